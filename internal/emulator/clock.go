@@ -12,8 +12,8 @@ import (
 // Clock provides the time for the whole server. The clock runs at real speed from the time that was set, or is frozen.
 type Clock struct {
 	Real func() time.Time
-	// Save persists the state across restarts, before the state takes effect. Save may wait for transactions that read the clock,
-	// so Now never waits for Save.
+	// Save persists the state of the clock across restarts, before the state takes effect. Save may wait for transactions that read
+	// the clock, so Now never waits for Save.
 	Save func(state string) error
 	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d does not include real time
 	// that passes.
@@ -81,9 +81,9 @@ func (c *Clock) Frozen() bool {
 // Move is a change of the clock.
 type Move struct {
 	Now     *time.Time    // set to
-	Advance time.Duration // or move forward by
-	Freeze  *bool         // then freeze or continue
-	Real    bool          // or follow real time again
+	Advance time.Duration // duration by which the clock moves forward, in addition to Now
+	Freeze  *bool         // whether the clock is frozen after the move; nil = unchanged
+	Real    bool          // the clock follows real time again; the other fields are ignored
 }
 
 // latest is the last time that the clock can show, because a request id holds the second in 32 bits.

@@ -307,10 +307,10 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
 }
 
-// compare reads a table together with the last change of each row; sameCallback reports whether the row equals the state in the
+// compare reads a table together with the last change of each row; compareRow reports whether the row equals the state in the
 // change.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
-	sameCallback func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
+	compareRow func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
 	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+
 		lastOf(kind, table, key))
 	if err != nil {
@@ -318,7 +318,7 @@ func (v *verification) compare(ctx context.Context, kind, table, key, columns st
 	}
 	defer rows.Close()
 	for rows.Next() {
-		name, seq, equal, err := sameCallback(rows.Scan)
+		name, seq, equal, err := compareRow(rows.Scan)
 		switch {
 		case err != nil:
 			return err

@@ -115,8 +115,8 @@ func platformText(text string, prefixes []string) bool {
 			tails = append(tails, plain)
 		}
 		for _, tail := range tails {
-			otherCallback := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
-			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), otherCallback) {
+			isForeign := func(c byte) bool { return strings.IndexByte(platformSymbols, upperByte(c)) < 0 }
+			if len(tail) == TailLength && !slices.ContainsFunc([]byte(tail), isForeign) {
 				return true
 			}
 		}

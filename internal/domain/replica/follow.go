@@ -300,7 +300,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 		return nil
 	}
 	// One unreadable object must not block the other objects, so each object is then read alone.
-	mergedCallback := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
+	reloadAll := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil
 		}
@@ -312,11 +312,11 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 		return nil
 	}
 	if c.Products != nil {
-		if err := mergedCallback(GS1Change, products, c.Products); err != nil {
+		if err := reloadAll(GS1Change, products, c.Products); err != nil {
 			return err
 		}
 	}
-	return mergedCallback(AccountChange, appids, func(ctx context.Context, appids ...string) error {
+	return reloadAll(AccountChange, appids, func(ctx context.Context, appids ...string) error {
 		return c.readThese(ctx, dst.accounts, appids)
 	})
 }

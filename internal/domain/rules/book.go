@@ -582,12 +582,12 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				return err
 			}
 		}
-		parentCallback := func(row behaviour.Row) error {
+		checkOwners := func(row behaviour.Row) error {
 			return noteOrRefuse(ctx, s, row, "%s published %d times this month", owner.AppID, spent)
 		}
 		quota := s.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
-			if err := parentCallback(behaviour.RulesPublishAbove); err != nil {
+			if err := checkOwners(behaviour.RulesPublishAbove); err != nil {
 				return err
 			}
 		}
@@ -596,7 +596,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 				quota = -1
 			}
 			if spent >= platformQuota && (quota < 0 || spent < quota) {
-				if err := parentCallback(behaviour.RulesPublishService); err != nil {
+				if err := checkOwners(behaviour.RulesPublishService); err != nil {
 					return err
 				}
 			}

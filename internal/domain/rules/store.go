@@ -194,9 +194,9 @@ type Confirmation struct {
 
 // ConfirmationQuery selects confirmations, newest first.
 type ConfirmationQuery struct {
-	RID           string // "" = any
-	Owner         string // "" = any
-	Prefix        string // the prefix as the client sent it; "" = any. Without an owner, every stored check is read
+	RID    string // "" = any
+	Owner  string // "" = any
+	Prefix string // the prefix as the client sent it; "" = any. Without an owner, every stored check is read
 	// Failed selects only checks that did not find the verification file, Found only those that found it.
 	Failed, Found bool
 	Limit         int

@@ -126,10 +126,10 @@ func countOf[R counting](r *R) *Count {
 }
 
 // addedUp sums adjacent rows with the same key, in place.
-func addedUp[R counting](rows []R, sameCallback func(a, b *R) bool) []R {
+func addedUp[R counting](rows []R, equal func(a, b *R) bool) []R {
 	n := 0
 	for i := range rows {
-		if n > 0 && sameCallback(&rows[n-1], &rows[i]) {
+		if n > 0 && equal(&rows[n-1], &rows[i]) {
 			countOf(&rows[n-1]).Add(*countOf(&rows[i]))
 			continue
 		}

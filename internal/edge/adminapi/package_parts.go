@@ -180,21 +180,21 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 		return err
 	}
 	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the other processors remain free for scans
-	rows, emptyCallback := labelRows(ctx, list, true), func(int) {}
+	rows, noProgress := labelRows(ctx, list, true), func(int) {}
 	switch {
 	case format == onSheets:
 		sheet, err := p.OnSheets(design)
 		if err != nil {
 			return err
 		}
-		return sheet.Write(w, batch, rows, 1, emptyCallback)
+		return sheet.Write(w, batch, rows, 1, noProgress)
 	case labels.Format(format).ForPrinters():
 		return design.Labels(batch, rows, labels.Format(format), func(_ labels.Row, label []byte) error {
 			_, err := w.Write(label)
 			return err
 		})
 	}
-	return design.Zip(w, batch, rows, labels.Format(format), emptyCallback)
+	return design.Zip(w, batch, rows, labels.Format(format), noProgress)
 }
 
 // labelRows yields the codes of a range in the form in which labels show them.

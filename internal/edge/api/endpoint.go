@@ -418,7 +418,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 }
 
 func declared(e endpoint, code *errcode.Code) bool {
-	sameCallback := func(c *errcode.Code) bool { return c.Number == code.Number }
-	return slices.ContainsFunc(shared, sameCallback) || slices.ContainsFunc(e.codes, sameCallback) ||
-		e.needs&token != 0 && slices.ContainsFunc(behalf, sameCallback)
+	hasNumber := func(c *errcode.Code) bool { return c.Number == code.Number }
+	return slices.ContainsFunc(shared, hasNumber) || slices.ContainsFunc(e.codes, hasNumber) ||
+		e.needs&token != 0 && slices.ContainsFunc(behalf, hasNumber)
 }

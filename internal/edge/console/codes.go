@@ -31,7 +31,7 @@ type codesView struct {
 	More    int64
 	Asked   string
 	Found   *client.StoredCode
-	Scans   *client.CodeScans // nil if the visitor may not see the scans or there are none
+	Scans   *client.CodeScans // nil if the code has no scans, or the visitor may not see scans
 	Alarms  []alarmView       // undismissed alarms of the code
 	Fault   string
 	Sure    *sure
@@ -76,7 +76,7 @@ func (pages codePages) codes(v *request) {
 			}
 			data.Alarms = v.withReasons(standing)
 			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID,
-				found.CodeIndex); err == nil { // scans are optional, because the visitor searched for the code
+				found.CodeIndex); err == nil { // the page is shown without scans on an error, because the visitor searched for the code
 				data.Scans = &scans
 			}
 		}
@@ -193,7 +193,7 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 }
 
 // drawRuns returns the map as an SVG picture. Each state has its own height, so that the picture is readable without colours. The
-// table below the picture shows the same data.
+// table below the picture shows the same data as the picture.
 func drawRuns(runs []runView) template.HTML {
 	if len(runs) == 0 {
 		return ""

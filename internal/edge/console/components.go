@@ -232,7 +232,7 @@ type filtersEnd struct {
 // KeptField renders a hidden field that preserves the account filter in a GET form.
 func (v view) KeptField() template.HTML { return render("kept-field", v.Kept()) }
 
-// table holds the head of a list. The rows follow, then the component "end".
+// table holds the head of a list. The rows of the list follow the head, then the component "end".
 type table struct {
 	view
 	Label, ID string

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// fromHere reports whether a request does not come from a page of another site. A page of another site cannot read the file and
-// must not cause server load.
+// fromHere reports whether a request does not come from a page of another site. A page of another site cannot read the response,
+// and must not cause server load.
 func (v *request) fromHere() bool {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":

@@ -133,7 +133,8 @@ func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyVie
 // symbolOf fills in the page data about the symbol of a key and about the entries below the key.
 func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	const most = 50
-	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1}) // the list begins with the key itself
+	// the first entry of the list is the key data.Key itself
+	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1})
 	if err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 	if data.Link {
 		data.Text = "https://" + hosts[0] + "/" + data.Key
 		if len(data.Text) <= symbol.MostOnScreen {
-			picture, _ := symbol.ForScreen(data.Text) // a text this short always fits in a code
+			picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MostOnScreen bytes always fits in a QR code
 			data.Picture = template.URL(picture)
 		}
 	}

@@ -34,7 +34,7 @@ func (v *request) health() (data healthView) {
 	if currentHealth.DiskFree >= 0 {
 		disk.Value, disk.Beside = bytesText(currentHealth.DiskFree), v.say("health.free")
 	}
-	// If the database is unavailable, the other numbers are still shown.
+	// If the database is unavailable, only the numbers of nodes and webhooks are missing from the health lines.
 	nodes, hooks := number{Name: "health.nodes", Value: "–"}, number{Name: "health.webhooks", Value: "–"}
 	if list, err := v.api.ScanNodes.List(v.ctx()); err == nil {
 		running := 0

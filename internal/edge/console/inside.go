@@ -133,8 +133,8 @@ func (v *request) number(name string) (n int64, ok bool) {
 	return n, err == nil
 }
 
-// forward streams a file from an admin API operation to the visitor, piece by piece, because the file may be long. An API error is
-// shown as an error page.
+// forward streams a file from an admin API operation to the visitor without holding the whole file in memory, because the file may
+// be long. An API error is shown as an error page.
 func (v *request) forward(method, path, kind string, body io.Reader) {
 	r, err := http.NewRequestWithContext(v.r.Context(), method, adminroute.Base+path, body)
 	if v.failed(err) {

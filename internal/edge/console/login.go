@@ -25,7 +25,7 @@ func (c *Console) setCookie(v *request, text string, age int) {
 type signingIn struct {
 	Next, Once, Name string
 	Provider         string // the host of the identity provider on offer
-	Out              string // the address for signing out at the provider as well, after signing out here
+	Out              string // the address for signing out at the identity provider too, after signing out of the console
 	Kept             string // a form that was kept until the sign-in
 	WantsCode        bool
 	Fault            string
@@ -142,7 +142,7 @@ func (c *Console) endSession(v *request) {
 	if id := v.r.FormValue("id"); id == "others" {
 		err = c.People.EndOthers(v.r.Context(), v.caller.Name, v.caller.Session)
 	} else if err = c.People.End(v.r.Context(), v.caller.Name, id); errors.Is(err, iam.ErrNoSession) {
-		err = nil // the session has already ended, as requested
+		err = nil // the session that the visitor wants to end has already ended
 	}
 	if !v.failed(err) {
 		v.redirect(Root + "/sessions?done=ended")

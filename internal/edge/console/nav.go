@@ -123,7 +123,7 @@ func (v view) waiting(entry string) string {
 	}
 	open, err := v.api.Alarms.CountOpen(v.ctx(), v.account())
 	switch {
-	case err != nil || open == 0: // the page is shown without the number
+	case err != nil || open == 0: // on an error the page is shown without the number of open alarms
 		return ""
 	case open >= mostAlarms:
 		return separated(mostAlarms) + "+"
@@ -134,7 +134,7 @@ func (v view) waiting(entry string) string {
 // mostAlarms is the number at which the server stops counting alarms.
 const mostAlarms = 1000
 
-// isBelowPage reports whether a path is that of a page or of a page below it.
+// isBelowPage reports whether a path is the path of a page or lies below that path.
 func isBelowPage(address, page string) bool {
 	return address == page || strings.HasPrefix(address, page+"/")
 }

@@ -317,7 +317,7 @@ func (pages operatePages) changeWebhooks(v *request) {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
 	did, ctx := v.r.FormValue("did"), v.ctx()
 	if err != nil {
-		did = "" // no form of the console contains such an id
+		did = "" // no form of the console contains a webhook or delivery id that is not a number
 	}
 	switch did {
 	case "add":

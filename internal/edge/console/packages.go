@@ -89,7 +89,7 @@ func (f packageForm) Fields() []packageField {
 var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
 	"margin": "10mm", "gap": "0mm", "start_at": "1"}
 
-// LabelFields returns the fields for the drawing of labels, and PageFields those for their positions on sheets.
+// LabelFields returns the fields for the drawing of labels, and PageFields the fields for the positions of labels on sheets.
 func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
 func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
 
@@ -288,7 +288,8 @@ func (pages packagePages) drawing(v *request, sheets bool, faults map[string]str
 	if !sheets {
 		return &d
 	}
-	if d.Sheet = text("sheet"); d.Sheet == "" { // a named commercial sheet defines these values itself
+	// a named commercial sheet itself defines the page, the columns, the rows and the label size
+	if d.Sheet = text("sheet"); d.Sheet == "" {
 		d.Page = text("page")
 		d.Columns, d.Rows = number("columns"), number("rows")
 		d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")

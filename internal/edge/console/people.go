@@ -15,7 +15,7 @@ type peopleView struct {
 	Roles                []string
 	Key                  string            // a new API key, shown only once
 	Link                 string            // likewise
-	MorePeople, MoreKeys string            // the entries after which the next pages of these lists start
+	MorePeople, MoreKeys string            // the entries after which the next pages of the lists of people and of API keys start
 	Made                 client.PersonMade // a new second factor and an invitation, shown only once
 	// The role and limits with which an admin wants to view the console, and the error in this choice.
 	SeenAs, SeenFor, SeenFault string

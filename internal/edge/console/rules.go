@@ -80,7 +80,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 		q.Set(name, strconv.FormatInt(id, 10))
 		return v.r.URL.Path + "?" + q.Encode()
 	}
-	first, last := from[on]+step, from[back]-step // positions for a page without matching rules
+	first, last := from[on]+step, from[back]-step // positions of the neighbouring pages if no rule on this page matches
 	if from[back] > 0 {
 		slices.Reverse(data.Rules)
 	}
@@ -343,7 +343,7 @@ func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
 		f.Tried = &tried
 	}
 	if _, said := errors.AsType[*client.Problem](err); said {
-		return nil // the check already reports the error
+		return nil // the check of the rule already reports the error
 	}
 	return err
 }
@@ -379,7 +379,7 @@ func (pages rulePages) saveRule(v *request) {
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
 	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit &&
 		f.Check.ErrCode == 0 && !f.Check.Trusted {
-		// The only remaining cause is the verification file, which is fetched once more to show each step.
+		// The only remaining cause of the rejection is the verification file, which is fetched once more to show each step.
 		_ = pages.try(v, &f, true)
 	}
 	pages.showRuleForm(v, said.Status, f)

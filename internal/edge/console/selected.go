@@ -36,7 +36,7 @@ type selectedView struct {
 type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks for confirmation of an action on the selected rows, then executes the action for each row separately, so that
-// an error for one row does not stop the others. A selected row is given as "owner prefix" or as an AppID.
+// an error for one row does not stop the action for other rows. A selected row is given as "owner prefix" or as an AppID.
 func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back string) {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")

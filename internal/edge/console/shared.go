@@ -15,7 +15,7 @@ import (
 // lasting lists the lifetimes in days of a link to a chart.
 var lasting = []int{7, 30, 90}
 
-// Lasting returns the lifetimes on offer.
+// Lasting returns the lifetimes in days that a link to a chart can have.
 func (s statisticsView) Lasting() []int { return lasting }
 
 // share creates a link to the chart of this page.

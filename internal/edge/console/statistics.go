@@ -164,7 +164,7 @@ func everyPeriod(found client.Statistics, interval string) []client.StatisticsRo
 		return found.Rows
 	}
 	t, rows := timelineOf(found, interval), map[int64][]client.StatisticsRow{}
-	if len(t.rows) == 0 { // too many periods to list
+	if len(t.rows) == 0 { // the time range has more periods than the page can list
 		return found.Rows
 	}
 	for _, row := range found.Rows {
@@ -206,8 +206,8 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
-// topValues shows the most frequent values of several dimensions. The statistics page loads this part after it is shown, because
-// computing the values scans all rows of the period.
+// topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page
+// is shown, because computing the values scans all rows of the period.
 func (pages numberPages) topValues(v *request) {
 	data, err := v.dated()
 	if v.failed(err) {
@@ -223,7 +223,7 @@ func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.as
 
 const mostMisses = 20
 
-// unmatched shows the places of scanned links that matched nothing. Pages load this part after they are shown.
+// unmatched shows the link prefixes of unmatched scans. Pages load the list of unmatched scans after the rest of the page is shown.
 func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
@@ -365,8 +365,8 @@ func (v *request) valueName(value string) string {
 }
 
 // day formats the time of a row as briefly as its interval allows.
-func day(t time.Time, actor string) string {
-	if actor == "hour" {
+func day(t time.Time, interval string) string {
+	if interval == "hour" {
 		return t.Format("2006-01-02 15:04")
 	}
 	return t.Format("2006-01-02")
@@ -390,13 +390,13 @@ func (v *request) narrowTo(group, value string) string {
 }
 
 // narrowBy returns the address of this page for one day, week or month, counted by the next shorter interval; "" for an hour.
-func (v *request) narrowBy(t time.Time, actor string) string {
+func (v *request) narrowBy(t time.Time, interval string) string {
 	if v.shared {
 		return ""
 	}
 	last := t
-	scope := map[string]string{"day": "hour", "week": "day", "month": "day"}[actor]
-	switch actor {
+	scope := map[string]string{"day": "hour", "week": "day", "month": "day"}[interval]
+	switch interval {
 	case "week":
 		last = t.AddDate(0, 0, 6)
 	case "month":
@@ -432,13 +432,13 @@ func (v view) RuleName(id int64) string {
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
 
 // Last returns the address of this page for the period of the last days days.
-func (v view) Last(days int, actor string) string {
+func (v view) Last(days int, interval string) string {
 	q := v.r.URL.Query()
 	for _, name := range []string{"done", "from", "to"} {
 		q.Del(name)
 	}
 	q.Set("days", strconv.Itoa(days))
-	q.Set("by", actor)
+	q.Set("by", interval)
 	return Root + "/statistics?" + q.Encode()
 }
 

@@ -46,7 +46,7 @@ func (pages scanPages) scan(v *request) {
 	}
 	data.Asked = true
 	if len(data.Text) <= symbol.MostOnScreen {
-		picture, _ := symbol.ForScreen(data.Text) // a text this short always fits in a code
+		picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MostOnScreen bytes always fits in a QR code
 		data.Code = template.URL(picture)
 	}
 	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
@@ -116,8 +116,8 @@ func (pages scanPages) picture(v *request) {
 	}
 }
 
-// readPicture decodes the code in an uploaded picture and stores nothing of the picture. It returns the text of the code; if ok is
-// false, fault is the text key of the error, or "" if a response was already sent.
+// readPicture decodes the code in an uploaded picture and stores nothing of the picture. readPicture returns the text of the code;
+// if ok is false, fault is the text key of the error, or "" if a response was already sent.
 func (v *request) readPicture() (text, fault string, ok bool) {
 	// Each person can decode only one picture at a time, because decoding takes long.
 	value := v.caller.Actor + " " + v.caller.Session + " " + v.c.ClientIP(v.r).String()

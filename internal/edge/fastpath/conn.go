@@ -205,8 +205,8 @@ func (c *conn) answerNext(first bool) state {
 }
 
 // begin starts the response to the request that was read; nil if net/http must handle the request or nothing was started.
-func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body []byte) Response) Response {
-	l, actor := c.lane, ""
+func (c *conn) begin(h *head, begin func(ctx context.Context, namespace string, body []byte) Response) Response {
+	l, namespace := c.lane, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
 		return nil
 	}
@@ -215,7 +215,7 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body
 			c.key = string(h.key)
 		}
 		var ok bool
-		if actor, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
+		if namespace, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
 			return nil
 		}
 		if !c.proven && c.watched != nil {
@@ -224,7 +224,7 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, actor string, body
 		c.proven = true
 	}
 	c.asks(true)
-	a := begin(l.life, actor, c.in[c.r+h.size:c.r+h.size+h.length])
+	a := begin(l.life, namespace, c.in[c.r+h.size:c.r+h.size+h.length])
 	if a == nil {
 		return nil
 	}
@@ -280,7 +280,7 @@ func (c *conn) look(w *wait) (head, state) {
 	h, ok := c.lane.readHead(c.in[c.r:c.w])
 	switch {
 	case !ok && !w.first && w.blank+current < maxBlank:
-		// As in net/http, fewer bytes before the end of a connection do not count as a request.
+		// As in net/http, fewer than maxBlank bytes before the end of a connection do not count as a request.
 	case !ok || h.size == 0 && current > maxHead:
 		return h, foreign
 	case h.size > 0 && current >= h.size+h.length:
@@ -314,7 +314,7 @@ func (c *conn) idles(w *wait) state {
 		c.asks(false)
 	}
 	if c.lane.draining.Load() {
-		// A request that has already arrived is still answered.
+		// While the listener drains, a request that has already arrived is still answered.
 		c.readBy(grace, 0)
 		w.last = true
 	}
@@ -347,7 +347,7 @@ func (c *conn) read(b []byte) (int, error) {
 	return c.conn.Read(b)
 }
 
-// readBy sets the read deadline, unless the current deadline is within exact of the new one.
+// readBy sets the read deadline, unless the current deadline differs from the new deadline by at most exact.
 func (c *conn) readBy(limit, exact time.Duration) {
 	until := time.Now().Add(limit)
 	if leadingWait := until.Sub(c.readUntil); leadingWait > exact || leadingWait < 0 || exact == 0 {

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// direct reads and writes a connection's file descriptor without notifying the Go scheduler, which prepares for blocking calls;
-// these calls never block, and the notification costs as much as the rest of a small request.
+// direct reads and writes a connection's file descriptor without notifying the Go scheduler, which prepares for blocking calls; the
+// system calls of direct never block, and the notification costs as much as the rest of a small request.
 type direct struct {
 	raw syscall.RawConn
 
@@ -56,7 +56,7 @@ func directly(conn net.Conn) *direct {
 		n, fault := call(syscall.SYS_WRITE, fd, d.out)
 		d.sent = int(n)
 		if fault != 0 {
-			d.sent = 0 // an error here recurs in the fallback, which blocks and reports the error
+			d.sent = 0 // the write is repeated in the fallback, which blocks and reports the error
 		}
 		return true
 	}
@@ -72,7 +72,7 @@ func call(number, fd uintptr, b []byte) (uintptr, syscall.Errno) {
 func (d *direct) read(b []byte) (int, error) {
 	d.in, d.got, d.fault = b, 0, 0
 	err := d.raw.Read(d.reading)
-	d.in = nil // otherwise an idle connection would keep the buffer in memory
+	d.in = nil // without this assignment an idle connection would keep the buffer in memory
 	switch {
 	case err != nil:
 		return 0, err

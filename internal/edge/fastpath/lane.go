@@ -67,7 +67,7 @@ type Listener struct {
 	inner       net.Listener
 	others      chan net.Conn
 	broken      chan error
-	shut, ended chan struct{} // closed when net/http accepts no more connections; closed when nothing is accepted any more
+	shut, ended chan struct{} // shut is closed when net/http accepts no more connections, ended when the listener accepts nothing any more
 	once        sync.Once
 
 	mu       sync.Mutex
@@ -154,11 +154,11 @@ func (l *Listener) Drain(ctx context.Context) error {
 		p.stop()
 	}
 	l.mu.Unlock()
-	localCh, done := make(chan struct{}), make(chan struct{})
+	served, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		<-l.ended // otherwise Drain would not wait for a connection that was accepted just now
 		l.running.Wait()
-		close(localCh)
+		close(served)
 		l.late.Wait()
 		close(done)
 	}()
@@ -170,7 +170,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 	l.cut()
 	l.visit(func(c *conn) { _ = c.conn.Close() })
-	<-localCh // net/http closes its own connections
+	<-served // net/http closes its own connections
 	return ctx.Err()
 }
 

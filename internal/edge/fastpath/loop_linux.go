@@ -42,7 +42,7 @@ func (l *Listener) startLoops() {
 // stop ends a loop after the connections that it is handling.
 func (p *loop) stop() { _ = p.file.Close() }
 
-// add starts polling a connection; bytes that have already arrived count.
+// add starts polling a connection; bytes that arrived before the call are reported too.
 func (p *loop) add(c *conn) (ok bool) {
 	p.withDescriptors(c, func(poll, fd int) {
 		p.mu.Lock()

@@ -173,7 +173,7 @@ func (g *Guide) arrange(l Language) error {
 
 var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
 
-// Body returns a page without the line that names the English version that it translates.
+// Body returns a page without the line that names the English version of the page.
 func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
 
 // Translates returns the hash of the English page that a page translates; "" if the page names none.
@@ -315,7 +315,7 @@ func (g *Guide) view(l Language, p *page) view {
 func (g *Guide) render(p *page) rendered {
 	v := g.view(p.language, p)
 	english := g.pages["en/"+p.name]
-	v.Body = template.HTML(toHTML(p, english)) // safe: the source is part of this program, and raw HTML in it is dropped
+	v.Body = template.HTML(toHTML(p, english)) // safe: the source is part of this program, and raw HTML in the source is dropped
 	var plain, zipped bytes.Buffer
 	if err := layout().Execute(&plain, v); err != nil {
 		panic(err) // the template is part of this program, and a test renders every page

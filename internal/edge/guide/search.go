@@ -57,8 +57,8 @@ const (
 	looked = 0.5
 )
 
-// lookups lists the long reference pages with tables. These pages contain nearly every word, as do the example programs of the
-// SDKs.
+// lookups lists the long reference pages with tables. The long reference pages with tables contain nearly every word, as do the
+// example programs of the SDKs.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
 
 // rank returns the weight of a section relative to other sections with the same words.
@@ -234,8 +234,9 @@ type piece struct {
 
 type results struct{ Found []found }
 
-// find returns the sections that contain every term of the search text, the best first; without such a section, those that contain
-// some of the terms. A Chinese search text is split into character pairs, because single characters occur in nearly every section.
+// find returns the sections that contain every term of the search text, the best first; without such a section, the sections that
+// contain some of the terms. A Chinese search text is split into character pairs, because single characters occur in nearly every
+// section.
 func (x *index) find(question string) []found {
 	if plain := asking.Replace(question); strings.TrimSpace(plain) != "" {
 		question = plain

@@ -21,26 +21,28 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// These two files tell a phone which links of a host an app opens directly. In the files the first matching line decides, while in
-// the rule book the longest prefix decides and an unpublished rule hides shorter rules of its owner; therefore every rule becomes
-// one line, longest first, with the result for links that match no longer rule.
+// The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In the app
+// link files the first matching line decides, while in the rule book the longest prefix decides and an unpublished rule hides
+// shorter rules of its owner; therefore every rule becomes one line, longest first, with the result for links that match no longer
+// rule.
 //
-// The file format cannot express schemes (the files apply to https, so only https rules count), fragments (rules with "#" are
-// omitted, and a fragment after a path is ignored), and a "?" or "$(" in a rule, which becomes "any single character". Android
-// matches query parameters only individually and in any order. A rule that neither format can express opens the app rather than the
-// browser; the app then asks what the link opens, which may be nothing.
+// The format of app link files cannot express schemes (the files apply to https, so only https rules count), fragments (rules with
+// "#" are omitted, and a fragment after a path is ignored), and a "?" or "$(" in a rule, which becomes "any single character".
+// Android matches query parameters only individually and in any order. A rule that neither iOS nor Android can express opens the
+// app rather than the browser; the app then asks what the link opens, which may be nothing.
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
-	// maxLinks is the maximum size of a file in bytes, which is the limit of Apple's parser.
+	// maxLinks is the maximum size of an app link file in bytes, which is the limit of Apple's parser.
 	maxLinks = 128 << 10
-	// maxHostRules is the maximum number of rules of a host in a file.
+	// maxHostRules is the maximum number of rules of a host in an app link file.
 	maxHostRules = 20_000
-	// linksFresh is how long this server caches a file, and linksAge how long clients may cache the file.
+	// linksFresh is the time for which this server caches an app link file, and linksAge the time for which clients may cache the
+	// file.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
-// component is one line in the file format that both systems share.
+// component is one line of an app link file, in the format that iOS and Android share.
 type component struct {
 	Path          string `json:"/"`
 	Query         any    `json:"?,omitempty"` // a pattern, or a map of patterns by parameter
@@ -48,8 +50,8 @@ type component struct {
 	CaseSensitive *bool  `json:"caseSensitive,omitempty"`
 }
 
-// serveLinks serves one of the two files; 404 if the operator has no app or no link of the host would open in the app; 503 if the
-// rules cannot be read, so that phones do not mistake an outage for an empty file.
+// serveLinks serves one of the two app link files; 404 if the operator has no app or no link of the host would open in the app; 503
+// if the rules cannot be read, so that phones do not mistake an outage for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
 	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().LandingPageRateLimit*landingsPerCode) {
 		return
@@ -88,7 +90,7 @@ func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file 
 	}
 }
 
-// linksCache caches the generated files briefly.
+// linksCache caches the generated app link files briefly.
 type linksCache struct {
 	mu     sync.Mutex
 	files  map[[2]string]madeFile
@@ -101,7 +103,7 @@ type madeFile struct {
 	at   time.Time
 }
 
-// get returns the cached file and whether the file is still fresh.
+// get returns a cached app link file and whether the file is still fresh.
 func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -110,8 +112,8 @@ func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh boo
 	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile returns a file for a host, from the cache if fresh. An error is returned once, for logging; the file returned with the
-// error is served until the rules are read again. While the rules are unreadable, the previous file stays in use.
+// linksFile returns an app link file for a host, from the cache if fresh. An error is returned once, for logging; the file returned
+// with the error is served until the rules are read again. While the rules are unreadable, the previous file stays in use.
 func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
 	key := [2]string{host, file}
 	if have, fresh := g.links.get(key, g.RealNow()); fresh {
@@ -197,7 +199,7 @@ func (g *Gateway) makeLinks(ctx context.Context, host, file string) ([]byte, err
 	return b.Bytes(), nil
 }
 
-// components returns the lines of the file for a host's rules.
+// components returns the lines of the app link file for a host's rules.
 func (g *Gateway) components(host string, list []rules.Rule) []component {
 	lines := g.codeLines(host)
 	byKey := map[string]rules.Prefix{}
@@ -247,7 +249,7 @@ func parentRule(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok b
 	return "", false
 }
 
-// line returns the line for a rule in the file format.
+// line returns the line for a rule in the format of app link files.
 func line(p rules.Prefix, exclude bool) component {
 	c := component{Path: pattern(p.Path()), Exclude: exclude}
 	if p.Sub {
@@ -259,12 +261,12 @@ func line(p rules.Prefix, exclude bool) component {
 	return c
 }
 
-// pattern returns a pattern that matches the text. No rule contains a "*". The file format has no escape for "$(", so the "$" is
-// replaced with "any single character", a close match.
+// pattern returns a pattern that matches the text. No rule contains a "*", so the text needs no escape for "*". The format of app
+// link files has no escape for "$(", so the "$" is replaced with "any single character", a close match.
 func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 
-// codeLines returns the lines for code texts, if the host has any: code links open the app in upper or lower case, and the app
-// reports invalid codes.
+// codeLines returns the app link file's lines for code texts, if the host has any: code links open the app in upper or lower case,
+// and the app reports invalid codes.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
 		// A prefix may have a scheme or none; printed prefixes are in upper case.

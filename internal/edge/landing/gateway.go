@@ -41,8 +41,8 @@ type Gateway struct {
 	// APIPaths lists the URL paths of the API. Paths with the same first segment belong to the API under every host, unless the
 	// operator configured the API's hosts.
 	APIPaths []string
-	// APIPages lists single pages of the API. Like APIPaths, these pages belong to the API under every host, but paths next to or
-	// below them do not.
+	// APIPages lists single pages of the API. Like APIPaths, the paths in APIPages belong to the API under every host, but paths
+	// next to or below these pages do not.
 	APIPages []string
 	// Looks holds the branding of accounts; nil = none.
 	Looks    *branding.Book
@@ -299,7 +299,7 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
 	v.Checked = g.checked(r.Context(), s)
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
-		v.Key = "weak" // a person who guesses such a text must not see a page that calls it genuine
+		v.Key = "weak" // a person who guesses the text of a weak code must not see a page that calls the code genuine
 	}
 	g.show(w, r, CodePage, http.StatusOK, v)
 }

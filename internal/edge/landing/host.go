@@ -23,7 +23,7 @@ type Hosts interface {
 }
 
 // PlatformNames lists the host names that client libraries use for the platform and its other sites; a library whose connections
-// are redirected below the HTTP level keeps using these names. No account can use these names for its own pages.
+// are redirected below the HTTP level keeps using these names. No account can use the platform's host names for its own pages.
 var PlatformNames = []string{"api.weixin.qq.com", "api2.weixin.qq.com", "sh.api.weixin.qq.com", "sz.api.weixin.qq.com",
 	"hk.api.weixin.qq.com",
 	"mp.weixin.qq.com", "open.weixin.qq.com"}
@@ -69,7 +69,7 @@ const (
 	// hostFresh is the lifetime of a cached result. The cache delays only the page for unknown hosts; a link that matches a rule is
 	// shown at once.
 	hostFresh = 5 * time.Second
-	// maxHosts is the maximum number of cached hosts with rules, and of those without.
+	// maxHosts is the maximum number of cached hosts with rules, and of cached hosts without rules.
 	maxHosts = 4096
 )
 
@@ -117,7 +117,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
 			"error", err)
 		if file := r.URL.Path; !had && (file == applePath || file == androidPath) {
-			g.serveUnavailable(w, r) // a phone that requests such a file would cache the API's response
+			g.serveUnavailable(w, r) // a phone that requests an app link file would cache the API's response
 			return false, true
 		}
 		return had, false

@@ -13,8 +13,8 @@ import (
 // limits is ready to use.
 type limits struct {
 	mu sync.Mutex
-	// Two generations bound the memory: when the young generation is full, the old one is discarded. A bucket in use moves to the
-	// young generation.
+	// Two generations bound the memory: when the young generation is full, the old generation is discarded. A bucket in use moves
+	// to the young generation.
 	young, old map[bucketKey]bucket
 }
 

@@ -21,8 +21,8 @@ func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 	}
 }
 
-// logo serves the logo with a given hash. The content of such a path never changes, so a browser may cache the logo for a year. The
-// server generated the picture itself, so its content type is always the same.
+// logo serves the logo with a given hash. The content of a logo's path never changes, so a browser may cache the logo for a year.
+// The server generated the logo's picture itself, so its content type is always the same.
 func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
 	file, kept := g.Looks.Kept(hash)
 	if !kept {

@@ -184,7 +184,7 @@ func (p *Provider) ask(ctx context.Context) (*found, error) {
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
 		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": provider.UserInfoEndpoint()} {
 		if text == "" && name == "userinfo_endpoint" {
-			continue // the token contains the same claims
+			continue // without a userinfo endpoint, the ID token contains the same claims
 		}
 		if u, err := url.Parse(text); err != nil || u.Host == "" || !private(u) {
 			return nil, fmt.Errorf("its %s is not https", name)
@@ -216,8 +216,8 @@ func (p *Provider) text() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
 
-// Begin returns the provider's sign-in address and the value that the browser must store until the provider redirects it to
-// redirect; next is the page to show afterwards. ErrDown.
+// Begin returns the provider's sign-in address and the value that the browser must store until the provider redirects the browser
+// to redirect; next is the page to show afterwards. ErrDown.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, kept string, err error) {
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -329,11 +329,11 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if info.Subject != c.subject {
 		return c, &Denial{Token, "the user's information is of somebody else"}
 	}
-	moreVs := map[string]any{}
-	if err := info.Claims(&moreVs); err != nil {
+	claims := map[string]any{}
+	if err := info.Claims(&claims); err != nil {
 		return c, &Denial{Token, err.Error()}
 	}
-	for name, value := range moreVs {
+	for name, value := range claims {
 		if _, known := c.all[name]; !known {
 			c.all[name] = value
 		}
@@ -341,8 +341,8 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	return c, nil
 }
 
-// signingAlgs lists the accepted signature algorithms, all with public keys. If a provider names none of these algorithms, RS256 is
-// assumed.
+// signingAlgs lists the accepted signature algorithms, all with public keys. If a provider names none of the algorithms in
+// signingAlgs, RS256 is assumed.
 var signingAlgs = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512,
 	oidc.EdDSA}
 

@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// These functions parse and write the JSON of resolve requests without reflection; encoding/json parses everything that quick does
-// not, and fuzz tests compare the two.
+// The functions of this file parse and write the JSON of resolve requests without reflection; encoding/json parses everything that
+// quick does not, and fuzz tests compare the results.
 
 // asked is one parsed request.
 type asked struct {
@@ -57,7 +57,7 @@ func quick(s string) (q asked, ok bool) {
 		case "client":
 			field, q.Client = 4, value
 		}
-		// "at" is rare, and an unknown name may be a known name in upper case, so encoding/json handles both.
+		// "at" is rare, and an unknown name may be a known name in upper case, so encoding/json handles requests with either name.
 		if field < 0 || seen[field] {
 			return q, false
 		}
@@ -240,7 +240,7 @@ func appendString(b []byte, s string) []byte {
 		case r == utf8.RuneError && size == 1:
 			b = append(append(b, s[from:i]...), `\ufffd`...)
 			from = i + size
-		case r == '\u2028' || r == '\u2029': // JavaScript treats these characters as line terminators
+		case r == '\u2028' || r == '\u2029': // JavaScript treats U+2028 and U+2029 as line terminators
 			b = append(append(b, s[from:i]...), `\u202`...)
 			b = append(b, hexDigits[r&15])
 			from = i + size

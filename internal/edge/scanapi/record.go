@@ -54,7 +54,7 @@ type scanned struct {
 	receipt   *codes.Pending
 	group     Durable
 	soon      bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
-	tried     bool  // the scan must not wait for anything, see try
+	tried     bool  // the scan must not wait for a database, a disk or the ticket writer, see try
 	err       error // the error that is returned instead of a decision
 }
 
@@ -97,7 +97,8 @@ func (a *API) waits(text string) bool {
 	return a.Codes != nil && a.Codes.MayBeCode(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
 }
 
-// ofCode reports whether a scan matched an issued code. The nine characters alone do not count, because anyone can invent them.
+// ofCode reports whether a scan matched an issued code. The nine characters of a code alone do not count as a match, because anyone
+// can invent the characters.
 func (s *scanned) ofCode() bool {
 	d := &s.decision
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
@@ -143,8 +144,8 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	}
 	s.event = a.eventOf(s)
 	group, err := a.Record(&s.event)
-	// If the operator chose so, the response is sent first, except while the disk is so slow that a power failure would lose more
-	// than the loss window.
+	// If the operator chose early responses, the response is sent before the scan is durable, except while the disk is so slow that
+	// a power failure would lose more than the loss window.
 	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
 	switch {
 	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):

@@ -55,7 +55,7 @@ type API struct {
 	Record Ledger
 	// Soon reports whether scans that matched no code are answered before they are durable; nil = never.
 	Soon func() bool
-	// Late reports whether the disk is so slow that an early response could lose scans beyond the loss window.
+	// Late reports whether the disk is so slow that a response before the scan is durable could lose scans beyond the loss window.
 	Late func() bool
 	// UserHash returns the hash that identifies a user in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
@@ -120,7 +120,7 @@ type matched struct {
 	CodeIndex     *int64         `json:"code_index,omitempty"`
 }
 
-// These types are embedded under exported names, so that the API document describes their fields too.
+// The types request and decision are embedded under exported names, so that the API document describes their fields too.
 type (
 	Request  = request
 	Decision = decision
@@ -654,7 +654,7 @@ func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []by
 	return out
 }
 
-// readLine returns a line of at most MaxRequest bytes. For a longer line it returns only tooLong = true.
+// readLine returns a line of at most MaxRequest bytes. For a longer line readLine returns only tooLong = true.
 func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 	line, err = in.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {

@@ -31,7 +31,7 @@ const (
 	Type   Kind = "type"
 	Order  Kind = "order"
 	Value  Kind = "value"
-	// Slashes marks strings whose slashes only one of the two responses writes as \/.
+	// Slashes marks strings whose slashes only one of the two compared responses writes as \/.
 	Slashes Kind = "slashes"
 )
 
@@ -64,7 +64,8 @@ type Report struct {
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Skipped     []Skipped    `json:"skipped"`
-	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, which is not compared there.
+	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, so that the escaping is not compared in these
+	// lines.
 	Rewritten []int `json:"rewritten,omitempty"`
 }
 
@@ -86,7 +87,7 @@ func (r *Report) Filter(row string) {
 // Server is a fresh instance of this server with the accounts of a fixture. If Token is "", the instance requires no admin token.
 type Server struct {
 	URL   string
-	Admin string // "" = the same URL
+	Admin string // base URL of the admin API; "" = the same as URL
 	Token string
 	// Reach moves the server's real-time clock forward to the time of a line, never backward.
 	Reach func(time.Time)
@@ -436,7 +437,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		// these behaviours come first, because the others concern calls between two counter readings
+		// the behaviours about counters come first, because the other behaviours concern calls between two counter readings
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)

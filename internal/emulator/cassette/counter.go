@@ -39,7 +39,7 @@ type spending struct {
 
 // counting holds the counter readings of a player and the calls since each reading.
 type counting struct {
-	read  map[string]map[counter]reading // by the path whose calls the counter counts
+	read  map[string]map[counter]reading // counter readings by the path whose calls the counter counts
 	spent map[spending][]string          // the X-Qrjump-Trace headers of the calls since the last reading
 }
 

@@ -55,7 +55,7 @@ func (c *comparison) all(got answered) {
 	case !got.isValue:
 		c.differ(Type, "answer", bodyName("JSON"), bodyName(rawKindOf(got)))
 	case r.number() != got.number():
-		c.differ(Number, "errcode", numbered1(r.answer), numbered1(got.value))
+		c.differ(Number, "errcode", errorText(r.answer), errorText(got.value))
 	case r.Path == listPath && r.worked():
 		c.authorizers(r.answer, got.value)
 	default:
@@ -63,7 +63,7 @@ func (c *comparison) all(got answered) {
 	}
 }
 
-// slashes compares how the two responses write slashes in JSON: a JSON encoder escapes all slashes or none.
+// slashes compares how the recorded and the local response write slashes in JSON: a JSON encoder escapes all slashes or none.
 func (c *comparison) slashes(remoteVal, localVal value) {
 	if c.line.rewritten {
 		return
@@ -92,8 +92,8 @@ func (v value) slashes() (escaped, plain bool) {
 	return escaped, plain
 }
 
-// numbered1 returns the errcode and the errmsg of a response as one text.
-func numbered1(v value) string {
+// errorText returns the errcode and the errmsg of a response as one text.
+func errorText(v value) string {
 	if v.field("errcode").kind == absent {
 		return "success without errcode"
 	}
@@ -132,7 +132,8 @@ var times = []string{"expires_in", "auth_time", "create_time", "update_time", "i
 // aFewSeconds is the tolerance, in seconds, when two time fields are compared.
 const aFewSeconds = 5
 
-// value compares two values at the same location in the two responses; name is the innermost field name of that location.
+// value compares two values at the same location in the recorded and the local response; name is the innermost field name of that
+// location.
 func (c *comparison) value(location, name string, remoteVal, localVal value) {
 	m, isMark := mark{}, false
 	if remoteVal.kind == text {
@@ -249,11 +250,11 @@ func (c *comparison) inOrderOf(remoteVal, localVal value) value {
 }
 
 func (c *comparison) object(location string, remoteVal, localVal value) {
-	childCallback := func(name string) string { return strings.TrimPrefix(location+"."+name, ".") }
+	fieldPath := func(name string) string { return strings.TrimPrefix(location+"."+name, ".") }
 	var common, order []string
 	for _, name := range remoteVal.names {
 		if localVal.field(name).kind == absent {
-			c.differ(Field, childCallback(name), "there", "not there")
+			c.differ(Field, fieldPath(name), "there", "not there")
 		} else if !slices.Contains(common, name) {
 			common = append(common, name)
 		}
@@ -266,14 +267,14 @@ func (c *comparison) object(location string, remoteVal, localVal value) {
 		} else if c.isNameOf(remoteVal, name) {
 			continue
 		} else {
-			c.differ(Field, childCallback((&Mask{}).maskName(name)), "not there", "there")
+			c.differ(Field, fieldPath((&Mask{}).maskName(name)), "not there", "there")
 		}
 	}
 	if !slices.Equal(common, order) {
 		c.differ(Order, orWhole(location), strings.Join(common, ", "), strings.Join(order, ", "))
 	}
 	for _, name := range common {
-		c.value(childCallback(name), name, remoteVal.field(name), localVal.field(name))
+		c.value(fieldPath(name), name, remoteVal.field(name), localVal.field(name))
 	}
 }
 

@@ -11,15 +11,15 @@ import (
 	"slices"
 )
 
-// Account owners grant permissions to platforms in a browser, so a cassette contains no call for that. Before each call, the player
-// therefore gives the local server the grants that the recorded response shows.
+// Account owners grant permissions to platforms in a browser, so a cassette contains no call that grants permissions. Before each
+// call, the player therefore gives the local server the grants that the recorded response shows.
 
 // grant is the set of permissions that an account has granted to a platform.
 type grant struct {
 	before  bool  // the grant existed when the recording began
 	guessed bool  // no response has shown the permission sets yet
 	sets    []int // in order
-	told    int   // number of the line that showed the sets
+	told    int   // number of the cassette line that showed the permission sets
 	// refresh is the placeholder number of the refresh token; 0 = no response has shown the token yet.
 	refresh int
 }
@@ -93,7 +93,7 @@ func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// allow makes an account grant the platform the sets (nil = any) if the current grant or its refresh token differs.
+// allow makes an account grant the platform the permission sets (nil = any) if the current grant or its refresh token differs.
 func (p *player) allow(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) error {
 	has := p.grants[component.n][account.n]
 	switch {
@@ -124,7 +124,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 		}
 	}
 	if sets == nil {
-		sets = p.stage.sets[refresh.n] // the sets that a later response shows
+		sets = p.stage.sets[refresh.n] // the permission sets that a later response shows
 	}
 	if sets == nil {
 		sets = usualSets

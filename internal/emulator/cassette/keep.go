@@ -88,7 +88,7 @@ func appendTo(name string, text []byte) error {
 	return f.Close()
 }
 
-// readSeen returns the responses that the file already contains, and the next free number for the ids of added lines.
+// readSeen returns the responses that the file called name already contains, and the next free number for the ids of added lines.
 func readSeen(name string) (have map[string]bool, next int, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {

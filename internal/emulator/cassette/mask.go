@@ -106,7 +106,7 @@ func kindOf(name string) string {
 // Mask for each cassette. Mask is safe for concurrent use.
 type Mask struct {
 	mu   sync.Mutex
-	seen map[string]mark // by the value, or by its hash if the hash is shorter
+	seen map[string]mark // placeholders by value, or by the hash of the value if the hash is shorter
 	base int             // offset added to the number of each new placeholder; 0 except in a Player
 }
 

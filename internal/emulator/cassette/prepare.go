@@ -75,7 +75,8 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 		return "the token was fetched before the recording began"
 	}
 	if strings.HasPrefix(r.Path, componentPath) && token.n != 0 && !p.isBound(token) && r.platformToken().n == 0 {
-		return "the token was fetched before the recording began" // and no field shows the platform of the token
+		// the token is from before the recording, and no field shows the platform of the token
+		return "the token was fetched before the recording began"
 	}
 	if !strings.HasPrefix(r.Path, marketcodePath) {
 		return ""

@@ -105,13 +105,13 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	})
 	if err != nil {
 		http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // the client sees the same aborted connection
+		panic(http.ErrAbortHandler) // the client sees an aborted connection, as the recorder did
 	}
 }
 
-// passOn streams the response body to the client. keep receives each piece; ended is called once, before the client can see the end
-// of the response, so that the line of a call precedes the lines of later calls that depend on it. Recording continues if the
-// client disconnects.
+// passOn streams the response body to the client. keep receives each part of the body; ended is called once, before the client can
+// see the end of the response, so that the line of a call precedes the lines of later calls that depend on it. Recording continues
+// if the client disconnects.
 func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
 	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
 	for {

@@ -195,9 +195,9 @@ func (p *Player) refuse(in *http.Request, said string) string {
 	return said
 }
 
-// equalRequest reports whether a recorded part of a request equals a masked one. A value that the player has issued must be the
-// same; a value of the caller's own must map to the same placeholder as at its first use. The mappings of this request are stored
-// in met.
+// equalRequest reports whether a recorded part of a request equals the masked part of the sent request. A value that the player has
+// issued must be the same; a value of the caller's own must map to the same placeholder as at its first use. The placeholder
+// mappings of the sent request are stored in met.
 func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)

@@ -25,7 +25,7 @@ type party struct {
 	follower     bool // a subscription account
 	uncertain    bool // 48001 was answered
 	verified     bool // a response shows that the account is verified
-	codes        bool // may use one-code-per-item codes
+	codes        bool // the account may use one-code-per-item codes
 	personal     bool
 	draft        bool // no released version
 	released     bool
@@ -43,13 +43,13 @@ type Fixture struct {
 	owner   map[int]int // from the number of a token to the number of its party
 	agent   map[int]int // from the number of an authorizer token to the number of the platform that holds the token
 	rules   []seedfile.Rule
-	keys    []string          // keys of rules, in the same order
+	keys    []string          // keys of rules, in the order of the field rules
 	busy    map[string]int    // keys of rules whose add or delete returned a system error: the line number
-	done    map[int]bool      // lines of such calls that took effect in spite of the error
+	done    map[int]bool      // lines of add and delete calls that took effect although they returned a system error
 	early   []earlyToken      // stable tokens that were fetched before the recording
 	vague   map[string]bool   // keys of rules of which the lines have shown only the prefix so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // by line of a link list: earlier links that a seed file cannot express
+	odd     map[int][]oddLink // by line of a list of linked accounts: earlier links that a seed file cannot express
 	foreign map[string]bool   // prefixes that belong to another account
 	owners  map[string]int    // from an ordinary prefix to the number of the party that had the prefix last
 	sets    map[int][]int     // from the number of a refresh token to the permission sets that the account grants
@@ -58,7 +58,7 @@ type Fixture struct {
 	private bool              // the platform accepted a prefix with a port or an IP address
 }
 
-// NewStage derives from the lines which accounts, platforms and rules existed before the recording.
+// NewStage derives from the lines of a cassette which accounts, platforms and rules existed before the recording.
 func NewStage(lines []Recorded) *Fixture {
 	s := &Fixture{lines: lines, parties: map[int]*party{}, owner: map[int]int{}, agent: map[int]int{}, touched: map[string]bool{},
 		busy: map[string]int{}, done: map[int]bool{}, vague: map[string]bool{}, links: map[[2]int]bool{}, odd: map[int][]oddLink{},
@@ -333,7 +333,7 @@ func (s *Fixture) learnComponent(r *Recorded) {
 		if to := s.party(info.field("authorizer_appid")); to.n != 0 && p.grants[to.n] == nil {
 			p.grants[to.n] = &grant{} // the authorization was made during the recording
 		} else if to.n != 0 {
-			p.grants[to.n].guessed = false // later responses do not show the sets from before the recording
+			p.grants[to.n].guessed = false // later responses do not show the permission sets from before the recording
 		}
 	case "api_get_authorizer_info":
 		to := s.party(r.said("authorizer_appid"))
@@ -390,8 +390,8 @@ var usualSets = []int{3, 18, 33, 46}
 // exclusiveSet is the permission set that only one platform at a time may hold.
 const exclusiveSet = 18
 
-// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines first show with the set; if all are
-// guesses, only one platform keeps the set.
+// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines first show with the set; if the sets of
+// all platforms are guesses, only one platform keeps the exclusive set.
 func (s *Fixture) assignExclusiveSet() {
 	type held struct {
 		to int
@@ -505,7 +505,7 @@ func (s *Fixture) learnLinks(p *party, r *Recorded) {
 		if status == 1 {
 			s.link(p, to)
 		}
-		if status != 1 || show != 0 { // a seed file cannot express this status or visibility
+		if status != 1 || show != 0 { // a seed file cannot express a link that is unconfirmed, rejected or hidden on the profile
 			s.odd[r.Number] = append(s.odd[r.Number], oddLink{to, status, show})
 		}
 	}
@@ -641,7 +641,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		if call == "publish" {
 			s.touched["published "+key] = true
 		} else {
-			delete(s.vague, key) // a later list shows the rule as this call left it
+			delete(s.vague, key) // a later list shows the complete rule as this add or delete call left the rule
 		}
 		if call == "delete" {
 			s.owners[sameHost(prefix.text)] = -1

@@ -16,15 +16,15 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Compared holds the differences between the ledger and the lake for one day.
+// Compared holds the differences between the scan log and the lake for one day.
 type Compared struct {
 	Day          string
 	Ledger, Lake int64 // scans
-	Missing      int64 // scans that only the ledger contains
+	Missing      int64 // scans that only the scan log contains
 	OnTheWay     int64 // part of Missing: scans too recent to be required in the lake
 	Twice        int64 // duplicate rows: rows beyond the first for the same scan
 	Unknown      int64 // scans that only the lake contains
-	Named        int64 // scans whose user is erased in the ledger but not in the lake
+	Named        int64 // scans whose user is erased in the scan log but not in the lake
 }
 
 // onTheWay is the time that a scan may take to reach the lake before the scan counts as missing.
@@ -60,7 +60,7 @@ type known struct {
 	UserHash string `parquet:"user_hash,optional"`
 }
 
-// Compare compares a day of the lake with the scans of that day in the ledger. Compare loads the ids of a day into memory only if
+// Compare compares a day of the lake with the scans of that day in the scan log. Compare loads the ids of a day into memory only if
 // the checksums differ.
 func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
 	c := Compared{Day: day}
@@ -69,7 +69,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	if err != nil {
 		return c, err
 	}
-	for e, err := range scans() { // the ledger is read after the lake, so it contains every scan of the lake
+	for e, err := range scans() { // the scan log is read after the lake, so the scan log contains every scan of the lake
 		if err != nil {
 			return c, err
 		}

@@ -259,7 +259,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		if err != nil {
 			return err
 		}
-		// The list also contains parts under this node's other names, which have a number appended; they are removed here.
+		// The list of part names also contains parts under this node's other names, which have a number appended; these names are
+		// dropped from the list here.
 		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.had.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {

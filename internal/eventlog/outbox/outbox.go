@@ -68,7 +68,7 @@ type Query struct {
 	Receiver string // "" = any
 	Event    string // "" = any
 	State    string // "" = any
-	Before   int64  // only rows with smaller ids; 0 = all
+	Before   int64  // only rows with ids smaller than Before; 0 = all rows
 	Limit    int
 }
 
@@ -107,7 +107,8 @@ type Tx interface {
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
-// Farthest is longer than any retry delay: a row due later than that was scheduled while a clock was ahead, and is due now.
+// Farthest is longer than any retry delay: a row due later than Farthest from now was scheduled while a clock was ahead, and is due
+// now.
 const Farthest = 48 * time.Hour
 
 // ErrSkip is the reason why a row no longer needs to be sent.
@@ -168,8 +169,8 @@ type Policy struct {
 	// Before is called before each poll for due rows, and reports whether it has more work immediately; nil = no call. The error of
 	// Before may join several PartErrors.
 	Before func(ctx context.Context) (more bool, err error)
-	// Open prepares sending to a receiver. The returned function builds the request of a row at the time of sending; a row for
-	// which it returns ErrSkip is given up. A nil function = the receiver gets nothing for now.
+	// Open prepares sending to a receiver. The function that Open returns builds the request of a row at the time of sending; a row
+	// for which the function returns ErrSkip is given up. If Open returns a nil function, the receiver gets nothing for now.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (safehttp.Request, error), err error)
 	// Refusal returns the reason why a response means that the receiver did not accept a row; "" = the row was accepted.
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)

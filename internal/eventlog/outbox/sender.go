@@ -46,7 +46,7 @@ type Sender struct {
 	Log       *slog.Logger
 
 	awake   chan struct{}
-	failing map[string]error // the parts whose failure was logged last
+	failing map[string]error // by part of the work in Policy.Before: the failure that was logged last
 	wait    sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
@@ -122,28 +122,28 @@ func (s *Sender) round(ctx context.Context) {
 	}
 }
 
-// sayFaults logs each part once when the part begins to fail, and once when it works again.
-func (s *Sender) sayFaults(ctx context.Context, currentCauses map[string]error) {
+// sayFaults logs each part of the work in Policy.Before once when the part begins to fail, and once when the part works again.
+func (s *Sender) sayFaults(ctx context.Context, causes map[string]error) {
 	if ctx.Err() != nil {
 		return
 	}
-	for _, part := range slices.Sorted(maps.Keys(currentCauses)) {
+	for _, part := range slices.Sorted(maps.Keys(causes)) {
 		if s.failing[part] == nil {
-			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", currentCauses[part], "part", part)
+			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", causes[part], "part", part)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(s.failing)) {
-		if currentCauses[part] == nil {
+		if causes[part] == nil {
 			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind, "part", part)
 		}
 	}
-	s.failing = currentCauses
+	s.failing = causes
 }
 
 // logFault logs an error, unless ctx has ended.
-func (s *Sender) logFault(ctx context.Context, kind string, err error, moreVs ...any) {
+func (s *Sender) logFault(ctx context.Context, kind string, err error, attrs ...any) {
 	if err != nil && ctx.Err() == nil {
-		s.Log.ErrorContext(ctx, kind, append([]any{"outbox", s.Kind, "error", err}, moreVs...)...)
+		s.Log.ErrorContext(ctx, kind, append([]any{"outbox", s.Kind, "error", err}, attrs...)...)
 	}
 }
 
@@ -237,15 +237,15 @@ type health struct {
 }
 
 // sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the
-// receiver must pause, or lateCallback returns true, sendAll calls back for each remaining row and returns hasMore = false.
+// receiver must pause, or isLate returns true, sendAll calls back for each remaining row and returns hasMore = false.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
-	lateCallback func() bool) (hasMore bool) {
+	isLate func() bool) (hasMore bool) {
 	var mu sync.Mutex // guards hasMore, seen and waits
 	hasMore = true
 	waits := map[string]time.Time{} // by OrderKey: the time until which rows wait for an older row
 	fn := func(r *Row) {
 		mu.Lock()
-		hasMore = hasMore && ctx.Err() == nil && seen.failures < patience && !lateCallback()
+		hasMore = hasMore && ctx.Err() == nil && seen.failures < patience && !isLate()
 		stopped, until := !hasMore, waits[r.OrderKey]
 		mu.Unlock()
 		switch {

@@ -23,7 +23,7 @@ import (
 //	numbers  rule, batch, index, activation: signed varints
 //	zeros    as many as an erasure left over
 //
-// The fields at fixed offsets (id, flags, user) can be read without decoding the rest.
+// The fields of a record at fixed offsets (id, flags, user) can be read without decoding the rest.
 const recordVersion = 1
 
 const (
@@ -33,7 +33,7 @@ const (
 	knownFlags = flagUser | flagNetwork | flagIPv6
 )
 
-// Maximum lengths, in bytes, of the texts of an event. Longer texts are truncated when the event is stored.
+// Maximum lengths, in bytes, of the texts of an event. Texts longer than their maximum are truncated when the event is stored.
 const (
 	MaxClient = 64
 	MaxText   = 512
@@ -46,8 +46,8 @@ const (
 // errRecord is returned for bytes that are not a valid record.
 var errRecord = errors.New("ledger: not a record of a scan")
 
-// words lists frequent texts, which records store as their index in this list. New words may only be appended, because files
-// contain the indexes.
+// words lists frequent texts, which records store as their index in this list. New words may only be appended to words, because
+// files contain the indexes of words.
 var words = [...]string{"",
 	"scan", "press", "album",
 	"open_mini_program", "open_url", "show_text", "show_message",
@@ -63,8 +63,8 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// appendText appends a number and, if needed, a text: an odd number is a word of the list, and an even number is twice the length
-// of the text that follows.
+// appendText appends a number and, if needed, a text: an odd number stands for a text in words, and an even number is twice the
+// length of the text that follows.
 func appendText(b []byte, s string, limit int) []byte {
 	if s == "" {
 		return append(b, 1)

@@ -111,8 +111,8 @@ const newSuffix = ".new"
 // MinFreeSpace is the number of free bytes required in folders where scans and changes are written.
 const MinFreeSpace = 1 << 20
 
-// CheckFreeSpace returns an error if MinFreeSpace more bytes cannot be written into a folder. CheckFreeSpace writes that many bytes
-// into a temporary file and removes the file.
+// CheckFreeSpace returns an error if MinFreeSpace more bytes cannot be written into a folder. CheckFreeSpace writes MinFreeSpace
+// bytes into a temporary file and removes the file.
 func CheckFreeSpace(dir string) error {
 	f, err := os.CreateTemp(dir, ".room-*")
 	if err != nil {

@@ -29,7 +29,7 @@ func (id ScanID) Time() time.Time {
 // atMillis converts Unix milliseconds to a time in UTC, as stored in events.
 func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
-// ErrNoScan is returned if no scan has the id.
+// ErrNoScan is returned if no scan has the requested id.
 var ErrNoScan = errors.New("ledger: no such scan")
 
 // ParseScanID parses the text form of an id; it returns ErrNoScan for any other text.
@@ -47,10 +47,10 @@ func ParseScanID(text string) (id ScanID, err error) {
 // for an anonymous or erased user.
 type UserHash [16]byte
 
-// Event is one scan as stored in the ledger.
+// Event is one scan as stored in the scan log.
 type Event struct {
 	ID      ScanID
-	At      time.Time // in milliseconds; may be earlier than the arrival time
+	At      time.Time // time of the scan to the millisecond; may be earlier than the arrival of the request
 	User    UserHash
 	Source  string       // scan, press or album
 	Client  string       // client description sent by the scanning app, at most 64 bytes
@@ -60,7 +60,7 @@ type Event struct {
 	Kind    string       // the kind of match: rule, test_link, service_rule, code; "" = no match
 	Reason  string       // the reason why a code opened nothing
 	App     string       // AppID of the Mini Program that opened; "" = none
-	Version string       // release, trial, development; "" = none
+	Version string       // version of the Mini Program that opened: release, trial or development; "" = none
 	RuleID  int64        // id of the matched rule or GS1 key; 0 = none
 	Batch   int64        // application_id of the code; 0 = no code
 	Index   int64        // index of the code in its batch
@@ -83,8 +83,8 @@ type Entry struct {
 // Log stores events durably, in one order, each event once. Implementations: a journal of files beside the embedded database, a
 // partitioned table of PostgreSQL, a JetStream stream.
 type Log interface {
-	// ID returns the id of the log: positions are valid only within one log. "" = the id is not known yet. ID does no input or
-	// output.
+	// ID returns the id of the log: positions are valid only within one log. ID returns "" while the id is not known yet. ID does
+	// no input or output.
 	ID() string
 	// Lost reports whether the log with the given id, which this log has replaced, no longer exists anywhere.
 	Lost(id string) bool
@@ -102,8 +102,8 @@ type Log interface {
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End returns the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
-	// PositionBefore returns a position such that every event up to it has an At before the given moment: a reader of younger
-	// events can start there. The result may be less than the last such position.
+	// PositionBefore returns a position such that every event up to this position has an At before the given moment: a reader of
+	// younger events can start there. The position that PositionBefore returns may be less than the greatest possible position.
 	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events older than the given time, as far as they can be removed in bulk. Forget implements retention.
 	Forget(ctx context.Context, before time.Time) error

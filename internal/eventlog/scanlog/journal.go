@@ -19,8 +19,9 @@ import (
 // ensures that.
 //
 // Events are written by group commit, with one fsync per group. A file whose write or fsync failed is never written again: the
-// state of its end on the disk is unknown, and a second fsync may succeed although the data was lost. The journal then continues in
-// a new file, whose header contains its first position; events of the older file from that position on are ignored.
+// state of its end on the disk is unknown, and a second fsync may succeed although the data was lost. After a failed write or fsync
+// the journal continues in a new file, whose header contains the new file's first position; events of the older file from that
+// position on are ignored.
 type Journal struct {
 	dir         string
 	disk        disk
@@ -57,7 +58,7 @@ type damageAt struct {
 type JournalOptions struct {
 	// Log receives reports of damaged files; nil = no reports.
 	Log *slog.Logger
-	// Random provides the random id of a new ledger; if Random is nil, creating a ledger returns an error.
+	// Random provides the random id of a new scan log; if Random is nil, creating a scan log returns an error.
 	Random io.Reader
 	// SegmentSize is the size, in bytes, at which a file is full; 0 = 64 MiB.
 	SegmentSize int64
@@ -133,7 +134,7 @@ func (j *Journal) report(s *segment, d damage) {
 // as at least one scan.
 func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 
-// ID returns the ledger's random id, which was created with the folder: positions are valid only within one ledger.
+// ID returns the scan log's random id, which was created with the folder: positions are valid only within one scan log.
 func (j *Journal) ID() string { return hex.EncodeToString(j.id[:]) }
 
 // start creates the next file to write to. The caller holds writing.
@@ -180,7 +181,8 @@ func (j *Journal) start() error {
 // abandon stops using the current file, whose end is in an unknown state. The caller holds writing.
 func (j *Journal) abandon() {
 	s := j.last()
-	// Truncating the file helps a person who inspects it. The error is ignored, because nothing depends on the truncation.
+	// Truncating the file helps a person who inspects the damaged file. The error is ignored, because nothing depends on the
+	// truncation.
 	j.active.truncate(s.size)
 	j.active.Close()
 	j.active = nil

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// identify reads the ledger's id, or creates a new id.
+// identify reads the scan log's id, or creates a new id.
 func (j *Journal) identify(names []string, random io.Reader) error {
 	if slices.Contains(names, ledgerFile) {
 		f, err := j.disk.open(j.path(ledgerFile))
@@ -89,8 +89,8 @@ func (j *Journal) load(names []string) error {
 	return nil
 }
 
-// loadKept reads the position from which on all events should exist. If no file contains that position, the first existing position
-// is used.
+// loadKept reads the position from which on all events should exist. If no file contains the position from which events should
+// exist, the first existing position is used.
 func (j *Journal) loadKept() error {
 	first := int64(1)
 	if len(j.segments) > 0 {
@@ -160,7 +160,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 		s.skip, s.edition = head.skip, head.edition
 	}
 	if s.readFooter(f) && (bound == 0 || s.end <= bound) {
-		s.blocks = nil // read again when needed
+		s.blocks = nil // the blocks are read again when needed
 		return nil
 	}
 	size, err := f.size()
@@ -243,7 +243,7 @@ func spanOf(records []byte) (span, error) {
 	return times, nil
 }
 
-// rewrite copies the valid events of a file into a new sealed file that replaces the old one.
+// rewrite copies the valid events of a file into a new sealed file that replaces the old file.
 func (j *Journal) rewrite(s *segment, from file) error {
 	to, err := j.disk.create(j.path(s.name + newSuffix))
 	if err != nil {

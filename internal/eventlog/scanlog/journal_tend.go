@@ -120,8 +120,8 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 }
 
 // eraseAll makes the events of users anonymous: for each user, the events up to a time in Unix milliseconds, and for all users,
-// only events up to a position. A file with such events is rewritten at the same length, and the new file replaces the old file
-// atomically. eraseAll releases the lock after each file, so that other goroutines can remove or rewrite files.
+// only events up to a position. A file with events of the erased users is rewritten at the same length, and the new file replaces
+// the old file atomically. eraseAll releases the lock after each file, so that other goroutines can remove or rewrite files.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	if delete(users, UserHash{}); len(users) == 0 {
 		return 0, nil
@@ -138,7 +138,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	// New events of these users go into another file from here on.
+	// New events of the erased users go into another file from here on.
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
@@ -211,7 +211,7 @@ func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]
 }
 
 // eraseIn rewrites a file that contains events of erased users, and fills a filter with the remaining users; complete reports that
-// the file has no damage, so that the filter contains all of them.
+// the file has no damage, so that the filter contains all remaining users.
 func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64, position int64, left *userFilter) (n int64, complete bool,
 	err error) {
 	f, err := j.disk.open(v.path)

@@ -15,7 +15,7 @@ type Node struct {
 	Name     string // the name shown to operators: host and data folder
 	Answered int64  // number of the last request after which the node shipped all its scans
 	Ended    int64  // position of the node's last scan at its last report
-	Shipped  int64  // position up to which scans were shipped at that time
+	Shipped  int64  // position up to which the node had shipped its scans at its last report
 	Stopped  bool   // the node was shut down cleanly
 	SeenAt   time.Time
 	Lag      Lag
@@ -23,7 +23,7 @@ type Node struct {
 
 // Lag is the distance between a node's in-memory copy and the change log, as reported by the node.
 type Lag struct {
-	Changes int64     // number of changes that were not applied yet
+	Changes int64     // number of changes that the in-memory copy has not applied yet
 	LevelAt time.Time // time at which the node last had every change
 	At      time.Time // time of the report; zero = no report yet
 }
@@ -197,8 +197,8 @@ func (n *Nodes) peers(ctx context.Context) (otherNodes []Node, err error) {
 }
 
 // Counted returns an error if scans of stopped nodes are not counted, and removes the stopped nodes whose scans are all counted;
-// call it after everything in the log is counted. If a stream that held their scans was lost, only the journals of those nodes
-// still contain the scans. The returned UnreachableError names the nodes whose scans are missing.
+// call it after everything in the log is counted. If a stream that held the scans of stopped nodes was lost, only the journals of
+// the stopped nodes still contain the scans. The returned UnreachableError names the nodes whose scans are missing.
 func (n *Nodes) Counted(ctx context.Context) error {
 	otherNodes, err := n.peers(ctx)
 	if err != nil {
@@ -230,8 +230,8 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	return nil
 }
 
-// Leave records that this node shuts down cleanly. If the node still has unshipped events, the other nodes keep requesting them
-// until the node is started again.
+// Leave records that this node shuts down cleanly. If the node still has unshipped events, the other nodes keep requesting the
+// events until the node is started again.
 func (n *Nodes) Leave(ctx context.Context) error {
 	s := n.Shipper
 	if _, allowed := s.To.(Rewinder); !allowed && s.Backlog() == 0 {

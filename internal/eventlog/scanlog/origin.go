@@ -7,7 +7,7 @@ import (
 )
 
 // Origin identifies the journal from which an event came into a shared log. A shared log may be lost while the journals still
-// exist. Node is "" if the log does not record it.
+// exist. Node is "" if the log does not record the node.
 type Origin struct {
 	Node     string
 	Position int64 // position in the node's journal
@@ -31,7 +31,7 @@ func (t *OffsetSet) Has(position int64) bool {
 
 // Add records a counted event; all earlier events of the log must have been added before.
 func (t *OffsetSet) Add(o Origin) {
-	if o.Position > t.UpTo { // otherwise the event is known: a lost stream is shipped again
+	if o.Position > t.UpTo { // otherwise the event is already counted: a lost stream is shipped again
 		t.beyond.Add(uint64(o.Position))
 	}
 	if o.Before > t.UpTo {

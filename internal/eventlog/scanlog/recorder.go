@@ -11,16 +11,16 @@ import (
 )
 
 // Window limits the loss in a power failure: only scans of this period that were acknowledged before they were durable. A caller
-// that acknowledges early must call IsLate first.
+// that acknowledges scans before they are durable must call IsLate first.
 const Window = time.Second
 
 // ErrFull is returned by Enqueue if too many events wait for the disk.
 var ErrFull = errors.New("ledger: too many scans wait for the disk")
 
-// Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. So fewer, larger groups are
-// better, provided that callers wait hardly longer than for the fsync alone.
+// Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. Fewer fsyncs for larger groups
+// are therefore better, provided that callers wait hardly longer than for the fsync alone.
 const (
-	// gather is the time for which a group waits for as many scans as arrived recently. On a slow disk the time is half the
+	// gather is the time for which a group waits for as many scans as arrived recently. On a slow disk a group waits for half the
 	// duration of the last fsync, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
@@ -43,7 +43,7 @@ type Recorder struct {
 	oldest time.Time // arrival time of the oldest event that is not durable yet; zero = all events are durable
 	taken  time.Time // arrival time of the first event in open
 	busy   bool      // an fsync or the pause before an fsync is running
-	wanted int       // number of scans that ends the pause; 0 = no pause
+	wanted int       // number of scans that ends the pause before an fsync; 0 = no pause
 	expect int       // number of scans to expect for the next group
 	closed bool
 	last   error // error of the last fsync
@@ -191,7 +191,7 @@ func (g *Group) hurry() {
 	}
 }
 
-// await records that a caller waits, and reports whether that ends the pause.
+// await records that a caller waits, and reports whether that ends the pause before the fsync.
 func (g *Group) await() bool {
 	r := g.recorder
 	if g.awaited || g != r.open {
@@ -236,12 +236,12 @@ func (r *Recorder) run() {
 				r.expect += r.open.batch.n
 			}
 			g.ended = true
-			pastFns := g.then
+			callbacks := g.then
 			r.mu.Unlock()
 			close(g.done)
-			callAll(pastFns, g.err)
+			callAll(callbacks, g.err)
 			if n > 1 {
-				// Callers that waited have their next scans ready; yielding lets them enqueue these first.
+				// Callers that waited have their next scans ready; yielding lets the callers enqueue their next scans first.
 				runtime.Gosched()
 			}
 		}
@@ -258,10 +258,10 @@ func (r *Recorder) run() {
 const share = 128
 
 // callAll passes the result of a group to all registered callbacks.
-func callAll(pastFns []func(error), err error) {
-	for len(pastFns) > 0 {
-		fns := pastFns[:min(share, len(pastFns))]
-		pastFns = pastFns[len(fns):]
+func callAll(callbacks []func(error), err error) {
+	for len(callbacks) > 0 {
+		fns := callbacks[:min(share, len(callbacks))]
+		callbacks = callbacks[len(fns):]
 		go func() {
 			for _, f := range fns {
 				f(err)
@@ -270,7 +270,7 @@ func callAll(pastFns []func(error), err error) {
 	}
 }
 
-// nextGroup waits until the open group is due for an fsync, closes the group and returns it; nil if there is none.
+// nextGroup waits until the open group is due for an fsync, closes the group and returns it; nil if there is no open group.
 func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Restoring is a journal that is being restored from an archive. Every event keeps its original position. At the end, the complete
-// journal is renamed into place.
+// Restoring is a journal that is being restored from an archive. Every event keeps its original position. At the end of the
+// restore, the complete journal is renamed into place.
 type Restoring struct {
 	dir     string
 	journal *Journal

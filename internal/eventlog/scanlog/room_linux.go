@@ -6,7 +6,7 @@ import (
 )
 
 // FreeSpace returns the number of bytes that this process may still write into a folder; known is false if the system does not
-// report it.
+// report the number.
 func FreeSpace(dir string) (n int64, known bool) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil || s.Blocks == 0 {

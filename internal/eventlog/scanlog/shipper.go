@@ -38,15 +38,15 @@ type SharedLog interface {
 // Rewinder is a SharedLog that may lose shipped events, while the database still knows which events were counted.
 type Rewinder interface {
 	SharedLog
-	// IsComplete reports whether what was shipped is still there.
+	// IsComplete reports whether the log still contains all events that were shipped.
 	IsComplete(ctx context.Context) (bool, error)
 	// Taken returns the set of a node's counted events; nil = unknown.
 	Taken(ctx context.Context, node string) (*OffsetSet, error)
 	// Told returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
 	Told(ctx context.Context, node string) (*OffsetSet, error)
-	// Rewind determines the offset from which a journal must be shipped that was shipped up to mark. Rewind goes back if shipped
-	// events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown. The next
-	// Ship starts from the offset that Rewind returned.
+	// Rewind determines the offset from which a journal that was shipped up to mark must be shipped next. Rewind goes back to an
+	// earlier offset if shipped events are gone. settled is the position up to which all events are counted and reported to
+	// webhooks; -1 = unknown. The next Ship starts from the offset that Rewind returned.
 	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
 	// Restart records that a journal is shipped again from an offset that Rewind returned, so that a loss is reported once.
 	Restart(ctx context.Context, from Offset, back Rewound) error
@@ -55,7 +55,7 @@ type Rewinder interface {
 // Rewound is the result of Rewind.
 type Rewound struct {
 	From int64
-	Why  string // the reason for going back; "" = shipping continues from the old offset
+	Why  string // the reason for going back to an earlier offset; "" = shipping continues from the old offset
 	// LeaveOut is the position up to which events that are counted and reported to webhooks need not be shipped again.
 	LeaveOut int64
 }
@@ -97,7 +97,7 @@ type Shipper struct {
 	through  int64      // every readable event up to this position was shipped
 	erased   int64      // erasures up to this time are applied to the journal
 	taken    *OffsetSet // counted events at the last query of the shared log; nil = unknown
-	told     *OffsetSet // events reported to webhooks at that time; nil = no webhook waits for events
+	told     *OffsetSet // events reported to webhooks at the last query of the shared log; nil = no webhook waits for events
 	leaveOut int64      // up to this position, events that are counted and reported to webhooks are not shipped
 
 	position atomic.Int64
@@ -265,9 +265,9 @@ func (s *Shipper) look(ctx context.Context) error {
 	r, ok := s.To.(Rewinder)
 	if !ok {
 		if s.mark.Position < s.Journal.end() {
-			return nil // there are events to ship: Ship will detect a loss
+			return nil // there are events to ship: the next call of Ship will detect a loss
 		}
-		// A database that was restored to an earlier state, or that lost its last commits, needs these events again.
+		// A database that was restored to an earlier state, or that lost its last commits, needs the lost events again.
 		storedOffset, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
@@ -371,7 +371,7 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 }
 
 // needed returns the counted events of this node, the events reported to webhooks, and the position up to which all events are
-// both; -1 = unknown.
+// counted and reported; -1 = unknown.
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
 	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
@@ -382,13 +382,13 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSe
 	return taken, told, min(taken.UpTo, told.UpTo), nil
 }
 
-// rewind goes back to the first shipped event that is absent from the shared log. A renamed journal begins with the first event
-// that the shared log needs from it.
+// rewind goes back to the first shipped event that is absent from the shared log. A renamed journal begins with the first of its
+// events that the shared log needs.
 func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former string) (Offset, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {
-		// Events beyond this journal's end are already counted under its name: this is an older copy of the journal, which would
-		// reuse their positions for new scans.
+		// If events beyond this journal's end are already counted under the journal's name, this journal is an older copy, which
+		// would reuse the positions of these events for new scans.
 		former = s.Node
 		if mark, err = s.rename(ctx); err == nil {
 			taken, told, settled, err = s.needed(ctx, r)

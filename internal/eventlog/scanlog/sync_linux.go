@@ -39,7 +39,7 @@ type kernelFlush struct {
 // errNotTaken is returned if the kernel did not accept a flush.
 var errNotTaken = errors.New("ledger: the kernel took no flush")
 
-// kernelFlushes returns the kernelFlush of this process; nil if the kernel does not support or permit it.
+// kernelFlushes returns the kernelFlush of this process; nil if the kernel does not support or permit asynchronous flushes.
 var kernelFlushes = sync.OnceValue(func() *kernelFlush {
 	k := &kernelFlush{}
 	if _, _, errno := syscall.Syscall(syscall.SYS_IO_SETUP, 1, uintptr(unsafe.Pointer(&k.context)), 0); errno != 0 {
@@ -88,7 +88,7 @@ func (k *kernelFlush) flush(f *os.File) error {
 	if errno != 0 || n != 1 {
 		return errNotTaken
 	}
-	// broken stays set until the flush is seen to complete, so that a later completion is not mistaken for it.
+	// broken stays set until the flush is seen to complete, so that a late completion is not mistaken for that of another flush.
 	k.broken = true
 	var count [8]byte
 	if _, err := k.event.Read(count[:]); err != nil {

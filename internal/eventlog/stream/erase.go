@@ -24,8 +24,8 @@ type copies struct {
 	list []scanlog.Entry
 }
 
-// copySubject returns the subject under which anonymous copies are published. Each copy contains the position of the event that it
-// replaces.
+// copySubject returns the subject under which anonymous copies are published. Each anonymous copy contains the position of the
+// event that the copy replaces.
 func (l *Log) copySubject() string { return l.prefix() + "erased" }
 
 const positionHeader = "Qrjump-Position"
@@ -64,7 +64,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if dst := m.Headers().Get(intoHeader); dst != "" && c.of != "" && dst != madeOf(c.of) {
-				return true, nil // the copy replaces an event of a lost stream
+				return true, nil // the anonymous copy replaces an event of a lost stream
 			}
 			e, err := scanlog.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
@@ -175,7 +175,7 @@ func (l *Log) checkID(ctx context.Context, id string) error {
 
 // eraseAt replaces an event by an anonymous copy, in the stream whose id is dst.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, e *scanlog.Entry) error {
-	// If the stream was recreated, another scan may have this sequence.
+	// If the stream was recreated, another scan may have the sequence of the erased event.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		if err = l.checkID(ctx, dst); err == nil {

@@ -12,9 +12,9 @@ import (
 // repeats detects messages that repeat an earlier message.
 //
 // If a node ends after a message was acknowledged and before the node recorded that, the node publishes the message again. Within
-// its deduplication window, the stream drops the second message. After the window, the second message is much later than its scan.
-// The subject of a message contains the minute of its scan, so a reader of a late message checks whether the scan occurs earlier
-// under that subject. The check therefore needs no stored state.
+// its deduplication window, the stream drops the repeated message. After the deduplication window, the repeated message arrives
+// much later than its scan. The subject of a message contains the minute of its scan, so a reader of a late message checks whether
+// the scan occurs earlier under that subject. The check for repeated messages therefore needs no stored state.
 type repeats struct {
 	minutes map[string]map[scanlog.ScanID]int64 // by subject: the first position of each scan
 	scans   int

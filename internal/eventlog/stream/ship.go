@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// Ship implements scanlog.SharedLog. The offset is stored in this node's folder after the messages are published. Messages published
-// again after a crash in between count once.
+// Ship implements scanlog.SharedLog. The offset is stored in this node's folder after the messages are published. Messages
+// published again after a crash between publishing and storing the offset count once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entries []scanlog.Entry) error {
 	// An earlier attempt whose response was lost may have published the events with their users.
 	oldEntries, err := l.anonymise(ctx, entries)
@@ -87,8 +87,8 @@ func (l *Log) IsComplete(ctx context.Context) (bool, error) {
 	return l.holds(ctx, last)
 }
 
-// holds reports whether the last event that this node published is still at its sequence. The event is gone if an older copy of the
-// stream was restored, even if other nodes have since filled the sequence.
+// holds reports whether the last event that this node published is still at its sequence. The last event that this node published
+// is gone if an older copy of the stream was restored, even if other nodes have since filled the sequence.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	if last.id == (scanlog.ScanID{}) { // this node has published nothing
 		return true, nil
@@ -180,7 +180,7 @@ type brought struct {
 // shippedTo is the stored position up to which this node's journal was shipped, and the destination.
 type shippedTo struct {
 	scanlog.Offset
-	upTo   scanlog.Offset // events up to here may be in the stream, even if a crash prevented storing the offset
+	upTo   scanlog.Offset // events up to this offset may be in the stream, even if a crash prevented storing the offset
 	begin  int64          // events after this position belong in the stream
 	last   brought
 	stream string // its id

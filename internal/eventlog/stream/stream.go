@@ -1,4 +1,4 @@
-// Package stream stores the ledger of scans in a NATS JetStream stream.
+// Package stream stores the scan log in a NATS JetStream stream.
 package stream
 
 import (
@@ -28,7 +28,7 @@ import (
 // repeats.
 //
 // A NATS server acknowledges a message before it is synced to disk, unless the server setting sync_interval is "always". Log
-// publishes nothing until it has verified that setting, or the operator vouches for it.
+// publishes nothing until it has verified the setting sync_interval, or the operator vouches for the setting.
 type Log struct {
 	options Options
 	conn    *nats.Conn
@@ -50,7 +50,7 @@ type Log struct {
 type Options struct {
 	// Servers lists nats:// or tls:// addresses, with user and password if required.
 	Servers []string
-	// Monitors lists the HTTP addresses of the servers' monitoring ports. List every server that stores the stream.
+	// Monitors lists the HTTP addresses of the servers' monitoring ports. Monitors must list every server that stores the stream.
 	Monitors []string
 	// Vouched is true if the operator asserts that the servers sync to disk before they acknowledge.
 	Vouched bool
@@ -70,7 +70,7 @@ type Options struct {
 	// Taken returns the set of a node's counted events; nil = unknown.
 	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Told returns the subset of counted events that were reported to webhooks; a nil result means that no webhook waits for
-	// events. Told itself is nil if there are no webhooks.
+	// events. The function Told is nil if there are no webhooks.
 	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Counted returns the last counted position of the log from which scans are counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
@@ -84,7 +84,7 @@ type Options struct {
 // answerTime returns the timeout for a server's response.
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
-// ErrNotFlushed is returned if the servers acknowledge messages before they sync them, or if that is unknown.
+// ErrNotFlushed is returned if the servers acknowledge messages before they sync the messages to disk, or if the order is unknown.
 var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
 
 // ErrTooOld is returned if the server's version cannot start the sequences of a stream above 1.
@@ -254,8 +254,8 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 // generation is the distance between the first sequences of a stream and of its successor.
 const generation = 1 << 32
 
-// create creates the stream. The new sequences begin above all known sequences of an earlier stream, so that a reference to an old
-// sequence finds no scan here. brought is the last sequence that this node knows.
+// create creates the stream. The sequences of the new stream begin above all known sequences of an earlier stream, so that a
+// reference to an old sequence finds no scan in the new stream. brought is the last sequence that this node knows.
 func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
 	first, known := uint64(0), brought
 	if l.options.Counted != nil {
@@ -557,7 +557,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			if goOn, err := f(m, meta); err != nil || !goOn {
 				return err
 			}
-			if meta.Sequence.Stream == upTo || pending == 0 { // otherwise the fetch would wait until the next batch is full
+			if meta.Sequence.Stream == upTo || pending == 0 { // without this exit the fetch would wait until the next batch is full
 				return nil
 			}
 		}

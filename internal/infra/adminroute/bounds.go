@@ -44,8 +44,8 @@ func Bound(config *huma.Config) {
 	})
 }
 
-// checkKeys returns an error if any object in a JSON text has more than maxKeys keys. Other faults of the text are reported by the
-// JSON parser.
+// checkKeys returns an error if any object in a JSON text has more than maxKeys keys. Other faults of the JSON text are reported by
+// the JSON parser.
 func checkKeys(text []byte) error {
 	var keys []int // number of keys of each object around the current byte
 	inString, escaped := false, false

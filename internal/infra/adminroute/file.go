@@ -29,7 +29,8 @@ func EscapeCSVFormula(text string) string {
 	return text
 }
 
-// send writes a file to the client. If the file breaks off, the connection is aborted, so that the client detects it.
+// send writes a file to the client. If the content breaks off, the connection is aborted, so that the client detects the incomplete
+// file.
 func (e edge) send(hctx huma.Context, f File) {
 	if !e.begin() {
 		_ = huma.WriteErr(e.api, hctx, http.StatusConflict, e.busy)
@@ -96,7 +97,7 @@ func (a *StreamBody) Resolve(hctx huma.Context) []error {
 // Header returns the headers of the request.
 func (a *StreamBody) Header() http.Header { return a.r.Header }
 
-// Read reads from the body, with a separate timeout for each piece.
+// Read reads from the body, with a separate timeout for each call.
 func (a *StreamBody) Read(b []byte) (int, error) {
 	_ = a.control.SetReadDeadline(time.Now().Add(pieceTimeout))
 	return a.r.Body.Read(b)

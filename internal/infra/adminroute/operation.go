@@ -28,7 +28,7 @@ type Route struct {
 	described huma.Operation // optional parts of the operation's description
 	wants     func(huma.Registry) *huma.Schema
 	patient   bool
-	everyone  bool // callers restricted to some accounts may call the operation, and see only their part
+	everyone  bool // callers restricted to some accounts may call the operation, and see only the data of their accounts
 	of        func(context.Context, func(string) string) (string, error)
 	busy      string // the error message if the operation is already running; "" = concurrent calls are allowed
 	mount     func(edge, huma.Operation)

@@ -103,10 +103,10 @@ func (s Sheet) dots(l symbol.Length) int { return l.Dots(s.Design.Style.DPI) }
 
 // cell returns the size of a cell in whole dots, rounded down.
 func (s Sheet) cell() (width, height int) {
-	fullCallback := func(l symbol.Length) int {
+	pixels := func(l symbol.Length) int {
 		return int(math.Floor(l.Millimetres()*float64(s.Design.Style.DPI)/25.4 + 1e-6))
 	}
-	return fullCallback(s.Width), fullCallback(s.Height)
+	return pixels(s.Width), pixels(s.Height)
 }
 
 // cellOrigin returns the top left corner of a cell, in dots. Each cell is rounded separately, so that rounding errors do not

@@ -16,7 +16,7 @@ import (
 // Start starts a Chromium that ends with the test, and returns the context of its first page. Requests for every
 // name go to host, an address with a port, where it is not "". Without a Chromium the test is skipped, unless
 // QRJUMP_REQUIRE_CHROMIUM is set. More are switches of Chromium's own.
-func Start(t *testing.T, host string, moreFns ...chromedp.ExecAllocatorOption) context.Context {
+func Start(t *testing.T, host string, extra ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -55,7 +55,7 @@ func Start(t *testing.T, host string, moreFns ...chromedp.ExecAllocatorOption) c
 		bounded, cancel = context.WithDeadline(bounded, end.Add(-20*time.Second))
 		t.Cleanup(cancel)
 	}
-	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, moreFns...)...)
+	ctx, stop := chromedp.NewExecAllocator(bounded, append(options, extra...)...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
 	t.Cleanup(func() {
