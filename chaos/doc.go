@@ -9,7 +9,7 @@
 //	QRJUMP_TEST_SEED=1234 go test -run 'TestKill$' ./chaos // the same choices again
 //	KILL_ROUNDS=200 go test -run 'TestKill$' -timeout 60m ./chaos
 //
-// POWER_CUTS, RACE_ROUNDS and PREFIX_ROUNDS set the number of rounds of other tests in the same way.
+// POWER_CUTS, RACE_ROUNDS and PREFIX_ROUNDS set the number of rounds of other tests, as KILL_ROUNDS does for TestKill.
 //
 // TEST_POSTGRES=postgres://… adds PostgreSQL; every test creates its own database there, or a pair of servers
 // (scripts/postgres.sh).

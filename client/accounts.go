@@ -48,7 +48,7 @@ type AccountPut struct {
 	Pages      []string          `json:"pages,omitempty"` // Pages of a Mini Program, such as pages/index/index.
 	// Options that third-party platforms may set; nil leaves the stored options unchanged.
 	Options       map[string]string `json:"options,omitempty"`
-	OpenPlatform  string            `json:"open_platform,omitempty"` // determines the unionid; "" = none
+	OpenPlatform  string            `json:"open_platform,omitempty"` // determines the unionid of users; "" = no open platform account
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
 	Linked        []string          `json:"linked,omitempty"` // Accounts to add to the existing links.
 	SecretFrozen  bool              `json:"secret_frozen"`
@@ -138,7 +138,7 @@ func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) er
 	return c.changeAccount(ctx, http.MethodPut, appid, a)
 }
 
-// Deletion lists the objects that are deleted with an account or a platform, and those that block its deletion.
+// Deletion lists the objects that are deleted with an account or a platform, and the objects that block its deletion.
 type Deletion struct {
 	AppID     string   `json:"appid"`
 	Deleted   bool     `json:"deleted" doc:"false where it was only asked"`

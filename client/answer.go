@@ -80,8 +80,8 @@ func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	return p, true
 }
 
-// readAnswer decodes a successful response of the scan API or the admin API into reply, a pointer to a struct. Every call has such
-// a response; without a valid response, the call does not count as successful.
+// readAnswer decodes a successful response of the scan API or the admin API into reply, a pointer to a struct. Every call of the
+// scan API and the admin API has a JSON object as its response; without a valid response, the call does not count as successful.
 func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
@@ -125,8 +125,8 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// missing returns the name of the first field of a type that is absent from a JSON object. Other JSON is validated by
-// encoding/json.
+// missing returns the name of the first field of a type that is absent from a JSON object. JSON that is neither an object nor a
+// list of objects is validated by encoding/json.
 func missing(t reflect.Type, body json.RawMessage) string {
 	switch {
 	case t.Kind() == reflect.Pointer:

@@ -24,7 +24,7 @@ type BuyerTexts struct {
 	Code    string `json:"code,omitempty" doc:"below the verdict on a code, 300 characters at most"`
 }
 
-// Logo is an image in the form that the pages show.
+// Logo is an image in the form that the pages for buyers show.
 type Logo struct {
 	Path   string `json:"path" doc:"on every host that has pages"`
 	Width  int    `json:"width" doc:"in pixels"`

@@ -38,7 +38,7 @@ type BatchQuery struct {
 	Account string `query:"account"` // "" = any
 	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`
 	After   int64  `query:"after" minimum:"0"`                              // ID of the last application of the previous page.
-	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // 0 selects the server's default page size.
+	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"` // A Limit of 0 selects the server's default page size.
 }
 
 // BatchList is a page of applications.
@@ -77,7 +77,7 @@ const (
 	Freeze   = "freeze"
 	Unfreeze = "unfreeze"
 	Void     = "void"   // for ever
-	Redeem   = "redeem" // For a single code that has been redeemed already, the result is a *Problem with status 409.
+	Redeem   = "redeem" // For a single code that has been redeemed already, Redeem results in a *Problem with status 409.
 )
 
 // CodeChange is an operator's change of codes, with the actor and the reason for the history of the codes. An empty Actor means
@@ -95,8 +95,8 @@ type CodesChanged struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-// Update freezes, unfreezes, voids or redeems codes. If some of several codes have been redeemed already, only the others are
-// redeemed; compare the counts in the result.
+// Update freezes, unfreezes, voids or redeems codes. If some of several codes have been redeemed already, only the remaining codes
+// are redeemed; compare the counts in the result.
 func (c CodesService) Update(ctx context.Context, id int64, did string, change CodeChange) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "states"), struct {
 		CodeChange

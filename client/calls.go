@@ -22,7 +22,8 @@ type Call struct {
 	// Behaviours lists the IDs of the behaviours that determined the response: the behaviour that rejected the call, and the
 	// behaviours under which the server was lenient.
 	Behaviours []string    `json:"behaviours"`
-	Rows       []Behaviour `json:"rows,omitempty"` // Rows contains the same behaviours with their texts and evidence levels.
+	// Rows contains the behaviours that determined the response, with their texts and evidence levels.
+	Rows       []Behaviour `json:"rows,omitempty"`
 	// Deviations lists the IDs in Behaviours under which the server was lenient, see Client.Deviations.
 	Deviations []string `json:"deviations"`
 }
@@ -45,7 +46,7 @@ type RecordedCall struct {
 
 // CallQuery selects calls; the zero value selects the newest calls.
 type CallQuery struct {
-	RID     string `query:"rid"` // An empty field matches all calls, as in the following fields.
+	RID     string `query:"rid"` // An empty RID matches all calls, as does an empty value of each following field.
 	Account string `query:"account"`
 	Path    string `query:"path"`
 	ErrCode int    `query:"errcode"` // 0 = any
@@ -78,9 +79,10 @@ func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 // Searched describes the part of the call log that was searched for a response.
 type Searched struct {
 	Examined int        `json:"examined"`                          // how many calls
-	Since    *time.Time `json:"since,omitempty" answer:"optional"` // The second of the oldest searched call; nil if no call was searched.
+	// Time of the oldest searched call, to the second; nil if no call was searched.
+	Since    *time.Time `json:"since,omitempty" answer:"optional"`
 	Until    *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
-	// The value of Before for a query that continues with older calls; 0 if there are none.
+	// The value of Before for a query that continues with older calls; 0 if there are no older calls.
 	Next int64 `json:"next"`
 	// The value of After for a query of later calls; 0 if no call was searched.
 	Newest int64 `json:"newest"`
@@ -132,7 +134,7 @@ type CallErrorList struct {
 }
 
 // ListErrors groups failed calls of the log by endpoint and errcode. One response covers a part of the log: see Searched. An empty
-// text or the number 0 matches all values.
+// account or path, or the errcode 0, matches all calls.
 func (c CallsService) ListErrors(ctx context.Context, account, path string, errcode int, prev int64) (CallErrorList, error) {
 	return get[CallErrorList](ctx, c.transport, withQuery("call-errors",
 		params{"account": account, "path": path, "errcode": errcode, "before": prev}))

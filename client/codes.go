@@ -42,7 +42,7 @@ type CodeBinding struct {
 	ActivityName string `json:"activity_name"`
 	ProductBrand string `json:"product_brand"`
 	ProductTitle string `json:"product_title"`
-	ProductCode  string `json:"product_code"` // Intended for an EAN.
+	ProductCode  string `json:"product_code"` // Product code, intended for an EAN.
 	WxaAppID     string `json:"wxa_appid"`    // The Mini Program that the code opens.
 	WxaPath      string `json:"wxa_path"`
 	WxaType      int    `json:"wxa_type,omitempty" answer:"optional" minimum:"0" maximum:"2"` // WxaType is 0 for release, 1 for development, 2 for trial.
@@ -127,7 +127,7 @@ func (c WireService) ActivateCodes(ctx context.Context, id int64, r CodeRange, b
 }
 
 // GetCode returns the binding of a code of the calling account. For a code that is not active, the result is a *WireError with
-// 80304, unless a setting of the server changes this.
+// 80304, unless a setting of the server changes this result.
 func (c WireService) GetCode(ctx context.Context, name CodeName) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }

@@ -41,8 +41,8 @@ func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviati
 
 // Trial is a platform behaviour that every program meets sooner or later.
 type Trial struct {
-	Behaviour string `json:"behaviour,omitempty"` // ID of the behaviour; "" if the trial has only an errcode.
-	ErrCode   int    `json:"errcode"`             // The errcode of the response in this case.
+	Behaviour string `json:"behaviour,omitempty"` // ID of the platform behaviour; "" if only an errcode identifies the behaviour.
+	ErrCode   int    `json:"errcode"`             // The errcode of the response in which the platform behaviour occurs.
 	English   string `json:"en"`                  // what happens
 	Chinese   string `json:"zh"`                  // the same
 	Occurred  bool   `json:"occurred"`            // whether it happened
@@ -52,15 +52,16 @@ type Trial struct {
 	Command   string `json:"command"`             // The command that makes the behaviour occur.
 }
 
-// Coverage reports which trials a program has met.
+// Coverage reports which of the listed platform behaviours a program has met.
 type Coverage struct {
-	Covered int     `json:"covered"` // Number of trials that the program met.
+	Covered int     `json:"covered"` // Number of platform behaviours in the list that have occurred for the program.
 	Total   int     `json:"total"`   // of how many
 	Trials  []Trial `json:"trials"`
 	Searched
 }
 
-// GetCoverage reports which of the trials have occurred in the calls of an account, or of all accounts if account is "".
+// GetCoverage reports which of the platform behaviours that every program meets sooner or later have occurred in the calls of an
+// account, or of all accounts if account is "".
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
 	return get[Coverage](ctx, c.transport, withQuery("deviations/coverage", params{"account": account}))
 }

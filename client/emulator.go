@@ -12,7 +12,7 @@ import (
 type Clock struct {
 	Now    time.Time `json:"now"`
 	Frozen bool      `json:"frozen"`
-	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not return it.
+	// RealTime is the time that the clock would show if it had not been moved; zero if the server does not return this time.
 	RealTime time.Time `json:"real_time,omitzero"`
 }
 
@@ -55,7 +55,8 @@ func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
 // Fault makes calls of an endpoint fail for test purposes.
 type Fault struct {
 	Method      string   `json:"method,omitempty"`      // With Response, the HTTP method to match; "" matches any method.
-	Path        string   `json:"path"`                  // For example /cgi-bin/wxopen/qrcodejumppublish; with Response, any path is valid.
+	// Path of the calls that fail, such as /cgi-bin/wxopen/qrcodejumppublish; with Response, any path is valid.
+	Path        string   `json:"path"`
 	ErrCode     int      `json:"errcode,omitempty"`     // The errcode that the server returns instead of executing the call.
 	ErrMsg      string   `json:"errmsg,omitempty"`      // If ErrMsg is "", the text of ErrCode is sent.
 	After       bool     `json:"after,omitempty"`       // With ErrCode, the server executes the call and then returns ErrCode nevertheless.

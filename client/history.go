@@ -69,7 +69,8 @@ func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
 	return post[Verified](ctx, c.patient(), "audit/verify", nil)
 }
 
-// UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents this.
+// UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents the
+// restoration.
 func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
 	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }

@@ -59,8 +59,8 @@ func (c *transport) links(ctx context.Context, method string, body any, service 
 }
 
 // Confirm accepts or rejects a link or its removal on behalf of the administrator of one side, SideAccount or SideMiniProgram.
-// Confirm returns the links of the service account. If no decision of this side is pending, the result is a *Problem with status
-// 422.
+// Confirm returns the links of the service account. If no decision of the given side is pending, the result is a *Problem with
+// status 422.
 func (c LinksService) Confirm(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
 	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "agree": agree}, service, miniProgram, "confirm")
 }

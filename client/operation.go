@@ -16,7 +16,7 @@ type OperationRequest struct {
 }
 
 // Do sends a request with the operator's token and returns the response, whose body the caller closes. An unsuccessful response is
-// returned as a *Problem or a *WrongServer. Limit the duration with ctx.
+// returned as a *Problem or a *WrongServer. Limit the duration of the request with ctx.
 func (c *Client) Do(ctx context.Context, call OperationRequest) (*http.Response, error) {
 	resp, err := c.open(ctx, request{method: call.Method, path: call.Path, query: call.Query, bearer: c.options.AdminToken,
 		contentType: call.ContentType, body: call.Body})

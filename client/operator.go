@@ -72,7 +72,7 @@ func (c *transport) settings(ctx context.Context, method, rest string, body any)
 	return s, json.Unmarshal(raw, &s)
 }
 
-// Update changes the given settings and leaves all others unchanged.
+// Update changes the given settings and leaves all other settings unchanged.
 func (c SettingsService) Update(ctx context.Context, values map[string]any) error {
 	_, err := c.settings(ctx, http.MethodPut, "", values)
 	return err

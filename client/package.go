@@ -128,7 +128,7 @@ func (p *CodePackage) begin(body io.Reader) error {
 	return p.odd(nil)
 }
 
-// enter skips the colon and the opening quote.
+// enter skips the colon and the opening quote before the Base64 text.
 func (p *CodePackage) enter() error {
 	for _, want := range []byte(`:"`) {
 		for {
@@ -291,8 +291,8 @@ func (r *rows) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// nextPiece decrypts the next piece; it holds back the last block until the input ends, because the final block contains the
-// padding.
+// nextPiece decrypts the next part of a package; nextPiece holds back the last block until the input ends, because the final block
+// contains the padding.
 func (r *rows) nextPiece() ([]byte, error) {
 	kept := copy(r.sealed, r.sealed[len(r.sealed)-r.kept:])
 	n, err := io.ReadFull(r.in, r.sealed[kept:])

@@ -22,7 +22,8 @@ type RefusedCredentialList struct {
 }
 
 // ListRefused lists the invalid credentials that the responding node received in the last 24 hours, most frequent first. The list
-// shows, for example, a program that still uses an old key. A node loses this list when it stops.
+// of invalid credentials shows, for example, a program that still uses an old key. A node loses its list of invalid credentials
+// when the node stops.
 func (c AdminKeysService) ListRefused(ctx context.Context) ([]RefusedCredential, error) {
 	reply, err := get[RefusedCredentialList](ctx, c.transport, "refused-credentials")
 	return reply.Credentials, err

@@ -25,8 +25,9 @@ type revisionKey struct{}
 // empty revisions, calls change an object unconditionally; "*" matches any revision of an existing object.
 //
 // A call takes the revision of the object that the call changes or extends: Rules.Create and Orders.Create take the account's
-// revision. Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists both kinds
-// by method, and the OpenAPI document shows the header at each operation that accepts it.
+// revision. Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists by method
+// the calls that compare revisions and the calls that do not, and the OpenAPI document shows the header at each operation that
+// accepts it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, revision := range revisions {

@@ -176,7 +176,7 @@ type ConfirmationQuery struct {
 	RID, Owner string // "" = any
 	Prefix     string // Prefix of the rule as the caller sent it; "" matches any prefix.
 	Failed     bool   // Failed selects only checks that did not find the file.
-	Limit      int    // 0 selects the server's default page size.
+	Limit      int    // A Limit of 0 selects the server's default page size.
 }
 
 // ListChecks lists checks of verification files, which explain the error 85069 after adding a rule.
@@ -227,7 +227,7 @@ type RechecksDone struct {
 	Failing int64 `json:"failing" doc:"how many of all are not in place"`
 }
 
-// Run makes the server check all verification files; the first of them are checked before Run returns, the others in the
+// Run makes the server check all verification files; the first files are checked before Run returns, the other files in the
 // background. With slow hosts, Run takes a long time; limit the duration with ctx.
 func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 	return post[RechecksDone](ctx, c.patient(), "rechecks", nil)
@@ -257,7 +257,7 @@ type PlannedRule struct {
 // Replayed reports the effect that planned changes would have had on the scans of the last days.
 type Replayed struct {
 	Since    time.Time       `json:"since"`
-	Scans    int64           `json:"scans"`    // Number of link scans in this period.
+	Scans    int64           `json:"scans"`    // Number of link scans in the replayed days.
 	Examined int64           `json:"examined"` // Number of link scans that a planned change could affect.
 	Changed  int64           `json:"changed"`  // Number of link scans whose result would change.
 	Changes  []OutcomeChange `json:"changes"`  // The most frequent changes first, at most 100.
@@ -269,7 +269,7 @@ type Replayed struct {
 
 // OutcomeChange is the actual and the hypothetical result of a group of scans.
 type OutcomeChange struct {
-	Before   string   `json:"before"` // The action, the Mini Program and the rule.
+	Before   string   `json:"before"` // The actual result of the scans: the action, the Mini Program and the rule.
 	After    string   `json:"after"`
 	Scans    int64    `json:"scans"`
 	Examples []string `json:"examples"` // links of them

@@ -18,7 +18,7 @@ type ScanRequest struct {
 	Text   string     `json:"text"`             // The text that the camera read.
 	User   string     `json:"user,omitempty"`   // The app's own user ID; "" means an anonymous scan.
 	Source string     `json:"source,omitempty"` // Source is scan, press or album; "" means scan.
-	At     *time.Time `json:"at,omitempty"`     // For replays; allowed only on an emulator.
+	At     *time.Time `json:"at,omitempty"`     // Time of the scan, for replays; allowed only on an emulator.
 }
 
 // The actions of a decision.
@@ -66,7 +66,7 @@ func (c ScansService) Resolve(ctx context.Context, r ScanRequest) (Decision, err
 type ExplainRequest struct {
 	ScanRequest
 	AssumePublished bool          `json:"assume_published,omitempty"` // Treat every rule as published.
-	Assume          []AssumedRule `json:"assume,omitempty"`           // Treat these rules as existing.
+	Assume          []AssumedRule `json:"assume,omitempty"`           // Treat the listed rules as existing.
 }
 
 // AssumedRule is a rule that an explanation assumes to be stored.

@@ -172,7 +172,8 @@ type CodeScans struct {
 	// Places contains only scans that were counted after the server began to record places.
 	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
 	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
-	// DismissedAt is nil if no alarm about the code has been dismissed.
+	// Threshold is the score from which the code raises an alarm, or 0 for no alarm; DismissedAt is nil if no alarm about the code
+	// has been dismissed.
 	Threshold   int64      `json:"threshold" doc:"the score from which it is alarmed; 0 = no score is enough"`
 	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
 }
@@ -198,16 +199,16 @@ type StatisticsQuery struct {
 	Group    string            // Group is activity, brand, product, batch, rule, app, source, result, region or owner.
 	Count    string            // Count is scans, first or users; "" means scans.
 	Filter   map[string]string // Filter maps names of Group to required values; "-" matches scans without a value.
-	Limit    int               // 0 means 100; at most 1,000.
+	Limit    int               // Maximum number of rows, at most 1,000; 0 means 100.
 	Offset   int
 	Wait     bool // Wait makes the server first count all scans before this call.
-	Marks    bool // Marks adds the events in this period to the result.
+	Marks    bool // Marks adds the events in the period of the query to the result.
 }
 
 // The kinds of Mark. A later server may return further kinds.
 const (
-	MarkPublished = "published" // Target is the prefix of the rule.
-	MarkFrozen    = "frozen"    // Target is the application_id.
+	MarkPublished = "published" // The Target of a mark of this kind is the prefix of the published rule.
+	MarkFrozen    = "frozen"    // The Target of a mark of this kind is the application_id of the frozen codes.
 	MarkAlarm     = "alarm"     // What is APPLICATION:INDEX
 )
 
@@ -268,35 +269,35 @@ func (c StatisticsService) Export(ctx context.Context, format string, q Statisti
 	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
-// Miss is a place with scans of links that matched no rule.
+// Miss is a link prefix (host and first path segment) with the number of its scans that matched no rule.
 type Miss struct {
 	Place string `json:"place" doc:"host and first path segment; * is all that a day had no room for"`
 	Scans int64  `json:"scans"`
 }
 
-// MissList is a list of places with scans of links that matched no rule.
+// MissList is a list of link prefixes with scans that matched no rule.
 type MissList struct {
 	Places []Miss `json:"places"`
 }
 
-// MissQuery selects misses; From, To and Wait have the same meaning as in StatisticsQuery.
+// MissQuery selects link prefixes of unmatched scans; From, To and Wait have the same meaning as in StatisticsQuery.
 type MissQuery struct {
 	From  string `query:"from"`
 	To    string `query:"to"`
 	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" means all accounts that the caller may see.
-	Below string `query:"below"` // A prefix that limits the result to places of links below it; "" means no limit.
-	Limit int    `query:"limit"` // 0 means 100; at most 1,000.
+	Below string `query:"below"` // A prefix that limits the result to unmatched links below it; "" means no limit.
+	Limit int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
 	Wait  bool   `query:"wait"`
 }
 
-// ListUnmatched returns the places with scans of links that matched no rule, most scanned first.
+// ListUnmatched returns the link prefixes with scans that matched no rule, most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
 	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/misses", paramsOf(q)))
 	return reply.Places, err
 }
 
-// ExportUnmatched writes all places with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the written
-// file is incomplete.
+// ExportUnmatched writes all link prefixes with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the
+// written file is incomplete.
 func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	q.Limit = 0
 	return c.exportTable(ctx, "statistics/misses/export", format, paramsOf(q), w)
@@ -365,9 +366,10 @@ type AlarmQuery struct {
 	Newest        bool   `query:"newest"`         // newest first
 	Open          bool   `query:"open"`           // Open selects only alarms that are neither acknowledged nor dismissed.
 	Standing      bool   `query:"standing"`       // Standing selects only alarms that are not dismissed.
-	ApplicationID int64  `query:"application_id"` // Only alarms about codes of this application; 0 means all applications.
+	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
+	ApplicationID int64  `query:"application_id"`
 	Owner         string `query:"owner"`          // AppID of the owner of the applications; "" means all accounts that the caller may see.
-	Limit         int    `query:"limit"`          // 0 means 100; at most 1,000.
+	Limit         int    `query:"limit"`          // Maximum number of alarms, at most 1,000; 0 means 100.
 }
 
 // CountOpen returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""

@@ -42,7 +42,7 @@ func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
 	return list.Charts, err
 }
 
-// Revoke revokes a link immediately.
+// Revoke revokes the link to a shared chart immediately.
 func (c ChartsService) Revoke(ctx context.Context, id string) (SharedChart, error) {
 	return remove[SharedChart](ctx, c.transport, "statistics/shared/"+url.PathEscape(id))
 }

@@ -121,7 +121,7 @@ type DeliveryList struct {
 
 // DeliveryQuery selects deliveries, newest first; the zero value selects all deliveries.
 type DeliveryQuery struct {
-	Webhook int64  `query:"webhook" minimum:"0"`                 // 0 means all webhooks.
+	Webhook int64  `query:"webhook" minimum:"0"`                 // ID of a webhook; 0 means all webhooks.
 	State   string `query:"state" enum:"waiting,delivered,dead"` // "" = any
 	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`

@@ -100,12 +100,12 @@ const (
 type RuleDraft struct {
 	Prefix string
 	Path   string // Path of the page, for example pages/index/index.
-	// AppID is the Mini Program to open. Only a service account's rule has an AppID; the three fields below exist only for an
-	// ordinary rule.
+	// AppID is the Mini Program to open. Only a service account's rule has an AppID; Occupy, OpenVersion and TestLinks exist only
+	// for an ordinary rule.
 	AppID       string
-	Occupy      bool        // Other accounts may not add a rule below this prefix.
+	Occupy      bool        // Other accounts may not add a rule below the prefix of the rule.
 	OpenVersion OpenVersion // 0 = OpenRelease
-	TestLinks   []string    // At most five; in an edit, nil keeps the existing test links, and an empty list removes them.
+	TestLinks   []string    // Test links, at most five; in an edit, nil keeps the existing test links, and an empty list removes them.
 }
 
 // CreateRule adds an unpublished rule.
@@ -139,7 +139,7 @@ type Rule struct {
 	Prefix      string      `json:"prefix"`
 	Path        string      `json:"path"`
 	Published   bool        `json:"published"`
-	Occupy      bool        `json:"occupy"` // Occupy and the two fields below exist only for an ordinary rule.
+	Occupy      bool        `json:"occupy"` // Occupy, OpenVersion and TestLinks exist only for an ordinary rule.
 	OpenVersion OpenVersion `json:"open_version,omitempty"`
 	TestLinks   []string    `json:"test_links,omitempty"`
 }
@@ -155,7 +155,7 @@ type RuleList struct {
 // ListRequest selects the rules to list: the newest 10,000 rules, the rules with given Prefixes, or a page of all rules in the
 // order of their creation.
 type ListRequest struct {
-	AppID    string   // For a service account: lists the rules that open this Mini Program.
+	AppID    string   // For a service account: the AppID of the Mini Program that the listed rules open.
 	Prefixes []string // At most 200 complete prefixes.
 	Page     int      // Page numbers start at 1; Page requires PageSize.
 	PageSize int      // at most 200
@@ -240,8 +240,8 @@ func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumpdelete", body, nil)
 }
 
-// ConfirmFile is the verification file of an account. The file must be accessible in the directory of a prefix before the rule is
-// added.
+// ConfirmFile is the verification file of an account. The verification file must be accessible in the directory of a prefix before
+// the rule is added.
 type ConfirmFile struct {
 	Name    string `json:"name"`
 	Content string `json:"content"`

@@ -102,7 +102,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	return err
 }
 
-// wxaTypes maps the versions that an activation can open to their numbers on the wire.
+// wxaTypes maps the versions that an activation can open to their numbers in the wire API.
 var wxaTypes = map[string]int{"release": 0, "development": 1, "trial": 2}
 
 func wxaTypeName(number int) string {
@@ -327,13 +327,14 @@ type closedCodes struct{ void, frozen, recalled int64 }
 
 func (c closedCodes) all() int64 { return c.void + c.frozen + c.recalled }
 
-// closed counts, with the operator's API, the void and frozen codes of a range, and those frozen by the recall of a package.
+// closed counts, with the operator's API, the void and frozen codes of a range, and the codes frozen by the recall of a package.
 func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, err error) {
 	operator, err := c.asOperator(c.adminFlags)
 	if err != nil {
 		return n, err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second) // the call is optional: the codes are already activated
+	// a failure of this call is tolerated, because the codes are already activated
+	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
 	defer cancel()
 	var recalled []codes.Range
 	for start := int64(0); ; {
@@ -359,7 +360,8 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			from, run.To = run.To+1, min(run.To, r.To) // for a range of only the first code, the server returns all runs
+			// cuts the run at the end of the range, because for a range of only the first code the server returns all runs
+			from, run.To = run.To+1, min(run.To, r.To)
 			switch {
 			case run.Void:
 				n.void += run.Len()

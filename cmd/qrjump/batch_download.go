@@ -205,7 +205,7 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 		return nil
 	})
 	if err != nil {
-		d.bar.end() // before the error is printed
+		d.bar.end() // removes the progress bar before the error is printed
 		return err
 	}
 	*done = append(*done, downloadedFile{File: path, From: pieces[0].From, To: pieces[len(pieces)-1].To, Bytes: size})
@@ -270,7 +270,7 @@ func replaceFile(path string, fill func(io.Writer) error) (size int64, err error
 // bar shows the progress of a command in codes; it is silent unless the output is a terminal.
 type bar struct {
 	shown *progressbar.ProgressBar // nil = hidden
-	done  int64                    // codes of completed packages
+	done  int64                    // number of codes in completed packages
 }
 
 func newBar(s *session, codes int64, doing string) *bar {
@@ -319,7 +319,7 @@ func (f *followed) Read(b []byte) (int, error) {
 	if err == nil && f.size > 0 {
 		part = min(f.codes, int64(float64(f.codes)*float64(f.read)/float64(f.size)))
 	} else if err == nil {
-		part = 0 // unknown size: a package counts only when complete
+		part = 0 // if the size of a package is unknown, the package counts only when complete
 	}
 	if f.bar.shown != nil {
 		_ = f.bar.shown.Set64(f.bar.done + part)

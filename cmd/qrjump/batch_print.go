@@ -18,7 +18,7 @@ import (
 type readBack struct {
 	mu     sync.Mutex
 	Labels int64    `json:"labels"`
-	Unread int64    `json:"unread"` // labels with an imported dot matrix of an unknown kind
+	Unread int64    `json:"unread"` // number of labels with an imported dot matrix of an unknown kind
 	Index  int64    `json:"index"`  // lowest code index of the labels
 	Says   []string `json:"says"`   // by its symbols
 }

@@ -124,7 +124,8 @@ type resetCommand struct {
 
 // Run resets the server, or some of its accounts, to its seed and to real time.
 func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
-	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil { // before the user is asked for confirmation
+	// checks that the server has an emulator before the user is asked for confirmation
+	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil {
 		return emulated("reset", err)
 	}
 	if len(c.Account) > 0 {

@@ -109,7 +109,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
 	}
-	if c.Void { // printed before all other fields
+	if c.Void { // the void state is printed before all other fields
 		tell(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
@@ -175,7 +175,7 @@ type selectedCodes struct {
 // selections returns the selected codes, split into requests within the size limit. Contract of the admin API: a request body has
 // at most 1 MiB.
 func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
-	const most = 8000 // limit for code texts of 128 characters
+	const most = 8000 // maximum number of codes per request if each code text has 128 characters
 	var list []client.CodeSelection
 	ranges, all, err := parseRanges(c.Ranges)
 	if err != nil {

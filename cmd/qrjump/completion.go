@@ -166,7 +166,8 @@ func read(model *kong.Application, words []string) begunLine {
 	return t
 }
 
-// allowed returns the valid flags at the cursor: the flags of the command, and before a command those of all commands.
+// allowed returns the valid flags at the cursor: the flags of the command, or, if no command is typed yet, the flags of all
+// commands.
 func (t *begunLine) allowed() (list []*kong.Flag) {
 	nodes := []*kong.Node{t.node}
 	if t.node.DefaultCmd != nil {
@@ -366,7 +367,7 @@ func candidates[T any](list []T, lookup func(T) candidate) (all []candidate) {
 	return all
 }
 
-// kindOf returns the kind of server object that a flag or an argument names; "" for others.
+// kindOf returns the kind of server object that a flag or an argument names; "" if the flag or argument names no server object.
 func (t *begunLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {

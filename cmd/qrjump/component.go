@@ -30,7 +30,7 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, all, failed("list", "components", err))
 }
 
-// aboutComponent adds the affected platform to an error; if no platform has the AppID, aboutComponent suggests a similar one.
+// aboutComponent adds the affected platform to an error; if no platform has the AppID, aboutComponent suggests a similar AppID.
 func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
 	return withSuggestion(did, appid, err, said("report.see", seeComponents),
 		func() ([]client.Component, error) { return operator.Components.List(s.ctx, "", 100) },

@@ -242,9 +242,9 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions holds the client options of commands that need only an address and no credentials.
 var noOptions client.Options
 
-// authority returns the certificate authority file to trust for an address in addition to the system's: the value of --ca-file,
-// else the file of serve --tls-dev in the data folder of the server at that address, else "". A data folder that the user did not
-// name is used only for addresses on this machine.
+// authority returns the certificate authority file to trust for an address in addition to the system's certificate authorities: the
+// value of --ca-file, else the file of serve --tls-dev in the data folder of the server at that address, else "". A data folder
+// that the user did not name is used only for addresses on this machine.
 func (f serverFlags) authority(url string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)

@@ -24,7 +24,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// contextFile is the content of the file of named contexts. The file holds no secret, only the place where each secret is found.
+// contextFile is the content of the file of named contexts. The file of named contexts holds no secret, only the place where each
+// secret is found.
 type contextFile struct {
 	Current  string                   `yaml:"current,omitempty" json:"current"`
 	Contexts map[string]serverContext `yaml:"contexts" json:"contexts"`

@@ -90,7 +90,7 @@ func (c *faultAdd) Run(s *session) error {
 		return err
 	}
 	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
-		return err // A fault with this error would never occur.
+		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
 	}
 	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,
 		Probability: c.Chance, Drop: c.Drop, DropAfter: c.DropAfter}

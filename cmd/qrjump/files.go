@@ -19,9 +19,9 @@ import (
 // Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written.
 // For both
 // - is standard input or output, which a command finds as a file like any other; with ",self" behind it reads or writes
-// With either tag, - means standard input or output, which the command receives as a temporary file; with the suffix ",self", the
-// command streams standard input or output itself. For folders, the tag is "dir" for a folder that must exist, and "new" for a
-// folder that the command creates.
+// With the tag "in" or "out", - means standard input or output, which the command receives as a temporary file; with the suffix
+// ",self", the command streams standard input or output itself. For folders, the tag is "dir" for a folder that must exist, and
+// "new" for a folder that the command creates.
 const (
 	fileTag = "file"
 	dash    = "-"
@@ -142,7 +142,8 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"
 	switch {
-	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"): // The command creates the folder.
+	// The command creates the folder of an output path that ends in a slash.
+	case path == dash && kind != "dir", kind == "out" && strings.HasSuffix(path, "/"):
 		return "", ""
 	case kind == "in":
 		key = "parse.no_file"
@@ -156,8 +157,8 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	return "", ""
 }
 
-// spooled copies standard input to a temporary file, which can be read repeatedly and at any offset. The file is unlinked where the
-// operating system allows this, because keys and passphrases also arrive on standard input.
+// spooled copies standard input to a temporary file, which can be read repeatedly and at any offset. The temporary file is unlinked
+// where the operating system allows this, because keys and passphrases also arrive on standard input.
 func spooled(dir string, in io.Reader) (*os.File, string, error) {
 	f, err := os.Create(filepath.Join(dir, "in"))
 	if err != nil {

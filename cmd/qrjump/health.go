@@ -64,7 +64,7 @@ func (c *healthCommand) Run(s *session) error {
 func (c *healthCommand) ask(s *session) error {
 	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
-		return notYet{err, false} // The folder contains the server's address as soon as the server has started.
+		return notYet{err, false} // The data folder contains the server's address as soon as the server has started.
 	} else if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func (c *listenCommand) Run(s *session) error {
 	f := &forwarder{s: s, asJSON: c.isJSON(), to: to, resign: c.Secret, envelope: envelope, begun: make(chan struct{}), http: &http.Client{
 		Timeout:       30 * time.Second,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	// The HTTP server starts before the webhook exists; early messages wait until the webhook's secret is known.
+	// The HTTP server starts before the webhook exists; received messages wait until the webhook's secret is known.
 	server := &http.Server{Handler: f, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -151,7 +151,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 	}
 	return func(ctx context.Context) error {
 		currentComponent, err := qrjump.Components.Get(ctx, c.Component)
-		// If the address is different, another user has changed the address in the meantime.
+		// If the event URL differs from the address that listen set, another user has changed the event URL in the meantime.
 		if err == nil && currentComponent.EventURL == address {
 			_, err = qrjump.Components.Set(client.IfMatch(ctx, currentComponent.Revision), c.Component,
 				client.ComponentPut{EventURL: &old.EventURL})

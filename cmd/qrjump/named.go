@@ -45,13 +45,15 @@ func seeList(did, thing, see string, err error) error {
 	return failed(did, thing, err)
 }
 
-// withSuggestion adds the name of the affected object to an error; if no object has the name, about suggests a similar name from the list.
+// withSuggestion adds the name of the affected object to an error; if no object has the name, withSuggestion suggests a similar
+// name from the list.
 func withSuggestion[T any](did, name string, err error, see string, list func() ([]T, error), nameOf func(T) string) error {
 	if !isNotFound(err) {
 		return failed(did, name, err)
 	}
 	meant := ""
-	if all, failure := list(); failure == nil { // If the list cannot be read, the error is returned without a suggestion.
+	// If the list of existing objects cannot be read, the error is returned without a suggestion.
+	if all, failure := list(); failure == nil {
 		meant = didYouMean(name, namesOf(all, nameOf)...)
 	}
 	return hintError{error: fmt.Errorf("%w%s", failed(did, name, err), meant), next: see}

@@ -155,7 +155,7 @@ func asUTF8(in io.Reader) io.Reader {
 }
 
 // fromUTF16 converts UTF-16 to UTF-8 without byte order marks. Surrogate pairs become replacement characters, because codes contain
-// none.
+// no surrogate pairs.
 type fromUTF16 struct {
 	in    *bufio.Reader
 	order binary.ByteOrder

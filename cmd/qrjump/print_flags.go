@@ -71,7 +71,7 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer}
 }
 
-// unprintable returns the error of a symbol that cannot be printed with these settings, with settings that work.
+// unprintable returns the error of a symbol that cannot be printed with the given settings, with settings that work.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Why), next: size.Advice()}

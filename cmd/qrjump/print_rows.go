@@ -114,7 +114,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 	}
 	operator, err := m.asOperator(admin)
 	if err != nil {
-		return false, nil // Without an operator token, the rows come from the account's own wire API call.
+		return false, nil // Without an operator token, the rows of the codes come from the account's own wire API call.
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
 	if err != nil || !b.Imported {

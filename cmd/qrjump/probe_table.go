@@ -33,7 +33,7 @@ const (
 	openLatest = `"is_edit":0,"permit_sub_rule":1,"open_version":3`
 )
 
-// probes lists the behaviour rows that a run can test, most valuable first. Each name belongs to a single probe.
+// probes lists the behaviour rows that a run can test, most valuable first. Each prefix in names belongs to a single probe.
 var probes = []probe{
 	{row: behaviour.WireBodyEmptyAccepted, calls: 2, ask: func(r *probeRun) (bool, error) {
 		d, _ := behaviour.WireBodyEmptyAccepted.Deviation()

@@ -28,7 +28,7 @@ type lintFinding struct {
 	At         string            `json:"at"` // in the file
 	Owner      string            `json:"owner"`
 	Prefix     string            `json:"prefix"`
-	Other      string            `json:"other"`       // The prefix that conflicts with this one.
+	Other      string            `json:"other"`       // The prefix of another rule that conflicts with the prefix of the checked rule.
 	OtherOwner string            `json:"other_owner"` //
 	Link       string            `json:"link"`        // An example link that shows the problem.
 	Prefixes   []string          `json:"prefixes"`    // The prefixes that would express the intended meaning.

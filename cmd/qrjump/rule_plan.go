@@ -230,8 +230,8 @@ type ruleApply struct {
 	ending
 }
 
-// Run shows the plan and executes its steps, up to the first error. A repeated run continues where the last one stopped; if a rule
-// was deleted in order to be added again, the error explains what the file must contain for the second run.
+// Run shows the plan and executes its steps, up to the first error. A repeated run continues where the previous run stopped; if a
+// rule was deleted in order to be added again, the error explains what the file must contain for the second run.
 func (c *ruleApply) Run(s *session) error {
 	made, wire, err := c.make(s)
 	if err != nil {

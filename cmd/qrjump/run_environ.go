@@ -111,7 +111,7 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	}
 	python := filepath.Join(dir, "python")
 	v["PYTHONPATH"] = joined(string(os.PathListSeparator), python, variable(environ, "PYTHONPATH"))
-	// The file may be absent.
+	// The user's wgetrc file may be absent.
 	wgetrc, _ := os.ReadFile(cmp.Or(variable(environ, "WGETRC"), filepath.Join(variable(environ, "HOME"), ".wgetrc")))
 	v["WGETRC"] = filepath.Join(dir, "wgetrc")
 	for name, text := range map[string][]byte{bundle: all, store: trusted, filepath.Join(python, "sitecustomize.py"): pythonSite,

@@ -28,7 +28,7 @@ import (
 // arguments.
 const helperName = "qrjump-run-namespaces"
 
-// If a step fails, the helper sends a message over its socket that begins with one of these bytes.
+// If a step fails, the helper sends a message over its socket that begins with one of the following bytes.
 const (
 	failedNamespace = 'n'
 	failedProgram   = 'p'

@@ -16,7 +16,7 @@ import (
 )
 
 // serveCommand holds the server's flags, which are also environment variables and keys of the configuration file. A flag overrides
-// the environment, and the environment overrides the file.
+// the environment, and the environment overrides the configuration file.
 type serveCommand struct {
 	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
 	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`

@@ -14,7 +14,7 @@ import (
 )
 
 // shape returns the flags themselves. YAML and CSV output is converted from the JSON output, so that every command with JSON output
-// supports both.
+// supports YAML and CSV.
 func (o *outputFlags) shape() *outputFlags { return o }
 
 // withoutHeads means that tables are printed without a header row. The process runs a single command, which sets withoutHeads once.

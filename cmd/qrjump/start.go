@@ -446,7 +446,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		c.line(true, "scan", "--explain", c.Prefix))
 }
 
-// ready prepares the account so that it can have rules that open it. The account's secret is stored in a file.
+// ready prepares the account so that the account can have rules that open the account. The account's secret is stored in a file.
 func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
 	_, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if isNotFound(err) {

@@ -137,7 +137,7 @@ func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 		t := c.in(*r.At)
 		form := "2006-01-02"
 		switch {
-		case c.By == "hour" || t.Hour() != 0: // With --utc, days of the server begin at another hour.
+		case c.By == "hour" || t.Hour() != 0: // With --utc, days of the server begin at an hour other than 0.
 			form = "2006-01-02 15:04"
 		case c.By == "month":
 			form = "2006-01"

@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// licences holds the licence texts of all code in the program. TestLicencesOfAllThatIsInTheProgram updates the file when run with
-// -update.
+// licences holds the licence texts of all code in the program. TestLicencesOfAllThatIsInTheProgram updates the file of licence
+// texts when run with -update.
 //
 //go:embed licences.txt
 var licences string

@@ -23,7 +23,8 @@ func schemaRef(name string) object { return object{"$ref": "#/components/schemas
 // object is a JSON object of the OpenAPI document. The keys of an object are printed in alphabetical order.
 type object = map[string]any
 
-// The document is for programs and their developers, so it is only in English, like the document of the admin API.
+// The OpenAPI document of the wire API is for programs and their developers, so it is only in English, like the document of the
+// admin API.
 const (
 	wireTitle = "Scan a QR code, open a Mini Program: the platform's calls"
 	wireAbout = "Every call of the wire that qrjump answers as the Weixin Open Platform does. The status is 200 whatever " +
@@ -62,8 +63,8 @@ var limits = map[string]object{
 	"api_get_authorizer_list.count": {"minimum": 1, "maximum": 500},
 }
 
-// wireDocument returns docs/openapi-wire.json: all calls of the wire API as OpenAPI 3.1. The platform does not publish such a
-// document.
+// wireDocument returns docs/openapi-wire.json: all calls of the wire API as OpenAPI 3.1. The platform itself does not publish an
+// OpenAPI document of its wire API.
 func (p *press) wireDocument() string {
 	l := languages[0]
 	paths, tags := object{}, []object{}

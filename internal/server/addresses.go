@@ -13,7 +13,7 @@ import (
 )
 
 // addressesFile is the file in the data folder to which a running server writes the addresses of its listeners. A server that is
-// killed leaves the file behind.
+// killed leaves its addresses file behind.
 const addressesFile = "addresses.json"
 
 // Addresses holds the base URLs of a server's APIs, as reachable from the server's own machine.
@@ -39,7 +39,7 @@ func ReadAddresses(dir string) (Addresses, error) {
 }
 
 // keepAddresses writes the addresses of the server's listeners into the data folder. If the disk is full, the server runs without
-// the file.
+// its addresses file.
 func (s *Server) keepAddresses() {
 	s.serving.addresses = Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
 	text, err := json.Marshal(s.serving.addresses)
@@ -48,12 +48,12 @@ func (s *Server) keepAddresses() {
 	}
 	if err != nil {
 		s.log.Warn("the command line will not find this server by its data folder", "error", err)
-		// The file of an earlier server would contain wrong addresses.
+		// The addresses file of an earlier server would contain wrong addresses.
 		_ = os.Remove(filepath.Join(s.config.Data, addressesFile))
 	}
 }
 
-// forgetAddresses removes the file unless a later server has replaced it.
+// forgetAddresses removes the addresses file unless a later server has replaced it.
 func (s *Server) forgetAddresses() {
 	if s.serving.addresses == (Addresses{}) {
 		return

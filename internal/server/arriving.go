@@ -65,7 +65,8 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 	})
 }
 
-// drainingBody is a request body and its response writer; if no handler reads the body, it is drained before the response is sent.
+// drainingBody is a request body and its response writer; if no handler reads the body, the body is drained before the response is
+// sent.
 type drainingBody struct {
 	http.ResponseWriter
 	control  *http.ResponseController
@@ -166,7 +167,7 @@ func (a *drainingBody) rest() {
 	if !a.ended.Load() && a.left.Load() <= a.unread {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.unread+1); err == io.EOF {
-			_ = a.control.SetReadDeadline(time.Time{}) // for a response that takes long
+			_ = a.control.SetReadDeadline(time.Time{}) // no read deadline, for a response that takes long
 			return
 		}
 	}

@@ -23,13 +23,13 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.domain.book.Flush(ctx); err != nil {
 		return err
 	}
-	// Without this step, scans that are still in the journals of other nodes would be missing.
+	// Without SyncAll, scans that are still in the journals of other nodes would be missing from the archive.
 	if s.scanning.counter.Nodes != nil {
 		if err := s.scanning.counter.Nodes.SyncAll(ctx); err != nil {
 			return err
 		}
 	}
-	// If this fails, scans that are not yet counted are counted after the archive is restored.
+	// If CatchUpAndSave fails, scans that are not yet counted are counted after the archive is restored.
 	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
 	}
@@ -117,7 +117,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		s.ScansInto(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Restore) error {
-		// Only at this point is it certain that the database has no keys of its own.
+		// Only inside Load is it certain that the database has no keys of its own.
 		master, _, err := masterKey(c, rand.Reader, true)
 		if err != nil {
 			return err

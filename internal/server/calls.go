@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// exact maps interfaces that have their own daily limits to these limits: their calls are counted in the transactions that execute
+// exact maps interfaces that have their own daily limits to the limits: their calls are counted in the transactions that execute
 // the calls.
 var exact = map[string]func(settings.Settings) int{
 	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
@@ -40,7 +40,7 @@ func (s *Server) openBook() {
 func (s *Server) countsPart() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// These counts are best effort: a full disk loses as much as a kill of the process.
+			// Call counts are best effort: a full disk loses as many counts as a kill of the process.
 			if err := s.domain.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
 			}

@@ -20,7 +20,7 @@ type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
 	calls *emulator.Calls[api.Record]
-	wire  *api.API         // nil until the listeners open
+	wire  *api.API         // the wire API; nil until the listeners open
 	pages *landing.Gateway // as wire
 }
 

@@ -80,9 +80,9 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	return h
 }
 
-// tlsOnly reports whether responses may tell a browser to use TLS only (HSTS). Only console pages send this header: a wire client
-// would ignore the header, and a customer's browser may use the host for other services. The header is never sent on a developer's
-// machine, where "localhost" is also the name of every other program.
+// tlsOnly reports whether responses may tell a browser to use TLS only (HSTS). Only console pages send the HSTS header: a wire
+// client would ignore the header, and a customer's browser may use the host for other services. The HSTS header is never sent on a
+// developer's machine, where "localhost" is also the name of every other program.
 func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/console"
 )
 
-// The problem types for a call that arrived at the wrong listener or at an unknown path. By the problem type, our client
+// The problem types for a call that arrived at the wrong listener or at an unknown path. By the problem type, the qrjump client
 // distinguishes a wrong listener from a missing resource.
 const (
 	elsewhereType = "urn:qrjump:problem:wrong-listener"

@@ -21,7 +21,7 @@ import (
 type Finding struct {
 	About  string // area of the check: configuration, folder, keys, store, disk or certificate
 	OK     bool
-	Warns  bool // true = works now, but maybe not for long
+	Warns  bool // true = the checked part works now, but maybe not for long
 	Detail i18n.Message
 	Next   i18n.Message
 }
@@ -35,7 +35,7 @@ var book = i18n.Open(locale)
 func says(key string, values ...any) i18n.Message { return book.Text(key, values...) }
 
 const (
-	// enoughDisk is the free disk space in bytes that is enough for some days.
+	// enoughDisk is the free disk space in bytes that suffices for some days of operation.
 	enoughDisk = 1 << 30
 	// CertificateDays is the number of days for which a certificate must still be valid.
 	CertificateDays = 14

@@ -257,8 +257,8 @@ func parseKey(text, location string) (*sealer.Key, error) {
 	return sealer.NewKey(secret)
 }
 
-// writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The file gets its final name
-// when it is complete, so a process that dies earlier leaves no empty key that would block the next start.
+// writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The secret file gets its final
+// name when it is complete, so a process that dies earlier leaves no empty key that would block the next start.
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
@@ -289,7 +289,7 @@ func (c Config) leastSecret() int {
 // delayed, so the token must be too long to guess.
 const leastAdminToken = 20
 
-// checkAdminToken returns an error if a token is too short; "" = no token yet. With --dev no token is needed.
+// checkAdminToken returns an error if a token is too short; "" = no token yet. With --dev no admin token is needed.
 func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= leastAdminToken {

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakePart returns the component that writes this node's scans as Parquet files for external query engines. The scan ledger writes
-// the last scans to the lake when it closes.
+// lakePart returns the component that writes this node's scans as Parquet files for external query engines. When the scan log
+// closes, its last scans are written to the lake, which is the folder of Parquet files.
 func (s *Server) lakePart() component {
 	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
@@ -60,7 +60,7 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure tells the lake that a user was erased.
+// announceErasure records in the database that a user was erased, for the lake.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
 	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
 }

@@ -29,13 +29,13 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// This applies with --scan-stream too: the journal has all scans that this single node ever shipped.
+		// With --events too, the journal is the local scan log: the journal has all scans that this single node ever shipped.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
 	}
-	if s.config.ScanStream != "" {
-		return s.openStream(ctx)
+	if s.config.Events != "" {
+		return s.openEvents(ctx)
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
@@ -80,7 +80,8 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if err != nil {
 				return err
 			}
-			if last := counted.Last(); last > to.Position { // a kill interrupted an earlier version before it stored the mark
+			// a kill interrupted an earlier program version before it stored the offset of the last shipped scan
+			if last := counted.Last(); last > to.Position {
 				for e, err := range journal.Read(ctx, last-1) {
 					if err != nil {
 						return err
@@ -91,7 +92,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 					break
 				}
 			}
-			if to.Position <= settled { // and no further scans were counted meanwhile
+			if to.Position <= settled { // no further scans were counted since the last call of settleRest
 				if to == (scanlog.Offset{}) {
 					return nil
 				}
@@ -109,7 +110,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRest counts the part of the journal that was meant for a stream, after one position up to another, and delivers it to
+// settleRest counts the scans of the journal that were meant for a stream, from begin up to upTo, and delivers these scans to
 // webhooks, unless this was already done.
 func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
@@ -189,12 +190,12 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	return nil
 }
 
-// openStream connects to the NATS stream of --scan-stream. openStream returns an error if the NATS server responds but does not sync to
+// openEvents connects to the NATS stream of --events. openEvents returns an error if the NATS server responds but does not sync to
 // disk; if the server is unreachable, scans are processed and wait in the journal.
-func (s scanRecords) openStream(ctx context.Context) error {
-	o, err := stream.Parse(s.config.ScanStream)
+func (s scanRecords) openEvents(ctx context.Context) error {
+	o, err := stream.Parse(s.config.Events)
 	if err != nil {
-		return usage("--scan-stream: %v", err)
+		return usage("--events: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
@@ -203,7 +204,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
 	if err != nil {
-		return fmt.Errorf("--scan-stream: %w", err)
+		return fmt.Errorf("--events: %w", err)
 	}
 	s.scanning.ledger.log, s.scanning.ledger.stream = l, l
 	node, err := s.scanning.ledger.journal.NodeID(s.random)
@@ -214,7 +215,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// Scans from before --scan-stream are in the journal only.
+		// Scans from before --events are in the journal only.
 		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
@@ -238,7 +239,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		return mark, err
 	})
 	if err != nil {
-		return fmt.Errorf("--scan-stream: %w", err)
+		return fmt.Errorf("--events: %w", err)
 	}
 	if err := s.beginOrigin(ctx, node); err != nil {
 		return err
@@ -247,14 +248,14 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	defer cancel()
 	switch err := l.Ready(parent); {
 	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor), errors.Is(err, stream.ErrTooOld):
-		return usage("--scan-stream: %v", err)
+		return usage("--events: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
 	}
 	return nil
 }
 
-// beginOrigin records the position up to which this node's scans are counted, if the database has no such record.
+// beginOrigin records the position up to which this node's scans are counted, if the database has no record of this position.
 func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
@@ -266,8 +267,8 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	return nil
 }
 
-// countRest counts the remaining scans of a ledger before another ledger is counted, and queues them for webhooks; shared = the
-// ledger belongs to all nodes, and this node added scans, perhaps after other nodes had left the ledger.
+// countRest counts the remaining scans of a scan log before another log is counted, and queues these scans for webhooks; shared =
+// the log belongs to all nodes, and this node added scans, perhaps after other nodes had left the log.
 func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
@@ -279,7 +280,7 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 			return err
 		}
 	}
-	// Another node that counts a different ledger may switch the counting over in between, so this loop retries.
+	// Another node that counts a different scan log may switch the counting to its log in between, so this loop retries.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
@@ -294,12 +295,12 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 			return err
 		}
 	}
-	return fmt.Errorf("webhooks were told of the scans from before --scan-stream up to %d of %d, for another node counted meanwhile: start this node again",
+	return fmt.Errorf("webhooks were told of the scans from before --events up to %d of %d, for another node counted meanwhile: start this node again",
 		left.Told, left.Position)
 }
 
 // leftAt returns the counting state, and the positions up to which a log is counted and delivered to webhooks; the delivered
-// position equals the counted position if no webhook wants scans, or if it is unknown.
+// position equals the counted position if no webhook wants scans, or if the delivered position is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {

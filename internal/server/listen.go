@@ -34,15 +34,15 @@ const (
 type serving struct {
 	certificate certificates.Certificate    // nil = plain HTTP
 	platform    platformShown               // for CONNECT
-	arrivals    arrivals                    // used with --dev or --emulator
+	arrivals    arrivals                    // counts of client requests since the start; used with --dev or --emulator
 	proxies     []netip.Prefix              // that are trusted
-	rooms       map[bool]*connlimit.Limiter // by kind of listener: true = admin, false = public
+	rooms       map[bool]*connlimit.Limiter // connection limits by kind of listener: true = admin, false = public
 	servers     []*http.Server
 	front       *http.Server // HTTP server that is a proxy to the platform's names; nil = none
 	behind      *http.Server // HTTP server that handles the proxied requests
 	wireCalls   http.Handler // handler of the wire API, for calls that the console repeats
 	lanes       map[*http.Server]*fastpath.Listener
-	addresses   Addresses // as written to the data folder; zero = not written
+	addresses   Addresses // addresses as written to the data folder; zero = not written
 	failed      chan error
 
 	draining    atomic.Bool
@@ -103,7 +103,7 @@ func (s *Server) listen(ctx context.Context) error {
 		var lane *fastpath.Listener
 		if role == scans && !s.seams.NoLane {
 			lane = s.lane(l)
-			h.TLSConfig = lane.TLS // the lane does the TLS handshakes, net/http does HTTP/2
+			h.TLSConfig = lane.TLS // the fast-path listener does the TLS handshakes, net/http does HTTP/2
 			s.serving.lanes[h] = lane
 			if lane.TLS != nil {
 				h.Handler = overTLS(h.Handler)
@@ -128,7 +128,7 @@ func (s *Server) listen(ctx context.Context) error {
 	return nil
 }
 
-// overTLS marks each request as received over TLS: net/http cannot detect TLS on connections that a lane hands over.
+// overTLS marks each request as received over TLS: net/http cannot detect TLS on connections that the fast path hands over.
 func overTLS(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.TLS == nil {
@@ -173,8 +173,8 @@ type listener struct {
 	serves  listenerRole
 }
 
-// listeners returns the listener of the wire, and those of surfaces with their own addresses. Equal addresses share one listener,
-// but each port 0 is a separate port.
+// listeners returns the listener of the wire API, and the listeners of surfaces with their own addresses. Equal addresses share one
+// listener, but each port 0 is a separate port.
 func (c Config) listeners() []listener {
 	list := []listener{{c.Listen, wire}}
 	for _, item := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
@@ -192,7 +192,8 @@ func (c Config) listeners() []listener {
 }
 
 // plainAdmin reports whether a listener exposes the admin API to other machines over plain HTTP together with public surfaces. If
-// the admin API has its own address, the operator chose its audience, and --dev needs --dev-public for this.
+// the admin API has its own address, the operator chose its audience; and --dev cannot expose the admin API to other machines
+// without --dev-public.
 func (c Config) plainAdmin(on listener) bool {
 	host, _, _ := net.SplitHostPort(on.address)
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
@@ -224,7 +225,7 @@ func (s *Server) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.serving.drainTime)
 	defer cancel()
 	for _, h := range s.serving.servers {
-		h.SetKeepAlivesEnabled(false) // a connection that a lane handed over closes after its response
+		h.SetKeepAlivesEnabled(false) // a connection that the fast path handed over closes after its response
 	}
 	done := make(chan error, len(s.serving.servers))
 	for _, h := range s.serving.servers {

@@ -35,7 +35,7 @@ type bufferedWriter struct {
 }
 
 const (
-	// linesWait is the time for which a line is buffered. A killed process loses the lines of this interval.
+	// linesWait is the time for which a log line is buffered. A killed process loses the log lines of the last linesWait.
 	linesWait = 10 * time.Millisecond
 	// linesMost is the size of the buffer in bytes.
 	linesMost = 64 << 10

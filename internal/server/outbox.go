@@ -38,8 +38,8 @@ func (s *Server) pushesPart() component {
 	})
 }
 
-// outboxPart returns the component that sends the outbox rows of one kind; open returns the sending policy and the place for the
-// function that wakes the sender.
+// outboxPart returns the component that sends the outbox rows of one kind; open returns the sending policy and a pointer to the
+// variable for the function that wakes the sender.
 func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
 	return component{
@@ -51,7 +51,8 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 			}
 			o = outbox.New(policy, s.store, s.log)
 			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.tried
-			if policy.Kind != outbox.Deliveries { // the platform has no webhooks, so the delay is no deviation for them
+			// the platform has no webhooks, so a slow webhook receiver is no deviation from the platform
+			if policy.Kind != outbox.Deliveries {
 				o.OnTimeout = s.requests().slow
 			}
 			*wake = o.Wake

@@ -16,7 +16,7 @@ import (
 // readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
-// The valid values of the parameter for of GET /readyz. Without the parameter, both kinds of requests are checked.
+// The valid values of the parameter for of GET /readyz. Without the parameter for, GET /readyz checks both kinds of requests.
 const (
 	forScan   = "scan"
 	forChange = "change"

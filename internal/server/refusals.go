@@ -14,10 +14,11 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// A door is a place that checks credentials. Each door compares the credential first: a valid credential is accepted, however many
-// invalid attempts came from the same address. Invalid attempts are counted and logged; after twenty from an address within a
-// minute, the response only reports too many attempts. A password is the exception, because comparing a password is expensive.
-// TestARightCredentialIsNeverRefused checks every door.
+// A door is one of the places in this server that check credentials. Each credential check compares the credential first: a valid
+// credential is accepted, however many invalid attempts came from the same address. Invalid attempts are counted and logged; after
+// twenty invalid attempts from an address within a minute, the response only reports too many attempts. A password is an exception:
+// after too many failed attempts it is not compared, because comparing a password is expensive. TestARightCredentialIsNeverRefused
+// tests every place that checks credentials.
 type door struct {
 	name  string // metric label, and the name in the admin API
 	wrong string // log message for an invalid credential
@@ -51,7 +52,7 @@ func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, 
 	s.log.WarnContext(ctx, d.wrong, append(values, "ip", ip.String())...)
 }
 
-// refuseAt calls refuse for a door that this package guards itself; tooMany is for the response.
+// refuseAt calls refuse for a kind of credential that this package checks itself; tooMany is for the response.
 func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
 	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
@@ -95,7 +96,8 @@ type refused struct {
 }
 
 // refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old
-// credential. The list exists only in the memory of this node, so untrusted requests cause no database writes.
+// credential. The list of rejected credentials exists only in the memory of this node, so untrusted requests cause no database
+// writes.
 type refusals struct {
 	mu sync.Mutex
 	of map[refusal]*refused
@@ -125,8 +127,8 @@ func (l *refusals) note(r refusal, now time.Time) {
 	item.last = now
 }
 
-// dropOne evicts the least frequent of a few sampled entries, so a program that fails often stays in the list, even during an
-// attack from many addresses.
+// dropOne evicts the least frequent of a few sampled entries, so a program that fails often stays in the list of rejected
+// credentials, even during an attack from many addresses.
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0

@@ -107,7 +107,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 }
 
 // asJSON accepts a JSON body that curl -d sends with the content type of a form, since no call here accepts forms. Form posts from
-// pages of another origin are rejected before this handler.
+// pages of another origin are rejected before asJSON runs.
 func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
@@ -156,7 +156,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
-			mux.ServeHTTP(w, r) // sets the path values
+			mux.ServeHTTP(w, r) // the mux sets the path values of the request
 			return
 		}
 		// The mux can tell whether only the method is wrong.

@@ -114,11 +114,11 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	_ = l.flush(ctx)
 	if l.lake != nil {
 		parent, cancel := context.WithTimeout(ctx, lastWrite/2)
-		_ = l.lake.Flush(parent) // on failure, retried after the next start
+		_ = l.lake.Flush(parent) // if this write to the lake fails, it is retried after the next start
 		cancel()
 	}
 	if l.nodes != nil {
-		_ = l.nodes.Leave(ctx) // on failure, other nodes query this node and get no response
+		_ = l.nodes.Leave(ctx) // if leaving fails, other nodes query this node and get no response
 	}
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())

@@ -41,7 +41,7 @@ type seedFile struct {
 	name  string
 	data  []byte
 	tree  *ast.File
-	demo  bool // contains the demo accounts, whose secrets are public
+	demo  bool // the seed contains the demo accounts, whose secrets are public
 	allow []string
 	seedfile.Seed
 }
@@ -88,7 +88,7 @@ func (f *seedFile) overDemo() (*seedFile, error) {
 	if err := demo.parse(); err != nil {
 		return nil, err
 	}
-	f.demo, f.data = true, append(bytes.Clone(demoSeed), f.data...) // the hash then covers both contents
+	f.demo, f.data = true, append(bytes.Clone(demoSeed), f.data...) // the hash then covers both the demo seed and the seed file
 	f.Accounts, f.Components, f.Rules = demo.Accounts, demo.Components, demo.Rules
 	for name, value := range demo.Settings {
 		if _, said := f.Settings[name]; !said {
@@ -129,7 +129,7 @@ func (f *seedFile) atLine(section string, i int, err error) error {
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// planted is atLine for an error that occurs while the seed is stored: errors of the store name no line.
+// planted works like atLine, for an error that occurs while the seed is stored: errors of the store name no line.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
@@ -264,7 +264,8 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, 
 	return done, s.domain.current.Load(ctx)
 }
 
-// plant is applySeed for the author in ctx, when memory is loaded afterwards; false = the same content was applied before.
+// plant applies a seed like applySeed, for the author in ctx, if the in-memory copy is loaded afterwards; planted = false if the
+// same content was applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	err = s.store.InTx(ctx, func(ctx context.Context) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
@@ -276,7 +277,7 @@ func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (p
 	return planted, s.settings.loadSettings(ctx)
 }
 
-// plantSeed is plant without its own transaction.
+// plantSeed applies a seed like plant, but without a transaction of its own.
 func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
 	// If many nodes start at once, only one applies the seed.
@@ -294,7 +295,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, LeastSecret: s.config.leastSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
-	// A link may name an account that comes later in the file, so links are stored last.
+	// A link may name an account that comes later in the seed file, so links are stored last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
 			return false, f.planted("accounts", i, err)
@@ -379,7 +380,7 @@ func (s settingsService) applySettings(ctx context.Context, f *seedFile) (settin
 	return next, s.saveSettings(ctx, object)
 }
 
-// settingsOn returns the settings in a seed (nil = none), and the current settings with these applied.
+// settingsOn returns the settings in a seed (nil = none), and the current settings with the seed's settings applied.
 func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next settings.Settings, err error) {
 	if len(f.Settings) == 0 {
 		return nil, current, nil

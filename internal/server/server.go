@@ -25,7 +25,7 @@ import (
 // DrainTimeout is the time that running requests get to finish after the stop signal.
 const DrainTimeout = 10 * time.Second
 
-// TestHooks holds the dependencies that a test can replace; the zero value uses the real ones.
+// TestHooks holds the dependencies that a test can replace; the zero value uses the real dependencies.
 type TestHooks struct {
 	RealNow func() time.Time
 	// Elapsed returns the uptime of the server, independent of the server's clock; nil = real time.
@@ -34,7 +34,8 @@ type TestHooks struct {
 	Outbound *safehttp.Client
 	// BodyTimeout is the timeout for reading a request body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is the timeout for the rest of a scan request before the lane hands the connection to net/http; 0 = the default.
+	// LanePatience is the timeout for the rest of a scan request before the fast path hands the connection to net/http; 0 = the
+	// default.
 	LanePatience time.Duration
 	// Connections is the maximum number of connections of all listeners except the admin listener; 0 = derived from the process's
 	// limit of open files.
@@ -43,7 +44,7 @@ type TestHooks struct {
 	RefusedTime time.Duration
 	// NoLane makes net/http serve a separate scan listener without the fast path.
 	NoLane bool
-	// LakeEvery is the interval at which scans are written to the lake; 0 = the default.
+	// LakeEvery is the interval at which scans are written to the Parquet files of --lake; 0 = the default.
 	LakeEvery time.Duration
 	// PrimariesEvery is the interval at which the database servers are checked for accepting writes; 0 = the default.
 	PrimariesEvery time.Duration
@@ -112,7 +113,7 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	if s.realNow == nil {
 		s.realNow = time.Now
 	}
-	s.now = s.realNow // until openClock selects the clock
+	s.now = s.realNow // real time, until openClock selects the clock
 	if s.random == nil {
 		s.random = rand.Reader
 	}
@@ -126,8 +127,8 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 }
 
 // order returns the components of a server in start order. Components stop in reverse order, so that their dependencies still
-// exist: listeners stop first, webhooks and the shipper stop before the counter, the counter before the ledger, and the store after
-// all its users.
+// exist: listeners stop first, webhooks and the shipper stop before the counter, the counter before the scan log, and the store
+// after all its users.
 func (s *Server) order() []component {
 	return []component{
 		s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(),

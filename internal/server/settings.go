@@ -67,7 +67,7 @@ func (c Config) setObject() ([]byte, error) {
 	return object, nil
 }
 
-// applySet applies the settings of --set, which override those of the seed and earlier changes.
+// applySet applies the settings of --set, which override the settings of the seed and earlier changes.
 func (s settingsService) applySet(ctx context.Context) error {
 	object, err := s.config.setObject()
 	if object == nil || err != nil {

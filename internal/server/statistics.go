@@ -62,7 +62,7 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 	return s.scanning.counter.Begin(ctx)
 }
 
-// missingScans returns a line for the readiness report about counted scans that the ledger lacks; "" = none.
+// missingScans returns a line for the readiness report about counted scans that the scan log lacks; "" = none.
 func (s scanRecords) missingScans(ctx context.Context) string {
 	n, err := s.scanning.counter.MissingScans(ctx)
 	if err != nil || n == 0 {
@@ -79,7 +79,7 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 // lastCount is the time that the shutdown waits for uncounted scans.
 const lastCount = 2 * time.Second
 
-// counterPart returns the component that counts the scans in the ledger.
+// counterPart returns the component that counts the scans in the scan log.
 func (s *Server) counterPart() component {
 	return component{
 		name:  "counter of scans",
@@ -89,7 +89,7 @@ func (s *Server) counterPart() component {
 			if s.scanning.counter == nil {
 				return nil
 			}
-			// A ledger that this server uses now may be unavailable at the next start.
+			// A scan log that this server uses now may be unavailable at the next start, so the remaining scans are counted now.
 			parent, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
 			if err := s.scanning.counter.CatchUpAndSave(parent); err != nil {

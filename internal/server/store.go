@@ -49,7 +49,7 @@ func (s *Server) storePart() component {
 // check returns an error, before any change, for a database that this server cannot work with, so that a program that could use the
 // database still can; schema is as in store.Target, and the tables that check reads have not changed since this schema.
 func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
-	// Unreadable files also make the start fail before any change.
+	// Unreadable TLS files also make the start fail before any change.
 	if err := s.openTLS(); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (s *Server) openAuthority() (*certificates.Authority, error) {
 	if err != nil {
 		return nil, usage("%v", err)
 	}
-	_, err = ca.Get(nil) // called now, so that a failure to write the leaf is reported at the start
+	_, err = ca.Get(nil) // the leaf certificate is issued now, so that a failure to write its file is reported at the start
 	return ca, err
 }
 

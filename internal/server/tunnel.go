@@ -49,7 +49,8 @@ func (a *arrivals) reject(host string) {
 	}
 }
 
-// Arrived returns the requests of clients since the start of the server. A reset of the emulator does not change these counts.
+// Arrived returns the requests of clients since the start of the server. A reset of the emulator does not change the counts in
+// Arrived.
 func (s *Server) Arrived() Arrived {
 	a := &s.serving.arrivals
 	a.mu.Lock()
@@ -112,7 +113,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    h.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// net/http sets up HTTP/2 from this configuration; connect does the handshakes.
+		// net/http sets up HTTP/2 from this configuration; the method connect does the TLS handshakes.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	s.serving.servers = append(s.serving.servers, trailingServer)
@@ -198,7 +199,7 @@ func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
 }
 
-// connect serves CONNECT: after it, the client speaks TLS to the platform's name, or plain HTTP to port 80.
+// connect serves CONNECT: after the response to CONNECT, the client speaks TLS to the platform's name, or plain HTTP to port 80.
 func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	if !platformName(r.Host) {
 		s.rejectProxy(w, r.Host)

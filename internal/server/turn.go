@@ -22,11 +22,11 @@ import (
 // other secrets with a new sealing key. The hash keys stay, so issued credentials remain valid; the keys of codes and openids stay,
 // so printed codes remain readable.
 type KeyRotation struct {
-	Config     Config // Data, Database and MasterKey are used
+	Config     Config // only the fields Data, Database and MasterKey are used
 	NewKeyFile string // file that contains the new master key; "" = generate a random key
 	Random     io.Reader
 	Now        func() time.Time // clock for the audit log entry of the rotation
-	// Reached is called at every step; an error of Reached ends the rotation there, as a crash would.
+	// Reached is called at every step; an error of Reached ends the rotation at that step, as a crash would.
 	Reached func(step string) error
 }
 
@@ -95,7 +95,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if done.Finished {
 		return done, nil
 	}
-	old, err := ring.vault(ctx) // checks the old master key too
+	old, err := ring.vault(ctx) // opening this key checks the old master key too
 	if err != nil {
 		return done, err
 	}
@@ -116,7 +116,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	}
 	if !inEnvironment {
 		err := atomicfile.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
-		// A server that started in the meantime may have moved the file.
+		// A server that started in the meantime may have moved the file with the new master key.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
 		}
@@ -192,7 +192,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	if err != nil {
 		return 0, 0, err
 	}
-	names := map[string]bool{} // a set, because the transaction may be retried
+	names := map[string]bool{} // a set of names, because the transaction may be retried
 	secrets, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
 		secret, err := oldMaster.Open(place(name), sealed)
 		if err != nil {

@@ -159,7 +159,8 @@ func (s *Server) primariesPart() component {
 	}}
 }
 
-// sayPrimaries logs when two servers accept writes, and when this ends; said is the message that was logged last.
+// sayPrimaries logs when two servers accept writes, and when only one accepts writes again; said is the message that was logged
+// last.
 func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {

@@ -88,7 +88,8 @@ func (t accountQueries) AddAccounts(ctx context.Context, all []accounts.Account)
 	return err
 }
 
-// accountRecord is an account in the audit log, without its secrets. Field names must never change, because old entries keep them.
+// accountRecord is an account in the audit log, without its secrets. JSON field names must never change, because old audit log
+// entries keep them.
 type accountRecord struct {
 	Kind          accounts.Kind            `json:"kind"`
 	Name          string                   `json:"name"`
@@ -111,7 +112,7 @@ type accountRecord struct {
 }
 
 func accountRecordOf(old, a accounts.Account) accountRecord {
-	// The audit record omits empty fields, while the table has {} and [] there.
+	// The audit record omits empty fields, while the table has {} and [] for empty fields.
 	if len(a.Options) == 0 {
 		a.Options = nil
 	}
@@ -162,8 +163,8 @@ func (t accountQueries) LockBelongings(ctx context.Context, appid string) error 
 	return err
 }
 
-// belongings lists the kinds of objects that an account may have: those that block its deletion, and those that are deleted with
-// it; $1 is the AppID, $2 the time.
+// belongings lists the kinds of objects that an account may have: objects that block the deletion of the account, and objects that
+// are deleted with it; $1 is the AppID, $2 the time.
 var belongings = []struct {
 	what, query string
 	keeps       bool
@@ -301,7 +302,7 @@ func (t accountQueries) PutLinks(ctx context.Context, all []accounts.Link) error
 // linkKey returns the key of a link; AppIDs contain no spaces.
 func linkKey(service, miniProgram string) string { return service + " " + miniProgram }
 
-// linkRecord is a link in the audit log. Field names must never change, because old entries keep them.
+// linkRecord is a link in the audit log. JSON field names must never change, because old audit log entries keep them.
 type linkRecord struct {
 	Status      accounts.LinkStatus `json:"status"`
 	Unlinking   bool                `json:"unlinking,omitempty"`

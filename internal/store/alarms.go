@@ -145,7 +145,7 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string,
 	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
-	// Drawing a number serialises transactions, so that if two callers dismiss the same alarm, only one succeeds.
+	// Drawing an alarm number serialises transactions, so that if two callers dismiss the same alarm, only one succeeds.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
 		return alarms.Alarm{}, err

@@ -24,7 +24,7 @@ import (
 // entry. Decision 55.
 
 // seqRangeRecord is the detail of two audit entries: the entry that reserves a range of numbers, and the entry that publishes the
-// range. Field names must never change, because old entries keep them.
+// range. JSON field names must never change, because old audit log entries keep them.
 type seqRangeRecord struct {
 	Rules int64  `json:"rules"`
 	Hash  string `json:"hash,omitempty"` // hash of the last entry in the range
@@ -34,10 +34,10 @@ type seqRangeRecord struct {
 type bulkRange struct {
 	accounts.SeqRange
 	next    int64
-	counted map[[2]string][]countBucket // keyed by owner and target, as in rule_pieces
+	counted map[[2]string][]countBucket // rule counts keyed by owner and target, as in the table rule_pieces
 	edits   int64
-	// moved maps owner and target to the ids of edited rules that gained this target, and, as negative numbers, of those that lost
-	// it.
+	// moved maps owner and target to the ids of edited rules that gained this target, and, as negative numbers, of edited rules
+	// that lost this target.
 	moved map[[2]string][]int64
 }
 
@@ -125,7 +125,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	return given, err
 }
 
-// beginApart starts to write under the numbers that Reserve returned, unless writing has already started.
+// beginApart starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
 func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRange) error {
 	if t.apart == nil {
 		if err := t.importAlone(ctx, aloneTries); err != nil {
@@ -152,7 +152,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 	}
 	a := t.apart
 	if a.next+int64(len(all))-1 > a.Last {
-		return rules.ErrPrefixTaken // more rules than reserved numbers: the data changed in the meantime
+		return rules.ErrPrefixTaken // the import has more rules than reserved numbers: the data changed in the meantime
 	}
 	for i := range all {
 		r := &all[i]
@@ -196,7 +196,7 @@ func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.Ch
 }
 
 // storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for
-// these rows: a transaction that changes one of them meanwhile gets an error to retry (changeRule).
+// the rows of edited rules: a transaction that changes such a row meanwhile gets an error to retry (changeRule).
 func (t bulkQueries) storeEdits(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.edits == 0 {
@@ -225,7 +225,7 @@ func (t bulkQueries) NotedApart(ctx context.Context, childRange accounts.SeqRang
 	return t.writeApart(ctx)
 }
 
-// writeApart writes the entries noted so far under the next reserved numbers.
+// writeApart writes the audit entries noted so far under the next reserved numbers.
 func (t bulkQueries) writeApart(ctx context.Context) error {
 	a, entries := t.apart, t.noted
 	t.noted = nil
@@ -324,7 +324,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 func (t bulkQueries) ShowApart(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
-		return accounts.ErrConflict // fewer rules than reserved numbers
+		return accounts.ErrConflict // the import has fewer rules than reserved numbers
 	}
 	if err := t.countApart(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
@@ -447,8 +447,8 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 	return nil
 }
 
-// cutPiece splits a bucket that spans the reserved range: it ends before the range and a new bucket starts after it, since the
-// rules in the range have their own buckets.
+// cutPiece splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
+// range, since the rules in the range have their own buckets.
 func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
 	var prev, lag int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),

@@ -21,7 +21,7 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	outside *outsideScans // scans that are outside of the table; nil = none
+	outside *outsideScans // scans in a log outside of the scan table; nil = none
 }
 
 // Snapshot runs f on one consistent state, while other transactions continue to write.
@@ -135,8 +135,8 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// hereCounted selects the ledgers as if the scans of the archive had been counted from the ledger of this installation, even if a
-// stream was counted.
+// hereCounted selects the rows of table ledgers as if the scans of the archive had been counted from the scan log of this
+// installation, even if a stream was counted.
 const hereCounted = `(SELECT id, here, last, mark, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position,
 	CASE WHEN here = 1 THEN -1 ELSE folded END AS folded, CASE WHEN here = 1 THEN -1 ELSE told END AS told FROM ledgers) AS l`
 
@@ -193,7 +193,7 @@ type Restore struct {
 	days      map[int64]bool // days of scans that already have a partition
 }
 
-// Load runs f on an empty database in one transaction. ErrNotEmpty, ErrInUse. f may run again after a conflict.
+// Load runs f on an empty database in one transaction. The error may be ErrNotEmpty or ErrInUse; f may run again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
 	// The database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {

@@ -13,17 +13,17 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// outsideScans is the part of an archive that comes from a scan log outside the database. These scans follow the scans of the
-// table, as if they had been stored in the table.
+// outsideScans is the part of an archive that comes from a scan log outside the database. The scans outside the database follow the
+// scans of the scan table, as if they had been stored in this table.
 type outsideScans struct {
 	log     scanlog.Log
-	base    int64 // last sequence number in the table
+	base    int64 // last sequence number in the scan table
 	upTo    int64 // the last scan
 	counted int64 // position up to which the scans were counted from another log; 0 = from this log
 }
 
-// SetLocalScanLog sets the log beside the embedded database that holds its scans. An archive contains these scans as rows, like the
-// scans in PostgreSQL.
+// SetLocalScanLog sets the log beside the embedded database that holds its scans. An archive contains the scans of this log as
+// rows, like the scans in PostgreSQL.
 func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// A different log may have been used here before.
@@ -46,9 +46,9 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 // rows, after the older scans in the table.
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 
-// findOutside determines which scans of a log belong to a state of the database. For a log beside the database, these are all scans
-// up to a position, and further scans that the state has counted or delivered to webhooks; for a shared log, these are all counted
-// scans.
+// findOutside determines which scans of a log belong to a state of the database. For a log beside the database, the scans of a
+// state are all scans up to a position, and further scans that the state has counted or delivered to webhooks; for a shared log,
+// the scans of a state are all counted scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {

@@ -24,7 +24,7 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
 	// The changes of one kind or one actor are a range of an index, and the query selects this range. With a plain filter
-	// PostgreSQL assumes an even distribution and scanned the whole log when all matches were at its other end.
+	// PostgreSQL assumes an even distribution, and scanned the whole audit log when all matches were at the other end of the log.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":
@@ -184,7 +184,7 @@ func (v *verification) checkHidden(c *change) (is bool, err error) {
 	switch {
 	case v.within != nil:
 		s = v.within
-	case s == nil || c.seq > s.last: // outside all ranges, or in a range that was never written
+	case s == nil || c.seq > s.last: // the change is outside all reserved ranges, or in a range that was never written
 		return false, nil
 	}
 	if c.seq != v.Seq+1 {

@@ -129,8 +129,8 @@ func values(rows, columns int) string {
 	return b.String()
 }
 
-// inPieces splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. This keeps the
-// number of different statements small, so the database keeps all of them prepared.
+// inPieces splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. Lengths of powers
+// of two keep the number of different statements small, so the database keeps all of them prepared.
 func inPieces[T any](all []T, f func([]T) error) error {
 	for size := 128; len(all) > 0; size /= 2 {
 		for len(all) >= size {

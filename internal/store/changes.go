@@ -137,9 +137,9 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 	return nil
 }
 
-// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. This lock is
-// taken after all other locks, so that other writers wait for a moment only. Adding a rule takes the lock earlier, in nextChange,
-// because the rule's number is the number of its change.
+// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. The lock on the
+// end of the audit log is taken after all other locks, so that other writers wait for a moment only. Adding a rule locks the end of
+// the audit log earlier, in nextChange, because the rule's number is the number of its change.
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil || t.member != nil {
 		return nil
@@ -160,8 +160,8 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	return nil
 }
 
-// unmoved returns auditlog.ErrMoved if something changed that the caller's precondition expects to be unchanged. The head is
-// locked, so later changes wait for this transaction.
+// unmoved returns auditlog.ErrMoved if data changed that the caller's precondition expects to be unchanged. The end of the audit
+// log is locked, so later changes wait for this transaction.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
 	expected := auditlog.PreconditionFromContext(ctx)
 	if expected == nil {
@@ -188,7 +188,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	return nil
 }
 
-// nextChange locks the head and returns the number that the next noted change will have.
+// nextChange locks the end of the audit log and returns the number that the next noted change will have.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.member != nil {
 		return 0, t.member.goAlone()
@@ -308,7 +308,7 @@ var nowRule = func() string {
 
 // ChangesFrom implements replica.ChangeLog.
 func (s *Store) ChangesFrom(ctx context.Context, from int64, limit int) ([]replica.Change, error) {
-	// The current rules come from the same query as the changes, so that both belong to the same snapshot.
+	// The current rules come from the same query as the changes, so that rules and changes belong to the same snapshot.
 	rows := stream(ctx, s, func(row func(...any) error) (c replica.Change, err error) {
 		var stored bool
 		var unread error

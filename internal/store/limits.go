@@ -92,7 +92,8 @@ func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 
 // unlog makes the table of limits unlogged, so that calls do not wait for the disk.
 func (t *Tx) unlog(ctx context.Context) error {
-	// The lock admits one process at a time. If the table is already unlogged, a process needs no privilege to alter it.
+	// The lock admits one process at a time to altering the table of limits. If the table is already unlogged, a process needs no
+	// privilege to alter it.
 	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}

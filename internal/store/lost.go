@@ -21,8 +21,8 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// stoodStill reports whether the server ended the session because it was idle in a transaction. In this case the server had not
-// received the commit.
+// stoodStill reports whether the server ended the session because it was idle in a transaction. If the session was ended because it
+// was idle, the server had not received the commit.
 func stoodStill(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"

@@ -140,7 +140,8 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 }
 
 // A migration that changes whole tables waits migrationPatience for a lock. All transactions that queue behind the migration wait
-// equally long. After a timeout the migration lets them run first and tries again, until migrationBudget is used up.
+// equally long. After a timeout the migration lets the queued transactions run first and tries again, until migrationBudget is used
+// up.
 const (
 	migrationPatience = 2 * time.Second
 	migrationBudget   = 5 * time.Minute
@@ -185,8 +186,8 @@ func (s *Store) longest(ctx context.Context) string {
 
 // withLinesFor is a file system in which migrations show the lines for the current database, such as "-- postgres: …", and hide the
 // lines for the other database. Lines marked inUse are for a schema with existing tables to which other nodes may write; a
-// migration with such lines runs there without a transaction. Lines marked strongest also are for such a schema: they take the
-// strongest lock that the migration needs before any weaker lock.
+// migration with such lines runs there without a transaction. Lines marked strongest also are for a schema with existing tables:
+// the lines take the strongest lock that the migration needs before any weaker lock.
 type withLinesFor struct {
 	fs.FS
 	lines []string

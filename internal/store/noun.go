@@ -92,7 +92,7 @@ func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any
 	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
-// findQueued is a find whose query is sent together with the queued statements.
+// findQueued works like find, but its query is sent together with the queued statements.
 func (n mapper[T]) findQueued(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
 	return n.scan(t.rowQueued(ctx, n.query(`WHERE `+location), args...).Scan)
 }
@@ -110,7 +110,7 @@ func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }
 
-// putAll is put for many rows with different keys, several rows per statement.
+// putAll works like put for many rows with different keys, several rows per statement.
 func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })

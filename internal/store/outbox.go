@@ -29,7 +29,7 @@ type rowTable struct {
 	insert   string // end of an INSERT statement
 	inOrder  bool   // only the oldest waiting row of a receiver may be sent
 	removed  bool   // a row is deleted when no further attempt follows
-	emptied  string // otherwise the columns that are cleared instead
+	emptied  string // columns that are cleared if the row is not deleted
 	took     string // SQL for the delivery time
 	due      string // SQL condition: receiver r has a row that may be sent now
 	turn     string // SQL condition: the row may be sent now
@@ -136,8 +136,8 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	}
 	order := ` ORDER BY id DESC`
 	if q.ID == 0 && q.Receiver == "" && q.State == outbox.Waiting {
-		// The plus disables the index on id, so the database sorts these few rows. Without the plus, the database would read all
-		// rows delivered since the oldest of them, in id order.
+		// The plus disables the index on id, so the database sorts the few waiting rows. Without the plus, the database would read
+		// in id order all rows that were delivered since the oldest waiting row.
 		order = ` ORDER BY +id DESC`
 	}
 	return list(ctx, t.Tx, scanOutboxRow, k.words.Replace(`SELECT `+k.reads()+` FROM {rows}`+conditions(names)+order+` LIMIT $1`),
@@ -168,7 +168,8 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 	if k.inOrder {
 		limit = 1
 	}
-	// Without this lock, two concurrent claims would treat the rows that the other claim takes as still waiting, for the same code.
+	// Without this lock, each of two concurrent claims would treat the rows that the other claim takes as still waiting, for the
+	// same code.
 	if err := t.lock(ctx, allOutbox, string(kind)+" "+receiver); err != nil {
 		return nil, err
 	}
@@ -209,7 +210,7 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND {next} > 0 ORDER BY id`
-	// Usually the difference of the first and last id proves cheaply that there are not too many rows.
+	// Usually the difference of the first and last id proves cheaply that a receiver has no more than keep waiting rows.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {

@@ -174,7 +174,7 @@ func (p *pipe) Commit() error {
 		p.waiting = nil // nothing was sent: only BEGIN is queued
 		return nil
 	}
-	// All results are read and checked before COMMIT, which is sent alone; so a lost response can only be that of COMMIT.
+	// All results are read and checked before COMMIT, which is sent alone; so a lost response can only be the response to COMMIT.
 	if err := p.push(p.life); err != nil {
 		return &unsentError{err}
 	}
@@ -310,7 +310,7 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
-// rowQueued is row for columns that are numbers and texts; its query is sent together with the queued statements.
+// rowQueued works like row, for columns that are numbers and texts; its query is sent together with the queued statements.
 func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
 	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.errLate() != nil {
 		return t.row(ctx, query, args...)
@@ -319,8 +319,8 @@ func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
 	return q.first(t.pipe.answer(ctx, q))
 }
 
-// rowAlone is row, but does not start a transaction: before the start of the transaction it reads the current state, not the state
-// of the transaction.
+// rowAlone works like row, but does not start a transaction: before the start of the transaction it reads the current state, not
+// the state of the transaction.
 func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
@@ -377,7 +377,7 @@ func (c *bufferedRows) Scan(dst ...any) error { return c.rows[c.at-1].Scan(dst..
 func (*bufferedRows) Err() error              { return nil }
 func (*bufferedRows) Close() error            { return nil }
 
-// queryQueued is query for few rows of numbers and texts: it is sent together with the queued statements.
+// queryQueued works like query, for few rows of numbers and texts: its query is sent together with the queued statements.
 func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
 	if t.member != nil {
 		q, err := t.member.ask(query, args)

@@ -125,8 +125,8 @@ func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding str
 	// A commit is acknowledged only after the flush, on the replicas too.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
-	// A statement timeout would interrupt a commit that waits for the replica, and PostgreSQL would report success. Instead,
-	// statements are limited by the end of a call (20 s) and by the silence timeout (a minute).
+	// A statement timeout would interrupt a commit that waits for the replica, and PostgreSQL would report success. Instead of a
+	// statement timeout, the end of a call (20 s) and the silence timeout (a minute) limit statements.
 	config.RuntimeParams["statement_timeout"] = "0"
 	for _, name := range []string{idleTimeout, unheardTimeout} {
 		if config.RuntimeParams[name] == "" {
@@ -310,8 +310,8 @@ func hangUp(c *pgx.Conn) {
 // users is the id of the advisory lock that all connections of running servers share; each schema of a database has its own lock.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
-// usable returns an error if a pooled connection must not be reused. A connection to a read-only server is unusable: it stays
-// read-only, even if new connections accept changes. A connection to an old primary is also unusable.
+// usable returns an error if a pooled connection must not be reused. A connection to a read-only server is unusable: the connection
+// stays read-only, even if new connections accept changes. A connection to an old primary is also unusable.
 func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.checkPrimary(c) != nil {
 		return driver.ErrBadConn
@@ -349,7 +349,8 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 
 // makeBinary creates the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
-	// The lock admits one process at a time. If the collation exists, a process needs no privilege to create it.
+	// The lock admits one process at a time to creating the collation. If the collation exists, a process needs no privilege to
+	// create it.
 	if err := t.lock(ctx, "collation binary", ""); err != nil {
 		return err
 	}
@@ -489,8 +490,8 @@ func (postgresEngine) headQuery() string {
 // bell is the NOTIFY channel that informs the nodes of a schema about changes.
 const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 
-// writeLast updates the head in one statement, because all writers wait for the head, and sends a notification: followers receive
-// it when the transaction commits.
+// writeLast updates the number and hash of the last change in one statement, because all writers wait for this row, and sends a
+// notification: followers receive the notification when the transaction commits.
 func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)

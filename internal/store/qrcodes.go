@@ -38,8 +38,8 @@ func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 }
 
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// Each call deletes more codes than it adds, so that all expired codes disappear in time, but few enough to keep every call
-	// fast.
+	// Each request deletes more expired codes than it adds codes, so that all expired codes disappear in time, but few enough to
+	// keep every request fast.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

@@ -19,7 +19,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 	if len(list) == 0 {
 		return nil
 	}
-	// Usually all of them are already stored; reading first avoids the write lock in most calls.
+	// Usually all rechecks in the list are already stored; reading first avoids the write lock in most calls.
 	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]

@@ -225,7 +225,7 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 }
 
 // pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first id of the bucket, and the
-// number of rules before it. pieceAt reads one row per 1,024 rules before the page.
+// number of rules before the bucket. pieceAt reads one row per 1,024 rules before the page.
 func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
 	if err != nil {
@@ -256,7 +256,7 @@ const (
 func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
 	var nearRules []rules.Rule
 	// Keys are sorted by bytes, so the keys with the longest common prefix are directly before and after the link. The search runs
-	// for each scheme.
+	// for http and for https.
 	for _, scheme := range []string{"http", "https"} {
 		pivot := scheme + link.Key[len(link.Scheme):]
 		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
@@ -289,8 +289,8 @@ func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) 
 }
 
 // segmentParts returns the key ranges under an origin whose first path segment matches, in key order: the segment itself, the paths
-// below it, and the segment with parameters. Between these ranges lie other segments, such as "/a-b" between "/a" and "/a/b". No
-// key contains a control character.
+// below it, and the segment with parameters. Between the key ranges of a segment lie other segments, such as "/a-b" between "/a"
+// and "/a/b". No key contains a control character.
 func segmentParts(origin, segment string) [3][2]string {
 	location := origin + segment
 	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
@@ -312,8 +312,8 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules passes all rules to yield and reports whether yield stopped it. The loop may take minutes, because yield may be slow
-// with rows that the server sent long before.
+// allRules passes all rules to yield and reports whether yield stopped the iteration. The loop may take minutes, because yield may
+// be slow with rows that the server sent long before.
 func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
@@ -437,14 +437,14 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 	if err := t.insertRules(ctx, all); err != nil {
 		return err
 	}
-	// This also writes the noted changes of edited rules.
+	// writeNoted also writes the noted changes of edited rules.
 	return t.writeNoted(ctx)
 }
 
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	if r.Kind == rules.Service && !r.Published { // its target may change, and rule counts are kept per target
+	if r.Kind == rules.Service && !r.Published { // the target of the rule may change, and rule counts are kept per target
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}
@@ -490,7 +490,7 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 }
 
 func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	// The lock order is the same as for adding a rule: first the head, then the rows that count rules.
+	// The lock order is the same as for adding a rule: first the end of the audit log, then the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
@@ -501,7 +501,7 @@ func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.Chang
 	return t.noteRule(ctx, r, d)
 }
 
-// ruleRecord is a rule in the audit log. Field names must never change, because old entries keep them.
+// ruleRecord is a rule in the audit log. JSON field names must never change, because old audit log entries keep them.
 type ruleRecord struct {
 	ID          int64      `json:"id"`
 	Kind        rules.Kind `json:"kind"`
@@ -638,7 +638,7 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 	if err != nil {
 		return "", err
 	}
-	// The entry with the longest host wins; Trusted applies to the exact host only.
+	// The domain entry with the longest host wins; Trusted applies to the exact host only.
 	var best rules.Domain
 	for _, d := range found {
 		if len(d.Host) > len(best.Host) && (d.Status != rules.Trusted || d.Host == host) {

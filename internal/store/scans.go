@@ -21,24 +21,24 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Scans is the scan ledger in PostgreSQL: it implements scanlog.Log and scanlog.SharedLog.
+// Scans is the scan log in PostgreSQL: it implements scanlog.Log and scanlog.SharedLog.
 type Scans struct {
 	s    *Store
 	id   string
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]time.Time // time per day until which its partition is not looked for again
+	days map[int64]time.Time // for each day, the time until which its partition is not looked for again
 }
 
 // ScansOptions holds the dependencies of Scans other than the database.
 type ScansOptions struct {
-	Random io.Reader        // randomness for the id of a new ledger
+	Random io.Reader        // randomness for the id of a new scan log
 	Now    func() time.Time // real clock, for the time limit of an erasure and for creating partitions in advance
 	Log    *slog.Logger
 }
 
-// OpenScans opens the scan ledger in a PostgreSQL database.
+// OpenScans opens the scan log in a PostgreSQL database.
 func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	if s.Engine() != "postgres" {
 		return nil, errors.New("the ledger of the embedded database is in files beside it")
@@ -55,10 +55,10 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	return l, nil
 }
 
-// firstLedger returns the id of the ledger; if there is none, it stores the given id.
+// firstLedger returns the id of the scan log; if there is no scan log, it stores the given id.
 func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		// Without this lock, two nodes that store an id at the same time would create two ledgers.
+		// Without this lock, two nodes that store an id at the same time would create two scan logs.
 		if err := tx.lock(ctx, "ledger", ""); err != nil {
 			return err
 		}
@@ -75,7 +75,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 	return first, err
 }
 
-// ledgerHere returns the id of the ledger in the database or in the files beside it; "" = no ledger yet.
+// ledgerHere returns the id of the scan log in the database or in the files beside the database; "" = no scan log yet.
 func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 	if err = t.row(ctx, `SELECT id FROM ledgers WHERE here = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -171,7 +171,8 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 	})
 }
 
-// Skip records that a node's journal need not be shipped to this ledger up to a mark, because it was shipped to a stream.
+// Skip records that a node's journal need not be shipped to this scan log up to an offset, because the journal was shipped to a
+// stream.
 func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
@@ -322,7 +323,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			refused, is := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case !is || strings.HasPrefix(refused.Code, "57"):
-				delete(l.days, day) // if the database is unreachable, the insert reports it
+				delete(l.days, day) // if the database is unreachable, the insert reports the error
 				continue
 			case refused.Code != "23514": // code 23514 = the default partition already contains scans of the day
 				l.days[day] = now.Add(dayAgain)
@@ -518,7 +519,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
-			// While this statement waits for its lock, readers and writers queue behind it, so the wait must be short.
+			// While DROP TABLE waits for its lock, readers and writers queue behind it, so the wait must be short.
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
@@ -586,7 +587,7 @@ func (l *Scans) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, err
 // AddErasure records that a user was erased, for older events that are not shipped yet.
 func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// This waits for transactions that are storing scans now; later transactions see the erasure.
+		// The update waits for transactions that are storing scans now; later transactions see the erasure.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
@@ -619,7 +620,7 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 // Close implements scanlog.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// ScansInto makes Load write the scans of an archive to a ledger beside the database; begin creates this ledger with a given id.
+// ScansInto makes Load write the scans of an archive to a scan log beside the database; begin creates this log with a given id.
 func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
 
 // loadScans writes the scan_events rows of an archive to files.

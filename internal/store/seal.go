@@ -31,7 +31,7 @@ type sealedColumn struct {
 // ErrInUse is returned if exclusive use of the database is needed but another process uses it.
 var ErrInUse = errors.New("the database is in use by a running qrjump: stop every one first")
 
-// OpenAlone is Open with exclusive use of the database and the data folder. ErrInUse.
+// OpenAlone works like Open, with exclusive use of the database and the data folder. ErrInUse.
 func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	t.alone = true
 	s, err := connect(ctx, t)
@@ -66,7 +66,7 @@ func onceFree(ctx context.Context, f func() error) error {
 }
 
 // Reseal replaces every sealed text by the result of key (for texts in vault_keys) or column (for all others), in one transaction
-// with exclusive use of the database. Reseal returns the number of texts in the columns. ErrInUse. Reseal may call both functions
+// with exclusive use of the database. Reseal returns the number of texts in the columns. ErrInUse. Reseal may call key and column
 // again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {

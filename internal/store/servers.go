@@ -136,7 +136,7 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 	}
 }
 
-// checkPrimary returns an oldPrimaryError if the server of a connection was replaced since.
+// checkPrimary returns an oldPrimaryError if the server of a connection was replaced since the connection was made.
 func (v *servers) checkPrimary(c *pgx.Conn) error {
 	st, _ := c.PgConn().CustomData()[standing].(serverStatus)
 	return v.compare(st)
@@ -146,14 +146,14 @@ func (v *servers) checkPrimary(c *pgx.Conn) error {
 type Server struct {
 	Name     string // host and port
 	Timeline int64
-	Old      bool // replaced by a later primary, so changes are not sent there
+	Old      bool // the server was replaced by a later primary, so no changes are sent to it
 
 	serverStatus
 }
 
 // Servers is the result of querying all servers.
 type Servers struct {
-	Writing []Server // sorted by timeline, latest first
+	Writing []Server // servers that accept writes, sorted by timeline, latest first
 	Silent  []string // names of the servers that did not respond
 	// Missing is a timeline that was seen but is later than the timelines of all responding servers.
 	Missing int64 // 0 = none
@@ -174,8 +174,9 @@ const (
 	startGrace = 500 * time.Millisecond
 )
 
-// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each that
-// does, so that a node that reaches only the old primary reads it there. An embedded database needs no query.
+// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each
+// writable server, so that a node that reaches only the old primary reads the latest timeline there. An embedded database needs no
+// query.
 func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
@@ -183,7 +184,7 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 	return s.servers.ask(ctx, askTime)
 }
 
-// ask queries all servers; after the first response, the others get no more than grace.
+// ask queries all servers; after the first response, the other servers get no more than grace.
 func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -235,7 +236,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	}
 	all.Wait()
 	if c := v.bell.Load(); c != nil && v.checkPrimary(c) != nil {
-		c.PgConn().Conn().Close() // closed, so that the listener connects again
+		c.PgConn().Conn().Close() // the LISTEN connection is closed, so that the listener connects again
 	}
 	return found
 }
@@ -306,7 +307,7 @@ type polled struct {
 	name  string
 	conn  *pgx.Conn
 	marks bool  // the table of timelines exists
-	mark  int64 // latest timeline in this table
+	mark  int64 // latest timeline in the table of timelines
 }
 
 // hear queries a single server; nil = no response.
@@ -333,8 +334,8 @@ func (h *polled) isRunning(ctx context.Context) bool {
 	return err == nil && currentStatus == h.serverStatus
 }
 
-// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. A failed attempt is
-// repeated at the next round.
+// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. A failed attempt to
+// record the timeline is repeated at the next round.
 func (h *polled) leaveWord(ctx context.Context, highest int64) {
 	// Another silent server may have used up the whole timeout.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -358,7 +359,7 @@ func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	for _, host := range hostsOf(config) {
 		connConfig := config.Copy()
 		connConfig.ValidateConnect, connConfig.DialFunc = nil, dialer.DialContext
-		// Writing the mark to an old primary must not block because its replica is missing.
+		// Recording the latest timeline on an old primary must not block because its replica is missing.
 		connConfig.RuntimeParams["synchronous_commit"] = "local"
 		connConfig.Host, connConfig.Fallbacks = "", nil
 		for _, way := range ways {

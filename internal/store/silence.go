@@ -26,17 +26,17 @@ const connectTime = 5 * time.Second
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	Control: untaken}
 
-// deadlines holds the read timeouts of the connections of a store. While the value is true, reads wait without a timeout.
+// deadlines holds the read timeouts of the connections of a store. While the embedded Bool is true, reads wait without a timeout.
 type deadlines struct {
 	atomic.Bool
-	limit atomic.Int64 // nanoseconds; 0 = the constant silence
+	limit atomic.Int64 // read timeout in nanoseconds; 0 = the constant silence
 
 	mu    sync.Mutex
 	lines map[*deadlineConn]struct{} // that are open
 }
 
-// At the end of a process a response may take lastWord. After one response timed out, others get nextWord, because they would wait
-// for the same server.
+// At the end of a process a response may take lastWord. After one response timed out, other responses get nextWord, because they
+// would wait for the same server.
 const lastWord, nextWord = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after the process has run out of time.
@@ -61,7 +61,7 @@ func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limi
 // listening returns the dialer for one PostgreSQL connection with a silence timeout; pgx dials again to cancel a running statement
 // after a timeout. A commit is never cancelled: PostgreSQL would make the commit visible before its replica has it.
 //
-// The function stands records the server's reported status on the connection.
+// The returned function stands records the server's reported status on the connection.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
@@ -92,7 +92,7 @@ func (p *deadlines) listening() (dial func(ctx context.Context, network, address
 	}, stands
 }
 
-// closeTo closes the connections to matching servers. A statement that waits there fails with a lost connection.
+// closeTo closes the connections to matching servers. A statement that waits on such a connection fails with a lost connection.
 func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,7 +110,7 @@ type deadlineConn struct {
 	stand    atomic.Pointer[serverStatus] // status reported by the server; nil = not queried
 	waits    atomic.Bool                  // no timeout for the statement that was sent last
 	// A COMMIT was sent, and its outcome is unknown. A COMMIT waits for the replica without a timeout: an abandoned COMMIT would
-	// keep waiting in the server, and the next one beside it, until all connections are in use.
+	// keep waiting in the server, and the next COMMIT beside it, until all connections are in use.
 	commits atomic.Bool
 
 	mu sync.Mutex

@@ -296,7 +296,7 @@ func stateOf(ctx context.Context, p *Snapshot) (state, error) {
 	return st, err
 }
 
-// limited is a writer with a maximum size; beyond it, it returns ErrLargeState.
+// limited is a writer with a maximum size; it returns ErrLargeState for data beyond this size.
 type limited struct {
 	bytes.Buffer
 	left int

@@ -29,9 +29,9 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	// The driver checks the short option names, but not _pragma=….
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	writing := "file:" + path + "?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1"
-	// There is a single connection for writing. Writers queue for it in the connection pool, where they keep their order and a
-	// context can end the wait, not inside SQLite. Temporary data, for undoing a statement and for sorting, stays in memory: no
-	// statement of these writers sorts a whole table, or changes all its rows except to delete them.
+	// There is a single connection for writing. Writers queue for the single connection in the connection pool, where they keep
+	// their order and a context can end the wait, not inside SQLite. Temporary data, for undoing a statement and for sorting, stays
+	// in memory: no statement of these writers sorts a whole table, or changes all its rows except to delete them.
 	write, err := sql.Open("sqlite", writing+"&_pragma=temp_store(memory)")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
@@ -48,7 +48,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	const readers = 8
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	// A migration changes and sorts whole tables, and uses temporary files for this.
+	// A migration changes and sorts whole tables, and uses temporary files for this purpose.
 	migrating := func() (*sql.DB, error) {
 		db, err := sql.Open("sqlite", writing)
 		if err == nil {
@@ -171,8 +171,8 @@ func (sqliteEngine) retryable(err error) bool {
 // lost returns false, because a SQLite session cannot be ended from outside.
 func (sqliteEngine) lost(error) bool { return false }
 
-// lasting only enlarges the page cache, because no timeout ends an idle transaction. Rows in an order different from their keys
-// change the same pages many times, so 64 MiB of pages stay in memory instead of 2.
+// lasting only enlarges the page cache, because no timeout ends an idle transaction. Rows stored in an order different from their
+// keys change the same pages many times, so 64 MiB of pages stay in memory instead of 2.
 func (sqliteEngine) lasting() string { return "PRAGMA cache_size = -65536" }
 
 // holding returns no statement: no other process can wait.
@@ -185,7 +185,7 @@ func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA 
 // unable to use it.
 func (e sqliteEngine) room(context.Context, *Tx) error { return scanlog.CheckFreeSpace(e.dir) }
 
-// lockOut does nothing: only one process uses the folder.
+// lockOut does nothing: only one process uses the data folder.
 func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }
 
 // overwrite makes SQLite overwrite freed space in the file. SQLite deletes the write-ahead log when the database is closed.
@@ -208,7 +208,7 @@ func (sqliteEngine) sameHead() string { return `UPDATE change_head SET seq = seq
 
 func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
 
-// writeLast sends no notification: only one process uses the folder.
+// writeLast sends no notification: only one process uses the data folder.
 func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	if insert != "" {
 		if _, err := t.exec(ctx, insert, args...); err != nil {

@@ -102,7 +102,7 @@ func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	return r, err
 }
 
-// scanCodeJudged is scanCodeCount that also reads when an alarm of the code was last dismissed.
+// scanCodeJudged works like scanCodeCount, and also reads when an alarm of the code was last dismissed.
 func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 	var dismissed int64
 	r, err = scanCodeCount(func(dst ...any) error { return scan(append(dst, &dismissed)...) })
@@ -252,7 +252,7 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 	return l, err
 }
 
-// rememberLedger records, for a ledger that is no longer counted, the position up to which its scans and its users were counted.
+// rememberLedger records, for a scan log that is no longer counted, the position up to which its scans and its users were counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
@@ -289,7 +289,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
-	// scans_from is a position in the former ledger.
+	// scans_from is a position in the former scan log.
 	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = 0`)
 	return err
 }
@@ -411,7 +411,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 	return told, err
 }
 
-// CountedUpTo returns the last counted position in the ledger that is currently counted.
+// CountedUpTo returns the last counted position in the scan log that is currently counted.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -421,7 +421,7 @@ func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	return position, err
 }
 
-// Counting returns the id of the ledger that is counted; "" = nothing counted yet.
+// Counting returns the id of the scan log that is counted; "" = nothing counted yet.
 func (s *Store) Counting(ctx context.Context) (string, error) {
 	return viewed(ctx, s, func(tx *Tx) (string, error) {
 		return tx.webhooks().Counting(ctx)
@@ -507,7 +507,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 }
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	for _, dim := range stats.AllDims() { // the key starts with the dimension
+	for _, dim := range stats.AllDims() { // the key of the row starts with the dimension
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
 		}

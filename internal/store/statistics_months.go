@@ -16,7 +16,7 @@ import (
 const daysTurned = 31
 
 func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset, month int64) error {
-	first := timebucket.Day(hour, previous) // some of its hours may have been deleted
+	first := timebucket.Day(hour, previous) // some hours of this first day may have been deleted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)

@@ -31,10 +31,10 @@ type Store struct {
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
-	// log with the scans of an embedded database; nil = the database has the scans
+	// scan log in which an embedded database keeps its scans; nil = the scans are in the database
 	beside    scanlog.Log
 	elsewhere scanlog.Log // log that replaces the scan table; nil = the table has the scans
-	// opens the ledger for the scans of an archive; nil = they go to the database
+	// opens the scan log that receives the scans of an imported archive; nil = the scans go to the database
 	scansInto func(id string) (*scanlog.Restoring, error)
 	listen    func(context.Context) (replica.Notifier, error) // opens the listener for changes; nil = no other process writes
 	// receives a value when scans of the nodes are requested; nil = there are no other nodes
@@ -50,7 +50,7 @@ type Store struct {
 	together  groupCommitter
 	migration struct {
 		files    fs.FS                              // migration files of a test; nil = the program's files
-		patience time.Duration                      // timeout of a migration for a lock; 0 = migrationPatience
+		patience time.Duration                      // time that a migration waits for a lock; 0 = migrationPatience
 		waits    func(what string, until time.Time) // called when a migration did not get a lock and will retry; nil = no call
 	}
 }
@@ -71,8 +71,8 @@ type dialect interface {
 	// lasting returns the statement that allows a transaction to be idle for minutes between two statements, and configures it for
 	// bulk work; "" = not needed.
 	lasting() string
-	// holding returns the statement that makes the database end an idle transaction soon, because it holds a lock that all others
-	// need; "" = no transaction can wait, or the operator set the timeout.
+	// holding returns the statement that makes the database end an idle transaction soon, because this transaction holds a lock
+	// that all other transactions need; "" = no transaction can wait, or the operator set the timeout.
 	holding() string
 	// sharesRows reports whether a transaction can wait for a row lock of another transaction.
 	sharesRows() bool
@@ -98,10 +98,10 @@ type dialect interface {
 	rowsAtOnce() int
 	// tablesQuery returns the query that lists the tables of the schema.
 	tablesQuery() string
-	// headQuery returns the query that reads the last change and locks it until the transaction ends.
+	// headQuery returns the query that reads the newest entry of the audit log and locks the entry until the transaction ends.
 	headQuery() string
-	// sameHead returns the statement that rewrites the last change unchanged, and fails at once if another transaction has locked
-	// it.
+	// sameHead returns the statement that rewrites the newest entry of the audit log unchanged, and fails at once if another
+	// transaction has locked the entry.
 	sameHead() string
 	// writeLast runs the last INSERT of changes ("" = none), stores the new last change, and makes the commit notify the following
 	// nodes.
@@ -200,17 +200,17 @@ type Tx struct {
 	keeping keeping
 
 	noted []change // not written yet
-	head  *head    // last change, once the head is locked
-	moved bool     // this transaction has moved the head
+	head  *head    // newest entry of the audit log, once this transaction has locked it
+	moved bool     // this transaction has added entries to the audit log
 
-	prepared map[string]*sql.Stmt // prepared statements of kept, keyed by their text
+	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
 
-	expected *auditlog.Precondition // precondition of a caller, checked when the head is locked; nil = none
+	expected *auditlog.Precondition // precondition of a caller, checked when the newest entry of the audit log is locked; nil = none
 	touched  accounts.ChangeSet     // accounts whose identity or rules this transaction changes
 	once     bool                   // a caller may have received part of the results, so the transaction must not run again
 	twice    bool                   // the transaction is idempotent
 	looks    bool                   // it changes nothing
-	apart    *bulkRange             // reserved range that a bulk import writes; nil = none
+	apart    *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
 	lasts    bool                   // the transaction does bulk work
 	member   *pendingChange         // place among several changes that share a transaction; nil = separate transaction
 }
@@ -506,7 +506,7 @@ func (t *Tx) lock(ctx context.Context, full, part string) error {
 	return nil
 }
 
-// The names of the wholes whose parts can be locked.
+// The names of the sets of rows, such as all rules, of which a transaction can lock a part.
 const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"
@@ -535,8 +535,8 @@ func (t *Tx) LockRules(ctx context.Context) error {
 	return t.lock(ctx, allRules, "")
 }
 
-// bulk configures the transaction for bulk work. The idle timeout stays the same as for other transactions, since others wait for
-// its locks.
+// bulk configures the transaction for bulk work. The idle timeout stays the same as for other transactions, since other
+// transactions wait for the locks of a bulk transaction.
 func (t *Tx) bulk(ctx context.Context) error {
 	if t.pipe != nil {
 		return nil

@@ -6,12 +6,12 @@ import (
 )
 
 // table describes how a table is treated in exports, imports, the emulator's reset and the erasure of a user. The operations
-// handbook, docs/en/handbook.md and its Chinese version, shows the list.
+// handbook, docs/en/handbook.md and its Chinese version, shows the list of tables.
 type table struct {
 	name string
 	// order lists the columns that define the order of rows in an export; "" = not exported.
 	order string
-	// kept reports that a reset of the emulator keeps the rows. A reset empties all other tables.
+	// kept reports that a reset of the emulator keeps the rows. A reset of the emulator empties all tables whose kept is false.
 	kept bool
 	// begun reports that a new database already has rows in the table, which an import replaces.
 	begun bool
@@ -95,12 +95,13 @@ var schema = []table{
 	{name: "rules", order: "id"},
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
-	{name: "scan_nodes", kept: true},   // valid for these nodes only
-	{name: "scan_origins", kept: true}, // valid for these nodes only
-	{name: "scan_told"},                // as scan_origins, and refilled when the first webhook is added
+	{name: "scan_nodes", kept: true},   // rows are valid only for the nodes of this installation
+	{name: "scan_origins", kept: true}, // rows are valid only for the nodes of this installation
+	// rows are valid only for the nodes of this installation, and are added again with the first webhook
+	{name: "scan_told"},
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
-	{name: "sessions", kept: true}, // valid on this server only
+	{name: "sessions", kept: true}, // login sessions are valid only on this server
 	// As sessions.
 	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "per, at, rule, tuple", log: true},
@@ -113,13 +114,13 @@ var schema = []table{
 		{name: "sketch", is: noUser}}},
 	{name: "statistics_users_since", order: "dim, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
-	{name: "timelines", kept: true},  // valid for this PostgreSQL system only
-	{name: "vault_keys", kept: true}, // an export stores these keys sealed with its passphrase
+	{name: "timelines", kept: true},  // rows are valid only for this PostgreSQL system
+	{name: "vault_keys", kept: true}, // an export stores the keys of the vault sealed with its passphrase
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},
 }
 
-// tableOf returns a table by name; false = no export contains such a table.
+// tableOf returns a table by name; false = exports contain no table with this name.
 func tableOf(name string) (table, bool) {
 	i, found := slices.BinarySearchFunc(schema, name, func(t table, name string) int { return strings.Compare(t.name, name) })
 	if !found || schema[i].order == "" {

@@ -14,12 +14,12 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Rule changes that wait on this node share one transaction (group commit), and are acknowledged after its commit, so the head of
-// the audit log is locked once for all of them. Decision 57.
+// Rule changes that wait on this node share one transaction (group commit), and are acknowledged after its commit, so the newest
+// entry of the audit log is locked only once for all these changes. Decision 57.
 
-// togetherMost is the maximum number of changes in one transaction, and togetherTime is the timeout of this transaction. Before the
-// group locks the end of the audit log, it waits for no lock of another change: decidingTime is ample, and longer means a dead
-// connection.
+// togetherMost is the maximum number of changes in one transaction, and togetherTime is the timeout of this transaction. Before a
+// group of changes locks the newest entry of the audit log, the group waits for no lock of another change: decidingTime is ample,
+// and a longer wait means a dead connection.
 const (
 	togetherMost = 64
 	togetherTime = 20 * time.Second
@@ -42,8 +42,8 @@ var errAlone = errors.New("this change goes alone")
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
 	_, contained := ctx.Value(oneKey{}).(*Tx)
-	// On SQLite a transaction is always alone. A change with a precondition needs its own lock of the head to be compared with the
-	// log.
+	// On SQLite a transaction is always alone. A change with a precondition must itself lock the newest entry of the audit log,
+	// with which the precondition is compared.
 	if !contained && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
@@ -94,7 +94,7 @@ func (g *groupCommitter) made(m *pendingChange) {
 // pendingChange is one of several changes that share a transaction.
 type pendingChange struct {
 	parts  [2]string        // the parts that this change locks
-	begins chan *queryBatch // nil = the change runs alone
+	begins chan *queryBatch // receives the query batch when the change may begin; receives nil if the change must run alone
 	ends   chan error       // of the transaction
 
 	in        *queryBatch
@@ -106,16 +106,16 @@ type pendingChange struct {
 	noted     []change
 }
 
-// added is a new rule without its number, which depends on the head of the log.
+// added is a new rule without its number, which depends on the newest entry of the audit log.
 type added struct {
 	rule rules.Rule
 	deed rules.ChangeMeta
 }
 
-// queryBatch collects the queries of the members, which are sent in one round trip.
+// queryBatch collects the queries of the changes in a group, which are sent in one round trip.
 type queryBatch struct{ events chan event }
 
-// event is the next action of a running member: a query, or its end.
+// event is the next action of a running change in a group: a query, or its end.
 type event struct{ asks *question }
 
 // make returns errAlone if no change was made and the caller must run the change alone.
@@ -160,8 +160,8 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 	return <-m.ends
 }
 
-// goesAlone takes a member that waited too long out of the queue, unless mostImpatient members already run alone; it reports
-// whether the member runs alone.
+// goesAlone takes a change that waited too long out of the queue of the group, unless mostImpatient changes already run alone; it
+// reports whether the change runs alone.
 func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -172,7 +172,7 @@ func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	return m.impatient
 }
 
-// left removes a member that has not started from the queue.
+// left removes a pending change that has not started from the queue.
 func (g *groupCommitter) left(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -187,7 +187,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	return i >= 0
 }
 
-// decide runs the change of a member on the goroutine of its caller, so that a panic reaches the caller.
+// decide runs a pending change on the goroutine of its caller, so that a panic reaches the caller.
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
@@ -230,15 +230,14 @@ func (g *groupCommitter) run(s *Store) {
 	}
 }
 
-// makeTogether runs the changes of several members in one transaction. If the transaction fails before its commit, each change runs
-// alone.
+// makeTogether runs several pending changes in one transaction. If the transaction fails before its commit, each change runs alone.
 func (s *Store) makeTogether(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
 	var begun []*pendingChange
 	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
 	defer cancelFunc()
-	var locked error // the head was locked; running alone would not help
+	var locked error // the newest entry of the audit log was locked, so running each change alone would not help
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
 			free, err := tx.begin(earlyParent, all)
@@ -294,8 +293,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// begin takes the free locks of all members, and returns the members whose locks were free; it never blocks, so that no member
-// waits for another owner.
+// begin takes the free locks of all pending changes, and returns the changes whose locks were free; it never blocks, so that no
+// change waits for another owner.
 func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingChange, err error) {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
@@ -313,8 +312,9 @@ func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingC
 	return begun, err
 }
 
-// gather runs the members until each has decided. When each member waits for a result or has decided, the collected queries are
-// sent in one round trip. Every query gets a result or an error. A table lock applies to all members.
+// gather runs the pending changes until each of them is decided. When each pending change waits for a result or is decided, the
+// collected queries are sent in one round trip. Every query gets a result or an error. A table lock applies to all changes in the
+// transaction.
 func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
 	for _, m := range begun {
@@ -339,7 +339,7 @@ func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
 	return err
 }
 
-// writeAll writes the changes of the members. The caller must hold the lock on the head of the log.
+// writeAll writes the pending changes of a group. The caller must hold the lock on the newest entry of the audit log.
 func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {
@@ -376,7 +376,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
-// ask sends a member's query and waits for the result.
+// ask sends a query of a pending change and waits for the result.
 func (m *pendingChange) ask(query string, args []any) (*question, error) {
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}, answered: make(chan struct{})}
 	if m.alone {

@@ -11,7 +11,7 @@ import (
 // Waiting describes the waiting outbox rows of a kind.
 type Waiting struct {
 	Rows   int64     // at most mostWaiting
-	Oldest time.Time // zero = none is waiting
+	Oldest time.Time // time of the oldest waiting row; zero = no row is waiting
 }
 
 // mostWaiting is the maximum number of waiting rows that are counted: counting more would be too expensive.

@@ -148,7 +148,8 @@ func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error)
 	return state.Ledger, err
 }
 
-// BeginTelling implements webhooks.Tx. Scans that are counted between these statements were made before the webhook existed.
+// BeginTelling implements webhooks.Tx. Scans that are counted between the statements of BeginTelling were made before the webhook
+// existed.
 func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
@@ -165,7 +166,8 @@ func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	return nil
 }
 
-// LearnTold implements webhooks.Tx. A single statement is used, so that no scan is counted in between.
+// LearnTold implements webhooks.Tx. A single statement is used, so that no scan is counted between reading the statistics position
+// and storing the result.
 func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+

@@ -7,22 +7,23 @@ import (
 )
 
 const (
-	// pieceTimeout is the timeout for sending one piece of an export: the database keeps a snapshot until the export ends.
+	// pieceTimeout is the timeout for sending one part of an export to the client, because the database keeps a snapshot until the
+	// export ends.
 	pieceTimeout = time.Minute
-	// leastPace is the minimum transfer rate in bytes per second, on top of one pieceTimeout in total: otherwise a slow client
-	// could hold the snapshot forever.
+	// leastPace is the minimum transfer rate of an export in bytes per second, after a total allowance of one pieceTimeout:
+	// otherwise a slow client could hold the database snapshot forever.
 	leastPace = 16 << 10
 )
 
 var errTooSlow = errors.New("the client reads slower than 16 KiB a second")
 
-// pacer sends an export in pieces, and aborts it if the client is too slow.
+// pacer sends an export in parts, and aborts the export if the client is too slow.
 type pacer struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sent    int64
 	lost    error         // the client's failure: disconnected or too slow
-	waited  time.Duration // time spent waiting for the client, without the time to produce the pieces
+	waited  time.Duration // time spent waiting for the client, without the time to produce the data
 }
 
 func newPacer(w http.ResponseWriter) pacer {

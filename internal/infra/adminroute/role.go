@@ -16,8 +16,8 @@ const (
 	Viewer   Role = "viewer"   // read
 	Marketer Role = "marketer" // and change codes
 	Rules    Role = "rules"    // and change rules
-	Operator Role = "operator" // and change accounts, domains and notifications
-	Admin    Role = "admin"    // and change settings and keys, and act on everything at once
+	Operator Role = "operator" // an operator may also change accounts, domains and notifications
+	Admin    Role = "admin"    // an admin may also change settings and keys, and act on everything at once
 )
 
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}

@@ -51,7 +51,7 @@ func Named(path string) error {
 	return nil
 }
 
-// SyncDir makes all created, renamed and removed files of a folder durable. Windows and some file systems do not support this;
+// SyncDir makes all created, renamed and removed files of a folder durable. Windows and some file systems cannot sync a folder;
 // their error is ignored.
 func SyncDir(dir string) error {
 	f, err := os.Open(dir)

@@ -25,7 +25,7 @@ import (
 
 const (
 	caLife    = 10 * 365 * 24 * time.Hour
-	leafLife  = 397 * 24 * time.Hour // some systems reject more than 398 days
+	leafLife  = 397 * 24 * time.Hour // some systems reject certificates that are valid for more than 398 days
 	leafFresh = 30 * 24 * time.Hour  // a leaf certificate is reissued this long before its expiry
 	backdate  = 24 * time.Hour       // the clocks of clients may be slow
 )
@@ -49,8 +49,8 @@ type Authority struct {
 // AuthorityFile returns the path at which --tls-dev stores the CA certificate that clients must trust.
 func AuthorityFile(data string) string { return filepath.Join(data, "tls", "ca.pem") }
 
-// OpenAuthority reads the authority from a data folder, or creates the authority if it does not exist. Get issues a leaf
-// certificate if there is none yet.
+// OpenAuthority reads the authority from a data folder, or creates the authority if it does not exist. If no leaf certificate
+// exists yet, the method Get issues one.
 func OpenAuthority(data string, names []string, now func() time.Time) (*Authority, error) {
 	ca := &Authority{dir: filepath.Join(data, "tls"), names: names, now: now}
 	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
@@ -164,7 +164,7 @@ func (ca *Authority) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-// serves reports whether a leaf certificate has all names and is valid for long enough.
+// serves reports whether a leaf certificate has all names and stays valid for at least leafFresh.
 func (ca *Authority) serves(leaf *x509.Certificate) bool {
 	now := ca.now()
 	return !now.Before(leaf.NotBefore) && now.Add(leafFresh).Before(leaf.NotAfter) && slices.Equal(leaf.DNSNames, ca.names) &&

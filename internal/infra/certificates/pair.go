@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Pair is the operator's certificate and key files. Both files are checked at every handshake, and reloaded when they have changed.
+// Pair is the operator's certificate and key files. The certificate file and the key file are checked at every handshake, and
+// reloaded when they have changed.
 type Pair struct {
 	cert, key string
 	log       *slog.Logger
@@ -20,7 +21,8 @@ type Pair struct {
 	current *tls.Certificate
 }
 
-// OpenPair loads both files. A certificate that is not valid at present is only logged, because the clock may be wrong.
+// OpenPair loads the certificate file and the key file. A certificate that is not valid at present is only logged, because the
+// clock may be wrong.
 func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, error) {
 	p := &Pair{cert: cert, key: key, log: log}
 	var err error

@@ -101,7 +101,8 @@ func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Du
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
-		c.kept = running - keptEvery // forces a write, so that the next start knows the result
+		// forces a write of the trusted time, so that the next start of the server knows that the clock is trusted
+		c.kept = running - keptEvery
 	}
 	c.seen, c.at = now, running
 	return true, 0
@@ -122,7 +123,7 @@ func (c *Clock) keep(running time.Duration) {
 	}
 }
 
-// Watch checks the clock once a minute until ctx ends, so that a jump is measured from shortly before it.
+// Watch checks the clock once a minute until ctx ends, so that a jump of the clock is measured from shortly before the jump.
 func (c *Clock) Watch(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

@@ -25,7 +25,7 @@ const (
 )
 
 // Budget returns the number of connections to accept for a limit of open files: on the public listeners, and on the admin listener
-// if it has a separate address. The remaining files are for databases, the ledger and outgoing calls.
+// if it has a separate address. The remaining files are for databases, the scan log and outgoing calls.
 func Budget(files int, separate bool) (public, admin int) {
 	all := max(files-min(max(64, files/8), 1024), fewestConnections)
 	if !separate {
@@ -35,9 +35,9 @@ func Budget(files int, separate bool) (public, admin int) {
 	return all - admin, admin
 }
 
-// Limiter limits the number of open connections. When the limit is reached, a new connection replaces an idle one: the oldest
-// unauthenticated connection, otherwise the oldest authenticated connection. If all connections are serving requests, the new
-// connection waits.
+// Limiter limits the number of open connections. When the limit is reached, a new connection replaces an idle connection: the
+// oldest unauthenticated connection, otherwise the oldest authenticated connection. If all connections are serving requests, the
+// new connection waits.
 type Limiter struct {
 	most  int
 	freed chan struct{} // buffer of one: signals that a connection has closed
@@ -82,7 +82,7 @@ func (r *Limiter) enter(c *connection) (entered bool, replacementConnection *con
 			if item := first.Value.(*connection); !item.asks.Load() {
 				return false, item
 			}
-			group.MoveToBack(first) // the next search then begins with other connections
+			group.MoveToBack(first) // the next search for an idle connection then begins with other connections
 		}
 	}
 	return false, nil

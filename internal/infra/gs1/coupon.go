@@ -19,7 +19,7 @@ func (f *fields) take(n int) string {
 	return text
 }
 
-// digitOf returns the next digit, which must be in the set.
+// digitOf returns the next digit, which must be one of the digits in set.
 func (f *fields) digitOf(set string) byte {
 	digit := f.take(1)
 	if f.wrong = f.wrong || !strings.Contains(set, digit); f.wrong {
@@ -28,7 +28,8 @@ func (f *fields) digitOf(set string) byte {
 	return digit[0]
 }
 
-// sized skips a field that follows a length digit from the set; the field has extra more digits than the digit says.
+// sized skips a field that follows a length digit, which must be one of the digits in set; the field has extra more digits than the
+// length digit says.
 func (f *fields) sized(set string, extra int) {
 	if size := f.digitOf(set); size != 0 {
 		f.take(int(size-'0') + extra)

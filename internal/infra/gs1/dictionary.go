@@ -8,7 +8,8 @@ import (
 	"sync"
 )
 
-// dictionaryText is GS1's published list of AIs, including its licence. To update it, replace the file by a newer version.
+// dictionaryText is GS1's published list of AIs, including its licence. To update the list of AIs, replace the dictionary file by a
+// newer version from GS1.
 //
 //go:embed gs1-syntax-dictionary.txt
 var dictionaryText string
@@ -17,7 +18,7 @@ var dictionaryText string
 type application struct {
 	ai         string
 	fixed      bool // the value has a fixed length and needs no separator
-	data       bool // allowed in the query of a Digital Link
+	data       bool // the AI is allowed in the query of a Digital Link
 	primary    bool
 	qualifiers [][]string // for a primary key: the allowed sequences of qualifiers
 	excludes   []string

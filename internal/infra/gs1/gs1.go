@@ -97,7 +97,7 @@ func (k Key) Parents() []Key {
 }
 
 func (k Key) first(n int) Key {
-	end := max(0, n-1) // the slashes between elements
+	end := max(0, n-1) // the number of slashes between the elements
 	for _, e := range k.elements[:n] {
 		end += len(e.AI) + 1 + len(escape(e.Value))
 	}
@@ -117,7 +117,7 @@ func find(list []Element, ai string) (string, bool) {
 // Data is a key with all other data of the same text.
 type Data struct {
 	Key        Key       // zero if no element is a primary key
-	Attributes []Element // all other elements, in order
+	Attributes []Element // all elements outside the key, in order
 	Rest       []Pair    // query parameters of a URI that are not AIs, in order
 	Stem       string    // the part of a URI before its key, such as "https://example.com/some" or "/some"
 	Padded     bool      // the GTIN was written with 8, 12 or 13 digits and was padded to 14

@@ -51,8 +51,8 @@ func notInHost(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune(`_~?#@!$&'()*+,;=%"<>\^{|}`+"`", r)
 }
 
-// ParseURI parses the path and query of a request in percent-encoded form. Other segments may precede the key; one trailing slash
-// is allowed. Qualifiers must be at their place in the path, and are rejected in the query.
+// ParseURI parses the path and query of a request in percent-encoded form. Other path segments may precede the GS1 key; one
+// trailing slash is allowed. Qualifiers must be at their place in the path, and are rejected in the query.
 func ParseURI(path, query string) (Data, error) {
 	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
 	pos := keyBegins(segments)
@@ -77,8 +77,8 @@ func ParseKey(path string) (k Key, padded bool, err error) {
 }
 
 // keyBegins returns the index of the segment at which the key begins: the last primary key after which only pairs of AI and value
-// follow. If there is none, keyBegins returns the first segment that is the AI of a primary key, so that the error after it is
-// reported.
+// follow. If no primary key is followed only by such pairs, keyBegins returns the first segment that is the AI of a primary key, so
+// that the error after this segment is reported.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
 		a := lookup(segments[i])

@@ -264,7 +264,7 @@ func (t Message) In(l Language) string {
 // String returns the message in English, for programs and logs.
 func (t Message) String() string { return t.In(English) }
 
-// English and Chinese return the message in these languages, for responses and pages with both languages.
+// English and Chinese return the message in English and in Chinese, for responses and pages with both languages.
 func (t Message) English() string { return t.In(English) }
 func (t Message) Chinese() string { return t.In(Chinese) }
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-const maxShown = 8 // number of addresses that a step lists
+const maxShown = 8 // number of addresses that one diagnostic step lists
 
 // resolve looks up the host once and checks every address. resolve returns an error with the reason NotResolved or AddressRefused.
 //
@@ -48,7 +48,7 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	}
 
 	// The final dot disables the machine's DNS search list: an untrusted name a.example must not resolve as a.example.corp.example.
-	// Private set-ups depend on the search list.
+	// Private installations (AllowPrivate) depend on the machine's DNS search list.
 	if !c.AllowPrivate {
 		host += "."
 	}

@@ -16,7 +16,7 @@ type kind int
 const (
 	closed  kind = iota // stays refused
 	private             // is reachable
-	wraps               // contains an IPv4 address in its last 32 bits, which is checked instead
+	wraps               // the address contains an IPv4 address in its last 32 bits, and that IPv4 address is checked instead
 )
 
 // blocks lists all entries of the IANA IPv4 and IPv6 special-purpose address registries, including globally reachable ones (anycast
@@ -47,7 +47,7 @@ var blocks = []block{
 	{cidr("192.88.99.0/24"), "6to4 Relay Anycast, deprecated", "RFC 7526", closed},
 	{cidr("192.168.0.0/16"), "Private-Use", "RFC 1918", private},
 	{cidr("192.175.48.0/24"), "Direct Delegation AS112 Service", "RFC 7534", closed},
-	// Local tunnels assign these addresses as placeholders for the names that they carry.
+	// Local tunnels assign addresses in 198.18.0.0/15 as placeholders for the host names that the tunnels carry.
 	{cidr("198.18.0.0/15"), "Benchmarking", "RFC 2544", private},
 	{cidr("198.51.100.0/24"), "Documentation (TEST-NET-2)", "RFC 5737", closed},
 	{cidr("203.0.113.0/24"), "Documentation (TEST-NET-3)", "RFC 5737", closed},
@@ -92,7 +92,7 @@ var blocks = []block{
 	{cidr("3ffe::/16"), "6bone, returned", "RFC 3701", closed},
 	{cidr("fec0::/10"), "Site-Local Unicast, deprecated", "RFC 3879", closed},
 	{cidr("ff00::/8"), "Multicast", "RFC 4291", closed},
-	// The whole range is blocked, because it also serves time, names and pod credentials besides the metadata.
+	// The whole range is blocked, because AWS serves time, DNS and pod credentials at its addresses besides the metadata.
 	{cidr("fd00:ec2::/32"), "Cloud services", "AWS", closed},
 	{cidr("fd00:c1::/32"), "Cloud services", "Oracle Cloud", closed},
 	{cidr("fd20:ce::254/128"), "Cloud metadata", "Google Cloud", closed},

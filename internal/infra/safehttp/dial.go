@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// connect dials a checked address, and a second one if the first does not accept the connection. It returns ConnectFailed.
+// connect dials a checked address, and a second address if the first does not accept the connection. It returns ConnectFailed.
 func (t *trip) connect(ctx context.Context, to target, addrs []netip.Addr) (net.Conn, error) {
 	var last error
 	for i, addr := range candidates(addrs) {
@@ -51,8 +51,8 @@ func (c *Client) dial(ctx context.Context, port netip.AddrPort) (net.Conn, error
 	return conn, err
 }
 
-// control returns a second check that runs after the socket is created and before it connects: it accepts only the checked address,
-// and checks that address again.
+// control returns a function that runs after the socket is created and before it connects: the function accepts only the address
+// that was checked, and checks that address again.
 func (c *Client) control(want netip.AddrPort) func(network, address string, _ syscall.RawConn) error {
 	return func(network, address string, _ syscall.RawConn) error {
 		got, err := netip.ParseAddrPort(address)

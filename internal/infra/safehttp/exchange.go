@@ -35,7 +35,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	case err != nil:
 		return Answer{}, t.lose(ctx, "answer", ReadFailed, err)
 	}
-	bounded.N = math.MaxInt64 // from here on, the length of the body is limited elsewhere
+	bounded.N = math.MaxInt64 // the limit for the header ends here; the method body limits the response body
 
 	if err := t.checkHead(resp); err != nil {
 		return Answer{Status: resp.StatusCode}, err

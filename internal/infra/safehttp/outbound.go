@@ -4,7 +4,7 @@
 // once, rejects the whole DNS response if one address is in a special-purpose block, and dials exactly the checked address. Do
 // follows no redirects, uses no proxy, keeps no connection, and limits time, header and body.
 //
-// The package is independent of the purpose: comparing a file, signing an event and retrying are left to the caller.
+// The package is independent of the purpose of a request: comparing a file, signing an event and retrying are left to the caller.
 package safehttp
 
 import (
@@ -63,8 +63,8 @@ type Request struct {
 	URL     string
 	Header  http.Header // Host, Connection, Content-Length and similar headers are set by the client
 	Body    []byte
-	Timeout time.Duration // for the whole request, from the DNS lookup to the last byte; default 3 s
-	MaxBody int           // in bytes; a longer response is an error; default 64 KiB
+	Timeout time.Duration // timeout for the whole request, from the DNS lookup to the last byte; default 3 s
+	MaxBody int           // maximum response body in bytes; a longer response is an error; default 64 KiB
 }
 
 // Answer is the server's response with any status; a redirect is an error instead.
@@ -96,7 +96,7 @@ const (
 	TLSFailed      Reason = "tls_failed"      // handshake or certificate
 	SendFailed     Reason = "send_failed"     // connection lost during sending
 	Redirected     Reason = "redirect"        // any 3xx
-	HeaderTooLong  Reason = "header_too_long" // more than 16 KiB
+	HeaderTooLong  Reason = "header_too_long" // a response header longer than 16 KiB
 	Encoded        Reason = "encoded"         // a Content-Encoding that was not requested
 	BodyTooLong    Reason = "body_too_long"   // more than Request.MaxBody
 	ReadFailed     Reason = "read_failed"     // connection lost during reading, or not HTTP
@@ -152,8 +152,8 @@ func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
 	// stopped reading.
 	defer conn.Close()
 
-	// A single deadline applies to everything that follows. When ctx ends, a read in progress fails immediately, even if the peer
-	// keeps sending single bytes.
+	// A single deadline applies to all further reads and writes on the connection. When ctx ends, a read in progress fails
+	// immediately, even if the peer keeps sending single bytes.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 

@@ -123,11 +123,12 @@ func (f *flowScan) scan(line string) bool {
 // maxWhole is the maximum length of a text that Pieces returns without splitting.
 const maxWhole = 1 << 20
 
-// pieceEntries is the number of list entries in one piece.
+// pieceEntries is the number of list entries in one text that Pieces returns.
 const pieceEntries = 500
 
 // Pieces splits a YAML text that consists of one list under a key into texts with some of the entries each, in which every entry
-// keeps its line number. A text of any other form is returned as one piece; ok is false if such a text is longer than maxWhole.
+// keeps its line number. A text that is not one list under the key is returned whole; ok is false if such a text is longer than
+// maxWhole.
 func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok bool) {
 	starts := entryStarts(text, key)
 	if len(starts) == 0 {
@@ -148,7 +149,7 @@ func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok b
 	}, true
 }
 
-// entryStarts returns the offsets of the list entries of a text; none if the text has any other form.
+// entryStarts returns the offsets of the list entries of a text; none if the text is not one list under the key.
 func entryStarts(text []byte, key string) (starts []int) {
 	pos, column, headed := 0, -1, false
 	for line := range bytes.Lines(text) {

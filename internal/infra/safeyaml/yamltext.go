@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// maxDepth is the maximum nesting depth of a file: seeds need six.
+	// maxDepth is the maximum nesting depth of a YAML file: seed files need six levels.
 	maxDepth = 32
 	// maxKeys is the maximum number of keys in a map with one key per line, because the parser copies all existing keys for each
-	// new key. A seed that sets every behaviour has less than half as many keys.
+	// new key. A seed file that sets every behaviour has less than half of maxKeys keys.
 	maxKeys = 1000
 )
 
@@ -36,7 +36,7 @@ func Check(text []byte) error {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
 		case token.DocumentHeaderType, token.DocumentEndType:
-			if documents++; documents > 2 { // a document marker before and one after the document
+			if documents++; documents > 2 { // two markers are allowed: one before and one after the only document
 				return fmt.Errorf("line %d: want one document", t.Position.Line)
 			}
 			columns, keys, flow = nil, nil, 0

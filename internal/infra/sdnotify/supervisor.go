@@ -64,7 +64,7 @@ func (s Supervisor) say(lines ...string) error {
 	}
 	name := s.socket
 	if strings.HasPrefix(name, "@") {
-		name = "\x00" + name[1:] // a name in the abstract namespace
+		name = "\x00" + name[1:] // the prefix @ means a socket name in the abstract namespace of Linux
 	}
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // KeySize is the length of every key in bytes.
 const KeySize = 32
 
-// ErrSealed is returned by Open for a text that was sealed with another key or for another place.
+// ErrSealed is returned by Open for a text that was sealed with another key or for another storage place.
 var ErrSealed = errors.New("vault: not sealed by this key for this place")
 
 // Key encrypts and hashes secrets. The zero value is invalid; use NewKey.
@@ -67,7 +67,7 @@ func NewSecret(random io.Reader) ([]byte, error) {
 // hashes for different purposes.
 func (k *Key) Hash(purpose, secret string) string {
 	m := hmac.New(sha256.New, k.mac)
-	// The length distinguishes ("ab", "c") from ("a", "bc").
+	// The length in front of the purpose distinguishes the purpose and secret ("ab", "c") from ("a", "bc").
 	fmt.Fprintf(m, "%d:%s", len(purpose), purpose)
 	io.WriteString(m, secret)
 	return hex.EncodeToString(m.Sum(nil))

@@ -20,7 +20,8 @@ type Semaphore struct {
 var ErrQueueFull = errors.New("too many wait for their turn")
 
 // Acquire blocks until a slot is free or ctx is done; calling done releases the slot. Acquire returns ErrQueueFull if mostWaiting
-// callers already wait (0 = unlimited), and the cause of ctx if ctx ends. All callers of one Semaphore must pass the same numbers.
+// callers already wait (0 = unlimited), and the cause of ctx if ctx ends. All callers of one Semaphore must pass the same values of
+// places and mostWaiting.
 func (t *Semaphore) Acquire(ctx context.Context, places, mostWaiting int) (done func(), err error) {
 	t.once.Do(func() { t.places = make(chan struct{}, places) })
 	if n := int(t.inFlight.Add(1)); mostWaiting > 0 && n > places+mostWaiting {

@@ -11,7 +11,7 @@ const unreleased = "0.1.0"
 
 const module = "github.com/qrjump/qrjump"
 
-// A release build sets these variables with -ldflags "-X", which only supports strings.
+// A release build sets number, commit and date with -ldflags "-X", which only supports strings.
 var (
 	number string // for example 0.1.0, without the tag's v
 	commit string // the whole hash

@@ -19,11 +19,12 @@ type boughtSheet struct {
 //
 // Avery publishes the label size and the pitch for each product number. The labels are centred on the paper, which determines their
 // margins. The template database of gLabels (templates/avery-iso-templates.xml and avery-us-templates.xml) agrees within 0.3 mm for
-// L7160 and L7651. The left margin of L7163 in gLabels is 1.3 mm smaller: correct it with --offset if a printer needs that.
+// L7160 and L7651. The left margin of L7163 in gLabels is 1.3 mm smaller: correct the position with --offset if a printer needs
+// that margin.
 //
 // Names that begin with a4- are generic sheets that shops in China sell by the number of labels (格), known elsewhere as Zweckform
-// 3474, 3651, 3652 and similar. Their makers publish no drawings: the values here are the size on the box, centred on the paper.
-// Compare the first printed page with a sheet before you print the rest, and correct the position with --offset.
+// 3474, 3651, 3652 and similar. Makers of the a4- sheets publish no drawings: the values here are the size on the box, centred on
+// the paper. Compare the first printed page with a sheet before you print the rest, and correct the position with --offset.
 var bought = map[string]boughtSheet{
 	"l7159": {"a4", 3, 8, "63.5x33.9mm", "66.04x33.9mm", "12.9mm,7.21mm"},
 	"l7160": {"a4", 3, 7, "63.5x38.1mm", "66.04x38.1mm", "15.15mm,7.21mm"},

@@ -122,7 +122,7 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 // identifiers maps GS1 kinds to the symbology identifiers that scanners send before the text.
 var identifiers = map[Kind]string{GS1QR: symbol.GS1QRIdentifier, GS1DataMatrix: symbol.GS1DataMatrixIdentifier}
 
-// gs1Data parses the text for a GS1 kind, and returns an error if such a symbol cannot contain the data.
+// gs1Data parses the text for a GS1 kind, and returns an error if a symbol of this kind cannot contain the data.
 func gs1Data(kind Kind, text string) (d gs1.Data, wanted bool, err error) {
 	if kind != GS1DigitalLink && identifiers[kind] == "" {
 		return d, false, nil

@@ -165,7 +165,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 				side.between, *side.label+side.between, *side.pitch)}
 		}
 		switch {
-		case *side.label == 0 && *side.pitch == 0: // the number is given: labels fill the available space
+		case *side.label == 0 && *side.pitch == 0: // the number of labels is given: labels fill the available space
 			if *side.count > 0 && *side.count <= mostCells {
 				*side.label = (room - symbol.Length(*side.count-1)*side.between) / symbol.Length(*side.count)
 			}
@@ -175,7 +175,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 		case *side.pitch == 0:
 			*side.pitch = *side.label + side.between
 		}
-		if *side.count == 0 && *side.pitch > 0 { // the size is given: as many labels as fit
+		if *side.count == 0 && *side.pitch > 0 { // the label size is given: as many labels as fit on the page
 			*side.count = max(1, int((room+countSlack+*side.pitch-*side.label)/(*side.pitch)))
 		}
 	}

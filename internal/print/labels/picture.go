@@ -30,8 +30,8 @@ type drawn struct {
 	labels [][]byte
 }
 
-// Labels calls take for each row with its encoded label, in the order of the rows. The error comes from rows or take, or tells why
-// a label cannot be drawn.
+// Labels calls take for each row with its encoded label, in the order of the rows. The error comes from rows or take, or explains
+// why a label cannot be drawn.
 func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, take func(Row, []byte) error) error {
 	write := Formats[format]
 	return inOrder(d.Processors, groups(rows, batchSize, batchSize), func(group []Row) (drawn, error) {
@@ -63,7 +63,7 @@ func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, t
 func (d Design) Zip(w io.Writer, batch int64, rows iter.Seq2[Row, error], format Format, done func(labels int)) error {
 	z := zip.NewWriter(w)
 	err := d.Labels(batch, rows, format, func(r Row, label []byte) error {
-		// A fixed time, so that the same labels produce the same archive.
+		// A fixed modification time makes the same labels produce the same archive.
 		f, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("%012d.%s", r.Index, format), Method: zip.Deflate,
 			Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)})
 		if err != nil {

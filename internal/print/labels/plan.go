@@ -8,9 +8,9 @@ import (
 
 // Plan describes the output of a print job.
 type Plan struct {
-	Pages   int64   // 0 = single labels
+	Pages   int64   // number of pages; 0 = single labels without pages
 	PerPage int     // labels per page
-	Width   float64 // of a label with symbol and lines, in millimetres
+	Width   float64 // width of a label with symbol and lines, in millimetres
 	Height  float64
 	Module  float64
 	Label   symbol.Drawing

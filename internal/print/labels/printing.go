@@ -24,7 +24,7 @@ type Printing struct {
 	// The following fields apply to sheets only.
 	Sheet     string // the name of a commercial sheet; other fields override its measures
 	Page      string
-	Columns   int // 0: as many as fit
+	Columns   int // labels per row; 0 = as many labels as fit
 	Rows      int // as Columns
 	Label     string
 	Pitch     string
@@ -92,7 +92,7 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// OnSheets returns the layout of a design's labels on pages. A caller that adds a logo must call Check again.
+// OnSheets returns the layout of a design's labels on pages. A caller that adds a logo to the returned Sheet must call Check again.
 func (p Printing) OnSheets(d Design) (Sheet, error) {
 	s := Sheet{CropMarks: p.CropMarks, Footer: p.Footer, Design: d}
 	return s, p.layout(&s)

@@ -19,7 +19,7 @@ type Sheet struct {
 	Columns, Rows    int
 	Left, Top        symbol.Length // position of the first cell
 	Width, Height    symbol.Length // of a cell
-	PitchX, PitchY   symbol.Length // distance from the start of a cell to the start of the next
+	PitchX, PitchY   symbol.Length // distance from the start of a cell to the start of the next cell
 	OffsetX, OffsetY symbol.Length // shift of all content, to correct a printer
 	StartAt          int           // the first cell to use on the first page, from 1; 0 means 1
 	CropMarks        bool          // marks in the margin, aligned with the edges of the cells

@@ -59,8 +59,9 @@ func (p Permutation) round(v uint64) uint64 {
 // recordSize is the size in bytes of a row in the temporary file: matrix, index, code, text.
 const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
 
-// Shuffled returns the rows in the order determined by a seed, from the place from on. Shuffled needs no memory for the rows,
-// because it first writes them to a temporary file, recordSize bytes per row. The caller deletes the file after the rows are read.
+// Shuffled returns the rows in the order determined by a seed, starting at the position from in this order. Shuffled needs no
+// memory for the rows, because it first writes them to a temporary file, recordSize bytes per row. The caller deletes the temporary
+// file after the rows are read.
 func Shuffled(spool *os.File, rows iter.Seq2[Row, error], count int64, seed string, from int64) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		if err := fill(spool, rows, count); err != nil {

@@ -21,10 +21,11 @@ import (
 
 // The line file lets a verification machine at the printing line recognize the codes of a job without containing them: a JSON
 // header on one line, then 16 bytes per code, in the order of the indexes and then of the proofs, then the SHA-256 of everything
-// before. The 16 bytes are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
+// before. The 16 bytes of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine
+// characters).
 
-// LineFormat is the format name in the header of a line file. A file whose texts follow a template has the second format, so that a
-// program that supports only the first format rejects the file instead of reporting every code as foreign.
+// LineFormat is the format name in the header of a line file. A line file whose code texts follow a template has the second format,
+// so that a program that supports only the first format rejects the line file instead of reporting every code as foreign.
 const (
 	LineFormat           = "qrjump-line/1"
 	LineFormatByTemplate = "qrjump-line/2"

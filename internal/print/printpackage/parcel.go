@@ -57,7 +57,7 @@ type Manifest struct {
 // Part is one file of a package.
 type Part struct {
 	Name   string `json:"name"`
-	Holds  string `json:"holds"` // codes, proofs or hashes
+	Holds  string `json:"holds"` // content of the part: codes, proofs or hashes
 	Format string `json:"format"`
 	Rows   int64  `json:"rows"`
 	Bytes  int64  `json:"bytes"`
@@ -85,7 +85,7 @@ func (m Manifest) check() error {
 	return nil
 }
 
-// Content is a part with a function that writes it; the function must write the same bytes each time.
+// Content is a part of a package with a function that writes the part; the function must write the same bytes each time.
 type Content struct {
 	Part  // Bytes and SHA256 are computed by Pack
 	Write func(ctx context.Context, w io.Writer) error
@@ -220,7 +220,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	} else if err != io.EOF {
 		return m, asDamage(err)
 	}
-	// The stream must end after the tar archive; age reports truncation only at its end.
+	// The encrypted stream must end after the tar archive; age reports truncation only at the end of the stream.
 	if n, err := io.Copy(io.Discard, plain); err != nil {
 		return m, err
 	} else if n > 0 {

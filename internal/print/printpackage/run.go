@@ -38,8 +38,8 @@ type Run struct {
 // Finding is a faulty line of the camera's log.
 type Finding struct {
 	Line  int64  `json:"line"`
-	Index *int64 `json:"index,omitempty"` // for a code of the job
-	Read  string `json:"read,omitempty"`  // for a foreign code
+	Index *int64 `json:"index,omitempty"` // index of the code, for a code of the job
+	Read  string `json:"read,omitempty"`  // the text that the camera read, for a foreign code
 }
 
 // MostFindings limits the findings that are kept per verdict; all findings are counted.

@@ -13,16 +13,16 @@ const (
 	// leastPixels is the minimum number of camera pixels per module: with fewer pixels, a light module between two dark ones
 	// appears grey.
 	leastPixels = 2.5
-	// Phone cameras can focus from about this distance.
+	// Phone cameras can focus from about leastDistance, which is 5 cm.
 	leastDistance, mostDistance = 50_000, 10_000_000
 	leastDiameter               = 5_000
 )
 
 // Spot describes the conditions under which a symbol is scanned.
 type Spot struct {
-	Distance Length // from the camera to the symbol
+	Distance Length // distance from the camera to the symbol
 	DPI      int    // of the printer
-	Diameter Length // of the cylinder around which the symbol is bent; 0 = flat
+	Diameter Length // diameter of the cylinder around which the symbol is bent; 0 = flat
 }
 
 // Cause is the factor that limits how small a module may be.

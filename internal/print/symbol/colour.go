@@ -40,8 +40,8 @@ func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, 
 // that a slightly worse print still reaches grade C.
 const leastContrast = 0.55
 
-// red and grey return the share of light that a colour reflects: of the red light of industrial cameras, and of all light, as
-// phones see it. From IEC 61966-2-1.
+// red and grey return the share of light that a colour reflects: red of the red light of industrial cameras, and grey of all light,
+// which phone cameras use. From IEC 61966-2-1.
 func (c Colour) red() float64 { return linear(c.R) }
 func (c Colour) grey() float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)
@@ -55,7 +55,7 @@ func linear(v uint8) float64 {
 	return math.Pow((s+0.055)/1.055, 2.4)
 }
 
-// CheckContrast returns an error if cameras cannot read a symbol in these colours.
+// CheckContrast returns an error if cameras cannot read a symbol printed in the ink colour on the paper colour.
 func CheckContrast(ink, paper Colour) error {
 	advice := "take a darker ink or a lighter paper; black on white is best"
 	if ink.grey() > paper.grey() {

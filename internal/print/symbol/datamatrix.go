@@ -16,7 +16,7 @@ const dmLongest = 2608
 // but readers disagree on the order of its blocks.
 const dmLargest = 132
 
-// squareFor returns the smallest square symbol for a number of codewords; nil if there is none.
+// squareFor returns the smallest square symbol for a number of codewords; nil if no symbol is large enough.
 func squareFor(codewords int) *encoder.SymbolInfo {
 	largest, err := gozxing.NewDimension(dmLargest, dmLargest)
 	if err != nil {
@@ -102,7 +102,7 @@ type dmStep struct {
 // encodeDataMatrix returns the codewords of a text, padded to the smallest square symbol that holds them; nil if the text is too
 // long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
-	best := make([]dmStep, len(text)+1) // indexed by the offset of the next character
+	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character
 	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text at the end of the symbol, without the ending codeword
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
@@ -195,7 +195,7 @@ func appendDataMatrix(out []byte, mode byte, part []byte) []byte {
 	case dmBase256:
 		out = append(out, dmBase256)
 		for _, b := range slices.Concat(dmLength(len(part)), part) {
-			pos := len(out) + 1 // positions start at 1
+			pos := len(out) + 1 // positions of codewords start at 1
 			out = append(out, byte(int(b)+149*pos%255+1))
 		}
 		return out

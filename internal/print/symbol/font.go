@@ -68,8 +68,8 @@ func ParseFont(file []byte) (*Font, error) {
 const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 
 // onlyOutlines returns a font file that contains only the tables in outlineTables, made from a font or from the first font of a
-// collection. Each table starts at a multiple of four bytes; the tables in Debian's fonts do not, and the font library rejects such
-// files.
+// collection. In the returned file, each table starts at a multiple of four bytes; the tables in Debian's fonts do not, and the
+// font library rejects a font file with such tables.
 func onlyOutlines(file []byte) ([]byte, error) {
 	errNone := errors.New("no TrueType or OpenType font: want a file that ends in .ttf, .otf or .ttc")
 	part := func(pos, size uint32) []byte {
@@ -166,7 +166,7 @@ func (f *Font) load(r rune) (g glyph) {
 		case sfnt.SegmentOpLineTo:
 			g.outline = append(g.outline, pdf.Segment{Op: 'l', Points: p})
 			last = p[0]
-		case sfnt.SegmentOpQuadTo: // converted to a cubic curve: PDF has no quadratic curves
+		case sfnt.SegmentOpQuadTo: // a quadratic curve is converted to a cubic curve, because PDF has no quadratic curves
 			g.outline = append(g.outline, pdf.Segment{Op: 'c', Points: [3][2]float64{
 				interpolate(last, p[0], 2./3), interpolate(p[1], p[0], 2./3), p[1]}})
 			last = p[1]

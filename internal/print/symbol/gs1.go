@@ -13,7 +13,8 @@ import (
 // for FNC1.
 const fnc1 = "\x1d"
 
-// These identifiers precede the text that a reader sends for a symbol that begins with FNC1: ISO/IEC 15424.
+// GS1QRIdentifier and GS1DataMatrixIdentifier precede the text that a reader sends for a symbol that begins with FNC1: ISO/IEC
+// 15424.
 const (
 	GS1QRIdentifier         = "]Q3"
 	GS1DataMatrixIdentifier = "]d2"
@@ -36,8 +37,8 @@ func GS1QR(elements string, level Level) (Grid, error) {
 		return Grid{}, fmt.Errorf("error correction %q: want L, M, Q or H", string(level))
 	}
 	if strings.Trim(elements, qrSet+fnc1) == "" {
-		// In the alphanumeric set % stands for FNC1, and %% for a percent sign: 7.4.8.2. Other texts are encoded as bytes, where
-		// FNC1 is the byte of fnc1.
+		// In the alphanumeric set % stands for FNC1, and %% for a percent sign: ISO/IEC 18004, 7.4.8.2. Texts with other characters
+		// are encoded as bytes, where FNC1 is the byte of fnc1.
 		elements = strings.NewReplacer("%", "%%", fnc1, "%").Replace(elements)
 	}
 	code, err := qrencoder.Encoder_encode(elements, l, map[gozxing.EncodeHintType]any{gozxing.EncodeHintType_GS1_FORMAT: true})

@@ -40,7 +40,7 @@ type Drawing struct {
 	lines              []line
 	size               int // of the lines
 	font               *Font
-	dots               func() *bitmap // rendered once, at the first use
+	dots               func() *bitmap // the dots of the label, rendered once, at the first use
 	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
 	// and that no reader in this program can read.
 	Says []string

@@ -34,7 +34,8 @@ func ParseLength(text string) (Length, error) {
 	if m == nil {
 		return 0, fmt.Errorf("%q is no length: want a number with um, mm, cm or m behind it, as in 0.4mm or 30cm", text)
 	}
-	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64) // micrometres: six digits, a point, digits
+	// cannot fail: the number has at most six digits before the point and only digits after the point
+	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64)
 	switch m[3] {
 	case "mm":
 		v *= 1000

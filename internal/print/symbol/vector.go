@@ -78,8 +78,8 @@ func PDF(w io.Writer, d Drawing) error {
 	return b.Flush()
 }
 
-// On draws on a PDF page with the same dots per inch, with the drawing's top left corner at x and y. The parameter font is the font
-// of the drawing's style.
+// On draws the drawing on a PDF page with the same dots per inch, with the drawing's top left corner at x and y. The parameter font
+// is the font of the drawing's style.
 func (d Drawing) On(page *pdf.Page, font pdf.Font, x, y int) {
 	if d.paper != White {
 		page.Colour(d.paper.R, d.paper.G, d.paper.B)

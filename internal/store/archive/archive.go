@@ -103,9 +103,9 @@ func trailer(sum []byte) []byte {
 	const withComment, unknownSystem = 0x10, 0xff
 	b := []byte{0x1f, 0x8b, 8, withComment, 0, 0, 0, 0, 0, unknownSystem}
 	b = append(b, "sha256 "+hex.EncodeToString(sum)...)
-	b = append(b, 0)                         // end of the comment
+	b = append(b, 0)                         // end of the gzip comment
 	b = append(b, 3, 0)                      // empty final block
-	return append(b, 0, 0, 0, 0, 0, 0, 0, 0) // checksum and length of an empty text
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0) // checksum and length of an empty gzip stream
 }
 
 var trailerSize = int64(len(trailer(make([]byte, 32))))

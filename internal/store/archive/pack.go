@@ -51,7 +51,7 @@ const (
 func newPacker(w io.Writer) *packer {
 	p := &packer{to: &counting{w: w}, free: make(chan []byte, mostWaiting)}
 	// The fastest level, because the server handles scans at the same time.
-	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the level is valid
+	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the compression level is valid, so there is no error
 	for range mostWaiting {
 		p.free <- make([]byte, 0, pieceSize)
 	}
@@ -122,7 +122,7 @@ func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 		t.packer.free <- piece[:0]
 	}
 	if err == nil {
-		err = t.packer.flate.Flush() // align to a byte boundary
+		err = t.packer.flate.Flush() // align the compressed text to a byte boundary
 	}
 	if err != nil {
 		err = fmt.Errorf("packing: %w", err)

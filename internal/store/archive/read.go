@@ -34,7 +34,7 @@ func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	if a.size <= 0 {
 		return nil, damaged("it is no archive of qrjump")
 	}
-	// A newer format may end differently.
+	// An archive in a newer format may end differently.
 	if err := a.readHead(); errors.Is(err, ErrNewer) {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)
 	}
-	// The text is read to its end, because only the end proves that it is not truncated.
+	// The decrypted text is read to its end, because only the end proves that the text is not truncated.
 	text, err := io.ReadAll(opened)
 	if err != nil {
 		return nil, damaged("%s: %v", keysName, err)

@@ -56,10 +56,10 @@ func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 	if err := CheckPassphrase(c.Passphrase); err != nil {
 		return nil, err
 	}
-	keys := beginSealing(c) // started first, because it takes a second
+	keys := beginSealing(c) // the key derivation starts first, because it takes a second
 	p, err := packRows(ctx, dir, c)
 	if err != nil {
-		keys.end(nil) // so that no background work continues after Pack returns
+		keys.end(nil) // ends the derivation of the key, so that no background work continues after Pack returns
 		return nil, err
 	}
 	if err := p.describe(c, keys); err != nil {
@@ -158,11 +158,11 @@ func (g *packedGzip) write(p *Packed) error {
 			return err
 		}
 	}
-	g.waits.Write(make([]byte, 2*tarBlock)) // end of the tar
+	g.waits.Write(make([]byte, 2*tarBlock)) // two empty blocks mark the end of the tar file
 	if err := g.flush(); err != nil {
 		return err
 	}
-	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // after an empty final block
+	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // an empty final block, and then the checksum of the data
 	_, err = g.whole.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
 	return err
 }
@@ -222,8 +222,8 @@ type sealing struct {
 	ready  chan struct{}
 }
 
-// beginSealing starts to derive a key from the passphrase in the background. The derivation takes a second and does not need the
-// text.
+// beginSealing starts to derive a key from the passphrase in the background. The derivation of the key takes a second and does not
+// need the text.
 func beginSealing(c Contents) *sealing {
 	s := &sealing{ready: make(chan struct{})}
 	go func() {
@@ -236,7 +236,7 @@ func beginSealing(c Contents) *sealing {
 		recipient.SetWorkFactor(work)
 		s.w, s.err = age.Encrypt(&s.sealed, recipient)
 		if work >= defaultWork {
-			// The memory is released now: otherwise the next export needs another 256 MiB.
+			// The memory of the key derivation is released now: otherwise the next export needs another 256 MiB.
 			debug.FreeOSMemory()
 		}
 	}()
