@@ -21,9 +21,9 @@ type Call struct {
 	Took       time.Duration `json:"took_ns"`
 	// Behaviours lists the IDs of the behaviours that determined the response: the behaviour that rejected the call, and the
 	// behaviours under which the server was lenient.
-	Behaviours []string    `json:"behaviours"`
+	Behaviours []string `json:"behaviours"`
 	// Rows contains the behaviours that determined the response, with their texts and evidence levels.
-	Rows       []Behaviour `json:"rows,omitempty"`
+	Rows []Behaviour `json:"rows,omitempty"`
 	// Deviations lists the IDs in Behaviours under which the server was lenient, see Client.Deviations.
 	Deviations []string `json:"deviations"`
 }
@@ -78,10 +78,10 @@ func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 
 // Searched describes the part of the call log that was searched for a response.
 type Searched struct {
-	Examined int        `json:"examined"`                          // how many calls
+	Examined int `json:"examined"` // how many calls
 	// Time of the oldest searched call, to the second; nil if no call was searched.
-	Since    *time.Time `json:"since,omitempty" answer:"optional"`
-	Until    *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
+	Since *time.Time `json:"since,omitempty" answer:"optional"`
+	Until *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
 	// The value of Before for a query that continues with older calls; 0 if there are no older calls.
 	Next int64 `json:"next"`
 	// The value of After for a query of later calls; 0 if no call was searched.

@@ -361,15 +361,15 @@ type Alarm struct {
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
 type AlarmQuery struct {
-	After         int64  `query:"after"`          // After selects only alarms with a higher ID.
-	Before        int64  `query:"before"`         // Before selects only alarms with a lower ID; 0 means no limit.
-	Newest        bool   `query:"newest"`         // newest first
-	Open          bool   `query:"open"`           // Open selects only alarms that are neither acknowledged nor dismissed.
-	Standing      bool   `query:"standing"`       // Standing selects only alarms that are not dismissed.
+	After    int64 `query:"after"`    // After selects only alarms with a higher ID.
+	Before   int64 `query:"before"`   // Before selects only alarms with a lower ID; 0 means no limit.
+	Newest   bool  `query:"newest"`   // newest first
+	Open     bool  `query:"open"`     // Open selects only alarms that are neither acknowledged nor dismissed.
+	Standing bool  `query:"standing"` // Standing selects only alarms that are not dismissed.
 	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
 	ApplicationID int64  `query:"application_id"`
-	Owner         string `query:"owner"`          // AppID of the owner of the applications; "" means all accounts that the caller may see.
-	Limit         int    `query:"limit"`          // Maximum number of alarms, at most 1,000; 0 means 100.
+	Owner         string `query:"owner"` // AppID of the owner of the applications; "" means all accounts that the caller may see.
+	Limit         int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
 }
 
 // CountOpen returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""
