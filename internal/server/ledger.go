@@ -29,7 +29,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// With --events too, the journal is the local scan log: the journal has all scans that this single node ever shipped.
+		// With --scan-stream too, the journal is the local scan log: the journal has all scans that this single node ever shipped.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
