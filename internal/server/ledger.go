@@ -29,13 +29,13 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// With --scan-stream too, the journal is the local scan log: the journal has all scans that this single node ever shipped.
+		// This applies with --scan-stream too: the journal has all scans that this single node ever shipped.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
 	}
-	if s.config.Events != "" {
-		return s.openEvents(ctx)
+	if s.config.ScanStream != "" {
+		return s.openStream(ctx)
 	}
 	if s.config.Database == "" {
 		l.log = l.journal
@@ -190,12 +190,12 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	return nil
 }
 
-// openEvents connects to the NATS stream of --events. openEvents returns an error if the NATS server responds but does not sync to
+// openStream connects to the NATS stream of --scan-stream. openStream returns an error if the NATS server responds but does not sync to
 // disk; if the server is unreachable, scans are processed and wait in the journal.
-func (s scanRecords) openEvents(ctx context.Context) error {
-	o, err := stream.Parse(s.config.Events)
+func (s scanRecords) openStream(ctx context.Context) error {
+	o, err := stream.Parse(s.config.ScanStream)
 	if err != nil {
-		return usage("--events: %v", err)
+		return usage("--scan-stream: %v", err)
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
@@ -204,7 +204,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
 	l, err := stream.Open(o)
 	if err != nil {
-		return fmt.Errorf("--events: %w", err)
+		return fmt.Errorf("--scan-stream: %w", err)
 	}
 	s.scanning.ledger.log, s.scanning.ledger.stream = l, l
 	node, err := s.scanning.ledger.journal.NodeID(s.random)
@@ -215,7 +215,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// Scans from before --events are in the journal only.
+		// Scans from before --scan-stream are in the journal only.
 		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
@@ -239,7 +239,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 		return mark, err
 	})
 	if err != nil {
-		return fmt.Errorf("--events: %w", err)
+		return fmt.Errorf("--scan-stream: %w", err)
 	}
 	if err := s.beginOrigin(ctx, node); err != nil {
 		return err
@@ -248,7 +248,7 @@ func (s scanRecords) openEvents(ctx context.Context) error {
 	defer cancel()
 	switch err := l.Ready(parent); {
 	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor), errors.Is(err, stream.ErrTooOld):
-		return usage("--events: %v", err)
+		return usage("--scan-stream: %v", err)
 	case err != nil:
 		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
 	}
@@ -295,7 +295,7 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 			return err
 		}
 	}
-	return fmt.Errorf("webhooks were told of the scans from before --events up to %d of %d, for another node counted meanwhile: start this node again",
+	return fmt.Errorf("webhooks were told of the scans from before --scan-stream up to %d of %d, for another node counted meanwhile: start this node again",
 		left.Told, left.Position)
 }
 
