@@ -124,7 +124,7 @@ func TestKillKeepsWrittenCalls(t *testing.T) {
 // usedIn is how many calls of qrcodejumpget the database of a server has counted.
 func usedIn(t *testing.T, child childConfig) (n int64) {
 	t.Helper()
-	const query = `SELECT coalesce(max(used), 0) FROM counters WHERE appid = 'shop' AND what = '/cgi-bin/wxopen/qrcodejumpget'`
+	const query = `SELECT coalesce(max(value), 0) FROM counters WHERE appid = 'shop' AND counter = '/cgi-bin/wxopen/qrcodejumpget'`
 	return dbtest.Number(t, cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)"),
 		query)
 }

@@ -101,7 +101,7 @@ func TestMetricsOfSeveralNodes(t *testing.T) {
 	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_unreachable": 0})
 	two.Stop()
 	wants(t, s, "after it stopped in order", map[string]float64{"qrjump_nodes_unreachable": 0})
-	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, told, ended, shipped, stopped, seen_at)
-		SELECT 'dead', 'another', told, ended, shipped, 0, seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
+	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, told, ended, shipped, stopped, last_seen_at)
+		SELECT 'dead', 'another', told, ended, shipped, 0, last_seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
 	wants(t, s, "after it died", map[string]float64{"qrjump_nodes_unreachable": 1})
 }

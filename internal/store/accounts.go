@@ -176,7 +176,7 @@ var belongings = []struct {
 	{"permanent_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at = 0`, true},
 	{"links", `SELECT COUNT(*) FROM links WHERE service = $1 OR mini_program = $1`, false},
 	{"authorizations", `SELECT COUNT(*) FROM grants WHERE appid = $1`, false},
-	{"tokens", `SELECT COUNT(*) FROM access_tokens WHERE appid = $1 AND expires_at > $2 AND (cut_at = 0 OR cut_at > $2)`, false},
+	{"tokens", `SELECT COUNT(*) FROM access_tokens WHERE appid = $1 AND expires_at > $2 AND (superseded_at = 0 OR superseded_at > $2)`, false},
 	{"temporary_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at > $2`, false},
 	{"followers", `SELECT COUNT(*) FROM followers WHERE account = $1`, false},
 }
@@ -353,7 +353,7 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 
 var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
 	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed},
-		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"cut_at", moment{&k.CutAt}}}
+		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"superseded_at", moment{&k.CutAt}}}
 }}.rows()
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
@@ -371,7 +371,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Tok
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
 	// The token that was not replaced is the latest, even if the clock was moved.
-	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN cut_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
+	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN superseded_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }
 
@@ -382,14 +382,14 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 
 func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
 	t.touched.Add(appid)
-	_, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND series = $2 AND (cut_at = 0 OR cut_at > $3)`,
+	_, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $3 WHERE appid = $1 AND series = $2 AND (superseded_at = 0 OR superseded_at > $3)`,
 		appid, string(series), millis(instant))
 	return err
 }
 
 func (t accountQueries) EndTokens(ctx context.Context, appid string, instant time.Time) error {
 	t.touched.Add(appid)
-	if _, err := t.exec(ctx, `UPDATE access_tokens SET cut_at = $2 WHERE appid = $1 AND (cut_at = 0 OR cut_at > $2)`, appid,
+	if _, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $2 WHERE appid = $1 AND (superseded_at = 0 OR superseded_at > $2)`, appid,
 		millis(instant)); err != nil {
 		return err
 	}
@@ -403,11 +403,11 @@ func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before t
 }
 
 func (t usageQueries) Count(ctx context.Context, appid, kind string, day int64) (int, error) {
-	return scalar[int](ctx, t.Tx, `SELECT COALESCE(SUM(used), 0) FROM counters WHERE appid = $1 AND what = $2 AND day = $3`,
+	return scalar[int](ctx, t.Tx, `SELECT COALESCE(SUM(value), 0) FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`,
 		appid, kind, day)
 }
 
 func (t usageQueries) AddCount(ctx context.Context, appid, kind string, day int64) (int, error) {
-	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, 1)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + 1 RETURNING used`, appid, kind, day)
+	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, counter, day, value) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (appid, counter, day) DO UPDATE SET value = counters.value + 1 RETURNING value`, appid, kind, day)
 }

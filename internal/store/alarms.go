@@ -15,7 +15,7 @@ import (
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
 	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
-		{"score", &a.Score}, {"why", inJSON(&a.Why)}, {"seen_at", moment{&a.SeenAt}}, {"seen_by", &a.SeenBy},
+		{"score", &a.Score}, {"details", inJSON(&a.Why)}, {"acknowledged_at", moment{&a.SeenAt}}, {"acknowledged_by", &a.SeenBy},
 		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
 }}.rows()
 
@@ -75,7 +75,7 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
 	if q.Open {
-		location += ` AND seen_at = 0`
+		location += ` AND acknowledged_at = 0`
 	}
 	if q.Open || q.Standing {
 		location += ` AND dismissed_at = 0`
@@ -131,7 +131,7 @@ func (t alarmQueries) Spoiled(ctx context.Context, name alarms.CodeName) (bool, 
 }
 
 func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, instant time.Time) (alarms.Alarm, error) {
-	changed, err := t.exec(ctx, `UPDATE alarms SET seen_at = $2, seen_by = $3 WHERE id = $1 AND seen_at = 0`, id, millis(instant), actor)
+	changed, err := t.exec(ctx, `UPDATE alarms SET acknowledged_at = $2, acknowledged_by = $3 WHERE id = $1 AND acknowledged_at = 0`, id, millis(instant), actor)
 	if err == nil && changed > 0 {
 		err = t.note(ctx, ofAlarm, strconv.FormatInt(id, 10), "acknowledge", map[string]string{"actor": actor})
 	}

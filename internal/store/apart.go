@@ -209,7 +209,7 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 				changed_at = e.changed_at, published_at = e.published_at
 			FROM changes c CROSS JOIN LATERAL json_to_record(c.detail::json) AS e(id bigint, target text, prefix text, path text, occupy boolean,
 				open_version bigint, test_links json, published boolean, changed_at bigint, published_at bigint)
-			WHERE c.seq BETWEEN $1 AND $2 AND c.did = 'edit' AND r.id = e.id`, a.First, a.Last)
+			WHERE c.seq BETWEEN $1 AND $2 AND c.action = 'edit' AND r.id = e.id`, a.First, a.Last)
 		return err
 	})
 	if isLocked(outageOf(t.engine, err)) || err == nil && stored != a.edits {

@@ -117,7 +117,7 @@ func TestAnImportStopsNobody(t *testing.T) {
 	}
 	want(t, "rules", number(t, nodes[1], `SELECT COUNT(*) FROM rules`), many+9+5)
 	want(t, "rules whose number is that of the change that made them", number(t, nodes[1], `SELECT COUNT(*) FROM rules r JOIN changes c
-		ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.did = 'add'`), many+9+5)
+		ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.action = 'add'`), many+9+5)
 	sound(t, nodes[0])
 	catchUp(t, follows)
 	want(t, "rules that scans of the other node see", follows.Rules.Len(), many+9+5)
@@ -315,7 +315,7 @@ func TestAnImportOfChangesStopsNobody(t *testing.T) {
 	if err := b[1].Delete(ctx, own, "https://h2.example/2/", ""); err != nil {
 		t.Error(err)
 	}
-	edit := number(t, nodes[1], `SELECT MAX(seq) FROM changes WHERE key = 'https://h4.example/4/' AND did = 'edit'`)
+	edit := number(t, nodes[1], `SELECT MAX(seq) FROM changes WHERE key = 'https://h4.example/4/' AND action = 'edit'`)
 	if _, err := b[1].Undo(ctx, edit); err != nil {
 		t.Error(err)
 	}

@@ -295,7 +295,7 @@ func lastOf(kind, table, key string) string {
 func (v *verification) gone(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
-	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.did NOT IN ('delete', 'release')
+	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.action NOT IN ('delete', 'release')
 		AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = c.kind AND key = c.key)
 		AND NOT EXISTS (SELECT 1 FROM `+table+` x WHERE x.`+key+` = c.key) ORDER BY c.seq LIMIT 1`).Scan(&seq, &name)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -311,7 +311,7 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 // change.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
 	compareRow func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
-	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.did, ''), COALESCE(c.detail, ''), `+columns+
+	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.action, ''), COALESCE(c.detail, ''), `+columns+
 		lastOf(kind, table, key))
 	if err != nil {
 		return err

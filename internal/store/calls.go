@@ -18,12 +18,12 @@ func (s *Store) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error 
 }
 
 func (t usageQueries) AddCounts(ctx context.Context, appid, kind string, day int64, n int) (int, error) {
-	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, what, day, used) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (appid, what, day) DO UPDATE SET used = counters.used + excluded.used RETURNING used`, appid, kind, day, n)
+	return scalar[int](ctx, t.Tx, `INSERT INTO counters (appid, counter, day, value) VALUES ($1, $2, $3, $4)
+		ON CONFLICT (appid, counter, day) DO UPDATE SET value = counters.value + excluded.value RETURNING value`, appid, kind, day, n)
 }
 
 func (t usageQueries) ClearCount(ctx context.Context, appid, kind string, day int64) error {
-	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND what = $2 AND day = $3`, appid, kind, day)
+	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`, appid, kind, day)
 	return err
 }
 

@@ -191,7 +191,7 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 	}
 }
 
-const eventColumns = `seq, batch, did, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note`
+const eventColumns = `seq, batch, action, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note`
 
 // bindingRecord is a binding in its stored form. Field names must never change, because stored records keep them.
 type bindingRecord struct {

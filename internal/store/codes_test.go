@@ -342,7 +342,7 @@ func TestApplicationsOnTwoNodes(t *testing.T) {
 				t.Errorf("block %d begins at %d, want %d", i, b.Start, want)
 			}
 		}
-		want(t, "calls of the day", number(t, nodes[0], `SELECT used FROM counters WHERE appid = 'svc'`), 100)
+		want(t, "calls of the day", number(t, nodes[0], `SELECT value FROM counters WHERE appid = 'svc'`), 100)
 	})
 }
 

@@ -120,7 +120,7 @@ func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, ap
 	t.touched.Add(appid)
 	_,
 		err := t.exec(ctx,
-		`UPDATE access_tokens SET cut_at = $3 WHERE appid = $1 AND component = $2 AND (cut_at = 0 OR cut_at > $3) AND expires_at > $3`,
+		`UPDATE access_tokens SET superseded_at = $3 WHERE appid = $1 AND component = $2 AND (superseded_at = 0 OR superseded_at > $3) AND expires_at > $3`,
 		appid, component, millis(instant))
 	return err
 }

@@ -8,14 +8,14 @@ import (
 
 var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
 	fields: func(d *apiusage.Deviation) []field {
-		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"times", &d.Times},
+		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"count", &d.Times},
 			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}
 	}}.rows()
 
 // AddDeviations implements calls.Tx. Another node may already have written a later call.
 func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
 	dst := `INSERT INTO deviations (` + deviationRows.columns + `)`
-	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET times = deviations.times + excluded.times,
+	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET count = deviations.count + excluded.count,
 		first_rid = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_rid ELSE deviations.first_rid END,
 		first_at = CASE WHEN excluded.first_at < deviations.first_at THEN excluded.first_at ELSE deviations.first_at END,
 		last_rid = CASE WHEN excluded.last_at < deviations.last_at THEN deviations.last_rid ELSE excluded.last_rid END,

@@ -31,7 +31,7 @@ var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables 
 var grownRows = []string{
 	// Of the log of changes the first 20 are of another kind and actor; so are a third of
 	// all, before all rules, and a fifth behind them.
-	`INSERT INTO changes (seq, at, kind, key, actor, via, rid, did, detail, hash)
+	`INSERT INTO changes (seq, at, kind, key, actor, via, rid, action, detail, hash)
 		SELECT n, n, CASE WHEN n <= 20 THEN 'account' WHEN n <= $1 / 3 THEN 'webhook' WHEN n > $1 - $1 / 5 THEN 'link' ELSE 'rule' END,
 			'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' WHEN n <= $1 / 3 THEN 'wxb' ELSE 'wxa' END,
 			'', '', 'edit', '{}', 'h' FROM g`,
@@ -51,7 +51,7 @@ var grownRows = []string{
 	// Two webhooks have a half each; all but 40 were delivered, which are dead or wait until later.
 	`INSERT INTO webhooks (id, url, secret, wanted, enabled, scans_from, alarms_from, created_at)
 		SELECT n, 'https://hook.example', 's', '{"alarms":true}', 1, 0, 0, 1 FROM g WHERE n <= 2`,
-	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, fault, delivered_at)
+	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, error, delivered_at)
 		SELECT n, 1 + n % 2, 'e' || CAST(n AS TEXT), '{}', 1700000000000 + n, 1, CASE WHEN n <= 20 THEN 1769788800000 + 3600000 ELSE 0 END, 1,
 			200, '', CASE WHEN n > 40 THEN 1 ELSE 0 END FROM g`,
 }

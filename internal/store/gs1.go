@@ -50,7 +50,7 @@ func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([
 // The number of a GS1 key is therefore independent of its links, changes with the owner of the key, and needs no column that older
 // programs would leave empty.
 func (t gs1Queries) gs1Number() string {
-	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.did = 'put' AND ` +
+	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.action = 'put' AND ` +
 		t.statistics().loggedOwner() + ` = g.owner), 0)`
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-const ruleChangeColumns = `seq, at, actor, via, rid, did, detail`
+const ruleChangeColumns = `seq, at, actor, via, rid, action, detail`
 
 func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChange rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {
@@ -75,7 +75,7 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 	if errors.Is(err, sql.ErrNoRows) {
 		// Rows that are older than the audit log were recorded when the log started.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
-			` FROM changes WHERE kind = $1 AND key = $2 AND did = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
+			` FROM changes WHERE kind = $1 AND key = $2 AND action = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return change{}, false, nil

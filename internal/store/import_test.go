@@ -103,7 +103,7 @@ func TestImportOfRules(t *testing.T) {
 		}
 		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), n)
 		want(t, "rules whose number is that of the change that made them", number(t, s, `SELECT COUNT(*) FROM rules r JOIN changes c
-			ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.did = 'add' AND c.actor = 'admin'`), n)
+			ON c.seq = r.id AND c.kind = 'rule' AND c.key = r.key AND c.action = 'add' AND c.actor = 'admin'`), n)
 		want(t, "publishes", number(t, s, `SELECT COUNT(*) FROM publishes`), 0)
 		done, err = b[1].Import(ctx, planOf(n, nil), false)
 		if want(t, "again", done, accounts.Imported{Lines: n, Unchanged: n}); err != nil {

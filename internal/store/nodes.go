@@ -28,7 +28,7 @@ func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
 	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
-		{"stopped", &n.Stopped}, {"seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
+		{"stopped", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
 		{"lag_at", moment{&n.Lag.At}}}
 }}.rows()
 
@@ -52,7 +52,7 @@ func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
 // ReportNode implements scanlog.NodeStore. A node that was given up or has ended is not updated.
 func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, seen_at = $4, level_at = $5, lag_at = $6,
+		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, last_seen_at = $4, level_at = $5, lag_at = $6,
 			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM change_head WHERE id = 1)
 			WHERE node = $1 AND stopped = 0`, n.ID, n.Ended, n.Shipped, millis(n.SeenAt), millis(n.Lag.LevelAt), millis(n.Lag.At), followed)
 		return err
@@ -70,7 +70,7 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 // ForgetStopped implements scanlog.NodeStore.
 func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND seen_at = $3`, read.ID,
+		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND last_seen_at = $3`, read.ID,
 			read.Ended, millis(read.SeenAt))
 		return err
 	})

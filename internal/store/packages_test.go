@@ -89,7 +89,7 @@ func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
 			}
 		}
 		want(t, "recalls that were done", done, 1)
-		want(t, "freezes", number(t, nodes[0], `SELECT COUNT(*) FROM code_events WHERE did = 'freeze'`), 1)
+		want(t, "freezes", number(t, nodes[0], `SELECT COUNT(*) FROM code_events WHERE action = 'freeze'`), 1)
 		want(t, "frozen on the other node", p[1].Memory.State(b.ID, stored[0].Codes.From, at).Frozen, true)
 	})
 }

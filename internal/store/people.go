@@ -12,21 +12,21 @@ var (
 		fields: func(p *iam.Person) []field {
 			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
 				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
-				{"seen_at", moment{&p.SeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
+				{"last_seen_at", moment{&p.SeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
 		}}.rows()
 	adminKeyRows = mapper[iam.Key]{table: "admin_keys", key: "id", none: iam.ErrNoKey,
 		fields: func(k *iam.Key) []field {
 			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
-				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"seen_at", moment{&k.SeenAt}}}
+				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"last_seen_at", moment{&k.SeenAt}}}
 		}}.rows()
 	sessionRows = mapper[iam.Session]{table: "sessions", key: "hash", none: iam.ErrNoSession,
 		fields: func(s *iam.Session) []field {
 			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
-				{"seen_at", moment{&s.SeenAt}}, {"ends_at", moment{&s.EndsAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
+				{"last_seen_at", moment{&s.SeenAt}}, {"expires_at", moment{&s.EndsAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
 		}}.rows()
 	loginLinkRows = mapper[iam.Link]{table: "login_links", key: "hash", none: iam.ErrNoLink,
 		fields: func(l *iam.Link) []field {
-			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"ends_at", moment{&l.EndsAt}}}
+			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"expires_at", moment{&l.EndsAt}}}
 		}}.rows()
 )
 
@@ -110,7 +110,7 @@ func (t iamQueries) DeleteSessionsOf(ctx context.Context, person, but string) er
 }
 
 func (t iamQueries) DropSessions(ctx context.Context, ended, seen time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM sessions WHERE ends_at <= $1 OR seen_at <= $2`, millis(ended), millis(seen))
+	_, err := t.exec(ctx, `DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2`, millis(ended), millis(seen))
 	return err
 }
 
@@ -125,7 +125,7 @@ func (t iamQueries) DeleteLoginLinksOf(ctx context.Context, person string) error
 }
 
 func (t iamQueries) PutLoginLink(ctx context.Context, l iam.Link, now time.Time) error {
-	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE ends_at < $1`, millis(now)); err != nil {
+	if _, err := t.exec(ctx, `DELETE FROM login_links WHERE expires_at < $1`, millis(now)); err != nil {
 		return err
 	}
 	return loginLinkRows.add(ctx, t.Tx, l)

@@ -190,7 +190,7 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 			if errs[0] != nil || errs[1] != nil && !errors.Is(errs[1], errcode.PrefixOwned) {
 				t.Fatal(errs)
 			}
-			edited := number(t, nodes[0], `SELECT seq FROM changes WHERE key = $1 AND did = 'edit'`, parent)
+			edited := number(t, nodes[0], `SELECT seq FROM changes WHERE key = $1 AND action = 'edit'`, parent)
 			if n := number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key = $1 AND id > $2`, child, edited); n != 0 {
 				t.Fatalf("round %d: a rule of another owner came below after change %d", round, edited)
 			}
@@ -256,7 +256,7 @@ func TestOneRulePublishedByManyAtOnceSpendsOnePublish(t *testing.T) {
 		errs := race(16, func(i int) error { return b[i%2].Publish(t.Context(), owner, "https://h.example/") })
 		want(t, "published", succeeded(t, errs, nil), 16)
 		want(t, "publishes that are counted", number(t, nodes[0], `SELECT COUNT(*) FROM publishes`), 1)
-		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM changes WHERE did = 'publish'`), 1)
+		want(t, "changes", number(t, nodes[0], `SELECT COUNT(*) FROM changes WHERE action = 'publish'`), 1)
 	})
 }
 

@@ -41,6 +41,7 @@ const (
 	testers    erasureAction = "people of the account"
 	saved      erasureAction = "what was saved: delete the snapshot, or erase again after a load"
 	aged       erasureAction = "texts of calls: removed after their seven days"
+	received   erasureAction = "the receiver's text: kept with the row"
 )
 
 // schema lists all tables except goose's own, in export order.
@@ -65,8 +66,8 @@ var schema = []table{
 	{name: "component_tickets", order: "component, hash"},
 	{name: "components", order: "appid"},
 	{name: "confirmations", order: "rid"},
-	{name: "counters", order: "appid, what, day"},
-	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}}},
+	{name: "counters", order: "appid, counter, day"},
+	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}, {name: "response", is: received}}},
 	{name: "deviations", order: "account, endpoint, behaviour"},
 	{name: "domains", order: "host"},
 	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
@@ -80,14 +81,15 @@ var schema = []table{
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "login_links", kept: true}, // obsolete after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
-	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"}}},
+	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
+		{name: "response", is: received}}},
 	{name: "meta", order: "name"},
 	{name: "notices", order: "id"},
 	{name: "packages", order: "id"},
 	{name: "people", order: "name", kept: true},
 	{name: "publish_counts"}, // recomputed by triggers
 	{name: "publishes", order: "owner, key, at"},
-	{name: "pushes", order: "id"},
+	{name: "pushes", order: "id", users: []userColumn{{name: "response", is: received}}},
 	{name: "qrcodes", order: "code"},
 	{name: "rechecks", order: "owner, directory"},
 	{name: "rule_counts"}, // as publish_counts

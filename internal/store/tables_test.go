@@ -126,7 +126,7 @@ var handbooks = []struct {
 		noExport: "不导出", emptied: "清空", kept: "保留", colon: "：", semicolon: "；", users: map[erasureAction]string{
 			openID: "openid，删除该行", openIDText: "含有 openid 的内容，删除该行", userHash: "用户的哈希，清空",
 			erasedHash: "已抹除用户的哈希，使之后到达的扫码同样匿名", noUser: "与用户无关：数字、标志、草图，或不含用户的扫码",
-			testers: "该账号的成员", aged: "调用的内容，七天后删除",
+			testers: "该账号的成员", aged: "调用的内容，七天后删除", received: "接收方返回的内容，随该行保留",
 			saved: "保存的内容：请删除快照，或在载入后再次抹除"}},
 }
 

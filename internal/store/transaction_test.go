@@ -335,7 +335,7 @@ func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
 		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 1)
 		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes WHERE kind = 'rule'`), 1)
 		want(t, "number of the change", number(t, s, `SELECT seq FROM change_head`), 3)
-		want(t, "counted", number(t, s, `SELECT used FROM counters`), 1)
+		want(t, "counted", number(t, s, `SELECT value FROM counters`), 1)
 	})
 }
 

@@ -94,25 +94,25 @@ CREATE INDEX idx_grants_appid_component ON grants (appid, component);
 CREATE INDEX idx_grants_component_granted_at_appid ON grants (component, granted_at, appid);
 
 CREATE TABLE access_tokens (
-    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    appid      TEXT COLLATE "binary" NOT NULL,
-    series     TEXT COLLATE "binary" NOT NULL,
-    sealed     TEXT NOT NULL,
-    forced     BIGINT NOT NULL,
-    issued_at  BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL,
-    cut_at     BIGINT NOT NULL, -- 0 = not replaced
+    hash          TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    appid         TEXT COLLATE "binary" NOT NULL,
+    series        TEXT COLLATE "binary" NOT NULL,
+    sealed        TEXT NOT NULL,
+    forced        BIGINT NOT NULL,
+    issued_at     BIGINT NOT NULL,
+    expires_at    BIGINT NOT NULL,
+    superseded_at BIGINT NOT NULL, -- 0 = not replaced
     -- The platform that calls for the account; '' = the account itself.
-    component  TEXT COLLATE "binary" NOT NULL DEFAULT ''
+    component     TEXT COLLATE "binary" NOT NULL DEFAULT ''
 );
 CREATE INDEX idx_access_tokens_appid_series_issued_at ON access_tokens (appid, series, issued_at);
 
 CREATE TABLE counters (
-    appid TEXT COLLATE "binary" NOT NULL,
-    what  TEXT COLLATE "binary" NOT NULL,
-    day   BIGINT NOT NULL,
-    used  BIGINT NOT NULL,
-    PRIMARY KEY (appid, what, day)
+    appid   TEXT COLLATE "binary" NOT NULL,
+    counter TEXT COLLATE "binary" NOT NULL,
+    day     BIGINT NOT NULL,
+    value   BIGINT NOT NULL,
+    PRIMARY KEY (appid, counter, day)
 );
 
 -- Numbers that are given out in the order of commits: the row is locked until the transaction ends.
@@ -217,7 +217,7 @@ CREATE TABLE batches (
 CREATE TABLE code_events (
     seq       BIGINT NOT NULL PRIMARY KEY,
     batch     BIGINT NOT NULL,
-    did       TEXT NOT NULL,
+    action    TEXT NOT NULL,
     first_idx BIGINT NOT NULL,
     last_idx  BIGINT NOT NULL,
     codes     TEXT NOT NULL, -- the set: gaps and lengths
@@ -299,8 +299,8 @@ CREATE TABLE pushes (
     delivered  BIGINT NOT NULL,
     sent_at    BIGINT NOT NULL,
     status     BIGINT NOT NULL,
-    answer     TEXT NOT NULL,
-    fault      TEXT NOT NULL
+    response   TEXT NOT NULL,
+    error      TEXT NOT NULL
 );
 CREATE INDEX idx_pushes_component_id ON pushes (component, id);
 CREATE INDEX idx_pushes_component_next_at ON pushes (component, next_at) WHERE next_at > 0;
@@ -332,19 +332,19 @@ CREATE TABLE messages (
     account      TEXT COLLATE "binary" NOT NULL,
     body         TEXT NOT NULL,
     created_at   BIGINT NOT NULL,
-    tries        BIGINT NOT NULL,
-    due_at       BIGINT NOT NULL,
+    attempts     BIGINT NOT NULL,
+    next_at      BIGINT NOT NULL,
     -- The tables of rows that wait to be sent have one shape.
     event        TEXT NOT NULL DEFAULT '',
     sent_at      BIGINT NOT NULL DEFAULT 0,
     status       BIGINT NOT NULL DEFAULT 0,
-    fault        TEXT NOT NULL DEFAULT '',
+    error        TEXT NOT NULL DEFAULT '',
     delivered_at BIGINT NOT NULL DEFAULT 0,
     appid        TEXT NOT NULL DEFAULT '',
     shown        TEXT NOT NULL DEFAULT '',
     order_key    TEXT COLLATE "binary" NOT NULL DEFAULT '',
     url          TEXT NOT NULL DEFAULT '',
-    answer       TEXT NOT NULL DEFAULT ''
+    response     TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX idx_messages_account_id ON messages (account, id);
 
@@ -358,7 +358,7 @@ CREATE TABLE changes (
     actor  TEXT COLLATE "binary" NOT NULL,
     via    TEXT NOT NULL, -- the third-party platform that called for the actor
     rid    TEXT COLLATE "binary" NOT NULL,
-    did    TEXT NOT NULL,
+    action TEXT NOT NULL,
     detail TEXT NOT NULL, -- JSON, never with a secret in it
     hash   TEXT NOT NULL
 );
@@ -584,13 +584,13 @@ CREATE TABLE deliveries (
     next_at      BIGINT NOT NULL, -- 0 = never again
     sent_at      BIGINT NOT NULL,
     status       BIGINT NOT NULL, -- of the last answer; 0 = none
-    fault        TEXT NOT NULL,
+    error        TEXT NOT NULL,
     delivered_at BIGINT NOT NULL, -- 0 = not delivered
     appid        TEXT NOT NULL DEFAULT '',
     shown        TEXT NOT NULL DEFAULT '',
     order_key    TEXT COLLATE "binary" NOT NULL DEFAULT '', -- rows with the same one are sent in order; '' = in any
     url          TEXT NOT NULL DEFAULT '',
-    answer       TEXT NOT NULL DEFAULT '',
+    response     TEXT NOT NULL DEFAULT '',
     UNIQUE (webhook, event)
 );
 CREATE INDEX idx_deliveries_webhook_next_at ON deliveries (webhook, next_at) WHERE next_at > 0;
@@ -621,23 +621,23 @@ CREATE INDEX idx_rechecks_owner_directory ON rechecks (owner, directory) WHERE s
 
 -- What the scans of a code gave rise to: of a code and a kind one alarm at most stands.
 CREATE TABLE alarms (
-    id           BIGINT NOT NULL PRIMARY KEY,
-    kind         TEXT COLLATE "binary" NOT NULL,
-    batch        BIGINT NOT NULL,
-    idx          BIGINT NOT NULL,
-    at           BIGINT NOT NULL,
-    scan         TEXT NOT NULL,
-    score        BIGINT NOT NULL,
-    why          TEXT NOT NULL, -- JSON
-    seen_at      BIGINT NOT NULL, -- 0 = not acknowledged
-    seen_by      TEXT NOT NULL,
+    id              BIGINT NOT NULL PRIMARY KEY,
+    kind            TEXT COLLATE "binary" NOT NULL,
+    batch           BIGINT NOT NULL,
+    idx             BIGINT NOT NULL,
+    at              BIGINT NOT NULL,
+    scan            TEXT NOT NULL,
+    score           BIGINT NOT NULL,
+    details         TEXT NOT NULL, -- JSON
+    acknowledged_at BIGINT NOT NULL, -- 0 = not acknowledged
+    acknowledged_by TEXT NOT NULL,
     -- An alarm can be taken back, and its code be alarmed again: of a code and a kind one alarm at most stands.
-    dismissed_at BIGINT NOT NULL DEFAULT 0, -- 0 = it stands
-    dismissed_by TEXT NOT NULL DEFAULT '',
-    note         TEXT NOT NULL DEFAULT '', -- why
-    dismissal    BIGINT NOT NULL DEFAULT 0 -- its number, of the sequence of alarms; 0 = it stands
+    dismissed_at    BIGINT NOT NULL DEFAULT 0, -- 0 = it stands
+    dismissed_by    TEXT NOT NULL DEFAULT '',
+    note            TEXT NOT NULL DEFAULT '', -- why
+    dismissal       BIGINT NOT NULL DEFAULT 0 -- its number, of the sequence of alarms; 0 = it stands
 );
-CREATE INDEX idx_alarms_seen_at_id ON alarms (seen_at, id);
+CREATE INDEX idx_alarms_acknowledged_at_id ON alarms (acknowledged_at, id);
 CREATE UNIQUE INDEX idx_alarms_kind_batch_idx ON alarms (kind, batch, idx) WHERE dismissed_at = 0;
 CREATE INDEX idx_alarms_batch_idx ON alarms (batch, idx);
 CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
@@ -664,17 +664,17 @@ CREATE TABLE scan_origins (
 -- The nodes whose journals may hold scans that are not in the log of all nodes.
 -- told is the last question that a node answered by bringing all that it had.
 CREATE TABLE scan_nodes (
-    node        TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    name        TEXT NOT NULL,
-    told        BIGINT NOT NULL,
-    ended       BIGINT NOT NULL, -- position of its last scan
-    shipped     BIGINT NOT NULL, -- up to where they were brought
-    stopped     BIGINT NOT NULL, -- 1 = it ended in order
-    seen_at     BIGINT NOT NULL,
+    node         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    name         TEXT NOT NULL,
+    told         BIGINT NOT NULL,
+    ended        BIGINT NOT NULL, -- position of its last scan
+    shipped      BIGINT NOT NULL, -- up to where they were brought
+    stopped      BIGINT NOT NULL, -- 1 = it ended in order
+    last_seen_at BIGINT NOT NULL,
     -- How far the memory of a node was behind the log of changes when it last said so, which it does once a minute.
-    lag_changes BIGINT NOT NULL DEFAULT 0, -- changes that it had not followed
-    level_at    BIGINT NOT NULL DEFAULT 0, -- when it last held every change
-    lag_at      BIGINT NOT NULL DEFAULT 0 -- when it said so; 0 = it never did
+    lag_changes  BIGINT NOT NULL DEFAULT 0, -- changes that it had not followed
+    level_at     BIGINT NOT NULL DEFAULT 0, -- when it last held every change
+    lag_at       BIGINT NOT NULL DEFAULT 0 -- when it said so; 0 = it never did
 );
 
 -- The logs of scans that this database knows. here is 1 for the one in its own
@@ -897,7 +897,7 @@ CREATE TABLE deviations (
     account   TEXT COLLATE "binary" NOT NULL,
     endpoint  TEXT COLLATE "binary" NOT NULL,
     behaviour TEXT COLLATE "binary" NOT NULL,
-    times     BIGINT NOT NULL,
+    count     BIGINT NOT NULL,
     first_rid TEXT NOT NULL,
     first_at  BIGINT NOT NULL,
     last_rid  TEXT NOT NULL,
@@ -907,49 +907,49 @@ CREATE TABLE deviations (
 
 -- People and programs that may administer, and the browsers in which they are signed in.
 CREATE TABLE people (
-    name       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    role       TEXT NOT NULL,
-    accounts   TEXT NOT NULL, -- JSON, AppIDs that the role is limited to; [] = none
-    password   TEXT NOT NULL, -- argon2id as a PHC text; '' = none
-    totp       TEXT NOT NULL, -- the sealed secret of the second factor; '' = none
-    totp_step  BIGINT NOT NULL, -- the last time step whose code was taken
-    recovery   TEXT NOT NULL, -- JSON, hashes of recovery codes that are left
-    created_at BIGINT NOT NULL,
-    seen_at    BIGINT NOT NULL, -- the last sign-in; 0 = never
+    name         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    role         TEXT NOT NULL,
+    accounts     TEXT NOT NULL, -- JSON, AppIDs that the role is limited to; [] = none
+    password     TEXT NOT NULL, -- argon2id as a PHC text; '' = none
+    totp         TEXT NOT NULL, -- the sealed secret of the second factor; '' = none
+    totp_step    BIGINT NOT NULL, -- the last time step whose code was taken
+    recovery     TEXT NOT NULL, -- JSON, hashes of recovery codes that are left
+    created_at   BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL, -- the last sign-in; 0 = never
     -- People of an OpenID Connect provider are known by its issuer and their subject there, which nobody else gets.
-    issuer     TEXT COLLATE "binary" NOT NULL DEFAULT '', -- '' = a person of this server
-    subject    TEXT COLLATE "binary" NOT NULL DEFAULT ''
+    issuer       TEXT COLLATE "binary" NOT NULL DEFAULT '', -- '' = a person of this server
+    subject      TEXT COLLATE "binary" NOT NULL DEFAULT ''
 );
 CREATE UNIQUE INDEX idx_people_issuer_subject ON people (issuer, subject) WHERE subject <> '';
 
 CREATE TABLE admin_keys (
-    id         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    hash       TEXT COLLATE "binary" NOT NULL UNIQUE,
-    name       TEXT NOT NULL,
-    role       TEXT NOT NULL,
-    accounts   TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL, -- 0 = never
-    seen_at    BIGINT NOT NULL
+    id           TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    hash         TEXT COLLATE "binary" NOT NULL UNIQUE,
+    name         TEXT NOT NULL,
+    role         TEXT NOT NULL,
+    accounts     TEXT NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL, -- 0 = never
+    last_seen_at BIGINT NOT NULL
 );
 
 CREATE TABLE sessions (
-    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    id         TEXT COLLATE "binary" NOT NULL UNIQUE,
-    person     TEXT COLLATE "binary" NOT NULL, -- '' = the admin token's
-    created_at BIGINT NOT NULL,
-    seen_at    BIGINT NOT NULL,
-    ends_at    BIGINT NOT NULL,
-    ip         TEXT NOT NULL,
-    agent      TEXT NOT NULL
+    hash         TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    id           TEXT COLLATE "binary" NOT NULL UNIQUE,
+    person       TEXT COLLATE "binary" NOT NULL, -- '' = the admin token's
+    created_at   BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    ip           TEXT NOT NULL,
+    agent        TEXT NOT NULL
 );
 CREATE INDEX idx_sessions_person ON sessions (person);
 
 -- A link that signs in once.
 CREATE TABLE login_links (
-    hash    TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    person  TEXT COLLATE "binary" NOT NULL,
-    ends_at BIGINT NOT NULL
+    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    person     TEXT COLLATE "binary" NOT NULL,
+    expires_at BIGINT NOT NULL
 );
 
 -- Which codes were handed to which printer: a row for each package that was made.
@@ -963,10 +963,10 @@ CREATE TABLE packages (
     printer     TEXT COLLATE "binary" NOT NULL,
     recipients  TEXT NOT NULL, -- JSON, public keys; [] = a passphrase
     formats     TEXT NOT NULL, -- JSON
-    again       TEXT NOT NULL, -- JSON, packages that have codes of it too
+    overlapping TEXT NOT NULL, -- JSON, packages that have codes of it too
     reason      TEXT NOT NULL,
-    made_by     TEXT NOT NULL,
-    made_at     BIGINT NOT NULL,
+    created_by  TEXT NOT NULL,
+    created_at  BIGINT NOT NULL,
     sent        BIGINT NOT NULL, -- downloads that were begun
     spoiled     TEXT NOT NULL, -- the set: gaps and lengths
     recalled_at BIGINT NOT NULL, -- 0 = not recalled
