@@ -253,7 +253,7 @@ const (
 	plainRule = `INSERT INTO plain_rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
 		created_at, changed_at, published_at, host, segment, link_path)
 		VALUES ($1, $2, 'rule', $3, $3, $2, 'pages/i/i', 1, 3, 'null', 0, 1, 1, 0, $4, '', $5)`
-	plainChange = `INSERT INTO plain_changes (seq, at, kind, key, actor, via, rid, did, detail, hash)
+	plainChange = `INSERT INTO plain_changes (seq, occurred_at, kind, key, actor, via, rid, action, detail, hash)
 		VALUES ($1, 1, 'rule', $2, $3, 'wire', $4, 'add', $6, $5)`
 )
 

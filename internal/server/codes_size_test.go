@@ -141,7 +141,7 @@ func (f folder) rows() map[string]int {
 		}
 		query := `SELECT count(*) FROM "` + table + `"`
 		if table == "counters" { // of other interfaces they are written with the log of calls
-			query += ` WHERE what = '/intp/marketcode/applycode'`
+			query += ` WHERE counter = '/intp/marketcode/applycode'`
 		}
 		var n int
 		require.NoError(f.t, f.db.QueryRowContext(f.t.Context(), query).Scan(&n))

@@ -353,7 +353,8 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 
 var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
 	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed},
-		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"superseded_at", moment{&k.CutAt}}}
+		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
+		{"superseded_at", moment{&k.CutAt}}}
 }}.rows()
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {

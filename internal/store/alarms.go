@@ -14,7 +14,8 @@ import (
 )
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
-	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"at", moment{&a.At}}, {"scan", &a.Scan},
+	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"created_at", moment{&a.At}},
+		{"scan", &a.Scan},
 		{"score", &a.Score}, {"details", inJSON(&a.Why)}, {"acknowledged_at", moment{&a.SeenAt}}, {"acknowledged_by", &a.SeenBy},
 		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
 }}.rows()

@@ -22,7 +22,7 @@ import (
 func manySeeds(n int) []string {
 	rows := make([]string, n)
 	for i := range rows {
-		rows[i] = fmt.Sprintf(`{"at":%d,"hash":"%08d"}`, i, i)
+		rows[i] = fmt.Sprintf(`{"applied_at":%d,"hash":"%08d"}`, i, i)
 	}
 	return rows
 }
@@ -38,18 +38,18 @@ func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
 		all := maps.Clone(empty)
 		seeds := manySeeds(20_000)
 		for name, broken := range map[string]string{
-			"no JSON":                `{"at":1,"hash":`,
-			"two rows in a line":     `{"at":1,"hash":"a"}{"at":1,"hash":"b"}`,
-			"a column too many":      `{"at":1,"hash":"a","x":1}`,
-			"a column too few":       `{"at":1}`,
-			"another column":         `{"at":1,"hush":"a"}`,
-			"a broken number":        `{"at":1.5,"hash":"a"}`,
-			"nothing":                `{"at":null,"hash":"a"}`,
-			"what no text can be":    `{"at":1,"hash":"\u0000"}`,
+			"no JSON":                `{"applied_at":1,"hash":`,
+			"two rows in a line":     `{"applied_at":1,"hash":"a"}{"applied_at":1,"hash":"b"}`,
+			"a column too many":      `{"applied_at":1,"hash":"a","x":1}`,
+			"a column too few":       `{"applied_at":1}`,
+			"another column":         `{"applied_at":1,"hush":"a"}`,
+			"a broken number":        `{"applied_at":1.5,"hash":"a"}`,
+			"nothing":                `{"applied_at":null,"hash":"a"}`,
+			"what no text can be":    `{"applied_at":1,"hash":"\u0000"}`,
 			"a row that there is":    seeds[0],
 			"the row before, again":  seeds[12_344],
 			"an array":               `[1,"a"]`,
-			"a number beyond 64 bit": `{"at":9223372036854775808,"hash":"a"}`,
+			"a number beyond 64 bit": `{"applied_at":9223372036854775808,"hash":"a"}`,
 		} {
 			rows := slices.Clone(seeds)
 			rows[12_345] = broken
@@ -69,7 +69,7 @@ func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
 func TestPostgreSQLTakesNoValueOfTheWrongKind(t *testing.T) {
 	s := open(t, newPostgres(t))
 	all := rowsOf(t, s)
-	for _, broken := range []string{`{"at":1,"hash":2}`, `{"at":"x","hash":"a"}`, `{"at":"","hash":"a"}`} {
+	for _, broken := range []string{`{"applied_at":1,"hash":2}`, `{"applied_at":"x","hash":"a"}`, `{"applied_at":"","hash":"a"}`} {
 		rows := manySeeds(3000)
 		rows[1500] = broken
 		all["seeds"] = linesOf(rows)
@@ -196,11 +196,11 @@ func (e *ending) Read(p []byte) (int, error) {
 
 func TestCopyLine(t *testing.T) {
 	for where, line := range map[string]int64{
-		"COPY seeds, line 12346":                          12346,
-		`COPY seeds, line 7, column at: "99 bottles"`:     7,
-		"COPY seeds, Zeile 3, Spalte at":                  3,
-		"seedsのCOPY、行 4":                                  4,
-		"COPY seeds, line 9223372036854775807: \"...\"\n": 9223372036854775807,
+		"COPY seeds, line 12346":                              12346,
+		`COPY seeds, line 7, column applied_at: "99 bottles"`: 7,
+		"COPY seeds, Zeile 3, Spalte at":                      3,
+		"seedsのCOPY、行 4":                                      4,
+		"COPY seeds, line 9223372036854775807: \"...\"\n":     9223372036854775807,
 		"":           0,
 		"COPY seeds": 0,
 	} {
@@ -210,15 +210,17 @@ func TestCopyLine(t *testing.T) {
 
 // The fast way to read a row knows no other rows than the simple one.
 func FuzzARowOfAnArchive(f *testing.F) {
-	for _, line := range []string{`{"at":1,"hash":"a"}` + "\n", `{"at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`,
-		`{"at":-0,"hash":""}`, `{"at":01,"hash":""}`,
-		`{"at":-,"hash":"a"}`, `{"at":1,"hash":"a"} `, `{"hash":"a","at":1}`, `{"at":1,"at":2,"hash":"a"}`, `{"at":1e2,"hash":"a"}`,
-		"{\"at\":1,\"hash\":\"\xff\"}",
-		"{\"at\":1,\"hash\":\"\t\"}", `{"at":1,"hash":"\`, `{"at":1,"hash":"\x"}`, `{"at":1,"hash":"a"}}`, `{"at":1,"hash":"扫`, `{"at":`,
+	for _, line := range []string{`{"applied_at":1,"hash":"a"}` + "\n", `{"applied_at":-9223372036854775808,"hash":"\"\\\u2028\ud800"}`,
+		`{"applied_at":-0,"hash":""}`, `{"applied_at":01,"hash":""}`,
+		`{"applied_at":-,"hash":"a"}`, `{"applied_at":1,"hash":"a"} `, `{"hash":"a","applied_at":1}`,
+		`{"applied_at":1,"applied_at":2,"hash":"a"}`, `{"applied_at":1e2,"hash":"a"}`,
+		"{\"applied_at\":1,\"hash\":\"\xff\"}",
+		"{\"applied_at\":1,\"hash\":\"\t\"}", `{"applied_at":1,"hash":"\`, `{"applied_at":1,"hash":"\x"}`,
+		`{"applied_at":1,"hash":"a"}}`, `{"applied_at":1,"hash":"扫`, `{"applied_at":`,
 		``, `null`} {
 		f.Add([]byte(line))
 	}
-	columns := []string{"at", "hash"}
+	columns := []string{"applied_at", "hash"}
 	heads := newRowReader("seeds", columns, nil).heads
 	f.Fuzz(func(t *testing.T, line []byte) {
 		args := make([]any, len(columns))
@@ -263,8 +265,8 @@ func (zeros) Read(b []byte) (int, error) {
 
 // Issue 28: what no row has takes no memory, and a row that does not end is refused.
 func TestARowThatIsNoneIsRefusedBeforeItIsRead(t *testing.T) {
-	columns := []string{"at", "hash"}
-	for _, line := range []string{`{"at":[` + strings.Repeat("0,", 1<<16), `{"at":` + strings.Repeat("[", 1<<16),
+	columns := []string{"applied_at", "hash"}
+	for _, line := range []string{`{"applied_at":[` + strings.Repeat("0,", 1<<16), `{"applied_at":` + strings.Repeat("[", 1<<16),
 		`{` + strings.Repeat(`"a":1,`, 1<<16)} {
 		if got := testing.AllocsPerRun(1, func() {
 			if _, err := anyRow([]byte(line), columns); err == nil {

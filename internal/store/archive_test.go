@@ -163,19 +163,19 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		full := maps.Clone(empty)
-		full["seeds"] = `{"at":1,"hash":"a"}` + "\n"
+		full["seeds"] = `{"applied_at":1,"hash":"a"}` + "\n"
 		full["sequences"] = `{"name":"change","value":77}` + "\n"
 		for name, broken := range map[string]struct{ table, rows string }{
 			"a row that is none":        {"tickets", "{]\n"},
 			"a row that is cut off":     {"tickets", `{"hash":"x"`},
-			"a column that is not":      {"seeds", `{"at":1,"hash":"a","x":1}` + "\n"},
-			"another column":            {"seeds", `{"at":1,"hush":"a"}` + "\n"},
-			"a text for a number":       {"seeds", `{"at":true,"hash":"a"}` + "\n"},
-			"a broken number":           {"seeds", `{"at":1.5,"hash":"a"}` + "\n"},
-			"a number that is large":    {"seeds", `{"at":9223372036854775808,"hash":"a"}` + "\n"},
-			"nothing in a column":       {"seeds", `{"at":1,"hash":null}` + "\n"},
-			"what no text can be":       {"seeds", `{"at":1,"hash":"\u0000"}` + "\n"},
-			"the same row twice":        {"seeds", strings.Repeat(`{"at":1,"hash":"a"}`+"\n", 2)},
+			"a column that is not":      {"seeds", `{"applied_at":1,"hash":"a","x":1}` + "\n"},
+			"another column":            {"seeds", `{"applied_at":1,"hush":"a"}` + "\n"},
+			"a text for a number":       {"seeds", `{"applied_at":true,"hash":"a"}` + "\n"},
+			"a broken number":           {"seeds", `{"applied_at":1.5,"hash":"a"}` + "\n"},
+			"a number that is large":    {"seeds", `{"applied_at":9223372036854775808,"hash":"a"}` + "\n"},
+			"nothing in a column":       {"seeds", `{"applied_at":1,"hash":null}` + "\n"},
+			"what no text can be":       {"seeds", `{"applied_at":1,"hash":"\u0000"}` + "\n"},
+			"the same row twice":        {"seeds", strings.Repeat(`{"applied_at":1,"hash":"a"}`+"\n", 2)},
 			"a table that there is not": {"nothing; DROP TABLE seeds", ""},
 			"the keys":                  {"vault_keys", `{"name":"a","sealed":"b"}` + "\n"},
 			"a table of the database":   {"goose_db_version", ""},

@@ -221,7 +221,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 		manyChanges(t, s)
 		last := verify(t, s).Seq
 		copied := func(from string) string {
-			return `INSERT INTO changes SELECT ` + from + `, at, kind, key, actor, via, rid, action, detail, hash FROM changes WHERE seq = `
+			return `INSERT INTO changes SELECT ` + from + `, occurred_at, kind, key, actor, via, rid, action, detail, hash FROM changes WHERE seq = `
 		}
 		for name, c := range map[string]struct {
 			alter []string
@@ -250,7 +250,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 			"an account is gone":  {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is gone"},
 			"an event is gone":    {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the event 2 of codes"},
 			"the last event":      {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the event 4 of codes"},
-			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the event 5 of codes is not in the log"},
+			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the event 5 of codes is not in the log"},
 			"the head has a word": {[]string{`UPDATE change_head SET hash = ''`}, "it is not the last change"},
 		} {
 			before := rowsOf(t, s)

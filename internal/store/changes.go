@@ -82,7 +82,7 @@ type change struct {
 	kind, key, actor, via, rid, did, detail, hash string
 }
 
-const changeColumns = `seq, at, kind, key, actor, via, rid, action, detail, hash`
+const changeColumns = `seq, occurred_at, kind, key, actor, via, rid, action, detail, hash`
 
 func (c *change) args() []any {
 	return []any{c.seq, c.at, c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail, c.hash}

@@ -191,7 +191,7 @@ func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) 
 	}
 }
 
-const eventColumns = `seq, batch, action, first_idx, last_idx, codes, binding, at, from_at, actor, rid, note`
+const eventColumns = `seq, batch, action, first_idx, last_idx, codes, binding, occurred_at, from_at, actor, rid, note`
 
 // bindingRecord is a binding in its stored form. Field names must never change, because stored records keep them.
 type bindingRecord struct {
@@ -250,7 +250,7 @@ func (t codeQueries) LastEvents(ctx context.Context) (map[int64]int64, error) {
 
 func (t codeQueries) LastEventAt(ctx context.Context, batch int64) (time.Time, error) {
 	var pos int64
-	err := t.row(ctx, `SELECT at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&pos)
+	err := t.row(ctx, `SELECT occurred_at FROM code_events WHERE batch = $1 ORDER BY seq DESC LIMIT 1`, batch).Scan(&pos)
 	return fromMillis(pos), replaceNoRows(err, nil)
 }
 

@@ -15,7 +15,7 @@ const (
 	countedRules = `SELECT owner, '' AS target, COUNT(*) AS n FROM rules GROUP BY owner
 		UNION ALL SELECT owner, target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY owner, target
 		UNION ALL SELECT '', target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY target`
-	countedPublishes = `SELECT owner, CAST(at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, at / 3600000`
+	countedPublishes = `SELECT owner, CAST(created_at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, created_at / 3600000`
 )
 
 // wrongPieces selects the buckets of an owner's rules with a wrong count; subject selects which of the owner's rules a bucket

@@ -31,7 +31,7 @@ var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables 
 var grownRows = []string{
 	// Of the log of changes the first 20 are of another kind and actor; so are a third of
 	// all, before all rules, and a fifth behind them.
-	`INSERT INTO changes (seq, at, kind, key, actor, via, rid, action, detail, hash)
+	`INSERT INTO changes (seq, occurred_at, kind, key, actor, via, rid, action, detail, hash)
 		SELECT n, n, CASE WHEN n <= 20 THEN 'account' WHEN n <= $1 / 3 THEN 'webhook' WHEN n > $1 - $1 / 5 THEN 'link' ELSE 'rule' END,
 			'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' WHEN n <= $1 / 3 THEN 'wxb' ELSE 'wxa' END,
 			'', '', 'edit', '{}', 'h' FROM g`,
@@ -46,7 +46,7 @@ var grownRows = []string{
 	`INSERT INTO rechecks (owner, directory, prefix, checked_at, ok, reason, since, next_at)
 		SELECT CASE WHEN n > $1 - 20 THEN 'wxz' ELSE 'wxa' END, 'https://h.example/d/' || CAST(n AS TEXT) || '/', 'https://h.example/d/x', 1, 1,
 			'', CASE WHEN n > $1 - 20 THEN 1 ELSE 0 END, 9000000000000 FROM g`,
-	`INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps)
+	`INSERT INTO confirmations (rid, created_at, owner, prefix, url, ok, reason, steps)
 		SELECT 'r' || CAST(n AS TEXT), n, CASE WHEN n <= 20 THEN 'wxo' ELSE 'wxa' END, 'p', 'u', 1, '', 'null' FROM g`,
 	// Two webhooks have a half each; all but 40 were delivered, which are dead or wait until later.
 	`INSERT INTO webhooks (id, url, secret, wanted, enabled, scans_from, alarms_from, created_at)

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-const ruleChangeColumns = `seq, at, actor, via, rid, action, detail`
+const ruleChangeColumns = `seq, occurred_at, actor, via, rid, action, detail`
 
 func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChange rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {
@@ -64,14 +64,15 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]ru
 // reads the changes of each key from the newest back to the wanted change, and none before it.
 func rulesThen(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
-		`' AND c.key = asked.column1 AND c.at <= $` + strconv.Itoa(n+1) + ` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
+		`' AND c.key = asked.column1 AND c.occurred_at <= $` + strconv.Itoa(n+1) +
+		` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
 		`) AS asked)`
 }
 
 // lastChange returns the last change of an object up to a point in time.
 func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time) (c change, found bool, err error) {
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
-		` FROM changes WHERE kind = $1 AND key = $2 AND at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
+		` FROM changes WHERE kind = $1 AND key = $2 AND occurred_at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		// Rows that are older than the audit log were recorded when the log started.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
@@ -144,7 +145,7 @@ func (s *Store) ChangesAfter(ctx context.Context, items []auditlog.Name, t time.
 				names = append(names, fmt.Sprintf("(kind = $%d AND key = $%d)", len(args)-1, len(args)))
 			}
 			changes, err := list(ctx, tx, scanChange,
-				`SELECT `+changeColumns+` FROM changes WHERE at > $1 AND (`+strings.Join(names, " OR ")+
+				`SELECT `+changeColumns+` FROM changes WHERE occurred_at > $1 AND (`+strings.Join(names, " OR ")+
 					`) ORDER BY seq LIMIT $2`, args...)
 			if err != nil {
 				return err

@@ -99,7 +99,7 @@ func (s *Store) Seeded(ctx context.Context, hash string) (bool, error) {
 // PutSeeded records that the content of a seed was applied.
 func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
+		_, err := tx.exec(ctx, `INSERT INTO seeds (hash, applied_at) VALUES ($1, $2) ON CONFLICT (hash) DO NOTHING`, hash, millis(t))
 		if err != nil {
 			return err
 		}

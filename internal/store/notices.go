@@ -7,7 +7,7 @@ import (
 )
 
 var noticeRows = mapper[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {
-	return []field{{"id", &n.ID}, {"account", &n.Account}, {"at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
+	return []field{{"id", &n.ID}, {"account", &n.Account}, {"created_at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
 		{"reason", &n.Reason}}
 }}.rows()
 

@@ -14,7 +14,8 @@ var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none:
 	fields: func(p *codes.PrintPackage) []field {
 		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare", &p.Spare},
 			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
-			{"overlapping", inJSON(&p.Again)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy}, {"created_at", moment{&p.MadeAt}}, {"sent", &p.Sent},
+			{"overlapping", inJSON(&p.Again)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
+			{"created_at", moment{&p.MadeAt}}, {"sent", &p.Sent},
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
 

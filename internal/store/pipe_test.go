@@ -179,10 +179,10 @@ func TestWhatWaitsAndFails(t *testing.T) {
 		"a statement that cannot be": func(tx *Tx) error { return tx.execQueued(ctx, nil, `INSERT INTO publishes (owner) VALUES ('x')`) },
 		"one that changes no row": func(tx *Tx) error {
 			return tx.execQueued(ctx, some,
-				`UPDATE publishes SET at = 2 WHERE owner = 'nobody'`)
+				`UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`)
 		},
 		"one before a question": func(tx *Tx) error {
-			if err := tx.execQueued(ctx, some, `UPDATE publishes SET at = 2 WHERE owner = 'nobody'`); err != nil {
+			if err := tx.execQueued(ctx, some, `UPDATE publishes SET created_at = 2 WHERE owner = 'nobody'`); err != nil {
 				return err
 			}
 			_, err := tx.rules().Rule(ctx, "x")

@@ -565,7 +565,7 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 // or later, hourly counts are added up; before $4, publishes are counted one by one. A month starts on a full hour, so for months
 // no publishes are counted one by one.
 const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
-	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND at >= $3 AND at < $4 * 3600000)`
+	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND created_at >= $3 AND created_at < $4 * 3600000)`
 
 // nextHour returns the number, since 1970, of the first hour that starts at or after a time.
 func nextHour(t time.Time) int64 {
@@ -620,7 +620,7 @@ func qualified(table, columns string) string {
 
 func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, instant time.Time) error {
 	t.touched.Add(rules.Epoch(owner))
-	return t.execQueued(ctx, nil, `INSERT INTO publishes (owner, key, at) VALUES ($1, $2, $3)`, owner, key, millis(instant))
+	return t.execQueued(ctx, nil, `INSERT INTO publishes (owner, key, created_at) VALUES ($1, $2, $3)`, owner, key, millis(instant))
 }
 
 func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
@@ -633,7 +633,7 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 		}
 		_, name, _ = strings.Cut(name, ".")
 	}
-	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`,
+	found, err := list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains WHERE host IN (`+placeholders(1, len(hosts))+`)`,
 		hosts...)
 	if err != nil {
 		return "", err
@@ -656,16 +656,16 @@ func scanDomain(scan func(...any) error) (d rules.Domain, err error) {
 }
 
 func (t ruleQueries) Domains(ctx context.Context) ([]rules.Domain, error) {
-	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains ORDER BY host`)
+	return list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains ORDER BY host`)
 }
 
 func (t ruleQueries) DomainsAfter(ctx context.Context, rest string, limit int) ([]rules.Domain, error) {
-	return list(ctx, t.Tx, scanDomain, `SELECT host, status, at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
+	return list(ctx, t.Tx, scanDomain, `SELECT host, status, updated_at FROM domains WHERE host > $1 ORDER BY host LIMIT $2`, rest, limit)
 }
 
 func (t ruleQueries) PutDomain(ctx context.Context, d rules.Domain) error {
-	_, err := t.exec(ctx, `INSERT INTO domains (host, status, at) VALUES ($1, $2, $3)
-		ON CONFLICT (host) DO UPDATE SET status = excluded.status, at = excluded.at`, d.Host, string(d.Status), millis(d.At))
+	_, err := t.exec(ctx, `INSERT INTO domains (host, status, updated_at) VALUES ($1, $2, $3)
+		ON CONFLICT (host) DO UPDATE SET status = excluded.status, updated_at = excluded.updated_at`, d.Host, string(d.Status), millis(d.At))
 	if err != nil {
 		return err
 	}
@@ -677,12 +677,12 @@ func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 }
 
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	return t.execQueued(ctx, nil, `INSERT INTO confirmations (rid, at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return t.execQueued(ctx, nil, `INSERT INTO confirmations (rid, created_at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
 }
 
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE at < $1`, millis(before))
+	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE created_at < $1`, millis(before))
 	return err
 }
 
@@ -705,6 +705,6 @@ func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuer
 		err = scan(&c.RID, &pos, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
 		c.At = fromMillis(pos)
 		return c, err
-	}, `SELECT rid, at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(names)+` ORDER BY at DESC, rid LIMIT $1`,
+	}, `SELECT rid, created_at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`,
 		args...)
 }

@@ -91,7 +91,7 @@ func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
 		set(t, s, `UPDATE snapshots SET data = '***' WHERE name = $1`, "n4")
 		for i, rows := range map[int]savedTable{
 			5: {"batches", "{\"id\":1"}, 6: {"batches", "{\"id\":1}\n"}, 7: {"nothing", ""},
-			9: {"seeds", `{"hash":"a","at":1}` + "\n" + `{"hash":"a","at":2}` + "\n"},
+			9: {"seeds", `{"hash":"a","applied_at":1}` + "\n" + `{"hash":"a","applied_at":2}` + "\n"},
 		} {
 			set(t, s, `UPDATE snapshots SET data = $1 WHERE name = $2`, packed(t, rows), fmt.Sprint("n", i))
 		}

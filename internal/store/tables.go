@@ -88,7 +88,7 @@ var schema = []table{
 	{name: "packages", order: "id"},
 	{name: "people", order: "name", kept: true},
 	{name: "publish_counts"}, // recomputed by triggers
-	{name: "publishes", order: "owner, key, at"},
+	{name: "publishes", order: "owner, key, created_at"},
 	{name: "pushes", order: "id", users: []userColumn{{name: "response", is: received}}},
 	{name: "qrcodes", order: "code"},
 	{name: "rechecks", order: "owner, directory"},

@@ -22,7 +22,7 @@ func rulesThenAsItWas(ctx context.Context, t *Tx, keys []string, at time.Time) (
 		args = append(args, key)
 	}
 	return list(ctx, t, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes WHERE seq IN (SELECT MAX(seq) FROM changes
-		WHERE kind = 'rule' AND key IN (`+placeholders(2, len(keys))+`) AND at <= $1 GROUP BY key)`, args...)
+		WHERE kind = 'rule' AND key IN (`+placeholders(2, len(keys))+`) AND occurred_at <= $1 GROUP BY key)`, args...)
 }
 
 // historyOf notes changes of rules, each at a time of its own.

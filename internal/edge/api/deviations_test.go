@@ -126,7 +126,7 @@ func same(text string) string { return text }
 func spent(call how, settings, account, path string, n int) how {
 	return func(s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/settings", settings)
-		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, what, day, used) VALUES ('%s', '%s', %d, %d)`, account, path,
+		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, counter, day, value) VALUES ('%s', '%s', %d, %d)`, account, path,
 			servertest.Began.Add(8*time.Hour).Unix()/86400, n))
 		return call(s)
 	}

@@ -137,7 +137,7 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 		s.allow(rest)
 	case "used":
 		path, n, _ := strings.Cut(second, " ")
-		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, what, day, used) VALUES ('%s', '%s', %d, %s)`, first, path,
+		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, counter, day, value) VALUES ('%s', '%s', %d, %s)`, first, path,
 			Began.Add(8*time.Hour).Unix()/86400, n))
 	case "advance", "step":
 		d, err := time.ParseDuration(rest)

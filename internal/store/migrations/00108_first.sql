@@ -20,8 +20,8 @@ CREATE TABLE vault_keys (
 
 -- Seeds that were applied, by the hash of their content.
 CREATE TABLE seeds (
-    hash TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    at   BIGINT NOT NULL
+    hash       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    applied_at BIGINT NOT NULL
 );
 
 CREATE TABLE scan_keys (
@@ -168,31 +168,31 @@ CREATE INDEX idx_rules_target_id ON rules (target, id);
 CREATE INDEX idx_rules_host_owner_directory ON rules (host, owner, (REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')), (SUBSTR(key, 1, 5)));
 
 CREATE TABLE publishes (
-    owner TEXT COLLATE "binary" NOT NULL,
-    key   TEXT COLLATE "binary" NOT NULL,
-    at    BIGINT NOT NULL
+    owner      TEXT COLLATE "binary" NOT NULL,
+    key        TEXT COLLATE "binary" NOT NULL,
+    created_at BIGINT NOT NULL
 );
-CREATE INDEX idx_publishes_owner_at ON publishes (owner, at);
+CREATE INDEX idx_publishes_owner_created_at ON publishes (owner, created_at);
 
 CREATE TABLE domains (
-    host   TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    status TEXT NOT NULL,
-    at     BIGINT NOT NULL
+    host       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    status     TEXT NOT NULL,
+    updated_at BIGINT NOT NULL
 );
 
 -- Checks of verification files, by the call that wanted them.
 CREATE TABLE confirmations (
-    rid    TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    at     BIGINT NOT NULL,
-    owner  TEXT COLLATE "binary" NOT NULL,
-    prefix TEXT NOT NULL,
-    url    TEXT NOT NULL,
-    ok     BIGINT NOT NULL,
-    reason TEXT NOT NULL,
-    steps  TEXT NOT NULL
+    rid        TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL,
+    owner      TEXT COLLATE "binary" NOT NULL,
+    prefix     TEXT NOT NULL,
+    url        TEXT NOT NULL,
+    ok         BIGINT NOT NULL,
+    reason     TEXT NOT NULL,
+    steps      TEXT NOT NULL
 );
-CREATE INDEX idx_confirmations_at ON confirmations (at);
-CREATE INDEX idx_confirmations_owner_at ON confirmations (owner, at);
+CREATE INDEX idx_confirmations_created_at ON confirmations (created_at);
+CREATE INDEX idx_confirmations_owner_created_at ON confirmations (owner, created_at);
 
 CREATE TABLE batches (
     id         BIGINT NOT NULL PRIMARY KEY,
@@ -215,18 +215,18 @@ CREATE TABLE batches (
 
 -- What happened to codes: one row a call, whatever its size.
 CREATE TABLE code_events (
-    seq       BIGINT NOT NULL PRIMARY KEY,
-    batch     BIGINT NOT NULL,
-    action    TEXT NOT NULL,
-    first_idx BIGINT NOT NULL,
-    last_idx  BIGINT NOT NULL,
-    codes     TEXT NOT NULL, -- the set: gaps and lengths
-    binding   TEXT NOT NULL, -- JSON, activations only
-    at        BIGINT NOT NULL,
-    from_at   BIGINT NOT NULL,
-    actor     TEXT NOT NULL,
-    rid       TEXT NOT NULL,
-    note      TEXT NOT NULL
+    seq         BIGINT NOT NULL PRIMARY KEY,
+    batch       BIGINT NOT NULL,
+    action      TEXT NOT NULL,
+    first_idx   BIGINT NOT NULL,
+    last_idx    BIGINT NOT NULL,
+    codes       TEXT NOT NULL, -- the set: gaps and lengths
+    binding     TEXT NOT NULL, -- JSON, activations only
+    occurred_at BIGINT NOT NULL,
+    from_at     BIGINT NOT NULL,
+    actor       TEXT NOT NULL,
+    rid         TEXT NOT NULL,
+    note        TEXT NOT NULL
 );
 CREATE INDEX idx_code_events_batch_seq ON code_events (batch, seq);
 -- Events by the smallest block of 1, 16, 256, … codes that holds all of theirs: those
@@ -351,16 +351,16 @@ CREATE INDEX idx_messages_account_id ON messages (account, id);
 -- Every change, in the order of commits: what other nodes follow, the audit
 -- log, and the history of rules. hash chains a row to the one before it.
 CREATE TABLE changes (
-    seq    BIGINT NOT NULL PRIMARY KEY,
-    at     BIGINT NOT NULL,
-    kind   TEXT COLLATE "binary" NOT NULL,
-    key    TEXT COLLATE "binary" NOT NULL,
-    actor  TEXT COLLATE "binary" NOT NULL,
-    via    TEXT NOT NULL, -- the third-party platform that called for the actor
-    rid    TEXT COLLATE "binary" NOT NULL,
-    action TEXT NOT NULL,
-    detail TEXT NOT NULL, -- JSON, never with a secret in it
-    hash   TEXT NOT NULL
+    seq         BIGINT NOT NULL PRIMARY KEY,
+    occurred_at BIGINT NOT NULL,
+    kind        TEXT COLLATE "binary" NOT NULL,
+    key         TEXT COLLATE "binary" NOT NULL,
+    actor       TEXT COLLATE "binary" NOT NULL,
+    via         TEXT NOT NULL, -- the third-party platform that called for the actor
+    rid         TEXT COLLATE "binary" NOT NULL,
+    action      TEXT NOT NULL,
+    detail      TEXT NOT NULL, -- JSON, never with a secret in it
+    hash        TEXT NOT NULL
 );
 CREATE INDEX idx_changes_kind_key_seq ON changes (kind, key, seq);
 -- The audit log by kind or by actor.
@@ -625,7 +625,7 @@ CREATE TABLE alarms (
     kind            TEXT COLLATE "binary" NOT NULL,
     batch           BIGINT NOT NULL,
     idx             BIGINT NOT NULL,
-    at              BIGINT NOT NULL,
+    created_at      BIGINT NOT NULL,
     scan            TEXT NOT NULL,
     score           BIGINT NOT NULL,
     details         TEXT NOT NULL, -- JSON
@@ -644,12 +644,12 @@ CREATE INDEX idx_alarms_dismissal ON alarms (dismissal) WHERE dismissal > 0;
 
 -- What accounts are told of things that the operator did to them.
 CREATE TABLE notices (
-    id      BIGINT NOT NULL PRIMARY KEY,
-    account TEXT COLLATE "binary" NOT NULL,
-    at      BIGINT NOT NULL,
-    kind    TEXT NOT NULL,
-    prefix  TEXT NOT NULL,
-    reason  TEXT NOT NULL
+    id         BIGINT NOT NULL PRIMARY KEY,
+    account    TEXT COLLATE "binary" NOT NULL,
+    created_at BIGINT NOT NULL,
+    kind       TEXT NOT NULL,
+    prefix     TEXT NOT NULL,
+    reason     TEXT NOT NULL
 );
 CREATE INDEX idx_notices_account_id ON notices (account, id);
 
@@ -787,7 +787,7 @@ CREATE TABLE publish_counts (
 -- sqlite: -- +goose StatementEnd
 -- sqlite: -- +goose StatementBegin
 -- sqlite: CREATE TRIGGER publishes_counted AFTER INSERT ON publishes BEGIN
--- sqlite:     INSERT INTO publish_counts (owner, hour, n) VALUES (NEW.owner, NEW.at / 3600000, 1)
+-- sqlite:     INSERT INTO publish_counts (owner, hour, n) VALUES (NEW.owner, NEW.created_at / 3600000, 1)
 -- sqlite:         ON CONFLICT (owner, hour) DO UPDATE SET n = n + 1;
 -- sqlite: END;
 -- sqlite: -- +goose StatementEnd
@@ -858,7 +858,8 @@ CREATE TABLE publish_counts (
 -- postgres: -- +goose StatementEnd
 -- postgres: -- +goose StatementBegin
 -- postgres: CREATE FUNCTION publishes_counted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
--- postgres:     INSERT INTO publish_counts AS c (owner, hour, n) SELECT owner, at / 3600000, COUNT(*) FROM changed GROUP BY owner, at / 3600000
+-- postgres:     INSERT INTO publish_counts AS c (owner, hour, n) SELECT owner, created_at / 3600000, COUNT(*) FROM changed
+-- postgres:         GROUP BY owner, created_at / 3600000
 -- postgres:         ON CONFLICT (owner, hour) DO UPDATE SET n = c.n + excluded.n;
 -- postgres:     RETURN NULL;
 -- postgres: END $$;
@@ -1057,12 +1058,12 @@ CREATE INDEX idx_gs1_links_owner_key ON gs1_links (owner, key);
 
 -- What an emulator is taken back to, by name. Decision 84.
 CREATE TABLE snapshots (
-    name     TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
-    at       BIGINT NOT NULL,
-    program  TEXT NOT NULL,
-    schema   BIGINT NOT NULL, -- of the rows
-    accounts BIGINT NOT NULL,
-    rules    BIGINT NOT NULL,
-    batches  BIGINT NOT NULL,
-    data     TEXT NOT NULL -- the tables as rows of an export, JSON, gzip, base64
+    name       TEXT COLLATE "binary" NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL,
+    program    TEXT NOT NULL,
+    schema     BIGINT NOT NULL, -- of the rows
+    accounts   BIGINT NOT NULL,
+    rules      BIGINT NOT NULL,
+    batches    BIGINT NOT NULL,
+    data       TEXT NOT NULL -- the tables as rows of an export, JSON, gzip, base64
 );
