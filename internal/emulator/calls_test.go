@@ -25,9 +25,8 @@ func TestCallsAreFollowedFromAPlace(t *testing.T) {
 		want += lost
 		for first := true; ; first = false {
 			list, next, missed := c.ListAfter(place, 300, all)
-			if first != (missed == int64(lost)) && lost > 0 || lost == 0 && missed != 0 {
-				t.Fatalf("round %d: %d were missed, want %d", round, missed, lost)
-			}
+			require.True(t, (first == (missed == int64(lost)) || lost <= 0) && (lost != 0 || missed == 0),
+				"round %d: %d were missed, want %d", round, missed, lost)
 			for _, one := range list {
 				require.Equal(t, one, want, "round %d", round)
 				want++

@@ -399,10 +399,8 @@ func TestCalls(t *testing.T) {
 			t.Errorf("call %d: %s, want %s", n, calls.Calls[n].Request, want)
 		}
 	}
-	if !strings.Contains(calls.Calls[1].Response, `"access_token":"[masked]"`) ||
-		!strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D") {
-		t.Errorf("not masked: %+v", calls.Calls)
-	}
+	assert.True(t, strings.Contains(calls.Calls[1].Response, `"access_token":"[masked]"`) &&
+		strings.Contains(calls.Calls[2].URL, "secret=%5Bmasked%5D"), "not masked: %+v", calls.Calls)
 	for _, secret := range []string{token, "the-secret-of-shop"} {
 		assert.True(t, !strings.Contains(list.Body, secret), "%s is shown", secret)
 	}
@@ -416,7 +414,5 @@ func TestCalls(t *testing.T) {
 		s.Do("GET", "/cgi-bin/token", "")
 	}
 	call(s, "GET", "/calls?limit=1000", "").JSON(t, &calls)
-	if len(calls.Calls) != 1000 || calls.Calls[999].URL != "/cgi-bin/token" {
-		t.Errorf("%d calls are kept", len(calls.Calls))
-	}
+	assert.True(t, len(calls.Calls) == 1000 && calls.Calls[999].URL == "/cgi-bin/token", "%d calls are kept", len(calls.Calls))
 }

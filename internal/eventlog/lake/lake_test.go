@@ -207,9 +207,7 @@ func (w *world) equal(to Place) {
 			w.t.Errorf("the lake has %+v for %+v", r, e)
 		}
 	}
-	if len(got) > len(w.scans) {
-		w.t.Errorf("the lake has %d scans, recorded were %d", len(got), len(w.scans))
-	}
+	assert.True(w.t, len(got) <= len(w.scans), "the lake has %d scans, recorded were %d", len(got), len(w.scans))
 }
 
 // TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite kills the writer before and after each
@@ -320,9 +318,8 @@ func TestAnErasureReachesTheLake(t *testing.T) {
 		case !recorded:
 			assert.True(t, r.UserHash == name == strings.HasPrefix(id, "living"), "%s has the user %q", id, r.UserHash)
 		case e.User != user(5):
-			if r.UserHash != hex.EncodeToString(e.User[:]) && e.User != user(0) || r.Client != "an app" {
-				t.Errorf("the scan %s of another user became %+v", id, r)
-			}
+			assert.True(t, (r.UserHash == hex.EncodeToString(e.User[:]) || e.User == user(0)) && r.Client == "an app",
+				"the scan %s of another user became %+v", id, r)
 		case e.At.After(upTo):
 			if kept++; r.UserHash != name {
 				t.Errorf("the scan %s is from after the erasure, and anonymous", id)

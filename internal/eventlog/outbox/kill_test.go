@@ -24,6 +24,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -153,9 +154,7 @@ func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
 				}
 				a := arrival{r.Header.Get("Node"), string(body), make(chan int, 1)}
 				mu.Lock()
-				if sending != "" {
-					t.Errorf("%s sends %s while %s sends", a.node, a.event, sending)
-				}
+				assert.True(t, sending == "", "%s sends %s while %s sends", a.node, a.event, sending)
 				sending = a.node
 				mu.Unlock()
 				select {
@@ -238,9 +237,8 @@ func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
 					running[a.node].Signal(syscall.SIGSTOP)
 					at.set(t, at.now().Add(time.Minute))
 					b := next()
-					if b.event != a.event || b.node == a.node {
-						t.Fatalf("%s sent %s after %s was stopped with %s", b.node, b.event, a.node, a.event)
-					}
+					require.True(t, b.event == a.event && b.node != a.node,
+						"%s sent %s after %s was stopped with %s", b.node, b.event, a.node, a.event)
 					status := 200
 					if stops%2 == 0 && !failed[a.event] {
 						status, failed[a.event] = 503, true
@@ -262,9 +260,8 @@ func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
 					t.Errorf("%s: %v %s\n%s", name, err, rest, c.Log())
 				}
 			}
-			if kills == 0 || failures == 0 || nodes > 1 && stops == 0 {
-				t.Errorf("%d kills, %d stops, %d failures", kills, stops, failures)
-			}
+			assert.True(t, kills != 0 && failures != 0 && (nodes <= 1 || stops != 0),
+				"%d kills, %d stops, %d failures", kills, stops, failures)
 			t.Logf("%d events, %d kills, %d stops, %d failures", events, kills, stops, failures)
 		})
 	}

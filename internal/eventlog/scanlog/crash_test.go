@@ -74,9 +74,7 @@ func (w *world) work(j *Journal) {
 			return
 		}
 		end, _ := j.End(w.t.Context())
-		if end != before+size {
-			w.t.Fatalf("%s: %d events moved the end from %d to %d", w.what, size, before, end)
-		}
+		require.True(w.t, end == before+size, "%s: %d events moved the end from %d to %d", w.what, size, before, end)
 		for i := range list {
 			w.give(before+1+int64(i), list[i].ID)
 			w.acked[before+1+int64(i)] = true
@@ -97,14 +95,10 @@ func (w *world) look(j *Journal, sure bool) {
 	last := int64(0)
 	for e, err := range j.Read(w.t.Context(), 0) {
 		if err != nil {
-			if sure {
-				w.t.Fatalf("%s: %v", w.what, err)
-			}
+			require.True(w.t, !sure, "%s: %v", w.what, err)
 			return
 		}
-		if e.Position <= last {
-			w.t.Fatalf("%s: position %d after %d", w.what, e.Position, last)
-		}
+		require.True(w.t, e.Position > last, "%s: position %d after %d", w.what, e.Position, last)
 		last = e.Position
 		w.give(e.Position, e.ID)
 		have[e.Position] = true
@@ -113,15 +107,12 @@ func (w *world) look(j *Journal, sure bool) {
 		want := anEvent(n)
 		if e.User == (UserHash{}) || w.erased[e.User] {
 			if w.erased[want.User] || w.erasing[want.User] || want.User == (UserHash{}) {
-				if e.User != (UserHash{}) {
-					w.t.Fatalf("%s: an erased user is back: event %d at %d, next %d\n%s", w.what, n, e.Position, w.next, w.logs)
-				}
+				require.True(w.t, e.User == (UserHash{}),
+					"%s: an erased user is back: event %d at %d, next %d\n%s", w.what, n, e.Position, w.next, w.logs)
 				want.User, want.Client, want.Network = e.User, e.Client, e.Network
 			}
 		}
-		if e.Event != want {
-			w.t.Fatalf("%s: position %d holds %+v, want %+v", w.what, e.Position, e.Event, want)
-		}
+		require.True(w.t, e.Event == want, "%s: position %d holds %+v, want %+v", w.what, e.Position, e.Event, want)
 	}
 	if !sure {
 		return
@@ -133,17 +124,12 @@ func (w *world) look(j *Journal, sure bool) {
 	for position := range w.acked {
 		if !have[position] && position > w.gone {
 			id := w.given[position]
-			if id.Time().After(anEvent(w.forgotten).At) || !id.Time().Before(anEvent(w.forgotten).At) {
-				w.t.Fatalf("%s: the acknowledged event at %d is lost; the end is %d\n%s", w.what, position, end, w.logs)
-			}
+			require.True(w.t, !id.Time().After(anEvent(w.forgotten).At) && id.Time().Before(anEvent(w.forgotten).At),
+				"%s: the acknowledged event at %d is lost; the end is %d\n%s", w.what, position, end, w.logs)
 		}
-		if position > end {
-			w.t.Fatalf("%s: the end is %d, and %d was acknowledged", w.what, end, position)
-		}
+		require.True(w.t, position <= end, "%s: the end is %d, and %d was acknowledged", w.what, end, position)
 	}
-	if j.Damaged() > 0 {
-		w.t.Fatalf("%s: a crash alone left damage\n%s", w.what, w.logs)
-	}
+	require.True(w.t, j.Damaged() <= 0, "%s: a crash alone left damage\n%s", w.what, w.logs)
 }
 
 // inOneGoroutine leaves a long test out under -short, with which the race detector is run: neither a journal nor these tests

@@ -89,9 +89,7 @@ func collect(t testing.TB, seq iter.Seq2[Entry, error]) []Entry {
 // wantRun checks that entries are the events of a row, from a number and position on.
 func wantRun(t testing.TB, got []Entry, from, position, to int64) {
 	t.Helper()
-	if int64(len(got)) != to-from {
-		t.Fatalf("%d events, want %d", len(got), to-from)
-	}
+	require.True(t, int64(len(got)) == to-from, "%d events, want %d", len(got), to-from)
 	for i, e := range got {
 		e.From = Origin{} // a stream says it, a journal does not
 		if want := (Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {

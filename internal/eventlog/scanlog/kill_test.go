@@ -83,9 +83,8 @@ func TestKilled(t *testing.T) {
 		last := int64(0)
 		for _, e := range collect(t, j.Read(t.Context(), 0)) {
 			n := e.Index + e.RuleID
-			if e.Event != anEvent(n) || e.Position != last+1 || have[n] {
-				t.Fatalf("round %d: position %d after %d holds %+v", round, e.Position, last, e.Event)
-			}
+			require.True(t, e.Event == anEvent(n) && e.Position == last+1 && !have[n],
+				"round %d: position %d after %d holds %+v", round, e.Position, last, e.Event)
 			if was, ok := given[e.Position]; ok && was != n {
 				t.Fatalf("round %d: position %d was given to %d, now to %d", round, e.Position, was, n)
 			}

@@ -66,8 +66,7 @@ func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
 		if err := r.Close(); err != nil {
 			said = err.Error()
 		}
-		if (wanted == "") != (said == "") || !strings.HasPrefix(said, wanted) {
-			t.Errorf("with a caller that waits %v: the end says %q, want %q", waits, said, wanted)
-		}
+		assert.True(t, (wanted == "") == (said == "") && strings.HasPrefix(said, wanted),
+			"with a caller that waits %v: the end says %q, want %q", waits, said, wanted)
 	}
 }

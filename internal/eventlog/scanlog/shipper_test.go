@@ -138,9 +138,7 @@ func TestAShipperRuns(t *testing.T) {
 		if s.Backlog() != 35 || s.LastError() == nil {
 			t.Errorf("while nobody takes them: %d behind, %v", s.Backlog(), s.LastError())
 		}
-		if p.ships-ships > 200 {
-			t.Errorf("it tried %d times in ten minutes", p.ships-ships)
-		}
+		assert.True(t, p.ships-ships <= 200, "it tried %d times in ten minutes", p.ships-ships)
 		p.away = false
 		p.erased = []Erasure{{UserHash{1, 1}, now.UnixMilli() + 1}}
 		p.Unlock()

@@ -84,9 +84,7 @@ func collect(t testing.TB, seq iter.Seq2[scanlog.Entry, error]) (list []scanlog.
 // wantRun wants the events from one to before another, at positions from one on.
 func wantRun(t testing.TB, got []scanlog.Entry, from, position, to int64) {
 	t.Helper()
-	if int64(len(got)) != to-from {
-		t.Fatalf("%d events, want %d", len(got), to-from)
-	}
+	require.True(t, int64(len(got)) == to-from, "%d events, want %d", len(got), to-from)
 	for i, e := range got {
 		e.From = scanlog.Origin{}
 		if want := (scanlog.Entry{Position: position + int64(i), Event: anEvent(from + int64(i))}); e != want {

@@ -198,9 +198,7 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 			if after > 140 {
 				next = after - 40
 			}
-			if len(got) != int(max(0, 150-next)) {
-				t.Errorf("after %d: %d scans, want %d", after, len(got), 150-next)
-			}
+			assert.True(t, len(got) == int(max(0, 150-next)), "after %d: %d scans, want %d", after, len(got), 150-next)
 			for i, e := range got {
 				if want := next + int64(i); e.RuleID != want {
 					t.Fatalf("after %d: scan %d where %d is due", after, e.RuleID, want)
@@ -220,9 +218,7 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 	}
 	wantOnce()
 	for e, err := range l.read(ctx, 0, false) {
-		if err != nil || e.User == user {
-			t.Fatalf("position %d has the user who is erased: %v", e.Position, err)
-		}
+		require.True(t, err == nil && e.User != user, "position %d has the user who is erased: %v", e.Position, err)
 	}
 }
 
@@ -419,9 +415,7 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 		require.NoError(t, s.Journal.Append(t.Context(), events(from, to)))
 		// A batch that is under way while the client connects may be given up once more.
 		for err := s.Flush(t.Context()); err != nil; err = s.Flush(t.Context()) {
-			if t.Context().Err() != nil {
-				t.Fatal(err)
-			}
+			require.True(t, t.Context().Err() == nil, "%v", err)
 		}
 	}
 	start()
@@ -499,10 +493,8 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 
 func TestEventsAddresses(t *testing.T) {
 	o, err := Parse("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
-	if err != nil || len(o.Servers) != 2 || o.Servers[1] != "tls://me:secret@b:4222" || len(o.Monitors) != 2 ||
-		o.Monitors[0] != "http://a:8222" || o.Stream != "S" || o.Replicas != 3 || o.Credentials != "/f" {
-		t.Errorf("%+v, %v", o, err)
-	}
+	assert.True(t, err == nil && len(o.Servers) == 2 && o.Servers[1] == "tls://me:secret@b:4222" && len(o.Monitors) == 2 &&
+		o.Monitors[0] == "http://a:8222" && o.Stream == "S" && o.Replicas == 3 && o.Credentials == "/f", "%+v, %v", o, err)
 	for _, text := range []string{"", "nats://", "http://h", "nats://u:topsecret@h:1?monitor=x", "nats://h?flush=yes",
 		"nats://h?replicas=0&flush=vouched", "nats://h?sync=1", "nats://u:topsecret@h:%"} {
 		if _, err := Parse(text); err == nil || strings.Contains(err.Error(), "topsecret") {
@@ -570,9 +562,7 @@ func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
 			t.Cleanup(func() { other.Close() })
 			way.happen = func() {
 				err := errors.Join(js.DeleteStream(t.Context(), "QRJUMP_SCANS"), other.Append(t.Context(), events(100, 130)))
-				if err != nil {
-					t.Error(err)
-				}
+				assert.True(t, err == nil, "%v", err)
 			}
 			if n, err := l.Erase(t.Context(), scanlog.Users{anEvent(1).User: true}, math.MaxInt64); err == nil {
 				t.Errorf("%d scans were erased, and the stream is another one", n)
@@ -615,9 +605,7 @@ func TestALossIsFoundOnce(t *testing.T) {
 			t.Fatal("all of it came into a stream that is full")
 		}
 		was, err := readShipped(l.markFile())
-		if err != nil || was.Position != noted {
-			t.Errorf("%d are acknowledged, and %d noted: %v", noted, was.Position, err)
-		}
+		assert.True(t, err == nil && was.Position == noted, "%d are acknowledged, and %d noted: %v", noted, was.Position, err)
 	}
 	room(-1)
 	require.NoError(t, ship.Flush(t.Context()))
@@ -682,9 +670,7 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {
 				require.True(t, there[e.ID], "the scan of %v is not in the stream", e.At)
 			}
-			if len(there) != 80 {
-				t.Errorf("%d scans are in the stream that were counted before", len(there)-80)
-			}
+			assert.True(t, len(there) == 80, "%d scans are in the stream that were counted before", len(there)-80)
 		})
 	}
 }
@@ -709,9 +695,7 @@ func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
 		if err == nil {
 			err = os.WriteFile(filepath.Join(killed, "shipped"), text, 0o600)
 		}
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 	}
 	ship := &scanlog.Shipper{Journal: j, To: l, Node: "n", Random: seeded(3), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, ship.Flush(t.Context()))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -121,7 +122,6 @@ func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
 // told to forget it: then no jump would ever be seen.
 func TestAJumpIsSeenByWhatTheClockShows(t *testing.T) {
 	c := Open(t.TempDir(), time.Now, nil, slog.New(slog.DiscardHandler))
-	if !c.Believed() || strings.Contains(c.seen.String(), "m=") {
-		t.Errorf("the time that was seen is %v, beside what passed since the start", c.seen)
-	}
+	assert.True(t, c.Believed() && !strings.Contains(c.seen.String(), "m="),
+		"the time that was seen is %v, beside what passed since the start", c.seen)
 }

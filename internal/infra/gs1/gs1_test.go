@@ -99,9 +99,7 @@ func TestClausesOfTheURISyntax(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			}
-			if got != c.want && (err == nil || !strings.Contains(got, c.want)) {
-				t.Errorf("%s is %q, want %q", c.uri, got, c.want)
-			}
+			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "%s is %q, want %q", c.uri, got, c.want)
 		})
 	}
 }
@@ -157,9 +155,7 @@ func TestElementStrings(t *testing.T) {
 			if err != nil {
 				got = err.Error()
 			}
-			if got != c.want && (err == nil || !strings.Contains(got, c.want)) {
-				t.Errorf("%q is %q, want %q", c.text, got, c.want)
-			}
+			assert.True(t, got == c.want || err != nil && strings.Contains(got, c.want), "%q is %q, want %q", c.text, got, c.want)
 		})
 	}
 }
@@ -199,9 +195,7 @@ func TestEachCheckOfTheDictionary(t *testing.T) {
 		if err := a.check(v.right); err != nil {
 			t.Errorf("(%s)%s: %v", v.ai, v.right, err)
 		}
-		if a.check(v.wrong) == nil {
-			t.Errorf("(%s)%s is taken", v.ai, v.wrong)
-		}
+		assert.True(t, a.check(v.wrong) != nil, "(%s)%s is taken", v.ai, v.wrong)
 	}
 	for ai, a := range dictionary() {
 		assert.True(t, len(a.parts) != 0, "(%s) has no parts", ai)

@@ -106,9 +106,7 @@ func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
 	for key, with := range map[string][]any{"none": {}, "calls": {}, "bare": {1}} {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Errorf("%s of %v is a text", key, with)
-				}
+				assert.True(t, recover() != nil, "%s of %v is a text", key, with)
 			}()
 			b.Text(key, with...)
 		}()

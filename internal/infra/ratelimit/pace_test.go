@@ -14,21 +14,16 @@ func TestAMinuteHasItsLimit(t *testing.T) {
 	at := time.Unix(600, 0)
 	for n := range 5 {
 		full, allowed := m.Exceeded("a", 3, at), m.Allow("a", 3, at.Add(time.Duration(n)*time.Second))
-		if allowed != (n < 3) || full == allowed {
-			t.Errorf("call %d: allowed %v, full %v", n+1, allowed, full)
-		}
+		assert.True(t, allowed == (n < 3) && full != allowed, "call %d: allowed %v, full %v", n+1, allowed, full)
 	}
-	if !m.Allow("b", 3, at) || !m.Allow("a", 4, at) || !m.Allow("a", 3, at.Add(time.Minute)) {
-		t.Error("another key, a larger limit or the next minute is refused")
-	}
+	assert.True(t, m.Allow("b", 3, at) && m.Allow("a", 4, at) && m.Allow("a", 3, at.Add(time.Minute)),
+		"another key, a larger limit or the next minute is refused")
 	m.Forget()
 	assert.True(t, m.Allow("a", 1, at.Add(time.Minute)), "what was forgotten counts")
 	for n := range mostKeys + 10 {
 		m.Allow(string(rune(n+70_000)), 1, at)
 	}
-	if len(m.counts) > mostKeys {
-		t.Errorf("%d keys are remembered", len(m.counts))
-	}
+	assert.True(t, len(m.counts) <= mostKeys, "%d keys are remembered", len(m.counts))
 }
 
 func TestANetworkIsACaller(t *testing.T) {

@@ -43,9 +43,7 @@ func TestTheBoundOfTheBody(t *testing.T) {
 				assert.True(t, answer.Body == nil, "a body comes with the error")
 				return
 			}
-			if err != nil || len(answer.Body) != c.size {
-				t.Errorf("%d bytes, %v", len(answer.Body), err)
-			}
+			assert.True(t, err == nil && len(answer.Body) == c.size, "%d bytes, %v", len(answer.Body), err)
 		})
 	}
 
@@ -92,9 +90,7 @@ func TestHugeHeaders(t *testing.T) {
 	t.Run("large but within the bound", func(t *testing.T) {
 		client := raw(t, "HTTP/1.1 200 OK\r\nX-Big: "+strings.Repeat("a", 16_000)+"\r\n\r\n"+strings.Repeat("b", 20_000))
 		answer, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
-		if err != nil || len(answer.Body) != 20_000 {
-			t.Errorf("%d bytes, %v", len(answer.Body), err)
-		}
+		assert.True(t, err == nil && len(answer.Body) == 20_000, "%d bytes, %v", len(answer.Body), err)
 	})
 }
 
@@ -131,9 +127,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 			rw.Write(bomb.Bytes())
 		})
 		answer, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
-		if err != nil || !bytes.Equal(answer.Body, bomb.Bytes()) {
-			t.Errorf("%d bytes, %v", len(answer.Body), err)
-		}
+		assert.True(t, err == nil && bytes.Equal(answer.Body, bomb.Bytes()), "%d bytes, %v", len(answer.Body), err)
 	})
 }
 
@@ -170,9 +164,8 @@ func TestOddAnswers(t *testing.T) {
 				wantFailure(t, steps, err, c.reason, c.says)
 				return
 			}
-			if err != nil || answer.Status != 200 || string(answer.Body) != "abc" {
-				t.Errorf("%d %q, %v", answer.Status, answer.Body, err)
-			}
+			assert.True(t, err == nil && answer.Status == 200 && string(answer.Body) == "abc",
+				"%d %q, %v", answer.Status, answer.Body, err)
 		})
 	}
 }

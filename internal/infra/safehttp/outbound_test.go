@@ -188,9 +188,8 @@ func TestAnAnswerComesWithItsSteps(t *testing.T) {
 	if got, want := string(answer.Body), "GET h.example /t/FILE.txt?k=hush"; got != want {
 		t.Errorf("the server saw %q, want %q", got, want)
 	}
-	if answer.Status != http.StatusTeapot || answer.Header.Get("Content-Type") != "text/plain" {
-		t.Errorf("answer %d %v", answer.Status, answer.Header)
-	}
+	assert.True(t, answer.Status == http.StatusTeapot && answer.Header.Get("Content-Type") == "text/plain",
+		"answer %d %v", answer.Status, answer.Header)
 	if want := []string{public + ":80"}; !slices.Equal(w.dialed, want) {
 		t.Errorf("dialed %v, want %v", w.dialed, want)
 	}
@@ -300,9 +299,8 @@ func TestOneLookupDecides(t *testing.T) {
 		if _, _, err := do(t, client, safehttp.Request{URL: "http://h.example/"}); err != nil {
 			t.Fatal(err)
 		}
-		if len(resolver.asked) != 1 || !slices.Equal(w.dialed, []string{public + ":80"}) {
-			t.Errorf("asked %v, dialed %v", resolver.asked, w.dialed)
-		}
+		assert.True(t, len(resolver.asked) == 1 && slices.Equal(w.dialed, []string{public + ":80"}),
+			"asked %v, dialed %v", resolver.asked, w.dialed)
 		// The next request asks again and is refused.
 		_, steps, err := do(t, client, safehttp.Request{URL: "http://h.example/"})
 		wantFailure(t, steps, err, safehttp.AddressRefused, "127.0.0.1 refused: Loopback (RFC 1122), 127.0.0.0/8")

@@ -113,9 +113,7 @@ func TestAnAddressHasOneSecond(t *testing.T) {
 				return answers(ctx, network, address)
 			}
 			answer, steps, err := client.Do(t.Context(), safehttp.Request{URL: "http://h.example/"})
-			if err != nil || string(answer.Body) != "abc" {
-				t.Fatalf("%q, %v", answer.Body, err)
-			}
+			require.True(t, err == nil && string(answer.Body) == "abc", "%q, %v", answer.Body, err)
 			if got, want := didAll(steps), "url resolve connect connect send answer body"; got != want {
 				t.Errorf("steps %s, want %s", got, want)
 			}
@@ -199,9 +197,7 @@ func TestClosingDoesNotWaitForThePeer(t *testing.T) {
 		})
 		client.RootCAs = ca.pool
 		answer, _, err := client.Do(t.Context(), safehttp.Request{URL: "https://h.example/"})
-		if err != nil || string(answer.Body) != "abc" {
-			t.Fatalf("%q, %v", answer.Body, err)
-		}
+		require.True(t, err == nil && string(answer.Body) == "abc", "%q, %v", answer.Body, err)
 		if took := time.Since(started); took != 0 { // exact: the clock of the bubble
 			t.Errorf("closing took %s", took)
 		}

@@ -69,9 +69,7 @@ func (a authority) issue(t *testing.T, c certificate) tls.Certificate {
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	if err != nil {
-		t.Error(err)
-	}
+	assert.True(t, err == nil, "%v", err)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
@@ -139,9 +137,7 @@ func TestTLS(t *testing.T) {
 				wantFailure(t, steps, err, safehttp.TLSFailed, c.says)
 				return
 			}
-			if err != nil || string(answer.Body) != "h.example" {
-				t.Fatalf("%q, %v", answer.Body, err)
-			}
+			require.True(t, err == nil && string(answer.Body) == "h.example", "%q, %v", answer.Body, err)
 			if got := steps[3]; got.Did != "tls" || !strings.HasPrefix(got.Detail, c.tlsSteps) {
 				t.Errorf("step %+v, want %q", got, c.tlsSteps)
 			}

@@ -32,9 +32,8 @@ func TestCheck_CrowdedMapTakesLittle(t *testing.T) {
 		err := Check([]byte(text))
 		runtime.ReadMemStats(&after)
 		took := after.TotalAlloc - before.TotalAlloc
-		if err == nil || !strings.Contains(err.Error(), "more than 1000 keys") || took > 16<<20 {
-			t.Errorf("Check(%s) = %v with %d bytes, want more than 1000 keys with few", name, err, took)
-		}
+		assert.True(t, err != nil && strings.Contains(err.Error(), "more than 1000 keys") && took <= 16<<20,
+			"Check(%s) = %v with %d bytes, want more than 1000 keys with few", name, err, took)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/print/labels"
 	"github.com/qrjump/qrjump/internal/print/symbol"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -46,9 +47,8 @@ func TestLabelsOfABoughtSheetDoNotDrift(t *testing.T) {
 			}
 			var file bytes.Buffer
 			require.NoError(t, s.Write(&file, batch, each(rows), 1, func(int) {}))
-			if !strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>") {
-				t.Error("a viewer fits the page to its paper")
-			}
+			assert.True(t, strings.Contains(file.String(), "/ViewerPreferences << /PrintScaling /None >>"),
+				"a viewer fits the page to its paper")
 			page := readtest.Pages(t, file.Bytes(), dpi)[0]
 			mm := func(dots float64) float64 { return dots * 25.4 / float64(dpi) }
 			for i := range rows {
@@ -124,9 +124,7 @@ func TestWhatASheetCannotBeIsSaid(t *testing.T) {
 		if err == nil {
 			err = s.Check()
 		}
-		if err == nil || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%+v: %v, not %s", c.p, err, c.says)
-		}
+		assert.True(t, err != nil && strings.Contains(err.Error(), c.says), "%+v: %v, not %s", c.p, err, c.says)
 	}
 }
 

@@ -135,9 +135,7 @@ func TestEverySVGIsRead(t *testing.T) {
 				checkLabel(t, kind, r, seen, readtest.Blur(seen, drawing.Module))
 				return nil
 			})
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 		}
 	}
 }

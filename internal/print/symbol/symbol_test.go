@@ -138,9 +138,8 @@ func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
 		{strings.Repeat("A1b", 300), 0, "several blocks"},
 	} {
 		grid := must[symbol.Grid](t)(symbol.DataMatrix(c.text))
-		if c.side > 0 && grid.Width != c.side || grid.Width != grid.Height {
-			t.Errorf("%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
-		}
+		assert.True(t, (c.side <= 0 || grid.Width == c.side) && grid.Width == grid.Height,
+			"%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
 		if says, err := grid.Read(); says != c.text || err != nil {
 			t.Errorf("%s: it says %q, not %q: %v", c.of, says, c.text, err)
 		}
@@ -253,9 +252,7 @@ func TestASizeThatCannotBePrintedNamesOneThatCan(t *testing.T) {
 			s := style(300)
 			c.change(&s)
 			_, err := s.Draw(nil, grid)
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Fatalf("%v, want %s", err, c.says)
-			}
+			require.True(t, err != nil && strings.Contains(err.Error(), c.says), "%v, want %s", err, c.says)
 			size, ok := errors.AsType[*symbol.SizeError](err)
 			if !ok || size.Can == 0 {
 				return
@@ -316,9 +313,8 @@ func TestEPLIsThePicture(t *testing.T) {
 		t.Fatal(err)
 	}
 	bits := rest[len(fmt.Sprintf("%d,%d,", stride, rows)):]
-	if width != 8*stride || length != rows || len(bits) != stride*rows+len("\nP1\n") || !strings.HasSuffix(bits, "\nP1\n") {
-		t.Fatalf("a label of %d by %d dots has %d bytes for %d rows of %d", width, length, len(bits), rows, stride)
-	}
+	require.True(t, width == 8*stride && length == rows && len(bits) == stride*rows+len("\nP1\n") && strings.HasSuffix(bits, "\nP1\n"),
+		"a label of %d by %d dots has %d bytes for %d rows of %d", width, length, len(bits), rows, stride)
 	drawn := image.NewGray(image.Rect(0, 0, width, rows))
 	for i := range drawn.Pix {
 		drawn.Pix[i] = 255 * (bits[i/8] >> (7 - i%8) & 1)

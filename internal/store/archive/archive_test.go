@@ -162,9 +162,7 @@ func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
 func TestANewerFormatSaysSo(t *testing.T) {
 	b := archive.WithFormat(2, func() []byte { return write(t, contents(some)) })
 	_, err := open(b)
-	if !errors.Is(err, archive.ErrNewer) || !strings.Contains(err.Error(), "it has format 2, this qrjump knows 1") {
-		t.Error(err)
-	}
+	assert.True(t, errors.Is(err, archive.ErrNewer) && strings.Contains(err.Error(), "it has format 2, this qrjump knows 1"), "%v", err)
 	// Even if later archives end in another way.
 	if _, err := open(b[:len(b)-3]); !errors.Is(err, archive.ErrNewer) {
 		t.Error(err)
@@ -302,9 +300,8 @@ func TestWhatCannotBePackedIsReadNoFurther(t *testing.T) {
 		}
 		return nil
 	})
-	if err == nil || !strings.Contains(err.Error(), "no space left") || read > 100_000+5*archive.PieceSize {
-		t.Errorf("%v after %d bytes", err, read)
-	}
+	assert.True(t, err != nil && strings.Contains(err.Error(), "no space left") && read <= 100_000+5*archive.PieceSize,
+		"%v after %d bytes", err, read)
 }
 
 // A table of a gigabyte needs no memory of its size.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
@@ -43,8 +44,6 @@ func TestWhatIsNotCountedIsRefused(t *testing.T) {
 	} {
 		r := &refusals{TB: t}
 		pagetest.Weigh(r, page, func(string) string { return file })
-		if r.count != 1 {
-			t.Errorf("%s with %q: %d faults were found, want one", page, file, r.count)
-		}
+		assert.True(t, r.count == 1, "%s with %q: %d faults were found, want one", page, file, r.count)
 	}
 }

@@ -3,6 +3,8 @@ package vocabulary_test
 import (
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/vocabulary"
 )
 
@@ -25,12 +27,9 @@ var concepts = []string{"semaphore", "group commit", "rotation", "middleware", "
 // TestVocabulary_NamesAndCommentsAreTheFieldsOwn counts what the style guide forbids in names and comments.
 func TestVocabulary_NamesAndCommentsAreTheFieldsOwn(t *testing.T) {
 	c, err := vocabulary.Count("../../..", "internal", "cmd", "client", "qrjumptest", "docs", "demo", "deploy", "chaos")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Docs < 5000 || c.Locals < 10_000 {
-		t.Fatalf("%d doc comments and %d locals were read: the folders are not those of the project", c.Docs, c.Locals)
-	}
+	require.NoError(t, err)
+	require.True(t, c.Docs >= 5000 && c.Locals >= 10_000,
+		"%d doc comments and %d locals were read: the folders are not those of the project", c.Docs, c.Locals)
 	above := func(what string, found []vocabulary.Place, all int, perThousand int) {
 		t.Logf("%s: %d of %d, at most %d of 1,000", what, len(found), all, perThousand)
 		if len(found)*1000 > all*perThousand {
@@ -52,8 +51,6 @@ func TestVocabulary_NamesAndCommentsAreTheFieldsOwn(t *testing.T) {
 		t.Errorf("%s: no such name: remove the exception", key)
 	}
 	for _, term := range concepts {
-		if !c.Declares(term) {
-			t.Errorf("no declared name has %q", term)
-		}
+		assert.True(t, c.Declares(term), "no declared name has %q", term)
 	}
 }
