@@ -57,9 +57,8 @@ func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
 		if test.flag == "" {
 			want = "urn:qrjump:problem:no-such-path"
 		}
-		if problem.Type != want || !strings.Contains(problem.Detail+" ", test.flag) {
-			t.Errorf("%s %s%s: %+v, want %s and %s", test.method, test.listener, test.path, problem, want, test.flag)
-		}
+		assert.True(t, problem.Type == want && strings.Contains(problem.Detail+" ", test.flag),
+			"%s %s%s: %+v, want %s and %s", test.method, test.listener, test.path, problem, want, test.flag)
 		for _, secret := range []string{here.Wire, here.Scan, here.Admin} {
 			if _, port, _ := strings.Cut(strings.TrimPrefix(secret, "http://"), ":"); strings.Contains(a.Body, port) {
 				t.Errorf("%s: a stranger reads where another listener is: %s", test.path, a.Body)
@@ -92,9 +91,7 @@ func TestAddressesOfARunningServer(t *testing.T) {
 			here, err := server.ReadAddresses(c.Data)
 			require.NoError(t, err)
 			different := map[string]bool{here.Wire: true, here.Scan: true, here.Admin: true}
-			if len(different) != test.listeners {
-				t.Errorf("got %+v, want %d listeners", here, test.listeners)
-			}
+			assert.True(t, len(different) == test.listeners, "got %+v, want %d listeners", here, test.listeners)
 			for url, want := range map[string]int{
 				here.Wire + "/cgi-bin/token": 200, here.Scan + "/scan/v1/resolve": 405, here.Admin + "/admin/v1/accounts": 401} {
 				resp, err := http.Get(url)
@@ -162,8 +159,6 @@ func TestTheReadyLineNamesAnAddressThatAnswers(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{":0", "0.0.0.0:0"} {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = address, true }})
-		if !strings.HasPrefix(s.URL, "http://127.0.0.1:") {
-			t.Errorf("listening on %s it says %s", address, s.URL)
-		}
+		assert.True(t, strings.HasPrefix(s.URL, "http://127.0.0.1:"), "listening on %s it says %s", address, s.URL)
 	}
 }

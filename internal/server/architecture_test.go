@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -241,14 +242,11 @@ func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
 			}
 		}
 		for _, other := range allowed {
-			if !slices.Contains(names[1:], module+other) {
-				t.Errorf("%s may import %s and does not: take the permission off the map", name, other)
-			}
+			assert.True(t, slices.Contains(names[1:], module+other),
+				"%s may import %s and does not: take the permission off the map", name, other)
 		}
 	}
-	if seen != len(mayImport) {
-		t.Errorf("%d packages were looked at, the map has %d", seen, len(mayImport))
-	}
+	assert.True(t, seen == len(mayImport), "%d packages were looked at, the map has %d", seen, len(mayImport))
 }
 
 // layers lists the directories of internal/ from the lowest layer to the highest; those of one line share a layer.
@@ -266,9 +264,8 @@ func layer(name string) int {
 func TestLayers_NoUpwardImport(t *testing.T) {
 	for name, imports := range mayImport {
 		from := layer(name)
-		if from < 0 && strings.HasPrefix(name, "internal/") && !testsOnly(name) {
-			t.Errorf("layer(%s) = %d, want a row of layers", name, from)
-		}
+		assert.True(t, from >= 0 || !strings.HasPrefix(name, "internal/") || testsOnly(name),
+			"layer(%s) = %d, want a row of layers", name, from)
 		for _, other := range imports {
 			if to := layer(other); from >= 0 && !testsOnly(name) && to > from {
 				t.Errorf("%s imports %s, which is in a higher layer", name, other)
@@ -312,7 +309,5 @@ func TestEveryDependencySaysWhatItIsFor(t *testing.T) {
 			t.Errorf("go.mod: %s has no words", strings.TrimSpace(line))
 		}
 	}
-	if count < 20 {
-		t.Errorf("%d dependencies were looked at", count)
-	}
+	assert.True(t, count >= 20, "%d dependencies were looked at", count)
 }

@@ -88,9 +88,7 @@ func (p place) start(t *testing.T, o servertest.Options) *servertest.Server {
 func exported(t *testing.T, s *servertest.Server) (file string) {
 	t.Helper()
 	a := s.Admin("POST", "/export", `{"passphrase":"`+passphrase+`"}`)
-	if a.Header.Get("Content-Type") != "application/gzip" {
-		t.Fatalf("got %v", a.Header)
-	}
+	require.True(t, a.Header.Get("Content-Type") == "application/gzip", "got %v", a.Header)
 	file = filepath.Join(t.TempDir(), "export.tar.gz")
 	require.NoError(t, os.WriteFile(file, []byte(a.Body), 0o600))
 	return file
@@ -168,9 +166,7 @@ func apply(t *testing.T, s *servertest.Server, token, isv string, count int) int
 		t.Fatalf("applying: %s", a.Body)
 	}
 	id, err := strconv.ParseFloat(strings.Trim(fmt.Sprint(applied.ID), `"`), 64)
-	if err != nil {
-		t.Fatalf("applying: %s", a.Body)
-	}
+	require.True(t, err == nil, "applying: %s", a.Body)
 	return int64(id)
 }
 
@@ -231,9 +227,7 @@ func live(t *testing.T, s *servertest.Server) (l life) {
 	}
 	_, text, _ := look(t, s, l.batch, 7)
 	_, ticket, found := strings.Cut(l.scan(t, s, text).Body, "code_ticket=")
-	if !found {
-		t.Fatalf("no ticket: %s", ticket)
-	}
+	require.True(t, found, "no ticket: %s", ticket)
 	l.ticket = ticket[:32]
 	s.Hide(l.ticket)
 	var login struct {
@@ -257,9 +251,7 @@ func stableToken(t *testing.T, s *servertest.Server) string {
 	}
 	s.Do("POST", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"shop","secret":"the-secret-of-shop"}`,
 		"Content-Type: application/json").JSON(t, &issued)
-	if issued.Token == "" {
-		t.Fatal("no stable token")
-	}
+	require.True(t, issued.Token != "", "no stable token")
 	s.Hide(issued.Token)
 	return issued.Token
 }
@@ -356,16 +348,12 @@ func TestEverythingSurvivesTheWayThroughBothDatabases(t *testing.T) {
 		for _, table := range []string{"access_tokens", "accounts", "batches", "change_head", "changes", "code_events", "components",
 			"counters", "domains", "grants", "links",
 			"logins", "meta", "publishes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
-			if want[table] == "" {
-				t.Errorf("%s is empty: the test shows nothing of it", table)
-			}
+			assert.True(t, want[table] != "", "%s is empty: the test shows nothing of it", table)
 		}
 		var masters []string
 		for _, p := range []place{first, second, third} {
 			b, err := os.ReadFile(filepath.Join(p.data, "master.key"))
-			if err != nil || slices.Contains(masters, string(b)) {
-				t.Errorf("master key: %v, or the same again", err)
-			}
+			assert.True(t, err == nil && !slices.Contains(masters, string(b)), "master key: %v, or the same again", err)
 			masters = append(masters, string(b))
 		}
 		for _, p := range []place{second, third} {
@@ -421,9 +409,7 @@ func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
 			restored.Clock.Step(time.Second)
 		}
 		all := append(blocks(t, old), blocks(t, restored)[1:]...) // the first is in both
-		if len(all) != 7 {
-			t.Fatalf("got %v", all)
-		}
+		require.True(t, len(all) == 7, "got %v", all)
 		apart(t, all)
 	})
 }
@@ -561,10 +547,8 @@ func TestWhatImportRefuses(t *testing.T) {
 			{"a full database", file, full, passphrase, "not empty", store.ErrNotEmpty},
 		} {
 			_, err := server.Import(t.Context(), c.to.config(), c.file, say(c.passphrase))
-			if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.want) ||
-				strings.Contains(err.Error(), "\n") {
-				t.Errorf("%s: %v", c.name, err)
-			}
+			assert.True(t, err != nil && (c.is == nil || errors.Is(err, c.is)) && strings.Contains(err.Error(), c.want) &&
+				!strings.Contains(err.Error(), "\n"), "%s: %v", c.name, err)
 		}
 		// After all this the place is as empty as before.
 		empty.restore(t, file)
@@ -631,10 +615,8 @@ func TestWhatTheExportCallRefuses(t *testing.T) {
 	p.exec(t, `DROP TABLE seeds`)
 	a := s.Do("POST", "/admin/v1/export", `{"passphrase":"`+passphrase+`"}`, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
-	if a.Status != 500 || a.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(a.Body, "seeds") ||
-		!strings.Contains(s.Log(), "looking at seeds") {
-		t.Errorf("without a table: %d %v %s", a.Status, a.Header, a.Body)
-	}
+	assert.True(t, a.Status == 500 && a.Header.Get("Content-Type") == "application/problem+json" && !strings.Contains(a.Body, "seeds") &&
+		strings.Contains(s.Log(), "looking at seeds"), "without a table: %d %v %s", a.Status, a.Header, a.Body)
 }
 
 // No secret is in the clear in an archive.
@@ -648,12 +630,8 @@ func TestAnArchiveShowsNoSecret(t *testing.T) {
 	for table, text := range rowsIn(t, file) {
 		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret",
 			"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s shows %q", table, secret)
-			}
+			assert.True(t, !strings.Contains(text, secret), "%s shows %q", table, secret)
 		}
 	}
-	if len(keys) < 4 {
-		t.Errorf("got %d keys", len(keys))
-	}
+	assert.True(t, len(keys) >= 4, "got %d keys", len(keys))
 }

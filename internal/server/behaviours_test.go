@@ -19,9 +19,7 @@ func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
 	require.NoError(t, err)
 	old := func() (ids []string) {
 		list, err := c.Behaviours.List(t.Context())
-		if err != nil || len(list) != len(behaviour.All()) {
-			t.Fatalf("%d behaviours, %v", len(list), err)
-		}
+		require.True(t, err == nil && len(list) == len(behaviour.All()), "%d behaviours, %v", len(list), err)
 		for i, one := range list {
 			if want := behaviour.All()[i]; one.ID != want.ID || one.EvidenceLevel != string(want.Evidence) ||
 				one.English != want.Says().English() ||

@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/edge/api"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -217,9 +218,8 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 		}
 		emulated += strings.Count(c.path, "/emulator/")
 	}
-	if len(calls) < 80 || raw < 4 || emulated < 6 {
-		t.Fatalf("%d operations take a body, %d no JSON, %d of the emulator", len(calls), raw, emulated)
-	}
+	require.True(t, len(calls) >= 80 && raw >= 4 && emulated >= 6,
+		"%d operations take a body, %d no JSON, %d of the emulator", len(calls), raw, emulated)
 	const small, large, longest = 30_000, 240_000, 20_000
 	var worst cost // of a large body
 	for _, c := range calls {
@@ -259,9 +259,7 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 				t.Errorf("%s with %s: computes for %v for a body of %d, %v for one of %d", c.name, what, time.Duration(few.processor),
 					len(first[what]), time.Duration(many.processor), len(second[what]))
 			}
-			if strings.Contains(answer.Body, "correct horse") {
-				t.Errorf("%s repeats a secret: %s", c.name, answer.Body)
-			}
+			assert.True(t, !strings.Contains(answer.Body, "correct horse"), "%s repeats a secret: %s", c.name, answer.Body)
 			worst = cost{max(worst.bytes, many.bytes), max(worst.objects, many.objects), max(worst.processor, many.processor)}
 		}
 	}

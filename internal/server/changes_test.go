@@ -55,9 +55,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		seeded[c.Kind] = true
 	}
 	for _, kind := range []string{"account", "link", "component", "grant", "rule", "meta", "seed"} {
-		if !seeded[kind] {
-			t.Errorf("the seed left no change of kind %s", kind)
-		}
+		assert.True(t, seeded[kind], "the seed left no change of kind %s", kind)
 	}
 	token, service, platform := s.Token("shop"), s.Token("svc"), s.ComponentToken("isv")
 	authorizer, _ := s.AuthorizerToken(platform, "isv", "shop")
@@ -284,16 +282,10 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			if reseeded := c.name == "resetEmulator" && who == "seed"; !reseeded && !strings.HasSuffix(c.want, " "+who) {
 				t.Errorf("%s: change %d (%s) is by %s, want the author of %q", c.name, e.Seq, text, who, c.want)
 			}
-			if strings.HasPrefix(c.name, "/") && e.RID == "" {
-				t.Errorf("%s: change %d does not name its call", c.name, e.Seq)
-			}
-			if strings.Contains(string(e.Detail), "secret-word") {
-				t.Errorf("%s: change %d has a secret: %s", c.name, e.Seq, e.Detail)
-			}
+			assert.True(t, !strings.HasPrefix(c.name, "/") || e.RID != "", "%s: change %d does not name its call", c.name, e.Seq)
+			assert.True(t, !strings.Contains(string(e.Detail), "secret-word"), "%s: change %d has a secret: %s", c.name, e.Seq, e.Detail)
 		}
-		if !found {
-			t.Errorf("%s: want %q in %v", c.name, c.want, list)
-		}
+		assert.True(t, found, "%s: want %q in %v", c.name, c.want, list)
 	}
 	// Operations that change nothing, or that count, issue and use up at a high rate. An endpoint of the wire says so in its line.
 	none := strings.Fields(`explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
@@ -313,9 +305,8 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 	s.Do("GET", "/openapi.json", "").JSON(t, &document)
 	for path, methods := range document.Paths {
 		for method, op := range methods {
-			if method != "get" && !done[op.OperationID] && !slices.Contains(none, op.OperationID) {
-				t.Errorf("%s (%s %s) is in no table of this test", op.OperationID, method, path)
-			}
+			assert.True(t, method == "get" || done[op.OperationID] || slices.Contains(none, op.OperationID),
+				"%s (%s %s) is in no table of this test", op.OperationID, method, path)
 		}
 	}
 	var verified struct {
@@ -323,7 +314,5 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 		Fault   any
 	}
 	s.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-	if verified.Fault != nil || verified.Changes == 0 {
-		t.Errorf("%+v", verified)
-	}
+	assert.True(t, verified.Fault == nil && verified.Changes != 0, "%+v", verified)
 }

@@ -81,9 +81,7 @@ func TestASeedTakesAGrantAway(t *testing.T) {
 	post := func(path, body string, into any) {
 		t.Helper()
 		a := s.Do("POST", path, body, "Content-Type: application/json")
-		if a.Status != 200 {
-			t.Fatalf("%s: %d %s", path, a.Status, a.Body)
-		}
+		require.True(t, a.Status == 200, "%s: %d %s", path, a.Status, a.Body)
 		a.JSON(t, into)
 	}
 	var token struct {
@@ -98,9 +96,7 @@ func TestASeedTakesAGrantAway(t *testing.T) {
 	}
 	post("/cgi-bin/component/api_get_authorizer_list?component_access_token="+token.Text, `{"component_appid":"isv","offset":0,"count":10}`,
 		&list)
-	if len(list.List) != 1 {
-		t.Fatalf("authorisations: %+v (token %q)", list, token.Text)
-	}
+	require.True(t, len(list.List) == 1, "authorisations: %+v (token %q)", list, token.Text)
 	var authorizer struct {
 		Text string `json:"authorizer_access_token"`
 	}

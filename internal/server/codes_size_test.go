@@ -13,6 +13,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -26,9 +27,7 @@ func TestTwentyMillionCodesTakeNoRoom(t *testing.T) {
 	call := func(name, body string) servertest.Answer {
 		t.Helper()
 		a := s.Do("POST", "/intp/marketcode/"+name+"?access_token="+s.Token("wxserviceacct0001"), body, "Content-Type: application/json")
-		if a.Code(t) != 0 {
-			t.Fatalf("%s %s: %s", name, body, a.Body)
-		}
+		require.True(t, a.Code(t) == 0, "%s %s: %s", name, body, a.Body)
 		return a
 	}
 	s.Token("wxserviceacct0001") // a row of its own
@@ -43,13 +42,9 @@ func TestTwentyMillionCodesTakeNoRoom(t *testing.T) {
 				got[table] = n - rows[table]
 			}
 		}
-		if !maps.Equal(got, want) {
-			t.Errorf("%s: the tables grew by %v rows, want %v", did, got, want)
-		}
+		assert.True(t, maps.Equal(got, want), "%s: the tables grew by %v rows, want %v", did, got, want)
 		t.Logf("%s: the data folder has %d bytes, %d more", did, nowBytes, nowBytes-bytes)
-		if nowBytes-bytes > most {
-			t.Errorf("%s: the data folder grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
-		}
+		assert.True(t, nowBytes-bytes <= most, "%s: the data folder grew by %d bytes, want at most %d", did, nowBytes-bytes, most)
 		rows = nowRows
 	}
 
@@ -72,9 +67,7 @@ func TestTwentyMillionCodesTakeNoRoom(t *testing.T) {
 		Path string `json:"wxa_path"`
 	}
 	call("codeactivequery", fmt.Sprintf(`{"application_id":%d,"code_index":19999999}`, batch.ID)).JSON(t, &last)
-	if last.Path != "pages/index/index" {
-		t.Errorf("the last code opens %q", last.Path)
-	}
+	assert.True(t, last.Path == "pages/index/index", "the last code opens %q", last.Path)
 }
 
 // folder is the data folder of a running server, with a connection of the

@@ -46,9 +46,7 @@ func brew(t *testing.T, o servertest.Options) works {
 func (w works) call(name, body string, into any) {
 	w.t.Helper()
 	a := w.Do("POST", "/intp/marketcode/"+name+"?access_token="+w.Token("brand"), body)
-	if a.Code(w.t) != 0 {
-		w.t.Fatalf("%s %s: %s", name, body, a.Body)
-	}
+	require.True(w.t, a.Code(w.t) == 0, "%s %s: %s", name, body, a.Body)
 	if into != nil {
 		a.JSON(w.t, into)
 	}
@@ -142,9 +140,7 @@ func (w works) askFrom(call, user, text, source string, header ...string) (d dec
 	body, err := json.Marshal(map[string]string{"text": text, "user": user, "source": source})
 	require.NoError(w.t, err)
 	a := w.Do("POST", "/scan/v1/"+call, string(body), header...)
-	if a.Status != http.StatusOK {
-		w.t.Fatalf("%s: %d %s", text, a.Status, a.Body)
-	}
+	require.True(w.t, a.Status == http.StatusOK, "%s: %d %s", text, a.Status, a.Body)
 	a.JSON(w.t, &d)
 	return d
 }
@@ -208,14 +204,10 @@ func TestScansOfCodes(t *testing.T) {
 	} {
 		d := w.askFrom("resolve", c.user, c.text, c.source)
 		assert.Equal(t, d.short(), c.want, "%s", c.name)
-		if strings.HasPrefix(c.want, "show_message") &&
-			(d.Message == "" || !regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) || d.Matched != nil || d.Path != "" ||
-				d.AppID != "") {
-			t.Errorf("%s: %+v", c.name, d)
-		}
-		if (d.ticket() != "") != (c.user != "" && d.Action == "open_mini_program") {
-			t.Errorf("%s: a ticket in %q", c.name, d.Path)
-		}
+		assert.True(t, !strings.HasPrefix(c.want, "show_message") ||
+			d.Message != "" && regexp.MustCompile(`[a-z]+.*\p{Han}`).MatchString(d.Message) && d.Matched == nil && d.Path == "" &&
+				d.AppID == "", "%s: %+v", c.name, d)
+		assert.True(t, (d.ticket() != "") == (c.user != "" && d.Action == "open_mini_program"), "%s: a ticket in %q", c.name, d.Path)
 		// explain decides the same, and makes no ticket.
 		e := w.askFrom("explain", c.user, c.text, c.source)
 		if want := strings.NewReplacer("?code_ticket=T", "", "&code_ticket=T", "").Replace(c.want); e.short() != want || e.ticket() != "" ||
@@ -231,10 +223,8 @@ func TestScansOfCodes(t *testing.T) {
 	}
 	// The match names the batch and the index, never the code.
 	a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(7)))
-	if !strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) ||
-		strings.Contains(a.Body, w.code(id, 7).Code) {
-		t.Errorf("%s", a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, fmt.Sprintf(`"matched":{"kind":"code","application_id":%d,"code_index":7}`, id)) &&
+		!strings.Contains(a.Body, w.code(id, 7).Code), "%s", a.Body)
 	if a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u"}`, text(0))); !strings.Contains(a.Body, `"code_index":0`) {
 		t.Errorf("index 0 is left out: %s", a.Body)
 	}
@@ -267,9 +257,7 @@ func TestScansOfCodesInAStream(t *testing.T) {
 	want := []string{opens, "", strings.Replace(opens, "?code_ticket=T", "", 1), strings.Replace(opens, "1124", "1126", 1),
 		"show_message serial_only", "open_url", "show_message not_active"}
 	got := strings.Split(strings.TrimSpace(a.Body), "\n")
-	if len(got) != len(want) {
-		t.Fatalf("%d answers: %s", len(got), a.Body)
-	}
+	require.True(t, len(got) == len(want), "%d answers: %s", len(got), a.Body)
 	for i, line := range got {
 		var d decision
 		require.NoError(t, json.Unmarshal([]byte(line), &d))
@@ -420,9 +408,8 @@ func TestStatesOfCodes(t *testing.T) {
 		}
 	}
 	w.Admin("GET", fmt.Sprintf("/batches/%d/events?limit=2", id), "").JSON(t, &events)
-	if len(events.Events) != 2 || events.Events[0].Action != "activate" || events.Events[1].Action != "freeze" {
-		t.Errorf("what happened first: %+v", events)
-	}
+	assert.True(t, len(events.Events) == 2 && events.Events[0].Action == "activate" && events.Events[1].Action == "freeze",
+		"what happened first: %+v", events)
 	w.Admin("GET", fmt.Sprintf("/batches/%d/events?after=%d", id, events.Events[1].Seq), "").JSON(t, &events)
 	if n := len(events.Events); n != 5 || events.Events[n-1].Action != "unfreeze" {
 		t.Errorf("what happened since: %+v", events)
@@ -451,17 +438,13 @@ func TestStatesOfCodes(t *testing.T) {
 
 	// The history says who and when.
 	c := w.code(id, 7)
-	if len(c.History) != 4 || !c.Void || c.Frozen || !c.Active {
-		t.Fatalf("%+v", c)
-	}
+	require.True(t, len(c.History) == 4 && c.Void && !c.Frozen && c.Active, "%+v", c)
 	for i, want := range []oneEvent{{Action: "unfreeze", Actor: "admin", Codes: 10_000},
 		{Action: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Action: "freeze", Actor: "admin", Codes: 10_000},
 		{Action: "activate", Actor: "brand", Codes: 10_000}} {
 		got := c.History[i]
-		if got.Action != want.Action || got.Actor != want.Actor || got.Note != want.Note || got.Codes != want.Codes ||
-			!got.OccurredAt.Equal(servertest.Began) || (got.RID == "") == (got.Actor == "brand") {
-			t.Errorf("event %d: %+v, want %+v", i, got, want)
-		}
+		assert.True(t, got.Action == want.Action && got.Actor == want.Actor && got.Note == want.Note && got.Codes == want.Codes &&
+			got.OccurredAt.Equal(servertest.Began) && (got.RID == "") != (got.Actor == "brand"), "event %d: %+v, want %+v", i, got, want)
 	}
 }
 
@@ -482,17 +465,14 @@ func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
 	winner := -1
 	for i, a := range answers {
 		if a.Status == http.StatusOK {
-			if winner >= 0 {
-				t.Errorf("%d and %d both won", winner, i)
-			}
+			assert.True(t, winner < 0, "%d and %d both won", winner, i)
 			winner = i
 		}
 	}
 	for i, a := range answers {
-		if i != winner && (a.Status != http.StatusConflict ||
-			!strings.Contains(a.Body, fmt.Sprintf("code 3 was redeemed by till %d at 2026-01-15T02:00:00Z", winner))) {
-			t.Errorf("%d %s", a.Status, a.Body)
-		}
+		assert.True(t, i == winner || a.Status == http.StatusConflict &&
+			strings.Contains(a.Body, fmt.Sprintf("code 3 was redeemed by till %d at 2026-01-15T02:00:00Z", winner)),
+			"%d %s", a.Status, a.Body)
 	}
 	// It opens all the same: whether a prize is given again is the brand's.
 	d := w.ask("resolve", "u", w.code(id, 3).CodeURL)
@@ -516,9 +496,7 @@ func TestScheduledActivations(t *testing.T) {
 	at := func(d time.Duration) string { return servertest.Began.Add(d).Format(time.RFC3339) }
 	a := w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(time.Hour),
 		"first"))
-	if !strings.Contains(a.Body, "no EAN or GTIN") || !strings.Contains(a.Body, `"codes":10`) {
-		t.Errorf("%s", a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, "no EAN or GTIN") && strings.Contains(a.Body, `"codes":10`), "%s", a.Body)
 	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"effective_at":%q,`+binding+`}`, at(2*time.Hour),
 		"second"))
 	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"effective_at":%q}`, at(3*time.Hour)))
@@ -572,9 +550,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 	young := w.apply("young", 10_000)
 	w.activate(young, 0, 9)
 	text := w.code(young, 3).CodeURL
-	if !strings.HasPrefix(text, "HTTPS://B.EXAMPLE/C/0") {
-		t.Errorf("%s", text)
-	}
+	assert.True(t, strings.HasPrefix(text, "HTTPS://B.EXAMPLE/C/0"), "%s", text)
 	for spelling, want := range map[string]string{
 		old.CodeURL: opens, "http://" + old.CodeURL: opens, text: opens, strings.ToLower(text): opens,
 		strings.TrimPrefix(text, "HTTPS://"): opens,
@@ -585,9 +561,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 		assert.Equal(t, w.ask("resolve", "", spelling).short(), want, "%s", spelling)
 	}
 	a := w.trade(w.openid("default", "brand", "alice"), ticket)
-	if a.Code(t) != 0 || !strings.Contains(a.Body, old.Code) {
-		t.Errorf("a ticket of before: %s", a.Body)
-	}
+	assert.True(t, a.Code(t) == 0 && strings.Contains(a.Body, old.Code), "a ticket of before: %s", a.Body)
 	w.Stop()
 
 	key := func(w works) string {
@@ -614,9 +588,7 @@ func TestNoCodesWithoutAPrefix(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Guarded: true})
 	a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"x"}`)
-	if a.Code(t) != 48001 || strings.Contains(a.Body, "prefix") {
-		t.Errorf("%s", a.Body)
-	}
+	assert.True(t, a.Code(t) == 48001 && !strings.Contains(a.Body, "prefix"), "%s", a.Body)
 	if log := w.Log(); !regexp.MustCompile(
 		`errcode=48001 .*no codes are given out until --code-prefix names a prefix of your own: P\.URL\.CN/ is read by Weixin only`).MatchString(log) {
 		t.Error("the log does not say why")
@@ -633,17 +605,13 @@ func TestNoCodesWithoutAPrefix(t *testing.T) {
 	for prefix, want := range map[string]string{"b.example/": "upper case", "B.EXAMPLE": "want a", "B.EXAMPLE/%24": "allowed",
 		"B.EXAMPLE//": "cleaned away"} {
 		_, err := servertest.Try(t, servertest.Options{Seed: brewery, Config: func(c *server.Config) { c.CodePrefix = prefix }})
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", prefix, err)
-		}
+		assert.True(t, err != nil && strings.Contains(err.Error(), want), "%s: %v", prefix, err)
 	}
 	w = brew(t, servertest.Options{Guarded: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})
 	id := w.apply("x", 10_000)
 	// The block begins where the time is, so that an older backup gives no code twice.
 	first := w.code(id, 0)
-	if !strings.HasPrefix(first.CodeURL, "B.EXAMPLE/0") {
-		t.Errorf("%+v", first)
-	}
+	assert.True(t, strings.HasPrefix(first.CodeURL, "B.EXAMPLE/0"), "%+v", first)
 }
 
 // A reset of the emulator forgets codes, and what was printed before it is of

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -180,9 +181,7 @@ func TestDeletionRaces_OneNode(t *testing.T) {
 				close(begin)
 				<-ended
 				<-ended
-				if deleted && done && race.name != "a link" {
-					t.Fatal("both were acknowledged")
-				}
+				require.True(t, !deleted || !done || race.name == "a link", "both were acknowledged")
 				noOrphans(t, s)
 				if !deleted {
 					return // it is kept from now on
@@ -250,9 +249,7 @@ func TestOrphans_Reported(t *testing.T) {
 			{Account: "gone", Kind: "links", Count: 2}, {Account: "sold", Kind: "links", Count: 2},
 			{Account: "gone", Kind: "rules", Count: 1}, {Account: "sold", Kind: "rules", Count: 1},
 			{Account: "gone", Kind: "active_codes", Count: 10}}
-		if !slices.Equal(verified.Orphans, want) {
-			t.Errorf("orphans = %v, want %v", verified.Orphans, want)
-		}
+		assert.True(t, slices.Equal(verified.Orphans, want), "orphans = %v, want %v", verified.Orphans, want)
 		if a := s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken); !strings.Contains(a.Body,
 			"\nqrjump_orphans 7\n") {
 			t.Errorf("metrics without qrjump_orphans 7: %d", a.Status)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 16, 9: generated clients know the fields that are sent and answered. Those
@@ -46,9 +48,7 @@ func TestTheDocumentDescribesWhatIsSentAndAnswered(t *testing.T) {
 	} {
 		operation := document.Paths[c.path][strings.ToLower(c.method)]
 		answer := s.Do(c.method, c.asked, c.send)
-		if answer.Status != 200 {
-			t.Fatalf("%s: %d %s", c.path, answer.Status, answer.Body)
-		}
+		require.True(t, answer.Status == 200, "%s: %d %s", c.path, answer.Status, answer.Body)
 		for what, one := range map[string]struct {
 			text      string
 			described map[string]any
@@ -61,9 +61,8 @@ func TestTheDocumentDescribesWhatIsSentAndAnswered(t *testing.T) {
 				t.Fatal(one.text, err)
 			}
 			for name := range fields {
-				if one.described[name] == nil {
-					t.Errorf("%s %s: %s is %s, and the document does not know it", c.method, c.path, name, what)
-				}
+				assert.True(t, one.described[name] != nil,
+					"%s %s: %s is %s, and the document does not know it", c.method, c.path, name, what)
 			}
 		}
 	}
@@ -81,12 +80,9 @@ func TestDocument_SchemaNames(t *testing.T) {
 		for _, name := range []string{"Request", "Response", "Record", "Error", "Event", "Notification", "Object", "Map", "Set",
 			"Date", "Entry",
 			"Item", "Fault", "Found", "Hit", "Step", "Why"} {
-			if document.Components.Schemas[name] != nil {
-				t.Errorf("GET %s has a schema %s, want a name that stands alone", path, name)
-			}
+			assert.True(t, document.Components.Schemas[name] == nil, "GET %s has a schema %s, want a name that stands alone", path, name)
 		}
-		if path == "/openapi-wire.json" && document.Components.Schemas["ErrorEnvelope"] == nil {
-			t.Errorf("GET %s has no schema ErrorEnvelope", path)
-		}
+		assert.True(t, path != "/openapi-wire.json" || document.Components.Schemas["ErrorEnvelope"] != nil,
+			"GET %s has no schema ErrorEnvelope", path)
 	}
 }

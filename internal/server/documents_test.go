@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/guide"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -31,10 +32,8 @@ settings: {verification: trust}
 		return s.Send(r)
 	}
 	a := get(s.AdminURL, "/docs/zh/tour", "")
-	if a.Status != http.StatusOK || a.Header.Get("Content-Security-Policy") != guide.Policy ||
-		!strings.Contains(a.Body, s.URL+"/cgi-bin/wxopen/qrcodejumpget") {
-		t.Errorf("the documents: %d %v", a.Status, a.Header)
-	}
+	assert.True(t, a.Status == http.StatusOK && a.Header.Get("Content-Security-Policy") == guide.Policy &&
+		strings.Contains(a.Body, s.URL+"/cgi-bin/wxopen/qrcodejumpget"), "the documents: %d %v", a.Status, a.Header)
 	for _, found := range regexp.MustCompile(`"(/qrjump/[^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 		asset := get(s.AdminURL, found[1], "")
 		if asset.Status != http.StatusOK || !strings.Contains(asset.Header.Get("Cache-Control"), "immutable") {

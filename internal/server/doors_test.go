@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -49,9 +50,8 @@ func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
 			return err
 		}
 		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
-		if comparisons[name] == "" {
-			t.Errorf("%s compares secrets: add a surface to TestARightCredentialIsNeverRefused, and the file to this list", name)
-		}
+		assert.True(t, comparisons[name] != "",
+			"%s compares secrets: add a surface to TestARightCredentialIsNeverRefused, and the file to this list", name)
 		delete(left, name)
 		return nil
 	}))

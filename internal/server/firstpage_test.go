@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -37,9 +38,7 @@ func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
 		if got := strings.HasPrefix(a.Header.Get("Content-Type"), "text/html"); got != page || a.Status != http.StatusOK {
 			t.Errorf("%s: %d %s", accept, a.Status, a.Header.Get("Content-Type"))
 		}
-		if !page && !strings.Contains(a.Body, `"errcode":40066`) {
-			t.Errorf("%s: the wire says %s", accept, a.Body)
-		}
+		assert.True(t, page || strings.Contains(a.Body, `"errcode":40066`), "%s: the wire says %s", accept, a.Body)
 	}
 	for _, method := range []string{"POST", "PUT", "DELETE"} {
 		if a := s.Do(method, "/", "", browser); !strings.Contains(a.Body, `"errcode":40066`) {
@@ -47,13 +46,10 @@ func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
 		}
 	}
 	a := s.Do("GET", "/", "", browser, "Accept-Language: zh-CN,en;q=0.5")
-	if !strings.Contains(a.Body, `lang="zh-CN"`) || !strings.Contains(a.Body, "已就绪") || len(a.Body) > 20<<10 {
-		t.Errorf("in Chinese, of %d bytes: %s", len(a.Body), a.Body)
-	}
+	assert.True(t, strings.Contains(a.Body, `lang="zh-CN"`) && strings.Contains(a.Body, "已就绪") && len(a.Body) <= 20<<10,
+		"in Chinese, of %d bytes: %s", len(a.Body), a.Body)
 	bytes, loaded := pagetest.Weigh(t, a.Body, func(address string) string { return s.Do("GET", address, "").Body })
-	if bytes > pagetest.Budget || len(loaded) != 2 {
-		t.Errorf("the page has %d bytes with %q", bytes, loaded)
-	}
+	assert.True(t, bytes <= pagetest.Budget && len(loaded) == 2, "the page has %d bytes with %q", bytes, loaded)
 	for _, sheet := range regexp.MustCompile(`rel="stylesheet" href="([^"]+)"`).FindAllStringSubmatch(a.Body, -1) {
 		style := s.Do("GET", sheet[1], "")
 		if style.Status != http.StatusOK || style.Header.Get("Content-Type") != "text/css; charset=utf-8" {
@@ -73,25 +69,19 @@ func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 	}
 	page, id := s.Do("GET", "/", "", browser).Body, "curl"
 	found := regexp.MustCompile(`(?s) id="` + id + `">(.*?)</code>`).FindStringSubmatch(page)
-	if found == nil {
-		t.Fatalf("the page has no block %s: %s", id, page)
-	}
+	require.True(t, found != nil, "the page has no block %s: %s", id, page)
 	lines := html.UnescapeString(found[1])
 	var answers []string
 	for line := range strings.Lines(lines) {
 		answers = append(answers, strings.TrimSpace(line)+"; echo '@@'")
 	}
 	out, err := exec.Command("sh", "-ec", strings.Join(answers, "\n")+"\necho TOKEN $TOKEN").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	require.True(t, err == nil, "%v: %s", err, out)
 	text, token, _ := strings.Cut(string(out), "TOKEN ")
 	s.Hide(strings.TrimSpace(token))
 	got := strings.Split(text, "@@")
 	for i, want := range []string{"", `"errcode":0`, `"errcode":0`, `"wxc0ffee0000000001"`, `"steps"`} {
-		if i >= len(got) || !strings.Contains(got[i], want) {
-			t.Fatalf("line %d does not answer %s: %q", i, want, got)
-		}
+		require.True(t, i < len(got) && strings.Contains(got[i], want), "line %d does not answer %s: %q", i, want, got)
 	}
 	var opened struct{ Path string }
 	if err := json.Unmarshal([]byte(got[3]), &opened); err != nil || !strings.HasPrefix(opened.Path, "pages/index/index?q=") {
@@ -135,13 +125,10 @@ func TestTheFirstPageOfEachListener(t *testing.T) {
 		}
 		status, page := get("text/html")
 		for _, url := range []string{s.AdminURL, s.URL} {
-			if status != http.StatusOK || !strings.Contains(page, url) {
-				t.Errorf("%s: %d, without %s: %s", name, status, url, page)
-			}
+			assert.True(t, status == http.StatusOK && strings.Contains(page, url), "%s: %d, without %s: %s", name, status, url, page)
 		}
-		if strings.Contains(page, "secret") || strings.Contains(page, `id="curl"`) {
-			t.Errorf("%s: the page of production shows more than it may: %s", name, page)
-		}
+		assert.True(t, !strings.Contains(page, "secret") && !strings.Contains(page, `id="curl"`),
+			"%s: the page of production shows more than it may: %s", name, page)
 		if status, other := get("*/*"); name == "wire" != strings.Contains(other, `"errcode":40066`) || name != "wire" && status != 404 {
 			t.Errorf("%s: a program gets %d %s", name, status, other)
 		}

@@ -174,9 +174,7 @@ func TestGS1EveryPrimaryKey(t *testing.T) {
 			key, strings.ReplaceAll(ais, " ", "-"))
 	}
 	for _, key := range gs1.PrimaryKeys() {
-		if !asked[key] {
-			t.Errorf("no recorded text has the key %s", key)
-		}
+		assert.True(t, asked[key], "no recorded text has the key %s", key)
 	}
 	if a := s.Do("POST", "/admin/v1/import/gs1", lines.String(), "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/x-ndjson"); a.Status != 200 {
@@ -222,21 +220,16 @@ func TestGS1Linkset(t *testing.T) {
 			checkRelations(t, one)
 		}
 		want := []string{"http://id.example/01/09506000134352/10/ABC", "http://id.example/01/09506000134352"}
-		if !slices.Equal(anchors, want) {
-			t.Fatalf("%v: anchors %v, want %v", c, anchors, want)
-		}
+		require.True(t, slices.Equal(anchors, want), "%v: anchors %v, want %v", c, anchors, want)
 		if text := a.Body; !strings.Contains(text, `"https://brand.example/recall?unit=5"`) || strings.Contains(text, "new-year") {
 			t.Errorf("%v: not the links of this moment and this serial: %s", c, text)
 		}
 	}
 	a := s.Do("GET", path+"?linkType=gs1:certificationInfo", "", "Host: id.example")
 	conforms(t, a.Body)
-	if !strings.Contains(s.Do("GET", path+"?linkType=linkset", "", "Host: id.example").Body, `"sr-RS"`) {
-		t.Error("a language of three parts is not told in two")
-	}
-	if strings.Count(a.Body, "brand.example/c") != 2 || strings.Contains(a.Body, "/p/") {
-		t.Errorf("300 with other links: %s", a.Body)
-	}
+	assert.True(t, strings.Contains(s.Do("GET", path+"?linkType=linkset", "", "Host: id.example").Body, `"sr-RS"`),
+		"a language of three parts is not told in two")
+	assert.True(t, strings.Count(a.Body, "brand.example/c") == 2 && !strings.Contains(a.Body, "/p/"), "300 with other links: %s", a.Body)
 }
 
 // What GS1's JSON schema of a linkset (1.2.0, normative) says of each member of a link; it takes no others. compat/gs1 asks the
@@ -273,14 +266,11 @@ func conforms(t *testing.T, body string) {
 				continue
 			}
 			links, is := list.([]any)
-			if !is || !matches(`^https?://[a-zA-z0-9./]+$`)(kind) {
-				t.Errorf("%s is no list of links, or no relation that the schema knows", kind)
-			}
+			assert.True(t, is && matches(`^https?://[a-zA-z0-9./]+$`)(kind),
+				"%s is no list of links, or no relation that the schema knows", kind)
 			for _, one := range links {
 				link, _ := one.(map[string]any)
-				if link["href"] == nil || link["title"] == nil {
-					t.Errorf("%s: %v has no href or no title", kind, link)
-				}
+				assert.True(t, link["href"] != nil && link["title"] != nil, "%s: %v has no href or no title", kind, link)
 				for name, value := range link {
 					if check := linkMembers[name]; check == nil || !check(value) {
 						t.Errorf("%s: %s %v is not in the schema", kind, name, value)
@@ -299,9 +289,7 @@ func checkRelations(t *testing.T, one map[string]json.RawMessage) {
 		if kind == "anchor" || kind == "itemDescription" {
 			continue
 		}
-		if !strings.HasPrefix(kind, "https://") {
-			t.Errorf("relation %q is no address", kind)
-		}
+		assert.True(t, strings.HasPrefix(kind, "https://"), "relation %q is no address", kind)
 		var list []map[string]any
 		if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
 			t.Fatalf("%s is no list of links: %v", kind, err)
@@ -317,9 +305,7 @@ func checkRelations(t *testing.T, one map[string]json.RawMessage) {
 					t.Errorf("%s: hreflang is no list", kind)
 				}
 			}
-			if kind == "https://ref.gs1.org/voc/defaultLink" && (len(list) != 1 || len(l) != 2) {
-				t.Errorf("default link: %v", list)
-			}
+			assert.True(t, kind != "https://ref.gs1.org/voc/defaultLink" || len(list) == 1 && len(l) == 2, "default link: %v", list)
 			if !strings.Contains(kind, "/defaultLink") {
 				described[fmt.Sprint(l["href"])] = true
 			}
@@ -329,9 +315,7 @@ func checkRelations(t *testing.T, one map[string]json.RawMessage) {
 		var list []struct{ Href string }
 		_ = json.Unmarshal(one["https://ref.gs1.org/voc/"+kind], &list) // a level without a default has none
 		for _, l := range list {
-			if !described[l.Href] {
-				t.Errorf("%s %s has no descriptive type", kind, l.Href)
-			}
+			assert.True(t, described[l.Href], "%s %s has no descriptive type", kind, l.Href)
 		}
 	}
 }
@@ -377,10 +361,9 @@ func TestGS1Methods(t *testing.T) {
 	} {
 		for language, title := range map[string]string{"zh-CN": want.zh, "en": want.en} {
 			a := s.Do("GET", path, "", "Host: id.example", "Accept: text/html,*/*;q=0.8", "Accept-Language: "+language)
-			if a.Status != want.status || a.Header.Get("Content-Type") != "text/html; charset=utf-8" ||
-				!strings.Contains(a.Body, "<title>"+title) || a.Header.Get("Content-Security-Policy") == "" {
-				t.Errorf("a browser at %s in %s: %d %v %.300s", path, language, a.Status, a.Header, a.Body)
-			}
+			assert.True(t, a.Status == want.status && a.Header.Get("Content-Type") == "text/html; charset=utf-8" &&
+				strings.Contains(a.Body, "<title>"+title) && a.Header.Get("Content-Security-Policy") != "",
+				"a browser at %s in %s: %d %v %.300s", path, language, a.Status, a.Header, a.Body)
 		}
 		if a := s.Do("GET", path, "", "Host: id.example", "Accept: */*"); a.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("a program at %s: %v", path, a.Header)
@@ -438,15 +421,11 @@ func TestGS1Hostile(t *testing.T) {
 			!strings.HasPrefix(to, "/01/0") {
 			t.Errorf("%.80s: sent to %q", c.path, to)
 		}
-		if c.status != 0 && a.Status != c.status {
-			t.Errorf("%.80s: %d, want %d", c.path, a.Status, c.status)
-		}
+		assert.True(t, c.status == 0 || a.Status == c.status, "%.80s: %d, want %d", c.path, a.Status, c.status)
 		if a.Header.Get("Set-Cookie") != "" || strings.ContainsAny(to, "<>\"\r\n ") || strings.Contains(a.Header.Get("Link"), "//evil") {
 			t.Errorf("%.80s: %v", c.path, a.Header)
 		}
-		if strings.Contains(a.Body, "<script") {
-			t.Errorf("%.80s: %s", c.path, a.Body)
-		}
+		assert.True(t, !strings.Contains(a.Body, "<script"), "%.80s: %s", c.path, a.Body)
 	}
 	for what, link := range map[string]string{
 		"javascript": `"href":"javascript:alert(1)"`, "data": `"href":"data:text/html,x"`, "no host": `"href":"https:///x"`,
@@ -466,9 +445,7 @@ func TestGS1Hostile(t *testing.T) {
 		body, _ := json.Marshal(map[string]any{"links": []any{full}})
 		a := s.Do("PUT", "/admin/v1/gs1/links/01/09506000134390", string(body), "Authorization: Bearer "+servertest.AdminToken,
 			"Content-Type: application/json")
-		if a.Status != 422 {
-			t.Errorf("%s: %d %s", what, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == 422, "%s: %d %s", what, a.Status, a.Body)
 	}
 }
 
@@ -562,9 +539,7 @@ func TestGS1Admin(t *testing.T) {
 	s.Do("GET", "/01/09506000134420", "", "Host: id.example").WantStatus(t, 404, "a refused import left something")
 	var one client.GS1Entry
 	s.Admin("PUT", "/gs1/links/01/09506000134369/21/a%2Fb", `{"links":[`+link+`]}`).JSON(t, &one)
-	if one.Key != "01/09506000134369/21/a%2Fb" || one.Owner != "rival" {
-		t.Errorf("a slash in a serial: %+v", one)
-	}
+	assert.True(t, one.Key == "01/09506000134369/21/a%2Fb" && one.Owner == "rival", "a slash in a serial: %+v", one)
 	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
 		t.Errorf("not at once: %d %s", a.Status, a.Header.Get("Location"))
 	}
@@ -574,9 +549,7 @@ func TestGS1Admin(t *testing.T) {
 	}
 	log := changesAfter(t, s, 0)
 	last := log[len(log)-1]
-	if last.Kind != "gs1" || last.Key != "01/09506000134369/21/a%2Fb" || last.Action != "delete" {
-		t.Fatalf("the log: %+v", last)
-	}
+	require.True(t, last.Kind == "gs1" && last.Key == "01/09506000134369/21/a%2Fb" && last.Action == "delete", "the log: %+v", last)
 	s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last.Seq), "")
 	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
 		t.Errorf("not undone: %d %s", a.Status, a.Header.Get("Location"))
@@ -606,9 +579,7 @@ func TestGS1Scans(t *testing.T) {
 			Matched                  struct{ Kind, Prefix string }
 		}
 		s.Do("POST", "/scan/v1/resolve", string(body)).JSON(t, &d)
-		if d.Action != c.action || !strings.HasPrefix(d.Path+d.URL, c.at) {
-			t.Errorf("%s: %+v, want %s %s", c.text, d, c.action, c.at)
-		}
+		assert.True(t, d.Action == c.action && strings.HasPrefix(d.Path+d.URL, c.at), "%s: %+v, want %s %s", c.text, d, c.action, c.at)
 	}
 	s.Do("GET", "/01/09506000134352/21/5?98=secret", "", "Host: id.example", "Accept-Language: zh-CN")
 	s.Do("HEAD", "/01/09506000134352/21/5", "", "Host: id.example")
@@ -623,9 +594,7 @@ func TestGS1Scans(t *testing.T) {
 		if one.Kind == "gs1" {
 			found[one.Source+" "+one.Client+" "+one.Text]++
 		}
-		if strings.Contains(one.Text, "secret") {
-			t.Errorf("kept: %s", one.Text)
-		}
+		assert.True(t, !strings.Contains(one.Text, "secret"), "kept: %s", one.Text)
 	}
 	if n := found["browser gs1:pip zh-CN https://id.gs1.org/01/09506000134352/21/5"]; n != 1 {
 		t.Errorf("a browser that followed a link counts %d times: %v", n, found)
@@ -659,9 +628,7 @@ func TestGS1Nodes(t *testing.T) {
 			if got == "https://brand.example/1999" {
 				break
 			}
-			if s == first || time.Now().After(deadline) {
-				t.Fatalf("a node does not know: %q", got)
-			}
+			require.True(t, s != first && !time.Now().After(deadline), "a node does not know: %q", got)
 		}
 	}
 	wrong := `{"key":"01/09506000134369/21/1","owner":"shop","links":[]}` + "\n" + `{"key":"nothing","links":[]}`
@@ -707,9 +674,8 @@ func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
 		} {
 			var sums client.Statistics
 			c.call("GET", "/statistics?wait=true&group=owner", "").JSON(t, &sums)
-			if len(sums.Rows) != 1 || sums.Rows[0].Value != c.who || sums.Rows[0].Scans != int64(c.scans) {
-				t.Errorf("%s: %+v, want %d", c.who, sums.Rows, c.scans)
-			}
+			assert.True(t, len(sums.Rows) == 1 && sums.Rows[0].Value == c.who && sums.Rows[0].Scans == int64(c.scans),
+				"%s: %+v, want %d", c.who, sums.Rows, c.scans)
 			a := c.call("GET", "/scans", "")
 			if strings.Count(a.Body, `"scan_id"`) != c.scans || !strings.Contains(a.Body, c.mine) || !strings.Contains(a.Body, c.own) ||
 				strings.Contains(a.Body, c.never) || strings.Count(a.Body, `"owner":"`+c.who+`"`) != c.scans {
@@ -722,9 +688,7 @@ func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
 		// The key below a GTIN is counted for itself, and goes on being the same when its links change.
 		var keys client.Statistics
 		rival("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys)
-		if len(keys.Rows) != 1 || keys.Rows[0].Scans != 4 {
-			t.Errorf("scans of a key whose links changed: %+v", keys.Rows)
-		}
+		assert.True(t, len(keys.Rows) == 1 && keys.Rows[0].Scans == 4, "scans of a key whose links changed: %+v", keys.Rows)
 		if shop("GET", "/statistics?wait=true&group=rule", "").JSON(t, &keys); len(keys.Rows) != 4 {
 			t.Errorf("scans of GTIN, lot, serial and the GTIN that came over: %+v", keys.Rows)
 		}
@@ -748,9 +712,8 @@ func TestGS1CompanyPrefixes(t *testing.T) {
 		over := func(of, to string, keys int, dry bool) {
 			t.Helper()
 			a := operator("POST", "/gs1/hand-over", fmt.Sprintf(`{"key":%q,"to":%q,"dry_run":%t}`, of, to, dry))
-			if a.Status != 200 || !strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)) {
-				t.Errorf("%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
-			}
+			assert.True(t, a.Status == 200 && strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)),
+				"%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
 		}
 		ask := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, says string) {
 			t.Helper()

@@ -66,9 +66,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 		}
 		require.NoErrorf(t, err, "call %d: sending the body", n)
 		answer, err := io.ReadAll(conn)
-		if err != nil || !bytes.Contains(answer, []byte(`"errcode":40001`)) {
-			t.Fatalf("call %d: %v: %q", n, err, answer)
-		}
+		require.True(t, err == nil && bytes.Contains(answer, []byte(`"errcode":40001`)), "call %d: %v: %q", n, err, answer)
 		conn.Close()
 	}
 }

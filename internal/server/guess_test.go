@@ -74,9 +74,7 @@ func TestWrongSecretsAreLimited(t *testing.T) {
 		fmt.Sprintf(`qrjump_auth_failures_total{kind="admin_token",result="wrong"} %d`, accounts.GuessesPerMinute),
 		`qrjump_auth_failures_total{kind="admin_token",result="refused"} 1`,
 	} {
-		if !strings.Contains(metrics, line+"\n") {
-			t.Errorf("no line %s", line)
-		}
+		assert.True(t, strings.Contains(metrics, line+"\n"), "no line %s", line)
 	}
 	if n := strings.Count(s.Log(), `level=WARN msg="a wrong AppSecret" account=shop ip=203.0.113.9`); n != accounts.GuessesPerMinute {
 		t.Errorf("%d warnings of wrong secrets of shop", n)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 28, 9: whoever hangs up while a call waits is nothing that an operator has to look at.
@@ -25,9 +26,7 @@ func TestCallersThatHangUpLeaveNoErrorInTheLog(t *testing.T) {
 	}()
 	// The fault is used up when the call waits.
 	for !strings.Contains(s.Do("GET", "/admin/v1/emulator/faults", "").Body, `"trigger_count":1`) {
-		if t.Context().Err() != nil {
-			t.Fatal("the call does not come to wait")
-		}
+		require.True(t, t.Context().Err() == nil, "the call does not come to wait")
 	}
 	hangUp()
 	if err := <-gone; err == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // printedElsewhere is the text of a code of fromElsewhere.
@@ -47,9 +48,7 @@ func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
 		ask := func(method, path, body string, into any) {
 			t.Helper()
 			a := w.Admin(method, path, body)
-			if a.Status/100 != 2 {
-				t.Fatalf("%s %s: %d %s", method, path, a.Status, a.Body)
-			}
+			require.True(t, a.Status/100 == 2, "%s %s: %d %s", method, path, a.Status, a.Body)
 			if into != nil {
 				a.JSON(t, into)
 			}
@@ -64,9 +63,8 @@ func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
 			scan := func(i int, user, ip, want string) {
 				t.Helper()
 				a := w.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":%q,"ip":%q}`, b.text(i), user, ip))
-				if a.Status != http.StatusOK || !strings.Contains(a.Body, want) {
-					t.Errorf("code %d of %d: %d %s", i, b.id, a.Status, a.Body)
-				}
+				assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, want),
+					"code %d of %d: %d %s", i, b.id, a.Status, a.Body)
 			}
 			const opens = `"action":"open_mini_program"`
 			scan(6, "alice", "192.0.2.1", `"reason":"not_active"`)
@@ -88,9 +86,8 @@ func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
 			for what, want := range map[string]int64{"scans": crowd + 5, "first": 3, "users": crowd + 2} {
 				var got struct{ Rows []map[string]any }
 				ask("GET", fmt.Sprintf("/statistics?wait=true&batch=%d&count=%s", b.id, what), "", &got)
-				if len(got.Rows) != 1 || got.Rows[0][what] != float64(want) {
-					t.Errorf("batch %d has %v, want %d %s", b.id, got.Rows, want, what)
-				}
+				assert.True(t, len(got.Rows) == 1 && got.Rows[0][what] == float64(want),
+					"batch %d has %v, want %d %s", b.id, got.Rows, want, what)
 			}
 		}
 		var alarms struct {
@@ -103,9 +100,7 @@ func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
 			}
 		}
 		ask("GET", "/alarms", "", &alarms)
-		if len(alarms.Alarms) != 2 {
-			t.Fatalf("alarms: %+v", alarms)
-		}
+		require.True(t, len(alarms.Alarms) == 2, "alarms: %+v", alarms)
 		for i, b := range batches {
 			a := alarms.Alarms[i]
 			if a.Kind != "copied_code" || a.Batch != b.id || a.Index != 5 || a.Score != alarms.Alarms[0].Score ||
@@ -206,22 +201,16 @@ func wantAway(w works) {
 		}
 		for _, call := range calls {
 			a := w.Do("POST", "/scan/v1/"+call, fmt.Sprintf(`{"user":"u","text":%q}`, text))
-			if a.Status != http.StatusServiceUnavailable || a.Header.Get("Content-Type") != "application/problem+json" ||
-				!strings.Contains(a.Body, "whether this is a code cannot be read now") {
-				w.t.Errorf("%s of %s: %d %s", call, text, a.Status, a.Body)
-			}
+			assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Content-Type") == "application/problem+json" &&
+				strings.Contains(a.Body, "whether this is a code cannot be read now"), "%s of %s: %d %s", call, text, a.Status, a.Body)
 		}
 		a := pageOfImported(w, strings.TrimPrefix(text, "https://"))
-		if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" ||
-			!strings.Contains(a.Body, "Not available at the moment") {
-			w.t.Errorf("the page of %s: %d %s", text, a.Status, a.Body)
-		}
+		assert.True(w.t, a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" &&
+			strings.Contains(a.Body, "Not available at the moment"), "the page of %s: %d %s", text, a.Status, a.Body)
 	}
 	for _, body := range []string{fmt.Sprintf(`{"code_url":%q}`, printedElsewhere(3)), `{"code":"OLD000003"}`} {
 		a := w.Do("POST", "/intp/marketcode/codeactivequery?access_token="+w.Token("brand"), body)
-		if a.Status == http.StatusOK && a.Code(w.t) != -1 {
-			w.t.Errorf("codeactivequery %s: %s", body, a.Body)
-		}
+		assert.True(w.t, a.Status != http.StatusOK || a.Code(w.t) == -1, "codeactivequery %s: %s", body, a.Body)
 	}
 	assert.Equal(w.t, w.ask("resolve", "u", "https://p.url.cn/x").Action, "open_mini_program", "a rule")
 }

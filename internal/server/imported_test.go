@@ -56,9 +56,7 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 		begin := fmt.Sprintf(`{"isv_application_id":"order-7","application_id":481865877,"code_count":%d,"prefix":"P.URL.CN/"}`, count)
 		var batch client.Batch
 		moved.Admin("POST", "/accounts/brand/imported-batches", begin).JSON(t, &batch)
-		if batch.ID != 481865877 || batch.Status != "PROCESSING" || !batch.Imported {
-			t.Fatalf("%+v", batch)
-		}
+		require.True(t, batch.ID == 481865877 && batch.Status == "PROCESSING" && batch.Imported, "%+v", batch)
 		for from, rest := 0, strings.SplitAfter(lines, "\n"); from < count; from += 4000 {
 			piece := strings.Join(rest[from:min(from+4000, count)], "")
 			if a := bring(moved.Server, batch.ID, int64(from+1), piece); a.Status != http.StatusOK {
@@ -167,14 +165,11 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 		}
 		// What rows cannot do is said.
 		gone := wire("applycodedownload", `{"application_id":ID,"code_start":0,"code_end":9}`)(moved, batch.ID)
-		if !strings.Contains(gone, `"errcode":80309`) {
-			t.Error(gone)
-		}
+		assert.True(t, strings.Contains(gone, `"errcode":80309`), "%v", gone)
 		a := moved.Do("POST", "/admin/v1/batches/481865877/packages", `{"code_start":0,"code_end":9,"printer":"p","formats":["lines"]}`,
 			"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-		if a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, "made elsewhere") {
-			t.Errorf("a package: %d %s", a.Status, a.Body)
-		}
+		assert.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "made elsewhere"),
+			"a package: %d %s", a.Status, a.Body)
 		list := moved.Admin("GET", "/batches/481865877/codes?from=30&to=31", "").Body
 		assert.Equal(t, list, fmt.Sprintf("index,code,code_text\r\n30,%s,%s\r\n31,%s,%s\r\n", originals[30], texts[30], originals[31],
 			texts[31]), "the list")
@@ -213,16 +208,12 @@ func TestHalfAnImportIsRestored(t *testing.T) {
 		to.restore(t, file)
 		restored := works{to.start(t, servertest.Options{}), t}
 		a := bring(restored.Server, batch.ID, 1, strings.Join(lines, ""))
-		if a.Status != http.StatusOK || !strings.Contains(a.Body, `"added":4`) {
-			t.Fatalf("%d %s", a.Status, a.Body)
-		}
+		require.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, `"added":4`), "%d %s", a.Status, a.Body)
 		restored.activate(batch.ID, 0, 9)
 		for i, line := range lines {
 			var c oneCode
 			restored.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"code_url":%q}`, strings.Fields(line)[3])).JSON(t, &c)
-			if c.ApplicationID != batch.ID || c.CodeIndex != int64(i) || !c.Active {
-				t.Errorf("%+v", c)
-			}
+			assert.True(t, c.ApplicationID == batch.ID && c.CodeIndex == int64(i) && c.Active, "%+v", c)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // app is what a scanning app and the servers of its accounts do on a node.
@@ -22,9 +23,7 @@ func (a app) visit(t *testing.T, user, text string) (ticket string) {
 	t.Helper()
 	got := a.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":%q}`, text, user), "Authorization: Bearer "+a.key)
 	_, ticket, found := strings.Cut(got.Body, "code_ticket=")
-	if !found {
-		t.Fatalf("no ticket: %s", got.Body)
-	}
+	require.True(t, found, "no ticket: %s", got.Body)
 	a.Hide(ticket[:32])
 	return ticket[:32]
 }
@@ -88,9 +87,7 @@ func TestAJumpOfOneNodesClockTakesNothingFromOthers(t *testing.T) {
 		two.Clock.Step(25 * time.Hour)
 		lateTicket, lateCode := two.visit(t, "late", text), two.login(t, "late")
 		lateStable, latePlain := stableToken(t, two.Server), two.NewToken("shop")
-		if lateStable == stable {
-			t.Error("to a clock that is ahead the stable token has ended, and it was answered")
-		}
+		assert.True(t, lateStable != stable, "to a clock that is ahead the stable token has ended, and it was answered")
 		if _, code := two.trades(t, "late", lateTicket, two.login(t, "late")); code != 0 || two.get(t, latePlain) != 0 {
 			t.Errorf("while the clock is ahead, what it gave out does not work: js_code %d", code)
 		}
@@ -139,9 +136,8 @@ func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
 		}
 		s.OK("shop", "publish", `{"prefix":"https://a.example/"}`)
 		first := s.Rule("shop", "get", `{"get_type":9}`)
-		if s.Rule("shop", "get", `{}`).Code(t) != 0 || s.Rule("shop", "get", `{}`).Code(t) != 45009 {
-			t.Fatal("the day's calls are not spent")
-		}
+		require.True(t, s.Rule("shop", "get", `{}`).Code(t) == 0 && s.Rule("shop", "get", `{}`).Code(t) == 45009,
+			"the day's calls are not spent")
 		rid := first.RID(t)
 		spent := func(when string, s *servertest.Server) {
 			t.Helper()

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -20,9 +21,7 @@ func (c *counter) lacks(when string, total, lacking int64) {
 		Rows []struct{ Scans int64 }
 	}
 	c.Admin("GET", "/statistics?wait=true", "").JSON(c.t, &a)
-	if len(a.Rows) != 1 || a.Rows[0].Scans != total {
-		c.t.Errorf("%s: counted %+v, want %d", when, a.Rows, total)
-	}
+	assert.True(c.t, len(a.Rows) == 1 && a.Rows[0].Scans == total, "%s: counted %+v, want %d", when, a.Rows, total)
 	var r struct{ Missing, Differences int64 }
 	if b := c.Admin("POST", "/statistics/recount", ""); b.Status != 200 {
 		c.t.Errorf("%s: a recount: %d %s", when, b.Status, b.Body)
@@ -82,9 +81,8 @@ func TestAnOlderFolderOfScans(t *testing.T) {
 
 			one.change(t, older, filepath.Join(twin.data, "scans"), scans)
 			c = p.counting(t, "", c.key)
-			if !strings.Contains(c.Log(), "level=ERROR") || !strings.Contains(c.Log(), "lack") {
-				t.Error("no error says that scans are missing")
-			}
+			assert.True(t, strings.Contains(c.Log(), "level=ERROR") && strings.Contains(c.Log(), "lack"),
+				"no error says that scans are missing")
 			c.lacks("with the changed folder", 150, one.lacking)
 			c.scan(5)
 			c.lacks("and after scans", 155, one.lacking)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // widest is how many columns a line of Go has at most, a tab being four.
@@ -23,9 +25,7 @@ func TestNoLineOfGoIsTooLong(t *testing.T) {
 		t.Skip("the files of the repository are not known here: ", err) // an unpacked archive
 	}
 	files := strings.FieldsFunc(string(out), func(r rune) bool { return r == 0 })
-	if len(files) < 200 {
-		t.Fatalf("only %d files", len(files))
-	}
+	require.True(t, len(files) >= 200, "only %d files", len(files))
 	for _, name := range files {
 		source, err := os.ReadFile("../../" + name)
 		if os.IsNotExist(err) {
@@ -45,15 +45,11 @@ func TestNoLineOfGoIsTooLong(t *testing.T) {
 // A compiler reads only the files for its own system: the others keep the name of a package that was renamed.
 func TestFolder_HasOnePackage(t *testing.T) {
 	files, err := filepath.Glob("../*/*/*.go")
-	if err != nil || len(files) < 200 {
-		t.Fatalf("%d files, %v", len(files), err)
-	}
+	require.True(t, err == nil && len(files) >= 200, "%d files, %v", len(files), err)
 	packages := map[string]string{} // by folder
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
-		if err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, err)
 		folder, got := filepath.Dir(name), strings.TrimSuffix(file.Name.Name, "_test")
 		if got == "main" {
 			continue // a generator, which no build reads

@@ -104,9 +104,7 @@ func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 			t.Errorf("%v, the log ends with %s", err, to.String()[max(0, len(to.String())-20):])
 		}
 		log.Info("after")
-		if !strings.HasSuffix(to.String(), "msg=after\n") {
-			t.Error("a line waits after the end")
-		}
+		assert.True(t, strings.HasSuffix(to.String(), "msg=after\n"), "a line waits after the end")
 		to.err = errors.New("no room")
 		if _, err := l.Write([]byte("line\n")); !errors.Is(err, to.err) || len(l.waiting) > 0 {
 			t.Errorf("%v, and %d bytes wait", err, len(l.waiting))
@@ -126,8 +124,6 @@ func TestACallerThatHangsUpIsNoError(t *testing.T) {
 		{&errcode.Unavailable{Where: "database", What: "does not answer", Do: "look at it", Err: gone}, "ERROR"}} {
 		to := &writes{}
 		newLogger(to, "text").With("rid", "1").Error("call", "endpoint", "/x", "error", c.err)
-		if !strings.Contains(to.String(), "level="+c.level+" msg=call ") {
-			t.Errorf("%v: %s", c.err, to)
-		}
+		assert.True(t, strings.Contains(to.String(), "level="+c.level+" msg=call "), "%v: %s", c.err, to)
 	}
 }

@@ -54,9 +54,7 @@ func (c *counter) fed() int {
 		}
 		c.Admin("GET", "/scans?limit=1000&after="+after, "").JSON(c.t, &page)
 		for _, s := range page.Scans {
-			if seen[s.ID] {
-				c.t.Errorf("%s stands in the feed twice", s.ID)
-			}
+			assert.True(c.t, !seen[s.ID], "%s stands in the feed twice", s.ID)
 			seen[s.ID] = true
 		}
 		if after = page.Next; !page.More {
@@ -104,16 +102,12 @@ func TestALostStream(t *testing.T) {
 			}
 			// A scan that is under way while the stream goes is refused, and never short.
 			for a := c.wait(); a.Status != 200; a = c.wait() {
-				if a.Status < 500 {
-					t.Fatalf("%d %s", a.Status, a.Body)
-				}
+				require.True(t, a.Status >= 500, "%d %s", a.Status, a.Body)
 			}
 			c.counted(fmt.Sprint("lost for the time ", round+1), total)
 			assert.Equal(t, c.fed(), inStream, "lost for the time %d", round+1)
 		}
-		if !strings.Contains(c.Log(), "the stream lost what was in it") {
-			t.Error("nothing in the log")
-		}
+		assert.True(t, strings.Contains(c.Log(), "the stream lost what was in it"), "nothing in the log")
 		c.Stop()
 		c = p.counting(t, "", c.key)
 		c.counted("without the stream", total)
@@ -145,9 +139,7 @@ func TestAJumpOfTheClockBeforeTheStreamIsLost(t *testing.T) {
 		c.Clock.Step(-25 * time.Hour)
 		require.NoError(t, js.DeleteStream(t.Context(), "QRJUMP_SCANS"))
 		for a := c.wait(); a.Status != 200; a = c.wait() {
-			if a.Status < 500 {
-				t.Fatalf("%d %s", a.Status, a.Body)
-			}
+			require.True(t, a.Status >= 500, "%d %s", a.Status, a.Body)
 		}
 		assert.Equal(t, c.fed(), 1410, "scans in the feed")
 	})

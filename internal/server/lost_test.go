@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -39,10 +40,8 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 		t.Helper()
 		before := names(t, p.data)
 		_, err := p.try(t, o)
-		if err == nil || !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "qrjump.db is missing or empty") ||
-			!strings.Contains(err.Error(), "put qrjump.db back") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v", why, err)
-		}
+		assert.True(t, err != nil && errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "qrjump.db is missing or empty") &&
+			strings.Contains(err.Error(), "put qrjump.db back") && !strings.Contains(err.Error(), "\n"), "%s: %v", why, err)
 		if after := names(t, p.data); !slices.Equal(before, after) {
 			t.Errorf("%s: the folder had %v and has %v", why, before, after)
 		}

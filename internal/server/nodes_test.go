@@ -37,9 +37,7 @@ const patience = 5 * time.Minute
 func eventually(t *testing.T, what string, right func() bool) {
 	t.Helper()
 	for began := time.Now(); !right(); {
-		if time.Since(began) > patience {
-			t.Fatalf("%s: not within %v", what, patience)
-		}
+		require.True(t, time.Since(began) <= patience, "%s: not within %v", what, patience)
 		time.Sleep(5 * time.Millisecond) // between two looks, for what it waits for
 	}
 }
@@ -66,14 +64,10 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 			seeds++
 		}
 	}
-	if seeds != 1 {
-		t.Errorf("the seed was applied %d times", seeds)
-	}
+	assert.True(t, seeds == 1, "the seed was applied %d times", seeds)
 	opens := func(s *servertest.Server, link string) string {
 		a := scanned(s, link)
-		if a.Status != 200 {
-			t.Fatalf("%d %s", a.Status, a.Body)
-		}
+		require.True(t, a.Status == 200, "%d %s", a.Status, a.Body)
 		var d struct{ Action, Path string }
 		a.JSON(t, &d)
 		path, _, _ := strings.Cut(d.Path, "?")
@@ -136,9 +130,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 	assert.Equal(t, passed, 5, "calls of the minute passed")
 	var verified struct{ Fault any }
 	two.Admin("POST", "/audit/verify", "").JSON(t, &verified)
-	if verified.Fault != nil {
-		t.Error(verified.Fault)
-	}
+	assert.True(t, verified.Fault == nil, "%v", verified.Fault)
 	one.Admin("POST", "/emulator/reset", "")
 	eventually(t, "the reset", func() bool {
 		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":100`) &&
@@ -306,9 +298,7 @@ func TestEveryNodeShowsTheLagOfAll(t *testing.T) {
 			return list.Nodes[0].Lag != nil && list.Nodes[1].Lag != nil
 		})
 		for _, n := range lags(s).Nodes {
-			if n.Lag.Seconds == nil || n.Lag.ReportedAt.IsZero() || n.Lag.ReportAgeSeconds == nil {
-				t.Errorf("%s: %+v", n.Name, n.Lag)
-			}
+			assert.True(t, n.Lag.Seconds != nil && !n.Lag.ReportedAt.IsZero() && n.Lag.ReportAgeSeconds != nil, "%s: %+v", n.Name, n.Lag)
 		}
 	}
 	one.Admin("PUT", "/settings", `{"publish_quota":7}`)

@@ -11,6 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -24,9 +25,7 @@ func (o orders) post(path, body string, want int) (one client.Order, text string
 	o.t.Helper()
 	a := o.Do("POST", "/admin/v1/accounts/svc/orders"+path, body, "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
-	if a.Status != want {
-		o.t.Fatalf("POST orders%s %s = %d %s, want %d", path, body, a.Status, a.Body, want)
-	}
+	require.True(o.t, a.Status == want, "POST orders%s %s = %d %s, want %d", path, body, a.Status, a.Body, want)
 	_ = json.Unmarshal([]byte(a.Body), &one) // a refusal is no order
 	return one, a.Body
 }
@@ -77,13 +76,11 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		o.post("/decisions", `{"isv_application_id":"a","agree":false}`, 200) // the requester cancels it
 		weak := o.place("https://weak.example/{digits:20}")
 		for what, a := range map[string]servertest.Answer{"the order that was cancelled": agree(read.Revision), "no revision": agree("")} {
-			if a.Status != http.StatusConflict || !strings.Contains(a.Body, "revision") {
-				t.Errorf("agreeing to %s: %d %s, want 409", what, a.Status, a.Body)
-			}
+			assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "revision"),
+				"agreeing to %s: %d %s, want 409", what, a.Status, a.Body)
 		}
-		if weak.State != "waits" || weak.Revision == read.Revision {
-			t.Errorf("the order with another text: %+v, the first: %+v", weak, read)
-		}
+		assert.True(t, weak.State == "waits" && weak.Revision != read.Revision,
+			"the order with another text: %+v, the first: %+v", weak, read)
 		o.post("/decisions", `{"isv_application_id":"a","agree":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
 
 		// A process that approved it ended before it made the codes.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -64,9 +65,7 @@ func TestThePagesNameWhatExists(t *testing.T) {
 				}
 			}
 		}
-		if files < 5 {
-			t.Errorf("docs/%s names %d files: the test does not read it", page, files)
-		}
+		assert.True(t, files >= 5, "docs/%s names %d files: the test does not read it", page, files)
 	}
 }
 

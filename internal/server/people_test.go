@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 const twoShops = `
@@ -124,9 +125,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 			if slices.Contains([]string{"lookupAuthorization", "agreeToPlatform"}, o.ID) && role == adminroute.Operator {
 				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAReferenceWorksOnce
 			}
-			if !ok {
-				t.Errorf("%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
-			}
+			assert.True(t, ok, "%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
 		}
 	}
 }
@@ -161,15 +160,12 @@ func TestALimitedCallerIsExplainedItsOwn(t *testing.T) {
 		a := s.Do("POST", "/scan/v1/explain", c.body, limited)
 		var said struct{ Action, Path string }
 		a.JSON(t, &said)
-		if said.Action != c.action || !strings.HasPrefix(said.Path, c.path) || strings.Contains(a.Body, "hidden") ||
-			strings.Contains(a.Body, `"owner":"other"`) {
-			t.Errorf("a key of shop explains %s: %d %s", c.body, a.Status, a.Body)
-		}
+		assert.True(t, said.Action == c.action && strings.HasPrefix(said.Path, c.path) && !strings.Contains(a.Body, "hidden") &&
+			!strings.Contains(a.Body, `"owner":"other"`), "a key of shop explains %s: %d %s", c.body, a.Status, a.Body)
 		near := strings.Contains(c.body, "secret") || strings.Contains(c.body, "open/")
 		a = s.Do("POST", "/scan/v1/explain", c.body, all)
-		if a.Status != http.StatusOK || strings.Contains(a.Body, `"owner":"other"`) != near {
-			t.Errorf("a key of all accounts explains %s: %d %s", c.body, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, `"owner":"other"`) == near,
+			"a key of all accounts explains %s: %d %s", c.body, a.Status, a.Body)
 	}
 	s.Do("POST", "/scan/v1/explain", `{"text":"x","assume":[{"owner":"other","prefix":"https://other.example/z"}]}`,
 		limited).WantStatus(t, http.StatusForbidden, "a key of shop assumes a rule of another")
@@ -182,9 +178,7 @@ func TestALimitedCallerLinksNobodyElse(t *testing.T) {
 	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["brand"]}`)
 	for linked, want := range map[string]int{"shop": http.StatusForbidden, "other": http.StatusOK} { // with other it is linked already
 		a := call("PUT", "/accounts/brand", fmt.Sprintf(`{"kind":"service_account","certified":true,"linked":[%q]}`, linked))
-		if a.Status != want {
-			t.Errorf("linked with %s: %d %s", linked, a.Status, a.Body)
-		}
+		assert.True(t, a.Status == want, "linked with %s: %d %s", linked, a.Status, a.Body)
 	}
 	if got := s.Admin("GET", "/accounts/brand", "").Body; strings.Contains(got, `"shop"`) {
 		t.Errorf("it is linked: %s", got)
@@ -219,10 +213,8 @@ func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
 		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://shop.example/": `"owner":"shop"`,
 	} {
 		a := call("GET", path, "")
-		if a.Status != http.StatusOK || !strings.Contains(a.Body, want) || strings.Contains(a.Body, "hidden") ||
-			strings.Contains(a.Body, "other.example") {
-			t.Errorf("GET %s: %d %s, want %s", path, a.Status, a.Body, want)
-		}
+		assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, want) && !strings.Contains(a.Body, "hidden") &&
+			!strings.Contains(a.Body, "other.example"), "GET %s: %d %s, want %s", path, a.Status, a.Body, want)
 	}
 	for _, path := range []string{"/statistics?owner=other", "/statistics?owner=-", "/statistics/misses?owner=other", "/scans?owner=other",
 		"/scans/export?owner=other", "/alarms?owner=other", "/statistics/export?owner=other",
@@ -274,12 +266,10 @@ func TestAViewerSeesNoSecretOfAnAddress(t *testing.T) {
 			if a.Status == http.StatusOK && strings.Contains(a.Body, "receiver.example") {
 				shown[role]++
 			}
-			if role != "operator" && strings.Contains(a.Body, "n0t-for-viewers") {
-				t.Errorf("%s as %s: %.500s, want the host of the address alone", o.ID, role, a.Body)
-			}
+			assert.True(t, role == "operator" || !strings.Contains(a.Body, "n0t-for-viewers"),
+				"%s as %s: %.500s, want the host of the address alone", o.ID, role, a.Body)
 		}
 	}
-	if shown["viewer"] < 4 || shown["operator"] < 4 {
-		t.Errorf("the host is shown by %v operations, want at least 4 each: of webhooks, platforms and accounts", shown)
-	}
+	assert.True(t, shown["viewer"] >= 4 && shown["operator"] >= 4,
+		"the host is shown by %v operations, want at least 4 each: of webhooks, platforms and accounts", shown)
 }

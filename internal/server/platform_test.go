@@ -17,6 +17,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 const platformKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
@@ -45,9 +46,8 @@ func startPlatform(t *testing.T) *platform {
 
 func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
-	if err != nil || r.Method != http.MethodPost || r.Header.Get("Content-Type") != "text/xml" {
-		p.t.Errorf("%s %v %v", r.Method, r.Header, err)
-	}
+	assert.True(p.t, err == nil && r.Method == http.MethodPost && r.Header.Get("Content-Type") == "text/xml",
+		"%s %v %v", r.Method, r.Header, err)
 	var outer struct{ Encrypt string }
 	if err := xml.Unmarshal(body, &outer); err != nil {
 		p.t.Errorf("%v: %s", err, body)
@@ -109,9 +109,7 @@ func TestTheWholeDance(t *testing.T) {
 	p := startPlatform(t)
 	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL + "/events?of=isv")})
 	secret := func(text string) string {
-		if text == "" {
-			t.Fatal("an empty secret")
-		}
+		require.True(t, text != "", "an empty secret")
 		s.Hide(text)
 		return text
 	}
@@ -119,9 +117,8 @@ func TestTheWholeDance(t *testing.T) {
 	// The ticket comes without a call, and at once when it is asked for.
 	e := p.next("component_verify_ticket")
 	secret(e.ComponentVerifyTicket)
-	if e.AppId != "isv" || e.CreateTime != servertest.Began.Unix() || !strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@") {
-		t.Errorf("got %+v", e)
-	}
+	assert.True(t, e.AppId == "isv" && e.CreateTime == servertest.Began.Unix() && strings.HasPrefix(e.ComponentVerifyTicket, "ticket@@@"),
+		"got %+v", e)
 	if a := s.Do("POST", "/cgi-bin/component/api_start_push_ticket",
 		`{"component_appid":"isv","component_secret":"the-secret-of-isv"}`); a.Body != `{"errcode":0,"errmsg":"ok"}` {
 		t.Errorf("got %s", a.Body)
@@ -144,9 +141,7 @@ func TestTheWholeDance(t *testing.T) {
 	a.JSON(t, &issued)
 	token, _ := issued["component_access_token"].(string)
 	secret(token)
-	if len(issued) != 2 || issued["expires_in"] != 7200.0 {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.True(t, len(issued) == 2 && issued["expires_in"] == 7200.0, "got %s", a.Body)
 
 	// The person agrees on the page.
 	var pre struct {
@@ -168,9 +163,7 @@ func TestTheWholeDance(t *testing.T) {
 	}
 	code := secret(there.Query().Get("auth_code"))
 	e = p.next("authorized")
-	if e.AuthorizerAppid != "shop" || e.AuthorizationCode != code || e.PreAuthCode != pre.Code {
-		t.Errorf("got %+v", e)
-	}
+	assert.True(t, e.AuthorizerAppid == "shop" && e.AuthorizationCode == code && e.PreAuthCode == pre.Code, "got %+v", e)
 
 	// The code brings the tokens.
 	var got struct {
@@ -186,9 +179,8 @@ func TestTheWholeDance(t *testing.T) {
 	a.JSON(t, &got)
 	secret(got.Info.Token)
 	secret(got.Info.Refresh)
-	if strings.Contains(a.Body, "err") || got.Info.AppID != "shop" || got.Info.Expires != 7200 || len(got.Info.Sets) != 2 {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.True(t, !strings.Contains(a.Body, "err") && got.Info.AppID == "shop" && got.Info.Expires == 7200 && len(got.Info.Sets) == 2,
+		"got %s", a.Body)
 	call := func(token, name, body string) servertest.Answer {
 		return s.Do("POST", "/cgi-bin/wxopen/"+name+"?access_token="+token, body)
 	}
@@ -203,15 +195,12 @@ func TestTheWholeDance(t *testing.T) {
 	// The platform's knowledge of the account.
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"shop"}`)
 	want := `{"authorizer_info":{"nick_name":"Shop","head_img":"","service_type_info":{"id":0},"verify_type_info":{"id":0},"user_name":"`
-	if !strings.HasPrefix(a.Body, want) || !strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) ||
-		strings.Contains(a.Body, "basic_config") || strings.Contains(a.Body, "access_token") ||
-		!strings.Contains(a.Body, got.Info.Refresh) {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.True(t, strings.HasPrefix(a.Body, want) && strings.Contains(a.Body, `"MiniProgramInfo":{"network":{"RequestDomain":[]`) &&
+		!strings.Contains(a.Body, "basic_config") && !strings.Contains(a.Body, "access_token") &&
+		strings.Contains(a.Body, got.Info.Refresh), "got %s", a.Body)
 	a = s.Component(token, "api_get_authorizer_info", `{"component_appid":"isv","authorizer_appid":"svc"}`)
-	if strings.Contains(a.Body, "MiniProgramInfo") || !strings.Contains(a.Body, `"service_type_info":{"id":2}`) {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.True(t, !strings.Contains(a.Body, "MiniProgramInfo") && strings.Contains(a.Body, `"service_type_info":{"id":2}`),
+		"got %s", a.Body)
 	// A seeded authorisation works from its refresh token.
 	svcToken, _ := s.AuthorizerToken(token, "isv", "svc")
 	if a := call(svcToken, "qrcodejumpget", `{}`); a.Code(t) != 0 {
@@ -226,10 +215,8 @@ func TestTheWholeDance(t *testing.T) {
 		}
 	}
 	s.Component(token, "api_get_authorizer_list", `{"component_appid":"isv","offset":"0","count":"100"}`).JSON(t, &list)
-	if list.Total != 2 || len(list.List) != 2 || list.List[1].AppID != "shop" || list.List[1].Refresh != got.Info.Refresh ||
-		list.List[1].Time < servertest.Began.Unix() {
-		t.Errorf("got %+v", list)
-	}
+	assert.True(t, list.Total == 2 && len(list.List) == 2 && list.List[1].AppID == "shop" && list.List[1].Refresh == got.Info.Refresh &&
+		list.List[1].Time >= servertest.Began.Unix(), "got %+v", list)
 
 	// An update, and the end.
 	s.Authorize(token, "isv", "shop", "[33]")
@@ -256,16 +243,13 @@ func TestTheWholeDance(t *testing.T) {
 	a = s.Admin("GET", "/components/isv/pushes?limit=1000", "")
 	for _, want := range []string{`"info_type":"unauthorized"`, `"info_type":"component_verify_ticket"`, `"delivered":true`, `[masked]`,
 		`"status":200`, `success\n`} {
-		if !strings.Contains(a.Body, want) {
-			t.Errorf("no %s in %s", want, a.Body)
-		}
+		assert.True(t, strings.Contains(a.Body, want), "no %s in %s", want, a.Body)
 	}
 	calls := s.Admin("GET", "/emulator/calls?limit=1000", "").Body
 	for _, mark := range []string{"ticket@@@", "preauthcode@@@", "queryauthcode@@@", "refreshtoken@@@", got.Info.Token, token,
 		"the-secret-of-isv"} {
-		if strings.Contains(a.Body, mark) || strings.Contains(calls, mark) || strings.Contains(s.Log(), mark) {
-			t.Errorf("%s is shown", mark)
-		}
+		assert.True(t, !strings.Contains(a.Body, mark) && !strings.Contains(calls, mark) && !strings.Contains(s.Log(), mark),
+			"%s is shown", mark)
 	}
 }
 
@@ -288,9 +272,7 @@ func TestAFailedPushIsThereForALook(t *testing.T) {
 	again := p.next("component_verify_ticket")
 	assert.Equal(t, first, again, "the repeated message is another")
 	s.Hide(first.ComponentVerifyTicket)
-	if !strings.Contains(s.Log(), "a receiver did not take what it was sent") {
-		t.Error("the log does not tell")
-	}
+	assert.True(t, strings.Contains(s.Log(), "a receiver did not take what it was sent"), "the log does not tell")
 }
 
 // Contract: design 8: private addresses only by the setting.
@@ -310,9 +292,7 @@ func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
 		s.Admin("GET", "/components/isv/pushes", "").JSON(t, &list)
 		return len(list.Pushes) > 0 && strings.Contains(list.Pushes[0].Error, "port_refused")
 	})
-	if list.Pushes[0].Delivered || len(p.events) > 0 {
-		t.Errorf("got %+v, and %d events came", list, len(p.events))
-	}
+	assert.True(t, !list.Pushes[0].Delivered && len(p.events) <= 0, "got %+v, and %d events came", list, len(p.events))
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
 	s.Advance(time.Minute)
 	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)
@@ -328,7 +308,5 @@ components:
   - {appid: isv2, secret: b, message_token: tok, encoding_aes_key: ` + platformKey + `, authorizations: [{appid: shop, permission_sets: [18]}]}
 `
 	_, err := servertest.Try(t, servertest.Options{Seed: seed})
-	if err == nil || !strings.Contains(err.Error(), "line 6") || !strings.Contains(err.Error(), "exclusive") {
-		t.Errorf("got %v", err)
-	}
+	assert.True(t, err != nil && strings.Contains(err.Error(), "line 6") && strings.Contains(err.Error(), "exclusive"), "got %v", err)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -23,13 +24,9 @@ func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
 	require.NoError(t, journal.Close())
 	g, err := l.recorder.Enqueue(&scanlog.Event{At: time.UnixMilli(1)})
 	require.NoError(t, err)
-	if g.Wait(t.Context()) == nil {
-		t.Fatal("a closed journal took a scan")
-	}
+	require.True(t, g.Wait(t.Context()) != nil, "a closed journal took a scan")
 	for range 2 {
-		if l.room(away) == nil {
-			t.Error("ready, and no scan can be written")
-		}
+		assert.True(t, l.room(away) != nil, "ready, and no scan can be written")
 	}
 	if err := l.room(t.TempDir()); err != nil {
 		t.Errorf("when there is room: %v", err)

@@ -42,9 +42,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 			defer cancel()
 			a, err := w.TrySend(w.Request(http.MethodPost, path+"?access_token="+tokens[appid], body).WithContext(ctx))
 			require.NoErrorf(t, err, "%s waits for the reload", path)
-			if a.Code(t) != 0 {
-				t.Fatalf("%s: %s", path, a.Body)
-			}
+			require.True(t, a.Code(t) == 0, "%s: %s", path, a.Body)
 		}
 		look := func(when string) {
 			t.Helper()
@@ -72,9 +70,7 @@ func TestNobodyWaitsForAReload(t *testing.T) {
 		default:
 		}
 		letGo()
-		if err := <-ended; err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, <-ended)
 		look("after the reload")
 	})
 }

@@ -198,9 +198,7 @@ func TestEveryChangeEvaluatesOrRejectsIfMatch(t *testing.T) {
 		}
 	}
 	for id := range guardedChanges {
-		if !seen[id] {
-			t.Errorf("there is no operation %s", id)
-		}
+		assert.True(t, seen[id], "there is no operation %s", id)
 	}
 }
 
@@ -327,9 +325,7 @@ func TestOneOfTwoRacingChangesWins(t *testing.T) {
 						t.Errorf("%s: %d %s", id, a.Status, a.Body)
 					}
 				}
-				if won != 1 {
-					t.Errorf("%s: %d of two racing changes won: %v", id, won, answers)
-				}
+				assert.True(t, won == 1, "%s: %d of two racing changes won: %v", id, won, answers)
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // TestSnapshotLoad_UnderTraffic loads a snapshot while every node takes scans. What is counted then is what the scan log has.
@@ -29,9 +30,7 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 		scan := func(s *servertest.Server, n int) int {
 			a, err := s.TrySend(s.Request("POST", "/scan/v1/resolve",
 				fmt.Sprintf(`{"text":"https://shop.example/seeded/%d","user":"u%d"}`, n, n), "Authorization: Bearer "+key.Key))
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 			return a.Status
 		}
 		for _, s := range nodes {
@@ -64,9 +63,8 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 		traffic.Wait()
 		p.tamper(t, `UPDATE snapshots SET data = SUBSTR(data, 1, LENGTH(data) / 2)`)
 		a := nodes[0].Do("POST", "/admin/v1/emulator/snapshots/base/load", "", asAdmin)
-		if a.Status != http.StatusConflict || !strings.Contains(a.Body, "the snapshot is damaged") {
-			t.Errorf("load of a damaged snapshot: %d %s, want 409", a.Status, a.Body)
-		}
+		assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "the snapshot is damaged"),
+			"load of a damaged snapshot: %d %s, want 409", a.Status, a.Body)
 		for _, s := range nodes {
 			a := s.Admin("POST", "/statistics/recount", "{}")
 			var found struct{ Scans, Duplicates, Differences int64 }

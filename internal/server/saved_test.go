@@ -13,6 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 33, 8: whatever happens since, a snapshot brings everything back, on every node and also in memory.
@@ -65,22 +67,17 @@ func TestASnapshotBringsEverythingBack(t *testing.T) {
 			`"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
 		s.Admin("PUT", "/gs1/links/01/09506000134352", `{"links":[]}`)
 		want := state(s)
-		if !strings.Contains(want, "mine}") || !strings.Contains(want, "2031-01-01") || !strings.Contains(want, "first") {
-			t.Fatal(want)
-		}
+		require.True(t, strings.Contains(want, "mine}") && strings.Contains(want, "2031-01-01") && strings.Contains(want, "first"),
+			"%v", want)
 		var saved client.Snapshot
 		s.Admin("PUT", "/emulator/snapshots/base", "").JSON(t, &saved)
-		if saved.Name != "base" || saved.Rules != 2 || saved.Batches != 1 {
-			t.Errorf("%+v", saved)
-		}
+		assert.True(t, saved.Name == "base" && saved.Rules == 2 && saved.Batches == 1, "%+v", saved)
 		for range 2 { // a load is no end of the snapshot
 			s.Admin("POST", "/emulator/reset", "")
 			apply("second")
 			s.Admin("PUT", "/emulator/clock", `{"now":"2040-01-01T00:00:00Z"}`)
 			s.Admin("PUT", "/accounts/shop/jump", `{"open":false}`)
-			if state(s) == want {
-				t.Fatal("nothing changed")
-			}
+			require.True(t, state(s) != want, "nothing changed")
 			s.Admin("POST", "/emulator/snapshots/base/load", "")
 			if got := state(s); got != want {
 				t.Fatalf("after the load\n%s, want\n%s", got, want)
@@ -111,9 +108,7 @@ func TestWebhooksOfASnapshotHearOfWhatComes(t *testing.T) {
 		came := make(chan string, 100)
 		receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 			came <- string(body)
 		}))
 		t.Cleanup(receiver.Close)
@@ -170,8 +165,6 @@ func refused(t *testing.T, s *servertest.Server) {
 		"PUT /a%2Fb": 422, "PUT /" + strings.Repeat("a", 65): 422} {
 		method, path, _ := strings.Cut(call, " ")
 		a := s.Do(method, "/admin/v1/emulator/snapshots"+path, "", asAdmin)
-		if a.Status != want {
-			t.Errorf("%s: %d %s, want %d", call, a.Status, a.Body, want)
-		}
+		assert.True(t, a.Status == want, "%s: %d %s, want %d", call, a.Status, a.Body, want)
 	}
 }

@@ -80,9 +80,7 @@ func TestAThousandUsersScanOneCode(t *testing.T) {
 				known++
 			}
 		}
-		if len(first) != 1 || known != 1 {
-			t.Errorf("first scans: %s", first)
-		}
+		assert.True(t, len(first) == 1 && known == 1, "first scans: %s", first)
 	})
 }
 
@@ -183,10 +181,9 @@ func TestTheScanListenerSpeaksTLS(t *testing.T) {
 		resp, err := client.Transport.RoundTrip(q)
 		require.NoError(t, err)
 		resp.Body.Close()
-		if resp.StatusCode != 307 || resp.Header.Get("Location") != "https://shop.example/tea" ||
-			!strings.Contains(resp.Header.Get("Link"), "<https://id.example/01/09506000134352/21/7?linkType=linkset>") {
-			t.Errorf("h2 %v: a GS1 key: %s %v", h2, resp.Status, resp.Header)
-		}
+		assert.True(t, resp.StatusCode == 307 && resp.Header.Get("Location") == "https://shop.example/tea" &&
+			strings.Contains(resp.Header.Get("Link"), "<https://id.example/01/09506000134352/21/7?linkType=linkset>"),
+			"h2 %v: a GS1 key: %s %v", h2, resp.Status, resp.Header)
 	}
 	plain, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://"))
 	require.NoError(t, err)

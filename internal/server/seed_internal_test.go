@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -20,8 +21,6 @@ func TestAnErrorOfTheStoreIsNoFaultOfTheSeed(t *testing.T) {
 	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
 		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {
 		got := f.planted("accounts", 0, err)
-		if errors.Is(got, ErrUsage) != own || !own && !errors.Is(got, err) {
-			t.Errorf("%v is told as %v", err, got)
-		}
+		assert.True(t, errors.Is(got, ErrUsage) == own && (own || errors.Is(got, err)), "%v is told as %v", err, got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -79,10 +80,8 @@ func TestSeedsThatCannotBe(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			_, err := servertest.Try(t, servertest.Options{Seed: c.seed})
-			if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error()+":", "seed.yaml, "+c.want+":") ||
-				strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %v, want one line with %q", err, c.want)
-			}
+			assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error()+":", "seed.yaml, "+c.want+":") &&
+				!strings.Contains(err.Error(), "\n"), "got %v, want one line with %q", err, c.want)
 		})
 	}
 	for _, fine := range []string{"", "# nothing\n", "accounts: []\nrules:\nsettings:\n", account} {
@@ -169,9 +168,7 @@ func TestShortAppSecrets(t *testing.T) {
 	for seed, where := range map[string]string{account("fifteen-letters"): "line 3: account near: ",
 		platform("fifteen-letters"): "line 2: component isv: "} {
 		_, err := servertest.Try(t, servertest.Options{Seed: seed, Guarded: true, Emulator: true})
-		if !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), where+why) {
-			t.Errorf("%v, want %s%s", err, where, why)
-		}
+		assert.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), where+why), "%v, want %s%s", err, where, why)
 	}
 	data, seed := filepath.Join(t.TempDir(), "data"), account("fifteen-letters")+platform("stored-platform")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: seed})

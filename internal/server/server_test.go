@@ -18,6 +18,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -51,13 +52,9 @@ func TestStrangers(t *testing.T) {
 				send = []string{header}
 			}
 			a := s.Do(c.method, c.path, "", send...)
-			if a.Status != c.want {
-				t.Errorf("%s %s with %q: %d %s, want %d", c.method, c.path, header, a.Status, a.Body, c.want)
-			}
-			if a.Status == 401 && (a.Header.Get("WWW-Authenticate") != "Bearer" ||
-				a.Header.Get("Content-Type") != "application/problem+json") {
-				t.Errorf("%s: %v", c.path, a.Header)
-			}
+			assert.True(t, a.Status == c.want, "%s %s with %q: %d %s, want %d", c.method, c.path, header, a.Status, a.Body, c.want)
+			assert.True(t, a.Status != 401 || a.Header.Get("WWW-Authenticate") == "Bearer" &&
+				a.Header.Get("Content-Type") == "application/problem+json", "%s: %v", c.path, a.Header)
 		}
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
@@ -152,9 +149,8 @@ func TestHostsOfADevServerForEverybody(t *testing.T) {
 			s.Do("POST", "/scan/v1/resolve", `{"text":"x"}`, "Host: "+host),
 			s.Do("GET", "/admin/v1/accounts", "", "Host: "+host),
 		} {
-			if a.Status != want || want == 421 && !strings.Contains(a.Body, "--dev-host NAME") {
-				t.Errorf("%s: %d %s, want %d", host, a.Status, a.Body, want)
-			}
+			assert.True(t, a.Status == want && (want != 421 || strings.Contains(a.Body, "--dev-host NAME")),
+				"%s: %d %s, want %d", host, a.Status, a.Body, want)
 		}
 	}
 }
@@ -243,9 +239,7 @@ func TestListeners(t *testing.T) {
 			}
 		}
 	}
-	if len(address) != 3 || address["wire"] != s.URL {
-		t.Fatalf("listening at %v", address)
-	}
+	require.True(t, len(address) == 3 && address["wire"] == s.URL, "listening at %v", address)
 	for path, where := range map[string]string{"POST /scan/v1/resolve": "scan", "GET /admin/v1/settings": "admin", "GET /metrics": "admin",
 		"GET /cgi-bin/token": "wire"} {
 		method, path, _ := strings.Cut(path, " ")
@@ -255,9 +249,7 @@ func TestListeners(t *testing.T) {
 			a := s.Send(r)
 			// The wire answers every path; another listener has a 404.
 			here := a.Status == 200 && !strings.Contains(a.Body, `"errcode":40066`)
-			if here != (what == where) {
-				t.Errorf("%s at the %s listener: %d %.100s", path, what, a.Status, a.Body)
-			}
+			assert.True(t, here == (what == where), "%s at the %s listener: %d %.100s", path, what, a.Status, a.Body)
 			for _, path := range []string{"/healthz", "/readyz", "/openapi.json"} {
 				if r, err = http.NewRequest("GET", url+path, nil); err != nil {
 					t.Fatal(err)
@@ -284,14 +276,10 @@ func TestMetrics(t *testing.T) {
 		`qrjump_scans_total{action="open_mini_program"} 1`,
 		`qrjump_rules 1`, `qrjump_replica_stale 0`, `qrjump_api_request_duration_seconds_count{endpoint="unknown"} 1`,
 	} {
-		if !strings.Contains(text, line+"\n") {
-			t.Errorf("no line %s", line)
-		}
+		assert.True(t, strings.Contains(text, line+"\n"), "no line %s", line)
 	}
 	for _, never := range []string{"shop.example", "stranger", `"shop"`} {
-		if strings.Contains(text, never) {
-			t.Errorf("%s is in the metrics", never)
-		}
+		assert.True(t, !strings.Contains(text, never), "%s is in the metrics", never)
 	}
 }
 
@@ -407,9 +395,7 @@ func TestRun(t *testing.T) {
 	go func() { ended <- server.Run(ctx, c, server.TestHooks{}, w, &stderr); w.Close() }()
 	out := bufio.NewReader(r)
 	line, err := out.ReadString('\n')
-	if err != nil || !regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line) {
-		t.Fatalf("%q %v", line, err)
-	}
+	require.True(t, err == nil && regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line), "%q %v", line, err)
 	resp, err := http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz")
 	require.NoError(t, err)
 	resp.Body.Close()
@@ -421,9 +407,8 @@ func TestRun(t *testing.T) {
 		t.Errorf("more on standard output: %q %v", rest, err)
 	}
 	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
-	if err != nil || strings.Contains(stderr.String(), strings.TrimSpace(string(token))) {
-		t.Errorf("the admin token is in the log, or not in its file: %v", err)
-	}
+	assert.True(t, err == nil && !strings.Contains(stderr.String(), strings.TrimSpace(string(token))),
+		"the admin token is in the log, or not in its file: %v", err)
 	for _, name := range []string{"admin-token", "master.key"} {
 		if info, err := os.Stat(filepath.Join(c.Data, name)); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v %v", name, info.Mode(), err)
@@ -450,9 +435,7 @@ func TestTheEndOfADevelopersServer(t *testing.T) {
 		require.NoError(t, err)
 		address := strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready "))
 		resp, err := http.Post(address+"/cgi-bin/stable_token", "application/json", strings.NewReader(body))
-		if err != nil || resp.Body.Close() != nil {
-			t.Fatal(err)
-		}
+		require.True(t, err == nil && resp.Body.Close() == nil, "%v", err)
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever
@@ -22,9 +23,7 @@ func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
 		answer := func(method, path, body string) servertest.Answer {
 			t.Helper()
 			a := s.Admin(method, path, body)
-			if a.Status/100 != 2 {
-				t.Fatalf("%s %s: %d %s", method, path, a.Status, a.Body)
-			}
+			require.True(t, a.Status/100 == 2, "%s %s: %d %s", method, path, a.Status, a.Body)
 			return a
 		}
 		var batch struct {

@@ -137,9 +137,7 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 		t.Parallel()
 		c := startConfig(t, where(t))
 		parts := server.Parts()
-		if len(parts) < 15 {
-			t.Errorf("only %v", parts)
-		}
+		assert.True(t, len(parts) >= 15, "only %v", parts)
 		for how, fail := range map[string]func(ctx context.Context, giveUp func(), start func(context.Context) error) error{
 			"before it began": func(context.Context, func(), func(context.Context) error) error { return errNo },
 			"half way": func(ctx context.Context, _ func(), start func(context.Context) error) error {
@@ -169,12 +167,8 @@ func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
 							return start(ctx)
 						})
 				})
-				if !errors.Is(err, errNo) && !errors.Is(err, context.Canceled) {
-					t.Errorf("%s, %s: %v", failing, how, err)
-				}
-				if !slices.Equal(began, parts[:n+1]) {
-					t.Errorf("%s, %s: %v began", failing, how, began)
-				}
+				assert.True(t, errors.Is(err, errNo) || errors.Is(err, context.Canceled), "%s, %s: %v", failing, how, err)
+				assert.True(t, slices.Equal(began, parts[:n+1]), "%s, %s: %v began", failing, how, began)
 				if err := s.Close(); err != nil {
 					t.Errorf("%s, %s: closed all the same: %v", failing, how, err)
 				}

@@ -10,7 +10,9 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // Issue 34, 4: where a product leads is said on one page of the console, and a symbol that was made there is read by readers of other
@@ -29,9 +31,7 @@ func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
 	page := w.Do("GET", "/console/gs1/key?key=01/09506000134352", "").Body
 	for _, has := range []string{`value="pages/product/index?gtin={01}"`, `value="https://brand.example/p/{01}"`,
 		`value="https://id.brand.example/01/09506000134352"`, `<option value="gs1-datamatrix">`, `src="data:image/png`} {
-		if !strings.Contains(page, has) {
-			t.Errorf("the page of the product lacks %s", has)
-		}
+		assert.True(t, strings.Contains(page, has), "the page of the product lacks %s", has)
 	}
 	id := w.order(trades[2].OrderPut, "three scanners").ApplicationID
 	w.activate(id, 0, 99)
@@ -81,8 +81,6 @@ func (w works) symbol(text, kind string) image.Image {
 	q := url.Values{"key": {"01/09506000134352"}, "text": {text}, "kind": {kind}, "module": {"0.5mm"}, "as": {"png"}}
 	a := w.Do("GET", "/console/gs1/symbol?"+q.Encode(), "")
 	m, err := png.Decode(strings.NewReader(a.Body))
-	if err != nil {
-		w.t.Fatalf("%s: %d %v %.2000s", kind, a.Status, err, a.Body)
-	}
+	require.True(w.t, err == nil, "%s: %d %v %.2000s", kind, a.Status, err, a.Body)
 	return m
 }

@@ -132,9 +132,8 @@ func TestTextsByTemplateMoveToAnotherServer(t *testing.T) {
 				Given: one.Given, Weak: one.Weak}
 			var batch client.Batch
 			moved.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, begin)).JSON(t, &batch)
-			if batch.ID != id+1000 || !batch.Imported || batch.Text == "" || batch.Weak != one.weak {
-				t.Fatalf("%s: %+v", one.name, batch)
-			}
+			require.True(t, batch.ID == id+1000 && batch.Imported && batch.Text != "" && batch.Weak == one.weak,
+				"%s: %+v", one.name, batch)
 			first, rest, _ := strings.Cut(lines, "\n")
 			moved.refusesRows(one.name, batch.ID, first)
 			for _, added := range []int{10, 0} {
@@ -180,9 +179,8 @@ func TestTextsByTemplateMoveToAnotherServer(t *testing.T) {
 		for _, one := range known {
 			var found oneCode
 			restored.Admin("POST", "/codes/lookup", jsonOf(t, map[string]string{"code_url": one.CodeURL})).JSON(t, &found)
-			if found.ApplicationID != one.ApplicationID || found.CodeIndex != one.CodeIndex || found.CodeURL != one.CodeURL {
-				t.Errorf("restored, %q is %+v, and it was %+v", one.CodeURL, found, one)
-			}
+			assert.True(t, found.ApplicationID == one.ApplicationID && found.CodeIndex == one.CodeIndex && found.CodeURL == one.CodeURL,
+				"restored, %q is %+v, and it was %+v", one.CodeURL, found, one)
 		}
 	})
 }
@@ -206,9 +204,8 @@ func (w works) refusesRows(name string, id int64, line string) {
 	}
 	for why, text := range wrong {
 		a := bring(w.Server, id, 1, strings.Join([]string{columns[0], columns[1], "0", text}, " "))
-		if a.Status != 422 || !strings.Contains(a.Body, why) || strings.Contains(a.Body, columns[3]) {
-			w.t.Errorf("%s: a row that is wrong since %s: %d %s", name, why, a.Status, a.Body)
-		}
+		assert.True(w.t, a.Status == 422 && strings.Contains(a.Body, why) && !strings.Contains(a.Body, columns[3]),
+			"%s: a row that is wrong since %s: %d %s", name, why, a.Status, a.Body)
 	}
 }
 
@@ -223,9 +220,8 @@ func (w works) opensInTheApp(name, text string, id, index int64) {
 	w.t.Helper()
 	var found oneCode
 	w.Admin("POST", "/codes/lookup", jsonOf(w.t, map[string]string{"code_url": text})).JSON(w.t, &found)
-	if found.ApplicationID != id || found.CodeIndex != index {
-		w.t.Errorf("%s: %q is looked up as code %d of %d", name, text, found.CodeIndex, found.ApplicationID)
-	}
+	assert.True(w.t, found.ApplicationID == id && found.CodeIndex == index,
+		"%s: %q is looked up as code %d of %d", name, text, found.CodeIndex, found.ApplicationID)
 	d := w.ask("resolve", "alice", text)
 	if got := d.short(); got != "shop release pages/index/index?code_ticket=T 1124 code" || d.Matched.ApplicationID != id ||
 		*d.Matched.CodeIndex != index {
@@ -275,9 +271,8 @@ func (w works) isReadByACamera(name string, id int64, text string) {
 		}
 		return err
 	})
-	if err != nil || run == nil || len(texts) != 4 || texts[0] != text {
-		w.t.Fatalf("%s: the package: %v, %q, not %q", name, err, texts, text)
-	}
+	require.True(w.t, err == nil && run != nil && len(texts) == 4 && texts[0] == text,
+		"%s: the package: %v, %q, not %q", name, err, texts, text)
 	var read []string
 	for _, one := range append(texts, texts[0]) {
 		v, index := run.Read(one)
@@ -312,10 +307,9 @@ func (w works) isShown(name, text string, weak bool) {
 	w.t.Helper()
 	page := w.look(text)
 	genuine := strings.Contains(page.Body, "A genuine code")
-	if page.Status != 200 || genuine == weak || strings.Contains(page.Body, "it alone does not show") != weak ||
-		!strings.Contains(page.Body, text[len(text)-4:]) {
-		w.t.Errorf("%s: the page of %q is %d, genuine: %t; %.3000s", name, text, page.Status, genuine, page.Body)
-	}
+	assert.True(w.t, page.Status == 200 && genuine != weak && strings.Contains(page.Body, "it alone does not show") == weak &&
+		strings.Contains(page.Body, text[len(text)-4:]),
+		"%s: the page of %q is %d, genuine: %t; %.3000s", name, text, page.Status, genuine, page.Body)
 }
 
 // opensNothingElse changes the text of a code, one character of its secret at a time.

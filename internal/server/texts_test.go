@@ -16,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -53,9 +54,7 @@ func TestEveryTextIsSaid(t *testing.T) {
 			return err
 		}))
 	}
-	if folders < 3 {
-		t.Errorf("only %d packages with texts were found", folders)
-	}
+	assert.True(t, folders >= 3, "only %d packages with texts were found", folders)
 }
 
 func textsOf(t *testing.T, dir string) {
@@ -83,9 +82,7 @@ func textsOf(t *testing.T, dir string) {
 		return nil
 	}))
 	for key := range texts[i18n.English] {
-		if !named.has(key) {
-			t.Errorf("%s: nothing says %q", dir, key)
-		}
+		assert.True(t, named.has(key), "%s: nothing says %q", dir, key)
 	}
 }
 
@@ -238,13 +235,9 @@ func TestChineseStandsInBooks(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || files < 500 {
-		t.Fatalf("%d files were read: %v", files, err)
-	}
+	require.True(t, err == nil && files >= 500, "%d files were read: %v", files, err)
 	for name := range chinese {
-		if !found[name] {
-			t.Errorf("%s has no Chinese any more: take it off the list", name)
-		}
+		assert.True(t, found[name], "%s has no Chinese any more: take it off the list", name)
 	}
 }
 
@@ -265,11 +258,7 @@ func TestChineseTextsNameAResponseAsTheTradeDoes(t *testing.T) {
 			}
 			return err
 		})
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 	}
-	if files < 150 {
-		t.Errorf("only %d files were read", files)
-	}
+	assert.True(t, files >= 150, "only %d files were read", files)
 }

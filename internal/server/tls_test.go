@@ -49,9 +49,7 @@ func authority(t *testing.T, file string) *x509.CertPool {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		t.Fatalf("%s holds no certificate", file)
-	}
+	require.True(t, pool.AppendCertsFromPEM(text), "%s holds no certificate", file)
 	return pool
 }
 
@@ -85,9 +83,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
-	if !strings.HasPrefix(s.URL, "https://127.0.0.1:") {
-		t.Fatalf("it serves at %s", s.URL)
-	}
+	require.True(t, strings.HasPrefix(s.URL, "https://127.0.0.1:"), "it serves at %s", s.URL)
 	// The emulator's time says nothing about certificates: this client is where
 	// the server's real time is.
 	c := fixedClient(s, authority(t, certificates.AuthorityFile(data)), s.Clock.Now)
@@ -111,15 +107,11 @@ func TestAFixedAddressIsServed(t *testing.T) {
 	} {
 		var answer struct{ ErrCode int }
 		exchange(t, c, platform+"/cgi-bin/wxopen/qrcodejump"+call.name+"?access_token="+url.QueryEscape(issued.Token), call.body, &answer)
-		if answer.ErrCode != 0 {
-			t.Fatalf("%s: %+v", call.name, answer)
-		}
+		require.True(t, answer.ErrCode == 0, "%s: %+v", call.name, answer)
 	}
 	var scan struct{ Action, Path string }
 	exchange(t, c, platform+"/scan/v1/resolve", `{"text":"https://tls.example/t/7"}`, &scan)
-	if scan.Action != "open_mini_program" || !strings.HasPrefix(scan.Path, "pages/tls?") {
-		t.Errorf("the scan opens %+v", scan)
-	}
+	assert.True(t, scan.Action == "open_mini_program" && strings.HasPrefix(scan.Path, "pages/tls?"), "the scan opens %+v", scan)
 
 	for name, refused := range map[string]struct {
 		roots *x509.CertPool
@@ -134,9 +126,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 		}
 	}
 	_, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS11})
-	if err == nil {
-		t.Error("TLS 1.1 was served")
-	}
+	assert.True(t, err != nil, "TLS 1.1 was served")
 }
 
 // A client that trusts the authority hands over these names and no others, even if its
@@ -174,9 +164,7 @@ func TestTheLocalAuthorityIsConstrained(t *testing.T) {
 		require.NoError(t, err)
 		roots := authority(t, certificates.AuthorityFile(data))
 		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
-		if (err == nil) != c.valid {
-			t.Errorf("%s: %v", c.name, err)
-		}
+		assert.True(t, (err == nil) == c.valid, "%s: %v", c.name, err)
 	}
 }
 
@@ -209,9 +197,8 @@ func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
 	}
 	s.Clock.Step(2 * 24 * time.Hour)
 	renewed := shown(t, s)
-	if renewed.Equal(first) || !renewed.NotAfter.After(first.NotAfter.Add(300*24*time.Hour)) {
-		t.Errorf("near its end the certificate is valid until %v", renewed.NotAfter)
-	}
+	assert.True(t, !renewed.Equal(first) && renewed.NotAfter.After(first.NotAfter.Add(300*24*time.Hour)),
+		"near its end the certificate is valid until %v", renewed.NotAfter)
 	s.Stop()
 
 	// A start finds one that has ended.
@@ -392,9 +379,7 @@ func TestACertificateThatHasEnded(t *testing.T) {
 	s, err := servertest.Try(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
 		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
 	require.NoError(t, err)
-	if !strings.Contains(s.Log(), "clients will refuse the certificate") {
-		t.Error("nobody is told")
-	}
+	assert.True(t, strings.Contains(s.Log(), "clients will refuse the certificate"), "nobody is told")
 	if resp, err := fixedClient(s, authority(t, cert), s.Clock.Now).Get("https://old.example/healthz"); err == nil {
 		resp.Body.Close()
 		t.Error("a client was served")

@@ -36,9 +36,8 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	shown, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
 	kept, _ := os.ReadFile(certificates.AuthorityFile(data))
-	if err != nil || resp.StatusCode != 200 || !bytes.Equal(shown, kept) || bytes.Contains(shown, []byte("PRIVATE")) {
-		t.Errorf("ca.pem: %s, %v, %d bytes where the file has %d", resp.Status, err, len(shown), len(kept))
-	}
+	assert.True(t, err == nil && resp.StatusCode == 200 && bytes.Equal(shown, kept) && !bytes.Contains(shown, []byte("PRIVATE")),
+		"ca.pem: %s, %v, %d bytes where the file has %d", resp.Status, err, len(shown), len(kept))
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(shown)
 	proxy, err := url.Parse(s.URL)
@@ -55,9 +54,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	}
 	exchange(t, c, "https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=shop&secret=the-secret-of-shop", "", &issued)
 	s.Hide(issued.Token)
-	if issued.Token == "" {
-		t.Error("no token came through")
-	}
+	assert.True(t, issued.Token != "", "no token came through")
 
 	for _, line := range []string{"CONNECT bank.example:443", "CONNECT evilapi.weixin.qq.com:443", "CONNECT 127.0.0.1:22",
 		"CONNECT weixin.qq.com:443", "GET http://bank.example/", "GET http://127.0.0.1:1/"} {
@@ -72,9 +69,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 	// A tunnel to port 80 carries plain HTTP, and what the client sent at once is not lost.
 	through := raw(t, s.URL, "CONNECT API.weixin.qq.com:80",
 		"GET /healthz HTTP/1.1\r\nHost: api.weixin.qq.com\r\nConnection: close\r\n\r\n")
-	if strings.Count(through, "HTTP/1.1 200 ") != 2 {
-		t.Errorf("the tunnel to port 80 answers %s", through)
-	}
+	assert.True(t, strings.Count(through, "HTTP/1.1 200 ") == 2, "the tunnel to port 80 answers %s", through)
 }
 
 // Without --dev nobody gets a tunnel or an authority.

@@ -78,13 +78,9 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 		require.NoError(t, err)
 		// A package key, a message token, an EncodingAESKey and a stable token at
 		// least; five keys.
-		if done.Keys < 5 || done.Secrets < 4 || done.Finished || done.File != p.master() {
-			t.Errorf("it says %+v", done)
-		}
+		assert.True(t, done.Keys >= 5 && done.Secrets >= 4 && !done.Finished && done.File == p.master(), "it says %+v", done)
 		turned := content(t, p.master())
-		if bytes.Equal(old, turned) {
-			t.Error("the master key is the same")
-		}
+		assert.True(t, !bytes.Equal(old, turned), "the master key is the same")
 		if info, err := os.Stat(p.master()); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("the master key: %v %v", info, err)
 		}
@@ -117,15 +113,11 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 			}
 		}
 		for _, table := range []string{"access_tokens", "accounts", "components"} {
-			if !changed[table] {
-				t.Errorf("nothing in %s was sealed anew", table)
-			}
+			assert.True(t, changed[table], "nothing in %s was sealed anew", table)
 		}
 		for _, table := range []string{"batches", "code_events", "links", "rules", "publishes", "scan_keys", "seeds", "tickets", "logins",
 			"domains", "meta"} {
-			if changed[table] {
-				t.Errorf("%s changed", table)
-			}
+			assert.True(t, !changed[table], "%s changed", table)
 		}
 		l.goesOn(t, s)
 	})
@@ -155,19 +147,13 @@ func TestATurnThatIsCutOff(t *testing.T) {
 				return errCrash
 			}})
 			if err == nil {
-				if done.Finished {
-					t.Errorf("step %d: it found something to finish", n)
-				}
+				assert.True(t, !done.Finished, "step %d: it found something to finish", n)
 				break
 			}
-			if !errors.Is(err, errCrash) {
-				t.Fatalf("step %d: %v", n, err)
-			}
+			require.True(t, errors.Is(err, errCrash), "step %d: %v", n, err)
 			steps[last] = true
 			committed := last == "the database is sealed anew" || last == "the new key is in its place"
-			if n > 40 {
-				t.Fatalf("step %d is %q: it never ends", n, last)
-			}
+			require.True(t, n <= 40, "step %d is %q: it never ends", n, last)
 			s, err := p.try(t, servertest.Options{})
 			require.NoErrorf(t, err, "after %q", last)
 			l.works(t, s)
@@ -177,9 +163,7 @@ func TestATurnThatIsCutOff(t *testing.T) {
 				t.Errorf("after %q: the old key is the master key: %v", last, same)
 			}
 		}
-		if len(steps) != 4 {
-			t.Errorf("cut off at %v", steps)
-		}
+		assert.True(t, len(steps) == 4, "cut off at %v", steps)
 		l.goesOn(t, p.start(t, servertest.Options{}))
 	})
 }
@@ -201,12 +185,8 @@ func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
 		}
 		waiting := content(t, p.master()+".new")
 		done, err := turned(t, server.KeyRotation{Config: p.config()})
-		if err != nil || !done.Finished || done.Keys != 0 {
-			t.Fatalf("%+v %v", done, err)
-		}
-		if !bytes.Equal(content(t, p.master()), waiting) {
-			t.Error("the key that waited is not the master key")
-		}
+		require.True(t, err == nil && done.Finished && done.Keys == 0, "%+v %v", done, err)
+		assert.True(t, bytes.Equal(content(t, p.master()), waiting), "the key that waited is not the master key")
 		p.start(t, servertest.Options{}).Stop()
 
 		// The old file is gone as well: the new one is enough.
@@ -258,9 +238,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	next := strings.Repeat("a5", 32)
 	write(next)
 	done, err := server.KeyRotation{Config: env, NewKeyFile: file}.Run(t.Context())
-	if err != nil || done.File != "" || done.Finished {
-		t.Fatalf("%+v %v", done, err)
-	}
+	require.True(t, err == nil && done.File == "" && !done.Finished, "%+v %v", done, err)
 	// An operator that does not know how far it came asks once more.
 	if done, err = (server.KeyRotation{Config: env, NewKeyFile: file}).Run(t.Context()); err != nil || !done.Finished || done.File != "" {
 		t.Errorf("again: %+v %v", done, err)
@@ -272,9 +250,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	}
 	for key, want := range map[string]bool{fresh: false, next: true} {
 		s, err := p.try(t, servertest.Options{Config: func(c *server.Config) { c.MasterKey = key }})
-		if (err == nil) != want {
-			t.Errorf("%.2s…: %v", key, err)
-		}
+		assert.True(t, (err == nil) == want, "%.2s…: %v", key, err)
 		if err == nil {
 			s.Stop()
 		}

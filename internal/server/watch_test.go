@@ -12,6 +12,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -34,9 +35,7 @@ func metricOf(t *testing.T, s *servertest.Server, name string) float64 {
 func wants(t *testing.T, s *servertest.Server, when string, metrics map[string]float64) {
 	t.Helper()
 	for name, want := range metrics {
-		if got := metricOf(t, s, name); got != want {
-			t.Errorf("%s: %s is %v, want %v", when, name, got, want)
-		}
+		assert.Equal(t, metricOf(t, s, name), want, "%s: %s", when, name)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -29,9 +30,7 @@ func TestScansReachAWebhook(t *testing.T) {
 	came := make(chan message, 100)
 	receiver := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 		came <- message{r.Header, body}
 	}))
 	defer receiver.Close()
@@ -75,9 +74,8 @@ func TestScansReachAWebhook(t *testing.T) {
 			}
 		}
 		require.NoError(t, json.Unmarshal(m.body, &body))
-		if strings.Contains(string(m.body), "ann") || strings.Contains(string(m.body), "code_ticket") {
-			t.Errorf("the message tells who scanned, or how to get in: %s", m.body)
-		}
+		assert.True(t, !strings.Contains(string(m.body), "ann") && !strings.Contains(string(m.body), "code_ticket"),
+			"the message tells who scanned, or how to get in: %s", m.body)
 		what := body.Type + " " + body.Data.Kind
 		if body.Data.CodeIndex != nil {
 			what += fmt.Sprint(" ", *body.Data.CodeIndex)
@@ -85,9 +83,7 @@ func TestScansReachAWebhook(t *testing.T) {
 		got[what] = true
 	}
 	for _, want := range []string{"scan.recorded code 5", "scan.recorded rule", "webhook.test "} {
-		if !got[want] {
-			t.Errorf("%q did not come: %v", want, got)
-		}
+		assert.True(t, got[want], "%q did not come: %v", want, got)
 	}
 	var deliveries struct {
 		Deliveries []struct {
@@ -96,9 +92,7 @@ func TestScansReachAWebhook(t *testing.T) {
 		}
 	}
 	w.Admin("GET", "/deliveries", "").JSON(t, &deliveries)
-	if len(deliveries.Deliveries) != 3 {
-		t.Errorf("%+v", deliveries)
-	}
+	assert.True(t, len(deliveries.Deliveries) == 3, "%+v", deliveries)
 	w.Admin("POST", fmt.Sprintf("/deliveries/%d/replay", deliveries.Deliveries[0].ID), "")
 	<-came
 	w.Admin("PUT", fmt.Sprintf("/webhooks/%d", made.Webhook.ID), fmt.Sprintf(`{"url":%q,"alarms":true,"enabled":false}`, receiver.URL))
@@ -123,12 +117,9 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 		"ftp://hook.example/", "//hook.example", "http://user:pass@hook.example/", "", "http://a b/", "file:///etc/passwd"} {
 		a := w.Do("POST", "/admin/v1/webhooks", fmt.Sprintf(`{"url":%q,"alarms":true}`, url), "Authorization: Bearer "+
 			servertest.AdminToken, "Content-Type: application/json")
-		if a.Status != 422 || !strings.Contains(a.Body, "url") {
-			t.Errorf("%q: %d %s", url, a.Status, a.Body)
-		}
-		if strings.HasPrefix(url, "ftp:") && strings.Contains(a.Body, "allow_private_hosts") {
-			t.Errorf("%q: the advice does not help: %s", url, a.Body)
-		}
+		assert.True(t, a.Status == 422 && strings.Contains(a.Body, "url"), "%q: %d %s", url, a.Status, a.Body)
+		assert.True(t, !strings.HasPrefix(url, "ftp:") || !strings.Contains(a.Body, "allow_private_hosts"),
+			"%q: the advice does not help: %s", url, a.Body)
 	}
 	for _, body := range []string{`{"url":"https://hook.example/"}`, `{"url":"https://hook.example/","rules":[0]}`,
 		`{"url":"https://hook.example/","codes":[{"application_id":1,"from":5,"to":4}]}`} {
@@ -167,9 +158,8 @@ func TestAWebhookIsToldOfRulesAndCodesThatThereAre(t *testing.T) {
 		for method, path := range map[string]string{"POST": "/webhooks", "PUT": at} {
 			a := w.Do(method, "/admin/v1"+path, `{"url":"https://hook.example/",`+body+`}`, "Authorization: Bearer "+servertest.AdminToken,
 				"Content-Type: application/json")
-			if a.Status != 422 || !strings.Contains(a.Body, want) {
-				t.Errorf("%s %s of %s: %d %s, want %q", method, path, body, a.Status, a.Body, want)
-			}
+			assert.True(t, a.Status == 422 && strings.Contains(a.Body, want),
+				"%s %s of %s: %d %s, want %q", method, path, body, a.Status, a.Body, want)
 		}
 	}
 }
@@ -179,9 +169,7 @@ func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
 	w := brew(t, servertest.Options{})
 	var looked struct{ Files, Failing int }
 	w.Admin("POST", "/rechecks", "").JSON(t, &looked)
-	if looked.Files != 1 || looked.Failing != 0 {
-		t.Errorf("%+v", looked)
-	}
+	assert.True(t, looked.Files == 1 && looked.Failing == 0, "%+v", looked)
 	if a := w.Admin("GET", "/rechecks?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) ||
 		!strings.Contains(a.Body, `"reason":"the operator vouches for p.url.cn"`) {
 		t.Errorf("%s", a.Body)

@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // whyOf asks why a call was answered so.
@@ -16,9 +17,7 @@ func whyOf(t *testing.T, s *servertest.Server, rid string) client.Call {
 	t.Helper()
 	var call client.Call
 	a := s.Admin("GET", "/calls/"+rid, "")
-	if a.Status != 200 {
-		t.Fatalf("%s: %d %s", rid, a.Status, a.Body)
-	}
+	require.True(t, a.Status == 200, "%s: %d %s", rid, a.Status, a.Body)
 	a.JSON(t, &call)
 	return call
 }
@@ -41,24 +40,17 @@ func TestARequestIDSaysWhy(t *testing.T) {
 		check := func(when string) {
 			t.Helper()
 			call := whyOf(t, s, rid)
-			if call.Account != "shop" || call.ErrCode != a.Code(t) || !strings.Contains(call.Detail, "is_edit") ||
-				call.Endpoint != "/cgi-bin/wxopen/qrcodejumpadd" || !strings.Contains(call.Response, rid) {
-				t.Errorf("%s: %+v", when, call)
-			}
+			assert.True(t, call.Account == "shop" && call.ErrCode == a.Code(t) && strings.Contains(call.Detail, "is_edit") &&
+				call.Endpoint == "/cgi-bin/wxopen/qrcodejumpadd" && strings.Contains(call.Response, rid), "%s: %+v", when, call)
 			// It was refused for the flag alone: that the flag was a text decided nothing.
-			if !slices.Equal(call.Behaviours, []string{"rules.add.edit_flag"}) || len(call.Rows) != 1 {
-				t.Errorf("%s: behaviours %v, %d rows", when, call.Behaviours, len(call.Rows))
-			}
+			assert.True(t, slices.Equal(call.Behaviours, []string{"rules.add.edit_flag"}) && len(call.Rows) == 1,
+				"%s: behaviours %v, %d rows", when, call.Behaviours, len(call.Rows))
 			// What was taken as it should not have been written decided with the rest.
 			taken := whyOf(t, s, logged[1])
-			if !slices.Contains(taken.Behaviours, "wire.number.text") || len(taken.Behaviours) < 2 ||
-				len(taken.Rows) != len(taken.Behaviours) {
-				t.Errorf("%s: behaviours %v, %d rows", when, taken.Behaviours, len(taken.Rows))
-			}
+			assert.True(t, slices.Contains(taken.Behaviours, "wire.number.text") && len(taken.Behaviours) >= 2 &&
+				len(taken.Rows) == len(taken.Behaviours), "%s: behaviours %v, %d rows", when, taken.Behaviours, len(taken.Rows))
 			for _, row := range append(call.Rows, taken.Rows...) {
-				if row.EvidenceLevel == "" || row.English == "" || row.Chinese == "" {
-					t.Errorf("%s: %+v", when, row)
-				}
+				assert.True(t, row.EvidenceLevel != "" && row.English != "" && row.Chinese != "", "%s: %+v", when, row)
 			}
 		}
 		check("before it is written")
@@ -66,9 +58,8 @@ func TestARequestIDSaysWhy(t *testing.T) {
 		s = p.start(t, servertest.Options{Guarded: true, Seed: brand})
 		check("after a start")
 		missing := s.Do("GET", "/admin/v1/calls/nothing", "", "Authorization: Bearer "+servertest.AdminToken)
-		if missing.Status != 404 || !strings.Contains(missing.Body, "no call that is kept has this request id") {
-			t.Errorf("no such call: %d %s", missing.Status, missing.Body)
-		}
+		assert.True(t, missing.Status == 404 && strings.Contains(missing.Body, "no call that is kept has this request id"),
+			"no such call: %d %s", missing.Status, missing.Body)
 		s.Do("GET", "/admin/v1/calls/"+rid, "").WantStatus(t, 401, "without the admin token")
 		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Trace") != "" {
 			t.Error("only a developer's server names the record of a call")
@@ -86,9 +77,7 @@ func TestADevelopersServerLinksToWhy(t *testing.T) {
 		a := s.Do("GET", path, "")
 		link := a.Header.Get("X-Qrjump-Trace")
 		rid := strings.TrimPrefix(link, "/admin/v1/calls/")
-		if rid == link || rid == "" {
-			t.Fatalf("%s: X-Qrjump-Trace %q", path, link)
-		}
+		require.True(t, rid != link && rid != "", "%s: X-Qrjump-Trace %q", path, link)
 		if code := a.Code(t); code != 0 && a.RID(t) != rid {
 			t.Errorf("%s: %s names %s", path, a.Body, rid)
 		}

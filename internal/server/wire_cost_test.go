@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // sink takes an answer and keeps its end.
@@ -62,9 +63,7 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
 			again := *r
 			again.Body = io.NopCloser(strings.NewReader(c.body))
 			handler.ServeHTTP(answer, &again)
-			if !strings.HasPrefix(string(answer.body), `{"errcode":0,`) {
-				t.Fatalf("%s: %s", c.path, answer.body)
-			}
+			require.True(t, strings.HasPrefix(string(answer.body), `{"errcode":0,`), "%s: %s", c.path, answer.body)
 		}
 	}
 	return calls

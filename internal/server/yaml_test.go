@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -40,9 +41,7 @@ func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		err := safeyaml.Check([]byte(text))
 		runtime.ReadMemStats(&after)
-		if err == nil || !strings.HasPrefix(err.Error(), "line ") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v", name, err)
-		}
+		assert.True(t, err != nil && strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "\n"), "%s: %v", name, err)
 		if took := after.TotalAlloc - before.TotalAlloc; took > 4000*uint64(len(text))+1<<20 {
 			t.Errorf("%s: %d bytes took %d", name, len(text), took)
 		}

@@ -6,7 +6,7 @@ import "testing"
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
 	"product lines":     {133_300, 1},
-	"test lines":        {88_000, 1},
+	"test lines":        {88_200, 1},
 	"packages":          {70, 0},
 	"operations":        {159, 0},
 	"commands":          {140, 0},
