@@ -9,7 +9,7 @@ import (
 // Person is a user of the console.
 type Person struct {
 	Name         string     `json:"name"`
-	Role         string     `json:"role"`          // Role is viewer, marketer, rules, operator or admin.
+	Role         string     `json:"role"`          // Role is viewer, marketer, rules-editor, operator or admin.
 	Accounts     []string   `json:"accounts"`      // AppIDs of the accounts to which the role is limited; empty means all accounts.
 	HasPassword  bool       `json:"has_password"`  // If HasPassword is false, the person can sign in only with login links.
 	SecondFactor bool       `json:"second_factor"` // SecondFactor means that signing in also requires a code from an authenticator app.

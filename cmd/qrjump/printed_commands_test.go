@@ -299,7 +299,7 @@ func (c *copyist) kit() {
 		"qrjump batch import others.txt --account " + service + " --isv old --application 581865877",
 		"qrjump package signer > signer.txt", "qrjump package make 500000001 0-49 --for printer.pub --format csv,text --out package-1.age",
 		"qrjump package open package-1.age --identity identity.txt --signer signer.txt --out job", "cp job/codes.text.txt camera.log",
-		"qrjump person add alice --role rules --account " + mini + " --password -",
+		"qrjump person add alice --role rules-editor --account " + mini + " --password -",
 		"qrjump component set wxc0ffee0000000003 --redirect-host isv.example", "qrjump api putDomain host=tea.example status=trusted",
 		"qrjump api putDomain host=fresh.example status=trusted",
 		"qrjump scan-key add till", "qrjump admin-key add till --role marketer --output json",
@@ -357,7 +357,7 @@ func (c *copyist) restore(line string) {
 	if strings.Contains(line, "alice") && err == nil {
 		_, _ = c.operator.People.Delete(ctx, "alice")
 		if !strings.Contains(line, "person add") {
-			_, err = c.operator.People.Create(ctx, client.PersonPut{Name: "alice", Role: "rules", Password: "correct-Horse-7-stapler"})
+			_, err = c.operator.People.Create(ctx, client.PersonPut{Name: "alice", Role: "rules-editor", Password: "correct-Horse-7-stapler"})
 		}
 	}
 	if strings.Contains(line, "scan-key ") && err == nil {

@@ -198,7 +198,7 @@ func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
 			return a
 		}, "scan_key app put admin"},
 		{"deleteScanKey", admin("DELETE", "/scan-keys/app", ``), "scan_key app delete admin"},
-		{"addPerson", admin("POST", "/people", `{"name":"alice","role":"rules","password":"a very secret-word of alice"}`),
+		{"addPerson", admin("POST", "/people", `{"name":"alice","role":"rules-editor","password":"a very secret-word of alice"}`),
 			"person alice add admin"},
 		{"changePerson", admin("PATCH", "/people/alice", `{"role":"viewer","accounts":["shop"]}`), "person alice edit admin"},
 		{"signOutPerson", admin("DELETE", "/people/alice/sessions", ``), "person alice sign_out admin"},

@@ -498,7 +498,7 @@ func TestGS1Admin(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true})
 	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"of-rival","role":"rules","accounts":["rival"]}`).JSON(t, &key)
+	s.Admin("POST", "/admin-keys", `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`).JSON(t, &key)
 	rival := func(method, path, body string) servertest.Answer {
 		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+key.Key, "Content-Type: application/json")
 	}
@@ -707,7 +707,7 @@ func TestGS1CompanyPrefixes(t *testing.T) {
 		operator := func(method, path, body string) servertest.Answer {
 			return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
 		}
-		_, rival := adminKey(t, s, `{"name":"of-rival","role":"rules","accounts":["rival"]}`)
+		_, rival := adminKey(t, s, `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`)
 		const link = `"links":[{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}]`
 		over := func(of, to string, keys int, dry bool) {
 			t.Helper()

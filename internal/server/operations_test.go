@@ -20,7 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.Rules, adminroute.Operator, adminroute.Admin}
+var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.RulesEditor, adminroute.Operator, adminroute.Admin}
 
 // TestOperationsAreWhole walks the table: each line has a name, a summary and a
 // role, and stands in the document.
@@ -96,7 +96,7 @@ func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
 		}
 		covers = append(covers, fmt.Sprintf("%s%q", role, may))
 	}
-	want := `[viewer["viewer"] marketer["viewer" "marketer"] rules["viewer" "rules"] operator["viewer" "marketer" "rules" "operator"] ` +
-		`admin["viewer" "marketer" "rules" "operator" "admin"] [] king[]]`
+	want := `[viewer["viewer"] marketer["viewer" "marketer"] rules-editor["viewer" "rules-editor"] operator["viewer" "marketer" "rules-editor" "operator"] ` +
+		`admin["viewer" "marketer" "rules-editor" "operator" "admin"] [] king[]]`
 	assert.Equal(t, fmt.Sprint(covers), want, "fmt.Sprint")
 }

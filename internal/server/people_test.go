@@ -256,7 +256,7 @@ func TestAViewerSeesNoSecretOfAnAddress(t *testing.T) {
 	values := strings.NewReplacer("{appid}", "shop", "{component}", "isv", "{name}", "alice")
 	parameter := regexp.MustCompile(`\{[^}]*\}`)
 	shown := map[string]int{}
-	for _, role := range []string{"viewer", "marketer", "rules", "operator"} {
+	for _, role := range []string{"viewer", "marketer", "rules-editor", "operator"} {
 		_, call := adminKey(t, s, `{"name":"`+role+`","role":"`+role+`"}`)
 		for _, o := range servertest.Operations() {
 			if o.Method != "GET" {

@@ -84,23 +84,23 @@ func (a ruleAPI) ruleOperations() []o.Route {
 			Description("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
 		o.Get("/rules/names", "nameRules", o.Viewer, a.nameRules, "The owners and prefixes of rules that counts know by their numbers").
 			AnyAccount().Description("Also of deleted ones, as long as the log of changes knows them."),
-		o.Post("/accounts/{appid}/rules", "addRule", o.Rules, a.addRule,
+		o.Post("/accounts/{appid}/rules", "addRule", o.RulesEditor, a.addRule,
 			"Add a rule of an account, as the account does by the wire: the same checks, the same verification file"),
-		o.Put("/accounts/{appid}/rules", "editRule", o.Rules, a.editRule,
+		o.Put("/accounts/{appid}/rules", "editRule", o.RulesEditor, a.editRule,
 			"Change a rule of an account; test links that are left out stay. The page of a published rule cannot change"),
-		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.Rules, a.publishRule,
+		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.RulesEditor, a.publishRule,
 			"Publish a rule of an account, which spends one of its publishes of this month"),
-		o.Delete("/accounts/{appid}/rules", "deleteRule", o.Rules, a.deleteRule, "Delete a rule of an account; the rule as it was"),
-		o.Post("/accounts/{appid}/rules/check", "checkRule", o.Rules, a.checkRule,
+		o.Delete("/accounts/{appid}/rules", "deleteRule", o.RulesEditor, a.deleteRule, "Delete a rule of an account; the rule as it was"),
+		o.Post("/accounts/{appid}/rules/check", "checkRule", o.RulesEditor, a.checkRule,
 			"What would an add be answered, where must the verification file be, and is it there? Nothing is changed"),
 		o.Get("/rules/history", "ruleHistory", o.Viewer, a.ruleHistory, "What happened to a prefix, newest first").AnyAccount(),
 		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others").
 			AnyAccount(),
-		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.Rules, a.server().undoRuleChange,
+		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.RulesEditor, a.server().undoRuleChange,
 			"Restore what was before a change of a rule, where nothing came after it").
 			Description(
 				"An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
-		o.Post("/rules/plan/replay", "replayPlan", o.Rules, a.server().replayPlan,
+		o.Post("/rules/plan/replay", "replayPlan", o.RulesEditor, a.server().replayPlan,
 			"What would a planned change have done to the scans of the last days?").Patient().AnyAccount().
 			Description(
 				"Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
@@ -110,7 +110,7 @@ func (a ruleAPI) ruleOperations() []o.Route {
 			"Checks of verification files, newest first: why a check failed").OfQuery("owner"),
 		o.Get("/rechecks", "listRechecks", o.Viewer, a.listRechecks,
 			"The nightly look at verification files: what is in place and what is not; rules go on either way").OfQuery("owner"),
-		o.Post("/rechecks", "recheckNow", o.Rules, a.recheckNow, "Look at all verification files now, and wait for the first of them"),
+		o.Post("/rechecks", "recheckNow", o.RulesEditor, a.recheckNow, "Look at all verification files now, and wait for the first of them"),
 		o.Get("/domains", "listDomains", o.Viewer, a.listDomains, "Hosts that are trusted or denied"),
 		o.Put("/domains/{host}", "putDomain", o.Operator, a.putDomain, "Trust a host, or deny it and those below it"),
 		o.Delete("/domains/{host}", "deleteDomain", o.Operator, a.deleteDomain, "Say nothing of a host any more"),
@@ -121,21 +121,21 @@ func (a ruleAPI) ruleOperations() []o.Route {
 func (a ruleAPI) gs1Operations() []o.Route {
 	return []o.Route{
 		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").AnyAccount(),
-		o.Post(gs1Links, "addGS1Links", o.Rules, a.addGS1,
+		o.Post(gs1Links, "addGS1Links", o.RulesEditor, a.addGS1,
 			"Say where a GS1 key leads of which nothing is said yet; 409 where something is").AnyAccount(),
 		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "What is said of a GS1 key").AnyAccount(),
-		o.Put(gs1Links+"/{key...}", "putGS1Links", o.Rules, a.putGS1,
+		o.Put(gs1Links+"/{key...}", "putGS1Links", o.RulesEditor, a.putGS1,
 			"Say where a GS1 key leads, and all below it of which nothing is said; what is left out is none").AnyAccount().
 			Description("409: the primary key, or its company prefix (setting gs1_prefixes), is another account's, which the answer names."),
-		o.Delete(gs1Links+"/{key...}", "deleteGS1Links", o.Rules, a.deleteGS1,
+		o.Delete(gs1Links+"/{key...}", "deleteGS1Links", o.RulesEditor, a.deleteGS1,
 			"Say nothing of a GS1 key any more; what was said").AnyAccount(),
-		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.Rules, a.undoGS1,
+		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.RulesEditor, a.undoGS1,
 			"Restore what was before a change of a GS1 key, where nothing came after it").AnyAccount(),
 		o.Post("/gs1/hand-over", "handOverGS1", o.Operator, a.handOverGS1,
 			"Give a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account"),
 		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1, "What is said of all GS1 keys, a JSON object a line as in a seed").
 			AnyAccount().Answers("the lines", ndjson),
-		o.Post("/import/gs1", "importGS1Links", o.Rules, a.importGS1,
+		o.Post("/import/gs1", "importGS1Links", o.RulesEditor, a.importGS1,
 			"Load what is said of GS1 keys, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none").
 			AnyAccount().Patient().Takes(ndjson, linesTaken).Answers(linesStored).
 			Exclusive("another import of GS1 links is running: wait for its end"),
@@ -344,7 +344,7 @@ func (a archiveAPI) archiveOperations() []o.Route {
 			Answers("the archive, for qrjump import", "application/gzip").Exclusive("another export is running: wait for its end"),
 		o.Post("/drills", "noteDrill", o.Operator, a.noteDrill,
 			"Note in the audit log what a restore drill of an archive found, for the console and doctor"),
-		o.Get("/export/rules", "exportRules", o.Rules, a.exportRules,
+		o.Get("/export/rules", "exportRules", o.RulesEditor, a.exportRules,
 			"All rules, a JSON object a line as in a seed, oldest first, as they are at one moment").
 			Answers("the lines", ndjson).Exclusive("another export of rules is running: wait for its end"),
 		o.Get("/export/accounts", "exportAccounts", o.Operator, a.exportAccounts,

@@ -126,7 +126,7 @@ var pages = []struct {
 }{
 	{"GET", "/console/home", adminroute.Viewer}, {"GET", "/console/components", adminroute.Viewer},
 	{"GET", "/console/gs1", adminroute.Viewer}, {"GET", "/console/gs1/key", adminroute.Viewer},
-	{"POST", "/console/gs1/key", adminroute.Rules}, {"POST", "/console/gs1/hand-over", adminroute.Operator},
+	{"POST", "/console/gs1/key", adminroute.RulesEditor}, {"POST", "/console/gs1/hand-over", adminroute.Operator},
 	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", adminroute.Viewer},
 	{"GET", "/console/calls", adminroute.Viewer}, {"GET", "/console/calls?view=errors", adminroute.Viewer},
 	{"GET", "/console/calls/RID", adminroute.Operator}, {"GET", "/console/calls/RID.har", adminroute.Operator},
@@ -137,11 +137,11 @@ var pages = []struct {
 	{"GET", "/console/rules?prefix=https://shop.example/", adminroute.Viewer},
 	{"GET", "/console/rules/new", adminroute.Viewer}, {"GET", "/console/rules/file?owner=shop", adminroute.Viewer},
 	{"GET", "/console/rules/code?owner=shop&prefix=https://shop.example/&text=https://shop.example/&module=2mm&as=pdf", adminroute.Viewer},
-	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", adminroute.Rules},
-	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", adminroute.Rules},
+	{"GET", "/console/rules/new?owner=shop&prefix=https://shop.example/x/", adminroute.RulesEditor},
+	{"GET", "/console/rules/edit?owner=shop&prefix=https://shop.example/", adminroute.RulesEditor},
 	{"GET", "/console/rules/import", adminroute.Viewer}, {"GET", "/console/rules/export?owner=shop", adminroute.Viewer},
-	{"POST", "/console/rules/new", adminroute.Rules}, {"POST", "/console/rules/edit", adminroute.Rules},
-	{"POST", "/console/rules/do", adminroute.Rules}, {"POST", "/console/rules", adminroute.Rules},
+	{"POST", "/console/rules/new", adminroute.RulesEditor}, {"POST", "/console/rules/edit", adminroute.RulesEditor},
+	{"POST", "/console/rules/do", adminroute.RulesEditor}, {"POST", "/console/rules", adminroute.RulesEditor},
 	{"POST", "/console/accounts/selected", adminroute.Operator},
 	{"GET", "/console/accounts", adminroute.Viewer}, {"GET", "/console/accounts/shop", adminroute.Viewer},
 	{"GET", "/console/accounts?make=mini_program", adminroute.Viewer}, {"GET", "/console/accounts/shop/edit", adminroute.Viewer},
@@ -179,12 +179,12 @@ var pages = []struct {
 	{"GET", "/console/operate/apps", adminroute.Operator}, {"POST", "/console/operate/apps", adminroute.Admin},
 	{"GET", "/console/operate/bulk", adminroute.Viewer}, {"POST", "/console/operate/bulk", adminroute.Operator},
 	{"GET", "/console/operate/bulk/accounts.ndjson", adminroute.Operator},
-	{"GET", "/console/operate/bulk/rules.ndjson", adminroute.Rules},
+	{"GET", "/console/operate/bulk/rules.ndjson", adminroute.RulesEditor},
 	{"GET", "/console/calls/deviations", adminroute.Viewer}, {"POST", "/console/calls/deviations", adminroute.Operator},
 	{"GET", "/console/calls/behaviours", adminroute.Viewer},
 	{"GET", "/console/emulator", adminroute.Viewer}, {"POST", "/console/people", adminroute.Admin},
 	{"POST", "/console/emulator", adminroute.Operator}, {"POST", "/console/codes", adminroute.Marketer},
-	{"POST", "/console/rules/undo", adminroute.Rules}, {"POST", "/console/calls/RID", adminroute.Operator},
+	{"POST", "/console/rules/undo", adminroute.RulesEditor}, {"POST", "/console/calls/RID", adminroute.Operator},
 	{"GET", "/console/search", adminroute.Viewer}, {"GET", "/console/search?q=shop", adminroute.Viewer},
 	{"GET", "/console/account-names?q=sh", adminroute.Viewer}, {"GET", "/console/rules?account=shop", adminroute.Viewer},
 	{"GET", "/console/orders", adminroute.Viewer}, {"POST", "/console/orders", adminroute.Marketer},
@@ -371,7 +371,7 @@ func TestASession(t *testing.T) {
 		t.Errorf("after seven days: %d", p.Status)
 	}
 	v.signIn("alice", password, "")
-	s.Admin("PATCH", "/people/alice", `{"role":"rules"}`)
+	s.Admin("PATCH", "/people/alice", `{"role":"rules-editor"}`)
 	if p := v.get("/console/rules"); p.Status != http.StatusSeeOther {
 		t.Errorf("after the role changed: %d", p.Status)
 	}

@@ -27,7 +27,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 		english, chinese   string
 	}{
 		{"/console/people", "did=add&name=alice&role=rules&accounts=none&password=" + password, "accounts",
-			[]string{`value="alice"`, `value="rules" selected`}, "there is no account none", "没有 none 这个账号"},
+			[]string{`value="alice"`, `value="rules-editor" selected`}, "there is no account none", "没有 none 这个账号"},
 		{"/console/people", "did=add&name=a%20b&role=viewer&password=" + password, "name", []string{`value="a b"`},
 			"want 1 to 40 letters", "要 1 到 40 个字母"},
 		{"/console/people", "did=add&name=bob&role=viewer&password=q9zx", "password", []string{`value="bob"`},
@@ -87,8 +87,8 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 	carol.did("/console/self", url.Values{"did": {"password"}, "new-password": {password}})
 	v.get("/console/operate/audit?kind=person&key=carol").wants(t, "invite")
 	// What is edited counts; who would be deleted is named first.
-	v.did("/console/people", url.Values{"did": {"change"}, "name": {"carol"}, "role": {"rules"}, "accounts": {"shop"}})
-	v.get("/console/people").wants(t, `value="shop"`, `value="rules" selected`)
+	v.did("/console/people", url.Values{"did": {"change"}, "name": {"carol"}, "role": {"rules-editor"}, "accounts": {"shop"}})
+	v.get("/console/people").wants(t, `value="shop"`, `value="rules-editor" selected`)
 	v.post("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}}).wants(t, `id="sure"`, "carol can no longer sign in")
 	v.did("/console/people", url.Values{"did": {"delete"}, "name": {"carol"}, "sure": {"carol"}})
 }

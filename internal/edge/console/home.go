@@ -96,7 +96,7 @@ func (v *request) homeScans(data *homeView) error {
 	}
 	if days.Counted.Scans == 0 && data.Health.Fault == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
-		if (view{request: v}).May("rules") {
+		if (view{request: v}).May("rules-editor") {
 			first.To = Root + "/rules/new"
 		}
 		data.Tasks = append(data.Tasks, first)

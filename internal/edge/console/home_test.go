@@ -61,7 +61,7 @@ func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	s.Admin("PUT", "/settings", `{"publish_quota":3}`)
-	s.Admin("POST", "/people", `{"name":"bo","role":"rules","accounts":["shop"],"password":"`+password+`"}`)
+	s.Admin("POST", "/people", `{"name":"bo","role":"rules-editor","accounts":["shop"],"password":"`+password+`"}`)
 	person(s, "root", adminroute.Admin)
 	root, bo := request(t, s), request(t, s)
 	var order struct {

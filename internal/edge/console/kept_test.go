@@ -18,7 +18,7 @@ import (
 func TestAnExpiredSessionLosesNoForm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	person(s, "rita", adminroute.Rules)
+	person(s, "rita", adminroute.RulesEditor)
 	v := request(t, s)
 	v.signIn("rita", password, "")
 	s.Clock.Step(13 * time.Hour)

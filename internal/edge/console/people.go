@@ -47,7 +47,7 @@ func (pages peoplePages) showPeople(v *request, data peopleView) {
 	}
 	data.People, data.MorePeople = shown(v, "people", people)
 	data.Keys, data.MoreKeys = shown(v, "keys", keys)
-	data.Roles = []string{"viewer", "marketer", "rules", "operator", "admin"}
+	data.Roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 	v.show(http.StatusOK, "people", data)
 }
 

@@ -294,7 +294,7 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 	if p := c.signIn(other); p.Status != http.StatusSeeOther {
 		t.Fatalf("a second browser: %d", p.Status)
 	}
-	c.says(map[string]any{"roles": []string{"rules:shop"}, "preferred_username": "admin"}) // another role, and a new name
+	c.says(map[string]any{"roles": []string{"rules-editor:shop"}, "preferred_username": "admin"}) // another role, and a new name
 	if p := c.signIn(other); p.Status != http.StatusSeeOther {
 		t.Fatalf("with another role: %d", p.Status)
 	}
@@ -321,7 +321,7 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 		t.Errorf("the session of who has no role any more: %d", p.Status)
 	}
 	for claims, says := range map[string]string{`{"roles":null}`: "there is no claim",
-		`{"roles":["rules","marketer"]}`: "neither holds the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
+		`{"roles":["rules-editor","marketer"]}`: "neither holds the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(claims), &m))
 		c.says(m)
@@ -426,7 +426,7 @@ func TestASignInAtAProviderLosesNothing(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
-	c.says(map[string]any{"roles": []string{"rules"}})
+	c.says(map[string]any{"roles": []string{"rules-editor"}})
 	v := request(t, s)
 	if p := c.signIn(v); p.Status != http.StatusSeeOther {
 		t.Fatalf("signing in: %d %s", p.Status, p.Body)

@@ -30,7 +30,7 @@ func TestReadOnlyRoles_SeeDataOfTheirAccounts(t *testing.T) {
 			"Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
-	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.Rules} {
+	for _, role := range []adminroute.Role{adminroute.Viewer, adminroute.RulesEditor} {
 		for _, account := range []string{"press", "shop"} {
 			name := string(role) + "-" + account
 			s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))

@@ -224,7 +224,7 @@ var pictureKinds = map[string]struct {
 func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
 
 // Undoes reports whether the visitor may undo changes of rules.
-func (v view) Undoes() bool { return v.May("rules") && v.All() }
+func (v view) Undoes() bool { return v.May("rules-editor") && v.All() }
 
 // ruleCode sends the QR code of a link below a rule's prefix as a file.
 func (pages rulePages) ruleCode(v *request) {

@@ -56,7 +56,7 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: fetching})
 	web := newHost(t)
-	person(s, "rita", adminroute.Rules)
+	person(s, "rita", adminroute.RulesEditor)
 	v := request(t, s)
 	v.signIn("rita", password, "")
 	prefix := web.URL + "/t/"
@@ -139,7 +139,7 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop + "\n"})
 	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
 	s.Admin("POST", "/accounts/other/rules", `{"prefix":"https://other.example/","path":"p"}`)
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules-editor","accounts":["shop"],"password":%q}`, password))
 	v := request(t, s)
 	v.signIn("olga", password, "")
 	mine := url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/own/"}, "path": {"p"}}
@@ -172,7 +172,7 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
-	person(s, "rita", adminroute.Rules)
+	person(s, "rita", adminroute.RulesEditor)
 	v := request(t, s)
 	v.signIn("rita", password, "")
 	file := v.get("/console/rules/export?owner=shop")
@@ -287,8 +287,8 @@ rules:
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(shop, "rules:", two, 1)})
 	s.OK("shop", "add", `{"prefix":"https://shop.example/new/","path":"pages/new","open_version":"3","permit_sub_rule":"1","is_edit":0}`)
 	scans(t, s, "https://shop.example/1", "https://shop.example/new/2", "https://shop.example/new/2", "https://other.example/hidden")
-	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules","accounts":["shop"],"password":%q}`, password))
-	person(s, "rita", adminroute.Rules)
+	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"olga","role":"rules-editor","accounts":["shop"],"password":%q}`, password))
+	person(s, "rita", adminroute.RulesEditor)
 	theirs := url.Values{"owner": {"other"}, "prefix": {"https://other.example/"}, "did": {"delete"}}
 	for name, known := range map[string]int{"olga": 2, "rita": 4} {
 		v := request(t, s)

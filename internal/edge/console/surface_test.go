@@ -259,8 +259,8 @@ func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
 		s.Admin("GET", "/changes?newest=true&limit=1", "").JSON(t, &list)
 		return list.Changes[0]
 	}
-	form := url.Values{"did": {"add"}, "name": {"alice"}, "role": {"rules"}, "accounts": {"shop"}, "password": {password}}
-	body := fmt.Sprintf(`{"name":"alice","role":"rules","accounts":["shop"],"password":%q}`, password)
+	form := url.Values{"did": {"add"}, "name": {"alice"}, "role": {"rules-editor"}, "accounts": {"shop"}, "password": {password}}
+	body := fmt.Sprintf(`{"name":"alice","role":"rules-editor","accounts":["shop"],"password":%q}`, password)
 	api := func(role adminroute.Role, method, path, body string) int {
 		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+keys[role], "Content-Type: application/json").Status
 	}

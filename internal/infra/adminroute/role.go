@@ -9,20 +9,20 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Role is the permission level of a caller of the admin API: viewer < marketer, rules < operator < admin.
+// Role is the permission level of a caller of the admin API: viewer < marketer, rules-editor < operator < admin.
 type Role string
 
 const (
-	Viewer   Role = "viewer"   // read
-	Marketer Role = "marketer" // and change codes
-	Rules    Role = "rules"    // and change rules
-	Operator Role = "operator" // an operator may also change accounts, domains and notifications
-	Admin    Role = "admin"    // an admin may also change settings and keys, and act on everything at once
+	Viewer      Role = "viewer"       // read
+	Marketer    Role = "marketer"     // and change codes
+	RulesEditor Role = "rules-editor" // and change rules
+	Operator    Role = "operator"     // an operator may also change accounts, domains and notifications
+	Admin       Role = "admin"        // an admin may also change settings and keys, and act on everything at once
 )
 
-var ranks = map[Role]int{Viewer: 1, Marketer: 2, Rules: 2, Operator: 3, Admin: 4}
+var ranks = map[Role]int{Viewer: 1, Marketer: 2, RulesEditor: 2, Operator: 3, Admin: 4}
 
-// AtLeast reports whether the role r includes the permissions of role; marketer and rules do not include each other.
+// AtLeast reports whether the role r includes the permissions of role; marketer and rules-editor do not include each other.
 func (r Role) AtLeast(role Role) bool {
 	return ranks[r] > 0 && (r == role || ranks[role] > 0 && ranks[r] > ranks[role])
 }
@@ -31,7 +31,7 @@ func (r Role) AtLeast(role Role) bool {
 func (r Role) Known() bool { return ranks[r] > 0 }
 
 // Roles lists all roles, the least privileged first.
-var Roles = []Role{Viewer, Marketer, Rules, Operator, Admin}
+var Roles = []Role{Viewer, Marketer, RulesEditor, Operator, Admin}
 
 // Caller is the role and the accounts of a request's author.
 type Caller struct {
