@@ -101,7 +101,7 @@ func TestTwoPrimaries(t *testing.T) {
 	if n := one.metric(`qrjump_db_write_errors_total{cause="primaries"}`); n == 0 {
 		t.Error("no change is counted as refused for that")
 	}
-	if log := string(both.running.Load().wholeLog()); !strings.Contains(log, "two servers of the database take writes") ||
+	if log := string(both.running.Load().wholeLog()); !strings.Contains(log, "several database servers accept writes") ||
 		!strings.Contains(log, hosts[0]+" (timeline 1)") || !strings.Contains(log, hosts[1]+" (timeline 2)") {
 		t.Errorf("the log does not name both\n%s", log)
 	}

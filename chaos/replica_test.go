@@ -44,8 +44,8 @@ func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
 	if hosts, replicas := n.metric("qrjump_db_hosts"), n.metric("qrjump_db_replicas"); hosts != 2 || replicas != 1 {
 		t.Errorf("%v servers, %v replicas", hosts, replicas)
 	}
-	const warned = "no replica has a change before it is acknowledged"
-	if log := string(n.running.Load().wholeLog()); strings.Contains(log, warned) || strings.Contains(log, "no replica follows") {
+	const warned = "no synchronous database replica"
+	if log := string(n.running.Load().wholeLog()); strings.Contains(log, warned) || strings.Contains(log, "no database replica is connected") {
 		t.Errorf("beside a replica it says\n%s", log)
 	}
 	p.script("kill", p.dirs[1])

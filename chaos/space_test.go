@@ -322,7 +322,7 @@ func TestStopOnAFullDisk(t *testing.T) {
 			}
 			p := n.running.Load()
 			n.stop()
-			if said := string(p.wholeLog()); !postgres && !strings.Contains(said, "counts of calls, calls of the log and deviations are not kept") {
+			if said := string(p.wholeLog()); !postgres && !strings.Contains(said, "call statistics not saved") {
 				t.Errorf("the log does not say what was not kept:\n%s", p.lastLog())
 			}
 			d.clear()

@@ -47,7 +47,7 @@ func (s *Server) keepAddresses() {
 		err = atomicfile.Replace(filepath.Join(s.config.Data, addressesFile), append(text, '\n'), 0o600)
 	}
 	if err != nil {
-		s.log.Warn("the command line will not find this server by its data folder", "error", err)
+		s.log.Warn("address file not written", "error", err)
 		// The addresses file of an earlier server would contain wrong addresses.
 		_ = os.Remove(filepath.Join(s.config.Data, addressesFile))
 	}
@@ -62,7 +62,7 @@ func (s *Server) forgetAddresses() {
 		return
 	}
 	if err := os.Remove(filepath.Join(s.config.Data, addressesFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("the file of addresses stays behind", "error", err)
+		s.log.Warn("address file not removed", "error", err)
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	}
 	// If CatchUpAndSave fails, scans that are not yet counted are counted after the archive is restored.
 	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "the export goes on with scans that are not counted yet", "error", err)
+		s.log.WarnContext(ctx, "export continues with uncounted scans", "error", err)
 	}
 	packed, err := s.pack(ctx, passphrase)
 	if err != nil {
@@ -42,7 +42,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 		return err
 	}
 	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
-	s.log.InfoContext(ctx, "everything was exported", "rows", rows, "schema", schema)
+	s.log.InfoContext(ctx, "export completed", "rows", rows, "schema", schema)
 	// The audit entry is written after the export, so the archive does not contain it.
 	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
 }

@@ -42,7 +42,7 @@ func (s *Server) countsPart() component {
 		stop: func(ctx context.Context) error {
 			// Call counts are best effort: a full disk loses as many counts as a kill of the process.
 			if err := s.domain.book.Flush(ctx); err != nil {
-				s.log.WarnContext(ctx, "the latest counts of calls, calls of the log and deviations are not kept", "error", err)
+				s.log.WarnContext(ctx, "call statistics not saved", "error", err)
 			}
 			return nil
 		}}

@@ -34,7 +34,7 @@ func (s *Server) openClock(ctx context.Context) error {
 		s.now = s.realNow
 		if state != "" {
 			s.log.WarnContext(ctx,
-				"this database was used with an emulated clock; without --emulator real time counts, and what was issued under the other time may look expired or young")
+				"database was used with an emulated clock", "hint", "what was issued under emulated time may look expired or not yet valid without --emulator")
 		}
 		return nil
 	}

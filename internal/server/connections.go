@@ -20,7 +20,7 @@ func (s *Server) openRooms() {
 	public = cmp.Or(s.seams.Connections, public)
 	s.serving.rooms = map[bool]*connlimit.Limiter{false: connlimit.New(public), true: connlimit.New(admin)}
 	if files < 1024 {
-		s.log.Warn("this process may open few files: raise the limit (ulimit -n, LimitNOFILE) for more connections", "files", files,
+		s.log.Warn("open file limit is low", "hint", "raise ulimit -n or LimitNOFILE for more connections", "files", files,
 			"connections", public+admin)
 	}
 	for separate, name := range map[bool]string{false: "public", true: "admin"} {

@@ -34,7 +34,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 			result = string(e.Reason)
 			err = fmt.Errorf("%s (%s)", e.Detail, e.Reason)
 		}
-		s.log.WarnContext(ctx, "a verification file could not be fetched", "url", url, "reason", result, "error", err)
+		s.log.WarnContext(ctx, "verification file fetch failed", "url", url, "reason", result, "error", err)
 	}
 	s.metrics.confirms.WithLabelValues(result).Inc()
 	return answer.Body, steps, err

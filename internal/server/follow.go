@@ -72,7 +72,7 @@ func (s *Server) minutePart() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
 			if err := s.scans().eachMinute(ctx); err != nil && ctx.Err() == nil {
-				s.log.WarnContext(ctx, "other nodes cannot be told how this one is, and old counts of calls a second stay", "error", err)
+				s.log.WarnContext(ctx, "node status report failed", "error", err)
 			}
 			select {
 			case <-ctx.Done():

@@ -37,7 +37,7 @@ func (s access) logPanics(next http.Handler) http.Handler {
 				return
 			}
 			if fault != http.ErrAbortHandler { // ErrAbortHandler closes a connection on purpose
-				s.log.ErrorContext(r.Context(), "a request failed inside the server", "path", api.LoggedPath(r.URL.Path),
+				s.log.ErrorContext(r.Context(), "request handler panicked", "path", api.LoggedPath(r.URL.Path),
 					"panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
 			}
 			panic(http.ErrAbortHandler)
@@ -189,7 +189,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 			next.ServeHTTP(w, asCaller(r, caller))
 			return
 		case !errors.Is(err, iam.ErrNoKey):
-			s.log.ErrorContext(r.Context(), "an admin key could not be looked up", "error", err)
+			s.log.ErrorContext(r.Context(), "admin key lookup failed", "error", err)
 			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
 			return
 		}

@@ -92,7 +92,7 @@ func (s *Server) keysPart() component {
 func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
 	ring, err := openKeyring(ctx, s.config, db, s.random)
 	if err == nil && ring.finished {
-		s.log.WarnContext(ctx, "a turn of the master key was cut off; it is finished now", "file", ring.where)
+		s.log.WarnContext(ctx, "interrupted master key rotation completed", "file", ring.where)
 	}
 	return ring, err
 }
@@ -356,7 +356,7 @@ func (s *Server) warnOfReadable(names ...string) {
 	for _, name := range names {
 		path := filepath.Join(s.config.Data, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("a secret file can be read by others than its owner: chmod 600 it", "file", path, "mode",
+			s.log.Warn("secret file is readable by other users", "hint", "chmod 600", "file", path, "mode",
 				info.Mode().Perm().String())
 		}
 	}

@@ -81,7 +81,7 @@ func TestAnOlderFolderOfScans(t *testing.T) {
 
 			one.change(t, older, filepath.Join(twin.data, "scans"), scans)
 			c = p.counting(t, "", c.key)
-			assert.True(t, strings.Contains(c.Log(), "level=ERROR") && strings.Contains(c.Log(), "lack"),
+			assert.True(t, strings.Contains(c.Log(), "level=ERROR") && strings.Contains(c.Log(), "missing"),
 				"no error says that scans are missing")
 			c.lacks("with the changed folder", 150, one.lacking)
 			c.scan(5)

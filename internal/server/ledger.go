@@ -72,8 +72,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if equal, err := journal.Is(ctx, to); err != nil {
 				return err
 			} else if !equal {
-				s.log.WarnContext(ctx, "the stream is left with a journal that is not the one that was shipped, perhaps an older one: "+
-					"nobody knows which of its scans are counted")
+				s.log.WarnContext(ctx, "scan stream detached with another journal than the shipped one; counted scans unknown")
 				return skip(node, to)
 			}
 			counted, err := s.store.Origin(ctx, node)
@@ -116,8 +115,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Missing(start) - counted.Missing(begin); unknown > 0 {
-		s.log.WarnContext(ctx, "the stream is left with scans of this node of which nobody knows whether they are counted: "+
-			"its journal was a copy", "scans at most", unknown)
+		s.log.WarnContext(ctx, "scan stream detached with a copied journal; counted scans unknown", "max_scans", unknown)
 	}
 	erased := int64(0)
 	rest := func(start int64) iter.Seq2[scanlog.Entry, error] {
@@ -146,8 +144,8 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 		return nil // the journal itself is counted and delivered to webhooks
 	}
 	missing := counted.Missing(upTo) - counted.Missing(start)
-	s.log.InfoContext(ctx, "leaving the stream: what nobody counted or told of it is counted and told from this node's journal",
-		"not counted, at most", missing, "behind", max(start, counted.From()), "up to", upTo)
+	s.log.InfoContext(ctx, "scan stream detaching; pending scans are processed from the journal",
+		"max_uncounted", missing, "from", max(start, counted.From()), "to", upTo)
 	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	told, err := book.TellRest(ctx, node, counted, start, rest)
 	if err != nil {
@@ -158,12 +156,11 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
 	}
 	if told > 0 || n > 0 {
-		s.log.InfoContext(ctx, "the stream is left",
+		s.log.InfoContext(ctx, "scan stream detached",
 			"counted", n, "told", told)
 	}
 	if missing > n {
-		s.log.WarnContext(ctx, "the stream is left with scans of this node that are not counted and in its journal no more, "+
-			"unless another node counted them meanwhile", "scans at most", missing-n)
+		s.log.WarnContext(ctx, "scan stream detached with uncounted scans that the journal no longer has", "max_scans", missing-n)
 	}
 	return nil
 }
@@ -250,7 +247,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	case errors.Is(err, stream.ErrNotFlushed) && !errors.Is(err, stream.ErrNoMonitor), errors.Is(err, stream.ErrTooOld):
 		return usage("--scan-stream: %v", err)
 	case err != nil:
-		s.log.WarnContext(ctx, "the stream of scans is away; scans are answered and wait in the journal", "error", err)
+		s.log.WarnContext(ctx, "scan stream unreachable; scans wait in the journal", "error", err)
 	}
 	return nil
 }
@@ -406,8 +403,7 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 			var err error
 			if hasMore, err = part(); err != nil {
 				if ctx.Err() == nil {
-					s.log.WarnContext(ctx, "what is counted of scans cannot be rolled into months, or old hours and days cannot be removed; "+
-						"the next attempt is in an hour", "error", err)
+					s.log.WarnContext(ctx, "statistics roll-up failed", "will_retry", true, "error", err)
 				}
 				return
 			}
@@ -426,7 +422,7 @@ func (s scanRecords) forgetOldScans(ctx context.Context) {
 		return
 	}
 	if err := s.scanning.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
-		s.log.WarnContext(ctx, "old scans cannot be removed; the next attempt is in an hour", "older than days", days, "error", err)
+		s.log.WarnContext(ctx, "scan retention failed", "will_retry", true, "max_age_days", days, "error", err)
 	}
 }
 

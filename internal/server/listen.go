@@ -97,8 +97,8 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		if s.config.plainAdmin(on) {
 			s.metrics.adminPlain.Set(1)
-			s.log.WarnContext(ctx, "other machines reach the admin API in plain HTTP, where its token can be read on the way: start with "+
-				"--admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
+			s.log.WarnContext(ctx, "admin API is reachable without TLS from other machines",
+				"hint", "start with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
 		var lane *fastpath.Listener
 		if role == scans && !s.seams.NoLane {
@@ -246,12 +246,12 @@ func (s *Server) drain(ctx context.Context) error {
 func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
 	if lane := s.serving.lanes[h]; lane != nil {
 		if err := lane.Drain(ctx); err != nil {
-			s.log.Warn("scans were cut at the end of the drain", "error", err)
+			s.log.Warn("scan requests aborted at the end of the drain", "error", err)
 		}
 	}
 	if err := h.Shutdown(ctx); err != nil {
 		// A request that still runs is cut; its transaction is either committed completely or rolled back.
-		s.log.Warn("requests were cut at the end of the drain", "error", err)
+		s.log.Warn("requests aborted at the end of the drain", "error", err)
 		return h.Close()
 	}
 	return nil

@@ -41,7 +41,7 @@ func (s *Server) orders() *codes.Orders {
 func (s *Server) ordersPart() component {
 	return component{name: "orders", run: func(ctx context.Context) {
 		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "interrupted orders of codes could not be completed", "error", err)
+			s.log.ErrorContext(ctx, "interrupted code orders not completed", "error", err)
 		}
 	}}
 }

@@ -272,7 +272,7 @@ func TestAFailedPushIsThereForALook(t *testing.T) {
 	again := p.next("component_verify_ticket")
 	assert.Equal(t, first, again, "the repeated message is another")
 	s.Hide(first.ComponentVerifyTicket)
-	assert.True(t, strings.Contains(s.Log(), "a receiver did not take what it was sent"), "the log does not tell")
+	assert.True(t, strings.Contains(s.Log(), "delivery failed"), "the log does not tell")
 }
 
 // Contract: design 8: private addresses only by the setting.

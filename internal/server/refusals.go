@@ -25,10 +25,10 @@ type door struct {
 }
 
 var (
-	adminDoor    = door{"admin_token", "a wrong admin token"} // also for admin keys, in a header or typed on a page
-	secretDoor   = door{"app_secret", "a wrong AppSecret"}
-	scanDoor     = door{"scan_key", "a wrong scan key"}
-	personDoor   = door{string(iam.ByPassword), "a wrong sign-in"}
+	adminDoor    = door{"admin_token", "wrong admin token"} // also for admin keys, in a header or typed on a page
+	secretDoor   = door{"app_secret", "wrong AppSecret"}
+	scanDoor     = door{"scan_key", "wrong scan key"}
+	personDoor   = door{string(iam.ByPassword), "wrong sign-in"}
 	linkDoor     = door{string(iam.ByLoginLink), "a sign-in link that is none any more"}
 	providerDoor = door{string(iam.ByProvider), "an answer of the provider that lets nobody in"}
 

@@ -123,7 +123,7 @@ func (s *Server) mountGuide(mux *http.ServeMux) {
 	show := func(w http.ResponseWriter, r *http.Request) {
 		g, err := pages()
 		if err != nil {
-			s.log.ErrorContext(r.Context(), "the documents cannot be read", "error", err)
+			s.log.ErrorContext(r.Context(), "documents not readable", "error", err)
 			scanapi.WriteProblem(w, http.StatusInternalServerError, "the documents cannot be read")
 			return
 		}

@@ -31,10 +31,10 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	if f, ok := stderr.(*os.File); ok && isTerminal(f) {
 		s.welcome(ctx, stderr)
 	} else if s.secrets.newToken {
-		s.log.InfoContext(ctx, "the admin token was made", "file", filepath.Join(c.Data, "admin-token"))
+		s.log.InfoContext(ctx, "admin token created", "file", filepath.Join(c.Data, "admin-token"))
 	}
 	if s.config.TLSDev {
-		s.log.InfoContext(ctx, "clients must trust the local authority", "file", certificates.AuthorityFile(c.Data),
+		s.log.InfoContext(ctx, "local certificate authority in use", "file", certificates.AuthorityFile(c.Data),
 			"names", strings.Join(devNames, " "))
 	}
 	parentSupervisor := sdnotify.Find()
@@ -62,7 +62,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 // reason.
 func (s *Server) sayAbove(err error) {
 	if err != nil {
-		s.log.Warn("the supervisor (NOTIFY_SOCKET) cannot be told of the state of the server", "error", err)
+		s.log.Warn("supervisor notification failed", "error", err)
 	}
 }
 
@@ -100,7 +100,7 @@ func (s *Server) sayDeviations() {
 // time the listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.serving.draining.Store(true)
-	s.log.Info("stopping: /readyz says so, and soon running requests are drained; a second signal ends at once", "delay",
+	s.log.Info("stopping", "hint", "a second signal ends at once", "delay",
 		s.config.ShutdownDelay)
 	select {
 	case <-end:
@@ -122,7 +122,7 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 		if single, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
 			tell("welcome.sign_in", s.AdminURL+console.Root, single)
 		} else {
-			s.log.ErrorContext(ctx, "no login link could be made: qrjump login-link makes one", "error", err)
+			s.log.ErrorContext(ctx, "login link not created", "hint", "qrjump login-link creates one", "error", err)
 		}
 	}
 	tell("welcome.data", s.config.Data)

@@ -59,7 +59,7 @@ func (s seeder) loadState(ctx context.Context, name string) (emulator.Snapshot, 
 		return err
 	})
 	if errors.Is(err, store.ErrDamaged) {
-		s.log.WarnContext(ctx, "snapshot refused", "name", name, "error", err)
+		s.log.WarnContext(ctx, "snapshot rejected", "name", name, "error", err)
 	}
 	if err == nil {
 		err = s.followClock(ctx)

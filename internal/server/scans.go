@@ -124,7 +124,7 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 		err = errors.Join(err, l.stream.Close())
 	}
 	if unsealed := l.journal.Close(); unsealed != nil { // all scans in the journal are durable
-		log.WarnContext(ctx, "the last file of scans has no end; the next start reads it and writes one", "error", unsealed)
+		log.WarnContext(ctx, "last journal file not sealed", "error", unsealed)
 	}
 	return err
 }
@@ -179,10 +179,10 @@ func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
 		case err == nil:
 			s.domain.contact.last.Store(s.realNow().UnixMilli())
 			if s.domain.contact.lost.Swap(false) {
-				s.log.Info("the store answers again")
+				s.log.Info("store recovered")
 			}
 		case ctx.Err() == nil && !s.domain.contact.lost.Swap(true):
-			s.log.Error("the store does not answer; scans of rules are answered from memory, changes and scans of codes are not taken",
+			s.log.Error("store unreachable; rule scans are served from memory",
 				"error", err)
 		}
 	}

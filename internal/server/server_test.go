@@ -219,7 +219,7 @@ func TestAPlainAdminAPIThatOthersReachIsSaid(t *testing.T) {
 		}, false},
 	} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Config: c.config})
-		if warned := strings.Contains(s.Log(), "other machines reach the admin API in plain HTTP"); warned != c.warns {
+		if warned := strings.Contains(s.Log(), "admin API is reachable without TLS from other machines"); warned != c.warns {
 			t.Errorf("%s: warned %v, want %v:\n%s", name, warned, c.warns, s.Log())
 		}
 	}

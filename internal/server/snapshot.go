@@ -14,7 +14,7 @@ func (s *Server) snapshotsPart() component {
 		run:  func(ctx context.Context) { s.domain.current.KeepSnapshot(ctx) },
 		stop: func(ctx context.Context) error {
 			if err := s.domain.current.SaveSnapshot(ctx); err != nil {
-				s.log.Warn("the next start will be slower", "error", err)
+				s.log.Warn("rules snapshot not written", "error", err)
 			}
 			return nil
 		},

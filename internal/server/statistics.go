@@ -93,7 +93,7 @@ func (s *Server) counterPart() component {
 			parent, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
 			if err := s.scanning.counter.CatchUpAndSave(parent); err != nil {
-				s.log.InfoContext(parent, "the last scans are counted after the next start", "reason", err)
+				s.log.InfoContext(parent, "last scans not counted before the stop", "reason", err)
 			}
 			return nil
 		},

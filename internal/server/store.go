@@ -24,7 +24,7 @@ func (s *Server) storePart() component {
 				return err
 			}
 			waits := func(kind string, until time.Time) {
-				s.log.WarnContext(ctx, "the migration of the database waits for a lock, and tries again", "what", kind, "until", until)
+				s.log.WarnContext(ctx, "migration is waiting for a lock", "what", kind, "until", until)
 			}
 			target := store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check, Waits: waits}
 			if s.store, err = store.Open(ctx, target); err != nil {

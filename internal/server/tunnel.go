@@ -207,7 +207,7 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	}
 	shown, err := s.platformCertificate()
 	if err != nil {
-		s.log.ErrorContext(r.Context(), "there is no certificate for the platform's names", "error", err)
+		s.log.ErrorContext(r.Context(), "no certificate for the platform's hosts", "error", err)
 		scanapi.WriteProblem(w, http.StatusInternalServerError, "there is no certificate for the platform's names; the server's log says why")
 		return
 	}
@@ -267,7 +267,7 @@ func (s *Server) mountCA(mux *http.ServeMux) {
 			text, err = os.ReadFile(file)
 		}
 		if err != nil {
-			s.log.ErrorContext(r.Context(), "the local authority cannot be shown", "error", err)
+			s.log.ErrorContext(r.Context(), "local certificate authority not readable", "error", err)
 			scanapi.WriteProblem(w, http.StatusInternalServerError, "the local authority cannot be shown; the server's log says why")
 			return
 		}

@@ -116,10 +116,10 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	switch {
 	case err != nil || r.Hosts < 2 || r.Replicas > 0:
 	case r.Wanted:
-		s.log.WarnContext(ctx, "no replica follows: changes wait until one does", "servers", r.Hosts)
+		s.log.WarnContext(ctx, "no database replica is connected; changes wait", "servers", r.Hosts)
 	default:
-		s.log.WarnContext(ctx, "--database names several servers, and no replica has a change before it is acknowledged: "+
-			"what only a dead primary had is lost; set synchronous_standby_names on every server", "servers", r.Hosts)
+		s.log.WarnContext(ctx, "no synchronous database replica; a failover may lose changes",
+			"hint", "set synchronous_standby_names on every server", "servers", r.Hosts)
 	}
 }
 
@@ -145,9 +145,9 @@ func (s *Server) primariesPart() component {
 			if current := strings.Join(found.Silent, " "); current != silent {
 				silent = current
 				if current != "" {
-					s.log.WarnContext(ctx, "servers that --database names cannot be asked whether they take writes", "servers", current)
+					s.log.WarnContext(ctx, "database servers unreachable", "servers", current)
 				} else {
-					s.log.InfoContext(ctx, "all servers that --database names answer")
+					s.log.InfoContext(ctx, "all database servers reachable")
 				}
 			}
 			select {
@@ -176,10 +176,10 @@ func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said str
 	switch {
 	case current == said:
 	case current == "":
-		s.log.InfoContext(ctx, "one server of the database takes writes again")
+		s.log.InfoContext(ctx, "one writable database server again")
 	default:
-		s.log.ErrorContext(ctx, "two servers of the database take writes; this node uses that of the latest timeline alone: "+
-			"stop the others for good, and make them replicas of it", "servers", current)
+		s.log.ErrorContext(ctx, "several database servers accept writes; using the latest timeline only",
+			"hint", "stop the others and make them replicas of it", "servers", current)
 	}
 	return current
 }

@@ -328,7 +328,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			case refused.Code != "23514": // code 23514 = the default partition already contains scans of the day
 				l.days[day] = now.Add(dayAgain)
 			}
-			l.log.WarnContext(ctx, "no partition can be made for the scans of a day; they lie in the one for all others", "day",
+			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day",
 				dayName(day), "error", err)
 		}
 	}

@@ -119,7 +119,7 @@ func (c *Replica) notFollowing(ctx context.Context, err error) {
 	c.mu.Unlock()
 	if first {
 		c.Log.ErrorContext(ctx,
-			"changes of other nodes cannot be followed; scans are answered from what is known, until the store answers again", "error", err)
+			"replication failed", "will_retry", true, "error", err)
 	}
 }
 
@@ -183,7 +183,7 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 		}
 		if c.silent {
 			c.silent = false
-			c.Log.InfoContext(ctx, "changes of other nodes are followed again", "seq", pos.seq)
+			c.Log.InfoContext(ctx, "replication recovered", "seq", pos.seq)
 		}
 		c.mu.Unlock()
 	}

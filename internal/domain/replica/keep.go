@@ -52,18 +52,18 @@ func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bo
 	case errors.Is(err, fs.ErrNotExist):
 		return pos, false
 	case err != nil:
-		c.Log.WarnContext(ctx, "the snapshot of the rules is refused; they are read from the store, which takes longer", "error", err)
+		c.Log.WarnContext(ctx, "rules snapshot rejected; rules are loaded from the store", "error", err)
 		return pos, false
 	}
 	pos = position{seq: s.Seq, hash: s.Identity}
 	if err := c.fits(ctx, pos, s.Rules.Len()); err != nil {
 		c.Log.InfoContext(ctx,
-			"the snapshot of the rules is not of this store as it is now; they are read from the store, which takes longer", "file",
-			c.SnapshotFile, "why", err)
+			"rules snapshot is stale; rules are loaded from the store", "file",
+			c.SnapshotFile, "reason", err)
 		return pos, false
 	}
 	dst.rules, dst.kept = s.Rules, pos
-	c.Log.InfoContext(ctx, "rules read from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", pos.seq, "took",
+	c.Log.InfoContext(ctx, "rules loaded from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", pos.seq, "took",
 		c.clockNow().Sub(began))
 	return pos, true
 }
@@ -182,7 +182,7 @@ func (c *Replica) KeepSnapshot(ctx context.Context) {
 		}
 		began := time.Now()
 		if err := c.SaveSnapshot(ctx); err != nil && ctx.Err() == nil {
-			c.Log.WarnContext(ctx, "the next start will be slower", "error", err)
+			c.Log.WarnContext(ctx, "rules snapshot not written", "error", err)
 		}
 		pause = max(snapshotPause, 20*time.Since(began))
 	}

@@ -212,20 +212,20 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 		loads  int    // from the store at the second start
 		said   string // in the log
 	}{
-		"nothing changed": {func(*keptStore, string) {}, 0, "rules read from the snapshot"},
+		"nothing changed": {func(*keptStore, string) {}, 0, "rules loaded from the snapshot"},
 		"it is behind": {func(s *keptStore, _ string) {
 			s.commit(RuleChange, aKeptRule(t, 11, "https://h.example/new"), false)
 			s.commit(RuleChange, aKeptRule(t, 1, "https://h.example/a/"), true)
-		}, 0, "rules read from the snapshot"},
+		}, 0, "rules loaded from the snapshot"},
 		"a reset came after it": {func(s *keptStore, _ string) { s.commit(ResetChange, rules.Rule{}, false) }, 1, ""},
 		"it is of another history": {func(s *keptStore, _ string) { s.changes[len(s.changes)-1].Hash = "other" }, 1,
-			"not of this store"},
-		"the store lost its last commits": {func(s *keptStore, _ string) { s.changes = s.changes[:1] }, 1, "not of this store"},
+			"is stale"},
+		"the store lost its last commits": {func(s *keptStore, _ string) { s.changes = s.changes[:1] }, 1, "is stale"},
 		"it is damaged": {func(_ *keptStore, file string) {
 			b, _ := os.ReadFile(file)
 			b[len(b)-3] ^= 1
 			os.WriteFile(file, b, 0o600)
-		}, 1, "refused"},
+		}, 1, "rejected"},
 		"it is of another format": {func(_ *keptStore, file string) {
 			b, _ := os.ReadFile(file)
 			b[8]--

@@ -123,9 +123,9 @@ func (c *Aggregator) Run(ctx context.Context) {
 				}
 			}
 		case err != nil && !failing:
-			c.Logger.ErrorContext(ctx, "scans are not counted; they stay in the ledger and are counted later", "error", err)
+			c.Logger.ErrorContext(ctx, "scan counting failed", "will_retry", true, "error", err)
 		case err == nil && failing:
-			c.Logger.InfoContext(ctx, "scans are counted again")
+			c.Logger.InfoContext(ctx, "scan counting recovered")
 		}
 		if failing = err != nil && !errors.Is(err, errMoved); failing {
 			c.lookAgain() // a log that was unreachable may have been replaced by an older copy

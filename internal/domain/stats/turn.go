@@ -250,17 +250,15 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
-		c.Logger.ErrorContext(ctx,
-			"the ledger is not the one whose scans were counted, but an older one that went on: what it has is not counted again, and what it lacks stays counted",
-			"position", t.state.Position, "scan counted", t.state.Mark, "counted scans lacking in all, at least", c.state.Lacking)
+		c.Logger.ErrorContext(ctx, "scan log was replaced by an older copy",
+			"position", t.state.Position, "counted_scan", t.state.Mark, "missing_total", c.state.Lacking)
 	case t.cut >= 0:
-		c.Logger.ErrorContext(ctx,
-			"the ledger lacks scans that were counted, as an older or a cut one does: what it has is not counted again, and what it lacks stays counted",
-			"lacking", c.state.Lacking-t.state.Lacking, "goes on behind", t.cut, "counted up to", t.state.Position,
-			"counted scans lacking in all", c.state.Lacking)
+		c.Logger.ErrorContext(ctx, "scan log is shorter than counted",
+			"missing", c.state.Lacking-t.state.Lacking, "continues_after", t.cut, "counted_to", t.state.Position,
+			"missing_total", c.state.Lacking)
 	case t.other && c.state.Lacking > t.state.Lacking:
-		c.Logger.ErrorContext(ctx, "the ledger that was counted is gone, and another one is in its place: its scans stay counted",
-			"was", t.state.Ledger, "is", t.ledger, "counted scans lacking in all, at most", c.state.Lacking)
+		c.Logger.ErrorContext(ctx, "counted scan log was replaced by another",
+			"was", t.state.Ledger, "is", t.ledger, "missing_total", c.state.Lacking)
 	}
 }
 
@@ -295,8 +293,7 @@ func (c *Aggregator) Begin(ctx context.Context) error {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	if n := c.Missing(c.state); n > 0 {
-		c.Logger.ErrorContext(ctx, "the ledger lacks scans that were counted, as when a file of it is gone: they stay counted", "lacking",
-			n)
+		c.Logger.ErrorContext(ctx, "counted scans are missing in the scan log", "missing", n)
 	}
 	return nil
 }

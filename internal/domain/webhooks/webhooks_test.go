@@ -336,7 +336,7 @@ func TestAReceiverThatIsGoneIsLeftAlone(t *testing.T) {
 	p.ledger.add(ofRule(1)) // of this it does not want to know
 	p.now = p.now.Add(time.Hour)
 	p.step()
-	if len(p.came) != 1 || !strings.Contains(p.logs.String(), "answered 410") {
+	if len(p.came) != 1 || !strings.Contains(p.logs.String(), "status 410") {
 		t.Errorf("%v %s", p.came, p.logs.String())
 	}
 	p.answer = func(got) (int, error) { return 200, nil }
@@ -596,7 +596,7 @@ func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
 		t.Errorf("%d were delivered, %v", len(list), err)
 	}
-	if strings.Contains(p.logs.String(), "given up") {
+	if strings.Contains(p.logs.String(), "deliveries dropped") {
 		t.Error(p.logs.String())
 	}
 }
@@ -637,7 +637,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 		p.RunOnce(t.Context())
 	}
 	round(20)
-	if strings.Contains(p.logs.String(), "given up") {
+	if strings.Contains(p.logs.String(), "deliveries dropped") {
 		t.Errorf("%s", p.logs.String())
 	}
 	round(7)
@@ -651,7 +651,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	}
 	said := func(want string, n int) {
 		t.Helper()
-		if got := strings.Count(p.logs.String(), "was given up"); got != n || !strings.Contains(p.logs.String(), want) {
+		if got := strings.Count(p.logs.String(), "deliveries dropped"); got != n || !strings.Contains(p.logs.String(), want) {
 			t.Errorf("said %d times, not %q: %s", got, want, p.logs.String())
 		}
 	}

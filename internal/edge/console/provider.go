@@ -151,7 +151,7 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 	switch {
 	case isRefusal:
 		if !tooMany {
-			c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "why", string(refusal.Why),
+			c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "reason", string(refusal.Why),
 				"detail", refusal.Detail)
 		}
 		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)

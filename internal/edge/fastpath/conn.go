@@ -146,7 +146,7 @@ func (c *conn) hand() {
 // failed logs a panic; nil = no panic.
 func (c *conn) failed(fault any) {
 	if fault != nil {
-		c.lane.Log.Error("a request failed inside the server", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack",
+		c.lane.Log.Error("request handler panicked", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack",
 			string(debug.Stack()))
 	}
 }

@@ -130,9 +130,9 @@ func (l *Lake) Flush(ctx context.Context) error {
 	l.last = err
 	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
-			l.Log.WarnContext(ctx, "scans cannot be written to the lake; they stay in the journal until they can", "error", err)
+			l.Log.WarnContext(ctx, "lake write failed", "will_retry", true, "error", err)
 		} else {
-			l.Log.InfoContext(ctx, "scans are written to the lake again")
+			l.Log.InfoContext(ctx, "lake write recovered")
 		}
 	}
 	return err
@@ -196,8 +196,8 @@ func (l *Lake) look(ctx context.Context) error {
 	}
 	if m.Position != l.had.Position || m.ScanID != l.had.ScanID {
 		l.known = false
-		l.Log.WarnContext(ctx, "the lake is not as this node left it: it is lost, or another process writes under this node's name; "+
-			"what is lost is written again from the journal", "node", l.had.Node, "left at", l.had.Position, "is at", m.Position)
+		l.Log.WarnContext(ctx, "lake manifest changed unexpectedly; rewriting from the journal",
+			"node", l.had.Node, "left_at", l.had.Position, "found_at", m.Position)
 	}
 	return nil
 }
@@ -371,8 +371,8 @@ func (l *Lake) locate(ctx context.Context) error {
 				if mark, err = l.Journal.Last(ctx); err != nil {
 					return err
 				}
-				l.Log.WarnContext(ctx, "the lake has scans of another journal under this one's name, perhaps of a copy or a later one: "+
-					"it gets a new name there, and is written from its end; qrjump doctor --deep says what is missing",
+				l.Log.WarnContext(ctx, "lake has scans of another journal under this name; journal renamed",
+					"hint", "qrjump doctor --deep lists missing scans",
 					"was", base, "is", node)
 			}
 		}

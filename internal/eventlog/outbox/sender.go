@@ -129,12 +129,12 @@ func (s *Sender) sayFaults(ctx context.Context, causes map[string]error) {
 	}
 	for _, part := range slices.Sorted(maps.Keys(causes)) {
 		if s.failing[part] == nil {
-			s.logFault(ctx, "what is to be sent could not be prepared; it is tried again", causes[part], "part", part)
+			s.logFault(ctx, "outbox component failed", causes[part], "component", part, "will_retry", true)
 		}
 	}
 	for _, part := range slices.Sorted(maps.Keys(s.failing)) {
 		if causes[part] == nil {
-			s.Log.InfoContext(ctx, "what is to be sent is prepared again", "outbox", s.Kind, "part", part)
+			s.Log.InfoContext(ctx, "outbox component recovered", "queue", s.Kind, "component", part)
 		}
 	}
 	s.failing = causes
@@ -143,7 +143,7 @@ func (s *Sender) sayFaults(ctx context.Context, causes map[string]error) {
 // logFault logs an error, unless ctx has ended.
 func (s *Sender) logFault(ctx context.Context, kind string, err error, attrs ...any) {
 	if err != nil && ctx.Err() == nil {
-		s.Log.ErrorContext(ctx, kind, append([]any{"outbox", s.Kind, "error", err}, attrs...)...)
+		s.Log.ErrorContext(ctx, kind, append([]any{"queue", s.Kind, "error", err}, attrs...)...)
 	}
 }
 
@@ -173,7 +173,7 @@ func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 	for ctx.Err() == nil {
 		n, hasMore, err := s.batch(ctx, receiver, &seen)
 		if err != nil {
-			s.logFault(ctx, "rows could not be sent or their result not be stored; some may be sent again", err, "receiver", receiver)
+			s.logFault(ctx, "sending rows failed; some may be sent twice", err, "receiver", receiver)
 			return false
 		}
 		if n == 0 || !hasMore {
@@ -313,7 +313,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 		return false, true
 	}
 	if err != nil { // the row is due again when its lease ends
-		s.logFault(ctx, "a row could not be prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
+		s.logFault(ctx, "row not prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
 		return false, false
 	}
 	began := s.Now()
@@ -340,13 +340,13 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 		return false, true
 	}
 	r.NextAt = s.NextAttempt(*r, began, ended)
-	s.Log.WarnContext(ctx, "a receiver did not take what it was sent", "outbox", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
+	s.Log.WarnContext(ctx, "delivery failed", "queue", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
 		r.Event,
-		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "again", !r.NextAt.IsZero())
+		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "will_retry", !r.NextAt.IsZero())
 	if s.Gone != nil && answer.Status == http.StatusGone {
-		s.Log.WarnContext(ctx, "a receiver answered 410 and is switched off: enable it when it is back", "outbox", s.Kind, "receiver",
+		s.Log.WarnContext(ctx, "receiver disabled after status 410", "queue", s.Kind, "receiver",
 			r.Receiver)
-		s.logFault(ctx, "it could not be switched off", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
+		s.logFault(ctx, "receiver not disabled", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
 		return true, false
 	}
 	return true, true
@@ -376,8 +376,8 @@ func (s *Sender) sayGivenUp(ctx context.Context) {
 			delete(s.given, receiver)
 			continue
 		}
-		s.Log.WarnContext(ctx, "what waited for a receiver was given up: it is away, does not take it, or not fast enough",
-			"outbox", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.why)
+		s.Log.WarnContext(ctx, "pending deliveries dropped",
+			"queue", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.why)
 		s.given[receiver] = givenUp{said: now}
 	}
 }

@@ -125,7 +125,7 @@ func (j *Journal) report(s *segment, d damage) {
 	j.mu.Unlock()
 	if !known {
 		j.damaged.Add(max(1, d.lost))
-		j.log.Error("a file of scans is damaged; what stands behind it is read on", "file", j.path(s.name), "offset", d.offset, "bytes",
+		j.log.Error("journal file is corrupted; reading continues after the corruption", "file", j.path(s.name), "offset", d.offset, "bytes",
 			d.length, "scans lost", d.lost)
 	}
 }
@@ -274,7 +274,7 @@ func (j *Journal) write(groups ...*batch) error {
 	j.mu.Unlock()
 	if full {
 		if err := j.seal(); err != nil {
-			j.log.Warn("a file of scans cannot be closed in order; its scans are safe", "file", j.path(s.name), "error", err)
+			j.log.Warn("journal file not sealed", "file", j.path(s.name), "error", err)
 		}
 	}
 	return nil

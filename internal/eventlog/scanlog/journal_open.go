@@ -81,7 +81,7 @@ func (j *Journal) load(names []string) error {
 			return fmt.Errorf("the file of scans %s: %w", j.path(s.name), err)
 		}
 		if i > 0 && j.next < s.first-s.skip {
-			j.log.Error("scans are missing in the ledger", "after file", j.path(j.segments[i-1].name), "from", j.next, "before",
+			j.log.Error("scans are missing in the journal", "after_file", j.path(j.segments[i-1].name), "from", j.next, "before",
 				s.first-s.skip)
 		}
 		j.next = s.end
@@ -110,7 +110,7 @@ func (j *Journal) loadKept() error {
 		return j.keepFrom(first)
 	}
 	if j.kept < first {
-		j.log.Error("scans are missing in the ledger", "in", j.dir, "from", j.kept, "before", first)
+		j.log.Error("scans are missing in the journal", "in", j.dir, "from", j.kept, "before", first)
 	}
 	return nil
 }
@@ -190,14 +190,14 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 			complete = false
 			j.report(s, d)
 		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
-			j.log.Warn("the end of a file of scans was not written whole and is cut off; nothing of it was acknowledged", "file",
+			j.log.Warn("torn end of a journal file truncated", "file",
 				j.path(s.name), "offset", d.offset, "bytes", d.length)
 		}
 	}
 	if err := j.rewrite(s, f); err != nil {
 		// The rewrite can fail, for example if the disk is full. After a failed rewrite the file is read as it is, and the next
 		// start tries again.
-		j.log.Warn("a file of scans that was not closed cannot be written anew", "file", j.path(s.name), "error", err)
+		j.log.Warn("unsealed journal file not rewritten", "file", j.path(s.name), "error", err)
 		if err := errors.Join(f.sync()); err != nil {
 			return err
 		}

@@ -184,7 +184,7 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 			require.True(t, e.Event == anEvent(e.Position-1), "at %d stands another event", e.Position)
 		}
 		collect(t, j.Read(t.Context(), 0))
-		if j.Damaged() != 10 || strings.Count(logs.String(), "is damaged") != 1 || !strings.Contains(logs.String(), name) ||
+		if j.Damaged() != 10 || strings.Count(logs.String(), "is corrupted") != 1 || !strings.Contains(logs.String(), name) ||
 			!strings.Contains(logs.String(), "offset=") {
 			t.Errorf("sealed %v: %d lost; log: %s", sealed, j.Damaged(), logs.String())
 		}

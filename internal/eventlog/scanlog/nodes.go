@@ -112,7 +112,7 @@ func (n *Nodes) Run(ctx context.Context) {
 	for {
 		err := n.answer(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			n.Log.WarnContext(ctx, "who asks for everything that was scanned gets no answer from this node", "error", err)
+			n.Log.WarnContext(ctx, "scan node report failed", "error", err)
 		}
 		failing = err != nil
 		select {

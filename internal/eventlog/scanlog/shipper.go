@@ -248,10 +248,10 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
-			s.Log.WarnContext(ctx, "scans cannot be brought to where all nodes' scans are; they are safe in the journal and wait there",
+			s.Log.WarnContext(ctx, "scan shipping failed", "will_retry", true,
 				"error", err)
 		} else {
-			s.Log.InfoContext(ctx, "scans are brought to where all nodes' scans are again")
+			s.Log.InfoContext(ctx, "scan shipping recovered")
 		}
 	}
 	return err
@@ -363,8 +363,7 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 		return emptyOffset, err
 	}
 	s.Log.WarnContext(ctx,
-		"this journal is not the one that was shipped under its name, perhaps a copy or an older one; "+
-			"it gets a new name and is shipped again, and what was shipped already counts once", "was", s.Node, "is", node)
+		"journal differs from the shipped one; journal renamed and shipped again", "was", s.Node, "is", node)
 	s.Node = node
 	s.id.Store(&node)
 	return emptyOffset, nil
@@ -428,9 +427,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if told != nil {
 		untold = told.Missing(oldOffset.Position)
 	}
-	log(ctx, back.Why+": what this node's journal has is shipped again, and counts once", "from", oldest, "up to", oldOffset.Position,
-		"not counted yet", taken.Missing(oldOffset.Position)-gone, "not told to webhooks yet", untold,
-		"in no journal and not counted", gone)
+	log(ctx, "journal is shipped again", "reason", back.Why, "from", oldest, "to", oldOffset.Position,
+		"uncounted", taken.Missing(oldOffset.Position)-gone, "undelivered", untold, "lost", gone)
 	return mark, nil
 }
 
@@ -489,7 +487,7 @@ func (s *Shipper) tidy(ctx context.Context) {
 	}
 	if s.ClockBelieved == nil || s.ClockBelieved() {
 		if err := s.Journal.ForgetUpTo(ctx, s.unneeded(ctx), s.Now().Add(-keep)); err != nil && ctx.Err() == nil {
-			s.Log.WarnContext(ctx, "scans that were shipped cannot be removed from the journal", "error", err)
+			s.Log.WarnContext(ctx, "shipped scans not removed from the journal", "error", err)
 		}
 	}
 	list, err := s.To.Erased(ctx, s.erased)
@@ -497,7 +495,7 @@ func (s *Shipper) tidy(ctx context.Context) {
 		s.erased, err = s.Journal.EraseSince(ctx, s.erased, list)
 	}
 	if err != nil && ctx.Err() == nil {
-		s.Log.WarnContext(ctx, "a user who was erased cannot be erased in this node's journal yet", "error", err)
+		s.Log.WarnContext(ctx, "user not yet erased in the journal", "will_retry", true, "error", err)
 	}
 }
 
