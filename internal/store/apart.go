@@ -213,7 +213,7 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 		return err
 	})
 	if isLocked(outageOf(t.engine, err)) || err == nil && stored != a.edits {
-		return fmt.Errorf("another change of one of the rules is not at its end, or came meanwhile: %w", accounts.ErrConflict)
+		return fmt.Errorf("rule is locked or was changed concurrently; retry: %w", accounts.ErrConflict)
 	}
 	return err
 }

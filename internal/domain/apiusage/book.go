@@ -32,7 +32,7 @@ type Store interface {
 }
 
 // ErrNoCall is returned for a request ID that is not in the call log.
-var ErrNoCall = errors.New("calls: no such call")
+var ErrNoCall = errors.New("apiusage: no such call")
 
 // Tx is one transaction on call counts and the call log.
 type Tx interface {

@@ -59,7 +59,7 @@ const (
 )
 
 // ErrNone is returned by the store if the account has no appearance.
-var ErrNone = errors.New("appearance: the account has none")
+var ErrNone = errors.New("branding: the account has none")
 
 func invalidf(format string, args ...any) error {
 	return accounts.Invalid(fmt.Sprintf(format, args...))

@@ -44,7 +44,7 @@ const (
 )
 
 // errRecord is returned for bytes that are not a valid record.
-var errRecord = errors.New("ledger: not a record of a scan")
+var errRecord = errors.New("scanlog: not a record of a scan")
 
 // words lists frequent texts, which records store as their index in this list. New words may only be appended to words, because
 // files contain the indexes of words.

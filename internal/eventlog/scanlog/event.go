@@ -30,7 +30,7 @@ func (id ScanID) Time() time.Time {
 func atMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
 // ErrNoScan is returned if no scan has the requested id.
-var ErrNoScan = errors.New("ledger: no such scan")
+var ErrNoScan = errors.New("scanlog: no such scan")
 
 // ParseScanID parses the text form of an id; it returns ErrNoScan for any other text.
 func ParseScanID(text string) (id ScanID, err error) {

@@ -67,7 +67,7 @@ type JournalOptions struct {
 }
 
 // ErrClosed is returned by a closed journal or recorder.
-var ErrClosed = errors.New("ledger: the ledger is closed")
+var ErrClosed = errors.New("scanlog: the log is closed")
 
 const (
 	segmentSuffix = ".scans"

@@ -39,7 +39,7 @@ func (j *Journal) identify(names []string, random io.Reader) error {
 	}
 	if !found {
 		if random == nil {
-			return errors.New("ledger: no source of chance for the id of a new ledger")
+			return errors.New("scanlog: no source of chance for the id of a new scan log")
 		}
 		if _, err := io.ReadFull(random, j.id[:]); err != nil {
 			return fmt.Errorf("making the id of the ledger: %w", err)

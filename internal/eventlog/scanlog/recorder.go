@@ -15,7 +15,7 @@ import (
 const Window = time.Second
 
 // ErrFull is returned by Enqueue if too many events wait for the disk.
-var ErrFull = errors.New("ledger: too many scans wait for the disk")
+var ErrFull = errors.New("scanlog: too many scans wait for the disk")
 
 // Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. Fewer fsyncs for larger groups
 // are therefore better, provided that callers wait hardly longer than for the fsync alone.

@@ -37,7 +37,7 @@ type kernelFlush struct {
 }
 
 // errNotTaken is returned if the kernel did not accept a flush.
-var errNotTaken = errors.New("ledger: the kernel took no flush")
+var errNotTaken = errors.New("scanlog: the kernel took no flush")
 
 // kernelFlushes returns the kernelFlush of this process; nil if the kernel does not support or permit asynchronous flushes.
 var kernelFlushes = sync.OnceValue(func() *kernelFlush {

@@ -19,7 +19,7 @@ import (
 const KeySize = 32
 
 // ErrSealed is returned by Open for a text that was sealed with another key or for another storage place.
-var ErrSealed = errors.New("vault: not sealed by this key for this place")
+var ErrSealed = errors.New("sealer: not sealed by this key for this place")
 
 // Key encrypts and hashes secrets. The zero value is invalid; use NewKey.
 type Key struct {
@@ -31,7 +31,7 @@ type Key struct {
 // its own key.
 func NewKey(secret []byte) (*Key, error) {
 	if len(secret) != KeySize {
-		return nil, fmt.Errorf("vault: a key has %d bytes, not %d", KeySize, len(secret))
+		return nil, fmt.Errorf("sealer: a key has %d bytes, not %d", KeySize, len(secret))
 	}
 	sealing, err := hkdf.Key(sha256.New, secret, nil, "qrjump seal v1", KeySize)
 	if err != nil {
@@ -58,7 +58,7 @@ func NewKey(secret []byte) (*Key, error) {
 func NewSecret(random io.Reader) ([]byte, error) {
 	secret := make([]byte, KeySize)
 	if _, err := io.ReadFull(random, secret); err != nil {
-		return nil, fmt.Errorf("vault: drawing a key: %w", err)
+		return nil, fmt.Errorf("sealer: drawing a key: %w", err)
 	}
 	return secret, nil
 }

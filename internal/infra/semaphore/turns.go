@@ -17,7 +17,7 @@ type Semaphore struct {
 }
 
 // ErrQueueFull is returned to a caller if too many other callers wait.
-var ErrQueueFull = errors.New("too many wait for their turn")
+var ErrQueueFull = errors.New("too many requests waiting; retry later")
 
 // Acquire blocks until a slot is free or ctx is done; calling done releases the slot. Acquire returns ErrQueueFull if mostWaiting
 // callers already wait (0 = unlimited), and the cause of ctx if ctx ends. All callers of one Semaphore must pass the same values of

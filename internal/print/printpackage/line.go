@@ -67,7 +67,7 @@ func WriteLine(ctx context.Context, w io.Writer, h LineHead, lists ...codes.Code
 	h.Format, h.FalseRate = h.FormatFor(), float64(h.codes()+h.Proofs)/math.Exp2(64)
 	salt, err := hex.DecodeString(h.Salt)
 	if err != nil {
-		return fmt.Errorf("parcel: the salt of a line file: %w", err)
+		return fmt.Errorf("printpackage: the salt of a line file: %w", err)
 	}
 	head, err := json.Marshal(h)
 	if err != nil {

@@ -105,7 +105,7 @@ func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, sign
 		m.Parts = append(m.Parts, c.Part)
 	}
 	if err := m.check(); err != nil {
-		return fmt.Errorf("parcel: a manifest cannot be: %w", err)
+		return fmt.Errorf("printpackage: a manifest cannot be: %w", err)
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
@@ -118,7 +118,7 @@ func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, sign
 	}
 	sealed, err := age.Encrypt(w, to...)
 	if err != nil {
-		return fmt.Errorf("parcel: encrypting: %w", err)
+		return fmt.Errorf("printpackage: encrypting: %w", err)
 	}
 	t := tar.NewWriter(sealed)
 	add := func(name string, size int64, write func(io.Writer) error) error {

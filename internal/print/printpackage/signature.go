@@ -38,7 +38,7 @@ type Signer struct{ key ssh.Signer }
 // NewSigner returns a signer for a seed of 32 bytes.
 func NewSigner(seed []byte) (*Signer, error) {
 	if len(seed) != ed25519.SeedSize {
-		return nil, fmt.Errorf("parcel: a signing key has %d bytes, not %d", ed25519.SeedSize, len(seed))
+		return nil, fmt.Errorf("printpackage: a signing key has %d bytes, not %d", ed25519.SeedSize, len(seed))
 	}
 	key, err := ssh.NewSignerFromKey(ed25519.NewKeyFromSeed(seed))
 	return &Signer{key}, err
@@ -80,7 +80,7 @@ func signed(message []byte) []byte {
 func (s *Signer) Sign(message []byte) ([]byte, error) {
 	made, err := s.key.Sign(rand.Reader, signed(message))
 	if err != nil {
-		return nil, fmt.Errorf("parcel: signing: %w", err)
+		return nil, fmt.Errorf("printpackage: signing: %w", err)
 	}
 	body := ssh.Marshal(envelope{Version: 1, Key: s.key.PublicKey().Marshal(), Namespace: Namespace, Hash: sigHash,
 		Signature: ssh.Marshal(made)})

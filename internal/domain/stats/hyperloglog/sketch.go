@@ -272,7 +272,7 @@ func (s *Users) MergeText(text string) error {
 }
 
 // errSketch reports that a stored sketch is invalid.
-var errSketch = errors.New("sketch: a stored sketch cannot be read")
+var errSketch = errors.New("hyperloglog: a stored sketch cannot be read")
 
 // Encode returns the sketch as text.
 func (s *Users) Encode() string {
