@@ -212,9 +212,9 @@ func (c *Control[Call]) moveClock(ctx context.Context, in *struct{ Body moveInpu
 	}
 	switch moves := m.Now != nil || in.Body.Advance != "" || m.Freeze != nil; {
 	case moves && m.Real:
-		return clockView{}, huma.Error422UnprocessableEntity("real stands alone: it takes back now, advance and freeze")
+		return clockView{}, huma.Error422UnprocessableEntity("follow_real_time cannot be combined with now, advance or freeze")
 	case !moves && !m.Real:
-		return clockView{}, huma.Error422UnprocessableEntity("say now, advance, freeze or real")
+		return clockView{}, huma.Error422UnprocessableEntity("want now, advance, freeze or follow_real_time")
 	}
 	if err := c.Clock.Apply(m); err != nil {
 		return clockView{}, huma.Error409Conflict(err.Error())

@@ -133,7 +133,7 @@ func (p *Plan) Add(f Fault) (Fault, error) {
 	case f.Probability < 0 || f.Probability > 1:
 		return f, fmt.Errorf("probability is %v: want 0 to 1", f.Probability)
 	case f.Count < 0:
-		return f, fmt.Errorf("times is %d: want 1 or more, or leave it out for ever", f.Count)
+		return f, fmt.Errorf("count is %d: want 1 or more; leave it out for no limit", f.Count)
 	case f.Delay < 0 || f.Delay > MaxDelay:
 		return f, fmt.Errorf("delay is %s: want at most %s", f.Delay, MaxDelay)
 	}

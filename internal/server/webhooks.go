@@ -29,7 +29,7 @@ func (s *Server) openWebhooks() {
 					OccurredAt: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Why}
 				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
 				if a.Dismissed {
-					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), By: a.DismissedBy, Note: a.Note}
+					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
 					news[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}
 				}
 			}
@@ -55,9 +55,9 @@ type alarmData struct {
 
 // dismissalData describes the dismissal of an alarm.
 type dismissalData struct {
-	OccurredAt time.Time `json:"occurred_at"`
-	By         string    `json:"by"`
-	Note       string    `json:"note"`
+	OccurredAt  time.Time `json:"occurred_at"`
+	DismissedBy string    `json:"dismissed_by"`
+	Note        string    `json:"note"`
 }
 
 // currentLog is the log that the counter currently reads; it is looked up at every call.
