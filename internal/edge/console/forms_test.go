@@ -26,7 +26,7 @@ func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
 		kept               []string
 		english, chinese   string
 	}{
-		{"/console/people", "did=add&name=alice&role=rules&accounts=none&password=" + password, "accounts",
+		{"/console/people", "did=add&name=alice&role=rules-editor&accounts=none&password=" + password, "accounts",
 			[]string{`value="alice"`, `value="rules-editor" selected`}, "there is no account none", "没有 none 这个账号"},
 		{"/console/people", "did=add&name=a%20b&role=viewer&password=" + password, "name", []string{`value="a b"`},
 			"want 1 to 40 letters", "要 1 到 40 个字母"},
