@@ -357,7 +357,8 @@ func (c *copyist) restore(line string) {
 	if strings.Contains(line, "alice") && err == nil {
 		_, _ = c.operator.People.Delete(ctx, "alice")
 		if !strings.Contains(line, "person add") {
-			_, err = c.operator.People.Create(ctx, client.PersonPut{Name: "alice", Role: "rules-editor", Password: "correct-Horse-7-stapler"})
+			person := client.PersonPut{Name: "alice", Role: "rules-editor", Password: "correct-Horse-7-stapler"}
+			_, err = c.operator.People.Create(ctx, person)
 		}
 	}
 	if strings.Contains(line, "scan-key ") && err == nil {
