@@ -32,7 +32,7 @@ test-all: test ## make test and the rest: staticcheck, whole tables, the race de
 
 check: format ## formatting, vet, names and comments, and the ceilings: what a compiler's time finds
 	go vet ./...
-	go test -run 'TestCeilings|TestVocabulary' ./internal/testkit/vocabulary ./internal/server ./cmd/qrjump
+	go test -run 'TestCeilings_WithinLimits|TestVocabulary' ./internal/testkit/vocabulary ./internal/server ./cmd/qrjump
 
 format: ## formatting alone
 	! gofmt -l . | grep .
@@ -65,14 +65,14 @@ grown: ## a year of a large brand at three sizes, and what each thing costs ther
 	cd bench && go run . -sections grown -grown $(GROWN) $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(GROWN_FLAGS)
 
 bench-alarms: ## which copied codes raise an alarm, and which honest ones; writes docs/alarms.md
-	go test -count=1 -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/domain/alarms -update
-	TEST_WHOLE=1 go test -count=1 -v -run TestAlarmsOnCodesWhoseTruthIsKnown ./internal/domain/alarms -update
+	go test -count=1 -run TestAlarms_FalseAlarmRate ./internal/domain/alarms -update
+	TEST_WHOLE=1 go test -count=1 -v -run TestAlarms_FalseAlarmRate ./internal/domain/alarms -update
 
 compat: ## other people's client libraries against a running server
 	compat/run.sh
 
 pages: ## the scan pages and the console in a real Chromium, as pictures in PAGES_DIR (default: pages)
-	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestInChromium$$' ./internal/edge/landing ./internal/edge/console
+	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPages_InChromium$$' ./internal/edge/landing ./internal/edge/console
 
 release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestAGrownFolderHasWhatWasPutIn(t *testing.T) {
+func TestGrownFolder_HoldsAllRows(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	g, err := fillGrown(t.Context(), data, "", grownAt(0.00001), t.Logf)
 	if err != nil {
@@ -129,7 +129,7 @@ func TestAGrownFolderHasWhatWasPutIn(t *testing.T) {
 	}
 }
 
-func TestTheSlopeIsTheExponentOfGrowth(t *testing.T) {
+func TestSlope_GrowthExponent(t *testing.T) {
 	at := []float64{0.001, 0.01, 0.1}
 	for name, c := range map[string]struct {
 		costs           []float64
@@ -151,7 +151,7 @@ func TestTheSlopeIsTheExponentOfGrowth(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotMeasuredIsInTheTableWithItsReason(t *testing.T) {
+func TestBenchTable_ReasonForUnmeasured(t *testing.T) {
 	var page strings.Builder
 	growthTable(&page, []Growth{{What: "recount", With: withScans, Engine: "SQLite", Program: "now", Unit: "ms",
 		Factors: []float64{0.001, 0.01},

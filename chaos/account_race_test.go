@@ -16,11 +16,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestRaceForAccount: one node deletes an account, and another one makes within 20 ms what belongs to it: a rule, an application for
+// TestAccountDelete_RacesWithDependents: one node deletes an account, and another one makes within 20 ms what belongs to it: a rule, an application for
 // codes, an activation that opens it. Both are acknowledged in no round, and nothing is left without an account.
 //
-//	ACCOUNT_ROUNDS=1000 go test -run 'TestRaceForAccount$' -timeout 60m ./chaos
-func TestRaceForAccount(t *testing.T) {
+//	ACCOUNT_ROUNDS=1000 go test -run 'TestAccountDelete_RacesWithDependents$' -timeout 60m ./chaos
+func TestAccountDelete_RacesWithDependents(t *testing.T) {
 	chance := rand.New(rand.NewPCG(testdiag.Seed(t), 0))
 	more := another(t, "ACCOUNT_ROUNDS", amount(50, 5), 3)
 	c := newCluster(t, ownDatabase(t), strings.Replace(spaceSeed, "rule_rate_limit", "token_daily_limit: 1000000, rule_rate_limit", 1), 2)

@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestKillKeepsWrittenCalls kills the server between the writes of its counts
+// TestAPIUsage_KillBetweenWrites kills the server between the writes of its counts
 // and of its log of calls: what was written stays, what came since then may be
 // lost, and nothing is counted that was not called.
-func TestKillKeepsWrittenCalls(t *testing.T) {
+func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		dir := t.TempDir()
 		var child childConfig

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 )
 
-// Faults of TestChaos that are of many nodes: issue 29.
+// Faults of TestChaos_NodesOnPostgres that are of many nodes: issue 29.
 
 // importedRules is more than an import writes in one short transaction.
 const importedRules = 1500

@@ -80,15 +80,15 @@ func (s *stream) lose() {
 	require.NoError(s.t, os.RemoveAll(s.Dir))
 }
 
-// TestChaosStream: three nodes whose scans meet in a stream. While clients scan,
+// TestChaos_NodesOnStream: three nodes whose scans meet in a stream. While clients scan,
 // the stream's server is killed, loses its folder and comes back empty; nodes are
 // killed; the clock of a node jumps ahead and is repaired; the reader of webhooks stays
 // behind what is counted, and the stream is lost meanwhile. After each round the feed
 // has every scan that was acknowledged, once, and a recount finds nothing lacking. In
 // the end a webhook was told of every scan of its rule.
 //
-//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaosStream$' -timeout 60m ./chaos
-func TestChaosStream(t *testing.T) {
+//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaos_NodesOnStream$' -timeout 60m ./chaos
+func TestChaos_NodesOnStream(t *testing.T) {
 	chance := testdiag.Seed(t)
 	length := amount(10*time.Second, 0) // one round
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
@@ -133,7 +133,7 @@ func TestChaosStream(t *testing.T) {
 	t.Logf("%d scans acknowledged, %d sent without an answer, %d in the feed", len(s.acked), s.unsure.Load(), s.fed)
 }
 
-// streamStorm is everything that a run of TestChaosStream knows.
+// streamStorm is everything that a run of TestChaos_NodesOnStream knows.
 type streamStorm struct {
 	t       *testing.T
 	rnd     *rand.Rand

@@ -22,7 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestChaos: three nodes on a PostgreSQL primary with a synchronous replica.
+// TestChaos_NodesOnPostgres: three nodes on a PostgreSQL primary with a synchronous replica.
 // While clients write and scan, nodes and the primary are killed at random
 // moments, the replica is promoted, a new one is made, nodes are stopped (also
 // while everybody waits for them, and in the middle of an import) and go on, sessions
@@ -33,8 +33,8 @@ import (
 // In make test each fault that is a thing of its own comes once; else all of
 // them by chance, as long as the time holds.
 //
-//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaos$' -timeout 60m ./chaos
-func TestChaos(t *testing.T) {
+//	CHAOS_MINUTES=8 QRJUMP_TEST_SEED=1 go test -run 'TestChaos_NodesOnPostgres$' -timeout 60m ./chaos
+func TestChaos_NodesOnPostgres(t *testing.T) {
 	seed := testdiag.Seed(t)
 	length := 25 * time.Second // in a whole run
 	if minutes := number(t, "CHAOS_MINUTES", 0); minutes > 0 {
@@ -70,7 +70,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("slowest answer to a write %v", s.slowest.Round(time.Millisecond))
 }
 
-// storm is everything that a run of TestChaos knows.
+// storm is everything that a run of TestChaos_NodesOnPostgres knows.
 type storm struct {
 	t       *testing.T
 	pair    *pair

@@ -6,10 +6,10 @@
 //
 //	go test ./chaos                                       // a minute or two
 //	make chaos CHAOS_MINUTES=8                                // as much as the time holds
-//	QRJUMP_TEST_SEED=1234 go test -run 'TestKill$' ./chaos // the same choices again
-//	KILL_ROUNDS=200 go test -run 'TestKill$' -timeout 60m ./chaos
+//	QRJUMP_TEST_SEED=1234 go test -run 'TestServerKill_AcknowledgedWritesSurvive$' ./chaos // the same choices again
+//	KILL_ROUNDS=200 go test -run 'TestServerKill_AcknowledgedWritesSurvive$' -timeout 60m ./chaos
 //
-// POWER_CUTS, RACE_ROUNDS and PREFIX_ROUNDS set the number of rounds of other tests, as KILL_ROUNDS does for TestKill.
+// POWER_CUTS, RACE_ROUNDS and PREFIX_ROUNDS set the number of rounds of other tests, as KILL_ROUNDS does for TestServerKill_AcknowledgedWritesSurvive.
 //
 // TEST_POSTGRES=postgres://… adds PostgreSQL; every test creates its own database there, or a pair of servers
 // (scripts/postgres.sh).

@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestVisibleElsewhere publishes on one node and asks another one without pause
+// TestPublish_VisibleOnOtherNode publishes on one node and asks another one without pause
 // until it opens the rule; in turn a row is inserted whose trigger notifies a
 // listener, in the same database. It prints both; bench/propagation.go measures
 // the same against targets.
-func TestVisibleElsewhere(t *testing.T) {
+func TestPublish_VisibleOnOtherNode(t *testing.T) {
 	times := amount(60, 12)
 	database := ownDatabase(t)
 	c := newCluster(t, database, fmt.Sprintf(`

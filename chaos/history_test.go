@@ -347,9 +347,9 @@ func (h *history) check(pictures string) (wrong []string, calls int) {
 	return wrong, calls
 }
 
-// TestCheckerFindsBugs plants one bug after the other into a history that is
+// TestHistoryChecker_DetectsPlantedBugs plants one bug after the other into a history that is
 // right, and the checker must find each of them.
-func TestCheckerFindsBugs(t *testing.T) {
+func TestHistoryChecker_DetectsPlantedBugs(t *testing.T) {
 	at := int64(0)
 	tick := func() int64 { at += 10; return at }
 	e := func(did string, life int64, more func(*entry)) entry {

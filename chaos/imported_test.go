@@ -19,10 +19,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestKillWhileCodesAreImported kills a server while two callers import the same file,
+// TestCodeImport_KillBetweenPieces kills a server while two callers import the same file,
 // between two pieces of it and within them. Pieces that were acknowledged stay, the file
 // is brought again from its first line, and at the end each code is there once.
-func TestKillWhileCodesAreImported(t *testing.T) {
+func TestCodeImport_KillBetweenPieces(t *testing.T) {
 	seed := testdiag.Seed(t)
 	const piece, callers = 200, 2
 	count, kills := amount[int64](6000, 1600), amount(3, 2)
@@ -139,10 +139,10 @@ func TestKillWhileCodesAreImported(t *testing.T) {
 	})
 }
 
-// TestKillWhileCodesAreTakenBack kills a server while an import is taken back, piece by
+// TestCodeImportRevert_KillBetweenPieces kills a server while an import is taken back, piece by
 // piece. What was acknowledged is gone, a piece is gone whole or not at all, and in the
 // end the same file comes again under the same numbers.
-func TestKillWhileCodesAreTakenBack(t *testing.T) {
+func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 	seed := testdiag.Seed(t)
 	const piece = 200
 	count, kills := amount[int64](4000, 2000), amount(3, 2)

@@ -23,10 +23,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
-// TestKill kills a server again and again while many write to it, starts it
+// TestServerKill_AcknowledgedWritesSurvive kills a server again and again while many write to it, starts it
 // on the same data and compares it with what it had acknowledged. Of the one
 // call of each writer that was under way, all or nothing must be there.
-func TestKill(t *testing.T) {
+func TestServerKill_AcknowledgedWritesSurvive(t *testing.T) {
 	seed := testdiag.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		rounds := amount(20, 4)
@@ -556,10 +556,10 @@ func (c *chaos) checkTokens(w *writer) {
 	}
 }
 
-// TestKillFirstStart kills a new server at every draw of random bytes on its
+// TestFirstStart_KillAtEachRandomDraw kills a new server at every draw of random bytes on its
 // way to being ready (make test: at some of them): while it makes its keys and
 // stores its seed. The next start goes on from there.
-func TestKillFirstStart(t *testing.T) {
+func TestFirstStart_KillAtEachRandomDraw(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		c := newChaos(t, database, 1)
 		kills := 0
@@ -590,9 +590,9 @@ func TestKillFirstStart(t *testing.T) {
 	})
 }
 
-// TestKillWhileKeyIsWritten: a process that dies with the file of its master
+// TestMasterKey_KillDuringWrite: a process that dies with the file of its master
 // key made but not written leaves nothing behind that stops the next start.
-func TestKillWhileKeyIsWritten(t *testing.T) {
+func TestMasterKey_KillDuringWrite(t *testing.T) {
 	c := newChaos(t, ownDatabase(t), 1) // the embedded database would be the first to write
 	c.child.NoFiles = true
 	if _, ready := try(t, c.child); ready {

@@ -21,10 +21,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestTheLakeHasEachScanOnce kills a server with a lake again and again while scans
+// TestLake_ExactlyOnceAfterKill kills a server with a lake again and again while scans
 // come: one with its own database, then two that share PostgreSQL and a lake. Every scan
 // that was answered is in the files once, and the server finds no difference to its ledger.
-func TestTheLakeHasEachScanOnce(t *testing.T) {
+func TestLake_ExactlyOnceAfterKill(t *testing.T) {
 	seed := testdiag.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		rnd := rand.New(rand.NewPCG(seed, 56))

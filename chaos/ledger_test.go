@@ -156,10 +156,10 @@ func (l *openedLedger) close() {
 	l.store.Close()
 }
 
-// TestLedgerKill writes scans into a ledger and counts them, while kill -9 ends
+// TestLedger_ExactlyOnceAfterKill writes scans into a ledger and counts them, while kill -9 ends
 // the process again and again. What was acknowledged counts once, and so does what
 // is there of a batch that was under way. SCANS=10000000 KILLS=20 is the large run.
-func TestLedgerKill(t *testing.T) {
+func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 	seed := testdiag.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		total, kills := number(t, "SCANS", amount(200_000, 40_000)), number(t, "KILLS", amount(5, 3))

@@ -18,10 +18,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestKillKeepsLinks kills a node while links of GS1 keys are written to it, one by one and by imports, and to another node beside
+// TestGS1Links_KillDuringImport kills a node while links of GS1 keys are written to it, one by one and by imports, and to another node beside
 // it. Each acknowledged link is there afterwards, in the store and in what every node resolves; of the one call of each writer that
 // was under way all is there or nothing.
-func TestKillKeepsLinks(t *testing.T) {
+func TestGS1Links_KillDuringImport(t *testing.T) {
 	seed := testdiag.Seed(t)
 	eachBackend(t, func(t *testing.T, database string) {
 		nodes := 1

@@ -18,10 +18,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestLostCommitAnswer: PostgreSQL commits a change, and the connection breaks
+// TestCommit_LostResponse: PostgreSQL commits a change, and the connection breaks
 // before the answer. The caller learns that something went wrong; what is
 // stored and what a scan opens must still be the same.
-func TestLostCommitAnswer(t *testing.T) {
+func TestCommit_LostResponse(t *testing.T) {
 	proxy := proxyTo(t, ownDatabase(t))
 	srv := inProcess(t, proxy.URL, visibleSeed)
 	wire := must{connect(t, srv.URL, ""), t}
@@ -57,10 +57,10 @@ func TestLostCommitAnswer(t *testing.T) {
 	}
 }
 
-// TestCommitOutlivesCaller: a caller who goes away while PostgreSQL commits
+// TestCommit_CallerDisconnects: a caller who goes away while PostgreSQL commits
 // does not cut the commit off. Cut off, it could happen after everybody has
 // looked whether it did.
-func TestCommitOutlivesCaller(t *testing.T) {
+func TestCommit_CallerDisconnects(t *testing.T) {
 	proxy := proxyTo(t, ownDatabase(t))
 	s, err := store.Open(t.Context(), store.Target{URL: proxy.URL})
 	require.NoError(t, err)

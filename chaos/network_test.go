@@ -93,8 +93,8 @@ func (p *place) reaches(database string) string {
 // Issue 29, 2: the line to the database is cut while a commit waits for the replica: nobody says so, and no packet comes any more.
 // The caller hears that nobody knows what became of the change, instead of waiting for ever; when the line is there again, the
 // node goes on.
-func TestACommitOnALineThatIsCut(t *testing.T) {
-	testscope.WholeOnly(t, "what a silent line gives is played with a proxy (TestSilence); that the kernel finds it takes half a minute")
+func TestCommit_NetworkCutDuringReplication(t *testing.T) {
+	testscope.WholeOnly(t, "what a silent line gives is played with a proxy (TestSilentRead_Timeout); that the kernel finds it takes half a minute")
 	place := newPlace(t)
 	p := newSingle(t)
 	c := newCluster(t, p.database("cut"), spaceSeed, 1)

@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestScansOfStoppedNodes: a question for everything that was scanned is refused
+// TestScanQuery_StoppedNode: a question for everything that was scanned is refused
 // while a node stands still or is dead, names it, and is answered whole when it is
 // there again.
-func TestScansOfStoppedNodes(t *testing.T) {
+func TestScanQuery_StoppedNode(t *testing.T) {
 	database := ownDatabase(t) // several nodes share PostgreSQL only
 	c := newCluster(t, database, "accounts: []\n", 2)
 	c.start()

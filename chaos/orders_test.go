@@ -16,11 +16,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestKillWhileOrdersAreApproved kills a server while orders of codes are approved and rejected. After a start and the same order
+// TestOrderApproval_KillDuringApprove kills a server while orders of codes are approved and rejected. After a start and the same order
 // once more every approved order has its codes, once, and a rejected one has none.
 //
-//	ORDER_ROUNDS=72 go test -run 'TestKillWhileOrdersAreApproved$' -timeout 60m ./chaos
-func TestKillWhileOrdersAreApproved(t *testing.T) {
+//	ORDER_ROUNDS=72 go test -run 'TestOrderApproval_KillDuringApprove$' -timeout 60m ./chaos
+func TestOrderApproval_KillDuringApprove(t *testing.T) {
 	seed := testdiag.Seed(t)
 	const together = 6 // orders of a round; the last one is rejected
 	eachBackend(t, func(t *testing.T, database string) {

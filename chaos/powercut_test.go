@@ -15,13 +15,13 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
-// TestPowerCut is TestKill with the power gone instead: of what the embedded
+// TestPowerCut_AcknowledgedWritesSurvive is TestServerKill_AcknowledgedWritesSurvive with the power gone instead: of what the embedded
 // database wrote and did not sync any part survives, blocks torn, in any
 // order. The next start must find a whole database with everything that was
 // acknowledged. Every run goes on with what the one before left.
 //
-//	POWER_CUTS=1000 QRJUMP_TEST_SEED=1 go test -run 'TestPowerCut$' -timeout 60m ./chaos
-func TestPowerCut(t *testing.T) {
+//	POWER_CUTS=1000 QRJUMP_TEST_SEED=1 go test -run 'TestPowerCut_AcknowledgedWritesSurvive$' -timeout 60m ./chaos
+func TestPowerCut_AcknowledgedWritesSurvive(t *testing.T) {
 	seed := testdiag.Seed(t)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	c := newChaos(t, "", seed)
@@ -37,10 +37,10 @@ func TestPowerCut(t *testing.T) {
 	c.run(another(t, "POWER_CUTS", amount(12, 4), 10))
 }
 
-// TestPowerCutFirstStart cuts the power of a server's very first start at any
+// TestFirstStart_PowerCutAtEachWrite cuts the power of a server's very first start at any
 // of its writes: while it makes its tables, its keys and its seed. The next
 // start goes on from there, or begins anew.
-func TestPowerCutFirstStart(t *testing.T) {
+func TestFirstStart_PowerCutAtEachWrite(t *testing.T) {
 	seed := testdiag.Seed(t)
 	more, runs := another(t, "POWER_STARTS", amount(5, 2), 3), 0
 	rnd := rand.New(rand.NewPCG(seed, 2))

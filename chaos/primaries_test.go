@@ -43,7 +43,7 @@ func on(t *testing.T, database string, user *url.Userinfo, hosts ...string) stri
 // Issue 29, 6: the replica is promoted, and nobody stops the old primary, which takes writes and confirms them. No node changes
 // anything there from then on: one that reaches both uses the new one, one that sees the old one alone hears of it there. As a role
 // that may do nothing special.
-func TestTwoPrimaries(t *testing.T) {
+func TestFailover_SplitBrainFenced(t *testing.T) {
 	p := newPair(t)
 	database := p.database("two")
 	dbtest.Exec(t, p.urls[0], `CREATE ROLE plain LOGIN PASSWORD 'plain'`)
@@ -152,7 +152,7 @@ func putTo(t *testing.T, n *node, path, body string) (status int, text string) {
 
 // Issue 29, 6: a node is told to end while a commit of it waits for a replica that is gone. It ends in order, without an answer to
 // the caller that would be a yes; and it does not cancel the commit, which PostgreSQL would show to all without its replica.
-func TestANodeEndsWhileACommitWaitsForTheReplica(t *testing.T) {
+func TestNodeShutdown_CommitPendingOnReplica(t *testing.T) {
 	p := newSingle(t)
 	c := newCluster(t, p.database("waits"), spaceSeed, 1)
 	n := c.nodes[0]
@@ -208,7 +208,7 @@ func TestANodeEndsWhileACommitWaitsForTheReplica(t *testing.T) {
 }
 
 // Issue 29, 6: a start that waits for a replica, with the tables of an empty database, ends when it is told to.
-func TestAStartEndsWhileItWaitsForTheReplica(t *testing.T) {
+func TestNodeStart_TerminatedWaitingForReplica(t *testing.T) {
 	p := newSingle(t)
 	c := newCluster(t, p.database("begins"), spaceSeed, 1)
 	dbtest.Exec(t, p.urls[0], `ALTER SYSTEM SET synchronous_standby_names = 'nobody'`)
@@ -230,7 +230,7 @@ func TestAStartEndsWhileItWaitsForTheReplica(t *testing.T) {
 
 // Issue 29, 6: the database is put back to an earlier moment, and the node keeps its folder. Every scan that was acknowledged since
 // comes back out of its journal and is counted; changes do not, and numbers of applications are given out again.
-func TestADatabaseIsPutBackToAnEarlierMoment(t *testing.T) {
+func TestJournal_ReplayAfterPointInTimeRestore(t *testing.T) {
 	p := newPair(t)
 	c := newCluster(t, p.database("earlier"), spaceSeed, 1)
 	n := c.nodes[0]

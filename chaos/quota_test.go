@@ -21,9 +21,9 @@ func inProcess(t *testing.T, database, seed string) *qrjumptest.Server {
 	return qrjumptest.Start(t, options...)
 }
 
-// TestQuota spends a month's 100 publishes at once from many clients, and
+// TestPublishQuota_ConcurrentAtMonthEnd spends a month's 100 publishes at once from many clients, and
 // looks at the second in which the month ends at +08:00.
-func TestQuota(t *testing.T) {
+func TestPublishQuota_ConcurrentAtMonthEnd(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		srv := inProcess(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]

@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestRaceForQuota: 256 publishers on three nodes race for the publishes of a
+// TestPublishQuota_RaceAcrossNodes: 256 publishers on three nodes race for the publishes of a
 // month. Exactly 100 get one, in every round.
 //
-//	RACE_ROUNDS=1000 go test -run 'TestRaceForQuota$' -timeout 60m ./chaos
-func TestRaceForQuota(t *testing.T) {
+//	RACE_ROUNDS=1000 go test -run 'TestPublishQuota_RaceAcrossNodes$' -timeout 60m ./chaos
+func TestPublishQuota_RaceAcrossNodes(t *testing.T) {
 	const publishers, granted = 256, 100
 	more, rounds := another(t, "RACE_ROUNDS", amount(5, 2), 7), 0
 	c := newCluster(t, ownDatabase(t), fmt.Sprintf(`
@@ -88,13 +88,13 @@ settings: {rule_rate_limit: 0, verification: trust, rule_limit: %d, publish_quot
 		publishers, granted)
 }
 
-// TestRaceForPrefix: two owners on two nodes race for one prefix, for a prefix
+// TestPrefix_RaceAcrossNodes: two owners on two nodes race for one prefix, for a prefix
 // and one below it that the first occupies, and for one below what is occupied
 // already. Exactly one wins; of parent and child both only when the child was
 // there first.
 //
-//	PREFIX_ROUNDS=10000 go test -run 'TestRaceForPrefix$' -timeout 60m ./chaos
-func TestRaceForPrefix(t *testing.T) {
+//	PREFIX_ROUNDS=10000 go test -run 'TestPrefix_RaceAcrossNodes$' -timeout 60m ./chaos
+func TestPrefix_RaceAcrossNodes(t *testing.T) {
 	more, rounds := another(t, "PREFIX_ROUNDS", amount(50, 12), 5), 0
 	c := newCluster(t, ownDatabase(t), strings.ReplaceAll(visibleSeed, "rule_rate_limit", "token_daily_limit: 1000000, rule_rate_limit"), 3)
 	c.start()

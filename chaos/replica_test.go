@@ -36,7 +36,7 @@ func (n *node) metric(name string) float64 {
 }
 
 // Issue 29, 3: a node whose URL names two servers says how many replicas confirm its changes, and at its start that none does.
-func TestANodeSaysThatNoReplicaConfirmsItsChanges(t *testing.T) {
+func TestReplicaStatus_NoneConfirming(t *testing.T) {
 	p := newPair(t)
 	c := newCluster(t, p.database("confirmed"), chaosSeed, 1)
 	n := c.nodes[0]

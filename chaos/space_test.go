@@ -169,10 +169,10 @@ func statusOf(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// TestDiskFull: when the disk of the embedded database and the ledger is full,
+// TestEmbeddedDatabase_DiskFull: when the disk of the embedded database and the ledger is full,
 // changes are answered -1, nothing that was acknowledged is lost, and when
 // there is space again the server works on without a start.
-func TestDiskFull(t *testing.T) {
+func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
 	c := newCluster(t, "", spaceSeed, 1)
 	c.logs, c.dir = c.dir, d.dir // what the server says of the full disk must find room
@@ -280,10 +280,10 @@ func sends(t *testing.T, browser *http.Client, url, kind, body, bearer string) (
 	return resp.StatusCode, string(answer)
 }
 
-// TestStopOnAFullDisk: issue 28, 9. A stop while the disk is full ended with 1, as if something had been lost. What was
+// TestShutdown_DiskFull: issue 28, 9. A stop while the disk is full ended with 1, as if something had been lost. What was
 // acknowledged is there after it, so it ends with 0; counts and the log of calls, which no caller waits for, are not, and
 // the server's log says so.
-func TestStopOnAFullDisk(t *testing.T) {
+func TestShutdown_DiskFull(t *testing.T) {
 	for name, postgres := range map[string]bool{"of the embedded database": false, "of the folder beside PostgreSQL": true} {
 		t.Run(name, func(t *testing.T) {
 			database := ""
@@ -340,9 +340,9 @@ func TestStopOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestReadOnlyFolder: a server whose folder cannot be written does not start,
+// TestServerStart_ReadOnlyFolder: a server whose folder cannot be written does not start,
 // and says why in one line.
-func TestReadOnlyFolder(t *testing.T) {
+func TestServerStart_ReadOnlyFolder(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
 	c := newCluster(t, "", spaceSeed, 1)
 	logs := c.dir
@@ -362,8 +362,8 @@ func TestReadOnlyFolder(t *testing.T) {
 	t.Log(strings.TrimSpace(said))
 }
 
-// TestPostgresFull: the same on PostgreSQL, whose disk is full.
-func TestPostgresFull(t *testing.T) {
+// TestPostgres_DiskFull: the same on PostgreSQL, whose disk is full.
+func TestPostgres_DiskFull(t *testing.T) {
 	dbtest.Server(t)
 	d := newSmallDisk(t, 160<<20)
 	p := &pair{t: t}
@@ -396,9 +396,9 @@ func TestPostgresFull(t *testing.T) {
 	keeper.outlives(n)
 }
 
-// TestFolderFull: issue 12, 10. A node on PostgreSQL whose own disk is full makes
+// TestNodeFolder_DiskFullNotReady: issue 12, 10. A node on PostgreSQL whose own disk is full makes
 // changes, and cannot write scans down: it says that it is not ready until it can.
-func TestFolderFull(t *testing.T) {
+func TestNodeFolder_DiskFullNotReady(t *testing.T) {
 	d := newSmallDisk(t, 48<<20)
 	c := newCluster(t, ownDatabase(t), spaceSeed, 1)
 	c.logs, c.dir = c.dir, d.dir
@@ -419,9 +419,9 @@ func TestFolderFull(t *testing.T) {
 	n.stop()
 }
 
-// TestPostgresReadOnly: a database that takes no writes is said to be so, not
+// TestPostgres_ReadOnly: a database that takes no writes is said to be so, not
 // taken for an empty one.
-func TestPostgresReadOnly(t *testing.T) {
+func TestPostgres_ReadOnly(t *testing.T) {
 	c := newCluster(t, ownDatabase(t), spaceSeed, 2)
 	n := c.nodes[0]
 	n.start()
@@ -466,10 +466,10 @@ func TestPostgresReadOnly(t *testing.T) {
 	keeper.has()
 }
 
-// TestDatabaseDown: a node that finds no database does not start, and says
+// TestPostgres_Unreachable: a node that finds no database does not start, and says
 // which one in one line, without its password; one that loses it answers scans
 // from memory, -1 to changes, and says in /readyz that it may be behind.
-func TestDatabaseDown(t *testing.T) {
+func TestPostgres_Unreachable(t *testing.T) {
 	p := newSingle(t)
 	database := p.database("down")
 	c := newCluster(t, database, spaceSeed, 2)
@@ -518,10 +518,10 @@ func TestDatabaseDown(t *testing.T) {
 	c.stop()
 }
 
-// TestDatabaseSilent: the network to the database loses its way. No connection
+// TestPostgres_BlackholedNetwork: the network to the database loses its way. No connection
 // ends, and nobody answers. Changes are answered -1 after a while, scans from
 // memory at once, and /readyz says that the node may be behind.
-func TestDatabaseSilent(t *testing.T) {
+func TestPostgres_BlackholedNetwork(t *testing.T) {
 	if os.Getenv("CHAOS_MINUTES") == "" {
 		t.Skip("CHAOS_MINUTES is not set: it takes a minute")
 	}

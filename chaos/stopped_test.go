@@ -86,11 +86,11 @@ func holdAtHead(t testing.TB, database, table string, begin func()) (node, pid i
 	}
 }
 
-// TestANodeThatStandsStillWithTheHead: issue 12, 1. A node is stopped (SIGSTOP, a
+// TestHeadLock_HolderPaused: issue 12, 1. A node is stopped (SIGSTOP, a
 // paused machine) at the moment at which every change of the cluster has to wait
 // for it. The others go on when PostgreSQL has ended its session; the node itself
 // answers the truth when it goes on.
-func TestANodeThatStandsStillWithTheHead(t *testing.T) {
+func TestHeadLock_HolderPaused(t *testing.T) {
 	for name, table := range map[string]string{"before the change is noted": "rules", "when the change is noted": "changes"} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t, ownDatabase(t), spaceSeed, 2)
@@ -140,9 +140,9 @@ func TestANodeThatStandsStillWithTheHead(t *testing.T) {
 	}
 }
 
-// TestAHeldLockIsNoFaultOfANode: while somebody holds the head, changes fail, and no balancer takes every node out for that.
+// TestHeadLock_NodesStayReady: while somebody holds the head, changes fail, and no balancer takes every node out for that.
 // When the lock is free changes work at once.
-func TestAHeldLockIsNoFaultOfANode(t *testing.T) {
+func TestHeadLock_NodesStayReady(t *testing.T) {
 	database := ownDatabase(t) + "&lock_timeout=500ms"
 	c := newCluster(t, database, spaceSeed, 1)
 	c.start()
@@ -181,10 +181,10 @@ func readiness(t *testing.T, base string) (status int, said string) {
 	return resp.StatusCode, string(b)
 }
 
-// TestSessionsAreEndedUnderLoad: issue 12, 11. All sessions of the database are
+// TestPostgresSessions_TerminatedUnderLoad: issue 12, 11. All sessions of the database are
 // ended again and again while clients read, scan codes and look codes up. None
 // of them hears of it.
-func TestSessionsAreEndedUnderLoad(t *testing.T) {
+func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 	database := ownDatabase(t)
 	seed := strings.Replace(spaceSeed, "rule_rate_limit: 0", "rule_rate_limit: 900", 1)
 	c := newCluster(t, database, seed, 1)
@@ -276,9 +276,9 @@ func TestSessionsAreEndedUnderLoad(t *testing.T) {
 	c.stop()
 }
 
-// TestSIGTERMIsAnnounced: issue 12, 11. After SIGTERM a server answers for a while
+// TestSIGTERM_ReadyzFailsFirst: issue 12, 11. After SIGTERM a server answers for a while
 // as before, but /readyz; a second one ends it at once.
-func TestSIGTERMIsAnnounced(t *testing.T) {
+func TestSIGTERM_ReadyzFailsFirst(t *testing.T) {
 	c := newCluster(t, "", spaceSeed, 1)
 	n := c.nodes[0]
 	n.delay = 10 * time.Minute // the second signal comes first

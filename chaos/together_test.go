@@ -11,10 +11,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// TestChangesTogether hammers two nodes: many owners add and publish, one has a small quota, and pairs of owners want
+// TestChanges_ConcurrentOwnersOnTwoNodes hammers two nodes: many owners add and publish, one has a small quota, and pairs of owners want
 // the same host. One node is killed in the middle. Everything that was acknowledged is there, quotas are exact,
 // nobody has what another one occupies, and the log of changes is one chain.
-func TestChangesTogether(t *testing.T) {
+func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 	const owners, each, quota, shared = 10, 12, 8, 12
 	database := ownDatabase(t) // several nodes share PostgreSQL only
 	var seed strings.Builder

@@ -27,9 +27,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestTenStarts: ten nodes (make test: four) start on an empty database at once.
+// TestServerStart_TenNodesOnEmptyDatabase: ten nodes (make test: four) start on an empty database at once.
 // All become ready, with one set of tables, one seed and one set of keys.
-func TestTenStarts(t *testing.T) {
+func TestServerStart_TenNodesOnEmptyDatabase(t *testing.T) {
 	c := newCluster(t, ownDatabase(t), chaosSeed, amount(10, 4))
 	errs := make([]error, len(c.nodes))
 	began := time.Now()
@@ -434,11 +434,11 @@ func (u *upgrade) works(n *node, scanKey string) {
 	says("the console", admin.do(http.MethodGet, "/console", nil, nil))
 }
 
-// TestRollingUpgrade: three nodes are replaced by ones of a later schema, one after the other, under writers and a reader of a
+// TestRollingUpgrade_UnderWriters: three nodes are replaced by ones of a later schema, one after the other, under writers and a reader of a
 // webhook. Nothing that was acknowledged is lost, the webhook tells of every scan, old nodes beside new ones do what the handbook
 // says, and what an old node saved is loaded by a new one. Then a program of another schema, an older or a newer one, is refused
 // by one line, exits 2 and changes nothing.
-func TestRollingUpgrade(t *testing.T) {
+func TestRollingUpgrade_UnderWriters(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		nodes := 3
 		if database == "" {
@@ -567,7 +567,7 @@ func (c *cluster) exec(query string) {
 
 // Issue 12, 4: a start that is refused for its keys, its seed or a busy port leaves a database of an
 // earlier schema as it was, so that the program of that time can still use it.
-func TestARefusedStartChangesNothing(t *testing.T) {
+func TestServerStart_RefusalLeavesSchema(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		c := newCluster(t, database, chaosSeedWithCodes, 1)
 		c.emulator = true

@@ -22,9 +22,9 @@ accounts:
 settings: {rule_rate_limit: 0, verification: trust, publish_quota: 1000000}
 `, secretOf("left"), secretOf("right"), secretOf("noise"))
 
-// TestVisible: what was acknowledged on one connection is what a scan on
+// TestChanges_VisibleOnOtherConnection: what was acknowledged on one connection is what a scan on
 // another connection sees, at once, whatever others do.
-func TestVisible(t *testing.T) {
+func TestChanges_VisibleOnOtherConnection(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		srv := inProcess(t, database, visibleSeed)
 		const prefix, link = "https://left.example/t/", "https://left.example/t/7"
@@ -164,9 +164,9 @@ func (r *racer) drop(prefix, link string) error {
 	return err
 }
 
-// TestOverlappingOwners lets two owners race for one prefix, and for two
+// TestPrefix_RaceBetweenOwners lets two owners race for one prefix, and for two
 // prefixes of which one lies below the other and may be occupied.
-func TestOverlappingOwners(t *testing.T) {
+func TestPrefix_RaceBetweenOwners(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		srv := inProcess(t, database, visibleSeed)
 		left, right := newRacer(t, srv.URL, "left"), newRacer(t, srv.URL, "right")
@@ -219,9 +219,9 @@ func TestOverlappingOwners(t *testing.T) {
 	})
 }
 
-// TestStreamSeesChanges keeps one stream of scans open while rules change:
+// TestScanStream_SeesAcknowledgedChanges keeps one stream of scans open while rules change:
 // each line after an acknowledged change is answered with it.
-func TestStreamSeesChanges(t *testing.T) {
+func TestScanStream_SeesAcknowledgedChanges(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		srv := inProcess(t, database, visibleSeed)
 		writes := must{connect(t, srv.URL, ""), t}

@@ -50,7 +50,7 @@ var noCalls = []string{"URL", "Do"}
 
 // Issue 11, 4: no call takes another program's answer for its own. A method
 // that gives an iterator and has no line above fails this test.
-func TestNoCallBelievesAStranger(t *testing.T) {
+func TestClientCalls_RejectForeignResponse(t *testing.T) {
 	for _, service := range reflect.VisibleFields(reflect.TypeFor[client.Client]()) {
 		for method := range service.Type.Methods() {
 			if name := service.Name + "." + method.Name; service.IsExported() && everyCall[name] == nil {
@@ -114,7 +114,7 @@ func unreachable(err error) bool {
 
 // The client demands no field that the document of the APIs lets a server leave
 // out: each call is answered with as little as its schema allows.
-func TestEveryCallTakesTheLeastThatTheSchemaAllows(t *testing.T) {
+func TestClientCalls_MinimalSchemaResponse(t *testing.T) {
 	resp, err := http.Get(start(t) + "/openapi.json")
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -210,7 +210,7 @@ func (d document) value(s schema) any {
 }
 
 // A field that is missing is named, wherever it stands.
-func TestWhatIsMissingIsNamed(t *testing.T) {
+func TestClientDecode_NamesMissingField(t *testing.T) {
 	for answer, flaw := range map[string]string{
 		`{"changes":[{"seq":1}]}`: `(changes[0].occurred_at is missing in {"changes":[{"seq":1}]})`,
 		`{"changes":[]}`:          "",
@@ -230,7 +230,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 }
 
 // Each API may have an address of its own.
-func TestEachAPIIsAskedWhereItIs(t *testing.T) {
+func TestClientOptions_AddressPerAPI(t *testing.T) {
 	asked := map[string]string{}
 	echo := roundTrip(func(r *http.Request) (*http.Response, error) {
 		asked[r.URL.Path] = r.URL.Host

@@ -34,7 +34,7 @@ func connect(t *testing.T, url string, o client.Options) *client.Client {
 
 var shop = client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"}
 
-func TestARuleFromAddToDelete(t *testing.T) {
+func TestClientRules_AddToDelete(t *testing.T) {
 	url := start(t)
 	c, ctx := connect(t, url+"/", shop), t.Context()
 	check := func(what string, err error) {
@@ -101,7 +101,7 @@ func equal(a, b client.Rule) bool {
 		a.OpenVersion == b.OpenVersion
 }
 
-func TestRefusalsHaveTypes(t *testing.T) {
+func TestClientErrors_Typed(t *testing.T) {
 	c := connect(t, start(t), shop)
 	err := c.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "nonsense", Path: "p"})
 	w, ok := errors.AsType[*client.WireError](err)
@@ -117,7 +117,7 @@ func TestRefusalsHaveTypes(t *testing.T) {
 	}
 }
 
-func TestTheOperatorsCalls(t *testing.T) {
+func TestClientAdmin_AllCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	all, err := c.Accounts.List(ctx, "", 1)
 	require.True(t, err == nil && len(all) == 1 && all[0].AppID == shop.AppID, "got %+v, %v", all, err)
@@ -147,7 +147,7 @@ func TestTheOperatorsCalls(t *testing.T) {
 	}
 }
 
-func TestHostsAreTrustedAndDenied(t *testing.T) {
+func TestClientHosts_TrustAndDeny(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	require.NoError(t, c.Domains.Set(ctx, "bad.example", "denied"))
 	if list, err := c.Domains.List(ctx); err != nil || len(list) != 1 || list[0].Host != "bad.example" || list[0].Status != "denied" ||
@@ -160,7 +160,7 @@ func TestHostsAreTrustedAndDenied(t *testing.T) {
 	}
 }
 
-func TestTheEmulatorsCalls(t *testing.T) {
+func TestClientEmulator_AllCalls(t *testing.T) {
 	c, ctx := connect(t, start(t), shop), t.Context()
 	before, err := c.Emulator.GetClock(ctx)
 	require.NoError(t, err)
@@ -189,7 +189,7 @@ func TestTheEmulatorsCalls(t *testing.T) {
 	}
 }
 
-func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
+func TestClientStream_OrderedResults(t *testing.T) {
 	c := connect(t, start(t), client.Options{})
 	asked := 0
 	requests := func(yield func(client.ScanRequest) bool) {
@@ -213,7 +213,7 @@ func TestAStreamAnswersInOrderWhileItIsRead(t *testing.T) {
 	}
 }
 
-func TestAStreamThatEndsTooEarlySaysSo(t *testing.T) {
+func TestClientStream_Truncated(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadAll(r.Body)
 		_, _ = io.WriteString(w, `{"action":"show_text"}`+"\n")
@@ -255,7 +255,7 @@ func says(status int, body string) func(*http.Request) (int, string) {
 
 const okToken = `{"access_token":"T1","expires_in":7200}`
 
-func TestARefusedTokenIsRenewedOnce(t *testing.T) {
+func TestClientToken_RenewedOnce(t *testing.T) {
 	for _, code := range []string{"40001", "40014", "42001"} {
 		s := &stub{answers: []func(*http.Request) (int, string){
 			says(200, okToken), says(200, `{"errcode":`+code+`,"errmsg":"no"}`),
@@ -285,7 +285,7 @@ func TestARefusedTokenIsRenewedOnce(t *testing.T) {
 	}
 }
 
-func TestTooFrequentIsWaitedOut(t *testing.T) {
+func TestClientRetry_TooFrequent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &stub{answers: []func(*http.Request) (int, string){says(200, `{"errcode":44990,"errmsg":"slow"}`),
 			says(200, `{"errcode":44990,"errmsg":"slow"}`), says(200, `{"errcode":0,"errmsg":"ok"}`)}}
@@ -302,7 +302,7 @@ func TestTooFrequentIsWaitedOut(t *testing.T) {
 	})
 }
 
-func TestBoundsOfACall(t *testing.T) {
+func TestClientCall_Limits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := roundTrip(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
@@ -337,7 +337,7 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestARedirectIsNotFollowed(t *testing.T) {
+func TestClientCall_IgnoresRedirect(t *testing.T) {
 	var elsewhere atomic.Bool
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Store(true) }))
 	defer thief.Close()
@@ -350,7 +350,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
+func TestClientDecode_PlatformResponses(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer  string
 		message string
@@ -380,7 +380,7 @@ func TestWhatThePlatformAnswersIsUnderstood(t *testing.T) {
 	}
 }
 
-func TestManyRulesAreListedByPages(t *testing.T) {
+func TestClientRules_ListPagination(t *testing.T) {
 	page := func(n int) string {
 		return `{"errcode":0,"errmsg":"ok","total_count":250,"qrcodejump_open":1,"qrcodejump_pub_quota":100,"rule_list":[` +
 			strings.TrimSuffix(strings.Repeat(`{"prefix":"p","path":"x","state":2},`, n), ",") + `]}`
@@ -393,7 +393,7 @@ func TestManyRulesAreListedByPages(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatCannotBe(t *testing.T) {
+func TestNewClient_InvalidAddress(t *testing.T) {
 	for _, address := range []string{"", "tea.example", "ftp://x", "http://", "http://u:p@x", "http://x?y", "http://x#y", "http://x\n"} {
 		if _, err := client.New(address, client.Options{}); err == nil {
 			t.Errorf("%q was taken for a server", address)

@@ -24,7 +24,7 @@ var brand = client.Options{AppID: "wxc0ffee0000000002", Secret: "c0ffee000000000
 
 const packageKey = "0123456789abcdef" // of the demo's service account
 
-func TestCodesFromTheApplicationToTheTicket(t *testing.T) {
+func TestClientCodes_ApplyToTicket(t *testing.T) {
 	c, ctx := connect(t, start(t), brand), t.Context()
 	check := func(what string, err error) {
 		t.Helper()
@@ -143,7 +143,7 @@ func packages(t *testing.T, answers ...string) *client.Client {
 	return connect(t, s.URL, brand)
 }
 
-func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
+func TestClientDownload_JSONVariants(t *testing.T) {
 	long := strings.Repeat("QUJD", 100_000)
 	for name, c := range map[string]struct{ answer, want, fault string }{
 		"as we send it":         {answer: `{"errcode":0,"errmsg":"ok","buffer":"QUJD"}`, want: "QUJD"},
@@ -178,7 +178,7 @@ func TestAPackageComesInAnySpellingOfJSON(t *testing.T) {
 	}
 }
 
-func TestATokenIsRenewedBeforeADownload(t *testing.T) {
+func TestClientDownload_RenewsExpiredToken(t *testing.T) {
 	p, err := packages(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`).Wire.DownloadCodes(t.Context(), 1,
 		client.CodeRange{})
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func (stalled) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: body, ContentLength: -1, Request: r}, nil
 }
 
-func TestADownloadThatStandsStillEnds(t *testing.T) {
+func TestClientDownload_StalledTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, "http://stalled.example", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: stalled{}}})
 		p, err := c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
@@ -213,7 +213,7 @@ func TestADownloadThatStandsStillEnds(t *testing.T) {
 	})
 }
 
-func TestRowsSaysWhatIsWrongWithAPackage(t *testing.T) {
+func TestClientRows_InvalidPackage(t *testing.T) {
 	c := connect(t, start(t), brand)
 	id, err := c.Wire.ApplyCodes(t.Context(), 10_000, "x")
 	require.NoError(t, err)

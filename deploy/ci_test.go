@@ -26,7 +26,7 @@ type ciService struct {
 }
 
 // There is no container here: the files are read as YAML, and what they tell the program is what it takes.
-func TestTheServicesOfCIAskForWhatThereIs(t *testing.T) {
+func TestCIServices_ValidFlags(t *testing.T) {
 	page, err := os.ReadFile("../docs/en/commands.md")
 	require.NoError(t, err)
 	var compose struct{ Services map[string]ciService }

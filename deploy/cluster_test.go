@@ -90,7 +90,7 @@ func environmentFile(t *testing.T, name string) map[string]string {
 }
 
 // Issue 29, 8: the parts of cluster/compose.yaml fit together.
-func TestThePartsOfTheClusterFitTogether(t *testing.T) {
+func TestClusterCompose_Consistent(t *testing.T) {
 	c := compose(t, clusterFile(t, "compose.yaml"), dotEnv(t))
 	subnet := netip.MustParsePrefix(c.Networks["cluster"].IPAM.Config[0].Subnet)
 	addresses := map[string]string{}
@@ -152,7 +152,7 @@ func TestThePartsOfTheClusterFitTogether(t *testing.T) {
 }
 
 // Issue 29, 8: NATS takes its configuration, and flushes what it acknowledges, which the nodes are told by flush=vouched.
-func TestNATSTakesTheConfigurationOfTheCluster(t *testing.T) {
+func TestClusterNATS_ConfigValid(t *testing.T) {
 	for name, service := range compose(t, clusterFile(t, "compose.yaml"), dotEnv(t)).Services {
 		if !strings.HasPrefix(name, "nats") {
 			continue
@@ -170,7 +170,7 @@ func TestNATSTakesTheConfigurationOfTheCluster(t *testing.T) {
 }
 
 // Issue 29, 8: HAProxy takes its configuration, and asks each listener whether it can do what it is for.
-func TestHAProxyTakesTheConfigurationOfTheCluster(t *testing.T) {
+func TestClusterHAProxy_ConfigValid(t *testing.T) {
 	text := clusterFile(t, "haproxy.cfg")
 	for backend, kind := range map[string]string{"wire": "change", "scans": "scan", "admin": "change"} {
 		_, rest, _ := strings.Cut(text, "\nbackend "+backend+"\n")
@@ -188,7 +188,7 @@ func TestHAProxyTakesTheConfigurationOfTheCluster(t *testing.T) {
 }
 
 // Issue 29, 8: systemd takes the units.
-func TestSystemdTakesTheUnitsOfTheCluster(t *testing.T) {
+func TestClusterSystemd_UnitsValid(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("systemd-analyze is not here")
 	}

@@ -106,7 +106,7 @@ func check(t *testing.T, where, expression string, metrics map[string][]string) 
 }
 
 // Issue 16, 8: the dashboard and the alerts name what a server exposes.
-func TestTheDashboardAndTheAlertsNameMetricsThatAre(t *testing.T) {
+func TestDashboardAndAlerts_MetricsExist(t *testing.T) {
 	metrics := exposed(t)
 
 	text, err := os.ReadFile("grafana/qrjump.json")

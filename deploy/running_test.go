@@ -404,7 +404,7 @@ func (c *customers) more(scans, changes int64) {
 // Issue 29, 8: the cluster as it is to be copied goes through a rolling restart of its nodes, a promotion and a rolling restart of its
 // NATS servers, while scans and changes come through HAProxy. No scan of a rule is refused; each acknowledged change is there at the
 // end, and each acknowledged scan is counted once.
-func TestTheClusterGoesThroughARollingRestartAndAPromotion(t *testing.T) {
+func TestCluster_RollingRestartAndPromotion(t *testing.T) {
 	testscope.WholeOnly(t, "its files are read by what runs on them, and chaos/ has nodes restarted and replicas promoted")
 	e := newEngine(t)
 	seed := fmt.Sprintf(`

@@ -13,7 +13,7 @@ import (
 )
 
 // Issue 16, 9: what a test of codes needs, without a call of its own.
-func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
+func TestClient_ApplyActivateScanCodes(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	codes := srv.Apply("wxc0ffee0000000002", "c0ffee00000000000000000000000002", 10_000)
 	codes.Activate(0, 99, client.CodeBinding{ActivityName: "Spring", ProductBrand: "Tea", ProductTitle: "Green",
@@ -29,7 +29,7 @@ func TestCodesAreAppliedForActivatedAndScanned(t *testing.T) {
 	assert.True(t, len(calls) == 1 && calls[0].Account == "wxc0ffee0000000002" && calls[0].ErrCode == 0, "the calls were %+v", calls)
 }
 
-func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
+func TestClient_ExplainNotCounted(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	shop := srv.As("wxc0ffee0000000001", "c0ffee00000000000000000000000001")
 	if err := shop.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: "https://tea.example/t/", Path: "pages/t/t"}); err != nil {
@@ -43,7 +43,7 @@ func TestExplainSaysWhyAndCountsAsNoScan(t *testing.T) {
 	}
 }
 
-func TestAFrozenClockMovesOnlyWhenATestMovesIt(t *testing.T) {
+func TestClient_FrozenClock(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	srv.Freeze()
 	at := srv.Now()
@@ -59,7 +59,7 @@ func TestAFrozenClockMovesOnlyWhenATestMovesIt(t *testing.T) {
 	}
 }
 
-func TestResponsesStandBesideEachOther(t *testing.T) {
+func TestClient_FaultResponsesPerPath(t *testing.T) {
 	srv := qrjumptest.Start(t)
 	for _, path := range []string{"/cgi-bin/menu/get", "/cgi-bin/menu/create"} {
 		srv.Fail(qrjumptest.Fault{Path: path, Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"path":"` + path + `"}`)}})

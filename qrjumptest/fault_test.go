@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-func TestAFaultAnswersAnErrorAndTheCallIsDoneAllTheSame(t *testing.T) {
+func TestFault_ErrorAfterSideEffect(t *testing.T) {
 	t.Parallel()
 	s := qrjumptest.Start(t, qrjumptest.Seed(`
 accounts:

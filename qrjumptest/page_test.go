@@ -7,7 +7,7 @@ import (
 )
 
 // The page "In my CI" shows the test of shop_test.go, so that what a reader copies is what runs.
-func TestThePageOfCIShowsATestThatRuns(t *testing.T) {
+func TestCIPage_ShowsShopTest(t *testing.T) {
 	source, err := os.ReadFile("shop_test.go")
 	if err != nil {
 		t.Fatal(err)

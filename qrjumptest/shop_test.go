@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/qrjumptest"
 )
 
-func TestATableOpensItsPage(t *testing.T) {
+func TestShop_TableOpensPage(t *testing.T) {
 	// A server of this test alone, on a free port. It ends with the test.
 	srv := qrjumptest.Start(t, qrjumptest.Strict())
 

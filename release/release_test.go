@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-func TestTheNumberIsThatOfTheTagOrOfTheWayToTheNext(t *testing.T) {
+func TestReleaseVersion_FromGitDescribe(t *testing.T) {
 	for described, want := range map[string]string{
 		"v0.1.0-0-gabc":      "0.1.0",
 		"v0.1.0-7-gabc":      "0.1.1-dev.7",
@@ -34,7 +34,7 @@ func TestTheNumberIsThatOfTheTagOrOfTheWayToTheNext(t *testing.T) {
 }
 
 // Issue 16, 8: a part without a licence stops the release.
-func TestAPartWithoutALicenceStopsTheRelease(t *testing.T) {
+func TestRelease_MissingLicense(t *testing.T) {
 	dir := t.TempDir()
 	l := licence{module: "example.com/part", version: "v1.0.0"}
 	if err := l.read(dir); err == nil {
@@ -55,7 +55,7 @@ func TestAPartWithoutALicenceStopsTheRelease(t *testing.T) {
 	}
 }
 
-func TestAnArchiveIsTheSameEachTime(t *testing.T) {
+func TestReleaseArchive_Reproducible(t *testing.T) {
 	files := func() []file {
 		return inOrder([]file{{"b", []byte("2"), 0o755}, {"a", []byte("1"), 0o644}})
 	}
@@ -83,7 +83,7 @@ func TestAnArchiveIsTheSameEachTime(t *testing.T) {
 }
 
 // Issue 32, 2: pip and npm put the program where both put programs, and what is not for this machine is refused.
-func TestPipAndNpmInstallTheProgram(t *testing.T) {
+func TestRelease_PipAndNpmInstall(t *testing.T) {
 	dir := t.TempDir()
 	script := filepath.Join(dir, "program")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\necho it says \"$@\"\n"), 0o755); err != nil {
@@ -152,7 +152,7 @@ func TestPipAndNpmInstallTheProgram(t *testing.T) {
 	})
 }
 
-func TestAWheelHasItsOwnNumbers(t *testing.T) {
+func TestReleaseWheel_VersionNumber(t *testing.T) {
 	for number, want := range map[string]string{"0.1.0": "0.1.0", "0.1.0-dev.7": "0.1.0.dev7", "0.2.0-rc.1": "0.2.0rc1",
 		"0.2.0-beta.2": "0.2.0b2", "0.2.0-nightly": ""} {
 		if got, err := wheelNumber(number); got != want || (err != nil) != (want == "") {

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-func TestRulesAreAsDescribed(t *testing.T) {
+func TestRulegen_RuleDistribution(t *testing.T) {
 	const n = 100_000
 	set := rulegen.New(n, 1)
 	kinds := map[rulegen.Kind]int{}
@@ -71,7 +71,7 @@ func TestRulesAreAsDescribed(t *testing.T) {
 }
 
 // Whether a link opens something is decided by the definition alone.
-func TestLinksHitAndMiss(t *testing.T) {
+func TestRulegenLinks_HitAndMiss(t *testing.T) {
 	set := rulegen.New(10_000, 1)
 	byHost := map[string][]rulegen.Rule{}
 	for r := range set.All() {
@@ -106,7 +106,7 @@ func TestLinksHitAndMiss(t *testing.T) {
 	}
 }
 
-func TestTheSameSeedMakesTheSame(t *testing.T) {
+func TestRulegen_SameSeedSameOutput(t *testing.T) {
 	a, b, other := rulegen.New(10_000, 3), rulegen.New(10_000, 3), rulegen.New(10_000, 4)
 	if a.At(4711).Prefix != b.At(4711).Prefix || a.At(4711).Prefix == other.At(4711).Prefix {
 		t.Error("a rule does not follow from seed and number")

@@ -11,9 +11,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestDiskForgets: what was not synced can be lost, in part too, and what was
+// TestFaultDisk_LosesUnsyncedWrites: what was not synced can be lost, in part too, and what was
 // synced is there.
-func TestDiskForgets(t *testing.T) {
+func TestFaultDisk_LosesUnsyncedWrites(t *testing.T) {
 	kept, lost, torn := 0, 0, 0
 	for seed := range uint64(100) {
 		d := &Disk{CutAt: 4}

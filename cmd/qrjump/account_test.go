@@ -7,7 +7,7 @@ import (
 
 // Issue 11, 6: a feature is added or taken away by its name, and no other is
 // dropped, also one that this program does not know.
-func TestChangedFeatures(t *testing.T) {
+func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 	for _, c := range []struct{ have, change, want []string }{
 		{nil, []string{"marketcode"}, []string{"marketcode"}},
 		{nil, []string{"+marketcode", "marketcode"}, []string{"marketcode"}},

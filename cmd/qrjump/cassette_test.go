@@ -64,7 +64,7 @@ func get(t *testing.T, url string) string {
 
 // Issue 15: a recording, its comparison with a new server and its replay, as a
 // person does them.
-func TestRecordCompareReplay(t *testing.T) {
+func TestCassette_RecordCompareReplay(t *testing.T) {
 	t.Chdir(t.TempDir())
 	left := t.TempDir()
 	t.Setenv("TMPDIR", left)

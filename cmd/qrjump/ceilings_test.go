@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestCeilings holds the size of the command line, hidden commands included.
-func TestCeilings(t *testing.T) {
+// TestCeilings_WithinLimits holds the size of the command line, hidden commands included.
+func TestCeilings_WithinLimits(t *testing.T) {
 	parser, err := newParser(session{out: io.Discard, err: io.Discard}, &commands{})
 	require.NoError(t, err)
 	leaves, flags := parser.Model.Leaves(false), 0

@@ -38,7 +38,7 @@ func completing(t *testing.T) func(words ...string) []string {
 }
 
 // Issue 16, 8: every command, flag and value that the parser takes is completed.
-func TestCompletionKnowsWhatTheParserTakes(t *testing.T) {
+func TestCompletion_CoversParser(t *testing.T) {
 	environment(t, map[string]string{"CONTEXTS": filepath.Join(t.TempDir(), "none.yaml")})
 	completed := completing(t)
 	for _, verb := range commandModel(t).Leaves(true) {
@@ -72,7 +72,7 @@ func TestCompletionKnowsWhatTheParserTakes(t *testing.T) {
 	}
 }
 
-func TestCompletionFollowsTheLine(t *testing.T) {
+func TestCompletion_PartialLine(t *testing.T) {
 	dir := t.TempDir()
 	contexts := filepath.Join(dir, "contexts.yaml")
 	environment(t, map[string]string{"CONTEXTS": contexts})
@@ -130,7 +130,7 @@ func TestCompletionFollowsTheLine(t *testing.T) {
 }
 
 // Issue 33, 3: things on a server are completed by their names, each with a few words.
-func TestCompletionOfNames(t *testing.T) {
+func TestCompletion_ServerNames(t *testing.T) {
 	waits := patience
 	t.Cleanup(func() { patience = waits })
 	patience = time.Minute // a machine may be slow
@@ -205,7 +205,7 @@ func TestCompletionOfNames(t *testing.T) {
 }
 
 // Issue 33, 3: PowerShell's script is whole, and asks as the others do.
-func TestCompletionOfPowerShell(t *testing.T) {
+func TestCompletion_PowerShellScript(t *testing.T) {
 	environment(t, map[string]string{"CONTEXTS": filepath.Join(t.TempDir(), "none.yaml")})
 	answer := func(args ...string) string {
 		var out, errs strings.Builder
@@ -265,7 +265,7 @@ func TestCompletionOfPowerShell(t *testing.T) {
 }
 
 // Issue 16, 8: help, man page and completion agree with the code.
-func TestEveryCommandHasItsManPage(t *testing.T) {
+func TestManPages_CoverEveryCommand(t *testing.T) {
 	model := (&session{}).fullManual()
 	pages := model.pages()
 	if want := len(model.Leaves(true)) + 2; len(pages) != want {

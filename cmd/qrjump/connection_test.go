@@ -26,7 +26,7 @@ func folders(t *testing.T, here, named string) {
 	}
 }
 
-func TestTheOperatorsTokenStaysHere(t *testing.T) {
+func TestAdminToken_NotSentElsewhere(t *testing.T) {
 	folders(t, "", "")
 	for server, found := range map[string]string{
 		"http://127.0.0.1:8080": "from qrjump-data", "http://localhost": "from qrjump-data", "http://[::1]:1": "from qrjump-data",
@@ -43,7 +43,7 @@ func TestTheOperatorsTokenStaysHere(t *testing.T) {
 	}
 }
 
-func TestThePlatformSeesNoOperatorsToken(t *testing.T) {
+func TestAdminToken_NotSentToPlatform(t *testing.T) {
 	for server, want := range map[string]bool{
 		"https://api.weixin.qq.com": true, "https://weixin.qq.com": true, "https://api.weixin.qq.com:443": true,
 		"https://notweixin.qq.com": false, "http://127.0.0.1:8080": false,
@@ -56,7 +56,7 @@ func TestThePlatformSeesNoOperatorsToken(t *testing.T) {
 }
 
 // Issue 11, 4: the command line finds the listeners of a server by its folder.
-func TestWhereTheCommandLineLooksForAServer(t *testing.T) {
+func TestServerDiscovery_ByDataFolder(t *testing.T) {
 	const here = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:3"}`
 	const away = `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`
 	local := func(port string) string { return "http://127.0.0.1:" + port }

@@ -19,8 +19,8 @@ import (
 )
 
 // Issue 16: the name of each thing that doctor looks at has its Chinese, and each measure its words. The rest of what it says
-// TestEveryTextIsSaid finds.
-func TestDoctorKnowsChinese(t *testing.T) {
+// TestTranslations_KeysAndArgumentsMatch finds.
+func TestDoctor_ChineseTranslations(t *testing.T) {
 	named := regexp.MustCompile(`\b(?:pass|warn|fail|well|bad)\("(\w+)"|About: "(\w+)"`)
 	abouts := 0
 	for _, file := range []string{"doctor.go", "../../internal/server/examine.go"} {
@@ -44,7 +44,7 @@ func TestDoctorKnowsChinese(t *testing.T) {
 }
 
 // Numbers stand where Chinese has them, and words within words are said in Chinese.
-func TestDoctorsWordsAreFilledIn(t *testing.T) {
+func TestDoctor_ChinesePlaceholders(t *testing.T) {
 	chinese := reader("zh")
 	for want, text := range map[string]i18n.Message{
 		"共检查 12 项，其中 1 项有问题":   say("doctor.wrong", 1, say("count.check", 12)),
@@ -58,7 +58,7 @@ func TestDoctorsWordsAreFilledIn(t *testing.T) {
 }
 
 // Whoever is sent a report learns no secret of the seed, nor the operator's token, nor one that a failed call carried.
-func TestTheReportHasNoSecret(t *testing.T) {
+func TestDoctorReport_NoSecrets(t *testing.T) {
 	t.Parallel()
 	const seed = `accounts:
   - {appid: shop, kind: mini_program, secret: first-secret-of-the-seed, certified: true, versions: [release]}

@@ -28,7 +28,7 @@ func namesFile(v *kong.Value) bool {
 
 // Issue 28, 9: - was a file in some commands, and a file of this name in others. Every flag and argument that names a file
 // says whether it is read or written, and takes - for it; a new one without that fails here.
-func TestADashIsStandardInputAndOutputEverywhere(t *testing.T) {
+func TestFileFlags_DashIsStdio(t *testing.T) {
 	s := &session{}
 	seen := map[string]bool{}
 	checked := 0

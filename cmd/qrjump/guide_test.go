@@ -90,11 +90,11 @@ func wants(how string) (missing []string) {
 	return missing
 }
 
-// TestThePagesRun runs every block of commands of the guide, page by page, as a reader
+// TestGuidePages_CommandBlocksRun runs every block of commands of the guide, page by page, as a reader
 // would: in one shell, on servers that the page itself starts. A page with blocks of "sh production" is run a second time on
 // the server that they start, with split listeners and without --dev. Chinese pages have the same commands, which package
 // guide holds. The pages of calls share a server.
-func TestThePagesRun(t *testing.T) {
+func TestGuidePages_CommandBlocksRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm", "sed")
 	left := 0
 	calls := map[string]string{}
@@ -190,8 +190,8 @@ func TestThePagesRun(t *testing.T) {
 	})
 }
 
-// TestTheFirstPagesRun runs the blocks of both READMEs, but for what make does: the program under test is what `make build` makes.
-func TestTheFirstPagesRun(t *testing.T) {
+// TestReadmes_CommandBlocksRun runs the blocks of both READMEs, but for what make does: the program under test is what `make build` makes.
+func TestReadmes_CommandBlocksRun(t *testing.T) {
 	needs(t, "bash", "curl", "openssl", "grep", "head", "rm")
 	makefile, err := os.ReadFile("../../Makefile")
 	require.NoError(t, err)

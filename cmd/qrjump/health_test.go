@@ -9,7 +9,7 @@ import (
 )
 
 // A server that answered, and is gone before it was ready, is waited for no longer.
-func TestNobodyWaitsForAServerThatEnded(t *testing.T) {
+func TestHealthWait_ServerExited(t *testing.T) {
 	var starting *httptest.Server
 	starting = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")

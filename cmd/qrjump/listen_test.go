@@ -107,7 +107,7 @@ func TestListen_Secret(t *testing.T) {
 
 // What the server sends reaches a program at another address as it was signed, and what that one answers is printed and is the answer
 // to the server. What somebody else sends is shown and not handed on. At the end everything is as before.
-func TestListenHandsOnWhatIsSigned(t *testing.T) {
+func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: listenSeed})
 	type got struct {
@@ -207,7 +207,7 @@ func TestListenHandsOnWhatIsSigned(t *testing.T) {
 	}
 }
 
-func TestListenRefusesWhatItCannotDo(t *testing.T) {
+func TestListen_InvalidArguments(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ args, says string }{
 		{"--forward-to ftp://127.0.0.1/hook", "of http or https"},

@@ -17,7 +17,7 @@ import (
 
 // A program that reads --output json finds every field, also those that a server leaves
 // out, and none that a server says only where it has it.
-func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
+func TestOutputJSON_OmittedFields(t *testing.T) {
 	t.Parallel()
 	changes := []client.RuleChange{{Seq: 1, Rule: client.StoredRule{Prefix: "https://a.example/"}}}
 	code := client.StoredCode{Code: "abcdefghi", Activation: &client.CodeEvent{Binding: &client.CodeBinding{WxaPath: "p"}}}
@@ -46,12 +46,12 @@ func TestJSONHasWhatAServerLeavesOut(t *testing.T) {
 	}
 }
 
-func TestATerminalObeysNobodyElse(t *testing.T) {
+func TestPlain_StripsControlSequences(t *testing.T) {
 	assert.Equal(t, plain("a\x1b[2Jb\nc\u202ed\xff"), "a [2Jb c d\ufffd", "plain")
 }
 
 // Errors as JSON have the address of a heading that is there: also a number that only the real platform gives, and an error without one.
-func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
+func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 	t.Parallel()
 	anchors := map[string]bool{}
 	for _, page := range []string{"errors.md", "commands.md"} {
@@ -79,7 +79,7 @@ func TestErrorsAsJSONHaveTheAddressOfTheirPage(t *testing.T) {
 }
 
 // The console writes the file of a job of printing from the fields of a drawing (client.LabelDrawing): each is a word of the file.
-func TestAJobHasTheWordsOfTheConsolesForm(t *testing.T) {
+func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 	t.Parallel()
 	parser, err := newParser(session{}, &struct {
 		Label labelCommand `cmd:""`

@@ -14,7 +14,7 @@ import (
 
 // Issue 28: a command that reads something and changes a part of it changes nothing where
 // somebody was faster, and says who, and what to do.
-func TestACommandOverwritesNobodyUnseen(t *testing.T) {
+func TestCommands_RevisionConflict(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	ctx := t.Context()

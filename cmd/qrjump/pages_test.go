@@ -15,7 +15,7 @@ import (
 )
 
 // The pages of the documents that are tables of the code say what the code says. They are printed by docs/print.
-func TestPagesAreFresh(t *testing.T) {
+func TestGeneratedPages_UpToDate(t *testing.T) {
 	var commands bytes.Buffer
 	help := []string{"help", "--all", "--output=json"}
 	if code := run(session{ctx: t.Context(), out: &commands, err: io.Discard}, help); code != exitDone {
@@ -32,8 +32,8 @@ func TestPagesAreFresh(t *testing.T) {
 }
 
 // Every verb, argument and flag has a meaning, every verb an example of its own, and the book says nothing of one that is none.
-// That it says so in both languages sees TestEveryTextIsSaid.
-func TestTheBookSaysWhatEveryCommandIs(t *testing.T) {
+// That it says so in both languages sees TestTranslations_KeysAndArgumentsMatch.
+func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	texts, _ := i18n.Read(os.DirFS("."))
 	said := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
 		"help.more": true}

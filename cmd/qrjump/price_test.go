@@ -230,7 +230,7 @@ func picture(size int) string {
 }
 
 // Issue 28: whatever a file of somebody else says, reading it costs what it is long.
-func TestAFileOfAStrangerCostsWhatItIsLong(t *testing.T) { // not parallel: it counts what the process allocates
+func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts what the process allocates
 	s := servertest.Start(t, servertest.Options{Seed: "accounts:\n" +
 		"  - {appid: shop, kind: mini_program, secret: the-secret-of-both, certified: true}\n" +
 		"  - {appid: brand, kind: service_account, secret: the-secret-of-both, certified: true}\n"})

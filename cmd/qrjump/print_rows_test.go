@@ -46,7 +46,7 @@ func (c *cutBody) Read(b []byte) (int, error) {
 
 // A server waits half a minute for a reader that draws slowly, and then cuts the
 // download: the rest is asked for, and no row is lost or doubled.
-func TestADownloadThatBreaksOffGoesOn(t *testing.T) {
+func TestPrintRows_ResumesBrokenDownload(t *testing.T) {
 	t.Parallel()
 	server := qrjumptest.Start(t)
 	const appid, secret = "wxserviceacct0001", "secret0002"

@@ -14,7 +14,7 @@ import (
 )
 
 // Issue 28: of a void code that comes first, whatever else is said of it.
-func TestAVoidCodeIsSaidSoFirst(t *testing.T) {
+func TestCodeOutput_VoidFirst(t *testing.T) {
 	speaks = "en" // a test before this one may have run a command in Chinese
 	var b strings.Builder
 	printCode(&b, client.StoredCode{Code: "044GZ*J10", Active: true, Void: true})
@@ -25,7 +25,7 @@ func TestAVoidCodeIsSaidSoFirst(t *testing.T) {
 }
 
 // Issue 28: QRJUMP_OUTPUT makes an object of an error of usage too, whatever of the command line could be read.
-func TestTheEnvironmentMakesErrorsOfUsageJSON(t *testing.T) {
+func TestUsageError_JSONByEnvironment(t *testing.T) {
 	for _, args := range [][]string{{"no-such-verb"}, {"rule", "list", "--no-such-flag"}, {"rule", "plan"},
 		{"serve", "--config", "/none"}} {
 		for value, want := range map[string]bool{"json": true, "table": false} {
@@ -58,7 +58,7 @@ var layout = []struct {
 
 // Issue 28: one layout of ports in all documents: 8080 the wire or everything, 8081 the scan API, 8082 console and
 // admin API, 8090 record, 8091 replay, 8092 and 8093 further servers.
-func TestDocumentsHaveOneLayoutOfPorts(t *testing.T) {
+func TestDocs_ConsistentPorts(t *testing.T) {
 	t.Parallel()
 	met := map[string]bool{}
 	for _, pattern := range []string{"README*.md", "docs/*.md", "docs/*.yaml", "docs/??/*.md", "docs/??/*/*.md",

@@ -39,8 +39,8 @@ func (m inEnglish) Run() int {
 	return m.M.Run()
 }
 
-// TestScripts plays the stories: the real binary, a real server, nothing else.
-func TestScripts(t *testing.T) {
+// TestScripts_AllStories plays the stories: the real binary, a real server, nothing else.
+func TestScripts_AllStories(t *testing.T) {
 	needs(t, "base64", "cat", "cut", "grep", "head", "ls", "mv", "rm", "sed", "sh", "sort", "tail", "tr", "wc")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -7,7 +7,7 @@ import (
 )
 
 // What CSV cannot say is refused; it is never said in part.
-func TestCSVIsRefusedWhereItCannotSayAll(t *testing.T) {
+func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 	for text, want := range map[string]string{
 		"{\n\"a\": [{\"b\": 1}], \"c\": [{\"d\": 2}]\n}": "--output csv: this answer has several lists: choose --output json or yaml",
 		"[1]":                      "--output csv: this answer is no list of things: choose --output json or yaml",

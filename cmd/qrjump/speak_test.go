@@ -28,7 +28,7 @@ var unspokenTexts = []string{" --output json", "(no document of its operations)"
 	"--format lines", "clock set", "unknown flag -", "one of ", `must be one of (.*) but got "(.*)"$`}
 
 // Decision 71: what the command line says to people stands in its book: an English sentence in code lacks its Chinese.
-func TestEachTextOfTheCommandLineHasAKey(t *testing.T) {
+func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 	t.Parallel()
 	texts, _ := i18n.Read(os.DirFS("."))
 	heads := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
@@ -82,7 +82,7 @@ func headsOf(list *ast.CompositeLit) (heads []string) {
 }
 
 // Chinese is two columns wide: what stands behind it stands below what stands behind Latin letters.
-func TestColumnsAreAsWideAsOnAScreen(t *testing.T) {
+func TestColumns_WideCharacters(t *testing.T) {
 	t.Parallel()
 	if got, want := columns([][]string{{"名称", "x"}, {"tea", "y"}, {"", ""}}), "名称  x\ntea   y\n\n"; got != want {
 		t.Errorf("%q, want %q", got, want)

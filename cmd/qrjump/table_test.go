@@ -8,7 +8,7 @@ import (
 )
 
 // A verb that was read by a table of its own has the flags and the texts that it has in the table of all.
-func TestAVerbAloneIsTheSame(t *testing.T) {
+func TestVerbTable_SingleEqualsFull(t *testing.T) {
 	all := (&session{}).fullManual()
 	for _, verb := range all.Leaves(false) {
 		alone, err := newParser(session{}, tableFor(append(strings.Fields(verb.Path()), "--flag")))
@@ -22,7 +22,7 @@ func TestAVerbAloneIsTheSame(t *testing.T) {
 	}
 }
 
-func TestArgumentsWithoutAVerbAreReadByAllVerbs(t *testing.T) {
+func TestVerbTable_FullWithoutVerb(t *testing.T) {
 	all := len(leaves(t))
 	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist",
 		"--output json rule list", "rule --output json list", "Rule list"} {

@@ -542,7 +542,7 @@ var codesFile = strings.Repeat("0", 361) + " 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHY
 	strings.Repeat("1", 361) + " 044GZ*J11 1 P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*\n"
 
 // Issue 11, 4: every verb of the command line is in the story above.
-func TestEveryVerbHasItsCase(t *testing.T) {
+func TestVerbs_EachHasCase(t *testing.T) {
 	table := leaves(t)
 	for _, path := range table {
 		if !slices.ContainsFunc(everyVerb, func(v verb) bool { return v.path == path && (v.says != "" || v.api == otherTest) }) {
@@ -558,7 +558,7 @@ func TestEveryVerbHasItsCase(t *testing.T) {
 
 // Issue 11, 4: the production set-up of the README. The verbs find each API by
 // the data folder, or by flags.
-func TestEveryVerbWorksWhereEachAPIHasItsListener(t *testing.T) {
+func TestVerbs_SeparateListeners(t *testing.T) {
 	for name, flags := range map[string]func(*world) map[string]string{
 		"by the data folder": func(w *world) map[string]string { return map[string]string{"DATA": filepath.Join(w.dir, "data")} },
 		"by the public address and the data folder": func(w *world) map[string]string {
@@ -737,8 +737,8 @@ var meanings = []meaning{
 	{path: "context delete", words: "nothing --yes", exit: exitAbsent},
 }
 
-// Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestEveryVerbWorksWhereEachAPIHasItsListener.
-func TestAWordMeansOneThing(t *testing.T) {
+// Issue 33, 3: list, show, add, set and delete mean one thing. A list is looked at by TestVerbs_SeparateListeners.
+func TestVerbs_ConsistentNaming(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data"), "APPID": "shop", "SECRET": "the-secret-of-both",
@@ -799,7 +799,7 @@ var agreesElsewhere = map[string]string{
 }
 
 // A verb that deletes or stops something asks on a terminal, and wants --yes elsewhere.
-func TestWhatEndsSomethingAsks(t *testing.T) {
+func TestVerbs_ConfirmDestructive(t *testing.T) {
 	var c commands
 	parser, err := newParser(session{ctx: context.Background(), out: io.Discard, err: io.Discard}, &c)
 	require.NoError(t, err)
@@ -840,7 +840,7 @@ func between(t *testing.T, server string, see func(*http.Request)) string {
 
 // Issue 11, 4: whatever answers in place of the server, no verb says that it
 // did what it was asked for.
-func TestNoVerbSaysYesWhenItIsNo(t *testing.T) {
+func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
 	w.found["ARCHIVE"] = filepath.Join(w.dir, "archive")

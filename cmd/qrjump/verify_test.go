@@ -19,7 +19,7 @@ import (
 
 // Issue 16, 5: a verification file is walked as the platform does it, and every
 // step says what is wrong and what to do.
-func TestVerifySaysOfEveryStepWhatIsWrong(t *testing.T) {
+func TestVerify_EachStepFault(t *testing.T) {
 	environment(t, nil)
 	t.Setenv("QRJUMP_CONTEXTS", filepath.Join(t.TempDir(), "none.yaml"))
 	var asked atomic.Int64

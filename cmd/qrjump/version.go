@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// licences holds the licence texts of all code in the program. TestLicencesOfAllThatIsInTheProgram updates the file of licence
+// licences holds the licence texts of all code in the program. TestLicences_CoverEveryModule updates the file of licence
 // texts when run with -update.
 //
 //go:embed licences.txt

@@ -17,7 +17,7 @@ import (
 )
 
 // Issue 16, 8: the command line, the document and an archive say one version.
-func TestOneVersion(t *testing.T) {
+func TestVersion_SameEverywhere(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := newWorld(t)
 	environment(t, map[string]string{"SERVER": w.addr.Wire, "ADMIN_SERVER": w.addr.Admin, "ADMIN_TOKEN": w.found["TOKEN"]})
@@ -69,7 +69,7 @@ func inArchive(archive, name string) ([]byte, error) {
 	}
 }
 
-func TestVersionForPeople(t *testing.T) {
+func TestVersion_HumanOutput(t *testing.T) {
 	_, out, _ := play(t, verb{path: "version"}, nil)
 	if !strings.HasPrefix(out, "qrjump "+version.Number()+" ") {
 		t.Error(out)

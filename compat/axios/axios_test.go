@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	if _, err := os.Stat("node_modules/nest-wechat"); err != nil {
 		t.Skip("not run: nest-wechat: not installed here, see compat/run.sh")
 	}

@@ -86,14 +86,14 @@ func (d *driver) do(secret, call string) (res result) {
 }
 
 // A wrong secret that is answered 40001 makes this library ask for a token for ever.
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s, d := start(t)
 	for _, call := range []string{"token", "create"} {
 		harness.WrongSecret(t, s, func() string { return d.do("wrong", call).Error })
 	}
 }
 
-func TestItRecoversByItself(t *testing.T) {
+func TestLibraryRetry_AfterOneError(t *testing.T) {
 	s, d := start(t)
 	for _, errcode := range []int{0, 40001, 42001} {
 		if errcode != 0 {

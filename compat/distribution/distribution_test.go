@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	const token = `https://api.weixin.qq.com/cgi-bin/token?grant_type=client_credential&appid=$QRJUMP_APPID&secret=$QRJUMP_SECRET`
 	const script = `ask="$*"; answer=$($ask "` + token + `") && echo "$answer" &&
 token=${answer#*:\"} && $ask ${body:---data} '{"get_type":0}' "https://api.weixin.qq.com/cgi-bin/wxopen/qrcodejumpget?access_token=${token%%\"*}"`

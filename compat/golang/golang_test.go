@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "golang")
 	if out, err := exec.Command("go", "build", "-o", program).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -22,11 +22,11 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestOthersReadTheSame has bwip-js, gs1-barcode-parser-mod and biip read 100,000 random texts of all keys and qualifiers, half
+// TestGS1Parsers_SameResult has bwip-js, gs1-barcode-parser-mod and biip read 100,000 random texts of all keys and qualifiers, half
 // of them spoilt; GS1_CASES says how many, GS1_SEED which.
-func TestOthersReadTheSame(t *testing.T) {
+func TestGS1Parsers_SameResult(t *testing.T) {
 	node, python := absolute(t, "driver.cjs"), absolute(t, "driver.py")
-	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestPeersReadTheSame$|^TestAPeerReadsTheSameValues$",
+	cmd := command(t, "go", "test", "-count=1", "-v", "-timeout", "5h", "-run", "^TestGS1_RecordedPeerResults$|^TestGS1_BiipPeerValues$",
 		"./internal/infra/gs1")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "GS1_PEER=node "+node, "GS1_VALUES="+absolute(t, ".venv/bin/python")+" "+python,
@@ -59,9 +59,9 @@ func program(t *testing.T) string {
 	return qrjump
 }
 
-// TestSymbolsAreReadByOthers draws symbols of the recorded random texts that are right, of each kind, and has ZXing-C++ and libdmtx
+// TestGS1Symbols_ExternalDecoders draws symbols of the recorded random texts that are right, of each kind, and has ZXing-C++ and libdmtx
 // read them; what they hold is compared by biip.
-func TestSymbolsAreReadByOthers(t *testing.T) {
+func TestGS1Symbols_ExternalDecoders(t *testing.T) {
 	if _, err := exec.LookPath("dmtxread"); err != nil {
 		t.Skip(err)
 	}
@@ -104,8 +104,8 @@ func TestSymbolsAreReadByOthers(t *testing.T) {
 	}
 }
 
-// TestTheAnswersAreValid asks GS1's own schemas, which are not ours to hand out: README.md says where they are.
-func TestTheAnswersAreValid(t *testing.T) {
+// TestGS1Resolver_SchemaValid asks GS1's own schemas, which are not ours to hand out: README.md says where they are.
+func TestGS1Resolver_SchemaValid(t *testing.T) {
 	linkset, description := os.Getenv("GS1_LINKSET_SCHEMA"), os.Getenv("GS1_DESCRIPTION_SCHEMA")
 	if linkset == "" && description == "" {
 		t.Skip("GS1_LINKSET_SCHEMA and GS1_DESCRIPTION_SCHEMA name no file")

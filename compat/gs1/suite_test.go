@@ -35,9 +35,9 @@ var differs = map[string]string{
 	"loForhttps//types.example/own": "fail",
 }
 
-// TestTheOfficialSuite runs gs1/GS1DL-resolver-testsuite in a browser against a server that speaks TLS: README.md says what
+// TestGS1Resolver_ConformanceSuite runs gs1/GS1DL-resolver-testsuite in a browser against a server that speaks TLS: README.md says what
 // GS1_SUITE is. All checks pass, but for those that are known to differ.
-func TestTheOfficialSuite(t *testing.T) {
+func TestGS1Resolver_ConformanceSuite(t *testing.T) {
 	folder := os.Getenv("GS1_SUITE")
 	if folder == "" {
 		t.Skip("GS1_SUITE names no folder: README.md says what belongs there")

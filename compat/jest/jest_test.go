@@ -19,7 +19,7 @@ test("the server hands out a token", async () => {
 });
 `
 
-func TestTheSetUpOfJest(t *testing.T) {
+func TestJestSetup_StartsServer(t *testing.T) {
 	dir := t.TempDir()
 	files := map[string]string{"shop.test.js": suite, "package.json": `{"private":true}`,
 		"jest.config.js": `module.exports = { globalSetup: "./jest-setup.js", globalTeardown: "./jest-teardown.js" };`}

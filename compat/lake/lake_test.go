@@ -10,9 +10,9 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-// TestEnginesCountWhatTheLedgerHas fills a folder and a bucket while the server is killed again and again, and loses each once.
+// TestLakeEngines_CountsMatchLedger fills a folder and a bucket while the server is killed again and again, and loses each once.
 // DuckDB counts both, and Spark the folder where Java is installed.
-func TestEnginesCountWhatTheLedgerHas(t *testing.T) {
+func TestLakeEngines_CountsMatchLedger(t *testing.T) {
 	python := ".venv/bin/python"
 	if _, err := os.Stat(python); err != nil {
 		t.Skip("not run: DuckDB: not installed here, see compat/run.sh")

@@ -48,12 +48,12 @@ func call(app *miniprogram.Miniprogram) harness.Caller {
 	}
 }
 
-func TestOrdinaryRules(t *testing.T) {
+func TestJumpRules_MiniProgram(t *testing.T) {
 	s := harness.Start(t)
 	harness.OrdinaryRules(t, s, call(newApp(t, s, harness.MiniProgramSecret)))
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, "wrong")
 	harness.WrongSecret(t, s, func() string {
@@ -62,7 +62,7 @@ func TestAWrongSecretGetsNoToken(t *testing.T) {
 	})
 }
 
-func TestATokenIsWorthKeeping(t *testing.T) {
+func TestTokenCache_ReusesToken(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, harness.MiniProgramSecret)
 	fresh, err := app.AccessToken.GetAccessTokenHandler(app)
@@ -77,7 +77,7 @@ func TestATokenIsWorthKeeping(t *testing.T) {
 
 // Contract: clients, "When a token is refreshed": this library asks for a new token on 40001 and 42001, and
 // repeats the call at once on -1. The emulator plays these answers; the caller must notice nothing.
-func TestItRecoversByItself(t *testing.T) {
+func TestLibraryRetry_AfterOneError(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, harness.MiniProgramSecret)
 	for _, errcode := range []int{40001, 42001, -1} {

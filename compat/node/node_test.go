@@ -116,22 +116,22 @@ func start(t *testing.T) (*harness.Server, *driver) {
 	return s, startDriver(t, s)
 }
 
-func TestOrdinaryRules(t *testing.T) {
+func TestJumpRules_MiniProgram(t *testing.T) {
 	s, d := start(t)
 	harness.OrdinaryRules(t, s, d.caller("mini_program"))
 }
 
-func TestServiceAccountRules(t *testing.T) {
+func TestJumpRules_ServiceAccount(t *testing.T) {
 	s, d := start(t)
 	harness.ServiceRules(t, s, d.caller("service_account"))
 }
 
-func TestProductCodes(t *testing.T) {
+func TestProductCodes_ApplyToTicket(t *testing.T) {
 	s, d := start(t)
 	harness.ProductCodes(t, s, d.caller("service_account"))
 }
 
-func TestTokens(t *testing.T) {
+func TestNodeToken_PlainAndStable(t *testing.T) {
 	_, d := start(t)
 	for _, account := range []string{"mini_program", "service_account"} {
 		for _, call := range []string{"token", "stable_token"} {
@@ -149,7 +149,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s, d := start(t)
 	for _, call := range []string{"token", "stable_token", "qrcodejumpget"} {
 		harness.WrongSecret(t, s, func() string {

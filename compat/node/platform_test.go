@@ -36,7 +36,7 @@ func (d *driver) next(t testing.TB, kind string) pushed {
 }
 
 // The whole authorisation: the ticket, the page, the code, the rules and codes in the account's name, the end.
-func TestTheWholeAuthorization(t *testing.T) {
+func TestAuthorization_TicketToRevocation(t *testing.T) {
 	s, d := start(t)
 	var listening struct{ Port int }
 	d.ask(t, "listen", nil, &listening)

@@ -22,7 +22,7 @@ func modules(t *testing.T) string {
 }
 
 // Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+func TestSnippets_EveryCallPage(t *testing.T) {
 	modules := modules(t)
 	imports, list := harness.Snippets(t, "Node.js: node-easywechat")
 	program := imports

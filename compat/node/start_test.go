@@ -8,7 +8,7 @@ import (
 )
 
 // The lines that the server's first page shows for this library; the last of them lists the rules.
-func TestTheLinesOfTheFirstPage(t *testing.T) {
+func TestStartPage_LibrarySnippet(t *testing.T) {
 	modules := modules(t)
 	harness.PlayStartLines(t, "node-easywechat", "/cgi-bin/wxopen/qrcodejumpget", func(lines string) *exec.Cmd {
 		node := exec.Command("node", "-e", lines)

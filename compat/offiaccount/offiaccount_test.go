@@ -52,7 +52,7 @@ func answered(t testing.TB, name string) func(raw []byte, err error) []byte {
 	}
 }
 
-func TestServiceAccountRules(t *testing.T) {
+func TestJumpRules_ServiceAccount(t *testing.T) {
 	s := harness.Start(t)
 	harness.ServiceRules(t, s, call(newApp(t, s, harness.ServiceAcctSecret)))
 }
@@ -67,7 +67,7 @@ var codes = map[string]func(*offiaccount.OffiAccount, []byte) ([]byte, error){
 	"tickettocode":      marketcode.TicketToCode,
 }
 
-func TestProductCodes(t *testing.T) {
+func TestProductCodes_ApplyToTicket(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, harness.ServiceAcctSecret)
 	harness.ProductCodes(t, s, func(t testing.TB, name string, body []byte) []byte {
@@ -76,7 +76,7 @@ func TestProductCodes(t *testing.T) {
 	})
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s := harness.Start(t)
 	app := newApp(t, s, "wrong")
 	harness.WrongSecret(t, s, func() string {

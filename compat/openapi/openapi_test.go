@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestTheDocumentsAreCleanAndMakeClients(t *testing.T) {
+func TestOpenAPI_LintAndClientGeneration(t *testing.T) {
 	s := harness.Start(t)
 	dir := t.TempDir()
 	in := func(folder, name string, words ...string) {
@@ -58,7 +58,7 @@ const mapped = "GS1LinkInput_context=Object,GS1LinkInput_hreflang=Object,getSett
 	"putSettings_200_response_behaviours=Object,putSettings_200_response_verification=Object"
 
 // Clients for Java, of both documents and by both libraries that people choose: each compiles, and makes a call.
-func TestClientsForJava(t *testing.T) {
+func TestOpenAPI_JavaClients(t *testing.T) {
 	classpath, err := os.ReadFile("target/classpath")
 	if err != nil {
 		t.Skip("not run: openapi-generator: not installed here, see compat/run.sh")
@@ -132,8 +132,8 @@ func save(t *testing.T, url, file string) {
 // ogen is the generator that the test below runs, from the Go module proxy.
 const ogen = "github.com/ogen-go/ogen"
 
-// TestClientsByOgen: ogen makes Go of both documents, and it builds. It needs the Go module proxy.
-func TestClientsByOgen(t *testing.T) {
+// TestOpenAPI_OgenClients: ogen makes Go of both documents, and it builds. It needs the Go module proxy.
+func TestOpenAPI_OgenClients(t *testing.T) {
 	s := harness.Start(t)
 	dir := t.TempDir()
 	run := func(words ...string) ([]byte, error) {

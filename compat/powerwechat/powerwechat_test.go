@@ -62,14 +62,14 @@ func program(t *testing.T, secret string) *miniProgram.MiniProgram {
 	return app
 }
 
-func TestAMiniProgramAtTheFixedAddress(t *testing.T) {
+func TestPowerWeChat_MiniProgramRedirected(t *testing.T) {
 	s := redirect(t)
 	app := program(t, harness.MiniProgramSecret)
 	fetch(t, app.GetAccessToken())
 	harness.OrdinaryRules(t, s, with(app.Base.BaseClient))
 }
 
-func TestAServiceAccountAtTheFixedAddress(t *testing.T) {
+func TestPowerWeChat_ServiceAccountRedirected(t *testing.T) {
 	s := redirect(t)
 	app, err := officialAccount.NewOfficialAccount(&officialAccount.UserConfig{
 		AppID: harness.ServiceAcct, Secret: harness.ServiceAcctSecret, Log: officialAccount.Log{Driver: &drivers.DummyLogger{}},
@@ -83,7 +83,7 @@ func TestAServiceAccountAtTheFixedAddress(t *testing.T) {
 
 // Contract: clients, the table of repetitions. The library fetches another token on these, and calls once again,
 // without the body of the first time: qrcodejumpget is the call that needs none.
-func TestADeadTokenIsRenewed(t *testing.T) {
+func TestPowerWeChat_RenewsDeadToken(t *testing.T) {
 	s := redirect(t)
 	app := program(t, harness.MiniProgramSecret)
 	fetch(t, app.GetAccessToken())
@@ -97,7 +97,7 @@ func TestADeadTokenIsRenewed(t *testing.T) {
 	}
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s := redirect(t)
 	app := program(t, "wrong")
 	harness.WrongSecret(t, s, func() string {

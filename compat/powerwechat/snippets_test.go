@@ -7,7 +7,7 @@ import (
 )
 
 // Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+func TestSnippets_EveryCallPage(t *testing.T) {
 	imports, list := harness.Snippets(t, "Go: PowerWeChat")
 	program := harness.GoProgram(t, imports, list)
 	harness.PlaySnippets(t, "", program, list)

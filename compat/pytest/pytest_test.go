@@ -32,7 +32,7 @@ def test_second(qrjump):
     assert ask(qrjump, "add", RULE)["errcode"] == 0
 `
 
-func TestTheFixtureOfPytest(t *testing.T) {
+func TestPytestFixture_StartsServer(t *testing.T) {
 	dir := t.TempDir()
 	fixture, err := os.ReadFile("../../deploy/ci/conftest.py")
 	if err != nil {

@@ -19,7 +19,7 @@ var gaps = []string{"POST /admin/v1/export", "GET /admin/v1/export/accounts", "G
 	"POST /admin/v1/import/accounts", "POST /admin/v1/import/rules", "POST /admin/v1/packages/{package}/file",
 	"PUT /admin/v1/batches/{application_id}/imported-codes"}
 
-func TestAGeneratedClientWorks(t *testing.T) {
+func TestGeneratedClient_CallsServer(t *testing.T) {
 	s := harness.Start(t)
 	dir := t.TempDir()
 	resp, err := http.Get(s.URL + "/openapi.json")

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	program, err := filepath.Abs("target/debug/qrjump-compat-rust")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +46,7 @@ func TestTheLine(t *testing.T) {
 }
 
 // Cargo asks a registry: that of this test is the platform's address, so that Cargo misses a field in what the server answers.
-func TestCargo(t *testing.T) {
+func TestCargo_RegistryAtPlatformAddress(t *testing.T) {
 	sysroot, err := exec.Command("rustc", "--print", "sysroot").Output()
 	if err != nil {
 		t.Skip("not run: rustc: not installed here")

@@ -40,7 +40,7 @@ func thirdParty(t *testing.T, s *harness.Server) (*openplatform.OpenPlatform, ha
 }
 
 // Issue 11, 2: the links for a phone, under two names.
-func TestTheLinksForAPhone(t *testing.T) {
+func TestMobileAuthLinks_BothNames(t *testing.T) {
 	s := harness.Start(t)
 	p, events := thirdParty(t, s)
 	if _, err := p.SetComponentAccessToken(t.Context(), events.Next(t, "component_verify_ticket").Ticket); err != nil {
@@ -68,7 +68,7 @@ func TestTheLinksForAPhone(t *testing.T) {
 }
 
 // The whole authorisation: the ticket, the page, the code, the rules and codes in the account's name, the end.
-func TestTheWholeAuthorization(t *testing.T) {
+func TestAuthorization_TicketToRevocation(t *testing.T) {
 	s := harness.Start(t)
 	p, events := thirdParty(t, s)
 	ticket := events.Next(t, "component_verify_ticket").Ticket
@@ -152,7 +152,7 @@ func TestTheWholeAuthorization(t *testing.T) {
 	listable(t, service)
 }
 
-func TestAMadeUpTicketGetsNoToken(t *testing.T) {
+func TestComponentToken_ForgedTicket(t *testing.T) {
 	s := harness.Start(t)
 	p, events := thirdParty(t, s)
 	events.Next(t, "component_verify_ticket")

@@ -20,7 +20,7 @@ var codeURL = regexp.MustCompile(`^http://weixin\.qq\.com/q/02[0-9A-Za-z_-]+$`)
 
 // Contract: clients 6: to this library any errmsg is an error, even the one of a success; showqrcode: it sends the
 // ticket as it came.
-func TestParametricCodesAndTheirPictures(t *testing.T) {
+func TestParametricCodes_CreateAndShow(t *testing.T) {
 	s := harness.Start(t)
 	redirect(t, s)
 	account := wechat.NewWechat().GetOfficialAccount(&official.Config{

@@ -16,7 +16,7 @@ import (
 
 // The library's four calls about quotas and request ids, by a Mini Program and
 // by a service account.
-func TestQuotasAndRequestIDs(t *testing.T) {
+func TestOpenAPIQuota_GetClearAndRID(t *testing.T) {
 	s := harness.Start(t)
 	if s.Shared {
 		t.Skip("clears are ten a month, and an earlier run may have made them")

@@ -59,7 +59,7 @@ func token(t *testing.T, h credential.AccessTokenHandle) string {
 	return token
 }
 
-func TestATokenOpensTheRulesOfItsAccount(t *testing.T) {
+func TestSilenceper_TokenOpensOwnRules(t *testing.T) {
 	redirect(t, harness.Start(t))
 	accounts := []struct{ name, appid, secret string }{
 		{"Mini Program", harness.MiniProgram, harness.MiniProgramSecret},
@@ -86,7 +86,7 @@ func TestATokenOpensTheRulesOfItsAccount(t *testing.T) {
 	}
 }
 
-func TestAMiniProgramWithStableTokens(t *testing.T) {
+func TestSilenceper_MiniProgramStableToken(t *testing.T) {
 	redirect(t, harness.Start(t))
 	program := wechat.NewWechat().GetMiniProgram(&mini.Config{
 		AppID: harness.MiniProgram, AppSecret: harness.MiniProgramSecret, UseStableAK: true, Cache: cache.NewMemory(),
@@ -94,7 +94,7 @@ func TestAMiniProgramWithStableTokens(t *testing.T) {
 	listable(t, token(t, program.GetContext()))
 }
 
-func TestAForcedRefreshKillsTheStableTokenOnly(t *testing.T) {
+func TestSilenceper_ForceRefreshKeepsPlainToken(t *testing.T) {
 	s := harness.Start(t)
 	if s.Shared {
 		t.Skip("a refresh can be forced once in 30 s, and an earlier run may have done it")
@@ -126,7 +126,7 @@ func TestAForcedRefreshKillsTheStableTokenOnly(t *testing.T) {
 }
 
 // Contract: clients 6 and 10. This library takes any errmsg for an error in some calls, even the one of a success.
-func TestASuccessfulTokenAnswerIsBare(t *testing.T) {
+func TestSilenceper_TokenWithoutErrmsg(t *testing.T) {
 	redirect(t, harness.Start(t))
 	query := url.Values{"grant_type": {"client_credential"}, "appid": {harness.MiniProgram}, "secret": {harness.MiniProgramSecret}}
 	raw, err := util.HTTPGet(platform + "/cgi-bin/token?" + query.Encode())
@@ -144,7 +144,7 @@ func TestASuccessfulTokenAnswerIsBare(t *testing.T) {
 	}
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s := harness.Start(t)
 	redirect(t, s)
 	handles := map[string]credential.AccessTokenHandle{

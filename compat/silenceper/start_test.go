@@ -8,7 +8,7 @@ import (
 )
 
 // The lines that the server's first page shows for this library; the last of them asks for a token.
-func TestTheLinesOfTheFirstPage(t *testing.T) {
+func TestStartPage_LibrarySnippet(t *testing.T) {
 	harness.PlayStartLines(t, "silenceper", "/cgi-bin/token", func(lines string) *exec.Cmd {
 		return exec.Command(harness.GoBuild(t, `package main
 

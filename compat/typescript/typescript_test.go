@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/compat/harness"
 )
 
-func TestAGeneratedClientWorks(t *testing.T) {
+func TestGeneratedClient_CallsServer(t *testing.T) {
 	s := harness.Start(t)
 	bin := filepath.Join("node_modules", ".bin")
 	for _, command := range [][]string{

@@ -8,7 +8,7 @@ import (
 )
 
 // The lines that the server's first page shows for this library make a client; the program asks it for a token.
-func TestTheLinesOfTheFirstPage(t *testing.T) {
+func TestStartPage_LibrarySnippet(t *testing.T) {
 	python := python(t)
 	harness.PlayStartLines(t, "wechatpy", "/cgi-bin/token", func(lines string) *exec.Cmd {
 		return exec.Command(python, "-c", lines+"\nassert client.access_token\n")

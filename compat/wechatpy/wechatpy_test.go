@@ -24,7 +24,7 @@ func python(t *testing.T) string {
 }
 
 // Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+func TestSnippets_EveryCallPage(t *testing.T) {
 	python := python(t)
 	imports, list := harness.Snippets(t, "Python: wechatpy")
 	program := "import os\nimport sys\n" + imports
@@ -45,7 +45,7 @@ func TestTheSnippetsOfThePages(t *testing.T) {
 	harness.PlaySnippets(t, "", python+" "+file, list)
 }
 
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	python := python(t)
 	var clients []harness.Client
 	for _, c := range []struct{ name, version, led, line string }{

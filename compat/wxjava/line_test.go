@@ -10,7 +10,7 @@ import (
 )
 
 // The ways of Java that the page "Test my SDK" names, with a JVM that reads the trust store of the line.
-func TestTheLine(t *testing.T) {
+func TestHTTPClients_RedirectLine(t *testing.T) {
 	classpath, dir := classpath(t), t.TempDir()
 	compile := exec.Command("javac", "-cp", classpath, "-d", dir, "Led.java")
 	if out, err := compile.CombinedOutput(); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // The lines that the server's first page shows for this library make a service; the program asks it for a token.
-func TestTheLinesOfTheFirstPage(t *testing.T) {
+func TestStartPage_LibrarySnippet(t *testing.T) {
 	classpath := classpath(t)
 	harness.PlayStartLines(t, "wxjava", "/cgi-bin/token", func(lines string) *exec.Cmd {
 		file := filepath.Join(t.TempDir(), "Lines.java")

@@ -22,7 +22,7 @@ func classpath(t *testing.T) string {
 }
 
 // Every call as its page shows it for this library.
-func TestTheSnippetsOfThePages(t *testing.T) {
+func TestSnippets_EveryCallPage(t *testing.T) {
 	jars := classpath(t)
 	imports, list := harness.Snippets(t, "Java: WxJava")
 	var program strings.Builder

@@ -127,7 +127,7 @@ func caller(post func(path string, payload io.Reader, contentType string) ([]byt
 	}
 }
 
-func TestTheWholeAuthorization(t *testing.T) {
+func TestAuthorization_TicketToRevocation(t *testing.T) {
 	s := harness.Start(t)
 	p, events := newPlatform(t, s)
 	events.Next(t, "component_verify_ticket")
@@ -181,7 +181,7 @@ func TestTheWholeAuthorization(t *testing.T) {
 	harness.NotGranted(t, caller(service.Client.HTTPPost), "qrcodejumpget", 61003)
 }
 
-func TestAWrongSecretGetsNoToken(t *testing.T) {
+func TestToken_WrongSecret(t *testing.T) {
 	s := harness.Start(t)
 	_, events := newPlatform(t, s)
 	ticket := events.Next(t, "component_verify_ticket").Ticket

@@ -22,7 +22,7 @@ func command(t *testing.T, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestARendererDrawsEveryLabel(t *testing.T) {
+func TestZPL_RendererDrawsEveryLabel(t *testing.T) {
 	qrjump := os.Getenv("QRJUMP_BINARY")
 	if qrjump == "" {
 		qrjump = filepath.Join(t.TempDir(), "qrjump")

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestEvidence(t *testing.T) {
+func TestEvidence_RowsAndCounts(t *testing.T) {
 	rows, numbers, found := strings.Cut(docgen.Evidence(), "\n## ")
 	require.True(t, found, "Evidence() has one section, want two:\n%s", rows)
 	var dates []string

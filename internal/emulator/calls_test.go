@@ -11,7 +11,7 @@ import (
 
 // Calls are followed from place to place: each once, in order, and it is said how
 // many were forgotten meanwhile.
-func TestCallsAreFollowedFromAPlace(t *testing.T) {
+func TestCallRecord_FollowFromCursor(t *testing.T) {
 	all := func(int) bool { return true }
 	c := &emulator.Calls[int]{Run: "a"}
 	_, place := c.Last(10, all)

@@ -54,7 +54,7 @@ func clock(t *testing.T, s *servertest.Server, body string) (now time.Time, froz
 	return c.Now, c.Frozen
 }
 
-func TestClock(t *testing.T) {
+func TestEmulator_Clock(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: data})
@@ -134,7 +134,7 @@ func fault(t *testing.T, s *servertest.Server, body string) {
 	}
 }
 
-func TestFaults(t *testing.T) {
+func TestEmulator_Faults(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	codes := func(appid string, n int) (list []int) {
@@ -302,7 +302,7 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-func TestFaultsAreListedAndTakenBack(t *testing.T) {
+func TestEmulator_ListAndDeleteFaults(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	fault(t, s, `{"path":"`+get+`","errcode":-1,"count":3}`)
@@ -322,7 +322,7 @@ func TestFaultsAreListedAndTakenBack(t *testing.T) {
 	assert.Equal(t, call(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "faults in force")
 }
 
-func TestReset(t *testing.T) {
+func TestEmulator_Reset(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.Token("shop")
@@ -360,7 +360,7 @@ func TestReset(t *testing.T) {
 	s.Do("GET", "/admin/v1/accounts/new", "").WantStatus(t, 404, "an account that the seed does not have")
 }
 
-func TestResetWithoutItsSeed(t *testing.T) {
+func TestEmulator_ResetWithoutSeed(t *testing.T) {
 	t.Parallel()
 	var seed string
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { seed = c.Seed }})
@@ -373,7 +373,7 @@ func TestResetWithoutItsSeed(t *testing.T) {
 	}
 }
 
-func TestCalls(t *testing.T) {
+func TestEmulator_Calls(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	token := s.Token("shop")

@@ -20,7 +20,7 @@ func respond(t *testing.T, s *servertest.Server, faults ...string) {
 
 // Issue 15: calls of other families get an answer that the test sets, and each is
 // marked in the record of calls.
-func TestResponses(t *testing.T) {
+func TestEmulator_CannedResponses(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	respond(t, s,
@@ -78,7 +78,7 @@ func TestResponses(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeAResponse(t *testing.T) {
+func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	for _, body := range []string{
@@ -99,7 +99,7 @@ func TestWhatCannotBeAResponse(t *testing.T) {
 }
 
 // Without the emulator no fault can be added.
-func TestFaultsAreTheEmulatorsAlone(t *testing.T) {
+func TestFaults_RequireEmulator(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	a := s.Do("POST", "/admin/v1/emulator/faults", `{"path":"/x","response":{}}`, "Authorization: Bearer "+servertest.AdminToken,

@@ -16,7 +16,7 @@ import (
 
 // Issue 11, 4: a listener without an API says so, and where the API is as far
 // as a stranger may know.
-func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
+func TestListener_WrongAPINotFound(t *testing.T) {
 	t.Parallel()
 	var data string
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
@@ -73,7 +73,7 @@ func TestACallAtTheWrongListenerIsNotFound(t *testing.T) {
 	}
 }
 
-func TestAddressesOfARunningServer(t *testing.T) {
+func TestServerAddresses_Running(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		listen, scan, admin string
@@ -110,7 +110,7 @@ func TestAddressesOfARunningServer(t *testing.T) {
 }
 
 // A server that was killed leaves its addresses; the next one writes its own.
-func TestAddressesThatWereLeftBehind(t *testing.T) {
+func TestServerAddresses_StaleFile(t *testing.T) {
 	t.Parallel()
 	c := server.Config{Data: t.TempDir(), Listen: "127.0.0.1:0", LogFormat: "text"}
 	file := filepath.Join(c.Data, "addresses.json")
@@ -139,7 +139,7 @@ func TestAddressesThatWereLeftBehind(t *testing.T) {
 }
 
 // Issue 16, 4: curl -d says that it sends a form; what it sends can only be JSON.
-func TestABodyThatSaysNothingOfItsFormIsJSON(t *testing.T) {
+func TestRequestBody_FormContentTypeAsJSON(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	post := func(header ...string) int {
@@ -155,7 +155,7 @@ func TestABodyThatSaysNothingOfItsFormIsJSON(t *testing.T) {
 }
 
 // Issue 16, 4: an address that means all addresses is none that somebody can call.
-func TestTheReadyLineNamesAnAddressThatAnswers(t *testing.T) {
+func TestReadyLine_WildcardAddress(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{":0", "0.0.0.0:0"} {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Listen, c.DevPublic = address, true }})

@@ -24,7 +24,7 @@ var promises = []struct{ method, path string }{
 // Issue 12, 3: what was acknowledged on any node before a question that promises
 // everything is in its answer; where a node does not answer, the question is
 // refused and names it.
-func TestEverythingIsOfAllNodes(t *testing.T) {
+func TestScanQueries_CoverAllNodes(t *testing.T) {
 	t.Parallel()
 	for name, stream := range map[string]bool{"database": false, "stream": true} {
 		t.Run(name, func(t *testing.T) {

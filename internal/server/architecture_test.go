@@ -220,7 +220,7 @@ func testsOnly(name string) bool {
 	return name == "chaos/faultfs" || name == "internal/server/servertest" || strings.HasPrefix(name, "internal/testkit/")
 }
 
-func TestPackagesImportOnlyWhatTheMapAllows(t *testing.T) {
+func TestArchitecture_AllowedImports(t *testing.T) {
 	const module = "github.com/qrjump/qrjump/"
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
 	require.NoError(t, err)
@@ -275,7 +275,7 @@ func TestLayers_NoUpwardImport(t *testing.T) {
 }
 
 // Every package stands in the table of docs/architecture.md, and nothing else does.
-func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
+func TestArchitecture_PageListsPackages(t *testing.T) {
 	page, err := os.ReadFile("../../docs/architecture.md")
 	require.NoError(t, err)
 	rooms := map[string]bool{}
@@ -297,7 +297,7 @@ func TestThePageOfTheArchitectureNamesEveryPackage(t *testing.T) {
 }
 
 // Every library that is used directly says in go.mod what it is here for.
-func TestEveryDependencySaysWhatItIsFor(t *testing.T) {
+func TestGoMod_DependenciesCommented(t *testing.T) {
 	file, err := os.ReadFile("../../go.mod")
 	require.NoError(t, err)
 	_, direct, _ := strings.Cut(string(file), "require (\n")

@@ -89,7 +89,7 @@ var refusals = []refusal{
 
 // Issue 28, 5: libcurl 7.88 of Debian 12 lost the answer of 10 to 45 in 100 such calls over HTTP/2: the answer came while
 // it was sending, and after it that nobody wants the rest.
-func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
+func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.CommandContext(t.Context(), "curl", "--version").Output(); err != nil || !bytes.Contains(out, []byte("HTTP2")) {
 		t.Skipf("it needs a curl that speaks HTTP/2: %v", err)
@@ -177,7 +177,7 @@ func TestAnAnswerArrivesAtTheDistributionsCurl(t *testing.T) {
 }
 
 // What somebody sends, and nobody reads, holds neither a connection nor an answer for ever.
-func TestABodyThatNeverComesHoldsNothing(t *testing.T) {
+func TestRequestBody_UnreadBodyTimeout(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, BodyTimeout: 50 * time.Millisecond,
 		Config: func(c *server.Config) { c.TLSDev = true }})

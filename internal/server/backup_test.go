@@ -319,7 +319,7 @@ func (l life) goesOn(t *testing.T, s *servertest.Server) {
 
 // The whole way: SQLite, the other database, SQLite; each under a master key of
 // its own.
-func TestEverythingSurvivesTheWayThroughBothDatabases(t *testing.T) {
+func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -386,7 +386,7 @@ func blocks(t *testing.T, s *servertest.Server) []block {
 }
 
 // An older backup knows nothing of the batches that came after it.
-func TestARestoredOlderBackupIssuesNoCodeTwice(t *testing.T) {
+func TestBackup_OlderRestoreNoDuplicateCodes(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -441,7 +441,7 @@ func apart(t *testing.T, all []block) {
 	}
 }
 
-func TestAnExportWhileEverythingChanges(t *testing.T) {
+func TestExport_DuringConcurrentChanges(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -487,7 +487,7 @@ func TestAnExportWhileEverythingChanges(t *testing.T) {
 	})
 }
 
-func TestWhatImportRefuses(t *testing.T) {
+func TestImportCommand_Rejects(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
 	apply(t, s, s.Token("svc"), "one", 10_000)
@@ -592,7 +592,7 @@ func (p place) exec(t *testing.T, query string) {
 	dbtest.Exec(t, address, query)
 }
 
-func TestWhatTheExportCallRefuses(t *testing.T) {
+func TestExportEndpoint_Rejects(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
 	for _, c := range []struct {
@@ -620,7 +620,7 @@ func TestWhatTheExportCallRefuses(t *testing.T) {
 }
 
 // No secret is in the clear in an archive.
-func TestAnArchiveShowsNoSecret(t *testing.T) {
+func TestBackup_ArchiveWithoutPlainSecrets(t *testing.T) {
 	t.Parallel()
 	s := onSQLite(t).start(t, servertest.Options{Seed: brand})
 	l := live(t, s)

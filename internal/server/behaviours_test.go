@@ -12,7 +12,7 @@ import (
 
 // The admin API answers the whole table, and says which evidence is old by the
 // server's clock.
-func TestTheTableOfBehavioursIsAnswered(t *testing.T) {
+func TestBehaviors_ListEndpoint(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
 	c, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})

@@ -15,9 +15,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestCeilings holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the length of
-// lines by TestNoLineOfGoIsTooLong.
-func TestCeilings(t *testing.T) {
+// TestCeilings_WithinLimits holds the size of the project. Commands and flags are held by the test of the same name in cmd/qrjump, the length of
+// lines by TestSource_MaxLineLength.
+func TestCeilings_WithinLimits(t *testing.T) {
 	size, err := docgen.MeasureSize("../..")
 	require.NoError(t, err)
 	ceilings.Check(t, "product lines", size.Product)

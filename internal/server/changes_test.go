@@ -37,7 +37,7 @@ rules:
 // author: "server" would be that of a change whose context names none. An
 // endpoint that is not in one of the tables fails the test: say what it leaves,
 // or why nothing.
-func TestEveryCallThatChangesSomethingLeavesAChange(t *testing.T) {
+func TestAuditLog_EveryMutationLogged(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything})
 	last := int64(0)

@@ -14,7 +14,7 @@ import (
 )
 
 // A clock that shows the year 2036 for a while takes no scan with it.
-func TestAJumpOfTheClockRemovesNoScans(t *testing.T) {
+func TestScanRetention_ClockJump(t *testing.T) {
 	t.Parallel()
 	began := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 	const year = 365 * 24 * time.Hour

@@ -12,7 +12,7 @@ import (
 
 // Saving a moved clock waits for the one writer, which asks for the time: the
 // clock must answer meanwhile.
-func TestTheClockMovesWhileOthersWrite(t *testing.T) {
+func TestEmulatorClock_AdvanceDuringWrites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Admin("PUT", "/settings", `{"token_daily_limit":1000000}`)
@@ -53,7 +53,7 @@ components:
     redirect_hosts: [isv.example]
 `
 
-func TestAPlatformKeepsWhatIsNotSaid(t *testing.T) {
+func TestPlatformUpdate_OmittedFieldsKept(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: isvSeed})
 	a := s.Admin("PUT", "/components/isv", `{"secret":"isv-secret-2"}`)
@@ -67,7 +67,7 @@ func TestAPlatformKeepsWhatIsNotSaid(t *testing.T) {
 }
 
 // A grant that a changed seed does not list any more ends with its tokens.
-func TestASeedTakesAGrantAway(t *testing.T) {
+func TestSeed_RevokesUnlistedGrant(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir() + "/data"
 	with := func(authorizations string) *servertest.Server {

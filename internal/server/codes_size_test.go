@@ -18,7 +18,7 @@ import (
 )
 
 // design 7: twenty million codes applied for and activated are one row each.
-func TestTwentyMillionCodesTakeNoRoom(t *testing.T) {
+func TestCodes_TwentyMillionStorageSize(t *testing.T) {
 	t.Parallel()
 	const most = 64 << 10 // bytes
 	dir := filepath.Join(t.TempDir(), "data")

@@ -162,7 +162,7 @@ func (w works) openid(namespace, appid, user string) string {
 
 // Contract: marketcode 6; rules 2.10.
 // Behaviour(scan.code.scene) Behaviour(scan.code.first).
-func TestScansOfCodes(t *testing.T) {
+func TestCodes_ScanVerdicts(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)
@@ -240,7 +240,7 @@ func TestScansOfCodes(t *testing.T) {
 }
 
 // Lines of a stream are scans as any other.
-func TestScansOfCodesInAStream(t *testing.T) {
+func TestCodes_ScanStream(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)
@@ -273,7 +273,7 @@ func TestScansOfCodesInAStream(t *testing.T) {
 }
 
 // Two users scan one code: each ticket works for its own user alone.
-func TestTwoUsersScanOneCode(t *testing.T) {
+func TestCodes_TicketPerUser(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)
@@ -300,7 +300,7 @@ func TestTwoUsersScanOneCode(t *testing.T) {
 }
 
 // Design 4: user ids of two namespaces never meet.
-func TestNamespacesNeverMeet(t *testing.T) {
+func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Guarded: true, Emulator: true, Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }})
 	key := func(name, namespace string) string {
@@ -364,7 +364,7 @@ func TestNamespacesNeverMeet(t *testing.T) {
 
 // Issue 3: freeze, unfreeze, void, redeem, for one code, a range, a whole batch,
 // and by texts.
-func TestStatesOfCodes(t *testing.T) {
+func TestCodes_StateTransitions(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id, other := w.apply("x", 10_000), w.apply("other", 10_000)
@@ -449,7 +449,7 @@ func TestStatesOfCodes(t *testing.T) {
 }
 
 // One till wins; the others are told who was first, and when.
-func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
+func TestCodes_RedeemedOnceOverHTTP(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)
@@ -485,7 +485,7 @@ func TestACodeIsRedeemedOnceOverHTTP(t *testing.T) {
 }
 
 // Schedules take effect when their time comes, without anybody doing anything.
-func TestScheduledActivations(t *testing.T) {
+func TestCodes_ScheduledActivation(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
@@ -531,7 +531,7 @@ func TestScheduledActivations(t *testing.T) {
 
 // Former prefixes stay resolvable, codes and tickets survive a restart, and a
 // server that may not give codes out still knows those of before.
-func TestCodesSurviveARestart(t *testing.T) {
+func TestCodes_AfterRestart(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	w := brew(t, servertest.Options{Data: data})
@@ -584,7 +584,7 @@ func TestCodesSurviveARestart(t *testing.T) {
 
 // Design 9: outside --dev no codes are given out until the operator names a
 // prefix of his own, and the log says why.
-func TestNoCodesWithoutAPrefix(t *testing.T) {
+func TestCodes_RequirePrefix(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Guarded: true})
 	a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"x"}`)
@@ -616,7 +616,7 @@ func TestNoCodesWithoutAPrefix(t *testing.T) {
 
 // A reset of the emulator forgets codes, and what was printed before it is of
 // nobody for ever: counters go on, so that no code is issued twice.
-func TestAResetForgetsCodes(t *testing.T) {
+func TestEmulatorReset_ForgetsCodes(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	id := w.apply("x", 10_000)

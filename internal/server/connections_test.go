@@ -50,7 +50,7 @@ func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	return conn, bufio.NewReader(conn)
 }
 
-// fewFiles is what the process of TestFewFiles does.
+// fewFiles is what the process of TestServer_FileDescriptorLimit does.
 type fewFiles struct {
 	Data  string
 	Apart bool // a listener for scans and one for operators
@@ -78,7 +78,7 @@ func serveOfFewFiles(ctx context.Context, o fewFiles) error {
 
 // A process that may open 120 files goes on, its database too, while strangers
 // hold 150 connections to each listener; who showed a key before stays. Issue 12, 9.
-func TestFewFiles(t *testing.T) {
+func TestServer_FileDescriptorLimit(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("no limit of files there")
@@ -154,7 +154,7 @@ func TestFewFiles(t *testing.T) {
 }
 
 // Nobody who is being served loses the place, and who finds no room waits.
-func TestNoRoom(t *testing.T) {
+func TestConnectionLimit_FullKeepsServed(t *testing.T) {
 	t.Parallel()
 	for name, own := range map[string]bool{"shared": false, "own": true} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestNoRoom(t *testing.T) {
 
 // After a refused key a connection is not kept idle for long; after one that is
 // right it is again. Issue 12, 9.
-func TestARefusedKeyShortensTheWait(t *testing.T) {
+func TestConnectionLimit_IdleTimeoutAfterRejectedKey(t *testing.T) {
 	t.Parallel()
 	for name, own := range map[string]bool{"shared": false, "own": true} {
 		t.Run(name, func(t *testing.T) {

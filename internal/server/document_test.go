@@ -12,7 +12,7 @@ import (
 
 // Issue 16, 9: generated clients know the fields that are sent and answered. Those
 // of embedded structs were missing.
-func TestTheDocumentDescribesWhatIsSentAndAnswered(t *testing.T) {
+func TestOpenAPI_DescribesAllFields(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	type schema struct {

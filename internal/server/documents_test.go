@@ -16,7 +16,7 @@ import (
 
 // The documents want no credential. They are where the admin API is, with the address to which programs call,
 // and a printed link below /docs stays the rule's.
-func TestTheDocumentsAreOnTheAdminListener(t *testing.T) {
+func TestDocs_OnAdminListener(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Config: func(c *server.Config) { c.AdminListen = "127.0.0.1:0" }, Seed: `
 accounts:

@@ -15,7 +15,7 @@ import (
 )
 
 // comparisons are the files that compare or look up what somebody shows as a credential, and which surface of
-// TestARightCredentialIsNeverRefused, or which reason, holds each.
+// TestThrottle_ValidCredentialPasses, or which reason, holds each.
 var comparisons = map[string]string{
 	"domain/accounts/guess.go":         "AppSecrets: a token, a stable token, a clear by the secret, a login's code, a platform's pushes and token",
 	"domain/accounts/directory.go":     "makes the hashes of AppSecrets and access tokens: an access token",
@@ -26,7 +26,7 @@ var comparisons = map[string]string{
 	"domain/codes/printing.go":         "names the lines of a package; no credential",
 	"domain/iam/people.go":             "admin keys, sessions, links that sign in once, recovery codes beside a password",
 	"domain/iam/own.go":                "recovery codes of somebody who is signed in",
-	"domain/iam/password.go":           "passwords: dear to compare, so they keep their limit; TestGuessesAtOnceAreCounted",
+	"domain/iam/password.go":           "passwords: dear to compare, so they keep their limit; TestSignIn_ConcurrentGuessesThrottled",
 	"domain/iam/shared.go":             "links to one chart: a link to a chart",
 	"domain/iam/factor.go":             "codes of a second factor, beside a password",
 	"edge/oidc/provider.go":            "state and nonce: a sign-in at the provider",
@@ -37,7 +37,7 @@ var comparisons = map[string]string{
 }
 
 // A new comparison of secrets is a new door: it compares first, and limits and logs the wrong alone. Issue 28, 4.
-func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
+func TestSecretComparisons_Covered(t *testing.T) {
 	t.Parallel()
 	compares := regexp.MustCompile(`subtle\.ConstantTimeCompare\(|hmac\.Equal\(|sameSecret\(|\b(?:Key|Vault)\.(?:Hash|Matches)\(`)
 	left := maps.Clone(comparisons)
@@ -51,7 +51,7 @@ func TestEveryComparisonOfSecretsIsHeldByASurface(t *testing.T) {
 		}
 		name := filepath.ToSlash(strings.TrimPrefix(path, ".."+string(filepath.Separator)))
 		assert.True(t, comparisons[name] != "",
-			"%s compares secrets: add a surface to TestARightCredentialIsNeverRefused, and the file to this list", name)
+			"%s compares secrets: add a surface to TestThrottle_ValidCredentialPasses, and the file to this list", name)
 		delete(left, name)
 		return nil
 	}))

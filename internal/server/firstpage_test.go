@@ -19,7 +19,7 @@ import (
 const browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 // A browser gets the page, and everybody else what the wire says of "/".
-func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
+func TestFirstPage_BrowserOnly(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
 	for accept, page := range map[string]bool{
@@ -59,7 +59,7 @@ func TestOnlyABrowserGetsTheFirstPage(t *testing.T) {
 }
 
 // The lines of the page run to the letter, one after the other, as people paste them.
-func TestTheLinesOfTheFirstPageRun(t *testing.T) {
+func TestFirstPage_CommandsRun(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
 	for _, program := range []string{"curl", "sed"} {
@@ -90,7 +90,7 @@ func TestTheLinesOfTheFirstPageRun(t *testing.T) {
 }
 
 // What no longer is so does not stand there, and neither does a text that a shell would read otherwise.
-func TestTheFirstPageNamesAccountsThatCanBeTried(t *testing.T) {
+func TestFirstPage_SampleAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts:
@@ -110,7 +110,7 @@ accounts:
 
 // In production nothing is told but what there is; each listener says where the console is, to a reader on this
 // machine with its address.
-func TestTheFirstPageOfEachListener(t *testing.T) {
+func TestFirstPage_PerListener(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, ScanListener: true, Config: func(c *server.Config) {
 		c.AdminListen, c.TrustedProxy = "127.0.0.1:0", []string{"127.0.0.2/32"}

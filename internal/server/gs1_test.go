@@ -59,8 +59,8 @@ type gs1Case struct {
 	location   string
 }
 
-// TestGS1Redirects holds what a resolver answers a request that is right: docs/en/how/gs1.md names its cases.
-func TestGS1Redirects(t *testing.T) {
+// TestGS1Resolver_Redirects holds what a resolver answers a request that is right: docs/en/how/gs1.md names its cases.
+func TestGS1Resolver_Redirects(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	const item = "/01/09506000134352"
@@ -139,7 +139,7 @@ func TestGS1Redirects(t *testing.T) {
 }
 
 // Every primary key leads somewhere, asked for with each of its qualifiers: the keys are those of recorded random texts.
-func TestGS1EveryPrimaryKey(t *testing.T) {
+func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	recorded, err := os.ReadFile("../infra/gs1/testdata/values.jsonl")
@@ -193,8 +193,8 @@ func TestGS1EveryPrimaryKey(t *testing.T) {
 	}
 }
 
-// TestGS1Linkset holds the form of a linkset (RFC 9264, and what GS1 adds).
-func TestGS1Linkset(t *testing.T) {
+// TestGS1Resolver_Linkset holds the form of a linkset (RFC 9264, and what GS1 adds).
+func TestGS1Resolver_Linkset(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	const path = "/01/09506000134352/10/ABC/21/5"
@@ -320,8 +320,8 @@ func checkRelations(t *testing.T, one map[string]json.RawMessage) {
 	}
 }
 
-// TestGS1Methods holds the other answers: methods, the description, hosts that are none.
-func TestGS1Methods(t *testing.T) {
+// TestGS1Resolver_Methods holds the other answers: methods, the description, hosts that are none.
+func TestGS1Resolver_Methods(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins, ScanListener: true})
 	const item = "/01/09506000134352"
@@ -389,8 +389,8 @@ func TestGS1Methods(t *testing.T) {
 	}
 }
 
-// TestGS1Hostile tries what could send a browser elsewhere, or put a line into a header.
-func TestGS1Hostile(t *testing.T) {
+// TestGS1Resolver_HostileInput tries what could send a browser elsewhere, or put a line into a header.
+func TestGS1Resolver_HostileInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	const item = "/01/09506000134352"
@@ -493,8 +493,8 @@ func TestGS1Contexts_Bounded(t *testing.T) {
 	}
 }
 
-// TestGS1Admin plays the life of an entry: who may, what is refused, what the log and the ledger have of it.
-func TestGS1Admin(t *testing.T) {
+// TestGS1Admin_EntryLifecycle plays the life of an entry: who may, what is refused, what the log and the ledger have of it.
+func TestGS1Admin_EntryLifecycle(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true})
 	var key struct{ Key string }
@@ -558,8 +558,8 @@ func TestGS1Admin(t *testing.T) {
 	s.Do("POST", undone, "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 409, "undone twice")
 }
 
-// TestGS1Scans holds what a scan in the app opens, and what the ledger has of it.
-func TestGS1Scans(t *testing.T) {
+// TestGS1Links_Scans holds what a scan in the app opens, and what the ledger has of it.
+func TestGS1Links_Scans(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
 	for _, c := range []struct{ text, action, at string }{
@@ -605,7 +605,7 @@ func TestGS1Scans(t *testing.T) {
 }
 
 // What one node says the other answers.
-func TestGS1Nodes(t *testing.T) {
+func TestGS1Resolver_AcrossNodes(t *testing.T) {
 	t.Parallel()
 	where := onPostgres(t)
 	node := func(c *server.Config) { c.Database, c.MasterKey = where.database, strings.Repeat("5a", 32) }
@@ -639,7 +639,7 @@ func TestGS1Nodes(t *testing.T) {
 }
 
 // Issue 34: a scan of a link is its owner's, in the app and by a browser: GTINs of two brands never mix, also when one goes over.
-func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
+func TestGS1Links_ScansScopedToOwner(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -696,7 +696,7 @@ func TestScansOfGS1LinksAreTheirOwners(t *testing.T) {
 }
 
 // Who holds a company prefix writes links under it; whoever collides is told who that is. A prefix or a key goes over whole.
-func TestGS1CompanyPrefixes(t *testing.T) {
+func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()

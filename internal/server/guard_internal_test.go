@@ -17,7 +17,7 @@ import (
 )
 
 // A fault of ours is told where somebody looks, and the connection is closed.
-func TestPanicsAreLogged(t *testing.T) {
+func TestServer_PanicLogged(t *testing.T) {
 	var logged bytes.Buffer
 	s := &Server{deps: deps{log: slog.New(slog.NewTextHandler(&logged, nil))}}
 	for fault, want := range map[any]string{"a bug": "a bug", http.ErrAbortHandler: ""} {
@@ -50,7 +50,7 @@ func started(t *testing.T) *Server {
 
 // A client that closes the connection after a call gets an answer too when the call was
 // refused before its body came.
-func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
+func TestServer_EarlyRejectionWithConnectionClose(t *testing.T) {
 	t.Parallel()
 	s := started(t)
 	body := make([]byte, 200_000)
@@ -72,7 +72,7 @@ func TestARefusalReachesWhoClosesTheConnection(t *testing.T) {
 }
 
 // A request that was read before the listener closed still hears it.
-func TestReadySaysStopping(t *testing.T) {
+func TestReady_DuringShutdown(t *testing.T) {
 	s := started(t)
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
 		s.serving.draining.Store(draining)
@@ -88,7 +88,7 @@ func TestReadySaysStopping(t *testing.T) {
 
 // An escaped slash is part of a name; a plain one is tidied up here, and not by
 // a redirect.
-func TestPathsAreTidiedUpAsTheyWereWritten(t *testing.T) {
+func TestServer_PathCleaningKeepsEscapes(t *testing.T) {
 	for sent, want := range map[string]string{
 		"/a/b":               "/a/b",
 		"//a///b//":          "/a/b/",

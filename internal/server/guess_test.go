@@ -15,7 +15,7 @@ import (
 
 // Wrong secrets are limited by address and account, and warned of; the right one
 // never is. Issue 12, 10; issue 28, 4.
-func TestWrongSecretsAreLimited(t *testing.T) {
+func TestWrongSecrets_Throttled(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything, Guarded: true, Emulator: true,
 		Config: func(c *server.Config) { c.TrustedProxy, c.SeedAllow = []string{"127.0.0.0/8"}, nil }})

@@ -11,7 +11,7 @@ import (
 )
 
 // Issue 28, 9: whoever hangs up while a call waits is nothing that an operator has to look at.
-func TestCallersThatHangUpLeaveNoErrorInTheLog(t *testing.T) {
+func TestServerLog_NoErrorOnClientDisconnect(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpget","delay":"1m"}`)

@@ -40,7 +40,7 @@ func fromElsewhere(w works) (id int64) {
 
 // Imported codes are counted as ours are: two batches that are scanned alike have the
 // same statistics, feed and alarm.
-func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
+func TestImportedCodes_Statistics(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
@@ -133,7 +133,7 @@ func TestScansOfImportedCodesAreCountedAsOurs(t *testing.T) {
 
 // Where the store cannot say whether a text is an imported code, nobody hears that it
 // is none: a scan is 503, and a browser sees the page that says so.
-func TestImportedCodesWhileTheStoreIsAway(t *testing.T) {
+func TestImportedCodes_StoreUnavailable(t *testing.T) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		p := onPostgres(t)

@@ -44,7 +44,7 @@ var noise = regexp.MustCompile(
 
 // Codes that were made at one server and imported into another are answered there as
 // they were: by index, text and nine characters, in every state, and by ticket.
-func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
+func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		first, there := brew(t, servertest.Options{}), where(t)
 		moved := brew(t, servertest.Options{Data: there.data, Config: func(c *server.Config) { c.Database = there.database }})
@@ -184,7 +184,7 @@ func TestImportedCodesAnswerAsWhereTheyWereMade(t *testing.T) {
 
 // Half an import goes through an export: the restored server is drilled, goes on with
 // it, and then activates it.
-func TestHalfAnImportIsRestored(t *testing.T) {
+func TestImportedCodes_PartialImportRestored(t *testing.T) {
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		first := brew(t, servertest.Options{})
 		id := first.apply("order-7", 10_000)

@@ -57,7 +57,7 @@ func (a app) get(t *testing.T, token string) int {
 // Issue 12, 2: on a node whose clock is 25 hours ahead one scan of a code, one
 // login and one token remove nothing that other nodes gave out; and what it gave
 // out ends with its jump.
-func TestAJumpOfOneNodesClockTakesNothingFromOthers(t *testing.T) {
+func TestClockJump_OneNodeKeepsOthersData(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
@@ -115,7 +115,7 @@ func TestAJumpOfOneNodesClockTakesNothingFromOthers(t *testing.T) {
 
 // Issue 12, 2: a clock that is 400 days ahead gives nobody another day or month
 // of calls, and takes neither what was spent nor the log of calls with it.
-func TestAJumpByAYearGivesNoLimitsOutAgain(t *testing.T) {
+func TestClockJump_QuotasNotReset(t *testing.T) {
 	t.Parallel()
 	const get, month = "/cgi-bin/wxopen/qrcodejumpget", 400 * 24 * time.Hour
 	const clear = "/cgi-bin/clear_quota/v2?appid=shop&appsecret=the-secret-of-shop"

@@ -43,7 +43,7 @@ func (c *counter) lacks(when string, total, lacking int64) {
 
 // Issue 12, 8: an older or a cut folder of scans beside a newer database. What was
 // counted counts once, and everybody who asks is told what the ledger lacks.
-func TestAnOlderFolderOfScans(t *testing.T) {
+func TestScanFolder_OlderThanDatabase(t *testing.T) {
 	t.Parallel()
 	for name, one := range map[string]struct {
 		change  func(t *testing.T, older, other, scans string)

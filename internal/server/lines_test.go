@@ -19,7 +19,7 @@ const widest = 140
 
 // A line is longer only for a text that cannot be broken: a literal of more than 60
 // columns, the tag of a field among them.
-func TestNoLineOfGoIsTooLong(t *testing.T) {
+func TestSource_MaxLineLength(t *testing.T) {
 	out, err := exec.Command("git", "-C", "../..", "ls-files", "-z", "--", "*.go", ":!bench", ":!compat").Output()
 	if err != nil {
 		t.Skip("the files of the repository are not known here: ", err) // an unpacked archive

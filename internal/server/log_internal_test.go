@@ -48,7 +48,7 @@ func (w *writes) times() int {
 	return w.count
 }
 
-func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
+func TestServerLog_BatchedWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &writes{}
 		l := &bufferedWriter{to: to}
@@ -73,7 +73,7 @@ func TestLinesOfTheLogAreWrittenTogether(t *testing.T) {
 	})
 }
 
-func TestALineOfTroubleDoesNotWait(t *testing.T) {
+func TestServerLog_WarningsFlushedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, format := range []string{"text", "json"} {
 			to := &writes{}
@@ -92,7 +92,7 @@ func TestALineOfTroubleDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
+func TestServerLog_BoundedBufferFlushedOnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &writes{}
 		l := &bufferedWriter{to: to}
@@ -114,7 +114,7 @@ func TestLinesOfTheLogAreBoundedAndEndWithTheServer(t *testing.T) {
 }
 
 // Issue 28, 9: a caller that hangs up wrote an ERROR, 1,200 of them in seven minutes.
-func TestACallerThatHangsUpIsNoError(t *testing.T) {
+func TestServerLog_CanceledContextLevel(t *testing.T) {
 	t.Parallel()
 	gone := fmt.Errorf("reading an account: %w", context.Canceled)
 	for _, c := range []struct {

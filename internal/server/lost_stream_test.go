@@ -65,7 +65,7 @@ func (c *counter) fed() int {
 
 // Issue 12, 3: a stream that is lost, as when its server lost its folder, costs no
 // acknowledged scan: what the journals have is in it again, and counts once.
-func TestALostStream(t *testing.T) {
+func TestScanStream_Lost(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, events := where(t), streamServer(t)
@@ -116,7 +116,7 @@ func TestALostStream(t *testing.T) {
 
 // Issue 12, 2: a clock that jumps ahead takes nothing from the journals that only
 // they have when the stream is lost.
-func TestAJumpOfTheClockBeforeTheStreamIsLost(t *testing.T) {
+func TestScanStream_LostAfterClockJump(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, events := where(t), streamServer(t)

@@ -27,7 +27,7 @@ func names(t *testing.T, dir string) (all []string) {
 
 // Issue 12, 7: where the file of the embedded database is gone and everything
 // else is there, no new one takes its place, whatever is left to tell it by.
-func TestALostDatabaseFileIsRefused(t *testing.T) {
+func TestStart_RejectsMissingSQLiteFile(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	o := servertest.Options{Seed: brand}
@@ -84,7 +84,7 @@ func TestALostDatabaseFileIsRefused(t *testing.T) {
 
 // Issue 12, 7: a folder that works with PostgreSQL makes no embedded database
 // beside it because --database was forgotten.
-func TestAForgottenAddressMakesNoEmbeddedDatabase(t *testing.T) {
+func TestStart_RejectsOmittedDatabaseFlag(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
@@ -96,7 +96,7 @@ func TestAForgottenAddressMakesNoEmbeddedDatabase(t *testing.T) {
 
 // Issue 12, 10: the database is its owner's alone, whatever the folder is and
 // whatever the mode was that it was made with.
-func TestTheDatabaseIsReadByItsOwnerAlone(t *testing.T) {
+func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	require.NoError(t, os.Mkdir(p.data, 0o755))

@@ -44,7 +44,7 @@ func eventually(t *testing.T, what string, right func() bool) {
 
 // The other node knows all that one does: rules, accounts, codes, settings, scan
 // keys, the clock; and a reset.
-func TestTwoNodesOnOneDatabase(t *testing.T) {
+func TestNodes_SharedDatabase(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	o := servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Emulator = true }}
@@ -140,7 +140,7 @@ func TestTwoNodesOnOneDatabase(t *testing.T) {
 }
 
 // Ten nodes start on an empty database at once: one plants the seed, all serve.
-func TestTenNodesStartAtOnce(t *testing.T) {
+func TestNodes_ConcurrentStart(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	key := strings.Repeat("5a", 32)
@@ -170,7 +170,7 @@ func TestTenNodesStartAtOnce(t *testing.T) {
 
 // An empty database where the folder knows one with content is refused, and
 // nothing is written to it; so is another's.
-func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
+func TestNodes_RejectLostDatabase(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
@@ -206,7 +206,7 @@ func TestAnEmptyDatabaseIsToldFromALostOne(t *testing.T) {
 // A batch, and what happens to its codes, goes through any node: nobody has to
 // wait for the others to follow. And what one node erased of a user, no other
 // remembers.
-func TestCodesThroughAnyNode(t *testing.T) {
+func TestNodes_CodesReadYourWrites(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	o := servertest.Options{Seed: brand}
@@ -271,7 +271,7 @@ func TestCodesThroughAnyNode(t *testing.T) {
 
 // Each node says how far it is behind the log of changes, and every node shows it of all: its own as it is now, of the others what
 // they said last.
-func TestEveryNodeShowsTheLagOfAll(t *testing.T) {
+func TestNodes_ReplicationLag(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	o := servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Dev = true }}

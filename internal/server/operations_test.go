@@ -22,9 +22,9 @@ import (
 
 var roles = []adminroute.Role{adminroute.Viewer, adminroute.Marketer, adminroute.RulesEditor, adminroute.Operator, adminroute.Admin}
 
-// TestOperationsAreWhole walks the table: each line has a name, a summary and a
+// TestOperations_TableComplete walks the table: each line has a name, a summary and a
 // role, and stands in the document.
-func TestOperationsAreWhole(t *testing.T) {
+func TestOperations_TableComplete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
 	var document struct {
@@ -57,7 +57,7 @@ func TestOperationsAreWhole(t *testing.T) {
 }
 
 // Each operation has a method of the Go client, or it is said why not.
-func TestTheClientHasEveryOperation(t *testing.T) {
+func TestOperations_CoveredByClient(t *testing.T) {
 	found := servertest.NewCalled()
 	require.NoError(t, docgen.EachClientCall(t.Context(), found.Note))
 	found.Parity(t, servertest.GoClient)
@@ -65,7 +65,7 @@ func TestTheClientHasEveryOperation(t *testing.T) {
 
 // The right to call is held by the one function that every operation goes through: no
 // call reaches a function whose role the caller's does not cover.
-func TestNoRoleMayDoMoreThanTheTableSays(t *testing.T) {
+func TestOperations_RoleEnforced(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	adminroute.Mount(humago.New(mux, huma.DefaultConfig("", "")), "admin", nil, (&adminapi.Admin{}).Problem, adminroute.Guard{},

@@ -28,7 +28,7 @@ func (r *recalling) Write(b []byte) (int, error) {
 
 // Issue 18: a package whose answer was lost is not made twice, and one that is
 // recalled while somebody downloads it does not come whole.
-func TestAPackageIsMadeOnceAndEndsWithItsRecall(t *testing.T) {
+func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})

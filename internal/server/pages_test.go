@@ -17,7 +17,7 @@ import (
 
 // The pages that a stranger reads name only files that exist and, in backticks right after a file, only names that the file
 // declares. A file without a folder stands in the folder that the same line of a list or a table named before it.
-func TestThePagesNameWhatExists(t *testing.T) {
+func TestDocs_ReferencedNamesExist(t *testing.T) {
 	const root = "../.."
 	var (
 		quoted = regexp.MustCompile("`[^`]+`")

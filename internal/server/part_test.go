@@ -49,7 +49,7 @@ func (d *diary) want(t *testing.T, lines ...string) {
 
 var errNo = errors.New("it cannot")
 
-func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
+func TestLifecycle_StartOrderStopReverse(t *testing.T) {
 	t.Parallel()
 	var d diary
 	var r lifecycle
@@ -64,7 +64,7 @@ func TestPartsStartInOrderAndEndInReverse(t *testing.T) {
 	d.want(t, "c ran", "stop c", "b ran", "stop b", "a ran", "stop a")
 }
 
-func TestPartsThatNeverStartedEnd(t *testing.T) {
+func TestLifecycle_StopWithoutStart(t *testing.T) {
 	t.Parallel()
 	if err := new(lifecycle).stop(); err != nil {
 		t.Error(err)
@@ -75,7 +75,7 @@ func TestPartsThatNeverStartedEnd(t *testing.T) {
 }
 
 // A start that fails, or is given up, ends what began before it, and itself.
-func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
+func TestLifecycle_FailedStartStopsStarted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fail func(b *component, giveUp func())
@@ -115,7 +115,7 @@ func TestAStartThatFailsEndsWhatBegan(t *testing.T) {
 }
 
 // The end of a caller's context is not the end of what runs.
-func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
+func TestLifecycle_OutlivesStartContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -133,7 +133,7 @@ func TestPartsOutliveTheContextOfTheirStart(t *testing.T) {
 }
 
 // A part that does not end is named, and those before it end all the same.
-func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
+func TestLifecycle_StuckComponentNamed(t *testing.T) {
 	t.Parallel()
 	for name, stick := range map[string]func(b *component, forever <-chan struct{}){
 		"what it runs": func(b *component, forever <-chan struct{}) { b.run = func(context.Context) { <-forever } },
@@ -169,7 +169,7 @@ func TestAPartThatDoesNotEndIsNamed(t *testing.T) {
 }
 
 // The last write of a part has a time of its own, whoever gave up before.
-func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
+func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -185,7 +185,7 @@ func TestTheEndOfAPartHasItsOwnTime(t *testing.T) {
 
 // A request that is cut at the end of the drain is over when the listeners end:
 // what stands below them ends next.
-func TestNoRequestGoesOnWhenListenersEnded(t *testing.T) {
+func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	t.Parallel()
 	s := &Server{deps: deps{log: slog.New(slog.DiscardHandler)}, serving: serving{drainTime: time.Nanosecond}}
 	var requests context.Context

@@ -37,7 +37,7 @@ func adminKey(t *testing.T, s *servertest.Server, body string) (string, func(met
 }
 
 // Issue 17, 3: a key has a role, accounts, an end and a last use, and the audit log names it.
-func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
+func TestAdminKey_Role(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
 	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["shop"],"expires_at":"2026-01-16T00:00:00Z"}`)
@@ -82,7 +82,7 @@ func TestAnAdminKeyMayWhatItsRoleSays(t *testing.T) {
 
 // A caller that is limited to accounts may call nothing that is not known to be theirs: an operation that is new and says
 // nothing of accounts is refused.
-func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
+func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoShops, Config: nil})
 	var batch struct {
@@ -109,7 +109,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 			if slices.Contains(everyone, o.ID) {
 				ok = a.Status == http.StatusOK
 			}
-			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // TestALimitedCallerSeesTheirOwnScans
+			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // TestScopedKey_OwnScans
 				ok = a.Status == http.StatusOK
 			}
 			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
@@ -123,7 +123,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 				ok = a.Status == http.StatusNotFound // there is none
 			}
 			if slices.Contains([]string{"lookupAuthorization", "agreeToPlatform"}, o.ID) && role == adminroute.Operator {
-				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAReferenceWorksOnce
+				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAgreeReference_SingleUse
 			}
 			assert.True(t, ok, "%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
 		}
@@ -132,7 +132,7 @@ func TestALimitedCallerIsKeptOutOfEveryOperationOfOthers(t *testing.T) {
 
 // Issues 28 and 31: the key of some accounts is told why a link opens what it opens, by the rules of these accounts and by what anybody
 // sees who scans it; never that another's rule waits to be published.
-func TestALimitedCallerIsExplainedItsOwn(t *testing.T) {
+func TestScopedKey_ExplainOwnRules(t *testing.T) {
 	t.Parallel()
 	more := `rules:
   - {owner: other, prefix: 'https://other.example/secret/', path: pages/hidden/hidden}
@@ -172,7 +172,7 @@ func TestALimitedCallerIsExplainedItsOwn(t *testing.T) {
 }
 
 // A link that a body asks for is one that putLink would refuse.
-func TestALimitedCallerLinksNobodyElse(t *testing.T) {
+func TestScopedKey_LinkOtherAccount(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: twoShops})
 	_, call := adminKey(t, s, `{"name":"ci","role":"operator","accounts":["brand"]}`)
@@ -186,7 +186,7 @@ func TestALimitedCallerLinksNobodyElse(t *testing.T) {
 }
 
 // Issue 31, 1: whoever is limited to accounts sees the scans of these alone, whatever the question, and is not refused.
-func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
+func TestScopedKey_OwnScans(t *testing.T) {
 	t.Parallel()
 	two := "rules:\n  - {owner: other, prefix: 'https://other.example/', path: pages/hidden/hidden, published: true}\n"
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(twoShops, "rules:\n", two, 1)})
@@ -246,7 +246,7 @@ func TestALimitedCallerSeesTheirOwnScans(t *testing.T) {
 
 // Issue 42, 12: what follows the host of an address may be a secret. A caller that cannot change the address sees the host alone,
 // by every operation that a viewer may call.
-func TestAViewerSeesNoSecretOfAnAddress(t *testing.T) {
+func TestViewerRole_URLsRedactedToHost(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: brand})
 	const address = "https://receiver.example/hook/n0t-for-viewers?token=n0t-for-viewers"

@@ -104,7 +104,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 }
 
 // The whole life of a platform, as its own server sees it.
-func TestTheWholeDance(t *testing.T) {
+func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)
 	s := servertest.Start(t, servertest.Options{Seed: platformSeed(p.URL + "/events?of=isv")})
@@ -253,7 +253,7 @@ func TestTheWholeDance(t *testing.T) {
 	}
 }
 
-func TestAFailedPushIsThereForALook(t *testing.T) {
+func TestPlatform_FailedPushListed(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)
 	status := make(chan int, 10)
@@ -276,7 +276,7 @@ func TestAFailedPushIsThereForALook(t *testing.T) {
 }
 
 // Contract: design 8: private addresses only by the setting.
-func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
+func TestPlatform_PrivateEventURL(t *testing.T) {
 	t.Parallel()
 	p := startPlatform(t)
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: platformSeed(p.URL)})
@@ -298,7 +298,7 @@ func TestAPrivateEventURLNeedsTheSetting(t *testing.T) {
 	s.Hide(p.next("component_verify_ticket").ComponentVerifyTicket)
 }
 
-func TestASeedGivesTheExclusiveSetOnce(t *testing.T) {
+func TestSeed_ExclusiveGrantSetOnce(t *testing.T) {
 	t.Parallel()
 	seed := `
 accounts:

@@ -13,7 +13,7 @@ import (
 
 // Issue 12, 10: scans that could not be written make a node not ready until it is
 // known that the next can be; then it looks no more.
-func TestScansThatCannotBeWrittenAreNotReady(t *testing.T) {
+func TestReady_ScanJournalUnwritable(t *testing.T) {
 	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
 	require.NoError(t, err)
 	l := &scanLedger{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}

@@ -17,7 +17,7 @@ import (
 // A door is one of the places in this server that check credentials. Each credential check compares the credential first: a valid
 // credential is accepted, however many invalid attempts came from the same address. Invalid attempts are counted and logged; after
 // twenty invalid attempts from an address within a minute, the response only reports too many attempts. A password is an exception:
-// after too many failed attempts it is not compared, because comparing a password is expensive. TestARightCredentialIsNeverRefused
+// after too many failed attempts it is not compared, because comparing a password is expensive. TestThrottle_ValidCredentialPasses
 // tests every place that checks credentials.
 type door struct {
 	name  string // metric label, and the name in the admin API

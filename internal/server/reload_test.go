@@ -15,7 +15,7 @@ import (
 
 // Issue 13, 4: while everything is read again, changes on that node are
 // acknowledged, a scan after them sees them, and they are there after the end.
-func TestNobodyWaitsForAReload(t *testing.T) {
+func TestReload_NonBlocking(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)

@@ -25,7 +25,7 @@ settings: {verification: trust, publish_quota: 2, rule_rate_limit: 0}
 `
 
 // Issue 32: two suites share a server. Each resets its own accounts between its tests, and never sees that the other does.
-func TestTwoSuitesShareAServer(t *testing.T) {
+func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
 	operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
@@ -105,7 +105,7 @@ func TestTwoSuitesShareAServer(t *testing.T) {
 }
 
 // An account that nobody has changes nothing, nor does a list without one: neither is a reset of everything.
-func TestAResetOfNobodyChangesNothing(t *testing.T) {
+func TestResetAccounts_UnknownOrEmptyList(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
 	s.OK("suite0", "add",

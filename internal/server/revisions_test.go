@@ -145,7 +145,7 @@ func filled(text string, n int) string {
 // webhook, a setting, a batch, a GS1 key or an appearance, rejects the header elsewhere, and ignores it nowhere. Every answer that shows
 // one thing alone has its revision as ETag. The operations are those of the table itself: a new one that takes If-Match without a line
 // in guardedChanges fails the test, and so does one that takes none although its path names a thing.
-func TestEveryChangeEvaluatesOrRejectsIfMatch(t *testing.T) {
+func TestIfMatch_EveryMutation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(brand, "authorizations: [",
 		"authorizations: [{appid: svc, permission_sets: [33]}, ", 1)})
@@ -261,7 +261,7 @@ func newest(t *testing.T, s *servertest.Server) (last [2]int64) {
 }
 
 // Issue 28, 3: a change of a platform read it before its transaction, so that one of two partial changes undid the other.
-func TestTwoPartialChangesOfAPlatformBothStay(t *testing.T) {
+func TestPlatformUpdate_ConcurrentPartialUpdates(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -282,7 +282,7 @@ func TestTwoPartialChangesOfAPlatformBothStay(t *testing.T) {
 
 // Two people, on one server or on two nodes, change what they both read: one of them
 // does, and the other hears who did.
-func TestOneOfTwoRacingChangesWins(t *testing.T) {
+func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()

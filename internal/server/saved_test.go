@@ -18,7 +18,7 @@ import (
 )
 
 // Issue 33, 8: whatever happens since, a snapshot brings everything back, on every node and also in memory.
-func TestASnapshotBringsEverythingBack(t *testing.T) {
+func TestSnapshot_RestoresAllNodes(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -101,7 +101,7 @@ func TestASnapshotBringsEverythingBack(t *testing.T) {
 }
 
 // A webhook that comes back hears of the scans that come, and of none of before.
-func TestWebhooksOfASnapshotHearOfWhatComes(t *testing.T) {
+func TestSnapshot_RestoredWebhooksNewScansOnly(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()

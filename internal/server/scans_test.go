@@ -22,7 +22,7 @@ import (
 
 // A thousand users scan one code at the same moment: it has one first scan, and
 // each ticket is good for its user only.
-func TestAThousandUsersScanOneCode(t *testing.T) {
+func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
@@ -86,7 +86,7 @@ func TestAThousandUsersScanOneCode(t *testing.T) {
 
 // Which scans of a code are its first one: by an app, of a code that was given
 // out, whatever its state; never of its bare serial number, and no explain.
-func TestWhatIsAFirstScan(t *testing.T) {
+func TestScans_FirstScanCriteria(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{ScanListener: true})
 	id := w.apply("x", 10_000)
@@ -112,7 +112,7 @@ func TestWhatIsAFirstScan(t *testing.T) {
 
 // Scans of rules are answered while the database is away; scans of codes are
 // not, and say so.
-func TestScansWhileTheDatabaseIsAway(t *testing.T) {
+func TestScans_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	w := brew(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
@@ -153,7 +153,7 @@ func (p place) goAway(t *testing.T) (back func()) {
 	return func() { exec(`ALTER DATABASE ` + name + ` ALLOW_CONNECTIONS true`) }
 }
 
-func TestTheScanListenerSpeaksTLS(t *testing.T) {
+func TestScanListener_TLS(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	const links = `gs1: [{key: 01/09506000134352, links: [{linktype: "gs1:pip", href: "https://shop.example/tea", title: x, default: true}]}]`

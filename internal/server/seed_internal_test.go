@@ -13,7 +13,7 @@ import (
 
 // Issue 28: an error of the store while a seed is planted is told as such, not as a fault of the seed,
 // which an operator would look for in vain.
-func TestAnErrorOfTheStoreIsNoFaultOfTheSeed(t *testing.T) {
+func TestSeed_StoreErrorReported(t *testing.T) {
 	t.Parallel()
 	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
 	require.NoError(t, f.parse())

@@ -14,7 +14,7 @@ import (
 )
 
 // Each content is applied once, so what was deleted later stays deleted.
-func TestSeedIsAppliedOnce(t *testing.T) {
+func TestSeed_AppliedOnce(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
@@ -43,7 +43,7 @@ func TestSeedIsAppliedOnce(t *testing.T) {
 	restart(shop, 1, "")
 }
 
-func TestSeedsThatCannotBe(t *testing.T) {
+func TestSeed_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	const account = "accounts:\n  - {appid: a, kind: mini_program}\n"
 	for _, c := range []struct{ name, seed, want string }{
@@ -89,7 +89,7 @@ func TestSeedsThatCannotBe(t *testing.T) {
 	}
 }
 
-func TestDemoSeed(t *testing.T) {
+func TestSeed_DemoContents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
 	if a := s.Admin("GET", "/rules?owner=wxc0ffee0000000001", ""); strings.Count(a.Body, `"prefix":`) != 2 {
@@ -113,7 +113,7 @@ func TestDemoSeed(t *testing.T) {
 }
 
 // A seed with a fault leaves nothing behind: neither its settings nor its accounts.
-func TestARefusedSeedLeavesNothing(t *testing.T) {
+func TestSeed_RejectedRollsBack(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
@@ -132,7 +132,7 @@ func TestARefusedSeedLeavesNothing(t *testing.T) {
 }
 
 // The demo accounts' secrets are public, so their database serves nobody else.
-func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
+func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 	t.Parallel()
 	c := server.Default()
 	c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
@@ -156,7 +156,7 @@ func TestADemoDatabaseIsNoProductionDatabase(t *testing.T) {
 
 // Issue 12, 10: outside --dev nobody sets an AppSecret that can be guessed. One
 // that is stored already keeps working.
-func TestShortAppSecrets(t *testing.T) {
+func TestAppSecret_MinLength(t *testing.T) {
 	t.Parallel()
 	const why = "secret has 15 characters: without --dev it needs 16 at least"
 	account := func(secret string) string {

@@ -31,7 +31,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // design 8: what a stranger can do: nothing.
-func TestStrangers(t *testing.T) {
+func TestServer_UnauthenticatedAccess(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
 	for _, c := range []struct {
@@ -80,7 +80,7 @@ func TestStrangers(t *testing.T) {
 
 // A page of another origin, or of a name that somebody pointed here, must not
 // act for the person in front of it.
-func TestPagesOfOtherOrigins(t *testing.T) {
+func TestServer_CrossOriginRejected(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	for _, c := range []struct {
@@ -135,7 +135,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 
 // Where strangers reach a server with --dev, the Host is checked as well, on
 // each listener, and the refusal names the way out. Issue 12, 10.
-func TestHostsOfADevServerForEverybody(t *testing.T) {
+func TestServer_DevHostCheck(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, ScanListener: true, Config: func(c *server.Config) {
 		c.DevPublic, c.DevHost = true, []string{"qrjump.test", "Other"}
@@ -155,7 +155,7 @@ func TestHostsOfADevServerForEverybody(t *testing.T) {
 	}
 }
 
-func TestConfigsThatCannotBe(t *testing.T) {
+func TestConfig_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestConfigsThatCannotBe(t *testing.T) {
 }
 
 // Issue 28, 9: a server whose admin API others reach in plain HTTP, on the listener of the wire, says so at its start.
-func TestAPlainAdminAPIThatOthersReachIsSaid(t *testing.T) {
+func TestStart_WarnsOnPlainHTTPAdminAPI(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		config func(*server.Config)
@@ -225,7 +225,7 @@ func TestAPlainAdminAPIThatOthersReachIsSaid(t *testing.T) {
 	}
 }
 
-func TestListeners(t *testing.T) {
+func TestServer_Listeners(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
 		c.ScanListen, c.AdminListen = "localhost:0", "127.0.0.2:0"
@@ -261,7 +261,7 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-func TestMetrics(t *testing.T) {
+func TestServer_Metrics(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.OK("shop", "get", "{}")
@@ -284,7 +284,7 @@ func TestMetrics(t *testing.T) {
 }
 
 // The caller's address is the connection's, or the one that a trusted proxy saw.
-func TestForwardedFor(t *testing.T) {
+func TestServer_ForwardedFor(t *testing.T) {
 	t.Parallel()
 	fenced := strings.Replace(shop, "versions:", "ip_allowlist: [203.0.113.0/24, '2001:db8::/32'], versions:", 1)
 	for _, c := range []struct {
@@ -334,7 +334,7 @@ func TestForwardedFor(t *testing.T) {
 }
 
 // SIGTERM: what runs is finished, nothing new comes in.
-func TestDrain(t *testing.T) {
+func TestServer_DrainOnSIGTERM(t *testing.T) {
 	t.Parallel()
 	asked, answer := make(chan bool, 1), make(chan bool)
 	release := sync.OnceFunc(func() { close(answer) })
@@ -384,7 +384,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-func TestRun(t *testing.T) {
+func TestServer_RunUntilCanceled(t *testing.T) {
 	t.Parallel()
 	c := server.Default()
 	c.Data, c.Listen, c.LogFormat = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "json"
@@ -420,7 +420,7 @@ func TestRun(t *testing.T) {
 }
 
 // A developer's server that was called otherwise than the platform wants says so at its end.
-func TestTheEndOfADevelopersServer(t *testing.T) {
+func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 	t.Parallel()
 	asked := `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"`
 	for body, says := range map[string]bool{asked + `}`: false, asked + `,"force_refresh":"false"}`: true} {
@@ -447,7 +447,7 @@ func TestTheEndOfADevelopersServer(t *testing.T) {
 	}
 }
 
-func TestMasterKey(t *testing.T) {
+func TestMasterKey_MissingOrInvalid(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	path := filepath.Join(data, "master.key")

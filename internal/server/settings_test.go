@@ -13,7 +13,7 @@ import (
 )
 
 // A null changes no setting, and one that an earlier version stored hinders no start.
-func TestANullChangesNoSetting(t *testing.T) {
+func TestSettings_NullIgnored(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Guarded: true, Emulator: true})

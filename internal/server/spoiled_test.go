@@ -16,7 +16,7 @@ import (
 // Issue 18: a second printing of a spoiled code alarms. Its first scan does, whoever
 // comes later; a code that an operator voided, and an activation of the whole range,
 // do not.
-func TestASpoiledCodeThatIsScannedRaisesOneAlarm(t *testing.T) {
+func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})

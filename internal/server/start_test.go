@@ -73,12 +73,12 @@ func startConfig(t *testing.T, p place) server.Config {
 	return c
 }
 
-func TestGoroutinesAreToldByTheirLife(t *testing.T) {
+func TestLife_GoroutinesTracked(t *testing.T) {
 	t.Parallel()
 	l, other := newLife(), newLife()
 	end := make(chan struct{})
 	l.do(func(context.Context) { go func() { <-end }() })
-	if got := l.goroutines(t); len(got) != 1 || !strings.Contains(got[0], "TestGoroutinesAreToldByTheirLife") {
+	if got := l.goroutines(t); len(got) != 1 || !strings.Contains(got[0], "TestLife_GoroutinesTracked") {
 		t.Errorf("one is running, and these are seen: %q", got)
 	}
 	assert.Equal(t, len(other.goroutines(t)), 0, "another life")
@@ -87,7 +87,7 @@ func TestGoroutinesAreToldByTheirLife(t *testing.T) {
 }
 
 // No goroutine outlives a server that was used and closed, twice.
-func TestAServerThatEndsLeavesNothing(t *testing.T) {
+func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -130,7 +130,7 @@ func TestAServerThatEndsLeavesNothing(t *testing.T) {
 
 // Whichever part fails, and whenever the caller gives up: what began ends, and the
 // next start finds everything free.
-func TestAStartThatFailsAtAnyPartLeavesNothing(t *testing.T) {
+func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	errNo := errors.New("it cannot")
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {

@@ -80,7 +80,7 @@ func (c *counter) counted(when string, want int64) {
 
 // A server may go to a stream and come back, as often as it likes: every scan
 // counts once.
-func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
+func TestScanStream_SwitchBackAndForth(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, first, second, key, total := where(t), streamServer(t), streamServer(t), "", int64(0)
@@ -108,7 +108,7 @@ func TestAServerGoesToAStreamAndComesBack(t *testing.T) {
 
 // A server that leaves a stream counts what it brought there and nobody counted, once:
 // also where it was killed after that and before it noted it, and where it comes back.
-func TestAServerLeavesAStreamThatIsNotCounted(t *testing.T) {
+func TestScanStream_LeaveUncounted(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, nats := where(t), natstest.Start(t, natstest.Options{Blind: true})
@@ -157,7 +157,7 @@ func TestAServerLeavesAStreamThatIsNotCounted(t *testing.T) {
 
 // Issue 29, 4: a server is killed after the stream took a batch and before that was noted, and leaves the stream. Whoever reads
 // the stream later counts none of it again.
-func TestAServerIsKilledBeforeItNotesWhatItBrought(t *testing.T) {
+func TestScanStream_KilledBeforeMarkSaved(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, nats := where(t), natstest.Start(t, natstest.Options{Blind: true})
@@ -194,7 +194,7 @@ func TestAServerIsKilledBeforeItNotesWhatItBrought(t *testing.T) {
 
 // Issue 29, 4: a user is erased while a node is down whose scans in the stream nobody counted. The node leaves the stream: the
 // user is in nothing that it counts from its journal.
-func TestAnErasureWhileANodeThatLeavesIsDown(t *testing.T) {
+func TestScanStream_ErasureWhileLeavingNodeDown(t *testing.T) {
 	t.Parallel()
 	p, nats := onPostgres(t), natstest.Start(t, natstest.Options{Blind: true})
 	c := p.counting(t, nats.Unread(), "")
@@ -221,7 +221,7 @@ func TestAnErasureWhileANodeThatLeavesIsDown(t *testing.T) {
 }
 
 // A stream that nothing came to is left as well, by whoever comes from it.
-func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
+func TestScanStream_LeaveEmpty(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, stream := where(t), streamServer(t)
@@ -240,7 +240,7 @@ func TestAServerLeavesAStreamThatIsEmpty(t *testing.T) {
 
 // Nodes go to a stream one after the other. The scans that one brought to the database
 // last, before it was killed, counts although others count the stream already.
-func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
+func TestScanStream_RollingMigration(t *testing.T) {
 	t.Parallel()
 	p, stream := onPostgres(t), streamServer(t)
 	c := p.counting(t, "", "")
@@ -275,7 +275,7 @@ func TestNodesGoToAStreamOneAfterTheOther(t *testing.T) {
 
 // A user that is erased beside a stream is in no scan of the time before it either, and
 // in no archive from that moment on.
-func TestAnErasureBesideAStream(t *testing.T) {
+func TestScanStream_ErasureReachesOlderScans(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
@@ -310,7 +310,7 @@ func TestAnErasureBesideAStream(t *testing.T) {
 
 // An archive has the scans of a stream and those from before, and where it is
 // restored every scan counts once.
-func TestAnArchiveBesideAStream(t *testing.T) {
+func TestScanStream_BackupIncludesAllScans(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p, events := where(t), streamServer(t)

@@ -18,7 +18,7 @@ import (
 // Issue 34, 4: where a product leads is said on one page of the console, and a symbol that was made there is read by readers of other
 // makers. With what these read, a till has GTIN and serial, a phone is at the default link, and the app opens the Mini Program
 // with a ticket.
-func TestOneSymbolOfAProductForThreeScanners(t *testing.T) {
+func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Config: func(c *server.Config) { c.DevHost = tradeHosts }})
 	w.Admin("PUT", "/settings", `{"gs1_hosts":["id.brand.example"]}`)

@@ -68,7 +68,7 @@ func rowOf(w works, id, index int64) labels.Row {
 
 // Issue 34, 1: a code whose text is by template is applied for, downloaded, looked up, scanned, traded and shown to a buyer as any other,
 // and opens nothing once one character of its secret is another.
-func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
+func TestTemplateTexts_FullLifecycle(t *testing.T) {
 	t.Parallel()
 	dbtest.OnEach(t, dbtest.Patient, func(t *testing.T, database string) {
 		w := brew(t, servertest.Options{Config: func(c *server.Config) { c.Database, c.DevHost = database, tradeHosts }})
@@ -117,7 +117,7 @@ func TestTextsByTemplateFromApplicationToBuyer(t *testing.T) {
 }
 
 // Issue 34, 1: what one server printed by a template is imported by another with the same template, and is there what it was.
-func TestTextsByTemplateMoveToAnotherServer(t *testing.T) {
+func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		first, there := brew(t, servertest.Options{}), where(t)

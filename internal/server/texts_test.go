@@ -41,7 +41,7 @@ func (m mentions) has(key string) bool {
 
 // Decision 59: each text is in both languages with the same places, each key that code or a template names is one, with as many
 // arguments as the text has places, and each text is named somewhere.
-func TestEveryTextIsSaid(t *testing.T) {
+func TestTranslations_KeysAndArgumentsMatch(t *testing.T) {
 	t.Parallel()
 	folders := 0
 	for _, root := range []string{"..", "../../cmd"} {
@@ -208,7 +208,7 @@ var written = []string{".go", ".html", ".js", ".mjs", ".css", ".svg", ".txt", ".
 var unread = []string{i18n.Folder, "testdata", "node_modules", ".venv", ".git", "bin", "dist", "pages", "qrjump-data"}
 
 // Decision 59: code, templates, scripts and tables have no Chinese. It stands in books and in documents.
-func TestChineseStandsInBooks(t *testing.T) {
+func TestTranslations_ChineseOnlyInCatalogs(t *testing.T) {
 	t.Parallel()
 	const root = "../.."
 	files, found := 0, map[string]bool{}
@@ -242,7 +242,7 @@ func TestChineseStandsInBooks(t *testing.T) {
 }
 
 // What a server or a call says back is 响应 or 返回 in Chinese; 回答 is what people say. Issue 33, 6.
-func TestChineseTextsNameAResponseAsTheTradeDoes(t *testing.T) {
+func TestTranslations_ChineseTermForResponse(t *testing.T) {
 	t.Parallel()
 	files := 0
 	for _, folder := range []string{"../../docs/zh", "..", "../../cmd"} {

@@ -79,7 +79,7 @@ func exchange(t *testing.T, c *http.Client, url, body string, into any) (proto s
 
 // The job of the whole thing: a client that insists on https://api.weixin.qq.com
 // and on a certificate of that name.
-func TestAFixedAddressIsServed(t *testing.T) {
+func TestServerTLS_WeixinHostname(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
@@ -131,7 +131,7 @@ func TestAFixedAddressIsServed(t *testing.T) {
 
 // A client that trusts the authority hands over these names and no others, even if its
 // key falls into other hands.
-func TestTheLocalAuthorityIsConstrained(t *testing.T) {
+func TestLocalCA_NameConstraints(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }})
@@ -177,7 +177,7 @@ func shown(t *testing.T, s *servertest.Server) *x509.Certificate {
 	return conn.ConnectionState().PeerCertificates[0]
 }
 
-func TestTheLeafIsMadeAnewNearItsEnd(t *testing.T) {
+func TestLocalCA_LeafRenewal(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	o := servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }}
@@ -268,7 +268,7 @@ func ownPair(t *testing.T, cert, key, name string) {
 	}
 }
 
-func TestTheOperatorsCertificate(t *testing.T) {
+func TestServerTLS_OperatorCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -328,7 +328,7 @@ func TestTheOperatorsCertificate(t *testing.T) {
 	assert.Equal(t, shown(t, s).DNSNames[0], "four.example", "shown")
 }
 
-func TestCertificatesThatCannotBe(t *testing.T) {
+func TestServerTLS_RejectsInvalidCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
@@ -371,7 +371,7 @@ func TestCertificatesThatCannotBe(t *testing.T) {
 
 // The certificate of an operator that has ended is his to see, not a reason to
 // stay down.
-func TestACertificateThatHasEnded(t *testing.T) {
+func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")

@@ -15,7 +15,7 @@ import (
 
 // A wrong admin token is never told to wait, so outside --dev no start takes a short one: neither from the flag, which
 // the environment and --config fill too, nor from the file in the data folder. The line that refuses it shows none of it.
-func TestShortAdminTokens(t *testing.T) {
+func TestAdminToken_MinLength(t *testing.T) {
 	t.Parallel()
 	const nineteen, twenty = "a-token-of-19-chars", "a-token-of-20-chars!"
 	for _, c := range []struct {
@@ -55,7 +55,7 @@ func TestShortAdminTokens(t *testing.T) {
 
 // A new AppSecret ends the tokens that were got with the old one, and one call
 // ends all of an account. Issue 12, 10.
-func TestTokensThatAreEnded(t *testing.T) {
+func TestAccessToken_Revocation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: everything})
 	code := func(token string) int {

@@ -24,7 +24,7 @@ import (
 
 // Issue 32, 1: with --dev the server is the proxy of clients with a fixed address, and behind it the platform itself,
 // for the platform's names and no others.
-func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
+func TestDevServer_ProxyTunnel(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
@@ -73,7 +73,7 @@ func TestAServerForDevelopersIsAProxyToItself(t *testing.T) {
 }
 
 // Without --dev nobody gets a tunnel or an authority.
-func TestNoOtherServerIsAProxy(t *testing.T) {
+func TestServer_ConnectRefusedWithoutDev(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true, Emulator: true})
 	if got := raw(t, s.URL, "CONNECT api.weixin.qq.com:443"); !strings.Contains(got, " 40") {

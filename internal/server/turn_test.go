@@ -59,7 +59,7 @@ func (l life) works(t *testing.T, s *servertest.Server) {
 }
 
 // Everything sealed is sealed anew; nothing printed or issued changes.
-func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
+func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -126,7 +126,7 @@ func TestTurningTheMasterKeyChangesNothingElse(t *testing.T) {
 var errCrash = errors.New("the process ended here")
 
 // A turn that ends at any of its steps leaves a server that starts.
-func TestATurnThatIsCutOff(t *testing.T) {
+func TestMasterKeyRotation_Interrupted(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -169,7 +169,7 @@ func TestATurnThatIsCutOff(t *testing.T) {
 	})
 }
 
-func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
+func TestMasterKeyRotation_ResumedAfterInterrupt(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		t.Parallel()
@@ -199,7 +199,7 @@ func TestATurnThatWasCutOffIsFinishedByTheNext(t *testing.T) {
 	})
 }
 
-func TestTheNewKeyOfAFile(t *testing.T) {
+func TestMasterKeyRotation_NewKeyFromFile(t *testing.T) {
 	t.Parallel()
 	p := onSQLite(t)
 	p.start(t, servertest.Options{Seed: brand}).Stop()
@@ -258,7 +258,7 @@ func TestTheNewKeyOfAFile(t *testing.T) {
 	}
 }
 
-func TestNothingToTurn(t *testing.T) {
+func TestMasterKeyRotation_NothingToRotate(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, c := range map[string]server.Config{

@@ -40,7 +40,7 @@ func wants(t *testing.T, s *servertest.Server, when string, metrics map[string]f
 }
 
 // Issue 29, 3: what waits for webhooks, and for how long; a webhook that is off waits for nothing.
-func TestMetricsSayWhatWaits(t *testing.T) {
+func TestMetrics_WebhookBacklog(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		s := where(t).start(t, servertest.Options{Seed: brand, Outbound: &safehttp.Client{}})
@@ -73,7 +73,7 @@ func TestMetricsSayWhatWaits(t *testing.T) {
 
 // Issue 29, 3: a change that waits for a lock in vain is counted as such, and the node stays ready; a node that is not heard of
 // is counted by the others.
-func TestMetricsOfSeveralNodes(t *testing.T) {
+func TestMetrics_MultipleNodes(t *testing.T) {
 	t.Parallel()
 	p := onPostgres(t)
 	p.database = dbtest.WithOption(p.database, "lock_timeout", "100ms")

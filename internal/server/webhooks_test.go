@@ -19,7 +19,7 @@ import (
 
 // A receiver hears of scans of the codes and rules that were chosen, signed as
 // the Standard Webhooks specification wants it, and of no others.
-func TestScansReachAWebhook(t *testing.T) {
+func TestWebhook_DeliversSignedScans(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{Outbound: &safehttp.Client{}})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)
@@ -108,7 +108,7 @@ func TestScansReachAWebhook(t *testing.T) {
 }
 
 // A webhook cannot be pointed at what only this machine reaches.
-func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
+func TestWebhook_RejectsPrivateAddress(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	w.Admin("PUT", "/settings", `{"allow_private_hosts":false}`) // --dev has it on
@@ -132,7 +132,7 @@ func TestAWebhookStaysOutOfTheNetwork(t *testing.T) {
 
 // Issue 28, 9: a webhook of a rule, or of an application, that there is not was added, and told nobody of anything. One
 // whose rule is gone since is changed as before.
-func TestAWebhookIsToldOfRulesAndCodesThatThereAre(t *testing.T) {
+func TestWebhook_RejectsUnknownRuleOrApplication(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	batch := w.apply("one", 10_000)
@@ -164,7 +164,7 @@ func TestAWebhookIsToldOfRulesAndCodesThatThereAre(t *testing.T) {
 	}
 }
 
-func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
+func TestVerificationFiles_Rechecked(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	var looked struct{ Files, Failing int }
@@ -180,7 +180,7 @@ func TestTheFilesOfRulesAreLookedAtAgain(t *testing.T) {
 }
 
 // An event is taken when the status says so, whatever body comes with it.
-func TestAWebhookMayAnswerAnything(t *testing.T) {
+func TestWebhook_ResponseBodyIgnored(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Outbound: &safehttp.Client{}})
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":true}`)

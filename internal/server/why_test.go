@@ -24,7 +24,7 @@ func whyOf(t *testing.T, s *servertest.Server, rid string) client.Call {
 
 // A request id leads to what was wrong and to the behaviours that decided, with their
 // marks: in memory, from the log on the disk, and for a caller that nobody knows.
-func TestARequestIDSaysWhy(t *testing.T) {
+func TestWhy_ByRequestID(t *testing.T) {
 	t.Parallel()
 	eachPlace(t, func(t *testing.T, where func(*testing.T) place) {
 		p := where(t)
@@ -69,7 +69,7 @@ func TestARequestIDSaysWhy(t *testing.T) {
 
 // A developer's server names the record in a header of each answer, also of those to
 // callers that showed nothing; the body is what it is without.
-func TestADevelopersServerLinksToWhy(t *testing.T) {
+func TestWhy_DevServerHeader(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
 	for _, path := range []string{"/cgi-bin/token?grant_type=client_credential&appid=wxnobody&secret=x", "/no/such/path",

@@ -70,7 +70,7 @@ func wireCalls(t testing.TB, dev bool) map[string]func() {
 }
 
 // Issue 14, Build 4.
-func TestACallAllocatesLittle(t *testing.T) {
+func TestWire_AllocsPerCall(t *testing.T) {
 	for _, dev := range []bool{false, true} {
 		for path, call := range wireCalls(t, dev) {
 			for range 10 {

@@ -16,7 +16,7 @@ import (
 
 // Issue 12, 10: a text that takes far more memory than it is long is refused
 // before it is parsed, whatever nests in it.
-func TestNestedYAMLIsRefusedBeforeItIsParsed(t *testing.T) {
+func TestYAML_RejectsDeepNestingBeforeParse(t *testing.T) {
 	block := func(n int) string {
 		var b strings.Builder
 		for i := range n {

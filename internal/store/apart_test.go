@@ -73,7 +73,7 @@ func mustAdd(t *testing.T, b *rules.Book, owner accounts.Account, prefix string)
 // Issue 29, 2: while an import is being written, changes of others are committed, of the
 // same origins and of the same owners too; nobody sees a part of it, and then everybody
 // sees all.
-func TestAnImportStopsNobody(t *testing.T) {
+func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 	target, nodes, b, own, other := twoNodes(t)
 	ctx := t.Context()
 	mustAdd(t, b[0], own, "https://before.example/")
@@ -156,7 +156,7 @@ func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []r
 
 // What an import depends on may change while it is written. Then it is as if that had come
 // first: it is checked again.
-func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
+func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(t *testing.T, s *Store, b *rules.Book, other accounts.Account)
 		why    string // of the first fault; "" = it is stored
@@ -211,7 +211,7 @@ func TestAnImportSeesWhatChangedWhileItWasWritten(t *testing.T) {
 }
 
 // An import of rules that are there, are others, or are new does each.
-func TestAnImportOfManyKinds(t *testing.T) {
+func TestImportRules_MixedNewChangedUnchanged(t *testing.T) {
 	_, nodes, b, _, _ := twoNodes(t)
 	run := func(what string, n int, change func(*rules.Planned), done accounts.Imported) {
 		t.Helper()
@@ -259,7 +259,7 @@ func (t almostTx) LockToShow(ctx context.Context) error {
 
 // Issue 29, 2: nor does an import that changes rules which are there. When they have become others, and nobody sees it yet, it holds
 // nothing that a change of another rule wants; who wants to change one of them is told to try again, and holds up nobody.
-func TestAnImportOfChangesStopsNobody(t *testing.T) {
+func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 	target, nodes, b, own, other := twoNodes(t)
 	ctx := t.Context()
 	if _, err := b[0].Import(ctx, planOf(many, func(p *rules.Planned) { p.Published = p.Line > 1 }), false); err != nil {
@@ -325,7 +325,7 @@ func TestAnImportOfChangesStopsNobody(t *testing.T) {
 }
 
 // Rules that an import makes open other Mini Programs are counted when they are shown.
-func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
+func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	importMany(t, s, someRules(t, 1500))
@@ -367,7 +367,7 @@ func TestAnImportCountsRulesThatOpenOthers(t *testing.T) {
 
 // A node that dies in the middle of an import leaves nothing of it but the numbers that it
 // was given, and no lock: the same can be imported as soon as PostgreSQL has noticed.
-func TestAnImportThatDies(t *testing.T) {
+func TestImportRules_NodeDies(t *testing.T) {
 	_, nodes, b, _, _ := twoNodes(t)
 	ctx, die := context.WithCancel(t.Context())
 	if _, err := b[0].Import(ctx, midway(planOf(many, nil), die), false); !errors.Is(err, context.Canceled) {
@@ -391,7 +391,7 @@ func TestAnImportThatDies(t *testing.T) {
 
 // A session that is ended in the middle, as a node is that stands still too long and lives
 // on, costs a repetition.
-func TestAnImportWhoseSessionIsEnded(t *testing.T) {
+func TestImportRules_SessionTerminated(t *testing.T) {
 	target, nodes, b, _, _ := twoNodes(t)
 	_, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() {
 		mustDo(t, admin(t, target), `SELECT pg_terminate_backend(pid, 600000) FROM pg_locks WHERE locktype = 'advisory'
@@ -403,7 +403,7 @@ func TestAnImportWhoseSessionIsEnded(t *testing.T) {
 }
 
 // A server that takes over without the numbers of an import gives them to others: nothing is written under them.
-func TestNumbersThatWereTakenBack(t *testing.T) {
+func TestImportRules_ReclaimedIDs(t *testing.T) {
 	_, nodes, _, own, _ := twoNodes(t)
 	given, err := nodes[0].Reserve(t.Context(), 1)
 	if err != nil || given.First == 0 {
@@ -431,7 +431,7 @@ func TestNumbersThatWereTakenBack(t *testing.T) {
 }
 
 // What was written apart is as safe from hands as the rest of the log.
-func TestAnImportIsVerified(t *testing.T) {
+func TestImportRules_AuditChainVerified(t *testing.T) {
 	target, nodes, b, _, other := twoNodes(t)
 	if _, err := b[0].Import(t.Context(), planOf(many, nil), false); err != nil {
 		t.Fatal(err)
@@ -505,7 +505,7 @@ func accountsOf(n int) accounts.ImportRows {
 }
 
 // Issue 29, 2: what holds for an import of rules holds for one of accounts.
-func TestAnImportOfAccountsStopsNobody(t *testing.T) {
+func TestImportAccounts_DoesNotBlockOthers(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAnAppearanceComesBackAsItWasPut(t *testing.T) {
+func TestAppearance_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		want := branding.Appearance{AppID: "shop", Accent: "#0b6b45", Help: "https://help.example/", OpenAtOnce: true,

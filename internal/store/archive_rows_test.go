@@ -29,7 +29,7 @@ func manySeeds(n int) []string {
 
 func linesOf(rows []string) string { return strings.Join(rows, "\n") + "\n" }
 
-func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
+func TestLoad_BrokenRowNamed(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -66,7 +66,7 @@ func TestABrokenRowOfManyIsNamedAndLeavesNothing(t *testing.T) {
 }
 
 // SQLite would keep them as they are.
-func TestPostgreSQLTakesNoValueOfTheWrongKind(t *testing.T) {
+func TestLoad_PostgresRejectsWrongType(t *testing.T) {
 	s := open(t, newPostgres(t))
 	all := rowsOf(t, s)
 	for _, broken := range []string{`{"applied_at":1,"hash":2}`, `{"applied_at":"x","hash":"a"}`, `{"applied_at":"","hash":"a"}`} {
@@ -80,7 +80,7 @@ func TestPostgreSQLTakesNoValueOfTheWrongKind(t *testing.T) {
 }
 
 // Texts that the format of COPY has a meaning for, of all lengths.
-func TestEveryTextComesBack(t *testing.T) {
+func TestLoad_CopyTextEscaping(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		all := rowsOf(t, s)
 		texts := []string{"", `\.`, `\N`, `\\`, "\r", "\n", "\t", "\r\n", "a\tb\\tc", `"`, "NULL", "\u007f", "\u0001", "扫码😀", "\u2028",
@@ -127,7 +127,7 @@ func scanRow(t *testing.T, s *Store, day, n int64) string {
 
 // A day that comes again does not need its partition again; a row is counted
 // through all of them.
-func TestScansOfManyDaysAreLoaded(t *testing.T) {
+func TestLoad_ScanPartitions(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		all := maps.Clone(empty)
@@ -157,7 +157,7 @@ func TestScansOfManyDaysAreLoaded(t *testing.T) {
 	})
 }
 
-func TestALoadEndsWithItsContext(t *testing.T) {
+func TestLoad_ContextCanceled(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -194,7 +194,7 @@ func (e *ending) Read(p []byte) (int, error) {
 	return copy(p, e.rows[e.n-1]+"\n"), nil
 }
 
-func TestCopyLine(t *testing.T) {
+func TestCopyLine_FromErrorContext(t *testing.T) {
 	for where, line := range map[string]int64{
 		"COPY seeds, line 12346":                              12346,
 		`COPY seeds, line 7, column applied_at: "99 bottles"`: 7,
@@ -234,7 +234,7 @@ func FuzzARowOfAnArchive(f *testing.F) {
 }
 
 // Rows of WriteRows are read the fast way, with any texts.
-func TestWrittenRowsAreReadTheFastWay(t *testing.T) {
+func TestWriteRows_FastPathDecoding(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		fillAll(t, s)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -264,7 +264,7 @@ func (zeros) Read(b []byte) (int, error) {
 }
 
 // Issue 28: what no row has takes no memory, and a row that does not end is refused.
-func TestARowThatIsNoneIsRefusedBeforeItIsRead(t *testing.T) {
+func TestReadRows_RejectsMalformedRow(t *testing.T) {
 	columns := []string{"applied_at", "hash"}
 	for _, line := range []string{`{"applied_at":[` + strings.Repeat("0,", 1<<16), `{"applied_at":` + strings.Repeat("[", 1<<16),
 		`{` + strings.Repeat(`"a":1,`, 1<<16)} {
@@ -281,7 +281,7 @@ func TestARowThatIsNoneIsRefusedBeforeItIsRead(t *testing.T) {
 	}
 }
 
-func TestATextIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 	texts := []string{"", "plain", `"`, `\`, `a"b\c`, "\n", "a\tb\"", "\x00", "\x1f", "\x7f", "é", "扫一扫", "\u2028", "a\u2029\"b",
 		"\u2027\u202a", "\xe2\x80",
 		"\xff", "a\"\xe2", `{"kind":"mini_program","name":"<a>&"}`, "😀\\", strings.Repeat(`x"`, 100)}

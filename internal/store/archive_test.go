@@ -110,7 +110,7 @@ func fillAll(t *testing.T, s *Store) {
 	})
 }
 
-func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
+func TestStoreArchive_SameAcrossDatabases(t *testing.T) {
 	eachCopy(t, func(t *testing.T, first Target) {
 		s := open(t, first)
 		fillAll(t, s)
@@ -126,7 +126,7 @@ func TestAnArchiveIsTheSameInBothDatabases(t *testing.T) {
 	})
 }
 
-func TestLoadIsForAnEmptyDatabase(t *testing.T) {
+func TestLoad_RequiresEmptyDatabase(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		if _, err := s.FirstSealedKey(t.Context(), "data", "x"); err != nil {
@@ -139,7 +139,7 @@ func TestLoadIsForAnEmptyDatabase(t *testing.T) {
 }
 
 // PostgreSQL may not have noticed yet that a process has ended.
-func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
+func TestLoad_WaitsForEndingSession(t *testing.T) {
 	target := emptyPostgres(t)
 	s, err := OpenEmpty(t.Context(), target, NewestSchema())
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestALoadWaitsForWhoIsAboutToGo(t *testing.T) {
 	}
 }
 
-func TestAFailedLoadLeavesNothing(t *testing.T) {
+func TestLoad_FailureRollsBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		empty := rowsOf(t, s)
 		full := maps.Clone(empty)
@@ -200,13 +200,13 @@ func TestAFailedLoadLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestAnArchiveOfABuildThatIsTooOldIsRefused(t *testing.T) {
+func TestLoad_RejectsOldSchema(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
 	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 107 of a build from before 0.1.0"), "got %v, %v", s, err)
 }
 
 // A change that is written meanwhile is in a snapshot as a whole or not at all.
-func TestASnapshotIsOneMoment(t *testing.T) {
+func TestExport_ConsistentSnapshot(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		var writers sync.WaitGroup
 		began, stop := make(chan struct{}), make(chan struct{})
@@ -246,7 +246,7 @@ func TestASnapshotIsOneMoment(t *testing.T) {
 	})
 }
 
-func TestAnExportEndsWithItsReader(t *testing.T) {
+func TestExport_ReaderClosed(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		fillAll(t, s)
 		gone := errors.New("the reader is gone")
@@ -269,7 +269,7 @@ func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
 // Issue 14: rows of an archive are stored without the indexes that are made faster behind
 // them, and each page is written once.
-func TestALoadIntoSQLiteWritesEachPageOnce(t *testing.T) {
+func TestLoad_SQLitePagesWrittenOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	indexes := func(tx *Tx) []string {
 		t.Helper()

@@ -125,7 +125,7 @@ func trials(t *testing.T, s *Store) int {
 
 // One byte of any column of any row: of the log, of the row that names the last
 // change, and of the events of codes.
-func TestAnAlteredByteOfTheLogShows(t *testing.T) {
+func TestAuditChain_AlteredByte(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -213,7 +213,7 @@ func alter(random *rand.Rand, old string, number bool) string {
 	}
 }
 
-func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
+func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -274,7 +274,7 @@ func TestRowsThatAreGoneSwappedOrAddedShow(t *testing.T) {
 }
 
 // A thief of the database alone cannot chain it anew.
-func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
+func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
@@ -303,7 +303,7 @@ func TestAChainThatWasMadeWithoutTheKeyShows(t *testing.T) {
 	})
 }
 
-func TestTheLogBeginsAgainWithAReset(t *testing.T) {
+func TestAuditChain_RestartsOnReset(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		manyChanges(t, s)
 		before := verify(t, s)

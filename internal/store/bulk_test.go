@@ -36,7 +36,7 @@ func (a *asked) PrepareContext(ctx context.Context, query string) (*sql.Stmt, er
 	return a.statements.PrepareContext(ctx, query)
 }
 
-func TestBulkWorkReadsEachStatementOnce(t *testing.T) {
+func TestBulk_StatementsPreparedOnce(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	list := someRules(t, 800)
 	said := func(of string, ofRules, ofAccounts int) int {

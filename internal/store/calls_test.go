@@ -29,7 +29,7 @@ func aRID(n int) string { return ridAt(at, n) }
 
 func ridAt(at time.Time, n int) string { return fmt.Sprintf("%08x-%08x-%08x", at.Unix(), n, 0) }
 
-func TestACallComesBackAsItWas(t *testing.T) {
+func TestCallLog_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		c := filled[apiusage.Call](t)
 		c.RID, c.Took, c.OccurredAt, c.Behaviours = aRID(1), 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
@@ -49,7 +49,7 @@ func TestACallComesBackAsItWas(t *testing.T) {
 }
 
 // Issue 14, Build 4: calls share rows of the log.
-func TestCallsShareRows(t *testing.T) {
+func TestCallLog_CallsShareRows(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := aBook(s)
 		for n := range 2000 { // of two seconds
@@ -70,7 +70,7 @@ func TestCallsShareRows(t *testing.T) {
 	})
 }
 
-func TestCallsLeaveInOrder(t *testing.T) {
+func TestCallLog_EvictOldestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := aBook(s)
 		add := func(from, to int) { // five seconds for each ten of them
@@ -117,7 +117,7 @@ func TestCallsLeaveInOrder(t *testing.T) {
 	})
 }
 
-func TestCountsAddUpAndAreForgotten(t *testing.T) {
+func TestCallCounts_SumAndExpiry(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, step := range []struct{ day, n, want int }{{5, 3, 3}, {5, 4, 7}, {6, 1, 1}} {
@@ -154,7 +154,7 @@ func TestCountsAddUpAndAreForgotten(t *testing.T) {
 
 // Two processes count for themselves and write what came since their last
 // write: together they have it all, and each sees the other's.
-func TestProcessesAddUp(t *testing.T) {
+func TestCallCounts_SummedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(64, func(i int) error {
@@ -184,7 +184,7 @@ func TestProcessesAddUp(t *testing.T) {
 
 // Of many clears at once, on all nodes, exactly ten of an account succeed, and
 // what another process has counted before does not come back.
-func TestTenClearsWhoeverAsks(t *testing.T) {
+func TestClearQuota_TenAcrossNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(32, func(i int) error { return books[i%2].Clear(t.Context(), "wxa", []string{"", "/a"}[i/2%2]) })
@@ -206,7 +206,7 @@ func TestTenClearsWhoeverAsks(t *testing.T) {
 
 // One process refuses because the day's calls are used up; a clear on the other
 // opens them.
-func TestAClearOnAnotherNodeCounts(t *testing.T) {
+func TestClearQuota_SeenByOtherNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
 		for _, b := range books {
@@ -235,7 +235,7 @@ func TestAClearOnAnotherNodeCounts(t *testing.T) {
 
 // Deviations of two processes add up; the first and the last call are those of time,
 // whoever wrote later.
-func TestDeviationsAddUp(t *testing.T) {
+func TestDeviations_MergedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		one := func(account string, times int64, first, last int) apiusage.Deviation {
 			second := func(n int) time.Time { return at.Add(time.Duration(n) * time.Second) }
@@ -269,7 +269,7 @@ func TestDeviationsAddUp(t *testing.T) {
 }
 
 // Issue 17: calls are listed newest first, over blocks, by pages that miss and repeat nothing.
-func TestCallsAreListedNewestFirst(t *testing.T) {
+func TestCallLog_NewestFirstPaging(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		one, other := aBook(s), aBook(s) // of two nodes
 		var all []string                 // newest first
@@ -352,7 +352,7 @@ func TestCallsAreListedNewestFirst(t *testing.T) {
 }
 
 // A search that finds nothing reads a bounded number of blocks for each answer, and in the end all.
-func TestASearchThatFindsNothingIsBounded(t *testing.T) {
+func TestCallLog_SearchBounded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := aBook(s)
 		const all = 5000

@@ -70,7 +70,7 @@ func addEvent(t *testing.T, s *Store, e codes.Event) codes.Event {
 	return e
 }
 
-func TestABatchComesBackAsItWas(t *testing.T) {
+func TestCodeBatch_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		first := addBatch(t, s, fullBatch())
 		full := first
@@ -126,7 +126,7 @@ func TestABatchComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestAnEventComesBackAsItWas(t *testing.T) {
+func TestCodeEvent_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := addBatch(t, s, fullBatch())
 		first := addEvent(t, s, fullEvent(b.ID))
@@ -186,7 +186,7 @@ func forget(ctx context.Context, tx *Tx, logins, tickets time.Time) error {
 	return errors.Join(first, second)
 }
 
-func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
+func TestTicketsAndLogins_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ticket, login := filled[codes.Ticket](t), filled[codes.Login](t)
 		noField(t, reflect.ValueOf(ticket), "ticket")
@@ -254,7 +254,7 @@ func TestTicketsAndLoginsComeBackAsTheyWere(t *testing.T) {
 }
 
 // A failed transaction gives nothing out, so no counter is lost or used twice.
-func TestACounterComesBackAfterAFailure(t *testing.T) {
+func TestCodeCounter_RollbackAfterFailure(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		take := func(n uint64, fail bool) (start uint64) {
 			err := s.UpdateCodes(t.Context(), func(tx codes.Tx) (err error) {
@@ -314,7 +314,7 @@ func serviceAccount(t *testing.T, s *Store) accounts.Account {
 
 // More calls at once than there are connections: of one order number on two
 // nodes comes one batch, of many come blocks that are disjoint.
-func TestApplicationsOnTwoNodes(t *testing.T) {
+func TestCodeApplication_ConcurrentOnTwoNodes(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
@@ -348,7 +348,7 @@ func TestApplicationsOnTwoNodes(t *testing.T) {
 
 // One code is redeemed once, whatever node the till asks, and more tills may
 // ask at once than there are connections.
-func TestARedemptionOnTwoNodes(t *testing.T) {
+func TestRedeem_OnceAcrossNodes(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
@@ -375,7 +375,7 @@ func TestARedemptionOnTwoNodes(t *testing.T) {
 
 // Activations on two nodes are numbered in the order of commits, and each node
 // that reads on knows what the other did.
-func TestActivationsOnTwoNodes(t *testing.T) {
+func TestActivate_NumberedInCommitOrder(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
@@ -422,7 +422,7 @@ func TestActivationsOnTwoNodes(t *testing.T) {
 
 // Of overlapping activations at once, on two nodes, one wins and the others learn
 // it, whatever the nodes have followed. Issue 11, 2.
-func TestOneOfOverlappingActivationsWins(t *testing.T) {
+func TestActivate_OverlapOneWins(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		miniProgram(t, nodes[0], "shop")
@@ -461,7 +461,7 @@ func TestOneOfOverlappingActivationsWins(t *testing.T) {
 // A call on one node knows at once all that another acknowledged, whether that
 // node has followed or not: clients apply through one and go on through
 // another.
-func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
+func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		miniProgram(t, nodes[0], "shop")
@@ -518,7 +518,7 @@ func TestABatchOfAnotherNodeIsKnown(t *testing.T) {
 
 // A second redemption asks who was first, in a transaction that others wait for:
 // what it reads must not grow with all that was ever redeemed of the batch.
-func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
+func TestCodeEvents_LookupBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -588,7 +588,7 @@ func TestTheEventsOfACodeAreFoundByIt(t *testing.T) {
 func failure(_ int64, err error) error { return err }
 
 // Issue 34, 1: texts by template are stored with the application, written the same by each node, and only what was printed opens.
-func TestTextsByTemplate(t *testing.T) {
+func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 	t.Parallel()
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])

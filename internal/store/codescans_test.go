@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-func TestAFirstScanIsWrittenOnce(t *testing.T) {
+func TestFirstScan_WrittenOnce(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		first := codes.FirstScan{Batch: 500_000_001, Index: 1_999_999_999, At: at, Scan: "scan" + spice, User: "user" + spice}
 		again := first
@@ -44,7 +44,7 @@ func TestAFirstScanIsWrittenOnce(t *testing.T) {
 }
 
 // Rows with the openids of a user go, and those of others stay.
-func TestAUserIsErasedByOpenIDs(t *testing.T) {
+func TestEraseUser_ByOpenID(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		mine := func(account string) string { return "o_" + account + spice }
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -84,7 +84,7 @@ func TestAUserIsErasedByOpenIDs(t *testing.T) {
 }
 
 // Any number of rows goes into one transaction.
-func TestManyFirstScansAndTickets(t *testing.T) {
+func TestFirstScan_LargeTransaction(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		total := int64(0)
 		for _, n := range []int{0, 1, 2, 3, 127, 128, 129, 256} {
@@ -112,7 +112,7 @@ func TestManyFirstScansAndTickets(t *testing.T) {
 
 // Two nodes write the scans of the same codes at once: of each code one was
 // the first, and none waits for another in a circle.
-func TestFirstScansOfTwoNodes(t *testing.T) {
+func TestFirstScan_ConcurrentOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const rounds, size = 20, 50
 		var all sync.WaitGroup

@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestTicketsCodesAndGrantsComeBackAsTheyWere(t *testing.T) {
+func TestComponentGrants_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		code := filled[accounts.GrantCode](t)
 		code.ExpiresAt, code.UsedAt = at, at.Add(time.Second)
@@ -91,7 +91,7 @@ func TestTicketsCodesAndGrantsComeBackAsTheyWere(t *testing.T) {
 	})
 }
 
-func TestTicketsAreDueWhenTheLastIsOld(t *testing.T) {
+func TestComponentTicket_DueAfterInterval(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, name := range []string{"ahead", "fresh", "never", "old", "silent"} {
@@ -119,7 +119,7 @@ func TestTicketsAreDueWhenTheLastIsOld(t *testing.T) {
 	})
 }
 
-func TestTokensOfAPlatformAreCutByAccount(t *testing.T) {
+func TestComponentTokens_RevokedByAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, k := range []accounts.Token{
@@ -163,7 +163,7 @@ func directories(t *testing.T, nodes [2]*Store) (d [2]*accounts.Service) {
 const someKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
 
 // Contract: rules 3.3. A hundred times, on two nodes.
-func TestTwoPlatformsOnTwoNodesRaceForTheExclusiveSet(t *testing.T) {
+func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		d := directories(t, nodes)
 		ctx := t.Context()
@@ -229,7 +229,7 @@ func (b beforeLock) LockAccount(ctx context.Context, appid string) error {
 
 // An operator's list of grants ends those that are not on it, also one that
 // came while the list waited: it is told, and no old token of it comes back.
-func TestAListOfGrantsEndsWhatCameMeanwhile(t *testing.T) {
+func TestComponentGrants_ListRevokesConcurrentGrant(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		d := directories(t, nodes)
 		ctx := t.Context()
@@ -263,7 +263,7 @@ func TestAListOfGrantsEndsWhatCameMeanwhile(t *testing.T) {
 	})
 }
 
-func TestTwoNodesMakeOneTicket(t *testing.T) {
+func TestComponentTicket_OnePerInterval(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		d := directories(t, nodes)
 		for i := range 20 {

@@ -66,7 +66,7 @@ func allPages(t *testing.T, s *Store, q rules.Query, size int) (ids []int64) {
 	}
 }
 
-func TestWhatIsCountedIsWhatIsThere(t *testing.T) {
+func TestRuleCounts_MatchRows(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		wantCounted(t, s, "empty")
 		importMany(t, s, someRules(t, 2500))
@@ -128,7 +128,7 @@ func scanAll(ctx context.Context, t *Tx, where string, args ...any) ([]rules.Rul
 }
 
 // A wrong count is believed: nobody looks at the rules.
-func TestNobodyCountsRulesOneByOne(t *testing.T) {
+func TestRuleCounts_ReadFromCounter(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		importMany(t, s, someRules(t, 1500))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -175,7 +175,7 @@ func TestNobodyCountsRulesOneByOne(t *testing.T) {
 	})
 }
 
-func TestAPageReadsNoMoreRowsOfManyRules(t *testing.T) {
+func TestRuleList_PageCostConstant(t *testing.T) {
 	if testing.Short() {
 		t.Skip("reads plans, which are the same in every run")
 	}
@@ -239,7 +239,7 @@ func TestAPageReadsNoMoreRowsOfManyRules(t *testing.T) {
 }
 
 // A database that was filled past the product has ids far from those of its changes.
-func TestIDsThatAreNotTheHighestAreCounted(t *testing.T) {
+func TestRuleCounts_SparseIDs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		importMany(t, s, someRules(t, 2000))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
@@ -260,7 +260,7 @@ func TestIDsThatAreNotTheHighestAreCounted(t *testing.T) {
 	})
 }
 
-func TestCountsAreExactWhenManyChangeAtOnce(t *testing.T) {
+func TestRuleCounts_ConcurrentChanges(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		owner := miniProgram(t, nodes[0], "wxa")
@@ -287,7 +287,7 @@ func TestCountsAreExactWhenManyChangeAtOnce(t *testing.T) {
 }
 
 // Service accounts that share a Mini Program lock different things.
-func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
+func TestRuleCounts_ConcurrentServiceAccounts(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		errs := race(8, func(i int) error {
 			for n := range 10 {
@@ -319,7 +319,7 @@ func TestRulesOfServiceAccountsAreCountedWhenManyChangeAtOnce(t *testing.T) {
 	})
 }
 
-func TestAnArchiveCountsItsRules(t *testing.T) {
+func TestRuleCounts_AfterLoad(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, newEmbedded(t))
 		importMany(t, s, someRules(t, 1100))
@@ -330,7 +330,7 @@ func TestAnArchiveCountsItsRules(t *testing.T) {
 	})
 }
 
-func TestAWrongCountIsFound(t *testing.T) {
+func TestRuleCounts_MismatchDetected(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, wrong := range []string{`UPDATE rule_counts SET n = n + 1 WHERE owner = 'wxa'`, `DELETE FROM rule_counts WHERE owner = ''`,
 			`UPDATE rule_pieces SET n = n + 1 WHERE target = 'wxm1'`, `UPDATE publish_counts SET n = 5`,

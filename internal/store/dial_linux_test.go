@@ -11,7 +11,7 @@ import (
 
 // What a server does not take is given up after half a minute, also where a commit waits behind it: the kernel was told so, for
 // each connection.
-func TestWhatAServerDoesNotTakeIsGivenUp(t *testing.T) {
+func TestPostgresDial_TCPUserTimeout(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

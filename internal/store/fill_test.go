@@ -98,7 +98,7 @@ func emptied[T any](v T, toNil bool) T {
 	return v
 }
 
-func TestTheFillerLeavesNothingEmpty(t *testing.T) {
+func TestFiller_SetsEveryField(t *testing.T) {
 	for _, v := range []any{filled[accounts.Account](t), filled[accounts.Component](t), filled[accounts.Token](t), filled[rules.Rule](t),
 		filled[rules.ChangeMeta](t), filled[rules.Domain](t), filled[rules.Confirmation](t)} {
 		for field, value := range reflect.ValueOf(v).Fields() {

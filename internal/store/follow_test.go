@@ -58,7 +58,7 @@ func catchUp(t *testing.T, c *replica.Replica) {
 	require.NoError(t, c.CatchUp(t.Context()))
 }
 
-func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
+func TestFollow_OtherNodeCommits(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		c := follower(t, nodes[1])
 		catchUp(t, c)
@@ -122,7 +122,7 @@ func TestANodeFollowsWhatAnotherCommits(t *testing.T) {
 	})
 }
 
-func TestANodeReadsAllAgainWhenTheLogIsAnother(t *testing.T) {
+func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	for name, happens := range map[string]func(t *testing.T, s *Store){
 		"a reset": func(t *testing.T, s *Store) {
 			require.NoError(t, s.Reset(t.Context()))
@@ -171,7 +171,7 @@ func TestANodeReadsAllAgainWhenTheLogIsAnother(t *testing.T) {
 // Many write on both nodes; both follow by the bell, while their connections
 // are cut. Nobody ever sees an older state after a newer one, and in the end
 // both have what the store has.
-func TestFollowersNeitherSkipNorRepeat(t *testing.T) {
+func TestFollow_NoGapsNoRepeats(t *testing.T) {
 	t.Parallel()
 	nodes := [2]*Store{}
 	target := newPostgres(t)
@@ -294,7 +294,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // A node whose store does not answer says how old its memory is.
-func TestANodeThatCannotFollowSaysSo(t *testing.T) {
+func TestFollow_StalenessReported(t *testing.T) {
 	target := newPostgres(t)
 	s, err := Open(t.Context(), target)
 	require.NoError(t, err)

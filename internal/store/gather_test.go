@@ -25,7 +25,7 @@ func (j joining) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, e
 
 // A node that is stopped and owes nothing is forgotten, but not one that was
 // started again while that was found out: it may have scans by now.
-func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
+func TestNodeRegistry_RestartedNodeKept(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		tell := func(stopped bool, ended int64) {
@@ -52,7 +52,7 @@ func TestANodeThatStartsAgainIsNotForgotten(t *testing.T) {
 }
 
 // A node says how far it is behind; what others are told at other times leaves that alone, and one that ended says nothing more.
-func TestANodeReportsItsLag(t *testing.T) {
+func TestNodeRegistry_LagReported(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		head, _, err := s.ChangeHead(ctx)

@@ -318,7 +318,7 @@ func recheckGone(directory, prefix string) func(context.Context, *Store, int64) 
 // What is asked often reads no more of tables that have grown: each statement is asked
 // as its callers ask it, of tables with ten times the rows of before, and the rows
 // and the pages that the database read are counted. (Issue 14.)
-func TestWhatIsAskedOftenReadsNoMoreOfTablesThatHaveGrown(t *testing.T) {
+func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 	var sizes []int64
 	for size := range strings.SplitSeq(*grownSizes, ",") {
 		n, err := strconv.ParseInt(size, 10, 64)

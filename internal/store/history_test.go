@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
+func TestAddRule_ConflictKeepsTransaction(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		first := addRules(t, s, aRule(t, "wxa", "https://h.example"))[0]
 		for name, text := range map[string]string{"the same text": "https://h.example",
@@ -46,7 +46,7 @@ func TestAPrefixThatHasAnOwnerIsTakenAndTheTransactionGoesOn(t *testing.T) {
 	})
 }
 
-func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
+func TestPrefixHistory_AllChanges(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Rule](t)
 		by := filled[accounts.Actor](t)
@@ -115,7 +115,7 @@ func TestTheHistoryOfAPrefixTellsEachChangeAsItWas(t *testing.T) {
 	})
 }
 
-func TestPublishesAreCountedByOwnerFromAMomentOn(t *testing.T) {
+func TestPublishCount_ByOwnerSince(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		month := time.Date(2026, 2, 1, 0, 0, 0, 0, time.FixedZone("", 8*3600))
 		update(t, s, func(ctx context.Context, tx *Tx) error {

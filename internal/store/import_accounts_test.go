@@ -45,7 +45,7 @@ func (c *counted) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) e
 
 // An import cost several statements for each account, and then a transaction for
 // each to read it into the memory.
-func TestAnImportOfAccountsSaysLittleForEach(t *testing.T) {
+func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const n = 1000
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))

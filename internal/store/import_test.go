@@ -36,7 +36,7 @@ func planOf(n int, change func(*rules.Planned)) rules.Plan {
 
 func at7(p *rules.Planned) bool { return p.Line == 1007 }
 
-func TestImportOfRules(t *testing.T) {
+func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const n = 1200
 		s, b := nodes[0], books(nodes, nil)
@@ -128,7 +128,7 @@ func TestImportOfRules(t *testing.T) {
 
 // An import that only changes rules keeps no more of them in memory than one that
 // adds them, and the log is whole.
-func TestChangedRulesAreWrittenDownWithTheirBatch(t *testing.T) {
+func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		list := addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
 			aRule(t, "wxa", "https://h.example/3"))
@@ -157,7 +157,7 @@ func TestChangedRulesAreWrittenDownWithTheirBatch(t *testing.T) {
 
 // An import and single adds of other owners exclude each other: nothing is added
 // below what an import occupies at the same time, unless it came first.
-func TestImportAndAddsDoNotMeet(t *testing.T) {
+func TestImportRules_ExcludesConcurrentAdds(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		miniProgram(t, nodes[0], "wxa")
@@ -186,8 +186,8 @@ func TestImportAndAddsDoNotMeet(t *testing.T) {
 	})
 }
 
-// TestMeasureImport says how long an import of IMPORT_RULES rules takes.
-func TestMeasureImport(t *testing.T) {
+// TestImportRules_MeasureDuration says how long an import of IMPORT_RULES rules takes.
+func TestImportRules_MeasureDuration(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("IMPORT_RULES"))
 	if n == 0 {
 		t.Skip("IMPORT_RULES says how many")

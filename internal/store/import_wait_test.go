@@ -13,10 +13,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// TestMeasureWhoWaitsForAnImport says how long changes of other owners, of the same
+// TestImportRules_MeasureLockWaits says how long changes of other owners, of the same
 // origins and of the same owner waited while IMPORT_RULES rules were imported; with
 // IMPORT_EDITS they were there before, and become others.
-func TestMeasureWhoWaitsForAnImport(t *testing.T) {
+func TestImportRules_MeasureLockWaits(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("IMPORT_RULES"))
 	if n == 0 {
 		t.Skip("IMPORT_RULES says how many")

@@ -66,7 +66,7 @@ func beginImport(t *testing.T, p *codes.Service, isv string, count int64) codes.
 
 // The same file is imported on two nodes at once: every code is stored once, each call
 // succeeds, and what they added is the file. A third time it changes nothing.
-func TestTwoImportsOfOneFileOnTwoNodes(t *testing.T) {
+func TestImportCodes_SameFileOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		const count, piece = 900, 100
@@ -129,7 +129,7 @@ func batchOf(p *codes.Service, id int64) codes.Batch {
 
 // Two files with a text in common are imported at once: one of them has the code, the
 // other is refused with the line, and nothing of its piece stays.
-func TestTwoFilesWithOneTextOnTwoNodes(t *testing.T) {
+func TestImportCodes_ConflictingFilesOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p := presses(t, nodes)
 		serviceAccount(t, nodes[0])
@@ -162,7 +162,7 @@ func TestTwoFilesWithOneTextOnTwoNodes(t *testing.T) {
 }
 
 // What is wrong with a file is said with its line, and nothing of the call stays.
-func TestImportsThatAreRefused(t *testing.T) {
+func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
@@ -250,7 +250,7 @@ func isConflict(err error) bool {
 
 // An import begins under the number that the codes had, and our own counting goes
 // past it.
-func TestImportKeepsItsApplicationID(t *testing.T) {
+func TestImportCodes_KeepsApplicationID(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
@@ -309,7 +309,7 @@ func TestImportKeepsItsApplicationID(t *testing.T) {
 
 // Nine characters can be those of a code of ours and of one made elsewhere: they name
 // the caller's own, or that of the application that is named too.
-func TestNineCharactersOfTwoCodes(t *testing.T) {
+func TestImportCodes_AmbiguousShortCode(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
@@ -331,7 +331,7 @@ func TestNineCharactersOfTwoCodes(t *testing.T) {
 }
 
 // Nothing of a text is in the database as it was printed.
-func TestImportedTextsAtRest(t *testing.T) {
+func TestImportCodes_NoPlaintextAtRest(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p := presses(t, [2]*Store{s, s})[0]
 		serviceAccount(t, s)
@@ -353,7 +353,7 @@ func TestImportedTextsAtRest(t *testing.T) {
 
 // An import is taken back in pieces, the other node learns each, and in the end the
 // application is gone; its numbers and its texts go to another one.
-func TestImportIsTakenBack(t *testing.T) {
+func TestImportCodes_Undo(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		const count = 12_000
@@ -454,7 +454,7 @@ func follow(t *testing.T, p *codes.Service, batch int64) {
 }
 
 // What was done with imported codes keeps them: the error says what it was.
-func TestImportThatCannotBeTakenBack(t *testing.T) {
+func TestImportCodes_UndoRefusedAfterUse(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
@@ -504,7 +504,7 @@ func TestImportThatCannotBeTakenBack(t *testing.T) {
 
 // Codes are taken back on one node while they are activated on the other: one of the
 // two is refused, and an active code is always there.
-func TestTakeBackBesideAnActivation(t *testing.T) {
+func TestImportCodes_UndoDuringActivation(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p := presses(t, nodes)
 		serviceAccount(t, nodes[0])

@@ -29,7 +29,7 @@ func spilled(t *testing.T) (names []string) {
 }
 
 // Issue 14: nine tenths of what an import wrote was how to take each of its statements back.
-func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
+func TestSQLiteJournal_ImportInMemory(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	random := rand.New(rand.NewPCG(14, 2))
 	some := func(n int) []rules.Rule {
@@ -50,7 +50,7 @@ func TestAnImportKeepsTheJournalOfItsStatementsInMemory(t *testing.T) {
 }
 
 // A migration may change every row of a table, for which there would be no memory.
-func TestAMigrationKeepsWhatIsMuchInFiles(t *testing.T) {
+func TestSQLiteJournal_MigrationOnDisk(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	db, err := s.migrating()
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestAMigrationKeepsWhatIsMuchInFiles(t *testing.T) {
 }
 
 // In another zone days are counted again from their hours, some days at once.
-func TestDaysAreTurnedFromTheirHours(t *testing.T) {
+func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		const first = 24 * (20454 - 100) // hours, some months before 2026
 		type at struct{ per, at, rule int64 }

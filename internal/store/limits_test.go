@@ -12,7 +12,7 @@ import (
 
 // Many callers on two nodes: no second, wherever it begins, has more allowed
 // calls than the limit. When each was allowed the database itself says.
-func TestALimitHoldsOverAllNodes(t *testing.T) {
+func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	const limit, callers, each = 5, 8, 40
@@ -62,7 +62,7 @@ func TestALimitHoldsOverAllNodes(t *testing.T) {
 
 // Many callers on two nodes: exactly the limit of a while is allowed, and the next while
 // begins anew.
-func TestTimesOfAWhileAreCountedOverAllNodes(t *testing.T) {
+func TestStoreLimit_WindowAcrossNodes(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	const limit = 50
@@ -101,7 +101,7 @@ func numbers(t *testing.T, s *Store, query string) (list []int64) {
 }
 
 // A clock that was set back does not lock anybody out for longer than a second.
-func TestALimitSurvivesAClockThatWasSetBack(t *testing.T) {
+func TestStoreLimit_ClockSetBack(t *testing.T) {
 	s := open(t, newPostgres(t))
 	for range 3 {
 		if _, err := s.Allow(t.Context(), "k", 3); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-func TestALinkComesBackAsItWas(t *testing.T) {
+func TestAccountLink_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Link](t)
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().SaveLink(ctx, full) })
@@ -36,7 +36,7 @@ func TestALinkComesBackAsItWas(t *testing.T) {
 }
 
 // Contract: rules 3.4: only status 1 is linked.
-func TestOnlyALinkThatIsDoneCounts(t *testing.T) {
+func TestAccountLink_OnlyStatusOneLinked(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		states := []accounts.LinkStatus{accounts.LinkDone, accounts.LinkAwaitsMiniProgram, accounts.LinkRefused, accounts.LinkAwaitsAccount}
 		update(t, s, func(ctx context.Context, tx *Tx) error {

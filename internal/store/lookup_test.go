@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
+func TestRulesAt_ThousandsOfKeys(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var list []rules.Rule
 		for i := range 1100 {
@@ -40,7 +40,7 @@ func TestRulesAtTakesThousandsOfKeys(t *testing.T) {
 	})
 }
 
-func TestRulesAtTakesEveryEndOfTheLongestPrefix(t *testing.T) {
+func TestRulesAt_LongestPrefix(t *testing.T) {
 	longest := "https://h.example/?" + noise(rules.MaxPrefix-19)
 	eachBackend(t, func(t *testing.T, s *Store) {
 		list := addRules(t, s, aRule(t, "wxa", longest), aRule(t, "wxb", longest[:len(longest)-1]), aRule(t, "wxc", "https://h.example/"))
@@ -53,7 +53,7 @@ func TestRulesAtTakesEveryEndOfTheLongestPrefix(t *testing.T) {
 	})
 }
 
-func TestAllRulesStreamOldestFirst(t *testing.T) {
+func TestAllRules_OldestFirst(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var list []rules.Rule
 		for i := range 500 {
@@ -92,7 +92,7 @@ func TestAllRulesStreamOldestFirst(t *testing.T) {
 	})
 }
 
-func TestARuleThatCannotBeReadEndsTheStreamWithItsNumber(t *testing.T) {
+func TestAllRules_UnreadableRuleEndsStream(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		addRules(t, s, aRule(t, "wxa", "https://h.example/1"), aRule(t, "wxa", "https://h.example/2"),
 			aRule(t, "wxa", "https://h.example/3"))
@@ -111,7 +111,7 @@ func TestARuleThatCannotBeReadEndsTheStreamWithItsNumber(t *testing.T) {
 	})
 }
 
-func TestTheLongestEntryOfAHostCounts(t *testing.T) {
+func TestDomainStatus_LongestEntryWins(t *testing.T) {
 	type entries map[string]rules.DomainStatus
 	cases := []struct {
 		name    string
@@ -166,7 +166,7 @@ func TestTheLongestEntryOfAHostCounts(t *testing.T) {
 	})
 }
 
-func TestNearIsWhatHasMostInCommonThenTheSamePathElsewhere(t *testing.T) {
+func TestNear_Ranking(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		addRules(t, s,
 			aRule(t, "wxa", "https://h.example/a/"),      // 1
@@ -195,7 +195,7 @@ func TestNearIsWhatHasMostInCommonThenTheSamePathElsewhere(t *testing.T) {
 	})
 }
 
-func TestATextThatNoDatabaseHoldsIsNotThere(t *testing.T) {
+func TestLookup_InvalidTextNotFound(t *testing.T) {
 	for name, text := range map[string]string{"NUL": "https://h.example/\x00", "invalid UTF-8": "https://h.example/\xff",
 		"cut UTF-8": "https://h.example/\xe6\x89"} {
 		t.Run(name, func(t *testing.T) {

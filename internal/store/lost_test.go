@@ -28,7 +28,7 @@ func end(t *testing.T, target Target, tx *Tx) {
 
 // Issue 12, 11: what had no effect yet is done on another session; a commit that
 // was sent is not sent again.
-func TestASessionThatIsEnded(t *testing.T) {
+func TestPostgresSession_Terminated(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	ctx := t.Context()
@@ -120,7 +120,7 @@ func TestASessionThatIsEnded(t *testing.T) {
 
 // A stream begins again until it has given something out; from then on its end
 // is told as what it is.
-func TestAStreamThatIsCutOff(t *testing.T) {
+func TestPostgresSession_StreamInterrupted(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, target)
 	ctx := t.Context()
@@ -163,7 +163,7 @@ func TestAStreamThatIsCutOff(t *testing.T) {
 // that takes nothing of an answer after a minute; where it only reads, and hands out what
 // it reads, after five minutes; after 5 s where everybody waits for it (issue 29, 2). Or as
 // the URL says.
-func TestHowLongATransactionMayStandStill(t *testing.T) {
+func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 	target := newPostgres(t)
 	for url, c := range map[string]struct{ usual, bulk, all string }{"": {"15s", "5min", "5s"}, "7s": {"7s", "7s", "7s"}} {
 		s := open(t, with(t, target, idleTimeout, url))
@@ -207,7 +207,7 @@ func TestHowLongATransactionMayStandStill(t *testing.T) {
 
 // Issue 12, 1: a node whose changes fail says so until they can be made again,
 // and writes nothing for that while nothing fails.
-func TestPingKnowsThatChangesFail(t *testing.T) {
+func TestPing_WritesFail(t *testing.T) {
 	target := newPostgres(t)
 	s := open(t, with(t, target, "lock_timeout", "50ms"))
 	ctx := t.Context()
@@ -257,7 +257,7 @@ func TestPingKnowsThatChangesFail(t *testing.T) {
 }
 
 // The look for room writes to PostgreSQL's disk.
-func TestRoomIsLookedForOnTheDisk(t *testing.T) {
+func TestRoom_WritesToDisk(t *testing.T) {
 	s := open(t, newPostgres(t))
 	err := s.view(t.Context(), func(tx *Tx) error {
 		if _, err := tx.exec(t.Context(), `SET LOCAL temp_file_limit = '64kB'`); err != nil {
@@ -271,7 +271,7 @@ func TestRoomIsLookedForOnTheDisk(t *testing.T) {
 }
 
 // The pool gives a connection to others before a commit that failed is judged. Issue 12.
-func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
+func TestCommit_FailureIgnoresReusedConnection(t *testing.T) {
 	target := newPostgres(t)
 	target.URL += "&pool_max_conns=4"
 	s := open(t, target)
@@ -293,7 +293,7 @@ func TestAFailedCommitLooksAtNoConnectionOfOthers(t *testing.T) {
 
 // A session whose node takes nothing of a large answer is ended, over TCP. The node
 // stands still in the middle of an answer of a hundred megabytes here.
-func TestASessionWhoseAnswerNobodyTakesIsEnded(t *testing.T) {
+func TestPostgresSession_UnreadResultTimeout(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	if u, err := url.Parse(target.URL); err != nil || strings.HasPrefix(u.Host, "/") || u.Host == "" {

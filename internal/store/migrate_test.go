@@ -33,7 +33,7 @@ DROP INDEX idx_rules_target_id;
 
 // A transaction of another node holds what a migration needs. Changes that come meanwhile go on, and the migration is done when that
 // transaction ends.
-func TestAMigrationLetsOthersPass(t *testing.T) {
+func TestMigration_DoesNotBlockWriters(t *testing.T) {
 	for name, held := range map[string]string{
 		"a reader that will write": `SELECT COUNT(*) FROM rules`,
 		"a writer":                 `LOCK TABLE rules IN ROW EXCLUSIVE MODE`,

@@ -39,7 +39,7 @@ func nearAsItWas(ctx context.Context, t *Tx, link rules.Link, each int) ([]rules
 }
 
 // The rules near a link are those that they were, in their order.
-func TestNearIsWhatItWasOnRandomRules(t *testing.T) {
+func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -107,7 +107,7 @@ func idsOf(list []rules.Rule) []int64 {
 // Near asks no more than in proportion to its answer, however many rules a segment or
 // a path has: PostgreSQL counts the rows that it looked at, SQLite says that an
 // index leads to them in their order. Issue 12, 6.
-func TestNearLooksAtFewRows(t *testing.T) {
+func TestNear_RowsScannedBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}

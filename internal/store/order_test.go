@@ -27,7 +27,7 @@ func shuffled(texts []string) []string {
 	return texts
 }
 
-func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
+func TestAccountList_ByteOrderPaging(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, appid := range shuffled(mixed) {
@@ -65,7 +65,7 @@ func TestAccountsArePagedByTheBytesOfTheirAppID(t *testing.T) {
 	})
 }
 
-func TestListsThatTextDecidesAreByItsBytes(t *testing.T) {
+func TestTextLists_ByteOrder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			c := accounts.Component{AppID: "wxc"}
@@ -125,7 +125,7 @@ func textsOf[T any](list []T, text func(T) string) (texts []string) {
 	return texts
 }
 
-func TestLinksAreInTheOrderOfTheirMaking(t *testing.T) {
+func TestLinkList_CreationOrder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		list := shuffled(mixed)
 		for i, mini := range list {
@@ -141,7 +141,7 @@ func TestLinksAreInTheOrderOfTheirMaking(t *testing.T) {
 	})
 }
 
-func TestRulesAreListedInTheOrderOfBeingAdded(t *testing.T) {
+func TestRuleList_InsertionOrder(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var list []rules.Rule
 		for i, c := range []string{"b", "a", "B", "-", "_", "1", "10", "2", "aa", "A"} {

@@ -43,7 +43,7 @@ func wantOutage(t *testing.T, err error, what string) {
 	}
 }
 
-func TestOutagesByTheirCodes(t *testing.T) {
+func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	e := postgresEngine{where: "db:5432/q"}
 	for code, what := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
@@ -106,7 +106,7 @@ func with(t *testing.T, target Target, name, value string) Target {
 	return target
 }
 
-func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
+func TestPostgresOutage_ReadOnly(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target) // makes the tables
 	s, err := connect(t.Context(), target)
@@ -123,7 +123,7 @@ func TestAReadOnlyDatabaseIsSaidToBeOne(t *testing.T) {
 	wantOutage(t, err, "is read-only")
 }
 
-func TestTooManyConnections(t *testing.T) {
+func TestPostgresOutage_TooManyConnections(t *testing.T) {
 	target := newPostgres(t)
 	c := admin(t, target)
 	role := "few_" + dbtest.Name(target.URL)
@@ -136,7 +136,7 @@ func TestTooManyConnections(t *testing.T) {
 	wantOutage(t, err, "has no connection free")
 }
 
-func TestALockIsNotWaitedForForEver(t *testing.T) {
+func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 	target := newPostgres(t)
 	var got string
 	s := open(t, with(t, target, "lock_timeout", ""))
@@ -173,7 +173,7 @@ func TestALockIsNotWaitedForForEver(t *testing.T) {
 	}
 }
 
-func TestHowManyConnections(t *testing.T) {
+func TestPostgresPool_MaxConnsFromURL(t *testing.T) {
 	target := newPostgres(t)
 	want(t, "without a word", open(t, target).write.Stats().MaxOpenConnections, 32)
 	want(t, "as the URL says", open(t, with(t, target, "pool_max_conns", "7")).write.Stats().MaxOpenConnections, 7)
@@ -187,7 +187,7 @@ func TestHowManyConnections(t *testing.T) {
 
 // TLS as the URL says it: a server that shows a certificate of an authority of
 // its own, before the one of the test.
-func TestTLSToTheServer(t *testing.T) {
+func TestPostgresDial_TLS(t *testing.T) {
 	target := newPostgres(t)
 	open(t, target)
 	url, authority := withTLS(t, target)

@@ -80,7 +80,7 @@ func ids(rows []outbox.Row) (list []int64) {
 	return list
 }
 
-func TestARowComesBackAsItWas(t *testing.T) {
+func TestOutboxRow_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range kinds {
 			full := filled[outbox.Row](t)
@@ -108,7 +108,7 @@ func TestARowComesBackAsItWas(t *testing.T) {
 }
 
 // A row that is over is kept for a look, without its secrets, or is removed.
-func TestWhatIsOver(t *testing.T) {
+func TestOutboxRow_Finished(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for kind, left := range map[outbox.Kind]string{outbox.Pushes: "", outbox.Messages: "removed", outbox.Deliveries: "body"} {
 			addRows(t, s, kind, outbox.Row{Receiver: "7", Event: "e", Body: "body", CreatedAt: at, NextAt: at})
@@ -127,7 +127,7 @@ func TestWhatIsOver(t *testing.T) {
 	})
 }
 
-func TestRowsAreDueByTime(t *testing.T) {
+func TestOutboxRow_DueByTime(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range []outbox.Kind{outbox.Pushes, outbox.Deliveries} {
 			var rows []outbox.Row
@@ -170,7 +170,7 @@ func TestRowsAreDueByTime(t *testing.T) {
 
 // A message waits for the older ones of its account, also while one of them is
 // put off or on its way.
-func TestMessagesHaveTheirTurnInOrder(t *testing.T) {
+func TestOutboxRow_OrderPerAccount(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		message := func(account, body string, after time.Duration) outbox.Row {
 			return outbox.Row{Receiver: account, Body: body, CreatedAt: at, NextAt: at.Add(after)}
@@ -203,7 +203,7 @@ func TestMessagesHaveTheirTurnInOrder(t *testing.T) {
 }
 
 // However many nodes ask, a row is one node's, and of messages one at a time.
-func TestARowIsClaimedOnce(t *testing.T) {
+func TestOutboxRow_ClaimedOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for _, kind := range kinds {
 			var rows []outbox.Row
@@ -234,7 +234,7 @@ func TestARowIsClaimedOnce(t *testing.T) {
 
 // A node that was stopped while another took its rows over changes nothing, but
 // that a row was delivered which was given up meanwhile.
-func TestANodeThatIsTooLateSavesNothing(t *testing.T) {
+func TestOutboxRow_ExpiredLeaseFenced(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for _, kind := range kinds {
 			addRows(t, nodes[0], kind, outbox.Row{Receiver: "7", Event: "e", CreatedAt: at, NextAt: at})
@@ -396,7 +396,7 @@ func TestSender_OrderPerCode(t *testing.T) {
 	})
 }
 
-func TestTheOldestRowsAreGivenUp(t *testing.T) {
+func TestOutboxRow_EvictOldest(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range kinds {
 			var rows []outbox.Row
@@ -426,7 +426,7 @@ func TestTheOldestRowsAreGivenUp(t *testing.T) {
 
 // A look at what is due reads what waits alone, however much was sent before.
 // (Issue 14: an enabled webhook read all its deliveries every second.)
-func TestALookReadsNothingThatWasSent(t *testing.T) {
+func TestOutboxRow_DueQuerySkipsDelivered(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, kind := range kinds {
 			var rows []outbox.Row

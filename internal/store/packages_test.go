@@ -16,7 +16,7 @@ import (
 // Packages of overlapping ranges are wished for on two nodes at once, by two
 // printers: each code is with one of them at most, and who was refused was told
 // why. Recalls of one package at once freeze once.
-func TestPackagesOfOverlappingRangesOnTwoNodes(t *testing.T) {
+func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})

@@ -116,7 +116,7 @@ func (w *wire) count(f func()) int {
 
 // A publish waits for these: the locks with the read behind them, the changes
 // with the head of the log, the entry, the commit.
-func TestAPublishIsFourRoundTrips(t *testing.T) {
+func TestPublish_FourRoundTrips(t *testing.T) {
 	target := newPostgres(t)
 	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) { return c, nil })
 	s := open(t, Target{URL: w.URL})
@@ -165,7 +165,7 @@ func TestAPublishIsFourRoundTrips(t *testing.T) {
 
 // A statement that waits and fails takes all of its transaction with it,
 // wherever that shows: at the next question, or at the commit.
-func TestWhatWaitsAndFails(t *testing.T) {
+func TestPipeline_DeferredStatementFails(t *testing.T) {
 	s := open(t, newPostgres(t))
 	ctx := t.Context()
 	none := errors.New("no row")
@@ -216,7 +216,7 @@ func TestWhatWaitsAndFails(t *testing.T) {
 
 // No silence ends a statement that may read long; the next one is bounded again,
 // and so are the end of its transaction and the next transaction of its connection.
-func TestWhoIsPatientAndUntilWhen(t *testing.T) {
+func TestPipeline_PatientStatementTimeout(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)
 	ctx, failed := t.Context(), errors.New("no")
@@ -248,7 +248,7 @@ func TestWhoIsPatientAndUntilWhen(t *testing.T) {
 }
 
 // Statements that a connection holds back do not come out in the next transaction.
-func TestAFailedTransactionLeavesNothingBehind(t *testing.T) {
+func TestPipeline_FailedTransactionDiscarded(t *testing.T) {
 	s := open(t, newPostgres(t))
 	s.write.SetMaxOpenConns(1)
 	failed := errors.New("no")

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
+func TestDatabaseURL_InvalidHidesPassword(t *testing.T) {
 	for name, text := range map[string]string{
 		"a port that is none":    "postgres://qrjump:hunter2@localhost:x/db",
 		"an option that is none": "postgres://qrjump:hunter2@localhost:1/db?sslmode=hunter2",
@@ -25,7 +25,7 @@ func TestADatabaseURLThatCannotBeReadKeepsItsPassword(t *testing.T) {
 	}
 }
 
-func TestAWrongPasswordIsNotRepeated(t *testing.T) {
+func TestDatabaseURL_WrongPasswordHidden(t *testing.T) {
 	u, err := url.Parse(emptyPostgres(t).URL)
 	require.NoError(t, err)
 	u.User = url.UserPassword(u.User.Username(), "hunter2")
@@ -34,14 +34,14 @@ func TestAWrongPasswordIsNotRepeated(t *testing.T) {
 	}
 }
 
-func TestACommitOnPostgresIsFlushedBeforeItIsAnswered(t *testing.T) {
+func TestPostgres_SynchronousCommit(t *testing.T) {
 	s := open(t, emptyPostgres(t))
 	var got string
 	require.NoError(t, s.write.QueryRowContext(t.Context(), `SHOW synchronous_commit`).Scan(&got))
 	want(t, "synchronous_commit", got, "on")
 }
 
-func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T) {
+func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 	target := emptyPostgres(t)
 	s := open(t, target)
 	u, err := url.Parse(target.URL)
@@ -68,7 +68,7 @@ func TestAProcessThatMayNotChangeTheSchemaWorksOnOneThatIsUpToDate(t *testing.T)
 	addRules(t, open(t, Target{URL: u.String()}), aRule(t, "wxa", "https://h.example/"))
 }
 
-func TestPing(t *testing.T) {
+func TestPing_OpenAndClosed(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-func TestAParametricCodeComesBackAsItWas(t *testing.T) {
+func TestParametricCode_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.QRCode](t)
 		forEver := accounts.QRCode{Code: "c", Ticket: "t", Account: "wxs", Action: accounts.QRTextForEver, Scene: " Scene ", CreatedAt: at}
@@ -58,7 +58,7 @@ func TestAParametricCodeComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestExpiredCodesAreForgottenByAccount(t *testing.T) {
+func TestParametricCode_ExpiredRemoved(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		code := func(name, account string, ends time.Time) accounts.QRCode {
 			return accounts.QRCode{Code: name, Ticket: name, Account: account, Action: accounts.QRText, Scene: "same", CreatedAt: at,
@@ -81,7 +81,7 @@ func TestExpiredCodesAreForgottenByAccount(t *testing.T) {
 
 // Two calls for the same scene at once make one permanent code, and no call
 // goes above the limit.
-func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
+func TestPermanentCode_ConcurrentSameScene(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		errs := race(16, func(i int) error {
 			return nodes[i%2].update(t.Context(), func(tx *Tx) error {
@@ -112,7 +112,7 @@ func TestPermanentCodesAreMadeOnceAndCounted(t *testing.T) {
 	})
 }
 
-func TestAUserBecomesAFollowerOnce(t *testing.T) {
+func TestAddFollower_ConcurrentOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		var added [8]bool
 		errs := race(len(added), func(i int) error {

@@ -56,7 +56,7 @@ func (hoarder) UpdateRules(context.Context, func(rules.Tx) error) error {
 }
 
 // Old checks of verification files that cannot be removed are no reason to refuse a rule.
-func TestOldChecksThatStayRefuseNoRule(t *testing.T) {
+func TestAddRule_StaleFileChecksIgnored(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		b := books([2]*Store{s, s}, nil)[0]
 		b.Store = hoarder{s}
@@ -82,7 +82,7 @@ func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix
 // rounds is how often two race.
 var rounds = testscope.Choose(250, 50)
 
-func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
+func TestAddRule_TwoOwnersRace(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		owners := [2]accounts.Account{miniProgram(t, nodes[0], "wxa"), miniProgram(t, nodes[0], "wxb")}
@@ -103,7 +103,7 @@ func TestOfTwoOwnersWhoAddOnePrefixOneGetsIt(t *testing.T) {
 	})
 }
 
-func TestOfManyTransactionsOnOnePrefixOneGetsItAndTheOthersAreTold(t *testing.T) {
+func TestAddRule_ManyTransactionsRace(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for round := range 20 {
 			// No lock of a Book in front: the store alone keeps the prefix single.
@@ -133,7 +133,7 @@ func TestOfManyTransactionsOnOnePrefixOneGetsItAndTheOthersAreTold(t *testing.T)
 // Contract: rules 2.10: occupation is never bypassed by a race. IDs are in the
 // order of commits, so a rule of another owner that came after the occupier
 // has a higher one.
-func TestNobodyAddsBelowARuleThatOccupiesAtTheSameMoment(t *testing.T) {
+func TestAddRule_BelowConcurrentOccupier(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		owners := [2]accounts.Account{miniProgram(t, nodes[0], "wxa"), miniProgram(t, nodes[0], "wxb")}
@@ -173,7 +173,7 @@ func TestNobodyAddsBelowARuleThatOccupiesAtTheSameMoment(t *testing.T) {
 	})
 }
 
-func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
+func TestAddRule_BelowRuleTurningOccupier(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		owners := [2]accounts.Account{miniProgram(t, nodes[0], "wxa"), miniProgram(t, nodes[0], "wxb")}
@@ -198,7 +198,7 @@ func TestNobodyAddsBelowARuleThatBeginsToOccupyAtTheSameMoment(t *testing.T) {
 	})
 }
 
-func TestTheLimitOfRulesHoldsWhenManyAddAtOnce(t *testing.T) {
+func TestAddRule_LimitUnderConcurrency(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, func(s *settings.Settings) { s.RuleLimit = 7 })
 		owner := miniProgram(t, nodes[0], "wxa")
@@ -223,7 +223,7 @@ func succeeded(t *testing.T, errs []error, otherwise error) (n int) {
 	return n
 }
 
-func TestThePublishQuotaIsExactWhenManyPublishAtOnce(t *testing.T) {
+func TestPublish_QuotaUnderConcurrency(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const quota = 10
 		b := books(nodes, func(s *settings.Settings) { s.PublishQuota = quota })
@@ -248,7 +248,7 @@ func TestThePublishQuotaIsExactWhenManyPublishAtOnce(t *testing.T) {
 	})
 }
 
-func TestOneRulePublishedByManyAtOnceSpendsOnePublish(t *testing.T) {
+func TestPublish_SameRuleSpendsOneQuota(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, nil)
 		owner := miniProgram(t, nodes[0], "wxa")
@@ -260,7 +260,7 @@ func TestOneRulePublishedByManyAtOnceSpendsOnePublish(t *testing.T) {
 	})
 }
 
-func TestAPublishAndADeleteAtOnceLeaveNoHalf(t *testing.T) {
+func TestPublish_ConcurrentDeleteAtomic(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := books(nodes, func(s *settings.Settings) { s.PublishQuota = 1 << 20 })
 		owner := miniProgram(t, nodes[0], "wxa")
@@ -283,7 +283,7 @@ func TestAPublishAndADeleteAtOnceLeaveNoHalf(t *testing.T) {
 	})
 }
 
-func TestCountersLoseNothingWhenManyCountAtOnce(t *testing.T) {
+func TestCounters_ConcurrentIncrements(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const callers, each = 32, 10
 		got := make([][]int, callers)
@@ -309,7 +309,7 @@ func TestCountersLoseNothingWhenManyCountAtOnce(t *testing.T) {
 	})
 }
 
-func TestOfManyFirstKeysAllGetTheSame(t *testing.T) {
+func TestFirstSealedKey_ConcurrentCreation(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		got := make([]string, 16)
 		errs := race(len(got), func(i int) (err error) {
@@ -323,7 +323,7 @@ func TestOfManyFirstKeysAllGetTheSame(t *testing.T) {
 
 // Numbers are in the order of commits: who has read up to a number has missed
 // nothing below it. Roll-backs leave no gap.
-func TestChangesAppearInTheOrderOfTheirNumbers(t *testing.T) {
+func TestChangeLog_NumbersInCommitOrder(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		const writers, each = 8, 25
 		ctx := t.Context()

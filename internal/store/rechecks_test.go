@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestARecheckHasOneHand(t *testing.T) {
+func TestRecheck_ClaimedOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		ctx, s := t.Context(), nodes[0]
 		full := rules.Reverification{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
@@ -59,7 +59,7 @@ func TestARecheckHasOneHand(t *testing.T) {
 }
 
 // There may be as many directories as rules; those that are known stay as they are.
-func TestManyRechecks(t *testing.T) {
+func TestRecheck_ManyDirectories(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx, now := t.Context(), time.UnixMilli(1_800_000_000_000)
 		many := func(from, to int, next time.Time) (list []rules.Reverification) {
@@ -86,7 +86,7 @@ func TestManyRechecks(t *testing.T) {
 
 // Of each directory that a rule's verification file must be in, the rules of an owner
 // there are found, and no others.
-func TestRuleInFindsWhatTheDirectoryOfAFileSays(t *testing.T) {
+func TestRuleIn_FileDirectory(t *testing.T) {
 	var all []rules.Rule
 	for _, scheme := range []string{"http", "https"} {
 		for _, host := range []string{"h.example", "i.example:81"} {

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAnAccountComesBackAsItWas(t *testing.T) {
+func TestAccount_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Account](t)
 		none, empty := emptied(full, true), emptied(full, false)
@@ -48,7 +48,7 @@ func TestAnAccountComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
+func TestDeleteAccount_Cascades(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, appid := range []string{"wxservice", "wxmini", "wxother"} {
@@ -99,7 +99,7 @@ func TestADeletedAccountTakesWhatIsItsOwn(t *testing.T) {
 	})
 }
 
-func TestALinkIsThereOnceAndGoes(t *testing.T) {
+func TestAccountLink_AddTwiceAndDelete(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.accounts().PutLink(ctx, "wxs", "wxm", at); err != nil {
@@ -125,7 +125,7 @@ func TestALinkIsThereOnceAndGoes(t *testing.T) {
 	})
 }
 
-func TestAComponentComesBackAsItWas(t *testing.T) {
+func TestComponent_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Component](t)
 		none, empty := emptied(full, true), emptied(full, false)
@@ -164,7 +164,7 @@ func TestAComponentComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestATokenComesBackAsItWas(t *testing.T) {
+func TestToken_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Token](t)
 		fresh := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at.Add(accounts.TokenLife)}
@@ -193,7 +193,7 @@ func TestATokenComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
+func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		token := func(hash, appid string, series accounts.TokenKind, issued time.Duration) accounts.Token {
 			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued),
@@ -268,7 +268,7 @@ func TestTokensAreCutAndForgottenByAccountAndSeries(t *testing.T) {
 	})
 }
 
-func TestCountersCountByAccountThingAndDay(t *testing.T) {
+func TestCounters_ByAccountThingAndDay(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, c := range []struct {
@@ -308,7 +308,7 @@ func noise(n int) string {
 	return b.String()
 }
 
-func TestARuleComesBackAsItWas(t *testing.T) {
+func TestRule_RoundTrip(t *testing.T) {
 	longest := func(start string) string { return start + noise(rules.MaxPrefix-len(start)) }
 	host := strings.Repeat("a123456789.", 22) + "example"
 	eachBackend(t, func(t *testing.T, s *Store) {
@@ -345,7 +345,7 @@ func TestARuleComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestAChangedRuleComesBackAsItWas(t *testing.T) {
+func TestUpdateRule_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		plain := addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/other"))
 		changed := filled[rules.Rule](t)
@@ -376,7 +376,7 @@ func TestAChangedRuleComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestADomainComesBackAsItWas(t *testing.T) {
+func TestDomain_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		d := filled[rules.Domain](t)
 		put := func(d rules.Domain) {
@@ -399,7 +399,7 @@ func TestADomainComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestAConfirmationComesBackAsItWas(t *testing.T) {
+func TestConfirmation_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Confirmation](t)
 		none, empty := emptied(full, true), emptied(full, false)
@@ -459,7 +459,7 @@ func TestAConfirmationComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestAScanKeyComesBackAsItWas(t *testing.T) {
+func TestScanKey_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		k := filled[accounts.ScanKey](t)
@@ -490,7 +490,7 @@ func TestAScanKeyComesBackAsItWas(t *testing.T) {
 	})
 }
 
-func TestNamedValuesComeBackAsTheyWere(t *testing.T) {
+func TestNamedValues_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		text := func(f func(context.Context, string) (string, error), name, wanted string) {

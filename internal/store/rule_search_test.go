@@ -16,7 +16,7 @@ import (
 
 // Issue 31, 3: a part of a prefix finds rules, of one owner, of several and of all, in both orders and page by page: the same ones as
 // looking at each does.
-func TestRulesAreFoundByAPart(t *testing.T) {
+func TestRuleSearch_BySubstring(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var all []rules.Rule
 		for i := range 60 {
@@ -76,7 +76,7 @@ func TestRulesAreFoundByAPart(t *testing.T) {
 }
 
 // What a walk looks at does not grow with the rules: where it ends before the end of them, it says where to go on.
-func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
+func TestRuleSearch_BoundedWalk(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var all []rules.Rule
 		for i := range 20 {
@@ -94,7 +94,7 @@ func TestAWalkEndsWhereItHasLookedEnough(t *testing.T) {
 }
 
 // Issue 31, 3: a part of a prefix finds also one of the oldest of very many rules: of a million with TEST_WHOLE.
-func TestASearchFindsTheOldestOfMany(t *testing.T) {
+func TestRuleSearch_OldestOfMany(t *testing.T) {
 	const step = 5_000
 	many := testscope.Choose(1_000_000, step)
 	eachBackend(t, func(t *testing.T, s *Store) {
@@ -120,7 +120,7 @@ func TestASearchFindsTheOldestOfMany(t *testing.T) {
 	})
 }
 
-func TestScansOfLateAreReadForEachAlone(t *testing.T) {
+func TestRecentScans_PerKey(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.statistics().AddScanCounts(ctx, []stats.CountRow{

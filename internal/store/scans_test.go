@@ -110,7 +110,7 @@ func wantEvents(t *testing.T, what string, got, want []scanlog.Event) {
 	}
 }
 
-func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
+func TestScanLedger_TotalOrder(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		if end, err := l.End(ctx); err != nil || end != 0 {
@@ -148,7 +148,7 @@ func TestALedgerKeepsEventsInOneOrder(t *testing.T) {
 	})
 }
 
-func TestALedgerKeepsWhatItCan(t *testing.T) {
+func TestScanLedger_FieldsRoundTrip(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		odd := aScan(1)
 		odd.Client = "a\x00b\xff" + strings.Repeat("界", 40)
@@ -167,7 +167,7 @@ func TestALedgerKeepsWhatItCan(t *testing.T) {
 }
 
 // A reader of scans after a moment reads few older ones.
-func TestALedgerIsReadSinceAMoment(t *testing.T) {
+func TestScanLedger_ReadSince(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		if p, err := l.PositionBefore(ctx, at); err != nil || p != 0 {
@@ -216,7 +216,7 @@ func TestALedgerIsReadSinceAMoment(t *testing.T) {
 }
 
 // Of a time, the days around it are read, however many there are.
-func TestATimeIsReadFromItsDays(t *testing.T) {
+func TestScanLedger_TimeRangePartitions(t *testing.T) {
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	const scans = 14_400 // ten days
@@ -235,7 +235,7 @@ func TestATimeIsReadFromItsDays(t *testing.T) {
 	}
 }
 
-func TestALedgerForgetsAndErases(t *testing.T) {
+func TestScanLedger_ForgetAndErase(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		ctx := t.Context()
 		for n := int64(0); n < 5000; n += 100 { // three and a half days
@@ -280,7 +280,7 @@ func TestALedgerForgetsAndErases(t *testing.T) {
 
 // Numbers are given out in the order of the commits: who reads what comes after
 // the last one seen misses nothing, while many write.
-func TestAReaderMissesNothing(t *testing.T) {
+func TestScanLedger_NoGapsForReader(t *testing.T) {
 	eachLog(t, func(t *testing.T, l appended) {
 		const writers, each, size = 4, 12, 25
 		var wg sync.WaitGroup
@@ -347,7 +347,7 @@ func shipper(j *scanlog.Journal, to scanlog.SharedLog) *scanlog.Shipper {
 		Log: slog.New(slog.DiscardHandler), Batch: 70}
 }
 
-func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
+func TestScanLedger_JournalShippedOnce(t *testing.T) {
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	dir := filepath.Join(t.TempDir(), "scans")
@@ -396,7 +396,7 @@ func TestEveryScanOfAJournalIsShippedOnce(t *testing.T) {
 
 // A COPY that is cut off may say that its connection is closed, which says nothing
 // of why.
-func TestWhoStoresScansAndGoesAwayIsAnsweredWhy(t *testing.T) {
+func TestScanLedger_CanceledCopyReturnsCause(t *testing.T) {
 	l := openScans(t, open(t, newPostgres(t)))
 	gone := errors.New("the node stops")
 	for name, f := range map[string]func(ctx context.Context, leave func()) error{
@@ -429,7 +429,7 @@ func TestWhoStoresScansAndGoesAwayIsAnsweredWhy(t *testing.T) {
 	assert.Equal(t, len(collect(t, l.Read(t.Context(), 0))), 0, "scans were stored")
 }
 
-func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
+func TestScanLedger_ErasureDuringShipping(t *testing.T) {
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
 	j := openJournal(t, filepath.Join(t.TempDir(), "scans"))
@@ -447,7 +447,7 @@ func TestWhoIsErasedIsErasedOnTheWayToo(t *testing.T) {
 
 // A user who is erased by a node whose clock is behind stays erased up to when
 // the other one said.
-func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
+func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
@@ -461,7 +461,7 @@ func TestAnErasureIsNotTakenBackByAnotherClock(t *testing.T) {
 
 // Somebody reads the ledger for long when the partition of tomorrow is to be made:
 // it is made when he has ended.
-func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
+func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	l := openScans(t, s)
@@ -510,7 +510,7 @@ func TestAPartitionThatCouldNotBeMadeIsMadeLater(t *testing.T) {
 
 // An archive has the same rows whether the ledger is in files or in a table,
 // and each makes the other again.
-func TestScansGoThroughArchives(t *testing.T) {
+func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	postgres := open(t, newPostgres(t))
 	l := openScans(t, postgres)
 	for n := int64(0); n < 3000; n += 500 {

@@ -40,7 +40,7 @@ func describe(t *testing.T, s *Store) []string {
 	return slices.Concat(columns, indexes, constraints)
 }
 
-func TestOpeningAgainChangesNothing(t *testing.T) {
+func TestSchema_ReopenIdempotent(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
@@ -57,7 +57,7 @@ func TestOpeningAgainChangesNothing(t *testing.T) {
 	})
 }
 
-func TestBothDatabasesHaveTheSameTables(t *testing.T) {
+func TestSchema_SameTablesAcrossDatabases(t *testing.T) {
 	pg, lite := open(t, emptyPostgres(t)), open(t, Target{Dir: t.TempDir()})
 	columns := func(s *Store) (list []string) {
 		t.Helper()
@@ -80,7 +80,7 @@ func TestBothDatabasesHaveTheSameTables(t *testing.T) {
 
 // A text that an index sorts must not depend on the language of the server:
 // pages would differ, and an update of its language tables breaks the index.
-func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
+func TestSchema_IndexedTextCollation(t *testing.T) {
 	s := open(t, newPostgres(t))
 	list := texts(t, s, `SELECT DISTINCT i.indexrelid::regclass || ': ' || a.attname
 		FROM pg_index i
@@ -91,7 +91,7 @@ func TestEveryTextInAnIndexIsSortedByItsBytes(t *testing.T) {
 	wantSame(t, "indexes with another order", list, nil)
 }
 
-func TestANewerSchemaIsRefused(t *testing.T) {
+func TestSchema_RejectsNewer(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
@@ -110,7 +110,7 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 	})
 }
 
-func TestABuildFromBeforeTheFirstVersionIsRefused(t *testing.T) {
+func TestSchema_RejectsPreRelease(t *testing.T) {
 	eachTarget(t, func(t *testing.T, target Target) {
 		s, err := Open(t.Context(), target)
 		require.NoError(t, err)
@@ -130,7 +130,7 @@ func TestABuildFromBeforeTheFirstVersionIsRefused(t *testing.T) {
 	})
 }
 
-func TestManyProcessesMayStartOnANewDatabaseAtOnce(t *testing.T) {
+func TestSchema_ConcurrentCreation(t *testing.T) {
 	target := emptyPostgres(t)
 	var stores [4]*Store
 	errs := race(len(stores), func(i int) (err error) {
@@ -149,7 +149,7 @@ func TestManyProcessesMayStartOnANewDatabaseAtOnce(t *testing.T) {
 	}
 }
 
-func TestResetKeepsKeysAndNothingElse(t *testing.T) {
+func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		fillEveryTable(t, s)
 		require.NoError(t, s.Reset(t.Context()))

@@ -22,7 +22,7 @@ import (
 
 // An author that seals something new must say so in the list, or a turn of the master
 // key would leave it sealed by a key that is gone.
-func TestEverySealedPlaceIsOnTheList(t *testing.T) {
+func TestSealedColumns_AllListed(t *testing.T) {
 	// All but the first a browser keeps for some minutes: after a turn somebody begins anew.
 	known := map[string]bool{"vault_keys/": true, "people/pending/": true, "login_flow": true, "consent/reference": true}
 	for _, c := range sealed {
@@ -147,7 +147,7 @@ func (p goPackage) result(name string) (string, bool) {
 	return "", false
 }
 
-func TestTheListOfSealedColumnsFitsTheSchema(t *testing.T) {
+func TestSealedColumns_MatchSchema(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, c := range sealed {
 			for _, name := range append([]string{c.column}, c.keys...) {
@@ -207,7 +207,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 	return texts, keys
 }
 
-func TestEverySealedTextIsSealedAnewAtItsPlace(t *testing.T) {
+func TestReseal_EveryColumn(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		texts, keys := fillSealed(t, target)
 		s := openAlone(t, folder(t, target))
@@ -269,7 +269,7 @@ func folder(t *testing.T, target Target) Target {
 // The old keys stand nowhere in the file any more, so that the old master key
 // opens nothing of it. Other texts may, where pages were split long before;
 // they were sealed by a key that is gone.
-func TestTheFileForgetsTheOldKeys(t *testing.T) {
+func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 	target := newEmbedded(t)
 	fillSealed(t, target)
 	dump := func() (all string) {
@@ -303,7 +303,7 @@ func TestTheFileForgetsTheOldKeys(t *testing.T) {
 	}
 }
 
-func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
+func TestOpenAlone_RejectsOtherProcesses(t *testing.T) {
 	t.Parallel()
 	eachCopy(t, func(t *testing.T, target Target) {
 		target = folder(t, target)
@@ -326,7 +326,7 @@ func TestWhoWorksAloneWaitsForNobody(t *testing.T) {
 
 // While the keys are sealed anew nobody comes in; and who worked with the old
 // ones before that never does.
-func TestAProcessWithOldKeysIsLockedOut(t *testing.T) {
+func TestReseal_OldKeyProcessLockedOut(t *testing.T) {
 	t.Parallel()
 	target := folder(t, newPostgres(t))
 	fillSealed(t, target)

@@ -12,7 +12,7 @@ import (
 
 // Many bind the same serial numbers to different codes at once, on two nodes: each
 // number is that of one code, and each code has one.
-func TestASerialNumberIsThatOfOneCode(t *testing.T) {
+func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := presses(t, nodes), serviceAccount(t, nodes[0])
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})

@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestServersAreCompared(t *testing.T) {
+func TestServers_CompareTimelines(t *testing.T) {
 	v := &servers{highest: map[string]int64{"a": 3, "b": 1}, tied: map[string]bool{"b": true}}
 	for name, c := range map[string]struct {
 		of  serverStatus
@@ -45,7 +45,7 @@ func TestServersAreCompared(t *testing.T) {
 
 // Two names of one server are one server, and word of a later timeline that somebody left there ends the use of it: word of another
 // system, whose rows these are a copy of, does not.
-func TestAServerOfWhichWordWasLeft(t *testing.T) {
+func TestServers_LaterTimelineFences(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	u, err := url.Parse(target.URL)
@@ -125,7 +125,7 @@ func TestAServerOfWhichWordWasLeft(t *testing.T) {
 	}
 }
 
-func TestThePrimariesOfWhatWasHeard(t *testing.T) {
+func TestServers_SelectPrimary(t *testing.T) {
 	at := func(system string, timeline int64, started string) *polled {
 		return &polled{serverStatus: serverStatus{system: system, timeline: timeline, started: started}}
 	}
@@ -152,7 +152,7 @@ func TestThePrimariesOfWhatWasHeard(t *testing.T) {
 }
 
 // A name may be that of several servers. Each of them is asked, and the name is silent where none of them answers.
-func TestANameOfSeveralServers(t *testing.T) {
+func TestServers_NameWithManyAddresses(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	one := s.servers.each[0]
@@ -178,7 +178,7 @@ func TestANameOfSeveralServers(t *testing.T) {
 }
 
 // A start waits for a host that hangs only for as long as it is told to, from when another one has answered.
-func TestAHostThatHangsIsNotWaitedFor(t *testing.T) {
+func TestServers_HangingHostTimeout(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	hangs, err := net.Listen("tcp", "127.0.0.1:0") // it lets everybody in, and never says a word
@@ -192,7 +192,7 @@ func TestAHostThatHangsIsNotWaitedFor(t *testing.T) {
 }
 
 // Between the answers by two names of a server it may be restarted: then two have answered, and one of them is no more.
-func TestAServerThatEndedSinceItAnswered(t *testing.T) {
+func TestServers_RestartedBetweenPolls(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	s := open(t, target)
@@ -204,7 +204,7 @@ func TestAServerThatEndedSinceItAnswered(t *testing.T) {
 }
 
 // A connection to a standby says that it takes no writes. It is asked anew when the standby was promoted.
-func TestAConnectionToAFormerStandby(t *testing.T) {
+func TestServers_PromotedStandbyRechecked(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
 	conn, err := pgx.ConnectConfig(t.Context(), s.servers.each[0])

@@ -13,7 +13,7 @@ import (
 
 // A read ends after a minute without a word, at the deadline of its user if
 // that comes first, and never while somebody is patient.
-func TestSilence(t *testing.T) {
+func TestSilentRead_Timeout(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		patient  bool
@@ -64,7 +64,7 @@ func TestSilence(t *testing.T) {
 }
 
 // The end of a context ends a read that waits already.
-func TestSilenceEndsAtOnce(t *testing.T) {
+func TestSilentRead_ContextCanceled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		here, there := net.Pipe()
 		defer here.Close()
@@ -83,7 +83,7 @@ func TestSilenceEndsAtOnce(t *testing.T) {
 
 // When the process ends, nobody waits for longer than a second, and the next for less; those that wait already are bounded too, and
 // nobody connects.
-func TestNobodyWaitsAtTheEnd(t *testing.T) {
+func TestSilentRead_BoundedAtShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		patient := &deadlines{}
 		patient.Store(true)

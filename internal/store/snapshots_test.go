@@ -30,7 +30,7 @@ func stateIn(t *testing.T, s *Store) map[string]string {
 }
 
 // Every table comes back; logs are empty, and what is kept stays.
-func TestASavedStateComesBack(t *testing.T) {
+func TestStoreSnapshot_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx, at := t.Context(), time.UnixMilli(1_800_000_000_000)
 		fillAll(t, s)
@@ -70,7 +70,7 @@ func TestASavedStateComesBack(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeSavedOrLoadedChangesNothing(t *testing.T) {
+func TestStoreSnapshot_FailureChangesNothing(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		fillAll(t, s)
@@ -168,7 +168,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 }
 
 // The rows of a state are counted before they are packed.
-func TestAStateThatIsTooLargeIsNotSaved(t *testing.T) {
+func TestStoreSnapshot_TooLarge(t *testing.T) {
 	full := &limited{left: 10}
 	if _, err := full.Write(make([]byte, 10)); err != nil {
 		t.Fatal(err)

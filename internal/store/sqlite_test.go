@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAFolderHasOneProcess(t *testing.T) {
+func TestDataFolder_SecondOpenInUse(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(t.Context(), Target{Dir: dir})
 	require.NoError(t, err)
@@ -37,7 +37,7 @@ func openFolder(ctx context.Context, dir string) error {
 	return nil
 }
 
-func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
+func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
 	said, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
@@ -46,7 +46,7 @@ func TestASecondProcessOnAFolderIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFolderMayHaveAnyName(t *testing.T) {
+func TestDataFolder_SpecialCharacters(t *testing.T) {
 	dir := abroad(t)
 	s := open(t, Target{Dir: dir})
 	addRules(t, s, aRule(t, "wxa", "https://h.example/"))
@@ -55,7 +55,7 @@ func TestAFolderMayHaveAnyName(t *testing.T) {
 	}
 }
 
-func TestAFolderMayBeRelative(t *testing.T) {
+func TestDataFolder_RelativePath(t *testing.T) {
 	t.Chdir(t.TempDir())
 	require.NoError(t, os.Mkdir("qrjump-data", 0o700))
 	s := open(t, Target{Dir: "./qrjump-data"})
@@ -65,14 +65,14 @@ func TestAFolderMayBeRelative(t *testing.T) {
 	}
 }
 
-func TestAFolderThatIsNotThereIsAnErrorWithItsName(t *testing.T) {
+func TestDataFolder_Missing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "missing")
 	if _, err := Open(t.Context(), Target{Dir: dir}); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error: %v", err)
 	}
 }
 
-func TestAFileThatIsNoDatabaseIsAnErrorAndLeavesTheFolderFree(t *testing.T) {
+func TestDataFolder_NotDatabaseFile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "qrjump.db")
 	require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("this is no database\n", 1000)), 0o600))
@@ -84,7 +84,7 @@ func TestAFileThatIsNoDatabaseIsAnErrorAndLeavesTheFolderFree(t *testing.T) {
 }
 
 // Durable before it is acknowledged: see docs/decisions/0001-sqlite-driver.md.
-func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
+func TestSQLite_ConnectionPragmas(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	pragma := func(db interface {
 		QueryRowContext(context.Context, string, ...any) *sql.Row
@@ -108,7 +108,7 @@ func TestConnectionsToSQLiteAreSetUpAsDecided(t *testing.T) {
 	}
 }
 
-func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
+func TestSQLite_ReplacedWriterSettings(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	// The life of a broken connection in database/sql.
 	c, err := s.write.Conn(t.Context())
@@ -120,7 +120,7 @@ func TestTheWriterIsReplacedWithAllItsSettings(t *testing.T) {
 	want(t, "synchronous", synchronous, 2)
 }
 
-func TestArgumentsAreBoundByTheirNumber(t *testing.T) {
+func TestStatements_NumberedArguments(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var got string
 		view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -132,7 +132,7 @@ func TestArgumentsAreBoundByTheirNumber(t *testing.T) {
 
 // modernc.org/sqlite works with exactly the modernc.org/libc that its own
 // go.mod names: see docs/decisions/0001-sqlite-driver.md.
-func TestLibcIsTheOneThatTheDriverNames(t *testing.T) {
+func TestSQLite_LibcVersionMatchesDriver(t *testing.T) {
 	module := func(path string) (m struct{ Version, GoMod string }) {
 		t.Helper()
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-json", path).Output()

@@ -46,9 +46,9 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 	return s, c
 }
 
-// TestAYearReadsMonths: a year by rule reads the 11 months that are whole and the days at
+// TestStatistics_YearReadsMonthlyRollUps: a year by rule reads the 11 months that are whole and the days at
 // its ends; a part of a month that is rolled up reads its own rows.
-func TestAYearReadsMonths(t *testing.T) {
+func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 	dbtest.OnEach(t, copies.Postgres, func(t *testing.T, url string) {
 		s, c := yearOfCounts(t, url)
 		ask := func() ([]stats.Answer, read) {

@@ -18,7 +18,7 @@ import (
 
 var rewrite = goflag.Bool("update", false, "rewrite the tables of both handbooks")
 
-func TestEveryTableIsListed(t *testing.T) {
+func TestTables_AllListed(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		var listed []string
 		for _, table := range schema {
@@ -33,7 +33,7 @@ func TestEveryTableIsListed(t *testing.T) {
 // in the list.
 var aboutUsers = regexp.MustCompile(`user|openid|member|sketch|body|request|response|query`)
 
-func TestEveryColumnThatCouldHoldAUserIsJudged(t *testing.T) {
+func TestTables_UserColumnsClassified(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, table := range schema {
 			var columns []string
@@ -56,7 +56,7 @@ func TestEveryColumnThatCouldHoldAUserIsJudged(t *testing.T) {
 }
 
 // An erased user is in no table, but where the list says so.
-func TestAnErasedUserIsInNoTable(t *testing.T) {
+func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 	const account, mine, hash = "wxa", "openid-of-the-erased", "0123456789abcdef0123456789abcdef"
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
@@ -130,7 +130,7 @@ var handbooks = []struct {
 			saved: "保存的内容：请删除快照，或在载入后再次抹除"}},
 }
 
-func TestTheHandbooksShowTheTables(t *testing.T) {
+func TestTables_HandbookUpToDate(t *testing.T) {
 	for _, book := range handbooks {
 		var b bytes.Buffer
 		b.WriteString(book.head + "\n| --- | --- | --- | --- |\n")

@@ -42,7 +42,7 @@ func historyOf(t *testing.T, s *Store, keys []string, times []int64) {
 
 // The walk from the newest change of a key finds what all of them told, also under
 // clocks that were set back and forth.
-func TestTheRulesOfAMomentAreWhatAllChangesTell(t *testing.T) {
+func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		r := rand.New(rand.NewPCG(14, 5))
 		keys := []string{"https://h.example/", "https://h.example/a/", "https://h.example/a/b", "https://i.example/"}
@@ -78,7 +78,7 @@ func TestTheRulesOfAMomentAreWhatAllChangesTell(t *testing.T) {
 
 // Issue 14: what a text opened a moment ago costs no more for a rule that was changed
 // often.
-func TestTheRulesOfAMomentAreFoundByFewRows(t *testing.T) {
+func TestRulesAsOf_RowsScannedBounded(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		// PostgreSQL goes by how many different keys there are.
 		var others []string

@@ -122,7 +122,7 @@ func (w *waiting) verified(rules int) {
 	}
 }
 
-func TestChangesThatWaitAreMadeInOneTransaction(t *testing.T) {
+func TestGroupCommit_WaitingChangesMerged(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		var all []<-chan error
 		for i := range 20 {
@@ -142,7 +142,7 @@ func TestChangesThatWaitAreMadeInOneTransaction(t *testing.T) {
 	})
 }
 
-func TestAChangeOfSeveralFailsAlone(t *testing.T) {
+func TestGroupCommit_OneChangeFails(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		good := w.adds(t.Context(), "good", 0)
 		// What the domain refuses.
@@ -180,7 +180,7 @@ func TestAChangeOfSeveralFailsAlone(t *testing.T) {
 	})
 }
 
-func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
+func TestGroupCommit_FaultIsolated(t *testing.T) {
 	for name, fault := range map[string]func(context.Context, *Tx) error{
 		"a question that fails": func(ctx context.Context, tx *Tx) error {
 			return tx.row(ctx, `SELECT 1 / (id - id) FROM rules`).Scan(new(int))
@@ -223,7 +223,7 @@ func TestAFaultOfOneChangeLeavesTheOthersWhole(t *testing.T) {
 	}
 }
 
-func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
+func TestGroupCommit_SameOwnerVisibility(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		var all []<-chan error
 		for i := range 5 {
@@ -244,7 +244,7 @@ func TestChangesOfOneOwnerSeeEachOther(t *testing.T) {
 	})
 }
 
-func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
+func TestGroupCommit_NoWaitForOtherOwner(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		held := make(chan struct{})
 		let := make(chan struct{})
@@ -279,7 +279,7 @@ func TestAChangeWaitsForNoStrangersOwner(t *testing.T) {
 }
 
 // A change that waited for long goes alone, but no more than a few at once: the others keep their places.
-func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
+func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		w.s.together.wait = time.Millisecond
 		var all []<-chan error
@@ -310,7 +310,7 @@ func TestFewOfTheChangesThatWaitForLongGoAlone(t *testing.T) {
 }
 
 // The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
-func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
+func TestGroupCommit_LostCommitResponse(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		for _, statement := range []string{
 			`CREATE FUNCTION ends_the_session() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'`,
@@ -338,7 +338,7 @@ func TestACommitOfSeveralWhoseAnswerIsLost(t *testing.T) {
 
 // Nothing answers before the end of the log is wanted: a table is locked here, a connection says nothing elsewhere. Each of the
 // changes goes alone after a while.
-func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
+func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
 	makeOwners(t, s)
 	s.together.deciding = 100 * time.Millisecond
@@ -370,9 +370,9 @@ func TestChangesGoAloneWhereNothingAnswersThem(t *testing.T) {
 	w.verified(3)
 }
 
-// An owner that added what an import is writing (TestAnImportStopsNobody) goes alone for a while, and breaks up no other
+// An owner that added what an import is writing (TestImportRules_DoesNotBlockOthers) goes alone for a while, and breaks up no other
 // transaction of several.
-func TestAnOwnerThatMetAnImportGoesAlone(t *testing.T) {
+func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		w.s.together.keepAlone("met")
 		met := make(chan error, 1)

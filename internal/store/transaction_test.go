@@ -58,7 +58,7 @@ func wantNothing(t *testing.T, s *Store) {
 	want(t, "number of the next change", number(t, s, `SELECT MIN(seq) FROM changes`), 1)
 }
 
-func TestAClosureThatFailsLeavesNothing(t *testing.T) {
+func TestTransaction_ErrorRollsBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		failed := errors.New("failed")
 		err := s.update(t.Context(), func(tx *Tx) error {
@@ -72,7 +72,7 @@ func TestAClosureThatFailsLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestAClosureThatPanicsLeavesNothing(t *testing.T) {
+func TestTransaction_PanicRollsBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		func() {
 			defer func() {
@@ -91,7 +91,7 @@ func TestAClosureThatPanicsLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestAStatementThatFailsLeavesNothing(t *testing.T) {
+func TestTransaction_FailedStatementRollsBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		err := s.update(t.Context(), func(tx *Tx) error {
 			if err := writeAll(t.Context(), t, tx); err != nil {
@@ -104,7 +104,7 @@ func TestAStatementThatFailsLeavesNothing(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGoesAwayInATransactionLeavesNothing(t *testing.T) {
+func TestTransaction_CanceledRollsBack(t *testing.T) {
 	for name, after := range map[string]error{"and the closure notices": context.Canceled, "and the closure goes on": nil} {
 		t.Run(name, func(t *testing.T) {
 			eachBackend(t, func(t *testing.T, s *Store) {
@@ -127,7 +127,7 @@ func TestACallerWhoGoesAwayInATransactionLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
+func TestTransaction_CanceledBeforeStart(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -144,7 +144,7 @@ func TestACallerWhoGoesAwayBeforehandDoesNothing(t *testing.T) {
 
 // A call that ends with its caller fails in the words of the first part that notices. Why the
 // caller went away is part of the answer whichever that is.
-func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
+func TestTransaction_ReturnsCancelCause(t *testing.T) {
 	gone := errors.New("the caller is gone")
 	// untilIt asks until the end of the caller has come through to the transaction.
 	untilIt := func(fails func() error) error {
@@ -214,7 +214,7 @@ func TestACallerWhoGoesAwayIsAnsweredWhy(t *testing.T) {
 }
 
 // Also where there is no transaction.
-func TestACallerWhoWentAwayIsAnsweredWhy(t *testing.T) {
+func TestStoreRead_ReturnsCancelCause(t *testing.T) {
 	gone := errors.New("the caller is gone")
 	eachBackend(t, func(t *testing.T, s *Store) {
 		ctx, leave := context.WithCancelCause(t.Context())
@@ -241,7 +241,7 @@ func TestACallerWhoWentAwayIsAnsweredWhy(t *testing.T) {
 	})
 }
 
-func TestACallerWhoGoesAwayWhileWaitingForAnotherDoesNotWait(t *testing.T) {
+func TestTransaction_CanceledWhileWaitingForLock(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		held, gone := make(chan struct{}), make(chan struct{})
 		first := make(chan error, 1)
@@ -273,7 +273,7 @@ func TestACallerWhoGoesAwayWhileWaitingForAnotherDoesNotWait(t *testing.T) {
 	})
 }
 
-func TestLocksOfOneTextAreHeldByOne(t *testing.T) {
+func TestTransaction_LockExclusive(t *testing.T) {
 	for what, lock := range map[string]func(*Tx, context.Context, string) error{
 		"owner": (*Tx).LockOwner, "origin": (*Tx).LockOrigin, "account": (*Tx).LockAccount,
 	} {
@@ -317,7 +317,7 @@ func conflict(t *testing.T, s *Store, target Target) func() error {
 	}
 }
 
-func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
+func TestTransaction_RetryCountsOnce(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		lost := conflict(t, s, target)
@@ -339,7 +339,7 @@ func TestAClosureThatIsRunAgainCountsOnce(t *testing.T) {
 	})
 }
 
-func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
+func TestTransaction_RetryLimit(t *testing.T) {
 	eachCopy(t, func(t *testing.T, target Target) {
 		s := open(t, target)
 		lost := conflict(t, s, target)
@@ -357,7 +357,7 @@ func TestAClosureThatAlwaysLosesGivesUp(t *testing.T) {
 	})
 }
 
-func TestAnErrorOfTheClosureIsNotTriedAgain(t *testing.T) {
+func TestTransaction_ErrorNotRetried(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for _, wanted := range []error{rules.ErrPrefixTaken, context.DeadlineExceeded, sql.ErrNoRows, &pgconn.PgError{Code: "23505"}} {
 			runs := 0
@@ -370,7 +370,7 @@ func TestAnErrorOfTheClosureIsNotTriedAgain(t *testing.T) {
 	})
 }
 
-func TestTwoThatWaitForEachOtherBothEndWell(t *testing.T) {
+func TestTransaction_DeadlockResolved(t *testing.T) {
 	// SQLite has one writer, so nobody can wait for the other.
 	s := open(t, newPostgres(t))
 	holds := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
@@ -397,7 +397,7 @@ func TestTwoThatWaitForEachOtherBothEndWell(t *testing.T) {
 	want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 2)
 }
 
-func TestAViewSeesOneState(t *testing.T) {
+func TestView_SnapshotIsolation(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		count := func(tx *Tx) (n int) {
 			t.Helper()
@@ -419,7 +419,7 @@ func TestAViewSeesOneState(t *testing.T) {
 	})
 }
 
-func TestAViewWritesNothing(t *testing.T) {
+func TestView_ReadOnlyEnforced(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		if err := s.view(t.Context(), func(tx *Tx) error { return writeAll(t.Context(), t, tx) }); err == nil {
 			t.Error("a view wrote")
@@ -428,7 +428,7 @@ func TestAViewWritesNothing(t *testing.T) {
 	})
 }
 
-func TestWhatWasAnsweredIsSeenByTheNextViewOnEveryNode(t *testing.T) {
+func TestView_CommittedVisibleOnEveryNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for i := range 100 {
 			update(t, nodes[i%2], func(ctx context.Context, tx *Tx) error {

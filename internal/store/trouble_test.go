@@ -13,7 +13,7 @@ import (
 
 // Issue 12: two balancers that ask at once hear the same, and not what was true
 // before; one that asks while another gives up looks by itself.
-func TestProbesShareOneLook(t *testing.T) {
+func TestWriteHealth_ConcurrentProbesShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var tr writeHealth
 		held := errors.New("held")
@@ -61,7 +61,7 @@ func TestProbesShareOneLook(t *testing.T) {
 
 // A session refuses changes as long as it lives when it began while the database did: when the database takes changes again a node
 // makes them, though nobody ended its sessions.
-func TestASessionThatBeganReadOnlyIsNotUsedForEver(t *testing.T) {
+func TestPostgresSession_ReadOnlyReplaced(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	s := open(t, target)

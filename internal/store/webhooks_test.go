@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
+func TestWebhookStore_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, ScansFrom: 3, AlarmsFrom: 4,
 			CreatedAt: at,
@@ -57,7 +57,7 @@ func TestAWebhookAndItsDeliveriesComeBackAsTheyWere(t *testing.T) {
 }
 
 // The test of a webhook is in no log of changes. It is guarded nevertheless, by each transaction of the call, under the lock of the head.
-func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
+func TestWebhookStore_TestCallPrecondition(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		hook := webhooks.Webhook{ID: 7, URL: "https://a.example/", Secret: "sealed", CreatedAt: at}
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, hook) })
@@ -81,7 +81,7 @@ func TestWhatLeavesNoChangeIsGuarded(t *testing.T) {
 }
 
 // Two nodes that read the same events queue each of them once.
-func TestAnEventIsQueuedOnce(t *testing.T) {
+func TestWebhookStore_EventQueuedOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
 			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 1, Enabled: true, URL: "x", Secret: "x"})
@@ -140,7 +140,7 @@ func TestAnEventIsQueuedOnce(t *testing.T) {
 
 // The address of a webhook is half a secret: the audit log, which forgets
 // nothing, has its host.
-func TestTheAuditLogHasNoPathOfAWebhook(t *testing.T) {
+func TestWebhookStore_AuditLogHidesPath(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			return tx.webhooks().PutWebhook(ctx, webhooks.Webhook{ID: 7,

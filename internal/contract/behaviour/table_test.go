@@ -18,7 +18,7 @@ import (
 
 // Each row is whole: a name of its own, a sentence in both languages, a section
 // that the contract has, and evidence as its mark wants.
-func TestRowsAreWhole(t *testing.T) {
+func TestBehaviourRows_Complete(t *testing.T) {
 	t.Parallel()
 	contract := map[string]string{}
 	for _, name := range []string{"rules", "marketcode", "clients"} {
@@ -57,7 +57,7 @@ func TestRowsAreWhole(t *testing.T) {
 
 // Each deviation is whole: its row is in the table once, its mark is one, it advises
 // in both languages, and what strict refuses by it is a refusal.
-func TestDeviationsAreWhole(t *testing.T) {
+func TestDeviationRows_Complete(t *testing.T) {
 	t.Parallel()
 	seen := map[behaviour.Row]bool{}
 	for _, d := range behaviour.Deviations() {
@@ -83,7 +83,7 @@ func TestDeviationsAreWhole(t *testing.T) {
 
 // Every choice and inference in the code names its row, every row is named by a
 // decision point, and a row that only a comment names is named by a test.
-func TestEveryRowHasADecisionPoint(t *testing.T) {
+func TestBehaviourRows_HaveDecisionPoint(t *testing.T) {
 	t.Parallel()
 	named, err := behaviourrefs.Read("../../..")
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func TestEveryRowHasADecisionPoint(t *testing.T) {
 }
 
 // A call's notes have each row once, in the order of the table, whoever adds.
-func TestNotes(t *testing.T) {
+func TestNotes_UniqueInTableOrder(t *testing.T) {
 	t.Parallel()
 	var n behaviour.Notes
 	if n.Rows() != nil {
@@ -131,7 +131,7 @@ func TestNotes(t *testing.T) {
 }
 
 // A call that meets nothing of note pays for no memory.
-func TestNotingCostsNoMemory(t *testing.T) {
+func TestNotes_EmptyNoAllocation(t *testing.T) {
 	var n behaviour.Notes
 	ctx := behaviour.Noting(t.Context(), &n)
 	if allocated := testing.AllocsPerRun(100, func() {
@@ -142,7 +142,7 @@ func TestNotingCostsNoMemory(t *testing.T) {
 	}
 }
 
-func TestMarksHaveAnOrderAndAnAge(t *testing.T) {
+func TestMarks_OrderAndAge(t *testing.T) {
 	t.Parallel()
 	assert.True(t, behaviour.Observed.Surer(behaviour.Documented) && !behaviour.Assumed.Surer(behaviour.Inferred) &&
 		behaviour.Documented.Surer(behaviour.Documented), "the marks are out of order")

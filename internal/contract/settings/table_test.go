@@ -9,7 +9,7 @@ import (
 )
 
 // The table says what every field of Settings means, in their order.
-func TestEverySettingHasItsLine(t *testing.T) {
+func TestSettingsTable_CoversEveryField(t *testing.T) {
 	kind := reflect.TypeFor[Settings]()
 	fields := kind.NumField() - 2 // StrictFrom and AsOf are flags alone
 	require.True(t, len(Table) == fields, "%d settings and %d lines of the table", fields, len(Table))

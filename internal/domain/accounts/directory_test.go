@@ -127,7 +127,7 @@ func same[T any](t *testing.T, what string, got, want T) {
 	}
 }
 
-func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
+func TestDirectory_AccountImmutableFields(t *testing.T) {
 	w := newWorld(t)
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "first"}, Secret: "s", MarketcodeKey: "0123456789abcdef"})
 	first, err := w.Get(t.Context(), "wxa")
@@ -153,7 +153,7 @@ func TestAnAccountKeepsWhatIsPermanent(t *testing.T) {
 		"a new secret alone changes the secret alone")
 }
 
-func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {
+func TestDirectory_InvalidAccount(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxmini")
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxservice", Kind: accounts.ServiceAccount}})
@@ -209,7 +209,7 @@ func TestWhatCannotBeAnAccountIsRefused(t *testing.T) {
 
 const aesKey = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"
 
-func TestWhatCannotBeAComponentIsRefused(t *testing.T) {
+func TestDirectory_InvalidComponent(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxmini")
 	for _, c := range []struct {
@@ -241,7 +241,7 @@ func TestWhatCannotBeAComponentIsRefused(t *testing.T) {
 	}
 }
 
-func TestAnAccountAndAComponentNeverShareAnAppID(t *testing.T) {
+func TestDirectory_AppIDUniqueAcrossKinds(t *testing.T) {
 	w := newWorld(t)
 	errs := make([]error, 16)
 	var wg sync.WaitGroup
@@ -266,7 +266,7 @@ func TestAnAccountAndAComponentNeverShareAnAppID(t *testing.T) {
 	}
 }
 
-func TestChangeSavesWhatItsFunctionMadeOrNothing(t *testing.T) {
+func TestDirectoryChange_AllOrNothing(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	var told []string
@@ -292,7 +292,7 @@ func TestChangeSavesWhatItsFunctionMadeOrNothing(t *testing.T) {
 	same(t, "told", told, []string{"wxa", "wxa", "wxa", "wxnobody"})
 }
 
-func TestManyChangesAtOnceLoseNone(t *testing.T) {
+func TestDirectoryChange_ConcurrentNoLostUpdates(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	var wg sync.WaitGroup
@@ -309,7 +309,7 @@ func TestManyChangesAtOnceLoseNone(t *testing.T) {
 	same(t, "name", a.Name, strings.Repeat("x", 32))
 }
 
-func TestALinkIsMadeAndEnded(t *testing.T) {
+func TestDirectory_LinkAndUnlink(t *testing.T) {
 	w := newWorld(t)
 	for _, appid := range []string{"wxb", "wxa"} {
 		w.mini(appid)
@@ -346,7 +346,7 @@ func TestALinkIsMadeAndEnded(t *testing.T) {
 	assert.True(t, told >= 4, "told %d times of 4 changes", told)
 }
 
-func TestWhoMayHaveJumpRules(t *testing.T) {
+func TestAccount_JumpRulesEligibility(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		account accounts.Account

@@ -31,7 +31,7 @@ func answer(d *accounts.Service, t *testing.T, text string) (string, *accounts.C
 
 // A directory that remembers answers at every moment as one that asks the store
 // each time, whatever was done in between.
-func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
+func TestIdentityCache_EqualsStore(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
@@ -170,7 +170,7 @@ func TestWhatIsRememberedIsWhatIsStored(t *testing.T) {
 
 // A call after a change was acknowledged meets it: eight callers never
 // rest while one token after another is ended.
-func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
+func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 	w := newWorld(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -238,7 +238,7 @@ func TestNoTokenPassesAfterItsEndWasAcknowledged(t *testing.T) {
 }
 
 // An identity that is read while a change is being stored is not remembered.
-func TestWhatIsReadDuringAChangeIsNotRemembered(t *testing.T) {
+func TestIdentityCache_SkipsReadDuringChange(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	text := w.plain(w.mini("wxa")).Text
@@ -250,7 +250,7 @@ func TestWhatIsReadDuringAChangeIsNotRemembered(t *testing.T) {
 	w.wantAnswer("after it", text, replaced)
 }
 
-func TestMoreTokensThanAreRemembered(t *testing.T) {
+func TestIdentityCache_Eviction(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	w.RememberAtMost(2)
@@ -279,7 +279,7 @@ func FuzzTheShapeOfATokenIsThatOfTheContract(f *testing.F) {
 	})
 }
 
-func TestARememberedTokenFollowsWhatIsGranted(t *testing.T) {
+func TestIdentityCache_FollowsGrants(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	w.platform("wxp", "")

@@ -36,7 +36,7 @@ func (t *lockingTx) LockAccounts(ctx context.Context) error {
 }
 
 // A lock for each of many accounts is more than PostgreSQL has room for.
-func TestAnImportOfManyAccountsTakesOneLock(t *testing.T) {
+func TestAccountImport_SingleLockAboveThreshold(t *testing.T) {
 	for n, wanted := range map[int][2]int{1000: {1000, 0}, 1001: {0, 1}} {
 		w := newWorld(t)
 		l := &locking{Store: w.Store}
@@ -62,7 +62,7 @@ func TestAnImportOfManyAccountsTakesOneLock(t *testing.T) {
 }
 
 // Issue 14: every line was read once more for its links.
-func TestAnImportReadsEachLineOnce(t *testing.T) {
+func TestAccountImport_SinglePass(t *testing.T) {
 	const n = 3000
 	w, read := newWorld(t), 0
 	plan := func() iter.Seq2[accounts.ImportRow, error] {
@@ -91,7 +91,7 @@ func TestAnImportReadsEachLineOnce(t *testing.T) {
 	}
 }
 
-func TestTheErrorOfOneLineSpeaksOfOneLine(t *testing.T) {
+func TestRowErrors_SingularMessage(t *testing.T) {
 	faults := accounts.RowErrors{{Line: 3, Why: "want a JSON object"}}
 	assert.Equal(t, faults.Error(), "line 3 cannot be loaded: want a JSON object", "one line")
 	faults = append(faults, accounts.RowError{Line: 9, Why: "no appid"})

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestATemplateGivesOneAddress(t *testing.T) {
+func TestLaunchAddress_SchemeTemplate(t *testing.T) {
 	t.Parallel()
 	for scheme, want := range map[string]string{
 		"app://{appid}/{path}?{query}": "app://a%2Fb/p%2Fq%20r?x%3D%7Bpath%7D%26y%3D%2520", "app:open": "app:open", "": "", "https://x": "",

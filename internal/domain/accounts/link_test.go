@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestAskingForALink(t *testing.T) {
+func TestLinkRequest_Status(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	for _, c := range []struct {
 		name string
@@ -36,7 +36,7 @@ func TestAskingForALink(t *testing.T) {
 }
 
 // Behaviour(link.refused).
-func TestConfirmingALink(t *testing.T) {
+func TestLinkConfirm_Status(t *testing.T) {
 	const nothing = LinkStatus(-1)
 	for _, c := range []struct {
 		name  string
@@ -73,7 +73,7 @@ func TestConfirmingALink(t *testing.T) {
 	}
 }
 
-func TestEndingALink(t *testing.T) {
+func TestLinkEnd_Status(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		from Link

@@ -42,7 +42,7 @@ func (w *world) events() (list []outbox.Row) {
 }
 
 // An event is sent five times, later and later, and then given up.
-func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
+func TestMessageEvents_DroppedAfterLastRetry(t *testing.T) {
 	w := newWorld(t)
 	q := w.service("http://h.example/?a=b")
 	w.scanned(q, "o1")
@@ -88,7 +88,7 @@ func TestAnEventIsGivenUpAfterItsLastTry(t *testing.T) {
 
 // The events of an account arrive in their order: those behind one that was not
 // taken wait, on every node, and other accounts do not.
-func TestEventsArriveInTheirOrder(t *testing.T) {
+func TestMessageEvents_OrderedPerAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = time.Now
@@ -131,7 +131,7 @@ func TestEventsArriveInTheirOrder(t *testing.T) {
 }
 
 // A message URL that is gone keeps no more than so many events waiting.
-func TestEventsThatNobodyTakesDoNotPileUp(t *testing.T) {
+func TestMessageEvents_OutboxBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = time.Now

@@ -60,7 +60,7 @@ func (w *world) setsOf(component, appid string) []int {
 }
 
 // Contract: rules 3.2. Every second around each boundary.
-func TestEverythingOfAPlatformEndsOnTheSecond(t *testing.T) {
+func TestPlatformCredentials_ExpiryBoundaries(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.mini("wxa")
@@ -131,7 +131,7 @@ func TestEverythingOfAPlatformEndsOnTheSecond(t *testing.T) {
 	is("the ticket in its last moment", code(err), 0)
 }
 
-func TestTheSecretOfAPlatformAndItsTicket(t *testing.T) {
+func TestComponentToken_SecretAndTicket(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.mini("wxa")
@@ -167,7 +167,7 @@ func TestTheSecretOfAPlatformAndItsTicket(t *testing.T) {
 
 // Contract: decisions, design 8: a permission that is missing is no fault of
 // the token.
-func TestATokenOpensWhatWasGranted(t *testing.T) {
+func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.mini("wxa")
@@ -220,7 +220,7 @@ func TestATokenOpensWhatWasGranted(t *testing.T) {
 	}
 }
 
-func TestCodesAreUsedOnceAndByTheirPlatform(t *testing.T) {
+func TestAuthorizationCode_SingleUsePerPlatform(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.mini("wxa")
@@ -274,7 +274,7 @@ func TestCodesAreUsedOnceAndByTheirPlatform(t *testing.T) {
 }
 
 // Contract: rules 3.3: set 18 is with one platform at a time.
-func TestAnExclusiveSetIsWithOnePlatform(t *testing.T) {
+func TestExclusivePermissionSet_OnePlatform(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	w.platform("wxc", "")
@@ -302,7 +302,7 @@ func TestAnExclusiveSetIsWithOnePlatform(t *testing.T) {
 	assert.True(t, err != nil && strings.Contains(err.Error(), "exclusive"), "got %v", err)
 }
 
-func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
+func TestExclusivePermissionSet_RaceOfPlatforms(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	names := []string{"wxc", "wxd"}
@@ -334,7 +334,7 @@ func TestTwoPlatformsRaceForTheExclusiveSet(t *testing.T) {
 	}
 }
 
-func TestAnOperatorChangesAPlatform(t *testing.T) {
+func TestPlatform_ChangedByOperator(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.mini("wxa")
@@ -373,7 +373,7 @@ func TestAnOperatorChangesAPlatform(t *testing.T) {
 	}
 }
 
-func TestAListOfAuthorizersHasAnOrderAndABound(t *testing.T) {
+func TestAuthorizerList_OrderAndLimit(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	w.platform("wxc", "")
@@ -405,7 +405,7 @@ func TestAListOfAuthorizersHasAnOrderAndABound(t *testing.T) {
 	}
 }
 
-func TestGrantsOfATimeWithoutRefreshTokensGetOne(t *testing.T) {
+func TestGrants_BackfillRefreshToken(t *testing.T) {
 	w := newWorld(t)
 	w.mini("wxa")
 	w.mini("wxb")
@@ -428,7 +428,7 @@ func TestGrantsOfATimeWithoutRefreshTokensGetOne(t *testing.T) {
 }
 
 // Texts of no platform or account must not reach the database as they are.
-func TestOddTextsNameNobody(t *testing.T) {
+func TestIdentity_MalformedIdentifiers(t *testing.T) {
 	w := newWorld(t)
 	w.platform("wxc", "")
 	for _, odd := range []string{"", "\x00", "\xff", strings.Repeat("x", 100_000), "' OR 1=1"} {

@@ -69,7 +69,7 @@ func opened(t *testing.T, appid string, query url.Values, body []byte) (string, 
 	return string(message), padding
 }
 
-func TestAnEnvelopeIsAsTheContractSays(t *testing.T) {
+func TestPushEnvelope_Format(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	for n := range 200 {
 		message := strings.Repeat("消", n/3) + strings.Repeat("x", n%3)
@@ -171,7 +171,7 @@ func types(list []sent) string {
 	return strings.Join(names, " ")
 }
 
-func TestTicketsArePushedEveryTenMinutes(t *testing.T) {
+func TestTicketPush_EveryTenMinutes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		isv := r.platform("wxc", "http://isv.example/wxc?a=b")
@@ -201,7 +201,7 @@ func TestTicketsArePushedEveryTenMinutes(t *testing.T) {
 }
 
 // Contract: clients: a padding of at most 16 bytes is right for every reader.
-func TestThePaddingIsRightForBothBlockSizes(t *testing.T) {
+func TestPushPadding_BothBlockSizes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.mini("wxa")
@@ -223,7 +223,7 @@ func TestThePaddingIsRightForBothBlockSizes(t *testing.T) {
 }
 
 // Behaviour(consent.same).
-func TestEventsTellWhatHappened(t *testing.T) {
+func TestPushEvents_AuthorizationChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.mini("wxa")
@@ -263,7 +263,7 @@ func TestEventsTellWhatHappened(t *testing.T) {
 	})
 }
 
-func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
+func TestPush_RetryBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.mini("wxa")
@@ -303,7 +303,7 @@ func TestAPushThatFailsIsRepeatedLaterAndLater(t *testing.T) {
 	})
 }
 
-func TestAPushIsGivenUpInTheEnd(t *testing.T) {
+func TestPush_DroppedAfterMaxRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Minute)
 		r.mini("wxa")
@@ -321,7 +321,7 @@ func TestAPushIsGivenUpInTheEnd(t *testing.T) {
 	})
 }
 
-func TestAnAnswerThatRepeatsTheMessageIsNotKept(t *testing.T) {
+func TestPush_EchoedResponseNotStored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.answers(200, "got \x00\xff ticket@@@abc", nil)
@@ -333,7 +333,7 @@ func TestAnAnswerThatRepeatsTheMessageIsNotKept(t *testing.T) {
 }
 
 // A ticket is worth nothing once the next one is there.
-func TestALateTicketMakesWayForTheNext(t *testing.T) {
+func TestTicketPush_SupersededByNext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.answers(500, "success", nil)
@@ -349,7 +349,7 @@ func TestALateTicketMakesWayForTheNext(t *testing.T) {
 	})
 }
 
-func TestWithoutAnAddressNothingIsSent(t *testing.T) {
+func TestPush_NoAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := startPusher(t, time.Second)
 		r.mini("wxa")
@@ -362,7 +362,7 @@ func TestWithoutAnAddressNothingIsSent(t *testing.T) {
 }
 
 // The time that a receiver may take to answer is longer than the first pause.
-func TestAPushThatIsOnItsWayIsNotSentByAnotherNode(t *testing.T) {
+func TestPush_LeaseBlocksOtherNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.Now = time.Now

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestDraftsOfParametricCodes(t *testing.T) {
+func TestQRCodeDraft_Validation(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	const forEver = -1
 	for _, c := range []struct {
@@ -64,7 +64,7 @@ func TestDraftsOfParametricCodes(t *testing.T) {
 
 // Contract: rules 3.5, the sample; clients: some send a ticket encoded, some not.
 // Behaviour(qrcode.ticket).
-func TestTicketsOfParametricCodes(t *testing.T) {
+func TestQRCodeTicket_Encoding(t *testing.T) {
 	q := QRCode{CreatedAt: time.Unix(1_700_000_000, 0), ExpiresAt: time.Unix(1_700_000_030, 0)}
 	require.NoError(t, q.draw(bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))))
 	assert.True(t, len(q.Ticket) == 96 && strings.HasPrefix(q.Ticket, "gQ") && strings.Trim(q.Ticket, alphanumeric+"-_") == "",
@@ -82,7 +82,7 @@ func TestTicketsOfParametricCodes(t *testing.T) {
 }
 
 // A scene may hold what ends a CDATA section.
-func TestAnEventIsWellFormedWhateverTheScene(t *testing.T) {
+func TestScanEvent_EscapesCDATA(t *testing.T) {
 	body := scanEvent(Account{AppID: "svc"}, QRCode{Scene: "a]]><b>&", Ticket: "gQ"}, "o123", true, time.Unix(1, 0))
 	if want := "<EventKey>qrscene_a]]&gt;&lt;b&gt;&amp;</EventKey>"; !strings.Contains(body, want) {
 		t.Errorf("%s is not in %s", want, body)

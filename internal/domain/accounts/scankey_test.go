@@ -53,7 +53,7 @@ func newKeys(t *testing.T, s *shelf) *ScanKeys {
 	return &ScanKeys{Store: s, Vault: key, Now: time.Now, Random: rand.Reader}
 }
 
-func TestKeysAreCheckedInMemory(t *testing.T) {
+func TestScanKeys_CheckedInMemory(t *testing.T) {
 	s := &shelf{}
 	one, other := newKeys(t, s), newKeys(t, s) // two nodes
 	text, err := one.Create(t.Context(), "app", "ns")
@@ -99,7 +99,7 @@ func TestKeysAreCheckedInMemory(t *testing.T) {
 }
 
 // A check while keys come and go never opens with one that ended before.
-func TestAKeyThatEndedOpensNothing(t *testing.T) {
+func TestScanKeys_RevokedDuringChanges(t *testing.T) {
 	s := &shelf{}
 	k := newKeys(t, s)
 	var loads sync.WaitGroup

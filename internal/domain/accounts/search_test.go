@@ -12,7 +12,7 @@ import (
 )
 
 // A page that is found without sorting all is the page of all in order.
-func TestAPageOfAccountsIsThatOfAllInOrder(t *testing.T) {
+func TestAccountSearch_PageEqualsFullSort(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(31, 3))
 	for range 300 {

@@ -40,7 +40,7 @@ func spellings(secret []byte) map[string][]byte {
 	return list
 }
 
-func TestSpellingsAreFoundWhereTheyStand(t *testing.T) {
+func TestSpellings_MatchAtAnyOffset(t *testing.T) {
 	secret := []byte("a secret to find")
 	for before := range 4 {
 		for after := range 4 {
@@ -56,7 +56,7 @@ func TestSpellingsAreFoundWhereTheyStand(t *testing.T) {
 }
 
 // A copy of the database without the master key lets nobody in.
-func TestACopyOfTheDatabaseHoldsNoSecret(t *testing.T) {
+func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	dataKey, err := sealer.NewSecret(rand.Reader)
@@ -157,7 +157,7 @@ func (w *world) swap(table, column, key, a, b string) {
 	}
 }
 
-func TestASealedTokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
+func TestSealedToken_MovedToOtherRow(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.mini("wxa"), w.mini("wxb")
 	texts := map[string]bool{w.stable(a, false).Text: true, w.stable(b, false).Text: true}
@@ -173,7 +173,7 @@ func TestASealedTokenMovedToAnotherRowDoesNotOpen(t *testing.T) {
 	}
 }
 
-func TestAHashMovedToAnotherAccountLetsNobodyIn(t *testing.T) {
+func TestSecretHash_MovedToOtherAccount(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.mini("wxa"), w.mini("wxb")
 	w.swap("accounts", "secret_hash", "appid", "wxa", "wxb")
@@ -184,7 +184,7 @@ func TestAHashMovedToAnotherAccountLetsNobodyIn(t *testing.T) {
 	}
 }
 
-func TestSealedKeysOpenInTheirRowAndColumnOnly(t *testing.T) {
+func TestSealedKeys_BoundToRowAndColumn(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
 	for _, appid := range []string{"wxa", "wxb"} {

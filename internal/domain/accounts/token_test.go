@@ -46,7 +46,7 @@ func before(since, moment time.Duration, first, then int) int {
 }
 
 // Contract: rules 3.1.
-func TestATokenWorksForTwoHours(t *testing.T) {
+func TestToken_ExpiresAfterTwoHours(t *testing.T) {
 	w := newWorld(t)
 	a := w.plain(w.mini("wxa"))
 	same(t, "expires_in", a.ExpiresIn, 7200)
@@ -65,7 +65,7 @@ func TestATokenWorksForTwoHours(t *testing.T) {
 	w.wantAnswer("a week later", a.Text, expired)
 }
 
-func TestAReplacedTokenWorksFiveMinutesBesideTheNewOne(t *testing.T) {
+func TestToken_OverlapFiveMinutes(t *testing.T) {
 	const second = 10 * time.Minute
 	w := newWorld(t)
 	c := w.mini("wxa")
@@ -82,7 +82,7 @@ func TestAReplacedTokenWorksFiveMinutesBesideTheNewOne(t *testing.T) {
 	}
 }
 
-func TestAThirdTokenDoesNotLengthenTheFirst(t *testing.T) {
+func TestToken_ThirdKeepsFirstOverlap(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	a := w.plain(c)
@@ -100,7 +100,7 @@ func TestAThirdTokenDoesNotLengthenTheFirst(t *testing.T) {
 	}
 }
 
-func TestATokenReplacedShortlyBeforeItsEndStillEndsThen(t *testing.T) {
+func TestToken_ReplacedNearExpiry(t *testing.T) {
 	const second = accounts.TokenLife - time.Minute
 	w := newWorld(t)
 	c := w.mini("wxa")
@@ -117,7 +117,7 @@ func TestATokenReplacedShortlyBeforeItsEndStillEndsThen(t *testing.T) {
 	})
 }
 
-func TestATokenThatExpiredLongAgoIsForgotten(t *testing.T) {
+func TestToken_PurgedAfterExpiry(t *testing.T) {
 	const memory = accounts.TokenLife + 7*24*time.Hour
 	w := newWorld(t)
 	c := w.mini("wxa")
@@ -131,7 +131,7 @@ func TestATokenThatExpiredLongAgoIsForgotten(t *testing.T) {
 }
 
 // Contract: rules 3.6.
-func TestATextThatIsNoTokenIsAnsweredAsOneThatIsUnknown(t *testing.T) {
+func TestToken_MalformedAsUnknown(t *testing.T) {
 	w := newWorld(t)
 	good := w.plain(w.mini("wxa")).Text
 	for _, c := range []struct {
@@ -157,7 +157,7 @@ func TestATextThatIsNoTokenIsAnsweredAsOneThatIsUnknown(t *testing.T) {
 	}
 }
 
-func TestATokenOfAnAccountThatIsGoneIsUnknown(t *testing.T) {
+func TestToken_DeletedAccount(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	text := w.plain(c).Text
@@ -170,7 +170,7 @@ func TestATokenOfAnAccountThatIsGoneIsUnknown(t *testing.T) {
 
 // Contract: rules 3.1: the same token until five minutes before its end.
 // Behaviour(token.stable.border).
-func TestAStableTokenStaysUntilFiveMinutesBeforeItsEnd(t *testing.T) {
+func TestStableToken_RenewalBoundary(t *testing.T) {
 	const renewed = accounts.TokenLife - accounts.TokenOverlap
 	w := newWorld(t)
 	c := w.mini("wxa")
@@ -206,7 +206,7 @@ func TestAStableTokenStaysUntilFiveMinutesBeforeItsEnd(t *testing.T) {
 	})
 }
 
-func TestAStableTokenThatNobodyAskedForInTimeIsReplaced(t *testing.T) {
+func TestStableToken_ReplacedAfterExpiry(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	first := w.stable(c, false)
@@ -218,7 +218,7 @@ func TestAStableTokenThatNobodyAskedForInTimeIsReplaced(t *testing.T) {
 // Contract: rules 3.1: two force calls must be at least 30 s apart, otherwise
 // the current token comes; the previous token dies at once.
 // Behaviour(token.stable.soon).
-func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
+func TestStableToken_ForceRefreshRevokesPrevious(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	calm := w.stable(c, false)
@@ -245,7 +245,7 @@ func TestAForcedRefreshEndsTheTokenAtOnce(t *testing.T) {
 	same(t, "a calm call", w.stable(c, false).Text, second.Text)
 }
 
-func TestAForcedRefreshEndsTokensInTheirOverlapToo(t *testing.T) {
+func TestStableToken_ForceRefreshRevokesOverlap(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	first := w.stable(c, false)
@@ -257,7 +257,7 @@ func TestAForcedRefreshEndsTokensInTheirOverlapToo(t *testing.T) {
 	w.wantAnswer("the second token", second.Text, replaced)
 }
 
-func TestARefreshIsForcedTwentyTimesADay(t *testing.T) {
+func TestStableToken_ForceRefreshDailyLimit(t *testing.T) {
 	w := newWorld(t)
 	midnight := time.Date(2026, 2, 1, 0, 0, 0, 0, zone)
 	c := w.mini("wxa")
@@ -283,7 +283,7 @@ func TestARefreshIsForcedTwentyTimesADay(t *testing.T) {
 	})
 }
 
-func TestTwoThousandTokensADay(t *testing.T) {
+func TestToken_DailyLimit(t *testing.T) {
 	w := newWorld(t)
 	midnight := time.Date(2026, 2, 1, 0, 0, 0, 0, zone)
 	c, other := w.mini("wxa"), w.mini("wxb")
@@ -314,7 +314,7 @@ func TestTwoThousandTokensADay(t *testing.T) {
 	})
 }
 
-func TestADayBeginsWhereTheOperatorSays(t *testing.T) {
+func TestToken_DailyLimitUTCOffset(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	values := settings.Defaults()
@@ -331,7 +331,7 @@ func TestADayBeginsWhereTheOperatorSays(t *testing.T) {
 	w.plain(c)
 }
 
-func TestTenThousandStableCallsAMinute(t *testing.T) {
+func TestStableToken_MinuteLimit(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	minute := begin.Truncate(time.Minute).Add(time.Minute)
@@ -359,7 +359,7 @@ func TestTenThousandStableCallsAMinute(t *testing.T) {
 }
 
 // Contract: rules 3.1: fully isolated.
-func TestNeitherSeriesTouchesTheOther(t *testing.T) {
+func TestStableToken_IsolatedFromPlain(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	stable := w.stable(c, false)
@@ -379,7 +379,7 @@ func TestNeitherSeriesTouchesTheOther(t *testing.T) {
 	w.wantAnswer("the forced token", forced.Text, works)
 }
 
-func TestNoAccountTouchesAnothersTokens(t *testing.T) {
+func TestToken_IsolatedPerAccount(t *testing.T) {
 	w := newWorld(t)
 	a, b := w.mini("wxa"), w.mini("WXA")
 	plain, stable := w.plain(a), w.stable(a, false)
@@ -391,7 +391,7 @@ func TestNoAccountTouchesAnothersTokens(t *testing.T) {
 	same(t, "the stable token", w.stable(a, false).Text, stable.Text)
 }
 
-func TestTheOperatorGetsTheStableTokenWithoutTheSecret(t *testing.T) {
+func TestStableToken_OperatorWithoutSecret(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	got, err := w.OperatorToken(t.Context(), "wxa")
@@ -403,7 +403,7 @@ func TestTheOperatorGetsTheStableTokenWithoutTheSecret(t *testing.T) {
 }
 
 // Contract: rules 3.1. From line to line one fault is mended.
-func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
+func TestTokenCall_ErrorPrecedence(t *testing.T) {
 	w := newWorld(t)
 	w.put(accounts.Registration{Account: accounts.Account{AppID: "wxa", SecretFrozen: true, IPAllowlist: []string{"10.0.0.0/8"}},
 		Secret: "right"})
@@ -466,7 +466,7 @@ func TestTheOrderOfFaultsOfATokenCall(t *testing.T) {
 	}
 }
 
-func TestWhoseAddressMayFetchTokens(t *testing.T) {
+func TestToken_IPAllowlist(t *testing.T) {
 	w := newWorld(t)
 	for _, c := range []struct {
 		name string
@@ -521,7 +521,7 @@ func distinct(list []accounts.Issued) map[string]int {
 	return texts
 }
 
-func TestManyStableCallsAtOnceGetOneToken(t *testing.T) {
+func TestStableToken_ConcurrentCallsShareOne(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	fetch := func(force bool) func(context.Context) (accounts.Issued, error) {
@@ -540,7 +540,7 @@ func TestManyStableCallsAtOnceGetOneToken(t *testing.T) {
 	}))
 }
 
-func TestOfManyPlainTokensOnlyTheLastOutlivesTheOverlap(t *testing.T) {
+func TestToken_ConcurrentIssueLastSurvives(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	all := distinct(fetchAtOnce(t, 32, func(ctx context.Context) (accounts.Issued, error) { return w.IssueToken(ctx, c) }))
@@ -560,7 +560,7 @@ func TestOfManyPlainTokensOnlyTheLastOutlivesTheOverlap(t *testing.T) {
 	})
 }
 
-func TestCallsOfBothSeriesAtOnceDoNotDisturbEachOther(t *testing.T) {
+func TestToken_ConcurrentPlainAndStable(t *testing.T) {
 	w := newWorld(t)
 	c := w.mini("wxa")
 	var mu sync.Mutex

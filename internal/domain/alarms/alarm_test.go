@@ -214,10 +214,10 @@ func reaching(scores []int, threshold int) int {
 	return len(scores) - below
 }
 
-// TestAlarmsOnCodesWhoseTruthIsKnown keeps the tables of docs/alarms.md, and the rate of false alarms that is promised
+// TestAlarms_FalseAlarmRate keeps the tables of docs/alarms.md, and the rate of false alarms that is promised
 // there. Outside of make test-all it makes a tenth of the codes, and compares with a table of their own: a change of the
 // scores shows in both.
-func TestAlarmsOnCodesWhoseTruthIsKnown(t *testing.T) {
+func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Parallel()
 	threshold, part := settings.Defaults().AlarmThreshold, testscope.Choose(1, 10)
 	var b bytes.Buffer

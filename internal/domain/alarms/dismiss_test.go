@@ -83,7 +83,7 @@ func (n *nodes) stands(name alarms.CodeName) (id int64) {
 
 // Issue 28, 2: an alarm was for ever. Dismissed on one node it stands on none, and the scans that were made before are
 // no reason for another, however late they are counted.
-func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
+func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
@@ -134,7 +134,7 @@ func TestADismissedAlarmIsRaisedAgainOnlyByWhatComesAfter(t *testing.T) {
 }
 
 // A threshold counts for what is counted from then on, on any node, whichever way it is changed.
-func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
+func TestAlarmThreshold_PerBatch(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		set := func(batch int64, score *int64) {
@@ -168,7 +168,7 @@ func TestABatchHasAThresholdOfItsOwn(t *testing.T) {
 }
 
 // What a threshold would have given is what it gives.
-func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
+func TestAlarmReplay_MatchesThreshold(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		var all []scanlog.Event
@@ -209,7 +209,7 @@ func TestAReplaySaysWhatAThresholdGives(t *testing.T) {
 
 // A scan raises the alarm while it is dismissed: one alarm stands at most, each dismissal has a number of its own, and no
 // alarm rests on a scan from before the dismissal of the one before it.
-func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
+func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n := twoNodes(t, s)
 		people := &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
@@ -267,7 +267,7 @@ func TestAlarmsAreDismissedWhileOthersAreRaised(t *testing.T) {
 	})
 }
 
-func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
+func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		name := alarms.CodeName{Batch: 7, Index: 3}
@@ -293,7 +293,7 @@ func TestTheAlarmOfACodeIsFoundWhetherSeenOrNot(t *testing.T) {
 }
 
 // Alarms are listed from either end, and those that are open are counted, up to a number.
-func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
+func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
@@ -338,7 +338,7 @@ func TestAlarmsAreListedFromEitherEnd(t *testing.T) {
 }
 
 // What is known of a code says about where it was scanned, each place with the networks that were first seen there.
-func TestWhereACodeWasScannedIsKept(t *testing.T) {
+func TestAlarmPlaces_Retained(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		n, people := twoNodes(t, s), &crowd{name: alarms.CodeName{Batch: 7, Index: 3}}
 		for _, region := range []string{"CN-SH", "CN-BJ", "CN-SH", ""} {

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestReasonsCountInWords(t *testing.T) {
+func TestAlarmReasons_Plurals(t *testing.T) {
 	for _, one := range []struct {
 		why              Details
 		english, chinese string

@@ -18,7 +18,7 @@ func whole(text string) Call {
 		Detail: text, Behaviours: []string{text, "b"}}
 }
 
-func TestACallIsWrittenAsEncodingJSONWritesIt(t *testing.T) {
+func TestCallBlock_EqualsEncodingJSON(t *testing.T) {
 	full := reflect.ValueOf(whole("x"))
 	for i := range full.NumField() {
 		if full.Field(i).IsZero() {

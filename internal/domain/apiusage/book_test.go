@@ -145,7 +145,7 @@ func used(t *testing.T, b *apiusage.Book, path string) int {
 	return q.Used
 }
 
-func TestACountCostsNoWrite(t *testing.T) {
+func TestBook_CountWithoutWrite(t *testing.T) {
 	b, m := newBook()
 	for range 1000 {
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
@@ -177,7 +177,7 @@ func (l *looks) ViewCalls(ctx context.Context, f func(apiusage.Tx) error) error 
 
 // A process that is alone reads a count once, and counts on from there. Where another one
 // writes too, or another transaction counts, the store is asked each time.
-func TestAQuotaIsReadOnceByAProcessThatIsAlone(t *testing.T) {
+func TestBook_QuotaReadOnceBySingleNode(t *testing.T) {
 	for _, alone := range []bool{true, false} {
 		b, m := newBook()
 		m.counts = map[string]int{}
@@ -211,7 +211,7 @@ func TestAQuotaIsReadOnceByAProcessThatIsAlone(t *testing.T) {
 }
 
 // A store that fails costs no count, and the log waits for it.
-func TestAWriteThatFails(t *testing.T) {
+func TestBook_FailedWriteRetried(t *testing.T) {
 	b, m := newBook()
 	spend := func(n int) {
 		for range n {
@@ -239,7 +239,7 @@ func TestAWriteThatFails(t *testing.T) {
 
 // When the store is slower than the calls, the oldest that wait are dropped and
 // counted; who records never waits, not even for a store that hangs.
-func TestTheOldestWaitingAreDropped(t *testing.T) {
+func TestBook_QueueFullDropsOldest(t *testing.T) {
 	const room = 10_000
 	b, m := newBook()
 	m.hang = make(chan struct{})
@@ -267,7 +267,7 @@ func TestTheOldestWaitingAreDropped(t *testing.T) {
 
 // The day's limit is exact however many calls come at once and however the
 // writes fall between them.
-func TestTheLimitOfTheDayIsExact(t *testing.T) {
+func TestBook_DailyLimitExact(t *testing.T) {
 	b, _ := newBook()
 	s := settings.Defaults()
 	s.DailyLimits = settings.Limits{"/a": 777}
@@ -303,7 +303,7 @@ func TestTheLimitOfTheDayIsExact(t *testing.T) {
 
 // Counts under a clear: nothing that came before it comes back with the next
 // write, and each call after it counts.
-func TestNothingComesBackAfterAClear(t *testing.T) {
+func TestBook_ClearDuringCounts(t *testing.T) {
 	b, m := newBook()
 	for range 3 {
 		for _, path := range []string{"/a", "/b"} {
@@ -326,7 +326,7 @@ func TestNothingComesBackAfterAClear(t *testing.T) {
 }
 
 // A clear or a reset whose answer is lost may have happened: what is left is asked anew, and not remembered.
-func TestAClearThatMayHaveHappened(t *testing.T) {
+func TestBook_ClearWithLostResponse(t *testing.T) {
 	b, m := newBook()
 	b.Alone = true
 	spent := func() {
@@ -352,7 +352,7 @@ func TestAClearThatMayHaveHappened(t *testing.T) {
 }
 
 // Run writes within the window, and when it ends what is left is for Flush.
-func TestRunWritesWithinTheWindow(t *testing.T) {
+func TestBookRun_WritesWithinWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, m := newBook()
 		m.wrote = make(chan int)
@@ -390,7 +390,7 @@ func TestRunWritesWithinTheWindow(t *testing.T) {
 }
 
 // A call that a database refuses must not hold the other calls from the log.
-func TestATextThatNoDatabaseTakes(t *testing.T) {
+func TestBook_InvalidTextIsolated(t *testing.T) {
 	b, m := newBook()
 	b.Record(apiusage.Call{RID: rid(1), Request: "a\x00b\xff", Response: string(make([]byte, 2*apiusage.MaxText)), Query: "\xed\xa0\x80"})
 	require.NoError(t, b.Flush(t.Context()))
@@ -400,7 +400,7 @@ func TestATextThatNoDatabaseTakes(t *testing.T) {
 }
 
 // Nor must one that was made at a time that JSON does not have.
-func TestATimeThatNoJSONHas(t *testing.T) {
+func TestBook_InvalidTimeIsolated(t *testing.T) {
 	b, m := newBook()
 	b.Record(apiusage.Call{RID: rid(1), OccurredAt: time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC)})
 	record(b, 2, 3)
@@ -410,7 +410,7 @@ func TestATimeThatNoJSONHas(t *testing.T) {
 }
 
 // Contract: rules 3.1: seven days by the second in the request id.
-func TestTheSevenDaysOfARequestID(t *testing.T) {
+func TestBook_RequestIDRetention(t *testing.T) {
 	b, _ := newBook()
 	at := now
 	b.Now = func() time.Time { return at }

@@ -21,7 +21,7 @@ func noted(rows ...behaviour.Row) *behaviour.Notes {
 
 // Each account, endpoint and behaviour is a line, with its first and last call;
 // rows that are no deviation are none.
-func TestDeviationsAreCounted(t *testing.T) {
+func TestDeviationCounts_PerAccountAndEndpoint(t *testing.T) {
 	b, m := newBook()
 	rows := noted(behaviour.WireNumberText, behaviour.CodesGrant, behaviour.RulesAddICPUnasked)
 	for n := range 3 {
@@ -51,7 +51,7 @@ func TestDeviationsAreCounted(t *testing.T) {
 }
 
 // What could not be written is not lost, and what comes meanwhile is counted on.
-func TestDeviationsWaitForTheStore(t *testing.T) {
+func TestDeviationCounts_StoreFailure(t *testing.T) {
 	b, m := newBook()
 	m.broken = errors.New("the disk is full")
 	for n := range 3 {
@@ -78,7 +78,7 @@ func TestDeviationsWaitForTheStore(t *testing.T) {
 }
 
 // However many accounts deviate while nothing can be written, memory is bounded.
-func TestWaitingDeviationsAreBounded(t *testing.T) {
+func TestDeviationCounts_PendingBounded(t *testing.T) {
 	b, _ := newBook()
 	for n := range 12_000 {
 		b.Deviate(fmt.Sprint("wx", n), "/a", rid(n), now, noted(behaviour.WireNumberText))
@@ -92,7 +92,7 @@ func TestWaitingDeviationsAreBounded(t *testing.T) {
 }
 
 // A call without a deviation, and one that deviates as one before it, need no memory.
-func TestADeviationCostsNoMemory(t *testing.T) {
+func TestDeviationCounts_NoAllocation(t *testing.T) {
 	b, _ := newBook()
 	plain, deviating := noted(behaviour.CodesGrant), noted(behaviour.WireNumberText, behaviour.WireListText)
 	id := rid(1)

@@ -94,7 +94,7 @@ func aPlan(t testing.TB, n int) (*asking, map[string]*rules.Rule, scanned) {
 }
 
 // Issue 14: each scan was decided twice, and a link is scanned again and again.
-func TestAReplayDecidesALinkOnce(t *testing.T) {
+func TestAuditReplay_EachLinkOnce(t *testing.T) {
 	finder, plan, log := aPlan(t, 1000)
 	log.scans = 20_000
 	done, err := auditlog.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},

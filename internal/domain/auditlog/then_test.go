@@ -403,7 +403,7 @@ func questions(t *testing.T, otherwise int) int {
 
 // What did it open at time t? The answer made from the log of changes is that of
 // a replay of the history by the definition.
-func TestThePastIsWhatItWas(t *testing.T) {
+func TestAuditThen_EqualsReplay(t *testing.T) {
 	target := store.Target{Dir: storetest.Folder(t)}
 	if url := os.Getenv("HISTORY_POSTGRES"); url != "" {
 		target.URL = url // a database of its own

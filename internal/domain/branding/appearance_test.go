@@ -21,7 +21,7 @@ import (
 )
 
 // WCAG 2.2, 1.4.3: text stands out from its ground by 4.5.
-func TestTextOnEveryColourCanBeRead(t *testing.T) {
+func TestAppearance_TextContrast(t *testing.T) {
 	t.Parallel()
 	least := 21.0
 	for r := 0; r < 256; r += 5 {
@@ -45,7 +45,7 @@ func TestTextOnEveryColourCanBeRead(t *testing.T) {
 	t.Logf("the least contrast is %.2f", least)
 }
 
-func TestWhatCannotBeOnAPageIsRefused(t *testing.T) {
+func TestAppearance_InvalidFields(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", MaxText+1)
 	good := Appearance{Accent: "#0b6b45", Help: "https://help.example/q?a=b#c", Texts: map[Language]Texts{
@@ -107,7 +107,7 @@ func encoded(t *testing.T, m image.Image, format string) []byte {
 // webp is one pixel without loss.
 const webp = "RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00\x2f\x00\x00\x00\x10\x07\x10\x11\x11\x88\x88\xfe\x07\x00"
 
-func TestALogoIsDrawnAnew(t *testing.T) {
+func TestLogo_Reencoded(t *testing.T) {
 	t.Parallel()
 	const script = "<script>alert(1)</script>"
 	for name, c := range map[string]struct {
@@ -148,7 +148,7 @@ func pixels(t *testing.T, width, height int) []byte {
 	return file
 }
 
-func TestAFileThatIsNoLogoIsRefused(t *testing.T) {
+func TestLogo_InvalidFile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		file []byte
@@ -184,7 +184,7 @@ func FuzzLogo(f *testing.F) {
 	})
 }
 
-func TestOnlyPathsOfLogosHaveAHash(t *testing.T) {
+func TestLogoPath_HashFormat(t *testing.T) {
 	t.Parallel()
 	sum := strings.Repeat("0a", 32)
 	for path, want := range map[string]bool{
@@ -226,7 +226,7 @@ func (s *shelf) Appearance(_ context.Context, appid string) (Appearance, error) 
 	return a, nil
 }
 
-func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
+func TestAppearanceCache_SingleStoreRead(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 	store := &shelf{has: map[string]Appearance{"shop": {Accent: "#000000"}}}
@@ -259,7 +259,7 @@ func TestPagesAskTheStoreOnceForAnAccount(t *testing.T) {
 }
 
 // What was read before a change must not outlive it.
-func TestAChangeWhileItIsReadIsSeen(t *testing.T) {
+func TestAppearanceCache_ChangeDuringRead(t *testing.T) {
 	t.Parallel()
 	store := &shelf{has: map[string]Appearance{"shop": {Accent: "#000000"}}}
 	b := &Book{Store: store, Log: slog.New(slog.DiscardHandler), RealNow: time.Now}

@@ -14,7 +14,7 @@ import (
 
 // The definition of coverage is a plain array: the last call wins, index by
 // index. Every index is compared after every call.
-func TestCoverageIsAPlainArray(t *testing.T) {
+func TestCoverage_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	const indexes = 200
 	random := rand.New(rand.NewPCG(7, 7))
@@ -60,7 +60,7 @@ func TestCoverageIsAPlainArray(t *testing.T) {
 }
 
 // Contract: marketcode 3.4.
-func TestBindings(t *testing.T) {
+func TestBinding_Validation(t *testing.T) {
 	t.Parallel()
 	good := Binding{ActivityName: "a", ProductBrand: "b", ProductTitle: "t", ProductCode: "test_code", WxaAppID: "wx3sxjifjwojfsffef",
 		WxaPath: "pages/index/index"}

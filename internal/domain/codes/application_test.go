@@ -14,7 +14,7 @@ import (
 var began = time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 
 // Contract: marketcode 3.1, 11.1.
-func TestWhatCanBeAppliedFor(t *testing.T) {
+func TestApplication_Validation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -45,7 +45,7 @@ func TestWhatCanBeAppliedFor(t *testing.T) {
 
 // Contract: marketcode 3.1: INIT at once, PROCESSING while running, FINISH at
 // the end; segments appear as they are ready.
-func TestAnApplicationGoesOnWithTime(t *testing.T) {
+func TestBatch_StatusOverTime(t *testing.T) {
 	t.Parallel()
 	b := Batch{Count: 410_000, Segment: 50_000, CreatedAt: began}
 	const takes = 40 * time.Second
@@ -74,7 +74,7 @@ func TestAnApplicationGoesOnWithTime(t *testing.T) {
 	}
 }
 
-func TestSegments(t *testing.T) {
+func TestBatch_Segments(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		count, segment int64
@@ -120,7 +120,7 @@ func TestSegments(t *testing.T) {
 }
 
 // Design 9: a restored older backup does not issue a code twice.
-func TestWhereABlockBegins(t *testing.T) {
+func TestBlockStart_AfterRestoredBackup(t *testing.T) {
 	t.Parallel()
 	now := epoch.Add(1000 * time.Second)
 	for _, c := range []struct {

@@ -47,7 +47,7 @@ func (p *plant) found(b codes.Batch, index int64) codes.Found {
 	return f
 }
 
-func TestTheFirstScanOfACodeIsKept(t *testing.T) {
+func TestDesk_FirstScanKept(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -88,7 +88,7 @@ func TestTheFirstScanOfACodeIsKept(t *testing.T) {
 }
 
 // Scans that come while a transaction runs share the next one.
-func TestScansOfCodesShareATransaction(t *testing.T) {
+func TestDesk_BatchesTransactions(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -131,7 +131,7 @@ func TestScansOfCodesShareATransaction(t *testing.T) {
 }
 
 // A transaction that fails hands out no ticket; the next may succeed.
-func TestATicketThatWasNotWritten(t *testing.T) {
+func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -150,7 +150,7 @@ func TestATicketThatWasNotWritten(t *testing.T) {
 }
 
 // A scan that finds the queue full waits for a place as long as its caller does.
-func TestAFullDesk(t *testing.T) {
+func TestDesk_QueueFull(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -193,7 +193,7 @@ func TestAFullDesk(t *testing.T) {
 
 // A ticket is traded by a node that neither made nor read it, and by one that
 // did it is not looked for again.
-func TestTicketsAreRemembered(t *testing.T) {
+func TestDesk_TicketCache(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)

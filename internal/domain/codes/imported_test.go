@@ -23,7 +23,7 @@ func importPress(t testing.TB) *Service {
 
 // What is stored of a code made elsewhere is for ever: no flag rewrites these numbers,
 // which another implementation, with openssl, gave.
-func TestImportedCodesAreStoredAs(t *testing.T) {
+func TestImportedCodes_GoldenStorage(t *testing.T) {
 	p := importPress(t)
 	for text, want := range map[string]struct {
 		code   string
@@ -61,7 +61,7 @@ func TestImportedCodesAreStoredAs(t *testing.T) {
 }
 
 // Contract: marketcode 5.2, 5.4: "%" is a symbol, and begins an escape too.
-func TestTailsOfATextUnderAPrefix(t *testing.T) {
+func TestPrefixTails_PercentEscapes(t *testing.T) {
 	for text, want := range map[string][]string{
 		"P.URL.CN/0Q%L$BP4-J:G3I%BLV:":                   {"0Q%L$BP4-J:G3I%BLV:"},
 		"http://p.url.cn/0q%l$bp4-j:g3i%blv:":            {"0Q%L$BP4-J:G3I%BLV:"},
@@ -111,7 +111,7 @@ func FuzzImportLines(f *testing.F) {
 }
 
 // Digits of each length come back as they were stored, and as those of no other length; no symbols are taken for digits.
-func TestImportedDigitsComeBack(t *testing.T) {
+func TestImportedDigits_RoundTrip(t *testing.T) {
 	t.Parallel()
 	p := importPress(t)
 	seen := map[[2]int64]string{}

@@ -39,7 +39,7 @@ func matrixCodes(n int) [][CodeLength]byte {
 	return codes
 }
 
-func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
+func TestMatrix_ExternalDecoder(t *testing.T) {
 	n := 20_000
 	if testing.Short() {
 		n = 1_000
@@ -65,7 +65,7 @@ func TestAMatrixIsReadByAnotherDecoder(t *testing.T) {
 }
 
 // As a camera sees it: the field as an image, symbol to be found first.
-func TestAPictureOfAMatrixIsRead(t *testing.T) {
+func TestMatrix_DecodedFromImage(t *testing.T) {
 	const scale = 8
 	for _, code := range matrixCodes(100) {
 		field := Matrix(code)
@@ -83,7 +83,7 @@ func TestAPictureOfAMatrixIsRead(t *testing.T) {
 }
 
 // The library pairs adjacent digits, so it is asked for codes without them.
-func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
+func TestMatrix_EqualsLibrary(t *testing.T) {
 	compared := 0
 	for _, code := range matrixCodes(20_000) {
 		digit := func(i int) bool { return code[i] <= '9' }
@@ -109,7 +109,7 @@ func TestAMatrixIsThatOfTheLibrary(t *testing.T) {
 }
 
 // One module more or less would shift every row that a factory cuts into 19.
-func TestTheSymbolStandsAtRowOneColumnOne(t *testing.T) {
+func TestMatrix_SymbolOffset(t *testing.T) {
 	field := Matrix([CodeLength]byte([]byte("044GZ0J10")))
 	rows := make([]string, fieldSide)
 	for i := range rows {

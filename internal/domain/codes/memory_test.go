@@ -166,7 +166,7 @@ func (h *history) event(seq int64) codes.Event {
 // Overlapping activations, withdrawals, schedules and states while time moves:
 // memory says what the arrays say, also when events are read late, and when
 // everything is read again.
-func TestMemoryIsAPlainArray(t *testing.T) {
+func TestMemory_EqualsArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(3_000, 300)
 	if testing.Short() {
@@ -217,7 +217,7 @@ func TestMemoryIsAPlainArray(t *testing.T) {
 }
 
 // The same through the real calls and the real store, which keeps milliseconds.
-func TestCallsAreAPlainArray(t *testing.T) {
+func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 	t.Parallel()
 	histories := testscope.Choose(25, 4)
 	if testing.Short() {
@@ -265,7 +265,7 @@ func TestCallsAreAPlainArray(t *testing.T) {
 }
 
 // Issue 3: ten thousand scattered frozen codes cost kilobytes.
-func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
+func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	batch := p.apply("scattered", 20_000_000)
@@ -302,7 +302,7 @@ func TestTenThousandScatteredCodesCostKilobytes(t *testing.T) {
 }
 
 // A counter is found in its batch, or in none: the blocks may have gaps.
-func TestACounterIsFoundInItsBatch(t *testing.T) {
+func TestMemory_FindBatchOfCounter(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.Floor = 500_000
@@ -328,7 +328,7 @@ func TestACounterIsFoundInItsBatch(t *testing.T) {
 
 // A call is in force when it is answered, whatever the clock says: one that was
 // set back, or that of a node behind the one that took the call.
-func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
+func TestMemory_ClockBehind(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -367,7 +367,7 @@ func TestACallIsInForceUnderAClockThatIsBehind(t *testing.T) {
 
 // A batch that is activated over and over, and never scanned, is held as what
 // governs it, also while a server starts and where much is scheduled.
-func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
+func TestMemory_SupersededEventsBounded(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 9))
 	for name, later := range map[string]int{"nothing scheduled": 0, "much scheduled": 3_000} {
@@ -400,7 +400,7 @@ func TestEventsThatNobodyAsksForDoNotPileUp(t *testing.T) {
 }
 
 // Should times of a batch go back all the same, a start reads them as they are.
-func TestAStartReadsEventsInAnyOrderOfTime(t *testing.T) {
+func TestMemoryLoad_UnorderedEvents(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(8, 1))
 	h := &history{random, time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)}
@@ -438,7 +438,7 @@ func (lots) Events(context.Context, int64, int64) iter.Seq2[codes.Event, error] 
 // A thousand applications a day and account: what a start does for each batch
 // must not grow with their number. It is not parallel, because it counts what
 // the whole process takes.
-func TestAStartTakesEachBatchOnce(t *testing.T) {
+func TestMemoryLoad_EachBatchOnce(t *testing.T) {
 	const n = 10_000
 	m := codes.NewMemory(lots{n: n})
 	var before, after runtime.MemStats

@@ -36,7 +36,7 @@ func failure(_ int64, err error) error { return err }
 
 func one(index int64) codes.Set { return codes.NewSet(codes.Range{From: index, To: index}) }
 
-func TestChangesThatCannotBe(t *testing.T) {
+func TestCodeChange_Invalid(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -73,7 +73,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 
 // A single code is redeemed once: of 32 calls at once one wins, and each of the
 // others learns who and when.
-func TestACodeIsRedeemedOnce(t *testing.T) {
+func TestRedeem_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -107,7 +107,7 @@ func TestACodeIsRedeemedOnce(t *testing.T) {
 	assert.Equal(t, p.Memory.Counts(b.ID, p.now()).Redeemed, 5, "redeemed")
 }
 
-func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
+func TestRedeem_FrozenOrVoid(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -142,7 +142,7 @@ func TestFrozenAndVoidCodesAreNotRedeemed(t *testing.T) {
 
 // A batch's own freeze overrides, and lifting it does not bring back a code
 // that was frozen by itself.
-func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
+func TestBatchFreeze_IndependentOfCodes(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -170,7 +170,7 @@ func TestABatchIsFrozenApartFromItsCodes(t *testing.T) {
 
 // Scattered sets have bounds that hold nearly every code. A redeemed code is found
 // behind any number of them, and the history misses nothing.
-func TestTheHistoryOfACodeIsWhole(t *testing.T) {
+func TestCodeHistory_Complete(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -237,7 +237,7 @@ func (t rowsReadTx) EventsAt(ctx context.Context, batch, index, before int64, li
 	return list, err
 }
 
-func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
+func TestRetarget_KeepsActivityAttribution(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.set(func(s *settings.Settings) { s.Behaviours = nil })
@@ -266,7 +266,7 @@ func TestRetargetKeepsWhatTheCodesCountFor(t *testing.T) {
 
 // An active code is not covered by another range, now or by a schedule; the very
 // same range replaces. Issue 11, 2.
-func TestOverlapsAreRefused(t *testing.T) {
+func TestActivate_RejectsOverlap(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -323,7 +323,7 @@ func TestOverlapsAreRefused(t *testing.T) {
 
 // A re-target changes what codes open, and nothing of the ranges that they were
 // activated with: those of a plain array, which re-targets leave alone.
-func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
+func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -382,7 +382,7 @@ func TestOverlapsAreJudgedAsIfNothingWasRetargeted(t *testing.T) {
 
 // Activations that many send at once are all kept, and the memory agrees with
 // what is read again.
-func TestActivationsAtOnce(t *testing.T) {
+func TestActivate_Concurrent(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.set(func(s *settings.Settings) {
@@ -417,7 +417,7 @@ func TestActivationsAtOnce(t *testing.T) {
 
 // An operator that withdraws a schedule at its very moment takes it back, and a
 // re-target does not bring it again.
-func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
+func TestRetarget_WithdrawnSchedule(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.set(func(s *settings.Settings) {
@@ -461,7 +461,7 @@ func TestRetargetLeavesWithdrawnSchedulesWithdrawn(t *testing.T) {
 
 // The codes asked for and the codes changed are two numbers, as the plain states before and
 // after say. Issue 11, 5.
-func TestAChangeSaysHowManyCodesItChanged(t *testing.T) {
+func TestCodeChange_ChangedCount(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.set(func(s *settings.Settings) {

@@ -61,7 +61,7 @@ func opened(t testing.TB, text []byte) []byte {
 }
 
 // Contract: marketcode 4.3.
-func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
+func TestPackageCipher_SyntheticVectors(t *testing.T) {
 	var two strings.Builder
 	for i := range 2 {
 		for j := range fieldLength {
@@ -108,7 +108,7 @@ func TestTheCipherAnswersAsTheSyntheticVectors(t *testing.T) {
 	}
 }
 
-func TestAPackageOpensToItsRows(t *testing.T) {
+func TestPackage_RoundTrip(t *testing.T) {
 	for _, p := range []PackageRange{
 		testRange(t, 0, 0),
 		testRange(t, 0, 9_999),
@@ -148,7 +148,7 @@ func TestAPackageOpensToItsRows(t *testing.T) {
 	}
 }
 
-func TestTheSizeIsKnownInAdvance(t *testing.T) {
+func TestPackageSize_Precomputed(t *testing.T) {
 	ranges := [][2]uint64{{0, 0}, {0, 9}, {0, 10}, {9, 9}, {9, 10}, {10, 10}, {99, 100}, {100, 100}, {0, 999}, {5, 1234}, {9_999, 10_000},
 		{0, 14_999}, {49_999, 50_000}, {99_990, 100_010}, {19_999_999, 19_999_999}, {9_999_990, 10_000_007}}
 	for i := range uint64(60) { // every remainder of the block size and of Base64
@@ -176,7 +176,7 @@ func TestTheSizeIsKnownInAdvance(t *testing.T) {
 		10_000_000*8), "20 million rows")
 }
 
-func TestPartsOfASegmentAreTheSegment(t *testing.T) {
+func TestPackage_PartsEqualSegment(t *testing.T) {
 	whole := rowsOf(t, testRange(t, 9_000, 11_000))
 	var parts []byte
 	for _, r := range [][2]uint64{{9_000, 9_000}, {9_001, 9_007}, {9_008, 9_999}, {10_000, 10_999}, {11_000, 11_000}} {
@@ -185,7 +185,7 @@ func TestPartsOfASegmentAreTheSegment(t *testing.T) {
 	assert.True(t, bytes.Equal(whole, parts), "a range downloaded in parts is not the range downloaded at once")
 }
 
-func TestOpenSSLOpensAPackage(t *testing.T) {
+func TestPackage_DecryptedByOpenSSL(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
 		t.Skip("openssl is not installed")
@@ -219,7 +219,7 @@ func (p *pieces) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestAPackageIsWrittenInSmallPieces(t *testing.T) {
+func TestPackage_WriteChunkSize(t *testing.T) {
 	p := testRange(t, 0, 9_999)
 	for name, write := range map[string]func(io.Writer) error{
 		"package": func(w io.Writer) error { return WritePackage(t.Context(), w, p, testPackageKey) },
@@ -240,7 +240,7 @@ func TestAPackageIsWrittenInSmallPieces(t *testing.T) {
 	}
 }
 
-func TestADownloadEndsWhenItsReaderGoesAway(t *testing.T) {
+func TestPackageDownload_ReaderDisconnects(t *testing.T) {
 	before := runtime.NumGoroutine()
 	// Far more than could be made: only an early end lets the test end.
 	p := testRange(t, 0, 1<<40)
@@ -266,7 +266,7 @@ func TestADownloadEndsWhenItsReaderGoesAway(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
+func TestPackage_InvalidRange(t *testing.T) {
 	good := testRange(t, 3, 4)
 	for name, change := range map[string]func(*PackageRange){
 		"no code key":             func(p *PackageRange) { p.Code = nil },
@@ -290,7 +290,7 @@ func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
 	}
 }
 
-func TestBase64IsThatOfTheStandardLibrary(t *testing.T) {
+func TestPackageBase64_EqualsStdlib(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{})
 	for n := range 400 {
 		src := make([]byte, n)
@@ -304,7 +304,7 @@ func TestBase64IsThatOfTheStandardLibrary(t *testing.T) {
 
 // Memory does not grow with the range: what is allocated is the same for a
 // hundred times as many rows, and below 256 KiB.
-func TestMemoryOfADownloadIsConstant(t *testing.T) {
+func TestPackageDownload_ConstantMemory(t *testing.T) {
 	withoutRaceDetector(t)
 	small, large := testRange(t, 0, 99), testRange(t, 0, 9_999)
 	packageOf(t, small) // tables and pools

@@ -124,7 +124,7 @@ func fromHex(t testing.TB, s string) []byte {
 }
 
 // The nine FF1 samples that NIST publishes with SP 800-38G.
-func TestTheReferenceAnswersAsNISTsSamples(t *testing.T) {
+func TestReferenceFF1_NISTSamples(t *testing.T) {
 	const (
 		key128 = "2B7E151628AED2A6ABF7158809CF4F3C"
 		key192 = key128 + "EF4359D8D580AA4F"
@@ -155,7 +155,7 @@ func TestTheReferenceAnswersAsNISTsSamples(t *testing.T) {
 	}
 }
 
-func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
+func TestReferenceFF1_PermutesSmallSpaces(t *testing.T) {
 	for _, space := range []struct{ radix, length, texts int }{{2, 11, 1 << 11}, {4, 5, 1 << 10}, {6, 4, 1296}, {65536, 2, 0}, {26, 7, 0},
 		{64, 13, 0}} {
 		f := ff1Reference{key: make([]byte, 32), tweak: []byte("0"), radix: space.radix}
@@ -175,7 +175,7 @@ func TestTheReferenceIsAPermutationOfEverySmallSpace(t *testing.T) {
 // The construction of code texts at a size where all of them can be tried:
 // radix 4, four zero symbols and a counter below 3⁴ in four symbols (make test:
 // three, and below 3³).
-func TestOfAllToyTextsAsManyDecodeAsThereAreCodes(t *testing.T) {
+func TestReferenceText_ToySpaceExhaustive(t *testing.T) {
 	t.Parallel()
 	const radix = 4
 	half, counters := testscope.Choose(4, 3), testscope.Choose[int64](81, 27)

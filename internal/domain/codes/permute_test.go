@@ -45,7 +45,7 @@ func someCounters(n int) []uint64 {
 	return cs
 }
 
-func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
+func TestPermute_EqualsReference(t *testing.T) {
 	t.Parallel()
 	n := testscope.Choose(100_000, 10_000)
 	if testing.Short() {
@@ -73,7 +73,7 @@ func TestCodesAndTextsAreThoseOfTheReference(t *testing.T) {
 }
 
 // Every text decodes as the reference decodes it, made by us or not.
-func TestOriginalCodesAreDecodedAsTheReferenceDoes(t *testing.T) {
+func TestCodeKeyCounter_EqualsReference(t *testing.T) {
 	code, _ := testKeys(t)
 	reference := ff1Reference{key: testSecret(0), radix: 36}
 	for _, c := range someCounters(2_000) {
@@ -85,7 +85,7 @@ func TestOriginalCodesAreDecodedAsTheReferenceDoes(t *testing.T) {
 	}
 }
 
-func TestABurstIsEqualToSingleCalls(t *testing.T) {
+func TestPermuteBurst_EqualsSingleCalls(t *testing.T) {
 	code, text := testKeys(t)
 	s := new(burst)
 	for i, c := range someCounters(2_000) {
@@ -103,7 +103,7 @@ func TestABurstIsEqualToSingleCalls(t *testing.T) {
 
 // These lines are printed on products. They may be added to, never changed:
 // there is no flag that rewrites them.
-func TestGoldenCodesStayForEver(t *testing.T) {
+func TestPermute_GoldenCodes(t *testing.T) {
 	file, err := os.Open("testdata/golden.txt")
 	require.NoError(t, err)
 	defer file.Close()
@@ -139,7 +139,7 @@ func TestGoldenCodesStayForEver(t *testing.T) {
 }
 
 // In make test it is a million of them.
-func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
+func TestPermute_ConsecutiveCodesUnique(t *testing.T) {
 	t.Parallel()
 	window := testscope.Choose[uint64](1<<24, 1<<20)
 	if testing.Short() {
@@ -166,7 +166,7 @@ func TestSixteenMillionCodesInARowAreDifferent(t *testing.T) {
 	}
 }
 
-func TestATextWithOneOtherCharacterIsRefused(t *testing.T) {
+func TestCodeText_SingleCharacterChange(t *testing.T) {
 	t.Parallel()
 	n := testscope.Choose(10_000, 1_000)
 	if testing.Short() {
@@ -193,7 +193,7 @@ func TestATextWithOneOtherCharacterIsRefused(t *testing.T) {
 	}
 }
 
-func TestOtherSymbolsAreRefused(t *testing.T) {
+func TestCodeKeyCounter_InvalidSymbols(t *testing.T) {
 	code, text := testKeys(t)
 	for _, s := range []string{"00000000a", "00000000$", "-00000000", "0000 0000", "0000\x000000", "é0000000"} {
 		if _, ok := code.Counter([9]byte([]byte(s))); ok {
@@ -211,7 +211,7 @@ func TestOtherSymbolsAreRefused(t *testing.T) {
 	}
 }
 
-func TestACounterOutsideTheSpaceIsNoCode(t *testing.T) {
+func TestCodeKey_CounterOutOfRange(t *testing.T) {
 	code, text := testKeys(t)
 	for name, call := range map[string]func(){
 		"Code": func() { code.Code(Space) },
@@ -226,7 +226,7 @@ func TestACounterOutsideTheSpaceIsNoCode(t *testing.T) {
 	}
 }
 
-func TestKeysHaveThirtyTwoBytesAndDoNotPrint(t *testing.T) {
+func TestCodeKey_LengthAndRedaction(t *testing.T) {
 	for _, n := range []int{0, 16, 24, 31, 33} {
 		if _, err := NewCodeKey(make([]byte, n)); err == nil {
 			t.Errorf("%d bytes were taken for a CodeKey", n)
@@ -252,7 +252,7 @@ func withoutRaceDetector(t *testing.T) {
 	}
 }
 
-func TestCodesAllocateNothing(t *testing.T) {
+func TestPermute_NoAllocation(t *testing.T) {
 	withoutRaceDetector(t)
 	code, text := testKeys(t)
 	nine, symbols := code.Code(5), text.Text(5, '0')

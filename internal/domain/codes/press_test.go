@@ -170,7 +170,7 @@ func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail s
 
 // A code is issued once: blocks that many ask for at once are disjoint, and so
 // are the codes in them.
-func TestBlocksAreDisjoint(t *testing.T) {
+func TestApply_ConcurrentBlocksDisjoint(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	list := make([]codes.Batch, 40)
@@ -195,7 +195,7 @@ func TestBlocksAreDisjoint(t *testing.T) {
 	}
 }
 
-func TestOneOrderNumberMakesOneBatch(t *testing.T) {
+func TestApply_IdempotentOrderNumber(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	ids := make([]int64, 32)
@@ -219,7 +219,7 @@ func TestOneOrderNumberMakesOneBatch(t *testing.T) {
 	}
 }
 
-func TestTheNineCharactersEnd(t *testing.T) {
+func TestApply_SpaceExhausted(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.Floor = codes.Space - 15_000
@@ -234,7 +234,7 @@ func TestTheNineCharactersEnd(t *testing.T) {
 }
 
 // Contract: marketcode 7; design 8.
-func TestWhoMayHaveCodes(t *testing.T) {
+func TestApply_AccountEligibility(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -265,7 +265,7 @@ func TestWhoMayHaveCodes(t *testing.T) {
 }
 
 // Of another account's batch nothing is told but that it is another's.
-func TestAStrangersBatchTellsNothing(t *testing.T) {
+func TestBatch_ForeignAccount(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -285,7 +285,7 @@ func TestAStrangersBatchTellsNothing(t *testing.T) {
 }
 
 // An acknowledged ticket, activation and batch are in the database.
-func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
+func TestPress_DurableAfterReopen(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -328,7 +328,7 @@ func TestWhatWasAcknowledgedSurvivesAReopening(t *testing.T) {
 }
 
 // Of 32 trades of one js_code one wins.
-func TestALoginIsTradedOnce(t *testing.T) {
+func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	code, err := p.Login(t.Context(), "shop", "default", "u-1")
@@ -346,7 +346,7 @@ func TestALoginIsTradedOnce(t *testing.T) {
 
 // An expired ticket is forgotten a day later, not before: an old ticket and a made
 // up one answer the same.
-func TestOldTicketsAreForgotten(t *testing.T) {
+func TestTicketPurge_OneDayAfterExpiry(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -388,7 +388,7 @@ func TestOldTicketsAreForgotten(t *testing.T) {
 
 // After a rest many tickets have expired. No scan removes all of them in its
 // own transaction, which has ten seconds, and none are left in the end.
-func TestManyOldTicketsAreForgottenLittleByLittle(t *testing.T) {
+func TestTicketPurge_Incremental(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestCodeTextsAreReadInEverySpelling(t *testing.T) {
+func TestParseText_EverySpelling(t *testing.T) {
 	const canonical = "P.URL.CN/0$-JYJXP3HJI2C98A9O"
 	prefixes := []string{"FORMER.EXAMPLE/C/", "P.URL.CN/", "HTTP://CBG.PUB/G/", "P.URL.CN/0"}
 	for _, test := range []struct{ name, text, want string }{
@@ -36,7 +36,7 @@ func TestCodeTextsAreReadInEverySpelling(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoCodeTextIsRefused(t *testing.T) {
+func TestParseText_Invalid(t *testing.T) {
 	prefixes := []string{"P.URL.CN/", "HTTPS://QR.EXAMPLE/"}
 	for _, test := range []struct {
 		name, text string
@@ -77,7 +77,7 @@ func TestWhatIsNoCodeTextIsRefused(t *testing.T) {
 	}
 }
 
-func TestAPrintedTextIsReadAndDecoded(t *testing.T) {
+func TestPrintedText_RoundTrip(t *testing.T) {
 	_, key := testKeys(t)
 	printed := DefaultPrinted()
 	for _, c := range someCounters(1000) {
@@ -92,7 +92,7 @@ func TestAPrintedTextIsReadAndDecoded(t *testing.T) {
 }
 
 // Behaviour(codes.text).
-func TestPrefixesThatCannotBePrintedAreRefused(t *testing.T) {
+func TestTextPrefix_Validation(t *testing.T) {
 	for _, good := range []string{DefaultPrefix, "A/", "HTTP://CBG.PUB/G/", "HTTPS://QR.EXAMPLE/C-", "QR.EXAMPLE/A.B/", "127.0.0.1:8080/",
 		"LOCALHOST/$*+:/",
 		"A/" + strings.Repeat("B", MaxPrefix-2)} {
@@ -143,7 +143,7 @@ func TestPrefixesThatCannotBePrintedAreRefused(t *testing.T) {
 }
 
 // The library chooses the smallest version by itself.
-func TestTheQRVersionIsThatOfTheLibrary(t *testing.T) {
+func TestQRVersion_EqualsLibrary(t *testing.T) {
 	for n := 2; n <= MaxPrefix; n++ {
 		prefix := "A/" + strings.Repeat("B", n-2)
 		image, err := qr.Encode(prefix+strings.Repeat("$", TailLength), qr.Q, qr.AlphaNumeric)
@@ -156,7 +156,7 @@ func TestTheQRVersionIsThatOfTheLibrary(t *testing.T) {
 	assert.Equal(t, QRVersion(strings.Repeat("A", 300)), 0, "300 characters")
 }
 
-func TestNineCharactersAreRecognised(t *testing.T) {
+func TestParseCode_NineCharacters(t *testing.T) {
 	for _, text := range []string{"000000000", "ZZZZZZZZZ", "044GZ0J10", "123456789"} {
 		if code, ok := ParseCode(text); !ok || string(code[:]) != text {
 			t.Errorf("%q is read as %s %v", text, code, ok)

@@ -15,7 +15,7 @@ import (
 
 // A ticket comes back as the store would give it, the oldest are forgotten, and
 // two whose hashes begin alike are not taken for each other.
-func TestRecentTickets(t *testing.T) {
+func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	var r tickets
 	nth := func(i int) (Ticket, [sha256.Size]byte) {
 		hash := sha256.Sum256(fmt.Append(nil, i))

@@ -46,7 +46,7 @@ func swapped(text string, i int) string {
 
 // Contract: marketcode 3.5, 5.2, 6.2.
 // Behaviour(scan.code.unknown) Behaviour(scan.code.serial).
-func TestWhatAScannedTextIs(t *testing.T) {
+func TestCodeScan_TextKinds(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -96,7 +96,7 @@ func TestWhatAScannedTextIs(t *testing.T) {
 }
 
 // Behaviour(scan.code.state) Behaviour(scan.code.version).
-func TestTheStateOfAScannedCode(t *testing.T) {
+func TestCodeScan_States(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -138,7 +138,7 @@ func TestTheStateOfAScannedCode(t *testing.T) {
 }
 
 // A text that was printed once stays known, under the prefix it was printed with.
-func TestFormerPrefixesStay(t *testing.T) {
+func TestCodeScan_FormerPrefix(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.Closed = true
@@ -235,7 +235,7 @@ func FuzzScanCode(f *testing.F) {
 
 // Every one-character change of a valid text is refused: the redundancy is
 // counted in permute_test.go; here through the whole look-up.
-func TestForgedTextsAreUnknown(t *testing.T) {
+func TestCodeScan_ForgedText(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 20_000_000)

@@ -20,7 +20,7 @@ func someSet(random *rand.Rand, most int64) (list []Range) {
 }
 
 // The definition of a set: index by index.
-func TestASetHoldsWhatItsRangesHold(t *testing.T) {
+func TestIndexSet_EqualsRanges(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(3, 1))
 	for range 20_000 {
@@ -58,7 +58,7 @@ func TestASetHoldsWhatItsRangesHold(t *testing.T) {
 	}
 }
 
-func TestTheEdgesOfASet(t *testing.T) {
+func TestIndexSet_Boundaries(t *testing.T) {
 	t.Parallel()
 	const last = 1_999_999_999
 	for _, list := range [][]Range{{}, {{0, 0}}, {{0, last}}, {{last, last}}, {{0, 0}, {2, 2}, {last, last}}, {{5, 9}, {0, 4}},

@@ -38,7 +38,7 @@ func templateKeys(t testing.TB) Keys {
 	return Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text, '$': text}, Current: FirstVersion}
 }
 
-func TestDigitsAreThoseOfTheReference(t *testing.T) {
+func TestTemplateDigits_EqualReference(t *testing.T) {
 	_, key := testKeys(t)
 	for n := leastDigits; n <= mostDigits; n++ {
 		slow := ff1Reference{key: testSecret(0x20), tweak: []byte{'7'}, radix: 10}
@@ -63,7 +63,7 @@ func TestDigitsAreThoseOfTheReference(t *testing.T) {
 }
 
 // The texts of an application stay for ever: lines may be added, never changed.
-func TestTextsByTemplateAreGolden(t *testing.T) {
+func TestTemplateText_Golden(t *testing.T) {
 	want, err := os.ReadFile("testdata/templates.txt")
 	require.NoError(t, err)
 	keys := templateKeys(t)
@@ -85,7 +85,7 @@ func TestTextsByTemplateAreGolden(t *testing.T) {
 	}
 }
 
-func TestATextByTemplateReadsBack(t *testing.T) {
+func TestTemplateText_RoundTrip(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates {
 		one := parsed(t, template)
@@ -106,7 +106,7 @@ func TestATextByTemplateReadsBack(t *testing.T) {
 }
 
 // Of the numbers of N digits only one in 10^N / 36^9 has a counter.
-func TestMadeUpDigitsHaveNoCounter(t *testing.T) {
+func TestTemplateDigits_ForgedRejected(t *testing.T) {
 	keys := templateKeys(t)
 	one := parsed(t, "{digits:36}")
 	shape := one.shape(FirstVersion)
@@ -121,7 +121,7 @@ func TestMadeUpDigitsHaveNoCounter(t *testing.T) {
 	}
 }
 
-func TestTemplatesAreFilled(t *testing.T) {
+func TestTemplate_FillPlaceholders(t *testing.T) {
 	gtin, given := "9506000134352", "12345678901"
 	for _, test := range []struct {
 		text, gtin, given, filled, fault string
@@ -176,7 +176,7 @@ func TestTemplatesAreFilled(t *testing.T) {
 	}
 }
 
-func TestAGS1TextIsValid(t *testing.T) {
+func TestTemplateText_ValidGS1(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates[:2] {
 		for _, c := range someCounters(100) {
@@ -230,7 +230,7 @@ func FuzzReadTextByTemplate(f *testing.F) {
 }
 
 // Links of many GTINs are one: the files of app links have room for some thousand lines.
-func TestTemplatesThatAreLinks(t *testing.T) {
+func TestTemplate_LinkPattern(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Link{
 		"https://ID.brand.example/01/09506000134352/21/{serial}?98={secret}": {Host: "id.brand.example",
@@ -255,7 +255,7 @@ func TestTemplatesThatAreLinks(t *testing.T) {
 }
 
 // Serial numbers of the brand's own run from that of the first code on; an application that has more codes than numbers is refused.
-func TestNumbersOfTheBrandsOwn(t *testing.T) {
+func TestTemplate_CustomSerialNumbers(t *testing.T) {
 	t.Parallel()
 	p := importPress(t)
 	tried := map[string]int64{"{number:089999}{secret}": 10_001, "{number:999999}{digits:20}": 2, "{number:0}{secret}": 11}

@@ -38,7 +38,7 @@ func BenchmarkScan(b *testing.B) {
 
 // What a thousand templates cost texts that are by none of them is said by no clock here: nothing is allocated, and each is found by one
 // look, not by a thousand.
-func TestAThousandTemplatesCostOtherTextsNothing(t *testing.T) {
+func TestTemplateLookup_ConstantCost(t *testing.T) {
 	p := manyTemplates(t, 1000)
 	if n := len(p.Memory.allTemplates().wordings); n != 1 {
 		t.Errorf("a thousand GTINs are looked for in %d places", n)

@@ -13,7 +13,7 @@ import (
 )
 
 // Contract: marketcode 1.1, 3.6.
-func TestWhoMayTradeATicket(t *testing.T) {
+func TestTicketTrade_OpenIDMatch(t *testing.T) {
 	t.Parallel()
 	ticket := Ticket{OwnerID: "o-under-the-service-account", AppUserID: "o-under-the-mini-program", ExpiresAt: began.Add(30 * time.Minute)}
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestWhoMayTradeATicket(t *testing.T) {
 	}
 }
 
-func TestATicketIs128BitsInLowerCase(t *testing.T) {
+func TestNewTicketText_Lowercase128Bit(t *testing.T) {
 	t.Parallel()
 	text, err := newTicketText(strings.NewReader("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xfc\xfd\xfe\xff"))
 	assert.True(t, err == nil && text == "000102030405060708090a0bfcfdfeff" && regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(text),

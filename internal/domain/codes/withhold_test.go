@@ -12,7 +12,7 @@ import (
 )
 
 // The text of a link in the ledger holds no code that was made.
-func TestACodeIsWithheldFromALink(t *testing.T) {
+func TestWithhold_CodeInLink(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
@@ -47,7 +47,7 @@ func TestACodeIsWithheldFromALink(t *testing.T) {
 }
 
 // However long a link is, only so many places of it are tried.
-func TestALinkFullOfWhatMayBeCodesIsCut(t *testing.T) {
+func TestWithhold_CandidateLimit(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	link := "https://a.example/" + strings.Repeat("0", 4000)
@@ -69,7 +69,7 @@ func (c *counted) ViewCodes(ctx context.Context, f func(codes.Tx) error) error {
 
 // Where May says no, neither Scan nor Withhold asks the store, whatever stands in a text: who answers scans without waiting
 // relies on it.
-func TestWhatMayBeNoCodeAsksNoStore(t *testing.T) {
+func TestMay_NoStoreAccess(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	ours := p.Text(p.apply("x", 10_000), 7)

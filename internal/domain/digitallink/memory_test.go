@@ -16,7 +16,7 @@ import (
 
 // Serials cost nothing: a thousand GTINs with templates answer for each of their serials, and what is in memory stays as it was.
 // TEST_WHOLE asks for ten million.
-func TestSerialsCostWhatTheirGTINsCost(t *testing.T) {
+func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 	const gtins = 1000
 	serials := testscope.Choose(10_000_000, 20_000)
 	known, keys := map[string]*Entry{}, make([]string, gtins)

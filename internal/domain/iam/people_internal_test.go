@@ -14,14 +14,14 @@ import (
 )
 
 // The vectors of RFC 6238, appendix B, for SHA-1.
-func TestCodesAreThoseOfRFC6238(t *testing.T) {
+func TestTOTP_RFC6238Vectors(t *testing.T) {
 	for at, want := range map[int64]string{59: "94287082", 1111111109: "07081804", 1111111111: "14050471", 1234567890: "89005924",
 		2000000000: "69279037", 20000000000: "65353130"} {
 		assert.Equal(t, code([]byte("12345678901234567890"), at/stepTime, 8), want, "at %d", at)
 	}
 }
 
-func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
+func TestTOTP_WindowAndSingleUse(t *testing.T) {
 	secret, now := base.EncodeToString([]byte("12345678901234567890")), time.Unix(1111111111, 0)
 	step := now.Unix() / stepTime
 	for off, want := range map[int64]bool{-2: false, -1: true, 0: true, 1: true, 2: false} {
@@ -33,7 +33,7 @@ func TestACodeIsGoodForItsMinuteAndOnce(t *testing.T) {
 	}
 }
 
-func TestAPasswordIsComparedExactly(t *testing.T) {
+func TestPassword_ExactComparison(t *testing.T) {
 	ctx := context.Background()
 	d := &Service{Random: rand.Reader}
 	phc, err := d.hashPassword(ctx, "four wild geese over Ürümqi ")
@@ -51,7 +51,7 @@ func TestAPasswordIsComparedExactly(t *testing.T) {
 }
 
 // Issue 27, 1: the bound was one of the package, so that servers of one process refused each other's people.
-func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
+func TestPasswordHash_SemaphorePerService(t *testing.T) {
 	t.Parallel()
 	d := &Service{Random: rand.Reader}
 	for range hashedAtOnce {
@@ -87,7 +87,7 @@ func TestThoseWhoWaitForAHashAreBoundedByTheServer(t *testing.T) {
 	}
 }
 
-func TestPasswordsThatOthersGuessFirst(t *testing.T) {
+func TestPassword_CommonVariants(t *testing.T) {
 	for given, want := range map[string]bool{
 		"": true, "Short1!": true, "password1234": true, "P@ssw0rd1234": true, "123456789012": true, "qwertyuiop123": true,
 		"aaaaaaaaaaaa": true, "abcabcabcabc": true, "alicealice2026": true, "letmein123456": true, "iloveyou1234": true,
@@ -102,7 +102,7 @@ func TestPasswordsThatOthersGuessFirst(t *testing.T) {
 }
 
 // ASVS 6.2.4, 6.2.9, 6.2.12: what is on the list is refused, with digits and signs around it too.
-func TestPasswordsOfTheList(t *testing.T) {
+func TestPassword_CommonListRejected(t *testing.T) {
 	if n := len(commonest()); n < 25_000 {
 		t.Fatalf("the list has %d", n)
 	}

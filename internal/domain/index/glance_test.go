@@ -9,10 +9,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-// TestAGlanceSeesWhatTheSearchFinds: who is sent to core.search by a glance is
+// TestGlance_EqualsSearch: who is sent to core.search by a glance is
 // sent there for speed only; what a glance answers must be the search's answer.
 // Parts have all lengths around a word of eight bytes.
-func TestAGlanceSeesWhatTheSearchFinds(t *testing.T) {
+func TestGlance_EqualsSearch(t *testing.T) {
 	const seed = 20173
 	rng := rand.New(rand.NewPCG(seed, 0))
 	pick := func(list ...string) string { return list[rng.IntN(len(list))] }

@@ -60,11 +60,11 @@ var (
 	}()
 )
 
-// TestEveryWorldOfThreeRules: every set of up to three of the forty prefixes,
+// TestIndex_ExhaustiveThreeRules: every set of up to three of the forty prefixes,
 // each of two owners and published or not, against every link, compared with
 // what rules.Prefix.Matches and the contract's sentence on owners say. In make
 // test a thirteenth of the sets of three, those above every thirteenth set of two.
-func TestEveryWorldOfThreeRules(t *testing.T) {
+func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -159,7 +159,7 @@ func TestEveryWorldOfThreeRules(t *testing.T) {
 	assert.Equal(t, x.Len(), 0, "rules are left")
 }
 
-func TestALookUpAllocatesNothing(t *testing.T) {
+func TestIndexLookup_NoAllocation(t *testing.T) {
 	x := New()
 	require.NoError(t, x.Load(each(someRules(t))))
 	for _, text := range []string{"https://h.example/a/x", "https://h.example/a/b?id=12", "https://h.example/a/b/c",
@@ -178,7 +178,7 @@ func TestALookUpAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestAHostileLinkCostsBoundedWork(t *testing.T) {
+func TestIndexLookup_HostileLinkBounded(t *testing.T) {
 	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	x.Set(aRuleOf(t, 3, "https://h.example/a/b?id="))
@@ -216,7 +216,7 @@ func TestAHostileLinkCostsBoundedWork(t *testing.T) {
 	assert.True(t, ok && len(hit.Prefix) == len("https://deep.example/q?")+500, "the longest of 500 is not found: %v %q", ok, hit.Prefix)
 }
 
-func TestFortyOwnersHideTheirOwn(t *testing.T) {
+func TestIndexLookup_FortyOwnersUnpublished(t *testing.T) {
 	// Unpublished rules of many owners, each above a published one of its own.
 	x := New()
 	for i := range 40 {
@@ -239,7 +239,7 @@ func TestFortyOwnersHideTheirOwn(t *testing.T) {
 	}
 }
 
-func TestALoadThatFailsChangesNothing(t *testing.T) {
+func TestIndexLoad_FailureLeavesUnchanged(t *testing.T) {
 	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	broken := errors.New("broken")
@@ -257,7 +257,7 @@ func TestALoadThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
-func TestOfARuleThatComesTwiceTheLaterCounts(t *testing.T) {
+func TestIndexLoad_DuplicateRuleLastWins(t *testing.T) {
 	x := New()
 	first := aRuleOf(t, 1, "https://h.example/a", "https://h.example/a?test")
 	second := aRuleOf(t, 3, "https://h.example/a")
@@ -270,8 +270,8 @@ func TestOfARuleThatComesTwiceTheLaterCounts(t *testing.T) {
 	}
 }
 
-// TestChurnTakesNoMemory: rules come and go for ever; what is dead is given back.
-func TestChurnTakesNoMemory(t *testing.T) {
+// TestIndex_ChurnMemoryBounded: rules come and go for ever; what is dead is given back.
+func TestIndex_ChurnMemoryBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -305,9 +305,9 @@ func (x *Index) ruleAt(t *testing.T, i int) bool {
 	return list[0].Published
 }
 
-// TestAChangeCostsTheSameHoweverManyRules: nothing that is copied for a change
+// TestIndexChange_ConstantCost: nothing that is copied for a change
 // grows with the table.
-func TestAChangeCostsTheSameHoweverManyRules(t *testing.T) {
+func TestIndexChange_ConstantCost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a table, read by one goroutine")
 	}
@@ -423,7 +423,7 @@ type indexHistory struct {
 	done     []porcupine.Operation
 }
 
-func TestTheIndexIsLinearizable(t *testing.T) {
+func TestIndex_Linearizable(t *testing.T) {
 	rounds := 30
 	if raceDetector {
 		rounds = 8
@@ -448,11 +448,11 @@ func TestTheIndexIsLinearizable(t *testing.T) {
 	}
 }
 
-// TestALookUpNeverSeesHalfOfTwoChanges: between two steps of a look-up the longer
+// TestIndexLookup_ConsistentBetweenChanges: between two steps of a look-up the longer
 // rule is published and the shorter one taken back. One of them governs at every
 // moment. Without the check of the version the look-up finds neither, and the
 // checker of histories says so: of the search, and of the glance in front of it.
-func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
+func TestIndexLookup_ConsistentBetweenChanges(t *testing.T) {
 	for _, of := range []struct {
 		searched, careless bool
 		legal              bool
@@ -492,10 +492,10 @@ func TestALookUpNeverSeesHalfOfTwoChanges(t *testing.T) {
 	}
 }
 
-// TestReadersDuringAStreamOfChanges runs look-ups against single changes, chunks
+// TestIndexLookup_ConcurrentChanges runs look-ups against single changes, chunks
 // that are given back, segments that grow, loads and snapshots. One of two rules
 // governs at every moment.
-func TestReadersDuringAStreamOfChanges(t *testing.T) {
+func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 	x := New()
 	short, long := aRuleOf(t, 1, "https://h.example/a/"), aRuleOf(t, 3, "https://h.example/a/b")
 	long.Owner = short.Owner

@@ -103,7 +103,7 @@ func read(file []byte) (*Snapshot, error) {
 	return readSnapshot(bytes.NewReader(file), int64(len(file)))
 }
 
-func TestASnapshotAnswersLikeItsIndex(t *testing.T) {
+func TestSnapshot_EqualsIndex(t *testing.T) {
 	built := New()
 	require.NoError(t, built.Load(each(someRules(t))))
 	written := New()
@@ -147,7 +147,7 @@ func (f slowly) Write(b []byte) (int, error) {
 	return f.File.Write(b)
 }
 
-func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
+func TestSnapshot_PointInTime(t *testing.T) {
 	x := New()
 	list := someRules(t)
 	require.NoError(t, x.Load(each(list[:4])))
@@ -187,7 +187,7 @@ func TestASnapshotIsOneMomentWhateverChangesMeanwhile(t *testing.T) {
 	}
 }
 
-func TestADamagedSnapshotIsRefused(t *testing.T) {
+func TestSnapshot_Corrupted(t *testing.T) {
 	x := New()
 	require.NoError(t, x.Load(each(someRules(t))))
 	file := snapshotOf(t, x)
@@ -220,7 +220,7 @@ func TestADamagedSnapshotIsRefused(t *testing.T) {
 	}
 }
 
-func TestASnapshotTakesTheOldOnesPlaceOnlyWhenItIsWhole(t *testing.T) {
+func TestSnapshot_AtomicReplace(t *testing.T) {
 	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")

@@ -33,7 +33,7 @@ func (l *silentLog) Close() {
 
 // Issue 12, 12: Follow ends when the connection on which it listens is closed, so
 // that the store can be.
-func TestFollowEndsWithItsConnection(t *testing.T) {
+func TestFollow_ConnectionClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &silentLog{}
 		c := &Replica{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewDirectory()}

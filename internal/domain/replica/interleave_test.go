@@ -538,7 +538,7 @@ func (s *schedule) end() string {
 	return ""
 }
 
-func TestInterleavings(t *testing.T) {
+func TestReplica_Interleavings(t *testing.T) {
 	interleavings := testscope.Choose(100_000, 5_000)
 	if testing.Short() {
 		interleavings = 1_000 // one actor moves at a time: the race detector learns no more from the rest
@@ -564,9 +564,9 @@ func TestInterleavings(t *testing.T) {
 	t.Logf("%d interleavings, %d of them different, with %d failed reads", interleavings, len(different), faults)
 }
 
-// TestInterleavingsFindFaults follows a store in ways that are wrong: the
+// TestReplica_InterleavingsDetectFaults follows a store in ways that are wrong: the
 // interleavings must find each.
-func TestInterleavingsFindFaults(t *testing.T) {
+func TestReplica_InterleavingsDetectFaults(t *testing.T) {
 	for name, under := range map[string]func(*fakeStore) *protocol{
 		"the value of the commit is applied, not what is stored": func(store *fakeStore) *protocol {
 			p := follow(store)
@@ -678,10 +678,10 @@ func TestInterleavingsFindFaults(t *testing.T) {
 	}
 }
 
-// TestFollowAtOnce lets everybody run freely, which a schedule does not:
+// TestFollow_ConcurrentRace lets everybody run freely, which a schedule does not:
 // nothing orders the accesses to the memory but the code under test. For the
 // race detector.
-func TestFollowAtOnce(t *testing.T) {
+func TestFollow_ConcurrentRace(t *testing.T) {
 	const writers, readers, changes = 4, 2, 1_000
 	store := &fakeStore{step: func(context.Context, string) error {
 		if rand.IntN(4) == 0 {
@@ -741,9 +741,9 @@ func TestFollowAtOnce(t *testing.T) {
 	t.Logf("%d changes, %d looks", writers*changes, looks.Load())
 }
 
-// TestRetry: what cannot be read is said by Ready, also while it is tried
+// TestReplicaRetry_HealsReady: what cannot be read is said by Ready, also while it is tried
 // again, and is healed by Retry once the store answers.
-func TestRetry(t *testing.T) {
+func TestReplicaRetry_HealsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		var tries atomic.Int64
@@ -789,9 +789,9 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// TestLoadFails: a memory that was emptied and could not be filled again is
+// TestReplicaLoad_FailureNotReady: a memory that was emptied and could not be filled again is
 // not ready, and Retry fills it.
-func TestLoadFails(t *testing.T) {
+func TestReplicaLoad_FailureNotReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		store := &fakeStore{step: func(context.Context, string) error {

@@ -190,7 +190,7 @@ func (s *keptStore) AllRules(context.Context) iter.Seq2[rules.Rule, error] {
 
 // The part of a snapshot that a crash left is removed by the next
 // start: many crashes would fill the disk.
-func TestAStartRemovesHalfSnapshots(t *testing.T) {
+func TestKeepStart_RemovesPartialSnapshots(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}
 	s.commit(RuleChange, someRules(t)[0], false)
 	dir := t.TempDir()
@@ -206,7 +206,7 @@ func TestAStartRemovesHalfSnapshots(t *testing.T) {
 	}
 }
 
-func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
+func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(s *keptStore, file string)
 		loads  int    // from the store at the second start
@@ -271,7 +271,7 @@ func TestAStartReadsTheSnapshotAndWhatChangedSince(t *testing.T) {
 
 // Issue 14: what is written of snapshots grows with the changes, not with the
 // rules: one changed rule of a million wrote 120 MB.
-func TestASnapshotIsPaidForByChanges(t *testing.T) {
+func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 	for _, n := range []int{20, 2_000, 20_000} {
 		t.Run(fmt.Sprint(n, " rules"), func(t *testing.T) {
 			s := &keptStore{now: map[string]rules.Rule{}}
@@ -325,7 +325,7 @@ func TestASnapshotIsPaidForByChanges(t *testing.T) {
 
 // Issue 14: a stop soon after an import left no file, where rules were read beside
 // the living ones.
-func TestAStopAfterAnImportKeepsItsRules(t *testing.T) {
+func TestKeepStop_AfterImport(t *testing.T) {
 	for name, n := range map[string]struct{ there, imported int }{"of most rules": {10, 100_001}, "of some rules": {20_000, 1_000}} {
 		t.Run(name, func(t *testing.T) {
 			s := &keptStore{now: map[string]rules.Rule{}}
@@ -351,7 +351,7 @@ func TestAStopAfterAnImportKeepsItsRules(t *testing.T) {
 
 // A file that somebody removed, or that is of a log which is no more, is written
 // again, whatever changed.
-func TestASnapshotThatIsGoneIsWrittenAgain(t *testing.T) {
+func TestKeepSnapshot_MissingFileRewritten(t *testing.T) {
 	s := &keptStore{now: map[string]rules.Rule{}}
 	s.manyRules(t, 2000)
 	file := filepath.Join(t.TempDir(), "rules.snapshot")
@@ -386,7 +386,7 @@ func TestASnapshotThatIsGoneIsWrittenAgain(t *testing.T) {
 }
 
 // Snapshots keep their distance from each other, and end with the server.
-func TestKeepSnapshotPauses(t *testing.T) {
+func TestKeepSnapshot_Interval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &keptStore{now: map[string]rules.Rule{}}
 		s.manyRules(t, 3)

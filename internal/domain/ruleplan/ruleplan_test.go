@@ -25,7 +25,7 @@ func stored(t *testing.T, r client.Rule, target string) Stored {
 	return Stored{Rule: r, Target: target, Parsed: p}
 }
 
-func TestWhatAPlanDoes(t *testing.T) {
+func TestRulePlan_Actions(t *testing.T) {
 	const prefix, code = "https://tea.example/t/", "http://weixin.qq.com/q/02B"
 	want := Wanted{Prefix: prefix, Path: "pages/a/a"}
 	have := client.Rule{Prefix: prefix, Path: "pages/a/a", OpenVersion: client.OpenRelease, TestLinks: []string{prefix + "x"}}
@@ -97,7 +97,7 @@ func TestWhatAPlanDoes(t *testing.T) {
 	}
 }
 
-func TestAReplacedRuleKeepsItsTestLinks(t *testing.T) {
+func TestRulePlan_ReplaceKeepsTestLinks(t *testing.T) {
 	links := []string{"https://tea.example/t/x"}
 	have := stored(t, client.Rule{Prefix: "https://tea.example/t/", Path: "old", Published: true, OpenVersion: 3, TestLinks: links}, "")
 	steps := Decide([]Wanted{wanted(t, Wanted{Prefix: "https://tea.example/t/", Path: "new"})}, []Stored{have}, false)

@@ -178,7 +178,7 @@ func (d *desk) left(appid string) int {
 
 // Contract: rules 1.8. From line to line what stood first is mended, and all
 // that comes later is still wrong.
-func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
+func TestAddRule_ErrorPrecedence(t *testing.T) {
 	d := newDesk(t)
 	d.added("wxa", draft("https://full.example/mine"))
 	d.added("wxb", draft("https://full.example/", occupying))
@@ -237,7 +237,7 @@ func TestTheOrderOfFaultsOfAnAdd(t *testing.T) {
 }
 
 // Contract: rules 1.1, 1.8 (40097).
-func TestWhatARuleMaySay(t *testing.T) {
+func TestAddRule_FieldValidation(t *testing.T) {
 	d := newDesk(t)
 	for i, c := range []struct {
 		name, caller string
@@ -301,7 +301,7 @@ func TestWhatARuleMaySay(t *testing.T) {
 }
 
 // Contract: rules 2.4, 2.10.
-func TestWhoMaySetARuleWhere(t *testing.T) {
+func TestAddRule_PrefixOwnership(t *testing.T) {
 	type set struct {
 		owner, prefix string
 		occupy        bool
@@ -378,7 +378,7 @@ func TestWhoMaySetARuleWhere(t *testing.T) {
 	}
 }
 
-func TestAnOccupierGivesWayWhenItGoes(t *testing.T) {
+func TestAddRule_AfterOccupierRemoved(t *testing.T) {
 	for name, how := range map[string]func(d *desk) error{
 		"deleted": func(d *desk) error { return d.Delete(d.t.Context(), d.as("wxb"), "https://h.example/", "") },
 		"edited": func(d *desk) error {
@@ -395,7 +395,7 @@ func TestAnOccupierGivesWayWhenItGoes(t *testing.T) {
 	}
 }
 
-func TestTheNumberOfRulesIsLimited(t *testing.T) {
+func TestAddRule_CountLimit(t *testing.T) {
 	d := newDesk(t)
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.ServiceRuleLimit = 2, 2 })
 	add := func(caller string, given rules.Draft, want *errcode.Code) {
@@ -427,7 +427,7 @@ func TestTheNumberOfRulesIsLimited_ByDefault(t *testing.T) {
 }
 
 // Contract: rules 2.7.
-func TestTheVerificationFile(t *testing.T) {
+func TestAddRule_VerificationFile(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		serves string
@@ -466,7 +466,7 @@ func TestTheVerificationFile(t *testing.T) {
 }
 
 // Behaviour(rules.confirm.named).
-func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
+func TestAddRule_VerificationExemptHosts(t *testing.T) {
 	for _, c := range []struct {
 		name, prefix string
 		set          settings.Verification
@@ -508,7 +508,7 @@ func TestWhoseHostsNeedNoVerificationFile(t *testing.T) {
 }
 
 // A change while the file was fetched counts.
-func TestAPrefixThatIsTakenWhileTheFileIsFetched(t *testing.T) {
+func TestAddRule_PrefixTakenDuringFetch(t *testing.T) {
 	d := newDesk(t)
 	first := true
 	d.serves = func(string) (string, error) {
@@ -523,7 +523,7 @@ func TestAPrefixThatIsTakenWhileTheFileIsFetched(t *testing.T) {
 }
 
 // Contract: rules 1.2.
-func TestWhatAnEditIsAnswered(t *testing.T) {
+func TestEditRule_Responses(t *testing.T) {
 	for _, c := range []struct {
 		name, caller string
 		given        rules.Draft
@@ -576,7 +576,7 @@ func TestWhatAnEditIsAnswered(t *testing.T) {
 }
 
 // Contract: rules 1.4.
-func TestWhatAPublishIsAnswered(t *testing.T) {
+func TestPublishRule_Responses(t *testing.T) {
 	for _, c := range []struct {
 		name, caller, prefix string
 		before               func(d *desk)
@@ -665,7 +665,7 @@ func (d *desk) release(appid string, exists bool) {
 
 // Contract: rules 6, 5: the calendar month at +08:00.
 // Behaviour(rules.publish.month).
-func TestTheQuotaBeginsAnewWithTheMonth(t *testing.T) {
+func TestPublishRule_QuotaResetsMonthly(t *testing.T) {
 	d := newDesk(t)
 	d.set(func(s *settings.Settings) { s.PublishQuota = 2 })
 	for i := range 20 {
@@ -696,7 +696,7 @@ func TestTheQuotaBeginsAnewWithTheMonth(t *testing.T) {
 	publish(february.AddDate(0, 1, 0), errcode.OK, 1)
 }
 
-func TestAddingAgainAndPublishingSpendsAgain(t *testing.T) {
+func TestPublishRule_ReaddSpendsQuota(t *testing.T) {
 	d := newDesk(t)
 	d.published("wxa", draft("https://h.example/"))
 	wantCode(t, d.Delete(t.Context(), d.as("wxa"), "https://h.example/", ""), errcode.OK)
@@ -711,7 +711,7 @@ func TestAddingAgainAndPublishingSpendsAgain(t *testing.T) {
 }
 
 // Contract: rules 1.5.
-func TestWhatADeleteIsAnswered(t *testing.T) {
+func TestDeleteRule_Responses(t *testing.T) {
 	for _, c := range []struct {
 		name, caller, prefix, appid string
 		want                        *errcode.Code
@@ -753,7 +753,7 @@ func TestWhatADeleteIsAnswered(t *testing.T) {
 }
 
 // Contract: rules 1.3.
-func TestWhatAListIsAnswered(t *testing.T) {
+func TestListRules_Responses(t *testing.T) {
 	d := newDesk(t)
 	for i := range 5 {
 		d.added("wxa", draft(fmt.Sprintf("https://h.example/%d", i)))
@@ -822,7 +822,7 @@ func TestWhatAListIsAnswered(t *testing.T) {
 }
 
 // The seed: no verification file, no quota, no limit; all else as in Add.
-func TestWhatAnOperatorPlants(t *testing.T) {
+func TestPlantRule_SkipsVerificationAndQuota(t *testing.T) {
 	d := newDesk(t)
 	d.set(func(s *settings.Settings) { s.RuleLimit, s.PublishQuota = 0, 0 })
 	plant := func(appid string, given rules.Draft, published bool) error {
@@ -865,7 +865,7 @@ func TestWhatAnOperatorPlants(t *testing.T) {
 	}
 }
 
-func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
+func TestPrefixHistory_NamesActors(t *testing.T) {
 	d := newDesk(t)
 	d.published("wxa", draft("https://h.example"))
 	wantCode(t, d.Edit(d.by("wxa"), d.as("wxa"), draft("https://h.example", occupying)), errcode.OK)
@@ -887,7 +887,7 @@ func TestTheHistoryOfAPrefixNamesWhoDidWhat(t *testing.T) {
 	}
 }
 
-func TestWhoOccupiesAPrefix(t *testing.T) {
+func TestOccupier_OfPrefix(t *testing.T) {
 	d := newDesk(t)
 	d.added("wxc", draft("https://h.example/a/b/"))
 	d.added("wxb", draft("https://h.example/a/b/c"))
@@ -914,7 +914,7 @@ func TestWhoOccupiesAPrefix(t *testing.T) {
 	}
 }
 
-func TestADomainIsSetInSmallLettersAndTakenBack(t *testing.T) {
+func TestSetDomain_LowercaseAndRevert(t *testing.T) {
 	d := newDesk(t)
 	for _, host := range []string{"H.Example", "localhost:8080", "[::1]:80", "a_b.example"} {
 		if err := d.SetDomain(t.Context(), host, rules.Denied); err != nil {
@@ -1008,7 +1008,7 @@ func (l losingTx) Rule(ctx context.Context, key string) (rules.Rule, error) {
 
 // A closure keeps nothing from the run that lost: it once locked the origin of
 // an empty rule when it was run again.
-func TestATransactionThatIsRunAgainLocksAndTellsTheSame(t *testing.T) {
+func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		run  func(d *desk) error
@@ -1040,7 +1040,7 @@ func TestATransactionThatIsRunAgainLocksAndTellsTheSame(t *testing.T) {
 
 // Issue 12, 12: a code that another service account made since a rule on it was
 // deleted is that account's, as it is for an add.
-func TestAnUndoAsksWhoMadeTheCode(t *testing.T) {
+func TestUndoRule_CodeOfOtherAccount(t *testing.T) {
 	d := newDesk(t)
 	for text, want := range map[string]error{code + "02AAAAAAAAAAAAAAanothr": errcode.PrefixOwned, code + "02AAAAAAAAAAAAAAAAAown": nil} {
 		d.added("wxs", draft(text))

@@ -33,7 +33,7 @@ func lintRule(t testing.TB, text string) rules.Rule {
 	return r
 }
 
-func TestLintFindsWhatWasHardlyMeant(t *testing.T) {
+func TestLint_SuspiciousRules(t *testing.T) {
 	for name, test := range map[string]struct {
 		set  []string
 		want []string // kind, rule, other, link, prefixes
@@ -111,7 +111,7 @@ func (able) Account(appid string) (accounts.Account, bool) {
 func (able) Linked(string, string) bool { return true }
 
 // What lint says of a random set is what the matcher does with it.
-func TestWhatLintSaysIsWhatTheMatcherDoes(t *testing.T) {
+func TestLint_EqualsMatcher(t *testing.T) {
 	g := rand.New(rand.NewPCG(16, 0))
 	pick := func(from ...string) string { return from[g.IntN(len(from))] }
 	prefix := func() string {

@@ -10,7 +10,7 @@ import (
 
 // However many lists are asked for, what is remembered is bounded, and the last
 // one is among it.
-func TestListsThatAreRememberedAreBounded(t *testing.T) {
+func TestListings_CacheBounded(t *testing.T) {
 	var m listings
 	month := time.Unix(0, 0)
 	for n := range 10 * listingsMost / listingMost {

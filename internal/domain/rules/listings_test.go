@@ -24,7 +24,7 @@ func (r *reads) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 
 // A list of an account's rules is read once until one of them changes, or a
 // publish, or the month; other accounts' changes do not matter to what it says.
-func TestAListIsReadAgainOnlyAfterAChange(t *testing.T) {
+func TestListings_InvalidatedByChange(t *testing.T) {
 	d := newDesk(t)
 	counted := &reads{Store: d.store}
 	d.Book.Store = counted

@@ -101,7 +101,7 @@ func (n *night) list(failing bool) []rules.Reverification {
 	return found
 }
 
-func TestEveryFileIsLookedAtOnceADay(t *testing.T) {
+func TestRecheck_OncePerDay(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	var want []string
@@ -130,7 +130,7 @@ func TestEveryFileIsLookedAtOnceADay(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsGoneWarnsAndChangesNothing(t *testing.T) {
+func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	n.add("shop", "https://a.example/x/y")
@@ -172,7 +172,7 @@ func (n *night) rules() (list []string) {
 	return list
 }
 
-func TestWhatHasNoRuleAnyMoreIsNotLookedAt(t *testing.T) {
+func TestRecheck_SkipsDeletedRule(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	n.add("shop", "https://a.example/x")
@@ -201,7 +201,7 @@ func TestWhatHasNoRuleAnyMoreIsNotLookedAt(t *testing.T) {
 }
 
 // An owner may have more rules than one look at them brings.
-func TestTheOtherRuleOfADirectoryIsFoundAmongMany(t *testing.T) {
+func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 	t.Parallel()
 	n := nightfall(t)
 	n.add("shop", "https://a.example/x")

@@ -43,7 +43,7 @@ func serviceRule(published bool) rules.Rule {
 }
 
 // Contract: rules 1.2.
-func TestWhatAnEditMayChange(t *testing.T) {
+func TestRuleEdit_AllowedFields(t *testing.T) {
 	same := rules.Draft{Path: "pages/index", Occupy: true, OpenVersion: rules.OpenTrial, KeepLinks: true}
 	for _, c := range []struct {
 		name string
@@ -92,7 +92,7 @@ func TestWhatAnEditMayChange(t *testing.T) {
 	}
 }
 
-func TestAnEditedRuleDoesNotShareTheListOfTheDraft(t *testing.T) {
+func TestRuleEdit_CopiesTestLinks(t *testing.T) {
 	d := rules.Draft{Path: "p", OpenVersion: rules.OpenRelease, TestLinks: []string{"https://h.example/2"}}
 	r, err := ordinaryRule(false).Edit(d, later)
 	require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestAnEditedRuleDoesNotShareTheListOfTheDraft(t *testing.T) {
 }
 
 // Contract: rules 1.4.
-func TestWhenARuleMayBePublished(t *testing.T) {
+func TestRulePublish_Preconditions(t *testing.T) {
 	released := accounts.Account{AppID: "wxa", Versions: []accounts.Version{accounts.Trial, accounts.Release}}
 	for _, c := range []struct {
 		name         string
@@ -134,7 +134,7 @@ func TestWhenARuleMayBePublished(t *testing.T) {
 }
 
 // Contract: rules 1.1, 2.6.
-func TestWhichVersionATestLinkOpens(t *testing.T) {
+func TestTestLink_OpenVersion(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		span int
@@ -164,7 +164,7 @@ func TestWhichVersionATestLinkOpens(t *testing.T) {
 	}
 }
 
-func TestTheNumberOfAState(t *testing.T) {
+func TestRuleState_WireNumbers(t *testing.T) {
 	wantEqual(t, "unpublished", ordinaryRule(false).State(), 1)
 	wantEqual(t, "published", ordinaryRule(true).State(), 2)
 }

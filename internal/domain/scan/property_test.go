@@ -71,7 +71,7 @@ func load(t testing.TB, set []slowRule) *index.Index {
 	return x
 }
 
-func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
+func TestScan_EqualsSlowMatcher(t *testing.T) {
 	sets, links := 12_000, 20 // 240,000 cases
 	if testing.Short() {
 		sets = 600
@@ -115,10 +115,10 @@ func TestEveryLinkOpensWhatTheSlowMatcherSays(t *testing.T) {
 	t.Logf("%d cases, %d opened", sets*links, opened)
 }
 
-// TestAWorldThatChangesOpensWhatTheSlowMatcherSays lets rules come, change and
+// TestScan_EqualsSlowMatcherUnderChanges lets rules come, change and
 // go one by one, all at once, and through a file; after each step links are
 // compared with the slow matcher.
-func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
+func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
 	worlds, steps, links := 60, 60, 8
 	if testing.Short() {
 		worlds = 6
@@ -181,7 +181,7 @@ func TestAWorldThatChangesOpensWhatTheSlowMatcherSays(t *testing.T) {
 
 // What explains with assumed rules, tries a plan and looks into the past is
 // one overlay: it answers as if the rules existed, test links included.
-func TestAnOverlayAnswersAsIfItsRulesExisted(t *testing.T) {
+func TestScanOverlay_EqualsRealRules(t *testing.T) {
 	const seed, worlds, links = 20173, 400, 30
 	g := small{rand.New(rand.NewPCG(seed, 0))}
 	people := members{everyone{}}
@@ -255,7 +255,7 @@ func (m members) Account(appid string) (accounts.Account, bool) {
 }
 
 // Behaviour(scan.plain).
-func TestATextLongerThanALinkIsShown(t *testing.T) {
+func TestScan_OverlongTextAsPlain(t *testing.T) {
 	x := load(t, []slowRule{{prefix: "https://h.example/a/", owner: "wx1", published: true}})
 	d := scan.Resolver{Finder: x, Accounts: everyone{}}.Resolve(scan.Request{Text: "https://h.example/a/" + strings.Repeat("b/", 32<<10)})
 	assert.True(t, d.Action == scan.ShowText, "it is to %s", d.Action)

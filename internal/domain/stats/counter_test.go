@@ -158,9 +158,9 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 	}
 }
 
-// TestCountsEqualACountOneByOne: whatever comes late, wherever the
+// TestCounter_EqualsNaiveCount: whatever comes late, wherever the
 // counting is cut off and begun again, by one node or two.
-func TestCountsEqualACountOneByOne(t *testing.T) {
+func TestCounter_EqualsNaiveCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for seed := range uint64(testscope.Choose(4, 2)) {
 			r := rand.New(rand.NewPCG(seed, 7))
@@ -200,10 +200,10 @@ func noDifference(t *testing.T, c *stats.Aggregator) {
 	require.True(t, r.Differences <= 0 && r.Compared >= 100, "%d of %d numbers differ: %+v", r.Differences, r.Compared, r.Shown)
 }
 
-// TestABusyCounterStoresLater: while much comes it is added up in memory; it is
+// TestCounter_DefersStoreUnderLoad: while much comes it is added up in memory; it is
 // counted when less comes, when a minute has passed or when somebody waits for
 // it, and once, also where another node counts first or the process dies.
-func TestABusyCounterStoresLater(t *testing.T) {
+func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(5, 6)), Now: began, Users: 50}
 		sum := newNaive(8)
@@ -261,9 +261,9 @@ func TestABusyCounterStoresLater(t *testing.T) {
 	})
 }
 
-// TestErasureAndRetentionLeaveTheCounts: what is counted stays, also where the
+// TestCounter_ErasureAndRetentionKeepCounts: what is counted stays, also where the
 // ledger no longer says why, and what can be compared with it is equal.
-func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
+func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(3, 4))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 50}
@@ -300,9 +300,9 @@ func TestErasureAndRetentionLeaveTheCounts(t *testing.T) {
 	})
 }
 
-// TestAnotherLedgerAddsToTheCounts: an import brings counts whose scans are
+// TestCounter_ImportedLedgerAdds: an import brings counts whose scans are
 // elsewhere.
-func TestAnotherLedgerAddsToTheCounts(t *testing.T) {
+func TestCounter_ImportedLedgerAdds(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for n := 1; n <= 2; n++ {
 			log := &scantest.Memory{Name: fmt.Sprint(n)}
@@ -339,9 +339,9 @@ func (l *slowEnd) End(ctx context.Context) (int64, error) {
 	return end, err
 }
 
-// TestACounterIsPassed: another node counts on while one asks where the log
+// TestCounter_OvertakenByOtherNode: another node counts on while one asks where the log
 // ends. That is no reason to take it for another log and count all again.
-func TestACounterIsPassed(t *testing.T) {
+func TestCounter_OvertakenByOtherNode(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 50}
 		slow := &slowEnd{Memory: log}
@@ -380,9 +380,9 @@ type renewed struct {
 
 func (l *renewed) ID() string { return l.id }
 
-// TestALogThatIsMadeAnewIsCounted: also while the counter runs, and from its
+// TestCounter_RecreatedLog: also while the counter runs, and from its
 // beginning.
-func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
+func TestCounter_RecreatedLog(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		log := &renewed{&scantest.Memory{}, "first"}
@@ -406,7 +406,7 @@ func TestALogThatIsMadeAnewIsCounted(t *testing.T) {
 
 // Two nodes that count different ledgers for a while, as when one after the
 // other goes to a stream, meet at the same position: it is not the same place.
-func TestTheSamePositionOfAnotherLedger(t *testing.T) {
+func TestCounter_SamePositionOtherLedger(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		one := scantest.NewCounter(s, &renewed{&scantest.Memory{}, "one"})
@@ -430,7 +430,7 @@ func TestTheSamePositionOfAnotherLedger(t *testing.T) {
 // A counter of a stream is killed, and the next one counts the journal from which
 // the stream came: scans count once, and the users of those that the sketches
 // lacked are counted too.
-func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
+func TestCounter_KillAfterLeavingStream(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
 		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
@@ -461,7 +461,7 @@ func TestAKilledCounterOfAStreamThatIsLeft(t *testing.T) {
 
 // A reader of one scan after the other goes on at the same scan, whatever
 // ledger is counted.
-func TestReadersTurnWithTheLedger(t *testing.T) {
+func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
 		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
@@ -540,7 +540,7 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 // Issue 12, 8: nodes of the version before and of this one count in turn while one
 // after the other is replaced. The older knows nothing of the scan that stands at a
 // position: what this version noted of another position says nothing of the ledger.
-func TestAnEarlierVersionCountsInBetween(t *testing.T) {
+func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive(8)
 		log := &renewed{&scantest.Memory{}, "one"}
@@ -589,7 +589,7 @@ func TestAnEarlierVersionCountsInBetween(t *testing.T) {
 // Issue 12, 8: a ledger that is an older one that went on. What was told to webhooks
 // is not told again; where its events say from which journal they came, those that
 // were not counted yet are, and no other.
-func TestAnOlderLedgerThatWentOn(t *testing.T) {
+func TestCounter_OlderLedgerContinued(t *testing.T) {
 	for name, c := range map[string]struct {
 		origins, longer bool
 		scans, lacking  int64
@@ -669,7 +669,7 @@ func TestAnOlderLedgerThatWentOn(t *testing.T) {
 
 // The newest scans are those at the end of the whole feed, each once, and nobody
 // reads the whole ledger for them. Issue 11, 6.
-func TestTheNewestScansEndTheFeed(t *testing.T) {
+func TestNewestScans_TailOfFeed(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(11, 6))
 		log, events := &scantest.Memory{Gaps: r}, &scantest.Traffic{Random: r, Now: began, Users: 200}

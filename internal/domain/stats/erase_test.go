@@ -95,7 +95,7 @@ func (l *farLog) ForUsers(ctx context.Context, users scanlog.Users, after int64)
 }
 
 // Issue 12, 12: nothing waits for a network within a transaction that writes.
-func TestNoLogIsAskedWithinATransaction(t *testing.T) {
+func TestErase_NoLogReadInTransaction(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 13)), Now: began, Users: 20}
 		watched := &watchedStore{Store: s}
@@ -113,7 +113,7 @@ func TestNoLogIsAskedWithinATransaction(t *testing.T) {
 
 // Issue 12, 12: while the ledger is read for a user who is erased, scans are
 // counted on and questions are answered; what comes meanwhile is counted too.
-func TestAnErasureHoldsNobodyUp(t *testing.T) {
+func TestErase_NonBlocking(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(12, 12)), Now: began, Users: 20}
 		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}
@@ -176,7 +176,7 @@ func TestAnErasureHoldsNobodyUp(t *testing.T) {
 }
 
 // Issue 14: users whose erasures wait for another are erased in one pass.
-func TestErasuresThatWaitAreOnePass(t *testing.T) {
+func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 20}
 		log := &gatedLog{Memory: &scantest.Memory{}, let: make(chan struct{})}

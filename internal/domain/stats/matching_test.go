@@ -17,7 +17,7 @@ import (
 
 // Issue 16, 2: what a filter finds, page by page, is what is found by looking at
 // each scan, and no call looks at more than it may.
-func TestMatchingFindsWhatALookAtEachScanFinds(t *testing.T) {
+func TestMatching_EqualsFullScan(t *testing.T) {
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	log := &scantest.Memory{}
 	c := scantest.NewCounter(s, log)

@@ -240,10 +240,10 @@ func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	}
 }
 
-// TestMonthsSayWhatTheirDaysSay: any question has the same numbers before a month is
+// TestMonths_RollUpEqualsDays: any question has the same numbers before a month is
 // rolled up, on the way, and after its hours and days are removed, where it may be asked
 // at all; whatever comes late, whoever is killed.
-func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
+func TestMonths_RollUpEqualsDays(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		rolled, removed, refused := int64(0), 0, 0
 		for seed := range uint64(testscope.Choose(3, 1)) {
@@ -327,9 +327,9 @@ func TestMonthsSayWhatTheirDaysSay(t *testing.T) {
 	})
 }
 
-// TestScansOfAMonthThatIsOnItsWay: scans of a month come after each part of it that is
+// TestMonths_LateScansDuringRollUp: scans of a month come after each part of it that is
 // rolled up; before the next one the process is killed.
-func TestScansOfAMonthThatIsOnItsWay(t *testing.T) {
+func TestMonths_LateScansDuringRollUp(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(3, 9)))
 		mortal := &dying{s, -1}
@@ -387,9 +387,9 @@ func rolledAll(t *testing.T, c *stats.Aggregator, now, hours, days time.Time) {
 	}
 }
 
-// TestAnotherZoneAfterHoursAreGone: days of hours that are there are cut by the new zone,
+// TestMonths_ZoneChangeAfterHoursRemoved: days of hours that are there are cut by the new zone,
 // and months from them; each scan counts once all the same, and to and fro.
-func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
+func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(11, 12)))
 		c := scantest.NewCounter(s, log)
@@ -440,9 +440,9 @@ func TestAnotherZoneAfterHoursAreGone(t *testing.T) {
 	})
 }
 
-// TestAnotherZoneFindsWhatFoundNothing: where old days are removed, a zone in which the
+// TestMonths_ZoneChangeKeepsFirstDay: where old days are removed, a zone in which the
 // first day that is kept begins later takes nothing from one in which it begins sooner.
-func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
+func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, r, first := &scantest.Memory{}, rand.New(rand.NewPCG(21, 22)), time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 		c, sent := scantest.NewCounter(s, log), []scanlog.Event(nil)
@@ -483,9 +483,9 @@ func TestAnotherZoneFindsWhatFoundNothing(t *testing.T) {
 	})
 }
 
-// TestAnErasureReachesMonths: the users of a month stay as many, and nobody is known in
+// TestMonths_ErasureReachesRollUp: the users of a month stay as many, and nobody is known in
 // it any more.
-func TestAnErasureReachesMonths(t *testing.T) {
+func TestMonths_ErasureReachesRollUp(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, newLongTraffic(rand.New(rand.NewPCG(13, 14)))
 		c := scantest.NewCounter(s, log)

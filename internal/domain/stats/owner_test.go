@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/scantest"
 )
 
-// TestScansOfOwners: while months are rolled up, and the ledger forgets.
-func TestScansOfOwners(t *testing.T) {
+// TestOwnerStats_DuringRollUpAndRetention: while months are rolled up, and the ledger forgets.
+func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		r := rand.New(rand.NewPCG(31, 1))
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: r, Now: began, Users: 100}
@@ -142,8 +142,8 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 	}
 }
 
-// TestOwnersAreThoseOfRulesAndApplications: also of rules that are deleted, or added after the first was asked for.
-func TestOwnersAreThoseOfRulesAndApplications(t *testing.T) {
+// TestOwnerStats_RulesAndApplications: also of rules that are deleted, or added after the first was asked for.
+func TestOwnerStats_RulesAndApplications(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := scantest.NewCounter(s, &scantest.Memory{})
 		for of, want := range map[[2]int64]string{{1}: "wxa", {2}: "wxb", {5}: "wxgone", {77}: "",

@@ -7,7 +7,7 @@ import (
 )
 
 // A place has no name and no password of who was there.
-func TestAPlaceIsAHostAndASegment(t *testing.T) {
+func TestPlace_HostAndFirstSegment(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"https://A.example/B/c?d":           "a.example/B",

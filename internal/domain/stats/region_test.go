@@ -46,7 +46,7 @@ func regionFile(t *testing.T) string {
 	return path
 }
 
-func TestARegionFileSaysWhereAnAddressIs(t *testing.T) {
+func TestOpenRegions_LookupAddress(t *testing.T) {
 	r, err := stats.OpenRegions(regionFile(t))
 	require.NoError(t, err)
 	defer r.Close()
@@ -83,7 +83,7 @@ func TestARegionFileSaysWhereAnAddressIs(t *testing.T) {
 	}
 }
 
-func TestABrokenRegionFileIsRefused(t *testing.T) {
+func TestOpenRegions_CorruptedFile(t *testing.T) {
 	whole, err := os.ReadFile(regionFile(t))
 	require.NoError(t, err)
 	dir := t.TempDir()

@@ -52,7 +52,7 @@ func (t *writingTx) AddUsers(ctx context.Context, rows []stats.UsersSince) error
 
 // Issue 14: a minute in which a few users came writes as much as they are, however many
 // came before.
-func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
+func TestSketchStore_WritesDelta(t *testing.T) {
 	const many, few, dims = 6000, 5, 11
 	scantest.OneStore(t, func(t *testing.T, s *store.Store) {
 		log, r, now := &scantest.Memory{}, rand.New(rand.NewPCG(14, 5)), began
@@ -142,7 +142,7 @@ func TestLargeSketchesAreWrittenByTheirChange(t *testing.T) {
 }
 
 // Issue 14: the hourly removal of old scans lets the counting go on where it is.
-func TestForgettingReadsNothingAgain(t *testing.T) {
+func TestRetention_KeepsCounterPosition(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
 		c, sum := scantest.NewCounter(s, log), newNaive(8)

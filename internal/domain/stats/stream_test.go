@@ -30,7 +30,7 @@ import (
 // some again long after: still each scan is there once and in its place, also after
 // an erasure, and what is counted is what a recount finds, for a counter that begins
 // anew too.
-func TestAStreamIsCountedOnce(t *testing.T) {
+func TestStreamCounter_Dedup(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	o, err := stream.Parse(server.Events())
 	require.NoError(t, err)
@@ -134,7 +134,7 @@ func (l *torn) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, e
 
 // A log is made anew between a look at it and the reading, and the reading breaks off: nothing of it is stored as if it stood in
 // the log before, where what stands before it is counted.
-func TestALogThatIsMadeAnewWhileItIsReadInPart(t *testing.T) {
+func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 	t.Parallel()
 	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 8)), Now: began, Users: 20}
 	before, anew := &scantest.Memory{}, &scantest.Memory{}
@@ -178,7 +178,7 @@ func (i *interrupted) Ship(ctx context.Context, node string, from, to scanlog.Of
 // A node publishes scans that say "up to here the stream has everything". They may come
 // into a stream that was made anew and has nothing of that: the counter believes only what
 // was said of the stream that it reads.
-func TestAStreamThatIsMadeAnewWhileANodeShips(t *testing.T) {
+func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {

@@ -130,7 +130,7 @@ func send(ctx context.Context, o sender) error {
 
 // A receiver that fails, hangs and takes things twice, and a sender that is
 // killed over and over: every event arrives, none is lost.
-func TestEveryEventArrivesThoughTheSenderIsKilled(t *testing.T) {
+func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	if testing.Short() {
 		t.Skip("kills processes for some seconds")
 	}

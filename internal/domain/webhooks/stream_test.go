@@ -257,7 +257,7 @@ func (w *town) told(when string, nodes ...*streamNode) {
 
 // Issue 29, 4: a stream is lost while the reader of webhooks is behind the counting, once
 // and once more before it read on: it is told of every scan, and of none again.
-func TestALostStreamIsToldOf(t *testing.T) {
+func TestWebhookStream_LostBehindCounter(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("early")
@@ -295,7 +295,7 @@ func TestALostStreamIsToldOf(t *testing.T) {
 // A version that notes nothing told was there until now, or an import brought the webhooks.
 // The stream is lost before anybody read a new scan: what that version told is not told
 // again, and what comes from then on is told once, whatever is lost.
-func TestWhatAnEarlierVersionToldIsNotToldAgain(t *testing.T) {
+func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
@@ -331,7 +331,7 @@ func TestWhatAnEarlierVersionToldIsNotToldAgain(t *testing.T) {
 
 // As before, with a stream that is put back older, and a node that is gone: no new scan of
 // it is ever read.
-func TestWhatAnEarlierVersionToldOfANodeThatIsGone(t *testing.T) {
+func TestWebhookStream_EarlierVersionRemovedNode(t *testing.T) {
 	t.Parallel()
 	for name, learn := range map[string]bool{"looked before": true, "did not": false} {
 		t.Run(name, func(t *testing.T) {
@@ -368,7 +368,7 @@ func TestWhatAnEarlierVersionToldOfANodeThatIsGone(t *testing.T) {
 
 // What nobody told of a stream that is left is told from the journal, once, also where a
 // kill lets it be told again; and from then on the reader tells of none of it.
-func TestTheRestOfAStreamIsToldOf(t *testing.T) {
+func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
@@ -421,7 +421,7 @@ func (r *reads) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry, 
 // Issue 29, 4: one node has left a stream on which others are: the counting is turned from one ledger to the other and back
 // while the reader is behind in both. Each scan is told of once, also to a webhook that is added meanwhile; nobody reads the
 // stream from its beginning for that, and each user is counted.
-func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
+func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		if w.target.URL == "" {
@@ -484,7 +484,7 @@ func TestNodesOnAStreamAndWithoutAreToldOf(t *testing.T) {
 
 // Issue 29, 4: a node leaves a stream with much that nobody counted or told, while others count and read on at each step of it:
 // it looks at each scan of its journal once, and ends. What a reader notes in the middle stays noted.
-func TestAStreamIsLeftBesideOthers(t *testing.T) {
+func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
@@ -544,7 +544,7 @@ func TestAStreamIsLeftBesideOthers(t *testing.T) {
 
 // A stream is put back older, and another node fills it beyond the reader before anybody
 // looks: at the place of the reader stands another scan.
-func TestAnOlderStreamIsToldOf(t *testing.T) {
+func TestWebhookStream_RestoredOlder(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
@@ -583,7 +583,7 @@ func (f *failing) End(context.Context) (int64, error) {
 
 // Where nobody wants scans, the log may be away: nothing is asked of it and nothing said,
 // and alarms go on. Where somebody does, one line says so.
-func TestALogThatIsAwayIsQuiet(t *testing.T) {
+func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	away := &failing{scans: p.ledger}

@@ -199,7 +199,7 @@ func (p *post) events(url string) (list []string) {
 
 func id(n int) string { return fmt.Sprintf("scan_%032x", n) }
 
-func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
+func TestWebhooks_EventFilter(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	p.ledger.add(ofCode(1, 5), ofRule(3)) // before anybody asked
@@ -231,7 +231,7 @@ func TestAReceiverIsToldOfWhatItWants(t *testing.T) {
 	assert.Equal(t, len(p.events(rules)), 5, "rules")
 }
 
-func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
+func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	const url = "https://a.example/"
@@ -282,7 +282,7 @@ func TestWhatIsNotTakenIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestADeliveryThatNobodyTakesDies(t *testing.T) {
+func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
@@ -303,7 +303,7 @@ func TestADeliveryThatNobodyTakesDies(t *testing.T) {
 	}
 }
 
-func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
+func TestWebhooks_UnreachableReceiverBackoff(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	const down, up = "https://down.example/", "https://up.example/"
@@ -326,7 +326,7 @@ func TestAReceiverThatIsAwayIsNotAskedForEverything(t *testing.T) {
 	}
 }
 
-func TestAReceiverThatIsGoneIsLeftAlone(t *testing.T) {
+func TestWebhooks_DeletedReceiver(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	hook := p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
@@ -349,7 +349,7 @@ func TestAReceiverThatIsGoneIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatCanBeIsTaken(t *testing.T) {
+func TestWebhooks_Validation(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	one := webhooks.Wanted{Rules: []int64{1}}
@@ -390,7 +390,7 @@ func TestOnlyWhatCanBeIsTaken(t *testing.T) {
 
 // A ledger that was replaced by an older or another one is followed from its
 // own end.
-func TestAnotherLedgerIsFollowedFromItsEnd(t *testing.T) {
+func TestWebhooks_ReplacedLedgerFromEnd(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	for range 10 {
@@ -425,7 +425,7 @@ func (s *passed) End(ctx context.Context) (int64, error) {
 
 // Another node collects on while one asks where the ledger ends: that is no
 // other ledger, and nobody is told of what came before they asked to be.
-func TestACollectorIsPassed(t *testing.T) {
+func TestWebhookCollector_OvertakenByOtherNode(t *testing.T) {
 	t.Parallel()
 	other := open(t)
 	one := office(t, other.db, other.ledger)
@@ -447,7 +447,7 @@ func TestACollectorIsPassed(t *testing.T) {
 	}
 }
 
-func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
+func TestWebhooks_ShutdownNotCountedAsFailure(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
@@ -470,7 +470,7 @@ func TestTheEndOfTheServerIsNoFailure(t *testing.T) {
 }
 
 // However many receivers are slow, the others have their turn.
-func TestSlowReceiversLeaveATurnToOthers(t *testing.T) {
+func TestWebhooks_SlowReceiversFairness(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	const receivers = 40 // more than are sent to at once
@@ -562,7 +562,7 @@ func queued(t *testing.T, url string) *post {
 }
 
 // A queue behind a receiver that stays away ends.
-func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
+func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	t.Parallel()
 	const url = "https://a.example/"
 	p := queued(t, url)
@@ -584,7 +584,7 @@ func TestWhatHadNoTurnInItsTimeIsGivenUp(t *testing.T) {
 
 // A clock that jumps ahead by a year ends no event: all of them are tried, and
 // those that nobody takes now are tried again.
-func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
+func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	t.Parallel()
 	p := queued(t, "https://a.example/")
 	p.book.ClockBelieved = func() bool { return false }
@@ -603,7 +603,7 @@ func TestAClockThatIsNotBelievedEndsNoEvent(t *testing.T) {
 
 // A delivery that was put off by a clock that was years ahead is sent when it is repaired,
 // and not in years.
-func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
+func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
@@ -622,7 +622,7 @@ func TestARepairedClockPutsNoEventOffForYears(t *testing.T) {
 
 // A receiver that is away fills nothing: the oldest events are given up, and
 // the log says how many, once a minute.
-func TestTooManyWaitingAreGivenUp(t *testing.T) {
+func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	p.Most = 20
@@ -661,7 +661,7 @@ func TestTooManyWaitingAreGivenUp(t *testing.T) {
 	said("receiver=1 rows=2", 2)
 }
 
-func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
+func TestWebhookQueue_DeliveredDuringDrop(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	other := office(t, p.db, p.ledger)
@@ -680,7 +680,7 @@ func TestWhatArrivedWhileItWasGivenUpIsDelivered(t *testing.T) {
 	assert.True(t, err == nil && len(list) == 4, "%+v %v", list, err)
 }
 
-func TestThereAreAtMostAHundredWebhooks(t *testing.T) {
+func TestWebhooks_CountLimit(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	for n := range webhooks.MaxWebhooks {

@@ -13,7 +13,7 @@ import (
 )
 
 // What is told of an account is what the domain decides, whatever the account is.
-func TestAbilitiesAreWhatTheDomainDecides(t *testing.T) {
+func TestAbilities_EqualDomain(t *testing.T) {
 	for bits := range 1 << 6 {
 		bit := func(n int) bool { return bits&(1<<n) != 0 }
 		for _, kind := range []accounts.Kind{accounts.MiniProgram, accounts.ServiceAccount, accounts.SubscriptionAccount} {

@@ -35,7 +35,7 @@ func call(t *testing.T, s *servertest.Server, method, path, body string) servert
 	return a
 }
 
-func TestAccounts(t *testing.T) {
+func TestAdminAccounts_CRUD(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	for _, c := range []struct {
@@ -113,7 +113,7 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-func TestSettings(t *testing.T) {
+func TestAdminSettings_GetAndPatch(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	o := servertest.Options{Seed: shop, Data: data, Guarded: true}
@@ -175,7 +175,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestDomains(t *testing.T) {
+func TestAdminDomains_SetAndDelete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	for _, c := range []struct {
@@ -200,7 +200,7 @@ func TestDomains(t *testing.T) {
 	}
 }
 
-func TestScanKeys(t *testing.T) {
+func TestScanKeys_Lifecycle(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
 	for _, c := range []struct {
@@ -234,7 +234,7 @@ func TestScanKeys(t *testing.T) {
 	assert.True(t, len(list.Keys) == 1, "left: %v", list.Keys)
 }
 
-func TestRules(t *testing.T) {
+func TestAdminRules_CRUD(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	rule := func(p, extra string) string {

@@ -31,7 +31,7 @@ func served(a *Admin) http.Handler {
 
 // An export that cannot begin because the database is away says so, as every
 // other call does.
-func TestAnExportSaysThatTheDatabaseIsAway(t *testing.T) {
+func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
 		return fmt.Errorf("reading: %w", &errcode.Unavailable{What: "does not answer"})
@@ -70,7 +70,7 @@ func (d *dripping) Write(b []byte) (int, error) {
 
 // Issue 12, 10: an export has an end whatever its client does, and a client that
 // reads at a fair pace gets all of it, however long that takes.
-func TestAnExportHasAnEnd(t *testing.T) {
+func TestBackupExport_SlowClientTimeout(t *testing.T) {
 	t.Parallel()
 	const all, piece = 10_000, 32 << 10
 	for name, c := range map[string]struct {

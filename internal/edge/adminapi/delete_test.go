@@ -25,7 +25,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // An account goes with what nobody scans; what is printed, and rules and codes that open it, keep it until they are gone.
-func TestAccountsAreDeleted(t *testing.T) {
+func TestDeleteAccount_Dependents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: deletable})
 	text := func(method, path, body string) string {
@@ -92,7 +92,7 @@ func TestAccountsAreDeleted(t *testing.T) {
 }
 
 // A platform goes with what accounts granted it.
-func TestPlatformsAreDeleted(t *testing.T) {
+func TestDeletePlatform_RemovesGrants(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: deletable})
 	platform := s.ComponentToken("isv")

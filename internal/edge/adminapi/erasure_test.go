@@ -46,7 +46,7 @@ func tables(t *testing.T, s *servertest.Server, text string) (with []string) {
 
 // An erased user is in no export any more: not in the ledger, and not as the
 // first one who scanned a code.
-func TestAnErasedUserIsInNoTable(t *testing.T) {
+func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	scanAs(t, s, "u", codeText(t, s, aBatch(t, s), 1))
@@ -63,7 +63,7 @@ func TestAnErasedUserIsInNoTable(t *testing.T) {
 
 // Neither does anything stand there by his openids any more: no ticket, no
 // login, nothing of an account that he follows. Others keep theirs.
-func TestAnErasedUserIsInNoTableByAnOpenID(t *testing.T) {
+func TestEraseUser_NoTableHoldsOpenID(t *testing.T) {
 	t.Parallel()
 	// Nobody listens there, so that events wait.
 	seed := strings.NewReplacer("rule_rate_limit: 0", "rule_rate_limit: 0, allow_private_hosts: true", "marketcode_key:",
@@ -99,7 +99,7 @@ func TestAnErasedUserIsInNoTableByAnOpenID(t *testing.T) {
 
 // The user whose data are erased is the one that the path names, whatever
 // characters the app's ids have.
-func TestOnlyTheUserThatWasNamedIsErased(t *testing.T) {
+func TestEraseUser_EscapedPathIDs(t *testing.T) {
 	t.Parallel()
 	for _, user := range []string{"x/", "/x", "x//y", "..", ".", "x/../y", "x%2F", "%", "x?y", "人 "} {
 		t.Run(user, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestOnlyTheUserThatWasNamedIsErased(t *testing.T) {
 }
 
 // No code is in what is kept of scans, whatever stood around it.
-func TestTheLedgerHoldsNoCode(t *testing.T) {
+func TestLedger_WithholdsCodes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	text := codeText(t, s, aBatch(t, s), 1)
@@ -143,7 +143,7 @@ func TestTheLedgerHoldsNoCode(t *testing.T) {
 }
 
 // No spreadsheet reads an app's name of itself as a formula.
-func TestNoCellOfAnExportIsAFormula(t *testing.T) {
+func TestScanExport_EscapesFormulas(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	for _, client := range []string{"=1+1", "+1", "-1", "@a", "＝1+1", "＋1", "－1", "＠a"} {
@@ -163,7 +163,7 @@ func TestNoCellOfAnExportIsAFormula(t *testing.T) {
 }
 
 // A page of another origin is refused with a problem, like everything else.
-func TestAnotherOriginGetsAProblem(t *testing.T) {
+func TestAdminAPI_CrossOriginProblem(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	for _, path := range []string{"/admin/v1/rechecks", "/scan/v1/resolve"} {

@@ -11,7 +11,7 @@ import (
 )
 
 // A plan is tried on the scans that were, and changes nothing.
-func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
+func TestPlanReplay_RecentScansDryRun(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.OK("shop", "add", `{"prefix":"https://shop.example/","path":"p","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
@@ -67,7 +67,7 @@ func TestAPlanIsReplayedOnTheScansOfTheLastDays(t *testing.T) {
 }
 
 // Changes since a moment come in the order of time, of every kind.
-func TestWhatChangedSinceIsInOrder(t *testing.T) {
+func TestChangesSince_TimeOrder(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	var clock struct{ Now string }
@@ -88,7 +88,7 @@ func TestWhatChangedSinceIsInOrder(t *testing.T) {
 }
 
 // Behaviour(rules.undo).
-func TestAnUndoRestoresWhatWasBefore(t *testing.T) {
+func TestUndo_RestoresPrevious(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	newest := func() (seq int64, published bool, did string) {

@@ -32,7 +32,7 @@ func ruleOf(owner, prefix string) string {
 func rulesNow(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
 
 // The number of a wrong line is named, and nothing is loaded.
-func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
+func TestRuleImport_InvalidLinesLoadNothing(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Admin("PUT", "/domains/denied.example", `{"status":"denied"}`)
@@ -90,7 +90,7 @@ func TestImportNamesWrongLinesAndLoadsNothing(t *testing.T) {
 
 // Of many wrong lines the first twenty are named, in their order, whatever is
 // wrong with them.
-func TestImportNamesTheFirstTwenty(t *testing.T) {
+func TestRuleImport_NamesFirstTwentyErrors(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	var text strings.Builder
@@ -116,7 +116,7 @@ func TestImportNamesTheFirstTwenty(t *testing.T) {
 
 // An import that is acknowledged is what scans find and what the log says, in
 // the state of the file: also a rule below one that another occupies.
-func TestImportIsSeenByScans(t *testing.T) {
+func TestRuleImport_VisibleToScans(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	text := "\ufeff\n" + strings.Join([]string{
@@ -170,7 +170,7 @@ func TestImportIsSeenByScans(t *testing.T) {
 }
 
 // A body that breaks off is no file, even where it breaks between two lines.
-func TestImportOfABodyThatBreaksOff(t *testing.T) {
+func TestRuleImport_TruncatedBody(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: dir})
@@ -201,7 +201,7 @@ func TestImportOfABodyThatBreaksOff(t *testing.T) {
 }
 
 // Accounts go and come without their secrets; those that are there keep them.
-func TestAccountsAsLines(t *testing.T) {
+func TestAccountNDJSON_RoundTripWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	out := s.Admin("GET", "/export/accounts", "").Body
@@ -243,7 +243,7 @@ func TestAccountsAsLines(t *testing.T) {
 
 // Issue 28, 6: what platforms set of an account stood in no seed and in no export, so that it was lost on the way to another
 // server.
-func TestOptionsOfAnAccountAreInSeedsAndLines(t *testing.T) {
+func TestAccountOptions_SeedAndNDJSON(t *testing.T) {
 	t.Parallel()
 	one := servertest.Start(t, servertest.Options{Seed: `
 accounts:

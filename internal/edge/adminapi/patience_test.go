@@ -23,7 +23,7 @@ func (d *deadlined) SetWriteDeadline(t time.Time) error { d.write = t; return ni
 
 // A call that reads a whole log, or makes a thousand transactions, lasts longer
 // than the time that an answer has.
-func TestACallThatLastsHasNoDeadline(t *testing.T) {
+func TestLongOperations_NoWriteDeadline(t *testing.T) {
 	t.Parallel()
 	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}
 	adminroute.Mount(api, "admin", nil, a.Problem, adminroute.Guard{}, a.Operations())

@@ -14,7 +14,7 @@ import (
 
 // A domain has changed hands: its new owner may add what its old owner had.
 // Behaviour(message.released).
-func TestRelease(t *testing.T) {
+func TestReleasePrefix_NewOwnerAdds(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	told := make(chan string, 10)

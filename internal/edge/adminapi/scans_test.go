@@ -57,7 +57,7 @@ type feedPage struct {
 	More  bool      `json:"more"`
 }
 
-func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
+func TestScanFeed_ExactlyOnceInOrder(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	var want []string
@@ -114,7 +114,7 @@ func TestTheFeedGivesEveryScanOnceInOrder(t *testing.T) {
 	}
 }
 
-func TestForgedScanIDsAreRefused(t *testing.T) {
+func TestScanFeed_ForgedID(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	id := scans(t, s, "https://cafe.example/t/1")[0]
@@ -153,7 +153,7 @@ func TestForgedScanIDsAreRefused(t *testing.T) {
 	}
 }
 
-func TestStatisticsAreFreshWhenAsked(t *testing.T) {
+func TestStatistics_FreshOnRead(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	last := ""
@@ -202,7 +202,7 @@ func TestStatisticsAreFreshWhenAsked(t *testing.T) {
 	}
 }
 
-func TestAnErasedUserIsInNoScan(t *testing.T) {
+func TestEraseUser_NoScanHoldsUser(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	scans(t, s, "https://cafe.example/t/1", "https://cafe.example/t/2", "https://cafe.example/t/3", "https://cafe.example/t/4")
@@ -228,7 +228,7 @@ func TestAnErasedUserIsInNoScan(t *testing.T) {
 	}
 }
 
-func TestAnExportIsWhole(t *testing.T) {
+func TestScanExport_Complete(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	ids := scans(t, s, "https://cafe.example/t/1", "https://nobody.example/=2", "+49")
@@ -283,7 +283,7 @@ func codeText(t *testing.T, s *servertest.Server, batch, index int64) string {
 	return c.URL
 }
 
-func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
+func TestAlarms_CopiedCodeRaisesOne(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	batch := aBatch(t, s)
@@ -377,7 +377,7 @@ func TestACopiedCodeRaisesOneAlarm(t *testing.T) {
 	}
 }
 
-func TestAnEmulatedClockThatJumpsLosesNoScan(t *testing.T) {
+func TestScanFeed_EmulatedClockJump(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	for range 4 {

@@ -55,7 +55,7 @@ var unlisted = strings.NewReplacer("{appid: svc, kind", "{appid: svc, ip_allowli
 
 // A service account or platform without any list is served and told once, and rejected by strict; each number is among the
 // trials of coverage.
-func TestNoListOfAddresses(t *testing.T) {
+func TestIPAllowlist_Missing(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: unlisted})
 	svc, shop, platform := s.Token("svc"), s.Token("shop"), s.ComponentToken("isv")
@@ -119,7 +119,7 @@ func TestNoListOfAddresses(t *testing.T) {
 
 // A person has one unionid under all accounts of one open-platform account, by both ways of trading a js_code, and none under
 // others. Contract: rules 3.2.
-func TestUnionID(t *testing.T) {
+func TestUnionID_SharedWithinOpenPlatform(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.NewReplacer("{appid: shop, kind", "{appid: shop, open_platform: tea, kind",
 		"{appid: rival, kind", "{appid: rival, open_platform: tea, kind").Replace(agency)})

@@ -17,7 +17,7 @@ import (
 
 // Any input gets an answer, nothing of it is shown to anybody, and
 // the next call works. The end of every test looks for secrets in the log.
-func TestBadInput(t *testing.T) {
+func TestWireAPI_BadInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	secret := "hushhushhush"
@@ -88,7 +88,7 @@ func TestBadInput(t *testing.T) {
 }
 
 // A body that does not come is not waited for, also where nobody wants it.
-func TestABodyThatStops(t *testing.T) {
+func TestWireBody_StalledTimeout(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town, BodyTimeout: 20 * time.Millisecond})
 	for _, c := range []struct{ path, auth, want string }{

@@ -27,7 +27,7 @@ func decidedBy(t *testing.T, s *servertest.Server, row string) {
 }
 
 // The log says which row refused a call, and what a call that worked met.
-func TestTheLogNamesTheRows(t *testing.T) {
+func TestCallLog_NamesBehaviourRows(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	as("shop", publishPath, `{"prefix":"https://none.example/"}`)(s)
@@ -40,7 +40,7 @@ func TestTheLogNamesTheRows(t *testing.T) {
 }
 
 // Contract: marketcode 1: 48001 until the operator has a prefix of his own.
-func TestNoCodesAreAppliedForWithoutAPrefix(t *testing.T) {
+func TestApplyCode_NoPrefixConfigured(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(factory, "secret: secret-", "secret: secret-of-sixteen-and-more-"),
 		Guarded: true})
@@ -49,7 +49,7 @@ func TestNoCodesAreAppliedForWithoutAPrefix(t *testing.T) {
 }
 
 // Turned, the gate of the family stands behind the body. Behaviour(codes.gate).
-func TestTheGateOfCodesIsTurned(t *testing.T) {
+func TestCodesGate_AfterBody(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"behaviours":{"codes.gate":"reject"}}`)
@@ -58,7 +58,7 @@ func TestTheGateOfCodesIsTurned(t *testing.T) {
 }
 
 // A caller that closes in the middle of its body is answered 47001.
-func TestABodyThatBreaksOff(t *testing.T) {
+func TestWireBody_Truncated(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
@@ -76,7 +76,7 @@ func TestABodyThatBreaksOff(t *testing.T) {
 }
 
 // Whoever guesses secrets is answered 45011 for the rest of the minute.
-func TestAGuesserIsSentAway(t *testing.T) {
+func TestSecretGuessing_Throttled(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for range accounts.GuessesPerMinute {

@@ -21,7 +21,7 @@ import (
 
 // Contract: marketcode 3.1, 11.1.
 // Behaviour(wire.field.unknown).
-func TestApplyCode(t *testing.T) {
+func TestApplyCode_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	for _, c := range []struct{ name, body, detail string }{
@@ -101,7 +101,7 @@ func TestApplyCode_WantsApproval(t *testing.T) {
 
 // Contract: marketcode 3.2, 11.1.
 // Behaviour(wire.field.null).
-func TestApplyCodeQuery(t *testing.T) {
+func TestApplyCodeQuery_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "order-1", 110_000)
@@ -161,7 +161,7 @@ func TestApplyCodeQuery(t *testing.T) {
 
 // Contract: marketcode 3.1, 3.2: INIT, PROCESSING, FINISH; downloads and
 // activations after FINISH only.
-func TestAnApplicationTakesTime(t *testing.T) {
+func TestApplyCode_StatusProgress(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"code_finish_delay_seconds":40}`)
@@ -219,7 +219,7 @@ func download(t testing.TB, s *servertest.Server, id, from, to int64) string {
 
 // Contract: marketcode 3.3, 4, 11.1.
 // Behaviour(codes.range.part) Behaviour(codes.separator).
-func TestApplyCodeDownload(t *testing.T) {
+func TestApplyCodeDownload_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	const key = "0123456789abcdef"
@@ -317,7 +317,7 @@ func TestApplyCodeDownload(t *testing.T) {
 }
 
 // From line to line what stood first is mended, and all that comes later is still wrong. Contract: marketcode 3.3.
-func TestTheOrderOfFaultsOfADownload(t *testing.T) {
+func TestApplyCodeDownload_ErrorPrecedence(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"code_finish_delay_seconds":40}`)
@@ -341,7 +341,7 @@ func TestTheOrderOfFaultsOfADownload(t *testing.T) {
 }
 
 // Contract: marketcode 3.4, 11.1.
-func TestCodeActive(t *testing.T) {
+func TestCodeActive_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 60_000)
@@ -431,7 +431,7 @@ func TestCodeActive(t *testing.T) {
 // Contract: marketcode 3.4: an overlap is refused unless it is the very same
 // range; issue 11, 2.
 // Behaviour(codes.activate.again).
-func TestAnOverlapIsRefused(t *testing.T) {
+func TestCodeActive_RejectsOverlap(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 10_000)
@@ -470,7 +470,7 @@ func TestAnOverlapIsRefused(t *testing.T) {
 
 // Contract: marketcode 3.4: a shop sends its ranges again at each edit, also after
 // the operator re-targeted a part of one.
-func TestARetargetKeepsTheRangeOfItsActivation(t *testing.T) {
+func TestCodeActive_RepeatedAfterRetarget(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 10_000)
@@ -520,7 +520,7 @@ func TestARetargetKeepsTheRangeOfItsActivation(t *testing.T) {
 // Contract: marketcode 3.4: where a setting lets it, the last call wins index by
 // index; code_start and code_end are those of the call, also where later calls
 // cover part of it.
-func TestThreeOverlappingActivations(t *testing.T) {
+func TestCodeActive_ThreeOverlapsLastWins(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow","codes.query.bare":"allow"}}`)
@@ -550,7 +550,7 @@ func TestThreeOverlappingActivations(t *testing.T) {
 }
 
 // Contract: marketcode 3.5, 11.1.
-func TestCodeActiveQuery(t *testing.T) {
+func TestCodeActiveQuery_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 10_000)
@@ -654,7 +654,7 @@ func TestCodeActiveQuery(t *testing.T) {
 }
 
 // Contract: marketcode 3.6, 11.1.
-func TestTicketToCode(t *testing.T) {
+func TestTicketToCode_Cases(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
@@ -749,7 +749,7 @@ func TestTicketToCode(t *testing.T) {
 
 // Contract: marketcode 7, 11.1: what every call of the family answers.
 // Behaviour(codes.gate).
-func TestFaultsOfEveryCodeCall(t *testing.T) {
+func TestCodeCalls_CommonErrors(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 10_000)
@@ -805,7 +805,7 @@ func TestFaultsOfEveryCodeCall(t *testing.T) {
 	download(t, s, id, 0, 9_999)
 }
 
-func TestAThousandAppliesADay(t *testing.T) {
+func TestApplyCode_DailyLimit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	body := `{"code_count":10000,"isv_application_id":"order"}`
@@ -828,7 +828,7 @@ func TestAThousandAppliesADay(t *testing.T) {
 }
 
 // Settings that an operator may choose. Contract: marketcode 3.1, 3.4.
-func TestSettingsOfCodes(t *testing.T) {
+func TestCodeSettings_Effects(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/settings", `{"max_codes_per_application":200000000}`)

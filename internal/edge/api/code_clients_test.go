@@ -14,7 +14,7 @@ import (
 )
 
 // The calls of deployed clients. Contract: marketcode 9.
-func TestHabitsOfClients(t *testing.T) {
+func TestCodeCalls_DeployedClients(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "order", 100_000)
@@ -130,7 +130,7 @@ func session(s *servertest.Server, appid, secret, code string) servertest.Answer
 }
 
 // Design 4: a js_code is traded once, within five minutes, by its own account.
-func TestJSCodeToSession(t *testing.T) {
+func TestJSCodeToSession_SingleUseAndExpiry(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
@@ -209,7 +209,7 @@ func TestJSCodeToSession(t *testing.T) {
 
 // The whole loop of section 6.1: an app scans for its user, the Mini Program
 // logs in, the brand's server trades the ticket with the openid that it got.
-func TestFromAScanToTheBrandsServer(t *testing.T) {
+func TestCodeLoop_ScanToBrandServer(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	id := applied(t, s, "brand", "x", 10_000)

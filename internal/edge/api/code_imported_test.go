@@ -11,7 +11,7 @@ import (
 )
 
 // Behaviour(codes.query.name) Behaviour(codes.download.elsewhere).
-func TestImportedCodesOnTheWire(t *testing.T) {
+func TestImportedCodes_WireCalls(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory})
 	own := applied(t, s, "brand", "own", 10_000)

@@ -10,7 +10,7 @@ import (
 
 // Contract: marketcode 1, 11.1: a third-party platform calls for an account
 // under permission set 46, which all six calls want.
-func TestAPlatformCallsForItsAccounts(t *testing.T) {
+func TestCodeCalls_PlatformPermissionSet(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: factory + `
 components:

@@ -37,7 +37,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 
 const family = "/cgi-bin/component/"
 
-func TestEveryErrorCodeOfAPlatform(t *testing.T) {
+func TestComponentAPI_EveryErrorCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	var token, token2, ticket, shopToken, shopRefresh string
@@ -286,7 +286,7 @@ func TestEveryErrorCodeOfAPlatform(t *testing.T) {
 
 // Contract: rules 3.3: 61007 when the set is missing, 48001 when the account
 // cannot whatever it granted.
-func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
+func TestPermissionSets_OpenFamilies(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	token := s.ComponentToken("isv")
@@ -348,7 +348,7 @@ func TestPermissionSetsOpenTheirFamilies(t *testing.T) {
 }
 
 // A call above the day's limit does nothing.
-func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
+func TestComponentAPI_DailyLimit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1/"}`)
@@ -365,7 +365,7 @@ func TestNoTicketAboveTheLimitOfTheDay(t *testing.T) {
 }
 
 // From line to line what stood first is mended, and all that comes later is still wrong. Contract: rules 3.2.
-func TestTheOrderOfFaultsOfAPlatformsLogin(t *testing.T) {
+func TestComponentLogin_ErrorPrecedence(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	token := s.ComponentToken("isv")
@@ -393,7 +393,7 @@ func TestTheOrderOfFaultsOfAPlatformsLogin(t *testing.T) {
 
 // A refresh answers the same refresh token again, and leaves the token from before its five minutes.
 // Behaviour(component.refresh.same).
-func TestARefreshEndsNothingAtOnce(t *testing.T) {
+func TestAuthorizerToken_RefreshKeepsOverlap(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	token := s.ComponentToken("isv")

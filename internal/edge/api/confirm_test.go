@@ -117,7 +117,7 @@ func confirmed(t *testing.T, s *servertest.Server, query string) (c confirmation
 
 // Contract: rules 2.7: the last sub-directory named in the URL.
 // Behaviour(rules.confirm.fragment).
-func TestWhereTheFileMustBe(t *testing.T) {
+func TestConfirm_FileLocation(t *testing.T) {
 	t.Parallel()
 	o := &owner{}
 	plain := httptest.NewServer(o)
@@ -159,7 +159,7 @@ func TestWhereTheFileMustBe(t *testing.T) {
 
 // Contract: rules 2.7: exactly the content and nothing else, no redirect.
 // Behaviour(rules.confirm.trim).
-func TestWhatTheFileMustBe(t *testing.T) {
+func TestConfirm_FileContent(t *testing.T) {
 	t.Parallel()
 	o := &owner{ended: make(chan struct{})}
 	host := httptest.NewServer(o)
@@ -265,7 +265,7 @@ func failedBecause(t *testing.T, s *servertest.Server, a servertest.Answer, reas
 }
 
 // Design 8: addresses are checked at dial; private ones only by setting.
-func TestHostsThatAreNotAsked(t *testing.T) {
+func TestConfirm_PrivateAddressRefused(t *testing.T) {
 	t.Parallel()
 	o := &owner{}
 	host := httptest.NewServer(o)
@@ -308,7 +308,7 @@ func TestHostsThatAreNotAsked(t *testing.T) {
 }
 
 // Contract: rules 2.7, 6 (19, 20): who is not asked, and when.
-func TestWhenNobodyIsAsked(t *testing.T) {
+func TestConfirm_FetchSkipped(t *testing.T) {
 	t.Parallel()
 	o := &owner{}
 	host := httptest.NewServer(o)

@@ -10,7 +10,7 @@ import (
 
 // A link that waits, and the ticket of a frozen code, are told from answers with the same number. What can happen to
 // none of the calls that were made is left out.
-func TestCoverageTellsAnswersOfOneNumberApart(t *testing.T) {
+func TestCoverage_DistinguishesSameNumber(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	met := func() map[string]bool {

@@ -157,14 +157,14 @@ func scannedCode(t *testing.T, s *servertest.Server) string {
 
 // Each deviation is produced through HTTP and found in the report, with what to change
 // and request ids of calls that say the same.
-func TestEveryDeviationIsReported(t *testing.T) {
+func TestDeviationReport_EveryDeviation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody()})
 	stories := deviations(t)
 	for _, d := range behaviour.Deviations() {
 		id := d.Row.String()
 		if strings.HasPrefix(id, "rules.confirm.") && id != "rules.confirm.vouched" {
-			continue // a file must be fetched: TestAFileThatIsNearlyRight
+			continue // a file must be fetched: TestConfirm_NearMatchReported
 		}
 		story := stories[id]
 		if story == nil {
@@ -202,7 +202,7 @@ func TestEveryDeviationIsReported(t *testing.T) {
 
 // The report counts by account and endpoint, can be asked for by account, and begins
 // anew where the operator or a reset wants it so.
-func TestTheReportOfDeviations(t *testing.T) {
+func TestDeviationReport_FilterAndReset(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	story := deviations(t)["wire.number.text"]
@@ -246,7 +246,7 @@ func TestTheReportOfDeviations(t *testing.T) {
 
 // Strict refuses what the platform is known or inferred to mind and lets the rest pass;
 // a single behaviour can be turned either way, with strict and without.
-func TestStrictRefusesByBehaviour(t *testing.T) {
+func TestStrict_RejectsByBehaviour(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency, Outbound: nobody(),
 		Config: func(c *server.Config) { c.Strict = behaviour.Inferred }})
@@ -274,7 +274,7 @@ func TestStrictRefusesByBehaviour(t *testing.T) {
 }
 
 // Each way in which a row lets something pass is answered as ever and reported; rejected, it is answered with the row's number.
-func TestNoLeniencyIsSilent(t *testing.T) {
+func TestDeviationReport_EveryLeniency(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	scene := func(action, info string) how {
@@ -406,7 +406,7 @@ func TestNoLeniencyIsSilent(t *testing.T) {
 // A name in the query of an endpoint that takes its fields there is read only if a page
 // names it: a query of ten thousand names beside a body of a hundred thousand fields cost
 // nine seconds. A token says nothing there and is no field that no page names.
-func TestOnlyNamedFieldsAreReadFromAQuery(t *testing.T) {
+func TestQueryFields_DocumentedOnly(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	clearing := func(query string) []string {
@@ -428,7 +428,7 @@ func TestOnlyNamedFieldsAreReadFromAQuery(t *testing.T) {
 }
 
 // A link is asked for with the numbers of the platform's table; other forms are taken, and are deviations.
-func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
+func TestLinkCall_NumericFormNoDeviation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		value string
@@ -450,7 +450,7 @@ func TestAskingForALinkWithNumbersIsNoDeviation(t *testing.T) {
 
 // A caller that is right in everything is reported nothing, where the operator said what can be
 // known: which pages there are, and whose the host is. So --fail-on assumed can be green.
-func TestACallerThatIsRightIsReportedNothing(t *testing.T) {
+func TestDeviationReport_CorrectCallerEmpty(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts:
@@ -486,7 +486,7 @@ settings: {verification: [shop.example], rule_rate_limit: 0}
 
 // The sample of each page, with AppIDs, tokens and numbers that exist here, is reported nothing. Without a body qrcodejumpget is
 // a deviation nevertheless, and tickettocode without a token is rejected. Contract: rules 1.1 to 1.6, 3.1 to 3.5, marketcode 3.
-func TestNoSampleOfThePagesIsADeviation(t *testing.T) {
+func TestDeviationReport_PageSamplesEmpty(t *testing.T) {
 	t.Parallel()
 	seed := strings.NewReplacer("name: Shop,", "name: Shop, pages: [pages/index/index],", "[3, 46]", "[3, 33, 46]",
 		"verification: trust", "verification: [weixin.qq.com], link_approval_required: true").Replace(agency)
@@ -588,7 +588,7 @@ func TestNoSampleOfThePagesIsADeviation(t *testing.T) {
 }
 
 // A call that is refused rested on none of the leniencies that it met on its way.
-func TestARefusedCallRestsOnNothingElse(t *testing.T) {
+func TestDeviationReport_RefusedCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	a := typed("shop", addPath, rule("ftp://shop.example/", `"open_version":"3","colour":"red"`))(s)
@@ -606,7 +606,7 @@ func TestARefusedCallRestsOnNothingElse(t *testing.T) {
 }
 
 // Strict holds a link until both administrators agreed, and takes no notice of one that the operator made.
-func TestStrictHoldsLinks(t *testing.T) {
+func TestStrict_HoldsLinks(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for _, settings := range []string{`{"strict":true}`, `{"behaviours":{"link.at_once":"reject"}}`} {
@@ -641,7 +641,7 @@ func TestStrictHoldsLinks(t *testing.T) {
 
 // White space round the content of a verification file, and a # in front of its directory, are
 // reported; strict may refuse the first.
-func TestAFileThatIsNearlyRight(t *testing.T) {
+func TestConfirm_NearMatchReported(t *testing.T) {
 	t.Parallel()
 	o := &owner{}
 	plain := httptest.NewServer(o)

@@ -182,7 +182,7 @@ func errorRows(t *testing.T) (rows []errorRow) {
 
 var ridText = regexp.MustCompile(`^(.*) rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{8})$`)
 
-func TestEveryErrorCode(t *testing.T) {
+func TestErrorCodes_EachProduced(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for _, r := range errorRows(t) {
@@ -213,27 +213,27 @@ func TestEveryErrorCode(t *testing.T) {
 	}
 }
 
-const ofCodes = "its text has a hint: TestApplyCodeQuery and others of the code family, TestFaultsOfEveryCodeCall where it is injected"
+const ofCodes = "its text has a hint: TestApplyCodeQuery_Cases and others of the code family, TestCodeCalls_CommonErrors where it is injected"
 
 // elsewhere are the codes that the table above cannot produce.
 var elsewhere = map[int]string{
 	40090: "TestAddressesOffTheList_EachCall",
-	40170: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	41018: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	40014: "only as an injected fault: TestOnlyFaultsAnswerThese",
-	42007: "only as an injected fault: TestOnlyFaultsAnswerThese",
-	40226: "only as an injected fault: TestOnlyFaultsAnswerThese",
-	61003: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61004: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61005: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61006: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61007: "TestPermissionSetsOpenTheirFamilies",
-	61009: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61010: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61011: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61014: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	61023: "of third-party platforms: TestEveryErrorCodeOfAPlatform",
-	45011: "TestMinuteLimit makes the 10,001 calls",
+	40170: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	41018: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	40014: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
+	42007: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
+	40226: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
+	61003: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61004: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61005: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61006: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61007: "TestPermissionSets_OpenFamilies",
+	61009: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61010: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61011: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61014: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	61023: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	45011: "TestRateLimit_PerMinute makes the 10,001 calls",
 	80300: ofCodes,
 	80301: ofCodes,
 	80302: ofCodes,
@@ -250,7 +250,7 @@ var elsewhere = map[int]string{
 	80313: ofCodes,
 }
 
-func TestNoErrorCodeIsForgotten(t *testing.T) {
+func TestErrorCodes_TableComplete(t *testing.T) {
 	rows := errorRows(t)
 	for _, c := range errcode.All() {
 		if _, named := elsewhere[c.Number]; !named && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
@@ -259,8 +259,8 @@ func TestNoErrorCodeIsForgotten(t *testing.T) {
 	}
 }
 
-// TestNumbersNeverAnswered holds the numbers that pages list for a call by mistake. Contract: rules 1.8; marketcode 2, 7.
-func TestNumbersNeverAnswered(t *testing.T) {
+// TestErrorCodes_NeverReturned holds the numbers that pages list for a call by mistake. Contract: rules 1.8; marketcode 2, 7.
+func TestErrorCodes_NeverReturned(t *testing.T) {
 	if code, known := errcode.ByNumber(45112); known {
 		t.Errorf("ByNumber(45112) = %v, want none", code)
 	}
@@ -272,7 +272,7 @@ func TestNumbersNeverAnswered(t *testing.T) {
 
 // Contract: rules 1.8, the order of checks. Every request has two faults, or
 // more; the earlier one wins.
-func TestTheEarlierFaultWins(t *testing.T) {
+func TestRuleCalls_ErrorPrecedence(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	bad := rule("https://shop.example/have/", `"debug_url":["https://x.example/"]`)
@@ -353,7 +353,7 @@ func TestTheEarlierFaultWins(t *testing.T) {
 }
 
 // Contract: rules 0: digits, with a sign or a point.
-func TestANumberInAText(t *testing.T) {
+func TestNumberField_NumericString(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for i, number := range []string{`"1"`, `" 1 "`, `"+1"`, `"01"`, `"1.0"`, `"+1.00"`, `1`, `1.0`, `1e0`, `10e-1`} {
@@ -363,7 +363,7 @@ func TestANumberInAText(t *testing.T) {
 
 // A monitor that probes an address must neither end a token nor use a login up.
 // Contract: rules 3.1.
-func TestAProbeMakesNoToken(t *testing.T) {
+func TestMonitorProbe_NoTokenIssued(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	var first, again struct {
@@ -407,7 +407,7 @@ func TestAProbeMakesNoToken(t *testing.T) {
 }
 
 // Contract: rules 3.2, 3.6: 40014 and 42007 do not happen by themselves.
-func TestOnlyFaultsAnswerThese(t *testing.T) {
+func TestErrorCodes_ByFaultInjectionOnly(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	shop := s.Token("shop")
@@ -433,7 +433,7 @@ func TestOnlyFaultsAnswerThese(t *testing.T) {
 // The advice to use stable_token stands behind 40001 and 45009 on the calls
 // that take or make an ordinary token, and nowhere else. Contract: rules 3.6.
 // Behaviour(wire.answer.advice) Behaviour(wire.answer.no_advice).
-func TestWhereTheAdviceStands(t *testing.T) {
+func TestErrmsg_StableTokenAdvice(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	const dead, spent = "invalid credential, access_token is invalid or not latest", "reach max api daily quota limit"
@@ -458,7 +458,7 @@ func TestWhereTheAdviceStands(t *testing.T) {
 }
 
 // Contract: rules 0: five calls a second per account per interface.
-func TestFiveCallsASecond(t *testing.T) {
+func TestRateLimit_FivePerSecond(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", `{"rule_rate_limit":5}`)
@@ -502,7 +502,7 @@ func TestFiveCallsASecond(t *testing.T) {
 }
 
 // Issue 11, 2: the platform refused them from 2021 to 2023, and its console took them.
-func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
+func TestPrefix_NewTLDSetting(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town + `rules: [{owner: shop, prefix: "https://seed.ink/", path: p}]` + "\n"})
 	wants := func(link string, want int) {
@@ -532,7 +532,7 @@ func TestPrefixesUnderNewerTopLevelDomainsAreASetting(t *testing.T) {
 }
 
 // Issue 11, 2: twenty codes in a row gave fifteen errors, and a shop trades a ticket for every scan.
-func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
+func TestRateLimit_DefaultJumpRulesOnly(t *testing.T) {
 	t.Parallel()
 	granted := strings.Replace(town, "secret: secret-svc,", "secret: secret-svc, features: [marketcode],", 1)
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rule_rate_limit: 0", "", 1)})
@@ -572,7 +572,7 @@ func TestOnlyTheJumpRulesHaveALimitASecondByDefault(t *testing.T) {
 	assert.Equal(t, perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`, "quota/get of qrcode/create with a limit")
 }
 
-func TestMinuteLimit(t *testing.T) {
+func TestRateLimit_PerMinute(t *testing.T) {
 	if testing.Short() {
 		t.Skip("ten thousand calls, one after the other")
 	}

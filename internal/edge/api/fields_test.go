@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// TestNamedFieldsAreThoseThatEndpointsRead holds the list of fields that pages name
+// TestNamedFields_MatchSource holds the list of fields that pages name
 // against the source: a field that an endpoint reads and the list lacks would be reported
 // to callers as unknown, and one that no endpoint reads says nothing when it is wrong.
-func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
+func TestNamedFields_MatchSource(t *testing.T) {
 	t.Parallel()
 	unread := map[string]string{
 		"/cgi-bin/component/api_get_authorizer_list component_appid": "read with the platform's token, before the endpoint",
@@ -59,8 +59,8 @@ func TestNamedFieldsAreThoseThatEndpointsRead(t *testing.T) {
 var typeRead = map[string]string{"text": "string", "number": "number", "flag": "boolean", "switched": "number", "texts": "array of string",
 	"textOrNumber": "string", "object": "object"}
 
-// TestPagesSayTheTypesThatAreRead holds the types of requests' fields on the pages of calls against how the source reads them.
-func TestPagesSayTheTypesThatAreRead(t *testing.T) {
+// TestCallPages_FieldTypesMatchSource holds the types of requests' fields on the pages of calls against how the source reads them.
+func TestCallPages_FieldTypesMatchSource(t *testing.T) {
 	t.Parallel()
 	calls := map[string]guide.Call{}
 	for _, c := range guide.Calls() {

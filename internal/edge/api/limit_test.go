@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestTheLimiterRemembersSoManyKeysAndNoMore(t *testing.T) {
+func TestLimiter_KeysBounded(t *testing.T) {
 	var l limiter
 	now := time.Unix(1_800_000_000, 0)
 	for n := range 3 * maxKeys {

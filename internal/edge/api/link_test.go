@@ -83,7 +83,7 @@ func wantState(t *testing.T, s *servertest.Server, mini string, want int) {
 }
 
 // Contract: rules 3.4: 12, 2, 1; only a link that is done carries a rule.
-func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
+func TestLinkCall_PendingUntilBothAgree(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	mustLink(t, s, held, as("svc", linkPath, askFor("third")))
@@ -127,7 +127,7 @@ func TestALinkIsHeldUntilBothAdministratorsAgree(t *testing.T) {
 }
 
 // Behaviour(link.at_once).
-func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
+func TestLinkCall_ImmediateByDefault(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	mustLink(t, s, byThemselves, as("svc2", addPath, code(q+"y", "shop")))
@@ -148,7 +148,7 @@ func TestALinkIsDoneAtOnceByDefault(t *testing.T) {
 
 // Contract: rules 3.4, clients: func_info beside func_infos.
 // Behaviour(message.user_name).
-func TestTheListOfLinksTellsEverything(t *testing.T) {
+func TestLinkList_AllFields(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: `
 accounts:
@@ -185,7 +185,7 @@ settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: 0}
 	}
 }
 
-func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
+func TestLinkList_OperatorAllStates(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	mustLink(t, s, held, as("svc2", linkPath, askFor("third")), as("svc2", unlinkPath, sameSets("shop")))
@@ -218,7 +218,7 @@ func TestTheOperatorSeesLinksInAnyState(t *testing.T) {
 }
 
 // Contract: rules 3.3: set 33 for links, set 3 for parametric codes.
-func TestAPlatformLinksAndMakesCodesForAnAccount(t *testing.T) {
+func TestPlatformCalls_LinksAndParametricCodes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	token := s.ComponentToken("isv")

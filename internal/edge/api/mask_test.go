@@ -73,7 +73,7 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 	})
 }
 
-func TestTheCallsThatComeMostAreMaskedPlainly(t *testing.T) {
+func TestMask_FrequentCallsFastPath(t *testing.T) {
 	for _, body := range []string{`{"openid":"o","code_ticket":"secret"}`, `{"errcode":0,"errmsg":"ok","code":"x","application_id":12}`,
 		`{"errcode":0,"errmsg":"ok","rule_list":[{"prefix":"https://h.example/","path":"p?a&b","state":1,"debug_url":["x"]}],"total_count":1}`} {
 		if _, ok := maskPlain([]byte(body)); !ok {
@@ -83,7 +83,7 @@ func TestTheCallsThatComeMostAreMaskedPlainly(t *testing.T) {
 }
 
 // What is known beforehand of a name is what the rule says of it.
-func TestKnownNamesAreHiddenByTheRule(t *testing.T) {
+func TestMask_KnownNamesFollowRule(t *testing.T) {
 	source, err := os.ReadFile("record.go")
 	require.NoError(t, err)
 	_, known, _ := strings.Cut(string(source), "switch name {")

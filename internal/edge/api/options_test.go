@@ -7,7 +7,7 @@ import (
 )
 
 // The options that single clients need. Contract: clients 2, 5, 16.
-func TestOptionsForSingleClients(t *testing.T) {
+func TestAccountOptions_ClientQuirks(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.OK("shop", "add",

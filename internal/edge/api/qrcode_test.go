@@ -68,7 +68,7 @@ func read(t *testing.T, picture string) string {
 }
 
 // Contract: rules 3.5.
-func TestParametricCodesOfAllFourKinds(t *testing.T) {
+func TestQRCodeCreate_AllFourKinds(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	urls := map[string]bool{}
@@ -109,7 +109,7 @@ func TestParametricCodesOfAllFourKinds(t *testing.T) {
 	}
 }
 
-func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
+func TestShowQRCode_PublicUntilExpiry(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t,
 		servertest.Options{Seed: "accounts: [{appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true}]",
@@ -151,7 +151,7 @@ func TestPicturesArePublicAndEndWithTheirCode(t *testing.T) {
 }
 
 // Behaviour(qrcode.show.rate).
-func TestPicturesAreLimitedByAddress(t *testing.T) {
+func TestShowQRCode_RateLimitPerAddress(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", `{"qrcode_image_rate_limit":2}`)
@@ -230,7 +230,7 @@ func wantEvent(t *testing.T, s *servertest.Server, r *receiver, user, event, key
 
 // Contract: rules 3.5: subscribe for a new follower, SCAN for an old one.
 // Behaviour(qrcode.event).
-func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
+func TestQRCodeScan_SubscribeAndScanEvents(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	r := newReceiver(t, always(200))
@@ -280,7 +280,7 @@ func TestAScanWithoutARuleTellsTheAccount(t *testing.T) {
 	wantEvent(t, s, r, "u-5", "subscribe", "qrscene_123", number.Ticket)
 }
 
-func TestAnEventIsSentAgainUntilItIsTaken(t *testing.T) {
+func TestQRCodeEvent_RetryUntilAccepted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	r := newReceiver(t, func(n int) int { return map[bool]int{true: 500, false: 200}[n <= 2] })
@@ -299,7 +299,7 @@ func TestAnEventIsSentAgainUntilItIsTaken(t *testing.T) {
 }
 
 // A scan is durable before the app hears of it.
-func TestAnEventSurvivesARestart(t *testing.T) {
+func TestQRCodeEvent_AfterRestart(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t, always(200))
 	data := t.TempDir()
@@ -316,7 +316,7 @@ func TestAnEventSurvivesARestart(t *testing.T) {
 
 // Contract: rules 3.5: url is what prefix must be. Behaviour(qrcode.outlived): a rule outlives its
 // temporary code.
-func TestARuleOnAParametricCode(t *testing.T) {
+func TestAddRule_OnParametricCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	made := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, ""))

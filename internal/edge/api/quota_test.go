@@ -54,7 +54,7 @@ func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) 
 // Contract: rules 3.1: what quota/get shows is what was called, each account
 // and interface for itself, whatever the call answered; who is not let in
 // counts for nothing.
-func TestEveryCallIsCounted(t *testing.T) {
+func TestQuotaGet_CountsEveryCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for range 3 {
@@ -106,7 +106,7 @@ func tokenOf(t *testing.T, a servertest.Answer) string {
 
 // The day's limit lets exactly so many through, however many come at once, and
 // a call that it refuses counts for nothing.
-func TestTheDaysLimitIsExact(t *testing.T) {
+func TestDailyQuota_ConcurrentExact(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"daily_limits":{%q:100,%q:3}}`, getPath, stablePath))
@@ -133,7 +133,7 @@ func TestTheDaysLimitIsExact(t *testing.T) {
 }
 
 // The limit of an account's day ends with the day of the settings' zone.
-func TestTheDayEnds(t *testing.T) {
+func TestDailyQuota_ResetAtMidnight(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for _, zone := range []int{8, 0} {
@@ -151,7 +151,7 @@ func TestTheDayEnds(t *testing.T) {
 }
 
 // Contract: rules 3.1: the account's own limit opens again with a clear.
-func TestAClearOpensTheDayAgain(t *testing.T) {
+func TestClearQuota_ReopensDay(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", fmt.Sprintf(`{"token_daily_limit":2,"daily_limits":{%q:1,%q:1}}`, getPath, downloadPath))
@@ -191,7 +191,7 @@ func TestAClearOpensTheDayAgain(t *testing.T) {
 
 // Contract: rules 3.1: ten a calendar month for all ways together. Of many at
 // once exactly ten succeed.
-func TestTenClearsAMonth(t *testing.T) {
+func TestClearQuota_TenPerMonth(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	token := s.Token("shop")
@@ -265,7 +265,7 @@ func atOnce(t *testing.T, s *servertest.Server, clients, times int, method, path
 }
 
 // The counts and the log of a server are there after it stopped and started.
-func TestCountsAndLogOutliveAStop(t *testing.T) {
+func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})
@@ -303,7 +303,7 @@ func TestCountsAndLogOutliveAStop(t *testing.T) {
 
 // Settings of the quotas that cannot be are refused with one line that names
 // what is wrong, and change nothing.
-func TestSettingsOfQuotas(t *testing.T) {
+func TestQuotaSettings_Invalid(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	put := func(body string) servertest.Answer {
@@ -352,7 +352,7 @@ func TestSettingsOfQuotas(t *testing.T) {
 
 // Contract: rules 1.9, marketcode 1: 45011 only where a setting limits the
 // minute of service accounts.
-func TestTheMinuteOfAServiceAccount(t *testing.T) {
+func TestRateLimit_ServiceAccountMinute(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)

@@ -11,7 +11,7 @@ import (
 
 // A long answer is looked at in its beginning only, and shows no more of what
 // is hidden than a short one.
-func TestMaskOfALongAnswer(t *testing.T) {
+func TestMask_LongResponse(t *testing.T) {
 	const secret = "S3CRETS3CRETS3CRET"
 	padding := strings.Repeat("x", maxRecorded/2)
 	for _, name := range hidden {
@@ -28,7 +28,7 @@ func TestMaskOfALongAnswer(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreHidden(t *testing.T) {
+func TestMask_HiddenNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"secret": true, "AppSecret": true, "component_appsecret": true, "access_token": true, "some_new_token": true, "code_ticket": true,
 		"TICKET":  true,
@@ -42,7 +42,7 @@ func TestNamesThatAreHidden(t *testing.T) {
 }
 
 // A body that is no JSON, and a path in which "&" stands for "?", hide no less.
-func TestMaskOfWhatIsMalformed(t *testing.T) {
+func TestMask_MalformedBodyAndPath(t *testing.T) {
 	for _, name := range hidden {
 		if name == "buffer" {
 			continue // an answer's only
@@ -72,7 +72,7 @@ func TestMaskOfWhatIsMalformed(t *testing.T) {
 }
 
 // Issue 12, 10: of a path in the log only this server's own words are shown.
-func TestNoSecretOfAPathIsLogged(t *testing.T) {
+func TestPathLog_NoSecrets(t *testing.T) {
 	for path, want := range map[string]string{
 		"/cgi-bin/token":                          "/cgi-bin/token",
 		"/cgi-bin/wxopen/qrcodejumpget/S3CRET":    "/cgi-bin/wxopen/qrcodejumpget/[6 bytes]",

@@ -41,7 +41,7 @@ func asked(t *testing.T, s *servertest.Server, token, rid string) ridReply {
 
 // Contract: rules 3.1. Without the emulator as well, and at once: nobody waits
 // until a call is written.
-func TestACallIsFoundByItsRequestID(t *testing.T) {
+func TestCallLog_FindByRequestID(t *testing.T) {
 	t.Parallel()
 	for name, guarded := range map[string]bool{"with the emulator": false, "without": true} {
 		t.Run(name, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestACallIsFoundByItsRequestID(t *testing.T) {
 
 // A call with a secret belongs to the account that the secret proves; a wrong
 // one makes it nobody's, so that no stranger fills the log or another's counts.
-func TestWhoseCallIsIt(t *testing.T) {
+func TestCallLog_AttributionBySecret(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", `{"token_daily_limit":2}`)
@@ -90,7 +90,7 @@ func TestWhoseCallIsIt(t *testing.T) {
 
 // A platform asks for its own calls with its own token, and for those that it
 // made for an account with the account's.
-func TestCallsOfAPlatform(t *testing.T) {
+func TestCallLog_PlatformCalls(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
 	platform := s.ComponentToken("isv")
@@ -168,7 +168,7 @@ func TestCallsOfAPlatform(t *testing.T) {
 }
 
 // The log keeps as many calls as the setting says, the latest.
-func TestTheLogIsBounded(t *testing.T) {
+func TestCallLog_Bounded(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})
@@ -195,7 +195,7 @@ func TestTheLogIsBounded(t *testing.T) {
 
 // Nothing in the stored log lets anybody in: every call that carries or
 // answers something secret is made, and the database is searched for all of it.
-func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
+func TestCallLog_StoresNoCredentials(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: agency, Data: folder, Undeclared: true})
@@ -308,7 +308,7 @@ func TestNothingThatLetsAnybodyInIsStored(t *testing.T) {
 
 // The log follows the clock: what is older than seven days is not only not
 // found, it is gone.
-func TestOldCallsAreRemoved(t *testing.T) {
+func TestCallLog_SevenDayRetention(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: town, Data: folder})

@@ -48,7 +48,7 @@ func list(t *testing.T, s *servertest.Server, appid, body string) listed {
 
 // Contract: rules 1.3.
 // Behaviour(rules.get.order) Behaviour(rules.get.whole) Behaviour(rules.get.own).
-func TestLists(t *testing.T) {
+func TestQRCodeJumpGet_Lists(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	for n := range 5 {
@@ -107,7 +107,7 @@ func TestLists(t *testing.T) {
 
 // Contract: rules 1.3: the 10,000 most recently added. The rules come in one
 // transaction below the server, because as many calls would take a minute.
-func TestAListIsBounded(t *testing.T) {
+func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	servertest.Start(t, servertest.Options{Seed: town, Data: data}).Stop()
@@ -140,7 +140,7 @@ func TestAListIsBounded(t *testing.T) {
 }
 
 // Contract: rules 1.2.
-func TestEdits(t *testing.T) {
+func TestQRCodeJumpAdd_Edits(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	const p = "https://shop.example/e/"
@@ -230,7 +230,7 @@ func TestEdits(t *testing.T) {
 }
 
 // Contract: rules 2.4, 2.10; 1.4; 1.5.
-func TestOwners(t *testing.T) {
+func TestQRCodeJumpAdd_Owners(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	ok := func(appid, p string, extra ...string) {
@@ -288,7 +288,7 @@ func TestOwners(t *testing.T) {
 }
 
 // Contract: rules 2.5, design 8: what a prefix may be.
-func TestPrefixesThatAreFine(t *testing.T) {
+func TestQRCodeJumpAdd_ValidPrefixes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Admin("PUT", "/settings", `{"allow_private_hosts":false}`)

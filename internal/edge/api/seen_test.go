@@ -116,7 +116,7 @@ var dayOf = regexp.MustCompile(`^20[0-9]{2}(-[0-9]{2}(-[0-9]{2})?)?`)
 // Behaviour(wire.answer.comma) Behaviour(wire.answer.rid).
 // What the platform left since is answered so as of its day: Behaviour(wire.answer.hint_alone)
 // Behaviour(wire.answer.unadvised) Behaviour(wire.answer.textless).
-func TestOurAnswersAreThoseThatOthersHaveSeen(t *testing.T) {
+func TestWireResponses_EqualPublished(t *testing.T) {
 	t.Parallel()
 	differ := map[string]difference{}
 	for _, d := range readLines[difference](t, "differences.ndjson") {

@@ -10,7 +10,7 @@ import (
 
 // A stub stands before everything that a call of the platform goes through: the
 // method, the token, the endpoint. Its record is masked like any other.
-func TestAStubAnswersBeforeAnythingElse(t *testing.T) {
+func TestStub_PrecedesAllChecks(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
 	s.Hide("hush-hush-hush")

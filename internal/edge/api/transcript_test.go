@@ -36,7 +36,7 @@ var update = flag.Bool("update", false, "rewrite the transcripts in testdata/wir
 // the same in every run.
 // Behaviour(wire.answer.type) Behaviour(wire.answer.bare) Behaviour(wire.answer.hint)
 // Behaviour(wire.answer.rid_time) Behaviour(wire.answer.plain).
-func TestTranscripts(t *testing.T) {
+func TestWireTranscripts_Replay(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/wire/*.txt")
 	require.NoError(t, err)

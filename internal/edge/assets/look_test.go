@@ -20,7 +20,7 @@ import (
 
 // What is text stands out from its ground by 4.5, what is an edge by 3, in the
 // light and in the dark: WCAG 2.2, 1.4.3 and 1.4.11.
-func TestEveryPairOfColoursCanBeRead(t *testing.T) {
+func TestLookCSS_ColourContrast(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)
 	colours := map[string][2]string{}
@@ -75,7 +75,7 @@ func contrast(t *testing.T, one, other string) float64 {
 	return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 }
 
-func TestTheSheetIsSmallAndAsksNobody(t *testing.T) {
+func TestLookCSS_SizeAndNoExternalURLs(t *testing.T) {
 	css, err := os.ReadFile("look.css")
 	require.NoError(t, err)
 	assert.True(t, len(css) <= 15<<10, "look.css has %d bytes, wanted 15 KiB at most", len(css))
@@ -89,7 +89,7 @@ func TestTheSheetIsSmallAndAsksNobody(t *testing.T) {
 	}
 }
 
-func TestAnAssetIsKeptForAYear(t *testing.T) {
+func TestAssets_CacheOneYear(t *testing.T) {
 	get := func(headers ...string) *http.Response {
 		r := httptest.NewRequest("GET", assets.Sheet.Path(), nil)
 		for i := 0; i < len(headers); i += 2 {

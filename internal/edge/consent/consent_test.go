@@ -68,7 +68,7 @@ func (w *world) isError(what string, a servertest.Answer, status int) {
 }
 
 // Behaviour(consent.kinds).
-func TestThePageSaysWhoAsksForWhat(t *testing.T) {
+func TestConsentPage_PlatformAndPermissions(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	a := w.Do("GET", w.page(back, "&auth_type=3"), "")
@@ -108,7 +108,7 @@ func TestThePageSaysWhoAsksForWhat(t *testing.T) {
 		"the sets that were asked for: %s", a.Body)
 }
 
-func TestAgreeingSendsBackWithACode(t *testing.T) {
+func TestConsent_RedirectWithCode(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	path := w.page(back+"#here", "&auth_type=3")
@@ -136,7 +136,7 @@ func TestAgreeingSendsBackWithACode(t *testing.T) {
 }
 
 // Issue 11, 2: the links that seven libraries build, for a phone and for a computer, under both names.
-func TestThePageIsWhereLibrariesLookForIt(t *testing.T) {
+func TestConsentPage_LibraryPaths(t *testing.T) {
 	t.Parallel()
 	for _, guarded := range []bool{false, true} {
 		w := start(t, servertest.Options{Guarded: guarded, Emulator: guarded})
@@ -159,7 +159,7 @@ func TestThePageIsWhereLibrariesLookForIt(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
+func TestConsent_GrantsRequestedOnly(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	path := w.page(back, "&auth_type=2&category_id_list=33")
@@ -189,7 +189,7 @@ func TestOnlyWhatWasAskedForIsGranted(t *testing.T) {
 	}
 }
 
-func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
+func TestConsent_ExclusiveSetNeedsConfirmation(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	w.Authorize(w.ComponentToken("isv2"), "isv2", "shop", "[18]")
@@ -214,7 +214,7 @@ func TestTheExclusiveSetMovesOnlyIfThePersonSaysSo(t *testing.T) {
 }
 
 // A stranger can do nothing. Contract: design 8.
-func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
+func TestConsent_RequiresAdminToken(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{Guarded: true, Emulator: true})
 	path := w.page(back, "&auth_type=3")
@@ -245,7 +245,7 @@ func TestWithoutDevOnlyTheAdminTokenAgrees(t *testing.T) {
 	}
 }
 
-func TestAFormOfAnotherPageDoesNothing(t *testing.T) {
+func TestConsent_CSRF(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	path := w.page(back, "")
@@ -259,7 +259,7 @@ func TestAFormOfAnotherPageDoesNothing(t *testing.T) {
 }
 
 // An error page, never a redirect.
-func TestNobodyIsSentElsewhere(t *testing.T) {
+func TestConsent_NoOpenRedirect(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	code := w.PreAuthCode(w.token, "isv")
@@ -323,7 +323,7 @@ func TestNobodyIsSentElsewhere(t *testing.T) {
 }
 
 // Issue 31, 8: one language at a time, and a choice among many accounts.
-func TestTheChoiceAmongManyIsSearched(t *testing.T) {
+func TestConsentPage_SearchAccounts(t *testing.T) {
 	t.Parallel()
 	w := start(t, servertest.Options{})
 	for i := range 200 {

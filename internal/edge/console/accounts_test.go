@@ -34,7 +34,7 @@ func (p page) wants(t *testing.T, texts ...string) {
 }
 
 // An account is made, filled in and linked by forms alone; each change is in the audit log under the one who made it.
-func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
+func TestAccountForms_CreateAndEdit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "olga", adminroute.Operator)
@@ -118,7 +118,7 @@ func TestAnAccountIsMadeAndChangedByForms(t *testing.T) {
 }
 
 // A platform is made, changed and given an authorisation by forms; the account's page shows it, and takes it back.
-func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
+func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -169,7 +169,7 @@ func TestAPlatformIsMadeAndAuthorised(t *testing.T) {
 }
 
 // The page of an account says what it may do, what is missing, and leads to where that is mended.
-func TestAnAccountsPageSaysWhatIsMissing(t *testing.T) {
+func TestAccountPage_MissingSetup(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	s.Admin("PUT", "/accounts/svc", `{"kind":"service_account","certified":true}`)

@@ -58,7 +58,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 }
 
 // A reference works once, for an account that the person may decide for, by a role that may.
-func TestAReferenceWorksOnce(t *testing.T) {
+func TestAgreeReference_SingleUse(t *testing.T) {
 	t.Parallel()
 	s, _, link := asking(t)
 	handed := func() string {

@@ -16,7 +16,7 @@ import (
 )
 
 // Issue 17, 4.
-func TestAnAppearanceIsChangedByItsForm(t *testing.T) {
+func TestAppearanceForm_Change(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)

@@ -19,7 +19,7 @@ var clauses = strings.Fields(`3.3.1 3.3.2 3.3.3 3.3.4 3.4.1 3.4.3 3.4.4 3.4.5 3.
 	10.1.2 10.2.1 10.5.1 10.5.2 10.5.3 10.5.4`)
 
 // Each clause is in the table once, with tests that are there; the table has no other.
-func TestEachClauseHasItsTest(t *testing.T) {
+func TestASVSTable_ClausesHaveTests(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/asvs.md")
 	require.NoError(t, err)

@@ -170,7 +170,7 @@ func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 
 // No page reads more because there is more of everything: with ten times as many accounts, rules, batches, changes, deliveries and
 // scans (five times in make test) each looks at as many pages of the database as before, and a few for trees that are deeper.
-func TestEveryPageReadsABoundedNumberOfRows(t *testing.T) {
+func TestPages_BoundedRowReads(t *testing.T) {
 	if testing.Short() {
 		t.Skip("pages that are read one after the other")
 	}

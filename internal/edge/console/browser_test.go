@@ -15,7 +15,7 @@ import (
 
 // A developer leaves the list of calls open: a call appears there by itself, is opened by a click, and its page tells why
 // it failed.
-func TestALiveListInChromium(t *testing.T) {
+func TestLiveList_InChromium(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumppublish?access_token="+s.Token("shop"),
 		`{"prefix":"https://none.example/<script>alert(1)</script>"}`)

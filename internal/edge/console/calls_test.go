@@ -14,7 +14,7 @@ import (
 
 // Issue 17: in production calls are listed as with an emulator, from the log of seven days: by page, by account, endpoint, number and
 // request id; failed ones grouped over a window that is said. Nothing in it lets anybody in.
-func TestCallsAreListedInProduction(t *testing.T) {
+func TestCallsPage_Production(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "op", adminroute.Operator)

@@ -120,7 +120,7 @@ func cameraSays(t *testing.T, ctx context.Context, language, key string) {
 }
 
 // Issue 17, 2: a code before the camera is read, what else the form holds stays, and the camera is off.
-func TestACodeBeforeTheCameraIsRead(t *testing.T) {
+func TestCamera_ReadsCode(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	const text = "https://shop.example/7?a=<b>"
 	ctx := browsertest.Start(t, "", film(t, text)...)
@@ -143,7 +143,7 @@ func TestACodeBeforeTheCameraIsRead(t *testing.T) {
 }
 
 // A camera that sees no code goes on frame by frame until it is stopped, hidden or left; and what keeps it from a page is said.
-func TestACameraIsSwitchedOff(t *testing.T) {
+func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, "", film(t, "")...)
 	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
@@ -207,7 +207,7 @@ func TestACameraIsSwitchedOff(t *testing.T) {
 }
 
 // Where a browser gives no page a camera, the page says so and has no button.
-func TestAPageThatMayHaveNoCameraSaysWhy(t *testing.T) {
+func TestCamera_UnavailableReason(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, strings.TrimPrefix(s.AdminURL, "http://"), film(t, "")...)
 	for _, language := range []string{"en", "zh-CN"} {
@@ -220,7 +220,7 @@ func TestAPageThatMayHaveNoCameraSaysWhy(t *testing.T) {
 }
 
 // No other page may ask for a camera.
-func TestOnlyOnePageMayAskForACamera(t *testing.T) {
+func TestCamera_PermissionsPolicy(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)

@@ -96,7 +96,7 @@ var makers = []string{`value="add"`, `value="add-key"`, `value="delete-key"`, `n
 
 // Issue 28: a form that changes a thing says which revision it shows; a new form cannot
 // forget it.
-func TestEveryFormSaysWhatItShows(t *testing.T) {
+func TestForms_CarryRevision(t *testing.T) {
 	t.Parallel()
 	names, err := fs.Glob(os.DirFS("templates"), "*.html")
 	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
@@ -128,7 +128,7 @@ func TestEveryFormSaysWhatItShows(t *testing.T) {
 }
 
 // No button of a page whose forms name a revision leads to a call of the admin API that rejects it: the button would be useless.
-func TestEveryButtonBesideARevisionWorks(t *testing.T) {
+func TestForms_ButtonsAcceptRevision(t *testing.T) {
 	t.Parallel()
 	s, fill := brought(t)
 	s.Admin("PUT", "/gs1/links/01/09506000134352", `{"owner":"shop","links":[],"archived":true}`)
@@ -165,7 +165,7 @@ func TestEveryButtonBesideARevisionWorks(t *testing.T) {
 }
 
 // The form of a batch's alarm, whose threshold has a revision of its own.
-func TestAThresholdThatWasChosenMeanwhileIsShown(t *testing.T) {
+func TestThresholdForm_RevisionConflict(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
@@ -194,7 +194,7 @@ func TestAThresholdThatWasChosenMeanwhileIsShown(t *testing.T) {
 
 // Two people open one form. The second who saves sees both versions, with nothing lost,
 // and chooses.
-func TestAFormThatCameTooLateShowsBothVersions(t *testing.T) {
+func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)

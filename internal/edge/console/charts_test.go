@@ -105,7 +105,7 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 var tableRow = regexp.MustCompile(`<tr><td><time [^>]*>([^<]*)</time></td><td class="num">([^<]*)</td>`)
 
 // A chart says what happened when, also where nothing did: an axis with round labels, three lines, the zone, the time before, and marks.
-func TestAChartTellsTheTruth(t *testing.T) {
+func TestChart_AxisZoneAndMarks(t *testing.T) {
 	t.Parallel()
 	s, batch := januaryWeek(t)
 	v := request(t, s)
@@ -166,7 +166,7 @@ func TestAChartTellsTheTruth(t *testing.T) {
 }
 
 // A group over time is a drawing for each value; what is most frequent stands beside the chart, and a click on it narrows the page.
-func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
+func TestChart_GroupsAndTopValues(t *testing.T) {
 	t.Parallel()
 	s, batch := januaryWeek(t)
 	v := request(t, s)
@@ -200,7 +200,7 @@ func TestWhatIsMostFrequentIsAClickAway(t *testing.T) {
 }
 
 // Somebody who is limited to an account sees the marks of this account.
-func TestMarksAreTheirOwn(t *testing.T) {
+func TestChartMarks_LimitedToAccount(t *testing.T) {
 	t.Parallel()
 	s, _ := januaryWeek(t)
 	for account, want := range map[string]string{"shop": "published", "press": "frozen alarm"} {
@@ -223,7 +223,7 @@ func TestMarksAreTheirOwn(t *testing.T) {
 
 // An alarm has a page: why, how many, where on a map, what a buyer sees, and what can be done; the navigation has their number, and the
 // page of the code begins with it.
-func TestAnAlarmHasAPage(t *testing.T) {
+func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) {
 		c.CodePrefix, c.Regions = "C.EXAMPLE/", regionsFile(t)

@@ -48,7 +48,7 @@ func picture(t *testing.T, text string) []byte {
 
 // Codes are activated by ranges, frozen and redeemed after their number was asked back, found by index, text and picture, and
 // the map tells what each range is.
-func TestCodesAreFoundMappedAndChanged(t *testing.T) {
+func TestCodesPage_FindMapAndChange(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
@@ -148,7 +148,7 @@ func TestCodesAreFoundMappedAndChanged(t *testing.T) {
 }
 
 // Issue 42, 12: whoever unfreezes codes of a recalled package is told, before anything happens, that its file is valid again.
-func TestUnfreezingARecalledPackageAsks(t *testing.T) {
+func TestUnfreezeForm_RecalledPackageConfirm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	id := fmt.Sprint(applied(t, s))

@@ -192,7 +192,7 @@ var pages = []struct {
 }
 
 // Every page against every role and none: nobody sees what the table of operations keeps from them.
-func TestEveryPageIsForThoseThatMay(t *testing.T) {
+func TestPages_RoleMatrix(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
@@ -318,7 +318,7 @@ settings: {verification: trust, rule_rate_limit: 0}
 `
 
 // ASVS 7.2.4, 7.4.1, 7.5.2, 3.3, 3.7.2: what a session is worth, and when it ends.
-func TestASession(t *testing.T) {
+func TestSession_Lifetime(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
@@ -397,7 +397,7 @@ func TestASession(t *testing.T) {
 
 // The ways in: the admin token, a link that works once, a second factor whose codes work once; and a limit of guesses that
 // keeps nobody else out.
-func TestWaysToSignIn(t *testing.T) {
+func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	v := request(t, s)
@@ -458,7 +458,7 @@ func TestWaysToSignIn(t *testing.T) {
 }
 
 // A call is opened, copied, made again and edited; the list follows as calls come.
-func TestTheCallsOfADeveloper(t *testing.T) {
+func TestCallPage_CopyRepeatAndEdit(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -509,7 +509,7 @@ func TestTheCallsOfADeveloper(t *testing.T) {
 }
 
 // A picture's code is read on the server; what is none, or too large, is told from it.
-func TestAPictureOfACodeIsRead(t *testing.T) {
+func TestPictureUpload_DecodesCode(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -572,7 +572,7 @@ func TestAPictureOfACodeIsRead(t *testing.T) {
 }
 
 // No template has a text of its own: each is in both languages.
-func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
+func TestTemplates_AllTextTranslated(t *testing.T) {
 	names, err := filepath.Glob("templates/*.html")
 	if err != nil || len(names) < 5 {
 		t.Fatal(names, err)
@@ -596,7 +596,7 @@ func TestNoTemplateHasATextOfItsOwn(t *testing.T) {
 }
 
 // Whoever is removed sees nothing more, also on a stream that has something to show all the time.
-func TestALiveListEndsWithItsSession(t *testing.T) {
+func TestLiveList_EndsWithSession(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
@@ -626,7 +626,7 @@ func TestALiveListEndsWithItsSession(t *testing.T) {
 }
 
 // What a stranger sends becomes no file and no command of the one that copies the line.
-func TestACopiedLineHoldsWhatAStrangerSends(t *testing.T) {
+func TestCopiedCommand_ShellQuoting(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -647,7 +647,7 @@ func TestACopiedLineHoldsWhatAStrangerSends(t *testing.T) {
 }
 
 // Guesses that come at once are no more than those that come one after another.
-func TestGuessesAtOnceAreCounted(t *testing.T) {
+func TestSignIn_ConcurrentGuessesThrottled(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
@@ -675,7 +675,7 @@ func TestGuessesAtOnceAreCounted(t *testing.T) {
 }
 
 // A link that nobody used yet ends with what it would have begun.
-func TestALinkEndsWhereSessionsDo(t *testing.T) {
+func TestSignInLink_RevokedWithSessions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)

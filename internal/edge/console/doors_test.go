@@ -35,12 +35,12 @@ type surface struct {
 	show func(from, wrong string) string
 }
 
-// passwords are dear to compare: those of people keep their limit, which TestGuessesAtOnceAreCounted holds.
+// passwords are dear to compare: those of people keep their limit, which TestSignIn_ConcurrentGuessesThrottled holds.
 const passwords = "person"
 
 // Issue 28, 4: twenty wrong tokens of an address kept the right one out, at the admin API, the console and the wire, and the
 // authorisation page compared as many as somebody sent, and told nobody.
-func TestARightCredentialIsNeverRefused(t *testing.T) {
+func TestThrottle_ValidCredentialPasses(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true, Emulator: true, Seed: platform,

@@ -179,7 +179,7 @@ var files = []string{"GET /console/{$}", "GET /console/calls/live", "GET /consol
 // Every page is looked at, in both languages, narrow and wide, light and dark: nothing breaks the policy, nothing is wider than the window,
 // axe-core finds nothing serious, and no text that a stranger left is an element. A page that is new is looked at, or it is said that it
 // is none. In make test the browser opens one page of each template, and one with a stranger's text; the others are only asked for.
-func TestInChromium(t *testing.T) {
+func TestPages_InChromium(t *testing.T) {
 	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
 	require.NoError(t, err)
 	open, fill := brought(t)

@@ -13,7 +13,7 @@ import (
 )
 
 // Issue 31, 3: the account that is chosen in the header stays in every address, form and redirect of every page, and filters them.
-func TestEveryPageStaysOfOneAccount(t *testing.T) {
+func TestPages_KeepSelectedAccount(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	s.Admin("PUT", "/accounts/tea", `{"kind":"mini_program","name":"Tea House","versions":["release"]}`)
@@ -75,7 +75,7 @@ func TestEveryPageStaysOfOneAccount(t *testing.T) {
 }
 
 // Issue 31, 3: a list goes on in both directions, and what was selected is asked about before it is done to each.
-func TestListsOfMany(t *testing.T) {
+func TestLists_PagingAndBulkConfirm(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Admin("PUT", "/settings", `{"rule_limit":1000,"publish_quota":3}`)

@@ -15,7 +15,7 @@ import (
 
 // Whatever is refused: what was typed is still there, the field is marked and says why, in the reader's language, and a secret is not
 // sent back.
-func TestARefusedFormKeepsWhatWasTyped(t *testing.T) {
+func TestForms_RejectedKeepsInput(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	person(s, "ada", adminroute.Admin)

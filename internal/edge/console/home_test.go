@@ -14,7 +14,7 @@ import (
 
 // The console begins at home: it counts the scans of today, says what to do next and leads there. A viewer reads the same
 // numbers.
-func TestTheHomeSaysWhatToDoNext(t *testing.T) {
+func TestHome_NextTask(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "mia", adminroute.Marketer)
@@ -56,7 +56,7 @@ func TestTheHomeSaysWhatToDoNext(t *testing.T) {
 }
 
 // What ends soon and what waits too long is a task of those whom it concerns.
-func TestTheHomeSaysWhatEndsSoon(t *testing.T) {
+func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})

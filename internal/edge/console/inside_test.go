@@ -15,7 +15,7 @@ import (
 
 // Issue 30, Build 1: pages call the admin API by the client, which knows its paths. Past it go files alone, which are answered as
 // they come; a new one is a new line here.
-func TestPagesCallByTheClient(t *testing.T) {
+func TestPages_CallThroughClient(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir(".")
 	require.NoError(t, err)

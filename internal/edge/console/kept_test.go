@@ -15,7 +15,7 @@ import (
 
 // A form that is sent after its session ended comes back after signing in, whole, and is sent by a button of its own: nothing
 // of it was done before.
-func TestAnExpiredSessionLosesNoForm(t *testing.T) {
+func TestForms_SurviveSessionExpiry(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "rita", adminroute.RulesEditor)

@@ -23,7 +23,7 @@ func navigated(p page) (list []string) {
 
 // Everybody is shown what opens for them, and nothing else: each role, with and without a limit to accounts, on a server with an
 // emulator and on one without.
-func TestTheNavigationShowsWhatOpens(t *testing.T) {
+func TestNavigation_MatchesPermissions(t *testing.T) {
 	t.Parallel()
 	for _, emulator := range []bool{true, false} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: emulator, Seed: shop,

@@ -84,7 +84,7 @@ func (p *realProvider) line(t *testing.T, begins string) string {
 
 // Somebody signs in by clicks at a certified provider on another site, whose roles are in its user information; goes on to the
 // page that they wanted; signs out here and is led there. Whose role is taken away is told so, and is signed out everywhere.
-func TestSignInAtARealProvider(t *testing.T) {
+func TestOIDC_CertifiedProvider(t *testing.T) {
 	testscope.WholeOnly(t, "the same steps are taken at a provider of this package's own")
 	people := filepath.Join(t.TempDir(), "people.json")
 	are := func(text string) {

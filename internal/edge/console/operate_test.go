@@ -20,7 +20,7 @@ import (
 )
 
 // Settings, webhooks, hosts and the audit log by forms, in both languages; what is wrong is said, and nothing is done then.
-func TestAServerIsOperatedByForms(t *testing.T) {
+func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)
@@ -83,7 +83,7 @@ func TestAServerIsOperatedByForms(t *testing.T) {
 }
 
 // The numbers of a page are those of its files; a formula stays a text; no page of another site makes the server write one.
-func TestNumbersAreThereAsFiles(t *testing.T) {
+func TestStatisticsFiles_EqualPage(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -118,7 +118,7 @@ func TestNumbersAreThereAsFiles(t *testing.T) {
 }
 
 // The clock, faults, chance and the reset of an emulator by forms.
-func TestAnEmulatorIsDrivenByForms(t *testing.T) {
+func TestEmulatorForms_ClockFaultsReset(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)
@@ -145,7 +145,7 @@ func TestAnEmulatorIsDrivenByForms(t *testing.T) {
 }
 
 // A seed is applied from a file or a text, all of it or nothing; what is wrong is said with its line, and the text stays to be mended.
-func TestASeedIsAppliedByAForm(t *testing.T) {
+func TestSeedForm_AllOrNothing(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	v := request(t, s)

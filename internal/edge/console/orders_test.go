@@ -12,7 +12,7 @@ import (
 )
 
 // Issue 31, 5: with the setting, who asks and who agrees are two people, by all ways; a marketer of another account sees nothing.
-func TestWhoAsksAndWhoAgreesAreTwo(t *testing.T) {
+func TestOrderApproval_FourEyes(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop,
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})

@@ -172,7 +172,7 @@ func (c *crooked) signIn(v *visitor) page {
 
 // ASVS 10.1.2, 10.2.1, 10.5.1, 10.5.4: an answer counts in the browser that asked for it, once, within ten minutes; a token
 // is for this sign-in, this client and now.
-func TestWhatAProviderSaysIsJudged(t *testing.T) {
+func TestOIDC_TokenValidation(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
@@ -253,7 +253,7 @@ func TestWhatAProviderSaysIsJudged(t *testing.T) {
 }
 
 // Who somebody is and what they may do is the provider's word, at every sign-in.
-func TestAProviderGivesAndTakesRoles(t *testing.T) {
+func TestOIDC_RolesAtEachSignIn(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
@@ -354,7 +354,7 @@ func TestAProviderGivesAndTakesRoles(t *testing.T) {
 }
 
 // A provider that is down, or that is another one, lets nobody in and keeps nobody out.
-func TestAProviderThatIsDown(t *testing.T) {
+func TestOIDC_ProviderUnavailable(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})
@@ -402,7 +402,7 @@ func TestAProviderThatIsDown(t *testing.T) {
 }
 
 // A configuration that cannot be is refused at the start, in one line.
-func TestAProviderThatCannotBe(t *testing.T) {
+func TestOIDC_InvalidConfiguration(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]server.OIDC{
 		"--oidc-issuer and --oidc-client-id": {Issuer: "https://login.example"}, "belong together": {ClientSecret: "x"},
@@ -422,7 +422,7 @@ func TestAProviderThatCannotBe(t *testing.T) {
 
 // Issue 17: a form that waits survives a sign-in at the provider, an address too long for a cookie loses no sign-in, and a link of a
 // stranger ends none that is under way.
-func TestASignInAtAProviderLosesNothing(t *testing.T) {
+func TestOIDC_KeepsPendingForm(t *testing.T) {
 	t.Parallel()
 	c := crookedProvider(t)
 	s := c.with(t, servertest.Options{Guarded: true})

@@ -12,7 +12,7 @@ import (
 )
 
 // Statistics by result name what happened in words: a result is an action, what the scan fell on, and why it opened nothing.
-func TestEachPartOfAResultHasWords(t *testing.T) {
+func TestScanResult_AllPartsTranslated(t *testing.T) {
 	t.Parallel()
 	parts := []any{scan.OpenMiniProgram, scan.OpenURL, scan.ShowText, scan.ShowMessage, scan.ByRule, scan.ByTestLink, scan.ByService,
 		scan.ByCode, scan.ByGS1, codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease, codes.SerialOnly}

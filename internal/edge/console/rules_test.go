@@ -52,7 +52,7 @@ settings: {verification: fetch, allow_private_hosts: true, rule_rate_limit: 0}
 
 // A rule from its form to its undo, by somebody whose role is rules, without script: what is wrong comes back with what was
 // typed, and every change is theirs in the audit log.
-func TestARuleFromItsFormToItsUndo(t *testing.T) {
+func TestRuleForm_CreateToUndo(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: fetching})
 	web := newHost(t)
@@ -134,7 +134,7 @@ func TestARuleFromItsFormToItsUndo(t *testing.T) {
 }
 
 // Somebody who sees one account only sets its rules, and sees nothing of the others'.
-func TestRulesOfOneAccountOnly(t *testing.T) {
+func TestRulesPage_LimitedToAccount(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop + "\n"})
 	s.Admin("PUT", "/accounts/other", `{"kind":"mini_program","certified":true,"versions":["release"],"secret":"the-secret-of-other"}`)
@@ -169,7 +169,7 @@ func TestRulesOfOneAccountOnly(t *testing.T) {
 }
 
 // What is exported plans to nothing; what a file would change is shown before it is done, and only what was shown is done.
-func TestRulesAreImportedAsTheyWereSeen(t *testing.T) {
+func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "rita", adminroute.RulesEditor)
@@ -227,7 +227,7 @@ func scans(t *testing.T, s *servertest.Server, links ...string) {
 
 // The page of a rule has its code as files to print, its scans by day, what opened nothing near it, and its past; for somebody who
 // sees its account only, too.
-func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
+func TestRulePage_CodeScansAndHistory(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	scans(t, s, "https://shop.example/", "https://shop.example/7", "http://shop.example/t/1", "http://else.example/t/1")
@@ -279,7 +279,7 @@ func TestARuleHasItsCodeItsScansAndItsPast(t *testing.T) {
 
 // Before a rule is published, changed or deleted, its page says what would have become of the scans of the last week; to somebody who
 // sees one account, of its scans alone.
-func TestAChangeIsForeseen(t *testing.T) {
+func TestRulePage_ChangePreview(t *testing.T) {
 	t.Parallel()
 	two := `  - {appid: other, kind: mini_program, secret: the-secret-of-other, certified: true, versions: [release]}
 rules:

@@ -25,20 +25,20 @@ import (
 // everybodys are the pages that anybody may see, and those that have nothing to keep from anybody who is signed in.
 var everybodys = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/{$}",
 	"POST /console/preferences/{of}", "GET /console/login/provider", "GET /console/login/callback", "POST /console/login/callback",
-	"GET /console/shared/{text}"} // TestAChartIsShared
+	"GET /console/shared/{text}"} // TestSharedChart_AccessAndExpiry
 
 // A page that is new is judged: it has a line in the table of pages, or it is everybody's.
-func TestEveryPageIsJudged(t *testing.T) {
+func TestPageTable_CoversEveryRoute(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	for _, pattern := range console.Routes() {
 		mux.Handle(pattern, http.NotFoundHandler())
 	}
-	judged := map[string]bool{"GET /console/calls/live": true, // TestTheStreamIsForThoseThatMay
-		"GET /console/switch":  true,                              // TestEveryPageStaysOfOneAccount
-		"POST /console/see-as": true,                              // TestAnAdminSeesWhatOthersSee
-		"GET /console/agree":   true, "POST /console/agree": true, // TestAReferenceWorksOnce
-		"GET /console/self": true, "POST /console/self": true} // TestPeopleChangeTheirOwnSignIn
+	judged := map[string]bool{"GET /console/calls/live": true, // TestEventStream_Permissions
+		"GET /console/switch":  true,                              // TestPages_KeepSelectedAccount
+		"POST /console/see-as": true,                              // TestSeenAs_ReadOnlyRoleView
+		"GET /console/agree":   true, "POST /console/agree": true, // TestAgreeReference_SingleUse
+		"GET /console/self": true, "POST /console/self": true} // TestSelfService_ChangeSignIn
 	for _, p := range pages {
 		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
 		require.NoError(t, err)
@@ -78,7 +78,7 @@ func (v *visitor) stream(path string) func() string {
 	}
 }
 
-func TestTheStreamIsForThoseThatMay(t *testing.T) {
+func TestEventStream_Permissions(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	const stream = "Accept: text/event-stream"
@@ -106,7 +106,7 @@ func TestTheStreamIsForThoseThatMay(t *testing.T) {
 
 // A tab that stays open, whatever comes in there, and opens its stream again and again, uses nothing: after twelve hours
 // in which nobody did anything its session is over.
-func TestAnOpenTabDoesNotKeepASession(t *testing.T) {
+func TestSession_IdleTimeoutWithOpenTab(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Operator)
@@ -137,7 +137,7 @@ func TestAnOpenTabDoesNotKeepASession(t *testing.T) {
 
 // ASVS 3.3.1, 3.3.3, 3.4.1: where a browser came by TLS, it comes so for a year, and cookies are for this host and for TLS;
 // on a developer's machine and over plain HTTP there is neither. Who calls the wire is never told.
-func TestWhereABrowserComesByTLS(t *testing.T) {
+func TestTLS_HSTSAndSecureCookies(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		options servertest.Options
@@ -219,7 +219,7 @@ func dump(t *testing.T, file string) string {
 
 // ASVS 3.5.3: a link, a picture or a program that looks at links changes nothing here: after every GET of the console and of the
 // admin API the database is what it was.
-func TestNoGetChangesAnything(t *testing.T) {
+func TestGET_NoSideEffects(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
@@ -265,7 +265,7 @@ func TestNoGetChangesAnything(t *testing.T) {
 }
 
 // A page of another origin, whose name was pointed at this machine, gets nothing of a developer's server, where nobody signs in.
-func TestAPageThatIsPointedAtThisMachine(t *testing.T) {
+func TestDevServer_DNSRebinding(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	for _, host := range []string{"evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil.example", "192.168.1.1"} {
@@ -285,7 +285,7 @@ func TestAPageThatIsPointedAtThisMachine(t *testing.T) {
 }
 
 // CSRF: no form of the console, and no call of the admin API that changes something, is taken from a page of another origin.
-func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
+func TestForms_RejectCrossOrigin(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop}) // with --dev nothing else stands in the way
 	v, tried := request(t, s), 0
@@ -315,7 +315,7 @@ func TestNoFormIsTakenFromAnotherOrigin(t *testing.T) {
 }
 
 // ASVS 6.2.6, 6.2.7, 7.4.4: what is typed of a secret is masked, may be pasted and kept by a browser; every page has its way out.
-func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
+func TestSecretFields_MaskedAndSignOut(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	person(s, "alice", adminroute.Admin)
@@ -357,7 +357,7 @@ func TestFieldsOfSecretsAndTheWayOut(t *testing.T) {
 }
 
 // ASVS 3.4.5, 3.4.6: every answer of the console, of the ways in too, keeps its address to itself and is in no frame.
-func TestHeadersOfPages(t *testing.T) {
+func TestPages_SecurityHeaders(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	v := request(t, s)
@@ -377,7 +377,7 @@ func TestHeadersOfPages(t *testing.T) {
 }
 
 // ASVS 3.5.4: what buyers and clients of the wire see is on another listener than the console.
-func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
+func TestConsoleListener_Separate(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop,
 		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
@@ -393,7 +393,7 @@ func TestTheConsoleHasAListenerOfItsOwn(t *testing.T) {
 
 // ASVS 6.2.10, 6.3.2, 7.1.2, 7.4.5: nobody is there at first; a password has no end; a person has twenty sessions, the oldest of
 // which ends; an admin ends them all, and the links that could begin one.
-func TestSessionsOfOnePersonAreBounded(t *testing.T) {
+func TestSessions_BoundedPerPerson(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	if list := s.Admin("GET", "/people", "").Body; !strings.Contains(list, `"people":[]`) {

@@ -16,7 +16,7 @@ import (
 )
 
 // Issue 31, 12: an admin sees every page as each role with a limit does, and can change nothing meanwhile; nobody sees more by it.
-func TestAnAdminSeesWhatOthersSee(t *testing.T) {
+func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
 	admin := request(t, s)
@@ -69,7 +69,7 @@ func TestAnAdminSeesWhatOthersSee(t *testing.T) {
 	}
 }
 
-func TestSeeingItAsOthersByClicks(t *testing.T) {
+func TestSeenAs_InBrowser(t *testing.T) {
 	for _, c := range []struct {
 		language string
 		width    int64

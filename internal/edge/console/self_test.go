@@ -35,7 +35,7 @@ func appCode(t *testing.T, address string, at time.Time) string {
 
 // ASVS 6.2.2, 6.2.3, 7.2.4, 7.4.3, 7.5.1: people change what they sign in by themselves, and prove before who they are; their other
 // sessions end, and so does the text of this one.
-func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
+func TestSelfService_ChangeSignIn(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "alice", adminroute.Viewer)
@@ -152,7 +152,7 @@ func TestPeopleChangeTheirOwnSignIn(t *testing.T) {
 }
 
 // ASVS 6.3.3, issue 17: where a second factor is demanded, who has none can do nothing before one is set up; others are not concerned.
-func TestASecondFactorIsDemanded(t *testing.T) {
+func TestSecondFactor_Required(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "ada", adminroute.Admin)

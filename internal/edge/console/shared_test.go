@@ -18,7 +18,7 @@ var linkOf = regexp.MustCompile(`<code class="copy">https?://[^/]+(/console/shar
 
 // Whoever has the link to a chart reads what the one who shared it may see at that time, without signing in: nothing else, not after its
 // end, and not when that one is gone or may see less.
-func TestAChartIsShared(t *testing.T) {
+func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	limited := func(name, role, account string) *visitor {
 		s.Admin("POST", "/people", fmt.Sprintf(`{"name":%q,"role":%q,"accounts":[%q],"password":%q}`, name, role, account, password))

@@ -44,7 +44,7 @@ func (p tab) counted(s screen, narrow, wide int) {
 // The manager of a brand, who may see the brand's account alone: she orders codes, says what they open, hands labels to a printer, sees
 // them scanned, finds the alarm of one that was copied, and dismisses it. One server and one browser for all: each screen is another
 // brand's.
-func TestABrandsManagerByClicks(t *testing.T) {
+func TestStory_BrandManager(t *testing.T) {
 	var seed strings.Builder
 	seed.WriteString("accounts:\n  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, certified: true, versions: [release]}\n")
 	for i := range screens() {
@@ -142,7 +142,7 @@ func scannedByMany(t *testing.T, s *servertest.Server, account, key string) {
 
 // A provider of 200 Mini Programs: she finds one, compares those that were scanned, publishes 30 rules together, and from a platform's
 // own page, at another site, lets that platform act for one of them.
-func TestAProviderByClicks(t *testing.T) {
+func TestStory_ServiceProvider(t *testing.T) {
 	s, site, link := asking(t)
 	key, window := scanKey(t, s), browsertest.Start(t, "")
 	for i, c := range screens() {

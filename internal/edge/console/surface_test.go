@@ -128,7 +128,7 @@ func (c *recorded) copied(p page) (list []string) {
 
 // Each operation of the admin API is called by a page or a form of the console, and answers, or it is said why not: a walk through
 // the console does everything that it can do.
-func TestEachOperationIsInTheConsole(t *testing.T) {
+func TestConsole_CoversEveryOperation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	c := record(t, s)
@@ -235,7 +235,7 @@ func readJob(c *recorded, batch, file string) {
 
 // What a person does in the console and a program by the admin API leaves the same line in the log of changes, with another name, and
 // is refused to the same roles.
-func TestTheConsoleLeavesTheLineOfTheAPI(t *testing.T) {
+func TestConsoleAudit_EqualsAdminAPI(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop})
 	person(s, "boss", adminroute.Admin)

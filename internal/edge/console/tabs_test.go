@@ -14,7 +14,7 @@ import (
 
 // Eight tabs of the live list on plain HTTP, where a browser has six connections to a server: each loads and is live when somebody
 // looks at it, since a tab that nobody sees has no stream; and the first has what came meanwhile when it is seen again.
-func TestEightLiveTabs(t *testing.T) {
+func TestLiveList_EightTabs(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", `{}`)
 	whole := browsertest.Start(t, "")

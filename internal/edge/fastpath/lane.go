@@ -10,20 +10,20 @@
 // Failures, their outcome, and the test that demonstrates each:
 //
 //   - a request that stops in the middle, or comes slower than Patience: net/http goes on with it, and has its own times for heads
-//     and bodies (TestPieces, TestHalfARequestIsHandedOver)
+//     and bodies (TestLane_RequestInPieces, TestLane_PartialRequestHandedOver)
 //   - a head or a body that is too long, a head that is not plain, a host or a key that is refused: net/http says what is wrong
-//     (TestWhatIsNotPlainIsHandedOver)
-//   - several requests at once: answered one after the other, each before the next is begun (TestAnswersLeaveWhenTheyHold)
-//   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestPieces,
-//     TestHowParkedConnectionsEnd)
-//   - a client that does not read: no other client waits for it; after AnswerTime its connection ends (TestAClientThatDoesNotRead,
-//     TestALongAnswerOfALoop)
-//   - a client that leaves before its answer: what was begun ends all the same (TestAClientThatLeaves)
-//   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS (TestTLS)
-//   - a panic in Begin or in an Answer: it is logged, and ends its own connection (TestAPanicEndsOneConnection)
-//   - no more files: net/http waits and tries again, as on its own listeners (TestTooManyOpenFiles)
+//     (TestFastPath_HandsOverNonPlainRequests)
+//   - several requests at once: answered one after the other, each before the next is begun (TestLane_AnswersOrderedAndDurable)
+//   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestLane_RequestInPieces,
+//     TestParkedConnection_Close)
+//   - a client that does not read: no other client waits for it; after AnswerTime its connection ends (TestLane_ClientNotReading,
+//     TestFastPath_SlowReaderLongResponse)
+//   - a client that leaves before its answer: what was begun ends all the same (TestLane_ClientDisconnects)
+//   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS (TestTLS_HandshakeAndRequests)
+//   - a panic in Begin or in an Answer: it is logged, and ends its own connection (TestFastPath_PanicClosesOneConnection)
+//   - no more files: net/http waits and tries again, as on its own listeners (TestFastPath_AcceptErrors)
 //   - a stop: nothing new is accepted, idle connections end, what was begun is answered, what is slow is handed over; when the
-//     time is up the rest is cut (TestADrainWaitsForAnswers, TestADrainHandsOver in package scanapi)
+//     time is up the rest is cut (TestLaneDrain_WaitsForAnswers, TestScanFastPath_DrainHandsOverNonPlainRequest in package scanapi)
 package fastpath
 
 import (

@@ -148,7 +148,7 @@ func wantAnswer(t *testing.T, in *bufio.Reader, status int, text string) *http.R
 
 // Nothing leaves before it holds, answers keep their order, and one that does not
 // hold is said on a connection that goes on.
-func TestAnswersLeaveWhenTheyHold(t *testing.T) {
+func TestLane_AnswersOrderedAndDurable(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
 	client := dial()
@@ -188,7 +188,7 @@ func TestAnswersLeaveWhenTheyHold(t *testing.T) {
 }
 
 // A stop waits for the answer that is under way; a cut does not.
-func TestADrainWaitsForAnswers(t *testing.T) {
+func TestLaneDrain_WaitsForAnswers(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
 	client := dial()
@@ -222,7 +222,7 @@ func TestADrainWaitsForAnswers(t *testing.T) {
 
 // A client that does not read holds up nobody: what it does not take at once is
 // sent when it does.
-func TestAClientThatDoesNotRead(t *testing.T) {
+func TestLane_ClientNotReading(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
 	client := dial()
@@ -250,7 +250,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 }
 
 // A scan that was begun ends also where nobody waits for the answer any more.
-func TestAClientThatLeaves(t *testing.T) {
+func TestLane_ClientDisconnects(t *testing.T) {
 	t.Parallel()
 	lane, came, dial := slowly(t)
 	for _, err := range []error{nil, errors.New("no space left on device")} {
@@ -283,7 +283,7 @@ func (piped) Addr() net.Addr { return &net.TCPAddr{} }
 
 // Plain requests are the lane's also when they come in pieces, as long as they
 // are there in time; others are handed over with every byte.
-func TestPieces(t *testing.T) {
+func TestLane_RequestInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := make(piped)
 		var handed atomic.Int32
@@ -355,7 +355,7 @@ func served(t *testing.T, l net.Listener) {
 	t.Cleanup(func() { h.Close() })
 }
 
-func TestHalfARequestIsHandedOver(t *testing.T) {
+func TestLane_PartialRequestHandedOver(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	dial := listening(t, lane)
@@ -372,7 +372,7 @@ func TestHalfARequestIsHandedOver(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotPlainIsHandedOver(t *testing.T) {
+func TestFastPath_HandsOverNonPlainRequests(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	lane.KnownHost = func(host string) bool { return host == "localhost" }
@@ -407,7 +407,7 @@ func TestWhatIsNotPlainIsHandedOver(t *testing.T) {
 	}
 }
 
-func TestTLS(t *testing.T) {
+func TestTLS_HandshakeAndRequests(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -482,7 +482,7 @@ func (b broken) Sent() {
 
 func (b broken) Wait(context.Context, []byte) ([]byte, string, int) { panic("in Wait") }
 
-func TestAPanicEndsOneConnection(t *testing.T) {
+func TestFastPath_PanicClosesOneConnection(t *testing.T) {
 	t.Parallel()
 	var logged lockedBuffer
 	lane := echoing()
@@ -534,7 +534,7 @@ func (tooMany) Temporary() bool { return true }
 
 // Errors of Accept are net/http's: one that passes costs a pause, another one
 // ends the listener.
-func TestTooManyOpenFiles(t *testing.T) {
+func TestFastPath_AcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := make(piped)
 		lane := echoing().Listen(inner)
@@ -562,7 +562,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 }
 
 // Issue 14: a request on a connection that asked before makes nothing new.
-func TestARequestAllocatesNothing(t *testing.T) {
+func TestFastPath_RequestZeroAllocs(t *testing.T) {
 	l := echoing()
 	same := Response(echo("all the same"))
 	l.Begin = func(context.Context, string, []byte) Response { return same }

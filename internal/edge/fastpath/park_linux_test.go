@@ -32,7 +32,7 @@ func until(t *testing.T, l *Listener, is func(*conn) bool) {
 func isParked(c *conn) bool { return c.parked.Load() }
 
 // An idle connection has no goroutine. One whose client writes in pieces has one for each such request, and keeps it in the end.
-func TestParking(t *testing.T) {
+func TestFastPath_IdleConnectionParked(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	// a machine that stands still for a second would hand half a request on, and no connection were left here
@@ -76,7 +76,7 @@ func TestParking(t *testing.T) {
 }
 
 // A parked connection ends after its idle time, with its client, when the server closes it, and in a drain.
-func TestHowParkedConnectionsEnd(t *testing.T) {
+func TestParkedConnection_Close(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*Listener, net.Conn){
 		"idle":   func(*Listener, net.Conn) {},
@@ -114,7 +114,7 @@ func TestHowParkedConnectionsEnd(t *testing.T) {
 }
 
 // A client that says with its request that it is the last sees the end of its answers. The request and its end are one event.
-func TestAParkedClientThatEndsWithItsRequest(t *testing.T) {
+func TestParkedConnection_HalfCloseWithRequest(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	dial := listening(t, lane)
@@ -138,7 +138,7 @@ func TestAParkedClientThatEndsWithItsRequest(t *testing.T) {
 }
 
 // A client that does not read what the loop has for it gets the rest from a goroutine, and nobody else waits.
-func TestALongAnswerOfALoop(t *testing.T) {
+func TestFastPath_SlowReaderLongResponse(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	long := strings.Repeat("long ", 1<<20)
@@ -167,7 +167,7 @@ func TestALongAnswerOfALoop(t *testing.T) {
 
 // Many clients write whole requests, pieces and several at once, while answers come when they come; each client gets its own
 // answers in its order, also while the lane drains.
-func TestManyClientsOfLoops(t *testing.T) {
+func TestFastPath_ConcurrentClientsPipelined(t *testing.T) {
 	t.Parallel()
 	lane := echoing()
 	known := make(chan *slow, 1000)

@@ -62,7 +62,7 @@ func sources(t *testing.T, language string) map[string][]byte {
 
 // A page of one language has its like in the other: the same headings, tables, rows and blocks, and blocks that
 // run are equal. A Chinese page names the English text that it translates.
-func TestBothLanguagesSayTheSame(t *testing.T) {
+func TestGuide_TranslationsMatch(t *testing.T) {
 	english, chinese := sources(t, "en"), sources(t, "zh")
 	for name := range chinese {
 		assert.True(t, english[name] != nil, "zh/%s translates no page", name)
@@ -127,7 +127,7 @@ var address = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 
 // Every page is small, loads nothing of others, and each of its links leads to a page of the same language or to
 // a heading that is there.
-func TestEveryPageIsWholeAndAsksNobody(t *testing.T) {
+func TestGuide_PagesSelfContained(t *testing.T) {
 	g, pages := open(t), linked{}
 	for _, language := range []string{"en", "zh"} {
 		for name, text := range sources(t, language) {
@@ -199,7 +199,7 @@ func (l linked) leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
 }
 
 // What no test runs says so, and why, in the reader's language.
-func TestABlockThatIsNotRunSaysWhy(t *testing.T) {
+func TestGuide_UntestedBlocksGiveReason(t *testing.T) {
 	g := open(t)
 	for at, want := range map[string]string{"/docs/en/how/nodes": "No test of ours runs this: it wants two PostgreSQL servers",
 		"/docs/zh/how/nodes": "我们的测试没有运行这段命令：需要两台 PostgreSQL"} {
@@ -210,7 +210,7 @@ func TestABlockThatIsNotRunSaysWhy(t *testing.T) {
 }
 
 // Links of all texts of the repository lead to files beside them, so that they work on a code host as well.
-func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
+func TestDocs_LinksResolveToFiles(t *testing.T) {
 	names, err := filepath.Glob("../../../*.md")
 	require.NoError(t, err)
 	err = filepath.WalkDir("../../../docs", func(name string, d fs.DirEntry, err error) error {
@@ -237,7 +237,7 @@ func TestLinksOfTheTextsLeadToFiles(t *testing.T) {
 	}
 }
 
-func TestTheGuideSpeaksTheLanguageOfTheBrowser(t *testing.T) {
+func TestGuide_AcceptLanguage(t *testing.T) {
 	g := open(t)
 	for accepted, want := range map[string]string{"": "en", "zh-CN,zh;q=0.9,en;q=0.8": "zh", "de,en;q=0.5": "en", "zh": "zh", "fr": "en"} {
 		for _, at := range []string{"/docs", "/docs/"} {
@@ -253,7 +253,7 @@ func TestTheGuideSpeaksTheLanguageOfTheBrowser(t *testing.T) {
 	}
 }
 
-func TestAPageIsMadeOnce(t *testing.T) {
+func TestGuide_PageRenderedOnce(t *testing.T) {
 	g := open(t)
 	answer, body := get(t, g, "/docs/en/tour")
 	tag := answer.Header.Get("ETag")
@@ -272,7 +272,7 @@ func TestAPageIsMadeOnce(t *testing.T) {
 }
 
 // A line that ends in English ends a word, one that ends in Chinese does not.
-func TestLinesAreJoinedAsTheirLanguageWants(t *testing.T) {
+func TestGuide_LineJoiningByLanguage(t *testing.T) {
 	g := open(t)
 	if _, body := get(t, g, "/docs/en/calls/qrcodejumpadd"); strings.Contains(body, "body.A third") {
 		t.Error("two words became one where a line ends")
@@ -283,7 +283,7 @@ func TestLinesAreJoinedAsTheirLanguageWants(t *testing.T) {
 }
 
 // The server's own address stands where the texts have the usual one.
-func TestPagesNameThisServer(t *testing.T) {
+func TestGuide_ServerAddressSubstituted(t *testing.T) {
 	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
 	require.NoError(t, err)
 	_, body := get(t, g, "/docs/zh/tour")
@@ -291,7 +291,7 @@ func TestPagesNameThisServer(t *testing.T) {
 		"the page names another server")
 }
 
-func TestSearchKnowsWordsAndChinese(t *testing.T) {
+func TestGuideSearch_EnglishAndChinese(t *testing.T) {
 	g := open(t)
 	for _, one := range []struct{ language, asked, want string }{
 		{"en", "final slash", "/docs/en/matching#a-final-slash-takes-what-lies-below"},
@@ -320,7 +320,7 @@ func TestSearchKnowsWordsAndChinese(t *testing.T) {
 }
 
 // Readers ask in the words of their trade, which are not always those of the page: the first place is the one that they look for.
-func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
+func TestGuideSearch_Synonyms(t *testing.T) {
 	g := open(t)
 	place := regexp.MustCompile(`<li><a href="([^"#]*)(#[^"]*)?"`)
 	for asked, want := range map[string]string{
@@ -364,7 +364,7 @@ func TestSearchKnowsWordsOfTheTrade(t *testing.T) {
 }
 
 // Pages without a language, and a page that the contents do not name, are found at start.
-func TestPagesThatDoNotFitAreRefused(t *testing.T) {
+func TestGuide_RejectsInconsistentPages(t *testing.T) {
 	part, err := fs.Sub(docs.Pages, "en")
 	require.NoError(t, err)
 	if _, err := guide.New(part, "", ""); err == nil {
@@ -389,7 +389,7 @@ func TestPagesThatDoNotFitAreRefused(t *testing.T) {
 var quoted = regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
 
 // The tables of the page about matching are tried on a real server, line by line.
-func TestTheTablesOfMatchingAreTrue(t *testing.T) {
+func TestGuide_MatchingTablesVerified(t *testing.T) {
 	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts:\n  - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}\n"))
 	for _, language := range []string{"en", "zh"} {
 		tried := 0
@@ -423,7 +423,7 @@ func TestTheTablesOfMatchingAreTrue(t *testing.T) {
 }
 
 // The two first pages of the repository say the same.
-func TestBothReadmesSayTheSame(t *testing.T) {
+func TestReadme_TranslationsMatch(t *testing.T) {
 	shapes := map[string][]string{}
 	for _, name := range []string{"README.md", "README.zh.md"} {
 		text, err := os.ReadFile("../../../" + name)

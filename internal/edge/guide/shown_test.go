@@ -33,7 +33,7 @@ func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 
 // Each line of the table "When a part fails" of the handbook stands in docs/shown-by.md with the tests that hold it. The name of
 // a line is its first cell.
-func TestEachLineOfWhatFailsIsHeldByATest(t *testing.T) {
+func TestShownBy_CoversFailureTable(t *testing.T) {
 	t.Parallel()
 	handbook, chinese := linesOf(t, "en/handbook.md", "When a part fails"), linesOf(t, "zh/handbook.md", "某一部分故障时")
 	shown := linesOf(t, "shown-by.md", "When a part fails")
@@ -55,7 +55,7 @@ func TestEachLineOfWhatFailsIsHeldByATest(t *testing.T) {
 }
 
 // Every test and story that docs/shown-by.md names is there.
-func TestWhatIsSaidToHoldTheHandbookIsThere(t *testing.T) {
+func TestShownBy_TestsExist(t *testing.T) {
 	t.Parallel()
 	tests, stories := testsAndStories(t)
 	text, err := os.ReadFile("../../../docs/shown-by.md")

@@ -9,7 +9,7 @@ import (
 )
 
 // Words that lead to a place which is not there would lead nobody.
-func TestEveryPlaceThatIsSoughtIsThere(t *testing.T) {
+func TestGuideSearch_SynonymTargetsExist(t *testing.T) {
 	g, err := New(docs.Pages, "", "test")
 	require.NoError(t, err)
 	there := map[string]bool{}

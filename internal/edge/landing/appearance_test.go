@@ -52,7 +52,7 @@ func (p place) has(what string, a servertest.Answer, words ...string) {
 }
 
 // Issue 17, 4.
-func TestAPageLooksAsItsAccountSays(t *testing.T) {
+func TestLandingPage_AccountAppearance(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -112,7 +112,7 @@ func TestAPageLooksAsItsAccountSays(t *testing.T) {
 	p.has("as before", link(), "-#101010", "-help.example", "-Order", "open the app, choose Scan")
 }
 
-func TestTheMakerOfACodeSpeaksOnItsPage(t *testing.T) {
+func TestLandingPage_CodeIssuerAppearance(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -137,7 +137,7 @@ func TestTheMakerOfACodeSpeaksOnItsPage(t *testing.T) {
 }
 
 // Issue 17, 4: the page names the app and has a button; an operator may do without the page.
-func TestALinkHasAPageWithAButtonUnlessItsOperatorOpensTheAppAtOnce(t *testing.T) {
+func TestLandingPage_ButtonOrDirectOpen(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	const link = "/a?x=%22%3E%3Cscript%3E"
@@ -166,7 +166,7 @@ func TestALinkHasAPageWithAButtonUnlessItsOperatorOpensTheAppAtOnce(t *testing.T
 
 // A browser's language is a preference: the page holds the other one too, behind a
 // link that needs no script and leaves the printed address alone.
-func TestAPageHasTheOtherLanguageToo(t *testing.T) {
+func TestLandingPage_LanguageSwitchWithoutScript(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	for header, order := range map[string][2]string{"en": {"en", "zh-CN"}, "zh": {"zh-CN", "en"}} {
@@ -180,7 +180,7 @@ func TestAPageHasTheOtherLanguageToo(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeShownIsRefusedInOneLine(t *testing.T) {
+func TestAppearance_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	for says, look := range map[string]map[string]any{

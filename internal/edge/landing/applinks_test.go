@@ -144,7 +144,7 @@ func wanted(components []map[string]any, link string) bool {
 }
 
 // The file opens what a scan opens, under any rules.
-func TestTheFileOpensWhatTheRulesOpen(t *testing.T) {
+func TestAppLinks_AgreesWithScan(t *testing.T) {
 	t.Parallel()
 	const links = 40
 	sets := testscope.Choose(3000, 300)
@@ -215,7 +215,7 @@ func describe(list []rules.Rule) string {
 	return b.String()
 }
 
-func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
+func TestAppLinks_ExcludesUnpublishedLongerRule(t *testing.T) {
 	t.Parallel()
 	g := ruled([]rules.Rule{
 		rule(t, 1, "a", "https://h.example/", true), rule(t, 2, "a", "https://h.example/draft/", false),
@@ -237,7 +237,7 @@ func TestAnUnpublishedLongerRuleIsExcludedFirst(t *testing.T) {
 	}
 }
 
-func TestAndroidGetsParametersOneByOne(t *testing.T) {
+func TestAppLinks_AndroidQueryParameters(t *testing.T) {
 	t.Parallel()
 	g := ruled([]rules.Rule{
 		rule(t, 1, "a", "https://h.example/p/", true), rule(t, 2, "a", "https://h.example/p/x?id=1&k=2", false),
@@ -251,7 +251,7 @@ func TestAndroidGetsParametersOneByOne(t *testing.T) {
 	assert.True(t, w.Code == 200 && w.Body.String() == want, "%d\ngot  %swant %s", w.Code, w.Body, want)
 }
 
-func TestTheCodesOfAHostOpenTheApp(t *testing.T) {
+func TestAppLinks_CodeHost(t *testing.T) {
 	t.Parallel()
 	w := ruled(nil).file(t, "q.example", applePath)
 	if want := `"components":[{"/":"/x/???????????????????","caseSensitive":false}]`; w.Code != 200 ||
@@ -261,7 +261,7 @@ func TestTheCodesOfAHostOpenTheApp(t *testing.T) {
 }
 
 // Issue 34, 1: texts by template that are links open the app too, whatever GTIN they have; Android takes a query by its parameters.
-func TestTextsByTemplateOpenTheApp(t *testing.T) {
+func TestAppLinks_TemplateTexts(t *testing.T) {
 	t.Parallel()
 	g := ruled(nil)
 	g.Links = func() []codes.Link {
@@ -278,7 +278,7 @@ func TestTextsByTemplateOpenTheApp(t *testing.T) {
 	}
 }
 
-func TestWithoutAnAppOrALinkThereIsNoFile(t *testing.T) {
+func TestAppLinks_NotFoundWithoutAppOrLink(t *testing.T) {
 	t.Parallel()
 	draft := []rules.Rule{rule(t, 1, "a", "https://h.example/", false)}
 	plain := []rules.Rule{rule(t, 1, "a", "http://h.example/", true)}
@@ -306,7 +306,7 @@ func TestWithoutAnAppOrALinkThereIsNoFile(t *testing.T) {
 }
 
 // The lines say no more than they must.
-func TestNoLineSaysTheSameTwice(t *testing.T) {
+func TestAppLinks_NoRedundantEntries(t *testing.T) {
 	t.Parallel()
 	list := []rules.Rule{rule(t, 1, "a", "https://h.example/", true)}
 	for i := range int64(100) {
@@ -333,7 +333,7 @@ func (l *countedRules) RulesOfHost(ctx context.Context, host string, limit int) 
 
 // A file that is too long is work as well: it is tried once in a while, and
 // told of then.
-func TestAFileThatCannotBeMadeIsNotTriedAtEveryRequest(t *testing.T) {
+func TestAppLinks_OversizedFileRetryThrottled(t *testing.T) {
 	t.Parallel()
 	var list []rules.Rule
 	for n := range 2500 {
@@ -383,7 +383,7 @@ func (l *awayRules) HasRules(ctx context.Context, host string) (bool, error) {
 // A cache of the files for telephones understands a 404 as "no links", and what
 // the API says for a file: while the rules cannot be read they get the file as
 // it was, or are asked to come again.
-func TestAnOutageIsNoEmptyFile(t *testing.T) {
+func TestAppLinks_StoreOutage(t *testing.T) {
 	t.Parallel()
 	list := []rules.Rule{rule(t, 1, "a", "https://coffee.example/t/", true)}
 	g := ruled(list)
@@ -426,7 +426,7 @@ func (l askedHosts) HasRules(ctx context.Context, host string) (bool, error) {
 
 // A caller that makes up hosts is asked for patience before the database is asked, and
 // pushes no host that has rules out of memory.
-func TestMadeUpHostsAreLimitedAndDisplaceNoOther(t *testing.T) {
+func TestAppLinks_UnknownHostsThrottled(t *testing.T) {
 	t.Parallel()
 	g := ruled([]rules.Rule{rule(t, 1, "a", "https://h.example/x/", true)})
 	hosts := askedHosts{g.Rules.(someRules), map[string]int{}}

@@ -40,7 +40,7 @@ func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R]
 
 // The pages in a real browser: both languages, narrow and wide, light and
 // dark. Screenshots go to PAGES_DIR, where one is named.
-func TestInChromium(t *testing.T) {
+func TestPages_InChromium(t *testing.T) {
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
 	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
@@ -139,7 +139,7 @@ func TestInChromium(t *testing.T) {
 
 // What a page does when it is used: the other language by a link alone, and a copy of
 // the printed link, which does not change with the language.
-func TestAPageInChromiumTurnsItsLanguageAndCopiesItsLink(t *testing.T) {
+func TestLandingPage_ChromiumLanguageAndCopy(t *testing.T) {
 	p := open(t, servertest.Options{})
 	ctx := browsertest.Start(t, strings.TrimPrefix(p.URL, "http://"))
 	call(t, ctx, network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": "zh-CN"}})

@@ -52,7 +52,7 @@ func (g *Gateway) body(t *testing.T, language string) string {
 	return w.Body.String()
 }
 
-func TestAPageTellsHowOftenACodeWasChecked(t *testing.T) {
+func TestLandingPage_CheckCount(t *testing.T) {
 	t.Parallel()
 	var first time.Time
 	var count int64
@@ -89,7 +89,7 @@ func TestAPageTellsHowOftenACodeWasChecked(t *testing.T) {
 }
 
 // Issue 11, 7: only what is known to be in order is called genuine.
-func TestOnlyAnActiveCodeThatNothingSpeaksAgainstIsGenuine(t *testing.T) {
+func TestLandingPage_GenuineOnlyIfActiveAndClean(t *testing.T) {
 	t.Parallel()
 	away := errors.New("the database is away")
 	for _, c := range []struct {
@@ -136,7 +136,7 @@ func TestOnlyAnActiveCodeThatNothingSpeaksAgainstIsGenuine(t *testing.T) {
 
 // Reading when a code was redeemed may take longer than a page waits: that costs
 // its date, and not the alarm.
-func TestAnAlarmDoesNotWaitForTheDateOfARedemption(t *testing.T) {
+func TestLandingPage_AlarmOnRedemptionDateTimeout(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name        string
@@ -175,7 +175,7 @@ func TestAnAlarmDoesNotWaitForTheDateOfARedemption(t *testing.T) {
 	}
 }
 
-func TestALimitRefillsEvenlyAndKnowsNetworks(t *testing.T) {
+func TestLandingLimits_RefillPerNetwork(t *testing.T) {
 	t.Parallel()
 	var l limits
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
@@ -230,7 +230,7 @@ func (g *Gateway) look(ctx context.Context, length int) *httptest.ResponseRecord
 }
 
 // Issue 11, 8: the page of a link of 2,800 bytes cost 52 ms of processor time.
-func TestNoPictureIsDrawnOfALongLink(t *testing.T) {
+func TestLandingPage_LongLinkWithoutQRImage(t *testing.T) {
 	t.Parallel()
 	drawn := 0
 	g := links(func(text string) (string, error) {
@@ -246,7 +246,7 @@ func TestNoPictureIsDrawnOfALongLink(t *testing.T) {
 	}
 }
 
-func TestAtMostTwoPicturesAreDrawnAtOnce(t *testing.T) {
+func TestLandingPage_QRImageSemaphore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -284,7 +284,7 @@ func TestAtMostTwoPicturesAreDrawnAtOnce(t *testing.T) {
 	})
 }
 
-func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
+func TestLandingLimits_CostByLinkLength(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ limit, length, pages int }{
 		{30, 100, 300}, {30, 101, 150}, {30, 500, 60}, {30, 1000, 30}, {30, 2800, 10}, {30, 4096, 7}, {1, 30, 10}, {1, 4096, 1},
@@ -312,7 +312,7 @@ func TestALandingPageIsChargedByTheLengthOfItsLink(t *testing.T) {
 	}
 }
 
-func TestOnlyNamesOfOthersArePageHosts(t *testing.T) {
+func TestLandingPage_HostHeader(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]string{
 		"Coffee.Example": "coffee.example", "coffee.example:80": "coffee.example", "coffee.example:8080": "coffee.example:8080",

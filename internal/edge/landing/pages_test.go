@@ -147,7 +147,7 @@ func qrText(t *testing.T, body string) string {
 	return text
 }
 
-func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
+func TestLandingPage_RuleLink(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	a := p.get("coffee.example", "/t/7?from=door&x=%3Cb%3E")
@@ -181,7 +181,7 @@ func TestALinkOfARuleShowsHowToOpenItsMiniProgram(t *testing.T) {
 	}
 }
 
-func TestAMiniProgramWithASchemeIsOpenedAtOnce(t *testing.T) {
+func TestLandingPage_URLSchemeOpensDirectly(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.dress("tea", map[string]any{"open_at_once": true})
@@ -202,7 +202,7 @@ func TestAMiniProgramWithASchemeIsOpenedAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
+func TestLandingPage_HostDispatch(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	apiSays := func(a servertest.Answer) bool { return strings.Contains(a.Body, `"errcode"`) }
@@ -248,7 +248,7 @@ func TestWhoseHostItIsDecidesWhoAnswers(t *testing.T) {
 	}
 }
 
-func TestBehindATrustedProxyTheBrowsersSchemeCounts(t *testing.T) {
+func TestLandingPage_ForwardedProtoOfTrustedProxy(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Config: func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.0/8"} }})
 	a := p.get("secure.example", "/t/7", "X-Forwarded-Proto: https, http", "X-Forwarded-For: 203.0.113.9")
@@ -259,7 +259,7 @@ func TestBehindATrustedProxyTheBrowsersSchemeCounts(t *testing.T) {
 	p.isPage("http", p.get("secure.example", "/t/7", "X-Forwarded-Proto: ftp"), 404)
 }
 
-func TestACodeShowsItsState(t *testing.T) {
+func TestLandingPage_CodeState(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -334,7 +334,7 @@ func (p place) copied(path string) {
 }
 
 // Issue 11, 7: 400 checks by 400 users were "genuine" in green.
-func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
+func TestLandingPage_SuspectedCopy(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -377,7 +377,7 @@ func TestACodeThatLooksCopiedIsNotGenuine(t *testing.T) {
 }
 
 // Issue 11, 7.
-func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
+func TestLandingPage_RedeemedCodeDate(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -407,7 +407,7 @@ func TestARedeemedCodeSaysSoWithItsDate(t *testing.T) {
 	redeemed("redeemed and frozen", english, chinese)
 }
 
-func TestWalkingTheCodesTellsNothing(t *testing.T) {
+func TestLandingPage_CodeEnumeration(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -465,7 +465,7 @@ func (p place) raw(text string) string {
 	return string(answer)
 }
 
-func TestNothingHostileIsEchoed(t *testing.T) {
+func TestLandingPage_EscapesHostileInput(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -508,7 +508,7 @@ func TestNothingHostileIsEchoed(t *testing.T) {
 }
 
 // The longest link that is one is the largest page.
-func TestEveryPageIsSmall(t *testing.T) {
+func TestLandingPage_MaxSize(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
 	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
@@ -534,7 +534,7 @@ func TestEveryPageIsSmall(t *testing.T) {
 	}
 }
 
-func TestDevShowsThePageOfAnyLink(t *testing.T) {
+func TestLandingPage_DevPreview(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{})
 	p := place{s, t}

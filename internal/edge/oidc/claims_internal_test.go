@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestRolesOfAClaim(t *testing.T) {
+func TestOIDC_RolesClaim(t *testing.T) {
 	for name, c := range map[string]struct {
 		claim, token string
 		role         adminroute.Role
@@ -55,7 +55,7 @@ func TestRolesOfAClaim(t *testing.T) {
 }
 
 // What somebody else answers in the provider's place does not fill the log.
-func TestAFailureIsOneShortLine(t *testing.T) {
+func TestOIDC_ProviderErrorTruncated(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadGateway)
 		io.WriteString(w, strings.Repeat("<p>not\nours</p>", 10_000))
@@ -67,7 +67,7 @@ func TestAFailureIsOneShortLine(t *testing.T) {
 	}
 }
 
-func TestAnIssuerIsReachedByTLS(t *testing.T) {
+func TestOIDC_IssuerRequiresTLS(t *testing.T) {
 	for text, good := range map[string]bool{"https://login.example": true, "https://login.example/realms/a": true,
 		"http://127.0.0.1:9000": true, "http://localhost:9000/": true, "http://[::1]:1": true, "http://login.example": false,
 		"login.example": false, "https://u:p@login.example": false, "https://login.example?a=b": false, "https://login.example#a": false,

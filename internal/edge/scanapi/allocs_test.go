@@ -20,7 +20,7 @@ func (c counted) Account(appid string) (accounts.Account, bool) {
 
 // Issue 14: an answer keeps the request's text and makes the page's path; nothing else
 // of it is the collector's, and each account is looked up once.
-func TestAnAnswerAllocatesItsTextAndItsPath(t *testing.T) {
+func TestScanAPI_ResolveAllocs(t *testing.T) {
 	a, asked := fuzzedAPI(t), 0
 	a.Resolver.Accounts = counted{asked: &asked}
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)

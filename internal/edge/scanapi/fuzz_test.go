@@ -90,7 +90,7 @@ func FuzzExplainBody(f *testing.F) {
 }
 
 // Issue 28: where the store is away, explain says so as resolve does, and is not broken.
-func TestAnExplanationThatCannotBeReadIsForLater(t *testing.T) {
+func TestExplain_StoreUnavailable(t *testing.T) {
 	t.Parallel()
 	a := fuzzedAPI(t)
 	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,

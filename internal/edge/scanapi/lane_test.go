@@ -70,8 +70,8 @@ func told(t *testing.T, s *servertest.Server, raw string) string {
 }
 
 // Plain requests are answered by the lane, on one connection. Those that come in
-// pieces: TestPieces.
-func TestTheLaneAnswersPlainRequests(t *testing.T) {
+// pieces: TestLane_RequestInPieces.
+func TestScanFastPath_PlainRequests(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
 	conn := dial(t, s)
@@ -97,7 +97,7 @@ func TestTheLaneAnswersPlainRequests(t *testing.T) {
 }
 
 // A slow request goes to net/http, which bounds it: an answer 408, then the end.
-func TestSlowBodies(t *testing.T) {
+func TestScanListener_SlowBodyTimeout(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: own, BodyTimeout: 50 * time.Millisecond})
 		conn := dial(t, s)
@@ -109,7 +109,7 @@ func TestSlowBodies(t *testing.T) {
 
 // A stream whose body stands still ends its connection: whatever comes of that
 // body later is no request. Issue 12, 5.
-func TestAStreamThatStandsStillEndsItsConnection(t *testing.T) {
+func TestScanStream_StalledBodyClosesConnection(t *testing.T) {
 	const (
 		line     = `{"text":"1"}` + "\n"
 		half     = `{"text":"2`
@@ -167,7 +167,7 @@ func TestAStreamThatStandsStillEndsItsConnection(t *testing.T) {
 }
 
 // One line is answered before the next is sent, on both listeners.
-func TestAStreamAnswersAsItComes(t *testing.T) {
+func TestScanStream_Interleaved(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: own})
 		body, send := io.Pipe()
@@ -191,7 +191,7 @@ func TestAStreamAnswersAsItComes(t *testing.T) {
 
 // A stop lets the scans that run end and closes idle connections. That it listens
 // no more: TestADrainWaitsForTheDisk.
-func TestTheLaneDrains(t *testing.T) {
+func TestScanFastPath_Drain(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
 	idle, half := dial(t, s), dial(t, s)
@@ -229,7 +229,7 @@ func begun(t *testing.T, conn net.Conn, beginning string) (answers *bufio.Reader
 }
 
 // A request that is not plain is still answered while the server stops.
-func TestADrainHandsOver(t *testing.T) {
+func TestScanFastPath_DrainHandsOverNonPlainRequest(t *testing.T) {
 	t.Parallel()
 	// A connection that is handed over before the drain begins is net/http's alone, which drops
 	// half a head when it is shut down.
@@ -251,7 +251,7 @@ func TestADrainHandsOver(t *testing.T) {
 
 // A slow client of the scan listener costs the other listeners nothing of their
 // drain: they refuse who comes while it is still answered.
-func TestASlowScanHoldsUpNoOtherListener(t *testing.T) {
+func TestScanListener_SlowClientDuringDrain(t *testing.T) {
 	t.Parallel()
 	// By this name it is known: who has the port later is somebody else.
 	s := servertest.Start(t, servertest.Options{Seed: strings.ReplaceAll(scanTown, "rival", "slowpoke"), ScanListener: true})

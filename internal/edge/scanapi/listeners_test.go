@@ -229,7 +229,7 @@ var asked = map[string]string{
 }
 
 // Both listeners answer every request the same.
-func TestBothListenersAnswerTheSame(t *testing.T) {
+func TestScanListeners_IdenticalResponses(t *testing.T) {
 	t.Parallel()
 	shared := servertest.Start(t, servertest.Options{Seed: scanTown})
 	own := servertest.Start(t, servertest.Options{Seed: scanTown, ScanListener: true})
@@ -250,7 +250,7 @@ func TestBothListenersAnswerTheSame(t *testing.T) {
 // The same over requests that chance made of them, without and with a scan key:
 // LISTENER_REQUESTS says how many, LISTENER_SEED which. The yardstick is a scan
 // listener of net/http alone.
-func TestBothListenersAnswerTheSameWhateverChanceMakes(t *testing.T) {
+func TestScanListeners_IdenticalResponsesRandomized(t *testing.T) {
 	t.Parallel()
 	count, seed := 2000, uint64(12)
 	if text := os.Getenv("LISTENER_REQUESTS"); text != "" {

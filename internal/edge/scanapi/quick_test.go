@@ -42,7 +42,7 @@ var otherRequests = []string{
 	`{"text":"a","user":"\ud83d\ude00\uFFFD"}`,
 }
 
-func TestPlainRequestsAreReadQuickly(t *testing.T) {
+func TestQuick_PlainRequests(t *testing.T) {
 	for _, body := range plainRequests {
 		if _, ok := quick(body); !ok {
 			t.Errorf("%s is left to encoding/json", body)
@@ -93,7 +93,7 @@ func FuzzAppendDecision(f *testing.F) {
 	})
 }
 
-func TestClientsAreCleaned(t *testing.T) {
+func TestScanAPI_ClientNameSanitized(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                             "",
 		"qr/1.2 (安卓)":                  "qr/1.2 (安卓)",
@@ -108,7 +108,7 @@ func TestClientsAreCleaned(t *testing.T) {
 	}
 }
 
-func TestNetworks(t *testing.T) {
+func TestScanAPI_ClientNetwork(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "invalid Prefix", "192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2::3": "2001:db8:1::/48",
 		"fe80::1%eth0": "fe80::/48", "x": "invalid Prefix",

@@ -54,7 +54,7 @@ func recordedAPI(t *testing.T, d *disk) *API {
 	return a
 }
 
-func TestWhatTheLedgerKeeps(t *testing.T) {
+func TestScanRecord_LedgerFields(t *testing.T) {
 	d := &disk{}
 	a := recordedAPI(t, d)
 	at := time.Date(2026, 1, 15, 2, 0, 0, 123_456_789, time.UTC)
@@ -91,7 +91,7 @@ func TestWhatTheLedgerKeeps(t *testing.T) {
 
 // An answer leaves once its scan is durable; with soon, one that fell on no
 // code leaves first.
-func TestWhenAnAnswerLeaves(t *testing.T) {
+func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {
 		name       string
@@ -140,7 +140,7 @@ func TestWhenAnAnswerLeaves(t *testing.T) {
 }
 
 // A scan that the ledger rejects is refused, or with soon answered and counted.
-func TestALedgerThatDoesNotTake(t *testing.T) {
+func TestScanRecord_LedgerWriteFails(t *testing.T) {
 	body := []byte(`{"text":"https://shop.example/t/7"}`)
 	for _, c := range []struct {
 		name   string

@@ -101,7 +101,7 @@ func asJSON(t *testing.T, v any) string {
 // Contract: rules 2.6, 2.9, 2.10; explain decides as resolve does.
 // Behaviour(scan.order.others) Behaviour(scan.blocked) Behaviour(scan.test.role)
 // Behaviour(scan.test.anonymous).
-func TestWhatOpens(t *testing.T) {
+func TestScanAPI_ResolveDecisions(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		for _, c := range []struct{ name, user, text, want string }{
@@ -218,7 +218,7 @@ func TestWhatOpens(t *testing.T) {
 
 // Contract: rules 2.8.
 // Behaviour(scan.page) Behaviour(scan.encoding) Behaviour(scan.scene).
-func TestWhatTheMiniProgramGets(t *testing.T) {
+func TestScanAPI_PagePathAndQuery(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		for _, c := range []struct{ body, path string }{
@@ -246,7 +246,7 @@ func TestWhatTheMiniProgramGets(t *testing.T) {
 	})
 }
 
-func TestProblems(t *testing.T) {
+func TestScanAPI_ProblemResponses(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		assume := func(n int) string {
@@ -324,7 +324,7 @@ func checkProblem(t *testing.T, a servertest.Answer, status int) {
 	}
 }
 
-func TestScanKeys(t *testing.T) {
+func TestScanKeys_Lifecycle(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown, Guarded: true})
 		scan := func(header ...string) servertest.Answer {
@@ -373,7 +373,7 @@ func TestScanKeys(t *testing.T) {
 	})
 }
 
-func TestStream(t *testing.T) {
+func TestScanAPI_Stream(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		sized := func(n int) string {
@@ -425,7 +425,7 @@ func TestStream(t *testing.T) {
 }
 
 // design 4: one test for each verdict.
-func TestVerdicts(t *testing.T) {
+func TestScanAPI_Verdicts(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		for _, c := range []struct{ text, prefix, verdict, action string }{
@@ -499,7 +499,7 @@ func TestVerdicts(t *testing.T) {
 	})
 }
 
-func TestAssumptions(t *testing.T) {
+func TestScanAPI_AssumedRules(t *testing.T) {
 	onBoth(t, func(t *testing.T, own bool) {
 		s := servertest.Start(t, servertest.Options{ScanListener: own, Seed: scanTown})
 		for _, c := range []struct{ name, body, want string }{

@@ -25,7 +25,7 @@ type vector struct {
 
 // Behaviour(scan.match.path) Behaviour(scan.match.below) Behaviour(scan.match.query)
 // Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
-func TestMatchingVectorsThroughHTTP(t *testing.T) {
+func TestScanAPI_MatchVectors(t *testing.T) {
 	raw, err := os.ReadFile("../../../docs/contract/match-vectors.json")
 	require.NoError(t, err)
 	var file struct{ Vectors []vector }

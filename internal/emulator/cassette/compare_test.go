@@ -121,7 +121,7 @@ func elsewhere(t *testing.T, upstream string, list []planted) (base string, done
 
 // Issue 15: of a server that differs from ours in more than twenty ways, each way is
 // found, and no other.
-func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
+func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
 	base, done := elsewhere(t, s.URL, plantedDifferences)
@@ -167,7 +167,7 @@ func TestEveryPlantedDifferenceIsFoundAndNoneInvented(t *testing.T) {
 }
 
 // A difference that a person has accepted in the cassette is shown as known.
-func TestAKnownDifferenceCountsNoMore(t *testing.T) {
+func TestCassetteCompare_AcceptedDifference(t *testing.T) {
 	t.Parallel()
 	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
 		`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},"response":{"errcode":40002,"errmsg":"x"}%s}` + "\n"
@@ -178,7 +178,7 @@ func TestAKnownDifferenceCountsNoMore(t *testing.T) {
 }
 
 // A token and rules from before the recording began are there again.
-func TestARecordingMayBeginInTheMiddle(t *testing.T) {
+func TestCassetteCompare_PartialRecording(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
 	tea, ours := s.Token(shop), s.Token(brand)
@@ -202,7 +202,7 @@ func TestARecordingMayBeginInTheMiddle(t *testing.T) {
 
 // Issue 28, 7: a program that fetched another token while it was recorded was two accounts, of which the second knew nothing
 // of the rules and publishes of the first.
-func TestATokenFromBeforeIsOfTheAccountThatFetchedAnother(t *testing.T) {
+func TestCassetteCompare_TokenRefreshedDuringRecording(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
 	before := s.Token(shop)
@@ -222,7 +222,7 @@ func TestATokenFromBeforeIsOfTheAccountThatFetchedAnother(t *testing.T) {
 
 // A recording of an emulator has its clock and its faults, and what was done to an
 // account beside the wire is done again.
-func TestARecordingOfAnEmulatorIsPlayedWithItsClockAndFaults(t *testing.T) {
+func TestCassetteCompare_EmulatorClockAndFaults(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown, Undeclared: true})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
@@ -251,7 +251,7 @@ func TestARecordingOfAnEmulatorIsPlayedWithItsClockAndFaults(t *testing.T) {
 }
 
 // What is kept of a cassette has the form of docs/contract/seen, and is there once.
-func TestKeepAddsWhatNobodyHasShown(t *testing.T) {
+func TestCassetteKeep_Dedup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"answers.ndjson", "differences.ndjson"} {
@@ -297,7 +297,7 @@ func replayed(t *testing.T, text string, byContent bool) (base string, p *casset
 
 // A caller that makes the recorded calls again gets the recorded answers, with
 // stand-ins that it can send back.
-func TestReplayAnswersARunWithoutANetwork(t *testing.T) {
+func TestCassetteReplay_Offline(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: theTown})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
@@ -344,7 +344,7 @@ func TestReplayAnswersARunWithoutANetwork(t *testing.T) {
 }
 
 // A call that is not the next line, or no line at all, is said so.
-func TestReplaySaysWhatItWasNotAsked(t *testing.T) {
+func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	t.Parallel()
 	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"response":{"errcode":0}}` + "\n" +
 		`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"error":"the upstream cannot be reached"}` + "\n"

@@ -31,7 +31,7 @@ const agency = "wx7777888899990000"
 
 // Issue 28: what persons agreed to beside the wire, before the recording and while it
 // ran, is no difference against the same server.
-func TestSetsAndListsOfAPlatformAreNoDifferenceOfTheSameServer(t *testing.T) {
+func TestCassetteCompare_PlatformSetsOfSameServer(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: platformTown, Undeclared: true})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)
@@ -89,7 +89,7 @@ func TestSetsAndListsOfAPlatformAreNoDifferenceOfTheSameServer(t *testing.T) {
 }
 
 // A list of a platform that says one and shows another is still a difference.
-func TestAListThatIsNotWhatItSaysIsADifference(t *testing.T) {
+func TestCassetteCompare_PlatformListMismatch(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: platformTown, Undeclared: true})
 	list := []planted{
@@ -118,7 +118,7 @@ func TestAListThatIsNotWhatItSaysIsADifference(t *testing.T) {
 // Issue 28: counters are compared by their change, whichever token asks: a platform
 // that spends a publish where ours does not is a difference with the row of the
 // publish. What came before the recording, a new day and a new month are none.
-func TestACounterThatMovesOtherwiseIsADifferenceWithItsRow(t *testing.T) {
+func TestCassetteCompare_CounterDelta(t *testing.T) {
 	t.Parallel()
 	const rules = "/cgi-bin/wxopen/qrcodejump"
 	run := func(t *testing.T, spends bool) (cassette.Report, []string) {
@@ -189,7 +189,7 @@ func TestACounterThatMovesOtherwiseIsADifferenceWithItsRow(t *testing.T) {
 }
 
 // Issue 28: an answer reaches the caller as it comes, not when it is whole.
-func TestAnAnswerIsPassedOnAsItComes(t *testing.T) {
+func TestCassetteRecord_StreamsResponse(t *testing.T) {
 	t.Parallel()
 	next := make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -218,7 +218,7 @@ func TestAnAnswerIsPassedOnAsItComes(t *testing.T) {
 
 // Issue 28: how slashes were escaped is kept, in what stays and in what is replaced, is
 // said where ours are written otherwise, and is there again when the cassette answers.
-func TestHowSlashesWereEscapedIsKept(t *testing.T) {
+func TestCassette_SlashEscapingPreserved(t *testing.T) {
 	t.Parallel()
 	const said = `{"session_key":"a\/b==","url":"http:\/\/weixin.qq.com\/q\/02AbCdEfGh","ip_list":["118.126.124.0\/24"],"errmsg":"a \\\\/ a"}`
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

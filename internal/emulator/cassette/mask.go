@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// wordsText contains every word of docs/contract, one a line; TestWordsAreThoseOfTheContract prints the list.
+// wordsText contains every word of docs/contract, one a line; TestCassetteMask_VocabularyFromContract prints the list.
 //
 //go:embed words.txt
 var wordsText string

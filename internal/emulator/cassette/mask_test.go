@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "rewrite words.txt")
 
 // The vocabulary that may be kept of a text is the words of the contract, which are
 // public.
-func TestWordsAreThoseOfTheContract(t *testing.T) {
+func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../../docs/contract/*.md")
 	require.NoError(t, err)
@@ -195,7 +195,7 @@ func (c chance) body(planted string) (body []byte, header http.Header) {
 
 // Issue 15: whatever is secret in a call or an answer, wherever it stands and however
 // it is written, does not stand in the cassette.
-func TestNothingSecretIsInACassette(t *testing.T) {
+func TestCassetteMask_NoSecrets(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
 		c := chance{rand.New(rand.NewPCG(seed, 15))}
@@ -271,7 +271,7 @@ func encodedQuery(s string) string {
 
 // The same value is the same stand-in wherever it stands, so that a reader can see
 // which calls belong together.
-func TestTheSameValueIsTheSameStandIn(t *testing.T) {
+func TestCassetteMask_StablePlaceholders(t *testing.T) {
 	t.Parallel()
 	const token, id = "82_abcdefghijklmnopqrstuvwxyz", "500000001"
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

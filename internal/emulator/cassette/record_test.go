@@ -51,7 +51,7 @@ func rude(t *testing.T, answer func(net.Conn)) string {
 
 // Issue 15, bad input: what an upstream does wrong is said to the caller and in the
 // cassette, and the next call is recorded as ever.
-func TestAnUpstreamThatGoesWrongIsSaidSo(t *testing.T) {
+func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 	t.Parallel()
 	writes := func(text string) func(net.Conn) { return func(c net.Conn) { io.WriteString(c, text) } }
 	ended := make(chan struct{})
@@ -134,7 +134,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t(r) }
 
-func TestAnUpstreamThatHangsWithinItsAnswerIsSaidSo(t *testing.T) {
+func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	t.Parallel()
 	at, _ := url.Parse("http://upstream.example")
 	out := &file{}
@@ -157,7 +157,7 @@ func TestAnUpstreamThatHangsWithinItsAnswerIsSaidSo(t *testing.T) {
 	}
 }
 
-func TestAnUpstreamThatIsNotThereIsSaidSo(t *testing.T) {
+func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -173,7 +173,7 @@ func TestAnUpstreamThatIsNotThereIsSaidSo(t *testing.T) {
 
 // A call reaches the upstream once, as the caller sent it, and the caller gets the
 // answer to the byte.
-func TestACallPassesThroughUnchanged(t *testing.T) {
+func TestCassetteRecord_PassThrough(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64
 	var got atomic.Pointer[http.Request]
@@ -218,7 +218,7 @@ func TestACallPassesThroughUnchanged(t *testing.T) {
 }
 
 // A caller that leaves loses its answer; the call and its answer are recorded.
-func TestACallerThatLeavesLosesNoLine(t *testing.T) {
+func TestCassetteRecord_CallerDisconnects(t *testing.T) {
 	t.Parallel()
 	arrived, left := make(chan struct{}), make(chan struct{})
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -253,7 +253,7 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
 // A disk that is full stops no call, and is said at the end.
-func TestALineThatIsNotWrittenIsSaid(t *testing.T) {
+func TestCassetteRecord_DiskFull(t *testing.T) {
 	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }))
 	t.Cleanup(upstream.Close)
@@ -273,7 +273,7 @@ func TestALineThatIsNotWrittenIsSaid(t *testing.T) {
 
 // Issue 15, bad input: a cassette that was cut or edited by hand is one clear line
 // with its number.
-func TestACassetteThatIsNoneIsSaidWithItsLine(t *testing.T) {
+func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 	t.Parallel()
 	const good = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,"response":{"errcode":0}}`
 	for name, test := range map[string]struct{ text, want string }{

@@ -178,7 +178,7 @@ func wholeWire(t *testing.T) string {
 
 // Issue 15: a cassette of a run over the whole wire, compared with a new server,
 // has no difference.
-func TestARunOverTheWholeWireIsAnsweredTheSameAgain(t *testing.T) {
+func TestCassette_WholeWireRoundTrip(t *testing.T) {
 	t.Parallel()
 	text := wholeWire(t)
 	report := compare(t, text)

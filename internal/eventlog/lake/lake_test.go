@@ -210,9 +210,9 @@ func (w *world) equal(to Place) {
 	assert.True(w.t, len(got) <= len(w.scans), "the lake has %d scans, recorded were %d", len(got), len(w.scans))
 }
 
-// TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite kills the writer before and after each
+// TestLake_ExactlyOnceAfterKillAtAnyWrite kills the writer before and after each
 // of its writes, lets scans come meanwhile, and starts another.
-func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
+func TestLake_ExactlyOnceAfterKillAtAnyWrite(t *testing.T) {
 	for _, after := range []bool{false, true} {
 		for kill := range 12 {
 			t.Run(fmt.Sprintf("write %d, after %v", kill, after), func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestEachScanIsInTheLakeOnceAfterAKillAtAnyWrite(t *testing.T) {
 	}
 }
 
-func TestALostLakeIsWrittenAgain(t *testing.T) {
+func TestLake_RewrittenAfterLoss(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		w := newWorld(t, 1)
 		to := folder(filepath.Join(t.TempDir(), "lake"))
@@ -255,7 +255,7 @@ func TestALostLakeIsWrittenAgain(t *testing.T) {
 	}
 }
 
-func TestAJournalThatIsNotTheOneWrittenGetsANameOfItsOwn(t *testing.T) {
+func TestLake_ForeignJournalGetsOwnName(t *testing.T) {
 	w := newWorld(t, 2)
 	to := folder(filepath.Join(t.TempDir(), "lake"))
 	w.record(50)
@@ -277,7 +277,7 @@ func TestAJournalThatIsNotTheOneWrittenGetsANameOfItsOwn(t *testing.T) {
 	w.equal(to)
 }
 
-func TestALakeIsAFolderOrABucket(t *testing.T) {
+func TestLake_FolderOrBucketURL(t *testing.T) {
 	t.Setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")
 	for text, right := range map[string]bool{
 		"lake": true, "/srv/lake": true, "s3://bucket": true, "s3://bucket/some/prefix/": true,
@@ -294,7 +294,7 @@ func TestALakeIsAFolderOrABucket(t *testing.T) {
 	}
 }
 
-func TestAnErasureReachesTheLake(t *testing.T) {
+func TestLake_Erasure(t *testing.T) {
 	w := newWorld(t, 3)
 	to := folder(filepath.Join(t.TempDir(), "lake"))
 	l := w.lake(to)

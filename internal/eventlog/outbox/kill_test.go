@@ -127,7 +127,7 @@ func queue(t *testing.T, target store.Target, receiver string, events int) {
 // Nodes send the messages of an account to a receiver that fails, and are killed
 // or stopped while they send: every message arrives, each after those before it,
 // and no two are on their way at once.
-func TestMessagesArriveInOrderThoughTheirSendersAreKilled(t *testing.T) {
+func TestOutbox_OrderedDeliveryAcrossKills(t *testing.T) {
 	for name, c := range map[string]struct {
 		target func(t *testing.T) store.Target
 		nodes  int

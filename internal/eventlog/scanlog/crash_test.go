@@ -150,10 +150,10 @@ func rounds(t *testing.T, name string, usual int) int {
 	return usual
 }
 
-// TestPowerCuts: whatever a power cut leaves of what was not flushed, every
+// TestJournal_PowerLoss: whatever a power cut leaves of what was not flushed, every
 // acknowledged event is there, and no position is given out twice.
 // JOURNAL_SEEDS chooses how many times.
-func TestPowerCuts(t *testing.T) {
+func TestJournal_PowerLoss(t *testing.T) {
 	inOneGoroutine(t)
 	for seed := range rounds(t, "JOURNAL_SEEDS", testscope.Choose(1000, 150)) {
 		chance := rand.New(rand.NewPCG(uint64(seed), 7))
@@ -202,9 +202,9 @@ func TestPowerCuts(t *testing.T) {
 	}
 }
 
-// TestEveryFault lets each operation on the disk (make test: every third) fail
+// TestJournal_DiskFaults lets each operation on the disk (make test: every third) fail
 // once, and from each on for a while: nothing that was acknowledged is lost, and it goes on by itself.
-func TestEveryFault(t *testing.T) {
+func TestJournal_DiskFaults(t *testing.T) {
 	inOneGoroutine(t)
 	for _, c := range []struct {
 		with error
@@ -246,8 +246,8 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
-// TestAFailedFlushIsNotAcknowledged: also not when the next one succeeds.
-func TestAFailedFlushIsNotAcknowledged(t *testing.T) {
+// TestJournal_FailedFlushNotAcknowledged: also not when the next one succeeds.
+func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
 	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: seeded(1)})
 	require.NoError(t, err)

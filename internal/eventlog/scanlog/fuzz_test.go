@@ -140,7 +140,7 @@ func FuzzSegment(f *testing.F) {
 
 // Every single byte of a file altered: nothing but the group that it lies in is
 // lost, and that is said.
-func TestOneAlteredByteCostsOneGroup(t *testing.T) {
+func TestJournal_FlippedByteLosesOneGroup(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{})
 	for i := range int64(6) {
@@ -177,7 +177,7 @@ func TestOneAlteredByteCostsOneGroup(t *testing.T) {
 	}
 }
 
-func TestWordsAreForEver(t *testing.T) {
+func TestScanLog_WordTableAppendOnly(t *testing.T) {
 	// Files hold their numbers: the list may grow, and never change.
 	want := " scan press album open_mini_program open_url show_text show_message rule test_link service_rule code not_active unknown_code frozen void no_release serial_only release trial development"
 	if got := strings.Join(words[:], " "); !strings.HasPrefix(got, want) {

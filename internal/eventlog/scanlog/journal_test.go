@@ -98,7 +98,7 @@ func wantRun(t testing.TB, got []Entry, from, position, to int64) {
 	}
 }
 
-func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
+func TestJournal_OrderAfterReopen(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 20_000})
 	n := int64(0)
@@ -139,7 +139,7 @@ func TestWhatIsAppendedIsReadInItsOrderAlsoAfterAStart(t *testing.T) {
 	check(j)
 }
 
-func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
+func TestJournal_TruncatedTail(t *testing.T) {
 	inOneGoroutine(t)
 	for cut := range 80 {
 		dir := t.TempDir()
@@ -158,7 +158,7 @@ func TestATornEndIsCutOffAndPositionsGoOn(t *testing.T) {
 	}
 }
 
-func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
+func TestJournal_CorruptMiddle(t *testing.T) {
 	for _, sealed := range []bool{false, true} {
 		dir := t.TempDir()
 		j := openJournal(t, dir, JournalOptions{})
@@ -191,7 +191,7 @@ func TestADamagedMiddleIsReportedAndWhatIsBehindItIsRead(t *testing.T) {
 	}
 }
 
-func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
+func TestJournal_ForgetKeepsPosition(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
@@ -219,7 +219,7 @@ func TestForgetRemovesWholeFilesAndKeepsThePosition(t *testing.T) {
 	wantRun(t, collect(t, j.Read(t.Context(), 0)), 500, 501, 501)
 }
 
-func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
+func TestJournal_EraseUser(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
@@ -266,7 +266,7 @@ func TestEraseMakesAUserAnonymousEverywhere(t *testing.T) {
 
 // Erasures are of a moment: who comes back afterwards is known again. A journal
 // in which nothing is so old is left alone.
-func TestErasuresReachUpToTheirMoment(t *testing.T) {
+func TestJournal_EraseCutoffTime(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 5_000})
 	for i := range int64(50) {
@@ -303,7 +303,7 @@ func TestErasuresReachUpToTheirMoment(t *testing.T) {
 	}
 }
 
-func TestFilesOfAnotherLedgerAreRefused(t *testing.T) {
+func TestJournal_RejectsForeignFiles(t *testing.T) {
 	one, other := t.TempDir(), t.TempDir()
 	for i, dir := range []string{one, other} {
 		j := openJournal(t, dir, JournalOptions{Random: seeded(uint64(i))})

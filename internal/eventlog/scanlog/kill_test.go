@@ -55,10 +55,10 @@ func recordForEver(ctx context.Context, o recording) error {
 	return nil
 }
 
-// TestKilled kills a process that records scans, at any instant: what it
+// TestJournal_ProcessKilled kills a process that records scans, at any instant: what it
 // acknowledged is there once, whole, and positions go on. JOURNAL_KILLS chooses
 // how often.
-func TestKilled(t *testing.T) {
+func TestJournal_ProcessKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	acked := map[int64]bool{}
 	given := map[int64]int64{}

@@ -8,7 +8,7 @@ import (
 
 // Issue 29, 4: what a lost stream had comes again, and is taken already: no number of what
 // is lacking goes below zero for it, and none that is lacking is hidden by it.
-func TestWhatComesAgainIsTakenOnce(t *testing.T) {
+func TestOffsetSet_DuplicateOffsets(t *testing.T) {
 	t.Parallel()
 	var taken OffsetSet
 	for position := int64(1); position <= 100; position++ {

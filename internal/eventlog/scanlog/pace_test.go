@@ -30,7 +30,7 @@ func enqueue(t *testing.T, r *Recorder, n int64) *Group {
 
 // A scan waits for others only where others are expected, and then shortly;
 // one that nobody waits for is in no hurry.
-func TestPausesBeforeAFlush(t *testing.T) {
+func TestJournal_GroupCommitDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := bubbleRecorder(t)
 		defer r.Close()
@@ -83,7 +83,7 @@ func TestPausesBeforeAFlush(t *testing.T) {
 }
 
 // Each one that asked is told once, also of a failure.
-func TestThen(t *testing.T) {
+func TestJournal_ThenCallbacks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, d := bubbleRecorder(t)
 		defer r.Close()

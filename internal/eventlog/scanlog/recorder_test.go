@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
+func TestRecorder_DurableExactlyOnce(t *testing.T) {
 	dir := t.TempDir()
 	j := openJournal(t, dir, JournalOptions{SegmentSize: 50_000})
 	r := NewRecorder(j, RecorderOptions{})
@@ -54,7 +54,7 @@ func TestEveryRecordedScanIsDurableOnce(t *testing.T) {
 }
 
 // Issue 28, 9: a stop on a full disk said that something was lost, where all that was lost had been refused to its caller.
-func TestAnEndTellsOfLostScansThatNobodyWaitedFor(t *testing.T) {
+func TestRecorder_CloseReportsLostAsyncScans(t *testing.T) {
 	for waits, wanted := range map[bool]string{true: "", false: "scans that nobody waited for are lost (1)"} {
 		j := openJournal(t, t.TempDir(), JournalOptions{})
 		r := NewRecorder(j, RecorderOptions{})

@@ -74,7 +74,7 @@ func (s stuck) Ship(ctx context.Context, node string, from, to Offset, entries [
 }
 
 // While a commit waits for a replica, whoever wants everything to be shipped leaves when it has no more time.
-func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
+func TestShipper_WaitTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
 		require.NoError(t, err)
@@ -99,7 +99,7 @@ func TestNobodyWaitsForAShipperForLongerThanItsTime(t *testing.T) {
 
 // A shipper ships what comes, waits while nobody takes it, forgets what was
 // taken, and ends.
-func TestAShipperRuns(t *testing.T) {
+func TestShipper_Lifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: seeded(1)})
 		require.NoError(t, err)

@@ -31,7 +31,7 @@ func someUser(n uint64) (user UserHash) {
 
 // A filter never says of a user who is there that he is not, and says it of nearly all
 // others, in at most 20 bits a user.
-func TestAFilterKnowsItsUsers(t *testing.T) {
+func TestUserFilter_FalsePositiveRate(t *testing.T) {
 	for _, n := range []int{0, 1, 50, 3_000, 100_000, 900_000} {
 		f := newUserFilter(64 << 20)
 		for i := range n {
@@ -120,7 +120,7 @@ func rareJournal(t *testing.T, dir string) (*Journal, *countingDisk) {
 
 // Issue 14: where a user is looked for and erased, the files are read that hold events of
 // his, and hardly another one; of all others, a block of their filter.
-func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
+func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, d := rareJournal(t, dir)
 	for n := int64(0); n < 10_000; n += 50 {
@@ -199,7 +199,7 @@ func TestAnErasureReadsTheFilesThatHoldTheUser(t *testing.T) {
 }
 
 // Issue 14: while an erasure is held up in a file, everybody else reads, writes and looks.
-func TestAnErasureOnItsWayHoldsNobodyUp(t *testing.T) {
+func TestJournal_EraseDoesNotBlock(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, d := rareJournal(t, dir)
 	for n := int64(0); n < 2_000; n += 50 {
@@ -263,7 +263,7 @@ func eraseForEver(ctx context.Context, o erasingUsers) error {
 
 // Issue 14: an erasure that is killed on its way loses no scan; whoever was erased is gone,
 // and whoever was not is found again.
-func TestAKilledErasureLosesNothing(t *testing.T) {
+func TestJournal_EraseKilledMidway(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	j, _ := rareJournal(t, dir)
 	for n := int64(0); n < 4_000; n += 50 {
@@ -324,7 +324,7 @@ func TestAKilledErasureLosesNothing(t *testing.T) {
 }
 
 // Issue 14: of a time, the blocks are read in which it lies; what comes late is among them.
-func TestATimeIsReadWhereItLies(t *testing.T) {
+func TestJournal_ReadByTimeRange(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "scans")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	d := &countingDisk{read: map[string]int{}}

@@ -66,7 +66,7 @@ func openLog(t *testing.T, events, marks string) *Log {
 	return l
 }
 
-func TestAStreamIsALedger(t *testing.T) {
+func TestStream_LedgerContract(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	l := openLog(t, address, t.TempDir())
 	ctx := t.Context()
@@ -151,7 +151,7 @@ func TestAStreamIsALedger(t *testing.T) {
 }
 
 // Whose messages are gone by an erasure, their scans are found by time as well.
-func TestErasedScansAreFoundByTime(t *testing.T) {
+func TestStream_ErasedScansByTime(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	l := openLog(t, address, t.TempDir())
 	list, user := events(0, 6), scanlog.UserHash{7}
@@ -171,7 +171,7 @@ func TestErasedScansAreFoundByTime(t *testing.T) {
 
 // A message that comes again after the stream has forgotten its id is read once,
 // from wherever a reader begins, and an erasure reaches both.
-func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
+func TestStream_DedupAfterRepublish(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	l, ctx := openLog(t, address, t.TempDir()), t.Context()
 	again := func(from, to int64) {
@@ -224,7 +224,7 @@ func TestAScanThatIsPublishedAgainIsReadOnce(t *testing.T) {
 
 // A scan whose user is erased while a reader has its message in hand is read all
 // the same, and once.
-func TestAnErasureMeetsAReader(t *testing.T) {
+func TestStream_ErasureDuringRead(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	l := openLog(t, address, t.TempDir())
 	user := scanlog.UserHash{7}
@@ -247,7 +247,7 @@ func TestAnErasureMeetsAReader(t *testing.T) {
 }
 
 // The server is asked for its setting.
-func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
+func TestStream_RequiresSyncAlways(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), false)
 	l := openLog(t, address, t.TempDir())
 	if err := l.Append(t.Context(), events(0, 1)); !errors.Is(err, ErrNotFlushed) ||
@@ -276,9 +276,9 @@ func TestNothingIsPublishedToAServerThatDoesNotFlush(t *testing.T) {
 	}
 }
 
-// TestAcknowledgedIsFlushed counts the flushes of a real server: with the
+// TestStream_FsyncPerMessage counts the flushes of a real server: with the
 // setting there is one for every message, and without it none.
-func TestAcknowledgedIsFlushed(t *testing.T) {
+func TestStream_FsyncPerMessage(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		t.Skip("strace is not installed")
@@ -305,7 +305,7 @@ func TestAcknowledgedIsFlushed(t *testing.T) {
 	}
 }
 
-// publisher is what TestAcknowledgedIsFlushed looks at.
+// publisher is what TestStream_FsyncPerMessage looks at.
 type publisher struct {
 	Lazy bool
 	Dir  string
@@ -342,7 +342,7 @@ func publishSome(ctx context.Context, p publisher) error {
 
 // A node ships to a server that comes and goes; each scan is in the stream
 // once, or can be told by its id.
-func TestShippingToAStream(t *testing.T) {
+func TestStream_ShipAcrossServerRestarts(t *testing.T) {
 	dir, marks := t.TempDir(), t.TempDir()
 	server, address := startNATS(t, dir, true)
 	var moored mooring
@@ -385,7 +385,7 @@ func TestShippingToAStream(t *testing.T) {
 // A stream that is put back older, and that another node filled beyond what this one
 // had brought before this one looked, has not all of it: what stands at the place of
 // the last scan that was brought says so.
-func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
+func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 	dir, older := t.TempDir(), filepath.Join(t.TempDir(), "older")
 	var moored mooring
 	var server natstest.Server
@@ -446,7 +446,7 @@ func TestAnOlderStreamThatAnotherNodeFilled(t *testing.T) {
 
 // A user who is erased while scans are on their way to the stream is in none of
 // them, also where the first attempt broke off after they had come there.
-func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
+func TestStream_ErasureDuringShipping(t *testing.T) {
 	_, address := startNATS(t, t.TempDir(), true)
 	user := scanlog.UserHash{7}
 	for _, broken := range []bool{false, true} {
@@ -491,7 +491,7 @@ func TestAnErasureMeetsScansOnTheirWay(t *testing.T) {
 	}
 }
 
-func TestEventsAddresses(t *testing.T) {
+func TestStreamParse_EventsURL(t *testing.T) {
 	o, err := Parse("tls://me:secret@a:4222,b:4222?monitor=http://a:8222/&monitor=http://b:8222&stream=S&replicas=3&creds=/f")
 	assert.True(t, err == nil && len(o.Servers) == 2 && o.Servers[1] == "tls://me:secret@b:4222" && len(o.Monitors) == 2 &&
 		o.Monitors[0] == "http://a:8222" && o.Stream == "S" && o.Replicas == 3 && o.Credentials == "/f", "%+v, %v", o, err)
@@ -540,7 +540,7 @@ func anew(t *testing.T, s natstest.Server) jetstream.JetStream {
 
 // Issue 29, 4: a stream is made anew, and filled by another node, while a user is erased:
 // the erasure takes nothing of the scans that stand there now, and puts nothing among them.
-func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
+func TestStream_ErasureDuringRecreation(t *testing.T) {
 	t.Parallel()
 	for _, before := range []string{"$JS.API.STREAM.MSG.GET.", "PUB qrjump.scans.erased", "$JS.API.STREAM.MSG.DELETE."} {
 		t.Run(before, func(t *testing.T) {
@@ -577,7 +577,7 @@ func TestAnErasureMeetsAStreamThatIsMadeAnew(t *testing.T) {
 
 // Issue 29, 4: a loss is found once, however often the shipping breaks off afterwards, and
 // what is acknowledged meanwhile is not brought again.
-func TestALossIsFoundOnce(t *testing.T) {
+func TestStream_LossDetectedOnce(t *testing.T) {
 	t.Parallel()
 	server, address := startNATS(t, t.TempDir(), true)
 	js, marks := anew(t, server), t.TempDir()
@@ -621,7 +621,7 @@ func TestALossIsFoundOnce(t *testing.T) {
 
 // A journal had scans before it was shipped, and an older one is put back, with its mark or
 // without: it gets another name, and what is not for the stream does not come there.
-func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
+func TestStream_RestoredOlderJournal(t *testing.T) {
 	t.Parallel()
 	for name, withMark := range map[string]bool{"with its mark": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -676,7 +676,7 @@ func TestAnOlderJournalIsShippedFromWhereItIsForTheStream(t *testing.T) {
 }
 
 // Issue 29, 4: a kill may come while a batch is on its way: by then it is noted up to where the journal may be in the stream.
-func TestWhatIsAboutToBeBroughtIsNoted(t *testing.T) {
+func TestStream_HighWaterMarkBeforePublish(t *testing.T) {
 	t.Parallel()
 	_, address := startNATS(t, t.TempDir(), true)
 	o, err := Parse(address)
@@ -728,7 +728,7 @@ func (c aged) Read(b []byte) (int, error) {
 }
 
 // Issue 29, 4: a server that cannot begin a stream at a number gets no scan, and says so.
-func TestAServerThatIsTooOldIsRefused(t *testing.T) {
+func TestStream_RejectsOldServer(t *testing.T) {
 	t.Parallel()
 	_, address := startNATS(t, t.TempDir(), true)
 	o, err := Parse(address)

@@ -48,7 +48,7 @@ func (m *machine) want(t *testing.T, what string, believed bool) {
 
 const year = 365 * 24 * time.Hour
 
-func TestAClockThatJumpedAheadIsBelievedAfterADay(t *testing.T) {
+func TestClockGuard_ForwardJumpAcceptedAfterDay(t *testing.T) {
 	m := newMachine(t)
 	m.want(t, "the first look", true)
 	m.pass(400 * 24 * time.Hour)
@@ -66,7 +66,7 @@ func TestAClockThatJumpedAheadIsBelievedAfterADay(t *testing.T) {
 	}
 }
 
-func TestAClockThatWasRepairedIsBelievedAtOnce(t *testing.T) {
+func TestClockGuard_CorrectedClockAcceptedAtOnce(t *testing.T) {
 	m := newMachine(t)
 	m.want(t, "before", true)
 	m.shown = m.shown.Add(10 * year)
@@ -85,7 +85,7 @@ func TestAClockThatWasRepairedIsBelievedAtOnce(t *testing.T) {
 	m.want(t, "back from the past", false)
 }
 
-func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
+func TestClockGuard_PersistsAcrossRestart(t *testing.T) {
 	m := newMachine(t)
 	m.want(t, "the first run", true)
 	m.pass(time.Hour)
@@ -120,7 +120,7 @@ func TestAStartKnowsTheClockOfTheLastRun(t *testing.T) {
 
 // Times of one process are compared by what passed between them, unless they are
 // told to forget it: then no jump would ever be seen.
-func TestAJumpIsSeenByWhatTheClockShows(t *testing.T) {
+func TestClockGuard_IgnoresMonotonicReading(t *testing.T) {
 	c := Open(t.TempDir(), time.Now, nil, slog.New(slog.DiscardHandler))
 	assert.True(t, c.Believed() && !strings.Contains(c.seen.String(), "m="),
 		"the time that was seen is %v, beside what passed since the start", c.seen)

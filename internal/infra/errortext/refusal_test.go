@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestARefusalIsSaidInItsReadersLanguage(t *testing.T) {
+func TestErrorText_Localized(t *testing.T) {
 	t.Parallel()
 	for english, want := range map[string]string{
 		"account wx1 is gone":                                               "账号 wx1 已不存在",
@@ -53,7 +53,7 @@ var (
 )
 
 // Decision 64: whoever writes a refusal writes it into the book too, and takes it out with it.
-func TestTheBookHasEveryRefusal(t *testing.T) {
+func TestErrorText_CatalogComplete(t *testing.T) {
 	t.Parallel()
 	texts, faults := i18n.Read(os.DirFS("."))
 	require.True(t, len(faults) <= 0, "%v", faults)

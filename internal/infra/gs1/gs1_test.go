@@ -68,7 +68,7 @@ var clauses = []clause{
 	{"and is none without the second", "https://example.com/415/9506000134352", "AI (415) needs another beside it"},
 }
 
-func TestClausesOfTheURISyntax(t *testing.T) {
+func TestGS1_URISyntaxClauses(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../../docs/en/how/gs1.md")
 	require.NoError(t, err)
@@ -104,7 +104,7 @@ func TestClausesOfTheURISyntax(t *testing.T) {
 	}
 }
 
-func TestAKeyKnowsWhatStandsAboveIt(t *testing.T) {
+func TestGS1Key_Parents(t *testing.T) {
 	t.Parallel()
 	k, padded, err := ParseKey("01/9506000134352/22/V%2F1/10/L/21/S/")
 	if err != nil || !padded {
@@ -127,7 +127,7 @@ func TestAKeyKnowsWhatStandsAboveIt(t *testing.T) {
 	assert.True(t, errors.As(err, &fault) && fault.AI == "01", "the error %v does not name its AI", err)
 }
 
-func TestElementStrings(t *testing.T) {
+func TestGS1_ElementStrings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ name, text, want string }{
 		{"a Data Matrix", "]d2010950600013435210L\x1d21S", "(01)09506000134352(10)L(21)S"},
@@ -182,7 +182,7 @@ var values = []struct{ ai, right, wrong string }{
 	{"8030", "abc-_", "a=c"}, {"8010", "9506#-/A", "9506a"}, {"21", "a!", "a^"},
 }
 
-func TestEachCheckOfTheDictionary(t *testing.T) {
+func TestGS1_DictionaryChecks(t *testing.T) {
 	t.Parallel()
 	used := map[string]bool{}
 	for _, v := range values {
@@ -211,8 +211,8 @@ func TestEachCheckOfTheDictionary(t *testing.T) {
 	}
 }
 
-// TestWhatIsPrintedIsReadAgain is of random data of all keys: print it in each way, read it, and it is the same.
-func TestWhatIsPrintedIsReadAgain(t *testing.T) {
+// TestGS1_RandomRoundTrip is of random data of all keys: print it in each way, read it, and it is the same.
+func TestGS1_RandomRoundTrip(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(34, 2))
 	seen := map[string]bool{}

@@ -9,7 +9,7 @@ import (
 )
 
 // GS1 General Specifications, 7.9: the samples are from GS1's own pages.
-func TestGTINsHaveARightCheckDigit(t *testing.T) {
+func TestGTIN_CheckDigit(t *testing.T) {
 	t.Parallel()
 	for _, good := range []string{"6901234567892", "4006381333931", "5901234123457", "036000291452", "614141000036", "96385074", "73513537",
 		"10614141000415", "00012345600012"} {

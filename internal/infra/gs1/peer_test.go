@@ -28,10 +28,10 @@ type peerCase struct {
 	URI      string      `json:"uri,omitempty"` // canonical
 }
 
-// TestPeersReadTheSame compares with what other programs made of random texts of all keys and qualifiers, half of them spoilt:
+// TestGS1_RecordedPeerResults compares with what other programs made of random texts of all keys and qualifiers, half of them spoilt:
 // a thousand that were recorded. compat/gs1 asks the programs themselves: GS1_PEER names one that answers line by line,
 // GS1_CASES how many texts, GS1_SEED which, GS1_RECORD=yes writes them down.
-func TestPeersReadTheSame(t *testing.T) {
+func TestGS1_RecordedPeerResults(t *testing.T) {
 	t.Parallel()
 	seen, all, right, apart := map[string]bool{}, 0, 0, map[string]int{}
 	for c := range casesOf(t, "GS1_PEER", "testdata/peers.jsonl") {
@@ -89,9 +89,9 @@ func orderIn(text string) (list []string) {
 	return list
 }
 
-// TestAPeerReadsTheSameValues compares each value, and the canonical URI, with what biip reads and prints of such texts. It
+// TestGS1_BiipPeerValues compares each value, and the canonical URI, with what biip reads and prints of such texts. It
 // refuses less, so a text that is refused here says nothing.
-func TestAPeerReadsTheSameValues(t *testing.T) {
+func TestGS1_BiipPeerValues(t *testing.T) {
 	t.Parallel()
 	seen, all, same, printed, apart := map[string]bool{}, 0, 0, 0, map[string]int{}
 	for c := range casesOf(t, "GS1_VALUES", "testdata/values.jsonl") {

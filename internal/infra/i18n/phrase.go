@@ -34,7 +34,7 @@ type Catalog struct {
 }
 
 // Open returns the catalog of a package, whose file system contains the folder "locale". The files are read on first use of a text,
-// so that commands without texts start faster. An incomplete catalog panics on first use; TestEveryTextIsSaid reads every catalog
+// so that commands without texts start faster. An incomplete catalog panics on first use; TestTranslations_KeysAndArgumentsMatch reads every catalog
 // to prevent that.
 func Open(files fs.FS) *Catalog {
 	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
@@ -242,7 +242,7 @@ type Message struct {
 }
 
 // Text returns a Message for a key and its arguments. An argument may be a Message too. Text panics if the key does not exist or
-// the number of arguments is wrong: TestEveryTextIsSaid finds such calls in the code.
+// the number of arguments is wrong: TestTranslations_KeysAndArgumentsMatch finds such calls in the code.
 func (b *Catalog) Text(key string, values ...any) Message {
 	if err := b.fault(key, len(values)); err != nil {
 		panic(err)

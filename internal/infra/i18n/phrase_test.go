@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestTheLanguageIsTheReaders(t *testing.T) {
+func TestI18n_LanguageSelection(t *testing.T) {
 	for name, c := range map[string]struct {
 		url, cookie, header string
 		want                i18n.Language
@@ -31,7 +31,7 @@ func TestTheLanguageIsTheReaders(t *testing.T) {
 	}
 }
 
-func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
+func TestI18n_AcceptLanguageWeights(t *testing.T) {
 	t.Parallel()
 	for header, chinese := range map[string]bool{
 		"": false, "zh": true, "zh-CN,zh;q=0.9,en;q=0.8": true, "ZH-hant-TW": true, "en-US,en;q=0.9,zh;q=0.8": false,
@@ -43,7 +43,7 @@ func TestTheLanguageWithTheHighestWeightIsTaken(t *testing.T) {
 	}
 }
 
-func TestABookThatLacksSomethingIsRefused(t *testing.T) {
+func TestI18n_RejectsIncompleteCatalog(t *testing.T) {
 	for name, c := range map[string]struct{ en, zh, want string }{
 		"a missing text":         {`{"a":"A","b":"B"}`, `{"a":"甲"}`, "b is missing"},
 		"an empty text":          {`{"a":" "}`, `{"a":"甲"}`, "a is empty"},
@@ -61,7 +61,7 @@ func TestABookThatLacksSomethingIsRefused(t *testing.T) {
 	}
 }
 
-func TestABookMayBeInSeveralFiles(t *testing.T) {
+func TestI18n_CatalogInMultipleFiles(t *testing.T) {
 	folder := fstest.MapFS{"locale/en.json": {Data: []byte(`{"a":"A"}`)}, "locale/zh.json": {Data: []byte(`{"a":"甲"}`)},
 		"locale/more.en.json": {Data: []byte(`{"b":"B"}`)}, "locale/more.zh.json": {Data: []byte(`{"b":"乙"}`)}}
 	if text, err := i18n.Open(folder).In(i18n.Chinese).Say("b"); text != "乙" || err != nil {
@@ -73,7 +73,7 @@ func TestABookMayBeInSeveralFiles(t *testing.T) {
 	}
 }
 
-func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
+func TestI18n_SingularForm(t *testing.T) {
 	b := bookOf(`{"a":"%d calls","a.one":"one call"}`, `{"a":"%d 次调用"}`)
 	for n, want := range map[int][2]string{1: {"one call", "1 次调用"}, 2: {"2 calls", "2 次调用"}} {
 		for i, l := range []i18n.Language{i18n.English, i18n.Chinese} {
@@ -93,7 +93,7 @@ func TestACountOfOneIsSaidInItsOwnForm(t *testing.T) {
 }
 
 // A text waits for its language, with the texts within it.
-func TestATextIsSaidInTheLanguageOfItsReader(t *testing.T) {
+func TestI18n_NestedTextLocalized(t *testing.T) {
 	b := bookOf(`{"calls":"%d calls","calls.one":"one call","of":"%[2]s of %[1]s, because of %[3]s in %d","bare":"100%"}`,
 		`{"calls":"%d 次调用","of":"%s的%s%.0s%.0s","bare":"100%"}`)
 	said := b.Text("of", "shop", b.Text("calls", int64(1)), i18n.Literal("50% off"), 7)

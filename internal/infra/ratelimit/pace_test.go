@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestAMinuteHasItsLimit(t *testing.T) {
+func TestFixedWindow_LimitPerMinute(t *testing.T) {
 	t.Parallel()
 	var m FixedWindow[string]
 	at := time.Unix(600, 0)
@@ -26,7 +26,7 @@ func TestAMinuteHasItsLimit(t *testing.T) {
 	assert.True(t, len(m.counts) <= mostKeys, "%d keys are remembered", len(m.counts))
 }
 
-func TestANetworkIsACaller(t *testing.T) {
+func TestRateLimit_NetworkOfIP(t *testing.T) {
 	t.Parallel()
 	for ip, want := range map[string]string{"203.0.113.9": "203.0.113.9/32", "::ffff:203.0.113.9": "203.0.113.9/32",
 		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64"} {

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-func TestTheBoundOfTheBody(t *testing.T) {
+func TestSafeHTTP_BodyLimit(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		size    int
@@ -59,7 +59,7 @@ func TestTheBoundOfTheBody(t *testing.T) {
 	})
 }
 
-func TestEndlessBody(t *testing.T) {
+func TestSafeHTTP_EndlessBody(t *testing.T) {
 	stopped := make(chan struct{})
 	client, _ := site(t, func(rw http.ResponseWriter, _ *http.Request) {
 		defer close(stopped)
@@ -74,7 +74,7 @@ func TestEndlessBody(t *testing.T) {
 	<-stopped // the connection is closed, not drained
 }
 
-func TestHugeHeaders(t *testing.T) {
+func TestSafeHTTP_HugeHeaders(t *testing.T) {
 	for name, head := range map[string]string{
 		"a hundred headers of 1 MB": strings.Repeat("X-Big: "+strings.Repeat("a", 1<<20)+"\r\n", 100),
 		"many small headers":        strings.Repeat("A: b\r\n", 10_000),
@@ -94,7 +94,7 @@ func TestHugeHeaders(t *testing.T) {
 	})
 }
 
-func TestEncodedBodiesAreRefused(t *testing.T) {
+func TestSafeHTTP_RejectsEncodedBody(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	z.Write(make([]byte, 10<<20))
@@ -131,7 +131,7 @@ func TestEncodedBodiesAreRefused(t *testing.T) {
 	})
 }
 
-func TestOddAnswers(t *testing.T) {
+func TestSafeHTTP_MalformedResponses(t *testing.T) {
 	for _, c := range []struct {
 		name, answer string
 		reason       safehttp.Reason
@@ -170,7 +170,7 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-func TestAStrangersTextStaysOnOneLine(t *testing.T) {
+func TestSafeHTTP_ErrorTextSingleLine(t *testing.T) {
 	for name, answer := range map[string]string{
 		"status line": "HTTP/1.1 \x1b[31mred\u202e\x00 " + strings.Repeat("é", 5000) + "\r\n\r\n",
 		"encoding":    "HTTP/1.1 200 OK\r\nContent-Encoding: \u202e" + strings.Repeat("é", 5000) + "\r\n\r\n",
@@ -188,7 +188,7 @@ func TestAStrangersTextStaysOnOneLine(t *testing.T) {
 	}
 }
 
-func TestErrorsKeepTheirCause(t *testing.T) {
+func TestSafeHTTP_ErrorUnwrap(t *testing.T) {
 	client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 	cause := errors.New("unplugged")
 	client.Dial = nil

@@ -12,7 +12,7 @@ import (
 
 // No request from outside gets as far as a refusal at the socket, because the
 // first check refuses the same; so the second is tested by itself.
-func TestTheSocketIsCheckedOnceMore(t *testing.T) {
+func TestSafeDial_SocketAddressRechecked(t *testing.T) {
 	for _, c := range []struct {
 		name, network, address string
 		checked                string
@@ -45,7 +45,7 @@ func TestTheSocketIsCheckedOnceMore(t *testing.T) {
 	}
 }
 
-func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
+func TestSafeDial_StandardDialerControl(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
@@ -64,7 +64,7 @@ func TestTheSocketOfTheStandardDialerIsChecked(t *testing.T) {
 	conn.Close()
 }
 
-func TestTheTableOfBlocks(t *testing.T) {
+func TestSafeDial_BlockedPrefixTable(t *testing.T) {
 	seen := make(map[netip.Prefix]bool)
 	for _, b := range blocks {
 		assert.True(t, b.prefix == b.prefix.Masked(), "%s has bits behind the prefix", b)

@@ -252,7 +252,7 @@ var addresses = []struct {
 	{"::ffff:127.0.0.1%lo", "IPv6 zone", false},
 }
 
-func TestAddressesOfANameThatMayBeReached(t *testing.T) {
+func TestSafeHTTP_AllowedAddresses(t *testing.T) {
 	c := newCanary(t)
 	for _, row := range addresses {
 		t.Run(row.addr, func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestAddressesOfANameThatMayBeReached(t *testing.T) {
 }
 
 // Behaviour(outbound.address.mixed).
-func TestOneSpecialAddressSpoilsTheAnswer(t *testing.T) {
+func TestSafeHTTP_RejectsMixedLookup(t *testing.T) {
 	c := newCanary(t)
 	for _, answer := range [][]string{
 		{public, "127.0.0.1"},
@@ -423,7 +423,7 @@ var urls = []struct {
 }
 
 // Behaviour(outbound.host.ascii) Behaviour(outbound.host.literal).
-func TestURLsThatAreRefused(t *testing.T) {
+func TestSafeHTTP_RejectsURLs(t *testing.T) {
 	c := newCanary(t)
 	for _, row := range urls {
 		t.Run(row.url, func(t *testing.T) {
@@ -440,7 +440,7 @@ func TestURLsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestURLsThatAreSent(t *testing.T) {
+func TestSafeHTTP_AcceptsURLs(t *testing.T) {
 	for url, want := range map[string]struct{ host, uri string }{
 		"http://h.example":                   {"h.example", "/"},
 		"http://h.example?k=v":               {"h.example", "/?k=v"},
@@ -464,7 +464,7 @@ func TestURLsThatAreSent(t *testing.T) {
 	}
 }
 
-func TestAllowPrivateTakesOnlyPlainLiterals(t *testing.T) {
+func TestAllowPrivate_PlainLiteralsOnly(t *testing.T) {
 	c := newCanary(t)
 	client := &safehttp.Client{AllowPrivate: true, Resolver: knows("intranet", []string{"10.0.0.1"}), Dial: c.dial}
 	for url, at := range map[string]string{
@@ -495,7 +495,7 @@ func TestAllowPrivateTakesOnlyPlainLiterals(t *testing.T) {
 
 // Without a Dial hook nothing but the checks stands between the client and the
 // canary: each of these would arrive.
-func TestTheCanaryOnItsRealPort(t *testing.T) {
+func TestSafeHTTP_CanaryWithoutDialHook(t *testing.T) {
 	c := newCanary(t)
 	_, at, _ := net.SplitHostPort(c.to)
 

@@ -174,7 +174,7 @@ func didAll(steps []safehttp.Step) string {
 	return strings.Join(did, " ")
 }
 
-func TestAnAnswerComesWithItsSteps(t *testing.T) {
+func TestSafeHTTP_TraceSteps(t *testing.T) {
 	client, w := site(t, func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/plain")
 		rw.WriteHeader(http.StatusTeapot)
@@ -204,7 +204,7 @@ func TestAnAnswerComesWithItsSteps(t *testing.T) {
 	assert.True(t, slices.Equal(steps, want), "steps\n%v\nwant\n%v", steps, want)
 }
 
-func TestWhatIsSent(t *testing.T) {
+func TestSafeHTTP_RequestHeaders(t *testing.T) {
 	var seen http.Header
 	var body string
 	client, _ := site(t, func(rw http.ResponseWriter, r *http.Request) {
@@ -253,7 +253,7 @@ func TestWhatIsSent(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentsProxyIsIgnored(t *testing.T) {
+func TestSafeHTTP_IgnoresProxyEnvironment(t *testing.T) {
 	for _, name := range []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"} {
 		t.Setenv(name, "http://127.0.0.1:1/")
 	}
@@ -263,7 +263,7 @@ func TestTheEnvironmentsProxyIsIgnored(t *testing.T) {
 	}
 }
 
-func TestRedirectsAreNotFollowed(t *testing.T) {
+func TestSafeHTTP_RedirectsNotFollowed(t *testing.T) {
 	for status, want := range map[int]string{
 		301: "301 sends us to https://h.example;",
 		302: "302 sends us to http://127.0.0.1:8080;",
@@ -291,7 +291,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestOneLookupDecides(t *testing.T) {
+func TestSafeHTTP_DNSRebinding(t *testing.T) {
 	t.Run("a name that changes its address is dialed at the one checked", func(t *testing.T) {
 		client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 		resolver := knows("h.example", []string{public}, []string{"127.0.0.1"})
@@ -317,7 +317,7 @@ func TestOneLookupDecides(t *testing.T) {
 	})
 }
 
-func TestNamesWithoutAnAddress(t *testing.T) {
+func TestSafeHTTP_LookupWithoutAddress(t *testing.T) {
 	client, w := site(t, func(http.ResponseWriter, *http.Request) {})
 	_, steps, err := do(t, client, safehttp.Request{URL: "http://unknown.example/"})
 	wantFailure(t, steps, err, safehttp.NotResolved, "no such host")
@@ -328,7 +328,7 @@ func TestNamesWithoutAnAddress(t *testing.T) {
 	assert.True(t, len(w.dialed) == 0, "dialed %v", w.dialed)
 }
 
-func TestAtMostOneFallback(t *testing.T) {
+func TestSafeDial_SingleFallback(t *testing.T) {
 	const a6, b6, a4, b4, c4 = "2606:4700::1", "2606:4700::2", "93.184.216.1", "93.184.216.2", "93.184.216.3"
 	for _, c := range []struct {
 		name   string
@@ -377,7 +377,7 @@ func TestAtMostOneFallback(t *testing.T) {
 	})
 }
 
-func TestMethods(t *testing.T) {
+func TestSafeHTTP_Methods(t *testing.T) {
 	client, w := site(t, func(rw http.ResponseWriter, r *http.Request) { rw.Header().Set("Content-Length", "999999999") })
 	for _, method := range []string{"CONNECT", "get", "DELETE", "GET / HTTP/1.1\r\nX: y", " "} {
 		_, steps, err := do(t, client, safehttp.Request{Method: method, URL: "http://h.example/"})
@@ -388,7 +388,7 @@ func TestMethods(t *testing.T) {
 	assert.True(t, err == nil && len(answer.Body) == 0, "HEAD: %v, %v", answer, err)
 }
 
-func TestHeadersCannotBeSmuggled(t *testing.T) {
+func TestSafeHTTP_HeaderInjection(t *testing.T) {
 	var got string
 	client := piped(t, func(conn net.Conn) {
 		got = readRequest(conn)

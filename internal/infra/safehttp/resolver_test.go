@@ -70,7 +70,7 @@ func (s *nameServer) answer(question []byte) []byte {
 
 // The standard resolver gives IPv4 addresses now as such and now in mapped form;
 // they are judged and dialed as IPv4.
-func TestTheStandardResolver(t *testing.T) {
+func TestSafeHTTP_MappedIPv4Lookup(t *testing.T) {
 	for _, c := range []struct {
 		addr string
 		says string

@@ -45,7 +45,7 @@ func drip(conn net.Conn, text string) {
 
 // The clock of these tests is that of the synctest bubble: it jumps as soon as
 // everybody waits, so the three seconds take no time.
-func TestTheTimeCoversEverything(t *testing.T) {
+func TestSafeHTTP_TotalTimeout(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		url   string
@@ -96,7 +96,7 @@ func TestTheTimeCoversEverything(t *testing.T) {
 	})
 }
 
-func TestAnAddressHasOneSecond(t *testing.T) {
+func TestSafeDial_TimeoutPerAddress(t *testing.T) {
 	silent := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -143,7 +143,7 @@ func TestAnAddressHasOneSecond(t *testing.T) {
 	})
 }
 
-func TestTheCallerMayGiveUp(t *testing.T) {
+func TestSafeHTTP_ContextCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	client, _ := site(t, func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
@@ -155,7 +155,7 @@ func TestTheCallerMayGiveUp(t *testing.T) {
 }
 
 // The same on real sockets, where the deadline has to wake a system call.
-func TestSlowServersOnLoopback(t *testing.T) {
+func TestSafeHTTP_SlowServerTimeout(t *testing.T) {
 	for name, serve := range map[string]http.HandlerFunc{
 		"no header": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"no end of the body": func(rw http.ResponseWriter, r *http.Request) {
@@ -184,7 +184,7 @@ func TestSlowServersOnLoopback(t *testing.T) {
 
 // A TLS peer that stops reading must not hold us when we close: the goodbye of
 // TLS would wait for it.
-func TestClosingDoesNotWaitForThePeer(t *testing.T) {
+func TestSafeHTTP_CloseWithStalledTLSPeer(t *testing.T) {
 	ca := newAuthority(t)
 	synctest.Test(t, func(t *testing.T) {
 		started := time.Now()

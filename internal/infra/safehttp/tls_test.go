@@ -80,7 +80,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func TestTLS(t *testing.T) {
+func TestTLS_HandshakeAndRequests(t *testing.T) {
 	ca := newAuthority(t)
 	now := time.Now()
 	good := ca.issue(t, certificate{names: []string{"h.example"}, around: now})
@@ -145,13 +145,13 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestTLSOnAPlainPort(t *testing.T) {
+func TestSafeHTTP_TLSOnPlainPort(t *testing.T) {
 	client, _ := site(t, func(http.ResponseWriter, *http.Request) {})
 	_, steps, err := do(t, client, safehttp.Request{URL: "https://h.example/"})
 	wantFailure(t, steps, err, safehttp.TLSFailed, "")
 }
 
-func TestAddressesInCertificates(t *testing.T) {
+func TestSafeHTTP_CertificateIPAddress(t *testing.T) {
 	ca := newAuthority(t)
 	config := &tls.Config{Certificates: []tls.Certificate{ca.issue(t,
 		certificate{ips: []net.IP{net.ParseIP("127.0.0.1")}, around: time.Now()})}}

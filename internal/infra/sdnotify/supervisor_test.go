@@ -30,7 +30,7 @@ func listen(t *testing.T) (heard func() string) {
 	}
 }
 
-func TestTheSupervisorHearsOfEachState(t *testing.T) {
+func TestSDNotify_StateNotifications(t *testing.T) {
 	heard := listen(t)
 	t.Setenv("WATCHDOG_USEC", "2000")
 	t.Setenv("WATCHDOG_PID", "")
@@ -62,7 +62,7 @@ func TestTheSupervisorHearsOfEachState(t *testing.T) {
 	<-ended
 }
 
-func TestWithoutASupervisorNothingIsSaid(t *testing.T) {
+func TestSDNotify_WithoutSocket(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "1000")
 	s := sdnotify.Find()

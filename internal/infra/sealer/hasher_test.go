@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestAHasherHashesAsTheKeyDoes(t *testing.T) {
+func TestHasher_MatchesKeyHash(t *testing.T) {
 	key := newKey(t, counting(1, 32))
 	h := key.Hasher("purpose")
 	var all sync.WaitGroup

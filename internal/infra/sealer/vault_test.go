@@ -77,7 +77,7 @@ func counting(first byte, n int) []byte {
 	return b
 }
 
-func TestHMACGivesTheVectorsOfRFC4231(t *testing.T) {
+func TestHMAC_RFC4231Vectors(t *testing.T) {
 	for n, v := range []struct {
 		key  []byte
 		data string
@@ -104,7 +104,7 @@ func TestHMACGivesTheVectorsOfRFC4231(t *testing.T) {
 	}
 }
 
-func TestHKDFGivesTheVectorsOfRFC5869(t *testing.T) {
+func TestHKDF_RFC5869Vectors(t *testing.T) {
 	for n, v := range []struct {
 		secret, salt, info []byte
 		prk, okm           string
@@ -143,7 +143,7 @@ func derived(secret []byte, info string) []byte {
 	return expandByHand(extractByHand(secret, nil), info, KeySize)
 }
 
-func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
+func TestKeyHash_MatchesReferenceHMAC(t *testing.T) {
 	secret := counting(0x40, KeySize)
 	k := newKey(t, secret)
 	for _, c := range [][2]string{{"appsecret/wxa", "secret0001"}, {"", ""}, {"access_token", strings.Repeat("x", 200)},
@@ -154,7 +154,7 @@ func TestAHashIsThePublishedHMACUnderThePublishedHKDF(t *testing.T) {
 	}
 }
 
-func TestASealedTextIsThePublishedGCMUnderThePublishedHKDF(t *testing.T) {
+func TestSeal_MatchesReferenceGCM(t *testing.T) {
 	secret := counting(0x40, KeySize)
 	block, err := aes.NewCipher(derived(secret, "qrjump seal v1"))
 	require.NoError(t, err)
@@ -174,7 +174,7 @@ func TestASealedTextIsThePublishedGCMUnderThePublishedHKDF(t *testing.T) {
 
 // Cases 13 to 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega),
 // the AES-256 vectors that were submitted to NIST for SP 800-38D.
-func TestOpenTakesTheVectorsOfGCM(t *testing.T) {
+func TestOpen_GCMVectors(t *testing.T) {
 	const (
 		plain  = "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b391aafd255"
 		sealed = "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662898015ad"
@@ -201,7 +201,7 @@ func TestOpenTakesTheVectorsOfGCM(t *testing.T) {
 	}
 }
 
-func TestATextIsOpenedOnlyUnchanged(t *testing.T) {
+func TestOpen_RejectsTamperedText(t *testing.T) {
 	k := newKey(t, counting(1, KeySize))
 	const place = "accounts/marketcode_key/wxa"
 	refused := func(what, place, sealed string) {
@@ -249,7 +249,7 @@ func TestATextIsOpenedOnlyUnchanged(t *testing.T) {
 	}
 }
 
-func TestOneSecretIsSealedDifferentlyEachTime(t *testing.T) {
+func TestSeal_RandomNonce(t *testing.T) {
 	k := newKey(t, counting(1, KeySize))
 	seen := map[string]bool{}
 	for range 1000 {
@@ -259,7 +259,7 @@ func TestOneSecretIsSealedDifferentlyEachTime(t *testing.T) {
 	}
 }
 
-func TestHashesDifferByKeyPurposeAndSecret(t *testing.T) {
+func TestKeyHash_DistinctInputs(t *testing.T) {
 	k, other := newKey(t, counting(1, KeySize)), newKey(t, counting(2, KeySize))
 	seen := map[string]string{}
 	for name, h := range map[string]string{
@@ -279,7 +279,7 @@ func TestHashesDifferByKeyPurposeAndSecret(t *testing.T) {
 	}
 }
 
-func TestMatchesIsForTheVerySecret(t *testing.T) {
+func TestMatches_ExactSecret(t *testing.T) {
 	k := newKey(t, counting(1, KeySize))
 	hash := k.Hash("p", "secret")
 	for _, c := range []struct {
@@ -299,7 +299,7 @@ func TestMatchesIsForTheVerySecret(t *testing.T) {
 	}
 }
 
-func TestAKeyHas32Bytes(t *testing.T) {
+func TestNewKey_RequiresKeySize(t *testing.T) {
 	for _, n := range []int{0, 16, 31, 33, 64} {
 		if _, err := NewKey(make([]byte, n)); err == nil {
 			t.Errorf("a key of %d bytes was taken", n)

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestTheNearestNameIsMeant(t *testing.T) {
+func TestSuggest_NearestName(t *testing.T) {
 	right := []string{"rate_limit", "rule_limit", "marketcode", "/cgi-bin/token"}
 	for wrong, want := range map[string]string{
 		"rate_limi": ": did you mean rate_limit?", "RATE-LIMIT": ": did you mean rate_limit?", "rul_limit": ": did you mean rule_limit?",

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestABuildWithoutAReleaseSaysWhatTheGoCommandKnew(t *testing.T) {
+func TestVersion_FromBuildInfo(t *testing.T) {
 	ours := func(v string) debug.Module { return debug.Module{Path: module, Version: v} }
 	for name, test := range map[string]struct {
 		build *debug.BuildInfo

@@ -18,7 +18,7 @@ import (
 
 // Issue 28: on a bought sheet the labels of the tenth row drifted, since each cell was rounded to dots and the next stood behind it.
 // Measures are those on the box; a symbol stands in the middle of its label, within a tenth of a millimetre, on every row.
-func TestLabelsOfABoughtSheetDoNotDrift(t *testing.T) {
+func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
 	for _, c := range []struct {
@@ -82,7 +82,7 @@ func inkWithin(page image.Image, mm func(float64) float64, x, y, around float64)
 }
 
 // Every sheet that is known has its labels on its paper, and none on another.
-func TestKnownSheetsAreOnTheirPaper(t *testing.T) {
+func TestLabelSheet_KnownSheetsFitPaper(t *testing.T) {
 	t.Parallel()
 	for _, name := range labels.SheetNames() {
 		s := sheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, design(labels.QR, 300))
@@ -99,7 +99,7 @@ func TestKnownSheetsAreOnTheirPaper(t *testing.T) {
 	}
 }
 
-func TestWhatASheetCannotBeIsSaid(t *testing.T) {
+func TestLabelSheet_RejectsInvalid(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		p    labels.Printing
@@ -129,7 +129,7 @@ func TestWhatASheetCannotBeIsSaid(t *testing.T) {
 }
 
 // A sheet that was used in part is printed from one of its labels on; the next page is used whole.
-func TestAPageBeginsAtALabel(t *testing.T) {
+func TestLabelSheet_StartAtLabel(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
 	d := design(labels.Matrix, 203)

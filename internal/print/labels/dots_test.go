@@ -76,7 +76,7 @@ func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*ima
 // Issue 28: of labels with two symbols the PNG, ZPL and EPL shifted rows of the QR code by half a module, and readers corrected it as
 // long as they could. Every kind in every format, at every resolution and level, has the dots of a plain drawing of its grids, and a
 // reader has no codeword to correct.
-func TestEveryDotIsThatOfTheGrids(t *testing.T) {
+func TestLabels_DotsMatchGrid(t *testing.T) {
 	t.Parallel()
 	r := made(t, 1)[0]
 	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{203, 300}) {
@@ -237,7 +237,7 @@ func inked(bits []byte, stride, width int) image.Image {
 }
 
 // A reader that may correct nothing is what the test above trusts: one module that is turned round is one that it misses.
-func TestAWrongModuleIsSeen(t *testing.T) {
+func TestLabels_FlippedModuleDetected(t *testing.T) {
 	t.Parallel()
 	r := made(t, 1)[0]
 	d := design(labels.QRAndMatrix, 203)

@@ -81,8 +81,8 @@ func logo() image.Image {
 }
 
 // Issue 18: sheets rendered to pictures, and every symbol on them read, at two dot densities and after a light blur. The dots
-// themselves are those of TestEveryDotIsThatOfTheGrids.
-func TestEverySymbolOfASheetIsRead(t *testing.T) {
+// themselves are those of TestLabels_DotsMatchGrid.
+func TestLabels_SheetSymbolsReadable(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
 	rows := made(t, testscope.Choose(6, 2))
@@ -112,7 +112,7 @@ func TestEverySymbolOfASheetIsRead(t *testing.T) {
 }
 
 // Issue 18: an SVG is read as another program has drawn it, with the dots of the printer.
-func TestEverySVGIsRead(t *testing.T) {
+func TestLabels_SVGReadable(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "rsvg-convert")
 	rows := made(t, 1)
@@ -158,7 +158,7 @@ func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.
 	}
 }
 
-func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
+func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
 	s := sheet(t, labels.Printing{Columns: 8, Rows: 20}, design(labels.QR, 600))
 	err := s.Write(io.Discard, batch, each(made(t, 1)), 1, func(int) {})
 	size, ok := errors.AsType[*symbol.SizeError](err)
@@ -173,7 +173,7 @@ func TestALabelThatDoesNotFitNamesTheModuleThatDoes(t *testing.T) {
 	}
 }
 
-func TestRowsAreWhatListsWere(t *testing.T) {
+func TestLabels_RowsMatchList(t *testing.T) {
 	rows := made(t, 50)
 	var lines []byte
 	for _, r := range rows {
@@ -218,7 +218,7 @@ func TestRowsAreWhatListsWere(t *testing.T) {
 	}
 }
 
-func TestAShuffleHasEachRowOnce(t *testing.T) {
+func TestShuffle_Permutation(t *testing.T) {
 	for _, count := range testscope.Choose([]uint64{1, 2, 3, 4, 5, 64, 65, 1000, 65_537}, []uint64{1, 2, 3, 4, 5, 64, 65, 1000}) {
 		order, seen := labels.NewPermutation(count, "reel 1"), make([]bool, count)
 		for place := range count {
@@ -254,7 +254,7 @@ func TestAShuffleHasEachRowOnce(t *testing.T) {
 	assert.True(t, slices.Equal(one, rows), "what was shuffled is not what came")
 }
 
-func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
+func TestLabelArchive_ImagePerRow(t *testing.T) {
 	rows := made(t, testscope.Choose(40, 3))
 	var file bytes.Buffer
 	require.NoError(t, design(labels.QR, 300).Zip(&file, batch, each(rows), "png", func(int) {}))
@@ -280,7 +280,7 @@ func TestAnArchiveHasAPictureForEachRow(t *testing.T) {
 }
 
 // An error of what reads or of what writes ends a job, and nothing hangs.
-func TestAnErrorEndsAJob(t *testing.T) {
+func TestLabelJob_ReadOrWriteError(t *testing.T) {
 	broken := errors.New("broken")
 	after := func(n int) iter.Seq2[labels.Row, error] {
 		return func(yield func(labels.Row, error) bool) {

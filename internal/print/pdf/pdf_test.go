@@ -34,7 +34,7 @@ func file(t *testing.T, pages int) *bytes.Buffer {
 }
 
 // A tree of pages has a level for each power of 64.
-func TestAnyNumberOfPagesIsAFile(t *testing.T) {
+func TestPDF_PageTreeLevels(t *testing.T) {
 	readtest.Need(t, "pdfinfo")
 	for _, pages := range []int{1, 63, 64, 65, 4096, 4097, 5000} {
 		cmd := exec.CommandContext(t.Context(), "pdfinfo", "-")
@@ -49,7 +49,7 @@ func TestAnyNumberOfPagesIsAFile(t *testing.T) {
 	}
 }
 
-func TestPagesStandInTheirOrder(t *testing.T) {
+func TestPDF_PageOrder(t *testing.T) {
 	for i, page := range readtest.Pages(t, file(t, 130).Bytes(), 72) {
 		dark := image.Pt(-1, -1)
 		b := page.Bounds()
@@ -66,7 +66,7 @@ func TestPagesStandInTheirOrder(t *testing.T) {
 }
 
 // What is kept of a page is a few bytes.
-func TestMemoryDoesNotGrowWithThePages(t *testing.T) {
+func TestPDF_ConstantMemory(t *testing.T) {
 	w := pdf.NewWriter(io.Discard, pdf.Info{})
 	heap := func() uint64 {
 		runtime.GC()
@@ -94,7 +94,7 @@ func TestMemoryDoesNotGrowWithThePages(t *testing.T) {
 	require.NoError(t, w.Close())
 }
 
-func TestAFileWithoutAPageIsRefused(t *testing.T) {
+func TestPDF_RejectsEmptyFile(t *testing.T) {
 	if err := pdf.NewWriter(io.Discard, pdf.Info{}).Close(); err == nil {
 		t.Error("a file without a page was written")
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // Whom a file of allowed_signers believes for something else signs no package.
-func TestSignersAreThoseOfPackages(t *testing.T) {
+func TestParseSigners_PackageNamespace(t *testing.T) {
 	signer, err := printpackage.NewSigner(make([]byte, 32))
 	require.NoError(t, err)
 	signature, err := signer.Sign([]byte("manifest"))
@@ -40,7 +40,7 @@ func TestSignersAreThoseOfPackages(t *testing.T) {
 }
 
 // What cannot be downloaded is not made.
-func TestRecipientsGoTogether(t *testing.T) {
+func TestPrintPackage_RejectsMixedRecipients(t *testing.T) {
 	classic, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
 	hybrid, err := age.GenerateHybridIdentity()
@@ -57,7 +57,7 @@ func TestRecipientsGoTogether(t *testing.T) {
 }
 
 // The numbers of a header may be any that a stranger writes.
-func TestALineFileWhoseNumbersCannotBe(t *testing.T) {
+func TestLineFile_RejectsInvalidNumbers(t *testing.T) {
 	for _, numbers := range []string{`"from":0,"to":9223372036854775806,"proofs":9223372036854775807`, `"from":0,"to":9223372036854775807`,
 		`"from":0,"to":0,"proofs":9223372036854775807`, `"from":0,"to":100000000`, `"from":5,"to":4`, `"from":0,"to":1,"spare":2`} {
 		head := fmt.Sprintf("{\"format\":%q,%s,\"salt\":\"00\"}\n", printpackage.LineFormat, numbers)

@@ -84,7 +84,7 @@ func spelt(rng *rand.Rand, r read) string {
 
 // Issue 28: cameras and spreadsheets put something around a read. What stands around a code is understood, and what is no code
 // stays foreign.
-func TestWhatStandsAroundACodeIsUnderstood(t *testing.T) {
+func TestPrintRun_SurroundingCharacters(t *testing.T) {
 	t.Parallel()
 	of := list(t, 0, 0, 9)
 	mine, other := readsOf(t, of), readsOf(t, list(t, 0, 10, 19))
@@ -115,7 +115,7 @@ func TestWhatStandsAroundACodeIsUnderstood(t *testing.T) {
 
 // Issue 34, 1: a camera reads texts by template in each of their spellings, and each is one code; what another job printed, and a text of
 // which one character is another, stays foreign.
-func TestCamerasReadTextsByTemplate(t *testing.T) {
+func TestPrintRun_TemplateTexts(t *testing.T) {
 	t.Parallel()
 	for _, template := range []string{"https://id.brand.example/01/09506000134352/21/{serial}?98={secret}", "12345678901{digits:21}",
 		"Trade Name A\nCode: {digits:20}\nhttps://seed.example/{serial}", "HTTP://T.EXAMPLE/{serial}{secret}"} {
@@ -171,7 +171,7 @@ func spellings(text string) map[string]string {
 
 // Of printing runs with planted faults every fault is found where it is, and none
 // is invented.
-func TestEveryPlantedFaultOfARunIsFoundAndNoneInvented(t *testing.T) {
+func TestPrintRun_PlantedFaults(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 18))

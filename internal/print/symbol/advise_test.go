@@ -35,7 +35,7 @@ func (g Grid) photo(at Spot, a Advice) *image.Gray {
 }
 
 // What is advised is read from what a camera sees of it, flat and around bottles.
-func TestWhatIsAdvisedIsRead(t *testing.T) {
+func TestSymbolAdvice_Readable(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"HTTPS://WEIXIN.QQ.COM/R/AB12CD34", "https://example.com/t?c=ABCDEFGHI123456789012"} {
 		for _, level := range []Level{'L', 'Q'} {
@@ -57,7 +57,7 @@ func TestWhatIsAdvisedIsRead(t *testing.T) {
 }
 
 // The further away, the more bent, the longer the text and the coarser the printer, the larger a symbol has to be.
-func TestAdviceGrowsWithWhatMakesReadingHard(t *testing.T) {
+func TestSymbolAdvice_SizeGrowsWithDifficulty(t *testing.T) {
 	t.Parallel()
 	short, err := QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M')
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 )
 
 // Issue 34, line 4: symbols with FNC1 are read as GS1's by this program's reader, and by another maker's with the same text.
-func TestGS1SymbolsAreReadAsGS1(t *testing.T) {
+func TestSymbol_GS1FNC1(t *testing.T) {
 	t.Parallel()
 	const separator = "\x1d"
 	for _, c := range []struct{ of, elements string }{

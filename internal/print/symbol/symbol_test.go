@@ -50,7 +50,7 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-func TestReadersReadWhatIsDrawn(t *testing.T) {
+func TestSymbol_DrawingReadable(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
 	for _, kind := range []struct {
@@ -81,7 +81,7 @@ func TestReadersReadWhatIsDrawn(t *testing.T) {
 
 // A program that draws an SVG for a printer rounds its size up to whole dots: there is
 // not one more than those of the PNG, and each is the same.
-func TestAnSVGHasTheDotsOfThePrinter(t *testing.T) {
+func TestSymbol_SVGMatchesPrinterDots(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "rsvg-convert")
 	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{254}) {
@@ -117,7 +117,7 @@ func different(a, b image.Image) (n int) {
 
 // Issue 28: a Data Matrix was as large as ASCII alone makes it. Of the encodations the smallest is taken, and a reader of another maker
 // reads each.
-func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
+func TestDataMatrix_SmallestEncodation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		text string
@@ -157,7 +157,7 @@ func TestADataMatrixIsAsSmallAsItsEncodationsMakeIt(t *testing.T) {
 }
 
 // Issue 28: the Chinese fonts of Debian come as collections whose tables stand anywhere in the file, and were refused.
-func TestAFontInACollectionIsRead(t *testing.T) {
+func TestFont_TrueTypeCollection(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("/usr/share/fonts/truetype/*/*.ttc")
 	require.NoError(t, err)
@@ -225,7 +225,7 @@ func dark(m image.Image) (n int) {
 	return n
 }
 
-func TestASizeThatCannotBePrintedNamesOneThatCan(t *testing.T) {
+func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 	grid := must[symbol.Grid](t)(symbol.QR(code, 'Q'))
 	for _, c := range []struct {
 		name   string
@@ -265,7 +265,7 @@ func TestASizeThatCannotBePrintedNamesOneThatCan(t *testing.T) {
 	}
 }
 
-func TestColoursThatCamerasReadAreTaken(t *testing.T) {
+func TestSymbol_ColorContrast(t *testing.T) {
 	for _, c := range [][2]string{{"black", "white"}, {"#1a3c6e", "white"}, {"#0b5d2a", "#fff3c0"}, {"000000", "#ffd28a"}} {
 		ink, paper := must[symbol.Colour](t)(symbol.ParseColour(c[0])), must[symbol.Colour](t)(symbol.ParseColour(c[1]))
 		s := style(300)
@@ -278,7 +278,7 @@ func TestColoursThatCamerasReadAreTaken(t *testing.T) {
 	}
 }
 
-func TestADotMatrixIsDrawnAsItIs(t *testing.T) {
+func TestSymbolField_DrawnUnchanged(t *testing.T) {
 	grid := must[symbol.Grid](t)(symbol.DataMatrix("A1B2C3D4E"))
 	var row strings.Builder
 	for i := range symbol.FieldSide * symbol.FieldSide {
@@ -300,7 +300,7 @@ func TestADotMatrixIsDrawnAsItIs(t *testing.T) {
 
 // No program was found that draws graphics of EPL2, so what the printer's manual says is read
 // here: GW x, y, bytes a row, rows, and the rows, in which 0 is black.
-func TestEPLIsThePicture(t *testing.T) {
+func TestSymbol_EPLGraphics(t *testing.T) {
 	d := must[symbol.Drawing](t)(style(203).Draw([]string{"AB12CD34E"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var label bytes.Buffer
 	require.NoError(t, symbol.EPL(&label, d))
@@ -322,7 +322,7 @@ func TestEPLIsThePicture(t *testing.T) {
 	assert.Equal(t, readtest.QR(t, drawn)[0], code, "found")
 }
 
-func TestTextsWithoutASymbolAreRefused(t *testing.T) {
+func TestSymbol_RejectsUnencodableText(t *testing.T) {
 	for name, draw := range map[string]func() (symbol.Grid, error){
 		"empty":                 func() (symbol.Grid, error) { return symbol.QR("", 'M') },
 		"too long":              func() (symbol.Grid, error) { return symbol.QR(strings.Repeat("a", 3000), 'M') },
@@ -341,7 +341,7 @@ func TestTextsWithoutASymbolAreRefused(t *testing.T) {
 	}
 }
 
-func TestTheLinesOfAPDFAreText(t *testing.T) {
+func TestSymbol_PDFTextLines(t *testing.T) {
 	readtest.Need(t, "pdftotext")
 	d := must[symbol.Drawing](t)(style(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
 	var file bytes.Buffer

@@ -74,7 +74,7 @@ func open(b []byte) (*archive.Archive, error) {
 	return a, err
 }
 
-func TestWhatGoesInComesOut(t *testing.T) {
+func TestArchive_RoundTrip(t *testing.T) {
 	a, err := open(write(t, contents(some)))
 	require.NoError(t, err)
 	got := tables{}
@@ -101,7 +101,7 @@ func TestWhatGoesInComesOut(t *testing.T) {
 	}
 }
 
-func TestAChangeOfAnyByteIsRefused(t *testing.T) {
+func TestArchive_RejectsFlippedByte(t *testing.T) {
 	whole := write(t, contents(tables{"accounts": `{"appid":"wx1"}` + "\n"}))
 	chance := rand.New(rand.NewPCG(1, 2))
 	for i := range whole {
@@ -134,7 +134,7 @@ func TestAChangeOfAnyByteIsRefused(t *testing.T) {
 	}
 }
 
-func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
+func TestArchive_DeterministicExceptRandom(t *testing.T) {
 	one, err := open(write(t, contents(some)))
 	require.NoError(t, err)
 	later := contents(some)
@@ -147,7 +147,7 @@ func TestTwoArchivesOfOneStateDifferInWhatIsRandomAlone(t *testing.T) {
 }
 
 // A stranger without the passphrase can make new sums, but not for the sealed list.
-func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
+func TestArchive_RejectsForgedTables(t *testing.T) {
 	one, other := write(t, contents(some)), contents(tables{"accounts": `{"appid":"mine"}` + "\n"})
 	a, err := open(one)
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestOtherTablesBesideTheSameKeysAreRefused(t *testing.T) {
 	}
 }
 
-func TestANewerFormatSaysSo(t *testing.T) {
+func TestArchive_NewerFormat(t *testing.T) {
 	b := archive.WithFormat(2, func() []byte { return write(t, contents(some)) })
 	_, err := open(b)
 	assert.True(t, errors.Is(err, archive.ErrNewer) && strings.Contains(err.Error(), "it has format 2, this qrjump knows 1"), "%v", err)
@@ -169,7 +169,7 @@ func TestANewerFormatSaysSo(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheSourceLeavesNothing(t *testing.T) {
+func TestArchive_SourceErrorLeavesNoFile(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := archive.Pack(t.Context(), dir, contents(tables{"accounts": "{}\n", "rules": "broken"})); err == nil {
 		t.Error("it was packed")
@@ -180,7 +180,7 @@ func TestAnErrorOfTheSourceLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestPassphrases(t *testing.T) {
+func TestArchive_PassphraseLength(t *testing.T) {
 	for word, ok := range map[string]bool{"": false, "eleven char": false, passphrase: true, "十二个字才够长了吧真够了": true, "十二个字": false,
 		"\xff\xfe123456789012": false} {
 		if err := archive.CheckPassphrase(word); (err == nil) != ok {
@@ -201,7 +201,7 @@ func TestPassphrases(t *testing.T) {
 }
 
 // The tools that everybody has read an archive as well.
-func TestTarReadsIt(t *testing.T) {
+func TestArchive_ReadableByTar(t *testing.T) {
 	if _, err := exec.LookPath("tar"); err != nil {
 		t.Skip("there is no tar")
 	}
@@ -223,7 +223,7 @@ func (s counted) WriteRows(ctx context.Context, table string, w io.Writer) (int6
 }
 
 // Issue 14: an export read every row twice.
-func TestEachTableIsReadOnce(t *testing.T) {
+func TestArchive_TablesReadOnce(t *testing.T) {
 	c, read := contents(nil), map[string]int{}
 	c.Tables = counted{some, read}
 	if _, err := open(write(t, c)); err != nil {
@@ -237,7 +237,7 @@ func TestEachTableIsReadOnce(t *testing.T) {
 }
 
 // What is packed in pieces, at other times than it is written, is one gzip all the same.
-func TestTablesOfEverySize(t *testing.T) {
+func TestArchive_TableSizes(t *testing.T) {
 	chance := rand.New(rand.NewPCG(14, 3))
 	lines := func(n int) string {
 		b := make([]byte, n)
@@ -286,7 +286,7 @@ func (f *full) Write(b []byte) (int, error) {
 }
 
 // A disk that is full ends the reading of rows long before their end.
-func TestWhatCannotBePackedIsReadNoFurther(t *testing.T) {
+func TestArchive_DiskFullStopsReading(t *testing.T) {
 	var read int
 	err := archive.PackInto(&full{left: 100_000}, func(w io.Writer) error {
 		chance := rand.NewChaCha8([32]byte{})
@@ -305,7 +305,7 @@ func TestWhatCannotBePackedIsReadNoFurther(t *testing.T) {
 }
 
 // A table of a gigabyte needs no memory of its size.
-func TestMemoryDoesNotGrowWithTheState(t *testing.T) {
+func TestArchive_ConstantMemory(t *testing.T) {
 	var big repeated = 200_000
 	dir := t.TempDir()
 	allocated := testing.Benchmark(func(b *testing.B) {

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/pagetest"
 )
 
-func TestWhatAPageLoadsIsCounted(t *testing.T) {
+func TestPageTest_CountsLoadedFiles(t *testing.T) {
 	page := `<link rel="icon" href="data:,"><link rel="stylesheet" href="/a.css"><link rel=alternate href="/other">` +
 		`<script type="module" src="/b.js"></script><img src="/c.png?x=1&amp;y=2" alt=""><img src='/c.png?x=1&amp;y=2' alt="again">` +
 		`<img src="data:image/png;base64,AA=="><a href="/far">far</a>`
@@ -32,7 +32,7 @@ type refusals struct {
 
 func (r *refusals) Errorf(string, ...any) { r.count++ }
 
-func TestWhatIsNotCountedIsRefused(t *testing.T) {
+func TestPageTest_RejectsUncountable(t *testing.T) {
 	for page, file := range map[string]string{
 		`<link rel="stylesheet" href="/f">`:            `@import "other.css";`,
 		`<link rel="stylesheet" href="/f" >`:           `a{background:url(/b.png)}`,

@@ -20,7 +20,7 @@ func user(n uint64) (u scanlog.UserHash) {
 	return u
 }
 
-func TestDistinctUsersAreWithinOnePercent(t *testing.T) {
+func TestSketch_ErrorWithinOnePercent(t *testing.T) {
 	for seed := range uint64(5) {
 		var s Users
 		next := 1000
@@ -39,7 +39,7 @@ func TestDistinctUsersAreWithinOnePercent(t *testing.T) {
 	}
 }
 
-func TestASketchDependsOnItsUsersAlone(t *testing.T) {
+func TestSketch_OrderIndependent(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		n := 1 + r.IntN(2*Exact)
@@ -63,7 +63,7 @@ func TestASketchDependsOnItsUsersAlone(t *testing.T) {
 	}
 }
 
-func TestAnErasedUserLeavesTheCountAndNoNumber(t *testing.T) {
+func TestSketch_EraseKeepsCount(t *testing.T) {
 	var s, others Users
 	for n := range uint64(100) {
 		s.Add(user(n))

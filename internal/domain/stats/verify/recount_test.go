@@ -65,7 +65,7 @@ func (l *onceLog) Read(ctx context.Context, after int64) iter.Seq2[scanlog.Entry
 
 // Issue 14: a recount reads the ledger once, however much it holds in memory, and no
 // transaction lasts as long as that.
-func TestARecountReadsTheLedgerOnce(t *testing.T) {
+func TestRecount_SinglePass(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		for _, held := range []int{0, 1, 1000} {
 			require.NoError(t, s.Reset(t.Context()))
@@ -86,7 +86,7 @@ func TestARecountReadsTheLedgerOnce(t *testing.T) {
 // Issue 14: what a recount holds of what it read does not grow with what it read: neither
 // its notes nor the combinations that the notes speak of, and the parts that it compares
 // are small however many there are.
-func TestARecountHoldsLittleOfManyScans(t *testing.T) {
+func TestRecount_MemoryBounded(t *testing.T) {
 	const held, aCombination = 2000, 10 // bytes
 	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ func TestARecountHoldsLittleOfManyScans(t *testing.T) {
 }
 
 // Issue 14: what is counted while a recount runs is in what it compares.
-func TestScansAreCountedWhileARecountRuns(t *testing.T) {
+func TestRecount_ConcurrentCounting(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 2)), Now: began, Users: 100}
 		other := scantest.NewCounter(s, log)
@@ -145,7 +145,7 @@ func TestScansAreCountedWhileARecountRuns(t *testing.T) {
 }
 
 // A recount finds what is counted and in no scan, and what is not as the scans say.
-func TestARecountFindsWhatDiffers(t *testing.T) {
+func TestRecount_DetectsDifferences(t *testing.T) {
 	for what, alter := range map[string]func(context.Context, stats.Tx) error{
 		"scans": func(ctx context.Context, tx stats.Tx) error {
 			t := stats.Tuple{App: "wx of nobody"}
@@ -224,7 +224,7 @@ func recountForEver(ctx context.Context, o recounting) error {
 
 // Issue 14: a recount that is killed on its way leaves nothing, and the next one finds
 // no difference.
-func TestAKilledRecountLeavesNothing(t *testing.T) {
+func TestRecount_KilledLeavesNoState(t *testing.T) {
 	dbtest.OnEach(t, dbtest.Schema, func(t *testing.T, url string) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "scratch"), 0o700))
