@@ -207,7 +207,7 @@ var everyVerb = []verb{
 	{path: "api", api: adminAPI, words: "endSharedChart id=0123 --yes", exit: exitAbsent, says: `there is no such shared chart`},
 	{path: "why", api: adminAPI, words: "$RID", says: `of shop`},
 	{path: "person add", api: adminAPI, words: "alice --role rules-editor --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
-		says: `(?s)^alice may sign in as rules of shop1\n.*otpauth://totp/.*recovery codes`},
+		says: `(?s)^alice may sign in as rules-editor of shop1\n.*otpauth://totp/.*recovery codes`},
 	{path: "person update", api: adminAPI, words: "alice --role operator --all-accounts",
 		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
 	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
