@@ -16,7 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestAccountDelete_RacesWithDependents: one node deletes an account, and another one makes within 20 ms what belongs to it: a rule, an application for
+// TestAccountDelete_RacesWithDependents: one node deletes an account, and another one makes within 20 ms what belongs to it: a
+// rule, an application for
 // codes, an activation that opens it. Both are acknowledged in no round, and nothing is left without an account.
 //
 //	ACCOUNT_ROUNDS=1000 go test -run 'TestAccountDelete_RacesWithDependents$' -timeout 60m ./chaos

@@ -18,7 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// TestGS1Links_KillDuringImport kills a node while links of GS1 keys are written to it, one by one and by imports, and to another node beside
+// TestGS1Links_KillDuringImport kills a node while links of GS1 keys are written to it, one by one and by imports, and to another
+// node beside
 // it. Each acknowledged link is there afterwards, in the store and in what every node resolves; of the one call of each writer that
 // was under way all is there or nothing.
 func TestGS1Links_KillDuringImport(t *testing.T) {

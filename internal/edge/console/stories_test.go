@@ -111,9 +111,13 @@ func (p tab) ordersLabels(s *servertest.Server, account string) {
 		if p.ctx.Err() != nil {
 			p.t.Fatal("the package was never fetched")
 		}
-		var list struct{ Packages []struct{ Sent int } }
+		var list struct {
+			Packages []struct {
+				DownloadCount int `json:"download_count"`
+			}
+		}
 		s.Admin("GET", "/packages?account="+account, "").JSON(p.t, &list)
-		sent = list.Packages[0].Sent
+		sent = list.Packages[0].DownloadCount
 	}
 	p.to("/console/orders")
 	p.await(fmt.Sprintf(`[...document.querySelectorAll('td a[href^="/console/packages?"]')].some(e => e.textContent === %q)`,

@@ -19,7 +19,9 @@
 //   - a client that does not read: no other client waits for it; after AnswerTime its connection ends (TestLane_ClientNotReading,
 //     TestFastPath_SlowReaderLongResponse)
 //   - a client that leaves before its answer: what was begun ends all the same (TestLane_ClientDisconnects)
-//   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS (TestTLS_HandshakeAndRequests)
+//   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS
+//
+// (TestTLS_HandshakeAndRequests)
 //   - a panic in Begin or in an Answer: it is logged, and ends its own connection (TestFastPath_PanicClosesOneConnection)
 //   - no more files: net/http waits and tries again, as on its own listeners (TestFastPath_AcceptErrors)
 //   - a stop: nothing new is accepted, idle connections end, what was begun is answered, what is slow is handed over; when the

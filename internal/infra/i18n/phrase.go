@@ -34,7 +34,8 @@ type Catalog struct {
 }
 
 // Open returns the catalog of a package, whose file system contains the folder "locale". The files are read on first use of a text,
-// so that commands without texts start faster. An incomplete catalog panics on first use; TestTranslations_KeysAndArgumentsMatch reads every catalog
+// so that commands without texts start faster. An incomplete catalog panics on first use; TestTranslations_KeysAndArgumentsMatch
+// reads every catalog
 // to prevent that.
 func Open(files fs.FS) *Catalog {
 	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
