@@ -220,7 +220,7 @@ func Except(places []Place, exceptions []string) (rest []Place, unused []string)
 
 func set(words string) map[string]bool {
 	all := map[string]bool{}
-	for _, word := range strings.Fields(words) {
+	for word := range strings.FieldsSeq(words) {
 		all[word] = true
 	}
 	return all
