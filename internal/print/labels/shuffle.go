@@ -57,7 +57,7 @@ func (p Permutation) round(v uint64) uint64 {
 }
 
 // recordSize is the size in bytes of a row in the temporary file: matrix, index, code, text.
-const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 1 + longestText
+const recordSize = (matrixLength+7)/8 + 8 + 1 + longestCode + 2 + longestText
 
 // Shuffled returns the rows in the order determined by a seed, starting at the position from in this order. Shuffled needs no
 // memory for the rows, because it first writes them to a temporary file, recordSize bytes per row. The caller deletes the temporary
@@ -108,7 +108,7 @@ func pack(r Row) (record [recordSize]byte) {
 	rest := record[(matrixLength+7)/8:]
 	binary.BigEndian.PutUint64(rest, uint64(r.Index))
 	rest[8] = byte(copy(rest[9:9+longestCode], r.Code))
-	rest[9+longestCode] = byte(copy(rest[10+longestCode:], r.Text))
+	binary.BigEndian.PutUint16(rest[9+longestCode:], uint16(copy(rest[11+longestCode:], r.Text)))
 	return record
 }
 
@@ -125,5 +125,5 @@ func unpack(record [recordSize]byte) Row {
 	}
 	rest := record[(matrixLength+7)/8:]
 	return Row{Matrix: string(matrix), Index: int64(binary.BigEndian.Uint64(rest)), Code: string(rest[9 : 9+rest[8]]),
-		Text: string(rest[10+longestCode : 10+longestCode+int(rest[9+longestCode])])}
+		Text: string(rest[11+longestCode:][:binary.BigEndian.Uint16(rest[9+longestCode:])])}
 }
