@@ -226,8 +226,11 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 	}
 	for _, located := range []bool{true, false} {
 		w := &market{r: rand.New(rand.NewPCG(6, 3)), located: located, world: stated}
-		fmt.Fprintf(&b, "\n%s\n\n| codes | made | alarm | no alarm | alarm in %% |\n| --- | ---: | ---: | ---: | ---: |\n",
-			map[bool]string{true: "Detection rates with a region file that has coordinates:", false: "With a region file that has regions only:"}[located])
+		heading := "With a region file that has regions only:"
+		if located {
+			heading = "Detection rates with a region file that has coordinates:"
+		}
+		fmt.Fprintf(&b, "\n%s\n\n| codes | made | alarm | no alarm | alarm in %% |\n| --- | ---: | ---: | ---: | ---: |\n", heading)
 		for _, kind := range []struct {
 			name     string
 			from, to int
@@ -243,7 +246,8 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 			assert.True(t, kind.to != 1 || rate <= 0.1, "false alarms: %d of %d honest codes", alarms, len(scores))
 		}
 	}
-	fmt.Fprintf(&b, "\nRates for items that are used differently, with coordinates (false alarms in 1,000 honest codes; copied codes found in %%):\n\n"+
+	fmt.Fprintf(&b, "\nRates for items that are used differently, with coordinates "+
+		"(false alarms in 1,000 honest codes; copied codes found in %%):\n\n"+
 		"| items live | false at %d | keeps 1 in 1,000 | found at %d: 6 to 10 | 11 to 20 | 21 to 50 | "+
 		"found at the other: 6 to 10 | 11 to 20 | 21 to 50 |\n"+
 		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", threshold, threshold)
