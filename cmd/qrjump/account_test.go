@@ -3,6 +3,8 @@ package main
 import (
 	"slices"
 	"testing"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Issue 11, 6: a feature is added or taken away by its name, and no other is
@@ -21,9 +23,7 @@ func TestChangedFeatures_KeepsUnknown(t *testing.T) {
 		if got, err := changedFeatures(c.have, c.change); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%v of %v: %v, %v, want %v", c.change, c.have, got, err, c.want)
 		}
-		if !slices.Equal(c.have, before) {
-			t.Errorf("%v changed what it was given: %v", c.change, c.have)
-		}
+		assert.True(t, slices.Equal(c.have, before), "%v changed what it was given: %v", c.change, c.have)
 	}
 	for _, change := range [][]string{{"beta"}, {"+markecode"}, {"-markecode"}, {""}, {"+"}, {"+marketcode", "-marketcode"},
 		{"-marketcode", "marketcode"}} {

@@ -88,9 +88,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		t.Errorf("the cassette is %v, %v", info, err)
 	}
 	code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson")
-	if code != 0 || out != "1 of 1 call compared: 0 differences\n" || errs != "" {
-		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
-	}
+	assert.True(t, code == 0 && out == "1 of 1 call compared: 0 differences\n" && errs == "", "compare: exit %d\n%s%s", code, out, errs)
 	url, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
 		t.Errorf("replayed: %s", got)
@@ -110,10 +108,9 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	record("other.ndjson")
 	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
 	code, out, errs = command(t.Context(), "cassette", "compare", "other.ndjson")
-	if code != exitDifferent || errs != "qrjump: compare other.ndjson: 1 difference\n" || !strings.HasPrefix(out, want) ||
-		!strings.HasSuffix(out, "\n  token.appid.missing, our evidence is observed\n1 of 1 call compared: 1 difference\n") {
-		t.Errorf("compare: exit %d\n%s%s", code, out, errs)
-	}
+	assert.True(t, code == exitDifferent && errs == "qrjump: compare other.ndjson: 1 difference\n" && strings.HasPrefix(out, want) &&
+		strings.HasSuffix(out, "\n  token.appid.missing, our evidence is observed\n1 of 1 call compared: 1 difference\n"),
+		"compare: exit %d\n%s%s", code, out, errs)
 	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
 		!strings.Contains(out, `"kind": "number"`) {
 		t.Errorf("compare --output json: exit %d\n%s", code, out)
@@ -158,10 +155,8 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		{"replay none.ndjson", "FILE: no such file: none.ndjson", 2},
 	} {
 		code, out, errs := command(t.Context(), append([]string{"cassette"}, strings.Fields(wrong.args)...)...)
-		if code != wrong.code || out != "" || !strings.HasPrefix(errs, "qrjump: "+wrong.says) ||
-			strings.Count(errs, "\n") != 1 {
-			t.Errorf("%s: exit %d, want %d\n%s%s", wrong.args, code, wrong.code, out, errs)
-		}
+		assert.True(t, code == wrong.code && out == "" && strings.HasPrefix(errs, "qrjump: "+wrong.says) &&
+			strings.Count(errs, "\n") == 1, "%s: exit %d, want %d\n%s%s", wrong.args, code, wrong.code, out, errs)
 	}
 	if _, err := os.Stat("y.ndjson"); err == nil {
 		t.Error("a recorder that did not start left a file")

@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -120,9 +121,7 @@ func TestCompletion_PartialLine(t *testing.T) {
 		if line == "nothing " {
 			got = "" // what the parser will refuse
 		}
-		if got != want {
-			t.Errorf("%q offers %q, want %q", line, got, want)
-		}
+		assert.True(t, got == want, "%q offers %q, want %q", line, got, want)
 	}
 	if left, _ := filepath.Glob(dir + "/ran"); len(left) > 0 {
 		t.Error("a key ran the program that knows the token")
@@ -216,12 +215,9 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 		return out.String()
 	}
 	script := answer("completion", "powershell")
-	if !strings.Contains(script, "Register-ArgumentCompleter -Native -CommandName qrjump -ScriptBlock {") {
-		t.Error("it registers nothing for qrjump")
-	}
-	if !strings.Contains(script, "& $program __complete -- @words $current 2>$null") {
-		t.Error("it asks nobody")
-	}
+	assert.True(t, strings.Contains(script, "Register-ArgumentCompleter -Native -CommandName qrjump -ScriptBlock {"),
+		"it registers nothing for qrjump")
+	assert.True(t, strings.Contains(script, "& $program __complete -- @words $current 2>$null"), "it asks nobody")
 	// Brackets close in their order, and strings on their line.
 	var open []rune
 	closes := map[rune]rune{')': '(', ']': '[', '}': '{'}
@@ -245,13 +241,9 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 				break
 			}
 		}
-		if quote != 0 && !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			t.Errorf("%c is not closed in %s", quote, line)
-		}
+		assert.True(t, quote == 0 || strings.HasPrefix(strings.TrimSpace(line), "#"), "%c is not closed in %s", quote, line)
 	}
-	if len(open) > 0 {
-		t.Errorf("%c is not closed", open)
-	}
+	assert.True(t, len(open) <= 0, "%c is not closed", open)
 	// What it splits at a tab, and the words that it looks for.
 	if got := answer("__complete", "--", "audit", "und"); !strings.HasPrefix(got, "undo\tRestore ") {
 		t.Errorf("got %q", got)
@@ -277,9 +269,8 @@ func TestManPages_CoverEveryCommand(t *testing.T) {
 			if !strings.Contains(text, bold("--"+f.Name)) || !strings.Contains(text, roff(f.Help)) {
 				t.Errorf("the page of %s lacks --%s", verb.Path(), f.Name)
 			}
-			if verb.Path() == "serve" && f.Name != "config" && !strings.Contains(pages[configPage+".5"], bold(f.Name)+":") {
-				t.Errorf("%s(5) lacks %s", configPage, f.Name)
-			}
+			assert.True(t, verb.Path() != "serve" || f.Name == "config" || strings.Contains(pages[configPage+".5"], bold(f.Name)+":"),
+				"%s(5) lacks %s", configPage, f.Name)
 		}
 		if !strings.Contains(pages["qrjump.1"], bold("qrjump "+verb.Path())) {
 			t.Errorf("qrjump(1) lacks %s", verb.Path())

@@ -36,9 +36,8 @@ func TestAdminToken_NotSentElsewhere(t *testing.T) {
 			{"", "", found}, {"named", "", "from named"}, {"named", "given", "given"},
 		} {
 			at, got, err := serverFlags{Server: server, Data: test.data}.admin(adminFlags{AdminToken: test.token})
-			if err != nil || got != test.want || at.url != server {
-				t.Errorf("%s with %+v: got %q at %s, %v", server, test, got, at.url, err)
-			}
+			assert.True(t, err == nil && got == test.want && at.url == server,
+				"%s with %+v: got %q at %s, %v", server, test, got, at.url, err)
 		}
 	}
 }
@@ -100,12 +99,9 @@ func TestServerDiscovery_ByDataFolder(t *testing.T) {
 				what, url, want string
 				err             error
 			}{{"wire", wire.url, test.wire, wireErr}, {"scan", scan.url, test.scan, scanErr}, {"admin", admin.url, test.admin, adminErr}} {
-				if got.url != got.want || (got.err != nil) != (got.want == "") {
-					t.Errorf("%s: got %q, %v, want %q", got.what, got.url, got.err, got.want)
-				}
-				if got.err != nil && strings.Contains(got.err.Error(), "\n") {
-					t.Errorf("%s: more than a line: %v", got.what, got.err)
-				}
+				assert.True(t, got.url == got.want && (got.err != nil) == (got.want == ""),
+					"%s: got %q, %v, want %q", got.what, got.url, got.err, got.want)
+				assert.True(t, got.err == nil || !strings.Contains(got.err.Error(), "\n"), "%s: more than a line: %v", got.what, got.err)
 			}
 		})
 	}

@@ -33,13 +33,10 @@ func TestDoctor_ChineseTranslations(t *testing.T) {
 			}
 		}
 	}
-	if abouts < 40 {
-		t.Fatalf("only %d things were found", abouts)
-	}
+	require.True(t, abouts >= 40, "only %d things were found", abouts)
 	for _, g := range gauges {
-		if !book.Has("about."+g.about) || !book.Has("doctor."+g.name) || !book.Has("doctor."+g.name+".next") {
-			t.Errorf("%s has no words", g.name)
-		}
+		assert.True(t, book.Has("about."+g.about) && book.Has("doctor."+g.name) && book.Has("doctor."+g.name+".next"),
+			"%s has no words", g.name)
 	}
 }
 
@@ -86,15 +83,11 @@ settings: {verification: trust, rule_rate_limit: 4321}
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, wanted := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`} {
-		if !strings.Contains(string(text), wanted) {
-			t.Errorf("the report lacks %s:\n%s", wanted, text)
-		}
+		assert.True(t, strings.Contains(string(text), wanted), "the report lacks %s:\n%s", wanted, text)
 	}
 	for _, secret := range []string{"first-secret-of-the-seed", "second-secret-of-the-seed", "third-secret-of-the-seed", "key-of-the-seed1",
 		"token-of-the-seed", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", servertest.AdminToken, carried} {
-		if strings.Contains(string(text), secret) {
-			t.Errorf("the report has %s:\n%s", secret, text)
-		}
+		assert.True(t, !strings.Contains(string(text), secret), "the report has %s:\n%s", secret, text)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // nameless are flags that look as if they named a file that is read or written now, with what they are instead.
@@ -61,13 +63,9 @@ func TestFileFlags_DashIsStdio(t *testing.T) {
 			dashed(t, verb, v, at, kind, self != "")
 		}
 	}
-	if checked < 60 {
-		t.Errorf("only %d flags and arguments name files", checked)
-	}
+	assert.True(t, checked >= 60, "only %d flags and arguments name files", checked)
 	for at := range nameless {
-		if !seen[at] {
-			t.Errorf("there is no %s", at)
-		}
+		assert.True(t, seen[at], "there is no %s", at)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/docs"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
@@ -139,9 +140,7 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		}
 		return nil
 	}))
-	if left > notRun {
-		t.Errorf("%d blocks are not run, more than %d", left, notRun)
-	}
+	assert.True(t, left <= notRun, "%d blocks are not run, more than %d", left, notRun)
 	t.Run("calls", func(t *testing.T) {
 		t.Parallel()
 		pages := calls
@@ -199,9 +198,7 @@ func TestReadmes_CommandBlocksRun(t *testing.T) {
 		text, err := os.ReadFile("../../" + name)
 		require.NoError(t, err)
 		list := blocks(string(text))
-		if len(list) != 2 || list[0].info != "sh" || list[1].info != "sh" {
-			t.Fatalf("%s has %d blocks", name, len(list))
-		}
+		require.True(t, len(list) == 2 && list[0].info == "sh" && list[1].info == "sh", "%s has %d blocks", name, len(list))
 		page, other := "", ""
 		for line := range strings.Lines(list[0].script + list[1].script) {
 			command := strings.TrimSpace(regexp.MustCompile(`\s# .*`).ReplaceAllString(line, ""))
@@ -260,9 +257,7 @@ func inProduction(t *testing.T, text string) string {
 	require.NoError(t, err)
 	_, accounts, found := strings.Cut(string(production), "```sh\ncat > shop.yaml")
 	accounts, _, _ = strings.Cut(accounts, "```\n")
-	if !found {
-		t.Fatal("the page on production has no shop.yaml")
-	}
+	require.True(t, found, "the page on production has no shop.yaml")
 	var page strings.Builder
 	page.WriteString("```sh\ncat > shop.yaml" + accounts + "```\n")
 	for _, b := range blocks(text) {
@@ -332,17 +327,14 @@ func playPage(t *testing.T, text string) string {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
 	said, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v:\n%s", err, said)
-	}
+	assert.True(t, err == nil, "%v:\n%s", err, said)
 	// A call that was refused is a fault of the page, unless it shows just that. Lines with a mark are evidence that probe prints.
 	for line := range strings.Lines(string(said)) {
 		if strings.Contains(line, `"evidence_level":"observed"`) {
 			continue
 		}
-		if strings.Contains(line, `"errcode":`) && !strings.Contains(line, `"errcode":0`) && !strings.Contains(text, "40001") {
-			t.Errorf("a call of the page fails: %s", line)
-		}
+		assert.True(t, !strings.Contains(line, `"errcode":`) || strings.Contains(line, `"errcode":0`) || strings.Contains(text, "40001"),
+			"a call of the page fails: %s", line)
 	}
 	return string(said)
 }

@@ -16,6 +16,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -70,9 +71,7 @@ func TestListen_Secret(t *testing.T) {
 			received := make(chan came, 1)
 			target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				body, err := io.ReadAll(r.Body)
-				if err != nil {
-					t.Error(err)
-				}
+				assert.True(t, err == nil, "%v", err)
 				received <- came{r.Header, body}
 			}))
 			defer target.Close()
@@ -94,9 +93,7 @@ func TestListen_Secret(t *testing.T) {
 			if err == nil {
 				err = hook.Verify(got.body, got.header)
 			}
-			if err != nil {
-				t.Errorf("what is handed on is not signed with %q: %v; listen says %s", secret, err, told)
-			}
+			assert.True(t, err == nil, "what is handed on is not signed with %q: %v; listen says %s", secret, err, told)
 		})
 	}
 	if code, _, told := command(t.Context(), "listen", "--forward-to", "http://127.0.0.1:1", "--secret", "nonsense"); code != 2 ||
@@ -117,9 +114,7 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 	received := make(chan got, 10)
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
+		assert.True(t, err == nil, "%v", err)
 		received <- got{r.URL.Path, r.Header.Get("Webhook-Id"), r.URL.Query().Get("msg_signature"), body}
 		w.WriteHeader(http.StatusAccepted)
 		_, _ = io.WriteString(w, "success")
@@ -150,31 +145,23 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 		}
 	}
 	s.Admin("GET", "/webhooks", "").JSON(t, &hooks)
-	if len(hooks.Webhooks) != 1 || len(hooks.Webhooks[0].Rules) != 1 {
-		t.Fatalf("the server tells %+v, want one webhook with the rule", hooks)
-	}
+	require.True(t, len(hooks.Webhooks) == 1 && len(hooks.Webhooks[0].Rules) == 1,
+		"the server tells %+v, want one webhook with the rule", hooks)
 	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
 		t.Fatal(a.Status, a.Body)
 	}
 	m, r := next("scan.recorded")
-	if !m.Signature || m.Status != http.StatusAccepted || m.Response != "success" {
-		t.Errorf("of a scan it says %+v", m)
-	}
-	if r.path != "/hook" || r.id != m.ID || string(r.body) != m.Message {
-		t.Errorf("the program got %+v of %+v", r, m)
-	}
+	assert.True(t, m.Signature && m.Status == http.StatusAccepted && m.Response == "success", "of a scan it says %+v", m)
+	assert.True(t, r.path == "/hook" && r.id == m.ID && string(r.body) == m.Message, "the program got %+v of %+v", r, m)
 
 	if a := s.Admin("POST", "/emulator/ticket", `{"component":"isv"}`); a.Status != http.StatusOK {
 		t.Fatal(a.Status, a.Body)
 	}
 	m, r = next("component_verify_ticket")
-	if !m.Signature || m.Status != http.StatusAccepted ||
-		!strings.Contains(m.Message, "<ComponentVerifyTicket>") {
-		t.Errorf("of a ticket it says %+v", m)
-	}
-	if r.token == "" || !bytes.Contains(r.body, []byte("<Encrypt>")) {
-		t.Errorf("the program got %+v, want the envelope with its signature", r)
-	}
+	assert.True(t, m.Signature && m.Status == http.StatusAccepted &&
+		strings.Contains(m.Message, "<ComponentVerifyTicket>"), "of a ticket it says %+v", m)
+	assert.True(t, r.token != "" && bytes.Contains(r.body, []byte("<Encrypt>")),
+		"the program got %+v, want the envelope with its signature", r)
 
 	for _, forged := range []struct{ kind, path, body string }{
 		{"scan.recorded", "/webhook", `{"type":"scan.recorded","data":{}}`},
@@ -219,8 +206,7 @@ func TestListen_InvalidArguments(t *testing.T) {
 		{"--forward-to http://127.0.0.1:9/ --component isv --message-token tok --encoding-aes-key short", "give both"},
 	} {
 		code, out, errs := command(t.Context(), append([]string{"listen", "--lang", "en"}, strings.Fields(c.args)...)...)
-		if code != exitMisused || out != "" || !strings.Contains(errs, c.says) || strings.Count(errs, "\n") != 1 {
-			t.Errorf("%s: exit %d, %q, %q", c.args, code, out, errs)
-		}
+		assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, c.says) && strings.Count(errs, "\n") == 1,
+			"%s: exit %d, %q, %q", c.args, code, out, errs)
 	}
 }

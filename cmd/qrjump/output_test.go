@@ -92,8 +92,6 @@ func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 		if word == "lines" {
 			word = "line" // a line of its own for each
 		}
-		if known[strings.ReplaceAll(word, "_", "-")] == nil {
-			t.Errorf("the file of a job has no word %s", word)
-		}
+		assert.True(t, known[strings.ReplaceAll(word, "_", "-")] != nil, "the file of a job has no word %s", word)
 	}
 }

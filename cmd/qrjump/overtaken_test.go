@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -64,13 +65,9 @@ func TestCommands_RevisionConflict(t *testing.T) {
 		faster = c.faster
 		args := append(c.args, "--admin-server", between.URL, "--server", w.addr.Wire, "--admin-token", w.found["TOKEN"])
 		code, out, errs := command(ctx, args...)
-		if code != exitRefused || out != "" {
-			t.Errorf("%v: exit %d: %s%s", c.args, code, out, errs)
-		}
+		assert.True(t, code == exitRefused && out == "", "%v: exit %d: %s%s", c.args, code, out, errs)
 		for _, text := range c.says {
-			if !strings.Contains(errs, text) {
-				t.Errorf("%v does not say %q: %s", c.args, text, errs)
-			}
+			assert.True(t, strings.Contains(errs, text), "%v does not say %q: %s", c.args, text, errs)
 		}
 		faster = nil
 		if code, _, errs := command(ctx, args...); code != exitDone {
@@ -78,7 +75,5 @@ func TestCommands_RevisionConflict(t *testing.T) {
 		}
 	}
 	shop, err := w.operator.Accounts.Get(ctx, "shop")
-	if err != nil || shop.JumpOpen || shop.Name != "Mine" {
-		t.Errorf("one flag changes one thing: %+v, %v", shop, err)
-	}
+	assert.True(t, err == nil && !shop.JumpOpen && shop.Name == "Mine", "one flag changes one thing: %+v, %v", shop, err)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/docs/docgen"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -23,9 +24,7 @@ func TestGeneratedPages_UpToDate(t *testing.T) {
 	}
 	pages, err := docgen.Pages(t.Context(), "../..", commands.Bytes())
 	require.NoError(t, err)
-	if len(pages) < 90 {
-		t.Errorf("%d pages are printed, wanted more than 90", len(pages))
-	}
+	assert.True(t, len(pages) >= 90, "%d pages are printed, wanted more than 90", len(pages))
 	for _, name := range docgen.Stale("../..", pages) {
 		t.Errorf("%s is not what the code says: run %s in the folder of the repository, and read the diff", name, docgen.Command)
 	}
@@ -84,9 +83,7 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	look(m.Node, nil)
 	for key := range texts[i18n.English] {
 		for _, begins := range []string{"help.", "group.", "exit."} {
-			if strings.HasPrefix(key, begins) && !said[key] {
-				t.Errorf("%s is of no command", key)
-			}
+			assert.True(t, !strings.HasPrefix(key, begins) || said[key], "%s is of no command", key)
 		}
 	}
 }

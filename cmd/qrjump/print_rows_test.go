@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/qrjumptest"
 )
@@ -62,9 +63,8 @@ func TestPrintRows_ResumesBrokenDownload(t *testing.T) {
 			require.Equal(t, r.Index, next, "%d cuts", cuts)
 			next++
 		}
-		if next != 10_000 || transport.downloads != cuts+1 {
-			t.Errorf("%d cuts: %d rows by %d downloads", cuts, next, transport.downloads)
-		}
+		assert.True(t, next == 10_000 && transport.downloads == cuts+1,
+			"%d cuts: %d rows by %d downloads", cuts, next, transport.downloads)
 	}
 	// One that brings no row is not asked for again, and its own error is told.
 	transport := &cutting{cuts: 1 << 30}
@@ -73,7 +73,6 @@ func TestPrintRows_ResumesBrokenDownload(t *testing.T) {
 	src := rowSource{wire: wire, id: batch.ID, key: "another-key-here", every: 1, pieces: []client.CodeRange{{From: 0, To: 9_999}}}
 	for _, err = range src.rows(t.Context(), 0) {
 	}
-	if !errors.Is(err, client.ErrPackageKey) || transport.downloads != 1 {
-		t.Errorf("with another key: %v after %d downloads", err, transport.downloads)
-	}
+	assert.True(t, errors.Is(err, client.ErrPackageKey) && transport.downloads == 1,
+		"with another key: %v after %d downloads", err, transport.downloads)
 }

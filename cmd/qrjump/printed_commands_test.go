@@ -27,6 +27,7 @@ import (
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/certificates"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -49,9 +50,7 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 		found, _ := filepath.Glob(pattern)
 		sources = append(sources, found...)
 	}
-	if len(catalogs) < 10 || len(sources) < 300 {
-		t.Fatalf("%d catalogs and %d files were found", len(catalogs), len(sources))
-	}
+	require.True(t, len(catalogs) >= 10 && len(sources) >= 300, "%d catalogs and %d files were found", len(catalogs), len(sources))
 	for _, name := range catalogs {
 		text, err := os.ReadFile(name)
 		book := map[string]string{}
@@ -176,9 +175,7 @@ func readPrintedTables(t *testing.T) printedTables {
 		table := map[string]string{}
 		for line := range strings.Lines(string(file.Data)) {
 			printed, means, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " => ")
-			if !ok {
-				t.Fatalf("%s: %q has no =>", file.Name, line)
-			}
+			require.True(t, ok, "%s: %q has no =>", file.Name, line)
 			if table[printed] = means; file.Name == "places" {
 				places = append(places, printed, means)
 			}
@@ -551,12 +548,8 @@ func TestEveryPrintedCommand_Works(t *testing.T) {
 	}
 	for _, table := range []map[string]string{tables.completed, tables.unexecuted, tables.expected} {
 		for line := range table {
-			if !met[line] {
-				t.Errorf("no text has %s: remove it from the tables", line)
-			}
+			assert.True(t, met[line], "no text has %s: remove it from the tables", line)
 		}
 	}
-	if len(met) < 300 {
-		t.Errorf("only %d commands were found", len(met))
-	}
+	assert.True(t, len(met) >= 300, "only %d commands were found", len(met))
 }

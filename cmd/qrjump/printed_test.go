@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -76,9 +77,7 @@ func (c *copyist) types(line string, env ...string) (code int, out, says string)
 func (c *copyist) works(line string, env ...string) (out string) {
 	c.t.Helper()
 	code, out, says := c.types(line, env...)
-	if code != 0 {
-		c.t.Errorf("in %s, %s = %d %s, want 0", c.lang, line, code, says)
-	}
+	assert.True(c.t, code == 0, "in %s, %s = %d %s, want 0", c.lang, line, code, says)
 	return out
 }
 
@@ -108,9 +107,7 @@ func TestPrintedCommands_Work(t *testing.T) {
 					c.works(command)
 				}
 			}
-			if typed != 3 {
-				t.Errorf("%d commands were typed of %s", typed, first)
-			}
+			assert.True(t, typed == 3, "%d commands were typed of %s", typed, first)
 			// What start runs, and what it says next, where it made the keys and where they were there before.
 			fill := strings.NewReplacer("PREFIX", "https://tour.example/more/", "PAGE", "pages/more/more", "KEYFILE", "wxbrand.key",
 				"SECRETFILE", "wxbrand.secret")
@@ -121,9 +118,7 @@ func TestPrintedCommands_Work(t *testing.T) {
 				c.types("test -e kept.key && { mv kept.key wxbrand.key; mv kept.secret wxbrand.secret; }")
 				_, next, _ := strings.Cut(out, "proof.svg")
 				found := printedCommand.FindAllString(next[strings.LastIndex(next, "proof.svg")+1:], -1)
-				if len(found) == 0 {
-					t.Errorf("%s says nothing next: %s", start, out)
-				}
+				assert.True(t, len(found) != 0, "%s says nothing next: %s", start, out)
 				for _, command := range found {
 					command, _, _ = strings.Cut(fill.Replace(command), " (")
 					c.works(strings.Replace(command, "qrjump label", "qrjump label --dry-run", 1))

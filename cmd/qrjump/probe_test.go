@@ -19,6 +19,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -77,9 +78,7 @@ func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
 func spent(t *testing.T, said string) (stated, made int) {
 	t.Helper()
 	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nspent: (\d+) calls?; `).FindStringSubmatch(said)
-	if found == nil {
-		t.Fatalf("the run states no cost:\n%s", said)
-	}
+	require.True(t, found != nil, "the run states no cost:\n%s", said)
 	stated, _ = strconv.Atoi(found[1])
 	made, _ = strconv.Atoi(found[2])
 	return stated, made
@@ -100,9 +99,8 @@ func TestProbe_EachRowTurned(t *testing.T) {
 		t.Errorf("probe made %d calls, want at most the %d that it stated", made, stated)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "nothing"))
-	if err != nil || strings.Contains(string(text), "0123456789abcdef0123456789abcdef") {
-		t.Errorf("%v, or the secret is in the cassette", err)
-	}
+	assert.True(t, err == nil && !strings.Contains(string(text), "0123456789abcdef0123456789abcdef"),
+		"%v, or the secret is in the cassette", err)
 	if probes[0].row != behaviour.WireBodyEmptyAccepted {
 		t.Errorf("probes[0] = %v, want the empty body of qrcodejumpget", probes[0].row)
 	}
@@ -153,9 +151,8 @@ func TestProbe_ReadOnly(t *testing.T) {
 		t.Errorf("probe --read-only changed rules (%v): before %q, after %q\n%s", err, before, left(t, s), text)
 	}
 	n := strings.Count(said, ": not asked, it wants a run without --read-only")
-	if n == 0 || strings.Count(said, ": as this table has it")+n+1 != len(probes) {
-		t.Errorf("probe --read-only does not say which rows it leaves out:\n%s", said)
-	}
+	assert.True(t, n != 0 && strings.Count(said, ": as this table has it")+n+1 == len(probes),
+		"probe --read-only does not say which rows it leaves out:\n%s", said)
 	if code, _, errs := probed(t, s.URL, out, "--read-only", "--refresh"); code != exitMisused {
 		t.Errorf("probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
 	}
@@ -177,10 +174,8 @@ func TestProbe_RefusesWhereRulesExist(t *testing.T) {
 	before := left(t, s)
 	for _, args := range [][]string{everything, {"--only", "rules.prefix.unknown"}, {"--only", "rules.prefix.case"}} {
 		code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
-		if code == exitDone || strings.Contains(said, "OTHERWISE") || !strings.Contains(errs, "--below") ||
-			!strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that a run would") {
-			t.Errorf("probe %q: exit %d\n%s%s", args, code, said, errs)
-		}
+		assert.True(t, code != exitDone && !strings.Contains(said, "OTHERWISE") && strings.Contains(errs, "--below") &&
+			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that a run would"), "probe %q: exit %d\n%s%s", args, code, said, errs)
 		if after := left(t, s); len(before) != 5 || !slices.Equal(before, after) {
 			t.Errorf("probe %q: rules before %q, after %q", args, before, after)
 		}
@@ -223,9 +218,8 @@ func TestProbe_SystemBusy(t *testing.T) {
 		t.Fatalf("POST /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
 	}
 	code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
-	if code == exitDone || !strings.Contains(errs, "still has these rules, delete them: https://coffee.example/probe/slash") {
-		t.Errorf("probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, said, errs)
-	}
+	assert.True(t, code != exitDone && strings.Contains(errs, "still has these rules, delete them: https://coffee.example/probe/slash"),
+		"probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, said, errs)
 }
 
 // What could not be asked is said, ends with a failure, and leaves its cassette.
@@ -250,9 +244,8 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 		}
 	}
 	code, _, errs = probed(t, s.URL, out, "--only", "rules.add.owned")
-	if code != exitMisused || !strings.Contains(errs, "--second-appid") {
-		t.Errorf("a row that wants a second account: exit %d, %s", code, errs)
-	}
+	assert.True(t, code == exitMisused && strings.Contains(errs, "--second-appid"),
+		"a row that wants a second account: exit %d, %s", code, errs)
 }
 
 // A run that is interrupted deletes what it added, whichever call it makes just then.

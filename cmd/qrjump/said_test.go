@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // Issue 28: of a void code that comes first, whatever else is said of it.
@@ -86,7 +87,5 @@ func TestDocs_ConsistentPorts(t *testing.T) {
 			}
 		}
 	}
-	if len(met) != len(layout) {
-		t.Errorf("met %v", met)
-	}
+	assert.True(t, len(met) == len(layout), "met %v", met)
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -82,9 +83,7 @@ func usageErrors(t *testing.T, value string, wants func(*kong.Value) bool, says 
 			}
 		}
 	}
-	if tried < 9 {
-		t.Errorf("only %d places were tried", tried)
-	}
+	assert.True(t, tried >= 9, "only %d places were tried", tried)
 }
 
 // A script that passes an empty variable must not do for all what it meant for one.
@@ -132,9 +131,7 @@ func TestEveryCommand_MissingFileIsUsage(t *testing.T) {
 		}
 	}
 	for at := range mayBeMissing {
-		if !met[at] {
-			t.Errorf("there is no %s", at)
-		}
+		assert.True(t, met[at], "there is no %s", at)
 	}
 }
 
@@ -180,9 +177,8 @@ func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 		{syscall.SIGINT, []string{"account", "list", "--output=json"}, 130, `"kind":"interrupted","exit":130`},
 	} {
 		code, says := stoppedWith(t, one.signal, asked, append(one.args, "--admin-server="+server.URL)...)
-		if code != one.code || !strings.Contains(says, one.says) {
-			t.Errorf("%q with %v = %d %q, want %d %q", one.args, one.signal, code, says, one.code, one.says)
-		}
+		assert.True(t, code == one.code && strings.Contains(says, one.says),
+			"%q with %v = %d %q, want %d %q", one.args, one.signal, code, says, one.code, one.says)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -550,9 +551,7 @@ func TestVerbs_EachHasCase(t *testing.T) {
 		}
 	}
 	for _, v := range everyVerb {
-		if !slices.Contains(table, v.path) {
-			t.Errorf("there is no verb %s", v.path)
-		}
+		assert.True(t, slices.Contains(table, v.path), "there is no verb %s", v.path)
 	}
 }
 
@@ -609,9 +608,8 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 				if v.exit != exitDone {
 					out, errs = errs, out
 				}
-				if code != v.exit || errs != "" || !regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")) {
-					t.Fatalf("%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
-				}
+				require.True(t, code == v.exit && errs == "" && regexp.MustCompile(v.says).MatchString(strings.TrimSuffix(out, "\n")),
+					"%s %s: exit %d, want %d and %s\n%s%s", v.path, v.words, code, v.exit, v.says, out, errs)
 				newestLast(t, v, out)
 				if strings.HasSuffix(v.path, " list") && !strings.Contains(v.words, "--output=json") || strings.Contains(v.words,
 					"--output json") {
@@ -627,9 +625,8 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 			}
 			for _, path := range leaves(t) {
 				elsewhere := path == "context list" // a file
-				if strings.HasSuffix(path, " list") && !headed[path] && !elsewhere {
-					t.Errorf("no line of everyVerb has %s print a head above many", path)
-				}
+				assert.True(t, !strings.HasSuffix(path, " list") || headed[path] || elsewhere,
+					"no line of everyVerb has %s print a head above many", path)
 			}
 		})
 	}
@@ -649,9 +646,8 @@ func asks(t *testing.T, v verb, found map[string]string, with string) {
 	}
 	v.words = strings.Join(append(slices.DeleteFunc(words, func(word string) bool { return word == "--yes" }), with), " ")
 	code, out, errs := play(t, v, found)
-	if code != exitMisused || out != "" || !strings.Contains(errs, wants) || !strings.Contains(errs, "nothing was done") {
-		t.Errorf("%s %s ends something, and nobody agreed: exit %d\n%s%s", v.path, v.words, code, out, errs)
-	}
+	assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, wants) && strings.Contains(errs, "nothing was done"),
+		"%s %s ends something, and nobody agreed: exit %d\n%s%s", v.path, v.words, code, out, errs)
 }
 
 // oneLineMore reports whether a list has one line more than it has without heads, which may be narrower.
@@ -680,9 +676,8 @@ func newestLast(t *testing.T, v verb, out string) {
 		if first == "" || first[0] < '0' || first[0] > '9' {
 			return // below the table
 		}
-		if len(first) < len(before) || len(first) == len(before) && first < before {
-			t.Errorf("%s %s has %s behind %s", v.path, v.words, first, before)
-		}
+		assert.True(t, len(first) >= len(before) && (len(first) != len(before) || first >= before),
+			"%s %s has %s behind %s", v.path, v.words, first, before)
 		before = first
 	}
 }
@@ -763,15 +758,11 @@ func TestVerbs_ConsistentNaming(t *testing.T) {
 		v := verb{path: m.path, words: m.words}
 		code, _, errs := play(t, v, w.found)
 		if m.twice != "" {
-			if code != exitDone {
-				t.Errorf("%s %s: exit %d: %s", v.path, v.words, code, errs)
-			}
+			assert.True(t, code == exitDone, "%s %s: exit %d: %s", v.path, v.words, code, errs)
 			v.words = m.twice
 			code, _, errs = play(t, v, w.found)
 		}
-		if code != m.exit {
-			t.Errorf("%s %s: exit %d, want %d: %s", v.path, v.words, code, m.exit, errs)
-		}
+		assert.True(t, code == m.exit, "%s %s: exit %d, want %d: %s", v.path, v.words, code, m.exit, errs)
 	}
 	if code, out, errs := play(t, verb{path: "--data " + filepath.Join(w.dir, "data") + " account set", words: "shop5 --name Tee"},
 		nil); code != exitDone {
@@ -907,9 +898,8 @@ func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 					if strings.Contains(v.words, "--output=json") || strings.Contains(v.words, "--output json") {
 						begins = `{"error":{"kind":`
 					}
-					if code == 0 || out != "" || !strings.HasPrefix(line, begins) || strings.Contains(line, "\n") || !named {
-						t.Errorf("%s %s: exit %d, want another and one line with %s\n%s%s", v.path, v.words, code, url, out, errs)
-					}
+					assert.True(t, code != 0 && out == "" && strings.HasPrefix(line, begins) && !strings.Contains(line, "\n") && named,
+						"%s %s: exit %d, want another and one line with %s\n%s%s", v.path, v.words, code, url, out, errs)
 					if _, err := os.Stat(found["OUT"]); err == nil {
 						t.Errorf("%s %s left a file", v.path, v.words)
 					}
@@ -919,7 +909,5 @@ func TestVerbs_UnexpectedResponseFails(t *testing.T) {
 	}
 	// Nothing was done at any of the listeners.
 	list, err := w.operator.Accounts.List(t.Context(), "", 0)
-	if err != nil || len(list) != 2 {
-		t.Errorf("got the accounts %+v, %v, want those of the seed", list, err)
-	}
+	assert.True(t, err == nil && len(list) == 2, "got the accounts %+v, %v, want those of the seed", list, err)
 }

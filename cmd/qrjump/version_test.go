@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/infra/version"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -42,9 +43,8 @@ func TestVersion_SameEverywhere(t *testing.T) {
 		t.Fatal(errs)
 	}
 	manifest, err := inArchive(file, "manifest.json")
-	if err != nil || !bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)) {
-		t.Errorf("the archive says %.200s, %v, want %s", manifest, err, want)
-	}
+	assert.True(t, err == nil && bytes.Contains(manifest, []byte(`"program": "qrjump `+want+`"`)),
+		"the archive says %.200s, %v, want %s", manifest, err, want)
 }
 
 // inArchive is the text of one file of a .tar.gz.
@@ -71,7 +71,5 @@ func inArchive(archive, name string) ([]byte, error) {
 
 func TestVersion_HumanOutput(t *testing.T) {
 	_, out, _ := play(t, verb{path: "version"}, nil)
-	if !strings.HasPrefix(out, "qrjump "+version.Number()+" ") {
-		t.Error(out)
-	}
+	assert.True(t, strings.HasPrefix(out, "qrjump "+version.Number()+" "), "%v", out)
 }

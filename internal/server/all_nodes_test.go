@@ -9,6 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/store"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -73,9 +74,8 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 			for _, q := range promises {
 				all.Go(func() {
 					a := first.Send(first.Request(q.method, "/admin/v1"+q.path, "", "Authorization: Bearer "+servertest.AdminToken))
-					if a.Status != 503 || !strings.Contains(a.Body, "node dead (rack-7:/data) does not answer") {
-						t.Errorf("%s %s beside a node that does not answer: %d %.300s", q.method, q.path, a.Status, a.Body)
-					}
+					assert.True(t, a.Status == 503 && strings.Contains(a.Body, "node dead (rack-7:/data) does not answer"),
+						"%s %s beside a node that does not answer: %d %.300s", q.method, q.path, a.Status, a.Body)
 				})
 			}
 			all.Wait()

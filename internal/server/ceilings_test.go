@@ -36,9 +36,7 @@ func TestCeilings_WithinLimits(t *testing.T) {
 func countText(t *testing.T, pattern, text string) (n int) {
 	t.Helper()
 	names, err := filepath.Glob(pattern)
-	if err != nil || len(names) == 0 {
-		t.Fatalf("%s: %d files, %v", pattern, len(names), err)
-	}
+	require.True(t, err == nil && len(names) != 0, "%s: %d files, %v", pattern, len(names), err)
 	for _, name := range names {
 		content, err := os.ReadFile(name)
 		require.NoError(t, err)

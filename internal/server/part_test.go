@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -41,9 +42,7 @@ func (d *diary) part(name string) component {
 
 func (d *diary) want(t *testing.T, lines ...string) {
 	t.Helper()
-	if !slices.Equal(d.lines, lines) {
-		t.Errorf("got  %q\nwant %q", d.lines, lines)
-	}
+	assert.True(t, slices.Equal(d.lines, lines), "got  %q\nwant %q", d.lines, lines)
 	d.lines = nil
 }
 
@@ -155,13 +154,9 @@ func TestLifecycle_StuckComponentNamed(t *testing.T) {
 				require.NoError(t, r.start(t.Context(), []component{d.part("a"), b, failing}))
 				err := r.stop()
 				for _, want := range []string{`the part "b" did not end within 30s`, `ending the part "c": it cannot`} {
-					if err == nil || !strings.Contains(err.Error(), want) {
-						t.Errorf("%v, want %s", err, want)
-					}
+					assert.True(t, err != nil && strings.Contains(err.Error(), want), "%v, want %s", err, want)
 				}
-				if !errors.Is(err, errNo) || strings.Contains(err.Error(), `"a"`) {
-					t.Error(err)
-				}
+				assert.True(t, errors.Is(err, errNo) && !strings.Contains(err.Error(), `"a"`), "%v", err)
 				d.want(t, "start a", "start c", "c ran", "a ran", "stop a")
 			})
 		})
@@ -215,7 +210,5 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 	if err := s.drain(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if !over.Load() {
-		t.Error("the listeners ended, and a request goes on")
-	}
+	assert.True(t, over.Load(), "the listeners ended, and a request goes on")
 }

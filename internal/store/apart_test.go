@@ -100,9 +100,8 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 		// The same prefix: whoever adds it is told to try again, and holds up nobody for long.
 		err := add(ctx, b[1], other, "r", "https://h1.example/1/", false)
 		assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"), "the same prefix: %v", err)
-		if nodes[1].together.alone[ownerPart(other.AppID)].IsZero() {
-			t.Error("the next change of that owner is made together with those of others, and breaks them up again")
-		}
+		assert.True(t, !nodes[1].together.alone[ownerPart(other.AppID)].IsZero(),
+			"the next change of that owner is made together with those of others, and breaks them up again")
 		// One import at a time is written like this, but a short one waits for none.
 		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, accounts.ErrImporting) {
 			t.Errorf("a second import: %v", err)
@@ -194,9 +193,7 @@ func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 			_, nodes, b, _, other := twoNodes(t)
 			_, err := b[0].Import(t.Context(), midway(planOf(many, nil), func() { c.change(t, nodes[1], b[1], other) }), false)
 			if c.why == "" {
-				if err != nil {
-					t.Error(err)
-				}
+				assert.True(t, err == nil, "%v", err)
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), many)
 			} else {
 				faults, _ := errors.AsType[accounts.RowErrors](err)
@@ -294,9 +291,8 @@ func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 			"edit":   b[1].Edit(ctx, own, rules.Draft{Prefix: "https://h0.example/0/", Path: "mine", OpenVersion: rules.OpenRelease}),
 			"delete": b[1].Delete(ctx, own, "https://h2.example/2/", ""),
 		} {
-			if !isLocked(err) || !strings.Contains(err.Error(), "an import that is not at its end") {
-				t.Errorf("%s of a rule that is being imported: %v", what, err)
-			}
+			assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"),
+				"%s of a rule that is being imported: %v", what, err)
 		}
 		want(t, "rules that others see changed", number(t, nodes[1], `SELECT COUNT(*) FROM rules WHERE test_links <> 'null'`), 0)
 		catchUp(t, follows)
@@ -456,9 +452,7 @@ func TestImportRules_AuditChainVerified(t *testing.T) {
 		mustDo(t, hands, `CREATE TABLE kept AS SELECT * FROM changes`)
 		mustDo(t, hands, c.do)
 		done, err := nodes[0].VerifyChanges(t.Context())
-		if err != nil || done.Fault == nil || c.seq > 0 && done.Fault.Seq != c.seq {
-			t.Errorf("%s: %+v, %v", what, done.Fault, err)
-		}
+		assert.True(t, err == nil && done.Fault != nil && (c.seq <= 0 || done.Fault.Seq == c.seq), "%s: %+v, %v", what, done.Fault, err)
 		mustDo(t, hands, `TRUNCATE changes`)
 		mustDo(t, hands, `INSERT INTO changes SELECT * FROM kept`)
 		mustDo(t, hands, `DROP TABLE kept`)
@@ -536,9 +530,7 @@ func TestImportAccounts_DoesNotBlockOthers(t *testing.T) {
 	const n = 2000
 	done, err := bring(n, func() {
 		for _, err := range []error{put("wxnew", "new"), put("wxold", "changed"), put("wxservice", "s", "wxold")} {
-			if err != nil {
-				t.Error("a change of another account:", err)
-			}
+			assert.True(t, err == nil, "a change of another account: %v", err)
 		}
 		want(t, "accounts that others see", number(t, nodes[1], `SELECT COUNT(*) FROM accounts`), 3)
 		if err := put("im7", "mine"); !isLocked(err) {

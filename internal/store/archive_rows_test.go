@@ -166,9 +166,7 @@ func TestLoad_ContextCanceled(t *testing.T) {
 			_, err := l.LoadRows(ctx, "seeds", &ending{rows: manySeeds(20_000), end: cancel})
 			return err
 		})
-		if !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
+		assert.True(t, errors.Is(err, context.Canceled), "%v", err)
 		// PostgreSQL lets nobody in until it notices that the connection is gone.
 		for s.Ping(t.Context()) != nil && t.Context().Err() == nil {
 		}

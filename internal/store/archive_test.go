@@ -254,9 +254,7 @@ func TestExport_ReaderClosed(t *testing.T) {
 			_, err := p.WriteRows(t.Context(), "rules", failing{gone})
 			return err
 		})
-		if !errors.Is(err, gone) {
-			t.Error(err)
-		}
+		assert.True(t, errors.Is(err, gone), "%v", err)
 		rowsOf(t, s)
 	})
 }
@@ -299,9 +297,7 @@ func TestLoad_SQLitePagesWrittenOnce(t *testing.T) {
 			want(t, "indexes meanwhile", len(indexes(l.tx)), 0)
 			return broken
 		})
-		if !errors.Is(err, broken) {
-			t.Fatal(err)
-		}
+		require.True(t, errors.Is(err, broken), "%v", err)
 		view(t, s, func(_ context.Context, tx *Tx) error {
 			want(t, "indexes", indexes(tx), before)
 			want(t, "journal", mode(tx), "wal")

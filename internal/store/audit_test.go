@@ -14,6 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -258,9 +259,8 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 				direct(t, s, q)
 			}
 			done := verify(t, s)
-			if done.Fault == nil || !strings.Contains(done.Fault.Error(), c.fault) {
-				t.Errorf("%s: %v; want %s", name, done.Fault, c.fault)
-			}
+			assert.True(t, done.Fault != nil && strings.Contains(done.Fault.Error(), c.fault),
+				"%s: %v; want %s", name, done.Fault, c.fault)
 			for table := range before {
 				direct(t, s, `DELETE FROM `+table)
 			}
@@ -310,8 +310,6 @@ func TestAuditChain_RestartsOnReset(t *testing.T) {
 		require.NoError(t, s.Reset(t.Context()))
 		manyChanges(t, s)
 		done := verify(t, s)
-		if done.Fault != nil || done.First != before.Seq+1 {
-			t.Errorf("%+v %v", done, done.Fault)
-		}
+		assert.True(t, done.Fault == nil && done.First == before.Seq+1, "%+v %v", done, done.Fault)
 	})
 }

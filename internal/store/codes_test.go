@@ -205,9 +205,8 @@ func TestTicketsAndLogins_RoundTrip(t *testing.T) {
 			want(t, "login", gotLogin, login)
 			_, errNone := tx.codes().Ticket(ctx, "none")
 			_, errNoLogin := tx.codes().Login(ctx, "none")
-			if !errors.Is(errNone, codes.ErrNoTicket) || !errors.Is(errNoLogin, codes.ErrNoLogin) {
-				t.Errorf("what is not there: %v, %v", errNone, errNoLogin)
-			}
+			assert.True(t, errors.Is(errNone, codes.ErrNoTicket) && errors.Is(errNoLogin, codes.ErrNoLogin),
+				"what is not there: %v, %v", errNone, errNoLogin)
 			return errors.Join(err, errLogin)
 		})
 		// Done twice is done once; another ticket with its hash would be a broken chance.
@@ -245,9 +244,8 @@ func TestTicketsAndLogins_RoundTrip(t *testing.T) {
 			}
 			_, errLogin = tx.codes().Login(ctx, "old")
 			_, errTicket = tx.codes().Ticket(ctx, ticket.Hash)
-			if !errors.Is(errLogin, codes.ErrNoLogin) || !errors.Is(errTicket, codes.ErrNoTicket) {
-				t.Errorf("not forgotten: %v, %v", errLogin, errTicket)
-			}
+			assert.True(t, errors.Is(errLogin, codes.ErrNoLogin) && errors.Is(errTicket, codes.ErrNoTicket),
+				"not forgotten: %v, %v", errLogin, errTicket)
 			return nil
 		})
 	})
@@ -269,9 +267,7 @@ func TestCodeCounter_RollbackAfterFailure(t *testing.T) {
 				}
 				return nil
 			})
-			if (err != nil) != fail {
-				t.Fatal(err)
-			}
+			require.True(t, (err != nil) == fail, "%v", err)
 			return start
 		}
 		want(t, "the first", take(10, false), 0)
@@ -502,9 +498,7 @@ func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 		b := fresh("again")
 		for n, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void} {
 			f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
-			if err != nil || f.State.Frozen != (n == 1) || f.State.Void {
-				t.Errorf("before %s: %+v, %v", did, f.State, err)
-			}
+			assert.True(t, err == nil && f.State.Frozen == (n == 1) && !f.State.Void, "before %s: %+v, %v", did, f.State, err)
 			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did,
 				Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
 				t.Fatal(err)
@@ -664,14 +658,12 @@ func opensAs(t *testing.T, p *codes.Service, text string, b codes.Batch, index i
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
 	for _, spelling := range spellings(text) {
 		s, ok := p.Scan(spelling, "", nobody)
-		if !ok || s.Batch.ID != b.ID || s.Index != index || s.Reason != codes.NotActive {
-			t.Errorf("%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
-		}
+		assert.True(t, ok && s.Batch.ID == b.ID && s.Index == index && s.Reason == codes.NotActive,
+			"%q is code %d of %d (%t, %q), not %d of %d", spelling, s.Index, s.Batch.ID, ok, s.Reason, index, b.ID)
 		assert.True(t, p.MayBeCode(spelling), "%q may be a code", spelling)
 		f, err := p.Lookup(t.Context(), codes.CodeName{URL: spelling})
-		if err != nil || f.Batch.ID != b.ID || f.Index != index {
-			t.Errorf("%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
-		}
+		assert.True(t, err == nil && f.Batch.ID == b.ID && f.Index == index,
+			"%q is found as code %d of %d: %v", spelling, f.Index, f.Batch.ID, err)
 	}
 }
 

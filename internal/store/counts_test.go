@@ -11,6 +11,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -167,9 +168,8 @@ func TestRuleCounts_ReadFromCounter(t *testing.T) {
 			}
 			// The second piece begins at a million and some.
 			page, _, err := tx.rules().List(ctx, rules.Query{Owner: "wxa", Offset: 1_001_024, Limit: 1, NoTotal: true})
-			if len(page) != 1 || page[0].Prefix.Text != "https://a.example/001024" {
-				t.Errorf("a page after a million rules that are said to be in the first piece: %+v", page)
-			}
+			assert.True(t, len(page) == 1 && page[0].Prefix.Text == "https://a.example/001024",
+				"a page after a million rules that are said to be in the first piece: %+v", page)
 			return err
 		})
 	})

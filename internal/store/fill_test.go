@@ -8,6 +8,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 // filler gives every field of a noun a value of its own, so that a column that
@@ -102,9 +103,7 @@ func TestFiller_SetsEveryField(t *testing.T) {
 	for _, v := range []any{filled[accounts.Account](t), filled[accounts.Component](t), filled[accounts.Token](t), filled[rules.Rule](t),
 		filled[rules.ChangeMeta](t), filled[rules.Domain](t), filled[rules.Confirmation](t)} {
 		for field, value := range reflect.ValueOf(v).Fields() {
-			if value.IsZero() {
-				t.Errorf("%T.%s is empty", v, field.Name)
-			}
+			assert.True(t, !value.IsZero(), "%T.%s is empty", v, field.Name)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
@@ -338,9 +339,8 @@ func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 			for i, of := range grownAsks {
 				ask := func() {
 					found, err := of.ask(t.Context(), s, size)
-					if err != nil || found != of.want {
-						t.Errorf("%s of %d rows: found %d, want %d: %v", of.name, size, found, of.want, err)
-					}
+					assert.True(t, err == nil && found == of.want,
+						"%s of %d rows: found %d, want %d: %v", of.name, size, found, of.want, err)
 				}
 				// The first reads the schema, too. After some, PostgreSQL may make one plan for
 				// all, whatever is asked for, as it does for what is asked each second.

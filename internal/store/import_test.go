@@ -149,9 +149,7 @@ func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
 		})
 		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), 3+12)
 		done, err := s.VerifyChanges(t.Context())
-		if err != nil || done.Fault != nil {
-			t.Errorf("%+v, %v", done.Fault, err)
-		}
+		assert.True(t, err == nil && done.Fault == nil, "%+v, %v", done.Fault, err)
 	})
 }
 
@@ -171,9 +169,7 @@ func TestImportRules_ExcludesConcurrentAdds(t *testing.T) {
 				_, err := b[0].Import(t.Context(), planOf(1, func(p *rules.Planned) { p.Draft.Prefix, p.Draft.Occupy = host, true }), false)
 				return err
 			})
-			if errs[1] != nil {
-				t.Fatal(errs[1])
-			}
+			require.NoError(t, errs[1])
 			var above, below int64
 			query := func(key string) int64 {
 				return int64(number(t, nodes[0], `SELECT COALESCE(MAX(id), 0) FROM rules WHERE key = '`+key+`'`))

@@ -109,14 +109,12 @@ func TestImportCodes_SameFileOnTwoNodes(t *testing.T) {
 				for _, name := range []codes.CodeName{{URL: printed(index)}, {Code: drawnCode(index)},
 					{ID: ids[0], Index: int64(index), HasIndex: true}} {
 					f, err := node.Get(t.Context(), call, name)
-					if err != nil || f.Batch.ID != ids[0] || f.Index != int64(index) || f.Code != drawnCode(index) {
-						t.Errorf("node %d, %+v: %+v, %v", i, name, f, err)
-					}
+					assert.True(t, err == nil && f.Batch.ID == ids[0] && f.Index == int64(index) && f.Code == drawnCode(index),
+						"node %d, %+v: %+v, %v", i, name, f, err)
 				}
 				code, text, err := node.Print(t.Context(), batchOf(node, ids[0]), int64(index))
-				if err != nil || code != drawnCode(index) || text != printed(index) {
-					t.Errorf("node %d prints %s %s, %v", i, code, text, err)
-				}
+				assert.True(t, err == nil && code == drawnCode(index) && text == printed(index),
+					"node %d prints %s %s, %v", i, code, text, err)
 			}
 		}
 	})
@@ -210,9 +208,7 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 					batch = first
 				}
 				_, err := p.ImportCodes(byAdmin(t), batch.ID, 1, strings.NewReader(c.file))
-				if err == nil || !strings.Contains(err.Error(), c.why) {
-					t.Fatalf("%v, want %q", err, c.why)
-				}
+				require.True(t, err != nil && strings.Contains(err.Error(), c.why), "%v, want %q", err, c.why)
 				if faults, ok := errors.AsType[accounts.RowErrors](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
 					t.Errorf("%v, want line %d", err, c.line)
 				}

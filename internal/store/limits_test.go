@@ -40,9 +40,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	succeeded(t, errs, nil)
 	times := numbers(t, nodes[0], `SELECT at FROM allowed ORDER BY at`)
 	want(t, "allowed", len(times), passed)
-	if passed < limit {
-		t.Errorf("%d calls were allowed of %d", passed, callers*each)
-	}
+	assert.True(t, passed >= limit, "%d calls were allowed of %d", passed, callers*each)
 	for i := limit; i < len(times); i++ {
 		if times[i]-times[i-limit] < time.Second.Microseconds() {
 			t.Errorf("%v: %d calls within a second", times[i-limit:i+1], limit+1)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -220,39 +221,25 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					}
 					found, err := tx.rules().RulesAt(ctx, []string{text, "https://h.example/", text})
 					want(t, "rules at", found, list)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					listed, total, err := tx.rules().List(ctx, rules.Query{Owner: text, Limit: 10})
 					want(t, "list", len(listed)+total, 0)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					page, err := tx.accounts().Accounts(ctx, text, 10)
 					want(t, "accounts", len(page), 0)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					linked, err := tx.accounts().Linked(ctx, text, text)
 					want(t, "linked", linked, false)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					status, err := tx.rules().Domain(ctx, text)
 					want(t, "domain", status, "")
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					changes, err := tx.rules().Changes(ctx, text, 10)
 					want(t, "changes", len(changes), 0)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
 					want(t, "confirmations", len(confirmations), 0)
-					if err != nil {
-						t.Error(err)
-					}
+					assert.True(t, err == nil, "%v", err)
 					_, err = tx.rules().Neighbours(ctx, link, 10)
 					return err
 				})
@@ -263,9 +250,7 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					return tx.LockOwner(ctx, text)
 				})
 				err := s.update(t.Context(), func(tx *Tx) error { return tx.rules().DeleteDomain(t.Context(), text) })
-				if !errors.Is(err, rules.ErrNoDomain) {
-					t.Errorf("DeleteDomain(%q) = %v, want %v", text, err, rules.ErrNoDomain)
-				}
+				assert.True(t, errors.Is(err, rules.ErrNoDomain), "DeleteDomain(%q) = %v, want %v", text, err, rules.ErrNoDomain)
 				for what, f := range map[string]func(ctx context.Context, tx *Tx) error{
 					"account": func(ctx context.Context, tx *Tx) error {
 						return tx.accounts().PutAccount(ctx, accounts.Account{AppID: text})

@@ -105,9 +105,8 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			})
 			assert.True(t, runs == c.runs, "%d runs, want %d: %v", runs, c.runs, err)
 			out, is := errors.AsType[*errcode.Unavailable](err)
-			if c.what == "" && err != nil || c.what != "" && (!is || out.What != c.what && out.What != silentDatabase) {
-				t.Errorf("got %v", err)
-			}
+			assert.True(t, (c.what != "" || err == nil) && (c.what == "" || is && (out.What == c.what || out.What == silentDatabase)),
+				"got %v", err)
 		})
 	}
 	want(t, "changes", number(t, s, `SELECT count(*) FROM changes`), 3)
@@ -152,9 +151,8 @@ func TestPostgresSession_StreamInterrupted(t *testing.T) {
 				}
 			}
 			_, told := errors.AsType[*errcode.Unavailable](err)
-			if len(runs) != c.runs || c.whole && (err != nil || got != c.got) || !c.whole && !told {
-				t.Errorf("%d rows of %d runs: %v", got, len(runs), err)
-			}
+			assert.True(t, len(runs) == c.runs && (!c.whole || err == nil && got == c.got) && (c.whole || told),
+				"%d rows of %d runs: %v", got, len(runs), err)
 		})
 	}
 }
@@ -316,7 +314,5 @@ func TestPostgresSession_UnreadResultTimeout(t *testing.T) {
 		}
 		return failed
 	})
-	if !errors.Is(err, failed) {
-		t.Fatal(err)
-	}
+	require.True(t, errors.Is(err, failed), "%v", err)
 }

@@ -70,9 +70,7 @@ func TestMigration_DoesNotBlockWriters(t *testing.T) {
 				t.Errorf("the transaction that it waits for: %v", err)
 			}
 			require.NoError(t, other.Commit())
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
+			require.NoError(t, <-done)
 		})
 	}
 }

@@ -168,9 +168,7 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 		return err
 	}), "has a lock that did not become free in time")
 	close(release)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, <-done)
 }
 
 func TestPostgresPool_MaxConnsFromURL(t *testing.T) {

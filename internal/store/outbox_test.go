@@ -314,9 +314,7 @@ func TestClaimRows_Concurrent(t *testing.T) {
 				})
 				return err
 			})
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 		})
 		<-claimed
 		addRows(t, nodes[1], outbox.Deliveries, row("a2"))
@@ -358,9 +356,7 @@ func TestSender_OrderPerCode(t *testing.T) {
 				}
 				key, n, _ := strings.Cut(string(r.Body), " ")
 				number, err := strconv.Atoi(n)
-				if err != nil {
-					t.Error(err)
-				}
+				assert.True(t, err == nil, "%v", err)
 				taken[key] = append(taken[key], number)
 				if by[i]++; by[0]+by[1] == codes*each {
 					close(finished)

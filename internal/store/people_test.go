@@ -47,9 +47,7 @@ func TestPeople_ConcurrentSameName(t *testing.T) {
 				names[local.Name] = true
 			}
 			for i, text := range sessions {
-				if errs[i] != nil {
-					t.Fatal(errs[i])
-				}
+				require.NoError(t, errs[i])
 				c, err := d[0].BySession(t.Context(), text)
 				require.NoErrorf(t, err, "round %d: the session of %d", round, i)
 				if c.Role != roles[i%2] || names[c.Name] {

@@ -240,9 +240,7 @@ func TestPipeline_PatientStatementTimeout(t *testing.T) {
 			patient("after one that failed", false)
 			return errors.Join(err, ends)
 		})
-		if !errors.Is(err, ends) {
-			t.Fatal(err)
-		}
+		require.True(t, errors.Is(err, ends), "%v", err)
 		want(t, what, line.waits.Load(), false)
 	}
 }
@@ -255,9 +253,7 @@ func TestPipeline_FailedTransactionDiscarded(t *testing.T) {
 	err := s.update(t.Context(), func(tx *Tx) error {
 		return errors.Join(tx.rules().AddPublish(t.Context(), "wxa", "k", time.UnixMilli(1)), failed)
 	})
-	if !errors.Is(err, failed) {
-		t.Fatal(err)
-	}
+	require.True(t, errors.Is(err, failed), "%v", err)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		return tx.rules().AddPublish(ctx, "wxb", "k", time.UnixMilli(1))
 	})

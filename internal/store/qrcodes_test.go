@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
 func TestParametricCode_RoundTrip(t *testing.T) {
@@ -103,9 +104,7 @@ func TestPermanentCode_ConcurrentSameScene(t *testing.T) {
 			})
 		})
 		for _, err := range errs {
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 		}
 		want(t, "scenes", number(t, nodes[0], `SELECT COUNT(DISTINCT scene) FROM qrcodes`), 3)
 		want(t, "codes", number(t, nodes[0], `SELECT COUNT(*) FROM qrcodes`), 3)
@@ -123,9 +122,7 @@ func TestAddFollower_ConcurrentOnce(t *testing.T) {
 		})
 		n := 0
 		for i, err := range errs {
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 			if added[i] {
 				n++
 			}

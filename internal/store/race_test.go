@@ -162,9 +162,8 @@ func TestAddRule_BelowConcurrentOccupier(t *testing.T) {
 						return err
 					}
 					c, err := tx.rules().Rule(ctx, child)
-					if c.ID > p.ID {
-						t.Fatalf("round %d: rule %d of another owner stands below rule %d, which occupied first", round, c.ID, p.ID)
-					}
+					require.True(t, c.ID <= p.ID,
+						"round %d: rule %d of another owner stands below rule %d, which occupied first", round, c.ID, p.ID)
 					return err
 				})
 			}
@@ -187,9 +186,7 @@ func TestAddRule_BelowRuleTurningOccupier(t *testing.T) {
 				}
 				return add(t.Context(), b[1], owners[1], fmt.Sprint("c", round), child, false)
 			})
-			if errs[0] != nil || errs[1] != nil && !errors.Is(errs[1], errcode.PrefixOwned) {
-				t.Fatal(errs)
-			}
+			require.True(t, errs[0] == nil && (errs[1] == nil || errors.Is(errs[1], errcode.PrefixOwned)), "%v", errs)
 			edited := number(t, nodes[0], `SELECT seq FROM changes WHERE key = $1 AND action = 'edit'`, parent)
 			if n := number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key = $1 AND id > $2`, child, edited); n != 0 {
 				t.Fatalf("round %d: a rule of another owner came below after change %d", round, edited)
@@ -273,9 +270,7 @@ func TestPublish_ConcurrentDeleteAtomic(t *testing.T) {
 				}
 				return b[1].Delete(t.Context(), owner, prefix, "")
 			})
-			if errs[1] != nil || errs[0] != nil && !errors.Is(errs[0], errcode.InvalidArgs) {
-				t.Fatal(errs)
-			}
+			require.True(t, errs[1] == nil && (errs[0] == nil || errors.Is(errs[0], errcode.InvalidArgs)), "%v", errs)
 			spent := number(t, nodes[0], `SELECT COUNT(*) FROM publishes WHERE key = $1`, prefix)
 			want(t, "a publish is counted exactly if it was answered ok", spent == 1, errs[0] == nil)
 		}

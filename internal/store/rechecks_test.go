@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -77,9 +78,7 @@ func TestRecheck_ManyDirectories(t *testing.T) {
 			want int
 		}{{now, 1500}, {now.Add(time.Hour), 1000}} {
 			taken, err := s.ClaimRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
-			if err != nil || len(taken) != due.want {
-				t.Errorf("at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
-			}
+			assert.True(t, err == nil && len(taken) == due.want, "at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
 		}
 	})
 }

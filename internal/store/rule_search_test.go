@@ -53,9 +53,8 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 								break
 							}
 						}
-						if !slices.Equal(got, want) {
-							t.Errorf("owners %q, part %q, newest %v: got %v, want %v", owners, part, newest, got, want)
-						}
+						assert.True(t, slices.Equal(got, want),
+							"owners %q, part %q, newest %v: got %v, want %v", owners, part, newest, got, want)
 					}
 				}
 			}
@@ -113,9 +112,8 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 			began := time.Now()
 			list, all, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
 			t.Logf("%q among %d rules: %d, of all %v, %v", part, many, len(list), all, time.Since(began))
-			if err != nil || all && (len(list) == 1) != (part == "D/7/X") || !all && many == step {
-				t.Errorf("%q: %+v, of all %v: %v", part, list, all, err)
-			}
+			assert.True(t, err == nil && (!all || (len(list) == 1) == (part == "D/7/X")) && (all || many != step),
+				"%q: %+v, of all %v: %v", part, list, all, err)
 		}
 	})
 }

@@ -159,10 +159,8 @@ func TestScanLedger_FieldsRoundTrip(t *testing.T) {
 		require.NoError(t, l.Append(t.Context(), []scanlog.Event{odd}))
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
 		wantEvents(t, "odd", []scanlog.Event{got}, []scanlog.Event{odd.Sanitized()})
-		if len(got.Client) > 64 || !strings.HasPrefix(got.Client, "a b�界") || len(got.Text) != 512 || got.App != odd.App ||
-			got.Network.String() != "192.0.2.0/24" {
-			t.Errorf("kept %+v", got)
-		}
+		assert.True(t, len(got.Client) <= 64 && strings.HasPrefix(got.Client, "a b�界") && len(got.Text) == 512 && got.App == odd.App &&
+			got.Network.String() == "192.0.2.0/24", "kept %+v", got)
 	})
 }
 
@@ -361,9 +359,7 @@ func TestScanLedger_JournalShippedOnce(t *testing.T) {
 			if err == nil {
 				break
 			}
-			if !errors.Is(err, errLost) || ship.LastError() == nil || n > 100 {
-				t.Fatal(err)
-			}
+			require.True(t, errors.Is(err, errLost) && ship.LastError() != nil && n <= 100, "%v", err)
 			if n == 1 && round%2 == 0 {
 				break // the process ends here
 			}
@@ -490,9 +486,7 @@ func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 		t.Error(err)
 	}
 	close(read)
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	require.NoError(t, <-done)
 	made := func() []string {
 		return texts(t, s,
 			`SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relispartition AND relkind = 'r' AND relname LIKE 'scan_events_d%'`)

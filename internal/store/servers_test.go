@@ -94,9 +94,8 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 	})
 	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
 		out, is := errors.AsType[*errcode.Unavailable](err)
-		if !is || !strings.HasPrefix(out.What, oldDatabase) || causeOf(out.What) != "primaries" {
-			t.Errorf("%s on an old primary: %v", when, err)
-		}
+		assert.True(t, is && strings.HasPrefix(out.What, oldDatabase) && causeOf(out.What) == "primaries",
+			"%s on an old primary: %v", when, err)
 	}
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes were made")
 	if _, err := Open(t.Context(), target); err == nil || !strings.Contains(err.Error(), oldDatabase) {
@@ -145,9 +144,8 @@ func TestServers_SelectPrimary(t *testing.T) {
 		"two that do not say what it is": {[]*polled{at("", 1, "x"), at("", 1, "y")}, 0, false},
 	} {
 		writing, highest, tied := primaries(c.all)
-		if len(writing) != c.writing || tied["a"] != c.tied || len(tied) > 1 {
-			t.Errorf("%s: %v, the latest %v, tied %v", name, writing, highest, tied)
-		}
+		assert.True(t, len(writing) == c.writing && tied["a"] == c.tied && len(tied) <= 1,
+			"%s: %v, the latest %v, tied %v", name, writing, highest, tied)
 	}
 }
 

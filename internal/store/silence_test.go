@@ -55,9 +55,8 @@ func TestSilentRead_Timeout(t *testing.T) {
 				if took := time.Since(began); took != c.after {
 					t.Errorf("the read ended after %v, want %v", took, c.after)
 				}
-				if err == nil && c.fault != "" || err != nil && (c.fault == "" || !strings.Contains(err.Error(), c.fault)) {
-					t.Errorf("got %v, want %q", err, c.fault)
-				}
+				assert.True(t, (err != nil || c.fault == "") && (err == nil || c.fault != "" && strings.Contains(err.Error(), c.fault)),
+					"got %v, want %q", err, c.fault)
 			})
 		})
 	}

@@ -41,14 +41,12 @@ func TestTables_UserColumnsClassified(t *testing.T) {
 				name, _, _ := strings.Cut(c, " ")
 				columns = append(columns, name)
 				judged := slices.ContainsFunc(table.users, func(u userColumn) bool { return u.name == name })
-				if aboutUsers.MatchString(name) && !judged {
-					t.Errorf("%s.%s may say something of a user: judge it in tables.go", table.name, name)
-				}
+				assert.True(t, !aboutUsers.MatchString(name) || judged,
+					"%s.%s may say something of a user: judge it in tables.go", table.name, name)
 			}
 			for _, u := range table.users {
-				if !slices.Contains(columns, u.name) || u.account != "" && !slices.Contains(columns, u.account) {
-					t.Errorf("%s has no columns %s and %s", table.name, u.name, u.account)
-				}
+				assert.True(t, slices.Contains(columns, u.name) && (u.account == "" || slices.Contains(columns, u.account)),
+					"%s has no columns %s and %s", table.name, u.name, u.account)
 				assert.Equal(t, (u.is == openID || u.is == openIDText), (u.account != ""), "%s.%s", table.name, u.name)
 			}
 		}
@@ -144,9 +142,7 @@ func TestTables_HandbookUpToDate(t *testing.T) {
 				if book.users != nil {
 					is = book.users[u.is]
 				}
-				if is == "" {
-					t.Fatalf("%s has no word for %q", book.file, u.is)
-				}
+				require.True(t, is != "", "%s has no word for %q", book.file, u.is)
 				users = append(users, "`"+u.name+"`"+book.colon+is)
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, book.semicolon))
@@ -154,9 +150,7 @@ func TestTables_HandbookUpToDate(t *testing.T) {
 		text, err := os.ReadFile(book.file)
 		require.NoError(t, err)
 		before, _, found := strings.Cut(string(text), book.head+"\n")
-		if !found {
-			t.Fatalf("%s does not end with the tables", book.file)
-		}
+		require.True(t, found, "%s does not end with the tables", book.file)
 		fresh := before + b.String()
 		if *rewrite {
 			require.NoError(t, os.WriteFile(book.file, []byte(fresh), 0o600))

@@ -113,13 +113,10 @@ func (w *waiting) verified(rules int) {
 	err := w.s.read.QueryRowContext(w.t.Context(), `SELECT (SELECT COUNT(*) FROM rules), (SELECT COUNT(*) FROM changes c JOIN rules r
 		ON r.id = c.seq AND r.key = c.key AND c.actor = r.owner AND c.rid LIKE 'rid of ' || r.owner || '%')`).
 		Scan(&n, &seq)
-	if err != nil || n != rules || seq != rules {
-		w.t.Errorf("%d rules, %d of them with an entry of their own under their number: want %d (%v)", n, seq, rules, err)
-	}
+	assert.True(w.t, err == nil && n == rules && seq == rules,
+		"%d rules, %d of them with an entry of their own under their number: want %d (%v)", n, seq, rules, err)
 	checked, err := w.s.VerifyChanges(w.t.Context())
-	if err != nil || checked.Fault != nil {
-		w.t.Errorf("the log of changes: %v %v", checked.Fault, err)
-	}
+	assert.True(w.t, err == nil && checked.Fault == nil, "the log of changes: %v %v", checked.Fault, err)
 }
 
 func TestGroupCommit_WaitingChangesMerged(t *testing.T) {

@@ -76,9 +76,7 @@ func TestTransaction_PanicRollsBack(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		func() {
 			defer func() {
-				if recover() == nil {
-					t.Error("the panic was swallowed")
-				}
+				assert.True(t, recover() != nil, "the panic was swallowed")
 			}()
 			s.update(t.Context(), func(tx *Tx) error {
 				if err := writeAll(t.Context(), t, tx); err != nil {
@@ -437,9 +435,7 @@ func TestView_CommittedVisibleOnEveryNode(t *testing.T) {
 			})
 			view(t, nodes[1-i%2], func(ctx context.Context, tx *Tx) error {
 				n, err := tx.accounts().Count(ctx, "wxa", "x", 1)
-				if n != i+1 {
-					t.Fatalf("%d is read after %d was answered", n, i+1)
-				}
+				require.True(t, n == i+1, "%d is read after %d was answered", n, i+1)
 				return err
 			})
 		}

@@ -149,10 +149,8 @@ func TestWebhookStore_AuditLogHidesPath(t *testing.T) {
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			var detail string
 			err := tx.row(ctx, `SELECT detail FROM changes ORDER BY seq DESC LIMIT 1`).Scan(&detail)
-			if !strings.Contains(detail, `"https://hooks.example:8443"`) || strings.Contains(detail, "hidden") ||
-				strings.Contains(detail, "word") {
-				t.Errorf("%s", detail)
-			}
+			assert.True(t, strings.Contains(detail, `"https://hooks.example:8443"`) && !strings.Contains(detail, "hidden") &&
+				!strings.Contains(detail, "word"), "%s", detail)
 			return err
 		})
 	})

@@ -397,9 +397,7 @@ func TestCounter_RecreatedLog(t *testing.T) {
 			sum += int64(len(ids))
 			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
-			if err != nil || a.Scans != sum {
-				t.Fatalf("the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
-			}
+			require.True(t, err == nil && a.Scans == sum, "the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
 		}
 	})
 }
@@ -420,9 +418,7 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 			sum += int64(len(list))
 			require.NoError(t, errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())))
 			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
-			if err != nil || a.Scans != sum {
-				t.Fatalf("step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
-			}
+			require.True(t, err == nil && a.Scans == sum, "step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
 		}
 	})
 }
@@ -656,9 +652,8 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 					bring(100, 101, lost, 100)
 					scans, lacking = state()
 				}
-				if scans != c.scans || lacking != c.lacking {
-					t.Errorf("%d scans are counted and %d are lacking, want %d and %d", scans, lacking, c.scans, c.lacking)
-				}
+				assert.True(t, scans == c.scans && lacking == c.lacking,
+					"%d scans are counted and %d are lacking, want %d and %d", scans, lacking, c.scans, c.lacking)
 				if got := told(); got != c.told {
 					t.Errorf("the webhook wants the scans after %d, and its reader is at %d; want %d", got[0], got[1], c.told)
 				}

@@ -148,9 +148,7 @@ func TestErase_NonBlocking(t *testing.T) {
 		}()
 		select {
 		case err := <-answered:
-			if err != nil {
-				t.Error(err)
-			}
+			assert.True(t, err == nil, "%v", err)
 		case <-time.After(time.Minute):
 			t.Error("a question waits for an erasure")
 		}
@@ -164,9 +162,7 @@ func TestErase_NonBlocking(t *testing.T) {
 				}
 			}
 		}()
-		if err := <-erased; err != nil {
-			t.Fatal(err)
-		}
+		require.NoError(t, <-erased)
 		more()
 		require.NoError(t, c.CatchUp(t.Context()))
 		if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences != 0 {

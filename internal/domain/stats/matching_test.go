@@ -58,9 +58,8 @@ func TestMatching_EqualsFullScan(t *testing.T) {
 				var err error
 				page, after, looked, more, err = c.Matching(t.Context(), after, test.filter, test.limit)
 				require.NoError(t, err)
-				if looked > stats.MaxLooked || len(page) > test.limit || more && looked == 0 {
-					t.Fatalf("a call looked at %d scans and gave %d, more: %v", looked, len(page), more)
-				}
+				require.True(t, looked <= stats.MaxLooked && len(page) <= test.limit && (!more || looked != 0),
+					"a call looked at %d scans and gave %d, more: %v", looked, len(page), more)
 				for _, one := range page {
 					got = append(got, one.ID)
 				}

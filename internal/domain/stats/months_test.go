@@ -472,9 +472,8 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 				}
 			}
 			misses, err := c.Misses(t.Context(), nil, "", from, first.AddDate(1, 0, 0), 10)
-			if err != nil || len(misses) != 1 || misses[0].Scans != want {
-				t.Errorf("zone %d: %+v, want %d: %v", zone, misses, want, err)
-			}
+			assert.True(t, err == nil && len(misses) == 1 && misses[0].Scans == want,
+				"zone %d: %+v, want %d: %v", zone, misses, want, err)
 			if _, err := c.Misses(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
 				t.Errorf("zone %d: what is removed was asked for", zone)
 			}

@@ -116,9 +116,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		for range 70 {
 			minute()
 		}
-		if len(written.whole) != dims {
-			t.Errorf("in 130 minutes %d of %d sketches were written again", len(written.whole), dims)
-		}
+		assert.True(t, len(written.whole) == dims, "in 130 minutes %d of %d sketches were written again", len(written.whole), dims)
 		for key, times := range written.whole {
 			assert.True(t, times == 2, "in 130 minutes %+v was written %d times, want 2", key, times)
 		}
@@ -133,9 +131,8 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 		minute()
 		now, today = now.Add(48*time.Hour), hyperloglog.Users{}
 		minute()
-		if len(written.whole) != 2*dims || written.beside != dims {
-			t.Errorf("at the end of a day %d sketches were written whole, and %d parts beside them", len(written.whole), written.beside)
-		}
+		assert.True(t, len(written.whole) == 2*dims && written.beside == dims,
+			"at the end of a day %d sketches were written whole, and %d parts beside them", len(written.whole), written.beside)
 		wants(c)
 		wants(scantest.NewCounter(s, log))
 	})

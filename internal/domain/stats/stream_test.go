@@ -152,9 +152,8 @@ func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 	require.NoError(t, errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())))
 	a, err := c.Ask(t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
 		Limit: stats.MaxAnswers})
-	if err != nil || a.Scans != 300+700 {
-		t.Errorf("%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
-	}
+	assert.True(t, err == nil && a.Scans == 300+700,
+		"%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
 }
 
 // interrupted is a stream to which something happens when a node ships to it, and the

@@ -162,9 +162,7 @@ func (w *town) count(want int64) {
 	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
 	a, err := w.counter.Ask(w.t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
 		Limit: stats.MaxAnswers})
-	if err != nil || a.Scans != want {
-		w.t.Errorf("%d scans are counted, want %d: %v", a.Scans, want, err)
-	}
+	assert.True(w.t, err == nil && a.Scans == want, "%d scans are counted, want %d: %v", a.Scans, want, err)
 }
 
 // lose deletes the stream.
@@ -250,9 +248,8 @@ func (w *town) told(when string, nodes ...*streamNode) {
 			}
 		}
 	}
-	if missing > 0 || again > 0 || len(came) > want {
-		w.t.Errorf("%s: of %d scans %d were not told and %d were told again, and %d others", when, want, missing, again, len(came)-want+missing)
-	}
+	assert.True(w.t, missing <= 0 && again <= 0 && len(came) <= want,
+		"%s: of %d scans %d were not told and %d were told again, and %d others", when, want, missing, again, len(came)-want+missing)
 }
 
 // Issue 29, 4: a stream is lost while the reader of webhooks is behind the counting, once
@@ -476,9 +473,8 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))
 		}
 		a, err := w.counter.Ask(t.Context(), stats.Question{What: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
-		if err != nil || len(a.Rows) != 1 || a.Rows[0].Users != int64(one.scanned+left.scanned) {
-			t.Errorf("the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
-		}
+		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Users == int64(one.scanned+left.scanned),
+			"the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
 	})
 }
 

@@ -245,14 +245,10 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		p.answer = answer
 		n := len(p.came)
 		p.step()
-		if len(p.came) != n+1 {
-			t.Fatalf("%d tries at once", len(p.came)-n)
-		}
+		require.True(t, len(p.came) == n+1, "%d tries at once", len(p.came)-n)
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
-		if err != nil || len(list) != 1 || list[0].State() != "waiting" || list[0].Attempts != n+1 || list[0].Fault == "" ||
-			strings.Contains(list[0].Fault, "\n") {
-			t.Fatalf("%+v %v", list, err)
-		}
+		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Fault != "" &&
+			!strings.Contains(list[0].Fault, "\n"), "%+v %v", list, err)
 		pause := list[0].NextAt.Sub(p.now)
 		if base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]; pause < base*8/10 || pause > base*12/10 {
 			t.Errorf("try %d: pause %v, want about %v", n+1, pause, base)
@@ -293,9 +289,8 @@ func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 		p.now = p.now.Add(30 * time.Minute)
 	}
 	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "dead", Limit: 10})
-	if err != nil || len(list) != 1 || list[0].Attempts != len(p.came) || len(p.came) < 8 || len(p.came) > 10 {
-		t.Fatalf("%d tries, %+v %v", len(p.came), list, err)
-	}
+	require.True(t, err == nil && len(list) == 1 && list[0].Attempts == len(p.came) && len(p.came) >= 8 && len(p.came) <= 10,
+		"%d tries, %+v %v", len(p.came), list, err)
 	p.now = p.now.Add(7 * 24 * time.Hour)
 	p.RunOnce(t.Context())
 	if list, err = p.book.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {

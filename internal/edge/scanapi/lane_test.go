@@ -85,10 +85,9 @@ func TestScanFastPath_PlainRequests(t *testing.T) {
 		resp, err := http.ReadResponse(in, nil)
 		require.NoErrorf(t, err, "%v", n)
 		answer, err := io.ReadAll(resp.Body)
-		if err != nil || resp.StatusCode != 200 || !strings.Contains(string(answer), `"appid":"shop"`) ||
-			resp.Header.Get("Content-Type") != "application/json" || resp.Header.Get("Cache-Control") != "no-store" {
-			t.Fatalf("%d: %d %v %s %v", n, resp.StatusCode, resp.Header, answer, err)
-		}
+		require.True(t, err == nil && resp.StatusCode == 200 && strings.Contains(string(answer), `"appid":"shop"`) &&
+			resp.Header.Get("Content-Type") == "application/json" && resp.Header.Get("Cache-Control") == "no-store",
+			"%d: %d %v %s %v", n, resp.StatusCode, resp.Header, answer, err)
 	}
 	if answered, handed := counter(t, s, "qrjump_scan_fastpath_requests_total"),
 		counter(t, s, "qrjump_scan_fastpath_fallbacks_total"); answered != "4" || handed != "0" {

@@ -158,15 +158,11 @@ func TestScanRecord_LedgerWriteFails(t *testing.T) {
 			var causes []string
 			a.Unrecorded = func(cause string) { causes = append(causes, cause) }
 			answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)
-			if soon && (err != nil || len(answer) == 0) {
-				t.Errorf("%s, soon: %v", c.name, err)
-			}
+			assert.True(t, !soon || err == nil && len(answer) != 0, "%s, soon: %v", c.name, err)
 			if !soon {
 				p, ok := errors.AsType[problem](err)
-				if !ok || p.status != 503 || !strings.Contains(p.detail, c.detail) || !strings.Contains(p.detail, "try again") ||
-					len(answer) > 0 {
-					t.Errorf("%s: %s %v", c.name, answer, err)
-				}
+				assert.True(t, ok && p.status == 503 && strings.Contains(p.detail, c.detail) && strings.Contains(p.detail, "try again") &&
+					len(answer) <= 0, "%s: %s %v", c.name, answer, err)
 			}
 			assert.True(t, len(causes) == 1 && causes[0] == c.cause, "%s: counted %v", c.name, causes)
 		}

@@ -164,9 +164,8 @@ func TestScanAPI_ResolveDecisions(t *testing.T) {
 				body := asJSON(t, map[string]string{"text": c.text, "user": c.user})
 				d := ask(t, s, "resolve", body)
 				assert.Equal(t, d.short(), c.want, "d.short")
-				if d.Action == "open_url" && d.URL != c.text || d.Action == "show_text" && *d.Text != c.text {
-					t.Errorf("the text did not come back: %+v", d)
-				}
+				assert.True(t, (d.Action != "open_url" || d.URL == c.text) && (d.Action != "show_text" || *d.Text == c.text),
+					"the text did not come back: %+v", d)
 				assert.True(t, len(d.ScanID) == 32, "scan id %q", d.ScanID)
 				e := ask(t, s, "explain", body)
 				if e.short() != c.want || e.Path != d.Path || e.URL != d.URL || e.ScanID != "" || e.Steps == nil {
@@ -319,9 +318,7 @@ func checkProblem(t *testing.T, a servertest.Answer, status int) {
 		t.Fatalf("got %d %s %.300s, want %d", a.Status, a.Header.Get("Content-Type"), a.Body, status)
 	}
 	a.JSON(t, &p)
-	if p.Status != status || p.Title != http.StatusText(status) || p.Detail == "" {
-		t.Errorf("got %s", a.Body)
-	}
+	assert.True(t, p.Status == status && p.Title == http.StatusText(status) && p.Detail != "", "got %s", a.Body)
 }
 
 func TestScanKeys_Lifecycle(t *testing.T) {
@@ -357,9 +354,8 @@ func TestScanKeys_Lifecycle(t *testing.T) {
 		refused(first)
 		s.Do("GET", "/admin/v1/settings", "", second).WantStatus(t, 401, "a scan key opens the admin API")
 		list := s.Admin("GET", "/scan-keys", "").Body
-		if !strings.Contains(list, `"name":"app","namespace":"ns"`) || strings.Contains(list, "qrs_") {
-			t.Errorf("the list of keys: %s", list)
-		}
+		assert.True(t, strings.Contains(list, `"name":"app","namespace":"ns"`) && !strings.Contains(list, "qrs_"),
+			"the list of keys: %s", list)
 		s.Admin("DELETE", "/scan-keys/app", "")
 		refused(second)
 		if a := scan(other); a.Status != 200 {
@@ -458,15 +454,11 @@ func TestScanAPI_Verdicts(t *testing.T) {
 					}
 					row, known := behaviour.ByID(step.Behaviour)
 					sure := row.Get().Known(servertest.Began)
-					if !known || step.EvidenceLevel != string(row.Get().Evidence) || step.Date != row.Get().Date ||
-						step.EvidenceEn != sure.English() ||
-						step.EvidenceZh != sure.Chinese() {
-						t.Errorf("how sure it is: %+v", step)
-					}
-					if step.Verdict != c.verdict || !strings.HasSuffix(step.En, ".") || !strings.HasSuffix(step.Zh, "。") ||
-						step.Owner == "" {
-						t.Errorf("got %+v, want %s", step, c.verdict)
-					}
+					assert.True(t, known && step.EvidenceLevel == string(row.Get().Evidence) && step.Date == row.Get().Date &&
+						step.EvidenceEn == sure.English() &&
+						step.EvidenceZh == sure.Chinese(), "how sure it is: %+v", step)
+					assert.True(t, step.Verdict == c.verdict && strings.HasSuffix(step.En, ".") && strings.HasSuffix(step.Zh, "。") &&
+						step.Owner != "", "got %+v, want %s", step, c.verdict)
 					return
 				}
 				t.Errorf("no step for %s in %+v", c.prefix, e.Steps)
@@ -492,9 +484,8 @@ func TestScanAPI_Verdicts(t *testing.T) {
 		t.Run("a service account that is no longer linked", func(t *testing.T) {
 			s.Admin("DELETE", "/accounts/svc/links/shop", "")
 			e := ask(t, s, "explain", `{"text":"http://weixin.qq.com/q/shop"}`)
-			if len(e.Steps) == 0 || e.Steps[0].Verdict != "owner_switched_off" || !strings.Contains(e.Steps[0].En, "linked") {
-				t.Errorf("got %+v", e.Steps)
-			}
+			assert.True(t, len(e.Steps) != 0 && e.Steps[0].Verdict == "owner_switched_off" && strings.Contains(e.Steps[0].En, "linked"),
+				"got %+v", e.Steps)
 		})
 	})
 }

@@ -30,9 +30,7 @@ func TestScanAPI_MatchVectors(t *testing.T) {
 	require.NoError(t, err)
 	var file struct{ Vectors []vector }
 	require.NoError(t, json.Unmarshal(raw, &file))
-	if len(file.Vectors) < 25 {
-		t.Fatalf("only %d vectors", len(file.Vectors))
-	}
+	require.True(t, len(file.Vectors) >= 25, "only %d vectors", len(file.Vectors))
 	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 accounts:
   - {appid: A, kind: mini_program, secret: a, certified: true, versions: [release]}

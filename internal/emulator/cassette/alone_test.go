@@ -37,9 +37,8 @@ func TestCompare_EachCallAlone(t *testing.T) {
 			t.Errorf("%s %s %s: there %s, here %s (%v)\n%s", d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours, d.Behaviours, line)
 		}
 		for _, skipped := range report.Skipped {
-			if !slices.Contains(unknowable, skipped.Reason) {
-				t.Errorf("%s is not compared: %s\n%s", skipped.Endpoint, skipped.Reason, line)
-			}
+			assert.True(t, slices.Contains(unknowable, skipped.Reason),
+				"%s is not compared: %s\n%s", skipped.Endpoint, skipped.Reason, line)
 		}
 		if report.Compared > 0 {
 			compared[r.Path] = true
@@ -62,9 +61,8 @@ func TestCompare_BeginsAnywhere(t *testing.T) {
 				d.Behaviours, all[i+d.Line-1])
 		}
 		for _, skipped := range report.Skipped {
-			if !slices.Contains(unknowable, skipped.Reason) {
-				t.Errorf("from line %d: %s is not compared: %s", i+1, skipped.Endpoint, skipped.Reason)
-			}
+			assert.True(t, slices.Contains(unknowable, skipped.Reason),
+				"from line %d: %s is not compared: %s", i+1, skipped.Endpoint, skipped.Reason)
 		}
 	}
 }
@@ -215,9 +213,8 @@ func TestCompare_RewrittenCassette(t *testing.T) {
 	}{"as recorded": {out.String(), nil}, "lost": {lost, []int{2, 3}},
 		"everywhere": {strings.ReplaceAll(lost, "/", `\/`), []int{1, 2, 3}}} {
 		report := compare(t, test.text)
-		if len(report.Differences) != 0 || !slices.Equal(report.Rewritten, test.want) {
-			t.Errorf("%s: rewritten lines %v, want %v; differences %+v", name, report.Rewritten, test.want, report.Differences)
-		}
+		assert.True(t, len(report.Differences) == 0 && slices.Equal(report.Rewritten, test.want),
+			"%s: rewritten lines %v, want %v; differences %+v", name, report.Rewritten, test.want, report.Differences)
 	}
 }
 
@@ -233,8 +230,7 @@ func TestCompare_TokenLength(t *testing.T) {
 	c.token(rival)
 	done()
 	report := compare(t, out.String())
-	if len(report.Differences) != 1 || report.Differences[0].Where != "access_token" ||
-		report.Differences[0].Platform != fmt.Sprint(len(long), " characters") {
-		t.Errorf("compare = %+v, want one difference, of the %d characters of line 1", report.Differences, len(long))
-	}
+	assert.True(t, len(report.Differences) == 1 && report.Differences[0].Where == "access_token" &&
+		report.Differences[0].Platform == fmt.Sprint(len(long), " characters"),
+		"compare = %+v, want one difference, of the %d characters of line 1", report.Differences, len(long))
 }

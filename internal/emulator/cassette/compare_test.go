@@ -151,14 +151,11 @@ func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 		}
 	}
 	for _, d := range report.Differences {
-		if d.Where == "errcode" && d.Endpoint == "/cgi-bin/wxopen/qrcodejumppublish" && (d.EvidenceLevel != "assumed" ||
-			!slices.Contains(d.Behaviours, "rules.prefix.unknown") || !strings.HasPrefix(d.Platform, "85066 ") ||
-			!strings.HasPrefix(d.Ours, "40097 ")) {
-			t.Errorf("the difference of a publish is %+v", d)
-		}
-		if d.Kind == cassette.Header && d.Where == "Content-Type" && !slices.Equal(d.Behaviours, []string{"wire.answer.type"}) {
-			t.Errorf("the difference of a header is %+v", d)
-		}
+		assert.True(t, d.Where != "errcode" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumppublish" || d.EvidenceLevel == "assumed" &&
+			slices.Contains(d.Behaviours, "rules.prefix.unknown") && strings.HasPrefix(d.Platform, "85066 ") &&
+			strings.HasPrefix(d.Ours, "40097 "), "the difference of a publish is %+v", d)
+		assert.True(t, d.Kind != cassette.Header || d.Where != "Content-Type" || slices.Equal(d.Behaviours, []string{"wire.answer.type"}),
+			"the difference of a header is %+v", d)
 	}
 	if rows := report; true {
 		rows.Filter("rules.prefix.unknown")
@@ -378,9 +375,8 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	for range 2 {
 		assert.Equal(t, ask(base, "POST", "/cgi-bin/a", `{"count":1}`), `200 {"errcode":0}`, "by content, again")
 	}
-	if got := ask(base, "GET", "/cgi-bin/b", ""); got != "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b" {
-		t.Errorf("by content: %s", got)
-	}
+	assert.Equal(t, ask(base, "GET", "/cgi-bin/b", ""), "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b",
+		"by content")
 	if wrong, unused := p.Left(); len(wrong) != 1 || unused != 1 {
 		t.Errorf("%q, %d unused", wrong, unused)
 	}
@@ -410,8 +406,7 @@ func TestCompare_RateLimit(t *testing.T) {
 	for _, d := range report.Differences {
 		t.Errorf("line %d %s %s %s: there %s, here %s, want none", d.Line, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours)
 	}
-	if report.Compared != 11 || !strings.Contains(out.String(), `"call_count":5,"refresh_second":1`) ||
-		!strings.Contains(out.String(), `"call_count":7,"refresh_second":1`) {
-		t.Errorf("compared %d of %d calls, want 11 with both limits:\n%s", report.Compared, report.Calls, out)
-	}
+	assert.True(t, report.Compared == 11 && strings.Contains(out.String(), `"call_count":5,"refresh_second":1`) &&
+		strings.Contains(out.String(), `"call_count":7,"refresh_second":1`),
+		"compared %d of %d calls, want 11 with both limits:\n%s", report.Compared, report.Calls, out)
 }

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -288,9 +289,7 @@ func TestCassetteMask_StablePlaceholders(t *testing.T) {
 	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
 		for _, want := range []string{`"query":{"access_token":"{token:2:29}"}`, `"request":{"application_id":"{id:3:9}"}`,
 			`"response":{"access_token":"{token:2:29}","errmsg":"seen {token:2:29} rid: {rid:4:26}","application_id":"{#id:3:9}","order":"{id:3:9}"}`} {
-			if !strings.Contains(line, want) {
-				t.Errorf("line %d is %s, want %s in it", i+1, line, want)
-			}
+			assert.True(t, strings.Contains(line, want), "line %d is %s, want %s in it", i+1, line, want)
 		}
 	}
 }

@@ -149,9 +149,8 @@ func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	require.NoError(t, err)
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if err == nil || string(body) != `{"err` || resp.StatusCode != 200 {
-		t.Errorf("the caller got %d %q, %v", resp.StatusCode, body, err)
-	}
+	assert.True(t, err != nil && string(body) == `{"err` && resp.StatusCode == 200,
+		"the caller got %d %q, %v", resp.StatusCode, body, err)
 	if !strings.Contains(out.String(), `"error":"the upstream hung after 5 bytes of its answer, for more than 20ms in all"`) {
 		t.Errorf("the cassette is %s", out.String())
 	}
@@ -300,12 +299,10 @@ func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 			name := filepath.Join(t.TempDir(), "calls.ndjson")
 			require.NoError(t, os.WriteFile(name, []byte(test.text), 0o600))
 			_, err := cassette.ReadFile(name)
-			if err == nil || !strings.HasPrefix(err.Error(), name+test.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("got %v\nwant %s%s", err, name, test.want)
-			}
+			assert.True(t, err != nil && strings.HasPrefix(err.Error(), name+test.want) && !strings.Contains(err.Error(), "\n"),
+				"got %v\nwant %s%s", err, name, test.want)
 		})
 	}
-	if len(lines(t, good+"\n"+good)) != 2 || fmt.Sprint(lines(t, good)[0].Number) != "1" {
-		t.Error("a last line without its line feed is a line")
-	}
+	assert.True(t, len(lines(t, good+"\n"+good)) == 2 && fmt.Sprint(lines(t, good)[0].Number) == "1",
+		"a last line without its line feed is a line")
 }

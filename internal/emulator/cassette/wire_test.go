@@ -133,9 +133,7 @@ func (c *caller) do(method, path, body string) string {
 func (c *caller) take(name string) string {
 	c.t.Helper()
 	found := regexp.MustCompile(`"` + name + `":"?([^",}]+)`).FindStringSubmatch(c.last)
-	if found == nil {
-		c.t.Fatalf("no %s in %s", name, c.last)
-	}
+	require.True(c.t, found != nil, "no %s in %s", name, c.last)
 	return found[1]
 }
 
