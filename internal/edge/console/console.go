@@ -364,14 +364,14 @@ func (v *request) fault(status int, text string) { v.refuse(status, "", text) }
 // refuse shows an error message for a field of the submitted form.
 func (v *request) refuse(status int, field, text string) {
 	if !v.showForm(status, map[string]string{field: text}) {
-		v.show(status, "fault", text)
+		v.show(status, "error", text)
 	}
 }
 
 // wrong shows the submitted form again if fields are invalid, and reports whether any are.
 func (v *request) wrong(faults map[string]string) bool {
 	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
-		v.show(http.StatusUnprocessableEntity, "fault", strings.Join(slices.Sorted(maps.Values(faults)), " "))
+		v.show(http.StatusUnprocessableEntity, "error", strings.Join(slices.Sorted(maps.Values(faults)), " "))
 	}
 	return len(faults) > 0
 }
@@ -390,7 +390,7 @@ func (v *request) failed(err error) bool {
 		v.changed(said)
 	case refused:
 		if !v.showForm(said.Status, v.faultsOf(said)) {
-			v.show(said.Status, "fault", v.said(said))
+			v.show(said.Status, "error", v.said(said))
 		}
 	case wrong && otherServer.NoSuchCall: // an empty name in the path leads to another route
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))

@@ -118,7 +118,7 @@ func (v view) Sections() []section {
 // waiting returns the number of open alarms for the entry of the alarms page. An error page skips the query, because the database
 // may be the cause of the error.
 func (v view) waiting(entry string) string {
-	if entry != "alarms" || v.Name == "fault" {
+	if entry != "alarms" || v.Name == "error" {
 		return ""
 	}
 	open, err := v.api.Alarms.CountOpen(v.ctx(), v.account())

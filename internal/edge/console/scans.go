@@ -100,7 +100,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 // oneScan shows the page of one scan.
 func (pages scanPages) oneScan(v *request) {
 	if found, err := v.api.Scans.Get(v.ctx(), v.r.PathValue("scan")); !v.failed(err) {
-		v.show(http.StatusOK, "one-scan", found)
+		v.show(http.StatusOK, "scan-event", found)
 	}
 }
 

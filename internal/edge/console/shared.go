@@ -70,6 +70,6 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	}
 	v.r, v.caller = r, iam.Caller{} // not signed in
 	if !v.failed(err) {
-		v.show(http.StatusOK, "shared", data)
+		v.show(http.StatusOK, "shared-chart", data)
 	}
 }

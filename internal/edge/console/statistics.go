@@ -214,7 +214,7 @@ func (pages numberPages) topValues(v *request) {
 		return
 	}
 	if list, err := pages.boxes(v, data); !v.failed(err) {
-		v.show(http.StatusOK, "most", list)
+		v.show(http.StatusOK, "top-values", list)
 	}
 }
 
@@ -230,7 +230,7 @@ func (pages numberPages) unmatched(v *request) {
 		Owner: cmp.Or(q.Get("owner"), v.account()),
 		Below: q.Get("below"), Limit: mostMisses})
 	if !v.failed(err) {
-		v.show(http.StatusOK, "nothing", list)
+		v.show(http.StatusOK, "unmatched", list)
 	}
 }
 

@@ -14,7 +14,7 @@ var named = map[string][]string{
 	"templates call these, and read as the text around them": {
 		"internal/edge/console/components.go None", "internal/edge/console/console.go Why", "internal/edge/console/console.go With",
 		"internal/edge/console/console.go Over", "internal/edge/console/console.go May", "internal/edge/console/console.go Who",
-		"internal/edge/console/console.go Other", "internal/edge/console/find.go Mine", "internal/edge/console/statistics.go Most",
+		"internal/edge/console/console.go Other", "internal/edge/console/search.go Mine", "internal/edge/console/statistics.go Most",
 		"internal/edge/console/statistics.go Nothing", "internal/edge/landing/page.go Own", "internal/edge/welcome/start.go Why"},
 }
 

@@ -76,7 +76,7 @@ func (c *Console) goOn(v *request, form signingIn) {
 		v.redirect(form.Next)
 		return
 	}
-	v.show(http.StatusOK, "kept", k)
+	v.show(http.StatusOK, "expired-session", k)
 }
 
 // expired responds to a form that was submitted without a valid session with a sign-in page that carries the form.

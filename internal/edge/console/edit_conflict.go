@@ -97,7 +97,7 @@ func (v *request) changed(said *client.Problem) {
 		}
 		data.Rows = append(data.Rows, row)
 	}
-	v.show(http.StatusPreconditionFailed, "changed", data)
+	v.show(http.StatusPreconditionFailed, "edit-conflict", data)
 }
 
 // typed returns the value of a form field in the format of the admin API.

@@ -83,7 +83,7 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 		}
 	}
 	v.w.Header().Set("Content-Security-Policy", strings.Replace(policy, "form-action 'self'", "form-action 'self' "+asked.ReturnTo, 1))
-	v.show(status, "agree", data)
+	v.show(status, "authorize", data)
 }
 
 // decideAgreement executes the decision that the person submitted.
@@ -100,7 +100,7 @@ func (pages agreePages) decideAgreement(v *request) {
 		pages.showAgreement(v, data, http.StatusOK, false)
 		return
 	case "refuse":
-		v.show(http.StatusOK, "agree", agreeView{Done: true})
+		v.show(http.StatusOK, "authorize", agreeView{Done: true})
 		return
 	case "agree":
 	default:
@@ -145,6 +145,6 @@ func (c *Console) arrives(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	v := c.visit(w, r, iam.Caller{})
-	v.show(http.StatusOK, "arrive", q.Get("ref"))
+	v.show(http.StatusOK, "authorize-start", q.Get("ref"))
 	return true
 }

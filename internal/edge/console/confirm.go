@@ -40,6 +40,6 @@ func (v *request) asked(text, name string, f *impact) bool {
 	if data.Wrong {
 		status = http.StatusUnprocessableEntity
 	}
-	v.show(status, "sure", data)
+	v.show(status, "confirm", data)
 	return false
 }

@@ -42,7 +42,7 @@ func (pages selfPages) showSelf(v *request, status int, data selfView) {
 		return
 	}
 	data.Person, data.Named = p, err == nil
-	v.show(status, "self", data)
+	v.show(status, "profile", data)
 }
 
 // changeSelf changes the password or second factor of the signed-in person. The person must authenticate again, and all other
