@@ -126,7 +126,7 @@ func (b *bench) analysis(ctx context.Context) error {
 			}
 		}
 	}
-	b.check("%s scans, %d activities, %d days: every daily total of the activities that were asked for equals the raw rows', difference 0",
+	b.check("With %s scans of %d activities over %d days, every daily total of the queried activities equals the number of raw rows.",
 		sizeName(total), activities, analysisDays)
 	b.row(Row{What: fmt.Sprintf("analysis of %s scans: daily totals of one activity", sizeName(total)),
 		Anchor: "the same question asked of the raw rows, in the same PostgreSQL; times faster", Target: 30, AtLeast: true,

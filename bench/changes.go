@@ -143,12 +143,12 @@ func (b *bench) changes(ctx context.Context) error {
 			return err
 		}
 	}
-	b.note("An add is a call of the wire with its access token, of an owner and a host of its own, through the nodes in turn; it is " +
-		"answered after its commit. The inserts write a row of rules and one of the log of changes, with the same indexes, " +
-		"without the triggers. " +
+	b.note("Each rule is added by a call of qrcodejumpadd with an access token, which is answered after its commit. " +
+		"Each client has an account and a host of its own, and the clients are spread evenly over the nodes. " +
+		"The plain inserts write a row of the table of rules and a row of the change log, with the same indexes but without triggers. " +
 		"All servers, the database (fsync on) and the clients share all cores.")
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))
+		b.note("The load average of the machine was %s at the end of the run; it includes the load of the benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (c *changing) check(ctx context.Context, b *bench) error {
 	if rules != c.added.Load() {
 		return fmt.Errorf("%s: %d rules after %d adds that were acknowledged", c.name, rules, c.added.Load())
 	}
-	b.check("%s: each of %d adds that were acknowledged is a rule of its owner", c.name, rules)
+	b.check("In the cluster \"%s\", each of the %d acknowledged calls of qrcodejumpadd created a rule of the calling account.", c.name, rules)
 	return nil
 }
 

@@ -145,7 +145,7 @@ func (b *bench) codes(ctx context.Context) error {
 	b.row(Row{What: "rows for 20M codes, applied and activated", Anchor: "one row each", Unit: "rows", Target: 2, Values: rows, Main: true})
 	b.row(Row{What: "bytes stored a code, the batch and its activation", Anchor: "–", Unit: "bytes", Target: 0.01, Values: bytes, Main: true,
 		Note: "database and journal together; a few pages for 20M codes"})
-	b.note("Rows are those of every table of the database that grew with the batch, without the log of calls and its counts.")
+	b.note("The number of rows includes every table of the database that grew with the batch, except the call log and its counters.")
 
 	if err := b.segments(ctx, q, token, last); err != nil {
 		q.stop()
@@ -307,7 +307,7 @@ func (b *bench) segments(ctx context.Context, q *qrjump, token string, batch int
 	if err != nil {
 		return err
 	}
-	b.check("a segment downloaded, decoded and decrypted: %d rows, %d bytes", segmentSize, len(plain))
+	b.check("A segment was downloaded, decoded and decrypted; it has %d rows and %d bytes.", segmentSize, len(plain))
 	const times = 5
 	var wall, anchor, share, allocated []float64
 	for round := range b.rounds + 1 {

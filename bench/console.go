@@ -81,9 +81,9 @@ func (b *bench) console(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.saysGrown(sizeOf(whole), g)
+		b.saysGrown(fmt.Sprintf("the column %q", sizeOf(whole)), g)
 		if days := int(time.Since(g.Now).Hours() / 24); days > 0 {
-			b.note("%s: the folder was filled %d days ago, so that pages of the last days show fewer scans.", sizeOf(whole), days)
+			b.note("The data folder for %s was filled %d days ago; therefore pages of the last days show fewer scans.", sizeOf(whole), days)
 		}
 		if err := b.consoleWith(ctx, data, g, whole, pages); err != nil {
 			return fmt.Errorf("%s: %w", sizeOf(whole), err)
@@ -115,8 +115,9 @@ func (b *bench) aboutPages(pages []Page) {
 	b.row(Row{What: "time of a page of the console, the whole", Anchor: "`/healthz` of the same server", Values: slow, Note: over})
 	b.row(Row{What: "time of a page of the console, the whole", Anchor: "the same page at a hundredth, each beside `/healthz`",
 		Values: grew, Note: over, Main: true})
-	b.note("Time that passes until the last byte, of a browser that is signed in with the admin token. In each round a page and `/healthz` "+
-		"take turns, %d requests each; a ratio is that of their medians. Each page was asked for once before.", requestsOfPage)
+	b.note("The time of a page is the elapsed time until the last byte, for a browser that is signed in with the admin token. "+
+		"In each round, requests of a page and of `/healthz` alternate, %d of each, and the ratio compares their medians. "+
+		"Each page was requested once before the measurement.", requestsOfPage)
 }
 
 // consoleWith measures at one size.
@@ -151,7 +152,7 @@ func (b *bench) consoleWith(ctx context.Context, data string, g *grown, whole bo
 		}
 		open++
 	}
-	b.check("%s: %d of %d pages answer 200, and are pages of the console", sizeOf(whole), open, len(pages))
+	b.check("With %s of the data, %d of %d requested pages answer 200 and are pages of the console.", sizeOf(whole), open, len(pages))
 	for range b.rounds {
 		for i := range pages {
 			if pages[i].Why != "" {
@@ -276,8 +277,9 @@ func pagesTable(page *strings.Builder, pages []Page) {
 	if len(pages) == 0 {
 		return
 	}
-	fmt.Fprint(page, "Each page's time divided by that of `/healthz` of the same server, medians over the rounds. *Growth* is the\n"+
-		"whole divided by the hundredth: 1 = the page takes as long with a hundred times as much of everything.\n\n"+
+	fmt.Fprint(page, "The table shows the time of each page divided by the time of `/healthz` on the same server, as medians over the rounds.\n"+
+		"*Growth* is the ratio with the whole data divided by the ratio with a hundredth of the data.\n"+
+		"A growth of 1 means that the page takes as long with a hundred times as much data.\n\n"+
 		"| page | a hundredth | the whole | growth |\n| --- | --: | --: | --: |\n")
 	for _, p := range pages {
 		if p.Why == "" {

@@ -81,7 +81,7 @@ func (b *bench) floor(ctx context.Context) error {
 		if err := equalOneByOne(ctx, floor.load.url, floor.load.token, set, judge, 1000); err != nil {
 			return fmt.Errorf("%s: %w", floor.name, err)
 		}
-		b.check("1000 of them asked of the %s: all answers as the slow matcher's", floor.name)
+		b.check("The bare event loop that answers %s answered 1000 links exactly as the slow reference matcher does.", way.name)
 		list = append(list, ours, floor)
 	}
 	for _, connections := range []int{64, 256, 1024} {
@@ -89,11 +89,14 @@ func (b *bench) floor(ctx context.Context) error {
 			return fmt.Errorf("%d connections: %w", connections, err)
 		}
 	}
-	b.note("The floor is one thread in epoll_wait: it reads the same POST, finds the link between two fixed texts, looks it up in a map "+
-		"of %d links and writes the answer that qrjump gave, head and length made ready; it checks no key, makes no id, counts nothing. "+
-		"After a group commit: it reads until nothing more is there, appends %d bytes a scan, fdatasync, answers all. Ours has %s rules. "+
-		"Server and load have a core each; the ratio is of processor time while the load runs; the row below each target adds ours until "+
-		"the last scan is counted.", len(judge.texts), recordSize, sizeName(set.N))
+	b.note("The bare event loop (also called the floor) is one thread in epoll_wait. "+
+		"The event loop reads the same POST request as qrjump, finds the link between two fixed texts, looks it up in a map of %d links "+
+		"and writes the answer that qrjump gave, with a precomputed header and length. "+
+		"The event loop checks no key, creates no scan id and counts nothing. "+
+		"In the variant with a group commit, the event loop reads until no request is left, appends %d bytes a scan to a file, "+
+		"calls fdatasync and answers all requests. The qrjump server has %s rules. The server and the load generator have a core each. "+
+		"The ratio compares CPU time while the load runs; the row below each target also includes the CPU time that qrjump "+
+		"spends until the last scan is counted.", len(judge.texts), recordSize, sizeName(set.N))
 	return nil
 }
 

@@ -192,9 +192,10 @@ func saysIndented(format string, args ...any) { fmt.Printf("      "+format+"\n",
 
 func (b *bench) saysGrown(engine string, g *grown) {
 	said := fmt.Sprintf(
-		"%s, %g: %s scans over %d days, %d of them of codes; %d activities, %d links, %d users; %d rules of %d accounts; "+
-			"%d batches with %d activations and %d withdrawn or frozen ranges; %d changes of rules. "+
-			"Made in %.0f s: accounts %.0f, rules %.0f, changes and ranges %.0f, ledger %.0f, counting %.0f, months %.0f.",
+		"The data set for %s with the size factor %g has %s scans over %d days, of which %d are scans of codes, and %d activities, "+
+			"%d links, %d users, %d rules of %d accounts, %d batches with %d activations and %d withdrawn or frozen ranges, "+
+			"and %d changes of rules. Filling this data set took %.0f s: %.0f s for accounts, %.0f s for rules, "+
+			"%.0f s for changes and ranges, %.0f s for the scan log, %.0f s for the roll-up of scans and %.0f s for the roll-up of months.",
 		engine, g.Factor, sizeName(g.Scans), g.Days, g.OfCodes, g.Activities, g.Links, g.Users, g.Rules, g.Accounts, g.Batches,
 		g.Activations, g.Ranges, g.Changes,
 		sum(g.Spent), g.Spent["accounts"], g.Spent["rules"], g.Spent["changes"], g.Spent["ledger"], g.Spent["counting"],
@@ -357,7 +358,7 @@ func (b *bench) tooLong(s *grownServer, p probe) error {
 		}
 		took := time.Duration(g.Walls[n-1] * float64(time.Millisecond))
 		if expected := time.Duration(float64(took) * s.g.Factor / g.Factors[n-1]); took > 5*time.Second && expected > b.grownPart.longest {
-			return notMeasured("at %g it took %s, ten times that is more than the %s that a row may take (-longest)", g.Factors[n-1],
+			return notMeasured("at %g it took %s, and ten times that exceeds the %s that a row may take (flag -longest)", g.Factors[n-1],
 				took.Round(time.Second), b.grownPart.longest)
 		}
 	}

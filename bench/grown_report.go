@@ -46,11 +46,13 @@ func growthTable(page *strings.Builder, rows []Growth) {
 		return
 	}
 	fmt.Fprint(page,
-		"Costs are processor time of the server, and in brackets the time that passed, both in milliseconds; other units are named.\n"+
-			"The sizes are shares of 300 million scans over 400 days, 10 million rules of 2 million accounts, and 15 million changes.\n"+
-			"*Slope* is the exponent of growth from a straight line through the logarithms, with its 95 % interval: of three points that\n"+
-			"is wide (one degree of freedom), and none is given for two. 0 = it does not grow; 1 = as the whole does.\n"+
-			"Of several programs the one stands here that was measured at the largest size; the results have the others.\n\n")
+		"Costs are CPU time of the server with the elapsed time in brackets, both in milliseconds; a row with another unit names the unit.\n"+
+			"The sizes are fractions of 300 million scans over 400 days, 10 million rules of 2 million accounts, and 15 million changes.\n"+
+			"*Slope* is the exponent of growth, from a straight line through the logarithms, with its 95 % confidence interval.\n"+
+			"The interval is wide for three sizes (one degree of freedom), and is not given for two sizes.\n"+
+			"A slope of 0 means no growth; a slope of 1 means growth in proportion to the size.\n"+
+			"Where several programs were measured, the table shows the program that was measured at the largest size; "+
+			"results.json has the others.\n\n")
 	rows = furthest(rows)
 	// What belongs together stands together: the engines apart, programs below each other.
 	engines := []string{}
@@ -127,7 +129,7 @@ func whys(page *strings.Builder, rows []Growth) {
 	for _, r := range rows {
 		for _, factor := range sortedKeys(asSet(r.Why)) {
 			what := r.What + orNothing(r.Program != "", " ("+r.Program+")")
-			line := fmt.Sprintf("- Not measured: %s at %s: %s.", what, factor, strings.TrimSuffix(r.Why[factor], "."))
+			line := fmt.Sprintf("- The row \"%s\" was not measured at the size %s: %s.", what, factor, strings.TrimSuffix(r.Why[factor], "."))
 			if !said[line] {
 				fmt.Fprintln(page, line)
 			}

@@ -157,7 +157,7 @@ func TestBenchTable_ReasonForUnmeasured(t *testing.T) {
 		Factors: []float64{0.001, 0.01},
 		Costs:   []float64{10, 100}, Walls: []float64{20, 200}, Why: map[string]string{"0.1": "it takes a day"}}})
 	for _, want := range []string{"| recount | now | 10 (20) | 100 (200) | – | 1.00 | the scans that are kept |",
-		"- Not measured: recount (now) at 0.1: it takes a day."} {
+		"- The row \"recount (now)\" was not measured at the size 0.1: it takes a day."} {
 		if !strings.Contains(page.String(), want) {
 			t.Errorf("the page lacks %q:\n%s", want, page.String())
 		}

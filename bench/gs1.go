@@ -71,7 +71,7 @@ func (b *bench) resolver(ctx context.Context) error {
 		list = append(list, &contender{name: kind, server: q, load: load{url: q.scanURL, file: bodies, method: "POST",
 			path: "/scan/v1/resolve", token: key, pid: q.pid(), connections: keepAlive, duration: 2 * time.Second}})
 	}
-	b.check("a hundred scans of each kind open the Mini Program by what they should")
+	b.check("100 scans of jump rules and 100 scans of GS1 links opened the Mini Program, each through the expected kind of match.")
 	for round := range b.rounds + 1 { // the first warms up
 		for i := range list {
 			c := list[(i+round)%len(list)]
@@ -91,7 +91,8 @@ func (b *bench) resolver(ctx context.Context) error {
 	b.row(Row{What: "CPU of a scan of a serial by the template of its GTIN", Anchor: "the same request as a link of a jump rule", Target: 1.2,
 		Values: ratios(product.cpu, rule.cpu), Main: true,
 		Note: fmt.Sprintf("median %.1f µs, the rule %.1f µs", quantile(product.cpu, 0.5)/1e3, quantile(rule.cpu, 0.5)/1e3)})
-	b.note("One server has %d rules and as many GTINs with a page and a link, both with {01} and {21}; each scan is of another serial. Both are "+
-		"written down durably; the load stops until all of it is counted.", gs1Links)
+	b.note("One server has %d jump rules and as many GTINs; each GTIN has a page template and a link template with {01} and {21}. "+
+		"Each scan has a different serial number. Scans of both kinds are recorded durably; "+
+		"after each load the benchmark waits until all its scans are counted.", gs1Links)
 	return nil
 }

@@ -103,11 +103,11 @@ func (b *bench) http(ctx context.Context) error {
 	if err := equalHAProxy(ctx, proxyURL, set, judge); err != nil {
 		return err
 	}
-	b.check("%d links (%d open something) asked of HAProxy: all answers as the slow matcher's", len(judge.texts), judge.hits())
+	b.check("HAProxy answered %d links, of which %d match a rule, exactly as the slow reference matcher does.", len(judge.texts), judge.hits())
 	if err := equalNginx(ctx, webURL, set, 2000); err != nil {
 		return err
 	}
-	b.check("2000 exact keys asked of nginx: all answers right")
+	b.check("nginx answered 2000 requests with exact keys correctly.")
 
 	ours := map[string]*contender{}
 	for i, v := range variants {
@@ -198,7 +198,10 @@ func (b *bench) http(ctx context.Context) error {
 	}
 	b.row(Row{What: "one line of an NDJSON stream, CPU", Anchor: "one request", Values: ratios(lines, first.cpu)})
 	b.note(
-		"HAProxy and nginx get GET /?u=<link, percent-encoded> and answer 302 with a Location; qrjump gets POST /scan/v1/resolve with a scan key and a JSON body (text, user, source) and answers 200 with JSON: scan id, page with its query, what matched. All keep %d connections open; server and load have a core each.", keepAlive)
+		"HAProxy and nginx receive `GET /?u=<link, percent-encoded>` and answer 302 with a Location header. "+
+			"The qrjump server receives `POST /scan/v1/resolve` with a scan key and a JSON body (text, user, source), "+
+			"and answers 200 with a JSON body: scan id, page with its query, and the match. "+
+			"The load generator keeps %d connections to each program open; the server and the load generator have a core each.", keepAlive)
 	return nil
 }
 
@@ -232,7 +235,7 @@ func (b *bench) ours(ctx context.Context, kept, name string, v variant, set *rul
 		q.stop()
 		return nil, fmt.Errorf("qrjump, %s: %w", v.name, err)
 	}
-	b.check("the same %d links asked of qrjump (%s): all answers as the slow matcher's", len(judge.texts), v.name)
+	b.check("qrjump (%s) answered %d links exactly as the slow reference matcher does.", v.name, len(judge.texts))
 	return &contender{name: v.name, server: q,
 		load: load{url: q.scanURL, file: bodies, method: "POST", path: "/scan/v1/resolve", token: key, pid: q.pid()}}, nil
 }

@@ -83,8 +83,8 @@ type indexResult struct {
 func (b *bench) reportIndex(n int, got indexResult) {
 	name := sizeName(n)
 	main := n >= 1_000_000
-	b.check("%s rules: %d links, %d of them open something: the index%s as the slow matcher, 0 differences",
-		name, got.Checked, got.Hits, map[bool]string{true: " and the radix tree answer", false: " answers"}[got.Radix])
+	b.check("With %s rules, %s the same answers as the slow reference matcher to %d links, of which %d match a rule: 0 differences.",
+		name, map[bool]string{true: "the index and the radix tree gave", false: "the index gave"}[got.Radix], got.Checked, got.Hits)
 	for _, stream := range []string{"uniform", "Zipf 1.05"} {
 		of := got.Streams[stream]
 		b.row(Row{What: fmt.Sprintf("resolve in memory, %s rules, %s", name, stream), Anchor: "one probe of a Go map with the whole link",

@@ -133,7 +133,7 @@ func someEvents(n int) []scanlog.Event {
 
 // ledger measures scans that are durable before they are acknowledged.
 func (b *bench) ledger(ctx context.Context) error {
-	b.peer("a bare group commit in Go: append 256 bytes a record, fdatasync, wake the waiters")
+	b.peer("a bare group commit in Go, which appends 256 bytes a record, calls fdatasync and wakes the waiters")
 	events := someEvents(4096)
 	duration := 2 * time.Second
 	for _, clients := range []int{64, 256, 1024} {
@@ -195,7 +195,7 @@ func (b *bench) ledger(ctx context.Context) error {
 		r := ratios(ours, bare)
 		b.row(Row{What: fmt.Sprintf("scans made durable, %d waiting", clients), Anchor: "bare group commit, the same number waiting", Target: target(clients <= 256, 0.75), AtLeast: true, Values: r, Main: clients <= 256})
 		b.point("ledger", "qrjump", "waiting clients", "scans made durable a second / bare group commit", float64(clients), quantile(r, 0.5))
-		b.note("%d waiting: %.0f scans shared a flush in the last round.", clients, flushes)
+		b.note("With %d waiting clients, %.0f scans shared a flush on average in the last round.", clients, flushes)
 	}
 	// What is durable must be readable again.
 	if err := b.readBack(ctx, events); err != nil {
@@ -269,7 +269,7 @@ func (b *bench) readBack(ctx context.Context, events []scanlog.Event) error {
 	if len(wanted) > 0 {
 		return fmt.Errorf("%d acknowledged scans are not in the journal", len(wanted))
 	}
-	b.check("%d acknowledged scans read back from the journal, each once and equal", len(events))
+	b.check("All %d acknowledged scans were read back from the journal, each exactly once and unchanged.", len(events))
 	return nil
 }
 
@@ -295,7 +295,7 @@ func (b *bench) ledgerOverHTTP(ctx context.Context) error {
 		return err
 	}
 	if _, err := q.metric(ctx, "qrjump_scans_recorded_total"); err != nil {
-		b.missing("scans acknowledged over HTTP: this server records none")
+		b.missing("scans acknowledged over HTTP, because this server records none")
 		return nil
 	}
 	bodies, err := b.linesFile("ledger-bodies", rulegen.Take(set.Links(false, 71), 20_000), scanBody)
@@ -334,6 +334,6 @@ func (b *bench) ledgerOverHTTP(ctx context.Context) error {
 		}
 		b.row(Row{What: fmt.Sprintf("scans acknowledged durable over HTTP, %d connections, one core", clients), Anchor: "bare group commit in memory, the same number waiting, two cores", Values: ratios(ours, bare)})
 	}
-	b.check("over HTTP the server recorded at least as many scans as it acknowledged, in each round")
+	b.check("In each round over HTTP, the server recorded at least as many scans as it acknowledged.")
 	return nil
 }

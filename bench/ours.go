@@ -43,6 +43,6 @@ func snapshotFiles(data string) []string {
 // variants are the ways in which resolve is measured; the first is the target's.
 var variants = []variant{
 	{name: "scan listener, recording durably", fast: true},
-	{name: "scan listener, answer before the disk", fast: true, durability: "async"},
+	{name: "scan listener, answering before the write to disk", fast: true, durability: "async"},
 	{name: "net/http, recording durably"},
 }

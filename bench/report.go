@@ -30,10 +30,11 @@ func writeReport(out string, all map[string]*Section) error {
 	var page strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	say("# Benchmarks\n")
-	say("Written by `make bench`; do not edit. How it measures, and why so: [decisions/0013-how-we-measure.md](decisions/0013-how-we-measure.md).")
-	say("One section again: `make bench BENCH=index`.\n")
-	say("A ratio is our figure divided by the anchor's, measured beside it in the same round; less is better where the target is ≤, more where it is ≥.")
-	say("Min, median and max are over the rounds; a target is for the median.\n")
+	say("This page is written by `make bench`; do not edit it. The method is described in [decision 0013](decisions/0013-benchmark-method.md).")
+	say("The command `make bench BENCH=index` measures one section again.\n")
+	say("A ratio is the figure of qrjump divided by the figure of the anchor program, both measured in the same round.")
+	say("A smaller ratio is better where the target has the sign ≤; a larger ratio is better where the target has the sign ≥.")
+	say("Min, median and max are taken over the rounds; a target applies to the median.\n")
 
 	machines := map[string]bool{}
 	for _, s := range sections {
@@ -42,7 +43,7 @@ func writeReport(out string, all map[string]*Section) error {
 		}
 	}
 	for _, m := range sortedKeys(machines) {
-		say("Machine: %s.\n", m)
+		say("The benchmarks ran on this machine: %s.\n", m)
 	}
 
 	say("## The targets\n")
@@ -72,13 +73,13 @@ func writeReport(out string, all map[string]*Section) error {
 			continue
 		}
 		say("## %s\n", s.title)
-		say("Measured %s, %d rounds, %.0f s.%s", r.Date, r.Rounds, r.Seconds, scaleNote(r.Scale))
+		say("This section was measured on %s (rounds: %d, duration: %.0f s).%s", r.Date, r.Rounds, r.Seconds, scaleNote(r.Scale))
 		if len(r.Peers) > 0 {
-			say("Beside: %s.", strings.Join(r.Peers, "; "))
+			say("Other programs and libraries in this measurement: %s.", strings.Join(r.Peers, "; "))
 		}
 		say("")
 		if len(r.Checks) > 0 {
-			say("Checked before anything was timed:\n")
+			say("Before the measurement, these checks passed:\n")
 			for _, c := range r.Checks {
 				say("- %s", c)
 			}
@@ -130,7 +131,7 @@ func scaleNote(scale float64) string {
 	if scale == 1 {
 		return ""
 	}
-	return fmt.Sprintf(" A quick look: sizes times %g; no figure to quote.", scale)
+	return fmt.Sprintf(" Sizes were multiplied by %g for a quick look, so the figures should not be quoted.", scale)
 }
 
 func sortedKeys(m map[string]bool) []string {
@@ -194,7 +195,7 @@ func growth(page *strings.Builder, parts ...*Section) {
 	}
 	slices.Sort(at)
 	slices.SortStableFunc(keys, func(a, b key) int { return plotOrder(a.plot) - plotOrder(b.plot) })
-	fmt.Fprintf(page, "## Growth\n\nMedians.\n\n| what | of |")
+	fmt.Fprintf(page, "## Growth\n\nThe table shows medians.\n\n| what | of |")
 	for _, x := range at {
 		fmt.Fprintf(page, " %s rules |", sizeName(int(x)))
 	}

@@ -115,7 +115,7 @@ func (b *bench) sheets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.check("a PDF of %d labels came whole: %d bytes", whole, all.bytes)
+	b.check("A PDF of %d labels was downloaded completely; it has %d bytes.", whole, all.bytes)
 	b.row(Row{What: "10,000 labels as PDF, CPU, with download", Anchor: "the library that draws the symbols, alone", Target: 1.5,
 		Values: ratios(used, anchor), Main: true})
 	b.row(Row{What: "peak memory of 10,000 labels as PDF", Anchor: "–", Unit: "MiB", Target: 128, Values: peak, Main: true})

@@ -103,10 +103,11 @@ func (b *bench) tickets(ctx context.Context) error {
 	if err := q.allExchange(ctx, token, bodies[:min(2000, len(bodies))]); err != nil {
 		return err
 	}
-	b.check("%d tickets of as many codes made by scans; %d of them exchanged one by one: each gave its own code", count, min(2000, len(bodies)))
+	b.check("Scans created %d tickets of as many codes; %d of the tickets were exchanged one at a time, and each exchange returned the code of its ticket.", count, min(2000, len(bodies)))
 	b.row(Row{What: fmt.Sprintf("ticket exchanges a second over HTTP, %d clients, %s tickets", clients, sizeName(count)), Anchor: "SELECT by primary key in PostgreSQL (pgx, prepared), the same clients and rows",
 		Target: 1, AtLeast: true, Values: ratios(ours, anchor), Main: true})
-	b.note("The exchange is a call of the wire, with its access token, on the embedded store. Both loads and both servers share the two cores.")
+	b.note("A ticket exchange is an API call with an access token, on the embedded SQLite database. " +
+		"qrjump, PostgreSQL and their load generators share the two cores.")
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (b *bench) wire(ctx context.Context) error {
 		defer func() {
 			for _, name := range []string{"qrjump_call_log_dropped_total"} {
 				if n, err := q.metric(ctx, name); err == nil {
-					b.note("%s: calls that came too fast for the log of calls: %.0f.", mode.name, n)
+					b.note("In the mode %s, the call log dropped %.0f calls that arrived faster than it could write.", mode.name, n)
 				}
 			}
 		}()
@@ -189,13 +189,14 @@ func (b *bench) wire(ctx context.Context) error {
 					quantile(bare, 0.5)/1e3)})
 		}
 	}
-	b.note("Processor time of the server process, all its threads, from before the load until everything that follows from it is written. "+
-		"The embedded store; %d tickets and as many codes; an owner of %d rules. All servers and the load share all cores. "+
-		"token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, each request once. "+
-		"They have no target: each waits for its own commit on the disk, and the bare handler writes nothing.", count,
+	b.note("The cost is the CPU time of all threads of the server process, from before the load until all consequences of the load are written. "+
+		"The server uses the embedded SQLite database, which has %d tickets and as many codes; the account that owns rules has %d of them. "+
+		"All servers and the load generator share all cores. "+
+		"The calls token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, and no request is repeated. "+
+		"These four calls have no target, because each waits for its own commit on the disk and the bare handler writes nothing.", count,
 		wireRules, wireOnce, wireAccounts)
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		b.note("Load of the machine at the end, this run included: %s.", strings.Join(strings.Fields(string(load))[:3], ", "))
+		b.note("The load average of the machine was %s at the end of the run; it includes the load of the benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
 	return nil
 }
