@@ -116,12 +116,13 @@ func (v *request) label(t time.Time, interval string) string {
 	return t.Format(v.say("chart.day"))
 }
 
-// third returns the spacing of three grid lines that together reach limit: 1, 2 or 5 times a power of ten.
-func third(limit int64) int64 {
+// gridLines returns the spacing of at most five grid lines, 1, 2 or 5 times a power of ten, and their number: the highest grid line is
+// the first line that reaches limit.
+func gridLines(limit int64) (step, lines int64) {
 	for unit := int64(1); ; unit *= 10 {
 		for _, n := range [...]int64{1, 2, 5} {
-			if 3*n*unit >= limit || unit > math.MaxInt64/300 {
-				return n * unit
+			if step = n * unit; limit <= 5*step || unit > math.MaxInt64/300 {
+				return step, max(1, (limit-1)/step+1)
 			}
 		}
 	}
@@ -190,11 +191,11 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 	if len(signs) > 0 {
 		d.Top = 46
 	}
-	step := third(scale)
-	y := func(n int64) float64 { return tenth(d.Floor - (d.Floor-d.Top)*float64(n)/float64(3*step)) }
+	step, lines := gridLines(scale)
+	y := func(n int64) float64 { return tenth(d.Floor - (d.Floor-d.Top)*float64(n)/float64(lines*step)) }
 	x := func(i int) float64 { return tenth(d.Left + (d.Wide-d.Left)*float64(i)/float64(len(t.rows))) }
 	mid := func(i int) float64 { return tenth((x(i) + x(i+1)) / 2) }
-	for i := range int64(3) {
+	for i := range lines {
 		d.Lines = append(d.Lines, written{Y: y((i + 1) * step), Text: separated((i + 1) * step)})
 	}
 	for _, i := range t.labelled(s.labels) {
@@ -266,9 +267,8 @@ func (v *request) countText(r client.StatisticsRow) string {
 
 // describeTimeline returns a sentence that describes a timeline.
 func (v *request) describeTimeline(t timeline) string {
-	sum, best := int64(0), 0
+	sum, best := t.sum(numberOf), 0
 	for i, r := range t.rows {
-		sum += numberOf(r)
 		if numberOf(r) > numberOf(t.rows[best]) {
 			best = i
 		}
@@ -282,6 +282,7 @@ func (v *request) describeTimeline(t timeline) string {
 
 // chart is a rendered statistics result.
 type chart struct {
+	Totals []number // the sum of the rows, and its change from the preceding periods
 	Zone   string
 	Drawn  []drawing // the total in two sizes: wide, and small for phones
 	Before bool      // the preceding periods are drawn as an outline
@@ -331,7 +332,8 @@ func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) 
 func (v *request) charted(s statisticsView) (ch chart, err error) {
 	rows := s.Numbers.Rows
 	if s.By == "" {
-		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), mostLying)])}, nil
+		sum := timeline{rows: rows}.sum(numberOf)
+		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), mostLying)], sum)}, nil
 	}
 	if s.Group != "" {
 		return v.multiples(s)
@@ -345,10 +347,46 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 		return chart{}, err
 	}
 	ch = chart{Zone: zoneOf(t), Before: len(oldTimeline.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
+	if !s.Users() { // a user can be in several periods
+		ch.Totals = v.totals(t, oldTimeline)
+	}
 	for _, item := range []size{wideChart, phoneChart} {
 		ch.Drawn = append(ch.Drawn, v.draw(item, t, oldTimeline, max(t.maximum(), oldTimeline.maximum()), ch.Signs))
 	}
 	return ch, nil
+}
+
+// totals returns the sums of a timeline with their changes from the preceding periods, the average and the highest period.
+func (v *request) totals(t, oldTimeline timeline) []number {
+	scans, first, best := number{Name: "stats.scans"}, number{Name: "stats.first"}, 0
+	for _, counted := range []struct {
+		n     *number
+		count func(client.StatisticsRow) int64
+	}{{&scans, numberOf}, {&first, func(r client.StatisticsRow) int64 { return r.First }}} {
+		counted.n.compare(v, "total.before", t.sum(counted.count), oldTimeline.sum(counted.count))
+	}
+	for i, r := range t.rows {
+		if scans.Trend = append(scans.Trend, numberOf(r)); numberOf(r) > numberOf(t.rows[best]) {
+			best = i
+		}
+	}
+	return []number{scans, first, {Name: "total.average." + t.by, Value: separated(t.sum(numberOf) / int64(len(t.rows)))},
+		{Name: "total.most", Value: separated(numberOf(t.rows[best])), Beside: day(t.starts[best], t.by)}}
+}
+
+func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
+	for _, r := range t.rows {
+		sum += count(r)
+	}
+	return sum
+}
+
+// compare sets the value of a metric, and its change from the value before, which the text with the key beside names.
+func (n *number) compare(v *request, beside string, value, before int64) {
+	n.Value, n.Beside = separated(value), v.say(beside, separated(before))
+	if before > 0 {
+		n.Change = fmt.Sprintf("%+.0f%%", 100*float64(value-before)/float64(before))
+	}
 }
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
@@ -379,13 +417,11 @@ const (
 	mostSmall = 9
 )
 
-// frequent returns group values with their counts, the most frequent first.
-func (v *request) frequent(group string, rows []client.StatisticsRow) (list []boxRow) {
-	limit := int64(1)
+// frequent returns group values with their counts and their shares of total, the most frequent first.
+func (v *request) frequent(group string, rows []client.StatisticsRow, total int64) (list []boxRow) {
 	v.knowRows(group, rows)
 	for _, r := range rows {
-		limit = max(limit, numberOf(r))
-		row := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(limit))}
+		row := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(max(1, total)))}
 		if group != "" {
 			row.To = v.narrowTo(group, r.Value)
 		}

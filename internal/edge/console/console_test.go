@@ -156,7 +156,8 @@ var pages = []struct {
 	{"GET", "/console/statistics/nothing", adminroute.Viewer},
 	{"GET", "/console/statistics?by=&group=app&count=first", adminroute.Viewer},
 	{"GET", "/console/statistics/numbers.csv", adminroute.Viewer}, {"GET", "/console/statistics/scans.parquet", adminroute.Viewer},
-	{"POST", "/console/statistics", adminroute.Operator},
+	{"POST", "/console/statistics", adminroute.Marketer}, {"GET", "/console/health", adminroute.Operator},
+	{"POST", "/console/health", adminroute.Operator},
 	{"GET", "/console/alarms", adminroute.Viewer}, {"GET", "/console/alarms/1", adminroute.Viewer},
 	{"POST", "/console/alarms", adminroute.Marketer},
 	{"POST", "/console/codes/BATCH/alarm", adminroute.Operator},
@@ -210,7 +211,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 	}
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
 		"/console/codes": "freeze", "/console/rules/do": "publish-sure", "/console/accounts/shop": "jump-on",
-		"/console/statistics": "recount", "/console/alarms": "acknowledge",
+		"/console/statistics": "end", "/console/alarms": "acknowledge",
 		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
 	var scan struct {
@@ -280,7 +281,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 				ok = p.Status == http.StatusSeeOther || p.Status == http.StatusNotFound || // there is no such change
 					p.Status == http.StatusOK && slices.Contains([]string{"/console/operate/audit", "/console/statistics/scans",
 						"/console/packages/PACKAGE/file", "/console/packages/job", "/console/operate/bulk", "/console/accounts/selected",
-						"/console/statistics"}, c.path)
+						"/console/health"}, c.path)
 			default:
 				ok = p.Status == http.StatusForbidden
 			}

@@ -3,8 +3,10 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
@@ -17,56 +19,105 @@ type Health struct {
 	StartedAt time.Time
 }
 
-// healthView holds the health lines at the top of the home page and of the operator's page.
+// healthView holds the checks of the health page, failures first.
 type healthView struct {
-	Fault   string // translated to the reader's language
-	Numbers []number
+	Checks  []check
+	Recount *client.Recount
 }
 
-// health returns the fault of this node, as in /readyz, and, for operators of all accounts, the node's metrics.
-func (v *request) health() (data healthView) {
-	currentHealth := v.c.Health(v.r.Context())
-	data.Fault = errortext.In(v.Language, currentHealth.Fault)
-	if !(view{request: v}).May("operator") || len(v.caller.Accounts) > 0 {
-		return data
-	}
-	disk := number{Kind: currentHealth.DiskKind, Name: "health.disk", Value: "–"}
-	if currentHealth.DiskFree >= 0 {
-		disk.Value, disk.Beside = bytesText(currentHealth.DiskFree), v.say("health.free")
-	}
-	// If the database is unavailable, only the numbers of nodes and webhooks are missing from the health lines.
-	nodes, hooks := number{Name: "health.nodes", Value: "–"}, number{Name: "health.webhooks", Value: "–"}
-	if list, err := v.api.ScanNodes.List(v.ctx()); err == nil {
-		running := 0
-		for _, n := range list {
-			if !n.Stopped {
-				running++
-			}
-		}
-		nodes.Value = separated(int64(max(1, running))) // with an embedded database the list of nodes is empty
-		if stopped := len(list) - running; stopped > 0 {
-			nodes.Beside = v.say("health.stopped", stopped)
-		}
-	}
-	if list, err := v.api.Webhooks.List(v.ctx()); err == nil {
-		hooks.Value = separated(int64(len(list)))
-		off := 0
-		for _, h := range list {
-			if !h.Enabled {
-				off++
-			}
-		}
-		if off > 0 {
-			hooks.Kind, hooks.Beside = "warn", v.say("health.webhooks.off", off)
-		}
-	}
-	upperWait := time.Since(currentHealth.StartedAt)
-	data.Numbers = []number{disk, {Name: "health.memory", Value: bytesText(currentHealth.Memory)}, nodes, hooks,
-		{Name: "health.uptime", Value: v.say("health.days", int(upperWait.Hours()/24), int(upperWait.Hours())%24,
-			int(upperWait.Minutes())%60)},
-		{Name: "health.version", Value: v.c.Version}}
-	return data
+// check is the result of a health check: its name is a text key, Kind is bad, warn or good, What is the finding, and Why says what to do
+// about a failure at the page To.
+type check struct {
+	Name string
+	task
 }
+
+func (pages operatePages) healthPage(v *request) { pages.showHealth(v, nil) }
+
+// recount counts all scans again, which changes nothing but takes long.
+func (pages operatePages) recount(v *request) {
+	if done, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
+		pages.showHealth(v, &done)
+	}
+}
+
+func (pages operatePages) showHealth(v *request, recount *client.Recount) {
+	_, err := v.api.ScanNodes.List(v.ctx())
+	if _, is := refused(err, http.StatusForbidden); is && v.failed(err) {
+		return
+	}
+	v.show(http.StatusOK, "health", healthView{v.checks(), recount})
+}
+
+// notReady returns the fault that GET /readyz reports, in the reader's language.
+func (v *request) notReady() string { return errortext.In(v.Language, v.c.Health(v.r.Context()).Fault) }
+
+// checks returns the results of the health checks of this server, failures first. A check whose data the database cannot deliver fails.
+func (v *request) checks() (list []check) {
+	node := v.c.Health(v.r.Context())
+	add := func(name, kind, what, why, to string) {
+		if kind == "" || kind == "good" {
+			kind, why = "good", ""
+		}
+		list = append(list, check{"health." + name, task{kind, what, why, Root + to}})
+	}
+	failed := func(name string, err error) bool {
+		if err != nil {
+			add(name, "bad", v.say("health.unknown"), v.reason(err.Error()), "/health")
+		}
+		return err != nil
+	}
+	if fault := v.notReady(); fault != "" {
+		add("ready", "bad", v.say("health.not", fault), "", "/health")
+	} else {
+		add("ready", "", v.say("health.days", int(time.Since(node.StartedAt).Hours()/24), int(time.Since(node.StartedAt).Hours())%24,
+			int(time.Since(node.StartedAt).Minutes())%60), "", "/health")
+	}
+	if node.DiskFree >= 0 {
+		add("disk", node.DiskKind, v.say("health.free", bytesText(node.DiskFree)), v.say("health.disk.why"), "/health")
+	}
+	add("memory", "", bytesText(node.Memory), "", "/health")
+	if nodes, err := v.api.ScanNodes.List(v.ctx()); !failed("nodes", err) {
+		stopped, behind := 0, int64(0)
+		for _, n := range nodes {
+			stopped, behind = stopped+b2i(n.Stopped), behind+n.Backlog
+		}
+		add("nodes", wordIf(stopped, "warn"), v.say("health.running", max(1, len(nodes)-stopped), stopped), v.say("health.nodes.why"),
+			"/operate#nodes") // with an embedded database the list of nodes is empty
+		add("streams", wordIf(behind > mostBehind, "warn"), v.say("health.behind", behind), v.say("health.streams.why"), "/operate#nodes")
+	}
+	if hooks, err := v.api.Webhooks.List(v.ctx()); !failed("webhooks", err) {
+		off := 0
+		for _, h := range hooks {
+			off += b2i(!h.Enabled)
+		}
+		add("webhooks", wordIf(off, "warn"), v.say("health.webhooks.off", len(hooks), off), v.say("health.webhooks.why"),
+			"/operate/webhooks")
+	}
+	if v.c.CertificateEnds != nil {
+		if until, ok := v.c.CertificateEnds(); ok {
+			now, _ := view{request: v}.pageTime()
+			left := until.Sub(now)
+			add("certificate", wordIf(left < endsSoon, "bad"), v.say("home.certificate", until.UTC().Format("2006-01-02 15:04 UTC")),
+				v.say("home.certificate.why"), "/operate")
+		}
+	}
+	if last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}); !failed("backup", err) {
+		kind, what := "warn", v.say("home.backup")
+		if len(last) > 0 && time.Since(last[0].OccurredAt) <= backupDue {
+			kind, what = "good", last[0].OccurredAt.UTC().Format("2006-01-02 15:04 UTC")
+		}
+		add("backup", wordIf(!v.c.Emulates || kind == "good", kind), what, v.say("home.backup.why"), "/operate#backup")
+	}
+	slices.SortStableFunc(list, func(a, b check) int { return severity(a.Kind) - severity(b.Kind) })
+	return list
+}
+
+// severity orders states from the most severe on.
+func severity(kind string) int { return slices.Index([]string{"bad", "warn", "info", "good"}, kind) }
+
+// mostBehind is the number of scans that nodes may hold before they count them.
+const mostBehind = 10_000
 
 // unavailable reports whether an API returned status 503.
 func unavailable(err error) bool {

@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,9 +12,10 @@ import (
 
 // homeView holds the data of the home page: next steps, today's numbers, and unmatched scans.
 type homeView struct {
-	Health  healthView
-	Tasks   []task
+	Fault   string // the error that GET /readyz reports; "" = ready
+	Tasks   []task // most severe first
 	Numbers []number
+	Week    *statisticsView // the scans of seven days; nil = the reader may not see scans
 	Misses  []client.Miss
 	now     time.Time // the server's current time in the time zone of the statistics
 }
@@ -24,6 +26,7 @@ type task struct{ Kind, What, Why, To string }
 // number is a prominent count with a comparison value and its recent history.
 type number struct {
 	Kind, Name, Value, Beside string
+	Change                    string // from the previous value, in percent; "" = unknown
 	Trend                     []int64
 }
 
@@ -52,21 +55,22 @@ func (pages homePages) landing(v *request) {
 
 // home shows each reader only the data that the admin API allows this reader to see.
 func (pages homePages) home(v *request) {
-	data := homeView{Health: v.health(), now: time.Now()}
+	data := homeView{Fault: v.notReady(), now: time.Now()}
 	// While the node is not ready, the page shows the reason and omits data that the database cannot deliver.
-	skipped := func(err error) bool { return data.Health.Fault != "" && unavailable(err) }
+	skipped := func(err error) bool { return data.Fault != "" && unavailable(err) }
 	if now, err := v.clock(); err == nil {
 		data.now = now
 	} else if !skipped(err) && v.failed(err) {
 		return
 	}
-	for _, part := range []func(*homeView) error{v.homeAlarms, v.homeScans, v.homeOrders, v.homeIdle, v.homePackages,
-		v.homeKeys, v.homeCertificate, v.homeQuota, v.homeCalls, v.homeBackup} {
+	for _, part := range []func(*homeView) error{v.homeScans, v.homeAlarms, v.homeOrders, v.homeIdle, v.homePackages,
+		v.homeKeys, v.homeHealth, v.homeQuota, v.homeCalls} {
 		err := part(&data)
 		if _, kept := refused(err, http.StatusForbidden); !kept && !skipped(err) && v.failed(err) {
 			return
 		}
 	}
+	slices.SortStableFunc(data.Tasks, func(a, b task) int { return severity(a.Kind) - severity(b.Kind) })
 	v.show(http.StatusOK, "home", data)
 }
 
@@ -75,7 +79,11 @@ func (v *request) homeAlarms(data *homeView) error {
 	if err != nil {
 		return err
 	}
-	open := number{Name: "home.alarms", Value: separated(int64(len(list)))}
+	recent := 0
+	for _, alarm := range list {
+		recent += b2i(data.now.Sub(alarm.OccurredAt) < week)
+	}
+	open := number{Name: "home.alarms", Value: separated(int64(len(list))), Beside: v.say("home.alarms.week", recent)}
 	if len(list) == mostAlarmsHome {
 		open.Value += "+"
 	}
@@ -87,47 +95,39 @@ func (v *request) homeAlarms(data *homeView) error {
 	return nil
 }
 
-// homeScans counts today's scans in the time zone of the statistics, up to the current hour, and the scans in the same hours of the
-// day a week ago.
+// homeScans counts the scans of the last seven days in the time zone of the statistics, compared with the seven days before, and
+// today's scans up to now, compared with the same hours of the day a week ago.
 func (v *request) homeScans(data *homeView) error {
-	days, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{By: "day", Filter: v.owned()})
+	shown, err := v.scansOf(7, "owner", v.account())
 	if err != nil {
 		return err
 	}
-	if days.Counted.Scans == 0 && data.Health.Fault == "" {
+	if shown.Numbers.Counted.Scans == 0 && data.Fault == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
 		if (view{request: v}).May("rules-editor") {
 			first.To = Root + "/rules/new"
 		}
 		data.Tasks = append(data.Tasks, first)
 	}
-	var today, seven, prev int64
-	for _, row := range days.Rows {
-		now := data.now.In(row.At.Location())
-		if row.At.After(now.Add(-week)) {
-			seven += row.Scans
-		}
-		if y, m, d := now.Date(); row.At.Equal(time.Date(y, m, d, 0, 0, 0, 0, now.Location())) {
-			today = row.Scans
-		}
+	y, m, d := data.now.Date()
+	past, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{To: data.now.AddDate(0, 0, -7).Format(time.RFC3339),
+		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: v.owned()})
+	if err != nil {
+		return err
 	}
-	if n := len(days.Rows); n > 0 {
-		end := data.now.In(days.Rows[n-1].At.Location()).AddDate(0, 0, -7)
-		y, m, d := end.Date()
-		begin := time.Date(y, m, d, 0, 0, 0, 0, end.Location())
-		pastStatistics, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{From: begin.Format(time.RFC3339),
-			To:     end.Format(time.RFC3339),
-			Filter: v.owned()})
-		if err != nil {
-			return err
-		}
-		for _, row := range pastStatistics.Rows {
-			prev += row.Scans
-		}
+	today, scans := number{Name: "home.today"}, int64(0)
+	if n := len(shown.Numbers.Rows); n > 0 {
+		scans = shown.Numbers.Rows[n-1].Scans
 	}
-	data.Numbers = append(data.Numbers, number{Name: "home.today", Value: separated(today), Beside: v.say("home.week", separated(prev))},
-		number{Name: "home.seven", Value: separated(seven)})
-	return v.homeMisses(data, days.To.Add(-week))
+	today.compare(v, "home.week", scans, timeline{rows: past.Rows}.sum(numberOf))
+	data.Numbers = append(data.Numbers, today)
+	if len(shown.Chart.Totals) > 0 {
+		seven := shown.Chart.Totals[0]
+		seven.Name = "home.seven"
+		data.Numbers = append(data.Numbers, seven)
+	}
+	data.Week = shown
+	return v.homeMisses(data, data.now.Add(-week))
 }
 
 // owned returns a filter that limits statistics to the account filter of the pages.
@@ -139,15 +139,23 @@ func (v *request) owned() map[string]string {
 }
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {
-	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: since.Format(time.RFC3339), Owner: v.account()})
+	count := func(from, to string) (list []client.Miss, sum int64, err error) {
+		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: from, To: to, Owner: v.account()})
+		for _, miss := range list {
+			sum += miss.Scans
+		}
+		return list, sum, err
+	}
+	list, sum, err := count(since.Format(time.RFC3339), "")
 	if err != nil {
 		return err
 	}
-	var sum int64
-	for _, miss := range list {
-		sum += miss.Scans
+	_, before, err := count(since.Add(-week).Format(time.RFC3339), since.Format(time.RFC3339))
+	if err != nil {
+		return err
 	}
-	missed := number{Name: "home.misses", Value: separated(sum)}
+	missed := number{Name: "home.misses"}
+	missed.compare(v, "total.before", sum, before)
 	if sum > 0 {
 		missed.Kind = "warn"
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
@@ -182,13 +190,14 @@ func (v *request) homeCalls(data *homeView) error {
 	return nil
 }
 
-func (v *request) homeBackup(data *homeView) error {
-	if v.c.Emulates {
-		return nil
+// homeHealth adds the failed health checks as tasks, for operators of all accounts.
+func (v *request) homeHealth(data *homeView) error {
+	if (view{request: v}).May("operator") && (view{request: v}).All() {
+		for _, c := range v.checks() {
+			if c.Kind != "good" && c.Name != "health.ready" { // the page begins with the fault of a node that is not ready
+				data.Tasks = append(data.Tasks, c.task)
+			}
+		}
 	}
-	last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
-	if err == nil && (len(last) == 0 || time.Since(last[0].OccurredAt) > backupDue) {
-		data.Tasks = append(data.Tasks, task{"warn", v.say("home.backup"), v.say("home.backup.why"), Root + "/operate#backup"})
-	}
-	return err
+	return nil
 }

@@ -105,18 +105,6 @@ func (v *request) homeQuota(data *homeView) error {
 	return nil
 }
 
-// homeCertificate warns operators if the server's certificate expires soon.
-func (v *request) homeCertificate(data *homeView) error {
-	if v.c.CertificateEnds == nil || !(view{request: v}).May("operator") || !(view{request: v}).All() {
-		return nil
-	}
-	if until, ok := v.c.CertificateEnds(); ok && until.Sub(data.now) < endsSoon {
-		data.Tasks = append(data.Tasks, task{"bad", v.say("home.certificate", until.UTC().Format("2006-01-02 15:04 UTC")),
-			v.say("home.certificate.why"), Root + "/operate"})
-	}
-	return nil
-}
-
 // clock returns the server's current time in the time zone of the statistics.
 func (v *request) clock() (time.Time, error) {
 	answer, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1})

@@ -58,6 +58,7 @@ var navigation = []group{
 		{name: "apps", path: "/operate/apps", least: adminroute.Operator, all: true},
 		{name: "webhooks", path: "/operate/webhooks", least: adminroute.Operator, all: true},
 		{name: "bulk", path: "/operate/bulk", least: adminroute.Viewer},
+		{name: "health", path: "/health", least: adminroute.Operator, all: true},
 		{name: "nodes", path: "/operate", least: adminroute.Operator, all: true},
 		{name: "audit", path: "/operate/audit", least: adminroute.Operator, all: true},
 	}},

@@ -17,6 +17,8 @@ import (
 // routes returns the handlers of the pages for operators.
 func (pages operatePages) routes() map[string]func(*request) {
 	return map[string]func(*request){
+		"GET /console/health":            pages.healthPage,
+		"POST /console/health":           pages.recount,
 		"GET /console/operate":           pages.operate,
 		"POST /console/operate":          pages.changeNodes,
 		"GET /console/operate/audit":     pages.audit,
@@ -35,7 +37,7 @@ const mostRefused = 50
 
 // operateView holds the data of the server page.
 type operateView struct {
-	Health  healthView
+	Fault   string // the error that GET /readyz reports; "" = ready
 	Nodes   []client.ScanNode
 	Refused []client.RefusedCredential
 	Counted client.Statistics
@@ -45,9 +47,9 @@ type operateView struct {
 }
 
 func (pages operatePages) operate(v *request) {
-	data := operateView{Health: v.health()}
+	data := operateView{Fault: v.notReady()}
 	// While the node is not ready, the page shows the data that the database can still deliver.
-	failed := func(err error) bool { return !(data.Health.Fault != "" && unavailable(err)) && v.failed(err) }
+	failed := func(err error) bool { return !(data.Fault != "" && unavailable(err)) && v.failed(err) }
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()

@@ -35,15 +35,14 @@ type ruleView struct {
 	Released      *client.Released
 }
 
-// ruleScans holds the scans of a rule by day.
+// ruleScans holds the scans of a rule by day, and the address of the unmatched scans near its prefix.
 type ruleScans struct {
-	Sum          int64
-	Chart        chart
-	All, Nothing string // the addresses of the full statistics of the rule, and of the unmatched scans near its prefix
+	Shown   *statisticsView
+	Nothing string
 }
 
 // ruleDays is the number of days of scans on the page of a rule.
-const ruleDays = "30"
+const ruleDays = 30
 
 // showRule shows the page of a prefix with the result of the last action.
 func (pages rulePages) showRule(v *request, status int, data ruleView) {
@@ -149,30 +148,13 @@ func (f ruleForm) change() client.PlannedRule {
 		OpenVersion: ownRule.OpenVersion}
 }
 
-// scansOf returns the scans of a rule in the last days, drawn like on the statistics page.
+// scansOf returns the scans of a rule in the last days.
 func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, error) {
-	address := url.Values{"rule": {fmt.Sprint(r.ID)}, "days": {ruleDays}, "by": {"day"}}
-	storedRequest := *v
-	storedRequest.r = v.r.Clone(v.r.Context())
-	storedRequest.r.URL.RawQuery = address.Encode()
-	asked, err := storedRequest.dated()
+	shown, err := v.scansOf(ruleDays, "rule", fmt.Sprint(r.ID))
 	if err != nil {
 		return nil, err
 	}
-	question := asked.query()
-	question.Limit, question.Marks = drawnRows, true
-	if asked.Numbers, err = v.api.Statistics.Get(v.ctx(), question); err != nil {
-		return nil, err
-	}
-	found := ruleScans{All: Root + "/statistics?" + address.Encode(),
-		Nothing: nothingOf(url.Values{"from": {asked.From}, "below": {r.Prefix}})}
-	for _, row := range asked.Numbers.Rows {
-		found.Sum += row.Scans
-	}
-	if found.Chart, err = storedRequest.charted(asked); err != nil {
-		return nil, err
-	}
-	return &found, nil
+	return &ruleScans{shown, nothingOf(url.Values{"from": {shown.From}, "below": {r.Prefix}})}, nil
 }
 
 // ruleCode is a size in which a rule's code can be printed.

@@ -238,7 +238,7 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 		v := request(t, s)
 		v.signIn(name, password, "")
 		p := v.get("/console/rules?prefix=https://shop.example/")
-		for _, text := range []string{"2 scans in the last 30 days", `class="chart phone"`, "Unmatched scans near this rule"} {
+		for _, text := range []string{`<dt>Scans</dt><dd>2</dd>`, `class="chart phone"`, "Unmatched scans near this rule"} {
 			if !strings.Contains(p.Body, text) {
 				t.Errorf("%s: the page lacks %q", name, text)
 			}

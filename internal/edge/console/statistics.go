@@ -40,8 +40,8 @@ type statisticsView struct {
 	Only                       []onlyField
 	Numbers                    client.Statistics
 	Chart                      chart
-	Recount                    *client.Recount
 	Shared                     []client.SharedChart
+	All                        string // the address of the statistics page with the same scans
 	Link                       string // the link of a chart that was just shared
 	asked                      url.Values
 }
@@ -139,7 +139,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	if v.failed(err) {
 		return
 	}
-	data.Recount, data.Link = done.Recount, done.Link
+	data.Link = done.Link
 	shares := (view{request: v}).May("marketer")
 	if v.failed(v.numbers(&data)) || shares && v.failed(storeResult(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
@@ -206,6 +206,23 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
+// scansOf returns the scans of the last days by day, of one value of a group; value "" = all scans that the reader may see.
+func (v *request) scansOf(days int, group, value string) (*statisticsView, error) {
+	address := url.Values{"days": {strconv.Itoa(days)}, "by": {"day"}}
+	if value != "" {
+		address.Set(group, value)
+	}
+	copied := *v
+	copied.r = v.r.Clone(v.r.Context())
+	copied.r.URL.RawQuery = address.Encode()
+	shown, err := copied.dated()
+	if err == nil {
+		err = copied.numbers(&shown)
+	}
+	shown.All, shown.Numbers.Rows = Root+"/statistics?"+address.Encode(), everyPeriod(shown.Numbers, "day")
+	return &shown, err
+}
+
 // topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page
 // is shown, because computing the values scans all rows of the period.
 func (pages numberPages) topValues(v *request) {
@@ -254,6 +271,12 @@ func nothingOf(query url.Values) string {
 
 // boxes returns the most frequent values of the period for several dimensions.
 func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err error) {
+	all := s.query()
+	all.By, all.Group, all.Count = "", "", ""
+	total, err := v.api.Statistics.Get(v.ctx(), all)
+	if err != nil {
+		return nil, err
+	}
 	for _, group := range boxed {
 		if s.asked.Has(group) || group == s.Group {
 			continue
@@ -265,20 +288,16 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 			return nil, err
 		}
 		rows := slices.DeleteFunc(found.Rows, func(r client.StatisticsRow) bool { return r.Value == "" })
-		if b := (box{group, v.frequent(group, rows)}); len(b.Rows) > 0 {
+		if b := (box{group, v.frequent(group, rows, timeline{rows: total.Rows}.sum(numberOf))}); len(b.Rows) > 0 {
 			list = append(list, b)
 		}
 	}
 	return list, nil
 }
 
-// actOnStatistics recounts all scans, shares a chart, or ends the sharing of a chart.
+// actOnStatistics shares a chart, or ends the sharing of a chart.
 func (pages numberPages) actOnStatistics(v *request) {
 	switch v.r.FormValue("did") {
-	case "recount":
-		if secondRecount, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {
-			pages.showStatistics(v, statisticsView{Recount: &secondRecount})
-		}
 	case "share":
 		pages.share(v)
 	case "end":
