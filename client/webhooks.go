@@ -103,7 +103,7 @@ type Delivery struct {
 	ID          int64           `json:"id"`
 	Webhook     int64           `json:"webhook"`
 	Event       string          `json:"event" doc:"the same for every try: the header webhook-id"`
-	State       string          `json:"state" enum:"waiting,delivered,dead"`
+	State       string          `json:"state" enum:"waiting,delivered,failed"`
 	Body        json.RawMessage `json:"body"`
 	CreatedAt   time.Time       `json:"created_at"`
 	Attempts    int             `json:"attempts"`
@@ -121,8 +121,8 @@ type DeliveryList struct {
 
 // DeliveryQuery selects deliveries, newest first; the zero value selects all deliveries.
 type DeliveryQuery struct {
-	Webhook int64  `query:"webhook" minimum:"0"`                 // ID of a webhook; 0 means all webhooks.
-	State   string `query:"state" enum:"waiting,delivered,dead"` // "" = any
+	Webhook int64  `query:"webhook" minimum:"0"`                   // ID of a webhook; 0 means all webhooks.
+	State   string `query:"state" enum:"waiting,delivered,failed"` // "" = any
 	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }

@@ -142,7 +142,7 @@ func printPushes(w io.Writer, list []client.Push) {
 		if p.Delivered {
 			state = "delivered"
 		} else if p.NextAt == nil {
-			state = said("component.given_up")
+			state = said("component.failed")
 		}
 		rows = append(rows, []string{number(p.ID), formatTime(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
 			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Error)})

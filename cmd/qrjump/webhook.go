@@ -261,7 +261,7 @@ func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event st
 type webhookDeliveries struct {
 	operator
 	Webhook int64  `placeholder:"ID"`
-	State   string `enum:",waiting,delivered,dead" default:"" placeholder:"STATE"`
+	State   string `enum:",waiting,delivered,failed" default:"" placeholder:"STATE"`
 	Before  int64  `placeholder:"ID"`
 	Limit   int    `default:"50" placeholder:"N"`
 }

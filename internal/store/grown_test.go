@@ -49,7 +49,7 @@ var grownRows = []string{
 			'', CASE WHEN n > $1 - 20 THEN 1 ELSE 0 END, 9000000000000 FROM g`,
 	`INSERT INTO confirmations (rid, created_at, owner, prefix, url, ok, reason, steps)
 		SELECT 'r' || CAST(n AS TEXT), n, CASE WHEN n <= 20 THEN 'wxo' ELSE 'wxa' END, 'p', 'u', 1, '', 'null' FROM g`,
-	// Two webhooks have a half each; all but 40 were delivered, which are dead or wait until later.
+	// Two webhooks have a half each; all but 40 were delivered; those failed or wait until later.
 	`INSERT INTO webhooks (id, url, secret, wanted, enabled, scans_from, alarms_from, created_at)
 		SELECT n, 'https://hook.example', 's', '{"alarms":true}', 1, 0, 0, 1 FROM g WHERE n <= 2`,
 	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, error, delivered_at)
@@ -185,9 +185,9 @@ var grownAsks = []struct {
 		return 0, err
 	}, 0, nil},
 	{"deliveries of a webhook", deliveriesOf(outbox.Query{Receiver: "2", Limit: 100}), 100, nil},
-	{"deliveries of a webhook, dead", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Dead, Limit: 100}), 10, nil},
+	{"deliveries of a webhook, failed", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Failed, Limit: 100}), 10, nil},
 	{"deliveries of a webhook, waiting", deliveriesOf(outbox.Query{Receiver: "2", State: outbox.Waiting, Limit: 100}), 10, nil},
-	{"deliveries that are dead", deliveriesOf(outbox.Query{State: outbox.Dead, Limit: 100}), 20, nil},
+	{"deliveries that failed", deliveriesOf(outbox.Query{State: outbox.Failed, Limit: 100}), 20, nil},
 	{"deliveries that wait", deliveriesOf(outbox.Query{State: outbox.Waiting, Limit: 100}), 20, nil},
 	{"the audit log by kind", entriesOf(auditlog.Query{Kind: "account", Limit: 100}), 20, nil},
 	{"the audit log by kind, newest", entriesOf(auditlog.Query{Kind: "account", Newest: true, Limit: 100}), 20, nil},

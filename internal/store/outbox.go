@@ -131,7 +131,7 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	filter(q.Event != "", "{event} =", q.Event)
 	filter(q.Before != 0, "id <", q.Before)
 	if state, is := map[string]string{outbox.Waiting: "next_at > 0", outbox.Delivered: "{delivered} > 0",
-		outbox.Dead: "next_at = 0 AND {delivered} = 0"}[q.State]; is {
+		outbox.Failed: "next_at = 0 AND {delivered} = 0"}[q.State]; is {
 		names = append(names, state)
 	}
 	order := ` ORDER BY id DESC`

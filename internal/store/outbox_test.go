@@ -155,7 +155,7 @@ func TestOutboxRow_DueByTime(t *testing.T) {
 			got, _ := claim(t, s, kind, "5", 0, 10)
 			want(t, "from a clock that was ahead", ids(got), []int64{101})
 			want(t, "waiting", ids(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Waiting})), []int64{10, 7, 4, 1})
-			want(t, "dead", len(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Dead})), 6)
+			want(t, "failed", len(boxRows(t, s, kind, outbox.Query{Receiver: "3", State: outbox.Failed})), 6)
 		}
 		// The newest stay, and what waits.
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().ForgetPushes(ctx, "3", 3) })
@@ -414,8 +414,8 @@ func TestOutboxRow_EvictOldest(t *testing.T) {
 			if kind == outbox.Messages {
 				continue
 			}
-			dead := boxRows(t, s, kind, outbox.Query{State: outbox.Dead})
-			want(t, "dead", []any{len(dead), dead[0].ID, dead[0].Receiver, dead[0].Fault}, []any{10, int64(19), "1", "too many"})
+			failed := boxRows(t, s, kind, outbox.Query{State: outbox.Failed})
+			want(t, "failed", []any{len(failed), failed[0].ID, failed[0].Receiver, failed[0].Fault}, []any{10, int64(19), "1", "too many"})
 		}
 	})
 }

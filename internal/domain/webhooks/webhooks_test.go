@@ -288,7 +288,7 @@ func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 		p.RunOnce(t.Context())
 		p.now = p.now.Add(30 * time.Minute)
 	}
-	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "dead", Limit: 10})
+	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "failed", Limit: 10})
 	require.True(t, err == nil && len(list) == 1 && list[0].Attempts == len(p.came) && len(p.came) >= 8 && len(p.came) <= 10,
 		"%d tries, %+v %v", len(p.came), list, err)
 	p.now = p.now.Add(7 * 24 * time.Hour)
@@ -637,10 +637,10 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	}
 	round(7)
 	round(2)
-	for state, want := range map[string]int{"waiting": 20, "dead": 9} {
+	for state, want := range map[string]int{"waiting": 20, "failed": 9} {
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
-		if last := list[len(list)-1]; state == "dead" && (last.Event != id(1) || !strings.Contains(last.Fault, "more than 20")) {
+		if last := list[len(list)-1]; state == "failed" && (last.Event != id(1) || !strings.Contains(last.Fault, "more than 20")) {
 			t.Errorf("%+v", last)
 		}
 	}

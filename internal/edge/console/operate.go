@@ -253,7 +253,7 @@ type webhooksView struct {
 	MoreHooks  string // the webhook after which the next page starts
 }
 
-func (webhooksView) States() []string { return []string{"waiting", "delivered", "dead"} }
+func (webhooksView) States() []string { return []string{"waiting", "delivered", "failed"} }
 
 func (pages operatePages) webhooks(v *request) { pages.showWebhooks(v, webhooksView{}) }
 

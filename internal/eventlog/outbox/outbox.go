@@ -48,16 +48,16 @@ type Row struct {
 const (
 	Waiting   = "waiting"
 	Delivered = "delivered"
-	Dead      = "dead"
+	Failed    = "failed"
 )
 
-// State returns Waiting, Delivered or Dead.
+// State returns Waiting, Delivered or Failed.
 func (r Row) State() string {
 	switch {
 	case !r.DeliveredAt.IsZero():
 		return Delivered
 	case r.NextAt.IsZero():
-		return Dead
+		return Failed
 	}
 	return Waiting
 }
