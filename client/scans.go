@@ -361,23 +361,25 @@ type Alarm struct {
 
 // AlarmQuery selects alarms; the zero value selects the oldest 100 alarms.
 type AlarmQuery struct {
-	After    int64 `query:"after"`    // After selects only alarms with a higher ID.
-	Before   int64 `query:"before"`   // Before selects only alarms with a lower ID; 0 means no limit.
-	Newest   bool  `query:"newest"`   // newest first
-	Open     bool  `query:"open"`     // Open selects only alarms that are neither acknowledged nor dismissed.
-	Standing bool  `query:"standing"` // Standing selects only alarms that are not dismissed.
+	After  int64 `query:"after"`  // After selects only alarms with a higher ID.
+	Before int64 `query:"before"` // Before selects only alarms with a lower ID; 0 means no limit.
+	Newest bool  `query:"newest"` // newest first
+	// State selects open alarms (not dismissed) or dismissed alarms; "" means both.
+	State string `query:"state" enum:"open,dismissed"`
+	// Acknowledged selects alarms that are acknowledged ("true") or not ("false"); "" means both.
+	Acknowledged string `query:"acknowledged" enum:"true,false"`
 	// ApplicationID selects only alarms about codes of one application; 0 means all applications.
 	ApplicationID int64  `query:"application_id"`
 	Owner         string `query:"owner"` // AppID of the owner of the applications; "" means all accounts that the caller may see.
 	Limit         int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
 }
 
-// CountOpen returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""
+// CountUnacknowledged returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""
 // means all accounts that the caller may see. The server counts at most 1,000 alarms.
-func (c AlarmsService) CountOpen(ctx context.Context, owner string) (int64, error) {
+func (c AlarmsService) CountUnacknowledged(ctx context.Context, owner string) (int64, error) {
 	reply, err := get[struct {
 		Open int64 `json:"open"`
-	}](ctx, c.transport, withQuery("alarms", params{"open": true, "owner": owner, "limit": 1}))
+	}](ctx, c.transport, withQuery("alarms", params{"state": "open", "acknowledged": "false", "owner": owner, "limit": 1}))
 	return reply.Open, err
 }
 

@@ -296,13 +296,13 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 type statsAlarms struct {
 	operator
 	tableFlags
-	All         bool   `xor:"which"`
-	Standing    bool   `xor:"which"`
-	Batch       int64  `placeholder:"ID"`
-	Owner       string `placeholder:"APPID"`
-	Acknowledge int64  `xor:"what" placeholder:"ID"`
-	Dismiss     int64  `xor:"what" placeholder:"ID"`
-	Note        string `placeholder:"TEXT"`
+	State        []string `enum:"open,dismissed" default:"open" placeholder:"STATE,…"`
+	Acknowledged string   `enum:",true,false" default:"" placeholder:"true|false"`
+	Batch        int64    `placeholder:"ID"`
+	Owner        string   `placeholder:"APPID"`
+	Acknowledge  int64    `xor:"what" placeholder:"ID"`
+	Dismiss      int64    `xor:"what" placeholder:"ID"`
+	Note         string   `placeholder:"TEXT"`
 }
 
 // Run lists alarms, or acknowledges or dismisses an alarm.
@@ -314,7 +314,10 @@ func (c *statsAlarms) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	asked := client.AlarmQuery{Open: !c.All && !c.Standing, Standing: c.Standing, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
+	asked := client.AlarmQuery{Acknowledged: c.Acknowledged, ApplicationID: c.Batch, Owner: c.Owner, Limit: 1000}
+	if len(c.State) == 1 {
+		asked.State = c.State[0]
+	}
 	if wanted, err := c.write(s, !c.isTable() || c.Dismiss != 0 || c.Acknowledge != 0, func(w io.Writer) error {
 		return operator.Alarms.Export(s.ctx, c.format(), s.inLanguage("en", "zh"), asked, w)
 	}); wanted {

@@ -209,7 +209,7 @@ func TestScopedKey_OwnScans(t *testing.T) {
 		"/scans?newest=10":                             `https://shop.example/`,
 		"/scans?owner=brand":                           `"scans":[]`,
 		"/scans/export":                                "https://shop.example/",
-		"/alarms":                                      `{"alarms":[],"open":0}`,
+		"/alarms":                                      `{"alarms":[],"unacknowledged":0}`,
 		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://shop.example/": `"owner":"shop"`,
 	} {
 		a := call("GET", path, "")

@@ -52,21 +52,21 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"wxminiprogram0001","wxa_path":"p"}}`)
 		scan(20)
 		answer("GET", "/statistics?wait=true", "")
-		assert.Equal(t, answer("GET", "/alarms", "").Body, `{"alarms":[],"open":0}`+"\n", "before a spoiled code was seen")
+		assert.Equal(t, answer("GET", "/alarms", "").Body, `{"alarms":[],"unacknowledged":0}`+"\n", "before a spoiled code was seen")
 		for range 3 {
 			scan(8)
 			answer("GET", "/statistics?wait=true", "")
 		}
-		if a := answer("GET", "/alarms?open=true", ""); strings.Count(a.Body, `"kind":`) != 1 ||
+		if a := answer("GET", "/alarms?state=open&acknowledged=false", ""); strings.Count(a.Body, `"kind":`) != 1 ||
 			!strings.Contains(a.Body, fmt.Sprintf(`"kind":"spoiled_code","account":"wxserviceacct0001","application_id":%d,"code_index":8,`, batch.ID)) {
 			t.Errorf("after it: %s", a.Body)
 		}
 		answer("POST", "/alarms/1/dismiss", `{"note":"read off a photograph of the proof"}`)
-		assert.Equal(t, answer("GET", "/alarms?standing=true", "").Body, `{"alarms":[],"open":0}`+"\n", "dismissed")
+		assert.Equal(t, answer("GET", "/alarms?state=open", "").Body, `{"alarms":[],"unacknowledged":0}`+"\n", "dismissed")
 		s.Advance(time.Minute)
 		scan(8)
 		answer("GET", "/statistics?wait=true", "")
-		if a := answer("GET", "/alarms?standing=true", ""); strings.Count(a.Body, `"kind":"spoiled_code"`) != 1 ||
+		if a := answer("GET", "/alarms?state=open", ""); strings.Count(a.Body, `"kind":"spoiled_code"`) != 1 ||
 			!strings.Contains(a.Body, `"id":3,`) {
 			t.Errorf("a scan after the dismissal: %s", a.Body)
 		}

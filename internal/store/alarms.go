@@ -60,8 +60,8 @@ func (t alarmQueries) Alarms(ctx context.Context, q alarms.Query) ([]alarms.Alar
 	return alarmRows.all(ctx, t.Tx, location+order+fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
 }
 
-func (t alarmQueries) OpenAlarms(ctx context.Context, owners []string, limit int) (n int64, err error) {
-	location, args := t.alarmsAsked(alarms.Query{Open: true, Owners: owners})
+func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string, limit int) (n int64, err error) {
+	location, args := t.alarmsAsked(alarms.Query{State: alarms.StateOpen, Acknowledged: "false", Owners: owners})
 	args = append(args, limit)
 	err = t.row(ctx, `SELECT COUNT(*) FROM (SELECT id FROM alarms `+location+fmt.Sprintf(` LIMIT $%d) AS open`,
 		len(args)), args...).Scan(&n)
@@ -75,12 +75,8 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 		args = append(args, value)
 		location += fmt.Sprintf(` AND %s = $%d`, column, len(args))
 	}
-	if q.Open {
-		location += ` AND acknowledged_at = 0`
-	}
-	if q.Open || q.Standing {
-		location += ` AND dismissed_at = 0`
-	}
+	location += map[string]string{alarms.StateOpen: ` AND dismissed_at = 0`, alarms.StateDismissed: ` AND dismissed_at > 0`}[q.State]
+	location += map[string]string{"true": ` AND acknowledged_at > 0`, "false": ` AND acknowledged_at = 0`}[q.Acknowledged]
 	if q.Batch != 0 {
 		and("batch", q.Batch)
 	}

@@ -19,6 +19,12 @@ const (
 	Spoiled = "spoiled_code"
 )
 
+// The states of an alarm. An open alarm may be acknowledged.
+const (
+	StateOpen      = "open"
+	StateDismissed = "dismissed"
+)
+
 // Alarm reports a suspected problem of a code, derived from its scans. An alarm is open until it is dismissed. Each code has at
 // most one open alarm of each kind.
 type Alarm struct {
@@ -40,15 +46,15 @@ type Alarm struct {
 
 // Query selects alarms; the zero value selects all.
 type Query struct {
-	After    int64     // only alarms with a higher number
-	Before   int64     // only alarms with a lower number; 0 = any
-	Newest   bool      // newest first
-	Open     bool      // only alarms that are neither acknowledged nor dismissed
-	Standing bool      // only alarms that are not dismissed
-	Batch    int64     // only alarms of this batch; 0 = any
-	Owners   []string  // only alarms of applications of these accounts; empty = any
-	Code     *CodeName // only alarms of this code
-	Limit    int
+	After        int64     // only alarms with a higher number
+	Before       int64     // only alarms with a lower number; 0 = any
+	Newest       bool      // newest first
+	State        string    // StateOpen or StateDismissed; "" = any
+	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
+	Batch        int64     // only alarms of this batch; 0 = any
+	Owners       []string  // only alarms of applications of these accounts; empty = any
+	Code         *CodeName // only alarms of this code
+	Limit        int
 }
 
 // News is an event: an alarm was raised or dismissed.

@@ -66,9 +66,9 @@ type Tx interface {
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
-	// OpenAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty
-	// = all); counting stops at the limit most.
-	OpenAlarms(ctx context.Context, owners []string, most int) (int64, error)
+	// UnacknowledgedAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of
+	// owners (empty = all); counting stops at the limit most.
+	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// News returns alarms raised and dismissed after the given number, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
 	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
@@ -114,13 +114,13 @@ func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
 }
 
-// mostOpen is the number at which the counting of open alarms stops.
-const mostOpen = 1000
+// mostCounted is the number at which the counting of alarms stops.
+const mostCounted = 1000
 
-// Open returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
-// it stops counting at mostOpen.
-func (b *Book) Open(ctx context.Context, owners []string) (int64, error) {
-	return view(ctx, b, func(tx Tx) (int64, error) { return tx.OpenAlarms(ctx, owners, mostOpen) })
+// Unacknowledged returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
+// it stops counting at mostCounted.
+func (b *Book) Unacknowledged(ctx context.Context, owners []string) (int64, error) {
+	return view(ctx, b, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, mostCounted) })
 }
 
 // News returns alarms raised and dismissed after the given number, oldest first.

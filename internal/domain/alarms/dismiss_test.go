@@ -313,7 +313,9 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		}
 		require.NoError(t, err)
 		for want, q := range map[string]alarms.Query{"[4 3]": {Newest: true, Limit: 2}, "[2 1]": {Newest: true, Before: 3, Limit: 9},
-			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, Open: true, Limit: 9}} {
+			"[2]": {After: 1, Before: 3, Limit: 9}, "[3 2]": {Newest: true, State: alarms.StateOpen, Acknowledged: "false", Limit: 9},
+			"[1 2 3]": {State: alarms.StateOpen, Limit: 9}, "[4]": {State: alarms.StateDismissed, Limit: 9},
+			"[1]": {Acknowledged: "true", Limit: 9}, "[]": {State: alarms.StateDismissed, Acknowledged: "true", Limit: 9}} {
 			list, err := c.Alarms(t.Context(), q)
 			var got []int64
 			for _, a := range list {
@@ -321,14 +323,14 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 			}
 			assert.True(t, fmt.Sprint(got) == want && err == nil, "%+v: %v, %v, want %s", q, got, err, want)
 		}
-		if n, err := c.Open(t.Context(), nil); n != 2 || err != nil {
+		if n, err := c.Unacknowledged(t.Context(), nil); n != 2 || err != nil {
 			t.Errorf("%d alarms are open, %v", n, err)
 		}
-		if n, err := c.Open(t.Context(), []string{"nobody"}); n != 0 || err != nil {
+		if n, err := c.Unacknowledged(t.Context(), []string{"nobody"}); n != 0 || err != nil {
 			t.Errorf("%d alarms of nobody are open, %v", n, err)
 		}
 		err = s.ViewAlarms(t.Context(), func(tx alarms.Tx) error {
-			if n, err := tx.OpenAlarms(t.Context(), nil, 1); n != 1 || err != nil {
+			if n, err := tx.UnacknowledgedAlarms(t.Context(), nil, 1); n != 1 || err != nil {
 				t.Errorf("counted up to 1: %d, %v", n, err)
 			}
 			return nil

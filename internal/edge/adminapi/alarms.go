@@ -32,8 +32,8 @@ type alarm struct {
 }
 
 type alarmList struct {
-	Alarms []alarm `json:"alarms"`
-	Open   int64   `json:"open" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
+	Alarms         []alarm `json:"alarms"`
+	Unacknowledged int64   `json:"unacknowledged" doc:"how many alarms nobody acknowledged or dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
 }
 
 // inBoth returns a reason in English and Chinese.
@@ -53,18 +53,18 @@ func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error
 // AlarmFilter selects alarms.
 type AlarmFilter struct {
 	OwnedBy
-	After         int64 `query:"after" minimum:"0" doc:"only alarms after this id"`
-	Before        int64 `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
-	Newest        bool  `query:"newest" doc:"newest first"`
-	Open          bool  `query:"open" doc:"only those that nobody acknowledged or dismissed"`
-	Standing      bool  `query:"standing" doc:"only those that nobody dismissed"`
-	ApplicationID int64 `query:"application_id" minimum:"0" doc:"only of codes of this application"`
+	After         int64  `query:"after" minimum:"0" doc:"only alarms after this id"`
+	Before        int64  `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
+	Newest        bool   `query:"newest" doc:"newest first"`
+	State         string `query:"state" enum:"open,dismissed" doc:"only those that are open (not dismissed), or dismissed"`
+	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only those that are acknowledged, or not"`
+	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only of codes of this application"`
 }
 
 func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
 	accountIDs, err := owners(ctx, f.Owner)
-	return alarms.Query{Owners: accountIDs, After: f.After, Before: f.Before, Newest: f.Newest, Open: f.Open, Standing: f.Standing,
-		Batch: f.ApplicationID}, err
+	return alarms.Query{Owners: accountIDs, After: f.After, Before: f.Before, Newest: f.Newest, State: f.State,
+		Acknowledged: f.Acknowledged, Batch: f.ApplicationID}, err
 }
 
 func (a scanAPI) listAlarms(ctx context.Context, in *struct {
@@ -84,7 +84,7 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 	if err != nil {
 		return alarmList{}, err
 	}
-	shown.Open, err = a.Alarms.Open(ctx, q.Owners)
+	shown.Unacknowledged, err = a.Alarms.Unacknowledged(ctx, q.Owners)
 	return shown, err
 }
 

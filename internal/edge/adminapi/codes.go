@@ -329,7 +329,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	if err == nil {
 		name := alarms.CodeName{Batch: f.Batch.ID, Index: f.Index}
 		var standing []alarms.Alarm
-		standing, err = a.Alarms.Alarms(ctx, alarms.Query{Standing: true, Code: &name, Limit: 10})
+		standing, err = a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 		for _, s := range standing {
 			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.At, Score: s.Score,
 				Reasons:        mapped(s.Reasons(), inBoth),

@@ -22,7 +22,7 @@ func (pages alarmPages) routes() map[string]func(*request) {
 
 // alarmsView holds the data of the page of alarms.
 type alarmsView struct {
-	Which  string // filter: "" = neither acknowledged nor dismissed; "standing" = not dismissed; "all" = all alarms
+	State  string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
 	Batch  string // only alarms of codes of this application; "" = all applications
 	batch  int64  // its number
 	owner  string // only alarms of codes of this account; "" = all accounts that the visitor may see
@@ -42,19 +42,25 @@ func (a alarmView) Name() string { return fmt.Sprintf("%d:%d", a.ApplicationID, 
 
 // File returns the download address of the alarms on the page in a file format.
 func (d alarmsView) File(format string) string {
-	return Root + "/statistics/alarms." + format + "?" + url.Values{"which": {d.Which}, "batch": {d.Batch}}.Encode()
+	return Root + "/statistics/alarms." + format + "?" + url.Values{"state": {d.State}, "batch": {d.Batch}}.Encode()
 }
 
 // query returns the admin API's query for the alarms on the page.
 func (d alarmsView) query() client.AlarmQuery {
-	return client.AlarmQuery{Open: d.Which != "all" && d.Which != "standing", Standing: d.Which == "standing", ApplicationID: d.batch,
-		Owner: d.owner}
+	q := client.AlarmQuery{ApplicationID: d.batch, Owner: d.owner}
+	if d.State != "all" {
+		q.State = "open"
+	}
+	if d.State == "" {
+		q.Acknowledged = "false"
+	}
+	return q
 }
 
 // alarmsAsked parses the query of the URL, or returns false after writing an error page.
 func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
-	d = alarmsView{Which: q.Get("which"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
+	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
 	d.batch, ok = v.number("batch")
 	return d, ok
 }
@@ -121,8 +127,8 @@ func (pages alarmPages) actOnAlarm(v *request) {
 				return
 			}
 			v.rejected = newRejectedForm(v.r, map[string]string{"note": v.say("alarms.note.wrong")})
-			if data.Which == "" {
-				data.Which = "standing" // the default list would hide the alarm if it was acknowledged
+			if data.State == "" {
+				data.State = "open" // the default list would hide the alarm if it was acknowledged
 			}
 			pages.showAlarms(v, said.Status, data)
 			return

@@ -265,7 +265,7 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	if alarm < 0 || alarm > facts {
 		t.Errorf("the page of the code has its alarm at %d and its facts at %d", alarm, facts)
 	}
-	v.did("/console/alarms?which=standing", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
+	v.did("/console/alarms?state=open", url.Values{"did": {"dismiss"}, "id": {"1"}, "note": {"a fair"}})
 	v.get("/console/alarms/1").wants(t, "a fair", "The page says that the code is genuine.")
 	if p := v.get("/console/alarms/2"); p.Status != http.StatusNotFound {
 		t.Errorf("an alarm that is not there: %d", p.Status)

@@ -45,8 +45,8 @@ func (numberPages) download(v *request) {
 		if v.Chinese() {
 			asked.Set("language", "zh")
 		}
-		for name, value := range map[string]string{"application_id": d.Batch, "owner": d.owner, "open": flag(q.Open),
-			"standing": flag(q.Standing)} {
+		for name, value := range map[string]string{"application_id": d.Batch, "owner": d.owner, "state": q.State,
+			"acknowledged": q.Acknowledged} {
 			if value != "" {
 				asked.Set(name, value)
 			}
@@ -56,12 +56,4 @@ func (numberPages) download(v *request) {
 	}
 	asked.Set("format", format)
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
-}
-
-// flag formats a boolean for a URL; false becomes "".
-func flag(yes bool) string {
-	if yes {
-		return "true"
-	}
-	return ""
 }

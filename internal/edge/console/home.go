@@ -75,7 +75,8 @@ func (pages homePages) home(v *request) {
 }
 
 func (v *request) homeAlarms(data *homeView) error {
-	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{Open: true, Owner: v.account(), Limit: mostAlarmsHome})
+	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.account(),
+		Limit: mostAlarmsHome})
 	if err != nil {
 		return err
 	}
