@@ -374,13 +374,13 @@ type AlarmQuery struct {
 	Limit         int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
 }
 
-// CountUnacknowledged returns the number of alarms about an account's applications that are neither acknowledged nor dismissed; owner ""
-// means all accounts that the caller may see. The server counts at most 1,000 alarms.
+// CountUnacknowledged returns the number of alarms about an account's applications that are neither acknowledged nor dismissed;
+// owner "" means all accounts that the caller may see. The server counts at most 1,000 alarms.
 func (c AlarmsService) CountUnacknowledged(ctx context.Context, owner string) (int64, error) {
 	reply, err := get[struct {
-		Open int64 `json:"open"`
+		Unacknowledged int64 `json:"unacknowledged"`
 	}](ctx, c.transport, withQuery("alarms", params{"state": "open", "acknowledged": "false", "owner": owner, "limit": 1}))
-	return reply.Open, err
+	return reply.Unacknowledged, err
 }
 
 // List returns alarms, oldest first.
