@@ -99,15 +99,15 @@ type GS1Transfer struct {
 	DryRun bool   `json:"dry_run,omitempty" doc:"only check, and count"`
 }
 
-// GS1HandedOver is the result of a transfer.
-type GS1HandedOver struct {
+// GS1TransferResult is the result of a transfer.
+type GS1TransferResult struct {
 	GS1Transfer
 	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
 }
 
 // Transfer transfers a GS1 key with all keys below it, or a GS1 Company Prefix with its keys, to another account.
-func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (done GS1HandedOver, err error) {
-	return done, c.admin(ctx, http.MethodPost, "gs1/hand-over", want, &done)
+func (c GS1Service) Transfer(ctx context.Context, want GS1Transfer) (done GS1TransferResult, err error) {
+	return done, c.admin(ctx, http.MethodPost, "gs1/transfer", want, &done)
 }
 
 // Export writes the entries of all GS1 keys that the caller may see, as JSON lines.

@@ -174,7 +174,7 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 		{"deleteGS1Links", admin("DELETE", "/gs1/links/01/09506000134352", ``), "gs1 01/09506000134352 delete admin"},
 		{"undoGS1Change", func() servertest.Answer { return s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last), "") },
 			"gs1 01/09506000134352 put admin"},
-		{"handOverGS1", admin("POST", "/gs1/hand-over", `{"key":"01/09506000134352","to":"shop"}`), "gs1 01/09506000134352 put admin"},
+		{"transferGS1", admin("POST", "/gs1/transfer", `{"key":"01/09506000134352","to":"shop"}`), "gs1 01/09506000134352 put admin"},
 		{"importGS1Links", func() servertest.Answer {
 			return s.Send(s.Request("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134369","links":[]}`,
 				"Content-Type: application/x-ndjson"))

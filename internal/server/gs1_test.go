@@ -711,7 +711,7 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 		const link = `"links":[{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}]`
 		over := func(of, to string, keys int, dry bool) {
 			t.Helper()
-			a := operator("POST", "/gs1/hand-over", fmt.Sprintf(`{"key":%q,"to":%q,"dry_run":%t}`, of, to, dry))
+			a := operator("POST", "/gs1/transfer", fmt.Sprintf(`{"key":%q,"to":%q,"dry_run":%t}`, of, to, dry))
 			assert.True(t, a.Status == 200 && strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)),
 				"%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
 		}
@@ -731,9 +731,9 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop holds this GTIN")
 		ask(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop holds this GTIN")
 		ask(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
-		ask(rival, "POST", "/gs1/hand-over", `{"key":"01/09506000130002","to":"rival"}`, 403, "")
-		ask(operator, "POST", "/gs1/hand-over", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
-		ask(operator, "POST", "/gs1/hand-over", `{"key":"9506","to":"nobody"}`, 404, "")
+		ask(rival, "POST", "/gs1/transfer", `{"key":"01/09506000130002","to":"rival"}`, 403, "")
+		ask(operator, "POST", "/gs1/transfer", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
+		ask(operator, "POST", "/gs1/transfer", `{"key":"9506","to":"nobody"}`, 404, "")
 		ask(operator, "PUT", "/settings", `{"gs1_prefixes":{"95O6":"shop"}}`, 422, "95O6")
 
 		// A GTIN goes over with what is below it, and stays rival's when its prefix is said again to be shop's.

@@ -518,10 +518,10 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 	return done, err
 }
 
-// HandOver transfers entries to another account: the entries at and below a primary key or, if subject is digits, the entries of
-// all keys that holder assigns by exactly these digits. With dry = true, HandOver counts the keys and changes nothing. HandOver
+// Transfer transfers entries to another account: the entries at and below a primary key or, if subject is digits, the entries of
+// all keys that holder assigns by exactly these digits. With dry = true, Transfer counts the keys and changes nothing. Transfer
 // returns the number of keys whose owner changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
-func (b *Book) HandOver(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
+func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
 	parent, digits := "", subject
 	if strings.Contains(subject, "/") {
 		id, err := parseKey(subject)

@@ -191,10 +191,10 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, e, false)
 }
 
-// handOverGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is
+// transferGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is
 // reassigned before the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed
 // by repeating the call.
-func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1HandedOver, err error) {
+func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1TransferResult, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	done.GS1Transfer = in.Body
@@ -213,7 +213,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 	if named != "" {
 		prefixes[named] = in.Body.To
 	}
-	if done.Keys, err = a.Products.HandOver(ctx, in.Body.Key, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
+	if done.Keys, err = a.Products.Transfer(ctx, in.Body.Key, in.Body.To, prefixes.Holder, true); err != nil || in.Body.DryRun {
 		return done, err
 	}
 	if named != "" {
@@ -225,7 +225,7 @@ func (a ruleAPI) handOverGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 			return done, err
 		}
 	}
-	done.Keys, err = a.Products.HandOver(ctx, in.Body.Key, in.Body.To, prefixes.Holder, false)
+	done.Keys, err = a.Products.Transfer(ctx, in.Body.Key, in.Body.To, prefixes.Holder, false)
 	return done, err
 }
 

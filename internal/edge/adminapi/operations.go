@@ -131,7 +131,7 @@ func (a ruleAPI) gs1Operations() []o.Route {
 			"Say nothing of a GS1 key any more; what was said").AnyAccount(),
 		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.RulesEditor, a.undoGS1,
 			"Restore what was before a change of a GS1 key, where nothing came after it").AnyAccount(),
-		o.Post("/gs1/hand-over", "handOverGS1", o.Operator, a.handOverGS1,
+		o.Post("/gs1/transfer", "transferGS1", o.Operator, a.transferGS1,
 			"Give a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account"),
 		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1, "What is said of all GS1 keys, a JSON object a line as in a seed").
 			AnyAccount().Answers("the lines", ndjson),

@@ -126,7 +126,7 @@ var pages = []struct {
 }{
 	{"GET", "/console/home", adminroute.Viewer}, {"GET", "/console/components", adminroute.Viewer},
 	{"GET", "/console/gs1", adminroute.Viewer}, {"GET", "/console/gs1/key", adminroute.Viewer},
-	{"POST", "/console/gs1/key", adminroute.RulesEditor}, {"POST", "/console/gs1/hand-over", adminroute.Operator},
+	{"POST", "/console/gs1/key", adminroute.RulesEditor}, {"POST", "/console/gs1/transfer", adminroute.Operator},
 	{"GET", "/console/gs1/symbol?key=01/09506000134352&text=(01)09506000134352&kind=gs1-qr&module=0.5mm&as=svg", adminroute.Viewer},
 	{"GET", "/console/calls", adminroute.Viewer}, {"GET", "/console/calls?view=errors", adminroute.Viewer},
 	{"GET", "/console/calls/RID", adminroute.Operator}, {"GET", "/console/calls/RID.har", adminroute.Operator},
@@ -247,7 +247,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
 		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
 		"/console/gs1/key":               {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
-		"/console/gs1/hand-over":         {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
+		"/console/gs1/transfer":          {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
 	}
 	for _, c := range pages {
 		for name, v := range role {

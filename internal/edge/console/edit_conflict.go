@@ -211,7 +211,7 @@ func (v *request) formPage() string {
 		path = Root + "/rules"
 	case Root + "/codes":
 		return path + "/" + url.PathEscape(form.Get("batch"))
-	case Root + "/gs1/hand-over":
+	case Root + "/gs1/transfer":
 		path = Root + "/gs1"
 	case Root + "/gs1/key":
 		if form.Get("fresh") == "" {

@@ -18,8 +18,8 @@ import (
 // routes returns the handlers of the list of GS1 keys and of the form of a GS1 key.
 func (pages gs1Pages) routes() map[string]func(*request) {
 	return map[string]func(*request){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
-		"POST /console/gs1/key":       pages.changeGS1,
-		"POST /console/gs1/hand-over": pages.handOverGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
+		"POST /console/gs1/key":      pages.changeGS1,
+		"POST /console/gs1/transfer": pages.transferGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
 }
 
 type gs1View struct {
@@ -48,8 +48,8 @@ func (pages gs1Pages) gs1(v *request) {
 	v.show(http.StatusOK, "gs1", data)
 }
 
-// handOverGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
-func (pages gs1Pages) handOverGS1(v *request) {
+// transferGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
+func (pages gs1Pages) transferGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1Transfer{Key: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
@@ -57,7 +57,7 @@ func (pages gs1Pages) handOverGS1(v *request) {
 		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
 		return
 	}
-	if v.failed(err) || !v.agreed(v.say("gs1.hand_over.sure", want.Key, done.Keys, want.To), want.Key) {
+	if v.failed(err) || !v.agreed(v.say("gs1.transfer.sure", want.Key, done.Keys, want.To), want.Key) {
 		return
 	}
 	want.DryRun = false

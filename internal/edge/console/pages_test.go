@@ -109,7 +109,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/codes", form: "batch=BATCH&from=0&to=9&did=activate&target=shop&path=STRANGER&activity=STRANGER&brand=b&title=t&product=1",
 		tells: true},
 	{path: "/console/codes", form: "batch=BATCH&from=0&to=x&did=activate&target=shop&path=p&activity=STRANGER", tells: true, judged: true},
-	{path: "/console/gs1/hand-over", form: "of=STRANGER&to=nobody", tells: true, judged: true},
+	{path: "/console/gs1/transfer", form: "of=STRANGER&to=nobody", tells: true, judged: true},
 	{path: "/console/codes/BATCH/serials", form: "serials=STRANGER", tells: true},
 	{path: "/console/packages", tells: true}, {path: "/console/packages/PACKAGE", tells: true},
 	{path: "/console/packages", form: "batch=BATCH&from=0&to=x&printer=STRANGER&recipients=STRANGER", tells: true},
