@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"maps"
 	"slices"
@@ -26,14 +25,29 @@ var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none
 
 // Account implements accounts.Tx and rules.Tx.
 func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Account, error) {
-	return accountRows.findQueued(ctx, t.Tx, `appid = $1`, appid)
+	return accountRows.find(ctx, t.Tx, `appid = $1`, appid)
+}
+
+// LockAndCount implements accounts.Tx.
+func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day int64) (a accounts.Account, n int, err error) {
+	if query, args := t.engine.lock(allAccounts, "account "+appid); query != "" {
+		if err := t.execQueued(ctx, nil, query, args...); err != nil {
+			return a, 0, err
+		}
+	}
+	account := t.queue(ctx, accountRows.query(`WHERE appid = $1`), appid)
+	if n, err = t.AddCount(ctx, appid, kind, day); err != nil {
+		return a, 0, err
+	}
+	a, err = accountRows.scan(account().Scan)
+	return a, n, err
 }
 
 // KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row; LockBelongings waits for this
 // lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
 	if t.engine.sharesRows() {
-		return accountRows.findQueued(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
+		return accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)
 }
@@ -358,16 +372,29 @@ var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.Er
 }}.rows()
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
-	return tokenRows.findQueued(ctx, t.Tx, `hash = $1`, hash)
+	return tokenRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-func (t accountQueries) Bearer(ctx context.Context, hash string) (k accounts.Token, a accounts.Account, err error) {
-	row := t.rowAlone(ctx, `SELECT `+qualified("t", tokenRows.columns)+`, `+qualified("a", accountRows.columns)+`
-		FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`, hash, string(accounts.Platform))
-	if err = row.Scan(slices.Concat(tokenRows.targets(&k), accountRows.targets(&a))...); errors.Is(err, sql.ErrNoRows) {
-		err = accounts.ErrNoToken
+// bearer selects a token of an account with the account.
+var bearer = `SELECT ` + qualified("t", tokenRows.columns) + `, ` + qualified("a", accountRows.columns) + `
+	FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`
+
+func scanBearer(row row) (k accounts.Token, a accounts.Account, err error) {
+	err = row.Scan(slices.Concat(tokenRows.targets(&k), accountRows.targets(&a))...)
+	return k, a, replaceNoRows(err, accounts.ErrNoToken)
+}
+
+func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accounts.Rate) (accounts.Token, accounts.Account, error) {
+	if appid == "" {
+		return scanBearer(t.rowAlone(ctx, bearer, hash, string(accounts.Platform)))
 	}
-	return k, a, err
+	token := &question{statement: statement{query: bearer, args: []any{hash, string(accounts.Platform)}}}
+	count := &question{statement: statement{query: allow, args: []any{r.Key(appid), r.Limit}}}
+	err := t.allAlone(ctx, token, count)
+	if err == nil {
+		r.Counted, r.Allowed = true, count.rows[0][0] == int64(1)
+	}
+	return scanBearer(token.first(err))
 }
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
@@ -378,14 +405,14 @@ func (t accountQueries) LatestToken(ctx context.Context, appid string, series ac
 
 func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	t.touched.Add(k.AppID)
-	return tokenRows.add(ctx, t.Tx, k)
+	args := tokenRows.args(&k)
+	return t.execQueued(ctx, nil, `INSERT INTO access_tokens (`+tokenRows.columns+`) VALUES (`+placeholders(1, len(args))+`)`, args...)
 }
 
 func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
 	t.touched.Add(appid)
-	_, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $3 WHERE appid = $1 AND series = $2 AND (superseded_at = 0 OR superseded_at > $3)`,
-		appid, string(series), millis(instant))
-	return err
+	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $3
+		WHERE appid = $1 AND series = $2 AND (superseded_at = 0 OR superseded_at > $3)`, appid, string(series), millis(instant))
 }
 
 func (t accountQueries) EndTokens(ctx context.Context, appid string, instant time.Time) error {
@@ -399,8 +426,7 @@ func (t accountQueries) EndTokens(ctx context.Context, appid string, instant tim
 
 func (t accountQueries) ForgetTokens(ctx context.Context, appid string, before time.Time) error {
 	t.touched.Add(appid)
-	_, err := t.exec(ctx, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
-	return err
+	return t.execQueued(ctx, nil, `DELETE FROM access_tokens WHERE appid = $1 AND expires_at < $2`, appid, millis(before))
 }
 
 func (t usageQueries) Count(ctx context.Context, appid, kind string, day int64) (int, error) {

@@ -23,8 +23,7 @@ func (t usageQueries) AddCounts(ctx context.Context, appid, kind string, day int
 }
 
 func (t usageQueries) ClearCount(ctx context.Context, appid, kind string, day int64) error {
-	_, err := t.exec(ctx, `DELETE FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`, appid, kind, day)
-	return err
+	return t.execQueued(ctx, nil, `DELETE FROM counters WHERE appid = $1 AND counter = $2 AND day = $3`, appid, kind, day)
 }
 
 func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {

@@ -150,7 +150,7 @@ func (t *Tx) lockHead(ctx context.Context) error {
 		}
 	}
 	var h head
-	if err := t.rowQueued(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
+	if err := t.row(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
 		return fmt.Errorf("looking for the last change: %w", err)
 	}
 	if err := t.unmoved(ctx, h); err != nil {

@@ -12,23 +12,26 @@ import (
 // the clock of the database. Rejected calls are not counted. A row stores a timestamp per call up to limit, so Allow is for small
 // limits. Allow works only on a shared store (PostgreSQL).
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
+	var ok int
+	// If a session is lost and the statement is repeated, the call may count twice within its second.
+	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, allow, key, limit).Scan(&ok)) })
+	if err != nil {
+		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
+	}
+	return ok == 1, nil
+}
+
+const (
 	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
 	// Timestamps in the future, after the clock was set back, count for at most a second.
-	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
+	allow = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (times, at, ok) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
 				CASE WHEN cardinality(r.recent) < $2 THEN 1 ELSE 0 END
 			FROM (SELECT c.now, ARRAY(SELECT t FROM unnest(l.times::bigint[]) t WHERE t > c.now - 1000000 AND t <= c.now + 1000000) recent
 				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
 		RETURNING ok`
-	var ok int
-	// If a session is lost and the statement is repeated, the call may count twice within its second.
-	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&ok)) })
-	if err != nil {
-		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
-	}
-	return ok == 1, nil
-}
+)
 
 // AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key
 // contains the limited period, which is at most a minute: see ForgetLimits. Rejected calls are not counted. AllowTimes works only

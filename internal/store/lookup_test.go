@@ -79,6 +79,7 @@ func TestAllRules_OldestFirst(t *testing.T) {
 				break
 			}
 		}
+		s.ending.Wait()
 		want(t, "connections in use", s.read.Stats().InUse, 0)
 
 		ctx, cancel := context.WithCancel(t.Context())

@@ -92,11 +92,6 @@ func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any
 	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }
 
-// findQueued works like find, but its query is sent together with the queued statements.
-func (n mapper[T]) findQueued(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
-	return n.scan(t.rowQueued(ctx, n.query(`WHERE `+location), args...).Scan)
-}
-
 // all reads rows; rest is the SQL after FROM table.
 func (n mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]T, error) {
 	return list(ctx, t, n.scan, n.query(rest), args...)

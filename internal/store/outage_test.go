@@ -220,7 +220,7 @@ func withTLS(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	authority = filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) {
+	w := dbtest.NewWire(t, target.URL, func(c net.Conn) (net.Conn, error) {
 		// The client asks for TLS before it begins.
 		if _, err := io.ReadFull(c, make([]byte, 8)); err != nil {
 			return nil, err

@@ -4,9 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -22,6 +25,7 @@ type pipe struct {
 	line    *deadlineConn
 	life    context.Context // of the transaction
 	waiting []statement
+	twice   bool // the transaction may run again although it may have been committed
 }
 
 // statement is a queued statement.
@@ -30,6 +34,7 @@ type statement struct {
 	args  []any
 	// check receives the number of changed rows and may return an error; nil = no check.
 	check func(rows int64) error
+	into  *question // receives the result; nil = no caller needs it
 }
 
 // mostQueued is the maximum number of queued statements.
@@ -48,8 +53,8 @@ func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 			return nil, err
 		}
 	}
-	err = p.conn.Raw(func(driver any) error {
-		p.pg = pgxOf(driver)
+	err = p.conn.Raw(func(raw any) error {
+		p.pg = pgxOf(raw)
 		return nil
 	})
 	if err != nil {
@@ -60,7 +65,7 @@ func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 }
 
 // pgxOf returns the pgx connection of a database/sql driver connection.
-func pgxOf(driver any) *pgx.Conn { return driver.(*stdlib.Conn).Conn() }
+func pgxOf(raw any) *pgx.Conn { return raw.(*stdlib.Conn).Conn() }
 
 // lineOf returns the network connection of a pgx connection; nil = no silence timeout applies.
 func lineOf(c *pgx.Conn) *deadlineConn {
@@ -100,10 +105,8 @@ func (p *pipe) push(ctx context.Context) error {
 // question is a statement whose result is needed.
 type question struct {
 	statement
-	changed  int64 // rows
-	rows     []fewValues
-	err      error
-	answered chan struct{} // closed when the result has arrived; nil if no caller waits
+	changed int64 // rows
+	rows    []fewValues
 }
 
 // first returns the first row of the result.
@@ -122,7 +125,11 @@ func (q *question) first(err error) row {
 func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	all := make([]*question, 0, len(p.waiting)+len(asked))
 	for _, s := range p.waiting {
-		all = append(all, &question{statement: s})
+		q := s.into
+		if q == nil {
+			q = &question{statement: s}
+		}
+		all = append(all, q)
 	}
 	p.waiting = nil
 	all = append(all, asked...)
@@ -157,6 +164,11 @@ func (q *question) read(results pgx.BatchResults) error {
 		if err != nil {
 			return err
 		}
+		for i, v := range values {
+			if values[i], err = plain(v); err != nil {
+				return err
+			}
+		}
 		q.rows = append(q.rows, values)
 	}
 	if found.Err() != nil {
@@ -173,6 +185,11 @@ func (p *pipe) Commit() error {
 	if p.unbegun() {
 		p.waiting = nil // nothing was sent: only BEGIN is queued
 		return nil
+	}
+	// The changes of a transaction that may run again are sent together with COMMIT, if no result needs a check before COMMIT.
+	if p.twice && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
+		p.waiting = append(p.waiting, statement{query: "COMMIT"})
+		return committing(p.pg, func() error { return p.push(p.life) })
 	}
 	// All results are read and checked before COMMIT, which is sent alone; so a lost response can only be the response to COMMIT.
 	if err := p.push(p.life); err != nil {
@@ -205,6 +222,17 @@ func (p *pipe) say(query, answer string) error {
 	})
 }
 
+// finish ends a read-only transaction, and returns the connection to the pool when the server has ended the transaction. The results
+// were complete before, so no caller waits for finish.
+func (p *pipe) finish(ctx context.Context) {
+	p.life = ctx
+	if p.idle() || p.pg.IsClosed() || p.say("END", "COMMIT") != nil {
+		_ = p.Rollback()
+		return
+	}
+	_ = p.release()
+}
+
 // Rollback undoes uncommitted changes and returns the connection to the pool.
 func (p *pipe) Rollback() error {
 	if p.conn == nil {
@@ -231,6 +259,53 @@ func (p *pipe) release() (err error) {
 
 // A Tx runs its statements by the following methods. On SQLite no statement is queued.
 
+// queues reports whether the next statement is sent together with queued statements.
+func (t *Tx) queues() bool {
+	return t.pipe != nil && len(t.pipe.waiting) > 0 && t.pipe.errLate() == nil
+}
+
+// Ahead runs f, whose calls of t read, and sends their queries in one round trip. The results of the calls in f are not valid; the same
+// calls after Ahead return the results without another round trip, until the transaction writes. f locks nothing that the caller does
+// not hold. Without a network Ahead does nothing.
+func (t *Tx) Ahead(ctx context.Context, f func()) error {
+	if t.pipe == nil && t.member == nil {
+		return nil
+	}
+	t.recording = true
+	f()
+	t.recording = false
+	asked := t.known
+	t.known = nil
+	var err error
+	if t.member != nil {
+		err = t.member.askAll(asked)
+	} else {
+		err = t.pipe.answer(ctx, asked...)
+	}
+	if err == nil {
+		t.known = asked
+	}
+	return err
+}
+
+// ask returns the result of a query that was read ahead, or that is sent with other statements; nil = the query is not sent yet.
+func (t *Tx) ask(ctx context.Context, query string, args []any) (*question, error) {
+	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
+	i := slices.IndexFunc(t.known, func(k *question) bool { return k.query == query && reflect.DeepEqual(k.args, q.args) })
+	switch {
+	case t.recording:
+		t.known = append(t.known, q)
+		return q, nil
+	case i >= 0:
+		return t.known[i], nil
+	case t.member != nil:
+		return q, t.member.askAll([]*question{q})
+	case t.queues():
+		return q, t.pipe.answer(ctx, q)
+	}
+	return nil, nil
+}
+
 // row is one row of a result.
 type row interface{ Scan(into ...any) error }
 
@@ -240,6 +315,7 @@ func (f failed) Scan(...any) error { return f.error }
 
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	args = sanitizeText(args)
+	t.known = nil
 	if t.member != nil {
 		return 0, t.member.goAlone()
 	}
@@ -275,12 +351,13 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 // execQueued queues a statement whose result is not needed now; check (nil = none) receives the number of changed rows. If check or
 // the statement fails, the next statement whose result is needed, or the commit, returns the error.
 func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
+	t.known = nil
 	if t.member != nil {
-		t.member.writes = append(t.member.writes, statement{query, args, check})
+		t.member.writes = append(t.member.writes, statement{query: query, args: args, check: check})
 		return nil
 	}
 	if t.pipe != nil {
-		t.pipe.waiting = append(t.pipe.waiting, statement{query, sanitizeText(args), check})
+		t.pipe.waiting = append(t.pipe.waiting, statement{query: query, args: sanitizeText(args), check: check})
 		if len(t.pipe.waiting) >= mostQueued {
 			return t.pipe.push(ctx)
 		}
@@ -293,13 +370,12 @@ func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query
 	return check(n)
 }
 
-// row queries a single row.
+// row queries a single row. On PostgreSQL its query is sent together with the queued statements.
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
-	if t.member != nil {
-		q, err := t.member.ask(query, args)
+	if q, err := t.ask(ctx, query, args); q != nil {
 		return q.first(err)
 	}
-	if err := t.pipe.push(ctx); err != nil {
+	if err := t.pipe.errLate(); err != nil {
 		return failed{err}
 	}
 	if kept, err := t.kept(ctx, query); err != nil {
@@ -310,13 +386,24 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
-// rowQueued works like row, for columns that are numbers and texts; its query is sent together with the queued statements.
-func (t *Tx) rowQueued(ctx context.Context, query string, args ...any) row {
-	if t.pipe == nil || len(t.pipe.waiting) == 0 || t.pipe.errLate() != nil {
-		return t.row(ctx, query, args...)
+// queue queues a query of a single row. The returned function returns the row; it must be called within the transaction. On SQLite the
+// query runs when the function is called.
+func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
+	if t.pipe == nil || t.member != nil {
+		return func() row { return t.row(ctx, query, args...) }
 	}
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
-	return q.first(t.pipe.answer(ctx, q))
+	q.into = q
+	t.pipe.waiting = append(t.pipe.waiting, q.statement)
+	return func() row { return q.first(t.pipe.push(ctx)) }
+}
+
+// allAlone queries single rows in one round trip, without the transaction of t, which must not have begun on PostgreSQL.
+func (t *Tx) allAlone(ctx context.Context, asked ...*question) error {
+	begin := t.pipe.waiting
+	t.pipe.waiting = nil
+	defer func() { t.pipe.waiting = begin }()
+	return t.pipe.answer(ctx, asked...)
 }
 
 // rowAlone works like row, but does not start a transaction: before the start of the transaction it reads the current state, not
@@ -377,10 +464,9 @@ func (c *bufferedRows) Scan(dst ...any) error { return c.rows[c.at-1].Scan(dst..
 func (*bufferedRows) Err() error              { return nil }
 func (*bufferedRows) Close() error            { return nil }
 
-// queryQueued works like query, for few rows of numbers and texts: its query is sent together with the queued statements.
+// queryQueued works like query, for few rows: its query is sent together with the queued statements.
 func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
-	if t.member != nil {
-		q, err := t.member.ask(query, args)
+	if q, err := t.ask(ctx, query, args); q != nil {
 		return &bufferedRows{rows: q.rows}, err
 	}
 	return t.query(ctx, query, args...)
@@ -422,8 +508,25 @@ func (t *Tx) patiently(f func() error) error {
 	return f()
 }
 
-// fewValues is a row that arrived together with other results: texts and numbers.
+// fewValues is a row that arrived together with other results, with the values that database/sql would have.
 type fewValues []any
+
+// plain converts a value of pgx to the value of database/sql.
+func plain(v any) (any, error) {
+	switch v := v.(type) {
+	case int16:
+		return int64(v), nil
+	case int32:
+		return int64(v), nil
+	case uint32:
+		return int64(v), nil
+	case float32:
+		return float64(v), nil
+	case driver.Valuer: // such as a sum, which is numeric
+		return v.Value()
+	}
+	return v, nil
+}
 
 // Scan copies the values like (*sql.Row).Scan.
 func (v fewValues) Scan(dst ...any) error {
@@ -444,12 +547,20 @@ func setTo(dst, value any) error {
 	}
 	variable, found := reflect.ValueOf(dst).Elem(), reflect.ValueOf(value)
 	switch {
+	case value != nil && found.Type().AssignableTo(variable.Type()):
+		variable.Set(found)
 	case found.Kind() == reflect.String && variable.Kind() == reflect.String:
 		variable.SetString(found.String())
 	case found.CanInt() && variable.CanInt() && !variable.OverflowInt(found.Int()):
 		variable.SetInt(found.Int())
 	case found.CanInt() && variable.Kind() == reflect.Bool && found.Int()&^1 == 0:
 		variable.SetBool(found.Int() == 1)
+	case found.CanInt() && variable.Kind() == reflect.String:
+		variable.SetString(strconv.FormatInt(found.Int(), 10))
+	case found.Kind() == reflect.String && variable.CanInt():
+		n, err := strconv.ParseInt(found.String(), 10, variable.Type().Bits())
+		variable.SetInt(n)
+		return err
 	default:
 		return fmt.Errorf("a %T is no %s", value, variable.Type())
 	}

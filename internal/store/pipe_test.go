@@ -1,124 +1,23 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"net"
-	"net/url"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
-
-// wire is a way to a PostgreSQL server on which turns are counted.
-type wire struct {
-	URL string
-
-	mu    sync.Mutex
-	trips int
-	conns []net.Conn
-}
-
-// newWireOf makes of every connection that comes what begin makes of it.
-func newWireOf(t *testing.T, target Target, begin func(net.Conn) (net.Conn, error)) *wire {
-	t.Helper()
-	u, err := url.Parse(target.URL)
-	require.NoError(t, err)
-	there := u.Host
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	u.Host = l.Addr().String()
-	w := &wire{URL: u.String()}
-	var running sync.WaitGroup
-	running.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			here, err := begin(conn)
-			if err != nil {
-				conn.Close()
-				continue
-			}
-			server, err := net.Dial("tcp", there)
-			if err != nil {
-				here.Close()
-				continue
-			}
-			w.mu.Lock()
-			w.conns = append(w.conns, here, server)
-			w.mu.Unlock()
-			asked := false // the last bytes were ours
-			running.Go(func() { w.pass(server, here, true, &asked) })
-			running.Go(func() { w.pass(here, server, false, &asked) })
-		}
-	})
-	t.Cleanup(func() {
-		l.Close()
-		w.cut()
-		running.Wait()
-	})
-	return w
-}
-
-// pass passes on what comes from one side, until it ends. A turn counts with its
-// answer: the last word of a connection has none. Whether a connection that was
-// not used for a second still lives is asked first, which is no turn.
-func (w *wire) pass(to, from net.Conn, ours bool, asked *bool) {
-	defer to.Close()
-	b := make([]byte, 1<<16)
-	for {
-		n, err := from.Read(b)
-		if n > 0 {
-			w.mu.Lock()
-			if *asked && !ours {
-				w.trips++
-			}
-			*asked = ours && !bytes.Contains(b[:n], []byte("-- ping"))
-			w.mu.Unlock()
-			if _, err := to.Write(b[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// cut ends all connections.
-func (w *wire) cut() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.conns {
-		c.Close()
-	}
-	w.conns = nil
-}
-
-// count is how many round trips f takes.
-func (w *wire) count(f func()) int {
-	w.mu.Lock()
-	before := w.trips
-	w.mu.Unlock()
-	f()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.trips - before
-}
 
 // A publish waits for these: the locks with the read behind them, the changes
 // with the head of the log, the entry, the commit.
 func TestPublish_FourRoundTrips(t *testing.T) {
 	target := newPostgres(t)
-	w := newWireOf(t, target, func(c net.Conn) (net.Conn, error) { return c, nil })
+	w := dbtest.NewWire(t, target.URL, nil)
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
 	r := aRule(t, "wxa", "https://h.example/")
@@ -146,11 +45,11 @@ func TestPublish_FourRoundTrips(t *testing.T) {
 		}))
 	}
 	publish() // the statements are prepared
-	want(t, "round trips", w.count(publish), 4)
+	want(t, "round trips", w.Count(publish), 4)
 	service = true
 	publish()
-	want(t, "round trips where a link is asked for", w.count(publish), 5)
-	want(t, "round trips of a transaction that does nothing", w.count(func() {
+	want(t, "round trips where a link is asked for", w.Count(publish), 5)
+	want(t, "round trips of a transaction that does nothing", w.Count(func() {
 		update(t, s, func(context.Context, *Tx) error { return nil })
 	}), 0)
 	look := func() {
@@ -160,7 +59,7 @@ func TestPublish_FourRoundTrips(t *testing.T) {
 		})
 	}
 	look()
-	want(t, "round trips of a look", w.count(look), 2)
+	want(t, "round trips of a look", w.Count(look), 1)
 }
 
 // A statement that waits and fails takes all of its transaction with it,

@@ -52,7 +52,7 @@ func readPrefix(r *rules.Rule, text string) error {
 }
 
 func (t ruleQueries) Rule(ctx context.Context, key string) (rules.Rule, error) {
-	return scanRule(t.rowQueued(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
+	return scanRule(t.row(ctx, `SELECT `+ruleColumns+` FROM rules WHERE key = $1`, key).Scan)
 }
 
 // chunk is the maximum number of values in one IN list.
@@ -149,10 +149,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 	if q.Owner != "" && opened(q) != "" {
 		names = append(names, "kind = '"+string(rules.Service)+"'") // lets the query use an index of service rules
 	}
-	total, err := t.total(ctx, names, args, q)
-	if err != nil {
-		return nil, 0, err
-	}
+	count := t.total(ctx, names, args, q)
 	if q.AfterID > 0 {
 		filter("id > ?", q.AfterID)
 	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
@@ -165,7 +162,8 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 	}
 	if q.Keys != nil {
 		if len(q.Keys) == 0 {
-			return []rules.Rule{}, total, nil
+			total, err := count()
+			return []rules.Rule{}, total, err
 		}
 		names = append(names, "key IN ("+placeholders(len(args)+1, len(q.Keys))+")")
 		for _, key := range q.Keys {
@@ -180,7 +178,20 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 	args = append(args, q.Limit, q.Offset)
 	found, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+
 		fmt.Sprintf(` LIMIT $%d OFFSET $%d`, n+1, n+2), args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	total, err := count()
 	return found, total, err
+}
+
+// Listing implements rules.Tx.
+func (t ruleQueries) Listing(ctx context.Context, q rules.Query, since time.Time) (found []rules.Rule, total, spent int, err error) {
+	publishes := t.queue(ctx, `SELECT `+spentSince+` WHERE $1 = 1`, 1, q.Owner, millis(since), nextHour(since))
+	if found, total, err = t.List(ctx, q); err == nil {
+		err = publishes().Scan(&spent)
+	}
+	return found, total, spent, err
 }
 
 func conditions(names []string) string {
@@ -190,17 +201,24 @@ func conditions(names []string) string {
 	return " WHERE " + strings.Join(names, " AND ")
 }
 
-// total returns the number of rules that match a query, on all pages.
-func (t ruleQueries) total(ctx context.Context, names []string, args []any, q rules.Query) (n int, err error) {
-	switch {
-	case q.NoTotal:
-	case q.Owner != "":
-		n, err = t.counted(ctx, q.Owner, opened(q))
-	default:
-		err = t.row(ctx, `SELECT COUNT(*) FROM rules`+conditions(names), args...).Scan(&n)
+// total queues the query for the number of rules that match a query, on all pages; the returned function returns the number.
+func (t ruleQueries) total(ctx context.Context, names []string, args []any, q rules.Query) func() (int, error) {
+	if q.NoTotal {
+		return func() (int, error) { return 0, nil }
 	}
-	return n, err
+	query := `SELECT COUNT(*) FROM rules` + conditions(names)
+	if q.Owner != "" {
+		query, args = ruleCount, []any{q.Owner, opened(q)}
+	}
+	count := t.queue(ctx, query, slices.Clone(args)...)
+	return func() (n int, err error) {
+		err = count().Scan(&n)
+		return n, replaceNoRows(err, nil)
+	}
 }
+
+// ruleCount reads a count that triggers maintain (00108_first.sql).
+const ruleCount = `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`
 
 // opened returns the target under which rule_counts and rule_pieces count the rules of a list: "" = all rules of the owner.
 func opened(q rules.Query) string {
@@ -210,9 +228,9 @@ func opened(q rules.Query) string {
 	return q.Target
 }
 
-// counted reads a count that triggers maintain (00108_first.sql).
+// counted returns the number of rules of an owner, or of a target.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
-	err = t.rowQueued(ctx, `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`, owner, target).Scan(&n)
+	err = t.row(ctx, ruleCount, owner, target).Scan(&n)
 	return n, replaceNoRows(err, nil)
 }
 
@@ -592,7 +610,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 			}
 		}
 	}
-	row := t.rowQueued(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spentSince+`
+	row := t.row(ctx, `SELECT `+qualified("r", ruleColumns)+`, `+qualified("a", accountRows.columns)+`, `+spentSince+`
 		FROM rules r JOIN accounts a ON a.appid = r.target WHERE r.key = $1`, key, owner, millis(since), nextHour(since))
 	p.Rule, err = scanRule(func(rule ...any) error {
 		return row.Scan(slices.Concat(rule, accountRows.targets(&p.Target), []any{&p.Spent})...)

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -48,6 +50,7 @@ type Store struct {
 	epochs    *accounts.Epochs
 	trouble   writeHealth
 	together  groupCommitter
+	ending    sync.WaitGroup // ends of read-only transactions
 	migration struct {
 		files    fs.FS                              // migration files of a test; nil = the program's files
 		patience time.Duration                      // time that a migration waits for a lock; 0 = migrationPatience
@@ -177,7 +180,10 @@ func (s *Store) Abort() {
 }
 
 // Close waits for running transactions and closes the database.
-func (s *Store) Close() error { return shut(s.close) }
+func (s *Store) Close() error {
+	s.ending.Wait()
+	return shut(s.close)
+}
 
 func shut(all []func() error) error {
 	var errs []error
@@ -205,14 +211,17 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
 
-	expected *auditlog.Precondition // precondition of a caller, checked when the newest entry of the audit log is locked; nil = none
-	touched  accounts.ChangeSet     // accounts whose identity or rules this transaction changes
-	once     bool                   // a caller may have received part of the results, so the transaction must not run again
-	twice    bool                   // the transaction is idempotent
-	looks    bool                   // it changes nothing
-	apart    *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
-	lasts    bool                   // the transaction does bulk work
-	member   *pendingChange         // place among several changes that share a transaction; nil = separate transaction
+	expected  *auditlog.Precondition // precondition of a caller, checked when the newest entry of the audit log is locked; nil = none
+	touched   accounts.ChangeSet     // accounts whose identity or rules this transaction changes
+	once      bool                   // a caller may have received part of the results, so the transaction must not run again
+	twice     bool                   // the transaction is idempotent
+	looks     bool                   // it changes nothing
+	ended     bool                   // it has returned its connection, or a goroutine does
+	apart     *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
+	lasts     bool                   // the transaction does bulk work
+	known     []*question            // queries that Ahead has read
+	recording bool                   // Ahead collects queries
+	member    *pendingChange         // place among several changes that share a transaction; nil = separate transaction
 }
 
 // statements is the interface for running SQL statements in a transaction.
@@ -284,6 +293,9 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
 	defer func() {
+		if t.ended {
+			return
+		}
 		t.end.Rollback()
 		if t.lasts {
 			s.lasted(ctx, db)
@@ -302,6 +314,11 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if !attached() {
 		return context.Cause(ctx)
+	}
+	if looks && t.pipe != nil && t.pipe.pooled && !t.pipe.unbegun() {
+		t.ended = true
+		s.ending.Go(func() { t.pipe.finish(context.WithoutCancel(ctx)) })
+		return nil
 	}
 	if s.epochs != nil && t.touched != (accounts.ChangeSet{}) {
 		s.epochs.BeginCommit(&t.touched)
@@ -463,19 +480,22 @@ func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string,
 	return t.note(ctx, kind, key, "delete", nil)
 }
 
-// listAt is list for many keys, which are inserted after the IN at the end of the query.
+// listAt is list for many keys, which are inserted after the IN at the end of the query, up to 128 per query. Repetitions of the last
+// key make the number of keys a power of two, so that the database keeps the few different statements prepared.
 func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
 	err error) {
-	err = inPieces(keys, func(names []string) error {
-		args := make([]any, len(names))
-		for i, key := range names {
-			args[i] = key
+	for names := range slices.Chunk(keys, 128) {
+		args := make([]any, 1<<bits.Len(uint(len(names)-1)))
+		for i := range args {
+			args[i] = names[min(i, len(names)-1)]
 		}
 		found, err := list(ctx, t, scan, query+` (`+t.marks(1, len(args))+`)`+tail, args...)
+		if err != nil {
+			return nil, err
+		}
 		all = append(all, found...)
-		return err
-	})
-	return all, err
+	}
+	return all, nil
 }
 
 // LockAccount implements accounts.Tx.
@@ -561,8 +581,13 @@ func (t *Tx) DisableTimeout(ctx context.Context) error {
 	return t.lasting(ctx)
 }
 
-// MarkIdempotent implements codes.Tx.
-func (t *Tx) MarkIdempotent() { t.twice = true }
+// MarkIdempotent implements accounts.Tx and codes.Tx.
+func (t *Tx) MarkIdempotent() {
+	t.twice = true
+	if t.pipe != nil {
+		t.pipe.twice = true
+	}
+}
 
 // next returns the next number of a sequence; numbers are in commit order.
 func (t *Tx) next(ctx context.Context, sequence string) (int64, error) {

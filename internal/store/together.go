@@ -100,6 +100,7 @@ type pendingChange struct {
 	in        *queryBatch
 	alone     bool // the change needs an operation that a group does not support
 	impatient bool // the change runs alone because it waited too long
+	locked    bool // another transaction holds a lock of the change
 	author    context.Context
 	adds      []added
 	writes    []statement
@@ -115,8 +116,12 @@ type added struct {
 // queryBatch collects the queries of the changes in a group, which are sent in one round trip.
 type queryBatch struct{ events chan event }
 
-// event is the next action of a running change in a group: a query, or its end.
-type event struct{ asks *question }
+// event is the next action of a running change in a group: queries, or its end.
+type event struct {
+	of       *pendingChange
+	asks     []*question
+	answered chan error // receives the error of the queries; nil = the change has ended
+}
 
 // make returns errAlone if no change was made and the caller must run the change alone.
 func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
@@ -240,14 +245,16 @@ func (s *Store) makeTogether(all []*pendingChange) {
 	var locked error // the newest entry of the audit log was locked, so running each change alone would not help
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
-			free, err := tx.begin(earlyParent, all)
-			if err != nil {
-				return err
-			}
-			begun, all = free, slices.DeleteFunc(all, func(m *pendingChange) bool { return slices.Contains(free, m) })
-			sendAlone(all)
+			begun = all
 			all = nil
-			if err := tx.gather(earlyParent, begun); err != nil {
+			err := tx.gather(earlyParent, begun)
+			for _, m := range begun {
+				if m.locked {
+					m.ends <- errAlone
+				}
+			}
+			begun = slices.DeleteFunc(begun, func(m *pendingChange) bool { return m.locked })
+			if err != nil {
 				return err
 			}
 			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
@@ -293,47 +300,49 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// begin takes the free locks of all pending changes, and returns the changes whose locks were free; it never blocks, so that no
-// change waits for another owner.
-func (t *Tx) begin(ctx context.Context, all []*pendingChange) (begun []*pendingChange, err error) {
+// freeLocks is the query that takes the free locks of all pending changes, with a row that says for each change whether its locks were
+// free; it never blocks, so that no change waits for another owner.
+func freeLocks(all []*pendingChange) *question {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
 		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
 	}
-	free := &question{statement: statement{query: `SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
-		AND pg_try_advisory_xact_lock(origin) FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`,
-		args: []any{lockNumber(allRules), owners, origins}}}
-	err = t.pipe.answer(ctx, free)
-	for i, row := range free.rows {
-		if row[0] == true && err == nil {
-			begun = append(begun, all[i])
-		}
-	}
-	return begun, err
+	const query = `SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
+		AND pg_try_advisory_xact_lock(origin) FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`
+	return &question{statement: statement{query: query, args: []any{lockNumber(allRules), owners, origins}}}
 }
 
-// gather runs the pending changes until each of them is decided. When each pending change waits for a result or is decided, the
-// collected queries are sent in one round trip. Every query gets a result or an error. A table lock applies to all changes in the
-// transaction.
-func (t *Tx) gather(ctx context.Context, begun []*pendingChange) (err error) {
+// gather runs the pending changes until each of them is decided. A change whose locks are not free is marked and gets errAlone. When
+// each pending change waits for results or is decided, the collected queries are sent in one round trip, the first of them after the
+// locks. Every query gets a result or an error. A table lock applies to all changes in the transaction.
+func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
-	for _, m := range begun {
+	for _, m := range all {
 		m.begins <- in
 	}
-	for running := len(begun); running > 0; {
-		var asked []*question
+	locks := freeLocks(all)
+	asked := []*question{locks}
+	for running := len(all); running > 0; asked = nil {
+		waiting := map[*pendingChange]chan error{}
 		for range running {
-			if e := <-in.events; e.asks != nil {
-				asked = append(asked, e.asks)
+			if e := <-in.events; e.answered != nil {
+				asked, waiting[e.of] = append(asked, e.asks...), e.answered
 			}
 		}
-		running = len(asked)
-		if err == nil && running > 0 {
+		running = len(waiting)
+		if err == nil && len(asked) > 0 {
 			err = outageOf(t.engine, safely(func() error { return t.pipe.answer(ctx, asked...) }))
 		}
-		for _, q := range asked {
-			q.err = err
-			close(q.answered)
+		for i, row := range locks.rows {
+			all[i].locked = row[0] != true
+		}
+		locks.rows = nil
+		for m, answered := range waiting {
+			if m.locked {
+				answered <- errAlone
+			} else {
+				answered <- err
+			}
 		}
 	}
 	return err
@@ -376,21 +385,18 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
-// ask sends a query of a pending change and waits for the result.
-func (m *pendingChange) ask(query string, args []any) (*question, error) {
-	q := &question{statement: statement{query: query, args: sanitizeText(args)}, answered: make(chan struct{})}
+// askAll sends queries of a pending change and waits for the results.
+func (m *pendingChange) askAll(asked []*question) error {
 	if m.alone {
-		return q, errAlone
+		return errAlone
 	}
-	m.in.events <- event{q}
-	<-q.answered
-	if isLocked(q.err) {
-		return q, q.err
+	e := event{of: m, asks: asked, answered: make(chan error)}
+	m.in.events <- e
+	err := <-e.answered
+	if err != nil && !isLocked(err) {
+		return m.goAlone()
 	}
-	if q.err != nil {
-		return q, m.goAlone()
-	}
-	return q, nil
+	return err
 }
 
 // goAlone returns the error for operations that a group does not support.

@@ -74,13 +74,48 @@ func (c Caller) Granted(set int) error {
 // Identify returns the owner of an access token: it returns 40001 for a replaced or unknown token, 42001 for an expired token, and
 // 61003 for a token of a component whose grant the account has withdrawn. Contract: rules 3.6.
 func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
+	return d.IdentifyWithin(ctx, text, nil)
+}
+
+// Rate is a limit of calls per second of an account, counted over all nodes.
+type Rate struct {
+	Path  string // calls of an account to a path count together
+	Limit int
+	// Counted reports that the call was counted, and Allowed that it is within the limit.
+	Counted, Allowed bool
+}
+
+// Key returns the key under which the calls of an account are counted.
+func (r *Rate) Key(appid string) string { return appid + " " + r.Path }
+
+// SetPassing stores that a call with a token of an account was counted, so that IdentifyWithin counts the next call with the token in
+// the same round trip. appid "" = the call was rejected, and the next call is not counted before it is checked.
+func (d *Service) SetPassing(text, appid string) {
+	if d.Epochs != nil || !tokenShaped(text) {
+		return
+	}
+	hash := d.tokenHash(text)
+	if passing, ok := d.passing.get(hash); passing == appid && ok {
+		return
+	}
+	if d.passing.drop(hash); appid != "" {
+		d.passing.put(hash, appid)
+	}
+}
+
+func (d *Service) tokenHash(text string) [sha256.Size]byte {
+	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
+	return d.hasher.Sum(text)
+}
+
+// IdentifyWithin is Identify, and counts the call if the last call with the token passed; rate nil = never.
+func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text has not the shape of a token")
 	}
-	d.hasherOnce.Do(func() { d.hasher = d.Key.Hasher(tokenPurpose) })
-	hash := d.hasher.Sum(text)
+	hash := d.tokenHash(text)
 	if d.Epochs == nil {
-		i, err := d.identify(ctx, hash)
+		i, err := d.identify(ctx, hash, rate)
 		return i.caller, err
 	}
 	if i, ok := d.identities.get(d.Epochs, hash); ok {
@@ -88,7 +123,7 @@ func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 		return i.caller, i.token.Check(d.Now())
 	}
 	began := d.Epochs.all()
-	i, err := d.identify(ctx, hash)
+	i, err := d.identify(ctx, hash, nil)
 	if err != nil {
 		d.identities.drop(hash)
 		return i.caller, err
@@ -97,11 +132,16 @@ func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	return i.caller, nil
 }
 
-// identify reads the owner of the token with the given hash from the store.
-func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte) (identity, error) {
+// identify reads the owner of the token with the given hash from the store, and counts the call if rate is not nil and the token is
+// in use.
+func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Rate) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]))
+		appid := ""
+		if rate != nil {
+			appid, _ = d.passing.get(hash)
+		}
+		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]), appid, rate)
 		if err == nil {
 			i = identity{token: t, account: t.AppID}
 			if err = t.Check(d.Now()); err == nil {
@@ -185,7 +225,12 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 
 // Authenticate is Identify for endpoints of accounts: it returns 48001 for a component's own token.
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
-	caller, err := d.Identify(ctx, text)
+	return d.AuthenticateWithin(ctx, text, nil)
+}
+
+// AuthenticateWithin is IdentifyWithin for endpoints of accounts.
+func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
+	caller, err := d.IdentifyWithin(ctx, text, rate)
 	if err == nil && caller.AppID == "" {
 		return Caller{}, errcode.Unauthorized.WithDetail(behaviour.CallerWantsAccount,
 			"the token is the platform %s's own, not an account's",

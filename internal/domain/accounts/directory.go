@@ -2,11 +2,14 @@ package accounts
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +62,8 @@ type Service struct {
 	guesses    Throttle
 	identities identities
 	stables    memory[string, stable]
+	passing    memory[[sha256.Size]byte, string] // AppIDs by tokens whose last call passed
+	proven     memory[string, string]            // by AppID, the hash of the secret of the last token; not necessarily the current one
 	hasherOnce sync.Once
 	hasher     *sealer.Hasher // of tokens
 }
@@ -340,6 +345,25 @@ func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	return list, err
 }
 
+// LinksOf is Links for many service accounts; the map has no entry for accounts without links.
+func (d *Service) LinksOf(ctx context.Context, services []string) (linked map[string][]string, err error) {
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		linked, err = tx.LinksAt(ctx, services)
+		return err
+	})
+	return linked, err
+}
+
+// ListOf returns the existing accounts among appids, sorted by AppID.
+func (d *Service) ListOf(ctx context.Context, appids []string) (list []Account, err error) {
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
+		list, err = tx.AccountsAt(ctx, appids)
+		return err
+	})
+	slices.SortFunc(list, func(a, b Account) int { return strings.Compare(a.AppID, b.AppID) })
+	return list, err
+}
+
 // Credentials are the parameters of a token request.
 type Credentials struct {
 	GrantType string
@@ -428,26 +452,38 @@ func allowed(ip netip.Addr, list []string) bool {
 	return len(list) == 0
 }
 
+// knownAccount is a Tx in which an account has been read.
+type knownAccount struct {
+	Tx
+	account Account
+	err     error
+}
+
+// Account implements Tx.
+func (k knownAccount) Account(context.Context, string) (Account, error) { return k.account, k.err }
+
 // IssueToken implements /cgi-bin/token: it issues a new token on each call. The previous token stays valid for five more minutes.
 // IssueToken returns 45009 above the daily limit. Contract: rules 3.1.
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
-	// The read-only transaction rejects a wrong secret without waiting for the single writer of SQLite.
-	if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
-		return Issued{}, err
+	// The read-only transaction rejects a wrong secret without locks and without waiting for the single writer of SQLite. For a
+	// secret that was right before, it would only cost round trips.
+	if hash, ok := d.proven.get(c.AppID); d.Epochs != nil || !ok || !d.HasSecret(c.AppID, c.Secret, hash) {
+		if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
+			return Issued{}, err
+		}
 	}
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		if err := tx.LockAccount(ctx, c.AppID); err != nil {
-			return err
-		}
-		if err := d.check(ctx, tx, c); err != nil {
-			return err
-		}
+		tx.MarkIdempotent()
 		now, s := d.Now(), d.Settings.Get()
-		used, err := tx.AddCount(ctx, c.AppID, "/cgi-bin/token", s.Day(d.countNow()))
-		if err != nil {
+		a, used, err := tx.LockAndCount(ctx, c.AppID, "/cgi-bin/token", s.Day(d.countNow()))
+		if err != nil && !errors.Is(err, ErrNoAccount) {
 			return err
 		}
+		if err := d.check(ctx, knownAccount{tx, a, err}, c); err != nil {
+			return err
+		}
+		d.proven.put(c.AppID, a.SecretHash)
 		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.TokenDay); row != behaviour.NoRow {
 			return errcode.DailyLimit.WithDetail(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}

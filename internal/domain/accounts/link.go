@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -289,6 +290,12 @@ func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedP
 	var list []LinkedProgram
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		list = nil
+		if err := tx.Ahead(ctx, func() {
+			_, _ = tx.Account(ctx, service)
+			_, _ = tx.LinksOf(ctx, service)
+		}); err != nil {
+			return err
+		}
 		if _, err := tx.Account(ctx, service); err != nil {
 			return err
 		}
@@ -296,14 +303,19 @@ func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedP
 		if err != nil {
 			return err
 		}
-		for _, l := range links {
-			program, err := tx.Account(ctx, l.MiniProgram)
-			if err != nil {
-				return err
-			}
-			list = append(list, LinkedProgram{Link: l, Program: program})
+		appids := make([]string, len(links))
+		for i, l := range links {
+			appids[i] = l.MiniProgram
 		}
-		return nil
+		programs, err := tx.AccountsAt(ctx, appids)
+		for _, l := range links {
+			i := slices.IndexFunc(programs, func(a Account) bool { return a.AppID == l.MiniProgram })
+			if i < 0 {
+				return cmp.Or(err, ErrNoAccount)
+			}
+			list = append(list, LinkedProgram{Link: l, Program: programs[i]})
+		}
+		return err
 	})
 	return list, err
 }

@@ -91,8 +91,9 @@ type Tx interface {
 	// Token returns the token with the hash, or ErrNoToken.
 	Token(ctx context.Context, hash string) (Token, error)
 	// Bearer returns a token and its account in one query; it returns ErrNoToken also for tokens of components. Bearer may see a
-	// later state than other calls of the same transaction.
-	Bearer(ctx context.Context, hash string) (Token, Account, error)
+	// later state than other calls of the same transaction. If appid is not "", Bearer also counts a call of the account, in the same
+	// round trip; it must then be the first call in its transaction, on a shared store (PostgreSQL).
+	Bearer(ctx context.Context, hash, appid string, rate *Rate) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
@@ -108,4 +109,10 @@ type Tx interface {
 	Count(ctx context.Context, appid, what string, day int64) (int, error)
 	// AddCount increments a daily counter of an account and returns the new value.
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
+	// LockAndCount is LockAccount, Account and AddCount in one round trip.
+	LockAndCount(ctx context.Context, appid, what string, day int64) (Account, int, error)
+	// Ahead is described in rules.Tx.
+	Ahead(ctx context.Context, f func()) error
+	// MarkIdempotent declares that the transaction may run again although its commit may have succeeded.
+	MarkIdempotent()
 }

@@ -248,8 +248,11 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	}
 	m := c.missed[kind]
 	if m.since.IsZero() {
-		c.Log.Error("a committed change cannot be read back; scans may show the state before it until it can be", "what", kind, "error", err)
 		m.since = c.clockNow()
+	}
+	// One outage makes many reads fail. Ready and Unreadable report all of them.
+	if len(c.missed) == 0 {
+		c.Log.Error("committed changes cannot be read back; scans may show the state before them until they can be", "what", kind, "error", err)
 	}
 	m.again = retry
 	c.missed[kind] = m

@@ -164,6 +164,9 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
 			return err
 		}
+		if err := tx.Ahead(ctx, func() { readAdmission(ctx, tx, owner, d, p) }); err != nil {
+			return err
+		}
 		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
 			return err
 		}
@@ -197,6 +200,22 @@ func limitHolder(owner accounts.Account, d Draft) string {
 		return d.AppID
 	}
 	return owner.AppID
+}
+
+// readAdmission makes the calls of Keep and admit for a new rule, to read ahead.
+func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, p Prefix) {
+	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Prefix: p}
+	_, _ = accounts.Keep(ctx, tx, owner.AppID)
+	_ = checkOwners(ctx, tx, rule)
+	if rule.Kind == Service {
+		_, _ = tx.Account(ctx, d.AppID)
+		_, _ = tx.Link(ctx, owner.AppID, d.AppID)
+		_, _ = checkMaker(ctx, tx, rule)
+		_, _ = tx.CountTargeted(ctx, d.AppID)
+		return
+	}
+	_, _ = tx.CountOwned(ctx, rule.Target)
+	_, _ = tx.Domain(ctx, p.Host)
 }
 
 // admit checks whether the draft may become a rule of the owner, and returns the rule.
@@ -755,10 +774,7 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 			q.Target = req.AppID
 		}
 		var err error
-		if l.rules, l.total, err = tx.List(ctx, q); err != nil {
-			return err
-		}
-		l.spent, err = tx.PublishesSince(ctx, owner.AppID, month)
+		l.rules, l.total, l.spent, err = tx.Listing(ctx, q, month)
 		return err
 	})
 	if err != nil {

@@ -44,6 +44,9 @@ type Tx interface {
 
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
+	// Ahead runs f, whose calls of the Tx read, and reads the results of all of them in one round trip. The calls in f return no
+	// results; the same calls after Ahead do.
+	Ahead(ctx context.Context, f func()) error
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
 	// RulesBelow returns the rules whose keys begin with a text that ends in "/", ordered by key.
@@ -52,6 +55,8 @@ type Tx interface {
 	RuleIn(ctx context.Context, owner, directory string) (Rule, error)
 	// List returns rules and the total number of matching rules.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
+	// Listing is List of an owner's rules, and PublishesSince, in one round trip.
+	Listing(ctx context.Context, q Query, since time.Time) (found []Rule, total, spent int, err error)
 	// Walk examines at most look rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 =
 	// end of the list. Beginning returns rules whose path begins with the searched part, or whose link does, with or without its
 	// scheme.

@@ -56,11 +56,16 @@ type AppIDPath struct {
 
 // showAccount returns an account for a response, without secrets or hashes of secrets.
 func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (client.Account, error) {
+	linked, err := a.Accounts.Links(ctx, account.AppID)
+	return showLinked(ctx, account, linked), err
+}
+
+// showLinked is showAccount for an account with known links.
+func showLinked(ctx context.Context, account accounts.Account, linked []string) client.Account {
 	members := map[string]string{}
 	for user, role := range account.Members {
 		members[user] = string(role)
 	}
-	linked, err := a.Accounts.Links(ctx, account.AppID)
 	shown := client.Account{AppID: account.AppID, Kind: string(account.Kind), Name: account.Name, Subject: string(account.Subject),
 		Certified: account.Certified,
 		Versions:  words[string](account.Versions), JumpOpen: account.JumpOpen, Features: words[string](account.Features), Members: members,
@@ -69,7 +74,7 @@ func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (
 		SecretFrozen: account.SecretFrozen, CreatedAt: account.CreatedAt, ConfirmFile: client.ConfirmFile(account.Confirm)}
 	shown.Revised = revisionOf(shown, account.SecretHash, account.MarketcodeKey)
 	shown.MessageURL = shownURL(ctx, shown.MessageURL)
-	return shown, err
+	return shown
 }
 
 // account returns an account for the response to a change.
@@ -113,12 +118,15 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	for i := 0; i < len(found) && !plain; i++ {
 		page = append(page, *found[i])
 	}
+	var linked map[string][]string
+	if err == nil {
+		linked, err = a.Accounts.LinksOf(ctx, mapped(page, func(account accounts.Account) string { return account.AppID }))
+	}
+	if err != nil {
+		return shown, err
+	}
 	for _, account := range page {
-		var view client.Account
-		if view, err = a.showAccount(ctx, account); err != nil {
-			break
-		}
-		shown.Accounts = append(shown.Accounts, view)
+		shown.Accounts = append(shown.Accounts, showLinked(ctx, account, append([]string{}, linked[account.AppID]...)))
 	}
 	if err == nil && in.Scans {
 		err = a.withScansOf(ctx, shown.Accounts)
@@ -158,20 +166,9 @@ func (a accountAPI) listed(ctx context.Context, cursor string, limit int) (page 
 	if !caller.Scoped() {
 		return a.Accounts.List(ctx, cursor, limit)
 	}
-	for _, appid := range slices.Sorted(slices.Values(caller.Accounts)) {
-		if appid <= cursor || len(page) == limit {
-			continue
-		}
-		account, err := a.Accounts.Get(ctx, appid)
-		if errors.Is(err, accounts.ErrNoAccount) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		page = append(page, account)
-	}
-	return page, nil
+	appids := slices.DeleteFunc(slices.Sorted(slices.Values(caller.Accounts)), func(appid string) bool { return appid <= cursor })
+	page, err = a.Accounts.ListOf(ctx, appids)
+	return page[:min(limit, len(page))], err
 }
 
 func (a accountAPI) getAccount(ctx context.Context, in *AppIDPath) (client.Account, error) {

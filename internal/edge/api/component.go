@@ -5,6 +5,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
@@ -38,7 +39,7 @@ var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.
 
 // authenticate finds the account or platform that owns the token in the query. If a platform calls for the account, authenticate
 // checks the permissions of the platform. Contract: rules 1.8, the order of checks.
-func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
+func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.Settings) (err error) {
 	text := c.query.Get("access_token")
 	if text == "" && e.needs&eitherToken != 0 {
 		text = c.query.Get("component_access_token")
@@ -46,11 +47,19 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call) error {
 	if text == "" {
 		return errcode.TokenMissing.WithDetail(behaviour.CallerTokenMissing, "no access_token in the query")
 	}
-	identify := a.Accounts.Authenticate
+	identify := a.Accounts.AuthenticateWithin
 	if e.needs&eitherToken != 0 {
-		identify = a.Accounts.Identify
+		identify = a.Accounts.IdentifyWithin
 	}
-	caller, err := identify(ctx, text)
+	if a.countsTogether(e, s) {
+		c.bearer, c.rate = text, &accounts.Rate{Path: e.path, Limit: e.perSecond(s)}
+		defer func() {
+			if err != nil {
+				a.Accounts.SetPassing(text, "")
+			}
+		}()
+	}
+	caller, err := identify(ctx, text, c.rate)
 	if err != nil {
 		return err
 	}

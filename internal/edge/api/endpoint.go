@@ -186,6 +186,8 @@ type call struct {
 	granted func(set int) error
 	// component is the platform that calls for itself or for caller; "" if an account calls with its own token.
 	component string
+	rate      *accounts.Rate // limit of calls per second; nil = not counted in the database
+	bearer    string         // text of the token with which rate is counted
 	// proven is the account that sent its valid secret to an endpoint that requires no token.
 	proven string
 	// notes are the behaviours on which a successful call depends: leniencies of the server, and undocumented cases.

@@ -117,7 +117,7 @@ func (a *API) tokenShown(ctx context.Context, _ *http.Request, e endpoint, c *ca
 		c.needs &^= token
 		c.notes.Add(behaviour.CodesTicketToken)
 	case e.needs&token != 0:
-		return a.authenticate(ctx, e, c)
+		return a.authenticate(ctx, e, c, s)
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func (a *API) withinSecond(ctx context.Context, _ *http.Request, e endpoint, c *
 	if c.needs&token == 0 {
 		return nil
 	}
-	return a.limit(ctx, c.account(), e, s)
+	return a.limit(ctx, c, e, s)
 }
 
 func (a *API) withinPace(_ context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"sync"
@@ -16,18 +17,22 @@ import (
 const SharedMost = 1000
 
 // limit returns error 44990 for a call above the limit of calls per second of an account and an interface. Contract: rules 0.
-func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.Settings) error {
-	perSecond := e.perSecond(s)
+func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Settings) error {
+	perSecond, account := e.perSecond(s), c.account()
 	if perSecond <= 0 {
 		return nil
 	}
-	allowed, key := true, account+" "+e.path
-	if a.Shared != nil && perSecond <= SharedMost && !s.RateLimitPerNode {
+	rate := cmp.Or(c.rate, &accounts.Rate{Path: e.path})
+	allowed, key := rate.Allowed, rate.Key(account)
+	switch {
+	case rate.Counted:
+	case a.countsTogether(e, s):
 		var err error
 		if allowed, err = a.Shared(ctx, key, perSecond); err != nil {
 			return err
 		}
-	} else {
+		a.Accounts.SetPassing(c.bearer, c.caller.AppID)
+	default:
 		allowed = a.limiter.allow(key, perSecond, a.RealNow())
 	}
 	if !allowed {
@@ -38,6 +43,12 @@ func (a *API) limit(ctx context.Context, account string, e endpoint, s settings.
 		return errcode.TooFrequent.WithDetail(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
 	}
 	return nil
+}
+
+// countsTogether reports whether the calls per second to an endpoint are counted over all nodes.
+func (a *API) countsTogether(e endpoint, s settings.Settings) bool {
+	perSecond := e.perSecond(s)
+	return a.Shared != nil && perSecond > 0 && perSecond <= SharedMost && !s.RateLimitPerNode
 }
 
 // perSecond returns the number of calls per second that an account may make to an interface that requires a token; 0 = unlimited.

@@ -108,6 +108,9 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 		r.Position, r.Scans = state.Position, n.scans
 		if start := n.firstCompleteDay(state); start != math.MinInt64 {
 			r.Since = stats.PerDay.Start(start, state.Offset)
+			if now := n.c.Now(); r.Since.After(now) { // no day is complete since the scan log was lost
+				r.Since = now
+			}
 		}
 		r.Lacking = state.Lacking + n.c.Missing(state)
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
