@@ -104,7 +104,7 @@ func Pages(ctx context.Context, root string, commands []byte) (map[string]string
 	p.print("metrics", "metrics", func(l language) any { return metricRows(l, metrics) })
 	p.print("commands", "commands", func(l language) any { return commandsPage(verbs[l.Code]) })
 	p.pages["docs/admin.md"] = p.frame(languages[0], "admin", operations)
-	p.pages["docs/what-this-is-not.md"] = p.frame(languages[0], "what-this-is-not", countMarks())
+	p.pages["docs/platform-differences.md"] = p.frame(languages[0], "platform-differences", countMarks())
 	p.pages["docs/openapi-wire.json"] = p.wireDocument()
 	p.checkSaid()
 	return p.pages, errors.Join(p.faults...)

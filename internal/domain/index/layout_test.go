@@ -20,7 +20,7 @@ import (
 )
 
 // The layouts that were tried for the index, side by side with one probe of a
-// Go map with the whole link. docs/decisions/0012-the-index.md has the figures.
+// Go map with the whole link. docs/decisions/0012-rule-index.md has the figures.
 // LAYOUT_RULES sets how many rules there are (100,000).
 
 // world is rules of which any number can be made: 70 % exact paths, 20 % with

@@ -31,12 +31,12 @@ func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 	return lines[2:]
 }
 
-// Each line of the table "When a part fails" of the handbook stands in docs/shown-by.md with the tests that hold it. The name of
+// Each line of the table "When a part fails" of the handbook stands in docs/handbook-tests.md with the tests that hold it. The name of
 // a line is its first cell.
 func TestShownBy_CoversFailureTable(t *testing.T) {
 	t.Parallel()
 	handbook, chinese := linesOf(t, "en/handbook.md", "When a part fails"), linesOf(t, "zh/handbook.md", "某一部分故障时")
-	shown := linesOf(t, "shown-by.md", "When a part fails")
+	shown := linesOf(t, "handbook-tests.md", "When a part fails")
 	names := func(lines [][2]string) (list []string) {
 		for _, line := range lines {
 			list = append(list, line[0])
@@ -44,7 +44,7 @@ func TestShownBy_CoversFailureTable(t *testing.T) {
 		return list
 	}
 	if want, got := names(handbook), names(shown); !slices.Equal(want, got) {
-		t.Errorf("the handbook has the lines\n%s\ndocs/shown-by.md has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
+		t.Errorf("the handbook has the lines\n%s\ndocs/handbook-tests.md has\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 	}
 	assert.True(t, len(chinese) == len(handbook), "the Chinese handbook has %d lines, the English one %d", len(chinese), len(handbook))
 	for _, line := range shown {
@@ -54,15 +54,15 @@ func TestShownBy_CoversFailureTable(t *testing.T) {
 	}
 }
 
-// Every test and story that docs/shown-by.md names is there.
+// Every test and story that docs/handbook-tests.md names is there.
 func TestShownBy_TestsExist(t *testing.T) {
 	t.Parallel()
 	tests, stories := testsAndStories(t)
-	text, err := os.ReadFile("../../../docs/shown-by.md")
+	text, err := os.ReadFile("../../../docs/handbook-tests.md")
 	require.NoError(t, err)
 	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
 		if tests[name[1]] == nil && stories[name[1]] == "" {
-			t.Errorf("docs/shown-by.md names %s, want a test or a story", name[1])
+			t.Errorf("docs/handbook-tests.md names %s, want a test or a story", name[1])
 		}
 	}
 }

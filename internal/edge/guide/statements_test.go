@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// statement is a row of docs/statements.md.
+// statement is a row of docs/contract-tests.md.
 type statement struct {
 	page, section, text string
 	tests               []string
@@ -44,12 +44,12 @@ var sectionsWithoutStatements = map[string]string{
 	"marketcode 12":   "sources",
 }
 
-// statements returns the rows of docs/statements.md.
+// statements returns the rows of docs/contract-tests.md.
 func statements(t *testing.T) (rows []statement) {
 	t.Helper()
 	quoted := regexp.MustCompile("`([^`]+)`")
 	for _, page := range []string{"rules", "marketcode"} {
-		for _, line := range linesOf(t, "statements.md", page+".md") {
+		for _, line := range linesOf(t, "contract-tests.md", page+".md") {
 			said, held, found := strings.Cut(strings.TrimSuffix(strings.TrimSpace(line[1]), " |"), " | ")
 			row := statement{page: page, section: line[0], text: said}
 			for _, name := range quoted.FindAllStringSubmatch(held, -1) {
@@ -62,7 +62,7 @@ func statements(t *testing.T) (rows []statement) {
 	return rows
 }
 
-// TestStatements_EachIsHeld checks that each statement of the contract in docs/statements.md names a section that exists, and tests and
+// TestStatements_EachIsHeld checks that each statement of the contract in docs/contract-tests.md names a section that exists, and tests and
 // cases that exist, and that each numbered section has a statement or a reason to have none.
 func TestStatements_EachIsHeld(t *testing.T) {
 	t.Parallel()
@@ -95,12 +95,12 @@ func TestStatements_EachIsHeld(t *testing.T) {
 			case silent && held[section]:
 				t.Errorf("%s has a statement and a reason to have none", section)
 			case !silent && !held[section]:
-				t.Errorf("%s has no statement in docs/statements.md", section)
+				t.Errorf("%s has no statement in docs/contract-tests.md", section)
 			}
 		}
 	}
 	for section := range held {
-		assert.True(t, slices.Contains(all, section), "docs/statements.md cites %s, which the contract does not have", section)
+		assert.True(t, slices.Contains(all, section), "docs/contract-tests.md cites %s, which the contract does not have", section)
 	}
 	for section := range sectionsWithoutStatements {
 		assert.True(t, slices.Contains(all, section), "sectionsWithoutStatements has %s, which the contract does not have", section)

@@ -24,7 +24,7 @@ type sentence struct{ place, text, context string }
 
 var (
 	end       = regexp.MustCompile("[.!?] +[A-Z`\"]")
-	generated = regexp.MustCompile(`(^|/)(benchmarks|contract|calls|statements\.md|shown-by\.md|size\.md|admin\.md|commands\.md|metrics\.md|settings\.md|errors\.md|behaviours\.md|zh)(/|$)`)
+	generated = regexp.MustCompile(`(^|/)(benchmarks|contract|calls|contract-tests\.md|handbook-tests\.md|size\.md|admin\.md|commands\.md|metrics\.md|settings\.md|errors\.md|behaviours\.md|zh)(/|$)`)
 	prose     = regexp.MustCompile(`^[A-Za-z0-9*\[` + "`" + `"(]`)
 )
 
