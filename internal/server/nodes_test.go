@@ -310,8 +310,8 @@ func TestNodes_ReplicationLag(t *testing.T) {
 		}
 		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":7`)
 	})
-	for language, says := range map[string][]string{"en": {"last held all of them", "Said ", "qrjump doctor --node"},
-		"zh": {"曾与日志一致", "秒前报告。", "qrjump doctor --node"}} {
+	for language, says := range map[string][]string{"en": {"last in sync", "Reported ", "qrjump doctor --node"},
+		"zh": {"秒曾同步", "秒前报告。", "qrjump doctor --node"}} {
 		page := two.Send(two.Request("GET", "/console/operate?lang="+language, "")).Body
 		for i, text := range says {
 			if want := 2 - i/2; strings.Count(page, text) != want {

@@ -23,7 +23,7 @@ func TestCallsPage_Production(t *testing.T) {
 	s.Admin("POST", "/people", fmt.Sprintf(`{"name":"two","role":"operator","accounts":["press","shop"],"password":%q}`, password))
 	v := request(t, s)
 	v.signIn("op", password, "")
-	v.get("/console/calls").wants(t, "No call is kept yet", "No call is kept that is older")
+	v.get("/console/calls").wants(t, "No calls yet", "No older calls are stored")
 
 	const text = `{"errcode":40097}` // in what was sent; it is no answer
 	var rids []string
@@ -43,7 +43,7 @@ func TestCallsPage_Production(t *testing.T) {
 	}
 	next := regexp.MustCompile(`/console/calls\?before=\d+`).FindString(p.Body)
 	q := v.get(next)
-	q.wants(t, rids[0], "Newest calls", "No call is kept that is older")
+	q.wants(t, rids[0], "Newest calls", "No older calls are stored")
 	for _, rid := range rids {
 		if strings.Count(p.Body+q.Body, `href="/console/calls/`+rid+`"`) != 1 {
 			t.Errorf("%s is not on one of two pages", rid)
@@ -70,7 +70,7 @@ func TestCallsPage_Production(t *testing.T) {
 	if p := v.get("/console/calls?errcode=many&lang=en"); p.Status != http.StatusUnprocessableEntity {
 		t.Errorf("no number: %d", p.Status)
 	}
-	v.get("/console/calls?view=errors").wants(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "Looked at 6")
+	v.get("/console/calls?view=errors").wants(t, `<td class="num">60</td>`, "/cgi-bin/wxopen/qrcodejumppublish", "calls searched, from")
 	for _, p := range []page{p, q, v.get("/console/calls?path=/cgi-bin/token"), v.get("/console/calls/" + rids[0])} {
 		if strings.Contains(p.Body, "the-secret-of") || strings.Contains(p.Body, s.Token("shop")) {
 			t.Error("a secret is on a page of calls")

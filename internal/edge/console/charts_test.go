@@ -112,10 +112,10 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 	p := v.get("/console/statistics?days=7&by=day")
 	p.wants(t, "Times are in UTC&#43;08:00.", `aria-current="true">7 days`, `value="2040-01-01"`)
 	week := charts(p)["wide"][0]
-	want := []string{"2040-01-01: 3 scans, of these 0 first ones", "2040-01-02: 0 scans, of these 0 first ones",
-		"2040-01-03: 0 scans, of these 0 first ones", "2040-01-04: 2 scans, of these 0 first ones",
-		"2040-01-05: 60 scans, of these 1 first ones", "2040-01-06: 0 scans, of these 0 first ones",
-		"2040-01-07: 0 scans, of these 0 first ones, still running"}
+	want := []string{"2040-01-01: 3 scans, 0 of them first scans", "2040-01-02: 0 scans, 0 of them first scans",
+		"2040-01-03: 0 scans, 0 of them first scans", "2040-01-04: 2 scans, 0 of them first scans",
+		"2040-01-05: 60 scans, 1 of them first scans", "2040-01-06: 0 scans, 0 of them first scans",
+		"2040-01-07: 0 scans, 0 of them first scans, not complete yet"}
 	if !slices.Equal(week.bars, want) || week.flat != 4 {
 		t.Errorf("%d flat bars of %q", week.flat, week.bars)
 	}
@@ -140,7 +140,7 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 	if !slices.Equal(week.marks, marks) {
 		t.Errorf("marks %q", week.marks)
 	}
-	if about := "From 2040-01-01 to 2040-01-07; the most were 60, 2040-01-05"; week.about != about {
+	if about := "From 2040-01-01 to 2040-01-07; the maximum was 60, 2040-01-05"; week.about != about {
 		t.Errorf("the chart is about %q", week.about)
 	}
 	for _, address := range []string{"days=1&by=hour", "days=30&by=day", "days=90&by=day", "", "days=7&by=hour",
@@ -159,7 +159,7 @@ func TestChart_AxisZoneAndMarks(t *testing.T) {
 		t.Errorf("the time before is drawn: %v where nothing was scanned, %v where something was", part.before, after.before)
 	}
 	zh := v.get("/console/statistics?days=7&by=day&lang=zh")
-	zh.wants(t, "时间均为 UTC&#43;08:00。", "同期发生的事：3 件", "发布规则：https://new.example/")
+	zh.wants(t, "时间均为 UTC&#43;08:00。", "同期事件：3 件", "发布规则：https://new.example/")
 	if got := charts(zh)["wide"][0].labels[0]; got != "1月1日" {
 		t.Error(got)
 	}
@@ -250,8 +250,8 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	s.Admin("GET", "/statistics?wait=true", "")
 	p := v.get("/console/alarms/1")
 	p.wants(t, "<h1>Alarm of code "+batch+":7</h1>", `<a href="/console/alarms" aria-current="page">Alarms <span class="tag bad">1<`,
-		`<text class="name"`, ">CN-SH 40</text>", ">CN-BJ 20</text>", "from a score of 100 on",
-		"Of 60 scans the place of 60 is known", "CN-SH (networks: 40)",
+		`<text class="name"`, ">CN-SH 40</text>", ">CN-BJ 20</text>", "at a score of 100 or higher",
+		"The location is known for 60 of 60 scans", "CN-SH (networks: 40)",
 		"The page warns that the code may have been copied.", `value="freeze"`, `value="dismiss"`, `name="note"`,
 		`href="/console/statistics/scans?code=`+batch)
 	spots := regexp.MustCompile(`<circle class="all" cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)"`).FindAllStringSubmatch(p.Body, -1)
@@ -259,7 +259,7 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 		number(t, spots[0][3]) <= number(t, spots[1][3]) {
 		t.Errorf("Shanghai is not to the east and south of Beijing, or not larger: %q", spots)
 	}
-	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "在哪里被扫", "页面提醒：这枚码可能被复制。")
+	v.get("/console/alarms/1?lang=zh").wants(t, "码 "+batch+":7 的告警", "扫码地点", "页面提示该码可能已被复制。")
 	body := v.get("/console/codes?lang=en&code=" + batch + ":7").Body
 	alarm, facts := strings.Index(body, `href="/console/alarms/1"`), strings.Index(body, `<dl class="facts">`)
 	if alarm < 0 || alarm > facts {

@@ -564,7 +564,7 @@ func TestPictureUpload_DecodesCode(t *testing.T) {
 	}
 	// A script gets the same as JSON.
 	for want, content := range map[string][]byte{`{"text":"https://shop.example/7?a=\u003cb\u003e"}`: sent,
-		`{"fault":"kind","says":"This is no PNG, JPEG or GIF."}`: []byte("no picture")} {
+		`{"fault":"kind","says":"The file is not a PNG, JPEG or GIF."}`: []byte("no picture")} {
 		p := answer(content, "Accept: application/json")
 		if p.Status != http.StatusOK || p.Header.Get("Content-Type") != "application/json" || strings.TrimSpace(p.Body) != want {
 			t.Errorf("%d %s, want %s", p.Status, p.Body, want)

@@ -182,7 +182,7 @@ func TestThresholdForm_RevisionConflict(t *testing.T) {
 	if p.Status != http.StatusPreconditionFailed {
 		t.Fatalf("a form that came too late: %d %s", p.Status, p.Body)
 	}
-	p.wants(t, "<td>150</td>", "<td>180</td>", "Keep mine")
+	p.wants(t, "<td>150</td>", "<td>180</td>", "Save my version")
 	if now := s.Admin("GET", alarm, "").Body; !strings.Contains(now, `"threshold":150`) {
 		t.Errorf("it was changed: %s", now)
 	}
@@ -254,12 +254,12 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 		before := s.Admin("GET", c.now, "").Body
 		ada.get(c.page + map[bool]string{true: "&lang=zh", false: "?lang=zh"}[strings.Contains(c.page, "?")])
 		p := ada.post(c.to, form)
-		p.wants(t, append(c.shows, "以我的为准", "以现在的为准")...)
+		p.wants(t, append(c.shows, "保存我的版本", "保留当前版本")...)
 		ada.get("/console/calls?lang=en")
 		if p = ada.post(c.to, form); p.Status != http.StatusPreconditionFailed {
 			t.Fatalf("%s: a form that came too late: %d %s", c.name, p.Status, p.Body)
 		}
-		p.wants(t, append(c.shows, "Keep mine", "Take theirs", "Both versions")...)
+		p.wants(t, append(c.shows, "Save my version", "Keep the current version", "Compare versions")...)
 		ada.small(c.page, p)
 		assert.Equal(t, s.Admin("GET", c.now, "").Body, before, "%s: it was changed", c.name)
 		again := p.filledIn(t, c.to, "")
@@ -278,8 +278,8 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	s.Admin("DELETE", "/people/bob", "")
 	form.Set("did", "factor")
 	p := ada.post("/console/people", form)
-	if p.Status != http.StatusPreconditionFailed || strings.Contains(p.Body, "Keep mine") {
+	if p.Status != http.StatusPreconditionFailed || strings.Contains(p.Body, "Save my version") {
 		t.Errorf("of somebody who is gone: %d %s", p.Status, p.Body)
 	}
-	p.wants(t, "somebody else deleted", "admin")
+	p.wants(t, "Another person deleted", "admin")
 }

@@ -48,7 +48,7 @@ func TestForms_SurviveSessionExpiry(t *testing.T) {
 	if back.Encode() != form.Encode() {
 		t.Errorf("what came back is %q, want %q", back, form)
 	}
-	if p := v.get("/console/rules?prefix=https://shop.example/kept/"); !strings.Contains(p.Body, "There is no rule") {
+	if p := v.get("/console/rules?prefix=https://shop.example/kept/"); !strings.Contains(p.Body, "No rule has the prefix") {
 		t.Error("something was done before the button")
 	}
 	back.Set("path", "pages/x")

@@ -25,7 +25,7 @@ func TestHome_NextTask(t *testing.T) {
 	if p := mia.get("/console/"); p.Status != http.StatusSeeOther || p.Header.Get("Location") != "/console/home" {
 		t.Errorf("the console begins at %s", p.Header.Get("Location"))
 	}
-	mia.get("/console/home").wants(t, "No scan was counted yet", `<dt>Scans today</dt><dd>0</dd>`)
+	mia.get("/console/home").wants(t, "No scans yet", `<dt>Scans today</dt><dd>0</dd>`)
 	key := scanKey(t, s)
 	for i := range 1003 {
 		text := "https://shop.example/7"
@@ -37,7 +37,7 @@ func TestHome_NextTask(t *testing.T) {
 		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i), "Authorization: Bearer "+key)
 	}
 	s.Admin("GET", "/statistics?wait=true", "")
-	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>a week ago, to the same hour: 0</dd>`,
+	mia.get("/console/home").wants(t, `<dt>Scans today</dt><dd>1,003</dd><dd>same day last week up to this hour: 0</dd>`,
 		`<dt>Scans in seven days</dt><dd>1,003</dd><dd>previous period: 0</dd>`, `<svg class="chart wide"`,
 		"<summary>Show as table</summary>", `<div class="warn"><dt>Unmatched scans, 7 days</dt><dd>5</dd>`, "Most of them at gone.example/old",
 		`href="/console/statistics#misses"`)
@@ -76,7 +76,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	root.signIn("root", password, "")
 	bo.signIn("bo", password, "")
 	wire := fmt.Sprintf("/console/codes/%d", order.ID)
-	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") ||
+	if p := root.get("/console/home"); strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "not downloaded") ||
 		strings.Contains(p.Body, wire) {
 		t.Errorf("told too early: %s", p.Body)
 	}
@@ -93,8 +93,8 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 			t.Errorf("%s of 30 days, before which nothing was scanned: %d %s", name, p.Status, p.Body)
 		}
 	}
-	root.get("/console/home").wants(t, "Packages that nobody fetched in three days: 1", "1 Press",
-		"end within two weeks, or just ended: 1", "nightly", "no code is active after two weeks: 1", "press spring", wire)
+	root.get("/console/home").wants(t, "Packages not downloaded for three days: 1", "1 Press",
+		"expire within two weeks or expired recently: 1", "nightly", "no active code after two weeks: 1", "press spring", wire)
 	s.Admin("POST", fmt.Sprintf("/batches/%d/activations", order.ID), `{"code_start":5,"code_end":5,"binding":{"activity_name":"a",
 		"product_brand":"b","product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`)
 	if p := root.get("/console/home"); strings.Contains(p.Body, wire) {
@@ -102,8 +102,8 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	}
 	bo.signIn("bo", password, "")
 	p := bo.get("/console/home")
-	p.wants(t, "Publishes of shop that are left this month: 3", `href="/console/accounts/shop"`)
-	if strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "nobody fetched") {
+	p.wants(t, "Publishes of shop left this month: 3", `href="/console/accounts/shop"`)
+	if strings.Contains(p.Body, "nightly") || strings.Contains(p.Body, "not downloaded") {
 		t.Errorf("told of what is not theirs: %s", p.Body)
 	}
 }

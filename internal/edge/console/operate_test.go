@@ -71,15 +71,15 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	v.did("/console/operate/checks", url.Values{"did": {"domain"}, "host": {"bad.example"}, "status": {"denied"}}).wants(t, "bad.example")
 	v.did("/console/operate/checks", url.Values{"did": {"forget"}, "host": {"bad.example"}, "sure": {"bad.example"}})
 	s.Admin("POST", "/export", `{"passphrase":"a passphrase of the test"}`)
-	v.get("/console/operate").wants(t, "The last archive was made by admin", "No drill was noted")
+	v.get("/console/operate").wants(t, "Last archive made by admin", "No restore drill has been recorded")
 	s.Admin("POST", "/drills", `{"ok":false,"problem":"the table <rules> was restored as other rows"}`)
-	v.get("/console/operate").wants(t, "The last drill was noted by admin", "the table &lt;rules&gt; was", "failed")
+	v.get("/console/operate").wants(t, "Last restore drill recorded by admin", "the table &lt;rules&gt; was", "failed")
 	s.Admin("POST", "/drills", `{"ok":true,"rows":12,"rules":3,"codes":4,"archive":"2026-01-15T01:00:00Z"}`)
-	v.get("/console/operate?lang=zh").wants(t, "最近一次恢复演练由 admin", "12 行，3 条规则，试验 4 个码", "2026-01-15 01:00:00")
+	v.get("/console/operate?lang=zh").wants(t, "最近一次恢复演练由 admin", "12 行，3 条规则，检验 4 个码", "2026-01-15 01:00:00")
 	v.get("/console/operate?lang=en")
 	p = v.post("/console/operate/audit", nil)
 	require.Equal(t, p.Status, http.StatusOK, "verify")
-	p.wants(t, "changes fit", "person:ada")
+	p.wants(t, "changes are valid", "person:ada")
 }
 
 // The numbers of a page are those of its files; a formula stays a text; no page of another site makes the server write one.
@@ -163,7 +163,7 @@ settings: {publish_quota: 7}
 		strings.Replace(added, "mini_program", "mini", 1):              "line 2: ",
 		strings.Replace(added, "owner: planted", "owner: nobody", 1):   "line 4: ",
 		strings.Replace(added, ": 7", ": many", 1):                     "line 5: ",
-		" ": "Give a seed file",
+		" ": "Choose a seed file",
 	} {
 		p := plant(text)
 		if p.Status != http.StatusUnprocessableEntity || !strings.Contains(p.Body, why) {
@@ -185,7 +185,7 @@ settings: {publish_quota: 7}
 	if body := s.Do("POST", "/scan/v1/resolve", `{"text":"https://planted.example/1"}`).Body; !strings.Contains(body, "open_mini_program") {
 		t.Errorf("the rule opens nothing: %s", body)
 	}
-	plant(added).wants(t, "applied before")
+	plant(added).wants(t, "already applied")
 	v.did("/console/emulator", url.Values{"did": {"reset"}, "sure": {"reset"}})
 	if p := v.get("/console/rules?owner=planted"); strings.Contains(p.Body, "planted.example") {
 		t.Error("a reset brought it back")

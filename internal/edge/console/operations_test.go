@@ -183,10 +183,10 @@ func drawnPackage(c *recorded, batch string) {
 	}
 	wrong("module", "dpi=203&module=9yards", "9yards")
 	wrong("colour", "dpi=203&module=0.5mm&colour=mauve", `value="mauve"`)
-	wrong("dpi", "dpi=many&module=0.5mm", "Want a number from 0 on.", `value="many"`)
+	wrong("dpi", "dpi=many&module=0.5mm", "Enter a number that is not negative.", `value="many"`)
 	wrong("kind", "dpi=203&module=9mm", "larger than")
 	wrong("spare", "dpi=203&module=0.5mm&spare=99", "spare is 99")
-	wrong("format", "dpi=203&module=0.5mm&did=job", "One format of labels")
+	wrong("format", "dpi=203&module=0.5mm&did=job", "Choose one label format")
 	job := c.post("/console/packages", strings.ReplaceAll(form, "&format=zpl", "")+"&dpi=203&module=0.5mm&did=job&printer=")
 	if kept := job.Header.Get("Content-Disposition"); kept != `attachment; filename="labels-`+batch+`.yaml"` || job.Body != "batch: "+batch+
 		"\nrange: \"2000-2003\"\nout: labels-"+batch+".pdf\nkind: \"both\"\nmodule: \"0.5mm\"\ndpi: 203\nlevel: \"M\"\nline: [\"{serial}\"]\n"+
@@ -222,14 +222,14 @@ func readJob(c *recorded, batch, file string) {
 	}
 	filled := []string{`name="batch" value="` + batch + `"`, `name="from" value="2000"`, `name="to" value="2003"`, `value="a5"`,
 		`value="203"`, `value="sheet" checked`, `value="both" selected`, `name="crop_marks" value="1" checked`}
-	read(200, file, append(filled, "4 labels: 1 × a page of 4.", "a module is 0.500 mm", `<details open>`)...)
-	read(200, file+"font: brand.ttf\nproofs: 3\n", append(filled, "has no place for", "font, proofs")...)
-	read(200, "batch: "+batch+"\nformat: png\n", `name="to" value="9999"`, "10,000 labels, one by one.", `value="png" checked`)
-	read(422, "batch: "+batch+"\nrange: [0-9, 20-29]\n", `value="0-9 20-29"`, "Want a number from 0 on.")
+	read(200, file, append(filled, "Labels: 4, pages: 1, labels per page: 4.", "with modules of 0.500 mm", `<details open>`)...)
+	read(200, file+"font: brand.ttf\nproofs: 3\n", append(filled, "does not support", "font, proofs")...)
+	read(200, "batch: "+batch+"\nformat: png\n", `name="to" value="9999"`, "Single labels: 10,000.", `value="png" checked`)
+	read(422, "batch: "+batch+"\nrange: [0-9, 20-29]\n", `value="0-9 20-29"`, "Enter a number that is not negative.")
 	read(422, file+"label: 3x3mm\n", `id="kind-wrong"`)
-	read(422, "batch: [1", "no YAML")
-	read(422, "batch:\n", "The word batch of the file has no value.")
-	read(422, "", "no words of a job")
+	read(422, "batch: [1", "not valid YAML")
+	read(422, "batch:\n", "The key batch of the file has no value.")
+	read(422, "", "not a job file")
 	read(413, strings.Repeat("# a line\n", 9000), "at most 64 KB")
 }
 

@@ -88,10 +88,10 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 			"count": {"10000"}, "text": {text}, "given": {given}, "weak": {weak}, "sure": {sure}})
 	}
 	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "anybody could make such a text")
-	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="weak-wrong"`, "costs 36 bits", `value="81234"`)
+	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="weak-wrong"`, "only 36 bits of entropy", `value="81234"`)
 	written("{given:5}{digits:15}", "81234", "yes", "").wants(t, `id="sure"`, "only 36 bits", "81234000000000000000",
 		`name="weak" value="yes"`)
-	written("{given:5}\r\n{digits:21}", "81234", "", "").wants(t, `id="sure"`, "costs 56 bits", "81234 ⏎ 000000000000000000000")
+	written("{given:5}\r\n{digits:21}", "81234", "", "").wants(t, `id="sure"`, "(56 bits of entropy)", "81234 ⏎ 000000000000000000000")
 	if list := s.Admin("GET", "/orders", "").Body; strings.Contains(list, "by-template") {
 		t.Errorf("ordered before it was shown: %s", list)
 	}

@@ -54,12 +54,12 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 		status int
 		says   string
 	}{
-		"without the old one": {url.Values{"did": {"password"}, "new-password": {better}}, http.StatusForbidden, "not right"},
+		"without the old one": {url.Values{"did": {"password"}, "new-password": {better}}, http.StatusForbidden, "is wrong"},
 		"a wrong old one": {url.Values{"did": {"password"}, "password": {"wrong"}, "new-password": {better}}, http.StatusForbidden,
-			"not right"},
+			"is wrong"},
 		"a common one": {url.Values{"did": {"password"}, "password": {password}, "new-password": {"Liverpool2026!"}},
 			http.StatusUnprocessableEntity, "others guess first"},
-		"a factor without proof": {url.Values{"did": {"factor"}}, http.StatusForbidden, "not right"},
+		"a factor without proof": {url.Values{"did": {"factor"}}, http.StatusForbidden, "is wrong"},
 		"none of the forms":      {url.Values{"did": {"x"}}, http.StatusUnprocessableEntity, ""},
 	} {
 		if p := change(v, c.form); p.Status != c.status || !strings.Contains(p.Body, c.says) {
@@ -184,7 +184,7 @@ func TestSecondFactor_Required(t *testing.T) {
 	if p := vera.get("/console/calls/live", "Accept: text/event-stream"); p.Status != http.StatusForbidden {
 		t.Errorf("a stream before the factor: %d", p.Status)
 	}
-	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求您启用两步验证", `value="factor"`)
+	vera.get("/console/self?done=factor&lang=zh").wants(t, "本服务器要求启用两步验证", `value="factor"`)
 	p := vera.post("/console/self", url.Values{"did": {"factor"}, "password": {password}})
 	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
 	waits := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)

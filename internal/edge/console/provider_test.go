@@ -197,7 +197,7 @@ func TestOIDC_TokenValidation(t *testing.T) {
 			t.Errorf("%s: signed in", name)
 		}
 	}
-	const notBegun = "was not begun in this browser"
+	const notBegun = "was started in another browser"
 	good := func(v *visitor) url.Values {
 		return url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}, "iss": {c.URL}}
 	}
@@ -208,7 +208,7 @@ func TestOIDC_TokenValidation(t *testing.T) {
 	late := good(v)
 	s.Clock.Step(10 * time.Minute)
 	refused("ten minutes later", notBegun, back(v, late))
-	refused("another issuer's", "not for this sign-in", back(v, with(good(v), "iss", "https://evil.example")))
+	refused("another issuer's", "does not belong to this sign-in", back(v, with(good(v), "iss", "https://evil.example")))
 	refused("another code", "invalid_grant", back(v, with(good(v), "code", "stolen")))
 	refused("an error", "access_denied&lt;b&gt;", back(v, with(good(v), "error", "access_denied<b>")))
 	now := s.Clock.Now()
@@ -219,7 +219,7 @@ func TestOIDC_TokenValidation(t *testing.T) {
 		s.Clock.Step(time.Minute) // the limit of wrong answers is another test's
 		claims := maps.Clone(claims)
 		c.says(claims)
-		refused(name, "not for this sign-in", c.signIn(v))
+		refused(name, "does not belong to this sign-in", c.signIn(v))
 	}
 	c.says(nil)
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -320,8 +320,8 @@ func TestOIDC_RolesAtEachSignIn(t *testing.T) {
 	if p := other.get("/console/rules"); p.Status != http.StatusSeeOther {
 		t.Errorf("the session of who has no role any more: %d", p.Status)
 	}
-	for claims, says := range map[string]string{`{"roles":null}`: "there is no claim",
-		`{"roles":["rules-editor","marketer"]}`: "neither holds the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
+	for claims, says := range map[string]string{`{"roles":null}`: "” is missing",
+		`{"roles":["rules-editor","marketer"]}`: "neither includes the other", `{"roles":["admin:shop"]}`: "cannot be limited"} {
 		var m map[string]any
 		require.NoError(t, json.Unmarshal([]byte(claims), &m))
 		c.says(m)
@@ -363,7 +363,7 @@ func TestOIDC_ProviderUnavailable(t *testing.T) {
 	answer := url.Values{"code": {"good"}, "state": {c.sent(v).Get("state")}}
 	down := func(name string, p page) {
 		t.Helper()
-		if p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Body, "cannot be asked") {
+		if p.Status != http.StatusServiceUnavailable || !strings.Contains(p.Body, "is not reachable") {
 			t.Errorf("%s: %d %s", name, p.Status, p.Body)
 		}
 	}

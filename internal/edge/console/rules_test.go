@@ -76,14 +76,14 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 		}
 	}
 	tried := v.get("/console/rules/new?" + form.Encode())
-	shows(tried, 200, "This rule can be added.", web.URL+"/t/", "A Mini Program opens.", "pages/&lt;script&gt;/x")
+	shows(tried, 200, "This rule can be added.", web.URL+"/t/", "Opens the Mini Program.", "pages/&lt;script&gt;/x")
 	part := v.get("/console/rules/new?part=tried&" + form.Encode())
 	shows(part, 200, "This rule can be added.")
 	if strings.Contains(part.Body, "<html") {
 		t.Errorf("a part is a whole page: %s", part.Body)
 	}
 	refused := v.post("/console/rules/new", form)
-	shows(refused, 422, "The file is not in place.", "404, want 200", "Put the file into the folder", `value="pages/&lt;script&gt;/x"`)
+	shows(refused, 422, "The file was not found.", "404, want 200", "Put the file into the directory", `value="pages/&lt;script&gt;/x"`)
 	file := v.get("/console/rules/file?owner=shop")
 	if !strings.Contains(file.Header.Get("Content-Disposition"), ".txt") {
 		t.Errorf("the file: %v", file.Header)
@@ -97,13 +97,13 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 		t.Helper()
 		return v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {prefix}, "did": {did}})
 	}
-	shows(v.get(rule), 200, "not published", "100 publishes are left", prefix+"7")
-	shows(do("check"), 200, "The file is in place.")
+	shows(v.get(rule), 200, "not published", "left this month: 100", prefix+"7")
+	shows(do("check"), 200, "The file was found.")
 	shows(do("publish"), 200, "Publish this rule?", "0 would have opened something else")
 	if p := do("publish-sure"); p.Status != http.StatusSeeOther {
 		t.Fatalf("publish: %d %s", p.Status, p.Body)
 	}
-	shows(v.get(rule), 200, `<span class="tag good">published`, "99 publishes are left")
+	shows(v.get(rule), 200, `<span class="tag good">published`, "left this month: 99")
 	form.Set("path", "pages/other")
 	shows(v.get("/console/rules/edit?owner=shop&prefix="+url.QueryEscape(prefix)), 200, `value="pages/&lt;script&gt;/x"`, "readonly")
 	shows(v.post("/console/rules/edit", form), 422, "pages/other") // that of a published rule is fixed
@@ -112,7 +112,7 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	if p := do("delete-sure"); p.Status != http.StatusSeeOther {
 		t.Fatalf("delete: %d %s", p.Status, p.Body)
 	}
-	shows(v.get(rule), 200, "There is no rule with the prefix")
+	shows(v.get(rule), 200, "No rule has the prefix")
 	var log struct {
 		Changes []struct {
 			Seq           int64
@@ -183,10 +183,10 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 		t.Helper()
 		return v.post("/console/rules/import", url.Values{"owner": {"shop"}, "text": {text}, "sure": {sure}, "prune": {"1"}})
 	}
-	if p := send(file.Body, ""); p.Status != 200 || !strings.Contains(p.Body, "the rules are as the file says") {
+	if p := send(file.Body, ""); p.Status != 200 || !strings.Contains(p.Body, "the rules match the file") {
 		t.Errorf("what was exported: %d %s", p.Status, p.Body)
 	}
-	for text, want := range map[string]string{"rules: [{pathh: x}]": "did you mean path?", "a: *b": "aliases", "": "give a file",
+	for text, want := range map[string]string{"rules: [{pathh: x}]": "did you mean path?", "a: *b": "aliases", "": "choose a file",
 		"rules:\n- {prefix: nonsense, path: p}": "file:2"} {
 		if p := send(text, ""); p.Status != 422 || !strings.Contains(p.Body, want) {
 			t.Errorf("%q: %d, want %q in %s", text, p.Status, want, p.Body)
@@ -195,7 +195,7 @@ func TestRuleImportForm_AppliesShownPlan(t *testing.T) {
 	other := "rules:\n- {prefix: 'https://shop.example/t/', path: '<script>/p', published: true}\n"
 	shown := send(other, "")
 	sum := regexp.MustCompile(`name="sure" value="([0-9a-f]{64})"`).FindStringSubmatch(shown.Body)
-	if sum == nil || !strings.Contains(shown.Body, "1 publishes are needed, 100") ||
+	if sum == nil || !strings.Contains(shown.Body, "Publishes needed: 1, left this month: 100") ||
 		strings.Contains(shown.Body, "<script>/p") {
 		t.Fatalf("%d %s", shown.Status, shown.Body)
 	}
@@ -248,7 +248,7 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 		if strings.Contains(near.Body, "else.example") {
 			t.Errorf("%s: what is missed elsewhere: %s", name, near.Body)
 		}
-		p.wants(t, "17 mm a side (0.5mm a module)", "What happened to it", "added")
+		p.wants(t, "17 mm wide (module 0.5mm)", "<h2>History", "added")
 		if strings.Contains(p.Body, "else.example") || p.Status != http.StatusOK {
 			t.Errorf("%s: %d, what is missed elsewhere: %s", name, p.Status, p.Body)
 		}
@@ -295,14 +295,14 @@ rules:
 		v.signIn(name, password, "")
 		for did, asks := range map[string]string{"publish": "Publish this rule?", "delete": "Delete this rule?"} {
 			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
-			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans fell where", known),
+			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans match a rule that changes", known),
 				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
 			if p.Status != http.StatusOK || strings.Contains(p.Body, "pages/hidden") {
 				t.Errorf("%s, %s: %d %s", name, did, p.Status, p.Body)
 			}
 		}
 		v.post("/console/rules", url.Values{"did": {"publish"}, "selected": {"shop https://shop.example/new/"}}).wants(t,
-			"Publish these rules", "2 would have opened something else")
+			"Publish the selected rules", "2 would have opened something else")
 		if p := v.post("/console/rules/do", theirs); strings.Contains(p.Body, "pages/hidden") != (name == "rita") {
 			t.Errorf("%s deletes another's: %d %s", name, p.Status, p.Body)
 		}
@@ -324,7 +324,8 @@ rules:
 	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(v.get("/console/rules?" + rule.Encode()).Body)
 	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo this change?", "2 would have opened something else",
 		`<span class="tag good">published`)
-	do("/console/rules/do", "release", "reason", "sold").wants(t, "taken away", "2 would have opened something else", `id="sure"`)
+	do("/console/rules/do", "release", "reason", "sold").wants(t, "are revoked: printed codes",
+		"2 would have opened something else", `id="sure"`)
 	if p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1"); p.Status != http.StatusSeeOther {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}

@@ -131,12 +131,12 @@ func TestLists_PagingAndBulkConfirm(t *testing.T) {
 		chosen.Add("selected", fmt.Sprintf("shop https://many.example/r%03d/", i))
 	}
 	asked := v.post("/console/rules?lang=en", chosen)
-	if asked.Status != http.StatusOK || !strings.Contains(asked.Body, "Publish these rules, 4 in all?") {
+	if asked.Status != http.StatusOK || !strings.Contains(asked.Body, "Publish the selected rules (4)?") {
 		t.Fatalf("%d %s", asked.Status, asked.Body)
 	}
 	chosen.Set("sure", "1")
 	done := v.post("/console/rules?lang=en", chosen)
-	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Not done: 1.") {
+	if done.Status != http.StatusConflict || !strings.Contains(done.Body, "Done: 3 of 4.") || !strings.Contains(done.Body, "Failed: 1.") {
 		t.Errorf("%d %s", done.Status, done.Body)
 	}
 	if p := v.post("/console/rules?lang=zh", chosen); !strings.Contains(p.Body, "本月已发布 3 次") {

@@ -63,7 +63,7 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 		t.Errorf("no chart: %s", p.Body)
 	}
 	small := share(anna, "?by=day&days=7&group=app", "")
-	reads(small, "Chart of scans")
+	reads(small, "Scan chart")
 	if p := stranger.get("/console/statistics"); p.Status != http.StatusSeeOther {
 		t.Errorf("the link opens more: %d", p.Status)
 	}
@@ -114,7 +114,7 @@ func TestSharedChart_AccessAndExpiry(t *testing.T) {
 	s.Admin("PATCH", "/people/anna", `{"role":"marketer","accounts":["press"]}`)
 	gone(small)
 	s.Admin("PATCH", "/people/anna", `{"accounts":[]}`)
-	reads(small, "Chart of scans")
+	reads(small, "Scan chart")
 	s.Admin("DELETE", "/people/anna", "")
 	gone(small)
 	s.Clock.Step(time.Hour)
