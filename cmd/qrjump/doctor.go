@@ -69,7 +69,10 @@ func (c *doctorCommand) Run(s *session) error {
 }
 
 // walk collects the findings of the checks.
-type walk struct{ found []server.Finding }
+type walk struct {
+	found      []server.Finding
+	goroutines []string // Stacks of the server's goroutines without arguments, for a report; nil = not known.
+}
 
 func (v *walk) pass(topic string, detail i18n.Message) {
 	v.found = append(v.found, server.Finding{About: topic, OK: true, Detail: detail})
@@ -221,6 +224,11 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	v.ready(d)
 	v.version(d)
 	v.metrics(d)
+	if c.Report != "" {
+		if a, err := d.get("/debug/pprof/goroutine?debug=1"); err == nil && a.status == http.StatusOK {
+			v.goroutines = strings.Split(string(a.body), "\n")
+		}
+	}
 	v.credentials(d)
 	v.nodes(d)
 	v.drills(d)
@@ -296,7 +304,7 @@ func (d dialogue) get(path string) (statement, error) {
 	if err != nil {
 		return statement{}, err
 	}
-	if d.token != "" && (path == "/metrics" || strings.HasPrefix(path, "/admin/")) {
+	if d.token != "" && (path == "/metrics" || strings.HasPrefix(path, "/admin/") || strings.HasPrefix(path, "/debug/")) {
 		r.Header.Set("Authorization", "Bearer "+d.token)
 	}
 	answer, err := d.http.Do(r)

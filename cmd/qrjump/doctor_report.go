@@ -18,21 +18,23 @@ import (
 // diagnosticReport is the content of doctor --report, for remote support; the report contains no secrets, and calls appear without
 // their requests and responses.
 type diagnosticReport struct {
-	CreatedAt time.Time           `json:"created_at"`
-	Program   version.Info        `json:"program"`
-	Go        string              `json:"go"`
-	Platform  string              `json:"platform"`
-	Checks    []verification.Step `json:"checks"`
-	Settings  []client.Setting    `json:"settings"`     // Only settings that differ from their defaults are listed.
-	Failed    []client.CallError  `json:"failed_calls"` // Failed calls of the last days, grouped by endpoint and errcode.
-	Lacks     []string            `json:"not_known"`    // The information that could not be read, and the reason.
+	CreatedAt  time.Time           `json:"created_at"`
+	Program    version.Info        `json:"program"`
+	Go         string              `json:"go"`
+	Platform   string              `json:"platform"`
+	Checks     []verification.Step `json:"checks"`
+	Settings   []client.Setting    `json:"settings"`     // Only settings that differ from their defaults are listed.
+	Failed     []client.CallError  `json:"failed_calls"` // Failed calls of the last days, grouped by endpoint and errcode.
+	Goroutines []string            `json:"goroutines"`   // Stacks of the server's goroutines, grouped; empty without an admin's token.
+	Lacks      []string            `json:"not_known"`    // The information that could not be read, and the reason.
 }
 
 // report writes the findings and the server's diagnostic data to a file.
 func (c *doctorCommand) report(s *session, v walk) error {
 	r := diagnosticReport{CreatedAt: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{}}
+		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{},
+		Goroutines: append([]string{}, v.goroutines...)}
 	qrjump, err := c.client()
 	if err == nil {
 		err = r.ask(s, qrjump)

@@ -72,7 +72,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		l = s.bound(l, role)
 		h := &http.Server{
-			Handler:           s.counted(s.access().guarded(s.handler(role))),
+			Handler:           traced(s.counted(s.access().guarded(s.handler(role)))),
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       idleTime,

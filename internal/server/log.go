@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
 // newLogger returns a logger that writes in the given format.
@@ -108,7 +110,7 @@ func (h flushOnErrorWriter) WithGroup(name string) slog.Handler {
 }
 
 // downgradeHandler lowers the level of errors that need no attention: when a client disconnects or the process ends, its work fails
-// with context.Canceled.
+// with context.Canceled. It adds the trace id of the request.
 type downgradeHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -118,7 +120,21 @@ func (h downgradeHandler) Handle(ctx context.Context, r slog.Record) error {
 		r.Level = slog.LevelInfo
 		r.AddAttrs(slog.String("because", "the caller hung up, or the server ends"))
 	}
+	if id := safehttp.TraceID(ctx); id != "" {
+		r = r.Clone()
+		r.AddAttrs(slog.String("trace_id", id))
+	}
 	return h.Handler.Handle(ctx, r)
+}
+
+// traced keeps the traceparent header of a request for its log lines and for the requests that it causes.
+func traced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if header := r.Header.Get("Traceparent"); header != "" {
+			r = r.WithContext(safehttp.WithTraceParent(r.Context(), header))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // calledOff reports whether the only error in a log line is a cancelled context. A database fault that occurred at the same time

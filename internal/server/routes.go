@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync"
 
@@ -84,6 +85,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		mux.Handle(console.Root+"/", pages)
 		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.RequireRole(adminroute.Viewer, s.metrics.handler())))
+		mux.Handle("GET /debug/pprof/", s.access().adminOnly(adminroute.RequireRole(adminroute.Admin, profiles())))
 	}
 	s.mountElsewhere(mux, role)
 	links := s.links()
@@ -103,6 +105,16 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	if role&scans != 0 {
 		return links.Middleware(mux)
 	}
+	return mux
+}
+
+// profiles serves the profiles of net/http/pprof.
+func profiles() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
 }
 

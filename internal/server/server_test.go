@@ -40,6 +40,7 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 	}{
 		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/readyz?for=scan", 200}, {"GET", "/readyz?for=change", 200},
 		{"GET", "/readyz?for=all", 400}, {"GET", "/openapi.json", 200},
+		{"GET", "/debug/pprof/goroutine", 401},
 		{"GET", "/metrics", 401}, {"GET", "/admin/v1/accounts", 401}, {"GET", "/admin/v1/nothing", 401}, {"PUT", "/admin/v1/settings", 401},
 		{"GET", "/admin/v1/emulator/clock", 401}, {"POST", "/admin/v1/emulator/reset", 401}, {"GET", "/admin/v1/emulator/calls", 401},
 		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},
@@ -58,9 +59,14 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 		}
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
-	for _, path := range []string{"/metrics", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/goroutine", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
 		s.Do("GET", path, "", token).WantStatus(t, 200, "%s with the token", path)
 	}
+	var operator struct{ Key string }
+	s.Admin("POST", "/admin-keys", `{"name":"o","role":"operator"}`).JSON(t, &operator)
+	s.Hide(operator.Key)
+	s.Do("GET", "/debug/pprof/cmdline", "", token).WantStatus(t, 404, "the command line, which may have secrets")
+	s.Do("GET", "/debug/pprof/goroutine", "", "Authorization: Bearer "+operator.Key).WantStatus(t, 403, "profiles for an operator")
 	// Under any Host name: a credential is asked for anyway.
 	s.Do("GET", "/admin/v1/accounts", "", token, "Host: qrjump.example").WantStatus(t, 200, "another host name")
 	// With --dev a wrong token is still wrong.
@@ -76,6 +82,18 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A call names the trace that it belongs to in its log line.
+func TestTraceParent_Logged(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget", "{}", "Traceparent: 00-"+id+"-00f067aa0ba902b7-01")
+	eventually(t, "the log line of the call", func() bool { return strings.Contains(s.Log(), " trace_id="+id+"\n") })
+	s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget", "{}", "Traceparent: 00-"+id+"-0000000000000000-01")
+	s.Stop()
+	assert.Equal(t, strings.Count(s.Log(), id), 1, "log lines with the trace id")
 }
 
 // A page of another origin, or of a name that somebody pointed here, must not

@@ -20,7 +20,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 	if err != nil {
 		return Answer{}, t.lose(ctx, "send", SendFailed, err)
 	}
-	out.Header = t.client.header(req)
+	out.Header = t.client.header(ctx, req)
 	out.Close = true
 	if err := out.Write(conn); err != nil {
 		return Answer{}, t.lose(ctx, "send", SendFailed, err)
@@ -48,8 +48,11 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 }
 
 // header returns the request headers, except Host and Content-Length.
-func (c *Client) header(req Request) http.Header {
+func (c *Client) header(ctx context.Context, req Request) http.Header {
 	h := make(http.Header)
+	if header, ok := ctx.Value(traceKey{}).(string); ok {
+		h.Set("Traceparent", header)
+	}
 	h.Set("Accept", "*/*")
 	h.Set("User-Agent", defaultUserAgent)
 	if c.UserAgent != "" {
