@@ -321,3 +321,21 @@ func TestCalls_RoundTrips(t *testing.T) {
 		}, func(a servertest.Answer) bool { return a.Status == 200 })
 	}
 }
+
+// A token that has ended is counted at most once towards the calls of its account: then the node reads it before it counts.
+func TestRateLimit_EndedTokenNotCounted(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	s := p.start(t, servertest.Options{Seed: travelled})
+	list := func(code int) (counted int64) {
+		t.Helper()
+		s.Rule("shop", "get", "{}").WantCode(t, code, "a list")
+		return dbtest.Number(t, p.database, `SELECT COALESCE(MAX(at), 0) FROM limits WHERE key = 'shop /cgi-bin/wxopen/qrcodejumpget'`)
+	}
+	first := list(0)
+	second := list(0)
+	assert.True(t, first > 0 && second > first, "calls were counted at %d and %d, want two times", first, second)
+	s.Admin("DELETE", "/accounts/shop/tokens", "")
+	ended := list(40001)
+	assert.Equal(t, list(40001), ended, "time of the last counted call after the second call with an ended token")
+}

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,4 +166,103 @@ func TestPipeline_FailedTransactionDiscarded(t *testing.T) {
 		want(t, "of the next one", b, 1)
 		return errors.Join(err, err2)
 	})
+}
+
+// heldEnd is a connection of a client whose message that ends a read is held back until release is closed, once holds is set.
+type heldEnd struct {
+	net.Conn
+	holds   *atomic.Bool
+	release <-chan struct{}
+}
+
+func (c heldEnd) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.holds.Load() && bytes.Equal(b[:n], []byte("Q\x00\x00\x00\x08END\x00")) {
+		<-c.release
+	}
+	return n, err
+}
+
+// The result of a read does not wait for the end of its transaction, and the connection is not used before that end.
+func TestView_EndNotAwaited(t *testing.T) {
+	var holds atomic.Bool
+	release := make(chan struct{})
+	w := dbtest.NewWire(t, newPostgres(t).URL, func(c net.Conn) (net.Conn, error) { return heldEnd{c, &holds, release}, nil })
+	s := open(t, Target{URL: w.URL})
+	s.ending.Wait()
+	holds.Store(true)
+	view(t, s, func(ctx context.Context, tx *Tx) error {
+		_, err := tx.rules().CountOwned(ctx, "wxa")
+		return err
+	})
+	want(t, "connections in use while the end is held back", s.read.Stats().InUse, 1)
+	close(release)
+	s.ending.Wait()
+	want(t, "connections in use after the end", s.read.Stats().InUse, 0)
+}
+
+// What is read ahead is what the same calls return, in one round trip, and is forgotten when the transaction writes.
+func TestAhead_ResultsAndWrites(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/x"))
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			q := tx.rules()
+			if err := q.Ahead(ctx, func() {
+				_, _ = q.CountOwned(ctx, "wxa")
+				_, _ = q.CountOwned(ctx, "wxb")
+				_, _ = q.RulesAt(ctx, []string{"https://h.example/x"})
+				_, _ = q.PublishesSince(ctx, "wxa", time.Time{})
+			}); err != nil {
+				return err
+			}
+			a, err := q.CountOwned(ctx, "wxa")
+			want(t, "rules of wxa", a, 2)
+			b, err2 := q.CountOwned(ctx, "wxb")
+			want(t, "rules of wxb", b, 0)
+			found, err3 := q.RulesAt(ctx, []string{"https://h.example/x"})
+			want(t, "rules with the key", len(found), 1)
+			n, err4 := q.PublishesSince(ctx, "wxa", time.Time{})
+			want(t, "publishes", n, 0)
+			if err := errors.Join(err, err2, err3, err4, q.AddPublish(ctx, "wxa", "k", time.UnixMilli(1))); err != nil {
+				return err
+			}
+			n, err = q.PublishesSince(ctx, "wxa", time.Time{})
+			want(t, "publishes after one", n, 1)
+			return err
+		})
+	})
+}
+
+// A token is read and its call counted in one round trip, whether the token is known or not.
+func TestBearer_CountsCall(t *testing.T) {
+	w := dbtest.NewWire(t, newPostgres(t).URL, nil)
+	s := open(t, Target{URL: w.URL})
+	s.write.SetMaxOpenConns(1)
+	token := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+	update(t, s, func(ctx context.Context, tx *Tx) error {
+		return errors.Join(tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxa"}), tx.accounts().PutToken(ctx, token))
+	})
+	rate := accounts.Rate{Path: "/p", Limit: 1000}
+	for i, c := range []struct {
+		hash string
+		err  error
+	}{{"h", nil}, {"unknown", accounts.ErrNoToken}, {"h", nil}} {
+		rate.Counted, rate.Allowed = false, false
+		trips := w.Count(func() {
+			view(t, s, func(ctx context.Context, tx *Tx) error {
+				k, a, err := tx.accounts().Bearer(ctx, c.hash, "wxa", &rate)
+				if !errors.Is(err, c.err) || err == nil && (k != token || a.AppID != "wxa") {
+					t.Errorf("Bearer(%q) = %+v of %q, %v, want %v", c.hash, k, a.AppID, err, c.err)
+				}
+				return nil
+			})
+		})
+		assert.True(t, rate.Counted && rate.Allowed, "call %d is not counted", i)
+		if i > 0 { // the statements are prepared
+			want(t, "round trips", trips, 1)
+		}
+		if limited := rate.Key("wxa"); limited != "wxa /p" {
+			t.Errorf("Key = %q, want wxa /p", limited)
+		}
+	}
 }
