@@ -88,8 +88,8 @@ func (c *Scans) Score() int {
 	if c.Regions > 2 {
 		points += 27 * math.Log2(float64(c.Regions)/2)
 	}
-	// A genuine item cannot be in two places at once.
-	points += 51 * math.Log2(1+float64(c.Trips))
+	// A genuine item cannot be in two places at once. A carrier may misplace a user, so a trip of a mobile network counts by half.
+	points += 51 * math.Log2(1+float64(c.Trips)-float64(c.MobileTrips)/2)
 	return int(points)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
+	"regexp"
 	"slices"
 	"time"
 
@@ -30,8 +31,10 @@ type Scans struct {
 	Regions  int
 	// Trips counts the cases in which two users scanned the code in two places with too little time to travel between them.
 	Trips int
-	Hours int // distinct hours of the day with scans, 0 to 24
-	Days  int // distinct days with scans; stops counting at manyDays
+	// MobileTrips is the number of trips of which a scan came from a mobile network, whose place is less certain.
+	MobileTrips int
+	Hours       int // distinct hours of the day with scans, 0 to 24
+	Days        int // distinct days with scans; stops counting at manyDays
 	// Erased is the number of users of the code whose data was erased.
 	Erased int
 	// Where lists the known scan locations, at most manyRegions; scans from before locations were recorded are missing.
@@ -46,6 +49,7 @@ type Scans struct {
 	there                   place // place of the last scan with a known place
 	thereAt                 int64
 	thereBy                 uint32 // its user
+	thereMobile             bool   // it came from a mobile network
 }
 
 const (
@@ -94,6 +98,8 @@ type codeState struct {
 	Days     string     `json:"d,omitempty"`
 	Hours    uint32     `json:"h,omitempty"`
 	Trips    int        `json:"t,omitempty"`
+	Mobile   int        `json:"m,omitempty"`
+	ByMobile bool       `json:"c,omitempty"`
 	Region   string     `json:"p,omitempty"`
 	Known    bool       `json:"k,omitempty"`
 	Lat      float64    `json:"y,omitempty"`
@@ -132,7 +138,8 @@ func stateText(state any) string {
 func (c *Scans) state() codeState {
 	return codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
 		Regions: numbersText(c.regions), Days: numbersText(c.days),
-		Hours: c.hours, Trips: c.Trips, Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
+		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.thereMobile,
+		Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
 		By: c.thereBy, Erased: c.Erased, Where: c.Where}
 }
 
@@ -180,7 +187,7 @@ func (c *Scans) setState(state codeState) (err error) {
 	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
 	c.there, c.thereAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
-	c.thereBy, c.Where = state.By, state.Where
+	c.thereBy, c.Where, c.thereMobile, c.MobileTrips = state.By, state.Where, state.ByMobile, state.Mobile
 	c.count()
 	return err
 }
@@ -215,25 +222,31 @@ func (c *Scans) count() {
 	c.Networks, c.Regions, c.Days, c.Hours = len(c.networks), len(c.regions), len(c.days), bits.OnesCount32(c.hours)
 }
 
-// Places returns the location of a network.
+// Places returns the location of a network, and whether a mobile carrier runs the network.
 type Places interface {
 	Coordinates(netip.Addr) (lat, lon float64, ok bool)
+	Mobile(netip.Addr) bool
 }
+
+// mobileClient matches the client descriptions of scanning apps that tell the connection as Weixin does, as in NetType/5G.
+var mobileClient = regexp.MustCompile(`\bNetType/[2-6]G`)
 
 // Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in
 // the order of the scan log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 	hour := timebucket.Hour(e.At)
 	loc := place{Region: e.Region}
+	mobile := mobileClient.MatchString(e.Client)
 	if places != nil && e.Network.IsValid() {
+		mobile = mobile || places.Mobile(e.Network.Addr())
 		loc.Lat, loc.Lon, loc.Known = places.Coordinates(e.Network.Addr())
 	}
-	c.add(e, timebucket.Day(hour, offset), int(timebucket.HourOfDay(hour, offset)), loc)
+	c.add(e, timebucket.Day(hour, offset), int(timebucket.HourOfDay(hour, offset)), loc, mobile)
 }
 
-func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place) {
+func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobile bool) {
 	if c.since != nil && c.canAlarm(e) {
-		c.since.add(e, day, hourOfDay, loc)
+		c.since.add(e, day, hourOfDay, loc, mobile)
 	}
 	if c.Scans == 0 {
 		c.FirstAt = e.At
@@ -259,8 +272,11 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place) {
 		// example a carrier's gateway or a tunnel.
 		if c.thereAt != 0 && step != c.thereBy && tooFar(c.there, loc, max(ms-c.thereAt, c.thereAt-ms)) {
 			c.Trips++
+			if mobile || c.thereMobile {
+				c.MobileTrips++
+			}
 		}
-		c.there, c.thereAt, c.thereBy = loc, ms, step
+		c.there, c.thereAt, c.thereBy, c.thereMobile = loc, ms, step, mobile
 	}
 	c.count()
 }

@@ -28,6 +28,10 @@ type regionRecord struct {
 		Latitude  *float64 `maxminddb:"latitude"`
 		Longitude *float64 `maxminddb:"longitude"`
 	} `maxminddb:"location"`
+	Traits struct {
+		ConnectionType string `maxminddb:"connection_type"`
+		UserType       string `maxminddb:"user_type"`
+	} `maxminddb:"traits"`
 }
 
 // OpenRegions loads a region file into memory and verifies its structure. The error describes the defect of the region file.
@@ -88,6 +92,13 @@ func (r *Regions) Coordinates(ip netip.Addr) (lat, lon float64, ok bool) {
 	}
 	lat, lon = *found.Location.Latitude, *found.Location.Longitude
 	return lat, lon, lat >= -90 && lat <= 90 && lon >= -180 && lon <= 180
+}
+
+// Mobile reports whether the region file says that a mobile carrier runs the address's network; only files such as GeoIP2 Enterprise
+// tell.
+func (r *Regions) Mobile(ip netip.Addr) bool {
+	found, ok := r.find(ip)
+	return ok && (found.Traits.ConnectionType == "Cellular" || found.Traits.UserType == "cellular")
 }
 
 func (r *Regions) find(ip netip.Addr) (found regionRecord, ok bool) {
