@@ -20,7 +20,7 @@ type PackageWish struct {
 	// each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
 	// Formats lists the formats of the package's files: lists, or drawn labels.
-	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf (a ZIP each), zpl, epl; left out: csv"`
+	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, epl, tspl; left out: csv"`
 	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
 	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than max_packages_per_code says"`
 	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
@@ -62,6 +62,7 @@ type LabelDrawing struct {
 	Offset       string   `json:"offset,omitempty" doc:"by how much all is moved to the right and down, -0.5mm,1mm; left out: not at all"`
 	CropMarks    bool     `json:"crop_marks,omitempty" doc:"short lines in the margin where the paper is cut"`
 	Footer       string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
+	Copies       int      `json:"copies,omitempty" minimum:"0" maximum:"9999" doc:"of each label, on label printers only; left out: 1"`
 }
 
 // Package records which codes were handed to which printer.

@@ -29,6 +29,7 @@ tests() {
   scripts/postgres.sh bin >/dev/null 2>&1 || lacks postgresql "everything on PostgreSQL, 15 or later"
   needs chromium chromium "the pages in a real browser"
   needs pdftoppm poppler-utils "sheets of labels, rendered"
+  needs gs ghostscript "symbols as EPS, rendered"
   needs rsvg-convert librsvg2-bin "symbols as SVG, rendered"
   needs fc-list fontconfig "Chinese texts on labels and pages"
   [ -n "$(fc-list :lang=zh 2>/dev/null)" ] || lacks fonts-wqy-microhei "Chinese texts on labels and pages"

@@ -5,7 +5,6 @@ import (
 	"io"
 	"iter"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -130,7 +129,7 @@ type labelPrint struct {
 	rangeFlags
 	labelFlags
 	pageFlags
-	Format    string `enum:",pages,svg,png,pdf,zpl,epl" default:"" placeholder:"pages|svg|png|pdf|zpl|epl"`
+	Format    string `enum:",pages,svg,png,pdf,eps,zpl,epl,tspl" default:"" placeholder:"pages|svg|png|pdf|eps|zpl|epl|tspl"`
 	Logo      string `placeholder:"FILE" file:"in"`
 	LogoWidth string `default:"10mm" placeholder:"LENGTH"`
 	PerFile   int64  `placeholder:"N"`
@@ -144,7 +143,7 @@ func (c *labelPrint) format() string {
 		return c.Format
 	case ending == ".zip":
 		return "png"
-	case slices.Contains([]string{".zpl", ".epl", ".svg", ".png"}, ending):
+	case slices.Contains([]string{".zpl", ".epl", ".tspl", ".svg", ".png"}, ending):
 		return ending[1:]
 	}
 	return "pages"
@@ -154,7 +153,10 @@ func (c *labelPrint) onPages() bool { return c.format() == "pages" }
 
 // printLabels writes the labels, and prints a summary.
 func (c *labelPrint) printLabels(s *session) error {
-	design, err := c.design(c.Kind)
+	if err := c.check(); err != nil {
+		return err
+	}
+	design, err := c.design(c.Kind, c.pageFlags)
 	if err != nil {
 		return err
 	}
@@ -163,10 +165,16 @@ func (c *labelPrint) printLabels(s *session) error {
 	if c.PerFile < 0 {
 		return misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
-	if c.onPages() {
-		return c.pages(s, design, &read)
+	other := c.pageFlags // the flags that do not apply to the format
+	if labels.Format(c.format()).ForPrinters() {
+		other.Label, other.Gap, other.Offset, other.Copies = "", "", "", nil
 	}
-	if !reflect.DeepEqual(c.pageFlags, pageFlags{}) || c.Logo != "" {
+	switch {
+	case c.onPages() && c.Copies != nil:
+		return misused("label.for_printers")
+	case c.onPages():
+		return c.pages(s, design, &read)
+	case other != pageFlags{} || c.Logo != "":
 		return misused("label.for_pages", c.format())
 	}
 	return c.pictures(s, design, &read)
@@ -209,9 +217,6 @@ func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) err
 
 // sheet returns the page layout that the flags define.
 func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
-	if err := c.check(); err != nil {
-		return sheet, err
-	}
 	if sheet, err = c.printing(c.Kind, c.pageFlags).OnSheets(design); err != nil {
 		return sheet, misprinted(err)
 	}
@@ -262,7 +267,7 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": format, "each": n})
+	job, err := beginJob(&c.rangeFlags, map[string]any{"pictures": c.labelFlags, "format": format, "each": n, "media": design.Style.Media})
 	if err != nil {
 		return err
 	}

@@ -204,7 +204,7 @@ type labelPlan struct {
 // plan computes the output of the job. plan draws the first label in its place on the page, so that a size that does not fit is
 // detected before printing.
 func (c *labelPrint) plan(s *session) (*labelPlan, error) {
-	design, err := c.design(c.Kind)
+	design, err := c.design(c.Kind, c.pageFlags)
 	if err != nil {
 		return nil, err
 	}

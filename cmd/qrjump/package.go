@@ -22,7 +22,7 @@ type packageMake struct {
 	ByPassphrase bool
 	Out          string   `placeholder:"FILE" file:"out"`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
-	With         []string `enum:"sheet,png,svg,pdf,zpl,epl" placeholder:"sheet|png|svg|pdf|zpl|epl"`
+	With         []string `enum:"sheet,png,svg,pdf,eps,zpl,epl,tspl" placeholder:"sheet|png|svg|pdf|eps|zpl|epl|tspl"`
 	Kind         string   `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 	lookFlags
 	pageFlags

@@ -45,11 +45,12 @@ type pageFlags struct {
 	Offset    string `placeholder:"X,Y"`
 	CropMarks bool
 	Footer    string `placeholder:"TEXT"`
+	Copies    *int   `placeholder:"N"`
 }
 
 // check rejects numbers below 1, which the admin API would treat as absent.
 func (p pageFlags) check() error {
-	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt} {
+	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt, "--copies": p.Copies} {
 		if n != nil && *n < 1 {
 			return misused("print_flags.want_1_or_more", flag, *n)
 		}
@@ -68,7 +69,8 @@ func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
 	return labels.Printing{Kind: kind, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet, Lines: f.Line,
 		LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
 		Columns: number(p.Columns), Rows: number(p.PageRows), Label: p.Label, Pitch: p.Pitch, Margin: p.Margin, Gap: p.Gap,
-		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer}
+		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer,
+		Copies: number(p.Copies)}
 }
 
 // unprintable returns the error of a symbol that cannot be printed with the given settings, with settings that work.
@@ -89,8 +91,8 @@ func length(flag, text string) (symbol.Length, error) {
 }
 
 // design returns the label layout for a kind of symbol from the flags.
-func (f printFlags) design(kind string) (labels.Design, error) {
-	d, err := f.printing(kind, pageFlags{}).Design()
+func (f printFlags) design(kind string, p pageFlags) (labels.Design, error) {
+	d, err := f.printing(kind, p).Design()
 	if err != nil || f.Font == "" {
 		return d, misprinted(err)
 	}

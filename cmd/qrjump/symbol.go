@@ -20,7 +20,7 @@ import (
 // symbolFlags holds the flags that select the appearance and the output file of a symbol.
 type symbolFlags struct {
 	printFlags
-	Format string `enum:",svg,png,pdf,zpl,epl" default:"" placeholder:"svg|png|pdf|zpl|epl"`
+	Format string `enum:",svg,png,pdf,eps,zpl,epl,tspl" default:"" placeholder:"svg|png|pdf|eps|zpl|epl|tspl"`
 	Out    string `required:"" placeholder:"FILE" file:"out,self"`
 }
 
@@ -102,7 +102,7 @@ type symbolCommand struct {
 
 // Run draws one symbol.
 func (c *symbolCommand) Run(s *session) error {
-	design, err := c.design(c.Kind)
+	design, err := c.design(c.Kind, pageFlags{})
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ type ruleQR struct {
 
 // Run draws the QR code of a link if a rule opens the link.
 func (c *ruleQR) Run(s *session) error {
-	design, err := c.design("qr")
+	design, err := c.design("qr", pageFlags{})
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func (pages packagePages) routes() map[string]func(*request) {
 // listFormats lists the list formats of a package, and drawnFormats the formats of drawn labels.
 var (
 	listFormats  = []string{"csv", "ndjson", "lines", "text"}
-	drawnFormats = []string{"sheet", "png", "svg", "pdf", "zpl", "epl"}
+	drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "epl", "tspl"}
 )
 
 // labelFields lists the layout fields of all labels, and pageFields those of labels on sheets, by their names in the admin API.
@@ -306,7 +306,7 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 	out := fmt.Sprintf("labels-%d.pdf", batch)
 	fmt.Fprintf(&b, "batch: %d\nrange: \"%d-%d\"\n", batch, wish.From, wish.To)
 	if format != "sheet" {
-		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "epl": "epl"}[format], "zip"))
+		out = fmt.Sprintf("labels-%d.%s", batch, cmp.Or(map[string]string{"zpl": "zpl", "epl": "epl", "tspl": "tspl"}[format], "zip"))
 		fmt.Fprintf(&b, "format: %s\n", format)
 	}
 	fmt.Fprintf(&b, "out: %s\n", out)

@@ -21,7 +21,7 @@ type Printing struct {
 	Colour       string
 	Background   string
 
-	// The following fields apply to sheets only.
+	// The following fields apply to sheets; Label, Gap and Offset also to label printers.
 	Sheet     string // the name of a commercial sheet; other fields override its measures
 	Page      string
 	Columns   int // labels per row; 0 = as many labels as fit
@@ -34,7 +34,11 @@ type Printing struct {
 	Offset    string // shift of all content to the right and down
 	CropMarks bool
 	Footer    string
+	Copies    int // of each label, on label printers only; 0 means 1
 }
+
+// mostCopies limits the copies of a label: label printers count to 9999 at most.
+const mostCopies = 9999
 
 // OrUsual returns p with default values in its empty fields.
 func (p Printing) OrUsual() Printing {
@@ -89,7 +93,36 @@ func (p Printing) Design() (d Design, err error) {
 	if d.Style.Paper, err = symbol.ParseColour(p.Background); err != nil {
 		return d, &WordError{"background", err}
 	}
+	if d.Style.Media, err = p.media(); err != nil {
+		return d, err
+	}
 	return d, d.Style.Check()
+}
+
+// media returns the labels of a label printer. The error is a *WordError.
+func (p Printing) media() (m symbol.Media, err error) {
+	if m.Copies = p.Copies; m.Copies < 0 || m.Copies > mostCopies {
+		return m, &WordError{"copies", fmt.Errorf("%d: want 1 to %d", m.Copies, mostCopies)}
+	}
+	if p.Label != "" {
+		if m.Width, m.Height, err = parseSize(p.Label); err != nil {
+			return m, &WordError{"label", err}
+		}
+	}
+	if p.Gap != "" {
+		if _, m.Gap, err = parseTwo(p.Gap); err == nil {
+			err = notNegative([]symbol.Length{m.Gap})
+		}
+		if err != nil {
+			return m, &WordError{"gap", err}
+		}
+	}
+	if p.Offset != "" {
+		if m.OffsetX, m.OffsetY, err = parseTwo(p.Offset); err != nil {
+			return m, &WordError{"offset", err}
+		}
+	}
+	return m, nil
 }
 
 // OnSheets returns the layout of a design's labels on pages. A caller that adds a logo to the returned Sheet must call Check again.

@@ -17,6 +17,7 @@ type Style struct {
 	Ink    Colour
 	Paper  Colour
 	Font   *Font // nil = DefaultFont
+	Media  Media // of label printers
 }
 
 // mostQuiet is the maximum width of the quiet zone in modules.
@@ -40,6 +41,7 @@ type Drawing struct {
 	lines              []line
 	size               int // of the lines
 	font               *Font
+	media              Media
 	dots               func() *bitmap // the dots of the label, rendered once, at the first use
 	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
 	// and that no reader in this program can read.
@@ -95,7 +97,7 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	if err != nil {
 		return Drawing{}, err
 	}
-	d := Drawing{DPI: s.DPI, Module: module, ink: s.Ink, paper: s.Paper, size: s.textDots(), font: s.Face()}
+	d := Drawing{DPI: s.DPI, Module: module, ink: s.Ink, paper: s.Paper, size: s.textDots(), font: s.Face(), media: s.Media}
 	for _, g := range symbols {
 		if s.Quiet != nil && *s.Quiet < g.quiet {
 			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %s is too small for this symbol", modules(*s.Quiet)),

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"image"
@@ -91,16 +90,13 @@ func PNG(w io.Writer, d Drawing) error {
 	return nil
 }
 
-// errColour is returned by the label printer formats if a style has colours other than black on white.
-var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
-
 // ZPL writes a drawing as a ZPL II label, for a printer with the drawing's dots per inch. The label is a single graphic field,
 // because a printer that draws a symbol itself chooses the symbol's size and mask.
 func ZPL(w io.Writer, d Drawing) error {
-	if d.ink != Black || d.paper != White {
-		return errColour
+	b, copies, err := d.onMedia()
+	if err != nil {
+		return err
 	}
-	b := d.dots()
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "^XA^PW%d^LL%d^LH0,0^FO0,0^GFA,%d,%d,%d,\n", b.stride*8, b.height, len(b.bits), len(b.bits), b.stride)
 	var line []byte
@@ -111,7 +107,11 @@ func ZPL(w io.Writer, d Drawing) error {
 		}
 		out.Write(line)
 	}
-	fmt.Fprint(out, "^FS^XZ\n")
+	fmt.Fprint(out, "^FS")
+	if copies > 1 {
+		fmt.Fprintf(out, "^PQ%d", copies)
+	}
+	fmt.Fprint(out, "^XZ\n")
 	return out.Flush()
 }
 
@@ -147,15 +147,37 @@ func zplRow(to, row []byte) []byte {
 
 // EPL writes a drawing as an EPL2 label, for a printer with the drawing's dots per inch: a single graphic, in which 0 is black.
 func EPL(w io.Writer, d Drawing) error {
-	if d.ink != Black || d.paper != White {
-		return errColour
+	b, copies, err := d.onMedia()
+	if err != nil {
+		return err
 	}
-	b := d.dots()
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "\nN\nq%d\nQ%d,24\nGW0,0,%d,%d,", b.stride*8, b.height, b.stride, b.height)
 	for _, v := range b.bits {
 		out.WriteByte(^v)
 	}
-	fmt.Fprint(out, "\nP1\n")
+	fmt.Fprintf(out, "\nP%d\n", copies)
+	return out.Flush()
+}
+
+// TSPL writes a drawing as a TSPL label, for TSC printers and compatible ones with the drawing's dots per inch: a single bitmap, in
+// which 0 is black. Without a gap in the media the printer keeps its own setting.
+func TSPL(w io.Writer, d Drawing) error {
+	b, copies, err := d.onMedia()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	// A size that is rounded up loses no dot at the edge.
+	mm := func(dots int) float64 { return math.Ceil(float64(dots)*inch/10/float64(d.DPI)) / 100 }
+	fmt.Fprintf(out, "SIZE %v mm,%v mm\r\n", mm(b.width), mm(b.height))
+	if d.media.Gap > 0 {
+		fmt.Fprintf(out, "GAP %v mm,0 mm\r\n", d.media.Gap.Millimetres())
+	}
+	fmt.Fprintf(out, "REFERENCE 0,0\r\nCLS\r\nBITMAP 0,0,%d,%d,0,", b.stride, b.height)
+	for _, v := range b.bits {
+		out.WriteByte(^v)
+	}
+	fmt.Fprintf(out, "\r\nPRINT 1,%d\r\n", copies)
 	return out.Flush()
 }

@@ -332,6 +332,22 @@ func Picture(t testing.TB, file []byte, dpi int) image.Image {
 	return m
 }
 
+// PostScript renders an EPS picture by Ghostscript in grey at a dot density.
+func PostScript(t testing.TB, file []byte, dpi int) image.Image {
+	t.Helper()
+	Need(t, "gs")
+	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=pnggray",
+		fmt.Sprintf("-r%d", dpi), "-sOutputFile=-", "-")
+	var drawn, said bytes.Buffer
+	render.Stdin, render.Stdout, render.Stderr = bytes.NewReader(file), &drawn, &said
+	if err := render.Run(); err != nil || said.Len() > 0 {
+		t.Fatalf("gs: %v: %s", err, &said)
+	}
+	m, err := png.Decode(&drawn)
+	require.NoError(t, err)
+	return m
+}
+
 func decode(t testing.TB, name string) image.Image {
 	t.Helper()
 	f, err := os.Open(name)
