@@ -479,26 +479,66 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 			"offset is %d and count %d: want none below 0", offset, count)
 	}
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		var err error
-		if total, err = tx.CountGrants(ctx, component); err != nil {
-			return err
+		all, err := d.authorizations(ctx, tx, []string{component}, offset, count)
+		if err == nil {
+			total, page = all[0].Total, all[0].Page
 		}
-		grants, err := tx.Grants(ctx, component, offset, count)
-		if err != nil {
-			return err
-		}
-		page = nil
-		for _, g := range grants {
-			refresh, err := d.refreshToken(component, g)
+		return err
+	})
+	return total, page, err
+}
+
+// Authorizations is a page of the accounts that authorised a component, and the number of all of them.
+type Authorizations struct {
+	Total int
+	Page  []Authorization
+}
+
+// AuthorizationsOf returns the first page of each component. The accounts have only the AppID set.
+func (d *Service) AuthorizationsOf(ctx context.Context, components []string) (all []Authorizations, err error) {
+	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
+		all = nil
+		for names := range slices.Chunk(components, 50) {
+			found, err := d.authorizations(ctx, tx, names, 0, ListLimit)
 			if err != nil {
 				return err
 			}
-			page = append(page, Authorization{Account: Account{AppID: g.AppID}, Sets: g.PermissionSets, RefreshToken: refresh,
-				GrantedAt: g.GrantedAt})
+			all = append(all, found...)
 		}
 		return nil
 	})
-	return total, page, err
+	return all, err
+}
+
+func (d *Service) authorizations(ctx context.Context, tx Tx, components []string, offset, count int) ([]Authorizations, error) {
+	if err := tx.Ahead(ctx, func() {
+		for _, component := range components {
+			_, _ = tx.CountGrants(ctx, component)
+			_, _ = tx.Grants(ctx, component, offset, count)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	all := make([]Authorizations, len(components))
+	for i, component := range components {
+		var err error
+		if all[i].Total, err = tx.CountGrants(ctx, component); err != nil {
+			return nil, err
+		}
+		grants, err := tx.Grants(ctx, component, offset, count)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range grants {
+			refresh, err := d.refreshToken(component, g)
+			if err != nil {
+				return nil, err
+			}
+			all[i].Page = append(all[i].Page, Authorization{Account: Account{AppID: g.AppID}, Sets: g.PermissionSets, RefreshToken: refresh,
+				GrantedAt: g.GrantedAt})
+		}
+	}
+	return all, nil
 }
 
 // CompleteGrants creates a refresh token for each grant that has none.

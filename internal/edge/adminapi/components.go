@@ -16,16 +16,16 @@ func showGrant(g accounts.Authorization) client.Authorization {
 	return client.Authorization{AppID: g.Account.AppID, PermissionSets: append([]int{}, g.Sets...), GrantedAt: g.GrantedAt}
 }
 
-func (a accountAPI) showComponent(ctx context.Context, component accounts.Component) (client.Component, error) {
+// showComponent returns a component for a response, without secrets.
+func showComponent(ctx context.Context, component accounts.Component, authorized accounts.Authorizations) client.Component {
 	shown := client.Component{AppID: component.AppID, EventURL: component.EventURL, IPAllowlist: words[string](component.IPAllowlist),
 		RedirectHosts: words[string](component.RedirectHosts),
 		CreatedAt:     component.CreatedAt}
 	// The grants of accounts to a platform are excluded from the revision, because calls of the wire API change them.
 	shown.Revised = revisionOf(shown, component.SecretHash, component.MessageToken, component.EncodingAESKey)
 	shown.EventURL = shownURL(ctx, shown.EventURL)
-	total, page, err := a.Accounts.Authorizations(ctx, component.AppID, 0, accounts.ListLimit)
-	shown.Total, shown.Authorizations = total, mapped(page, showGrant)
-	return shown, err
+	shown.Total, shown.Authorizations = authorized.Total, mapped(authorized.Page, showGrant)
+	return shown
 }
 
 func (a accountAPI) listComponents(ctx context.Context, in *struct {
@@ -34,12 +34,12 @@ func (a accountAPI) listComponents(ctx context.Context, in *struct {
 }) (client.ComponentList, error) {
 	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
 	shown := client.ComponentList{Components: []client.Component{}}
-	for _, component := range page {
-		var view client.Component
-		if view, err = a.showComponent(ctx, component); err != nil {
-			break
-		}
-		shown.Components = append(shown.Components, view)
+	if err != nil {
+		return shown, err
+	}
+	authorized, err := a.Accounts.AuthorizationsOf(ctx, mapped(page, func(c accounts.Component) string { return c.AppID }))
+	for i := range authorized {
+		shown.Components = append(shown.Components, showComponent(ctx, page[i], authorized[i]))
 	}
 	return shown, err
 }
@@ -49,7 +49,11 @@ func (a accountAPI) getComponent(ctx context.Context, in *ComponentPath) (client
 	if err != nil {
 		return client.Component{}, err
 	}
-	return a.showComponent(ctx, component)
+	authorized, err := a.Accounts.AuthorizationsOf(ctx, []string{component.AppID})
+	if err != nil {
+		return client.Component{}, err
+	}
+	return showComponent(ctx, component, authorized[0]), nil
 }
 
 func (a accountAPI) putComponent(ctx context.Context, in *struct {
