@@ -65,6 +65,11 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 	notice, _, _ = strings.Cut("# Copyright"+notice, "\n\n")
 	notice = strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(notice, "# ", ""), "#", ""))
 	names, of[notice] = append(names, notice), []string{"GS1 Barcode Syntax Dictionary (gs1-syntax-dictionary.txt)"}
+	// The one script of others.
+	uplot, err := os.ReadFile("../../internal/edge/console/static/uplot-LICENSE.txt")
+	require.NoError(t, err)
+	text := strings.TrimSpace(string(uplot))
+	names, of[text] = append(names, text), []string{"uPlot 1.6.32 (uplot-LICENSE.txt)"}
 	line := strings.Repeat("=", 80)
 	var whole strings.Builder
 	whole.WriteString("qrjump itself is under the Apache License 2.0. In the program is code of others, under the licences that follow.\n")

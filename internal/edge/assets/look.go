@@ -81,7 +81,7 @@ func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plai
 	h := w.Header()
 	h.Add("Vary", "Accept-Encoding")
 	content := plain
-	if takesGzip(r.Header.Get("Accept-Encoding")) {
+	if TakesGzip(r.Header.Get("Accept-Encoding")) {
 		content = zipped
 		tag = strings.TrimSuffix(tag, `"`) + `-gz"`
 		h.Set("Content-Encoding", "gzip")
@@ -100,8 +100,8 @@ func ServePrecompressed(w http.ResponseWriter, r *http.Request, tag string, plai
 	}
 }
 
-// takesGzip reports whether an Accept-Encoding header lists gzip with a quality other than zero.
-func takesGzip(accepted string) bool {
+// TakesGzip reports whether an Accept-Encoding header lists gzip with a quality other than zero.
+func TakesGzip(accepted string) bool {
 	for name := range strings.SplitSeq(accepted, ",") {
 		coding, quality, _ := strings.Cut(strings.TrimSpace(name), ";")
 		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {

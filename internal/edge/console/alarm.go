@@ -21,6 +21,7 @@ type alarmPage struct {
 	Placed int64 // number of scans with a known place
 	// Threshold is the score from which the code raises an alarm; 0 = no score raises an alarm.
 	Threshold int64
+	Times     []client.RecordedScan // the first scans of the code
 	Map       *placesMap
 	Buyer     string // the text key of the message that a buyer reads
 	Page      string // the address of the code's page; "" if the reader may not see the text of codes
@@ -60,6 +61,15 @@ func (pages alarmPages) alarm(v *request) {
 			data.Page = v.c.Wire() + "/p/?u=" + url.QueryEscape(text)
 		}
 	}
+	asked := client.ScanFilter{ApplicationID: data.ApplicationID, CodeIndex: data.CodeIndex}
+	if first := data.Scans.FirstAt; first != nil {
+		asked.From = first.Format(time.RFC3339)
+	}
+	times, err := v.api.Scans.FindPage(v.ctx(), asked, "", pageRows)
+	if v.failed(err) {
+		return
+	}
+	data.Times = times.Scans
 	traces := url.Values{"code": {data.Name()}}
 	if first := data.Scans.FirstAt; first != nil {
 		traces.Set("from", first.Format(time.RFC3339))
@@ -81,7 +91,7 @@ func factsOf(raw json.RawMessage) (list []fact) {
 	if json.Unmarshal(raw, &numbers) != nil { // a newer server may use another format; the reasons in words are still shown
 		return nil
 	}
-	for _, name := range []string{"scans", "users", "networks", "regions", "trips", "days"} {
+	for _, name := range []string{"scans", "users", "networks", "regions", "impossible_travel_count", "days"} {
 		if n, is := numbers[name]; is {
 			list = append(list, fact{name, n})
 		}

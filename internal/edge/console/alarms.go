@@ -1,12 +1,15 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/qrjump/qrjump/client"
 )
@@ -22,18 +25,29 @@ func (pages alarmPages) routes() map[string]func(*request) {
 
 // alarmsView holds the data of the page of alarms.
 type alarmsView struct {
-	State  string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
-	Batch  string // only alarms of codes of this application; "" = all applications
-	batch  int64  // its number
-	owner  string // only alarms of codes of this account; "" = all accounts that the visitor may see
-	Alarms []alarmView
-	More   int64 // the alarm number before which the next page starts; 0 = last page
+	State    string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
+	Batch    string // only alarms of codes of this application; "" = all applications
+	Group    string // "" = by application and day; "application", "account" or "day"
+	Order    string // "" = newest first, "score" = highest score first
+	batch    int64  // its number
+	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
+	Timeline *drawing
+	Groups   []alarmGroup
+	More     int64 // the alarm number before which the next page starts; 0 = last page
+}
+
+// alarmGroup holds the alarms of one application, account or day.
+type alarmGroup struct {
+	Title   string
+	Account string // its AppID, beside the title; "" = alarms of several accounts
+	Alarms  []alarmView
 }
 
 // alarmView is an alarm with its reasons translated to the reader's language.
 type alarmView struct {
 	client.Alarm
 	Reasons []string
+	Brief   string       // the reasons in one line
 	Query   template.URL // the query string of the list to which the forms return, including "?"
 }
 
@@ -60,7 +74,8 @@ func (d alarmsView) query() client.AlarmQuery {
 // alarmsAsked parses the query of the URL, or returns false after writing an error page.
 func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
-	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), owner: v.account()}
+	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), Group: q.Get("group"), Order: q.Get("order"),
+		owner: v.account()}
 	d.batch, ok = v.number("batch")
 	return d, ok
 }
@@ -72,8 +87,14 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 		for _, reason := range alarm.Reasons {
 			a.Reasons = append(a.Reasons, view{request: v}.In(reason.English, reason.Chinese))
 		}
-		if len(a.Reasons) == 0 { // an older server sends no reasons
-			a.Reasons = []string{string(alarm.Details)}
+		var facts []string
+		for _, f := range factsOf(alarm.Details) {
+			if f.Value > 0 {
+				facts = append(facts, v.say("alarm.known."+f.Name)+" "+separated(f.Value))
+			}
+		}
+		if a.Brief = strings.Join(facts, " · "); alarm.Kind != client.CopiedCode || a.Brief == "" {
+			a.Brief = strings.Join(a.Reasons, " ")
 		}
 		shown = append(shown, a)
 	}
@@ -91,36 +112,106 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 	if query.Before, ok = v.number("before"); !ok {
 		return
 	}
-	query.Newest, query.Limit = true, pageRows
+	query.Newest, query.Limit = true, alarmRows
 	list, err := v.api.Alarms.List(v.ctx(), query)
 	if v.failed(err) {
 		return
 	}
-	data.Alarms = v.withReasons(list)
-	if n := len(data.Alarms); n == pageRows {
-		data.More = data.Alarms[n-1].ID
+	if n := len(list); n == alarmRows {
+		data.More = list[n-1].ID
 	}
-	for i := range data.Alarms {
-		data.Alarms[i].Query = template.URL("?" + v.r.URL.Query().Encode())
+	data.Timeline = v.alarmTimeline(list)
+	if data.Order == "score" {
+		slices.SortStableFunc(list, func(a, b client.Alarm) int { return cmp.Compare(b.Score, a.Score) })
+	}
+	at := map[string]int{}
+	for _, a := range v.withReasons(list) {
+		g := v.alarmGroup(data.Group, a.Alarm)
+		i, known := at[g.Title+" "+g.Account]
+		if !known {
+			i, at[g.Title+" "+g.Account] = len(data.Groups), len(data.Groups)
+			data.Groups = append(data.Groups, g)
+		}
+		data.Groups[i].Alarms = append(data.Groups[i].Alarms, a)
 	}
 	v.show(status, "alarms", data)
 }
 
-// actOnAlarm acknowledges an alarm, dismisses an alarm with a note, or freezes the code of an alarm.
+// alarmRows is the maximum number of alarms on a page.
+const alarmRows = 200
+
+// alarmGroup returns the group of an alarm, without its alarms.
+func (v *request) alarmGroup(group string, a client.Alarm) alarmGroup {
+	_, zone := view{request: v}.pageTime()
+	application, day := v.say("batch", a.ApplicationID), a.OccurredAt.In(zone).Format(time.DateOnly)
+	switch group {
+	case "application":
+		return alarmGroup{Title: application, Account: a.Account}
+	case "account":
+		return alarmGroup{Account: a.Account}
+	case "day":
+		return alarmGroup{Title: day}
+	}
+	return alarmGroup{Title: day + " · " + application, Account: a.Account}
+}
+
+// alarmTimeline draws the number of alarms of each day, from the first alarm of the page on.
+func (v *request) alarmTimeline(list []client.Alarm) *drawing {
+	if len(list) == 0 {
+		return nil
+	}
+	now, zone := view{request: v}.pageTime()
+	midnight := func(t time.Time) time.Time {
+		y, m, d := t.In(zone).Date()
+		return time.Date(y, m, d, 0, 0, 0, 0, zone)
+	}
+	counted := client.Statistics{From: midnight(list[len(list)-1].OccurredAt), To: now.Add(time.Minute), Now: now}
+	if least := midnight(now).AddDate(0, 0, -13); counted.From.After(least) {
+		counted.From = least
+	}
+	for _, a := range list {
+		at := midnight(a.OccurredAt)
+		if n := len(counted.Rows); n > 0 && counted.Rows[n-1].At.Equal(at) {
+			counted.Rows[n-1].Scans++
+		} else {
+			counted.Rows = append(counted.Rows, client.StatisticsRow{At: &at, Scans: 1})
+		}
+	}
+	t := timelineOf(counted, "day")
+	if len(t.rows) == 0 {
+		return nil
+	}
+	d := v.draw(alarmChart, t, timeline{}, t.maximum(), nil)
+	return &d
+}
+
+// actOnAlarm acknowledges the selected alarms, dismisses the selected alarms with one note, or freezes the code of an alarm.
 func (pages alarmPages) actOnAlarm(v *request) {
+	_ = v.r.ParseForm()
 	form := v.r.FormValue
-	id, wrong := strconv.ParseInt(form("id"), 10, 64)
-	if wrong != nil {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+	var ids []int64
+	for _, text := range v.r.PostForm["id"] {
+		id, wrong := strconv.ParseInt(text, 10, 64)
+		if wrong != nil || len(ids) == alarmRows {
+			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			return
+		}
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		v.refuse(http.StatusUnprocessableEntity, "", v.say("selected.none"))
 		return
 	}
 	ctx, err := v.ctx(), error(nil)
-	switch form("did") {
+	switch note := strings.TrimSpace(form("note")); form("did") {
 	case "acknowledge":
-		_, err = v.api.Alarms.Acknowledge(ctx, id)
+		for i := 0; i < len(ids) && err == nil; i++ {
+			_, err = v.api.Alarms.Acknowledge(ctx, ids[i])
+		}
 	case "dismiss":
-		note := strings.TrimSpace(form("note"))
-		_, err = v.api.Alarms.Dismiss(ctx, id, note)
+		for i := 0; i < len(ids) && err == nil; i++ {
+			_, err = v.api.Alarms.Dismiss(ctx, ids[i], note)
+		}
 		if said, is := refused(err, http.StatusUnprocessableEntity); is {
 			data, ok := v.alarmsAsked()
 			if !ok {

@@ -151,8 +151,7 @@ type bar struct {
 	X, Y, Wide, High float64
 	First            float64 // the height of the part that represents first scans
 	Label, Text      string
-	To               string // the link target of the bar; "" = no link
-	Now              bool   // the period has not ended yet
+	Now              bool // the period has not ended yet
 }
 
 // FirstY returns the vertical position of the part that represents first scans.
@@ -173,17 +172,21 @@ type size struct {
 	wide, high float64
 	left       float64
 	labels     int
-	bars       bool // each period is a clickable bar if there is enough space
+	bars       bool // each period is a bar if there is enough space
 }
 
 var (
 	wideChart  = size{"wide", 1100, 280, 64, 7, true}
 	phoneChart = size{"phone", 340, 230, 44, 5, false}
+	alarmChart = size{"wide", 1100, 110, 44, 7, false}
 	smallChart = size{"small", 320, 120, 44, 3, false}
 )
 
 // mostBars is the maximum number of periods that are drawn as separate bars.
 const mostBars = 100
+
+// mostPlotted is the maximum number of periods of a chart that a script draws again.
+const mostPlotted = 400
 
 // draw renders a timeline, with the preceding periods as an outline, on a vertical scale that reaches scale.
 func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []happened) drawing {
@@ -220,7 +223,10 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 	if s.bars && len(t.rows) <= mostBars {
 		d.Bars = v.bars(t, x, y)
 	} else {
-		d.All, d.First = closed(path(t.rows, numberOf)), closed(path(t.rows, func(r client.StatisticsRow) int64 { return r.First }))
+		first := func(r client.StatisticsRow) int64 { return r.First }
+		if d.All = closed(path(t.rows, numberOf)); t.sum(first) > 0 {
+			d.First = closed(path(t.rows, first))
+		}
 	}
 	for _, h := range signs {
 		row := slices.Index(signKinds, h.Kind)
@@ -241,13 +247,13 @@ func b2i(b bool) int {
 	return 0
 }
 
-// bars returns the periods as bars that link to the shorter periods within them.
+// bars returns the periods as bars.
 func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (list []bar) {
 	for i, r := range t.rows {
 		instant, end, n := t.starts[i], t.starts[i+1], numberOf(r)
 		room := (x(i+1) - x(i)) * .12
 		b := bar{X: tenth(x(i) + room), Wide: tenth(x(i+1) - x(i) - 2*room), Y: y(n), High: tenth(y(0) - y(n)),
-			First: tenth(y(0) - y(r.First)), Label: day(instant, t.by), To: v.narrowBy(instant, t.by),
+			First: tenth(y(0) - y(r.First)), Label: day(instant, t.by),
 			Text: v.countText(r), Now: !t.now.Before(instant) && t.now.Before(end)}
 		if b.Now {
 			b.Text += v.say("chart.running")
@@ -284,6 +290,7 @@ func (v *request) describeTimeline(t timeline) string {
 type chart struct {
 	Totals []number // the sum of the rows, and its change from the preceding periods
 	Zone   string
+	Plot   *plot     // the same numbers for the script that draws the chart again; nil = more than mostPlotted periods
 	Drawn  []drawing // the total in two sizes: wide, and small for phones
 	Before bool      // the preceding periods are drawn as an outline
 	Small  []multiple
@@ -347,6 +354,9 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 		return chart{}, err
 	}
 	ch = chart{Zone: zoneOf(t), Before: len(oldTimeline.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
+	if len(t.rows) <= mostPlotted {
+		ch.Plot = v.plot(t, oldTimeline, s.Users(), ch.Signs)
+	}
 	if !s.Users() { // a user can be in several periods
 		ch.Totals = v.totals(t, oldTimeline)
 	}
@@ -387,6 +397,47 @@ func (n *number) compare(v *request, beside string, value, before int64) {
 	if before > 0 {
 		n.Change = fmt.Sprintf("%+.0f%%", 100*float64(value-before)/float64(before))
 	}
+}
+
+// plot holds the numbers of a chart for static/chart.js.
+type plot struct {
+	Period string       `json:"period"`
+	Labels []string     `json:"labels"`
+	Ticks  []string     `json:"ticks"`
+	Marks  []int        `json:"marks"` // the periods with event markers
+	Series []plotSeries `json:"series"`
+}
+
+type plotSeries struct {
+	Name   string  `json:"name"`
+	Kind   string  `json:"kind"` // all, first or before
+	Values []int64 `json:"values"`
+}
+
+func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *plot {
+	data := &plot{Period: v.say("calls.at")}
+	add := func(key, kind string, t timeline, count func(client.StatisticsRow) int64) {
+		one := plotSeries{Name: v.say(key), Kind: kind}
+		for _, r := range t.rows {
+			one.Values = append(one.Values, count(r))
+		}
+		if t.sum(count) > 0 || kind == "all" {
+			data.Series = append(data.Series, one)
+		}
+	}
+	add(map[bool]string{true: "stats.users", false: "stats.scans"}[users], "all", t, numberOf)
+	add("stats.first", "first", t, func(r client.StatisticsRow) int64 { return r.First })
+	oldTimeline.rows = oldTimeline.rows[:min(len(oldTimeline.rows), len(t.rows))]
+	add("chart.before", "before", oldTimeline, numberOf)
+	for _, start := range t.starts[:len(t.rows)] {
+		data.Labels, data.Ticks = append(data.Labels, day(start, t.by)), append(data.Ticks, v.label(start, t.by))
+	}
+	for _, s := range signs {
+		if !slices.Contains(data.Marks, s.period) {
+			data.Marks = append(data.Marks, s.period)
+		}
+	}
+	return data
 }
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }

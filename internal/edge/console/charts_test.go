@@ -14,12 +14,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -37,7 +39,7 @@ var (
 	chartOf = regexp.MustCompile(`(?s)<svg class="chart (\w+)".*?</svg>`)
 	labelOf = regexp.MustCompile(`<text class="tick"[^>]*>([^<]*)<`)
 	lineOf  = regexp.MustCompile(`<text x="0"[^>]*>([^<]*)</text><path class="grid"`)
-	barOf   = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><rect class="all[^"]*" [^>]* height="([^"]*)"`)
+	barOf   = regexp.MustCompile(`<title>([^<]*)</title><rect class="all[^"]*" [^>]* height="([^"]*)"`)
 	markOf  = regexp.MustCompile(`aria-label="([^"]*)"><title>[^<]*</title><path class="since"`)
 	aboutOf = regexp.MustCompile(`<svg class="chart [^>]* aria-label="([^"]*)"`)
 )
@@ -102,7 +104,7 @@ func januaryWeek(t *testing.T) (s *servertest.Server, batch string) {
 }
 
 // tableRow matches a line of the table of statistics by day.
-var tableRow = regexp.MustCompile(`<tr><td><time [^>]*>([^<]*)</time></td><td class="num">([^<]*)</td>`)
+var tableRow = regexp.MustCompile(`<tr><td>(?:<a [^>]*>)?<time [^>]*>([^<]*)</time>(?:</a>)?</td><td class="num">([^<]*)</td>`)
 
 // A chart says what happened when, also where nothing did: an axis with round labels, three lines, the zone, the time before, and marks.
 func TestChart_AxisZoneAndMarks(t *testing.T) {
@@ -277,6 +279,60 @@ func TestAlarmPage_ReasonsMapAndActions(t *testing.T) {
 	if strings.Contains(string(a.Body), `"code_index"`) {
 		t.Errorf("another account's alarm is shown: %s", a.Body)
 	}
+}
+
+// Alarms are lines in groups, in the order of their score if asked, and one note dismisses all that were selected.
+func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch, v := fmt.Sprint(applied(t, s)), request(t, s)
+	for index, n := range map[int]int{7: 60, 8: 70, 9: 80} {
+		var code struct {
+			Text string `json:"code_url"`
+		}
+		s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%s,"code_index":%d}`, batch, index)).JSON(t, &code)
+		for i := range n {
+			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code.Text, i, i, i))
+		}
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	v.get("/console/alarms?order=score").wants(t, "Application "+batch, `<span class="tag">3</span>`,
+		`name="id"`, "People ", `<svg class="chart wide"`)
+	for _, group := range []string{"application", "account", "day"} {
+		p := v.get("/console/alarms?group=" + group)
+		if !strings.Contains(p.Body, "<summary>") || !strings.Contains(p.Body, batch+":9</a>") {
+			t.Errorf("alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
+		}
+	}
+	if p := v.post("/console/alarms", url.Values{"did": {"dismiss"}, "note": {"a fair"}}); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("dismissing none: status %d, want 422", p.Status)
+	}
+	v.did("/console/alarms", url.Values{"did": {"dismiss"}, "id": {"1", "2"}, "note": {"a fair"}})
+	left := v.get("/console/alarms")
+	if n := strings.Count(left.Body, `name="id"`); n != 1 {
+		t.Errorf("%d alarms are open after two of three were dismissed, want 1", n)
+	}
+	all := v.get("/console/alarms?state=all")
+	if n := strings.Count(all.Body, ">Dismissed</span>"); n != 2 {
+		t.Errorf("%d alarms have the note, want 2", n)
+	}
+	v.get("/console/alarms/1").wants(t, "a fair", "Times of its scans", "<time ")
+}
+
+// In a browser, a chart has a cross-hair with the values of a day, and a click on the day opens its hours.
+func TestChart_InChromium(t *testing.T) {
+	s, _ := januaryWeek(t)
+	ctx := browsertest.Start(t, "")
+	browsertest.Run(t, ctx, chromedp.EmulateViewport(1024, 900))
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/statistics?days=7&by=day")))
+	browsertest.Await(t, ctx, `!!document.querySelector('.plotted .u-over') && !document.querySelector('svg.wide').checkVisibility()`)
+	const send = `(...kinds) => { const over = document.querySelector('.u-over'), box = over.getBoundingClientRect();
+		const at = { bubbles: true, detail: 1, movementX: 1, clientX: box.left + box.width * 4.5 / 7, clientY: box.top + 50 };
+		kinds.forEach(kind => over.dispatchEvent(new MouseEvent(kind, at))); }`
+	browsertest.Await(t, ctx, `(`+send+`)('mouseenter', 'mousemove'),
+		/2040-01-05\s*Scans\s*60\D/.test(document.querySelector('.u-legend').innerText)`)
+	browsertest.Run(t, ctx, chromedp.Evaluate[chromedp.Void](`(`+send+`)('mousedown', 'mouseup', 'click')`))
+	browsertest.Await(t, ctx, `location.search.includes('by=hour') && location.search.includes('from=2040-01-05')`)
 }
 
 func number(t *testing.T, text string) float64 {

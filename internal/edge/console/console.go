@@ -5,6 +5,7 @@ package console
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"embed"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,14 +48,21 @@ func asset(name string) *assets.Asset {
 	if err != nil {
 		panic(err)
 	}
+	if !strings.HasPrefix(name, "uplot") {
+		content = unread.ReplaceAll(content, nil)
+	}
 	return assets.NewAsset(Root+"/"+name, content)
 }
+
+// unread matches the parts of a style sheet or script that browsers skip: comments and indentation.
+var unread = regexp.MustCompile(`(?m)^[ \t]*//[^\n]*\n|^[ \t]+|(?s:/\*.*?\*/)\n?`)
 
 var (
 	book   = sync.OnceValue(func() *i18n.Catalog { return i18n.Open(files) })
 	style  = asset("console.css")
 	script = asset("console.js")
 	camera = asset("camera.js")
+	charts = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
 	// templates holds the parsed pages, each with the shared layout and parts. Like the translations, the templates are parsed on
 	// first use, so that commands that serve no pages do not wait for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
@@ -129,7 +138,7 @@ type Console struct {
 func (c *Console) Handler() http.Handler {
 	c.client = newClient()
 	mux := http.NewServeMux()
-	for _, a := range []*assets.Asset{style, script, camera} {
+	for _, a := range append(charts, style, script, camera) {
 		mux.Handle("GET "+a.Path(), a)
 	}
 	mux.HandleFunc("GET /console/login", c.loginPage)
@@ -350,7 +359,16 @@ func (v *request) write(status int, page string) {
 	h := v.w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", string(v.Language))
-	h.Set("Vary", "Accept-Language, Cookie")
+	h.Set("Vary", "Accept-Encoding, Accept-Language, Cookie")
+	// The length of a compressed page tells other sites nothing: the session cookie is not sent with their requests.
+	if assets.TakesGzip(v.r.Header.Get("Accept-Encoding")) {
+		var zipped strings.Builder
+		w, _ := gzip.NewWriterLevel(&zipped, gzip.BestSpeed)
+		_, _ = io.WriteString(w, page) // writing to memory cannot fail
+		_ = w.Close()
+		page = zipped.String()
+		h.Set("Content-Encoding", "gzip")
+	}
 	h.Set("Content-Length", strconv.Itoa(len(page)))
 	v.w.WriteHeader(status)
 	if v.r.Method != http.MethodHead {
@@ -422,11 +440,17 @@ func (v view) With(name, value string) string {
 	return v.r.URL.Path + "?" + q.Encode()
 }
 
+// Query returns the query string of the page's address.
+func (v view) Query() template.URL { return template.URL(v.r.URL.Query().Encode()) }
+
 // Over returns this view with other data, for a template of a part of the page.
 func (v view) Over(data any) view {
 	v.Data = data
 	return v
 }
+
+// ChartFile returns the path of a file that draws charts in the browser: its style sheet, uPlot, or the script that calls uPlot.
+func (view) ChartFile(i int) string { return charts[i].Path() }
 
 // Q returns a query parameter of the request.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }

@@ -102,12 +102,15 @@ func (v *request) checks() (list []check) {
 				v.say("home.certificate.why"), "/operate")
 		}
 	}
-	if last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"}); !failed("backup", err) {
-		kind, what := "warn", v.say("home.backup")
-		if len(last) > 0 && time.Since(last[0].OccurredAt) <= backupDue {
-			kind, what = "good", last[0].OccurredAt.UTC().Format("2006-01-02 15:04 UTC")
+	if !v.c.Emulates {
+		last, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: 1, Kind: "export"})
+		switch {
+		case failed("backup", err):
+		case len(last) > 0 && time.Since(last[0].OccurredAt) <= backupDue:
+			add("backup", "", last[0].OccurredAt.UTC().Format("2006-01-02 15:04 UTC"), "", "")
+		default:
+			add("backup", "warn", v.say("home.backup"), v.say("home.backup.why"), "/operate#backup")
 		}
-		add("backup", wordIf(!v.c.Emulates || kind == "good", kind), what, v.say("home.backup.why"), "/operate#backup")
 	}
 	slices.SortStableFunc(list, func(a, b check) int { return severity(a.Kind) - severity(b.Kind) })
 	return list

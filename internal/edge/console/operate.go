@@ -124,7 +124,8 @@ type settingView struct {
 	client.Setting
 	Chinese        string
 	AllowedChinese string
-	Group          string // heading of a group that begins with this setting; "" = none
+	Words          []string // the values to choose from; nil = a text
+	Group          string   // heading of a group that begins with this setting; "" = none
 }
 
 // settingsView holds the settings that match a search.
@@ -142,11 +143,6 @@ func (settingView) Text(value json.RawMessage) string {
 	return string(value)
 }
 
-// Switch reports whether the setting is a boolean.
-func (s settingView) Switch() bool {
-	return slices.Contains([]string{"true", "false"}, string(s.Value))
-}
-
 func (pages operatePages) settings(v *request) {
 	list, err := v.api.Settings.List(v.ctx())
 	if v.failed(err) {
@@ -155,8 +151,12 @@ func (pages operatePages) settings(v *request) {
 	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, ""
 	for _, item := range list {
 		setting := settingView{Setting: item}
+		if slices.Contains([]string{"true", "false"}, string(item.Value)) {
+			setting.Words = []string{"true", "false"}
+		}
 		if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 {
 			f := settings.Table[i]
+			setting.Words = append(setting.Words, f.Words...)
 			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
 			group = cmp.Or(f.Heading().In(v.Language), group)
 		}

@@ -236,6 +236,7 @@ func (v *request) showForm(status int, faults map[string]string) bool {
 	r.Method, r.URL, r.RequestURI, r.Body, r.ContentLength = http.MethodGet, from, from.RequestURI(), http.NoBody, 0
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 	r.Header.Del("Content-Type")
+	r.Header.Del("Accept-Encoding")
 	a := &answered{visitors: v.w, header: http.Header{}}
 	v.c.pages.ServeHTTP(a, r)
 	if a.status != http.StatusOK || !form.found {

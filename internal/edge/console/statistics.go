@@ -450,6 +450,9 @@ func (v view) RuleName(id int64) string {
 // Narrow returns the address of this page restricted to one value of a group.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
 
+// NarrowBy returns the address of the statistics of one period; "" for an hour.
+func (v view) NarrowBy(at *time.Time, interval string) string { return v.narrowBy(*at, interval) }
+
 // Last returns the address of this page for the period of the last days days.
 func (v view) Last(days int, interval string) string {
 	q := v.r.URL.Query()

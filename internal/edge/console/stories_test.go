@@ -69,7 +69,7 @@ func TestStory_BrandManager(t *testing.T) {
 			p.to("/console/home")
 			p.shows("60")
 			p.to("/console/alarms")
-			p.click(`td a[href^="/console/alarms/"]`)
+			p.click(`li a[href^="/console/alarms/"]`)
 			p.await(fmt.Sprintf(`!!document.querySelector('dialog.drawer')?.innerText.includes(%q)`, p.say["alarm.buyer.copied"]))
 			p.write(`dialog.drawer input[name="note"]`, "a fair")
 			p.click(`dialog.drawer button[value="dismiss"]`)

@@ -60,6 +60,13 @@ func (v view) Time(value any) template.HTML {
 	return timeElement(moment, v.relativeTime(moment, now))
 }
 
+// Exact returns a time in the reader's zone.
+func (v view) Exact(value any) template.HTML {
+	_, zone := v.pageTime()
+	moment := momentOf(value).In(zone)
+	return timeElement(moment, moment.Format("2006-01-02 15:04:05"))
+}
+
 // Clock returns the time of day in the reader's zone, for a list of calls that keeps growing while it is read.
 func (v view) Clock(value any) template.HTML {
 	_, zone := v.pageTime()

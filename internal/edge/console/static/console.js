@@ -145,10 +145,11 @@ const enhance = parts => {
     const all = selector => [...part.querySelectorAll(selector), ...part.matches(selector) ? [part] : []];
     all('.wrap > table').forEach(table => { cards(table); sortable(table); });
     all('.later > a').forEach(bring);
+    all('.print').forEach(button => { button.hidden = false; button.addEventListener('click', () => print()); });
     for (const every of all('.every')) { // one box selects every row of its form
       every.hidden = false;
       every.addEventListener('change', event => {
-        every.closest('form').querySelectorAll('input[name="selected"]').forEach(box => { box.checked = event.target.checked; });
+        every.closest('form').querySelectorAll('input[type="checkbox"][name]').forEach(box => { box.checked = event.target.checked; });
       });
     }
   }
