@@ -1,6 +1,6 @@
 # Every target is a short form of a command that also works without make.
 .DEFAULT_GOAL := help
-.PHONY: release release-check release-stories
+.PHONY: release release-check release-stories pictures
 .PHONY: mutants evidence bench-alarms grown help build demo demo-codes test test-all check format lint race fuzz chaos bench compat pages update
 
 FUZZTIME ?= 20s
@@ -73,6 +73,10 @@ compat: ## other people's client libraries against a running server
 
 pages: ## the scan pages and the console in a real Chromium, as pictures in PAGES_DIR (default: pages)
 	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPages_InChromium$$' ./internal/edge/landing ./internal/edge/console
+
+pictures: ## the pages that README and documents show, in both languages, into docs/pictures
+	mkdir -p docs/pictures
+	PICTURES_DIR=$(CURDIR)/docs/pictures QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPictures_OfTheDocuments$$' ./internal/edge/console
 
 release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)

@@ -153,6 +153,7 @@ func (pages accountPages) replaceAccount(v *request) {
 type accountView struct {
 	client.Account
 	Abilities []client.Ability
+	Scans     *statisticsView
 	Links     []client.AccountLink
 	Holders   []client.Holding
 	Notices   []client.Notification
@@ -194,6 +195,7 @@ func (pages accountPages) account(v *request) {
 		return
 	}
 	if v.failed(storeResult(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
+		v.failed(storeResult(&data.Scans)(v.scansOf(30, "owner", a.AppID))) ||
 		v.failed(storeResult(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
 		v.failed(storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
 		return
@@ -223,56 +225,28 @@ func (pages accountPages) account(v *request) {
 func (pages accountPages) changeAccount(v *request) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
-	var err error
-	switch form("did") {
-	case "versions":
-		_ = v.r.ParseForm()
-		err = v.api.Accounts.SetVersions(ctx, appid, v.r.Form["versions"])
-	case "jump-on":
-		err = v.api.Accounts.SetRulesEnabled(ctx, appid, true)
-	case "jump-off":
-		if !v.sure("sure.jump-off", appid) {
-			return
-		}
-		err = v.api.Accounts.SetRulesEnabled(ctx, appid, false)
-	case "member":
-		err = v.api.Accounts.SetMember(ctx, appid, user, form("role"))
-	case "member-off":
-		if !v.sure("sure.member", user) {
-			return
-		}
-		err = v.api.Accounts.DeleteMember(ctx, appid, user)
-	case "link":
-		err = v.api.Links.Create(ctx, appid, mini)
-	case "unlink":
-		if !v.sure("sure.unlink", mini) {
-			return
-		}
-		err = v.api.Links.Delete(ctx, appid, mini)
-	case "agree", "refuse":
-		_, err = v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "agree")
-	case "withdraw":
-		if !v.sure("sure.withdraw", component) {
-			return
-		}
-		err = v.api.Accounts.RevokeAuthorization(ctx, appid, component)
-	case "tokens":
-		if !v.sure("sure.tokens", appid) {
-			return
-		}
-		err = v.api.Accounts.RevokeTokens(ctx, appid)
-	case "delete":
+	decide := func() error {
+		return onlyError(v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "agree"))
+	}
+	if form("did") == "delete" {
 		if v.deleted(v.api.Accounts.Delete, appid) {
 			v.redirect(Root + "/accounts?done=deleted")
 		}
 		return
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
 	}
-	if !v.failed(err) {
-		v.redirect(accountPage(appid) + "?done=account")
-	}
+	v.perform(accountPage(appid)+"?done=account", map[string]action{
+		"versions":   {call: func() error { return v.api.Accounts.SetVersions(ctx, appid, v.r.Form["versions"]) }},
+		"jump-on":    {call: func() error { return v.api.Accounts.SetRulesEnabled(ctx, appid, true) }},
+		"jump-off":   {"sure.jump-off", appid, func() error { return v.api.Accounts.SetRulesEnabled(ctx, appid, false) }},
+		"member":     {call: func() error { return v.api.Accounts.SetMember(ctx, appid, user, form("role")) }},
+		"member-off": {"sure.member", user, func() error { return v.api.Accounts.DeleteMember(ctx, appid, user) }},
+		"link":       {call: func() error { return v.api.Links.Create(ctx, appid, mini) }},
+		"unlink":     {"sure.unlink", mini, func() error { return v.api.Links.Delete(ctx, appid, mini) }},
+		"agree":      {call: decide},
+		"refuse":     {call: decide},
+		"withdraw":   {"sure.withdraw", component, func() error { return v.api.Accounts.RevokeAuthorization(ctx, appid, component) }},
+		"tokens":     {"sure.tokens", appid, func() error { return v.api.Accounts.RevokeTokens(ctx, appid) }},
+	})
 }
 
 // deleted deletes an account or a platform after the visitor typed its AppID below the list of what will be deleted; if something

@@ -36,9 +36,8 @@ type fact struct {
 
 // alarm shows the page of one alarm.
 func (pages alarmPages) alarm(v *request) {
-	id, err := strconv.ParseInt(v.r.PathValue("alarm"), 10, 64)
-	if err != nil || id < 1 {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	id, ok := v.pathNumber("alarm")
+	if !ok {
 		return
 	}
 	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})

@@ -257,9 +257,8 @@ type batchAlarmView struct {
 // setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have
 // raised.
 func (pages alarmPages) setBatchAlarm(v *request) {
-	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
-	if err != nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	batch, ok := v.pathNumber("batch")
+	if !ok {
 		return
 	}
 	data := batchView{Alarm: &batchAlarmView{Asked: strings.TrimSpace(v.r.FormValue("threshold"))}}

@@ -105,6 +105,7 @@ func (pages codePages) codePicture(v *request) {
 
 // batchView holds the data of the page of one application.
 type batchView struct {
+	Scans    *statisticsView
 	Batch    client.Batch
 	From     int64 // the first code of the map
 	Runs     []runView
@@ -151,12 +152,9 @@ const (
 )
 
 func (pages codePages) batch(v *request) {
-	id, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
-	if err != nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
-		return
+	if id, ok := v.pathNumber("batch"); ok {
+		pages.showBatch(v, http.StatusOK, id, batchView{})
 	}
-	pages.showBatch(v, http.StatusOK, id, batchView{})
 }
 
 func (pages codePages) showBatch(v *request, status int, id int64, data batchView) {
@@ -168,7 +166,7 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
+	if v.failed(storeResult(&data.Scans)(v.scansOf(30, "batch", strconv.FormatInt(id, 10)))) || v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
 		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
@@ -191,6 +189,9 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	}
 	v.show(status, "batch", data)
 }
+
+// States returns the states of codes in the order of the legend of the map.
+func (batchView) States() []string { return []string{"free", "active", "redeemed", "frozen", "void"} }
 
 // drawRuns returns the map as an SVG picture. Each state has its own height, so that the picture is readable without colours. The
 // table below the picture shows the same data as the picture.
@@ -303,9 +304,8 @@ const mostSerials = 4 << 20
 
 // bindSerials assigns the brand's serial numbers to codes from lines of INDEX,SERIAL; either all lines are stored or none.
 func (pages codePages) bindSerials(v *request) {
-	batch, err := strconv.ParseInt(v.r.PathValue("batch"), 10, 64)
-	if err != nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	batch, ok := v.pathNumber("batch")
+	if !ok {
 		return
 	}
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostSerials)
@@ -326,7 +326,7 @@ func (pages codePages) bindSerials(v *request) {
 		v.refuse(http.StatusUnprocessableEntity, "serials", v.say("serials.count", client.MaxSerials))
 		return
 	}
-	_, err = v.api.Codes.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
+	_, err := v.api.Codes.BindSerials(v.ctx(), batch, list, v.r.FormValue("replace") != "", "")
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))
 	}

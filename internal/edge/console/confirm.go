@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,3 +44,37 @@ func (v *request) asked(text, name string, f *impact) bool {
 	v.show(status, "confirm", data)
 	return false
 }
+
+// action is what a form can ask for: an API call, and the key of the question before the call, which the visitor answers with a name;
+// without a question nothing is asked.
+type action struct {
+	question, name string
+	call           func() error
+}
+
+// errAnswered is returned by a call that has written the response.
+var errAnswered = errors.New("console: the response has been written")
+
+// perform executes the action that the field did names, and then redirects to a page. A form that names no known action is rejected.
+func (v *request) perform(to string, actions map[string]action) {
+	a, known := actions[v.r.FormValue("did")]
+	if !known {
+		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		return
+	}
+	if a.question != "" && !v.sure(a.question, a.name) {
+		return
+	}
+	if err := a.call(); err != errAnswered && !v.failed(err) {
+		v.redirect(to)
+	}
+}
+
+// reject shows why the submitted form is invalid, for a call of an action.
+func (v *request) reject(key string) error {
+	v.fault(http.StatusUnprocessableEntity, v.say(key))
+	return errAnswered
+}
+
+// onlyError drops the result of a call.
+func onlyError[T any](_ T, err error) error { return err }

@@ -123,65 +123,51 @@ func (pages emulatorPages) addSeed(v *request) {
 
 func (pages emulatorPages) changeEmulator(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
-	form := v.r.FormValue
-	ctx, err := v.ctx(), error(nil)
-	switch form("did") {
-	case "advance":
-		d, wrong := time.ParseDuration(form("advance"))
-		if wrong != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("emulator.advance.form"))
-			return
-		}
-		err = v.api.Emulator.Advance(ctx, d)
-	case "set":
-		t, wrong := moment(form("now"))
-		if wrong != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("scan.fault.at"))
-			return
-		}
-		err = v.api.Emulator.SetClock(ctx, t)
-	case "freeze":
-		err = v.api.Emulator.FreezeClock(ctx)
-	case "run":
-		err = v.api.Emulator.ResumeClock(ctx)
-	case "real":
-		err = v.api.Emulator.FollowRealTime(ctx)
-	case "fault":
-		f, ok := faultForm(v.r)
-		if !ok {
-			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
-			return
-		}
-		err = v.api.Emulator.CreateFault(ctx, f)
-	case "remove":
-		id, wrong := strconv.Atoi(form("id"))
-		if wrong != nil || id <= 0 {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
-		}
-		err = v.api.Emulator.DeleteFault(ctx, id)
-	case "clear":
-		err = v.api.Emulator.DeleteFaults(ctx)
-	case "chance":
-		seed, wrong := strconv.ParseUint(cmp.Or(strings.TrimSpace(form("seed")), "0"), 10, 64)
-		if wrong != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("emulator.fault.form"))
-			return
-		}
-		err = v.api.Emulator.ReseedFaults(ctx, seed)
-	case "plant":
-		pages.addSeed(v)
-		return
-	case "reset":
-		if !v.sure("sure.reset", "reset") {
-			return
-		}
-		err = v.api.Emulator.Reset(ctx)
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if !v.failed(err) {
-		v.redirect(Root + "/emulator?done=emulator")
-	}
+	form, ctx := v.r.FormValue, v.ctx()
+	v.perform(Root+"/emulator?done=emulator", map[string]action{
+		"advance": {call: func() error {
+			d, err := time.ParseDuration(form("advance"))
+			if err != nil {
+				return v.reject("emulator.advance.form")
+			}
+			return v.api.Emulator.Advance(ctx, d)
+		}},
+		"set": {call: func() error {
+			t, err := moment(form("now"))
+			if err != nil {
+				return v.reject("scan.fault.at")
+			}
+			return v.api.Emulator.SetClock(ctx, t)
+		}},
+		"freeze": {call: func() error { return v.api.Emulator.FreezeClock(ctx) }},
+		"run":    {call: func() error { return v.api.Emulator.ResumeClock(ctx) }},
+		"real":   {call: func() error { return v.api.Emulator.FollowRealTime(ctx) }},
+		"fault": {call: func() error {
+			f, ok := faultForm(v.r)
+			if !ok {
+				return v.reject("emulator.fault.form")
+			}
+			return v.api.Emulator.CreateFault(ctx, f)
+		}},
+		"remove": {call: func() error {
+			id, err := strconv.Atoi(form("id"))
+			if err != nil || id <= 0 {
+				return v.reject("fault.form")
+			}
+			return v.api.Emulator.DeleteFault(ctx, id)
+		}},
+		"clear": {call: func() error { return v.api.Emulator.DeleteFaults(ctx) }},
+		"chance": {call: func() error {
+			seed, err := strconv.ParseUint(cmp.Or(strings.TrimSpace(form("seed")), "0"), 10, 64)
+			if err != nil {
+				return v.reject("emulator.fault.form")
+			}
+			return v.api.Emulator.ReseedFaults(ctx, seed)
+		}},
+		"plant": {call: func() error {
+			pages.addSeed(v)
+			return errAnswered
+		}},
+		"reset": {"sure.reset", "reset", func() error { return v.api.Emulator.Reset(ctx) }},
+	})
 }

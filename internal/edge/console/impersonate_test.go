@@ -77,7 +77,7 @@ func TestSeenAs_InBrowser(t *testing.T) {
 		t.Run(c.language, func(t *testing.T) {
 			s := servertest.Start(t, servertest.Options{Seed: shop})
 			p := openTab(t, c.language, c.width)
-			p.open(s.AdminURL + "/console/people")
+			p.open(s.AdminURL + "/console/people#see-as")
 			p.write("#seen-for", "shop")
 			p.click(`form[action="/console/see-as"] button`)
 			p.await(`!!document.getElementById('seen-as') && location.pathname !== '/console/people'`)

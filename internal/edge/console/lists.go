@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,4 +69,13 @@ func spark(list []int64) string {
 		fmt.Fprintf(&b, "%.1f,%.1f ", 1+70*float64(i)/float64(len(list)-1), 18.5-17*float64(n)/float64(limit))
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// pathNumber returns a number in the path of the page, or false after writing an error page.
+func (v *request) pathNumber(name string) (int64, bool) {
+	n, err := strconv.ParseInt(v.r.PathValue(name), 10, 64)
+	if err != nil || n < 1 {
+		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+	}
+	return n, err == nil && n > 0
 }

@@ -317,48 +317,42 @@ func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
 
 func (pages operatePages) changeWebhooks(v *request) {
 	id, err := strconv.ParseInt(cmp.Or(v.r.FormValue("id"), v.r.FormValue("delivery"), "0"), 10, 64)
-	did, ctx := v.r.FormValue("did"), v.ctx()
-	if err != nil {
-		did = "" // no form of the console contains a webhook or delivery id that is not a number
-	}
-	switch did {
-	case "add":
-		w, ok := webhookForm(v.r)
-		if !ok {
-			v.fault(http.StatusUnprocessableEntity, v.say("hooks.fault"))
-			return
-		}
-		if added, err := v.api.Webhooks.Create(ctx, w); !v.failed(err) {
-			pages.showWebhooks(v, webhooksView{Secret: added.Secret})
-		}
+	if err != nil { // no form of the console contains a webhook or delivery id that is not a number
+		_ = v.reject("fault.form")
 		return
-	case "on", "off":
-		list, wrong := v.api.Webhooks.List(ctx)
-		if v.failed(wrong) {
-			return
+	}
+	ctx := v.ctx()
+	enable := func() error {
+		list, err := v.api.Webhooks.List(ctx)
+		if err != nil {
+			return err
 		}
 		i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 		if i < 0 {
 			v.fault(http.StatusNotFound, v.say("hooks.gone"))
-			return
+			return errAnswered
 		}
-		_, err = v.api.Webhooks.Update(ctx, id, list[i].Put(), new(did == "on"))
-	case "test":
-		_, err = v.api.Webhooks.Test(ctx, id)
-	case "delete":
-		if !v.sure("sure.hook", v.r.FormValue("id")) {
-			return
-		}
-		_, err = v.api.Webhooks.Delete(ctx, id)
-	case "again":
-		_, err = v.api.Webhooks.RetryDelivery(ctx, id)
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+		return onlyError(v.api.Webhooks.Update(ctx, id, list[i].Put(), new(v.r.FormValue("did") == "on")))
 	}
-	if !v.failed(err) {
-		v.redirect(Root + "/operate/webhooks?done=operate")
-	}
+	v.perform(Root+"/operate/webhooks?done=operate", map[string]action{
+		"add": {call: func() error {
+			w, ok := webhookForm(v.r)
+			if !ok {
+				return v.reject("hooks.fault")
+			}
+			added, err := v.api.Webhooks.Create(ctx, w)
+			if err == nil {
+				pages.showWebhooks(v, webhooksView{Secret: added.Secret})
+				err = errAnswered
+			}
+			return err
+		}},
+		"on":     {call: enable},
+		"off":    {call: enable},
+		"test":   {call: func() error { return onlyError(v.api.Webhooks.Test(ctx, id)) }},
+		"delete": {"sure.hook", v.r.FormValue("id"), func() error { return onlyError(v.api.Webhooks.Delete(ctx, id)) }},
+		"again":  {call: func() error { return onlyError(v.api.Webhooks.RetryDelivery(ctx, id)) }},
+	})
 }
 
 type checksView struct {
@@ -389,23 +383,10 @@ func (pages operatePages) checks(v *request) {
 }
 
 func (pages operatePages) changeChecks(v *request) {
-	host := strings.TrimSpace(v.r.FormValue("host"))
-	ctx, err := v.ctx(), error(nil)
-	switch v.r.FormValue("did") {
-	case "recheck":
-		_, err = v.api.Verifications.Run(ctx)
-	case "domain":
-		err = v.api.Domains.Set(ctx, host, v.r.FormValue("status"))
-	case "forget":
-		if !v.sure("sure.domain", host) {
-			return
-		}
-		err = v.api.Domains.Delete(ctx, host)
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if !v.failed(err) {
-		v.redirect(Root + "/operate/checks?done=operate")
-	}
+	host, ctx := strings.TrimSpace(v.r.FormValue("host")), v.ctx()
+	v.perform(Root+"/operate/checks?done=operate", map[string]action{
+		"recheck": {call: func() error { return onlyError(v.api.Verifications.Run(ctx)) }},
+		"domain":  {call: func() error { return v.api.Domains.Set(ctx, host, v.r.FormValue("status")) }},
+		"forget":  {"sure.domain", host, func() error { return v.api.Domains.Delete(ctx, host) }},
+	})
 }

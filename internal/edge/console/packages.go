@@ -367,7 +367,7 @@ func fillJob(form url.Values, w labels.Field) bool {
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
 func (pages packagePages) onePackage(v *request) {
-	id, ok := pages.packageID(v)
+	id, ok := v.pathNumber("package")
 	if !ok {
 		return
 	}
@@ -376,18 +376,9 @@ func (pages packagePages) onePackage(v *request) {
 	}
 }
 
-// packageID returns the package number in the URL, or false after writing an error page.
-func (pages packagePages) packageID(v *request) (int64, bool) {
-	id, err := strconv.ParseInt(v.r.PathValue("package"), 10, 64)
-	if err != nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
-	}
-	return id, err == nil
-}
-
 // changePackage recalls a package, or records codes of the package that the printer destroyed.
 func (pages packagePages) changePackage(v *request) {
-	id, ok := pages.packageID(v)
+	id, ok := v.pathNumber("package")
 	if !ok {
 		return
 	}

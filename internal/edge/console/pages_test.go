@@ -410,7 +410,8 @@ func (e *eyes) axeFindsNothing(t *testing.T, do func(error)) {
 		}
 		return r.Result
 	}
-	evaluate(e.axe + `; document.querySelectorAll("details").forEach(d => d.open = true); 0`)
+	evaluate(e.axe + `; document.querySelectorAll("details").forEach(d => d.open = true);
+		document.querySelectorAll(".part").forEach(p => p.style.display = "block"); 0`)
 	var text string
 	do(json.Unmarshal(evaluate(`axe.run(document).then(r => JSON.stringify({
 		violations: r.violations.map(v => v.id + ": " + v.help + ": " +

@@ -61,55 +61,54 @@ func (pages peoplePages) changePeople(v *request) {
 	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
 	appids := append([]string{}, listed(v.r.FormValue("accounts"))...)
 	var data peopleView
-	ctx, err := v.ctx(), error(nil)
-	switch v.r.FormValue("did") {
-	case "add":
-		put := client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}
-		put.InviteDays, _ = strconv.Atoi(v.r.FormValue("invite_days"))
-		data.Made, err = v.api.People.Create(ctx, put)
-	case "change":
-		change := client.PersonChange{Role: &role, Accounts: &appids}
-		if text := v.r.FormValue("password"); text != "" {
-			change.Password = &text
-		}
-		_, err = v.api.People.Update(ctx, name, change)
-	case "invite":
-		data.Made, err = v.api.People.Update(ctx, name, client.PersonChange{InviteDays: inviteDays})
-	case "delete":
-		if !v.sure("sure.person", name) {
-			return
-		}
-		_, err = v.api.People.Delete(ctx, name)
-	case "sign-out":
-		_, err = v.api.People.SignOut(ctx, name)
-	case "factor":
-		data.Made, err = v.api.People.Update(ctx, name, client.PersonChange{SecondFactor: new("new")})
-	case "link":
-		var link client.LoginLink
-		link, err = v.api.People.CreateLoginLink(ctx, name)
-		data.Link = link.URL
-	case "add-key":
-		put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
-		if days, wrong := strconv.Atoi(v.r.FormValue("days")); wrong == nil && days > 0 {
-			put.ExpiresAt = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
-		}
-		var made client.AdminKeyMade
-		made, err = v.api.AdminKeys.Create(ctx, put)
-		data.Key = made.Key
-	case "delete-key":
-		if !v.sure("sure.key", name) {
-			return
-		}
-		_, err = v.api.AdminKeys.Delete(ctx, v.r.FormValue("id"))
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+	ctx := v.ctx()
+	update := func(change client.PersonChange) (err error) {
+		data.Made, err = v.api.People.Update(ctx, name, change)
+		return err
 	}
-	switch {
-	case v.failed(err):
-	case data.Key != "" || data.Link != "" || data.Made.FactorURI != "" || data.Made.Invitation != nil:
-		pages.showPeople(v, data)
-	default:
-		v.redirect(Root + "/people?done=people")
+	// shown calls the API and then shows the page if it has a new secret.
+	shown := func(call func() error) action {
+		return action{call: func() error {
+			err := call()
+			if err == nil && (data.Key != "" || data.Link != "" || data.Made.FactorURI != "" || data.Made.Invitation != nil) {
+				pages.showPeople(v, data)
+				err = errAnswered
+			}
+			return err
+		}}
 	}
+	v.perform(Root+"/people?done=people", map[string]action{
+		"add": shown(func() (err error) {
+			put := client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}
+			put.InviteDays, _ = strconv.Atoi(v.r.FormValue("invite_days"))
+			data.Made, err = v.api.People.Create(ctx, put)
+			return err
+		}),
+		"change": shown(func() error {
+			change := client.PersonChange{Role: &role, Accounts: &appids}
+			if text := v.r.FormValue("password"); text != "" {
+				change.Password = &text
+			}
+			return update(change)
+		}),
+		"invite":   shown(func() error { return update(client.PersonChange{InviteDays: inviteDays}) }),
+		"factor":   shown(func() error { return update(client.PersonChange{SecondFactor: new("new")}) }),
+		"delete":   {"sure.person", name, func() error { return onlyError(v.api.People.Delete(ctx, name)) }},
+		"sign-out": {call: func() error { return onlyError(v.api.People.SignOut(ctx, name)) }},
+		"link": shown(func() error {
+			link, err := v.api.People.CreateLoginLink(ctx, name)
+			data.Link = link.URL
+			return err
+		}),
+		"add-key": shown(func() error {
+			put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
+			if days, wrong := strconv.Atoi(v.r.FormValue("days")); wrong == nil && days > 0 {
+				put.ExpiresAt = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
+			}
+			made, err := v.api.AdminKeys.Create(ctx, put)
+			data.Key = made.Key
+			return err
+		}),
+		"delete-key": {"sure.key", name, func() error { return onlyError(v.api.AdminKeys.Delete(ctx, v.r.FormValue("id"))) }},
+	})
 }

@@ -73,6 +73,7 @@ const plot = data => {
   new ResizeObserver(() => { if (figure.clientWidth > 0) chart.setSize({ width: figure.clientWidth, height: 260 }); }).observe(figure);
 };
 
+addEventListener('hashchange', () => charts(document)); // a chart in a part that was hidden
 const charts = part => part.querySelectorAll?.('.plots').forEach(plot);
 charts(document);
 document.addEventListener('added', event => charts(event.target.parentElement ?? document));

@@ -138,6 +138,14 @@ if (choices) {
   }
 }
 
+// The tab of the part that is shown is the current one.
+const current = () => document.querySelectorAll('.tabs a[href^="#"]').forEach(tab => {
+  if (document.getElementById(tab.hash.slice(1))?.checkVisibility()) tab.setAttribute('aria-current', 'true');
+  else tab.removeAttribute('aria-current');
+});
+addEventListener('hashchange', current);
+current();
+
 // What scripts add to a part of a page: once for the page, and again for each part that comes later.
 const enhance = parts => {
   for (const part of parts) {
