@@ -153,7 +153,6 @@ func (pages accountPages) replaceAccount(v *request) {
 type accountView struct {
 	client.Account
 	Abilities []client.Ability
-	Scans     *statisticsView
 	Links     []client.AccountLink
 	Holders   []client.Holding
 	Notices   []client.Notification
@@ -195,7 +194,6 @@ func (pages accountPages) account(v *request) {
 		return
 	}
 	if v.failed(storeResult(&data.Abilities)(v.api.Accounts.ListAbilities(ctx, a.AppID))) ||
-		v.failed(storeResult(&data.Scans)(v.scansOf(30, "owner", a.AppID))) ||
 		v.failed(storeResult(&data.Holders)(v.api.Accounts.ListAuthorizations(ctx, a.AppID))) ||
 		v.failed(storeResult(&data.Notices)(v.api.Accounts.ListNotifications(ctx, a.AppID, 10))) {
 		return

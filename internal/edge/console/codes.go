@@ -105,7 +105,6 @@ func (pages codePages) codePicture(v *request) {
 
 // batchView holds the data of the page of one application.
 type batchView struct {
-	Scans    *statisticsView
 	Batch    client.Batch
 	From     int64 // the first code of the map
 	Runs     []runView
@@ -166,7 +165,7 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(storeResult(&data.Scans)(v.scansOf(30, "batch", strconv.FormatInt(id, 10)))) || v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
+	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
 		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
