@@ -40,7 +40,7 @@ func (b *bench) changes(ctx context.Context) error {
 	}
 	defer stop()
 	most := changeClients[len(changeClients)-1]
-	seed := "settings: {rule_rate_limit: 0, default_rate_limit: 0, verification: trust, rule_limit: 1000000}\naccounts:\n"
+	seed := "settings: {rule_rate_limit: null, default_rate_limit: null, verification: trust, rule_limit: 1000000}\naccounts:\n"
 	for i := range most {
 		seed += fmt.Sprintf("  - {appid: %s, kind: mini_program, secret: bench-secret%08d, certified: true, versions: [release]}\n",
 			changeOwner(i), i)

@@ -25,7 +25,7 @@ const codesSeed = `accounts:
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: bench-secret0002, certified: true,
      features: [marketcode], marketcode_key: 0123456789abcdef, linked: [wxminiprogram0001]}
 settings:
-  rule_rate_limit: 0
+  rule_rate_limit: null
   daily_limits: {/intp/marketcode/tickettocode: 1000000000}
 `
 

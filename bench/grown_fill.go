@@ -66,9 +66,9 @@ const grownSeed = `accounts:
   - {appid: wxserviceacct0001, kind: service_account, name: Coffee Service, secret: bench-secret0002, certified: true,
      features: [marketcode], marketcode_key: 0123456789abcdef, linked: [wxminiprogram0001]}
 settings:
-  rule_rate_limit: 0
-  default_rate_limit: 0
-  scan_retention_days: 0
+  rule_rate_limit: null
+  default_rate_limit: null
+  scan_retention_days: null
 `
 
 // grown is a folder that was filled, as it is kept beside the folder.

@@ -280,7 +280,7 @@ func (s *grownServer) startFromSnapshot(ctx context.Context) (cost, error) {
 	if len(snapshotFiles(s.data)) == 0 {
 		return c, notMeasured("the server wrote no snapshot")
 	}
-	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rule_rate_limit":0,"default_rate_limit":0}`, nil); err != nil {
+	if err := s.admin(ctx, http.MethodPut, "/settings", `{"rule_rate_limit":null,"default_rate_limit":null}`, nil); err != nil {
 		return c, err
 	}
 	// A node on PostgreSQL says for a while that it is not sure of all scans.

@@ -108,7 +108,7 @@ func (c *cluster) prepare(ctx context.Context) (err error) {
 	if c.key, err = first.scanKey(ctx); err != nil {
 		return err
 	}
-	settings := `{"verification":"trust","rule_rate_limit":0,"publish_quota":1000000,"rule_limit":1000000}`
+	settings := `{"verification":"trust","rule_rate_limit":null,"publish_quota":1000000,"rule_limit":1000000}`
 	if err := first.admin(ctx, http.MethodPut, "/settings", settings, nil); err != nil {
 		return err
 	}

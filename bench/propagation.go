@@ -105,7 +105,7 @@ func (b *bench) twoNodes(ctx context.Context, url string, each int) (nodes []*qr
 	}
 	// The questions are scans too: their flushes would wait for the disk together
 	// with the publish.
-	seed.WriteString("settings:\n  verification: trust\n  rule_rate_limit: 0\n  scan_commit: async\n")
+	seed.WriteString("settings:\n  verification: trust\n  rule_rate_limit: null\n  scan_commit: async\n")
 	file := filepath.Join(b.work, "propagation.yaml")
 	if err := os.WriteFile(file, []byte(seed.String()), 0o644); err != nil {
 		return nil, nil, err

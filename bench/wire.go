@@ -77,7 +77,7 @@ var wireCalls = []struct {
 // wireAccounts by how many accounts: a stable token may be asked for 20 times a minute.
 const wireOnce, wireAccounts = 400, 400
 
-const wireSeed = `  default_rate_limit: 0
+const wireSeed = `  default_rate_limit: null
   verification: [wire.example]
   token_daily_limit: 1000000
   rule_limit: 1000000

@@ -25,7 +25,7 @@ func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 		var child childConfig
 		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
 		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rule_rate_limit: 0}\n",
+		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rule_rate_limit: null}\n",
 			secretOf("shop"))
 		require.NoError(t, os.WriteFile(child.Seed, []byte(seed), 0o600))
 		s := start(t, child)

@@ -21,7 +21,7 @@ func TestPublish_VisibleOnOtherNode(t *testing.T) {
 	database := ownDatabase(t)
 	c := newCluster(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rule_rate_limit: 0, verification: trust}
+settings: {rule_rate_limit: null, verification: trust}
 `, secretOf("shop")), 2)
 	c.start()
 	c.allReady()

@@ -89,7 +89,7 @@ accounts:
   - {appid: mini2, kind: mini_program, secret: %q, versions: [release]}
   - {appid: service0, kind: service_account, certified: true, secret: %q, linked: [mini0, mini1, mini2]}
   - {appid: service1, kind: service_account, certified: true, secret: %q, linked: [mini0, mini1, mini2]}
-settings: {rule_rate_limit: 0, verification: trust, service_publish_quota: %d, token_daily_limit: 1000000}
+settings: {rule_rate_limit: null, verification: trust, service_publish_quota: %d, token_daily_limit: 1000000}
 `, secretOf("mini0"), secretOf("mini1"), secretOf("mini2"), secretOf("service0"), secretOf("service1"), quota)
 
 // chaos is a server, its writers, and all that it acknowledged.

@@ -31,7 +31,7 @@ func TestGS1Links_KillDuringImport(t *testing.T) {
 		}
 		c := newCluster(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rule_rate_limit: 0, gs1_hosts: [id.example]}
+settings: {rule_rate_limit: null, gs1_hosts: [id.example]}
 `, secretOf("shop")), nodes)
 		c.start()
 		c.allReady()

@@ -27,7 +27,7 @@ func TestPublishQuota_ConcurrentAtMonthEnd(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		srv := inProcess(t, database, fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rule_rate_limit: 0, verification: trust}
+settings: {rule_rate_limit: null, verification: trust}
 `, secretOf("shop")))
 		wire := must{connect(t, srv.URL, ""), t}
 		// In the middle of a month, and standing still: the end of the real

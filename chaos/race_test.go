@@ -20,7 +20,7 @@ func TestPublishQuota_RaceAcrossNodes(t *testing.T) {
 	more, rounds := another(t, "RACE_ROUNDS", amount(5, 2), 7), 0
 	c := newCluster(t, ownDatabase(t), fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
-settings: {rule_rate_limit: 0, verification: trust, rule_limit: %d, publish_quota: %d}
+settings: {rule_rate_limit: null, verification: trust, rule_limit: %d, publish_quota: %d}
 `, secretOf("shop"), publishers, granted), 3)
 	// In the middle of a month, and standing still: the end of the real month
 	// must not come in between. The others begin with the clock of the first.

@@ -83,7 +83,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: %q, versions: [release]}
   - {appid: brand, kind: service_account, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, secret: %q, linked: [shop]}
 rules: [{owner: shop, prefix: "https://shop.example/open/", path: pages/open, published: true}]
-settings: {rule_rate_limit: 0, verification: trust, rule_limit: 1000000}
+settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}
 `, secretOf("shop"), secretOf("brand"))
 
 // shopkeeper adds rules and remembers which were acknowledged.

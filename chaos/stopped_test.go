@@ -186,7 +186,7 @@ func readiness(t *testing.T, base string) (status int, said string) {
 // of them hears of it.
 func TestPostgresSessions_TerminatedUnderLoad(t *testing.T) {
 	database := ownDatabase(t)
-	seed := strings.Replace(spaceSeed, "rule_rate_limit: 0", "rule_rate_limit: 900", 1)
+	seed := strings.Replace(spaceSeed, "rule_rate_limit: null", "rule_rate_limit: 900", 1)
 	c := newCluster(t, database, seed, 1)
 	c.start()
 	admin := c.nodes[0].admin()

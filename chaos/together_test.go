@@ -18,7 +18,7 @@ func TestChanges_ConcurrentOwnersOnTwoNodes(t *testing.T) {
 	const owners, each, quota, shared = 10, 12, 8, 12
 	database := ownDatabase(t) // several nodes share PostgreSQL only
 	var seed strings.Builder
-	fmt.Fprintf(&seed, "settings: {rule_rate_limit: 0, verification: trust, publish_quota: %d}\naccounts:\n", quota)
+	fmt.Fprintf(&seed, "settings: {rule_rate_limit: null, verification: trust, publish_quota: %d}\naccounts:\n", quota)
 	for i := range owners {
 		name := fmt.Sprint("owner", i)
 		fmt.Fprintf(&seed, "  - {appid: %s, kind: mini_program, secret: %q, versions: [release]}\n", name, secretOf(name))

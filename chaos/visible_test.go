@@ -19,7 +19,7 @@ accounts:
   - {appid: left, kind: mini_program, secret: %q, versions: [release]}
   - {appid: right, kind: mini_program, secret: %q, versions: [release]}
   - {appid: noise, kind: mini_program, secret: %q, versions: [release]}
-settings: {rule_rate_limit: 0, verification: trust, publish_quota: 1000000}
+settings: {rule_rate_limit: null, verification: trust, publish_quota: 1000000}
 `, secretOf("left"), secretOf("right"), secretOf("noise"))
 
 // TestChanges_VisibleOnOtherConnection: what was acknowledged on one connection is what a scan on

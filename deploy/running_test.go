@@ -410,7 +410,7 @@ func TestCluster_RollingRestartAndPromotion(t *testing.T) {
 	seed := fmt.Sprintf(`
 accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]
 rules: [{owner: shop, prefix: "https://shop.example/open/", path: pages/open, published: true}]
-settings: {rule_rate_limit: 0, verification: trust, rule_limit: 1000000}
+settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}
 `, shop)
 	require.NoError(t, os.WriteFile(filepath.Join(e.dir, "seed.yaml"), []byte(seed), 0o600))
 	for _, name := range []string{"postgres2", "postgres1", "nats1", "nats2", "nats3", "haproxy"} {

@@ -28,7 +28,7 @@ const probeSeed = `accounts:
   - {appid: wxa0b1c2d3e4f50002, kind: mini_program, secret: "0123456789abcdef0123456789abcde2", certified: true, versions: [release]}
   - {appid: wxa0b1c2d3e4f50003, kind: service_account, secret: "0123456789abcdef0123456789abcde3", certified: true,
      linked: [wxa0b1c2d3e4f50001]}
-settings: {verification: trust, rule_rate_limit: 0, publish_quota: 1000}
+settings: {verification: trust, rule_rate_limit: null, publish_quota: 1000}
 `
 
 // asProber are the flags of a run as the account, and everything those of one that asks everything.

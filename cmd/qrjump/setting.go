@@ -43,7 +43,7 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Setting]{name: "settings", none: said("setting.every_setting_has_its_default"),
 		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
 		row: func(item client.Setting) []string {
-			return []string{item.Name, string(item.Value), string(item.Default), unmarked(inWords(item).Meaning)}
+			return []string{item.Name, settings.Shown(item.Value), settings.Shown(item.Default), unmarked(inWords(item).Meaning)}
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
@@ -63,8 +63,9 @@ func setting(s *session, qrjump *client.Client, did, name string) (client.Settin
 func (c *settingList) show(s *session, item client.Setting) error {
 	return c.print(s, item, func(w io.Writer) {
 		item := inWords(item)
-		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", string(item.Value)}, [2]string{"default", string(item.Default)},
-			[2]string{"meaning", unmarked(item.Meaning)}, [2]string{"allowed", orElse(item.Allowed, said("setting.true_or_false"))},
+		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
+			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", unmarked(item.Meaning)},
+			[2]string{"allowed", orElse(item.Allowed, said("setting.true_or_false"))},
 			[2]string{"a change", said("setting.counts", item.Effect)})
 	})
 }
@@ -121,10 +122,10 @@ func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.S
 	}
 	return o.print(s, newSetting, func(w io.Writer) {
 		if bytes.Equal(oldSetting.Value, newSetting.Value) {
-			tell(w, "setting.is_as_before", newSetting.Name, plain(string(newSetting.Value)), text)
+			tell(w, "setting.is_as_before", newSetting.Name, plain(settings.Shown(newSetting.Value)), text)
 			return
 		}
-		tell(w, "setting.is_now_it_was_it", newSetting.Name, plain(string(newSetting.Value)), text,
-			plain(string(oldSetting.Value)), inWords(newSetting).Effect)
+		tell(w, "setting.is_now_it_was_it", newSetting.Name, plain(settings.Shown(newSetting.Value)), text,
+			plain(settings.Shown(oldSetting.Value)), inWords(newSetting).Effect)
 	})
 }

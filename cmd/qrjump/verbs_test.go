@@ -226,7 +226,7 @@ var everyVerb = []verb{
 	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 
-	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +0 +5 +calls a second`},
+	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +unlimited +5 +calls a second`},
 	{path: "setting list", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
 	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
 		says: `^allow_private_hosts is true now; it was false\. It counts at once`},
@@ -381,7 +381,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: the-secret-of-both, certified: true, versions: [release]}
   - {appid: brand, kind: service_account, secret: the-secret-of-both, certified: true, features: [marketcode],
      marketcode_key: 0123456789abcdef, linked: [shop]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // faultsFile is for fault add.

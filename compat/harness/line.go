@@ -113,7 +113,7 @@ func runLine(t *testing.T, dir, place string, flags []string, clients []Client, 
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	args := append([]string{"-rn", "sh", "-c", place, "sh", binary(t, t.TempDir()), "run", "--set", "rule_rate_limit=0"}, flags...)
+	args := append([]string{"-rn", "sh", "-c", place, "sh", binary(t, t.TempDir()), "run", "--set", "rule_rate_limit=unlimited"}, flags...)
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "--", "sh", "-c", script.String())...)
 	cmd.Dir = dir
 	cmd.Env = append(foreignEnviron(), "HOME="+t.TempDir())

@@ -23,7 +23,7 @@ with Client(base_url=sys.argv[1]) as client:
     want("a missing account has a problem with its status",
          missing.status_code == 404 and isinstance(missing.parsed, ErrorModel) and missing.parsed.status == 404, missing)
     settings = get_settings.sync(client=client)
-    want("settings", isinstance(settings.rule_rate_limit, int), settings)
+    want("settings", isinstance(settings.publish_quota, int), settings)
     decision = resolve.sync(client=client, body=ScanRequest(text="https://nobody.example/t/7", user="alice"))
     want("a scan", decision.action == "open_url" and decision.url == "https://nobody.example/t/7", decision)
     explained = explain.sync(client=client, body=ExplainRequest(text="https://nobody.example/t/7"))

@@ -29,7 +29,7 @@ const put = await client.PUT("/admin/v1/accounts/{appid}", {
 want("an account is made", put.data !== undefined, put.error);
 
 const settings = await client.GET("/admin/v1/settings");
-want("settings", typeof settings.data?.rule_rate_limit === "number", settings);
+want("settings", typeof settings.data?.publish_quota === "number", settings);
 
 const decision = await client.POST("/scan/v1/resolve", { body: { text: "https://nobody.example/t/7", user: "alice" } });
 want("a scan", decision.data?.action === "open_url" && decision.data.url === "https://nobody.example/t/7", decision);

@@ -21,7 +21,7 @@ accounts:
   - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release]}
 rules:
   - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 const (

@@ -37,7 +37,7 @@ accounts:
   - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, features: [marketcode], marketcode_key: a-16-byte-secret, linked: [shop]}
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, authorizations: [{appid: shop, permission_sets: [18]}]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // a place is where a server keeps its state: a data folder and, maybe, a

@@ -25,7 +25,7 @@ accounts:
   - {appid: bare, kind: mini_program, secret: the-secret-of-bare}
 rules:
   - {owner: shop, prefix: "https://p.url.cn/", path: pages/rule, published: true}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // works is a server with its codes, as brand sees it.

@@ -26,7 +26,7 @@ accounts:
   - {appid: kept, kind: mini_program, secret: the-secret-of-kept, versions: [release]}
   - {appid: brand, kind: service_account, secret: the-secret-of-brand, certified: true, features: [marketcode],
      marketcode_key: a-16-byte-secret, linked: [gone]}
-settings: {verification: trust, rule_rate_limit: 0, code_finish_delay_seconds: 0, token_daily_limit: 100000}
+settings: {verification: trust, rule_rate_limit: null, code_finish_delay_seconds: 0, token_daily_limit: 100000}
 `
 
 const activationOfGone = `{"code_start":0,"code_end":9,"binding":{"activity_name":"a","product_brand":"b","product_title":"t",

@@ -148,7 +148,7 @@ func TestImportedCodes_StoreUnavailable(t *testing.T) {
 		// Every connection that was cut shows itself once.
 		var all sync.WaitGroup
 		for range 32 {
-			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":0}`) })
+			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
 		}
 		all.Wait()
 		wantHere(w)

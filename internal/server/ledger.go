@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
@@ -213,7 +213,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	var scans *store.Scans
 	if s.config.Database == "" {
 		// Scans from before --scan-stream are in the journal only.
-		s.scanning.ledger.shipper.Keep = time.Duration(cmp.Or(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
+		s.scanning.ledger.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
 		s.store.SetSharedScanLog(l)
@@ -387,11 +387,11 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 	if !s.wall.Believed() {
 		return
 	}
-	before := func(days int) time.Time {
-		if days == 0 {
+	before := func(days settings.Limit) time.Time {
+		if days == settings.Unlimited {
 			return time.Time{}
 		}
-		return now.AddDate(0, 0, -days)
+		return now.AddDate(0, 0, -int(days))
 	}
 	for _, part := range [...]func() (bool, error){
 		func() (bool, error) { return s.scanning.counter.Roll(ctx, now) },
@@ -418,10 +418,10 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 
 func (s scanRecords) forgetOldScans(ctx context.Context) {
 	days, now := s.chosen.settings.Get().ScanRetentionDays, s.now()
-	if days == 0 || !s.wall.Believed() {
+	if days == settings.Unlimited || !s.wall.Believed() {
 		return
 	}
-	if err := s.scanning.counter.Forget(ctx, now.AddDate(0, 0, -days)); err != nil && ctx.Err() == nil {
+	if err := s.scanning.counter.Forget(ctx, now.AddDate(0, 0, -int(days))); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "scan retention failed", "will_retry", true, "max_age_days", days, "error", err)
 	}
 }

@@ -116,7 +116,7 @@ func TestNodes_SharedDatabase(t *testing.T) {
 		return strings.Contains(two.Admin("GET", "/emulator/clock", "").Body, "2027-01-01T00:00:00Z")
 	})
 	// So does that of calls a minute, by the clock that stands still.
-	one.Admin("PUT", "/settings", `{"service_rate_limit_per_minute":5,"rule_rate_limit":0}`)
+	one.Admin("PUT", "/settings", `{"service_rate_limit_per_minute":5,"rule_rate_limit":null}`)
 	eventually(t, "the limit a minute", func() bool {
 		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"service_rate_limit_per_minute":5,`)
 	})

@@ -99,7 +99,7 @@ components:
     redirect_hosts: [isv.example]
     authorizations:
       - {appid: svc, permission_sets: [3, 33, 46]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 }
 

@@ -21,7 +21,7 @@ accounts:
 rules:
   - {owner: suite0, prefix: "https://suite0.example/seed/", path: pages/index/index, published: true}
   - {owner: suite1, prefix: "https://suite1.example/seed/", path: pages/index/index, published: true}
-settings: {verification: trust, publish_quota: 2, rule_rate_limit: 0}
+settings: {verification: trust, publish_quota: 2, rule_rate_limit: null}
 `
 
 // Issue 32: two suites share a server. Each resets its own accounts between its tests, and never sees that the other does.

@@ -125,7 +125,7 @@ func TestScans_DatabaseUnavailable(t *testing.T) {
 		// Every connection that was cut shows itself once.
 		var all sync.WaitGroup
 		for range 32 {
-			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":0}`) })
+			all.Go(func() { w.Do("PUT", "/admin/v1/settings", `{"rule_rate_limit":null}`) })
 		}
 		all.Wait()
 	}()

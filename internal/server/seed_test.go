@@ -116,14 +116,14 @@ func TestSeed_DemoContents(t *testing.T) {
 func TestSeed_RejectedRollsBack(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: 0}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
+	bad := "accounts:\n  - {appid: left, kind: mini_program, secret: s}\nsettings: {verification: trust, rule_rate_limit: null}\nrules:\n  - {owner: left, prefix: nonsense, path: p}\n"
 	if _, err := servertest.Try(t, servertest.Options{Data: data, Seed: bad}); !errors.Is(err, server.ErrUsage) ||
 		!strings.Contains(err.Error(), "line 5") {
 		t.Fatalf("want a refusal that names line 5, got %v", err)
 	}
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop})
-	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rule_rate_limit":0`) &&
-		!strings.Contains(shop, "rule_rate_limit: 0") {
+	if a := s.Admin("GET", "/settings", ""); strings.Contains(a.Body, `"rule_rate_limit":null`) &&
+		!strings.Contains(shop, "rule_rate_limit: null") {
 		t.Errorf("the refused seed left its settings: %s", a.Body)
 	}
 	if a := s.Admin("GET", "/accounts", ""); strings.Contains(a.Body, `"left"`) {

@@ -27,7 +27,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
 rules:
   - {owner: shop, prefix: "https://shop.example/t/", path: p, published: true}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // design 8: what a stranger can do: nothing.

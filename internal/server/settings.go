@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -50,7 +51,7 @@ func (c Config) setObject() ([]byte, error) {
 	for _, text := range c.Set {
 		name, typed, found := strings.Cut(text, "=")
 		if !found {
-			return nil, usage("--set %.100q: want NAME=VALUE, for example rule_rate_limit=0", text)
+			return nil, usage("--set %.100q: want NAME=VALUE, for example rule_rate_limit=20", text)
 		}
 		given[name] = settings.Typed(typed, known[name])
 	}
@@ -109,7 +110,9 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 		return fmt.Errorf("keeping the settings: %w", err)
 	}
 	for name, value := range given {
-		if string(value) == "null" { // it changes nothing
+		if string(value) == "null" && !slices.ContainsFunc(settings.Table, func(f settings.Field) bool {
+			return strings.EqualFold(f.Name, name) && f.CanBeUnlimited()
+		}) { // it changes nothing
 			continue
 		}
 		kept[strings.ToLower(name)] = value // encoding/json also accepts RATE_LIMIT for rule_rate_limit

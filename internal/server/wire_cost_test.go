@@ -34,7 +34,7 @@ func (s *sink) Write(b []byte) (int, error) {
 // wireCalls are calls that many make, each as a function that makes it once, inside
 // the process.
 func wireCalls(t testing.TB, dev bool) map[string]func() {
-	seed := strings.ReplaceAll(brewery, "rule_rate_limit: 0", `rule_rate_limit: 0, default_rate_limit: 0, daily_limits: {
+	seed := strings.ReplaceAll(brewery, "rule_rate_limit: null", `rule_rate_limit: null, default_rate_limit: null, daily_limits: {
     /intp/marketcode/tickettocode: 1000000000, /intp/marketcode/codeactivequery: 1000000000, /cgi-bin/wxopen/qrcodejumpget: 1000000000}`)
 	w := works{servertest.Start(t, servertest.Options{Seed: seed, Guarded: !dev,
 		Config: func(c *server.Config) { c.CodePrefix = "B.EXAMPLE/" }}), t}

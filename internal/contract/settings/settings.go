@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -90,35 +92,35 @@ type Settings struct {
 	Strict                    bool         `json:"strict"`
 	Behaviours                Overrides    `json:"behaviours"`
 	Verification              Verification `json:"verification"`
-	RuleRateLimit             int          `json:"rule_rate_limit"`
-	DefaultRateLimit          int          `json:"default_rate_limit"`
+	RuleRateLimit             Limit        `json:"rule_rate_limit"`
+	DefaultRateLimit          Limit        `json:"default_rate_limit"`
 	RateLimitPerNode          bool         `json:"rate_limit_per_node"`
-	ServiceRateLimitPerMinute int          `json:"service_rate_limit_per_minute"`
+	ServiceRateLimitPerMinute Limit        `json:"service_rate_limit_per_minute"`
 	AllowPrivateHosts         bool         `json:"allow_private_hosts"`
 	PublishQuota              int          `json:"publish_quota"`
-	ServicePublishQuota       int          `json:"service_publish_quota"`
+	ServicePublishQuota       Limit        `json:"service_publish_quota"`
 	RuleLimit                 int          `json:"rule_limit"`
 	ServiceRuleLimit          int          `json:"service_rule_limit"`
 	TokenDailyLimit           int          `json:"token_daily_limit"`
 	UTCOffsetHours            int          `json:"utc_offset_hours"`
 
 	DailyLimits       Limits     `json:"daily_limits"`
-	ScanRetentionDays int        `json:"scan_retention_days"`
+	ScanRetentionDays Limit      `json:"scan_retention_days"`
 	ScanCommit        CommitMode `json:"scan_commit"`
 
-	HourlyStatsRetentionDays int `json:"hourly_stats_retention_days"`
-	DailyStatsRetentionDays  int `json:"daily_stats_retention_days"`
-	AlarmThreshold           int `json:"alarm_threshold"`
+	HourlyStatsRetentionDays Limit `json:"hourly_stats_retention_days"`
+	DailyStatsRetentionDays  Limit `json:"daily_stats_retention_days"`
+	AlarmThreshold           Limit `json:"alarm_threshold"`
 
 	CallLogMaxRows int       `json:"call_log_max_rows"`
 	APIIPs         Addresses `json:"api_ips"`
 	CallbackIPs    Addresses `json:"callback_ips"`
 
-	LinkApprovalRequired      bool `json:"link_approval_required"`
-	MaxLinksPerServiceAccount int  `json:"max_links_per_service_account"`
-	MaxLinksPerMiniProgram    int  `json:"max_links_per_mini_program"`
-	QRCodeLimit               int  `json:"qrcode_limit"`
-	QRCodeImageRateLimit      int  `json:"qrcode_image_rate_limit"`
+	LinkApprovalRequired      bool  `json:"link_approval_required"`
+	MaxLinksPerServiceAccount Limit `json:"max_links_per_service_account"`
+	MaxLinksPerMiniProgram    Limit `json:"max_links_per_mini_program"`
+	QRCodeLimit               int   `json:"qrcode_limit"`
+	QRCodeImageRateLimit      Limit `json:"qrcode_image_rate_limit"`
 
 	OrderApprovalRequired    bool  `json:"order_approval_required"`
 	AllowUnapprovedApplycode bool  `json:"allow_unapproved_applycode"`
@@ -131,7 +133,7 @@ type Settings struct {
 	APIHosts             Hosts       `json:"api_hosts"`
 	GS1Hosts             Hosts       `json:"gs1_hosts"`
 	GS1Prefixes          Prefixes    `json:"gs1_prefixes"`
-	LandingPageRateLimit int         `json:"landing_page_rate_limit"`
+	LandingPageRateLimit Limit       `json:"landing_page_rate_limit"`
 	AppleAppIDs          AppleAppIDs `json:"apple_app_ids"`
 	AndroidApps          AndroidApps `json:"android_apps"`
 
@@ -145,6 +147,34 @@ type Settings struct {
 	StrictFrom behaviour.Evidence `json:"-"`
 	// AsOf is the day whose platform behaviour the server reproduces, set by a flag of each process; "" = today.
 	AsOf string `json:"-"`
+}
+
+// Limit is a number that may be Unlimited, which is null in JSON; 0 = none.
+type Limit int
+
+// Unlimited is above the maximum of every Limit in Table.
+const Unlimited Limit = math.MaxInt32
+
+// UnmarshalJSON accepts null and integers below Unlimited.
+func (l *Limit) UnmarshalJSON(b []byte) error {
+	n := int(Unlimited)
+	if err := json.Unmarshal(b, &n); err != nil || unsaid(b) {
+		*l = Unlimited
+		return err
+	}
+	if n >= int(Unlimited) {
+		return &json.UnmarshalTypeError{Value: "number " + string(b), Type: reflect.TypeFor[int]()}
+	}
+	*l = Limit(n)
+	return nil
+}
+
+// MarshalJSON returns null for Unlimited.
+func (l Limit) MarshalJSON() ([]byte, error) {
+	if l == Unlimited {
+		return []byte("null"), nil
+	}
+	return json.Marshal(int(l))
 }
 
 // Demand defines which users of the console need a second factor to sign in.
@@ -188,23 +218,31 @@ func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row beha
 // Defaults returns the default settings, which are the limits of the platform. Contract: rules 1, 3.1.
 func Defaults() Settings {
 	return Settings{
-		Behaviours:       Overrides{},
-		Verification:     Verification{Mode: Fetch},
-		RuleRateLimit:    5,
-		PublishQuota:     100,
-		RuleLimit:        100,
-		ServiceRuleLimit: 100_000,
-		TokenDailyLimit:  2000,
+		Behaviours:                Overrides{},
+		Verification:              Verification{Mode: Fetch},
+		RuleRateLimit:             5,
+		DefaultRateLimit:          Unlimited,
+		ServiceRateLimitPerMinute: Unlimited,
+		ServicePublishQuota:       Unlimited,
+		PublishQuota:              100,
+		RuleLimit:                 100,
+		ServiceRuleLimit:          100_000,
+		TokenDailyLimit:           2000,
 		// China has had no daylight saving time since 1991, so a fixed offset is exact and no time zone database is needed.
 		UTCOffsetHours: 8,
 
-		QRCodeLimit:          100_000, // Contract: rules 3.5
-		QRCodeImageRateLimit: 20,
+		QRCodeLimit:               100_000, // Contract: rules 3.5
+		QRCodeImageRateLimit:      20,
+		MaxLinksPerServiceAccount: Unlimited,
+		MaxLinksPerMiniProgram:    Unlimited,
 
 		AlarmThreshold:    100, // docs/alarms.md: at most one genuine code in a thousand reaches this value
 		ScanCommit:        Sync,
 		SecondFactor:      Optional,
 		ScanRetentionDays: 400, // a year and a month, so that a month can be compared with the same month of last year
+
+		HourlyStatsRetentionDays: Unlimited,
+		DailyStatsRetentionDays:  Unlimited,
 
 		DailyLimits:    Limits{},
 		CallLogMaxRows: 1_000_000,
@@ -229,8 +267,8 @@ func Defaults() Settings {
 	}
 }
 
-// Merge returns s with the fields that a JSON object contains; a field with the value null is unchanged. Merge returns an error
-// that names the field for an unknown field or an invalid value.
+// Merge returns s with the fields that a JSON object contains; null makes a Limit unlimited, and leaves any other field unchanged.
+// Merge returns an error that names the field for an unknown field or an invalid value.
 func Merge(s Settings, object []byte) (Settings, error) {
 	if err := unknown(object); err != nil {
 		return s, err
@@ -243,15 +281,29 @@ func Merge(s Settings, object []byte) (Settings, error) {
 	return s, s.Validate()
 }
 
-// Typed converts a value that a user typed to JSON: text that is no JSON becomes a string, and so does text that looks like a
-// number if the current value of the setting is a string.
+// unlimited is the word that people type and read for null.
+const unlimited = "unlimited"
+
+// Typed converts a value that a user typed to JSON: unlimited becomes null, text that is no JSON becomes a string, and so does text
+// that looks like a number if the current value of the setting is a string.
 func Typed(typed string, currentRaw json.RawMessage) json.RawMessage {
+	if typed == unlimited {
+		return json.RawMessage("null")
+	}
 	isText := len(currentRaw) > 0 && currentRaw[0] == '"'
 	if json.Valid([]byte(typed)) && (!isText || strings.HasPrefix(typed, `"`) || strings.HasPrefix(typed, "[")) {
 		return json.RawMessage(typed)
 	}
 	text, _ := json.Marshal(typed) // json.Marshal cannot fail for a string
 	return text
+}
+
+// Shown returns a JSON value for people: null becomes unlimited.
+func Shown(value json.RawMessage) string {
+	if unsaid(value) {
+		return unlimited
+	}
+	return string(value)
 }
 
 // Zone returns the time zone that defines the start of days and months.

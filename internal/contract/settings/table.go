@@ -65,11 +65,11 @@ var Table = []Field{
 	{Name: "utc_offset_hours", Min: -12, Max: 14},
 	{Name: "daily_limits", Limits: "limits.paths"},
 
-	{Name: "scan_retention_days", Group: "scans", Max: 36_500, Effect: "effect.stream"},
+	{Name: "scan_retention_days", Group: "scans", Min: 1, Max: 36_500, Effect: "effect.stream"},
 	{Name: "scan_commit", Words: []string{string(Sync), string(Async)}},
-	{Name: "hourly_stats_retention_days", Max: 36_500, Effect: "effect.shed"},
-	{Name: "daily_stats_retention_days", Max: 36_500, Effect: "effect.shed"},
-	{Name: "alarm_threshold", Max: 100_000, Effect: "effect.alarms"},
+	{Name: "hourly_stats_retention_days", Min: 1, Max: 36_500, Effect: "effect.shed"},
+	{Name: "daily_stats_retention_days", Min: 1, Max: 36_500, Effect: "effect.shed"},
+	{Name: "alarm_threshold", Min: 1, Max: 100_000, Effect: "effect.alarms"},
 
 	{Name: "call_log_max_rows", Group: "answers", Max: 100_000_000},
 	{Name: "api_ips", Limits: "limits.addresses"},
@@ -113,10 +113,19 @@ func (f Field) Value(s Settings) any {
 	return nil
 }
 
+// CanBeUnlimited reports whether the setting is a Limit.
+func (f Field) CanBeUnlimited() bool {
+	_, ok := f.Value(Defaults()).(Limit)
+	return ok
+}
+
 // validate returns an error if a number is out of range or a word is not allowed.
 func (f Field) validate(s Settings) error {
 	v := reflect.ValueOf(f.Value(s))
 	switch {
+	case f.Value(s) == Unlimited:
+	case f.CanBeUnlimited() && (v.Int() < f.Min || v.Int() > f.Max):
+		return fmt.Errorf("settings: %s is %d: want %d to %d, or unlimited (null)", f.Name, v.Int(), f.Min, f.Max)
 	case v.CanInt() && (v.Int() < f.Min || v.Int() > f.Max):
 		return fmt.Errorf("settings: %s is %d: want %d to %d", f.Name, v.Int(), f.Min, f.Max)
 	case f.Words != nil && !slices.Contains(f.Words, v.String()):
@@ -153,6 +162,9 @@ func Names() (names []string) {
 func (f Field) Allowed() (limits i18n.Message) {
 	if f.Limits != "" {
 		limits = book.Text(f.Limits)
+	}
+	if f.CanBeUnlimited() {
+		return book.Text("range.unlimited", f.Min, f.Max)
 	}
 	if n := reflect.ValueOf(f.Value(Defaults())); n.CanInt() {
 		if limits.IsZero() {

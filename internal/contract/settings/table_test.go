@@ -28,12 +28,12 @@ func TestDefaults_AreThePlatforms(t *testing.T) {
 		got, want int64
 	}{
 		{"rule_rate_limit", int64(d.RuleRateLimit), 5},
-		{"default_rate_limit", int64(d.DefaultRateLimit), 0},
-		{"service_rate_limit_per_minute", int64(d.ServiceRateLimitPerMinute), 0},
+		{"default_rate_limit", int64(d.DefaultRateLimit), int64(Unlimited)},
+		{"service_rate_limit_per_minute", int64(d.ServiceRateLimitPerMinute), int64(Unlimited)},
 		{"rule_limit", int64(d.RuleLimit), 100},
 		{"service_rule_limit", int64(d.ServiceRuleLimit), 100_000},
 		{"publish_quota", int64(d.PublishQuota), 100},
-		{"service_publish_quota", int64(d.ServicePublishQuota), 0},
+		{"service_publish_quota", int64(d.ServicePublishQuota), int64(Unlimited)},
 		{"token_daily_limit", int64(d.TokenDailyLimit), 2000},
 		{"utc_offset_hours", int64(d.UTCOffsetHours), 8},
 		{"qrcode_limit", int64(d.QRCodeLimit), 100_000},

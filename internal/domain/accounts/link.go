@@ -9,6 +9,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
 // LinkStatus is the state of a link, with the numeric values of the Weixin platform. Contract: rules 3.4.
@@ -180,27 +181,27 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 }
 
 // limitLinks returns 89007 or 89009 if one more link would exceed a limit.
-func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram int) error {
+func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram settings.Limit) error {
 	if counted {
 		return nil
 	}
 	for _, side := range []struct {
 		appid string
-		limit int
+		limit settings.Limit
 		code  *errcode.Code
 		row   behaviour.Row
 	}{
 		{l.Service, ofAccount, errcode.LinkQuota, behaviour.LinkLimitAccount},
 		{l.MiniProgram, ofProgram, errcode.LinkLimit, behaviour.LinkLimitProgram},
 	} {
-		if side.limit == 0 {
+		if side.limit == settings.Unlimited {
 			continue
 		}
 		n, err := tx.CountLinks(ctx, side.appid)
 		if err != nil {
 			return err
 		}
-		if n >= side.limit {
+		if n >= int(side.limit) {
 			return side.code.WithDetail(side.row, "%s has %d links: at most %d", side.appid, n, side.limit)
 		}
 	}

@@ -282,7 +282,7 @@ func reaching(scores []int, threshold int) int {
 // scores shows in both.
 func TestAlarms_FalseAlarmRate(t *testing.T) {
 	t.Parallel()
-	threshold, part := settings.Defaults().AlarmThreshold, testscope.Choose(1, 10)
+	threshold, part := int(settings.Defaults().AlarmThreshold), testscope.Choose(1, 10)
 	var b bytes.Buffer
 	percent := func(scores []int, threshold int) float64 {
 		return 100 * float64(reaching(scores, threshold)) / float64(len(scores))

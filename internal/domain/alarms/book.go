@@ -274,7 +274,12 @@ func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 	return Threshold{Score: b.serverThreshold()}, err
 }
 
-func (b *Book) serverThreshold() int64 { return int64(b.Settings.Get().AlarmThreshold) }
+func (b *Book) serverThreshold() int64 {
+	if threshold := b.Settings.Get().AlarmThreshold; threshold != settings.Unlimited {
+		return int64(threshold)
+	}
+	return NoAlarm
+}
 
 // SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. A new threshold applies to
 // every scan that any node counts afterwards.

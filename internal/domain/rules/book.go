@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -611,10 +610,8 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			}
 		}
 		if rule.Kind == Service {
-			if quota = s.ServicePublishQuota; quota == 0 {
-				quota = -1
-			}
-			if spent >= platformQuota && (quota < 0 || spent < quota) {
+			quota = int(s.ServicePublishQuota)
+			if spent >= platformQuota && spent < quota {
 				if err := checkOwners(behaviour.RulesPublishService); err != nil {
 					return err
 				}
@@ -796,11 +793,13 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 	s := b.Settings.Get()
 	quota := s.PublishQuota
 	if kindFor(owner) == Service {
-		quota = s.ServicePublishQuota
-		if quota == 0 && !s.Refuses(behaviour.RulesPublishService) {
-			return platformQuota // the number of publishes is unlimited; the platform's number is shown
+		quota = int(s.ServicePublishQuota)
+		if s.ServicePublishQuota == settings.Unlimited {
+			if !s.Refuses(behaviour.RulesPublishService) {
+				return platformQuota // the platform's number is shown
+			}
+			quota = platformQuota
 		}
-		quota = cmp.Or(quota, platformQuota)
 	}
 	return max(0, quota-spent)
 }

@@ -112,12 +112,12 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 }
 
 // Publish returns the rule as published; the errors are 85074 if the Mini Program to open has no release, and 886000 if the monthly
-// quota is used up (a negative quota means unlimited). Contract: rules 1.4.
+// quota is used up. Contract: rules 1.4.
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
 		return Rule{}, errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s has no released version", target.AppID)
-	case quota >= 0 && spent >= quota:
+	case spent >= quota:
 		return Rule{}, errcode.PublishQuota.WithDetail(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
 	}
 	r.Published, r.ChangedAt, r.PublishedAt = true, now, now

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/require"
@@ -114,7 +115,7 @@ func TestRulePublish_Preconditions(t *testing.T) {
 		{"not once more", released, 100, 100, errcode.PublishQuota},
 		{"nor after the quota was lowered", released, 50, 10, errcode.PublishQuota},
 		{"a quota of 0 is spent before the first publish", released, 0, 0, errcode.PublishQuota},
-		{"a negative quota is no limit", released, 1 << 30, -1, errcode.OK},
+		{"an unlimited quota", released, 1 << 30, int(settings.Unlimited), errcode.OK},
 		{"a program without release may not", accounts.Account{Versions: []accounts.Version{accounts.Trial, accounts.Development}}, 0, 100,
 			errcode.NotReleased},
 		{"a program without any version may not", accounts.Account{}, 0, 0, errcode.NotReleased},

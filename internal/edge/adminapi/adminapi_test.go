@@ -18,7 +18,7 @@ accounts:
   - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop]}
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // call makes a call that may fail and checks that a failure is a problem
@@ -126,6 +126,12 @@ func TestAdminSettings_GetAndPatch(t *testing.T) {
 		{`{"rule_rate_limit":7}`, 200, `"rule_rate_limit":7`},
 		{`{}`, 200, `"rule_rate_limit":7`},
 		{`{"publish_quota":0,"utc_offset_hours":-12}`, 200, `"utc_offset_hours":-12`},
+		{`{"rule_rate_limit":null,"max_links_per_mini_program":0}`, 200, `"max_links_per_mini_program":0`},
+		{`{}`, 200, `"rule_rate_limit":null`},
+		{`{"rule_rate_limit":0}`, 200, `"rule_rate_limit":0`},
+		{`{"rule_rate_limit":2147483647}`, 422, "rule_rate_limit is a number 2147483647: want 0 to 1000000, or unlimited (null)"},
+		{`{"scan_retention_days":0}`, 422, "scan_retention_days is 0: want 1 to 36500, or unlimited (null)"},
+		{`{"rule_rate_limit":7}`, 200, `"rule_rate_limit":7`},
 		{`{"verification":"fetch"}`, 200, `"verification":"fetch"`},
 		{`{"verification":["A.example"]}`, 200, `"verification":["a.example"]`},
 		{`{"RULE_LIMIT":9}`, 200, `"rule_limit":9`},

@@ -21,7 +21,7 @@ accounts:
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE,
      authorizations: [{appid: shop, permission_sets: [18]}]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // An account goes with what nobody scans; what is printed, and rules and codes that open it, keep it until they are gone.

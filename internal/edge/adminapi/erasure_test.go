@@ -66,7 +66,7 @@ func TestEraseUser_NoTableHoldsUser(t *testing.T) {
 func TestEraseUser_NoTableHoldsOpenID(t *testing.T) {
 	t.Parallel()
 	// Nobody listens there, so that events wait.
-	seed := strings.NewReplacer("rule_rate_limit: 0", "rule_rate_limit: 0, allow_private_hosts: true", "marketcode_key:",
+	seed := strings.NewReplacer("rule_rate_limit: null", "rule_rate_limit: null, allow_private_hosts: true", "marketcode_key:",
 		`message_url: "http://127.0.0.1:1/", marketcode_key:`).Replace(cafe)
 	s := servertest.Start(t, servertest.Options{Seed: seed})
 	var made struct{ URL string }

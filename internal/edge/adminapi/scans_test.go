@@ -23,7 +23,7 @@ accounts:
   - {appid: maker, kind: service_account, secret: secret-maker, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [cafe]}
 rules:
   - {owner: cafe, prefix: "https://cafe.example/t/", path: pages/t, published: true}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // scans makes scans of a link and returns their ids.

@@ -41,8 +41,9 @@ func SettingSchema(r huma.Registry, f settings.Field) *huma.Schema {
 	switch f.Value(settings.Defaults()).(type) {
 	case bool:
 		s.Type = huma.TypeBoolean
-	case int, int64:
+	case int, int64, settings.Limit:
 		minimum, limit := float64(f.Min), float64(f.Max)
+		s.Nullable = f.CanBeUnlimited()
 		s.Type, s.Format, s.Minimum, s.Maximum = huma.TypeInteger, "int64", &minimum, &limit
 	case settings.Limits:
 		s.Type, s.AdditionalProperties = huma.TypeObject, &huma.Schema{Type: huma.TypeInteger}

@@ -790,7 +790,7 @@ func TestCodeCalls_CommonErrors(t *testing.T) {
 			codeCall(s, "brand", call, "{}")
 		}
 		refused(t, call+" a sixth time in a second", codeCall(s, "brand", call, body), 44990, "")
-		s.Admin("PUT", "/settings", `{"default_rate_limit":0}`)
+		s.Admin("PUT", "/settings", `{"default_rate_limit":null}`)
 		for _, number := range append(slices.Sorted(maps.Keys(baseTexts)), -1, 48001) {
 			if number == 40097 {
 				continue // its detail is the endpoint's

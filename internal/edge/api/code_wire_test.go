@@ -28,7 +28,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin}}
   - {appid: far, kind: mini_program, secret: secret-far, versions: [release]}
   - {appid: bare, kind: mini_program, secret: secret-bare}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 const (

@@ -52,7 +52,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.
 		identify = a.Accounts.IdentifyWithin
 	}
 	if a.countsTogether(e, s) {
-		c.bearer, c.rate = text, &accounts.Rate{Path: e.path, Limit: e.perSecond(s)}
+		c.bearer, c.rate = text, &accounts.Rate{Path: e.path, Limit: int(e.perSecond(s))}
 		defer func() {
 			if err != nil {
 				a.Accounts.SetPassing(text, "")

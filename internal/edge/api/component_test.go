@@ -32,7 +32,7 @@ components:
       - {appid: plain, permission_sets: [3, 46]}
       - {appid: sub, permission_sets: [3, 46, 18]}
   - {appid: isv2, secret: secret-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 const family = "/cgi-bin/component/"

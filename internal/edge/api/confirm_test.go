@@ -84,7 +84,7 @@ func abroad(server *httptest.Server, r *resolver) *safehttp.Client {
 const strict = `
 accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
-settings: {verification: fetch, allow_private_hosts: false, rule_rate_limit: 0}
+settings: {verification: fetch, allow_private_hosts: false, rule_rate_limit: null}
 `
 
 type confirmFile struct {

@@ -104,7 +104,7 @@ const platformPace = 5
 
 // keepPace notes or rejects calls that exceed the platform's rate limit per second.
 func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
-	if limit := e.perSecond(s); e.sets != ruleSets || limit > 0 && limit <= platformPace ||
+	if limit := e.perSecond(s); e.sets != ruleSets || limit <= platformPace ||
 		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
 		return nil
 	}

@@ -456,7 +456,7 @@ func TestDeviationReport_CorrectCallerEmpty(t *testing.T) {
 accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release], pages: [pages/index/index]}
   - {appid: svc, kind: service_account, secret: secret-svc, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-settings: {verification: [shop.example], rule_rate_limit: 0}
+settings: {verification: [shop.example], rule_rate_limit: null}
 `})
 	const here = "https://shop.example/t/"
 	links := `"debug_url":["https://shop.example/t/1"]`

@@ -33,7 +33,7 @@ accounts:
   - {appid: fenced, kind: mini_program, secret: secret-fenced, ip_allowlist: [203.0.113.0/24]}
 components:
   - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 const (
@@ -490,7 +490,7 @@ func TestRateLimit_FivePerSecond(t *testing.T) {
 	}
 	call(44990, "shop", getPath, "{}")
 	// Another limit holds at once; 0 is none.
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":null}`)
 	for range 12 {
 		call(0, "shop", getPath, "{}")
 	}
@@ -535,7 +535,7 @@ func TestPrefix_NewTLDSetting(t *testing.T) {
 func TestRateLimit_DefaultJumpRulesOnly(t *testing.T) {
 	t.Parallel()
 	granted := strings.Replace(town, "secret: secret-svc,", "secret: secret-svc, features: [marketcode],", 1)
-	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rule_rate_limit: 0", "", 1)})
+	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(granted, ", rule_rate_limit: null", "", 1)})
 	often := func(appid, path, body string) (refused int) {
 		for range 20 {
 			if as(appid, path, body)(s).Code(t) == 44990 {
@@ -562,7 +562,7 @@ func TestRateLimit_DefaultJumpRulesOnly(t *testing.T) {
 	assert.Equal(t, perSecond("svc", createPath), `{"call_count":500000,"refresh_second":86400}`, "quota/get of qrcode/create")
 
 	// The setting for the rest leaves the jump rules alone.
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":0,"default_rate_limit":7}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":null,"default_rate_limit":7}`)
 	s.Clock.Step(time.Minute)
 	for path, body := range rest {
 		assert.Equal(t, often("svc", path, body), 13, "%s", path)
@@ -570,6 +570,8 @@ func TestRateLimit_DefaultJumpRulesOnly(t *testing.T) {
 	assert.Equal(t, often("shop", getPath, "{}"), 0, "%s", getPath)
 	s.Clock.Step(time.Minute)
 	assert.Equal(t, perSecond("svc", createPath), `{"call_count":7,"refresh_second":1}`, "quota/get of qrcode/create with a limit")
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
+	assert.Equal(t, often("shop", getPath, "{}"), 20, "%s with a limit of 0", getPath)
 }
 
 func TestRateLimit_PerMinute(t *testing.T) {

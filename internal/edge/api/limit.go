@@ -19,16 +19,13 @@ const SharedMost = 1000
 // limit returns error 44990 for a call above the limit of calls per second of an account and an interface. Contract: rules 0.
 func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Settings) error {
 	perSecond, account := e.perSecond(s), c.account()
-	if perSecond <= 0 {
-		return nil
-	}
 	rate := cmp.Or(c.rate, &accounts.Rate{Path: e.path})
 	allowed, key := rate.Allowed, rate.Key(account)
 	switch {
 	case rate.Counted:
 	case a.countsTogether(e, s):
 		var err error
-		if allowed, err = a.Shared(ctx, key, perSecond); err != nil {
+		if allowed, err = a.Shared(ctx, key, int(perSecond)); err != nil {
 			return err
 		}
 		a.Accounts.SetPassing(c.bearer, c.caller.AppID)
@@ -51,10 +48,10 @@ func (a *API) countsTogether(e endpoint, s settings.Settings) bool {
 	return a.Shared != nil && perSecond > 0 && perSecond <= SharedMost && !s.RateLimitPerNode
 }
 
-// perSecond returns the number of calls per second that an account may make to an interface that requires a token; 0 = unlimited.
+// perSecond returns the number of calls per second that an account may make to an interface that requires a token.
 // Assumed(wire.rate.other): the documentation states a limit for jump rules only, and a call that is made for each scan must keep
 // up with a busy shop.
-func (e endpoint) perSecond(s settings.Settings) int {
+func (e endpoint) perSecond(s settings.Settings) settings.Limit {
 	if e.sets == ruleSets {
 		return s.RuleRateLimit
 	}
@@ -65,10 +62,10 @@ func (e endpoint) perSecond(s settings.Settings) int {
 // setting defines such a limit. Contract: rules 1.9, marketcode 1. Assumed(wire.rate.minute): the limit is a quota, so the server's
 // clock applies instead of real time.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
-	if s.ServiceRateLimitPerMinute == 0 || caller.Kind != accounts.ServiceAccount {
+	if s.ServiceRateLimitPerMinute == settings.Unlimited || caller.Kind != accounts.ServiceAccount {
 		return nil
 	}
-	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, s.ServiceRateLimitPerMinute, a.Now())
+	allowed, err := a.Calls.Minutes.Allow(ctx, caller.AppID+" "+path, int(s.ServiceRateLimitPerMinute), a.Now())
 	if err == nil && !allowed {
 		err = errcode.MinuteLimit.WithDetail(behaviour.WireRateMinute, "%s called %s more than %d times this minute", caller.AppID, path,
 			s.ServiceRateLimitPerMinute)
@@ -101,16 +98,16 @@ func (l *limiter) forget(lookup func(key string) bool) {
 
 // recent holds the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
 type recent struct {
-	limit int
+	limit settings.Limit
 	times []time.Time
 	next  int
 }
 
-// allow records a call at time now and reports whether the call is within the limit; limit 0 = unlimited. A rejected call is not
+// allow records a call at time now and reports whether the call is within the limit. A rejected call is not
 // counted.
-func (l *limiter) allow(key string, limit int, now time.Time) bool {
-	if limit <= 0 {
-		return true
+func (l *limiter) allow(key string, limit settings.Limit, now time.Time) bool {
+	if limit == settings.Unlimited || limit <= 0 {
+		return limit > 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,7 +127,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 		r = &recent{limit: limit}
 		l.calls[key] = r
 	}
-	if len(r.times) < limit {
+	if len(r.times) < int(limit) {
 		r.times = append(r.times, now)
 		return true
 	}
@@ -138,7 +135,7 @@ func (l *limiter) allow(key string, limit int, now time.Time) bool {
 		return false
 	}
 	r.times[r.next] = now
-	r.next = (r.next + 1) % limit
+	r.next = (r.next + 1) % int(limit)
 	return true
 }
 

@@ -155,7 +155,7 @@ accounts:
   - {appid: mini, kind: mini_program, name: Coffee, certified: true, secret: secret-mini, versions: [release]}
   - {appid: young, kind: mini_program, name: Tea, secret: secret-young, versions: [trial]}
   - {appid: svc, kind: service_account, secret: secret-svc, certified: true, linked: [mini]}
-settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: 0}
+settings: {behaviours: {link.own_token_taken: allow}, rule_rate_limit: null}
 `})
 	s.Clock.Step(1e9)
 	mustLink(t, s, as("svc", linkPath, `{"appid":"young","notify_users":0,"show_profile":1}`))

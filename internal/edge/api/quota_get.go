@@ -6,6 +6,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
@@ -50,8 +51,8 @@ func (a *API) rateOf(e endpoint, perDay int) rate {
 	switch limit := e.perSecond(a.Settings.Get()); {
 	case e.path == "/cgi-bin/stable_token":
 		return rate{Calls: accounts.StablePerMinute, Seconds: 60}
-	case e.needs&token != 0 && limit > 0:
-		return rate{Calls: limit, Seconds: 1}
+	case e.needs&token != 0 && limit != settings.Unlimited:
+		return rate{Calls: int(limit), Seconds: 1}
 	}
 	return rate{Calls: perDay, Seconds: 24 * 60 * 60}
 }

@@ -89,7 +89,7 @@ func TestQuotaGet_CountsEveryCall(t *testing.T) {
 	for range 3 {
 		as("third", getPath, "{}")(s)
 	}
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":0}`)
+	s.Admin("PUT", "/settings", `{"rule_rate_limit":null}`)
 	wantUsed(t, s, "third", getPath, 1)
 }
 
@@ -343,7 +343,7 @@ func TestQuotaSettings_Invalid(t *testing.T) {
 		!strings.Contains(a.Body, `"api_ips":[]`) {
 		t.Errorf("%s", a.Body)
 	}
-	bad := strings.Replace(town, "rule_rate_limit: 0", `rule_rate_limit: 0, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
+	bad := strings.Replace(town, "rule_rate_limit: null", `rule_rate_limit: null, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
 	if _, err := servertest.Try(t, servertest.Options{Seed: bad}); err == nil || !strings.Contains(err.Error(), "line ") ||
 		!strings.Contains(err.Error(), "/cgi-bin/nothing") {
 		t.Errorf("a seed: %v", err)

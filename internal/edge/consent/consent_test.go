@@ -21,7 +21,7 @@ accounts:
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example, "isv.example:8443", 127.0.0.1]}
   - {appid: isv2, secret: the-secret-of-isv2, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 const back = "https://isv.example/back?state=7"

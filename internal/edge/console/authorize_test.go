@@ -41,7 +41,7 @@ func asking(t *testing.T) (s *servertest.Server, site *httptest.Server, link fun
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE,
      redirect_hosts: ["` + strings.TrimPrefix(elsewhere, "http://") + `"]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `)
 	s = servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String()})
 	s.Admin("POST", "/people",

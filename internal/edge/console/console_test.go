@@ -315,7 +315,7 @@ rules:
   - {owner: shop, prefix: "https://shop.example/", path: pages/index/index, published: true}
 components:
   - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // ASVS 7.2.4, 7.4.1, 7.5.2, 3.3, 3.7.2: what a session is worth, and when it ends.

@@ -22,7 +22,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: the-secret-of-shop}
 components:
   - {appid: isv, secret: the-secret-of-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [isv.example]}
-settings: {verification: trust, rule_rate_limit: 0, default_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null, default_rate_limit: null}
 `
 
 // A surface is a place that takes a credential.

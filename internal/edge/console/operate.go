@@ -140,7 +140,7 @@ func (settingView) Text(value json.RawMessage) string {
 	if json.Unmarshal(value, &text) == nil {
 		return text
 	}
-	return string(value)
+	return settings.Shown(value)
 }
 
 func (pages operatePages) settings(v *request) {
@@ -179,10 +179,7 @@ func (pages operatePages) changeSettings(v *request) {
 			return
 		}
 		// A value that is not valid JSON is taken as a string.
-		value := json.RawMessage(text)
-		if !json.Valid(value) {
-			value, _ = json.Marshal(text)
-		}
+		value := settings.Typed(text, nil)
 		err = v.api.Settings.Update(v.ctx(), map[string]any{name: value})
 	case "reset":
 		if pages.loses(v, name, "") {

@@ -64,7 +64,7 @@ rules:
   - {owner: shop, prefix: "https://gone.example/", path: pages/a, published: true}
 components:
   - {appid: plat, secret: the-secret-of-plat, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE, redirect_hosts: [plat.example]}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `})
 	got := s.Plant("testdata/strangers.txt", "TEXT", body[1:len(body)-1], "PATH", x, "PASSWORD", password)
 	asked := "?" + url.Values{"component_appid": {"plat"}, "redirect_uri": {"https://plat.example/"},

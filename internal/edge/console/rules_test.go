@@ -47,7 +47,7 @@ accounts:
   - {appid: other, kind: mini_program, name: Other, secret: the-secret-of-other, certified: true, versions: [release]}
 rules:
   - {owner: other, prefix: "https://other.example/", path: pages/index/index, published: true}
-settings: {verification: fetch, allow_private_hosts: true, rule_rate_limit: 0}
+settings: {verification: fetch, allow_private_hosts: true, rule_rate_limit: null}
 `
 
 // A rule from its form to its undo, by somebody whose role is rules, without script: what is wrong comes back with what was

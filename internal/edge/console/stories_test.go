@@ -51,7 +51,7 @@ func TestStory_BrandManager(t *testing.T) {
 		seed.WriteString(fmt.Sprintf("  - {appid: brand%d, kind: service_account, secret: the-secret-of-brand%[1]d, certified: true, "+
 			"features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}\n", i))
 	}
-	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String() + "settings: {rule_rate_limit: 0}\n",
+	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: seed.String() + "settings: {rule_rate_limit: null}\n",
 		Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	key, window := scanKey(t, s), browsertest.Start(t, "")
 	if _, err := chromedp.Call(window, browser.SetDownloadBehavior,

@@ -55,7 +55,7 @@ func (p place) has(what string, a servertest.Answer, words ...string) {
 func TestLandingPage_AccountAppearance(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	link := func() servertest.Answer { return p.get("coffee.example", "/t/7") }
 	p.has("before", link(), "-/qrjump/logo/", ";--accent:#0b6b45;", "This link opens a Mini Program.", "此链接将打开小程序。")
 	file := logoFile(t, color.NRGBA{200, 30, 30, 255}, 800, 200)
@@ -115,7 +115,7 @@ func TestLandingPage_AccountAppearance(t *testing.T) {
 func TestLandingPage_CodeIssuerAppearance(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	batch, paths := p.codes(2)
 	p.activate(batch, 1, 1)
 	p.Admin("PUT", "/accounts/brand",

@@ -53,7 +53,7 @@ type component struct {
 // serveLinks serves one of the two app link files; 404 if the operator has no app or no link of the host would open in the app; 503
 // if the rules cannot be read, so that phones do not mistake an outage for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
-	if !g.withinLimit(w, r, "landing", 1, g.Settings.Get().LandingPageRateLimit*landingsPerCode) {
+	if !g.withinLimit(w, r, "landing", 1, landingsPerCode) {
 		return
 	}
 	made, err := g.linksFile(r.Context(), host, file)

@@ -432,18 +432,18 @@ func TestAppLinks_UnknownHostsThrottled(t *testing.T) {
 	hosts := askedHosts{g.Rules.(someRules), map[string]int{}}
 	g.Rules = hosts
 	limited := g.Settings.Get()
-	for n := range limited.LandingPageRateLimit + 5 {
+	for n := range int(limited.LandingPageRateLimit) + 5 {
 		want := 404 // the API's answer
-		if n >= limited.LandingPageRateLimit {
+		if n >= int(limited.LandingPageRateLimit) {
 			want = 429
 		}
 		require.Equal(t, g.file(t, fmt.Sprintf("made-up-%d.example", n), "/").Code, want, "host %d", n)
 	}
-	assert.Equal(t, len(hosts.asked), limited.LandingPageRateLimit, "hosts were asked for")
+	assert.Equal(t, len(hosts.asked), int(limited.LandingPageRateLimit), "hosts were asked for")
 	if w := g.file(t, "made-up-0.example", "/"); w.Code != 404 || hosts.asked["made-up-0.example"] != 1 {
 		t.Errorf("a host that was just asked for: %d, asked %v", w.Code, hosts.asked["made-up-0.example"])
 	}
-	limited.LandingPageRateLimit = 0
+	limited.LandingPageRateLimit = settings.Unlimited
 	g.Settings = settings.NewLive(limited)
 	for n := range 2*maxHosts + 2 {
 		if n%1000 == 0 {

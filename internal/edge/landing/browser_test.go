@@ -42,7 +42,7 @@ func call[P, R any](t *testing.T, ctx context.Context, command cdp.Command[P, R]
 // dark. Screenshots go to PAGES_DIR, where one is named.
 func TestPages_InChromium(t *testing.T) {
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	p.Admin("PUT", "/accounts/shop", `{"kind":"mini_program","versions":["release"],"name":"咖啡 Coffee & Co"}`)
 	batch, codes := p.codes(6)
 	p.activate(batch, 1, 5)

@@ -198,17 +198,16 @@ func isCode(d scan.Decision) bool {
 
 // answer shows the page for what a text opens.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
-	perMinute := g.Settings.Get().LandingPageRateLimit
 	if opens(d) {
 		// The page of a link is public, but drawing its QR code takes time, which grows with the length of the link.
-		if !g.withinLimit(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, perMinute*landingsPerCode) {
+		if !g.withinLimit(w, r, "landing", (len(text)+lengthOfOne-1)/lengthOfOne, landingsPerCode) {
 			return
 		}
 		g.landing(w, r, text, d)
 		return
 	}
 	// An invented code and any other text get the same page at the same rate limit cost, so that enumerating codes reveals nothing.
-	if !g.withinLimit(w, r, "code", 1, perMinute) {
+	if !g.withinLimit(w, r, "code", 1, 1) {
 		return
 	}
 	if d.Code.Err != nil { // the database did not respond, so whether the text is a code is unknown
@@ -231,10 +230,14 @@ const landingsPerCode = 10
 // pages.
 const lengthOfOne = 100
 
-// withinLimit charges the given number of pages to the rate limit of the client's address. If the limit is exceeded, withinLimit
-// shows the rate limit page and returns false.
-func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, perMinute int) bool {
-	wait := g.limits.draw(kind, g.ClientIP(r), pages, perMinute, g.RealNow())
+// withinLimit charges the given number of pages to the rate limit of the client's address, which is factor times the setting. If
+// the limit is exceeded, withinLimit shows the rate limit page and returns false.
+func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, factor int) bool {
+	limit := g.Settings.Get().LandingPageRateLimit
+	if limit == settings.Unlimited {
+		return true
+	}
+	wait := g.limits.draw(kind, g.ClientIP(r), pages, int(limit)*factor, g.RealNow())
 	if wait == 0 {
 		return true
 	}

@@ -109,7 +109,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (kn
 	if fresh {
 		return had, false
 	}
-	if !had && !g.withinLimit(w, r, "host", 1, g.Settings.Get().LandingPageRateLimit) {
+	if !had && !g.withinLimit(w, r, "host", 1, 1) {
 		return false, true
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)

@@ -32,10 +32,10 @@ type bucket struct {
 const maxBuckets = 100_000
 
 // draw takes tokens and returns 0, or takes none and returns the time until the tokens are available. A request for more than one
-// minute's tokens is reduced to one minute's tokens; perMinute 0 = unlimited.
+// minute's tokens is reduced to one minute's tokens; perMinute 0 = none.
 func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
-		return 0
+		return time.Minute
 	}
 	key := bucketKey{kind, ratelimit.KeyForIP(ip)}
 	l.mu.Lock()

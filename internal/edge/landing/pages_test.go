@@ -36,7 +36,7 @@ rules:
   - {owner: shop, prefix: "https://secure.example/t/", path: pages/table/table, published: true}
   - {owner: shop, prefix: "http://cup.example/safe/", path: pages/cup/cup, published: true}
   - {owner: tea, prefix: "http://tea.example/", path: "pages/tea?x=1", published: true}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 type place struct {
@@ -230,7 +230,7 @@ func TestLandingPage_HostDispatch(t *testing.T) {
 	assert.Equal(t, p.get("coffee.example", "/healthz").Body, "ok\n", "healthz")
 
 	// The operator says which hosts are the API's: everything else is pages.
-	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"api_hosts":["Api.Example"],"landing_page_rate_limit":null}`)
 	p.isPage("a path of the API on a brand's host", p.get("coffee.example", "/cgi-bin/t/7"), 200)
 	p.isPage("the API on a brand's host", p.get("coffee.example", "/admin/v1/accounts", "Authorization: Bearer "+servertest.AdminToken),
 		404)
@@ -262,7 +262,7 @@ func TestLandingPage_ForwardedProtoOfTrustedProxy(t *testing.T) {
 func TestLandingPage_CodeState(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	batch, paths := p.codes(6)
 	p.activate(batch, 1, 3)
 	for i, did := range map[int]string{2: "freeze", 3: "void"} {
@@ -337,7 +337,7 @@ func (p place) copied(path string) {
 func TestLandingPage_SuspectedCopy(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
 	p.isCode("before any scan", paths[1], "active", "A genuine code", "此码为正品码")
@@ -380,7 +380,7 @@ func TestLandingPage_SuspectedCopy(t *testing.T) {
 func TestLandingPage_RedeemedCodeDate(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{Emulator: true})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	batch, paths := p.codes(3)
 	p.activate(batch, 0, 2)
 	change := func(did string, from, to int) {
@@ -410,7 +410,7 @@ func TestLandingPage_RedeemedCodeDate(t *testing.T) {
 func TestLandingPage_CodeEnumeration(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	_, paths := p.codes(1)
 	unknown := p.get("q.example", "/A000000000000000000")
 	p.isPage("unknown", unknown, 404)
@@ -468,7 +468,7 @@ func (p place) raw(text string) string {
 func TestLandingPage_EscapesHostileInput(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	p.dress("tea", map[string]any{"open_at_once": true})
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(1)>`
 	// Requests that no browser sends, past the client's own checks.
@@ -511,7 +511,7 @@ func TestLandingPage_EscapesHostileInput(t *testing.T) {
 func TestLandingPage_MaxSize(t *testing.T) {
 	t.Parallel()
 	p := open(t, servertest.Options{})
-	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":0}`)
+	p.Admin("PUT", "/settings", `{"landing_page_rate_limit":null}`)
 	chance := rand.New(rand.NewPCG(1, 2))
 	var odd strings.Builder
 	odd.WriteString("/t/")

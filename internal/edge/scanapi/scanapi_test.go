@@ -37,7 +37,7 @@ rules:
   - {owner: svc, prefix: "http://weixin.qq.com/q/shop", appid: shop, path: pages/svc, published: true}
   - {owner: svc, prefix: "http://weixin.qq.com/q/draft", appid: draft, path: pages/svc, published: true}
   - {owner: svc, prefix: "http://weixin.qq.com/q/new", appid: shop, path: pages/svc}
-settings: {verification: trust, rule_rate_limit: 0}
+settings: {verification: trust, rule_rate_limit: null}
 `
 
 // onBoth runs a test on the listener that everything shares, which is net/http,

@@ -385,7 +385,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 // TestCompare_RateLimit records a server with the platform's limit a second, which quota/get shows and a player does not have.
 func TestCompare_RateLimit(t *testing.T) {
 	t.Parallel()
-	seed := strings.Replace(theTown, "rule_rate_limit: 0", "rule_rate_limit: 5, default_rate_limit: 7", 1)
+	seed := strings.Replace(theTown, "rule_rate_limit: null", "rule_rate_limit: 5, default_rate_limit: 7", 1)
 	s := servertest.Start(t, servertest.Options{Seed: seed,
 		Undeclared: true})
 	proxy, _, out := record(t, s.URL, s.Clock.Now)

@@ -151,7 +151,7 @@ func (p *player) endRate(ctx context.Context) error {
 	}
 	name := p.limited
 	p.limited = ""
-	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{name: 0})
+	return p.tell(ctx, http.MethodPut, "/admin/v1/settings", map[string]any{name: nil})
 }
 
 // tell calls the local server's admin API and ignores the response body.

@@ -820,7 +820,7 @@ func (s *Fixture) Seed() []byte {
 		seed.Accounts = append(seed.Accounts, a)
 	}
 	seed.Rules = s.rules
-	seed.Settings = map[string]any{"verification": "trust", "rule_rate_limit": 0, "allow_private_hosts": s.private}
+	seed.Settings = map[string]any{"verification": "trust", "rule_rate_limit": nil, "allow_private_hosts": s.private}
 	if s.ownLink {
 		seed.Settings["behaviours"] = map[string]string{behaviour.LinkOwnTaken.String(): "allow"}
 	}

@@ -40,7 +40,7 @@ components:
   - {appid: wx4444555566667777, secret: e1b2c3d4e5f60718293a4b5c6d7e8f90, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
 rules:
   - {owner: wx1111222233334444, prefix: "https://tea.example/old/", path: pages/old/old, published: true, test_links: ["https://tea.example/old/7?k=1"]}
-settings: {verification: trust, rule_rate_limit: 0, behaviours: {link.own_token_taken: allow}}
+settings: {verification: trust, rule_rate_limit: null, behaviours: {link.own_token_taken: allow}}
 `
 )
 
