@@ -78,7 +78,7 @@ var probes = []probe{
 	{"statistics: users of 400 days", withDays, "", asksStatistics("&count=users")},
 	{"statistics: users of one activity", withDays, "", asksStatistics("&count=users&activity=activity+1")},
 	{"statistics: what was scanned and found nothing", "hours × places", "", asks(func(s *grownServer) string {
-		return "/statistics/misses?from=" + s.ago(s.g.Days)
+		return "/statistics/unmatched?from=" + s.ago(s.g.Days)
 	})},
 	{"statistics: scans of one code", withNothing, "", asks(func(s *grownServer) string {
 		return fmt.Sprintf("/batches/%d/codes/7/scans", s.g.Made[0].ID)

@@ -292,7 +292,7 @@ type MissQuery struct {
 
 // ListUnmatched returns the link prefixes with scans that matched no rule, most scanned first.
 func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
-	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/misses", paramsOf(q)))
+	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
 	return reply.Places, err
 }
 
@@ -300,7 +300,7 @@ func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Mi
 // written file is incomplete.
 func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
 	q.Limit = 0
-	return c.exportTable(ctx, "statistics/misses/export", format, paramsOf(q), w)
+	return c.exportTable(ctx, "statistics/unmatched/export", format, paramsOf(q), w)
 }
 
 // Difference is a number that differs from its recount.

@@ -16,7 +16,7 @@ import (
 // promises are the questions that promise everything that was acknowledged before.
 var promises = []struct{ method, path string }{
 	{"GET", "/statistics?wait=true"},
-	{"GET", "/statistics/misses?wait=true"},
+	{"GET", "/statistics/unmatched?wait=true"},
 	{"GET", "/scans?limit=1000"},
 	{"GET", "/scans/export"},
 	{"POST", "/statistics/recount"},

@@ -132,7 +132,7 @@ func TestLedger_WithholdsCodes(t *testing.T) {
 		scanAs(t, s, "u", link)
 	}
 	call(t, s, "GET", "/statistics?wait=true", "")
-	for _, path := range []string{"/scans", "/scans/export", "/scans/export?format=parquet", "/statistics/misses"} {
+	for _, path := range []string{"/scans", "/scans/export", "/scans/export?format=parquet", "/statistics/unmatched"} {
 		if a := call(t, s, "GET", path, ""); a.Status != 200 || strings.Contains(strings.ToUpper(a.Body), strings.ToUpper(tail)) {
 			t.Errorf("%s: %d %s", path, a.Status, a.Body)
 		}

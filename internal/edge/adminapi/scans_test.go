@@ -182,7 +182,7 @@ func TestStatistics_FreshOnRead(t *testing.T) {
 		`"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "GET", "/statistics/misses", ""); !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
+	if a := call(t, s, "GET", "/statistics/unmatched", ""); !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"scans":6`) ||
@@ -191,7 +191,7 @@ func TestStatistics_FreshOnRead(t *testing.T) {
 	}
 	// A reset leaves neither counts nor scans.
 	s.Admin("POST", "/emulator/reset", "")
-	for _, path := range []string{"/statistics?wait=true", "/scans", "/statistics/misses"} {
+	for _, path := range []string{"/statistics?wait=true", "/scans", "/statistics/unmatched"} {
 		if a := call(t, s, "GET", path, ""); strings.Contains(a.Body, `"scans":3`) || strings.Contains(a.Body, "nobody") {
 			t.Errorf("after a reset, %s: %s", path, a.Body)
 		}

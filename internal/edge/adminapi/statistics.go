@@ -136,7 +136,7 @@ type MissFilter struct {
 	Below string `query:"below" maxLength:"4096" doc:"the prefix of a rule: only the places that links below it have, by its host and the first segment of its path"`
 }
 
-func (a scanAPI) listMisses(ctx context.Context, in *struct {
+func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	MissFilter
 	Page
 }) (client.MissList, error) {

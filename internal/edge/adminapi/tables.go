@@ -189,7 +189,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 	})), nil
 }
 
-func (a scanAPI) exportMisses(ctx context.Context, in *struct {
+func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 	TableFormat
 	MissFilter
 }) (adminroute.File, error) {

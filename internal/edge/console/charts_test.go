@@ -192,7 +192,7 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 		t.Errorf("marks of one application: %q", one.marks)
 	}
 	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffat,value",
-		"/console/statistics/misses.csv": "\ufeffplace", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
+		"/console/statistics/unmatched.csv": "\ufeffplace", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
 		if list := v.get(address); list.Status != http.StatusOK || !strings.HasPrefix(list.Body, first) {
 			t.Errorf("%s: %d %.40q", address, list.Status, list.Body)
 		}

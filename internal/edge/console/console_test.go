@@ -168,7 +168,7 @@ var pages = []struct {
 	{"GET", "/console/operate/webhooks", adminroute.Operator}, {"POST", "/console/operate/webhooks", adminroute.Operator},
 	{"GET", "/console/operate/checks", adminroute.Viewer}, {"POST", "/console/operate/checks", adminroute.Operator},
 	{"GET", "/console/platforms/plat", adminroute.Viewer}, {"POST", "/console/platforms/plat", adminroute.Operator},
-	{"GET", "/console/statistics/misses.csv", adminroute.Viewer}, {"GET", "/console/statistics/alarms.parquet", adminroute.Viewer},
+	{"GET", "/console/statistics/unmatched.csv", adminroute.Viewer}, {"GET", "/console/statistics/alarms.parquet", adminroute.Viewer},
 	{"GET", "/console/people", adminroute.Admin},
 	{"GET", "/console/statistics/scans", adminroute.Viewer}, {"POST", "/console/statistics/scans", adminroute.Admin},
 	{"GET", "/console/statistics/scans?user=ann&appid=shop", adminroute.Operator},

@@ -18,7 +18,7 @@ func (v *request) fromHere() bool {
 }
 
 // tables maps table names to the admin API routes that return a statistics table as a file.
-var tables = map[string]string{"numbers": "/statistics/export", "misses": "/statistics/misses/export", "alarms": "/alarms/export",
+var tables = map[string]string{"numbers": "/statistics/export", "unmatched": "/statistics/unmatched/export", "alarms": "/alarms/export",
 	"scans": "/scans/export"}
 
 // download sends a statistics table as a file.

@@ -98,7 +98,7 @@ func TestStatisticsFiles_EqualPage(t *testing.T) {
 	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffat,value,scans,first,users\n") {
 		t.Error(numbers)
 	}
-	for table, rows := range map[string]int64{"numbers": 1, "misses": 1, "alarms": 0, "scans": 4} {
+	for table, rows := range map[string]int64{"numbers": 1, "unmatched": 1, "alarms": 0, "scans": 4} {
 		p := v.get("/console/statistics/" + table + ".parquet?by=")
 		file, err := parquet.OpenFile(strings.NewReader(p.Body), int64(len(p.Body)))
 		if err != nil || file.NumRows() != rows {
