@@ -70,46 +70,81 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 
 type batchListCodes struct {
 	rangeFlags
-	Batch  int64    `arg:"" name:"id"`
-	Codes  []string `arg:"" name:"range"`
-	Format string   `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
+	Batch     int64    `arg:"" name:"id"`
+	Codes     []string `arg:"" name:"range"`
+	Format    string   `enum:"csv,ndjson,text,lines" default:"csv" placeholder:"csv|ndjson|text|lines"`
+	Columns   []string `enum:"index,code,text,matrix,mark" placeholder:"index|code|text|matrix|mark"`
+	Lanes     int64    `placeholder:"N"`
+	PerFile   int64    `placeholder:"N"`
+	MarkEvery int64    `placeholder:"N"`
+}
+
+// matrixColumn is the column of the dot matrix.
+const matrixColumn = "matrix"
+
+// mostLanes limits the codes in a line of a list.
+const mostLanes = 1000
+
+// table returns the columns and lanes of the list.
+func (c *batchListCodes) table() (labels.Table, error) {
+	t := labels.Table{List: labels.List(c.Format), Columns: c.Columns, Lanes: int(c.Lanes), Mark: c.MarkEvery}
+	switch isTable := c.Format == "csv" || c.Format == "ndjson"; {
+	case c.Lanes < 0 || c.Lanes > mostLanes || c.PerFile < 0 || c.MarkEvery < 0:
+		return t, misused("batch_print.lanes", mostLanes)
+	case !isTable && (len(c.Columns) > 0 || c.Lanes > 0 || c.MarkEvery > 0):
+		return t, misused("batch_print.columns", c.Format)
+	case len(c.Columns) == 0:
+		t.Columns = labels.UsualColumns
+	}
+	if c.MarkEvery > 0 && !slices.Contains(t.Columns, "mark") {
+		t.Columns = append(slices.Clip(t.Columns), "mark")
+	}
+	return t, nil
 }
 
 // Run lists codes.
 func (c *batchListCodes) Run(s *session) error {
 	c.ID, c.Range = c.Batch, c.Codes
+	list, err := c.table()
+	if err != nil {
+		return err
+	}
 	src, err := c.source(s)
-	if err == nil && c.Format == "lines" {
+	switch {
+	case err != nil:
+	case c.Format == "lines":
 		err = src.needMatrix("--format lines")
+	case slices.Contains(list.Columns, matrixColumn):
+		err = src.needMatrix("--columns " + matrixColumn)
 	}
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"list": c.Format})
+	job, err := beginJob(&c.rangeFlags, map[string]any{"list": list, "each": c.PerFile})
 	if err != nil {
 		return err
 	}
-	list, progress := labels.List(c.Format), newBar(s, src.count(), "listing")
+	lanes := max(c.Lanes, 1)
+	if c.PerFile > 0 {
+		return c.parts(s, &src, job, c.PerFile*lanes, 0, nil,
+			func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, _ func(int)) error {
+				return list.Write(w, first/lanes, rows)
+			})
+	}
+	progress := newBar(s, src.count(), "listing")
 	defer progress.end()
-	size, err := job.stream(s, list.Header(src.operator == nil), func(from int64, put func([]byte) error) error {
-		rows, clean, err := c.ordered(s.ctx, &src, from)
+	size, err := job.stream(s, list.Header(), func(from int64, put func([]byte) error) error {
+		rows, clean, err := c.ordered(s.ctx, &src, from*lanes)
 		if err != nil {
 			return err
 		}
 		defer clean()
-		progress.add(int(from))
-		var line []byte
-		for r, err := range rows {
-			if err != nil {
-				return err
-			}
-			line = list.Append(line[:0], r)
-			if err := put(line); err != nil {
-				return err
-			}
-			progress.add(1)
-		}
-		return s.ctx.Err()
+		progress.add(int(from * lanes))
+		err = list.Lines(from, rows, func(line []byte, n int) error {
+			progress.add(n)
+			return put(line)
+		})
+		return cmp.Or(err, s.ctx.Err())
 	})
 	progress.end()
 	if err != nil {

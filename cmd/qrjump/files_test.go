@@ -17,7 +17,7 @@ import (
 // nameless are flags that look as if they named a file that is read or written now, with what they are instead.
 var nameless = map[string]string{
 	"context set --ca-file": "kept for later commands", "verification check --name": "the name of a file at a host",
-	"label --per-file": "a number",
+	"label --per-file": "a number", "batch list-codes --per-file": "a number",
 }
 
 // namesFile reports whether a flag or an argument looks as if it named a file.

@@ -170,7 +170,7 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 			}
 			return codes.WriteRows(ctx, w, localRange)
 		}
-		return labels.WriteList(w, labels.List(format), false, labelRows(ctx, list, false))
+		return labels.WriteList(w, labels.List(format), labelRows(ctx, list, false))
 	}, nil
 }
 

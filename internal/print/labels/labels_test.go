@@ -3,6 +3,8 @@ package labels_test
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -173,14 +175,43 @@ func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
 	}
 }
 
+// listed returns a list of rows whose first line has the number first.
+func listed(t *testing.T, table labels.Table, first int64, rows []labels.Row) string {
+	t.Helper()
+	var list bytes.Buffer
+	require.NoError(t, table.Write(&list, first, each(rows)))
+	return list.String()
+}
+
+// A press that prints three across gets three codes a line, every second line marked, and the columns that it wants; the last line is
+// filled with empty cells. A file that begins later has the marks of its lines in the whole list.
+func TestLabels_TableOfPress(t *testing.T) {
+	rows := made(t, 7)
+	press := labels.Table{List: "csv", Columns: []string{"text", "index", "mark"}, Lanes: 3, Mark: 2}
+	read := csv.NewReader(strings.NewReader(listed(t, press, 0, rows)))
+	lines, err := read.ReadAll() // fails where lines differ in their columns
+	require.NoError(t, err)
+	assert.Equal(t, strings.Join(lines[0], " "), "text_1 index_1 mark_1 text_2 index_2 mark_2 text_3 index_3 mark_3", "header")
+	require.Equal(t, len(lines), 4, "lines")
+	for i, r := range rows {
+		cells := lines[1+i/3][i%3*3:][:3]
+		assert.True(t, cells[0] == r.Text && cells[1] == fmt.Sprint(r.Index) && (cells[2] == "1") == (i/3 == 1), "row %d: %v", i, cells)
+	}
+	assert.Equal(t, strings.Join(lines[3][3:], ""), "", "lanes without a code")
+	all := strings.SplitAfter(listed(t, press, 0, rows), "\n")
+	assert.Equal(t, listed(t, press, 1, rows[3:]), all[0]+all[2]+all[3], "a later file")
+	press.List, press.Mark = "ndjson", 0
+	var object map[string]any
+	last := strings.SplitAfter(listed(t, press, 0, rows), "\n")[2]
+	require.NoError(t, json.Unmarshal([]byte(last), &object))
+	assert.True(t, len(object) == 3 && object["text_1"] == rows[6].Text && object["index_1"] == 6.0, "%v", object)
+}
+
 func TestLabels_RowsMatchList(t *testing.T) {
 	rows := made(t, 50)
-	var lines []byte
-	for _, r := range rows {
-		lines = labels.List("lines").Append(lines, r)
-	}
+	lines := listed(t, labels.Table{List: "lines"}, 0, rows)
 	var again []labels.Row
-	for r, err := range labels.Rows(bytes.NewReader(lines)) {
+	for r, err := range labels.Rows(strings.NewReader(lines)) {
 		require.NoError(t, err)
 		again = append(again, r)
 	}
@@ -192,9 +223,8 @@ func TestLabels_RowsMatchList(t *testing.T) {
 		"text":   one.Text + "\n",
 		"lines":  one.Matrix + " " + one.Code + " 0 " + one.Text + "\n",
 	} {
-		if got := form.Header(true) + string(form.Append(nil, one)); got != want {
-			t.Errorf("%s is\n%s, not\n%s", form, got, want)
-		}
+		table := labels.Table{List: form, Columns: []string{"index", "code", "text", "matrix"}}
+		assert.Equal(t, listed(t, table, 0, rows[:1]), want, "%s", form)
 	}
 	matrix := one.Matrix
 	for name, bad := range map[string]string{
@@ -207,7 +237,7 @@ func TestLabels_RowsMatchList(t *testing.T) {
 		"a long text":      matrix + " A 1 " + strings.Repeat("T", 1025),
 		"a long line":      strings.Repeat("x", 5000),
 	} {
-		for _, err := range labels.Rows(strings.NewReader(string(labels.List("lines").Append(nil, one)) + bad)) {
+		for _, err := range labels.Rows(strings.NewReader(listed(t, labels.Table{List: "lines"}, 0, rows[:1]) + bad)) {
 			if err == nil {
 				continue
 			}

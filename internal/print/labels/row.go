@@ -111,43 +111,103 @@ type List string
 // Lists contains all list formats.
 var Lists = []List{"csv", "ndjson", "lines", "text"}
 
-// Header returns the text that precedes the rows, for rows with or without a dot matrix.
-func (l List) Header(matrix bool) string {
-	switch {
-	case l == "csv" && matrix:
-		return "index,code,text,matrix\n"
-	case l == "csv":
-		return "index,code,text\n"
-	}
-	return ""
+// ListColumns contains the columns that csv and ndjson can have, and UsualColumns those of a list without a choice.
+var (
+	ListColumns  = []string{"index", "code", "text", "matrix", "mark"}
+	UsualColumns = ListColumns[:3]
+)
+
+// Table is a list with chosen columns, for the software of a press.
+type Table struct {
+	List    List
+	Columns []string // of csv and ndjson, from ListColumns
+	Lanes   int      // rows in a line, side by side; 0 means 1
+	Mark    int64    // the column mark is 1 in each so many-th line and 0 in the others
 }
 
-// Append appends a row to a text; csv and ndjson omit an empty dot matrix.
-func (l List) Append(to []byte, r Row) []byte {
-	switch l {
-	case "csv":
-		to = strconv.AppendInt(to, r.Index, 10)
-		to = appendCell(append(to, ','), r.Code)
-		to = appendCell(append(to, ','), r.Text)
-		if r.Matrix != "" {
-			to = append(append(to, ','), r.Matrix...)
-		}
-		return append(to, '\n')
-	case "ndjson":
-		to = strconv.AppendInt(append(to, `{"index":`...), r.Index, 10)
-		to = appendString(append(to, `,"code":`...), r.Code)
-		to = appendString(append(to, `,"text":`...), r.Text)
-		if r.Matrix != "" {
-			to = appendString(append(to, `,"matrix":`...), r.Matrix)
-		}
-		return append(to, "}\n"...)
-	case "text":
-		return append(append(to, inRow.Replace(r.Text)...), '\n')
+// name returns the name of a column of a lane, from 0.
+func (t Table) name(column string, lane int) string {
+	if t.Lanes > 1 {
+		return column + "_" + strconv.Itoa(lane+1)
 	}
-	to = append(append(to, r.Matrix...), ' ')
-	to = append(append(to, r.Code...), ' ')
-	to = append(strconv.AppendInt(to, r.Index, 10), ' ')
-	return append(append(to, inRow.Replace(r.Text)...), '\n')
+	return column
+}
+
+// Header returns the text that precedes the lines.
+func (t Table) Header() string {
+	if t.List != "csv" {
+		return ""
+	}
+	var names []string
+	for lane := range max(t.Lanes, 1) {
+		for _, column := range t.Columns {
+			names = append(names, t.name(column, lane))
+		}
+	}
+	return strings.Join(names, ",") + "\n"
+}
+
+// Lines calls put for each line, which is valid until the next call; first is the number of the first line, from 0. In the last line
+// of csv, lanes without a row are empty. The error comes from rows or put.
+func (t Table) Lines(first int64, rows iter.Seq2[Row, error], put func(line []byte, rows int) error) error {
+	var line []byte
+	for group, err := range groups(rows, max(t.Lanes, 1), max(t.Lanes, 1)) {
+		if err != nil {
+			return err
+		}
+		first++
+		line = t.append(line[:0], t.Mark > 0 && first%t.Mark == 0, group)
+		if err := put(line, len(group)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append appends a line to a text.
+func (t Table) append(to []byte, mark bool, rows []Row) []byte {
+	if t.List != "csv" && t.List != "ndjson" {
+		if r := rows[0]; t.List == "lines" {
+			to = append(append(append(append(to, r.Matrix...), ' '), r.Code...), ' ')
+			to = append(strconv.AppendInt(to, r.Index, 10), ' ')
+		}
+		return append(append(to, inRow.Replace(rows[0].Text)...), '\n')
+	}
+	cell := appendCell
+	if t.List == "ndjson" {
+		to, cell = append(to, '{'), appendString
+	}
+	for lane := range max(t.Lanes, 1) {
+		var r Row
+		if lane < len(rows) {
+			r = rows[lane]
+		} else if t.List == "ndjson" {
+			break
+		}
+		for i, column := range t.Columns {
+			if lane+i > 0 {
+				to = append(to, ',')
+			}
+			if t.List == "ndjson" {
+				to = append(appendString(to, t.name(column, lane)), ':')
+			}
+			switch {
+			case lane >= len(rows):
+			case column == "index":
+				to = strconv.AppendInt(to, r.Index, 10)
+			case column == "mark" && mark:
+				to = append(to, '1')
+			case column == "mark":
+				to = append(to, '0')
+			default:
+				to = cell(to, map[string]string{"code": r.Code, "text": r.Text, "matrix": r.Matrix}[column])
+			}
+		}
+	}
+	if t.List == "ndjson" {
+		to = append(to, '}')
+	}
+	return append(to, '\n')
 }
 
 // bare reports whether both csv and ndjson write a text without quoting or escaping. All codes made by this server are bare, but
@@ -177,17 +237,17 @@ func appendString(to []byte, text string) []byte {
 	return append(to, quoted...)
 }
 
-// WriteList writes rows in a list format. The error comes from rows or from the writer.
-func WriteList(w io.Writer, l List, matrix bool, rows iter.Seq2[Row, error]) error {
+// WriteList writes rows in a list format with the usual columns. The error comes from rows or from the writer.
+func WriteList(w io.Writer, l List, rows iter.Seq2[Row, error]) error {
+	return Table{List: l, Columns: UsualColumns}.Write(w, 0, rows)
+}
+
+// Write writes a file of rows, whose first line has the number first, from 0. The error comes from rows or from the writer.
+func (t Table) Write(w io.Writer, first int64, rows iter.Seq2[Row, error]) error {
 	out := bufio.NewWriterSize(w, 32<<10)
-	_, _ = out.WriteString(l.Header(matrix)) // the buffered writer keeps its first error
-	for r, err := range rows {
-		if err != nil {
-			return err
-		}
-		if _, err := out.Write(l.Append(out.AvailableBuffer(), r)); err != nil {
-			return err
-		}
+	_, _ = out.WriteString(t.Header()) // the buffered writer keeps its first error
+	if err := t.Lines(first, rows, func(line []byte, _ int) error { _, err := out.Write(line); return err }); err != nil {
+		return err
 	}
 	return out.Flush()
 }
