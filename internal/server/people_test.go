@@ -202,9 +202,9 @@ func TestScopedKey_OwnScans(t *testing.T) {
 		"/statistics?wait=true&rule=-":                 `"rows":[]`,
 		"/statistics?wait=true&owner=brand":            `"rows":[]`,
 		"/statistics?wait=true&count=users&owner=shop": `"rows":[`,
-		"/statistics/unmatched?wait=true":                 `{"places":[{"place":"shop.example/nothing","scans":1}]}`,
+		"/statistics/unmatched?wait=true":              `{"places":[{"place":"shop.example/nothing","scans":1}]}`,
 		"/statistics/export?wait=true&group=owner":     "shop,1,",
-		"/statistics/unmatched/export?wait=true":          "shop.example/nothing,1",
+		"/statistics/unmatched/export?wait=true":       "shop.example/nothing,1",
 		"/scans":                                       `https://shop.example/`,
 		"/scans?newest=10":                             `https://shop.example/`,
 		"/scans?owner=brand":                           `"scans":[]`,
@@ -216,7 +216,8 @@ func TestScopedKey_OwnScans(t *testing.T) {
 		assert.True(t, a.Status == http.StatusOK && strings.Contains(a.Body, want) && !strings.Contains(a.Body, "hidden") &&
 			!strings.Contains(a.Body, "other.example"), "GET %s: %d %s, want %s", path, a.Status, a.Body, want)
 	}
-	for _, path := range []string{"/statistics?owner=other", "/statistics?owner=-", "/statistics/unmatched?owner=other", "/scans?owner=other",
+	for _, path := range []string{"/statistics?owner=other", "/statistics?owner=-", "/statistics/unmatched?owner=other",
+		"/scans?owner=other",
 		"/scans/export?owner=other", "/alarms?owner=other", "/statistics/export?owner=other",
 		"/history/resolve?at=2026-01-15T00:00:00Z&text=https://other.example/"} {
 		if a := call("GET", path, ""); a.Status != http.StatusForbidden || strings.Contains(a.Body, "hidden") {

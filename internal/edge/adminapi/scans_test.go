@@ -182,7 +182,8 @@ func TestStatistics_FreshOnRead(t *testing.T) {
 		`"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "GET", "/statistics/unmatched", ""); !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
+	a := call(t, s, "GET", "/statistics/unmatched", "")
+	if !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"scans":6`) ||

@@ -65,7 +65,9 @@ settings: {verification: trust, rule_rate_limit: 0}
 	browsertest.Run(t, ctx, chromedp.EmulateViewport(1024, 720))
 	for _, language := range []string{"en", "zh"} {
 		_, err := chromedp.Call(ctx, network.SetExtraHTTPHeaders,
-			network.SetExtraHTTPHeadersParams{Headers: network.Headers{"Accept-Language": map[string]string{"en": "en", "zh": "zh-CN"}[language]}})
+			network.SetExtraHTTPHeadersParams{
+				Headers: network.Headers{"Accept-Language": map[string]string{"en": "en", "zh": "zh-CN"}[language]},
+			})
 		require.NoError(t, err)
 		for name, path := range map[string]string{"home": "/console/home", "statistics": "/console/statistics?days=7&by=day",
 			"alarm": "/console/alarms/1", "buyer": "/p/?u=" + url.QueryEscape(code.Text)} {
