@@ -414,7 +414,7 @@ func (u *upgrade) works(n *node, scanKey string) {
 		u.t.Helper()
 		assert.True(u.t, err == nil, "an old node beside a new one: %s: %v", what, err)
 	}
-	assert.True(u.t, strings.Contains(string(handbook), "old nodes go on: they answer calls, changes, scans and their console"),
+	assert.True(u.t, strings.Contains(string(handbook), "old nodes continue to work: they answer calls, changes, scans and their console"),
 		"the handbook does not say any more that old nodes go on")
 	const prefix, page = "https://beside.example/a/", "pages/beside"
 	got, err := admin.wire("qrcodejumpadd", token, add(prefix, page))

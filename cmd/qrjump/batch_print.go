@@ -120,7 +120,14 @@ func (c *batchListCodes) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	job, err := beginJob(&c.rangeFlags, map[string]any{"list": list, "each": c.PerFile})
+	settings := map[string]any{"list": c.Format}
+	if c.Format == "csv" || c.Format == "ndjson" {
+		settings["table"] = list
+	}
+	if c.PerFile > 0 {
+		settings["each"] = c.PerFile
+	}
+	job, err := beginJob(&c.rangeFlags, settings)
 	if err != nil {
 		return err
 	}
