@@ -272,7 +272,7 @@ func (t accountQueries) LinksAt(ctx context.Context, services []string) (map[str
 		return l, err
 	}
 	all, err := listAt(ctx, t.Tx, scan, `SELECT service, mini_program FROM links WHERE service IN`,
-		` AND status = 1 ORDER BY service, created_at, mini_program`, services)
+		` AND status = 1 ORDER BY created_at, mini_program`, services)
 	if err != nil {
 		return nil, err
 	}

@@ -264,10 +264,10 @@ func (t *Tx) queues() bool {
 	return t.pipe != nil && len(t.pipe.waiting) > 0 && t.pipe.errLate() == nil
 }
 
-// Ahead runs f, whose calls of t read, and sends their queries in one round trip. The results of the calls in f are not valid; the same
-// calls after Ahead return the results without another round trip, until the transaction writes. f locks nothing that the caller does
-// not hold. Without a network Ahead does nothing.
-func (t *Tx) Ahead(ctx context.Context, f func()) error {
+// Prefetch runs f, whose calls of t read, and sends their queries in one round trip. The results of the calls in f are not valid; the same
+// calls after Prefetch return the results without another round trip, until the transaction writes. f locks nothing that the caller does
+// not hold. Without a network Prefetch does nothing.
+func (t *Tx) Prefetch(ctx context.Context, f func()) error {
 	if t.pipe == nil && t.member == nil {
 		return nil
 	}

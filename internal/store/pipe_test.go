@@ -207,7 +207,7 @@ func TestAhead_ResultsAndWrites(t *testing.T) {
 		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/x"))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			q := tx.rules()
-			if err := q.Ahead(ctx, func() {
+			if err := q.Prefetch(ctx, func() {
 				_, _ = q.CountOwned(ctx, "wxa")
 				_, _ = q.CountOwned(ctx, "wxb")
 				_, _ = q.RulesAt(ctx, []string{"https://h.example/x"})

@@ -219,8 +219,8 @@ type Tx struct {
 	ended     bool                   // it has returned its connection, or a goroutine does
 	apart     *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
 	lasts     bool                   // the transaction does bulk work
-	known     []*question            // queries that Ahead has read
-	recording bool                   // Ahead collects queries
+	known     []*question            // queries that Prefetch has read
+	recording bool                   // Prefetch collects queries
 	member    *pendingChange         // place among several changes that share a transaction; nil = separate transaction
 }
 

@@ -511,7 +511,7 @@ func (d *Service) AuthorizationsOf(ctx context.Context, components []string) (al
 }
 
 func (d *Service) authorizations(ctx context.Context, tx Tx, components []string, offset, count int) ([]Authorizations, error) {
-	if err := tx.Ahead(ctx, func() {
+	if err := tx.Prefetch(ctx, func() {
 		for _, component := range components {
 			_, _ = tx.CountGrants(ctx, component)
 			_, _ = tx.Grants(ctx, component, offset, count)

@@ -291,7 +291,7 @@ func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedP
 	var list []LinkedProgram
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		list = nil
-		if err := tx.Ahead(ctx, func() {
+		if err := tx.Prefetch(ctx, func() {
 			_, _ = tx.Account(ctx, service)
 			_, _ = tx.LinksOf(ctx, service)
 		}); err != nil {

@@ -111,8 +111,8 @@ type Tx interface {
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
 	// LockAndCount is LockAccount, Account and AddCount in one round trip.
 	LockAndCount(ctx context.Context, appid, what string, day int64) (Account, int, error)
-	// Ahead is described in rules.Tx.
-	Ahead(ctx context.Context, f func()) error
+	// Prefetch is described in rules.Tx.
+	Prefetch(ctx context.Context, f func()) error
 	// MarkIdempotent declares that the transaction may run again although its commit may have succeeded.
 	MarkIdempotent()
 }

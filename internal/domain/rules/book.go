@@ -163,7 +163,7 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 		if err := tx.LockOrigin(ctx, p.Origin()); err != nil {
 			return err
 		}
-		if err := tx.Ahead(ctx, func() { readAdmission(ctx, tx, owner, d, p) }); err != nil {
+		if err := tx.Prefetch(ctx, func() { readAdmission(ctx, tx, owner, d, p) }); err != nil {
 			return err
 		}
 		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {

@@ -44,9 +44,9 @@ type Tx interface {
 
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
-	// Ahead runs f, whose calls of the Tx read, and reads the results of all of them in one round trip. The calls in f return no
-	// results; the same calls after Ahead do.
-	Ahead(ctx context.Context, f func()) error
+	// Prefetch runs f, whose calls of the Tx read, and reads the results of all of them in one round trip. The calls in f return no
+	// results; the same calls after Prefetch do.
+	Prefetch(ctx context.Context, f func()) error
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
 	// RulesBelow returns the rules whose keys begin with a text that ends in "/", ordered by key.
