@@ -194,6 +194,7 @@ func TestTour_InBrowser(t *testing.T) {
 
 			p.click(`nav a[href="/console/codes"]`)
 			p.click(`a[href="/console/codes/` + batch + `"]`)
+			p.click(`.tabs a[href="#activate"]`)
 			p.write("#a-from", "0")
 			p.write("#a-to", "4999")
 			for selector, text := range map[string]string{"#target": "shop", "#path": "pages/code/code", "#activity": "tour", "#brand": "b",
@@ -204,14 +205,15 @@ func TestTour_InBrowser(t *testing.T) {
 			p.shows("5,000")
 			p.click("form.notice button.danger")
 			p.reads("done.codes")
+			p.click(`.tabs a[href="#change"]`)
 			p.write("#from", "100")
 			p.write("#to", "199")
 			p.choose("#did", "freeze")
 			p.click("#did ~ p button, form.row:has(#did) button")
 			p.click("form.notice button.danger")
 			p.reads("done.codes")
-			p.await(`document.querySelectorAll('.runs .is-frozen').length === 1`)
-			p.await(`document.querySelectorAll('.runs .is-active').length === 2`)
+			p.await(`document.querySelectorAll('.runs:not(.key) .is-frozen').length === 1`)
+			p.await(`document.querySelectorAll('.runs:not(.key) .is-active').length === 2`)
 
 			p.click(`nav a[href="/console/rules"]`)
 			p.await(`location.pathname === '/console/rules' && !!document.querySelector('tbody')`)
