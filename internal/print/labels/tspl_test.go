@@ -33,7 +33,7 @@ func printedTSPL(t *testing.T, stream []byte, dpi int) (prints []tsplPrint) {
 		return int(v * float64(dpi) / 25.4)
 	}
 	integers := func(text string, n int) (list []int) {
-		for _, part := range strings.Split(text, ",") {
+		for part := range strings.SplitSeq(text, ",") {
 			v, err := strconv.Atoi(part)
 			require.NoError(t, err)
 			list = append(list, v)
