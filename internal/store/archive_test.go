@@ -61,7 +61,6 @@ func load(t *testing.T, s *Store, all map[string]string) error {
 // import, those that migrated among them, which count as users until PostgreSQL
 // has seen them go.
 func loadInto(ctx context.Context, s *Store, f func(*Restore) error) error {
-	s.write.SetMaxIdleConns(1)
 	for {
 		if err := s.Load(ctx, f); !errors.Is(err, ErrInUse) {
 			return err

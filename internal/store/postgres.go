@@ -78,7 +78,10 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			config.RuntimeParams["lock_timeout"] = "0"
 			return way.open(config), nil
 		},
-		loading: func(context.Context) (*sql.DB, func(), error) { return db, func() {}, nil }}, nil
+		loading: func(context.Context) (*sql.DB, func(), error) {
+			db.SetMaxIdleConns(0) // an idle connection is a user of the database: a read may have left one
+			return db, func() { db.SetMaxIdleConns(limit) }, nil
+		}}, nil
 }
 
 // unreadURL returns the reason why a database URL is invalid. The parser's error may quote the password, so the new error only
