@@ -148,7 +148,8 @@ func (b *bench) changes(ctx context.Context) error {
 		"The plain inserts write a row of the table of rules and a row of the change log, with the same indexes but without triggers. " +
 		"All servers, the database (fsync on) and the clients share all cores.")
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		b.note("The load average of the machine was %s at the end of the run; it includes the load of the benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
+		b.note("The load average of the machine was %s at the end of the run; it includes the load of the "+
+			"benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
 	return nil
 }
@@ -238,7 +239,8 @@ func (c *changing) check(ctx context.Context, b *bench) error {
 	if rules != c.added.Load() {
 		return fmt.Errorf("%s: %d rules after %d adds that were acknowledged", c.name, rules, c.added.Load())
 	}
-	b.check("In the cluster \"%s\", each of the %d acknowledged calls of qrcodejumpadd created a rule of the calling account.", c.name, rules)
+	b.check("In the cluster \"%s\", each of the %d acknowledged calls of qrcodejumpadd created a rule of the "+
+		"calling account.", c.name, rules)
 	return nil
 }
 

@@ -277,7 +277,8 @@ func pagesTable(page *strings.Builder, pages []Page) {
 	if len(pages) == 0 {
 		return
 	}
-	fmt.Fprint(page, "The table shows the time of each page divided by the time of `/healthz` on the same server, as medians over the rounds.\n"+
+	fmt.Fprint(page, "The table shows the time of each page divided by the time of `/healthz` on the same server, as medians over "+
+		"the rounds.\n"+
 		"*Growth* is the ratio with the whole data divided by the ratio with a hundredth of the data.\n"+
 		"A growth of 1 means that the page takes as long with a hundred times as much data.\n\n"+
 		"| page | a hundredth | the whole | growth |\n| --- | --: | --: | --: |\n")

@@ -531,7 +531,8 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 		}
 	}
 	if last == first {
-		return cost{}, notMeasured("nothing was removed, because a file of the scan log is removed as a whole and the oldest file still has younger scans")
+		return cost{}, notMeasured("nothing was removed, because a file of the scan log is removed as a whole and the oldest file " +
+			"still has younger scans")
 	}
 	return cost{spent.Seconds(), wall.Seconds()}, nil
 }

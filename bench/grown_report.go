@@ -46,7 +46,8 @@ func growthTable(page *strings.Builder, rows []Growth) {
 		return
 	}
 	fmt.Fprint(page,
-		"Costs are CPU time of the server with the elapsed time in brackets, both in milliseconds; a row with another unit names the unit.\n"+
+		"Costs are CPU time of the server with the elapsed time in brackets, both in milliseconds; a row with another unit names "+
+			"the unit.\n"+
 			"The sizes are fractions of 300 million scans over 400 days, 10 million rules of 2 million accounts, and 15 million changes.\n"+
 			"*Slope* is the exponent of growth, from a straight line through the logarithms, with its 95 % confidence interval.\n"+
 			"The interval is wide for three sizes (one degree of freedom), and is not given for two sizes.\n"+
@@ -129,7 +130,8 @@ func whys(page *strings.Builder, rows []Growth) {
 	for _, r := range rows {
 		for _, factor := range sortedKeys(asSet(r.Why)) {
 			what := r.What + orNothing(r.Program != "", " ("+r.Program+")")
-			line := fmt.Sprintf("- The row \"%s\" was not measured at the size %s: %s.", what, factor, strings.TrimSuffix(r.Why[factor], "."))
+			line := fmt.Sprintf("- The row \"%s\" was not measured at the "+
+				"size %s: %s.", what, factor, strings.TrimSuffix(r.Why[factor], "."))
 			if !said[line] {
 				fmt.Fprintln(page, line)
 			}

@@ -103,7 +103,8 @@ func (b *bench) http(ctx context.Context) error {
 	if err := equalHAProxy(ctx, proxyURL, set, judge); err != nil {
 		return err
 	}
-	b.check("HAProxy answered %d links, of which %d match a rule, exactly as the slow reference matcher does.", len(judge.texts), judge.hits())
+	b.check("HAProxy answered %d links, of which %d match a rule, exactly as the slow reference "+
+		"matcher does.", len(judge.texts), judge.hits())
 	if err := equalNginx(ctx, webURL, set, 2000); err != nil {
 		return err
 	}

@@ -71,7 +71,8 @@ func (b *bench) nodes(ctx context.Context) error {
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	b.note("The %d nodes share one PostgreSQL database with %s scans, %d rules and %d activations; nodes, database and clients run on one machine.",
+	b.note("The %d nodes share one PostgreSQL database with %s scans, %d rules and %d activations; nodes, database and clients "+
+		"run on one machine.",
 		nodesAtOnce, sizeName(c.g.Scans), c.g.Rules, c.g.Activations)
 	for _, part := range []func(context.Context) error{c.atRest, c.everywhere, c.restarts, c.oneStopped, c.oneCutOff, c.together} {
 		if err := part(ctx); err != nil {
@@ -341,7 +342,8 @@ func (c *cluster) restarts(ctx context.Context) error {
 	}
 	end()
 	c.b.check(
-		"During a rolling restart of all ten nodes under the load of 8 clients, %d scans were answered, %d attempts were repeated on another node, and %d scans were not answered.",
+		"During a rolling restart of all ten nodes under the load of 8 clients, %d scans were answered, %d attempts were repeated "+
+			"on another node, and %d scans were not answered.",
 		c.answered.Load(), c.turned.Load(), c.failed.Load())
 	return c.none("a rolling restart")
 }
@@ -436,7 +438,8 @@ func (c *cluster) oneCutOff(ctx context.Context) error {
 	}
 	c.b.check(
 		"A node that is cut off from the database still answers scans of the rules that it has loaded; its /readyz answered 503 "+
-			"%.1f s after the publish that the node missed, and the node had applied that publish %.1f s after it could reach the database again.", noticed.Seconds(), time.Since(began).Seconds())
+			"%.1f s after the publish that the node missed, and the node had applied that publish %.1f s after it could reach the "+
+			"database again.", noticed.Seconds(), time.Since(began).Seconds())
 	return nil
 }
 

@@ -75,13 +75,16 @@ func (b *bench) propagation(ctx context.Context) error {
 		p99s = append(p99s, quantile(ours, 0.99)/quantile(anchor, 0.99))
 		callMedians = append(callMedians, quantile(calls, 0.5)/quantile(anchor, 0.5))
 	}
-	b.check("After each of %d publishes, the other node gave 20 more answers after its first new answer, and none of them was outdated.", b.rounds*each)
+	b.check("After each of %d publishes, the other node gave 20 more answers after its first new answer, and none of them "+
+		"was outdated.", b.rounds*each)
 	b.row(Row{What: "publish on a node → new answer on the other, median", Anchor: "insert + trigger NOTIFY, median", Target: 1.5, Values: medians, Main: true})
 	b.row(Row{What: "publish on a node → new answer on the other, p99", Anchor: "insert + trigger NOTIFY, p99", Target: 3, Values: p99s, Main: true})
 	b.row(Row{What: "the publish call itself, median", Anchor: "insert + trigger NOTIFY, median", Values: callMedians})
-	b.note("The measured time begins before the call of qrcodejumppublish and ends when the scan API of the other node first answers with the published rule. "+
+	b.note("The measured time begins before the call of qrcodejumppublish and ends when the scan API of the other node first "+
+		"answers with the published rule. "+
 		"The benchmark calls that scan API every 0.1 ms over one connection, and the API answers before its scans are flushed. "+
-		"Each pair of a publish and an insert begins after 0.2 s without load. Each round has %d publishes and as many inserts, in turn.", each)
+		"Each pair of a publish and an insert begins after 0.2 s without load. Each round has %d publishes and as many "+
+		"inserts, in turn.", each)
 	return nil
 }
 

@@ -30,7 +30,8 @@ func writeReport(out string, all map[string]*Section) error {
 	var page strings.Builder
 	say := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	say("# Benchmarks\n")
-	say("This page is written by `make bench`; do not edit it. The method is described in [decision 0013](decisions/0013-benchmark-method.md).")
+	say("This page is written by `make bench`; do not edit it. The method is described in [decision " +
+		"0013](decisions/0013-benchmark-method.md).")
 	say("The command `make bench BENCH=index` measures one section again.\n")
 	say("A ratio is the figure of qrjump divided by the figure of the anchor program, both measured in the same round.")
 	say("A smaller ratio is better where the target has the sign ≤; a larger ratio is better where the target has the sign ≥.")

@@ -25,7 +25,8 @@ func (b *bench) start(ctx context.Context) error {
 			return fmt.Errorf("%s rules: %w", sizeName(n), err)
 		}
 	}
-	b.note("HAProxy's time ends with its first accepted connection, qrjump's time with the log line \"qrjump ready\"; both begin with the start of the process. " +
+	b.note("HAProxy's time ends with its first accepted connection, qrjump's time with the log line \"qrjump ready\"; both begin " +
+		"with the start of the process. " +
 		"For the rows \"from the store\", the snapshot file is removed before each start.")
 	return nil
 }
@@ -94,7 +95,8 @@ func (b *bench) startWith(ctx context.Context, n, rounds int) error {
 		fromSnapshot = append(fromSnapshot, took)
 	}
 	name := sizeName(n)
-	b.check("With %s rules, the server answered %d links exactly as the slow reference matcher does, after each kind of start.", name, len(judge.texts))
+	b.check("With %s rules, the server answered %d links exactly as the slow reference matcher does, after each "+
+		"kind of start.", name, len(judge.texts))
 	last := n == sizes[len(sizes)-1]
 	b.row(Row{What: name + " rules ready after start, from the store", Anchor: "HAProxy's load of the same", Values: ratios(fromStore, proxy), Main: last, Target: target(last && len(fromSnapshot) == 0, 0.25)})
 	b.point("start", "qrjump, from the store", "rules", "time until ready / HAProxy's load", float64(n), quantile(ratios(fromStore, proxy), 0.5))

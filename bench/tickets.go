@@ -103,7 +103,8 @@ func (b *bench) tickets(ctx context.Context) error {
 	if err := q.allExchange(ctx, token, bodies[:min(2000, len(bodies))]); err != nil {
 		return err
 	}
-	b.check("Scans created %d tickets of as many codes; %d of the tickets were exchanged one at a time, and each exchange returned the code of its ticket.", count, min(2000, len(bodies)))
+	b.check("Scans created %d tickets of as many codes; %d of the tickets were exchanged one at a time, and each exchange "+
+		"returned the code of its ticket.", count, min(2000, len(bodies)))
 	b.row(Row{What: fmt.Sprintf("ticket exchanges a second over HTTP, %d clients, %s tickets", clients, sizeName(count)), Anchor: "SELECT by primary key in PostgreSQL (pgx, prepared), the same clients and rows",
 		Target: 1, AtLeast: true, Values: ratios(ours, anchor), Main: true})
 	b.note("A ticket exchange is an API call with an access token, on the embedded SQLite database. " +

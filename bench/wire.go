@@ -189,14 +189,18 @@ func (b *bench) wire(ctx context.Context) error {
 					quantile(bare, 0.5)/1e3)})
 		}
 	}
-	b.note("The cost is the CPU time of all threads of the server process, from before the load until all consequences of the load are written. "+
-		"The server uses the embedded SQLite database, which has %d tickets and as many codes; the account that owns rules has %d of them. "+
+	b.note("The cost is the CPU time of all threads of the server process, from before the load until all consequences of the "+
+		"load are written. "+
+		"The server uses the embedded SQLite database, which has %d tickets and as many codes; the account that owns rules has "+
+		"%d of them. "+
 		"All servers and the load generator share all cores. "+
-		"The calls token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, and no request is repeated. "+
+		"The calls token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, and no "+
+		"request is repeated. "+
 		"These four calls have no target, because each waits for its own commit on the disk and the bare handler writes nothing.", count,
 		wireRules, wireOnce, wireAccounts)
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		b.note("The load average of the machine was %s at the end of the run; it includes the load of the benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
+		b.note("The load average of the machine was %s at the end of the run; it includes the load of the "+
+			"benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
 	return nil
 }

@@ -207,16 +207,16 @@ func (c *labelPrint) printLabels(s *session) error {
 	if c.PerFile < 0 {
 		return misused("batch_print.per_file_want_1_or", c.PerFile)
 	}
-	other := c.pageFlags // the flags that do not apply to the format
+	unsupported := c.pageFlags // the flags that do not apply to the format
 	if labels.Format(c.format()).ForPrinters() {
-		other.Label, other.Gap, other.Offset, other.Copies = "", "", "", nil
+		unsupported.Label, unsupported.Gap, unsupported.Offset, unsupported.Copies = "", "", "", nil
 	}
 	switch {
 	case c.onPages() && c.Copies != nil:
 		return misused("label.for_printers")
 	case c.onPages():
 		return c.pages(s, design, &read)
-	case other != pageFlags{} || c.Logo != "":
+	case unsupported != pageFlags{} || c.Logo != "":
 		return misused("label.for_pages", c.format())
 	}
 	return c.pictures(s, design, &read)

@@ -201,8 +201,9 @@ func TestView_EndNotAwaited(t *testing.T) {
 	want(t, "connections in use after the end", s.read.Stats().InUse, 0)
 }
 
-// What is read ahead is what the same calls return, in one round trip, and is forgotten when the transaction writes.
-func TestAhead_ResultsAndWrites(t *testing.T) {
+// TestPrefetch_ResultsAndWrites checks that calls after Prefetch return the results that were read in one round trip, until the
+// transaction writes.
+func TestPrefetch_ResultsAndWrites(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		addRules(t, s, aRule(t, "wxa", "https://h.example/"), aRule(t, "wxa", "https://h.example/x"))
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -109,20 +109,20 @@ func (j *journeys) crowd(mean float64) (n int) {
 func (j *journeys) item() (list []sight) {
 	const day = 24 * time.Hour
 	days := func(n float64) time.Duration { return time.Duration(n * j.r.ExpFloat64() * float64(day)) }
-	see := func(at time.Duration, user uint64, city int, mobile float64) {
-		list = append(list, sight{at, user, city, j.r.Float64() < mobile})
+	see := func(instant time.Duration, user uint64, city int, mobile float64) {
+		list = append(list, sight{instant, user, city, j.r.Float64() < mobile})
 	}
 	factory := []int{0, 60, 95, 200}[j.r.IntN(4)]
-	at := time.Duration(j.r.Float64() * 120 * float64(day))
+	instant := time.Duration(j.r.Float64() * 120 * float64(day))
 	if j.r.Float64() < 0.25 {
-		see(at, j.someone(), factory, 0)
+		see(instant, j.someone(), factory, 0)
 	}
-	at += days(6)
+	instant += days(6)
 	shop := j.somewhere()
 	if j.r.Float64() < 0.15 { // the distributor books it in
-		see(at, j.someone(), j.around(shop), 0.1)
+		see(instant, j.someone(), j.around(shop), 0.1)
 	}
-	at += days(5)
+	instant += days(5)
 	online := j.r.Float64() < 0.35
 	home := shop
 	switch {
@@ -130,38 +130,38 @@ func (j *journeys) item() (list []sight) {
 		home = j.somewhere()
 	default:
 		for range j.crowd(j.shoppers) {
-			see(at+time.Duration(j.r.Float64()*14*float64(day)), j.someone(), shop, 0.7)
+			see(instant+time.Duration(j.r.Float64()*14*float64(day)), j.someone(), shop, 0.7)
 		}
 		if j.r.Float64() < 0.2 {
 			home = j.around(shop)
 		}
 	}
-	at += days(8)
+	instant += days(8)
 	buyer := j.someone()
 	if j.r.Float64() < j.gifts { // the giver tries it, and the family of another city opens it
-		see(at, buyer, home, 0.5)
-		at, home, buyer = at+days(4), j.somewhere(), j.someone()
+		see(instant, buyer, home, 0.5)
+		instant, home, buyer = instant+days(4), j.somewhere(), j.someone()
 	}
-	see(at, buyer, home, 0.4)
+	see(instant, buyer, home, 0.4)
 	for range j.crowd(j.again) {
 		city := home
 		if j.r.Float64() < 0.06 { // on a journey or at work
 			city = j.somewhere()
 		}
-		see(at+days(7), buyer, city, 0.5)
+		see(instant+days(7), buyer, city, 0.5)
 	}
 	for range j.crowd(j.friends) { // household and friends, mostly of the same city
 		city := home
 		if j.r.Float64() < 0.12 {
 			city = j.around(home)
 		}
-		see(at+days(9), j.someone(), city, 0.35)
+		see(instant+days(9), j.someone(), city, 0.35)
 	}
 	for range j.crowd(j.guests) {
-		see(at+time.Duration(j.r.Float64()*2.5*float64(time.Hour)), j.someone(), home, 0.6)
+		see(instant+time.Duration(j.r.Float64()*2.5*float64(time.Hour)), j.someone(), home, 0.6)
 	}
 	if j.r.Float64() < 0.02 { // sold on, second hand
-		see(at+days(40), j.someone(), j.somewhere(), 0.5)
+		see(instant+days(40), j.someone(), j.somewhere(), 0.5)
 	}
 	return list
 }

@@ -124,12 +124,12 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 	if data.Order == "score" {
 		slices.SortStableFunc(list, func(a, b client.Alarm) int { return cmp.Compare(b.Score, a.Score) })
 	}
-	at := map[string]int{}
+	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
 		g := v.alarmGroup(data.Group, a.Alarm)
-		i, known := at[g.Title+" "+g.Account]
+		i, known := indexes[g.Title+" "+g.Account]
 		if !known {
-			i, at[g.Title+" "+g.Account] = len(data.Groups), len(data.Groups)
+			i, indexes[g.Title+" "+g.Account] = len(data.Groups), len(data.Groups)
 			data.Groups = append(data.Groups, g)
 		}
 		data.Groups[i].Alarms = append(data.Groups[i].Alarms, a)
@@ -170,11 +170,11 @@ func (v *request) alarmTimeline(list []client.Alarm) *drawing {
 		counted.From = least
 	}
 	for _, a := range list {
-		at := midnight(a.OccurredAt)
-		if n := len(counted.Rows); n > 0 && counted.Rows[n-1].At.Equal(at) {
+		day := midnight(a.OccurredAt)
+		if n := len(counted.Rows); n > 0 && counted.Rows[n-1].At.Equal(day) {
 			counted.Rows[n-1].Scans++
 		} else {
-			counted.Rows = append(counted.Rows, client.StatisticsRow{At: &at, Scans: 1})
+			counted.Rows = append(counted.Rows, client.StatisticsRow{At: &day, Scans: 1})
 		}
 	}
 	t := timelineOf(counted, "day")

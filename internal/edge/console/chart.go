@@ -417,12 +417,12 @@ type plotSeries struct {
 func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *plot {
 	data := &plot{Period: v.say("calls.at")}
 	add := func(key, kind string, t timeline, count func(client.StatisticsRow) int64) {
-		one := plotSeries{Name: v.say(key), Kind: kind}
+		series := plotSeries{Name: v.say(key), Kind: kind}
 		for _, r := range t.rows {
-			one.Values = append(one.Values, count(r))
+			series.Values = append(series.Values, count(r))
 		}
 		if t.sum(count) > 0 || kind == "all" {
-			data.Series = append(data.Series, one)
+			data.Series = append(data.Series, series)
 		}
 	}
 	add(map[bool]string{true: "stats.users", false: "stats.scans"}[users], "all", t, numberOf)

@@ -45,8 +45,8 @@ func (v *request) asked(text, name string, f *impact) bool {
 	return false
 }
 
-// action is what a form can ask for: an API call, and the key of the question before the call, which the visitor answers with a name;
-// without a question nothing is asked.
+// action holds an API call that a form requests. question is the key of the text that asks the visitor to type name before the call;
+// "" = the call is made at once.
 type action struct {
 	question, name string
 	call           func() error

@@ -121,12 +121,12 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		strings.ReplaceAll(code.Text, "/", "%2F"), "STRANGER", "x", "https://shop.example/&", "https://shop.example/r00000000/&")
 }
 
-// cost is what a page costs: pages of the database that are looked at, and bytes of memory that are used for it.
+// cost counts the database pages that a request reads, and the bytes of memory that it uses.
 type cost struct{ Pages, Bytes int64 }
 
-// most is what a page may cost with several times as much of everything: for each of its 50 rows, a search descends two levels more in
-// a tree that has grown.
-func (c cost) most() cost { return cost{2*c.Pages + 2*50, 2*c.Bytes + 2<<20} }
+// limit returns the highest permitted cost with several times as much of everything: for each of the 50 rows of a page, a search
+// descends two levels more in a tree that has grown.
+func (c cost) limit() cost { return cost{2*c.Pages + 2*50, 2*c.Bytes + 2<<20} }
 
 // costs are what each page costs with n of everything, at the least of five times (two in make test); of more times where that is above
 // what it may be, because what the server does by itself is counted too.
@@ -144,7 +144,7 @@ func costs(t *testing.T, n int, was map[string]cost) map[string]cost {
 			continue
 		}
 		for try := range 25 {
-			is, most := list[p.path], was[p.path].most()
+			is, most := list[p.path], was[p.path].limit()
 			if try >= testscope.Choose(5, 2) && (was == nil || is.Pages <= most.Pages && is.Bytes <= most.Bytes) {
 				break
 			}
@@ -179,7 +179,7 @@ func TestPages_BoundedRowReads(t *testing.T) {
 	small := costs(t, few, nil)
 	large := costs(t, many, small)
 	for path, was := range small {
-		is, most := large[path], was.most()
+		is, most := large[path], was.limit()
 		t.Logf("%s: %d and %d pages, %d and %d bytes", path, was.Pages, is.Pages, was.Bytes, is.Bytes)
 		if is.Pages > most.Pages {
 			t.Errorf("%s looks at %d pages of the database, and at %d with %d times as much in it", path, was.Pages, is.Pages, many/few)

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// tsplPrint is what a TSPL printer prints at a PRINT command.
+// tsplPrint holds the label that a PRINT command prints.
 type tsplPrint struct {
 	label  *image.Gray
 	gap    string
