@@ -309,11 +309,12 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 			assert.True(t, kind.to != 1 || rate <= 0.1, "false alarms: %d of %d honest codes", alarms, len(scores))
 		}
 	}
-	fmt.Fprintf(&b, "\nRates in simulated worlds of two generators, with coordinates "+
-		"(false alarms in 1,000 honest codes; copied codes found in %%):\n\n"+
-		"| items live | false at %d, trips whole | first generator | second generator | keeps 1 in 1,000 | found at %d: 6 to 10 | "+
-		"11 to 20 | 21 to 50 | found at the other: 6 to 10 | 11 to 20 | 21 to 50 |\n"+
-		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", threshold, threshold)
+	fmt.Fprintf(&b, "\nRates in simulated worlds, with a region file that has coordinates. False alarms are per 1,000 honest codes, "+
+		"detection rates in percent of the copied codes with the stated number of items:\n\n"+
+		"| simulated world | false alarms at %d, mobile trips at full weight | false alarms at %[1]d, first generator | "+
+		"false alarms at %[1]d, second generator | recommended threshold | detected at %[1]d: 6 to 10 items | 11 to 20 | 21 to 50 | "+
+		"detected at the recommended threshold: 6 to 10 items | 11 to 20 | 21 to 50 |\n"+
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n", threshold)
 	var guide [2]strings.Builder // the rows of the guide's pages
 	for i, one := range worlds {
 		honest := judgedBoth(one, 20_000/part)

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +41,7 @@ func (o Order) Revision() string {
 		panic(err) // cannot fail: the store contains the same JSON
 	}
 	sum := sha256.Sum256(text)
-	return base64.RawURLEncoding.EncodeToString(sum[:16])
+	return hex.EncodeToString(sum[:16]) // without "-", with which the command line would read a flag
 }
 
 // OrderDecision approves an order or rejects it.

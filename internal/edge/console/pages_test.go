@@ -313,7 +313,7 @@ func (e *eyes) note(t *testing.T, p looked) (first bool) {
 		Ran        bool
 	}](`({page: document.getElementById("main")?.dataset.page ?? "", elements: document.querySelectorAll(".pwned").length,
 		ran: "pwned" in window, text: document.body.innerText + [...document.querySelectorAll("input, textarea")].map(e => e.value).join(" ") +
-			[...document.querySelectorAll("details")].map(e => e.textContent).join(" ")})`))
+			[...document.querySelectorAll("details, .part")].map(e => e.textContent).join(" ")})`))
 	first = !e.seen[found.Page]
 	e.seen[found.Page] = true
 	e.visited(p)
