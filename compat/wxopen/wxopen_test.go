@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	cache "github.com/faabiosr/cachego/sync"
 	"github.com/fastwego/miniprogram"
 	"github.com/fastwego/offiaccount"
 	"github.com/fastwego/wxopen"
@@ -27,11 +28,11 @@ type object = map[string]any
 // newPlatform returns the library as a third-party platform, pointed at s.
 func newPlatform(t *testing.T, s *harness.Server) (*wxopen.Platform, harness.Events) {
 	t.Helper()
-	// The library keeps its tokens in files of the temporary folder, named by the AppID alone.
-	t.Setenv("TMPDIR", t.TempDir())
 	wxopen.WXServerUrl, offiaccount.WXServerUrl, miniprogram.WXServerUrl = s.URL, s.URL, s.URL
 	p := wxopen.NewPlatform(wxopen.PlatformConfig{AppId: harness.Platform, AppSecret: harness.PlatformSecret, Token: harness.PlatformToken, AesKey: harness.PlatformAESKey})
 	p.Logger = log.New(io.Discard, "", 0)
+	// Its default cache writes files in place: a call that reads the ticket during the next push finds an empty file.
+	p.Cache = cache.New()
 	events := make(harness.Events, 100)
 	s.ThirdParty(t, func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
