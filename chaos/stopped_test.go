@@ -76,7 +76,7 @@ func holdAtHead(t testing.TB, database, table string, begin func()) (node, pid i
 	until(t, "a session of a node to hold the head", func() bool {
 		err := one.QueryRow(context.Background(), `SELECT replace(s.application_name, 'node', '')::int, pid FROM pg_locks waits JOIN pg_locks holds USING (pid) JOIN pg_stat_activity s USING (pid)
 			WHERE NOT waits.granted AND waits.relation = '`+table+`'::regclass AND s.application_name LIKE 'node%'
-			AND holds.granted AND holds.relation = 'change_head'::regclass AND holds.mode = 'RowShareLock'`).Scan(&node, &pid)
+			AND holds.granted AND holds.relation = 'audit_log_head'::regclass AND holds.mode = 'RowShareLock'`).Scan(&node, &pid)
 		require.True(t, err == nil || errors.Is(err, pgx.ErrNoRows), "%v", err)
 		return err == nil
 	})
@@ -151,7 +151,7 @@ func TestHeadLock_NodesStayReady(t *testing.T) {
 	keeper := newShopkeeper(t, p.URL)
 	one := operator(t, ownOf(database))
 	does(t, one, `BEGIN`)
-	does(t, one, `SELECT 1 FROM change_head FOR UPDATE`)
+	does(t, one, `SELECT 1 FROM audit_log_head FOR UPDATE`)
 	keeper.until(-1)
 	for range 3 {
 		if got, said := readiness(t, p.URL); got != http.StatusOK {

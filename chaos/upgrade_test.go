@@ -587,9 +587,9 @@ func TestServerStart_RefusalLeavesSchema(t *testing.T) {
 		c.exec(`UPDATE batches SET first_text = 'X' || first_text`)
 		refused("was made with other code keys", func(*childConfig) {})
 		c.exec(`UPDATE batches SET first_text = SUBSTR(first_text, 2)`)
-		c.exec(`UPDATE vault_keys SET name = 'away' WHERE name = 'code'`)
+		c.exec(`UPDATE sealing_keys SET name = 'away' WHERE name = 'code'`)
 		refused(`not the key "code"`, func(*childConfig) {})
-		c.exec(`UPDATE vault_keys SET name = 'code' WHERE name = 'away'`)
+		c.exec(`UPDATE sealing_keys SET name = 'code' WHERE name = 'away'`)
 		for text, why := range map[string]string{
 			"accounts: {":                        "seed.yaml",
 			"nobody: []":                         "line 1",

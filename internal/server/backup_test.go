@@ -336,16 +336,16 @@ func TestBackup_RoundTripAcrossDatabases(t *testing.T) {
 		want := rowsIn(t, files[0])
 		// How far the ledger was read and when files are looked at again moves by itself.
 		delete(want, "webhook_readers")
-		delete(want, "rechecks")
+		delete(want, "domain_reverifications")
 		for _, file := range files[1:] {
 			got := rowsIn(t, file)
 			delete(got, "webhook_readers")
-			delete(got, "rechecks")
+			delete(got, "domain_reverifications")
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		}
-		for _, table := range []string{"access_tokens", "accounts", "batches", "change_head", "changes", "code_events", "components",
+		for _, table := range []string{"access_tokens", "accounts", "batches", "audit_log_head", "changes", "code_events", "components",
 			"counters", "domains", "grants", "links",
 			"logins", "meta", "publishes", "rules", "scan_keys", "seeds", "sequences", "tickets"} {
 			assert.True(t, want[table] != "", "%s is empty: the test shows nothing of it", table)
@@ -572,7 +572,7 @@ func TestImportCommand_Rejects(t *testing.T) {
 			for _, name := range []string{"code", "text.0"} {
 				p := where(t)
 				p.restore(t, file)
-				p.exec(t, `DELETE FROM vault_keys WHERE name = '`+name+`'`)
+				p.exec(t, `DELETE FROM sealing_keys WHERE name = '`+name+`'`)
 				if _, err := p.try(t, servertest.Options{}); err == nil || !errors.Is(err, server.ErrUsage) ||
 					!strings.Contains(err.Error(), strconv.Quote(name)) {
 					t.Errorf("%s: %v", name, err)

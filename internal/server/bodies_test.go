@@ -282,7 +282,7 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiting := func() int64 {
-		return dbtest.Number(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notices'::regclass`)
+		return dbtest.Number(t, p.database, `SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'notifications'::regclass`)
 	}
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()

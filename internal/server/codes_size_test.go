@@ -112,7 +112,7 @@ func (f folder) size() int64 {
 
 // inItsOwnTime are tables that the server writes when a second or a minute of the
 // real time is over.
-var inItsOwnTime = []string{"calls", "rechecks", "statistics_state", "webhook_readers"}
+var inItsOwnTime = []string{"calls", "domain_reverifications", "statistics_state", "webhook_readers"}
 
 // rows counts the rows of every table that a call writes.
 func (f folder) rows() map[string]int {

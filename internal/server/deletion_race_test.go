@@ -117,7 +117,7 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 				defer db.Close()
 				held, err := db.BeginTx(t.Context(), nil)
 				if err == nil {
-					_, err = held.Exec(`SELECT seq FROM change_head WHERE id = 1 FOR UPDATE`)
+					_, err = held.Exec(`SELECT seq FROM audit_log_head WHERE id = 1 FOR UPDATE`)
 				}
 				require.NoError(t, err)
 				defer held.Rollback()

@@ -107,7 +107,7 @@ const (
 	signKey   = "sign"   // permanent: signs packages for printers
 )
 
-func place(name string) string { return "vault_keys/" + name }
+func place(name string) string { return "sealing_keys/" + name }
 
 // hashing returns the key for keyed hashes of an existing database.
 func (k *keyring) hashing(ctx context.Context) (*sealer.Key, error) {

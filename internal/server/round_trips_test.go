@@ -330,7 +330,7 @@ func TestRateLimit_EndedTokenNotCounted(t *testing.T) {
 	list := func(code int) (counted int64) {
 		t.Helper()
 		s.Rule("shop", "get", "{}").WantCode(t, code, "a list")
-		return dbtest.Number(t, p.database, `SELECT COALESCE(MAX(at), 0) FROM limits WHERE key = 'shop /cgi-bin/wxopen/qrcodejumpget'`)
+		return dbtest.Number(t, p.database, `SELECT COALESCE(MAX(last_call_at), 0) FROM rate_limits WHERE key = 'shop /cgi-bin/wxopen/qrcodejumpget'`)
 	}
 	first := list(0)
 	second := list(0)

@@ -85,7 +85,7 @@ func TestMetrics_MultipleNodes(t *testing.T) {
 	defer db.Close()
 	tx, err := db.Begin()
 	require.NoError(t, err)
-	if _, err := tx.Exec(`SELECT 1 FROM change_head FOR UPDATE`); err != nil {
+	if _, err := tx.Exec(`SELECT 1 FROM audit_log_head FOR UPDATE`); err != nil {
 		t.Fatal(err)
 	}
 	s.Do("PUT", "/admin/v1/settings", `{"publish_quota":7}`, "Authorization: Bearer "+servertest.AdminToken,
@@ -100,7 +100,7 @@ func TestMetrics_MultipleNodes(t *testing.T) {
 	wants(t, s, "beside another node", map[string]float64{"qrjump_nodes_unreachable": 0})
 	two.Stop()
 	wants(t, s, "after it stopped in order", map[string]float64{"qrjump_nodes_unreachable": 0})
-	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, told, ended, shipped, stopped, last_seen_at)
-		SELECT 'dead', 'another', told, ended, shipped, 0, last_seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
+	dbtest.Exec(t, p.database, fmt.Sprintf(`INSERT INTO scan_nodes (node, name, acked_request, last_offset, shipped_offset, stopped_cleanly, last_seen_at)
+		SELECT 'dead', 'another', acked_request, last_offset, shipped_offset, 0, last_seen_at - %d FROM scan_nodes`, (6*time.Minute).Milliseconds()))
 	wants(t, s, "after it died", map[string]float64{"qrjump_nodes_unreachable": 1})
 }

@@ -18,7 +18,7 @@ var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none
 			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
 			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
 			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
-			{"confirm_name", &a.Confirm.Name}, {"confirm_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
+			{"verification_file_name", &a.Confirm.Name}, {"verification_file_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
 			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)},
 			{"open_platform", &a.OpenPlatform}}
 	}}.rows()
@@ -183,8 +183,8 @@ var belongings = []struct {
 	what, query string
 	keeps       bool
 }{
-	{"rules", `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE owner = $1 AND target = ''`, true},
-	{"rules_that_open_it", `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE owner = '' AND target = $1`, true},
+	{"rules", `SELECT COALESCE(SUM(rules), 0) FROM rule_counts WHERE owner = $1 AND target = ''`, true},
+	{"rules_that_open_it", `SELECT COALESCE(SUM(rules), 0) FROM rule_counts WHERE owner = '' AND target = $1`, true},
 	{"applications", `SELECT COUNT(*) FROM batches WHERE account = $1`, true},
 	{"gs1_keys", `SELECT COUNT(*) FROM gs1_links WHERE owner = $1 OR app = $1`, true},
 	{"permanent_qrcodes", `SELECT COUNT(*) FROM qrcodes WHERE account = $1 AND expires_at = 0`, true},
@@ -204,15 +204,15 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 		orphans, err = list(ctx, tx, func(scan func(...any) error) (o auditlog.Orphan, err error) {
 			err = scan(&o.Kind, &o.Account, &o.Count)
 			return o, err
-		}, `SELECT what, account, SUM(n) FROM (
-			SELECT 'rules' AS what, owner AS account, SUM(n) AS n FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
-			UNION ALL SELECT 'rules_that_open_it', target, SUM(n) FROM rule_counts WHERE owner = '' GROUP BY target
+		}, `SELECT what, account, SUM(rules) FROM (
+			SELECT 'rules' AS what, owner AS account, SUM(rules) AS rules FROM rule_counts WHERE owner <> '' AND target = '' GROUP BY owner
+			UNION ALL SELECT 'rules_that_open_it', target, SUM(rules) FROM rule_counts WHERE owner = '' GROUP BY target
 			UNION ALL SELECT 'applications', account, COUNT(*) FROM batches WHERE account <> '' GROUP BY account
 			UNION ALL SELECT 'gs1_keys', owner, COUNT(*) FROM gs1_links WHERE owner <> '' GROUP BY owner
 			UNION ALL SELECT 'gs1_keys', app, COUNT(*) FROM gs1_links WHERE app NOT IN ('', owner) GROUP BY app
 			UNION ALL SELECT 'links', service, COUNT(*) FROM links GROUP BY service
 			UNION ALL SELECT 'links', mini_program, COUNT(*) FROM links GROUP BY mini_program) AS o
-			WHERE n > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account)
+			WHERE rules > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account)
 			GROUP BY what, account ORDER BY what, account LIMIT $1`, mostOrphans)
 		if err != nil {
 			return err
@@ -290,7 +290,7 @@ func scanText(scan func(...any) error) (s string, err error) {
 
 func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string, instant time.Time) error {
 	_, err := t.exec(ctx, `INSERT INTO links (service, mini_program, created_at) VALUES ($1, $2, $3)
-		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, service, miniProgram, millis(instant))
+		ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, approval_skipped = 0`, service, miniProgram, millis(instant))
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,7 @@ func (t accountQueries) PutLink(ctx context.Context, service, miniProgram string
 
 func (t accountQueries) PutLinks(ctx context.Context, all []accounts.Link) error {
 	_, err := t.addMany(ctx, `INSERT INTO links (service, mini_program, created_at)`,
-		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, at_once = 0`, 3, len(all), func(i int) []any {
+		` ON CONFLICT (service, mini_program) DO UPDATE SET status = 1, unlinking = 0, approval_skipped = 0`, 3, len(all), func(i int) []any {
 			return []any{all[i].Service, all[i].MiniProgram, millis(all[i].CreatedAt)}
 		})
 	if err != nil {
@@ -322,7 +322,7 @@ type linkRecord struct {
 	Unlinking   bool                `json:"unlinking,omitempty"`
 	NotifyUsers bool                `json:"notify_users,omitempty"`
 	ShowProfile bool                `json:"show_profile,omitempty"`
-	AtOnce      bool                `json:"at_once,omitempty"`
+	AtOnce      bool                `json:"approval_skipped,omitempty"`
 }
 
 func (t accountQueries) DeleteLink(ctx context.Context, service, miniProgram string) error {
@@ -366,8 +366,8 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 }
 
 var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
-	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"series", &k.Series}, {"sealed", &k.Sealed},
-		{"forced", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
+	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"kind", &k.Series}, {"sealed", &k.Sealed},
+		{"force_refreshed", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
 		{"superseded_at", moment{&k.CutAt}}}
 }}.rows()
 
@@ -377,7 +377,7 @@ func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token,
 
 // bearer selects a token of an account with the account.
 var bearer = `SELECT ` + qualified("t", tokenRows.columns) + `, ` + qualified("a", accountRows.columns) + `
-	FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.series <> $2`
+	FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.kind <> $2`
 
 func scanBearer(row row) (k accounts.Token, a accounts.Account, err error) {
 	err = row.Scan(slices.Concat(tokenRows.targets(&k), accountRows.targets(&a))...)
@@ -399,7 +399,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accou
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
 	// The token that was not replaced is the latest, even if the clock was moved.
-	return tokenRows.find(ctx, t.Tx, `appid = $1 AND series = $2 ORDER BY CASE WHEN superseded_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
+	return tokenRows.find(ctx, t.Tx, `appid = $1 AND kind = $2 ORDER BY CASE WHEN superseded_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }
 
@@ -412,7 +412,7 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
 	t.touched.Add(appid)
 	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $3
-		WHERE appid = $1 AND series = $2 AND (superseded_at = 0 OR superseded_at > $3)`, appid, string(series), millis(instant))
+		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 OR superseded_at > $3)`, appid, string(series), millis(instant))
 }
 
 func (t accountQueries) EndTokens(ctx context.Context, appid string, instant time.Time) error {

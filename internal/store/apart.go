@@ -34,17 +34,17 @@ type seqRangeRecord struct {
 type bulkRange struct {
 	accounts.SeqRange
 	next    int64
-	counted map[[2]string][]countBucket // rule counts keyed by owner and target, as in the table rule_pieces
+	counted map[[2]string][]countBucket // rule counts keyed by owner and target, as in the table rule_page_buckets
 	edits   int64
 	// moved maps owner and target to the ids of edited rules that gained this target, and, as negative numbers, of edited rules
 	// that lost this target.
 	moved map[[2]string][]int64
 }
 
-// countBucket is one row of rule_pieces.
+// countBucket is one row of rule_page_buckets.
 type countBucket struct{ first, n int64 }
 
-// pieceRows is the maximum number of rules in a new bucket, as in migrations/00108_first.sql.
+// pieceRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
 const pieceRows = 1024
 
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
@@ -136,7 +136,7 @@ func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRang
 		}
 		t.apart = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{},
 			moved: map[[2]string][]int64{}}
-		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.counted', 'apart', true), set_config('qrjump.moved', 'apart', true)`); err != nil {
+		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.bulk_insert', 'on', true), set_config('qrjump.bulk_update', 'on', true)`); err != nil {
 			return err
 		}
 	}
@@ -206,9 +206,9 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	err := t.patiently(func() (err error) { // a million rules may take more than a minute
 		stored, err = t.exec(ctx, `UPDATE rules r SET target = e.target, prefix = e.prefix, path = e.path, occupy = e.occupy::int,
 				open_version = e.open_version, test_links = COALESCE(e.test_links::text, 'null'), published = e.published::int,
-				changed_at = e.changed_at, published_at = e.published_at
+				updated_at = e.updated_at, published_at = e.published_at
 			FROM changes c CROSS JOIN LATERAL json_to_record(c.detail::json) AS e(id bigint, target text, prefix text, path text, occupy boolean,
-				open_version bigint, test_links json, published boolean, changed_at bigint, published_at bigint)
+				open_version bigint, test_links json, published boolean, updated_at bigint, published_at bigint)
 			WHERE c.seq BETWEEN $1 AND $2 AND c.action = 'edit' AND r.id = e.id`, a.First, a.Last)
 		return err
 	})
@@ -366,10 +366,10 @@ func (t bulkQueries) countApart(ctx context.Context) error {
 	if err := t.addCounts(ctx, `rule_counts`, counts); err != nil {
 		return err
 	}
-	return t.addCounts(ctx, `rule_pieces`, pieces)
+	return t.addCounts(ctx, `rule_page_buckets`, pieces)
 }
 
-// counter identifies a row of rule_pieces, or, with first = 0, of rule_counts.
+// counter identifies a row of rule_page_buckets, or, with first = 0, of rule_counts.
 type counter struct {
 	owner, target string
 	first         int64
@@ -385,7 +385,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 		stored, err := list(ctx, t.Tx, func(scan func(...any) error) (c counter, err error) {
 			err = scan(&c.owner, &c.target, &c.first)
 			return c, err
-		}, `SELECT owner, target, first FROM rule_pieces WHERE (owner, target) IN (`+t.rowMarks(len(valueses), 2)+`) ORDER BY first`, args...)
+		}, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(valueses), 2)+`) ORDER BY first_id`, args...)
 		if err != nil {
 			return err
 		}
@@ -423,13 +423,13 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
 		return cmp.Or(strings.Compare(x.owner, y.owner), strings.Compare(x.target, y.target), cmp.Compare(x.first, y.first))
 	})
-	columns := []string{"owner", "target", "first"}
+	columns := []string{"owner", "target", "first_id"}
 	if table == `rule_counts` {
 		columns = columns[:2]
 	}
 	key := strings.Join(columns, ", ")
 	row := func(c counter) []any { return []any{c.owner, c.target, c.first}[:len(columns)] }
-	if _, err := t.addMany(ctx, `INSERT INTO `+table+` AS c (`+key+`, n)`, ` ON CONFLICT (`+key+`) DO UPDATE SET n = c.n + excluded.n`,
+	if _, err := t.addMany(ctx, `INSERT INTO `+table+` AS c (`+key+`, rules)`, ` ON CONFLICT (`+key+`) DO UPDATE SET rules = c.rules + excluded.rules`,
 		len(columns)+1, len(all), func(i int) []any { return append(row(all[i]), counts[all[i]]) }); err != nil {
 		return err
 	}
@@ -439,7 +439,7 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 		for _, c := range cs {
 			args = append(args, row(c)...)
 		}
-		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE n = 0 AND (`+key+`) IN (`+t.rowMarks(len(cs), len(columns))+`)`,
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE rules = 0 AND (`+key+`) IN (`+t.rowMarks(len(cs), len(columns))+`)`,
 			args...); err != nil {
 			return err
 		}
@@ -451,9 +451,9 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 // range, since the rules in the range have their own buckets.
 func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
 	var prev, lag int64
-	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first < $3 THEN first END), 0),
-		COALESCE(MIN(CASE WHEN first > $4 THEN first END), 9223372036854775807)
-		FROM rule_pieces WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&prev, &lag); err != nil || prev == 0 {
+	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first_id < $3 THEN first_id END), 0),
+		COALESCE(MIN(CASE WHEN first_id > $4 THEN first_id END), 9223372036854775807)
+		FROM rule_page_buckets WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&prev, &lag); err != nil || prev == 0 {
 		return err
 	}
 	subject, args := ``, []any{owner, last, lag}
@@ -465,20 +465,20 @@ func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, 
 		args...).Scan(&begins, &n); err != nil || n == 0 {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE rule_pieces SET n = n - $4 WHERE owner = $1 AND target = $2 AND first = $3`, owner, target, prev,
+	if _, err := t.exec(ctx, `UPDATE rule_page_buckets SET rules = rules - $4 WHERE owner = $1 AND target = $2 AND first_id = $3`, owner, target, prev,
 		n); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM rule_pieces WHERE owner = $1 AND target = $2 AND first = $3 AND n = 0`, owner, target,
+	if _, err := t.exec(ctx, `DELETE FROM rule_page_buckets WHERE owner = $1 AND target = $2 AND first_id = $3 AND rules = 0`, owner, target,
 		prev); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `INSERT INTO rule_pieces (owner, target, first, n) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
+	_, err := t.exec(ctx, `INSERT INTO rule_page_buckets (owner, target, first_id, rules) VALUES ($1, $2, $3, $4)`, owner, target, begins, n)
 	return err
 }
 
 func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {
-	return scalar[int64](ctx, t.Tx, `SELECT seq FROM change_head WHERE id = 1`)
+	return scalar[int64](ctx, t.Tx, `SELECT seq FROM audit_log_head WHERE id = 1`)
 }
 
 func (t bulkQueries) ChangedSince(ctx context.Context, start int64, limit int) ([]accounts.ChangeRef, error) {

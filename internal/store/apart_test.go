@@ -109,7 +109,7 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 		if _, err := b[1].Import(ctx, planOf(5, func(p *rules.Planned) { p.Draft.Prefix += "short/" }), false); err != nil {
 			t.Errorf("a short import: %v", err)
 		}
-		readAt = number(t, nodes[1], `SELECT seq FROM change_head`)
+		readAt = number(t, nodes[1], `SELECT seq FROM audit_log_head`)
 	}), false)
 	if want(t, "import", done, accounts.Imported{Lines: many, Added: many}); err != nil || called != 1 {
 		t.Fatal(called, err)
@@ -272,8 +272,8 @@ func TestImportRules_UpdatesDoNotBlockOthers(t *testing.T) {
 	b[0].Store = almost{nodes[0], func(*Tx) {
 		called++
 		for what, query := range map[string]string{
-			"the head of the log": `SELECT seq FROM change_head FOR UPDATE NOWAIT`,
-			"what counts rules":   `SELECT n FROM rule_counts FOR UPDATE NOWAIT`,
+			"the head of the log": `SELECT seq FROM audit_log_head FOR UPDATE NOWAIT`,
+			"what counts rules":   `SELECT rules FROM rule_counts FOR UPDATE NOWAIT`,
 			"the other rules":     `SELECT id FROM rules WHERE key = 'https://before.example/' FOR UPDATE NOWAIT`,
 			"the lock of all rules": fmt.Sprintf(`SELECT 1 / CASE WHEN pg_try_advisory_xact_lock(%d) THEN 1 ELSE 0 END`,
 				lockNumber(allRules)),
@@ -349,16 +349,16 @@ func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 		if err := tx.accounts().LockToShow(ctx); err != nil {
 			return err
 		}
-		mustDo(t, hands, `SELECT n FROM rule_counts FOR UPDATE NOWAIT`)
-		mustDo(t, hands, `SELECT n FROM rule_pieces FOR UPDATE NOWAIT`)
+		mustDo(t, hands, `SELECT rules FROM rule_counts FOR UPDATE NOWAIT`)
+		mustDo(t, hands, `SELECT rules FROM rule_page_buckets FOR UPDATE NOWAIT`)
 		return tx.accounts().ShowApart(ctx)
 	})
 	sound(t, s)
 	want(t, "rules of a Mini Program that had none", number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxnew0'`),
-		number(t, s, `SELECT n FROM rule_counts WHERE owner = 'wxs' AND target = 'wxnew0'`))
+		number(t, s, `SELECT rules FROM rule_counts WHERE owner = 'wxs' AND target = 'wxnew0'`))
 	// The last one leaves, and its counts go.
-	want(t, "rows that count none", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts WHERE n = 0) + (SELECT COUNT(*) FROM rule_pieces
-		WHERE n = 0)`), 0)
+	want(t, "rows that count none", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts WHERE rules = 0) + (SELECT COUNT(*) FROM rule_page_buckets
+		WHERE rules = 0)`), 0)
 }
 
 // A node that dies in the middle of an import leaves nothing of it but the numbers that it

@@ -50,7 +50,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		keys, err := list(ctx, tx, func(scan func(...any) error) (k [2]string, err error) {
 			err = scan(&k[0], &k[1])
 			return k, err
-		}, `SELECT name, sealed FROM vault_keys ORDER BY name`)
+		}, `SELECT name, sealed FROM sealing_keys ORDER BY name`)
 		if err != nil {
 			return fmt.Errorf("reading the keys: %w", err)
 		}
@@ -89,7 +89,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	switch {
 	case table == "sequences" && p.outside != nil:
 		from, args = sequencesUpTo, []any{p.outside.base + p.outside.upTo}
-	case table == "ledgers" && p.outside != nil && p.outside.counted > 0:
+	case table == "scan_logs" && p.outside != nil && p.outside.counted > 0:
 		from, args = hereCounted, []any{p.outside.counted}
 	}
 	err = p.tx.patiently(func() (err error) {
@@ -135,10 +135,10 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// hereCounted selects the rows of table ledgers as if the scans of the archive had been counted from the scan log of this
+// hereCounted selects the rows of table scan_logs as if the scans of the archive had been counted from the scan log of this
 // installation, even if a stream was counted.
-const hereCounted = `(SELECT id, here, last, mark, CASE WHEN here = 1 THEN CAST($1 AS BIGINT) ELSE position END AS position,
-	CASE WHEN here = 1 THEN -1 ELSE folded END AS folded, CASE WHEN here = 1 THEN -1 ELSE told END AS told FROM ledgers) AS l`
+const hereCounted = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
+	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 
 // sequencesUpTo selects the sequences, with a different value for the last scan.
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
@@ -228,7 +228,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 		// Other programs may have tables in the same database.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
 			_, known := tableOf(name)
-			return !known && name != "vault_keys"
+			return !known && name != "sealing_keys"
 		})
 		for _, name := range tables {
 			if known, _ := tableOf(name); known.begun {
@@ -242,7 +242,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 				return fmt.Errorf("looking at %s: %w", name, err)
 			}
 		}
-		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"vault_keys": true}, scansInto: s.scansInto,
+		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"sealing_keys": true}, scansInto: s.scansInto,
 			days: map[int64]bool{}}
 		if tx.engine.name() == "postgres" {
 			l.conn = conn
@@ -269,7 +269,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 
 // Key stores a sealed key.
 func (l *Restore) Key(ctx context.Context, name, sealed string) error {
-	_, err := l.tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2)`, name, sealed)
+	_, err := l.tx.exec(ctx, `INSERT INTO sealing_keys (name, sealed) VALUES ($1, $2)`, name, sealed)
 	return err
 }
 

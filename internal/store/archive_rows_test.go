@@ -116,7 +116,7 @@ func scanRow(t *testing.T, s *Store, day, n int64) string {
 		}
 		return err
 	})
-	for _, name := range []string{"activation", "at", "batch", "idx", "rule"} {
+	for _, name := range []string{"activation", "occurred_at", "batch", "idx", "rule"} {
 		row[name] = 0
 	}
 	row["day"], row["seq"], row["id"] = day, n, fmt.Sprintf("id%08d", n)

@@ -27,12 +27,12 @@ type outsideScans struct {
 func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// A different log may have been used here before.
-		if _, err := tx.exec(ctx, `UPDATE ledgers SET here = 0 WHERE here = 1 AND id <> $1`, extraLog.ID()); err != nil {
+		if _, err := tx.exec(ctx, `UPDATE scan_logs SET is_local = 0 WHERE is_local = 1 AND id <> $1`, extraLog.ID()); err != nil {
 			return err
 		}
 		_,
 			err := tx.exec(ctx,
-			`INSERT INTO ledgers (id, here, position, last) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET here = 1`, extraLog.ID())
+			`INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id) VALUES ($1, 1, 0, '') ON CONFLICT (id) DO UPDATE SET is_local = 1`, extraLog.ID())
 		return err
 	})
 	if err != nil {
@@ -85,7 +85,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 	}
 	o := &outsideScans{log: log}
 	if state.Ledger == log.ID() || state.Ledger == "" {
-		if err := t.row(ctx, `SELECT COALESCE(MAX(position), 0) FROM webhook_readers WHERE name = $1`,
+		if err := t.row(ctx, `SELECT COALESCE(MAX(read_offset), 0) FROM webhook_readers WHERE name = $1`,
 			webhooks.ScanSource).Scan(&o.upTo); err != nil {
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
@@ -124,7 +124,6 @@ func writeScan(row *rowWriter, e *scanlog.Event, seq int64) error {
 	row.text(e.Action)
 	row.number(e.Activation)
 	row.text(e.App)
-	row.number(e.At.UnixMilli())
 	row.number(e.Batch)
 	row.text(e.Client)
 	row.number(dayOf(e.ID))
@@ -137,6 +136,7 @@ func writeScan(row *rowWriter, e *scanlog.Event, seq int64) error {
 	} else {
 		row.text("")
 	}
+	row.number(e.At.UnixMilli())
 	row.text(e.Reason)
 	row.text(e.Region)
 	row.number(e.RuleID)

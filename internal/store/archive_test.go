@@ -131,7 +131,7 @@ func TestLoad_RequiresEmptyDatabase(t *testing.T) {
 		if _, err := s.FirstSealedKey(t.Context(), "data", "x"); err != nil {
 			t.Fatal(err)
 		}
-		if err := load(t, s, empty); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "vault_keys") {
+		if err := load(t, s, empty); !errors.Is(err, ErrNotEmpty) || !strings.Contains(err.Error(), "sealing_keys") {
 			t.Error(err)
 		}
 	})
@@ -176,7 +176,7 @@ func TestLoad_FailureRollsBack(t *testing.T) {
 			"what no text can be":       {"seeds", `{"applied_at":1,"hash":"\u0000"}` + "\n"},
 			"the same row twice":        {"seeds", strings.Repeat(`{"applied_at":1,"hash":"a"}`+"\n", 2)},
 			"a table that there is not": {"nothing; DROP TABLE seeds", ""},
-			"the keys":                  {"vault_keys", `{"name":"a","sealed":"b"}` + "\n"},
+			"the keys":                  {"sealing_keys", `{"name":"a","sealed":"b"}` + "\n"},
 			"a table of the database":   {"goose_db_version", ""},
 		} {
 			all := maps.Clone(full)
@@ -201,7 +201,7 @@ func TestLoad_FailureRollsBack(t *testing.T) {
 
 func TestLoad_RejectsOldSchema(t *testing.T) {
 	s, err := OpenEmpty(t.Context(), Target{Dir: t.TempDir()}, firstSchema-1)
-	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 107 of a build from before 0.1.0"), "got %v, %v", s, err)
+	assert.True(t, err != nil && strings.Contains(err.Error(), "has schema 108 of a build from before 0.1.0"), "got %v, %v", s, err)
 }
 
 // A change that is written meanwhile is in a snapshot as a whole or not at all.
@@ -238,8 +238,8 @@ func TestExport_ConsistentSnapshot(t *testing.T) {
 			all := rowsOf(t, nodes[0])
 			n := strings.Count(all["rules"], "\n")
 			if changes := strings.Count(all["changes"], "\n"); changes != n ||
-				!strings.Contains(all["change_head"], fmt.Sprintf(`"seq":%d}`, n)) {
-				t.Errorf("%d rules, %d changes, %s", n, changes, all["change_head"])
+				!strings.Contains(all["audit_log_head"], fmt.Sprintf(`"seq":%d}`, n)) {
+				t.Errorf("%d rules, %d changes, %s", n, changes, all["audit_log_head"])
 			}
 		}
 	})

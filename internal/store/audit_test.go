@@ -138,7 +138,7 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 		}
 		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
 		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
-			{"change_head", "id"}, {"code_events", "seq"}}
+			{"audit_log_head", "id"}, {"code_events", "seq"}}
 		found := 0
 		for n := 0; found < trials(t, s); n++ {
 			where := tables[random.IntN(len(tables))]
@@ -222,7 +222,7 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 		manyChanges(t, s)
 		last := verify(t, s).Seq
 		copied := func(from string) string {
-			return `INSERT INTO changes SELECT ` + from + `, occurred_at, kind, key, actor, via, rid, action, detail, hash FROM changes WHERE seq = `
+			return `INSERT INTO changes SELECT ` + from + `, occurred_at, kind, key, actor, via_component, rid, action, detail, hash FROM changes WHERE seq = `
 		}
 		for name, c := range map[string]struct {
 			alter []string
@@ -231,28 +231,28 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 			"a row is gone":         {[]string{`DELETE FROM changes WHERE seq = 7`}, "change 7: it is gone"},
 			"the first is gone":     {[]string{`DELETE FROM changes WHERE seq = 1`}, "change 2: it is not the first of a log"},
 			"the beginning is gone": {[]string{`DELETE FROM changes WHERE seq < 9`}, "change 9: it is not the first of a log"},
-			"the last is gone": {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`},
+			"the last is gone": {[]string{`DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`},
 				fmt.Sprintf("change %d: it is gone", last)},
 			"the end is gone": {[]string{`DELETE FROM changes WHERE seq > 9`}, "change 10: it is gone"},
 			"the end is gone and the head says so without its hash": {[]string{`DELETE FROM changes WHERE seq > 9`,
-				`UPDATE change_head SET seq = 9`}, "change 9: it is not the last"},
+				`UPDATE audit_log_head SET seq = 9`}, "change 9: it is not the last"},
 			"all is gone": {[]string{`DELETE FROM changes`}, "change 1: it is gone"},
-			"no head":     {[]string{`DELETE FROM change_head`}, "the row that names the last change is gone"},
+			"no head":     {[]string{`DELETE FROM audit_log_head`}, "the row that names the last change is gone"},
 			"two are swapped": {[]string{`UPDATE changes SET seq = 1000 WHERE seq = 5`, `UPDATE changes SET seq = 5 WHERE seq = 6`,
 				`UPDATE changes SET seq = 6 WHERE seq = 1000`}, "change 5: it, or its place"},
-			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM change_head)") + `5`}, "it, or its place"},
+			"one is repeated": {[]string{copied("(SELECT seq + 1 FROM audit_log_head)") + `5`}, "it, or its place"},
 			"a rule": {[]string{`UPDATE rules SET path = 'evil' WHERE key = 'https://h2.example/'`},
 				"change 3: the rule https://h2.example/ is another"},
 			"a rule is gone": {[]string{`DELETE FROM rules WHERE key = 'https://h2.example/'`},
 				"change 3: the rule https://h2.example/ is gone"},
 			"a rule is new": {[]string{`INSERT INTO rules SELECT 999, 'https://new.example/', kind, owner, target, 'https://new.example/', path, occupy, open_version, test_links, published,
-				created_at, changed_at, published_at, host, segment, link_path FROM rules WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the log"},
+				created_at, updated_at, published_at, host, segment, link_path FROM rules WHERE key = 'https://h2.example/'`}, "the rule https://new.example/ is not in the log"},
 			"an account":          {[]string{`UPDATE accounts SET certified = 1 WHERE appid = 'wxs'`}, "the account wxs is another"},
 			"an account is gone":  {[]string{`DELETE FROM accounts WHERE appid = 'wxs'`}, "the account wxs is gone"},
 			"an event is gone":    {[]string{`DELETE FROM code_events WHERE seq = 2`}, "the event 2 of codes"},
 			"the last event":      {[]string{`DELETE FROM code_events WHERE seq = 4`}, "the event 4 of codes"},
 			"an event is new":     {[]string{`INSERT INTO code_events SELECT 5, batch, action, first_idx, last_idx, codes, binding, occurred_at, from_at, actor, rid, note FROM code_events WHERE seq = 1`}, "the event 5 of codes is not in the log"},
-			"the head has a word": {[]string{`UPDATE change_head SET hash = ''`}, "it is not the last change"},
+			"the head has a word": {[]string{`UPDATE audit_log_head SET hash = ''`}, "it is not the last change"},
 		} {
 			before := rowsOf(t, s)
 			for _, q := range c.alter {
@@ -264,7 +264,7 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 			for table := range before {
 				direct(t, s, `DELETE FROM `+table)
 			}
-			direct(t, s, `DELETE FROM vault_keys`)
+			direct(t, s, `DELETE FROM sealing_keys`)
 			require.NoErrorf(t, load(t, s, before), "%v", name)
 			if done := verify(t, s); done.Fault != nil {
 				t.Fatal("put back:", done.Fault)
@@ -291,7 +291,7 @@ func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 					return err
 				}
 			}
-			_, err = tx.exec(ctx, `UPDATE change_head SET hash = $1`, before)
+			_, err = tx.exec(ctx, `UPDATE audit_log_head SET hash = $1`, before)
 			return err
 		}))
 		if done := verify(t, forger); done.Fault != nil {

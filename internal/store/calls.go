@@ -31,8 +31,8 @@ func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
 	return err
 }
 
-// callGone is the sequence that holds the number of the last deleted call.
-const callGone = "call_gone"
+// callDeleted is the sequence that holds the number of the last deleted call.
+const callDeleted = "call_deleted"
 
 func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
@@ -41,7 +41,7 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block
 		b.Second, b.Gone = second, int(max(0, gone-last+int64(b.Calls)))
 		return b, err
 	}, `SELECT b.seq, b.calls, b.text, s.value FROM call_blocks b JOIN sequences s ON s.name = $1
-		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callGone, second)
+		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callDeleted, second)
 }
 
 func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([]apiusage.Block, error) {
@@ -50,7 +50,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 		upTo = prev - 1
 	}
 	var gone int64
-	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callGone).Scan(&gone); err != nil {
+	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callDeleted).Scan(&gone); err != nil {
 		return nil, err
 	}
 	// The block that contains the number upTo may end with a greater number.
@@ -88,7 +88,7 @@ func (t usageQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit
 		text string
 		args []any
 	}{
-		{`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, []any{upTo, callGone}},
+		{`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, []any{upTo, callDeleted}},
 		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, []any{upTo, limit}},
 		{`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`,
 			[]any{second, limit}},

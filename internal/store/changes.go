@@ -82,7 +82,7 @@ type change struct {
 	kind, key, actor, via, rid, did, detail, hash string
 }
 
-const changeColumns = `seq, occurred_at, kind, key, actor, via, rid, action, detail, hash`
+const changeColumns = `seq, occurred_at, kind, key, actor, via_component, rid, action, detail, hash`
 
 func (c *change) args() []any {
 	return []any{c.seq, c.at, c.kind, c.key, c.actor, c.via, c.rid, c.did, c.detail, c.hash}
@@ -282,7 +282,7 @@ func (s *Store) Note(ctx context.Context, kind, key, did string, detail any) err
 // ChangeHead returns the number and the hash of the last change; 0 and "" for an empty log.
 func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT seq, hash FROM change_head WHERE id = 1`).Scan(&seq, &hash)
+		return tx.row(ctx, `SELECT seq, hash FROM audit_log_head WHERE id = 1`).Scan(&seq, &hash)
 	})
 	return seq, hash, err
 }
@@ -298,7 +298,7 @@ var nowRule = func() string {
 		switch name = strings.TrimSpace(name); name {
 		case "test_links":
 			empty = "'null'"
-		case "id", "occupy", "open_version", "published", "created_at", "changed_at", "published_at":
+		case "id", "occupy", "open_version", "published", "created_at", "updated_at", "published_at":
 			empty = "0"
 		}
 		fmt.Fprintf(&b, "COALESCE(r.%s, %s)", name, empty)

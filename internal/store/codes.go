@@ -31,7 +31,7 @@ func (t codeQueries) LockBatch(ctx context.Context, id int64) error {
 	return t.lock(ctx, fmt.Sprintf("batch %d", id), "")
 }
 
-const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, proof,
+const batchColumns = `id, account, isv, codes, start, prefix, version, segment, first_code, first_text, created_at, is_proof,
 	template`
 
 func scanBatch(scan func(...any) error) (b codes.Batch, err error) {

@@ -176,7 +176,7 @@ func (t componentQueries) ForgetGrantCodes(ctx context.Context, before time.Time
 }
 
 func (t componentQueries) ForgetPushes(ctx context.Context, component string, keep int) error {
-	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_at = 0 AND id <=
+	_, err := t.exec(ctx, `DELETE FROM pushes WHERE component = $1 AND next_attempt_at = 0 AND id <=
 		(SELECT id FROM pushes WHERE component = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)`, component, keep)
 	return err
 }

@@ -274,6 +274,6 @@ func TestComponentTicket_OnePerInterval(t *testing.T) {
 			assert.True(t, err == nil, "%d: %v", i, err)
 		}
 		want(t, "tickets", number(t, nodes[0], `SELECT COUNT(*) FROM component_tickets`), 20)
-		want(t, "pushes", number(t, nodes[0], `SELECT COUNT(*) FROM pushes WHERE next_at > 0`), 20)
+		want(t, "pushes", number(t, nodes[0], `SELECT COUNT(*) FROM pushes WHERE next_attempt_at > 0`), 20)
 	})
 }

@@ -8,23 +8,23 @@ import (
 	"strconv"
 )
 
-// Triggers count rules and publishes in the transaction of each change (migrations/00108_first.sql); rules.go reads these counts.
+// Triggers count rules and publishes in the transaction of each change (migrations/00109_first.sql); rules.go reads these counts.
 
 // countedRules and countedPublishes recompute the counts in rule_counts and publish_counts.
 const (
-	countedRules = `SELECT owner, '' AS target, COUNT(*) AS n FROM rules GROUP BY owner
+	countedRules = `SELECT owner, '' AS target, COUNT(*) AS rules FROM rules GROUP BY owner
 		UNION ALL SELECT owner, target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY owner, target
 		UNION ALL SELECT '', target, COUNT(*) FROM rules WHERE kind = 'service_rule' GROUP BY target`
-	countedPublishes = `SELECT owner, CAST(created_at / 3600000 AS TEXT) AS hour, COUNT(*) AS n FROM publishes GROUP BY owner, created_at / 3600000`
+	countedPublishes = `SELECT owner, CAST(created_at / 3600000 AS TEXT) AS hour, COUNT(*) AS publishes FROM publishes GROUP BY owner, created_at / 3600000`
 )
 
 // wrongPieces selects the buckets of an owner's rules with a wrong count; subject selects which of the owner's rules a bucket
 // counts.
 func wrongPieces(pieces, subject string) string {
-	return `SELECT owner, target, n FROM (SELECT owner, target, first, n,
-			LEAD(first, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first) AS next
-			FROM rule_pieces WHERE ` + pieces + `) AS p
-		WHERE n <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first AND r.id < p.next` + subject + `)`
+	return `SELECT owner, target, rules FROM (SELECT owner, target, first_id, rules,
+			LEAD(first_id, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first_id) AS next
+			FROM rule_page_buckets WHERE ` + pieces + `) AS p
+		WHERE rules <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first_id AND r.id < p.next` + subject + `)`
 }
 
 // CheckCounts recounts the rows, and returns an error if a stored count differs.
@@ -33,9 +33,9 @@ func (p *Snapshot) CheckCounts(ctx context.Context) error {
 		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + part + `) AS s`
 	}
 	const (
-		rulesKept     = `SELECT owner, target, n FROM rule_counts`
-		publishesKept = `SELECT owner, CAST(hour AS TEXT) AS hour, n FROM publish_counts`
-		inPieces      = `SELECT owner, target, CAST(SUM(n) AS BIGINT) AS n FROM rule_pieces GROUP BY owner, target`
+		rulesKept     = `SELECT owner, target, rules FROM rule_counts`
+		publishesKept = `SELECT owner, CAST(hour AS TEXT) AS hour, publishes FROM publish_counts`
+		inPieces      = `SELECT owner, target, CAST(SUM(rules) AS BIGINT) AS rules FROM rule_page_buckets GROUP BY owner, target`
 		ofOwners      = rulesKept + ` WHERE owner <> ''`
 	)
 	for _, query := range []string{

@@ -119,7 +119,7 @@ func TestRuleCounts_MatchRows(t *testing.T) {
 		})
 		require.NoError(t, s.Reset(t.Context()))
 		wantCounted(t, s, "after a reset")
-		want(t, "rows that count", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts) + (SELECT COUNT(*) FROM rule_pieces)`), 0)
+		want(t, "rows that count", number(t, s, `SELECT (SELECT COUNT(*) FROM rule_counts) + (SELECT COUNT(*) FROM rule_page_buckets)`), 0)
 	})
 }
 
@@ -136,8 +136,8 @@ func TestRuleCounts_ReadFromCounter(t *testing.T) {
 			if err := tx.rules().AddPublish(ctx, "wxa", "k", at); err != nil {
 				return err
 			}
-			for _, query := range []string{`UPDATE rule_counts SET n = n + 1000000`, `UPDATE publish_counts SET n = n + 1000000`,
-				`UPDATE rule_pieces SET n = n + 1000000 WHERE first = (SELECT MIN(first) FROM rule_pieces)`} {
+			for _, query := range []string{`UPDATE rule_counts SET rules = rules + 1000000`, `UPDATE publish_counts SET publishes = publishes + 1000000`,
+				`UPDATE rule_page_buckets SET rules = rules + 1000000 WHERE first_id = (SELECT MIN(first_id) FROM rule_page_buckets)`} {
 				if _, err := tx.exec(ctx, query); err != nil {
 					return err
 				}
@@ -243,7 +243,7 @@ func TestRuleCounts_SparseIDs(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		importMany(t, s, someRules(t, 2000))
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			_, err := tx.exec(ctx, `UPDATE rule_pieces SET first = first + 1000000`)
+			_, err := tx.exec(ctx, `UPDATE rule_page_buckets SET first_id = first_id + 1000000`)
 			if err == nil {
 				_, err = tx.exec(ctx, `UPDATE rules SET id = id + 1000000`)
 			}
@@ -282,7 +282,7 @@ func TestRuleCounts_ConcurrentChanges(t *testing.T) {
 		})
 		require.NoError(t, errors.Join(errs...))
 		wantCounted(t, nodes[1], "after all")
-		want(t, "rules", number(t, nodes[0], `SELECT n FROM rule_counts WHERE owner = 'wxa' AND target = ''`), 8*8)
+		want(t, "rules", number(t, nodes[0], `SELECT rules FROM rule_counts WHERE owner = 'wxa' AND target = ''`), 8*8)
 	})
 }
 
@@ -326,17 +326,17 @@ func TestRuleCounts_AfterLoad(t *testing.T) {
 		into := open(t, target)
 		require.NoError(t, load(t, into, rowsOf(t, s)))
 		wantCounted(t, into, "after an archive was loaded")
-		want(t, "rules", number(t, into, `SELECT COALESCE(SUM(n), 0) FROM rule_counts WHERE target = ''`), 2200)
+		want(t, "rules", number(t, into, `SELECT COALESCE(SUM(rules), 0) FROM rule_counts WHERE target = ''`), 2200)
 	})
 }
 
 func TestRuleCounts_MismatchDetected(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		for _, wrong := range []string{`UPDATE rule_counts SET n = n + 1 WHERE owner = 'wxa'`, `DELETE FROM rule_counts WHERE owner = ''`,
-			`UPDATE rule_pieces SET n = n + 1 WHERE target = 'wxm1'`, `UPDATE publish_counts SET n = 5`,
-			`INSERT INTO rule_counts (owner, target, n) VALUES ('wxnobody', '', 1)`,
-			`INSERT INTO publish_counts (owner, hour, n) VALUES ('wxnobody', 1, 1)`, `DELETE FROM rule_pieces WHERE target = ''`,
-			`UPDATE rule_pieces SET first = first + 3 WHERE target = ''`} {
+		for _, wrong := range []string{`UPDATE rule_counts SET rules = rules + 1 WHERE owner = 'wxa'`, `DELETE FROM rule_counts WHERE owner = ''`,
+			`UPDATE rule_page_buckets SET rules = rules + 1 WHERE target = 'wxm1'`, `UPDATE publish_counts SET publishes = 5`,
+			`INSERT INTO rule_counts (owner, target, rules) VALUES ('wxnobody', '', 1)`,
+			`INSERT INTO publish_counts (owner, hour, publishes) VALUES ('wxnobody', 1, 1)`, `DELETE FROM rule_page_buckets WHERE target = ''`,
+			`UPDATE rule_page_buckets SET first_id = first_id + 3 WHERE target = ''`} {
 			require.NoError(t, s.Reset(t.Context()))
 			importMany(t, s, someRules(t, 10))
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.rules().AddPublish(ctx, "wxa", "k", at) })

@@ -132,8 +132,8 @@ func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 		"the last commit is lost": func(t *testing.T, s *Store) {
 			for _, q := range []string{
 				`DELETE FROM rules WHERE key = 'https://lost.example/'`,
-				`DELETE FROM changes WHERE seq = (SELECT seq FROM change_head)`,
-				`UPDATE change_head SET seq = seq - 1, hash = (SELECT hash FROM changes WHERE seq = change_head.seq - 1)`,
+				`DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`,
+				`UPDATE audit_log_head SET seq = seq - 1, hash = (SELECT hash FROM changes WHERE seq = audit_log_head.seq - 1)`,
 			} {
 				if _, err := s.write.ExecContext(t.Context(), q); err != nil {
 					t.Fatal(err)

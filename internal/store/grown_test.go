@@ -32,27 +32,27 @@ var grownSizes = goflag.String("grown", "1000,10000", "how many rows the tables 
 var grownRows = []string{
 	// Of the log of changes the first 20 are of another kind and actor; so are a third of
 	// all, before all rules, and a fifth behind them.
-	`INSERT INTO changes (seq, occurred_at, kind, key, actor, via, rid, action, detail, hash)
+	`INSERT INTO changes (seq, occurred_at, kind, key, actor, via_component, rid, action, detail, hash)
 		SELECT n, n, CASE WHEN n <= 20 THEN 'account' WHEN n <= $1 / 3 THEN 'webhook' WHEN n > $1 - $1 / 5 THEN 'link' ELSE 'rule' END,
 			'k' || CAST(n AS TEXT), CASE WHEN n <= 20 THEN 'admin' WHEN n <= $1 / 3 THEN 'wxb' ELSE 'wxa' END,
 			'', '', 'edit', '{}', 'h' FROM g`,
-	`UPDATE change_head SET seq = $1, hash = 'h'`,
+	`UPDATE audit_log_head SET seq = $1, hash = 'h'`,
 	// Each rule has a directory of its own, under one host.
-	`INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, changed_at,
+	`INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published, created_at, updated_at,
 			published_at, host, segment, link_path)
 		SELECT n, 'https://h.example/d/' || CAST(n AS TEXT) || '/x', CASE WHEN n = 7 THEN 'service_rule' ELSE 'rule' END, 'wxa',
 			CASE WHEN n % 2 = 0 THEN 'wxt' ELSE 'wxa' END, 'https://h.example/d/' || CAST(n AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1,
 			'h.example', '/d', '/d/' || CAST(n AS TEXT) || '/x' FROM g`,
 	// A file is missing of the last of its owners alone.
-	`INSERT INTO rechecks (owner, directory, prefix, checked_at, ok, reason, since, next_at)
+	`INSERT INTO domain_reverifications (owner, directory, prefix, checked_at, ok, reason, failing_since, next_check_at)
 		SELECT CASE WHEN n > $1 - 20 THEN 'wxz' ELSE 'wxa' END, 'https://h.example/d/' || CAST(n AS TEXT) || '/', 'https://h.example/d/x', 1, 1,
 			'', CASE WHEN n > $1 - 20 THEN 1 ELSE 0 END, 9000000000000 FROM g`,
-	`INSERT INTO confirmations (rid, created_at, owner, prefix, url, ok, reason, steps)
+	`INSERT INTO domain_verifications (rid, created_at, owner, prefix, url, ok, reason, steps)
 		SELECT 'r' || CAST(n AS TEXT), n, CASE WHEN n <= 20 THEN 'wxo' ELSE 'wxa' END, 'p', 'u', 1, '', 'null' FROM g`,
 	// Two webhooks have a half each; all but 40 were delivered; those failed or wait until later.
-	`INSERT INTO webhooks (id, url, secret, wanted, enabled, scans_from, alarms_from, created_at)
+	`INSERT INTO webhooks (id, url, secret, filter, enabled, first_scan_offset, first_alarm_id, created_at)
 		SELECT n, 'https://hook.example', 's', '{"alarms":true}', 1, 0, 0, 1 FROM g WHERE n <= 2`,
-	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_at, sent_at, status, error, delivered_at)
+	`INSERT INTO deliveries (id, webhook, event, body, created_at, attempts, next_attempt_at, sent_at, status, error, delivered_at)
 		SELECT n, 1 + n % 2, 'e' || CAST(n AS TEXT), '{}', 1700000000000 + n, 1, CASE WHEN n <= 20 THEN 1769788800000 + 3600000 ELSE 0 END, 1,
 			200, '', CASE WHEN n > 40 THEN 1 ELSE 0 END FROM g`,
 }
@@ -220,8 +220,8 @@ var grownAsks = []struct {
 		return len(found), err
 	}, 20, nil},
 	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1,
-		[]string{"rechecks"}},
-	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1, []string{"rechecks"}},
+		[]string{"domain_reverifications"}},
+	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1, []string{"domain_reverifications"}},
 	{"confirmations by rid", confirmationsOf(rules.ConfirmationQuery{RID: "r7", Limit: 100}), 1, nil},
 	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20, nil},
 	{"what happened to a code", func(ctx context.Context, s *Store, n int64) (found int, err error) {

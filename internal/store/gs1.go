@@ -17,7 +17,7 @@ type gs1Row struct {
 var gs1Rows = mapper[gs1Row]{table: "gs1_links", key: "key",
 	fields: func(r *gs1Row) []field {
 		return []field{{"key", &r.Key}, {"root", &r.root}, {"owner", &r.Owner}, {"app", &r.App}, {"page", &r.Page},
-			{"links", inJSON(&r.Links)}, {"archived", &r.Archived}, {"changed_at", moment{&r.At}}}
+			{"links", inJSON(&r.Links)}, {"archived", &r.Archived}, {"updated_at", moment{&r.At}}}
 	}}.rows()
 
 // UpdateGS1 implements digitallink.Store.

@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-const ruleChangeColumns = `seq, occurred_at, actor, via, rid, action, detail`
+const ruleChangeColumns = `seq, occurred_at, actor, via_component, rid, action, detail`
 
 func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChange rules.Change, err error) {
 	if err := t.writeNoted(ctx); err != nil {

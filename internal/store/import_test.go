@@ -43,7 +43,7 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 		miniProgram(t, s, "wxa")
 		miniProgram(t, s, "wxb")
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-		start := number(t, s, `SELECT seq FROM change_head`)
+		start := number(t, s, `SELECT seq FROM audit_log_head`)
 		empty := func(when string) {
 			t.Helper()
 			want(t, "rules "+when, number(t, s, `SELECT COUNT(*) FROM rules`), 0)

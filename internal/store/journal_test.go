@@ -79,11 +79,11 @@ func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 		counts := map[at]int64{}
 		random := rand.New(rand.NewPCG(14, 5))
 		add := func(ctx context.Context, tx *Tx, per, hour, n int64) error {
-			_, err := tx.exec(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts) VALUES ($1, $2, 7, 1, $3, 0)
-				ON CONFLICT (per, at, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans`, per, hour, n)
+			_, err := tx.exec(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans) VALUES ($1, $2, 7, 1, $3, 0)
+				ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET scans = statistics_counts.scans + excluded.scans`, per, hour, n)
 			if err == nil && per == 0 {
-				_, err = tx.exec(ctx, `INSERT INTO statistics_sums (per, dim, at, value, scans, firsts) VALUES ($1, 2, $2, 'v', $3, 0)
-					ON CONFLICT (per, dim, at, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans`, per, hour, n)
+				_, err = tx.exec(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans) VALUES ($1, 2, $2, 'v', $3, 0)
+					ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET scans = statistics_sums.scans + excluded.scans`, per, hour, n)
 			}
 			return err
 		}
@@ -116,7 +116,7 @@ func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 					err = scan(&a.per, &a.at, &a.rule, &n)
 					got[a] = n
 					return a, err
-				}, `SELECT per, at, rule, scans FROM statistics_counts WHERE per IN (1, 3)`); err != nil {
+				}, `SELECT granularity, bucket, rule, scans FROM statistics_counts WHERE granularity IN (1, 3)`); err != nil {
 					return err
 				}
 				_, err := list(ctx, tx, func(scan func(...any) error) (day int64, err error) {
@@ -124,7 +124,7 @@ func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 					err = scan(&day, &n)
 					sums[day] = n
 					return day, err
-				}, `SELECT at, scans FROM statistics_sums WHERE per = 1 AND dim = 2`)
+				}, `SELECT bucket, scans FROM statistics_sums WHERE granularity = 1 AND dimension = 2`)
 				return err
 			})
 			was = offset

@@ -12,33 +12,33 @@ import (
 // the clock of the database. Rejected calls are not counted. A row stores a timestamp per call up to limit, so Allow is for small
 // limits. Allow works only on a shared store (PostgreSQL).
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
-	var ok int
+	var allowed int
 	// If a session is lost and the statement is repeated, the call may count twice within its second.
-	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, allow, key, limit).Scan(&ok)) })
+	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, allow, key, limit).Scan(&allowed)) })
 	if err != nil {
 		return false, fmt.Errorf("counting the calls of a second: %w", s.outage(err))
 	}
-	return ok == 1, nil
+	return allowed == 1, nil
 }
 
 const (
 	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
 	// Timestamps in the future, after the clock was set back, count for at most a second.
-	allow = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
-		ON CONFLICT (key) DO UPDATE SET (times, at, ok) = (
+	allow = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
+		ON CONFLICT (key) DO UPDATE SET (call_times, last_call_at, allowed) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
 				CASE WHEN cardinality(r.recent) < $2 THEN 1 ELSE 0 END
-			FROM (SELECT c.now, ARRAY(SELECT t FROM unnest(l.times::bigint[]) t WHERE t > c.now - 1000000 AND t <= c.now + 1000000) recent
+			FROM (SELECT c.now, ARRAY(SELECT t FROM unnest(l.call_times::bigint[]) t WHERE t > c.now - 1000000 AND t <= c.now + 1000000) recent
 				FROM (SELECT ` + microseconds + ` AS now OFFSET 0) c OFFSET 0) r)
-		RETURNING ok`
+		RETURNING allowed`
 )
 
 // AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key
 // contains the limited period, which is at most a minute: see ForgetLimits. Rejected calls are not counted. AllowTimes works only
 // on a shared store (PostgreSQL).
 func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
-	const query = `INSERT INTO limits AS l (key, times, at, ok) VALUES ($1, '{}', ` + microseconds + `, 1)
-		ON CONFLICT (key) DO UPDATE SET (at, ok) = (excluded.at, l.ok + 1) WHERE l.ok < $2 RETURNING ok`
+	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)
+		ON CONFLICT (key) DO UPDATE SET (last_call_at, allowed) = (excluded.last_call_at, l.allowed + 1) WHERE l.allowed < $2 RETURNING allowed`
 	var n int
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, query, key, limit).Scan(&n)) })
 	if errors.Is(err, sql.ErrNoRows) {
@@ -55,7 +55,7 @@ const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 // ForgetLimits deletes expired rows of limits, so that idle accounts use no space.
 func (s *Store) ForgetLimits(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM limits WHERE at < `+microseconds+` - $1`, time.Minute.Microseconds())
+		_, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE last_call_at < `+microseconds+` - $1`, time.Minute.Microseconds())
 		return err
 	})
 }
@@ -68,11 +68,11 @@ func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
 	}
 	return s.update(ctx, func(tx *Tx) error {
 		if len(appids) == 0 {
-			_, err := tx.exec(ctx, `DELETE FROM limits`)
+			_, err := tx.exec(ctx, `DELETE FROM rate_limits`)
 			return err
 		}
 		for _, appid := range appids {
-			if _, err := tx.exec(ctx, `DELETE FROM limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`,
+			if _, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE split_part(key, ' ', 1) = $1 OR split_part(key, ' ', 3) = $1`,
 				appid); err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE limits SET times = (SELECT ARRAY(SELECT t - $1::bigint FROM unnest(times::bigint[]) t)::text)`,
+		_, err := tx.exec(ctx, `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t - $1::bigint FROM unnest(call_times::bigint[]) t)::text)`,
 			d.Microseconds())
 		return err
 	})
@@ -101,9 +101,9 @@ func (t *Tx) unlog(ctx context.Context) error {
 		return err
 	}
 	var logged bool
-	if err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'limits'::regclass`).Scan(&logged); err != nil || !logged {
+	if err := t.row(ctx, `SELECT relpersistence = 'p' FROM pg_class WHERE oid = 'rate_limits'::regclass`).Scan(&logged); err != nil || !logged {
 		return err
 	}
-	_, err := t.exec(ctx, `ALTER TABLE limits SET UNLOGGED`)
+	_, err := t.exec(ctx, `ALTER TABLE rate_limits SET UNLOGGED`)
 	return err
 }

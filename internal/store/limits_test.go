@@ -16,11 +16,11 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	target := newPostgres(t)
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	const limit, callers, each = 5, 8, 40
-	want(t, "persistence", texts(t, nodes[0], `SELECT relpersistence::text FROM pg_class WHERE oid = 'limits'::regclass`), []string{"u"})
-	direct(t, nodes[0], `CREATE TABLE allowed (at BIGINT NOT NULL)`)
+	want(t, "persistence", texts(t, nodes[0], `SELECT relpersistence::text FROM pg_class WHERE oid = 'rate_limits'::regclass`), []string{"u"})
+	direct(t, nodes[0], `CREATE TABLE allowed (last_call_at BIGINT NOT NULL)`)
 	direct(t, nodes[0],
-		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.ok = 1 THEN INSERT INTO allowed VALUES (NEW.at); END IF; RETURN NEW; END'`)
-	direct(t, nodes[0], `CREATE TRIGGER note AFTER INSERT OR UPDATE ON limits FOR EACH ROW EXECUTE FUNCTION note()`)
+		`CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.allowed = 1 THEN INSERT INTO allowed VALUES (NEW.last_call_at); END IF; RETURN NEW; END'`)
+	direct(t, nodes[0], `CREATE TRIGGER note AFTER INSERT OR UPDATE ON rate_limits FOR EACH ROW EXECUTE FUNCTION note()`)
 	var mu sync.Mutex
 	passed := 0
 	errs := race(callers, func(i int) error {
@@ -38,7 +38,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 		return nil
 	})
 	succeeded(t, errs, nil)
-	times := numbers(t, nodes[0], `SELECT at FROM allowed ORDER BY at`)
+	times := numbers(t, nodes[0], `SELECT last_call_at FROM allowed ORDER BY last_call_at`)
 	want(t, "allowed", len(times), passed)
 	assert.True(t, passed >= limit, "%d calls were allowed of %d", passed, callers*each)
 	for i := limit; i < len(times); i++ {
@@ -50,7 +50,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 		t.Errorf("another key has its own limit: %v %v", ok, err)
 	}
 	// As if all were a second ago.
-	direct(t, nodes[0], `UPDATE limits SET times = (SELECT ARRAY(SELECT t - 1000000 FROM unnest(times::bigint[]) t)::text), ok = 0`)
+	direct(t, nodes[0], `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t - 1000000 FROM unnest(call_times::bigint[]) t)::text), allowed = 0`)
 	for i := range limit {
 		if ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
 			t.Errorf("a second later: %v %v", ok, err)
@@ -106,10 +106,10 @@ func TestStoreLimit_ClockSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	direct(t, s, `UPDATE limits SET times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(times::bigint[]) t)::text)`)
+	direct(t, s, `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(call_times::bigint[]) t)::text)`)
 	ok, err := s.Allow(t.Context(), "k", 3)
 	assert.True(t, err == nil && ok, "%v %v", ok, err)
-	direct(t, s, `UPDATE limits SET at = at - 120000000`)
+	direct(t, s, `UPDATE rate_limits SET last_call_at = last_call_at - 120000000`)
 	require.NoError(t, s.ForgetLimits(t.Context()))
-	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM limits`), 0)
+	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM rate_limits`), 0)
 }

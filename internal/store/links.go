@@ -10,7 +10,7 @@ var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program
 	fields: func(l *accounts.Link) []field {
 		return []field{{"service", &l.Service}, {"mini_program", &l.MiniProgram}, {"status", &l.Status}, {"unlinking", &l.Unlinking},
 			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}},
-			{"at_once", &l.AtOnce}}
+			{"approval_skipped", &l.AtOnce}}
 	}}.rows()
 
 func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {

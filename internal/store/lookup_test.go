@@ -239,7 +239,7 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					want(t, "changes", len(changes), 0)
 					assert.True(t, err == nil, "%v", err)
 					confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
-					want(t, "confirmations", len(confirmations), 0)
+					want(t, "domain_verifications", len(confirmations), 0)
 					assert.True(t, err == nil, "%v", err)
 					_, err = tx.rules().Neighbours(ctx, link, 10)
 					return err

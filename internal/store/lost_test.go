@@ -211,7 +211,7 @@ func TestPing_WritesFail(t *testing.T) {
 	ctx := t.Context()
 	change := func() error { return s.Note(ctx, ofMeta, "x", "put", nil) }
 	require.NoError(t, change())
-	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM change_head`) }
+	written := func() int64 { return number(t, s, `SELECT xmin::text::bigint FROM audit_log_head`) }
 	before := written()
 	for range 3 {
 		if err := s.Ping(ctx); err != nil {
@@ -222,7 +222,7 @@ func TestPing_WritesFail(t *testing.T) {
 
 	stopped := admin(t, target)
 	mustDo(t, stopped, `BEGIN`)
-	mustDo(t, stopped, `SELECT 1 FROM change_head FOR UPDATE`)
+	mustDo(t, stopped, `SELECT 1 FROM audit_log_head FOR UPDATE`)
 	if err := s.Ping(ctx); err != nil {
 		t.Errorf("before a change failed: %v", err)
 	}

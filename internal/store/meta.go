@@ -66,7 +66,7 @@ func (s *Store) PutMeta(ctx context.Context, name, value string) error {
 // SealedKey returns a sealed key; "" if the key does not exist.
 func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)
+		return tx.row(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, name).Scan(&sealed)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
@@ -78,11 +78,11 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 // time get the same key.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		if _, err := tx.exec(ctx, `INSERT INTO vault_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
+		if _, err := tx.exec(ctx, `INSERT INTO sealing_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,
 			first); err != nil {
 			return err
 		}
-		return tx.row(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, name).Scan(&sealed)
+		return tx.row(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, name).Scan(&sealed)
 	})
 	return sealed, err
 }

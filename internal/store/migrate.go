@@ -26,7 +26,7 @@ var embedded embed.FS
 var Migrations fs.FS = embedded
 
 // firstSchema is the schema version of release 0.1.0. Earlier builds, which were never released, have lower schema versions.
-const firstSchema = 108
+const firstSchema = 109
 
 // NewestSchema returns the schema version that this program works with.
 func NewestSchema() int64 {

@@ -10,7 +10,7 @@ import (
 // nodes poll once a second.
 func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
-		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_ask' RETURNING value`).Scan(&ask); err != nil ||
+		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_sync' RETURNING value`).Scan(&ask); err != nil ||
 			!s.Shared() {
 			return err
 		}
@@ -27,15 +27,15 @@ const asking = "scans"
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"told", &n.Answered}, {"ended", &n.Ended}, {"shipped", &n.Shipped},
-		{"stopped", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"level_at", moment{&n.Lag.LevelAt}},
-		{"lag_at", moment{&n.Lag.At}}}
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.Ended}, {"shipped_offset", &n.Shipped},
+		{"stopped_cleanly", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at", moment{&n.Lag.LevelAt}},
+		{"reported_at", moment{&n.Lag.At}}}
 }}.rows()
 
 // ScanNodes implements scanlog.NodeStore.
 func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_ask'`).Scan(&ask); err != nil {
+		if err := tx.row(ctx, `SELECT value FROM sequences WHERE name = 'scan_sync'`).Scan(&ask); err != nil {
 			return err
 		}
 		all, err = scanNodeRows.all(ctx, tx, `ORDER BY name, node`)
@@ -46,15 +46,15 @@ func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, e
 
 // PutNode implements scanlog.NodeStore.
 func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
-	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "level_at", "lag_at") })
+	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "in_sync_at", "reported_at") })
 }
 
 // ReportNode implements scanlog.NodeStore. A node that was given up or has ended is not updated.
 func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE scan_nodes SET ended = $2, shipped = $3, last_seen_at = $4, level_at = $5, lag_at = $6,
-			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM change_head WHERE id = 1)
-			WHERE node = $1 AND stopped = 0`, n.ID, n.Ended, n.Shipped, millis(n.SeenAt), millis(n.Lag.LevelAt), millis(n.Lag.At), followed)
+		_, err := tx.exec(ctx, `UPDATE scan_nodes SET last_offset = $2, shipped_offset = $3, last_seen_at = $4, in_sync_at = $5, reported_at = $6,
+			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM audit_log_head WHERE id = 1)
+			WHERE node = $1 AND stopped_cleanly = 0`, n.ID, n.Ended, n.Shipped, millis(n.SeenAt), millis(n.Lag.LevelAt), millis(n.Lag.At), followed)
 		return err
 	})
 }
@@ -70,7 +70,7 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 // ForgetStopped implements scanlog.NodeStore.
 func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped = 1 AND ended = $2 AND last_seen_at = $3`, read.ID,
+		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped_cleanly = 1 AND last_offset = $2 AND last_seen_at = $3`, read.ID,
 			read.Ended, millis(read.SeenAt))
 		return err
 	})

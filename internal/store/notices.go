@@ -6,14 +6,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var noticeRows = mapper[accounts.Notice]{table: "notices", fields: func(n *accounts.Notice) []field {
+var noticeRows = mapper[accounts.Notice]{table: "notifications", fields: func(n *accounts.Notice) []field {
 	return []field{{"id", &n.ID}, {"account", &n.Account}, {"created_at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
 		{"reason", &n.Reason}}
 }}.rows()
 
 func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error {
 	var err error
-	if n.ID, err = t.next(ctx, "notice"); err != nil {
+	if n.ID, err = t.next(ctx, "notification"); err != nil {
 		return err
 	}
 	return noticeRows.add(ctx, t.Tx, n)

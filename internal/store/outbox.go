@@ -40,18 +40,18 @@ var rowTables = map[outbox.Kind]rowTable{
 		words: strings.NewReplacer("{rows}", "pushes", "{receiver}", "component", "{event}", "info_type", "{body}", "sealed",
 			"{delivered}", "delivered")}, // 0 or 1
 	outbox.Messages: {sequence: "message", inOrder: true, removed: true, took: `delivered_at`,
-		due: `(SELECT next_at FROM {rows} WHERE {receiver} = r.receiver AND next_at > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`,
+		due: `(SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`,
 		words: strings.NewReplacer("{rows}", "messages", "{receiver}", "account", "{event}", "event", "{body}", "body",
 			"{delivered}", "delivered_at")},
 	outbox.Deliveries: {sequence: "delivery", turn: ` AND NOT EXISTS (SELECT 1 FROM {rows} older
 			WHERE older.{receiver} = {rows}.{receiver} AND older.order_key = {rows}.order_key AND older.order_key <> '' AND older.id < {rows}.id
-			AND older.next_at > 0 AND +older.next_at BETWEEN $3 AND $4)`, insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
+			AND older.next_attempt_at > 0 AND +older.next_attempt_at BETWEEN $3 AND $4)`, insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
 		due: `EXISTS (SELECT 1 FROM webhooks w WHERE w.id = r.receiver AND w.enabled = 1) AND ` + anyDue,
 		words: strings.NewReplacer("{rows}", "deliveries", "{receiver}", "webhook", "{event}", "event", "{body}", "body",
 			"{delivered}", "delivered_at")},
 }
 
-const rowColumns = `id, {receiver}, {event}, {body}, appid, shown, order_key, created_at, attempts, next_at, sent_at, status, error, {delivered}, url, response`
+const rowColumns = `id, {receiver}, {event}, {body}, appid, masked_body, order_key, created_at, attempts, next_attempt_at, sent_at, status, error, {delivered}, url, response`
 
 // rowArgs returns the values of rowColumns; the columns from the eighth on can change later.
 func rowArgs(kind outbox.Kind, r outbox.Row) []any {
@@ -76,8 +76,8 @@ func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivere
 
 // A row is due unless its time is between now and now plus Farthest. The earliest and the latest time of a receiver's rows show
 // whether any row is due.
-const anyDue = `((SELECT next_at FROM {rows} WHERE {receiver} = r.receiver AND next_at > 0 ORDER BY next_at LIMIT 1) < $1
-	OR (SELECT next_at FROM {rows} WHERE {receiver} = r.receiver AND next_at > 0 ORDER BY next_at DESC LIMIT 1) > $2)`
+const anyDue = `((SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at LIMIT 1) < $1
+	OR (SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at DESC LIMIT 1) > $2)`
 
 func monthRange(now time.Time) (from, to int64) {
 	return millis(now) + 1, millis(now.Add(outbox.Farthest))
@@ -130,8 +130,8 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 	filter(q.Receiver != "", "{receiver} =", q.Receiver)
 	filter(q.Event != "", "{event} =", q.Event)
 	filter(q.Before != 0, "id <", q.Before)
-	if state, is := map[string]string{outbox.Waiting: "next_at > 0", outbox.Delivered: "{delivered} > 0",
-		outbox.Failed: "next_at = 0 AND {delivered} = 0"}[q.State]; is {
+	if state, is := map[string]string{outbox.Waiting: "next_attempt_at > 0", outbox.Delivered: "{delivered} > 0",
+		outbox.Failed: "next_attempt_at = 0 AND {delivered} = 0"}[q.State]; is {
 		names = append(names, state)
 	}
 	order := ` ORDER BY id DESC`
@@ -154,8 +154,8 @@ func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time
 func receiversQuery(kind outbox.Kind) string {
 	k := rowTables[kind]
 	return k.words.Replace(`WITH RECURSIVE r (receiver) AS (
-		SELECT * FROM (SELECT {receiver} FROM {rows} WHERE next_at > 0 ORDER BY {receiver} LIMIT 1) AS first
-		UNION ALL SELECT (SELECT {receiver} FROM {rows} WHERE next_at > 0 AND {receiver} > r.receiver ORDER BY {receiver} LIMIT 1) FROM r WHERE r.receiver IS NOT NULL)
+		SELECT * FROM (SELECT {receiver} FROM {rows} WHERE next_attempt_at > 0 ORDER BY {receiver} LIMIT 1) AS first
+		UNION ALL SELECT (SELECT {receiver} FROM {rows} WHERE next_attempt_at > 0 AND {receiver} > r.receiver ORDER BY {receiver} LIMIT 1) FROM r WHERE r.receiver IS NOT NULL)
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
 }
 
@@ -181,27 +181,27 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 
 func claimQuery(k rowTable) string {
 	// The condition on id, and the plus, make SQLite read in id order. In time order, SQLite would read and sort all waiting rows.
-	turn := ` AND +next_at NOT BETWEEN $3 AND $4` + k.turn
+	turn := ` AND +next_attempt_at NOT BETWEEN $3 AND $4` + k.turn
 	if k.inOrder {
 		turn = ""
 	}
-	return k.words.Replace(`UPDATE {rows} SET next_at = $2 WHERE id IN (SELECT id FROM {rows} WHERE {receiver} = $1 AND id > 0 AND next_at > 0` + turn + ` ORDER BY id LIMIT $5)
-		AND next_at > 0 AND next_at NOT BETWEEN $3 AND $4 RETURNING ` + k.reads())
+	return k.words.Replace(`UPDATE {rows} SET next_attempt_at = $2 WHERE id IN (SELECT id FROM {rows} WHERE {receiver} = $1 AND id > 0 AND next_attempt_at > 0` + turn + ` ORDER BY id LIMIT $5)
+		AND next_attempt_at > 0 AND next_attempt_at NOT BETWEEN $3 AND $4 RETURNING ` + k.reads())
 }
 
 func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, previous time.Time) (bool, error) {
 	k, exceeded := rowTables[kind], r.NextAt.IsZero()
 	query,
-		args := `UPDATE {rows} SET created_at = $3, attempts = $4, next_at = $5, sent_at = $6, status = $7, error = $8, {delivered} = $9, url = $10, response = $11`,
+		args := `UPDATE {rows} SET created_at = $3, attempts = $4, next_attempt_at = $5, sent_at = $6, status = $7, error = $8, {delivered} = $9, url = $10, response = $11`,
 		append([]any{r.ID, millis(previous)}, rowArgs(kind, r)[7:]...)
 	if exceeded && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	} else if exceeded {
 		query += k.emptied
 	}
-	location := ` WHERE id = $1 AND next_at = $2`
+	location := ` WHERE id = $1 AND next_attempt_at = $2`
 	if !r.DeliveredAt.IsZero() {
-		location = ` WHERE id = $1 AND (next_at = $2 OR next_at = 0 AND {delivered} = 0)`
+		location = ` WHERE id = $1 AND (next_attempt_at = $2 OR next_attempt_at = 0 AND {delivered} = 0)`
 	}
 	n, err := t.exec(ctx, k.words.Replace(query+location), args...)
 	return n == 1, err
@@ -209,18 +209,18 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
-	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND next_at > 0 ORDER BY id`
+	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND next_attempt_at > 0 ORDER BY id`
 	// Usually the difference of the first and last id proves cheaply that a receiver has no more than keep waiting rows.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {
 		return 0, err
 	}
-	query, args := `UPDATE {rows} SET next_at = 0, error = $3`+k.emptied, []any{receiver, keep, fault}
+	query, args := `UPDATE {rows} SET next_attempt_at = 0, error = $3`+k.emptied, []any{receiver, keep, fault}
 	if k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	}
-	n, err := t.exec(ctx, k.words.Replace(query+` WHERE {receiver} = $1 AND next_at > 0 AND id <= COALESCE((`+waiting+
+	n, err := t.exec(ctx, k.words.Replace(query+` WHERE {receiver} = $1 AND next_attempt_at > 0 AND id <= COALESCE((`+waiting+
 		` DESC LIMIT 1 OFFSET $2), 0)`), args...)
 	return int(n), err
 }

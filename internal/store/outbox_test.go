@@ -436,9 +436,9 @@ func TestOutboxRow_DueQuerySkipsDelivered(t *testing.T) {
 			addRows(t, s, kind, rows...)
 			if s.Engine() == "sqlite" {
 				indexes := map[outbox.Kind]string{
-					outbox.Pushes:   "idx_pushes_component_next_at idx_pushes_component_id",
+					outbox.Pushes:   "idx_pushes_component_next_attempt_at idx_pushes_component_id",
 					outbox.Messages: "idx_messages_account_id",
-					outbox.Deliveries: "idx_deliveries_webhook_next_at idx_deliveries_webhook_id_next_at_order_key " +
+					outbox.Deliveries: "idx_deliveries_webhook_next_attempt_at idx_deliveries_webhook_id_next_attempt_at_order_key " +
 						"idx_deliveries_webhook_order_key_id",
 				}[kind]
 				for _, query := range []string{receiversQuery(kind), claimQuery(rowTables[kind])} {

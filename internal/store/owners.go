@@ -63,8 +63,8 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
 		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
-	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(firsts) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.firsts AS firsts
-			FROM statistics_counts c WHERE c.per = $1 AND c.at = $2) AS owned
+	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
+			FROM statistics_counts c WHERE c.granularity = $1 AND c.bucket = $2) AS owned
 		GROUP BY owner, tuple`, int64(per), pos)
 }
 
@@ -90,12 +90,12 @@ func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index and no day is read
 // completely.
 func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
-	return daysOf(ctx, t.Tx, `SELECT rule, at, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE per = $1 AND rule IN (`,
-		` GROUP BY rule, at`, []any{int64(stats.PerDay)}, days, numbers)
+	return daysOf(ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE granularity = $1 AND rule IN (`,
+		` GROUP BY rule, bucket`, []any{int64(stats.PerDay)}, days, numbers)
 }
 
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
-	return daysOf(ctx, t.Tx, `SELECT value, at, scans FROM statistics_sums WHERE per = $1 AND dim = $2 AND value IN (`, ``,
+	return daysOf(ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND value IN (`, ``,
 		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, names)
 }
 
@@ -111,5 +111,5 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
 		err = scan(&c.Of, &c.At, &c.Scans)
 		return c, err
-	}, query+placeholders(first, len(items))+`) AND at IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
+	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }

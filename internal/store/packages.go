@@ -12,10 +12,10 @@ import (
 
 var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
 	fields: func(p *codes.PrintPackage) []field {
-		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare", &p.Spare},
-			{"proofs", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
+		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count", &p.Spare},
+			{"proof_batch_id", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
 			{"overlapping", inJSON(&p.Again)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
-			{"created_at", moment{&p.MadeAt}}, {"sent", &p.Sent},
+			{"created_at", moment{&p.MadeAt}}, {"download_count", &p.Sent},
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
 
@@ -66,7 +66,7 @@ func (t codeQueries) NewPackageID(ctx context.Context) (int64, error) { return t
 func (t codeQueries) Packages(ctx context.Context, q codes.PackageQuery) ([]codes.PrintPackage, error) {
 	waiting := ""
 	if q.Waiting {
-		waiting = ` AND sent = 0 AND recalled_at = 0`
+		waiting = ` AND download_count = 0 AND recalled_at = 0`
 	}
 	return packageRows.all(ctx, t.Tx, `WHERE id > $1 AND (batch = $2 OR $2 = 0)
 		AND ($3 = '' OR batch IN (SELECT id FROM batches WHERE account = $3))`+waiting+` ORDER BY id LIMIT $4`, q.After, q.Batch, q.Account,
@@ -86,6 +86,6 @@ func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did s
 		return err
 	}
 	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,
-		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "again": p.Again, "reason": p.Reason, "sent": p.Sent,
+		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.Again, "reason": p.Reason, "download_count": p.Sent,
 		"spoiled": p.Spoiled.Len()})
 }

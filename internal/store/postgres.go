@@ -341,7 +341,7 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 		return nil
 	}
 	var sealed string
-	if err := c.QueryRow(ctx, `SELECT sealed FROM vault_keys WHERE name = $1`, known.name).Scan(&sealed); err != nil {
+	if err := c.QueryRow(ctx, `SELECT sealed FROM sealing_keys WHERE name = $1`, known.name).Scan(&sealed); err != nil {
 		return fmt.Errorf("looking at the key %s: %w", known.name, err)
 	}
 	if sealed != known.sealed {
@@ -482,12 +482,12 @@ func (postgresEngine) tablesQuery() string {
 }
 
 func (postgresEngine) sameHead() string {
-	return `WITH head AS (SELECT id FROM change_head WHERE id = 1 FOR UPDATE NOWAIT)
-		UPDATE change_head SET seq = seq WHERE id IN (SELECT id FROM head)`
+	return `WITH head AS (SELECT id FROM audit_log_head WHERE id = 1 FOR UPDATE NOWAIT)
+		UPDATE audit_log_head SET seq = seq WHERE id IN (SELECT id FROM head)`
 }
 
 func (postgresEngine) headQuery() string {
-	return `SELECT seq, hash FROM change_head WHERE id = 1 FOR UPDATE`
+	return `SELECT seq, hash FROM audit_log_head WHERE id = 1 FOR UPDATE`
 }
 
 // bell is the NOTIFY channel that informs the nodes of a schema about changes.
@@ -497,7 +497,7 @@ const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 // notification: followers receive the notification when the transaction commits.
 func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
-	query := fmt.Sprintf(`WITH head AS (UPDATE change_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
+	query := fmt.Sprintf(`WITH head AS (UPDATE audit_log_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
 	if insert != "" {
 		query += `, noted AS (` + insert + `)`
 	}

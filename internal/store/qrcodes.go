@@ -54,7 +54,7 @@ func (t qrcodeQueries) Follower(ctx context.Context, account, openid string) (bo
 }
 
 func (t qrcodeQueries) AddFollower(ctx context.Context, account, openid string, since time.Time) (bool, error) {
-	n, err := t.exec(ctx, `INSERT INTO followers (account, openid, since) VALUES ($1, $2, $3) ON CONFLICT (account, openid) DO NOTHING`,
+	n, err := t.exec(ctx, `INSERT INTO followers (account, openid, followed_at) VALUES ($1, $2, $3) ON CONFLICT (account, openid) DO NOTHING`,
 		account, openid, millis(since))
 	return n > 0, err
 }

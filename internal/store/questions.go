@@ -44,9 +44,9 @@ func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
 func ordered(q stats.Query) string {
 	largest := "scans"
 	if q.What == stats.Firsts {
-		largest = "firsts"
+		largest = "first_scans"
 	}
-	return ` ORDER BY at, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
+	return ` ORDER BY bucket, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
 }
 
 // bind appends an argument and returns its placeholder.
@@ -64,15 +64,15 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 		from, to := bind(&args, span.From), bind(&args, span.To)
 		values := wanted(q, dim)
 		if values == nil {
-			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `at`)+` AS at, value, scans, firsts FROM statistics_sums
-				WHERE per = `+per+` AND dim = `+subject+` AND at >= `+from+` AND at < `+to)
+			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
+				WHERE granularity = `+per+` AND dimension = `+subject+` AND bucket >= `+from+` AND bucket < `+to)
 			continue
 		}
 		// Each hour or day has one row for the total, and at most one row per value. In SQLite, CROSS JOIN keeps this join order.
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
-			`s.at`)+` AS at, s.value AS value, s.scans AS scans, s.firsts AS firsts FROM statistics_sums a
-			CROSS JOIN statistics_sums s WHERE a.per = `+per+` AND a.dim = `+strconv.Itoa(int(stats.Total))+` AND a.at >= `+from+
-			` AND a.at < `+to+` AND a.value = '' AND s.per = `+per+` AND s.dim = `+subject+` AND s.at = a.at AND `+
+			`s.bucket`)+` AS bucket, s.value AS value, s.scans AS scans, s.first_scans AS first_scans FROM statistics_sums a
+			CROSS JOIN statistics_sums s WHERE a.granularity = `+per+` AND a.dimension = `+strconv.Itoa(int(stats.Total))+` AND a.bucket >= `+from+
+			` AND a.bucket < `+to+` AND a.value = '' AND s.granularity = `+per+` AND s.dimension = `+subject+` AND s.bucket = a.bucket AND `+
 			in(&args, `s.value`, values))
 	}
 	return t.answers(ctx, q, nil, parts, args)
@@ -109,10 +109,11 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 	}
 	var names, parts []string
 	for i, span := range q.Spans {
-		part := `SELECT ` + cutOf(q.By, span.Per, `c.at`) + ` AS at, ` + c.value + ` AS value, c.scans AS scans, c.firsts AS firsts FROM `
+		part := `SELECT ` + cutOf(q.By, span.Per, `c.bucket`) + ` AS bucket, ` + c.value +
+			` AS value, c.scans AS scans, c.first_scans AS first_scans FROM `
 		if isFew {
-			ats := `ats` + strconv.Itoa(i)
-			hours, rows := c.eachPeriod(ats, span)
+			buckets := `buckets` + strconv.Itoa(i)
+			hours, rows := c.eachPeriod(buckets, span)
 			names = append(names, hours)
 			part += rows
 		} else {
@@ -194,27 +195,27 @@ func (c *counting) all(span stats.Span) string {
 	if c.joined {
 		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
 	}
-	return rows + ` WHERE c.per = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.at >= ` + bind(&c.args, span.From) + ` AND c.at < ` +
+	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.bucket >= ` + bind(&c.args, span.From) + ` AND c.bucket < ` +
 		bind(&c.args, span.To)
 }
 
 // eachPeriod returns SQL that lists the hours or days of a span, and looks up only the wanted rows in each of them. In SQLite,
 // CROSS JOIN keeps this join order.
-func (c *counting) eachPeriod(ats string, span stats.Span) (hours, rows string) {
+func (c *counting) eachPeriod(buckets string, span stats.Span) (hours, rows string) {
 	per, from, to := bind(&c.args, int64(c.of+span.Per)), bind(&c.args, span.From), bind(&c.args, span.To)
-	hours = ats + `(at) AS (SELECT MIN(at) FROM statistics_counts WHERE per = ` + per + ` AND at >= ` + from + ` AND at < ` + to + `
-			UNION ALL SELECT (SELECT MIN(n.at) FROM statistics_counts n WHERE n.per = ` + per + ` AND n.at > ` + ats + `.at AND n.at < ` + to +
-		`) FROM ` + ats + ` WHERE ` + ats + `.at IS NOT NULL)`
+	hours = buckets + `(bucket) AS (SELECT MIN(bucket) FROM statistics_counts WHERE granularity = ` + per + ` AND bucket >= ` + from + ` AND bucket < ` + to + `
+			UNION ALL SELECT (SELECT MIN(n.bucket) FROM statistics_counts n WHERE n.granularity = ` + per + ` AND n.bucket > ` + buckets + `.bucket AND n.bucket < ` + to +
+		`) FROM ` + buckets + ` WHERE ` + buckets + `.bucket IS NOT NULL)`
 	_, ofRule := c.Filter[stats.Rule]
 	switch named := ofRule || c.of == stats.PerHourOfOwner; {
 	case named && c.joined:
-		rows = ats + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
+		rows = buckets + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
 	case named:
-		rows = ats + ` CROSS JOIN statistics_counts c`
+		rows = buckets + ` CROSS JOIN statistics_counts c`
 	default:
-		rows = `statistics_tuples u CROSS JOIN ` + ats + ` CROSS JOIN statistics_counts c`
+		rows = `statistics_tuples u CROSS JOIN ` + buckets + ` CROSS JOIN statistics_counts c`
 	}
-	rows += ` WHERE c.per = ` + per + ` AND c.at = ` + ats + `.at AND ` + in(&c.args, `c.rule`, c.rules)
+	rows += ` WHERE c.granularity = ` + per + ` AND c.bucket = ` + buckets + `.bucket AND ` + in(&c.args, `c.rule`, c.rules)
 	if c.joined {
 		rows += ` AND c.tuple = u.id`
 	}
@@ -257,15 +258,15 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, pa
 	location, value := `0`, `''`
 	var groups []string
 	if q.By != stats.AllTime {
-		location = `at`
+		location = `bucket`
 		groups = append(groups, location)
 	}
 	if q.Group != stats.Total {
 		value = `value`
 		groups = append(groups, value)
 	}
-	query := `SELECT ` + location + ` AS at, ` + value +
-		` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(firsts) AS BIGINT) AS firsts FROM (` +
+	query := `SELECT ` + location + ` AS bucket, ` + value +
+		` AS value, CAST(SUM(scans) AS BIGINT) AS scans, CAST(SUM(first_scans) AS BIGINT) AS first_scans FROM (` +
 		strings.Join(parts, ` UNION ALL `) + `) AS parts`
 	if len(groups) > 0 {
 		query += ` GROUP BY ` + strings.Join(groups, ", ")
@@ -273,9 +274,9 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, pa
 		query += ` HAVING COUNT(*) > 0`
 	}
 	// If first scans are wanted, values without first scans are omitted.
-	query = `SELECT at, value, scans, firsts FROM (` + query + `) AS found`
+	query = `SELECT bucket, value, scans, first_scans FROM (` + query + `) AS found`
 	if q.What == stats.Firsts {
-		query += ` WHERE firsts > 0`
+		query += ` WHERE first_scans > 0`
 	}
 	if len(names) > 0 {
 		query = `WITH RECURSIVE ` + strings.Join(names, `, `) + ` ` + query
@@ -304,6 +305,6 @@ func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Place, &r.Scans)
 		return r, err
-	}, `SELECT place, scans FROM (SELECT place, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_misses WHERE hour >= $1 AND hour < $2 GROUP BY place) AS found
-		ORDER BY scans DESC, place LIMIT $3`, from, to, limit)
+	}, `SELECT location, scans FROM (SELECT location, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_unmatched WHERE hour >= $1 AND hour < $2 GROUP BY location) AS found
+		ORDER BY scans DESC, location LIMIT $3`, from, to, limit)
 }

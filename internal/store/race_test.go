@@ -126,7 +126,7 @@ func TestAddRule_ManyTransactionsRace(t *testing.T) {
 			}
 			want(t, "won", won, 1)
 		}
-		want(t, "highest number", number(t, nodes[0], `SELECT seq FROM change_head`), 20)
+		want(t, "highest number", number(t, nodes[0], `SELECT seq FROM audit_log_head`), 20)
 	})
 }
 

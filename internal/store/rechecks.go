@@ -9,9 +9,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-var recheckRows = mapper[rules.Reverification]{table: "rechecks", key: "owner, directory", fields: func(r *rules.Reverification) []field {
+var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory", fields: func(r *rules.Reverification) []field {
 	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
-		{"ok", &r.OK}, {"reason", &r.Reason}, {"since", moment{&r.Since}}, {"next_at", moment{&r.NextAt}}}
+		{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.Since}}, {"next_check_at", moment{&r.NextAt}}}
 }}.rows()
 
 // AddRechecks implements rules.RecheckStore.
@@ -35,7 +35,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 			}, func(name [2]string) error {
 				known[name] = true
 				return nil
-			}, `SELECT owner, directory FROM rechecks WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(reverifications), 2)+`)`, names...)
+			}, `SELECT owner, directory FROM domain_reverifications WHERE (owner, directory) IN (VALUES `+tx.rowMarks(len(reverifications), 2)+`)`, names...)
 			if err != nil {
 				return err
 			}
@@ -51,7 +51,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO rechecks (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8,
+		return tx.insertMany(ctx, `INSERT INTO domain_reverifications (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8,
 			len(fresh), func(i int, args []any) []any {
 				return append(args, recheckRows.args(&fresh[i])...)
 			})
@@ -62,7 +62,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 func (s *Store) ClaimRechecks(ctx context.Context, now, secondMoment time.Time, limit int) (taken []rules.Reverification, err error) {
 	due := []rules.Reverification{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
-		due, err = recheckRows.all(ctx, tx, `WHERE next_at <= $1 ORDER BY next_at, owner, directory LIMIT $2`, millis(now), limit)
+		due, err = recheckRows.all(ctx, tx, `WHERE next_check_at <= $1 ORDER BY next_check_at, owner, directory LIMIT $2`, millis(now), limit)
 		return err
 	})
 	if err != nil || len(due) == 0 {
@@ -71,7 +71,7 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, secondMoment time.Time, 
 	err = s.update(ctx, func(tx *Tx) error {
 		taken = nil
 		for _, r := range due {
-			n, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE owner = $2 AND directory = $3 AND next_at = $4`, millis(secondMoment),
+			n, err := tx.exec(ctx, `UPDATE domain_reverifications SET next_check_at = $1 WHERE owner = $2 AND directory = $3 AND next_check_at = $4`, millis(secondMoment),
 				r.Owner, r.Directory, millis(r.NextAt))
 			if err != nil {
 				return err
@@ -90,7 +90,7 @@ func (s *Store) SaveRecheck(ctx context.Context, r rules.Reverification) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_,
 			err := tx.exec(ctx,
-			`UPDATE rechecks SET prefix = $3, checked_at = $4, ok = $5, reason = $6, since = $7, next_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
+			`UPDATE domain_reverifications SET prefix = $3, checked_at = $4, ok = $5, reason = $6, failing_since = $7, next_check_at = $8 WHERE owner = $1 AND directory = $2`, recheckRows.args(&r)...)
 		return err
 	})
 }
@@ -98,7 +98,7 @@ func (s *Store) SaveRecheck(ctx context.Context, r rules.Reverification) error {
 // DeleteRecheck implements rules.RecheckStore.
 func (s *Store) DeleteRecheck(ctx context.Context, owner, directory string) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM rechecks WHERE owner = $1 AND directory = $2`, owner, directory)
+		_, err := tx.exec(ctx, `DELETE FROM domain_reverifications WHERE owner = $1 AND directory = $2`, owner, directory)
 		return err
 	})
 }
@@ -106,7 +106,7 @@ func (s *Store) DeleteRecheck(ctx context.Context, owner, directory string) erro
 // DueNow implements rules.RecheckStore.
 func (s *Store) DueNow(ctx context.Context, now time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE rechecks SET next_at = $1 WHERE next_at > $1 AND owner <> ''`, millis(now))
+		_, err := tx.exec(ctx, `UPDATE domain_reverifications SET next_check_at = $1 WHERE next_check_at > $1 AND owner <> ''`, millis(now))
 		return err
 	})
 }
@@ -120,7 +120,7 @@ func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rul
 		names = append(names, fmt.Sprintf("owner = $%d", len(args)))
 	}
 	if q.Failing {
-		names = append(names, "since > 0")
+		names = append(names, "failing_since > 0")
 	}
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		found, err = recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
@@ -132,6 +132,6 @@ func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rul
 // CountFailing implements rules.RecheckStore.
 func (s *Store) CountFailing(ctx context.Context) (int64, error) {
 	return viewed(ctx, s, func(tx *Tx) (int64, error) {
-		return scalar[int64](ctx, tx, `SELECT COUNT(*) FROM rechecks WHERE since > 0`)
+		return scalar[int64](ctx, tx, `SELECT COUNT(*) FROM domain_reverifications WHERE failing_since > 0`)
 	})
 }

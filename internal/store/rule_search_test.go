@@ -99,7 +99,7 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		for had := 0; had < many; had += step {
 			if _, err := s.write.ExecContext(t.Context(), `INSERT INTO rules (id, key, kind, owner, target, prefix, path, occupy,
-					open_version, test_links, published, created_at, changed_at, published_at, host, segment, link_path) `+series+`
+					open_version, test_links, published, created_at, updated_at, published_at, host, segment, link_path) `+series+`
 				SELECT n + $2, 'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'rule', 'wxa', 'wxa',
 					'https://h.example/d/' || CAST(n + $2 AS TEXT) || '/x', 'p', 0, 1, 'null', 1, 1, 1, 1, 'h.example', '/d',
 					'/d/' || CAST(n + $2 AS TEXT) || '/x' FROM g`, step, had); err != nil {

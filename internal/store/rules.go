@@ -18,7 +18,7 @@ import (
 )
 
 const ruleColumns = `id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
-	created_at, changed_at, published_at, host, segment, link_path`
+	created_at, updated_at, published_at, host, segment, link_path`
 
 func ruleArgs(r *rules.Rule) []any {
 	return []any{r.ID, r.Prefix.Key, string(r.Kind), r.Owner, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion,
@@ -217,10 +217,10 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 	}
 }
 
-// ruleCount reads a count that triggers maintain (00108_first.sql).
-const ruleCount = `SELECT n FROM rule_counts WHERE owner = $1 AND target = $2`
+// ruleCount reads a count that triggers maintain (00109_first.sql).
+const ruleCount = `SELECT rules FROM rule_counts WHERE owner = $1 AND target = $2`
 
-// opened returns the target under which rule_counts and rule_pieces count the rules of a list: "" = all rules of the owner.
+// opened returns the target under which rule_counts and rule_page_buckets count the rules of a list: "" = all rules of the owner.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -245,7 +245,7 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 // pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first id of the bucket, and the
 // number of rules before the bucket. pieceAt reads one row per 1,024 rules before the page.
 func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
-	pieces, err := t.query(ctx, `SELECT first, n FROM rule_pieces WHERE owner = $1 AND target = $2 ORDER BY first`, q.Owner, opened(q))
+	pieces, err := t.query(ctx, `SELECT first_id, rules FROM rule_page_buckets WHERE owner = $1 AND target = $2 ORDER BY first_id`, q.Owner, opened(q))
 	if err != nil {
 		return 0, 0, err
 	}
@@ -337,7 +337,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 		return false, err
 	}
 	rows, err := t.query(ctx, `SELECT id, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
-		created_at, changed_at, published_at FROM rules ORDER BY id`)
+		created_at, updated_at, published_at FROM rules ORDER BY id`)
 	if err != nil {
 		return false, err
 	}
@@ -469,7 +469,7 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	}
 	t.touched.Add(rules.Epoch(r.Owner))
 	err := t.changeRule(ctx, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
-		published = $8, changed_at = $9, published_at = $10`,
+		published = $8, updated_at = $9, published_at = $10`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
 		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
 	if err != nil {
@@ -532,7 +532,7 @@ type ruleRecord struct {
 	TestLinks   []string   `json:"test_links"`
 	Published   bool       `json:"published"`
 	CreatedAt   int64      `json:"created_at"`
-	ChangedAt   int64      `json:"changed_at"`
+	ChangedAt   int64      `json:"updated_at"`
 	PublishedAt int64      `json:"published_at"`
 	Reason      string     `json:"reason,omitempty"` // of a release
 }
@@ -582,7 +582,7 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 // spentSince is SQL that counts the publishes of the owner $2 since the time $3. From the hour $4 on, the first that starts at $3
 // or later, hourly counts are added up; before $4, publishes are counted one by one. A month starts on a full hour, so for months
 // no publishes are counted one by one.
-const spentSince = `(SELECT CAST(COALESCE(SUM(n), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
+const spentSince = `(SELECT CAST(COALESCE(SUM(publishes), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND created_at >= $3 AND created_at < $4 * 3600000)`
 
 // nextHour returns the number, since 1970, of the first hour that starts at or after a time.
@@ -695,12 +695,12 @@ func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 }
 
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	return t.execQueued(ctx, nil, `INSERT INTO confirmations (rid, created_at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+	return t.execQueued(ctx, nil, `INSERT INTO domain_verifications (rid, created_at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
 }
 
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
-	_, err := t.exec(ctx, `DELETE FROM confirmations WHERE created_at < $1`, millis(before))
+	_, err := t.exec(ctx, `DELETE FROM domain_verifications WHERE created_at < $1`, millis(before))
 	return err
 }
 
@@ -723,6 +723,6 @@ func (t ruleQueries) Confirmations(ctx context.Context, q rules.ConfirmationQuer
 		err = scan(&c.RID, &pos, &c.Owner, &c.Prefix, &c.URL, &c.OK, &c.Reason, inJSON(&c.Steps))
 		c.At = fromMillis(pos)
 		return c, err
-	}, `SELECT rid, created_at, owner, prefix, url, ok, reason, steps FROM confirmations`+conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`,
+	}, `SELECT rid, created_at, owner, prefix, url, ok, reason, steps FROM domain_verifications`+conditions(names)+` ORDER BY created_at DESC, rid LIMIT $1`,
 		args...)
 }

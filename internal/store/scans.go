@@ -65,7 +65,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 		first = id
 		n,
 			err := tx.exec(ctx,
-			`INSERT INTO ledgers (id, here, position, last) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM ledgers WHERE here = 1)`, id)
+			`INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id) SELECT CAST($1 AS TEXT), 1, 0, '' WHERE NOT EXISTS (SELECT 1 FROM scan_logs WHERE is_local = 1)`, id)
 		if err != nil || n > 0 {
 			return err
 		}
@@ -77,7 +77,7 @@ func (s *Store) firstLedger(ctx context.Context, id string) (first string, err e
 
 // ledgerHere returns the id of the scan log in the database or in the files beside the database; "" = no scan log yet.
 func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
-	if err = t.row(ctx, `SELECT id FROM ledgers WHERE here = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
+	if err = t.row(ctx, `SELECT id FROM scan_logs WHERE is_local = 1`).Scan(&id); errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}
 	return id, err
@@ -92,7 +92,7 @@ func (l *Scans) Lost(string) bool { return false }
 // Missing implements scanlog.Log.
 func (l *Scans) Missing(int64) int64 { return 0 }
 
-const scanColumns = `id, at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
+const scanColumns = `id, occurred_at, user_hash, source, client, network, region, action, kind, reason, app, version, rule, batch, idx, activation, link`
 
 func scanArgs(e *scanlog.Event) []any {
 	user, network := "", ""
@@ -175,15 +175,15 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 // stream.
 func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
 	return l.s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, setNode+` WHERE ledger_nodes.position < excluded.position`, node, to.Position, to.ID.String())
+		_, err := tx.exec(ctx, setNode+` WHERE scan_log_nodes.shipped_offset < excluded.shipped_offset`, node, to.Position, to.ID.String())
 		return err
 	})
 }
 
-const setNode = `INSERT INTO ledger_nodes (node, position, scan) VALUES ($1, $2, $3)
-	ON CONFLICT (node) DO UPDATE SET position = excluded.position, scan = excluded.scan`
+const setNode = `INSERT INTO scan_log_nodes (node, shipped_offset, last_scan_id) VALUES ($1, $2, $3)
+	ON CONFLICT (node) DO UPDATE SET shipped_offset = excluded.shipped_offset, last_scan_id = excluded.last_scan_id`
 
-const shippedQuery = `SELECT position, scan FROM ledger_nodes WHERE node = $1`
+const shippedQuery = `SELECT shipped_offset, last_scan_id FROM scan_log_nodes WHERE node = $1`
 
 func shipped(scan func(...any) error) (m scanlog.Offset, err error) {
 	var id string
@@ -264,8 +264,8 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 			return err
 		}
 	}
-	if _, err := tx.Exec(ctx, `UPDATE scan_batch SET user_hash = '', client = '', network = '' FROM ledger_erasures e
-		WHERE scan_batch.user_hash = e.user_hash AND scan_batch.at <= e.up_to`); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE scan_batch SET user_hash = '', client = '', network = '' FROM scan_log_erasures e
+		WHERE scan_batch.user_hash = e.user_hash AND scan_batch.occurred_at <= e.erased_at`); err != nil {
 		return fmt.Errorf("leaving out users who were erased: %w", err)
 	}
 	if _, err := tx.Exec(ctx, `INSERT INTO scan_events (seq, day, `+scanColumns+`)
@@ -441,7 +441,7 @@ func usersArgs(users scanlog.Users) (args []any) {
 
 // scansBetween selects a page of the events in a time range.
 const scansBetween = `SELECT seq, ` + scanColumns + ` FROM scan_events WHERE seq > $1 AND seq <= $2 AND day BETWEEN $4 AND $5
-	AND at >= $6 AND at < $7 ORDER BY seq LIMIT $3`
+	AND occurred_at >= $6 AND occurred_at < $7 ORDER BY seq LIMIT $3`
 
 // ListRange implements scanlog.Log: it reads only the partitions that can contain events of the time range.
 func (l *Scans) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
@@ -545,7 +545,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `DELETE FROM ledger_erasures WHERE up_to < $1`, before.UnixMilli())
+		_, err = tx.exec(ctx, `DELETE FROM scan_log_erasures WHERE erased_at < $1`, before.UnixMilli())
 		return err
 	})
 }
@@ -591,8 +591,8 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
-		_, err := tx.exec(ctx, `INSERT INTO ledger_erasures (user_hash, up_to) VALUES ($1, $2)
-			ON CONFLICT (user_hash) DO UPDATE SET up_to = CASE WHEN excluded.up_to > ledger_erasures.up_to THEN excluded.up_to ELSE ledger_erasures.up_to END`,
+		_, err := tx.exec(ctx, `INSERT INTO scan_log_erasures (user_hash, erased_at) VALUES ($1, $2)
+			ON CONFLICT (user_hash) DO UPDATE SET erased_at = CASE WHEN excluded.erased_at > scan_log_erasures.erased_at THEN excluded.erased_at ELSE scan_log_erasures.erased_at END`,
 			hex.EncodeToString(e.User[:]), e.UpTo)
 		return err
 	})
@@ -611,7 +611,7 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
 			}
 			return e, err
-		}, `SELECT user_hash, up_to FROM ledger_erasures WHERE up_to > $1 ORDER BY up_to, user_hash`, start)
+		}, `SELECT user_hash, erased_at FROM scan_log_erasures WHERE erased_at > $1 ORDER BY erased_at, user_hash`, start)
 		return err
 	})
 	return all, err

@@ -65,7 +65,7 @@ func onceFree(ctx context.Context, f func() error) error {
 	}
 }
 
-// Reseal replaces every sealed text by the result of key (for texts in vault_keys) or column (for all others), in one transaction
+// Reseal replaces every sealed text by the result of key (for texts in sealing_keys) or column (for all others), in one transaction
 // with exclusive use of the database. Reseal returns the number of texts in the columns. ErrInUse. Reseal may call key and column
 // again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
@@ -87,7 +87,7 @@ func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (strin
 				return fmt.Errorf("sealing %s.%s anew: %w", c.table, c.column, err)
 			}
 		}
-		err := tx.reseal(ctx, "vault_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {
+		err := tx.reseal(ctx, "sealing_keys", "sealed", []string{"name"}, func(names []string, old string) (string, error) {
 			return key(names[0], old)
 		})
 		if err != nil {

@@ -107,7 +107,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		t.Errorf("a turn of the master key on an old primary: %v", err)
 	}
 	dbtest.Exec(t, target.URL, `DELETE FROM timelines WHERE timeline = 99`)
-	dbtest.Exec(t, target.URL, `INSERT INTO vault_keys (name, sealed) VALUES ('one', 'old')`)
+	dbtest.Exec(t, target.URL, `INSERT INTO sealing_keys (name, sealed) VALUES ('one', 'old')`)
 	alone := openAlone(t, target)
 	_, err = alone.Reseal(t.Context(), func(string, string) (string, error) {
 		leave(ours)
@@ -117,7 +117,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 	if _, is := errors.AsType[*oldPrimaryError](err); !is {
 		t.Errorf("a turn of the master key that had begun: %v", err)
 	}
-	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM vault_keys WHERE sealed = 'old'`), 1,
+	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM sealing_keys WHERE sealed = 'old'`), 1,
 		"a key was sealed anew on an old primary")
 	if err := fmt.Sprint(late); len(err) > 0 && strings.Contains(err, "\n") {
 		t.Errorf("it is said in several lines: %s", err)

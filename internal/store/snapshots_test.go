@@ -161,7 +161,7 @@ func TestLoadState_WhileCounting(t *testing.T) {
 			waitFor(t, "the load to wait, or to end", func() bool { return isClosed(loaded) || sessionsThatWait(t, nodes[0]) > 0 })
 			close(commit)
 			require.NoError(t, errors.Join(<-ended, <-ended))
-			want(t, "rows of scans that found nothing", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_misses`), 0)
+			want(t, "rows of scans that found nothing", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_unmatched`), 0)
 			want(t, "states", number(t, nodes[0], `SELECT COUNT(*) FROM statistics_state`), 0)
 		})
 	}

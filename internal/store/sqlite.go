@@ -204,9 +204,9 @@ func (sqliteEngine) tablesQuery() string {
 }
 
 // sameHead needs no lock clause: an immediate transaction is already exclusive.
-func (sqliteEngine) sameHead() string { return `UPDATE change_head SET seq = seq WHERE id = 1` }
+func (sqliteEngine) sameHead() string { return `UPDATE audit_log_head SET seq = seq WHERE id = 1` }
 
-func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM change_head WHERE id = 1` }
+func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM audit_log_head WHERE id = 1` }
 
 // writeLast sends no notification: only one process uses the data folder.
 func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
@@ -215,6 +215,6 @@ func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string,
 			return err
 		}
 	}
-	_, err := t.exec(ctx, `UPDATE change_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
+	_, err := t.exec(ctx, `UPDATE audit_log_head SET seq = $1, hash = $2 WHERE id = 1`, h.seq, h.hash)
 	return err
 }

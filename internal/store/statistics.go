@@ -30,8 +30,8 @@ func (t statisticsQueries) LockStatistics(ctx context.Context) error {
 
 func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, err error) {
 	var scanAt, forgotten, turned int64
-	err = t.row(ctx, `SELECT ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam FROM statistics_state WHERE id = 1`).
+	err = t.row(ctx, `SELECT scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, utc_offset_hours, retention_floor, zone_changed_at,
+			rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day FROM statistics_state WHERE id = 1`).
 		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
 			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
 	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
@@ -39,12 +39,12 @@ func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, 
 }
 
 func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State) error {
-	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, ledger, position, mark, scan, scan_at, scans, held, lacking, users_position, zone, forgotten, turned,
-			months, rolling, hours_from, days_from, seam)
+	_, err := t.exec(ctx, `INSERT INTO statistics_state (id, scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, utc_offset_hours, retention_floor, zone_changed_at,
+			rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day)
 		VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
-		ON CONFLICT (id) DO UPDATE SET ledger = excluded.ledger, position = excluded.position, mark = excluded.mark, scan = excluded.scan, scan_at = excluded.scan_at,
-			scans = excluded.scans, held = excluded.held, lacking = excluded.lacking, users_position = excluded.users_position, zone = excluded.zone, forgotten = excluded.forgotten, turned = excluded.turned,
-			months = excluded.months, rolling = excluded.rolling, hours_from = excluded.hours_from, days_from = excluded.days_from, seam = excluded.seam`,
+		ON CONFLICT (id) DO UPDATE SET scan_log = excluded.scan_log, counted_offset = excluded.counted_offset, checkpoint = excluded.checkpoint, last_scan_id = excluded.last_scan_id, last_scan_at = excluded.last_scan_at,
+			scans = excluded.scans, kept_count = excluded.kept_count, missing_count = excluded.missing_count, sketch_offset = excluded.sketch_offset, utc_offset_hours = excluded.utc_offset_hours, retention_floor = excluded.retention_floor, zone_changed_at = excluded.zone_changed_at,
+			rollup_month = excluded.rollup_month, rollup_cursor = excluded.rollup_cursor, oldest_hour = excluded.oldest_hour, oldest_day = excluded.oldest_day, zone_change_day = excluded.zone_change_day`,
 		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
 		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam)
 	return err
@@ -69,31 +69,31 @@ func (t statisticsQueries) NameTuples(ctx context.Context, list []stats.Tuple) e
 }
 
 func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.CountRow) error {
-	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, firsts = statistics_counts.firsts + excluded.firsts`, list)
+	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, first_scans = statistics_counts.first_scans + excluded.first_scans`, list)
 }
 
 // putCounts inserts rows; set is the SQL that updates a row that already exists.
 func (t statisticsQueries) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_counts (per, at, rule, tuple, scans, firsts)`,
-		` ON CONFLICT (per, at, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
+	return t.insertMany(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans)`,
+		` ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
 			return append(args, int64(r.Per), r.At, r.Rule, r.Tuple, r.Scans, r.Firsts)
 		})
 }
 
 func (t statisticsQueries) AddSums(ctx context.Context, list []stats.SumRow) error {
-	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, firsts = statistics_sums.firsts + excluded.firsts`, list)
+	return t.putSums(ctx, ` scans = statistics_sums.scans + excluded.scans, first_scans = statistics_sums.first_scans + excluded.first_scans`, list)
 }
 
 func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats.SumRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_sums (per, dim, at, value, scans, firsts)`,
-		` ON CONFLICT (per, dim, at, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
+	return t.insertMany(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)`,
+		` ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
 			return append(args, int64(r.Per), int64(r.Dim), r.At, r.Value, r.Scans, r.Firsts)
 		})
 }
 
-const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state, since`
+const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, state, since_dismissal`
 
 func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	var first, last int64
@@ -138,14 +138,14 @@ func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[a
 func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 	return t.insertMany(ctx, `INSERT INTO code_counts (`+codeCountColumns+`)`,
 		` ON CONFLICT (batch, idx) DO UPDATE SET scans = excluded.scans, users = excluded.users, first_at = excluded.first_at, last_at = excluded.last_at,
-			score = excluded.score, state = excluded.state, since = excluded.since`,
+			score = excluded.score, state = excluded.state, since_dismissal = excluded.since_dismissal`,
 		9, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
 			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State, r.Since)
 		})
 }
 
-const usersColumns = `day, dim, value, users, sketch, erased`
+const usersColumns = `day, dimension, value, users, sketch, erased`
 
 func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
 	err = scan(&r.Day, &r.Dim, &r.Value, &r.Users, &r.Sketch, &r.Erased)
@@ -166,7 +166,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 	for g, vs := range grouped {
 		for items := range slices.Chunk(vs, t.argumentsAtOnce()/2) {
 			found, err := list(ctx, t.Tx, scanUsers, `SELECT `+usersColumns+
-				` FROM statistics_users WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
+				` FROM statistics_users WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(items))+`)`,
 				append([]any{int64(g.dim), g.day}, items...)...)
 			if err != nil {
 				return nil, err
@@ -181,7 +181,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 				continue
 			}
 			firstRows, err := list(ctx, t.Tx, scanUsersSince, `SELECT `+sinceColumns+
-				` FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
+				` FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value IN (`+t.marks(3, len(large))+`)`,
 				append([]any{int64(g.dim), g.day}, large...)...)
 			if err != nil {
 				return nil, err
@@ -196,7 +196,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 	return all, nil
 }
 
-const sinceColumns = `day, dim, value, sketch`
+const sinceColumns = `day, dimension, value, sketch`
 
 func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
 	r.Since = []string{""}
@@ -205,7 +205,7 @@ func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
 }
 
 func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_users_since (dim, day, value, part, sketch)`, ``, 5, len(rows),
+	return t.insertMany(ctx, `INSERT INTO statistics_user_deltas (dimension, day, value, part, sketch)`, ``, 5, len(rows),
 		func(i int, args []any) []any {
 			r := &rows[i]
 			return append(args, int64(r.Dim), r.Day, r.Value, int64(r.Part), r.Sketch)
@@ -215,7 +215,7 @@ func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince
 func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for i := range rows {
 		if r := &rows[i]; r.Since != nil {
-			_, err := t.exec(ctx, `DELETE FROM statistics_users_since WHERE dim = $1 AND day = $2 AND value = $3`, int64(r.Dim), r.Day,
+			_, err := t.exec(ctx, `DELETE FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value = $3`, int64(r.Dim), r.Day,
 				r.Value)
 			if err != nil {
 				return err
@@ -223,7 +223,7 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 		}
 	}
 	return t.insertMany(ctx, `INSERT INTO statistics_users (`+usersColumns+`)`,
-		` ON CONFLICT (dim, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
+		` ON CONFLICT (dimension, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
 		6, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
 			return append(args, r.Day, int64(r.Dim), r.Value, r.Users, r.Sketch, r.Erased)
@@ -231,20 +231,20 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 }
 
 func (t statisticsQueries) Places(ctx context.Context, from, to int64, limit int) ([]string, error) {
-	return list(ctx, t.Tx, scanText, `SELECT DISTINCT place FROM statistics_misses WHERE hour >= $1 AND hour < $2 ORDER BY place LIMIT $3`,
+	return list(ctx, t.Tx, scanText, `SELECT DISTINCT location FROM statistics_unmatched WHERE hour >= $1 AND hour < $2 ORDER BY location LIMIT $3`,
 		from, to, limit)
 }
 
 func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) error {
-	return t.insertMany(ctx, `INSERT INTO statistics_misses (hour, place, scans)`,
-		` ON CONFLICT (hour, place) DO UPDATE SET scans = statistics_misses.scans + excluded.scans`, 3, len(rows),
+	return t.insertMany(ctx, `INSERT INTO statistics_unmatched (hour, location, scans)`,
+		` ON CONFLICT (hour, location) DO UPDATE SET scans = statistics_unmatched.scans + excluded.scans`, 3, len(rows),
 		func(i int, args []any) []any {
 			return append(args, rows[i].Hour, rows[i].Place, rows[i].Scans)
 		})
 }
 
 func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.LogCheckpoint, err error) {
-	err = t.row(ctx, `SELECT position, folded, told, last FROM ledgers WHERE id = $1`, ledger).
+	err = t.row(ctx, `SELECT counted_offset, sketch_offset, webhook_offset, last_scan_id FROM scan_logs WHERE id = $1`, ledger).
 		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
 	if errors.Is(err, sql.ErrNoRows) {
 		return stats.LogCheckpoint{Users: -1, Told: -1}, nil
@@ -254,8 +254,8 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 
 // rememberLedger records, for a scan log that is no longer counted, the position up to which its scans and its users were counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
-	_, err := t.exec(ctx, `INSERT INTO ledgers (id, here, position, last, folded) VALUES ($1, 0, $2, '', $3)
-		ON CONFLICT (id) DO UPDATE SET position = excluded.position, folded = excluded.folded`, ledger, position, users)
+	_, err := t.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
+		ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, sketch_offset = excluded.sketch_offset`, ledger, position, users)
 	return err
 }
 
@@ -272,25 +272,25 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		turned := func(previous string) string {
 			return `CASE WHEN ` + previous + ` >= $1 THEN $2 WHEN $2 > $1 - ` + previous + ` THEN $2 - ($1 - ` + previous + `) ELSE 0 END`
 		}
-		if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`', position = `+turned(`position`)+
+		if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`', read_offset = `+turned(`read_offset`)+
 			` WHERE name = $3`, left.Position, position, webhooks.ScanSource); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = `+turned(`scans_from`), left.Position, position)
+		_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.Position, position)
 		return err
 	}
-	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM ledgers WHERE id = $2 AND told >= 0), `
-	if _, err := t.exec(ctx, `UPDATE ledgers SET told = (SELECT position`+reader+`, mark = (SELECT mark`+reader+` WHERE id = $1`,
+	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
+	if _, err := t.exec(ctx, `UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`, checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`,
 		left.Ledger, webhooks.ScanSource); err != nil {
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE webhook_readers SET position = COALESCE((SELECT told`+known+`$1),
-		mark = COALESCE((SELECT ledgers.mark`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`,
+	if _, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = COALESCE((SELECT webhook_offset`+known+`$1),
+		checkpoint = COALESCE((SELECT scan_logs.checkpoint`+known+`'`+webhooks.Unmarked+`') WHERE name = $3`,
 		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
 	// scans_from is a position in the former scan log.
-	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = 0`)
+	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
 	return err
 }
 
@@ -302,30 +302,30 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Of
 		if err != nil || state.Ledger == "" || state.Ledger == journal {
 			return err
 		}
-		if _, err = tx.exec(ctx, `INSERT INTO ledgers (id, here, position, last) VALUES ($1, 0, $2, $3)
-			ON CONFLICT (id) DO UPDATE SET position = excluded.position, last = excluded.last`, state.Ledger, state.Position,
+		if _, err = tx.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id) VALUES ($1, 0, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, last_scan_id = excluded.last_scan_id`, state.Ledger, state.Position,
 			last.ID.String()); err != nil {
 			return err
 		}
 		if err := tx.statistics().rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `UPDATE webhook_readers SET position = $1, mark = '' WHERE name = $2 AND position < $1`, state.Position,
+		_, err = tx.exec(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.Position,
 			webhooks.ScanSource)
 		return err
 	})
 }
 
 func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error) {
-	return t.taken(ctx, `scan_origins`)
+	return t.taken(ctx, `aggregation_offsets`)
 }
 
-// everyJournal is the key of a marker row in scan_told that stands for no node. If the marker exists, no scans were delivered from
+// everyJournal is the key of a marker row in webhook_offsets that stands for no node. If the marker exists, no scans were delivered from
 // a journal without a row.
 const everyJournal = ""
 
 func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
-	sets, err = t.statistics().taken(ctx, `scan_told`)
+	sets, err = t.statistics().taken(ctx, `webhook_offsets`)
 	all = sets[everyJournal] != nil
 	delete(sets, everyJournal)
 	return sets, all, err
@@ -341,16 +341,16 @@ func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]
 			all[node], err = scanlog.DecodeTaken(upTo, text)
 		}
 		return n, err
-	}, `SELECT node, up_to, beyond FROM `+table)
+	}, `SELECT node, contiguous_to, extra FROM `+table)
 	return all, err
 }
 
 func (t statisticsQueries) PutOrigins(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
-	return t.putTaken(ctx, `scan_origins`, sets)
+	return t.putTaken(ctx, `aggregation_offsets`, sets)
 }
 
 func (t webhookQueries) PutTold(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
-	return t.statistics().putTaken(ctx, `scan_told`, sets)
+	return t.statistics().putTaken(ctx, `webhook_offsets`, sets)
 }
 
 func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
@@ -359,8 +359,8 @@ func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, up_to, beyond) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET up_to = excluded.up_to, beyond = excluded.beyond`, node, sets[node].UpTo, text); err != nil {
+		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, contiguous_to, extra) VALUES ($1, $2, $3)
+			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].UpTo, text); err != nil {
 			return err
 		}
 	}
@@ -370,13 +370,13 @@ func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[
 // BeginOrigin records that a journal's events are counted and delivered up to a position, unless the journal already has a record.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		n, err := tx.exec(ctx, `INSERT INTO scan_origins (node, up_to, beyond) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
+		n, err := tx.exec(ctx, `INSERT INTO aggregation_offsets (node, contiguous_to, extra) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
 			upTo)
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = tx.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins
-			WHERE node = $1 AND EXISTS (SELECT 1 FROM scan_told WHERE node = '`+everyJournal+`') ON CONFLICT (node) DO NOTHING`, node)
+		_, err = tx.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets
+			WHERE node = $1 AND EXISTS (SELECT 1 FROM webhook_offsets WHERE node = '`+everyJournal+`') ON CONFLICT (node) DO NOTHING`, node)
 		return err
 	})
 }
@@ -429,16 +429,16 @@ func (s *Store) Counting(ctx context.Context) (string, error) {
 }
 
 func (t statisticsQueries) CutReaders(ctx context.Context, end int64) error {
-	if _, err := t.exec(ctx, `UPDATE webhook_readers SET mark = '`+webhooks.Unmarked+`',
-		position = CASE WHEN position > $1 THEN $1 ELSE position END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
+	if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`',
+		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhooks SET scans_from = $1 WHERE scans_from > $1`, end)
+	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = $1 WHERE first_scan_offset > $1`, end)
 	return err
 }
 
 func (t statisticsQueries) ForgetUsers(ctx context.Context) error {
-	if _, err := t.exec(ctx, `DELETE FROM statistics_users_since`); err != nil {
+	if _, err := t.exec(ctx, `DELETE FROM statistics_user_deltas`); err != nil {
 		return err
 	}
 	_, err := t.exec(ctx, `DELETE FROM statistics_users`)
@@ -481,8 +481,8 @@ func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yi
 		err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
 			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Per, &r.At, &r.Scans, &r.Firsts)...)
 			return r, err
-		}, yield, `SELECT `+tupleColumns+`, rule, per, at, scans, firsts FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
-			WHERE per = $1 AND at >= $2 AND at < $3`, int64(span.Per), span.From, span.To)
+		}, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
+			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Per), span.From, span.To)
 		if err != nil {
 			return err
 		}
@@ -496,7 +496,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 			err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
 				err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 				return r, err
-			}, yield, `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at >= $3 AND at < $4`,
+			}, yield, `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`,
 				int64(span.Per), int64(dim), span.From, span.To)
 			if err != nil {
 				return err
@@ -518,9 +518,9 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 // usersOf calls yield with the users added after the sketches of some days, then with the sketches.
 func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
-	location := ` WHERE dim = $1 AND day >= $2 AND day < $3` + text
+	location := ` WHERE dimension = $1 AND day >= $2 AND day < $3` + text
 	args := append([]any{int64(dim), days.From, days.To}, value...)
-	if err := queryEach(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_users_since`+location,
+	if err := queryEach(ctx, t.Tx, scanUsersSince, yield, `SELECT `+sinceColumns+` FROM statistics_user_deltas`+location,
 		args...); err != nil {
 		return err
 	}
@@ -531,7 +531,7 @@ func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yiel
 	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
 		err = scan(&r.Hour, &r.Place, &r.Scans)
 		return r, err
-	}, yield, `SELECT hour, place, scans FROM statistics_misses WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
+	}, yield, `SELECT hour, location, scans FROM statistics_unmatched WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
 }
 
 func (t alarmQueries) AllCodes(ctx context.Context, from, to alarms.CodeName, yield func(alarms.Row) error) error {

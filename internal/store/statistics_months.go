@@ -30,28 +30,28 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 	// The function cut adds hours to the days of a time zone, or subtracts them.
 	cut := func(sign string, offset, from, to int64) error {
 		// SQL division truncates towards zero, so an offset first makes hours before 1970 positive.
-		const day = `(at + $1 + 24000000000) / 24 - 1000000000`
-		sums := sign + `SUM(scans), ` + sign + `SUM(firsts)`
-		add := ` DO UPDATE SET scans = o.scans + excluded.scans, firsts = o.firsts + excluded.firsts`
+		const day = `(bucket + $1 + 24000000000) / 24 - 1000000000`
+		sums := sign + `SUM(scans), ` + sign + `SUM(first_scans)`
+		add := ` DO UPDATE SET scans = o.scans + excluded.scans, first_scans = o.first_scans + excluded.first_scans`
 		for _, per := range []int64{0, 2, 7} {
-			if err := run(`INSERT INTO statistics_counts AS o (per, at, rule, tuple, scans, firsts)
-				SELECT per + 1, `+day+`, rule, tuple, `+sums+` FROM statistics_counts WHERE at >= $2 AND at < $3 AND per = $4
-				GROUP BY per, `+day+`, rule, tuple ON CONFLICT (per, at, rule, tuple)`+add, offset, from, to, per); err != nil {
+			if err := run(`INSERT INTO statistics_counts AS o (granularity, bucket, rule, tuple, scans, first_scans)
+				SELECT granularity + 1, `+day+`, rule, tuple, `+sums+` FROM statistics_counts WHERE bucket >= $2 AND bucket < $3 AND granularity = $4
+				GROUP BY granularity, `+day+`, rule, tuple ON CONFLICT (granularity, bucket, rule, tuple)`+add, offset, from, to, per); err != nil {
 				return err
 			}
 		}
 		for _, dim := range stats.AllDims() {
-			if err := run(`INSERT INTO statistics_sums AS o (per, dim, at, value, scans, firsts)
-				SELECT 1, dim, `+day+`, value, `+sums+` FROM statistics_sums WHERE at >= $2 AND at < $3 AND per = 0 AND dim = $4
-				GROUP BY dim, `+day+`, value ON CONFLICT (per, dim, at, value)`+add, offset, from, to, int64(dim)); err != nil {
+			if err := run(`INSERT INTO statistics_sums AS o (granularity, dimension, bucket, value, scans, first_scans)
+				SELECT 1, dimension, `+day+`, value, `+sums+` FROM statistics_sums WHERE bucket >= $2 AND bucket < $3 AND granularity = 0 AND dimension = $4
+				GROUP BY dimension, `+day+`, value ON CONFLICT (granularity, dimension, bucket, value)`+add, offset, from, to, int64(dim)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	for query, from := range map[string]int64{`DELETE FROM statistics_counts WHERE per IN (1, 3, 8) AND at > $1`: first,
-		`DELETE FROM statistics_sums WHERE per = 1 AND at > $1`: first, `DELETE FROM statistics_counts WHERE per IN (4, 6, 11) AND at >= $1`: month,
-		`DELETE FROM statistics_sums WHERE per = 4 AND at >= $1`: month} {
+	for query, from := range map[string]int64{`DELETE FROM statistics_counts WHERE granularity IN (1, 3, 8) AND bucket > $1`: first,
+		`DELETE FROM statistics_sums WHERE granularity = 1 AND bucket > $1`: first, `DELETE FROM statistics_counts WHERE granularity IN (4, 6, 11) AND bucket >= $1`: month,
+		`DELETE FROM statistics_sums WHERE granularity = 4 AND bucket >= $1`: month} {
 		if err := run(query, from); err != nil {
 			return err
 		}
@@ -62,8 +62,8 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 	begin, end := int64(math.MaxInt64), int64(math.MinInt64)
 	for _, per := range []int64{0, 2} {
 		var from, to sql.NullInt64
-		if err := t.row(ctx, `SELECT (SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2),
-			(SELECT MAX(at) FROM statistics_counts WHERE per = $1 AND at >= $2)`, per, hour).Scan(&from, &to); err != nil {
+		if err := t.row(ctx, `SELECT (SELECT MIN(bucket) FROM statistics_counts WHERE granularity = $1 AND bucket >= $2),
+			(SELECT MAX(bucket) FROM statistics_counts WHERE granularity = $1 AND bucket >= $2)`, per, hour).Scan(&from, &to); err != nil {
 			return fmt.Errorf("looking for hours: %w", err)
 		}
 		if from.Valid {
@@ -75,8 +75,8 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 			return err
 		}
 	}
-	for _, query := range []string{`DELETE FROM statistics_counts WHERE per IN (1, 3, 8) AND at = $1 AND scans = 0`,
-		`DELETE FROM statistics_sums WHERE per = 1 AND at = $1 AND scans = 0`} {
+	for _, query := range []string{`DELETE FROM statistics_counts WHERE granularity IN (1, 3, 8) AND bucket = $1 AND scans = 0`,
+		`DELETE FROM statistics_sums WHERE granularity = 1 AND bucket = $1 AND scans = 0`} {
 		if err := run(query, first); err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 
 func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granularity, from int64) (pos int64, found bool, err error) {
 	var first sql.NullInt64
-	err = t.row(ctx, `SELECT MIN(at) FROM statistics_counts WHERE per = $1 AND at >= $2`, int64(per), from).Scan(&first)
+	err = t.row(ctx, `SELECT MIN(bucket) FROM statistics_counts WHERE granularity = $1 AND bucket >= $2`, int64(per), from).Scan(&first)
 	return first.Int64, first.Valid, err
 }
 
@@ -105,7 +105,7 @@ func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule
 		err = scan(&r.Per, &r.At, &r.Rule, &r.Tuple, &r.Scans, &r.Firsts)
 		return r, err
 	}, dayByDay(span, func(location string) string {
-		return `SELECT per, at, rule, tuple, scans, firsts FROM statistics_counts WHERE per = $1 AND at = ` + location +
+		return `SELECT granularity, bucket, rule, tuple, scans, first_scans FROM statistics_counts WHERE granularity = $1 AND bucket = ` + location +
 			` AND (rule, tuple) >= ($2, $3)`
 	}, `rule, tuple`, limit), int64(span.Per), rule, tuple)
 }
@@ -116,7 +116,7 @@ func (t statisticsQueries) SumsFrom(ctx context.Context, span stats.Span, dim st
 		err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
 		return r, err
 	}, dayByDay(span, func(location string) string {
-		return `SELECT per, dim, at, value, scans, firsts FROM statistics_sums WHERE per = $1 AND dim = $2 AND at = ` + location +
+		return `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket = ` + location +
 			` AND value >= $3`
 	}, `value`, limit), int64(span.Per), int64(dim), value)
 }
@@ -127,16 +127,16 @@ func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim s
 		err = scan(&k.Day, &k.Dim, &k.Value)
 		return k, err
 	}, dayByDay(span, func(location string) string {
-		return `SELECT day, dim, value FROM statistics_users WHERE dim = $1 AND day = ` + location + ` AND value >= $2`
+		return `SELECT day, dimension, value FROM statistics_users WHERE dimension = $1 AND day = ` + location + ` AND value >= $2`
 	}, `value`, limit), int64(dim), value)
 }
 
 func (t statisticsQueries) PutScanCounts(ctx context.Context, list []stats.CountRow) error {
-	return t.putCounts(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
+	return t.putCounts(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
 }
 
 func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) error {
-	return t.putSums(ctx, ` scans = excluded.scans, firsts = excluded.firsts`, list)
+	return t.putSums(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
 }
 
 // remove deletes the rows of a table that meet a condition, in key order, at most *left rows.
@@ -153,24 +153,24 @@ func (t statisticsQueries) remove(ctx context.Context, table, key, location stri
 func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granularity, prev int64, limit int) (n int, err error) {
 	left := limit
 	for _, granularity := range [...]stats.Granularity{per, per + stats.PerHourOfAll, per + stats.PerHourOfOwner} {
-		if err := t.remove(ctx, `statistics_counts`, `per, at, rule, tuple`, `per = $1 AND at < $2`, &left,
+		if err := t.remove(ctx, `statistics_counts`, `granularity, bucket, rule, tuple`, `granularity = $1 AND bucket < $2`, &left,
 			int64(granularity), prev); err != nil {
 			return limit - left, err
 		}
 	}
 	for _, dim := range stats.AllDims() {
-		if err := t.remove(ctx, `statistics_sums`, `per, dim, at, value`, `per = $1 AND dim = $2 AND at < $3`, &left, int64(per),
+		if err := t.remove(ctx, `statistics_sums`, `granularity, dimension, bucket, value`, `granularity = $1 AND dimension = $2 AND bucket < $3`, &left, int64(per),
 			int64(dim), prev); err != nil {
 			return limit - left, err
 		}
 		if per != stats.PerDay {
 			continue
 		}
-		if err := t.remove(ctx, `statistics_users_since`, `dim, day, value, part`, `dim = $1 AND day < $2`, &left, int64(dim),
+		if err := t.remove(ctx, `statistics_user_deltas`, `dimension, day, value, part`, `dimension = $1 AND day < $2`, &left, int64(dim),
 			prev); err != nil {
 			return limit - left, err
 		}
-		if err := t.remove(ctx, `statistics_users`, `dim, day, value`, `dim = $1 AND day < $2`, &left, int64(dim), prev); err != nil {
+		if err := t.remove(ctx, `statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, &left, int64(dim), prev); err != nil {
 			return limit - left, err
 		}
 	}
@@ -179,6 +179,6 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 
 func (t statisticsQueries) RemoveMisses(ctx context.Context, prev int64, limit int) (n int, err error) {
 	left := limit
-	err = t.remove(ctx, `statistics_misses`, `hour, place`, `hour < $1`, &left, prev)
+	err = t.remove(ctx, `statistics_unmatched`, `hour, location`, `hour < $1`, &left, prev)
 	return limit - left, err
 }

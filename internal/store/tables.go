@@ -1,9 +1,6 @@
 package store
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // table describes how a table is treated in exports, imports, the emulator's reset and the erasure of a user. The operations
 // handbook, docs/en/handbook.md and its Chinese version, shows the list of tables.
@@ -49,83 +46,85 @@ var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "admin_keys", order: "id", kept: true},
+	{name: "aggregation_offsets", kept: true}, // rows are valid only for the nodes of this installation
 	{name: "alarm_thresholds", order: "batch"},
 	{name: "alarms", order: "id"},
 	{name: "appearances", order: "appid"},
+	// numbers continue, so that followers of the log detect that all data is new
+	{name: "audit_log_head", order: "id", kept: true, begun: true},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
-	// numbers continue, so that followers of the log detect that all data is new
-	{name: "change_head", order: "id", kept: true, begun: true},
 	{name: "changes", order: "seq", log: true},
 	{name: "code_counts", order: "batch, idx", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
-		{name: "since", is: noUser}}},
+		{name: "since_dismissal", is: noUser}}},
 	{name: "code_events", order: "seq"},
 	{name: "code_scans", order: "batch, idx", log: true, users: []userColumn{{name: "first_user", is: userHash}}},
 	{name: "code_serials", order: "batch, idx"},
 	{name: "component_codes", order: "hash"},
 	{name: "component_tickets", order: "component, hash"},
 	{name: "components", order: "appid"},
-	{name: "confirmations", order: "rid"},
 	{name: "counters", order: "appid, counter, day"},
-	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}, {name: "response", is: received}}},
+	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}, {name: "masked_body", is: noUser},
+		{name: "response", is: received}}},
 	{name: "deviations", order: "account, endpoint, behaviour"},
+	{name: "domain_reverifications", order: "owner, directory"},
+	{name: "domain_verifications", order: "rid"},
 	{name: "domains", order: "host"},
 	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
 	{name: "grants", order: "component, appid"},
 	{name: "gs1_links", order: "key"},
 	{name: "imported_codes", order: "batch, idx"},
-	{name: "ledger_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
-	{name: "ledger_nodes", order: "node", kept: true}, // scans that a journal holds from before a reset must not be counted again
-	{name: "ledgers", order: "id", kept: true},        // as ledger_nodes
-	{name: "limits"}, // obsolete after a second
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "login_links", kept: true}, // obsolete after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
-		{name: "response", is: received}}},
+		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "meta", order: "name"},
-	{name: "notices", order: "id"},
+	{name: "notifications", order: "id"},
 	{name: "packages", order: "id"},
 	{name: "people", order: "name", kept: true},
 	{name: "publish_counts"}, // recomputed by triggers
 	{name: "publishes", order: "owner, key, created_at"},
-	{name: "pushes", order: "id", users: []userColumn{{name: "response", is: received}}},
+	{name: "pushes", order: "id", users: []userColumn{{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "qrcodes", order: "code"},
-	{name: "rechecks", order: "owner, directory"},
-	{name: "rule_counts"}, // as publish_counts
-	{name: "rule_pieces"}, // as publish_counts
+	{name: "rate_limits"},       // obsolete after a second
+	{name: "rule_counts"},       // as publish_counts
+	{name: "rule_page_buckets"}, // as publish_counts
 	{name: "rules", order: "id"},
+	// before scan_events, whose rows are loaded into the local scan log
+	{name: "scan_logs", order: "id", kept: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
-	{name: "scan_nodes", kept: true},   // rows are valid only for the nodes of this installation
-	{name: "scan_origins", kept: true}, // rows are valid only for the nodes of this installation
-	// rows are valid only for the nodes of this installation, and are added again with the first webhook
-	{name: "scan_told"},
+	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
+	{name: "scan_log_nodes", order: "node", kept: true},                                        // scans that a journal holds from before a reset must not be counted again
+	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // rows are valid only for the nodes of this installation
+	{name: "sealing_keys", kept: true},                                                         // an export stores the sealing keys encrypted with its passphrase
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "sessions", kept: true}, // login sessions are valid only on this server
 	// As sessions.
 	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
-	{name: "statistics_counts", order: "per, at, rule, tuple", log: true},
-	{name: "statistics_misses", order: "hour, place", log: true},
+	{name: "statistics_counts", order: "granularity, bucket, rule, tuple", log: true},
 	{name: "statistics_owners", order: "number", log: true},
-	{name: "statistics_state", order: "id", log: true, users: []userColumn{{name: "users_position", is: noUser}}},
-	{name: "statistics_sums", order: "per, dim, at, value", log: true},
+	{name: "statistics_state", order: "id", log: true, users: []userColumn{{name: "sketch_offset", is: noUser}}},
+	{name: "statistics_sums", order: "granularity, dimension, bucket, value", log: true},
 	{name: "statistics_tuples", order: "id", log: true},
-	{name: "statistics_users", order: "dim, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
+	{name: "statistics_unmatched", order: "hour, location", log: true},
+	{name: "statistics_user_deltas", order: "dimension, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
+	{name: "statistics_users", order: "dimension, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "sketch", is: noUser}}},
-	{name: "statistics_users_since", order: "dim, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
-	{name: "timelines", kept: true},  // rows are valid only for this PostgreSQL system
-	{name: "vault_keys", kept: true}, // an export stores the keys of the vault sealed with its passphrase
+	{name: "timelines", kept: true}, // rows are valid only for this PostgreSQL system
+	// rows are valid only for the nodes of this installation, and are added again with the first webhook
+	{name: "webhook_offsets"},
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},
 }
 
 // tableOf returns a table by name; false = exports contain no table with this name.
 func tableOf(name string) (table, bool) {
-	i, found := slices.BinarySearchFunc(schema, name, func(t table, name string) int { return strings.Compare(t.name, name) })
-	if !found || schema[i].order == "" {
+	i := slices.IndexFunc(schema, func(t table) bool { return t.name == name })
+	if i < 0 || schema[i].order == "" {
 		return table{}, false
 	}
 	return schema[i], true

@@ -49,8 +49,8 @@ func wantNothing(t *testing.T, s *Store) {
 		switch table {
 		case "sequences":
 			continue
-		case "change_head":
-			query = `SELECT seq FROM change_head`
+		case "audit_log_head":
+			query = `SELECT seq FROM audit_log_head`
 		}
 		assert.Equal(t, number(t, s, query), 0, "%s", query)
 	}
@@ -332,7 +332,7 @@ func TestTransaction_RetryCountsOnce(t *testing.T) {
 		want(t, "runs", runs, 3)
 		want(t, "rules", number(t, s, `SELECT COUNT(*) FROM rules`), 1)
 		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes WHERE kind = 'rule'`), 1)
-		want(t, "number of the change", number(t, s, `SELECT seq FROM change_head`), 3)
+		want(t, "number of the change", number(t, s, `SELECT seq FROM audit_log_head`), 3)
 		want(t, "counted", number(t, s, `SELECT value FROM counters`), 1)
 	})
 }

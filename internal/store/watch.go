@@ -29,7 +29,7 @@ func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, e
 			var w Waiting
 			var oldest int64
 			if err := tx.row(ctx, k.words.Replace(`SELECT COUNT(*), COALESCE(MIN(created_at), 0) FROM (SELECT created_at FROM {rows}
-				WHERE next_at > 0`+on+` LIMIT $1) AS waiting`), mostWaiting).Scan(&w.Rows, &oldest); err != nil {
+				WHERE next_attempt_at > 0`+on+` LIMIT $1) AS waiting`), mostWaiting).Scan(&w.Rows, &oldest); err != nil {
 				return err
 			}
 			w.Oldest = fromMillis(oldest)

@@ -32,8 +32,8 @@ func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 
 var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
 	fields: func(w *webhooks.Webhook) []field {
-		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"wanted", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
-			{"scans_from", &w.ScansFrom}, {"alarms_from", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
+		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"filter", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
+			{"first_scan_offset", &w.ScansFrom}, {"first_alarm_id", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
 	}}.rows()
 
 func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
@@ -108,30 +108,30 @@ func (t webhookQueries) DeleteWebhook(ctx context.Context, id int64) error {
 }
 
 func (t webhookQueries) Position(ctx context.Context, source string) (position int64, err error) {
-	err = t.row(ctx, `SELECT position FROM webhook_readers WHERE name = $1`, source).Scan(&position)
+	err = t.row(ctx, `SELECT read_offset FROM webhook_readers WHERE name = $1`, source).Scan(&position)
 	return position, replaceNoRows(err, nil)
 }
 
 func (t webhookQueries) Advance(ctx context.Context, source string, from, to int64) (bool, error) {
-	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
+	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, read_offset) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
 		return false, err
 	}
-	n, err := t.exec(ctx, `UPDATE webhook_readers SET position = $3 WHERE name = $1 AND position = $2`, source, from, to)
+	n, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = $3 WHERE name = $1 AND read_offset = $2`, source, from, to)
 	return n == 1, err
 }
 
 func (t webhookQueries) HoldReader(ctx context.Context, source string) error {
-	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, position) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
+	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, read_offset) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET position = position WHERE name = $1`, source)
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = read_offset WHERE name = $1`, source)
 	return err
 }
 
 func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, err error) {
-	err = t.row(ctx, `SELECT mark FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
+	err = t.row(ctx, `SELECT checkpoint FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil
 	}
@@ -139,7 +139,7 @@ func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, e
 }
 
 func (t webhookQueries) PutMark(ctx context.Context, source, mark string) error {
-	_, err := t.exec(ctx, `UPDATE webhook_readers SET mark = $2 WHERE name = $1`, source, mark)
+	_, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = $2 WHERE name = $1`, source, mark)
 	return err
 }
 
@@ -152,12 +152,12 @@ func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error)
 // existed.
 func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
-		`UPDATE webhook_readers SET mark = '', position = COALESCE((SELECT position FROM statistics_state WHERE id = 1), 0)
+		`UPDATE webhook_readers SET checkpoint = '', read_offset = COALESCE((SELECT counted_offset FROM statistics_state WHERE id = 1), 0)
 			WHERE name = '` + webhooks.ScanSource + `'`,
-		`UPDATE ledgers SET told = -1`,
-		`DELETE FROM scan_told`,
-		`INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`,
-		`INSERT INTO scan_told (node, up_to, beyond) VALUES ('` + everyJournal + `', 0, '')`,
+		`UPDATE scan_logs SET webhook_offset = -1`,
+		`DELETE FROM webhook_offsets`,
+		`INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`,
+		`INSERT INTO webhook_offsets (node, contiguous_to, extra) VALUES ('` + everyJournal + `', 0, '')`,
 	} {
 		if _, err := t.exec(ctx, statement); err != nil {
 			return err
@@ -169,8 +169,8 @@ func (t webhookQueries) BeginTelling(ctx context.Context) error {
 // LearnTold implements webhooks.Tx. A single statement is used, so that no scan is counted between reading the statistics position
 // and storing the result.
 func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
-	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND position BETWEEN $1 AND $2) `
-	_, err := t.exec(ctx, `INSERT INTO scan_told (node, up_to, beyond) SELECT node, up_to, beyond FROM scan_origins`+reached+
+	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND counted_offset BETWEEN $1 AND $2) `
+	_, err := t.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`+reached+
 		`UNION ALL SELECT '`+everyJournal+`', 0, ''`+reached+`ON CONFLICT (node) DO NOTHING`, from, to)
 	return err
 }
@@ -178,14 +178,14 @@ func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
 // CountForgettable implements webhooks.Tx. Without ORDER BY, PostgreSQL would read all deliveries to find the first old one when it
 // switches to a generic plan.
 func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (int, error) {
-	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_at = 0 AND created_at < $1
+	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_attempt_at = 0 AND created_at < $1
 		ORDER BY created_at LIMIT 1) AS found`, millis(before))
 }
 
 func (t webhookQueries) ForgetDeliveries(ctx context.Context, before time.Time, limit int) (int, error) {
 	n,
 		err := t.exec(ctx,
-		`DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE next_at = 0 AND created_at < $1 ORDER BY created_at LIMIT $2)`,
+		`DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE next_attempt_at = 0 AND created_at < $1 ORDER BY created_at LIMIT $2)`,
 		millis(before), limit)
 	return int(n), err
 }
