@@ -284,7 +284,7 @@ var everyVerb = []verb{
 		says: `(?m)^https://begins\.example/ opens begins\.$`},
 	{path: "batch apply", api: adminAPI, words: "10000 --appid brand --isv wish --for-approval",
 		says: `^application \d+; .*qrjump help batch schedule$`},
-	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +\S{22} +admin +\d+ +0 +0 +0$`},
+	{path: "batch orders", api: adminAPI, says: `(?m)^brand +wish +10000 +- +admin +made +[0-9a-f]{32} +admin +\d+ +0 +0 +0$`},
 	{path: "batch approve", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
 		says: `admin decided this order already`},
 	{path: "batch reject", api: adminAPI, words: "brand stale --isv wish", exit: exitRefused,
