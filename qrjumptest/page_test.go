@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The page "In my CI" shows the test of shop_test.go, so that what a reader copies is what runs.
+// The page "Tests in CI" shows the test of shop_test.go, so that what a reader copies is what runs.
 func TestCIPage_ShowsShopTest(t *testing.T) {
 	source, err := os.ReadFile("shop_test.go")
 	if err != nil {

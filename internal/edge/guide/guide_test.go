@@ -294,10 +294,10 @@ func TestGuide_ServerAddressSubstituted(t *testing.T) {
 func TestGuideSearch_EnglishAndChinese(t *testing.T) {
 	g := open(t)
 	for _, one := range []struct{ language, asked, want string }{
-		{"en", "final slash", "/docs/en/matching#a-final-slash-takes-what-lies-below"},
+		{"en", "final slash", "/docs/en/matching#prefixes-that-end-with-a-slash"},
 		{"en", "EXPLAIN", "/docs/en/tour"},
 		{"en", "wxc0ffee0000000001", "/docs/en/tour"},
-		{"zh", "斜杠", "/docs/zh/matching#a-final-slash-takes-what-lies-below"},
+		{"zh", "斜杠", "/docs/zh/matching#prefixes-that-end-with-a-slash"},
 		{"zh", "启动服务器", "/docs/zh/tour#start-a-server"},
 		{"zh", "未发布", "/docs/zh/matching"},
 		{"zh", "二维码规则", "/docs/zh/calls/qrcodejumpadd"},
@@ -324,28 +324,28 @@ func TestGuideSearch_Synonyms(t *testing.T) {
 	g := open(t)
 	place := regexp.MustCompile(`<li><a href="([^"#]*)(#[^"]*)?"`)
 	for asked, want := range map[string]string{
-		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics", "单点登录": "how/sign-in#people-of-your-provider",
-		"SSO": "how/sign-in#people-of-your-provider", "密钥轮换": "handbook#keys-and-how-to-change-them", "回调": "how/webhooks",
+		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics", "单点登录": "how/sign-in#openid-connect-provider",
+		"SSO": "how/sign-in#openid-connect-provider", "密钥轮换": "handbook#keys-and-their-rotation", "回调": "how/webhooks",
 		"验签": "how/webhooks", "安装": "how/install", "普通链接二维码规则": "calls/qrcodejumpadd",
-		"个人信息": "handbook#when-a-user-wants-to-be-forgotten",
+		"个人信息": "handbook#erasure-of-a-user",
 		"落地页":  "how/pages-for-buyers", "沙箱": "how/sdk", "集群": "how/nodes", "证书": "how/production#tls-and-proxies",
 		"限流": "calls/every-call", "getAccessToken": "calls/token", "addJumpQRCode": "calls/qrcodejumpadd",
-		"startPushTicket": "calls/api_start_push_ticket", "备份": "how/production#backup-and-the-proof-that-it-restores",
+		"startPushTicket": "calls/api_start_push_ticket", "备份": "how/production#backup-and-restore-drill",
 		"升级": "how/production#upgrade", "校验文件": "calls/qrcodejumpdownload", "激活": "calls/codeactive", "打印": "how/print",
 		"扫码接口": "how/app", "unionid": "calls/jscode2session", "码包": "calls/applycodedownload",
-		"nginx":       "how/install#behind-nginx-or-another-proxy",
-		"counterfeit": "how/copied-codes", "术语": "#words", "如何发布规则？": "tour#add-a-rule-of-your-own",
+		"nginx":       "how/install#reverse-proxy-nginx",
+		"counterfeit": "how/copied-codes", "术语": "#glossary", "如何发布规则？": "tour#add-a-rule-of-your-own",
 		"小程序码":  "calls/not-offered",
-		"扫码打不开": "tour#ask-why-nothing-opens", "安卓": "settings#hosts-and-pages",
-		"how do I back it up?": "how/production#backup-and-the-proof-that-it-restores",
-		"10,000 labels":        "how/print", "erase a user": "handbook#when-a-user-wants-to-be-forgotten", "java": "calls/sdks",
-		"key rotation":   "handbook#keys-and-how-to-change-them",
+		"扫码打不开": "tour#explanation-of-a-scan-that-opens-nothing", "安卓": "settings#hosts-and-pages",
+		"how do I back it up?": "how/production#backup-and-restore-drill",
+		"10,000 labels":        "how/print", "erase a user": "handbook#erasure-of-a-user", "java": "calls/sdks",
+		"key rotation":   "handbook#keys-and-their-rotation",
 		"docker compose": "how/install#docker-podman-and-kubernetes", "kubernetes": "how/install#docker-podman-and-kubernetes",
 		"which port do I open in the firewall": "how/install#ports", "uninstall": "how/install", "windows": "how/install",
 		"campaign": "how/statistics", "license": "questions",
-		"GDPR": "handbook#when-a-user-wants-to-be-forgotten",
-		"时区":   "how/sign-in#times-and-zones", "timezone": "how/sign-in#times-and-zones", "订单": "calls/applycode",
-		"备份恢复": "how/production#backup-and-the-proof-that-it-restores", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
+		"GDPR": "handbook#erasure-of-a-user",
+		"时区":   "how/sign-in#time-zones", "timezone": "how/sign-in#time-zones", "订单": "calls/applycode",
+		"备份恢复": "how/production#backup-and-restore-drill", "exit codes": "commands#exit-codes", "退出码": "commands#exit-codes",
 	} {
 		for _, language := range []string{"en", "zh"} {
 			_, body := get(t, g, guide.Root+language+"/search?q="+url.QueryEscape(asked))

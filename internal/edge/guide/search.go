@@ -59,7 +59,7 @@ const (
 
 // lookups lists the long reference pages with tables. The long reference pages with tables contain nearly every word, as do the
 // example programs of the SDKs.
-var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#the-tables", "handbook#what-grows-with-what"}
+var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#database-tables", "handbook#growth-of-costs-with-data"}
 
 // rank returns the weight of a section relative to other sections with the same words.
 func (p place) rank() float64 {

@@ -31,12 +31,12 @@ func linesOf(t *testing.T, page, heading string) (lines [][2]string) {
 	return lines[2:]
 }
 
-// Each line of the table "When a part fails" of the handbook stands in docs/handbook-tests.md with the tests that hold it. The name of
-// a line is its first cell.
+// docs/handbook-tests.md lists tests for each line of the table "Failures and their effects" of the handbook. The first cell of a line is
+// its name.
 func TestShownBy_CoversFailureTable(t *testing.T) {
 	t.Parallel()
-	handbook, chinese := linesOf(t, "en/handbook.md", "When a part fails"), linesOf(t, "zh/handbook.md", "某一部分故障时")
-	shown := linesOf(t, "handbook-tests.md", "When a part fails")
+	handbook, chinese := linesOf(t, "en/handbook.md", "Failures and their effects"), linesOf(t, "zh/handbook.md", "故障及影响")
+	shown := linesOf(t, "handbook-tests.md", "Failures and their effects")
 	names := func(lines [][2]string) (list []string) {
 		for _, line := range lines {
 			list = append(list, line[0])
