@@ -30,56 +30,60 @@ const Folder = "locale"
 
 // Catalog holds the texts of one package, in every language.
 type Catalog struct {
-	texts func() map[Language]map[string]string
+	texts map[Language]func() map[string]string
 }
 
-// Open returns the catalog of a package, whose file system contains the folder "locale". The files are read on first use of a text,
-// so that commands without texts start faster. An incomplete catalog panics on first use; TestTranslations_KeysAndArgumentsMatch
-// reads every catalog
-// to prevent that.
+// Open returns the catalog of a package, whose file system contains the folder "locale". The files of a language are read on first
+// use of a text in it, so that commands start faster. Malformed files panic on first use, and texts are not compared between the
+// languages: TestTranslations_KeysAndArgumentsMatch calls Read for every catalog.
 func Open(files fs.FS) *Catalog {
-	return &Catalog{texts: sync.OnceValue(func() map[Language]map[string]string {
-		texts, faults := Read(files)
-		if len(faults) > 0 {
-			panic(strings.Join(faults, "\n"))
-		}
-		return texts
-	})}
+	b := &Catalog{texts: map[Language]func() map[string]string{}}
+	for language := range Languages {
+		b.texts[language] = sync.OnceValue(func() map[string]string {
+			texts, faults := read(files, language)
+			if len(faults) > 0 {
+				panic(strings.Join(faults, "\n"))
+			}
+			return texts
+		})
+	}
+	return b
 }
 
 // Read returns the texts of a package in each language, and a list of errors in the files.
 func Read(files fs.FS) (texts map[Language]map[string]string, faults []string) {
 	texts = map[Language]map[string]string{}
-	for language, end := range Languages {
-		texts[language] = map[string]string{}
-		names, err := fs.Glob(files, Folder+"/*"+end)
-		if err != nil || len(names) == 0 {
-			faults = append(faults, fmt.Sprintf("no file is named …%s: %v", end, err))
-		}
-		for _, name := range names {
-			faults = append(faults, read(texts[language], files, name)...)
-		}
+	for language := range Languages {
+		found, malformed := read(files, language)
+		texts[language], faults = found, append(faults, malformed...)
 	}
 	return texts, append(faults, compared(texts)...)
 }
 
-// read adds the texts of a file, and reports keys that another file also defines.
-func read(texts map[string]string, files fs.FS, name string) (faults []string) {
-	content, err := fs.ReadFile(files, name)
-	if err != nil {
-		return []string{err.Error()}
+// read returns the texts of one language, and reports malformed files and keys that two files define.
+func read(files fs.FS, language Language) (texts map[string]string, faults []string) {
+	texts = map[string]string{}
+	names, err := fs.Glob(files, Folder+"/*"+Languages[language])
+	if err != nil || len(names) == 0 {
+		return texts, []string{fmt.Sprintf("no file is named …%s: %v", Languages[language], err)}
 	}
-	said := map[string]string{}
-	if err := json.Unmarshal(content, &said); err != nil {
-		return []string{fmt.Sprintf("%s: %v", name, err)}
-	}
-	for key, text := range said {
-		if _, duplicate := texts[key]; duplicate {
-			faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
+	for _, name := range names {
+		content, err := fs.ReadFile(files, name)
+		said := map[string]string{}
+		if err == nil {
+			err = json.Unmarshal(content, &said)
 		}
-		texts[key] = text
+		if err != nil {
+			faults = append(faults, fmt.Sprintf("%s: %v", name, err))
+		}
+		for key, text := range said {
+			if _, duplicate := texts[key]; duplicate {
+				faults = append(faults, fmt.Sprintf("%s: another file has %s too", name, key))
+			}
+			texts[key] = text
+		}
 	}
-	return faults
+	return texts, faults
 }
 
 // verb matches a formatting verb of package fmt.
@@ -195,11 +199,11 @@ func (s Localizer) fill(key string, values []any) string {
 // form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1, the text of
 // key.one is used, if the language has it.
 func (s Localizer) form(key string, values []any) (text string, said []any) {
-	text = s.book.texts()[s.Language][key]
+	text = s.book.texts[s.Language]()[key]
 	if len(values) == 0 {
 		return text, nil
 	}
-	if single, ok := s.book.texts()[s.Language][key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
+	if single, ok := s.book.texts[s.Language]()[key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
 		text = single
 		if len(places(single)) == 0 {
 			return text, nil
@@ -220,11 +224,11 @@ func (s Localizer) form(key string, values []any) (text string, said []any) {
 }
 
 // Has reports whether the catalog contains a key.
-func (b *Catalog) Has(key string) bool { _, ok := b.texts()[English][key]; return ok }
+func (b *Catalog) Has(key string) bool { _, ok := b.texts[English]()[key]; return ok }
 
 // fault returns an error if the key does not exist or takes a different number of arguments.
 func (b *Catalog) fault(key string, value int) error {
-	text, ok := b.texts()[English][key]
+	text, ok := b.texts[English]()[key]
 	if !ok {
 		return fmt.Errorf("no text is called %q", key)
 	}
