@@ -328,15 +328,24 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		if err := s.servers.checkPrimary(t.pipe.pg); err != nil {
 			return err // another server became the primary meanwhile
 		}
+		t.pipe.logged = t.moved && t.apart == nil
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)
 		unsent = unsent || stoodStill(err)
 		err = fmt.Errorf("committing: %w", err)
-		if t.pipe.ended() && !t.once {
-			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
+		if !t.pipe.ended() || t.once {
+			return err
 		}
-		return err
+		sent, found := !unsent && !t.twice && !t.looks, false
+		if sent && t.pipe.logged {
+			var unknown error
+			found, unknown = s.committed(ctx, *t.head)
+			sent = unknown != nil
+		}
+		if !found {
+			return &sessionLostError{err, sent}
+		}
 	}
 	if t.expected != nil {
 		t.expected.Met()
