@@ -342,7 +342,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 		return false, err
 	}
 	defer rows.Close()
-	// There may be ten million rules, so a text that equals the one in the previous row is not copied again.
+	// There may be ten million rules, so a text is not copied again if the previous row contains the same text.
 	var last rules.Rule
 	var kind, owner, target, prefix, path, links sql.RawBytes
 	for rows.Next() {

@@ -79,7 +79,7 @@ type oldPrimaryError struct {
 	own, highest int64
 }
 
-// advice returns what to do, because every rejected client reads it, not only the log.
+// advice returns a remedy for the operator. The remedy is part of the error text, so every rejected client sees it, not only the log.
 func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
 		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)

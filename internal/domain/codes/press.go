@@ -202,7 +202,8 @@ func (p *Service) Text(b Batch, index int64) string {
 	return p.plainText(b, index)
 }
 
-// plainText returns prefix and secret of an index; the keys of a batch are verified with this text, whatever the template.
+// plainText returns the prefix and the secret of a code by its index. The keys of a batch are verified with this text, even if the batch
+// has a template.
 func (p *Service) plainText(b Batch, index int64) string {
 	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
 }

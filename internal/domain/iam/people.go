@@ -128,8 +128,8 @@ type Tx interface {
 	People(ctx context.Context) ([]Person, error)
 	// PutPerson stores a person and writes did to the audit log; "" writes no audit entry.
 	PutPerson(ctx context.Context, p Person, did string) error
-	// UseCode stores the step and the recovery codes of p if the stored values still equal those of was. UseCode returns ErrRefused
-	// if another request used a code after the caller read was.
+	// UseCode stores the step and the recovery codes of p if the stored values still equal the values in was. UseCode returns
+	// ErrRefused if another request used a code after the caller had read the person was.
 	UseCode(ctx context.Context, was, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)

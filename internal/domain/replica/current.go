@@ -137,7 +137,7 @@ func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 	})
 }
 
-// RefreshMany reloads about n rules, whose changes are in the log from the number first on.
+// RefreshMany reloads about n rules. Their changes are in the audit log from entry number first on.
 func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	retry := func(ctx context.Context) error {
 		// If most rules changed, a full reload is cheaper than reading the rules one by one.

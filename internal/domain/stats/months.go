@@ -74,7 +74,7 @@ func (s *State) placeCounts(rows []CountRow) []CountRow {
 	return append(kept, addedUp(months, func(a, b *CountRow) bool { return a.compare(b) == 0 })...)
 }
 
-// placeSums does for sums what placeCounts does for counts.
+// placeSums assigns sums to days and months in the same way as placeCounts assigns counts.
 func (s *State) placeSums(rows []SumRow) []SumRow {
 	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
 	for _, row := range rows {
@@ -91,7 +91,7 @@ func (s *State) placeSums(rows []SumRow) []SumRow {
 	return append(kept, addedUp(months, func(a, b *SumRow) bool { return a.compare(b) == 0 })...)
 }
 
-// placeUsers does for the users of days what placeCounts does for counts.
+// placeUsers assigns the users of days to days and months in the same way as placeCounts assigns counts.
 func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*hyperloglog.Users {
 	rolled, all := s.rolledDays(), make(map[UsersKey]*hyperloglog.Users, len(days))
 	for key, users := range days {

@@ -94,8 +94,8 @@ func (r *Regions) Coordinates(ip netip.Addr) (lat, lon float64, ok bool) {
 	return lat, lon, lat >= -90 && lat <= 90 && lon >= -180 && lon <= 180
 }
 
-// Mobile reports whether the region file says that a mobile carrier runs the address's network; only files such as GeoIP2 Enterprise
-// tell.
+// Mobile reports whether a mobile carrier runs the network of the address according to the region file. Only files such as GeoIP2
+// Enterprise contain this information; for other files Mobile returns false.
 func (r *Regions) Mobile(ip netip.Addr) bool {
 	found, ok := r.find(ip)
 	return ok && (found.Traits.ConnectionType == "Cellular" || found.Traits.UserType == "cellular")

@@ -1,4 +1,4 @@
-// Package webhooks implements webhooks: which receivers want which scans and alarms, and the format of the messages. Each delivery
+// Package webhooks implements webhooks: it selects the scans and alarms for each receiver, and formats the messages. Each delivery
 // is stored in the outbox before it is sent. A delivery may be sent more than once; the receiver recognizes duplicates by the ID.
 package webhooks
 

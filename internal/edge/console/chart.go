@@ -391,7 +391,7 @@ func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
 	return sum
 }
 
-// compare sets the value of a metric, and its change from the value before, which the text with the key beside names.
+// compare sets the value of a metric and its change from an earlier value; beside is the key of a text that describes the earlier value.
 func (n *number) compare(v *request, beside string, value, before int64) {
 	n.Value, n.Beside = separated(value), v.say(beside, separated(before))
 	if before > 0 {

@@ -25,8 +25,8 @@ type healthView struct {
 	Recount *client.Recount
 }
 
-// check is the result of a health check: its name is a text key, Kind is bad, warn or good, What is the finding, and Why says what to do
-// about a failure at the page To.
+// check is the result of a health check. Name is a text key, Kind is bad, warn or good, What describes the finding, and Why describes how
+// to fix a failure on the page To.
 type check struct {
 	Name string
 	task

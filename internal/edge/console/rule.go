@@ -125,7 +125,8 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	return plan, true
 }
 
-// released returns the deletions that a release of a prefix causes; with isBelow, also those of the first rules below the prefix.
+// released returns the deletions that a release of a prefix causes. If isBelow is true, the result includes the deletions of the first
+// rules below the prefix.
 func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) ([]client.PlannedRule, error) {
 	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
 	if !isBelow {

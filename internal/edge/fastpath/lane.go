@@ -7,25 +7,25 @@
 // An idle connection has no goroutine: the connection is parked with a loop (park.go), which answers requests that need no waiting
 // (Try), and starts a goroutine for all other requests.
 //
-// Failures, their outcome, and the test that demonstrates each:
+// The package handles failures as follows; the tests in brackets demonstrate each case:
 //
-//   - a request that stops in the middle, or comes slower than Patience: net/http goes on with it, and has its own times for heads
-//     and bodies (TestLane_RequestInPieces, TestLane_PartialRequestHandedOver)
-//   - a head or a body that is too long, a head that is not plain, a host or a key that is refused: net/http says what is wrong
-//     (TestFastPath_HandsOverNonPlainRequests)
-//   - several requests at once: answered one after the other, each before the next is begun (TestLane_AnswersOrderedAndDurable)
-//   - a client that sends nothing: its connection ends after IdleTime, a new one after firstTime (TestLane_RequestInPieces,
-//     TestParkedConnection_Close)
-//   - a client that does not read: no other client waits for it; after AnswerTime its connection ends (TestLane_ClientNotReading,
-//     TestFastPath_SlowReaderLongResponse)
-//   - a client that leaves before its answer: what was begun ends all the same (TestLane_ClientDisconnects)
-//   - TLS: the handshake is made here within firstTime; HTTP/2 is handed over, and so is a client that speaks no TLS
-//
-// (TestTLS_HandshakeAndRequests)
-//   - a panic in Begin or in an Answer: it is logged, and ends its own connection (TestFastPath_PanicClosesOneConnection)
-//   - no more files: net/http waits and tries again, as on its own listeners (TestFastPath_AcceptErrors)
-//   - a stop: nothing new is accepted, idle connections end, what was begun is answered, what is slow is handed over; when the
-//     time is up the rest is cut (TestLaneDrain_WaitsForAnswers, TestScanFastPath_DrainHandsOverNonPlainRequest in package scanapi)
+//   - If a request stops in the middle or is slower than Patience, net/http takes over the connection with its own timeouts for heads
+//     and bodies (TestLane_RequestInPieces, TestLane_PartialRequestHandedOver).
+//   - If a head or body is too long, a head is not plain, or a host or key is refused, net/http writes the error response
+//     (TestFastPath_HandsOverNonPlainRequests).
+//   - Pipelined requests are answered in order, each before the next one begins (TestLane_AnswersOrderedAndDurable).
+//   - The connection of a client that sends nothing is closed after IdleTime, a new connection after firstTime
+//     (TestLane_RequestInPieces, TestParkedConnection_Close).
+//   - If a client does not read its response, other clients do not wait for it, and its connection is closed after AnswerTime
+//     (TestLane_ClientNotReading, TestFastPath_SlowReaderLongResponse).
+//   - A request that has begun is completed even if its client disconnects (TestLane_ClientDisconnects).
+//   - The package makes the TLS handshake within firstTime. HTTP/2 connections, and clients that send no TLS, fall back to net/http
+//     (TestTLS_HandshakeAndRequests).
+//   - A panic in Begin or in a Response is logged and closes only its own connection (TestFastPath_PanicClosesOneConnection).
+//   - If no file descriptors are left, net/http waits and tries again, as on its own listeners (TestFastPath_AcceptErrors).
+//   - During a stop, the listener accepts no connections and closes idle ones; requests that have begun are answered, and slow
+//     requests fall back to net/http. At the deadline the remaining connections are closed (TestLaneDrain_WaitsForAnswers,
+//     TestScanFastPath_DrainHandsOverNonPlainRequest in package scanapi).
 package fastpath
 
 import (

@@ -479,7 +479,7 @@ type oddLink struct {
 	status, show int
 }
 
-// learnLinks records the links of a list that existed before the recording, and what the list shows of the Mini Programs.
+// learnLinks records the links of a list that existed before the recording, and the data of their Mini Programs in the list.
 func (s *Fixture) learnLinks(p *party, r *Recorded) {
 	for _, item := range r.answer.lookup("wxopens", "items").items {
 		to := s.party(item.field("appid"))

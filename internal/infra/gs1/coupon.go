@@ -28,8 +28,8 @@ func (f *fields) digitOf(set string) byte {
 	return digit[0]
 }
 
-// sized skips a field that follows a length digit, which must be one of the digits in set; the field has extra more digits than the
-// length digit says.
+// sized skips a length digit, which must be one of the digits in set, and the field that follows it. The length of the field is the
+// value of the length digit plus extra.
 func (f *fields) sized(set string, extra int) {
 	if size := f.digitOf(set); size != 0 {
 		f.take(int(size-'0') + extra)
