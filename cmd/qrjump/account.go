@@ -159,7 +159,7 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, a, func(w io.Writer) {
 		printAccount(w, a.Account)
-		printFields(w, [2]string{"publishes left", number(int64(a.PublishesLeft))}, [2]string{"openid", a.OpenID})
+		printFields(w, [2]string{"remaining publishes", number(int64(a.PublishesLeft))}, [2]string{"openid", a.OpenID})
 		printAbilities(w, a.AppID, abilities)
 		a.printSections(w)
 	})
@@ -193,7 +193,7 @@ func (a *accountSections) printSections(w io.Writer) {
 	if waiting != "" {
 		fmt.Fprintln(w, waiting)
 	}
-	section("account.notices", []string{"AT", "WHAT", "PREFIX", "REASON"}, told)
+	section("account.notices", []string{"TIME", "WHAT", "PREFIX", "REASON"}, told)
 }
 
 // printAbilities prints for each ability whether the account has it, what is missing otherwise, and the command to fix it.
@@ -216,7 +216,7 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 			}
 		}
 		if !ability.Allowed {
-			words = said("account.no_lacks") + strings.Join(missing, ", ")
+			words = said("account.no_missing") + strings.Join(missing, ", ")
 		}
 		rows = append(rows, [2]string{said("account.may", ability.Ability), words})
 	}
@@ -307,7 +307,7 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	case !ok || missing.Status != http.StatusNotFound:
 		return failed("set", c.AppID, err)
 	case c.Kind == nil:
-		return misused("account.account_is_new_say_its", c.AppID)
+		return misused("account.missing_kind", c.AppID)
 	}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
 		return err
@@ -364,7 +364,7 @@ func changedMembers(have, changes map[string]string) (map[string]string, error) 
 			delete(have, user)
 			continue
 		case !slices.Contains([]string{"admin", "developer", "trial"}, role):
-			return nil, misused("account.say_which_role_gets_admin", user)
+			return nil, misused("account.missing_role", user)
 		case have == nil:
 			have = map[string]string{}
 		}
@@ -378,14 +378,14 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
 		if want.Members[user] == "" {
-			return said("account.role_goes", plain(user), plain(c.AppID))
+			return said("account.role_removed", plain(user), plain(c.AppID))
 		}
 	}
 	switch {
 	case len(gone) > 0:
-		return said("account.versions_go", plain(c.AppID), strings.Join(gone, ", "))
+		return said("account.versions_removed", plain(c.AppID), strings.Join(gone, ", "))
 	case old.JumpOpen && !want.JumpOpen:
-		return said("account.rules_stop", plain(c.AppID))
+		return said("account.rules_disabled", plain(c.AppID))
 	}
 	return ""
 }

@@ -21,8 +21,8 @@ type auditList struct {
 // Run lists the latest changes of the audit log, oldest first.
 func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
-	return listing[client.Change]{name: "changes", none: said("audit.no_change_is_like_that"), newestFirst: true,
-		heads: []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"},
+	return listing[client.Change]{name: "changes", none: said("audit.none"), newestFirst: true,
+		heads: []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"},
 		row: func(e client.Change) []string {
 			actor := e.Actor
 			if e.Via != "" {
@@ -52,8 +52,8 @@ func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 		return failed(said("audit.undo_change"), number(c.Seq), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		kind := map[string]string{"add": said("audit.is_back"), "delete": said("audit.is_gone_again"),
-			"edit": said("audit.is_as_it_was_before")}[done.Action]
+		kind := map[string]string{"add": said("audit.restored"), "delete": said("audit.deleted_again"),
+			"edit": said("audit.previous_state")}[done.Action]
 		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(kind, done.Action), done.Seq)
 	})
 }
@@ -73,7 +73,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 		return failed("scan", c.Link, err)
 	}
 	return c.print(s, pastOf.Raw, func(w io.Writer) {
-		printFields(w, [2]string{"then", opened(pastOf.Then)}, [2]string{"now", opened(pastOf.Now)})
+		printFields(w, [2]string{"at that time", opened(pastOf.Then)}, [2]string{"now", opened(pastOf.Now)})
 		if len(pastOf.Since) == 0 {
 			tell(w, "audit.nothing_changed_since")
 			return
@@ -87,7 +87,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 			}
 			rows = append(rows, []string{seq, formatTime(e.OccurredAt), e.Kind, e.Action, plain(e.Key), e.Actor, orDash(e.RID)})
 		}
-		printTable(w, []string{"SEQ", "AT", "KIND", "DID", "WHICH", "BY", "RID"}, rows)
+		printTable(w, []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"}, rows)
 	})
 }
 

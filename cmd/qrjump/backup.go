@@ -57,8 +57,8 @@ func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 	if err != nil || !repeat {
 		return word, err
 	}
-	if second, err := ask(said("backup.the_same_again")); err != nil || second != word {
-		return "", errors.Join(err, fault("backup.the_two_are_not_the"))
+	if second, err := ask(said("backup.repeat_passphrase")); err != nil || second != word {
+		return "", errors.Join(err, fault("backup.passphrases_differ"))
 	}
 	return word, nil
 }

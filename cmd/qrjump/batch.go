@@ -45,13 +45,13 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 // codeAdvice maps error numbers about codes to plain explanations and next steps.
 var codeAdvice = map[int]string{
 	errcode.ActivationOverlaps.Number: "batch.the_range_overlaps_codes_that",
-	errcode.CodeMalformed.Number:      "batch.this_server_has_no_such",
+	errcode.CodeMalformed.Number:      "batch.no_such_code",
 	errcode.CodeNotActive.Number:      "batch.the_code_is_not_active",
 	errcode.IndexBeyond.Number:        "batch.an_index_past_the_end",
 	errcode.ApplicationExists.Number:  "batch.this_isv_was_used_before",
 	errcode.NotFinished.Number:        "batch.the_application_is_not_finish",
 	errcode.NoSegment.Number:          "batch.the_range_lies_in_no",
-	errcode.SegmentExpired.Number:     "batch.the_codes_were_made_elsewhere",
+	errcode.SegmentExpired.Number:     "batch.codes_are_imported",
 	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
 }
 
@@ -146,14 +146,14 @@ func (c *batchApply) Run(s *session) error {
 	id, err := wire.Wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
 		c.unauthorized(s, c.adminFlags, aboutCodes(said("batch.apply_for")+countedCodes(c.Count), err)),
-		"batch.application_how_far_it_is", id, id)
+		"batch.progress", id, id)
 }
 
 // order places an order through the admin API: another person may have to approve the order, and only the admin API accepts text
 // templates.
 func (c *batchApply) order(s *session) error {
 	if c.AppID == "" {
-		return misused("batch.whose_codes_give_appid")
+		return misused("batch.missing_account")
 	}
 	operator, err := c.asOperator(c.adminFlags)
 	if err != nil {

@@ -43,13 +43,13 @@ func (c *batchAlarm) Run(s *session) error {
 		return aboutStored(s, qrjump, "alarm", c.ID, err)
 	}
 	return c.print(s, currentAlarm, func(w io.Writer) {
-		from := said("batch_alarm.as_on_the_whole_server")
+		from := said("batch_alarm.server_threshold")
 		if currentAlarm.Own {
-			from = said("batch_alarm.chosen_for_it")
+			from = said("batch_alarm.own_threshold")
 		}
-		kind := said("batch_alarm.a_code_of_is_alarmed", currentAlarm.ApplicationID, currentAlarm.Threshold)
+		kind := said("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold)
 		if currentAlarm.Off {
-			kind = said("batch_alarm.no_score_alarms_a_code", currentAlarm.ApplicationID)
+			kind = said("batch_alarm.disabled", currentAlarm.ApplicationID)
 		}
 		fmt.Fprintf(w, "%s (%s)\n", kind, from)
 		if currentAlarm.OpenAlarmCount > 0 {
@@ -61,10 +61,10 @@ func (c *batchAlarm) Run(s *session) error {
 func printReplay(w io.Writer, r client.AlarmReplay) {
 	fields := [][2]string{{"from", formatTime(r.From)}, {"to", formatTime(r.To)}, {"codes scanned", i18n.Grouped(r.Scanned)},
 		{said("batch_alarm.alarms_at") + number(r.Threshold), i18n.Grouped(r.Alarms)}, {"alarms raised", i18n.Grouped(r.Raised)},
-		{"of them dismissed", i18n.Grouped(r.Dismissed)}, {"of these alarmed too", i18n.Grouped(r.StillDismissed)}}
+		{"dismissed", i18n.Grouped(r.Dismissed)}, {"dismissed, would be raised", i18n.Grouped(r.StillDismissed)}}
 	if r.Since != nil {
 		fields = append(fields, [2]string{"since", formatTime(*r.Since) +
-			said("batch_alarm.what_is_older_is_no")})
+			said("batch_alarm.older_scans_missing")})
 	}
 	printFields(w, fields...)
 	if len(r.First) == 0 {
@@ -76,7 +76,7 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID,
 			alarm.CodeIndex), number(alarm.Score)})
 	}
-	printTable(w, []string{"AT", "CODE", "SCORE"}, rows)
+	printTable(w, []string{"TIME", "CODE", "SCORE"}, rows)
 	if int64(len(r.First)) < r.Alarms {
 		tell(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.First))))
 	}

@@ -47,7 +47,7 @@ func (c *batchImport) Run(s *session) error {
 		return c.undo(s)
 	}
 	if c.Account == "" || c.ISV == "" {
-		return misused("batch_import.whose_codes_give_account")
+		return misused("batch_import.missing_owner")
 	}
 	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN,
 		Given: c.FixedDigits, Weak: c.AllowGuessable}
@@ -99,7 +99,7 @@ func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string
 				err, b.ID)}
 		}
 		if !done.More {
-			return hintError{error: refused, next: said("batch_import.nothing_of_it_is_left")}
+			return hintError{error: refused, next: said("batch_import.nothing_imported")}
 		}
 	}
 }
@@ -202,15 +202,15 @@ func (c *batchImport) undo(s *session) error {
 	}
 	b, err := qrjump.Batches.Get(s.ctx, c.Undo)
 	if err != nil {
-		return aboutBatch(said("batch_import.take_back"), c.Undo, err)
+		return aboutBatch(said("batch_import.undo"), c.Undo, err)
 	}
 	if all {
 		want = client.CodeRange{To: b.Count - 1}
 	}
-	if err := c.confirmed(s, said("batch_import.codes_go", countedCodes(want.Len()), c.Undo)); err != nil {
+	if err := c.confirmed(s, said("batch_import.codes_deleted", countedCodes(want.Len()), c.Undo)); err != nil {
 		return err
 	}
-	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.taking_back"))
+	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.undoing"))
 	defer progress.end()
 	var taken int64
 	for {
@@ -218,9 +218,9 @@ func (c *batchImport) undo(s *session) error {
 			Actor: c.Actor})
 		if err != nil {
 			progress.end()
-			err = aboutBatch(said("batch_import.take_back"), c.Undo, err)
+			err = aboutBatch(said("batch_import.undo"), c.Undo, err)
 			if taken > 0 {
-				err = hintError{error: err, next: countedCodes(taken) + said("batch_import.were_taken_back_before_that")}
+				err = hintError{error: err, next: countedCodes(taken) + said("batch_import.undone_before")}
 			}
 			return err
 		}
@@ -232,10 +232,10 @@ func (c *batchImport) undo(s *session) error {
 		progress.end()
 		return c.print(s, map[string]any{"application_id": c.Undo, "removed": taken, "available": done.Available}, func(w io.Writer) {
 			if all || want.Len() == b.Count {
-				tell(w, "batch_import.took_back_of_the_application", countedCodes(taken), c.Undo)
+				tell(w, "batch_import.undone", countedCodes(taken), c.Undo)
 				return
 			}
-			tell(w, "batch_import.took_back_of_are_still", countedCodes(taken), c.Undo, done.Available)
+			tell(w, "batch_import.undone_in_part", countedCodes(taken), c.Undo, done.Available)
 		})
 	}
 }

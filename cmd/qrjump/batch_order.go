@@ -8,12 +8,12 @@ import (
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
-		return said("batch_order.order_of_waits_for_somebody", o.ISV, o.Account,
+		return said("batch_order.waiting_for_approval", o.ISV, o.Account,
 			o.Account, o.Revision, shellWord(o.ISV))
 	case "refused":
 		return said("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
 	case "making":
-		return said("batch_order.order_of_was_agreed_to", o.ISV, o.Account)
+		return said("batch_order.approved_without_codes", o.ISV, o.Account)
 	}
 	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
 }
@@ -60,9 +60,9 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		all = append(all, page.Orders...)
 		hasMore = len(page.Orders) > 0 && len(all) < page.Total
 	}
-	return listing[client.Order]{name: "orders", none: said("batch_order.nothing_was_ordered_the_first"), newestFirst: true,
-		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "ASKED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",
-			"ACTIVE", "PACKAGES", "FETCHED"},
+	return listing[client.Order]{name: "orders", none: said("batch_order.none"), newestFirst: true,
+		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "REQUESTED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",
+			"ACTIVE", "PACKAGES", "DOWNLOADED"},
 		row: func(o client.Order) []string {
 			return []string{o.Account, o.ISV, number(o.Count), orDash(o.Text), o.RequestedBy, o.State, o.Revision,
 				orDash(o.DecidedBy), numberOrNone(o.ApplicationID),

@@ -110,8 +110,8 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 	if n := len(list); n > 0 && n == c.Limit {
 		rest = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
 	}
-	return listing[client.CodeEvent]{name: "events", none: said("batch_schedule.nothing_happened_to_these_codes"),
-		heads: []string{"SEQ", "AT", "DID", "CODES", "WHICH", "FROM", "BY", "NOTE", "RID"},
+	return listing[client.CodeEvent]{name: "events", none: said("batch_schedule.no_events"),
+		heads: []string{"SEQ", "TIME", "ACTION", "CODES", "RANGE", "FROM", "BY", "NOTE", "RID"},
 		more:  rest,
 		row: func(e client.CodeEvent) []string {
 			var ranges []string
@@ -151,7 +151,7 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 
 // scoreText returns the alarm score of a code with its meaning.
 func scoreText(known client.CodeScans) string {
-	text := said("batch_schedule.from_on_it_looks_as", known.Score, known.Threshold)
+	text := said("batch_schedule.suspected_copy", known.Score, known.Threshold)
 	if known.Threshold == 0 {
 		text = said("batch_schedule.alarms_are_off_for_it", known.Score)
 	}

@@ -57,7 +57,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if len(page.Calls) == 0 && c.isTable() {
-		_, err := tell(s.out, "calls.no_call_is_like_that")
+		_, err := tell(s.out, "calls.none")
 		return err
 	}
 	slices.Reverse(page.Calls)
@@ -87,7 +87,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 			if len(rows) == 0 {
 				tell(w, "calls.no_call_failed")
 			} else {
-				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "WHY"}, rows)
+				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}, rows)
 			}
 			lookedAt(w, list.Searched)
 		})
@@ -102,7 +102,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	}
 	slices.Reverse(page.Calls)
 	if len(page.Calls) == 0 {
-		tell(s.out, "calls.no_call_is_like_that")
+		tell(s.out, "calls.none")
 	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 // lookedAt prints which part of the log was searched, and how to continue.
 func lookedAt(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
-		tell(w, "calls.looked_at_from_to", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
+		tell(w, "calls.searched", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
 	}
 	if looked.Next != 0 {
 		tell(w, "calls.older_ones_the_same_with", looked.Next)
@@ -148,7 +148,7 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 			return emulated(said("calls.follow_calls"), err)
 		}
 		if page.Missed > 0 {
-			tell(s.err, "calls.came_faster_than_they_were", counted(int(page.Missed), "call"))
+			tell(s.err, "calls.dropped", counted(int(page.Missed), "call"))
 		}
 		if err := c.lines(s, page.Calls, !began); err != nil {
 			return err
@@ -220,9 +220,9 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 		}
 		return nil
 	}
-	const form = "%-25s  %-26s  %-18s  %-6s  %-7s  %s"
+	const form = "%-25s  %-26s  %-18s  %-6s  %-8s  %s"
 	if header && len(calls) > 0 && !withoutHeads {
-		fmt.Fprintf(s.out, form+"\n", "AT", "RID", "ACCOUNT", "CODE", "TOOK", "CALL")
+		fmt.Fprintf(s.out, form+"\n", "TIME", "RID", "ACCOUNT", "CODE", "DURATION", "CALL")
 	}
 	for _, call := range calls {
 		line := fmt.Sprintf(form, formatTime(call.OccurredAt), call.RID, orDash(call.Account), fmt.Sprint(call.ErrCode),

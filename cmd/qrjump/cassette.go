@@ -69,7 +69,7 @@ func upstreamOf(text string) (*url.URL, error) {
 func newCassette(name string) (*os.File, error) {
 	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, misused("cassette.out_there_is_such_a", name)
+		return nil, misused("cassette.out_exists", name)
 	}
 	if err != nil {
 		return nil, misused("batch_download.out", err)
@@ -172,9 +172,9 @@ func readCassette(file string) ([]cassette.Recorded, error) {
 
 func printComparison(w io.Writer, r cassette.Report) {
 	for _, d := range r.Differences {
-		decided := said("cassette.our_answer_met_no_behaviour")
+		decided := said("cassette.no_behaviour")
 		if len(d.Behaviours) > 0 {
-			decided = said("cassette.our_mark_is", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
+			decided = said("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
 		}
 		if d.Known {
 			decided += ", known"

@@ -79,7 +79,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		t.Helper()
 		url, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
 		assert.Equal(t, get(t, url+"/cgi-bin/token"), answer, "through the recorder")
-		if code, said := stop(); code != 0 || said != "1 call recorded in "+file+"; read it before it leaves this machine\n" {
+		if code, said := stop(); code != 0 || said != "1 call recorded in "+file+"; review it before you share it\n" {
 			t.Errorf("record: exit %d, %s", code, said)
 		}
 	}
@@ -99,17 +99,17 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	url, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
 	if code, said := stop(); code != 1 ||
-		said != "1 line of the cassette not asked for\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
+		said != "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
 			"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n" {
 		t.Errorf("replay of what is not there: exit %d, %s", code, said)
 	}
 
 	answer = `{"errcode":41099,"errmsg":"appid missing"}`
 	record("other.ndjson")
-	want := "line 1: /cgi-bin/token\n  number errcode: the platform has 41099 appid missing, we have 41002 appid missing rid: "
+	want := "line 1: /cgi-bin/token\n  number errcode: platform 41099 appid missing, qrjump 41002 appid missing rid: "
 	code, out, errs = command(t.Context(), "cassette", "compare", "other.ndjson")
 	assert.True(t, code == exitDifferent && errs == "qrjump: compare other.ndjson: 1 difference\n" && strings.HasPrefix(out, want) &&
-		strings.HasSuffix(out, "\n  token.appid.missing, our evidence is observed\n1 of 1 call compared: 1 difference\n"),
+		strings.HasSuffix(out, "\n  token.appid.missing, evidence level observed\n1 of 1 call compared: 1 difference\n"),
 		"compare: exit %d\n%s%s", code, out, errs)
 	if code, out, _ := command(t.Context(), "cassette", "compare", "other.ndjson", "--output=json"); code != exitDifferent ||
 		!strings.Contains(out, `"kind": "number"`) {
@@ -133,7 +133,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	require.NoError(t, os.WriteFile("shown.ndjson", []byte(shown), 0o600))
 	if code, out, errs := command(t.Context(), "cassette", "compare", "shown.ndjson"); code != exitDifferent ||
 		!strings.Contains(out, "value rule_list: ") ||
-		!strings.HasPrefix(errs, "the rules from before the recording are left out: seed ") {
+		!strings.HasPrefix(errs, "rules from before the recording are ignored: seed ") {
 		t.Errorf("compare with a rule that cannot be: exit %d\n%s%s", code, out, errs)
 	}
 	if folders, err := os.ReadDir(left); err != nil || len(folders) != 0 {
@@ -143,11 +143,11 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		args, says string
 		code       int
 	}{
-		{"record --upstream " + upstream.URL + " --out same.ndjson", "--out same.ndjson: there is such a file already", 2},
-		{"record --upstream api.weixin.qq.com --out x.ndjson", "--upstream: want a scheme and a host", 2},
-		{"record --upstream " + upstream.URL + "/cgi-bin --out x.ndjson", "--upstream: want a scheme and a host", 2},
+		{"record --upstream " + upstream.URL + " --out same.ndjson", "--out same.ndjson: the file exists", 2},
+		{"record --upstream api.weixin.qq.com --out x.ndjson", "--upstream: expected a scheme and a host", 2},
+		{"record --upstream " + upstream.URL + "/cgi-bin --out x.ndjson", "--upstream: expected a scheme and a host", 2},
 		{"record --upstream " + upstream.URL + " --out y.ndjson --listen nowhere:x", "--listen: ", 2},
-		{"record --upstream " + upstream.URL + " --out y.ndjson --timeout 0s", "--timeout: want more than 0s", 2},
+		{"record --upstream " + upstream.URL + " --out y.ndjson --timeout 0s", "--timeout: must be greater than 0s", 2},
 		{"compare none.ndjson", "FILE: no such file: none.ndjson", 2},
 		{"compare answers.ndjson", "answers.ndjson:1: no call of a cassette: ", 1},
 		{"compare differences.ndjson --behaviour wire.falt", `--behaviour: there is no behaviour "wire.falt": did you mean wire.fault?`, 2},

@@ -43,7 +43,7 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 func clockText(c client.Clock) string {
 	text := said("clock.the_clock_shows") + formatTime(c.Now)
 	if c.Frozen {
-		text += said("clock.and_stands_still")
+		text += said("clock.frozen")
 	}
 	if c.RealTime.IsZero() {
 		return text
@@ -84,7 +84,7 @@ func (c *clockSet) Run(s *session) error {
 		}
 	}
 	if asked != 1 {
-		return misused("clock.say_one")
+		return misused("clock.missing_time")
 	}
 	var t time.Time
 	span, forward := strings.CutPrefix(c.Time, "+")
@@ -134,12 +134,12 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 			return err
 		}
 		return c.outcome(s, map[string]any{"reset": true, "accounts": c.Account},
-			emulated("reset", qrjump.Emulator.ResetAccounts(s.ctx, c.Account)), "clock.back_at_seed", names)
+			emulated("reset", qrjump.Emulator.ResetAccounts(s.ctx, c.Account)), "clock.account_reset", names)
 	}
-	if err := c.confirmed(s, said("clock.everything_on")+qrjump.URL()+said("clock.that_its_seed_does_not")); err != nil {
+	if err := c.confirmed(s, said("clock.data_lost")+qrjump.URL()+said("clock.data_lost_unless_in_seed")); err != nil {
 		return err
 	}
 	err := qrjump.Emulator.Reset(s.ctx)
 	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err),
-		"clock.the_server_is_back_at")
+		"clock.server_reset")
 }

@@ -30,7 +30,7 @@ func codeName(text string) (client.CodeName, error) {
 		return client.CodeName{Code: text}, nil
 	}
 	if !strings.Contains(text, "/") {
-		return client.CodeName{}, misused("code.names_no_code_want_its", text)
+		return client.CodeName{}, misused("code.invalid", text)
 	}
 	return client.CodeName{URL: text}, nil
 }
@@ -77,7 +77,7 @@ func (c *codeShow) Run(s *session) error {
 
 func (c *codeShow) asAccount(s *session, name client.CodeName) error {
 	if c.Text {
-		return misused("code.text_is_the_operators")
+		return misused("code.text_requires_operator")
 	}
 	wire, err := c.client(s)
 	if err != nil {
@@ -127,20 +127,20 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 			orDash(e.Note),
 			orDash(e.RID)})
 	}
-	printTable(w, []string{"AT", "DID", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
+	printTable(w, []string{"TIME", "ACTION", "CODES", "BY", "FROM", "NOTE", "RID"}, rows)
 }
 
 // standingAlarm describes an alarm that is not dismissed, in one line.
 func standingAlarm(a client.OpenAlarm) string {
-	kind := said("code.it_looks_copied_score") + number(a.Score)
+	kind := said("code.suspected_copy") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
 		kind = said("code.it_was_spoiled_and_scanned")
 	}
 	seen := "open"
 	if a.AcknowledgedAt != nil {
-		seen = said("code.seen_by") + a.AcknowledgedBy
+		seen = said("code.acknowledged_by") + a.AcknowledgedBy
 	}
-	return said("code.since_take_it_back_with", a.ID,
+	return said("code.alarm", a.ID,
 		formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 
@@ -188,7 +188,7 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	case all:
 		return []client.CodeSelection{{All: true}}, nil
 	case len(ranges) == 0 && len(codes) == 0:
-		return nil, misused("code.which_codes_of_give_an", c.ID)
+		return nil, misused("code.missing_codes", c.ID)
 	}
 	for part := range slices.Chunk(ranges, most) {
 		list = append(list, client.CodeSelection{Ranges: part})

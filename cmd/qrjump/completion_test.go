@@ -245,7 +245,7 @@ func TestCompletion_PowerShellScript(t *testing.T) {
 	}
 	assert.True(t, len(open) <= 0, "%c is not closed", open)
 	// What it splits at a tab, and the words that it looks for.
-	if got := answer("__complete", "--", "audit", "und"); !strings.HasPrefix(got, "undo\tRestore ") {
+	if got := answer("__complete", "--", "audit", "und"); !strings.HasPrefix(got, "undo\tUndo ") {
 		t.Errorf("got %q", got)
 	}
 	for _, one := range []struct{ name, verb string }{{anyFile, "rule plan "}, {anyFolder, "help --man "}} {

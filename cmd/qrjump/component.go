@@ -57,9 +57,9 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
 	}
 	return c.print(s, entry, func(w io.Writer) {
-		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"events go to", orElse(entry.EventURL, "nowhere")},
-			[2]string{"calls come from", orElse(strings.Join(entry.IPAllowlist, ", "), said("component.any_address"))},
-			[2]string{"people go back to", orElse(strings.Join(entry.RedirectHosts, ", "), said("component.no_host"))},
+		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"event URL", orElse(entry.EventURL, "nowhere")},
+			[2]string{"allowed IPs", orElse(strings.Join(entry.IPAllowlist, ", "), said("component.any_address"))},
+			[2]string{"redirect hosts", orElse(strings.Join(entry.RedirectHosts, ", "), said("component.no_host"))},
 			[2]string{"made", formatTime(entry.CreatedAt)}, [2]string{"authorised by", counted(entry.Total, "account")})
 		if len(entry.Authorizations) > 0 {
 			fmt.Fprintln(w)
@@ -114,7 +114,7 @@ func (c *componentSet) Run(s *session) error {
 	if isNotFound(err) {
 		did, ctx = said("account.created", c.AppID), client.IfNone(s.ctx)
 	} else if err != nil {
-		return failed(said("component.put_component"), c.AppID, err)
+		return failed(said("component.save"), c.AppID, err)
 	}
 	want := client.ComponentPut{MessageToken: c.MessageToken, EncodingAESKey: c.EncodingAESKey, EventURL: c.EventURL}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
@@ -130,7 +130,7 @@ func (c *componentSet) Run(s *session) error {
 		want.RedirectHosts = &c.RedirectHost
 	}
 	component, err := qrjump.Components.Set(ctx, c.AppID, want)
-	return c.outcome(s, component, failed(said("component.put_component"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
+	return c.outcome(s, component, failed(said("component.save"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
 		"plain", plain(did))
 }
 
@@ -149,7 +149,7 @@ func printPushes(w io.Writer, list []client.Push) {
 	}
 	fmt.Fprintln(w)
 	tell(w, "component.pushes")
-	printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "TRIES", "ANSWERED", "NEXT TRY", "FAULT"}, rows)
+	printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}, rows)
 }
 
 type componentRevoke struct {
@@ -175,7 +175,7 @@ func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 	}
 	err = qrjump.Components.RevokeAuthorization(s.ctx, c.Component, c.AppID)
 	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "revoked": true}, failed("revoke", kind, err),
-		"plain", plain(c.AppID+said("component.took_back_what_it_granted")+c.Component))
+		"plain", plain(c.AppID+said("component.revoked")+c.Component))
 }
 
 type componentConsent struct {
@@ -194,7 +194,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 		PermissionSets: c.Set, Move: c.ForceExclusive})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
-		return exitError{hintError{error: fault("clock.of", did, p.Detail), next: said("component.say_move")}, exitRefused}
+		return exitError{hintError{error: fault("clock.of", did, p.Detail), next: said("component.add_force_exclusive")}, exitRefused}
 	}
 	if isNotFound(err) {
 		if _, unknown := qrjump.Components.Get(s.ctx, c.Component); isNotFound(unknown) {

@@ -87,13 +87,13 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	case f.Data == "" && (isEmpty || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
 	case isEmpty:
-		return place{}, fault("connection.does_not_say_where_its", dir, shellWord(dir), whereFlags)
+		return place{}, fault("connection.no_address", dir, shellWord(dir), whereFlags)
 	case err != nil:
 		return place{}, err
 	}
 	// A data folder with a forged address must not send secrets to a machine that the user did not name.
 	if url := lookup(localAddresses); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
-		return place{}, misused("connection.says_that_its_server_is",
+		return place{}, misused("connection.other_address",
 			dir, plain(url), dir, flag)
 	}
 	return place{lookup(localAddresses), flag}, nil
@@ -191,7 +191,7 @@ func (m member) client(s *session) (*client.Client, error) {
 	if o.AccessToken == "" {
 		switch {
 		case o.AppID == "":
-			return nil, misused("connection.who_calls_give_appid_and")
+			return nil, misused("connection.missing_credentials")
 		case o.Secret == "":
 			return nil, misused("connection.the_secret_of_is_missing", o.AppID)
 		}

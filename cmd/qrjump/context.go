@@ -114,7 +114,7 @@ func (c serverContext) check(subject string) error {
 	for _, name := range secretFlags {
 		kind, rest, _ := strings.Cut(values[name], ":")
 		if known := kind == "env" || kind == "file" || kind == "command"; values[name] != "" && (!known || strings.TrimSpace(rest) == "") {
-			return misused("context.says_where_the_secret_is",
+			return misused("context.location_of_secret",
 				subject, name)
 		}
 	}
@@ -263,7 +263,7 @@ func readSecret(source, subject string) (string, error) {
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	if line = bytes.TrimRight(line, "\r"); len(line) == 0 || len(line) > maxSecret {
-		return "", misused("context.gives_no_secret_want_one", subject, source, maxSecret)
+		return "", misused("context.no_secret", subject, source, maxSecret)
 	}
 	return string(line), nil
 }
@@ -376,7 +376,7 @@ func (c *contextSet) Run(s *session) error {
 		context.Production = *c.Production
 	}
 	if context.place() == "" {
-		return misused("context.context_say_where_its_server", c.Name)
+		return misused("context.missing_server", c.Name)
 	}
 	for _, address := range []string{context.Server, context.AdminServer, context.ScanServer} {
 		if address != "" {
@@ -425,9 +425,9 @@ func (c *contextDelete) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	kind := said("context.goes", plain(c.Name), plain(path))
+	kind := said("context.deletes", plain(c.Name), plain(path))
 	if context.Production && !c.Yes {
-		err = agreedByName(s, kind, c.Name, said("named.say_yes_as_well"))
+		err = agreedByName(s, kind, c.Name, said("named.add_yes"))
 	} else {
 		err = c.confirmed(s, kind)
 	}

@@ -90,8 +90,8 @@ func amounts(list []client.Amount) string {
 }
 
 func printDeletion(w io.Writer, d client.Deletion) {
-	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.goes"), orDash(amounts(d.Deletes))},
-		[2]string{said("delete.keeps"), amounts(d.BlockedBy)})
+	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.also_deleted"), orDash(amounts(d.Deletes))},
+		[2]string{said("delete.prevents"), amounts(d.BlockedBy)})
 	if len(d.BlockedBy) == 0 {
 		tell(w, "delete.would", plain(d.AppID))
 		return

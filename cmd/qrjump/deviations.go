@@ -42,9 +42,9 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
 		switch {
 		case c.Clear:
-			tell(w, "deviations.the_list_begins_anew")
+			tell(w, "deviations.cleared")
 		case len(list) == 0:
-			tell(w, "deviations.no_call_deviated")
+			tell(w, "deviations.none")
 		default:
 			printDeviations(w, s.reader, list)
 		}
@@ -73,7 +73,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	for _, d := range list {
 		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID})
 	}
-	printTable(w, []string{"BEHAVIOUR", "MINDS", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
+	printTable(w, []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
 	tell(w, "deviations.what_to_change_in_the")
 	for _, d := range list {
 		if !words[d.Behaviour] {
@@ -87,7 +87,7 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 // occurred on this server.
 func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if c.Clear || c.FailOn != "" {
-		return misused("deviations.coverage_stands_alone")
+		return misused("deviations.coverage_combined")
 	}
 	found, err := qrjump.Deviations.GetCoverage(s.ctx, c.Account)
 	if err != nil {
@@ -103,14 +103,14 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 		}
 		rows := [][]string{}
 		for _, t := range found.Trials {
-			met := said("deviations.not_met")
+			met := said("deviations.not_covered")
 			if t.Occurred {
 				met = number(int64(t.Count))
 			}
 			rows = append(rows, []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)})
 		}
-		printTable(w, []string{"ERRCODE", "MET", "CALLS", "WHAT HAPPENS"}, rows)
-		tell(w, "deviations.met_of", found.Covered, found.Total)
+		printTable(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, rows)
+		tell(w, "deviations.covered", found.Covered, found.Total)
 		for _, t := range found.Trials {
 			if !t.Occurred {
 				fmt.Fprintln(w, plain(t.Command))

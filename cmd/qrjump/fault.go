@@ -19,8 +19,8 @@ type faultList struct{ operator }
 // Run lists the active faults.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
-	return listing[client.FaultInForce]{name: "faults", none: said("fault.nothing_goes_wrong_on_purpose"),
-		heads: []string{"ID", "PATH", "ACCOUNT", "WHAT HAPPENS", "HOW OFTEN", "HAPPENED"}, row: func(f client.FaultInForce) []string {
+	return listing[client.FaultInForce]{name: "faults", none: said("fault.none"),
+		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "COUNT", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
 			times := said("fault.without_end")
 			if f.Count > 0 {
 				times = said("fault.of", f.TriggerCount, f.Count)
@@ -83,7 +83,7 @@ func (c *faultAdd) Run(s *session) error {
 	}
 	responds := c.Status != 0 || c.Body != "" || c.Method != ""
 	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 && !responds {
-		return misused("fault.say_what_shall_happen_to", plain(c.Path))
+		return misused("fault.missing_effect", plain(c.Path))
 	}
 	qrjump, err := c.client()
 	if err != nil {

@@ -48,7 +48,7 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 			if kind == "in" {
 				if in != "" {
 					clean()
-					return nil, misused("files.and_are_both_standard_input", in, flagName(v))
+					return nil, misused("files.stdin_twice", in, flagName(v))
 				}
 				in = flagName(v)
 			}

@@ -142,7 +142,7 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 	}
 	if c.Href == "" {
 		if fresh && c.WxaPath == nil && c.Archived == nil {
-			return misused("gs1.leads_nowhere", plain(c.Key))
+			return misused("gs1.missing_link", plain(c.Key))
 		}
 		return nil
 	}
@@ -192,7 +192,7 @@ type gs1Delete struct {
 
 // Run deletes the entry of a GS1 key.
 func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
-	if err := c.confirmed(s, said("gs1.links_go", plain(c.Key))); err != nil {
+	if err := c.confirmed(s, said("gs1.deletes_links", plain(c.Key))); err != nil {
 		return err
 	}
 	e, err := qrjump.GS1.Delete(s.ctx, c.Key)
@@ -213,7 +213,7 @@ func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 	want := client.GS1Transfer{Key: c.Of, To: c.To, DryRun: true}
 	done, err := qrjump.GS1.Transfer(s.ctx, want)
 	if err == nil && !c.DryRun {
-		if err := c.confirmed(s, said("gs1.goes_over", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
+		if err := c.confirmed(s, said("gs1.transfers", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
 			return err
 		}
 		want.DryRun = false
@@ -221,7 +221,7 @@ func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 	}
 	text := "gs1.transferred"
 	if c.DryRun {
-		text = "gs1.goes_over"
+		text = "gs1.transfers"
 	}
 	return c.outcome(s, done, failed("transfer", c.Of, err), text, plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))
 }

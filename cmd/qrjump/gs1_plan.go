@@ -313,7 +313,7 @@ func (p gs1Steps) show(w io.Writer) {
 	for _, step := range p.Steps[:min(len(p.Steps), shownSteps)] {
 		rows = append(rows, []string{marks[step.Do], maybeSaid("did."+step.Do, step.Do), step.Key, step.Why})
 	}
-	printTable(w, []string{"", "DO", "KEY", "WHY"}, rows)
+	printTable(w, []string{"", "ACTION", "KEY", "REASON"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {
 		tell(w, "gs1.and_more", left)
 	}

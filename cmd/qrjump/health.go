@@ -101,7 +101,7 @@ func (c *healthCommand) ask(s *session) error {
 		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(loc.url)), next: say("reach.https").String()},
 			exitUnreachable}
 	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
-		return exitError{fault("health.what_answers_at_is_no", plain(loc.url), answer.Status), exitUnreachable}
+		return exitError{fault("health.not_qrjump", plain(loc.url), answer.Status), exitUnreachable}
 	}
 	tell(s.out, "health.is", plain(loc.url), said)
 	return nil

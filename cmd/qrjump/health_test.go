@@ -19,7 +19,7 @@ func TestHealthWait_ServerExited(t *testing.T) {
 	defer starting.Close()
 	var out, says bytes.Buffer
 	code := run(session{ctx: t.Context(), out: &out, err: &says}, []string{"health", "--server", starting.URL, "--wait", "10m"})
-	if code != exitUnreachable || !strings.Contains(says.String(), "the server ended before it was ready: no server answers") {
+	if code != exitUnreachable || !strings.Contains(says.String(), "the server exited before it was ready: no server responds") {
 		t.Errorf("it ends with %d: %s%s", code, out.String(), says.String())
 	}
 }

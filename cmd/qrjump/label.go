@@ -87,7 +87,7 @@ var (
 func (c *labelCommand) readFile(s *session) error {
 	text, err := os.ReadFile(c.What)
 	if err != nil {
-		return misused("label.unread", err)
+		return misused("label.job_file", err)
 	}
 	words, err := labels.ReadJob(c.What, text)
 	if empty, is := errors.AsType[*labels.EmptyWordError](err); is {
@@ -95,7 +95,7 @@ func (c *labelCommand) readFile(s *session) error {
 	}
 	switch {
 	case errors.Is(err, labels.ErrNoWords):
-		return misused("label.no_map", c.What)
+		return misused("label.not_a_job", c.What)
 	case err != nil:
 		return usageError(err.Error())
 	}
@@ -246,7 +246,7 @@ func (p *labelPlan) tell(w io.Writer) {
 	tell(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
 	p.tellLook(w)
 	for _, text := range p.Says {
-		tell(w, "label.plan_says", saysText(text))
+		tell(w, "label.plan_first_label", saysText(text))
 	}
 	if p.Proofs > 0 {
 		tell(w, "label.plan_proofs", counted(int(p.Proofs), "label"))

@@ -77,7 +77,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 		defer f.Close()
 		info, err := f.Stat()
 		if err != nil || info.IsDir() {
-			return misused("lines.is_no_file", c.File)
+			return misused("lines.not_a_file", c.File)
 		}
 		in, size = f, info.Size()
 	}
@@ -107,7 +107,7 @@ func wrongLines(err error) error {
 	for _, e := range p.Errors {
 		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
 	}
-	return hintError{error: errors.New(p.Detail), next: said("lines.these_lines_are_wrong"), details: details}
+	return hintError{error: errors.New(p.Detail), next: said("lines.invalid"), details: details}
 }
 
 // followUpload shows a progress bar for an upload if standard error is a terminal.

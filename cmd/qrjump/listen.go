@@ -92,7 +92,7 @@ func (c *listenCommand) Run(s *session) error {
 	}
 	// The webhook is deleted even if a signal interrupts the program.
 	if _, gone := qrjump.Webhooks.Delete(context.WithoutCancel(s.ctx), added.Webhook.ID); gone != nil && !isNotFound(gone) {
-		err = errors.Join(err, hintError{error: fault("listen.left", added.Webhook.ID, gone),
+		err = errors.Join(err, hintError{error: fault("listen.webhook_not_deleted", added.Webhook.ID, gone),
 			next: fmt.Sprintf("qrjump webhook delete %d --yes", added.Webhook.ID)})
 	}
 	return err
@@ -147,7 +147,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 		_, err = qrjump.Components.Set(client.IfMatch(ctx, old.Revision), c.Component, client.ComponentPut{EventURL: &address})
 	}
 	if err != nil {
-		return nil, failed(said("component.put_component"), c.Component, unlessOvertaken("qrjump component show "+c.Component, err))
+		return nil, failed(said("component.save"), c.Component, unlessOvertaken("qrjump component show "+c.Component, err))
 	}
 	return func(ctx context.Context) error {
 		currentComponent, err := qrjump.Components.Get(ctx, c.Component)
@@ -258,11 +258,11 @@ func (f *forwarder) print(m forwarded) {
 		_ = json.NewEncoder(f.s.out).Encode(m) // The run function reports the write error of the output.
 		return
 	}
-	signature := "listen.right"
+	signature := "listen.signature_valid"
 	if !m.Signature {
-		signature = "listen.wrong"
+		signature = "listen.signature_invalid"
 	}
-	tell(f.s.out, "listen.came", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
+	tell(f.s.out, "listen.event", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
 	fmt.Fprintln(f.s.out, "  "+plain(m.Message))
 	switch {
 	case m.Error != "":

@@ -197,13 +197,13 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 func TestListen_InvalidArguments(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ args, says string }{
-		{"--forward-to ftp://127.0.0.1/hook", "of http or https"},
-		{"--forward-to 127.0.0.1:9000", "of http or https"},
-		{"--forward-to file:///etc/passwd", "of http or https"},
-		{"--forward-to http://", "of http or https"},
+		{"--forward-to ftp://127.0.0.1/hook", "expected an http or https URL"},
+		{"--forward-to 127.0.0.1:9000", "expected an http or https URL"},
+		{"--forward-to file:///etc/passwd", "expected an http or https URL"},
+		{"--forward-to http://", "expected an http or https URL"},
 		{"--forward-to http://me:word@127.0.0.1/", "without a password"},
-		{"--forward-to http://127.0.0.1:9/ --component isv", "give both"},
-		{"--forward-to http://127.0.0.1:9/ --component isv --message-token tok --encoding-aes-key short", "give both"},
+		{"--forward-to http://127.0.0.1:9/ --component isv", "specify both"},
+		{"--forward-to http://127.0.0.1:9/ --component isv --message-token tok --encoding-aes-key short", "specify both"},
 	} {
 		code, out, errs := command(t.Context(), append([]string{"listen", "--lang", "en"}, strings.Fields(c.args)...)...)
 		assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, c.says) && strings.Count(errs, "\n") == 1,

@@ -408,7 +408,7 @@ func misparsed(err error) error {
 			see = strings.TrimSpace(see + " " + node.Path())
 		}
 	}
-	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, said("parse.say_its_value"))
+	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, said("parse.give_value"))
 	says := inParsing(errors.New(english))
 	if found := oneOf.FindStringSubmatch(english); found != nil {
 		says += didYouMean(found[2], strings.Split(strings.ReplaceAll(found[1], `"`, ""), ",")...)

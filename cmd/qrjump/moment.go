@@ -33,7 +33,7 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	}
 	d, ok := spanOf(text)
 	if !ok {
-		return misused("moment.no_span", text)
+		return misused("moment.invalid_duration", text)
 	}
 	flag.SetInt(int64(d))
 	return nil
@@ -64,7 +64,7 @@ func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, misused("moment.none", kind, text)
+		return t, misused("moment.invalid_time", kind, text)
 	}
 	return t, nil
 }

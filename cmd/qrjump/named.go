@@ -94,9 +94,9 @@ func (e ending) confirmed(s *session, kind string) error {
 	case e.Yes && (!production || resolver.typed):
 		return nil
 	case production:
-		return agreedByName(s, kind, resolver.name, said("named.say_context_and_yes", resolver.name))
+		return agreedByName(s, kind, resolver.name, said("named.add_context_and_yes", resolver.name))
 	}
-	return agreed(s, kind, said("named.say_yes_as_well"))
+	return agreed(s, kind, said("named.add_yes"))
 }
 
 // emulated explains that the server has no emulator, if a call of the emulator API failed for this reason.

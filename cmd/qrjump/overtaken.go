@@ -22,9 +22,9 @@ func unlessOvertaken(see string, err error) error {
 	if p == nil {
 		return err
 	}
-	text := said("overtaken.somebody_else_changed_it")
+	text := said("overtaken.another_changed")
 	if p.Current == nil {
-		text = said("overtaken.somebody_else_deleted_it")
+		text = said("overtaken.another_deleted")
 	}
 	if len(p.Changes) > 0 {
 		last := p.Changes[0]
@@ -37,7 +37,7 @@ func unlessOvertaken(see string, err error) error {
 		case len(last.Fields) == 0:
 			did = said("overtaken.changed_it")
 		}
-		text = said("overtaken.who", last.Actor, did, formatTime(last.OccurredAt))
+		text = said("overtaken.actor", last.Actor, did, formatTime(last.OccurredAt))
 	}
 	return hintError{error: overtaken{p, text + said("overtaken.after_this_command_had_read")},
 		next: said("overtaken.see_what_it_is_now") + see + said("overtaken.then_run_the_command_again")}

@@ -44,10 +44,10 @@ func TestCommands_RevisionConflict(t *testing.T) {
 				false)
 		},
 			[]string{"admin changed jump_open at", "nothing was changed",
-				"see what it is now (qrjump account show shop)", "run the command again"}},
+				"check its current state (qrjump account show shop)", "run the command again"}},
 		{[]string{"account", "set", "newcomer", "--kind", "mini_program"}, func() error {
 			return w.operator.Accounts.Set(ctx, "newcomer", client.AccountPut{Kind: "mini_program", Name: "Theirs"})
-		}, []string{"admin made it at", "qrjump account show newcomer"}},
+		}, []string{"admin created it at", "qrjump account show newcomer"}},
 		{[]string{"account", "appearance", "shop", "--help-link", "https://mine.example/"}, func() error {
 			_, err := w.operator.Accounts.SetAppearance(ctx, "shop", client.AppearancePut{Help: "https://theirs.example/"})
 			return err

@@ -76,7 +76,7 @@ func (c *packageMake) Run(s *session) error {
 	}
 	if made.Plan != nil {
 		return c.print(s, made.Plan, func(w io.Writer) {
-			tell(w, "package.would_have", countedCodes(r.Len()), c.ID, rangeText(r))
+			tell(w, "package.would_contain", countedCodes(r.Len()), c.ID, rangeText(r))
 			(&labelPlan{Pages: made.Plan.Pages, Page: made.Plan.PerPage, Width: made.Plan.Width, Height: made.Plan.Height,
 				Module: made.Plan.Module}).tellLook(w)
 		})
@@ -285,7 +285,7 @@ func (c *packageSpoil) Run(s *session) error {
 	case err != nil:
 		return err
 	case all:
-		return misused("package.a_whole_package_is_recalled", c.Package)
+		return misused("package.recall_hint", c.Package)
 	}
 	if err := c.confirmed(s, said("package.void_spoiled_codes_for_ever")); err != nil {
 		return err

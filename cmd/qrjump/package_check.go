@@ -191,7 +191,7 @@ func inTheWay(r printpackage.Report, column string) string {
 	case strings.ContainsFunc(first, func(c rune) bool { return c == utf8.RuneError || c < ' ' }):
 		return hint + said("package_check.it_has_bytes_that_no")
 	}
-	return hint + said("package_check.is_it_the_log_of")
+	return hint + said("package_check.check_log")
 }
 
 func eachLine(in io.Reader, f func(string) error) error {
@@ -269,7 +269,7 @@ func printRun(w io.Writer, r printpackage.Report) {
 	fields := [][2]string{{"package", said("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
 		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Reprint])},
-		{"not read", fmt.Sprint(r.Count[printpackage.Unread])}, {"false rate", said("package_check.a_foreign_read", r.FalseRate)}}
+		{"unread", fmt.Sprint(r.Count[printpackage.Unread])}, {"false reads", said("package_check.a_foreign_read", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {
@@ -305,6 +305,6 @@ func printRun(w io.Writer, r printpackage.Report) {
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(w)
-		printTable(w, []string{"LINE", "IS", "CODE", "READ"}, rows)
+		printTable(w, []string{"LINE", "RESULT", "CODE", "READ"}, rows)
 	}
 }

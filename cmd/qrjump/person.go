@@ -30,8 +30,8 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("person.person_list", err)
 	}
-	return listing[client.Person]{name: "people", none: said("person.nobody_has_a_name_here"),
-		heads: []string{"NAME", "ROLE", "ACCOUNTS", "SIGNS IN WITH", "LAST SEEN"}, row: func(p client.Person) []string {
+	return listing[client.Person]{name: "people", none: said("person.none"),
+		heads: []string{"NAME", "ROLE", "ACCOUNTS", "SIGN-IN METHODS", "LAST SIGN-IN"}, row: func(p client.Person) []string {
 			factor := said("person.no_second_factor")
 			switch {
 			case p.Provider != "":
@@ -103,10 +103,10 @@ type personUpdate struct {
 // Run changes the fields of a person that the flags name.
 func (c *personUpdate) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
-		return misused("person.say_account_or_all_accounts")
+		return misused("person.missing_accounts")
 	}
 	if c.Role == nil && c.Account == nil && !c.AllAccounts && c.Password == nil && c.SecondFactor == nil && c.Invite == 0 {
-		return misused("person.say_what_is_to_be")
+		return misused("person.nothing_to_change")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -155,13 +155,13 @@ func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("person.may_sign_in_no_more", person.Name, person.Role)); err != nil {
+	if err := c.confirmed(s, said("person.deletes", person.Name, person.Role)); err != nil {
 		return err
 	}
 	left, err := qrjump.People.Delete(client.IfMatch(s.ctx, person.Revision), c.Name)
 	return c.outcome(s, client.PersonList{People: left},
 		seeList(said("person.person_delete"), c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
-		"person.may_sign_in_no_more_2", plain(c.Name))
+		"person.deleted", plain(c.Name))
 }
 
 type adminKeyList struct{ operator }
@@ -173,7 +173,7 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 		return fault("person.admin_key_list", err)
 	}
 	return listing[client.AdminKey]{name: "keys", none: said("person.there_is_no_admin_key"),
-		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "ENDS", "LAST USED"}, row: func(k client.AdminKey) []string {
+		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"}, row: func(k client.AdminKey) []string {
 			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.SeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
@@ -226,7 +226,7 @@ func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	}
 	left, err := qrjump.AdminKeys.Delete(s.ctx, c.ID)
 	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList(said("person.admin_key_delete"), c.ID, "qrjump admin-key list", err),
-		"person.the_key_opens_nothing_any", plain(c.ID))
+		"person.key_revoked", plain(c.ID))
 }
 
 type loginLink struct {

@@ -138,7 +138,7 @@ func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
 	}
-	return hintError{error: fault("print_rows.the_codes_of_were_made", kind, src.id),
+	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id),
 		next: said("print_rows.take_another_form_or_print")}
 }
 

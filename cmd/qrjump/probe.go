@@ -448,9 +448,9 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 // asks returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
 // leaves open.
 func (p probe) asks() (text string) {
-	text = said("probe.asked", said("probe.asks."+p.row.String()))
+	text = said("probe.tested", said("probe.asks."+p.row.String()))
 	if p.partial {
-		text += said("probe.not_all", said("probe.leaves."+p.row.String()))
+		text += said("probe.not_tested_in_part", said("probe.leaves."+p.row.String()))
 	}
 	return text
 }
@@ -475,7 +475,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	}
 	tell(s.out, cost, counted(calls, "call"), counted(publishes, "publish"))
 	for _, p := range left {
-		tell(s.out, "probe.not_asked", p.row, said("probe.wants."+string(c.missing(p))))
+		tell(s.out, "probe.not_tested", p.row, said("probe.wants."+string(c.missing(p))))
 	}
 	if c.DryRun {
 		for _, p := range list {
@@ -500,7 +500,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	deleted, undone := run.undo()
 	_, failed := recorder.Lines()
 	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
-	tell(s.out, "probe.spent", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
+	tell(s.out, "probe.used", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
 	switch {
 	case undone != nil: // An interrupted program prints only the next step.
 		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
@@ -545,7 +545,7 @@ func (r *probeRun) askAll(s *session, list []probe) error {
 			open++
 			tell(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
 		case fallback:
-			tell(s.out, "probe.otherwise", p.row, p.asks())
+			tell(s.out, "probe.different", p.row, p.asks())
 		case p.partial:
 			tell(s.out, "probe.as_here_in_part", p.row, p.asks())
 		default:

@@ -77,7 +77,7 @@ func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
 // spent returns the calls that a run stated at its begin, and those that it made.
 func spent(t *testing.T, said string) (stated, made int) {
 	t.Helper()
-	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nspent: (\d+) calls?; `).FindStringSubmatch(said)
+	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?; `).FindStringSubmatch(said)
 	require.True(t, found != nil, "the run states no cost:\n%s", said)
 	stated, _ = strconv.Atoi(found[1])
 	made, _ = strconv.Atoi(found[2])
@@ -91,7 +91,7 @@ func TestProbe_EachRowTurned(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
 	dir := t.TempDir()
 	code, said, errs := probed(t, s.URL, filepath.Join(dir, "nothing"), everything...)
-	if n := strings.Count(said, ": as this table has it"); code != exitDone || n != len(probes) || len(left(t, s)) > 0 {
+	if n := strings.Count(said, ": as documented here"); code != exitDone || n != len(probes) || len(left(t, s)) > 0 {
 		t.Fatalf("probe without a turned row: exit %d, %d of %d rows as here, rules left %q\n%s%s", code, n, len(probes), left(t, s), said,
 			errs)
 	}
@@ -107,7 +107,7 @@ func TestProbe_EachRowTurned(t *testing.T) {
 	for _, p := range probes {
 		turn(t, s, p.row)
 		code, said, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
-		if code != exitDone || !strings.Contains(said, "\n"+p.row.String()+": OTHERWISE") || strings.Count(said, "OTHERWISE") != 1 ||
+		if code != exitDone || !strings.Contains(said, "\n"+p.row.String()+": DIFFERENT") || strings.Count(said, "DIFFERENT") != 1 ||
 			len(left(t, s)) > 0 {
 			t.Errorf("probe with %s turned: exit %d, rules left %q\n%s%s", p.row, code, left(t, s), said, errs)
 		}
@@ -150,8 +150,8 @@ func TestProbe_ReadOnly(t *testing.T) {
 		strings.Contains(string(text), "qrcodejumpdelete") || !slices.Equal(before, left(t, s)) {
 		t.Errorf("probe --read-only changed rules (%v): before %q, after %q\n%s", err, before, left(t, s), text)
 	}
-	n := strings.Count(said, ": not asked, it wants a run without --read-only")
-	assert.True(t, n != 0 && strings.Count(said, ": as this table has it")+n+1 == len(probes),
+	n := strings.Count(said, ": not tested, requires a run without --read-only")
+	assert.True(t, n != 0 && strings.Count(said, ": as documented here")+n+1 == len(probes),
 		"probe --read-only does not say which rows it leaves out:\n%s", said)
 	if code, _, errs := probed(t, s.URL, out, "--read-only", "--refresh"); code != exitMisused {
 		t.Errorf("probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
@@ -174,8 +174,8 @@ func TestProbe_RefusesWhereRulesExist(t *testing.T) {
 	before := left(t, s)
 	for _, args := range [][]string{everything, {"--only", "rules.prefix.unknown"}, {"--only", "rules.prefix.case"}} {
 		code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
-		assert.True(t, code != exitDone && !strings.Contains(said, "OTHERWISE") && strings.Contains(errs, "--below") &&
-			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that a run would"), "probe %q: exit %d\n%s%s", args, code, said, errs)
+		assert.True(t, code != exitDone && !strings.Contains(said, "DIFFERENT") && strings.Contains(errs, "--below") &&
+			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, said, errs)
 		if after := left(t, s); len(before) != 5 || !slices.Equal(before, after) {
 			t.Errorf("probe %q: rules before %q, after %q", args, before, after)
 		}
@@ -207,7 +207,7 @@ func TestProbe_SystemBusy(t *testing.T) {
 			}
 		}
 		code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), everything...)
-		if code == exitDone || strings.Contains(said, "OTHERWISE") || len(left(t, s)) > 0 {
+		if code == exitDone || strings.Contains(said, "DIFFERENT") || len(left(t, s)) > 0 {
 			t.Errorf("probe with %s: exit %d, rules left %q, want none and no row otherwise\n%s%s", faults, code, left(t, s), said, errs)
 		}
 		if a := s.Admin("DELETE", "/emulator/faults", ""); a.Status/100 != 2 {

@@ -48,7 +48,7 @@ func (c *ruleForceDelete) Run(s *session) error {
 		for _, r := range all {
 			rows = append(rows, []string{r.Prefix, r.Owner, state(r.Published), r.Path})
 		}
-		printTable(w, []string{"PREFIX", "WAS OF", "STATE", "PAGE"}, rows)
+		printTable(w, []string{"PREFIX", "FORMER OWNER", "STATE", "PAGE"}, rows)
 		switch {
 		case c.DryRun && rest:
 			tell(w, "release.would_release_more", counted(len(all), "rule"))

@@ -121,7 +121,7 @@ func isRecordHeader(err error) bool {
 
 // nextSteps maps errcodes to the next step, if the meaning of the errcode does not imply the step.
 var nextSteps = map[int]string{
-	errcode.InvalidURL.Number:         "report.what_answers_there_has_no",
+	errcode.InvalidURL.Number:         "report.no_such_call",
 	errcode.InvalidCredential.Number:  "report.check_access_token",
 	errcode.InvalidSecret.Number:      "report.check_appid_with_secret",
 	errcode.InvalidAppID.Number:       "report.no_account_has_this_appid",
@@ -135,7 +135,7 @@ var nextSteps = map[int]string{
 	errcode.TestLinkNotBelow.Number:   "report.every_test_link_must_match",
 	errcode.ConfirmFileFailed.Number:  "report.put_the_file_in_place",
 	errcode.PrefixAdded.Number:        "report.it_is_yours_already_change",
-	errcode.PrefixOwned.Number:        "report.whose_it_is_says_to",
+	errcode.PrefixOwned.Number:        "report.find_owner",
 	errcode.PrefixLimit.Number:        "report.delete_rules_first_see_qrjump",
 	errcode.NotReleased.Number:        "report.release_the_mini_program_first",
 	errcode.PublishQuota.Number:       "report.this_month_s_publishes_are",

@@ -72,7 +72,7 @@ func (c *ruleList) Run(s *session) error {
 	if hasMore {
 		parent = said("rule.there_may_be_more_after", start)
 	}
-	return listing[client.StoredRule]{name: "rules", none: said("rule.no_rule_is_like_that"),
+	return listing[client.StoredRule]{name: "rules", none: said("rule.none"),
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
 		more:  parent,
 		row: func(r client.StoredRule) []string {
@@ -98,7 +98,7 @@ func (c *ruleList) ofAccount(s *session) error {
 				rows = append(rows, []string{r.Prefix, state(r.Published), r.Path, testRange(r.OpenVersion), orDash(occupies(r)),
 					orDash(strings.Join(r.TestLinks, " "))})
 			}
-			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TESTS OPEN", "OCCUPIES", "TEST LINKS"}, rows)
+			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TEST VERSION", "OCCUPIES", "TEST LINKS"}, rows)
 		}
 		tell(w, "rule.left_this_month", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
 		if !list.Open {
@@ -276,7 +276,7 @@ func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
 		return misused("rule.a_service_account_s_rule")
 	}
-	if err := c.confirmed(s, said("rule.nothing_opens", plain(c.Prefix))); err != nil {
+	if err := c.confirmed(s, said("rule.deletes", plain(c.Prefix))); err != nil {
 		return err
 	}
 	if err := wire.Wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
@@ -321,8 +321,8 @@ func (c *ruleFile) Run(s *session) error {
 		answer["url"] = location
 	}
 	return c.print(s, answer, func(w io.Writer) {
-		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"put it", location},
-			[2]string{"so that", said("rule.it_is_answered_with_status")}, [2]string{"written", written})
+		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"location", location},
+			[2]string{"requirement", said("rule.it_is_answered_with_status")}, [2]string{"written", written})
 	})
 }
 
@@ -350,8 +350,8 @@ type ruleHistory struct {
 // Run shows the history of a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
-	return listing[client.RuleChange]{name: "changes", none: said("rule.nothing_ever_happened_to") + plain(c.Prefix), newestFirst: true,
-		heads: []string{"SEQ", "AT", "DID", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
+	return listing[client.RuleChange]{name: "changes", none: said("rule.no_history") + plain(c.Prefix), newestFirst: true,
+		heads: []string{"SEQ", "TIME", "ACTION", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
 			return []string{number(h.Seq), formatTime(h.OccurredAt), h.Action, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
 		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
@@ -365,8 +365,8 @@ type ruleConflicts struct {
 // Run shows the rules that prevent other accounts from adding a prefix.
 func (c *ruleConflicts) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
-	return listing[client.StoredRule]{name: "rules", none: said("rule.nobody_forbids") + plain(c.Prefix),
+	return listing[client.StoredRule]{name: "rules", none: said("rule.no_conflicts") + plain(c.Prefix),
 		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {
 			return []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path}
-		}}.print(s, c.outputFlags, list, failed(said("rule.occupiers_of"), c.Prefix, err))
+		}}.print(s, c.outputFlags, list, failed(said("rule.conflicts"), c.Prefix, err))
 }

@@ -119,7 +119,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
 			// For a service account's rule, the wire API neither lists the Mini Program nor deletes the rule without the Mini
 			// Program's AppID.
-			return plan{}, nil, hintError{error: fault("rule_plan.delete_nobody_says_which_mini", step.Prefix),
+			return plan{}, nil, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
 				next: said("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + said("rule_plan.target_appid")}
 		}
 	}
@@ -152,7 +152,7 @@ func (p plan) show(w io.Writer, all bool) {
 		}
 	}
 	var table strings.Builder
-	printTable(&table, []string{"", "DO", "PREFIX", "WHY"}, rows)
+	printTable(&table, []string{"", "ACTION", "PREFIX", "REASON"}, rows)
 	coloured := onTerminal(w)
 	for line := range strings.Lines(table.String()) {
 		if colour := colours[line[:1]]; coloured && colour != "" {
@@ -244,7 +244,7 @@ func (c *ruleApply) Run(s *session) error {
 		return err
 	}
 	if down := made.down(); down != "" {
-		if err := c.confirmed(s, said("rule_plan.this_takes_live_rules_down")+down); err != nil {
+		if err := c.confirmed(s, said("rule_plan.removes_published")+down); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (c *ruleReplay) Run(s *session) error {
 // owner returns the account whose rules the plan changes.
 func (c *ruleReplay) owner(made plan) (string, error) {
 	if c.AppID == "" && len(made.Steps) > 0 {
-		return "", misused("rule_replay.whose_rules_are_they_give")
+		return "", misused("rule_replay.missing_account")
 	}
 	return c.AppID, nil
 }
@@ -75,7 +75,7 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 			}
 			rows = append(rows, []string{number(t.Scans), outcomeText(t.Before), outcomeText(t.After), example})
 		}
-		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "FOR EXAMPLE"}, rows)
+		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "EXAMPLE"}, rows)
 	}
 	if done.Truncated {
 		tell(w, "rule_replay.there_were_more_scans_than")

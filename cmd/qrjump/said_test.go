@@ -19,7 +19,7 @@ func TestCodeOutput_VoidFirst(t *testing.T) {
 	speaks = "en" // a test before this one may have run a command in Chinese
 	var b strings.Builder
 	printCode(&b, client.StoredCode{Code: "044GZ*J10", Active: true, Void: true})
-	if first, _, _ := strings.Cut(b.String(), "\n"); first != "this code is void: it opens nothing any more" ||
+	if first, _, _ := strings.Cut(b.String(), "\n"); first != "this code is void and opens nothing" ||
 		!strings.Contains(b.String(), "void, active") {
 		t.Error(b.String())
 	}

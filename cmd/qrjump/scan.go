@@ -118,7 +118,7 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
 		if steps == nil && d.Action == client.OpenURL {
-			fields = append(fields, [2]string{"why", said("scan.no_rule_opens_this_link") + shellWord(c.Link)})
+			fields = append(fields, [2]string{"reason", said("scan.no_rule_opens_this_link") + shellWord(c.Link)})
 		}
 		printFields(w, fields...)
 		if steps != nil {
@@ -135,9 +135,9 @@ func opens(d client.Decision) [][2]string {
 			{"scene", strconv.Itoa(d.Scene)}}
 		switch m := d.Matched; {
 		case m != nil && m.CodeIndex != nil:
-			fields = append(fields, [2]string{"why", said("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
+			fields = append(fields, [2]string{"reason", said("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
 		case m != nil:
-			fields = append(fields, [2]string{"why", maybeSaid("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " + m.Prefix})
+			fields = append(fields, [2]string{"reason", maybeSaid("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " + m.Prefix})
 		}
 		return fields
 	case client.OpenURL:
@@ -145,14 +145,14 @@ func opens(d client.Decision) [][2]string {
 	case client.ShowText:
 		return [][2]string{{"shows", said("audit.the_text") + strconv.Quote(d.Text)}}
 	case client.ShowMessage:
-		return [][2]string{{"shows", said("scan.the_message") + strconv.Quote(d.Message)}, {"why", d.Reason}}
+		return [][2]string{{"shows", said("scan.the_message") + strconv.Quote(d.Message)}, {"reason", d.Reason}}
 	}
 	return [][2]string{{"action", d.Action}}
 }
 
 func printSteps(w io.Writer, r reader, steps []client.Step) {
 	if len(steps) == 0 {
-		tell(w, "scan.no_rule_is_near_this")
+		tell(w, "scan.no_related_rules")
 		return
 	}
 	fmt.Fprintln(w)
@@ -160,7 +160,7 @@ func printSteps(w io.Writer, r reader, steps []client.Step) {
 	for _, step := range steps {
 		rows = append(rows, []string{step.Verdict, step.Prefix, step.Owner, r.inLanguage(step.English, step.Chinese)})
 	}
-	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "WHY"}, rows)
+	printTable(w, []string{"VERDICT", "PREFIX", "OWNER", "REASON"}, rows)
 }
 
 // resolveAll scans the lines of standard input over one connection.

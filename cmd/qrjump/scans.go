@@ -89,7 +89,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		}
 	}
 	if len(f.Rules) == 0 {
-		return nil, absent(fault("scans.nobody_ever_had_the_rule", c.Rule))
+		return nil, absent(fault("scans.no_such_rule", c.Rule))
 	}
 	return &f, nil
 }
@@ -243,7 +243,7 @@ func (r *scanReading) failed(err error) error {
 func (r *scanReading) tell(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):
-		tell(to, "scans.no_scan_is_like_that")
+		tell(to, "scans.none")
 	case r.printed == 0:
 		tell(to, "scans.nothing_was_scanned_yet")
 	case r.older:
@@ -352,7 +352,7 @@ type scanTable struct {
 func (t *scanTable) print(s client.RecordedScan) error {
 	if !t.began && !withoutHeads {
 		t.began = true
-		heads := []string{"AT", "SCAN", "OPENED", "APP", "WHAT"}
+		heads := []string{"TIME", "SCAN", "OPENED", "APP", "WHAT"}
 		for i, head := range heads {
 			heads[i] = said("head." + head)
 		}

@@ -20,11 +20,11 @@ func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	rest := ""
 	if len(found.Partial) > 0 {
-		rest = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.say_more_of_the_text")
+		rest = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.enter_more_text")
 	}
-	empty := said("find.nothing_has_this_text")
+	empty := said("find.none")
 	if rest != "" {
-		empty += said("find.not_everything_was_looked_at") + strings.Join(found.Partial, ", ")
+		empty += said("find.incomplete") + strings.Join(found.Partial, ", ")
 	}
 	return listing[client.SearchHit]{name: "hits", none: empty, more: rest, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
 		row: func(h client.SearchHit) []string {

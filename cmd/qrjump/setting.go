@@ -66,7 +66,7 @@ func (c *settingList) show(s *session, item client.Setting) error {
 		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
 			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", unmarked(item.Meaning)},
 			[2]string{"allowed", orElse(item.Allowed, said("setting.true_or_false"))},
-			[2]string{"a change", said("setting.counts", item.Effect)})
+			[2]string{"takes effect", said("setting.counts", item.Effect)})
 	})
 }
 
@@ -90,7 +90,7 @@ func (c *settingSet) Run(s *session) error {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil != c.Default {
-		return misused("setting.say_the_value_as_well",
+		return misused("setting.missing_value",
 			plain(c.Name), plain(c.Name))
 	}
 	qrjump, err := c.client()

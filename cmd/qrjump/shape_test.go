@@ -9,11 +9,11 @@ import (
 // What CSV cannot say is refused; it is never said in part.
 func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 	for text, want := range map[string]string{
-		"{\n\"a\": [{\"b\": 1}], \"c\": [{\"d\": 2}]\n}": "--output csv: this answer has several lists: choose --output json or yaml",
-		"[1]":                      "--output csv: this answer is no list of things: choose --output json or yaml",
-		"{\"a\":1}\n{\"b\":2}\n":   "--output csv: a later line has the field b, for which there is no column: choose --output json",
-		"pages: [a]":               "--output csv: this answer is no JSON that could be written so: leave out --output",
-		"{\"a\":1}\n{\"a\":":       "--output csv: this answer is no JSON that could be written so: leave out --output",
+		"{\n\"a\": [{\"b\": 1}], \"c\": [{\"d\": 2}]\n}": "--output csv: the response has several lists: use --output json or yaml",
+		"[1]":                      "--output csv: the response is not a list: use --output json or yaml",
+		"{\"a\":1}\n{\"b\":2}\n":   "--output csv: a later row has the field b, which is not in the header: use --output json",
+		"pages: [a]":               "--output csv: the response is not JSON: remove --output",
+		"{\"a\":1}\n{\"a\":":       "--output csv: the response is not JSON: remove --output",
 		"{\"a\":{\"b\":-1}}\n{}\n": "",
 		"{\n\"a\":1,\"l\":[]\n}\n": "",
 	} {

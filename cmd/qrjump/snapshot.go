@@ -25,7 +25,7 @@ func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 func noSnapshots(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", maybeSaid("did."+did, did), w.URL),
-			next: said("snapshot.instead")}, exitRefused}
+			next: said("snapshot.requires_dev")}, exitRefused}
 	}
 	return failed(did, "snapshots", err)
 }

@@ -114,7 +114,7 @@ func ask(s *session, wishes ...wish) error {
 			}
 		}
 		if *choice.to = cmp.Or(line, choice.offered); *choice.to == "" {
-			return misused("start.say", question, choice.flag)
+			return misused("start.no_terminal", question, choice.flag)
 		}
 	}
 	return nil

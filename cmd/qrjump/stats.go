@@ -278,11 +278,11 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	}
 	list, err := operator.Statistics.ListUnmatched(s.ctx, asked)
 	if err != nil {
-		return fault("stats.stats_misses", err)
+		return fault("stats.stats_unmatched", err)
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			tell(w, "stats.every_scan_found_something")
+			tell(w, "stats.no_unmatched")
 			return
 		}
 		rows := [][]string{}
@@ -348,7 +348,7 @@ func (c *statsAlarms) Run(s *session) error {
 				fmt.Sprintf("%d:%d", a.ApplicationID, a.CodeIndex), number(a.Score), reason(s.reader, a),
 				orDash(a.AcknowledgedBy), orDash(dismissal(a))})
 		}
-		printTable(w, []string{"ID", "AT", "CODE", "SCORE", "WHY", "SEEN BY", "DISMISSED"}, rows)
+		printTable(w, []string{"ID", "TIME", "CODE", "SCORE", "REASON", "ACKNOWLEDGED BY", "DISMISSED"}, rows)
 	})
 }
 

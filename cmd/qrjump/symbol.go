@@ -149,7 +149,7 @@ func (c *symbolCommand) Run(s *session) error {
 		}
 		return c.draw(s, c.outputFlags, design, id, r)
 	}
-	return fault("symbol.no_row_came", c.What)
+	return fault("symbol.no_rows", c.What)
 }
 
 // likeCodes matches a text that probably means codes of a batch instead of itself: a number, a colon and indexes; or a number as

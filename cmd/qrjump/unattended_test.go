@@ -170,10 +170,10 @@ func TestInterrupted_SaysWhatIsLeft(t *testing.T) {
 		says   string
 	}{
 		{syscall.SIGINT, []string{"account", "list"}, 130, "qrjump: interrupted: nothing was changed\n"},
-		{syscall.SIGINT, []string{"account", "list", "--lang=zh"}, 130, "qrjump: 已中断：没有任何变更\n"},
+		{syscall.SIGINT, []string{"account", "list", "--lang=zh"}, 130, "qrjump: 已中断：未作任何更改\n"},
 		{syscall.SIGTERM, []string{"account", "list"}, 143, "qrjump: terminated: nothing was changed\n"},
-		{syscall.SIGINT, []string{"fault", "clear"}, 130, "qrjump: interrupted: whether the server did the last call is not known " +
-			"(DELETE /admin/v1/emulator/faults): look before it is done again\n"},
+		{syscall.SIGINT, []string{"fault", "clear"}, 130, "qrjump: interrupted: it is unknown whether the server executed the last call " +
+			"(DELETE /admin/v1/emulator/faults): check before you repeat it\n"},
 		{syscall.SIGINT, []string{"account", "list", "--output=json"}, 130, `"kind":"interrupted","exit":130`},
 	} {
 		code, says := stoppedWith(t, one.signal, asked, append(one.args, "--admin-server="+server.URL)...)

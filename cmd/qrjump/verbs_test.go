@@ -51,7 +51,7 @@ var everyVerb = []verb{
 	{path: "version", says: `^qrjump `},
 	{path: "completion", words: "bash", says: `(?m)^complete -F _qrjump qrjump$`},
 	{path: "help", words: "--man $OUT", says: `^wrote \d+ pages to `},
-	{path: "__complete", words: "-- versi", says: `^version\tSay which`},
+	{path: "__complete", words: "-- versi", says: `^version\tShow the version`},
 	{path: "version", words: "--licences", says: `^qrjump itself is under the Apache License 2.0\.`},
 	{path: "api", api: adminAPI, words: "getAccount appid=shop", says: `(?m)^kind +mini_program$`},
 	{path: "serve", api: otherTest},
@@ -120,14 +120,14 @@ var everyVerb = []verb{
 		}
 		w.found["SEQ"], w.found["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
 	}},
-	{path: "audit undo", api: adminAPI, words: "$SEQ", says: `^change \d+ is undone`},
-	{path: "rule conflicts", api: adminAPI, words: "https://tea.example/t/7", says: `^nobody forbids `},
+	{path: "audit undo", api: adminAPI, words: "$SEQ", says: `^change \d+ was undone`},
+	{path: "rule conflicts", api: adminAPI, words: "https://tea.example/t/7", says: `^no conflicts for `},
 	{path: "rule export", api: adminAPI, words: "$OUT", says: `^exported all rules to `},
 	{path: "rule import", api: adminAPI, words: "-", in: `{"owner":"shop","prefix":"https://tea.example/i/","path":"pages/i/i"}` + "\n",
 		says: `^imported 1 rule: 1 new`},
 	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --dry-run",
-		says: `(?m)^would release 1 rule; `},
-	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^released 1 rule; `},
+		says: `(?m)^would delete 1 rule; `},
+	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^force-deleted 1 rule; `},
 
 	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
 		w.found["ID"] = strings.Trim(strings.Fields(w.said)[1], ";")
@@ -139,7 +139,7 @@ var everyVerb = []verb{
 		says: `^wrote 10 codes of `},
 	{path: "batch list-codes", api: wireAPI, words: "$ID 0-9 --out $OUT --key 0123456789abcdef $BRAND", says: `^wrote 10 codes of `},
 	{path: "symbol draw", words: "https://tea.example/t/7 --out $OUT", says: `^drew `},
-	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^take modules of `},
+	{path: "symbol recommend", words: "--text https://tea.example/t/7", says: `^recommended: modules of `},
 	{path: "batch activate", api: wireAPI, words: "$ID 0-99 $BRAND $PAGE",
 		says: `^activated 100 codes of `},
 	{path: "batch list", api: adminAPI, says: `(?m)^\d{9} +brand `},
@@ -148,7 +148,7 @@ var everyVerb = []verb{
 	{path: "code show", api: adminAPI, words: "$ID:0", says: `(?m)^state +active$`, after: func(w *world) { w.scanCode() }},
 	{path: "code show", api: adminAPI, words: "$ID:0 --text", says: `^C\.EXAMPLE/\S+\s*$`},
 	{path: "code show", api: wireAPI, words: "$ID:0 $BRAND --data $EMPTY", says: ``},
-	{path: "code exchange", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +active with 0-99$`},
+	{path: "code exchange", api: wireAPI, words: "$TICKET --openid=$OPENID $BRAND", says: `(?m)^state +activated with 0-99$`},
 	{path: "code freeze", api: adminAPI, words: "$ID 5-9 --yes", says: `^froze 5 codes of `},
 	{path: "code unfreeze", api: adminAPI, words: "$ID 5-9", says: `^unfroze 5 codes of `},
 	{path: "code redeem", api: adminAPI, words: "$ID 5", says: `^redeemed 1 code of `},
@@ -161,13 +161,13 @@ var everyVerb = []verb{
 	{path: "batch import", api: adminAPI, words: "$CODES --account brand --isv old-1 --application 481865877",
 		says: `^imported 2 codes as application 481865877, 2 of them new$`},
 	{path: "batch import", api: adminAPI, words: "--undo 481865877 all --yes",
-		says: `^took back 2 codes of 481865877: the application is gone, and its numbers are free$`, after: func(w *world) {
+		says: `^deleted 2 codes of 481865877: the application is deleted and its number can be used again$`, after: func(w *world) {
 			if b, err := w.operator.Batches.Get(w.t.Context(), 481865877); err == nil {
 				w.t.Errorf("the import was taken back, and is %+v", b)
 			}
 		}},
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
-		says: `^bound 1 serial number of \d+, 1 of them new$`},
+		says: `^assigned 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
 		require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600))
 	}},
@@ -178,16 +178,16 @@ var everyVerb = []verb{
 		says: `^wrote package 1 to `},
 	{path: "package list", api: adminAPI, says: `(?m)^1 +\d+ +2000-2099 +acme +with the printer +2 `},
 	{path: "package open", words: "$PARCEL --passphrase-file $PASSPHRASE --signer $SIGNER --out $JOB", says: `^opened package 1 in `},
-	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is whole: `},
+	{path: "package verify", words: "$JOB --signer $SIGNER", says: `^package 1 is complete: `},
 	{path: "package check", words: "$JOB - --spoiled 2000-2099", says: `(?m)^ordered +100 codes$`},
-	{path: "package spoil", api: adminAPI, words: "1 2000 --yes", says: `^spoiled in package 1 until now: 1 code, void for ever$`},
-	{path: "package recall", api: adminAPI, words: "1 --yes", says: `^recalled package 1: 100 codes of \d+ are frozen$`},
+	{path: "package spoil", api: adminAPI, words: "1 2000 --yes", says: `^spoiled codes of package 1 so far: 1 code, void permanently$`},
+	{path: "package recall", api: adminAPI, words: "1 --yes", says: `^recalled package 1: 100 codes of \d+ were frozen$`},
 
 	{path: "scan", api: scanAPI, words: "https://tea.example/t/7", says: `(?m)^opens +Mini Program shop, release$`},
 	{path: "scan", api: scanAPI, words: "--explain https://tea.example/t/7", says: `(?m)^opens +https://tea\.example/t/`},
 	{path: "scan", api: scanAPI, words: "-", in: "https://tea.example/t/7\nhello\n", says: `(?m)^\{.*open_mini_program.*\n\{.*show_text`},
 	{path: "scan", api: scanAPI, words: "- --explain", in: "hello\n", says: `^\{.*show_text`},
-	{path: "scan", api: adminAPI, words: "--at 2026-01-01T00:00:00Z https://tea.example/t/7", says: `(?m)^then `},
+	{path: "scan", api: adminAPI, words: "--at 2026-01-01T00:00:00Z https://tea.example/t/7", says: `(?m)^at that time `},
 	{path: "scan", words: "--snapshot $SNAPSHOT https://tea.example/t/7"},
 	{path: "scans", api: adminAPI, words: "--limit 0", says: `https://tea\.example/t/7`},
 	{path: "scans", api: adminAPI, words: "--since 1h --rule https://tea.example/t/", says: `https://tea\.example/t/7`},
@@ -210,33 +210,33 @@ var everyVerb = []verb{
 	{path: "person add", api: adminAPI, words: "alice --role rules-editor --account shop1 --password four-wild-geese-over-Urumqi --second-factor",
 		says: `(?s)^alice may sign in as rules-editor of shop1\n.*otpauth://totp/.*recovery codes`},
 	{path: "person update", api: adminAPI, words: "alice --role operator --all-accounts",
-		says: `^alice is now operator of all accounts, and is signed out everywhere$`},
-	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +second factor +never$`},
+		says: `^alice is now operator of all accounts; all sessions ended$`},
+	{path: "person list", api: adminAPI, says: `(?m)^alice +operator +all accounts +two-factor authentication +never$`},
 	{path: "login-link", api: adminAPI, words: "alice", says: `^http://.*/console/login\?once=\S{43}\n`},
 	{path: "api", api: adminAPI, words: "signOutPerson name=alice --yes", says: `(?m)^name +alice$`},
-	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice may sign in no more$`},
+	{path: "person delete", api: adminAPI, words: "alice --yes", says: `^alice can no longer sign in$`},
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
-		says: `^qrk_\S{43}\nthis is the key [0-9a-f]{16} of till`},
+		says: `^qrk_\S{43}\nthis is the API key [0-9a-f]{16} of till`},
 	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +20`, after: func(w *world) {
 		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
 	}},
-	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^the key [0-9a-f]{16} opens nothing any more$`},
+	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^API key [0-9a-f]{16} was revoked$`},
 	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +assumed +shop +`},
-	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not met +\d+ `},
-	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list begins anew$`},
+	{path: "deviations", api: adminAPI, words: "--coverage", says: `(?m)^-1 +not covered +\d+ `},
+	{path: "deviations", api: adminAPI, words: "--clear", says: `^the list was cleared$`},
 	{path: "audit list", api: adminAPI, says: `shop1`},
 
-	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +unlimited +5 +calls a second`},
+	{path: "setting list", api: adminAPI, says: `(?m)^rule_rate_limit +unlimited +5 +calls per second`},
 	{path: "setting list", api: adminAPI, words: "verification", says: `(?m)^value +"trust"$`},
 	{path: "setting set", api: adminAPI, words: "allow_private_hosts true",
-		says: `^allow_private_hosts is true now; it was false\. It counts at once`},
+		says: `^allow_private_hosts is now true; it was false\. Takes effect: immediately`},
 	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes 5 --output json", says: `"value": 5`},
 	{path: "setting set", api: adminAPI, words: "ticket_ttl_minutes --default",
-		says: `^ticket_ttl_minutes is 30 now, its default; it was 5\.`},
+		says: `^ticket_ttl_minutes is now 30, its default; it was 5\.`},
 	{path: "scan-key list", api: adminAPI, says: `(?m)^app +default +20`},
 	{path: "scan-key add", api: adminAPI, words: "till --namespace shops --output json", says: `"key": "qrs_`},
-	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^the key till ended$`},
-	{path: "gs1 list", api: adminAPI, says: `^nothing is said of any GS1 key; `},
+	{path: "scan-key delete", api: adminAPI, words: "till --yes", says: `^scan key till was revoked$`},
+	{path: "gs1 list", api: adminAPI, says: `^no GS1 keys; `},
 	{path: "gs1 set", api: adminAPI, words: "01/9506000134352 --href https://tea.example/p/{01} --title Tea --hreflang en",
 		says: `(?m)^gs1:pip +https://tea.example/p/\{01\} +Tea +en +default`},
 	{path: "gs1 list", api: adminAPI, says: `(?m)^01/09506000134352 `},
@@ -250,7 +250,7 @@ var everyVerb = []verb{
 	{path: "gs1 apply", api: adminAPI, words: "- --prune --yes", in: `{"key":"01/09506000134352/10/A","archived":true,"links":[]}` + "\n",
 		says: `(?s)delete +01/09506000134352 .*done: 2 steps`},
 	{path: "gs1 delete", api: adminAPI, words: "01/09506000134352/10/A --yes",
-		says: `^nothing is said of 01/09506000134352/10/A any more; it had 0 links$`,
+		says: `^deleted the entry of 01/09506000134352/10/A, which had 0 links$`,
 		after: func(w *world) {
 			list, err := w.operator.AuditLog.List(w.t.Context(), client.ChangesQuery{Newest: true, Kind: "gs1", Limit: 1})
 			if err != nil || len(list) != 1 {
@@ -258,17 +258,17 @@ var everyVerb = []verb{
 			}
 			w.found["GS1"] = fmt.Sprint(list[0].Seq)
 		}},
-	{path: "audit undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A is as it was before change \d+$`},
+	{path: "audit undo", api: adminAPI, words: "$GS1", says: `^01/09506000134352/10/A was restored to its state before change \d+$`},
 	{path: "gs1 transfer", api: adminAPI, words: "01/09506000134352 --to shop1 --yes",
-		says: `keys? of which something is said are now held by shop1$`},
+		says: `keys? was transferred to shop1$`},
 	{path: "api", api: adminAPI, words: "putDomain host=Bad.example status=denied", says: `.`},
 	{path: "api", api: adminAPI, words: "listDomains", says: `(?m)^bad\.example +denied +20`},
 	{path: "api", api: adminAPI, words: "deleteDomain host=bad.example --yes", says: `^$`},
 	{path: "webhook add", api: adminAPI, words: "$HOOK --alarms --output json", says: `"secret": "whsec_`},
 	{path: "webhook list", api: adminAPI, says: `(?m)^1 +on +http\S+ +alarms +20`},
 	{path: "webhook update", api: adminAPI, words: "1 --codes $ID:0-99 --no-alarms",
-		says: `^changed webhook 1: it is on and tells \S+ of codes \d+:0-99$`},
-	{path: "webhook test", api: adminAPI, words: "1", says: `^webhook 1 works: the receiver answered 204 \(delivery 1\)$`},
+		says: `^changed webhook 1: it is on and sends to \S+: codes \d+:0-99$`},
+	{path: "webhook test", api: adminAPI, words: "1", says: `^webhook 1 works: the receiver responded with 204 \(delivery 1\)$`},
 	{path: "webhook deliveries", api: adminAPI, words: "--state delivered", says: `(?m)^1 +1 +test_\w+ +delivered +1 +204 `},
 	{path: "api", api: adminAPI, words: "replayDelivery id=1", says: `(?m)^event +test_`},
 	{path: "webhook delete", api: adminAPI, words: "1 --yes", says: `^deleted webhook 1 to http`},
@@ -277,7 +277,7 @@ var everyVerb = []verb{
 	{path: "rule list", api: adminAPI, words: "--owner shop --limit 1",
 		says: `(?m)^\d+ +shop +https://tea\.example/t/ .*\nthere may be more: --after \d+, or`},
 	{path: "batch schedule", api: adminAPI, words: "$ID 200-209 --at 2098-01-31T00:00:00Z $PAGE",
-		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z on those that are not void or frozen open pages/i/i of shop$`},
+		says: `^10 codes of \d+: from 2098-01-31T00:00:00Z, codes that are not void or frozen open pages/i/i of shop$`},
 	{path: "start codes", api: adminAPI, words: "brand --target shop --isv start --title Beans --product-code 6901234567892",
 		says: `(?m)^\$ qrjump batch apply 10000 --appid brand --isv start --for-approval$`},
 	{path: "start rules", api: adminAPI, words: "begins --prefix https://begins.example/ --secret-file $OUT",
@@ -292,10 +292,10 @@ var everyVerb = []verb{
 	{path: "search", api: adminAPI, words: "tea.example", says: `(?m)^rule +https://tea\.example/t/ +pages/v/v +shop$`},
 	{path: "search", api: adminAPI, words: "WISH --account brand", says: `(?m)^batch +\d+ +wish +brand$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID",
-		says: `^a code of \d+ is alarmed from a score of 100 on \(as on the whole server\)$`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^no score alarms a code of \d+ \(chosen for it\)$`},
+		says: `^codes of \d+ raise an alarm from a score of 100 \(the server-wide threshold\)$`},
+	{path: "batch alarm", api: adminAPI, words: "$ID --off", says: `^alarms are disabled for codes of \d+ \(set for this batch\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --threshold 150 --output json", says: `"threshold": 150`},
-	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 on \(as on the whole server\)$`},
+	{path: "batch alarm", api: adminAPI, words: "$ID --default", says: `100 \(the server-wide threshold\)$`},
 	{path: "batch alarm", api: adminAPI, words: "$ID --replay 1", says: `(?m)^alarms raised +0$`},
 	{path: "code log", api: adminAPI, words: "$ID", says: `(?m)^\d+ +20\S+ +activate +10 +200-209 +2098-01-31T`},
 	{path: "code log", api: adminAPI, words: "$ID:0", says: `(?m)^scans +1$`},
@@ -304,7 +304,7 @@ var everyVerb = []verb{
 	{path: "api", api: adminAPI, words: "forgetScanNode node=5f2c --yes", exit: exitAbsent, says: `there is no such node`},
 	{path: "behaviour list", api: adminAPI, words: "--evidence assumed --prefix rules.confirm",
 		says: `(?m)^rules\.confirm\.vouched +assumed `},
-	{path: "behaviour list", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^known by +a choice of qrjump`},
+	{path: "behaviour list", api: adminAPI, words: "rules.confirm.vouched", says: `(?m)^evidence level +assumed by qrjump`},
 	{path: "component set", api: adminAPI, words: "isv --secret the-secret-of-the-isv --message-token tok --encoding-aes-key $AESKEY",
 		says: `^created isv$`},
 	{path: "component set", api: adminAPI, words: "isv --redirect-host isv.example", says: `^changed isv$`},
@@ -314,23 +314,23 @@ var everyVerb = []verb{
 		says: `"auth_code": "`},
 	{path: "component show", api: adminAPI, words: "isv", says: `(?m)^shop +18 33 +20`},
 	{path: "account show", api: adminAPI, words: "shop", says: `(?m)^isv +18 33 +20`},
-	{path: "component revoke", api: adminAPI, words: "isv shop --yes", says: `^shop took back what it granted isv$`},
+	{path: "component revoke", api: adminAPI, words: "isv shop --yes", says: `^shop revoked the authorisation of isv$`},
 	{path: "account show", api: adminAPI, words: "brand", says: `(?m)^shop .* linked +20`},
 	{path: "account list", api: adminAPI, words: "--waiting-links",
-		says: `^there is no such account$`, after: func(w *world) { w.askForLink() }},
+		says: `^no accounts$`, after: func(w *world) { w.askForLink() }},
 	{path: "account list", api: adminAPI, words: "--waiting-links", says: `(?m)^brand +service_account `},
 	{path: "api", api: adminAPI, words: "confirmLink appid=brand mini_program=shop1 side=account agree=true", says: `(?m)^shop1 `},
 	{path: "account delete", api: adminAPI, words: "brand --dry-run",
-		says: `(?m)^keeps it +\d+ applications? for codes`},
+		says: `(?m)^prevents deletion +\d+ applications? for codes`},
 	{path: "account delete", api: adminAPI, words: "brand --yes", exit: exitRefused,
 		says: `(?m)^qrjump: brand cannot be deleted, because it has: .*\d+ applications? for codes`},
 	{path: "account delete", api: adminAPI, words: "shop3 --dry-run --output json", says: `"deleted": false`},
 	{path: "account delete", api: adminAPI, words: "shop3 --yes", says: `^deleted shop3$`},
-	{path: "component delete", api: adminAPI, words: "isv --dry-run", says: `(?m)^would delete isv; nothing was done$`},
+	{path: "component delete", api: adminAPI, words: "isv --dry-run", says: `(?m)^would delete isv; nothing was changed$`},
 	{path: "component delete", api: adminAPI, words: "isv --yes", says: `^deleted isv$`},
 	{path: "verification list", api: adminAPI, words: "--account shop", says: `(?m) add +shop +yes +https://tea\.example/t/ `},
 	{path: "verification list", api: adminAPI, words: "--rid $CONFIRMED", says: `(?m)^found +yes$`},
-	{path: "verification run", api: adminAPI, says: `^looked at \d+ files?; `},
+	{path: "verification run", api: adminAPI, says: `^checked \d+ files?; `},
 	{path: "api", api: adminAPI, words: "eraseUser user=alice --yes", says: `(?m)^scans +1$`},
 	{path: "rule replay", api: wireAPI, words: "$RULES --prune --days 1",
 		says: `(?m)^\d+ +pages/v/v of shop by https://tea\.example/t/ +open url +https://tea\.example/t/7$`},
@@ -340,38 +340,38 @@ var everyVerb = []verb{
 	{path: "calls", api: adminAPI, words: "--persisted --path /cgi-bin/wxopen/qrcodejumpadd", says: `(?m) /cgi-bin/wxopen/qrcodejumpadd`},
 	{path: "calls", api: adminAPI, words: "--errors --output json", says: `"errors": \[`},
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
-		says: `^every call to /cgi-bin/token from now on, 2 times: it answers -1$`},
-	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +it answers -1 +0 of 2 +0$`},
+		says: `^every call for /cgi-bin/token from now on, 2 times: returns -1$`},
+	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +returns -1 +0 of 2 +0$`},
 	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
-	{path: "fault clear", api: adminAPI, says: `^there was no fault$`},
+	{path: "fault clear", api: adminAPI, says: `^there was no fault to remove$`},
 	{path: "fault add", api: adminAPI, words: "--from-file $FAULTS", says: `^1 fault in force from now on$`},
 	{path: "fault clear", api: adminAPI, says: `^1 fault ended$`},
 
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]
 	}},
-	{path: "restore-drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this archive restores`},
-	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this archive restores`},
+	{path: "restore-drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this backup file can be restored`},
+	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this backup file can be restored`},
 	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
-	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z, which is real time$`},
-	{path: "clock set", api: adminAPI, words: "--freeze", says: ` and stands still, `},
-	{path: "clock set", api: adminAPI, words: "--resume", says: `^the clock shows \S+Z, `},
-	{path: "clock set", api: adminAPI, words: "--real-time", says: `, which is real time$`},
+	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z \(real time\)$`},
+	{path: "clock set", api: adminAPI, words: "--freeze", says: `, frozen, `},
+	{path: "clock set", api: adminAPI, words: "--resume", says: `^the clock shows \S+Z`},
+	{path: "clock set", api: adminAPI, words: "--real-time", says: ` \(real time\)$`},
 	{path: "clock set", api: adminAPI, words: "+36h", says: `, 36h0m0s ahead of real time$`},
 	{path: "clock set", api: adminAPI, words: "2099-01-31T15:04:05Z", says: `^the clock shows 2099-01-31T15:04:`},
 	{path: "seed", api: adminAPI, words: "-", in: "accounts:\n  - {appid: planted, kind: mini_program}\n",
-		says: `^the seed is applied: 1 account, 0 platforms, 0 rules$`},
+		says: `^applied the seed file: 1 account, 0 platforms, 0 rules$`},
 	{path: "snapshot save", api: adminAPI, words: "base", says: `^saved base: \d+ accounts, `},
 	{path: "snapshot save", api: adminAPI, words: "base --yes", says: `^saved base: \d+ accounts, `},
 	{path: "snapshot list", api: adminAPI, says: `(?m)^base +\S+Z `},
-	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^the server is as in base, saved `},
+	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^restored the server to base, saved `},
 	{path: "snapshot delete", api: adminAPI, words: "base --yes", says: `^deleted base$`},
 	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
 		says: `there is no account nobody; nothing was reset`},
-	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: back at the seed; other accounts keep everything$`},
-	{path: "reset", api: adminAPI, words: "--yes", says: `^the server is back at its seed and at real time`},
+	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: reset to the seed file; other accounts are unchanged$`},
+	{path: "reset", api: adminAPI, words: "--yes", says: `^the server was reset to its seed file and real time`},
 
-	{path: "master-key rotate", words: "--data $RESTORED", says: `^the master key is turned`},
+	{path: "master-key rotate", words: "--data $RESTORED", says: `^rotated the master key`},
 }
 
 const bound = "--activity a --brand b --title t --product-code 6901234567892 --target shop --path pages/i/i"
@@ -642,11 +642,11 @@ func asks(t *testing.T, v verb, found map[string]string, with string) {
 	}
 	wants := "--yes"
 	if with != "" {
-		wants = "say --context mill and --yes"
+		wants = "add --context mill and --yes"
 	}
 	v.words = strings.Join(append(slices.DeleteFunc(words, func(word string) bool { return word == "--yes" }), with), " ")
 	code, out, errs := play(t, v, found)
-	assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, wants) && strings.Contains(errs, "nothing was done"),
+	assert.True(t, code == exitMisused && out == "" && strings.Contains(errs, wants) && strings.Contains(errs, "nothing was changed"),
 		"%s %s ends something, and nobody agreed: exit %d\n%s%s", v.path, v.words, code, out, errs)
 }
 
@@ -667,7 +667,7 @@ func newestLast(t *testing.T, v verb, out string) {
 	t.Helper()
 	lines := strings.Split(out, "\n")
 	head, _, _ := strings.Cut(lines[0], " ")
-	if head != "SEQ" && head != "ID" && head != "AT" {
+	if head != "SEQ" && head != "ID" && head != "TIME" {
 		return
 	}
 	before := ""

@@ -67,7 +67,7 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 		return nil
 	}
 	return listing[verificationCheck]{name: "verifications", newestFirst: true, none: said("verification.no_check_of_a_verification"),
-		heads: []string{"AT", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT LOOK", "RID", "WHY"},
+		heads: []string{"TIME", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT CHECK", "RID", "REASON"},
 		more:  said("verification.each_step_of_one_qrjump"),
 		row: func(check verificationCheck) []string {
 			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix,
@@ -79,7 +79,7 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 // show prints all details of one check.
 func (one verificationCheck) show(w io.Writer) {
 	printFields(w, [2]string{"at", formatTime(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
-		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"why", one.Reason})
+		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"reason", one.Reason})
 	if len(one.Steps) == 0 {
 		tell(w, "verification.nothing_was_fetched_the_operator")
 		return
@@ -95,7 +95,7 @@ func (one verificationCheck) show(w io.Writer) {
 		rows = append(rows, []string{"+" + step.OccurredAt.Sub(began).Round(time.Millisecond).String(), stepText(step.Action), mark,
 			step.Detail})
 	}
-	printTable(w, []string{"AFTER", "STEP", "", "WHAT CAME OF IT"}, rows)
+	printTable(w, []string{"AFTER", "STEP", "", "RESULT"}, rows)
 	if !one.OK {
 		tell(w, "verification.where_the_file_must_be")
 	}
@@ -103,15 +103,15 @@ func (one verificationCheck) show(w io.Writer) {
 
 // stepWords maps the server's names for the steps of a check to messages.
 var stepWords = map[string]string{
-	"url":      "verification.the_address_is_checked",
-	"resolve":  "verification.its_name_is_looked_up",
-	"connect":  "verification.it_connects",
-	"tls":      "verification.the_certificate_is_checked",
-	"send":     "verification.the_file_is_asked_for",
-	"answer":   "verification.an_answer_comes",
-	"body":     "verification.the_file_is_read",
-	"redirect": "verification.it_is_sent_elsewhere",
-	"compare":  "verification.what_came_is_compared",
+	"url":      "verification.check_address",
+	"resolve":  "verification.resolve",
+	"connect":  "verification.connect",
+	"tls":      "verification.check_certificate",
+	"send":     "verification.request",
+	"answer":   "verification.receive",
+	"body":     "verification.read",
+	"redirect": "verification.redirect",
+	"compare":  "verification.compare",
 }
 
 // stepText describes a step in words.
@@ -132,5 +132,5 @@ func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 		see = said("verification.see_list_failed")
 	}
 	return c.outcome(s, done, failed("look", said("verification.at_the_verification_files"), err),
-		"verification.looked_at_others_follow_in", counted(done.Files, "file"), done.Failing, see)
+		"verification.checked", counted(done.Files, "file"), done.Failing, see)
 }

@@ -73,8 +73,8 @@ func TestVerify_EachStepFault(t *testing.T) {
 		"a known issuer":    {secure.URL + "/a/F.txt --content content --host-ca-file " + ca + private, 0, `ok  TLS  +TLS 1\.3`, ``},
 		"no such host":      {"http://nowhere.invalid/F.txt --content content", 1, `no  DNS `, `add a DNS record for nowhere\.invalid`},
 		"a port":            {"http://shop.example:8080/F.txt --content content", 1, `no  address `, `--allow-private`},
-		"nothing to expect": {web.URL + "/a/F.txt", 2, `^$`, `what must the file hold\?`},
-		"no web address":    {"ftp://shop.example/F.txt --content content", 2, `^$`, `want http:// or https://`},
+		"nothing to expect": {web.URL + "/a/F.txt", 2, `^$`, `missing expected content`},
+		"no web address":    {"ftp://shop.example/F.txt --content content", 2, `^$`, `expected http:// or https://`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errs bytes.Buffer

@@ -19,8 +19,8 @@ type webhookList struct{ operator }
 // Run lists the webhooks, which receive scans and alarms.
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks.List(s.ctx)
-	return listing[client.Webhook]{name: "webhooks", none: said("webhook.there_is_no_webhook_add"),
-		heads: []string{"ID", "STATE", "URL", "TOLD OF", "MADE"},
+	return listing[client.Webhook]{name: "webhooks", none: said("webhook.none"),
+		heads: []string{"ID", "STATE", "URL", "EVENTS", "MADE"},
 		row: func(item client.Webhook) []string {
 			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(toldOf(item)),
 				formatTime(item.CreatedAt)}
@@ -103,7 +103,7 @@ func (c *webhookAdd) Run(s *session) error {
 		return err
 	}
 	if len(want.Codes)+len(want.Rules) == 0 && !want.Alarms {
-		return misused("webhook.say_what_is_told_of", plain(c.URL))
+		return misused("webhook.missing_events", plain(c.URL))
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -114,7 +114,7 @@ func (c *webhookAdd) Run(s *session) error {
 		return failed(said("webhook.add_webhook"), c.URL, err)
 	}
 	return c.print(s, added, func(w io.Writer) {
-		tell(w, "webhook.webhook_tells_of_from_now", added.Webhook.ID, plain(added.Webhook.URL),
+		tell(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL),
 			toldOf(added.Webhook), plain(added.Secret))
 		tell(s.err, "webhook.the_secret_is_shown_this",
 			added.Webhook.ID)
@@ -150,7 +150,7 @@ type webhookUpdate struct {
 // Run changes the fields of a webhook that the flags name.
 func (c *webhookUpdate) Run(s *session) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
-		return misused("webhook.say_what_shall_change_url")
+		return misused("webhook.nothing_to_change")
 	}
 	qrjump, err := c.client()
 	if err != nil {
@@ -186,7 +186,7 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("webhook.webhook_to_ends_and_what", c.ID, item.URL)); err != nil {
+	if err := c.confirmed(s, said("webhook.deletes", c.ID, item.URL)); err != nil {
 		return err
 	}
 	_, err = qrjump.Webhooks.Delete(client.IfMatch(s.ctx, item.Revision), c.ID)
@@ -228,7 +228,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 			text = said("webhook.the_receiver_answered", sent.Status)
 		}
 		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID),
-			next: said("webhook.it_is_tried_again_later") + number(sent.ID)}
+			next: said("webhook.retried") + number(sent.ID)}
 	}
 	return err
 }
@@ -275,8 +275,8 @@ func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	}
 	list, err := qrjump.Webhooks.ListDeliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before,
 		Limit: c.Limit})
-	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_delivery_is_like_that"), newestFirst: true,
-		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "TRIES", "ANSWERED", "LAST TRY", "NEXT TRY", "FAULT"},
+	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_deliveries"), newestFirst: true,
+		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "ATTEMPTS", "RESPONSE", "LAST ATTEMPT", "NEXT ATTEMPT", "ERROR"},
 		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")
 			return []string{number(d.ID), number(d.Webhook), d.Event, d.State,

@@ -54,8 +54,8 @@ func sayNotOffered(w io.Writer, r reader, call client.Call) {
 
 // sureness describes the evidence for a behaviour.
 func sureness(b client.Behaviour) string {
-	words := map[string]string{"observed": said("why.seen_in_a_live_answer"), "documented": said("why.a_page_of_the_platform"),
-		"inferred": said("why.inferred_no_source_says_it"), "assumed": said("why.a_choice_of_qrjump_the")}[b.EvidenceLevel]
+	words := map[string]string{"observed": said("why.observed"), "documented": said("why.documented"),
+		"inferred": said("why.inferred"), "assumed": said("why.assumed")}[b.EvidenceLevel]
 	if words == "" {
 		words = b.EvidenceLevel
 	}

@@ -74,7 +74,7 @@ func TestConsentPage_PlatformAndPermissions(t *testing.T) {
 	a := w.Do("GET", w.page(back, "&auth_type=3"), "")
 	for _, want := range []string{`<code>isv</code>`, `<code>isv.example</code>`, `value="shop"`, `value="svc"`,
 		"&lt;b&gt;Shop &amp; Co&lt;/b&gt;",
-		`name="set" value="3" checked`, `name="set" value="18" checked`, `value="33"`, `value="46"`, "one platform only", "Agree",
+		`name="set" value="3" checked`, `name="set" value="18" checked`, `value="33"`, `value="46"`, "one platform only", "Authorise",
 		`lang="en"`} {
 		assert.True(t, strings.Contains(a.Body, want), "the page does not say %s: %s", want, a.Body)
 	}
@@ -176,7 +176,7 @@ func TestConsent_GrantsRequestedOnly(t *testing.T) {
 		form := agree("shop", "33")
 		form.Set("decision", decision)
 		a := w.submit(path, form)
-		assert.True(t, a.Status == 200 && a.Header.Get("Location") == "" && strings.Contains(a.Body, "refused"),
+		assert.True(t, a.Status == 200 && a.Header.Get("Location") == "" && strings.Contains(a.Body, "declined"),
 			"decision %q: %d %s", decision, a.Status, a.Body)
 	}
 	var list struct {

@@ -201,7 +201,7 @@ func (l linked) leads(t *testing.T, g *guide.Guide, from string, to *url.URL) {
 // What no test runs says so, and why, in the reader's language.
 func TestGuide_UntestedBlocksGiveReason(t *testing.T) {
 	g := open(t)
-	for at, want := range map[string]string{"/docs/en/how/nodes": "No test of ours runs this: it wants two PostgreSQL servers",
+	for at, want := range map[string]string{"/docs/en/how/nodes": "This command is not tested: it wants two PostgreSQL servers",
 		"/docs/zh/how/nodes": "我们的测试没有运行这段命令：需要两台 PostgreSQL"} {
 		if _, body := get(t, g, at); !strings.Contains(body, `<p class="muted">`+want) {
 			t.Errorf("%s does not say %q", at, want)

@@ -61,7 +61,7 @@ var sought = map[string]string{
 	"commands#backup-operator":                      "离线 静态 退役 停用 停服 关闭服务 retire static",
 	"commands#about":                                "补全 自动补全 手册页 版本 completion",
 	"commands#flags-of-serve":                       "启动参数 配置文件 环境变量 端口 options",
-	"commands#what-was-scanned-operator":            "扫码记录 个人信息",
+	"commands#scans-and-statistics-operator":        "扫码记录 个人信息",
 	"commands#emulator---dev---emulator":            "沙箱 故障注入 时间旅行 mock sandbox",
 	"commands#audit-log-operator":                   "审计 操作日志 操作记录 audit",
 	"commands#verification-files-operator":          "校验文件失败 域名校验",
