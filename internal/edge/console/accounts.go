@@ -8,24 +8,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/qrjump/qrjump/client"
 )
-
-// routes returns the handlers of the account pages, by path.
-func (pages accountPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/accounts/{appid}/appearance":  pages.appearance,
-		"POST /console/accounts/{appid}/appearance": pages.changeAppearance,
-		"GET /console/accounts":                     pages.accounts,
-		"POST /console/accounts":                    pages.makeAccount,
-		"GET /console/accounts/{appid}":             pages.account,
-		"POST /console/accounts/{appid}":            pages.changeAccount,
-		"GET /console/accounts/{appid}/edit":        pages.editAccount,
-		"POST /console/accounts/{appid}/edit":       pages.replaceAccount,
-	}
-}
 
 // listed splits the text of a form field into its words.
 func listed(text string) []string {
@@ -52,8 +39,8 @@ func (pages accountPages) accounts(v *request) {
 		return
 	}
 	offset, ok := v.number("offset")
-	data := accountsView{AccountQuery: client.AccountQuery{Text: strings.TrimSpace(q.Get("text")), Kind: q.Get("kind"),
-		State: q.Get("state"), Order: q.Get("order"), Offset: int(offset), Limit: pageRows, Scans: true}}
+	data := accountsView{AccountQuery: client.AccountQuery{Offset: int(offset), Limit: pageRows, Scans: true}}
+	v.decode(&data.AccountQuery, "text kind state order")
 	if !ok || v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
 		return
 	}
@@ -67,43 +54,22 @@ type accountsView struct {
 	Pager pager
 }
 
-func (accountsView) Kinds() []string  { return accountKinds }
-func (accountsView) States() []string { return []string{"jump_off", "not_released", "secret_frozen"} }
-func (accountsView) Orders() []string { return []string{"appid", "name", "newest"} }
-
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 
 // accountForm holds the account form with the submitted values.
 type accountForm struct {
 	New   bool
-	AppID string
+	AppID string `json:"appid"`
 	client.AccountPut
 	Revision string // revision of the account that the form shows
 }
 
-func (accountForm) Kinds() []string       { return accountKinds }
-func (accountForm) Subjects() []string    { return accountSubjects }
-func (accountForm) AllVersions() []string { return accountVersions }
-func (accountForm) AllFeatures() []string { return features }
-
 // read copies the submitted values into the form. Fields that the form does not show keep their values.
-func (f *accountForm) read(r *http.Request) {
-	f.Name, f.Subject = strings.TrimSpace(r.FormValue("name")), r.FormValue("subject")
-	f.Certified, f.SecretFrozen = r.FormValue("certified") != "", r.FormValue("secret_frozen") != ""
-	f.MessageURL, f.URLScheme = strings.TrimSpace(r.FormValue("message_url")), strings.TrimSpace(r.FormValue("url_scheme"))
-	f.IPAllowlist, f.Pages = listed(r.FormValue("ip_allowlist")), strings.Fields(r.FormValue("pages"))
-	f.Secret, f.MarketcodeKey = r.FormValue("secret"), r.FormValue("marketcode_key")
-	f.Revision = r.FormValue(revisionField)
-	if f.New {
-		f.AppID, f.Kind, f.Versions = strings.TrimSpace(r.FormValue("appid")), r.FormValue("kind"), r.Form["versions"]
-	}
-	// A feature unknown to this form is preserved.
-	f.Features = slices.DeleteFunc(f.Features, func(name string) bool { return slices.Contains(features, name) })
-	for _, name := range r.Form["features"] {
-		if slices.Contains(features, name) && !slices.Contains(f.Features, name) {
-			f.Features = append(f.Features, name)
-		}
-	}
+func (f *accountForm) read(v *request) {
+	unknown := slices.DeleteFunc(f.Features, func(name string) bool { return slices.Contains(features, name) })
+	v.decode(f, "name subject certified secret_frozen message_url url_scheme ip_allowlist pages secret marketcode_key features"+
+		wordIf(f.New, " appid kind versions"))
+	f.Features = append(f.Features, unknown...) // a feature unknown to this form is preserved
 }
 
 // put stores the account with the values of the form.
@@ -120,7 +86,7 @@ func (pages accountPages) put(v *request, f accountForm) {
 // makeAccount creates a new account.
 func (pages accountPages) makeAccount(v *request) {
 	f := accountForm{New: true, AccountPut: client.AccountPut{JumpOpen: true}}
-	f.read(v.r)
+	f.read(v)
 	if f.AppID == "" {
 		v.refuse(http.StatusUnprocessableEntity, "appid", v.say("accounts.appid.wanted"))
 		return
@@ -144,7 +110,7 @@ func (pages accountPages) replaceAccount(v *request) {
 	if a, ok := pages.theAccount(v); ok {
 		f := accountForm{AppID: a.AppID, AccountPut: a.Put()}
 		f.Linked = nil // nil leaves existing links unchanged
-		f.read(v.r)
+		f.read(v)
 		pages.put(v, f)
 	}
 }
@@ -158,7 +124,9 @@ type accountView struct {
 	Notices   []client.Notification
 	Left      *int // remaining publishes of this month
 	Users     []string
-	More      string // the last user on this page; "" = the list is complete
+	More      string     // the last user on this page; "" = the list is complete
+	Published *time.Time // the last publish of the newest rules; nil = never
+	Activated string     // the share of its ordered codes that are active; "" = no orders
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
@@ -203,6 +171,23 @@ func (pages accountPages) account(v *request) {
 		if v.failed(storeResult(data.Left)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
 			return
 		}
+	}
+	rules, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: a.AppID, Newest: true, Limit: pageRows})
+	for _, r := range rules {
+		if r.PublishedAt != nil && (data.Published == nil || r.PublishedAt.After(*data.Published)) {
+			data.Published = r.PublishedAt
+		}
+	}
+	orders, failed := v.api.Orders.List(ctx, a.AppID, 0, pageRows)
+	if v.failed(cmp.Or(err, failed)) {
+		return
+	}
+	active, count := int64(0), int64(0)
+	for _, o := range orders.Orders {
+		active, count = active+o.Active, count+o.Count*int64(b2i(o.State == "made"))
+	}
+	if count > 0 {
+		data.Activated = v.say("orders.of", active, count) + " (" + (view{request: v}).Percent(active, count) + "%)"
 	}
 	cursor := v.r.URL.Query().Get("members")
 	for _, user := range slices.Sorted(maps.Keys(a.Members)) {

@@ -158,7 +158,7 @@ func TestPlatformForms_CreateAndAuthorise(t *testing.T) {
 		`{"component_appid":"plat2"}`).JSON(t, &asked)
 	s.Hide(asked.Code)
 	p = v.post("/console/platforms/plat2", url.Values{"did": {"authorize"}, "appid": {"shop"}, "pre_auth_code": {asked.Code},
-		"sets": {"18", "33"}})
+		"permission_sets": {"18", "33"}})
 	require.Equal(t, p.Status, http.StatusOK, "authorise")
 	p.wants(t, "18 Mini Program development")
 	v.get("/console/accounts/shop").wants(t, "/console/platforms/plat2", "33 linking")

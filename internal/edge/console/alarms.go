@@ -14,15 +14,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-func (pages alarmPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"POST /console/codes/{batch}/alarm": pages.setBatchAlarm,
-		"GET /console/alarms":               pages.alarms,
-		"POST /console/alarms":              pages.actOnAlarm,
-		"GET /console/alarms/{alarm}":       pages.alarm,
-	}
-}
-
 // alarmsView holds the data of the page of alarms.
 type alarmsView struct {
 	State    string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms

@@ -2,9 +2,7 @@ package console
 
 import (
 	"encoding/base64"
-	"errors"
 	"html/template"
-	"io"
 	"net/http"
 
 	"github.com/qrjump/qrjump/client"
@@ -42,22 +40,13 @@ func (pages accountPages) showAppearance(v *request, status int, data appearance
 // but without the file, because a page cannot preset a file input.
 func (pages accountPages) changeAppearance(v *request) {
 	appid := v.r.PathValue("appid")
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostAppearance)
-	err := v.r.ParseMultipartForm(mostAppearance)
-	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
-		v.fault(http.StatusRequestEntityTooLarge, v.say("appearance.large"))
+	logo, ok := v.upload("logo", "", mostAppearance, v.say("appearance.large"))
+	if !ok {
 		return
-	}
-	if err != nil && !errors.Is(err, http.ErrNotMultipart) { // a form without a file may have another content type
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if v.r.MultipartForm != nil {
-		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
 	}
 	want := client.AppearancePut{Accent: v.r.PostFormValue("accent"), Help: v.r.PostFormValue("help"),
 		OpenAtOnce: v.r.PostFormValue("open_at_once") != "", NoLogo: v.r.PostFormValue("no_logo") != "",
-		Texts: map[string]client.BuyerTexts{}}
+		Texts: map[string]client.BuyerTexts{}, Logo: []byte(logo)}
 	if v.r.PostFormValue("own_accent") == "" {
 		want.Accent = ""
 	}
@@ -68,15 +57,6 @@ func (pages accountPages) changeAppearance(v *request) {
 			want.Texts[language] = texts
 		}
 	}
-	if file, header, err := v.r.FormFile("logo"); err == nil {
-		if header.Size > 0 {
-			want.Logo, err = io.ReadAll(file) // the size of the whole form is limited
-		}
-		file.Close()
-		if v.failed(err) {
-			return
-		}
-	}
 	// The file of a form that conflicted with another change is carried in the next form, because a page cannot preset a file
 	// input.
 	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
@@ -84,7 +64,7 @@ func (pages accountPages) changeAppearance(v *request) {
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}
-	_, err = v.api.Accounts.SetAppearance(v.ctx(), appid, want)
+	_, err := v.api.Accounts.SetAppearance(v.ctx(), appid, want)
 	if !v.failed(err) {
 		v.redirect(accountPage(appid) + "/appearance?done=appearance")
 	}

@@ -1,60 +1,43 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
-	"strings"
+	"slices"
 
 	"github.com/qrjump/qrjump/client"
 )
-
-func (pages appPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/operate/apps":  pages.apps,
-		"POST /console/operate/apps": pages.changeApps,
-	}
-}
 
 type appsView struct {
 	Keys []client.ScanKey
 	More string // the key after which the next page starts
 	Name string // name of a new key
 	Key  string // the new key, shown only once
+	New  client.ScanKey
 }
 
-// apps shows the keys of apps that report scans.
-func (pages appPages) apps(v *request) { pages.showApps(v, appsView{}) }
-
-func (pages appPages) showApps(v *request, data appsView) {
+func (pages operatePages) showApps(v *request, data appsView) {
 	if list, err := v.api.ScanKeys.List(v.ctx()); !v.failed(err) {
 		data.Keys, data.More = shown(v, "keys", list)
+		data.New.Namespace = "default"
 		v.show(http.StatusOK, "apps", data)
 	}
 }
 
 // changeApps creates or deletes a scan key.
-func (pages appPages) changeApps(v *request) {
-	name := strings.TrimSpace(v.r.FormValue("name"))
-	switch v.r.FormValue("did") {
-	case "add":
-		// A key with the same name would be replaced, and the app that uses the old key would be rejected from then on.
-		list, err := v.api.ScanKeys.List(v.ctx())
-		if v.failed(err) {
-			return
-		}
-		for _, scanKey := range list {
-			if scanKey.Name == name && !v.sure("sure.scan-key.new", name) {
-				return
+func (pages operatePages) changeApps(v *request) {
+	name, ctx := v.word("name"), v.ctx()
+	v.perform(Root+"/operate/apps?done=operate", map[string]action{
+		"add": {call: func() error {
+			// A key with the same name would be replaced, and the app that uses the old key would be rejected from then on.
+			list, err := v.api.ScanKeys.List(ctx)
+			taken := slices.ContainsFunc(list, func(k client.ScanKey) bool { return k.Name == name })
+			if err != nil || taken && !v.sure("sure.scan-key.new", name) {
+				return cmp.Or(err, errAnswered)
 			}
-		}
-		key, err := v.api.ScanKeys.Create(v.ctx(), client.ScanKey{Name: name, Namespace: strings.TrimSpace(v.r.FormValue("namespace"))})
-		if !v.failed(err) {
-			pages.showApps(v, appsView{Name: name, Key: key})
-		}
-	case "delete":
-		if v.sure("sure.scan-key", name) && !v.failed(v.api.ScanKeys.Delete(v.ctx(), name)) {
-			v.redirect(Root + "/operate/apps?done=operate")
-		}
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-	}
+			key, err := v.api.ScanKeys.Create(ctx, client.ScanKey{Name: name, Namespace: v.word("namespace")})
+			return afterwards(err, func() { pages.showApps(v, appsView{Name: name, Key: key}) })
+		}},
+		"delete": {"sure.scan-key", name, func() error { return v.api.ScanKeys.Delete(ctx, name) }},
+	})
 }

@@ -11,11 +11,6 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// routes returns the handlers of the page on which a person authorises a platform to act for an account.
-func (pages agreePages) routes() map[string]func(*request) {
-	return map[string]func(*request){"GET " + agreePath: pages.agree, "POST " + agreePath: pages.decideAgreement}
-}
-
 const agreePath = Root + "/agree"
 
 // AgreePage returns the address of the console page for a request that the authorisation page hands over.
@@ -45,13 +40,13 @@ func (agreeView) Exclusive(id int) bool { return id == exclusiveSet }
 // exclusiveSet is the id of the permission set that only one platform can hold for an account.
 const exclusiveSet = 18
 
-func (pages agreePages) agree(v *request) {
+func (pages accountPages) agree(v *request) {
 	pages.showAgreement(v, agreeView{Reference: v.r.URL.Query().Get("ref")}, http.StatusOK, true)
 }
 
 // showAgreement shows the form that asks whether a platform may act for an account. Browsers apply form-action also to the redirect
 // after a form submission, so the policy includes the redirect target.
-func (pages agreePages) showAgreement(v *request, data agreeView, status int, first bool) {
+func (pages accountPages) showAgreement(v *request, data agreeView, status int, first bool) {
 	if !(view{request: v}).May("operator") {
 		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 		return
@@ -87,7 +82,7 @@ func (pages agreePages) showAgreement(v *request, data agreeView, status int, fi
 }
 
 // decideAgreement executes the decision that the person submitted.
-func (pages agreePages) decideAgreement(v *request) {
+func (pages accountPages) decideAgreement(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
 	for _, item := range v.r.PostForm["set"] {

@@ -1,9 +1,8 @@
 package console
 
 import (
-	"errors"
-	"io"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
@@ -12,57 +11,31 @@ import (
 // mostBulk is the maximum size in bytes of an uploaded file of accounts or rules. Longer files are imported with the command line.
 const mostBulk = 16 << 20
 
-func (pages bulkPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/operate/bulk":        pages.bulk,
-		"POST /console/operate/bulk":       pages.loadBulk,
-		"GET /console/operate/bulk/{file}": pages.bulkFile,
-	}
-}
-
 type bulkView struct {
 	What string
 	Done *client.Imported
 }
 
-func (pages bulkPages) bulk(v *request) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) }
-
 // bulkFile sends a file with all accounts or all rules, one JSON object per line.
-func (pages bulkPages) bulkFile(v *request) {
+func (pages operatePages) bulkFile(v *request) {
 	if !v.fromHere() {
 		return
 	}
-	switch v.r.PathValue("file") {
-	case "accounts.ndjson":
-		v.forward("GET", "/export/accounts", "", nil)
-	case "rules.ndjson":
-		v.forward("GET", "/export/rules", "", nil)
-	case "gs1.ndjson":
-		v.forward("GET", "/export/gs1", "", nil)
-	default:
+	table, isFile := strings.CutSuffix(v.r.PathValue("file"), ".ndjson")
+	if !isFile || !slices.Contains([]string{"accounts", "rules", "gs1"}, table) {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		return
 	}
+	v.forward("GET", "/export/"+table, "", nil)
 }
 
 // loadBulk validates an uploaded file, or imports all of its lines.
-func (pages bulkPages) loadBulk(v *request) {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostBulk)
-	data := bulkView{What: v.r.FormValue("what")}
-	err := v.r.ParseMultipartForm(1 << 20)
-	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
-		v.fault(http.StatusRequestEntityTooLarge, v.say("bulk.large"))
+func (pages operatePages) loadBulk(v *request) {
+	text, ok := v.upload("file", "text", mostBulk, v.say("bulk.large"))
+	if !ok {
 		return
 	}
-	if v.r.MultipartForm != nil {
-		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
-	}
-	var lines io.Reader = strings.NewReader(v.r.FormValue("text"))
-	if file, header, err := v.r.FormFile("file"); err == nil {
-		defer file.Close()
-		if header.Size > 0 {
-			lines = file
-		}
-	}
+	data, lines, err := bulkView{What: v.r.FormValue("what")}, strings.NewReader(text), error(nil)
 	dry := v.r.FormValue("did") != "store"
 	data.Done = &client.Imported{}
 	switch data.What {

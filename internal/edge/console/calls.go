@@ -37,18 +37,6 @@ func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
 		Failed: wanted.Get("failed") == "true"}, ok
 }
 
-func (pages callPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/calls":             pages.calls,
-		"GET /console/calls/live":        pages.live,
-		"GET /console/calls/{rid}":       pages.call,
-		"POST /console/calls/{rid}":      pages.repeatCall,
-		"GET /console/calls/deviations":  pages.deviations,
-		"POST /console/calls/deviations": pages.forgetDeviations,
-		"GET /console/calls/behaviours":  pages.behaviours,
-	}
-}
-
 // grouped holds the failed calls to one endpoint with the same error number.
 type grouped struct {
 	Path    string
@@ -162,8 +150,7 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		data.Kept = list.Searched
 		for _, call := range list.Calls {
 			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
-				URL:     call.Endpoint,
-				ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took})
+				URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took})
 		}
 	}
 	v.show(http.StatusOK, "calls", data)
@@ -290,7 +277,7 @@ func (pages callPages) send(v *request, text string) bool {
 // callsEvent returns a server-sent event with the given calls, newest first.
 func callsEvent(v *request, page client.CallPage) (string, error) {
 	slices.Reverse(page.Calls)
-	shown := view{request: v, Data: callsView{Page: page}, SignedIn: true}
+	shown := view{request: v, Name: "calls", Data: callsView{Page: page}, SignedIn: true}
 	var rows bytes.Buffer
 	if err := templates()["calls"].ExecuteTemplate(&rows, "rows", shown); err != nil {
 		return "", err
@@ -402,8 +389,7 @@ func (pages callPages) repeatCall(v *request) {
 	}
 	if v.r.FormValue("did") == "fault" {
 		if !v.failed(v.api.Emulator.CreateFault(v.ctx(), client.Fault{Path: oldCall.Endpoint, ErrCode: oldCall.ErrCode,
-			AppID: oldCall.Account,
-			Count: 1})) {
+			AppID: oldCall.Account, Count: 1})) {
 			v.redirect(Root + "/calls/" + url.PathEscape(oldCall.RID) + "?done=fault")
 		}
 		return

@@ -1,8 +1,8 @@
 package console
 
 import (
+	"cmp"
 	"fmt"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,18 +13,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the pages about codes.
-func (pages codePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/codes":                  pages.codes,
-		"POST /console/codes":                 pages.changeCodes,
-		"POST /console/codes/picture":         pages.codePicture,
-		"GET /console/codes/{batch}":          pages.batch,
-		"GET /console/codes/{batch}/list.csv": pages.codeList,
-		"POST /console/codes/{batch}/serials": pages.bindSerials,
-	}
-}
-
 type codesView struct {
 	Account string
 	Batches []client.Batch
@@ -34,7 +22,6 @@ type codesView struct {
 	Scans   *client.CodeScans // nil if the code has no scans, or the visitor may not see scans
 	Alarms  []alarmView       // undismissed alarms of the code
 	Fault   string
-	Sure    *sure
 }
 
 // nameOf parses a code name typed by a person: APPLICATION:INDEX, nine characters, or the code text.
@@ -69,14 +56,13 @@ func (pages codePages) codes(v *request) {
 		} else {
 			data.Found = &found
 			var standing []client.Alarm
-			for _, a := range data.Found.Alarms {
-				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: data.Found.ApplicationID,
-					OccurredAt: a.OccurredAt,
-					Score:      a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
+			for _, a := range found.Alarms {
+				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: found.ApplicationID, OccurredAt: a.OccurredAt,
+					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
-			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID,
-				found.CodeIndex); err == nil { // the page is shown without scans on an error, because the visitor searched for the code
+			// the page is shown without scans on an error, because the visitor searched for the code
+			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID, found.CodeIndex); err == nil {
 				data.Scans = &scans
 			}
 		}
@@ -86,9 +72,7 @@ func (pages codePages) codes(v *request) {
 	if !ok || v.failed(storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
 		return
 	}
-	if len(data.Batches) == pageRows {
-		data.More = data.Batches[pageRows-1].ID
-	}
+	data.More = lastKey(data.Batches, func(row client.Batch) int64 { return row.ID })
 	v.show(status, "codes", data)
 }
 
@@ -109,12 +93,36 @@ type batchView struct {
 	From     int64 // the first code of the map
 	Runs     []runView
 	Next     int64 // the first code of the next part of the map; 0 = this part is the last
-	Map      template.HTML
+	Numbers  []number
 	Events   []client.CodeEvent
 	Whole    bool // whether all events are shown
-	Sure     *sure
 	Segments []client.CodeRange
 	Alarm    *batchAlarmView // nil if the visitor may not see the alarm settings
+}
+
+// numbersOf returns the numbers of an application; active -1 = unknown.
+func (v *request) numbersOf(b client.Batch, active int64) (list []number) {
+	for _, n := range []struct {
+		kind, name string
+		n          int64
+		share      bool
+	}{{"", "codes.count", b.Count, false}, {"", "orders.active", active, true}, {"", "codes.redeemed", b.Redeemed, true},
+		{"warn", "codes.frozen", b.Frozen, false}, {"bad", "codes.void", b.Void, false}} {
+		if n.n < 0 {
+			continue
+		}
+		list = append(list, number{Kind: wordIf(n.n, n.kind), Name: n.name, Value: separated(n.n),
+			Beside: wordIf(n.share, view{request: v}.Percent(n.n, b.Count)+"%")})
+	}
+	return list
+}
+
+// Ticks returns the indexes at the axis of the map.
+func (d batchView) Ticks() (list []int64) {
+	for i := int64(0); i <= 4 && len(d.Runs) > 0; i++ {
+		list = append(list, d.From+i*(d.Runs[len(d.Runs)-1].To-d.From)/4)
+	}
+	return list
 }
 
 // runView is a run of codes in the map.
@@ -169,13 +177,18 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
 		return
 	}
+	active := int64(0)
 	for _, run := range runs.Runs {
 		data.Runs = append(data.Runs, runView{run, stateOf(run), run.Len()})
+		active += run.Len() * int64(b2i(run.Active))
 	}
 	if runs.More {
 		data.Next = runs.Runs[len(runs.Runs)-1].To + 1
 	}
-	data.Map = drawRuns(data.Runs)
+	if runs.More || data.From > 0 {
+		active = -1
+	}
+	data.Numbers = v.numbersOf(data.Batch, active)
 	data.Whole = len(data.Events) < mostEvents
 	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
@@ -192,26 +205,16 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 // States returns the states of codes in the order of the legend of the map.
 func (batchView) States() []string { return []string{"free", "active", "redeemed", "frozen", "void"} }
 
-// drawRuns returns the map as an SVG picture. Each state has its own height, so that the picture is readable without colours. The
-// table below the picture shows the same data as the picture.
-func drawRuns(runs []runView) template.HTML {
-	if len(runs) == 0 {
-		return ""
+// Bars returns the runs as bars of the map, which is 900 by 60. Each state has its own height, so that the picture is readable without
+// colours.
+func (d batchView) Bars() (list []bar) {
+	high := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
+	for _, r := range d.Runs {
+		scale := 900 / float64(d.Runs[len(d.Runs)-1].To+1-d.From)
+		list = append(list, bar{X: tenth(scale * float64(r.From-d.From)), Wide: max(1, tenth(scale*float64(r.Count))), Y: 60 - high[r.State],
+			High: high[r.State], Label: r.State, Text: fmt.Sprintf("%d–%d", r.From, r.To)})
 	}
-	const wide, high = 900.0, 60.0
-	tall := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
-	from, all := runs[0].From, runs[len(runs)-1].To+1-runs[0].From
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg class="chart runs" viewBox="0 0 %.0f %.0f" preserveAspectRatio="none" role="img" aria-labelledby="map-title">`,
-		wide, high)
-	for _, r := range runs {
-		x := wide * float64(r.From-from) / float64(all)
-		w := max(1, wide*float64(r.Count)/float64(all))
-		fmt.Fprintf(&b, `<rect class="is-%s" x="%.2f" y="%.0f" width="%.2f" height="%.0f"><title>%d–%d</title></rect>`, r.State, x,
-			high-tall[r.State], w, tall[r.State], r.From, r.To)
-	}
-	b.WriteString(`</svg>`)
-	return template.HTML(b.String())
+	return list
 }
 
 // codeList sends the codes of a range as a file.
@@ -221,32 +224,21 @@ func (pages codePages) codeList(v *request) {
 	v.forward("GET", "/batches/"+url.PathEscape(v.r.PathValue("batch"))+"/codes?"+asked.Encode(), "", nil)
 }
 
-// sure is a change of codes that the visitor must confirm.
-type sure struct {
-	Batch, Did, From, To string
-	Binding              client.CodeBinding // of an activation
-	At                   string
-	Count                int64
-	Recalled             int64 // for an unfreeze: number of a recalled package that contains some of the codes; 0 = none
-}
-
 // changeCodes shows how many codes a change affects, and applies the change after the visitor confirms.
 func (pages codePages) changeCodes(v *request) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	s := &sure{Batch: text("batch"), Did: text("did"), From: text("from"), To: text("to"), At: text("at")}
-	batch, err := strconv.ParseInt(s.Batch, 10, 64)
-	from, err1 := strconv.ParseInt(s.From, 10, 64)
-	to, err2 := strconv.ParseInt(s.To, 10, 64)
-	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw", "retarget"}, s.Did)
+	did := v.word("did")
+	batch, err := strconv.ParseInt(v.word("batch"), 10, 64)
+	from, err1 := strconv.ParseInt(v.word("from"), 10, 64)
+	to, err2 := strconv.ParseInt(v.word("to"), 10, 64)
+	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw", "retarget"}, did)
 	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
 		v.fault(http.StatusUnprocessableEntity, v.say("codes.fault"))
 		return
 	}
-	s.Count = to - from + 1
-	kind, _ := strconv.Atoi(text("type"))
-	s.Binding = client.CodeBinding{ActivityName: text("activity"), ProductBrand: text("brand"), ProductTitle: text("title"),
-		ProductCode: text("product"), WxaAppID: text("target"), WxaPath: text("path"), WxaType: kind}
-	if v.r.FormValue("sure") != strconv.FormatInt(s.Count, 10) {
+	kind, _ := strconv.Atoi(v.word("type"))
+	binding := client.CodeBinding{ActivityName: v.word("activity"), ProductBrand: v.word("brand"), ProductTitle: v.word("title"),
+		ProductCode: v.word("product"), WxaAppID: v.word("target"), WxaPath: v.word("path"), WxaType: kind}
+	if count := to - from + 1; v.r.FormValue("sure") != strconv.FormatInt(count, 10) {
 		item, err := v.api.Batches.Get(v.ctx(), batch)
 		if v.failed(err) {
 			return
@@ -255,38 +247,42 @@ func (pages codePages) changeCodes(v *request) {
 			v.refuse(http.StatusUnprocessableEntity, "to", v.say("codes.end", item.Count-1))
 			return
 		}
-		if s.Did == client.Unfreeze {
+		asked := sureView{Token: strconv.FormatInt(count, 10),
+			Text: v.say("codes.sure."+did, count, v.word("batch"), v.word("from"), v.word("to"))}
+		switch did {
+		case "activate", "retarget":
+			asked.Warning = v.say("codes.sure.opens", binding.WxaAppID, binding.WxaPath, cmp.Or(binding.ActivityName, "–"))
+		case client.Unfreeze:
 			list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{ApplicationID: batch, Limit: 1000})
 			if v.failed(err) {
 				return
 			}
 			for _, p := range list {
 				if p.RecalledAt != nil && p.From <= to && p.To >= from {
-					s.Recalled = p.ID
+					asked.Warning = v.say("codes.sure.recalled", p.ID)
 				}
 			}
 		}
-		v.rejected = newRejectedForm(v.r, nil) // the typed values stay in the form below the confirmation
-		pages.showBatch(v, http.StatusOK, batch, batchView{Sure: s})
+		v.confirm(http.StatusOK, asked)
 		return
 	}
 	span := client.CodeRange{From: from, To: to}
 	var t time.Time // zero: at once
-	if s.At != "" {
-		if t, err = moment(s.At); err != nil {
+	if at := v.word("at"); at != "" {
+		if t, err = moment(at); err != nil {
 			v.refuse(http.StatusUnprocessableEntity, "at", v.say("scan.fault.at"))
 			return
 		}
 	}
-	switch ctx := v.ctx(); s.Did {
+	switch ctx := v.ctx(); did {
 	case "activate":
-		_, err = v.api.Codes.Schedule(ctx, batch, span, s.Binding, t, "", "")
+		_, err = v.api.Codes.Schedule(ctx, batch, span, binding, t, "", "")
 	case "withdraw":
 		_, err = v.api.Codes.Deactivate(ctx, batch, t, codesOf(from, to))
 	case "retarget":
-		_, err = v.api.Codes.Retarget(ctx, batch, span, s.Binding.WxaAppID, s.Binding.WxaPath, s.Binding.WxaType, "")
+		_, err = v.api.Codes.Retarget(ctx, batch, span, binding.WxaAppID, binding.WxaPath, binding.WxaType, "")
 	default:
-		_, err = v.api.Codes.Update(ctx, batch, s.Did, codesOf(from, to))
+		_, err = v.api.Codes.Update(ctx, batch, did, codesOf(from, to))
 	}
 	if !v.failed(err) {
 		v.redirect(fmt.Sprintf("%s/codes/%d?done=codes", Root, batch))

@@ -68,7 +68,7 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 			t.Fatalf("%d %s", p.Status, p.Body)
 		}
 		var list []string
-		for _, m := range regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*\n<td><span class="tag[^"]*">([a-z ]+)<`).
+		for _, m := range regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*?<td><span class="tag[^"]*">([a-z ]+)<`).
 			FindAllStringSubmatch(p.Body, -1) {
 			list = append(list, m[1]+"-"+m[2]+" "+m[3])
 		}

@@ -15,6 +15,9 @@ var components = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("components").Funcs(functions).ParseFS(files, "templates/parts/components.html"))
 })
 
+// part is the data of a component.
+type part map[string]any
+
 // render executes the template of a component. render panics if the data does not fit the template; tests render every page.
 func render(name string, data any) template.HTML {
 	var b bytes.Buffer
@@ -185,28 +188,20 @@ func (f formField) Start() template.HTMLAttr {
 // Post starts a form that changes something, like Form, with the revision of the changed object and a hidden field for each name
 // and value except did, which the button sends.
 func (v view) Post(path, class string, revision any, fields ...any) template.HTML {
-	f := postForm{view: v, Refused: v.Form(path, fields...), Action: template.URL(v.Keep(path)), Class: class, Revision: revision}
+	var hidden []keptField
 	for i := 0; i+1 < len(fields); i += 2 {
 		if name := fmt.Sprint(fields[i]); name != "did" {
-			f.Hidden = append(f.Hidden, keptField{name, fmt.Sprint(fields[i+1])})
+			hidden = append(hidden, keptField{name, fmt.Sprint(fields[i+1])})
 		}
 	}
-	return render("post", f)
-}
-
-type postForm struct {
-	view
-	Refused  template.HTML
-	Action   template.URL // a path within this program
-	Class    string
-	Revision any
-	Hidden   []keptField
+	return render("post", part{"View": v, "Refused": v.Form(path, fields...), "Action": template.URL(v.Keep(path)), "Class": class,
+		"Revision": revision, "Hidden": hidden})
 }
 
 // Filters starts a form whose fields filter a list. Scripts apply the filters while the user types; without scripts the button from
 // FiltersEnd submits the form.
 func (v view) Filters(path string) template.HTML {
-	return render("filters", struct{ Action string }{v.Keep(path)})
+	return render("filters", part{"Action": v.Keep(path)})
 }
 
 // FiltersEnd ends the form and links to the unfiltered list if filters are active; ownNames is "account" if the form has an account
@@ -216,17 +211,11 @@ func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 	for _, name := range []string{"account", "lang", "done"} {
 		q.Del(name)
 	}
-	data := filtersEnd{view: v, Clear: wordIf(len(q) > 0, v.Keep(path))}
+	data := part{"View": v, "Clear": wordIf(len(q) > 0, v.Keep(path)), "Account": ""}
 	if len(ownNames) == 0 {
-		data.Account = v.Kept()
+		data["Account"] = v.Kept()
 	}
 	return render("filters-end", data)
-}
-
-type filtersEnd struct {
-	view
-	Clear   string // the address of the unfiltered list; "" = no filters are active
-	Account string // the account filter of all pages
 }
 
 // KeptField renders a hidden field that preserves the account filter in a GET form.
@@ -245,16 +234,14 @@ type column struct {
 	Number, Select bool
 }
 
-// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" holds numbers, "+"
-// selects rows, "" is skipped; "@ID" sets the id of the table.
+// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" holds numbers, ""
+// is skipped; "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {
 		switch {
 		case strings.HasPrefix(key, "@"):
 			t.ID = key[1:]
-		case key == "+":
-			t.Columns = append(t.Columns, column{Select: true})
 		case key != "":
 			name, number := strings.CutPrefix(key, "#")
 			t.Columns = append(t.Columns, column{Label: v.say(name), Number: number})
@@ -265,55 +252,35 @@ func (v view) Table(label string, columns ...string) template.HTML {
 
 // None returns the row for an empty list: why the list is empty, and what to do first.
 func (v view) None(columns int, key string, first ...string) template.HTML {
-	e := emptyState{view: v, Columns: columns, Text: v.say(key)}
+	data := part{"Columns": columns, "Text": v.say(key), "First": ""}
 	if len(first) == 2 {
-		e.To, e.First = v.Keep(first[0]), v.say(first[1])
+		data["To"], data["First"] = v.Keep(first[0]), v.say(first[1])
 	}
-	return render("none", e)
-}
-
-type emptyState struct {
-	view
-	Columns         int
-	Text, To, First string
+	return render("none", data)
 }
 
 // Badge renders a state as a word; kind is good, bad, warn, info or none.
 func (v view) Badge(kind, key string, values ...any) template.HTML {
-	return render("badge", struct{ Kind, Text string }{kind, v.say(key, values...)})
+	return render("badge", part{"Kind": kind, "Text": v.say(key, values...)})
 }
 
 // Tabs renders links to the parts of a page, given as pairs of an address and a text key.
 func (v view) Tabs(pairs ...string) template.HTML {
-	type tab struct {
-		To, Text string
-		Here     bool
-	}
-	var list []tab
+	var list []part
 	for i := 0; i+1 < len(pairs); i += 2 {
 		to := v.Keep(pairs[i])
-		list = append(list, tab{to, v.say(pairs[i+1]), v.Keep(v.Self) == to})
+		list = append(list, part{"To": to, "Text": v.say(pairs[i+1]), "Here": v.Keep(v.Self) == to})
 	}
-	return render("tabs", struct {
-		view
-		List []tab
-	}{v, list})
+	return render("tabs", list)
 }
 
 // Danger renders a destructive action in a separate box: a title, the reason for caution, and one button.
 func (v view) Danger(path string, revision any, did, title, reason, button string) template.HTML {
-	return render("danger", struct {
-		view
-		Post               template.HTML
-		Did                string
-		Title, Why, Button string
-	}{v, v.Post(path, "", revision, "did", did), did, v.say(title), v.say(reason), v.say(button)})
+	return render("danger", part{"Post": v.Post(path, "", revision, "did", did), "Did": did, "Title": v.say(title),
+		"Why": v.say(reason), "Button": v.say(button)})
 }
 
 // Metrics renders a list of prominent numbers.
 func (v view) Metrics(list []number) template.HTML {
-	return render("metrics", struct {
-		view
-		List []number
-	}{v, list})
+	return render("metrics", part{"View": v, "List": list})
 }

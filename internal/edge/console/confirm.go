@@ -8,12 +8,26 @@ import (
 	"strings"
 )
 
-// sureView asks the visitor to type the name of the object that would be destroyed.
+// sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field sure.
 type sureView struct {
-	Text, Name, Action, Back string
-	Wrong                    bool
-	Foreseen                 *impact // effect on past scans; nil = not requested
-	Fields                   url.Values
+	Text, Name, Token, Action, Back string
+	Did, Button                     string // value and text key of the button; Did "" = as in the form
+	Warning                         string
+	Harmless, Wrong                 bool
+	Foreseen                        *impact // effect on past scans; nil = not requested
+	Fields                          url.Values
+}
+
+// confirm shows the page that asks for confirmation of the submitted form.
+func (v *request) confirm(status int, data sureView) {
+	data.Fields = url.Values{}
+	for field, values := range v.r.PostForm {
+		if field != "sure" && (field != "did" || data.Did == "") {
+			data.Fields[field] = values
+		}
+	}
+	data.Action, data.Back, data.Button = v.r.URL.RequestURI(), v.formPage(), cmp.Or(data.Button, "codes.do")
+	v.show(status, "confirm", data)
 }
 
 // sure reports whether the visitor typed the name of the object that a form destroys. If the name was not typed, sure shows a page
@@ -29,19 +43,11 @@ func (v *request) asked(text, name string, f *impact) bool {
 	if typed == name && name != "" {
 		return true
 	}
-	fields := url.Values{}
-	for field, values := range v.r.PostForm {
-		if field != "sure" {
-			fields[field] = values
-		}
-	}
-	data := sureView{Text: text, Name: name, Action: v.r.URL.RequestURI(), Wrong: typed != "", Fields: fields, Foreseen: f,
-		Back: cmp.Or(localPath(v.r.URL.RequestURI()), Root)}
 	status := http.StatusOK
-	if data.Wrong {
+	if typed != "" {
 		status = http.StatusUnprocessableEntity
 	}
-	v.show(status, "confirm", data)
+	v.confirm(status, sureView{Text: text, Name: name, Wrong: typed != "", Foreseen: f})
 	return false
 }
 
@@ -78,3 +84,12 @@ func (v *request) reject(key string) error {
 
 // onlyError drops the result of a call.
 func onlyError[T any](_ T, err error) error { return err }
+
+// afterwards shows the answer of a call instead of the redirect, unless the call failed.
+func afterwards(err error, show func()) error {
+	if err == nil {
+		show()
+		err = errAnswered
+	}
+	return err
+}

@@ -63,7 +63,8 @@ var (
 	script = asset("console.js")
 	camera = asset("camera.js")
 	charts = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
-	// templates holds the parsed pages, each with the shared layout and parts. Like the translations, the templates are parsed on
+	// templates holds the parsed pages: each file is the content of the shared layout, and may define another title than the text of its
+	// name. Like the translations, the templates are parsed on
 	// first use, so that commands that serve no pages do not wait for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
@@ -75,7 +76,11 @@ var (
 		list := map[string]*template.Template{}
 		for _, name := range names {
 			if short := strings.TrimSuffix(path.Base(name), ".html"); short != "layout" {
-				list[short] = template.Must(template.Must(layout.Clone()).ParseFS(files, name))
+				text, err := files.ReadFile(name)
+				if err != nil {
+					panic(err)
+				}
+				list[short] = template.Must(template.Must(layout.Clone()).New("content").Parse(string(text)))
 			}
 		}
 		return list
@@ -314,6 +319,7 @@ type view struct {
 	*request
 	Name string // of the page
 	Data any
+	Page any    // the data of the page, also in templates of its parts
 	Note string // a message about the action that just succeeded
 	Look, Style, Script, Copies,
 	Docs, Version, Self, Theme string
@@ -321,7 +327,7 @@ type view struct {
 }
 
 func (v *request) show(status int, name string, data any) {
-	s := view{request: v, Name: name, Data: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
+	s := view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
 		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
 	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
@@ -430,6 +436,9 @@ func (v *request) reason(text string) string { return errortext.In(v.Language, t
 // Why provides reason to templates.
 func (v view) Why(text string) string { return v.reason(text) }
 
+// PagePath returns the path of this page.
+func (v view) PagePath() string { return v.r.URL.EscapedPath() }
+
 // With returns the address of this page with one query parameter changed.
 func (v view) With(name, value string) string {
 	q := v.r.URL.Query()
@@ -500,6 +509,11 @@ var functions = template.FuncMap{
 	"keyed": keyed,
 	"texts": texts,
 	"only":  wordIf,
+	// platformFields returns the fields of a platform that can be changed.
+	"platformFields": func() string {
+		return "event_url,max=2048,mode=url,plain ip_allowlist,max=4096,plain redirect_hosts,max=4096,plain secret,max=256 " +
+			"message_token,max=64 encoding_aes_key,max=43,hint=platform.secrets.hint"
+	},
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,

@@ -153,7 +153,7 @@ var pages = []struct {
 	{"GET", "/console/codes/BATCH/list.csv?from=0&to=9", adminroute.Operator},
 	{"POST", "/console/rules/import", adminroute.Viewer}, {"POST", "/console/codes/picture", adminroute.Viewer},
 	{"GET", "/console/statistics", adminroute.Viewer}, {"GET", "/console/statistics/most", adminroute.Viewer},
-	{"GET", "/console/statistics/nothing", adminroute.Viewer},
+	{"GET", "/console/statistics/nothing", adminroute.Viewer}, {"GET", "/console/statistics/recent?owner=shop", adminroute.Viewer},
 	{"GET", "/console/statistics?by=&group=app&count=first", adminroute.Viewer},
 	{"GET", "/console/statistics/numbers.csv", adminroute.Viewer}, {"GET", "/console/statistics/scans.parquet", adminroute.Viewer},
 	{"POST", "/console/statistics", adminroute.Marketer}, {"GET", "/console/health", adminroute.Operator},
@@ -242,12 +242,13 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
-		"/console/orders":                {"did": {"ask"}, "account": {"press"}, "isv": {"wish"}, "count": {"10000"}, "text": {""}},
-		"/console/rules":                 {"did": {"publish"}, "selected": {"shop https://none.example/"}},
-		"/console/accounts/selected":     {"did": {"jump-on"}, "selected": {"shop"}},
-		"/console/calls/deviations":      {"did": {"forget"}, "account": {"shop"}},
-		"/console/gs1/key":               {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
-		"/console/gs1/transfer":          {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
+		"/console/orders": {"did": {"ask"}, "account": {"press"}, "isv_application_id": {"wish"}, "code_count": {"10000"},
+			"text": {""}},
+		"/console/rules":             {"did": {"publish"}, "selected": {"shop https://none.example/"}},
+		"/console/accounts/selected": {"did": {"jump-on"}, "selected": {"shop"}},
+		"/console/calls/deviations":  {"did": {"forget"}, "account": {"shop"}},
+		"/console/gs1/key":           {"did": {"save"}, "key": {"01/09506000134352"}, "owner": {""}, "archived": {"yes"}},
+		"/console/gs1/transfer":      {"of": {"9506"}, "to": {"shop"}, "sure": {"9506"}},
 	}
 	for _, c := range pages {
 		for name, v := range role {

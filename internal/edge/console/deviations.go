@@ -53,12 +53,9 @@ func (pages callPages) forgetDeviations(v *request) {
 	}
 }
 
-// marks lists the evidence levels of behaviours, the most certain first.
-var marks = []string{"observed", "documented", "inferred", "assumed"}
-
 type behavioursView struct {
-	Mark, Word string
-	Marks      []string
+	Mark       string `json:"evidence" enum:"observed,documented,inferred,assumed"`
+	Word       string
 	Behaviours []client.Behaviour
 	More       int
 }
@@ -66,7 +63,7 @@ type behavioursView struct {
 // behaviours lists the points in which this server might differ from the platform.
 func (pages callPages) behaviours(v *request) {
 	q := v.r.URL.Query()
-	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word")), Marks: marks}
+	data := behavioursView{Mark: q.Get("evidence"), Word: strings.TrimSpace(q.Get("word"))}
 	list, err := v.api.Behaviours.List(v.ctx())
 	if v.failed(err) {
 		return

@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -32,29 +33,12 @@ type version struct {
 	Differs             bool
 }
 
-// versions lists the fields to compare, in display order: name in forms, name in the admin API, and text key of the label.
-var versions = []struct{ field, json, label string }{
-	{"name", "name", "accounts.name"}, {"subject", "subject", "accounts.subject"}, {"certified", "certified", "need.certified"},
-	{"versions", "versions", "accounts.versions"}, {"jump_open", "jump_open", "accounts.jump"},
-	{"secret", "", "accounts.secret"}, {"secret_frozen", "secret_frozen", "accounts.frozen"}, {"features", "features", "accounts.features"},
-	{"marketcode_key", "", "accounts.key"}, {"message_url", "message_url", "accounts.messages"},
-	{"url_scheme", "url_scheme", "accounts.scheme"},
-	{"pages", "pages", "accounts.pages"},
-	{"event_url", "event_url", "platform.events"}, {"ip_allowlist", "ip_allowlist", "accounts.addresses"},
-	{"redirect_hosts", "redirect_hosts", "platform.hosts"}, {"message_token", "", "platform.token"},
-	{"encoding_aes_key", "", "platform.aes"},
-	{"members", "members", "accounts.members"}, {"linked", "linked", "accounts.linked"},
-	{"path", "path", "rules.page"}, {"target", "target", "rules.target"}, {"occupy", "occupy", "rule.occupy"},
-	{"open_version", "open_version", "rule.open"}, {"links", "test_links", "rule.links"}, {"published", "published", "rules.published"},
-	{"value", "value", "operate.value"}, {"accent", "accent", "appearance.accent"}, {"help", "help", "appearance.help"},
-	{"open_at_once", "open_at_once", "appearance.once"}, {"logo_kept", "logo", "appearance.logo"},
-	{"app_en", "texts.en.app", "appearance.app"}, {"landing_en", "texts.en.landing", "appearance.landing"},
-	{"code_en", "texts.en.code", "appearance.code"}, {"app_zh", "texts.zh.app", "appearance.app"},
-	{"landing_zh", "texts.zh.landing", "appearance.landing"}, {"code_zh", "texts.zh.code", "appearance.code"},
-	{"url", "url", "hooks.url"}, {"alarms", "alarms", "hooks.alarms.tell"}, {"enabled", "enabled", "rules.state"},
-	{"threshold", "threshold", "batch.alarm.threshold"}, {"off", "off", "batch.alarm.turn.off"},
-	{"role", "role", "people.role"}, {"accounts", "accounts", "people.accounts"}, {"second_factor", "second_factor", "people.factor"},
-}
+// versions lists the fields to compare, in display order.
+var versions = specsOf([]string{"name subject certified versions jump_open secret secret_frozen features marketcode_key message_url",
+	"url_scheme pages event_url ip_allowlist redirect_hosts message_token encoding_aes_key members linked path target occupy open_version",
+	"test_links published value accent help open_at_once appearance.logo=logo appearance.app=texts.en.app appearance.landing=texts.en.landing",
+	"appearance.code=texts.en.code appearance.app=texts.zh.app appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
+	"url alarms enabled threshold batch.alarm.turn.off=off role accounts second_factor"})
 
 // ticked lists check boxes, which browsers omit from a submission when unchecked. Each value of ticked names another field that is
 // present in every form that contains the check box.
@@ -76,20 +60,21 @@ func (v *request) changed(said *client.Problem) {
 	}
 	slices.SortStableFunc(data.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
 	for _, item := range versions {
-		remote, exists := currentNames[item.json]
-		local, typed := v.typed(form, item.field)
+		remote, exists := currentNames[item.Name]
+		field := cmp.Or(formNames[item.Name], item.Name)
+		local, typed := v.typed(form, field)
 		if !exists && !(typed && local != "") {
 			continue
 		}
-		row := version{Label: v.say(item.label), Mine: local, Theirs: v.spoken(remote), Typed: typed}
-		if strings.HasSuffix(item.field, "_en") || strings.HasSuffix(item.field, "_zh") {
-			row.Label += " · " + v.say("appearance.in."+item.field[len(item.field)-2:])
+		row := version{Label: v.say(item.Key), Mine: local, Theirs: v.spoken(remote), Typed: typed}
+		if strings.HasSuffix(field, "_en") || strings.HasSuffix(field, "_zh") {
+			row.Label += " · " + v.say("appearance.in."+field[len(field)-2:])
 		}
 		if typed {
 			row.Differs = v.spoken(local) != row.Theirs
 			row.Mine = v.spoken(local)
 		}
-		if (keptField{Name: item.field}).Secret() || item.field == "logo_kept" {
+		if (keptField{Name: field}).Secret() || field == "logo_kept" {
 			row.Mine, row.Differs = v.say("kept.secret"), local != ""
 			if row.Typed = local != ""; !row.Typed && !exists {
 				continue

@@ -113,7 +113,7 @@ func TestForms_CarryRevision(t *testing.T) {
 	forms:
 		for _, form := range found {
 			form = strings.ReplaceAll(form, `{{$.Filter "?"}}`, "")
-			if strings.Contains(form, `$.Input "revision"`) || strings.Contains(form, `name="revision"`) ||
+			if strings.Contains(form, `Input "revision"`) || strings.Contains(form, `name="revision"`) ||
 				revisionless[formTo.FindStringSubmatch(form)[1]] != "" {
 				continue
 			}

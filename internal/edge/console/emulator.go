@@ -3,7 +3,6 @@ package console
 import (
 	"cmp"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,26 +11,15 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the emulator pages.
-func (pages emulatorPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/emulator":  pages.emulator,
-		"POST /console/emulator": pages.changeEmulator,
-	}
-}
-
 type emulatorView struct {
 	Clock     client.Clock
 	Faults    []client.FaultInForce
 	Platforms []client.Component
-	Seed      string          // a seed that was not applied, or that is invalid
-	SeedFault string          // the error in the seed
 	Planted   *client.Planted // the result of an applied seed
+	New       client.Fault
 }
 
-func (pages emulatorPages) emulator(v *request) { pages.showEmulator(v, http.StatusOK, emulatorView{}) }
-
-func (pages emulatorPages) showEmulator(v *request, status int, data emulatorView) {
+func (pages operatePages) showEmulator(v *request, data emulatorView) {
 	if !v.c.Emulates {
 		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
 		return
@@ -41,9 +29,10 @@ func (pages emulatorPages) showEmulator(v *request, status int, data emulatorVie
 		v.failed(storeResult(&data.Faults)(v.api.Emulator.ListFaults(ctx))) {
 		return
 	}
+	data.New = client.Fault{Path: "/cgi-bin/wxopen/qrcodejumppublish", ErrCode: -1}
 	// The list stays empty for a visitor who is limited to some accounts, because such visitors may not see platforms.
 	data.Platforms, _ = v.api.Components.List(ctx, "", 20)
-	v.show(status, "emulator", data)
+	v.show(http.StatusOK, "emulator", data)
 }
 
 // faultForm parses the fault in a form; ok is false if the code is not a number or means success.
@@ -89,39 +78,24 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 const mostSeed = 1 << 20
 
 // addSeed applies an uploaded or typed seed and shows the result.
-func (pages emulatorPages) addSeed(v *request) {
-	data := emulatorView{Seed: v.r.FormValue("text")}
-	if file, _, err := v.r.FormFile("file"); err == nil {
-		text, err := io.ReadAll(io.LimitReader(file, mostSeed+1))
-		_ = file.Close()
-		if err == nil && len(text) > 0 {
-			data.Seed = string(text)
-		}
+func (pages operatePages) addSeed(v *request) {
+	seed, ok := v.upload("file", "text", mostSeed, v.say("emulator.plant.large"))
+	if ok && strings.TrimSpace(seed) == "" {
+		v.refuse(http.StatusUnprocessableEntity, "text", v.say("emulator.plant.none"))
 	}
-	refuse := func(status int, reason string) {
-		data.SeedFault = reason
-		pages.showEmulator(v, status, data)
-	}
-	switch {
-	case strings.TrimSpace(data.Seed) == "":
-		refuse(http.StatusUnprocessableEntity, v.say("emulator.plant.none"))
-		return
-	case len(data.Seed) > mostSeed:
-		data.Seed = ""
-		refuse(http.StatusRequestEntityTooLarge, v.say("emulator.plant.large"))
+	if strings.TrimSpace(seed) == "" {
 		return
 	}
-	done, err := v.api.Emulator.Seed(v.ctx(), data.Seed)
+	done, err := v.api.Emulator.Seed(v.ctx(), seed)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
-		refuse(said.Status, v.said(said))
-		return
-	}
-	if !v.failed(err) {
-		pages.showEmulator(v, http.StatusOK, emulatorView{Planted: &done})
+		v.r.PostForm.Set("text", seed)
+		v.refuse(said.Status, "text", v.said(said))
+	} else if !v.failed(err) {
+		pages.showEmulator(v, emulatorView{Planted: &done})
 	}
 }
 
-func (pages emulatorPages) changeEmulator(v *request) {
+func (pages operatePages) changeEmulator(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
 	form, ctx := v.r.FormValue, v.ctx()
 	v.perform(Root+"/emulator?done=emulator", map[string]action{

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,4 +58,26 @@ func (numberPages) download(v *request) {
 	}
 	asked.Set("format", format)
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
+}
+
+// upload returns an uploaded file, or else the field typed. For more than limit bytes upload shows the error large and returns false.
+func (v *request) upload(field, typed string, limit int64, large string) (text string, ok bool) {
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*limit)
+	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(1<<20)) // a form without a file may have another content type
+	_, isLong := errors.AsType[*http.MaxBytesError](err)
+	if v.r.MultipartForm != nil {
+		defer func() { _ = v.r.MultipartForm.RemoveAll() }()
+	}
+	text = v.r.FormValue(typed)
+	if file, _, err := v.r.FormFile(field); err == nil {
+		content, err := io.ReadAll(io.LimitReader(file, limit+1))
+		if _ = file.Close(); err == nil && len(content) > 0 {
+			text = string(content)
+		}
+	}
+	if isLong || int64(len(text)) > limit {
+		v.fault(http.StatusRequestEntityTooLarge, large)
+		return "", false
+	}
+	return text, true
 }

@@ -63,7 +63,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 		t.Error("settings that were not looked for are shown")
 	}
 	v.did("/console/preferences/theme", url.Values{"theme": {""}, "zone": {"UTC"}, "back": {"/console/people"}})
-	v.get("/console/self").wants(t, `<option selected>UTC</option>`)
+	v.get("/console/self").wants(t, `<option value="UTC" selected>UTC</option>`)
 	if p := v.get("/console/operate/audit"); !regexp.
 		MustCompile(`<time datetime="[^"]+Z" title="[^"]+ \+00:00">just now<`).MatchString(p.Body) {
 		t.Error("the audit log does not say how long ago, in the reader's zone")

@@ -15,20 +15,13 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// routes returns the handlers of the list of GS1 keys and of the form of a GS1 key.
-func (pages gs1Pages) routes() map[string]func(*request) {
-	return map[string]func(*request){"GET /console/gs1": pages.gs1, "GET /console/gs1/key": pages.gs1Key,
-		"POST /console/gs1/key":      pages.changeGS1,
-		"POST /console/gs1/transfer": pages.transferGS1, "GET /console/gs1/symbol": pages.gs1Symbol}
-}
-
 type gs1View struct {
 	Entries     []client.GS1Entry
 	Under, More string
 	HandsOver   bool // whether the reader may transfer keys to another account
 }
 
-func (pages gs1Pages) gs1(v *request) {
+func (pages rulePages) gs1(v *request) {
 	q := v.r.URL.Query()
 	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
 		HandsOver: (view{request: v}).May("operator") && len(v.caller.Accounts) == 0}
@@ -42,14 +35,12 @@ func (pages gs1Pages) gs1(v *request) {
 		return
 	}
 	data.Entries = list
-	if len(list) == pageRows {
-		data.More = list[pageRows-1].Key
-	}
+	data.More = lastKey(list, func(row client.GS1Entry) string { return row.Key })
 	v.show(http.StatusOK, "gs1", data)
 }
 
 // transferGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
-func (pages gs1Pages) transferGS1(v *request) {
+func (pages rulePages) transferGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	want := client.GS1Transfer{Key: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
@@ -93,12 +84,12 @@ type gs1Row struct {
 func gs1Page(key string) string { return Root + "/gs1/key?key=" + url.QueryEscape(key) }
 
 // gs1Key shows the form of a GS1 key, or an empty form for a new key.
-func (pages gs1Pages) gs1Key(v *request) {
+func (pages rulePages) gs1Key(v *request) {
 	pages.showGS1(v, http.StatusOK, v.r.URL.Query().Get("key"), gs1KeyView{})
 }
 
 // showGS1 shows the page of a key, including the content of its symbol.
-func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyView) {
+func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyView) {
 	if data.Fresh = key == ""; !data.Fresh {
 		var err error
 		data.GS1Entry, err = v.api.GS1.Get(v.ctx(), key)
@@ -131,7 +122,7 @@ func (pages gs1Pages) showGS1(v *request, status int, key string, data gs1KeyVie
 }
 
 // symbolOf fills in the page data about the symbol of a key and about the entries below the key.
-func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
+func (pages rulePages) symbolOf(v *request, data *gs1KeyView) error {
 	const most = 50
 	// the first entry of the list is the key data.Key itself
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Key, Limit: most + 1})
@@ -164,7 +155,7 @@ func (pages gs1Pages) symbolOf(v *request, data *gs1KeyView) error {
 }
 
 // gs1Hosts returns the hosts that serve links of GS1 keys.
-func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
+func (pages rulePages) gs1Hosts(v *request) (hosts []string, err error) {
 	all, err := v.api.Settings.Get(v.ctx())
 	if err == nil {
 		err = json.Unmarshal(all["gs1_hosts"], &hosts)
@@ -173,7 +164,7 @@ func (pages gs1Pages) gs1Hosts(v *request) (hosts []string, err error) {
 }
 
 // gs1Symbol sends the symbol of a key, lot or serial as a file, after decoding the symbol and comparing its content.
-func (pages gs1Pages) gs1Symbol(v *request) {
+func (pages rulePages) gs1Symbol(v *request) {
 	q := v.r.URL.Query()
 	key, text, file := q.Get("key"), strings.TrimSpace(q.Get("text")), pictureKinds[q.Get("as")]
 	said, err := gs1.Parse(text)
@@ -209,7 +200,7 @@ func rfc3339(t *time.Time) string {
 const mostGS1Rows = 110
 
 // changeGS1 stores the submitted entry of a key, deletes the entry, or undoes a change.
-func (pages gs1Pages) changeGS1(v *request) {
+func (pages rulePages) changeGS1(v *request) {
 	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	key := strings.Trim(text("key"), "/")
 	var err error

@@ -32,8 +32,6 @@ type check struct {
 	task
 }
 
-func (pages operatePages) healthPage(v *request) { pages.showHealth(v, nil) }
-
 // recount counts all scans again, which changes nothing but takes long.
 func (pages operatePages) recount(v *request) {
 	if done, err := v.api.Statistics.Verify(v.ctx()); !v.failed(err) {

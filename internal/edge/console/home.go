@@ -37,13 +37,6 @@ const (
 	week           = 7 * 24 * time.Hour
 )
 
-func (pages homePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/{$}":  pages.landing,
-		"GET /console/home": pages.home,
-	}
-}
-
 // landing redirects to the first page: the list of calls for a developer with an emulator, else the home page.
 func (pages homePages) landing(v *request) {
 	if v.c.Emulates && len(v.caller.Accounts) == 0 {
@@ -160,8 +153,7 @@ func (v *request) homeMisses(data *homeView, since time.Time) error {
 	if sum > 0 {
 		missed.Kind = "warn"
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
-			view{request: v}.Place(list[0].Place)),
-			Root + "/statistics#misses"})
+			view{request: v}.Place(list[0].Place)), Root + "/statistics#misses"})
 	}
 	data.Numbers = append(data.Numbers, missed)
 	data.Misses = list[:min(len(list), mostMissesHome)]

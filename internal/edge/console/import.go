@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -68,26 +67,17 @@ func (pages rulePages) importPage(v *request) {
 
 // importRules shows the changes that a file would make, and applies them after the visitor confirms.
 func (pages rulePages) importRules(v *request) {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*mostImport)
-	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: v.r.FormValue("text"), Prune: v.r.FormValue("prune") != ""}
-	if file, _, err := v.r.FormFile("file"); err == nil {
-		text, err := io.ReadAll(io.LimitReader(file, mostImport+1))
-		_ = file.Close()
-		if err == nil && len(text) > 0 {
-			data.Text = string(text)
-		}
+	text, ok := v.upload("file", "text", mostImport, v.say("import.large"))
+	if !ok {
+		return
 	}
+	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: text, Prune: v.r.FormValue("prune") != ""}
 	refuse := func(fault string) {
 		data.Fault = fault
 		v.show(http.StatusUnprocessableEntity, "import", data)
 	}
-	switch {
-	case data.Owner == "" || strings.TrimSpace(data.Text) == "":
+	if data.Owner == "" || strings.TrimSpace(data.Text) == "" {
 		refuse(v.say("import.none"))
-		return
-	case len(data.Text) > mostImport:
-		data.Text = ""
-		refuse(v.say("import.large"))
 		return
 	}
 	if _, err := v.api.Accounts.Get(v.ctx(), data.Owner); v.failed(err) {

@@ -32,6 +32,14 @@ func shown[T any](v *request, field string, list []T) (items []T, next string) {
 	return list[from:to], next
 }
 
+// lastKey returns the key of the last row, after which the next page starts, or the zero value if the rows do not fill a page.
+func lastKey[T, K any](list []T, key func(T) K) (last K) {
+	if len(list) == pageRows {
+		last = key(list[pageRows-1])
+	}
+	return last
+}
+
 // pager holds the links to the previous and next page of a list.
 type pager struct {
 	From, To, All int64  // the numbers of the first and last shown row, counted from 1, and the total; All 0 = unknown

@@ -27,30 +27,25 @@ const gear = "gear"
 var navigation = []group{
 	{"overview", []entry{
 		{name: "home", path: "/home", least: adminroute.Viewer},
-	}},
-	{"rules", []entry{
+	}}, {"rules", []entry{
 		{name: "rules", path: "/rules", least: adminroute.Viewer},
 		{name: "scan", path: "/scan", least: adminroute.Viewer},
 		{name: "gs1", path: "/gs1", least: adminroute.Viewer},
 		{name: "checks", path: "/operate/checks", least: adminroute.Viewer, all: true},
-	}},
-	{"codes", []entry{
+	}}, {"codes", []entry{
 		{name: "codes", path: "/codes", least: adminroute.Viewer},
 		{name: "orders", path: "/orders", least: adminroute.Viewer},
 		{name: "packages", path: "/packages", least: adminroute.Viewer},
-	}},
-	{"scans", []entry{
+	}}, {"scans", []entry{
 		{name: "statistics", path: "/statistics", least: adminroute.Viewer},
 		{name: "scans", path: "/statistics/scans", least: adminroute.Viewer},
 		{name: "alarms", path: "/alarms", least: adminroute.Viewer},
-	}},
-	{"developer", []entry{
+	}}, {"developer", []entry{
 		{name: "calls", path: "/calls", least: adminroute.Viewer, kept: true},
 		{name: "deviations", path: "/calls/deviations", least: adminroute.Viewer},
 		{name: "behaviours", path: "/calls/behaviours", least: adminroute.Viewer},
 		{name: "emulator", path: "/emulator", least: adminroute.Viewer, all: true, emulates: true},
-	}},
-	{gear, []entry{
+	}}, {gear, []entry{
 		{name: "accounts", path: "/accounts", least: adminroute.Viewer},
 		{name: "platforms", path: "/platforms", least: adminroute.Viewer, all: true},
 		{name: "people", path: "/people", least: adminroute.Admin},

@@ -14,24 +14,6 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// routes returns the handlers of the pages for operators.
-func (pages operatePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/health":            pages.healthPage,
-		"POST /console/health":           pages.recount,
-		"GET /console/operate":           pages.operate,
-		"POST /console/operate":          pages.changeNodes,
-		"GET /console/operate/audit":     pages.audit,
-		"POST /console/operate/audit":    pages.verifyAudit,
-		"GET /console/operate/settings":  pages.settings,
-		"POST /console/operate/settings": pages.changeSettings,
-		"GET /console/operate/webhooks":  pages.webhooks,
-		"POST /console/operate/webhooks": pages.changeWebhooks,
-		"GET /console/operate/checks":    pages.checks,
-		"POST /console/operate/checks":   pages.changeChecks,
-	}
-}
-
 // mostRefused is the maximum number of rejected credentials that are shown.
 const mostRefused = 50
 
@@ -92,22 +74,16 @@ type auditView struct {
 	Changes  []client.Change
 	More     int64
 	Verified *client.Verified
+	Query    client.ChangesQuery
 }
 
-func (pages operatePages) audit(v *request) { pages.showAudit(v, nil) }
-
 func (pages operatePages) showAudit(v *request, verified *client.Verified) {
-	data, q := auditView{Verified: verified}, v.r.URL.Query()
-	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
-	prev, ok := v.number("before")
-	if !ok || v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Limit: pageRows,
-		Kind:  text("kind"),
-		Actor: text("actor"), Key: text("key"), Before: prev}))) {
+	data := auditView{Verified: verified, Query: client.ChangesQuery{Newest: true, Limit: pageRows}}
+	if verified == nil && v.wrong(v.decode(&data.Query, "kind actor key before")) ||
+		v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), data.Query))) {
 		return
 	}
-	if len(data.Changes) == pageRows {
-		data.More = data.Changes[pageRows-1].Seq
-	}
+	data.More = lastKey(data.Changes, func(row client.Change) int64 { return row.Seq })
 	v.show(http.StatusOK, "audit", data)
 }
 
@@ -171,39 +147,32 @@ func (pages operatePages) settings(v *request) {
 
 // changeSettings changes one setting or resets it to its default.
 func (pages operatePages) changeSettings(v *request) {
-	name, text := v.r.FormValue("name"), strings.TrimSpace(v.r.FormValue("value"))
-	var err error
-	switch v.r.FormValue("did") {
-	case "set":
-		if pages.loses(v, name, text) {
-			return
-		}
+	name, text := v.r.FormValue("name"), v.word("value")
+	// changed stores the value, unless data would be lost and the visitor has not confirmed that.
+	changed := func(text string, call func() error) action {
+		return action{call: func() error {
+			if pages.loses(v, name, text) {
+				return errAnswered
+			}
+			err := call()
+			if said, is := unfit(err); is {
+				v.refuse(said.Status, "value", v.said(said))
+				err = errAnswered
+			}
+			return err
+		}}
+	}
+	v.perform(Root+"/operate/settings?done=operate#"+url.PathEscape(name), map[string]action{
 		// A value that is not valid JSON is taken as a string.
-		value := settings.Typed(text, nil)
-		err = v.api.Settings.Update(v.ctx(), map[string]any{name: value})
-	case "reset":
-		if pages.loses(v, name, "") {
-			return
-		}
-		err = v.api.Settings.Reset(v.ctx(), name)
-	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if said, is := unfit(err); is {
-		v.refuse(said.Status, "value", v.said(said))
-	} else if !v.failed(err) {
-		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(name))
-	}
+		"set":   changed(text, func() error { return v.api.Settings.Update(v.ctx(), map[string]any{name: settings.Typed(text, nil)}) }),
+		"reset": changed("", func() error { return v.api.Settings.Reset(v.ctx(), name) }),
+	})
 }
-
-// losing lists the retention settings, which determine after how many days scans or statistics are deleted.
-var losing = []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}
 
 // loses asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans;
 // text is the new value, "" = the default. loses returns false if no data is lost or the visitor confirmed.
 func (pages operatePages) loses(v *request, name, text string) bool {
-	if !slices.Contains(losing, name) {
+	if !slices.Contains([]string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}, name) {
 		return false
 	}
 	list, err := v.api.Settings.List(v.ctx())
@@ -248,11 +217,14 @@ type webhooksView struct {
 	More       int64
 	Secret     string // the secret of a new webhook, shown only once
 	MoreHooks  string // the webhook after which the next page starts
+	New        client.WebhookPut
 }
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "failed"} }
 
-func (pages operatePages) webhooks(v *request) { pages.showWebhooks(v, webhooksView{}) }
+func (pages operatePages) webhooks(v *request) {
+	pages.showWebhooks(v, webhooksView{New: client.WebhookPut{Alarms: true}})
+}
 
 func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	total, ok := v.number("webhook")
@@ -266,50 +238,34 @@ func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	wanted := client.DeliveryQuery{Webhook: total, State: v.r.URL.Query().Get("state"), Before: prev, Limit: pageRows}
 	var hooks []client.Webhook
 	if v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) ||
-		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(),
-			wanted))) {
+		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(), wanted))) {
 		return
 	}
 	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
-	if len(data.Deliveries) == pageRows {
-		data.More = data.Deliveries[pageRows-1].ID
-	}
+	data.More = lastKey(data.Deliveries, func(row client.Delivery) int64 { return row.ID })
 	v.show(http.StatusOK, "webhooks", data)
 }
 
-// webhookForm parses the webhook form: events of a rule, given by number, or of codes, given as BATCH, BATCH:INDEX or
-// BATCH:FROM-TO.
-func webhookForm(r *http.Request) (w client.WebhookPut, ok bool) {
-	w = client.WebhookPut{URL: strings.TrimSpace(r.FormValue("url")), Alarms: r.FormValue("alarms") != ""}
-	for _, word := range listed(r.FormValue("rules")) {
-		id, err := strconv.ParseInt(word, 10, 64)
-		if err != nil {
-			return w, false
+// webhookCodes parses codes given as BATCH, BATCH:INDEX or BATCH:FROM-TO.
+func webhookCodes(words []string) (list []client.WebhookCodes, ok bool) {
+	for _, word := range words {
+		batch, span, one := strings.Cut(word, ":")
+		first, last, several := strings.Cut(span, "-")
+		if !several {
+			last = first
 		}
-		w.Rules = append(w.Rules, id)
+		numbers := make([]int64, 3)
+		if json.Unmarshal([]byte("["+strings.Join([]string{batch, cmp.Or(first, "0"), cmp.Or(last, "0")}, ",")+"]"), &numbers) != nil ||
+			one && last == "" {
+			return nil, false
+		}
+		codes := client.WebhookCodes{ApplicationID: numbers[0], From: numbers[1]}
+		if one {
+			codes.To = &numbers[2]
+		}
+		list = append(list, codes)
 	}
-	for _, word := range listed(r.FormValue("codes")) {
-		batch, span, matched := strings.Cut(word, ":")
-		id, err := strconv.ParseInt(batch, 10, 64)
-		if err != nil {
-			return w, false
-		}
-		codes := client.WebhookCodes{ApplicationID: id}
-		if matched {
-			first, last, isRange := strings.Cut(span, "-")
-			if !isRange {
-				last = first
-			}
-			from, err1 := strconv.ParseInt(first, 10, 64)
-			to, err2 := strconv.ParseInt(last, 10, 64)
-			if err1 != nil || err2 != nil {
-				return w, false
-			}
-			codes.From, codes.To = from, &to
-		}
-		w.Codes = append(w.Codes, codes)
-	}
-	return w, true
+	return list, true
 }
 
 func (pages operatePages) changeWebhooks(v *request) {
@@ -333,16 +289,13 @@ func (pages operatePages) changeWebhooks(v *request) {
 	}
 	v.perform(Root+"/operate/webhooks?done=operate", map[string]action{
 		"add": {call: func() error {
-			w, ok := webhookForm(v.r)
-			if !ok {
+			var w client.WebhookPut
+			faults, ok := v.decode(&w, "url alarms rules"), false
+			if w.Codes, ok = webhookCodes(listed(v.r.FormValue("codes"))); !ok || len(faults) > 0 {
 				return v.reject("hooks.fault")
 			}
 			added, err := v.api.Webhooks.Create(ctx, w)
-			if err == nil {
-				pages.showWebhooks(v, webhooksView{Secret: added.Secret})
-				err = errAnswered
-			}
-			return err
+			return afterwards(err, func() { pages.showWebhooks(v, webhooksView{Secret: added.Secret}) })
 		}},
 		"on":     {call: enable},
 		"off":    {call: enable},
@@ -358,9 +311,8 @@ type checksView struct {
 	Rechecks      []client.Recheck
 	Domains       []client.Domain
 	More          string // the host after which the next page of domains starts; "" = last page
+	New           client.Domain
 }
-
-func (checksView) Words() []string { return []string{"trusted", "denied", "no_icp"} }
 
 func (pages operatePages) checks(v *request) {
 	data := checksView{Owner: v.narrowed("owner")}
@@ -368,14 +320,11 @@ func (pages operatePages) checks(v *request) {
 	// There may be a million verification files, so the page shows only failing files.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
 	if v.failed(storeResult(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
-		Limit: pageRows}))) ||
-		v.failed(storeResult(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
+		Limit: pageRows}))) || v.failed(storeResult(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
 		v.failed(storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
 		return
 	}
-	if len(data.Domains) == pageRows {
-		data.More = data.Domains[pageRows-1].Host
-	}
+	data.More = lastKey(data.Domains, func(row client.Domain) string { return row.Host })
 	v.show(http.StatusOK, "checks", data)
 }
 

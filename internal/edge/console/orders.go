@@ -3,25 +3,25 @@ package console
 import (
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the page for ordering codes, which shows the progress of each order.
-func (pages orderPages) routes() map[string]func(*request) {
-	return map[string]func(*request){"GET /console/orders": pages.orders, "POST /console/orders": pages.changeOrders}
-}
-
 type ordersView struct {
 	client.OrderList
-	Pager          pager
-	Account, Count string // initial values of the form
+	Pager pager
+	New   orderForm
 }
 
-func (pages orderPages) orders(v *request) {
-	data := ordersView{Account: v.account(), Count: "10000"}
+// orderForm is the form of an order.
+type orderForm struct {
+	Account string `json:"account"`
+	client.OrderPut
+}
+
+func (pages codePages) orders(v *request) {
+	data := ordersView{New: orderForm{v.account(), client.OrderPut{Count: 10_000}}}
 	offset, ok := v.number("offset")
 	if !ok || v.failed(storeResult(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
 		return
@@ -31,37 +31,34 @@ func (pages orderPages) orders(v *request) {
 }
 
 // changeOrders creates, approves or rejects an order of codes.
-func (pages orderPages) changeOrders(v *request) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	put := client.OrderPut{Text: text("text"), GTIN: text("gtin"), Given: text("given"), Weak: text("weak") != ""}
-	account, isv := text("account"), text("isv")
-	count, wrong := strconv.ParseInt(text("count"), 10, 64)
+func (pages codePages) changeOrders(v *request) {
+	var put orderForm
+	faults := v.decode(&put, "account code_count isv_application_id text gtin given weak")
+	account := put.Account
 	var order client.Order
 	var err error
 	switch v.r.FormValue("did") {
 	case "ask":
-		faults := map[string]string{}
-		for name, typed := range map[string]string{"account": account, "isv": isv} {
+		for name, typed := range map[string]string{"account": account, "isv_application_id": put.ISV} {
 			if typed == "" {
 				faults[name] = v.say("packages.wanted")
 			}
 		}
-		if wrong != nil || count <= 0 || count%10_000 != 0 {
-			faults["count"] = v.say("orders.count.wrong")
+		if put.Count <= 0 || put.Count%10_000 != 0 {
+			faults["code_count"] = v.say("orders.count.wrong")
 		}
 		if v.wrong(faults) {
 			return
 		}
-		put.Count, put.ISV = count, isv
-		if put.Text+put.GTIN+put.Given != "" && !pages.agreedOnText(v, account, put) {
+		if put.Text+put.GTIN+put.Given != "" && !pages.agreedOnText(v, account, put.OrderPut) {
 			return
 		}
-		order, err = v.api.Orders.Create(v.ctx(), account, put)
+		order, err = v.api.Orders.Create(v.ctx(), account, put.OrderPut)
 		if pages.noAccount(v, err) {
 			return
 		}
 	case "agree", "refuse":
-		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: isv, Revision: text("read"),
+		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: put.ISV, Revision: v.r.FormValue("read"),
 			Agree: v.r.FormValue("did") == "agree"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
@@ -74,7 +71,7 @@ func (pages orderPages) changeOrders(v *request) {
 
 // agreedOnText shows sample texts of a template and how hard they are to guess, and reports whether the visitor confirmed the
 // template.
-func (pages orderPages) agreedOnText(v *request, account string, put client.OrderPut) bool {
+func (pages codePages) agreedOnText(v *request, account string, put client.OrderPut) bool {
 	weak := put.Weak
 	put.DryRun, put.Weak = true, true // the dry run also accepts weak templates, to show how weak they are
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
@@ -100,7 +97,7 @@ func (pages orderPages) agreedOnText(v *request, account string, put client.Orde
 }
 
 // noAccount shows an error if the account of an order does not exist, and reports whether that is the case.
-func (pages orderPages) noAccount(v *request, err error) bool {
+func (pages codePages) noAccount(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {
 		v.refuse(http.StatusNotFound, "account", v.say("orders.account.wrong"))

@@ -27,13 +27,14 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	read := map[string]string{}
 	look := func(name, isv string) {
 		t.Helper()
-		_, row, _ := strings.Cut(who[name].get("/console/orders").Body, `name="isv" value="`+isv+`"`)
+		_, row, _ := strings.Cut(who[name].get("/console/orders").Body, `name="isv_application_id" value="`+isv+`"`)
 		_, value, _ := strings.Cut(row, `name="read" value="`)
 		read[name+isv], _, _ = strings.Cut(value, `"`)
 	}
 	order := func(name, did, isv, count string) page {
-		return who[name].post("/console/orders", url.Values{"did": {did}, "account": {"press"}, "isv": {isv}, "count": {count},
-			"read": {read[name+isv]}})
+		return who[name].post("/console/orders", url.Values{"did": {did}, "account": {"press"}, "isv_application_id": {isv},
+			"code_count": {count},
+			"read":       {read[name+isv]}})
 	}
 	for count, isv := range map[string]string{"12": "a", "x": "b", "10000": "", "999999990000": "c"} {
 		if p := order("alice", "ask", isv, count); p.Status != 422 || !strings.Contains(p.Body, `aria-invalid="true"`) ||
@@ -84,8 +85,8 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	}
 	// Texts by template: what one costs to guess and looks like is shown before it is ordered, and a weak one wants its tick.
 	written := func(text, given, weak, sure string) page {
-		return who["alice"].post("/console/orders", url.Values{"did": {"ask"}, "account": {"press"}, "isv": {"by-template"},
-			"count": {"10000"}, "text": {text}, "given": {given}, "weak": {weak}, "sure": {sure}})
+		return who["alice"].post("/console/orders", url.Values{"did": {"ask"}, "account": {"press"}, "isv_application_id": {"by-template"},
+			"code_count": {"10000"}, "text": {text}, "given": {given}, "weak": {weak}, "sure": {sure}})
 	}
 	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "anybody could make such a text")
 	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="weak-wrong"`, "only 36 bits of entropy", `value="81234"`)

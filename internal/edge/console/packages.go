@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -18,18 +18,6 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// routes returns the handlers of the pages about printers' packages.
-func (pages packagePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/packages":                 pages.packages,
-		"POST /console/packages":                pages.makePackage,
-		"POST /console/packages/job":            pages.readJob,
-		"GET /console/packages/{package}":       pages.onePackage,
-		"POST /console/packages/{package}":      pages.changePackage,
-		"POST /console/packages/{package}/file": pages.sendPackage,
-	}
-}
-
 // listFormats lists the list formats of a package, and drawnFormats the formats of drawn labels.
 var (
 	listFormats  = []string{"csv", "ndjson", "lines", "text"}
@@ -37,9 +25,9 @@ var (
 )
 
 // labelFields lists the layout fields of all labels, and pageFields those of labels on sheets, by their names in the admin API.
-var (
-	labelFields = []string{"module", "dpi", "quiet", "line_height", "colour", "background"}
-	pageFields  = []string{"sheet", "start_at", "offset", "page", "columns", "rows", "label", "pitch", "margin", "gap", "footer"}
+const (
+	labelFields = "module dpi quiet line_height colour background"
+	pageFields  = "sheet start_at offset page columns rows label pitch margin gap footer"
 )
 
 type packagesView struct {
@@ -53,63 +41,44 @@ type packagesView struct {
 }
 
 // packageForm holds the initial values of the package form.
-type packageForm struct{ Batch string }
+type packageForm struct {
+	Batch  int64  `json:"batch"`
+	From   *int64 `json:"from"`
+	To     *int64 `json:"to"`
+	Spare  int64  `json:"spare"`
+	Proofs int64  `json:"proofs"`
+	client.PackageWish
+	Layout client.LabelDrawing
+}
 
 func (packageForm) Lists() []string  { return listFormats }
 func (packageForm) Labels() []string { return drawnFormats }
-
-// Text returns the default text printed beside each label.
-func (packageForm) Text() string { return "{serial}" }
-
 func (packageForm) Kinds() []string {
 	return []string{"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}
 }
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
-// packageField is one input of the form; Label and Hint are text keys, Hint "" = no hint.
-type packageField struct {
-	Name, Label, Hint, Value string
-	Wanted                   bool
-}
+// LabelWords describes the fields for the drawing of labels, and PageWords the fields for the positions of labels on sheets.
+func (packageForm) LabelWords() string { return drawn(labelFields) }
+func (packageForm) PageWords() string  { return drawn(pageFields) }
 
-// Fields returns the inputs for the range of codes and the recipient.
-func (f packageForm) Fields() []packageField {
-	return []packageField{
-		{"batch", "codes.batch", "", f.Batch, true},
-		{"from", "codes.from", "", "", true},
-		{"to", "codes.to", "", "", true},
-		{"printer", "packages.printer", "", "", true},
-		{"spare", "packages.spare", "packages.spare.hint", "", false},
-		{"proofs", "packages.proofs", "packages.proofs.hint", "", false},
-		{"reason", "packages.reason", "packages.reason.hint", "", false},
+func drawn(names string) (words string) {
+	for name := range strings.FieldsSeq(names) {
+		words += " packages.draw." + name + "=" + name + ",max=200,plain"
 	}
+	return words
 }
 
-// usual holds the default values of the label layout, by field.
-var usual = map[string]string{"dpi": "300", "module": "0.4mm", "line_height": "2mm", "page": "a4", "columns": "4", "rows": "10",
-	"margin": "10mm", "gap": "0mm", "start_at": "1"}
+// usual is the default layout of labels.
+var usual = client.LabelDrawing{DPI: 300, Module: "0.4mm", LineHeight: "2mm", Page: "a4", Columns: 4, Rows: 10, Margin: "10mm",
+	Gap: "0mm", StartAt: 1}
 
-// LabelFields returns the fields for the drawing of labels, and PageFields the fields for the positions of labels on sheets.
-func (packageForm) LabelFields() []packageField { return drawn(labelFields) }
-func (packageForm) PageFields() []packageField  { return drawn(pageFields) }
-
-func drawn(names []string) (fields []packageField) {
-	for _, name := range names {
-		label := "packages.draw." + name
-		fields = append(fields, packageField{name, label, label + ".hint", usual[name], false})
-	}
-	return fields
-}
-
-// packages lists the packages: which codes were handed to which printer.
-func (pages packagePages) packages(v *request) { pages.showPackages(v, packagesView{}) }
-
-func (pages packagePages) showPackages(v *request, data packagesView) {
-	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: v.r.URL.Query().Get("batch")}
+func (pages codePages) showPackages(v *request, data packagesView) {
 	batch, ok := v.number("batch")
 	if !ok {
 		return
 	}
+	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: batch, Layout: usual}
 	start, ok := v.number("after")
 	if !ok {
 		return
@@ -120,14 +89,12 @@ func (pages packagePages) showPackages(v *request, data packagesView) {
 		v.failed(storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
 		return
 	}
-	if len(data.Packages) == pageRows {
-		data.More = data.Packages[pageRows-1].ID
-	}
+	data.More = lastKey(data.Packages, func(row client.Package) int64 { return row.ID })
 	v.show(http.StatusOK, "packages", data)
 }
 
 // makePackage creates a package of codes for a printer, or sends a job file for printing the labels elsewhere.
-func (pages packagePages) makePackage(v *request) {
+func (pages codePages) makePackage(v *request) {
 	switch did := v.r.FormValue("did"); did {
 	case "job", "plan":
 		batch, wish, ok := pages.packageWish(v, "batch", "from", "to")
@@ -154,18 +121,20 @@ func (pages packagePages) makePackage(v *request) {
 
 // packageWish parses the form; for a job without a label format, labels on sheets are assumed. If the form is invalid, packageWish
 // writes an error page and returns ok = false.
-func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
+func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
 		if v.word(name) == "" {
 			faults[name] = v.say("packages.wanted")
 		}
 	}
+	var form packageForm
+	maps.Copy(faults, v.decode(&form, "batch from to spare proofs printer reason"))
 	formats := v.r.PostForm["format"]
-	batch = pages.counted(v, "batch", faults)
-	wish = client.PackageWish{From: pages.counted(v, "from", faults), To: pages.counted(v, "to", faults),
-		Spare:  pages.counted(v, "spare", faults),
-		Proofs: pages.counted(v, "proofs", faults), Printer: v.word("printer"), Reason: v.word("reason"), Formats: formats}
+	wish = client.PackageWish{Spare: form.Spare, Proofs: form.Proofs, Printer: form.Printer, Reason: form.Reason, Formats: formats}
+	if form.From != nil && form.To != nil {
+		wish.From, wish.To = *form.From, *form.To
+	}
 	drawn := slices.DeleteFunc(slices.Clone(formats), func(item string) bool { return !slices.Contains(drawnFormats, item) })
 	if !slices.Contains(wanted, "printer") {
 		switch len(drawn) {
@@ -185,11 +154,11 @@ func (pages packagePages) packageWish(v *request, wanted ...string) (batch int64
 			wish.Recipients = append(wish.Recipients, line)
 		}
 	}
-	return batch, wish, !v.wrong(faults)
+	return form.Batch, wish, !v.wrong(faults)
 }
 
 // planPackage shows the submitted form with a preview of its labels.
-func (pages packagePages) planPackage(v *request, batch int64, wish client.PackageWish, left []string) {
+func (pages codePages) planPackage(v *request, batch int64, wish client.PackageWish, left []string) {
 	wish.DryRun = true
 	planned, err := v.api.Packages.Create(v.ctx(), batch, wish)
 	if v.failed(err) {
@@ -203,24 +172,12 @@ func (pages packagePages) planPackage(v *request, batch int64, wish client.Packa
 const mostJob = 64 << 10
 
 // readJob fills the form from an uploaded job file and shows the preview. Decision 72.
-func (pages packagePages) readJob(v *request) {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostJob)
-	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(mostJob)) // a form without a file may have another content type
-	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
-		v.fault(http.StatusRequestEntityTooLarge, v.say("packages.job.large", mostJob>>10))
+func (pages codePages) readJob(v *request) {
+	text, ok := v.upload("job", "text", mostJob, v.say("packages.job.large", mostJob>>10))
+	if !ok {
 		return
 	}
-	text := []byte(v.r.FormValue("text"))
-	if file, header, err := v.r.FormFile("job"); err == nil {
-		if header.Size > 0 {
-			text, err = io.ReadAll(file) // the size of the whole form is limited
-		}
-		file.Close()
-		if v.failed(err) {
-			return
-		}
-	}
-	words, err := labels.ReadJob("", text)
+	words, err := labels.ReadJob("", []byte(text))
 	empty, is := errors.AsType[*labels.EmptyWordError](err)
 	switch {
 	case is:
@@ -234,7 +191,7 @@ func (pages packagePages) readJob(v *request) {
 		return
 	}
 	form, left := url.Values{"did": {"plan"}, "format": {"sheet"}, "lines": {""}}, []string(nil)
-	for _, name := range slices.Concat(labelFields, pageFields, []string{"from", "to"}) {
+	for name := range strings.FieldsSeq(labelFields + " " + pageFields + " from to") {
 		form.Set(name, "")
 	}
 	for _, w := range words {
@@ -260,42 +217,23 @@ func (pages packagePages) readJob(v *request) {
 // word returns a form field without surrounding spaces.
 func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
-// counted returns a form field as a number from 0 up, or 0 if the field is empty. An error in the field is added to faults.
-func (pages packagePages) counted(v *request, name string, faults map[string]string) int64 {
-	if v.word(name) == "" {
-		return 0
-	}
-	n, err := strconv.ParseInt(v.word(name), 10, 32)
-	if err != nil || n < 0 {
-		faults[name] = v.say("packages.number.form")
-	}
-	return n
-}
-
 // drawing returns the label layout of the form, including positions on sheets if sheets is true.
-func (pages packagePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
-	text, number := v.word, func(name string) int { return int(pages.counted(v, name, faults)) }
-	d := client.LabelDrawing{Kind: text("kind"), Module: text("module"), DPI: number("dpi"), Level: text("level"),
-		LineHeight: text("line_height"), TextPosition: text("text_position"), Colour: text("colour"), Background: text("background")}
-	if text("quiet") != "" {
-		d.Quiet = new(number("quiet"))
+func (pages codePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
+	var d client.LabelDrawing
+	names := labelFields + " kind level text_position"
+	switch {
+	case !sheets:
+	case v.word("sheet") != "": // a named commercial sheet itself defines the page, the columns, the rows and the label size
+		names += " sheet start_at offset footer crop_marks"
+	default:
+		names += " crop_marks " + pageFields
 	}
-	for line := range strings.Lines(text("lines")) {
+	maps.Copy(faults, v.decode(&d, names))
+	for line := range strings.Lines(v.word("lines")) {
 		if line = strings.TrimSpace(line); line != "" {
 			d.Lines = append(d.Lines, line)
 		}
 	}
-	if !sheets {
-		return &d
-	}
-	// a named commercial sheet itself defines the page, the columns, the rows and the label size
-	if d.Sheet = text("sheet"); d.Sheet == "" {
-		d.Page = text("page")
-		d.Columns, d.Rows = number("columns"), number("rows")
-		d.Label, d.Pitch, d.Margin, d.Gap = text("label"), text("pitch"), text("margin"), text("gap")
-	}
-	d.StartAt, d.Offset = number("start_at"), text("offset")
-	d.Footer, d.CropMarks = text("footer"), text("crop_marks") != ""
 	return &d
 }
 
@@ -355,8 +293,7 @@ func fillJob(form url.Values, w labels.Field) bool {
 		if value == "true" {
 			form.Set(name, "1")
 		}
-	case name == "batch" || name == "kind" || name == "text_position" || name == "level" || slices.Contains(labelFields, name) ||
-		slices.Contains(pageFields, name):
+	case slices.Contains(strings.Fields("batch kind text_position level "+labelFields+" "+pageFields), name):
 		form.Set(name, value)
 	default:
 		return false
@@ -366,7 +303,7 @@ func fillJob(form url.Values, w labels.Field) bool {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-func (pages packagePages) onePackage(v *request) {
+func (pages codePages) onePackage(v *request) {
 	id, ok := v.pathNumber("package")
 	if !ok {
 		return
@@ -377,7 +314,7 @@ func (pages packagePages) onePackage(v *request) {
 }
 
 // changePackage recalls a package, or records codes of the package that the printer destroyed.
-func (pages packagePages) changePackage(v *request) {
+func (pages codePages) changePackage(v *request) {
 	id, ok := v.pathNumber("package")
 	if !ok {
 		return
@@ -424,7 +361,7 @@ func (pages packagePages) changePackage(v *request) {
 
 // sendPackage sends the file of a package, also again after an interrupted download. The download is a form submission instead of a
 // link, because each download is recorded.
-func (pages packagePages) sendPackage(v *request) {
+func (pages codePages) sendPackage(v *request) {
 	wish := map[string]string{}
 	if words := v.r.FormValue("passphrase"); words != "" {
 		wish["passphrase"] = words

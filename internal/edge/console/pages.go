@@ -1,50 +1,126 @@
 package console
 
-import "maps"
+import "net/http"
 
 // The groups of console pages. Each type holds the handlers of its pages and their private helpers; a handler receives its state as
 // a *request.
 type (
-	accountPages   struct{}
-	agreePages     struct{}
-	alarmPages     struct{}
-	appPages       struct{}
-	bulkPages      struct{}
-	callPages      struct{}
-	codePages      struct{}
-	componentPages struct{}
-	emulatorPages  struct{}
-	findPages      struct{}
-	gs1Pages       struct{}
-	homePages      struct{}
-	numberPages    struct{}
-	operatePages   struct{}
-	orderPages     struct{}
-	packagePages   struct{}
-	peoplePages    struct{}
-	platformPages  struct{}
-	rulePages      struct{}
-	scanPages      struct{}
-	selectedPages  struct{}
-	selfPages      struct{}
+	accountPages struct{}
+	alarmPages   struct{}
+	callPages    struct{}
+	codePages    struct{}
+	homePages    struct{}
+	numberPages  struct{}
+	operatePages struct{}
+	peoplePages  struct{}
+	rulePages    struct{}
+	scanPages    struct{}
 )
 
-// pageGroup is a group of pages that returns its handlers for signed-in people by route pattern.
-type pageGroup interface {
-	routes() map[string]func(*request)
-}
-
-var pageGroups = []pageGroup{accountPages{}, agreePages{}, alarmPages{}, appPages{}, bulkPages{}, callPages{}, codePages{},
-	componentPages{},
-	emulatorPages{}, findPages{}, gs1Pages{}, homePages{}, numberPages{}, operatePages{}, orderPages{}, packagePages{}, peoplePages{},
-	platformPages{},
-	rulePages{}, scanPages{}, selectedPages{}, selfPages{}}
-
-// routes returns the handlers of all groups by route pattern.
+// routes returns the handlers of the pages for signed-in people by pattern.
 func routes() map[string]func(*request) {
-	all := map[string]func(*request){}
-	for _, group := range pageGroups {
-		maps.Copy(all, group.routes())
+	return map[string]func(*request){
+		"GET /console/account-names":                homePages{}.suggestAccounts,
+		"GET /console/accounts":                     accountPages{}.accounts,
+		"POST /console/accounts":                    accountPages{}.makeAccount,
+		"POST /console/accounts/selected":           rulePages{}.selectedAccounts,
+		"GET /console/accounts/{appid}":             accountPages{}.account,
+		"POST /console/accounts/{appid}":            accountPages{}.changeAccount,
+		"GET /console/accounts/{appid}/appearance":  accountPages{}.appearance,
+		"POST /console/accounts/{appid}/appearance": accountPages{}.changeAppearance,
+		"GET /console/accounts/{appid}/edit":        accountPages{}.editAccount,
+		"POST /console/accounts/{appid}/edit":       accountPages{}.replaceAccount,
+		"GET " + agreePath:                          accountPages{}.agree,
+		"POST " + agreePath:                         accountPages{}.decideAgreement,
+		"GET /console/alarms":                       alarmPages{}.alarms,
+		"POST /console/alarms":                      alarmPages{}.actOnAlarm,
+		"GET /console/alarms/{alarm}":               alarmPages{}.alarm,
+		"GET /console/calls":                        callPages{}.calls,
+		"GET /console/calls/behaviours":             callPages{}.behaviours,
+		"GET /console/calls/deviations":             callPages{}.deviations,
+		"POST /console/calls/deviations":            callPages{}.forgetDeviations,
+		"GET /console/calls/live":                   callPages{}.live,
+		"GET /console/calls/{rid}":                  callPages{}.call,
+		"POST /console/calls/{rid}":                 callPages{}.repeatCall,
+		"GET /console/codes":                        codePages{}.codes,
+		"POST /console/codes":                       codePages{}.changeCodes,
+		"POST /console/codes/picture":               codePages{}.codePicture,
+		"GET /console/codes/{batch}":                codePages{}.batch,
+		"POST /console/codes/{batch}/alarm":         alarmPages{}.setBatchAlarm,
+		"GET /console/codes/{batch}/list.csv":       codePages{}.codeList,
+		"POST /console/codes/{batch}/serials":       codePages{}.bindSerials,
+		"GET /console/components":                   operatePages{}.components,
+		"GET /console/emulator":                     func(v *request) { operatePages{}.showEmulator(v, emulatorView{}) },
+		"POST /console/emulator":                    operatePages{}.changeEmulator,
+		"GET /console/gs1":                          rulePages{}.gs1,
+		"GET /console/gs1/key":                      rulePages{}.gs1Key,
+		"POST /console/gs1/key":                     rulePages{}.changeGS1,
+		"GET /console/gs1/symbol":                   rulePages{}.gs1Symbol,
+		"POST /console/gs1/transfer":                rulePages{}.transferGS1,
+		"GET /console/health":                       func(v *request) { operatePages{}.showHealth(v, nil) },
+		"POST /console/health":                      operatePages{}.recount,
+		"GET /console/home":                         homePages{}.home,
+		"GET /console/operate":                      operatePages{}.operate,
+		"POST /console/operate":                     operatePages{}.changeNodes,
+		"GET /console/operate/apps":                 func(v *request) { operatePages{}.showApps(v, appsView{}) },
+		"POST /console/operate/apps":                operatePages{}.changeApps,
+		"GET /console/operate/audit":                func(v *request) { operatePages{}.showAudit(v, nil) },
+		"POST /console/operate/audit":               operatePages{}.verifyAudit,
+		"GET /console/operate/bulk":                 func(v *request) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) },
+		"POST /console/operate/bulk":                operatePages{}.loadBulk,
+		"GET /console/operate/bulk/{file}":          operatePages{}.bulkFile,
+		"GET /console/operate/checks":               operatePages{}.checks,
+		"POST /console/operate/checks":              operatePages{}.changeChecks,
+		"GET /console/operate/settings":             operatePages{}.settings,
+		"POST /console/operate/settings":            operatePages{}.changeSettings,
+		"GET /console/operate/webhooks":             operatePages{}.webhooks,
+		"POST /console/operate/webhooks":            operatePages{}.changeWebhooks,
+		"GET /console/orders":                       codePages{}.orders,
+		"POST /console/orders":                      codePages{}.changeOrders,
+		"GET /console/packages":                     func(v *request) { codePages{}.showPackages(v, packagesView{}) },
+		"POST /console/packages":                    codePages{}.makePackage,
+		"POST /console/packages/job":                codePages{}.readJob,
+		"GET /console/packages/{package}":           codePages{}.onePackage,
+		"POST /console/packages/{package}":          codePages{}.changePackage,
+		"POST /console/packages/{package}/file":     codePages{}.sendPackage,
+		"GET /console/people":                       func(v *request) { peoplePages{}.showPeople(v, peopleView{}) },
+		"POST /console/people":                      peoplePages{}.changePeople,
+		"GET /console/platforms":                    accountPages{}.platforms,
+		"POST /console/platforms":                   accountPages{}.makePlatform,
+		"GET /console/platforms/{component}":        func(v *request) { accountPages{}.showPlatform(v, platformView{}) },
+		"POST /console/platforms/{component}":       accountPages{}.changePlatform,
+		"POST /console/preferences/{of}":            func(v *request) { v.c.prefer(v) },
+		"GET /console/rules":                        rulePages{}.rules,
+		"POST /console/rules":                       rulePages{}.selectedRules,
+		"GET /console/rules/code":                   rulePages{}.ruleCode,
+		"POST /console/rules/do":                    rulePages{}.changeRule,
+		"GET /console/rules/edit":                   rulePages{}.ruleForm,
+		"POST /console/rules/edit":                  rulePages{}.saveRule,
+		"GET /console/rules/export":                 rulePages{}.exportRules,
+		"GET /console/rules/file":                   rulePages{}.confirmFile,
+		"GET /console/rules/import":                 rulePages{}.importPage,
+		"POST /console/rules/import":                rulePages{}.importRules,
+		"GET /console/rules/new":                    rulePages{}.ruleForm,
+		"POST /console/rules/new":                   rulePages{}.saveRule,
+		"POST /console/rules/undo":                  rulePages{}.undo,
+		"GET /console/scan":                         scanPages{}.scan,
+		"POST /console/scan":                        scanPages{}.picture,
+		"GET /console/search":                       homePages{}.search,
+		"POST /console/see-as":                      func(v *request) { v.c.seeAs(v) },
+		"GET /console/self":                         func(v *request) { peoplePages{}.showSelf(v, http.StatusOK, selfView{}) },
+		"POST /console/self":                        peoplePages{}.changeSelf,
+		"GET /console/sessions":                     func(v *request) { v.c.sessions(v) },
+		"POST /console/sessions":                    func(v *request) { v.c.endSession(v) },
+		"GET /console/statistics":                   func(v *request) { numberPages{}.showStatistics(v, statisticsView{}) },
+		"POST /console/statistics":                  numberPages{}.actOnStatistics,
+		"GET /console/statistics/recent":            numberPages{}.recent,
+		"GET /console/statistics/most":              numberPages{}.topValues,
+		"GET /console/statistics/nothing":           numberPages{}.unmatched,
+		"GET /console/statistics/scans":             func(v *request) { scanPages{}.showScans(v, http.StatusOK, nil) },
+		"POST /console/statistics/scans":            scanPages{}.eraseUser,
+		"GET /console/statistics/scans/{scan}":      scanPages{}.oneScan,
+		"GET /console/statistics/{table}":           numberPages{}.download,
+		"GET /console/switch":                       homePages{}.switchAccount,
+		"GET /console/{$}":                          homePages{}.landing,
 	}
-	return all
 }

@@ -2,7 +2,6 @@ package console
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,32 +11,27 @@ import (
 type peopleView struct {
 	People               []client.Person
 	Keys                 []client.AdminKey
-	Roles                []string
 	Key                  string            // a new API key, shown only once
 	Link                 string            // likewise
 	MorePeople, MoreKeys string            // the entries after which the next pages of the lists of people and of API keys start
 	Made                 client.PersonMade // a new second factor and an invitation, shown only once
 	// The role and limits with which an admin wants to view the console, and the error in this choice.
 	SeenAs, SeenFor, SeenFault string
+	New                        client.PersonPut
+	NewKey                     newKey
 }
 
-// Invites returns the lifetimes that an invitation can have.
-func (v view) Invites() (list []choice) {
-	for _, days := range []int{3, 7, 30} {
-		list = append(list, choice{strconv.Itoa(days), v.say("people.invite.for", days)})
-	}
-	return append(list, choice{"0", v.say("people.invite.none")})
+// newKey is the form of an API key, which expires after some days; 0 = never.
+type newKey struct {
+	client.AdminKeyPut
+	Days int `json:"days"`
 }
+
+// roles lists the roles, the least powerful first.
+var roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 
 // SeenRoles returns the roles as which an admin can view the console.
-func (d peopleView) SeenRoles() []string { return d.Roles[:len(d.Roles)-1] }
-
-func (pages peoplePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/people":  pages.people,
-		"POST /console/people": pages.changePeople,
-	}
-}
+func (peopleView) SeenRoles() []string { return roles[:len(roles)-1] }
 
 func (pages peoplePages) showPeople(v *request, data peopleView) {
 	var people []client.Person
@@ -47,19 +41,16 @@ func (pages peoplePages) showPeople(v *request, data peopleView) {
 	}
 	data.People, data.MorePeople = shown(v, "people", people)
 	data.Keys, data.MoreKeys = shown(v, "keys", keys)
-	data.Roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
+	data.New.InviteDays = inviteDays
 	v.show(http.StatusOK, "people", data)
 }
-
-func (pages peoplePages) people(v *request) { pages.showPeople(v, peopleView{}) }
 
 // inviteDays is the lifetime in days of an invitation made in the list of people.
 const inviteDays = 3
 
 // changePeople creates, changes and deletes people and API keys. New secrets are shown only once, on the page that follows.
 func (pages peoplePages) changePeople(v *request) {
-	name, role := strings.TrimSpace(v.r.FormValue("name")), v.r.FormValue("role")
-	appids := append([]string{}, listed(v.r.FormValue("accounts"))...)
+	name := strings.TrimSpace(v.r.FormValue("name"))
 	var data peopleView
 	ctx := v.ctx()
 	update := func(change client.PersonChange) (err error) {
@@ -69,26 +60,23 @@ func (pages peoplePages) changePeople(v *request) {
 	// shown calls the API and then shows the page if it has a new secret.
 	shown := func(call func() error) action {
 		return action{call: func() error {
-			err := call()
-			if err == nil && (data.Key != "" || data.Link != "" || data.Made.FactorURI != "" || data.Made.Invitation != nil) {
-				pages.showPeople(v, data)
-				err = errAnswered
+			if err := call(); err != nil || data.Key+data.Link+data.Made.FactorURI == "" && data.Made.Invitation == nil {
+				return err
 			}
-			return err
+			pages.showPeople(v, data)
+			return errAnswered
 		}}
 	}
 	v.perform(Root+"/people?done=people", map[string]action{
 		"add": shown(func() (err error) {
-			put := client.PersonPut{Name: name, Role: role, Accounts: appids, Password: v.r.FormValue("password")}
-			put.InviteDays, _ = strconv.Atoi(v.r.FormValue("invite_days"))
+			var put client.PersonPut
+			v.decode(&put, "name role accounts password invite_days")
 			data.Made, err = v.api.People.Create(ctx, put)
 			return err
 		}),
 		"change": shown(func() error {
-			change := client.PersonChange{Role: &role, Accounts: &appids}
-			if text := v.r.FormValue("password"); text != "" {
-				change.Password = &text
-			}
+			var change client.PersonChange
+			v.decode(&change, "role accounts"+wordIf(v.r.FormValue("password"), " password"))
 			return update(change)
 		}),
 		"invite":   shown(func() error { return update(client.PersonChange{InviteDays: inviteDays}) }),
@@ -101,11 +89,12 @@ func (pages peoplePages) changePeople(v *request) {
 			return err
 		}),
 		"add-key": shown(func() error {
-			put := client.AdminKeyPut{Name: name, Role: role, Accounts: appids}
-			if days, wrong := strconv.Atoi(v.r.FormValue("days")); wrong == nil && days > 0 {
-				put.ExpiresAt = new(time.Now().AddDate(0, 0, days).Truncate(time.Second))
+			var put newKey
+			v.decode(&put, "name role accounts days")
+			if put.Days > 0 {
+				put.ExpiresAt = new(time.Now().AddDate(0, 0, put.Days).Truncate(time.Second))
 			}
-			made, err := v.api.AdminKeys.Create(ctx, put)
+			made, err := v.api.AdminKeys.Create(ctx, put.AdminKeyPut)
 			data.Key = made.Key
 			return err
 		}),

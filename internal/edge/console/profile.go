@@ -22,20 +22,7 @@ type selfView struct {
 	Fault   string
 }
 
-func (pages selfPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/self":              pages.self,
-		"POST /console/self":             pages.changeSelf,
-		"GET /console/sessions":          func(v *request) { v.c.sessions(v) },
-		"POST /console/sessions":         func(v *request) { v.c.endSession(v) },
-		"POST /console/preferences/{of}": func(v *request) { v.c.prefer(v) },
-		"POST /console/see-as":           func(v *request) { v.c.seeAs(v) },
-	}
-}
-
-func (pages selfPages) self(v *request) { pages.showSelf(v, http.StatusOK, selfView{}) }
-
-func (pages selfPages) showSelf(v *request, status int, data selfView) {
+func (pages peoplePages) showSelf(v *request, status int, data selfView) {
 	p, err := v.c.People.PersonOf(v.r.Context(), v.caller)
 	if err != nil && !errors.Is(err, iam.ErrNoPerson) {
 		v.failed(err)
@@ -47,7 +34,7 @@ func (pages selfPages) showSelf(v *request, status int, data selfView) {
 
 // changeSelf changes the password or second factor of the signed-in person. The person must authenticate again, and all other
 // sessions of the person end.
-func (pages selfPages) changeSelf(v *request) {
+func (pages peoplePages) changeSelf(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
 	browser := iam.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
@@ -83,7 +70,7 @@ func (pages selfPages) changeSelf(v *request) {
 	}
 }
 
-func (pages selfPages) selfRefused(ctx context.Context, v *request, err error) {
+func (pages peoplePages) selfRefused(ctx context.Context, v *request, err error) {
 	status, fault := http.StatusForbidden, ""
 	invalid, isInvalid := errors.AsType[accounts.Invalid](err)
 	switch {

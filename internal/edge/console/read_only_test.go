@@ -73,7 +73,7 @@ func (v *visitor) changesNothing(s *servertest.Server, name string, fill *string
 		"/gs1/import"}
 	forms := map[string]string{"/alarms": "did=dismiss&id=1&note=x", "/statistics": "did=share&lasts=7",
 		"/codes": "did=freeze&from=7&to=7&sure=1&batch={batch}", "/codes/{batch}/alarm": "did=set&threshold=7",
-		"/codes/{batch}/serials": "serials=7,TEA-7", "/orders": "did=ask&account={appid}&count=10000&isv=x",
+		"/codes/{batch}/serials": "serials=7,TEA-7", "/orders": "did=ask&account={appid}&code_count=10000&isv_application_id=x",
 		"/packages": "batch={batch}&from=0&to=9&printer=x", "/accounts/{appid}": "did=delete&sure=1&revision=1",
 		"/rules": "did=delete&sure=1&selected={appid}+https://shop.example/", "/accounts": "appid=new&kind=mini_program&name=x",
 		"/people": "did=add&name=x&role=viewer", "/operate/settings": "did=set&name=publish_quota&value=1"}

@@ -182,16 +182,18 @@ func switchAttr(name string, on bool) template.HTMLAttr {
 	return ""
 }
 
-// fieldsOf maps field names of the admin API to form field names that differ.
-var fieldsOf = map[string]string{"code_start": "from", "code_end": "to", "code_count": "count", "formats": "format", "drawing": "kind",
-	"wxa_appid": "target", "wxa_path": "path", "appid": "target", "test_links": "links", "expires_at": "days"}
+// formNames maps field names of the admin API to form field names that differ.
+var formNames = map[string]string{"code_start": "from", "code_end": "to", "formats": "format", "drawing": "kind", "wxa_appid": "target",
+	"wxa_path": "path", "appid": "target", "test_links": "links", "expires_at": "days", "logo": "logo_kept", "texts.en.app": "app_en",
+	"texts.en.landing": "landing_en", "texts.en.code": "code_en", "texts.zh.app": "app_zh", "texts.zh.landing": "landing_zh",
+	"texts.zh.code": "code_zh"}
 
 // faultsOf returns the error messages of an API error by form field.
 func (v *request) faultsOf(said *client.Problem) map[string]string {
 	faults := map[string]string{}
 	blame := func(field, reason string) {
 		last := field[strings.LastIndexByte(field, '.')+1:]
-		for _, name := range []string{field, last, fieldsOf[last], v.fieldOf(field)} {
+		for _, name := range []string{field, last, formNames[last], formNames[field]} {
 			if _, sent := v.r.PostForm[name]; sent && name != "" {
 				faults[name] = reason
 				return
@@ -210,16 +212,6 @@ func (v *request) faultsOf(said *client.Problem) map[string]string {
 		blame(field, v.said(said))
 	}
 	return faults
-}
-
-// fieldOf returns the form field for a JSON field of the admin API.
-func (*request) fieldOf(json string) string {
-	for _, row := range versions {
-		if row.json == json {
-			return row.field
-		}
-	}
-	return ""
 }
 
 // showForm shows the page with the rejected form again, or returns false if the page does not contain the form.

@@ -29,9 +29,6 @@ type ruleView struct {
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Link, Wrong   string // the link in the form for a code, and its error
-	Asks          string // the action that waits for confirmation: publish, delete or undo
-	Seq           int64  // number of the change to undo
-	Foreseen      *impact
 	Released      *client.Released
 }
 
@@ -41,7 +38,7 @@ type ruleScans struct {
 	Nothing string
 }
 
-// ruleDays is the number of days of scans on the page of a rule.
+// ruleDays is the number of days of scans on the pages of rules, accounts and applications.
 const ruleDays = 30
 
 // showRule shows the page of a prefix with the result of the last action.
@@ -145,8 +142,7 @@ func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) 
 func (f ruleForm) change() client.PlannedRule {
 	ownRule := f.ownRule()
 	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path,
-		AppID: ownRule.AppID, Occupy: ownRule.Occupy,
-		OpenVersion: ownRule.OpenVersion}
+		AppID: ownRule.AppID, Occupy: ownRule.Occupy, OpenVersion: ownRule.OpenVersion}
 }
 
 // scansOf returns the scans of a rule in the last days.

@@ -13,24 +13,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the pages about rules.
-func (pages rulePages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/rules":         pages.rules,
-		"POST /console/rules/undo":   pages.undo,
-		"POST /console/rules/do":     pages.changeRule,
-		"GET /console/rules/file":    pages.confirmFile,
-		"GET /console/rules/code":    pages.ruleCode,
-		"GET /console/rules/import":  pages.importPage,
-		"POST /console/rules/import": pages.importRules,
-		"GET /console/rules/export":  pages.exportRules,
-		"GET /console/rules/new":     pages.ruleForm,
-		"POST /console/rules/new":    pages.saveRule,
-		"GET /console/rules/edit":    pages.ruleForm,
-		"POST /console/rules/edit":   pages.saveRule,
-	}
-}
-
 type rulesView struct {
 	Owner, Prefix, Text, State, Order string
 	client.StoredRuleList
@@ -130,10 +112,10 @@ func (pages rulePages) changeRule(v *request) {
 		return
 	}
 	ctx, err, done := v.ctx(), error(nil), ""
-	switch v.r.FormValue("did") {
+	switch did := v.r.FormValue("did"); did {
 	case "publish", "delete":
-		data.Asks = v.r.FormValue("did")
-		data.Foreseen, err = v.foresee(client.PlannedRule{Do: data.Asks, Owner: data.Owner, Prefix: data.Prefix})
+		pages.confirmChange(v, did, client.PlannedRule{Do: did, Owner: data.Owner, Prefix: data.Prefix})
+		return
 	case "publish-sure":
 		done = "rule.published"
 		_, err = v.api.Rules.Publish(ctx, data.Owner, data.Prefix)
@@ -162,6 +144,18 @@ func (pages rulePages) changeRule(v *request) {
 		v.redirect(ofRule(done, data.Owner, data.Prefix))
 	default:
 		pages.showRule(v, http.StatusOK, data)
+	}
+}
+
+// confirmChange asks for confirmation of a change of a rule, and shows the effect that the change would have had on last week's scans.
+func (pages rulePages) confirmChange(v *request, did string, plan client.PlannedRule) {
+	_, err := v.api.Rules.List(v.asking(), client.StoredRuleQuery{Owner: plan.Owner, Prefix: plan.Prefix, Limit: 1})
+	if v.failed(err) { // the rule belongs to an account of others
+		return
+	}
+	if f, err := v.foresee(plan); !v.failed(err) {
+		v.confirm(http.StatusOK, sureView{Text: v.say("rule.sure."+did, plan.Prefix), Token: "1", Did: did + "-sure",
+			Button: "rule." + did, Harmless: did != "delete", Foreseen: f})
 	}
 }
 
@@ -195,10 +189,7 @@ func (pages rulePages) undo(v *request) {
 			return
 		}
 		if plan, found := undoing(history, seq); found {
-			data := ruleView{Owner: plan.Owner, Prefix: prefix, Asks: "undo", Seq: seq}
-			if !v.failed(storeResult(&data.Foreseen)(v.foresee(plan))) {
-				pages.showRule(v, http.StatusOK, data)
-			}
+			pages.confirmChange(v, "undo", plan)
 			return
 		}
 	}
@@ -298,7 +289,7 @@ func (pages rulePages) ruleForm(v *request) {
 	}
 	if part {
 		var b bytes.Buffer
-		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Data: f})) {
+		if v.failed(templates()["rule_form"].ExecuteTemplate(&b, "tried", view{request: v, Name: "rule_form", Data: f, Page: f})) {
 			return
 		}
 		v.w.Header().Set("Content-Type", "text/html; charset=utf-8")

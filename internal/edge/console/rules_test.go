@@ -99,7 +99,7 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	}
 	shows(v.get(rule), 200, "not published", "left this month: 100", prefix+"7")
 	shows(do("check"), 200, "The file was found.")
-	shows(do("publish"), 200, "Publish this rule?", "0 would have opened something else")
+	shows(do("publish"), 200, "Publish the rule ", "0 would have opened something else")
 	if p := do("publish-sure"); p.Status != http.StatusSeeOther {
 		t.Fatalf("publish: %d %s", p.Status, p.Body)
 	}
@@ -107,7 +107,7 @@ func TestRuleForm_CreateToUndo(t *testing.T) {
 	form.Set("path", "pages/other")
 	shows(v.get("/console/rules/edit?owner=shop&prefix="+url.QueryEscape(prefix)), 200, `value="pages/&lt;script&gt;/x"`, "readonly")
 	shows(v.post("/console/rules/edit", form), 422, "pages/other") // that of a published rule is fixed
-	shows(do("delete"), 200, "Delete this rule?")
+	shows(do("delete"), 200, "Delete the rule ")
 	shows(v.get(rule), 200, `<span class="tag good">published`)
 	if p := do("delete-sure"); p.Status != http.StatusSeeOther {
 		t.Fatalf("delete: %d %s", p.Status, p.Body)
@@ -293,7 +293,7 @@ rules:
 	for name, known := range map[string]int{"olga": 2, "rita": 4} {
 		v := request(t, s)
 		v.signIn(name, password, "")
-		for did, asks := range map[string]string{"publish": "Publish this rule?", "delete": "Delete this rule?"} {
+		for did, asks := range map[string]string{"publish": "Publish the rule https://shop.example/new/?", "delete": "Delete the rule https://shop.example/new/?"} {
 			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
 			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans match a rule that changes", known),
 				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
@@ -322,8 +322,7 @@ rules:
 	}
 	do("/console/rules/do", "publish-sure")
 	seq := regexp.MustCompile(`name="seq" value="(\d+)"`).FindStringSubmatch(v.get("/console/rules?" + rule.Encode()).Body)
-	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo this change?", "2 would have opened something else",
-		`<span class="tag good">published`)
+	do("/console/rules/undo", "", "seq", seq[1]).wants(t, "Undo the last change of", "2 would have opened something else")
 	do("/console/rules/do", "release", "reason", "sold").wants(t, "are revoked: printed codes",
 		"2 would have opened something else", `id="sure"`)
 	if p := do("/console/rules/undo", "undo-sure", "seq", seq[1], "sure", "1"); p.Status != http.StatusSeeOther {

@@ -11,17 +11,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the pages of single scans and of users.
-func (pages scanPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/scan":                    pages.scan,
-		"POST /console/scan":                   pages.picture,
-		"GET /console/statistics/scans":        pages.scans,
-		"POST /console/statistics/scans":       pages.eraseUser,
-		"GET /console/statistics/scans/{scan}": pages.oneScan,
-	}
-}
-
 type scansView struct {
 	From, To, User, Namespace, Rule, Code, AppID, Owner string
 	Scans                                               []client.RecordedScan
@@ -51,9 +40,6 @@ func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFil
 	}
 	return s, asked, true
 }
-
-// scans lists the newest scans, or with a filter the matching scans from the oldest on.
-func (pages scanPages) scans(v *request) { pages.showScans(v, http.StatusOK, nil) }
 
 func (pages scanPages) showScans(v *request, status int, erased *client.ErasureResult) {
 	data, asked, ok := pages.askedScans(v)

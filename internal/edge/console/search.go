@@ -14,15 +14,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the search pages and of the account filter.
-func (pages findPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/search":        pages.search,
-		"GET /console/switch":        pages.switchAccount,
-		"GET /console/account-names": pages.suggestAccounts,
-	}
-}
-
 // account returns the AppID that filters all pages: the AppID in the URL, else the only account that the visitor may see. An empty
 // result means all accounts that the visitor may see.
 func (v *request) account() string {
@@ -47,7 +38,7 @@ type searchView struct {
 
 // search shows the search results for a text. A single exact match redirects to its page at once. A search of older rules for the
 // text runs after the page is shown.
-func (pages findPages) search(v *request) {
+func (pages homePages) search(v *request) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {
 		v.show(http.StatusOK, "search", data)
@@ -89,7 +80,7 @@ func (s searchView) hits(kind string) (n int) {
 }
 
 // pageOf returns the address of the page of a search result.
-func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
+func (pages homePages) pageOf(v *request, hit client.SearchHit) string {
 	switch hit.Kind {
 	case "account":
 		return accountPage(hit.Key)
@@ -106,7 +97,7 @@ func (pages findPages) pageOf(v *request, hit client.SearchHit) string {
 }
 
 // switchAccount sets the account filter of all pages, given an AppID or an unambiguous account name.
-func (pages findPages) switchAccount(v *request) {
+func (pages homePages) switchAccount(v *request) {
 	q := v.r.URL.Query()
 	to, err := url.Parse(localPath(q.Get("to")))
 	text := strings.TrimSpace(q.Get("account"))
@@ -136,7 +127,7 @@ func (pages findPages) switchAccount(v *request) {
 }
 
 // seek redirects to the search results for a text within one account, or within all.
-func (pages findPages) seek(v *request, account, text string) {
+func (pages homePages) seek(v *request, account, text string) {
 	q := url.Values{"q": {text}}
 	if account != "" {
 		q.Set("account", account)
@@ -147,7 +138,7 @@ func (pages findPages) seek(v *request, account, text string) {
 const mostSuggested = 20
 
 // suggestAccounts returns suggestions for a field in which a person types an AppID.
-func (pages findPages) suggestAccounts(v *request) {
+func (pages homePages) suggestAccounts(v *request) {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
 		Limit: mostSuggested})
 	if v.failed(err) {

@@ -13,10 +13,6 @@ import (
 // mostSelected is the maximum number of selected rows in one form: one page of rows.
 const mostSelected = pageRows
 
-func (pages selectedPages) routes() map[string]func(*request) {
-	return map[string]func(*request){"POST /console/rules": pages.selectedRules, "POST /console/accounts/selected": pages.selectedAccounts}
-}
-
 // selectedView asks for confirmation of an action on several rows, or shows the result for each row.
 type selectedView struct {
 	Text   string // the action and the number of rows
@@ -37,7 +33,7 @@ type act func(ctx context.Context, appid, prefix string) error
 
 // actOnSelected asks for confirmation of an action on the selected rows, then executes the action for each row separately, so that
 // an error for one row does not stop the action for other rows. A selected row is given as "owner prefix" or as an AppID.
-func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back string) {
+func (pages rulePages) actOnSelected(v *request, acts map[string]act, back string) {
 	_ = v.r.ParseForm()
 	did := v.r.FormValue("did")
 	a, known := acts[did]
@@ -93,7 +89,7 @@ func (pages selectedPages) actOnSelected(v *request, acts map[string]act, back s
 // Dangerous reports whether the action cannot be undone with a click.
 func (d selectedView) Dangerous() bool { return d.Did == "delete" || d.Did == "jump-off" }
 
-func (pages selectedPages) selectedRules(v *request) {
+func (pages rulePages) selectedRules(v *request) {
 	pages.actOnSelected(v, map[string]act{
 		"publish": func(ctx context.Context, appid, prefix string) error {
 			_, err := v.api.Rules.Publish(ctx, appid, prefix)
@@ -106,7 +102,7 @@ func (pages selectedPages) selectedRules(v *request) {
 	}, Root+"/rules")
 }
 
-func (pages selectedPages) selectedAccounts(v *request) {
+func (pages rulePages) selectedAccounts(v *request) {
 	open := func(is bool) act {
 		return func(ctx context.Context, appid, _ string) error {
 			return v.api.Accounts.SetRulesEnabled(ctx, appid, is)

@@ -13,17 +13,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// routes returns the handlers of the statistics pages.
-func (pages numberPages) routes() map[string]func(*request) {
-	return map[string]func(*request){
-		"GET /console/statistics":         pages.statistics,
-		"POST /console/statistics":        pages.actOnStatistics,
-		"GET /console/statistics/most":    pages.topValues,
-		"GET /console/statistics/nothing": pages.unmatched,
-		"GET /console/statistics/{table}": pages.download,
-	}
-}
-
 // groups lists the dimensions by which statistics can be grouped.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
@@ -131,8 +120,6 @@ func (s statisticsView) fields(names ...string) url.Values {
 	return kept
 }
 
-func (pages numberPages) statistics(v *request) { pages.showStatistics(v, statisticsView{}) }
-
 // showStatistics shows the statistics page with the result of the last action.
 func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	data, err := v.dated()
@@ -223,6 +210,16 @@ func (v *request) scansOf(days int, group, value string) (*statisticsView, error
 	return &shown, err
 }
 
+// recent shows the scans of the last days of one account or application. Pages load the chart after the rest of the page is shown.
+func (pages numberPages) recent(v *request) {
+	q := v.r.URL.Query()
+	group := map[bool]string{true: "batch", false: "owner"}[q.Has("batch")]
+	if shown, err := v.scansOf(ruleDays, group, q.Get(group)); !v.failed(err) {
+		shown.Chart.Plot = nil // a part of a page loads no scripts
+		v.show(http.StatusOK, "recent-scans", shown)
+	}
+}
+
 // topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page
 // is shown, because computing the values scans all rows of the period.
 func (pages numberPages) topValues(v *request) {
@@ -244,8 +241,7 @@ const mostMisses = 20
 func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
-		Owner: cmp.Or(q.Get("owner"), v.account()),
-		Below: q.Get("below"), Limit: mostMisses})
+		Owner: cmp.Or(q.Get("owner"), v.account()), Below: q.Get("below"), Limit: mostMisses})
 	if !v.failed(err) {
 		v.show(http.StatusOK, "unmatched", list)
 	}

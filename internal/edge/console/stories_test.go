@@ -85,7 +85,7 @@ func TestStory_BrandManager(t *testing.T) {
 func (p tab) ordersLabels(s *servertest.Server, account string) {
 	p.t.Helper()
 	p.to("/console/orders")
-	p.write("#isv", "spring")
+	p.write("#isv_application_id", "spring")
 	p.click(`button[value="ask"]`)
 	p.reads("done.order.made")
 	p.click(`td a[href*="#a-from"]`)

@@ -24,8 +24,10 @@ var zones = sync.OnceValue(func() (known []string) {
 	return known
 })
 
-// Zones returns the options of the time zone form in the navigation, and Zone the selected zone.
-func (view) Zones() []string { return zones() }
+// Zones returns the options of the time zone form, and Zone the selected zone.
+func (v view) Zones() []choice {
+	return append([]choice{{"", v.say("zone.server")}}, texts(zones())...)
+}
 
 func (v view) Zone() string {
 	if cookie, err := v.r.Cookie(zoneCookie); err == nil && slices.Contains(zones(), cookie.Value) {

@@ -1,0 +1,341 @@
+package console
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// spec describes how a page shows or asks for one field of a value whose type is an operation's input or output. Templates write
+// [KEY=]NAME[?][:KIND][,OPTION…]: the name of the field in JSON and, where they differ from what fieldLabels and the type of the field
+// say, the text key of the label and the kind. "?" omits a fact without a value, and options are those of newField.
+type spec struct {
+	Key, Name, Kind string
+	Optional        bool
+	Options         []string
+}
+
+func specsOf(words []string) (list []spec) {
+	for word := range strings.FieldsSeq(strings.Join(words, " ")) {
+		word, options, _ := strings.Cut(word, ",")
+		word, kind, _ := strings.Cut(word, ":")
+		s := spec{Kind: kind, Name: word, Options: strings.Split(options, ",")}
+		if key, name, has := strings.Cut(word, "="); has {
+			s.Key, s.Name = key, name
+		}
+		s.Name, s.Optional = strings.CutSuffix(s.Name, "?")
+		s.Key = cmp.Or(s.Key, fieldLabels[s.Name])
+		list = append(list, s)
+	}
+	return list
+}
+
+// fieldLabels maps field names of the admin API to the text keys of their labels.
+var fieldLabels = map[string]string{"accent": "appearance.accent", "account": "calls.account", "accounts": "people.accounts",
+	"actor": "rules.by", "alarms": "hooks.alarms.tell", "appid": "accounts.appid", "application_id": "codes.batch",
+	"attempts": "hooks.tries", "certified": "need.certified", "code_count": "codes.count", "codes": "hooks.codes.tell",
+	"count": "codes.count", "created_at": "calls.at", "created_by": "rules.by", "enabled": "rules.state",
+	"encoding_aes_key": "platform.aes", "errcode": "calls.errcode", "event_url": "platform.events", "features": "accounts.features",
+	"granted_at": "platform.granted", "help": "appearance.help", "host": "checks.host", "ip": "operate.refused.ip",
+	"ip_allowlist": "accounts.addresses", "isv_application_id": "batch.isv", "jump_open": "accounts.jump", "key": "operate.key",
+	"kind": "accounts.kind", "linked": "accounts.linked", "marketcode_key": "accounts.key", "members": "accounts.members",
+	"message_token": "platform.token", "message_url": "accounts.messages", "name": "accounts.name", "namespace": "scans.namespace",
+	"note": "batch.note", "occupy": "rule.occupy", "occurred_at": "calls.at", "ok": "checks.found", "open_at_once": "appearance.once",
+	"open_version": "rule.open", "owner": "rules.owner", "pages": "accounts.pages", "password": "login.password", "path": "rules.page",
+	"permission_sets": "platform.sets", "prefix": "rules.prefix", "printer": "packages.printer", "published": "rules.published",
+	"reason": "calls.why", "redirect_hosts": "platform.hosts", "region": "stats.region", "rid": "calls.rid", "role": "people.role",
+	"rules": "hooks.rules.tell", "scans": "stats.scans", "second_factor": "people.factor", "secret": "accounts.secret",
+	"secret_frozen": "accounts.frozen", "seen_at": "people.seen", "order": "list.order", "state": "rules.state", "status": "rules.state",
+	"subject": "accounts.subject", "target": "rules.target", "test_links": "rule.links", "threshold": "batch.alarm.threshold",
+	"url": "hooks.url", "url_scheme": "accounts.scheme", "user": "scan.user", "value": "operate.value", "versions": "accounts.versions"}
+
+// kinds maps field names of the admin API to the kind of their cells.
+var kinds = map[string]string{"account": "account", "owner": "account", "target": "account", "prefix": "code", "ok": "yes.no",
+	"enabled": "on.off", "endpoint": "code", "directory": "code"}
+
+// enums maps field names of the admin API to their values, in the order of forms.
+var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects, "versions": accountVersions, "features": features,
+	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"}, "invite_days": {"3", "7", "30", "0"}}
+
+// states maps values of states to the kind of their badge.
+var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
+	"making": "warn", "active": "good", "void": "bad", "frozen": "warn", "redeemed": "info"}
+
+var fieldIndexes sync.Map // of map[string][]int, by type
+
+// fieldOf returns the field of a value with this name in JSON or Go, or the result of the method with this name; "." is the value, and
+// "OUTER.INNER" a field of a field.
+func fieldOf(value reflect.Value, name string) (field reflect.Value, tag reflect.StructTag) {
+	if name == "." {
+		return value, ""
+	}
+	if outer, inner, nested := strings.Cut(name, "."); nested {
+		value, _ = fieldOf(value, outer)
+		name = inner
+	}
+	at := reflect.Indirect(value)
+	indexes, known := fieldIndexes.Load(at.Type())
+	if !known {
+		found := map[string][]int{}
+		for _, f := range reflect.VisibleFields(at.Type()) {
+			json, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			found[f.Name], found[cmp.Or(json, f.Tag.Get("query"), f.Name)] = f.Index, f.Index
+		}
+		indexes, _ = fieldIndexes.LoadOrStore(at.Type(), found)
+	}
+	if i, has := indexes.(map[string][]int)[name]; has {
+		return at.FieldByIndex(i), at.Type().FieldByIndex(i).Tag
+	}
+	if method := value.MethodByName(name); method.IsValid() {
+		return method.Call(nil)[0], ""
+	}
+	panic("no field of " + at.Type().String() + " is called " + name)
+}
+
+// cell is a shown field of a value.
+type cell struct {
+	Label, Kind, Text, To string
+	Number                bool
+	Content               template.HTML
+}
+
+// cell shows a field. Its kind is the name of a template of the page, whose Data is the field; "code" or "copy"; "GOOD.BAD" for a badge
+// that says whether the field is true; "/PATH" for a link to the page of the field; "PREFIX." for a text key and "PREFIX*" for a
+// badge. Without a kind the type of the field determines the cell.
+func (v view) cell(s spec, row reflect.Value) cell {
+	value, _ := fieldOf(row, s.Name)
+	kind := cmp.Or(s.Kind, kinds[s.Name])
+	c := cell{Kind: kind, Text: textOf(value)}
+	if value.CanInt() && kind != "" {
+		c.Text = fmt.Sprint(value)
+	}
+	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
+		var b strings.Builder
+		if err := isPage.Execute(&b, v.Over(value.Interface())); err != nil {
+			panic(err)
+		}
+		c.Content = template.HTML(b.String())
+		return c
+	}
+	yes, no, isSwitch := strings.Cut(kind, ".")
+	switch t := value.Interface().(type) {
+	case time.Time, *time.Time:
+		if !value.IsZero() {
+			c.Content = v.Time(t)
+			return c
+		}
+	case bool:
+		switch {
+		case isSwitch && t:
+			c.Content = v.Badge("good", yes)
+		case isSwitch:
+			c.Content = v.Badge(cmp.Or(map[string]string{"off": "warn"}[no], "bad"), no)
+		default:
+			c.Text = v.say(map[bool]string{true: "yes", false: "no"}[t])
+		}
+		if isSwitch {
+			return c
+		}
+	case int, int64, int32:
+		c.Number = kind == "" || kind == "id"
+	}
+	switch prefix, isState := strings.CutSuffix(kind, "*"); {
+	case isState:
+		c.Content = render("badge", part{"Kind": states[c.Text], "Text": v.say(prefix + c.Text)})
+		return c
+	case strings.HasSuffix(kind, ".") && v.Has(kind+c.Text):
+		c.Text = v.say(kind + c.Text)
+	case strings.HasPrefix(kind, "/"):
+		escape := url.QueryEscape
+		if strings.HasSuffix(kind, "/") {
+			escape = url.PathEscape
+		}
+		c.To = v.Keep(Root + kind + escape(c.Text))
+	case c.Text == "":
+		c.Kind, c.Text = "", "–"
+	}
+	c.Content = render("cell", c)
+	return c
+}
+
+// textOf returns a value as text: numbers with separators, lists with commas.
+func textOf(value reflect.Value) string {
+	switch value = reflect.Indirect(value); {
+	case !value.IsValid(), value.Kind() == reflect.Slice && value.Len() == 0:
+		return ""
+	case value.CanInt():
+		return separated(value.Int())
+	case value.Kind() == reflect.Slice && value.Type().Elem().Kind() != reflect.Uint8:
+		var words []string
+		for i := range value.Len() {
+			words = append(words, fmt.Sprint(value.Index(i)))
+		}
+		return strings.Join(words, ", ")
+	}
+	return fmt.Sprint(value)
+}
+
+// List renders a list of values: a column for each word and, if the list is empty, the text LABEL.none, or the second text key of
+// label. A word with the key "+" is a column of check boxes.
+func (v view) List(label string, rows any, words ...string) template.HTML {
+	label, empty, _ := strings.Cut(label, " ")
+	t, list, specs := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words)
+	var cellRows [][]cell
+	for i := range list.Len() {
+		var cells []cell
+		for _, s := range specs {
+			cells = append(cells, v.cell(s, list.Index(i)))
+		}
+		cellRows = append(cellRows, cells)
+	}
+	for i, s := range specs {
+		c := column{Select: s.Key == "+", Number: len(cellRows) > 0 && cellRows[0][i].Number}
+		if !c.Select {
+			c.Label = v.say(s.Key)
+		}
+		t.Columns = append(t.Columns, c)
+	}
+	data := part{"Head": render("table", t), "Rows": cellRows, "Empty": template.HTML("")}
+	if empty = cmp.Or(empty, label+".none"); v.Has(empty) {
+		data["Empty"] = v.None(len(specs), empty)
+	}
+	return render("list", data)
+}
+
+// Cell shows one field of a value, for templates of cells.
+func (v view) Cell(value any, word string) template.HTML {
+	return v.cell(specsOf([]string{word})[0], reflect.ValueOf(value)).Content
+}
+
+// Facts renders the fields of a value as a list of labels and values.
+func (v view) Facts(value any, words ...string) template.HTML {
+	var list []cell
+	for _, s := range specsOf(words) {
+		if field, _ := fieldOf(reflect.ValueOf(value), s.Name); s.Optional && field.IsZero() {
+			continue
+		}
+		c := v.cell(s, reflect.ValueOf(value))
+		c.Label = v.say(s.Key)
+		list = append(list, c)
+	}
+	return render("facts", list)
+}
+
+// Fields renders an input for each word with the value of its field. Tags of the schema determine length and whether the field is
+// required; the text label.hint, if it exists, is its hint. The kind is the prefix of the text keys of choices, or that of newField.
+func (v view) Fields(form any, words ...string) template.HTML {
+	var b strings.Builder
+	for _, s := range specsOf(words) {
+		b.WriteString(string(v.input(reflect.ValueOf(form), s)) + "\n")
+	}
+	return template.HTML(b.String())
+}
+
+func (v view) input(form reflect.Value, s spec) template.HTML {
+	value, tag := fieldOf(form, s.Name)
+	options, text := s.Options, textOf(value)
+	if length := tag.Get("maxLength"); length != "" {
+		options = append([]string{"max=" + length}, options...)
+	}
+	if tag.Get("minLength") != "" {
+		options = append(options, "required")
+	}
+	if v.Has(s.Key + ".hint") {
+		options = append(options, "hint="+s.Key+".hint")
+	}
+	values, isChoice := enums[s.Name], strings.HasSuffix(s.Kind, ".")
+	if words := tag.Get("enum"); words != "" {
+		values = strings.Split(words, ",")
+	}
+	elem := reflect.Indirect(value)
+	if !elem.IsValid() {
+		elem = reflect.Zero(value.Type().Elem())
+	}
+	switch {
+	case isChoice && elem.Kind() == reflect.Slice:
+		boxes, chosen := "", strings.Split(text, ", ")
+		for _, word := range values {
+			boxes += "<p>" + string(v.Check(s.Name, s.Kind+word, word, slices.Contains(chosen, word))) + "</p>"
+		}
+		return render("fieldset", cell{Kind: s.Name, Label: v.say(s.Key), Content: template.HTML(boxes)})
+	case isChoice:
+		if slices.Contains(options, "any") {
+			values = append([]string{""}, values...)
+		}
+		list := keyed(s.Kind, values)
+		if values[0] == "" {
+			list[0] = "=list.any"
+		}
+		return v.Choose(s.Name, s.Key, text, list, slices.DeleteFunc(options, func(option string) bool { return option == "any" })...)
+	case elem.Kind() == reflect.Bool:
+		return "<p>" + v.Check(s.Name, s.Key, "yes", elem.Bool(), options...) + "</p>"
+	case keptField{Name: s.Name}.Secret():
+		return v.Field(s.Name, s.Key, "", append(options, "type=password complete=new-password")...)
+	case elem.CanInt():
+		options, text = append(options, "mode=numeric"), nonzero(elem.Int())
+	}
+	if s.Kind == "area" {
+		return v.Area(s.Name, s.Key, strings.ReplaceAll(text, ", ", "\n"), options...)
+	}
+	return v.Field(s.Name, s.Key, text, options...)
+}
+
+// Ask renders a form that adds a value: a heading, an input for each word, and a button that sends did.
+func (v view) Ask(path, did, key string, form any, words ...string) template.HTML {
+	return render("ask", part{"Did": did, "Label": v.say(key), "Post": v.Post(path, "", "", "did", did),
+		"Fields": v.Fields(form, words...)})
+}
+
+// ShownOnce renders secrets that are shown only once, or nothing if the first of them is "".
+func (v view) ShownOnce(text string, secrets ...string) template.HTML {
+	if secrets[0] == "" {
+		return ""
+	}
+	return render("once", part{"Text": text, "Secrets": slices.DeleteFunc(secrets, func(s string) bool { return s == "" })})
+}
+
+// decode sets the named fields of *to from the form or the query of the URL, and returns an error message for each invalid number.
+func (v *request) decode(to any, names string) map[string]string {
+	faults := map[string]string{}
+	for name := range strings.FieldsSeq(names) {
+		field, _ := fieldOf(reflect.ValueOf(to), name)
+		text := v.r.FormValue(name)
+		if !(keptField{Name: name}).Secret() {
+			text = strings.TrimSpace(text)
+		}
+		if field.Kind() == reflect.Pointer {
+			at := reflect.New(field.Type().Elem())
+			if at.Elem().CanInt() && text == "" {
+				continue
+			}
+			field.Set(at)
+			field = at.Elem()
+		}
+		switch words := listed(strings.Join(v.r.Form[name], " ")); {
+		case field.Kind() == reflect.Bool:
+			field.SetBool(text != "")
+		case field.Kind() == reflect.String:
+			field.SetString(text)
+		case field.CanInt():
+			n, err := strconv.ParseInt(cmp.Or(text, "0"), 10, 64)
+			if field.SetInt(n); err != nil || n < 0 {
+				faults[name] = v.say("packages.number.form")
+			}
+		case field.Type().Elem().Kind() != reflect.String:
+			if json.Unmarshal([]byte("["+strings.Join(words, ",")+"]"), field.Addr().Interface()) != nil {
+				faults[name] = v.say("fault.form")
+			}
+		default:
+			field.Set(reflect.ValueOf(append([]string{}, words...)))
+		}
+	}
+	return faults
+}
