@@ -195,7 +195,7 @@ func TestConsent_ExclusiveSetNeedsConfirmation(t *testing.T) {
 	w.Authorize(w.ComponentToken("isv2"), "isv2", "shop", "[18]")
 	path := w.page(back, "")
 	a := w.submit(path, agree("shop", "18"))
-	require.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "<code>isv2</code> has it") &&
+	require.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "<code>isv2</code> currently holds it") &&
 		strings.Contains(a.Body, `name="move"`), "%d %s", a.Status, a.Body)
 	b := w.Do("POST", "/admin/v1/emulator/authorize",
 		fmt.Sprintf(`{"component":"isv","pre_auth_code":%q,"appid":"shop","permission_sets":[18]}`,
