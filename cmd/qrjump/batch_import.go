@@ -24,6 +24,8 @@ type batchImport struct {
 	Application    int64    `placeholder:"ID"`
 	Count          int64    `placeholder:"N"`
 	Text           string   `placeholder:"TEMPLATE"`
+	Format         string   `enum:",columns,lines,csv" default:"" placeholder:"columns|lines|csv"`
+	Column         string   `placeholder:"NAME"`
 	GTIN           string   `name:"gtin" placeholder:"GTIN"`
 	FixedDigits    string   `placeholder:"DIGITS"`
 	AllowGuessable bool
@@ -38,6 +40,7 @@ const importAtOnce = 10_000
 type importPart struct {
 	name  string
 	codes client.CodeRange
+	texts bool // a list of texts
 }
 
 // Run checks the files, starts the import batch, and uploads some thousand codes per call. The import is idempotent, so an
@@ -51,7 +54,13 @@ func (c *batchImport) Run(s *session) error {
 	}
 	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN,
 		Given: c.FixedDigits, Weak: c.AllowGuessable}
-	parts, lines, err := c.look(s, &begin)
+	look := c.look
+	if texts, err := c.takesTexts(); err != nil {
+		return err
+	} else if texts {
+		look = c.lookTexts
+	}
+	parts, lines, err := look(s, &begin)
 	if err != nil {
 		return err
 	}
@@ -150,6 +159,9 @@ func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importP
 
 // bring uploads the codes of a file.
 func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
+	if part.texts {
+		return c.bringTexts(s, qrjump, id, part, done, progress)
+	}
 	f, err := os.Open(part.name)
 	if err != nil {
 		return absent(err)

@@ -293,6 +293,7 @@ func (c *copyist) kit() {
 		"qrjump batch download 500000001 0-19 --plain --key-file key.txt --out rows.txt",
 		"sed -n 8p rows.txt | cut -d' ' -f4 > stolen.txt", `m=$(head -c 361 /dev/zero | tr "\0" 1)
 			printf "%s 044GZ*J10 0 P.URL.CN/0ALL\$V2QCNVRHYPO:K3\n" $m > codes.txt
+			printf "text\nhttps://old.example/c/aBcDeFgH\n" > old.csv
 			printf "%s 044GZ*J11 0 P.URL.CN/0ALM\$V2QCNVRHYPO:K4\n" $m > others.txt`,
 		"qrjump batch import others.txt --account " + service + " --isv old --application 581865877",
 		"qrjump package signer > signer.txt", "qrjump package make 500000001 0-49 --for printer.pub --format csv,text --out package-1.age",

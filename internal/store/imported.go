@@ -8,10 +8,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-const importedColumns = `batch, idx, code, text_hi, text_lo`
+const importedColumns = `batch, idx, code, text_hi, text_lo, token`
 
 func scanImported(scan func(...any) error) (c codes.ImportedCode, err error) {
-	if err = scan(&c.Batch, &c.Index, &c.Code, &c.TextHi, &c.TextLo); errors.Is(err, sql.ErrNoRows) {
+	if err = scan(&c.Batch, &c.Index, &c.Code, &c.TextHi, &c.TextLo, &c.Token); errors.Is(err, sql.ErrNoRows) {
 		err = codes.ErrNoImported
 	}
 	return c, err
@@ -59,8 +59,8 @@ func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) 
 	if err := t.bulk(ctx); err != nil { // keeps the statement prepared
 		return 0, err
 	}
-	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 5, len(all), func(i int) []any {
+	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all), func(i int) []any {
 		c := all[i]
-		return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo}
+		return []any{c.Batch, c.Index, c.Code, c.TextHi, c.TextLo, c.Token}
 	})
 }

@@ -19,6 +19,8 @@ type templateIndex struct {
 	wordings      []*wording
 	roots         map[string][]Template // templates of GS1 texts by primary key; the lists contain only templates of imported batches
 	known         map[knownTemplate]bool
+	tokens        map[string][]Template // templates with a token, by host
+	tokenList     []Template
 }
 
 type knownTemplate struct {
@@ -47,17 +49,26 @@ func (i templateIndex) add(b Batch) templateIndex {
 		return i // a newer program version wrote the template, and this version cannot parse the template
 	}
 	if i.known == nil {
-		i.known, i.roots = map[knownTemplate]bool{}, map[string][]Template{}
+		i.known, i.roots, i.tokens = map[knownTemplate]bool{}, map[string][]Template{}, map[string][]Template{}
 	}
 	i.known[template] = true
 	i.all++
-	i.word(t, b.Imported)
+	if !t.HasToken() {
+		i.word(t, b.Imported)
+	}
 	if l, is := t.link(); is && !slices.Contains(i.links, l) {
 		i.links = append(i.links, l)
 	}
 	if b.Imported {
 		i.imported++
-	} else if s := t.shape(b.Version); !slices.Contains(i.shapes, s) {
+	}
+	if t.HasToken() {
+		host, _ := cutHost(t.canonical[0])
+		i.tokens[host] = append(slices.Clip(i.tokens[host]), t)
+		i.tokenList = append(slices.Clip(i.tokenList), t)
+		return i
+	}
+	if s := t.shape(b.Version); !b.Imported && !slices.Contains(i.shapes, s) {
 		i.shapes = append(slices.Clone(i.shapes), s)
 	}
 	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
@@ -250,6 +261,9 @@ func (b Batch) TextEnding(text string, symbols int) string {
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
 		return ""
+	}
+	if t.HasToken() {
+		return t.tokenEnding(text, symbols)
 	}
 	s, bare := t.shape(b.Version), cutScheme(lineFeeds(text))
 	if len(bare) != s.size {

@@ -54,8 +54,9 @@ const (
 type ImportedCode struct {
 	Batch, Index int64
 	Code         int64 // see packCode
-	TextHi       int64 // see importedText
+	TextHi       int64 // see importedText and byToken
 	TextLo       int64
+	Token        string // encrypted; "" = the text has no token
 }
 
 // tail is the part of a text after its prefix.
@@ -106,12 +107,14 @@ func unpackCode(n int64) string {
 // importedBlock returns the cipher of the texts of imported codes.
 func (p *Service) importedBlock() cipher.Block {
 	p.importing.Do(func() {
-		key := p.Vault.Hasher(importKey).Sum()
-		block, err := aes.NewCipher(key[:])
-		if err != nil {
-			panic(err) // cannot fail: a key has 32 bytes
+		for purpose, block := range map[string]*cipher.Block{importKey: &p.importCipher, tokenKey: &p.tokenCipher} {
+			key := p.Vault.Hasher(purpose).Sum()
+			var err error
+			if *block, err = aes.NewCipher(key[:]); err != nil {
+				panic(err) // cannot fail: a key has 32 bytes
+			}
 		}
-		p.importCipher = block
+		p.tokenHasher = p.Vault.Hasher(tokenHashKey)
 	})
 	return p.importCipher
 }
@@ -217,6 +220,14 @@ func (p *Service) recognise(ctx context.Context, text string) (f Found, ok bool,
 	if f, ok = p.byTemplate(text); ok {
 		return f, true, nil
 	}
+	if f, ok, err = p.otherImported(ctx, text); ok || err != nil {
+		return f, ok, err
+	}
+	return p.byToken(ctx, text)
+}
+
+// otherImported finds the imported code without a token that has a text. ErrUnread.
+func (p *Service) otherImported(ctx context.Context, text string) (f Found, ok bool, err error) {
 	if f, ok, err = p.importedByTemplate(ctx, text); ok || err != nil {
 		return f, ok, err
 	}
@@ -517,6 +528,18 @@ type ImportResult struct {
 // none, at most MaxImportLines. Lines that are already stored change nothing. first is the number of the first line, used by
 // accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
 func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
+	return p.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return p.readImport(ctx, b, first, lines) })
+}
+
+// ImportTexts is ImportCodes for a batch whose texts have a token: it stores a list with one text a line, of which the first has the
+// index start. A text that a jump rule or another code has too is refused.
+func (p *Service) ImportTexts(ctx context.Context, batch, first, start int64, lines io.Reader) (done ImportResult, err error) {
+	return p.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return p.readTexts(ctx, b, first, start, lines) })
+}
+
+// importRows stores the rows that read returns, in index order: all or none.
+func (p *Service) importRows(ctx context.Context, batch, first int64, read func(Batch) ([]ImportedCode, error)) (done ImportResult,
+	err error) {
 	b, err := p.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return done, err
@@ -528,7 +551,7 @@ func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.
 		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	rows, err := p.readImport(b, first, lines)
+	rows, err := read(b)
 	if err != nil {
 		return done, err
 	}
@@ -702,7 +725,10 @@ func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line f
 }
 
 // readImport parses lines; it returns accounts.RowErrors for the first invalid line.
-func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+func (p *Service) readImport(ctx context.Context, b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+	if b.TakesTexts() {
+		return nil, Conflict(fmt.Sprintf("the codes of application %d come as texts, one a line", b.ID))
+	}
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
 	row := p.readWithPrefix
 	if b.Template != "" {
@@ -725,6 +751,9 @@ func (p *Service) readImport(b Batch, first int64, lines io.Reader) (rows []Impo
 		row, err := row(b, l)
 		if err != nil {
 			return nil, err
+		}
+		if f, found, err := p.byToken(ctx, l.Text); found || err != nil {
+			return nil, cmp.Or(err, faultAt(l.Number, "the text is that of code %d of application %d", f.Index, f.Batch.ID))
 		}
 		if pos, duplicate := texts[[2]int64{row.TextHi, row.TextLo}]; duplicate {
 			return nil, faultAt(l.Number, "the text stands in line %d already", pos)

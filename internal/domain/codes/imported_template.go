@@ -59,6 +59,12 @@ func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err err
 	if err != nil {
 		return "", err
 	}
+	if t.HasToken() {
+		if text, ok := p.tokenPrint(t, row); ok {
+			return text, nil
+		}
+		return "", foreign
+	}
 	secret, ok := p.showSecret(row, t.parts[t.secret])
 	if !ok {
 		return "", foreign
@@ -236,7 +242,7 @@ func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row Importe
 
 // template returns the template of an imported batch; "" = prefix and symbols. template returns 40097 for an invalid template.
 func (n NewImport) template(p *Service) (string, error) {
-	n.Text.Count = n.Count
+	n.Text.Count, n.Text.Imported = n.Count, true
 	filled, err := p.FillTemplate(n.Text)
 	switch {
 	case err != nil:

@@ -38,8 +38,8 @@ type Memory struct {
 	// templates indexes the templates of all batches.
 	templates templateIndex
 	// written and elsewhere count the templates of all batches and the templates of imported batches, so that a server without
-	// templates skips the look-up.
-	written, elsewhere atomic.Int64
+	// templates skips the look-up; tokens counts those of imported batches that have a token.
+	written, elsewhere, tokens atomic.Int64
 	// began maps each batch to the last event that the current Memory had applied when this rebuild started.
 	began map[int64]int64
 }
@@ -168,6 +168,7 @@ func (m *Memory) addPrefix(b Batch) {
 	m.templates = m.templates.add(b)
 	m.written.Store(int64(m.templates.all))
 	m.elsewhere.Store(int64(m.templates.imported))
+	m.tokens.Store(int64(len(m.templates.tokenList)))
 	if b.Imported && b.Template != "" {
 		return // texts with a template are recognised by the template
 	}

@@ -53,12 +53,16 @@ type Service struct {
 	Shared bool
 	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
+	// RuleOver returns the prefix of the published jump rule that matches a text; nil = there are no rules.
+	RuleOver func(text string) (prefix string, ok bool)
 
 	recent       tickets
 	hashing      sync.Once
 	ticketHash   *sealer.Hasher
 	importing    sync.Once
 	importCipher cipher.Block
+	tokenCipher  cipher.Block
+	tokenHasher  *sealer.Hasher
 }
 
 // Granted returns 48001 unless the account is allowed to use codes. Contract: marketcode 1.

@@ -61,7 +61,7 @@ func (p *Service) MayBeCode(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
-	if p.likeTemplate(text) || p.mayHoldElsewhere(text) {
+	if p.likeTemplate(text) || p.mayHoldElsewhere(text) || p.mayHoldToken(text) {
 		return true
 	}
 	return mayHold(p.Memory.ImportedPrefixes(), text) ||
@@ -86,7 +86,7 @@ func (p *Service) decide(s *Scanned, user string, account func(appid string) (ac
 // unknown distinguishes a well-formed code text that was never issued from other texts. Assumed(scan.code.unknown).
 func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
-		p.likeTemplate(text) {
+		p.likeTemplate(text) || p.unknownToken(text) {
 		return Scanned{Reason: UnknownCode}, true
 	}
 	// Assumed(scan.code.serial): the nine characters of an original code alone are not secret, so they prove nothing.

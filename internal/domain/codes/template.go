@@ -1,7 +1,9 @@
 package codes
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -40,13 +42,15 @@ const (
 	digitsField       // the counter as digits, encrypted by a keyed permutation
 	numberField       // the brand's own serial number: the number of the first code plus the index
 	weakField         // produces no text: the importer declared that the texts can be guessed
+	tokenField        // characters that another system chose
 )
 
 type templatePart struct {
 	field field
 	text  string // of a literal
-	size  int    // bytes
+	size  int    // bytes; of a tokenField: the maximum number of characters
 	first uint64 // of a numberField
+	least int    // of a tokenField: the minimum number of characters
 }
 
 // Template is the format of the code texts of an application. All texts of a template have the same length. A template never
@@ -58,6 +62,8 @@ type Template struct {
 	size   int
 	secret int // which part opens
 	weak   bool
+	// printed and canonical are the literal texts before and after a token: as printed, and as canonicalURL.
+	printed, canonical [2]string
 }
 
 // TemplateValues holds the values that replace placeholders in the template of an application.
@@ -149,9 +155,9 @@ func ParseTemplate(text string) (t Template, err error) {
 			serials++
 		case numberField:
 			numbers++
-		case secretField, digitsField:
+		case secretField, digitsField, tokenField:
 			if t.secret >= 0 {
-				return fault("has two secret parts: want one of {secret} and {digits:N}")
+				return fault("has two secret parts: want one of {secret}, {digits:N} and {token:N}")
 			}
 			t.secret = len(t.parts)
 		}
@@ -165,6 +171,11 @@ func ParseTemplate(text string) (t Template, err error) {
 		return fault("has {serial} or {number:…} more than once")
 	case t.size > MaxText:
 		return fault("gives texts of %d bytes, more than %d", t.size, MaxText)
+	}
+	if t.HasToken() {
+		if err := t.checkToken(); err != nil {
+			return fault("%v", err)
+		}
 	}
 	t.bare = slices.Clone(t.parts)
 	if first := &t.bare[0]; first.field == literal {
@@ -201,6 +212,10 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		}
 		return templatePart{field: digitsField, size: n}, rest, nil
 	}
+	if length, ok := strings.CutPrefix(name, "token:"); ok {
+		part, err = parseToken(length)
+		return part, rest, err
+	}
 	if first, ok := strings.CutPrefix(name, "number:"); ok {
 		n, err := strconv.ParseUint(first, 10, 64)
 		if err != nil || len(first) > mostNumber || !allDigits(first) {
@@ -208,7 +223,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		}
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
 	}
-	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret} or {digits:N}", name)
+	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret}, {digits:N} or {token:N}", name)
 }
 
 // String returns the template text that ParseTemplate parsed.
@@ -219,8 +234,11 @@ func (t Template) String() string { return t.text }
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
-	if part.field == digitsField {
+	switch part.field {
+	case digitsField:
 		space = float64(part.size) * math.Log2(10)
+	case tokenField:
+		space = float64(part.least) * tokenBits
 	}
 	for _, p := range t.parts {
 		if p.field == serialField || p.field == numberField {
@@ -251,7 +269,7 @@ func (t Template) sample() string {
 	return string(t.append(nil, &code, FirstVersion, &symbols, digitPair{}, 0))
 }
 
-// Link is the common pattern of the links of a template: "?" stands for any character.
+// Link is the common pattern of the links of a template: "?" stands for any character, "*" for any number of characters.
 type Link struct{ Host, Path, Query string }
 
 // numbers matches digits that differ between applications, such as a GTIN.
@@ -268,6 +286,10 @@ func (t Template) link() (l Link, ok bool) {
 	b := make([]byte, 0, t.size)
 	query := -1
 	for _, part := range t.parts {
+		if part.field == tokenField {
+			b = append(b, '*')
+			continue
+		}
 		if part.field != literal {
 			b = append(b, strings.Repeat("?", part.size)...)
 			continue
@@ -320,6 +342,8 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 			b = digits.append(b, part.size)
 		case numberField:
 			b = append(b, part.number(index)...)
+		case tokenField:
+			b = append(b, strings.Repeat("x", part.size)...) // of a sample
 		}
 	}
 	return b
@@ -454,6 +478,9 @@ func capitals(s string) string {
 // line endings, escaped as a column of a row, or a GS1 element string. Reading does not check that a key produced the text; ok is
 // false if the text does not match the literal parts of the template.
 func (t Template) Reading(read string) (printed string, ok bool) {
+	if t.HasToken() {
+		return t.readingOf(read)
+	}
 	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
 	if printed, ok = t.asPrinted(bare); ok {
 		return printed, true
@@ -464,6 +491,10 @@ func (t Template) Reading(read string) (printed string, ok bool) {
 // TrimRead returns the last characters of a text read by a camera, as many as a text of the template has; ok is false if the text
 // is not longer than a text of the template.
 func (t Template) TrimRead(read string) (end string, ok bool) {
+	if t.HasToken() {
+		from := strings.LastIndex(read, t.printed[0])
+		return read[max(from, 0):], from > 0
+	}
 	bare := ofRow.Replace(lineFeeds(read))
 	if len(bare) <= t.bareSize() {
 		return "", false
@@ -618,16 +649,24 @@ type TemplateOrder struct {
 	Text, GTIN, Given string
 	Weak              bool // true = guessing may cost less than StrongBits
 	Count             int64
+	Imported          bool // true = the codes were made elsewhere, so their texts may have a token
 }
 
 // FillTemplate returns the template for an application with the parameters in o, or 40097.
 func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
 	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
+	token := false
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
-		err = t.room(o.Count)
+		if token = t.HasToken(); token && !o.Imported {
+			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
+		}
+		err = cmp.Or(err, t.room(o.Count))
 	}
 	if err != nil {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", err)
+	}
+	if token {
+		return filled, nil // the texts are printed already; pages treat them as weak where they are
 	}
 	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow,

@@ -108,7 +108,7 @@ func mayHold(prefixes []string, text string) bool {
 // recognition as a code text, but a person who sees the whole text could print the code. A text without a code is returned
 // unchanged.
 func (p *Service) Redact(text string) string {
-	text = p.withholdElsewhere(p.withholdTemplates(text))
+	text = p.withholdTokens(p.withholdElsewhere(p.withholdTemplates(text)))
 	if len(text) < TailLength {
 		return text
 	}

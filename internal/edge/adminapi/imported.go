@@ -39,6 +39,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
 	adminroute.StreamBody
 	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
+	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"the index of the first text, where the text of the application has {token:N}"`
 	Actor string `query:"actor"`
 }) (client.CodesImported, error) {
 	defer in.Answering()
@@ -46,7 +47,16 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 		return client.CodesImported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + fourColumns)
 	}
 	body := &bounded{r: in, left: maxImportBody + 1, arrived: in.Arrived}
-	done, err := a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
+	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
+	if err != nil {
+		return client.CodesImported{}, err
+	}
+	var done codes.ImportResult
+	if b.TakesTexts() {
+		done, err = a.Codes.ImportTexts(acting(ctx, in.Actor), in.ID, in.Line, in.Start, body)
+	} else {
+		done, err = a.Codes.ImportCodes(acting(ctx, in.Actor), in.ID, in.Line, body)
+	}
 	// A client that is still sending does not read the response, so the rest of the body is read first.
 	_, _ = io.Copy(io.Discard, body)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {

@@ -992,13 +992,15 @@ CREATE INDEX idx_appearances_logo_hash ON appearances (logo_hash);
 
 -- Imported codes. Their batches have the negative of the id in start, because they have no counter.
 -- Texts are not stored as printed: code is nine symbols as a number, and the two halves of text are one
--- encrypted block (codes/imported.go).
+-- encrypted block (codes/imported.go), or the keyed hash of a text whose encrypted token is in token
+-- (codes/imported_token.go).
 CREATE TABLE imported_codes (
     batch   BIGINT NOT NULL,
     idx     BIGINT NOT NULL,
     code    BIGINT NOT NULL,
     text_hi BIGINT NOT NULL,
     text_lo BIGINT NOT NULL,
+    token   TEXT COLLATE "binary" NOT NULL, -- in Base64; '' = none
     PRIMARY KEY (batch, idx)
 -- sqlite: ) WITHOUT ROWID;
 -- postgres: );

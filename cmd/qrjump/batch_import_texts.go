@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+
+	"github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+// takesTexts reports whether the files are lists of texts, and checks the flags that say how they are written.
+func (c *batchImport) takesTexts() (bool, error) {
+	token := strings.Contains(c.Text, "{token:")
+	switch {
+	case !token && (c.Format == "lines" || c.Format == "csv" || c.Column != ""):
+		return false, misused("batch_import.lists_want_token")
+	case token && c.Format == "columns":
+		return false, misused("batch_import.texts_have_no_columns")
+	case (c.Format == "csv") != (c.Column != "") && c.Format != "":
+		return false, misused("batch_import.csv_wants_column")
+	}
+	return token, nil
+}
+
+// lookTexts reads the lists once, and checks every text before any of them is sent.
+func (c *batchImport) lookTexts(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
+	checker, err := codes.NewTextChecker(c.Text, codes.TemplateValues{GTIN: c.GTIN, Given: c.FixedDigits})
+	if err != nil {
+		return nil, 0, usageError(err.Error())
+	}
+	for _, name := range c.Files {
+		part := importPart{name: name, codes: client.CodeRange{From: lines, To: lines - 1}, texts: true}
+		for l, err := range c.texts(name) {
+			if err == nil {
+				err = s.ctx.Err()
+			}
+			if err == nil {
+				err = codes.FaultOfLine(l.Number, checker.Add(l.Text))
+			}
+			if err != nil {
+				return nil, 0, fault("batch_import.read_nothing_was_imported", plain(name), err)
+			}
+			part.codes.To++
+		}
+		if part.codes.Len() == 0 {
+			return nil, 0, fault("batch_import.read_it_has_no_line", plain(name))
+		}
+		parts, lines = append(parts, part), lines+part.codes.Len()
+	}
+	if first, second, found := checker.Duplicate(); found {
+		name, line := c.lineOf(parts, second)
+		before, earlier := c.lineOf(parts, first)
+		return nil, 0, fault("batch_import.text_stands_twice", plain(name), line, plain(before), earlier)
+	}
+	if begin.Count != 0 && begin.Count != lines {
+		return nil, 0, fault("batch_import.lists_have_another_count", lines, begin.Count)
+	}
+	begin.Count = lines
+	return parts, lines, nil
+}
+
+// texts yields the texts of a list.
+func (c *batchImport) texts(name string) func(yield func(codes.ImportText, error) bool) {
+	return func(yield func(codes.ImportText, error) bool) {
+		f, err := os.Open(name)
+		if err != nil {
+			yield(codes.ImportText{}, absent(err))
+			return
+		}
+		defer f.Close()
+		codes.ImportTexts(f, c.Column, 1)(yield)
+	}
+}
+
+// lineOf returns the file and the line of the text with an index.
+func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line int64) {
+	for _, part := range parts {
+		if index > part.codes.To {
+			continue
+		}
+		pos := part.codes.From
+		for l := range c.texts(part.name) {
+			if pos == index {
+				return part.name, l.Number
+			}
+			pos++
+		}
+	}
+	return "", 0
+}
+
+// bringTexts uploads the texts of a list. A call has consecutive lines only, because the server counts them from the first.
+func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported,
+	progress *bar) error {
+	var piece bytes.Buffer
+	var first, count int64
+	index := part.codes.From
+	send := func() error {
+		if count == 0 {
+			return nil
+		}
+		imported, err := qrjump.Batches.ImportTexts(s.ctx, id, first, index, c.Actor, &piece)
+		if err != nil {
+			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
+		}
+		index += imported.Lines
+		done.Lines, done.Added, done.Available = done.Lines+imported.Lines, done.Added+imported.Added, imported.Available
+		progress.add(int(imported.Lines))
+		piece.Reset()
+		count = 0
+		return nil
+	}
+	for l, err := range c.texts(part.name) {
+		if err != nil {
+			return fault("batch_import.read_after_line", plain(part.name), first+count, err)
+		}
+		if count == importAtOnce || l.Number != first+count {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+		if count == 0 {
+			first = l.Number
+		}
+		piece.WriteString(l.Text)
+		piece.WriteByte('\n')
+		count++
+	}
+	return send()
+}

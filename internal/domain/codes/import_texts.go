@@ -1,0 +1,174 @@
+package codes
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strings"
+)
+
+// ImportText is a code text of a list, with the number of its line.
+type ImportText struct {
+	Number int64
+	Text   string
+}
+
+// FaultOfLine returns the error of a line of a list as accounts.RowErrors; nil = no error.
+func FaultOfLine(line int64, err error) error {
+	if err == nil {
+		return nil
+	}
+	return faultAt(line, "%v", err)
+}
+
+// maxImportRow is the maximum length in bytes of a row of a CSV file: an unclosed quote would take in the rest of the file.
+const maxImportRow = 64 << 10
+
+// ImportTexts yields the texts of a list: one a line, or a column of a CSV file, whose first row names it. first is the number of
+// the first line. Lines end with LF or CRLF; the file may begin with the byte order mark of UTF-8. ImportTexts stops after an
+// error, which is accounts.RowErrors or the error of the reader.
+func ImportTexts(r io.Reader, column string, first int64) func(yield func(ImportText, error) bool) {
+	return func(yield func(ImportText, error) bool) {
+		in := bufio.NewReaderSize(r, maxImportLine)
+		switch mark, _ := in.Peek(3); {
+		case string(mark) == "\ufeff":
+			_, _ = in.Discard(len(mark))
+		case bytes.HasPrefix(mark, []byte{0xff, 0xfe}), bytes.HasPrefix(mark, []byte{0xfe, 0xff}):
+			yield(ImportText{}, faultAt(first, "the list is UTF-16: save it as UTF-8"))
+			return
+		}
+		if column == "" {
+			importLines(in, first, yield)
+			return
+		}
+		if err := importColumn(in, column, first, yield); err != nil {
+			yield(ImportText{}, err)
+		}
+	}
+}
+
+func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bool) {
+	for n := first; ; n++ {
+		line, err := in.ReadSlice('\n')
+		text := strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r")
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			err = faultAt(n, "longer than %d bytes", maxImportLine)
+		case err == io.EOF && len(line) == 0:
+			return
+		case err == nil && text == "", err == io.EOF && text == "":
+			err = faultAt(n, "the line is empty")
+		case err == io.EOF:
+			err = nil
+		}
+		if !yield(ImportText{n, text}, err) || err != nil {
+			return
+		}
+	}
+}
+
+// rowLimit returns an error when a row has more than maxImportRow bytes; the reader of the rows resets left.
+type rowLimit struct {
+	r    io.Reader
+	left int
+}
+
+var errLongRow = errors.New("codes: a row is too long")
+
+func (l *rowLimit) Read(p []byte) (int, error) {
+	if l.left <= 0 {
+		return 0, errLongRow
+	}
+	n, err := l.r.Read(p[:min(len(p), l.left)])
+	l.left -= n
+	return n, err
+}
+
+func importColumn(in io.Reader, column string, first int64, yield func(ImportText, error) bool) error {
+	limit := &rowLimit{r: in}
+	rows := csv.NewReader(limit)
+	rows.ReuseRecord = true
+	pos := -1
+	for n := first; ; {
+		limit.left = maxImportRow
+		row, err := rows.Read()
+		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
+			if errors.Is(err, csv.ErrFieldCount) {
+				return faultAt(first+int64(wrong.StartLine)-1, "%d columns, and the first row has %d: the row is cut, or has a comma too many", len(row),
+					rows.FieldsPerRecord)
+			}
+			return faultAt(first+int64(wrong.StartLine)-1, "%v", wrong.Err)
+		}
+		switch {
+		case errors.Is(err, errLongRow):
+			return faultAt(n, "a row of more than %d KiB begins here: is a quote not closed?", maxImportRow>>10)
+		case err == io.EOF && pos < 0:
+			return faultAt(first, "there is no row that names the columns")
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		case pos < 0:
+			if pos = slices.Index(row, column); pos < 0 {
+				return faultAt(first, "no column of the first row is named %q", column)
+			}
+			continue
+		}
+		line, _ := rows.FieldPos(0)
+		n = first + int64(line) - 1
+		if row[pos] == "" {
+			err = faultAt(n, "column %q is empty", column)
+		}
+		if !yield(ImportText{n, strings.Clone(row[pos])}, err) || err != nil {
+			return nil
+		}
+	}
+}
+
+// TextChecker checks the texts of lists before any of them is sent. It takes 16 bytes a text.
+type TextChecker struct {
+	Template
+	seed maphash.Seed
+	list []checkedText
+}
+
+type checkedText struct {
+	hash uint64
+	pos  int64
+}
+
+// NewTextChecker returns a TextChecker for a template with a token. {prefix}, {gtin} and {given:N} are filled from values.
+func NewTextChecker(text string, values TemplateValues) (*TextChecker, error) {
+	filled, err := FillTemplate(text, values)
+	if err != nil {
+		return nil, err
+	}
+	c := &TextChecker{seed: maphash.MakeSeed()}
+	if c.Template, err = ParseTemplate(filled); err == nil && !c.HasToken() {
+		err = fmt.Errorf("the text %.80q has no {token:N}", text)
+	}
+	return c, err
+}
+
+// Add returns the reason why a text is not one of the template.
+func (c *TextChecker) Add(text string) error {
+	c.list = append(c.list, checkedText{maphash.String(c.seed, canonicalURL(text)), int64(len(c.list))})
+	return c.CheckText(text)
+}
+
+// Duplicate returns the positions of two equal texts among those that were added, from 0 on. Add must not be called afterwards.
+func (c *TextChecker) Duplicate() (first, second int64, found bool) {
+	slices.SortFunc(c.list, func(a, b checkedText) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pos, b.pos)) })
+	for i := 1; i < len(c.list); i++ {
+		if c.list[i-1].hash == c.list[i].hash && (!found || c.list[i].pos < second) {
+			first, second, found = c.list[i-1].pos, c.list[i].pos, true
+		}
+	}
+	return first, second, found
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+func beginTexts(t *testing.T, p *codes.Service, isv, text string, count int64) codes.Batch {
+	t.Helper()
+	b, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Text: codes.TemplateOrder{Text: text}})
+	require.NoError(t, err)
+	return b
+}
+
+func nobody(string) (accounts.Account, bool) { return accounts.Account{}, false }
+
+// Texts of any system are found as they are printed and percent-encoded, letters of a token in another case are another code, and
+// each text is printed again as it came.
+func TestImportTexts_FindsEverySpelling(t *testing.T) {
+	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		p := presses(t, nodes)
+		serviceAccount(t, nodes[0])
+		for name, c := range map[string]struct {
+			template string
+			texts    []string
+			alike    map[string]int // other spellings, by the index of their code
+			unlike   []string
+		}{
+			"letters, UUID, mixed case": {"https://old.example/c/{token:8-64}",
+				[]string{"https://old.example/c/abcdefghijklmn", "https://old.example/c/6f9619ff-8b86-d011-b42d-00cf4fc964ff",
+					"https://old.example/c/aBcDeFgH", "https://old.example/c/AbCdEfGh", "https://old.example/c/" + strings.Repeat("z", 64)},
+				map[string]int{"HTTP://OLD.example/c/aBcDeFgH": 2, "old.example/c/AbCdEfGh": 3, "https://old.example/c/%61bcdefghijklmn": 0},
+				[]string{"https://old.example/c/abcdefgh", "https://old.example/c/aBcDeFgH?from=scan", "https://old.example/c/AbCdEfGh/"}},
+			"Chinese in a query": {"https://zh.example/q?商品={token:1-64}&v=1",
+				[]string{"https://zh.example/q?商品=中文编号001&v=1", "https://zh.example/q?商品=%E7%BC%96%E5%8F%B7&v=1"},
+				map[string]int{"https://zh.example/q?" + url.QueryEscape("商品") + "=" + url.QueryEscape("中文编号001") + "&v=1": 0,
+					"https://zh.example/q?商品=编号&v=1": 1, "https://zh.example/q?%e5%95%86%e5%93%81=%e7%bc%96%e5%8f%b7&v=1": 1},
+				[]string{"https://zh.example/q?商品=中文编号001&v=2"}},
+			"all that a URL may have": {"https://all.example/{token:10-64}",
+				[]string{"https://all.example/-._~:/?[]@!$&'()*+,;=%2F%20"}, map[string]int{"https://all.example/-._~:/?[]@!$&%27()*+,;=%2f%20": 0},
+				[]string{"https://all.example/-._~:/?[]@!$&'()*+,;=/%20"}},
+		} {
+			b := beginTexts(t, p[0], name, c.template, int64(len(c.texts)))
+			done, err := p[0].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("\ufeff"+strings.Join(c.texts, "\r\n")))
+			require.True(t, err == nil && done.Have == b.Count, "%s: %+v, %v", name, done, err)
+			require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
+			at := func(text string) int {
+				s, ok := p[1].Scan(text, "alice", nobody)
+				require.True(t, ok && s.Err == nil, "%s: %q is %+v, %v", name, text, s, ok)
+				if s.Reason == codes.UnknownCode {
+					return -1
+				}
+				return int(s.Index)
+			}
+			for i, text := range c.texts {
+				assert.True(t, at(text) == i, "%s: %q is code %d, want %d", name, text, at(text), i)
+				code, back, err := p[1].Print(t.Context(), b, int64(i))
+				assert.True(t, err == nil && back == text && len(code) == codes.CodeLength, "%q is printed as %q, %q, %v", text, code, back, err)
+				f, err := p[1].Lookup(t.Context(), codes.CodeName{Code: code, ID: b.ID})
+				assert.True(t, err == nil && f.Index == int64(i), "by its original code: %+v, %v", f, err)
+				for _, suffix := range []string{"?from=scan", "/"} {
+					cut := p[1].Redact(text + suffix)
+					assert.True(t, strings.HasPrefix(text, cut) && len(cut) < len(text)-3, "%q is recorded as %q", text+suffix, cut)
+				}
+			}
+			for text, i := range c.alike {
+				assert.True(t, at(text) == i, "%s: %q is code %d, want %d", name, text, at(text), i)
+			}
+			for _, text := range c.unlike {
+				s, ok := p[1].Scan(text, "alice", nobody)
+				assert.True(t, !ok || s.Reason == codes.UnknownCode, "%s: %q is %+v", name, text, s)
+			}
+			// The same list again changes nothing.
+			again, err := p[1].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader(strings.Join(c.texts, "\n")))
+			assert.True(t, err == nil && again.Added == 0, "again: %+v, %v", again, err)
+		}
+		ended := "https://shop.example/?to=" + url.QueryEscape("https://old.example/c/aBcDeFgH")
+		assert.True(t, !strings.Contains(p[1].Redact(ended), "aBcDeFgH"), "recorded: %s", p[1].Redact(ended))
+		p[1].RuleOver = func(text string) (string, bool) {
+			return "https://old.example/c/sale/", strings.Contains(text, "/sale/")
+		}
+		if s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", nobody); ok {
+			t.Errorf("a text that is no code and matches a rule: %+v", s)
+		}
+	})
+}
+
+func TestImportTexts_RejectsInvalidList(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		p.RuleOver = func(text string) (string, bool) { return "https://old.example/c/sale", strings.Contains(text, "/sale") }
+		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		require.NoError(t, err)
+		const head = "https://old.example/c/"
+		first, second := beginTexts(t, p, "first", head+"{token:8-64}", 3), beginTexts(t, p, "second", head+"{token:8-64}", 4)
+		wire := beginTexts(t, p, "wire", "https://p.url.cn/{token:19}", 1)
+		if _, err := p.ImportTexts(byAdmin(t), first.ID, 1, 0, strings.NewReader(head+"aaaaaaaa\n")); err != nil {
+			t.Fatal(err)
+		}
+		good := head + "good-token\n"
+		for name, c := range map[string]struct {
+			list, why string
+			line      int
+			start     int64
+			batch     codes.Batch
+		}{
+			"65 characters":        {good + head + strings.Repeat("x", 65), "65 characters: want {token:8-64}", 2, 0, second},
+			"7 characters":         {good + head + "1234567", "7 characters", 2, 0, second},
+			"a space":              {good + head + "12345 678", "%20", 2, 0, second},
+			"a tab":                {good + head + "12345\t678", "U+0009", 2, 0, second},
+			"a quote":              {good + head + `1234"5678`, "%22", 2, 0, second},
+			"a bare percent":       {good + head + "100%sure", "two hexadecimal digits", 2, 0, second},
+			"a mark in between":    {good + "\ufeff" + head + "12345678", "not one of", 2, 0, second},
+			"a mark in a token":    {good + head + "1234\ufeff5678", "U+FEFF", 2, 0, second},
+			"GBK":                  {good + head + "1234\xd6\xd05678", "UTF-8", 2, 0, second},
+			"UTF-16":               {"\xff\xfeh\x00", "UTF-16", 1, 0, second},
+			"an empty line":        {good + "\n" + head + "12345678\n", "empty", 2, 0, second},
+			"another host":         {"https://new.example/c/12345678\n", "not one of", 1, 0, second},
+			"twice":                {good + head + "12345678\n" + good, "line 1 already", 3, 0, second},
+			"twice, escaped":       {good + head + "%67ood-token\n", "line 1 already", 2, 0, second},
+			"of another batch":     {good + head + "aaaaaaaa\n", fmt.Sprintf("code 0 of application %d", first.ID), 2, 0, second},
+			"a rule's":             {good + head + "sale-2026\n", "the jump rule https://old.example/c/sale", 2, 0, second},
+			"one of ours":          {"https://p.url.cn/" + p.Text(own, 5)[len(codes.DefaultPrefix):], "makes itself", 1, 0, wire},
+			"too many":             {good + head + "12345678\n", "indexes 0 to 3", 2, 3, second},
+			"here with another":    {good, "here already", 1, 0, first},
+			"the wire's columns":   {elsewhere(0, 0, 0), "not one of", 1, 0, second},
+			"nothing":              {"", "no lines", 0, 0, second},
+			"a start past the end": {good, "code_index 4", 0, 4, second},
+		} {
+			_, err := p.ImportTexts(byAdmin(t), c.batch.ID, 1, c.start, strings.NewReader(c.list))
+			assert.True(t, err != nil && strings.Contains(err.Error(), c.why), "%s: %v, want %q", name, err, c.why)
+			if faults, ok := errors.AsType[accounts.RowErrors](err); c.line > 0 && (!ok || faults[0].Line != c.line) {
+				t.Errorf("%s: %v, want line %d", name, err, c.line)
+			}
+			want(t, "codes that came", p.Memory.Arrived(second.ID, at), 0)
+		}
+		if _, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(elsewhere(0, 0, 0))); !isConflict(err) {
+			t.Errorf("columns into a batch of texts: %v", err)
+		}
+		for _, template := range []string{"{token:10}", "https://{token:10}.example/", "https://a.example/{token:65}", "https://a.example/{token:9-8}",
+			"https://a.example/{token:08}", "https://a.example/{token:0-8}", "https://a.example/{token:8}{serial}", "https://a.example/a b{token:8}"} {
+			_, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "x", Count: 1, Text: codes.TemplateOrder{Text: template}})
+			assert.True(t, err != nil, "a template %s", template)
+		}
+		_, err = p.FillTemplate(codes.TemplateOrder{Text: head + "{token:30}", Count: 10_000})
+		assert.True(t, err != nil && strings.Contains(err.Error(), "imported"), "an order with a token: %v", err)
+	})
+}
+
+// A copy of the database has no token, and a row that was changed is not printed.
+func TestImportTexts_NoPlaintextAtRest(t *testing.T) {
+	eachBackend(t, func(t *testing.T, s *Store) {
+		p, _ := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
+		b := beginTexts(t, p, "first", "https://old.example/c/{token:14}", 1)
+		if _, err := p.ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("https://old.example/c/abcdefghijklmn")); err != nil {
+			t.Fatal(err)
+		}
+		var row codes.ImportedCode
+		view(t, s, func(ctx context.Context, tx *Tx) (err error) {
+			rows, err := tx.codes().ImportedCodes(ctx, b.ID, codes.Range{})
+			row = rows[0]
+			return err
+		})
+		// What is stored is for ever: no flag rewrites these values.
+		want(t, "row", row, codes.ImportedCode{Batch: b.ID, Code: 327362731469509, TextHi: -7189171570506820562,
+			TextLo: 4960230446971161288, Token: "CWUZ7iooBBJaRIfQXUI"})
+		update(t, s, func(ctx context.Context, tx *Tx) error {
+			_, err := tx.exec(ctx, `UPDATE imported_codes SET text_lo = text_lo + 1`)
+			return err
+		})
+		if _, text, err := p.Print(t.Context(), b, 0); err == nil {
+			t.Errorf("a changed row is printed as %q", text)
+		}
+	})
+}
