@@ -58,7 +58,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	v.get("/console/self?lang=en")
 
 	// Settings are found by what they mean, and what would be lost is said first; times are how long ago, in the reader's zone.
-	v.get("/console/operate/settings?q=events+of").wants(t, `id="scan_retention_days"`)
+	v.get("/console/operate/settings?q=retention+of+scan").wants(t, `id="scan_retention_days"`)
 	if p := v.get("/console/operate/settings?q=max_packages_per_code"); strings.Contains(p.Body, `id="scan_retention_days"`) {
 		t.Error("settings that were not looked for are shown")
 	}
