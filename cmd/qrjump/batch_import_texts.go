@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"os"
 	"strings"
 
@@ -32,10 +33,7 @@ func (c *batchImport) lookTexts(s *session, begin *client.NewImport) (parts []im
 	for _, name := range c.Files {
 		part := importPart{name: name, codes: client.CodeRange{From: lines, To: lines - 1}, texts: true}
 		for l, err := range c.texts(name) {
-			if err == nil {
-				err = s.ctx.Err()
-			}
-			if err == nil {
+			if err = cmp.Or(err, s.ctx.Err()); err == nil {
 				err = codes.FaultOfLine(l.Number, checker.Add(l.Text))
 			}
 			if err != nil {
@@ -79,12 +77,11 @@ func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line
 		if index > part.codes.To {
 			continue
 		}
-		pos := part.codes.From
 		for l := range c.texts(part.name) {
-			if pos == index {
+			if index == part.codes.From {
 				return part.name, l.Number
 			}
-			pos++
+			index--
 		}
 	}
 	return "", 0
@@ -94,12 +91,8 @@ func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line
 func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported,
 	progress *bar) error {
 	var piece bytes.Buffer
-	var first, count int64
-	index := part.codes.From
+	first, count, index := int64(0), int64(0), part.codes.From
 	send := func() error {
-		if count == 0 {
-			return nil
-		}
 		imported, err := qrjump.Batches.ImportTexts(s.ctx, id, first, index, c.Actor, &piece)
 		if err != nil {
 			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
@@ -115,7 +108,7 @@ func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, pa
 		if err != nil {
 			return fault("batch_import.read_after_line", plain(part.name), first+count, err)
 		}
-		if count == importAtOnce || l.Number != first+count {
+		if count > 0 && (count == importAtOnce || l.Number != first+count) {
 			if err := send(); err != nil {
 				return err
 			}
@@ -123,8 +116,7 @@ func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, pa
 		if count == 0 {
 			first = l.Number
 		}
-		piece.WriteString(l.Text)
-		piece.WriteByte('\n')
+		piece.WriteString(l.Text + "\n")
 		count++
 	}
 	return send()
