@@ -35,7 +35,7 @@ const outcomeTime = 10 * time.Second
 // committed reports whether a transaction was committed whose session was lost during the commit: the audit log then has its last
 // entry. The update waits for the end of the lost session, and its own commit for the replicas, which then have the earlier commit
 // too.
-func (s *Store) committed(ctx context.Context, last head) (found bool, err error) {
+func committed(ctx context.Context, s *Store, last head) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTime)
 	defer cancel()
 	err = s.onLive(ctx, s.write, func() error {

@@ -340,7 +340,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		sent, found := !unsent && !t.twice && !t.looks, false
 		if sent && t.pipe.logged {
 			var unknown error
-			found, unknown = s.committed(ctx, *t.head)
+			found, unknown = committed(ctx, s, *t.head)
 			sent = unknown != nil
 		}
 		if !found {

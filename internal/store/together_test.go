@@ -438,7 +438,7 @@ func TestGroupCommit_OutcomeFromAuditLog(t *testing.T) {
 		{"an entry with another hash", head{last.seq, "other"}, false},
 		{"an entry that was never committed", head{last.seq + 1, last.hash}, false},
 	} {
-		got, err := s.committed(t.Context(), c.head)
+		got, err := committed(t.Context(), s, c.head)
 		if got != c.want || err != nil {
 			t.Errorf("committed(%s) = %v, %v, want %v", c.name, got, err, c.want)
 		}
