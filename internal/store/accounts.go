@@ -46,15 +46,7 @@ func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day in
 // KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row; LockBelongings waits for this
 // lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
-	switch {
-	case t.member != nil:
-		// A deletion that has locked the row waits for the newest entry of the audit log, which the group has locked.
-		a, err := accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE SKIP LOCKED`, appid)
-		if errors.Is(err, accounts.ErrNoAccount) && !t.recording {
-			err = t.member.goAlone()
-		}
-		return a, err
-	case t.engine.sharesRows():
+	if t.engine.sharesRows() {
 		return accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)

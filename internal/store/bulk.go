@@ -3,9 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -67,33 +64,6 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 		}
 	}
 	return nil
-}
-
-// insertRows returns the statement that inserts rows of texts and integers after head. On PostgreSQL each column is one array, so
-// that the text of the statement does not depend on the number of rows, and each connection prepares the statement once.
-func (t *Tx) insertRows(head string, rows [][]any) (query string, args []any) {
-	if t.pipe == nil {
-		return head + ` VALUES ` + t.rowMarks(len(rows), len(rows[0])), slices.Concat(rows...)
-	}
-	types := make([]string, len(rows[0]))
-	for i, first := range rows[0] {
-		column := reflect.MakeSlice(reflect.SliceOf(reflect.TypeOf(first)), len(rows), len(rows))
-		types[i] = fmt.Sprintf("$%d::bigint[]", i+1)
-		if column.Type().Elem().Kind() == reflect.String {
-			column, types[i] = reflect.ValueOf(make([]*string, len(rows))), fmt.Sprintf("$%d::text[]", i+1)
-		}
-		for n, row := range rows {
-			switch v := sanitizeText(row)[i].(type) {
-			case nil:
-			case string:
-				column.Index(n).Set(reflect.ValueOf(&v))
-			default:
-				column.Index(n).Set(reflect.ValueOf(v))
-			}
-		}
-		args = append(args, column.Interface())
-	}
-	return head + ` SELECT * FROM unnest(` + strings.Join(types, ", ") + `)`, args
 }
 
 // addMany is a variant of insertMany for repeated inserts of some hundred rows in one transaction; it keeps the statement prepared.

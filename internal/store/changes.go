@@ -224,17 +224,20 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 
 // insertsBut inserts all rows except the last batch, for which it returns the INSERT statement.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
-	for chunk := range slices.Chunk(rows, t.engine.rowsAtOnce()) {
+	const columns = 10
+	limit := t.engine.rowsAtOnce()
+	for len(rows) > 0 {
 		if query != "" {
 			if _, err := t.exec(ctx, query, args...); err != nil {
 				return "", nil, fmt.Errorf("writing down the changes: %w", err)
 			}
 		}
-		all := make([][]any, len(chunk))
-		for i := range chunk {
-			all[i] = chunk[i].args()
+		n := min(limit, len(rows))
+		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+t.rowMarks(n, columns), make([]any, 0, n*columns)
+		for i := range n {
+			args = append(args, rows[i].args()...)
 		}
-		query, args = t.insertRows(`INSERT INTO changes (`+changeColumns+`)`, all)
+		rows = rows[n:]
 	}
 	return query, args, nil
 }

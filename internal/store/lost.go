@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -27,28 +26,6 @@ func (u *unsentError) Unwrap() error { return u.error }
 func stoodStill(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
-}
-
-// outcomeTime limits the search for the outcome of a commit: the lost session may hold its locks for some seconds.
-const outcomeTime = 10 * time.Second
-
-// committed reports whether a transaction was committed whose session was lost during the commit: the audit log then has its last
-// entry. The update waits for the end of the lost session, and its own commit for the replicas, which then have the earlier commit
-// too.
-func committed(ctx context.Context, s *Store, last head) (found bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTime)
-	defer cancel()
-	err = s.onLive(ctx, s.write, func() error {
-		return s.run(ctx, s.write, false, func(tx *Tx) error {
-			if _, err := tx.exec(ctx, `UPDATE audit_log_head SET seq = seq WHERE id = 1`); err != nil {
-				return err
-			}
-			hash, err := scalar[string](ctx, tx, `SELECT hash FROM changes WHERE seq = $1`, last.seq)
-			found = hash == last.hash
-			return replaceNoRows(err, nil)
-		})
-	})
-	return found && err == nil, err
 }
 
 // onLive retries a function until it runs on a working session, or ctx ends. An operator, a server restart or a timeout may end

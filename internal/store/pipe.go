@@ -26,7 +26,6 @@ type pipe struct {
 	life    context.Context // of the transaction
 	waiting []statement
 	twice   bool // the transaction may run again although it may have been committed
-	logged  bool // the audit log has the outcome of the commit
 }
 
 // statement is a queued statement.
@@ -187,8 +186,8 @@ func (p *pipe) Commit() error {
 		p.waiting = nil // nothing was sent: only BEGIN is queued
 		return nil
 	}
-	// The last changes are sent together with COMMIT if no result needs a check before COMMIT, and a lost response does no harm.
-	if (p.twice || p.logged) && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
+	// The changes of a transaction that may run again are sent together with COMMIT, if no result needs a check before COMMIT.
+	if p.twice && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
 		p.waiting = append(p.waiting, statement{query: "COMMIT"})
 		return committing(p.pg, func() error { return p.push(p.life) })
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 // A publish waits for these: the locks with the read behind them, the changes
-// with the head of the log, the entry with the commit.
-func TestPublish_ThreeRoundTrips(t *testing.T) {
+// with the head of the log, the entry, the commit.
+func TestPublish_FourRoundTrips(t *testing.T) {
 	target := newPostgres(t)
 	w := dbtest.NewWire(t, target.URL, nil)
 	s := open(t, Target{URL: w.URL})
@@ -48,10 +48,10 @@ func TestPublish_ThreeRoundTrips(t *testing.T) {
 		}))
 	}
 	publish() // the statements are prepared
-	want(t, "round trips", w.Count(publish), 3)
+	want(t, "round trips", w.Count(publish), 4)
 	service = true
 	publish()
-	want(t, "round trips where a link is asked for", w.Count(publish), 4)
+	want(t, "round trips where a link is asked for", w.Count(publish), 5)
 	want(t, "round trips of a transaction that does nothing", w.Count(func() {
 		update(t, s, func(context.Context, *Tx) error { return nil })
 	}), 0)

@@ -487,9 +487,6 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 	if t.engine.sharesRows() {
 		location = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
 	}
-	if t.member != nil { // a division by zero ends the transaction of the group, and each change runs alone
-		return t.execQueued(ctx, nil, `WITH written AS (`+statement+location+` RETURNING 1) SELECT 1 / COUNT(*) FROM written`, args...)
-	}
 	err := t.execQueued(ctx, func(n int64) error {
 		if missed = n == 0; missed && !t.engine.sharesRows() {
 			return rules.ErrNoRule

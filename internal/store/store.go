@@ -328,24 +328,15 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		if err := s.servers.checkPrimary(t.pipe.pg); err != nil {
 			return err // another server became the primary meanwhile
 		}
-		t.pipe.logged = t.moved && t.apart == nil
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)
 		unsent = unsent || stoodStill(err)
 		err = fmt.Errorf("committing: %w", err)
-		if !t.pipe.ended() || t.once {
-			return err
+		if t.pipe.ended() && !t.once {
+			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
 		}
-		sent, found := !unsent && !t.twice && !t.looks, false
-		if sent && t.pipe.logged {
-			var unknown error
-			found, unknown = committed(ctx, s, *t.head)
-			sent = unknown != nil
-		}
-		if !found {
-			return &sessionLostError{err, sent}
-		}
+		return err
 	}
 	if t.expected != nil {
 		t.expected.Met()

@@ -333,116 +333,38 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 	})
 }
 
-// A query of a change waits for a lock while the group has locked the end of the log: the changes run alone after a while.
+// Nothing answers before the end of the log is wanted: a table is locked here, a connection says nothing elsewhere. Each of the
+// changes goes alone after a while.
 func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
-	s.together.locked = 100 * time.Millisecond
-	held, err := s.write.BeginTx(t.Context(), nil)
+	makeOwners(t, s)
+	s.together.deciding = 100 * time.Millisecond
+	w := &waiting{t: t, s: s, book: books([2]*Store{s, s}, nil)[0]}
+	locked, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	defer held.Rollback()
-	_, err = held.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(48)`)
-	require.NoError(t, err)
+	defer locked.Rollback()
+	if _, err := locked.ExecContext(t.Context(), `LOCK TABLE rule_counts`); err != nil {
+		t.Fatal(err)
+	}
 	errs := make(chan error, 3)
 	for i := range cap(errs) {
-		go func() {
-			errs <- s.ChangeRules(t.Context(), fmt.Sprint("owner", i), fmt.Sprint("origin", i), func(tx rules.Tx) error {
-				return tx.(rulesTx).row(t.Context(), `SELECT 1 FROM pg_advisory_xact_lock_shared(48)`).Scan(new(int))
-			})
-		}()
+		name := fmt.Sprint("owner", i)
+		w.all.Go(func() {
+			errs <- add(t.Context(), w.book, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
+		})
 	}
-	waitFor(t, "three changes to wait for the lock, each on a session of its own", func() bool { return sessionsThatWait(t, s) == 3 })
-	require.NoError(t, held.Rollback())
+	waitFor(w.t, "three changes to wait for the table, each on a session of its own", func() bool { return sessionsThatWait(w.t, w.s) == 3 })
+	require.NoError(t, locked.Rollback())
+	w.all.Wait()
 	for range cap(errs) {
 		if err := <-errs; err != nil {
-			t.Errorf("a change that waited for a lock = %v, want nil", err)
+			t.Error(err)
 		}
 	}
-}
-
-// Twenty changes of three owners on shared hosts are one transaction, in their order: each sees the rules of those before it.
-func TestGroupCommit_SharedOwnersMerged(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		add := func(owner string, path int) <-chan error {
-			return w.does(func() error {
-				return add(t.Context(), w.book, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://shared.example/%d/", path), false)
-			})
-		}
-		var stored, taken, full []<-chan error
-		stored = append(stored, add("owner1", 1), add("owner2", 2), add("owner1", 3), add("owner2", 4))
-		taken = append(taken, add("owner3", 2), add("owner3", 3))   // the prefixes of other owners
-		full = append(full, add("owner1", 5), add("owner2", 6))     // the limit is 2
-		stored = append(stored, add("owner3", 5), add("owner3", 6)) // not taken by the changes before
-		w.free()
-		for want, all := range map[error][]<-chan error{nil: stored, errcode.PrefixOwned: taken, errcode.PrefixLimit: full} {
-			for i, err := range all {
-				if err := <-err; !errors.Is(err, want) {
-					t.Errorf("change %d = %v, want %v", i, err, want)
-				}
-			}
-		}
-		w.all.Wait()
-		assert.Equal(t, w.transactions(), 1, "transactions of the changes of three owners")
-		w.verified(1 + len(stored))
-	})
-}
-
-// A caller that disconnects while its change waits for the changes before it in the same group makes no change.
-func TestGroupCommit_CancelledWithinGroup(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		ctx, away := context.WithCancelCause(t.Context())
-		began, proceed := make(chan struct{}), make(chan struct{})
-		holds := w.does(func() error {
-			return w.s.ChangeRules(t.Context(), "owner1", "origin", func(rules.Tx) error {
-				close(began)
-				<-proceed
-				return nil
-			})
-		})
-		gone := w.adds(ctx, "owner1", 1)
-		tail := w.adds(t.Context(), "owner1", 2)
-		w.free()
-		<-began
-		away(errors.New("the caller is gone"))
-		close(proceed)
-		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
-			t.Errorf("the change of a caller that disconnected = %v, want its cause", err)
-		}
-		if err := errors.Join(<-holds, <-tail); err != nil {
-			t.Errorf("the changes beside it = %v, want nil", err)
-		}
-		w.all.Wait()
-		w.verified(2)
-	})
-}
-
-// The session ends after the commit of a group, before its response: the audit log has the entries, so each caller is told of its success.
-func TestGroupCommit_OutcomeFromAuditLog(t *testing.T) {
-	s := open(t, newPostgres(t))
-	var last head
-	change := func(key string) {
-		t.Helper()
-		err := s.update(t.Context(), func(tx *Tx) error {
-			err := errors.Join(tx.note(t.Context(), ofMeta, key, "put", nil), tx.writeNoted(t.Context()))
-			last = *tx.head
-			return err
-		})
-		require.NoError(t, err)
+	if n := w.transactions(); n != 3 {
+		t.Errorf("3 changes were made by %d transactions", n)
 	}
-	change("first")
-	for _, c := range []struct {
-		name string
-		head head
-		want bool
-	}{
-		{"the committed entry", last, true},
-		{"an entry with another hash", head{last.seq, "other"}, false},
-		{"an entry that was never committed", head{last.seq + 1, last.hash}, false},
-	} {
-		got, err := committed(t.Context(), s, c.head)
-		if got != c.want || err != nil {
-			t.Errorf("committed(%s) = %v, %v, want %v", c.name, got, err, c.want)
-		}
-	}
+	w.verified(3)
 }
 
 // An owner that added what an import is writing (TestImportRules_DoesNotBlockOthers) goes alone for a while, and breaks up no other
