@@ -339,7 +339,7 @@ func (p *plainChanges) rows(client int) (rule, change []any) {
 	path := fmt.Sprintf("/%d/", n)
 	owner, key := changeOwner(client), "https://"+host+path
 	detail := fmt.Sprintf(`{"id":%d,"kind":"rule","owner":%q,"target":%q,"prefix":%q,"path":"pages/i/i","occupy":true,"open_version":3,`+
-		`"test_links":null,"published":false,"created_at":1785000000000,"changed_at":1785000000000,"published_at":0}`, n, owner, owner, key)
+		`"test_links":null,"published":false,"created_at":1785000000000,"updated_at":1785000000000,"published_at":0}`, n, owner, owner, key)
 	return []any{n, key, owner, host, path}, []any{n, key, owner, fmt.Sprintf("rid%029d", n), fmt.Sprintf("%064x", n), detail}
 }
 

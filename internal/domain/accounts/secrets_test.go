@@ -68,7 +68,7 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	if w.Key, err = sealer.NewKey(dataKey); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.store.FirstSealedKey(ctx, "data", master.Seal("vault_keys/data", dataKey)); err != nil {
+	if _, err := w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey)); err != nil {
 		t.Fatal(err)
 	}
 

@@ -222,8 +222,8 @@ func (w *town) unlearn() {
 	if address == "" {
 		address = "file:" + filepath.Join(w.target.Dir, "qrjump.db") + "?_busy_timeout=10000"
 	}
-	dbtest.Exec(w.t, address, `DELETE FROM scan_told`)
-	dbtest.Exec(w.t, address, `UPDATE webhook_readers SET mark = ''`)
+	dbtest.Exec(w.t, address, `DELETE FROM webhook_offsets`)
+	dbtest.Exec(w.t, address, `UPDATE webhook_readers SET checkpoint = ''`)
 }
 
 // told wants that the receiver was told of each scan of the nodes once.

@@ -444,7 +444,7 @@ func changedFields(e, oldEntry auditlog.Entry) []string {
 	}
 	slices.Sort(fields)
 	// Fields that are never shown are ignored.
-	return slices.DeleteFunc(fields, func(name string) bool { return slices.Contains([]string{"changed_at", "published_at", "id"}, name) })
+	return slices.DeleteFunc(fields, func(name string) bool { return slices.Contains([]string{"updated_at", "published_at", "id"}, name) })
 }
 
 func empty(value json.RawMessage) bool {
