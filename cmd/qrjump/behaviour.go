@@ -40,6 +40,7 @@ func (c *behaviourList) show(s *session, list []client.Behaviour) error {
 		server := say("behaviour.server")
 		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English},
 			[2]string{server.Chinese(), behaviour.Chinese},
-			[2]string{"evidence level", sureness(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract", behaviour.Section})
+			[2]string{"evidence level", sureness(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract",
+				behaviour.Section})
 	})
 }

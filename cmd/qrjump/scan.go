@@ -137,7 +137,8 @@ func opens(d client.Decision) [][2]string {
 		case m != nil && m.CodeIndex != nil:
 			fields = append(fields, [2]string{"reason", said("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
 		case m != nil:
-			fields = append(fields, [2]string{"reason", maybeSaid("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " + m.Prefix})
+			fields = append(fields, [2]string{"reason", maybeSaid("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " +
+				m.Prefix})
 		}
 		return fields
 	case client.OpenURL:

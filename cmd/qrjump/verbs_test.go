@@ -351,7 +351,8 @@ var everyVerb = []verb{
 		w.found["ARCHIVE"] = w.found["OUT"]
 	}},
 	{path: "restore-drill", words: "$ARCHIVE --passphrase-file $PASSPHRASE", says: `(?m)^this backup file can be restored`},
-	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note", says: `(?m)^this backup file can be restored`},
+	{path: "restore-drill", api: adminAPI, words: "$ARCHIVE --passphrase-file $PASSPHRASE --note",
+		says: `(?m)^this backup file can be restored`},
 	{path: "import", words: "$ARCHIVE --passphrase-file $PASSPHRASE --data $RESTORED", says: `^imported \d+ rows of `},
 	{path: "clock show", api: adminAPI, says: `^the clock shows \S+Z \(real time\)$`},
 	{path: "clock set", api: adminAPI, words: "--freeze", says: `, frozen, `},

@@ -278,7 +278,7 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	tx, err := db.Begin()
 	require.NoError(t, err)
 	defer tx.Rollback()
-	if _, err := tx.Exec(`LOCK TABLE notices IN ACCESS EXCLUSIVE MODE`); err != nil {
+	if _, err := tx.Exec(`LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE`); err != nil {
 		t.Fatal(err)
 	}
 	waiting := func() int64 {

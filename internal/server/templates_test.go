@@ -307,7 +307,7 @@ func (w works) isShown(name, text string, weak bool) {
 	w.t.Helper()
 	page := w.look(text)
 	genuine := strings.Contains(page.Body, "A genuine code")
-	assert.True(w.t, page.Status == 200 && genuine != weak && strings.Contains(page.Body, "it alone does not show") == weak &&
+	assert.True(w.t, page.Status == 200 && genuine != weak && strings.Contains(page.Body, "the code alone does not prove") == weak &&
 		strings.Contains(page.Body, text[len(text)-4:]),
 		"%s: the page of %q is %d, genuine: %t; %.3000s", name, text, page.Status, genuine, page.Body)
 }

@@ -113,6 +113,9 @@ func inCode(t *testing.T, path string, book *i18n.Catalog, texts map[string]stri
 			}
 			if text, ok := literal(n); ok {
 				named.whole[text] = true
+				if strings.Contains(path, "edge/console") {
+					named.component(text)
+				}
 				if strings.HasSuffix(text, ".") {
 					named.beginnings = append(named.beginnings, text)
 				}
@@ -162,6 +165,19 @@ var (
 	spoken = regexp.MustCompile(`(?:\.Say|\.Both|\b(?:say|zh|en)) "([^"]+[^."])"`)
 )
 
+// component reads the words of a component: value=key, #key of a column of numbers, and key=name:kind,options of a record, where a kind
+// that ends with a dot, with or without an asterisk, is the beginning of keys.
+func (m *mentions) component(words string) {
+	for word := range strings.FieldsFuncSeq(words, func(r rune) bool { return strings.ContainsRune(" ,\n\t", r) }) {
+		for part := range strings.FieldsFuncSeq(word, func(r rune) bool { return r == '=' || r == ':' || r == '?' }) {
+			m.whole[strings.TrimPrefix(part, "#")] = true
+			if begins := strings.TrimSuffix(part, "*"); strings.HasSuffix(begins, ".") {
+				m.beginnings = append(m.beginnings, begins)
+			}
+		}
+	}
+}
+
 // inTemplate reads which keys a template names.
 func inTemplate(t *testing.T, path string, texts map[string]string, named *mentions) {
 	content, err := os.ReadFile(path)
@@ -173,9 +189,7 @@ func inTemplate(t *testing.T, path string, texts map[string]string, named *menti
 				named.beginnings = append(named.beginnings, key)
 			}
 			named.whole[key] = true
-			for option := range strings.FieldsSeq(key) { // of a component: value=key, and #key of a column of numbers
-				named.whole[strings.TrimPrefix(option[strings.LastIndexByte(option, '=')+1:], "#")] = true
-			}
+			named.component(key)
 		}
 		for _, found := range spoken.FindAllStringSubmatch(one, -1) {
 			if texts[found[1]] == "" {

@@ -18,7 +18,8 @@ var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none
 			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
 			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
 			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
-			{"verification_file_name", &a.Confirm.Name}, {"verification_file_content", &a.Confirm.Content}, {"created_at", moment{&a.CreatedAt}},
+			{"verification_file_name", &a.Confirm.Name}, {"verification_file_content", &a.Confirm.Content}, {"created_at",
+				moment{&a.CreatedAt}},
 			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)},
 			{"open_platform", &a.OpenPlatform}}
 	}}.rows()

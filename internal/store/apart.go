@@ -429,7 +429,8 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 	}
 	key := strings.Join(columns, ", ")
 	row := func(c counter) []any { return []any{c.owner, c.target, c.first}[:len(columns)] }
-	if _, err := t.addMany(ctx, `INSERT INTO `+table+` AS c (`+key+`, rules)`, ` ON CONFLICT (`+key+`) DO UPDATE SET rules = c.rules + excluded.rules`,
+	if _, err := t.addMany(ctx, `INSERT INTO `+table+` AS c (`+key+`, rules)`,
+		` ON CONFLICT (`+key+`) DO UPDATE SET rules = c.rules + excluded.rules`,
 		len(columns)+1, len(all), func(i int) []any { return append(row(all[i]), counts[all[i]]) }); err != nil {
 		return err
 	}

@@ -124,7 +124,8 @@ const verifyPage = 1000
 
 func (v *verification) run(ctx context.Context) error {
 	var last head
-	if err := v.tx.row(ctx, `SELECT seq, hash FROM audit_log_head WHERE id = 1`).Scan(&last.seq, &last.hash); errors.Is(err, sql.ErrNoRows) {
+	if err := v.tx.row(ctx, `SELECT seq, hash FROM audit_log_head WHERE id = 1`).Scan(&last.seq, &last.hash); errors.Is(err,
+		sql.ErrNoRows) {
 		return faultAt(0, "the row that names the last change is gone")
 	} else if err != nil {
 		return err

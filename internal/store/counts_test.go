@@ -136,7 +136,8 @@ func TestRuleCounts_ReadFromCounter(t *testing.T) {
 			if err := tx.rules().AddPublish(ctx, "wxa", "k", at); err != nil {
 				return err
 			}
-			for _, query := range []string{`UPDATE rule_counts SET rules = rules + 1000000`, `UPDATE publish_counts SET publishes = publishes + 1000000`,
+			for _, query := range []string{`UPDATE rule_counts SET rules = rules + 1000000`,
+				`UPDATE publish_counts SET publishes = publishes + 1000000`,
 				`UPDATE rule_page_buckets SET rules = rules + 1000000 WHERE first_id = (SELECT MIN(first_id) FROM rule_page_buckets)`} {
 				if _, err := tx.exec(ctx, query); err != nil {
 					return err

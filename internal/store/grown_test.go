@@ -221,7 +221,8 @@ var grownAsks = []struct {
 	}, 20, nil},
 	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1,
 		[]string{"domain_reverifications"}},
-	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1, []string{"domain_reverifications"}},
+	{"a recheck of a file above all rules", recheckGone("https://h.example/", "https://h.example/gone"), 1,
+		[]string{"domain_reverifications"}},
 	{"confirmations by rid", confirmationsOf(rules.ConfirmationQuery{RID: "r7", Limit: 100}), 1, nil},
 	{"confirmations by owner", confirmationsOf(rules.ConfirmationQuery{Owner: "wxo", Limit: 100}), 20, nil},
 	{"what happened to a code", func(ctx context.Context, s *Store, n int64) (found int, err error) {

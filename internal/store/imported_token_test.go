@@ -38,7 +38,8 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 			"letters, UUID, mixed case": {"https://old.example/c/{token:8-64}",
 				[]string{"https://old.example/c/abcdefghijklmn", "https://old.example/c/6f9619ff-8b86-d011-b42d-00cf4fc964ff",
 					"https://old.example/c/aBcDeFgH", "https://old.example/c/AbCdEfGh", "https://old.example/c/" + strings.Repeat("z", 64)},
-				map[string]int{"HTTP://OLD.example/c/aBcDeFgH": 2, "old.example/c/AbCdEfGh": 3, "https://old.example/c/%61bcdefghijklmn": 0},
+				map[string]int{"HTTP://OLD.example/c/aBcDeFgH": 2, "old.example/c/AbCdEfGh": 3,
+					"https://old.example/c/%61bcdefghijklmn": 0},
 				[]string{"https://old.example/c/abcdefgh", "https://old.example/c/aBcDeFgH?from=scan", "https://old.example/c/AbCdEfGh/"}},
 			"Chinese in a query": {"https://zh.example/q?商品={token:1-64}&v=1",
 				[]string{"https://zh.example/q?商品=中文编号001&v=1", "https://zh.example/q?商品=%E7%BC%96%E5%8F%B7&v=1"},
@@ -46,7 +47,8 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 					"https://zh.example/q?商品=编号&v=1": 1, "https://zh.example/q?%e5%95%86%e5%93%81=%e7%bc%96%e5%8f%b7&v=1": 1},
 				[]string{"https://zh.example/q?商品=中文编号001&v=2"}},
 			"all that a URL may have": {"https://all.example/{token:10-64}",
-				[]string{"https://all.example/-._~:/?[]@!$&'()*+,;=%2F%20"}, map[string]int{"https://all.example/-._~:/?[]@!$&%27()*+,;=%2f%20": 0},
+				[]string{"https://all.example/-._~:/?[]@!$&'()*+,;=%2F%20"},
+				map[string]int{"https://all.example/-._~:/?[]@!$&%27()*+,;=%2f%20": 0},
 				[]string{"https://all.example/-._~:/?[]@!$&'()*+,;=/%20"}},
 		} {
 			b := beginTexts(t, p[0], name, c.template, int64(len(c.texts)))
@@ -64,7 +66,8 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 			for i, text := range c.texts {
 				assert.True(t, at(text) == i, "%s: %q is code %d, want %d", name, text, at(text), i)
 				code, back, err := p[1].Print(t.Context(), b, int64(i))
-				assert.True(t, err == nil && back == text && len(code) == codes.CodeLength, "%q is printed as %q, %q, %v", text, code, back, err)
+				assert.True(t, err == nil && back == text && len(code) == codes.CodeLength, "%q is printed as %q, %q, %v", text,
+					code, back, err)
 				f, err := p[1].Lookup(t.Context(), codes.CodeName{Code: code, ID: b.ID})
 				assert.True(t, err == nil && f.Index == int64(i), "by its original code: %+v, %v", f, err)
 				for _, suffix := range []string{"?from=scan", "/"} {
@@ -146,9 +149,12 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 		if _, err := p.ImportCodes(byAdmin(t), second.ID, 1, strings.NewReader(elsewhere(0, 0, 0))); !isConflict(err) {
 			t.Errorf("columns into a batch of texts: %v", err)
 		}
-		for _, template := range []string{"{token:10}", "https://{token:10}.example/", "https://a.example/{token:65}", "https://a.example/{token:9-8}",
-			"https://a.example/{token:08}", "https://a.example/{token:0-8}", "https://a.example/{token:8}{serial}", "https://a.example/a b{token:8}"} {
-			_, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "x", Count: 1, Text: codes.TemplateOrder{Text: template}})
+		for _, template := range []string{"{token:10}", "https://{token:10}.example/", "https://a.example/{token:65}",
+			"https://a.example/{token:9-8}",
+			"https://a.example/{token:08}", "https://a.example/{token:0-8}", "https://a.example/{token:8}{serial}",
+			"https://a.example/a b{token:8}"} {
+			_, err := p.BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "x", Count: 1,
+				Text: codes.TemplateOrder{Text: template}})
 			assert.True(t, err != nil, "a template %s", template)
 		}
 		_, err = p.FillTemplate(codes.TemplateOrder{Text: head + "{token:30}", Count: 10_000})

@@ -27,8 +27,10 @@ const asking = "scans"
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.Ended}, {"shipped_offset", &n.Shipped},
-		{"stopped_cleanly", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at", moment{&n.Lag.LevelAt}},
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.Ended}, {"shipped_offset",
+		&n.Shipped},
+		{"stopped_cleanly", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at",
+			moment{&n.Lag.LevelAt}},
 		{"reported_at", moment{&n.Lag.At}}}
 }}.rows()
 

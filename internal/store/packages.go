@@ -12,7 +12,8 @@ import (
 
 var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
 	fields: func(p *codes.PrintPackage) []field {
-		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count", &p.Spare},
+		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count",
+			&p.Spare},
 			{"proof_batch_id", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
 			{"overlapping", inJSON(&p.Again)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
 			{"created_at", moment{&p.MadeAt}}, {"download_count", &p.Sent},
@@ -86,6 +87,7 @@ func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did s
 		return err
 	}
 	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,
-		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.Again, "reason": p.Reason, "download_count": p.Sent,
-		"spoiled": p.Spoiled.Len()})
+		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.Again, "reason": p.Reason,
+		"download_count": p.Sent,
+		"spoiled":        p.Spoiled.Len()})
 }

@@ -72,7 +72,8 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
 			`s.bucket`)+` AS bucket, s.value AS value, s.scans AS scans, s.first_scans AS first_scans FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.granularity = `+per+` AND a.dimension = `+strconv.Itoa(int(stats.Total))+` AND a.bucket >= `+from+
-			` AND a.bucket < `+to+` AND a.value = '' AND s.granularity = `+per+` AND s.dimension = `+subject+` AND s.bucket = a.bucket AND `+
+			` AND a.bucket < `+to+` AND a.value = '' AND s.granularity = `+per+` AND s.dimension = `+subject+`
+			AND s.bucket = a.bucket AND `+
 			in(&args, `s.value`, values))
 	}
 	return t.answers(ctx, q, nil, parts, args)
@@ -195,7 +196,8 @@ func (c *counting) all(span stats.Span) string {
 	if c.joined {
 		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
 	}
-	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.bucket >= ` + bind(&c.args, span.From) + ` AND c.bucket < ` +
+	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
+		` AND c.bucket < ` +
 		bind(&c.args, span.To)
 }
 

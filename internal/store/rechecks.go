@@ -9,10 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory", fields: func(r *rules.Reverification) []field {
-	return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
-		{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.Since}}, {"next_check_at", moment{&r.NextAt}}}
-}}.rows()
+var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory",
+	fields: func(r *rules.Reverification) []field {
+		return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
+			{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.Since}}, {"next_check_at", moment{&r.NextAt}}}
+	}}.rows()
 
 // AddRechecks implements rules.RecheckStore.
 func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) error {
@@ -51,7 +52,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 		return err
 	}
 	return s.update(ctx, func(tx *Tx) error {
-		return tx.insertMany(ctx, `INSERT INTO domain_reverifications (`+recheckRows.columns+`)`, ` ON CONFLICT (owner, directory) DO NOTHING`, 8,
+		return tx.insertMany(ctx, `INSERT INTO domain_reverifications (`+recheckRows.columns+`)`,
+			` ON CONFLICT (owner, directory) DO NOTHING`, 8,
 			len(fresh), func(i int, args []any) []any {
 				return append(args, recheckRows.args(&fresh[i])...)
 			})

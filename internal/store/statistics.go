@@ -280,7 +280,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		return err
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
-	if _, err := t.exec(ctx, `UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`, checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`,
+	if _, err := t.exec(ctx,
+		`UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`, checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`,
 		left.Ledger, webhooks.ScanSource); err != nil {
 		return err
 	}

@@ -159,7 +159,8 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 		}
 	}
 	for _, dim := range stats.AllDims() {
-		if err := t.remove(ctx, `statistics_sums`, `granularity, dimension, bucket, value`, `granularity = $1 AND dimension = $2 AND bucket < $3`, &left, int64(per),
+		if err := t.remove(ctx, `statistics_sums`, `granularity, dimension, bucket, value`,
+			`granularity = $1 AND dimension = $2 AND bucket < $3`, &left, int64(per),
 			int64(dim), prev); err != nil {
 			return limit - left, err
 		}
@@ -170,7 +171,8 @@ func (t statisticsQueries) RemoveCounted(ctx context.Context, per stats.Granular
 			prev); err != nil {
 			return limit - left, err
 		}
-		if err := t.remove(ctx, `statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, &left, int64(dim), prev); err != nil {
+		if err := t.remove(ctx, `statistics_users`, `dimension, day, value`, `dimension = $1 AND day < $2`, &left, int64(dim),
+			prev); err != nil {
 			return limit - left, err
 		}
 	}

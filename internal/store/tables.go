@@ -96,9 +96,9 @@ var schema = []table{
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
 	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
-	{name: "scan_log_nodes", order: "node", kept: true},                                        // scans that a journal holds from before a reset must not be counted again
-	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // rows are valid only for the nodes of this installation
-	{name: "sealing_keys", kept: true},                                                         // an export stores the sealing keys encrypted with its passphrase
+	{name: "scan_log_nodes", order: "node", kept: true},                                        // journals outlive a reset
+	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // rows of this installation only
+	{name: "sealing_keys", kept: true},                                                         // exported with a passphrase
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "sessions", kept: true}, // login sessions are valid only on this server

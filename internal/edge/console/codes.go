@@ -57,8 +57,9 @@ func (pages codePages) codes(v *request) {
 			data.Found = &found
 			var standing []client.Alarm
 			for _, a := range found.Alarms {
-				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: found.ApplicationID, OccurredAt: a.OccurredAt,
-					Score: a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
+				standing = append(standing, client.Alarm{ID: a.ID, Kind: a.Kind, ApplicationID: found.ApplicationID,
+					OccurredAt: a.OccurredAt,
+					Score:      a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
 			// the page is shown without scans on an error, because the visitor searched for the code
@@ -211,7 +212,8 @@ func (d batchView) Bars() (list []bar) {
 	high := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
 	for _, r := range d.Runs {
 		scale := 900 / float64(d.Runs[len(d.Runs)-1].To+1-d.From)
-		list = append(list, bar{X: tenth(scale * float64(r.From-d.From)), Wide: max(1, tenth(scale*float64(r.Count))), Y: 60 - high[r.State],
+		list = append(list, bar{X: tenth(scale * float64(r.From-d.From)), Wide: max(1, tenth(scale*float64(r.Count))),
+			Y:    60 - high[r.State],
 			High: high[r.State], Label: r.State, Text: fmt.Sprintf("%d–%d", r.From, r.To)})
 	}
 	return list

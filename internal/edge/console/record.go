@@ -63,7 +63,8 @@ var kinds = map[string]string{"account": "account", "owner": "account", "target"
 
 // enums maps field names of the admin API to their values, in the order of forms.
 var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects, "versions": accountVersions, "features": features,
-	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"}, "invite_days": {"3", "7", "30", "0"}}
+	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"}, "invite_days": {"3", "7",
+		"30", "0"}}
 
 // states maps values of states to the kind of their badge.
 var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",

@@ -293,7 +293,8 @@ rules:
 	for name, known := range map[string]int{"olga": 2, "rita": 4} {
 		v := request(t, s)
 		v.signIn(name, password, "")
-		for did, asks := range map[string]string{"publish": "Publish the rule https://shop.example/new/?", "delete": "Delete the rule https://shop.example/new/?"} {
+		for did, asks := range map[string]string{"publish": "Publish the rule https://shop.example/new/?",
+			"delete": "Delete the rule https://shop.example/new/?"} {
 			p := v.post("/console/rules/do", url.Values{"owner": {"shop"}, "prefix": {"https://shop.example/new/"}, "did": {did}})
 			p.wants(t, asks, fmt.Sprintf("%d links were scanned in 7 days; 2 of these scans match a rule that changes", known),
 				"2 would have opened something else", "<code>https://shop.example/new/2</code>")
