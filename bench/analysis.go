@@ -96,9 +96,8 @@ func (b *bench) analysis(ctx context.Context) error {
 				counted[row.At] += row.Scans
 			}
 			began = time.Now()
-			rows,
-				err := conn.Query(ctx,
-				`SELECT (occurred_at + $1) / 86400000 AS day, count(*) FROM scan_events WHERE activation = $2 AND occurred_at >= $3 AND occurred_at < $4 GROUP BY 1 ORDER BY 1`,
+			rows, err := conn.Query(ctx, `SELECT (occurred_at + $1) / 86400000 AS day, count(*) FROM scan_events
+				WHERE activation = $2 AND occurred_at >= $3 AND occurred_at < $4 GROUP BY 1 ORDER BY 1`,
 				offset.Milliseconds(), activations[which], first.UnixMilli(), last.UnixMilli())
 			if err != nil {
 				return err

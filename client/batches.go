@@ -249,7 +249,7 @@ type NewImport struct {
 	ID     int64  `json:"application_id,omitempty" minimum:"0" doc:"the one that it had; left out: it gets one"`
 	Count  int64  `json:"code_count" minimum:"1" doc:"how many codes will come"`
 	Prefix string `json:"prefix,omitempty" doc:"what each code text begins with, before its last 19 characters; left out where text says it"`
-	Text   string `json:"text,omitempty" maxLength:"2048" doc:"how the texts are written, as in an order, or a URL with {token:N} or {token:MIN-MAX}; none = the prefix and 19 characters"`
+	Text   string `json:"text,omitempty" maxLength:"2048" doc:"as in an order, or a URL with {token:N}; none = prefix and 19 characters"`
 	GTIN   string `json:"gtin,omitempty" maxLength:"14" doc:"for {gtin}"`
 	Given  string `json:"given,omitempty" maxLength:"64" doc:"for {given:N}"`
 	Weak   bool   `json:"weak,omitempty" doc:"take a text that costs less than 40 bits to guess"`

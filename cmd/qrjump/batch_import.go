@@ -54,13 +54,13 @@ func (c *batchImport) Run(s *session) error {
 	}
 	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN,
 		Given: c.FixedDigits, Weak: c.AllowGuessable}
-	look := c.look
+	read := c.readColumns
 	if texts, err := c.takesTexts(); err != nil {
 		return err
 	} else if texts {
-		look = c.lookTexts
+		read = c.readTexts
 	}
-	parts, lines, err := look(s, &begin)
+	parts, lines, err := read(s, &begin)
 	if err != nil {
 		return err
 	}
@@ -113,8 +113,8 @@ func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string
 	}
 }
 
-// look reads the files once, and determines the parameters of the import.
-func (c *batchImport) look(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
+// readColumns reads the files once, and determines the parameters of the import.
+func (c *batchImport) readColumns(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
 	for _, name := range c.Files {
 		part := importPart{name: name, codes: client.CodeRange{From: -1}}
 		f, err := os.Open(name)

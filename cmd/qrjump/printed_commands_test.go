@@ -520,10 +520,10 @@ func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 		}
 	}
 	for key, lines := range printed {
-		language, at, _ := strings.Cut(key, " ")
-		other := map[string]string{"en": "zh ", "zh": "en "}[language] + at
-		if !strings.HasSuffix(at, ".go") && !strings.HasSuffix(at, ".one") && !slices.Equal(lines, printed[other]) {
-			t.Errorf("%s prints %q, want %q as %s does", key, lines, printed[other], other)
+		language, place, _ := strings.Cut(key, " ")
+		translation := map[string]string{"en": "zh ", "zh": "en "}[language] + place
+		if !strings.HasSuffix(place, ".go") && !strings.HasSuffix(place, ".one") && !slices.Equal(lines, printed[translation]) {
+			t.Errorf("%s prints %q, want %q as %s does", key, lines, printed[translation], translation)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func beginTexts(t *testing.T, p *codes.Service, isv, text string, count int64) c
 	return b
 }
 
-func nobody(string) (accounts.Account, bool) { return accounts.Account{}, false }
+func noAccount(string) (accounts.Account, bool) { return accounts.Account{}, false }
 
 // Texts of any system are found as they are printed and percent-encoded, letters of a token in another case are another code, and
 // each text is printed again as it came.
@@ -55,8 +55,8 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 			done, err := p[0].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("\ufeff"+strings.Join(c.texts, "\r\n")))
 			require.True(t, err == nil && done.Have == b.Count, "%s: %+v, %v", name, done, err)
 			require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
-			at := func(text string) int {
-				s, ok := p[1].Scan(text, "alice", nobody)
+			indexOf := func(text string) int {
+				s, ok := p[1].Scan(text, "alice", noAccount)
 				require.True(t, ok && s.Err == nil, "%s: %q is %+v, %v", name, text, s, ok)
 				if s.Reason == codes.UnknownCode {
 					return -1
@@ -64,7 +64,7 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 				return int(s.Index)
 			}
 			for i, text := range c.texts {
-				assert.True(t, at(text) == i, "%s: %q is code %d, want %d", name, text, at(text), i)
+				assert.True(t, indexOf(text) == i, "%s: %q is code %d, want %d", name, text, indexOf(text), i)
 				code, back, err := p[1].Print(t.Context(), b, int64(i))
 				assert.True(t, err == nil && back == text && len(code) == codes.CodeLength, "%q is printed as %q, %q, %v", text,
 					code, back, err)
@@ -76,22 +76,22 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 				}
 			}
 			for text, i := range c.alike {
-				assert.True(t, at(text) == i, "%s: %q is code %d, want %d", name, text, at(text), i)
+				assert.True(t, indexOf(text) == i, "%s: %q is code %d, want %d", name, text, indexOf(text), i)
 			}
 			for _, text := range c.unlike {
-				s, ok := p[1].Scan(text, "alice", nobody)
+				s, ok := p[1].Scan(text, "alice", noAccount)
 				assert.True(t, !ok || s.Reason == codes.UnknownCode, "%s: %q is %+v", name, text, s)
 			}
 			// The same list again changes nothing.
-			again, err := p[1].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader(strings.Join(c.texts, "\n")))
-			assert.True(t, err == nil && again.Added == 0, "again: %+v, %v", again, err)
+			repeated, err := p[1].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader(strings.Join(c.texts, "\n")))
+			assert.True(t, err == nil && repeated.Added == 0, "repeated import: %+v, %v", repeated, err)
 		}
 		ended := "https://shop.example/?to=" + url.QueryEscape("https://old.example/c/aBcDeFgH")
 		assert.True(t, !strings.Contains(p[1].Redact(ended), "aBcDeFgH"), "recorded: %s", p[1].Redact(ended))
 		p[1].RuleOver = func(text string) (string, bool) {
 			return "https://old.example/c/sale/", strings.Contains(text, "/sale/")
 		}
-		if s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", nobody); ok {
+		if s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", noAccount); ok {
 			t.Errorf("a text that is no code and matches a rule: %+v", s)
 		}
 	})
@@ -101,7 +101,7 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
 		p.RuleOver = func(text string) (string, bool) { return "https://old.example/c/sale", strings.Contains(text, "/sale") }
-		own, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
+		native, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
 		require.NoError(t, err)
 		const head = "https://old.example/c/"
 		first, second := beginTexts(t, p, "first", head+"{token:8-64}", 3), beginTexts(t, p, "second", head+"{token:8-64}", 4)
@@ -132,7 +132,7 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 			"twice, escaped":       {good + head + "%67ood-token\n", "line 1 already", 2, 0, second},
 			"of another batch":     {good + head + "aaaaaaaa\n", fmt.Sprintf("code 0 of application %d", first.ID), 2, 0, second},
 			"a rule's":             {good + head + "sale-2026\n", "the jump rule https://old.example/c/sale", 2, 0, second},
-			"one of ours":          {"https://p.url.cn/" + p.Text(own, 5)[len(codes.DefaultPrefix):], "makes itself", 1, 0, wire},
+			"one of ours":          {"https://p.url.cn/" + p.Text(native, 5)[len(codes.DefaultPrefix):], "makes itself", 1, 0, wire},
 			"too many":             {good + head + "12345678\n", "indexes 0 to 3", 2, 3, second},
 			"here with another":    {good, "here already", 1, 0, first},
 			"the wire's columns":   {elsewhere(0, 0, 0), "not one of", 1, 0, second},
@@ -176,7 +176,7 @@ func TestImportTexts_NoPlaintextAtRest(t *testing.T) {
 			row = rows[0]
 			return err
 		})
-		// What is stored is for ever: no flag rewrites these values.
+		// Stored rows keep these values, so a change of the encoding breaks existing databases.
 		want(t, "row", row, codes.ImportedCode{Batch: b.ID, Code: 327362731469509, TextHi: -7189171570506820562,
 			TextLo: 4960230446971161288, Token: "CWUZ7iooBBJaRIfQXUI"})
 		update(t, s, func(ctx context.Context, tx *Tx) error {

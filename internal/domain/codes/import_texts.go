@@ -100,8 +100,8 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 		row, err := rows.Read()
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
 			if errors.Is(err, csv.ErrFieldCount) {
-				return faultAt(first+int64(wrong.StartLine)-1, "%d columns, and the first row has %d: the row is cut, or has a comma too many", len(row),
-					rows.FieldsPerRecord)
+				return faultAt(first+int64(wrong.StartLine)-1,
+					"%d columns, and the first row has %d: the row is cut, or has a comma too many", len(row), rows.FieldsPerRecord)
 			}
 			return faultAt(first+int64(wrong.StartLine)-1, "%v", wrong.Err)
 		}

@@ -347,8 +347,7 @@ func (p *Service) readTexts(ctx context.Context, b Batch, first, start int64, li
 	}
 	if start < 0 || start >= b.Count {
 		return nil, errcode.InvalidArgs.WithDetail(behaviour.CodesRangeBeyond,
-			"code_index %d: the application has the indexes 0 to %d", start,
-			b.Count-1)
+			"code_index %d: the application has the indexes 0 to %d", start, b.Count-1)
 	}
 	texts := map[[2]int64]int64{}
 	for l, err := range ImportTexts(lines, "", first) {

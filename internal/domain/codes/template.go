@@ -223,7 +223,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 		}
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
 	}
-	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, {number:FIRST}, {secret}, {digits:N} or {token:N}", name)
+	return part, "", fmt.Errorf("{%s} is no part of a text: want {prefix}, {gtin}, {given:N}, {serial}, "+
+		"{number:FIRST}, {secret}, {digits:N} or {token:N}", name)
 }
 
 // String returns the template text that ParseTemplate parsed.

@@ -33,7 +33,7 @@ type alarm struct {
 
 type alarmList struct {
 	Alarms         []alarm `json:"alarms"`
-	Unacknowledged int64   `json:"unacknowledged" doc:"number of alarms that are neither acknowledged nor dismissed, of all that the caller may see or of the owner asked for; counted up to 1,000"`
+	Unacknowledged int64   `json:"unacknowledged" doc:"open alarms of the owner, or all that the caller may see; at most 1,000"`
 }
 
 // inBoth returns a reason in English and Chinese.

@@ -39,7 +39,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
 	adminroute.StreamBody
 	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
-	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"the index of the first text, where the text of the application has {token:N}"`
+	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"index of the first text, if the template has {token:N}"`
 	Actor string `query:"actor"`
 }) (client.CodesImported, error) {
 	defer in.Answering()

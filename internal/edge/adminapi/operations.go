@@ -186,7 +186,7 @@ func (a codeAPI) codeOperations() []o.Route {
 			"Make a batch for codes that were made elsewhere; importCodes then brings them. The same again shows the one that there is").
 			Description("409: the account used this `isv_application_id` for another application, or `application_id` is another's."),
 		o.Put("/batches/{application_id}/imported-codes", "importCodes", o.Operator, a.importCodes,
-			"Bring codes that were made elsewhere: lines of dot matrix, original code, index and code text, or of texts; all of them or none").
+			"Import codes of another system: lines of dot matrix, original code, index and code text, or of texts; all or none").
 			Concerns(a.ofBatch).Patient().
 			Takes(fourColumns, "lines of the wire's four columns in the order of their indexes, or one text a line where the text of the "+
 				"application has {token:N}; at most 50,000").

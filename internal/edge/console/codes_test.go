@@ -68,8 +68,8 @@ func TestCodesPage_FindMapAndChange(t *testing.T) {
 			t.Fatalf("%d %s", p.Status, p.Body)
 		}
 		var list []string
-		for _, m := range regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*?<td><span class="tag[^"]*">([a-z ]+)<`).
-			FindAllStringSubmatch(p.Body, -1) {
+		row := regexp.MustCompile(`<tr><td class="num">(\d+)</td><td class="num">(\d+)</td>.*?<td><span class="tag[^"]*">([a-z ]+)<`)
+		for _, m := range row.FindAllStringSubmatch(p.Body, -1) {
 			list = append(list, m[1]+"-"+m[2]+" "+m[3])
 		}
 		if strings.Contains(p.Body, "<b>order") || strings.Contains(p.Body, "<i>eve") {

@@ -36,8 +36,9 @@ type version struct {
 // versions lists the fields to compare, in display order.
 var versions = specsOf([]string{"name subject certified versions jump_open secret secret_frozen features marketcode_key message_url",
 	"url_scheme pages event_url ip_allowlist redirect_hosts message_token encoding_aes_key members linked path target occupy open_version",
-	"test_links published value accent help open_at_once appearance.logo=logo appearance.app=texts.en.app appearance.landing=texts.en.landing",
-	"appearance.code=texts.en.code appearance.app=texts.zh.app appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
+	"test_links published value accent help open_at_once appearance.logo=logo appearance.app=texts.en.app",
+	"appearance.landing=texts.en.landing appearance.code=texts.en.code appearance.app=texts.zh.app",
+	"appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
 	"url alarms enabled threshold batch.alarm.turn.off=off role accounts second_factor"})
 
 // ticked lists check boxes, which browsers omit from a submission when unchecked. Each value of ticked names another field that is

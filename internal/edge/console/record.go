@@ -63,8 +63,8 @@ var kinds = map[string]string{"account": "account", "owner": "account", "target"
 
 // enums maps field names of the admin API to their values, in the order of forms.
 var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects, "versions": accountVersions, "features": features,
-	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"}, "invite_days": {"3", "7",
-		"30", "0"}}
+	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"},
+	"invite_days": {"3", "7", "30", "0"}}
 
 // states maps values of states to the kind of their badge.
 var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
@@ -82,23 +82,23 @@ func fieldOf(value reflect.Value, name string) (field reflect.Value, tag reflect
 		value, _ = fieldOf(value, outer)
 		name = inner
 	}
-	at := reflect.Indirect(value)
-	indexes, known := fieldIndexes.Load(at.Type())
+	record := reflect.Indirect(value)
+	indexes, known := fieldIndexes.Load(record.Type())
 	if !known {
 		found := map[string][]int{}
-		for _, f := range reflect.VisibleFields(at.Type()) {
+		for _, f := range reflect.VisibleFields(record.Type()) {
 			json, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			found[f.Name], found[cmp.Or(json, f.Tag.Get("query"), f.Name)] = f.Index, f.Index
 		}
-		indexes, _ = fieldIndexes.LoadOrStore(at.Type(), found)
+		indexes, _ = fieldIndexes.LoadOrStore(record.Type(), found)
 	}
 	if i, has := indexes.(map[string][]int)[name]; has {
-		return at.FieldByIndex(i), at.Type().FieldByIndex(i).Tag
+		return record.FieldByIndex(i), record.Type().FieldByIndex(i).Tag
 	}
 	if method := value.MethodByName(name); method.IsValid() {
 		return method.Call(nil)[0], ""
 	}
-	panic("no field of " + at.Type().String() + " is called " + name)
+	panic("no field of " + record.Type().String() + " is called " + name)
 }
 
 // cell is a shown field of a value.
@@ -313,12 +313,12 @@ func (v *request) decode(to any, names string) map[string]string {
 			text = strings.TrimSpace(text)
 		}
 		if field.Kind() == reflect.Pointer {
-			at := reflect.New(field.Type().Elem())
-			if at.Elem().CanInt() && text == "" {
+			target := reflect.New(field.Type().Elem())
+			if target.Elem().CanInt() && text == "" {
 				continue
 			}
-			field.Set(at)
-			field = at.Elem()
+			field.Set(target)
+			field = target.Elem()
 		}
 		switch words := listed(strings.Join(v.r.Form[name], " ")); {
 		case field.Kind() == reflect.Bool:

@@ -324,8 +324,9 @@ func TestGuideSearch_Synonyms(t *testing.T) {
 	g := open(t)
 	place := regexp.MustCompile(`<li><a href="([^"#]*)(#[^"]*)?"`)
 	for asked, want := range map[string]string{
-		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics", "单点登录": "how/sign-in#openid-connect-provider",
-		"SSO": "how/sign-in#openid-connect-provider", "密钥轮换": "handbook#keys-and-their-rotation", "回调": "how/webhooks",
+		"防伪": "how/copied-codes", "窜货": "how/copied-codes", "监控": "metrics",
+		"单点登录": "how/sign-in#openid-connect-provider",
+		"SSO":  "how/sign-in#openid-connect-provider", "密钥轮换": "handbook#keys-and-their-rotation", "回调": "how/webhooks",
 		"验签": "how/webhooks", "安装": "how/install", "普通链接二维码规则": "calls/qrcodejumpadd",
 		"个人信息": "handbook#erasure-of-a-user",
 		"落地页":  "how/pages-for-buyers", "沙箱": "how/sdk", "集群": "how/nodes", "证书": "how/production#tls-and-proxies",

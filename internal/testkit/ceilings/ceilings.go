@@ -5,7 +5,7 @@ import "testing"
 
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
-	"product lines":     {134_920, 1},
+	"product lines":     {134_900, 1},
 	"test lines":        {89_250, 1},
 	"packages":          {70, 0},
 	"operations":        {159, 0},
