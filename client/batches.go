@@ -33,7 +33,7 @@ type Batch struct {
 	Revised
 }
 
-// BatchQuery selects applications in the operator's view.
+// BatchQuery selects applications for codes, of one account or of all accounts.
 type BatchQuery struct {
 	Account string `query:"account"` // "" = any
 	Idle    int    `query:"idle" minimum:"0" maximum:"3660" doc:"only those of which no code is active so many days after the application, proofs left out"`

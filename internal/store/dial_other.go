@@ -4,5 +4,5 @@ package store
 
 import "syscall"
 
-// untaken is implemented on Linux only: other systems use their own timeouts.
+// untaken limits the time for which sent bytes may stay unacknowledged, on Linux only. Other systems keep their default timeouts.
 func untaken(string, string, syscall.RawConn) error { return nil }

@@ -79,7 +79,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) {
-			db.SetMaxIdleConns(0) // an idle connection is a user of the database: a read may have left one
+			db.SetMaxIdleConns(0) // lockOut returns ErrInUse while any other connection is open, idle ones included
 			return db, func() { db.SetMaxIdleConns(limit) }, nil
 		}}, nil
 }

@@ -52,7 +52,7 @@ func (p *deadlines) end() {
 	}
 }
 
-// ending reports whether the process has run out of time.
+// ending reports whether the process is stopping, which sets a final time limit for every connection.
 func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 
 // current returns the current read timeout.

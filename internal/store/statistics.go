@@ -290,7 +290,7 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
-	// scans_from is a position in the former scan log.
+	// The stored first_scan_offset is a position in the former scan log, so it does not apply to the new log.
 	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
 	return err
 }

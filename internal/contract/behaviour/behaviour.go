@@ -164,7 +164,8 @@ func (n *Notes) Clear() {
 	}
 }
 
-// Rows is a list of noted rows, in the order of the table. Log entries show Rows as the IDs of the behaviours.
+// Rows is a list of the behaviours that affected a call, in the order of the table of behaviours. Log entries show Rows as the IDs of
+// the behaviours.
 type Rows []Row
 
 // MarshalText writes the IDs in brackets, separated by spaces, as a text log shows a list.

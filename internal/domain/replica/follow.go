@@ -22,7 +22,7 @@ const (
 	BatchChange      = "batch"      // key: the number of the batch
 	CodesChange      = "codes"      // the same
 	MetaChange       = "meta"       // key: the name of the value
-	ScanKeyChange    = "scan_key"   // key: the name of the scan key
+	ScanKeyChange    = "scan_key"   // the key of the change is the name of the scan key
 	GS1Change        = "gs1"        // key: the GS1 key
 	ResetChange      = "reset"      // everything is another
 	EmptiedChange    = "emptied"    // key: the AppID of an account whose data was all deleted; everything is reloaded

@@ -23,7 +23,7 @@ const RecheckEvery = 24 * time.Hour
 type Reverification struct {
 	Owner     string
 	Directory string // directory URL of the verification file, with a final slash
-	Prefix    string // prefix of one of the rules in the directory
+	Prefix    string // prefix of one of the rules whose verification file is in Directory
 	CheckedAt time.Time
 	OK        bool
 	Reason    string

@@ -350,9 +350,9 @@ type Tx interface {
 	// AddScanCounts and AddSums add increments to the stored counts. Both methods are faster if the rows are sorted by key.
 	AddScanCounts(ctx context.Context, rows []CountRow) error
 	AddSums(ctx context.Context, rows []SumRow) error
-	// UsersRows returns the stored sketches for the keys, with their later additions.
+	// UsersRows returns the sketches for the keys, each with the additions that AddUsers stored after it.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
-	// PutUsers stores sketches that include their later additions, and removes these additions.
+	// PutUsers stores sketches into which the additions of AddUsers were merged, and removes these additions.
 	PutUsers(ctx context.Context, rows []UsersRow) error
 	// AddUsers stores additions to large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error

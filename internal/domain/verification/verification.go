@@ -82,7 +82,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			}
 			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
-		case step.Did != "send": // the request itself needs no step
+		case step.Did != "send": // "send" has no row of its own: its outcome is in the row "status"
 			v.pass(step.Did, i18n.Literal(step.Detail))
 		}
 		switch {

@@ -101,8 +101,8 @@ const (
 	withoutBody                    // the documentation page has no body: an empty body counts as {}
 	anyMethod                      // GET, with the fields in the query
 	makes                          // with anyMethod: the call creates or consumes something, so only GET and POST are accepted
-	ticketOnly                     // an override allows the call without a token
-	listing                        // an override allows the call by GET
+	ticketOnly                     // an override of the behaviour allows the call without a token
+	listing                        // an override of the behaviour allows the call by GET
 	platform                       // a third-party platform's own token, and the platform's AppID in component_appid
 	platformLast                   // like platform, but the endpoint function checks the token, after the account
 	eitherToken                    // with token: a platform's own token is accepted too

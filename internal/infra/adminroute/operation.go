@@ -215,7 +215,7 @@ func (o Route) checkAccount(hctx huma.Context) error {
 // Patient removes the write deadline of the response.
 func (o Route) Patient() Route { o.patient = true; return o }
 
-// Wants sets the documented schema of a PUT body; the function itself validates the body.
+// Wants sets the documented schema of a PUT body. The handler validates the body, not the schema.
 func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
 	o.wants = schema
 	return o
