@@ -40,7 +40,7 @@ var consolePages = []string{
 	"/console/rules", "/console/rules?owner=OWNER", "/console/rules?text=a", "/console/rules?state=published&order=oldest", "/console/rules?prefix=PREFIX", "/console/rules/import", "/console/rules/new",
 	"/console/rules/new?owner=OWNER&prefix=PREFIX&path=pages/a", "/console/rules/edit?owner=OWNER&prefix=PREFIX",
 	"/console/codes", "/console/codes?code=BATCH:7", "/console/codes/BATCH",
-	"/console/packages", "/console/packages/PACKAGE", "/console/orders", "/console/gs1", "/console/alarms", "/console/alarms?which=all",
+	"/console/packages", "/console/packages/PACKAGE", "/console/orders", "/console/gs1", "/console/alarms",
 	"/console/statistics", "/console/statistics/most", "/console/statistics/nothing", "/console/statistics?by=&group=activity", "/console/statistics?by=&group=result&alarms=all",
 	"/console/statistics?account=OWNER", "/console/statistics?activity=activity+1", "/console/statistics?from=BEGAN&to=ENDED",
 	"/console/statistics/scans", "/console/statistics/scans?appid=OWNER", "/console/statistics/scans/SCAN",
