@@ -79,7 +79,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) {
-			db.SetMaxIdleConns(0) // lockOut returns ErrInUse while any other connection is open, idle ones included
+			db.SetMaxIdleConns(0) // each idle connection holds the lock users, with which lockOut returns ErrInUse
 			return db, func() { db.SetMaxIdleConns(limit) }, nil
 		}}, nil
 }

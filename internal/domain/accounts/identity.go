@@ -12,8 +12,8 @@ import (
 // Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
 // grants, and of a component. The store of the process increments an epoch before and after every commit that changes rows of which
 // a cached identity may consist. All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch
-// with a changed account is read again unnecessarily. The epoch of other cached data has a fixed name, such as
-// rules.Epoch, in place of an AppID. The zero value of Epochs is ready to use.
+// with a changed account is read again unnecessarily. Other cached data has a name of its own in place of an
+// AppID: rules.Epoch returns that of an account's rules. The zero value of Epochs is ready to use.
 type Epochs struct {
 	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
 	// rows never have the same number.

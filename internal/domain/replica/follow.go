@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// The kinds of changes that affect the memory.
+// The kinds of changes that affect the memory. The comment of each kind states what the field Key of the change holds.
 const (
 	RuleChange       = "rule"       // key: the rule's
 	AccountChange    = "account"    // key: the AppID
@@ -22,9 +22,9 @@ const (
 	BatchChange      = "batch"      // key: the number of the batch
 	CodesChange      = "codes"      // the same
 	MetaChange       = "meta"       // key: the name of the value
-	ScanKeyChange    = "scan_key"   // the key of the change is the name of the scan key
+	ScanKeyChange    = "scan_key"   // key: the name of the scan key
 	GS1Change        = "gs1"        // key: the GS1 key
-	ResetChange      = "reset"      // everything is another
+	ResetChange      = "reset"      // everything is reloaded
 	EmptiedChange    = "emptied"    // key: the AppID of an account whose data was all deleted; everything is reloaded
 	ImportChange     = "import"     // key: the range of change numbers that this entry makes visible, as FormatSeqRange returns it
 )

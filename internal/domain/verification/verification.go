@@ -82,7 +82,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			}
 			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
-		case step.Did != "send": // "send" has no row of its own: its outcome is in the row "status"
+		case step.Did != "send": // a request that was sent has no row: the rows of the response show it
 			v.pass(step.Did, i18n.Literal(step.Detail))
 		}
 		switch {

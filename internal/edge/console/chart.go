@@ -410,7 +410,7 @@ type plot struct {
 
 type plotSeries struct {
 	Name   string  `json:"name"`
-	Kind   string  `json:"kind"` // "all" scans, "first" scans of a code, or "before": all scans of the previous period
+	Kind   string  `json:"kind"` // "all" (scans or users), "first" (first scans), or "before" (the same as all, of the previous period)
 	Values []int64 `json:"values"`
 }
 

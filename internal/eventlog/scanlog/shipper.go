@@ -381,8 +381,8 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSe
 	return taken, told, min(taken.UpTo, told.UpTo), nil
 }
 
-// rewind goes back to the first shipped event that is absent from the shared log. After a rename, the first event
-// of the journal is the first one that the shared log lacks.
+// rewind goes back to the first shipped event that is absent from the shared log. After a rename, shipping begins with the first event
+// of the journal that is not counted under the former name.
 func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former string) (Offset, error) {
 	taken, told, settled, err := s.needed(ctx, r)
 	if err == nil && taken.Last() > s.Journal.end() {

@@ -92,8 +92,8 @@ type Content struct {
 }
 
 // Pack writes a package: encrypted, signed, and with a checksum for each part. Each content is written twice: once to compute its
-// checksum, and once into the package. After an error, the output is not a valid package. If w has received
-// no byte, the error comes from a Write function of contents.
+// checksum, and once into the package. After an error, the output is not a valid package. All checksums are
+// computed before w receives a byte, so an error of the first pass leaves w empty.
 func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, signer *Signer, to []age.Recipient) error {
 	m.Format, m.Parts = Format, nil
 	for _, c := range contents {

@@ -131,7 +131,7 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	}
 }
 
-// list returns the partitions whose total is the given one, in the order of partition.compare.
+// list returns the partitions of the kind total, in the order of partition.compare.
 func (s *scratch) list(total int) (list []partition) {
 	for d := range s.drawers {
 		if d.of == total {
