@@ -5,9 +5,9 @@ import "testing"
 
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
-	"product lines":     {134_900, 1},
-	"test lines":        {89_250, 1},
-	"packages":          {70, 0},
+	"product lines":     {135_100, 1},
+	"test lines":        {89_400, 1},
+	"packages":          {72, 0},
 	"operations":        {159, 0},
 	"commands":          {140, 0},
 	"flags":             {1752, 1},
