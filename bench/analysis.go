@@ -85,15 +85,15 @@ func (b *bench) analysis(ctx context.Context) error {
 		for round := range b.rounds + 1 {
 			which := (round * 7) % activities
 			began := time.Now()
-			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, By: stats.ByDay,
-				Filter: map[stats.Dimension]string{stats.Activity: activityName(which)}, What: stats.Scans, Limit: stats.MaxAnswers})
+			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, Interval: stats.ByDay,
+				Filter: map[stats.Dimension]string{stats.Activity: activityName(which)}, Metric: stats.Scans, Limit: stats.MaxAnswers})
 			took := time.Since(began).Seconds()
 			if err != nil {
 				return err
 			}
 			counted := map[int64]int64{}
 			for _, row := range answer.Rows {
-				counted[row.At] += row.Scans
+				counted[row.Bucket] += row.Scans
 			}
 			began = time.Now()
 			rows, err := conn.Query(ctx, `SELECT (occurred_at + $1) / 86400000 AS day, count(*) FROM scan_events
@@ -193,8 +193,8 @@ func (m scanMaker) some(n int, from, share float64) []scanlog.Event {
 		e := &events[i]
 		which := m.random.IntN(activities)
 		at := (from + share*float64(i)/float64(n)) * float64(analysisDays*24*time.Hour)
-		e.At = m.first.Add(time.Duration(at)).Truncate(time.Millisecond).UTC()
-		for j, ms := 0, e.At.UnixMilli(); j < 6; j++ {
+		e.OccurredAt = m.first.Add(time.Duration(at)).Truncate(time.Millisecond).UTC()
+		for j, ms := 0, e.OccurredAt.UnixMilli(); j < 6; j++ {
 			e.ID[j] = byte(ms >> (40 - 8*j))
 		}
 		for j := 6; j < len(e.ID); j++ {

@@ -194,7 +194,7 @@ func (b *bench) saysGrown(engine string, g *grown) {
 	said := fmt.Sprintf(
 		"The data set for %s with the size factor %g has %s scans over %d days, of which %d are scans of codes, and %d activities, "+
 			"%d links, %d users, %d rules of %d accounts, %d batches with %d activations and %d withdrawn or frozen ranges, "+
-			"and %d changes of rules. Filling this data set took %.0f s: %.0f s for accounts, %.0f s for rules, "+
+			"and %d changes of rules; filling the data set took %.0f s: %.0f s for accounts, %.0f s for rules, "+
 			"%.0f s for changes and ranges, %.0f s for the scan log, %.0f s for the roll-up of scans and %.0f s for the roll-up of months.",
 		engine, g.Factor, sizeName(g.Scans), g.Days, g.OfCodes, g.Activities, g.Links, g.Users, g.Rules, g.Accounts, g.Batches,
 		g.Activations, g.Ranges, g.Changes,

@@ -383,14 +383,14 @@ func (f *filling) links(ctx context.Context) error {
 	return nil
 }
 
-// ranges withdraws codes or freezes them, a range a call.
+// ranges deactivates or freezes codes, one range per call.
 func (f *filling) ranges(ctx context.Context, from, to int) error {
 	for i := from; i < to; i++ {
 		b := f.Made[i%len(f.Made)]
 		// Every hundredth code of the whole at most, so that most stay what they are.
 		at := int64(i / len(f.Made) * 97 % (f.CodesOfBatch - 3))
 		body := map[string]any{"ranges": []map[string]any{{"from": at, "to": at + 2}}}
-		path := "withdrawals"
+		path := "deactivations"
 		if i%2 == 1 {
 			path, body["action"] = "states", "freeze"
 		}
@@ -500,9 +500,9 @@ func (f *filling) maker(from time.Time) *grownMaker {
 
 func (m *grownMaker) make(e *scanlog.Event, number int) {
 	f := m.f
-	*e = scanlog.Event{At: m.from.Add(time.Duration(m.step * float64(number))).Truncate(time.Millisecond), Source: "scan",
+	*e = scanlog.Event{OccurredAt: m.from.Add(time.Duration(m.step * float64(number))).Truncate(time.Millisecond), Source: "scan",
 		Client: m.client[number%3]}
-	ms := e.At.UnixMilli()
+	ms := e.OccurredAt.UnixMilli()
 	for j := range 6 {
 		e.ID[j] = byte(ms >> (40 - 8*j))
 	}

@@ -100,7 +100,7 @@ var probes = []probe{
 	{"admin: history of a prefix", withAnswer, "",
 		asks(func(s *grownServer) string { return "/rules/history?prefix=" + url.QueryEscape(s.prefix()) })},
 	{"admin: occupiers of a prefix", withNothing, "",
-		asks(func(s *grownServer) string { return "/rules/occupiers?prefix=" + url.QueryEscape(s.prefix()) })},
+		asks(func(s *grownServer) string { return "/rules/conflicts?prefix=" + url.QueryEscape(s.prefix()) })},
 	{"admin: the first accounts", withAnswer, "", asks(always("/accounts"))},
 	{"admin: one account", withNothing, "", asks(func(s *grownServer) string { return "/accounts/" + s.owner() })},
 	{"admin: applications for codes", withAnswer, "", asks(always("/batches?limit=10"))},
@@ -365,7 +365,7 @@ func (s *grownServer) lookup(ctx context.Context) (cost, error) {
 
 func (s *grownServer) replay(ctx context.Context) (cost, error) {
 	l := s.g.Scanned[0]
-	plan := fmt.Sprintf(`{"days":7,"changes":[{"do":"delete","owner":%q,"prefix":%q}]}`, l.Owner, strings.TrimSuffix(l.Text, "t1"))
+	plan := fmt.Sprintf(`{"days":7,"changes":[{"action":"delete","owner":%q,"prefix":%q}]}`, l.Owner, strings.TrimSuffix(l.Text, "t1"))
 	var told struct{ Scans, Changed int64 }
 	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/rules/plan/replay", plan, &told) })
 	if err == nil && told.Changed == 0 {
@@ -436,7 +436,10 @@ func (s *grownServer) recount(ctx context.Context) (cost, error) {
 	if s.archive != "" {
 		os.Remove(s.archive)
 	}
-	var told struct{ Scans, Differences int64 }
+	var told struct {
+		Scans       int64
+		Differences int64 `json:"difference_count"`
+	}
 	c, err := s.spent(ctx, true, func() error { return s.admin(ctx, http.MethodPost, "/statistics/recount", nil, &told) })
 	if err == nil && (told.Differences != 0 || told.Scans < s.g.allScans()) {
 		err = fmt.Errorf("%d scans recounted, %d differences", told.Scans, told.Differences)
@@ -495,12 +498,16 @@ func (s *grownServer) retention(ctx context.Context) (cost, error) {
 	}
 	// The first scans of the feed are those of the known users, which are young.
 	oldest := func() (string, error) {
-		var told struct{ Scans []struct{ At string } }
+		var told struct {
+			Scans []struct {
+				OccurredAt string `json:"occurred_at"`
+			}
+		}
 		err := s.admin(ctx, http.MethodGet, fmt.Sprintf("/scans?limit=%d", grownErased+1), nil, &told)
 		if err != nil || len(told.Scans) == 0 {
 			return "", err
 		}
-		return told.Scans[len(told.Scans)-1].At, nil
+		return told.Scans[len(told.Scans)-1].OccurredAt, nil
 	}
 	first, err := oldest()
 	if err != nil {

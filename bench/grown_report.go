@@ -52,8 +52,8 @@ func growthTable(page *strings.Builder, rows []Growth) {
 			"*Slope* is the exponent of growth, from a straight line through the logarithms, with its 95 % confidence interval.\n"+
 			"The interval is wide for three sizes (one degree of freedom), and is not given for two sizes.\n"+
 			"A slope of 0 means no growth; a slope of 1 means growth in proportion to the size.\n"+
-			"Where several programs were measured, the table shows the program that was measured at the largest size; "+
-			"results.json has the others.\n\n")
+			"Where several versions of qrjump were measured (column *program*), the table shows the version that was measured at the "+
+			"largest size; results.json has the others.\n\n")
 	rows = furthest(rows)
 	// What belongs together stands together: the engines apart, programs below each other.
 	engines := []string{}

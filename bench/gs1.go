@@ -92,7 +92,7 @@ func (b *bench) resolver(ctx context.Context) error {
 		Values: ratios(product.cpu, rule.cpu), Main: true,
 		Note: fmt.Sprintf("median %.1f µs, the rule %.1f µs", quantile(product.cpu, 0.5)/1e3, quantile(rule.cpu, 0.5)/1e3)})
 	b.note("One server has %d jump rules and as many GTINs; each GTIN has a page template and a link template with {01} and {21}. "+
-		"Each scan has a different serial number. Scans of both kinds are recorded durably; "+
-		"after each load the benchmark waits until all its scans are counted.", gs1Links)
+		"Each scan has a different serial number. Scans of GS1 links and of jump rules are recorded durably; "+
+		"after each load the benchmark waits until all scans of the load are counted.", gs1Links)
 	return nil
 }

@@ -126,7 +126,7 @@ func someEvents(n int) []scanlog.Event {
 		e := &events[i]
 		rand.Read(e.ID[:])
 		rand.Read(e.User[:])
-		e.At, e.Source, e.Action, e.Kind, e.App, e.Version, e.RuleID, e.Text = time.Now().Truncate(time.Millisecond), "scan", "open_mini_program", "rule", rulegen.AppID(i), "release", int64(i), text
+		e.OccurredAt, e.Source, e.Action, e.Kind, e.App, e.Version, e.RuleID, e.Text = time.Now().Truncate(time.Millisecond), "scan", "open_mini_program", "rule", rulegen.AppID(i), "release", int64(i), text
 	}
 	return events
 }

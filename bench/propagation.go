@@ -82,7 +82,7 @@ func (b *bench) propagation(ctx context.Context) error {
 	b.row(Row{What: "the publish call itself, median", Anchor: "insert + trigger NOTIFY, median", Values: callMedians})
 	b.note("The measured time begins before the call of qrcodejumppublish and ends when the scan API of the other node first "+
 		"answers with the published rule. "+
-		"The benchmark calls that scan API every 0.1 ms over one connection, and the API answers before its scans are flushed. "+
+		"The benchmark calls the scan API of the other node every 0.1 ms over one connection, and this API answers before its scans are flushed. "+
 		"Each pair of a publish and an insert begins after 0.2 s without load. Each round has %d publishes and as many "+
 		"inserts, in turn.", each)
 	return nil

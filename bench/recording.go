@@ -60,7 +60,7 @@ func scanServer(ctx context.Context, args []string) error {
 			}
 			return group, nil
 		}
-		api.Late = recorder.IsLate
+		api.IsDiskSlow = recorder.IsLate
 		// One HMAC of SHA-256, as the server's, is two of these.
 		api.UserHash = func(namespace, user string) (h scanlog.UserHash) {
 			inner := sha256.Sum256([]byte(namespace + "\x00" + user))
@@ -73,12 +73,12 @@ func scanServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	lane := api.Lane(time.Second)
-	lane.AnswerTime, lane.IdleTime = time.Minute, time.Minute
-	lane.Listen(l)
-	defer lane.Close()
+	listener := api.FastPath(time.Second)
+	listener.AnswerTime, listener.IdleTime = time.Minute, time.Minute
+	listener.Listen(l)
+	defer listener.Close()
 	failed := make(chan error, 1)
-	go func() { failed <- (&http.Server{}).Serve(lane) }()
+	go func() { failed <- (&http.Server{}).Serve(listener) }()
 	select {
 	case err := <-failed:
 		return err

@@ -80,7 +80,7 @@ func writeReport(out string, all map[string]*Section) error {
 		}
 		say("")
 		if len(r.Checks) > 0 {
-			say("Before the measurement, these checks passed:\n")
+			say("The following checks passed before the measurement:\n")
 			for _, c := range r.Checks {
 				say("- %s", c)
 			}
@@ -196,7 +196,7 @@ func growth(page *strings.Builder, parts ...*Section) {
 	}
 	slices.Sort(at)
 	slices.SortStableFunc(keys, func(a, b key) int { return plotOrder(a.plot) - plotOrder(b.plot) })
-	fmt.Fprintf(page, "## Growth\n\nThe table shows medians.\n\n| what | of |")
+	fmt.Fprintf(page, "## Growth\n\nThe table shows the median of the rounds for each number of rules.\n\n| what | of |")
 	for _, x := range at {
 		fmt.Fprintf(page, " %s rules |", sizeName(int(x)))
 	}

@@ -195,8 +195,7 @@ func (b *bench) wire(ctx context.Context) error {
 		"%d of them. "+
 		"All servers and the load generator share all cores. "+
 		"The calls token, stable_token, qrcodejumpadd and qrcodejumppublish are made %d times a round, by %d accounts, and no "+
-		"request is repeated. "+
-		"These four calls have no target, because each waits for its own commit on the disk and the bare handler writes nothing.", count,
+		"request is repeated; they have no target, because each of them waits for its own commit on the disk and the bare handler writes nothing.", count,
 		wireRules, wireOnce, wireAccounts)
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		b.note("The load average of the machine was %s at the end of the run; it includes the load of the "+

@@ -340,7 +340,7 @@ func (s *streamStorm) judge() {
 	admin := s.victim().admin()
 	var counted struct {
 		Scans       int64 `json:"scans"`
-		Differences int64 `json:"differences"`
+		Differences int64 `json:"difference_count"`
 		Missing     int64 `json:"missing"`
 	}
 	// It promises every scan of every node, and is refused while it cannot.

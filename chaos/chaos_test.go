@@ -755,7 +755,9 @@ func (s *storm) last() {
 	}
 	s.exchange(300)
 	s.judgeLedger()
-	var verified struct{ Fault any }
+	var verified struct {
+		Fault any `json:"first_error"`
+	}
 	n.admin().check(n.admin().do(http.MethodPost, "/admin/v1/audit/verify", nil, &verified))
 	assert.True(s.t, verified.Fault == nil, "the audit log: %v", verified.Fault)
 }

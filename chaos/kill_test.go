@@ -428,7 +428,7 @@ func (c *chaos) check() {
 // historyEntry is one change of a rule as the operator sees it.
 type historyEntry struct {
 	Seq  int64     `json:"seq"`
-	At   time.Time `json:"at"`
+	At   time.Time `json:"occurred_at"`
 	Did  string    `json:"action"`
 	Rule struct {
 		Owner       string   `json:"owner"`

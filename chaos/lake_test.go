@@ -16,6 +16,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	apiclient "github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
@@ -83,14 +84,12 @@ func TestLake_ExactlyOnceAfterKill(t *testing.T) {
 		server := servers[0]
 		request(t, "DELETE", server.URL+"/admin/v1/users/user%201/scans")
 		for i := 0; ; i++ {
-			var v struct {
-				Days []struct{ Ledger, Missing, OnTheWay, Twice, Unknown, Named int64 }
-			}
+			var v apiclient.LakeVerification
 			require.NoError(t, json.Unmarshal(request(t, "GET", server.URL+"/admin/v1/lake/verification"), &v))
 			total, wrong := int64(0), int64(0)
 			for _, d := range v.Days {
-				total += d.Ledger
-				wrong += d.Missing + d.OnTheWay + d.Twice + d.Unknown + d.Named
+				total += d.ScanLog
+				wrong += d.Missing + d.Pending + d.Duplicates + d.Unexpected + d.NotErased
 			}
 			if wrong == 0 && total >= int64(len(answered)) {
 				break

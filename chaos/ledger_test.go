@@ -58,7 +58,7 @@ func (s scanStream) event(n int) scanlog.Event {
 	if r.IntN(50) == 0 { // it arrives late
 		at = at.Add(-time.Duration(r.IntN(3*24*3600)) * time.Second)
 	}
-	e := scanlog.Event{At: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program",
+	e := scanlog.Event{OccurredAt: at, Source: []string{"scan", "scan", "scan", "press", "album"}[r.IntN(5)], Action: "open_mini_program",
 		App: fmt.Sprintf("wxapp%d", r.IntN(5)), Version: "release"}
 	binary.BigEndian.PutUint64(e.ID[:], uint64(at.UnixMilli())<<16|r.Uint64N(1<<16))
 	binary.BigEndian.PutUint64(e.ID[8:], r.Uint64())
@@ -193,13 +193,13 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 		users, sketches := map[int64][]bool{}, map[int64]*hyperloglog.Users{}
 		for n := range stream.total {
 			e := stream.event(n)
-			hour := timebucket.Hour(e.At)
+			hour := timebucket.Hour(e.OccurredAt)
 			k := key{timebucket.Day(hour, 8), activityOf(e.Activation)}
 			c := want[k]
 			c.Scans++
 			if e.Batch != 0 && !seen[e.Index] {
 				seen[e.Index] = true
-				c.Firsts++
+				c.FirstScans++
 			}
 			want[k] = c
 			if users[k.day] == nil {
@@ -211,13 +211,13 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 		from, to := streamBegan.AddDate(0, 0, -10), streamBegan.AddDate(0, 0, streamDays+10)
 		got := 0
 		for offset := 0; ; offset += stats.MaxAnswers {
-			a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, Group: stats.Activity,
-				What:  stats.Scans,
-				Limit: stats.MaxAnswers, Offset: offset})
+			a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Group: stats.Activity,
+				Metric: stats.Scans,
+				Limit:  stats.MaxAnswers, Offset: offset})
 			require.NoError(t, err)
 			require.True(t, a.Scans == int64(stream.total), "%d scans are counted, want %d", a.Scans, stream.total)
 			for _, row := range a.Rows {
-				if k := (key{row.At, row.Value}); row.Count != want[k] {
+				if k := (key{row.Bucket, row.Value}); row.Count != want[k] {
 					t.Errorf("%+v: %+v, want %+v", k, row.Count, want[k])
 				}
 				got++
@@ -227,22 +227,22 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 			}
 		}
 		assert.Equal(t, got, len(want), "numbers")
-		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, By: stats.ByDay, What: stats.Users,
+		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Metric: stats.Users,
 			Limit: stats.MaxAnswers})
 		require.NoError(t, err)
 		assert.True(t, len(a.Rows) == len(users), "users of %d days, want %d", len(a.Rows), len(users))
 		for _, row := range a.Rows {
 			exact := int64(0)
-			for user, was := range users[row.At] {
+			for user, was := range users[row.Bucket] {
 				if was && user > 0 {
 					exact++
 				}
 			}
 			// The answer of a sketch depends on its users alone. 1 % is five standard errors
 			// at these numbers: one run in 50,000 misses it.
-			sketch := sketches[row.At].Count()
+			sketch := sketches[row.Bucket].Count()
 			if off := row.Users - exact; row.Users != sketch || 100*max(off, -off) > exact {
-				t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.At, row.Users, sketch, exact)
+				t.Errorf("day %d: %d users, want %d: a sketch of %d within 1 %%", row.Bucket, row.Users, sketch, exact)
 			}
 		}
 		found, err := verify.Recounter{Counter: l.counter}.Run(t.Context())
@@ -288,8 +288,8 @@ func plantActivations(t *testing.T, dir, database string) {
 	err = s.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for n := range int64(streamActive) {
 			from := n * streamCodes / streamActive
-			e, err := tx.AddEvent(t.Context(), codes.Event{Batch: streamBatch, Did: codes.Activate,
-				Codes: codes.NewSet(codes.Range{From: from, To: from + 1}), At: streamBegan, From: streamBegan,
+			e, err := tx.AddEvent(t.Context(), codes.Event{Batch: streamBatch, Action: codes.Activate,
+				Codes: codes.NewSet(codes.Range{From: from, To: from + 1}), OccurredAt: streamBegan, From: streamBegan,
 				Binding: codes.Binding{ActivityName: activityOf(n + 1), ProductBrand: fmt.Sprint("brand ", n%7),
 					ProductCode: fmt.Sprint(6900000000000 + n%11), WxaAppID: "wxapp0", WxaPath: "p"}})
 			if err != nil || e.Seq != n+1 {

@@ -70,7 +70,7 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 			for n, o := range placed {
 				all.Go(func() {
 					_, err := as(bob.Key).Orders.Decide(t.Context(), "brand",
-						api.OrderDecision{ISV: o.ISV, Agree: n < together-1, Revision: o.Revision})
+						api.OrderDecision{ISV: o.ISV, Approve: n < together-1, Revision: o.Revision})
 					approved[n] = err == nil
 					if err == nil && left.Add(-1) == 0 {
 						s.kill()
@@ -97,7 +97,7 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 						continue
 					}
 					if _, err := as(bob.Key).Orders.Decide(t.Context(), "brand",
-						api.OrderDecision{ISV: o.ISV, Agree: true, Revision: place(o.ISV).Revision}); err != nil {
+						api.OrderDecision{ISV: o.ISV, Approve: true, Revision: place(o.ISV).Revision}); err != nil {
 						t.Errorf("%s once more: %v", o.ISV, err)
 					}
 				}

@@ -199,7 +199,7 @@ func TestEmbeddedDatabase_DiskFull(t *testing.T) {
 	for range 20 {
 		keeper.add() // a small one may still find room
 	}
-	if status, said := readiness(t, admin.base); status != http.StatusServiceUnavailable || !strings.Contains(said, "room") {
+	if status, said := readiness(t, admin.base); status != http.StatusServiceUnavailable || !strings.Contains(said, "full") {
 		t.Errorf("on a full disk /readyz answers %d %s", status, said)
 	}
 	consoleOnAFullDisk(t, admin.base, operator)
@@ -409,7 +409,7 @@ func TestNodeFolder_DiskFullNotReady(t *testing.T) {
 	d.fill(256 << 10)
 	until(t, "/readyz to say so", func() bool {
 		status, said := readiness(t, keeper.base)
-		return status == http.StatusServiceUnavailable && strings.Contains(said, "room")
+		return status == http.StatusServiceUnavailable && strings.Contains(said, "full or not writable")
 	})
 	if got := keeper.add(); got != 0 {
 		t.Errorf("a change is answered %d", got)

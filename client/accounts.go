@@ -16,19 +16,19 @@ type Account struct {
 	Subject      string            `json:"subject"` // Subject is company, personal, media, government or other.
 	Certified    bool              `json:"certified"`
 	Versions     []string          `json:"versions"` // Versions lists the versions that exist: release, trial, development.
-	JumpOpen     bool              `json:"jump_open" doc:"false switches all its rules off"`
+	JumpOpen     bool              `json:"jump_open" doc:"if false, all rules of the account are disabled"`
 	Features     []string          `json:"features"`
-	Members      map[string]string `json:"members" doc:"user to role"` // Each role is admin, developer or trial.
+	Members      map[string]string `json:"members" doc:"role of each member, by user ID"` // Each role is admin, developer or trial.
 	MessageURL   string            `json:"message_url"`
-	URLScheme    string            `json:"url_scheme" doc:"template of the address that opens the Mini Program from a browser"`
-	Pages        []string          `json:"pages" answer:"optional" doc:"of a Mini Program; empty = nobody said which there are, and nobody looks"`
-	Options      map[string]string `json:"options,omitempty" answer:"optional" doc:"what platforms set of it by api_set_authorizer_option"`
-	OpenPlatform string            `json:"open_platform,omitempty" answer:"optional" doc:"the open-platform account that it is bound to"`
-	IPAllowlist  []string          `json:"ip_allowlist" doc:"ranges that may fetch tokens; empty = any"`
-	Linked       []string          `json:"linked" doc:"Mini Programs that a service account is linked with"`
+	URLScheme    string            `json:"url_scheme" doc:"template of the URL that opens the Mini Program from a browser"`
+	Pages        []string          `json:"pages" answer:"optional" doc:"pages of the Mini Program; empty if unknown, which disables the check of pages"`
+	Options      map[string]string `json:"options,omitempty" answer:"optional" doc:"options that platforms set with api_set_authorizer_option, by name"`
+	OpenPlatform string            `json:"open_platform,omitempty" answer:"optional" doc:"open-platform account to which this account is bound"`
+	IPAllowlist  []string          `json:"ip_allowlist" doc:"address ranges that may request tokens; empty = any"`
+	Linked       []string          `json:"linked" doc:"AppIDs of the Mini Programs linked to a service account"`
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
-	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"the verification file"`
+	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"verification file"`
 	Scans        *RecentScans      `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
 	Revised
 }
@@ -76,24 +76,24 @@ func accountPath(appid string, rest ...string) string {
 // AccountList is a page of accounts.
 type AccountList struct {
 	Accounts []Account `json:"accounts"`
-	Total    int       `json:"total" doc:"that match, on all pages"`
+	Total    int       `json:"total" doc:"number of matching accounts on all pages"`
 }
 
 // RecentScans is the number of recent scans of an object.
 type RecentScans struct {
-	Days   []int64    `json:"days" doc:"the last seven, today at the end"`
-	LastAt *time.Time `json:"last_at,omitempty" doc:"the day of the last scan; left out: none in 30 days"`
+	Days   []int64    `json:"days" doc:"scans on each of the last seven days; the last element is today"`
+	LastAt *time.Time `json:"last_at,omitempty" doc:"date of the last scan; omitted if none in 30 days"`
 }
 
 // AccountQuery selects accounts.
 type AccountQuery struct {
-	Text   string `query:"text" maxLength:"128" doc:"only accounts with this in their AppID or name"`
+	Text   string `query:"text" maxLength:"128" doc:"text that must occur in the AppID or name"`
 	Kind   string `query:"kind" enum:"mini_program,service_account,subscription_account"`
 	State  string `query:"state" enum:"jump_off,not_released,secret_frozen"`
-	Order  string `query:"order" enum:"appid,name,newest" doc:"left out: by AppID"`
-	Offset int    `query:"offset" minimum:"0" doc:"how many to leave out, in place of after"`
+	Order  string `query:"order" enum:"appid,name,newest" doc:"order of the list; default: by AppID"`
+	Offset int    `query:"offset" minimum:"0" doc:"number of accounts to skip; alternative to after"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
+	Scans  bool   `query:"scans" doc:"include the scans of the last seven days; requires the right to read statistics"`
 }
 
 // ListPage returns a page of matching accounts and their total number.
@@ -103,7 +103,7 @@ func (c AccountsService) ListPage(ctx context.Context, q AccountQuery) (AccountL
 
 // AccountNames maps AppIDs to names of accounts.
 type AccountNames struct {
-	Names map[string]string `json:"names" doc:"of those that there are, that have one, and that the caller may see"`
+	Names map[string]string `json:"names" doc:"names by AppID; accounts that are unknown, unnamed or not visible to the caller are omitted"`
 }
 
 // ListNames returns the names of the given accounts.
@@ -141,9 +141,9 @@ func (c AccountsService) Set(ctx context.Context, appid string, a AccountPut) er
 // Deletion lists the objects that are deleted with an account or a platform, and the objects that block its deletion.
 type Deletion struct {
 	AppID     string   `json:"appid"`
-	Deleted   bool     `json:"deleted" doc:"false where it was only asked"`
-	Deletes   []Amount `json:"deletes" doc:"links, authorizations, tokens, temporary_qrcodes, followers"`
-	BlockedBy []Amount `json:"blocked_by" doc:"rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = nothing"`
+	Deleted   bool     `json:"deleted" doc:"whether the account was deleted; false for a dry run"`
+	Deletes   []Amount `json:"deletes" doc:"amounts deleted: links, authorizations, tokens, temporary_qrcodes, followers"`
+	BlockedBy []Amount `json:"blocked_by" doc:"objects that prevent deletion: rules, rules_that_open_it, applications, gs1_keys, permanent_qrcodes, active_codes; empty = none"`
 }
 
 // Amount is a number of objects of one kind.
@@ -204,7 +204,7 @@ func (c LinksService) Delete(ctx context.Context, service, miniProgram string) e
 
 // Quota is the remaining quota of an account.
 type Quota struct {
-	PublishesLeft int `json:"publishes_left" doc:"of this calendar month"`
+	PublishesLeft int `json:"publishes_left" doc:"publishes left in this calendar month"`
 }
 
 // GetQuota returns the number of publishes that an account has left this month.
@@ -223,7 +223,7 @@ type Requirement struct {
 // a rule), open (be opened when its rules are scanned) or codes (apply for codes and download them).
 type Ability struct {
 	Ability      string        `json:"ability" enum:"tokens,rules,publish,open,codes"`
-	Allowed      bool          `json:"allowed" doc:"every need is met"`
+	Allowed      bool          `json:"allowed" doc:"whether all requirements are met"`
 	Requirements []Requirement `json:"requirements"`
 }
 

@@ -35,8 +35,8 @@ type WrongServer struct {
 	API  string // API is wire, scan API or admin API.
 	Call string // method and path
 	Flaw string // Description of the unexpected response.
-	// NoSuchCall means that a qrjump server responded but does not have the call: the server has another version, or runs without
-	// the part that the call needs, such as the emulator.
+	// NoSuchCall means that a qrjump server responded but does not have the call: the server has another version, or runs without a
+	// feature that the call needs, such as the emulator.
 	NoSuchCall bool
 }
 
@@ -55,8 +55,7 @@ const (
 	problemNoPath    = "urn:qrjump:problem:no-such-path"
 )
 
-// refused returns the error for an unsuccessful response: a *Problem, or a *WrongServer if the response does not come from a qrjump
-// API.
+// refused returns the error for an unsuccessful response: a *Problem, or a *WrongServer if the response does not come from a qrjump API.
 func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
@@ -96,10 +95,9 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	return nil
 }
 
-// decode decodes a JSON object into reply, a pointer to a struct, and returns a description of the first error, or "". Every field
-// must be present, so that the JSON of another program is never mistaken for an empty response. Only pointers, fields with
-// omitempty or omitzero, and fields with the tag `answer:"optional"` may be absent. errcode is an error unless reply has the field
-// or wire is true.
+// decode decodes a JSON object into reply, a pointer to a struct, and returns a description of the first error, or "". Every field must be
+// present, so that the JSON of another program is never mistaken for an empty response. Only pointers, fields with omitempty or omitzero,
+// and fields with the tag `answer:"optional"` may be absent. errcode is an error unless reply has the field or wire is true.
 func decode(body []byte, reply any, wire bool) (flaw string) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {

@@ -8,38 +8,38 @@ import (
 // Appearance is the branding of an account on the pages that buyers see.
 type Appearance struct {
 	AppID      string                `json:"appid"`
-	Accent     string                `json:"accent" doc:"#rrggbb, ground of the button; empty = the pages' own"`
-	OnAccent   string                `json:"on_accent,omitempty" doc:"colour of text on it: #ffffff or #000000, whichever has more contrast"`
-	Help       string                `json:"help" doc:"an https address"`
-	OpenAtOnce bool                  `json:"open_at_once" doc:"a browser is sent to the account's url_scheme without a page; else the page has a button"`
-	Texts      map[string]BuyerTexts `json:"texts" doc:"by language: en, zh"`
+	Accent     string                `json:"accent" doc:"background colour of the button, #rrggbb; empty = default colour"`
+	OnAccent   string                `json:"on_accent,omitempty" doc:"text colour on the accent, the one with more contrast: #ffffff or #000000"`
+	Help       string                `json:"help" doc:"https URL of a help page"`
+	OpenAtOnce bool                  `json:"open_at_once" doc:"if true, browsers are redirected to the account's url_scheme; otherwise the page shows a button"`
+	Texts      map[string]BuyerTexts `json:"texts" doc:"texts by language: en, zh"`
 	Logo       *Logo                 `json:"logo,omitempty"`
 	Revised
 }
 
 // BuyerTexts holds an account's texts in one language.
 type BuyerTexts struct {
-	App     string `json:"app,omitempty" doc:"what users call the app that scans, 40 characters at most"`
-	Landing string `json:"landing,omitempty" doc:"on the page of a link, 300 characters at most"`
-	Code    string `json:"code,omitempty" doc:"below the verdict on a code, 300 characters at most"`
+	App     string `json:"app,omitempty" doc:"name of the scanning app as users know it, at most 40 characters"`
+	Landing string `json:"landing,omitempty" doc:"text on the page of a link, at most 300 characters"`
+	Code    string `json:"code,omitempty" doc:"text below the verdict on a code, at most 300 characters"`
 }
 
 // Logo is an image in the form that the pages for buyers show.
 type Logo struct {
-	Path   string `json:"path" doc:"on every host that has pages"`
-	Width  int    `json:"width" doc:"in pixels"`
-	Height int    `json:"height" doc:"in pixels"`
+	Path   string `json:"path" doc:"path of the image on every host that serves pages"`
+	Width  int    `json:"width" doc:"width in pixels"`
+	Height int    `json:"height" doc:"height in pixels"`
 	PNG    []byte `json:"png"`
 }
 
 // AppearancePut is the requested branding of an account. An omitted field is cleared, except the logo, which remains unchanged.
 type AppearancePut struct {
-	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"#rrggbb"`
-	Help       string                `json:"help,omitempty" maxLength:"512" doc:"an https address"`
+	Accent     string                `json:"accent,omitempty" maxLength:"7" doc:"background colour of the button, #rrggbb"`
+	Help       string                `json:"help,omitempty" maxLength:"512" doc:"https URL of a help page"`
 	OpenAtOnce bool                  `json:"open_at_once,omitempty"`
-	Texts      map[string]BuyerTexts `json:"texts,omitempty" doc:"by language: en, zh"`
-	Logo       []byte                `json:"logo,omitempty" doc:"a file as PNG, JPEG or WebP; left out: what is there stays"`
-	NoLogo     bool                  `json:"no_logo,omitempty" doc:"remove the logo"`
+	Texts      map[string]BuyerTexts `json:"texts,omitempty" doc:"texts by language: en, zh"`
+	Logo       []byte                `json:"logo,omitempty" doc:"PNG, JPEG or WebP file; omit to keep the stored logo"`
+	NoLogo     bool                  `json:"no_logo,omitempty" doc:"if true, removes the logo"`
 }
 
 // Put returns an AppearancePut that leaves the appearance and the logo unchanged.
@@ -47,8 +47,7 @@ func (a Appearance) Put() AppearancePut {
 	return AppearancePut{Accent: a.Accent, Help: a.Help, OpenAtOnce: a.OpenAtOnce, Texts: a.Texts}
 }
 
-// GetAppearance returns the branding of an account on the pages that buyers see. If no branding is set, the result contains only
-// the AppID.
+// GetAppearance returns the branding of an account on the pages that buyers see. If no branding is set, the result contains only the AppID.
 func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appearance, error) {
 	return get[Appearance](ctx, c.transport, accountPath(appid, "appearance"))
 }

@@ -6,11 +6,11 @@ import (
 
 // AuthorizationRequest is a third-party platform's request for authorisation, made with a link to the authorisation page.
 type AuthorizationRequest struct {
-	Component      string         `json:"component" doc:"the platform that asks"`
-	ReturnTo       string         `json:"return_to" doc:"the origin that whoever agrees is sent back to"`
-	PermissionSets []int          `json:"permission_sets" doc:"what it asks for"`
-	Accounts       []AskedAccount `json:"accounts" doc:"those that it asks for and the caller may agree for, by AppID"`
-	More           bool           `json:"more" doc:"there are more such accounts: name a part"`
+	Component      string         `json:"component" doc:"AppID of the requesting platform"`
+	ReturnTo       string         `json:"return_to" doc:"origin to which the user is redirected after granting"`
+	PermissionSets []int          `json:"permission_sets" doc:"IDs of the requested permission sets"`
+	Accounts       []AskedAccount `json:"accounts" doc:"requested accounts for which the caller may grant the authorisation, by AppID"`
+	More           bool           `json:"more" doc:"whether more accounts match; narrow them with part"`
 }
 
 // AskedAccount is an account for which a platform requests authorisation.
@@ -22,9 +22,9 @@ type AskedAccount struct {
 
 // AuthorizationQuestion is a request for the details of an authorisation link.
 type AuthorizationQuestion struct {
-	Reference string `json:"reference" maxLength:"8192" doc:"what the authorisation page handed over, or the whole link of the platform"`
-	Part      string `json:"part,omitempty" maxLength:"128" doc:"only accounts with it in their name or AppID"`
-	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"of accounts; 50 where it is left out"`
+	Reference string `json:"reference" maxLength:"8192" doc:"reference from the authorisation page, or the platform's whole link"`
+	Part      string `json:"part,omitempty" maxLength:"128" doc:"text that must occur in the AppID or name of an account"`
+	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"maximum number of accounts; default: 50"`
 }
 
 // Get returns the details of a platform's authorisation request. For an invalid, expired or used reference of an authorisation
@@ -35,15 +35,15 @@ func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (Auth
 
 // AuthorizationAgreed is a person's consent to an authorisation request.
 type AuthorizationAgreed struct {
-	Reference      string `json:"reference" maxLength:"8192" doc:"what the authorisation page handed over, or the whole link of the platform; it works once"`
-	AppID          string `json:"appid" maxLength:"128" doc:"the account"`
-	PermissionSets []int  `json:"permission_sets" doc:"of those that the platform asks for"`
-	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
+	Reference      string `json:"reference" maxLength:"8192" doc:"reference from the authorisation page, or the platform's whole link; works once"`
+	AppID          string `json:"appid" maxLength:"128" doc:"AppID of the granting account"`
+	PermissionSets []int  `json:"permission_sets" doc:"IDs of the permission sets to grant, a subset of the requested ones"`
+	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
 }
 
 // AuthorizationMade holds the address to which the browser is redirected after consent.
 type AuthorizationMade struct {
-	Location string `json:"location" doc:"the platform's address, with the auth_code"`
+	Location string `json:"location" doc:"platform's redirect URL with the auth_code"`
 }
 
 // Create authorises a platform to act for an account and returns the platform's redirect address with the auth_code. A *Problem

@@ -18,7 +18,7 @@ type Call struct {
 	IP         string        `json:"ip"`
 	ErrCode    int           `json:"errcode"`
 	Detail     string        `json:"detail,omitempty"` // Detail is the exact error and the field that caused the error.
-	Took       time.Duration `json:"took_ns"`
+	Duration   time.Duration `json:"duration_ns"`
 	// Behaviours lists the IDs of the behaviours that determined the response: the behaviour that rejected the call, and the
 	// behaviours under which the server was lenient.
 	Behaviours []string `json:"behaviours"`
@@ -41,12 +41,12 @@ type RecordedCall struct {
 	ErrCode    int           `json:"errcode"`
 	Detail     string        `json:"detail,omitempty" answer:"optional"` // Detail is the exact error.
 	Behaviours []string      `json:"behaviours,omitempty" answer:"optional"`
-	Took       time.Duration `json:"took_ns"`
+	Duration   time.Duration `json:"duration_ns"`
 }
 
 // CallQuery selects calls; the zero value selects the newest calls.
 type CallQuery struct {
-	RID     string `query:"rid"` // An empty RID matches all calls, as does an empty value of each following field.
+	RID     string `query:"rid"` // Request ID; an empty RID, Account or Path matches all calls.
 	Account string `query:"account"`
 	Path    string `query:"path"`
 	ErrCode int    `query:"errcode"` // 0 = any
@@ -91,8 +91,8 @@ type Searched struct {
 // KeptCallQuery selects calls of the log; the zero value selects the newest calls.
 type KeptCallQuery struct {
 	CallSearch
-	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request id"`
-	Failed bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
+	RID    string `query:"rid" maxLength:"64" doc:"only the call with this request ID"`
+	Failed bool   `query:"failed" doc:"only calls whose errcode is not 0"`
 	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"100"`
 }
 
@@ -100,9 +100,9 @@ type KeptCallQuery struct {
 type CallSearch struct {
 	Account string `query:"account" maxLength:"64" doc:"only calls of this account"`
 	Path    string `query:"path" maxLength:"256" doc:"only calls of this endpoint"`
-	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
-	Before  int64  `query:"before" minimum:"0" doc:"go on with older ones: the next of another answer"`
-	After   int64  `query:"after" minimum:"0" doc:"only those that came later: the newest of another answer"`
+	ErrCode int    `query:"errcode" doc:"only calls with this errcode; 0 or omitted = any"`
+	Before  int64  `query:"before" minimum:"0" doc:"return calls older than this; the next of a previous response"`
+	After   int64  `query:"after" minimum:"0" doc:"return calls newer than this; the newest of a previous response"`
 }
 
 // KeptCallPage is a page of calls from the log, newest first, without the texts of their behaviours.

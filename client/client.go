@@ -1,9 +1,8 @@
 // Package client calls the three APIs of a qrjump server: the wire API (the Weixin calls for jump rules and codes), the scan API
 // and the admin API. The wire API calls also work with the real platform.
 //
-// A program creates a Client once; a Client is safe for concurrent use by multiple goroutines. Every call ends within
-// Options.Timeout and reads a response of limited size; redirects are not followed, so a credential is sent only to the host of the
-// base URL.
+// A program creates a Client once; a Client is safe for concurrent use by multiple goroutines. Every call ends within Options.Timeout and
+// reads a response of limited size; redirects are not followed, so a credential is sent only to the host of the base URL.
 //
 // Each failure has a type: *WireError for an errcode of the wire API, *Problem for an error response of the scan API or the admin
 // API, *Unreachable if no response arrived, *WrongServer if the response does not come from the called API.
@@ -37,16 +36,14 @@ type Options struct {
 	AdminToken  string
 	ScanKey     string
 
-	// AdminURL and ScanURL are the addresses of the admin API and the scan API, if they have separate listeners; "" means the base
-	// URL.
+	// AdminURL and ScanURL are the addresses of the admin API and the scan API, if they have separate listeners; "" means the base URL.
 	AdminURL, ScanURL string
 
 	Timeout     time.Duration // Timeout of one call; 0 means 15 s.
 	RateRetries int           // Number of retries of a rate-limited wire API call, one second apart.
-	HTTP        *http.Client  // The client uses the transport of HTTP; nil means a default transport.
+	HTTP        *http.Client  // HTTP provides the transport for all calls; nil means a default transport.
 
-	// Inside means that the transport passes calls to a server in the same program, so responses are not checked for missing
-	// fields.
+	// Inside means that the transport passes calls to a server in the same program, so responses are not checked for missing fields.
 	Inside bool
 }
 

@@ -13,15 +13,15 @@ type CodeRun struct {
 	Frozen     bool         `json:"frozen"`
 	Void       bool         `json:"void"`
 	Redeemed   bool         `json:"redeemed"`
-	Activation int64        `json:"activation,omitempty" answer:"optional" doc:"seq of the event that governs them"`
+	Activation int64        `json:"activation,omitempty" answer:"optional" doc:"seq of the activation event that applies to the run"`
 	Binding    *CodeBinding `json:"binding,omitempty" answer:"optional"` // Binding is nil if the codes are not active.
-	OpenAlarms []int64      `json:"open_alarms,omitempty" answer:"optional" doc:"which of them have an alarm that nobody dismissed"`
+	OpenAlarms []int64      `json:"open_alarms,omitempty" answer:"optional" doc:"indexes of the codes with an open alarm, that is, not dismissed"`
 }
 
 // CodeRuns holds the states of the codes in a range.
 type CodeRuns struct {
-	Runs []CodeRun `json:"runs" doc:"in order, without gaps"`
-	More bool      `json:"more" doc:"the range has others: go on after the last"`
+	Runs []CodeRun `json:"runs" doc:"runs in index order, without gaps"`
+	More bool      `json:"more" doc:"whether the range has more runs; continue after the last index"`
 }
 
 // ListRuns returns the current states of the codes in a range; a To of 0 means the end of the application. ListRuns returns at most

@@ -10,12 +10,12 @@ import (
 // Component is a third-party platform in the operator's view, without its secret or a hash of its secret.
 type Component struct {
 	AppID          string          `json:"appid"`
-	EventURL       string          `json:"event_url" doc:"where tickets and events are pushed; empty = nowhere"`
-	IPAllowlist    []string        `json:"ip_allowlist" doc:"ranges that may call; empty = any"`
-	RedirectHosts  []string        `json:"redirect_hosts" doc:"where the authorisation page may send people back"`
+	EventURL       string          `json:"event_url" doc:"URL that receives tickets and events; empty = none"`
+	IPAllowlist    []string        `json:"ip_allowlist" doc:"address ranges that may call; empty = any"`
+	RedirectHosts  []string        `json:"redirect_hosts" doc:"hosts to which the authorisation page may redirect"`
 	CreatedAt      time.Time       `json:"created_at"`
 	Total          int             `json:"total_authorizations"`
-	Authorizations []Authorization `json:"authorizations" doc:"the first 500"`
+	Authorizations []Authorization `json:"authorizations" doc:"authorisations, at most 500"`
 	Revised
 }
 
@@ -33,29 +33,29 @@ type ComponentList struct {
 
 // ComponentPut is the requested state of a platform. An omitted field remains unchanged.
 type ComponentPut struct {
-	Secret         string    `json:"secret,omitempty" doc:"left out: the stored one stays"`
-	MessageToken   string    `json:"message_token,omitempty" doc:"left out: the stored one stays"`
-	EncodingAESKey string    `json:"encoding_aes_key,omitempty" doc:"43 characters; left out: the stored one stays"`
-	EventURL       *string   `json:"event_url,omitempty" doc:"left out: the stored one stays"`
-	IPAllowlist    *[]string `json:"ip_allowlist,omitempty" doc:"left out: the stored one stays; []: any address"`
-	RedirectHosts  *[]string `json:"redirect_hosts,omitempty" doc:"left out: the stored one stays"`
+	Secret         string    `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
+	MessageToken   string    `json:"message_token,omitempty" doc:"message token; omit to keep the stored one"`
+	EncodingAESKey string    `json:"encoding_aes_key,omitempty" doc:"message key, 43 characters; omit to keep the stored one"`
+	EventURL       *string   `json:"event_url,omitempty" doc:"URL that receives tickets and events; omit to keep the stored one"`
+	IPAllowlist    *[]string `json:"ip_allowlist,omitempty" doc:"address ranges that may call; omit to keep the stored ones; [] = any"`
+	RedirectHosts  *[]string `json:"redirect_hosts,omitempty" doc:"hosts to which the authorisation page may redirect; omit to keep the stored ones"`
 }
 
 // Push is a message that was pushed to a platform, without secrets.
 type Push struct {
 	ID        int64      `json:"id"`
 	InfoType  string     `json:"info_type"`
-	AppID     string     `json:"appid,omitempty" answer:"optional" doc:"the account that it is about"`
+	AppID     string     `json:"appid,omitempty" answer:"optional" doc:"AppID of the account that the message concerns"`
 	CreatedAt time.Time  `json:"created_at"`
 	URL       string     `json:"url"`
-	Message   string     `json:"message" doc:"what is in the envelope, with tickets and codes masked"`
+	Message   string     `json:"message" doc:"decrypted message; tickets and codes are masked"`
 	Attempts  int        `json:"attempts"`
 	Delivered bool       `json:"delivered"`
-	SentAt    *time.Time `json:"sent_at,omitempty" doc:"the last attempt"`
-	NextAt    *time.Time `json:"next_at,omitempty" doc:"when it is tried again"`
-	Status    int        `json:"status,omitempty" answer:"optional" doc:"the HTTP status of the last answer"`
+	SentAt    *time.Time `json:"sent_at,omitempty" doc:"time of the last attempt"`
+	NextAt    *time.Time `json:"next_at,omitempty" doc:"time of the next attempt"`
+	Status    int        `json:"status,omitempty" answer:"optional" doc:"HTTP status of the last response"`
 	Response  string     `json:"response,omitempty" answer:"optional"`
-	Error     string     `json:"error,omitempty" answer:"optional" doc:"why it was not delivered"`
+	Error     string     `json:"error,omitempty" answer:"optional" doc:"reason why delivery failed"`
 }
 
 // PushList is a list of messages that were pushed to a platform.
@@ -89,8 +89,7 @@ func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut
 	return component, err
 }
 
-// Delete deletes a third-party platform with all its authorisations. With dryRun, Delete only reports the objects that would be
-// deleted.
+// Delete deletes a third-party platform with all its authorisations. With dryRun, Delete only reports the objects that would be deleted.
 func (c ComponentsService) Delete(ctx context.Context, appid string, dryRun bool) (Deletion, error) {
 	return c.deleteWhole(ctx, componentPath(appid), appid, dryRun)
 }
@@ -142,11 +141,11 @@ func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, compone
 
 // Agreement is the consent that a person gives on the consent page; with the emulator, the page is not needed.
 type Agreement struct {
-	Component      string `json:"component" doc:"the platform that asked"`
+	Component      string `json:"component" doc:"AppID of the requesting platform"`
 	PreAuthCode    string `json:"pre_auth_code"`
-	AppID          string `json:"appid" doc:"the account"`
-	PermissionSets []int  `json:"permission_sets,omitempty" doc:"left out: 3, 18, 33 and 46"`
-	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
+	AppID          string `json:"appid" doc:"AppID of the granting account"`
+	PermissionSets []int  `json:"permission_sets,omitempty" doc:"IDs of the permission sets to grant; default: 3, 18, 33 and 46"`
+	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
 }
 
 // Authorize grants a platform's authorisation request and returns the authorization_code. Authorize works only on a server with

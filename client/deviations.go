@@ -26,8 +26,7 @@ type DeviationList struct {
 	Deviations []Deviation `json:"deviations"`
 }
 
-// List lists the deviations of an account, or of all accounts if account is "", sorted by account, endpoint and behaviour; at most
-// 10,000.
+// List lists the deviations of an account, or of all accounts if account is "", sorted by account, endpoint and behaviour; at most 10,000.
 func (c DeviationsService) List(ctx context.Context, account string) ([]Deviation, error) {
 	reply, err := get[DeviationList](ctx, c.transport, withQuery("deviations", params{"account": account}))
 	return reply.Deviations, err

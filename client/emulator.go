@@ -111,8 +111,7 @@ func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
 // DeleteFaults deletes all faults.
 func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
 
-// ReseedFaults deletes all faults and restarts the random sequence that decides about probabilities with a seed; 0 means the
-// previous seed.
+// ReseedFaults deletes all faults and restarts the random sequence that decides about probabilities with a seed; 0 means the previous seed.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"seed": seed}))
 	return err

@@ -11,32 +11,31 @@ import (
 
 // GS1Link is one link of a GS1 key.
 type GS1Link struct {
-	LinkType string     `json:"linktype" doc:"gs1:pip or another name of the GS1 Web Vocabulary, or the address of a link type"`
-	Href     string     `json:"href" doc:"http or https; {01}, {21} and the like stand for what a request says"`
+	LinkType string     `json:"linktype" doc:"link type: a name of the GS1 Web Vocabulary such as gs1:pip, or a URL"`
+	Href     string     `json:"href" doc:"http or https URL; {01}, {21} and so on are replaced by values from the request"`
 	Title    string     `json:"title"`
 	Hreflang []string   `json:"hreflang,omitempty" nullable:"false"`
 	Type     string     `json:"type,omitempty" doc:"media type"`
 	Context  []string   `json:"context,omitempty" nullable:"false"`
-	Default  bool       `json:"default,omitempty" doc:"answers where a request does not say more"`
-	From     *time.Time `json:"from,omitempty" doc:"before it the link is not there"`
-	Until    *time.Time `json:"until,omitempty" doc:"from then on it is not there"`
+	Default  bool       `json:"default,omitempty" doc:"whether this is a default link, for requests that select no other"`
+	From     *time.Time `json:"from,omitempty" doc:"time from which the link is available"`
+	Until    *time.Time `json:"until,omitempty" doc:"time from which the link is no longer available"`
 }
 
 // GS1Put is the requested entry of a GS1 key.
 type GS1Put struct {
-	Owner    string    `json:"owner,omitempty" maxLength:"128" doc:"the account whose key it is; left out: as it was, or the operator's"`
-	WxaAppID string    `json:"wxa_appid,omitempty" maxLength:"128" doc:"the Mini Program that a scan in the app opens; left out: the owner"`
-	WxaPath  string    `json:"wxa_path,omitempty" maxLength:"1024" doc:"its page, in which {01}, {21} and the like stand for what was scanned"`
+	Owner    string    `json:"owner,omitempty" maxLength:"128" doc:"AppID of the account that holds the key; default: the current holder, or the operator"`
+	WxaAppID string    `json:"wxa_appid,omitempty" maxLength:"128" doc:"AppID of the Mini Program that a scan in the app opens; default: the owner"`
+	WxaPath  string    `json:"wxa_path,omitempty" maxLength:"1024" doc:"page of the Mini Program; {01}, {21} and so on are replaced by values from the scan"`
 	Links    []GS1Link `json:"links" nullable:"false"`
-	Archived bool      `json:"archived,omitempty" doc:"requests for the key and all below it are answered 410"`
+	Archived bool      `json:"archived,omitempty" doc:"if true, requests for the key and keys below it are answered with 410"`
 }
 
 // GS1Entry is the entry of a GS1 key, which also applies to all keys below it that have no entry of their own.
 type GS1Entry struct {
-	Key string `json:"key" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT"`
-	// ID is the number under which scans of the key are counted, like the ID of a rule; the owner of the key is the owner of these
-	// scans.
-	ID int64 `json:"rule_id,omitempty" doc:"scans of the key are counted under this number, as those of a rule"`
+	Key string `json:"key" doc:"key as in a Digital Link without the host: 01/09506000134352/10/LOT"`
+	// ID is the number under which scans of the key are counted, like the ID of a rule; the owner of the key is the owner of these scans.
+	ID int64 `json:"rule_id,omitempty" doc:"ID under which scans of the key are counted, in the sequence of rule IDs"`
 	GS1Put
 	UpdatedAt time.Time `json:"updated_at"`
 	Revised
@@ -49,9 +48,9 @@ type GS1List struct {
 
 // GS1Query selects entries; the zero value selects all entries.
 type GS1Query struct {
-	Under string `query:"under" maxLength:"1024" doc:"a key: only it and what is below it"`
-	Owner string `query:"owner" maxLength:"128" doc:"only of this account; left out: of all that the caller may see"`
-	After string `query:"after" maxLength:"1024" doc:"the last key of the page before"`
+	Under string `query:"under" maxLength:"1024" doc:"only this key and keys below it"`
+	Owner string `query:"owner" maxLength:"128" doc:"only keys of this account; default: all accounts visible to the caller"`
+	After string `query:"after" maxLength:"1024" doc:"last key of the previous page"`
 	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
@@ -94,15 +93,15 @@ func (c GS1Service) UndoChange(ctx context.Context, seq int64) (GS1Entry, error)
 
 // GS1Transfer selects the keys to transfer and their new owner.
 type GS1Transfer struct {
-	Key    string `json:"key" minLength:"1" maxLength:"1024" doc:"a GS1 key, of which the primary key counts, or digits of a GS1 Company Prefix"`
-	To     string `json:"to" minLength:"1" maxLength:"128" doc:"the account that holds it from now on"`
-	DryRun bool   `json:"dry_run,omitempty" doc:"only check, and count"`
+	Key    string `json:"key" minLength:"1" maxLength:"1024" doc:"GS1 key, of which the primary key is transferred, or digits of a GS1 Company Prefix"`
+	To     string `json:"to" minLength:"1" maxLength:"128" doc:"AppID of the account that receives the key"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"if true, only checks the request and counts the keys"`
 }
 
 // GS1TransferResult is the result of a transfer.
 type GS1TransferResult struct {
 	GS1Transfer
-	Keys int `json:"keys" doc:"how many keys of which something is said changed hands"`
+	Keys int `json:"keys" doc:"number of keys with links that were transferred"`
 }
 
 // Transfer transfers a GS1 key with all keys below it, or a GS1 Company Prefix with its keys, to another account.

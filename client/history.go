@@ -14,7 +14,7 @@ type Change struct {
 	OccurredAt time.Time       `json:"occurred_at"`
 	Kind       string          `json:"kind"` // Kind of the changed object: rule, account, link, …
 	Key        string          `json:"key"`  // which one
-	Actor      string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
+	Actor      string          `json:"actor" doc:"AppID, admin, seed, server, person:NAME or key:NAME"`
 	Via        string          `json:"via" answer:"optional"` // The third-party platform that called on behalf of the actor.
 	RID        string          `json:"rid" answer:"optional"`
 	Action     string          `json:"action"`
@@ -24,12 +24,12 @@ type Change struct {
 
 // ChangesQuery selects changes; the zero value selects the oldest changes.
 type ChangesQuery struct {
-	After  int64  `query:"after" doc:"only changes after this number" minimum:"0"`
-	Before int64  `query:"before" doc:"only changes before this number; with newest, to go back page by page" minimum:"0"`
+	After  int64  `query:"after" doc:"only changes with a greater number" minimum:"0"`
+	Before int64  `query:"before" doc:"only changes with a smaller number; with newest, pages backwards" minimum:"0"`
 	Newest bool   `query:"newest" doc:"newest first"`
-	Kind   string `query:"kind" maxLength:"32" doc:"only of this kind, for example rule"`
-	Key    string `query:"key" maxLength:"4096" doc:"only of this one; it needs a kind"`
-	Actor  string `query:"actor" maxLength:"64" doc:"only by this AppID, admin, seed, person:NAME or key:NAME"`
+	Kind   string `query:"kind" maxLength:"32" doc:"only changes of this kind of object, for example rule"`
+	Key    string `query:"key" maxLength:"4096" doc:"only changes of the object with this key; requires kind"`
+	Actor  string `query:"actor" maxLength:"64" doc:"only changes by this AppID, admin, seed, person:NAME or key:NAME"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
@@ -43,21 +43,20 @@ func (c AuditLogService) List(ctx context.Context, q ChangesQuery) ([]Change, er
 
 // Verified is the result of verifying the audit log.
 type Verified struct {
-	Changes int64  `json:"changes"`
-	First   int64  `json:"first"`
-	Seq     int64  `json:"seq"`
-	Hash    string `json:"hash"` // Hash of the last change; a copy kept elsewhere later proves that all changes before it are unaltered.
-	// Fault is the first inconsistency in the log; nil means that the log is consistent.
-	Fault *struct {
+	Changes  int64  `json:"changes"`
+	FirstSeq int64  `json:"first_seq"`
+	Seq      int64  `json:"seq"`
+	Hash     string `json:"hash"` // Hash of the last change; a copy kept elsewhere later proves that all changes before it are unaltered.
+	// FirstError is the first inconsistency in the log; nil means that the log is consistent.
+	FirstError *struct {
 		Seq   int64  `json:"seq" answer:"optional"`
 		Error string `json:"error"`
-	} `json:"fault"`
+	} `json:"first_error"`
 	// Orphans lists objects whose account does not exist, at most 1000.
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan is a group of objects whose account does not exist: rules, rules_that_open_it, links, gs1_keys, applications or
-// active_codes.
+// Orphan is a group of objects whose account does not exist: rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
 type Orphan struct {
 	Account string `json:"account"`
 	Kind    string `json:"kind"`
@@ -69,18 +68,17 @@ func (c AuditLogService) Verify(ctx context.Context) (Verified, error) {
 	return post[Verified](ctx, c.patient(), "audit/verify", nil)
 }
 
-// UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents the
-// restoration.
+// UndoChange restores a rule to its state before a change. A *Problem with status 409 names a later change that prevents the restoration.
 func (c RulesService) UndoChange(ctx context.Context, seq int64) (RuleChange, error) {
 	return post[RuleChange](ctx, c.transport, fmt.Sprintf("rules/changes/%d/undo", seq), nil)
 }
 
 // StateAsOf compares the page that a text opened at a past time with the page that the text opens now.
 type StateAsOf struct {
-	At    time.Time      `json:"at"`
-	Then  PastDecision   `json:"then" doc:"what it opened at that moment"`
-	Now   PastDecision   `json:"now" doc:"what it opens now"`
-	Since []ChangedSince `json:"since" doc:"what changed since then of all that the answer depends on, at most 100, oldest first"`
+	AsOf    time.Time      `json:"as_of"`
+	Past    PastDecision   `json:"past" doc:"result at the past time"`
+	Current PastDecision   `json:"current" doc:"result now"`
+	Changes []ChangedSince `json:"changes" doc:"later changes on which the result depends, oldest first, at most 100"`
 	// Raw is the complete response.
 	Raw json.RawMessage `json:"-"`
 }
@@ -116,7 +114,7 @@ type ChangedSince struct {
 	Via        string    `json:"via,omitempty"`
 	RID        string    `json:"rid,omitempty"`
 	Action     string    `json:"action"`
-	Seq        int64     `json:"seq,omitempty" doc:"of the change; a rule's can be undone by it"`
+	Seq        int64     `json:"seq,omitempty" doc:"number of the change in the audit log; a change of a rule can be undone with it"`
 }
 
 // ResolveAsOf returns the page that a scan opened at a past time, and the changes since then.

@@ -26,11 +26,11 @@ func (c *transport) exportLines(ctx context.Context, kind string, w io.Writer) e
 
 // Imported is the result of an import, or the expected result with a dry run.
 type Imported struct {
-	Lines     int  `json:"lines" doc:"that are not empty"`
+	Lines     int  `json:"lines" doc:"number of non-empty lines"`
 	Added     int  `json:"added"`
 	Changed   int  `json:"changed"`
-	Unchanged int  `json:"unchanged" doc:"were there already, exactly so"`
-	DryRun    bool `json:"dry_run" doc:"nothing was stored"`
+	Unchanged int  `json:"unchanged" doc:"number of entries that were already stored with equal content"`
+	DryRun    bool `json:"dry_run" doc:"whether nothing was stored because the request was a dry run"`
 }
 
 // Import imports JSON lines in the format of Export, each at most 16 KiB, either all of them or none. A *Problem with status 422

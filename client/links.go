@@ -23,9 +23,9 @@ const (
 // AccountLink is a link of a service account with a Mini Program.
 type AccountLink struct {
 	MiniProgram string    `json:"mini_program"`
-	Name        string    `json:"name" doc:"of the Mini Program"`
-	Status      int       `json:"status" doc:"1 linked, 2 waiting for the Mini Program's administrator, 3 refused, 12 waiting for the account's administrator"`
-	Unlinking   bool      `json:"unlinking" doc:"the end of the link waits for the account's administrator"`
+	Name        string    `json:"name" doc:"name of the Mini Program"`
+	Status      int       `json:"status" doc:"1 linked, 2 waiting for the Mini Program's administrator, 3 rejected, 12 waiting for the account's administrator"`
+	Unlinking   bool      `json:"unlinking" doc:"whether removal of the link waits for the account's administrator"`
 	NotifyUsers bool      `json:"notify_users"`
 	ShowProfile bool      `json:"show_profile"`
 	CreatedAt   time.Time `json:"created_at"`
@@ -58,9 +58,8 @@ func (c *transport) links(ctx context.Context, method string, body any, service 
 	return reply.Links, err
 }
 
-// Confirm accepts or rejects a link or its removal on behalf of the administrator of one side, SideAccount or SideMiniProgram.
-// Confirm returns the links of the service account. If no decision of the given side is pending, the result is a *Problem with
-// status 422.
+// Confirm accepts or rejects a link or its removal on behalf of the administrator of one side, SideAccount or SideMiniProgram. Confirm
+// returns the links of the service account. If no decision of the given side is pending, the result is a *Problem with status 422.
 func (c LinksService) Confirm(ctx context.Context, service, miniProgram, side string, agree bool) ([]AccountLink, error) {
-	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "agree": agree}, service, miniProgram, "confirm")
+	return c.links(ctx, http.MethodPost, map[string]any{"side": side, "approve": agree}, service, miniProgram, "confirm")
 }

@@ -81,11 +81,11 @@ func (c SettingsService) Update(ctx context.Context, values map[string]any) erro
 // Setting is a setting with its value, its default and its description.
 type Setting struct {
 	Name    string          `json:"name"`
-	Value   json.RawMessage `json:"value" doc:"in force"`
-	Default json.RawMessage `json:"default" doc:"what counts on this server where nobody chose"`
+	Value   json.RawMessage `json:"value" doc:"value in effect"`
+	Default json.RawMessage `json:"default" doc:"default on this server"`
 	Meaning string          `json:"meaning"`
-	Allowed string          `json:"allowed" doc:"which values there can be; empty = true and false"`
-	Effect  string          `json:"effect" doc:"since when a change counts"`
+	Allowed string          `json:"allowed" doc:"allowed values; empty = true and false"`
+	Effect  string          `json:"effect" doc:"time from which a change takes effect"`
 	Revised
 }
 

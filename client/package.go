@@ -78,8 +78,8 @@ func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, e
 	return p, nil
 }
 
-// attended is a response body that cancels its call if no bytes arrive for a while. Time that the reader spends between reads does
-// not count.
+// attended is a response body that cancels its call if a Read receives no bytes within patience. Time between two calls of Read
+// does not count.
 type attended struct {
 	in       io.Reader
 	quiet    *time.Timer
@@ -255,8 +255,8 @@ func (p *CodePackage) Close() error {
 // ErrPackageKey is the error for a key that does not decrypt a package.
 var ErrPackageKey = errors.New("the key does not open this package")
 
-// Rows decrypts a package while the package is read. Rows converts the Base64 text of pkg to rows, one code per line: dot matrix,
-// code, index, code text. The key has 16 characters. Reading returns ErrPackageKey if the key belongs to another account.
+// Rows decrypts a package while the package is read. Rows converts the Base64 text of pkg to rows, one code per line: dot matrix, code,
+// index, code text. The key has 16 characters. A read from the result returns ErrPackageKey if the key belongs to another account.
 func Rows(pkg io.Reader, key string) (io.Reader, error) {
 	if len(key) != aes.BlockSize {
 		return nil, fmt.Errorf("a package key has %d characters, not %d", aes.BlockSize, len(key))
@@ -273,7 +273,7 @@ type rows struct {
 	in     io.Reader
 	cbc    cipher.BlockMode
 	sealed []byte
-	kept   int    // Number of bytes at the end of sealed that form the last block so far.
+	kept   int    // Number of bytes at the end of sealed that are held back until the next read.
 	ready  []byte // Decrypted bytes that have not been read yet.
 	first  bool
 	err    error // after ready

@@ -13,56 +13,56 @@ import (
 type PackageWish struct {
 	From    int64  `json:"code_start" minimum:"0"`
 	To      int64  `json:"code_end" minimum:"0"`
-	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"of these, the last so many stand in for what spoils"`
-	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"proof codes, which never activate"`
-	Printer string `json:"printer" doc:"what the printer is called: overlapping codes go to one printer"`
+	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"number of these codes, at the end of the range, that are spares"`
+	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"number of proof codes, which never activate"`
+	Printer string `json:"printer" doc:"name of the printer; overlapping ranges may go to one printer only"`
 	// Recipients lists the printer's public keys; if there are none, a passphrase protects the package, which the caller sends with
 	// each download.
-	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; none: a passphrase"`
+	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; empty = encrypt with a passphrase"`
 	// Formats lists the formats of the package's files: lists, or drawn labels.
-	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, epl, tspl; left out: csv"`
-	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"how labels are drawn; left out: as usual"`
-	Reason  string        `json:"reason,omitempty" doc:"why more packages have these codes than max_packages_per_code says"`
-	Actor   string        `json:"actor,omitempty" doc:"who made it; left out: admin"`
+	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, epl, tspl; default: csv"`
+	Drawing *LabelDrawing `json:"drawing,omitempty" doc:"layout of labels; default: default values of all fields"`
+	Reason  string        `json:"reason,omitempty" doc:"reason for more packages of these codes than max_packages_per_code allows"`
+	Actor   string        `json:"actor,omitempty" doc:"actor recorded in the history; default: admin"`
 	// DryRun creates nothing; Plan in the response describes the labels that would be drawn.
-	DryRun bool `json:"dry_run,omitempty" doc:"make nothing, and look only how the labels would be drawn; neither printer nor recipients are looked at"`
+	DryRun bool `json:"dry_run,omitempty" doc:"if true, creates no package and only plans the labels; ignores printer and recipients"`
 }
 
 // LabelPlan describes the labels of a package; the first and the last label were drawn and read back.
 type LabelPlan struct {
 	Codes   int64   `json:"codes"`
-	Pages   int64   `json:"pages,omitempty" doc:"of the format sheet"`
+	Pages   int64   `json:"pages,omitempty" doc:"number of pages of the format sheet"`
 	PerPage int     `json:"labels_per_page,omitempty"`
-	Width   float64 `json:"width_mm,omitempty" doc:"of a label's symbol with its lines"`
+	Width   float64 `json:"width_mm,omitempty" doc:"width of a label's symbol with its text lines"`
 	Height  float64 `json:"height_mm,omitempty"`
-	Module  float64 `json:"module_mm,omitempty" doc:"as it is drawn, in whole dots"`
+	Module  float64 `json:"module_mm,omitempty" doc:"side of a module in whole printer dots"`
 }
 
 // LabelDrawing holds the settings for drawing labels. An omitted field has its default value.
 type LabelDrawing struct {
-	Kind         string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; left out: qr"`
-	Module       string   `json:"module,omitempty" doc:"side of a module, rounded to whole dots of the printer; left out: 0.4mm"`
-	DPI          int      `json:"dpi,omitempty" doc:"dots an inch of the printer; left out: 300"`
-	Level        string   `json:"level,omitempty" doc:"how much of a QR code may be damaged: L, M, Q or H; left out: Q"`
-	Quiet        *int     `json:"quiet,omitempty" doc:"quiet zone in modules; left out: what the symbol's standard demands"`
-	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"lines for people; {serial}, {text}, {index} and {batch} are replaced"`
-	LineHeight   string   `json:"line_height,omitempty" doc:"size of the lines; left out: 2mm"`
-	TextPosition string   `json:"text_position,omitempty" enum:"below,right" doc:"where the lines stand, below the symbol or to its right; left out: below"`
-	Colour       string   `json:"colour,omitempty" doc:"of the ink, #RRGGBB; left out: black"`
-	Background   string   `json:"background,omitempty" doc:"#RRGGBB; left out: white"`
-	Sheet        string   `json:"sheet,omitempty" doc:"name of a sheet of labels that is bought, l7160 or a4-24; what is said besides changes it"`
-	Page         string   `json:"page,omitempty" doc:"paper of sheets: a4, or as in 100x150mm; left out: a4"`
-	Columns      int      `json:"columns,omitempty" doc:"left out: 4, or as many as there is room for where label or pitch is given"`
-	Rows         int      `json:"rows,omitempty" doc:"left out: 10, or as columns"`
-	Label        string   `json:"label,omitempty" doc:"size of a label, 63.5x38.1mm; left out: what the paper gives"`
-	Pitch        string   `json:"pitch,omitempty" doc:"from one label to the next, 66.04x38.1mm; left out: label and gap"`
-	Margin       string   `json:"margin,omitempty" doc:"one, two or four lengths as in CSS, 15.1mm,7.2mm; left out: 10mm"`
-	Gap          string   `json:"gap,omitempty" doc:"between two labels: one length, or horizontal and vertical; left out: 0mm"`
-	StartAt      int      `json:"start_at,omitempty" minimum:"0" doc:"the label of the first page that is printed first, from 1; left out: 1"`
-	Offset       string   `json:"offset,omitempty" doc:"by how much all is moved to the right and down, -0.5mm,1mm; left out: not at all"`
-	CropMarks    bool     `json:"crop_marks,omitempty" doc:"short lines in the margin where the paper is cut"`
-	Footer       string   `json:"footer,omitempty" maxLength:"200" doc:"a line in the lower margin; {batch}, {from}, {to} and {page} are replaced"`
-	Copies       int      `json:"copies,omitempty" minimum:"0" maximum:"9999" doc:"of each label, on label printers only; left out: 1"`
+	Kind         string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; default: qr"`
+	Module       string   `json:"module,omitempty" doc:"side of a module, rounded to whole printer dots; default: 0.4mm"`
+	DPI          int      `json:"dpi,omitempty" doc:"resolution of the printer in dots per inch; default: 300"`
+	Level        string   `json:"level,omitempty" doc:"error correction level of a QR code: L, M, Q or H; default: Q"`
+	Quiet        *int     `json:"quiet,omitempty" doc:"quiet zone in modules; default: the minimum of the symbol's standard"`
+	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"text lines; {serial}, {text}, {index} and {batch} are replaced"`
+	LineHeight   string   `json:"line_height,omitempty" doc:"height of a text line; default: 2mm"`
+	TextPosition string   `json:"text_position,omitempty" enum:"below,right" doc:"position of the text lines, below the symbol or right of it; default: below"`
+	Colour       string   `json:"colour,omitempty" doc:"ink colour, #RRGGBB; default: black"`
+	Background   string   `json:"background,omitempty" doc:"background colour, #RRGGBB; default: white"`
+	Sheet        string   `json:"sheet,omitempty" doc:"commercial sheet of labels, l7160 or a4-24; other fields override its sizes"`
+	Page         string   `json:"page,omitempty" doc:"paper of sheets: a4, or a size such as 100x150mm; default: a4"`
+	Columns      int      `json:"columns,omitempty" doc:"columns of a sheet; default: 4, or as many as fit if label or pitch is given"`
+	Rows         int      `json:"rows,omitempty" doc:"rows of a sheet; default: 10, or as many as fit if label or pitch is given"`
+	Label        string   `json:"label,omitempty" doc:"size of a label such as 63.5x38.1mm; default: as the paper allows"`
+	Pitch        string   `json:"pitch,omitempty" doc:"distance between the starts of neighbouring labels such as 66.04x38.1mm; default: label plus gap"`
+	Margin       string   `json:"margin,omitempty" doc:"one, two or four lengths as in CSS, such as 15.1mm,7.2mm; default: 10mm"`
+	Gap          string   `json:"gap,omitempty" doc:"gap between labels: one length, or horizontal and vertical; default: 0mm"`
+	StartAt      int      `json:"start_at,omitempty" minimum:"0" doc:"position of the first label on the first page, from 1; default: 1"`
+	Offset       string   `json:"offset,omitempty" doc:"shift of all content to the right and down, such as -0.5mm,1mm; default: 0mm,0mm"`
+	CropMarks    bool     `json:"crop_marks,omitempty" doc:"if true, prints cutting marks in the margin"`
+	Footer       string   `json:"footer,omitempty" maxLength:"200" doc:"line in the bottom margin; {batch}, {from}, {to} and {page} are replaced"`
+	Copies       int      `json:"copies,omitempty" minimum:"0" maximum:"9999" doc:"copies of each label on label printers; default: 1"`
 }
 
 // Package records which codes were handed to which printer.
@@ -72,25 +72,25 @@ type Package struct {
 	From                int64         `json:"code_start"`
 	To                  int64         `json:"code_end"`
 	Spare               int64         `json:"spare"`
-	Proofs              int64         `json:"proofs" doc:"the application of its proof codes; 0: none"`
+	Proofs              int64         `json:"proofs" doc:"application_id of the package's proof codes; 0 = none"`
 	Printer             string        `json:"printer"`
-	Recipients          []string      `json:"recipients" doc:"public keys; none: a passphrase"`
+	Recipients          []string      `json:"recipients" doc:"public keys; empty = encrypted with a passphrase"`
 	Formats             []string      `json:"formats"`
-	Drawing             *LabelDrawing `json:"drawing,omitempty" doc:"how its labels are drawn"`
-	OverlappingPackages []int64       `json:"overlapping_packages" doc:"packages that had codes of it before"`
+	Drawing             *LabelDrawing `json:"drawing,omitempty" doc:"layout of the labels"`
+	OverlappingPackages []int64       `json:"overlapping_packages" doc:"earlier packages that contain codes of the range"`
 	Reason              string        `json:"reason,omitempty"`
 	CreatedBy           string        `json:"created_by"`
 	CreatedAt           time.Time     `json:"created_at"`
-	DownloadCount       int64         `json:"download_count" doc:"downloads that were begun"`
+	DownloadCount       int64         `json:"download_count" doc:"number of downloads started"`
 	Spoiled             []CodeRange   `json:"spoiled"`
 	RecalledAt          *time.Time    `json:"recalled_at,omitempty"`
 	RecalledBy          string        `json:"recalled_by,omitempty"`
-	Plan                *LabelPlan    `json:"plan,omitempty" doc:"of a dry run, which makes no package: its number is 0"`
+	Plan                *LabelPlan    `json:"plan,omitempty" doc:"plan of the labels, for a dry run, in which the package ID is 0"`
 }
 
 // Create records the hand-off of codes to a printer; Download then writes the file. A *Problem with status 409 means that another
-// printer has the codes, that too many packages contain them and no reason is given, or that some are frozen or void. With
-// w.DryRun, Create stores nothing, and Plan in the response describes the labels.
+// printer has the codes, that too many packages contain the codes and no reason is given, or that some codes are frozen or void.
+// With w.DryRun, Create stores nothing, and Plan in the response describes the labels.
 func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (Package, error) {
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }
@@ -103,9 +103,8 @@ func packagePath(id int64, kind string) string {
 	return path
 }
 
-// Download writes the file of a package to w. passphrase is "" if the package has recipients. The duration grows with the number of
-// codes; limit the duration with ctx. After an error, the written data is not a valid package; repeat the call to get the complete
-// package.
+// Download writes the file of a package to w. passphrase is "" if the package has recipients. The duration grows with the number of codes;
+// limit the duration with ctx. After an error, the written data is not a valid package; repeat the call to get the complete package.
 func (c PackagesService) Download(ctx context.Context, id int64, passphrase string, w io.Writer) error {
 	var wish struct {
 		Passphrase string `json:"passphrase,omitempty"`
@@ -124,7 +123,7 @@ type PackageQuery struct {
 	Account       string `query:"account"`                    // If Account is "", packages of all accounts match.
 	ApplicationID int64  `query:"application_id" minimum:"0"` // If ApplicationID is 0, packages of all applications match.
 	After         int64  `query:"after" minimum:"0"`          // After is a package ID and selects only later packages.
-	Waiting       bool   `query:"waiting" doc:"only those that nobody fetched or recalled"`
+	Waiting       bool   `query:"waiting" doc:"only packages that were neither downloaded nor recalled"`
 	Limit         int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
@@ -150,8 +149,7 @@ func (c PackagesService) Recall(ctx context.Context, id int64, note, actor strin
 	return post[Package](ctx, c.transport, packagePath(id, "recall"), noteOf(note, actor))
 }
 
-// VoidCodes records that the printer destroyed codes of a package: the codes become void permanently and are removed from the
-// package.
+// VoidCodes records that the printer destroyed codes of a package: the codes become void permanently and are removed from the package.
 func (c PackagesService) VoidCodes(ctx context.Context, id int64, ranges []CodeRange, note, actor string) (Package, error) {
 	body := noteOf(note, actor)
 	body["ranges"] = ranges
@@ -171,9 +169,9 @@ func noteOf(note, actor string) map[string]any {
 
 // PackageSigner is the key with which the server signs packages.
 type PackageSigner struct {
-	PublicKey      string `json:"public_key" doc:"ssh-ed25519 and Base64"`
-	AllowedSigners string `json:"allowed_signers" doc:"the line that ssh-keygen -Y verify wants in its file"`
-	Fingerprint    string `json:"fingerprint" doc:"to be compared with the printer by another way than the packages go"`
+	PublicKey      string `json:"public_key" doc:"ssh-ed25519 and the key in Base64"`
+	AllowedSigners string `json:"allowed_signers" doc:"line for the allowed signers file of ssh-keygen -Y verify"`
+	Fingerprint    string `json:"fingerprint" doc:"fingerprint, which the printer should confirm through another channel"`
 }
 
 // GetSigner returns the public key with which printers verify packages.

@@ -13,9 +13,9 @@ type Person struct {
 	Accounts     []string   `json:"accounts"`      // AppIDs of the accounts to which the role is limited; empty means all accounts.
 	HasPassword  bool       `json:"has_password"`  // If HasPassword is false, the person can sign in only with login links.
 	SecondFactor bool       `json:"second_factor"` // SecondFactor means that signing in also requires a code from an authenticator app.
-	Provider     string     `json:"provider,omitempty" doc:"the issuer of the OpenID Connect provider that says what they may do"`
+	Provider     string     `json:"provider,omitempty" doc:"issuer of the OpenID Connect provider that manages the person's rights"`
 	CreatedAt    time.Time  `json:"created_at"`
-	SeenAt       *time.Time `json:"seen_at,omitempty" doc:"the last sign-in"` // Time of the last sign-in; nil means never.
+	LastSeenAt   *time.Time `json:"last_seen_at,omitempty" doc:"time of the last sign-in"` // Time of the last sign-in; nil means never.
 	Revised
 }
 
@@ -31,37 +31,37 @@ type PersonPut struct {
 	Role         string   `json:"role"`
 	Accounts     []string `json:"accounts,omitempty"`
 	Password     string   `json:"password,omitempty"`
-	SecondFactor string   `json:"second_factor,omitempty" enum:",new" doc:"new: answer a second factor"`
-	InviteDays   int      `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"answer a link by which they choose a password, good once"`
+	SecondFactor string   `json:"second_factor,omitempty" enum:",new" doc:"new: generate and return a second factor"`
+	InviteDays   int      `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"days for which the invitation is valid; the response contains a link for choosing a password once"`
 }
 
 // PersonChange holds the changes of a person; a nil field remains unchanged.
 type PersonChange struct {
 	Role         *string   `json:"role,omitempty"`
 	Accounts     *[]string `json:"accounts,omitempty"`
-	Password     *string   `json:"password,omitempty" doc:"an empty one: no sign-in by password"`
+	Password     *string   `json:"password,omitempty" doc:"new password; empty = disable sign-in by password"`
 	SecondFactor *string   `json:"second_factor,omitempty" enum:"new,off"`
-	InviteDays   int       `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"answer a link by which they choose a password, good once"`
+	InviteDays   int       `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"days for which the invitation is valid; the response contains a link for choosing a password once"`
 }
 
 // PersonMade is a person after a change.
 type PersonMade struct {
 	Person
-	FactorURI string   `json:"factor_uri,omitempty" doc:"the new second factor, for an authenticator app; shown this once"`
-	Recovery  []string `json:"recovery,omitempty" doc:"codes for the day that the phone is lost, each good once; shown this once"`
+	FactorURI     string   `json:"factor_uri,omitempty" doc:"URI of the new second factor for an authenticator app; returned only once"`
+	RecoveryCodes []string `json:"recovery_codes,omitempty" doc:"codes that replace the second factor once each; returned only once"`
 
-	Invitation *LoginLink `json:"invitation,omitempty" doc:"shown this once; works once, and ends the links that were made before"`
+	Invitation *LoginLink `json:"invitation,omitempty" doc:"invitation, which works once and revokes earlier ones; returned only once"`
 }
 
 // AdminKey is a credential with which a program calls the admin API. The key itself is shown only at its creation.
 type AdminKey struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Role      string     `json:"role"`
-	Accounts  []string   `json:"accounts"`
-	CreatedAt time.Time  `json:"created_at"`
-	ExpiresAt *time.Time `json:"expires_at,omitempty"`
-	SeenAt    *time.Time `json:"seen_at,omitempty" doc:"the last use, to a minute"`
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	Role       string     `json:"role"`
+	Accounts   []string   `json:"accounts"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	LastSeenAt *time.Time `json:"last_seen_at,omitempty" doc:"time of the last use, to the minute"`
 }
 
 // AdminKeyList is the list of all admin keys.
@@ -80,7 +80,7 @@ type AdminKeyPut struct {
 // AdminKeyMade is a new admin key. Key is shown only in this response.
 type AdminKeyMade struct {
 	ID  string `json:"id"`
-	Key string `json:"key" doc:"shown this once"`
+	Key string `json:"key" doc:"secret key; returned only once"`
 }
 
 // LoginLink is a link that signs a person in once.

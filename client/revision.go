@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Revised is the common part of all objects that the admin API can return individually.
+// Revised is embedded in all objects that the admin API can return individually.
 type Revised struct {
 	// Revision changes whenever the object changes.
-	Revision string `json:"revision" doc:"another as soon as the thing is another, and not by what is merely counted of it; the ETag of an answer that shows it alone"`
+	Revision string `json:"revision" doc:"revision, which changes with the object but not with its counts; equal to the ETag of a single object's response"`
 }
 
 // ETag returns the revision of the added webhook.
@@ -24,10 +24,9 @@ type revisionKey struct{}
 // another revision, the call changes nothing, and ChangedMeanwhile returns the *Problem from the error. Without a revision, or with
 // empty revisions, calls change an object unconditionally; "*" matches any revision of an existing object.
 //
-// A call takes the revision of the object that the call changes or extends: Rules.Create and Orders.Create take the account's
-// revision. Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists by method
-// the calls that compare revisions and the calls that do not, and the OpenAPI document shows the header at each operation that
-// accepts it.
+// A call takes the revision of the object that the call changes or extends: Rules.Create and Orders.Create take the account's revision.
+// Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists by method the calls that
+// compare revisions and the calls that do not, and the OpenAPI document shows the header at each operation that accepts it.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, revision := range revisions {
@@ -61,17 +60,17 @@ const ProblemChanged = "urn:qrjump:problem:precondition-failed"
 
 // ThingChange is a change of an object, from the audit log.
 type ThingChange struct {
-	Seq        int64     `json:"seq" doc:"its number in the audit log"`
+	Seq        int64     `json:"seq" doc:"number in the audit log"`
 	OccurredAt time.Time `json:"occurred_at"`
-	Actor      string    `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via        string    `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
-	RID        string    `json:"rid,omitempty" doc:"the request id of the call"`
+	Actor      string    `json:"actor" doc:"AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via        string    `json:"via,omitempty" doc:"AppID of the third-party platform that called on behalf of the actor"`
+	RID        string    `json:"rid,omitempty" doc:"request ID of the call"`
 	Action     string    `json:"action" doc:"add, edit, put, delete, …"`
-	Fields     []string  `json:"fields" doc:"the fields that it changed"`
+	Fields     []string  `json:"fields" doc:"names of the changed fields"`
 }
 
 // ChangedMeanwhile returns the problem from an error about an object that changed since the caller read it: Current is the object's
-// current state, and Changes lists its latest changes. ChangedMeanwhile returns nil for all other errors.
+// current state, and Changes lists its latest changes. ChangedMeanwhile returns nil for an error that does not report a changed object.
 func ChangedMeanwhile(err error) *Problem {
 	if p, is := errors.AsType[*Problem](err); is && p.Type == ProblemChanged {
 		return p

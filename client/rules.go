@@ -7,10 +7,10 @@ import (
 
 // StoredRule is a rule of any owner, in the operator's view.
 type StoredRule struct {
-	ID          int64      `json:"id" doc:"order of being added"`
+	ID          int64      `json:"id" doc:"ID, in order of creation"`
 	Kind        string     `json:"kind"` // rule or service_rule
 	Owner       string     `json:"owner"`
-	Target      string     `json:"target" doc:"the Mini Program that opens"`
+	Target      string     `json:"target" doc:"AppID of the Mini Program that the rule opens"`
 	Prefix      string     `json:"prefix"`
 	Path        string     `json:"path"`
 	Occupy      bool       `json:"occupy"`
@@ -28,27 +28,27 @@ type StoredRule struct {
 // StoredRuleList is a page of rules.
 type StoredRuleList struct {
 	Rules []StoredRule `json:"rules"`
-	Next  int64        `json:"next,omitempty" answer:"optional" doc:"the id to go on after, or before where the newest come first; left out: these are all. Of 2,000 rules that were looked at few may match, or none"`
-	Total *int         `json:"total,omitempty" answer:"optional" doc:"on all pages, where neither text nor state is asked for"`
+	Next  int64        `json:"next,omitempty" answer:"optional" doc:"value of after, or of before with newest, for the next page; omitted on the last. With text or state a page may be empty"`
+	Total *int         `json:"total,omitempty" answer:"optional" doc:"number of rules on all pages; only without text and state"`
 }
 
 // StoredRuleQuery selects rules in the operator's view.
 type StoredRuleQuery struct {
-	Owner  string `query:"owner" doc:"left out: all accounts that the caller may see"`
+	Owner  string `query:"owner" doc:"only rules of this account; default: all accounts visible to the caller"`
 	Target string `query:"target"`
 	Prefix string `query:"prefix" doc:"only the rule with this prefix"`
-	After  int64  `query:"after" doc:"only rules after this id" minimum:"0"`
-	Before int64  `query:"before" doc:"only rules before this id, the newest first" minimum:"0"`
-	Newest bool   `query:"newest" doc:"the newest first"`
-	Text   string `query:"text" maxLength:"1024" doc:"only rules with this in their prefix, whatever the case of its letters"`
+	After  int64  `query:"after" doc:"only rules with a greater ID" minimum:"0"`
+	Before int64  `query:"before" doc:"only rules with a smaller ID, newest first" minimum:"0"`
+	Newest bool   `query:"newest" doc:"newest first"`
+	Text   string `query:"text" maxLength:"1024" doc:"text that must occur in the prefix, ignoring case"`
 	State  string `query:"state" enum:"published,draft"`
-	Scans  bool   `query:"scans" doc:"with the scans of the last seven days, for whoever may read statistics"`
+	Scans  bool   `query:"scans" doc:"include the scans of the last seven days; requires the right to read statistics"`
 	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // RuleNames is a list of rules with their display names.
 type RuleNames struct {
-	Rules []RuleName `json:"rules" doc:"those that are known and that the caller may see, in no order"`
+	Rules []RuleName `json:"rules" doc:"names of the rules that exist and are visible to the caller, unordered"`
 }
 
 // RuleName is the display name of a rule, for statistics and scans that contain only the rule's ID.
@@ -56,7 +56,7 @@ type RuleName struct {
 	ID      int64  `json:"rule_id"`
 	Owner   string `json:"owner"`
 	Prefix  string `json:"prefix"`
-	Deleted bool   `json:"deleted,omitempty" doc:"it was deleted"`
+	Deleted bool   `json:"deleted,omitempty" doc:"whether the rule was deleted"`
 }
 
 // ListNames returns the display names of at most 1,000 rules.
@@ -78,7 +78,7 @@ func (c RulesService) List(ctx context.Context, q StoredRuleQuery) ([]StoredRule
 
 // ListConflicts lists the rules that prevent other accounts from adding a prefix.
 func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]StoredRule, error) {
-	reply, err := get[StoredRuleList](ctx, c.transport, withQuery("rules/occupiers", params{"prefix": prefix}))
+	reply, err := get[StoredRuleList](ctx, c.transport, withQuery("rules/conflicts", params{"prefix": prefix}))
 	return reply.Rules, err
 }
 
@@ -86,12 +86,12 @@ func (c RulesService) ListConflicts(ctx context.Context, prefix string) ([]Store
 type RuleChange struct {
 	Seq        int64      `json:"seq"`
 	OccurredAt time.Time  `json:"occurred_at"`
-	Actor      string     `json:"actor" doc:"an AppID, seed, admin, person:NAME or key:NAME"`
+	Actor      string     `json:"actor" doc:"AppID, seed, admin, person:NAME or key:NAME"`
 	RID        string     `json:"rid,omitempty" answer:"optional"` // Request ID of the call; "" if the change was not made by a call.
 	Action     string     `json:"action" doc:"add, edit, publish, delete or release"`
-	Rule       StoredRule `json:"rule" doc:"after the change; for a delete or release, before it"`
+	Rule       StoredRule `json:"rule" doc:"rule after the change; before it, for a delete or release"`
 	// Reason is the operator's reason for releasing the rule.
-	Reason string `json:"reason,omitempty" answer:"optional" doc:"of a release"`
+	Reason string `json:"reason,omitempty" answer:"optional" doc:"reason, for a release"`
 }
 
 // RuleChanges is a list of changes of rules.
@@ -108,21 +108,21 @@ func (c RulesService) ListChanges(ctx context.Context, prefix string) ([]RuleCha
 // Release is a request to delete the rules under a prefix without their owners' consent, because the domain has a new owner.
 type Release struct {
 	Prefix string `json:"prefix"`
-	Below  bool   `json:"below,omitempty" doc:"also every rule that begins with the prefix, which ends in / then"`
-	Reason string `json:"reason" answer:"optional" doc:"for the audit log and the old owners; at most 500 bytes"`
-	DryRun bool   `json:"dry_run,omitempty" doc:"only say which rules these are; more then says that there are others"`
+	Below  bool   `json:"below,omitempty" doc:"if true, includes all rules that start with the prefix, which must end in /"`
+	Reason string `json:"reason" answer:"optional" doc:"reason for the audit log and the previous owners, at most 500 bytes"`
+	DryRun bool   `json:"dry_run,omitempty" doc:"if true, only lists the rules; more in the response reports whether there are others"`
 }
 
 // Released lists the rules that were deleted.
 type Released struct {
-	Released []StoredRule `json:"released" doc:"as they were"`
-	More     bool         `json:"more" doc:"there are others left: call again"`
+	Released []StoredRule `json:"released" doc:"deleted rules as they were"`
+	More     bool         `json:"more" doc:"whether matching rules are left; repeat the request"`
 }
 
-// ForceDelete deletes rules without their owners' consent, and returns the deleted rules. If hasMore is true, other rules remain:
+// ForceDelete deletes rules without their owners' consent, and returns the deleted rules. If hasMore is true, further rules remain:
 // repeat the call.
 func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []StoredRule, hasMore bool, err error) {
-	reply, err := post[Released](ctx, c.patient(), "prefixes/release", r)
+	reply, err := post[Released](ctx, c.patient(), "rules/force-delete", r)
 	return reply.Released, reply.More, err
 }
 
@@ -130,24 +130,24 @@ func (c RulesService) ForceDelete(ctx context.Context, r Release) (released []St
 type Notification struct {
 	ID        int64     `json:"id"`
 	CreatedAt time.Time `json:"created_at"`
-	Kind      string    `json:"kind" doc:"prefix_released: a rule was taken away"`
+	Kind      string    `json:"kind" doc:"prefix_released: a rule was deleted by the operator"`
 	Prefix    string    `json:"prefix"`
 	Reason    string    `json:"reason"`
 }
 
 // NotificationList is a list of an account's notifications.
 type NotificationList struct {
-	Notices []Notification `json:"notices"`
+	Notifications []Notification `json:"notifications"`
 }
 
 // ListNotifications lists at most limit notifications of an account, newest first; limit 0 selects the server's default page size.
 func (c AccountsService) ListNotifications(ctx context.Context, appid string, limit int) ([]Notification, error) {
-	reply, err := get[NotificationList](ctx, c.transport, withQuery(accountPath(appid, "notices"), params{"limit": limit}))
-	return reply.Notices, err
+	reply, err := get[NotificationList](ctx, c.transport, withQuery(accountPath(appid, "notifications"), params{"limit": limit}))
+	return reply.Notifications, err
 }
 
-// Confirmation is one check of a verification file.
-type Confirmation struct {
+// DomainVerification is one check of a verification file.
+type DomainVerification struct {
 	RID        string             `json:"rid"`
 	OccurredAt time.Time          `json:"occurred_at"`
 	Owner      string             `json:"owner"`
@@ -166,9 +166,9 @@ type ConfirmationStep struct {
 	Failed     bool      `json:"failed,omitempty" answer:"optional"`
 }
 
-// ConfirmationList is a list of checks of verification files.
-type ConfirmationList struct {
-	Confirmations []Confirmation `json:"confirmations"`
+// DomainVerificationList is a list of checks of verification files.
+type DomainVerificationList struct {
+	Verifications []DomainVerification `json:"verifications"`
 }
 
 // ConfirmationQuery selects checks of verification files, newest first.
@@ -180,20 +180,20 @@ type ConfirmationQuery struct {
 }
 
 // ListChecks lists checks of verification files, which explain the error 85069 after adding a rule.
-func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]DomainVerification, error) {
 	query := params{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": q.Limit}
 	if q.Failed {
 		query["ok"] = "false"
 	}
-	reply, err := get[ConfirmationList](ctx, c.transport, withQuery("confirmations", query))
-	return reply.Confirmations, err
+	reply, err := get[DomainVerificationList](ctx, c.transport, withQuery("verifications", query))
+	return reply.Verifications, err
 }
 
-// Recheck is the latest check of a verification file.
-type Recheck struct {
+// Reverification is the latest check of a verification file.
+type Reverification struct {
 	Owner     string     `json:"owner"`
 	Directory string     `json:"directory"`
-	Prefix    string     `json:"prefix" doc:"of one of the rules there"`
+	Prefix    string     `json:"prefix" doc:"prefix of a rule in the directory"`
 	CheckedAt time.Time  `json:"checked_at"`
 	OK        bool       `json:"ok"`
 	Reason    string     `json:"reason"`
@@ -201,36 +201,36 @@ type Recheck struct {
 	NextAt    time.Time  `json:"next_at"`
 }
 
-// RecheckList is a page of checks of verification files.
-type RecheckList struct {
-	Rechecks []Recheck `json:"rechecks"`
+// ReverificationList is a page of checks of verification files.
+type ReverificationList struct {
+	Reverifications []Reverification `json:"reverifications"`
 }
 
 // RecheckQuery selects checks, sorted by owner and directory; the zero value selects the first page.
 type RecheckQuery struct {
 	Owner          string `query:"owner"`
-	Failing        bool   `query:"failing" doc:"only files that are not in place"`
-	AfterOwner     string `query:"after_owner" doc:"with after_directory: the last one of the page before"`
+	Failing        bool   `query:"failing" doc:"only files whose check fails"`
+	AfterOwner     string `query:"after_owner" doc:"with after_directory: owner of the last entry of the previous page"`
 	AfterDirectory string `query:"after_directory"`
 	Limit          int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 
 // List lists the daily checks of verification files.
-func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Recheck, error) {
-	reply, err := get[RecheckList](ctx, c.transport, withQuery("rechecks", paramsOf(q)))
-	return reply.Rechecks, err
+func (c VerificationsService) List(ctx context.Context, q RecheckQuery) ([]Reverification, error) {
+	reply, err := get[ReverificationList](ctx, c.transport, withQuery("reverifications", paramsOf(q)))
+	return reply.Reverifications, err
 }
 
 // RechecksDone is the result of a check of all verification files.
 type RechecksDone struct {
-	Files   int   `json:"files" doc:"how many were looked at in this call; the rest follows in the background"`
-	Failing int64 `json:"failing" doc:"how many of all are not in place"`
+	Files   int   `json:"files" doc:"number of files checked by this request; others follow in the background"`
+	Failing int64 `json:"failing" doc:"number of all files whose check fails"`
 }
 
 // Run makes the server check all verification files; the first files are checked before Run returns, the other files in the
 // background. With slow hosts, Run takes a long time; limit the duration with ctx.
 func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
-	return post[RechecksDone](ctx, c.patient(), "rechecks", nil)
+	return post[RechecksDone](ctx, c.patient(), "reverifications", nil)
 }
 
 // The values of a PlannedRule's Do.
@@ -243,7 +243,7 @@ const (
 
 // PlannedRule is a planned change of a rule.
 type PlannedRule struct {
-	Do          string `json:"do"`
+	Action      string `json:"action"`
 	Owner       string `json:"owner"`
 	Prefix      string `json:"prefix"`
 	Path        string `json:"path,omitempty"`
@@ -277,12 +277,11 @@ type OutcomeChange struct {
 
 // PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.
 func (c RulesService) PreviewPlan(ctx context.Context, changes []PlannedRule, days int, limit int64) (Replayed, error) {
-	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "most": limit})
+	return post[Replayed](ctx, c.transport, "rules/plan/replay", map[string]any{"changes": changes, "days": days, "max_scans": limit})
 }
 
-// ReplayPlan reports the effect that at most 1,000 planned changes of rules would have had on the scans of the last days; the call
-// changes nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the
-// duration with ctx.
+// ReplayPlan reports the effect that at most 1,000 planned changes of rules would have had on the scans of the last days; the call changes
+// nothing. A *Problem with status 422 names an invalid change. The duration grows with the number of scans; limit the duration with ctx.
 func (c RulesService) ReplayPlan(ctx context.Context, changes []PlannedRule, days int) (Replayed, error) {
 	return post[Replayed](ctx, c.patient(), "rules/plan/replay", map[string]any{"changes": changes, "days": days})
 }

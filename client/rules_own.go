@@ -9,33 +9,33 @@ import (
 type OwnRule struct {
 	Prefix string `json:"prefix"`
 	Path   string `json:"path" doc:"page, for example pages/index/index"`
-	AppID  string `json:"appid,omitempty" doc:"of a service account's rule: the Mini Program to open"`
-	Occupy bool   `json:"occupy,omitempty" doc:"nobody else may set a rule below"`
+	AppID  string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for a service account's rule"`
+	Occupy bool   `json:"occupy,omitempty" doc:"if true, other accounts cannot add rules below the prefix"`
 	// An OpenVersion of 0 means OpenRelease.
-	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"what test links open: 1 development, 2 trial, 3 release; 0 or left out: 3"`
+	OpenVersion int `json:"open_version,omitempty" minimum:"0" maximum:"3" doc:"version that test links open: 1 development, 2 trial, 3 release; 0 or omitted = 3"`
 	// A nil TestLinks leaves the test links unchanged in an edit.
-	TestLinks *[]string `json:"test_links,omitempty" doc:"at most five; left out of an edit: they stay"`
+	TestLinks *[]string `json:"test_links,omitempty" doc:"test links, at most five; an edit without them keeps the stored ones"`
 }
 
 // FileStep is one step of fetching a verification file.
 type FileStep struct {
-	Action string `json:"action" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
-	OK     bool   `json:"ok"`
-	Warns  bool   `json:"warns" doc:"it works here, and may not on the platform"`
-	Detail string `json:"detail"`
-	Next   string `json:"next" doc:"what to do about it"`
-	Cure   string `json:"cure,omitempty" doc:"a word for what next says, the same in every language"`
+	Action  string `json:"action" doc:"address, DNS, public, connect, TLS, redirect, status, type, size, content or time"`
+	OK      bool   `json:"ok"`
+	Warning bool   `json:"warning" doc:"whether the check passes here and may fail on the platform"`
+	Detail  string `json:"detail"`
+	Hint    string `json:"hint" doc:"suggested correction"`
+	Remedy  string `json:"remedy,omitempty" doc:"language-independent keyword for the suggestion in next"`
 }
 
 // RuleCheck is the expected result of adding a rule.
 type RuleCheck struct {
-	ErrCode     int         `json:"errcode" doc:"0: nothing but the file could be in the way"`
-	Detail      string      `json:"detail" doc:"what exactly is wrong"`
-	File        string      `json:"file" doc:"where the verification file must be; empty: none is asked for, or the prefix is no prefix"`
+	ErrCode     int         `json:"errcode" doc:"errcode that an add would return; 0 = only the verification file could fail"`
+	Detail      string      `json:"detail" doc:"description of the error"`
+	File        string      `json:"file" doc:"URL of the verification file; empty if no file is required or the prefix is invalid"`
 	ConfirmFile ConfirmFile `json:"confirm_file"`
-	Trusted     bool        `json:"trusted" doc:"the operator vouches for the host: an add does not look for the file"`
-	InPlace     bool        `json:"in_place" doc:"the file was looked for, and is as it must be"`
-	Steps       []FileStep  `json:"steps" doc:"none where the file was not looked for"`
+	Trusted     bool        `json:"trusted" doc:"whether the operator trusts the host, so that an add does not check the file"`
+	InPlace     bool        `json:"in_place" doc:"whether the file was fetched and is correct"`
+	Steps       []FileStep  `json:"steps" doc:"steps of the check; empty if the file was not fetched"`
 }
 
 func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }

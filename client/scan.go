@@ -81,7 +81,7 @@ type AssumedRule struct {
 	TestLinks   []string `json:"test_links,omitempty"`
 }
 
-// Explanation is a decision with the verdict on every rule near the link.
+// Explanation is a decision with the verdict on each stored rule whose prefix is similar to the link.
 type Explanation struct {
 	Decision
 	Steps []Step `json:"steps"` // nearest first
@@ -90,7 +90,7 @@ type Explanation struct {
 	CodePrefix string `json:"code_prefix,omitempty"`
 }
 
-// Step is the verdict on one rule near the link.
+// Step is the verdict on one rule whose prefix is similar to the link.
 type Step struct {
 	Prefix  string `json:"prefix"`
 	Owner   string `json:"owner"`

@@ -8,21 +8,21 @@ import (
 
 // ScanNode is a node whose journal may contain scans that are not yet in the scan log.
 type ScanNode struct {
-	Node    string    `json:"node" doc:"the id of its journal"`
-	Name    string    `json:"name" doc:"host and data folder"`
-	Stopped bool      `json:"stopped" doc:"it ended in order"`
-	Backlog int64     `json:"backlog" doc:"scans that it had not brought to the ledger when it was last heard of"`
-	SeenAt  time.Time `json:"seen_at"`
+	Node           string    `json:"node" doc:"ID of the node's journal"`
+	Name           string    `json:"name" doc:"host and data directory"`
+	StoppedCleanly bool      `json:"stopped_cleanly" doc:"whether the node stopped cleanly"`
+	Backlog        int64     `json:"backlog" doc:"scans not yet in the ledger at the node's last heartbeat"`
+	LastSeenAt     time.Time `json:"last_seen_at"`
 	// Lag is nil for a node that is stopped, or that has never reported a lag.
-	Lag *NodeLag `json:"lag,omitempty" doc:"how far its memory was behind the log of changes when it last said so, which it does once a minute"`
+	Lag *NodeLag `json:"lag,omitempty" doc:"lag behind the audit log at the node's last report, which it sends once a minute"`
 }
 
 // NodeLag is the lag of a node's replica behind the committed changes.
 type NodeLag struct {
-	Changes          int64     `json:"changes" doc:"committed changes that the node had not followed"`
-	Seconds          float64   `json:"seconds" doc:"how long before that it last held every committed change"`
-	ReportedAt       time.Time `json:"reported_at" doc:"when it said so, by its own clock; of the node that answers: now"`
-	ReportAgeSeconds float64   `json:"report_age_seconds" doc:"the same in seconds, by the clock of the node that answers"`
+	Changes          int64     `json:"changes" doc:"committed changes that the node had not applied"`
+	Seconds          float64   `json:"seconds" doc:"seconds since the node last had every committed change, at the time of the report"`
+	ReportedAt       time.Time `json:"reported_at" doc:"time of the report by the node's clock; now for the responding node"`
+	ReportAgeSeconds float64   `json:"report_age_seconds" doc:"age of the report in seconds by the responding node's clock"`
 }
 
 // ScanNodeList is the list of nodes whose journals may contain scans that are not yet in the scan log.
@@ -30,8 +30,7 @@ type ScanNodeList struct {
 	Nodes []ScanNode `json:"nodes"`
 }
 
-// List lists the nodes whose journals may contain scans that are not yet in the scan log; with an embedded database, the list is
-// empty.
+// List lists the nodes whose journals may contain scans that are not yet in the scan log; with an embedded database, the list is empty.
 func (c ScanNodesService) List(ctx context.Context) ([]ScanNode, error) {
 	reply, err := get[ScanNodeList](ctx, c.transport, "scan-nodes")
 	return reply.Nodes, err

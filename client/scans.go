@@ -15,25 +15,25 @@ import (
 type RecordedScan struct {
 	ScanID        string    `json:"scan_id"`
 	OccurredAt    time.Time `json:"occurred_at"`
-	User          string    `json:"user,omitempty" doc:"a keyed hash of namespace and user; left out where the scan was anonymous or its user was erased"`
+	User          string    `json:"user,omitempty" doc:"keyed hash of namespace and user; omitted for anonymous scans and erased users"`
 	Source        string    `json:"source"`
-	Client        string    `json:"client,omitempty" doc:"what the app said of itself"`
-	Network       string    `json:"network,omitempty" doc:"/24 or /48 of the address"`
+	Client        string    `json:"client,omitempty" doc:"description of the client, as sent by the app"`
+	Network       string    `json:"network,omitempty" doc:"client's network, /24 or /48"`
 	Region        string    `json:"region,omitempty"`
 	Action        string    `json:"action"`
-	Kind          string    `json:"kind,omitempty" doc:"on what it fell: rule, test_link, service_rule or code"`
-	Reason        string    `json:"reason,omitempty" doc:"why a code opened nothing"`
+	Kind          string    `json:"kind,omitempty" doc:"kind of match: rule, test_link, service_rule or code"`
+	Reason        string    `json:"reason,omitempty" doc:"reason why a code did not open a page"`
 	AppID         string    `json:"appid,omitempty"`
 	Version       string    `json:"version,omitempty"`
 	RuleID        int64     `json:"rule_id,omitempty"`
 	ApplicationID int64     `json:"application_id,omitempty"`
 	CodeIndex     *int64    `json:"code_index,omitempty"` // CodeIndex is nil if the scanned text was not a code.
-	Serial        string    `json:"serial,omitempty" doc:"the brand's own number of the code, where one was bound"`
+	Serial        string    `json:"serial,omitempty" doc:"brand's serial number of the code, if assigned"`
 	Activity      string    `json:"activity,omitempty"`
 	Brand         string    `json:"brand,omitempty"`
 	Product       string    `json:"product,omitempty"`
-	Owner         string    `json:"owner,omitempty" doc:"of the rule, or who applied for the code"`
-	Text          string    `json:"text,omitempty" doc:"the link; never a code"`
+	Owner         string    `json:"owner,omitempty" doc:"AppID of the rule's owner, or of the account that applied for the code"`
+	Text          string    `json:"text,omitempty" doc:"scanned link; never a code"`
 
 	// Raw is the scan as JSON, as received from the server.
 	Raw json.RawMessage `json:"-"`
@@ -52,10 +52,10 @@ func (s *RecordedScan) UnmarshalJSON(b []byte) error {
 // ScanPage is a page of scans.
 type ScanPage struct {
 	Scans    []RecordedScan `json:"scans"`
-	Next     string         `json:"next" doc:"what to give as after the next time"`
-	More     bool           `json:"more" doc:"there are further ones already"`
-	Older    bool           `json:"older" doc:"there are further ones before them"`
-	Examined int            `json:"examined" doc:"how many were looked at, of which these match"`
+	Next     string         `json:"next" doc:"value of after for the next request"`
+	More     bool           `json:"more" doc:"whether newer scans are available"`
+	Older    bool           `json:"older" doc:"whether older scans are available"`
+	Examined int            `json:"examined" doc:"number of scans examined, matching or not"`
 }
 
 // ScanFilter selects scans. An empty field matches all scans.
@@ -95,8 +95,7 @@ func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 	return c.ListNewestOf(ctx, "", n)
 }
 
-// ListNewestOf is like ListNewest for the rules and codes of one account, or of all accounts that the caller may see if owner is
-// "".
+// ListNewestOf is like ListNewest for the rules and codes of one account, or of all accounts that the caller may see if owner is "".
 func (c ScansService) ListNewestOf(ctx context.Context, owner string, n int) (ScanPage, error) {
 	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"newest": n, "limit": 1000, "owner": owner}))
 }
@@ -144,7 +143,7 @@ func (c *transport) exportTable(ctx context.Context, path, format string, asked 
 
 // ErasureResult is the result of an erasure.
 type ErasureResult struct {
-	Scans int64 `json:"scans" doc:"how many were made anonymous"`
+	Scans int64 `json:"scans" doc:"number of scans anonymised"`
 }
 
 // EraseUser makes every scan of a user anonymous and returns the number of scans. Namespace "" means the default namespace.
@@ -163,28 +162,28 @@ func (c *transport) patient() *transport {
 // CodeScans is a summary of the scans of a code.
 type CodeScans struct {
 	Scans                 int64      `json:"scans"`
-	Users                 int64      `json:"users" doc:"different ones, within 1 %"`
+	Users                 int64      `json:"users" doc:"number of distinct users, with an error of about 1 %"`
 	FirstAt               *time.Time `json:"first_at,omitempty" answer:"optional"`
 	LastAt                *time.Time `json:"last_at,omitempty" answer:"optional"`
-	Networks              int        `json:"networks" doc:"different ones, at most 64 are told apart"`
-	Regions               int        `json:"regions" doc:"different ones, at most 32 are told apart"`
-	ImpossibleTravelCount int        `json:"impossible_travel_count" doc:"how often it was in two places with too little time between them"`
+	Networks              int        `json:"networks" doc:"number of distinct networks, counted up to 64"`
+	Regions               int        `json:"regions" doc:"number of distinct regions, counted up to 32"`
+	ImpossibleTravelCount int        `json:"impossible_travel_count" doc:"number of scans too far from the previous one for the time between them"`
 	// Places contains only scans that were counted after the server began to record places.
-	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"about where it was scanned, the most scanned first, as far as a region file says; at most 32"`
-	Score  int         `json:"score" doc:"what its alarm goes by: the points of its scans, or of those after its last alarm was dismissed"`
-	// Threshold is the score from which the code raises an alarm, or 0 for no alarm; DismissedAt is nil if no alarm about the code
-	// has been dismissed.
-	Threshold   int64      `json:"threshold" doc:"the score from which it is alarmed; 0 = no score is enough"`
-	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"when its last alarm was dismissed"`
+	Places []CodePlace `json:"places,omitempty" answer:"optional" doc:"places of scans by the region file, most scans first, at most 32"`
+	Score  int         `json:"score" doc:"score for alarms: points of all scans, or of those after the last dismissal"`
+	// Threshold is the score from which the code raises an alarm; 0 means no alarm.
+	Threshold int64 `json:"threshold" doc:"score from which the code raises an alarm; 0 = no alarms"`
+	// DismissedAt is nil if no alarm about the code has been dismissed.
+	DismissedAt *time.Time `json:"dismissed_at,omitempty" answer:"optional" doc:"time of the last dismissal of an alarm"`
 }
 
 // CodePlace is an approximate place where a code was scanned.
 type CodePlace struct {
 	Region   string   `json:"region,omitempty"`
-	Lat      *float64 `json:"lat,omitempty" doc:"to a tenth of a degree; left out: the region file has none"`
+	Lat      *float64 `json:"lat,omitempty" doc:"latitude to a tenth of a degree; omitted if the region file has none"`
 	Lon      *float64 `json:"lon,omitempty"`
 	Scans    int64    `json:"scans"`
-	Networks int64    `json:"networks" doc:"that were first seen there"`
+	Networks int64    `json:"networks" doc:"networks first seen at this place"`
 }
 
 // GetScans returns a summary of the scans of a code.
@@ -201,7 +200,7 @@ type StatisticsQuery struct {
 	Filter   map[string]string // Filter maps names of Group to required values; "-" matches scans without a value.
 	Limit    int               // Maximum number of rows, at most 1,000; 0 means 100.
 	Offset   int
-	Wait     bool // Wait makes the server first count all scans before this call.
+	Wait     bool // Wait makes the server first count all scans that were recorded before this call.
 	Marks    bool // Marks adds the events in the period of the query to the result.
 }
 
@@ -215,8 +214,8 @@ const (
 // Mark is an event that may explain a change in the statistics.
 type Mark struct {
 	OccurredAt time.Time `json:"occurred_at"`
-	Kind       string    `json:"kind" doc:"published: somebody published a rule; frozen: somebody froze codes; alarm: an alarm was raised"`
-	Target     string    `json:"target" doc:"the prefix of the rule, the application_id of the codes, or APPLICATION:INDEX of the code"`
+	Kind       string    `json:"kind" doc:"published: a rule was published; frozen: codes were frozen; alarm: an alarm was raised"`
+	Target     string    `json:"target" doc:"prefix of the rule, application_id of the codes, or APPLICATION:INDEX of the code"`
 }
 
 // Statistics is the result of a StatisticsQuery.
@@ -224,27 +223,26 @@ type Statistics struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 	// The server's time, in the time zone of its days; zero if the server is older than this field.
-	Now  time.Time       `json:"now" answer:"optional"`
-	Rows []StatisticsRow `json:"rows"`
-	More bool            `json:"more"`
-	// Marks lists events in chronological order. MarksSince is the time from which Marks is complete; nil means complete for the
-	// whole period.
-	Marks      []Mark     `json:"marks" answer:"optional"`
+	Now   time.Time       `json:"now" answer:"optional"`
+	Rows  []StatisticsRow `json:"rows"`
+	More  bool            `json:"more"`
+	Marks []Mark          `json:"marks" answer:"optional"` // Marks lists events in chronological order.
+	// MarksSince is the time from which Marks is complete; nil means complete for the whole period.
 	MarksSince *time.Time `json:"marks_since"`
 	Counted    struct {
-		ScanID string     `json:"scan_id" answer:"optional"`
-		At     *time.Time `json:"at"`
-		Scans  int64      `json:"scans"`
+		ScanID     string     `json:"scan_id" answer:"optional"`
+		OccurredAt *time.Time `json:"occurred_at"`
+		Scans      int64      `json:"scans"`
 	} `json:"counted"`
 }
 
 // StatisticsRow is one row of a statistics result.
 type StatisticsRow struct {
-	At    *time.Time `json:"at,omitempty"` // nil without By
-	Value string     `json:"value"`        // of the group
-	Scans int64      `json:"scans,omitempty"`
-	First int64      `json:"first,omitempty"`
-	Users int64      `json:"users,omitempty"`
+	StartsAt   *time.Time `json:"starts_at,omitempty"` // nil without By
+	Value      string     `json:"value"`               // of the group
+	Scans      int64      `json:"scans,omitempty"`
+	FirstScans int64      `json:"first_scans,omitempty"`
+	Users      int64      `json:"users,omitempty"`
 }
 
 // asked returns the query as parameters, without limit and offset.
@@ -269,41 +267,41 @@ func (c StatisticsService) Export(ctx context.Context, format string, q Statisti
 	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
 }
 
-// Miss is a link prefix (host and first path segment) with the number of its scans that matched no rule.
-type Miss struct {
-	Place string `json:"place" doc:"host and first path segment; * is all that a day had no room for"`
-	Scans int64  `json:"scans"`
+// UnmatchedPrefix is a link prefix (host and first path segment) with the number of its scans that matched no rule.
+type UnmatchedPrefix struct {
+	Location string `json:"location" doc:"host and first path segment; * = all that exceeded the day's limit"`
+	Scans    int64  `json:"scans"`
 }
 
-// MissList is a list of link prefixes with scans that matched no rule.
-type MissList struct {
-	Places []Miss `json:"places"`
+// UnmatchedList is a list of link prefixes with scans that matched no rule.
+type UnmatchedList struct {
+	Locations []UnmatchedPrefix `json:"locations"`
 }
 
-// MissQuery selects link prefixes of unmatched scans; From, To and Wait have the same meaning as in StatisticsQuery.
-type MissQuery struct {
+// UnmatchedQuery selects link prefixes of unmatched scans; From, To and Wait have the same meaning as in StatisticsQuery.
+type UnmatchedQuery struct {
 	From  string `query:"from"`
 	To    string `query:"to"`
 	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" means all accounts that the caller may see.
-	Below string `query:"below"` // A prefix that limits the result to unmatched links below it; "" means no limit.
-	Limit int    `query:"limit"` // Maximum number of alarms, at most 1,000; 0 means 100.
+	Below string `query:"below"` // A rule's prefix: only the link prefixes of links below it are returned; "" means all.
+	Limit int    `query:"limit"` // Maximum number of link prefixes, at most 1,000; 0 means 100.
 	Wait  bool   `query:"wait"`
 }
 
 // ListUnmatched returns the link prefixes with scans that matched no rule, most scanned first.
-func (c StatisticsService) ListUnmatched(ctx context.Context, q MissQuery) ([]Miss, error) {
-	reply, err := get[MissList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
-	return reply.Places, err
+func (c StatisticsService) ListUnmatched(ctx context.Context, q UnmatchedQuery) ([]UnmatchedPrefix, error) {
+	reply, err := get[UnmatchedList](ctx, c.transport, withQuery("statistics/unmatched", paramsOf(q)))
+	return reply.Locations, err
 }
 
 // ExportUnmatched writes all link prefixes with unmatched scans to w, as csv or parquet, and ignores Limit. After an error, the
 // written file is incomplete.
-func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q MissQuery, w io.Writer) error {
+func (c StatisticsService) ExportUnmatched(ctx context.Context, format string, q UnmatchedQuery, w io.Writer) error {
 	q.Limit = 0
 	return c.exportTable(ctx, "statistics/unmatched/export", format, paramsOf(q), w)
 }
 
-// Difference is a number that differs from its recount.
+// Difference is a number in the statistics that differs from the number recounted from the scan log.
 type Difference struct {
 	Name      string `json:"name"`
 	Counted   int64  `json:"counted"`
@@ -312,13 +310,13 @@ type Difference struct {
 
 // Recount is the result of recounting the entire scan log.
 type Recount struct {
-	Scans       int64        `json:"scans" doc:"in the ledger"`
-	Duplicates  int64        `json:"duplicates" doc:"0: a ledger has each scan once"`
-	Missing     int64        `json:"missing" doc:"scans that are counted and gone from the ledger although nothing removed them, as with a file of it that is lost; if there are any, they are one difference"`
-	Compared    int64        `json:"compared" doc:"how many numbers were compared"`
-	Differences int64        `json:"differences"`
-	Shown       []Difference `json:"shown" doc:"at most 100 of them"`
-	Since       *time.Time   `json:"since,omitempty" doc:"only days from then on were compared, because older scans are gone from the ledger, or older days from the counts"`
+	Scans           int64        `json:"scans" doc:"scans in the ledger"`
+	Duplicates      int64        `json:"duplicates" doc:"scans that are in the ledger more than once; 0 in a sound ledger"`
+	Missing         int64        `json:"missing" doc:"counted scans that the ledger lost, for example with a damaged file; more than 0 counts as one difference"`
+	Compared        int64        `json:"compared" doc:"number of counts compared"`
+	DifferenceCount int64        `json:"difference_count"`
+	Differences     []Difference `json:"differences" doc:"differences, at most 100"`
+	Since           *time.Time   `json:"since,omitempty" doc:"first day compared, if older scans or counts were removed"`
 }
 
 // Verify makes the server recount its entire scan log and compare the result with the statistics. The duration grows with the scan
@@ -414,17 +412,17 @@ func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alar
 // BatchAlarm is the score at which codes of an application raise an alarm about probable copies.
 type BatchAlarm struct {
 	ApplicationID  int64 `json:"application_id"`
-	Threshold      int64 `json:"threshold" doc:"the score from which a code is alarmed; 0 = no score is enough"`
-	Off            bool  `json:"off" doc:"no score raises an alarm"`
-	Own            bool  `json:"own" doc:"it was chosen for this application; false: it is the setting alarm_threshold"`
-	OpenAlarmCount int64 `json:"open_alarm_count" doc:"how many of its codes have an alarm that nobody dismissed"`
+	Threshold      int64 `json:"threshold" doc:"score from which a code raises an alarm; 0 = no alarms"`
+	Off            bool  `json:"off" doc:"whether alarms are turned off"`
+	Overridden     bool  `json:"overridden" doc:"whether the threshold was set for this application; false = setting alarm_threshold"`
+	OpenAlarmCount int64 `json:"open_alarm_count" doc:"number of codes with an open alarm, that is, not dismissed"`
 	Revised
 }
 
 // BatchAlarmPut sets the alarm threshold of an application: a score, off, or neither for the server's default.
 type BatchAlarmPut struct {
-	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"the score from which a code is alarmed"`
-	Off       bool  `json:"off,omitempty" doc:"no score raises an alarm"`
+	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"score from which a code raises an alarm"`
+	Off       bool  `json:"off,omitempty" doc:"if true, turns alarms off"`
 }
 
 // GetAlarmThreshold returns the score at which codes of an application raise an alarm.
@@ -432,8 +430,7 @@ func (c BatchesService) GetAlarmThreshold(ctx context.Context, id int64) (BatchA
 	return get[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"))
 }
 
-// SetAlarmThreshold sets the score at which codes of an application raise an alarm, effective from the next scan. Earlier alarms
-// stay.
+// SetAlarmThreshold sets the score at which codes of an application raise an alarm, effective from the next scan. Earlier alarms stay.
 func (c BatchesService) SetAlarmThreshold(ctx context.Context, id int64, alarm BatchAlarmPut) (BatchAlarm, error) {
 	return put[BatchAlarm](ctx, c.transport, batchPath(id, "alarm"), alarm)
 }
@@ -444,19 +441,19 @@ type AlarmReplay struct {
 	Threshold      int64           `json:"threshold"`
 	From           time.Time       `json:"from"`
 	To             time.Time       `json:"to"`
-	Scanned        int64           `json:"scanned" doc:"codes that were scanned in this time"`
-	Alarms         int64           `json:"alarms" doc:"that the threshold would have raised in this time, one a code at most"`
-	Raised         int64           `json:"raised" doc:"alarms for looking copied that there were in this time"`
-	Dismissed      int64           `json:"dismissed" doc:"of them, how many were dismissed"`
-	StillDismissed int64           `json:"still_dismissed" doc:"of the codes whose alarm was dismissed, for how many the threshold would have raised one too"`
-	First          []ReplayedAlarm `json:"first" doc:"the alarms that it would have raised, the oldest 100"`
-	Since          *time.Time      `json:"since,omitempty" doc:"scans from before it are gone from the ledger: codes that had some then may have more points than were replayed"`
+	Scanned        int64           `json:"scanned" doc:"codes scanned in the period"`
+	Alarms         int64           `json:"alarms" doc:"alarms that the threshold would have raised in the period, at most one per code"`
+	Raised         int64           `json:"raised" doc:"alarms about copied codes raised in the period"`
+	Dismissed      int64           `json:"dismissed" doc:"number of these alarms that were dismissed"`
+	StillDismissed int64           `json:"still_dismissed" doc:"codes whose alarm was dismissed and for which the threshold would have raised one too"`
+	FirstAlarms    []ReplayedAlarm `json:"first_alarms" doc:"first 100 alarms that the threshold would have raised, oldest first"`
+	Since          *time.Time      `json:"since,omitempty" doc:"time before which scans were removed from the ledger, which may reduce scores in the replay"`
 }
 
 // ReplayedAlarm is an alarm that a threshold would have raised.
 type ReplayedAlarm struct {
 	CodeIndex  int64     `json:"code_index"`
-	OccurredAt time.Time `json:"occurred_at" doc:"of the scan that would have raised it"`
+	OccurredAt time.Time `json:"occurred_at" doc:"time of the scan that would have raised the alarm"`
 	Score      int64     `json:"score"`
 }
 

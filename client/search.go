@@ -4,29 +4,29 @@ import (
 	"context"
 )
 
-// SearchHit is an object that a search text names or is a part of.
+// SearchHit is an object that a search text identifies completely or in part.
 type SearchHit struct {
 	Kind    string `json:"kind" enum:"account,rule,batch,code,serial,activity,call"`
-	Key     string `json:"key" doc:"an AppID, a prefix, an application_id, APPLICATION:INDEX of a code, the name of an activity, or a request id"`
-	Name    string `json:"name,omitempty" doc:"of an account its name, of a rule its page, of a batch its isv_application_id, of a code its serial number, of a call its endpoint"`
-	Account string `json:"account,omitempty" doc:"whose it is"`
+	Key     string `json:"key" doc:"AppID, prefix, application_id, APPLICATION:INDEX of a code, name of an activity, or request ID"`
+	Name    string `json:"name,omitempty" doc:"name of an account, page of a rule, isv_application_id of a batch, serial number of a code, or endpoint of a call"`
+	Account string `json:"account,omitempty" doc:"AppID of the account that owns the object"`
 }
 
 // SearchResult is the result of a search.
 type SearchResult struct {
-	Hits    []SearchHit `json:"hits" doc:"at most ten of a kind, kind after kind"`
-	Partial []string    `json:"partial" doc:"kinds of which there are more, or of which not everything was looked at"`
+	Hits    []SearchHit `json:"hits" doc:"matches grouped by kind, at most ten of each"`
+	Partial []string    `json:"partial" doc:"kinds with more matches, or that were searched only in part"`
 }
 
 // SearchQuery is the input of a search.
 type SearchQuery struct {
-	Text    string `query:"q" maxLength:"1024" doc:"a name or AppID, a part of a prefix, a link, a code text, nine characters or APPLICATION:INDEX, a serial number, an isv_application_id, an activity, a request id"`
-	Account string `query:"account" maxLength:"128" doc:"only what is this account's; left out: of all accounts that the caller may see"`
-	Quick   bool   `query:"quick" doc:"of rules, only those whose link begins with the text and the newest 2,000; left out: all of them, for two seconds at most"`
+	Text    string `query:"q" maxLength:"1024" doc:"name or AppID, part of a prefix, link, code text, nine characters or APPLICATION:INDEX, serial number, isv_application_id, activity or request ID"`
+	Account string `query:"account" maxLength:"128" doc:"only objects of this account; default: all accounts visible to the caller"`
+	Quick   bool   `query:"quick" doc:"if true, searches rules only by the start of the link and among the newest 2,000; default: all rules, for at most two seconds"`
 }
 
-// Search finds the objects that a text names or is a part of: accounts, rules, batches, codes, serial numbers, activities and
-// calls. The search of rules ends after two seconds.
+// Search finds the objects that a text identifies completely or in part: accounts, rules, batches, codes, serial numbers,
+// activities and calls. The search of rules ends after two seconds.
 func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
 	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
 }

@@ -11,11 +11,11 @@ import (
 type SharedChart struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title,omitempty"`
-	Question  string    `json:"question" doc:"what the chart is asked, as in the address of the console's page of statistics"`
+	Question  string    `json:"question" doc:"query of the chart, as in the URL of the console's statistics page"`
 	SharedBy  string    `json:"shared_by"`
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
-	URL       string    `json:"url,omitempty" doc:"the link: only the answer that makes it has it"`
+	URL       string    `json:"url,omitempty" doc:"link to the chart; returned only once"`
 }
 
 // SharedCharts is a list of shared charts.
@@ -25,9 +25,9 @@ type SharedCharts struct {
 
 // NewSharedChart is a request for a link to a chart.
 type NewSharedChart struct {
-	Title    string `json:"title,omitempty" maxLength:"100" doc:"what its readers see above it"`
-	Question string `json:"question" maxLength:"2048" doc:"as in the address of the console's page of statistics, such as by=day&days=30&group=rule"`
-	Days     int    `json:"days" minimum:"1" maximum:"90" doc:"after how many days the link ends"`
+	Title    string `json:"title,omitempty" maxLength:"100" doc:"title shown above the chart"`
+	Question string `json:"question" maxLength:"2048" doc:"query of the chart, as in the URL of the console's statistics page, such as by=day&days=30&group=rule"`
+	Days     int    `json:"days" minimum:"1" maximum:"90" doc:"days until the link expires"`
 }
 
 // Create creates a link to a chart.
@@ -35,8 +35,7 @@ func (c ChartsService) Create(ctx context.Context, n NewSharedChart) (SharedChar
 	return post[SharedChart](ctx, c.transport, "statistics/shared", n)
 }
 
-// List lists the charts that are currently shared, newest first: the caller's charts, or all charts for an operator of all
-// accounts.
+// List lists the charts that are currently shared, newest first: the caller's charts, or all charts for an operator of all accounts.
 func (c ChartsService) List(ctx context.Context) ([]SharedChart, error) {
 	list, err := get[SharedCharts](ctx, c.transport, "statistics/shared")
 	return list.Charts, err

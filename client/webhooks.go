@@ -16,7 +16,7 @@ type Webhook struct {
 	Codes     []WebhookCodes `json:"codes"`
 	Rules     []int64        `json:"rules"`
 	Alarms    bool           `json:"alarms"`
-	Enabled   bool           `json:"enabled" doc:"false: nothing is collected and sent; an answer with status 410 does that"`
+	Enabled   bool           `json:"enabled" doc:"whether events are collected and sent; a response with status 410 disables the webhook"`
 	CreatedAt time.Time      `json:"created_at"`
 	Revised
 }
@@ -24,8 +24,8 @@ type Webhook struct {
 // WebhookCodes selects codes whose scans are sent to a webhook.
 type WebhookCodes struct {
 	ApplicationID int64  `json:"application_id" minimum:"1"`
-	From          int64  `json:"from,omitempty" answer:"optional" minimum:"0" doc:"the first code_index; left out: 0"`
-	To            *int64 `json:"to,omitempty" minimum:"0" doc:"the last one; left out: the end"`
+	From          int64  `json:"from,omitempty" answer:"optional" minimum:"0" doc:"first code_index; default: 0"`
+	To            *int64 `json:"to,omitempty" minimum:"0" doc:"last code_index; default: the last of the application"`
 }
 
 // WebhookList is the list of all webhooks.
@@ -35,10 +35,10 @@ type WebhookList struct {
 
 // WebhookPut is the requested state of a webhook.
 type WebhookPut struct {
-	URL    string         `json:"url" maxLength:"2048" doc:"http or https; inside the network only if the setting allow_private_hosts is on"`
-	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"scans of these codes"`
-	Rules  []int64        `json:"rules,omitempty" maxItems:"1000" doc:"scans that fell on the rules with these ids"`
-	Alarms bool           `json:"alarms,omitempty" doc:"codes that look as if they were copied, and spoiled ones that were scanned"`
+	URL    string         `json:"url" maxLength:"2048" doc:"http or https URL; private addresses require the setting allow_private_hosts"`
+	Codes  []WebhookCodes `json:"codes,omitempty" maxItems:"1000" doc:"codes whose scans are sent"`
+	Rules  []int64        `json:"rules,omitempty" maxItems:"1000" doc:"IDs of the rules whose scans are sent"`
+	Alarms bool           `json:"alarms,omitempty" doc:"if true, sends alarms about copied codes and about scans of spoiled codes"`
 }
 
 // Put returns a WebhookPut that leaves the webhook unchanged.
@@ -49,7 +49,7 @@ func (w Webhook) Put() WebhookPut {
 // WebhookAdded is a new webhook with its secret.
 type WebhookAdded struct {
 	Webhook Webhook `json:"webhook"`
-	Secret  string  `json:"secret" doc:"shown this once: by it the receiver checks the signature, see the Standard Webhooks specification"`
+	Secret  string  `json:"secret" doc:"secret for verifying signatures as in the Standard Webhooks specification; returned only once"`
 }
 
 // List lists the webhooks, oldest first.
@@ -88,7 +88,7 @@ func (c WebhooksService) Delete(ctx context.Context, id int64) ([]Webhook, error
 
 // WebhookTest identifies a test message that was sent.
 type WebhookTest struct {
-	Event string `json:"event" doc:"by which its delivery is found"`
+	Event string `json:"event" doc:"event ID, by which the delivery can be found"`
 }
 
 // Test sends a test message, and returns the event ID with which ListDeliveries shows the message. If the webhook does not exist,
@@ -102,15 +102,15 @@ func (c WebhooksService) Test(ctx context.Context, id int64) (event string, err 
 type Delivery struct {
 	ID          int64           `json:"id"`
 	Webhook     int64           `json:"webhook"`
-	Event       string          `json:"event" doc:"the same for every try: the header webhook-id"`
+	Event       string          `json:"event" doc:"event ID, equal for all attempts; header webhook-id"`
 	State       string          `json:"state" enum:"waiting,delivered,failed"`
 	Body        json.RawMessage `json:"body"`
 	CreatedAt   time.Time       `json:"created_at"`
 	Attempts    int             `json:"attempts"`
 	NextAt      *time.Time      `json:"next_at,omitempty"`
-	SentAt      *time.Time      `json:"sent_at,omitempty" doc:"the last try"`
-	Status      int             `json:"status,omitempty" answer:"optional" doc:"of the last answer"`
-	Error       string          `json:"error,omitempty" answer:"optional" doc:"why the last try failed"`
+	SentAt      *time.Time      `json:"sent_at,omitempty" doc:"time of the last attempt"`
+	Status      int             `json:"status,omitempty" answer:"optional" doc:"HTTP status of the last response"`
+	Error       string          `json:"error,omitempty" answer:"optional" doc:"error of the last attempt"`
 	DeliveredAt *time.Time      `json:"delivered_at,omitempty"`
 }
 
@@ -123,7 +123,7 @@ type DeliveryList struct {
 type DeliveryQuery struct {
 	Webhook int64  `query:"webhook" minimum:"0"`                   // ID of a webhook; 0 means all webhooks.
 	State   string `query:"state" enum:"waiting,delivered,failed"` // "" = any
-	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller id"`
+	Before  int64  `query:"before" minimum:"0" doc:"only deliveries with a smaller ID"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }
 

@@ -65,8 +65,7 @@ func (c WireService) GetToken(ctx context.Context) (Token, error) {
 	return t, err
 }
 
-// GetStableToken returns the current token for Options.AppID and renews the token only shortly before its expiry, or if force is
-// set.
+// GetStableToken returns the current token for Options.AppID and renews the token only shortly before its expiry, or if force is set.
 func (c WireService) GetStableToken(ctx context.Context, force bool) (Token, error) {
 	return c.stableToken(ctx, force)
 }
@@ -101,7 +100,7 @@ type RuleDraft struct {
 	Prefix string
 	Path   string // Path of the page, for example pages/index/index.
 	// AppID is the Mini Program to open. Only a service account's rule has an AppID; Occupy, OpenVersion and TestLinks exist only
-	// for an ordinary rule.
+	// for a Mini Program's rule.
 	AppID       string
 	Occupy      bool        // Other accounts may not add a rule below the prefix of the rule.
 	OpenVersion OpenVersion // 0 = OpenRelease
@@ -139,7 +138,7 @@ type Rule struct {
 	Prefix      string      `json:"prefix"`
 	Path        string      `json:"path"`
 	Published   bool        `json:"published"`
-	Occupy      bool        `json:"occupy"` // Occupy, OpenVersion and TestLinks exist only for an ordinary rule.
+	Occupy      bool        `json:"occupy"` // Occupy, OpenVersion and TestLinks exist only for a Mini Program's rule.
 	OpenVersion OpenVersion `json:"open_version,omitempty"`
 	TestLinks   []string    `json:"test_links,omitempty"`
 }
@@ -231,7 +230,7 @@ func (c WireService) PublishRule(ctx context.Context, prefix string) error {
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumppublish", map[string]any{"prefix": prefix}, nil)
 }
 
-// DeleteRule deletes a rule immediately. appid is the Mini Program that a service account's rule opens; "" for an ordinary rule.
+// DeleteRule deletes a rule immediately. appid is the Mini Program that a service account's rule opens; "" for a Mini Program's rule.
 func (c WireService) DeleteRule(ctx context.Context, prefix, appid string) error {
 	body := map[string]any{"prefix": prefix}
 	if appid != "" {

@@ -184,7 +184,7 @@ func (d *demo) play() error {
 	if err := d.wire(say("early"), "qrcodejumpadd", add, 85069, nil); err != nil {
 		return err
 	}
-	if err := d.get(say("why"), "/admin/v1/confirmations?limit=1", nil); err != nil {
+	if err := d.get(say("why"), "/admin/v1/verifications?limit=1", nil); err != nil {
 		return err
 	}
 	d.shop.file.Store(&file{path: "/t/" + confirm.FileName, content: confirm.FileContent})

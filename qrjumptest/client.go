@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// patience is the timeout of one call of a test. The timeout is no promise about the server: it is long enough even for a busy CI
-// machine.
+// patience is the timeout of one call of a test. The timeout is long enough for a busy CI machine, and says nothing about the usual
+// duration of a call.
 const patience = 5 * time.Minute
 
 // As returns a client that calls the wire API for an account. The client's errors are typed: *client.WireError for an errcode other
@@ -59,8 +59,8 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	return list
 }
 
-// Explain returns the result of a user's scan and, for each rule near the link, the reason why the rule matches or not. An
-// explanation is not recorded as a scan. An empty user means an anonymous scan.
+// Explain returns the result of a user's scan and, for each rule whose prefix is similar to the link, the reason why the rule
+// matches or not. An explanation is not recorded as a scan. An empty user means an anonymous scan.
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
@@ -79,9 +79,8 @@ type Codes struct {
 	owner *client.Client
 }
 
-// Apply applies for codes of an account, in a multiple of 10,000, and waits until the codes are produced. The account needs the
-// feature marketcode; without a seed file, the account wxc0ffee0000000002 with the secret c0ffee00000000000000000000000002 has the
-// feature.
+// Apply applies for codes of an account, in a multiple of 10,000, and waits until the codes are produced. The account needs the feature
+// marketcode; without a seed file, the account wxc0ffee0000000002 with the secret c0ffee00000000000000000000000002 has the feature.
 func (s *Server) Apply(appid, secret string, count int64) Codes {
 	s.t.Helper()
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}

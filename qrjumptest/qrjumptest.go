@@ -1,5 +1,4 @@
-// Package qrjumptest starts a real qrjump server inside a Go test: the same server as the binary, with access to the emulator's
-// controls.
+// Package qrjumptest starts a real qrjump server inside a Go test: the same server as the binary, with access to the emulator's controls.
 //
 //	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 //	accounts:

@@ -120,13 +120,13 @@ type accountSections struct {
 	PublishesLeft  int                   `json:"publishes_left"`
 	Authorizations []client.Holding      `json:"authorizations"`
 	Links          []client.AccountLink  `json:"links"`
-	Notices        []client.Notification `json:"notices"`
+	Notifications  []client.Notification `json:"notifications"`
 	OpenID         string                `json:"openid,omitempty"`
 }
 
 // Run shows one account with its permissions, platforms, links and notices.
 func (c *accountShow) Run(s *session, qrjump *client.Client) error {
-	a := accountSections{Authorizations: []client.Holding{}, Links: []client.AccountLink{}, Notices: []client.Notification{}}
+	a := accountSections{Authorizations: []client.Holding{}, Links: []client.AccountLink{}, Notifications: []client.Notification{}}
 	var abilities []client.Ability
 	var err error
 	if a.Account, err = qrjump.Accounts.Get(s.ctx, c.AppID); err != nil {
@@ -139,7 +139,10 @@ func (c *accountShow) Run(s *session, qrjump *client.Client) error {
 			a.Authorizations, err = qrjump.Accounts.ListAuthorizations(s.ctx, c.AppID)
 			return err
 		},
-		func() (err error) { a.Notices, err = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0); return err },
+		func() (err error) {
+			a.Notifications, err = qrjump.Accounts.ListNotifications(s.ctx, c.AppID, 0)
+			return err
+		},
 		func() (err error) {
 			if a.Kind != "mini_program" {
 				a.Links, err = qrjump.Links.List(s.ctx, c.AppID)
@@ -185,7 +188,7 @@ func (a *accountSections) printSections(w io.Writer) {
 			waiting = said("account.answer_with_confirm_link", plain(a.AppID), plain(l.MiniProgram), side)
 		}
 	}
-	for _, n := range slices.Backward(a.Notices) {
+	for _, n := range slices.Backward(a.Notifications) {
 		told = append(told, []string{formatTime(n.CreatedAt), n.Kind, n.Prefix, n.Reason})
 	}
 	section("account.authorizations", []string{"PLATFORM", "PERMISSION SETS", "SINCE"}, held)
@@ -196,7 +199,8 @@ func (a *accountSections) printSections(w io.Writer) {
 	section("account.notices", []string{"TIME", "WHAT", "PREFIX", "REASON"}, told)
 }
 
-// printAbilities prints for each ability whether the account has it, what is missing otherwise, and the command to fix it.
+// printAbilities prints for each ability whether the account has it, and for a missing ability the unfulfilled requirements and the
+// commands that fulfil them.
 func printAbilities(w io.Writer, appid string, list []client.Ability) {
 	var rows, mends [][2]string
 	for _, ability := range list {
@@ -294,8 +298,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run merges the flags into the stored account: each flag changes one field, and the update fails if the account changed since it
-// was read.
+// Run merges the flags into the stored account: each flag changes one field, and the update fails if the account changed since it was read.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)
@@ -408,7 +411,7 @@ func (o operator) showChanged(s *session, qrjump *client.Client, appid string, e
 
 type accountToken struct{ member }
 
-// Run prints the valid access token without replacing it, so that it stays valid for others.
+// Run prints the valid access token without replacing it, so that the token stays valid for other programs.
 func (c *accountToken) Run(s *session, wire *client.Client) error {
 	token, err := wire.Wire.GetStableToken(s.ctx, false)
 	if err != nil {

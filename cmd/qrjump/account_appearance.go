@@ -28,7 +28,7 @@ type accountAppearance struct {
 // changed returns the appearance with the changes of the flags; false = no flags are set.
 func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, found bool, err error) {
 	want = have.Put()
-	if c.Accent != nil && *c.Accent != "" { // shells treat "#" as the start of a comment
+	if c.Accent != nil && *c.Accent != "" { // the "#" of the colour is optional, because shells treat "#" as the start of a comment
 		*c.Accent = "#" + strings.ToLower(strings.TrimPrefix(*c.Accent, "#"))
 	}
 	en, zh := want.Texts["en"], want.Texts["zh"]
@@ -56,8 +56,8 @@ func (c *accountAppearance) changed(have client.Appearance) (want client.Appeara
 	return want, found || c.NoLogo || c.Logo != "", nil
 }
 
-// mostLogo is the maximum size of a logo in bytes; the server enforces the same limit on uploads.
-const mostLogo = 512 << 10
+// maxLogo is the maximum size of a logo in bytes; the server enforces the same limit on uploads.
+const maxLogo = 512 << 10
 
 func logoOf(name string) ([]byte, error) {
 	file, err := os.Open(name)
@@ -65,13 +65,13 @@ func logoOf(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	logo, err := io.ReadAll(io.LimitReader(file, mostLogo+1))
+	logo, err := io.ReadAll(io.LimitReader(file, maxLogo+1))
 	switch {
 	case err != nil:
 		return nil, failed("read", name, err)
 	case len(logo) == 0:
 		return nil, misused("account_appearance.logo_the_file_is_empty", name)
-	case len(logo) > mostLogo:
+	case len(logo) > maxLogo:
 		return nil, misused("account_appearance.logo_more_than_512_kib", name)
 	}
 	return logo, nil

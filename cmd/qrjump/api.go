@@ -52,7 +52,7 @@ type apiSchema struct {
 	Required    []string
 }
 
-// is reports whether a value may have a type.
+// is reports whether the schema allows values of the JSON type name.
 func (t apiSchema) is(name string) bool {
 	list, _ := t.Type.([]any)
 	return t.Type == name || slices.Contains(list, any(name))

@@ -36,7 +36,7 @@ func typedLine(s *session) (string, error) {
 	select {
 	case text := <-line:
 		return strings.TrimSpace(text), nil
-	case <-s.ctx.Done(): // the read ends when the program ends
+	case <-s.ctx.Done(): // do not wait for the pending read, which ends with the program
 		fmt.Fprintln(s.err)
 		return "", fault("ask.interrupted_nothing_was_done")
 	}
@@ -48,7 +48,7 @@ func agreed(s *session, kind, fallback string) error {
 	return asked(s, kind, fallback, said("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
-// agreedByName is a variant of agreed in which the user must type the name of the context.
+// agreedByName asks the user at the terminal for confirmation by typing the name of the context; nil = confirmed.
 func agreedByName(s *session, kind, name, fallback string) error {
 	return asked(s, kind, fallback, said("ask.type_the_name", plain(kind), name), name)
 }

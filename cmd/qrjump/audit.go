@@ -73,14 +73,14 @@ func (c *scanCommand) resolveThen(s *session) error {
 		return failed("scan", c.Link, err)
 	}
 	return c.print(s, pastOf.Raw, func(w io.Writer) {
-		printFields(w, [2]string{"at that time", opened(pastOf.Then)}, [2]string{"now", opened(pastOf.Now)})
-		if len(pastOf.Since) == 0 {
+		printFields(w, [2]string{"at that time", opened(pastOf.Past)}, [2]string{"now", opened(pastOf.Current)})
+		if len(pastOf.Changes) == 0 {
 			tell(w, "audit.nothing_changed_since")
 			return
 		}
 		fmt.Fprintln(w)
 		rows := [][]string{}
-		for _, e := range pastOf.Since {
+		for _, e := range pastOf.Changes {
 			seq := "-"
 			if e.Seq > 0 {
 				seq = number(e.Seq)

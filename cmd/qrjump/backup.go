@@ -81,7 +81,7 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 	select {
 	case a := <-answered:
 		return a.word, a.err
-	case <-ctx.Done(): // the read ends when the program ends
+	case <-ctx.Done(): // do not wait for the pending read, which ends with the program
 		_ = term.Restore(terminal, oldState)
 		return nil, fault("ask.interrupted_nothing_was_done")
 	}

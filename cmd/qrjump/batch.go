@@ -21,12 +21,12 @@ func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(doing(did, number(id)), err)
 }
 
-// aboutStored is aboutBatch for operators: if the application does not exist, the error suggests a similar id.
+// aboutStored adds the id of an application to an operator's error; if the application does not exist, the error suggests a similar id.
 func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
 	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
 
-// aboutStoredCodes is aboutCodes for operators, for codes of an application; 0 = no application was named.
+// aboutStoredCodes adds advice to an operator's error about codes of an application; id 0 = no application was named.
 func aboutStoredCodes(s *session, operator *client.Client, did string, id int64, err error) error {
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)
@@ -37,7 +37,7 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 		storedNumbers = append(storedNumbers, b.ID)
 	}
 	if listErr != nil || slices.Contains(storedNumbers, id) {
-		return aboutCodes(did, err) // no suggestion, also if another object is missing
+		return aboutCodes(did, err) // no suggestion if the list cannot be read, or if the application exists and another object is missing
 	}
 	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: said("batch.see_qrjump_batch_list")}
 }
@@ -55,7 +55,7 @@ var codeAdvice = map[int]string{
 	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
 }
 
-// aboutCodes adds advice to an error about codes; the same error number has other advice for rules.
+// aboutCodes adds advice to an error about codes; for rules, an error number can have different advice.
 func aboutCodes(did string, err error) error {
 	if err == nil {
 		return nil
@@ -149,8 +149,7 @@ func (c *batchApply) Run(s *session) error {
 		"batch.progress", id, id)
 }
 
-// order places an order through the admin API: another person may have to approve the order, and only the admin API accepts text
-// templates.
+// order places an order through the admin API: another person may have to approve the order, and only the admin API accepts text templates.
 func (c *batchApply) order(s *session) error {
 	if c.AppID == "" {
 		return misused("batch.missing_account")
@@ -164,7 +163,7 @@ func (c *batchApply) order(s *session) error {
 
 // place orders codes whose texts have the form that the flags define.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
-	put.Text, put.GTIN, put.Given, put.Weak, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
+	put.Text, put.GTIN, put.FixedDigits, put.AllowGuessable, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
 	order, err := operator.Orders.Create(s.ctx, appid, put)
 	switch {
 	case err != nil:
@@ -229,8 +228,8 @@ func (c *batchShow) Run(s *session) error {
 	})
 }
 
-// textOf reads the form of an application's code texts from the operator's API; if the API is unavailable, the account sees the
-// other fields.
+// textOf reads the form of an application's code texts from the operator's API; if the API is unavailable, known is false and the
+// caller prints all fields except this form.
 func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
 	if isPlatform(c.Server) && c.AdminServer == "" {
 		return b, false

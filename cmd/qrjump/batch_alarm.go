@@ -44,7 +44,7 @@ func (c *batchAlarm) Run(s *session) error {
 	}
 	return c.print(s, currentAlarm, func(w io.Writer) {
 		from := said("batch_alarm.server_threshold")
-		if currentAlarm.Own {
+		if currentAlarm.Overridden {
 			from = said("batch_alarm.own_threshold")
 		}
 		kind := said("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold)
@@ -67,17 +67,17 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 			said("batch_alarm.older_scans_missing")})
 	}
 	printFields(w, fields...)
-	if len(r.First) == 0 {
+	if len(r.FirstAlarms) == 0 {
 		return
 	}
 	fmt.Fprintln(w)
 	rows := [][]string{}
-	for _, alarm := range r.First {
+	for _, alarm := range r.FirstAlarms {
 		rows = append(rows, []string{formatTime(alarm.OccurredAt), fmt.Sprintf("%d:%d", r.ApplicationID,
 			alarm.CodeIndex), number(alarm.Score)})
 	}
 	printTable(w, []string{"TIME", "CODE", "SCORE"}, rows)
-	if int64(len(r.First)) < r.Alarms {
-		tell(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.First))))
+	if int64(len(r.FirstAlarms)) < r.Alarms {
+		tell(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.FirstAlarms))))
 	}
 }

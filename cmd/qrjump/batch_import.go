@@ -33,14 +33,14 @@ type batchImport struct {
 	ending
 }
 
-// importAtOnce is the number of lines per call: other writers wait for its transaction.
+// importAtOnce is the number of lines per call: other writers wait for the transaction of a call.
 const importAtOnce = 10_000
 
 // importPart is a file of an import.
 type importPart struct {
 	name  string
 	codes client.CodeRange
-	texts bool // a list of texts
+	texts bool // true = the file is a list of texts
 }
 
 // Run checks the files, starts the import batch, and uploads some thousand codes per call. The import is idempotent, so an
@@ -53,7 +53,7 @@ func (c *batchImport) Run(s *session) error {
 		return misused("batch_import.missing_owner")
 	}
 	begin := client.NewImport{ISV: c.ISV, ID: c.Application, Count: c.Count, Actor: c.Actor, Text: c.Text, GTIN: c.GTIN,
-		Given: c.FixedDigits, Weak: c.AllowGuessable}
+		FixedDigits: c.FixedDigits, AllowGuessable: c.AllowGuessable}
 	read := c.readColumns
 	if texts, err := c.takesTexts(); err != nil {
 		return err
@@ -98,7 +98,7 @@ func (c *batchImport) Run(s *session) error {
 	})
 }
 
-// leftNothing undoes the import that this run started, because the server rejected the rest.
+// leftNothing undoes the import that this run started, because the server rejected one of its lines.
 func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
 		all := client.ImportToUndo{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}

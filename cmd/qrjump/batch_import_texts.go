@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// takesTexts reports whether the files are lists of texts, and checks the flags that say how they are written.
+// takesTexts reports whether the files are lists of texts, and checks the flags for the format of the lists.
 func (c *batchImport) takesTexts() (bool, error) {
 	token := strings.Contains(c.Text, "{token:")
 	switch {
@@ -87,7 +87,8 @@ func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line
 	return "", 0
 }
 
-// bringTexts uploads the texts of a list. A call has consecutive lines only, because the server counts them from the first.
+// bringTexts uploads the texts of a list. Each call sends consecutive lines only, because the server numbers all lines of a call
+// from the first line.
 func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported,
 	progress *bar) error {
 	var piece bytes.Buffer

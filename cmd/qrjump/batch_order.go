@@ -27,7 +27,7 @@ type orderDecision struct {
 }
 
 func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
-	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Agree: agree})
+	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Approve: agree})
 	if err != nil {
 		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}

@@ -17,9 +17,9 @@ import (
 type readBack struct {
 	mu     sync.Mutex
 	Labels int64    `json:"labels"`
-	Unread int64    `json:"unread"` // number of labels with an imported dot matrix of an unknown kind
-	Index  int64    `json:"index"`  // lowest code index of the labels
-	Says   []string `json:"says"`   // by its symbols
+	Unread int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
+	Index  int64    `json:"index"`   // lowest code index of the labels
+	Says   []string `json:"content"` // by its symbols
 }
 
 // note records a label that was drawn.
@@ -79,18 +79,18 @@ type batchListCodes struct {
 	MarkEvery int64    `placeholder:"N"`
 }
 
-// matrixColumn is the column of the dot matrix.
+// matrixColumn is the name of the column with the dot matrix.
 const matrixColumn = "matrix"
 
-// mostLanes limits the codes in a line of a list.
-const mostLanes = 1000
+// maxLanes limits the codes in a line of a list.
+const maxLanes = 1000
 
 // table returns the columns and lanes of the list.
 func (c *batchListCodes) table() (labels.Table, error) {
 	t := labels.Table{List: labels.List(c.Format), Columns: c.Columns, Lanes: int(c.Lanes), Mark: c.MarkEvery}
 	switch isTable := c.Format == "csv" || c.Format == "ndjson"; {
-	case c.Lanes < 0 || c.Lanes > mostLanes || c.PerFile < 0 || c.MarkEvery < 0:
-		return t, misused("batch_print.lanes", mostLanes)
+	case c.Lanes < 0 || c.Lanes > maxLanes || c.PerFile < 0 || c.MarkEvery < 0:
+		return t, misused("batch_print.lanes", maxLanes)
 	case !isTable && (len(c.Columns) > 0 || c.Lanes > 0 || c.MarkEvery > 0):
 		return t, misused("batch_print.columns", c.Format)
 	case len(c.Columns) == 0:
@@ -222,7 +222,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	return c.pictures(s, design, &read)
 }
 
-// labelSource returns the source of the rows, with the requirements of this kind of labels.
+// labelSource returns the source of the rows, or an error if this kind of label needs a dot matrix that the rows lack.
 func (c *labelPrint) labelSource(s *session) (rowSource, error) {
 	src, err := c.source(s)
 	if err == nil {

@@ -130,7 +130,7 @@ func recorded(kept []client.Call) []client.RecordedCall {
 		}
 		list[i] = client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account, IP: call.IP, URL: address,
 			Request:  call.Request,
-			Response: call.Response, ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took}
+			Response: call.Response, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration}
 	}
 	return list
 }
@@ -192,7 +192,7 @@ func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 				break
 			}
 		}
-		if !first { // the first page has only calls from before the start
+		if !first { // the first page has only calls from before this command started
 			slices.Reverse(come)
 			if err := c.lines(s, recorded(come), !began); err != nil {
 				return err
@@ -226,7 +226,7 @@ func (c *callsCommand) lines(s *session, calls []client.RecordedCall, header boo
 	}
 	for _, call := range calls {
 		line := fmt.Sprintf(form, formatTime(call.OccurredAt), call.RID, orDash(call.Account), fmt.Sprint(call.ErrCode),
-			call.Took.Round(10*time.Microsecond), strings.TrimSpace(call.Method+" "+callPath(call.URL)))
+			call.Duration.Round(10*time.Microsecond), strings.TrimSpace(call.Method+" "+callPath(call.URL)))
 		if call.Detail != "" {
 			line += "  " + call.Detail
 		}

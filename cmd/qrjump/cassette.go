@@ -176,7 +176,7 @@ func printComparison(w io.Writer, r cassette.Report) {
 		if len(d.Behaviours) > 0 {
 			decided = said("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
 		}
-		if d.Known {
+		if d.Accepted {
 			decided += ", known"
 		}
 		location := said("cassette.line", d.Line)
@@ -184,12 +184,12 @@ func printComparison(w io.Writer, r cassette.Report) {
 			location += said("cassette.and_more", d.Count-1)
 		}
 		kind := string(d.Kind)
-		if d.Where != kind {
-			kind += " " + d.Where
+		if d.Location != kind {
+			kind += " " + d.Location
 		}
 		tell(w, "cassette.the_platform_has_we_have", location, plain(orDash(d.Endpoint)), plain(kind),
 			plain(d.Platform),
-			plain(d.Ours), decided)
+			plain(d.Server), decided)
 	}
 	for _, skipped := range r.Skipped {
 		tell(w, "cassette.line_is_not_compared", skipped.Line, plain(skipped.Endpoint), plain(skipped.Reason))

@@ -58,7 +58,7 @@ func clockText(c client.Clock) string {
 	return text + ", " + longTime(leadingWait) + said("clock.ahead_of_real_time")
 }
 
-// longTime formats a duration, in days if it has many.
+// longTime formats a duration, in days from three days on.
 func longTime(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 3*day {

@@ -202,7 +202,7 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	return list, nil
 }
 
-// codes returns the codes in the file.
+// codes returns the code texts in the file of --codes-file; nil without the flag.
 func (c *selectedCodes) codes(s *session) ([]string, error) {
 	if c.CodesFile == "" {
 		return nil, nil

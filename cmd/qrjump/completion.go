@@ -148,7 +148,7 @@ func read(model *kong.Application, words []string) begunLine {
 				t.value = f
 			}
 		case t.node.Path() == "help":
-			// The following words belong to another command line.
+			// The words after help are the start of the command line to explain.
 			t.node = read(model, words[i:]).node
 			return t
 		default:
@@ -166,8 +166,7 @@ func read(model *kong.Application, words []string) begunLine {
 	return t
 }
 
-// allowed returns the valid flags at the cursor: the flags of the command, or, if no command is typed yet, the flags of all
-// commands.
+// allowed returns the valid flags at the cursor: the flags of the command, or, if no command is typed yet, the flags of all commands.
 func (t *begunLine) allowed() (list []*kong.Flag) {
 	nodes := []*kong.Node{t.node}
 	if t.node.DefaultCmd != nil {
@@ -249,8 +248,8 @@ func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []cand
 // patience is the timeout for a server during completion.
 var patience = 500 * time.Millisecond
 
-// mostKept is the maximum number of a server's objects that completion offers.
-const mostKept = 200
+// maxCandidates is the maximum number of a server's objects that completion offers.
+const maxCandidates = 200
 
 // operator returns a client for the server that the words select; nil if the operator's token is unavailable or only a helper
 // program could supply it.
@@ -302,17 +301,18 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 	} else {
 		list = startingWith(begun, onServer(ctx, s.reader, qrjump, kind, begun))
 	}
-	return list[:min(len(list), mostKept)]
+	return list[:min(len(list), maxCandidates)]
 }
 
-// onServer returns the names of objects of a kind; of a long list, only the names near the typed text.
+// onServer returns the names of objects of a kind; of a long list, only names at or after the typed text, or names that a search
+// for the text finds.
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
-		accounts, _ := qrjump.Accounts.List(ctx, justBefore(begun), mostKept)
+		accounts, _ := qrjump.Accounts.List(ctx, justBefore(begun), maxCandidates)
 		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
 	case "component":
-		platforms, _ := qrjump.Components.List(ctx, justBefore(begun), mostKept)
+		platforms, _ := qrjump.Components.List(ctx, justBefore(begun), maxCandidates)
 		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.Settings.List(ctx)
@@ -333,12 +333,12 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		if _, err := strconv.ParseUint(begun, 10, 32); err == nil && len(begun) <= len("500000001") {
 			first, _ = strconv.ParseInt((begun + "000000000")[:len("500000001")], 10, 64)
 		}
-		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: max(first-1, 0), Limit: mostKept})
+		batches, _ := qrjump.Batches.List(ctx, client.BatchQuery{After: max(first-1, 0), Limit: maxCandidates})
 		return candidates(batches, func(b client.Batch) candidate { return candidate{number(b.ID), b.ISV} })
 	case "prefix":
-		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: mostKept})
+		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: maxCandidates})
 		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
-		if len(list) < mostKept || begun == "" {
+		if len(list) < maxCandidates || begun == "" {
 			return list // the list is complete, or the typed text is empty
 		}
 		found, _ := qrjump.Search(ctx, client.SearchQuery{Text: begun, Quick: true})

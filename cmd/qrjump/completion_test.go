@@ -136,7 +136,7 @@ func TestCompletion_ServerNames(t *testing.T) {
 	w := newWorld(t)
 	environment(t, map[string]string{"DATA": filepath.Join(w.dir, "data")})
 	var many strings.Builder
-	for i := range mostKept + 50 {
+	for i := range maxCandidates + 50 {
 		fmt.Fprintf(&many, `{"owner":"shop","prefix":"https://many%03d.example/t/","path":"pages/%d"}`+"\n", i, i)
 	}
 	for _, v := range []verb{
@@ -181,7 +181,7 @@ func TestCompletion_ServerNames(t *testing.T) {
 		i := slices.IndexFunc(list, func(c candidate) bool { return c.word == want.word })
 		kind, _, _ := strings.Cut(line, " ")
 		described := want.means != "" || kind == "setting" || kind == "behaviour"
-		if i < 0 || want.means != "" && list[i].means != want.means || described && list[i].means == "" || len(list) > mostKept {
+		if i < 0 || want.means != "" && list[i].means != want.means || described && list[i].means == "" || len(list) > maxCandidates {
 			t.Errorf("%q offers %q, want %q", line, list, want)
 		}
 	}

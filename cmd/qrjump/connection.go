@@ -71,9 +71,8 @@ func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
 	return loc, token, err
 }
 
-// find returns the address of an API: the value of the API's own flag, the value of --server, or the address that the server of the
-// data folder recorded there. If --server names the server of the data folder, find reads the addresses of its other listeners from
-// the folder.
+// find returns the address of an API: the value of the API's own flag, the value of --server, or the address that the server of the data
+// folder recorded there. If --server names the server of the data folder, find reads the addresses of its other listeners from the folder.
 func (f serverFlags) find(flag, given string, lookup func(server.Addresses) string) (place, error) {
 	if given != "" {
 		return place{given, flag}, nil
@@ -91,10 +90,10 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	case err != nil:
 		return place{}, err
 	}
-	// A data folder with a forged address must not send secrets to a machine that the user did not name.
-	if url := lookup(localAddresses); f.Data == "" && !loopback(url) && !sameHost(url, f.Server) {
+	// A forged address in a data folder must not make the command send secrets to a machine that the user did not name.
+	if address := lookup(localAddresses); f.Data == "" && !loopback(address) && !sameHost(address, f.Server) {
 		return place{}, misused("connection.other_address",
-			dir, plain(url), dir, flag)
+			dir, plain(address), dir, flag)
 	}
 	return place{lookup(localAddresses), flag}, nil
 }
@@ -107,7 +106,7 @@ func isFolder(path string) bool {
 // listensAt reports whether --server equals one of the recorded addresses of a local server.
 func (f serverFlags) listensAt(localAddresses server.Addresses) bool {
 	return slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
-		func(url string) bool { return sameServer(url, f.Server) })
+		func(address string) bool { return sameServer(address, f.Server) })
 }
 
 // sameServer reports whether two addresses name the same listener on this machine, or have the same scheme, host and port.
@@ -223,8 +222,7 @@ func (m member) command(args ...string) string {
 	return line.String()
 }
 
-// mistaken adds a similar AppID to the error about an unknown AppID, if the admin token of a data folder lets the client query the
-// server.
+// mistaken adds a similar AppID to the error about an unknown AppID, if the admin token of a data folder lets the client query the server.
 func (m member) mistaken(s *session, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != errcode.InvalidAppID.Number || m.AppID == "" {
 		return err
@@ -245,16 +243,16 @@ var noOptions client.Options
 // authority returns the certificate authority file to trust for an address in addition to the system's certificate authorities: the
 // value of --ca-file, else the file of serve --tls-dev in the data folder of the server at that address, else "". A data folder
 // that the user did not name is used only for addresses on this machine.
-func (f serverFlags) authority(url string) string {
+func (f serverFlags) authority(address string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)
 	switch localAddresses, err := server.ReadAddresses(dir); {
 	case f.CAFile != "":
 		return f.CAFile
-	case !strings.HasPrefix(url, "https://"), err != nil, f.Data == "" && !loopback(url):
+	case !strings.HasPrefix(address, "https://"), err != nil, f.Data == "" && !loopback(address):
 		return ""
 	case !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
-		func(name string) bool { return sameServer(name, url) }):
+		func(name string) bool { return sameServer(name, address) }):
 		return ""
 	}
 	if _, err := os.Stat(file); err != nil {
@@ -308,9 +306,8 @@ func secret(s *session, flag string) (string, error) {
 	return line, nil
 }
 
-// isPlatform reports whether a server is the real platform, which must never
-// see an operator's token.
-func isPlatform(server string) bool {
-	u, err := url.Parse(server)
+// isPlatform reports whether a server is the real platform, which must never see an operator's token.
+func isPlatform(address string) bool {
+	u, err := url.Parse(address)
 	return err == nil && (u.Hostname() == "weixin.qq.com" || strings.HasSuffix(u.Hostname(), ".weixin.qq.com"))
 }

@@ -164,7 +164,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if !r.asked {
 		r.asked = true
 		if err := r.choose(chosen, parent.Flags); err != nil {
-			return nil, exitError{err, exitOf(err)} // The error is not about the value of the flag.
+			return nil, exitError{err, exitOf(err)} // exitError keeps the exit code of an error that is not about the value of the flag.
 		}
 	}
 	if r.used == nil || given(chosen, flag) {

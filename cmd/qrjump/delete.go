@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// deletion is the common part of the commands that delete an account or a platform.
+// deletion holds the flags of the commands that delete an account or a platform.
 type deletion struct {
 	operator
 	AppID  string `arg:"" name:"appid"`

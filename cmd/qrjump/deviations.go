@@ -13,7 +13,7 @@ type deviationsCommand struct {
 	Account string `placeholder:"APPID"`
 	FailOn  string `placeholder:"LEVEL" enum:",observed,documented,inferred,assumed" default:""`
 	Clear   bool
-	// Coverage selects another list: the platform behaviours that the program under test has not met yet.
+	// Coverage replaces the list of deviations by the platform behaviours that the program under test has not met yet.
 	Coverage bool
 }
 

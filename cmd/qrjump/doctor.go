@@ -44,7 +44,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
-	// Only a server on this machine has its data folder here.
+	// The default data folder is checked only if it belongs to the server that was asked.
 	config.Data = cmp.Or(c.Data, config.Data)
 	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
@@ -90,7 +90,7 @@ func (v *walk) fail(topic string, detail, next i18n.Message) {
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
-		steps = append(steps, verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warns: f.Warns, Detail: f.Detail, Next: f.Next})
+		steps = append(steps, verification.Step{Action: i18n.Literal(f.About), OK: f.OK, Warning: f.Warns, Detail: f.Detail, Hint: f.Next})
 	}
 	return steps
 }
@@ -484,8 +484,7 @@ func measured(text []byte) map[string]float64 {
 // refusedOften is the number of rejections from which a credential is reported; a single typing error is not reported.
 const refusedOften = 3
 
-// wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next
-// step.
+// wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next step.
 func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
 	switch credential.Kind {
 	case "admin_token":
@@ -514,7 +513,7 @@ func wrongCredential(credential client.RefusedCredential) (message, next i18n.Me
 
 // credentials reports addresses and keys that are rejected repeatedly.
 func (v *walk) credentials(d dialogue) {
-	a, err := d.get("/admin/v1/refused-credentials")
+	a, err := d.get("/admin/v1/failed-authentications")
 	var list client.RefusedCredentialList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
 		return // The missing token has been reported already.
@@ -540,9 +539,9 @@ func (v *walk) nodes(d dialogue) {
 		Nodes []struct {
 			Node    string    `json:"node"`
 			Name    string    `json:"name"`
-			Stopped bool      `json:"stopped"`
-			Behind  int64     `json:"behind"`
-			SeenAt  time.Time `json:"seen_at"`
+			Stopped bool      `json:"stopped_cleanly"`
+			Behind  int64     `json:"backlog"`
+			SeenAt  time.Time `json:"last_seen_at"`
 		} `json:"nodes"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {

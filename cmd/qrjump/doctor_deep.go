@@ -33,10 +33,10 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range r.Shown {
+	for _, d := range r.Differences {
 		v.fail("statistics", say("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
 	}
-	if r.Differences == 0 {
+	if r.DifferenceCount == 0 {
 		v.pass("statistics", say("doctor.statistics", r.Compared, r.Scans))
 	}
 	return nil
@@ -55,7 +55,7 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	for _, d := range found.Days {
 		if !d.Right() {
 			wrong = true
-			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.Named), i18n.Message{})
+			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
 		}
 	}
 	if !wrong {
@@ -70,7 +70,7 @@ func (v *walk) audit(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if f := done.Fault; f != nil {
+	if f := done.FirstError; f != nil {
 		v.fail("audit", say("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
 	} else {
 		v.pass("audit", say("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))

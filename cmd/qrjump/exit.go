@@ -31,8 +31,7 @@ const (
 	exitInterrupted = 130 // 128 plus the signal number, the shell convention.
 	exitTerminated  = 143
 
-	// exitChanges is the exit code of rule plan --detailed-exitcode if there are changes, following the convention of other
-	// planning tools.
+	// exitChanges is the exit code of rule plan --detailed-exitcode if there are changes, following the convention of other planning tools.
 	exitChanges = 2
 )
 

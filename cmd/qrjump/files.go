@@ -17,8 +17,6 @@ import (
 )
 
 // Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written.
-// For both
-// - is standard input or output, which a command finds as a file like any other; with ",self" behind it reads or writes
 // With the tag "in" or "out", - means standard input or output, which the command receives as a temporary file; with the suffix
 // ",self", the command streams standard input or output itself. For folders, the tag is "dir" for a folder that must exist, and
 // "new" for a folder that the command creates.
@@ -116,7 +114,7 @@ func checkNames(chosen *kong.Context) error {
 		}
 		list := v.Target.Kind() == reflect.Slice
 		if list && v.Tag.Sep == -1 && p.Flag != nil {
-			continue // The list holds literal texts, which may be empty.
+			continue // A list flag without a separator holds literal texts, which may be empty.
 		}
 		if list && v.Target.Len() == 0 || slices.ContainsFunc(texts(v.Target), blank) {
 			return misused("main.see", said("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())

@@ -18,12 +18,12 @@ type gs1List struct {
 	Owner string `placeholder:"APPID"`
 }
 
-const mostGS1 = 1000
+const maxGS1 = 1000
 
 // everyGS1 returns all GS1 entries that match the query.
 func everyGS1(s *session, qrjump *client.Client, q client.GS1Query) ([]client.GS1Entry, error) {
-	return everyPage(mostGS1, func(lastEntry client.GS1Entry) ([]client.GS1Entry, error) {
-		q.After, q.Limit = lastEntry.Key, mostGS1
+	return everyPage(maxGS1, func(lastEntry client.GS1Entry) ([]client.GS1Entry, error) {
+		q.After, q.Limit = lastEntry.Key, maxGS1
 		return qrjump.GS1.List(s.ctx, q)
 	})
 }

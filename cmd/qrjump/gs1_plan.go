@@ -19,19 +19,18 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
-// gs1Columns lists the columns of a CSV table of links, with one link per line. Fields of the key itself may be in any of the key's
-// lines.
+// gs1Columns lists the columns of a CSV table of links, with one link per line. Fields of the key itself may be in any of the key's lines.
 var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
 	"default", "from", "until"}
 
 // readGS1 parses a file of links: CSV if the file name ends in .csv, otherwise JSON lines, or YAML in the format of a seed file.
 // Errors give the number of the line in JSON lines, of the key in CSV, or of the entry in YAML.
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
-	var valueses []map[string]any
+	var rows []map[string]any
 	location := "line"
 	switch trimmed := bytes.TrimSpace(text); {
 	case strings.HasSuffix(strings.ToLower(file), ".csv"):
-		if valueses, err = gs1Table(text); err != nil {
+		if rows, err = gs1Table(text); err != nil {
 			return nil, misused("gs1.file", file, err)
 		}
 		location = "key"
@@ -44,7 +43,7 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 			if err := json.Unmarshal(line, &values); err != nil {
 				return nil, misused("gs1.line", file, i+1, err)
 			}
-			valueses = append(valueses, values)
+			rows = append(rows, values)
 		}
 	default:
 		var seed struct {
@@ -53,11 +52,11 @@ func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 		if err := yaml.Unmarshal(text, &seed); err != nil {
 			return nil, misused("gs1.file", file, strings.SplitN(err.Error(), "\n", 2)[0])
 		}
-		valueses, location = seed.GS1, "entry"
+		rows, location = seed.GS1, "entry"
 	}
 	var faults []string
 	seen := map[string]bool{}
-	for i, values := range valueses {
+	for i, values := range rows {
 		e, err := digitallink.Parse(values)
 		if err == nil && seen[e.Key] {
 			err = fault("gs1.twice", e.Key)
@@ -205,9 +204,9 @@ func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error 
 
 // gs1Step is one change that brings the server closer to the file.
 type gs1Step struct {
-	Do  string `json:"do"` // add, edit, delete
+	Do  string `json:"action"` // add, edit, delete
 	Key string `json:"key"`
-	Why string `json:"why,omitempty"`
+	Why string `json:"reason,omitempty"`
 
 	entry    digitallink.Entry
 	revision string

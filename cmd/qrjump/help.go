@@ -157,7 +157,7 @@ func (m manual) examples(verb *kong.Node) []string {
 // screen is the number of columns of a line of help.
 const screen = 80
 
-// unfolded replaces a space while the parser wraps lines.
+// unfolded replaces each space in a text, so that the parser, which wraps lines only at spaces, leaves the text unwrapped.
 const unfolded = "\ue000"
 
 // folded wraps text to lines of at most width columns, where word boundaries allow it. The rest of a wrapped line is indented to
@@ -228,7 +228,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	case !node.Leaf():
 		return m.printVerbs(ctx.Stdout, node)
 	}
-	if m.Chinese() { // In Chinese, the flag's environment variable is part of the sentence; the parser wraps only at spaces.
+	if m.Chinese() { // In Chinese, the flag's environment variable is put into the sentence, before its full stop.
 		options.ValueFormatter = func(v *kong.Value) string {
 			text := v.Help
 			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {
@@ -243,7 +243,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	err := kong.DefaultHelpPrinter(options, ctx)
 	ctx.Stdout = out
 	if err == nil {
-		// Headings that the parser itself writes, each at the beginning of a line.
+		// The parser itself writes these English headings, each at the beginning of a line.
 		ownReplacer := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
 		said := ownReplacer.Replace(text.String())

@@ -28,8 +28,7 @@ type labelCommand struct {
 	Codes      []string `arg:"" optional:"" name:"range"`
 }
 
-// Run prints the labels, or only plans the job with --dry-run. A job that comes from a file or has proofs is planned before
-// printing.
+// Run prints the labels, or only plans the job with --dry-run. A job that comes from a file or has proofs is planned before printing.
 func (c *labelCommand) Run(s *session) error {
 	var err error
 	if c.Secret, err = secret(s, c.Secret); err != nil { // The secret is read once for the plan, the proofs and the job.
@@ -76,8 +75,7 @@ func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	return &first
 }
 
-// jobWords lists the keys of a job file that are not flags; jobFiles lists the keys whose values are paths relative to the job
-// file.
+// jobWords lists the keys of a job file that are not flags; jobFiles lists the keys whose values are paths relative to the job file.
 var (
 	jobWords = []string{"batch", "range"}
 	jobFiles = []string{"out", "font", "logo", "from-file"}
@@ -162,8 +160,7 @@ func (c *labelCommand) readFile(s *session) error {
 	return nil
 }
 
-// jobFlags returns the keys that a job file may have: the flags of label, except the flags for access to codes and for the mode of
-// the run.
+// jobFlags returns the keys that a job file may have: the flags of label, except the flags for access to codes and for the mode of the run.
 func jobFlags(model *kong.Application) map[string]*kong.Flag {
 	ownSet := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
 	access, err := kong.New(&struct {
@@ -197,7 +194,7 @@ type labelPlan struct {
 	Width  float64  `json:"width_mm"` // Width of a label's symbol including its text lines.
 	Height float64  `json:"height_mm"`
 	Module float64  `json:"module_mm"`
-	Says   []string `json:"says"` // The data that the symbols of the first label encode.
+	Says   []string `json:"content"` // The data that the symbols of the first label encode.
 	Proofs int64    `json:"proofs,omitempty"`
 }
 

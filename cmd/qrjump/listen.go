@@ -28,14 +28,13 @@ type listenCommand struct {
 	EncodingAESKey string `name:"encoding-aes-key" env:"QRJUMP_ENCODING_AES_KEY" placeholder:"KEY"`
 }
 
-// mostTold is the maximum number of rules and of batches to which listen subscribes one webhook.
-const mostTold = 1000
+// maxSubscriptions is the maximum number of rules and of batches to which listen subscribes one webhook.
+const maxSubscriptions = 1000
 
-// mostForwarded is the maximum size in bytes of a message and of its receiver's response.
-const mostForwarded = 1 << 20
+// maxForwardedSize is the maximum size in bytes of a message and of its receiver's response.
+const maxForwardedSize = 1 << 20
 
-// Run receives webhooks until the command is interrupted: it adds a webhook that sends to this process, and deletes the webhook at
-// the end.
+// Run receives webhooks until the command is interrupted: it adds a webhook that sends to this process, and deletes the webhook at the end.
 func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
@@ -120,7 +119,7 @@ func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client,
 		return nil
 	}
 	w.Alarms = true
-	rules, err := qrjump.Rules.ListPage(ctx, client.StoredRuleQuery{Limit: mostTold, Newest: true})
+	rules, err := qrjump.Rules.ListPage(ctx, client.StoredRuleQuery{Limit: maxSubscriptions, Newest: true})
 	if err != nil {
 		return err
 	}
@@ -131,7 +130,7 @@ func (c *listenCommand) subscribeAll(ctx context.Context, qrjump *client.Client,
 	batches, err := everyPage(page, func(lastBatch client.Batch) ([]client.Batch, error) {
 		return qrjump.Batches.List(ctx, client.BatchQuery{After: lastBatch.ID, Limit: page})
 	})
-	for _, batch := range batches[max(0, len(batches)-mostTold):] {
+	for _, batch := range batches[max(0, len(batches)-maxSubscriptions):] {
 		w.Codes = append(w.Codes, client.WebhookCodes{ApplicationID: batch.ID})
 	}
 	return err
@@ -195,7 +194,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostForwarded))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForwardedSize))
 	if err != nil {
 		return // The sender has received an error about the size, or has disconnected.
 	}
@@ -246,7 +245,7 @@ func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 		return 0, nil, err
 	}
 	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, mostForwarded))
+	text, err := io.ReadAll(io.LimitReader(answer.Body, maxForwardedSize))
 	return answer.StatusCode, text, err
 }
 

@@ -56,8 +56,7 @@ func newEnvelope(appid, token, aesKey string) (*envelope, error) {
 	return &envelope{appid, token, key}, nil
 }
 
-// open verifies that a push has a valid signature and is addressed to this platform, and returns the push's type and decrypted
-// message.
+// open verifies that a push has a valid signature and is addressed to this platform, and returns the push's type and decrypted message.
 func (e *envelope) open(query url.Values, body []byte) (kind, message string, right bool) {
 	var outer struct{ Encrypt string }
 	if xml.Unmarshal(body, &outer) != nil {

@@ -1,5 +1,5 @@
 // Command qrjump runs the qrjump server and calls the APIs of a running server. The command handles flags, messages and exit codes;
-// all decisions are made behind the APIs that it calls.
+// the servers that it calls make all decisions.
 //
 // The exit codes of the command are defined in exit.go.
 package main
@@ -373,7 +373,7 @@ func run(s session, args []string) int {
 	}
 	code := exitOf(err)
 	if code == exitMisused && err != nil && !errors.Is(err, errSaid) && slices.Contains(args, "--detailed-exitcode") {
-		return exitFailed // With --detailed-exitcode, exit code 2 means that there are changes to apply.
+		return exitFailed // 1 instead of 2, because with --detailed-exitcode, exit code 2 means that there are changes to apply.
 	}
 	return code
 }

@@ -84,9 +84,8 @@ func nearNumber(given int64, storedNumbers []int64) string {
 // and return an error elsewhere.
 type ending struct{ Yes bool }
 
-// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the
-// context's name, and --yes is valid only together with --context, so that a command meant for another server deletes nothing on
-// this one.
+// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
+// name, and --yes is valid only together with --context, so that a command meant for another server deletes nothing on this one.
 func (e ending) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production

@@ -15,8 +15,8 @@ type overtaken struct {
 func (o overtaken) Error() string { return o.text }
 func (o overtaken) Unwrap() error { return o.Problem }
 
-// unlessOvertaken returns an error unchanged, except for an overtaken change: it names the author of the other change, says that
-// nothing was changed, and shows the command that prints the current state.
+// unlessOvertaken returns an error unchanged, unless the object changed meanwhile: the returned error then names the author of that
+// change, says that nothing was changed, and shows the command that prints the current state.
 func unlessOvertaken(see string, err error) error {
 	p := client.ChangedMeanwhile(err)
 	if p == nil {

@@ -39,7 +39,7 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 			case p.SecondFactor:
 				factor = said("person.second_factor")
 			}
-			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.SeenAt)}
+			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
 
@@ -86,7 +86,7 @@ func printMade(w io.Writer, made client.PersonMade) {
 		return
 	}
 	tell(w, "person.second_factor_for_an_authenticator", made.FactorURI)
-	tell(w, "person.recovery_codes_each_good_once", strings.Join(made.Recovery, " "))
+	tell(w, "person.recovery_codes_each_good_once", strings.Join(made.RecoveryCodes, " "))
 }
 
 type personUpdate struct {
@@ -174,7 +174,7 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	}
 	return listing[client.AdminKey]{name: "keys", none: said("person.there_is_no_admin_key"),
 		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"}, row: func(k client.AdminKey) []string {
-			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.SeenAt)}
+			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
 

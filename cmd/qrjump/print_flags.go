@@ -130,9 +130,9 @@ func readLogo(path string) (image.Image, error) {
 	// The image size is checked before a large image is decoded.
 	if config, _, err := image.DecodeConfig(f); err != nil {
 		return nil, misused("print_flags.logo_no_png_or_jpeg", path, err)
-	} else if config.Width*config.Height > labels.MostLogo {
+	} else if config.Width*config.Height > labels.MaxLogo {
 		return nil, misused("print_flags.logo_pixels_are_more_than", path, config.Width, config.Height,
-			labels.MostLogo)
+			labels.MaxLogo)
 	}
 	if _, err := f.Seek(0, 0); err != nil {
 		return nil, fault("print_flags.reading", path, err)

@@ -149,9 +149,9 @@ type marked struct {
 	labels, bytes, since int64
 }
 
-func (m *marked) put(text string, labels int64) error {
-	n, err := m.w.WriteString(text)
-	m.bytes, m.since, m.labels = m.bytes+int64(n), m.since+int64(n), m.labels+labels
+func (m *marked) put(text string, n int64) error {
+	written, err := m.w.WriteString(text)
+	m.bytes, m.since, m.labels = m.bytes+int64(written), m.since+int64(written), m.labels+n
 	if err != nil {
 		return fault("batch_download.writing", m.file.Name(), err)
 	}

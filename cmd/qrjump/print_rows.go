@@ -354,8 +354,7 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 	return nil
 }
 
-// ordered returns the printed rows from the n-th on, in the order that the flags select. The caller calls clean after reading the
-// rows.
+// ordered returns the printed rows from the n-th on, in the order that the flags select. The caller calls clean after reading the rows.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
 		return src.limitRows(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil

@@ -132,7 +132,7 @@ func TestPrintedCommands_Work(t *testing.T) {
 				"qrjump scan-key delete none --yes", "qrjump snapshot load none --yes", "qrjump component show none",
 				"qrjump api deleteDomain host=none.example --yes", "qrjump context set none --current",
 				"qrjump batch show 99 --appid wxbrand --secret SECRET",
-				"qrjump behaviour list none", "qrjump api forgetScanNode node=none --yes", "qrjump rule add",
+				"qrjump behaviour list none", "qrjump api deleteScanNode node=none --yes", "qrjump rule add",
 				"qrjump rule delete https://none.tour.example/ --yes --appid wxshop --secret SECRET",
 				"qrjump rule add https://tour.example/new/ p/p --appid wxshop --secret SECRET",
 				"qrjump rule qr https://none.tour.example/ --out x.svg --appid wxshop --secret SECRET"} {

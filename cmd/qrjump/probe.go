@@ -214,7 +214,7 @@ func (r *probeRun) body(prefix string, edit int, rest string) string {
 }
 
 // call makes one call through the recorder. An interrupted run makes no new call, but waits for the response to the last call,
-// because the response tells which rule must still be deleted.
+// because the response shows which rule must still be deleted.
 func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	answer.path, _, _ = strings.Cut(path, "?")
 	if r.calls >= r.limit {
@@ -289,8 +289,7 @@ func (a reply) success() error {
 // unknownOutcome lists the errcodes of calls that the platform may have executed in spite of the error.
 var unknownOutcome = []int{-1, 886001}
 
-// sendAdd sends a call that adds a rule. sendAdd records the rule for later deletion if the call succeeded or its outcome is
-// unknown.
+// sendAdd sends a call that adds a rule. sendAdd records the rule for later deletion if the call succeeded or its outcome is unknown.
 func (r *probeRun) sendAdd(prefix, rest, body string) reply {
 	answer := r.rule("qrcodejumpadd", body)
 	if answer.sent && (answer.err != nil || answer.code == 0 || slices.Contains(unknownOutcome, answer.code)) {
@@ -344,8 +343,7 @@ func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	return answer.err == nil && answer.code != number, answer.err
 }
 
-// anyDiffers makes calls, given as pairs of name and body, until a response's errcode differs from the errcode in the behaviour
-// table.
+// anyDiffers makes calls, given as pairs of name and body, until a response's errcode differs from the errcode in the behaviour table.
 func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	for pair := range slices.Chunk(calls, 2) {
 		if fallback, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || fallback {
@@ -502,7 +500,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
 	tell(s.out, "probe.used", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
 	switch {
-	case undone != nil: // An interrupted program prints only the next step.
+	case undone != nil: // rules of the run are left on the platform: the next step is to delete them
 		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
 	case err != nil:
 		return fault("probe.probe", err)

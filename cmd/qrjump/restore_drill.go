@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/server"
@@ -13,22 +17,47 @@ import (
 type restoreDrill struct {
 	passphraseFlags
 	operator
-	File string `arg:"" file:"in"`
-	Note bool
+	File     string `arg:"" optional:"" file:"in"`
+	Database string `placeholder:"URL"`
+	Note     bool
 }
 
-// Run restores an archive into a temporary folder, tests the restored data, and removes the folder.
+// Run restores an archive into a temporary folder, tests the restored data, and removes the folder; or it tests a restored database.
 func (c *restoreDrill) Run(s *session) error {
-	r, err := server.Drill(s.ctx, c.File, func() (string, error) { return c.passphrase(s, false) })
+	if (c.File == "") == (c.Database == "") {
+		return misused("drill.file_or_database")
+	}
+	name := c.File
+	var r server.DrillReport
+	var err error
+	if c.Database == "" {
+		r, err = server.Drill(s.ctx, c.File, func() (string, error) { return c.passphrase(s, false) })
+	} else {
+		name = "--database"
+		r, err = c.drillDatabase(s)
+	}
 	if c.Note {
 		if noted := c.note(s, r, err); noted != nil {
-			return errors.Join(noted, failed("drill", c.File, err))
+			return errors.Join(noted, failed("drill", name, err))
 		}
 	}
 	if err != nil {
-		return failed("drill", c.File, err)
+		return failed("drill", name, err)
 	}
 	return c.print(s, r, func(w io.Writer) { printDrill(w, c.File, r) })
+}
+
+// drillDatabase tests a restored database with the master key of QRJUMP_MASTER_KEY or of the data folder.
+func (c *restoreDrill) drillDatabase(s *session) (server.DrillReport, error) {
+	key := os.Getenv("QRJUMP_MASTER_KEY")
+	if key == "" {
+		text, err := os.ReadFile(filepath.Join(cmp.Or(c.Data, server.Default().Data), "master.key"))
+		if err != nil {
+			return server.DrillReport{}, misused("drill.master_key", err)
+		}
+		key = strings.TrimSpace(string(text))
+	}
+	return server.DrillDatabase(s.ctx, c.Database, key)
 }
 
 // note reports the drill's result to the server. An interrupted drill, or a drill with a missing file, has no result to report.
@@ -58,15 +87,22 @@ func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"archive", said("drill.exported_at_by_from_schema", plain(file), formatTime(r.CreatedAt),
-			plain(r.Program), plain(r.Engine), r.Schema)},
-		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
-			inReader(errors.New(r.Compared())))},
 		{"started", said("drill.ready_after_every_key_opens", r.Started.Round(1e6))},
 		{"rules", said("drill.of_published_scans_of_them", r.Published, counted(r.Rules, "rule"),
 			r.Opened, r.Explained)},
 		{"codes", said("drill.codes_of_them_made_read", counted(r.Batches, "batch"), r.Codes)},
 	}
+	if file == "" {
+		printTable(w, []string{"STEP", "FOUND"}, rows)
+		tell(w, "drill.database_works")
+		return
+	}
+	rows = append([][]string{
+		{"archive", said("drill.exported_at_by_from_schema", plain(file), formatTime(r.CreatedAt),
+			plain(r.Program), plain(r.Engine), r.Schema)},
+		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
+			inReader(errors.New(r.Compared())))},
+	}, rows...)
 	printTable(w, []string{"STEP", "FOUND"}, rows)
 	tell(w, "drill.this_archive_restores_nothing_of")
 }

@@ -293,7 +293,7 @@ type ruleFile struct {
 
 // Run shows the account's verification file. Contract: rules 1.6, 2.7.
 func (c *ruleFile) Run(s *session) error {
-	// The kind of account is unknown at this point; prefixes of both kinds are valid links.
+	// The kind of account is unknown at this point; prefixes of both kinds of account are valid links.
 	prefix, ok := rules.ParseLink(c.Prefix)
 	if c.Prefix != "" && !ok {
 		return misused("rule.prefix_want_http_or_https", c.Prefix)

@@ -25,15 +25,15 @@ type ruleLint struct {
 // lintFinding is the JSON form of a finding.
 type lintFinding struct {
 	Kind       rules.FindingKind `json:"kind"`
-	At         string            `json:"at"` // in the file
+	At         string            `json:"position"` // in the file
 	Owner      string            `json:"owner"`
 	Prefix     string            `json:"prefix"`
-	Other      string            `json:"other"`       // The prefix of another rule that conflicts with the prefix of the checked rule.
-	OtherOwner string            `json:"other_owner"` //
-	Link       string            `json:"link"`        // An example link that shows the problem.
-	Prefixes   []string          `json:"prefixes"`    // The prefixes that would express the intended meaning.
-	Says       i18n.Message      `json:"says"`
-	Next       i18n.Message      `json:"next"`
+	Other      string            `json:"other_prefix"` // The prefix of another rule that conflicts with the prefix of the checked rule.
+	OtherOwner string            `json:"other_owner"`  //
+	Link       string            `json:"link"`         // An example link that shows the problem.
+	Prefixes   []string          `json:"prefixes"`     // The prefixes that would express the intended meaning.
+	Says       i18n.Message      `json:"message"`
+	Next       i18n.Message      `json:"hint"`
 }
 
 // Run looks for effects of the rules that their author probably did not intend.

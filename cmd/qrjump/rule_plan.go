@@ -113,10 +113,10 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 	}
 	made := plan{Steps: ruleplan.Decide(wanted, have, p.Prune), PublishesLeft: left, Rules: len(wanted)}
 	for _, step := range made.Steps {
-		if step.Do == "publish" {
+		if step.Action == "publish" {
 			made.Publishes++
 		}
-		if link, ok := rules.ParseLink(step.Prefix); step.Do == "delete" && ok && link.IsService() && step.Target == "" {
+		if link, ok := rules.ParseLink(step.Prefix); step.Action == "delete" && ok && link.IsService() && step.Target == "" {
 			// For a service account's rule, the wire API neither lists the Mini Program nor deletes the rule without the Mini
 			// Program's AppID.
 			return plan{}, nil, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
@@ -145,10 +145,10 @@ func (p plan) show(w io.Writer, all bool) {
 	rows := [][]string{}
 	counts := map[string]int{}
 	for _, step := range p.Steps {
-		counts[step.Do]++
+		counts[step.Action]++
 		if all || len(rows) < shownSteps {
-			rows = append(rows, []string{marks[step.Do], maybeSaid("did."+step.Do, step.Do), step.Prefix,
-				inReader(errors.New(step.Why)).Error()})
+			rows = append(rows, []string{marks[step.Action], maybeSaid("did."+step.Action, step.Action), step.Prefix,
+				inReader(errors.New(step.Reason)).Error()})
 		}
 	}
 	var table strings.Builder
@@ -187,7 +187,7 @@ func (p plan) affordable(file string) error {
 func (p plan) down() string {
 	var texts []string
 	for _, step := range p.Steps {
-		if !step.Live {
+		if !step.TakesOffline {
 			continue
 		}
 		did := "delete "
@@ -264,7 +264,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 	for i := range steps {
 		step := &steps[i]
 		var err error
-		switch step.Do {
+		switch step.Action {
 		case "add":
 			err = confirmFailed(s.ctx, c.serverFlags, c.adminFlags, wire.Wire.CreateRule(s.ctx, step.Draft))
 		case "edit":
@@ -276,7 +276,7 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		}
 		if err != nil {
 			next, details := remedy(err)
-			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Do, step.Prefix, err), details: details,
+			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Action, step.Prefix, err), details: details,
 				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], step.Prefix), "; ")}
 		}
 		step.Done = true
@@ -291,11 +291,11 @@ func soFar(done []ruleplan.Step, prefix string) string {
 	}
 	var texts []string
 	for _, step := range done {
-		texts = append(texts, step.Do+" "+step.Prefix)
+		texts = append(texts, step.Action+" "+step.Prefix)
 	}
 	var text strings.Builder
 	text.WriteString(said("rule_plan.done_before") + strings.Join(texts, ", "))
-	if last := done[len(done)-1]; last.Do == "delete" && last.Prefix == prefix {
+	if last := done[len(done)-1]; last.Action == "delete" && last.Prefix == prefix {
 		text.WriteString(said("rule_plan.the_rule_is_gone_until"))
 	}
 	for _, step := range done {

@@ -97,6 +97,9 @@ func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Conf
 	if !typed("config") {
 		c.Config = ""
 	}
+	if !typed("otlp-endpoint") {
+		c.OTLPEndpoint = ""
+	}
 	if !typed("shutdown-delay") {
 		c.ShutdownDelay = nil
 	}
@@ -173,10 +176,10 @@ func (c *runCommand) play(s *session, ownServer *server.Server, dir, program str
 	go func() {
 		for {
 			select {
-			case signal := <-signals:
+			case sent := <-signals:
 				// A signal from a key on the terminal reaches the program directly.
-				if signal != os.Interrupt || !fromTerminal(s.in) {
-					_ = cmd.Process.Signal(signal) // The process may have exited already.
+				if sent != os.Interrupt || !fromTerminal(s.in) {
+					_ = cmd.Process.Signal(sent) // The process may have exited already.
 				}
 			case <-ended:
 				return
@@ -264,8 +267,8 @@ func makeRunDir() (dir string, remove func(), err error) {
 	}, nil
 }
 
-// removeAbandoned removes a directory of qrjump run if its lock is free. A directory that another process has just created is still
-// empty.
+// removeAbandoned removes a directory of qrjump run if its lock is free. A directory that contains at most the lock file is kept,
+// because another process may just have created it.
 func removeAbandoned(dir string) {
 	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 		return

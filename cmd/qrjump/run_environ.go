@@ -147,8 +147,7 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	return nil
 }
 
-// leadNode makes Node.js use the proxy: from versions 24 and 22.21 on through a variable, in older versions through a preloaded
-// script.
+// leadNode makes Node.js use the proxy: from versions 24 and 22.21 on through a variable, in older versions through a preloaded script.
 func (v variables) leadNode(dir string, environ []string) error {
 	v["NODE_USE_ENV_PROXY"] = "1"
 	names, err := json.Marshal(server.PlatformNames)

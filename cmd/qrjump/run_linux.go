@@ -24,8 +24,7 @@ import (
 // address in 127.0.0.0/8, and the server listens on port 443 of this address. Decision 66.
 
 // helperName is the first argument of this executable in the role of the helper, which sets up the namespaces and then executes the
-// program. The helper's other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its
-// arguments.
+// program. The helper's other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its arguments.
 const helperName = "qrjump-run-namespaces"
 
 // If a step fails, the helper sends a message over its socket that begins with one of the following bytes.
@@ -45,8 +44,7 @@ func init() {
 	}
 }
 
-// becomeProgram sets up the namespaces of this process and then executes the program in its place. becomeProgram returns only on
-// failure.
+// becomeProgram sets up the namespaces of this process and then executes the program in its place. becomeProgram returns only on failure.
 func becomeProgram(hosts, port, program string, args []string) (kind byte, err error) {
 	unix.CloseOnExec(helperSocket)
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -210,8 +208,7 @@ func serveListeners(ownServer *server.Server, rights []byte) error {
 	return ownServer.ServeAlso(list[0], list[1], list[2])
 }
 
-// listenAsPlatform makes the server accept connections as the platform on ports 443 and 80 of a loopback address that no other run
-// uses.
+// listenAsPlatform makes the server accept connections as the platform on ports 443 and 80 of a loopback address that no other run uses.
 func listenAsPlatform(ownServer *server.Server) (address string, err error) {
 	const tries = 8
 	for range tries {

@@ -84,7 +84,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		return nil, failed(said("scans.scans_of"), c.Rule, err)
 	}
 	for _, change := range changes {
-		if !slices.Contains(f.Rules, change.Rule.ID) && len(f.Rules) < mostRules {
+		if !slices.Contains(f.Rules, change.Rule.ID) && len(f.Rules) < maxFilterRules {
 			f.Rules = append(f.Rules, change.Rule.ID)
 		}
 	}
@@ -94,8 +94,8 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	return &f, nil
 }
 
-// mostRules is the maximum number of rules in one filter.
-const mostRules = 100
+// maxFilterRules is the maximum number of rules in one filter.
+const maxFilterRules = 100
 
 func (c *scansCommand) shape() *outputFlags {
 	c.ownCSV = true
@@ -147,8 +147,8 @@ func (c *scansCommand) Run(s *session) error {
 	case c.isTable() && !c.Follow:
 		limit = 100
 	}
-	if c.After == "" && limit > mostNewest && !c.filters() {
-		return misused("scans.limit_at_most_of_the", limit, mostNewest)
+	if c.After == "" && limit > maxNewestScans && !c.filters() {
+		return misused("scans.limit_at_most_of_the", limit, maxNewestScans)
 	}
 	operator, err := c.client()
 	if err != nil {
@@ -164,8 +164,8 @@ func (c *scansCommand) Run(s *session) error {
 	return c.list(s, operator, wanted, limit)
 }
 
-// mostNewest is the maximum number of newest scans that the server can return without a cursor.
-const mostNewest = 100_000
+// maxNewestScans is the maximum number of newest scans that the server can return without a cursor.
+const maxNewestScans = 100_000
 
 // list prints at most limit scans, or all if limit is 0: the scans after --after, else the newest scans, else all. With a filter,
 // list prints the first matching scans instead of the newest.
@@ -303,8 +303,8 @@ type scanCSV struct {
 func (c *scanCSV) print(s client.RecordedScan) error {
 	if !c.began && !withoutHeads {
 		c.began = true
-		err := c.w.Write([]string{"scan_id", "at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
-			"version", "rule_id", "application_id", "code_index",
+		err := c.w.Write([]string{"scan_id", "occurred_at", "user", "source", "client", "network", "region", "action", "kind",
+			"reason", "appid", "version", "rule_id", "application_id", "code_index",
 			"activity", "brand", "product", "text", "serial"})
 		if err != nil {
 			return err

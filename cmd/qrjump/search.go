@@ -12,7 +12,7 @@ type searchCommand struct {
 	Account string `placeholder:"APPID"`
 }
 
-// Run searches for objects that a text names or is a part of.
+// Run searches for objects that a text identifies completely or in part.
 func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	found, err := qrjump.Search(s.ctx, client.SearchQuery{Text: c.Text, Account: c.Account})
 	if err != nil {

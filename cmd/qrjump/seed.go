@@ -5,8 +5,8 @@ import (
 	"os"
 )
 
-// mostSeed is the maximum size in bytes of a seed file for a running server.
-const mostSeed = 1 << 20
+// maxSeedSize is the maximum size in bytes of a seed file for a running server.
+const maxSeedSize = 1 << 20
 
 type seedCommand struct {
 	operator
@@ -24,11 +24,11 @@ func (c *seedCommand) Run(s *session) error {
 		defer f.Close()
 		in = f
 	}
-	text, err := io.ReadAll(io.LimitReader(in, mostSeed+1))
+	text, err := io.ReadAll(io.LimitReader(in, maxSeedSize+1))
 	if err != nil {
 		return usageError(err.Error())
 	}
-	if len(text) > mostSeed {
+	if len(text) > maxSeedSize {
 		return misused("seed.is_above_1_mib_start", c.File)
 	}
 	qrjump, err := c.client()

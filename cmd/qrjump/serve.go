@@ -12,6 +12,9 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
+	"github.com/qrjump/qrjump/internal/infra/tracing/otlp"
+	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/server"
 )
 
@@ -48,12 +51,13 @@ type serveCommand struct {
 	OIDCRoles      string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
 	// The flag has no default value here, because the default depends on --dev and --emulator, which have no delay.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
+	OTLPEndpoint  string         `name:"otlp-endpoint" env:"QRJUMP_OTLP_ENDPOINT" placeholder:"URL"`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
 // strictness is the lowest evidence level at which deviations are rejected. strictness is a flag with an optional value after "=":
-// --strict alone means --strict=inferred.
+// --strict without a value means --strict=inferred.
 type strictness behaviour.Evidence
 
 func (strictness) IsBool() bool { return true }
@@ -103,9 +107,17 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		}
 		asOf = t.Format(time.DateOnly)
 	}
+	var recorder tracing.Recorder
+	if c.OTLPEndpoint != "" {
+		spans, err := otlp.New(c.OTLPEndpoint, version.Number())
+		if err != nil {
+			return server.Config{}, misused("batch_download.of", "--otlp-endpoint", err)
+		}
+		recorder = spans
+	}
 	return server.Config{
-		ShutdownDelay: delay,
-		Data:          c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
+		ShutdownDelay: delay, Tracing: recorder,
+		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,

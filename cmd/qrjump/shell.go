@@ -9,8 +9,7 @@ import (
 // bareWord matches a word that every shell accepts without quotes.
 var bareWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+,-][A-Za-z0-9_./:=@%+,-]*$`)
 
-// shellWord quotes a word so that a user can paste it into a shell. Control characters are escaped, so that printing the word is
-// safe.
+// shellWord quotes a word so that a user can paste it into a shell. Control characters are escaped, so that printing the word is safe.
 func shellWord(word string) string {
 	switch {
 	case bareWord.MatchString(word):

@@ -60,7 +60,7 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 	return c.outcome(s, snapshot, failed("save", c.Name, err), "snapshot.saved", plain(snapshot.Name), ofSnapshot(snapshot))
 }
 
-// snapshotEnd is the common part of the commands that overwrite the current state or delete a snapshot.
+// snapshotEnd holds the flags of the commands that load or delete a snapshot.
 type snapshotEnd struct {
 	operator
 	Name   string `arg:""`

@@ -140,8 +140,7 @@ func printTable(w io.Writer, heads []string, rows [][]string) {
 	_, _ = io.WriteString(w, columns(all)) // session.out keeps the write error.
 }
 
-// printFields writes names and values, without pairs whose value is empty. The message catalogue contains the names under
-// field.NAME.
+// printFields writes names and values, without pairs whose value is empty. The message catalogue contains the names under field.NAME.
 func printFields(w io.Writer, pairs ...[2]string) {
 	var rows [][]string
 	for _, p := range pairs {

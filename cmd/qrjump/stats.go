@@ -84,7 +84,7 @@ func (c *statsShow) shape() *outputFlags {
 	return &c.outputFlags
 }
 
-// Run queries the statistics; the server first counts all scans so far.
+// Run queries the statistics; the server first counts all scans that were recorded so far.
 func (c *statsShow) Run(s *session) error {
 	names := []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 	for _, name := range slices.Sorted(maps.Keys(c.Filter)) {
@@ -133,8 +133,8 @@ func (c *statsShow) in(t time.Time) time.Time {
 
 // cells returns the cells of a row that precede its number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
-	if r.At != nil {
-		t := c.in(*r.At)
+	if r.StartsAt != nil {
+		t := c.in(*r.StartsAt)
 		form := "2006-01-02"
 		switch {
 		case c.By == "hour" || t.Hour() != 0: // With --utc, days of the server begin at an hour other than 0.
@@ -165,7 +165,7 @@ func (c *statsShow) number(r client.StatisticsRow) int64 {
 	case "users":
 		return r.Users
 	case "first":
-		return r.First
+		return r.FirstScans
 	}
 	return r.Scans
 }
@@ -222,7 +222,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	if found.More {
 		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
-	if t := found.Counted.At; t != nil {
+	if t := found.Counted.OccurredAt; t != nil {
 		tell(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
 			t.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
@@ -270,7 +270,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	if err != nil {
 		return err
 	}
-	asked := client.MissQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
+	asked := client.UnmatchedQuery{From: from, To: to, Owner: c.Owner, Limit: c.Limit, Wait: true}
 	if wanted, err := c.write(s, !c.isTable(), func(w io.Writer) error {
 		return operator.Statistics.ExportUnmatched(s.ctx, c.format(), asked, w)
 	}); wanted {
@@ -287,7 +287,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 		}
 		rows := [][]string{}
 		for _, m := range list {
-			rows = append(rows, []string{m.Place, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
+			rows = append(rows, []string{m.Location, i18n.Grouped(m.Scans), barOf(m.Scans, list[0].Scans)})
 		}
 		printTable(w, []string{"PLACE", "SCANS"}, rightAligned(rows, 1))
 	})

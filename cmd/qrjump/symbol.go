@@ -34,7 +34,7 @@ type drawnSymbol struct {
 	DPI    int     `json:"dpi"`
 	// Says holds the text that was read back from each symbol; "" for a dot matrix that another system produced and whose text is
 	// unknown here.
-	Says []string `json:"says"`
+	Says []string `json:"content"`
 }
 
 // format returns the format from the flag, else from the output file name.

@@ -7,9 +7,8 @@ import (
 	"unicode"
 )
 
-// tableFor returns a table of commands with only the command that the arguments begin with, or the full table if the arguments
-// begin with no command. A partial table is faster, because parsing the flags of all commands takes longer than most commands take
-// to run.
+// tableFor returns a table of commands with only the command that the arguments begin with, or the full table if the arguments begin with
+// no command. A partial table is faster, because parsing the flags of all commands takes longer than most commands take to run.
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
 	if typ := withOnly(table, args); typ != nil {
@@ -30,7 +29,7 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 		if len(args) == 0 || args[0] != wordOf(f) || !isVerb(f) {
 			continue
 		}
-		if f.Type.Name() == "" { // A noun has its own table of commands.
+		if f.Type.Name() == "" { // A noun's table of commands is a struct type without a name.
 			noun := f.Type
 			if f.Type = withOnly(noun, args[1:]); f.Type == nil {
 				f.Type = withUnnamed(noun, args[1:])

@@ -69,8 +69,7 @@ func (c *codeCheck) form(text string) error {
 	return nil
 }
 
-// text returns an error for a text that the server would interpret as a code but that is not valid; a text that a rule opens is
-// accepted.
+// text returns an error for a text that the server would interpret as a code but that is not valid; a text that a rule opens is accepted.
 func (c *codeCheck) text(text string) error {
 	if c.scanner == nil {
 		return c.form(text)

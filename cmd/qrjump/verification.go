@@ -22,7 +22,7 @@ type verificationList struct {
 // verificationCheck is a check of a verification file.
 type verificationCheck struct {
 	Kind string `json:"kind"` // Kind is add for the check when a rule was added, or nightly for the latest check of a directory.
-	client.Confirmation
+	client.DomainVerification
 	Since  *time.Time `json:"failing_since,omitempty"`
 	NextAt *time.Time `json:"next_at,omitempty"`
 }
@@ -33,28 +33,27 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 		Failed: c.Failed,
 		Limit:  c.Limit})
 	for _, confirmation := range added {
-		all = append(all, verificationCheck{Kind: "add", Confirmation: confirmation})
+		all = append(all, verificationCheck{Kind: "add", DomainVerification: confirmation})
 	}
 	if err != nil || c.RID != "" || c.Prefix != "" {
 		return all, err
 	}
 	const page = 1000
-	nightly, err := everyPage(page, func(lastRecheck client.Recheck) ([]client.Recheck, error) {
+	nightly, err := everyPage(page, func(lastRecheck client.Reverification) ([]client.Reverification, error) {
 		return qrjump.Verifications.List(s.ctx, client.RecheckQuery{Owner: c.Account, Failing: c.Failed, Limit: page,
 			AfterOwner:     lastRecheck.Owner,
 			AfterDirectory: lastRecheck.Directory})
 	})
 	for _, recheck := range nightly {
 		all = append(all, verificationCheck{Kind: "nightly", Since: recheck.Since, NextAt: &recheck.NextAt,
-			Confirmation: client.Confirmation{
+			DomainVerification: client.DomainVerification{
 				OccurredAt: recheck.CheckedAt, Owner: recheck.Owner, Prefix: recheck.Directory, OK: recheck.OK, Reason: recheck.Reason}})
 	}
 	slices.SortStableFunc(all, func(a, b verificationCheck) int { return b.OccurredAt.Compare(a.OccurredAt) })
 	return all, err
 }
 
-// Run lists checks of verification files, both when rules were added and at night; with a request ID, Run prints each step of the
-// check.
+// Run lists checks of verification files, both when rules were added and at night; with a request ID, Run prints each step of the check.
 func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	all, err := c.read(s, qrjump)
 	switch {

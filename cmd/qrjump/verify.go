@@ -56,7 +56,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
 		func(w io.Writer) { showWalk(w, address, steps, s.reader) })
 	if err == nil && !last.OK {
-		err = hintError{error: errors.New(s.say(say("verify.refused", address, last.Action, last.Detail))), next: s.say(last.Next)}
+		err = hintError{error: errors.New(s.say(say("verify.refused", address, last.Action, last.Detail))), next: s.say(last.Hint)}
 	}
 	return err
 }
@@ -83,7 +83,7 @@ func markOf(s verification.Step) string {
 	switch {
 	case !s.OK:
 		return "no"
-	case s.Warns:
+	case s.Warning:
 		return "?"
 	}
 	return "ok"
@@ -94,8 +94,8 @@ func showWalk(w io.Writer, address string, steps []verification.Step, r reader) 
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
 		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), r.say(step.Action), plain(r.say(step.Detail)))
-		if !step.Next.IsZero() && step.OK {
-			fmt.Fprintf(w, "             %s\n", plain(r.say(step.Next)))
+		if !step.Hint.IsZero() && step.OK {
+			fmt.Fprintf(w, "             %s\n", plain(r.say(step.Hint)))
 		}
 	}
 	if verification.InPlace(steps) {

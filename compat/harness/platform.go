@@ -139,7 +139,7 @@ func (s *Server) Agree(t testing.TB, link, appid string, sets ...int) string {
 	if shown.StatusCode != http.StatusOK || !strings.HasPrefix(shown.Header.Get("Content-Type"), "text/html") {
 		t.Fatalf("the authorisation page answers %s, %s", shown.Status, shown.Header.Get("Content-Type"))
 	}
-	form := url.Values{"decision": {"agree"}, "appid": {appid}, "move": {"1"}}
+	form := url.Values{"decision": {"approve"}, "appid": {appid}, "move": {"1"}}
 	for _, id := range sets {
 		form.Add("set", strconv.Itoa(id))
 	}

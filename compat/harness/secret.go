@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// mostTokenCalls is how often a library may ask for a token with a wrong secret before it gives up.
-const mostTokenCalls = 10
+// maxTokenCalls is how often a library may ask for a token with a wrong secret before it gives up.
+const maxTokenCalls = 10
 
 // WrongSecret lets a library ask with a wrong AppSecret. ask returns what the library says; its call must end by itself
 // after at most ten calls for a token, each of which the server answers 40125. A library that takes the answer for a
@@ -33,8 +33,8 @@ func WrongSecret(t testing.TB, s *Server, ask func() string) {
 		case <-look.C:
 		}
 		codes := s.tokenCalls(t, before)
-		if len(codes) > mostTokenCalls {
-			t.Fatalf("%d calls for a token with a wrong secret, want at most %d; it says %q", len(codes), mostTokenCalls, answer)
+		if len(codes) > maxTokenCalls {
+			t.Fatalf("%d calls for a token with a wrong secret, want at most %d; it says %q", len(codes), maxTokenCalls, answer)
 		}
 		for _, code := range codes {
 			if code != 40125 {

@@ -192,10 +192,10 @@ def main():
         kill(server)
         server = serve()
     deep = json.loads(cli("api", "verifyLake", "--output", "json"))["days"]
-    days = [d for d in admin("lake/verification")["days"] if d["ledger"]]
+    days = [d for d in admin("lake/verification")["days"] if d["scan_log"]]
     for d in deep + days:
-        assert not (d["missing"] or d["duplicates"] or d["unexpected"] or d["named"]), f"the lake differs from the ledger: {d}"
-    ledger = sum(d["ledger"] for d in days)
+        assert not (d["missing"] or d["duplicates"] or d["unexpected"] or d["not_erased"]), f"the lake differs from the ledger: {d}"
+    ledger = sum(d["scan_log"] for d in days)
     if KIND == "bucket":
         assert "a-secret-of-a-test" not in open(LOG.name).read(), "the log has the secret"
     erased = cli("api", "eraseUser", "user=person 1", "--yes")
@@ -204,7 +204,7 @@ def main():
         answer = admin("statistics", by="day", group=group, **{"from": days[0]["date"], "to": days[-1]["date"]})
         for row in answer["rows"]:
             if row["scans"]:
-                right[group, row["at"][:10], row["value"]] = row["scans"]
+                right[group, row["starts_at"][:10], row["value"]] = row["scans"]
     server.send_signal(signal.SIGTERM)
     if server.wait() != 0:
         sys.exit("the server ended with an error")

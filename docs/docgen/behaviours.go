@@ -10,9 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// subjects maps behaviour IDs and their beginnings to the endpoints that they concern; the longest matching beginning is used. A
-// path that ends in * stands for all paths with this beginning, * alone stands for every call, and "" means that no wire API
-// endpoint is concerned.
+// subjects maps behaviour IDs and their beginnings to the endpoints that they concern; the longest matching beginning is used. A path that
+// ends in * stands for all paths with this beginning, * alone stands for every call, and "" means that no wire API endpoint is concerned.
 var subjects = map[string]string{
 	"wire":                   "*",
 	"caller":                 "*",
@@ -84,15 +83,15 @@ var subjects = map[string]string{
 	"codes.ticket":         "/intp/marketcode/tickettocode",
 }
 
-// speaksOf reports whether a behaviour concerns an endpoint; known is false if subjects has no entry for the behaviour.
-func speaksOf(id, path string) (speaks, known bool) {
+// endpointsOf returns the endpoints that a behaviour concerns; ok is false if subjects has no entry for the behaviour.
+func endpointsOf(id string) (names []string, ok bool) {
 	for subject := id; subject != ""; {
 		if key, known := subjects[subject]; known {
-			return slices.ContainsFunc(strings.Fields(key), func(name string) bool { return name == everyCall || meets(name, path) }), true
+			return strings.Fields(key), true
 		}
 		subject = subject[:max(0, strings.LastIndexByte(subject, '.'))]
 	}
-	return false, false
+	return nil, false
 }
 
 // meets reports whether a path from subjects matches an endpoint.
@@ -110,8 +109,9 @@ type behaviourRow struct{ ID, Mark, Says, Evidence string }
 // behaviours returns the behaviours that concern a path, or every call, least certain first; path "" selects all behaviours.
 func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 	for _, b := range byDoubt() {
-		shared, known := speaksOf(b.ID, everyCall)
-		matched, _ := speaksOf(b.ID, path)
+		names, known := endpointsOf(b.ID)
+		shared := slices.Contains(names, everyCall)
+		matched := shared || slices.ContainsFunc(names, func(name string) bool { return meets(name, path) })
 		if !known && path == "" && l.Tag == i18n.English {
 			p.reportMissing("docs/docgen/behaviours.go does not say of which endpoint the behaviour %s speaks", b.ID)
 		}
@@ -155,8 +155,7 @@ type turnedRow struct {
 	Number int
 }
 
-// behavioursPage returns the data of the page of behaviours: all behaviours, and the deviations that concern callers, most certain
-// first.
+// behavioursPage returns the data of the page of behaviours: all behaviours, and the deviations that concern callers, most certain first.
 func (p *press) behavioursPage(l language, probes []probed) any {
 	page := struct {
 		Behaviours []behaviourRow

@@ -147,7 +147,7 @@ func (p *press) print(name, frame string, data func(language) any) {
 func (p *press) frame(l language, name string, data any) string {
 	t := template.New(name + ".md")
 	t.Funcs(template.FuncMap{"item": item, "join": strings.Join, "cell": cell,
-		"replace": func(text, old, new string) string { return strings.Replace(text, old, new, 1) }})
+		"replace": func(text, old, by string) string { return strings.Replace(text, old, by, 1) }})
 	var b strings.Builder
 	_, err := t.ParseFS(frames, l.Code+"/"+name+".md", l.Code+"/rows.md")
 	if err == nil {

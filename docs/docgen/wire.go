@@ -23,8 +23,7 @@ func schemaRef(name string) object { return object{"$ref": "#/components/schemas
 // object is a JSON object of the OpenAPI document. The keys of an object are printed in alphabetical order.
 type object = map[string]any
 
-// The OpenAPI document of the wire API is for programs and their developers, so it is only in English, like the document of the
-// admin API.
+// The OpenAPI document of the wire API is for programs and their developers, so it is only in English, like the document of the admin API.
 const (
 	wireTitle = "Scan a QR code, open a Mini Program: the platform's calls"
 	wireAbout = "Every call of the wire that qrjump answers as the Weixin Open Platform does. The status is 200 whatever " +
@@ -183,7 +182,7 @@ func (p *press) ownNumbers(l language, c guide.Call) (numbers []object, text str
 		seen[code.Number] = true
 		row := p.number(l, code)
 		numbers = append(numbers, object{"number": row.Number, "text": strings.TrimSpace(row.Text), "evidence": string(code.Evidence),
-			"meaning": row.Why, "cure": row.Do})
+			"meaning": row.Why, "remedy": row.Do})
 		text += fmt.Sprintf("- `%d` %s: %s\n", row.Number, strings.TrimSpace(row.Text), row.Why)
 	}
 	if text == "" {

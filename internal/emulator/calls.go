@@ -41,7 +41,8 @@ func (c *Calls[T]) Clear() {
 	c.ring, c.next = nil, 0
 }
 
-// Forget deletes the calls for which lookup returns true. The positions of deleted calls stay in the buffer, but empty.
+// Forget deletes the calls for which lookup returns true. A deleted call leaves an empty entry in the buffer, so that the other
+// calls keep their positions.
 func (c *Calls[T]) Forget(lookup func(T) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -68,9 +69,8 @@ func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	return list, c.place(c.added)
 }
 
-// ListAfter returns at most n calls after a position that keep accepts, oldest first, and the position to continue from; missed is
-// the number of later calls that were already evicted. For a position of another process, ListAfter starts with the oldest stored
-// call.
+// ListAfter returns at most n calls after a position that keep accepts, oldest first, and the position to continue from; missed is the
+// number of later calls that were already evicted. For a position of another process, ListAfter starts with the oldest stored call.
 func (c *Calls[T]) ListAfter(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -27,7 +27,7 @@ type Clock struct {
 type clockState struct {
 	Offset time.Duration `json:"offset"` // added to real time
 	Frozen bool          `json:"frozen"`
-	At     time.Time     `json:"at"` // the time shown while frozen
+	At     time.Time     `json:"frozen_at"` // the time shown while frozen
 }
 
 // Restore sets the state from a text that was passed to Save.
@@ -89,8 +89,7 @@ type Move struct {
 // latest is the last time that the clock can show, because a request id holds the second in 32 bits.
 var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Apply moves the clock. Apply rejects a move back, because issued tokens would become valid longer; Reset returns to real time
-// instead.
+// Apply moves the clock. Apply rejects a move back, because issued tokens would become valid longer; Reset returns to real time instead.
 func (c *Clock) Apply(m Move) error {
 	c.moving.Lock()
 	defer c.moving.Unlock()
@@ -143,8 +142,7 @@ func (c *Clock) Reset() error {
 	return c.set(clockState{}, false)
 }
 
-// set saves a state and then activates it. If forward is true, a frozen clock never shows a time before the time shown during the
-// save.
+// set saves a state and then activates it. If forward is true, a frozen clock never shows a time before the time shown during the save.
 func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)

@@ -43,31 +43,31 @@ type Properties struct {
 type clockView struct {
 	Now      time.Time `json:"now"`
 	Frozen   bool      `json:"frozen"`
-	RealTime time.Time `json:"real_time" doc:"what it would show if nobody had moved it"`
+	RealTime time.Time `json:"real_time" doc:"time of an unmodified clock"`
 }
 
 // moveInput is a requested change of the clock: now or advance are applied first, then freeze.
 type moveInput struct {
-	Now            *time.Time `json:"now,omitempty" doc:"sets the clock (RFC 3339)"`
-	Advance        string     `json:"advance,omitempty" doc:"moves it on, for example 36h"`
-	Freeze         *bool      `json:"freeze,omitempty" doc:"true stops it, false lets it run"`
-	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"follow real time again, unless the clock is ahead of it"`
+	Now            *time.Time `json:"now,omitempty" doc:"time to set, in RFC 3339"`
+	Advance        string     `json:"advance,omitempty" doc:"duration by which to move the clock, for example 36h"`
+	Freeze         *bool      `json:"freeze,omitempty" doc:"true stops the clock, false lets it run"`
+	FollowRealTime bool       `json:"follow_real_time,omitempty" doc:"return to real time, unless the clock is ahead of it"`
 }
 
 // faultInput is the request body that adds a fault.
 type faultInput struct {
-	Method      string         `json:"method,omitempty" doc:"with response: only calls with this method"`
-	Path        string         `json:"path" doc:"the endpoint; with response any path of the platform"`
-	AppID       string         `json:"appid,omitempty" doc:"left out: any account"`
-	ErrCode     *int           `json:"errcode,omitempty" doc:"answered instead of the call"`
-	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"left out: the platform's text"`
-	After       bool           `json:"after,omitempty" doc:"with errcode: do the call, then answer errcode all the same"`
-	Count       *int           `json:"count,omitempty" minimum:"1" doc:"how often it happens; left out: without end"`
-	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"left out: 1"`
-	Delay       string         `json:"delay,omitempty" doc:"before the call, for example 3s"`
-	Drop        bool           `json:"drop,omitempty" doc:"close the connection instead of the call"`
-	DropAfter   bool           `json:"drop_after,omitempty" doc:"do the call, then close the connection instead of an answer"`
-	Response    *FaultResponse `json:"response,omitempty" doc:"answered in place of the call"`
+	Method      string         `json:"method,omitempty" doc:"only calls with this HTTP method; requires response"`
+	Path        string         `json:"path" doc:"path of the endpoint; with response, any path of the platform"`
+	AppID       string         `json:"appid,omitempty" doc:"AppID of the account; default: any account"`
+	ErrCode     *int           `json:"errcode,omitempty" doc:"errcode to return instead of processing the call"`
+	ErrMsg      string         `json:"errmsg,omitempty" maxLength:"200" doc:"errmsg to return; default: the platform's text"`
+	After       bool           `json:"after,omitempty" doc:"with errcode: if true, processes the call and then returns errcode"`
+	Count       *int           `json:"count,omitempty" minimum:"1" doc:"number of calls affected; default: unlimited"`
+	Probability *float64       `json:"probability,omitempty" minimum:"0" maximum:"1" doc:"probability of the fault; default: 1"`
+	Delay       string         `json:"delay,omitempty" doc:"delay before the call, for example 3s"`
+	Drop        bool           `json:"drop,omitempty" doc:"if true, closes the connection instead of processing the call"`
+	DropAfter   bool           `json:"drop_after,omitempty" doc:"if true, processes the call and then closes the connection without a response"`
+	Response    *FaultResponse `json:"response,omitempty" doc:"response to return instead of processing the call"`
 }
 
 type faultView struct {
@@ -87,7 +87,7 @@ func viewFault(f Fault) faultView {
 func (c *Control[Call]) Operations() []o.Route {
 	return append([]o.Route{
 		o.Get("/emulator/clock", "getClock", o.Viewer, c.getClock, "The time of the server"),
-		o.Put("/emulator/clock", "moveClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
+		o.Put("/emulator/clock", "setClock", o.Operator, c.moveClock, "Set, move, stop or start the clock; never back"),
 		o.Get("/emulator/faults", "listFaults", o.Viewer, c.listFaults, "The faults in force"),
 		o.Post("/emulator/faults", "addFault", o.Operator, c.addFault, "Make calls of an endpoint go wrong, or answer calls of a path").
 			Description("With `response` calls of the path are answered so before everything else, whether the server has the path or not; the " +
@@ -97,11 +97,11 @@ func (c *Control[Call]) Operations() []o.Route {
 			Description("With `accounts` these alone: their rules, codes, tokens, quotas, links, faults and calls go, what the seed says of them " +
 				"comes back, and others keep everything. An account that the seed does not name stays as it is, without what it had. The clock, " +
 				"settings and statistics stay."),
-		o.Post("/emulator/seed", "addSeed", o.Admin, c.addSeed,
+		o.Post("/emulator/seed", "applySeed", o.Admin, c.addSeed,
 			"Apply a seed over what there is, all of it or, naming the line that is wrong, nothing").
 			Description("The very same text is applied once: `applied` is false the next time. A reset goes back to the seed of `--seed` " +
 				"and not to this one, which may be applied again then."),
-		o.Get("/emulator/calls", "listCalls", o.Viewer, c.listCalls,
+		o.Get("/emulator/calls", "listRecentCalls", o.Viewer, c.listCalls,
 			"The last calls with request and answer, newest first; secrets are masked").
 			Description("With `after`, the `next` of another answer, they are those that came since, oldest first: so calls are followed. " +
 				"`missed` is how many came since and are forgotten, because only the last 1,000 are kept. Each node keeps its own."),
@@ -122,7 +122,7 @@ func (u Unknown) Error() string { return "there is no account " + string(u) }
 
 func (c *Control[Call]) reset(ctx context.Context, in *struct {
 	Body *struct {
-		Accounts *[]string `json:"accounts,omitempty" maxItems:"100" doc:"AppIDs; left out: everything"`
+		Accounts *[]string `json:"accounts,omitempty" maxItems:"100" doc:"AppIDs of the accounts to reset; default: everything"`
 	}
 }) (resetDone, error) {
 	if in.Body != nil && in.Body.Accounts != nil {
@@ -149,18 +149,18 @@ func (c *Control[Call]) reset(ctx context.Context, in *struct {
 
 // SeedResult is the number of entries in a seed, and whether the seed was applied.
 type SeedResult struct {
-	Applied    bool `json:"applied" doc:"false: this very text was applied before, and nothing was done"`
-	Accounts   int  `json:"accounts" doc:"accounts that the seed names"`
-	Components int  `json:"components" doc:"third-party platforms that it names"`
-	Rules      int  `json:"rules" doc:"rules that it names"`
+	Applied    bool `json:"applied" doc:"whether the seed was applied; false if the same text was applied before"`
+	Accounts   int  `json:"accounts" doc:"number of accounts in the seed"`
+	Components int  `json:"components" doc:"number of third-party platforms in the seed"`
+	Rules      int  `json:"rules" doc:"number of rules in the seed"`
 }
 
 func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 	Body struct {
-		Seed string `json:"seed" doc:"the text of a seed file, YAML"`
+		Seed string `json:"seed" doc:"text of a seed file, YAML"`
 	}
 }) (SeedResult, error) {
-	// The seed is applied completely even if the client disconnects, so that it is loaded once it is stored.
+	// The seed is stored and loaded even if the client disconnects in between.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
 		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())
@@ -170,17 +170,17 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 
 type callList[Call any] struct {
 	Calls  []Call `json:"calls"`
-	Next   string `json:"next" doc:"the place after these, for after"`
-	Missed int64  `json:"missed" doc:"calls after the place that are forgotten"`
+	Next   string `json:"next" doc:"position after these calls, for after"`
+	Missed int64  `json:"missed" doc:"number of calls after the requested position that were discarded"`
 }
 
 func (c *Control[Call]) listCalls(_ context.Context, in *struct {
-	RID     string `query:"rid" doc:"only the call with this request id"`
+	RID     string `query:"rid" doc:"only the call with this request ID"`
 	Account string `query:"account" doc:"only calls of this account"`
 	Path    string `query:"path" doc:"only calls of this endpoint"`
-	ErrCode int    `query:"errcode" doc:"only calls that were answered with this number; left out or 0: with any"`
-	Failed  bool   `query:"failed" doc:"only calls that were answered with another number than 0"`
-	After   string `query:"after" maxLength:"64" doc:"only calls that came after this place, oldest first"`
+	ErrCode int    `query:"errcode" doc:"only calls with this errcode; 0 or omitted = any"`
+	Failed  bool   `query:"failed" doc:"only calls whose errcode is not 0"`
+	After   string `query:"after" maxLength:"64" doc:"only calls after this position, oldest first"`
 	Limit   int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }) (list callList[Call], err error) {
 	keep := func(item Call) bool {
@@ -265,8 +265,8 @@ func (c *Control[Call]) addFault(_ context.Context, in *struct{ Body faultInput 
 }
 
 func (c *Control[Call]) clearFaults(ctx context.Context, in *struct {
-	ID   int    `query:"id" minimum:"0" doc:"left out: all"`
-	Seed uint64 `query:"seed" doc:"begins another sequence of chances; left out: the same again"`
+	ID   int    `query:"id" minimum:"0" doc:"ID of the fault; default: all"`
+	Seed uint64 `query:"seed" doc:"seed of a new random sequence; default: restart the present one"`
 }) (faultList, error) {
 	if in.Seed != 0 {
 		c.Plan.Reseed(in.Seed)

@@ -262,7 +262,7 @@ func TestEmulator_Faults(t *testing.T) {
 		var calls struct{ Calls []struct{ Detail string } }
 		call(s, "GET", "/calls?limit=2", "").JSON(t, &calls)
 		if got := calls.Calls[1].Detail; !strings.HasPrefix(got,
-			"injected by a fault; without it the call was refused: 40097 invalid args") {
+			"injected by a fault; without the fault the call was rejected: 40097 invalid args") {
 			t.Errorf("on record: %q", got)
 		}
 	})

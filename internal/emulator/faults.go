@@ -31,8 +31,8 @@ type Fault struct {
 // FaultResponse is a fixed response that is sent before any other check: the call needs no token, and the path may be unknown to
 // the server.
 type FaultResponse struct {
-	Status int             `json:"status,omitempty" doc:"left out: 200"`
-	Body   json.RawMessage `json:"body,omitempty" doc:"JSON, or the body itself as a text"`
+	Status int             `json:"status,omitempty" doc:"HTTP status; default: 200"`
+	Body   json.RawMessage `json:"body,omitempty" doc:"JSON value, or the body as a string"`
 }
 
 // Text returns the body to send and its Content-Type.
@@ -181,8 +181,7 @@ func (p *Plan) Next(path, appid string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
 }
 
-// NextResponse returns the first fault with a response for the method and path that has triggers left and whose random draw
-// succeeds.
+// NextResponse returns the first fault with a response for the method and path that has triggers left and whose random draw succeeds.
 func (p *Plan) NextResponse(method, path string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response != nil && (f.Method == "" || f.Method == method) })
 }

@@ -8,11 +8,11 @@ import (
 
 // Agreed is an account owner's consent, given by the API instead of a page.
 type Agreed struct {
-	Component      string `json:"component" doc:"the platform that asked"`
+	Component      string `json:"component" doc:"AppID of the requesting platform"`
 	PreAuthCode    string `json:"pre_auth_code"`
-	AppID          string `json:"appid" doc:"the account"`
-	PermissionSets []int  `json:"permission_sets,omitempty" doc:"left out: 3, 18, 33 and 46"`
-	Move           bool   `json:"move,omitempty" doc:"true takes exclusive sets away from the platform that has them"`
+	AppID          string `json:"appid" doc:"AppID of the granting account"`
+	PermissionSets []int  `json:"permission_sets,omitempty" doc:"IDs of the permission sets to grant; default: 3, 18, 33 and 46"`
+	Move           bool   `json:"force_exclusive,omitempty" doc:"if true, exclusive permission sets are revoked from the platform that has them"`
 }
 
 // Platforms implements the emulator operations for third-party platforms.
@@ -26,7 +26,7 @@ type Platforms struct {
 func (p Platforms) operations() []o.Route {
 	return []o.Route{
 		o.Post("/emulator/authorize", "authorize", o.Operator, p.authorize, "A person agrees to what a third-party platform asks"),
-		o.Post("/emulator/ticket", "makeTicket", o.Operator, p.makeTicket,
+		o.Post("/emulator/ticket", "createTicket", o.Operator, p.makeTicket,
 			"A verify ticket for a third-party platform, for tests without an event URL"),
 	}
 }

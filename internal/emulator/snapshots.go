@@ -14,12 +14,12 @@ import (
 // Snapshot describes a named saved state of the server.
 type Snapshot struct {
 	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at" doc:"in real time"`
-	Program   string    `json:"program" doc:"the version that saved it"`
-	Accounts  int64     `json:"accounts" doc:"how many it has"`
+	CreatedAt time.Time `json:"created_at" doc:"real time of creation"`
+	Program   string    `json:"program" doc:"version of the program that created the snapshot"`
+	Accounts  int64     `json:"accounts" doc:"number of accounts"`
 	Rules     int64     `json:"rules"`
-	Batches   int64     `json:"batches" doc:"applications for codes"`
-	Bytes     int64     `json:"bytes" doc:"that it takes in the database"`
+	Batches   int64     `json:"batches" doc:"number of applications for codes"`
+	Bytes     int64     `json:"bytes" doc:"size in the database, in bytes"`
 }
 
 // Snapshots implements the emulator operations that save and restore states.
@@ -31,7 +31,7 @@ type Snapshots struct {
 }
 
 // ErrNoSnapshot is returned if no snapshot has the name.
-var ErrNoSnapshot = errors.New("there is no snapshot of this name")
+var ErrNoSnapshot = errors.New("there is no snapshot with this name")
 
 // SnapshotRefused is the reason why a state cannot be saved or loaded, and the next step.
 type SnapshotRefused string
@@ -58,7 +58,7 @@ func (s Snapshots) operations() []o.Route {
 
 // snapshotPath holds the path parameter of a snapshot operation.
 type snapshotPath struct {
-	Name string `path:"name" doc:"letters, digits, dots, underscores and hyphens, 64 at most, a letter or a digit first"`
+	Name string `path:"name" doc:"at most 64 letters, digits, dots, underscores and hyphens, starting with a letter or digit"`
 }
 
 type snapshotList struct {

@@ -23,8 +23,7 @@ type Addresses struct {
 	Admin string `json:"admin"`
 }
 
-// ReadAddresses reads the addresses that a server wrote into its data folder; it returns fs.ErrNotExist if the server stopped or
-// never ran.
+// ReadAddresses reads the addresses that a server wrote into its data folder; it returns fs.ErrNotExist if the server stopped or never ran.
 func ReadAddresses(dir string) (Addresses, error) {
 	var a Addresses
 	file := filepath.Join(dir, addressesFile)
@@ -53,7 +52,7 @@ func (s *Server) keepAddresses() {
 	}
 }
 
-// forgetAddresses removes the addresses file unless a later server has replaced it.
+// forgetAddresses removes the addresses file unless a server that started later has replaced the file.
 func (s *Server) forgetAddresses() {
 	if s.serving.addresses == (Addresses{}) {
 		return
@@ -66,8 +65,7 @@ func (s *Server) forgetAddresses() {
 	}
 }
 
-// reachable returns a listener's base URL with an address that clients can dial: the unspecified address becomes the loopback
-// address.
+// reachable returns a listener's base URL with an address that clients can dial: the unspecified address becomes the loopback address.
 func reachable(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {

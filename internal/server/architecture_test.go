@@ -31,11 +31,13 @@ var mayImport = map[string][]string{
 	"internal/infra/suggest":        {},
 	"internal/infra/safeyaml":       {},
 	"internal/domain/ruleplan":      {"client", "internal/domain/rules", "internal/infra/safeyaml", "internal/infra/suggest"},
-	"internal/infra/safehttp":       {},
+	"internal/infra/tracing":        {},
+	"internal/infra/tracing/otlp":   {"internal/infra/tracing"},
+	"internal/infra/safehttp":       {"internal/infra/tracing"},
 	"internal/eventlog/outbox":      {"internal/infra/safehttp"},
 	"internal/domain/verification":  {"internal/domain/rules", "internal/infra/i18n", "internal/infra/safehttp"},
 	"internal/store/archive":        {},
-	"internal/infra/adminroute":     {},
+	"internal/infra/adminroute":     {"internal/infra/tracing"},
 	"internal/print/printpackage":   {"internal/domain/codes"},
 	"internal/edge/fastpath":        {},
 	"internal/edge/assets":          {},
@@ -84,7 +86,7 @@ var mayImport = map[string][]string{
 	"internal/domain/replica":   {"internal/domain/accounts", "internal/domain/codes", "internal/domain/index", "internal/domain/rules"},
 	"internal/eventlog/scanlog": {"internal/infra/atomicfile"},
 	"internal/eventlog/lake":    {"internal/eventlog/scanlog", "internal/infra/atomicfile"},
-	"internal/eventlog/stream":  {"internal/eventlog/scanlog", "internal/infra/atomicfile"},
+	"internal/eventlog/stream":  {"internal/eventlog/scanlog", "internal/infra/atomicfile", "internal/infra/tracing"},
 	"internal/domain/alarms": {
 		"internal/contract/settings", "internal/domain/codes", "internal/domain/stats/hyperloglog", "internal/domain/stats/timebucket",
 		"internal/eventlog/scanlog", "internal/infra/i18n",
@@ -92,6 +94,7 @@ var mayImport = map[string][]string{
 	"internal/domain/stats": {
 		"internal/contract/settings", "internal/domain/alarms", "internal/domain/codes", "internal/domain/stats/hyperloglog",
 		"internal/domain/stats/timebucket", "internal/eventlog/scanlog",
+		"internal/infra/tracing",
 	},
 	"internal/domain/stats/timebucket":  {},
 	"internal/domain/stats/hyperloglog": {"internal/eventlog/scanlog"},
@@ -121,12 +124,14 @@ var mayImport = map[string][]string{
 		"internal/domain/auditlog", "internal/domain/branding", "internal/domain/codes", "internal/domain/digitallink",
 		"internal/domain/iam", "internal/domain/replica", "internal/domain/rules", "internal/domain/stats",
 		"internal/domain/stats/timebucket", "internal/domain/webhooks", "internal/eventlog/outbox", "internal/eventlog/scanlog",
+		"internal/infra/tracing",
 	},
 
 	"internal/edge/api": {
 		"internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/contract/unsupported",
 		"internal/domain/accounts", "internal/domain/apiusage", "internal/domain/codes", "internal/domain/rules",
 		"internal/infra/ratelimit", "internal/print/symbol",
+		"internal/infra/tracing",
 	},
 	"internal/edge/adminapi": {
 		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings", "internal/domain/accounts",
@@ -141,6 +146,7 @@ var mayImport = map[string][]string{
 	"internal/edge/scanapi": {
 		"internal/contract/behaviour", "internal/contract/errcode", "internal/domain/accounts", "internal/domain/codes",
 		"internal/domain/rules", "internal/domain/scan", "internal/edge/fastpath", "internal/eventlog/scanlog", "internal/infra/i18n",
+		"internal/infra/tracing",
 	},
 	"internal/edge/landing": {
 		"internal/contract/settings", "internal/domain/accounts", "internal/domain/branding", "internal/domain/codes",
@@ -163,6 +169,7 @@ var mayImport = map[string][]string{
 		"internal/infra/clockguard", "internal/infra/connlimit", "internal/infra/i18n", "internal/infra/ratelimit",
 		"internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/sdnotify", "internal/infra/sealer",
 		"internal/infra/suggest", "internal/infra/version", "internal/print/printpackage", "internal/store", "internal/store/archive",
+		"internal/infra/tracing",
 	},
 
 	"internal/emulator/seedfile": {"internal/domain/accounts"},
@@ -182,6 +189,7 @@ var mayImport = map[string][]string{
 		"internal/infra/gs1", "internal/infra/i18n", "internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/suggest",
 		"internal/infra/version", "internal/print/labels", "internal/print/printpackage", "internal/print/symbol", "internal/server",
 		"internal/store/archive",
+		"internal/infra/tracing", "internal/infra/tracing/otlp",
 	},
 	"demo":   {"internal/infra/i18n"},
 	"deploy": {},

@@ -12,25 +12,25 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// unread is the maximum number of bytes that are read and dropped if no handler reads a request body: the longest valid body of the
-// wire API.
+// unread is the maximum number of bytes of a request body that are read and dropped if no handler reads the body; it equals the
+// longest valid body of the wire API.
 const unread = api.MaxBody
 
-// unreadHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response below 400 that arrives before its
-// whole body is sent: an upload of a rules file with a wrong token must get its response, too. The client curl stops sending once
-// it has a complete error response; so for a longer body an error response is sent in one piece with its length, and any other
-// response is replaced by a 413. Over HTTP/1.1 curl always reads the response.
+// unreadHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response with a status below 400 that arrives
+// before curl has sent the whole request body: an upload of a rules file with a wrong token must get its response, too. curl stops
+// sending the body once it has a complete error response; so if the body exceeds unreadHTTP2, an error response is sent in one
+// piece with a Content-Length, and any other response is replaced by a 413. Over HTTP/1.1 curl always reads the response.
 const unreadHTTP2 = 64 << 20
 
-// longestHeld is the maximum size of a response that is buffered until it is complete.
+// longestHeld is the maximum size in bytes of a response that is buffered until it is complete.
 const longestHeld = 64 << 10
 
 // timelyBody reads the request body, within a limited time and length, before the response is sent: a client that is still sending
-// may miss the response, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body extend the deadline.
+// may miss the response, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body extend the read deadline.
 func (s access) timelyBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
-		// A client that stops reading must not keep a response in memory. A streaming handler sets a new deadline with every chunk.
+		// A client that stops reading must not keep a response in memory. A streaming handler sets a new write deadline with every chunk.
 		_ = control.SetWriteDeadline(now.Add(answerTime))
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
@@ -65,8 +65,7 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 	})
 }
 
-// drainingBody is a request body and its response writer; if no handler reads the body, the body is drained before the response is
-// sent.
+// drainingBody is a request body and its response writer; if no handler reads the body, the body is drained before the response is sent.
 type drainingBody struct {
 	http.ResponseWriter
 	control  *http.ResponseController
@@ -80,7 +79,7 @@ type drainingBody struct {
 	missed   atomic.Int32 // HTTP status for the reason why the rest of the body was not read; 0 = all was read
 	answered atomic.Bool
 
-	mayHold bool         // true over HTTP/2: the response is buffered until the body was read
+	mayHold bool         // true over HTTP/2: the response is buffered until the request body was read
 	status  int          // status code of the buffered response; 0 = none is buffered
 	held    bytes.Buffer // its body
 }

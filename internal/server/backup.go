@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// export writes an archive of all data as of a single moment, while the server continues to run. If an error occurs before the
-// first byte, nothing is written to w.
+// export writes an archive of all data as of a single moment, while the server continues to run. The archive is packed completely
+// before the first byte is written to w.
 func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
 	if err := s.domain.book.Flush(ctx); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
 }
 
-// pack packs all data as of a single moment. The database snapshot is held only while pack runs, however slowly a client downloads
+// pack packs all data as of a single moment. The database snapshot is open only while pack runs, however slowly a client downloads
 // the archive.
 func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
@@ -135,7 +135,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	if err != nil {
 		return m, err
 	}
-	// From now on the data folder belongs to this database.
+	// The data folder now belongs to the restored database, so the file that identifies the previous database is removed.
 	if err := os.Remove(identityFile(c.Data)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return m, fmt.Errorf("forgetting which database the folder worked with: %w", err)
 	}

@@ -286,7 +286,7 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	}
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
-	r := s.Request("GET", "/admin/v1/accounts/shop/notices", "", "Authorization: Bearer "+servertest.AdminToken).WithContext(ctx)
+	r := s.Request("GET", "/admin/v1/accounts/shop/notifications", "", "Authorization: Bearer "+servertest.AdminToken).WithContext(ctx)
 	answered := make(chan error)
 	go func() {
 		_, err := http.DefaultClient.Do(r)

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// exact maps interfaces that have their own daily limits to the limits: their calls are counted in the transactions that execute
-// the calls.
+// exact maps the paths of some interfaces to their daily limits: the calls of these interfaces are counted in the transactions that
+// execute the calls.
 var exact = map[string]func(settings.Settings) int{
 	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
 	"/cgi-bin/component/api_component_token": func(s settings.Settings) int { return s.TokenDailyLimit },
@@ -40,7 +40,7 @@ func (s *Server) openBook() {
 func (s *Server) countsPart() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// Call counts are best effort: a full disk loses as many counts as a kill of the process.
+			// Lost call counts do not fail the shutdown, because a kill of the process would lose them too.
 			if err := s.domain.book.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "call statistics not saved", "error", err)
 			}
@@ -59,11 +59,11 @@ func checkLimits(object []byte) error {
 	for path := range given.DailyLimits {
 		switch {
 		case path == "/intp/marketcode/applycode":
-			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: %s has %d a day, always", path, codes.AppliesPerDay))
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is fixed at %d a day", path, codes.AppliesPerDay))
 		case exact[path] != nil:
 			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: the limit of %s is token_daily_limit", path))
 		case !slices.Contains(api.Paths(), path):
-			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no interface has the path %s%s", path,
+			return accounts.Invalid(fmt.Sprintf("settings: daily_limits: no endpoint has the path %s%s", path,
 				suggest.DidYouMean(path, api.Paths()...)))
 		}
 	}

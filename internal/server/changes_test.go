@@ -100,7 +100,7 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 			"rule https://shop.example/own/ publish admin"},
 		{"deleteRule", admin("DELETE", "/accounts/shop/rules?prefix=https://shop.example/own/", ``),
 			"rule https://shop.example/own/ delete admin"},
-		{"releasePrefix", admin("POST", "/prefixes/release", `{"prefix":"https://shop.example/seeded/","reason":"sold"}`),
+		{"forceDeleteRules", admin("POST", "/rules/force-delete", `{"prefix":"https://shop.example/seeded/","reason":"sold"}`),
 			"rule https://shop.example/seeded/ release admin"},
 		{"/cgi-bin/qrcode/create", func() servertest.Answer {
 			scene++
@@ -112,19 +112,19 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 			a.JSON(t, &batch)
 			return a
 		}, "batch add svc"},
-		{"placeOrder", admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish"}`),
+		{"createOrder", admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish"}`),
 			"meta order/svc/wish put admin"},
 		{"decideOrder", func() servertest.Answer {
 			admin("PUT", "/settings", `{"order_approval_required":true}`)()
 			admin("POST", "/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"other"}`)()
-			return admin("POST", "/accounts/svc/orders/decisions", `{"isv_application_id":"other","agree":false}`)()
+			return admin("POST", "/accounts/svc/orders/decisions", `{"isv_application_id":"other","approve":false}`)()
 		}, "meta order/svc/other put admin"},
 		{"shareChart", func() servertest.Answer {
 			a := admin("POST", "/statistics/shared", `{"question":"by=day","days":7}`)()
 			a.JSON(t, &shared)
 			return a
 		}, "meta put admin"},
-		{"endSharedChart", func() servertest.Answer { return admin("DELETE", "/statistics/shared/"+shared.ID, "")() },
+		{"revokeSharedChart", func() servertest.Answer { return admin("DELETE", "/statistics/shared/"+shared.ID, "")() },
 			"meta put admin"},
 		{"/intp/marketcode/codeactive", func() servertest.Answer {
 			return wire(service, "/intp/marketcode/codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":99,"activity_name":"a","product_brand":"b","product_title":"t",
@@ -139,7 +139,7 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 		{"changeCodes", admin("POST", "/batches/BATCH/states", `{"action":"unfreeze","all":true,"actor":"till"}`), "codes unfreeze till"},
 		{"bindSerials", admin("PUT", "/batches/BATCH/serials", `{"serials":[{"code_index":7,"serial":"a-secret-word"}],"actor":"eve"}`),
 			"serials bind eve"},
-		{"beginImport", func() servertest.Answer {
+		{"createImport", func() servertest.Answer {
 			a := s.Admin("POST", "/accounts/svc/imported-batches",
 				`{"isv_application_id":"old","code_count":1,"prefix":"P.URL.CN/","actor":"eve"}`)
 			a.JSON(t, &imported)
@@ -150,21 +150,21 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 				strings.Repeat("0", 361)+" 044GZ*J10 0 P.URL.CN/0ALL$V2QCNVRHYPO:K3\n", "Authorization: Bearer "+servertest.AdminToken,
 				"Content-Type: text/plain")
 		}, "codes import eve"},
-		{"takeBackImport", func() servertest.Answer {
-			return s.Admin("POST", fmt.Sprintf("/batches/%d/take-back", imported.ID), `{"code_start":0,"code_end":0,"actor":"eve"}`)
+		{"undoImport", func() servertest.Answer {
+			return s.Admin("POST", fmt.Sprintf("/batches/%d/undo-import", imported.ID), `{"code_start":0,"code_end":0,"actor":"eve"}`)
 		}, "batch take-back eve"},
-		{"makePackage", admin("POST", "/batches/BATCH/packages",
+		{"createPackage", admin("POST", "/batches/BATCH/packages",
 			`{"code_start":5000,"code_end":5999,"printer":"p","recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"],"actor":"eve"}`),
 			"package 1 make eve"},
-		{"sendPackage", admin("POST", "/packages/1/file", `{}`), "package 1 send admin"},
-		{"spoilCodes", admin("POST", "/packages/1/spoiled", `{"ranges":[{"from":5000,"to":5001}]}`), "codes void admin"},
+		{"downloadPackage", admin("POST", "/packages/1/file", `{}`), "package 1 send admin"},
+		{"markCodesSpoiled", admin("POST", "/packages/1/spoiled", `{"ranges":[{"from":5000,"to":5001}]}`), "codes void admin"},
 		{"recallPackage", admin("POST", "/packages/1/recall", `{"actor":"eve"}`), "codes freeze eve"},
-		{"withdrawCodes", admin("POST", "/batches/BATCH/withdrawals", `{"all":true,"actor":"eve"}`), "codes withdraw eve"},
+		{"deactivateCodes", admin("POST", "/batches/BATCH/deactivations", `{"all":true,"actor":"eve"}`), "codes withdraw eve"},
 		{"putAccount", admin("PUT", "/accounts/new", `{"kind":"mini_program","secret":"a-very-secret-word"}`), "account new add admin"},
 		{"putAccount", admin("PUT", "/accounts/new", `{"kind":"mini_program","secret":"another-secret-word"}`), "account new edit admin"},
-		{"endTokens", admin("DELETE", "/accounts/new/tokens", ``), "tokens new end admin"},
+		{"revokeTokens", admin("DELETE", "/accounts/new/tokens", ``), "tokens new end admin"},
 		{"setVersions", admin("PUT", "/accounts/new/versions", `{"versions":["release"]}`), "account new edit admin"},
-		{"setJump", admin("PUT", "/accounts/new/jump", `{"open":false}`), "account new edit admin"},
+		{"setRulesEnabled", admin("PUT", "/accounts/new/jump", `{"open":false}`), "account new edit admin"},
 		{"putMember", admin("PUT", "/accounts/new/members/u", `{"role":"trial"}`), "account new edit admin"},
 		{"deleteMember", admin("DELETE", "/accounts/new/members/u", ``), "account new edit admin"},
 		{"putAppearance", admin("PUT", "/accounts/new/appearance", `{"accent":"#0b6b45","help":"https://help.example/"}`),
@@ -185,7 +185,7 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 		{"resetSetting", admin("DELETE", "/settings/webhook_retry_days", ``), "meta settings put admin"},
 		{"/cgi-bin/wxopen/wxamplink", wire(service, "/cgi-bin/wxopen/wxamplink", `{"appid":"new","notify_users":0,"show_profile":0}`),
 			"link svc new put svc"},
-		{"confirmLink", admin("POST", "/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`), "link svc new put admin"},
+		{"confirmLink", admin("POST", "/accounts/svc/links/new/confirm", `{"side":"account","approve":true}`), "link svc new put admin"},
 		{"/cgi-bin/wxopen/wxampunlink", wire(service, "/cgi-bin/wxopen/wxampunlink", `{"appid":"new"}`), "link svc new delete svc"},
 		{"deleteAccount", admin("DELETE", "/accounts/new", ``), "account new delete admin"},
 		{"putDomain", admin("PUT", "/domains/h.example", `{"status":"denied"}`), "domain h.example put admin"},
@@ -198,12 +198,12 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 			return a
 		}, "scan_key app put admin"},
 		{"deleteScanKey", admin("DELETE", "/scan-keys/app", ``), "scan_key app delete admin"},
-		{"addPerson", admin("POST", "/people", `{"name":"alice","role":"rules-editor","password":"a very secret-word of alice"}`),
+		{"createPerson", admin("POST", "/people", `{"name":"alice","role":"rules-editor","password":"a very secret-word of alice"}`),
 			"person alice add admin"},
-		{"changePerson", admin("PATCH", "/people/alice", `{"role":"viewer","accounts":["shop"]}`), "person alice edit admin"},
-		{"signOutPerson", admin("DELETE", "/people/alice/sessions", ``), "person alice sign_out admin"},
+		{"updatePerson", admin("PATCH", "/people/alice", `{"role":"viewer","accounts":["shop"]}`), "person alice edit admin"},
+		{"deleteSessions", admin("DELETE", "/people/alice/sessions", ``), "person alice sign_out admin"},
 		{"deletePerson", admin("DELETE", "/people/alice", ``), "person alice delete admin"},
-		{"addAdminKey", func() servertest.Answer {
+		{"createAdminKey", func() servertest.Answer {
 			a := admin("POST", "/admin-keys", `{"name":"till","role":"marketer"}`)()
 			a.JSON(t, &key)
 			s.Hide(key.Key)
@@ -228,14 +228,14 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 			return s.Component(platform, "set_authorizer_option",
 				`{"component_appid":"isv","authorizer_appid":"svc","option_name":"voice_recognize","option_value":"0"}`)
 		}, "account svc edit isv"},
-		{"withdrawAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
+		{"revokeAuthorization", admin("DELETE", "/components/isv/authorizations/shop", ``), "grant isv shop delete admin"},
 		{"authorize", func() servertest.Answer {
 			s.Authorize(platform, "isv", "shop", "[18]")
 			return servertest.Answer{Status: 200}
 		}, "grant isv shop put admin"},
-		{"withdrawFromAccount", admin("DELETE", "/accounts/shop/authorizations/isv", ``), "grant isv shop delete admin"},
+		{"revokeAccountAuthorization", admin("DELETE", "/accounts/shop/authorizations/isv", ``), "grant isv shop delete admin"},
 		{"putComponent", admin("PUT", "/components/isv", `{"redirect_hosts":["isv.example"]}`), "component isv edit admin"},
-		{"agreeToPlatform", func() servertest.Answer {
+		{"grantAuthorization", func() servertest.Answer {
 			link := "/cgi-bin/componentloginpage?component_appid=isv&redirect_uri=https://isv.example/&pre_auth_code=" +
 				s.PreAuthCode(platform, "isv")
 			return admin("POST", "/authorizations", fmt.Sprintf(`{"reference":%q,"appid":"shop","permission_sets":[33]}`, link))()
@@ -250,10 +250,10 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 			return s.Send(s.Request("POST", "/admin/v1/import/accounts",
 				`{"appid":"brought","kind":"mini_program","secret":"a-very-secret-word"}`, "Content-Type: application/x-ndjson"))
 		}, "account brought add admin"},
-		{"exportEverything", admin("POST", "/export", `{"passphrase":"a passphrase of a test"}`), "export export admin"},
-		{"noteDrill", admin("POST", "/drills", `{"ok":true,"rows":7,"rules":1}`), "drill restored admin"},
-		{"moveClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},
-		{"addSeed", admin("POST", "/emulator/seed",
+		{"exportAll", admin("POST", "/export", `{"passphrase":"a passphrase of a test"}`), "export export admin"},
+		{"recordDrill", admin("POST", "/drills", `{"ok":true,"rows":7,"rules":1}`), "drill restored admin"},
+		{"setClock", admin("PUT", "/emulator/clock", `{"advance":"1h"}`), "meta emulator.clock put admin"},
+		{"applySeed", admin("POST", "/emulator/seed",
 			`{"seed":"accounts:\n  - {appid: planted, kind: mini_program, secret: a-very-secret-word}\n"}`), "account planted add admin"},
 		{"loadSnapshot", func() servertest.Answer {
 			admin("PUT", "/emulator/snapshots/base", ``)()
@@ -288,10 +288,10 @@ func TestAuditLog_EveryMutationLogged(t *testing.T) {
 		assert.True(t, found, "%s: want %q in %v", c.name, c.want, list)
 	}
 	// Operations that change nothing, or that count, issue and use up at a high rate. An endpoint of the wire says so in its line.
-	none := strings.Fields(`explain login resolve lookupCode checkRule makeTicket recountStatistics replayPlan verifyAudit
-		saveSnapshot deleteSnapshot addFault clearFaults testWebhook replayDelivery recheckNow forgetDeviations makeLoginLink lookupAuthorization`)
+	none := strings.Fields(`explain login resolve lookupCode checkRule createTicket recountStatistics replayPlan verifyAudit
+		saveSnapshot deleteSnapshot addFault clearFaults testWebhook replayDelivery reverifyNow resetDeviations createLoginLink lookupAuthorization`)
 	// Leaves a change, but not without what this test has not: an alarm, another node.
-	none = append(none, "acknowledgeAlarm", "dismissAlarm", "forgetScanNode")
+	none = append(none, "acknowledgeAlarm", "dismissAlarm", "deleteScanNode")
 	for _, e := range api.Describe() {
 		if done[e.Path] == e.Reads {
 			t.Errorf("%s: a step of this test is %v, and reads in its line of api/endpoints.go %v: wanted one of the two", e.Path, done[e.Path], e.Reads)

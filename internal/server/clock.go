@@ -15,13 +15,13 @@ import (
 
 const clockMeta = "emulator.clock"
 
-// emulation is the part of a server that the emulator uses; nil if the emulator is off.
+// emulation holds the state of the emulator; all fields are nil if the emulator is off.
 type emulation struct {
 	clock *emulator.Clock
 	plan  *emulator.Plan
 	calls *emulator.Calls[api.Record]
 	wire  *api.API         // the wire API; nil until the listeners open
-	pages *landing.Gateway // as wire
+	pages *landing.Gateway // the landing pages; nil until the listeners open
 }
 
 // openClock selects the clock of the server: the machine's clock or the emulator's clock.
@@ -76,8 +76,8 @@ func (s *Server) wallClockPart() component {
 	}
 }
 
-// countNow returns the time that assigns calls to a day or month for limits. If the machine's clock jumps ahead, countNow starts no
-// new day or month; a moved emulator clock does, because that is the purpose of moving it.
+// countNow returns the time that assigns calls to a day or month for limits. If the machine's clock jumps ahead, countNow starts no new day
+// or month; if the emulator's clock is moved ahead, countNow does start a new day or month, as callers of the emulator expect.
 func (s *Server) countNow() time.Time {
 	now := s.now()
 	if s.config.emulates() {

@@ -36,7 +36,7 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,
 		Floor:  s.config.MinCodeCounter, ByTime: !s.config.Dev, Shared: s.store.Shared(), Changed: s.domain.current.RefreshBatch,
-		RuleOver: func(text string) (string, bool) {
+		MatchRule: func(text string) (string, bool) {
 			hit, ok := s.domain.current.Rules.Governing(text)
 			return hit.Prefix, ok
 		}}

@@ -419,7 +419,7 @@ func TestCodes_StateTransitions(t *testing.T) {
 		status int
 		want   string
 	}{
-		{`{"action":"freeze"}`, 422, "no codes are named"},
+		{`{"action":"freeze"}`, 422, "no codes are given"},
 		{`{"action":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
 		{`{"action":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"action":"activate","all":true}`, 422, ""},
 		{`{"action":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
@@ -499,7 +499,7 @@ func TestCodes_ScheduledActivation(t *testing.T) {
 	assert.True(t, strings.Contains(a.Body, "no EAN or GTIN") && strings.Contains(a.Body, `"codes":10`), "%s", a.Body)
 	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"effective_at":%q,`+binding+`}`, at(2*time.Hour),
 		"second"))
-	w.Admin("POST", path+"withdrawals", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"effective_at":%q}`, at(3*time.Hour)))
+	w.Admin("POST", path+"deactivations", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"effective_at":%q}`, at(3*time.Hour)))
 	if a := w.Do("POST", "/admin/v1"+path+"activations",
 		fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+
 			servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
@@ -590,7 +590,7 @@ func TestCodes_RequirePrefix(t *testing.T) {
 	a := w.Do("POST", "/intp/marketcode/applycode?access_token="+w.Token("brand"), `{"code_count":10000,"isv_application_id":"x"}`)
 	assert.True(t, a.Code(t) == 48001 && !strings.Contains(a.Body, "prefix"), "%s", a.Body)
 	if log := w.Log(); !regexp.MustCompile(
-		`errcode=48001 .*no codes are given out until --code-prefix names a prefix of your own: P\.URL\.CN/ is read by Weixin only`).MatchString(log) {
+		`errcode=48001 .*codes cannot be downloaded until --code-prefix is a prefix of your own: P\.URL\.CN/ is resolved by Weixin only`).MatchString(log) {
 		t.Error("the log does not say why")
 	}
 	var made struct{ Key string }

@@ -57,7 +57,7 @@ func TestCodes_RepeatedOverlappingAndRecalledChanges(t *testing.T) {
 		}
 		w.Admin("POST", fmt.Sprintf("/packages/%d/recall", made.ID), `{}`)
 		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":99,"to":150}]}`); !strings.Contains(a.Body,
-			fmt.Sprintf(`"warning":"package %d was recalled: its file, which may be lost, is valid again"`, made.ID)) {
+			fmt.Sprintf(`"warning":"package %d is no longer recalled: its file, which may be lost, is valid again"`, made.ID)) {
 			t.Errorf("unfreeze after the recall: %d %s, want a warning", a.Status, a.Body)
 		}
 		if a := w.states(id, `{"action":"unfreeze","ranges":[{"from":100,"to":150}]}`); strings.Contains(a.Body, "warning") {

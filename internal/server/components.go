@@ -1,7 +1,7 @@
 package server
 
-// The components of a server: each holds the groups of fields that it uses, and is constructed at each call, so that it sees what
-// other parts opened since the start.
+// Each type in this file contains pointers to the groups of Server fields that its methods use. The values have no state of their
+// own and are created whenever a method of the type is called.
 
 // settingsService sets, stores and loads the operator's settings.
 type settingsService struct {
@@ -28,7 +28,7 @@ func (s *Server) seeder() seeder {
 	return seeder{&s.deps, &s.chosen, &s.secrets, &s.domain, &s.emulation, &s.scanning, s.settings()}
 }
 
-// scanRecords opens, counts, ships and deletes the scan log.
+// scanRecords opens the scan log, and counts, ships and deletes scans.
 type scanRecords struct {
 	*deps
 	chosen   *chosen

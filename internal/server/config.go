@@ -14,37 +14,40 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/lake"
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // Config is the operator's configuration of a server. Every field is a flag of "qrjump serve" and an environment variable QRJUMP_….
 type Config struct {
-	Data           string        // folder that holds the embedded database and the keys
-	Database       string        // postgres:// URL; "" = embedded database in Data
-	ScanStream     string        // nats:// URL of the stream to which scans are shipped; "" = shipped to the database
-	Lake           string        // folder or s3://BUCKET/PREFIX to which scans are written as Parquet files; "" = none
-	Listen         string        // address of all APIs; port 0 selects a free port
-	ScanListen     string        // address of the scan API; "" = same as Listen
-	AdminListen    string        // address of the admin API and metrics; "" = same as Listen
-	Seed           string        // path of the seed file in YAML; "" = none
-	SeedAllow      []string      // networks that may call accounts and platforms of Seed without an ip_allowlist; nil = any
-	Set            []string      // settings as NAME=VALUE that override the seed; they survive a reset
-	Language       i18n.Language // language of the texts that serve prints on its terminal
-	Dev            bool          // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs
-	DevPublic      bool          // allows Dev or Emulator even if other machines can reach a listener
-	DevHost        []string      // additional host names under which a Dev server accepts requests
-	Emulator       bool          // emulator controls without the other parts of Dev
-	TLSCert        string        // TLS certificate file of every listener; "" = plain HTTP
-	TLSKey         string        // its key
-	TLSDev         bool          // use a local certificate authority in Data/tls and a certificate from this authority
-	TrustedProxy   []string      // CIDR ranges of proxies whose X-Forwarded-For header is trusted
-	AdminToken     string        // "" = the token in Data/admin-token, generated at the first start
-	OIDC           OIDC          // OpenID Connect provider for people without a password on this server; zero = none
-	CodePrefix     string        // prefix of every new code text; "" = the operator has no prefix
-	MinCodeCounter uint64        // lower bound for the counters of new codes
-	Regions        string        // region database in the MaxMind DB format; "" = regions are unknown
-	LogFormat      string        // text or json
-	MasterKey      string        // 64 hexadecimal digits; "" = the key in Data/master.key
-	// Strict is the lowest evidence level at which behaviours are rejected, unless a setting overrides it; "" = none are rejected.
+	Data           string           // folder that holds the embedded database and the keys
+	Database       string           // postgres:// URL; "" = embedded database in Data
+	ScanStream     string           // nats:// URL of the stream to which scans are shipped; "" = shipped to the database
+	Lake           string           // folder or s3://BUCKET/PREFIX to which scans are written as Parquet files; "" = none
+	Listen         string           // address of all APIs; port 0 selects a free port
+	ScanListen     string           // address of the scan API; "" = same as Listen
+	AdminListen    string           // address of the admin API and metrics; "" = same as Listen
+	Seed           string           // path of the seed file in YAML; "" = none
+	SeedAllow      []string         // networks that may call accounts and platforms of Seed without an ip_allowlist; nil = any
+	Set            []string         // settings as NAME=VALUE that override the seed; they survive a reset
+	Language       i18n.Language    // language of the texts that serve prints on its terminal
+	Dev            bool             // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs
+	DevPublic      bool             // allows Dev or Emulator even if other machines can reach a listener
+	DevHost        []string         // additional host names under which a Dev server accepts requests
+	Emulator       bool             // turns on the emulator's controls without the other effects of Dev
+	TLSCert        string           // TLS certificate file of every listener; "" = plain HTTP
+	TLSKey         string           // its key
+	TLSDev         bool             // use a local certificate authority in Data/tls and a certificate from this authority
+	TrustedProxy   []string         // CIDR ranges of proxies whose X-Forwarded-For header is trusted
+	AdminToken     string           // "" = the token in Data/admin-token, generated at the first start
+	OIDC           OIDC             // OpenID Connect provider for people without a password on this server; zero = none
+	CodePrefix     string           // prefix of every new code text; "" = the operator has no prefix
+	MinCodeCounter uint64           // lower bound for the counters of new codes
+	Regions        string           // region database in the MaxMind DB format; "" = regions are unknown
+	LogFormat      string           // text or json
+	MasterKey      string           // 64 hexadecimal digits; "" = the key in Data/master.key
+	Tracing        tracing.Recorder // recorder of spans, for --otlp-endpoint; nil = none
+	// Strict is the lowest evidence level of behaviours whose deviations from the platform are rejected, unless a setting overrides
+	// it; "" = none are rejected.
 	Strict behaviour.Evidence
 	AsOf   string // day in the format 2006-01-02 whose platform responses the server reproduces; "" = today
 	// ShutdownDelay is the time for which /readyz responds with 503 before the listeners close.

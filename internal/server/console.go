@@ -68,7 +68,7 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
-	h.Fault, _ = s.fault(ctx, "") // GET /readyz logs the error
+	h.Fault, _ = s.fault(ctx, "") // the error is ignored here, because GET /readyz logs it
 	if free, known := scanlog.FreeSpace(s.config.Data); known {
 		h.DiskFree = free
 		if free < scanlog.MinFreeSpace {
@@ -99,8 +99,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	return false, nil
 }
 
-// callAgain repeats a wire call in the name of an account, with a token that the account never receives, and returns the request
-// id.
+// callAgain repeats a wire call in the name of an account, with a token that the account never receives, and returns the request id.
 func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {

@@ -50,7 +50,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.domain.accounts = &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
-		Random: s.random, LeastSecret: s.config.leastSecret(),
+		Random: s.random, MinSecret: s.config.minSecret(),
 		Changed: s.domain.current.RefreshAccounts, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
@@ -82,7 +82,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	return nil
 }
 
-// memoryPart returns the component that fills the in-memory copy for scans, and retries reads that failed.
+// memoryPart returns the component that loads the in-memory copy of rules, accounts and codes for scans, and retries failed database reads.
 func (s *Server) memoryPart() component {
 	return component{
 		name: "memory of scans",

@@ -22,7 +22,7 @@ var comparisons = map[string]string{
 	"domain/accounts/scankey.go":       "scan keys: a scan, an explanation",
 	"domain/accounts/ticket.go":        "verify tickets, beside the platform's secret",
 	"domain/accounts/authorization.go": "codes and refresh tokens of platforms, behind a platform's own token",
-	"domain/codes/press.go":            "tickets and js_codes, behind an access token or a secret",
+	"domain/codes/service.go":          "tickets and js_codes, behind an access token or a secret",
 	"domain/codes/printing.go":         "names the lines of a package; no credential",
 	"domain/iam/people.go":             "admin keys, sessions, links that sign in once, recovery codes beside a password",
 	"domain/iam/own.go":                "recovery codes of somebody who is signed in",

@@ -35,7 +35,7 @@ type DrillReport struct {
 	Schema    int64         `json:"schema"`
 	Tables    int           `json:"tables"`
 	Rows      int64         `json:"rows"`
-	Same      int           `json:"same"` // number of tables whose bytes were all read back equal
+	Same      int           `json:"identical_tables"` // number of restored tables that equal the archive byte for byte
 	Restored  time.Duration `json:"restored_ns"`
 	Started   time.Duration `json:"started_ns"`
 	Rules     int           `json:"rules"`
@@ -49,9 +49,9 @@ type DrillReport struct {
 // Compared describes how the restored tables were compared with the archive.
 func (r DrillReport) Compared() string {
 	if r.Same == r.Tables {
-		return "every table equal to the archive byte by byte"
+		return "every table is equal to the archive byte for byte"
 	}
-	return fmt.Sprintf("every row counted; %d of %d tables equal byte by byte (the archive has an older schema)", r.Same, r.Tables)
+	return fmt.Sprintf("every row counted; %d of %d tables are equal byte for byte (the archive has an older schema)", r.Same, r.Tables)
 }
 
 // drillScans is the maximum number of published rules that a drill scans.
@@ -78,22 +78,56 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	if r.Same, err = compareRestored(ctx, c, m); err != nil {
 		return r, err
 	}
+	return r, startAndTest(ctx, c, &r)
+}
+
+// DrillDatabase proves that a restored copy of a PostgreSQL database works, as Drill does for an archive. masterKey is the key of the
+// copied server. DrillDatabase changes the copy: it migrates the schema, and adds a scan key and scans. DrillDatabase returns an
+// error, and changes nothing, if another program is connected to the database.
+func DrillDatabase(ctx context.Context, database, masterKey string) (r DrillReport, err error) {
+	if err := store.CheckUnused(ctx, database); err != nil {
+		return r, err
+	}
+	dir, err := os.MkdirTemp("", "qrjump-drill-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	c := Default()
+	c.Data, c.Listen, c.AdminToken, c.Database, c.MasterKey = dir, "127.0.0.1:0", rand.Text(), database, masterKey
+	if err := c.Validate(); err != nil {
+		return r, err
+	}
+	s, err := store.Open(ctx, store.Target{URL: c.Database, Dir: c.Data})
+	if err != nil {
+		return r, err
+	}
+	r.Schema, r.Engine = store.NewestSchema(), s.Engine()
+	err = s.Snapshot(ctx, func(p *store.Snapshot) error { return p.CheckCounts(ctx) })
+	if err := errors.Join(err, s.Close()); err != nil {
+		return r, err
+	}
+	return r, startAndTest(ctx, c, &r)
+}
+
+// startAndTest starts a server with restored data, scans the published rules and finds codes of every batch.
+func startAndTest(ctx context.Context, c Config, r *DrillReport) (err error) {
 	var logs bytes.Buffer
-	began = time.Now()
+	began := time.Now()
 	s, err := Start(ctx, c, &logs, TestHooks{Outbound: silent(), Demo: true})
 	if err != nil {
-		return r, fmt.Errorf("the restored server does not start: %w", err)
+		return fmt.Errorf("the restored server does not start: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	r.Started = time.Since(began)
 	d := drill{server: s, token: c.AdminToken}
 	if err := d.do(ctx, http.MethodGet, "/readyz", nil, nil); err != nil {
-		return r, fmt.Errorf("the restored server is not ready: %w", err)
+		return fmt.Errorf("the restored server is not ready: %w", err)
 	}
-	if err := d.scanRules(ctx, &r); err != nil {
-		return r, err
+	if err := d.scanRules(ctx, r); err != nil {
+		return err
 	}
-	return r, d.findCodes(ctx, &r)
+	return d.findCodes(ctx, r)
 }
 
 // silent returns an HTTP client without network access.
@@ -103,8 +137,8 @@ func silent() *safehttp.Client {
 	}}
 }
 
-// compareRestored reads every restored table back and returns the number of tables that equal the archive. The counters of rules
-// must be right, and if the archive has this program's schema, the bytes must be equal.
+// compareRestored reads every restored table back and returns the number of tables that equal the archive. compareRestored returns
+// an error if a stored counter of rules is wrong, or if the archive has this program's schema and a table differs from the archive.
 func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal int, err error) {
 	s, err := store.Open(ctx, store.Target{Dir: c.Data})
 	if err != nil {
@@ -115,7 +149,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 		return 0, err
 	}
 	if m.Schema != store.NewestSchema() {
-		return 0, nil // Import has already checked the row counts; migrations may have changed the rows
+		return 0, nil // no table is compared: migrations may have changed the rows, and Import has already checked the row counts
 	}
 	journal, err := scanlog.OpenJournal(c.scansDir(), scanlog.JournalOptions{})
 	if err != nil {
@@ -178,8 +212,8 @@ func (d *drill) do(ctx context.Context, method, path string, body, dst any) erro
 	return json.Unmarshal(answer, dst)
 }
 
-// scanRules scans published rules as a scanning app does. A rule that opens nothing must appear in the explanation, with a verdict
-// about its state.
+// scanRules scans published rules as a scanning app does. If a rule opens nothing, the explanation of the scan must contain the
+// rule, with a verdict about the state of the rule.
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	var key struct{ Key string }
 	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]},
@@ -255,7 +289,7 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
 			code, text, err := press.Print(ctx, b, index)
 			if errors.Is(err, errcode.NotFinished) {
-				continue // an unfinished import of codes
+				continue // the batch is an unfinished import of codes
 			}
 			if err != nil {
 				return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/console"
 )
 
-// The problem types for a call that arrived at the wrong listener or at an unknown path. By the problem type, the qrjump client
-// distinguishes a wrong listener from a missing resource.
+// The problem types (RFC 9457) of responses to calls at the wrong listener or with an unknown path. The qrjump client uses the
+// problem type to distinguish a wrong listener from a missing resource.
 const (
 	elsewhereType = "urn:qrjump:problem:wrong-listener"
 	noPathType    = "urn:qrjump:problem:no-such-path"
@@ -24,16 +24,17 @@ var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
 // wrongListener responds with 404 to calls for a surface that another listener of this server serves. The caller may be untrusted,
-// so the response names the flag and not the address, which an operator finds in the data folder.
+// so the response names the flag and not the address of the right listener; an operator finds the address in the data folder.
 func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[role][0], s.flagOf(role)
-	detail := fmt.Sprintf("%s is on another listener of this server, see its flag %s; its address is in %s of the server's data folder",
+	detail := fmt.Sprintf("%s is served by another listener of this server (flag %s), whose address is in the file %s of "+
+		"the data folder",
 		name, flag, addressesFile)
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
 }
 
 // mountElsewhere registers, on a listener, the paths of other surfaces, with a response that names the right listener. The wire
-// listener responds to every other path as the platform does.
+// listener responds to unknown paths as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}
@@ -56,7 +57,7 @@ func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 }
 
 func noSuchPath(w http.ResponseWriter, _ *http.Request) {
-	writeNotFound(w, noPathType, "nothing is at this path; /openapi.json lists what there is")
+	writeNotFound(w, noPathType, "no operation has this path; /openapi.json lists all paths")
 }
 
 func writeNotFound(w http.ResponseWriter, kind, detail string) {

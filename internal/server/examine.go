@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// Finding is the result of one check, with the next step if the check failed.
+// Finding is the result of one check and, if the check failed, the operator's next step.
 type Finding struct {
 	About  string // area of the check: configuration, folder, keys, store, disk or certificate
 	OK     bool
@@ -37,14 +37,14 @@ func says(key string, values ...any) i18n.Message { return book.Text(key, values
 const (
 	// enoughDisk is the free disk space in bytes that suffices for some days of operation.
 	enoughDisk = 1 << 30
-	// CertificateDays is the number of days for which a certificate must still be valid.
+	// CertificateDays is the number of days for which a certificate must remain valid to cause no warning.
 	CertificateDays = 14
 	// soundTime is the timeout for reading a database file to check its integrity.
 	soundTime = 30 * time.Second
 )
 
 // Preflight checks, without changing anything, what a server would start from: the data folder with its keys, the database and the
-// certificate. If a server is running on the folder, Preflight leaves the database check to that server.
+// certificate. If a server is running on the data folder, Preflight leaves the database check to that server.
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
@@ -138,7 +138,7 @@ func CertificateFinding(until time.Time, owner string) Finding {
 	return f
 }
 
-// errSeen aborts the opening of a database after the callback look has run.
+// errSeen makes store.Open fail after the database was examined, so that store.Open changes nothing.
 var errSeen = errors.New("seen")
 
 // store checks the database without changing it.

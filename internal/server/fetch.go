@@ -22,7 +22,7 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	})
 	steps := make([]rules.FetchStep, len(did))
 	for i, step := range did {
-		steps[i] = rules.FetchStep{OccurredAt: step.At, Action: step.Did, Detail: step.Detail, Failed: step.Failed}
+		steps[i] = rules.FetchStep{OccurredAt: step.OccurredAt, Action: step.Action, Detail: step.Detail, Failed: step.Failed}
 	}
 	if err == nil && answer.Status != http.StatusOK {
 		err = fmt.Errorf("the host answered status %d, want 200", answer.Status)
@@ -46,7 +46,7 @@ func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verifi
 	return verification.Walk(ctx, client, url, content)
 }
 
-// outboundClient returns the template of every outbound request.
+// outboundClient returns the HTTP client that is copied for each outbound request.
 func outboundClient(given *safehttp.Client) safehttp.Client {
 	if given != nil {
 		return *given

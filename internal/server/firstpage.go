@@ -43,7 +43,7 @@ func (s *Server) base(r *http.Request) string {
 // firstPage returns the data of a listener's welcome page for a visitor that used the base URL base; isNear allows the page to show
 // the addresses of the other listeners.
 func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, isNear bool) welcome.Server {
-	fault, _ := s.readiness().fault(ctx, "") // GET /readyz logs the error
+	fault, _ := s.readiness().fault(ctx, "") // the error is ignored here, because GET /readyz logs it
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, entry := range []struct {
 		surface listenerRole
@@ -80,7 +80,7 @@ func (s *Server) flagOf(role listenerRole) string {
 	return surfaceFlags[role][1]
 }
 
-// demoShown is the maximum number of a seed's accounts on the first page.
+// demoShown is the maximum number of accounts of the seed file that the welcome page shows.
 const demoShown = 20
 
 // plainText matches texts that are safe inside a line that people paste into a shell.

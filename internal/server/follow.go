@@ -13,7 +13,7 @@ import (
 // changePurpose is the purpose string of the keyed hashes in the audit log.
 const changePurpose = "changes"
 
-// erasures is the kind of a change in the scan log that erases a user.
+// erasures is the kind of change records that report erased users of the scan log.
 const erasures = "scans"
 
 // keepChanges makes the store write its audit log with the server's clock and with a hash chain whose key is outside the database.
@@ -39,15 +39,15 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		// One user was erased, or all data was deleted: this node may hold tickets of that user in memory.
+		// After the erasure of a user or of all data, this node may still have tickets of erased users in memory.
 		erasures: func(context.Context, string) error {
 			if s.domain.press != nil {
-				s.domain.press.Forget()
+				s.domain.press.ClearTicketCache()
 			}
 			return nil
 		},
 		replica.AppearanceChange: func(_ context.Context, appid string) error {
-			s.domain.appearances.Forget(appid)
+			s.domain.appearances.Invalidate(appid)
 			return nil
 		},
 		replica.GS1Change:     func(ctx context.Context, _ string) error { return s.domain.products.Load(ctx) },
@@ -67,7 +67,7 @@ func (s *Server) followPart() component {
 	}}
 }
 
-// minutePart returns the component that writes once a minute on every node of a cluster, even if the node is idle.
+// minutePart returns the component that, in a cluster, stores the status of this node once a minute, even if the node is idle.
 func (s *Server) minutePart() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {

@@ -531,7 +531,7 @@ func TestGS1Admin_EntryLifecycle(t *testing.T) {
 	}
 	two := `{"key":"01/09506000134420","owner":"shop","links":[]}` + "\n" + `{"key":"01/09506000134420/10/L","owner":"rival","links":[]}`
 	if a := s.Do("POST", "/admin/v1/import/gs1", two, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "shop holds this GTIN") {
+		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "shop owns this GTIN") {
 		t.Errorf("an import of one GTIN for two owners: %d %s", a.Status, a.Body)
 	}
 	s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
@@ -722,15 +722,15 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 			}
 		}
 		// 950600013 has shop's prefix, 950600013430 rival's: the longer one counts.
-		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/8003/09506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/414/9506000130002", `{`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/8003/09506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/414/9506000130002", `{`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
 		ask(rival, "PUT", "/gs1/links/01/09506000134307", `{`+link+`}`, 200, `"owner":"rival"`)
 		ask(operator, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 200, `"owner":"shop"`)
-		ask(operator, "PUT", "/gs1/links/01/09506000134413", `{"owner":"rival",`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
-		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop holds this GTIN")
-		ask(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop holds this GTIN")
-		ask(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop holds the GS1 Company Prefix 9506000")
+		ask(operator, "PUT", "/gs1/links/01/09506000134413", `{"owner":"rival",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
+		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 409, "shop owns this GTIN")
+		ask(rival, "PUT", "/gs1/links/01/09506000134352", `{`+link+`}`, 403, "shop owns this GTIN")
+		ask(rival, "POST", "/gs1/links", `{"key":"01/09506000130002",`+link+`}`, 409, "shop owns the GS1 Company Prefix 9506000")
 		ask(rival, "POST", "/gs1/transfer", `{"key":"01/09506000130002","to":"rival"}`, 403, "")
 		ask(operator, "POST", "/gs1/transfer", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
 		ask(operator, "POST", "/gs1/transfer", `{"key":"9506","to":"nobody"}`, 404, "")
@@ -738,7 +738,7 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 
 		// A GTIN goes over with what is below it, and stays rival's when its prefix is said again to be shop's.
 		over("01/09506000134406", "rival", 1, true)
-		ask(rival, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 403, "shop holds")
+		ask(rival, "PUT", "/gs1/links/01/09506000134406", `{`+link+`}`, 403, "shop owns")
 		over("01/09506000134406/10/A", "rival", 1, false)
 		ask(rival, "PUT", "/gs1/links/01/09506000134406/10/A", `{`+link+`}`, 200, `"owner":"rival"`)
 		over("9506000", "shop", 2, false) // rival's 09506000134369 and the operator's 09506000134376
@@ -746,7 +746,7 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 		over("9506000", "rival", 6, false)
 		ask(rival, "PUT", "/gs1/links/01/09506000134352/21/5", `{`+link+`}`, 200, `"owner":"rival"`)
 		ask(rival, "PUT", "/gs1/links/01/09506000130002", `{`+link+`}`, 200, `"owner":"rival"`)
-		ask(operator, "PUT", "/gs1/links/01/09506000130019", `{"owner":"shop",`+link+`}`, 409, "rival holds the GS1 Company Prefix 9506000")
+		ask(operator, "PUT", "/gs1/links/01/09506000130019", `{"owner":"shop",`+link+`}`, 409, "rival owns the GS1 Company Prefix 9506000")
 		if a := s.Do("GET", "/01/09506000134352/21/9", "", "Host: id.example"); a.Header.Get("Location") != "https://brand.example/nine" {
 			t.Errorf("links stay what they were: %d %s", a.Status, a.Body)
 		}

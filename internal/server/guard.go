@@ -63,7 +63,7 @@ func cleanPath(next http.Handler) http.Handler {
 			for strings.Contains(path, "//") {
 				path = strings.ReplaceAll(path, "//", "/")
 			}
-			// Path is the unescaped form, as it is before duplicate slashes are removed.
+			// URL.Path must be the unescaped form of the new path.
 			if plain, err := url.PathUnescape(path); err == nil {
 				r.URL.Path, r.URL.RawPath = plain, path
 			}
@@ -123,7 +123,7 @@ func (s access) knownName(text string) bool {
 }
 
 // ownOrigin rejects requests that a browser sends from a page of another origin: with --dev the secrets of the demo accounts are
-// public. Links that a person follows are allowed, and so are public pictures.
+// public. Navigation by links and requests for public images are allowed.
 func (s access) ownOrigin(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
@@ -168,9 +168,8 @@ func asCaller(r *http.Request, c iam.Caller) *http.Request {
 // rootCaller is the caller with the admin token, and with --dev every caller of the admin API.
 var rootCaller = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
-// adminOnly allows only requests with the admin token or an admin key. With --dev no credential is needed, but a wrong credential
-// is still rejected. Session cookies are not accepted here, because a page of another origin could make the browser send the
-// cookie.
+// adminOnly allows only requests with the admin token or an admin key. With --dev no credential is needed, but a wrong credential is still
+// rejected. Session cookies are not accepted here, because a page of another origin could make the browser send the cookie.
 func (s access) adminOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := r.Header.Get("Authorization")
@@ -185,7 +184,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 		caller, err := s.callerOf(r.Context(), token)
 		switch {
 		case err == nil:
-			connlimit.Proven(r.Context())
+			connlimit.Authenticated(r.Context())
 			next.ServeHTTP(w, asCaller(r, caller))
 			return
 		case !errors.Is(err, iam.ErrNoKey):
@@ -193,28 +192,29 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 			scanapi.WriteProblem(w, http.StatusServiceUnavailable, "the key cannot be checked now: try again later; the server's log says more")
 			return
 		}
-		connlimit.Refused(r.Context())
+		connlimit.Rejected(r.Context())
 		wrong := ""
 		if given {
-			wrong = "this is not the admin token, and no admin key that is good; "
+			wrong = "this is neither the admin token nor a valid admin key; "
 			if caller.Name != "" {
 				wrong = "the admin key " + caller.Name + " expired; "
 			}
 			if s.refuseAt(r, adminDoor, cmp.Or(caller.Name, keyMark(token))) {
 				w.Header().Set("Retry-After", "60")
-				scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address, and this one is wrong too: "+
-					"correct it where it is sent; the right one is let in at once")
+				scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address, and this one is wrong too: correct the "+
+					"token in the client; the right token is accepted at once")
 				return
 			}
 		}
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		scanapi.WriteProblem(w, http.StatusUnauthorized,
 			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder "+
-				"unless --admin-token named another")
+				"unless --admin-token gives another file")
 	})
 }
 
-// callerOf returns the caller that a token identifies; it returns iam.ErrNoKey, with the name of the key if the key has expired.
+// callerOf returns the caller that a token identifies; for an unknown or expired admin key it returns iam.ErrNoKey, for an expired
+// key together with the name of the key.
 func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return rootCaller, nil
@@ -236,12 +236,12 @@ func (s access) mayExplain(ctx context.Context, token string) (appids []string, 
 	return caller.Accounts, nil
 }
 
-// guessed records wrong AppSecrets.
+// guessed records a failed attempt with a wrong AppSecret.
 func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
 	s.refuse(context.Background(), secretDoor, appid, ip, tooMany)
 }
 
-// guessedPerson records failed attempts to sign in.
+// guessedPerson records a person's failed attempt to sign in.
 func (s access) guessedPerson(method iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
 	for _, d := range doors {
 		if d.name == string(method) {
@@ -261,19 +261,19 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 		return ip
 	}
 	// The client's address is the rightmost address that belongs to no trusted proxy: a client can forge all addresses left of it.
-	// If an entry cannot be parsed, the address of the proxy that passed it on is the last known address.
+	// If an entry of X-Forwarded-For cannot be parsed, the client's address is that of the proxy that sent the entry.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])
 		hop, err := netip.ParseAddr(text)
-		if err != nil { // some proxies append the port
+		if err != nil { // some proxies append the port to the address
 			var storedPort netip.AddrPort
 			if storedPort, err = netip.ParseAddrPort(text); err != nil {
 				break
 			}
 			hop = storedPort.Addr()
 		}
-		if hop.Zone() != "" { // a zone names a network interface of another machine
+		if hop.Zone() != "" { // the zone of an IPv6 address names a network interface of the proxy, so it is meaningless here
 			break
 		}
 		if ip = hop.Unmap(); !s.trusted(ip) {

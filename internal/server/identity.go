@@ -58,7 +58,7 @@ func refuseEmpty(c Config, empty bool) error {
 // admin token prove nothing, since an operator may put them into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
-	if c.Database == "" { // a partial copy of a folder may lack the identity file
+	if c.Database == "" { // other files prove it too, because a partial copy of a folder may lack the identity file
 		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
 	for _, path := range traces {

@@ -83,11 +83,14 @@ func TestImportedCodes_Statistics(t *testing.T) {
 
 		for _, b := range batches {
 			// Two of code 6, three of code 3, the crowd's of code 5; alice and bob besides the crowd.
-			for what, want := range map[string]int64{"scans": crowd + 5, "first": 3, "users": crowd + 2} {
+			for _, c := range []struct {
+				count, field string
+				want         int64
+			}{{"scans", "scans", crowd + 5}, {"first", "first_scans", 3}, {"users", "users", crowd + 2}} {
 				var got struct{ Rows []map[string]any }
-				ask("GET", fmt.Sprintf("/statistics?wait=true&batch=%d&count=%s", b.id, what), "", &got)
-				assert.True(t, len(got.Rows) == 1 && got.Rows[0][what] == float64(want),
-					"batch %d has %v, want %d %s", b.id, got.Rows, want, what)
+				ask("GET", fmt.Sprintf("/statistics?wait=true&batch=%d&count=%s", b.id, c.count), "", &got)
+				assert.True(t, len(got.Rows) == 1 && got.Rows[0][c.field] == float64(c.want),
+					"batch %d has %v, want %d %s", b.id, got.Rows, c.want, c.field)
 			}
 		}
 		var alarms struct {
@@ -125,7 +128,7 @@ func TestImportedCodes_Statistics(t *testing.T) {
 				t.Errorf("the feed has %d scans with the serial number of %d: %v", n, b.id, serials)
 			}
 		}
-		if a := w.Admin("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+		if a := w.Admin("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
 			t.Errorf("a recount: %s", a.Body)
 		}
 	})

@@ -59,8 +59,8 @@ type secrets struct {
 	vault      *sealer.Key
 	openIDs    *accounts.OpenIDs
 	adminToken string
-	newToken   bool              // the token was generated at this start
-	guesses    accounts.Throttle // failed attempts for the credentials that this package compares
+	newToken   bool              // the admin token was generated at this start
+	guesses    accounts.Throttle // counts failed attempts with credentials that this package compares
 	refusals   refusals
 	oidcSecret string // client secret of this server at the OpenID Connect provider
 }
@@ -99,8 +99,8 @@ func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, er
 
 // The names of the keys in the database.
 const (
-	dataKey   = "data"   // permanent: hashes values that are only compared
-	sealKey   = "seal"   // seals values that are read again; replaced at each rotation of the master key
+	dataKey   = "data"   // permanent: hashes values that are compared and never decrypted
+	sealKey   = "seal"   // encrypts values that are decrypted later; replaced at each rotation of the master key
 	openidKey = "openid" // permanent: derives the openid of every user
 	codeKey   = "code"   // permanent: derives all original codes
 	textKey   = "text.0" // derives the code texts of version 0
@@ -146,7 +146,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	return secret, nil
 }
 
-// vault returns the key that seals and hashes values.
+// vault returns the key that encrypts and hashes values in the database.
 func (k *keyring) vault(ctx context.Context) (*sealer.Key, error) {
 	var keys [2]*sealer.Key
 	for i, name := range []string{dataKey, sealKey} {
@@ -258,7 +258,7 @@ func parseKey(text, location string) (*sealer.Key, error) {
 }
 
 // writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The secret file gets its final
-// name when it is complete, so a process that dies earlier leaves no empty key that would block the next start.
+// name when it is complete, so a process that dies before that leaves no empty key file that would block the next start.
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
@@ -276,27 +276,27 @@ func writeSecret(path, text string) error {
 	return atomicfile.Named(path)
 }
 
-// leastSecret returns the minimum length in bytes of a secret that a person chooses: 16 if other machines can guess it, any length
+// minSecret returns the minimum length in bytes of a secret that a person chooses: 16 if other machines can guess it, any length
 // with --dev.
-func (c Config) leastSecret() int {
+func (c Config) minSecret() int {
 	if c.Dev {
 		return 0
 	}
 	return 16
 }
 
-// leastAdminToken is the minimum number of characters of an admin token that a person chose: callers with a wrong token are never
+// minAdminToken is the minimum number of characters of an admin token that a person chose: callers with a wrong token are never
 // delayed, so the token must be too long to guess.
-const leastAdminToken = 20
+const minAdminToken = 20
 
 // checkAdminToken returns an error if a token is too short; "" = no token yet. With --dev no admin token is needed.
 func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
-	if token == "" || c.Dev || n >= leastAdminToken {
+	if token == "" || c.Dev || n >= minAdminToken {
 		return nil
 	}
 	return usage("the admin token (%s) has %d characters: without --dev it needs %d at least; openssl rand -hex 24 makes one", location, n,
-		leastAdminToken)
+		minAdminToken)
 }
 
 // adminToken returns the token of the admin API, which is generated at the first start.

@@ -22,7 +22,10 @@ func (c *counter) lacks(when string, total, lacking int64) {
 	}
 	c.Admin("GET", "/statistics?wait=true", "").JSON(c.t, &a)
 	assert.True(c.t, len(a.Rows) == 1 && a.Rows[0].Scans == total, "%s: counted %+v, want %d", when, a.Rows, total)
-	var r struct{ Missing, Differences int64 }
+	var r struct {
+		Missing     int64
+		Differences int64 `json:"difference_count"`
+	}
 	if b := c.Admin("POST", "/statistics/recount", ""); b.Status != 200 {
 		c.t.Errorf("%s: a recount: %d %s", when, b.Status, b.Body)
 	} else if b.JSON(c.t, &r); r.Missing != lacking || r.Differences == 0 != (lacking == 0) {

@@ -41,7 +41,8 @@ func (s scanRecords) openLake(context.Context) error {
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
 	if shipper := s.scanning.ledger.shipper; shipper != nil {
-		// The lake already has scans of this journal, under a name that is unique to this journal.
+		// The lake names this node as the shipper does and writes only shipped scans; the journal keeps the scans that the lake
+		// still needs.
 		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
 	} else {
 		s.scanning.counter.Announce = s.announceErasure
@@ -60,9 +61,9 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure records in the database that a user was erased, for the lake.
+// announceErasure records in the database that a user was erased, so that the lake erases the user too.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
-	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
+	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 }
 
 // lakeRows converts scans to rows of the lake.
@@ -96,7 +97,7 @@ func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lak
 }
 
 func lakeRow(e *stats.Counted) lake.Row {
-	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
+	r := lake.Row{ScanID: e.ID.String(), ScannedAt: e.OccurredAt, Source: e.Source, Client: e.Client, Region: e.Region, Action: e.Action,
 		Kind: e.Kind, Reason: e.Reason, AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity,
 		Brand:   e.Brand,
 		Product: e.Product, Owner: e.Owner, Text: e.Text}

@@ -17,6 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 	"github.com/qrjump/qrjump/internal/store"
 )
 
@@ -29,7 +30,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// This applies with --scan-stream too: the journal has all scans that this single node ever shipped.
+		// Even with --scan-stream, the journal of a single node has all scans that the node ever shipped.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
@@ -59,8 +60,8 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 }
 
 // leaveStream detaches this node from a stream, if it used one: scans that were not counted or delivered to webhooks from the
-// stream are counted and delivered from the journal; then skip records the journal position for the stream. Each step is
-// idempotent, so it can be repeated after a kill. Decision 54.
+// stream are counted and delivered from the journal; then skip records the journal position for the stream. Each step of
+// leaveStream is idempotent, so leaveStream can be repeated after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
@@ -79,7 +80,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if err != nil {
 				return err
 			}
-			// a kill interrupted an earlier program version before it stored the offset of the last shipped scan
+			// an earlier program version may have been killed before it stored the offset of the last shipped scan
 			if last := counted.Last(); last > to.Position {
 				for e, err := range journal.Read(ctx, last-1) {
 					if err != nil {
@@ -147,7 +148,7 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	s.log.InfoContext(ctx, "scan stream detaching; pending scans are processed from the journal",
 		"max_uncounted", missing, "from", max(start, counted.From()), "to", upTo)
 	book := &webhooks.Book{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	told, err := book.TellRest(ctx, node, counted, start, rest)
+	told, err := book.QueueRest(ctx, node, counted, start, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
 	}
@@ -196,9 +197,13 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	}
 	o.Marks, o.Erased, o.Emulated = s.config.scansDir(), s.store.Erasures, s.config.emulates()
 	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
-		return s.store.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: s.now().UnixMilli()})
+		return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 	}
 	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
+	if o.Tracing = s.config.Tracing; o.Tracing != nil {
+		o.Traces = &tracing.Messages[scanlog.ScanID]{}
+		s.scanning.ledger.traces = o.Traces
+	}
 	l, err := stream.Open(o)
 	if err != nil {
 		return fmt.Errorf("--scan-stream: %w", err)
@@ -212,7 +217,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// Scans from before --scan-stream are in the journal only.
+		// With an embedded database, only the journal has the scans from before --scan-stream, so it keeps scans for scan_retention_days.
 		s.scanning.ledger.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
@@ -265,19 +270,19 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 }
 
 // countRest counts the remaining scans of a scan log before another log is counted, and queues these scans for webhooks; shared =
-// the log belongs to all nodes, and this node added scans, perhaps after other nodes had left the log.
+// all nodes use the log, and this node may have added scans after other nodes had left the log.
 func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
 		return err
 	}
-	if state.Ledger != id && (state.Ledger != "" || state.Position > 0) {
+	if state.LogID != id && (state.LogID != "" || state.CountedOffset > 0) {
 		end, err := log.End(ctx)
-		if err != nil || !shared || left.Position == 0 || end <= left.Position && left.Told >= left.Position {
+		if err != nil || !shared || left.Position == 0 || end <= left.Position && left.WebhookOffset >= left.Position {
 			return err
 		}
 	}
-	// Another node that counts a different scan log may switch the counting to its log in between, so this loop retries.
+	// Another node may switch the counting to a different scan log during this loop, so the loop retries.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
@@ -288,12 +293,12 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
 			}
 		}
-		if _, left, err = s.leftAt(ctx, id); err != nil || left.Told >= left.Position {
+		if _, left, err = s.leftAt(ctx, id); err != nil || left.WebhookOffset >= left.Position {
 			return err
 		}
 	}
 	return fmt.Errorf("webhooks were told of the scans from before --scan-stream up to %d of %d, for another node counted meanwhile: start this node again",
-		left.Told, left.Position)
+		left.WebhookOffset, left.Position)
 }
 
 // leftAt returns the counting state, and the positions up to which a log is counted and delivered to webhooks; the delivered
@@ -305,7 +310,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 		if err != nil {
 			return err
 		}
-		hears = slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans)
+		hears = slices.ContainsFunc(hooks, webhooks.Webhook.WantsScans)
 		if current, err := tx.Counting(ctx); err != nil || current != id {
 			return err
 		}
@@ -316,15 +321,15 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 		return state, left, err
 	}
 	err = s.store.ViewStatistics(ctx, func(tx stats.Tx) error {
-		if state, err = tx.StatisticsState(ctx); err != nil || state.Ledger == id {
-			left = stats.LogCheckpoint{Position: state.Position, Told: told}
+		if state, err = tx.StatisticsState(ctx); err != nil || state.LogID == id {
+			left = stats.LogCheckpoint{Position: state.CountedOffset, WebhookOffset: told}
 			return err
 		}
 		left, err = tx.RecallLedger(ctx, id)
 		return err
 	})
-	if !hears || left.Told < 0 {
-		left.Told = left.Position
+	if !hears || left.WebhookOffset < 0 {
+		left.WebhookOffset = left.Position
 	}
 	return state, left, err
 }

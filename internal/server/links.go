@@ -20,9 +20,9 @@ func apiPaths() []string {
 		"/openapi-wire.json")
 }
 
-// mostFollowed is the maximum number of redirects per minute and network that are written to the scan log: further clients are
+// maxFollowed is the maximum number of redirects per minute and network that are written to the scan log: further clients are
 // still redirected, but cannot fill the disk.
-const mostFollowed = 300
+const maxFollowed = 300
 
 // links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.
 func (s *Server) links() *digitallink.Resolver {
@@ -40,8 +40,8 @@ func (s *Server) links() *digitallink.Resolver {
 		},
 		Followed: func(q *http.Request, f digitallink.Followed) {
 			ip := s.access().clientIP(q)
-			if followed.Allow(ratelimit.KeyForIP(ip), mostFollowed, s.realNow()) {
-				scans.Followed(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
+			if followed.Allow(ratelimit.KeyForIP(ip), maxFollowed, s.realNow()) {
+				scans.RecordRedirect(f.Number, f.Address, strings.TrimSpace(f.Type+" "+f.Language), ip.String())
 			}
 		},
 		Page:    (&landing.Gateway{Log: s.log}).NoLink,

@@ -72,7 +72,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		l = s.bound(l, role)
 		h := &http.Server{
-			Handler:           traced(s.counted(s.access().guarded(s.handler(role)))),
+			Handler:           s.traced(s.counted(s.access().guarded(s.handler(role)))),
 			BaseContext:       func(net.Listener) context.Context { return requests },
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       idleTime,
@@ -101,7 +101,7 @@ func (s *Server) listen(ctx context.Context) error {
 				"hint", "start with --admin-listen 127.0.0.1:8082, or with --tls-cert FILE --tls-key FILE", "address", l.Addr().String())
 		}
 		var lane *fastpath.Listener
-		if role == scans && !s.seams.NoLane {
+		if role == scans && !s.seams.NoLane && s.config.Tracing == nil { // the fast path records no spans
 			lane = s.lane(l)
 			h.TLSConfig = lane.TLS // the fast-path listener does the TLS handshakes, net/http does HTTP/2
 			s.serving.lanes[h] = lane
@@ -191,9 +191,9 @@ func (c Config) listeners() []listener {
 	return list
 }
 
-// plainAdmin reports whether a listener exposes the admin API to other machines over plain HTTP together with public surfaces. If
-// the admin API has its own address, the operator chose its audience; and --dev cannot expose the admin API to other machines
-// without --dev-public.
+// plainAdmin reports whether a listener exposes the admin API to other machines over plain HTTP together with public surfaces.
+// plainAdmin is false if the admin API has an address of its own, because the operator chose that address, and with --dev, because
+// only --dev-public exposes a --dev server to other machines.
 func (c Config) plainAdmin(on listener) bool {
 	host, _, _ := net.SplitHostPort(on.address)
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
@@ -239,7 +239,7 @@ func (s *Server) drain(ctx context.Context) error {
 	if s.serving.cutRequests != nil {
 		s.serving.cutRequests()
 	}
-	s.serving.requests.Lock() // a cut request may still be running
+	s.serving.requests.Lock() // waits for handlers of cut requests that are still running
 	return errors.Join(errs...)
 }
 
@@ -250,7 +250,7 @@ func (s *Server) drainOne(ctx context.Context, h *http.Server) error {
 		}
 	}
 	if err := h.Shutdown(ctx); err != nil {
-		// A request that still runs is cut; its transaction is either committed completely or rolled back.
+		// Close cuts the requests that still run; the transaction of a cut request is either committed completely or rolled back.
 		s.log.Warn("requests aborted at the end of the drain", "error", err)
 		return h.Close()
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/errcode"
-	"github.com/qrjump/qrjump/internal/infra/safehttp"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // newLogger returns a logger that writes in the given format.
@@ -109,8 +109,8 @@ func (h flushOnErrorWriter) WithGroup(name string) slog.Handler {
 	return flushOnErrorWriter{h.Handler.WithGroup(name), h.lines}
 }
 
-// downgradeHandler lowers the level of errors that need no attention: when a client disconnects or the process ends, its work fails
-// with context.Canceled. It adds the trace id of the request.
+// downgradeHandler lowers the level of a logged context.Canceled error to info: the error only means that a client disconnected or
+// the process ends. downgradeHandler also adds the trace id of the request to each log line.
 type downgradeHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -120,25 +120,43 @@ func (h downgradeHandler) Handle(ctx context.Context, r slog.Record) error {
 		r.Level = slog.LevelInfo
 		r.AddAttrs(slog.String("because", "the caller hung up, or the server ends"))
 	}
-	if id := safehttp.TraceID(ctx); id != "" {
+	if id := tracing.ID(ctx); id != "" {
 		r = r.Clone()
 		r.AddAttrs(slog.String("trace_id", id))
 	}
 	return h.Handler.Handle(ctx, r)
 }
 
-// traced keeps the traceparent header of a request for its log lines and for the requests that it causes.
-func traced(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if header := r.Header.Get("Traceparent"); header != "" {
-			r = r.WithContext(safehttp.WithTraceParent(r.Context(), header))
+// traced stores the trace context of a request in the context, for log lines and for outbound requests; with --otlp-endpoint, traced
+// also records a span for each request.
+func (s *Server) traced(next http.Handler) http.Handler {
+	recorder := s.config.Tracing
+	stored := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if recorder != nil {
+			r = r.WithContext(tracing.WithRecorder(r.Context(), recorder))
+		} else if header := r.Header.Get("Traceparent"); header != "" {
+			r = r.WithContext(tracing.WithParent(r.Context(), header))
 		}
 		next.ServeHTTP(w, r)
 	})
+	if recorder != nil {
+		return recorder.Handler(stored)
+	}
+	return stored
 }
 
-// calledOff reports whether the only error in a log line is a cancelled context. A database fault that occurred at the same time
-// keeps its level.
+// tracingPart returns the component that exports spans.
+func (s *Server) tracingPart() component {
+	recorder := s.config.Tracing
+	if recorder == nil {
+		return component{name: "tracing"}
+	}
+	recorder.SetLogger(s.log)
+	return component{name: "tracing", stop: recorder.Close}
+}
+
+// calledOff reports whether the only error in a log line is a cancelled context. calledOff returns false if the error also reports
+// an unavailable database, so that the log line keeps its level.
 func calledOff(r slog.Record) (off bool) {
 	r.Attrs(func(a slog.Attr) bool {
 		err, is := a.Value.Any().(error)

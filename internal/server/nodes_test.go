@@ -128,7 +128,9 @@ func TestNodes_SharedDatabase(t *testing.T) {
 		}
 	}
 	assert.Equal(t, passed, 5, "calls of the minute passed")
-	var verified struct{ Fault any }
+	var verified struct {
+		Fault any `json:"first_error"`
+	}
 	two.Admin("POST", "/audit/verify", "").JSON(t, &verified)
 	assert.True(t, verified.Fault == nil, "%v", verified.Fault)
 	one.Admin("POST", "/emulator/reset", "")

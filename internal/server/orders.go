@@ -9,13 +9,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// ordersMeta is the key prefix of orders for codes among the server's named values.
+// ordersMeta is the prefix of the keys under which Store.PutMeta stores orders for codes.
 const ordersMeta = "order/"
 
-// orders returns the store of orders for codes; each order is a separate named value, so that the audit log has each change of an
-// order.
+// orders returns the store of orders for codes; each order is stored under a separate key, so that the audit log has each change of
+// an order.
 func (s *Server) orders() *codes.Orders {
-	return &codes.Orders{Press: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
+	return &codes.Orders{Codes: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
 		list []codes.Order, total int, err error) {
 		childNames := []string{ordersMeta}

@@ -69,11 +69,11 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		}
 		agree := func(revision string) servertest.Answer {
 			t.Helper()
-			return decide(`{"isv_application_id":"a","agree":true,"revision":"` + revision + `"}`)
+			return decide(`{"isv_application_id":"a","approve":true,"revision":"` + revision + `"}`)
 		}
 
 		read := o.place("")
-		o.post("/decisions", `{"isv_application_id":"a","agree":false}`, 200) // the requester cancels it
+		o.post("/decisions", `{"isv_application_id":"a","approve":false}`, 200) // the requester cancels it
 		weak := o.place("https://weak.example/{digits:20}")
 		for what, a := range map[string]servertest.Answer{"the order that was cancelled": agree(read.Revision), "no revision": agree("")} {
 			assert.True(t, a.Status == http.StatusConflict && strings.Contains(a.Body, "revision"),
@@ -81,11 +81,11 @@ func TestOrders_ApprovalOfARevision(t *testing.T) {
 		}
 		assert.True(t, weak.State == "waits" && weak.Revision != read.Revision,
 			"the order with another text: %+v, the first: %+v", weak, read)
-		o.post("/decisions", `{"isv_application_id":"a","agree":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
+		o.post("/decisions", `{"isv_application_id":"a","approve":true,"revision":"`+weak.Revision+`"}`, 409) // its requester
 
 		// A process that approved it ended before it made the codes.
 		o.interrupt("order/svc/a")
-		if a := decide(`{"isv_application_id":"a","agree":false}`); a.Status != http.StatusConflict {
+		if a := decide(`{"isv_application_id":"a","approve":false}`); a.Status != http.StatusConflict {
 			t.Errorf("rejecting an approved order: %d %s, want 409", a.Status, a.Body)
 		}
 		var list client.OrderList

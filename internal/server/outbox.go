@@ -62,8 +62,8 @@ func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Poli
 	}
 }
 
-// slow records that a receiver took longer to respond than the platform waits: as a separate call with its own request id, because
-// the delivery belongs to no call.
+// slow records that a receiver took longer to respond than the platform waits. The record is a call with a new request id, because
+// no API call caused the delivery.
 func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
@@ -72,7 +72,7 @@ func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 	if s.config.emulates() {
 		s.emulation.calls.Add(record)
 	}
-	s.domain.book.Record(record.Kept())
+	s.domain.book.Record(record.LogEntry())
 	var notes behaviour.Notes
 	notes.Add(row)
 	s.domain.book.Deviate(record.Account, record.URL, record.RID, t, &notes)

@@ -34,7 +34,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		APIPages: consent.Paths,
 		Settings: s.chosen.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.access().clientIP, Scheme: s.access().scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
-			first, ok, err := s.domain.desk.First(ctx, batch, index)
+			first, ok, err := s.domain.desk.FirstScan(ctx, batch, index)
 			return first.At, ok, err
 		},
 		Checks: func(ctx context.Context, batch, index int64) (int64, error) {
@@ -59,7 +59,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return handler
 	}
-	// With --dev only this machine's own host names are allowed, and no rule can have such a host.
+	// TryPath hides no link of a rule: with --dev only this machine's own host names are allowed, and no rule can have such a host.
 	mux := http.NewServeMux()
 	mux.Handle(landing.TryPath+"{$}", g.Try())
 	mux.Handle("/", handler)
@@ -69,7 +69,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		handler.ServeHTTP(w, r) // the mux would reach the same handler
+		handler.ServeHTTP(w, r) // for this path the mux would call the same handler
 	})
 }
 

@@ -63,7 +63,8 @@ func TestAdminKey_Role(t *testing.T) {
 	if log := s.Admin("GET", "/changes?kind=account&key=shop&newest=true&limit=1", "").Body; !strings.Contains(log, `"actor":"key:ci"`) {
 		t.Errorf("the log of changes names somebody else: %s", log)
 	}
-	if list := s.Admin("GET", "/admin-keys", "").Body; !strings.Contains(list, `"seen_at":"2026-01-15T`) || strings.Contains(list, "qrk_") {
+	if list := s.Admin("GET", "/admin-keys", "").Body; !strings.Contains(list, `"last_seen_at":"2026-01-15T`) ||
+		strings.Contains(list, "qrk_") {
 		t.Errorf("the list: %s", list)
 	}
 	s.Clock.Step(24 * time.Hour)
@@ -95,10 +96,10 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 	for _, role := range roles[:len(roles)-1] {
 		_, calls[role] = adminKey(t, s, fmt.Sprintf(`{"name":"k","role":%q,"accounts":["shop"]}`, role))
 	}
-	owned := []string{"listScans", "exportScans", "askStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
+	owned := []string{"listScans", "exportScans", "getStatistics", "listUnmatched", "exportStatistics", "exportUnmatched", "listAlarms",
 		"exportAlarms", "listSharedCharts"}
-	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "packageSigner", "listOrders", "listRules", "listBatches",
-		"search", "nameAccounts", "nameRules", "listGS1Links", "exportGS1Links"}
+	everyone := []string{"listAccounts", "listBehaviours", "getSettings", "getPackageSigner", "listOrders", "listRules", "listBatches",
+		"search", "completeAccounts", "completeRules", "listGS1Links", "exportGS1Links"}
 	fill := strings.NewReplacer("{appid}", "other", "{mini_program}", "other", "{application_id}", fmt.Sprint(batch.ID), "{user}", "u",
 		"{rid}", "00000000-00000000-00000000", "{component}", "c", "{seq}", "1", "{host}", "h", "{code_index}", "1", "{scan_id}", "x",
 		"{node}", "n", "{package}", "1", "{id}", "1", "{name}", "n", "{key...}", "01/09506000134352")
@@ -112,9 +113,9 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // TestScopedKey_OwnScans
 				ok = a.Status == http.StatusOK
 			}
-			asks := []string{"lookupCode", "resolveThen", "getScan", "acknowledgeAlarm", "dismissAlarm", "ruleHistory",
-				"ruleOccupiers", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
-				"importGS1Links", "shareChart", "endSharedChart"} // and the question is a bad one
+			asks := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "getRuleHistory",
+				"listRuleConflicts", "replayPlan", "addGS1Links", "getGS1Links", "putGS1Links", "deleteGS1Links", "undoGS1Change",
+				"importGS1Links", "shareChart", "revokeSharedChart"} // and the question is a bad one
 			if slices.Contains(asks, o.ID) && role.AtLeast(o.Least) {
 				ok = slices.Contains([]int{http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusNotFound,
 					http.StatusUnsupportedMediaType}, a.Status)
@@ -122,7 +123,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			if o.ID == "getCall" && role == adminroute.Operator {
 				ok = a.Status == http.StatusNotFound // there is none
 			}
-			if slices.Contains([]string{"lookupAuthorization", "agreeToPlatform"}, o.ID) && role == adminroute.Operator {
+			if slices.Contains([]string{"lookupAuthorization", "grantAuthorization"}, o.ID) && role == adminroute.Operator {
 				ok = a.Status == http.StatusBadRequest // the account is in the body: TestAgreeReference_SingleUse
 			}
 			assert.True(t, ok, "%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
@@ -202,7 +203,7 @@ func TestScopedKey_OwnScans(t *testing.T) {
 		"/statistics?wait=true&rule=-":                 `"rows":[]`,
 		"/statistics?wait=true&owner=brand":            `"rows":[]`,
 		"/statistics?wait=true&count=users&owner=shop": `"rows":[`,
-		"/statistics/unmatched?wait=true":              `{"places":[{"place":"shop.example/nothing","scans":1}]}`,
+		"/statistics/unmatched?wait=true":              `{"locations":[{"location":"shop.example/nothing","scans":1}]}`,
 		"/statistics/export?wait=true&group=owner":     "shop,1,",
 		"/statistics/unmatched/export?wait=true":       "shop.example/nothing,1",
 		"/scans":                                       `https://shop.example/`,

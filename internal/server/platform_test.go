@@ -155,7 +155,7 @@ func TestPlatform_FullAuthorizationFlow(t *testing.T) {
 	if a := s.Do("GET", page, "", "Host: mp.weixin.qq.com"); a.Status != 200 || !strings.Contains(a.Body, `value="shop"`) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
-	a = s.Do("POST", page, "decision=agree&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded",
+	a = s.Do("POST", page, "decision=approve&appid=shop&set=18&set=33", "Content-Type: application/x-www-form-urlencoded",
 		"Sec-Fetch-Site: same-origin")
 	there, err := url.Parse(a.Header.Get("Location"))
 	if a.Status != 303 || err != nil || there.Host != "isv.example" || there.Query().Get("expires_in") != "600" {

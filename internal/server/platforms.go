@@ -16,10 +16,7 @@ func (s *Server) consentPage() http.Handler {
 		return s.AdminURL + console.AgreePage(reference)
 	}}
 	if !s.config.Dev {
-		p.Admin = func(r *http.Request, token string) (right, tooMany bool) {
-			right, err := s.access().isAdminToken(r, token)
-			return right, err != nil
-		}
+		p.Admin = s.access().isAdminToken
 	}
 	return p.Handler()
 }
@@ -32,7 +29,7 @@ func (s *Server) platformControls() emulator.Platforms {
 				a.PermissionSets = accounts.AskedByDefault
 			}
 			code, err := s.domain.accounts.Agree(ctx, accounts.Agreement{Component: a.Component, PreAuthCode: a.PreAuthCode, AppID: a.AppID,
-				Sets: a.PermissionSets, Move: a.Move})
+				Sets: a.PermissionSets, ForceExclusive: a.Move})
 			return code.Text, err
 		},
 		Ticket: func(ctx context.Context, component string) (string, error) {

@@ -16,14 +16,14 @@ import (
 // readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
-// The valid values of the parameter for of GET /readyz. Without the parameter for, GET /readyz checks both kinds of requests.
+// The valid values of the query parameter "for" of GET /readyz: the kind of requests, scans or changes, that the server must be
+// ready for. Without the query parameter, GET /readyz checks both kinds.
 const (
 	forScan   = "scan"
 	forChange = "change"
 )
 
-// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading; the node is ready
-// meanwhile.
+// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading; the node is ready meanwhile.
 const ReadingImport = "reading import:"
 
 // Unreadable begins the line of GET /readyz about committed changes that cannot be decoded although the database is reachable; the
@@ -57,7 +57,7 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 }
 
 // fault returns the reason why the server is not ready for a kind of requests, or for both kinds if kind is ""; "" = ready. The
-// value err is for the log.
+// result err is the cause of the fault, for the log.
 func (s health) fault(ctx context.Context, kind string) (fault string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
@@ -87,14 +87,14 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	return "", nil
 }
 
-// scanFault returns the reason for which scans cannot be resolved from memory or recorded; "" = none. An unreachable database is
-// ignored here: scans of codes by a user need the database and return their own error.
+// scanFault returns the reason for which scans cannot be resolved from memory or recorded; "" = none. scanFault ignores an
+// unreachable database, because scans that need the database return their own error.
 func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil
 	}
 	if err := s.scanning.ledger.room(s.config.Data); err != nil {
-		return "the data folder has no room, or cannot be written", err
+		return "the data folder is full or not writable", err
 	}
 	return "", nil
 }

@@ -22,7 +22,7 @@ func TestReady_ScanJournalUnwritable(t *testing.T) {
 		t.Errorf("before: %v", err)
 	}
 	require.NoError(t, journal.Close())
-	g, err := l.recorder.Enqueue(&scanlog.Event{At: time.UnixMilli(1)})
+	g, err := l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)})
 	require.NoError(t, err)
 	require.True(t, g.Wait(t.Context()) != nil, "a closed journal took a scan")
 	for range 2 {

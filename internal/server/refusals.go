@@ -14,18 +14,17 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// A door is one of the places in this server that check credentials. Each credential check compares the credential first: a valid
-// credential is accepted, however many invalid attempts came from the same address. Invalid attempts are counted and logged; after
-// twenty invalid attempts from an address within a minute, the response only reports too many attempts. A password is an exception:
-// after too many failed attempts it is not compared, because comparing a password is expensive. TestThrottle_ValidCredentialPasses
-// tests every place that checks credentials.
+// door describes a kind of credential that this server checks. A check accepts a valid credential, however many invalid attempts
+// came from the same address. Invalid attempts are counted and logged; after twenty invalid attempts from an address within a
+// minute, the response to an invalid credential only reports too many attempts. Passwords differ: after too many failed attempts a
+// password is not compared, because comparing passwords is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
 type door struct {
 	name  string // metric label, and the name in the admin API
 	wrong string // log message for an invalid credential
 }
 
 var (
-	adminDoor    = door{"admin_token", "wrong admin token"} // also for admin keys, in a header or typed on a page
+	adminDoor    = door{"admin_token", "wrong admin token"} // the admin token and admin keys, sent in a header or typed on a page
 	secretDoor   = door{"app_secret", "wrong AppSecret"}
 	scanDoor     = door{"scan_key", "wrong scan key"}
 	personDoor   = door{string(iam.ByPassword), "wrong sign-in"}
@@ -35,8 +34,8 @@ var (
 	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
 )
 
-// refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse only counts the attempt,
-// because many attempts came before.
+// refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse counts the attempt but does
+// not log it.
 func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, tooMany bool) {
 	s.secrets.refusals.note(refusal{what: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
@@ -52,7 +51,8 @@ func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, 
 	s.log.WarnContext(ctx, d.wrong, append(values, "ip", ip.String())...)
 }
 
-// refuseAt calls refuse for a kind of credential that this package checks itself; tooMany is for the response.
+// refuseAt calls refuse for a kind of credential that this package checks itself; tooMany reports whether the response must report
+// too many attempts.
 func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
 	ip := s.clientIP(r)
 	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
@@ -95,18 +95,17 @@ type refused struct {
 	first, last time.Time
 }
 
-// refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old
-// credential. The list of rejected credentials exists only in the memory of this node, so untrusted requests cause no database
-// writes.
+// refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old credential.
+// The list of rejected credentials exists only in the memory of this node, so untrusted requests cause no database writes.
 type refusals struct {
 	mu sync.Mutex
 	of map[refusal]*refused
 }
 
 const (
-	// mostRefusals is the maximum number of remembered credentials, and refusalTime is their retention.
-	mostRefusals = 1000
-	refusalTime  = 24 * time.Hour
+	// maxRefusals is the maximum number of remembered credentials, and refusalTime is their retention.
+	maxRefusals = 1000
+	refusalTime = 24 * time.Hour
 )
 
 func (l *refusals) note(r refusal, now time.Time) {
@@ -117,7 +116,7 @@ func (l *refusals) note(r refusal, now time.Time) {
 	}
 	item := l.of[r]
 	if item == nil {
-		if len(l.of) >= mostRefusals {
+		if len(l.of) >= maxRefusals {
 			l.dropOne()
 		}
 		item = &refused{refusal: r, first: now}

@@ -10,8 +10,8 @@ import (
 )
 
 // StartTemp starts a server from a seed in a temporary folder, on a free port of the loopback address. The server has the emulator,
-// requires no operator credentials, and sends no outbound requests; now is its real clock, and end stops the server and deletes the
-// folder.
+// requires no operator credentials, and sends no outbound requests; now replaces the real time of the server, and end stops the
+// server and deletes the folder.
 func StartTemp(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-rehearsal-")
 	if err != nil {

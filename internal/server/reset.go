@@ -65,12 +65,12 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	}
 	s.domain.accounts.ForgetGuesses()
 	s.domain.book.Minutes.Forget()
-	s.domain.press.Forget()
+	s.domain.press.ClearTicketCache()
 	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }
 
-// resetAccounts restores some accounts to the state of the seed; an account that the seed does not have is kept, but loses all that
-// belongs to it. Others keep everything.
+// resetAccounts restores the given accounts to the state of the seed and leaves all other accounts unchanged. If the seed does not
+// contain a given account, only the data that belongs to the account is deleted.
 func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	seed, err := readSeed(s.config)
 	if err != nil {
@@ -112,10 +112,10 @@ func (f *seedFile) names(appid string) bool {
 	return false
 }
 
-// replant empties accounts and stores their data from the seed, in the transaction of ctx.
+// replant deletes the data of accounts and stores the seed's data of these accounts, in the transaction of ctx.
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
-		Random: s.random, LeastSecret: s.config.leastSecret()}
+		Random: s.random, MinSecret: s.config.minSecret()}
 	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now}
 	for i, a := range seed.Accounts {
 		if slices.Contains(appids, a.AppID) {

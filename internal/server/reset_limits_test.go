@@ -72,7 +72,7 @@ func TestSet_WrongSettingsAreNamed(t *testing.T) {
 		{"rule_rate_limit", `--set "rule_rate_limit": want NAME=VALUE`},
 		{"rate_limi=5", "--set: settings: "},
 		{"rule_rate_limit=-1", "--set: settings: "},
-		{`daily_limits={"/none":5}`, "no interface has the path /none"},
+		{`daily_limits={"/none":5}`, "no endpoint has the path /none"},
 	} {
 		config := server.Default()
 		config.Set = []string{c.set}

@@ -27,24 +27,24 @@ type guardedChange struct {
 var guardedChanges = map[string]guardedChange{
 	"putAccount":      {"/accounts/shop", `{"kind":"mini_program","name":"%d","versions":["release"]}`, "/accounts/shop", "", ""},
 	"setVersions":     {"/accounts/shop/versions", `{"versions":["release","trial"]}`, "/accounts/shop", "", ""},
-	"setJump":         {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
+	"setRulesEnabled": {"/accounts/shop/jump", `{"open":true}`, "/accounts/shop", "", ""},
 	"deleteAccount":   {"/accounts/gone", ``, "/accounts/gone", "", ""},
 	"deleteComponent": {"/components/gone-isv", ``, "/components/gone-isv", "", ""},
-	"endTokens":       {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
+	"revokeTokens":    {"/accounts/shop/tokens", ``, "/accounts/shop", "", ""},
 	"putMember":       {"/accounts/shop/members/u%d", `{"role":"trial"}`, "/accounts/shop", "", ""},
 	"deleteMember":    {"/accounts/shop/members/u", ``, "/accounts/shop", "", ""},
 	"putLink":         {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
 	"deleteLink":      {"/accounts/svc/links/shop", ``, "/accounts/svc", "", ""},
 	"putAppearance":   {"/accounts/shop/appearance", `{"help":"https://help.example/%d"}`, "/accounts/shop/appearance", "", ""},
-	"confirmLink":     {"/accounts/svc/links/new/confirm", `{"side":"account","agree":true}`, "/accounts/svc", "", ""},
+	"confirmLink":     {"/accounts/svc/links/new/confirm", `{"side":"account","approve":true}`, "/accounts/svc", "", ""},
 	"addRule":         {"/accounts/shop/rules", `{"prefix":"https://shop.example/%d/","path":"p"}`, "/accounts/shop", "", ""},
-	"placeOrder":      {"/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish-%d"}`, "/accounts/svc", "", ""},
-	"decideOrder":     {"/accounts/svc/orders/decisions", `{"isv_application_id":"waiting","agree":false}`, "/accounts/svc", "", ""},
-	"beginImport": {"/accounts/svc/imported-batches", `{"isv_application_id":"old-%d","code_count":1,"prefix":"P.URL.CN/"}`,
+	"createOrder":     {"/accounts/svc/orders", `{"code_count":10000,"isv_application_id":"wish-%d"}`, "/accounts/svc", "", ""},
+	"decideOrder":     {"/accounts/svc/orders/decisions", `{"isv_application_id":"waiting","approve":false}`, "/accounts/svc", "", ""},
+	"createImport": {"/accounts/svc/imported-batches", `{"isv_application_id":"old-%d","code_count":1,"prefix":"P.URL.CN/"}`,
 		"/accounts/svc", "", ""},
-	"withdrawFromAccount":   {"/accounts/shop/authorizations/isv", ``, "/accounts/shop", "", ""},
-	"putComponent":          {"/components/isv", `{"redirect_hosts":["h%d.example"]}`, "/components/isv", "", ""},
-	"withdrawAuthorization": {"/components/isv/authorizations/svc", ``, "/components/isv", "", ""},
+	"revokeAccountAuthorization": {"/accounts/shop/authorizations/isv", ``, "/accounts/shop", "", ""},
+	"putComponent":               {"/components/isv", `{"redirect_hosts":["h%d.example"]}`, "/components/isv", "", ""},
+	"revokeAuthorization":        {"/components/isv/authorizations/svc", ``, "/components/isv", "", ""},
 	"editRule": {"/accounts/shop/rules", `{"prefix":"https://shop.example/own/","path":"p%d"}`, "/rules?owner=shop", "prefix",
 		"https://shop.example/own/"},
 	"publishRule": {"/accounts/shop/rules/publish", `{"prefix":"https://shop.example/own/"}`, "/rules?owner=shop", "prefix",
@@ -57,10 +57,10 @@ var guardedChanges = map[string]guardedChange{
 	"changeCodes": {"/batches/BATCH/states", `{"action":"freeze","ranges":[{"from":9000,"to":9000}]}`, "/batches/BATCH", "", ""},
 	"activateCodes": {"/batches/BATCH/activations", `{"code_start":100,"code_end":109,"binding":{"activity_name":"a","product_brand":"b",
 		"product_title":"t","product_code":"4006381333931","wxa_appid":"shop","wxa_path":"p"}}`, "/batches/BATCH", "", ""},
-	"withdrawCodes":  {"/batches/BATCH/withdrawals", `{"ranges":[{"from":100,"to":104}]}`, "/batches/BATCH", "", ""},
-	"retargetCodes":  {"/batches/BATCH/retarget", `{"code_start":105,"code_end":109,"wxa_appid":"shop","wxa_path":"p%d"}`, "/batches/BATCH", "", ""},
-	"takeBackImport": {"/batches/IMPORTED/take-back", `{"code_start":0,"code_end":0}`, "/batches/IMPORTED", "", ""},
-	"makePackage": {"/batches/BATCH/packages", `{"code_start":5000,"code_end":5999,"printer":"p",
+	"deactivateCodes": {"/batches/BATCH/deactivations", `{"ranges":[{"from":100,"to":104}]}`, "/batches/BATCH", "", ""},
+	"retargetCodes":   {"/batches/BATCH/retarget", `{"code_start":105,"code_end":109,"wxa_appid":"shop","wxa_path":"p%d"}`, "/batches/BATCH", "", ""},
+	"undoImport":      {"/batches/IMPORTED/undo-import", `{"code_start":0,"code_end":0}`, "/batches/IMPORTED", "", ""},
+	"createPackage": {"/batches/BATCH/packages", `{"code_start":5000,"code_end":5999,"printer":"p",
 		"recipients":["age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"]}`, "/batches/BATCH", "", ""},
 	"putBatchAlarm": {"/batches/BATCH/alarm", `{"threshold":%d}`, "/batches/BATCH/alarm", "", ""},
 	"putWebhook":    {"/webhooks/HOOK", `{"url":"https://receiver.example/%d","alarms":true}`, "/webhooks", "id", "HOOK"},
@@ -70,11 +70,11 @@ var guardedChanges = map[string]guardedChange{
 	"resetSetting":  {"/settings/rule_limit", ``, "/settings/described", "name", "rule_limit"},
 	"putGS1Links": {"/gs1/links/01/09506000134352", `{"wxa_path":"p%d","wxa_appid":"shop","links":[]}`,
 		"/gs1/links/01/09506000134352", "", ""},
-	"deleteGS1Links": {"/gs1/links/01/09506000134369", ``, "/gs1/links/01/09506000134369", "", ""},
-	"changePerson":   {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
-	"makeLoginLink":  {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
-	"signOutPerson":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
-	"deletePerson":   {"/people/bob", ``, "/people", "name", "bob"},
+	"deleteGS1Links":  {"/gs1/links/01/09506000134369", ``, "/gs1/links/01/09506000134369", "", ""},
+	"updatePerson":    {"/people/alice", `{"accounts":["shop"],"password":"a very long word %d"}`, "/people", "name", "alice"},
+	"createLoginLink": {"/login-links", `{"name":"alice"}`, "/people", "name", "alice"},
+	"deleteSessions":  {"/people/alice/sessions", ``, "/people", "name", "alice"},
+	"deletePerson":    {"/people/bob", ``, "/people", "name", "bob"},
 }
 
 // named are the parts of a path that name what has a revision: an operation that changes it there takes If-Match, apart from checkRule,
@@ -236,7 +236,7 @@ func rejects(t *testing.T, s *servertest.Server, o adminroute.Route) {
 		a := s.Do(o.Method, "/admin/v1"+path, "{}", "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json",
 			header)
 		var p client.Problem
-		const want = "this call compares no revision: send it without If-Match and If-None-Match"
+		const want = "this operation has no preconditions: send it without If-Match and If-None-Match"
 		if a.JSON(t, &p); a.Status != http.StatusBadRequest || p.Detail != want {
 			t.Errorf("%s with %s: %d %s, want 400 %q", o.ID, header, a.Status, a.Body, want)
 		}
@@ -294,10 +294,10 @@ func TestIfMatch_ConcurrentUpdatesOneWins(t *testing.T) {
 		}
 		ids := revised(t, one)
 		for _, id := range []string{"putAccount", "putAppearance", "putComponent", "editRule", "putWebhook", "putSettings",
-			"changePerson", "putBatchAlarm"} {
+			"updatePerson", "putBatchAlarm"} {
 			c := guardedChanges[id]
 			method := "PUT"
-			if id == "changePerson" {
+			if id == "updatePerson" {
 				method = "PATCH"
 			}
 			last := ""

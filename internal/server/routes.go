@@ -118,8 +118,8 @@ func profiles() http.Handler {
 	return mux
 }
 
-// asJSON accepts a JSON body that curl -d sends with the content type of a form, since no call here accepts forms. Form posts from
-// pages of another origin are rejected before asJSON runs.
+// asJSON accepts a JSON body that curl -d sends with the content type of a form, since no operation behind asJSON accepts forms.
+// Form posts from pages of another origin are rejected before asJSON runs.
 func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
@@ -148,7 +148,7 @@ func (s *Server) mountGuide(mux *http.ServeMux) {
 	}
 }
 
-// direct routes wire calls, which are most calls, around the mux, which would find the same handler.
+// direct routes wire calls, which are most calls, around the mux, which would choose the same handler.
 func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
 	paths := map[string]bool{}
 	for _, path := range api.Paths() {
@@ -168,15 +168,15 @@ func orProblem(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
-			mux.ServeHTTP(w, r) // the mux sets the path values of the request
+			mux.ServeHTTP(w, r) // h is not called directly, because ServeHTTP of the mux also sets the path values of the request
 			return
 		}
-		// The mux can tell whether only the method is wrong.
+		// The mux's handler for an unmatched request responds with 405 if only the method is wrong.
 		probe := &statusOnly{header: http.Header{}}
 		h.ServeHTTP(probe, r)
 		if probe.status == http.StatusMethodNotAllowed {
 			w.Header().Set("Allow", probe.header.Get("Allow"))
-			scanapi.WriteProblem(w, probe.status, "this path wants "+probe.header.Get("Allow"))
+			scanapi.WriteProblem(w, probe.status, "this path needs "+probe.header.Get("Allow"))
 			return
 		}
 		noSuchPath(w, r)
@@ -196,7 +196,7 @@ func (s *Server) wireAPI() *api.API {
 	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.book, Rules: s.domain.rules, Codes: s.domain.press,
 		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
-		Proven: connlimit.Proven, Refused: connlimit.Refused}
+		OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if s.store.Shared() {
 		a.Shared = s.store.Allow
 	}
@@ -206,7 +206,7 @@ func (s *Server) wireAPI() *api.API {
 			s.serving.arrivals.calls.Add(1)
 			s.emulation.calls.Add(record)
 		}
-		a.WhyBelow = s.whyBelow()
+		a.TracePathPrefix = s.whyBelow()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {
 			f, ok := s.emulation.plan.NextResponse(method, path)
@@ -214,7 +214,7 @@ func (s *Server) wireAPI() *api.API {
 				return api.Stub{}, false
 			}
 			body, kind := f.Response.Text()
-			return api.Stub{Status: f.Response.Status, Body: body, Kind: kind, Delay: f.Delay}, true
+			return api.Stub{Status: f.Response.Status, Body: body, ContentType: kind, Delay: f.Delay}, true
 		}
 		a.Faults = func(path, appid string) api.Fault {
 			f, ok := s.emulation.plan.Next(path, appid)
@@ -246,14 +246,14 @@ func wireFault(f emulator.Fault) api.Fault {
 
 func (s *Server) scanAPI() *scanapi.API {
 	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
-		Products: s.domain.products}, Near: s.domain.rules.Neighbours, Codes: s.domain.press, Desk: s.domain.desk,
-		Record: s.scanning.ledger.record, Soon: s.isAsync, Late: s.scanning.ledger.isLate, UserHash: s.userHash, Region: s.scans().region(),
-		Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
+		Products: s.domain.products}, Near: s.domain.rules.Neighbours, Codes: s.domain.press, TicketWriter: s.domain.desk,
+		Record: s.scanning.ledger.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.ledger.isLate, UserHash: s.userHash,
+		Region: s.scans().region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
-		Observe: s.metrics.observeScan, Proven: connlimit.Proven, Refused: connlimit.Refused}
+		Observe: s.metrics.observeScan, OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
-		a.Wrong = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanDoor, keyMark(key)) }
+		a.OnInvalidKey = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanDoor, keyMark(key)) }
 	}
 	return a
 }

@@ -58,8 +58,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	return err
 }
 
-// sayAbove logs that the supervisor could not be notified: systemd then ends a service of Type=notify, and the log shows the
-// reason.
+// sayAbove logs that the supervisor could not be notified: systemd then ends a service of Type=notify, and the log shows the reason.
 func (s *Server) sayAbove(err error) {
 	if err != nil {
 		s.log.Warn("supervisor notification failed", "error", err)

@@ -67,7 +67,10 @@ func TestSnapshotLoad_UnderTraffic(t *testing.T) {
 			"load of a damaged snapshot: %d %s, want 409", a.Status, a.Body)
 		for _, s := range nodes {
 			a := s.Admin("POST", "/statistics/recount", "{}")
-			var found struct{ Scans, Duplicates, Differences int64 }
+			var found struct {
+				Scans, Duplicates int64
+				Differences       int64 `json:"difference_count"`
+			}
 			if a.JSON(t, &found); found.Differences != 0 || found.Duplicates != 0 {
 				t.Errorf("recount = %s, want no difference", a.Body)
 			}

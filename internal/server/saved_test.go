@@ -92,7 +92,9 @@ func TestSnapshot_RestoresAllNodes(t *testing.T) {
 		if s.Admin("POST", "/emulator/seed", planted).JSON(t, &again); again.Applied {
 			t.Error("the seed was applied again")
 		}
-		var verified struct{ Fault any }
+		var verified struct {
+			Fault any `json:"first_error"`
+		}
 		if s.Admin("POST", "/audit/verify", "").JSON(t, &verified); verified.Fault != nil {
 			t.Error(verified.Fault)
 		}

@@ -22,6 +22,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/stream"
 	"github.com/qrjump/qrjump/internal/infra/certificates"
 	"github.com/qrjump/qrjump/internal/infra/sealer"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // urlOf returns the base URL of a listener.
@@ -34,8 +35,8 @@ func (s *Server) urlOf(l net.Listener) string {
 
 // lane returns the fast-path listener for scans, which hands all other requests to net/http.
 func (s *Server) lane(l net.Listener) *fastpath.Listener {
-	lane := s.scanAPI().Lane(cmp.Or(s.seams.LanePatience, time.Second))
-	lane.AnswerTime, lane.IdleTime, lane.Answered, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
+	lane := s.scanAPI().FastPath(cmp.Or(s.seams.LanePatience, time.Second))
+	lane.AnswerTime, lane.IdleTime, lane.OnResponse, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
 	if s.config.Dev {
 		lane.KnownHost = s.access().knownName
 	}
@@ -59,13 +60,14 @@ type scanning struct {
 type scanLedger struct {
 	journal  *scanlog.Journal
 	recorder *scanlog.Recorder
-	log      scanlog.Log      // log that collects the scans of all nodes
-	shipper  *scanlog.Shipper // ships scans to log; nil = the journal is the log
-	stream   *stream.Log      // stream of --scan-stream; nil = none
-	nodes    *scanlog.Nodes   // connections to the other nodes; nil = single node
-	earlier  scanlog.Log      // log with the scans from before --scan-stream; nil = log has all scans
-	lake     *lake.Lake       // lake of --lake; nil = none
-	mended   atomic.Int64     // number of lost scans at the time of the last successful test write
+	log      scanlog.Log                       // log that collects the scans of all nodes
+	shipper  *scanlog.Shipper                  // ships scans to log; nil = the journal is the log
+	traces   *tracing.Messages[scanlog.ScanID] // trace contexts of scans that wait for the stream; nil = spans are not recorded
+	stream   *stream.Log                       // stream of --scan-stream; nil = none
+	nodes    *scanlog.Nodes                    // connections to the other nodes; nil = single node
+	earlier  scanlog.Log                       // log with the scans from before --scan-stream; nil = log has all scans
+	lake     *lake.Lake                        // lake of --lake; nil = none
+	mended   atomic.Int64                      // number of lost scans at the time of the last successful test write
 }
 
 // ledgerPart returns the component that makes scans durable.
@@ -94,7 +96,8 @@ func (s scanRecords) openLedger(ctx context.Context) error {
 	return s.openScanLog(ctx)
 }
 
-func (l *scanLedger) record(e *scanlog.Event) (scanapi.Durable, error) {
+func (l *scanLedger) record(ctx context.Context, e *scanlog.Event) (scanapi.Durable, error) {
+	l.traces.Keep(ctx, e.ID)
 	group, err := l.recorder.Enqueue(e)
 	if err != nil {
 		return nil, err
@@ -104,7 +107,7 @@ func (l *scanLedger) record(e *scanlog.Event) (scanapi.Durable, error) {
 
 func (l *scanLedger) isLate() bool { return l.recorder.IsLate() }
 
-// close writes the scans that are still buffered. An error of close means that scans were responded to but are lost.
+// close writes the scans that are still buffered. An error of close means that some scans are lost although their responses were sent.
 func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	if l == nil {
 		return nil
@@ -118,12 +121,12 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 		cancel()
 	}
 	if l.nodes != nil {
-		_ = l.nodes.Leave(ctx) // if leaving fails, other nodes query this node and get no response
+		_ = l.nodes.Leave(ctx) // if Leave fails, other nodes keep querying this node and get no response
 	}
 	if l.stream != nil {
 		err = errors.Join(err, l.stream.Close())
 	}
-	if unsealed := l.journal.Close(); unsealed != nil { // all scans in the journal are durable
+	if unsealed := l.journal.Close(); unsealed != nil { // nothing is lost: all scans in the journal are already durable
 		log.WarnContext(ctx, "last journal file not sealed", "error", unsealed)
 	}
 	return err
@@ -132,8 +135,8 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 // isAsync reports whether the response to a scan that matched no code is sent before the scan is durable.
 func (s *Server) isAsync() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
 
-// userHash returns the hash that identifies a user in the scan log. The namespace contains no byte 0, so the parts cannot be
-// confused.
+// userHash returns the hash that identifies a user in the scan log. A namespace contains no byte 0, so two different pairs of
+// namespace and user never have the same hash input.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])

@@ -113,7 +113,7 @@ func (f *seedFile) parse() error {
 	return nil
 }
 
-// yamlError shortens an error of the YAML library, which prints the place over several lines, to one line.
+// yamlError shortens an error of the YAML library, which prints the position in the file over several lines, to one line.
 func (f *seedFile) yamlError(err error) error {
 	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
 		return usage("seed %s, line %d: %s", f.name, e.GetToken().Position.Line, e.GetMessage())
@@ -129,7 +129,7 @@ func (f *seedFile) atLine(section string, i int, err error) error {
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// planted works like atLine, for an error that occurs while the seed is stored: errors of the store name no line.
+// planted adds the line of a seed entry to an error that occurs while the seed is stored, because errors of the store name no line.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
@@ -140,7 +140,7 @@ func (f *seedFile) planted(section string, i int, err error) error {
 	return fmt.Errorf("seed %s, line %d: %w", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// line returns the line number at which a part of the seed starts; 0 = not found.
+// line returns the line number at which the YAML node at location starts in the seed; 0 = not found.
 func (f *seedFile) line(location string) int {
 	path, err := yaml.PathString(location)
 	if err != nil {
@@ -236,8 +236,8 @@ func (f *seedFile) check() error {
 	return nil
 }
 
-// applySeed stores a seed in one transaction, unless the same content was applied before: data that was deleted since then stays
-// deleted.
+// applySeed stores a seed in one transaction, unless the same content was applied before: data of the seed that was deleted in the
+// meantime stays deleted.
 func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	if f == nil {
 		return nil
@@ -246,8 +246,8 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 	return err
 }
 
-// addSeed applies a seed that an operator sent, on top of the existing data; a reset does not restore this seed. Errors of the seed
-// name the line.
+// addSeed applies a seed that an operator sent, on top of the existing data; a reset does not restore this seed. An error about the
+// seed's content names the line.
 func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
@@ -264,8 +264,8 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, 
 	return done, s.domain.current.Load(ctx)
 }
 
-// plant applies a seed like applySeed, for the author in ctx, if the in-memory copy is loaded afterwards; planted = false if the
-// same content was applied before.
+// plant stores a seed and loads its settings; ctx names the author for the audit log. The caller then reloads the in-memory copy.
+// planted is false if a seed with the same content was applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	err = s.store.InTx(ctx, func(ctx context.Context) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
@@ -277,7 +277,7 @@ func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (p
 	return planted, s.settings.loadSettings(ctx)
 }
 
-// plantSeed applies a seed like plant, but without a transaction of its own.
+// plantSeed stores a seed in the transaction of ctx; planted is false if a seed with the same content was applied before.
 func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
 	// If many nodes start at once, only one applies the seed.
@@ -291,9 +291,9 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	if err != nil {
 		return false, err
 	}
-	// Memory is loaded after all data is stored, so the services send no notifications.
+	// These services do not update the in-memory copy, which is loaded after all data is stored.
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
-		Random: s.random, LeastSecret: s.config.leastSecret()}
+		Random: s.random, MinSecret: s.config.minSecret()}
 	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// A link may name an account that comes later in the seed file, so links are stored last.
 	for i := range f.Accounts {

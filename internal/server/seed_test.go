@@ -158,7 +158,7 @@ func TestStart_RejectsDemoDatabaseInProduction(t *testing.T) {
 // that is stored already keeps working.
 func TestAppSecret_MinLength(t *testing.T) {
 	t.Parallel()
-	const why = "secret has 15 characters: without --dev it needs 16 at least"
+	const why = "secret has 15 characters: without --dev it needs at least 16"
 	account := func(secret string) string {
 		return "accounts:\n  - {appid: far, kind: mini_program}\n  - {appid: near, kind: mini_program, secret: " + secret + "}\n"
 	}

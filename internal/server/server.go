@@ -1,5 +1,5 @@
-// Package server wires the parts into one process: configuration, keys, store, listeners, metrics, health, start and stop. Package
-// server makes no decisions about rules.
+// Package server wires the packages into one process: configuration, keys, store, listeners, metrics, health, start and stop. The
+// logic of rules, codes and scans is in other packages.
 package server
 
 import (
@@ -34,8 +34,7 @@ type TestHooks struct {
 	Outbound *safehttp.Client
 	// BodyTimeout is the timeout for reading a request body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is the timeout for the rest of a scan request before the fast path hands the connection to net/http; 0 = the
-	// default.
+	// LanePatience is the timeout for the rest of a scan request before the fast path hands the connection to net/http; 0 = the default.
 	LanePatience time.Duration
 	// Connections is the maximum number of connections of all listeners except the admin listener; 0 = derived from the process's
 	// limit of open files.
@@ -54,7 +53,7 @@ type TestHooks struct {
 	Demo bool
 }
 
-// Server is a running server. Fields that the components share are declared in the files of the components.
+// Server is a running server. Groups of fields that components share, such as serving, are declared in the files of the components.
 type Server struct {
 	deps
 	parts     lifecycle
@@ -76,8 +75,7 @@ type Server struct {
 	AdminURL string
 }
 
-// deps holds the dependencies that all components of a server share. Tests replace the clock, the randomness and the outbound
-// client.
+// deps holds the dependencies that all components of a server share. Tests replace the clock, the randomness and the outbound client.
 type deps struct {
 	config   Config
 	seams    TestHooks
@@ -91,8 +89,7 @@ type deps struct {
 	outbound safehttp.Client
 }
 
-// Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log
-// lines.
+// Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log lines.
 func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -131,9 +128,8 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 // after all its users.
 func (s *Server) order() []component {
 	return []component{
-		s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(), s.settingsPart(),
-		s.countsPart(),
-		s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
+		s.tracingPart(), s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(),
+		s.settingsPart(), s.countsPart(), s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
 		s.ledgerPart(), s.counterPart(), s.lakePart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
 		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(), s.ordersPart(),
 		s.listenersPart(),

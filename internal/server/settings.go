@@ -34,7 +34,7 @@ func (s *Server) settingsPart() component {
 	}}
 }
 
-// setObject returns the settings of --set as one JSON object; nil = none. Errors name the flag.
+// setObject returns the settings of --set as one JSON object; nil = none. Errors name the flag --set.
 func (c Config) setObject() ([]byte, error) {
 	if len(c.Set) == 0 {
 		return nil, nil

@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// sharedMeta is the key prefix of shared charts among the server's named values.
+// sharedMeta is the prefix of the keys under which Store.PutMeta stores shared charts.
 const sharedMeta = "shared/"
 
 func (s *Server) sharedCharts() *iam.SharedCharts {

@@ -70,7 +70,7 @@ func TestSpoiledCode_ScanRaisesOneAlarm(t *testing.T) {
 			!strings.Contains(a.Body, `"id":3,`) {
 			t.Errorf("a scan after the dismissal: %s", a.Body)
 		}
-		if a := answer("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+		if a := answer("POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
 			t.Errorf("a recount: %s", a.Body)
 		}
 	})

@@ -30,7 +30,7 @@ func (s *Server) storePart() component {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
-			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // the start may also wait for a replica
+			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // cancelling the start also aborts a commit waiting for a replica
 			s.warnOfNoReplica(ctx)
 			return nil
 		},
@@ -46,10 +46,11 @@ func (s *Server) storePart() component {
 	}
 }
 
-// check returns an error, before any change, for a database that this server cannot work with, so that a program that could use the
-// database still can; schema is as in store.Target, and the tables that check reads have not changed since this schema.
+// check returns an error for a database that this server cannot work with. check runs before any change, so that a program that
+// could use the database still can. schema is the schema version of the database, 0 for an empty database; the tables that check
+// reads must be unchanged since that version.
 func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
-	// Unreadable TLS files also make the start fail before any change.
+	// Unreadable TLS files, too, must make the start fail before the database is changed.
 	if err := s.openTLS(); err != nil {
 		return err
 	}

@@ -70,7 +70,9 @@ func (c *counter) counted(when string, want int64) {
 	}
 	c.Admin("GET", "/statistics?wait=true", "").JSON(c.t, &a)
 	assert.True(c.t, want <= 0 || len(a.Rows) == 1 && a.Rows[0].Scans == want, "%s: counted %+v, want %d", when, a, want)
-	var r struct{ Differences *int64 }
+	var r struct {
+		Differences *int64 `json:"difference_count"`
+	}
 	if b := c.Admin("POST", "/statistics/recount", ""); b.Status != 200 {
 		c.t.Errorf("%s: a recount: %d %s", when, b.Status, b.Body)
 	} else if b.JSON(c.t, &r); r.Differences == nil || *r.Differences != 0 {
@@ -263,7 +265,7 @@ func TestScanStream_RollingMigration(t *testing.T) {
 	other, err := s.OpenScans(t.Context(), store.ScansOptions{Random: rand.Reader, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	at := servertest.Began
-	late := []scanlog.Event{{ID: scanlog.ScanID{0, 1}, At: at}, {ID: scanlog.ScanID{0, 2}, At: at}}
+	late := []scanlog.Event{{ID: scanlog.ScanID{0, 1}, OccurredAt: at}, {ID: scanlog.ScanID{0, 2}, OccurredAt: at}}
 	require.NoError(t, other.Append(t.Context(), late))
 	next = q.counting(t, stream, c.key)
 	next.counted("with what the killed one left", 12)

@@ -33,12 +33,13 @@ var trades = []struct {
 		page: true},
 	{name: "GS1 with a serial of the brand's own", page: true,
 		OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{number:0042000}?98={secret}", GTIN: "9506000134369"}},
-	{name: "32 digits", OrderPut: client.OrderPut{Text: "{given:11}{digits:21}", Given: "12345678901"}},
+	{name: "32 digits", OrderPut: client.OrderPut{Text: "{given:11}{digits:21}", FixedDigits: "12345678901"}},
 	{name: "32 digits behind an address", page: true,
-		OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", Given: "12345678901"}},
+		OrderPut: client.OrderPut{Text: "https://trace.example/{given:11}{digits:21}", FixedDigits: "12345678901"}},
 	{name: "20 digits", OrderPut: client.OrderPut{Text: "{digits:20}"}},
 	{name: "several lines", OrderPut: client.OrderPut{Text: "品种 A\n单元识别代码：{digits:20}\nhttps://seed.example/{serial}"}},
-	{name: "weak", OrderPut: client.OrderPut{Text: "https://weak.example/{given:5}{digits:15}", Given: "81234", Weak: true}, page: true,
+	{name: "weak", OrderPut: client.OrderPut{Text: "https://weak.example/{given:5}{digits:15}", FixedDigits: "81234",
+		AllowGuessable: true}, page: true,
 		weak: true},
 }
 
@@ -76,7 +77,7 @@ func TestTemplateTexts_FullLifecycle(t *testing.T) {
 		for i, one := range trades {
 			order := w.order(one.OrderPut, fmt.Sprint("order ", i))
 			var batch client.Batch
-			if w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch); batch.Weak != one.weak ||
+			if w.Admin("GET", fmt.Sprintf("/batches/%d", order.ApplicationID), "").JSON(t, &batch); batch.Guessable != one.weak ||
 				batch.TextBits != order.TextBits || (batch.TextBits < 40) != one.weak {
 				t.Errorf("%s: %+v", one.name, batch)
 			}
@@ -129,10 +130,10 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 			id := first.order(one.OrderPut, fmt.Sprint("order ", i)).ApplicationID
 			lines := rowsOfBatch(first, id, 0, 9)
 			begin := client.NewImport{ISV: fmt.Sprint("moved ", i), ID: id + 1000, Count: 10, Text: one.Text, GTIN: one.GTIN,
-				Given: one.Given, Weak: one.Weak}
+				FixedDigits: one.FixedDigits, AllowGuessable: one.AllowGuessable}
 			var batch client.Batch
 			moved.Admin("POST", "/accounts/brand/imported-batches", jsonOf(t, begin)).JSON(t, &batch)
-			require.True(t, batch.ID == id+1000 && batch.Imported && batch.Text != "" && batch.Weak == one.weak,
+			require.True(t, batch.ID == id+1000 && batch.Imported && batch.Text != "" && batch.Guessable == one.weak,
 				"%s: %+v", one.name, batch)
 			first, rest, _ := strings.Cut(lines, "\n")
 			moved.refusesRows(one.name, batch.ID, first)
@@ -189,7 +190,7 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 func (w works) refusesOurs(name string, id, own int64) {
 	w.t.Helper()
 	rows := rowsOfBatch(w, own, 0, 0)
-	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text is one that this server makes itself") {
+	if a := bring(w.Server, id, 1, rows); a.Status != 422 || !strings.Contains(a.Body, "the text is one that this server can generate") {
 		w.t.Errorf("%s: a row of this server's own: %d %s", name, a.Status, a.Body)
 	}
 }

@@ -34,7 +34,7 @@ type Arrived struct {
 // maxRejected bounds Arrived.Rejected.
 const maxRejected = 20
 
-// arrivals counts the data of Arrived. The zero value is ready to use.
+// arrivals counts the client requests that Arrived reports. The zero value is ready to use.
 type arrivals struct {
 	calls    atomic.Int64
 	mu       sync.Mutex
@@ -49,8 +49,8 @@ func (a *arrivals) reject(host string) {
 	}
 }
 
-// Arrived returns the requests of clients since the start of the server. A reset of the emulator does not change the counts in
-// Arrived.
+// Arrived returns the number of calls since the start of the server and the other hosts that clients requested through the proxy. A
+// reset of the emulator changes neither.
 func (s *Server) Arrived() Arrived {
 	a := &s.serving.arrivals
 	a.mu.Lock()
@@ -59,7 +59,7 @@ func (s *Server) Arrived() Arrived {
 }
 
 // tunnel is the local end of CONNECT connections: a server with --dev is a proxy to the platform's names, and plays the platform
-// itself. All traffic stays on this machine. Decision 66.
+// itself. The traffic of the tunnel stays on this machine. Decision 66.
 type tunnel struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -195,8 +195,8 @@ func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 		host = authority
 	}
 	s.serving.arrivals.reject(fmt.Sprintf("%.100s", strings.ToLower(host)))
-	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy to the platform's names only ("+
-		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is none: name it in NO_PROXY")
+	scanapi.WriteProblem(w, http.StatusForbidden, "this server is a proxy only for the platform's host names ("+
+		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is not one of them: add it to NO_PROXY")
 }
 
 // connect serves CONNECT: after the response to CONNECT, the client speaks TLS to the platform's name, or plain HTTP to port 80.

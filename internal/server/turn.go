@@ -179,7 +179,7 @@ func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.K
 	if _, err := ring.master.Open(place(dataKey), sealed); err == nil {
 		return nil, false, usage("the key in %s is the master key already: give another", t.NewKeyFile)
 	}
-	return ring, true, nil // only the environment still has the old key
+	return ring, true, nil // the rotation is complete, and only the environment variable still has the old key
 }
 
 // reseal performs all database changes of a rotation in one transaction.
@@ -188,7 +188,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	if err != nil {
 		return 0, 0, err
 	}
-	sealer, err := sealer.NewKey(sealing)
+	newKey, err := sealer.NewKey(sealing)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -212,7 +212,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 			// The location may contain the hash of a token, but never a secret.
 			return "", fmt.Errorf("%s: %w; nothing was changed", location, err)
 		}
-		return sealer.Seal(location, secret), nil
+		return newKey.Seal(location, secret), nil
 	})
 	if errors.Is(err, store.ErrInUse) {
 		err = usageError{err}
@@ -220,9 +220,8 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	return len(names), secrets, err
 }
 
-// finishTurn moves a new master key file into place if the database is already sealed with this key, because the process ended
-// during the rotation. A new key whose rotation was never committed is useless but stays in its file, because programs must not
-// delete keys.
+// finishTurn moves a new master key file into place if the database is already sealed with this key, because the process ended during the
+// rotation. A new key whose rotation was never committed is useless but stays in its file, because programs must not delete keys.
 func finishTurn(c Config, sealed string) (bool, error) {
 	text, err := os.ReadFile(newMasterFile(c.Data))
 	if errors.Is(err, fs.ErrNotExist) {

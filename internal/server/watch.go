@@ -103,7 +103,7 @@ func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 		return 0, err
 	}
 	for _, node := range all {
-		if !node.Stopped && s.realNow().Sub(node.SeenAt) > NodeSilence {
+		if !node.StoppedCleanly && s.realNow().Sub(node.LastSeenAt) > NodeSilence {
 			n++
 		}
 	}
@@ -159,8 +159,8 @@ func (s *Server) primariesPart() component {
 	}}
 }
 
-// sayPrimaries logs when two servers accept writes, and when only one accepts writes again; said is the message that was logged
-// last.
+// sayPrimaries logs when two database servers accept writes, and when only one accepts writes again; said is the message that was
+// logged last.
 func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {

@@ -26,8 +26,8 @@ func (s *Server) openWebhooks() {
 			news := make([]webhooks.Alarm, len(list))
 			for i, a := range list {
 				data := alarmData{ID: a.ID, Kind: a.Kind, ApplicationID: a.Batch, CodeIndex: a.Index,
-					OccurredAt: a.At.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Why}
-				news[i] = webhooks.Alarm{Number: a.Number, At: a.At, Data: data}
+					OccurredAt: a.CreatedAt.UTC(), ScanID: a.Scan, Score: a.Score, Details: a.Details}
+				news[i] = webhooks.Alarm{Number: a.Number, At: a.CreatedAt, Data: data}
 				if a.Dismissed {
 					data.Dismissed = &dismissalData{OccurredAt: a.DismissedAt.UTC(), DismissedBy: a.DismissedBy, Note: a.Note}
 					news[i] = webhooks.Alarm{Number: a.Number, At: a.DismissedAt, Dismissed: true, Data: data}

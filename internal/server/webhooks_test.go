@@ -168,13 +168,13 @@ func TestVerificationFiles_Rechecked(t *testing.T) {
 	t.Parallel()
 	w := brew(t, servertest.Options{})
 	var looked struct{ Files, Failing int }
-	w.Admin("POST", "/rechecks", "").JSON(t, &looked)
+	w.Admin("POST", "/reverifications", "").JSON(t, &looked)
 	assert.True(t, looked.Files == 1 && looked.Failing == 0, "%+v", looked)
-	if a := w.Admin("GET", "/rechecks?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) ||
+	if a := w.Admin("GET", "/reverifications?owner=shop", ""); !strings.Contains(a.Body, `"directory":"https://p.url.cn/"`) ||
 		!strings.Contains(a.Body, `"reason":"the operator vouches for p.url.cn"`) {
 		t.Errorf("%s", a.Body)
 	}
-	if a := w.Admin("GET", "/rechecks?failing=true", ""); !strings.Contains(a.Body, `"rechecks":[]`) {
+	if a := w.Admin("GET", "/reverifications?failing=true", ""); !strings.Contains(a.Body, `"reverifications":[]`) {
 		t.Errorf("%s", a.Body)
 	}
 }

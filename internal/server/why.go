@@ -8,8 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// whyBelow returns the base path of the pages that explain a recorded call; "" if the admin API needs a token, which wire callers
-// may lack.
+// whyBelow returns the base path of the pages that explain a recorded call; "" if the admin API needs a token, which wire callers may lack.
 func (s *Server) whyBelow() string {
 	if !s.config.Dev {
 		return ""
@@ -22,7 +21,7 @@ func (s *Server) call(ctx context.Context, rid string) (apiusage.Call, error) {
 	if s.config.emulates() {
 		last, _ := s.emulation.calls.Last(1, func(r api.Record) bool { return r.RID == rid })
 		for _, r := range last {
-			return r.Kept(), nil
+			return r.LogEntry(), nil
 		}
 	}
 	return s.domain.book.Look(ctx, rid)

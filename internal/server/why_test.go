@@ -58,7 +58,7 @@ func TestWhy_ByRequestID(t *testing.T) {
 		s = p.start(t, servertest.Options{Guarded: true, Seed: brand})
 		check("after a start")
 		missing := s.Do("GET", "/admin/v1/calls/nothing", "", "Authorization: Bearer "+servertest.AdminToken)
-		assert.True(t, missing.Status == 404 && strings.Contains(missing.Body, "no call that is kept has this request id"),
+		assert.True(t, missing.Status == 404 && strings.Contains(missing.Body, "the call log has no call with this request id"),
 			"no such call: %d %s", missing.Status, missing.Body)
 		s.Do("GET", "/admin/v1/calls/"+rid, "").WantStatus(t, 401, "without the admin token")
 		if a := s.Do("GET", "/cgi-bin/token?x=1", ""); a.Header.Get("X-Qrjump-Trace") != "" {

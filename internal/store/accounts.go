@@ -44,10 +44,10 @@ func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day in
 	return a, n, err
 }
 
-// KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row; LockBelongings waits for this
-// lock.
+// KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row of the account; a transaction that
+// calls LockBelongings for this account waits for this lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
-	if t.engine.sharesRows() {
+	if t.engine.sharesRows {
 		return accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)
@@ -74,10 +74,10 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 	if err := t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(old, a)); err != nil {
 		return err
 	}
-	if did == "edit" || !t.engine.sharesRows() {
+	if did == "edit" || !t.engine.sharesRows {
 		return accountRows.put(ctx, t.Tx, a)
 	}
-	// An import that is not yet visible may have written this AppID, so the lock timeout is short here.
+	// The INSERT would wait for an uncommitted bulk import that has written the AppID: so the lock timeout is short.
 	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (t accountQueries) LockBelongings(ctx context.Context, appid string) error 
 	if err := t.LockOwner(ctx, appid); err != nil {
 		return err
 	}
-	if err := t.gs1().LockGS1(ctx, ""); err != nil || !t.engine.sharesRows() {
+	if err := t.gs1().LockGS1(ctx, ""); err != nil || !t.engine.sharesRows {
 		return err
 	}
 	_, err := t.exec(ctx, `SELECT 1 FROM accounts WHERE appid = $1 FOR UPDATE`, appid)
@@ -196,8 +196,8 @@ var belongings = []struct {
 	{"followers", `SELECT COUNT(*) FROM followers WHERE account = $1`, false},
 }
 
-// mostOrphans is the maximum length of the list that Orphans returns.
-const mostOrphans = 1000
+// maxOrphans is the maximum length of the list that Orphans returns.
+const maxOrphans = 1000
 
 // Orphans implements auditlog.Store.
 func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []auditlog.Orphan, err error) {
@@ -214,7 +214,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 			UNION ALL SELECT 'links', service, COUNT(*) FROM links GROUP BY service
 			UNION ALL SELECT 'links', mini_program, COUNT(*) FROM links GROUP BY mini_program) AS o
 			WHERE rules > 0 AND NOT EXISTS (SELECT 1 FROM accounts WHERE appid = o.account)
-			GROUP BY what, account ORDER BY what, account LIMIT $1`, mostOrphans)
+			GROUP BY what, account ORDER BY what, account LIMIT $1`, maxOrphans)
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 			exists[a.AppID] = true
 		}
 		for _, appid := range opened {
-			if !exists[appid] && len(orphans) < mostOrphans {
+			if !exists[appid] && len(orphans) < maxOrphans {
 				orphans = append(orphans, auditlog.Orphan{Account: appid, Kind: "active_codes", Count: active[appid]})
 			}
 		}
@@ -367,16 +367,16 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 }
 
 var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
-	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"kind", &k.Series}, {"sealed", &k.Sealed},
-		{"force_refreshed", &k.Forced}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
-		{"superseded_at", moment{&k.CutAt}}}
+	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"kind", &k.Kind}, {"sealed", &k.Sealed},
+		{"force_refreshed", &k.ForceRefreshed}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
+		{"superseded_at", moment{&k.SupersededAt}}}
 }}.rows()
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
 	return tokenRows.find(ctx, t.Tx, `hash = $1`, hash)
 }
 
-// bearer selects a token of an account with the account.
+// bearer selects an access token together with the account that the token belongs to.
 var bearer = `SELECT ` + qualified("t", tokenRows.columns) + `, ` + qualified("a", accountRows.columns) + `
 	FROM access_tokens t JOIN accounts a ON a.appid = t.appid WHERE t.hash = $1 AND t.component = '' AND t.kind <> $2`
 
@@ -399,7 +399,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accou
 }
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
-	// The token that was not replaced is the latest, even if the clock was moved.
+	// The token that no later token superseded is the latest token, even if the clock was set back after it was issued.
 	return tokenRows.find(ctx, t.Tx, `appid = $1 AND kind = $2 ORDER BY CASE WHEN superseded_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }

@@ -14,9 +14,10 @@ import (
 )
 
 var alarmRows = mapper[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
-	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"created_at", moment{&a.At}},
+	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"created_at", moment{&a.CreatedAt}},
 		{"scan", &a.Scan},
-		{"score", &a.Score}, {"details", inJSON(&a.Why)}, {"acknowledged_at", moment{&a.SeenAt}}, {"acknowledged_by", &a.SeenBy},
+		{"score", &a.Score}, {"details", inJSON(&a.Details)}, {"acknowledged_at", moment{&a.AcknowledgedAt}},
+		{"acknowledged_by", &a.AcknowledgedBy},
 		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
 }}.rows()
 
@@ -34,7 +35,7 @@ func (t alarmQueries) AddAlarm(ctx context.Context, a alarms.Alarm) (alarms.Alar
 	var n int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM alarms WHERE kind = $1 AND batch = $2 AND idx = $3
 		AND (dismissed_at = 0 OR dismissed_at >= $4)`,
-		a.Kind, a.Batch, a.Index, millis(a.At)).Scan(&n); err != nil || n > 0 {
+		a.Kind, a.Batch, a.Index, millis(a.CreatedAt)).Scan(&n); err != nil || n > 0 {
 		return a, false, err
 	}
 	id, err := t.next(ctx, "alarm")
@@ -68,7 +69,7 @@ func (t alarmQueries) UnacknowledgedAlarms(ctx context.Context, owners []string,
 	return n, err
 }
 
-// alarmsAsked returns the WHERE clause and arguments of an alarm query, without its ORDER BY.
+// alarmsAsked returns the WHERE clause of an alarm query, and the arguments of this clause.
 func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) {
 	location, args = `WHERE id > $1`, []any{q.After}
 	and := func(column string, value int64) {
@@ -142,7 +143,7 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string,
 	if a, err := alarmRows.find(ctx, t.Tx, `id = $1`, id); err != nil || a.Dismissal > 0 {
 		return a, err
 	}
-	// Drawing an alarm number serialises transactions, so that if two callers dismiss the same alarm, only one succeeds.
+	// Taking the next number of the sequence "alarm" serialises transactions: if two callers dismiss the same alarm, only one succeeds.
 	number, err := t.next(ctx, "alarm")
 	if err != nil {
 		return alarms.Alarm{}, err

@@ -19,18 +19,18 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// A bulk import writes a range of the audit log apart, outside the normal order of commits. The sequence numbers of the range are
-// reserved first, its entries are chained to each other, and the entry that publishes the range has the hash of the range's last
-// entry. Decision 55.
+// A bulk import writes a reserved range of the audit log, while other transactions append entries after the range. Before a bulk
+// import writes, it reserves a range of sequence numbers in the audit log; each entry in the range has a hash over the previous
+// entry, and the entry that publishes the range contains the hash of the range's last entry. Decision 55.
 
-// seqRangeRecord is the detail of two audit entries: the entry that reserves a range of numbers, and the entry that publishes the
-// range. JSON field names must never change, because old audit log entries keep them.
+// seqRangeRecord is the JSON detail of two audit entries of a bulk import: the entry that reserves a range of sequence numbers, and
+// the entry that publishes the range. JSON field names must never change, because old audit log entries keep them.
 type seqRangeRecord struct {
 	Rules int64  `json:"rules"`
 	Hash  string `json:"hash,omitempty"` // hash of the last entry in the range
 }
 
-// bulkRange is the reserved range of the audit log that a transaction fills.
+// bulkRange is the reserved range of audit log entries that the transaction of a bulk import writes.
 type bulkRange struct {
 	accounts.SeqRange
 	next    int64
@@ -41,7 +41,7 @@ type bulkRange struct {
 	moved map[[2]string][]int64
 }
 
-// countBucket is one row of rule_page_buckets.
+// countBucket is the number n of rules with ids from first up to the next bucket: one row of table rule_page_buckets.
 type countBucket struct{ first, n int64 }
 
 // pieceRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
@@ -50,7 +50,7 @@ const pieceRows = 1024
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// held returns an SQL condition: the row of pg_locks with the given alias is the given lock, held by a session.
+// held returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id lock.
 func held(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -58,19 +58,19 @@ func held(table, lock string) string {
 }
 
 // shortLockTimeout sets a short lock timeout while a bulk import is running: a transaction that has locked the end of the audit log
-// must not wait for a row that stays hidden for minutes.
+// must not wait minutes for a row that the import has written and not committed.
 var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
 
-// defaultLockTimeout undoes shortLockTimeout: the commit has no short timeout.
+// defaultLockTimeout undoes shortLockTimeout, so that statements at the commit may wait longer for a lock.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
-// PostgreSQL ends a broken session within 15 s. An import that continues in a new session waits for the old session to end.
+// An import whose session is lost waits in a new session for the lock that PostgreSQL releases within 15 s, with the lost session.
 const (
 	aloneTries = 60
 	alonePause = 300 * time.Millisecond
 )
 
-// importAlone takes the lock of the only bulk import until the transaction ends. importAlone makes the given number of attempts.
+// importAlone locks out other bulk imports until the transaction ends; accounts.ErrImporting if all attempts find a running import.
 func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
@@ -100,7 +100,7 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	var given accounts.SeqRange
 	if !s.Shared() {
-		return given, nil // SQLite has only one writer at a time, so a reserved range would gain nothing
+		return given, nil // SQLite has only one writer at a time, so a reserved range would not let other transactions write
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.SeqRange{}
@@ -172,7 +172,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 	return t.writeApart(ctx)
 }
 
-// EditApart implements rules.Tx. Until storeEdits runs, only the entries of the audit log contain the new versions of the rules.
+// EditApart implements rules.Tx. Until storeEdits runs, the edited rules are only in the audit log entries.
 func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
@@ -203,7 +203,7 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 		return nil
 	}
 	var stored int64
-	err := t.patiently(func() (err error) { // a million rules may take more than a minute
+	err := t.patiently(func() (err error) { // an update of a million rules may take more than a minute
 		stored, err = t.exec(ctx, `UPDATE rules r SET target = e.target, prefix = e.prefix, path = e.path, occupy = e.occupy::int,
 				open_version = e.open_version, test_links = COALESCE(e.test_links::text, 'null'), published = e.published::int,
 				updated_at = e.updated_at, published_at = e.published_at
@@ -225,7 +225,7 @@ func (t bulkQueries) NotedApart(ctx context.Context, childRange accounts.SeqRang
 	return t.writeApart(ctx)
 }
 
-// writeApart writes the audit entries noted so far under the next reserved numbers.
+// writeApart writes the audit entries that this transaction has noted so far, with the next sequence numbers of the reserved range.
 func (t bulkQueries) writeApart(ctx context.Context) error {
 	a, entries := t.apart, t.noted
 	t.noted = nil
@@ -246,8 +246,8 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 	return nil
 }
 
-// given returns accounts.ErrConflict if the audit log lacks the entry that reserved the numbers: a replica without this entry took
-// over, and will issue the numbers again.
+// given returns accounts.ErrConflict if the audit log lacks the entry that reserved the range of sequence numbers: a database
+// replica without this entry became the primary, and will assign the same sequence numbers to other entries.
 func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, childRange.Last+1).Scan(&hash)
@@ -257,7 +257,7 @@ func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) er
 	return err
 }
 
-// count adds a rule to the last bucket of its owner and target.
+// count counts a new rule in the last bucket of its owner and target.
 func (a *bulkRange) count(owner, target string, id int64) {
 	pair := [2]string{owner, target}
 	all := a.counted[pair]
@@ -275,8 +275,8 @@ const (
 	showPause = 300 * time.Millisecond
 )
 
-// LockToShow implements rules.Tx. While a transaction waits for the lock of all rules, all transactions that change a rule queue
-// behind it. LockToShow therefore waits for one second only, and then lets the queued transactions run first.
+// LockToShow implements rules.Tx. LockToShow waits for the lock of all rules for only one second at a time and then pauses, because
+// all transactions that change a rule queue behind a transaction that waits for this lock.
 func (t bulkQueries) LockToShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
@@ -294,7 +294,7 @@ func (t bulkQueries) lockToShow(ctx context.Context, full string) error {
 	}
 	for n := 1; ; n++ {
 		err := t.lockForASecond(ctx, full)
-		// A deadlock with a transaction that waits for a row of the import is treated like a lock timeout.
+		// SQLSTATE 40P01, a deadlock with a transaction that waits for a row of the import, is handled like 55P03, a lock timeout.
 		if refused, is := errors.AsType[*pgconn.PgError](err); !is || refused.Code != "55P03" && refused.Code != "40P01" || n == showTries {
 			return err
 		}
@@ -305,7 +305,7 @@ func (t bulkQueries) lockToShow(ctx context.Context, full string) error {
 }
 
 func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
-	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding()} {
+	for _, query := range []string{`SAVEPOINT before_showing`, `SET LOCAL lock_timeout = '1s'`, t.engine.holding} {
 		if query == "" {
 			continue
 		}
@@ -335,7 +335,8 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	return t.note(ctx, ofImport, replica.FormatSeqRange(a.First, a.Last), "show", seqRangeRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
-// countApart counts the imported rules, for which the counting triggers were off. The caller must hold the lock of all rules.
+// countApart counts the imported rules, because the triggers that count rules are off during a bulk import. The caller must hold
+// the lock of all rules.
 func (t bulkQueries) countApart(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
@@ -347,8 +348,8 @@ func (t bulkQueries) countApart(ctx context.Context) error {
 			}
 		}
 	}
-	// Rules that owners added meanwhile have higher numbers, and may have been counted in a bucket that starts before the reserved
-	// range.
+	// Rules that owners added during the import have ids after the reserved range, and may be counted in a bucket that starts
+	// before the range.
 	laterNames, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
@@ -375,17 +376,17 @@ type counter struct {
 	first         int64
 }
 
-// countMoved counts the rules whose target changed, as the triggers would.
+// countMoved adds to counts and pieces the changes of rule counts that result from edited targets, as the triggers would.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
-	for valueses := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
-		args := make([]any, 0, 2*len(valueses))
-		for _, pair := range valueses {
+	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
+		args := make([]any, 0, 2*len(pairs))
+		for _, pair := range pairs {
 			args = append(args, pair[0], pair[1])
 		}
 		stored, err := list(ctx, t.Tx, func(scan func(...any) error) (c counter, err error) {
 			err = scan(&c.owner, &c.target, &c.first)
 			return c, err
-		}, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(valueses), 2)+`) ORDER BY first_id`, args...)
+		}, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(pairs), 2)+`) ORDER BY first_id`, args...)
 		if err != nil {
 			return err
 		}
@@ -394,7 +395,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 			pair := [2]string{c.owner, c.target}
 			firsts[pair] = append(firsts[pair], c.first)
 		}
-		for _, pair := range valueses {
+		for _, pair := range pairs {
 			all, ids := firsts[pair], t.apart.moved[pair]
 			slices.SortFunc(ids, func(x, y int64) int { return cmp.Compare(max(x, -x), max(y, -y)) })
 			for _, id := range ids {
@@ -403,7 +404,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 					number, id = -1, -id
 				}
 				n, is := slices.BinarySearch(all, id)
-				if !is && n == 0 { // no bucket starts before the rule
+				if !is && n == 0 { // no bucket starts at or before the id of the rule
 					all, n = slices.Insert(all, 0, id), 1
 				} else if is {
 					n++
@@ -417,7 +418,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 	return nil
 }
 
-// addCounts adds numbers to the rows of a table of rule counts. Rows with a count of zero are deleted.
+// addCounts adds the given differences to the counts in a table of rule counts, and deletes rows whose count is then zero.
 func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[counter]int64) error {
 	maps.DeleteFunc(counts, func(_ counter, n int64) bool { return n == 0 })
 	all := slices.SortedFunc(maps.Keys(counts), func(x, y counter) int {
@@ -451,13 +452,13 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 // cutPiece splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
 // range, since the rules in the range have their own buckets.
 func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
-	var prev, lag int64
+	var prev, next int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first_id < $3 THEN first_id END), 0),
 		COALESCE(MIN(CASE WHEN first_id > $4 THEN first_id END), 9223372036854775807)
-		FROM rule_page_buckets WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&prev, &lag); err != nil || prev == 0 {
+		FROM rule_page_buckets WHERE owner = $1 AND target = $2`, owner, target, first, last).Scan(&prev, &next); err != nil || prev == 0 {
 		return err
 	}
-	subject, args := ``, []any{owner, last, lag}
+	subject, args := ``, []any{owner, last, next}
 	if target != "" {
 		subject, args = ` AND target = $4 AND kind = '`+string(rules.Service)+`'`, append(args, target)
 	}

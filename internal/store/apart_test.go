@@ -55,8 +55,8 @@ func twoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Book, o
 // sound wants a log that verifies and counts that are right.
 func sound(t *testing.T, s *Store) {
 	t.Helper()
-	if done, err := s.VerifyChanges(t.Context()); err != nil || done.Fault != nil {
-		t.Errorf("the log: %+v, %v", done.Fault, err)
+	if done, err := s.VerifyChanges(t.Context()); err != nil || done.FirstError != nil {
+		t.Errorf("the log: %+v, %v", done.FirstError, err)
 	}
 	if err := s.Snapshot(t.Context(), func(p *Snapshot) error { return p.CheckCounts(t.Context()) }); err != nil {
 		t.Error(err)
@@ -167,7 +167,7 @@ func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 			if err := add(t.Context(), b, other, "r", "https://h7.example/", true); err != nil {
 				t.Error(err)
 			}
-		}, "wxc occupies what lies below"},
+		}, "wxc occupies the links below"},
 		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxb") })
 		}, "there is no account"},
@@ -409,7 +409,7 @@ func TestImportRules_ReclaimedIDs(t *testing.T) {
 	require.NoError(t, err)
 	apart := func(under accounts.SeqRange) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
-			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, ChangedAt: at}
+			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, UpdatedAt: at}
 			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Did: "add"}, under)
 		})
 	}
@@ -452,7 +452,8 @@ func TestImportRules_AuditChainVerified(t *testing.T) {
 		mustDo(t, hands, `CREATE TABLE kept AS SELECT * FROM changes`)
 		mustDo(t, hands, c.do)
 		done, err := nodes[0].VerifyChanges(t.Context())
-		assert.True(t, err == nil && done.Fault != nil && (c.seq <= 0 || done.Fault.Seq == c.seq), "%s: %+v, %v", what, done.Fault, err)
+		assert.True(t, err == nil && done.FirstError != nil && (c.seq <= 0 || done.FirstError.Seq == c.seq), "%s: %+v, %v", what,
+			done.FirstError, err)
 		mustDo(t, hands, `TRUNCATE changes`)
 		mustDo(t, hands, `INSERT INTO changes SELECT * FROM kept`)
 		mustDo(t, hands, `DROP TABLE kept`)

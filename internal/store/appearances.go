@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/branding"
 )
 
-// appearanceRows maps appearances to rows, without the pictures.
+// appearanceRows maps the branding of accounts to rows of table appearances, except the columns with pictures.
 var appearanceRows = mapper[branding.Appearance]{table: "appearances", key: "appid", none: branding.ErrNone,
 	fields: func(a *branding.Appearance) []field {
 		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"open_at_once", &a.OpenAtOnce},

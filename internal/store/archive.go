@@ -21,13 +21,13 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	outside *outsideScans // scans in a log outside of the scan table; nil = none
+	outside *outsideScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
 }
 
 // Snapshot runs f on one consistent state, while other transactions continue to write.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
-	// The following snapshot has the first scan of every code that was scanned up to this point: the database stores the first scan
-	// before the log beside the database gets the scan.
+	// The position prev of the scan log is read before the snapshot starts: because a first scan is stored in the database before
+	// it is appended to the log, the snapshot contains the first scan of every code in the log up to prev.
 	prev := int64(0)
 	if s.beside != nil {
 		var err error
@@ -43,7 +43,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		if err := tx.row(ctx, `SELECT MAX(version_id) FROM goose_db_version`).Scan(&p.Schema); err != nil {
 			return fmt.Errorf("reading the version of the schema: %w", err)
 		}
-		// A newer node may have created tables that this program does not know.
+		// A node with a newer version of the program may have created tables that this version would leave out of the archive.
 		if newest := NewestSchema(); p.Schema != newest {
 			return fmt.Errorf("the database has schema %d, this qrjump knows %d: export with the newer qrjump", p.Schema, newest)
 		}
@@ -74,8 +74,8 @@ func (p *Snapshot) Tables() (names []string) {
 	return names
 }
 
-// WriteRows writes the rows of a table as JSON lines and returns their number. SQLite and PostgreSQL write equal states as equal
-// bytes.
+// WriteRows writes the rows of a table as JSON lines and returns their number. For equal rows WriteRows writes the same bytes from
+// SQLite and from PostgreSQL.
 func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n int64, err error) {
 	known, ok := tableOf(table)
 	if !ok {
@@ -140,7 +140,7 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 const hereCounted = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
 	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 
-// sequencesUpTo selects the sequences, with a different value for the last scan.
+// sequencesUpTo selects the rows of table sequences, with the argument $1 in place of the value of the sequence "scan".
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
 
 // columns lists the columns of a table in alphabetical order: the physical order differs between databases with different migration
@@ -159,10 +159,10 @@ func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	return columns, rows.Err()
 }
 
-// ErrNotEmpty is returned by Load if the database contains data.
+// ErrNotEmpty is returned by the method Load if the database contains data.
 var ErrNotEmpty = errors.New("the database is not empty")
 
-// OpenEmpty opens an empty database for Load, with the schema of an archive, which may be older than this program's schema.
+// OpenEmpty opens an empty database for the method Load, with an archive's schema version, which may be older than the program's.
 func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	t.alone = true
 	if err := Imports(schema); err != nil {
@@ -178,7 +178,7 @@ func OpenEmpty(ctx context.Context, t Target, schema int64) (*Store, error) {
 	return s, nil
 }
 
-// Migrate upgrades the schema to the newest version, after Load.
+// Migrate upgrades the schema to the newest version, after the method Load has filled a database with an older schema.
 func (s *Store) Migrate(ctx context.Context) error { return s.migrateTo(ctx, NewestSchema()) }
 
 // Restore loads an archive into an empty database.
@@ -188,14 +188,14 @@ type Restore struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*scanlog.Restoring, error) // opens the log for restored scans; nil = scans are stored in the database
+	scansInto func(id string) (*scanlog.Restoring, error) // opens the scan log for the scans of an archive; nil = table scan_events
 	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that already have a partition
 }
 
-// Load runs f on an empty database in one transaction. The error may be ErrNotEmpty or ErrInUse; f may run again after a conflict.
+// Load runs f on an empty database in one transaction. ErrNotEmpty, ErrInUse. f may run again after a serialization conflict.
 func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
-	// The database server sends no data during a COPY.
+	// Read timeouts are off, because the database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
@@ -220,12 +220,12 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 		if err := tx.engine.lockOut(ctx, tx); err != nil {
 			return err
 		}
-		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
+		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery)
 		if err != nil {
 			return fmt.Errorf("looking at the database: %w", err)
 		}
 		slices.Sort(tables)
-		// Other programs may have tables in the same database.
+		// Tables of other programs in the same database are ignored.
 		tables = slices.DeleteFunc(tables, func(name string) bool {
 			_, known := tableOf(name)
 			return !known && name != "sealing_keys"
@@ -244,7 +244,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 		}
 		l := &Restore{tx: tx, tables: tables, loaded: map[string]bool{"sealing_keys": true}, scansInto: s.scansInto,
 			days: map[int64]bool{}}
-		if tx.engine.name() == "postgres" {
+		if tx.engine.name == "postgres" {
 			l.conn = conn
 		}
 		defer l.cancel()
@@ -305,7 +305,7 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		return 0, fmt.Errorf("preparing to fill %s: %w", table, err)
 	}
 	defer insert.Close()
-	// Storing a row is so fast that it need not be cancellable.
+	// An INSERT of one row takes so little time that ctx is only checked between rows.
 	fullParent := context.WithoutCancel(ctx)
 	for ; ; n++ {
 		if ctx.Err() != nil {

@@ -21,7 +21,7 @@ type rowWriter struct {
 	n     int64    // number of rows written
 	heads []string // JSON text before each value
 	line  []byte
-	at    int // the next column
+	at    int // index of the next column
 }
 
 func newRowWriter(columns []string, w io.Writer) *rowWriter {
@@ -51,14 +51,14 @@ func (r *rowWriter) text(s string) { r.line = appendText(r.next(), s) }
 // hex writes bytes in hexadecimal digits.
 func (r *rowWriter) hex(b []byte) { r.line = append(hex.AppendEncode(append(r.next(), '"'), b), '"') }
 
-// next starts the next column.
+// next appends to the row the JSON text in front of the next column's value.
 func (r *rowWriter) next() []byte {
 	line := append(r.line, r.heads[r.at]...)
 	r.at++
 	return line
 }
 
-// end writes the complete row.
+// end writes the row, which must have a value in every column.
 func (r *rowWriter) end() error {
 	_, err := r.w.Write(append(r.line, "}\n"...))
 	r.line, r.at = r.line[:0], 0
@@ -85,7 +85,7 @@ func appendText(line []byte, s string) []byte {
 	return append(append(line, s[from:]...), '"')
 }
 
-// lineSeparator and the character after it are line terminators in JavaScript.
+// lineSeparator (U+2028) and the following character U+2029 are line terminators in JavaScript, which encoding/json escapes.
 const lineSeparator = "\u2028"
 
 func appendAnyText(line []byte, s string) []byte {
@@ -108,18 +108,17 @@ func headsOf(columns []string) []string {
 	return heads
 }
 
-// maxRow is the maximum size of a row in bytes. The longest row that WriteRows writes is a block of the call log, of less than one
-// MiB.
+// maxRow is the maximum size of a row in bytes. The longest row that WriteRows writes is a block of the call log, of less than one MiB.
 const maxRow = 16 << 20
 
-// rowReader reads the output of WriteRows, one row in memory at a time.
+// rowReader reads the JSON lines that WriteRows wrote, and has one row in memory at a time.
 type rowReader struct {
 	table   string
 	columns []string
 	n       int64 // number of rows read
 
 	lines *bufio.Reader
-	long  []byte   // a line that is longer than the buffer of lines
+	long  []byte   // the current line, if it is longer than the buffer of the field lines
 	heads []string // JSON text that WriteRows writes before each value
 	args  []any
 }
@@ -129,8 +128,8 @@ func newRowReader(table string, columns []string, r io.Reader) *rowReader {
 		args: make([]any, len(columns))}
 }
 
-// next returns the values of the next row, strings and int64, in the order of the columns. The values are valid until the next
-// call; after the last row next returns io.EOF, and other errors name the row.
+// next returns the values of the next row, strings and int64, in the order of the columns. The values that next returns are valid
+// until the following call of next. After the last row next returns io.EOF; any other error contains the row's number and table.
 func (r *rowReader) next() ([]any, error) {
 	for {
 		line, err := r.line()
@@ -154,12 +153,12 @@ func (r *rowReader) next() ([]any, error) {
 	}
 }
 
-// fault adds to an error the number of the row after the last valid row.
+// fault adds to err the table and the number of the row after the last valid row.
 func (r *rowReader) fault(err error) error {
 	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 }
 
-// line returns the next line, which is valid until the next call.
+// line returns the next line of the file; the line is valid until the following call of line.
 func (r *rowReader) line() ([]byte, error) {
 	line, err := r.lines.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -181,8 +180,8 @@ func (r *rowReader) line() ([]byte, error) {
 func anyRow(line []byte, columns []string) ([]any, error) {
 	d := json.NewDecoder(bytes.NewReader(line))
 	d.UseNumber()
-	// The line is parsed token by token, so that an invalid value uses no memory: a gzip file can expand to a thousand times its
-	// length.
+	// The line is parsed token by token, so that an invalid nested value is rejected before it uses memory: a gzip file can expand
+	// to a thousand times its length.
 	word := func() (json.Token, error) {
 		w, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -210,7 +209,7 @@ func anyRow(line []byte, columns []string) ([]any, error) {
 			return nil, fmt.Errorf("%s is neither a text nor a number", column)
 		}
 	}
-	if _, err := word(); err != nil { // its end
+	if _, err := word(); err != nil { // the closing brace of the object
 		return nil, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -13,20 +13,20 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// outsideScans is the part of an archive that comes from a scan log outside the database. The scans outside the database follow the
-// scans of the scan table, as if they had been stored in this table.
+// outsideScans selects the scans of an archive that come from a scan log outside the database. In the archive, the scans of the
+// scan log follow the scans of table scan_events, as if they had been stored in this table.
 type outsideScans struct {
 	log     scanlog.Log
 	base    int64 // last sequence number in the scan table
-	upTo    int64 // the last scan
-	counted int64 // position up to which the scans were counted from another log; 0 = from this log
+	upTo    int64 // position of the last scan in log
+	counted int64 // last position whose scan was counted from another log; 0 = all from this log
 }
 
-// SetLocalScanLog sets the log beside the embedded database that holds its scans. An archive contains the scans of this log as
-// rows, like the scans in PostgreSQL.
+// SetLocalScanLog sets the scan log in files beside the embedded database, in which the scans are stored. An archive contains the
+// scans of the local scan log as rows of scan_events, like the archive of a PostgreSQL database.
 func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// A different log may have been used here before.
+		// This database may have been used with a different local scan log before.
 		if _, err := tx.exec(ctx, `UPDATE scan_logs SET is_local = 0 WHERE is_local = 1 AND id <> $1`, extraLog.ID()); err != nil {
 			return err
 		}
@@ -42,13 +42,13 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 	return nil
 }
 
-// SetSharedScanLog sets the log outside the database that all nodes share. An archive contains the counted scans of this log as
-// rows, after the older scans in the table.
+// SetSharedScanLog sets the scan log outside the database, which all nodes share. An archive contains the counted scans of the
+// shared scan log as rows of scan_events, after the older scans that are stored in table scan_events.
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 
-// findOutside determines which scans of a log belong to a state of the database. For a log beside the database, the scans of a
-// state are all scans up to a position, and further scans that the state has counted or delivered to webhooks; for a shared log,
-// the scans of a state are all counted scans.
+// findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a
+// scan log beside the database an archive contains the scans up to position prev and up to the last position that is counted or
+// delivered to webhooks; from a shared scan log it contains the counted scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
@@ -64,8 +64,8 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 	if _, err := o.log.End(ctx); err != nil {
 		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
 	}
-	if state.Ledger == o.log.ID() {
-		o.upTo = state.Position
+	if state.LogID == o.log.ID() {
+		o.upTo = state.CountedOffset
 	} else if left, err := t.statistics().RecallLedger(ctx, o.log.ID()); err != nil {
 		return nil, fmt.Errorf("reading up to where the stream is counted: %w", err)
 	} else if left.Position > 0 {
@@ -79,18 +79,18 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 }
 
 func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*outsideScans, error) {
-	end, err := log.End(ctx) // a position after the end belongs to another log
+	end, err := log.End(ctx) // a stored position after the end belongs to another log
 	if err != nil {
 		return nil, err
 	}
 	o := &outsideScans{log: log}
-	if state.Ledger == log.ID() || state.Ledger == "" {
+	if state.LogID == log.ID() || state.LogID == "" {
 		if err := t.row(ctx, `SELECT COALESCE(MAX(read_offset), 0) FROM webhook_readers WHERE name = $1`,
 			webhooks.ScanSource).Scan(&o.upTo); err != nil {
 			return nil, fmt.Errorf("reading how far scans were told of: %w", err)
 		}
-		o.upTo = max(o.upTo, state.Position)
-	} else if id, err := scanlog.ParseScanID(state.Scan); err == nil {
+		o.upTo = max(o.upTo, state.CountedOffset)
+	} else if id, err := scanlog.ParseScanID(state.LastScanID); err == nil {
 		if o.counted, err = log.Find(ctx, id); err != nil && !errors.Is(err, scanlog.ErrNoScan) {
 			return nil, err
 		}
@@ -136,7 +136,7 @@ func writeScan(row *rowWriter, e *scanlog.Event, seq int64) error {
 	} else {
 		row.text("")
 	}
-	row.number(e.At.UnixMilli())
+	row.number(e.OccurredAt.UnixMilli())
 	row.text(e.Reason)
 	row.text(e.Region)
 	row.number(e.RuleID)

@@ -23,8 +23,8 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		args = append(args, arg)
 		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	// The changes of one kind or one actor are a range of an index, and the query selects this range. With a plain filter
-	// PostgreSQL assumes an even distribution, and scanned the whole audit log when all matches were at the other end of the log.
+	// The query selects a range of an index on (kind, seq) or (actor, seq): for kind = $1, PostgreSQL assumes that matches are
+	// evenly distributed, and read the whole log when all of them were at its other end.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":
@@ -38,7 +38,7 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 	}
 	if stretch != "" {
 		args = append(args, cmp.Or(q.Kind, q.Actor))
-		// For a row comparison with >= PostgreSQL also estimates the number of rows; for > and < it does not.
+		// PostgreSQL estimates the row count of a comparison (kind, seq) >= ($1, $2), but not of one with > or <.
 		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
 		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
@@ -85,12 +85,12 @@ func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
 	var done auditlog.Checked
 	err := s.view(ctx, func(tx *Tx) error {
 		v := verification{tx: tx}
-		// A missing entry can be detected only after all other checks.
+		// Queries that compare a whole table with the audit log may take longer than the silence timeout.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
 		fault, found := errors.AsType[auditlog.Fault](err)
 		if found {
-			done.Fault = &fault
+			done.FirstError = &fault
 			return nil
 		}
 		return err
@@ -98,20 +98,20 @@ func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
 	return done, err
 }
 
-// verification is one pass through the audit log.
+// verification is the state of one verification of the whole audit log.
 type verification struct {
 	tx *Tx
 	auditlog.Checked
-	events int64 // the last code event seen
-	// The reserved ranges, keyed by their first number.
+	events int64 // number of the last code event that was compared
+	// The reserved ranges, keyed by their first sequence number.
 	stretches map[int64]*stretch
-	within    *stretch // range of the last change; nil = outside of every range
+	within    *stretch // reserved range that is being verified; nil = none
 }
 
 // stretch is a reserved range of the audit log, which a bulk import wrote.
 type stretch struct {
 	first, last int64
-	hash        string // hash of the entry that reserved the range, later of the last entry seen
+	hash        string // hash of the entry that reserved the range, then of the last verified entry in it
 	seen, shown bool
 }
 
@@ -166,7 +166,7 @@ func (v *verification) run(ctx context.Context) error {
 	return v.present(ctx)
 }
 
-// findStretches finds the reserved ranges of the audit log. The entries that reserve ranges are verified later, in sequence order.
+// findStretches finds the reserved ranges of the audit log. The method link verifies the entries that reserve ranges.
 func (v *verification) findStretches(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
@@ -178,8 +178,8 @@ func (v *verification) findStretches(ctx context.Context) error {
 	return err
 }
 
-// checkHidden verifies a change in a reserved range: its hash follows from the previous change in the range, not from the previous
-// change in the log; is = false for a change outside all ranges.
+// checkHidden verifies a change in a reserved range: its hash covers the hash of the previous change in the range, or for the first
+// change the hash of the entry that reserved the range; is = false for a change outside all ranges.
 func (v *verification) checkHidden(c *change) (is bool, err error) {
 	s := v.stretches[v.Seq+1]
 	switch {
@@ -202,7 +202,7 @@ func (v *verification) checkHidden(c *change) (is bool, err error) {
 	return true, nil
 }
 
-// shows verifies a change that publishes a reserved range.
+// shows verifies the audit log entry with which a bulk import publishes its reserved range.
 func (v *verification) shows(c *change) error {
 	first, last, _ := replica.ParseSeqRange(c.key)
 	s := v.stretches[first]
@@ -238,7 +238,7 @@ func (v *verification) link(c *change) error {
 		return faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
 	}
 	if v.Changes == 0 {
-		v.First = c.seq
+		v.FirstSeq = c.seq
 	}
 	v.Changes, v.Seq, v.Hash = v.Changes+1, c.seq, c.hash
 	if c.kind == ofImport {
@@ -247,7 +247,7 @@ func (v *verification) link(c *change) error {
 	return nil
 }
 
-// codes compares the code events with the changes of a page that describe them. Events and changes are both in commit order.
+// codes compares the code events with the changes of a page that describe them. Events and changes have numbers in commit order.
 func (v *verification) codes(ctx context.Context, page []change) error {
 	for i := range page {
 		c := &page[i]
@@ -292,7 +292,7 @@ func lastOf(kind, table, key string) string {
 		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
 }
 
-// gone finds rows that are missing although the audit log says that they exist.
+// gone returns a fault if a row is missing from the table although the last change of the row in the audit log does not delete it.
 func (v *verification) gone(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
@@ -308,8 +308,7 @@ func (v *verification) gone(ctx context.Context, kind, table, key string) error 
 	return faultAt(seq, "the %s %.200s is gone, and nothing says that it was deleted", kind, name)
 }
 
-// compare reads a table together with the last change of each row; compareRow reports whether the row equals the state in the
-// change.
+// compare reads a table together with the last change of each row; compareRow reports whether the row equals the state in the change.
 func (v *verification) compare(ctx context.Context, kind, table, key, columns string,
 	compareRow func(scan func(...any) error) (name string, seq int64, ok bool, err error)) error {
 	rows, err := v.tx.query(ctx, `SELECT COALESCE(c.seq, 0), COALESCE(c.action, ''), COALESCE(c.detail, ''), `+columns+

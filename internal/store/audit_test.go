@@ -80,8 +80,8 @@ func manyChanges(t *testing.T, s *Store) {
 				return err
 			}
 			for n := range int64(4) {
-				if _, err := tx.codes().AddEvent(ctx, codes.Event{Batch: b.ID, Did: codes.Freeze,
-					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), At: at, From: at, Note: "n"}); err != nil {
+				if _, err := tx.codes().AddEvent(ctx, codes.Event{Batch: b.ID, Action: codes.Freeze,
+					Codes: codes.NewSet(codes.Range{From: n, To: n + 3}), OccurredAt: at, From: at, Note: "n"}); err != nil {
 					return err
 				}
 			}
@@ -133,8 +133,8 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
-		if done := verify(t, s); done.Fault != nil || done.Changes < 25 {
-			t.Fatalf("%+v %v", done, done.Fault)
+		if done := verify(t, s); done.FirstError != nil || done.Changes < 25 {
+			t.Fatalf("%+v %v", done, done.FirstError)
 		}
 		random := rand.New(rand.NewPCG(uint64(at.Unix()), 1))
 		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
@@ -168,16 +168,16 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 			switch {
 			case err != nil:
 				t.Fatalf("trial %d: %s.%s of %s: %v", n, where.table, column, id, err)
-			case done.Fault == nil:
+			case done.FirstError == nil:
 				t.Errorf("trial %d: %s.%s of %s from %q to %q does not show", n, where.table, column, id, old, altered)
-			case where.table == "changes" && column != "seq" && fmt.Sprint(done.Fault.Seq) != id:
-				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.Fault.Seq, done.Fault.Text)
+			case where.table == "changes" && column != "seq" && fmt.Sprint(done.FirstError.Seq) != id:
+				t.Errorf("trial %d: %s of %s: found at %d: %s", n, column, id, done.FirstError.Seq, done.FirstError.Text)
 			}
 			found++
 			direct(t, s, set, value(old), newID)
 		}
-		if done := verify(t, s); done.Fault != nil {
-			t.Fatalf("after all was put back: %+v", done.Fault)
+		if done := verify(t, s); done.FirstError != nil {
+			t.Fatalf("after all was put back: %+v", done.FirstError)
 		}
 		t.Log("altered bytes found:", found)
 	})
@@ -259,15 +259,15 @@ func TestAuditChain_RowsRemovedSwappedAdded(t *testing.T) {
 				direct(t, s, q)
 			}
 			done := verify(t, s)
-			assert.True(t, done.Fault != nil && strings.Contains(done.Fault.Error(), c.fault),
-				"%s: %v; want %s", name, done.Fault, c.fault)
+			assert.True(t, done.FirstError != nil && strings.Contains(done.FirstError.Error(), c.fault),
+				"%s: %v; want %s", name, done.FirstError, c.fault)
 			for table := range before {
 				direct(t, s, `DELETE FROM `+table)
 			}
 			direct(t, s, `DELETE FROM sealing_keys`)
 			require.NoErrorf(t, load(t, s, before), "%v", name)
-			if done := verify(t, s); done.Fault != nil {
-				t.Fatal("put back:", done.Fault)
+			if done := verify(t, s); done.FirstError != nil {
+				t.Fatal("put back:", done.FirstError)
 			}
 		}
 	})
@@ -294,10 +294,10 @@ func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 			_, err = tx.exec(ctx, `UPDATE audit_log_head SET hash = $1`, before)
 			return err
 		}))
-		if done := verify(t, forger); done.Fault != nil {
-			t.Error("the forger's own:", done.Fault)
+		if done := verify(t, forger); done.FirstError != nil {
+			t.Error("the forger's own:", done.FirstError)
 		}
-		if done := verify(t, s); done.Fault == nil || done.Fault.Seq != 1 {
+		if done := verify(t, s); done.FirstError == nil || done.FirstError.Seq != 1 {
 			t.Errorf("%+v", done)
 		}
 	})
@@ -310,6 +310,6 @@ func TestAuditChain_RestartsOnReset(t *testing.T) {
 		require.NoError(t, s.Reset(t.Context()))
 		manyChanges(t, s)
 		done := verify(t, s)
-		assert.True(t, done.Fault == nil && done.First == before.Seq+1, "%+v %v", done, done.Fault)
+		assert.True(t, done.FirstError == nil && done.FirstSeq == before.Seq+1, "%+v %v", done, done.FirstError)
 	})
 }

@@ -143,7 +143,7 @@ func prefixOf(t *testing.T, text string, kind rules.Kind) rules.Prefix {
 func aRule(t *testing.T, owner, prefix string) rules.Rule {
 	t.Helper()
 	return rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefixOf(t, prefix, rules.Ordinary), Path: "p",
-		OpenVersion: rules.OpenRelease, CreatedAt: at, ChangedAt: at}
+		OpenVersion: rules.OpenRelease, CreatedAt: at, UpdatedAt: at}
 }
 
 var someone = rules.ChangeMeta{At: at, Did: "add"}

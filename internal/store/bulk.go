@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// argumentsAtOnce returns the maximum number of arguments in a multi-row statement: less than the limit of either database.
+// argumentsAtOnce returns the maximum number of arguments in a multi-row INSERT: less than the limit of the database.
 func (t *Tx) argumentsAtOnce() int {
-	if t.engine.name() == "sqlite" {
+	if t.engine.name == "sqlite" {
 		return 800
 	}
 	return 8000
@@ -18,15 +18,15 @@ func (t *Tx) argumentsAtOnce() int {
 // marks returns n placeholders, numbered from first. On SQLite the placeholders have no numbers, because its driver would search
 // all arguments for each number, which takes longer than the rest of the statement.
 func (t *Tx) marks(first, n int) string {
-	if t.engine.name() == "sqlite" {
+	if t.engine.name == "sqlite" {
 		return strings.Repeat("?, ", n-1) + "?"
 	}
 	return placeholders(first, n)
 }
 
-// rowMarks returns the placeholders of a number of rows with a number of columns, starting with argument 1.
+// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns, numbered from $1.
 func (t *Tx) rowMarks(rows, columns int) string {
-	if t.engine.name() != "sqlite" {
+	if t.engine.name != "sqlite" {
 		return values(rows, columns)
 	}
 	name := "(" + t.marks(1, columns) + ")"
@@ -66,11 +66,11 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
-// addMany is a variant of insertMany for repeated inserts of some hundred rows in one transaction; it keeps the statement prepared.
-// addMany returns the number of rows that were stored.
+// addMany inserts rows like insertMany, but for repeated calls with some hundred rows in one transaction: its statements stay
+// prepared between calls if the transaction is in bulk mode. addMany returns the number of stored rows.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 	row func(i int) []any) (stored int64, err error) {
-	limit := t.engine.rowsAtOnce()
+	limit := t.engine.rowsAtOnce
 	var args []any
 	for i := 0; i < rows; {
 		n := min(limit, rows-i)
@@ -100,7 +100,7 @@ func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt, known := t.prepared[query]; known || len(t.prepared) == keptMost {
 		return stmt, nil
 	}
-	stmt, err := t.sql.PrepareContext(ctx, query) // the transaction closes the statement
+	stmt, err := t.sql.PrepareContext(ctx, query) // database/sql closes the statement at the end of the transaction
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (t usageQueries) ForgetCounts(ctx context.Context, prev int64) error {
 	return err
 }
 
-// callDeleted is the sequence that holds the number of the last deleted call.
+// callDeleted is the name of the sequence whose value is the number of the last deleted call in the call log.
 const callDeleted = "call_deleted"
 
 func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block, error) {
@@ -53,7 +53,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callDeleted).Scan(&gone); err != nil {
 		return nil, err
 	}
-	// The block that contains the number upTo may end with a greater number.
+	// The query includes the block that contains call number upTo, whose last call may have a greater number.
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))

@@ -32,7 +32,8 @@ func ridAt(at time.Time, n int) string { return fmt.Sprintf("%08x-%08x-%08x", at
 func TestCallLog_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		c := filled[apiusage.Call](t)
-		c.RID, c.Took, c.OccurredAt, c.Behaviours = aRID(1), 1234*time.Millisecond, at, []string{"wire.number.text", "rules.add.edit_flag"}
+		c.RID, c.Duration, c.OccurredAt, c.Behaviours = aRID(1), 1234*time.Millisecond, at, []string{"wire.number.text",
+			"rules.add.edit_flag"}
 		asks := apiusage.Call{RID: aRID(0), Account: "another", Request: `{"rid":"` + c.RID + `"}`}
 		b := aBook(s)
 		b.Record(asks)

@@ -53,9 +53,9 @@ type keeping struct {
 	sign func(text string) string
 }
 
-// ConfigureChangeLog sets the clock that dates changes and the keyed hash that chains them: an attacker with access to the database
-// alone cannot forge a chain. Without ConfigureChangeLog, changes have time 0 and an unkeyed hash. ConfigureChangeLog must be
-// called before the first write.
+// ConfigureChangeLog sets the clock for the times of audit log entries, and the keyed hash that chains the entries: an attacker who
+// can write to the database but lacks the key cannot forge a chain. Without ConfigureChangeLog, changes have time 0 and an unkeyed
+// hash. ConfigureChangeLog must be called before the first write.
 func (s *Store) ConfigureChangeLog(now func() time.Time, sign func(text string) string) {
 	s.keeping = keeping{now, sign}
 }
@@ -93,8 +93,7 @@ func scanChange(scan func(...any) error) (c change, err error) {
 	return c, err
 }
 
-// text returns the text that is hashed for a change; it includes the previous hash. Length prefixes separate the columns
-// unambiguously.
+// text returns the text that is hashed for a change; it includes the previous hash. Length prefixes separate the columns unambiguously.
 func (c *change) text(prev string) string {
 	b := make([]byte, 0, 200+len(prev)+len(c.key)+len(c.detail))
 	b = append(b, "change v1"...)
@@ -107,13 +106,13 @@ func (c *change) text(prev string) string {
 	return string(b)
 }
 
-// head holds the number and hash of the last change.
+// head is the sequence number and the hash of the newest entry of the audit log.
 type head struct {
 	seq  int64
 	hash string
 }
 
-// note adds a change to the list that the transaction writes to the audit log at its end.
+// note adds a change to the list t.noted, which the transaction writes to the audit log before it commits.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
 	return t.noteAt(ctx, t.keeping.clockNow(), kind, key, did, detail)
 }
@@ -137,20 +136,20 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 	return nil
 }
 
-// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. The lock on the
-// end of the audit log is taken after all other locks, so that other writers wait for a moment only. Adding a rule locks the end of
-// the audit log earlier, in nextChange, because the rule's number is the number of its change.
+// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. A transaction
+// calls lockHead after it has taken all its other locks, so that other writers wait for a moment only. An added rule's id is the sequence
+// number of its change, so a transaction that adds a rule locks the end of the audit log before it inserts the rule (nextChange).
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil || t.member != nil {
 		return nil
 	}
-	if query := t.engine.holding(); query != "" {
+	if query := t.engine.holding; query != "" {
 		if err := t.execQueued(ctx, nil, query); err != nil {
 			return fmt.Errorf("looking for the last change: %w", err)
 		}
 	}
 	var h head
-	if err := t.row(ctx, t.engine.headQuery()).Scan(&h.seq, &h.hash); err != nil {
+	if err := t.row(ctx, t.engine.headQuery).Scan(&h.seq, &h.hash); err != nil {
 		return fmt.Errorf("looking for the last change: %w", err)
 	}
 	if err := t.unmoved(ctx, h); err != nil {
@@ -160,8 +159,8 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	return nil
 }
 
-// unmoved returns auditlog.ErrMoved if data changed that the caller's precondition expects to be unchanged. The end of the audit
-// log is locked, so later changes wait for this transaction.
+// unmoved returns auditlog.ErrMoved if data changed that the precondition in ctx requires to be unchanged. The caller has locked
+// the end of the audit log, so no other transaction commits a change before this transaction ends.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
 	expected := auditlog.PreconditionFromContext(ctx)
 	if expected == nil {
@@ -180,7 +179,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	// An import publishes changes with lower numbers, which a caller that read earlier may have missed.
+	// A bulk import publishes entries whose sequence numbers may be lower than the number up to which the client has read.
 	if len(firstNames) == most || slices.ContainsFunc(firstNames,
 		func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return auditlog.ErrMoved
@@ -188,7 +187,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	return nil
 }
 
-// nextChange locks the end of the audit log and returns the number that the next noted change will have.
+// nextChange locks the end of the audit log and returns the sequence number that the next noted change will get.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.member != nil {
 		return 0, t.member.goAlone()
@@ -199,7 +198,7 @@ func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	return t.head.seq + int64(len(t.noted)) + 1, nil
 }
 
-// chainNoted assigns numbers and hashes to the changes noted so far.
+// chainNoted assigns sequence numbers and hashes to the changes in t.noted, empties this list and returns the changes.
 func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	if len(t.noted) == 0 {
 		return nil, nil
@@ -222,10 +221,10 @@ func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
 	return rows, nil
 }
 
-// insertsBut inserts all rows except the last batch, for which it returns the INSERT statement.
+// insertsBut inserts all rows except the last few, at most rowsAtOnce, for which it returns the INSERT statement and its arguments.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
-	limit := t.engine.rowsAtOnce()
+	limit := t.engine.rowsAtOnce
 	for len(rows) > 0 {
 		if query != "" {
 			if _, err := t.exec(ctx, query, args...); err != nil {
@@ -242,7 +241,7 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 	return query, args, nil
 }
 
-// writeNoted writes the changes noted so far to the audit log, for later statements of the same transaction that read them.
+// writeNoted writes the changes noted so far to the audit log, so that later statements of the transaction can read them.
 func (t *Tx) writeNoted(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err == nil && len(rows) > 0 {
@@ -254,11 +253,11 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 	return nil
 }
 
-// writeNotes writes the remaining changes as the last step before a commit, and notifies the followers of the log with the commit.
+// writeNotes writes the remaining noted changes as the last step before the commit, which notifies the nodes that follow the log.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
 	if err == nil && !t.moved && !t.looks && auditlog.PreconditionFromContext(ctx) != nil {
-		err = t.lockHead(ctx) // the precondition also guards changes that are not in the log, such as the test of a webhook
+		err = t.lockHead(ctx) // checks the precondition of calls without log entries, such as a webhook test
 		t.expected = nil      // later changes of the same call are not guarded by the precondition
 	}
 	if err != nil || !t.moved {

@@ -38,7 +38,7 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	var start, created int64
 	var version string
 	err = scan(&b.ID, &b.Account, &b.ISV, &b.Count, &start, &b.Prefix, &version, &b.Segment, &b.FirstCode, &b.FirstText, &created,
-		&b.Proof, &b.Template)
+		&b.IsProof, &b.Template)
 	if errors.Is(err, sql.ErrNoRows) {
 		return b, codes.ErrNoBatch
 	}
@@ -47,7 +47,7 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	}
 	if err == nil {
 		b.Version, b.CreatedAt = version[0], fromMillis(created)
-		// A batch that was imported has no counters: see AddBatch.
+		// A batch of imported codes uses no code counters: AddBatch stores its negative id as start.
 		if b.Imported = start < 0; !b.Imported {
 			b.Start = uint64(start)
 		}
@@ -71,11 +71,11 @@ func (t codeQueries) AddBatch(ctx context.Context, b codes.Batch) (codes.Batch, 
 	b.ID = id
 	start := int64(b.Start)
 	if b.Imported {
-		start = -id // the column is unique, so the negative id is stored
+		start = -id // the column has a unique index, so each imported batch needs its own value
 	}
 	_, err = t.exec(ctx, `INSERT INTO batches (`+batchColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 		b.ID, b.Account, b.ISV, b.Count, start, b.Prefix, string(b.Version), b.Segment, b.FirstCode, b.FirstText,
-		millis(b.CreatedAt), flag(b.Proof), b.Template)
+		millis(b.CreatedAt), flag(b.IsProof), b.Template)
 	if err != nil {
 		return b, err
 	}
@@ -108,7 +108,7 @@ func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) e
 // batchID returns the next free application_id, or the wanted id.
 func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
-		// A transaction that takes the next number waits until this transaction has committed.
+		// The update locks the sequence: another transaction that takes the next application_id waits until this transaction ends.
 		if _, err := t.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'application'`); err != nil {
 			return 0, err
 		}
@@ -150,11 +150,11 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
-// streamFirst is the number of rows that stream reads before it yields the first: up to then the query can be repeated in another
-// session.
+// streamFirst is the number of rows that stream reads before it yields the first row: until it yields a row, stream can repeat the
+// query in another session if its session is lost.
 const streamFirst = 1000
 
-// stream yields the result of scan for each row; after an error it stops.
+// stream runs a query and yields the result of scan for each row; it stops after it has yielded an error.
 func stream[T any](ctx context.Context, s *Store, scan func(func(...any) error) (T, error), query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var item T
@@ -210,7 +210,7 @@ type activationRecord struct {
 	Renews *renewed `json:"renews,omitempty"`
 }
 
-// renewed is a range of code indexes in its stored form.
+// renewed is the JSON form of a range of code indexes in the bindings column.
 type renewed struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
@@ -224,10 +224,10 @@ func scanEvent(scan func(...any) error) (e codes.Event, err error) {
 	var first, last, pos, from int64
 	var set string
 	var binding activationRecord
-	if err = scan(&e.Seq, &e.Batch, &e.Did, &first, &last, &set, inJSON(&binding), &pos, &from, &e.Actor, &e.RID, &e.Note); err != nil {
+	if err = scan(&e.Seq, &e.Batch, &e.Action, &first, &last, &set, inJSON(&binding), &pos, &from, &e.Actor, &e.RID, &e.Note); err != nil {
 		return e, err
 	}
-	e.At, e.From, e.Binding, e.Renews = fromMillis(pos), fromMillis(from), codes.Binding(binding.bindingRecord),
+	e.OccurredAt, e.From, e.Binding, e.Renews = fromMillis(pos), fromMillis(from), codes.Binding(binding.bindingRecord),
 		(*codes.Range)(binding.Renews)
 	if e.Codes, err = codes.DecodeSet(set); err != nil {
 		return e, fmt.Errorf("event %d: %w", e.Seq, err)
@@ -263,12 +263,12 @@ func (t codeQueries) AddEvent(ctx context.Context, e codes.Event) (codes.Event, 
 	e.Seq, e.Actor, e.RID = seq, actor.ActorID, actor.RID
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
 	_, err = t.exec(ctx, `INSERT INTO code_events (`+eventColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
-		e.Seq, e.Batch, string(e.Did), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.At), millis(e.From),
-		e.Actor, e.RID, e.Note)
+		e.Seq, e.Batch, string(e.Action), bounds.From, bounds.To, e.Codes.Encode(), inJSON(&binding).text(), millis(e.OccurredAt),
+		millis(e.From), e.Actor, e.RID, e.Note)
 	if err != nil {
 		return e, err
 	}
-	return e, t.noteAt(ctx, e.At, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Did), codesRecordOf(e))
+	return e, t.noteAt(ctx, e.OccurredAt, ofCodes, strconv.FormatInt(e.Batch, 10), string(e.Action), codesRecordOf(e))
 }
 
 // codesRecord is the audit log record of a code event: enough data to prove that the event was not altered.
@@ -280,9 +280,9 @@ type codesRecord struct {
 
 func codesRecordOf(e codes.Event) codesRecord {
 	binding, bounds := activationRecordOf(e), e.Codes.Bounds()
-	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Did), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(),
+	row := eventRow{seq: e.Seq, batch: e.Batch, did: string(e.Action), first: bounds.From, last: bounds.To, codes: e.Codes.Encode(),
 		binding: inJSON(&binding).text(),
-		at:      millis(e.At), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
+		at:      millis(e.OccurredAt), from: millis(e.From), actor: e.Actor, rid: e.RID, note: e.Note}
 	return codesRecord{Event: e.Seq, Codes: e.Codes.Len(), Digest: row.digest()}
 }
 
@@ -319,7 +319,7 @@ func (t codeQueries) EventsAt(ctx context.Context, batch, index, prev int64, lim
 	return list(ctx, t.Tx, scanEvent, eventsAt, args...)
 }
 
-// eventLevels is the number of block sizes in eventBlocks: 1, 16, 256, … and one for all codes of a batch.
+// eventLevels is the number of block sizes in eventBlocks: blocks of 1, 16, 256, … codes, and one block for all codes of a batch.
 const eventLevels = 9
 
 // eventBlocks is the SQL expression for the smallest block that contains all codes of an event, as indexed by the schema. At most
@@ -335,7 +335,7 @@ const eventBlocks = `CASE
 	WHEN first_idx >> 28 = last_idx >> 28 THEN (first_idx >> 28) * 16 + 7
 	ELSE 8 END`
 
-// eventBlock returns the block of a level that contains a code.
+// eventBlock returns the value that eventBlocks has for the block of 16^level codes around the code with the given index.
 func eventBlock(index int64, level int) int64 {
 	if level == eventLevels-1 {
 		return int64(level)
@@ -343,8 +343,8 @@ func eventBlock(index int64, level int) int64 {
 	return index>>(4*level)*16 + int64(level)
 }
 
-// eventsAt selects the events of each block around a code with a separate subquery, so that each subquery reads only a small range
-// of an index.
+// eventsAt selects the newest events of a code with one subquery per block size, so that each subquery reads only a small range of
+// an index.
 var eventsAt = func() string {
 	var parts []string
 	for level := range eventLevels {
@@ -358,8 +358,8 @@ func (t codeQueries) EventsAfter(ctx context.Context, batch, start int64) ([]cod
 	return list(ctx, t.Tx, scanEvent, `SELECT `+eventColumns+` FROM code_events WHERE batch = $1 AND seq > $2 ORDER BY seq`, batch, start)
 }
 
-// Events implements codes.Store. Events reads page by page, starting with a small page: PostgreSQL sends all rows of a statement,
-// even if the reader stops early.
+// Events implements codes.Store. Events reads page by page, starting with a small page, because PostgreSQL sends all rows of a
+// statement even if the caller stops iterating early.
 func (s *Store) Events(ctx context.Context, batch, start int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for page := 100; ; page = eventsAtOnce {

@@ -25,12 +25,12 @@ import (
 func fullBatch() codes.Batch {
 	return codes.Batch{Account: "svc" + spice, ISV: "isv" + spice, Count: 2_000_000_000, Start: codes.Space - 1,
 		Prefix: "HTTPS://B.EXAMPLE/$/", Version: '$',
-		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, Proof: true, Template: "t{digits:20}" + spice}
+		Segment: 50_000, FirstCode: "0123456$-", FirstText: "text" + spice, CreatedAt: at, IsProof: true, Template: "t{digits:20}" + spice}
 }
 
 func fullEvent(batch int64) codes.Event {
-	return codes.Event{Batch: batch, Did: codes.Activate,
-		Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), At: at,
+	return codes.Event{Batch: batch, Action: codes.Activate,
+		Codes: codes.NewSet(codes.Range{From: 0, To: 7}, codes.Range{From: 1_999_999_998, To: 1_999_999_999}), OccurredAt: at,
 		From: at.Add(1001 * time.Millisecond),
 		Binding: codes.Binding{ActivityName: "a" + spice, ProductBrand: "b" + spice, ProductTitle: "t" + spice, ProductCode: "c" + spice,
 			WxaAppID: "wx" + spice, WxaPath: "p" + spice, WxaType: 2},
@@ -131,10 +131,10 @@ func TestCodeEvent_RoundTrip(t *testing.T) {
 		b := addBatch(t, s, fullBatch())
 		first := addEvent(t, s, fullEvent(b.ID))
 		noField(t, reflect.ValueOf(first), "event")
-		second := addEvent(t, s, codes.Event{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
-			At: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
-		third := addEvent(t, s, codes.Event{Batch: b.ID + 1, Did: codes.Void, Codes: codes.NewSet(codes.Range{From: 0, To: 9}), At: at,
-			From: at, Actor: "op"})
+		second := addEvent(t, s, codes.Event{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
+			OccurredAt: at.Add(time.Second), From: at.Add(time.Second), Actor: "op"})
+		third := addEvent(t, s, codes.Event{Batch: b.ID + 1, Action: codes.Void, Codes: codes.NewSet(codes.Range{From: 0, To: 9}),
+			OccurredAt: at, From: at, Actor: "op"})
 		read := func(batch, after int64) (list []codes.Event) {
 			for e, err := range s.Events(t.Context(), batch, after) {
 				require.NoError(t, err)
@@ -171,7 +171,7 @@ func TestCodeEvent_RoundTrip(t *testing.T) {
 				}
 				wantSame(t, fmt.Sprintf("at %d before %d", c.index, c.before), got, c.want)
 			}
-			for batch, last := range map[int64]time.Time{b.ID: second.At, b.ID + 1: third.At, 7: {}} {
+			for batch, last := range map[int64]time.Time{b.ID: second.OccurredAt, b.ID + 1: third.OccurredAt, 7: {}} {
 				got, err := tx.codes().LastEventAt(ctx, batch)
 				assert.True(t, err == nil && got.Equal(last), "the last event of %d was %s, want %s: %v", batch, got, last, err)
 			}
@@ -355,7 +355,7 @@ func TestRedeem_OnceAcrossNodes(t *testing.T) {
 			won := 0
 			for _, err := range race(72, func(i int) error {
 				return failure(p[i%2].Change(accounts.WithActor(t.Context(), accounts.Actor{ActorID: fmt.Sprint("till ", i)}),
-					codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
+					codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: codes.NewSet(codes.Range{From: index, To: index})}))
 			}) {
 				if _, late := errors.AsType[codes.Conflict](err); err == nil {
 					won++
@@ -487,7 +487,7 @@ func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 			},
 			"a change by the operator": func(b codes.Batch) error {
 				return failure(p[1].Change(t.Context(),
-					codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
+					codes.Change{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{From: 0, To: 0})}))
 			},
 		} {
 			if err := does(fresh(name)); err != nil {
@@ -499,7 +499,7 @@ func TestCodeBatch_VisibleOnOtherNode(t *testing.T) {
 		for n, did := range []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Void} {
 			f, err := p[1].Get(t.Context(), call, codes.CodeName{ID: b.ID, Index: 3, HasIndex: true})
 			assert.True(t, err == nil && f.State.Frozen == (n == 1) && !f.State.Void, "before %s: %+v, %v", did, f.State, err)
-			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Did: did,
+			if _, err := p[0].Change(t.Context(), codes.Change{Batch: b.ID, Action: did,
 				Codes: codes.NewSet(codes.Range{From: 3, To: 3})}); err != nil {
 				t.Fatal(err)
 			}
@@ -527,9 +527,9 @@ func TestCodeEvents_LookupBounded(t *testing.T) {
 				return err
 			}
 			for n := range int64(events) {
-				e := codes.Event{Batch: b.ID, Did: codes.Redeem, Codes: set(n%1_000, n%1_000), At: at, From: at}
+				e := codes.Event{Batch: b.ID, Action: codes.Redeem, Codes: set(n%1_000, n%1_000), OccurredAt: at, From: at}
 				if n%100 == 0 {
-					e.Did, e.Codes = codes.Freeze, set(n%1_000, n%1_000+20)
+					e.Action, e.Codes = codes.Freeze, set(n%1_000, n%1_000+20)
 				}
 				if e, err = tx.codes().AddEvent(ctx, e); err != nil {
 					return err

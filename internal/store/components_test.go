@@ -123,10 +123,10 @@ func TestComponentTokens_RevokedByAccount(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, k := range []accounts.Token{
-				{Hash: "own", AppID: "wxa", Series: accounts.Plain},
-				{Hash: "c", AppID: "wxa", Component: "wxc", Series: accounts.Authorizer},
-				{Hash: "d", AppID: "wxa", Component: "wxd", Series: accounts.Authorizer},
-				{Hash: "b", AppID: "wxb", Component: "wxc", Series: accounts.Authorizer},
+				{Hash: "own", AppID: "wxa", Kind: accounts.Plain},
+				{Hash: "c", AppID: "wxa", Component: "wxc", Kind: accounts.Authorizer},
+				{Hash: "d", AppID: "wxa", Component: "wxd", Kind: accounts.Authorizer},
+				{Hash: "b", AppID: "wxb", Component: "wxc", Kind: accounts.Authorizer},
 			} {
 				k.IssuedAt, k.ExpiresAt = at, at.Add(time.Hour)
 				if err := tx.accounts().PutToken(ctx, k); err != nil {
@@ -141,7 +141,7 @@ func TestComponentTokens_RevokedByAccount(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				want(t, hash+" is cut", !k.CutAt.IsZero(), hash == "c")
+				want(t, hash+" is cut", !k.SupersededAt.IsZero(), hash == "c")
 			}
 			return nil
 		})
@@ -184,7 +184,7 @@ func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 			move := round%2 == 1
 			errs := race(2, func(i int) error {
 				_, err := d[i].Agree(ctx, accounts.Agreement{Component: names[i], PreAuthCode: pre[i], AppID: "wxa", Sets: []int{18},
-					Move: move})
+					ForceExclusive: move})
 				return err
 			})
 			var have []string
@@ -210,7 +210,7 @@ type meanwhile struct {
 }
 
 func (m meanwhile) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
-	if m.engine.name() == "sqlite" { // one writer: nothing happens within a transaction
+	if m.engine.name == "sqlite" { // one writer: nothing happens within a transaction
 		m.happens()
 		return m.Store.UpdateAccounts(ctx, f)
 	}

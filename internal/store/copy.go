@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which only PostgreSQL has: a stream in the text format, in which a server error names the line. The
-// connection cannot run other statements during a COPY. If a row needs another statement first, the stream ends, and a new stream
-// starts with that row.
+// copyRows stores rows by COPY, which only PostgreSQL has: rows are sent in the text format, for which a server error contains the
+// line number. During a COPY, the connection cannot run another statement. If the partition for a row must be created first, the
+// COPY ends before this row, and a new COPY starts with this row.
 func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
@@ -29,7 +29,7 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 		}
 	}
 	dst := `COPY ` + rows.table + ` (` + strings.Join(rows.columns, ", ") + `) FROM STDIN`
-	var waiting []any // first row of the next stream
+	var waiting []any // first row of the next COPY; nil = none
 	for {
 		prev := rows.n
 		if waiting != nil {
@@ -89,7 +89,8 @@ func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]strin
 	return kinds, rows.Err()
 }
 
-// copyFault names the row that made a COPY fail: a row that could not be read, or an earlier row that the server rejected.
+// copyFault returns the error of a failed COPY with the row that made it fail: an unreadable row, or an earlier row that the server
+// rejected.
 func copyFault(err, broken error, rows *rowReader, prev int64) error {
 	e, refused := errors.AsType[*pgconn.PgError](err)
 	if broken != nil && (!refused || e.Code == copyFailed) {
@@ -132,14 +133,14 @@ type copySource struct {
 	mu    sync.Mutex
 	text  []byte // remaining text of the current chunk
 	space []byte
-	err   error // after text
+	err   error // to return after text was read
 	ended bool
 }
 
 // copyText is the approximate size in bytes of a chunk of COPY text.
 const copyText = 32 << 10
 
-// errBroken is the error that the database server and its log see; they need no details.
+// errBroken is the error with which the client aborts a COPY; it has no details, because it appears in the log of the database server.
 var errBroken = errors.New("a row cannot be read")
 
 func (c *copySource) Read(p []byte) (int, error) {
@@ -169,7 +170,7 @@ func (c *copySource) Read(p []byte) (int, error) {
 	return 0, errBroken
 }
 
-// end stops reading and returns the error of the rows.
+// end stops the reading of rows and returns the error of the row that could not be read; nil = no such row.
 func (c *copySource) end() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,7 +181,7 @@ func (c *copySource) end() error {
 	return c.err
 }
 
-// appendCopy appends a row in the COPY text format. A text that PostgreSQL cannot store becomes NULL, as in storable.
+// appendCopy appends a row in the COPY text format. A text that PostgreSQL cannot store becomes NULL, as in sanitizeText.
 func appendCopy(b []byte, row []any) []byte {
 	for i, value := range row {
 		if i > 0 {

@@ -8,7 +8,8 @@ import (
 	"strconv"
 )
 
-// Triggers count rules and publishes in the transaction of each change (migrations/00109_first.sql); rules.go reads these counts.
+// Triggers (migrations/00109_first.sql) count the rules and publishes of each owner in the changing transaction; rules.go reads
+// these counts.
 
 // countedRules and countedPublishes recompute the counts in rule_counts and publish_counts.
 const (
@@ -18,8 +19,8 @@ const (
 	countedPublishes = `SELECT owner, CAST(created_at / 3600000 AS TEXT) AS hour, COUNT(*) AS publishes FROM publishes GROUP BY owner, created_at / 3600000`
 )
 
-// wrongPieces selects the buckets of an owner's rules with a wrong count; subject selects which of the owner's rules a bucket
-// counts.
+// wrongPieces selects the rows of rule_page_buckets with a wrong rule count; subject is an SQL condition for the rules that a
+// bucket counts.
 func wrongPieces(pieces, subject string) string {
 	return `SELECT owner, target, rules FROM (SELECT owner, target, first_id, rules,
 			LEAD(first_id, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first_id) AS next
@@ -27,7 +28,7 @@ func wrongPieces(pieces, subject string) string {
 		WHERE rules <> (SELECT COUNT(*) FROM rules AS r WHERE r.owner = p.owner AND r.id >= p.first_id AND r.id < p.next` + subject + `)`
 }
 
-// CheckCounts recounts the rows, and returns an error if a stored count differs.
+// CheckCounts counts all rules and publishes again, and returns an error if a count that triggers have stored differs.
 func (p *Snapshot) CheckCounts(ctx context.Context) error {
 	missed := func(all, part string) string {
 		return `SELECT * FROM (` + all + `) AS a EXCEPT SELECT * FROM (` + part + `) AS s`

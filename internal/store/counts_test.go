@@ -27,7 +27,7 @@ func wantCounted(t *testing.T, s *Store, when string) {
 func aServiceRule(t *testing.T, owner, target, prefix string) rules.Rule {
 	t.Helper()
 	return rules.Rule{Kind: rules.Service, Owner: owner, Target: target, Prefix: prefixOf(t, prefix, rules.Service), Path: "p",
-		CreatedAt: at, ChangedAt: at}
+		CreatedAt: at, UpdatedAt: at}
 }
 
 // someRules are n rules of an ordinary owner, and as many of a service account for

@@ -12,7 +12,7 @@ var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "accoun
 			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}
 	}}.rows()
 
-// AddDeviations implements calls.Tx. Another node may already have written a later call.
+// AddDeviations implements apiusage.Tx. A row may already contain an earlier first call or a later last call, written by another node.
 func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {
 	dst := `INSERT INTO deviations (` + deviationRows.columns + `)`
 	count := ` ON CONFLICT (` + deviationRows.key + `) DO UPDATE SET count = deviations.count + excluded.count,

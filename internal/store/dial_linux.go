@@ -7,8 +7,8 @@ import (
 )
 
 // userTimeout is the socket option TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged by the peer, in milliseconds.
-// Without TCP_USER_TIMEOUT Linux retries for a quarter of an hour. TCP_USER_TIMEOUT does not affect a commit that waits for a
-// replica, because the server has acknowledged the bytes of the commit.
+// Without TCP_USER_TIMEOUT, Linux retransmits unacknowledged data for a quarter of an hour before a write fails. TCP_USER_TIMEOUT does not
+// affect a commit that waits for a replica, because the database server's TCP stack has acknowledged the bytes of the COMMIT.
 const (
 	userTimeout = 0x12
 	untakenTime = 30 * time.Second

@@ -4,5 +4,5 @@ package store
 
 import "syscall"
 
-// untaken limits the time for which sent bytes may stay unacknowledged, on Linux only. Other systems keep their default timeouts.
+// untaken does nothing: only Linux has a socket option that limits the time for which sent bytes may stay unacknowledged.
 func untaken(string, string, syscall.RawConn) error { return nil }

@@ -9,7 +9,7 @@ import (
 )
 
 // ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the
-// account's batches. Scans and their statistics are kept; later batches and rules get other numbers.
+// account's batches. Scans and their statistics are kept, and cannot be confused with later batches and rules, which get new ids.
 var ofAccountAlone = []string{
 	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
 	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
@@ -35,8 +35,8 @@ var ofAccountAlone = []string{
 	`DELETE FROM deviations WHERE account = $1`,
 }
 
-// EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. The data of other accounts is
-// kept. Nodes that follow the log reload everything (the emulator's reset of accounts).
+// EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. After EmptyAccount, with which
+// the emulator resets an account, nodes that follow the audit log reload all data.
 func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.LockRules(ctx); err != nil {
@@ -69,8 +69,8 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	})
 }
 
-// blankCalls blanks the lines of an account in the call log. The blank lines are kept, so that lines of other accounts keep their
-// numbers.
+// blankCalls replaces the lines of an account in the call log by empty lines. The empty lines stay in the log, so that the calls of
+// other accounts keep their numbers.
 func (t *Tx) blankCalls(ctx context.Context, appid string) error {
 	type block struct {
 		seq  int64

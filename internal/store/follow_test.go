@@ -104,9 +104,9 @@ func TestFollow_OtherNodeCommits(t *testing.T) {
 		_, known = c.Codes.Batch(batch.ID)
 		want(t, "batch known", known, true)
 		update(t, nodes[0], func(ctx context.Context, tx *Tx) error {
-			_, err := tx.codes().AddEvent(ctx, codes.Event{Batch: batch.ID, Did: codes.Freeze,
-				Codes: codes.NewSet(codes.Range{From: 3, To: 3}),
-				At:    at, From: at})
+			_, err := tx.codes().AddEvent(ctx, codes.Event{Batch: batch.ID, Action: codes.Freeze,
+				Codes:      codes.NewSet(codes.Range{From: 3, To: 3}),
+				OccurredAt: at, From: at})
 			return err
 		})
 		catchUp(t, c)

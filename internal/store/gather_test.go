@@ -30,7 +30,8 @@ func TestNodeRegistry_RestartedNodeKept(t *testing.T) {
 		ctx := t.Context()
 		tell := func(stopped bool, ended int64) {
 			t.Helper()
-			require.NoError(t, s.PutNode(ctx, scanlog.Node{ID: "two", Name: "b:/data", Ended: ended, Stopped: stopped, SeenAt: at}))
+			require.NoError(t, s.PutNode(ctx, scanlog.Node{ID: "two", Name: "b:/data", LastOffset: ended, StoppedCleanly: stopped,
+				LastSeenAt: at}))
 		}
 		for name, one := range map[string]struct {
 			then func()
@@ -62,7 +63,7 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		if err != nil || now <= head {
 			t.Fatal(head, now, err)
 		}
-		node := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, SeenAt: at}
+		node := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, LastSeenAt: at}
 		known := func(what string, wanted scanlog.Node) {
 			t.Helper()
 			all, _, err := s.ScanNodes(ctx)
@@ -81,8 +82,8 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		}
 		do(s.PutNode(ctx, node))
 		known("before it said anything", node)
-		said := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, Ended: 9, Shipped: 7, SeenAt: at.Add(time.Minute),
-			Lag: scanlog.Lag{LevelAt: at, At: at.Add(time.Minute)}}
+		said := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, LastOffset: 9, ShippedOffset: 7, LastSeenAt: at.Add(time.Minute),
+			Lag: scanlog.Lag{InSyncAt: at, ReportedAt: at.Add(time.Minute)}}
 		do(s.ReportNode(ctx, said, head))
 		said.Lag.Changes = now - head
 		known("it is behind", said)
@@ -94,10 +95,10 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		do(s.PutNode(ctx, put))
 		said.Answered = 4
 		known("it answered a question", said)
-		put.Stopped = true
+		put.StoppedCleanly = true
 		do(s.PutNode(ctx, put))
-		said.Stopped = true
-		do(s.ReportNode(ctx, scanlog.Node{ID: "two", Ended: 1, SeenAt: at}, now))
+		said.StoppedCleanly = true
+		do(s.ReportNode(ctx, scanlog.Node{ID: "two", LastOffset: 1, LastSeenAt: at}, now))
 		known("it ended", said)
 	})
 }

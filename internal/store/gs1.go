@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/digitallink"
 )
 
-// gs1Row is an entry for a GS1 key with its primary key, the column for lookups.
+// gs1Row is an entry for a GS1 key; root is the key's primary identification key, which is indexed for lookups.
 type gs1Row struct {
 	digitallink.Entry
 	root string
@@ -46,9 +46,9 @@ func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([
 	}, `SELECT `+gs1Rows.columns+`, `+t.gs1Number()+` FROM gs1_links g `+rest, args...)
 }
 
-// gs1Number returns SQL for the number of a GS1 key g: the number of the first change in which its current owner stored the key.
-// The number of a GS1 key is therefore independent of its links, changes with the owner of the key, and needs no column that older
-// programs would leave empty.
+// gs1Number returns SQL for the number of the GS1 key in row g: the sequence number of the first change in the audit log in which
+// the key's current owner stored the key. The number of a GS1 key does not depend on the key's links, changes when another owner
+// stores the key, and needs no column, which older programs would leave empty.
 func (t gs1Queries) gs1Number() string {
 	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.action = 'put' AND ` +
 		t.statistics().loggedOwner() + ` = g.owner), 0)`

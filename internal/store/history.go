@@ -61,7 +61,7 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]ru
 }
 
 // rulesThen returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query
-// reads the changes of each key from the newest back to the wanted change, and none before it.
+// reads the changes of each key in descending order, and stops at the first change that is not after the point in time.
 func rulesThen(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.occurred_at <= $` + strconv.Itoa(n+1) +
@@ -74,7 +74,7 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 		` FROM changes WHERE kind = $1 AND key = $2 AND occurred_at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Rows that are older than the audit log were recorded when the log started.
+		// Objects that are older than the audit log have an entry with action 'found' from the start of the log.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 			` FROM changes WHERE kind = $1 AND key = $2 AND action = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// RulesOfHost implements gateway.Hosts.
+// RulesOfHost implements landing.Hosts.
 func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found []rules.Rule, err error) {
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		found, err = list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2 LIMIT $3`, host,
@@ -21,7 +21,7 @@ func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found 
 	return found, err
 }
 
-// HasRules implements gateway.Hosts.
+// HasRules implements landing.Hosts.
 func (s *Store) HasRules(ctx context.Context, host string) (found bool, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		names, err := list(ctx, tx, scanText, `SELECT host FROM rules WHERE host = $1 AND kind = $2 LIMIT 1`, host, string(rules.Ordinary))

@@ -149,7 +149,7 @@ func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
 		})
 		want(t, "changes", number(t, s, `SELECT COUNT(*) FROM changes`), 3+12)
 		done, err := s.VerifyChanges(t.Context())
-		assert.True(t, err == nil && done.Fault == nil, "%+v, %v", done.Fault, err)
+		assert.True(t, err == nil && done.FirstError == nil, "%+v, %v", done.FirstError, err)
 	})
 }
 

@@ -26,12 +26,12 @@ func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.Im
 	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
 }
 
-// mostAlike is the maximum number of imported codes with the same nine characters that a lookup reads.
-const mostAlike = 16
+// maxSameCharacters is the maximum number of imported codes with the same nine characters that a lookup reads.
+const maxSameCharacters = 16
 
 func (t codeQueries) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCode, error) {
 	return list(ctx, t.Tx, scanImported, `SELECT `+importedColumns+` FROM imported_codes WHERE code = $1 ORDER BY batch LIMIT $2`, code,
-		mostAlike)
+		maxSameCharacters)
 }
 
 func (t codeQueries) RemoveImported(ctx context.Context, batch int64, r codes.Range) error {
@@ -56,7 +56,7 @@ func (t codeQueries) ForgetFirstScans(ctx context.Context, batch int64, r codes.
 }
 
 func (t codeQueries) AddImported(ctx context.Context, all []codes.ImportedCode) (int64, error) {
-	if err := t.bulk(ctx); err != nil { // keeps the statement prepared
+	if err := t.bulk(ctx); err != nil { // in bulk mode addMany keeps its statement prepared
 		return 0, err
 	}
 	return t.addMany(ctx, `INSERT INTO imported_codes (`+importedColumns+`)`, ` ON CONFLICT DO NOTHING`, 6, len(all), func(i int) []any {

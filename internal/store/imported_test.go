@@ -99,7 +99,7 @@ func TestImportCodes_SameFileOnTwoNodes(t *testing.T) {
 			return err
 		})
 		for e, err := range nodes[0].Events(t.Context(), ids[0], 0) {
-			assert.True(t, err == nil && e.Did == codes.Import, "%+v, %v", e, err)
+			assert.True(t, err == nil && e.Action == codes.Import, "%+v, %v", e, err)
 			events++
 		}
 		want(t, "rows", rows, count)
@@ -187,8 +187,8 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 			"a gap":                  {good(0) + good(2), "index 2 follows 0", 2},
 			"an index past the end":  {good(9) + good(10), "indexes 0 to 9", 2},
 			"no index":               {strings.Replace(good(0), " 0 ", " -1 ", 1), "no index", 1},
-			"a doubled text":         {good(0) + fourColumns(1, "OTHER", printed(100)), "text stands in line 1", 2},
-			"a doubled code":         {good(0) + fourColumns(1, drawnCode(100), printed(101)), "code stands in line 1", 2},
+			"a doubled text":         {good(0) + fourColumns(1, "OTHER", printed(100)), "text is a duplicate of line 1", 2},
+			"a doubled code":         {good(0) + fourColumns(1, drawnCode(100), printed(101)), "code is a duplicate of line 1", 2},
 			"a foreign symbol":       {fourColumns(0, "AB_C", printed(100)), "column 2", 1},
 			"a letter in lower case": {fourColumns(0, "ABC", strings.Replace(printed(100), "/0", "/a", 1)), "column 4", 1},
 			"a code of ten":          {fourColumns(0, "ABCDEFGHIJ", printed(100)), "column 2", 1},
@@ -197,8 +197,8 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 			"another prefix":         {fourColumns(0, "ABC", "Q.EXAMPLE/"+drawnTail(100)), "prefix", 1},
 			"a text of another batch": {good(0) + fourColumns(1, "ABC", printed(3)),
 				fmt.Sprintf("code 3 of application %d", first.ID), 2},
-			"a text of ours":                {fourColumns(0, "ABC", p.Text(own, 5)), "makes itself", 1},
-			"one of ours to come":           {fourColumns(0, "ABC", p.Text(toCome, 0)), "makes itself", 1},
+			"a text of ours":                {fourColumns(0, "ABC", p.Text(own, 5)), "can generate", 1},
+			"one of ours to come":           {fourColumns(0, "ABC", p.Text(toCome, 0)), "can generate", 1},
 			"nothing":                       {"", "no lines", 0},
 			"another file for what is here": {elsewhere(50, 0, 0), "here already", 1},
 		} {
@@ -228,7 +228,7 @@ func TestImportCodes_RejectsInvalidFile(t *testing.T) {
 			t.Errorf("an activation before the end: %v", err)
 		}
 		for _, did := range []codes.EventType{codes.Activate, codes.Freeze, codes.Void, codes.Redeem} {
-			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Did: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
+			_, err := p.Change(byAdmin(t), codes.Change{Batch: second.ID, Action: did, Codes: codes.NewSet(codes.Range{}), Binding: bind})
 			assert.True(t, isConflict(err), "%s before the end: %v", did, err)
 		}
 		if s, _, _, err := p.Progress(t.Context(), second); err != nil || s != codes.Processing {
@@ -373,20 +373,20 @@ func TestImportCodes_Undo(t *testing.T) {
 		// A part alone: the rest stays, and nothing can be done to it before the part is back.
 		part := codes.Range{From: 5, To: 9}
 		if done, err := p[1].UndoImport(byAdmin(t), first.ID, part, ""); err != nil ||
-			done != (codes.ImportUndone{Taken: 5, Have: count - 5}) {
+			done != (codes.ImportUndone{Removed: 5, Have: count - 5}) {
 			t.Errorf("a part: %+v, %v", done, err)
 		}
 		if done, err := p[0].UndoImport(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.ImportUndone{Have: count - 5}) {
 			t.Errorf("the part again: %+v, %v", done, err)
 		}
-		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
+		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
 		assert.True(t, isConflict(err), "a freeze while codes are missing: %v", err)
 		whole := codes.Range{To: count - 1}
-		if done, err := p[0].UndoImport(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Taken != 10_000 {
+		if done, err := p[0].UndoImport(byAdmin(t), first.ID, whole, "wrong prefix"); err != nil || !done.More || done.Removed != 10_000 {
 			t.Fatalf("the first piece: %+v, %v", done, err)
 		}
 		if done, err := p[1].UndoImport(byAdmin(t), first.ID, whole, ""); err != nil ||
-			done != (codes.ImportUndone{Taken: count - 5 - 10_000}) {
+			done != (codes.ImportUndone{Removed: count - 5 - 10_000}) {
 			t.Fatalf("the second: %+v, %v", done, err)
 		}
 		var rows, serials int
@@ -419,7 +419,7 @@ func TestImportCodes_Undo(t *testing.T) {
 		if err := fresh.Load(t.Context()); err != nil || len(fresh.Batches()) != 0 || len(fresh.ImportedPrefixes()) != 0 {
 			t.Errorf("a new start knows %v %v, %v", fresh.Batches(), fresh.ImportedPrefixes(), err)
 		}
-		if checked, err := nodes[0].VerifyChanges(t.Context()); err != nil || checked.Fault != nil {
+		if checked, err := nodes[0].VerifyChanges(t.Context()); err != nil || checked.FirstError != nil {
 			t.Errorf("the audit log: %+v, %v", checked, err)
 		}
 		// The same numbers, with another count and prefix.
@@ -437,7 +437,7 @@ func TestImportCodes_Undo(t *testing.T) {
 				t.Errorf("node %d, a text of the old one: %+v", i, s)
 			}
 		}
-		if checked, err := nodes[1].VerifyChanges(t.Context()); err != nil || checked.Fault != nil {
+		if checked, err := nodes[1].VerifyChanges(t.Context()); err != nil || checked.FirstError != nil {
 			t.Errorf("the audit log: %+v, %v", checked, err)
 		}
 	})
@@ -468,7 +468,8 @@ func TestImportCodes_UndoRefusedAfterUse(t *testing.T) {
 			{"frozen", func(b codes.Batch) error {
 				// Also where it was undone: somebody was told of it.
 				for _, did := range []codes.EventType{codes.Freeze, codes.Unfreeze} {
-					if _, err := p.Change(byAdmin(t), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{})}); err != nil {
+					if _, err := p.Change(byAdmin(t), codes.Change{Batch: b.ID, Action: did,
+						Codes: codes.NewSet(codes.Range{})}); err != nil {
 						return err
 					}
 				}
@@ -516,7 +517,7 @@ func TestImportCodes_UndoDuringActivation(t *testing.T) {
 					_, err := p[0].UndoImport(byAdmin(t), b.ID, codes.Range{To: 9}, "")
 					return err
 				}
-				_, err := p[1].Change(byAdmin(t), codes.Change{Batch: b.ID, Did: codes.Freeze, Codes: codes.NewSet(codes.Range{To: 9})})
+				_, err := p[1].Change(byAdmin(t), codes.Change{Batch: b.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{To: 9})})
 				return err
 			})
 			require.True(t, (errs[0] == nil) != (errs[1] == nil), "both or none: %v", errs)

@@ -88,7 +88,7 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 		}
 		ended := "https://shop.example/?to=" + url.QueryEscape("https://old.example/c/aBcDeFgH")
 		assert.True(t, !strings.Contains(p[1].Redact(ended), "aBcDeFgH"), "recorded: %s", p[1].Redact(ended))
-		p[1].RuleOver = func(text string) (string, bool) {
+		p[1].MatchRule = func(text string) (string, bool) {
 			return "https://old.example/c/sale/", strings.Contains(text, "/sale/")
 		}
 		if s, ok := p[1].Scan("https://old.example/c/sale/today", "alice", noAccount); ok {
@@ -100,7 +100,7 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 func TestImportTexts_RejectsInvalidList(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		p, call := presses(t, [2]*Store{s, s})[0], serviceAccount(t, s)
-		p.RuleOver = func(text string) (string, bool) { return "https://old.example/c/sale", strings.Contains(text, "/sale") }
+		p.MatchRule = func(text string) (string, bool) { return "https://old.example/c/sale", strings.Contains(text, "/sale") }
 		native, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
 		require.NoError(t, err)
 		const head = "https://old.example/c/"
@@ -128,11 +128,11 @@ func TestImportTexts_RejectsInvalidList(t *testing.T) {
 			"UTF-16":               {"\xff\xfeh\x00", "UTF-16", 1, 0, second},
 			"an empty line":        {good + "\n" + head + "12345678\n", "empty", 2, 0, second},
 			"another host":         {"https://new.example/c/12345678\n", "not one of", 1, 0, second},
-			"twice":                {good + head + "12345678\n" + good, "line 1 already", 3, 0, second},
-			"twice, escaped":       {good + head + "%67ood-token\n", "line 1 already", 2, 0, second},
+			"twice":                {good + head + "12345678\n" + good, "duplicate of line 1", 3, 0, second},
+			"twice, escaped":       {good + head + "%67ood-token\n", "duplicate of line 1", 2, 0, second},
 			"of another batch":     {good + head + "aaaaaaaa\n", fmt.Sprintf("code 0 of application %d", first.ID), 2, 0, second},
 			"a rule's":             {good + head + "sale-2026\n", "the jump rule https://old.example/c/sale", 2, 0, second},
-			"one of ours":          {"https://p.url.cn/" + p.Text(native, 5)[len(codes.DefaultPrefix):], "makes itself", 1, 0, wire},
+			"one of ours":          {"https://p.url.cn/" + p.Text(native, 5)[len(codes.DefaultPrefix):], "can generate", 1, 0, wire},
 			"too many":             {good + head + "12345678\n", "indexes 0 to 3", 2, 3, second},
 			"here with another":    {good, "here already", 1, 0, first},
 			"the wire's columns":   {elsewhere(0, 0, 0), "not one of", 1, 0, second},

@@ -9,8 +9,8 @@ import (
 )
 
 // Allow records a call for a key and reports whether the number of calls is within the limit per second, counted over all nodes by
-// the clock of the database. Rejected calls are not counted. A row stores a timestamp per call up to limit, so Allow is for small
-// limits. Allow works only on a shared store (PostgreSQL).
+// the clock of the database. Rejected calls are not counted. The database row of a key stores up to limit timestamps, one per
+// allowed call, so Allow is for small limits. Allow works only on a shared store (PostgreSQL).
 func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
 	var allowed int
 	// If a session is lost and the statement is repeated, the call may count twice within its second.
@@ -23,7 +23,7 @@ func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) 
 
 const (
 	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
-	// Timestamps in the future, after the clock was set back, count for at most a second.
+	// Timestamps up to one second in the future count as recent, and later ones, from before the clock was set back, do not count.
 	allow = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (call_times, last_call_at, allowed) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
@@ -81,7 +81,7 @@ func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
 	})
 }
 
-// AdvanceLimits ages the calls of the per-second limits by d.
+// AdvanceLimits moves the recorded timestamps of calls, which the per-second limits count, back by d.
 func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 	if !s.Shared() || d <= 0 {
 		return nil
@@ -95,8 +95,8 @@ func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
 
 // unlog makes the table of limits unlogged, so that calls do not wait for the disk.
 func (t *Tx) unlog(ctx context.Context) error {
-	// The lock admits one process at a time to altering the table of limits. If the table is already unlogged, a process needs no
-	// privilege to alter it.
+	// The lock prevents two processes from altering the table at the same time. Only a logged table is altered, so that a process
+	// without the privilege can start if the table is already unlogged.
 	if err := t.lock(ctx, "limits unlogged", ""); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program
 	fields: func(l *accounts.Link) []field {
 		return []field{{"service", &l.Service}, {"mini_program", &l.MiniProgram}, {"status", &l.Status}, {"unlinking", &l.Unlinking},
 			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}},
-			{"approval_skipped", &l.AtOnce}}
+			{"approval_skipped", &l.ApprovalSkipped}}
 	}}.rows()
 
 func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
@@ -30,7 +30,7 @@ func (t accountQueries) SaveLink(ctx context.Context, l accounts.Link) error {
 
 func linkRecordOf(l accounts.Link) linkRecord {
 	return linkRecord{Status: l.Status, Unlinking: l.Unlinking, NotifyUsers: l.NotifyUsers, ShowProfile: l.ShowProfile,
-		AtOnce: l.AtOnce}
+		AtOnce: l.ApprovalSkipped}
 }
 
 func (t accountQueries) CountLinks(ctx context.Context, appid string) (int, error) {

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// sessionLostError is the error of work whose database session was ended or could not start.
+// sessionLostError is the error of a statement or transaction whose database session ended, or could not be started.
 type sessionLostError struct {
 	error
 	sent bool // the COMMIT was sent, and its outcome is unknown
@@ -21,36 +21,36 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// stoodStill reports whether the server ended the session because it was idle in a transaction. If the session was ended because it
-// was idle, the server had not received the commit.
+// stoodStill reports whether the server ended the session because it was idle in a transaction. stoodStill also implies that the
+// transaction is not committed, because an idle session has not received COMMIT.
 func stoodStill(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
 }
 
-// onLive retries a function until it runs on a working session, or ctx ends. An operator, a server restart or a timeout may end
-// sessions in the pool; work that had no effect on a lost session is repeated on another.
+// onLive runs try, and repeats it while its database session is lost and no COMMIT was sent, until ctx ends. An operator, a server
+// restart or a timeout may end sessions in the pool; work that had no effect in a lost session can be repeated in another session.
 func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error {
 	pool, is := db.(*sql.DB)
 	if !is {
 		return try() // a single connection: there is no alternative
 	}
-	// Each attempt removes one dead session from the pool.
+	// Each failed attempt removes one lost session from the pool, which may contain only lost sessions.
 	limit := pool.Stats().MaxOpenConnections + attempts
 	for n := 1; ; n++ {
 		err := try()
 		if err == nil || n >= limit || ctx.Err() != nil {
 			return err
 		}
-		// errors.As would also find the error of another session inside the chain.
+		// The type of err itself is tested, because errors.As would also find the wrapped error of another session.
 		if c, is := err.(*sessionLostError); !is || c.sent || !s.engine.lost(err) {
 			return err
 		}
 	}
 }
 
-// query runs outside of a transaction; first (nil = none) reads the first rows, and may be called again with other rows if the
-// session was lost. If the database is at fault, query returns an outage error.
+// query runs an SQL query outside of a transaction; first (nil = none) reads the first rows, and is called again with new rows if
+// the session was lost. If the database is unavailable, query returns an *errcode.Unavailable.
 func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query string, args ...any) (rows *sql.Rows, err error) {
 	err = s.onLive(ctx, s.read, func() error {
 		if rows, err = s.read.QueryContext(ctx, query, args...); err == nil && first != nil {
@@ -63,7 +63,7 @@ func (s *Store) query(ctx context.Context, first func(*sql.Rows) error, query st
 	return rows, s.outage(err)
 }
 
-// single returns the error of a statement that ran outside of a transaction.
+// single wraps the error of a statement that ran outside of a transaction in a sessionLostError; nil stays nil.
 func single(ctx context.Context, err error) error {
 	if err = withCause(ctx, err); err != nil {
 		return &sessionLostError{error: err}

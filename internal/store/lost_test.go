@@ -227,7 +227,7 @@ func TestPing_WritesFail(t *testing.T) {
 		t.Errorf("before a change failed: %v", err)
 	}
 	for range 2 {
-		wantOutage(t, change(), "has a lock that did not become free in time")
+		wantOutage(t, change(), "did not grant a lock in time")
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("while another transaction has the lock: %v", err)
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Lock blocks other transactions that lock the same name until the transaction in ctx ends, which InOne started.
+// Lock blocks other transactions that lock the same name, until the transaction ends in which InTx runs the caller.
 func (s *Store) Lock(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error { return tx.lock(ctx, "server "+name, "") })
 }
@@ -41,7 +41,7 @@ func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, o
 			return err
 		}
 		location := `json_extract(value, '$.` + actor + `')`
-		if tx.engine.name() == "postgres" {
+		if tx.engine.name == "postgres" {
 			location = `CAST(value AS json) ->> '` + actor + `'`
 		}
 		values, err = list(ctx, tx, func(scan func(...any) error) (value string, err error) { err = scan(&value); return value, err },
@@ -107,7 +107,7 @@ func (s *Store) PutSeeded(ctx context.Context, hash string, t time.Time) error {
 	})
 }
 
-// Reset deletes all data except the keys (the emulator's reset).
+// Reset deletes all rows except those of tables that a reset of the emulator keeps, and starts a new audit log.
 func (s *Store) Reset(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.empty(ctx); err != nil {
@@ -117,8 +117,8 @@ func (s *Store) Reset(ctx context.Context) error {
 	})
 }
 
-// empty deletes the data that a reset of the emulator deletes. Uncommitted changes and counts of other nodes would survive, so
-// empty waits for their transactions.
+// empty deletes the data that a reset of the emulator deletes. empty waits for the running transactions of other nodes, because
+// rows that they commit later would survive the reset.
 func (t *Tx) empty(ctx context.Context) error {
 	for _, lock := range []func(context.Context) error{t.LockAccounts, t.LockRules, t.statistics().LockStatistics} {
 		if err := lock(ctx); err != nil {
@@ -137,8 +137,8 @@ func (t *Tx) empty(ctx context.Context) error {
 	return nil
 }
 
-// beginLog starts an empty audit log with its first entry. The number of this entry follows the last number, so that followers
-// detect that all data is new.
+// beginLog starts an empty audit log with its first entry. Sequence numbers continue after a reset, so that a node that follows the
+// log reads the new first entry and reloads all data.
 func (t *Tx) beginLog(ctx context.Context, did string, detail any) error {
 	t.noted = nil
 	return t.note(ctx, ofReset, "", did, detail)

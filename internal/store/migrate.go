@@ -42,10 +42,10 @@ func NewestSchema() int64 {
 }
 
 // checkedSchema returns the schema version of the database; 0 = no schema. checkedSchema returns an error for a schema that is
-// newer than this program's, and creates nothing.
+// newer than this program's. checkedSchema does not change the database.
 func (s *Store) checkedSchema(ctx context.Context) (schema int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery())
+		tables, err := list(ctx, tx, scanText, tx.engine.tablesQuery)
 		if err != nil || !slices.Contains(tables, "goose_db_version") {
 			return err
 		}
@@ -83,7 +83,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err != nil {
 		return err
 	}
-	if s.patient != nil && !s.patient.Swap(true) { // creating an index over many rows takes long
+	if s.patient != nil && !s.patient.Swap(true) { // no read timeout: an index over many rows takes long
 		defer s.patient.Store(false)
 	}
 	db, err := s.migrating()
@@ -93,8 +93,8 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	defer db.Close()
 	dialect := goose.DialectSQLite3
 	options := []goose.ProviderOption{goose.WithLogger(goose.NopLogger())}
-	lines, first := []string{s.engine.name()}, ""
-	if s.engine.name() == "postgres" {
+	lines, first := []string{s.engine.name}, ""
+	if s.engine.name == "postgres" {
 		dialect = goose.DialectPostgres
 		if err := s.update(ctx, func(tx *Tx) error { return makeBinary(ctx, tx) }); err != nil {
 			return fmt.Errorf(`making the collation "binary": %w`, err)
@@ -131,7 +131,7 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	if err := s.migrateBeside(ctx, p, want); err != nil {
 		return fmt.Errorf("migrating the database: %w", s.outage(err))
 	}
-	if s.engine.name() == "postgres" {
+	if s.engine.name == "postgres" {
 		if err := s.update(ctx, func(tx *Tx) error { return tx.unlog(ctx) }); err != nil {
 			return fmt.Errorf("making the table of limits unlogged: %w", err)
 		}
@@ -139,16 +139,16 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	return nil
 }
 
-// A migration that changes whole tables waits migrationPatience for a lock. All transactions that queue behind the migration wait
-// equally long. After a timeout the migration lets the queued transactions run first and tries again, until migrationBudget is used
-// up.
+// A migration that changes whole tables waits migrationPatience for a lock. Transactions that need the same tables queue behind the
+// migration and wait as long as the migration waits. After a lock timeout the migration lets the queued transactions run, and then
+// tries again, until migrationBudget has passed since its start.
 const (
 	migrationPatience = 2 * time.Second
 	migrationBudget   = 5 * time.Minute
 )
 
-// migrateBeside runs migrations while other nodes write to the database. A migration that failed because of the locks of other
-// nodes had no effect or can be repeated, so it is retried.
+// migrateBeside runs migrations while other nodes write to the database. migrateBeside retries a migration that failed because of a
+// lock of another node: such a migration had no effect or can be repeated.
 func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64) error {
 	until := time.Now().Add(migrationBudget)
 	for {
@@ -169,7 +169,7 @@ func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64
 	}
 }
 
-// longest describes the transaction that has been open the longest, for which a migration most likely waits.
+// longest describes the oldest open transaction of the database: a migration that waits for a lock most likely waits for this transaction.
 func (s *Store) longest(ctx context.Context) string {
 	var session int64
 	var program string
@@ -185,9 +185,9 @@ func (s *Store) longest(ctx context.Context) string {
 }
 
 // withLinesFor is a file system in which migrations show the lines for the current database, such as "-- postgres: …", and hide the
-// lines for the other database. Lines marked inUse are for a schema with existing tables to which other nodes may write; a
-// migration with such lines runs there without a transaction. Lines marked strongest also are for a schema with existing tables:
-// the lines take the strongest lock that the migration needs before any weaker lock.
+// lines for the other database. Lines marked inUse run only on a schema with existing tables, to which other nodes may write; a
+// migration that contains such lines runs on this schema without a transaction. Lines marked strongest run only on a schema with
+// existing tables: they take the strongest lock that the migration needs before its other statements take weaker locks.
 type withLinesFor struct {
 	fs.FS
 	lines []string
@@ -231,7 +231,7 @@ func (f withLinesFor) Open(name string) (fs.File, error) {
 	return &migration{Reader: strings.NewReader(b.String()), info: info}, nil
 }
 
-// migration presents the text of a migration as a file.
+// migration is an fs.File with the text of a migration after withLinesFor has selected its lines.
 type migration struct {
 	*strings.Reader
 	info fs.FileInfo

@@ -23,15 +23,15 @@ func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
 // asking is the NOTIFY payload that requests the scans of all nodes.
 const asking = "scans"
 
-// Asked returns a channel that receives a value when scans of the nodes were requested. The channel may miss a request.
+// Asked returns a channel that receives a value when a node requests the scans of all nodes, unless the LISTEN connection is lost.
 func (s *Store) Asked() <-chan struct{} { return s.asked }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.Ended}, {"shipped_offset",
-		&n.Shipped},
-		{"stopped_cleanly", &n.Stopped}, {"last_seen_at", moment{&n.SeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at",
-			moment{&n.Lag.LevelAt}},
-		{"reported_at", moment{&n.Lag.At}}}
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.LastOffset}, {"shipped_offset",
+		&n.ShippedOffset},
+		{"stopped_cleanly", &n.StoppedCleanly}, {"last_seen_at", moment{&n.LastSeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at",
+			moment{&n.Lag.InSyncAt}},
+		{"reported_at", moment{&n.Lag.ReportedAt}}}
 }}.rows()
 
 // ScanNodes implements scanlog.NodeStore.
@@ -51,12 +51,12 @@ func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error { return scanNodeRows.put(ctx, tx, n, "lag_changes", "in_sync_at", "reported_at") })
 }
 
-// ReportNode implements scanlog.NodeStore. A node that was given up or has ended is not updated.
+// ReportNode implements scanlog.NodeStore. ReportNode changes nothing if the node has no row or has stopped cleanly.
 func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE scan_nodes SET last_offset = $2, shipped_offset = $3, last_seen_at = $4, in_sync_at = $5, reported_at = $6,
 			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM audit_log_head WHERE id = 1)
-			WHERE node = $1 AND stopped_cleanly = 0`, n.ID, n.Ended, n.Shipped, millis(n.SeenAt), millis(n.Lag.LevelAt), millis(n.Lag.At), followed)
+			WHERE node = $1 AND stopped_cleanly = 0`, n.ID, n.LastOffset, n.ShippedOffset, millis(n.LastSeenAt), millis(n.Lag.InSyncAt), millis(n.Lag.ReportedAt), followed)
 		return err
 	})
 }
@@ -73,7 +73,7 @@ func (s *Store) ForgetNode(ctx context.Context, node string) error {
 func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped_cleanly = 1 AND last_offset = $2 AND last_seen_at = $3`, read.ID,
-			read.Ended, millis(read.SeenAt))
+			read.LastOffset, millis(read.LastSeenAt))
 		return err
 	})
 }

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// mapper maps the rows of a table to values of T. The mapping of columns to fields is defined once, in a mapper.
+// mapper maps the rows of a table to values of T. The SELECT and INSERT statements of a table use the column order of its mapper.
 type mapper[T any] struct {
 	table string
 	key   string // columns of the key, as in ON CONFLICT
-	// fields returns the columns of a row, each with the variable for its value.
+	// fields returns the columns of the table, each with a pointer to the field of T for its value.
 	fields func(*T) []field
 	none   error // error for a missing row; nil = sql.ErrNoRows
 
@@ -32,7 +32,7 @@ func (n mapper[T]) rows() mapper[T] {
 	return n
 }
 
-// field is a column with its variable: a pointer to a text, a number or a flag, a moment, or inJSON.
+// field is a column and its variable at: a pointer to a string, an integer or a bool, or a value of type moment or asJSON.
 type field struct {
 	column string
 	at     any
@@ -105,7 +105,7 @@ func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }
 
-// putAll works like put for many rows with different keys, several rows per statement.
+// putAll inserts or replaces rows like put, with several rows per statement; all rows must have different keys.
 func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
@@ -129,7 +129,7 @@ func (n mapper[T]) insert(ctx context.Context, t *Tx, v T, tail string) error {
 	return err
 }
 
-// moment maps a column to a time.
+// moment maps an integer column with Unix milliseconds to a time.Time.
 type moment struct{ t *time.Time }
 
 // Scan implements sql.Scanner.

@@ -18,20 +18,20 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// The texts about an outage that operators read, also at /readyz.
+// The descriptions of a database outage that operators read in errors and at /readyz, as in "database NAME is read-only".
 const (
 	readOnlyDatabase   = "is read-only"
 	silentDatabase     = "does not answer"
-	fullDatabase       = "has no room on its disk"
+	fullDatabase       = "has a full disk"
 	unwritableDatabase = "cannot write to its disk"
 	brokenDatabase     = "cannot be read or written"
-	lockedDatabase     = "has a lock that did not become free in time"
+	lockedDatabase     = "did not grant a lock in time"
 	lateDatabase       = "did not answer in time"
 	stoppedDatabase    = "ended the session"
 	crashedDatabase    = "crashed and ended all sessions"
-	startingDatabase   = "takes no connections yet"
-	brokenConnection   = "broke off the connection"
-	crowdedDatabase    = "has no connection free"
+	startingDatabase   = "does not accept connections yet"
+	brokenConnection   = "closed the connection"
+	crowdedDatabase    = "has no free connection"
 	oldDatabase        = "is an old primary"
 	tiedDatabase       = "has two servers that take writes"
 )
@@ -63,53 +63,54 @@ func causeOf(kind string) string {
 // errReadOnly reports that the database is read-only, according to its response to a query.
 var errReadOnly = errors.New("changes are refused")
 
-// outage converts an error that the database caused into an outage error that advises what to do. All other errors are returned
-// unchanged.
+// outage wraps an error of an unavailable database in an *errcode.Unavailable with advice for the operator, and returns all other
+// errors unchanged.
 func (s *Store) outage(err error) error { return outageOf(s.engine, err) }
 
-func outageOf(e dialect, err error) error {
+func outageOf(e engine, err error) error {
 	if err == nil {
 		return nil
 	}
 	if _, is := errors.AsType[*errcode.Unavailable](err); is {
 		return err
 	}
-	location, kind, do := e.outage(err)
-	if kind == "" {
-		return err
-	}
-	return &errcode.Unavailable{Where: location, What: kind, Do: do, Err: err}
+	return e.outage(err)
 }
 
 // outage classifies errors of PostgreSQL by their SQLSTATE.
-func (e postgresEngine) outage(err error) (location, kind, do string) {
-	location = "database " + e.where
+func (e postgresEngine) outage(err error) error {
+	unavailable := func(what, do string) error {
+		if what == "" {
+			return err
+		}
+		return &errcode.Unavailable{Where: "database " + e.where, What: what, Do: do, Err: err}
+	}
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
-		return location, old.advice(), "stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one"
+		return unavailable(old.advice(),
+			"stop the server that is not to stay, and make it a replica of the other; nodes go on by themselves when they reach that one")
 	}
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	if is {
-		kind, do = refusal(refused.Code)
-		return location, kind, do
+		return unavailable(refusal(refused.Code))
 	}
 	switch {
 	case errors.Is(err, errReadOnly), errors.Is(err, pgconn.ErrReadOnlyConnection), errors.Is(err, pgconn.ErrStandbyConnection):
-		kind, do = refusal("25006")
-		return location, kind, do
+		return unavailable(refusal("25006"))
 	case errors.Is(err, context.Canceled):
-		return "", "", "" // the client disconnected
+		return err // the client disconnected
 	case errors.Is(err, context.DeadlineExceeded):
-		return location, lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits"
+		return unavailable(lateDatabase, "look for what it waits for: a lock, its disk, a replica that has to confirm commits")
 	case untrusted(err):
-		return location, "has a certificate that is not trusted",
-			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it"
+		return unavailable("has a certificate that is not trusted",
+			"sslrootcert=FILE in the URL names who signed it, and sslmode=verify-full wants the name of the host in it")
 	case lostConnection(err):
-		return location, silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back"
+		return unavailable(silentDatabase, "see that it runs and can be reached from here; nodes go on by themselves when it is back")
 	}
-	return "", "", ""
+	return err
 }
 
-func refusal(code string) (kind, do string) {
+// refusal describes the outage that a SQLSTATE indicates, and what an operator can do; both are "" if there is no outage.
+func refusal(code string) (what, do string) {
 	switch code {
 	case "25006":
 		return readOnlyDatabase,
@@ -151,7 +152,7 @@ func refusal(code string) (kind, do string) {
 	return "", ""
 }
 
-// lostConnection reports whether an error concerns the connection to the server.
+// lostConnection reports whether err means that the connection to the database server was lost or could not be made.
 func lostConnection(err error) bool {
 	if _, is := errors.AsType[*pgconn.ConnectError](err); is {
 		return true
@@ -173,22 +174,24 @@ func untrusted(err error) bool {
 	return unverified || unknown || invalid || misnamed
 }
 
-// outage of SQLite.
-func (e sqliteEngine) outage(err error) (location, kind, do string) {
+// outage classifies errors of SQLite by their result code.
+func (e sqliteEngine) outage(err error) error {
 	fault, is := errors.AsType[*sqlite.Error](err)
 	if !is {
-		return "", "", ""
+		return err
 	}
-	location = "the database in " + e.dir
+	u := &errcode.Unavailable{Where: "the database in " + e.dir, Err: err}
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		return location, fullDatabase, "make room; it goes on without a start"
+		u.What, u.Do = fullDatabase, "make room; it goes on without a start"
 	case sqlite3.SQLITE_READONLY:
-		return location, readOnlyDatabase, "make the folder and its files writable for this user"
+		u.What, u.Do = readOnlyDatabase, "make the folder and its files writable for this user"
 	case sqlite3.SQLITE_IOERR:
-		return location, brokenDatabase, "look at the disk and at the system's log"
+		u.What, u.Do = brokenDatabase, "look at the disk and at the system's log"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return location, "is damaged", "stop, keep a copy of the folder, and restore an export"
+		u.What, u.Do = "is damaged", "stop, keep a copy of the folder, and restore an export"
+	default:
+		return err
 	}
-	return "", "", ""
+	return u
 }

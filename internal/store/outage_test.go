@@ -47,10 +47,10 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 	e := postgresEngine{where: "db:5432/q"}
 	for code, what := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
-		"53300": "has no connection free", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
-		"57P03": "takes no connections yet",
-		"55P03": "has a lock that did not become free in time", "57014": "cancelled a statement", "28P01": "does not let qrjump in",
-		"3D000": "does not exist", "08006": "broke off the connection", "25P03": "ended a session that was idle",
+		"53300": "has no free connection", "57P01": "ended the session", "57P02": "crashed and ended all sessions",
+		"57P03": "does not accept connections yet",
+		"55P03": "did not grant a lock in time", "57014": "cancelled a statement", "28P01": "does not let qrjump in",
+		"3D000": "does not exist", "08006": "closed the connection", "25P03": "ended a session that was idle",
 	} {
 		t.Run(code, func(t *testing.T) {
 			wantOutage(t, outageOf(e, fmt.Errorf("committing: %w", &pgconn.PgError{Code: code, Message: "two\nlines"})), what)
@@ -133,7 +133,7 @@ func TestPostgresOutage_TooManyConnections(t *testing.T) {
 	require.NoError(t, err)
 	u.User = url.UserPassword(role, "p")
 	_, err = connect(t.Context(), Target{URL: u.String()})
-	wantOutage(t, err, "has no connection free")
+	wantOutage(t, err, "has no free connection")
 }
 
 func TestPostgresLock_TimeoutFromURL(t *testing.T) {
@@ -157,7 +157,7 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 	}()
 	<-held
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error { return tx.LockAccount(t.Context(), "wxa") }),
-		"has a lock that did not become free in time")
+		"did not grant a lock in time")
 	// Also one that was not waited for at once.
 	wantOutage(t, s.update(t.Context(), func(tx *Tx) error {
 		query, args := tx.engine.lock(allAccounts, "account wxa")
@@ -166,7 +166,7 @@ func TestPostgresLock_TimeoutFromURL(t *testing.T) {
 		}
 		_, err := tx.rules().Rule(t.Context(), "x")
 		return err
-	}), "has a lock that did not become free in time")
+	}), "did not grant a lock in time")
 	close(release)
 	require.NoError(t, <-done)
 }

@@ -21,8 +21,8 @@ func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
-// rowTable describes one of the outbox tables. All outbox tables have the same structure: statements contain placeholders in braces
-// for table and column names.
+// rowTable describes one of the outbox tables. All outbox tables have the same structure: SQL statements contain placeholders such
+// as {rows} for the names of the table and its columns.
 type rowTable struct {
 	words    *strings.Replacer
 	sequence string
@@ -30,9 +30,9 @@ type rowTable struct {
 	inOrder  bool   // only the oldest waiting row of a receiver may be sent
 	removed  bool   // a row is deleted when no further attempt follows
 	emptied  string // columns that are cleared if the row is not deleted
-	took     string // SQL for the delivery time
-	due      string // SQL condition: receiver r has a row that may be sent now
-	turn     string // SQL condition: the row may be sent now
+	took     string // SQL for the delivery time in Unix milliseconds
+	due      string // SQL condition: the receiver r.receiver has a row that may be sent now
+	turn     string // SQL condition for a due row, beginning with AND: no older row must be sent first
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -53,20 +53,20 @@ var rowTables = map[outbox.Kind]rowTable{
 
 const rowColumns = `id, {receiver}, {event}, {body}, appid, masked_body, order_key, created_at, attempts, next_attempt_at, sent_at, status, error, {delivered}, url, response`
 
-// rowArgs returns the values of rowColumns; the columns from the eighth on can change later.
+// rowArgs returns the values of rowColumns; SaveRow updates the columns from the eighth (created_at) on.
 func rowArgs(kind outbox.Kind, r outbox.Row) []any {
 	delivered := millis(r.DeliveredAt)
 	if kind == outbox.Pushes {
 		delivered = flag(delivered != 0)
 	}
 	return []any{r.ID, r.Receiver, r.Event, r.Body, r.AppID, r.Shown, r.OrderKey, millis(r.CreatedAt), r.Attempts, millis(r.NextAt),
-		millis(r.SentAt), r.Status, r.Fault, delivered, r.URL, r.Answer}
+		millis(r.SentAt), r.Status, r.Error, delivered, r.URL, r.Response}
 }
 
 func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 	var created, next, sent, delivered int64
 	err = scan(&r.ID, &r.Receiver, &r.Event, &r.Body, &r.AppID, &r.Shown, &r.OrderKey, &created, &r.Attempts, &next, &sent, &r.Status,
-		&r.Fault, &delivered, &r.URL, &r.Answer)
+		&r.Error, &delivered, &r.URL, &r.Response)
 	r.CreatedAt, r.NextAt, r.SentAt, r.DeliveredAt = fromMillis(created), fromMillis(next), fromMillis(sent), fromMillis(delivered)
 	return r, err
 }
@@ -74,8 +74,8 @@ func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 // reads returns the columns that a query reads from a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
-// A row is due unless its time is between now and now plus Farthest. The earliest and the latest time of a receiver's rows show
-// whether any row is due.
+// A waiting row is due unless its next_attempt_at is after now and at most now plus outbox.Farthest. anyDue compares only the
+// earliest and the latest next_attempt_at of a receiver's waiting rows, which suffices to know whether any row is due.
 const anyDue = `((SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at LIMIT 1) < $1
 	OR (SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at DESC LIMIT 1) > $2)`
 
@@ -144,8 +144,8 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 		args...)
 }
 
-// Receivers implements outbox.Tx. The query jumps by an index from one receiver with waiting rows to the next: neither sent rows
-// nor the number of waiting rows affect its cost.
+// Receivers implements outbox.Tx. The recursive query finds each receiver with waiting rows by one index lookup after the previous
+// receiver, so that neither sent rows nor the number of waiting rows affect its cost.
 func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
 	from, to := monthRange(now)
 	return list(ctx, t.Tx, scanText, receiversQuery(kind), from, to, limit)
@@ -159,8 +159,8 @@ func receiversQuery(kind outbox.Kind) string {
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
 }
 
-// ClaimRows implements outbox.Tx. On PostgreSQL, if another node claims a row at the same time, the condition is rechecked after
-// that node's commit, and the row is no longer due.
+// ClaimRows implements outbox.Tx. If another node claims a row at the same time, PostgreSQL rechecks the condition of the UPDATE
+// after that node's commit, when the row is no longer due.
 func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time,
 	limit int,
 ) ([]outbox.Row, error) {
@@ -168,8 +168,8 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 	if k.inOrder {
 		limit = 1
 	}
-	// Without this lock, each of two concurrent claims would treat the rows that the other claim takes as still waiting, for the
-	// same code.
+	// Without this lock, a concurrent claim would not see that this claim takes the oldest row of a code, and would take the next
+	// row of the same code.
 	if err := t.lock(ctx, allOutbox, string(kind)+" "+receiver); err != nil {
 		return nil, err
 	}
@@ -180,7 +180,8 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 }
 
 func claimQuery(k rowTable) string {
-	// The condition on id, and the plus, make SQLite read in id order. In time order, SQLite would read and sort all waiting rows.
+	// The condition on id, and the plus, which disables an index, make SQLite read in id order. By the index on next_attempt_at,
+	// SQLite would read and sort all waiting rows.
 	turn := ` AND +next_attempt_at NOT BETWEEN $3 AND $4` + k.turn
 	if k.inOrder {
 		turn = ""

@@ -95,7 +95,7 @@ func TestOutboxRow_RoundTrip(t *testing.T) {
 			changed := full
 			changed.CreatedAt, changed.Attempts, changed.NextAt, changed.SentAt, changed.DeliveredAt = at.Add(time.Hour), 9,
 				at.Add(time.Hour), at.Add(time.Minute), time.Time{}
-			changed.Status, changed.Fault, changed.URL, changed.Answer = 99, "another fault", "another address", "another answer"
+			changed.Status, changed.Error, changed.URL, changed.Response = 99, "another fault", "another address", "another answer"
 			for _, c := range []struct {
 				was  time.Time
 				want bool
@@ -241,11 +241,11 @@ func TestOutboxRow_ExpiredLeaseFenced(t *testing.T) {
 			late, lateUntil := claim(t, nodes[0], kind, "7", 0, 1)
 			now, until := claim(t, nodes[1], kind, "7", time.Minute, 1)
 			failed, delivered := late[0], late[0]
-			failed.NextAt, failed.Fault = time.Time{}, "the node was stopped"
+			failed.NextAt, failed.Error = time.Time{}, "the node was stopped"
 			delivered.NextAt, delivered.SentAt, delivered.DeliveredAt = time.Time{}, at, at
 			want(t, "over another's lease", save(t, nodes[0], kind, failed, lateUntil), false)
 			want(t, "over another's lease", save(t, nodes[0], kind, delivered, lateUntil), false)
-			now[0].NextAt, now[0].Fault = time.Time{}, "given up"
+			now[0].NextAt, now[0].Error = time.Time{}, "given up"
 			want(t, "the result", save(t, nodes[1], kind, now[0], until), true)
 			want(t, "over another's result", save(t, nodes[0], kind, failed, lateUntil), false)
 			kept := kind != outbox.Messages
@@ -285,7 +285,7 @@ func TestClaimRows_OrderKey(t *testing.T) {
 		second, until := claim(t, nodes[1], outbox.Deliveries, "7", 20*time.Second, 2)
 		want(t, "claim at the next attempt", events(second), []string{"a1", "a2"})
 		for _, r := range second {
-			r.NextAt, r.Fault = time.Time{}, "given up"
+			r.NextAt, r.Error = time.Time{}, "given up"
 			want(t, "saved", save(t, nodes[1], outbox.Deliveries, r, until), true)
 		}
 		third, _ := claim(t, nodes[0], outbox.Deliveries, "7", 20*time.Second, 10)
@@ -415,7 +415,7 @@ func TestOutboxRow_EvictOldest(t *testing.T) {
 				continue
 			}
 			failed := boxRows(t, s, kind, outbox.Query{State: outbox.Failed})
-			want(t, "failed", []any{len(failed), failed[0].ID, failed[0].Receiver, failed[0].Fault}, []any{10, int64(19), "1", "too many"})
+			want(t, "failed", []any{len(failed), failed[0].ID, failed[0].Receiver, failed[0].Error}, []any{10, int64(19), "1", "too many"})
 		}
 	})
 }

@@ -22,8 +22,8 @@ func (t statisticsQueries) RuleOwners(ctx context.Context, from, to int64) (map[
 	return all, err
 }
 
-// ruleOwner returns SQL for the owner of the rule or GS1 key whose number is in a column; NULL = unknown. The number of a rule is
-// the number of the change that added the rule, and is kept after the rule is deleted; GS1 keys work in the same way (gs1Number).
+// ruleOwner returns SQL for the owner of the rule or GS1 key whose number is in a column; NULL = unknown. The number of a rule is the
+// sequence number of the change that added it, which stays in the audit log after the rule is deleted; for GS1 keys see gs1Number.
 func (t statisticsQueries) ruleOwner(column string) string {
 	return `COALESCE((SELECT r.owner FROM rules r WHERE r.id = ` + column + `),
 		(SELECT ` + t.loggedOwner() + ` FROM changes h WHERE h.seq = ` + column + ` AND h.kind IN ('` + ofRule + `', '` + ofGS1 + `')))`
@@ -31,13 +31,13 @@ func (t statisticsQueries) ruleOwner(column string) string {
 
 // loggedOwner returns SQL for the owner of the rule or GS1 key in a change h.
 func (t statisticsQueries) loggedOwner() string {
-	if t.engine.name() == "postgres" {
+	if t.engine.name == "postgres" {
 		return `COALESCE(CAST(h.detail AS json) ->> 'owner', '')`
 	}
 	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
 }
 
-// countOwner returns SQL for the owner of the scans in a row c of statistics_counts that counts a rule.
+// countOwner returns SQL for the owner of the scans in a row c of statistics_counts: of the row's rule, or without a rule, of the batch.
 func (t statisticsQueries) countOwner() string {
 	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`
@@ -61,7 +61,7 @@ func (t statisticsQueries) NameOwners(ctx context.Context, names []string) error
 
 func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granularity, pos int64) ([]stats.OwnedRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.OwnedRow, err error) {
-		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.Firsts)
+		err = scan(&r.Owner, &r.Tuple, &r.Scans, &r.FirstScans)
 		return r, err
 	}, `SELECT owner, tuple, CAST(SUM(scans) AS BIGINT), CAST(SUM(first_scans) AS BIGINT) FROM (SELECT `+t.countOwner()+` AS owner, c.tuple AS tuple, c.scans AS scans, c.first_scans AS first_scans
 			FROM statistics_counts c WHERE c.granularity = $1 AND c.bucket = $2) AS owned
@@ -109,7 +109,7 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 		args = append(args, day)
 	}
 	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
-		err = scan(&c.Of, &c.At, &c.Scans)
+		err = scan(&c.Of, &c.Bucket, &c.Scans)
 		return c, err
 	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }

@@ -20,7 +20,7 @@ var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none:
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
 
-// packageParts maps the column with the parts of a package: a list of formats, or an object if labels are included.
+// packageParts maps the column with a print package's file formats: a JSON list, or an object that also has the label drawing options.
 type packageParts struct{ p *codes.PrintPackage }
 
 type drawnParts struct {

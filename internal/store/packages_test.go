@@ -61,7 +61,7 @@ func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 				with[index] = s.Printer
 			}
 			if s.Proofs != 0 {
-				if proofs, ok := p[0].Memory.Batch(s.Proofs); ok && !proofs.Proof {
+				if proofs, ok := p[0].Memory.Batch(s.Proofs); ok && !proofs.IsProof {
 					t.Errorf("application %d has proof codes and does not say so", s.Proofs)
 				}
 			}

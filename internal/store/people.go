@@ -12,21 +12,21 @@ var (
 		fields: func(p *iam.Person) []field {
 			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
 				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
-				{"last_seen_at", moment{&p.SeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
+				{"last_seen_at", moment{&p.LastSeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
 		}}.rows()
 	adminKeyRows = mapper[iam.Key]{table: "admin_keys", key: "id", none: iam.ErrNoKey,
 		fields: func(k *iam.Key) []field {
 			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
-				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"last_seen_at", moment{&k.SeenAt}}}
+				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"last_seen_at", moment{&k.LastSeenAt}}}
 		}}.rows()
 	sessionRows = mapper[iam.Session]{table: "sessions", key: "hash", none: iam.ErrNoSession,
 		fields: func(s *iam.Session) []field {
 			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
-				{"last_seen_at", moment{&s.SeenAt}}, {"expires_at", moment{&s.EndsAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
+				{"last_seen_at", moment{&s.LastSeenAt}}, {"expires_at", moment{&s.ExpiresAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
 		}}.rows()
 	loginLinkRows = mapper[iam.Link]{table: "login_links", key: "hash", none: iam.ErrNoLink,
 		fields: func(l *iam.Link) []field {
-			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"expires_at", moment{&l.EndsAt}}}
+			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"expires_at", moment{&l.ExpiresAt}}}
 		}}.rows()
 )
 
@@ -135,5 +135,5 @@ func (t iamQueries) Invite(ctx context.Context, l iam.Link, now time.Time) error
 	if err := t.PutLoginLink(ctx, l, now); err != nil {
 		return err
 	}
-	return t.note(ctx, ofPerson, l.Person, "invite", map[string]any{"until": l.EndsAt.UTC()})
+	return t.note(ctx, ofPerson, l.Person, "invite", map[string]any{"until": l.ExpiresAt.UTC()})
 }

@@ -17,15 +17,15 @@ import (
 
 // pipe is the PostgreSQL connection of one transaction, with a queue of statements whose results are not needed yet, starting with
 // BEGIN. The queued statements are sent together with the first statement whose result is needed, in one round trip. The server
-// executes the statements in order, as if they had been sent one by one.
+// executes the statements in the order in which they were queued.
 type pipe struct {
 	conn    *sql.Conn // nil = the transaction has ended
-	pooled  bool      // conn was taken from the pool for this transaction
+	pooled  bool      // conn came from the pool, to which release returns it
 	pg      *pgx.Conn // the underlying connection of conn
 	line    *deadlineConn
-	life    context.Context // of the transaction
+	life    context.Context // ends with the transaction
 	waiting []statement
-	twice   bool // the transaction may run again although it may have been committed
+	twice   bool // the transaction is idempotent: it may run again even if it was committed
 }
 
 // statement is a queued statement.
@@ -34,13 +34,13 @@ type statement struct {
 	args  []any
 	// check receives the number of changed rows and may return an error; nil = no check.
 	check func(rows int64) error
-	into  *question // receives the result; nil = no caller needs it
+	into  *question // receives the result; nil = the result is not needed
 }
 
-// mostQueued is the maximum number of queued statements.
-const mostQueued = 500
+// maxQueued is the maximum number of queued statements.
+const maxQueued = 500
 
-// newPipe takes a connection without sending anything.
+// newPipe takes a connection from the pool db, or uses the connection db, and queues the statement begin; it sends nothing.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
 	var err error
@@ -80,7 +80,7 @@ func lineOf(c *pgx.Conn) *deadlineConn {
 // ended reports whether the session is known to have ended.
 func (p *pipe) ended() bool { return p != nil && p.pg.IsClosed() }
 
-// errLate returns the error for a statement that is issued after the transaction has ended.
+// errLate returns sql.ErrTxDone if the transaction has ended, and nil while statements can still run.
 func (p *pipe) errLate() error {
 	if p != nil && p.life.Err() != nil {
 		return sql.ErrTxDone
@@ -94,7 +94,7 @@ func (p *pipe) unbegun() bool { return p.idle() && len(p.waiting) == 1 }
 // idle reports whether no transaction is open on the server.
 func (p *pipe) idle() bool { return p.pg.PgConn().TxStatus() == 'I' }
 
-// push sends the queued statements; without a pipe the queue is empty.
+// push sends the queued statements and reads their results. On a nil pipe (SQLite) push does nothing.
 func (p *pipe) push(ctx context.Context) error {
 	if err := p.errLate(); err != nil || p == nil || len(p.waiting) == 0 {
 		return err
@@ -105,7 +105,7 @@ func (p *pipe) push(ctx context.Context) error {
 // question is a statement whose result is needed.
 type question struct {
 	statement
-	changed int64 // rows
+	changed int64 // number of changed rows
 	rows    []fewValues
 }
 
@@ -120,8 +120,8 @@ func (q *question) first(err error) row {
 	return q.rows[0]
 }
 
-// answer sends the queued statements, then the given questions, and reads the results. After a failed statement the server skips
-// the following statements.
+// answer sends the queued statements and the statements in asked, in one round trip, and stores the results in asked. After a
+// failed statement the server skips the following statements.
 func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	all := make([]*question, 0, len(p.waiting)+len(asked))
 	for _, s := range p.waiting {
@@ -183,22 +183,22 @@ func (q *question) read(results pgx.BatchResults) error {
 // Commit commits the transaction.
 func (p *pipe) Commit() error {
 	if p.unbegun() {
-		p.waiting = nil // nothing was sent: only BEGIN is queued
+		p.waiting = nil // nothing was sent to the server, so no COMMIT is needed
 		return nil
 	}
-	// The changes of a transaction that may run again are sent together with COMMIT, if no result needs a check before COMMIT.
+	// An idempotent transaction sends its queued statements and COMMIT in one round trip, if no queued statement has a check.
 	if p.twice && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
 		p.waiting = append(p.waiting, statement{query: "COMMIT"})
 		return committing(p.pg, func() error { return p.push(p.life) })
 	}
-	// All results are read and checked before COMMIT, which is sent alone; so a lost response can only be the response to COMMIT.
+	// COMMIT is sent in a separate round trip, after all results were read and checked: a lost response is then the response to COMMIT.
 	if err := p.push(p.life); err != nil {
 		return &unsentError{err}
 	}
 	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
 }
 
-// committing runs f, which sends a COMMIT. The COMMIT is not cancelled while its outcome is unknown.
+// committing runs f, which sends a COMMIT, without the silence timeout and without cancellation while the outcome of COMMIT is unknown.
 func committing(c *pgx.Conn, f func() error) error {
 	line := lineOf(c)
 	if line == nil {
@@ -222,8 +222,8 @@ func (p *pipe) say(query, answer string) error {
 	})
 }
 
-// finish ends a read-only transaction, and returns the connection to the pool when the server has ended the transaction. The results
-// were complete before, so no caller waits for finish.
+// finish ends a read-only transaction, and returns the connection to the pool when the server has ended the transaction. The caller
+// of the transaction has all results already and does not wait for finish.
 func (p *pipe) finish(ctx context.Context) {
 	p.life = ctx
 	if p.idle() || p.pg.IsClosed() || p.say("END", "COMMIT") != nil {
@@ -242,7 +242,7 @@ func (p *pipe) Rollback() error {
 	var err error
 	if !p.pg.IsClosed() && !p.idle() {
 		if err = p.say("rollback", "ROLLBACK"); err != nil {
-			// The state of the connection is unknown, so it is closed.
+			// After a failed ROLLBACK the state of the session is unknown, so the connection is closed.
 			err = errors.Join(err, p.conn.Raw(func(any) error { return p.pg.Close(p.life) }))
 		}
 	}
@@ -257,16 +257,16 @@ func (p *pipe) release() (err error) {
 	return err
 }
 
-// A Tx runs its statements by the following methods. On SQLite no statement is queued.
+// The following methods of Tx run or queue statements; on SQLite every statement runs at once.
 
 // queues reports whether the next statement is sent together with queued statements.
 func (t *Tx) queues() bool {
 	return t.pipe != nil && len(t.pipe.waiting) > 0 && t.pipe.errLate() == nil
 }
 
-// Prefetch runs f, whose calls of t read, and sends their queries in one round trip. The results of the calls in f are not valid; the same
-// calls after Prefetch return the results without another round trip, until the transaction writes. f locks nothing that the caller does
-// not hold. Without a network Prefetch does nothing.
+// Prefetch runs f, which calls reading methods of t, and sends the queries of these calls in one round trip. The calls in f return
+// invalid results; when the caller repeats a call after Prefetch, the call returns the prefetched result, until the transaction
+// writes. f must not take new locks. On SQLite, Prefetch does nothing.
 func (t *Tx) Prefetch(ctx context.Context, f func()) error {
 	if t.pipe == nil && t.member == nil {
 		return nil
@@ -288,7 +288,7 @@ func (t *Tx) Prefetch(ctx context.Context, f func()) error {
 	return err
 }
 
-// ask returns the result of a query that was read ahead, or that is sent with other statements; nil = the query is not sent yet.
+// ask returns the result of a prefetched query, or sends the query with the queued statements; nil = the caller must send the query.
 func (t *Tx) ask(ctx context.Context, query string, args []any) (*question, error) {
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
 	i := slices.IndexFunc(t.known, func(k *question) bool { return k.query == query && reflect.DeepEqual(k.args, q.args) })
@@ -358,7 +358,7 @@ func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query
 	}
 	if t.pipe != nil {
 		t.pipe.waiting = append(t.pipe.waiting, statement{query: query, args: sanitizeText(args), check: check})
-		if len(t.pipe.waiting) >= mostQueued {
+		if len(t.pipe.waiting) >= maxQueued {
 			return t.pipe.push(ctx)
 		}
 		return t.pipe.errLate()
@@ -370,7 +370,7 @@ func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query
 	return check(n)
 }
 
-// row queries a single row. On PostgreSQL its query is sent together with the queued statements.
+// row queries a single row. On PostgreSQL the query is sent in one round trip with the queued statements.
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	if q, err := t.ask(ctx, query, args); q != nil {
 		return q.first(err)
@@ -386,8 +386,8 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 }
 
-// queue queues a query of a single row. The returned function returns the row; it must be called within the transaction. On SQLite the
-// query runs when the function is called.
+// queue queues a query of a single row. The returned function sends the queue and returns the row; it must be called before the
+// transaction ends. On SQLite the query runs when the returned function is called.
 func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
 	if t.pipe == nil || t.member != nil {
 		return func() row { return t.row(ctx, query, args...) }
@@ -398,7 +398,7 @@ func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
 	return func() row { return q.first(t.pipe.push(ctx)) }
 }
 
-// allAlone queries single rows in one round trip, without the transaction of t, which must not have begun on PostgreSQL.
+// allAlone runs the queries in asked on PostgreSQL in one round trip, outside of the transaction of t, whose BEGIN must not have been sent.
 func (t *Tx) allAlone(ctx context.Context, asked ...*question) error {
 	begin := t.pipe.waiting
 	t.pipe.waiting = nil
@@ -406,8 +406,8 @@ func (t *Tx) allAlone(ctx context.Context, asked ...*question) error {
 	return t.pipe.answer(ctx, asked...)
 }
 
-// rowAlone works like row, but does not start a transaction: before the start of the transaction it reads the current state, not
-// the state of the transaction.
+// rowAlone queries a single row like the method row; if BEGIN was not sent yet, the query runs outside of the transaction and does
+// not see its snapshot.
 func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
@@ -421,7 +421,7 @@ type rows struct {
 	stop func() bool
 }
 
-// Close releases the connection.
+// Close ends the result, so that the connection can run the next statement.
 func (r *rows) Close() error {
 	r.stop()
 	return r.Rows.Close()
@@ -453,7 +453,7 @@ type cursor interface {
 	Close() error
 }
 
-// bufferedRows is a result that arrived together with other results; at is the index after the current row.
+// bufferedRows is a query result whose rows are all in memory; at is the index of the row after the current row.
 type bufferedRows struct {
 	rows []fewValues
 	at   int
@@ -464,7 +464,7 @@ func (c *bufferedRows) Scan(dst ...any) error { return c.rows[c.at-1].Scan(dst..
 func (*bufferedRows) Err() error              { return nil }
 func (*bufferedRows) Close() error            { return nil }
 
-// queryQueued works like query, for few rows: its query is sent together with the queued statements.
+// queryQueued runs a query with few result rows: on PostgreSQL the query is sent in one round trip with the queued statements.
 func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
 	if q, err := t.ask(ctx, query, args); q != nil {
 		return &bufferedRows{rows: q.rows}, err
@@ -483,8 +483,8 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 	return t.sql.QueryContext(ctx, query, args...)
 }
 
-// prepare sends the queued statements, and then prepares a statement. Executing the prepared statement does not send queued
-// statements.
+// prepare sends the queued statements, and then prepares a statement. Statements that are queued after prepare are not sent when
+// the prepared statement runs.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.member != nil {
 		return nil, t.member.goAlone()
@@ -508,10 +508,10 @@ func (t *Tx) patiently(f func() error) error {
 	return f()
 }
 
-// fewValues is a row that arrived together with other results, with the values that database/sql would have.
+// fewValues is a row of a pipelined result, with the values that database/sql would return for it.
 type fewValues []any
 
-// plain converts a value of pgx to the value of database/sql.
+// plain converts a column value that pgx returns to the value that database/sql would return.
 func plain(v any) (any, error) {
 	switch v := v.(type) {
 	case int16:
@@ -522,7 +522,7 @@ func plain(v any) (any, error) {
 		return int64(v), nil
 	case float32:
 		return float64(v), nil
-	case driver.Valuer: // such as a sum, which is numeric
+	case driver.Valuer: // such as a SUM, whose type is numeric
 		return v.Value()
 	}
 	return v, nil

@@ -239,7 +239,7 @@ func TestBearer_CountsCall(t *testing.T) {
 	w := dbtest.NewWire(t, newPostgres(t).URL, nil)
 	s := open(t, Target{URL: w.URL})
 	s.write.SetMaxOpenConns(1)
-	token := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+	token := accounts.Token{Hash: "h", AppID: "wxa", Kind: accounts.Plain, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		return errors.Join(tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxa"}), tx.accounts().PutToken(ctx, token))
 	})

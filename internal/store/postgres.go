@@ -34,8 +34,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, unreadURL(t.URL, err)
 	}
-	engine := postgresEngine{where: whereIs(config), hosts: len(hostsOf(config))}
-	engine.bulk, engine.hold = limitSessions(config, t.alone)
+	server := postgresEngine{where: whereIs(config)}
+	engine := postgresDialect(server, len(hostsOf(config)))
+	engine.lasting, engine.holding = limitSessions(config, t.alone)
 	limit, err := poolSize(config)
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
 	if t.alone {
-		// The data folder is locked too, since only this process may use its files.
+		// Exclusive use includes the files in the data folder, so the folder is locked as well.
 		lock, err := lockFolder(t.Dir)
 		if err != nil {
 			return nil, err
@@ -63,7 +64,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	db.SetMaxOpenConns(limit)
 	db.SetMaxIdleConns(limit)
 	db.SetConnMaxIdleTime(5 * time.Minute)
-	if err := engine.fit(ctx, db); err != nil {
+	if err := server.fit(ctx, db); err != nil {
 		return nil, errors.Join(err, shut(closing))
 	}
 	asked := make(chan struct{}, 1)
@@ -71,9 +72,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		servers: way.servers,
 		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
-			return bell, outageOf(engine, err)
+			return bell, outageOf(server, err)
 		},
-		migrating: func() (*sql.DB, error) { // other nodes may use the tables for a long time
+		migrating: func() (*sql.DB, error) { // no lock timeout: other nodes may lock the tables for long
 			config := config.Copy()
 			config.RuntimeParams["lock_timeout"] = "0"
 			return way.open(config), nil
@@ -84,8 +85,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		}}, nil
 }
 
-// unreadURL returns the reason why a database URL is invalid. The parser's error may quote the password, so the new error only
-// names an unreadable file that the URL refers to.
+// unreadURL returns the reason why a database URL is invalid. The error of the URL parser may quote the password, so unreadURL
+// drops it, except for the name of an unreadable certificate file.
 func unreadURL(text string, err error) error {
 	file, is := errors.AsType[*fs.PathError](err)
 	u, _ := url.Parse(text)
@@ -103,8 +104,8 @@ func unreadURL(text string, err error) error {
 // that a connection always uses the same server process.
 var errPooled = errors.New("a connection pooler is in front of PostgreSQL: connect directly")
 
-// checkDirect returns errPooled unless the server process id from the connection start matches the process that executes queries: a
-// pooler sends an invented id.
+// checkDirect returns errPooled unless the process id that the server sent at the start of the connection is the id of the process
+// that executes queries: a pooler sends an invented id.
 func checkDirect(ctx context.Context, c *pgx.Conn) error {
 	var pid uint32
 	err := c.QueryRow(ctx, `SELECT pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
@@ -114,22 +115,48 @@ func checkDirect(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// pooled reports whether a connection was rejected because of a pooler. PgBouncer rejects unknown startup parameters as a protocol
-// violation, which PostgreSQL never does.
+// pooled reports whether a connection failed because the URL leads to a connection pooler. PgBouncer rejects unknown startup
+// parameters as a protocol violation, which PostgreSQL never does.
 func pooled(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	return errors.Is(err, errPooled) || is && connecting && refused.Code == "08P01"
 }
 
-// limitSessions limits how long a session may be idle, and returns the statements that allow a transaction a long idle time, or
-// only a short one.
+// CheckUnused returns an error if another session uses the database of a postgres:// URL.
+func CheckUnused(ctx context.Context, address string) error {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return unreadURL(address, err)
+	}
+	c, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("connecting to the database: %w", err)
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	var pid int
+	var program string
+	// Background processes of PostgreSQL have no usesysid.
+	err = c.QueryRow(ctx, `SELECT pid, COALESCE(application_name, '') FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL LIMIT 1`).Scan(&pid, &program)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("session %d (%s) uses the database %s: name a restored copy that no other program uses", pid,
+			cmp.Or(program, "without a name"), config.Database)
+	}
+	return err
+}
+
+// limitSessions sets the session timeouts in config, and returns the statements that lengthen (lasting) or shorten (holding) the
+// idle timeout of one transaction.
 func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding string) {
-	// A commit is acknowledged only after the flush, on the replicas too.
+	// PostgreSQL acknowledges a commit only after it is flushed to disk, on synchronous replicas too.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
-	// A statement timeout would interrupt a commit that waits for the replica, and PostgreSQL would report success. Instead of a
-	// statement timeout, the end of a call (20 s) and the silence timeout (a minute) limit statements.
+	// There is no statement timeout, because it would interrupt a commit that waits for a replica, and PostgreSQL would report the commit
+	// as successful. The timeout of an API call (20 s) and the silence timeout (a minute) limit statements instead.
 	config.RuntimeParams["statement_timeout"] = "0"
 	for _, name := range []string{idleTimeout, unheardTimeout} {
 		if config.RuntimeParams[name] == "" {
@@ -142,7 +169,7 @@ func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding str
 	for name, bound := range bounds {
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
-	if exclusive { // with exclusive use no other transaction waits
+	if exclusive { // no other transaction waits during exclusive use
 		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
 		return "", ""
 	}
@@ -177,13 +204,13 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 				err = enter(ctx, c, w.fence.Load())
 			}
 			if err != nil {
-				hangUp(c) // pgx drops this connection without closing it, and its session would keep the lock of the database's users
+				hangUp(c) // pgx does not close the connection, whose session would keep the advisory lock users
 			}
 			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
 }
 
-// fit returns an error if the server cannot be used: it is too old or read-only.
+// fit returns an error if the server is behind a pooler, unreachable, too old or read-only.
 func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 	var version int
 	var readOnly bool
@@ -203,7 +230,7 @@ func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 }
 
 // bounds maps session timeouts to default values, for timeouts that the URL does not set. The timeouts end the session of a node
-// that died or hangs while it holds a lock: a lock on the end of the audit log blocks the changes of all nodes.
+// that died or hangs while it holds a lock: for example, a lock on the end of the audit log blocks the changes of all nodes.
 var bounds = map[string]string{
 	"lock_timeout":            "10s",
 	idleTimeout:               "15s",
@@ -213,10 +240,10 @@ var bounds = map[string]string{
 	"tcp_keepalives_count":    "3",
 }
 
-// idleTimeout limits how long a session may be idle in a transaction, and unheardTimeout how long sent results may stay
-// unacknowledged; lastingIdle replaces both in a transaction that is Tx.lasting; holdingIdle limits the idle time of a session that
-// holds the end of the audit log. A live node sends its remaining statements within milliseconds; if its session is ended by
-// mistake, the node repeats the work in another session (lost.go).
+// The setting idleTimeout limits how long a session may be idle in a transaction, and unheardTimeout how long results may stay
+// unacknowledged by the client. lastingIdle is the value of both settings in a transaction that called Tx.lasting, and holdingIdle
+// the value of idleTimeout in a transaction that has locked the end of the audit log. A running node sends the next statement
+// within milliseconds; if the server ends its session anyway, the node repeats the work in another session (lost.go).
 const (
 	idleTimeout    = "idle_in_transaction_session_timeout"
 	unheardTimeout = "tcp_user_timeout"
@@ -224,14 +251,14 @@ const (
 	holdingIdle    = "5s"
 )
 
-// The maximum number of connections per node, unless the URL sets pool_max_conns, not counting the LISTEN connection. Some
-// operations need several connections at once.
+// The maximum number of connections per node, unless the URL sets pool_max_conns, not counting the LISTEN connection. minConns is
+// 4, because some operations need several connections at once.
 const (
-	defaultConns, fewestConns, mostConns = 32, 4, 1000
-	connsParameter                       = "pool_max_conns"
+	defaultConns, minConns, maxConns = 32, 4, 1000
+	connsParameter                   = "pool_max_conns"
 )
 
-// poolSize removes our own parameter from the parameters that are sent to the server, and returns its value.
+// poolSize returns the value of pool_max_conns and removes it from the parameters that are sent to the server.
 func poolSize(config *pgx.ConnConfig) (int, error) {
 	text, given := config.RuntimeParams[connsParameter]
 	if !given {
@@ -239,8 +266,8 @@ func poolSize(config *pgx.ConnConfig) (int, error) {
 	}
 	delete(config.RuntimeParams, connsParameter)
 	n, err := strconv.Atoi(text)
-	if err != nil || n < fewestConns || n > mostConns {
-		return 0, fmt.Errorf("database: %s of the URL is %.20q: want %d to %d", connsParameter, text, fewestConns, mostConns)
+	if err != nil || n < minConns || n > maxConns {
+		return 0, fmt.Errorf("database: %s of the URL is %.20q: want %d to %d", connsParameter, text, minConns, maxConns)
 	}
 	return n, nil
 }
@@ -263,7 +290,7 @@ func hostsOf(config *pgx.ConnConfig) []string {
 // postgresBell is a separate connection that listens for notifications of changes.
 type postgresBell struct {
 	conn  *pgx.Conn
-	asked chan<- struct{} // channel with a buffer of one
+	asked chan<- struct{} // channel with a buffer of one value
 }
 
 func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked chan<- struct{}) (replica.Notifier, error) {
@@ -286,7 +313,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 	return b, nil
 }
 
-// Wait implements replica.Bell.
+// Wait implements replica.Notifier.
 func (b postgresBell) Wait(ctx context.Context) error {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
@@ -295,15 +322,15 @@ func (b postgresBell) Wait(ctx context.Context) error {
 		}
 		select {
 		case b.asked <- struct{}{}:
-		default: // a notification is already pending
+		default: // an earlier request has not been received from the channel yet
 		}
 	}
 }
 
-// Close implements replica.Bell.
+// Close implements replica.Notifier.
 func (b postgresBell) Close() { hangUp(b.conn) }
 
-// hangUp closes a connection immediately. The server detects the closed connection itself.
+// hangUp closes a connection immediately. The server notices the end of the connection and ends the session.
 func hangUp(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -313,13 +340,14 @@ func hangUp(c *pgx.Conn) {
 // users is the id of the advisory lock that all connections of running servers share; each schema of a database has its own lock.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
-// usable returns an error if a pooled connection must not be reused. A connection to a read-only server is unusable: the connection
-// stays read-only, even if new connections accept changes. A connection to an old primary is also unusable.
+// usable returns an error if a pooled connection must not be reused. A connection with default_transaction_read_only = on is
+// unusable: it stays read-only even after new connections accept changes. A connection to an old primary, which a promoted server
+// has replaced, is unusable too.
 func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.checkPrimary(c) != nil {
 		return driver.ErrBadConn
 	}
-	// The server was a read-only standby when the connection was made; its current role must be checked with a new connection.
+	// A server that was a standby when the connection was made was promoted meanwhile: a new connection must check its timeline.
 	if st, _ := c.PgConn().CustomData()[standing].(serverStatus); st.system != "" && st.timeline == 0 &&
 		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
@@ -328,7 +356,7 @@ func usable(c *pgx.Conn, all *servers) error {
 }
 
 // enter checks a new connection. enter rejects the connection while another process has exclusive use of the database, or if the
-// database has other keys than this process.
+// master key was rotated since this process read its sealed key.
 func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 	var free bool
 	if err := c.QueryRow(ctx, `SELECT pg_try_advisory_lock_shared(`+users+`)`).Scan(&free); err != nil {
@@ -352,8 +380,8 @@ func enter(ctx context.Context, c *pgx.Conn, known *fence) error {
 
 // makeBinary creates the collation "binary", which SQLite has built in.
 func makeBinary(ctx context.Context, t *Tx) error {
-	// The lock admits one process at a time to creating the collation. If the collation exists, a process needs no privilege to
-	// create it.
+	// The lock prevents two processes from creating the collation at the same time. The collation is created only if it is missing,
+	// so that a process without the privilege can start when it exists.
 	if err := t.lock(ctx, "collation binary", ""); err != nil {
 		return err
 	}
@@ -365,14 +393,23 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	return err
 }
 
-type postgresEngine struct {
-	where string
-	hosts int // number of hosts in the URL
-	// The statements that allow a transaction a long idle time, or only a short one ("" = the URL sets the timeout).
-	bulk, hold string
+// postgresDialect returns the dialect of a server; the caller sets lasting and holding, which depend on the timeouts in the URL.
+func postgresDialect(server postgresEngine, hosts int) *dialect {
+	return &dialect{engine: server, name: "postgres", sharesRows: true, rowsAtOnce: 200, hosts: hosts,
+		// sync_state is NULL for a role without the privilege to read replication details; then every replica is counted.
+		replication: `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
+			WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
+			FROM (SELECT current_setting('synchronous_standby_names') <> '' AS wanted) AS w`,
+		readOnlyQuery: `SELECT current_setting('transaction_read_only')::bool`,
+		tablesQuery: `SELECT table_name FROM information_schema.tables
+			WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`,
+		headQuery: `SELECT seq, hash FROM audit_log_head WHERE id = 1 FOR UPDATE`,
+		sameHead: `WITH head AS (SELECT id FROM audit_log_head WHERE id = 1 FOR UPDATE NOWAIT)
+			UPDATE audit_log_head SET seq = seq WHERE id IN (SELECT id FROM head)`}
 }
 
-func (postgresEngine) name() string { return "postgres" }
+// postgresEngine implements engine; where is the servers and the database of the URL, for error messages.
+type postgresEngine struct{ where string }
 
 func lockNumber(text string) int64 {
 	h := fnv.New64a()
@@ -385,10 +422,9 @@ func (postgresEngine) unindex(context.Context, *Tx) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
-func (postgresEngine) rowsAtOnce() int { return 200 }
-
-// lock returns a statement that takes advisory locks until the transaction ends. A transaction that locks a part takes a shared
-// lock on the whole. Two names with the same hash share a lock, which is harmless.
+// lock returns a statement that takes advisory locks until the transaction ends. A transaction that locks a part of a set of rows, such as
+// the rules of one owner, also takes a shared lock on the whole set. Two names with the same hash share a lock, so that their
+// transactions merely wait for each other.
 func (postgresEngine) lock(full, part string) (query string, args []any) {
 	if part == "" {
 		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(full)}
@@ -407,11 +443,11 @@ func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
 	return nil
 }
 
-// overwrite does nothing: PostgreSQL's VACUUM removes old rows.
+// overwrite does nothing: PostgreSQL removes old row versions when VACUUM runs.
 func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 
-// begin selects the isolation level: each statement of a change sees the latest commit, so a change first locks the rows that must
-// not change between two statements.
+// begin queues BEGIN with the isolation level: repeatable read for a read-only transaction; read committed for a change, which must
+// lock the rows that must not change between two of its statements.
 func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	begin := "begin isolation level read committed"
 	if t.looks {
@@ -430,8 +466,8 @@ func (postgresEngine) retryable(err error) bool {
 	return ok && (e.Code == "40001" || e.Code == "40P01")
 }
 
-// lost reports whether a session was lost: any error except a rejection by the server or a timeout. An unreachable server has ended
-// no session; but a session can be ended while it starts.
+// lost reports whether err means that an open session was lost, not that the server rejected a statement or timed out. If a
+// connection could not be made, only SQLSTATE 57P01 counts: an administrator ended the session while it started.
 func (postgresEngine) lost(err error) bool {
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	if refused, is := errors.AsType[*pgconn.PgError](err); is {
@@ -449,15 +485,7 @@ func (postgresEngine) lost(err error) bool {
 	return lostConnection(err)
 }
 
-func (e postgresEngine) lasting() string { return e.bulk }
-func (e postgresEngine) holding() string { return e.hold }
-func (postgresEngine) sharesRows() bool  { return true }
-
-// lasted returns "", because the end of the transaction already undid lasting.
-func (postgresEngine) lasted() string { return "" }
-
-// room returns an error if the disk is full: the rows of the query exceed work_mem, so the server writes them to a temporary file,
-// which it removes at once.
+// room returns an error if the disk is full: the rows of its query exceed work_mem, so that the server writes them to a temporary file.
 func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	if _, err := t.exec(ctx, `SET LOCAL work_mem = '64kB'`); err != nil {
 		return err
@@ -466,35 +494,11 @@ func (postgresEngine) room(ctx context.Context, t *Tx) error {
 	return t.row(ctx, `SELECT count(*) FROM generate_series(1, 50000)`).Scan(&n)
 }
 
-// replication returns the query for the replicas; without the privilege to see them, sync_state is NULL.
-func (e postgresEngine) replication() (hosts int, query string) {
-	return e.hosts, `SELECT wanted, CASE WHEN wanted THEN (SELECT COUNT(*) FROM pg_stat_replication
-		WHERE COALESCE(sync_state, 'sync') IN ('sync', 'quorum')) ELSE 0 END
-		FROM (SELECT current_setting('synchronous_standby_names') <> '' AS wanted) AS w`
-}
-
-func (postgresEngine) readOnlyQuery() string {
-	return `SELECT current_setting('transaction_read_only')::bool`
-}
-
-func (postgresEngine) tablesQuery() string {
-	return `SELECT table_name FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'`
-}
-
-func (postgresEngine) sameHead() string {
-	return `WITH head AS (SELECT id FROM audit_log_head WHERE id = 1 FOR UPDATE NOWAIT)
-		UPDATE audit_log_head SET seq = seq WHERE id IN (SELECT id FROM head)`
-}
-
-func (postgresEngine) headQuery() string {
-	return `SELECT seq, hash FROM audit_log_head WHERE id = 1 FOR UPDATE`
-}
-
-// bell is the NOTIFY channel that informs the nodes of a schema about changes.
+// bell is an SQL expression for the name of the NOTIFY channel on which the nodes of a schema learn of changes.
 const bell = `'qrjump_' || md5(coalesce(current_schema(), ''))`
 
-// writeLast updates the number and hash of the last change in one statement, because all writers wait for this row, and sends a
-// notification: followers receive the notification when the transaction commits.
+// writeLast runs insert, updates audit_log_head and notifies the nodes in a single statement, because all writers wait for the
+// locked row of audit_log_head; PostgreSQL sends the notification when the transaction commits.
 func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE audit_log_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
@@ -502,6 +506,6 @@ func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert strin
 		query += `, noted AS (` + insert + `)`
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
-	// The result of this statement is checked before the commit.
+	// An error of the queued statement is returned by the commit.
 	return t.execQueued(ctx, nil, query, append(args, h.seq, h.hash, strconv.FormatInt(h.seq, 10))...)
 }

@@ -32,14 +32,14 @@ func (t qrcodeQueries) CountPermanentQRCodes(ctx context.Context, account string
 
 func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 	if err := qrcodeRows.add(ctx, t.Tx, q); err != nil || !q.Permanent() {
-		return err // codes that expire soon are not recorded in the audit log
+		return err // temporary QR codes are not recorded in the audit log
 	}
 	return t.note(ctx, ofQRCode, q.Code, "add", map[string]any{"account": q.Account, "action": q.Action, "scene": q.Scene})
 }
 
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// Each request deletes more expired codes than it adds codes, so that all expired codes disappear in time, but few enough to
-	// keep every request fast.
+	// A request deletes at most 100 expired codes, so that it stays fast; this is more than a request adds, so that no backlog of
+	// expired codes grows.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

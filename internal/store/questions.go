@@ -36,14 +36,14 @@ func wanted(q stats.Query, dim stats.Dimension) (values []any) {
 }
 
 func scanAnswer(scan func(...any) error) (a stats.Answer, err error) {
-	err = scan(&a.At, &a.Value, &a.Scans, &a.Firsts)
+	err = scan(&a.Bucket, &a.Value, &a.Scans, &a.FirstScans)
 	return a, err
 }
 
-// ordered returns the ORDER BY and LIMIT of a query.
+// ordered returns the ORDER BY and LIMIT clauses for a statistics query.
 func ordered(q stats.Query) string {
 	largest := "scans"
-	if q.What == stats.Firsts {
+	if q.Metric == stats.FirstScans {
 		largest = "first_scans"
 	}
 	return ` ORDER BY bucket, ` + largest + ` DESC, value LIMIT ` + strconv.Itoa(q.Limit) + ` OFFSET ` + strconv.Itoa(q.Offset)
@@ -60,16 +60,17 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 	var args []any
 	var parts []string
 	for _, span := range q.Spans {
-		per, subject := bind(&args, int64(span.Per)), bind(&args, int64(dim))
+		per, subject := bind(&args, int64(span.Granularity)), bind(&args, int64(dim))
 		from, to := bind(&args, span.From), bind(&args, span.To)
 		values := wanted(q, dim)
 		if values == nil {
-			parts = append(parts, `SELECT `+cutOf(q.By, span.Per, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
+			parts = append(parts, `SELECT `+cutOf(q.Interval, span.Granularity, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
 				WHERE granularity = `+per+` AND dimension = `+subject+` AND bucket >= `+from+` AND bucket < `+to)
 			continue
 		}
-		// Each hour or day has one row for the total, and at most one row per value. In SQLite, CROSS JOIN keeps this join order.
-		parts = append(parts, `SELECT `+cutOf(q.By, span.Per,
+		// The query reads the total row of each hour or day, and then looks up the row of each wanted value in this hour or day. In
+		// SQLite, CROSS JOIN keeps this join order.
+		parts = append(parts, `SELECT `+cutOf(q.Interval, span.Granularity,
 			`s.bucket`)+` AS bucket, s.value AS value, s.scans AS scans, s.first_scans AS first_scans FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.granularity = `+per+` AND a.dimension = `+strconv.Itoa(int(stats.Total))+` AND a.bucket >= `+from+
 			` AND a.bucket < `+to+` AND a.value = '' AND s.granularity = `+per+` AND s.dimension = `+subject+`
@@ -79,13 +80,13 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 	return t.answers(ctx, q, nil, parts, args)
 }
 
-// cutOf returns SQL for the week or month of a day if the query is by weeks or months; otherwise the column itself.
+// cutOf returns SQL for the week or month of the day in a column, if the query groups by week or month; otherwise it returns the column.
 func cutOf(interval stats.Interval, per stats.Granularity, location string) string {
 	switch {
-	case interval == stats.ByWeek: // see calendar.Week; SQL division truncates towards zero
+	case interval == stats.ByWeek: // as in timebucket.Week; SQL division truncates towards zero
 		return `(` + location + ` + 7000000003) / 7 - 1000000000`
 	case interval == stats.ByMonth && per == stats.PerDay:
-		// See calendar.Month: 400 years have 146,097 days, years begin in March.
+		// As in timebucket.Month: 400 years have 146,097 days, and years begin in March.
 		doe := `((` + location + ` + 719468) % 146097)`
 		year := `((` + doe + ` - ` + doe + ` / 1460 + ` + doe + ` / 36524 - ` + doe + ` / 146096) / 365)`
 		day := `(` + doe + ` - 365 * ` + year + ` - ` + year + ` / 4 + ` + year + ` / 100)`
@@ -94,8 +95,8 @@ func cutOf(interval stats.Interval, per stats.Granularity, location string) stri
 	return location
 }
 
-// fewTuples is the maximum number of combinations that are looked up one by one in each hour or day; for more combinations all rows
-// are read.
+// fewTuples is the maximum number of combinations of dimension values whose rows are looked up one by one in each hour or day; for
+// more combinations, all rows of the time span are read.
 const fewTuples = 200
 
 func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.Answer, error) {
@@ -110,7 +111,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 	}
 	var names, parts []string
 	for i, span := range q.Spans {
-		part := `SELECT ` + cutOf(q.By, span.Per, `c.bucket`) + ` AS bucket, ` + c.value +
+		part := `SELECT ` + cutOf(q.Interval, span.Granularity, `c.bucket`) + ` AS bucket, ` + c.value +
 			` AS value, c.scans AS scans, c.first_scans AS first_scans FROM `
 		if isFew {
 			buckets := `buckets` + strconv.Itoa(i)
@@ -120,7 +121,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 		} else {
 			part += c.all(span)
 		}
-		if c.of == stats.PerHour && len(q.Owners) > 0 { // per-rule rows do not contain the owner
+		if c.of == stats.PerHour && len(q.Owners) > 0 { // rows per rule do not contain the owner
 			part += ` AND ` + in(&c.args, t.countOwner(), wanted(q, stats.Owner))
 		}
 		parts = append(parts, part+strings.Join(c.where, ``))
@@ -128,17 +129,17 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 	return t.answers(ctx, q, names, parts, c.args)
 }
 
-// counting builds the SQL of a statistics query by combination of dimensions.
+// counting builds the SQL of a statistics query on statistics_counts, whose rows count scans per combination of dimension values.
 type counting struct {
 	stats.Query
 	args, matched []any
-	where         []string // conditions on the combinations; match has the same conditions with its own arguments
+	where         []string // SQL conditions on dimension values, with args; match: the same with matched
 	match         []string
 	rule          int64             // rule number; 0 = all rules
-	of            stats.Granularity // granularity of the rows that are read, for hours: total, per rule or per owner
-	rules         []any             // rule or owner numbers, if only few are wanted
+	of            stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner
+	rules         []any             // wanted values of the column rule: rule or owner numbers
 	value         string            // SQL expression to group by
-	joined        bool              // with the combinations
+	joined        bool              // the query joins statistics_tuples
 }
 
 // filter parses the filter values; it returns false if a value is invalid.
@@ -162,7 +163,7 @@ func (c *counting) filter() bool {
 	return true
 }
 
-// choose selects the granularity of the rows and the expression to group by.
+// choose sets the fields of, value, joined and rules: the granularity of the rows to read, and the expression to group by.
 func (c *counting) choose(ownerOfRule string) {
 	_, ofRule := c.Filter[stats.Rule]
 	c.of, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}
@@ -190,21 +191,21 @@ func (c *counting) choose(ownerOfRule string) {
 	}
 }
 
-// all returns SQL for the rows of a time span, when most rows are wanted.
+// all returns SQL that reads all rows of a time span, for queries that need most of these rows.
 func (c *counting) all(span stats.Span) string {
 	rows := `statistics_counts c`
 	if c.joined {
 		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
 	}
-	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Per)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
+	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Granularity)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
 		` AND c.bucket < ` +
 		bind(&c.args, span.To)
 }
 
-// eachPeriod returns SQL that lists the hours or days of a span, and looks up only the wanted rows in each of them. In SQLite,
-// CROSS JOIN keeps this join order.
+// eachPeriod returns SQL that lists the hours or days of a span that have rows, and SQL that looks up only the wanted rows in each
+// hour or day. In SQLite, CROSS JOIN keeps this join order.
 func (c *counting) eachPeriod(buckets string, span stats.Span) (hours, rows string) {
-	per, from, to := bind(&c.args, int64(c.of+span.Per)), bind(&c.args, span.From), bind(&c.args, span.To)
+	per, from, to := bind(&c.args, int64(c.of+span.Granularity)), bind(&c.args, span.From), bind(&c.args, span.To)
 	hours = buckets + `(bucket) AS (SELECT MIN(bucket) FROM statistics_counts WHERE granularity = ` + per + ` AND bucket >= ` + from + ` AND bucket < ` + to + `
 			UNION ALL SELECT (SELECT MIN(n.bucket) FROM statistics_counts n WHERE n.granularity = ` + per + ` AND n.bucket > ` + buckets + `.bucket AND n.bucket < ` + to +
 		`) FROM ` + buckets + ` WHERE ` + buckets + `.bucket IS NOT NULL)`
@@ -241,7 +242,7 @@ func (t statisticsQueries) fewMatch(ctx context.Context, q stats.Query, match []
 	return n <= fewTuples, err
 }
 
-// numberOf parses the value of a numeric dimension; false for an invalid number.
+// numberOf parses the value of a numeric dimension: "" is 0; it returns false for an invalid number.
 func numberOf(value string) (int64, bool) {
 	if value == "" {
 		return 0, true
@@ -250,16 +251,16 @@ func numberOf(value string) (int64, bool) {
 	return n, err == nil
 }
 
-// numberText returns SQL that formats the value of a numeric column as text.
+// numberText returns SQL that formats the value of a numeric column as text, and 0 as the empty text.
 func numberText(column string) string {
 	return `CASE ` + column + ` WHEN 0 THEN '' ELSE CAST(` + column + ` AS TEXT) END`
 }
 
-// answers adds up the parts of a query and returns the result rows.
+// answers runs the UNION ALL of the subqueries in parts, and returns the sums of their scans per bucket and value.
 func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, parts []string, args []any) ([]stats.Answer, error) {
 	location, value := `0`, `''`
 	var groups []string
-	if q.By != stats.AllTime {
+	if q.Interval != stats.AllTime {
 		location = `bucket`
 		groups = append(groups, location)
 	}
@@ -275,9 +276,9 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, pa
 	} else {
 		query += ` HAVING COUNT(*) > 0`
 	}
-	// If first scans are wanted, values without first scans are omitted.
+	// A query for the metric first scans omits values without first scans.
 	query = `SELECT bucket, value, scans, first_scans FROM (` + query + `) AS found`
-	if q.What == stats.Firsts {
+	if q.Metric == stats.FirstScans {
 		query += ` WHERE first_scans > 0`
 	}
 	if len(names) > 0 {
@@ -293,7 +294,7 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 		text = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}
 	for _, days := range q.Spans {
-		if days.Per == stats.PerMonth {
+		if days.Granularity == stats.PerMonth {
 			days.From, days.To = days.From+stats.MonthSketches, days.To+stats.MonthSketches
 		}
 		if err := t.usersOf(ctx, dim, days, text, value, yield); err != nil {
@@ -303,9 +304,9 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	return nil
 }
 
-func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int) ([]stats.MissRow, error) {
-	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
-		err = scan(&r.Place, &r.Scans)
+func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int) ([]stats.UnmatchedRow, error) {
+	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
+		err = scan(&r.Location, &r.Scans)
 		return r, err
 	}, `SELECT location, scans FROM (SELECT location, CAST(SUM(scans) AS BIGINT) AS scans FROM statistics_unmatched WHERE hour >= $1 AND hour < $2 GROUP BY location) AS found
 		ORDER BY scans DESC, location LIMIT $3`, from, to, limit)

@@ -12,7 +12,7 @@ import (
 var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory",
 	fields: func(r *rules.Reverification) []field {
 		return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
-			{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.Since}}, {"next_check_at", moment{&r.NextAt}}}
+			{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.FailingSince}}, {"next_check_at", moment{&r.NextAt}}}
 	}}.rows()
 
 // AddRechecks implements rules.RecheckStore.
@@ -20,7 +20,7 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 	if len(list) == 0 {
 		return nil
 	}
-	// Usually all rechecks in the list are already stored; reading first avoids the write lock in most calls.
+	// AddRechecks reads first and writes only missing rechecks: usually none is missing, and the call needs no write lock.
 	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]

@@ -16,7 +16,7 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		ctx, s := t.Context(), nodes[0]
 		full := rules.Reverification{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
-			Reason: spice, Since: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
+			Reason: spice, FailingSince: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
 		list := []rules.Reverification{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
 		for range 2 {
 			require.NoError(t, s.AddRechecks(ctx, list))
@@ -45,8 +45,8 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 			t.Errorf("due now: %v %v", taken, err)
 		}
 		changed := full
-		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.Since, changed.NextAt = "q", at.Add(time.Minute), false, "r",
-			time.Time{}, at.Add(time.Minute)
+		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.FailingSince, changed.NextAt = "q",
+			at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
 		require.NoError(t, s.SaveRecheck(ctx, changed))
 		if found, err = nodes[1].Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
 			t.Fatal(err)

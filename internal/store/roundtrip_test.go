@@ -55,7 +55,7 @@ func TestDeleteAccount_Cascades(t *testing.T) {
 				if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: appid}); err != nil {
 					return err
 				}
-				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Series: accounts.Plain, IssuedAt: at,
+				token := accounts.Token{Hash: "hash of " + appid, AppID: appid, Kind: accounts.Plain, IssuedAt: at,
 					ExpiresAt: at.Add(time.Hour)}
 				if err := tx.accounts().PutToken(ctx, token); err != nil {
 					return err
@@ -167,7 +167,7 @@ func TestComponent_RoundTrip(t *testing.T) {
 func TestToken_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[accounts.Token](t)
-		fresh := accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at.Add(accounts.TokenLife)}
+		fresh := accounts.Token{Hash: "h", AppID: "wxa", Kind: accounts.Stable, IssuedAt: at, ExpiresAt: at.Add(accounts.TokenLife)}
 		for _, k := range []accounts.Token{full, fresh} {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().PutToken(ctx, k) })
 			view(t, s, func(ctx context.Context, tx *Tx) error {
@@ -176,7 +176,7 @@ func TestToken_RoundTrip(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				got, err = tx.accounts().LatestToken(ctx, k.AppID, k.Series)
+				got, err = tx.accounts().LatestToken(ctx, k.AppID, k.Kind)
 				want(t, "latest token", got, k)
 				return err
 			})
@@ -196,7 +196,7 @@ func TestToken_RoundTrip(t *testing.T) {
 func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		token := func(hash, appid string, series accounts.TokenKind, issued time.Duration) accounts.Token {
-			return accounts.Token{Hash: hash, AppID: appid, Series: series, IssuedAt: at.Add(issued),
+			return accounts.Token{Hash: hash, AppID: appid, Kind: series, IssuedAt: at.Add(issued),
 				ExpiresAt: at.Add(issued + accounts.TokenLife)}
 		}
 		all := []accounts.Token{
@@ -217,7 +217,7 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					got[k.Hash] = k.CutAt
+					got[k.Hash] = k.SupersededAt
 				}
 				return nil
 			})

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Walk implements rules.Tx. A page without a filter reads only its own rows.
+// Walk implements rules.Tx. Without a filter, the query of a page reads only the rows that it returns.
 func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
 	var names []string
 	var args []any
@@ -86,7 +86,7 @@ func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules
 		}
 		items, err := list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM (SELECT `+ruleColumns+` FROM rules
 			WHERE `+b.column+` >= $1 AND `+b.column+` < $2 ORDER BY `+b.column+` LIMIT %d) AS near`+conditions(owned)+` LIMIT %d`,
-			rules.MostLooked, s.Limit), args...)
+			rules.PageScanLimit, s.Limit), args...)
 		if err != nil {
 			return nil, err
 		}

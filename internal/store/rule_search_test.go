@@ -122,21 +122,21 @@ func TestRecentScans_PerKey(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
 			if err := tx.statistics().AddScanCounts(ctx, []stats.CountRow{
-				{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 1, Count: stats.Count{Scans: 2}},
-				{Per: stats.PerDay, At: 100, Rule: 7, Tuple: 2, Count: stats.Count{Scans: 3}},
-				{Per: stats.PerDay, At: 101, Rule: 8, Tuple: 1, Count: stats.Count{Scans: 9}}}); err != nil {
+				{Granularity: stats.PerDay, Bucket: 100, Rule: 7, Tuple: 1, Count: stats.Count{Scans: 2}},
+				{Granularity: stats.PerDay, Bucket: 100, Rule: 7, Tuple: 2, Count: stats.Count{Scans: 3}},
+				{Granularity: stats.PerDay, Bucket: 101, Rule: 8, Tuple: 1, Count: stats.Count{Scans: 9}}}); err != nil {
 				return err
 			}
 			return tx.statistics().AddSums(ctx, []stats.SumRow{
-				{Per: stats.PerDay, Dim: stats.Owner, At: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
+				{Granularity: stats.PerDay, Dimension: stats.Owner, Bucket: 100, Value: "wxa", Count: stats.Count{Scans: 5}}})
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.statistics().DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})
 			if err == nil {
-				want(t, "rules", got, []stats.DayCount[int64]{{Of: 7, At: 100, Scans: 5}})
+				want(t, "rules", got, []stats.DayCount[int64]{{Of: 7, Bucket: 100, Scans: 5}})
 			}
 			of, errOf := tx.statistics().DaysOfOwners(ctx, []int64{100}, []string{"wxa", "wxb"})
-			want(t, "owners", of, []stats.DayCount[string]{{Of: "wxa", At: 100, Scans: 5}})
+			want(t, "owners", of, []stats.DayCount[string]{{Of: "wxa", Bucket: 100, Scans: 5}})
 			if err == nil {
 				err = errOf
 			}

@@ -22,7 +22,7 @@ const ruleColumns = `id, key, kind, owner, target, prefix, path, occupy, open_ve
 
 func ruleArgs(r *rules.Rule) []any {
 	return []any{r.ID, r.Prefix.Key, string(r.Kind), r.Owner, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion,
-		inJSON(&r.TestLinks).text(), flag(r.Published), millis(r.CreatedAt), millis(r.ChangedAt), millis(r.PublishedAt),
+		inJSON(&r.TestLinks).text(), flag(r.Published), millis(r.CreatedAt), millis(r.UpdatedAt), millis(r.PublishedAt),
 		r.Prefix.Host, r.Prefix.Segment(), r.Prefix.Path()}
 }
 
@@ -38,7 +38,7 @@ func scanRule(scan func(...any) error) (rules.Rule, error) {
 	if err != nil {
 		return r, err
 	}
-	r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
+	r.CreatedAt, r.UpdatedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
 	return r, readPrefix(&r, prefix)
 }
 
@@ -80,8 +80,7 @@ func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]r
 	return list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
-// ruleDirectory is the SQL expression for the directory of a rule's path, as indexed by the schema: a "#" of the path is stored as
-// "%23".
+// ruleDirectory is the SQL expression, indexed by the schema, for the directory of a rule's path; link_path contains "%23" for a "#".
 const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
 
 func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
@@ -110,13 +109,13 @@ func placeholders(first, n int) string {
 	return b.String()
 }
 
-// Named implements rules.Tx. The number of a rule is the number of the change that added the rule.
+// Named implements rules.Tx. The id of a rule is the sequence number of the change that added the rule.
 func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	args, prefix := make([]any, len(ids)), `json_extract(h.detail, '$.prefix')`
-	if t.engine.name() == "postgres" {
+	if t.engine.name == "postgres" {
 		prefix = `CAST(h.detail AS json) ->> 'prefix'`
 	}
 	for i, id := range ids {
@@ -147,7 +146,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 		filter("target = ?", q.Target)
 	}
 	if q.Owner != "" && opened(q) != "" {
-		names = append(names, "kind = '"+string(rules.Service)+"'") // lets the query use an index of service rules
+		names = append(names, "kind = '"+string(rules.Service)+"'") // this condition lets the query use an index of service rules
 	}
 	count := t.total(ctx, names, args, q)
 	if q.AfterID > 0 {
@@ -201,7 +200,7 @@ func conditions(names []string) string {
 	return " WHERE " + strings.Join(names, " AND ")
 }
 
-// total queues the query for the number of rules that match a query, on all pages; the returned function returns the number.
+// total queues a query that counts the rules on all pages of the result of q; the returned function returns this count.
 func (t ruleQueries) total(ctx context.Context, names []string, args []any, q rules.Query) func() (int, error) {
 	if q.NoTotal {
 		return func() (int, error) { return 0, nil }
@@ -217,10 +216,10 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 	}
 }
 
-// ruleCount reads a count that triggers maintain (00109_first.sql).
+// ruleCount reads the number of rules of an owner and target, which triggers maintain (00109_first.sql).
 const ruleCount = `SELECT rules FROM rule_counts WHERE owner = $1 AND target = $2`
 
-// opened returns the target under which rule_counts and rule_page_buckets count the rules of a list: "" = all rules of the owner.
+// opened returns the value of column target in rule_counts and rule_page_buckets for the rules of q: "" = all rules of the owner.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -228,7 +227,7 @@ func opened(q rules.Query) string {
 	return q.Target
 }
 
-// counted returns the number of rules of an owner, or of a target.
+// counted returns the number of rules of an owner (target ""), of a target (owner ""), or of an owner with a target.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.row(ctx, ruleCount, owner, target).Scan(&n)
 	return n, replaceNoRows(err, nil)
@@ -242,8 +241,8 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 	return t.counted(ctx, "", target)
 }
 
-// pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first id of the bucket, and the
-// number of rules before the bucket. pieceAt reads one row per 1,024 rules before the page.
+// pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first rule id of the bucket, and
+// the number of rules before the bucket. pieceAt reads one row per bucket, which has at most 1,024 rules when it is new.
 func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first_id, rules FROM rule_page_buckets WHERE owner = $1 AND target = $2 ORDER BY first_id`, q.Owner, opened(q))
 	if err != nil {
@@ -258,13 +257,12 @@ func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, p
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The queries of Near, which finds rules similar to a link. Each query reads at most as many rows as its result may have, or
-// nearLooked, however many rules exist.
+// The queries with which Neighbours finds rules that are similar to a link. However many rules exist, nearUp and nearDown read at
+// most the number of rows that they may return, and nearElsewhere reads at most nearLooked rows.
 const (
 	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// If one host has more rules with a path than nearLooked, rules with the path on other hosts may be missed. Rules on the same
-	// host are nearer anyway.
+	// If one host has more than nearLooked rules with the same path, rules on other hosts may be missed; they are less similar to the link.
 	nearLooked    = 1000
 	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
 		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
@@ -273,21 +271,21 @@ const (
 
 func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
 	var nearRules []rules.Rule
-	// Keys are sorted by bytes, so the keys with the longest common prefix are directly before and after the link. The search runs
-	// for http and for https.
+	// Keys are sorted by bytes, so the keys that have the longest common prefix with the link are directly before and after the
+	// link. Similar rules may have the other scheme, so the search runs for http and for https.
 	for _, scheme := range []string{"http", "https"} {
 		pivot := scheme + link.Key[len(link.Scheme):]
 		parts := segmentParts(scheme+"://"+link.Host, link.Segment())
-		upperValueses := make([][2]string, 0, len(parts))
+		up := make([][2]string, 0, len(parts))
 		down := make([][2]string, 0, len(parts))
 		for _, p := range parts {
-			upperValueses = append(upperValueses, [2]string{max(p[0], pivot), p[1]})
+			up = append(up, [2]string{max(p[0], pivot), p[1]})
 			down = append([][2]string{{p[0], min(p[1], pivot)}}, down...)
 		}
 		for _, side := range []struct {
 			query string
 			parts [][2]string
-		}{{nearUp, upperValueses}, {nearDown, down}} {
+		}{{nearUp, up}, {nearDown, down}} {
 			left := size
 			for _, p := range side.parts {
 				if p[0] >= p[1] || left == 0 {
@@ -307,8 +305,8 @@ func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) 
 }
 
 // segmentParts returns the key ranges under an origin whose first path segment matches, in key order: the segment itself, the paths
-// below it, and the segment with parameters. Between the key ranges of a segment lie other segments, such as "/a-b" between "/a"
-// and "/a/b". No key contains a control character.
+// below it, and the segment with parameters. There are three ranges because keys with other first segments are sorted between them,
+// such as "/a-b" between "/a" and "/a/b". The bound "\x01" works because no key contains a control character.
 func segmentParts(origin, segment string) [3][2]string {
 	location := origin + segment
 	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
@@ -330,8 +328,8 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules passes all rules to yield and reports whether yield stopped the iteration. The loop may take minutes, because yield may
-// be slow with rows that the server sent long before.
+// allRules passes all rules to yield and reports whether yield stopped the iteration. A slow yield may keep the transaction idle
+// for minutes while it handles rows that the server has already sent.
 func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
@@ -342,7 +340,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 		return false, err
 	}
 	defer rows.Close()
-	// There may be ten million rules, so a text is not copied again if the previous row contains the same text.
+	// There may be ten million rules, so consecutive rules with equal texts share one string.
 	var last rules.Rule
 	var kind, owner, target, prefix, path, links sql.RawBytes
 	for rows.Next() {
@@ -358,7 +356,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 		setText(&r.Target, target)
 		setText(&r.Path, path)
 		last = r
-		r.CreatedAt, r.ChangedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
+		r.CreatedAt, r.UpdatedAt, r.PublishedAt = fromMillis(created), fromMillis(changed), fromMillis(published)
 		if text := string(links); text == "[]" {
 			r.TestLinks = []string{}
 		} else if text != "null" {
@@ -376,7 +374,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 	return false, rows.Err()
 }
 
-// setText sets a text unless it already has this value.
+// setText sets s to b, and allocates no string if s is already equal to b.
 func setText(s *string, b sql.RawBytes) {
 	if *s != string(b) {
 		*s = string(b)
@@ -399,7 +397,7 @@ func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return r, t.noteRule(ctx, r, d)
 }
 
-// insertRule and freeKey are the SQL before and after the values of new rules.
+// insertRule and freeKey are the SQL before and after the VALUES list of an INSERT of rules; freeKey skips rules whose prefix is taken.
 const (
 	insertRule = `INSERT INTO rules (` + ruleColumns + `)`
 	freeKey    = ` ON CONFLICT (key) DO NOTHING`
@@ -408,15 +406,15 @@ const (
 // errBeingImported is the error for a rule whose prefix an unfinished import has written but not yet published.
 var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
 
-// insertRules inserts new rules. If an unfinished import has written a prefix, the insert waits for a moment only: this transaction
-// may hold the end of the audit log, which all writers need.
+// insertRules inserts new rules. If an uncommitted import has written one of the prefixes, insertRules waits for at most 200 ms,
+// because this transaction may have locked the end of the audit log, for which all writers wait.
 func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
 			t.touched.Add(rules.Epoch(all[i].Owner))
 		}
 	}
-	ok := t.engine.sharesRows() && t.apart == nil
+	ok := t.engine.sharesRows && t.apart == nil
 	if ok {
 		if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 			return err
@@ -440,7 +438,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	return nil
 }
 
-// AddRules implements rules.Tx. AddRules keeps no rules in memory between calls.
+// AddRules implements rules.Tx. AddRules writes its audit log entries at once, so that no rules stay in memory between two calls.
 func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.ChangeMeta) error {
 	next, err := t.nextChange(ctx)
 	if err != nil {
@@ -462,7 +460,7 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	if r.Kind == rules.Service && !r.Published { // the target of the rule may change, and rule counts are kept per target
+	if r.Kind == rules.Service && !r.Published { // a new target changes rule counts, which are locked after the end of the audit log
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}
@@ -471,29 +469,29 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	err := t.changeRule(ctx, `UPDATE rules SET target = $2, prefix = $3, path = $4, occupy = $5, open_version = $6, test_links = $7,
 		published = $8, updated_at = $9, published_at = $10`,
 		r.ID, r.Target, r.Prefix.Text, r.Path, flag(r.Occupy), r.OpenVersion, inJSON(&r.TestLinks).text(),
-		flag(r.Published), millis(r.ChangedAt), millis(r.PublishedAt))
+		flag(r.Published), millis(r.UpdatedAt), millis(r.PublishedAt))
 	if err != nil {
 		return err
 	}
 	return t.noteRule(ctx, r, d)
 }
 
-// changeRule runs a statement on the rule whose id is its first argument; it returns ErrNoRule if the rule does not exist. The
-// rule's owner is locked, so only an import can be changing the row; changeRule does not wait for the import, because all other
-// transactions may be waiting for the end of the audit log behind this transaction.
+// changeRule queues an UPDATE or DELETE of the rule whose id is the first argument; ErrNoRule if the rule does not exist. The
+// caller has locked the rule's owner, so only a bulk import can have locked the row; then changeRule returns errBeingImported
+// without waiting, because all other writers may be waiting for the end of the audit log, which this transaction has locked.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	location := ` WHERE id = $1`
-	if t.engine.sharesRows() {
+	if t.engine.sharesRows {
 		location = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
 	}
 	err := t.execQueued(ctx, func(n int64) error {
-		if missed = n == 0; missed && !t.engine.sharesRows() {
+		if missed = n == 0; missed && !t.engine.sharesRows {
 			return rules.ErrNoRule
 		}
 		return nil
 	}, statement+location, args...)
-	if err != nil || !t.engine.sharesRows() {
+	if err != nil || !t.engine.sharesRows {
 		return err
 	}
 	return t.execQueued(ctx, func(existing int64) error {
@@ -508,7 +506,7 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 }
 
 func (t ruleQueries) DeleteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	// The lock order is the same as for adding a rule: first the end of the audit log, then the rows that count rules.
+	// DeleteRule takes locks in the same order as AddRule: first the end of the audit log, then the rows that count rules.
 	if err := t.lockHead(ctx); err != nil {
 		return err
 	}
@@ -532,15 +530,15 @@ type ruleRecord struct {
 	TestLinks   []string   `json:"test_links"`
 	Published   bool       `json:"published"`
 	CreatedAt   int64      `json:"created_at"`
-	ChangedAt   int64      `json:"updated_at"`
+	UpdatedAt   int64      `json:"updated_at"`
 	PublishedAt int64      `json:"published_at"`
-	Reason      string     `json:"reason,omitempty"` // of a release
+	Reason      string     `json:"reason,omitempty"` // reason for a forced release
 }
 
 func recordOf(r rules.Rule) ruleRecord {
 	return ruleRecord{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
 		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published,
-		CreatedAt: millis(r.CreatedAt), ChangedAt: millis(r.ChangedAt), PublishedAt: millis(r.PublishedAt)}
+		CreatedAt: millis(r.CreatedAt), UpdatedAt: millis(r.UpdatedAt), PublishedAt: millis(r.PublishedAt)}
 }
 
 // rule converts a record back to a rule; it is the inverse of recordOf.
@@ -551,7 +549,7 @@ func (r ruleRecord) rule() (rules.Rule, error) {
 	}
 	return rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path, Occupy: r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published,
-		CreatedAt: fromMillis(r.CreatedAt), ChangedAt: fromMillis(r.ChangedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
+		CreatedAt: fromMillis(r.CreatedAt), UpdatedAt: fromMillis(r.UpdatedAt), PublishedAt: fromMillis(r.PublishedAt)}, nil
 }
 
 func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
@@ -579,13 +577,13 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	return c, err
 }
 
-// spentSince is SQL that counts the publishes of the owner $2 since the time $3. From the hour $4 on, the first that starts at $3
-// or later, hourly counts are added up; before $4, publishes are counted one by one. A month starts on a full hour, so for months
-// no publishes are counted one by one.
+// spentSince is SQL that counts the publishes of the owner $2 since the time $3. From the hour $4 on, the first full hour that
+// starts at or after $3, hourly counts are added up; between $3 and $4, publishes are counted one by one. For the publishes since
+// the start of a month, which is a full hour, no publishes are counted one by one.
 const spentSince = `(SELECT CAST(COALESCE(SUM(publishes), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND created_at >= $3 AND created_at < $4 * 3600000)`
 
-// nextHour returns the number, since 1970, of the first hour that starts at or after a time.
+// nextHour returns the first full hour that starts at or after t, as a number of hours since 1970.
 func nextHour(t time.Time) int64 {
 	const hour = int64(time.Hour / time.Millisecond)
 	return (millis(t) + hour - 1) / hour
@@ -596,8 +594,8 @@ func (t ruleQueries) PublishesSince(ctx context.Context, owner string, since tim
 }
 
 func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Link, since time.Time) (p rules.Publishing, err error) {
-	// The lock statements are sent together with the query. The query starts after the locks are acquired, and sees all changes
-	// committed by then.
+	// The lock statements are sent together with the query. PostgreSQL starts the query after it has acquired the locks, so the
+	// query sees all changes of transactions that had these locks before.
 	key := link.Key
 	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
 		if t.member != nil {
@@ -618,7 +616,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 	if !errors.Is(err, rules.ErrNoRule) {
 		return p, err
 	}
-	// Either the rule does not exist, or the account that the rule opens does not exist.
+	// The join found no row: either the rule or the account that the rule opens does not exist.
 	if p.Rule, err = t.Rule(ctx, key); err != nil {
 		return p, err
 	}
@@ -642,7 +640,7 @@ func (t ruleQueries) AddPublish(ctx context.Context, owner, key string, instant 
 }
 
 func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatus, error) {
-	// The host and its parent domains: a.b.example, b.example, example.
+	// hosts lists the host and its parent domains, such as a.b.example, b.example and example.
 	name, _, _ := strings.Cut(host, ":")
 	hosts := []any{host}
 	for name != "" {
@@ -656,7 +654,7 @@ func (t ruleQueries) Domain(ctx context.Context, host string) (rules.DomainStatu
 	if err != nil {
 		return "", err
 	}
-	// The domain entry with the longest host wins; Trusted applies to the exact host only.
+	// The entry with the longest host determines the status; an entry with status Trusted applies only to exactly its own host.
 	var best rules.Domain
 	for _, d := range found {
 		if len(d.Host) > len(best.Host) && (d.Status != rules.Trusted || d.Host == host) {

@@ -28,13 +28,13 @@ type Scans struct {
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]time.Time // for each day, the time until which its partition is not looked for again
+	days map[int64]time.Time // for each day, the time before which its partition is not created again
 }
 
 // ScansOptions holds the dependencies of Scans other than the database.
 type ScansOptions struct {
-	Random io.Reader        // randomness for the id of a new scan log
-	Now    func() time.Time // real clock, for the time limit of an erasure and for creating partitions in advance
+	Random io.Reader        // random bytes for the id of a new scan log
+	Now    func() time.Time // real clock, for the time of an erasure and for creating the partition of the next day
 	Log    *slog.Logger
 }
 
@@ -55,7 +55,7 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	return l, nil
 }
 
-// firstLedger returns the id of the scan log; if there is no scan log, it stores the given id.
+// firstLedger returns the id of the scan log in the database; if there is none, it stores the given id as this id.
 func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		// Without this lock, two nodes that store an id at the same time would create two scan logs.
@@ -86,7 +86,7 @@ func (t *Tx) ledgerHere(ctx context.Context) (id string, err error) {
 // ID implements scanlog.Log.
 func (l *Scans) ID() string { return l.id }
 
-// Lost implements scanlog.Log: a table never replaces another log, so Lost returns false.
+// Lost implements scanlog.Log: Lost returns false, because the table never replaces a lost scan log.
 func (l *Scans) Lost(string) bool { return false }
 
 // Missing implements scanlog.Log.
@@ -102,8 +102,8 @@ func scanArgs(e *scanlog.Event) []any {
 	if e.Network.IsValid() {
 		network = e.Network.String()
 	}
-	return []any{e.ID.String(), e.At.UnixMilli(), user, e.Source, e.Client, network, e.Region, e.Action, e.Kind, e.Reason, e.App, e.Version,
-		e.RuleID, e.Batch, e.Index, e.Activation, e.Text}
+	return []any{e.ID.String(), e.OccurredAt.UnixMilli(), user, e.Source, e.Client, network, e.Region, e.Action, e.Kind, e.Reason,
+		e.App, e.Version, e.RuleID, e.Batch, e.Index, e.Activation, e.Text}
 }
 
 // scanEntry reads the position and the columns of a scan.
@@ -115,7 +115,7 @@ func scanEntry(scan func(...any) error) (e scanlog.Entry, err error) {
 		&e.RuleID, &e.Batch, &e.Index, &e.Activation, &e.Text); err != nil {
 		return e, err
 	}
-	e.At = time.UnixMilli(pos).UTC()
+	e.OccurredAt = time.UnixMilli(pos).UTC()
 	if e.ID, err = scanlog.ParseScanID(id); err != nil {
 		return e, fmt.Errorf("the scan at position %d has the id %q: %w", e.Position, id, err)
 	}
@@ -171,8 +171,8 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 	})
 }
 
-// Skip records that a node's journal need not be shipped to this scan log up to an offset, because the journal was shipped to a
-// stream.
+// Skip records that the scans of a node's journal up to an offset need not be shipped to this scan log, because they were shipped
+// to a stream.
 func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
 	return l.s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, setNode+` WHERE scan_log_nodes.shipped_offset < excluded.shipped_offset`, node, to.Position, to.ID.String())
@@ -252,8 +252,8 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	if err != nil {
 		return fmt.Errorf("copying scans: %w", err)
 	}
-	// From here on only one transaction runs at a time, so that numbers are in commit order: a reader that continues after a number
-	// misses no events.
+	// The UPDATE locks the sequence until the commit, so that only one transaction at a time stores scans and positions are in
+	// commit order: a reader that continues after a position misses no events.
 	var last int64
 	if err := tx.QueryRow(ctx, `UPDATE sequences SET value = value + $1 WHERE name = 'scan' RETURNING value`,
 		len(events)).Scan(&last); err != nil {
@@ -281,7 +281,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	return nil
 }
 
-// The days that get their own partition: years of the current era. Scans of all other days share one default partition.
+// Days from firstDay to lastDay, in days since 1970, get their own partition. Scans of all other days share one default partition.
 const (
 	firstDay = 10_000 // 1997
 	lastDay  = 60_000 // 2134
@@ -323,9 +323,9 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			refused, is := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case !is || strings.HasPrefix(refused.Code, "57"):
-				delete(l.days, day) // if the database is unreachable, the insert reports the error
+				delete(l.days, day) // the INSERT of the events reports an unreachable database
 				continue
-			case refused.Code != "23514": // code 23514 = the default partition already contains scans of the day
+			case refused.Code != "23514": // 23514 = the default partition already has scans of the day
 				l.days[day] = now.Add(dayAgain)
 			}
 			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day",
@@ -429,7 +429,7 @@ func (t *Tx) scansOf(ctx context.Context, users []any, start, upTo int64) ([]sca
 		append([]any{start, upTo, scansAtOnce}, users...)...)
 }
 
-// usersArgs returns users in their stored form.
+// usersArgs returns the user hashes as hexadecimal text, the form in the column user_hash.
 func usersArgs(users scanlog.Users) (args []any) {
 	for user := range users {
 		if user != (scanlog.UserHash{}) {
@@ -519,7 +519,7 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	}
 	for _, name := range names {
 		err := l.s.update(ctx, func(tx *Tx) error {
-			// While DROP TABLE waits for its lock, readers and writers queue behind it, so the wait must be short.
+			// DROP TABLE must wait for its lock for a short time only, because readers and writers of scans queue behind it.
 			if _, err := tx.exec(ctx, `SET LOCAL lock_timeout = '2s'`); err != nil {
 				return err
 			}
@@ -552,10 +552,10 @@ func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 
 // Announce implements scanlog.Log.
 func (l *Scans) Announce(ctx context.Context, user scanlog.UserHash) error {
-	return l.s.AddErasure(ctx, scanlog.Erasure{User: user, UpTo: l.now().UnixMilli()})
+	return l.s.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: l.now().UnixMilli()})
 }
 
-// Erase implements scanlog.Log. Older events of the user that nodes ship later also become anonymous.
+// Erase implements scanlog.Log. Events from before the erasure that a node ships later are made anonymous when they are stored.
 func (l *Scans) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	vs := usersArgs(users)
 	if len(vs) == 0 {
@@ -584,16 +584,16 @@ func (l *Scans) Erased(ctx context.Context, start int64) ([]scanlog.Erasure, err
 	return l.s.Erasures(ctx, start)
 }
 
-// AddErasure records that a user was erased, for older events that are not shipped yet.
+// AddErasure records that a user was erased, so that older events of the user are made anonymous when a node ships them later.
 func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	err := s.update(ctx, func(tx *Tx) error {
-		// The update waits for transactions that are storing scans now; later transactions see the erasure.
+		// The UPDATE waits for a transaction that is storing scans; transactions that store scans later see the erasure.
 		if _, err := tx.exec(ctx, `UPDATE sequences SET value = value WHERE name = 'scan'`); err != nil {
 			return err
 		}
 		_, err := tx.exec(ctx, `INSERT INTO scan_log_erasures (user_hash, erased_at) VALUES ($1, $2)
 			ON CONFLICT (user_hash) DO UPDATE SET erased_at = CASE WHEN excluded.erased_at > scan_log_erasures.erased_at THEN excluded.erased_at ELSE scan_log_erasures.erased_at END`,
-			hex.EncodeToString(e.User[:]), e.UpTo)
+			hex.EncodeToString(e.User[:]), e.ErasedAt)
 		return err
 	})
 	if err != nil {
@@ -607,7 +607,7 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 	err = s.view(ctx, func(tx *Tx) error {
 		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {
 			var hash string
-			if err = scan(&hash, &e.UpTo); err == nil {
+			if err = scan(&hash, &e.ErasedAt); err == nil {
 				_, err = hex.Decode(e.User[:], []byte(hash)[:min(len(hash), 32)])
 			}
 			return e, err
@@ -620,7 +620,7 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 // Close implements scanlog.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// ScansInto makes Load write the scans of an archive to a scan log beside the database; begin creates this log with a given id.
+// ScansInto makes the method Load write an archive's scans to files beside the database; begin creates a scan log with a given id.
 func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
 
 // loadScans writes the scan_events rows of an archive to files.
@@ -635,7 +635,7 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 		return 0, err
 	}
 	columns := append([]string{"seq"}, strings.Split(scanColumns, ", ")...)
-	// The day follows from the id, but an archive also contains it as a column.
+	// An archive has the column day, which is read and ignored, because the day follows from the id of a scan.
 	rows := newRowReader("scan_events", slices.Sorted(slices.Values(append([]string{"day"}, columns...))), r)
 	args := make([]any, len(columns))
 	for ; ; n++ {
@@ -662,7 +662,7 @@ func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err erro
 	}
 }
 
-// assign stores the values of a row in typed variables.
+// assign stores the values args of a row in the variables to which the pointers in dst point.
 func assign(dst, args []any, columns []string) error {
 	for i := range dst {
 		ok := false
@@ -679,9 +679,9 @@ func assign(dst, args []any, columns []string) error {
 	return nil
 }
 
-// lacksRoom reports whether the partition for a row of an archive does not exist yet.
+// lacksRoom reports whether the partition of a day must be created before a row of this day can be stored.
 func (l *Restore) lacksRoom(value any) bool {
-	day, ok := value.(int64) // a value of another type is rejected later
+	day, ok := value.(int64) // the caller rejects a value of another type
 	return ok && !l.days[day] && day >= firstDay && day <= lastDay
 }
 
@@ -691,7 +691,7 @@ func (l *Restore) makeRoom(ctx context.Context, day int64) error {
 	return l.tx.makeDay(ctx, day)
 }
 
-// finish moves the files of scans into place.
+// finish completes the scan log of the loaded archive and moves its files to their final place.
 func (l *Restore) finish(ctx context.Context) error {
 	if l.restoring == nil {
 		return nil
@@ -707,7 +707,7 @@ func (l *Restore) finish(ctx context.Context) error {
 	return err
 }
 
-// cancel deletes the files of a failed Load.
+// cancel deletes the scan files that a failed load has written.
 func (l *Restore) cancel() {
 	if l.restoring != nil {
 		l.restoring.Cancel()

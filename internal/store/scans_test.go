@@ -25,10 +25,10 @@ import (
 
 // aScan is the nth of a row of different scans, one a minute.
 func aScan(n int64) scanlog.Event {
-	e := scanlog.Event{At: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3),
+	e := scanlog.Event{OccurredAt: at.Add(time.Duration(n) * time.Minute), Source: "scan", Client: fmt.Sprintf("扫码/%d \"<&>\\", n%3),
 		Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Region: "CN-31", Batch: 1 + n%7, Index: n, Activation: n % 5}
-	ms := e.At.UnixMilli()
+	ms := e.OccurredAt.UnixMilli()
 	for i := range 6 {
 		e.ID[i] = byte(ms >> (8 * (5 - i)))
 	}
@@ -42,7 +42,7 @@ func aScan(n int64) scanlog.Event {
 	if n%4 == 0 {
 		e.Kind, e.RuleID, e.Batch, e.Index, e.Text = "rule", n, 0, 0, fmt.Sprintf("https://coffee.example/t/%d?q=\u2028", n)
 		e.Network = netip.MustParsePrefix("2001:db8:7::/48")
-		e.At = e.At.Add(-36 * time.Hour) // it was late
+		e.OccurredAt = e.OccurredAt.Add(-36 * time.Hour) // it was late
 	}
 	return e
 }
@@ -154,7 +154,7 @@ func TestScanLedger_FieldsRoundTrip(t *testing.T) {
 		odd.Client = "a\x00b\xff" + strings.Repeat("界", 40)
 		odd.Text = "https://h.example/" + strings.Repeat("x", 600)
 		odd.App = strings.Repeat("名", 32)
-		odd.At = odd.At.Add(123456 * time.Nanosecond)
+		odd.OccurredAt = odd.OccurredAt.Add(123456 * time.Nanosecond)
 		odd.Network = netip.MustParsePrefix("192.0.2.77/24")
 		require.NoError(t, l.Append(t.Context(), []scanlog.Event{odd}))
 		got := collect(t, l.Read(t.Context(), 0))[0].Event
@@ -181,13 +181,13 @@ func TestScanLedger_ReadSince(t *testing.T) {
 			require.NoError(t, err)
 			var want, got []scanlog.Event
 			for _, e := range all {
-				if !e.At.Before(at.Add(since)) {
+				if !e.OccurredAt.Before(at.Add(since)) {
 					want = append(want, e)
 				}
 			}
 			read := eventsOf(collect(t, l.Read(ctx, p)))
 			for _, e := range read {
-				if !e.At.Before(at.Add(since)) {
+				if !e.OccurredAt.Before(at.Add(since)) {
 					got = append(got, e)
 				}
 			}
@@ -195,7 +195,7 @@ func TestScanLedger_ReadSince(t *testing.T) {
 			assert.True(t, since < 49*time.Hour || len(read) != len(all), "since %s: everything was read", since)
 			want, got = nil, nil
 			until := at.Add(since + 2*time.Hour)
-			within := func(e scanlog.Event) bool { return !e.At.Before(at.Add(since)) && e.At.Before(until) }
+			within := func(e scanlog.Event) bool { return !e.OccurredAt.Before(at.Add(since)) && e.OccurredAt.Before(until) }
 			for _, e := range all {
 				if within(e) {
 					want = append(want, e)
@@ -224,7 +224,7 @@ func TestScanLedger_TimeRangePartitions(t *testing.T) {
 	if _, err := s.write.ExecContext(t.Context(), `ANALYZE scan_events`); err != nil {
 		t.Fatal(err)
 	}
-	from := someScans(scans/2, scans/2+1)[0].At
+	from := someScans(scans/2, scans/2+1)[0].OccurredAt
 	to := from.Add(2 * time.Hour)
 	end, err := l.End(t.Context())
 	require.NoError(t, err)
@@ -263,7 +263,7 @@ func TestScanLedger_ForgetAndErase(t *testing.T) {
 		got := eventsOf(collect(t, l.Read(ctx, 0)))
 		require.True(t, len(got) != 0 && len(got) <= 5000-10, "%d events are left", len(got))
 		wantEvents(t, "after forgetting", got, left[5000-len(got):])
-		assert.True(t, left[5000-len(got)-1].At.Before(before), "a younger one was forgotten")
+		assert.True(t, left[5000-len(got)-1].OccurredAt.Before(before), "a younger one was forgotten")
 		require.NoError(t, l.Forget(ctx, at.Add(1000*time.Hour)))
 		assert.Equal(t, len(collect(t, l.Read(ctx, 0))), 0, "events are left")
 		if now, _ := l.End(ctx); now != end {
@@ -447,11 +447,11 @@ func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		user := aScan(1).User
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
-			require.NoError(t, s.AddErasure(t.Context(), scanlog.Erasure{User: user, UpTo: upTo}))
+			require.NoError(t, s.AddErasure(t.Context(), scanlog.Erasure{User: user, ErasedAt: upTo}))
 		}
 		all, err := s.Erasures(t.Context(), 0)
 		require.NoError(t, err)
-		want(t, "erased", all, []scanlog.Erasure{{User: user, UpTo: 1000}})
+		want(t, "erased", all, []scanlog.Erasure{{User: user, ErasedAt: 1000}})
 	})
 }
 

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// sealed lists every column with sealed texts, the columns that identify its rows, and the place argument of sealer.Key.Seal
-// without the row names. Texts in a column that is missing here would become unreadable after a rotation of the master key; a test
-// compares this list with the code. If several columns identify a row, they are joined by "/".
+// sealed lists every column with sealed texts, the columns that identify its rows, and a prefix: the place argument of sealer.Key.Seal is
+// the prefix and the values of the identifying columns, joined by "/". After a rotation of the master key, the texts of a column that is
+// missing here would be unreadable; a test compares this list with the code.
 var sealed = []sealedColumn{
 	{"access_tokens", "sealed", []string{"hash"}, "access_tokens/"},
 	{"accounts", "marketcode_key", []string{"appid"}, "accounts/marketcode_key/"},

@@ -177,7 +177,7 @@ func fillSealed(t *testing.T, target Target) (texts, keys map[string]string) {
 	texts, keys = map[string]string{}, map[string]string{"one": "key one", "two": "key two"}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for i := range 2*resealPage + 7 {
-			token := accounts.Token{Hash: fmt.Sprintf("h%04d", i), AppID: "wxa", Series: accounts.Stable, IssuedAt: at, ExpiresAt: at}
+			token := accounts.Token{Hash: fmt.Sprintf("h%04d", i), AppID: "wxa", Kind: accounts.Stable, IssuedAt: at, ExpiresAt: at}
 			if i%3 != 0 {
 				token.Sealed = "text of " + token.Hash
 				texts["access_tokens/"+token.Hash] = token.Sealed

@@ -20,7 +20,7 @@ func (t codeQueries) SerialsByNumber(ctx context.Context, batch int64, numbers [
 	return found, serialsIn(ctx, t.Tx, batch, `serial`, numbers, func(s codes.Serial) { found[s.Serial] = s.Index })
 }
 
-// serialsIn passes to f the rows of a batch whose column has one of the given values.
+// serialsIn calls f with each serial number of a batch whose column (idx or serial) has one of the wanted values.
 func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wanted []T, f func(codes.Serial)) error {
 	scan := func(scan func(...any) error) (s codes.Serial, err error) {
 		err = scan(&s.Index, &s.Serial)

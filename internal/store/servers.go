@@ -17,14 +17,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// servers holds the state of the PostgreSQL servers in a URL. A promotion starts a timeline with a higher number. A primary that
-// was not stopped continues the old timeline, and its new changes are missing on the new timeline. So a connection is used only if
-// no server with a later timeline is known. Decision 58.
+// servers holds the state of the PostgreSQL servers in a URL. A promotion starts a timeline with a higher number. An old primary
+// that keeps running after the promotion of a standby continues the old timeline, and the changes that it accepts are lost for the
+// new timeline. A connection is therefore used only if no later timeline of the same system is known. Decision 58.
 type servers struct {
 	each []*pgx.ConnConfig
 	bell atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
-	// closeTo closes the connections to matching servers and aborts waits on them: on an old primary whose replica follows the new
-	// primary, a commit waits forever; nil = no connections yet.
+	// closeTo closes the connections to servers for which old returns true, because a commit on an old primary whose replica
+	// follows the new primary would wait forever; nil = no connections yet.
 	closeTo func(old func(serverStatus) bool)
 
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::
 		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
 	pg_postmaster_start_time()::text, to_regclass('timelines') IS NOT NULL`
 
-// standOf queries the status of a server. A server that does not report its status is not compared with others.
+// standOf queries the status of a server. If the server refuses the query, standOf returns a zero status, which compare accepts.
 func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
 	rows, err := rowsFrom(ctx, c, standQuery)
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
@@ -79,7 +79,7 @@ type oldPrimaryError struct {
 	own, highest int64
 }
 
-// advice returns a remedy for the operator. The remedy is part of the error text, so every rejected client sees it, not only the log.
+// advice says which server the operator must stop; it is part of the error text, which rejected clients and the log get.
 func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
 		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
@@ -91,7 +91,7 @@ func (e *oldPrimaryError) Error() string {
 	return fmt.Sprintf("timeline %d, the latest seen is %d", e.own, e.highest)
 }
 
-// compare returns an oldPrimaryError if the server was replaced by a server with a later timeline.
+// compare returns an oldPrimaryError if a later timeline is known than the server's, or if two servers accept writes on its timeline.
 func (v *servers) compare(st serverStatus) error {
 	if v == nil || st.system == "" || st.timeline == 0 {
 		return nil
@@ -104,7 +104,7 @@ func (v *servers) compare(st serverStatus) error {
 	return nil
 }
 
-// raise records a timeline that was seen.
+// raise records the timeline of a system if it is later than the timelines recorded so far.
 func (v *servers) raise(system string, timeline int64) {
 	if system == "" || timeline == 0 {
 		return
@@ -114,7 +114,7 @@ func (v *servers) raise(system string, timeline int64) {
 	v.highest[system] = max(v.highest[system], timeline)
 }
 
-// standing is the key under which a connection stores the status of its server.
+// standing is the key of the serverStatus in the CustomData of a connection.
 const standing = "standing"
 
 // enter returns a validation function for new connections that runs after the target checks of the URL; if it fails, pgx tries the
@@ -167,16 +167,15 @@ func (s Servers) Primaries() int {
 	return len(s.Writing)
 }
 
-// askTime is the timeout for querying whether a server accepts writes. After the first response, a start waits for other servers no
-// longer than startGrace; a running node learns their status ten seconds later.
+// askTime is the timeout for querying whether a server accepts writes. At its start, a node waits for the other servers for
+// startGrace after the first response; while it runs, it queries them every ten seconds.
 const (
 	askTime    = 3 * time.Second
 	startGrace = 500 * time.Millisecond
 )
 
-// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each
-// writable server, so that a node that reaches only the old primary reads the latest timeline there. An embedded database needs no
-// query.
+// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each writable
+// server, so that a node that reaches only the old primary reads the latest timeline there. An embedded database needs no query.
 func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
@@ -184,7 +183,7 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 	return s.servers.ask(ctx, askTime)
 }
 
-// ask queries all servers; after the first response, the other servers get no more than grace.
+// ask queries all servers; servers that have not responded within grace after the first response count as silent.
 func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
@@ -192,7 +191,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	heard := v.hearAll(ctx, configs, grace)
 	writing, highest, tied := primaries(heard)
 	if len(tied) > 0 {
-		// A server that was restarted between the responses under two of its names is not listed twice.
+		// A server with two names may have restarted between its two responses: the first of them is dropped.
 		for i, h := range heard {
 			if h != nil && !h.isRunning(ctx) {
 				h.end()
@@ -241,12 +240,12 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	return found
 }
 
-// addressed returns a configuration for each server: a host name may resolve to several servers.
+// addressed returns a connection configuration per IP address, because the name of a host in the URL may resolve to several servers.
 func (v *servers) addressed(ctx context.Context) (configs []*pgx.ConnConfig) {
 	for _, config := range v.each {
 		var addresses []string
 		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
-			addresses, _ = config.LookupFunc(ctx, config.Host) // the connection attempt reports an error in a name
+			addresses, _ = config.LookupFunc(ctx, config.Host) // a failed lookup is reported when the node connects
 		}
 		if len(addresses) < 2 {
 			configs = append(configs, config)
@@ -301,7 +300,7 @@ func primaries(all []*polled) (writing []Server, highest map[string]int64, tied 
 	return writing, highest, tied
 }
 
-// polled is a server that responded.
+// polled is the response of a server, with the connection that queried it.
 type polled struct {
 	serverStatus
 	name  string
@@ -328,16 +327,16 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 	return h
 }
 
-// isRunning reports whether the queried server is still running.
+// isRunning reports whether the server still has the status that it reported, and was not restarted since.
 func (h *polled) isRunning(ctx context.Context) bool {
 	currentStatus, _, err := standOf(ctx, h.conn.PgConn())
 	return err == nil && currentStatus == h.serverStatus
 }
 
-// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. A failed attempt to
-// record the timeline is repeated at the next round.
+// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. If recording fails, the
+// next call of ask tries again.
 func (h *polled) leaveWord(ctx context.Context, highest int64) {
-	// Another silent server may have used up the whole timeout.
+	// The timeout of ctx may have been used up by waiting for a silent server.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if h.marks && h.timeline > 0 && max(h.timeline, h.mark) < highest {
@@ -353,7 +352,7 @@ func (h *polled) end() {
 	_ = h.conn.Close(ctx)
 }
 
-// eachServer returns a configuration for each server in a URL.
+// eachServer returns a connection configuration for each host and port in a URL.
 func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
 	for _, host := range hostsOf(config) {
@@ -368,7 +367,7 @@ func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 			case connConfig.Host == "":
 				connConfig.Host, connConfig.Port, connConfig.TLSConfig = way.Host, way.Port, way.TLSConfig
 			default:
-				connConfig.Fallbacks = append(connConfig.Fallbacks, way) // the same server, with or without TLS
+				connConfig.Fallbacks = append(connConfig.Fallbacks, way) // another way to connect to the same server, such as without TLS
 			}
 		}
 		all = append(all, connConfig)

@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// silence is the time that PostgreSQL may send nothing for a statement, except a commit, before its connection is closed. Without
-// this timeout, a call would wait forever after a network failure, and would hold its connection and its locks. A statement_timeout
-// is no alternative: it would also interrupt a commit that waits for the replica, and PostgreSQL reports such a commit as a
-// success.
+// silence is the read timeout of a PostgreSQL connection: the time for which the server may send nothing while it executes a
+// statement other than COMMIT. Without this timeout, a call would wait forever after a network failure, and would keep its
+// connection and its locks. A statement_timeout is no alternative: it would also interrupt a commit that waits for the replica, and
+// PostgreSQL reports such a commit as a success.
 const silence = time.Minute
 
 // connectTime is the timeout of a connection attempt, unless the URL sets connect_timeout.
@@ -32,17 +32,17 @@ type deadlines struct {
 	limit atomic.Int64 // read timeout in nanoseconds; 0 = the constant silence
 
 	mu    sync.Mutex
-	lines map[*deadlineConn]struct{} // that are open
+	lines map[*deadlineConn]struct{} // open connections
 }
 
-// At the end of a process a response may take lastWord. After one response timed out, other responses get nextWord, because they
-// would wait for the same server.
+// While the process stops, lastWord is the read timeout of all connections; after a read has timed out, it is nextWord, because the
+// other reads wait for the same server.
 const lastWord, nextWord = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after the process has run out of time.
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
-// end shortens all waits, including those in progress, and rejects new connections.
+// end sets the read timeout of all connections to lastWord, also for running reads, and makes dial reject new connections.
 func (p *deadlines) end() {
 	p.limit.CompareAndSwap(0, int64(lastWord))
 	p.mu.Lock()
@@ -58,10 +58,10 @@ func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 // current returns the current read timeout.
 func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
-// listening returns the dialer for one PostgreSQL connection with a silence timeout; pgx dials again to cancel a running statement
-// after a timeout. A commit is never cancelled: PostgreSQL would make the commit visible before its replica has it.
+// listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx calls dial again to cancel a
+// running statement. While a COMMIT runs, dial fails: PostgreSQL would make a cancelled commit visible before its replica has it.
 //
-// The returned function stands records the server's reported status on the connection.
+// The returned function stands stores on the connection the status that its server has reported.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
@@ -92,7 +92,7 @@ func (p *deadlines) listening() (dial func(ctx context.Context, network, address
 	}, stands
 }
 
-// closeTo closes the connections to matching servers. A statement that waits on such a connection fails with a lost connection.
+// closeTo closes the connections to servers for which old is true. A statement that waits on a closed connection fails.
 func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,14 +103,14 @@ func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	}
 }
 
-// deadlineConn is a connection whose reads time out after a silence.
+// deadlineConn is a network connection whose reads time out if the server sends nothing for a time.
 type deadlineConn struct {
 	net.Conn
 	patience *deadlines
 	stand    atomic.Pointer[serverStatus] // status reported by the server; nil = not queried
-	waits    atomic.Bool                  // no timeout for the statement that was sent last
-	// A COMMIT was sent, and its outcome is unknown. A COMMIT waits for the replica without a timeout: an abandoned COMMIT would
-	// keep waiting in the server, and the next COMMIT beside it, until all connections are in use.
+	waits    atomic.Bool                  // the statement that was sent last has no read timeout
+	// A COMMIT was sent, and its outcome is unknown. The response to a COMMIT, which may wait for a replica, has no timeout: an
+	// abandoned COMMIT would keep waiting in the server, and further COMMITs after it, until no connection is free.
 	commits atomic.Bool
 
 	mu sync.Mutex
@@ -164,11 +164,11 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 func (c *deadlineConn) begin() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.since = time.Now() // socket deadlines use real time
+	c.since = time.Now() // socket deadlines use the real clock, not an emulated clock
 	return c.bound()
 }
 
-// end shortens the deadline of a waiting read.
+// end sets the deadline of a waiting read again, from the current read timeout.
 func (c *deadlineConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,11 +23,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/webhooks"
 )
 
-// Saved is a named saved state of an emulator.
+// Saved describes a saved state (snapshot) of an emulator's data.
 type Saved struct {
 	Name    string
 	At      time.Time
-	Program string // that saved it
+	Program string // program that saved the state
 	Schema  int64
 
 	Accounts, Rules, Batches, Bytes int64
@@ -41,8 +41,8 @@ const maxState = 128 << 20
 
 // The reasons for which a state cannot be saved or loaded.
 var (
-	ErrNotSaved     = errors.New("there is no snapshot of this name")
-	ErrManySaved    = fmt.Errorf("there are %d snapshots, which is the most there can be: delete one", MaxSaved)
+	ErrNotSaved     = errors.New("there is no snapshot with this name")
+	ErrManySaved    = fmt.Errorf("there are %d snapshots, the maximum: delete one", MaxSaved)
 	ErrLargeState   = fmt.Errorf("the state has more than %d MiB of rows, which is the most that a snapshot can hold", maxState>>20)
 	ErrSavedByNewer = errors.New("the snapshot was saved by a newer qrjump: load it with that")
 	ErrDamaged      = errors.New("the snapshot is damaged: delete it, and save the state again")
@@ -112,8 +112,8 @@ func (s *Store) DeleteSaved(ctx context.Context, name string) error {
 }
 
 // LoadState replaces all current data by a saved state, in one transaction. A state that an earlier program saved is migrated
-// first. Keys and sequence numbers are kept; logs and statistics start empty, except that the audit log starts with the loaded
-// data. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
+// first. Keys and sequence numbers are kept; logs and statistics are emptied, and the audit log gets one entry for each loaded
+// object. ErrNotSaved, ErrSavedByNewer, ErrDamaged.
 func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err error) {
 	var data string
 	err = s.view(ctx, func(tx *Tx) error {
@@ -137,7 +137,7 @@ func (s *Store) LoadState(ctx context.Context, name string) (item Saved, err err
 	if err != nil {
 		return item, err
 	}
-	// The database server sends no data during a COPY.
+	// Read timeouts are off, because the database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
 	}
@@ -166,7 +166,7 @@ func (t *Tx) checkSaved(ctx context.Context, data string) error {
 	})
 }
 
-// becomes empties the database and fills it with a state. becomes returns ErrDamaged if the database rejects a row, or a row has an
+// becomes replaces all data by the saved state data. becomes returns ErrDamaged if the database rejects a row, or a row has an
 // invalid value.
 func (t *Tx) becomes(ctx context.Context, name, data string) error {
 	if err := t.empty(ctx); err != nil {
@@ -204,7 +204,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 	return t.noteFound(ctx)
 }
 
-// noteFound records the existing objects in a new audit log, so that the log explains the history of every object from then on.
+// noteFound adds an entry per existing object to a new audit log, so that the log has each object's complete history since then.
 func (t *Tx) noteFound(ctx context.Context) error {
 	instant, did := t.keeping.clockNow(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
@@ -236,7 +236,7 @@ func (t *Tx) noteFound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The number of a GS1 key is the number of its first put.
+	// The entry of a GS1 key has the action "put" instead of "found", because the sequence number of a key's first "put" is its number.
 	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+` FROM gs1_links ORDER BY key`, func(r gs1Row) error {
 		return t.note(ctx, ofGS1, r.Key, "put", r.Entry)
 	})
@@ -269,7 +269,7 @@ func stateTables() (names []string) {
 // savedTable is a table of a saved state, with its rows as JSON lines.
 type savedTable struct{ Table, Rows string }
 
-// state is the text of a saved state, with every table, and the row count of each table.
+// state is the encoded text of a saved state, with the rows of all its tables, and the number of rows of each table.
 type state struct {
 	text string
 	rows map[string]int64
@@ -296,7 +296,7 @@ func stateOf(ctx context.Context, p *Snapshot) (state, error) {
 	return st, err
 }
 
-// limited is a writer with a maximum size; it returns ErrLargeState for data beyond this size.
+// limited is a buffer with a maximum size; Write returns ErrLargeState for data beyond this size.
 type limited struct {
 	bytes.Buffer
 	left int

@@ -145,8 +145,8 @@ func TestLoadState_WhileCounting(t *testing.T) {
 					if err := tx.LockStatistics(ctx); err != nil {
 						return err
 					}
-					err := errors.Join(tx.AddMisses(ctx, []stats.MissRow{{Hour: 1, Place: "p", Scans: 7}}),
-						tx.PutStatisticsState(ctx, stats.State{Ledger: "former", Position: 7, Scans: 7}))
+					err := errors.Join(tx.AddMisses(ctx, []stats.UnmatchedRow{{Hour: 1, Location: "p", Scans: 7}}),
+						tx.PutStatisticsState(ctx, stats.State{LogID: "former", CountedOffset: 7, Scans: 7}))
 					close(counted)
 					<-commit
 					return err

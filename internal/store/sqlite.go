@@ -26,19 +26,19 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		return nil, err
 	}
 	restrictToOwner(filepath.Join(dir, "qrjump.db"))
-	// The driver checks the short option names, but not _pragma=….
+	// The driver checks the values of options such as _synchronous, but not the text of _pragma=….
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	writing := "file:" + path + "?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1"
-	// There is a single connection for writing. Writers queue for the single connection in the connection pool, where they keep
-	// their order and a context can end the wait, not inside SQLite. Temporary data, for undoing a statement and for sorting, stays
-	// in memory: no statement of these writers sorts a whole table, or changes all its rows except to delete them.
+	// There is a single connection for writing. Writers wait for this connection in the pool of database/sql instead of inside SQLite,
+	// because in the pool they keep their order and a context can end the wait. SQLite's temporary data stays in memory, because it
+	// is small: no statement on this connection sorts a whole table, or updates all rows of a table.
 	write, err := sql.Open("sqlite", writing+"&_pragma=temp_store(memory)")
 	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
-		// SQLite's error only reports that the file cannot be opened.
+		// SQLite's error does not contain the reason, so the error of creating a file in the folder is returned instead.
 		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), err)), write.Close(), lock.Unlock())
 	}
 	read, err := sql.Open("sqlite", "file:"+path+"?_busy_timeout=10000&_query_only=1")
@@ -56,8 +56,8 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		}
 		return db, err
 	}
-	// A load has exclusive use of the database. With a rollback journal, pages are written directly to the database file, and only
-	// their old content to the journal.
+	// A load has exclusive use of the database. With a rollback journal instead of a write-ahead log, new pages are written once,
+	// to the database file.
 	loading := func(ctx context.Context) (*sql.DB, func(), error) {
 		db, err := migrating()
 		if err != nil {
@@ -66,7 +66,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 		read.SetMaxIdleConns(0)
 		write.SetMaxIdleConns(0)
 		mode := func(ctx context.Context, mode string) {
-			// If another connection is open, the pragma has no effect, and all data is written twice.
+			// If another connection is open, the pragma has no effect, and all data is written to the write-ahead log first.
 			_, _ = db.ExecContext(ctx, "PRAGMA journal_mode = "+mode)
 		}
 		mode(ctx, "DELETE")
@@ -77,7 +77,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 			write.SetMaxIdleConns(1)
 		}, nil
 	}
-	return &Store{write: write, read: read, engine: sqliteEngine{dir}, fence: &atomic.Pointer[fence]{}, migrating: migrating,
+	return &Store{write: write, read: read, engine: sqliteDialect(dir), fence: &atomic.Pointer[fence]{}, migrating: migrating,
 		loading: loading,
 		close:   []func() error{read.Close, write.Close, lock.Unlock}}, nil
 }
@@ -120,11 +120,23 @@ func lockFolder(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
+func sqliteDialect(dir string) *dialect {
+	return &dialect{engine: sqliteEngine{dir}, name: "sqlite",
+		rowsAtOnce: 8, // more rows per statement are not faster
+		// No timeout ends an idle transaction, so lasting only enlarges the page cache. Rows stored in an order different from their
+		// keys change the same pages many times, so 64 MiB of pages stay in memory instead of 2.
+		lasting:       "PRAGMA cache_size = -65536",
+		lasted:        "PRAGMA cache_size = -2000; PRAGMA shrink_memory",
+		readOnlyQuery: `SELECT 0`,
+		tablesQuery:   `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`,
+		headQuery:     `SELECT seq, hash FROM audit_log_head WHERE id = 1`,
+		// A transaction with BEGIN IMMEDIATE is the only writer, so the statement needs no lock clause.
+		sameHead: `UPDATE audit_log_head SET seq = seq WHERE id = 1`}
+}
+
 type sqliteEngine struct{ dir string }
 
-func (sqliteEngine) name() string { return "sqlite" }
-
-// lock returns no statement: an immediate transaction is already exclusive.
+// lock returns no statement, because a transaction with BEGIN IMMEDIATE is the only writer.
 func (sqliteEngine) lock(string, string) (query string, args []any) { return "", nil }
 
 func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
@@ -135,10 +147,7 @@ func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	return err
 }
 
-// rowsAtOnce returns 8, because more rows per statement are not faster.
-func (sqliteEngine) rowsAtOnce() int { return 8 }
-
-// unindex drops indexes and recreates them at the end: an index built from sorted entries is written once, from start to end.
+// unindex drops all indexes; the returned function builds each index from sorted entries, which writes its pages only once.
 func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	type index struct{ name, made string }
 	all, err := list(ctx, t, func(scan func(...any) error) (i index, err error) {
@@ -171,42 +180,17 @@ func (sqliteEngine) retryable(err error) bool {
 // lost returns false, because a SQLite session cannot be ended from outside.
 func (sqliteEngine) lost(error) bool { return false }
 
-// lasting only enlarges the page cache, because no timeout ends an idle transaction. Rows stored in an order different from their
-// keys change the same pages many times, so 64 MiB of pages stay in memory instead of 2.
-func (sqliteEngine) lasting() string { return "PRAGMA cache_size = -65536" }
-
-// holding returns no statement: no other process can wait.
-func (sqliteEngine) holding() string  { return "" }
-func (sqliteEngine) sharesRows() bool { return false }
-
-func (sqliteEngine) lasted() string { return "PRAGMA cache_size = -2000; PRAGMA shrink_memory" }
-
-// room creates a test file beside the database: free space inside the database file proves nothing, since the next change may be
-// unable to use it.
+// room creates a test file beside the database, because the next change may be unable to use free pages inside the database file.
 func (e sqliteEngine) room(context.Context, *Tx) error { return scanlog.CheckFreeSpace(e.dir) }
 
 // lockOut does nothing: only one process uses the data folder.
 func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }
 
-// overwrite makes SQLite overwrite freed space in the file. SQLite deletes the write-ahead log when the database is closed.
+// overwrite makes SQLite overwrite freed space in the file. The write-ahead log keeps old texts until SQLite deletes it on closing.
 func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
 	_, err := db.ExecContext(ctx, "PRAGMA secure_delete = ON")
 	return err
 }
-
-// replication returns 0 and "", because the embedded database has no replicas.
-func (sqliteEngine) replication() (hosts int, query string) { return 0, "" }
-
-func (sqliteEngine) readOnlyQuery() string { return `SELECT 0` }
-
-func (sqliteEngine) tablesQuery() string {
-	return `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`
-}
-
-// sameHead needs no lock clause: an immediate transaction is already exclusive.
-func (sqliteEngine) sameHead() string { return `UPDATE audit_log_head SET seq = seq WHERE id = 1` }
-
-func (sqliteEngine) headQuery() string { return `SELECT seq, hash FROM audit_log_head WHERE id = 1` }
 
 // writeLast sends no notification: only one process uses the data folder.
 func (sqliteEngine) writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error {

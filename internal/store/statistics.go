@@ -32,9 +32,10 @@ func (t statisticsQueries) StatisticsState(ctx context.Context) (s stats.State, 
 	var scanAt, forgotten, turned int64
 	err = t.row(ctx, `SELECT scan_log, counted_offset, checkpoint, last_scan_id, last_scan_at, scans, kept_count, missing_count, sketch_offset, utc_offset_hours, retention_floor, zone_changed_at,
 			rollup_month, rollup_cursor, oldest_hour, oldest_day, zone_change_day FROM statistics_state WHERE id = 1`).
-		Scan(&s.Ledger, &s.Position, &s.Mark, &s.Scan, &scanAt, &s.Scans, &s.Held, &s.Lacking, &s.UsersPosition, &s.Offset, &forgotten,
-			&turned, &s.Months, &s.Rolling, &s.HoursFrom, &s.DaysFrom, &s.Seam)
-	s.ScanAt, s.Forgotten, s.Turned = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
+		Scan(&s.LogID, &s.CountedOffset, &s.Checkpoint, &s.LastScanID, &scanAt, &s.Scans, &s.KeptCount, &s.MissingCount,
+			&s.SketchOffset, &s.Offset, &forgotten,
+			&turned, &s.RollupMonth, &s.RollupCursor, &s.OldestHour, &s.OldestDay, &s.ZoneChangeDay)
+	s.LastScanAt, s.RetentionFloor, s.ZoneChangedAt = fromMillis(scanAt), fromMillis(forgotten), fromMillis(turned)
 	return s, replaceNoRows(err, nil)
 }
 
@@ -45,8 +46,9 @@ func (t statisticsQueries) PutStatisticsState(ctx context.Context, s stats.State
 		ON CONFLICT (id) DO UPDATE SET scan_log = excluded.scan_log, counted_offset = excluded.counted_offset, checkpoint = excluded.checkpoint, last_scan_id = excluded.last_scan_id, last_scan_at = excluded.last_scan_at,
 			scans = excluded.scans, kept_count = excluded.kept_count, missing_count = excluded.missing_count, sketch_offset = excluded.sketch_offset, utc_offset_hours = excluded.utc_offset_hours, retention_floor = excluded.retention_floor, zone_changed_at = excluded.zone_changed_at,
 			rollup_month = excluded.rollup_month, rollup_cursor = excluded.rollup_cursor, oldest_hour = excluded.oldest_hour, oldest_day = excluded.oldest_day, zone_change_day = excluded.zone_change_day`,
-		s.Ledger, s.Position, s.Mark, s.Scan, millis(s.ScanAt), s.Scans, s.Held, s.Lacking, s.UsersPosition, s.Offset, millis(s.Forgotten),
-		millis(s.Turned), s.Months, s.Rolling, s.HoursFrom, s.DaysFrom, s.Seam)
+		s.LogID, s.CountedOffset, s.Checkpoint, s.LastScanID, millis(s.LastScanAt), s.Scans, s.KeptCount, s.MissingCount,
+		s.SketchOffset, s.Offset, millis(s.RetentionFloor),
+		millis(s.ZoneChangedAt), s.RollupMonth, s.RollupCursor, s.OldestHour, s.OldestDay, s.ZoneChangeDay)
 	return err
 }
 
@@ -72,12 +74,12 @@ func (t statisticsQueries) AddScanCounts(ctx context.Context, list []stats.Count
 	return t.putCounts(ctx, ` scans = statistics_counts.scans + excluded.scans, first_scans = statistics_counts.first_scans + excluded.first_scans`, list)
 }
 
-// putCounts inserts rows; set is the SQL that updates a row that already exists.
+// putCounts inserts rows into statistics_counts; set is the SQL after DO UPDATE SET for a row that already exists.
 func (t statisticsQueries) putCounts(ctx context.Context, set string, list []stats.CountRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_counts (granularity, bucket, rule, tuple, scans, first_scans)`,
 		` ON CONFLICT (granularity, bucket, rule, tuple) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
-			return append(args, int64(r.Per), r.At, r.Rule, r.Tuple, r.Scans, r.Firsts)
+			return append(args, int64(r.Granularity), r.Bucket, r.Rule, r.Tuple, r.Scans, r.FirstScans)
 		})
 }
 
@@ -89,7 +91,7 @@ func (t statisticsQueries) putSums(ctx context.Context, set string, list []stats
 	return t.insertMany(ctx, `INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)`,
 		` ON CONFLICT (granularity, dimension, bucket, value) DO UPDATE SET`+set, 6, len(list), func(i int, args []any) []any {
 			r := &list[i]
-			return append(args, int64(r.Per), int64(r.Dim), r.At, r.Value, r.Scans, r.Firsts)
+			return append(args, int64(r.Granularity), int64(r.Dimension), r.Bucket, r.Value, r.Scans, r.FirstScans)
 		})
 }
 
@@ -97,12 +99,12 @@ const codeCountColumns = `batch, idx, scans, users, first_at, last_at, score, st
 
 func scanCodeCount(scan func(...any) error) (r alarms.Row, err error) {
 	var first, last int64
-	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State, &r.Since)
+	err = scan(&r.Batch, &r.Index, &r.Scans, &r.Users, &first, &last, &r.Score, &r.State, &r.SinceDismissal)
 	r.FirstAt, r.LastAt = fromMillis(first), fromMillis(last)
 	return r, err
 }
 
-// scanCodeJudged works like scanCodeCount, and also reads when an alarm of the code was last dismissed.
+// scanCodeJudged reads the columns of scanCodeCount and the time at which an alarm of the code was last dismissed.
 func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 	var dismissed int64
 	r, err = scanCodeCount(func(dst ...any) error { return scan(append(dst, &dismissed)...) })
@@ -141,14 +143,14 @@ func (t alarmQueries) PutCodes(ctx context.Context, rows []alarms.Row) error {
 			score = excluded.score, state = excluded.state, since_dismissal = excluded.since_dismissal`,
 		9, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State, r.Since)
+			return append(args, r.Batch, r.Index, r.Scans, r.Users, millis(r.FirstAt), millis(r.LastAt), r.Score, r.State, r.SinceDismissal)
 		})
 }
 
 const usersColumns = `day, dimension, value, users, sketch, erased`
 
 func scanUsers(scan func(...any) error) (r stats.UsersRow, err error) {
-	err = scan(&r.Day, &r.Dim, &r.Value, &r.Users, &r.Sketch, &r.Erased)
+	err = scan(&r.Day, &r.Dimension, &r.Value, &r.Users, &r.Sketch, &r.Erased)
 	return r, err
 }
 
@@ -159,7 +161,7 @@ func (t statisticsQueries) UsersRows(ctx context.Context, keys []stats.UsersKey)
 	}
 	grouped := map[group][]any{}
 	for _, k := range keys {
-		g := group{k.Dim, k.Day}
+		g := group{k.Dimension, k.Day}
 		grouped[g] = append(grouped[g], k.Value)
 	}
 	all := make(map[stats.UsersKey]stats.UsersRow, len(keys))
@@ -200,7 +202,7 @@ const sinceColumns = `day, dimension, value, sketch`
 
 func scanUsersSince(scan func(...any) error) (r stats.UsersRow, err error) {
 	r.Since = []string{""}
-	err = scan(&r.Day, &r.Dim, &r.Value, &r.Since[0])
+	err = scan(&r.Day, &r.Dimension, &r.Value, &r.Since[0])
 	return r, err
 }
 
@@ -208,14 +210,14 @@ func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince
 	return t.insertMany(ctx, `INSERT INTO statistics_user_deltas (dimension, day, value, part, sketch)`, ``, 5, len(rows),
 		func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, int64(r.Dim), r.Day, r.Value, int64(r.Part), r.Sketch)
+			return append(args, int64(r.Dimension), r.Day, r.Value, int64(r.Part), r.Sketch)
 		})
 }
 
 func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) error {
 	for i := range rows {
 		if r := &rows[i]; r.Since != nil {
-			_, err := t.exec(ctx, `DELETE FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value = $3`, int64(r.Dim), r.Day,
+			_, err := t.exec(ctx, `DELETE FROM statistics_user_deltas WHERE dimension = $1 AND day = $2 AND value = $3`, int64(r.Dimension), r.Day,
 				r.Value)
 			if err != nil {
 				return err
@@ -226,7 +228,7 @@ func (t statisticsQueries) PutUsers(ctx context.Context, rows []stats.UsersRow) 
 		` ON CONFLICT (dimension, day, value) DO UPDATE SET users = excluded.users, sketch = excluded.sketch, erased = excluded.erased`,
 		6, len(rows), func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, r.Day, int64(r.Dim), r.Value, r.Users, r.Sketch, r.Erased)
+			return append(args, r.Day, int64(r.Dimension), r.Value, r.Users, r.Sketch, r.Erased)
 		})
 }
 
@@ -235,24 +237,24 @@ func (t statisticsQueries) Places(ctx context.Context, from, to int64, limit int
 		from, to, limit)
 }
 
-func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.MissRow) error {
+func (t statisticsQueries) AddMisses(ctx context.Context, rows []stats.UnmatchedRow) error {
 	return t.insertMany(ctx, `INSERT INTO statistics_unmatched (hour, location, scans)`,
 		` ON CONFLICT (hour, location) DO UPDATE SET scans = statistics_unmatched.scans + excluded.scans`, 3, len(rows),
 		func(i int, args []any) []any {
-			return append(args, rows[i].Hour, rows[i].Place, rows[i].Scans)
+			return append(args, rows[i].Hour, rows[i].Location, rows[i].Scans)
 		})
 }
 
 func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l stats.LogCheckpoint, err error) {
 	err = t.row(ctx, `SELECT counted_offset, sketch_offset, webhook_offset, last_scan_id FROM scan_logs WHERE id = $1`, ledger).
-		Scan(&l.Position, &l.Users, &l.Told, &l.Last)
+		Scan(&l.Position, &l.Users, &l.WebhookOffset, &l.Last)
 	if errors.Is(err, sql.ErrNoRows) {
-		return stats.LogCheckpoint{Users: -1, Told: -1}, nil
+		return stats.LogCheckpoint{Users: -1, WebhookOffset: -1}, nil
 	}
 	return l, err
 }
 
-// rememberLedger records, for a scan log that is no longer counted, the position up to which its scans and its users were counted.
+// rememberLedger records the positions up to which the scans and the users of a scan log were counted before another log was.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, sketch_offset = excluded.sketch_offset`, ledger, position, users)
@@ -263,8 +265,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
-	if left.Ledger != "" {
-		if err := t.rememberLedger(ctx, left.Ledger, left.Position, left.UsersPosition); err != nil {
+	if left.LogID != "" {
+		if err := t.rememberLedger(ctx, left.LogID, left.CountedOffset, left.SketchOffset); err != nil {
 			return err
 		}
 	}
@@ -273,16 +275,16 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 			return `CASE WHEN ` + previous + ` >= $1 THEN $2 WHEN $2 > $1 - ` + previous + ` THEN $2 - ($1 - ` + previous + `) ELSE 0 END`
 		}
 		if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`', read_offset = `+turned(`read_offset`)+
-			` WHERE name = $3`, left.Position, position, webhooks.ScanSource); err != nil {
+			` WHERE name = $3`, left.CountedOffset, position, webhooks.ScanSource); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.Position, position)
+		_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = `+turned(`first_scan_offset`), left.CountedOffset, position)
 		return err
 	}
 	const reader, known = ` FROM webhook_readers WHERE name = $2)`, ` FROM scan_logs WHERE id = $2 AND webhook_offset >= 0), `
 	if _, err := t.exec(ctx,
 		`UPDATE scan_logs SET webhook_offset = (SELECT read_offset`+reader+`, checkpoint = (SELECT checkpoint`+reader+` WHERE id = $1`,
-		left.Ledger, webhooks.ScanSource); err != nil {
+		left.LogID, webhooks.ScanSource); err != nil {
 		return err
 	}
 	if _, err := t.exec(ctx, `UPDATE webhook_readers SET read_offset = COALESCE((SELECT webhook_offset`+known+`$1),
@@ -290,28 +292,28 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 		position, to, webhooks.ScanSource); err != nil {
 		return err
 	}
-	// The stored first_scan_offset is a position in the former scan log, so it does not apply to the new log.
+	// first_scan_offset is a position in the scan log that was counted before, so it does not apply to the new scan log.
 	_, err := t.exec(ctx, `UPDATE webhooks SET first_scan_offset = 0`)
 	return err
 }
 
-// LeaveStream records the last scan that this server shipped to the stream that was counted until now. Up to this scan, the journal
-// is considered counted and delivered to webhooks.
+// LeaveStream records last, the offset of the last scan that this server shipped to the stream whose scans were counted until now.
+// The scans of the journal up to last are considered counted and delivered to webhooks.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
-		if err != nil || state.Ledger == "" || state.Ledger == journal {
+		if err != nil || state.LogID == "" || state.LogID == journal {
 			return err
 		}
 		if _, err = tx.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id) VALUES ($1, 0, $2, $3)
-			ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, last_scan_id = excluded.last_scan_id`, state.Ledger, state.Position,
+			ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, last_scan_id = excluded.last_scan_id`, state.LogID, state.CountedOffset,
 			last.ID.String()); err != nil {
 			return err
 		}
 		if err := tx.statistics().rememberLedger(ctx, journal, last.Position, -1); err != nil {
 			return err
 		}
-		_, err = tx.exec(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.Position,
+		_, err = tx.exec(ctx, `UPDATE webhook_readers SET read_offset = $1, checkpoint = '' WHERE name = $2 AND read_offset < $1`, state.CountedOffset,
 			webhooks.ScanSource)
 		return err
 	})
@@ -321,8 +323,8 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 	return t.taken(ctx, `aggregation_offsets`)
 }
 
-// everyJournal is the key of a marker row in webhook_offsets that stands for no node. If the marker exists, no scans were delivered from
-// a journal without a row.
+// everyJournal is the key of a marker row in webhook_offsets that belongs to no node. If the marker exists, no scan was delivered
+// to webhooks from a journal that has no row in webhook_offsets.
 const everyJournal = ""
 
 func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
@@ -332,7 +334,7 @@ func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.Offs
 	return sets, all, err
 }
 
-// taken reads from a table which events of each journal were counted or delivered.
+// taken reads from aggregation_offsets which events of each journal were counted, or from webhook_offsets which were delivered.
 func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
 	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
@@ -361,14 +363,14 @@ func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[
 			return err
 		}
 		if _, err := t.exec(ctx, `INSERT INTO `+table+` (node, contiguous_to, extra) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].UpTo, text); err != nil {
+			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].ContiguousTo, text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// BeginOrigin records that a journal's events are counted and delivered up to a position, unless the journal already has a record.
+// BeginOrigin records that a journal's events up to upTo are counted and delivered to webhooks, unless the journal has a record.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `INSERT INTO aggregation_offsets (node, contiguous_to, extra) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,
@@ -400,7 +402,7 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
 		hooks, err := tx.webhooks().Webhooks(ctx)
-		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.HearsScans) {
+		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.WantsScans) {
 			return err
 		}
 		sets, all, err := tx.webhooks().Told(ctx)
@@ -412,11 +414,11 @@ func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet,
 	return told, err
 }
 
-// CountedUpTo returns the last counted position in the scan log that is currently counted.
+// CountedUpTo returns the position of the last counted scan in the scan log that is currently counted.
 func (s *Store) CountedUpTo(ctx context.Context) (position int64, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
-		position = state.Position
+		position = state.CountedOffset
 		return err
 	})
 	return position, err
@@ -480,10 +482,10 @@ func queryEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) 
 func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yield func(stats.TupleRow) error) error {
 	for _, span := range spans {
 		err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.TupleRow, err error) {
-			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Per, &r.At, &r.Scans, &r.Firsts)...)
+			err = scan(append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)...)
 			return r, err
 		}, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
-			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Per), span.From, span.To)
+			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Granularity), span.From, span.To)
 		if err != nil {
 			return err
 		}
@@ -495,10 +497,10 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 	for _, span := range spans {
 		for _, dim := range stats.AllDims() {
 			err := queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
-				err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
+				err = scan(&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans)
 				return r, err
 			}, yield, `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 AND bucket < $4`,
-				int64(span.Per), int64(dim), span.From, span.To)
+				int64(span.Granularity), int64(dim), span.From, span.To)
 			if err != nil {
 				return err
 			}
@@ -508,7 +510,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 }
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	for _, dim := range stats.AllDims() { // the key of the row starts with the dimension
+	for _, dim := range stats.AllDims() { // one query per dimension, the first column of the primary key
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
 		}
@@ -516,7 +518,7 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 	return nil
 }
 
-// usersOf calls yield with the users added after the sketches of some days, then with the sketches.
+// usersOf calls yield with the delta rows of some days, which contain sketches of later users, and then with the main sketches.
 func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
 	location := ` WHERE dimension = $1 AND day >= $2 AND day < $3` + text
@@ -528,9 +530,9 @@ func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, day
 	return queryEach(ctx, t.Tx, scanUsers, yield, `SELECT `+usersColumns+` FROM statistics_users`+location, args...)
 }
 
-func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.MissRow) error) error {
-	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.MissRow, err error) {
-		err = scan(&r.Hour, &r.Place, &r.Scans)
+func (t statisticsQueries) AllMisses(ctx context.Context, hours stats.Span, yield func(stats.UnmatchedRow) error) error {
+	return queryEach(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
+		err = scan(&r.Hour, &r.Location, &r.Scans)
 		return r, err
 	}, yield, `SELECT hour, location, scans FROM statistics_unmatched WHERE hour >= $1 AND hour < $2`, hours.From, hours.To)
 }

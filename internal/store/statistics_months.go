@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// daysTurned is the number of days that one statement recounts: a statement for all days would need too much memory.
+// daysTurned is the maximum number of days that one statement recounts, because one statement for all days would need too much memory.
 const daysTurned = 31
 
 func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset, month int64) error {
-	first := timebucket.Day(hour, previous) // some hours of this first day may have been deleted
+	first := timebucket.Day(hour, previous) // hourly counts of this day may be missing, so its daily counts are corrected, not recounted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
 			_, err := t.exec(ctx, query, args...)
@@ -27,9 +27,9 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 		}
 		return err
 	}
-	// The function cut adds hours to the days of a time zone, or subtracts them.
+	// The function cut adds the counts of the hours in [from, to) to the counts of their days, or subtracts them if sign is "-".
 	cut := func(sign string, offset, from, to int64) error {
-		// SQL division truncates towards zero, so an offset first makes hours before 1970 positive.
+		// SQL division truncates towards zero, so 24000000000 is added before the division, to make hours before 1970 positive.
 		const day = `(bucket + $1 + 24000000000) / 24 - 1000000000`
 		sums := sign + `SUM(scans), ` + sign + `SUM(first_scans)`
 		add := ` DO UPDATE SET scans = o.scans + excluded.scans, first_scans = o.first_scans + excluded.first_scans`
@@ -90,7 +90,7 @@ func (t statisticsQueries) FirstCounted(ctx context.Context, per stats.Granulari
 	return first.Int64, first.Valid, err
 }
 
-// dayByDay returns a query that reads the first rows of each day of a span, in key order.
+// dayByDay returns a query that reads the first limit rows of each day of a span, in key order.
 func dayByDay(span stats.Span, day func(location string) string, order string, limit int) string {
 	var parts []string
 	for pos := span.From; pos < span.To; pos++ {
@@ -102,29 +102,29 @@ func dayByDay(span stats.Span, day func(location string) string, order string, l
 
 func (t statisticsQueries) CountsFrom(ctx context.Context, span stats.Span, rule, tuple int64, limit int) ([]stats.CountRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.CountRow, err error) {
-		err = scan(&r.Per, &r.At, &r.Rule, &r.Tuple, &r.Scans, &r.Firsts)
+		err = scan(&r.Granularity, &r.Bucket, &r.Rule, &r.Tuple, &r.Scans, &r.FirstScans)
 		return r, err
 	}, dayByDay(span, func(location string) string {
 		return `SELECT granularity, bucket, rule, tuple, scans, first_scans FROM statistics_counts WHERE granularity = $1 AND bucket = ` + location +
 			` AND (rule, tuple) >= ($2, $3)`
-	}, `rule, tuple`, limit), int64(span.Per), rule, tuple)
+	}, `rule, tuple`, limit), int64(span.Granularity), rule, tuple)
 }
 
 func (t statisticsQueries) SumsFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.SumRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.SumRow, err error) {
-		err = scan(&r.Per, &r.Dim, &r.At, &r.Value, &r.Scans, &r.Firsts)
+		err = scan(&r.Granularity, &r.Dimension, &r.Bucket, &r.Value, &r.Scans, &r.FirstScans)
 		return r, err
 	}, dayByDay(span, func(location string) string {
 		return `SELECT granularity, dimension, bucket, value, scans, first_scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND bucket = ` + location +
 			` AND value >= $3`
-	}, `value`, limit), int64(span.Per), int64(dim), value)
+	}, `value`, limit), int64(span.Granularity), int64(dim), value)
 }
 
 func (t statisticsQueries) UsersFrom(ctx context.Context, span stats.Span, dim stats.Dimension, value string,
 	limit int) ([]stats.UsersKey, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (k stats.UsersKey, err error) {
-		err = scan(&k.Day, &k.Dim, &k.Value)
+		err = scan(&k.Day, &k.Dimension, &k.Value)
 		return k, err
 	}, dayByDay(span, func(location string) string {
 		return `SELECT day, dimension, value FROM statistics_users WHERE dimension = $1 AND day = ` + location + ` AND value >= $2`
@@ -139,7 +139,7 @@ func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) err
 	return t.putSums(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
 }
 
-// remove deletes the rows of a table that meet a condition, in key order, at most *left rows.
+// remove deletes, in key order, at most *left rows of a table that meet the condition location, and subtracts their number from *left.
 func (t statisticsQueries) remove(ctx context.Context, table, key, location string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil

@@ -32,15 +32,16 @@ func yearOfCounts(t *testing.T, url string) (*Store, *stats.Aggregator) {
 		var days []stats.CountRow
 		for day := int64(yearFrom - 365); day < yearFrom+365; day++ {
 			for rule := int64(1); rule <= yearRules; rule++ {
-				days = append(days, stats.CountRow{Per: stats.PerDay, At: day, Rule: rule, Tuple: 7,
-					Count: stats.Count{Scans: 24, Firsts: rule % 2}})
+				days = append(days, stats.CountRow{Granularity: stats.PerDay, Bucket: day, Rule: rule, Tuple: 7,
+					Count: stats.Count{Scans: 24, FirstScans: rule % 2}})
 			}
-			days = append(days, stats.CountRow{Per: stats.PerDayOfAll, At: day, Tuple: 7, Count: stats.Count{Scans: 24 * yearRules}})
+			days = append(days, stats.CountRow{Granularity: stats.PerDayOfAll, Bucket: day, Tuple: 7,
+				Count: stats.Count{Scans: 24 * yearRules}})
 		}
 		if err := tx.statistics().AddScanCounts(ctx, days); err != nil {
 			return err
 		}
-		return tx.statistics().PutStatisticsState(ctx, stats.State{Position: 1, Scans: 1, Offset: 8})
+		return tx.statistics().PutStatisticsState(ctx, stats.State{CountedOffset: 1, Scans: 1, Offset: 8})
 	})
 	settled(t, s)
 	return s, c
@@ -53,7 +54,7 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 		s, c := yearOfCounts(t, url)
 		ask := func() ([]stats.Answer, read) {
 			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,
-				What: stats.Scans, Limit: yearRules}
+				Metric: stats.Scans, Limit: yearRules}
 			if _, err := c.Ask(t.Context(), q); err != nil { // reads the schema, too
 				t.Fatal(err)
 			}
@@ -76,8 +77,8 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 			before := reads(t, s)
 			var rows []stats.CountRow
 			err := s.view(t.Context(), func(tx *Tx) (err error) {
-				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Per: stats.PerDay, From: yearFrom, To: yearFrom + 31}, 50,
-					0, 10)
+				rows, err = tx.statistics().CountsFrom(t.Context(), stats.Span{Granularity: stats.PerDay, From: yearFrom,
+					To: yearFrom + 31}, 50, 0, 10)
 				return err
 			})
 			if err != nil || len(rows) != 310 {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/bits"
 	"slices"
 	"strings"
@@ -24,33 +25,34 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // Store is an open database.
 type Store struct {
 	write, read *sql.DB
-	engine      dialect
+	engine      *dialect
 	close       []func() error
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
 	// scan log in which an embedded database keeps its scans; nil = the scans are in the database
 	beside    scanlog.Log
-	elsewhere scanlog.Log // log that replaces the scan table; nil = the table has the scans
-	// opens the scan log that receives the scans of an imported archive; nil = the scans go to the database
+	elsewhere scanlog.Log // scan log in place of table scan_events; nil = the table has the scans
+	// creates the scan log for the scans of a loaded archive; nil = the scans go to table scan_events
 	scansInto func(id string) (*scanlog.Restoring, error)
 	listen    func(context.Context) (replica.Notifier, error) // opens the listener for changes; nil = no other process writes
-	// receives a value when scans of the nodes are requested; nil = there are no other nodes
+	// receives a value when a node requests the scans of all nodes; nil = there are no other nodes
 	asked     chan struct{}
 	migrating func() (*sql.DB, error) // opens connections for work that changes whole tables
 	// opens connections that fill an empty database, with exclusive use until the returned function is called
 	loading func(context.Context) (*sql.DB, func(), error)
 	patient *deadlines // read timeouts of the connections; nil = no timeouts
 	servers *servers   // the PostgreSQL servers; nil = embedded database
-	// notified of commits that change identities; nil = identities are not cached
+	// incremented by commits that change cached data; nil = no data is cached
 	epochs    *accounts.Epochs
 	trouble   writeHealth
 	together  groupCommitter
-	ending    sync.WaitGroup // ends of read-only transactions
+	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
 		files    fs.FS                              // migration files of a test; nil = the program's files
 		patience time.Duration                      // time that a migration waits for a lock; 0 = migrationPatience
@@ -58,56 +60,51 @@ type Store struct {
 	}
 }
 
-// dialect abstracts the differences between the two databases.
-type dialect interface {
-	// name returns "sqlite" or "postgres".
-	name() string
-	// lock returns the statement that serialises transactions that lock the same part of a whole; part "" = the whole. The
-	// statement is "" if transactions are serialised anyway.
+// dialect describes one of the two databases: its engine, its properties and its statements.
+type dialect struct {
+	engine
+	name       string // "sqlite" or "postgres"
+	sharesRows bool   // a transaction can wait for a row lock of another transaction
+	rowsAtOnce int    // optimal number of rows for one INSERT statement
+	// lasting allows a transaction to be idle for minutes between two statements, and configures it for bulk work; "" = not needed.
+	lasting string
+	lasted  string // undoes lasting after the transaction; "" = not needed, the settings end with the transaction
+	// holding shortens the idle timeout of a transaction that is about to lock the end of the audit log, for which all writers
+	// wait; "" = transactions never wait for this lock, or the URL sets the timeout.
+	holding       string
+	hosts         int    // number of servers in the URL; 0 = embedded database
+	replication   string // query for whether commits wait for replicas and for how many; "" = no replicas
+	readOnlyQuery string // query for whether the database is read-only
+	tablesQuery   string // query that lists the tables of the schema
+	headQuery     string // query that reads the newest entry of the audit log and locks the entry until the transaction ends
+	// sameHead rewrites the newest entry of the audit log unchanged, and fails at once if another transaction has locked the entry.
+	sameHead string
+}
+
+// engine is the code that differs between the two databases.
+type engine interface {
+	// lock returns the statement that serialises transactions that lock the same part of a set of rows; part "" = the whole set.
+	// The statement is "" if transactions are serialised anyway.
 	lock(whole, part string) (query string, args []any)
-	// begin starts the transaction of a Tx.
+	// begin starts a transaction on db and stores it in t.
 	begin(ctx context.Context, db beginner, t *Tx) error
-	// retryable reports whether a failed transaction may succeed in another run.
+	// retryable reports whether a transaction that failed with err may succeed if it runs again.
 	retryable(err error) bool
-	// lost reports whether an error means that an open session ended, with all work that it had not started to commit.
+	// lost reports whether err means that the session of a transaction ended; the transaction is undone unless its COMMIT was sent.
 	lost(err error) bool
-	// lasting returns the statement that allows a transaction to be idle for minutes between two statements, and configures it for
-	// bulk work; "" = not needed.
-	lasting() string
-	// holding returns the statement that makes the database end an idle transaction soon, because this transaction holds a lock
-	// that all other transactions need; "" = no transaction can wait, or the operator set the timeout.
-	holding() string
-	// sharesRows reports whether a transaction can wait for a row lock of another transaction.
-	sharesRows() bool
-	// lasted returns the statement that undoes lasting after the transaction; "" = the end of the transaction undid it.
-	lasted() string
-	// room returns an error if the database has no room for further writes to its disk.
+	// room returns an error if the disk of the database has no free space for writes.
 	room(ctx context.Context, t *Tx) error
-	// outage classifies an error of the database: which database, what happened and what to do; "" = not an error of the database.
-	outage(err error) (where, what, do string)
+	// outage wraps the error of an unavailable database in an errcode.Unavailable, and returns other errors unchanged.
+	outage(err error) error
 	// lockOut blocks all other processes until the transaction ends. ErrInUse.
 	lockOut(ctx context.Context, t *Tx) error
-	// overwrite makes the database wipe texts that are replaced from now on, if it supports this.
+	// overwrite makes the database overwrite the old bytes of texts that are replaced later, if the database supports this.
 	overwrite(ctx context.Context, db *sql.DB) error
-	// unindex drops the indexes of an empty database that are faster to build after its rows are stored; the function index
-	// rebuilds them.
+	// unindex drops the indexes of an empty database that are faster to build after its rows are stored; the returned function
+	// index builds these indexes.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
-	// replication returns the number of servers in the URL, and the query for whether commits wait for replicas and for how many; 0
-	// and "" = no replicas.
-	replication() (hosts int, query string)
-	// readOnlyQuery returns the query for whether the database is read-only.
-	readOnlyQuery() string
-	// rowsAtOnce returns the optimal number of rows for one INSERT statement.
-	rowsAtOnce() int
-	// tablesQuery returns the query that lists the tables of the schema.
-	tablesQuery() string
-	// headQuery returns the query that reads the newest entry of the audit log and locks the entry until the transaction ends.
-	headQuery() string
-	// sameHead returns the statement that rewrites the newest entry of the audit log unchanged, and fails at once if another
-	// transaction has locked the entry.
-	sameHead() string
-	// writeLast runs the last INSERT of changes ("" = none), stores the new last change, and makes the commit notify the following
-	// nodes.
+	// writeLast runs the last INSERT of audit log entries ("" = none), stores h as the newest entry in audit_log_head, and makes
+	// the commit notify the other nodes.
 	writeLast(ctx context.Context, t *Tx, h head, insert string, args []any) error
 }
 
@@ -117,11 +114,11 @@ type Target struct {
 	URL string
 	// Dir is the data folder, which must exist.
 	Dir string
-	// Check is called before the schema is migrated, with the current schema version; 0 = no schema yet. If Check returns an error,
-	// the database stays unchanged; nil = no check.
+	// Open calls Check before it migrates the schema, with the current schema version; 0 = no schema yet. If Check returns an
+	// error, the database stays unchanged; nil = no check.
 	Check func(ctx context.Context, s *Store, schema int64) error
-	// Waits is called each time a migration fails to get a lock, with the holder of the lock and the time until which it retries;
-	// nil = no call.
+	// Waits is called each time a migration fails to get a lock, with a text about the probable holder of the lock and the time
+	// until which the migration retries; nil = no call.
 	Waits func(what string, until time.Time)
 
 	alone bool
@@ -133,7 +130,7 @@ func Open(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer context.AfterFunc(ctx, s.Abort)() // the commit of a migration may wait for a replica
+	defer context.AfterFunc(ctx, s.Abort)() // when ctx ends, Abort ends a commit that waits for a replica
 	if err := s.checkAndMigrate(ctx, t); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -166,13 +163,13 @@ func connect(ctx context.Context, t Target) (*Store, error) {
 }
 
 // Engine returns "sqlite" or "postgres".
-func (s *Store) Engine() string { return s.engine.name() }
+func (s *Store) Engine() string { return s.engine.name }
 
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// Abort limits all waits for the database to a moment from now on, because the process ends. The outcome of an interrupted commit
-// is unknown; PostgreSQL completes the commit when its replica has it.
+// Abort sets the read timeout of all PostgreSQL connections to a second or less and rejects new connections, because the process
+// ends. The outcome of a commit that times out is unknown; PostgreSQL completes it when its replica has it.
 func (s *Store) Abort() {
 	if s.patient != nil {
 		s.patient.end()
@@ -193,7 +190,7 @@ func shut(all []func() error) error {
 	return errors.Join(errs...)
 }
 
-// Tx is one transaction. Tx is the base of the Tx implementations of all domain packages.
+// Tx is one database transaction, and the base of the types that implement the Tx interfaces of the domain packages.
 type Tx struct {
 	sql statements
 	end interface {
@@ -202,26 +199,26 @@ type Tx struct {
 	}
 	pipe *pipe // connection for statements on PostgreSQL; nil on SQLite, where statements are not queued
 
-	engine  dialect
+	engine  *dialect
 	keeping keeping
 
-	noted []change // not written yet
+	noted []change // audit log entries that are not written yet
 	head  *head    // newest entry of the audit log, once this transaction has locked it
 	moved bool     // this transaction has added entries to the audit log
 
 	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
 
-	expected  *auditlog.Precondition // precondition of a caller, checked when the newest entry of the audit log is locked; nil = none
+	expected  *auditlog.Precondition // precondition that was checked after locking the newest audit log entry; nil = none
 	touched   accounts.ChangeSet     // accounts whose identity or rules this transaction changes
 	once      bool                   // a caller may have received part of the results, so the transaction must not run again
-	twice     bool                   // the transaction is idempotent
-	looks     bool                   // it changes nothing
-	ended     bool                   // it has returned its connection, or a goroutine does
+	twice     bool                   // the transaction is idempotent: it may run again even if it was committed
+	looks     bool                   // the transaction is read-only
+	ended     bool                   // the connection was returned, or a goroutine returns it
 	apart     *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
-	lasts     bool                   // the transaction does bulk work
-	known     []*question            // queries that Prefetch has read
+	lasts     bool                   // the method lasting was called
+	known     []*question            // queries that Prefetch has sent or collects, with their results
 	recording bool                   // Prefetch collects queries
-	member    *pendingChange         // place among several changes that share a transaction; nil = separate transaction
+	member    *pendingChange         // change in a group that shares one transaction; nil = separate transaction
 }
 
 // statements is the interface for running SQL statements in a transaction.
@@ -232,11 +229,11 @@ type statements interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// attempts is the maximum number of runs of a transaction that fails because of a conflict.
+// attempts is the maximum number of runs of a transaction that fails because of a serialization conflict or deadlock.
 const attempts = 20
 
 // update runs f in one durable transaction: when update returns nil, the changes of f survive a crash. f may run again after a
-// conflict, or if its session was lost before the commit was sent.
+// serialization conflict, or if the session was lost before COMMIT was sent.
 func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
 		return f(tx)
@@ -244,7 +241,7 @@ func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
 	return s.updateOn(ctx, s.write, f)
 }
 
-// beginner is a database or a single connection.
+// beginner is a *sql.DB or a *sql.Conn, on which a transaction can begin.
 type beginner interface {
 	BeginTx(context.Context, *sql.TxOptions) (*sql.Tx, error)
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
@@ -260,7 +257,7 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 }
 
 // InTx runs f in one transaction: all store calls with the context passed to f are committed together or rolled back. f may run
-// again after a conflict.
+// again after a serialization conflict.
 func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx)) })
 }
@@ -268,7 +265,7 @@ func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
 // Join implements accounts.Tx.
 func (t *Tx) Join(ctx context.Context) context.Context { return context.WithValue(ctx, oneKey{}, t) }
 
-// oneKey is the context key of the transaction that calls share.
+// oneKey is the context key of the *Tx that all store calls with this context use.
 type oneKey struct{}
 
 // view runs f on one consistent snapshot. f may run again if its session was lost.
@@ -279,7 +276,13 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	return s.outage(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
 }
 
-func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) error) error {
+func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) error) (err error) {
+	name := "update transaction"
+	if looks {
+		name = "read transaction"
+	}
+	ctx, ended := tracing.Start(ctx, tracing.Client, name, slog.String("db.system.name", s.engine.name))
+	defer func() { ended(err) }()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -288,7 +291,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	defer end()
 	attached := context.AfterFunc(ctx, end)
 	t := &Tx{engine: s.engine, keeping: s.keeping, looks: looks}
-	err := s.engine.begin(life, db, t)
+	err = s.engine.begin(life, db, t)
 	if err != nil {
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
 	}
@@ -305,7 +308,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		err = t.writeNotes(life)
 	}
 	if err != nil {
-		// If ctx has ended, another caller may already use the session.
+		// If attached() is false, ctx has ended, and the connection is not tested because another caller may already use it.
 		err = withCause(ctx, err)
 		if attached() && t.pipe.ended() && !t.once {
 			err = &sessionLostError{error: err}
@@ -346,13 +349,13 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 
 // lasted undoes the settings of lasting.
 func (s *Store) lasted(ctx context.Context, db beginner) {
-	if query := s.engine.lasted(); query != "" {
+	if query := s.engine.lasted; query != "" {
 		// If the statement fails, the connection uses more memory than necessary.
 		_, _ = db.ExecContext(context.WithoutCancel(ctx), query)
 	}
 }
 
-// withCause adds to an error the reason why ctx ended, if it has ended. After the end of ctx, a call fails with various errors:
+// withCause adds to an error the reason why ctx ended, if ctx has ended. After the end of ctx, a call fails with various errors:
 // finished transaction, closed statement, closed connection.
 func withCause(ctx context.Context, err error) error {
 	if err == nil {
@@ -364,8 +367,8 @@ func withCause(ctx context.Context, err error) error {
 	return err
 }
 
-// Epochs returns the epochs of this store; nil if other processes also write, because their commits are noticed too late. Epochs
-// must be called once, before the first write.
+// Epochs returns the epochs that commits of this store advance; nil if other processes also write to the database, because this
+// process notices their commits too late. Epochs must be called once, before the first write.
 func (s *Store) Epochs() *accounts.Epochs {
 	if s.Shared() {
 		return nil
@@ -394,12 +397,12 @@ func (s *Store) ViewPeople(ctx context.Context, f func(iam.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.iam()) })
 }
 
-// UpdateAppearances implements appearance.Store.
+// UpdateAppearances implements branding.Store.
 func (s *Store) UpdateAppearances(ctx context.Context, f func(branding.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
 
-// ViewAppearances implements appearance.Store.
+// ViewAppearances implements branding.Store.
 func (s *Store) ViewAppearances(ctx context.Context, f func(branding.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.branding()) })
 }
@@ -480,8 +483,8 @@ func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string,
 	return t.note(ctx, kind, key, "delete", nil)
 }
 
-// listAt is list for many keys, which are inserted after the IN at the end of the query, up to 128 per query. Repetitions of the last
-// key make the number of keys a power of two, so that the database keeps the few different statements prepared.
+// listAt collects rows like list, for many keys: it appends up to 128 keys per query to the query text, which ends with IN. The last key
+// is repeated until the number of keys is a power of two, so that there are few different statements and the database keeps them prepared.
 func listAt[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query, tail string, keys []string) (all []T,
 	err error) {
 	for names := range slices.Chunk(keys, 128) {
@@ -511,7 +514,7 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 	return t.lock(ctx, allAccounts, "")
 }
 
-// lock serialises transactions that lock the same part of a whole; part "" excludes all transactions that lock any part.
+// lock serialises transactions that lock the same part of a set of rows; part "" excludes the transactions that lock any part.
 func (t *Tx) lock(ctx context.Context, full, part string) error {
 	if t.member != nil {
 		if full != allRules || !slices.Contains(t.member.parts[:], part) {
@@ -555,8 +558,8 @@ func (t *Tx) LockRules(ctx context.Context) error {
 	return t.lock(ctx, allRules, "")
 }
 
-// bulk configures the transaction for bulk work. The idle timeout stays the same as for other transactions, since other
-// transactions wait for the locks of a bulk transaction.
+// bulk configures the transaction for bulk work. bulk does not lengthen the idle timeout, because other transactions wait for the
+// locks of a bulk transaction.
 func (t *Tx) bulk(ctx context.Context) error {
 	if t.pipe != nil {
 		return nil
@@ -564,10 +567,10 @@ func (t *Tx) bulk(ctx context.Context) error {
 	return t.lasting(ctx)
 }
 
-// lasting allows the transaction to be idle for minutes between two statements. lasting is for work that holds no locks and whose
-// caller needs long for each row.
+// lasting allows the transaction to be idle for minutes between two statements, for callers that have no locks and may need long
+// for each row.
 func (t *Tx) lasting(ctx context.Context) error {
-	query := t.engine.lasting()
+	query := t.engine.lasting
 	if query == "" || t.looks && t.pipe == nil {
 		return nil
 	}

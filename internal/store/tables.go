@@ -46,11 +46,11 @@ var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "admin_keys", order: "id", kept: true},
-	{name: "aggregation_offsets", kept: true}, // rows are valid only for the nodes of this installation
+	{name: "aggregation_offsets", kept: true}, // journals of the nodes of this installation
 	{name: "alarm_thresholds", order: "batch"},
 	{name: "alarms", order: "id"},
 	{name: "appearances", order: "appid"},
-	// numbers continue, so that followers of the log detect that all data is new
+	// a reset keeps the last sequence number, so that nodes that follow the log detect that all data is new
 	{name: "audit_log_head", order: "id", kept: true, begun: true},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
@@ -75,7 +75,7 @@ var schema = []table{
 	{name: "gs1_links", order: "key"},
 	{name: "imported_codes", order: "batch, idx"},
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
-	{name: "login_links", kept: true}, // obsolete after ten minutes
+	{name: "login_links", kept: true}, // rows expire after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
@@ -87,22 +87,22 @@ var schema = []table{
 	{name: "publishes", order: "owner, key, created_at"},
 	{name: "pushes", order: "id", users: []userColumn{{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "qrcodes", order: "code"},
-	{name: "rate_limits"},       // obsolete after a second
+	{name: "rate_limits"},       // rows expire within a minute
 	{name: "rule_counts"},       // as publish_counts
 	{name: "rule_page_buckets"}, // as publish_counts
 	{name: "rules", order: "id"},
-	// before scan_events, whose rows are loaded into the local scan log
+	// loaded before scan_events, whose rows are written to the local scan log that scan_logs names
 	{name: "scan_logs", order: "id", kept: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
 	{name: "scan_keys", order: "hash", kept: true},
 	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
-	{name: "scan_log_nodes", order: "node", kept: true},                                        // journals outlive a reset
-	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // rows of this installation only
-	{name: "sealing_keys", kept: true},                                                         // exported with a passphrase
+	{name: "scan_log_nodes", order: "node", kept: true},                                        // a reset keeps the nodes' journals
+	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // nodes of this installation
+	{name: "sealing_keys", kept: true},                                                         // exported encrypted, as keys.age
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", kept: true, begun: true},
 	{name: "sessions", kept: true}, // login sessions are valid only on this server
-	// As sessions.
+	// not exported, like sessions
 	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "granularity, bucket, rule, tuple", log: true},
 	{name: "statistics_owners", order: "number", log: true},
@@ -114,14 +114,14 @@ var schema = []table{
 	{name: "statistics_users", order: "dimension, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
-	{name: "timelines", kept: true}, // rows are valid only for this PostgreSQL system
-	// rows are valid only for the nodes of this installation, and are added again with the first webhook
+	{name: "timelines", kept: true}, // timelines of this installation's PostgreSQL servers
+	// delivered journal offsets of the nodes of this installation; rows are added again with the first webhook
 	{name: "webhook_offsets"},
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},
 }
 
-// tableOf returns a table by name; false = exports contain no table with this name.
+// tableOf returns the table with the given name; false = exports contain no table with this name.
 func tableOf(name string) (table, bool) {
 	i := slices.IndexFunc(schema, func(t table) bool { return t.name == name })
 	if i < 0 || schema[i].order == "" {

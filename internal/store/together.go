@@ -14,37 +14,37 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Rule changes that wait on this node share one transaction (group commit), and are acknowledged after its commit, so the newest
-// entry of the audit log is locked only once for all these changes. Decision 57.
+// Rule changes that callers make on this node at the same time share one transaction (group commit), so that the newest entry of
+// the audit log is locked once for the whole group; each change is acknowledged after the commit of the group. Decision 57.
 
-// togetherMost is the maximum number of changes in one transaction, and togetherTime is the timeout of this transaction. Before a
-// group of changes locks the newest entry of the audit log, the group waits for no lock of another change: decidingTime is ample,
-// and a longer wait means a dead connection.
+// togetherMost is the maximum number of changes in a group, and togetherTime is the timeout of the group's transaction.
+// decidingTime is the timeout of the queries that the changes make before the group locks the newest entry of the audit log: these
+// queries wait for no lock, so a longer wait means a dead connection.
 const (
 	togetherMost = 64
 	togetherTime = 20 * time.Second
 	decidingTime = 3 * time.Second
 )
 
-// togetherWait is the time that a change waits for its turn; afterwards the change runs in its own transaction, unless
-// mostImpatient changes already do. If all waiting changes ran alone, they would block each other while more arrive.
+// togetherWait is the time for which a change waits for a group; then the change runs in a separate transaction, unless maxImpatient
+// changes already do so. If all waiting changes ran in separate transactions, they would block each other while new changes arrive.
 var togetherWait = time.Second
 
-const mostImpatient = 4
+const maxImpatient = 4
 
-// aloneTime is the time for which changes of an owner run alone after a conflict with an import: such a conflict makes the whole
-// group fail and delays each of its changes.
+// aloneTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because in a
+// group the conflict would make the transaction of all changes fail.
 const aloneTime = 10 * time.Second
 
-// errAlone reports that a change must run in its own transaction.
+// errAlone reports that a group did not make a change, which must now run in a separate transaction.
 var errAlone = errors.New("this change goes alone")
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
 	_, contained := ctx.Value(oneKey{}).(*Tx)
-	// On SQLite a transaction is always alone. A change with a precondition must itself lock the newest entry of the audit log,
-	// with which the precondition is compared.
-	if !contained && s.engine.sharesRows() && auditlog.PreconditionFromContext(ctx) == nil {
+	// On SQLite there are no groups, because only one transaction writes at a time. A change with a precondition runs in a separate
+	// transaction, because it must lock the newest entry of the audit log to check the precondition.
+	if !contained && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
 		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
@@ -59,18 +59,18 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	return err
 }
 
-// groupCommitter groups the rule changes that wait on a node.
+// groupCommitter collects the rule changes that callers make on this node, and runs them in groups.
 type groupCommitter struct {
 	mu        sync.Mutex
 	waiting   []*pendingChange
 	running   bool
-	impatient int                  // number of changes that run alone because they waited too long
-	alone     map[string]time.Time // owners whose changes run alone, with the end of this period
+	impatient int                  // number of changes that run in separate transactions because they waited too long
+	alone     map[string]time.Time // owners whose changes run in separate transactions until the given time
 
 	wait, deciding time.Duration // set by tests; 0 = togetherWait, decidingTime
 }
 
-// keepAlone makes the changes of an owner run alone for a while.
+// keepAlone makes the changes of an owner run in separate transactions for aloneTime.
 func (g *groupCommitter) keepAlone(owner string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -82,7 +82,7 @@ func (g *groupCommitter) keepAlone(owner string) {
 	g.alone[ownerPart(owner)] = now.Add(aloneTime)
 }
 
-// made is called when a change that ran alone has ended.
+// made must be called when a change that ran in a separate transaction has ended.
 func (g *groupCommitter) made(m *pendingChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -91,23 +91,23 @@ func (g *groupCommitter) made(m *pendingChange) {
 	}
 }
 
-// pendingChange is one of several changes that share a transaction.
+// pendingChange is a rule change that waits for a group or runs in a group.
 type pendingChange struct {
-	parts  [2]string        // the parts that this change locks
-	begins chan *queryBatch // receives the query batch when the change may begin; receives nil if the change must run alone
-	ends   chan error       // of the transaction
+	parts  [2]string        // names of the owner and the origin that this change locks
+	begins chan *queryBatch // receives the query batch when the group starts; nil if the change must run separately
+	ends   chan error       // receives the result of the transaction
 
 	in        *queryBatch
-	alone     bool // the change needs an operation that a group does not support
-	impatient bool // the change runs alone because it waited too long
-	locked    bool // another transaction holds a lock of the change
+	alone     bool // the change used an operation that a group does not support
+	impatient bool // the change runs in a separate transaction because it waited too long
+	locked    bool // another transaction has locked the owner or the origin of the change
 	author    context.Context
 	adds      []added
 	writes    []statement
 	noted     []change
 }
 
-// added is a new rule without its number, which depends on the newest entry of the audit log.
+// added is a new rule whose id is assigned after the newest entry of the audit log is locked, because the id is a sequence number.
 type added struct {
 	rule rules.Rule
 	deed rules.ChangeMeta
@@ -116,14 +116,14 @@ type added struct {
 // queryBatch collects the queries of the changes in a group, which are sent in one round trip.
 type queryBatch struct{ events chan event }
 
-// event is the next action of a running change in a group: queries, or its end.
+// event is sent by a running change of a group when it needs the results of queries, and when it has ended.
 type event struct {
 	of       *pendingChange
 	asks     []*question
-	answered chan error // receives the error of the queries; nil = the change has ended
+	answered chan error // receives the error of the queries, or nil; a nil channel = the change has ended
 }
 
-// make returns errAlone if no change was made and the caller must run the change alone.
+// make runs a change in a group, or returns errAlone if the caller must run it in a separate transaction.
 func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
 	g.mu.Lock()
 	if time.Now().Before(g.alone[m.parts[0]]) {
@@ -160,24 +160,24 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 		if m.alone {
 			err = errAlone
 		}
-		return err // no part of the change was written
+		return err // the group writes nothing of this change
 	}
 	return <-m.ends
 }
 
-// goesAlone takes a change that waited too long out of the queue of the group, unless mostImpatient changes already run alone; it
-// reports whether the change runs alone.
+// goesAlone takes a change that waited too long out of the queue, unless maxImpatient such changes already run in separate
+// transactions, and reports whether the change has left the queue.
 func (g *groupCommitter) goesAlone(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.impatient < mostImpatient && g.takeBack(m) {
+	if g.impatient < maxImpatient && g.takeBack(m) {
 		m.impatient = true
 		g.impatient++
 	}
 	return m.impatient
 }
 
-// left removes a pending change that has not started from the queue.
+// left removes a pending change from the queue; it returns false if the change is no longer in the queue.
 func (g *groupCommitter) left(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -192,7 +192,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	return i >= 0
 }
 
-// decide runs a pending change on the goroutine of its caller, so that a panic reaches the caller.
+// decide runs f, which decides the pending change, on the goroutine of the caller of ChangeRules, so that a panic reaches this caller.
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
@@ -210,14 +210,14 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	return err
 }
 
-// run processes the queue until it is empty.
+// run makes the queued changes in groups, until the queue is empty.
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
 		var taken, laterChanges []*pendingChange
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
-			// Two changes that need the same lock run one after the other.
+			// Two changes that lock the same owner or origin run in different groups, one after the other.
 			if len(taken) == togetherMost || locked[m.parts[0]] || locked[m.parts[1]] {
 				laterChanges = append(laterChanges, m)
 				continue
@@ -235,14 +235,15 @@ func (g *groupCommitter) run(s *Store) {
 	}
 }
 
-// makeTogether runs several pending changes in one transaction. If the transaction fails before its commit, each change runs alone.
+// makeTogether runs a group of pending changes in one transaction. After a failure before COMMIT, each change gets errAlone or a
+// lock timeout.
 func (s *Store) makeTogether(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
 	defer cancel()
 	var begun []*pendingChange
 	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
 	defer cancelFunc()
-	var locked error // the newest entry of the audit log was locked, so running each change alone would not help
+	var locked error // lock timeout for the newest entry of the audit log, which the changes would also get in separate transactions
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
 			begun = all
@@ -290,7 +291,7 @@ func sendAlone(all []*pendingChange) {
 	}
 }
 
-// safely converts a panic to an error, so that it does not affect callers or other changes.
+// safely runs f and returns a panic of f as an error, so that it ends neither the process nor the goroutine that runs the groups.
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -300,8 +301,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// freeLocks is the query that takes the free locks of all pending changes, with a row that says for each change whether its locks were
-// free; it never blocks, so that no change waits for another owner.
+// freeLocks returns a query that tries to lock the owner and the origin of each pending change without waiting, so that no change
+// waits for another owner; its result has a row per change: whether the change got its locks.
 func freeLocks(all []*pendingChange) *question {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
@@ -312,9 +313,9 @@ func freeLocks(all []*pendingChange) *question {
 	return &question{statement: statement{query: query, args: []any{lockNumber(allRules), owners, origins}}}
 }
 
-// gather runs the pending changes until each of them is decided. A change whose locks are not free is marked and gets errAlone. When
-// each pending change waits for results or is decided, the collected queries are sent in one round trip, the first of them after the
-// locks. Every query gets a result or an error. A table lock applies to all changes in the transaction.
+// gather runs the pending changes until each of them is decided. The queries of a change that does not get its locks fail with
+// errAlone. When each pending change waits for results or is decided, the collected queries are sent in one round trip, which
+// begins with freeLocks for the first queries. Each waiting change receives the results of its queries or an error.
 func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
 	for _, m := range all {
@@ -348,7 +349,7 @@ func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	return err
 }
 
-// writeAll writes the pending changes of a group. The caller must hold the lock on the newest entry of the audit log.
+// writeAll queues the statements of a group's changes and notes their audit log entries. The newest entry of the log must be locked.
 func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {
@@ -385,7 +386,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	return t.execQueued(ctx, nil, defaultLockTimeout)
 }
 
-// askAll sends queries of a pending change and waits for the results.
+// askAll passes queries of a pending change to the group and waits for the results.
 func (m *pendingChange) askAll(asked []*question) error {
 	if m.alone {
 		return errAlone
@@ -399,7 +400,7 @@ func (m *pendingChange) askAll(asked []*question) error {
 	return err
 }
 
-// goAlone returns the error for operations that a group does not support.
+// goAlone returns errAlone for an operation that a group does not support, so that the change runs in a separate transaction.
 func (m *pendingChange) goAlone() error {
 	m.alone = true
 	return errAlone

@@ -116,7 +116,7 @@ func (w *waiting) verified(rules int) {
 	assert.True(w.t, err == nil && n == rules && seq == rules,
 		"%d rules, %d of them with an entry of their own under their number: want %d (%v)", n, seq, rules, err)
 	checked, err := w.s.VerifyChanges(w.t.Context())
-	assert.True(w.t, err == nil && checked.Fault == nil, "the log of changes: %v %v", checked.Fault, err)
+	assert.True(w.t, err == nil && checked.FirstError == nil, "the log of changes: %v %v", checked.FirstError, err)
 }
 
 func TestGroupCommit_WaitingChangesMerged(t *testing.T) {
@@ -292,7 +292,7 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 		waitFor(w.t, "a few changes to wait for the head alone, and the others in the line", func() bool {
 			w.s.together.mu.Lock()
 			defer w.s.together.mu.Unlock()
-			return len(w.s.together.waiting) == many-mostImpatient && sessionsThatWait(w.t, w.s) == 1+mostImpatient
+			return len(w.s.together.waiting) == many-maxImpatient && sessionsThatWait(w.t, w.s) == 1+maxImpatient
 		})
 		w.free()
 		for _, err := range all {

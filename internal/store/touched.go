@@ -9,11 +9,11 @@ import (
 	"modernc.org/sqlite"
 )
 
-// PageReads returns the number of pages of an embedded database that its readers have read, in memory or on disk: a
-// machine-independent measure of the cost of reads. PageReads waits for running reads. PageReads returns an error on PostgreSQL.
+// PageReads returns the number of database pages that the read connections of an embedded database have read from cache or disk: a measure
+// of the cost of reads that is independent of the machine. PageReads waits for running reads. PageReads returns an error on PostgreSQL.
 func (s *Store) PageReads(ctx context.Context) (pages int64, err error) {
-	if s.engine.name() != "sqlite" {
-		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name())
+	if s.engine.name != "sqlite" {
+		return 0, fmt.Errorf("%s does not say which pages it looked at", s.engine.name)
 	}
 	held := make([]*sql.Conn, 0, s.read.Stats().MaxOpenConnections)
 	defer func() {

@@ -31,7 +31,7 @@ func writeAll(ctx context.Context, t *testing.T, tx *Tx) error {
 	if err := tx.accounts().PutAccount(ctx, accounts.Account{AppID: "wxa"}); err != nil {
 		return err
 	}
-	if err := tx.accounts().PutToken(ctx, accounts.Token{Hash: "h", AppID: "wxa", Series: accounts.Plain}); err != nil {
+	if err := tx.accounts().PutToken(ctx, accounts.Token{Hash: "h", AppID: "wxa", Kind: accounts.Plain}); err != nil {
 		return err
 	}
 	if err := tx.rules().PutConfirmation(ctx, rules.Confirmation{RID: "r", At: at}); err != nil {

@@ -11,24 +11,24 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// writeHealth records that a change failed because of the database, until changes are known to succeed again.
+// writeHealth stores the last outage error with which a change failed, until Ping has made a change successfully.
 type writeHealth struct {
 	last    atomic.Pointer[errcode.Unavailable] // nil = none
-	refused func(cause string)                  // called for each failed change; nil = no call
+	refused func(cause string)                  // called for each change that fails because of an outage; nil = no call
 
 	mu   sync.Mutex
-	look *look // the running attempt; nil = none
+	look *look // the attempt of tried that is running; nil = none
 }
 
-// look is one attempt to make a change. Concurrent callers share the result of the attempt.
+// look is one attempt to make a change that has no effect. Concurrent callers share the result of the attempt.
 type look struct {
 	done chan struct{} // closed when the result is known
 	err  error
-	cut  bool // the caller that made the attempt ran out of time
+	cut  bool // the context of the caller that made the attempt ended
 }
 
-// tried returns the result of try, or of an attempt that is already running; if the running attempt is cut off, of the next
-// attempt.
+// tried returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, tried
+// waits for the next attempt or makes it.
 func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
@@ -60,7 +60,7 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	return localLook.err
 }
 
-// remember stores err if it is an outage, and returns err. A lock timeout says nothing about the next change.
+// remember stores err if it is an outage other than a lock timeout, which does not mean that the next change will fail, and returns err.
 func (t *writeHealth) remember(err error) error {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {
@@ -72,13 +72,13 @@ func (t *writeHealth) remember(err error) error {
 	return err
 }
 
-// Ping returns nil if the database responds and accepts changes, or else an errcode.Unavailable. After a failed change, Ping makes
-// a change without effect, which is the only proof: it waits for the disk and for the replica. Ping does not wait for a lock of
-// another transaction, because a held lock is no fault of the database.
+// Ping returns nil if the database responds and accepts changes, and otherwise an errcode.Unavailable. After a change has failed,
+// Ping makes a change without effect, because only a commit proves that the disk and the replica store changes. Ping does not wait
+// for a lock of another transaction, and returns nil if the lock is not free.
 func (s *Store) Ping(ctx context.Context) error {
 	var off bool
 	err := s.onLive(ctx, s.read, func() error {
-		return single(ctx, s.read.QueryRowContext(ctx, s.engine.readOnlyQuery()).Scan(&off))
+		return single(ctx, s.read.QueryRowContext(ctx, s.engine.readOnlyQuery).Scan(&off))
 	})
 	if err == nil && off {
 		err = errReadOnly
@@ -92,7 +92,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	switch err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
 	case isLocked(err):
-		return nil // only when the lock is free is it known whether changes succeed
+		return nil // whether changes succeed is unknown, and a lock is no fault of the database
 	case err != nil:
 		return last
 	}
@@ -100,7 +100,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// tryChange makes a change without effect. If the disk was full, tryChange also requires more free space than its change needs.
+// tryChange makes a change without effect. After an outage of the disk, tryChange first requires more free space than the change needs.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
 		cause := errors.New("there is room")
@@ -108,17 +108,17 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error 
 			if err := s.engine.room(ctx, tx); err != nil {
 				return err
 			}
-			return cause // rolls back: only the free space was tested
+			return cause // rolls back the transaction, which only tests the free space
 		})
 		if !errors.Is(err, cause) {
 			return err
 		}
 	}
-	_, err := s.write.ExecContext(ctx, s.engine.sameHead())
+	_, err := s.write.ExecContext(ctx, s.engine.sameHead)
 	return s.outage(err)
 }
 
-// isLocked reports whether an outage is a lock timeout.
+// isLocked reports whether err is an outage error for a lock timeout.
 func isLocked(err error) bool {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	return is && out.What == lockedDatabase

@@ -17,7 +17,7 @@ import (
 // A Tx contains the common parts of all transactions: statements, locks and noted changes. The queries for each entity have a
 // separate type that wraps Tx. The transaction of a domain combines the types that its interface needs.
 
-// The interfaces that the transactions implement. The interfaces document each method.
+// Each type implements the Tx interface of a domain package, which documents the methods.
 var (
 	_ accounts.Tx    = accountsTx{}
 	_ rules.Tx       = rulesTx{}

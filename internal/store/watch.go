@@ -10,12 +10,12 @@ import (
 
 // Waiting describes the waiting outbox rows of a kind.
 type Waiting struct {
-	Rows   int64     // at most mostWaiting
+	Rows   int64     // at most maxWaiting
 	Oldest time.Time // time of the oldest waiting row; zero = no row is waiting
 }
 
-// mostWaiting is the maximum number of waiting rows that are counted: counting more would be too expensive.
-const mostWaiting = 100_000
+// maxWaiting is the maximum number of waiting rows that WaitingRows counts, because counting more rows would be too expensive.
+const maxWaiting = 100_000
 
 // WaitingRows returns the waiting rows of each outbox kind. Rows of a disabled webhook are excluded, because they are not sent.
 func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, err error) {
@@ -29,7 +29,7 @@ func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, e
 			var w Waiting
 			var oldest int64
 			if err := tx.row(ctx, k.words.Replace(`SELECT COUNT(*), COALESCE(MIN(created_at), 0) FROM (SELECT created_at FROM {rows}
-				WHERE next_attempt_at > 0`+on+` LIMIT $1) AS waiting`), mostWaiting).Scan(&w.Rows, &oldest); err != nil {
+				WHERE next_attempt_at > 0`+on+` LIMIT $1) AS waiting`), maxWaiting).Scan(&w.Rows, &oldest); err != nil {
 				return err
 			}
 			w.Oldest = fromMillis(oldest)
@@ -50,12 +50,11 @@ type Replication struct {
 // Replication queries the replication state of the database. If the database role may not see which replicas are synchronous, all
 // replicas are counted.
 func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
-	hosts, query := s.engine.replication()
-	r.Hosts = hosts
-	if query == "" {
+	r.Hosts = s.engine.hosts
+	if s.engine.replication == "" {
 		return r, nil
 	}
-	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, query).Scan(&r.Wanted, &r.Replicas) })
+	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, s.engine.replication).Scan(&r.Wanted, &r.Replicas) })
 	return r, err
 }
 
@@ -65,7 +64,7 @@ type Connections struct {
 	Waited      time.Duration // total time that callers waited for a free connection
 }
 
-// Connections returns the current number of connections.
+// Connections returns the current state of the connection pools.
 func (s *Store) Connections() (c Connections) {
 	pools := []*sql.DB{s.write}
 	if s.read != s.write {
@@ -78,6 +77,6 @@ func (s *Store) Connections() (c Connections) {
 	return c
 }
 
-// OnWriteError sets the function that is called, with one of Causes, for each change that failed because of the database.
-// OnWriteError must be called once, before other goroutines use the store.
+// OnWriteError sets the function that the store calls, with a value of Causes, for each change that failed because the database was
+// unavailable. OnWriteError must be called once, before other goroutines use the store.
 func (s *Store) OnWriteError(f func(cause string)) { s.trouble.refused = f }

@@ -32,8 +32,8 @@ func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 
 var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
 	fields: func(w *webhooks.Webhook) []field {
-		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"filter", inJSON(&w.Wanted)}, {"enabled", &w.Enabled},
-			{"first_scan_offset", &w.ScansFrom}, {"first_alarm_id", &w.AlarmsFrom}, {"created_at", moment{&w.CreatedAt}}}
+		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"filter", inJSON(&w.Filter)}, {"enabled", &w.Enabled},
+			{"first_scan_offset", &w.AfterScanOffset}, {"first_alarm_id", &w.AfterAlarmID}, {"created_at", moment{&w.CreatedAt}}}
 	}}.rows()
 
 func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
@@ -50,7 +50,7 @@ func (t webhookQueries) PutWebhook(ctx context.Context, w webhooks.Webhook) erro
 		address = u.Scheme + "://" + u.Host
 	}
 	return t.note(ctx, ofWebhook, strconv.FormatInt(w.ID, 10), "put",
-		map[string]any{"url": address, "wanted": w.Wanted, "enabled": w.Enabled})
+		map[string]any{"url": address, "wanted": w.Filter, "enabled": w.Enabled})
 }
 
 func (t webhookQueries) Webhook(ctx context.Context, id int64) (webhooks.Webhook, error) {
@@ -145,11 +145,10 @@ func (t webhookQueries) PutMark(ctx context.Context, source, mark string) error 
 
 func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error) {
 	state, err := t.statistics().StatisticsState(ctx)
-	return state.Ledger, err
+	return state.LogID, err
 }
 
-// BeginTelling implements webhooks.Tx. Scans that are counted between the statements of BeginTelling were made before the webhook
-// existed.
+// BeginTelling implements webhooks.Tx. Scans that are counted between the statements of BeginTelling were made before the webhook existed.
 func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET checkpoint = '', read_offset = COALESCE((SELECT counted_offset FROM statistics_state WHERE id = 1), 0)

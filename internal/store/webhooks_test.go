@@ -19,9 +19,9 @@ import (
 
 func TestWebhookStore_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, ScansFrom: 3, AlarmsFrom: 4,
-			CreatedAt: at,
-			Wanted:    webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
+		full := webhooks.Webhook{ID: 7, URL: "https://a.example/?x=" + spice, Secret: "sealed", Enabled: true, AfterScanOffset: 3,
+			AfterAlarmID: 4, CreatedAt: at,
+			Filter: webhooks.Filter{Codes: []webhooks.Codes{{Batch: 1, From: 2, To: -1}}, Rules: []int64{1 << 40}, Alarms: true}}
 		zero := webhooks.Webhook{ID: 7}
 		for _, w := range []webhooks.Webhook{zero, full, zero, full} {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().PutWebhook(ctx, w) })

@@ -183,7 +183,7 @@ func (r Rows) MarshalText() ([]byte, error) {
 // MarshalJSON writes the IDs as a JSON array of strings.
 func (r Rows) MarshalJSON() ([]byte, error) { return json.Marshal([]Row(r)) }
 
-// Rows returns the rows noted so far, nil if the set is empty.
+// Rows returns the rows that were added so far; nil if the set is empty.
 func (n *Notes) Rows() Rows {
 	var list Rows
 	for i := range n.rows {

@@ -9,7 +9,7 @@ import (
 // Deviation describes an action of a caller that this server accepts and that the platform may reject. Decision 37.
 type Deviation struct {
 	Row     Row
-	Minds   Evidence // level of evidence that the platform rejects the action; Assumed = no source says so
+	Minds   Evidence // level of evidence that the platform rejects the action; Assumed = no source says that the platform rejects it
 	Refusal int      // error code that strict mode returns; 0 = strict mode does not change this behaviour
 }
 
@@ -32,7 +32,7 @@ var held = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
 // rejections lists the behaviours that only an explicit operator override changes, with the error code that an override to reject
 // then returns; 0 = the override selects the alternative behaviour and returns no error. Strict mode ignores the rows in
-// rejections, because they accept no request that strict mode could reject.
+// rejections, because none is a deviation with an error code that strict mode returns.
 var rejections = map[Row]int{
 	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
@@ -165,7 +165,7 @@ func (r Row) Deviation() (d Deviation, ok bool) {
 	return Deviation{}, false
 }
 
-// Deviates reports whether any noted row has a deviation.
+// Deviates reports whether any row in the set has a deviation.
 func (n *Notes) Deviates() bool {
 	for i := range n.rows {
 		if n.rows[i].Load()&deviant[i] != 0 {
@@ -175,7 +175,7 @@ func (n *Notes) Deviates() bool {
 	return false
 }
 
-// EachDeviation calls f with every noted row that has a deviation, in the order of the table.
+// EachDeviation calls f with every row in the set that has a deviation, in the order of the behaviour table.
 func (n *Notes) EachDeviation(f func(Row)) {
 	for i := range n.rows {
 		for left := n.rows[i].Load() & deviant[i]; left != 0; left &= left - 1 {

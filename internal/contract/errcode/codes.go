@@ -63,8 +63,7 @@ var (
 	PathNotFound     = define(76021, "cgi_path not found, please check", Documented)
 	PathNotPermitted = define(76022, "could not use this cgi_path, no permission", Documented)
 
-	// Contract: marketcode 7. Error codes that this server never returns by itself are defined so that fault injection can return
-	// them.
+	// Contract: marketcode 7. Error codes that this server never returns by itself are defined so that fault injection can return them.
 	NoApplication      = define(80300, "申请单不存在", Observed)
 	NotOwnApplication  = define(80301, "申请单不属于该账号", Observed)
 	ActivationOverlaps = define(80302, "激活号段有重叠", Documented)
@@ -92,8 +91,7 @@ var (
 	ICPFailed         = define(85076, "check ICP fail", Documented)
 	RuleDamaged       = define(85095, "data exception", Inferred)
 
-	// Contract: rules 3.4. Error codes that this server never returns by itself are defined so that fault injection can return
-	// them.
+	// Contract: rules 3.4. Error codes that this server never returns by itself are defined so that fault injection can return them.
 	BindLimit     = define(1003, "bind limit", Inferred)
 	BindLimitToo  = define(1005, "", Observed)
 	LinkQuota     = define(89007, "wxa quota limit", Documented)

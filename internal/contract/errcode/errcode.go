@@ -59,11 +59,10 @@ func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
 
-// WithRow is WithDetail without a detail text, for a behaviour that explains the error completely.
+// WithRow returns an error with this code and a behaviour that explains the error completely, without a detail text.
 func (c *Code) WithRow(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
-// Strict returns the error that strict mode returns for a deviation; the caller has checked that the operator wants the deviation
-// rejected.
+// Strict returns the error that strict mode returns for a deviation; the caller has checked that the operator wants the deviation rejected.
 func Strict(row behaviour.Row, format string, args ...any) error {
 	d, _ := row.Deviation()
 	code, known := ByNumber(d.Refusal)

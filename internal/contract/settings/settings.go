@@ -36,8 +36,7 @@ const (
 	TrustHosts Mode = "hosts"
 )
 
-// unsaid reports whether b is the JSON value null, which leaves a setting unchanged, as encoding/json does for types without
-// UnmarshalJSON.
+// unsaid reports whether b is the JSON value null, which leaves a setting unchanged, as encoding/json does for types without UnmarshalJSON.
 func unsaid(b []byte) bool { return string(b) == "null" }
 
 // renew decodes b into a new value, because the old value may be in use, and assigns the new value to dst. JSON null changes
@@ -142,8 +141,7 @@ type Settings struct {
 
 	SecondFactor Demand `json:"second_factor"`
 
-	// StrictFrom is the weakest evidence level at which strict mode rejects a deviation, set by a flag of each process; "" =
-	// inferred.
+	// StrictFrom is the weakest evidence level at which strict mode rejects a deviation, set by a flag of each process; "" = inferred.
 	StrictFrom behaviour.Evidence `json:"-"`
 	// AsOf is the day whose platform behaviour the server reproduces, set by a flag of each process; "" = today.
 	AsOf string `json:"-"`
@@ -236,7 +234,7 @@ func Defaults() Settings {
 		MaxLinksPerServiceAccount: Unlimited,
 		MaxLinksPerMiniProgram:    Unlimited,
 
-		AlarmThreshold:    100, // docs/alarms.md: at most one genuine code in a thousand reaches this value
+		AlarmThreshold:    100, // points; docs/alarms.md: at most one genuine code in a thousand reaches 100 points
 		ScanCommit:        Sync,
 		SecondFactor:      Optional,
 		ScanRetentionDays: 400, // a year and a month, so that a month can be compared with the same month of last year
@@ -351,7 +349,7 @@ func NewLive(s Settings) *Live {
 // Get returns the current settings.
 func (l *Live) Get() Settings { return *l.p.Load() }
 
-// Refuses is Settings.Refuses for the current settings; a nil Live rejects nothing.
+// Refuses reports whether the current settings reject the deviation of row; a nil Live rejects nothing.
 func (l *Live) Refuses(row behaviour.Row) bool { return l != nil && l.p.Load().Refuses(row) }
 
 // Set replaces the current settings.

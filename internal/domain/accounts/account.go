@@ -96,8 +96,7 @@ var (
 	ErrNoComponent = errors.New("accounts: no such component")
 )
 
-// Invalid is the error for an invalid value that the operator entered. The text of Invalid names the field and the reason, in one
-// line.
+// Invalid is the error for an invalid value that the operator entered. The text of Invalid names the field and the reason, in one line.
 type Invalid string
 
 func (i Invalid) Error() string { return string(i) }
@@ -107,11 +106,11 @@ func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(for
 // Has reports whether the Mini Program has the version v.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
 
-// HasPage reports whether the Mini Program has the page of a path, which may start with a slash and end with a query string; known
-// is false if the page list of the Mini Program is unknown.
-func (a Account) HasPage(path string) (has, known bool) {
+// HasPage reports whether Pages has the page of a path, which may start with a slash and end with a query string. If Pages is empty,
+// the pages of the Mini Program are unknown.
+func (a Account) HasPage(path string) bool {
 	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
-	return slices.Contains(a.Pages, page), len(a.Pages) > 0
+	return slices.Contains(a.Pages, page)
 }
 
 // maxPages is the maximum number of pages stored for a Mini Program.
@@ -201,7 +200,7 @@ func (a Account) Validate() error {
 		return unicode.Is(unicode.Bidi_Control, r) ||
 			unicode.IsControl(r)
 	}); pos >= 0 {
-		return invalidf("account %s: name: leave out its control characters", a.AppID)
+		return invalidf("account %s: name: remove the control characters", a.AppID)
 	}
 	if err := a.ValidURLScheme(); err != nil {
 		return err

@@ -57,7 +57,7 @@ func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.end
 
 // ended reports whether the code has expired, or was issued by a node whose clock was ahead.
 func (c GrantCode) ended(now time.Time) bool {
-	// PreAuthLife is the longer lifetime of the two kinds of codes
+	// PreAuthLife, the longer lifetime of the two kinds of codes, gives the earliest time at which the code can have been issued
 	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now)
 }
 
@@ -93,7 +93,7 @@ func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issu
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
 		now := d.Now()
-		if d.mayForget() {
+		if d.canDeleteExpired() {
 			if err := tx.ForgetGrantCodes(ctx, now.Add(-tokenMemory)); err != nil {
 				return err
 			}
@@ -116,13 +116,13 @@ func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string
 	c, err := d.code(ctx, tx, component, PreAuthCode, text)
 	switch {
 	case errors.Is(err, ErrNoCode):
-		return c, invalidf("the pre_auth_code was not made for %s", component)
+		return c, invalidf("the pre_auth_code was not created for %s", component)
 	case err != nil:
 		return c, err
 	case !c.UsedAt.IsZero():
-		return c, invalidf("the pre_auth_code was used already: the platform must make another")
+		return c, invalidf("the pre_auth_code was used already: the platform must create another")
 	case c.ended(now):
-		return c, invalidf("the pre_auth_code has expired: the platform must make another")
+		return c, invalidf("the pre_auth_code has expired: the platform must create another")
 	}
 	return c, nil
 }
@@ -133,8 +133,8 @@ type Agreement struct {
 	PreAuthCode string
 	AppID       string
 	Sets        []int
-	// Move transfers exclusive permission sets from the component that holds them.
-	Move bool
+	// ForceExclusive transfers exclusive permission sets from the component that holds them.
+	ForceExclusive bool
 }
 
 // ExclusiveConflict is returned by Agree when another component holds an exclusive permission set and the user did not agree to
@@ -154,7 +154,7 @@ func (t ExclusiveConflict) Error() string {
 func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	a.Sets = ordered(a.Sets)
 	if len(a.Sets) == 0 {
-		return Issued{}, invalidf("agree to at least one permission set")
+		return Issued{}, invalidf("approve at least one permission set")
 	}
 	if err := ValidSets(a.Sets); err != nil {
 		return Issued{}, invalidf("permission_sets: %v", err)
@@ -258,7 +258,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if h.Component == a.Component || len(left) == len(h.Grant.PermissionSets) {
 			continue
 		}
-		if !a.Move {
+		if !a.ForceExclusive {
 			return ExclusiveConflict{AppID: a.AppID, Set: MiniProgramDev, By: h.Component}
 		}
 		if len(left) == 0 {
@@ -337,7 +337,7 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 	if err := tx.DeleteGrant(ctx, component, appid); err != nil {
 		return err
 	}
-	// The old tokens must not become valid again through a later authorisation.
+	// The tokens issued under the deleted grant must not become valid again when the account authorises the component again.
 	if err := tx.CutAuthorizerTokens(ctx, component, appid, now); err != nil {
 		return err
 	}
@@ -358,18 +358,19 @@ type Authorization struct {
 }
 
 // TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns
-// 61009, 61010 or 61003. Contract: rules 3.2.
+// 61009 for an unknown code, 61010 for a used or expired code, and 61003 if the account has withdrawn the grant. Contract: rules
+// 3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
 		code, err = d.code(ctx, tx, component, AuthCode, text)
 		if errors.Is(err, ErrNoCode) {
 			return errcode.GrantCodeInvalid.WithDetail(behaviour.ComponentCodeUnknown,
-				"no such authorization_code was given to %s", component)
+				"no such authorization_code was issued to %s", component)
 		}
 		if err == nil && !code.live(d.Now()) {
 			return errcode.GrantCodeExpired.WithDetail(behaviour.ComponentCodeUsed,
-				"the authorization_code for %s was used, or its ten minutes are over", code.AppID)
+				"the authorization_code for %s was used already, or is older than ten minutes", code.AppID)
 		}
 		return err
 	}
@@ -385,8 +386,8 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013, 61003, or 61023 for a text that is
-// not the current refresh token. Contract: rules 3.2.
+// RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013 if the account does not exist, 61003
+// if the account granted the component nothing, and 61023 for a text that is not the current refresh token. Contract: rules 3.2.
 func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	// Observed(component.refresh.same): the response contains the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
@@ -419,7 +420,7 @@ func (d *Service) authorize(ctx context.Context, component, appid string, first 
 		if err := check(a); err != nil {
 			return err
 		}
-		a.Token, err = d.issue(ctx, tx, Token{AppID: appid, Component: component, Series: Authorizer}, now, now.Add(TokenOverlap))
+		a.Token, err = d.issue(ctx, tx, Token{AppID: appid, Component: component, Kind: Authorizer}, now, now.Add(TokenOverlap))
 		return err
 	})
 	if err != nil {
@@ -458,7 +459,7 @@ func (d *Service) refreshToken(component string, g Grant) (string, error) {
 	return string(text), nil
 }
 
-// Authorization is api_get_authorizer_info. Contract: rules 3.2.
+// Authorization implements api_get_authorizer_info. Contract: rules 3.2.
 func (d *Service) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
 	var a Authorization
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -476,7 +477,7 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 		return 0, nil, errcode.TooManyListed.WithDetail(behaviour.ComponentListCount, "count is %d: at most %d", count, ListLimit)
 	case offset < 0 || count < 0:
 		return 0, nil, errcode.InvalidArgs.WithDetail(behaviour.ComponentListRange,
-			"offset is %d and count %d: want none below 0", offset, count)
+			"offset is %d and count %d: want 0 or more", offset, count)
 	}
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		all, err := d.authorizations(ctx, tx, []string{component}, offset, count)

@@ -31,24 +31,24 @@ type Caller struct {
 func (d *Service) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
 	switch {
 	case c.Component != "":
-		return d.listed(ctx, list{c.Component, c.addrs, errcode.ComponentIP, behaviour.CallerAddress}, ip)
+		return d.checkAllowlist(ctx, allowlist{c.Component, c.addrs, errcode.ComponentIP, behaviour.CallerAddress}, ip)
 	case c.Kind == ServiceAccount:
-		return d.listed(ctx, list{c.AppID, c.Account.IPAllowlist, errcode.InvalidIP, behaviour.CallerAddressAccount}, ip)
+		return d.checkAllowlist(ctx, allowlist{c.AppID, c.Account.IPAllowlist, errcode.InvalidIP, behaviour.CallerAddressAccount}, ip)
 	}
 	return nil
 }
 
-// list holds the IP allowlist of an account or a component, and the error code for calls from other addresses.
-type list struct {
+// allowlist holds the IP allowlist of an account or a component, and the error code for calls from other addresses.
+type allowlist struct {
 	of     string
 	addrs  []string
 	code   *errcode.Code
 	decide behaviour.Row
 }
 
-// listed returns the error code of an allowlist that does not contain the address. If the account has no allowlist, listed accepts
-// every address; strict mode rejects every address.
-func (d *Service) listed(ctx context.Context, l list, ip netip.Addr) error {
+// checkAllowlist returns the error code of an allowlist that does not contain the address. If the account has no allowlist,
+// checkAllowlist accepts every address; strict mode rejects every address.
+func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
 		return l.code.Addressed(ip).WithDetail(l.decide, "not in ip_allowlist of %s", l.of)
@@ -95,11 +95,11 @@ func (d *Service) SetPassing(text, appid string) {
 		return
 	}
 	hash := d.tokenHash(text)
-	if passing, ok := d.passing.get(hash); passing == appid && ok {
+	if passing, ok := d.countedTokens.get(hash); passing == appid && ok {
 		return
 	}
-	if d.passing.drop(hash); appid != "" {
-		d.passing.put(hash, appid)
+	if d.countedTokens.drop(hash); appid != "" {
+		d.countedTokens.put(hash, appid)
 	}
 }
 
@@ -108,10 +108,11 @@ func (d *Service) tokenHash(text string) [sha256.Size]byte {
 	return d.hasher.Sum(text)
 }
 
-// IdentifyWithin is Identify, and counts the call if the last call with the token passed; rate nil = never.
+// IdentifyWithin returns the owner of a token like Identify, and counts the call if the last call with the token was counted; rate
+// nil = never.
 func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	if !tokenShaped(text) {
-		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text has not the shape of a token")
+		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text does not have the form of a token")
 	}
 	hash := d.tokenHash(text)
 	if d.Epochs == nil {
@@ -132,14 +133,13 @@ func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (
 	return i.caller, nil
 }
 
-// identify reads the owner of the token with the given hash from the store, and counts the call if rate is not nil and the token is
-// in use.
+// identify reads the owner of the token with the given hash from the store, and counts the call if rate is not nil and the token is in use.
 func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Rate) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		appid := ""
 		if rate != nil {
-			appid, _ = d.passing.get(hash)
+			appid, _ = d.countedTokens.get(hash)
 		}
 		t, account, err := tx.Bearer(ctx, hex.EncodeToString(hash[:]), appid, rate)
 		if err == nil {
@@ -161,7 +161,7 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Ra
 		}
 		i = identity{token: t, caller: Caller{Component: t.Component}, account: t.AppID}
 		caller := &i.caller
-		if t.Series == Platform {
+		if t.Kind == Platform {
 			caller.Component = t.AppID
 		}
 		i.platform = caller.Component
@@ -170,7 +170,7 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Ra
 				return err
 			}
 		}
-		if err := t.Check(d.Now()); err != nil || t.Series == Platform {
+		if err := t.Check(d.Now()); err != nil || t.Kind == Platform {
 			return err
 		}
 		caller.Account, err = tx.Account(ctx, t.AppID)
@@ -184,7 +184,7 @@ func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Ra
 
 // Deleted returns the error for a call by an account that has been deleted: it wraps 40001 and ErrNoAccount.
 func Deleted(appid string) error {
-	return fmt.Errorf("%w: %w", errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "account %s is gone",
+	return fmt.Errorf("%w: %w", errcode.InvalidCredential.WithDetail(behaviour.CallerTokenUnknown, "account %s was deleted",
 		appid), ErrNoAccount)
 }
 
@@ -204,31 +204,31 @@ func Keep(ctx context.Context, tx interface {
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentAlone(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
-		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "the platform %s is gone", caller.Component)
+		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "the platform %s was deleted", caller.Component)
 	}
 	if err != nil {
 		return err
 	}
 	caller.addrs = c.IPAllowlist
-	if t.Series == Platform {
+	if t.Kind == Platform {
 		return nil
 	}
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
 		// A new token would not help the caller, so the error code is not that of an invalid token.
-		return errcode.NotAuthorizing.WithDetail(behaviour.CallerWithdrawn, "%s withdrew what it granted %s", t.AppID, t.Component)
+		return errcode.NotAuthorizing.WithDetail(behaviour.CallerWithdrawn, "%s revoked its authorization of %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
-	caller.Outlived = err == nil && t.IssuedAt.Before(g.GrantedAt) && t.CutAt.Equal(g.GrantedAt.Add(TokenOverlap))
+	caller.Outlived = err == nil && t.IssuedAt.Before(g.GrantedAt) && t.SupersededAt.Equal(g.GrantedAt.Add(TokenOverlap))
 	return err
 }
 
-// Authenticate is Identify for endpoints of accounts: it returns 48001 for a component's own token.
+// Authenticate identifies the caller of an endpoint of accounts: it returns 48001 for a component's own token.
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	return d.AuthenticateWithin(ctx, text, nil)
 }
 
-// AuthenticateWithin is IdentifyWithin for endpoints of accounts.
+// AuthenticateWithin identifies the caller of an endpoint of accounts, and counts the call like IdentifyWithin.
 func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	caller, err := d.IdentifyWithin(ctx, text, rate)
 	if err == nil && caller.AppID == "" {
@@ -239,12 +239,12 @@ func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rat
 	return caller, err
 }
 
-// AuthenticatePlatform is Identify for endpoints of components: it returns 61014 for an account's token.
+// AuthenticatePlatform identifies the caller of an endpoint of components: it returns 61014 for an account's token.
 func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
 		return Caller{}, errcode.WantsComponent.WithDetail(behaviour.CallerWantsPlatform,
-			"the token is that of the account %s", caller.AppID)
+			"the token belongs to the account %s", caller.AppID)
 	}
 	return caller, err
 }
@@ -264,7 +264,7 @@ func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string)
 		} else if err != nil {
 			return err
 		}
-		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "component_appid is %s, the token is that of %s", named,
-			caller.Component)
+		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther,
+			"component_appid is %s, but the token belongs to %s", named, caller.Component)
 	})
 }

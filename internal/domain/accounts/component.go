@@ -35,8 +35,7 @@ type GrantedComponent struct {
 	Grant     Grant
 }
 
-// Validate returns an error that names the first invalid field. aesKey is the EncodingAESKey in plain text; "" = the stored key is
-// kept.
+// Validate returns an error that names the first invalid field. aesKey is the EncodingAESKey in plain text; "" = the stored key is kept.
 func (c Component) Validate(aesKey string) error {
 	if err := ValidAppID(c.AppID); err != nil {
 		return err
@@ -53,7 +52,7 @@ func (c Component) Validate(aesKey string) error {
 	}
 	for _, h := range c.RedirectHosts {
 		if u, err := url.Parse("https://" + h); h == "" || err != nil || u.Host != h || strings.ContainsAny(h, "/@ \\") {
-			return invalidf("component %s: redirect_hosts has %q: want a host name, with its port if that is not the usual one", c.AppID, h)
+			return invalidf("component %s: redirect_hosts has %q: want a host name, with a port unless it is 80 or 443", c.AppID, h)
 		}
 	}
 	seen := map[string]bool{}

@@ -15,9 +15,9 @@ var (
 
 // ComponentTx is the part of a transaction that stores components (third-party platforms).
 type ComponentTx interface {
-	// ComponentAlone is Component without the grants, of which a component can have very many.
+	// ComponentAlone returns a component without its grants, of which a component can have very many.
 	ComponentAlone(ctx context.Context, appid string) (Component, error)
-	// PutComponentAlone is PutComponent, but leaves the grants unchanged.
+	// PutComponentAlone stores a component and leaves its grants unchanged.
 	PutComponentAlone(ctx context.Context, c Component) error
 	// DeleteComponent deletes a component with its grants, tokens, tickets, codes and pushes.
 	DeleteComponent(ctx context.Context, appid string) error
@@ -35,7 +35,7 @@ type ComponentTx interface {
 	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// CutAuthorizerTokens is CutTokens for the tokens with which a component calls on behalf of an account.
+	// CutAuthorizerTokens does the same as CutTokens for the tokens with which a component calls on behalf of an account.
 	CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
 	// VerifyTicket returns the verify ticket with the given hash, or ErrNoTicket.
@@ -53,6 +53,6 @@ type ComponentTx interface {
 	// ForgetGrantCodes deletes codes that expired before the given time.
 	ForgetGrantCodes(ctx context.Context, before time.Time) error
 
-	// ForgetPushes deletes finished pushes except the newest.
+	// ForgetPushes deletes the finished pushes of a component, except the newest keep pushes.
 	ForgetPushes(ctx context.Context, component string, keep int) error
 }

@@ -29,7 +29,7 @@ func (e InUse) Error() string {
 	for _, keep := range e.Keeps {
 		has = append(has, fmt.Sprint(keep.Kind, " ", keep.Count))
 	}
-	return fmt.Sprintf("account %s stays, because it has: %s", e.AppID, strings.Join(has, ", "))
+	return fmt.Sprintf("account %s cannot be deleted, because it has: %s", e.AppID, strings.Join(has, ", "))
 }
 
 // Delete deletes an account unless objects prevent the deletion; dry only returns the objects that would be deleted and the objects
@@ -86,13 +86,11 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 	return has, err
 }
 
-// DeleteComponent deletes a component and all grants to the component; dry only returns the objects that would be deleted.
-// ErrNoComponent.
+// DeleteComponent deletes a component and all grants to the component; dry only returns the objects that would be deleted. ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var has Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// An empty list of grants makes lockComponent lock all accounts that granted the component something, and then the
-		// component.
+		// An empty list of grants makes lockComponent lock all accounts that granted the component something, and then the component.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
 		if err != nil {
 			return err

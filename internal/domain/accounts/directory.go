@@ -34,15 +34,13 @@ type Service struct {
 	// Queued is called when an event for an account is queued.
 	Queued func()
 
-	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not
-	// counted.
+	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not counted.
 	Spend func(ctx context.Context, appid, path string) error
-	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not
-	// counted.
+	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
-	// Epochs is the Epochs of the Store. The owner of a valid token is cached until Epochs reports a possible change. nil = every
-	// call reads the Store.
+	// Epochs holds the change counters that the Store increments with each commit. The owner of a valid token is cached until
+	// Epochs reports a possible change. nil = every call reads the Store.
 	Epochs *Epochs
 
 	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
@@ -52,20 +50,20 @@ type Service struct {
 	// RealNow returns the time used to count wrong secrets. An emulated clock has no influence on RealNow. nil = Now.
 	RealNow func() time.Time
 
-	// LeastSecret is the minimum length in bytes of a new AppSecret of an account or a component; 0 = any length. A stored secret
-	// that is shorter than LeastSecret stays valid and may be set again.
-	LeastSecret int
+	// MinSecret is the minimum length in bytes of a new AppSecret of an account or a component; 0 = any length. A stored secret
+	// that is shorter than MinSecret stays valid and may be set again.
+	MinSecret int
 
 	// Guessed is called for every wrong secret; refused reports that the limit of wrong secrets was already exceeded. May be nil.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
-	guesses    Throttle
-	identities identities
-	stables    memory[string, stable]
-	passing    memory[[sha256.Size]byte, string] // AppIDs by tokens whose last call passed
-	proven     memory[string, string]            // by AppID, the hash of the secret of the last token; not necessarily the current one
-	hasherOnce sync.Once
-	hasher     *sealer.Hasher // of tokens
+	guesses         Throttle
+	identities      identities
+	stableTokens    cache[string, stable]
+	countedTokens   cache[[sha256.Size]byte, string] // by hash of a token: the AppID whose last call with the token was counted
+	verifiedSecrets cache[string, string]            // by AppID: hash of the last correct AppSecret, which may have changed since
+	hasherOnce      sync.Once
+	hasher          *sealer.Hasher // of tokens
 }
 
 func (d *Service) countNow() time.Time {
@@ -82,8 +80,8 @@ func (d *Service) realNow() time.Time {
 	return d.RealNow()
 }
 
-// mayForget reports whether long-expired rows may be deleted.
-func (d *Service) mayForget() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
+// canDeleteExpired reports whether long-expired rows may be deleted.
+func (d *Service) canDeleteExpired() bool { return d.ClockBelieved == nil || d.ClockBelieved() }
 
 // Registration is a new or changed account with its secrets in plain text.
 type Registration struct {
@@ -119,7 +117,7 @@ func (d *Service) Put(ctx context.Context, r Registration) error {
 			return err
 		}
 		if existed {
-			if err := d.endBySecret(ctx, tx, old, a); err != nil {
+			if err := d.revokeOnSecretChange(ctx, tx, old, a); err != nil {
 				return err
 			}
 		}
@@ -179,17 +177,17 @@ func checkSecret(subject, appid, secret string) error {
 }
 
 // newSecret returns the hash of the new AppSecret of an account or a component. An empty secret or the stored secret keeps the
-// stored hash, even if the secret is shorter than LeastSecret.
+// stored hash, even if the secret is shorter than MinSecret.
 func (d *Service) newSecret(subject, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
 		return stored, nil
 	}
-	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.LeastSecret {
+	if hash = d.Key.Hash(secretPurpose(appid), secret); hash == stored || n >= d.MinSecret {
 		return hash, nil
 	}
-	return "", invalidf("%s %s: secret has %d characters: without --dev it needs %d at least; openssl rand -hex 16 makes one", subject, appid, n,
-		d.LeastSecret)
+	return "", invalidf("%s %s: secret has %d characters: without --dev it needs at least %d; openssl rand -hex 16 generates one", subject, appid, n,
+		d.MinSecret)
 }
 
 // merged returns the account that results from a registration. Fields that a registration cannot change are copied from old, if
@@ -202,7 +200,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 	case !existed:
 		a.CreatedAt = d.Now()
 	case old.Kind != a.Kind:
-		return a, invalidf("account %s is a %s: its kind cannot change", a.AppID, old.Kind)
+		return a, invalidf("account %s is a %s: the kind of an account cannot be changed", a.AppID, old.Kind)
 	default:
 		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
 		if a.Options == nil { // options absent from the registration: the options set by components stay
@@ -242,9 +240,9 @@ func (d *Service) Change(ctx context.Context, appid string, f func(*Account) err
 	return a, err
 }
 
-// endBySecret revokes the tokens of an account that gets a new AppSecret, because the old AppSecret may have leaked. Tokens of
+// revokeOnSecretChange revokes the tokens of an account that gets a new AppSecret, because the old AppSecret may have leaked. Tokens of
 // components stay valid, because they were issued without the AppSecret of the account.
-func (d *Service) endBySecret(ctx context.Context, tx Tx, old, a Account) error {
+func (d *Service) revokeOnSecretChange(ctx context.Context, tx Tx, old, a Account) error {
 	if old.SecretHash == a.SecretHash {
 		return nil
 	}
@@ -345,7 +343,7 @@ func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
 	return list, err
 }
 
-// LinksOf is Links for many service accounts; the map has no entry for accounts without links.
+// LinksOf lists the linked Mini Programs of many service accounts; the map has no entry for accounts without links.
 func (d *Service) LinksOf(ctx context.Context, services []string) (linked map[string][]string, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
 		linked, err = tx.LinksAt(ctx, services)
@@ -386,8 +384,7 @@ func (d *Service) CheckSecret(ctx context.Context, c Credentials, grant string) 
 // tokenGrant is the grant_type of the two calls that issue a token, /cgi-bin/token and /cgi-bin/stable_token.
 const tokenGrant = "client_credential"
 
-// check validates the credentials for /cgi-bin/token and /cgi-bin/stable_token, in the order of the Weixin platform. Contract:
-// rules 3.1.
+// check validates the credentials for /cgi-bin/token and /cgi-bin/stable_token, in the order of the Weixin platform. Contract: rules 3.1.
 func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
 	if c.AppID == "" && behaviour.TokenAppIDFormer.IsFormer(d.Settings.Get().AsOf) {
 		return errcode.InvalidGrantType.WithRow(behaviour.TokenAppIDFormer)
@@ -440,7 +437,7 @@ func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant
 	case a.Kind != ServiceAccount && len(a.IPAllowlist) == 0:
 		return nil
 	}
-	return d.listed(ctx, list{c.AppID, a.IPAllowlist, errcode.InvalidIP, behaviour.TokenAddress}, c.IP)
+	return d.checkAllowlist(ctx, allowlist{c.AppID, a.IPAllowlist, errcode.InvalidIP, behaviour.TokenAddress}, c.IP)
 }
 
 func allowed(ip netip.Addr, list []string) bool {
@@ -466,9 +463,9 @@ func (k knownAccount) Account(context.Context, string) (Account, error) { return
 // IssueToken returns 45009 above the daily limit. Contract: rules 3.1.
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
-	// The read-only transaction rejects a wrong secret without locks and without waiting for the single writer of SQLite. For a
-	// secret that was right before, it would only cost round trips.
-	if hash, ok := d.proven.get(c.AppID); d.Epochs != nil || !ok || !d.HasSecret(c.AppID, c.Secret, hash) {
+	// The read-only transaction rejects a wrong secret without locks and without waiting for the single writer of SQLite. If the
+	// same secret was right in an earlier call, the additional transaction would only cost round trips.
+	if hash, ok := d.verifiedSecrets.get(c.AppID); d.Epochs != nil || !ok || !d.HasSecret(c.AppID, c.Secret, hash) {
 		if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
 			return Issued{}, err
 		}
@@ -483,11 +480,11 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 		if err := d.check(ctx, knownAccount{tx, a, err}, c); err != nil {
 			return err
 		}
-		d.proven.put(c.AppID, a.SecretHash)
+		d.verifiedSecrets.put(c.AppID, a.SecretHash)
 		if row := s.Exceeds(ctx, used, s.TokenDailyLimit, settings.Platform.TokenDailyLimit, behaviour.TokenDay); row != behaviour.NoRow {
 			return errcode.DailyLimit.WithDetail(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
-		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Plain}, now, now.Add(TokenOverlap))
+		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Kind: Plain}, now, now.Add(TokenOverlap))
 		return err
 	})
 	return issued, err
@@ -501,13 +498,13 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 	}
 	t.Hash = d.Key.Hash(tokenPurpose, text)
 	t.IssuedAt, t.ExpiresAt = now, now.Add(TokenLife)
-	if t.Series == Stable {
+	if t.Kind == Stable {
 		t.Sealed = d.Key.Seal("access_tokens/"+t.Hash, []byte(text))
 	}
 	if err := cutEarlier(ctx, tx, t, cut); err != nil {
 		return Issued{}, err
 	}
-	if d.mayForget() {
+	if d.canDeleteExpired() {
 		if err := tx.ForgetTokens(ctx, t.AppID, now.Add(-tokenMemory)); err != nil {
 			return Issued{}, err
 		}
@@ -518,11 +515,11 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 // ForgetGuesses resets the counts of wrong secrets (used by the emulator's reset).
 func (d *Service) ForgetGuesses() { d.guesses.Clear() }
 
-// ForgetGuessesOf is ForgetGuesses for one account.
+// ForgetGuessesOf resets the counts of wrong secrets of one account.
 func (d *Service) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
 
-// changed is also called after an error of the transaction: the commit may have succeeded although the response was lost.
-// Re-reading unchanged rows is harmless.
+// changed is also called after an error of the transaction: the commit may have succeeded although the response was lost, and
+// re-reading unchanged rows is harmless.
 func (d *Service) changed(ctx context.Context, appids ...string) {
 	if d.Changed != nil && len(appids) > 0 {
 		// The change must become visible even if the client has closed the connection.

@@ -183,7 +183,7 @@ func TestDirectory_InvalidAccount(t *testing.T) {
 		{"a secret of 257 bytes", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},
 			Secret: strings.Repeat("x", 257)}, "secret"},
 		{"another kind than before", accounts.Registration{Account: accounts.Account{AppID: "wxmini", Kind: accounts.ServiceAccount}},
-			"kind cannot change"},
+			"kind of an account cannot be changed"},
 		{"the AppID of a component", accounts.Registration{Account: accounts.Account{AppID: "wxcomponent", Kind: accounts.MiniProgram}},
 			"component's"},
 		{"links of a Mini Program", accounts.Registration{Account: accounts.Account{AppID: "wxa", Kind: accounts.MiniProgram},

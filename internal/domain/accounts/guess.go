@@ -25,8 +25,8 @@ type guesser struct {
 	whom string
 }
 
-// Blocked reports whether an IP address has exceeded the limit of wrong secrets for a name in the current minute. Blocked is called
-// before the comparison only if the comparison is expensive, as for a password hash.
+// Blocked reports whether an IP address has exceeded the limit of wrong secrets for a name in the current minute. Callers check
+// Blocked before they compare a secret only if the comparison is expensive, as for a password hash.
 func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
 	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }

@@ -12,8 +12,8 @@ import (
 // Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
 // grants, and of a component. The store of the process increments an epoch before and after every commit that changes rows of which
 // a cached identity may consist. All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch
-// with a changed account is read again unnecessarily. Other cached data has a name of its own in place of an
-// AppID: rules.Epoch returns that of an account's rules. The zero value of Epochs is ready to use.
+// with a changed account is read again unnecessarily. Epochs of other cached data are looked up by a name in place of an AppID:
+// rules.Epoch returns the name for an account's rules. The zero value of Epochs is ready to use.
 type Epochs struct {
 	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
 	// rows never have the same number.
@@ -25,7 +25,7 @@ var epochSeed = maphash.MakeSeed()
 
 func epochOf(appid string) uint8 { return uint8(maphash.String(epochSeed, appid)) }
 
-// ChangeSet is the set of AppIDs, and other names, whose rows a transaction changes. The zero value of ChangeSet is empty.
+// ChangeSet is the set of names in Epochs, such as AppIDs, whose rows a transaction changes. The zero value of ChangeSet is empty.
 type ChangeSet struct{ set [4]uint64 }
 
 // Add adds an AppID to the set.
@@ -75,22 +75,22 @@ type identity struct {
 // remembered is the capacity of the token cache and of the stable token cache, in entries of about 2 KiB each.
 const remembered = 1 << 13
 
-// memory is a cache of values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
-// read from the store again when needed. The zero value of memory is an empty cache.
-type memory[K comparable, V any] struct {
+// cache holds values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
+// read from the store again when needed. The zero value of cache is an empty cache.
+type cache[K comparable, V any] struct {
 	mu   sync.RWMutex
 	by   map[K]V
 	most int // 0 = remembered
 }
 
-func (m *memory[K, V]) get(name K) (thing V, known bool) {
+func (m *cache[K, V]) get(name K) (thing V, known bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	thing, known = m.by[name]
 	return thing, known
 }
 
-func (m *memory[K, V]) put(name K, thing V) {
+func (m *cache[K, V]) put(name K, thing V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.by == nil {
@@ -105,7 +105,7 @@ func (m *memory[K, V]) put(name K, thing V) {
 	m.by[name] = thing
 }
 
-func (m *memory[K, V]) drop(name K) {
+func (m *cache[K, V]) drop(name K) {
 	if _, known := m.get(name); known {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -115,19 +115,19 @@ func (m *memory[K, V]) drop(name K) {
 
 // identities caches the owners of valid tokens by the keyed hash of the token.
 type identities struct {
-	memory[[sha256.Size]byte, *identity]
+	cache[[sha256.Size]byte, *identity]
 }
 
 // get returns the cached identity of a token; the second result is false if the identity is absent or may have changed.
 func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
-	i, known := r.memory.get(hash)
+	i, known := r.cache.get(hash)
 	return i, known && e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
 }
 
 // remember caches an identity that was read from the store; began holds the epochs from before the read.
 func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
-	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // otherwise a commit was in progress when the epochs were read
+	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // no commit was in progress when the epochs were read
 		r.put(hash, i)
 	}
 }

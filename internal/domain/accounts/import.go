@@ -97,9 +97,9 @@ func Revalidate(ctx context.Context, tx interface {
 	}
 }
 
-// Import stores accounts from the operator, all or none; each line is a Put, and its links may name accounts on later lines. The
-// error RowErrors names the invalid lines; with dry = true, Import checks the lines and stores nothing. As with an import of rules,
-// other transactions continue during the check, and the whole import becomes visible at one moment. Decision 55.
+// Import stores accounts from the operator, all or none; each line is stored like a call of Put, and its links may name accounts on
+// later lines. The error RowErrors names the invalid lines; with dry = true, Import checks the lines and stores nothing. As with an
+// import of rules, other transactions continue during the check, and the whole import becomes visible at one moment. Decision 55.
 func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
@@ -123,10 +123,10 @@ func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Import
 type importing struct {
 	done    Imported
 	lines   map[string]int  // of an AppID
-	kinds   map[string]Kind // kinds of the accounts in the file
-	added   map[string]bool // accounts that did not exist before
+	kinds   map[string]Kind // by AppID: kinds of the accounts in the file
+	added   map[string]bool // by AppID: accounts that did not exist before the import
 	touched map[string]bool
-	linked  map[string]bool // accounts that are not in the file, but are linked by lines of the file
+	linked  map[string]bool // by AppID: accounts that are not in the file, but are linked by lines of the file
 	faults  RowErrors
 
 	since    int64 // number of the last change that the check has seen
@@ -200,8 +200,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 	return nil
 }
 
-// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. Then writeHidden
-// changes the visible rows; other transactions wait only during this second part.
+// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. After the hidden rows,
+// writeHidden changes visible rows; other transactions wait only while visible rows change.
 func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
 	for accounts := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
@@ -239,7 +239,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 
 func (i *importing) storeEdits(ctx context.Context, d *Service, tx Tx) error {
 	for _, e := range i.edits {
-		if err := d.endBySecret(ctx, tx, e.old, e.now); err != nil {
+		if err := d.revokeOnSecretChange(ctx, tx, e.old, e.now); err != nil {
 			return err
 		}
 		if err := tx.PutAccount(ctx, e.now); err != nil {
@@ -364,7 +364,7 @@ func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t
 	var appids []string
 	for _, p := range batch {
 		if p.Fault != nil || i.lines[p.AppID] > 0 {
-			continue // checkLine does not need the stored row of this line
+			continue // checkLine rejects an invalid or duplicate line without the account's stored row
 		}
 		appids = append(appids, p.AppID)
 	}
@@ -410,7 +410,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
 	}
 	if len(i.lines) == MaxImport {
-		return nil, invalidf("more than %d accounts: bring them in several files", MaxImport)
+		return nil, invalidf("more than %d accounts: split them into several files", MaxImport)
 	}
 	r, err := d.registration(p.Registration)
 	if fault, ok := errors.AsType[Invalid](err); ok {

@@ -33,8 +33,8 @@ type Link struct {
 	NotifyUsers bool // notify the account's followers
 	ShowProfile bool // show the Mini Program on the account's profile page
 	CreatedAt   time.Time
-	// AtOnce reports that an API call created the link without the approval of an administrator.
-	AtOnce bool
+	// ApprovalSkipped reports that an API call created the link without the approval of an administrator.
+	ApprovalSkipped bool
 }
 
 // LinkedProgram is a link together with its Mini Program.
@@ -61,9 +61,9 @@ type LinkTx interface {
 	Linked(ctx context.Context, service, miniProgram string) (bool, error)
 	// Links lists the Mini Programs that are linked with a service account.
 	Links(ctx context.Context, service string) ([]string, error)
-	// LinksAt is Links for many service accounts; the map has no entry for accounts without links.
+	// LinksAt lists the linked Mini Programs of many service accounts; the map has no entry for accounts without links.
 	LinksAt(ctx context.Context, services []string) (map[string][]string, error)
-	// PutLinks is PutLink for a list of distinct links.
+	// PutLinks stores distinct links in state LinkDone, like PutLink.
 	PutLinks(ctx context.Context, all []Link) error
 	// PutLink stores a link in state LinkDone, whatever its state was before.
 	PutLink(ctx context.Context, service, miniProgram string, at time.Time) error
@@ -84,49 +84,53 @@ func (l Link) Ask(hold bool, now time.Time) (Link, error) {
 	case LinkDone:
 		return l, errcode.HasLinked.WithDetail(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
 	case LinkAwaitsAccount, LinkAwaitsMiniProgram:
-		return l, errcode.LinkSent.WithDetail(behaviour.LinkAsked, "the link of %s with %s waits to be confirmed", l.Service, l.MiniProgram)
+		return l, errcode.LinkSent.WithDetail(behaviour.LinkAsked, "the link of %s with %s is not confirmed yet", l.Service, l.MiniProgram)
 	}
-	l.Status, l.CreatedAt, l.AtOnce = LinkDone, now, !hold
+	l.Status, l.CreatedAt, l.ApprovalSkipped = LinkDone, now, !hold
 	if hold {
 		l.Status = LinkAwaitsAccount
 	}
 	return l, nil
 }
 
-// End returns the link after a request to end it: it returns 89018 if the end is already requested. exceeded = true means that the
-// link is to be removed now; otherwise the end waits for an administrator. A pending or rejected link is removed at once. Contract:
-// rules 3.4.
-func (l Link) End(hold bool) (next Link, exceeded bool, err error) {
+// End returns the link after a request to end it: it returns 89018 if the end is already requested. Status 0 means that the link is
+// to be removed now; any other status means that the end waits for an administrator. A pending or rejected link is removed at once.
+// Contract: rules 3.4.
+func (l Link) End(hold bool) (Link, error) {
 	switch {
 	case l.Unlinking:
-		return l, false, errcode.UnlinkSent.WithDetail(behaviour.LinkEndAsked, "the end of the link of %s with %s waits to be confirmed",
+		return l, errcode.UnlinkSent.WithDetail(behaviour.LinkEndAsked, "the removal of the link of %s with %s is not confirmed yet",
 			l.Service, l.MiniProgram)
 	case l.Status != LinkDone || !hold:
-		return l, true, nil
+		l.Status = 0
+	default:
+		l.Unlinking = true
 	}
-	l.Unlinking = true
-	return l, false, nil
+	return l, nil
 }
 
-// Confirm returns the link after one side's administrator has approved or rejected; exceeded = true means that the link is to be
+// Confirm returns the link after one side's administrator has approved or rejected; Status 0 means that the link is to be
 // removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the
 // account's own administrator has rejected it.
-func (l Link) Confirm(side Side, agree bool) (next Link, exceeded bool, err error) {
+func (l Link) Confirm(side Side, agree bool) (Link, error) {
 	switch {
 	case l.Unlinking && side == AccountSide:
 		l.Unlinking = false
-		return l, agree, nil
+		if agree {
+			l.Status = 0
+		}
+		return l, nil
 	case l.Status == LinkAwaitsAccount && side == AccountSide:
 		l.Status = LinkAwaitsMiniProgram
 	case l.Status == LinkAwaitsMiniProgram && side == MiniProgramSide:
 		l.Status = LinkDone
 	default:
-		return l, false, invalidf("link %s with %s: nothing waits for the side %q", l.Service, l.MiniProgram, string(side))
+		return l, invalidf("link %s with %s: no request is pending on the side %q", l.Service, l.MiniProgram, string(side))
 	}
 	if !agree {
 		l.Status = LinkRefused
 	}
-	return l, false, nil
+	return l, nil
 }
 
 // MayLink returns 48001 for an account whose kind cannot link Mini Programs.
@@ -149,8 +153,9 @@ type LinkRequest struct {
 }
 
 // AskLink links a service account with a Mini Program, at once or, depending on a setting, after both administrators have approved.
-// AskLink returns 48001, 40013 for an AppID that belongs to no Mini Program, 89015, 89010, and 89007 or 89009 above the limits.
-// Contract: rules 3.4.
+// AskLink returns 48001 for an account that cannot link Mini Programs, 40013 for an AppID that belongs to no Mini Program, 89015
+// for an existing link, 89010 for a link that is already requested, and 89007 or 89009 above the limit of the service account or
+// the Mini Program. Contract: rules 3.4.
 func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) error {
 	if err := service.MayLink(); err != nil {
 		return err
@@ -170,7 +175,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 		if err := limitLinks(ctx, tx, l, counts, s.MaxLinksPerServiceAccount, s.MaxLinksPerMiniProgram); err != nil {
 			return err
 		}
-		if l.AtOnce {
+		if l.ApprovalSkipped {
 			behaviour.Note(ctx, behaviour.LinkAtOnce)
 		}
 		l.NotifyUsers, l.ShowProfile = r.NotifyUsers, r.ShowProfile
@@ -180,7 +185,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 	return err
 }
 
-// limitLinks returns 89007 or 89009 if one more link would exceed a limit.
+// limitLinks returns 89007 if one more link would exceed the limit of the service account, and 89009 for the limit of the Mini Program.
 func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram settings.Limit) error {
 	if counted {
 		return nil
@@ -239,44 +244,44 @@ func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram 
 }
 
 // EndLink ends the link of a service account with a Mini Program, at once or, depending on a setting, after the account's
-// administrator has approved. EndLink returns 48001, 40013 or 89018. Ending an absent link succeeds, so that a repeated call does
-// not fail. Contract: rules 3.4, clients 12.
+// administrator has approved. EndLink returns 48001 for an account that cannot link Mini Programs, 40013 for an AppID that belongs
+// to no Mini Program, and 89018 if the end is already requested. Ending an absent link succeeds, so that a repeated call does not
+// fail. Contract: rules 3.4, clients 12.
 func (d *Service) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
 		return err
 	}
-	return d.changeLink(ctx, service.AppID, miniProgram, func(l Link) (Link, bool, error) {
+	return d.changeLink(ctx, service.AppID, miniProgram, func(l Link) (Link, error) {
 		if l.Status == 0 {
 			behaviour.Note(ctx, behaviour.LinkEndAbsent)
-			return l, true, nil
+			return l, nil
 		}
 		s := d.Settings.Get()
-		next, exceeded, err := l.End(s.LinkApprovalRequired || s.Refuses(behaviour.LinkEndAtOnce))
-		if err == nil && exceeded && l.Status == LinkDone {
+		next, err := l.End(s.LinkApprovalRequired || s.Refuses(behaviour.LinkEndAtOnce))
+		if err == nil && next.Status == 0 && l.Status == LinkDone {
 			behaviour.Note(ctx, behaviour.LinkEndAtOnce)
 		}
-		return next, exceeded, err
+		return next, err
 	})
 }
 
 // ConfirmLink records the approval or rejection of a link by one side's administrator. ConfirmLink returns Invalid if no request
 // waits for this side.
 func (d *Service) ConfirmLink(ctx context.Context, service, miniProgram string, side Side, agree bool) error {
-	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, bool, error) { return l.Confirm(side, agree) })
+	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, error) { return l.Confirm(side, agree) })
 }
 
-// changeLink saves or deletes a link, as decide determines.
-func (d *Service) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, bool, error)) error {
+// changeLink saves the link that decide returns, or deletes it if its Status is 0.
+func (d *Service) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, error)) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		l, err := d.linkToChange(ctx, tx, service, miniProgram)
 		if err != nil && !errors.Is(err, ErrNoLink) {
 			return err
 		}
-		l, exceeded, err := decide(l)
-		if err != nil {
+		if l, err = decide(l); err != nil {
 			return err
 		}
-		if exceeded {
+		if l.Status == 0 {
 			return tx.DeleteLink(ctx, service, miniProgram)
 		}
 		return tx.SaveLink(ctx, l)
@@ -285,8 +290,7 @@ func (d *Service) changeLink(ctx context.Context, service, miniProgram string, d
 	return err
 }
 
-// LinkedPrograms lists the links of a service account in any state, oldest
-// first. ErrNoAccount.
+// LinkedPrograms lists the links of a service account in any state, oldest first. ErrNoAccount.
 func (d *Service) LinkedPrograms(ctx context.Context, service string) ([]LinkedProgram, error) {
 	var list []LinkedProgram
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {

@@ -60,15 +60,14 @@ func TestLinkConfirm_Status(t *testing.T) {
 		{"the Mini Program is not asked about the end", Link{Status: LinkDone, Unlinking: true}, MiniProgramSide, true, nothing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, over, err := c.from.Confirm(c.side, c.agree)
+			got, err := c.from.Confirm(c.side, c.agree)
 			if _, invalid := errors.AsType[Invalid](err); invalid != (c.want == nothing) {
 				t.Fatalf("got %v", err)
 			}
 			if c.want == nothing {
 				return
 			}
-			assert.True(t, over == (c.want == 0) && (over || got.Status == c.want && !got.Unlinking),
-				"got %+v, over %t, want status %d", got, over, c.want)
+			assert.True(t, got.Status == c.want && !got.Unlinking, "got %+v, want status %d", got, c.want)
 		})
 	}
 }
@@ -89,8 +88,9 @@ func TestLinkEnd_Status(t *testing.T) {
 		{"a refused one as well", Link{Status: LinkRefused}, true, true, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, over, err := c.from.End(c.hold)
+			got, err := c.from.End(c.hold)
 			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
+			over := got.Status == 0
 			assert.True(t, over == c.over && (err != nil || over || got.Unlinking), "got %+v, over %t", got, over)
 		})
 	}

@@ -7,8 +7,7 @@ import (
 	"fmt"
 )
 
-// OpenIDs derives the openid of a user for an account. A user's openid never changes and differs between accounts, so the key is
-// permanent.
+// OpenIDs derives the openid of a user for an account. A user's openid never changes and differs between accounts, so the key is permanent.
 type OpenIDs struct{ secret []byte }
 
 // NewOpenIDs returns an OpenIDs that uses the permanent key secret.

@@ -144,8 +144,7 @@ func (d *Service) CheckComponent(c Component, secret, aesKey string) error {
 	return checkSecret("component", c.AppID, secret)
 }
 
-// grantedTo lists the accounts whose grant ends if the grants of c omit them; the list is empty if c.Grants is nil or the component
-// is new.
+// grantedTo lists the accounts whose grant ends if the grants of c omit them; the list is empty if c.Grants is nil or the component is new.
 func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	if c.Grants == nil {
 		return nil, nil
@@ -191,8 +190,8 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 
 // cutEarlier makes the earlier tokens of the same series end at the given time.
 func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
-	if t.Series == Authorizer {
+	if t.Kind == Authorizer {
 		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, moment)
 	}
-	return tx.CutTokens(ctx, t.AppID, t.Series, moment)
+	return tx.CutTokens(ctx, t.AppID, t.Kind, moment)
 }

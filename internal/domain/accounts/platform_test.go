@@ -45,7 +45,7 @@ func (w *world) agree(component, appid string, move bool, sets ...int) (string, 
 	w.t.Helper()
 	pre := must[accounts.Issued](w.t)(w.CreatePreAuthCode(w.t.Context(), component))
 	code, err := w.Agree(w.t.Context(), accounts.Agreement{Component: component, PreAuthCode: pre.Text, AppID: appid, Sets: sets,
-		Move: move})
+		ForceExclusive: move})
 	return code.Text, err
 }
 

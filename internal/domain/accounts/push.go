@@ -99,7 +99,7 @@ func (d *Service) PushPolicy() outbox.Policy {
 		Open:   d.openEventURL,
 		// Contract: rules 3.2: a message is delivered if the response body is the word success.
 		Refusal: func(r *outbox.Row, a safehttp.Answer, err error) string {
-			r.Answer = keptAnswer(a.Body)
+			r.Response = keptAnswer(a.Body)
 			switch {
 			case err != nil:
 				return err.Error()
@@ -150,8 +150,8 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 // sendLease is the duration for which a row that is being sent is leased to one node.
 const sendLease = time.Minute
 
-// backOff returns a function that computes the time of the next attempt, for at most limit attempts. Before a longer pause between
-// two attempts ends, the next ticket has replaced the failed ticket.
+// backOff returns a function that computes the time of the next attempt, for at most limit attempts. MessagePolicy and PushPolicy
+// use the same pauses. A failed ticket never reaches the long pauses, because a new ticket replaces it after about ten minutes.
 func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
 		if r.Attempts >= limit {
@@ -176,8 +176,7 @@ func postXML(address string, query url.Values, body []byte) safehttp.Request {
 // marks lists the prefixes of secret texts that prove a caller's identity.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
-// keptAnswer returns the part of a response that is stored: printable, of limited length, and without secrets that the receiver
-// echoed.
+// keptAnswer returns the part of a response that is stored: printable, of limited length, and without secrets that the receiver echoed.
 func keptAnswer(answer []byte) string {
 	const maxAnswer = 512
 	text := strings.ToValidUTF8(strings.ReplaceAll(string(answer[:min(len(answer), maxAnswer)]), "\x00", ""), "")

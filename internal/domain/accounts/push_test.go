@@ -292,7 +292,7 @@ func TestPush_RetryBackoff(t *testing.T) {
 			i := slices.IndexFunc(list, func(p outbox.Row) bool { return p.Event == accounts.AuthorizedPush })
 			p := list[i]
 			same(t, "attempts", p.Attempts, 4)
-			assert.True(t, p.State() == outbox.Delivered && p.NextAt.IsZero() && p.Body == "" && p.Fault == "" && p.Status == 200,
+			assert.True(t, p.State() == outbox.Delivered && p.NextAt.IsZero() && p.Body == "" && p.Error == "" && p.Status == 200,
 				"got %+v", p)
 			for _, secret := range []string{"queryauthcode@@@", "preauthcode@@@", "ticket@@@"} {
 				assert.True(t, !strings.Contains(fmt.Sprint(list), secret), "a list of pushes shows %s", secret)
@@ -328,7 +328,7 @@ func TestPush_EchoedResponseNotStored(t *testing.T) {
 		r.platform("wxc", "http://isv.example/wxc")
 		r.take(time.Second)
 		p := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1))[0]
-		same(t, "answer", p.Answer, "got  [masked]")
+		same(t, "answer", p.Response, "got  [masked]")
 	})
 }
 

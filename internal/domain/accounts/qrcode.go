@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// QRAction defines whether a parametric code is temporary or permanent, and whether its scene is a number or a string. Contract:
-// rules 3.5.
+// QRAction defines whether a parametric code is temporary or permanent, and whether its scene is a number or a string. Contract: rules 3.5.
 type QRAction string
 
 // The actions.
@@ -108,13 +107,13 @@ func (d QRDraft) code(now time.Time) (QRCode, error) {
 	}
 	switch {
 	case limit > 0 && d.ID == nil:
-		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_id", d.Action)
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s needs action_info.scene.scene_id", d.Action)
 	case limit > 0 && (*d.ID < 1 || *d.ID > limit):
 		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "scene_id is %d: want 1 to %d", *d.ID, limit)
 	case limit > 0:
 		q.Scene = strconv.Itoa(*d.ID)
 	case d.Text == nil:
-		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s wants action_info.scene.scene_str", d.Action)
+		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "%s needs action_info.scene.scene_str", d.Action)
 	case !sceneText(*d.Text):
 		return q, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo,
 			"scene_str: want 1 to %d characters, none of them a control character", maxSceneText)
@@ -156,8 +155,9 @@ func (q *QRCode) draw(random io.Reader) error {
 	return nil
 }
 
-// ticket returns a ticket in the format of the Weixin platform: a header, the URL, two times. Assumed(qrcode.ticket): URL-safe
-// Base64 without padding, so that the ticket survives clients that do not percent-encode it (clients, showqrcode).
+// ticket returns a ticket in the format of the Weixin platform: a header, the URL, the time of creation and the time of expiry.
+// Assumed(qrcode.ticket): URL-safe Base64 without padding, so that the ticket survives clients that do not percent-encode it
+// (clients, showqrcode).
 func (q QRCode) ticket(nonce [4]byte) string {
 	b := append([]byte{0x81, 0x01}, nonce[:]...)
 	b = append(b, 0, 0, 0, 0, 0, 0, 0x01, byte(len(q.URL())))
@@ -182,8 +182,9 @@ func (a Account) MayMakeQRCodes() error {
 }
 
 // CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code.
-// CreateQRCode returns 40052, 40053, 40097; 48001 unless the caller is a certified service account; 45029 above the limit of
-// permanent codes. Contract: rules 3.5. Inferred(qrcode.limit): this call returns 45029 above the limit.
+// CreateQRCode returns 40052 for an unknown action, 40053 for an invalid scene, 40097 for a lifetime out of range, 48001 unless the
+// caller is a certified service account, and 45029 above the limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit):
+// CreateQRCode returns 45029 above the limit of permanent codes.
 func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
@@ -202,7 +203,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 			if _, err := Keep(ctx, tx, caller.AppID); err != nil {
 				return err
 			}
-			if d.mayForget() {
+			if d.canDeleteExpired() {
 				if err := tx.ForgetQRCodes(ctx, caller.AppID, fresh.CreatedAt.Add(-qrMemory)); err != nil {
 					return err
 				}

@@ -26,8 +26,7 @@ type BadRequest struct{ i18n.Message }
 
 func (b BadRequest) Error() string { return b.String() }
 
-// ReadRequest parses and validates the query of a link to the authorisation page. ReadRequest returns the errors BadRequest and
-// Invalid.
+// ReadRequest parses and validates the query of a link to the authorisation page. ReadRequest returns the errors BadRequest and Invalid.
 func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, ErrNoComponent) {
@@ -51,7 +50,8 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 		asked.Kinds = official
 	case "2":
 		asked.Kinds = []Kind{MiniProgram}
-	// Assumed(consent.kinds): the difference between 4, 5 and 8 is undocumented; each value offers all kinds of accounts.
+	// Assumed(consent.kinds): the platform does not document how the values 4, 5 and 8 of auth_type differ; on this server each of
+	// these values offers all kinds of accounts.
 	case "", "3", "4", "5", "6", "8":
 		asked.Kinds = append(official, MiniProgram)
 	default:
@@ -155,12 +155,11 @@ func (d *Service) Candidates(ctx context.Context, r Request, part string, limit 
 // referencePlace is the encryption context of references to a request.
 const referencePlace = "consent/reference"
 
-// mostReferred is the maximum length in bytes of a query that SealRequest encrypts.
-const mostReferred = 4096
+// maxQuery is the maximum length in bytes of a query that SealRequest encrypts.
+const maxQuery = 4096
 
-// SealRequest encrypts the query of a link, including the pre_auth_code, into a reference that another listener of this server can
-// open. The reference works once, because the pre_auth_code in the query works once. SealRequest returns "" if the query is too
-// long.
+// SealRequest encrypts the query of a link, including the pre_auth_code, into a reference that another listener of this server can open.
+// The reference works once, because the pre_auth_code in the query works once. SealRequest returns "" if the query is too long.
 func (d *Service) SealRequest(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {
@@ -169,7 +168,7 @@ func (d *Service) SealRequest(q url.Values) string {
 		}
 	}
 	text := kept.Encode()
-	if len(text) > mostReferred {
+	if len(text) > maxQuery {
 		return ""
 	}
 	return d.Key.Seal(referencePlace, []byte(text))

@@ -18,9 +18,9 @@ type stable struct {
 	text    string
 }
 
-// StableToken is /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its expiry.
-// force ends the token at once and issues a new token, at most 20 times a day. StableToken returns 45009 and 45011 above the
-// limits. Contract: rules 3.1.
+// StableToken implements /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its
+// expiry. force ends the token at once and issues a new token, at most 20 times a day. StableToken returns 45009 above the daily
+// limit of calls or of forced refreshes, and 45011 above the limit of calls per minute. Contract: rules 3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
@@ -111,7 +111,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 			}
 		}
 		var err error
-		issued, err = d.issue(ctx, tx, Token{AppID: appid, Series: Stable, Forced: force}, now, cut)
+		issued, err = d.issue(ctx, tx, Token{AppID: appid, Kind: Stable, ForceRefreshed: force}, now, cut)
 		return err
 	})
 	return issued, err
@@ -136,7 +136,7 @@ func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force boo
 
 // rememberedStable returns the cached stable token of an account, unless the token may have changed since.
 func (d *Service) rememberedStable(appid string) (stable, bool) {
-	s, known := d.stables.get(appid)
+	s, known := d.stableTokens.get(appid)
 	if !known {
 		return stable{}, false
 	}
@@ -160,7 +160,7 @@ func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx
 	})
 	if err == nil && quiet && s.text != "" {
 		s.epoch = epoch
-		d.stables.put(appid, s)
+		d.stableTokens.put(appid, s)
 	}
 	return err
 }
@@ -168,7 +168,7 @@ func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx
 // mayKeepStable reports whether a valid stable token is returned again instead of a new token.
 func (d *Service) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
-		return t.Forced && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
+		return t.ForceRefreshed && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)
 	}
 	// Assumed(token.stable.border): a new token is issued at exactly five minutes, so that expires_in is always above 300 (one
 	// client subtracts 300 and keeps a token with 0 for ever).

@@ -9,8 +9,7 @@ import (
 
 // Store is the persistence interface of Service.
 type Store interface {
-	// UpdateAccounts runs f in one transaction. UpdateAccounts may run f again after a conflict, so f must not keep state between
-	// runs.
+	// UpdateAccounts runs f in one transaction. UpdateAccounts may run f again after a conflict, so f must not keep state between runs.
 	UpdateAccounts(ctx context.Context, f func(Tx) error) error
 	// ViewAccounts runs f on a consistent snapshot; f must not write.
 	ViewAccounts(ctx context.Context, f func(Tx) error) error
@@ -46,20 +45,20 @@ type Tx interface {
 	DisableTimeout(ctx context.Context) error
 	// Account returns the account with the AppID, or ErrNoAccount.
 	Account(ctx context.Context, appid string) (Account, error)
-	// KeepAccount is Account, and also blocks a deletion of the account until the transaction ends. KeepAccount must be called
-	// after the locks of owners and before NextChange.
+	// KeepAccount returns an account like Account, and also blocks a deletion of the account until the transaction ends.
+	// KeepAccount must be called after the locks of owners and before NextChange.
 	KeepAccount(ctx context.Context, appid string) (Account, error)
 	// Accounts lists at most limit accounts, sorted by AppID, starting after the given AppID.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
 	// AccountsAt returns the existing accounts among appids, in any order.
 	AccountsAt(ctx context.Context, appids []string) ([]Account, error)
 	PutAccount(ctx context.Context, a Account) error
-	// AddAccounts is PutAccount for new accounts; it returns ErrConflict if any of the accounts exists.
+	// AddAccounts stores new accounts; it returns ErrConflict if any of the accounts exists.
 	AddAccounts(ctx context.Context, all []Account) error
 	// NotedApart writes the changes collected so far as hidden rows, with numbers from Reserve. ShowApart makes the hidden rows
 	// visible when the transaction commits; all reserved numbers must be used by then. LockAccountsToShow must be called before
-	// ShowApart. LockAccountsToShow is LockAccounts, but polls for the lock instead of waiting in the lock queue. ErrMoved,
-	// ErrImporting.
+	// ShowApart. LockAccountsToShow locks all accounts like LockAccounts, but polls for the lock instead of waiting in the lock
+	// queue. ErrMoved, ErrImporting.
 	NotedApart(ctx context.Context, under SeqRange) error
 	LockAccountsToShow(ctx context.Context) error
 	ShowApart(ctx context.Context) error
@@ -109,7 +108,7 @@ type Tx interface {
 	Count(ctx context.Context, appid, what string, day int64) (int, error)
 	// AddCount increments a daily counter of an account and returns the new value.
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
-	// LockAndCount is LockAccount, Account and AddCount in one round trip.
+	// LockAndCount does the same as LockAccount, Account and AddCount, in one round trip.
 	LockAndCount(ctx context.Context, appid, what string, day int64) (Account, int, error)
 	// Prefetch is described in rules.Tx.
 	Prefetch(ctx context.Context, f func()) error

@@ -36,7 +36,7 @@ type VerifyTicket struct {
 // Check returns 61005 once the ticket is older than twelve hours.
 func (t VerifyTicket) Check(now time.Time) error {
 	if !now.Before(t.IssuedAt.Add(TicketLife)) || IssuedInFuture(t.IssuedAt, now) {
-		return errcode.TicketExpired.WithDetail(behaviour.ComponentTicketExpired, "the ticket of %s is of %s", t.Component,
+		return errcode.TicketExpired.WithDetail(behaviour.ComponentTicketExpired, "the ticket of %s belongs to %s", t.Component,
 			t.IssuedAt.Format(time.RFC3339))
 	}
 	return nil
@@ -68,7 +68,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	if err != nil {
 		return "", err
 	}
-	if d.mayForget() {
+	if d.canDeleteExpired() {
 		if err := tx.ForgetVerifyTickets(ctx, c.AppID, now.Add(-tokenMemory)); err != nil {
 			return "", err
 		}
@@ -89,8 +89,8 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	for _, old := range lateRows {
 		previous := old.NextAt
 		old.NextAt = time.Time{}
-		if old.Fault == "" {
-			old.Fault = "a newer ticket was made before this one was sent"
+		if old.Error == "" {
+			old.Error = "a newer ticket was made before this one was sent"
 		}
 		if _, err := tx.SaveRow(ctx, outbox.Pushes, old, previous); err != nil {
 			return "", err
@@ -217,7 +217,7 @@ func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, tick
 		}
 		t, err := tx.VerifyTicket(ctx, c.AppID, d.Key.Hash(ticketPurpose(c.AppID), ticket))
 		if errors.Is(err, ErrNoTicket) {
-			return errcode.TicketInvalid.WithDetail(behaviour.ComponentTicketUnknown, "no such ticket was made for %s", c.AppID)
+			return errcode.TicketInvalid.WithDetail(behaviour.ComponentTicketUnknown, "no such ticket was issued to %s", c.AppID)
 		}
 		if err != nil {
 			return err
@@ -250,7 +250,7 @@ func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, tick
 		if row != behaviour.NoRow {
 			return errcode.DailyLimit.WithDetail(row, "%s fetched %d tokens today", c.AppID, used-1)
 		}
-		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Series: Platform}, now, now.Add(TokenOverlap))
+		issued, err = d.issue(ctx, tx, Token{AppID: c.AppID, Kind: Platform}, now, now.Add(TokenOverlap))
 		return err
 	})
 	return issued, err

@@ -25,8 +25,7 @@ const (
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is the tolerated difference between two nodes' clocks, or the tolerated backward step of a clock, for tokens and
-// codes.
+// clockSpread is the tolerated difference between two nodes' clocks, or the tolerated backward step of a clock, for tokens and codes.
 const clockSpread = time.Hour
 
 // IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. A token issued by a clock that was far
@@ -49,27 +48,27 @@ const (
 
 // Token is an access token as stored: its text only as a keyed hash and, if the text must be returned again, in encrypted form.
 type Token struct {
-	Hash      string
-	AppID     string
-	Component string // Authorizer only: the component that calls
-	Series    TokenKind
-	Sealed    string // Stable only
-	Forced    bool
-	IssuedAt  time.Time
-	ExpiresAt time.Time
-	CutAt     time.Time // zero = not replaced; otherwise the time at which the token stops working
+	Hash           string
+	AppID          string
+	Component      string // Authorizer only: the component that calls
+	Kind           TokenKind
+	Sealed         string // Stable only
+	ForceRefreshed bool
+	IssuedAt       time.Time
+	ExpiresAt      time.Time
+	SupersededAt   time.Time // zero = not replaced; otherwise the time at which the token stops working
 }
 
 // Check returns nil while the token is valid; it returns 40001 after the token was replaced and its overlap has ended, and 42001
 // after two hours or if the issuing clock was far ahead. A token that expired before its replacement keeps returning 42001.
 // Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
-	replaced := !t.CutAt.IsZero() && t.CutAt.Add(-TokenOverlap).Before(t.ExpiresAt)
+	replaced := !t.SupersededAt.IsZero() && t.SupersededAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {
-	case replaced && !now.Before(t.CutAt):
+	case replaced && !now.Before(t.SupersededAt):
 		return errcode.InvalidCredential.WithDetail(behaviour.CallerTokenReplaced, "the token of %s was replaced", t.AppID)
 	case IssuedInFuture(t.IssuedAt, now):
-		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s was issued at %s, by a clock that was ahead",
+		return errcode.TokenExpired.WithDetail(behaviour.CallerTokenExpired, "the token of %s was issued at %s, when the clock was ahead",
 			t.AppID,
 			t.IssuedAt.Format(time.RFC3339))
 	case !now.Before(t.ExpiresAt):
@@ -82,8 +81,8 @@ func (t Token) Check(now time.Time) error {
 // Left returns the remaining lifetime of the token in whole seconds.
 func (t Token) Left(now time.Time) int {
 	end := t.ExpiresAt
-	if !t.CutAt.IsZero() && t.CutAt.Before(end) {
-		end = t.CutAt
+	if !t.SupersededAt.IsZero() && t.SupersededAt.Before(end) {
+		end = t.SupersededAt
 	}
 	return int(end.Sub(now) / time.Second)
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ErrNoAlarm is returned if no alarm has the given number.
+// ErrNoAlarm is returned if the requested alarm does not exist.
 var ErrNoAlarm = errors.New("alarms: no such alarm")
 
 // The kinds of alarms.
@@ -19,7 +19,7 @@ const (
 	Spoiled = "spoiled_code"
 )
 
-// The states of an alarm. An open alarm may be acknowledged.
+// The states of an alarm. An operator can acknowledge an open alarm.
 const (
 	StateOpen      = "open"
 	StateDismissed = "dismissed"
@@ -31,29 +31,29 @@ type Alarm struct {
 	ID   int64
 	Kind string
 	CodeName
-	At     time.Time // time of the scan that raised the alarm
-	Scan   string    // its id
-	Score  int64
-	Why    Details
-	SeenAt time.Time // zero = not acknowledged
-	SeenBy string
+	CreatedAt      time.Time // time of the scan that raised the alarm
+	Scan           string    // its id
+	Score          int64
+	Details        Details
+	AcknowledgedAt time.Time // zero = not acknowledged
+	AcknowledgedBy string
 	// DismissedAt is the time at which an operator declared the code genuine; zero = the alarm is open.
 	DismissedAt time.Time
 	DismissedBy string
 	Note        string // reason for the dismissal
-	Dismissal   int64  // number of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
+	Dismissal   int64  // ID of the dismissal, from the same sequence as alarm IDs; 0 = not dismissed
 }
 
 // Query selects alarms; the zero value selects all.
 type Query struct {
-	After        int64     // only alarms with a higher number
-	Before       int64     // only alarms with a lower number; 0 = any
+	After        int64     // only alarms with a higher ID
+	Before       int64     // only alarms with a lower ID; 0 = any
 	Newest       bool      // newest first
 	State        string    // StateOpen or StateDismissed; "" = any
 	Acknowledged string    // only alarms that are acknowledged ("true") or not ("false"); "" = any
-	Batch        int64     // only alarms of this batch; 0 = any
+	Batch        int64     // only alarms of the batch with this ID; 0 = any
 	Owners       []string  // only alarms of applications of these accounts; empty = any
-	Code         *CodeName // only alarms of this code
+	Code         *CodeName // only alarms of this code; nil = any
 	Limit        int
 }
 
@@ -88,30 +88,31 @@ func (c *Scans) Score() int {
 	if c.Regions > 2 {
 		points += 27 * math.Log2(float64(c.Regions)/2)
 	}
-	// A genuine item cannot be in two places at once. A carrier may misplace a user, so a trip of a mobile network counts by half.
+	// A genuine item cannot be in two places at once. The location of a mobile network may be wrong, so a trip with a mobile scan
+	// counts half.
 	points += 51 * math.Log2(1+float64(c.Trips)-float64(c.MobileTrips)/2)
 	return int(points)
 }
 
-func (c *Scans) reasons() Details {
+func (c *Scans) details() Details {
 	return Details{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, ImpossibleTravelCount: c.Trips,
 		Days: c.Days}
 }
 
 const (
-	// fastest is the speed of an airliner, in kilometres per hour.
-	fastest = 1000
-	// nearby is the tolerated error of the region file, in kilometres.
-	nearby = 200
+	// maxSpeed is the speed of an airliner, in kilometres per hour.
+	maxSpeed = 1000
+	// locationTolerance is the tolerated error of a location in the region file, in kilometres.
+	locationTolerance = 200
 	// regionChange is the minimum travel time to another region, used if the coordinates of the regions are unknown.
 	regionChange = 20 * time.Minute
 )
 
-// tooFar reports whether an item cannot have travelled from one place to the other within ms milliseconds.
-func tooFar(from, to place, ms int64) bool {
+// isImpossibleTrip reports whether an item cannot have travelled from one place to the other within ms milliseconds.
+func isImpossibleTrip(from, to place, ms int64) bool {
 	if from.Known && to.Known {
-		way := distance(from, to)
-		return way > nearby && way-nearby > fastest*float64(ms)/3_600_000
+		km := distance(from, to)
+		return km > locationTolerance && km-locationTolerance > maxSpeed*float64(ms)/3_600_000
 	}
 	return from.Region != "" && to.Region != "" && from.Region != to.Region && ms < regionChange.Milliseconds()
 }

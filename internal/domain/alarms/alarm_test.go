@@ -238,7 +238,7 @@ func (c *Scans) scan(w *market, s sight) {
 	if s.mobile && w.r.Float64() < w.misplaced {
 		city = w.city() // the carrier's gateway is elsewhere
 	}
-	e := scanlog.Event{At: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
+	e := scanlog.Event{OccurredAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
 	binary.BigEndian.PutUint64(e.User[:], s.user)
 	network := byte(s.user)
 	if s.mobile {
@@ -250,7 +250,7 @@ func (c *Scans) scan(w *market, s sight) {
 	if w.located {
 		at.Known, at.Lat, at.Lon = true, 22+float64(city%8)*2.5, 102+float64(city/8)*4
 	}
-	hour := timebucket.Hour(e.At)
+	hour := timebucket.Hour(e.OccurredAt)
 	c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), at, s.mobile)
 }
 
@@ -310,7 +310,7 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 		}
 	}
 	fmt.Fprintf(&b, "\nRates in simulated worlds, with a region file that has coordinates. False alarms are per 1,000 honest codes, "+
-		"detection rates in percent of the copied codes with the stated number of items:\n\n"+
+		"detection rates in percent of\nthe copied codes with the stated number of items:\n\n"+
 		"| simulated world | false alarms at %d, mobile trips at full weight | false alarms at %[1]d, first generator | "+
 		"false alarms at %[1]d, second generator | recommended threshold | detected at %[1]d: 6 to 10 items | 11 to 20 | 21 to 50 | "+
 		"detected at the recommended threshold: 6 to 10 items | 11 to 20 | 21 to 50 |\n"+

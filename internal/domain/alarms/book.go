@@ -33,13 +33,13 @@ func (n CodeName) Compare(o CodeName) int {
 // Row holds the stored scan statistics of a code.
 type Row struct {
 	CodeName
-	Scans   int64
-	Users   int64     // distinct, see Scans
-	FirstAt time.Time // time of the first scan in the scan log
-	LastAt  time.Time // the latest
-	Score   int64
-	State   string // other statistics, see Scans
-	Since   string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
+	Scans          int64
+	Users          int64     // distinct, see Scans
+	FirstAt        time.Time // time of the first scan in the scan log
+	LastAt         time.Time // the latest
+	Score          int64
+	State          string // JSON of the statistics without a column (codeState)
+	SinceDismissal string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
 	// Dismissed is the time of the last dismissal of an alarm of the code. Dismissed is read together with the row, but stored with
 	// the alarm.
 	Dismissed time.Time
@@ -47,8 +47,7 @@ type Row struct {
 
 // Store is the persistence interface of Book.
 type Store interface {
-	// UpdateAlarms runs f in one transaction, possibly more than once; ViewAlarms runs f on a consistent snapshot, and f must not
-	// write.
+	// UpdateAlarms runs f in one transaction, possibly more than once; ViewAlarms runs f on a consistent snapshot, and f must not write.
 	UpdateAlarms(ctx context.Context, f func(context.Context, Tx) error) error
 	ViewAlarms(ctx context.Context, f func(Tx) error) error
 }
@@ -61,15 +60,15 @@ type Tx interface {
 	// AllCodes yields the rows of the codes between from (inclusive) and to (exclusive).
 	AllCodes(ctx context.Context, from, to CodeName, yield func(Row) error) error
 
-	// AddAlarm stores an alarm and assigns its number. AddAlarm returns false if the code already has an open alarm of the same
-	// kind, or an alarm was dismissed after the scan.
+	// AddAlarm stores an alarm and assigns its ID. AddAlarm returns false if the code already has an open alarm of the same kind, or an
+	// alarm was dismissed after the scan.
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
 	// UnacknowledgedAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of
 	// owners (empty = all); counting stops at the limit most.
 	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
-	// News returns alarms raised and dismissed after the given number, oldest first.
+	// News returns the alarms raised or dismissed with an event number above after, oldest first.
 	News(ctx context.Context, after int64, limit int) ([]News, error)
 	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
@@ -114,16 +113,16 @@ func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
 }
 
-// mostCounted is the number at which the counting of alarms stops.
-const mostCounted = 1000
+// maxCounted is the number of alarms at which counting stops.
+const maxCounted = 1000
 
 // Unacknowledged returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
-// it stops counting at mostCounted.
+// counting stops at maxCounted.
 func (b *Book) Unacknowledged(ctx context.Context, owners []string) (int64, error) {
-	return view(ctx, b, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, mostCounted) })
+	return view(ctx, b, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, maxCounted) })
 }
 
-// News returns alarms raised and dismissed after the given number, oldest first.
+// News returns the alarms raised or dismissed with an event number above start, oldest first.
 func (b *Book) News(ctx context.Context, start int64, limit int) ([]News, error) {
 	return view(ctx, b, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
 }
@@ -162,7 +161,7 @@ func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Ala
 // Count adds scans to the statistics of their codes, in the transaction that counts the scans, and raises the resulting alarms.
 // Count returns the codes that had no scan before.
 func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(CodeName) iter.Seq[*scanlog.Event], offset int64) (
-	codeNames []CodeName, err error) {
+	newCodes []CodeName, err error) {
 	have, err := tx.Codes(ctx, names)
 	if err != nil {
 		return nil, err
@@ -180,31 +179,31 @@ func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(Co
 			}
 		}
 		if item.Scans == 0 {
-			codeNames = append(codeNames, name)
+			newCodes = append(newCodes, name)
 		}
 		if err := b.count(ctx, tx, item, scans(name), thresholds(name.Batch), offset); err != nil {
 			return nil, err
 		}
 		changed = append(changed, item.row())
 	}
-	return codeNames, tx.PutCodes(ctx, changed)
+	return newCodes, tx.PutCodes(ctx, changed)
 }
 
 // count adds scans to the statistics of one code.
 func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
-	asked, raised := false, false
+	spoiledChecked, raised := false, false
 	for e := range scans {
 		item.Add(e, offset, b.Places)
-		if !raised && threshold != NoAlarm && item.canAlarm(e) && int64(item.AlarmScore()) >= threshold {
-			raised = true // the alarm was raised now, or is open already
+		if !raised && threshold != NoAlarm && item.isAfterDismissal(e) && int64(item.AlarmScore()) >= threshold {
+			raised = true // the code now has an open alarm, so its further scans raise none of this kind
 			if err := b.raise(ctx, tx, Copied, item, e); err != nil {
 				return err
 			}
 		}
-		if e.Reason != string(codes.IsVoid) || asked {
+		if e.Reason != string(codes.IsVoid) || spoiledChecked {
 			continue
 		}
-		asked = true
+		spoiledChecked = true
 		if spoiled, err := tx.Spoiled(ctx, item.CodeName); err != nil {
 			return err
 		} else if !spoiled {
@@ -217,10 +216,10 @@ func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*sc
 	return nil
 }
 
-// Erase replaces a user by a number in the scan statistics of the given codes.
-func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, step uint64) error {
-	for codeNames := range slices.Chunk(names, codesAtOnce) {
-		have, err := tx.Codes(ctx, codeNames)
+// Erase replaces the hash of a user by number in the scan statistics of the given codes.
+func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, number uint64) error {
+	for chunk := range slices.Chunk(names, eraseChunk) {
+		have, err := tx.Codes(ctx, chunk)
 		if err != nil {
 			return err
 		}
@@ -230,7 +229,7 @@ func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, 
 			if err != nil {
 				return err
 			}
-			if scans.replaceUser(user, step) {
+			if scans.replaceUser(user, number) {
 				changed = append(changed, scans.row())
 			}
 		}
@@ -241,17 +240,17 @@ func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, 
 	return nil
 }
 
-// codesAtOnce is the maximum number of codes in memory at the same time.
-const codesAtOnce = 1000
+// eraseChunk is the maximum number of codes whose statistics are in memory at the same time.
+const eraseChunk = 1000
 
-// alarmed is the log message for each kind of alarm.
-var alarmed = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
+// logMessages maps each kind of alarm to its log message.
+var logMessages = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
 
 func (b *Book) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *scanlog.Event) error {
-	a, fresh, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, At: e.At, Scan: e.ID.String(),
-		Score: int64(scans.AlarmScore()), Why: scans.judged().reasons()})
-	if err == nil && fresh {
-		b.Logger.WarnContext(ctx, alarmed[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
+	a, added, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, CreatedAt: e.OccurredAt, Scan: e.ID.String(),
+		Score: int64(scans.AlarmScore()), Details: scans.alarmStatistics().details()})
+	if err == nil && added {
+		b.Logger.WarnContext(ctx, logMessages[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
 	}
 	return err
 }
@@ -267,8 +266,8 @@ type Threshold struct {
 
 // Threshold returns the score from which codes of a batch raise alarms.
 func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
-	ownCounts, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
-	if score, chosen := ownCounts[batch]; chosen {
+	thresholds, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
+	if score, chosen := thresholds[batch]; chosen {
 		return Threshold{score, true}, err
 	}
 	return Threshold{Score: b.serverThreshold()}, err
@@ -281,8 +280,8 @@ func (b *Book) serverThreshold() int64 {
 	return NoAlarm
 }
 
-// SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. A new threshold applies to
-// every scan that any node counts afterwards.
+// SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to
+// every scan that any node counts after the change.
 func (b *Book) SetThreshold(ctx context.Context, batch int64, score *int64) error {
 	return b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
 }
@@ -296,10 +295,10 @@ func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup 
 			batches = append(batches, name.Batch)
 		}
 	}
-	ownCounts, err := tx.Thresholds(ctx, batches)
+	thresholds, err := tx.Thresholds(ctx, batches)
 	server := b.serverThreshold()
 	return func(batch int64) int64 {
-		if score, chosen := ownCounts[batch]; chosen {
+		if score, chosen := thresholds[batch]; chosen {
 			return score
 		}
 		return server

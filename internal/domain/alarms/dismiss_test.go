@@ -36,7 +36,8 @@ type crowd struct {
 func (c *crowd) scans(n int, at time.Time) (list []scanlog.Event) {
 	for range n {
 		c.made++
-		e := scanlog.Event{At: at.Add(time.Duration(len(list)) * time.Second), Batch: c.name.Batch, Index: c.name.Index, Kind: "code",
+		e := scanlog.Event{OccurredAt: at.Add(time.Duration(len(list)) * time.Second), Batch: c.name.Batch, Index: c.name.Index,
+			Kind:   "code",
 			Action: "open_mini_program", Network: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(c.made >> 8), byte(c.made), 0}), 24)}
 		binary.BigEndian.PutUint64(e.ID[:], uint64(c.name.Index)<<32+c.made)
 		binary.BigEndian.PutUint64(e.User[:], uint64(c.name.Index)<<32+c.made)
@@ -112,8 +113,8 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 		n.count(n.b, people.scans(40, n.now.Add(time.Hour)))
 		id := n.stands(people.name)
 		list, err := n.a.Alarms.Alarms(t.Context(), alarms.Query{After: 1, Limit: 10, Code: &people.name})
-		if err != nil || len(list) != 1 || list[0].ID != id || list[0].Why.Users < 13 || list[0].Why.Users > 20 || list[0].Score < 100 ||
-			list[0].Score > 130 {
+		if err != nil || len(list) != 1 || list[0].ID != id || list[0].Details.Users < 13 || list[0].Details.Users > 20 ||
+			list[0].Score < 100 || list[0].Score > 130 {
 			t.Errorf("12 and more people since: alarm %d, %+v, %v", id, list, err)
 		}
 		news, err := n.a.Alarms.News(t.Context(), 0, 10)
@@ -260,8 +261,8 @@ func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
 					numbers[key] = true
 				}
 			}
-			if i > 0 && (list[i-1].DismissedAt.IsZero() || !a.At.After(list[i-1].DismissedAt)) {
-				t.Errorf("alarm %d rests on a scan of %v, the one before it was dismissed at %v", a.ID, a.At, list[i-1].DismissedAt)
+			if i > 0 && (list[i-1].DismissedAt.IsZero() || !a.CreatedAt.After(list[i-1].DismissedAt)) {
+				t.Errorf("alarm %d rests on a scan of %v, the one before it was dismissed at %v", a.ID, a.CreatedAt, list[i-1].DismissedAt)
 			}
 		}
 	})
@@ -277,7 +278,7 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 		})
 		require.NoError(t, err)
 		for _, seen := range []string{"", "eve"} {
-			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.SeenBy != seen {
+			if a, err := c.Alarm(t.Context(), name); err != nil || a.CodeName != name || a.AcknowledgedBy != seen {
 				t.Errorf("the alarm, seen by %q: %+v, %v", seen, a, err)
 			}
 			for _, other := range []alarms.CodeName{{Batch: 7, Index: 4}, {Batch: 8, Index: 3}} {

@@ -186,14 +186,14 @@ func (j *journeys) code(items int) *Scans {
 				city = j.somewhere()
 			}
 		}
-		e := scanlog.Event{At: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
+		e := scanlog.Event{OccurredAt: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).Add(s.at)}
 		binary.BigEndian.PutUint64(e.User[:], s.user)
 		address := [4]byte{byte(60 + city/256), byte(city), byte(s.user), 0}
 		if s.mobile {
 			address = [4]byte{byte(36 + city/256), byte(city), byte(j.r.IntN(32)), 0}
 		}
 		e.Network = netip.PrefixFrom(netip.AddrFrom4(address), 24)
-		t, hour := towns[city], timebucket.Hour(e.At)
+		t, hour := towns[city], timebucket.Hour(e.OccurredAt)
 		c.add(&e, timebucket.Day(hour, 8), int((hour+8)%24), place{Region: t.region, Known: true, Lat: t.lat, Lon: t.lon}, s.mobile)
 	}
 	return c

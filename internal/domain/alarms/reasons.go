@@ -13,7 +13,7 @@ var book = i18n.Open(locale)
 
 // Reasons lists the statistics that contributed to the alarm's score, the largest contribution first: see docs/alarms.md.
 func (a Alarm) Reasons() (list []i18n.Message) {
-	w := a.Why
+	w := a.Details
 	say := func(key string, values ...any) { list = append(list, book.Text(key, values...)) }
 	if a.Kind == Spoiled {
 		say("spoiled")

@@ -15,10 +15,10 @@ func TestAlarmReasons_Plurals(t *testing.T) {
 		{Details{Scans: 40, Days: 1}, "It was scanned 40 times within a day.", "1 天内被扫 40 次。"},
 		{Details{Scans: 40, Days: 9}, "It was scanned 40 times within 9 days.", "9 天内被扫 40 次。"},
 	} {
-		got := Alarm{Why: one.why}.Reasons()
+		got := Alarm{Details: one.why}.Reasons()
 		assert.True(t, len(got) == 1 && got[0].English() == one.english && got[0].Chinese() == one.chinese, "%+v: %+v", one.why, got)
 	}
-	if got := (Alarm{Why: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons(); len(got) != 2 ||
+	if got := (Alarm{Details: Details{Scans: 2, ImpossibleTravelCount: 1}}).Reasons(); len(got) != 2 ||
 		got[1].English() != "Once it was in two places with too little time between them." {
 		t.Errorf("one trip: %+v", got)
 	}

@@ -45,14 +45,12 @@ const (
 	ReplayDays = 90
 	// maxCrossed is the maximum number of codes that a replay lists.
 	maxCrossed = 100
-	// replayedAtOnce is the number of codes that are replayed in one pass over the scan log, which needs at most about 100 MB of
-	// memory.
-	replayedAtOnce = 50_000
+	// replayChunk is the number of codes that are replayed in one pass over the scan log, which needs at most about 100 MB of memory.
+	replayChunk = 50_000
 )
 
-// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose
-// current score reaches the threshold can have raised an alarm; all scans of these codes are read again from the scan log. It
-// changes nothing.
+// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose current
+// score reaches the threshold can have raised an alarm; all scans of these codes are read again from the scan log. It changes nothing.
 func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: b.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)
@@ -72,7 +70,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 			}
 			for _, a := range list {
 				q.After = a.ID
-				if a.Kind != Copied || a.At.Before(r.From) {
+				if a.Kind != Copied || a.CreatedAt.Before(r.From) {
 					continue
 				}
 				if r.Raised++; !a.DismissedAt.IsZero() {
@@ -88,7 +86,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 	if err != nil {
 		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
 	}
-	for rows := range slices.Chunk(reached, replayedAtOnce) {
+	for rows := range slices.Chunk(reached, replayChunk) {
 		if err := b.replay(ctx, &r, counted, rows, dismissed); err != nil {
 			return r, err
 		}
@@ -98,7 +96,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 	return r, nil
 }
 
-// replay reads the scans of the given codes again.
+// replay recomputes the statistics of the codes in rows from the scan log, and adds the alarms that the threshold would have raised to r.
 func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Row, dismissed map[int64]bool) error {
 	codes, first := map[CodeName]*Scans{}, r.To
 	for _, row := range rows {
@@ -118,7 +116,7 @@ func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Ro
 			break
 		}
 		scans := codes[CodeName{e.Batch, e.Index}]
-		if scans == nil || e.At.After(r.To) {
+		if scans == nil || e.OccurredAt.After(r.To) {
 			continue
 		}
 		scans.Add(&e.Event, counted.Offset, b.Places)
@@ -127,13 +125,13 @@ func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Ro
 			continue
 		}
 		delete(codes, scans.CodeName)
-		if e.At.Before(r.From) {
+		if e.OccurredAt.Before(r.From) {
 			continue
 		}
 		if r.Alarms++; dismissed[e.Index] {
 			r.StillDismissed++
 		}
-		if r.First = append(r.First, Crossed{e.Index, e.At, score}); len(r.First) == 2*maxCrossed {
+		if r.First = append(r.First, Crossed{e.Index, e.OccurredAt, score}); len(r.First) == 2*maxCrossed {
 			slices.SortFunc(r.First, func(a, b Crossed) int { return a.At.Compare(b.At) })
 			r.First = r.First[:maxCrossed]
 		}

@@ -31,7 +31,7 @@ type Scans struct {
 	Regions  int
 	// Trips counts the cases in which two users scanned the code in two places with too little time to travel between them.
 	Trips int
-	// MobileTrips is the number of trips of which a scan came from a mobile network, whose place is less certain.
+	// MobileTrips is the number of trips in which a scan came from a mobile network, whose location is less certain.
 	MobileTrips int
 	Hours       int // distinct hours of the day with scans, 0 to 24
 	Days        int // distinct days with scans; stops counting at manyDays
@@ -41,15 +41,15 @@ type Scans struct {
 	Where []Location
 	// DismissedAt is the time of the last dismissal of an alarm of the code; zero = never.
 	DismissedAt time.Time
-	// since holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
-	since *Scans
+	// sinceDismissal holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
+	sinceDismissal *Scans
 
 	networks, regions, days []uint32 // sorted
 	hours                   uint32
-	there                   place // place of the last scan with a known place
-	thereAt                 int64
-	thereBy                 uint32 // its user
-	thereMobile             bool   // it came from a mobile network
+	lastPlace               place // place of the last scan with a known place
+	lastPlaceAt             int64
+	lastPlaceUser           uint32 // user number (low 32 bits) of the last scan with a known place
+	lastPlaceMobile         bool   // true = the last scan with a known place came from a mobile network
 }
 
 const (
@@ -75,8 +75,8 @@ type Location struct {
 	Networks int64   `json:"n,omitempty"` // number of networks that were first seen at this place
 }
 
-// been counts a scan at the place loc.
-func (c *Scans) been(loc place, fresh int) {
+// addLocation counts a scan at the place loc.
+func (c *Scans) addLocation(loc place, newNetworks int) {
 	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
 	loc.Lat, loc.Lon = tenth(loc.Lat), tenth(loc.Lon)
 	i := slices.IndexFunc(c.Where, func(w Location) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == loc })
@@ -87,7 +87,7 @@ func (c *Scans) been(loc place, fresh int) {
 		c.Where = append(c.Where, Location{Region: loc.Region, Known: loc.Known, Lat: loc.Lat, Lon: loc.Lon})
 	}
 	c.Where[i].Scans++
-	c.Where[i].Networks += int64(fresh)
+	c.Where[i].Networks += int64(newNetworks)
 }
 
 // codeState is the JSON part of a stored Scans, for the values without a column. The JSON names are stored and must never change.
@@ -120,14 +120,15 @@ type sinceState struct {
 // row returns the stored form of the statistics.
 func (c *Scans) row() Row {
 	row := Row{CodeName: c.CodeName, Scans: c.Scans, Users: c.Users.Count(), FirstAt: c.FirstAt, LastAt: c.LastAt,
-		Score: int64(c.Score()), State: stateText(c.state()), Dismissed: c.DismissedAt}
-	if c.since != nil {
-		row.Since = stateText(sinceState{From: c.DismissedAt.UnixMilli(), Scans: c.since.Scans, codeState: c.since.state()})
+		Score: int64(c.Score()), State: encodeState(c.state()), Dismissed: c.DismissedAt}
+	if c.sinceDismissal != nil {
+		row.SinceDismissal = encodeState(sinceState{From: c.DismissedAt.UnixMilli(), Scans: c.sinceDismissal.Scans,
+			codeState: c.sinceDismissal.state()})
 	}
 	return row
 }
 
-func stateText(state any) string {
+func encodeState(state any) string {
 	text, err := json.Marshal(state)
 	if err != nil {
 		panic(err) // cannot fail: the encoded value contains only strings and finite numbers
@@ -136,11 +137,11 @@ func stateText(state any) string {
 }
 
 func (c *Scans) state() codeState {
-	return codeState{Users: textUnlessEmpty(&c.Users), Networks: numbersText(c.networks),
-		Regions: numbersText(c.regions), Days: numbersText(c.days),
-		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.thereMobile,
-		Region: c.there.Region, Known: c.there.Known, Lat: c.there.Lat, Lon: c.there.Lon, At: c.thereAt,
-		By: c.thereBy, Erased: c.Erased, Where: c.Where}
+	return codeState{Users: textUnlessEmpty(&c.Users), Networks: encodeNumbers(c.networks),
+		Regions: encodeNumbers(c.regions), Days: encodeNumbers(c.days),
+		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.lastPlaceMobile,
+		Region: c.lastPlace.Region, Known: c.lastPlace.Known, Lat: c.lastPlace.Lat, Lon: c.lastPlace.Lon, At: c.lastPlaceAt,
+		By: c.lastPlaceUser, Erased: c.Erased, Where: c.Where}
 }
 
 func textUnlessEmpty(s *hyperloglog.Users) string {
@@ -159,14 +160,14 @@ func Read(r Row) (*Scans, error) {
 		err = c.setState(state)
 	}
 	if err == nil && !r.Dismissed.IsZero() {
-		c.since = &Scans{CodeName: r.CodeName}
-		var firstState sinceState
-		if r.Since != "" {
-			err = json.Unmarshal([]byte(r.Since), &firstState)
+		c.sinceDismissal = &Scans{CodeName: r.CodeName}
+		var dismissalState sinceState
+		if r.SinceDismissal != "" {
+			err = json.Unmarshal([]byte(r.SinceDismissal), &dismissalState)
 		}
-		if err == nil && firstState.From == r.Dismissed.UnixMilli() {
-			c.since.Scans = firstState.Scans
-			err = c.since.setState(firstState.codeState)
+		if err == nil && dismissalState.From == r.Dismissed.UnixMilli() {
+			c.sinceDismissal.Scans = dismissalState.Scans
+			err = c.sinceDismissal.setState(dismissalState.codeState)
 		}
 	}
 	if err != nil {
@@ -182,40 +183,42 @@ func (c *Scans) setState(state codeState) (err error) {
 		into *[]uint32
 	}{{state.Networks, &c.networks}, {state.Regions, &c.regions}, {state.Days, &c.days}} {
 		if err == nil {
-			*list.into, err = readNumbers(list.text)
+			*list.into, err = decodeNumbers(list.text)
 		}
 	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
-	c.there, c.thereAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
-	c.thereBy, c.Where, c.thereMobile, c.MobileTrips = state.By, state.Where, state.ByMobile, state.Mobile
+	c.lastPlace, c.lastPlaceAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
+	c.lastPlaceUser, c.Where, c.lastPlaceMobile, c.MobileTrips = state.By, state.Where, state.ByMobile, state.Mobile
 	c.count()
 	return err
 }
 
-// judged returns the statistics from which alarms are raised: those of all scans, or those after the last dismissal.
-func (c *Scans) judged() *Scans {
-	if c.since != nil {
-		return c.since
+// alarmStatistics returns the statistics from which alarms are raised: those of all scans, or those after the last dismissal.
+func (c *Scans) alarmStatistics() *Scans {
+	if c.sinceDismissal != nil {
+		return c.sinceDismissal
 	}
 	return c
 }
 
 // AlarmScore returns the score from which alarms are raised: that of all scans, or of the scans after the last dismissal.
-func (c *Scans) AlarmScore() int { return c.judged().Score() }
+func (c *Scans) AlarmScore() int { return c.alarmStatistics().Score() }
 
-// canAlarm reports whether a scan is later than every dismissal, so that it can raise an alarm.
-func (c *Scans) canAlarm(e *scanlog.Event) bool { return c.since == nil || e.At.After(c.DismissedAt) }
+// isAfterDismissal reports whether a scan is later than every dismissal, so that it can raise an alarm.
+func (c *Scans) isAfterDismissal(e *scanlog.Event) bool {
+	return c.sinceDismissal == nil || e.OccurredAt.After(c.DismissedAt)
+}
 
-// replaceUser replaces a user by a number, in the statistics of all scans and of the scans since a dismissal.
-func (c *Scans) replaceUser(user scanlog.UserHash, step uint64) (changed bool) {
-	if c.Users.Replace(user, step) {
+// replaceUser replaces the hash of a user by number, in the statistics of all scans and of the scans since a dismissal.
+func (c *Scans) replaceUser(user scanlog.UserHash, number uint64) (changed bool) {
+	if c.Users.Replace(user, number) {
 		c.Erased++
-		if c.thereBy == uint32(hyperloglog.Number(user)) {
-			c.thereBy = uint32(step)
+		if c.lastPlaceUser == uint32(hyperloglog.Number(user)) {
+			c.lastPlaceUser = uint32(number)
 		}
 		changed = true
 	}
-	return c.since != nil && c.since.replaceUser(user, step) || changed
+	return c.sinceDismissal != nil && c.sinceDismissal.replaceUser(user, number) || changed
 }
 
 func (c *Scans) count() {
@@ -228,13 +231,13 @@ type Places interface {
 	Mobile(netip.Addr) bool
 }
 
-// mobileClient matches the client descriptions of scanning apps that tell the connection as Weixin does, as in NetType/5G.
+// mobileClient matches the user agent of a scanning app on a mobile network, which names the connection type as Weixin does: NetType/5G.
 var mobileClient = regexp.MustCompile(`\bNetType/[2-6]G`)
 
 // Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in
 // the order of the scan log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
-	hour := timebucket.Hour(e.At)
+	hour := timebucket.Hour(e.OccurredAt)
 	loc := place{Region: e.Region}
 	mobile := mobileClient.MatchString(e.Client)
 	if places != nil && e.Network.IsValid() {
@@ -245,15 +248,15 @@ func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 }
 
 func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobile bool) {
-	if c.since != nil && c.canAlarm(e) {
-		c.since.add(e, day, hourOfDay, loc, mobile)
+	if c.sinceDismissal != nil && c.isAfterDismissal(e) {
+		c.sinceDismissal.add(e, day, hourOfDay, loc, mobile)
 	}
 	if c.Scans == 0 {
-		c.FirstAt = e.At
+		c.FirstAt = e.OccurredAt
 	}
 	c.Scans++
-	if e.At.After(c.LastAt) {
-		c.LastAt = e.At
+	if e.OccurredAt.After(c.LastAt) {
+		c.LastAt = e.OccurredAt
 	}
 	c.Users.Add(e.User)
 	networks := len(c.networks)
@@ -266,17 +269,17 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobil
 	c.days = addNumber(c.days, uint32(day), manyDays)
 	c.hours |= 1 << hourOfDay
 	if loc.Region != "" || loc.Known {
-		c.been(loc, len(c.networks)-networks)
-		ms, step := e.At.UnixMilli(), uint32(hyperloglog.Number(e.User))
+		c.addLocation(loc, len(c.networks)-networks)
+		ms, user := e.OccurredAt.UnixMilli(), uint32(hyperloglog.Number(e.User))
 		// Only scans by two different users count as a trip, because one user in two distant places indicates a wrong location, for
 		// example a carrier's gateway or a tunnel.
-		if c.thereAt != 0 && step != c.thereBy && tooFar(c.there, loc, max(ms-c.thereAt, c.thereAt-ms)) {
+		if c.lastPlaceAt != 0 && user != c.lastPlaceUser && isImpossibleTrip(c.lastPlace, loc, max(ms-c.lastPlaceAt, c.lastPlaceAt-ms)) {
 			c.Trips++
-			if mobile || c.thereMobile {
+			if mobile || c.lastPlaceMobile {
 				c.MobileTrips++
 			}
 		}
-		c.there, c.thereAt, c.thereBy, c.thereMobile = loc, ms, step, mobile
+		c.lastPlace, c.lastPlaceAt, c.lastPlaceUser, c.lastPlaceMobile = loc, ms, user, mobile
 	}
 	c.count()
 }
@@ -294,7 +297,7 @@ func addNumber(list []uint32, n uint32, limit int) []uint32 {
 	return slices.Insert(list, i, n)
 }
 
-func numbersText(list []uint32) string {
+func encodeNumbers(list []uint32) string {
 	b := make([]byte, 0, 4*len(list))
 	for _, n := range list {
 		b = binary.BigEndian.AppendUint32(b, n)
@@ -302,7 +305,7 @@ func numbersText(list []uint32) string {
 	return base64.RawStdEncoding.EncodeToString(b)
 }
 
-func readNumbers(text string) (list []uint32, err error) {
+func decodeNumbers(text string) (list []uint32, err error) {
 	b, err := base64.RawStdEncoding.DecodeString(text)
 	if err != nil || len(b)%4 != 0 {
 		return nil, fmt.Errorf("a list of numbers cannot be read")

@@ -52,7 +52,7 @@ func (c *Call) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"rid":`...), c.RID)
 	b = appendText(append(b, `,"account":`...), c.Account)
 	b = c.OccurredAt.AppendFormat(append(b, `,"occurred_at":"`...), time.RFC3339Nano)
-	b = strconv.AppendInt(append(b, `","took":`...), int64(c.Took), 10)
+	b = strconv.AppendInt(append(b, `","duration_ns":`...), int64(c.Duration), 10)
 	b = appendText(append(b, `,"path":`...), c.Path)
 	b = appendNamed(b, `,"query":`, c.Query)
 	b = appendNamed(b, `,"request":`, c.Request)
@@ -114,7 +114,7 @@ func (b Block) find(rid string) (c Call, ok bool, err error) {
 		if err := json.Unmarshal([]byte(line), &c); err != nil {
 			return Call{}, false, fmt.Errorf("reading the log of calls: %w", err)
 		}
-		if c.RID == rid { // otherwise the line is another call whose text contains this request ID
+		if c.RID == rid { // the line of another call may contain this request ID too
 			return c, true, nil
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // whole is a call with every field set, and texts that JSON writes in another way.
 func whole(text string) Call {
 	return Call{RID: "6920a1b2-00000001-00000002", Account: text + "a", OccurredAt: time.Date(2026, 11, 22, 1, 2, 3, 45e6, time.UTC),
-		Took: 7 * time.Millisecond, Path: text + "p", Query: text, Request: text, Response: text, ClientIP: text, ErrCode: -1,
+		Duration: 7 * time.Millisecond, Path: text + "p", Query: text, Request: text, Response: text, ClientIP: text, ErrCode: -1,
 		Detail: text, Behaviours: []string{text, "b"}}
 }
 

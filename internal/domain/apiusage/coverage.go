@@ -40,7 +40,7 @@ const (
 var trials = []Trial{
 	{Code: errcode.SystemError, calls: everyPath, command: injectOnce},
 	{Code: errcode.InvalidCredential, Row: behaviour.CallerTokenReplaced, calls: everyPath, spared: bySecret,
-		command: "qrjump api endTokens appid={appid} --yes"},
+		command: "qrjump api revokeTokens appid={appid} --yes"},
 	{Code: errcode.TokenExpired, Row: behaviour.CallerTokenExpired, calls: everyPath, spared: bySecret, command: "qrjump clock set +2h"},
 	{Code: errcode.InvalidIP, Row: behaviour.TokenAddress, calls: listCalls, command: injectOnce},
 	{Code: errcode.ComponentIP, Row: behaviour.CallerAddress, calls: "/cgi-bin/component/*", command: injectOnce},
@@ -55,7 +55,7 @@ var trials = []Trial{
 
 const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
 
-// Says describes the trial: the behaviour, or the condition that causes the error code.
+// Says returns a description of the trial in two languages: the behaviour, or the condition that causes the error code.
 func (t Trial) Says() (english, chinese string) {
 	text := t.Code.Meaning()
 	if t.Row != behaviour.NoRow {
@@ -77,9 +77,10 @@ func matchesPath(paths, path string) bool {
 	})
 }
 
-// met reports whether the condition that t describes occurred in a call. A link request waits if its call succeeds without the note
-// LinkAtOnce; other ticket errors share the error code of CodesTicketState, so the call must also note CodesTicketState or an
-// injected fault.
+// met reports whether the condition that t describes occurred in a call. For the behaviour
+// LinkAtOnce the condition is a successful call that is not recorded as LinkAtOnce: its link request waits for approval. Several
+// ticket errors have the error code of CodesTicketState, so a call with this code counts only if CodesTicketState or an injected
+// fault is recorded with it.
 func (t Trial) met(c Call) bool {
 	noted := slices.Contains(c.Behaviours, t.Row.String())
 	switch t.Row {
@@ -96,7 +97,7 @@ type Covered struct {
 	Trial
 	Calls   int    // number of calls in which the condition of the Trial can occur
 	Times   int    // number of calls in which the trial occurred
-	Last    string // request ID of the newest such call
+	Last    string // request ID of the newest call in which the trial occurred
 	Command string // command that triggers the trial
 }
 
@@ -126,8 +127,7 @@ func (s *anonymous) forget() {
 	s.seen = nil
 }
 
-// beforeKnown lists the error codes of rejected unidentified calls; an injected fault can return the last two before the secret is
-// checked.
+// beforeKnown lists the error codes of rejected unidentified calls; an injected fault can return the last two before the secret is checked.
 var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
 
 // RefuseToken counts a call of path whose token or IP address was rejected with the error code.
@@ -152,7 +152,7 @@ func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
 // accounts. Coverage examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown.
 // Conditions that apply to none of the examined calls are omitted.
 func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
-	all, countses := make([]Covered, len(trials)), make([]map[string]int, len(trials))
+	all, callsByPath := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path
 	looked, err := b.search(ctx, Search{Account: account}, func(c Call) bool {
 		callers[c.Path] = cmp.Or(callers[c.Path], c.Account)
@@ -160,10 +160,10 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 			if !t.happensTo(c.Path) {
 				continue
 			}
-			if countses[i] == nil {
-				countses[i] = map[string]int{}
+			if callsByPath[i] == nil {
+				callsByPath[i] = map[string]int{}
 			}
-			countses[i][c.Path]++
+			callsByPath[i][c.Path]++
 			all[i].Calls++
 			if t.met(c) {
 				all[i].Times++
@@ -185,7 +185,7 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 	for i, covered := range all {
 		if covered.Calls > 0 {
 			covered.Trial = trials[i]
-			path := mostOften(countses[i])
+			path := mostCalled(callsByPath[i])
 			covered.Command = strings.NewReplacer("{path}", path, "{appid}", callers[path],
 				"{errcode}", fmt.Sprint(covered.Code.Number)).Replace(covered.command)
 			list = append(list, covered)
@@ -194,8 +194,8 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 	return list, looked, err
 }
 
-// mostOften returns the path with the most calls; among equals, the first in alphabetical order.
-func mostOften(calls map[string]int) (path string) {
+// mostCalled returns the path with the most calls; among equals, the first in alphabetical order.
+func mostCalled(calls map[string]int) (path string) {
 	for name, n := range calls {
 		if path == "" || n > calls[path] || n == calls[path] && name < path {
 			path = name

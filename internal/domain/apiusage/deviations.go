@@ -84,7 +84,7 @@ func (d *deviations) forgetOf(appids []string) {
 	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
-// Deviate counts the deviations in the notes of a call. A call without deviations costs one look at its notes, and repeated
+// Deviate counts the deviations in the notes of a call. A call without deviations costs one check of its notes, and repeated
 // deviations since the last write allocate no memory.
 func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
 	if !notes.Deviates() {

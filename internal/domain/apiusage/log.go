@@ -22,7 +22,7 @@ type Call struct {
 	RID        string        `json:"rid"`
 	Account    string        `json:"account"`     // who made it
 	OccurredAt time.Time     `json:"occurred_at"` // stored in whole milliseconds
-	Took       time.Duration `json:"took"`        // likewise
+	Duration   time.Duration `json:"duration_ns"` // likewise
 	Path       string        `json:"path"`
 	Query      string        `json:"query,omitempty"`
 	Request    string        `json:"request,omitempty"`
@@ -82,8 +82,8 @@ func (b *Book) Record(c Call) {
 	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
 		*text = storable(*text)
 	}
-	c.OccurredAt, c.Took = c.OccurredAt.UTC().Truncate(time.Millisecond), c.Took.Truncate(time.Millisecond)
-	if c.OccurredAt.Year() > 9999 { // possible with an emulated clock, but JSON cannot represent such a time
+	c.OccurredAt, c.Duration = c.OccurredAt.UTC().Truncate(time.Millisecond), c.Duration.Truncate(time.Millisecond)
+	if c.OccurredAt.Year() > 9999 { // an emulated clock can reach the year 10000, which JSON times cannot represent
 		c.OccurredAt = time.Time{}
 	}
 	q := &b.calls
@@ -99,8 +99,7 @@ func (b *Book) Record(c Call) {
 	}
 }
 
-// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of other
-// calls.
+// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of other calls.
 func storable(s string) string {
 	if len(s) > MaxText {
 		s = s[:MaxText] + "…"
@@ -178,7 +177,7 @@ func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.fi
 func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 	t, ok := ridTime(rid)
 	if !ok {
-		return Call{}, errcode.RIDInvalid.WithDetail(behaviour.RIDForm, "%.40q has not the form of a request id", rid)
+		return Call{}, errcode.RIDInvalid.WithDetail(behaviour.RIDForm, "%.40q does not have the form of a request id", rid)
 	}
 	if b.Now().Sub(t) > Kept {
 		return Call{}, errcode.RIDTooOld.WithDetail(behaviour.RIDOld, "%s is of %s", rid, t.UTC().Format(time.RFC3339))
@@ -190,7 +189,7 @@ func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 	case err != nil:
 		return Call{}, err
 	case strings.HasPrefix(c.Path, "/sns/"):
-		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "%s is a call of %s, which rid/get does not find", rid, c.Path)
+		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "%s is the request id of a call to %s, which rid/get does not return", rid, c.Path)
 	case c.Account != account:
 		return Call{}, errcode.RIDForbidden.WithDetail(behaviour.RIDOther, "%s is a call of %s, not of %s", rid, c.Account, account)
 	}

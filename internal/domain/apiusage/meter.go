@@ -14,8 +14,7 @@ import (
 // PerDay is the default daily limit of calls of an account to one API path. Contract: rules 3.1 (a sample of a real response).
 const PerDay = 500_000
 
-// remembered is the retention of a count in days: more than a month, because the quota resets of a month are stored under its first
-// day.
+// remembered is the retention of a count in days: more than a month, because the quota resets of a month are stored under its first day.
 const remembered = 62
 
 // batch is the number of rows written in one transaction.

@@ -17,13 +17,13 @@ type Search struct {
 	RID           string // "" = any
 	ErrCode       int    // 0 = any
 	Failed        bool   // only calls that returned an error code other than 0
-	Before        int64  // only calls with a smaller number; 0 = start from the newest
-	After         int64  // only calls with a greater number
+	Before        int64  // only calls with a smaller call number; 0 = start from the newest call
+	After         int64  // only calls with a greater call number
 }
 
 // Searched describes the part of the log that was searched.
 type Searched struct {
-	Calls int       // how many
+	Calls int       // number of searched calls
 	Since time.Time // the second of the oldest searched call; zero = no call was searched
 	Until time.Time // likewise the newest
 	Next  int64     // the Before value that continues the search with older calls; 0 = no older calls
@@ -32,8 +32,7 @@ type Searched struct {
 	Newest int64
 }
 
-// One search reads a limited number of blocks and bytes, because a search without results must not read seven days of calls at
-// once.
+// One search reads a limited number of blocks and bytes, because a search without results must not read seven days of calls at once.
 const (
 	searchedBlocks = 2000
 	searchedBytes  = 8 << 20 // limit in bytes of one search; the last step may exceed the limit
@@ -103,8 +102,7 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 	return list, looked, err
 }
 
-// search passes matching calls to take, newest first, until take returns false or the limit of blocks or bytes per search is
-// reached.
+// search passes matching calls to take, newest first, until take returns false or the limit of blocks or bytes per search is reached.
 func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
 	if s.Before == 0 {
 		if err := b.flushCalls(ctx); err != nil {
@@ -186,7 +184,7 @@ func (s Search) hint() hint {
 		if err != nil {
 			panic(fmt.Errorf("a text or a number: %w", err))
 		}
-		if !strings.Contains(string(text), `\`) { // otherwise JSON allows several spellings of the text
+		if !strings.Contains(string(text), `\`) { // JSON can spell a text with a backslash in several ways
 			texts = append(texts, `"`+name+`":`+string(text))
 		}
 	}

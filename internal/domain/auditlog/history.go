@@ -1,5 +1,4 @@
-// Package auditlog stores and verifies the audit log and reconstructs past states, such as the page that a link opened at a past
-// time.
+// Package auditlog stores and verifies the audit log and reconstructs past states, such as the page that a link opened at a past time.
 package auditlog
 
 import (
@@ -21,20 +20,20 @@ var Kinds = []string{"rule", "account", "appearance", "link", "tokens", "compone
 type Entry struct {
 	Seq        int64           `json:"seq"`
 	OccurredAt time.Time       `json:"occurred_at"`
-	Kind       string          `json:"kind" doc:"what changed: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (given out for an import), import (shows the rules that were written under numbers before its own), or what a later version adds"`
-	Key        string          `json:"key" doc:"which one: a key, an AppID, two of them, a number"`
-	Actor      string          `json:"actor" doc:"an AppID, admin, seed, server, person:NAME or key:NAME"`
-	Via        string          `json:"via,omitempty" doc:"the third-party platform that called for the actor"`
-	RID        string          `json:"rid,omitempty" doc:"the request id of the call"`
+	Kind       string          `json:"kind" doc:"kind of object: rule, account, appearance, link, tokens, component, grant, domain, qrcode, batch, codes, serials, package, gs1 (links of a GS1 key), scan_key, webhook, alarm, scans (an erasure), person, admin_key, meta (settings and clock), seed, export, drill, keys, reset, emptied (an account that was reset), chain, numbers (IDs reserved for an import), import (shows the rules that were stored with smaller IDs), or a kind added by a later version"`
+	Key        string          `json:"key" doc:"key of the object: a key, an AppID, two AppIDs or a number"`
+	Actor      string          `json:"actor" doc:"AppID, admin, seed, server, person:NAME or key:NAME"`
+	Via        string          `json:"via,omitempty" doc:"AppID of the third-party platform that called on behalf of the actor"`
+	RID        string          `json:"rid,omitempty" doc:"request ID of the call"`
 	Action     string          `json:"action"`
-	Detail     json.RawMessage `json:"detail" doc:"what it was changed to, never with a secret"`
-	Hash       string          `json:"hash" doc:"keyed, of this change and the hash before it"`
+	Detail     json.RawMessage `json:"detail" doc:"content after the change, without secrets"`
+	Hash       string          `json:"hash" doc:"keyed hash of this change and the previous hash"`
 }
 
 // Query selects entries.
 type Query struct {
-	After  int64  // only later entries, oldest first
-	Before int64  // only earlier entries, newest first; 0 = all
+	After  int64  // only entries with a greater sequence number, oldest first
+	Before int64  // only entries with a smaller sequence number, newest first; 0 = all
 	Newest bool   // newest first
 	Kind   string // "" = any
 	Key    string // "" = any; requires Kind
@@ -44,13 +43,13 @@ type Query struct {
 
 // Checked is the result of verifying the audit log.
 type Checked struct {
-	Changes int64  `json:"changes" doc:"how many were verified"`
-	First   int64  `json:"first" doc:"number of the first; 0 = there is none"`
-	Seq     int64  `json:"seq" doc:"number of the last"`
-	Hash    string `json:"hash" doc:"of the last: noted elsewhere, it proves later that nothing before it was altered"`
-	Fault   *Fault `json:"fault,omitempty" doc:"left out: everything fits"`
+	Changes    int64  `json:"changes" doc:"number of changes verified"`
+	FirstSeq   int64  `json:"first_seq" doc:"number of the first change; 0 = no changes"`
+	Seq        int64  `json:"seq" doc:"number of the last change"`
+	Hash       string `json:"hash" doc:"hash of the last change; a copy kept elsewhere proves later that no earlier change was altered"`
+	FirstError *Fault `json:"first_error,omitempty" doc:"first inconsistency; omitted if there is none"`
 	// Orphans are not part of the audit log: they belong to the currently stored state.
-	Orphans []Orphan `json:"orphans" doc:"what belongs to accounts that do not exist, at most 1000; empty: nothing does"`
+	Orphans []Orphan `json:"orphans" doc:"objects of accounts that do not exist, at most 1000; empty = none"`
 }
 
 // Orphan is a group of objects whose account does not exist; orphans still reserve the account's prefixes and codes.
@@ -62,7 +61,7 @@ type Orphan struct {
 
 // Fault is the first inconsistency that the verification found.
 type Fault struct {
-	Seq  int64  `json:"seq,omitempty" doc:"the change that does not fit; left out: see what"`
+	Seq  int64  `json:"seq,omitempty" doc:"number of the inconsistent change; omitted if see identifies it"`
 	Text string `json:"error"`
 }
 

@@ -34,123 +34,123 @@ func pageOf(path string) string {
 
 // OutcomeChange is a group of scans whose outcome changes in the same way.
 type OutcomeChange struct {
-	Before   string   `json:"before" doc:"what they open now: the action, the Mini Program, the rule and the page"`
-	After    string   `json:"after" doc:"what they would open"`
+	Before   string   `json:"before" doc:"current result: action, Mini Program, rule and page"`
+	After    string   `json:"after" doc:"planned result"`
 	Scans    int64    `json:"scans"`
-	Examples []string `json:"examples" doc:"links of them"`
+	Examples []string `json:"examples" doc:"examples of links"`
 }
 
 // Replayed is the result of a replay: the effect that a plan would have had on the scans of a past period.
 type Replayed struct {
 	Since     time.Time       `json:"since"`
-	Scans     int64           `json:"scans" doc:"of links, in that time"`
-	Examined  int64           `json:"examined" doc:"of them, scans that a planned rule could have to do with"`
-	Changed   int64           `json:"changed" doc:"of them, scans that would open something else"`
-	Changes   []OutcomeChange `json:"changes" doc:"the most frequent first, at most 100"`
-	Truncated bool            `json:"truncated,omitempty" doc:"there were more scans than are replayed at once: these are the oldest"`
-	Anonymous bool            `json:"anonymous" doc:"true: all are replayed as scans of nobody in particular, because the log of scans names no users; who scans test links sees them as before"`
+	Scans     int64           `json:"scans" doc:"scans of links in the period"`
+	Examined  int64           `json:"examined" doc:"scans that a planned rule could affect"`
+	Changed   int64           `json:"changed" doc:"scans that would open another page"`
+	Changes   []OutcomeChange `json:"changes" doc:"changed results, most frequent first, at most 100"`
+	Truncated bool            `json:"truncated,omitempty" doc:"whether there were more scans than the limit, so that only the oldest were replayed"`
+	Anonymous bool            `json:"anonymous" doc:"always true: scans are replayed as anonymous, because the scan log has no user IDs; testers would still open test links"`
 }
 
 // Limits of a replay.
 const (
-	turnsShown    = 100
-	examplesShown = 3
-	// MostReplayed is the maximum number of scans that one replay reads.
-	MostReplayed = 20_000_000
-	// linksKnown is the number of links whose outcome a replay caches.
-	linksKnown = 50_000
+	maxChanges  = 100
+	maxExamples = 3
+	// MaxReplayed is the maximum number of scans that one replay reads.
+	MaxReplayed = 20_000_000
+	// maxCachedLinks is the number of links whose outcome a replay caches.
+	maxCachedLinks = 50_000
 )
 
 // endOfTime is later than any scan, including scans of a node with a wrong clock.
 var endOfTime = time.Date(9999, time.December, 31, 0, 0, 0, 0, time.UTC)
 
-// Question holds the parameters of a replay.
-type Question struct {
-	Plan  map[string]*rules.Rule
-	Since time.Time
-	Most  int64 // maximum number of scans to read, at most MostReplayed
+// ReplayQuery holds the parameters of a replay.
+type ReplayQuery struct {
+	Plan     map[string]*rules.Rule
+	Since    time.Time
+	MaxScans int64 // maximum number of scans to read, at most MaxReplayed
 	// Owners limits the result to scans of rules of these accounts; empty = all accounts.
 	Owners []string
 }
 
-// way returns the page that a link opens now and the page that the link would open under the plan, limited to what the owners of
-// the request may see. The owner of a scan is that of the current rule or, without a current rule, of the planned rule. way returns
-// the zero turn for a scan of another owner's rules.
-func (q Question) way(oldDecision, newDecision scan.Decision) turn {
-	known := turn{outcomeOf(oldDecision), outcomeOf(newDecision)}
+// outcomes returns the page that a link opens now and the page that the link would open under the plan, limited to what the owners of
+// the request may see. The owner of a scan is that of the current rule or, without a current rule, of the planned rule. outcomes returns
+// the zero outcomePair for a scan of another owner's rules.
+func (q ReplayQuery) outcomes(oldDecision, newDecision scan.Decision) outcomePair {
+	pair := outcomePair{outcomeOf(oldDecision), outcomeOf(newDecision)}
 	if len(q.Owners) == 0 {
-		return known
+		return pair
 	}
 	if !slices.Contains(q.Owners, cmp.Or(oldDecision.Matched.Owner, newDecision.Matched.Owner)) {
-		return turn{}
+		return outcomePair{}
 	}
 	if owner := newDecision.Matched.Owner; owner != "" && !slices.Contains(q.Owners, owner) {
-		known.after = outcome(newDecision.Action)
+		pair.after = outcome(newDecision.Action)
 	}
-	return known
+	return pair
 }
 
-type turn struct{ before, after outcome }
+type outcomePair struct{ before, after outcome }
 
 // Replay simulates the effect of a plan on the logged scans since a point in time: each scanned link is resolved with the current
 // rules and with the planned rules.
-func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q Question) (Replayed, error) {
+func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQuery) (Replayed, error) {
 	since, read := q.Since, int64(0)
 	done := Replayed{Since: since, Anonymous: true, Changes: []OutcomeChange{}}
 	live.Codes = nil // the scan log does not contain the texts of codes
-	finder := scan.Overlay{Under: live.Finder, Rules: q.Plan}
-	pastResolver := live
-	pastResolver.Finder = finder
-	turns := map[turn]*OutcomeChange{}
+	finder := scan.Overlay{Base: live.Finder, Rules: q.Plan}
+	planned := live
+	planned.Finder = finder
+	changes := map[outcomePair]*OutcomeChange{}
 	// Without a user the outcome depends only on the link, and most scans are of few links, so outcomes are cached by link.
-	known := map[string]turn{}
+	cache := map[string]outcomePair{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {
 			return done, fmt.Errorf("reading the log of scans: %w", err)
 		}
-		if read == q.Most {
+		if read == q.MaxScans {
 			done.Truncated = true
 			break
 		}
-		if read++; e.At.Before(since) || e.Text == "" {
+		if read++; e.OccurredAt.Before(since) || e.Text == "" {
 			continue
 		}
 		done.Scans++
-		way, is := known[e.Text]
+		pair, is := cache[e.Text]
 		if !is {
 			if link, ok := rules.ParseLink(e.Text); ok && finder.Touches(link) {
-				req := scan.Request{Text: e.Text, At: e.At}
-				way = q.way(live.Resolve(req), pastResolver.Resolve(req))
+				req := scan.Request{Text: e.Text, At: e.OccurredAt}
+				pair = q.outcomes(live.Resolve(req), planned.Resolve(req))
 			}
-			if len(known) == linksKnown {
-				clear(known)
+			if len(cache) == maxCachedLinks {
+				clear(cache)
 			}
-			known[e.Text] = way
+			cache[e.Text] = pair
 		}
-		if way == (turn{}) { // no planned rule can match the link, or its rule belongs to another owner
+		if pair == (outcomePair{}) { // no planned rule can match the link, or its rule belongs to another owner
 			continue
 		}
 		done.Examined++
-		if way.before == way.after {
+		if pair.before == pair.after {
 			continue
 		}
 		done.Changed++
-		t := turns[way]
+		t := changes[pair]
 		if t == nil {
-			t = &OutcomeChange{Before: string(way.before), After: string(way.after)}
-			turns[way] = t
+			t = &OutcomeChange{Before: string(pair.before), After: string(pair.after)}
+			changes[pair] = t
 		}
 		t.Scans++
-		if len(t.Examples) < examplesShown && !slices.Contains(t.Examples, e.Text) {
+		if len(t.Examples) < maxExamples && !slices.Contains(t.Examples, e.Text) {
 			t.Examples = append(t.Examples, e.Text)
 		}
 	}
-	for _, t := range slices.SortedFunc(maps.Values(turns), func(a, b *OutcomeChange) int {
+	for _, t := range slices.SortedFunc(maps.Values(changes), func(a, b *OutcomeChange) int {
 		return cmp.Or(cmp.Compare(b.Scans, a.Scans), cmp.Compare(a.Before, b.Before), cmp.Compare(a.After, b.After))
 	}) {
 		done.Changes = append(done.Changes, *t)
 	}
-	done.Changes = done.Changes[:min(len(done.Changes), turnsShown)]
+	done.Changes = done.Changes[:min(len(done.Changes), maxChanges)]
 	if len(q.Owners) > 0 { // the number of other accounts' scans is confidential
 		done.Scans = done.Examined
 	}

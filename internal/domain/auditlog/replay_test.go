@@ -31,9 +31,9 @@ func (s scanned) ListRange(_ context.Context, after int64, from, to time.Time) i
 			yield(scanlog.Entry{}, fmt.Errorf("scans after position %d, from %s to %s", after, from, to))
 			return
 		}
-		old := scanlog.Event{At: from.Add(-time.Minute), Text: s.links[0]} // others may be among them
+		old := scanlog.Event{OccurredAt: from.Add(-time.Minute), Text: s.links[0]} // others may be among them
 		for i := range s.scans + 1 {
-			e := scanlog.Event{At: began, Text: s.links[i%len(s.links)]}
+			e := scanlog.Event{OccurredAt: began, Text: s.links[i%len(s.links)]}
 			if i == s.scans {
 				e = old
 			}
@@ -98,7 +98,7 @@ func TestAuditReplay_EachLinkOnce(t *testing.T) {
 	finder, plan, log := aPlan(t, 1000)
 	log.scans = 20_000
 	done, err := auditlog.Replay(t.Context(), log, scan.Resolver{Finder: finder, Accounts: opened{}},
-		auditlog.Question{Plan: plan, Since: began.Add(-time.Hour), Most: auditlog.MostReplayed})
+		auditlog.ReplayQuery{Plan: plan, Since: began.Add(-time.Hour), MaxScans: auditlog.MaxReplayed})
 	assert.True(t, err == nil && done.Scans == 20_000 && done.Examined == 20_000 && done.Changed == 20_000, "%+v, %v", done, err)
 	assert.True(t, finder.asked <= 2*1000, "rules were asked %d times about 1,000 links", finder.asked)
 }

@@ -36,7 +36,7 @@ const (
 	Chinese Language = "zh"
 )
 
-// Texts holds an account's texts in one language. Each of the texts may be "".
+// Texts holds an account's texts in one language. An account may leave any text empty ("").
 type Texts struct {
 	App     string `json:"app,omitempty"`     // the name of the scanning app, as the account's users know it
 	Landing string `json:"landing,omitempty"` // shown on the landing page of a link

@@ -121,13 +121,14 @@ func TestLogo_Reencoded(t *testing.T) {
 		"a thin one":         {encoded(t, image.NewNRGBA(image.Rect(0, 0, 3000, 1)), "png"), 384, 1},
 		"a WebP":             {[]byte(webp), 1, 1},
 	} {
-		logo, file, err := new(Book).takeLogo(t.Context(), c.file)
+		logo, file, err := new(Book).encodeLogo(t.Context(), c.file)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		m, err := png.Decode(bytes.NewReader(file))
-		if err != nil || m.Bounds().Dx() != logo.Width || m.Bounds().Dy() != logo.Height || logo.Bytes != len(file) || len(file) > maxKept {
+		if err != nil || m.Bounds().Dx() != logo.Width || m.Bounds().Dy() != logo.Height || logo.Bytes != len(file) ||
+			len(file) > maxLogoBytes {
 			t.Errorf("%s: %+v of %d bytes: %v", name, logo, len(file), err)
 			continue
 		}
@@ -164,7 +165,7 @@ func TestLogo_InvalidFile(t *testing.T) {
 		"too large":            {pixels(t, 2049, 2048), "2049 × 2048 pixels"},
 		"wide beyond counting": {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x00\x00\x00\x00"), "logo: "},
 	} {
-		_, _, err := new(Book).takeLogo(t.Context(), c.file)
+		_, _, err := new(Book).encodeLogo(t.Context(), c.file)
 		if _, invalid := errors.AsType[accounts.Invalid](err); !invalid || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -178,8 +179,9 @@ func FuzzLogo(f *testing.F) {
 	_ = png.Encode(&b, drawn(3, 3))
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
-		logo, kept, err := new(Book).takeLogo(t.Context(), file)
-		assert.True(t, err != nil || len(kept) <= maxKept && logo.Width <= boxWidth && logo.Height <= boxHeight && len(logo.Hash) == 64,
+		logo, kept, err := new(Book).encodeLogo(t.Context(), file)
+		assert.True(t, err != nil ||
+			len(kept) <= maxLogoBytes && logo.Width <= boxWidth && logo.Height <= boxHeight && len(logo.Hash) == 64,
 			"%+v of %d bytes", logo, len(kept))
 	})
 }
@@ -244,18 +246,18 @@ func TestAppearanceCache_SingleStoreRead(t *testing.T) {
 	see("plain", "", 2) // one that has nothing is remembered as well
 	store.has["shop"] = Appearance{Accent: "#111111"}
 	see("shop", "#000000", 2)
-	b.Forget("shop")
+	b.Invalidate("shop")
 	see("shop", "#111111", 3)
-	b.Forget("")
+	b.Invalidate("")
 	store.fault = errors.New("the database is away")
 	see("shop", "", 4)
 	store.fault = nil
-	now = now.Add(faulty)
+	now = now.Add(errorTTL)
 	see("shop", "#111111", 5)
-	for i := range 3 * mostKnown {
+	for i := range 3 * maxAppearances {
 		b.Lookup(t.Context(), fmt.Sprint(i))
 	}
-	assert.True(t, len(b.known) <= mostKnown, "%d accounts are kept", len(b.known))
+	assert.True(t, len(b.appearances) <= maxAppearances, "%d accounts are kept", len(b.appearances))
 }
 
 // What was read before a change must not outlive it.
@@ -266,7 +268,7 @@ func TestAppearanceCache_ChangeDuringRead(t *testing.T) {
 	store.while = func() {
 		store.while = nil
 		store.has["shop"] = Appearance{Accent: "#111111"}
-		b.Forget("shop")
+		b.Invalidate("shop")
 	}
 	b.Lookup(t.Context(), "shop")
 	if got := b.Lookup(t.Context(), "shop"); got.Accent != "#111111" {

@@ -19,23 +19,23 @@ type Book struct {
 
 	decoding semaphore.Semaphore
 
-	mu    sync.Mutex
-	era   uint64 // generation of the cache: results read in an earlier generation are not cached
-	known map[string]kept
-	logos map[string][]byte
+	mu          sync.Mutex
+	generation  uint64 // generation of the cache: results read in an earlier generation are not cached
+	appearances map[string]cachedAppearance
+	logos       map[string][]byte
 }
 
-// kept is the cached appearance of one account.
-type kept struct {
+// cachedAppearance is the cached appearance of one account.
+type cachedAppearance struct {
 	Appearance
-	until time.Time // zero = valid until it changes
+	until time.Time // zero = the entry is valid until the appearance changes
 }
 
 const (
-	// mostKnown and mostLogos are the maximum numbers of cached appearances and logos: at most 4 MiB and 12 MiB.
-	mostKnown, mostLogos = 1024, 256
-	// patience is the timeout of a page's store query; faulty is the time for which the store is not queried again after an error.
-	patience, faulty = 2 * time.Second, 5 * time.Second
+	// maxAppearances and maxLogos are the maximum numbers of cached appearances and logos: at most 4 MiB and 12 MiB.
+	maxAppearances, maxLogos = 1024, 256
+	// queryTimeout is the timeout of a page's store query; errorTTL is the time for which the store is not queried again after an error.
+	queryTimeout, errorTTL = 2 * time.Second, 5 * time.Second
 )
 
 // Get returns the stored appearance of an account and its logo as PNG. Get returns accounts.ErrNoAccount if the account does not
@@ -60,20 +60,19 @@ type NewLogo struct {
 	Remove bool
 }
 
-// Put stores the appearance of an account; logo describes the change of its logo. Put returns accounts.ErrNoAccount or
-// accounts.Invalid.
+// Put stores the appearance of an account; logo describes the change of its logo. Put returns accounts.ErrNoAccount or accounts.Invalid.
 func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	var taken Logo
+	var newLogo Logo
 	var png []byte
 	if logo.Remove && len(logo.File) > 0 {
-		return invalidf("logo: it is to be removed, and there is a new one: choose one of both")
+		return invalidf("logo: a new logo and its removal are both requested: choose one")
 	}
 	if len(logo.File) > 0 {
 		var err error
-		if taken, png, err = b.takeLogo(ctx, logo.File); err != nil {
+		if newLogo, png, err = b.encodeLogo(ctx, logo.File); err != nil {
 			return err
 		}
 	}
@@ -84,7 +83,7 @@ func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 		if _, err := tx.Account(ctx, a.AppID); err != nil {
 			return err
 		}
-		a.Logo = taken
+		a.Logo = newLogo
 		file := png
 		if !logo.Remove && png == nil {
 			old, err := orNone(tx.Appearance(ctx, a.AppID))
@@ -99,7 +98,7 @@ func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 		}
 		return tx.PutAppearance(ctx, a, file)
 	})
-	b.Forget(a.AppID)
+	b.Invalidate(a.AppID)
 	return err
 }
 
@@ -110,16 +109,16 @@ func orNone(a Appearance, err error) (Appearance, error) {
 	return a, err
 }
 
-// Forget removes the appearance of an account from the cache; "" = all accounts.
-func (b *Book) Forget(appid string) {
+// Invalidate removes the appearance of an account from the cache; "" = all accounts.
+func (b *Book) Invalidate(appid string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.era++
+	b.generation++
 	if appid == "" {
-		b.known, b.logos = nil, nil // after an import or a reset the logos may differ too
+		b.appearances, b.logos = nil, nil // an import or a reset can change the appearances and the logos of all accounts
 		return
 	}
-	delete(b.known, appid)
+	delete(b.appearances, appid)
 }
 
 // Lookup returns the appearance of an account for a page: from the cache if possible, and without branding while the store does not
@@ -127,48 +126,48 @@ func (b *Book) Forget(appid string) {
 func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	now := b.RealNow()
 	b.mu.Lock()
-	have, ok := b.known[appid]
-	era := b.era
+	entry, ok := b.appearances[appid]
+	generation := b.generation
 	b.mu.Unlock()
-	if ok && (have.until.IsZero() || now.Before(have.until)) {
-		return have.Appearance
+	if ok && (entry.until.IsZero() || now.Before(entry.until)) {
+		return entry.Appearance
 	}
-	asked, cancel := context.WithTimeout(ctx, patience)
+	queryCtx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err := b.Store.ViewAppearances(asked, func(tx Tx) (err error) {
-		have.Appearance, err = orNone(tx.Appearance(asked, appid))
+	err := b.Store.ViewAppearances(queryCtx, func(tx Tx) (err error) {
+		entry.Appearance, err = orNone(tx.Appearance(queryCtx, appid))
 		return err
 	})
 	if ctx.Err() != nil {
 		return Appearance{} // the client has disconnected
 	}
-	have.until = time.Time{}
+	entry.until = time.Time{}
 	if err != nil {
 		b.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
-		have = kept{until: now.Add(faulty)}
+		entry = cachedAppearance{until: now.Add(errorTTL)}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if era == b.era {
-		if b.known == nil || len(b.known) >= mostKnown {
-			b.known = map[string]kept{}
+	if generation == b.generation {
+		if b.appearances == nil || len(b.appearances) >= maxAppearances {
+			b.appearances = map[string]cachedAppearance{}
 		}
-		b.known[appid] = have
+		b.appearances[appid] = entry
 	}
-	return have.Appearance
+	return entry.Appearance
 }
 
-// Kept returns the PNG of a logo from the cache; ok is false if it must be read from the store.
-func (b *Book) Kept(hash string) ([]byte, bool) {
+// CachedLogo returns the PNG of a logo from the cache; ok is false if it must be read from the store.
+func (b *Book) CachedLogo(hash string) ([]byte, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	file, ok := b.logos[hash]
 	return file, ok
 }
 
-// Read returns the PNG of a logo from the store and caches it; it returns ErrNone if no account uses the hash.
-func (b *Book) Read(ctx context.Context, hash string) (file []byte, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// LoadLogo returns the PNG of a logo from the store and caches it; it returns ErrNone if no account uses the hash.
+func (b *Book) LoadLogo(ctx context.Context, hash string) (file []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	err = b.Store.ViewAppearances(ctx, func(tx Tx) (err error) {
 		file, err = tx.Logo(ctx, hash)
@@ -180,7 +179,7 @@ func (b *Book) Read(ctx context.Context, hash string) (file []byte, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// The content for a hash never changes, so an outdated cache entry is harmless.
-	if b.logos == nil || len(b.logos) >= mostLogos {
+	if b.logos == nil || len(b.logos) >= maxLogos {
 		b.logos = map[string][]byte{}
 	}
 	b.logos[hash] = file

@@ -17,16 +17,15 @@ const (
 	// MaxUpload is the maximum size in bytes of an uploaded logo file; MaxPixels is the maximum number of pixels of its picture.
 	MaxUpload = 512 << 10
 	MaxPixels = 4 << 20
-	// boxWidth and boxHeight are the maximum dimensions of a stored logo: the page shows it at half this size, for high-density
-	// screens.
+	// boxWidth and boxHeight are the maximum dimensions of a stored logo: the page shows it at half this size, for high-density screens.
 	boxWidth, boxHeight = 384, 192
-	// maxKept is the maximum size in bytes of a stored logo, which keeps a page far below 150 KiB.
-	maxKept = 48 << 10
+	// maxLogoBytes is the maximum size in bytes of a stored logo, which keeps a page far below 150 KiB.
+	maxLogoBytes = 48 << 10
 )
 
 // takeLogo re-encodes an uploaded picture: only its pixels are kept, in one format and limited size, so that other contents of the
 // file (scripts, locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
-func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
+func (b *Book) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
 	}
@@ -51,12 +50,12 @@ func (b *Book) takeLogo(ctx context.Context, file []byte) (Logo, []byte, error) 
 		return Logo{}, nil, invalidf("logo: its %s cannot be read: %v", kind, err)
 	}
 	for scale := 1.0; ; scale *= 0.75 {
-		m := fitted(from, boxWidth*scale, boxHeight*scale)
+		m := fit(from, boxWidth*scale, boxHeight*scale)
 		var b bytes.Buffer
 		if err := (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, m); err != nil {
 			return Logo{}, nil, err
 		}
-		if b.Len() <= maxKept {
+		if b.Len() <= maxLogoBytes {
 			sum := sha256.Sum256(b.Bytes())
 			size := m.Bounds()
 			return Logo{Hash: hex.EncodeToString(sum[:]), Width: size.Dx(), Height: size.Dy(), Bytes: b.Len()}, b.Bytes(), nil
@@ -69,8 +68,8 @@ func looksLikeMarkup(file []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(bytes.TrimPrefix(file, []byte("\xef\xbb\xbf")), " \t\r\n"), []byte("<"))
 }
 
-// fitted scales a picture down to fit into a box; a smaller picture keeps its size.
-func fitted(from image.Image, width, height float64) *image.NRGBA {
+// fit scales a picture down to fit into a box; a smaller picture keeps its size.
+func fit(from image.Image, width, height float64) *image.NRGBA {
 	w, h := float64(from.Bounds().Dx()), float64(from.Bounds().Dy())
 	scale := min(1, width/w, height/h)
 	m := image.NewNRGBA(image.Rect(0, 0, max(1, int(w*scale)), max(1, int(h*scale))))

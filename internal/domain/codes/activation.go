@@ -44,7 +44,7 @@ func (b Binding) check() error {
 	}
 	switch {
 	case strings.TrimSpace(b.WxaPath) == "":
-		// docs/contract rules, section 6, number 28
+		// a blank path names no page: docs/contract, rules, section 6, item 28
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
 	case b.WxaAppID == "":
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
@@ -69,25 +69,25 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 }
 
 // Event is one event of the codes of a batch: an activation, a withdrawal, or a change of state. Event numbers increase in commit
-// order. A stored event never changes. For each index, the newest event that has taken effect determines the state.
+// order. A stored event never changes. The newest event that has taken effect for a code determines the code's state.
 type Event struct {
 	Seq     int64
 	Batch   int64
-	Did     EventType
+	Action  EventType
 	Codes   Set     // the affected codes; an activation has exactly one range
 	Binding Binding // activations only
-	// Renews is set by a re-target to the range of the original activation to which the codes of the event belong; nil = the range
-	// is the event's own.
-	Renews *Range
-	At     time.Time // of the call
-	From   time.Time // time at which the event takes effect: At, or later if it was scheduled
-	Actor  string    // AppID, or "admin"
-	RID    string
-	Note   string
+	// Renews is set by a re-target to the range of the original activation to which the codes of the event belong; nil = the event is
+	// no re-target.
+	Renews     *Range
+	OccurredAt time.Time // time of the call that stored the event
+	From       time.Time // time at which the event takes effect: OccurredAt, or later if it was scheduled
+	Actor      string    // AppID, or "admin"
+	RID        string
+	Note       string
 }
 
-// Activated returns the range of the call that activated the codes. The range of the activating call decides overlaps, and later
-// responses return the range as code_start and code_end.
+// Activated returns the range of the call that activated the codes. The range of the activating call decides whether a further
+// activation overlaps, and query responses return it as code_start and code_end.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews
@@ -98,21 +98,20 @@ func (e *Event) Activated() Range {
 // EventType is the kind of an event.
 type EventType string
 
-// The events of codes.
+// The kinds of events of codes.
 const (
 	Activate EventType = "activate"
-	Withdraw EventType = "withdraw" // the codes are no longer active
+	Withdraw EventType = "withdraw" // ends the activation of the codes
 	Freeze   EventType = "freeze"
 	Unfreeze EventType = "unfreeze"
 	Void     EventType = "void" // for ever
 	Redeem   EventType = "redeem"
 	Import   EventType = "import"    // codes made elsewhere were imported
-	TakeBack EventType = "take-back" // imported codes were removed again
+	TakeBack EventType = "take-back" // imported codes were deleted (UndoImport)
 )
 
-// coverage maps each index to the activation that applies to it, as disjoint spans keyed by their first index. A look-up in
-// coverage takes O(log n). A new range shortens, splits or removes the spans that it covers, so there are at most twice as many
-// spans as calls.
+// coverage maps each index to the activation that applies to it, as disjoint spans keyed by their first index. A look-up in coverage takes
+// O(log n). A new range shortens, splits or removes the spans that it covers, so there are at most twice as many spans as calls.
 type coverage struct {
 	spans btree.Map[int64, span]
 }
@@ -124,8 +123,7 @@ type span struct {
 
 // cover makes an event apply to a range.
 func (c *coverage) cover(r Range, event *Event) {
-	// A span that overlaps the start of the range keeps its part before the range and, if it extends past the range, its part after
-	// it.
+	// A span that overlaps the start of the range keeps its part before the range and, if it extends past the range, its part after it.
 	c.spans.Descend(r.From, func(from int64, s span) bool {
 		if s.to < r.From {
 			return false
@@ -138,19 +136,19 @@ func (c *coverage) cover(r Range, event *Event) {
 		}
 		return false
 	})
-	var innerNumbers []int64
+	var starts []int64
 	c.spans.Ascend(r.From, func(from int64, s span) bool {
 		if from > r.To {
 			return false
 		}
-		innerNumbers = append(innerNumbers, from)
+		starts = append(starts, from)
 		if s.to > r.To {
 			c.spans.Set(r.To+1, s)
 			return false
 		}
 		return true
 	})
-	for _, from := range innerNumbers {
+	for _, from := range starts {
 		if from <= r.To {
 			c.spans.Delete(from)
 		}
@@ -161,13 +159,13 @@ func (c *coverage) cover(r Range, event *Event) {
 // apply applies an event that activates or withdraws codes.
 func (c *coverage) apply(e *Event) {
 	for _, r := range e.Codes {
-		c.does(e, r)
+		c.applyTo(e, r)
 	}
 }
 
-// does is batchMemory.does for the kinds of events that can be scheduled.
-func (c *coverage) does(e *Event, r Range) {
-	switch e.Did {
+// applyTo applies an activation or withdrawal, the only events that can be scheduled, to a range of indexes.
+func (c *coverage) applyTo(e *Event, r Range) {
+	switch e.Action {
 	case Activate:
 		c.cover(r, e)
 	case Withdraw:
@@ -175,8 +173,8 @@ func (c *coverage) does(e *Event, r Range) {
 	}
 }
 
-// governing returns the event that applies to an index, or nil.
-func (c *coverage) governing(index int64) (event *Event) {
+// eventAt returns the event that applies to an index, or nil.
+func (c *coverage) eventAt(index int64) (event *Event) {
 	c.spans.Descend(index, func(_ int64, s span) bool {
 		if s.to >= index {
 			event = s.by
@@ -186,7 +184,7 @@ func (c *coverage) governing(index int64) (event *Event) {
 	return event
 }
 
-// activeIn lists the active parts of a range with their activations, in order.
+// activeIn lists the active subranges of a range with their activations, in index order.
 func (c *coverage) activeIn(r Range) (list []ActiveRange) {
 	add := func(from int64, s span) {
 		if s.by != nil && s.to >= r.From && from <= r.To {

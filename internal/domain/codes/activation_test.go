@@ -40,7 +40,7 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 				plain[i] = by
 			}
 			for i, want := range plain {
-				if got := c.governing(int64(i)); got != want {
+				if got := c.eventAt(int64(i)); got != want {
 					t.Fatalf("history %d, call %d of %v: index %d is governed by %v, want %v", history, call, r, i, got, want)
 				}
 			}
@@ -55,7 +55,7 @@ func TestCoverage_EqualsArrayModel(t *testing.T) {
 				next = s.to + 1
 			}
 		}
-		require.True(t, c.governing(-1) == nil && c.governing(indexes) == nil, "history %d: something governs what does not exist", history)
+		require.True(t, c.eventAt(-1) == nil && c.eventAt(indexes) == nil, "history %d: something governs what does not exist", history)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package codes implements unique codes (one code per item): applications, computation of codes, activations, tickets.
 //
-// Codes are computed and not stored: the store has one row per batch and one per call.
+// Codes are computed and not stored: the store has one row per batch and one row per call that changes codes, such as an activation.
 package codes
 
 import (
@@ -28,30 +28,30 @@ type Batch struct {
 	Account string // the service account that applied
 	ISV     string // isv_application_id, chosen by the caller
 	Count   int64
-	Start   uint64 // the counter of index 0
+	Start   uint64 // the counter of the code with index 0
 	Prefix  string
 	Version byte
 	Segment int64 // number of codes in one download
-	// Template is the completed template of the texts; "" = a text is prefix and secret.
+	// Template is the completed template of the texts; "" = each text consists of the prefix and the secret.
 	Template string
 	// FirstCode and FirstText are keyed hashes of the first code and its text, which verify that the current keys are the keys of
 	// the batch.
 	FirstCode string
 	FirstText string
 	CreatedAt time.Time
-	// Proof reports that the codes are for test prints: they can never be activated.
-	Proof bool
-	// Imported reports that the codes were made elsewhere. Imported codes are stored as rows and have no counters, so Start has no
-	// meaning.
+	// IsProof reports that the codes are for test prints: they can never be activated.
+	IsProof bool
+	// Imported reports that the codes were made elsewhere. Imported codes are stored as rows and have no counters, so the field Start
+	// is unused.
 	Imported bool
 }
 
-// takenBack is the prefix of the ISV of an application whose import was undone. An ISV from a caller cannot contain a control
-// character.
+// takenBack is the prefix of the isv_application_id of an application whose import was undone. No caller can choose it, because an
+// isv_application_id from a caller cannot contain a control character.
 const takenBack = "\x01taken back "
 
-// TakenBack reports whether the import of the batch was undone. A batch whose import was undone no longer counts as an application;
-// its number and its events stay stored.
+// TakenBack reports whether the import of the batch was undone. A batch whose import was undone no longer counts as an application; its
+// ID and its events stay stored.
 func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, takenBack) }
 
 // Status is the progress of an application.
@@ -64,28 +64,27 @@ const (
 	Finish     Status = "FINISH"
 )
 
-// Status is computed, not stored. Codes need no preparation, so an application is finished at once, unless a setting simulates a
-// delay as on the Weixin platform. After the application has finished, a clock that is set back to before its creation does not
-// change the status.
-func (b Batch) Status(now time.Time, fullWait time.Duration) Status {
+// Status is computed, not stored. Codes need no preparation, so an application is finished at once, unless a setting simulates a delay as
+// on the Weixin platform. After the application has finished, a clock that is set back to before its creation does not change the status.
+func (b Batch) Status(now time.Time, finishDelay time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
-	case fullWait <= 0 || passed >= fullWait:
+	case finishDelay <= 0 || passed >= finishDelay:
 		return Finish
-	case passed < fullWait/4:
+	case passed < finishDelay/4:
 		return Init
 	}
 	return Processing
 }
 
 // UpdatedAt returns the time at which the status last changed.
-func (b Batch) UpdatedAt(now time.Time, fullWait time.Duration) time.Time {
-	switch b.Status(now, fullWait) {
+func (b Batch) UpdatedAt(now time.Time, finishDelay time.Duration) time.Time {
+	switch b.Status(now, finishDelay) {
 	case Init:
 		return b.CreatedAt
 	case Processing:
-		return b.CreatedAt.Add(fullWait / 4)
+		return b.CreatedAt.Add(finishDelay / 4)
 	}
-	return b.CreatedAt.Add(fullWait)
+	return b.CreatedAt.Add(finishDelay)
 }
 
 // Range is a range of indexes, both ends inclusive.
@@ -105,15 +104,15 @@ func (b Batch) Segments() []Range {
 
 // Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode
 // 3.1.
-func (b Batch) Ready(now time.Time, fullWait time.Duration) []Range {
+func (b Batch) Ready(now time.Time, finishDelay time.Duration) []Range {
 	all := b.Segments()
-	switch b.Status(now, fullWait) {
+	switch b.Status(now, finishDelay) {
 	case Init:
 		return nil
 	case Processing:
-		begun := fullWait / 4
-		made := float64(now.Sub(b.CreatedAt)-begun) / float64(fullWait-begun)
-		return all[:int(made*float64(len(all)))]
+		start := finishDelay / 4
+		progress := float64(now.Sub(b.CreatedAt)-start) / float64(finishDelay-start)
+		return all[:int(progress*float64(len(all)))]
 	}
 	return all
 }
@@ -151,7 +150,7 @@ type Application struct {
 	Count int64
 	// Template is the result of FillTemplate.
 	Template string
-	// Approved reports that the order behind the application was approved.
+	// Approved reports that a second person approved the order from which the application was created.
 	Approved bool
 }
 

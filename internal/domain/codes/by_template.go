@@ -10,17 +10,17 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// templateIndex indexes the distinct templates of all batches. Readers may hold an earlier copy of the index: the slices of the
-// index are append-only. The maps and the wordings of the index are guarded by the lock of the Memory.
+// templateIndex indexes the distinct templates of all batches. The slices of the index are append-only, because readers may still use
+// an earlier copy of the index. The mutex of the Memory guards the maps and the groups of the index.
 type templateIndex struct {
-	all, imported int // number of templates, and number of templates of imported batches
-	shapes        []shape
-	links         []Link // distinct link patterns of the templates that are links
-	wordings      []*wording
-	roots         map[string][]Template // templates of GS1 texts by primary key; the lists contain only templates of imported batches
-	known         map[knownTemplate]bool
-	tokens        map[string][]Template // templates with a token, by host
-	tokenList     []Template
+	count, importedCount int // number of templates, and number of templates of imported batches
+	shapes               []shape
+	links                []Link // distinct link patterns of the templates that are links
+	groups               []*templateGroup
+	byKey                map[string][]Template // of GS1 texts; the lists contain only templates of imported batches
+	known                map[knownTemplate]bool
+	tokensByHost         map[string][]Template // templates with a token
+	tokenTemplates       []Template
 }
 
 type knownTemplate struct {
@@ -29,13 +29,13 @@ type knownTemplate struct {
 	imported bool
 }
 
-// wording groups templates whose parts have equal lengths and that differ only in their literal words, so that a look-up among a
-// thousand GTINs costs as much as for one.
-type wording struct {
-	parts    []templatePart // parts of the texts without URL scheme
-	size     int
-	imported bool
-	words    map[string]Template // templates by their literal words in upper case
+// templateGroup groups templates whose parts have equal lengths and that differ only in their literal text, so that a look-up among
+// templates for a thousand GTINs costs as much as among templates for one.
+type templateGroup struct {
+	parts     []templatePart // parts of the texts without URL scheme
+	size      int
+	imported  bool
+	byLiteral map[string]Template // templates by their concatenated literal text in upper case
 }
 
 // add returns the index extended by the template of a batch.
@@ -49,23 +49,23 @@ func (i templateIndex) add(b Batch) templateIndex {
 		return i // a newer program version wrote the template, and this version cannot parse the template
 	}
 	if i.known == nil {
-		i.known, i.roots, i.tokens = map[knownTemplate]bool{}, map[string][]Template{}, map[string][]Template{}
+		i.known, i.byKey, i.tokensByHost = map[knownTemplate]bool{}, map[string][]Template{}, map[string][]Template{}
 	}
 	i.known[template] = true
-	i.all++
+	i.count++
 	if !t.HasToken() {
-		i.word(t, b.Imported)
+		i.addToGroup(t, b.Imported)
 	}
 	if l, is := t.link(); is && !slices.Contains(i.links, l) {
 		i.links = append(i.links, l)
 	}
 	if b.Imported {
-		i.imported++
+		i.importedCount++
 	}
 	if t.HasToken() {
 		host, _ := cutHost(t.canonical[0])
-		i.tokens[host] = append(slices.Clip(i.tokens[host]), t)
-		i.tokenList = append(slices.Clip(i.tokenList), t)
+		i.tokensByHost[host] = append(slices.Clip(i.tokensByHost[host]), t)
+		i.tokenTemplates = append(slices.Clip(i.tokenTemplates), t)
 		return i
 	}
 	if s := t.shape(b.Version); !b.Imported && !slices.Contains(i.shapes, s) {
@@ -74,53 +74,53 @@ func (i templateIndex) add(b Batch) templateIndex {
 	if data, err := gs1.Parse(t.sample()); err == nil && !data.Key.IsZero() {
 		if _, secret := data.Value(internalAI); secret {
 			root := data.Key.Root().String()
-			i.roots[root] = slices.Clip(i.roots[root])
+			i.byKey[root] = slices.Clip(i.byKey[root])
 			if b.Imported {
-				i.roots[root] = append(i.roots[root], t)
+				i.byKey[root] = append(i.byKey[root], t)
 			}
 		}
 	}
 	return i
 }
 
-// word adds the literal words of a template to its wording.
-func (i *templateIndex) word(t Template, imported bool) {
-	alike := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
-	pos := slices.IndexFunc(i.wordings, func(w *wording) bool {
-		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, alike)
+// addToGroup adds a template to the group with equal part lengths, and creates the group if none exists.
+func (i *templateIndex) addToGroup(t Template, imported bool) {
+	sameShape := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
+	pos := slices.IndexFunc(i.groups, func(w *templateGroup) bool {
+		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, sameShape)
 	})
 	if pos < 0 {
-		pos = len(i.wordings)
-		i.wordings = append(i.wordings, &wording{parts: t.bare, size: t.bareSize(), imported: imported, words: map[string]Template{}})
+		pos = len(i.groups)
+		i.groups = append(i.groups, &templateGroup{parts: t.bare, size: t.bareSize(), imported: imported, byLiteral: map[string]Template{}})
 	}
-	var words []byte
+	var literals []byte
 	for _, part := range t.bare {
-		words = append(words, capitals(part.text)...)
+		literals = append(literals, upperASCII(part.text)...)
 	}
-	i.wordings[pos].words[string(words)] = t
+	i.groups[pos].byLiteral[string(literals)] = t
 }
 
-// find returns the template whose literal words match a text without URL scheme.
-func (w *wording) find(bare string) (t Template, ok bool) {
-	if len(bare) != w.size {
+// find returns the template whose literal text matches a text without URL scheme.
+func (g *templateGroup) find(bare string) (t Template, ok bool) {
+	if len(bare) != g.size {
 		return t, false
 	}
-	var words [MaxText]byte
+	var literals [MaxText]byte
 	n := 0
-	for _, part := range w.parts {
+	for _, part := range g.parts {
 		piece := bare[:part.size]
 		bare = bare[part.size:]
-		if !part.field.holds(piece) {
+		if !part.field.accepts(piece) {
 			return t, false
 		}
 		if part.field == literal {
 			for i := range len(piece) {
-				words[n] = upperByte(piece[i])
+				literals[n] = upperByte(piece[i])
 				n++
 			}
 		}
 	}
-	t, ok = w.words[string(words[:n])]
+	t, ok = g.byLiteral[string(literals[:n])]
 	return t, ok
 }
 
@@ -128,7 +128,7 @@ func (w *wording) find(bare string) (t Template, ok bool) {
 func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, w := range m.templates.wordings {
+	for _, w := range m.templates.groups {
 		if w.imported == imported {
 			if t, ok = w.find(bare); ok {
 				return t, true
@@ -138,11 +138,11 @@ func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	return t, false
 }
 
-// importedOfRoot returns the templates of imported batches with a GS1 key.
-func (m *Memory) importedOfRoot(root string) []Template {
+// importedByPrimaryKey returns the templates of imported batches whose texts have the given GS1 primary key.
+func (m *Memory) importedByPrimaryKey(root string) []Template {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.templates.roots[root]
+	return m.templates.byKey[root]
 }
 
 // internalAI is the GS1 application identifier that holds the secret.
@@ -158,34 +158,34 @@ func (m *Memory) allTemplates() templateIndex {
 // Links returns the distinct link patterns of templates that are links.
 func (m *Memory) Links() []Link { return m.allTemplates().links }
 
-// lineFeeds replaces CRLF by LF, the line ending of templates.
-func lineFeeds(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
+// normalizeNewlines replaces CRLF by LF, the line ending of templates.
+func normalizeNewlines(text string) string { return strings.ReplaceAll(text, "\r\n", "\n") }
 
 // byTemplate finds the code of a text made from a template: the secret identifies the code, and then the whole text must equal the
 // text of that code.
-func (p *Service) byTemplate(text string) (f Found, ok bool) {
-	if p.Memory.written.Load() == 0 {
+func (s *Service) byTemplate(text string) (f Found, ok bool) {
+	if s.Memory.templateCount.Load() == 0 {
 		return f, false
 	}
-	index := p.Memory.allTemplates()
-	bare := cutScheme(lineFeeds(text))
-	for _, s := range index.shapes {
-		counter, ok := s.counter(bare, p.Keys)
+	index := s.Memory.allTemplates()
+	bare := cutScheme(normalizeNewlines(text))
+	for _, sh := range index.shapes {
+		counter, ok := sh.counter(bare, s.Keys)
 		if !ok {
 			continue
 		}
-		if f, ok := p.printedByTemplate(counter, s.version); ok {
-			if made := cutScheme(p.Text(f.Batch, f.Index)); len(made) == len(bare) && equalFold(made, bare) {
+		if f, ok := s.printedByTemplate(counter, sh.version); ok {
+			if made := cutScheme(s.Text(f.Batch, f.Index)); len(made) == len(bare) && equalFold(made, bare) {
 				return f, true
 			}
 		}
 	}
-	return p.byElements(text, index)
+	return s.byElements(text, index)
 }
 
 // printedByTemplate returns the code with a counter, if its batch has a template and the given version.
-func (p *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
-	f.Batch, f.Index, ok = p.Memory.Find(counter)
+func (s *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
+	f.Batch, f.Index, ok = s.Memory.Find(counter)
 	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
 }
 
@@ -193,8 +193,8 @@ func (p *Service) printedByTemplate(counter uint64, version byte) (f Found, ok b
 func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	// A URL is valid only as printed, because the same path on another host belongs to another party.
-	if len(m.templates.roots) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
+	// A URL is not accepted as a GS1 text: it is valid only as printed, because the same path on another host belongs to another party.
+	if len(m.templates.byKey) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
 		return data, "", false
 	}
 	data, err := gs1.Parse(text)
@@ -202,29 +202,29 @@ func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 		return data, "", false
 	}
 	secret, ok = data.Value(internalAI)
-	_, known := m.templates.roots[data.Key.Root().String()]
+	_, known := m.templates.byKey[data.Key.Root().String()]
 	return data, secret, ok && known
 }
 
-// byElements finds the code of a GS1 element string: the code with the same key and the same secret.
-func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool) {
-	data, secret, ok := p.Memory.elements(text)
+// byElements finds the code of a GS1 element string: the code whose text has the GS1 key and the secret of the element string.
+func (s *Service) byElements(text string, index templateIndex) (f Found, ok bool) {
+	data, secret, ok := s.Memory.elements(text)
 	if !ok {
 		return f, false
 	}
-	for _, s := range index.shapes {
-		key := p.Keys.Text[s.version]
-		if key == nil || len(secret) != s.length {
+	for _, sh := range index.shapes {
+		key := s.Keys.Text[sh.version]
+		if key == nil || len(secret) != sh.length {
 			continue
 		}
-		counter, ok := s.secretCounter(secret, key)
+		counter, ok := sh.secretCounter(secret, key)
 		if !ok {
 			continue
 		}
-		if f, ok = p.printedByTemplate(counter, s.version); !ok {
+		if f, ok = s.printedByTemplate(counter, sh.version); !ok {
 			continue
 		}
-		made, err := gs1.Parse(p.Text(f.Batch, f.Index))
+		made, err := gs1.Parse(s.Text(f.Batch, f.Index))
 		if err != nil || made.Key.String() != data.Key.String() {
 			continue
 		}
@@ -235,18 +235,18 @@ func (p *Service) byElements(text string, index templateIndex) (f Found, ok bool
 	return f, false
 }
 
-// likeTemplate reports whether a text matches a template, possibly with an invented secret.
-func (p *Service) likeTemplate(text string) bool {
-	if p.Memory.written.Load() == 0 {
+// matchesTemplate reports whether a text matches a template, possibly with an invented secret.
+func (s *Service) matchesTemplate(text string) bool {
+	if s.Memory.templateCount.Load() == 0 {
 		return false
 	}
-	bare := cutScheme(lineFeeds(text))
+	bare := cutScheme(normalizeNewlines(text))
 	for _, imported := range []bool{false, true} {
-		if _, is := p.Memory.template(bare, imported); is {
+		if _, is := s.Memory.template(bare, imported); is {
 			return true
 		}
 	}
-	_, _, ok := p.Memory.elements(text)
+	_, _, ok := s.Memory.elements(text)
 	return ok
 }
 
@@ -265,11 +265,11 @@ func (b Batch) TextEnding(text string, symbols int) string {
 	if t.HasToken() {
 		return t.tokenEnding(text, symbols)
 	}
-	s, bare := t.shape(b.Version), cutScheme(lineFeeds(text))
+	s, bare := t.shape(b.Version), cutScheme(normalizeNewlines(text))
 	if len(bare) != s.size {
 		return ""
 	}
-	return strings.ToUpper(bare[s.at+s.length-symbols : s.at+s.length])
+	return strings.ToUpper(bare[s.offset+s.length-symbols : s.offset+s.length])
 }
 
 // rowSize returns the length of a text in a row of a printer's package.
@@ -277,14 +277,14 @@ func (t Template) rowSize() int {
 	return t.size + strings.Count(t.text, "\n") + strings.Count(t.text, " ")
 }
 
-// inRow escapes a text as one column of a row, and ofRow unescapes it. Texts made from templates never contain "\". labels.Rows
-// depends on this escaping too.
+// rowEscaper escapes a text as one column of a row, and rowUnescaper unescapes it. Texts made from templates never contain "\".
+// labels.Rows depends on the escapes in rowEscaper too.
 var (
-	inRow = strings.NewReplacer("\n", `\n`, " ", `\s`)
-	ofRow = strings.NewReplacer(`\n`, "\n", `\s`, " ")
+	rowEscaper   = strings.NewReplacer("\n", `\n`, " ", `\s`)
+	rowUnescaper = strings.NewReplacer(`\n`, "\n", `\s`, " ")
 )
 
-// writeRowsByTemplate is WriteRows for texts made from a template.
+// writeRowsByTemplate implements WriteRows for texts made from a template.
 func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error {
 	piece := make([]byte, 0, pieceSize+longestRow+2*MaxText)
 	var field [fieldLength]byte
@@ -294,7 +294,7 @@ func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error
 		piece = append(append(piece, field[:]...), ' ')
 		piece = append(append(piece, code...), ' ')
 		piece = append(strconv.AppendUint(piece, index, 10), ' ')
-		piece = append(append(piece, inRow.Replace(string(text))...), '\n')
+		piece = append(append(piece, rowEscaper.Replace(string(text))...), '\n')
 		if len(piece) < pieceSize {
 			return nil
 		}
@@ -311,7 +311,7 @@ func writeRowsByTemplate(ctx context.Context, w io.Writer, p PackageRange) error
 	return err
 }
 
-// eachByTemplate is EachCode for texts made from a template.
+// eachByTemplate implements EachCode for texts made from a template.
 func (p PackageRange) eachByTemplate(ctx context.Context, f func(index uint64, code, text []byte) error) error {
 	t, err := ParseTemplate(p.Template)
 	if err != nil {

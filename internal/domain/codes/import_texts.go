@@ -27,12 +27,13 @@ func FaultOfLine(line int64, err error) error {
 	return faultAt(line, "%v", err)
 }
 
-// maxImportRow is the maximum length in bytes of a row of a CSV file: an unclosed quote would take in the rest of the file.
+// maxImportRow is the maximum length in bytes of a row of a CSV file: without a limit, a row with an unclosed quote would extend to the
+// end of the file.
 const maxImportRow = 64 << 10
 
-// ImportTexts yields the texts of a list: one a line, or a column of a CSV file, whose first row names it. first is the number of
-// the first line. Lines end with LF or CRLF; the file may begin with the byte order mark of UTF-8. ImportTexts stops after an
-// error, which is accounts.RowErrors or the error of the reader.
+// ImportTexts yields the texts of a list: one a line if column is "", otherwise the column with that name in the first row of a CSV
+// file. first is the number of the first line. Lines end with LF or CRLF; the file may begin with the byte order mark of UTF-8.
+// ImportTexts stops after an error, which is accounts.RowErrors or the error of the reader.
 func ImportTexts(r io.Reader, column string, first int64) func(yield func(ImportText, error) bool) {
 	return func(yield func(ImportText, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
@@ -73,7 +74,7 @@ func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bo
 	}
 }
 
-// rowLimit returns an error when a row has more than maxImportRow bytes; the reader of the rows resets left.
+// rowLimit returns an error when a row has more than maxImportRow bytes; the caller resets the field left before each row.
 type rowLimit struct {
 	r    io.Reader
 	left int
@@ -101,7 +102,7 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
 			if errors.Is(err, csv.ErrFieldCount) {
 				return faultAt(first+int64(wrong.StartLine)-1,
-					"%d columns, and the first row has %d: the row is cut, or has a comma too many", len(row), rows.FieldsPerRecord)
+					"%d columns, and the first row has %d: the row is cut off, or has an extra comma", len(row), rows.FieldsPerRecord)
 			}
 			return faultAt(first+int64(wrong.StartLine)-1, "%v", wrong.Err)
 		}
@@ -131,7 +132,7 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 	}
 }
 
-// TextChecker checks the texts of lists before any of them is sent. It takes 16 bytes a text.
+// TextChecker checks the texts of lists before any of them is sent. A TextChecker needs 16 bytes of memory per text.
 type TextChecker struct {
 	Template
 	seed maphash.Seed
@@ -156,13 +157,13 @@ func NewTextChecker(text string, values TemplateValues) (*TextChecker, error) {
 	return c, err
 }
 
-// Add returns the reason why a text is not one of the template.
+// Add returns an error with the reason if a text does not match the template.
 func (c *TextChecker) Add(text string) error {
 	c.list = append(c.list, checkedText{maphash.String(c.seed, canonicalURL(text)), int64(len(c.list))})
 	return c.CheckText(text)
 }
 
-// Duplicate returns the positions of two equal texts among those that were added, from 0 on. Add must not be called afterwards.
+// Duplicate returns the positions, from 0 on, of two equal texts among those that were added. Add must not be called after Duplicate.
 func (c *TextChecker) Duplicate() (first, second int64, found bool) {
 	slices.SortFunc(c.list, func(a, b checkedText) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pos, b.pos)) })
 	for i := 1; i < len(c.list); i++ {

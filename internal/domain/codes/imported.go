@@ -40,11 +40,11 @@ const (
 	MaxImportLines = 50_000
 	// maxImportLine is the maximum length in bytes of a line, including its line ending.
 	maxImportLine = 2048
-	// ImportedMatrix is the length of the first column, the dot matrix. Contract: marketcode 4.2.
+	// ImportedMatrix is the length in characters of the first column of an imported line, the dot matrix. Contract: marketcode 4.2.
 	ImportedMatrix = fieldLength
-	// importKey is the label from which the encryption key of imported texts is derived. It never changes.
+	// importKey is the label from which the encryption key of imported texts is derived. This label never changes.
 	importKey = "texts of imported codes"
-	// importMark takes the place of the first code in the key check of an imported batch.
+	// importMark is hashed in place of the first code for the key check of an imported batch.
 	importMark = "a batch made elsewhere"
 	// importedTime is the timeout of a scan's store query for imported codes.
 	importedTime = 5 * time.Second
@@ -53,25 +53,25 @@ const (
 // ImportedCode is an imported code as stored.
 type ImportedCode struct {
 	Batch, Index int64
-	Code         int64 // see packCode
-	TextHi       int64 // see importedText and byToken
+	Code         int64 // the original code as packed by packCode
+	TextHi       int64 // TextHi, TextLo: the encrypted tail of the text, or the keyed hash of a text with a token
 	TextLo       int64
 	Token        string // encrypted; "" = the text has no token
 }
 
-// tail is the part of a text after its prefix.
+// tail is the part of a code text after its prefix.
 type tail = [TailLength]byte
 
-// symbolAt maps each of the 44 characters in platformSymbols to its index; other characters map to the marker absent. The indexes
+// symbolIndex maps each of the 44 characters in platformSymbols to its index; other characters map to the marker absent. The indexes
 // are stored, so they must never change. Contract: marketcode 5.2.
-var symbolAt = func() (pair [256]byte) {
-	for i := range pair {
-		pair[i] = absent
+var symbolIndex = func() (index [256]byte) {
+	for i := range index {
+		index[i] = absent
 	}
 	for i := range len(platformSymbols) {
-		pair[platformSymbols[i]] = byte(i)
+		index[platformSymbols[i]] = byte(i)
 	}
-	return pair
+	return index
 }()
 
 // packCode converts one to nine symbols to a base-45 number, in which no symbol has the value 0.
@@ -80,7 +80,7 @@ func packCode(text string) (n int64, ok bool) {
 		return 0, false
 	}
 	for i := range len(text) {
-		v := symbolAt[text[i]]
+		v := symbolIndex[text[i]]
 		if v == absent {
 			return 0, false
 		}
@@ -105,40 +105,40 @@ func unpackCode(n int64) string {
 }
 
 // importedBlock returns the cipher of the texts of imported codes.
-func (p *Service) importedBlock() cipher.Block {
-	p.importing.Do(func() {
-		for purpose, block := range map[string]*cipher.Block{importKey: &p.importCipher, tokenKey: &p.tokenCipher} {
-			key := p.Vault.Hasher(purpose).Sum()
+func (s *Service) importedBlock() cipher.Block {
+	s.importKeysOnce.Do(func() {
+		for purpose, block := range map[string]*cipher.Block{importKey: &s.importCipher, tokenKey: &s.tokenCipher} {
+			key := s.Vault.Hasher(purpose).Sum()
 			var err error
 			if *block, err = aes.NewCipher(key[:]); err != nil {
 				panic(err) // cannot fail: a key has 32 bytes
 			}
 		}
-		p.tokenHasher = p.Vault.Hasher(tokenHashKey)
+		s.tokenHasher = s.Vault.Hasher(tokenHashKey)
 	})
-	return p.importCipher
+	return s.importCipher
 }
 
-// hideTail packs the nineteen symbols of a tail, six bits each, into one block and encrypts it. Equal tails produce equal blocks.
-func (p *Service) hideTail(t tail) (hi, lo int64) {
+// encryptTail packs the nineteen symbols of a tail, six bits each, into one block and encrypts it. Equal tails produce equal blocks.
+func (s *Service) encryptTail(t tail) (hi, lo int64) {
 	var high, low uint64
 	for _, char := range t {
 		high = high<<6 | low>>58
-		low = low<<6 | uint64(symbolAt[char])
+		low = low<<6 | uint64(symbolIndex[char])
 	}
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], high)
 	binary.BigEndian.PutUint64(b[8:], low)
-	p.importedBlock().Encrypt(b[:], b[:])
+	s.importedBlock().Encrypt(b[:], b[:])
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showTail is the inverse of hideTail; ok is false for a block encrypted with another key.
-func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
+// decryptTail is the inverse of encryptTail; ok is false for a block encrypted with another key.
+func (s *Service) decryptTail(hi, lo int64) (t tail, ok bool) {
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(hi))
 	binary.BigEndian.PutUint64(b[8:], uint64(lo))
-	p.importedBlock().Decrypt(b[:], b[:])
+	s.importedBlock().Decrypt(b[:], b[:])
 	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	for i := len(t) - 1; i >= 0; i-- {
 		v := low & 63
@@ -151,33 +151,33 @@ func (p *Service) showTail(hi, lo int64) (t tail, ok bool) {
 	return t, high == 0 && low == 0
 }
 
-// tailOf parses nineteen symbols of platformSymbols without unescaping, with letters in any case.
-func tailOf(text string) (t tail, ok bool) {
+// parsePlatformTail parses nineteen symbols of platformSymbols without unescaping, with letters in any case.
+func parsePlatformTail(text string) (t tail, ok bool) {
 	if len(text) != TailLength {
 		return t, false
 	}
 	for i := range len(text) {
-		if t[i] = upperByte(text[i]); symbolAt[t[i]] == absent {
+		if t[i] = upperByte(text[i]); symbolIndex[t[i]] == absent {
 			return t, false
 		}
 	}
 	return t, true
 }
 
-// tailsUnder returns the possible tails of a text under a prefix: its symbols as they are and, because "%" is a symbol, also
+// possibleTails returns the possible tails of a text under a prefix: its symbols as they are and, because "%" is a symbol, also
 // percent-decoded.
-func tailsUnder(prefix, text string) (tails []tail) {
+func possibleTails(prefix, text string) (tails []tail) {
 	bare, known := cutScheme(text), cutScheme(prefix)
 	if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
 		return nil
 	}
 	rest := bare[len(known):]
-	if t, ok := tailOf(rest); ok {
+	if t, ok := parsePlatformTail(rest); ok {
 		tails = append(tails, t)
 	}
 	if len(rest) > TailLength && len(rest) <= 3*TailLength {
 		if plain, err := url.PathUnescape(rest); err == nil {
-			if t, ok := tailOf(plain); ok {
+			if t, ok := parsePlatformTail(plain); ok {
 				tails = append(tails, t)
 			}
 		}
@@ -187,7 +187,7 @@ func tailsUnder(prefix, text string) (tails []tail) {
 
 // TextsUnder returns the printed texts, including those of imported codes, that a camera may have read as the given text.
 func TextsUnder(prefix, text string) (texts []string) {
-	for _, t := range tailsUnder(prefix, text) {
+	for _, t := range possibleTails(prefix, text) {
 		texts = append(texts, prefix+string(t[:]))
 	}
 	return texts
@@ -205,7 +205,7 @@ func Suffix(text string, prefixes []string, symbols int) string {
 		return string(parts.Symbols[symbolsLength-symbols:])
 	}
 	for _, prefix := range prefixes {
-		for _, t := range tailsUnder(prefix, text) {
+		for _, t := range possibleTails(prefix, text) {
 			return string(t[TailLength-symbols:])
 		}
 	}
@@ -213,27 +213,27 @@ func Suffix(text string, prefixes []string, symbols int) string {
 }
 
 // recognise finds the code with a text. recognise tries the server's own codes first, which needs no store query. ErrUnread.
-func (p *Service) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
-	if f, ok = p.byText(text); ok {
+func (s *Service) recognise(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if f, ok = s.byText(text); ok {
 		return f, true, nil
 	}
-	if f, ok = p.byTemplate(text); ok {
+	if f, ok = s.byTemplate(text); ok {
 		return f, true, nil
 	}
-	if f, ok, err = p.otherImported(ctx, text); ok || err != nil {
+	if f, ok, err = s.importedWithoutToken(ctx, text); ok || err != nil {
 		return f, ok, err
 	}
-	return p.byToken(ctx, text)
+	return s.byToken(ctx, text)
 }
 
-// otherImported finds the imported code without a token that has a text. ErrUnread.
-func (p *Service) otherImported(ctx context.Context, text string) (f Found, ok bool, err error) {
-	if f, ok, err = p.importedByTemplate(ctx, text); ok || err != nil {
+// importedWithoutToken finds the imported code without a token that has the given text. ErrUnread.
+func (s *Service) importedWithoutToken(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if f, ok, err = s.importedByTemplate(ctx, text); ok || err != nil {
 		return f, ok, err
 	}
-	for _, prefix := range p.Memory.ImportedPrefixes() {
-		for _, t := range tailsUnder(prefix, text) {
-			if f, ok, err = p.importedText(ctx, prefix, t); ok || err != nil {
+	for _, prefix := range s.Memory.ImportedPrefixes() {
+		for _, t := range possibleTails(prefix, text) {
+			if f, ok, err = s.importedByTail(ctx, prefix, t); ok || err != nil {
 				return f, ok, err
 			}
 		}
@@ -241,21 +241,21 @@ func (p *Service) otherImported(ctx context.Context, text string) (f Found, ok b
 	return f, false, nil
 }
 
-// importedText finds the imported code with the given text.
-func (p *Service) importedText(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
-	hi, lo := p.hideTail(t)
-	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+// importedByTail finds the imported code with the given text.
+func (s *Service) importedByTail(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
+	hi, lo := s.encryptTail(t)
+	if f, ok, err = s.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
-	// The same symbols with another prefix are a different text.
+	// A text with the same symbols but another prefix is a different text.
 	a, b := cutScheme(f.Batch.Prefix), cutScheme(prefix)
 	return f, f.Batch.Template == "" && len(a) == len(b) && equalFold(a, b), nil
 }
 
 // importedRow finds the imported code with an encrypted text. ErrUnread.
-func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
+func (s *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bool, err error) {
 	var row ImportedCode
-	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+	err = s.viewImported(ctx, func(ctx context.Context, tx Tx) (err error) {
 		row, err = tx.ImportedByText(ctx, hi, lo)
 		return err
 	})
@@ -263,7 +263,7 @@ func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bo
 		return f, false, nil
 	}
 	if err == nil {
-		f, err = p.foundImported(ctx, row)
+		f, err = s.foundImported(ctx, row)
 	}
 	if err != nil {
 		return f, false, fmt.Errorf("%w: %w", ErrUnread, err)
@@ -271,13 +271,13 @@ func (p *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bo
 	return f, true, nil
 }
 
-// byCodes finds the codes with an original code of up to nine characters: at most one of the server's own codes, and any number of
+// allByCode finds the codes with an original code of up to nine characters: at most one of the server's own codes, and any number of
 // imported codes. ErrUnread.
-func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err error) {
-	if f, ok := p.byCode(text); ok {
+func (s *Service) allByCode(ctx context.Context, text string) (all []Found, err error) {
+	if f, ok := s.ownByCode(text); ok {
 		all = append(all, f)
 	}
-	if len(p.Memory.ImportedPrefixes()) == 0 && p.Memory.elsewhere.Load() == 0 {
+	if len(s.Memory.ImportedPrefixes()) == 0 && s.Memory.importedTemplateCount.Load() == 0 {
 		return all, nil
 	}
 	n, ok := packCode(strings.Map(func(r rune) rune {
@@ -290,12 +290,12 @@ func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err er
 		return all, nil
 	}
 	var rows []ImportedCode
-	err = p.askImported(ctx, func(ctx context.Context, tx Tx) (err error) {
+	err = s.viewImported(ctx, func(ctx context.Context, tx Tx) (err error) {
 		rows, err = tx.ImportedByCode(ctx, n)
 		return err
 	})
 	for _, row := range rows {
-		f, failed := p.foundImported(ctx, row)
+		f, failed := s.foundImported(ctx, row)
 		if failed != nil {
 			err = failed
 			break
@@ -308,45 +308,44 @@ func (p *Service) byCodes(ctx context.Context, text string) (all []Found, err er
 	return all, nil
 }
 
-func (p *Service) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
-	b, err := p.Memory.BatchOrLoad(ctx, row.Batch)
+func (s *Service) foundImported(ctx context.Context, row ImportedCode) (Found, error) {
+	b, err := s.Memory.BatchOrLoad(ctx, row.Batch)
 	return Found{Batch: b, Index: row.Index, Code: unpackCode(row.Code)}, err
 }
 
-func (p *Service) askImported(ctx context.Context, ask func(context.Context, Tx) error) error {
+func (s *Service) viewImported(ctx context.Context, f func(context.Context, Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, importedTime)
 	defer cancel()
-	return p.Store.ViewCodes(ctx, func(tx Tx) error { return ask(ctx, tx) })
+	return s.Store.ViewCodes(ctx, func(tx Tx) error { return f(ctx, tx) })
 }
 
-// Print returns the original code and the code text of an index. Print returns 80308 for an imported code that has not been
-// imported yet.
-func (p *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
-	err = p.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
+// Print returns the original code and the code text of an index. Print returns 80308 for an imported code that has not been imported yet.
+func (s *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
+	err = s.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
 		return nil
 	})
 	return code, text, err
 }
 
-// printsAtOnce is the number of rows of imported codes that are read together.
-const printsAtOnce = 1000
+// printPageSize is the number of rows of imported codes that one query reads.
+const printPageSize = 1000
 
 // EachPrint calls f with the codes of a range in order. EachPrint returns 80308 if a code of the range has not been imported yet,
 // or the error of f.
-func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
+func (s *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index int64, code, text string) error) error {
 	if !b.Imported {
 		for i := r.From; i <= r.To; i++ {
-			if err := f(i, p.Code(b, i), p.Text(b, i)); err != nil {
+			if err := f(i, s.Code(b, i), s.Text(b, i)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	for from := r.From; from <= r.To; {
-		to := min(from+printsAtOnce-1, r.To)
+		to := min(from+printPageSize-1, r.To)
 		var rows []ImportedCode
-		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 			rows, err = tx.ImportedCodes(ctx, b.ID, Range{from, to})
 			return err
 		})
@@ -357,7 +356,7 @@ func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index 
 			if row.Index != from {
 				break
 			}
-			text, err := p.importedPrint(b, row)
+			text, err := s.importedPrint(b, row)
 			if err != nil {
 				return err
 			}
@@ -373,33 +372,33 @@ func (p *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index 
 	return nil
 }
 
-// arrived returns the number of codes of an imported batch that are stored.
-func (p *Service) arrived(ctx context.Context, b Batch) (int64, error) {
-	n := p.Memory.Arrived(b.ID, p.Now())
-	if n == b.Count || !p.Shared {
+// countImported returns the number of codes of an imported batch that are stored.
+func (s *Service) countImported(ctx context.Context, b Batch) (int64, error) {
+	n := s.Memory.Arrived(b.ID, s.Now())
+	if n == b.Count || !s.Shared {
 		return n, nil
 	}
-	err := p.Memory.CatchUp(ctx, b.ID)
-	return p.Memory.Arrived(b.ID, p.Now()), err
+	err := s.Memory.CatchUp(ctx, b.ID)
+	return s.Memory.Arrived(b.ID, s.Now()), err
 }
 
 // requireComplete returns a Conflict if codes of an imported batch have not been imported yet.
-func (p *Service) requireComplete(ctx context.Context, b Batch) error {
+func (s *Service) requireComplete(ctx context.Context, b Batch) error {
 	if !b.Imported {
 		return nil
 	}
-	n, err := p.arrived(ctx, b)
+	n, err := s.countImported(ctx, b)
 	if err == nil && n < b.Count {
-		err = Conflict(fmt.Sprintf("%d of the %d codes of application %d are here: import the rest first", n, b.Count, b.ID))
+		err = Conflict(fmt.Sprintf("%d of the %d codes of application %d are imported: import the rest first", n, b.Count, b.ID))
 	}
 	return err
 }
 
-// allHere returns 80308 if codes of an imported batch have not been imported yet; the caller's transaction holds the lock of the
+// requireImported returns 80308 if codes of an imported batch have not been imported yet; the caller's transaction holds the lock of the
 // batch.
-func (p *Service) allHere(b Batch, t time.Time) error {
-	if b.Imported && p.Memory.Arrived(b.ID, t) < b.Count {
-		return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "codes of application %d are not imported, or were taken back", b.ID)
+func (s *Service) requireImported(b Batch, t time.Time) error {
+	if b.Imported && s.Memory.Arrived(b.ID, t) < b.Count {
+		return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "codes of application %d are not imported, or their import was undone", b.ID)
 	}
 	return nil
 }
@@ -415,10 +414,9 @@ type NewImport struct {
 	Text   TemplateOrder
 }
 
-// BeginImport creates a batch for codes made elsewhere. A repeated call of BeginImport returns the same batch. BeginImport returns
-// 40097 for an invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another
-// application.
-func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
+// BeginImport creates a batch for codes made elsewhere. A repeated call of BeginImport returns the same batch. BeginImport returns 40097
+// for an invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another application.
+func (s *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {
 	case n.Count < 1 || n.Count > maxImported:
@@ -430,7 +428,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 	case !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
 		fault = fmt.Sprintf("actor: want at most %d characters, none of them a control character", maxCodesNote)
 	}
-	template, err := n.template(p)
+	template, err := n.template(s)
 	if fault == "" && err != nil {
 		return b, err
 	}
@@ -440,7 +438,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 	if fault != "" {
 		return b, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", fault)
 	}
-	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+	err = s.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, n.Account); err != nil {
 			return err
 		}
@@ -448,7 +446,7 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		if err != nil {
 			return err
 		}
-		if err := Granted(owner); err != nil {
+		if err := CheckPermission(owner); err != nil {
 			return err
 		}
 		b, err = tx.BatchByISV(ctx, n.Account, n.ISV)
@@ -458,43 +456,44 @@ func (p *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
-		mark := p.proof(importMark)
-		news := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
-			Version: FirstVersion, Segment: p.Settings.Get().CodeSegmentSize, FirstCode: mark, FirstText: mark, CreatedAt: p.Now(),
-			Template: template}
-		repeat, err := p.begunAnew(ctx, tx, news)
+		checkValue := s.keyCheckValue(importMark)
+		newBatch := Batch{ID: n.ID, Account: n.Account, ISV: n.ISV, Count: n.Count, Imported: true, Prefix: n.Prefix,
+			Version: FirstVersion, Segment: s.Settings.Get().CodeSegmentSize, FirstCode: checkValue, FirstText: checkValue,
+			CreatedAt: s.Now(), Template: template}
+		repeat, err := s.restartImport(ctx, tx, newBatch)
 		if err != nil || repeat {
-			b = news
+			b = newBatch
 			return err
 		}
-		b, err = tx.AddBatch(ctx, news)
+		b, err = tx.AddBatch(ctx, newBatch)
 		if errors.Is(err, ErrBatchTaken) {
-			return Conflict(fmt.Sprintf("application_id %d is another application: import without it, and a new one is given", n.ID))
+			return Conflict(fmt.Sprintf("application_id %d is in use by another application: import without application_id, and the "+
+				"server assigns a new one", n.ID))
 		}
 		return err
 	})
 	if err == nil {
-		p.awaitMemory(ctx, b.ID)
+		s.awaitMemory(ctx, b.ID)
 	}
 	return b, err
 }
 
-// begunAnew replaces the stored batch with the same ID if its import was undone.
-func (p *Service) begunAnew(ctx context.Context, tx Tx, news Batch) (bool, error) {
-	if news.ID == 0 {
+// restartImport replaces the stored batch with the same ID if its import was undone.
+func (s *Service) restartImport(ctx context.Context, tx Tx, newBatch Batch) (bool, error) {
+	if newBatch.ID == 0 {
 		return false, nil
 	}
-	if err := tx.LockBatch(ctx, news.ID); err != nil {
+	if err := tx.LockBatch(ctx, newBatch.ID); err != nil {
 		return false, err
 	}
-	b, err := tx.Batch(ctx, news.ID)
+	b, err := tx.Batch(ctx, newBatch.ID)
 	if errors.Is(err, ErrNoBatch) {
 		return false, nil
 	}
 	if err != nil || !b.TakenBack() {
 		return false, err
 	}
-	return true, tx.PutImport(ctx, news, "import")
+	return true, tx.PutImport(ctx, newBatch, "import")
 }
 
 // checkSame returns a Conflict unless the stored batch b equals the batch to import.
@@ -521,31 +520,31 @@ func (n NewImport) checkSame(b Batch, template string) error {
 type ImportResult struct {
 	Lines int64 // number of lines read
 	Added int64 // number of lines that were newly stored; the other lines were already stored with equal content
-	Have  int64 // number of codes of the batch that are stored now
+	Have  int64 // number of codes of the batch that are stored after the call
 }
 
-// ImportCodes stores codes of an imported batch from lines with the four columns of the wire format, in index order: all lines or
-// none, at most MaxImportLines. Lines that are already stored change nothing. first is the number of the first line, used by
-// accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
-func (p *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
-	return p.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return p.readImport(ctx, b, first, lines) })
+// ImportCodes stores codes of an imported batch from lines with the four columns of the wire format, in index order: all lines or none,
+// at most MaxImportLines. A line whose code is already stored with equal content changes nothing. first is the number of the first
+// line, used by accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
+func (s *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
+	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readImport(ctx, b, first, lines) })
 }
 
-// ImportTexts is ImportCodes for a batch whose texts have a token: it stores a list with one text a line, of which the first has the
-// index start. A text that a jump rule or another code has too is refused.
-func (p *Service) ImportTexts(ctx context.Context, batch, first, start int64, lines io.Reader) (done ImportResult, err error) {
-	return p.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return p.readTexts(ctx, b, first, start, lines) })
+// ImportTexts implements ImportCodes for a batch whose texts have a token: it stores a list with one text a line; start is the index of
+// the first text. A text that a jump rule matches or that another code has is rejected.
+func (s *Service) ImportTexts(ctx context.Context, batch, first, start int64, lines io.Reader) (done ImportResult, err error) {
+	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readTexts(ctx, b, first, start, lines) })
 }
 
 // importRows stores the rows that read returns, in index order: all or none.
-func (p *Service) importRows(ctx context.Context, batch, first int64, read func(Batch) ([]ImportedCode, error)) (done ImportResult,
+func (s *Service) importRows(ctx context.Context, batch, first int64, read func(Batch) ([]ImportedCode, error)) (done ImportResult,
 	err error) {
-	b, err := p.Memory.BatchOrLoad(ctx, batch)
+	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return done, err
 	}
 	if !b.Imported {
-		return done, Conflict(fmt.Sprintf("the codes of application %d were made here: they are in no file", batch))
+		return done, Conflict(fmt.Sprintf("the codes of application %d were generated here: they are not in a file", batch))
 	}
 	if !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "actor: want at most %d characters, none of them a control character",
@@ -556,62 +555,62 @@ func (p *Service) importRows(ctx context.Context, batch, first int64, read func(
 		return done, err
 	}
 	line := func(row ImportedCode) int64 { return first + row.Index - rows[0].Index }
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
+	err = s.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		done = ImportResult{Lines: int64(len(rows))}
-		news, err := p.notThere(ctx, tx, rows, line)
-		if err != nil || len(news) == 0 {
+		newRows, err := s.unstoredRows(ctx, tx, rows, line)
+		if err != nil || len(newRows) == 0 {
 			return err
 		}
-		stored, err := tx.AddImported(ctx, news)
+		stored, err := tx.AddImported(ctx, newRows)
 		if err != nil {
 			return err
 		}
-		if stored != int64(len(news)) {
-			return p.whoHas(ctx, tx, news, line)
+		if stored != int64(len(newRows)) {
+			return s.duplicateError(ctx, tx, newRows, line)
 		}
 		done.Added = stored
-		ranges := make([]Range, len(news))
-		for i, row := range news {
+		ranges := make([]Range, len(newRows))
+		for i, row := range newRows {
 			ranges[i] = Range{row.Index, row.Index}
 		}
 		added := NewSet(ranges...)
-		if _, tookBack, _ := p.Memory.imports(batch, Range{}, 0, t); tookBack {
-			// A scan that was resolved before its code was removed may have been written after the removal.
+		if s.Memory.importState(batch, Range{}, 0, t).codesRemoved {
+			// A scan that was resolved before an undo removed its code may have stored a first scan of the index after the undo.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
 					return err
 				}
 			}
 		}
-		_, err = tx.AddEvent(ctx, Event{Batch: batch, Did: Import, Codes: added, At: t, From: t})
+		_, err = tx.AddEvent(ctx, Event{Batch: batch, Action: Import, Codes: added, OccurredAt: t, From: t})
 		return err
 	})
 	if err == nil {
-		done.Have, err = p.arrived(ctx, b)
+		done.Have, err = s.countImported(ctx, b)
 	}
 	return done, err
 }
 
-// maxTakenBack is the maximum number of codes that one call removes, because other writers wait for its transaction.
-const maxTakenBack = 10_000
+// maxRemoved is the maximum number of codes that one call removes, because other writers wait for its transaction.
+const maxRemoved = 10_000
 
 // ImportUndone is the result of UndoImport.
 type ImportUndone struct {
-	Taken int64
-	Have  int64 // number of codes of the batch that are still stored
-	More  bool  // true = codes of the range are still stored
+	Removed int64
+	Have    int64 // number of codes of the batch that are stored after the call
+	More    bool  // true = codes of the range are still stored
 }
 
-// UndoImport removes imported codes of a range, at most maxTakenBack per call: the caller repeats the call while More is true. If
+// UndoImport removes imported codes of a range, at most maxRemoved per call: the caller repeats the call while More is true. If
 // the range is the whole batch, the last call also removes the application. UndoImport returns ErrNoBatch, or a Conflict if the
 // batch has events other than imports.
-func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note string) (done ImportUndone, err error) {
-	b, err := p.Memory.BatchOrLoad(ctx, batch)
+func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note string) (done ImportUndone, err error) {
+	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return done, err
 	}
 	if !b.Imported {
-		return done, Conflict(fmt.Sprintf("the codes of application %d were made here, not imported: freeze them, or make them void", batch))
+		return done, Conflict(fmt.Sprintf("the codes of application %d were generated here, not imported: freeze or void them", batch))
 	}
 	if !plain(note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote) {
 		return done, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
@@ -620,25 +619,26 @@ func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 	if err := b.CheckRange(r); err != nil {
 		return done, err
 	}
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
+	err = s.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		done = ImportUndone{}
 		if err := b.CheckRange(r); err != nil {
 			return err
 		}
-		if err := p.unused(ctx, tx, b, t); err != nil {
+		if err := s.requireUnused(ctx, tx, b, t); err != nil {
 			return err
 		}
-		localSet, _, _ := p.Memory.imports(batch, r, maxTakenBack+1, t)
-		localSet, done.More = localSet.first(maxTakenBack)
-		done.Taken = localSet.Len()
-		done.Have = p.Memory.Arrived(batch, t) - done.Taken
-		for _, part := range localSet {
+		removed, hasMore := s.Memory.importState(batch, r, maxRemoved+1, t).lowest.first(maxRemoved)
+		done.More = hasMore
+		done.Removed = removed.Len()
+		done.Have = s.Memory.Arrived(batch, t) - done.Removed
+		for _, part := range removed {
 			if err := tx.RemoveImported(ctx, batch, part); err != nil {
 				return err
 			}
 		}
-		if len(localSet) > 0 {
-			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Did: TakeBack, Codes: localSet, At: t, From: t, Note: note}); err != nil {
+		if len(removed) > 0 {
+			if _, err := tx.AddEvent(ctx, Event{Batch: batch, Action: TakeBack, Codes: removed, OccurredAt: t, From: t,
+				Note: note}); err != nil {
 				return err
 			}
 		}
@@ -651,25 +651,25 @@ func (p *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 	return done, err
 }
 
-// unused returns a Conflict if an imported batch has events other than imports. The transaction must hold the lock of the batch.
-func (p *Service) unused(ctx context.Context, tx Tx, b Batch, t time.Time) error {
-	used := func(kind string) error {
-		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be taken back; freeze the codes that are wrong, or withdraw them",
+// requireUnused returns a Conflict if an imported batch has events other than imports. The transaction must hold the lock of the batch.
+func (s *Service) requireUnused(ctx context.Context, tx Tx, b Batch, t time.Time) error {
+	conflict := func(kind string) error {
+		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be undone; freeze the wrong codes, or deactivate them",
 			kind, b.ID))
 	}
-	if _, _, changed := p.Memory.imports(b.ID, Range{}, 0, t); changed {
-		return used("codes were activated, frozen, redeemed or made void")
+	if s.Memory.importState(b.ID, Range{}, 0, t).hasOtherEvents {
+		return conflict("codes were activated, frozen, redeemed or made void")
 	}
 	scanned, err := tx.Scanned(ctx, b.ID)
 	if err != nil {
 		return err
 	}
 	if scanned {
-		return used("codes were scanned")
+		return conflict("codes were scanned")
 	}
 	packages, err := tx.PackagesWithin(ctx, b.ID, Range{0, b.Count - 1})
 	if err == nil && len(packages) > 0 {
-		err = used(fmt.Sprintf("%s has codes (package %d)", packages[0].Printer, packages[0].ID))
+		err = conflict(fmt.Sprintf("%s has codes (package %d)", packages[0].Printer, packages[0].ID))
 	}
 	return err
 }
@@ -679,31 +679,31 @@ func faultAt(line int64, format string, args ...any) error {
 	return accounts.RowErrors{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
 }
 
-// notThere returns the rows that are not stored yet; it returns an error if a different code is stored at an index.
-func (p *Service) notThere(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
+// unstoredRows returns the rows that are not stored yet; it returns an error if a different code is stored at an index.
+func (s *Service) unstoredRows(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
 	if err != nil || len(have) == 0 {
 		return rows, err
 	}
-	var news []ImportedCode
+	var newRows []ImportedCode
 	for _, row := range rows {
 		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode,
 			index int64) int {
 			return cmp.Compare(h.Index, index)
 		})
 		if !exists {
-			news = append(news, row)
+			newRows = append(newRows, row)
 		} else if have[pos] != row {
 			return nil, faultAt(line(row), "code %d is here already, with another original code or another text", row.Index)
 		}
 	}
-	return news, nil
+	return newRows, nil
 }
 
-// whoHas names the rows that could not be stored because another code has the same text or, in the same batch, the same original
+// duplicateError names the rows that could not be stored because another code has the same text or, in the same batch, the same original
 // code.
-func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line func(ImportedCode) int64) error {
-	for _, row := range news {
+func (s *Service) duplicateError(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) error {
+	for _, row := range rows {
 		otherCode, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
 		switch {
 		case err != nil && !errors.Is(err, ErrNoImported):
@@ -725,18 +725,18 @@ func (p *Service) whoHas(ctx context.Context, tx Tx, news []ImportedCode, line f
 }
 
 // readImport parses lines; it returns accounts.RowErrors for the first invalid line.
-func (p *Service) readImport(ctx context.Context, b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
+func (s *Service) readImport(ctx context.Context, b Batch, first int64, lines io.Reader) (rows []ImportedCode, err error) {
 	if b.TakesTexts() {
-		return nil, Conflict(fmt.Sprintf("the codes of application %d come as texts, one a line", b.ID))
+		return nil, Conflict(fmt.Sprintf("the codes of application %d are imported as texts, one per line", b.ID))
 	}
 	texts, original := map[[2]int64]int64{}, map[int64]int64{}
-	row := p.readWithPrefix
+	row := s.readWithPrefix
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
 		if err != nil {
 			return nil, err
 		}
-		row = func(b Batch, l ImportLine) (ImportedCode, error) { return p.readByTemplate(b, t, l) }
+		row = func(b Batch, l ImportLine) (ImportedCode, error) { return s.readByTemplate(b, t, l) }
 	}
 	for l, err := range ImportLines(lines, first) {
 		if err != nil {
@@ -752,14 +752,14 @@ func (p *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 		if err != nil {
 			return nil, err
 		}
-		if f, found, err := p.byToken(ctx, l.Text); found || err != nil {
+		if f, found, err := s.byToken(ctx, l.Text); found || err != nil {
 			return nil, cmp.Or(err, faultAt(l.Number, "the text is that of code %d of application %d", f.Index, f.Batch.ID))
 		}
 		if pos, duplicate := texts[[2]int64{row.TextHi, row.TextLo}]; duplicate {
-			return nil, faultAt(l.Number, "the text stands in line %d already", pos)
+			return nil, faultAt(l.Number, "the text is a duplicate of line %d", pos)
 		}
 		if pos, duplicate := original[row.Code]; duplicate {
-			return nil, faultAt(l.Number, "the original code stands in line %d already", pos)
+			return nil, faultAt(l.Number, "the original code is a duplicate of line %d", pos)
 		}
 		texts[[2]int64{row.TextHi, row.TextLo}], original[row.Code] = l.Number, l.Number
 		rows = append(rows, row)
@@ -771,25 +771,25 @@ func (p *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 }
 
 // readWithPrefix converts a line whose text consists of a prefix and 19 symbols to a row.
-func (p *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
+func (s *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
 	prefix, rest, err := l.Cut()
 	switch {
 	case err != nil:
 		return row, err
 	case prefix != b.Prefix:
 		return row, faultAt(l.Number, "the text begins with another prefix than %s", b.Prefix)
-	case p.couldBeOurs(rest):
-		return row, faultAt(l.Number, "the text is one that this server makes itself")
+	case s.canGenerate(rest):
+		return row, faultAt(l.Number, "the text is one that this server can generate")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
 	row.Code, _ = packCode(l.Code)
-	row.TextHi, row.TextLo = p.hideTail(tail([]byte(rest)))
+	row.TextHi, row.TextLo = s.encryptTail(tail([]byte(rest)))
 	return row, nil
 }
 
-// couldBeOurs reports whether one of the server's own keys can produce the text, whether or not that code was issued.
-func (p *Service) couldBeOurs(text string) bool {
-	key := p.Keys.Text[text[0]]
+// canGenerate reports whether one of the server's own keys can produce the text, whether or not that code was issued.
+func (s *Service) canGenerate(text string) bool {
+	key := s.Keys.Text[text[0]]
 	if key == nil || !allOf(text, Alphabet) {
 		return false
 	}
@@ -802,7 +802,7 @@ type ImportLine struct {
 	Number int64
 	Code   string // the original code, one to nine symbols
 	Index  int64
-	Text   string // text as it stands in the row
+	Text   string // code text exactly as in the row
 }
 
 // Cut splits the text into its prefix and the last 19 symbols. The error of Cut, accounts.RowErrors, never quotes the text, because

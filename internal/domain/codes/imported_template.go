@@ -14,31 +14,31 @@ import (
 // Imported codes with a template are stored as rows like other imported codes: only the secret is stored, encrypted. The serial
 // number in the text is the original code, and the rest of the text is in the template.
 
-// hideSecret returns the encrypted form of a secret: symbols are encoded as for other imported codes; digits are marked by the
-// first bit and stored with their number.
-func (p *Service) hideSecret(secret string, f field) (hi, lo int64) {
+// encryptSecret returns the encrypted form of a secret: symbols are encoded as for other imported codes; digits are marked by the first
+// bit and stored with their count.
+func (s *Service) encryptSecret(secret string, f field) (hi, lo int64) {
 	if f != digitsField {
-		return p.hideTail(tail([]byte(secret)))
+		return s.encryptTail(tail([]byte(secret)))
 	}
 	n := uint64(len(secret))
 	pair, _ := readDigits(secret)
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // each half has at most 18 digits, which need less than 60 bits
 	binary.BigEndian.PutUint64(b[8:], n>>3<<60|pair.b)
-	p.importedBlock().Encrypt(b[:], b[:])
+	s.importedBlock().Encrypt(b[:], b[:])
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
 }
 
-// showSecret is the inverse of hideSecret; ok is false for a value encrypted with another key.
-func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
+// decryptSecret is the inverse of encryptSecret; ok is false for a value encrypted with another key.
+func (s *Service) decryptSecret(row ImportedCode, part templatePart) (secret string, ok bool) {
 	if part.field != digitsField {
-		t, ok := p.showTail(row.TextHi, row.TextLo)
+		t, ok := s.decryptTail(row.TextHi, row.TextLo)
 		return string(t[:]), ok
 	}
 	var b [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(b[:8], uint64(row.TextHi))
 	binary.BigEndian.PutUint64(b[8:], uint64(row.TextLo))
-	p.importedBlock().Decrypt(b[:], b[:])
+	s.importedBlock().Decrypt(b[:], b[:])
 	const half = 1<<60 - 1
 	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	digits := digitPair{high & half, low & half}.append(nil, part.size)
@@ -46,10 +46,10 @@ func (p *Service) showSecret(row ImportedCode, part templatePart) (secret string
 }
 
 // importedPrint returns the printed text of an imported code.
-func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
+func (s *Service) importedPrint(b Batch, row ImportedCode) (text string, err error) {
 	foreign := fmt.Errorf("code %d of application %d was stored under another key", row.Index, b.ID)
 	if b.Template == "" {
-		t, ok := p.showTail(row.TextHi, row.TextLo)
+		t, ok := s.decryptTail(row.TextHi, row.TextLo)
 		if !ok {
 			return "", foreign
 		}
@@ -60,20 +60,20 @@ func (p *Service) importedPrint(b Batch, row ImportedCode) (text string, err err
 		return "", err
 	}
 	if t.HasToken() {
-		if text, ok := p.tokenPrint(t, row); ok {
+		if text, ok := s.tokenPrint(t, row); ok {
 			return text, nil
 		}
 		return "", foreign
 	}
-	secret, ok := p.showSecret(row, t.parts[t.secret])
+	secret, ok := s.decryptSecret(row, t.parts[t.secret])
 	if !ok {
 		return "", foreign
 	}
-	return t.fill(variable{unpackCode(row.Code), secret, t.number(row.Index)}), nil
+	return t.fill(variableParts{unpackCode(row.Code), secret, t.number(row.Index)}), nil
 }
 
-// variable holds the parts of a text that the template leaves open.
-type variable struct{ serial, secret, number string }
+// variableParts holds the parts of a text that the template leaves open.
+type variableParts struct{ serial, secret, number string }
 
 // number returns the brand's own serial number of an index; "" = the texts have no such number.
 func (t Template) number(index int64) string {
@@ -86,7 +86,7 @@ func (t Template) number(index int64) string {
 }
 
 // fill returns the text of the template with the given variable parts.
-func (t Template) fill(v variable) string {
+func (t Template) fill(v variableParts) string {
 	b := make([]byte, 0, t.size)
 	for _, part := range t.parts {
 		switch part.field {
@@ -103,8 +103,8 @@ func (t Template) fill(v variable) string {
 	return string(b)
 }
 
-// cut extracts the variable parts from a text that consists of the given template parts.
-func cut(parts []templatePart, text string) (v variable) {
+// cutVariables extracts the variable parts from a text that consists of the given template parts.
+func cutVariables(parts []templatePart, text string) (v variableParts) {
 	for _, part := range parts {
 		switch piece := text[:part.size]; part.field {
 		case literal:
@@ -121,22 +121,22 @@ func cut(parts []templatePart, text string) (v variable) {
 }
 
 // importedByTemplate finds the imported code of a text made from a template. ErrUnread.
-func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
-	if p.Memory.elsewhere.Load() == 0 {
+func (s *Service) importedByTemplate(ctx context.Context, text string) (f Found, ok bool, err error) {
+	if s.Memory.importedTemplateCount.Load() == 0 {
 		return f, false, nil
 	}
-	bare := cutScheme(lineFeeds(text))
-	if t, similar := p.Memory.template(bare, true); similar {
+	bare := cutScheme(normalizeNewlines(text))
+	if t, similar := s.Memory.template(bare, true); similar {
 		printed, _ := t.asPrinted(bare)
-		return p.importedPrinted(ctx, t, printed)
+		return s.importedPrinted(ctx, t, printed)
 	}
-	data, _, ok := p.Memory.elements(text)
+	data, _, ok := s.Memory.elements(text)
 	if !ok {
 		return f, false, nil
 	}
-	for _, t := range p.Memory.importedOfRoot(data.Key.Root().String()) {
-		if printed, similar := t.ofElements(text); similar {
-			if f, ok, err = p.importedPrinted(ctx, t, printed); ok || err != nil {
+	for _, t := range s.Memory.importedByPrimaryKey(data.Key.Root().String()) {
+		if printed, similar := t.fromElements(text); similar {
+			if f, ok, err = s.importedPrinted(ctx, t, printed); ok || err != nil {
 				return f, ok, err
 			}
 		}
@@ -145,10 +145,10 @@ func (p *Service) importedByTemplate(ctx context.Context, text string) (f Found,
 }
 
 // importedPrinted finds the imported code whose printed text, as written by template t, equals printed. ErrUnread.
-func (p *Service) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
-	v := cut(t.parts, printed)
-	hi, lo := p.hideSecret(v.secret, t.parts[t.secret].field)
-	if f, ok, err = p.importedRow(ctx, hi, lo); !ok || err != nil {
+func (s *Service) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
+	v := cutVariables(t.parts, printed)
+	hi, lo := s.encryptSecret(v.secret, t.parts[t.secret].field)
+	if f, ok, err = s.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
 	// The same secret in a different text is a different code; http and https, and upper and lower case, are equivalent.
@@ -156,56 +156,56 @@ func (p *Service) importedPrinted(ctx context.Context, t Template, printed strin
 	if err != nil {
 		return f, false, nil
 	}
-	made := ownTemplate.fill(variable{f.Code, v.secret, ownTemplate.number(f.Index)})
+	made := ownTemplate.fill(variableParts{f.Code, v.secret, ownTemplate.number(f.Index)})
 	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }
 
-// held is an imported code with a template that a longer text may contain.
-type held struct {
+// candidate is a possible imported code in a longer text: a substring of the text that matches the template of an imported batch.
+type candidate struct {
 	template Template
 	secret   int // start of the secret in the unescaped text
 	printed  string
 }
 
-// heldElsewhere returns at most limit imported codes that an unescaped text may contain.
-func (m *Memory) heldElsewhere(plain []byte, limit int) (list []held) {
+// importedCandidates returns at most limit imported codes that an unescaped text may contain.
+func (m *Memory) importedCandidates(plain []byte, limit int) (list []candidate) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, w := range m.templates.wordings {
+	for _, w := range m.templates.groups {
 		for from := 0; w.imported && from+w.size <= len(plain) && len(list) < limit; from++ {
 			bare := string(plain[from : from+w.size])
 			if t, is := w.find(bare); is {
 				printed, _ := t.asPrinted(bare)
-				list = append(list, held{t, from + t.shape(FirstVersion).at, printed})
+				list = append(list, candidate{t, from + t.shape(FirstVersion).offset, printed})
 			}
 		}
 	}
 	return list
 }
 
-// mayHoldElsewhere reports whether a text may contain an imported code with a template.
-func (p *Service) mayHoldElsewhere(text string) bool {
-	if p.Memory.elsewhere.Load() == 0 {
+// mayContainImported reports whether a text may contain an imported code with a template.
+func (s *Service) mayContainImported(text string) bool {
+	if s.Memory.importedTemplateCount.Load() == 0 {
 		return false
 	}
-	plain, _ := unescaped(text)
-	return len(p.Memory.heldElsewhere(plain, 1)) > 0
+	plain, _ := unescape(text)
+	return len(s.Memory.importedCandidates(plain, 1)) > 0
 }
 
-// withholdElsewhere truncates a text before the first secret of an imported code with a template. If the store is unavailable, or
+// redactImportedTemplates truncates a text before the first secret of an imported code with a template. If the store is unavailable, or
 // after too many candidates, everything that may be a secret is removed.
-func (p *Service) withholdElsewhere(text string) string {
-	if p.Memory.elsewhere.Load() == 0 {
+func (s *Service) redactImportedTemplates(text string) string {
+	if s.Memory.importedTemplateCount.Load() == 0 {
 		return text
 	}
-	plain, ends := unescaped(text)
+	plain, ends := unescape(text)
 	first := len(plain)
-	for i, h := range p.Memory.heldElsewhere(plain, maxTried+1) {
+	for i, h := range s.Memory.importedCandidates(plain, maxCandidates+1) {
 		if h.secret >= first {
 			continue
 		}
-		if _, found, err := p.importedPrinted(context.Background(), h.template, h.printed); found || err != nil || i == maxTried {
+		if _, found, err := s.importedPrinted(context.Background(), h.template, h.printed); found || err != nil || i == maxCandidates {
 			first = h.secret
 		}
 	}
@@ -219,28 +219,29 @@ func (p *Service) withholdElsewhere(text string) string {
 }
 
 // readByTemplate converts a line whose text is made from a template to a row.
-func (p *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
-	printed, similar := t.asPrinted(cutScheme(ofRow.Replace(l.Text)))
+func (s *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
+	printed, similar := t.asPrinted(cutScheme(rowUnescaper.Replace(l.Text)))
 	if !similar {
 		return row, faultAt(l.Number, "the text is not one of %q", t.text)
 	}
-	v := cut(t.parts, printed)
+	v := cutVariables(t.parts, printed)
 	switch {
 	case v.serial != "" && v.serial != strings.ToUpper(l.Code):
 		return row, faultAt(l.Number, "the serial number in the text is not the original code, which is column 2")
 	case v.number != t.number(l.Index):
 		return row, faultAt(l.Number, "the number in the text is not that of index %d, which is %s", l.Index, t.number(l.Index))
 	}
-	if _, isOurs := p.byTemplate(printed); isOurs {
-		return row, faultAt(l.Number, "the text is one that this server makes itself")
+	if _, isOurs := s.byTemplate(printed); isOurs {
+		return row, faultAt(l.Number, "the text is one that this server can generate")
 	}
 	row = ImportedCode{Batch: b.ID, Index: l.Index}
 	row.Code, _ = packCode(l.Code)
-	row.TextHi, row.TextLo = p.hideSecret(v.secret, t.parts[t.secret].field)
+	row.TextHi, row.TextLo = s.encryptSecret(v.secret, t.parts[t.secret].field)
 	return row, nil
 }
 
-// template returns the template of an imported batch; "" = prefix and symbols. template returns 40097 for an invalid template.
+// template returns the template of an imported batch; "" = the texts consist of prefix and symbols. template returns 40097 for an
+// invalid template.
 func (n NewImport) template(p *Service) (string, error) {
 	n.Text.Count, n.Text.Imported = n.Count, true
 	filled, err := p.FillTemplate(n.Text)
@@ -248,10 +249,10 @@ func (n NewImport) template(p *Service) (string, error) {
 	case err != nil:
 		return "", err
 	case filled != "" && n.Prefix != "":
-		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "a text by template has no prefix beside it: write {prefix} into it, or leave text out")
+		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "text and prefix cannot be combined: write {prefix} into the template, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
-		filled += "{weak}" // only the importer knows how the digits were generated: they may come from a counter
+		filled += "{weak}" // only the importer knows whether the digits are random or come from a counter
 	}
 	return filled, nil
 }

@@ -35,12 +35,12 @@ func TestImportedCodes_GoldenStorage(t *testing.T) {
 		":::::::::::::::::::": {":::::::::", 756680642578124, 3403378844435783575, -1122768252519187369},
 	} {
 		n, ok := packCode(want.code)
-		hi, lo := p.hideTail(tail([]byte(text)))
+		hi, lo := p.encryptTail(tail([]byte(text)))
 		assert.True(t, ok && n == want.n && hi == want.hi && lo == want.lo, "%s %s: %d, %d, %d", text, want.code, n, hi, lo)
-		if back, ok := p.showTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
+		if back, ok := p.decryptTail(hi, lo); !ok || string(back[:]) != text || unpackCode(n) != want.code {
 			t.Errorf("%s is read back as %s, %s as %s", text, back[:], want.code, unpackCode(n))
 		}
-		if back, ok := p.showTail(hi, lo+1); ok {
+		if back, ok := p.decryptTail(hi, lo+1); ok {
 			t.Errorf("a changed block is read as %s", back[:])
 		}
 	}
@@ -49,7 +49,7 @@ func TestImportedCodes_GoldenStorage(t *testing.T) {
 		"000000000000000":                      {-6594195055878502021, -514776864661993116},
 		"999999999999999999999999999999999999": {8525218265197632447, 8925312320304364702},
 	} {
-		if hi, lo := p.hideSecret(digits, digitsField); hi != want[0] || lo != want[1] {
+		if hi, lo := p.encryptSecret(digits, digitsField); hi != want[0] || lo != want[1] {
 			t.Errorf("%s: %d, %d", digits, hi, lo)
 		}
 	}
@@ -74,7 +74,7 @@ func TestPrefixTails_PercentEscapes(t *testing.T) {
 		" P.URL.CN/0FQR/LZ6/0HD0Q7Y3-*":                  nil,
 	} {
 		var got []string
-		for _, tail := range tailsUnder(DefaultPrefix, text) {
+		for _, tail := range possibleTails(DefaultPrefix, text) {
 			got = append(got, string(tail[:]))
 		}
 		assert.True(t, slices.Equal(got, want), "%s: %q, want %q", text, got, want)
@@ -102,8 +102,8 @@ func FuzzImportLines(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			hi, lo := p.hideTail(tail([]byte(rest)))
-			if back, whole := p.showTail(hi, lo); !ok || unpackCode(n) != l.Code || !whole || prefix+string(back[:]) != l.Text {
+			hi, lo := p.encryptTail(tail([]byte(rest)))
+			if back, whole := p.decryptTail(hi, lo); !ok || unpackCode(n) != l.Code || !whole || prefix+string(back[:]) != l.Text {
 				t.Errorf("%+v is read back as %s and %s", l, unpackCode(n), back[:])
 			}
 		}
@@ -115,23 +115,23 @@ func TestImportedDigits_RoundTrip(t *testing.T) {
 	t.Parallel()
 	p := importPress(t)
 	seen := map[[2]int64]string{}
-	for n := leastDigits; n <= mostDigits; n++ {
+	for n := minDigits; n <= maxDigits; n++ {
 		part := templatePart{field: digitsField, size: n}
 		for _, digits := range []string{strings.Repeat("0", n), strings.Repeat("9", n), strings.Repeat("1234567890", 4)[:n],
 			strings.Repeat("0", n-1) + "7"} {
-			hi, lo := p.hideSecret(digits, digitsField)
+			hi, lo := p.encryptSecret(digits, digitsField)
 			row := ImportedCode{TextHi: hi, TextLo: lo}
-			if back, ok := p.showSecret(row, part); !ok || back != digits {
+			if back, ok := p.decryptSecret(row, part); !ok || back != digits {
 				t.Errorf("%s comes back as %s, %t", digits, back, ok)
 			}
 			if other, twice := seen[[2]int64{hi, lo}]; twice {
 				t.Errorf("%s is stored as %s is", digits, other)
 			}
 			seen[[2]int64{hi, lo}] = digits
-			if _, ok := p.showSecret(row, templatePart{field: digitsField, size: n ^ 1}); ok {
+			if _, ok := p.decryptSecret(row, templatePart{field: digitsField, size: n ^ 1}); ok {
 				t.Errorf("%s comes back with %d digits", digits, n^1)
 			}
-			if _, ok := p.showTail(hi, lo); ok {
+			if _, ok := p.decryptTail(hi, lo); ok {
 				t.Errorf("%s comes back as symbols", digits)
 			}
 		}

@@ -22,16 +22,17 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Codes of any system have a template with {token:N} or {token:MIN-MAX}: a URL whose token may have any characters. A row stores
-// the keyed hash of the whole text, which scans look up, and the token, encrypted with that hash as synthetic IV (SIV, RFC 5297).
+// Codes from any other system are imported with a template that contains {token:N} or {token:MIN-MAX}: a URL whose token may have any
+// characters. The row of such a code stores the keyed hash of the whole text, which scans look up, and the token, encrypted with the
+// hash as synthetic IV (SIV, RFC 5297).
 
 const (
-	// mostToken is the maximum number of characters of a token.
-	mostToken = 64
+	// maxToken is the maximum number of characters of a token.
+	maxToken = 64
 	// tokenBits is the assumed cost of guessing one character of a token, since the other system's alphabet is unknown: a digit or
 	// a letter of one case.
 	tokenBits = 5.17
-	// tokenHashKey, tokenKey and tokenCodeKey are the purposes of the keys. They never change.
+	// tokenHashKey, tokenKey and tokenCodeKey are the labels from which the keys for tokens are derived. These labels never change.
 	tokenHashKey, tokenKey, tokenCodeKey = "texts of other systems", "tokens of other systems", "original codes of other systems"
 )
 
@@ -42,15 +43,15 @@ func parseToken(length string) (part templatePart, err error) {
 		most = least
 	}
 	part = templatePart{field: tokenField}
-	part.least, err = strconv.Atoi(least)
+	part.minLength, err = strconv.Atoi(least)
 	size, wrong := strconv.Atoi(most)
 	part.size = size
-	canonical := strconv.Itoa(part.least)
+	canonical := strconv.Itoa(part.minLength)
 	if isRange {
 		canonical += "-" + strconv.Itoa(size)
 	}
-	if err = cmp.Or(err, wrong); err != nil || part.least < 1 || size < part.least || size > mostToken || canonical != length {
-		return part, fmt.Errorf("{token:%.20s}: want N or MIN-MAX, of 1 to %d characters", length, mostToken)
+	if err = cmp.Or(err, wrong); err != nil || part.minLength < 1 || size < part.minLength || size > maxToken || canonical != length {
+		return part, fmt.Errorf("{token:%.20s}: want N or MIN-MAX, of 1 to %d characters", length, maxToken)
 	}
 	return part, nil
 }
@@ -86,7 +87,7 @@ func (b Batch) TakesTexts() bool { return b.Imported && strings.Contains(b.Templ
 // HasToken reports whether the texts of the template have a token.
 func (t Template) HasToken() bool { return t.secret >= 0 && t.parts[t.secret].field == tokenField }
 
-// checkURL returns the reason why a text cannot stand in a URL, as it is or percent-encoded. It never quotes the text.
+// checkURL returns an error with the reason if a URL cannot contain a text, as it is or percent-encoded. The error never quotes the text.
 func checkURL(text string) error {
 	if !utf8.ValidString(text) {
 		return errors.New("it is not UTF-8")
@@ -121,7 +122,7 @@ func cutHost(bare string) (host, rest string) {
 }
 
 // canonicalRest decodes the percent-escapes of all characters that a URL may hold with and without an escape: letters, digits,
-// "-._~!'()*", and all beyond ASCII. The other escapes are in upper case (RFC 3986, section 6.2.2).
+// "-._~!'()*", and all beyond ASCII. canonicalRest keeps all other percent-escapes, in upper case (RFC 3986, section 6.2.2).
 func canonicalRest(text string) string {
 	if !strings.Contains(text, "%") {
 		return text
@@ -133,7 +134,7 @@ func canonicalRest(text string) string {
 				if c := hi<<4 | lo; c >= 0x80 || isAlphanumeric(c) || strings.IndexByte("-._~!'()*", c) >= 0 {
 					b = append(b, c)
 				} else {
-					b = append(b, capitals(text[i:i+3])...)
+					b = append(b, upperASCII(text[i:i+3])...)
 				}
 				i += 2
 				continue
@@ -148,16 +149,16 @@ func isAlphanumeric(c byte) bool {
 	return '0' <= c && c <= '9' || 'A' <= upperByte(c) && upperByte(c) <= 'Z'
 }
 
-// tokenOf returns the token of a text in canonical form; ok is false if the text is not one of the template.
+// tokenOf returns the token of a text in canonical form; ok is false if the text does not match the template.
 func (t Template) tokenOf(canonical string) (token string, ok bool) {
 	rest, head := strings.CutPrefix(canonical, t.canonical[0])
 	token, tail := strings.CutSuffix(rest, t.canonical[1])
 	n, part := utf8.RuneCountInString(token), t.parts[t.secret]
-	return token, head && tail && part.least <= n && n <= part.size
+	return token, head && tail && part.minLength <= n && n <= part.size
 }
 
-// CheckText returns the reason why a text of a list is not one of a template with a token. The error never quotes the text, because
-// the text is a secret code.
+// CheckText returns an error with the reason if a text of a list does not match a template with a token. The error never quotes the
+// text, because the text is a secret code.
 func (t Template) CheckText(text string) error {
 	rest, head := strings.CutPrefix(text, t.printed[0])
 	token, tail := strings.CutSuffix(rest, t.printed[1])
@@ -176,69 +177,70 @@ func (t Template) CheckText(text string) error {
 }
 
 // readToken converts a text of a list to a row.
-func (p *Service) readToken(b Batch, t Template, index int64, text string) (row ImportedCode, err error) {
+func (s *Service) readToken(b Batch, t Template, index int64, text string) (row ImportedCode, err error) {
 	if err := t.CheckText(text); err != nil {
 		return row, err
 	}
-	for _, prefix := range p.prefixes() {
-		for _, end := range tailsUnder(prefix, text) {
-			if p.couldBeOurs(string(end[:])) {
-				return row, errOurs
+	for _, prefix := range s.prefixes() {
+		for _, end := range possibleTails(prefix, text) {
+			if s.canGenerate(string(end[:])) {
+				return row, errOwnText
 			}
 		}
 	}
-	if _, ours := p.byTemplate(text); ours {
-		return row, errOurs
+	if _, ours := s.byTemplate(text); ours {
+		return row, errOwnText
 	}
-	if p.RuleOver != nil {
-		if prefix, ok := p.RuleOver(text); ok {
+	if s.MatchRule != nil {
+		if prefix, ok := s.MatchRule(text); ok {
 			return row, fmt.Errorf("the jump rule %s matches the text too: delete the rule, or leave the text out", prefix)
 		}
 	}
-	iv := p.tokenHash(canonicalURL(text))
+	iv := s.tokenHash(canonicalURL(text))
 	encrypted := []byte(text[len(t.printed[0]) : len(text)-len(t.printed[1])])
-	cipher.NewCTR(p.tokenBlock(), iv[:]).XORKeyStream(encrypted, encrypted)
-	row = ImportedCode{Batch: b.ID, Index: index, Code: p.tokenCode(b.ID, index), Token: base64.RawURLEncoding.EncodeToString(encrypted)}
+	cipher.NewCTR(s.tokenBlock(), iv[:]).XORKeyStream(encrypted, encrypted)
+	row = ImportedCode{Batch: b.ID, Index: index, Code: s.tokenCode(b.ID, index), Token: base64.RawURLEncoding.EncodeToString(encrypted)}
 	row.TextHi, row.TextLo = int64(binary.BigEndian.Uint64(iv[:8])), int64(binary.BigEndian.Uint64(iv[8:]))
 	return row, nil
 }
 
-// errOurs is the reason why an import refuses a text.
-var errOurs = errors.New("the text is one that this server makes itself")
+// errOwnText is returned for a text that an import rejects because this server's keys can generate the text.
+var errOwnText = errors.New("the text is one that this server can generate")
 
 // length returns the length of a token as it is written in the template.
 func (p templatePart) length() string {
-	if p.least == p.size {
+	if p.minLength == p.size {
 		return fmt.Sprintf("{token:%d}", p.size)
 	}
-	return fmt.Sprintf("{token:%d-%d}", p.least, p.size)
+	return fmt.Sprintf("{token:%d-%d}", p.minLength, p.size)
 }
 
 // tokenHash returns the first half of the keyed hash of a text in canonical form.
-func (p *Service) tokenHash(canonical string) (hash [aes.BlockSize]byte) {
-	p.importedBlock() // prepares all keys
-	sum := p.tokenHasher.Sum(canonical)
+func (s *Service) tokenHash(canonical string) (hash [aes.BlockSize]byte) {
+	s.importedBlock() // prepares all keys
+	sum := s.tokenHasher.Sum(canonical)
 	copy(hash[:], sum[:])
 	return hash
 }
 
-func (p *Service) tokenBlock() cipher.Block {
-	p.importedBlock()
-	return p.tokenCipher
+func (s *Service) tokenBlock() cipher.Block {
+	s.importedBlock()
+	return s.tokenCipher
 }
 
-// tokenCode returns the original code of an index of a batch with tokens, which has none: consecutive counters from a keyed hash of
-// the batch on, so that the nine characters of a batch are distinct, and those of two batches seldom equal.
-func (p *Service) tokenCode(batch, index int64) int64 {
-	sum := p.Vault.Hasher(tokenCodeKey).Sum(strconv.FormatInt(batch, 10))
+// tokenCode returns an original code for an index of a batch with tokens, whose codes were made without original codes. The counters of
+// a batch are consecutive and start at a keyed hash of the batch ID, so that original codes are distinct within a batch and rarely
+// equal in two batches.
+func (s *Service) tokenCode(batch, index int64) int64 {
+	sum := s.Vault.Hasher(tokenCodeKey).Sum(strconv.FormatInt(batch, 10))
 	first := binary.BigEndian.Uint64(sum[:8]) % (Space - maxImported)
-	code := p.Keys.Code.Code(first + uint64(index))
+	code := s.Keys.Code.Code(first + uint64(index))
 	n, _ := packCode(string(code[:]))
 	return n
 }
 
 // tokenPrint returns the printed text of a row with a token.
-func (p *Service) tokenPrint(t Template, row ImportedCode) (text string, ok bool) {
+func (s *Service) tokenPrint(t Template, row ImportedCode) (text string, ok bool) {
 	token, err := base64.RawURLEncoding.DecodeString(row.Token)
 	if err != nil {
 		return "", false
@@ -246,21 +248,21 @@ func (p *Service) tokenPrint(t Template, row ImportedCode) (text string, ok bool
 	var iv [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(iv[:8], uint64(row.TextHi))
 	binary.BigEndian.PutUint64(iv[8:], uint64(row.TextLo))
-	cipher.NewCTR(p.tokenBlock(), iv[:]).XORKeyStream(token, token)
+	cipher.NewCTR(s.tokenBlock(), iv[:]).XORKeyStream(token, token)
 	text = t.printed[0] + string(token) + t.printed[1]
-	return text, p.tokenHash(canonicalURL(text)) == iv
+	return text, s.tokenHash(canonicalURL(text)) == iv
 }
 
 // tokenTemplate returns a template with a token that matches a text.
 func (m *Memory) tokenTemplate(text string) (t Template, canonical string, ok bool) {
-	if m.tokens.Load() == 0 {
+	if m.tokenTemplateCount.Load() == 0 {
 		return t, "", false
 	}
 	canonical = canonicalURL(text)
 	host, _ := cutHost(canonical)
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, t := range m.templates.tokens[host] {
+	for _, t := range m.templates.tokensByHost[host] {
 		if _, ok := t.tokenOf(canonical); ok {
 			return t, canonical, true
 		}
@@ -268,69 +270,70 @@ func (m *Memory) tokenTemplate(text string) (t Template, canonical string, ok bo
 	return t, "", false
 }
 
-// byToken finds the imported code of a text with a token. Letters of the token in another case are another code. ErrUnread.
-func (p *Service) byToken(ctx context.Context, text string) (f Found, ok bool, err error) {
-	_, canonical, ok := p.Memory.tokenTemplate(text)
+// byToken finds the imported code of a text with a token. Tokens that differ only in the case of letters belong to different codes.
+// ErrUnread.
+func (s *Service) byToken(ctx context.Context, text string) (f Found, ok bool, err error) {
+	_, canonical, ok := s.Memory.tokenTemplate(text)
 	if !ok {
 		return f, false, nil
 	}
-	hash := p.tokenHash(canonical)
-	f, ok, err = p.importedRow(ctx, int64(binary.BigEndian.Uint64(hash[:8])), int64(binary.BigEndian.Uint64(hash[8:])))
+	hash := s.tokenHash(canonical)
+	f, ok, err = s.importedRow(ctx, int64(binary.BigEndian.Uint64(hash[:8])), int64(binary.BigEndian.Uint64(hash[8:])))
 	return f, ok && f.Batch.TakesTexts(), err
 }
 
-// mayHoldToken reports whether a text may contain a code with a token.
-func (p *Service) mayHoldToken(text string) bool {
-	if p.Memory.tokens.Load() == 0 {
+// mayContainToken reports whether a text may contain a code with a token.
+func (s *Service) mayContainToken(text string) bool {
+	if s.Memory.tokenTemplateCount.Load() == 0 {
 		return false
 	}
-	plain, _ := unescaped(text)
-	return slices.ContainsFunc(p.Memory.allTemplates().tokenList, func(t Template) bool {
-		return bytes.Contains(plain, []byte(capitals(t.canonical[0])))
+	plain, _ := unescape(text)
+	return slices.ContainsFunc(s.Memory.allTemplates().tokenTemplates, func(t Template) bool {
+		return bytes.Contains(plain, []byte(upperASCII(t.canonical[0])))
 	})
 }
 
 // unknownToken reports whether a text has the form of a code with a token, and no jump rule matches it.
-func (p *Service) unknownToken(text string) bool {
-	_, _, ok := p.Memory.tokenTemplate(text)
-	if ok && p.RuleOver != nil {
-		_, matched := p.RuleOver(text)
+func (s *Service) unknownToken(text string) bool {
+	_, _, ok := s.Memory.tokenTemplate(text)
+	if ok && s.MatchRule != nil {
+		_, matched := s.MatchRule(text)
 		return !matched
 	}
 	return ok
 }
 
-// withholdTokens truncates a text before the token of an imported code that stands in it, alone or with something behind it that
-// begins with neither a letter nor a digit ("?from=scan", a final slash). If the store is unavailable, or after too many
+// redactTokens truncates a text before the token of an imported code in the text, whether the text ends with the token or goes on
+// with a character that is neither a letter nor a digit ("?from=scan", a final slash). If the store is unavailable, or after too many
 // candidates, everything that may be a token is removed.
-func (p *Service) withholdTokens(text string) string {
-	if p.Memory.tokens.Load() == 0 {
+func (s *Service) redactTokens(text string) string {
+	if s.Memory.tokenTemplateCount.Load() == 0 {
 		return text
 	}
-	plain, ends := unescaped(text)
+	plain, ends := unescape(text)
 	tried := 0
-	for _, t := range p.Memory.allTemplates().tokenList {
-		head := []byte(capitals(t.canonical[0]))
+	for _, t := range s.Memory.allTemplates().tokenTemplates {
+		head := []byte(upperASCII(t.canonical[0]))
 		for from := 0; ; from++ {
 			pos := bytes.Index(plain[from:], head)
 			if pos < 0 {
 				break
 			}
 			from += pos
-			kept := ends[from+len(head)-1]
-			for end, c := range []byte(text[kept:] + "?") {
+			cutAt := ends[from+len(head)-1]
+			for end, c := range []byte(text[cutAt:] + "?") {
 				if isAlphanumeric(c) || c >= 0x80 {
 					continue
 				}
-				escaped := text[kept : kept+end]
+				escaped := text[cutAt : cutAt+end]
 				decoded, _ := url.PathUnescape(escaped)
 				for _, rest := range []string{escaped, decoded} {
-					if _, _, similar := p.Memory.tokenTemplate(t.printed[0] + rest); !similar {
+					if _, _, similar := s.Memory.tokenTemplate(t.printed[0] + rest); !similar {
 						continue
 					}
-					_, found, err := p.byToken(context.Background(), t.printed[0]+rest)
-					if tried++; found || err != nil || tried > maxTried {
-						return text[:kept]
+					_, found, err := s.byToken(context.Background(), t.printed[0]+rest)
+					if tried++; found || err != nil || tried > maxCandidates {
+						return text[:cutAt]
 					}
 				}
 			}
@@ -339,8 +342,8 @@ func (p *Service) withholdTokens(text string) string {
 	return text
 }
 
-// readTexts converts a list with one text a line to rows, of which the first has the index start.
-func (p *Service) readTexts(ctx context.Context, b Batch, first, start int64, lines io.Reader) (rows []ImportedCode, err error) {
+// readTexts converts a list with one text a line to rows; start is the index of the first row.
+func (s *Service) readTexts(ctx context.Context, b Batch, first, start int64, lines io.Reader) (rows []ImportedCode, err error) {
 	t, err := ParseTemplate(b.Template)
 	if err != nil {
 		return nil, err
@@ -361,16 +364,16 @@ func (p *Service) readTexts(ctx context.Context, b Batch, first, start int64, li
 		if index >= b.Count {
 			return nil, faultAt(l.Number, "index %d: the application has the indexes 0 to %d", index, b.Count-1)
 		}
-		row, err := p.readToken(b, t, index, l.Text)
+		row, err := s.readToken(b, t, index, l.Text)
 		if err != nil {
 			return nil, faultAt(l.Number, "%v", err)
 		}
-		if f, found, err := p.otherImported(ctx, l.Text); found || err != nil {
+		if f, found, err := s.importedWithoutToken(ctx, l.Text); found || err != nil {
 			return nil, cmp.Or(err, faultAt(l.Number, "the text is that of code %d of application %d", f.Index, f.Batch.ID))
 		}
 		key := [2]int64{row.TextHi, row.TextLo}
 		if line, duplicate := texts[key]; duplicate {
-			return nil, faultAt(l.Number, "the text stands in line %d already", line)
+			return nil, faultAt(l.Number, "the text is a duplicate of line %d", line)
 		}
 		texts[key] = l.Number
 		rows = append(rows, row)
@@ -381,8 +384,8 @@ func (p *Service) readTexts(ctx context.Context, b Batch, first, start int64, li
 	return rows, nil
 }
 
-// readingOf converts a text that a camera read to the printed form of a template with a token.
-func (t Template) readingOf(read string) (printed string, ok bool) {
+// printedFormWithToken converts a text that a camera read to the printed form of a template with a token.
+func (t Template) printedFormWithToken(read string) (printed string, ok bool) {
 	token, ok := t.tokenOf(canonicalURL(read))
 	if !ok || strings.HasPrefix(read, t.printed[0]) && strings.HasSuffix(read, t.printed[1]) {
 		return read, ok
@@ -390,7 +393,7 @@ func (t Template) readingOf(read string) (printed string, ok bool) {
 	return t.printed[0] + token + t.printed[1], true
 }
 
-// tokenEnding returns the last characters of the token in a text; "" = the token is too short to show a part of it.
+// tokenEnding returns the last characters of the token in a text; "" = the token is too short for a part of it to be shown.
 func (t Template) tokenEnding(text string, symbols int) string {
 	token, ok := t.tokenOf(canonicalURL(text))
 	all := []rune(token)

@@ -2,10 +2,10 @@ package codes
 
 import "context"
 
-// Rows implements Lot.
+// Rows implements CodeSource.
 func (p PackageRange) Rows() int64 { return int64(p.To - p.From + 1) }
 
-// EachCode implements Lot.
+// EachCode implements CodeSource.
 func (p PackageRange) EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error {
 	if err := p.check(); err != nil {
 		return err

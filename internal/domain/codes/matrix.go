@@ -22,13 +22,12 @@ const (
 	symbolTop = 1
 )
 
-// modules holds the modules of a symbol, row by row, four rows per word, the first module in the highest bit; 1 = black.
+// modules holds the modules of a symbol, row by row, four rows per uint64, the first module in the highest bit; 1 = black.
 type modules [symbolSide * symbolSide / 64]uint64
 
-// placed holds, for each position in a code and each character at that position, the modules to XOR into the symbol. The
-// Reed-Solomon code of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the
-// characters, provided that each character is one ASCII codeword. The entries of placed for the first position include the constant
-// part of the affine function.
+// placed holds, for each position in a code and each character at that position, the modules to XOR into the symbol. The Reed-Solomon code
+// of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the characters, provided that each
+// character is one ASCII codeword. The entries of placed for the first position include the constant part of the affine function.
 //
 // Standard encoders pair adjacent digits to save a codeword. Without pairing, all codes have the same shape and size; readers
 // accept both encodings.

@@ -37,32 +37,33 @@ type Memory struct {
 	imported []string
 	// templates indexes the templates of all batches.
 	templates templateIndex
-	// written and elsewhere count the templates of all batches and the templates of imported batches, so that a server without
-	// templates skips the look-up; tokens counts those of imported batches that have a token.
-	written, elsewhere, tokens atomic.Int64
-	// began maps each batch to the last event that the current Memory had applied when this rebuild started.
-	began map[int64]int64
+	// templateCount and importedTemplateCount count the templates of all batches and those of imported batches, so that a server
+	// without templates skips the look-up; tokenTemplateCount counts those of imported batches that have a token.
+	templateCount, importedTemplateCount, tokenTemplateCount atomic.Int64
+	// seqAtRebuild maps batch IDs to the number of the last event that the Memory in use had read when this rebuild started.
+	seqAtRebuild map[int64]int64
 }
 
-// batchMemory holds the state of one batch's codes in memory. A lock per batch keeps batches from waiting for each other.
+// batchMemory holds the state of one batch's codes in memory. With one lock per batch, calls for different batches never wait for each
+// other.
 type batchMemory struct {
 	Batch
 
 	mu sync.Mutex
-	happened
+	batchState
 }
 
-// happened aggregates the events of a batch that were read.
-type happened struct {
-	seq     int64 // number of the last event read
-	active  coverage
-	waiting []Event   // scheduled events that were read and have not taken effect yet, in the order of their effect
-	reached time.Time // time at which the latest applied event took effect
-	// called is the time of the latest call that was read. A clock behind the time in called, because the clock was set back or
+// batchState aggregates the events of a batch that this node has read.
+type batchState struct {
+	seq          int64 // number of the last event read
+	active       coverage
+	waiting      []Event   // scheduled events that were read and have not taken effect yet, ordered by From
+	appliedUntil time.Time // time at which the latest applied event took effect
+	// lastCallAt is the time of the latest call that was read. A clock behind the time in lastCallAt, because the clock was set back or
 	// belongs to another node, does not undo applied events.
-	called time.Time
-	later  int  // length of waiting when it was last checked
-	whole  bool // true = all events are read again, and none is applied before the end
+	lastCallAt        time.Time
+	waitingAfterApply int  // length of waiting after applyUntil last ran
+	rereading         bool // true = all events are being read again, and none is applied until all are read
 	// allFrozen reports that the whole batch is frozen. allFrozen is separate from individually frozen codes, which stay frozen
 	// when the batch is unfrozen.
 	allFrozen bool
@@ -70,8 +71,8 @@ type happened struct {
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// tookBack reports that imported codes were removed; used reports events other than imports, including scheduled events.
-	tookBack, used bool
+	// codesRemoved reports that imported codes were removed; hasOtherEvents reports events other than imports, including scheduled events.
+	codesRemoved, hasOtherEvents bool
 }
 
 // NewMemory is empty.
@@ -82,11 +83,11 @@ func NewMemory(s Store) *Memory {
 // Rebuild returns an empty Memory, to be filled while m stays in use and follows changes, and then passed to Swap.
 func (m *Memory) Rebuild() *Memory {
 	fresh := NewMemory(m.Store)
-	fresh.began = map[int64]int64{}
+	fresh.seqAtRebuild = map[int64]int64{}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	for id, b := range m.batches {
-		fresh.began[id] = b.last()
+		fresh.seqAtRebuild[id] = b.lastSeq()
 	}
 	return fresh
 }
@@ -117,8 +118,8 @@ func (m *Memory) Load(ctx context.Context) error {
 			broken[b.ID] = b
 		}
 	}
-	// The event times of a batch normally never decrease. If the event times decrease nevertheless, all events of the batch are
-	// read at once.
+	// The event times of a batch normally never decrease. If event times decrease, all events of the batch are read before any of them
+	// is applied.
 	for id, b := range broken {
 		b.clear()
 		if err := m.catchUp(ctx, b); err != nil {
@@ -136,11 +137,11 @@ func (m *Memory) Swap(fresh *Memory) bool {
 	defer m.mu.Unlock()
 	complete := true
 	for id, b := range m.batches {
-		_, wasSet := fresh.began[id]
+		_, wasSet := fresh.seqAtRebuild[id]
 		switch f := fresh.batches[id]; {
 		case f == nil && wasSet, f != nil && f.Batch != b.Batch: // the batch was removed or replaced
 			delete(m.batches, id)
-		case f == nil || f != b && !b.adopt(f, fresh.began[id]):
+		case f == nil || f != b && !b.adopt(f, fresh.seqAtRebuild[id]):
 			complete = false
 		default:
 			fresh.batches[id] = b // from here on, both memories share the batch
@@ -166,9 +167,9 @@ func (m *Memory) addPrefix(b Batch) {
 		return
 	}
 	m.templates = m.templates.add(b)
-	m.written.Store(int64(m.templates.all))
-	m.elsewhere.Store(int64(m.templates.imported))
-	m.tokens.Store(int64(len(m.templates.tokenList)))
+	m.templateCount.Store(int64(m.templates.count))
+	m.importedTemplateCount.Store(int64(m.templates.importedCount))
+	m.tokenTemplateCount.Store(int64(len(m.templates.tokenTemplates)))
 	if b.Imported && b.Template != "" {
 		return // texts with a template are recognised by the template
 	}
@@ -187,19 +188,19 @@ func (m *Memory) ImportedPrefixes() []string {
 	return m.imported
 }
 
-// adopt takes over the content of f, unless b has read further events since began and is more recent.
-func (b *batchMemory) adopt(f *batchMemory, began int64) bool {
+// adopt takes over the content of f and returns true, unless b has read events after event began and is ahead of f.
+func (b *batchMemory) adopt(f *batchMemory, seqAtRebuild int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.seq > f.seq && b.seq != began {
+	if b.seq > f.seq && b.seq != seqAtRebuild {
 		return false
 	}
-	b.happened = f.happened
+	b.batchState = f.batchState
 	return true
 }
 
-// last returns the number of the last event that was read.
-func (b *batchMemory) last() int64 {
+// lastSeq returns the number of the last event that was read.
+func (b *batchMemory) lastSeq() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.seq
@@ -220,13 +221,13 @@ func (m *Memory) addStored(ctx context.Context, id int64) (memory *batchMemory, 
 func (m *Memory) add(b Batch) *batchMemory {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	have := m.batches[b.ID]
-	if have != nil && (have.Batch == b || !b.Imported) {
-		return have
+	existing := m.batches[b.ID]
+	if existing != nil && (existing.Batch == b || !b.Imported) {
+		return existing
 	}
 	memory := newBatchMemory(b)
 	m.batches[b.ID] = memory
-	if have != nil { // the batch's import was undone, or its number now belongs to another batch
+	if existing != nil { // the batch's import was undone, or its ID now belongs to another batch
 		m.prefixes, m.imported, m.templates = nil, nil, templateIndex{}
 		for _, known := range m.batches {
 			m.addPrefix(known.Batch)
@@ -234,7 +235,7 @@ func (m *Memory) add(b Batch) *batchMemory {
 		return memory
 	}
 	if !b.Imported {
-		i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(have *batchMemory, c uint64) int { return cmp.Compare(have.Start, c) })
+		i, _ := slices.BinarySearchFunc(m.byStart, b.Start, func(b *batchMemory, c uint64) int { return cmp.Compare(b.Start, c) })
 		m.byStart = slices.Insert(m.byStart, i, memory)
 	}
 	m.addPrefix(b)
@@ -256,7 +257,7 @@ func (m *Memory) Changed(ctx context.Context, id int64) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	b := m.batch(id)
-	if b == nil || b.Imported { // the import of an imported batch can be undone
+	if b == nil || b.Imported { // an imported batch is read again, because its import may have been undone
 		var err error
 		if b, err = m.addStored(ctx, id); errors.Is(err, ErrNoBatch) {
 			return nil
@@ -308,9 +309,9 @@ func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 	return b.Batch, m.catchUp(ctx, b)
 }
 
-// changedIn is Changed within a transaction that holds the batch's lock: it uses only the connection of the transaction, which may
+// catchUpTx implements Changed within a transaction that holds the batch's lock: it uses only the connection of the transaction, which may
 // be the last free one, and waits for no other reader.
-func (m *Memory) changedIn(ctx context.Context, tx Tx, b Batch) error {
+func (m *Memory) catchUpTx(ctx context.Context, tx Tx, b Batch) error {
 	return m.add(b).catchUp(func(start int64) ([]Event, error) { return tx.EventsAfter(ctx, b.ID, start) })
 }
 
@@ -329,20 +330,19 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll queues events until they take effect. enqueueAll returns false if all events have to be read again, because an event
-// takes effect before an event that is already applied: a scheduled event became due while it was committed, or the clocks of two
-// nodes differ.
-func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
+// enqueueAll queues events until they take effect. enqueueAll returns false if all events have to be read again, because an event takes
+// effect before an event that is already applied: a scheduled event became due while it was committed, or the clocks of two nodes differ.
+func (b *batchMemory) enqueueAll(list []Event, fromStart bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if all && b.seq > 0 {
+	if fromStart && b.seq > 0 {
 		if len(list) == 0 || list[len(list)-1].Seq < b.seq {
 			return false // another reader has already read later events
 		}
 		b.clear()
 	}
-	b.whole = all
-	defer func() { b.whole = false }()
+	b.rereading = fromStart
+	defer func() { b.rereading = false }()
 	for _, e := range list {
 		if !b.enqueue(e) {
 			return false
@@ -351,13 +351,13 @@ func (b *batchMemory) enqueueAll(list []Event, all bool) bool {
 	return true
 }
 
-// mostWaiting is the number of queued events from which due events are applied even without a query of the batch.
-const mostWaiting = 1000
+// maxWaiting is the number of queued events from which due events are applied even without a query of the batch.
+const maxWaiting = 1000
 
 func (b *batchMemory) clear() {
-	b.seq, b.active, b.waiting, b.reached, b.called = 0, coverage{}, nil, time.Time{}, time.Time{}
-	b.later = 0
-	b.allFrozen, b.tookBack, b.used = false, false, false
+	b.seq, b.active, b.waiting, b.appliedUntil, b.lastCallAt = 0, coverage{}, nil, time.Time{}, time.Time{}
+	b.waitingAfterApply = 0
+	b.allFrozen, b.codesRemoved, b.hasOtherEvents = false, false, false
 	b.frozen, b.void, b.redeemed = roaring.New(), roaring.New(), roaring.New()
 	if b.Imported {
 		b.arrived = roaring.New()
@@ -370,31 +370,31 @@ func (b *batchMemory) enqueue(e Event) bool {
 	if e.Seq <= b.seq {
 		return true
 	}
-	if e.From.Before(b.reached) {
+	if e.From.Before(b.appliedUntil) {
 		return false
 	}
 	b.seq = e.Seq
-	if e.At.After(b.called) {
-		b.called = e.At
+	if e.OccurredAt.After(b.lastCallAt) {
+		b.lastCallAt = e.OccurredAt
 	}
-	b.tookBack = b.tookBack || e.Did == TakeBack
-	b.used = b.used || e.Did != TakeBack && e.Did != Import
+	b.codesRemoved = b.codesRemoved || e.Action == TakeBack
+	b.hasOtherEvents = b.hasOtherEvents || e.Action != TakeBack && e.Action != Import
 	i, _ := slices.BinarySearchFunc(b.waiting, e, func(a, c Event) int {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// The codes of this batch may never be scanned or queried again. Therefore events that no later event can precede are applied
-	// here, which limits the number of events in memory.
-	if !b.whole && len(b.waiting) >= max(mostWaiting, 2*b.later) {
-		b.applyUntil(b.called)
+	// Scans and queries apply queued events, but a batch may never be scanned or queried again. To limit the number of events in
+	// memory, events that no later event can precede are applied here.
+	if !b.rereading && len(b.waiting) >= max(maxWaiting, 2*b.waitingAfterApply) {
+		b.applyUntil(b.lastCallAt)
 	}
 	return true
 }
 
 // applyUntil applies the queued events that take effect up to time now.
 func (b *batchMemory) applyUntil(now time.Time) {
-	if now.Before(b.called) {
-		now = b.called
+	if now.Before(b.lastCallAt) {
+		now = b.lastCallAt
 	}
 	n := 0
 	for n < len(b.waiting) && !b.waiting[n].From.After(now) {
@@ -402,31 +402,31 @@ func (b *batchMemory) applyUntil(now time.Time) {
 		n++
 	}
 	if n > 0 {
-		b.reached = b.waiting[n-1].From
+		b.appliedUntil = b.waiting[n-1].From
 		b.waiting = slices.Clone(b.waiting[n:]) // so that the memory of applied events can be freed
 	}
-	b.later = len(b.waiting)
+	b.waitingAfterApply = len(b.waiting)
 }
 
 func (b *batchMemory) apply(e *Event) {
 	kept := *e
 	// The bitmaps already store ranges as runs; optimising the bitmaps after every event would take a millisecond each time.
 	for _, r := range e.Codes {
-		b.does(&kept, r)
+		b.applyTo(&kept, r)
 	}
 }
 
-// does applies an event to a range of codes.
-func (b *batchMemory) does(e *Event, r Range) {
+// applyTo applies an event to a range of codes.
+func (b *batchMemory) applyTo(e *Event, r Range) {
 	from, to := uint64(r.From), uint64(r.To)+1
-	switch e.Did {
+	switch e.Action {
 	case Activate, Withdraw:
-		b.active.does(e, r)
+		b.active.applyTo(e, r)
 	case Freeze, Unfreeze:
 		switch {
 		case r.From == 0 && r.To == b.Count-1:
-			b.allFrozen = e.Did == Freeze
-		case e.Did == Freeze:
+			b.allFrozen = e.Action == Freeze
+		case e.Action == Freeze:
 			b.frozen.AddRange(from, to)
 		default:
 			b.frozen.RemoveRange(from, to)
@@ -449,7 +449,7 @@ func (b *batchMemory) does(e *Event, r Range) {
 // state returns the state of the code with the given index.
 func (b *batchMemory) state(index int64) State {
 	i := uint32(index)
-	return State{Activation: b.active.governing(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
+	return State{Activation: b.active.eventAt(index), Frozen: b.allFrozen || b.frozen.Contains(i), Void: b.void.Contains(i),
 		Redeemed: b.redeemed.Contains(i)}
 }
 
@@ -514,18 +514,18 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.applyUntil(now)
-	looked := 0
+	visited := 0
 	b.active.spans.Scan(func(_ int64, s span) bool {
 		if s.by != nil && !slices.Contains(names, s.by.Binding.ActivityName) {
 			names = append(names, s.by.Binding.ActivityName)
 		}
-		looked++
-		return looked < 100
+		visited++
+		return visited < 100
 	})
 	return names
 }
 
-// State returns the state of a code at time now. A time before that of an earlier call is replaced by the time of the earlier call.
+// State returns the state of a code at time now, or at the OccurredAt of the latest event that was read, if now is earlier.
 func (m *Memory) State(batch, index int64, now time.Time) State {
 	b := m.batch(batch)
 	if b == nil {
@@ -549,12 +549,18 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 	return int64(b.arrived.GetCardinality())
 }
 
-// imports returns the first imported codes of a range, at most limit; whether codes of the batch were removed again; and whether
-// the batch has events other than imports.
-func (m *Memory) imports(batch int64, r Range, limit int, now time.Time) (localSet Set, tookBack, used bool) {
+// importState is the state of an imported batch.
+type importState struct {
+	lowest         Set  // the lowest imported codes of a range, up to the limit
+	codesRemoved   bool // imported codes of the batch were deleted
+	hasOtherEvents bool // the batch has events other than imports
+}
+
+// importState returns the state of an imported batch, with at most limit codes of a range.
+func (m *Memory) importState(batch int64, r Range, limit int, now time.Time) (state importState) {
 	b := m.batch(batch)
 	if b == nil || b.arrived == nil {
-		return nil, false, false
+		return state
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -566,13 +572,14 @@ func (m *Memory) imports(batch int64, r Range, limit int, now time.Time) (localS
 		if i > r.To {
 			break
 		}
-		if last := len(localSet) - 1; last >= 0 && localSet[last].To == i-1 {
-			localSet[last].To = i
+		if last := len(state.lowest) - 1; last >= 0 && state.lowest[last].To == i-1 {
+			state.lowest[last].To = i
 		} else {
-			localSet = append(localSet, Range{i, i})
+			state.lowest = append(state.lowest, Range{i, i})
 		}
 	}
-	return localSet, b.tookBack, b.used
+	state.codesRemoved, state.hasOtherEvents = b.codesRemoved, b.hasOtherEvents
+	return state
 }
 
 // Counts holds the number of codes of a batch in each state.

@@ -51,13 +51,13 @@ func plain(events []codes.Event, now time.Time) (list [indexes]codes.State) {
 		for _, r := range e.Codes {
 			for i := r.From; i <= r.To; i++ {
 				s := &list[i]
-				switch e.Did {
+				switch e.Action {
 				case codes.Activate:
 					s.Activation = &e
 				case codes.Withdraw:
 					s.Activation = nil
 				case codes.Freeze, codes.Unfreeze:
-					s.Frozen = e.Did == codes.Freeze
+					s.Frozen = e.Action == codes.Freeze
 				case codes.Void:
 					s.Void = true
 				case codes.Redeem:
@@ -103,7 +103,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		t.Fatalf("%s: %d spans after calls of %d ranges", what, n, ranges)
 	}
 	from, to := int64(now.UnixNano()%indexes), int64(indexes-1)
-	runs, more := m.Runs(batch, codes.Range{From: from, To: to}, now, indexes)
+	runs, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, indexes)
 	at := from
 	for i, r := range runs {
 		require.True(t, r.From == at && r.To >= at && (i <= 0 || !same(r.State, runs[i-1].State)),
@@ -115,7 +115,7 @@ func checkAll(t *testing.T, what string, m *codes.Memory, batch int64, events []
 		}
 	}
 	require.True(t, at == to+1 && !more, "%s: the runs end at %d, others follow: %v", what, at, more)
-	if first, more := m.Runs(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
+	if first, more := m.StateRuns(batch, codes.Range{From: from, To: to}, now, 1); len(first) != 1 || first[0] != runs[0] ||
 		more != (len(runs) > 1) {
 		t.Fatalf("%s: the first run of %d is %+v, others follow: %v", what, len(runs), first, more)
 	}
@@ -147,14 +147,14 @@ func (h *history) event(seq int64) codes.Event {
 		set = codes.NewSet(codes.Range{From: from, To: min(from+h.random.Int64N(4), indexes-1)},
 			codes.Range{From: indexes - 1 - from, To: indexes - 1 - from})
 	}
-	e := codes.Event{Seq: seq, Batch: 1, Codes: set, At: h.now, From: h.now, Binding: codes.Binding{ActivityName: fmt.Sprint(seq)}}
+	e := codes.Event{Seq: seq, Batch: 1, Codes: set, OccurredAt: h.now, From: h.now, Binding: codes.Binding{ActivityName: fmt.Sprint(seq)}}
 	switch n := h.random.IntN(20); {
 	case n < 10:
-		e.Did = codes.Activate
+		e.Action = codes.Activate
 	case n < 14:
-		e.Did = codes.Withdraw
+		e.Action = codes.Withdraw
 	default:
-		e.Did = []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
+		e.Action = []codes.EventType{codes.Freeze, codes.Unfreeze, codes.Freeze, codes.Unfreeze, codes.Redeem, codes.Void}[n-14]
 		return e
 	}
 	if h.random.IntN(3) == 0 {
@@ -236,14 +236,14 @@ func TestMemoryCalls_EqualArrayModel(t *testing.T) {
 			p.advance(time.Duration(random.IntN(30_000))*time.Millisecond + time.Duration(random.IntN(1e6)))
 			h.now = p.now()
 			e := h.event(0)
-			c := codes.Change{Batch: batch.ID, Did: e.Did, Codes: e.Codes}
+			c := codes.Change{Batch: batch.ID, Action: e.Action, Codes: e.Codes}
 			if !e.From.Equal(h.now) {
 				c.From = e.From
 			}
-			if e.Did == codes.Activate {
+			if e.Action == codes.Activate {
 				c.Binding = p.binding
 			}
-			if e.Did == codes.Redeem {
+			if e.Action == codes.Redeem {
 				continue // refused for frozen codes: TestRedeem…
 			}
 			if _, err := p.Change(t.Context(), c); err != nil {
@@ -279,7 +279,7 @@ func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	stored := len(set.Encode())
 	t.Logf("%d scattered codes: %d bytes stored", set.Len(), stored)
 	assert.True(t, stored <= 64<<10, "%d bytes stored", stored)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Freeze, Codes: set}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Freeze, Codes: set}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Frozen != uint64(set.Len()) {
@@ -292,7 +292,7 @@ func TestMemory_ScatteredCodesFootprint(t *testing.T) {
 	// A whole batch costs next to nothing.
 	all := codes.NewSet(codes.Range{From: 0, To: batch.Count - 1})
 	before := p.Memory.Bytes(batch.ID)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Did: codes.Void, Codes: all}); err != nil {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: batch.ID, Action: codes.Void, Codes: all}); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.Memory.Counts(batch.ID, p.now()); got.Void != 20_000_000 || len(all.Encode()) > 16 ||
@@ -333,7 +333,7 @@ func TestMemory_ClockBehind(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Did: codes.Withdraw, Codes: one(9),
+	if _, err := p.Change(t.Context(), codes.Change{Batch: b.ID, Action: codes.Withdraw, Codes: one(9),
 		From: p.now().Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
@@ -360,8 +360,8 @@ func TestMemory_ClockBehind(t *testing.T) {
 		t.Error("a frozen code was redeemed")
 	}
 	if got, err := p.Query(t.Context(), p.owner, codes.BatchKey{ID: b.ID}); err != nil ||
-		got.Status(p.now(), p.TimeToFinish()) != codes.Finish {
-		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.TimeToFinish()), err)
+		got.Status(p.now(), p.FinishDelay()) != codes.Finish {
+		t.Errorf("%s, %v: an application that was finished is not any more", got.Status(p.now(), p.FinishDelay()), err)
 	}
 }
 
@@ -379,7 +379,7 @@ func TestMemory_SupersededEventsBounded(t *testing.T) {
 			h.now = h.now.Add(time.Duration(random.IntN(2_000)) * time.Millisecond)
 			e := h.event(int64(n + 1))
 			if n < later {
-				e.Did, e.From = codes.Activate, h.now.Add(24*365*time.Hour)
+				e.Action, e.From = codes.Activate, h.now.Add(24*365*time.Hour)
 			}
 			j.events = append(j.events, e)
 			if n%500 == 499 {

@@ -24,7 +24,7 @@ func (c Conflict) Error() string { return string(c) }
 // Change describes a change of codes by the operator.
 type Change struct {
 	Batch   int64
-	Did     EventType
+	Action  EventType
 	Codes   Set
 	Binding Binding   // Activate only
 	From    time.Time // time at which the change takes effect; zero = at once
@@ -34,64 +34,63 @@ type Change struct {
 // maxCodesNote is the maximum length of notes and actor names.
 const maxCodesNote = 256
 
-// Change executes a Change: activate (now or later), withdraw, freeze, unfreeze, void, redeem. Void is permanent, and a single code
-// can be redeemed only once. Change returns the number of changed codes; codes that were already in the requested state are not
-// counted.
-func (p *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
-	b, err := p.Memory.BatchOrLoad(ctx, c.Batch)
+// Change executes a Change: activate (now or later), withdraw, freeze, unfreeze, void, redeem. Void is permanent, and a single code can be
+// redeemed only once. Change returns the number of changed codes; codes that were already in the requested state are not counted.
+func (s *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
+	b, err := s.Memory.BatchOrLoad(ctx, c.Batch)
 	switch {
 	case err != nil:
 		return 0, err
 	case len(c.Codes) == 0:
-		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are named")
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are given")
 	case !plain(c.Note, 0, maxCodesNote) || !plain(accounts.ActorFromContext(ctx).ActorID, 1, maxCodesNote):
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note and actor: want at most %d characters, none of them a control character",
 			maxCodesNote)
-	case !c.From.IsZero() && c.Did != Activate && c.Did != Withdraw:
-		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "only an activation or a withdrawal can be scheduled, not %s", c.Did)
-	case !c.From.IsZero() && c.From.Before(p.Now()):
+	case !c.From.IsZero() && c.Action != Activate && c.Action != Withdraw:
+		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "only an activation or a deactivation can be scheduled, not %s", c.Action)
+	case !c.From.IsZero() && c.From.Before(s.Now()):
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s is in the past", c.From.Format(time.RFC3339))
 	}
 	if err := b.CheckRange(c.Codes.Bounds()); err != nil {
 		return 0, err
 	}
-	if b.Proof && (c.Did == Activate || c.Did == Redeem) {
-		return 0, Conflict(fmt.Sprintf("application %d has proof codes of a printer's package: they never become active", c.Batch))
+	if b.IsProof && (c.Action == Activate || c.Action == Redeem) {
+		return 0, Conflict(fmt.Sprintf("application %d has the proof codes of a print package: they cannot be activated", c.Batch))
 	}
-	if c.Did == Activate {
+	if c.Action == Activate {
 		if err := c.Binding.check(); err != nil {
 			return 0, err
 		}
 	}
-	if err := p.requireComplete(ctx, b); err != nil {
+	if err := s.requireComplete(ctx, b); err != nil {
 		return 0, err
 	}
-	return p.addEvent(ctx, Event{Batch: c.Batch, Did: c.Did, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, ofOperator)
+	return s.addEvent(ctx, Event{Batch: c.Batch, Action: c.Action, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, lenient)
 }
 
 // checkRedeem returns a Conflict if a single code is already redeemed, or if any code is frozen or void. The Memory is up to date
 // within the transaction: see inBatch.
-func (p *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
+func (s *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
-		if p.Memory.State(e.Batch, index, e.At).Redeemed {
-			event, err := redeemed(ctx, tx, e.Batch, index, allEvents)
+		if s.Memory.State(e.Batch, index, e.OccurredAt).Redeemed {
+			event, err := firstRedemption(ctx, tx, e.Batch, index, noLimits)
 			if err != nil {
 				return err
 			}
-			return Conflict(fmt.Sprintf("code %d was redeemed by %s at %s", index, event.Actor, event.At.Format(time.RFC3339)))
+			return Conflict(fmt.Sprintf("code %d was redeemed by %s at %s", index, event.Actor, event.OccurredAt.Format(time.RFC3339)))
 		}
 	}
-	if index, state, found := p.Memory.FirstBlocked(e.Batch, e.Codes, e.At); found {
+	if index, state, found := s.Memory.FirstBlocked(e.Batch, e.Codes, e.OccurredAt); found {
 		return Conflict(fmt.Sprintf("code %d is %s and cannot be redeemed", index, state))
 	}
 	return nil
 }
 
-// redeemed returns the first event that redeemed a code.
-func redeemed(ctx context.Context, tx Tx, batch, index int64, r reading) (first Event, err error) {
+// firstRedemption returns the first event that redeemed a code.
+func firstRedemption(ctx context.Context, tx Tx, batch, index int64, r readLimits) (first Event, err error) {
 	err = r.eventsOf(ctx, tx, batch, index, func(e Event) bool {
-		if e.Did == Redeem {
+		if e.Action == Redeem {
 			first = e
 		}
 		return true
@@ -99,28 +98,28 @@ func redeemed(ctx context.Context, tx Tx, batch, index int64, r reading) (first 
 	return first, err
 }
 
-// someEvents limits the events that a public page may read, so that each page uses only a few megabytes at a time, even for very
+// publicPageLimits limits the events that a public page may read, so that each page uses only a few megabytes at a time, even for very
 // wide sets.
-var someEvents = reading{page: 100, most: 2_000}
+var publicPageLimits = readLimits{page: 100, total: 2_000}
 
 // RedeemedAt returns the time at which a code was first redeemed; zero = never. RedeemedAt returns an error if it would have to
-// read more events than someEvents allows.
-func (p *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
+// read more events than publicPageLimits allows.
+func (s *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	var first Event
-	err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		first, err = redeemed(ctx, tx, batch, index, someEvents)
+	err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		first, err = firstRedemption(ctx, tx, batch, index, publicPageLimits)
 		return err
 	})
-	return first.At, err
+	return first.OccurredAt, err
 }
 
 // maxHistory is the maximum number of events in the displayed history of one code.
 const maxHistory = 1000
 
 // History lists the events of a code, newest first.
-func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
+func (s *Service) History(ctx context.Context, batch, index int64) ([]Event, error) {
 	var list []Event
-	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
 		list = nil
 		return eventsOf(ctx, tx, batch, index, func(e Event) bool {
 			list = append(list, e)
@@ -130,36 +129,36 @@ func (p *Service) History(ctx context.Context, batch, index int64) ([]Event, err
 	return list, err
 }
 
-// reading limits the number of events that a search for a code's events reads, per page and in total.
-type reading struct{ page, most int }
+// readLimits limits the number of events that a search for a code's events reads, per page and in total.
+type readLimits struct{ page, total int }
 
-var allEvents = reading{page: 1_000, most: math.MaxInt}
+var noLimits = readLimits{page: 1_000, total: math.MaxInt}
 
 // eventsOf yields the events of one code, newest first, until yield returns false.
 func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
-	return allEvents.eventsOf(ctx, tx, batch, index, yield)
+	return noLimits.eventsOf(ctx, tx, batch, index, yield)
 }
 
 // eventsOf yields the events of one code within the limits of how. The store returns events whose bounds contain the index; a
 // scattered set has wide bounds and few members, so events are read page by page.
-func (how reading) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
+func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
 	for prev := int64(0); ; {
-		if read >= how.most {
-			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", how.most, batch, index)
+		if read >= l.total {
+			return fmt.Errorf("%d events or more of application %d are around code %d: that is all that is read", l.total, batch, index)
 		}
-		nearEvents, err := tx.EventsAt(ctx, batch, index, prev, min(how.page, how.most-read))
+		events, err := tx.EventsAt(ctx, batch, index, prev, min(l.page, l.total-read))
 		if err != nil {
 			return err
 		}
-		read += len(nearEvents)
-		for _, e := range nearEvents {
+		read += len(events)
+		for _, e := range events {
 			prev = e.Seq
 			if e.Codes.Has(index) && !yield(e) {
 				return nil
 			}
 		}
-		if len(nearEvents) < how.page {
+		if len(events) < l.page {
 			return nil
 		}
 	}
@@ -173,8 +172,8 @@ type Retargeted struct {
 
 // Retarget changes the page that the active codes of a range open. Retarget keeps the activity and product of the codes, and the
 // ranges with which they were activated.
-func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
-	b, err := p.Memory.BatchOrLoad(ctx, batch)
+func (s *Service) Retarget(ctx context.Context, batch int64, r Range, appid, path string, wxaType int) (Retargeted, error) {
+	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return Retargeted{}, err
 	}
@@ -185,31 +184,32 @@ func (p *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 	if err := b.CheckRange(r); err != nil {
 		return Retargeted{}, err
 	}
-	const most = 1000
+	const maxSpans = 1000
 	var done Retargeted
-	err = p.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
+	err = s.inBatch(ctx, batch, func(tx Tx, b Batch, t time.Time) error {
 		// A scheduled activation would restore the old page, so Retarget changes scheduled activations too.
-		spans := append(p.Memory.Active(batch, r, t), p.Memory.Waiting(batch, r, t)...)
-		if n := len(spans); n > most {
-			return errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d activations govern this range: re-target at most %d at once", n, most)
+		spans := append(s.Memory.Active(batch, r, t), s.Memory.Waiting(batch, r, t)...)
+		if n := len(spans); n > maxSpans {
+			return errcode.InvalidArgs.WithDetail(behaviour.NoRow,
+				"%d activations apply to this range: change the target of at most %d at once", n, maxSpans)
 		}
 		var changed []Range
-		for _, s := range spans {
-			changed = append(changed, s.Range)
-			e := Event{Batch: batch, Did: Activate, Codes: NewSet(s.Range), Binding: s.Activation.Binding, At: t, From: t,
-				Note: "re-target"}
-			if s.Activation.From.After(t) {
-				e.From = s.Activation.From
+		for _, active := range spans {
+			changed = append(changed, active.Range)
+			e := Event{Batch: batch, Action: Activate, Codes: NewSet(active.Range), Binding: active.Activation.Binding, OccurredAt: t,
+				From: t, Note: "re-target"}
+			if active.Activation.From.After(t) {
+				e.From = active.Activation.From
 			}
 			// A caller that repeats its activation names the range that it activated originally.
-			if fullRange := s.Activation.Activated(); fullRange != s.Range {
+			if fullRange := active.Activation.Activated(); fullRange != active.Range {
 				e.Renews = &fullRange
 			}
 			e.Binding.WxaAppID, e.Binding.WxaPath, e.Binding.WxaType = appid, path, wxaType
 			if err := e.Binding.check(); err != nil {
 				return err
 			}
-			if err := checkBinding(ctx, tx, b, e.Binding, p.Settings.Get(), ofOperator); err != nil {
+			if err := checkBinding(ctx, tx, b, e.Binding, s.Settings.Get(), lenient); err != nil {
 				return err
 			}
 			if _, err := tx.AddEvent(ctx, e); err != nil {
@@ -251,30 +251,30 @@ func (m *Memory) ActiveFrom(batch int64, r Range, now, t time.Time) []ActiveRang
 	defer b.mu.Unlock()
 	list := b.activeAt(now, t).activeIn(r)
 	for _, e := range b.waiting {
-		if e.Did == Activate && e.From.After(t) {
-			var laterCoverage coverage
-			laterCoverage.apply(&e)
-			list = append(list, laterCoverage.activeIn(r)...)
+		if e.Action == Activate && e.From.After(t) {
+			var scheduled coverage
+			scheduled.apply(&e)
+			list = append(list, scheduled.activeIn(r)...)
 		}
 	}
 	return list
 }
 
-// activeAt returns the codes that will be active at time t if no further events are added. The caller must hold the lock and must
-// not modify the result.
+// activeAt returns the codes that will be active at time t if no further events are added. The caller must hold b.mu and must not
+// modify the result.
 func (b *batchMemory) activeAt(now, t time.Time) *coverage {
 	b.applyUntil(now)
 	if len(b.waiting) == 0 || b.waiting[0].From.After(t) {
 		return &b.active
 	}
-	pastCoverage := &coverage{spans: *b.active.spans.Copy()}
+	future := &coverage{spans: *b.active.spans.Copy()}
 	for _, e := range b.waiting {
 		if e.From.After(t) {
 			break // the events are sorted by the time at which they take effect
 		}
-		pastCoverage.apply(&e)
+		future.apply(&e)
 	}
-	return pastCoverage
+	return future
 }
 
 // Affected returns the number of codes of a set that an event will change when it takes effect, according to the current state:
@@ -287,15 +287,15 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	active, all := b.activeAt(now, e.From), e.Codes.Len()
-	fn := func(bits *roaring.Bitmap) (n int64) {
+	countIn := func(bits *roaring.Bitmap) (n int64) {
 		for _, r := range e.Codes {
 			n += int64(bits.CardinalityInRange(uint64(r.From), uint64(r.To)+1))
 		}
 		return n
 	}
-	complete := all == b.Count
+	entireBatch := all == b.Count
 	switch {
-	case e.Did == Withdraw:
+	case e.Action == Withdraw:
 		var n int64
 		for _, r := range e.Codes {
 			for _, have := range active.activeIn(r) {
@@ -303,38 +303,38 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 			}
 		}
 		return n
-	case e.Did == Void:
-		return all - fn(b.void)
-	case e.Did == Redeem:
-		return all - fn(b.redeemed)
-	case e.Did == Freeze && b.allFrozen, e.Did == Unfreeze && complete != b.allFrozen:
+	case e.Action == Void:
+		return all - countIn(b.void)
+	case e.Action == Redeem:
+		return all - countIn(b.redeemed)
+	case e.Action == Freeze && b.allFrozen, e.Action == Unfreeze && entireBatch != b.allFrozen:
 		// Freezing the batch does not freeze individual codes: see allFrozen.
 		return 0
-	case e.Did == Freeze, e.Did == Unfreeze && complete:
-		return all - fn(b.frozen)
-	case e.Did == Unfreeze:
-		return fn(b.frozen)
+	case e.Action == Freeze, e.Action == Unfreeze && entireBatch:
+		return all - countIn(b.frozen)
+	case e.Action == Unfreeze:
+		return countIn(b.frozen)
 	}
 	return all // an activation changes every code
 }
 
-// Opening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits of
+// CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits of
 // all nodes.
-func (p *Service) Opening(ctx context.Context, appid string) (int, error) {
-	err := p.Store.ViewCodes(ctx, func(tx Tx) error {
+func (s *Service) CountOpening(ctx context.Context, appid string) (int, error) {
+	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
 		last, err := tx.LastEvents(ctx)
 		for id, seq := range last {
-			if known := p.Memory.batch(id); err != nil || known != nil && known.last() >= seq {
+			if known := s.Memory.batch(id); err != nil || known != nil && known.lastSeq() >= seq {
 				continue
 			}
 			var b Batch
 			if b, err = tx.Batch(ctx, id); err == nil {
-				err = p.Memory.changedIn(ctx, tx, b)
+				err = s.Memory.catchUpTx(ctx, tx, b)
 			}
 		}
 		return err
 	})
-	return p.Memory.Targets(p.Now())[appid], err
+	return s.Memory.Targets(s.Now())[appid], err
 }
 
 // Targets returns, for each Mini Program, the number of codes that open it now or by a scheduled activation.
@@ -360,7 +360,7 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 		return true
 	})
 	for _, e := range b.waiting {
-		if e.Did == Activate {
+		if e.Action == Activate {
 			n[e.Binding.WxaAppID] += int(e.Codes.Len())
 		}
 	}
@@ -382,11 +382,11 @@ func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 		for n < len(events) && events[n].From.Equal(events[0].From) {
 			n++
 		}
-		var pastCoverage coverage
+		var scheduled coverage
 		for _, e := range events[:n] {
-			pastCoverage.apply(&e)
+			scheduled.apply(&e)
 		}
-		list = append(list, pastCoverage.activeIn(r)...)
+		list = append(list, scheduled.activeIn(r)...)
 		events = events[n:]
 	}
 	return list

@@ -24,7 +24,7 @@ func by(t *testing.T, name string) context.Context {
 }
 
 func (p *plant) change(b codes.Batch, did codes.EventType, set codes.Set) error {
-	c := codes.Change{Batch: b.ID, Did: did, Codes: set}
+	c := codes.Change{Batch: b.ID, Action: did, Codes: set}
 	if did == codes.Activate {
 		c.Binding = p.binding
 	}
@@ -45,16 +45,16 @@ func TestCodeChange_Invalid(t *testing.T) {
 		name, want string
 		change     codes.Change
 	}{
-		{"no codes", "no codes are named", codes.Change{Did: codes.Freeze}},
+		{"no codes", "no codes are given", codes.Change{Action: codes.Freeze}},
 		{"behind the end", "code_end 10000: the application has the indexes 0 to 9999",
-			codes.Change{Did: codes.Freeze, Codes: one(10_000)}},
-		{"before the beginning", "an index is 0 or more", codes.Change{Did: codes.Freeze, Codes: codes.Set{{From: -1, To: 4}}}},
-		{"a scheduled freeze", "only an activation or a withdrawal can be scheduled, not freeze",
-			codes.Change{Did: codes.Freeze, Codes: one(1), From: later}},
-		{"a schedule in the past", "is in the past", codes.Change{Did: codes.Withdraw, Codes: one(1), From: p.now().Add(-time.Second)}},
-		{"an activation of nothing", "activity_name invalid", codes.Change{Did: codes.Activate, Codes: one(1)}},
-		{"a note of 257 characters", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: strings.Repeat("n", 257)}},
-		{"a note with a line feed", "note and actor", codes.Change{Did: codes.Freeze, Codes: one(1), Note: "a\nb"}},
+			codes.Change{Action: codes.Freeze, Codes: one(10_000)}},
+		{"before the beginning", "an index is 0 or more", codes.Change{Action: codes.Freeze, Codes: codes.Set{{From: -1, To: 4}}}},
+		{"a scheduled freeze", "only an activation or a deactivation can be scheduled, not freeze",
+			codes.Change{Action: codes.Freeze, Codes: one(1), From: later}},
+		{"a schedule in the past", "is in the past", codes.Change{Action: codes.Withdraw, Codes: one(1), From: p.now().Add(-time.Second)}},
+		{"an activation of nothing", "activity_name invalid", codes.Change{Action: codes.Activate, Codes: one(1)}},
+		{"a note of 257 characters", "note and actor", codes.Change{Action: codes.Freeze, Codes: one(1), Note: strings.Repeat("n", 257)}},
+		{"a note with a line feed", "note and actor", codes.Change{Action: codes.Freeze, Codes: one(1), Note: "a\nb"}},
 	} {
 		c.change.Batch = b.ID
 		number := errcode.InvalidArgs
@@ -63,7 +63,7 @@ func TestCodeChange_Invalid(t *testing.T) {
 		}
 		wantCode(t, c.name, failure(p.Change(t.Context(), c.change)), number, c.want)
 	}
-	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Did: codes.Freeze, Codes: one(1)}); !errors.Is(err, codes.ErrNoBatch) {
+	if _, err := p.Change(t.Context(), codes.Change{Batch: 7, Action: codes.Freeze, Codes: one(1)}); !errors.Is(err, codes.ErrNoBatch) {
 		t.Errorf("an unknown batch: %v", err)
 	}
 	if _, err := p.Retarget(t.Context(), 7, codes.Range{}, "shop", "p", 0); !errors.Is(err, codes.ErrNoBatch) {
@@ -78,7 +78,7 @@ func TestRedeem_ConcurrentOnce(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	errs := race(32, func(i int) error {
-		return failure(p.Change(by(t, fmt.Sprintf("till %d", i)), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(7), Note: "x"}))
+		return failure(p.Change(by(t, fmt.Sprint("till ", i)), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: one(7), Note: "x"}))
 	})
 	winner := -1
 	for i, err := range errs {
@@ -175,7 +175,8 @@ func TestCodeHistory_Complete(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9_999)
-	if _, err := p.Change(by(t, "till"), codes.Change{Batch: b.ID, Did: codes.Redeem, Codes: one(5_000), Note: "receipt 1"}); err != nil {
+	if _, err := p.Change(by(t, "till"), codes.Change{Batch: b.ID, Action: codes.Redeem, Codes: one(5_000),
+		Note: "receipt 1"}); err != nil {
 		t.Fatal(err)
 	}
 	at := p.now()
@@ -186,8 +187,8 @@ func TestCodeHistory_Complete(t *testing.T) {
 	err := p.Store.UpdateCodes(t.Context(), func(tx codes.Tx) error {
 		for range 2_100 {
 			// One transaction instead of two thousand calls.
-			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Did: codes.Unfreeze,
-				Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), At: p.now(),
+			if _, err := tx.AddEvent(t.Context(), codes.Event{Batch: b.ID, Action: codes.Unfreeze,
+				Codes: codes.NewSet(codes.Range{From: 0, To: 0}, codes.Range{From: 9_999, To: 9_999}), OccurredAt: p.now(),
 				From: p.now()}); err != nil {
 				return err
 			}
@@ -206,9 +207,9 @@ func TestCodeHistory_Complete(t *testing.T) {
 		t.Errorf("a page read %d rows and says %s, %v", rows, got, err)
 	}
 	list, err := p.History(t.Context(), b.ID, 5_000)
-	if err != nil || len(list) != 2 || list[0].Did != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" ||
-		!list[0].At.Equal(at) ||
-		list[1].Did != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
+	if err != nil || len(list) != 2 || list[0].Action != codes.Redeem || list[0].Actor != "till" || list[0].Note != "receipt 1" ||
+		!list[0].OccurredAt.Equal(at) ||
+		list[1].Action != codes.Activate || list[1].Actor != "svc" || list[1].RID != "rid" {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if list, err := p.History(t.Context(), b.ID, 9_999); err != nil || len(list) != 1_000 {
@@ -274,7 +275,7 @@ func TestActivate_RejectsOverlap(t *testing.T) {
 		return p.Activate(t.Context(), p.owner, codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding})
 	}
 	schedule := func(did codes.EventType, from, to int64, in time.Duration) error {
-		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}),
+		return failure(p.Change(t.Context(), codes.Change{Batch: b.ID, Action: did, Codes: codes.NewSet(codes.Range{From: from, To: to}),
 			Binding: p.binding, From: p.now().Add(in)}))
 	}
 	works := func(what string, err error) {
@@ -427,7 +428,7 @@ func TestRetarget_WithdrawnSchedule(t *testing.T) {
 	later := p.now().Add(time.Hour)
 	schedule := func(did codes.EventType, from, to int64, activity string) {
 		t.Helper()
-		c := codes.Change{Batch: b.ID, Did: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), From: later}
+		c := codes.Change{Batch: b.ID, Action: did, Codes: codes.NewSet(codes.Range{From: from, To: to}), From: later}
 		if did == codes.Activate {
 			c.Binding = p.binding
 			c.Binding.ActivityName = activity
@@ -495,7 +496,7 @@ func TestCodeChange_ChangedCount(t *testing.T) {
 				before[i] = did != codes.Activate && said[did](state(i))
 			}
 		}
-		c := codes.Change{Batch: b.ID, Did: did, Codes: set}
+		c := codes.Change{Batch: b.ID, Action: did, Codes: set}
 		if did == codes.Activate {
 			c.Binding = p.binding
 		}

@@ -19,7 +19,7 @@ type Order struct {
 	Account     string    `json:"account"`
 	ISV         string    `json:"isv_application_id"`
 	Count       int64     `json:"code_count"`
-	Template    string    `json:"text,omitempty"` // completed template; "" = prefix and secret
+	Template    string    `json:"text,omitempty"` // completed template; "" = texts consist of prefix and secret
 	RequestedBy string    `json:"requested_by"`
 	CreatedAt   time.Time `json:"created_at"`
 	DecidedBy   string    `json:"decided_by,omitempty"` // "" = undecided
@@ -28,11 +28,11 @@ type Order struct {
 	Batch       int64     `json:"application_id,omitempty"` // 0 = the codes have not been created
 }
 
-// Waits reports whether the order is undecided.
-func (o Order) Waits() bool { return o.DecidedBy == "" }
+// IsUndecided reports whether the order is undecided.
+func (o Order) IsUndecided() bool { return o.DecidedBy == "" }
 
 // Interrupted reports whether the order is approved but its codes have not been created.
-func (o Order) Interrupted() bool { return !o.Waits() && !o.Refused && o.Batch == 0 }
+func (o Order) Interrupted() bool { return !o.IsUndecided() && !o.Refused && o.Batch == 0 }
 
 // Revision returns a hash of the complete order, which changes with its text, count, requester or decision.
 func (o Order) Revision() string {
@@ -41,7 +41,7 @@ func (o Order) Revision() string {
 		panic(err) // cannot fail: the store contains the same JSON
 	}
 	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16]) // without "-", with which the command line would read a flag
+	return hex.EncodeToString(sum[:16]) // never begins with "-", which the command line would parse as a flag
 }
 
 // OrderDecision approves an order or rejects it.
@@ -52,17 +52,17 @@ type OrderDecision struct {
 }
 
 // decide returns the order after a decision. two reports that the requester must not approve the order. Conflict.
-func (o Order) decide(d OrderDecision, actor string, two bool, now time.Time) (Order, error) {
+func (o Order) decide(d OrderDecision, actor string, requireSecondPerson bool, now time.Time) (Order, error) {
 	switch {
-	case !o.Waits() && !(d.Approve && o.Interrupted()):
+	case !o.IsUndecided() && !(d.Approve && o.Interrupted()):
 		return o, Conflict(o.DecidedBy + " decided this order already")
 	case d.Approve && d.Revision == "":
-		return o, Conflict("agreeing needs the revision of the order that was read: read it again, and say its revision")
+		return o, Conflict("approval needs the revision of the order: read the order again, and send its revision")
 	case d.Revision != "" && d.Revision != o.Revision():
-		return o, Conflict("this order is not as it was read any more: read it again, and say its revision")
-	case d.Approve && two && o.Waits() && actor == o.RequestedBy:
-		return o, Conflict(actor + " asked for these codes: somebody else has to agree (setting order_approval_required)")
-	case o.Waits():
+		return o, Conflict("this order has changed since it was read: read it again, and send its revision")
+	case d.Approve && requireSecondPerson && o.IsUndecided() && actor == o.RequestedBy:
+		return o, Conflict(actor + " ordered these codes: another person must approve the order (setting order_approval_required)")
+	case o.IsUndecided():
 		o.DecidedBy, o.DecidedAt, o.Refused = actor, now, !d.Approve
 	}
 	return o, nil
@@ -70,7 +70,7 @@ func (o Order) decide(d OrderDecision, actor string, two bool, now time.Time) (O
 
 // Orders manages orders of codes and their approval.
 type Orders struct {
-	Press *Service
+	Codes *Service
 	// Change changes the order with an account's isv_application_id in one transaction; f receives a zero Order if the order does
 	// not exist.
 	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
@@ -78,46 +78,45 @@ type Orders struct {
 	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)
 }
 
-// Ask creates an order, and creates its codes at once if no approval by a second person is needed. A repeated request returns the
-// same order, which is completed if it was interrupted; a rejected order may be requested again. Ask returns a Conflict or an error
-// of Apply.
-func (o *Orders) Ask(ctx context.Context, caller accounts.Account, a Application, two bool) (Order, error) {
-	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
-	if err := Granted(caller); err != nil {
+// Create creates an order, and creates its codes at once if no approval by a second person is needed. A repeated request returns the same
+// order, which is completed if it was interrupted; a rejected order may be requested again. Create returns a Conflict or an error of Apply.
+func (o *Orders) Create(ctx context.Context, caller accounts.Account, a Application, requireSecondPerson bool) (Order, error) {
+	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Codes.Now().UTC()
+	if err := CheckPermission(caller); err != nil {
 		return Order{}, err
 	}
-	if err := a.check(o.Press.Settings.Get().MaxCodesPerApplication); err != nil {
+	if err := a.check(o.Codes.Settings.Get().MaxCodesPerApplication); err != nil {
 		return Order{}, err
 	}
-	asked, err := o.Change(ctx, caller.AppID, a.ISV, func(order Order) (Order, error) {
+	created, err := o.Change(ctx, caller.AppID, a.ISV, func(order Order) (Order, error) {
 		if order.RequestedBy == "" || order.Refused {
 			order = Order{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Template: a.Template, RequestedBy: actor, CreatedAt: now}
 		}
 		switch {
 		case order.Count != a.Count:
-			return order, Conflict("this number is another order's, with another count")
+			return order, Conflict("this order number was used with another count")
 		case order.Template != a.Template:
-			return order, Conflict("this number is another order's, with another text")
-		case order.Waits() && !two:
+			return order, Conflict("this order number was used with another text")
+		case order.IsUndecided() && !requireSecondPerson:
 			order.DecidedBy, order.DecidedAt = actor, now
 		}
 		return order, nil
 	})
-	if err != nil || !asked.Interrupted() {
-		return asked, err
+	if err != nil || !created.Interrupted() {
+		return created, err
 	}
-	return o.complete(ctx, caller, asked)
+	return o.complete(ctx, caller, created)
 }
 
 // Decide rejects an order, or approves it and creates its codes. Decide returns ErrNoBatch if the order does not exist, a Conflict,
-// or an error of Apply, after which the order is undecided as before.
-func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, two bool) (Order, error) {
-	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Press.Now().UTC()
+// or an error of Apply, after which the order is still undecided.
+func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, requireSecondPerson bool) (Order, error) {
+	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Codes.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
 		if old.RequestedBy == "" {
 			return old, ErrNoBatch
 		}
-		return old.decide(d, actor, two, now)
+		return old.decide(d, actor, requireSecondPerson, now)
 	})
 	if err != nil || decided.Refused {
 		return decided, err
@@ -130,11 +129,11 @@ func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDec
 // error it stays interrupted.
 func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Order) (Order, error) {
 	ctx = context.WithoutCancel(ctx) // the order is approved, whether or not the client is still connected
-	batch, failed := o.Press.Apply(ctx, caller, Application{Count: order.Count, ISV: order.ISV, Template: order.Template, Approved: true})
+	batch, failed := o.Codes.Apply(ctx, caller, Application{Count: order.Count, ISV: order.ISV, Template: order.Template, Approved: true})
 	if code, _ := errcode.FromError(failed); failed != nil && code == errcode.SystemError {
 		return order, failed
 	}
-	made, err := o.Change(ctx, order.Account, order.ISV, func(currentOrder Order) (Order, error) {
+	updated, err := o.Change(ctx, order.Account, order.ISV, func(currentOrder Order) (Order, error) {
 		switch {
 		case !currentOrder.Interrupted(): // another node has already completed the order
 		case failed != nil:
@@ -144,7 +143,7 @@ func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Or
 		}
 		return currentOrder, nil
 	})
-	return made, cmp.Or(failed, err)
+	return updated, cmp.Or(failed, err)
 }
 
 // Interrupted lists approved orders whose codes have not been created.

@@ -149,7 +149,7 @@ func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.Blo
 // several pieces, so that the goroutines need not wait for each other at every piece.
 type relay struct {
 	free, full chan []byte
-	gone       chan struct{} // closed when the reader has stopped
+	stopped    chan struct{} // closed when the reader has stopped
 	err        error         // error of the goroutine that writes, set before full is closed
 	piece      []byte        // being read
 	unread     []byte        // the unread rest of the current piece
@@ -162,7 +162,7 @@ const relayDepth = 4
 var errAbandoned = errors.New("codes: nobody reads the rows any more")
 
 func newRelay() *relay {
-	r := &relay{free: make(chan []byte, relayDepth), full: make(chan []byte, relayDepth), gone: make(chan struct{})}
+	r := &relay{free: make(chan []byte, relayDepth), full: make(chan []byte, relayDepth), stopped: make(chan struct{})}
 	for range relayDepth {
 		r.free <- make([]byte, pieceSize)
 	}
@@ -172,7 +172,7 @@ func newRelay() *relay {
 // Write accepts one piece of at most pieceSize bytes.
 func (r *relay) Write(b []byte) (int, error) {
 	select {
-	case <-r.gone:
+	case <-r.stopped:
 		return 0, errAbandoned
 	case piece := <-r.free:
 		n := copy(piece[:pieceSize], b)
@@ -188,7 +188,7 @@ func (r *relay) finish(err error) {
 }
 
 // abandon makes further writes fail.
-func (r *relay) abandon() { close(r.gone) }
+func (r *relay) abandon() { close(r.stopped) }
 
 func (r *relay) Read(b []byte) (int, error) {
 	if len(r.unread) == 0 {
@@ -236,7 +236,7 @@ func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte
 		cbc.CryptBlocks(plain[:n], plain[:n])
 		encode(text, plain[:n])
 		if err := ctx.Err(); err != nil {
-			return err // pieces may still be buffered in the relay
+			return err // checked for each piece, because the relay may still have pieces buffered after ctx is done
 		}
 		if _, err := w.Write(text[:base64.StdEncoding.EncodedLen(n)]); err != nil {
 			return err
@@ -261,7 +261,7 @@ var pairs = func() (t [1 << 12]uint16) {
 // encoded text.
 func encode(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 8 {
-		v := binary.BigEndian.Uint64(src) // two of the eight bytes are read again in the next step
+		v := binary.BigEndian.Uint64(src) // the last two of the eight bytes are read again in the next iteration
 		binary.LittleEndian.PutUint64(dst, uint64(pairs[v>>52])|uint64(pairs[v>>40&0xfff])<<16|
 			uint64(pairs[v>>28&0xfff])<<32|uint64(pairs[v>>16&0xfff])<<48)
 		src, dst = src[6:], dst[8:]

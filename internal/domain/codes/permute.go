@@ -89,12 +89,11 @@ type block [16]byte
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
-// CodeKey converts counters to original codes and back: FF1 with radix 36, length 9 and no tweak. There is one CodeKey for all
-// codes, for ever: two keys would produce collisions. A CodeKey prints as [secret] and is safe for concurrent use. Contract:
-// marketcode 5.1; design 9.
+// CodeKey converts counters to original codes and back: FF1 with radix 36, length 9 and no tweak. There is one CodeKey for all codes, for
+// ever: two keys would produce collisions. A CodeKey prints as [secret] and is safe for concurrent use. Contract: marketcode 5.1; design 9.
 type CodeKey struct{ ff1 }
 
-// NewCodeKey returns a CodeKey made from KeySize random bytes. NewCodeKey returns an error if the secret has another length.
+// NewCodeKey returns a CodeKey made from KeySize random bytes. NewCodeKey returns an error if the length of the secret is not KeySize.
 func NewCodeKey(secret []byte) (*CodeKey, error) {
 	f, err := newFF1(secret, 36, CodeLength, 0)
 	if err != nil {
@@ -156,8 +155,8 @@ func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 // TextKey prints as [secret] and is safe for concurrent use. Contract: marketcode 5.4; design 9.
 type TextKey struct{ ff1 }
 
-// NewTextKey returns a TextKey made from KeySize random bytes, which must differ from those of a CodeKey. NewTextKey returns an
-// error if the secret has another length.
+// NewTextKey returns a TextKey made from KeySize random bytes, which must differ from those of a CodeKey. NewTextKey returns an error
+// if the length of the secret is not KeySize.
 func NewTextKey(secret []byte) (*TextKey, error) {
 	f, err := newFF1(secret, 38, symbolsLength, 1)
 	if err != nil {

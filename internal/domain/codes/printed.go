@@ -92,8 +92,8 @@ var alphanumericQ = [...]int{16, 29, 47, 67, 87, 108, 125, 157, 189, 221}
 // QRVersion returns the smallest QR code version (version 1 has 21×21 modules, each further version 4 more per side) that holds the
 // texts of a prefix at level Q in alphanumeric mode; 0 = version 10 is too small.
 func QRVersion(prefix string) int {
-	for i, holds := range alphanumericQ {
-		if len(prefix)+TailLength <= holds {
+	for i, capacity := range alphanumericQ {
+		if len(prefix)+TailLength <= capacity {
 			return i + 1
 		}
 	}
@@ -134,8 +134,8 @@ func HasForm(text, prefix string) bool {
 }
 
 // ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or
-// https://, symbols as they are or percent-encoded ("%24" for "$"). The text must be exact and is not normalised: "/../" within the
-// text is rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and the prefixes of batches.
+// https://, symbols as they are or percent-encoded ("%24" for "$"). Nothing else is normalised: a text with "/../" is
+// rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and the prefixes of batches.
 // ParseText returns errNoPrefix or errNoText. Contract: marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix

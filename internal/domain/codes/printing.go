@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// ErrNoPackage is returned if no printer's package has the given number.
+// ErrNoPackage is returned if no printer's package has the given ID.
 var ErrNoPackage = errors.New("codes: no such package")
 
 // Limits of a printer's package.
@@ -27,8 +27,7 @@ const (
 	maxRecipients = 20
 )
 
-// PrintPackage records which codes were handed over to which printer. The package file is generated from this record whenever it is
-// sent.
+// PrintPackage records which codes were handed over to which printer. The package file is generated from this record whenever it is sent.
 type PrintPackage struct {
 	ID    int64
 	Batch int64
@@ -69,7 +68,7 @@ type PackageRequest struct {
 	Reason     string // reason why the requested codes go into more packages than usual
 }
 
-// check returns 40097 or 80306 for an invalid request.
+// check returns 80306 for a range past the end of the batch, and 40097 for any other invalid parameter.
 func (w PackageRequest) check(b Batch) error {
 	if err := b.CheckRange(w.Codes); err != nil {
 		return err
@@ -79,7 +78,7 @@ func (w PackageRequest) check(b Batch) error {
 	case b.Imported && slices.Contains(w.Formats, "lines"):
 		fault = fmt.Sprintf("the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take csv, ndjson or "+
 			"text, or send the file that they came in", b.ID)
-	case b.Proof:
+	case b.IsProof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
 	case !plain(w.Printer, 1, 64):
 		fault = "printer: want 1 to 64 characters, none of them a control character"
@@ -103,8 +102,9 @@ func (w PackageRequest) check(b Batch) error {
 	return nil
 }
 
-// checkOverlap returns a Conflict if existing packages with some of the requested codes do not permit a new package. Codes go to
-// one printer only; limit is the number of packages that may contain a code without a reason.
+// checkOverlap returns a Conflict if existing packages with some of the requested codes do not permit a new package. A code must not be
+// handed to two printers unless the first package is recalled; limit is the number of packages with requested codes from which a
+// further package needs a reason.
 func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) error {
 	var ids []string
 	for _, o := range otherPackages {
@@ -112,25 +112,26 @@ func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) er
 		item := Range{max(o.Codes.From, w.Codes.From), min(o.Codes.To, w.Codes.To)}
 		for _, r := range o.Spoiled {
 			if r.From <= item.To && r.To >= item.From {
-				return Conflict(fmt.Sprintf("codes %d to %d were spoiled in package %d and must not be printed a second time: leave them out",
+				return Conflict(fmt.Sprintf("codes %d to %d are marked as spoiled in package %d and must not be printed again: leave them out",
 					max(r.From, item.From), min(r.To, item.To), o.ID))
 			}
 		}
 		if o.Printer != w.Printer && o.RecalledAt.IsZero() {
-			return Conflict(fmt.Sprintf("codes %d to %d are with the printer %s by package %d: choose others, or recall that package first",
+			return Conflict(fmt.Sprintf("codes %d to %d were handed to the printer %s with package %d: choose other codes, or recall "+
+				"that package first",
 				item.From, item.To, o.Printer, o.ID))
 		}
 	}
 	if len(otherPackages) >= limit && w.Reason == "" {
-		return Conflict(fmt.Sprintf("%d packages have codes of this range already (%s), and %d are made without a reason: give one",
+		return Conflict(fmt.Sprintf("%d packages have codes of this range already (%s); more than %d need a reason: give one",
 			len(otherPackages), strings.Join(ids, ", "), limit))
 	}
 	return nil
 }
 
-// made reports whether package o matches the request and was never sent: probably the response to the first request was lost. A
+// matches reports whether package o matches the request and was never sent: probably the response to the first request was lost. A
 // repeated request returns the existing package and does not create a second one.
-func (w PackageRequest) made(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
+func (w PackageRequest) matches(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
 		o.Reason != w.Reason || (o.Proofs != 0) != (w.Proofs != 0) {
@@ -146,19 +147,19 @@ func (w PackageRequest) made(ctx context.Context, tx Tx, o PrintPackage) (bool, 
 // MakePackage records that codes are handed over to a printer. A request equal to that of a package that was never sent returns the
 // existing package. MakePackage returns 40097 or 80306 for an invalid request; a Conflict if another printer has the codes, if too
 // many packages contain the codes, or if codes are frozen or void.
-func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made PrintPackage, err error) {
-	b, err := p.Memory.BatchOrLoad(ctx, w.Batch)
+func (s *Service) MakePackage(ctx context.Context, w PackageRequest) (made PrintPackage, err error) {
+	b, err := s.Memory.BatchOrLoad(ctx, w.Batch)
 	if err != nil {
 		return made, err
 	}
 	if err := w.check(b); err != nil {
 		return made, err
 	}
-	if err := p.finished(ctx, b); err != nil {
+	if err := s.requireFinished(ctx, b); err != nil {
 		return made, err
 	}
-	err = p.inBatch(ctx, w.Batch, func(tx Tx, b Batch, t time.Time) error {
-		if err := p.allHere(b, t); err != nil {
+	err = s.inBatch(ctx, w.Batch, func(tx Tx, b Batch, t time.Time) error {
+		if err := s.requireImported(b, t); err != nil {
 			return err
 		}
 		otherPackages, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
@@ -166,16 +167,16 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 			return err
 		}
 		for _, o := range otherPackages {
-			if equal, err := w.made(ctx, tx, o); err != nil || equal {
+			if equal, err := w.matches(ctx, tx, o); err != nil || equal {
 				made = o
 				return err
 			}
 		}
-		if err := w.checkOverlap(otherPackages, p.Settings.Get().MaxPackagesPerCode); err != nil {
+		if err := w.checkOverlap(otherPackages, s.Settings.Get().MaxPackagesPerCode); err != nil {
 			return err
 		}
-		if index, state, found := p.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), t); found {
-			return Conflict(fmt.Sprintf("code %d is %s: a package has only codes that can become active", index, state))
+		if index, state, found := s.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), t); found {
+			return Conflict(fmt.Sprintf("code %d is %s: a print package contains only codes that can be activated", index, state))
 		}
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
 			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: t}
@@ -188,8 +189,8 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		if w.Proofs > 0 {
 			// An ISV from a caller cannot contain a control character, so no application of a caller has this ISV.
 			proofs := Batch{Account: b.Account, ISV: fmt.Sprintf("\x01proofs of package %d", made.ID), Count: w.Proofs, Prefix: b.Prefix,
-				Version: b.Version, Segment: b.Segment, CreatedAt: t, Proof: true, Template: b.Template}
-			if err := p.giveOut(ctx, tx, &proofs); err != nil {
+				Version: b.Version, Segment: b.Segment, CreatedAt: t, IsProof: true, Template: b.Template}
+			if err := s.allocate(ctx, tx, &proofs); err != nil {
 				return err
 			}
 			made.Proofs = proofs.ID
@@ -197,12 +198,12 @@ func (p *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		return tx.PutPackage(ctx, made, "make")
 	})
 	if err == nil && made.Proofs != 0 {
-		p.awaitMemory(ctx, made.Proofs)
+		s.awaitMemory(ctx, made.Proofs)
 	}
 	return made, err
 }
 
-// PackageQuery selects packages, sorted by number.
+// PackageQuery selects packages, sorted by ID.
 type PackageQuery struct {
 	Account string // "" = all accounts
 	Batch   int64  // 0 = all batches
@@ -212,8 +213,8 @@ type PackageQuery struct {
 }
 
 // PrintPackages lists the packages that match the query.
-func (p *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+func (s *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.Packages(ctx, q)
 		return err
 	})
@@ -221,8 +222,8 @@ func (p *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []Pri
 }
 
 // PrintPackage returns a package. ErrNoPackage.
-func (p *Service) PrintPackage(ctx context.Context, id int64) (printPackage PrintPackage, err error) {
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+func (s *Service) PrintPackage(ctx context.Context, id int64) (printPackage PrintPackage, err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		printPackage, err = tx.PrintPackage(ctx, id)
 		return err
 	})
@@ -230,8 +231,8 @@ func (p *Service) PrintPackage(ctx context.Context, id int64) (printPackage Prin
 }
 
 // SendPackage counts the start of a download. SendPackage returns ErrNoPackage, or a Conflict for a recalled package.
-func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
-	return p.changePackage(ctx, id, "send", func(_ Tx, printPackage *PrintPackage, _ time.Time) error {
+func (s *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, error) {
+	return s.changePackage(ctx, id, "send", func(_ Tx, printPackage *PrintPackage, _ time.Time) error {
 		printPackage.Sent++
 		return nil
 	})
@@ -239,32 +240,32 @@ func (p *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, erro
 
 // RecallPackage marks a package as recalled and, in the same transaction, freezes its codes that are not void. RecallPackage
 // returns ErrNoPackage, or a Conflict for a package that is already recalled.
-func (p *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
+func (s *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
 	if !plain(note, 0, maxCodesNote) {
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	return p.changePackage(ctx, id, "recall", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
+	return s.changePackage(ctx, id, "recall", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
 		printPackage.RecalledAt, printPackage.RecalledBy = t, accounts.ActorFromContext(ctx).ActorID
-		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Did: Freeze, Codes: NewSet(printPackage.Codes), At: t, From: t,
-			Note: joinNote(fmt.Sprintf("package %d recalled", id), note)})
+		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Action: Freeze, Codes: NewSet(printPackage.Codes), OccurredAt: t,
+			From: t, Note: joinNote(fmt.Sprintf("package %d recalled", id), note)})
 		return err
 	})
 }
 
 // SpoilCodes records that the printer destroyed codes of a package; these codes become permanently void. SpoilCodes returns
 // ErrNoPackage, or a Conflict for codes that are not in the package.
-func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
+func (s *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
 	switch {
 	case len(spoiled) == 0:
-		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are named")
+		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "no codes are given")
 	case !plain(note, 0, maxCodesNote):
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
 			maxCodesNote)
 	}
-	return p.changePackage(ctx, id, "spoil", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
+	return s.changePackage(ctx, id, "spoil", func(tx Tx, printPackage *PrintPackage, t time.Time) error {
 		if b := spoiled.Bounds(); b.From < printPackage.Codes.From || b.To > printPackage.Codes.To {
-			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, and %d to %d are named", id,
+			return Conflict(fmt.Sprintf("package %d has the codes %d to %d, not %d to %d", id,
 				printPackage.Codes.From, printPackage.Codes.To,
 				b.From, b.To))
 		}
@@ -273,23 +274,23 @@ func (p *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note st
 			return errUnchanged
 		}
 		printPackage.Spoiled = NewSet(append(slices.Clone(printPackage.Spoiled), fresh...)...)
-		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Did: Void, Codes: fresh, At: t, From: t,
+		_, err := tx.AddEvent(ctx, Event{Batch: printPackage.Batch, Action: Void, Codes: fresh, OccurredAt: t, From: t,
 			Note: joinNote(fmt.Sprintf("spoiled in package %d", id), note)})
 		return err
 	})
 }
 
 // joinNote appends a user's note to a generated text.
-func joinNote(said, note string) string {
+func joinNote(text, note string) string {
 	if note == "" {
-		return said
+		return text
 	}
-	return said + ": " + note
+	return text + ": " + note
 }
 
 // RecalledPackages lists the recalled packages that contain some of the codes in set.
-func (p *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (list []PrintPackage, err error) {
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+func (s *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (list []PrintPackage, err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		list, err = tx.PackagesWithin(ctx, batch, set.Bounds())
 		return err
 	})
@@ -302,12 +303,12 @@ func (p *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (l
 var errUnchanged = errors.New("codes: the package is so already")
 
 // changePackage changes a package that is not recalled, under the lock of its batch.
-func (p *Service) changePackage(ctx context.Context, id int64, did string,
+func (s *Service) changePackage(ctx context.Context, id int64, action string,
 	change func(tx Tx, printPackage *PrintPackage, t time.Time) error) (printPackage PrintPackage, err error) {
-	if printPackage, err = p.PrintPackage(ctx, id); err != nil {
+	if printPackage, err = s.PrintPackage(ctx, id); err != nil {
 		return printPackage, err
 	}
-	err = p.inBatch(ctx, printPackage.Batch, func(tx Tx, _ Batch, t time.Time) (err error) {
+	err = s.inBatch(ctx, printPackage.Batch, func(tx Tx, _ Batch, t time.Time) (err error) {
 		if printPackage, err = tx.PrintPackage(ctx, id); err != nil {
 			return err
 		}
@@ -321,14 +322,14 @@ func (p *Service) changePackage(ctx context.Context, id int64, did string,
 		case err != nil:
 			return err
 		}
-		return tx.PutPackage(ctx, printPackage, did)
+		return tx.PutPackage(ctx, printPackage, action)
 	})
 	return printPackage, err
 }
 
 // PackageSalt returns the salt for the line hashes in a package's file; the salt of a package never changes.
-func (p *Service) PackageSalt(id int64) string {
-	return p.Vault.Hash("package line", strconv.FormatInt(id, 10))
+func (s *Service) PackageSalt(id int64) string {
+	return s.Vault.Hash("package line", strconv.FormatInt(id, 10))
 }
 
 // CodeSource provides the codes of a range in printed form.
@@ -340,31 +341,31 @@ type CodeSource interface {
 	Rows() int64
 }
 
-// Lot returns a CodeSource for a range of a batch: it computes the codes, or reads them from the store for an imported batch.
-func (p *Service) Lot(b Batch, r Range) CodeSource {
+// Source returns a CodeSource for a range of a batch: it computes the codes, or reads them from the store for an imported batch.
+func (s *Service) Source(b Batch, r Range) CodeSource {
 	if b.Imported {
-		return importedLot{p, b, r}
+		return importedSource{s, b, r}
 	}
-	return p.PrintedRange(b, r)
+	return s.PrintedRange(b, r)
 }
 
-// importedLot is the CodeSource of an imported batch.
-type importedLot struct {
-	press *Service
-	batch Batch
+// importedSource is the CodeSource of an imported batch.
+type importedSource struct {
+	service *Service
+	batch   Batch
 	Range
 }
 
-func (l importedLot) Rows() int64 { return l.To - l.From + 1 }
+func (s importedSource) Rows() int64 { return s.To - s.From + 1 }
 
-func (l importedLot) EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error {
-	return l.press.EachPrint(ctx, l.batch, l.Range, func(index int64, code, text string) error {
+func (s importedSource) EachCode(ctx context.Context, f func(index uint64, code, text []byte) error) error {
+	return s.service.EachPrint(ctx, s.batch, s.Range, func(index int64, code, text string) error {
 		return f(uint64(index), []byte(code), []byte(text))
 	})
 }
 
 // PrintedRange returns the CodeSource for a range of a batch that this server created.
-func (p *Service) PrintedRange(b Batch, r Range) PackageRange {
-	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: p.Keys.Code, Text: p.Keys.Text[b.Version],
+func (s *Service) PrintedRange(b Batch, r Range) PackageRange {
+	return PackageRange{Start: b.Start, From: uint64(r.From), To: uint64(r.To), Code: s.Keys.Code, Text: s.Keys.Text[b.Version],
 		Printed: Printed{Prefix: b.Prefix, Version: b.Version}, Template: b.Template}
 }

@@ -16,7 +16,7 @@ import (
 // A ticket comes back as the store would give it, the oldest are forgotten, and
 // two whose hashes begin alike are not taken for each other.
 func TestRecentTickets_EvictionAndCollision(t *testing.T) {
-	var r tickets
+	var r ticketCache
 	nth := func(i int) (Ticket, [sha256.Size]byte) {
 		hash := sha256.Sum256(fmt.Append(nil, i))
 		user := fmt.Sprintf("o%027d", i)
@@ -26,14 +26,14 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 			ScannedAt: at, ExpiresAt: at.Add(time.Hour)}, hash
 	}
 	const more = 1000
-	for i := range recentTickets + more {
+	for i := range maxCachedTickets + more {
 		ticket, _ := nth(i)
-		r.remember(ticket)
-		r.remember(ticket) // twice is once
+		r.add(ticket)
+		r.add(ticket) // twice is once
 	}
-	assert.True(t, len(r.ring) == recentTickets && len(r.at) == recentTickets && len(r.apps) == 3,
-		"%d rows, %d hashes, %d apps", len(r.ring), len(r.at), len(r.apps))
-	for i := range recentTickets + more {
+	assert.True(t, len(r.ring) == maxCachedTickets && len(r.ringIndex) == maxCachedTickets && len(r.apps) == 3,
+		"%d rows, %d hashes, %d apps", len(r.ring), len(r.ringIndex), len(r.apps))
+	for i := range maxCachedTickets + more {
 		want, hash := nth(i)
 		got, ok := r.get(hash)
 		require.Equal(t, ok, (i >= more), "ticket %d", i)
@@ -41,7 +41,7 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 			t.Fatal(cmp.Diff(want, got))
 		}
 	}
-	last, hash := nth(recentTickets + more - 1)
+	last, hash := nth(maxCachedTickets + more - 1)
 	alike := hash
 	alike[31]++
 	if _, ok := r.get(alike); ok {
@@ -49,7 +49,7 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	}
 	other := last
 	other.Hash, other.Index = hex.EncodeToString(alike[:]), 42
-	r.remember(other)
+	r.add(other)
 	if got, ok := r.get(alike); !ok || got.Index != 42 {
 		t.Errorf("%+v %t", got, ok)
 	}
@@ -58,9 +58,9 @@ func TestRecentTickets_EvictionAndCollision(t *testing.T) {
 	}
 	odd := last
 	odd.Hash = "no hash"
-	r.remember(odd)
+	r.add(odd)
 	odd.Hash, odd.OwnerID = hex.EncodeToString(alike[:]), "short"
-	r.remember(odd)
+	r.add(odd)
 	r.clear()
 	if _, ok := r.get(alike); ok {
 		t.Error("it is there after a clear")

@@ -37,70 +37,69 @@ type Scanned struct {
 
 // Scan resolves a scanned text as a code; ok is false if the whole text is not a code text. Scan has no side effects and creates no
 // ticket. account returns the account with an AppID. Contract: marketcode 6.
-func (p *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (s Scanned, ok bool) {
-	prefixes := p.prefixes()
-	if len(prefixes) == 0 && p.Memory.written.Load() == 0 {
-		return s, false // this server has no codes
+func (s *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (scanned Scanned, ok bool) {
+	prefixes := s.prefixes()
+	if len(prefixes) == 0 && s.Memory.templateCount.Load() == 0 {
+		return scanned, false // this server has no codes
 	}
-	f, found, err := p.recognise(context.Background(), text)
+	f, found, err := s.recognise(context.Background(), text)
 	if err != nil {
 		return Scanned{Err: err}, true
 	}
 	if !found {
-		return p.unknown(context.Background(), text, prefixes)
+		return s.classifyUnknown(context.Background(), text, prefixes)
 	}
-	s.Found = f
-	s.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
-	p.decide(&s, user, account)
-	return s, true
+	scanned.Found = f
+	scanned.State = s.Memory.State(f.Batch.ID, f.Index, s.Now())
+	s.decide(&scanned, user, account)
+	return scanned, true
 }
 
 // MayBeCode reports whether a text may be a code or may contain an imported code. If MayBeCode returns false, Scan and Redact need
 // no store query for the text.
-func (p *Service) MayBeCode(text string) bool {
+func (s *Service) MayBeCode(text string) bool {
 	if len(text) <= 4*CodeLength && utf8.RuneCountInString(text) <= CodeLength {
 		return true
 	}
-	if p.likeTemplate(text) || p.mayHoldElsewhere(text) || p.mayHoldToken(text) {
+	if s.matchesTemplate(text) || s.mayContainImported(text) || s.mayContainToken(text) {
 		return true
 	}
-	return mayHold(p.Memory.ImportedPrefixes(), text) ||
-		slices.ContainsFunc(p.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
+	return containsPrefix(s.Memory.ImportedPrefixes(), text) ||
+		slices.ContainsFunc(s.prefixes(), func(prefix string) bool { return HasPrefix(text, prefix) })
 }
 
 // decide determines the page that a code opens in its current state, or the reason why the code opens no page.
 // Assumed(scan.code.state): a code that opens no page leads to a message instead.
-func (p *Service) decide(s *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
+func (s *Service) decide(scanned *Scanned, user string, account func(appid string) (accounts.Account, bool)) {
 	switch {
-	case s.State.Void:
-		s.Reason = IsVoid
-	case s.State.Frozen:
-		s.Reason = IsFrozen
-	case s.State.Activation == nil:
-		s.Reason = NotActive
+	case scanned.State.Void:
+		scanned.Reason = IsVoid
+	case scanned.State.Frozen:
+		scanned.Reason = IsFrozen
+	case scanned.State.Activation == nil:
+		scanned.Reason = NotActive
 	default:
-		p.target(s, user, account)
+		s.resolveTarget(scanned, user, account)
 	}
 }
 
-// unknown distinguishes a well-formed code text that was never issued from other texts. Assumed(scan.code.unknown).
-func (p *Service) unknown(ctx context.Context, text string, prefixes []string) (s Scanned, ok bool) {
+// classifyUnknown distinguishes a well-formed code text that was never issued from other texts. Assumed(scan.code.unknown).
+func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []string) (scanned Scanned, ok bool) {
 	if _, err := ParseText(text, prefixes); err == nil || errors.Is(err, errNoText) && platformText(text, prefixes) ||
-		p.likeTemplate(text) || p.unknownToken(text) {
+		s.matchesTemplate(text) || s.unknownToken(text) {
 		return Scanned{Reason: UnknownCode}, true
 	}
 	// Assumed(scan.code.serial): the nine characters of an original code alone are not secret, so they prove nothing.
-	switch all, err := p.byCodes(ctx, text); {
+	switch all, err := s.allByCode(ctx, text); {
 	case err != nil:
 		return Scanned{Err: err}, true
 	case len(all) > 0:
 		return Scanned{Found: all[0], Reason: SerialOnly}, true
 	}
-	return s, false
+	return scanned, false
 }
 
-// platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract:
-// marketcode 5.2.
+// platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract: marketcode 5.2.
 const platformSymbols = Alphabet + "%*+./:"
 
 // platformText reports whether a text with one of the prefixes has the format of the Weixin platform's code texts, with symbols as
@@ -124,10 +123,10 @@ func platformText(text string, prefixes []string) bool {
 	return false
 }
 
-// target decides whether the bound Mini Program can be opened by the user.
+// resolveTarget decides whether the bound Mini Program can be opened by the user.
 // Inferred(scan.code.version).
-func (p *Service) target(s *Scanned, user string, account func(string) (accounts.Account, bool)) {
-	bind := s.State.Activation.Binding
+func (s *Service) resolveTarget(scanned *Scanned, user string, account func(string) (accounts.Account, bool)) {
+	bind := scanned.State.Activation.Binding
 	app, known := account(bind.WxaAppID)
 	var role accounts.Role
 	if user != "" {
@@ -135,8 +134,8 @@ func (p *Service) target(s *Scanned, user string, account func(string) (accounts
 	}
 	version, allowed := bind.Version(role)
 	if !known || !allowed || !app.Has(version) {
-		s.Reason = NoRelease
+		scanned.Reason = NoRelease
 		return
 	}
-	s.AppID, s.Version, s.Path = bind.WxaAppID, version, strings.TrimPrefix(bind.WxaPath, "/")
+	scanned.AppID, scanned.Version, scanned.Path = bind.WxaAppID, version, strings.TrimPrefix(bind.WxaPath, "/")
 }

@@ -24,8 +24,8 @@ const maxSerial = 128
 // BindSerials assigns serial numbers to codes of a batch. Repeating a call changes nothing. BindSerials returns the number of
 // changed codes. BindSerials returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different number and
 // replace is false, or if another code has the number.
-func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
-	b, err := p.Memory.BatchOrLoad(ctx, batch)
+func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
+	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
 		return 0, err
 	}
@@ -33,20 +33,21 @@ func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%d serial numbers: want 1 to %d", len(serials), MaxSerials)
 	}
 	seen, numbers := map[int64]bool{}, map[string]bool{}
-	for i, s := range serials {
-		if err := b.CheckRange(Range{s.Index, s.Index}); err != nil {
+	for i, serial := range serials {
+		if err := b.CheckRange(Range{serial.Index, serial.Index}); err != nil {
 			return 0, err
 		}
-		if !plain(s.Serial, 1, maxSerial) {
+		if !plain(serial.Serial, 1, maxSerial) {
 			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: want 1 to %d characters, none of them a control character", i,
 				maxSerial)
 		}
-		if seen[s.Index] || numbers[s.Serial] {
-			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: the code %d or its number stands twice", i, s.Index)
+		if seen[serial.Index] || numbers[serial.Serial] {
+			return 0, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "serials[%d]: the code %d or its serial number occurs twice", i,
+				serial.Index)
 		}
-		seen[s.Index], numbers[s.Serial] = true, true
+		seen[serial.Index], numbers[serial.Serial] = true, true
 	}
-	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
+	err = s.Store.UpdateCodes(ctx, func(tx Tx) error {
 		changed = 0
 		if err := tx.LockBatch(ctx, batch); err != nil {
 			return err
@@ -59,23 +60,23 @@ func (p *Service) BindSerials(ctx context.Context, batch int64, serials []Serial
 		if err != nil {
 			return err
 		}
-		var news []Serial
-		for _, s := range serials {
-			previous, bound := have[s.Index]
-			switch second, isTaken := taken[s.Serial]; {
-			case bound && previous == s.Serial:
+		var newSerials []Serial
+		for _, serial := range serials {
+			previous, bound := have[serial.Index]
+			switch second, isTaken := taken[serial.Serial]; {
+			case bound && previous == serial.Serial:
 				continue
 			case bound && !replace:
-				return Conflict(fmt.Sprintf("code %d has another serial number: say replace to change it", s.Index))
-			case isTaken && second != s.Index:
-				return Conflict(fmt.Sprintf("the serial number of code %d is that of code %d", s.Index, second))
+				return Conflict(fmt.Sprintf("code %d already has another serial number: set replace to change it", serial.Index))
+			case isTaken && second != serial.Index:
+				return Conflict(fmt.Sprintf("code %d has the serial number of code %d", serial.Index, second))
 			}
-			news = append(news, s)
+			newSerials = append(newSerials, serial)
 		}
-		if changed = int64(len(news)); changed == 0 {
+		if changed = int64(len(newSerials)); changed == 0 {
 			return nil
 		}
-		return tx.PutSerials(ctx, batch, news)
+		return tx.PutSerials(ctx, batch, newSerials)
 	})
 	return changed, err
 }
@@ -101,8 +102,8 @@ func numbersOf(serials []Serial) func(func(string) bool) {
 }
 
 // Serials returns the serial numbers of the given codes of a batch, by index; codes without a serial number are absent.
-func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+func (s *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.Serials(ctx, batch, indexes)
 		return err
 	})
@@ -110,9 +111,9 @@ func (p *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (f
 }
 
 // BySerial returns the index of the code with the given serial number; ok is false if no code has the serial number.
-func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
+func (s *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
 	var found map[string]int64
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.SerialsByNumber(ctx, batch, []string{serial})
 		return err
 	})
@@ -120,9 +121,9 @@ func (p *Service) BySerial(ctx context.Context, batch int64, serial string) (ind
 	return index, ok, err
 }
 
-// Serialised returns at most limit codes of the given batches whose serial number begins with part.
-func (p *Service) Serialised(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+// SearchSerials returns at most limit codes of the given batches whose serial number begins with part.
+func (s *Service) SearchSerials(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
 		return err
 	})

@@ -38,9 +38,9 @@ type Tx interface {
 	// LockBatch blocks other transactions that lock the same batch.
 	LockBatch(ctx context.Context, id int64) error
 	Account(ctx context.Context, appid string) (accounts.Account, error)
-	// KeepAccount has the same meaning as in accounts.Tx.
+	// KeepAccount returns an account like Account, and blocks a deletion of the account until the transaction ends.
 	KeepAccount(ctx context.Context, appid string) (accounts.Account, error)
-	// Link returns the link, or accounts.ErrNoLink.
+	// Link returns the link between a service account and a Mini Program, or accounts.ErrNoLink.
 	Link(ctx context.Context, service, miniProgram string) (accounts.Link, error)
 	AddCount(ctx context.Context, appid, what string, day int64) (int, error)
 
@@ -68,9 +68,8 @@ type Tx interface {
 	// EventsAfter returns the events of a batch after the given event, oldest first.
 	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
 
-	// ImportedCodes returns the stored imported codes of a range, in index order. ImportedByText returns ErrNoImported if no
-	// imported code has the text. ImportedByCode returns imported codes with the given original code; they can belong to different
-	// batches.
+	// ImportedCodes returns the stored imported codes of a range, in index order. ImportedByText returns ErrNoImported if no imported code
+	// has the text. ImportedByCode returns imported codes with the given original code; they can belong to different batches.
 	ImportedCodes(ctx context.Context, batch int64, r Range) ([]ImportedCode, error)
 	ImportedByText(ctx context.Context, hi, lo int64) (ImportedCode, error)
 	ImportedByCode(ctx context.Context, code int64) ([]ImportedCode, error)
@@ -82,17 +81,17 @@ type Tx interface {
 	RemoveImported(ctx context.Context, batch int64, r Range) error
 	// Scanned reports whether any code of a batch was ever scanned.
 	Scanned(ctx context.Context, batch int64) (bool, error)
-	// ForgetFirstScans deletes the first scans of codes in the range that are no longer stored.
+	// ForgetFirstScans deletes the stored first scans of all codes in the range.
 	ForgetFirstScans(ctx context.Context, batch int64, r Range) error
 
-	// Packages returns the printers' packages that match the query, sorted by number; PackagesWithin returns the packages that
-	// contain codes of a range. PrintPackage returns the package with the number, or ErrNoPackage.
+	// Packages returns the printers' packages that match the query, sorted by ID; PackagesWithin returns the packages that contain
+	// codes of a range. PrintPackage returns the package with the ID, or ErrNoPackage.
 	Packages(ctx context.Context, q PackageQuery) ([]PrintPackage, error)
 	PackagesWithin(ctx context.Context, batch int64, r Range) ([]PrintPackage, error)
 	PrintPackage(ctx context.Context, id int64) (PrintPackage, error)
 	NewPackageID(ctx context.Context) (int64, error)
-	// PutPackage stores a package; did is the action for the audit log.
-	PutPackage(ctx context.Context, p PrintPackage, did string) error
+	// PutPackage stores a package; action is recorded in the audit log.
+	PutPackage(ctx context.Context, p PrintPackage, action string) error
 
 	// Serials returns the serial numbers of codes of a batch by index, without codes that have no serial number; SerialsByNumber
 	// returns the indexes by serial number.
@@ -107,7 +106,7 @@ type Tx interface {
 	// Ticket returns the ticket with the hash, or ErrNoTicket.
 	Ticket(ctx context.Context, hash string) (Ticket, error)
 	// ForgetTickets deletes tickets that expired before the given time, up to the limit most, and returns their number;
-	// ForgetLogins does the same for logins.
+	// ForgetLogins deletes expired logins in the same way.
 	ForgetTickets(ctx context.Context, before time.Time, most int) (n int64, err error)
 	// AddFirstScans stores first scans of distinct codes. A stored first scan is never overwritten.
 	AddFirstScans(ctx context.Context, all []FirstScan) error

@@ -26,10 +26,10 @@ const (
 	MaxText = 512
 	// defaultTemplate is the template of texts whose application names no template.
 	defaultTemplate = "{prefix}{secret}"
-	// leastDigits digits can hold every counter; mostDigits is the maximum number of digits that two uint64 halves can hold.
-	leastDigits, mostDigits = 15, 36
-	// mostNumber is the maximum number of digits of the brand's own serial number.
-	mostNumber = 15
+	// minDigits digits can hold every counter; maxDigits is the maximum number of digits that two uint64 halves can hold.
+	minDigits, maxDigits = 15, 36
+	// maxNumberDigits is the maximum number of digits of the brand's own serial number.
+	maxNumberDigits = 15
 )
 
 // field is the kind of a part of a template.
@@ -46,23 +46,23 @@ const (
 )
 
 type templatePart struct {
-	field field
-	text  string // of a literal
-	size  int    // bytes; of a tokenField: the maximum number of characters
-	first uint64 // of a numberField
-	least int    // of a tokenField: the minimum number of characters
+	field     field
+	text      string // of a literal
+	size      int    // length in bytes; for a tokenField, the maximum number of characters
+	first     uint64 // of a numberField
+	minLength int    // for a tokenField, the minimum number of characters
 }
 
-// Template is the format of the code texts of an application. All texts of a template have the same length. A template never
-// changes.
+// Template is the format of the code texts of an application. All texts of a template without a token have the same length. A template
+// never changes.
 type Template struct {
 	text   string
 	parts  []templatePart
 	bare   []templatePart // parts of the texts without URL scheme
 	size   int
-	secret int // which part opens
+	secret int // index in parts of the secret; -1 = none
 	weak   bool
-	// printed and canonical are the literal texts before and after a token: as printed, and as canonicalURL.
+	// printed and canonical are the literal texts before and after a token: as printed, and as normalised by canonicalURL.
 	printed, canonical [2]string
 }
 
@@ -207,8 +207,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	if digits, ok := strings.CutPrefix(name, "digits:"); ok {
 		n, err := strconv.Atoi(digits)
-		if err != nil || n < leastDigits || n > mostDigits || strconv.Itoa(n) != digits {
-			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, leastDigits, mostDigits)
+		if err != nil || n < minDigits || n > maxDigits || strconv.Itoa(n) != digits {
+			return part, "", fmt.Errorf("{%s}: want %d to %d digits", name, minDigits, maxDigits)
 		}
 		return templatePart{field: digitsField, size: n}, rest, nil
 	}
@@ -218,8 +218,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 	}
 	if first, ok := strings.CutPrefix(name, "number:"); ok {
 		n, err := strconv.ParseUint(first, 10, 64)
-		if err != nil || len(first) > mostNumber || !allDigits(first) {
-			return part, "", fmt.Errorf("{%s}: want the number of the first code, in 1 to %d digits", name, mostNumber)
+		if err != nil || len(first) > maxNumberDigits || !allDigits(first) {
+			return part, "", fmt.Errorf("{%s}: want the number of the first code, in 1 to %d digits", name, maxNumberDigits)
 		}
 		return templatePart{field: numberField, size: len(first), first: n}, rest, nil
 	}
@@ -239,7 +239,7 @@ func (t Template) Bits(count int64) int {
 	case digitsField:
 		space = float64(part.size) * math.Log2(10)
 	case tokenField:
-		space = float64(part.least) * tokenBits
+		space = float64(part.minLength) * tokenBits
 	}
 	for _, p := range t.parts {
 		if p.field == serialField || p.field == numberField {
@@ -280,8 +280,8 @@ var numbers = regexp.MustCompile(`[0-9]{5,}`)
 func (t Template) link() (l Link, ok bool) {
 	bare := cutScheme(t.text)
 	host, _, slash := strings.Cut(bare, "/")
-	plain := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }
-	if !slash || !isHost(strings.ToUpper(host)) || bare == t.text && !strings.Contains(host, ".") || strings.ContainsFunc(t.text, plain) {
+	invalid := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }
+	if !slash || !isHost(strings.ToUpper(host)) || bare == t.text && !strings.Contains(host, ".") || strings.ContainsFunc(t.text, invalid) {
 		return l, false
 	}
 	b := make([]byte, 0, t.size)
@@ -314,9 +314,9 @@ func anyNumber(text string) string {
 }
 
 // SampleText returns an example text of a filled template; "" = the default template. It opens nothing.
-func (p *Service) SampleText(template string) string {
+func (s *Service) SampleText(template string) string {
 	if template == "" {
-		template = p.Prefix + "{secret}"
+		template = s.Prefix + "{secret}"
 	}
 	t, err := ParseTemplate(template)
 	if err != nil {
@@ -353,8 +353,8 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 // number returns the brand's own serial number for an index.
 func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
 
-// room returns an error if the brand's own serial numbers have too few digits for count codes.
-func (t Template) room(count int64) error {
+// checkNumberCapacity returns an error if the brand's own serial numbers have too few digits for count codes.
+func (t Template) checkNumberCapacity(count int64) error {
 	for _, p := range t.parts {
 		if p.field == numberField && p.first+uint64(max(count, 1))-1 >= pow10(p.size) {
 			return fmt.Errorf("{number:%s} has no %d numbers: want more digits", p.number(0), count)
@@ -387,16 +387,16 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 // shape is the position and kind of the secret in a text, which suffice to read the secret before the template of the text is
 // known. The field size is the length of the text without http:// or https://.
 type shape struct {
-	size, at, length int
-	field            field
-	version          byte
+	size, offset, length int
+	field                field
+	version              byte
 }
 
 func (t Template) shape(version byte) shape {
 	secret := t.parts[t.secret]
 	s := shape{size: t.bareSize(), length: secret.size, field: secret.field, version: version}
 	for _, part := range t.bare[:t.secret] {
-		s.at += part.size
+		s.offset += part.size
 	}
 	return s
 }
@@ -407,7 +407,7 @@ func (s shape) counter(bare string, keys Keys) (c uint64, ok bool) {
 	if len(bare) != s.size || key == nil {
 		return 0, false
 	}
-	return s.secretCounter(bare[s.at:s.at+s.length], key)
+	return s.secretCounter(bare[s.offset:s.offset+s.length], key)
 }
 
 // secretCounter returns the counter of a secret without the surrounding text.
@@ -426,14 +426,14 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	return key.Counter(t.Symbols, t.Version)
 }
 
-// matchesWords reports whether a text without URL scheme matches the literal parts of the template; secret and serial number may
-// have any value.
-func (t Template) matchesWords(bare string) bool {
+// matchesLiterals reports whether a text without URL scheme matches the template's literal parts, whatever the secret and the serial
+// number are.
+func (t Template) matchesLiterals(bare string) bool {
 	if len(bare) != t.bareSize() {
 		return false
 	}
 	for _, part := range t.bare {
-		if piece := bare[:part.size]; part.field == literal && !equalFold(piece, part.text) || !part.field.holds(piece) {
+		if piece := bare[:part.size]; part.field == literal && !equalFold(piece, part.text) || !part.field.accepts(piece) {
 			return false
 		}
 		bare = bare[part.size:]
@@ -441,13 +441,13 @@ func (t Template) matchesWords(bare string) bool {
 	return true
 }
 
-// holds reports whether a part of a text is a valid value of the field.
-func (f field) holds(piece string) bool {
+// accepts reports whether a part of a text is a valid value of the field.
+func (f field) accepts(piece string) bool {
 	switch f {
 	case digitsField, numberField:
 		return allDigits(piece)
 	case serialField, secretField:
-		return symbolsAlone(piece)
+		return onlySymbols(piece)
 	}
 	return true
 }
@@ -458,16 +458,16 @@ func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].s
 // asPrinted converts a text without URL scheme, in any case, to its printed form; ok is false if the text does not match the
 // literal parts of the template.
 func (t Template) asPrinted(bare string) (printed string, ok bool) {
-	if !t.matchesWords(bare) {
+	if !t.matchesLiterals(bare) {
 		return "", false
 	}
-	w := cut(t.bare, bare)
-	w.serial, w.secret = capitals(w.serial), capitals(w.secret)
+	w := cutVariables(t.bare, bare)
+	w.serial, w.secret = upperASCII(w.serial), upperASCII(w.secret)
 	return t.fill(w), true
 }
 
-// capitals converts the letters a to z to upper case, and no other characters.
-func capitals(s string) string {
+// upperASCII converts the letters a to z to upper case, and no other characters.
+func upperASCII(s string) string {
 	b := []byte(s)
 	for i := range b {
 		b[i] = upperByte(b[i])
@@ -475,18 +475,18 @@ func capitals(s string) string {
 	return string(b)
 }
 
-// Reading converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, with any
-// line endings, escaped as a column of a row, or a GS1 element string. Reading does not check that a key produced the text; ok is
+// PrintedForm converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, with any
+// line endings, escaped as a column of a row, or a GS1 element string. PrintedForm does not check that a key produced the text; ok is
 // false if the text does not match the literal parts of the template.
-func (t Template) Reading(read string) (printed string, ok bool) {
+func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	if t.HasToken() {
-		return t.readingOf(read)
+		return t.printedFormWithToken(read)
 	}
-	bare := cutScheme(ofRow.Replace(lineFeeds(read)))
+	bare := cutScheme(rowUnescaper.Replace(normalizeNewlines(read)))
 	if printed, ok = t.asPrinted(bare); ok {
 		return printed, true
 	}
-	return t.ofElements(read)
+	return t.fromElements(read)
 }
 
 // TrimRead returns the last characters of a text read by a camera, as many as a text of the template has; ok is false if the text
@@ -496,16 +496,16 @@ func (t Template) TrimRead(read string) (end string, ok bool) {
 		from := strings.LastIndex(read, t.printed[0])
 		return read[max(from, 0):], from > 0
 	}
-	bare := ofRow.Replace(lineFeeds(read))
+	bare := rowUnescaper.Replace(normalizeNewlines(read))
 	if len(bare) <= t.bareSize() {
 		return "", false
 	}
 	return bare[len(bare)-t.bareSize():], true
 }
 
-// ofElements returns the printed text for a GS1 element string (raw or with brackets) that contains the template's secret and
+// fromElements returns the printed text for a GS1 element string (raw or with brackets) that contains the template's secret and
 // serial number.
-func (t Template) ofElements(read string) (printed string, ok bool) {
+func (t Template) fromElements(read string) (printed string, ok bool) {
 	if !strings.Contains(read, internalAI) || len(read) > 4*MaxText {
 		return "", false
 	}
@@ -513,31 +513,31 @@ func (t Template) ofElements(read string) (printed string, ok bool) {
 	if err != nil || sample.Key.IsZero() {
 		return "", false
 	}
-	// A URL is valid only as printed, because the same path on another host belongs to another party.
+	// A URL is not accepted as a GS1 text: it is valid only as printed, because the same path on another host belongs to another party.
 	data, err := gs1.Parse(read)
 	if err != nil || data.Stem != "" {
 		return "", false
 	}
-	pattern, ownVariable := cut(t.parts, t.sample()), variable{}
+	pattern, parts := cutVariables(t.parts, t.sample()), variableParts{}
 	for _, e := range sample.Elements() {
 		value, _ := data.Value(e.AI)
 		switch e.Value {
 		case "":
 		case pattern.serial:
-			ownVariable.serial = value
+			parts.serial = value
 		case pattern.number:
-			ownVariable.number = value
+			parts.number = value
 		}
 	}
-	ownVariable.secret, _ = data.Value(internalAI)
-	if printed, ok = t.asPrinted(cutScheme(t.fill(ownVariable))); !ok {
+	parts.secret, _ = data.Value(internalAI)
+	if printed, ok = t.asPrinted(cutScheme(t.fill(parts))); !ok {
 		return "", false
 	}
 	made, err := gs1.Parse(printed)
 	return printed, err == nil && made.Key.String() == data.Key.String()
 }
 
-func symbolsAlone(piece string) bool {
+func onlySymbols(piece string) bool {
 	for i := range len(piece) {
 		if c := upperByte(piece[i]); c != '.' && values[c] == absent {
 			return false
@@ -654,24 +654,25 @@ type TemplateOrder struct {
 }
 
 // FillTemplate returns the template for an application with the parameters in o, or 40097.
-func (p *Service) FillTemplate(o TemplateOrder) (string, error) {
-	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: p.Prefix, GTIN: o.GTIN, Given: o.Given})
+func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
+	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: s.Prefix, GTIN: o.GTIN, Given: o.Given})
 	token := false
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
 		if token = t.HasToken(); token && !o.Imported {
 			err = errors.New("{token} is for imported codes: want {secret} or {digits:N}")
 		}
-		err = cmp.Or(err, t.room(o.Count))
+		err = cmp.Or(err, t.checkNumberCapacity(o.Count))
 	}
 	if err != nil {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", err)
 	}
 	if token {
-		return filled, nil // the texts are printed already; pages treat them as weak where they are
+		return filled, nil // texts with a token are already printed, even those below StrongBits; see Batch.Weak
 	}
 	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow,
-			"a text of this kind costs %d bits to guess, less than %d: take more digits or {secret}, or say weak; then it never shows that a product is genuine",
+			"a code of this template has %d bits of entropy, fewer than %d: use more digits or {secret}, "+
+				"or set allow_guessable; guessable codes never prove that a product is genuine",
 			n, StrongBits)
 	}
 	return filled, nil

@@ -40,7 +40,7 @@ func templateKeys(t testing.TB) Keys {
 
 func TestTemplateDigits_EqualReference(t *testing.T) {
 	_, key := testKeys(t)
-	for n := leastDigits; n <= mostDigits; n++ {
+	for n := minDigits; n <= maxDigits; n++ {
 		slow := ff1Reference{key: testSecret(0x20), tweak: []byte{'7'}, radix: 10}
 		fast := newDigits(key, n)
 		for _, c := range someCounters(40) {
@@ -93,7 +93,7 @@ func TestTemplateText_RoundTrip(t *testing.T) {
 		for _, c := range someCounters(500) {
 			text := one.render(keys, FirstVersion, c, c%1000)
 			bare := cutScheme(text)
-			require.True(t, len(text) == one.size && one.matchesWords(bare),
+			require.True(t, len(text) == one.size && one.matchesLiterals(bare),
 				"%q has %d bytes of %d, or is not like its template", text, len(text), one.size)
 			if back, ok := shape.counter(bare, keys); !ok || back != c {
 				t.Fatalf("%q reads back as %d, %t, not %d", text, back, ok, c)
@@ -205,7 +205,7 @@ func FuzzParseTemplate(f *testing.F) {
 		c %= Space
 		text := one.render(keys, FirstVersion, c, 0)
 		require.True(t, len(text) == one.size && utf8.ValidString(text), "%q gives %q, %d bytes", template, text, one.size)
-		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.matchesWords(cutScheme(text)) {
+		if back, ok := one.shape(FirstVersion).counter(cutScheme(text), keys); !ok || back != c || !one.matchesLiterals(cutScheme(text)) {
 			t.Fatalf("%q of %q reads back as %d, %t, not %d", text, template, back, ok, c)
 		}
 	})
@@ -224,7 +224,7 @@ func FuzzReadTextByTemplate(f *testing.F) {
 			if made := one.render(keys, FirstVersion, c%Space, 0); ok && len(cutScheme(made)) != len(cutScheme(text)) {
 				t.Fatalf("%q was read as %d of %q, whose text is %q", text, c, one, made)
 			}
-			one.matchesWords(cutScheme(text))
+			one.matchesLiterals(cutScheme(text))
 		}
 	})
 }
@@ -285,7 +285,7 @@ func FuzzReading(f *testing.F) {
 		index = index.add(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
 		text := one.render(keys, FirstVersion, 7, 7)
 		f.Add(text)
-		f.Add("http://" + strings.ToLower(inRow.Replace(cutScheme(text))))
+		f.Add("http://" + strings.ToLower(rowEscaper.Replace(cutScheme(text))))
 		if data, err := gs1.Parse(text); err == nil && !data.Key.IsZero() {
 			f.Add("]Q3" + data.ElementString())
 			f.Add(data.Bracketed())
@@ -293,8 +293,8 @@ func FuzzReading(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, one := range templates {
-			printed, ok := one.Reading(text)
-			if again, same := one.Reading(printed); ok && (!same || again != printed || len(printed) != one.size) {
+			printed, ok := one.PrintedForm(text)
+			if again, same := one.PrintedForm(printed); ok && (!same || again != printed || len(printed) != one.size) {
 				t.Fatalf("%q is read as %q, which is read as %q", text, printed, again)
 			}
 			if end, is := one.TrimRead(text); is && len(end) != one.bareSize() {
@@ -302,10 +302,10 @@ func FuzzReading(f *testing.F) {
 			}
 		}
 		bare := cutScheme(text)
-		like := slices.ContainsFunc(templates, func(one Template) bool { return one.matchesWords(bare) })
-		found := slices.ContainsFunc(index.wordings, func(w *wording) bool {
+		like := slices.ContainsFunc(templates, func(one Template) bool { return one.matchesLiterals(bare) })
+		found := slices.ContainsFunc(index.groups, func(w *templateGroup) bool {
 			one, is := w.find(bare)
-			require.True(t, !is || one.matchesWords(bare), "%q is found as one of %q", bare, one)
+			require.True(t, !is || one.matchesLiterals(bare), "%q is found as one of %q", bare, one)
 			return is
 		})
 		require.True(t, like == found, "%q is like a template: %t, and found: %t", bare, like, found)

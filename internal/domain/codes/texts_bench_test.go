@@ -40,7 +40,7 @@ func BenchmarkScan(b *testing.B) {
 // look, not by a thousand.
 func TestTemplateLookup_ConstantCost(t *testing.T) {
 	p := manyTemplates(t, 1000)
-	if n := len(p.Memory.allTemplates().wordings); n != 1 {
+	if n := len(p.Memory.allTemplates().groups); n != 1 {
 		t.Errorf("a thousand GTINs are looked for in %d places", n)
 	}
 	nobody := func(string) (accounts.Account, bool) { return accounts.Account{}, false }
@@ -86,4 +86,4 @@ func manyTemplates(t testing.TB, templates int) *Service {
 	return p
 }
 
-func (p *Service) batchAt(i int) Batch { return p.Memory.batches[int64(i+1)].Batch }
+func (s *Service) batchAt(i int) Batch { return s.Memory.batches[int64(i+1)].Batch }

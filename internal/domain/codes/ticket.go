@@ -41,8 +41,8 @@ const (
 // openIDLength is the length of an openid.
 const openIDLength = 28
 
-// openIDShaped reports whether a text has the format of an openid.
-func openIDShaped(s string) bool {
+// isOpenID reports whether a text has the format of an openid.
+func isOpenID(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && c != '_' && c != '-' {
 			return false
@@ -54,7 +54,7 @@ func openIDShaped(s string) bool {
 // checkExchange returns 40097 for a malformed openid or ticket.
 func checkExchange(openid, ticket string) error {
 	switch {
-	case !openIDShaped(openid):
+	case !isOpenID(openid):
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOpenID, badOpenID)
 	case ticket == "" || len(ticket) > maxTicket:
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
@@ -84,8 +84,8 @@ type Login struct {
 	Used      bool
 }
 
-// works reports whether the js_code is within its lifetime.
-func (l Login) works(now time.Time) bool {
+// isValid reports whether the js_code is within its lifetime.
+func (l Login) isValid(now time.Time) bool {
 	return now.Before(l.ExpiresAt) && !accounts.IssuedInFuture(l.ExpiresAt.Add(-loginLife), now)
 }
 
@@ -98,18 +98,18 @@ func newTicketText(random io.Reader) (string, error) {
 	return hex.EncodeToString(raw[:]), nil
 }
 
-// recentTickets is the number of tickets that a node caches, about 160 bytes each.
-const recentTickets = 1 << 17
+// maxCachedTickets is the number of tickets that a node caches, about 160 bytes each.
+const maxCachedTickets = 1 << 17
 
-// tickets caches the most recent tickets; other tickets may exist in the store. The rows contain no pointers, so the garbage
-// collector does not scan them. The zero value of tickets is an empty cache.
-type tickets struct {
-	mu   sync.RWMutex
-	at   map[uint64]int32 // index in ring, by the first bytes of the hash
-	ring []ticketRow
-	next int
-	apps []string         // the AppIDs that rows refer to
-	app  map[string]int32 // where in apps
+// ticketCache caches the most recent tickets; other tickets may exist in the store. The rows contain no pointers, so the garbage
+// collector does not scan them. The zero value of ticketCache is an empty cache.
+type ticketCache struct {
+	mu        sync.RWMutex
+	ringIndex map[uint64]int32 // index in ring, by the first bytes of the hash
+	ring      []ticketRow
+	next      int
+	apps      []string         // the AppIDs that rows refer to
+	appIndex  map[string]int32 // where in apps
 }
 
 // ticketRow is a Ticket in compact form.
@@ -122,10 +122,10 @@ type ticketRow struct {
 
 func (r *ticketRow) key() uint64 { return binary.LittleEndian.Uint64(r.hash[:]) }
 
-func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
+func (r *ticketCache) get(hash [sha256.Size]byte) (Ticket, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	pos, ok := r.at[binary.LittleEndian.Uint64(hash[:])]
+	pos, ok := r.ringIndex[binary.LittleEndian.Uint64(hash[:])]
 	if !ok || r.ring[pos].hash != hash {
 		return Ticket{}, false
 	}
@@ -135,7 +135,7 @@ func (r *tickets) get(hash [sha256.Size]byte) (Ticket, bool) {
 		AppUserID: string(row.user[:]), ScannedAt: time.UnixMilli(row.scanned).UTC(), ExpiresAt: time.UnixMilli(row.expires).UTC()}, true
 }
 
-func (r *tickets) remember(t Ticket) {
+func (r *ticketCache) add(t Ticket) {
 	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
 	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
 	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
@@ -145,34 +145,34 @@ func (r *tickets) remember(t Ticket) {
 	copy(row.user[:], t.AppUserID)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if pos, known := r.at[row.key()]; known && r.ring[pos].hash == row.hash {
+	if pos, known := r.ringIndex[row.key()]; known && r.ring[pos].hash == row.hash {
 		return
 	}
-	if r.at == nil {
-		r.at, r.app = map[uint64]int32{}, map[string]int32{}
+	if r.ringIndex == nil {
+		r.ringIndex, r.appIndex = map[uint64]int32{}, map[string]int32{}
 	}
 	var known bool
-	if row.app, known = r.app[t.AppID]; !known {
+	if row.app, known = r.appIndex[t.AppID]; !known {
 		row.app = int32(len(r.apps))
 		r.apps = append(r.apps, t.AppID)
-		r.app[t.AppID] = row.app
+		r.appIndex[t.AppID] = row.app
 	}
 	pos := int32(len(r.ring))
-	if len(r.ring) < recentTickets {
+	if len(r.ring) < maxCachedTickets {
 		r.ring = append(r.ring, row)
 	} else {
 		pos = int32(r.next)
-		if old := r.ring[pos].key(); r.at[old] == pos {
-			delete(r.at, old)
+		if old := r.ring[pos].key(); r.ringIndex[old] == pos {
+			delete(r.ringIndex, old)
 		}
 		r.ring[pos] = row
-		r.next = (r.next + 1) % recentTickets
+		r.next = (r.next + 1) % maxCachedTickets
 	}
-	r.at[row.key()] = pos
+	r.ringIndex[row.key()] = pos
 }
 
-func (r *tickets) clear() {
+func (r *ticketCache) clear() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at, r.ring, r.next, r.apps, r.app = nil, nil, 0, nil, nil
+	r.ringIndex, r.ring, r.next, r.apps, r.appIndex = nil, nil, 0, nil, nil
 }

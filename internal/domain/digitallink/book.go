@@ -71,11 +71,10 @@ type Book struct {
 
 	reading sync.Mutex // serializes reads, so that the last read sees the last commit
 	mu      sync.RWMutex
-	known   map[string]*Entry
+	entries map[string]*Entry
 }
 
-// Load replaces the copy in memory by all entries of the database. During the load, requests are served from the old copy in
-// memory.
+// Load replaces the copy in memory by all entries of the database. During the load, requests are served from the old copy in memory.
 func (b *Book) Load(ctx context.Context) error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
@@ -102,7 +101,7 @@ func (b *Book) Load(ctx context.Context) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.known = known
+	b.entries = known
 	return nil
 }
 
@@ -121,13 +120,13 @@ func (b *Book) Read(ctx context.Context, keys ...string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, key := range keys {
-		delete(b.known, key)
+		delete(b.entries, key)
 	}
 	for i := range list {
-		if b.known == nil {
-			b.known = map[string]*Entry{}
+		if b.entries == nil {
+			b.entries = map[string]*Entry{}
 		}
-		b.known[list[i].Key] = &list[i]
+		b.entries[list[i].Key] = &list[i]
 	}
 	return nil
 }
@@ -136,24 +135,23 @@ func (b *Book) Read(ctx context.Context, keys ...string) error {
 func (b *Book) Len() int {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return len(b.known)
+	return len(b.entries)
 }
 
-// levels returns the entries of a key and of the keys above it, nearest first; archived reports that one of these entries is
-// archived.
+// levels returns the entries of a key and of the keys above it, nearest first; archived reports that one of these entries is archived.
 func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	found = make([]*Entry, 0, len(keys))
 	for _, key := range keys {
-		if e := b.known[key]; e != nil {
+		if e := b.entries[key]; e != nil {
 			found, archived = append(found, e), archived || e.Archived
 		}
 	}
 	return found, archived
 }
 
-func (b *Book) tell(ctx context.Context, keys []string) {
+func (b *Book) notify(ctx context.Context, keys []string) {
 	if len(keys) == 0 {
 		return
 	}
@@ -199,10 +197,10 @@ func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
 	return list, err
 }
 
-// Put stores the entry e; with fresh = true, Put returns ErrExists if the key already has an entry. sees reports whether the caller
+// Put stores the entry e; with create = true, Put returns ErrExists if the key already has an entry. allowed reports whether the caller
 // may act for an owner ("" = for the operator). Put also returns accounts.Invalid, accounts.ErrNoAccount or OwnershipError.
-func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner string) bool) (Entry, error) {
-	e, err := e.normal()
+func (b *Book) Put(ctx context.Context, e Entry, create bool, allowed func(owner string) bool) (Entry, error) {
+	e, err := e.normalize()
 	if err != nil {
 		return e, err
 	}
@@ -214,16 +212,16 @@ func (b *Book) Put(ctx context.Context, e Entry, fresh bool, sees func(owner str
 		if err != nil {
 			return err
 		}
-		known, err := whatIsKnown(ctx, tx, e.Key)
+		known, err := preload(ctx, tx, e.Key)
 		if err != nil {
 			return err
 		}
-		if changed, err := b.put(ctx, known, &e, fresh, sees); err != nil || !changed {
+		if changed, err := b.put(ctx, known, &e, create, allowed); err != nil || !changed {
 			return err
 		}
 		return tx.PutGS1(ctx, e)
 	})
-	b.tell(ctx, []string{e.Key}) // reload even after an error, because the transaction may have been committed
+	b.notify(ctx, []string{e.Key}) // reload even after an error, because the transaction may have been committed
 	return e, err
 }
 
@@ -239,10 +237,12 @@ func (f OwnershipError) Error() string {
 		holder = "the operator"
 	}
 	if f.Prefix != "" {
-		return fmt.Sprintf("%s: %s holds the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 transfer gives a key away",
+		return fmt.Sprintf("%s: %s owns the GS1 Company Prefix %s (setting gs1_prefixes): qrjump gs1 transfer moves a key "+
+			"to another account",
 			f.Key, holder, f.Prefix)
 	}
-	return fmt.Sprintf("%s: %s holds this GTIN, or other primary key, and all that is said of it: qrjump gs1 transfer gives it away",
+	return fmt.Sprintf("%s: %s owns this GTIN (or other primary key) with all its entries: qrjump gs1 transfer moves "+
+		"it to another account",
 		f.Key, holder)
 }
 
@@ -253,9 +253,9 @@ func (b *Book) holder(id identifier) (prefix, owner string) {
 	return b.Holder(id.Key.Company())
 }
 
-// known caches the rows that a transaction needs to check its entries; they are read in advance, so that an import needs few
+// preloadedTx caches the rows that a transaction needs to check its entries; they are read in advance, so that an import needs few
 // queries per line.
-type known struct {
+type preloadedTx struct {
 	Tx
 	before   map[string]Entry          // by key
 	owners   map[string]map[string]int // number of keys, by primary key and owner
@@ -263,8 +263,8 @@ type known struct {
 	linked   map[[2]string]bool
 }
 
-func whatIsKnown(ctx context.Context, tx Tx, keys ...string) (known, error) {
-	k := known{Tx: tx, before: map[string]Entry{}, accounts: map[string]accounts.Account{}, linked: map[[2]string]bool{}}
+func preload(ctx context.Context, tx Tx, keys ...string) (preloadedTx, error) {
+	k := preloadedTx{Tx: tx, before: map[string]Entry{}, accounts: map[string]accounts.Account{}, linked: map[[2]string]bool{}}
 	list, err := tx.GS1At(ctx, keys)
 	if err != nil {
 		return k, err
@@ -285,7 +285,7 @@ func whatIsKnown(ctx context.Context, tx Tx, keys ...string) (known, error) {
 }
 
 // Account implements Tx.
-func (k known) Account(ctx context.Context, appid string) (accounts.Account, error) {
+func (k preloadedTx) Account(ctx context.Context, appid string) (accounts.Account, error) {
 	if a, is := k.accounts[appid]; is {
 		return a, nil
 	}
@@ -297,7 +297,7 @@ func (k known) Account(ctx context.Context, appid string) (accounts.Account, err
 }
 
 // Linked implements Tx.
-func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
+func (k preloadedTx) Linked(ctx context.Context, service, miniProgram string) (bool, error) {
 	pair := [2]string{service, miniProgram}
 	if is, asked := k.linked[pair]; asked {
 		return is, nil
@@ -307,9 +307,8 @@ func (k known) Linked(ctx context.Context, service, miniProgram string) (bool, e
 	return is, err
 }
 
-// put checks an entry, fills in its missing fields and adds it to the cache k; changed is false if the stored entry is already
-// equal.
-func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func(string) bool) (changed bool, err error) {
+// put checks an entry, fills in its missing fields and adds it to the cache k; changed is false if the stored entry is already equal.
+func (b *Book) put(ctx context.Context, k preloadedTx, e *Entry, create bool, allowed func(string) bool) (changed bool, err error) {
 	id, err := parseKey(e.Key)
 	if err != nil {
 		return false, err
@@ -317,9 +316,9 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	oldEntry, exists := k.before[e.Key]
 	if exists {
 		switch {
-		case !sees(oldEntry.Owner):
+		case !allowed(oldEntry.Owner):
 			return false, OwnershipError{Key: e.Key, Holder: oldEntry.Owner}
-		case fresh:
+		case create:
 			return false, ErrExists
 		case e.Owner == "":
 			e.Owner = oldEntry.Owner // an omitted owner keeps the stored owner
@@ -355,10 +354,10 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	if prefix != "" && e.Owner != holder {
 		return false, OwnershipError{e.Key, holder, prefix}
 	}
-	if !sees(e.Owner) {
+	if !allowed(e.Owner) {
 		return false, OwnershipError{e.Key, e.Owner, prefix}
 	}
-	if err := ofAccounts(ctx, k, *e); err != nil {
+	if err := checkAccounts(ctx, k, *e); err != nil {
 		return false, err
 	}
 	if exists && e.equal(oldEntry) {
@@ -371,8 +370,8 @@ func (b *Book) put(ctx context.Context, k known, e *Entry, fresh bool, sees func
 	return true, nil
 }
 
-// ofAccounts checks the accounts of an entry: the owner may open only its own Mini Program or a Mini Program linked to the owner.
-func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
+// checkAccounts checks the accounts of an entry: the owner may open only its own Mini Program or a Mini Program linked to the owner.
+func checkAccounts(ctx context.Context, tx Tx, e Entry) error {
 	var owner accounts.Account
 	var err error
 	if e.Owner != "" {
@@ -391,7 +390,7 @@ func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 	}
 	target, err := tx.Account(ctx, e.App)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
-		return invalidf("%s: wxa_appid %.40q is no Mini Program here", e.Key, e.App)
+		return invalidf("%s: wxa_appid %.40q is not a Mini Program of this server", e.Key, e.App)
 	}
 	if err != nil || e.Owner == "" { // a key of the operator may open any Mini Program
 		return err
@@ -404,10 +403,10 @@ func ofAccounts(ctx context.Context, tx Tx, e Entry) error {
 }
 
 // Delete deletes the entry of a key and returns it; the errors are ErrNone and OwnershipError.
-func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) bool) (gone Entry, err error) {
+func (b *Book) Delete(ctx context.Context, key string, allowed func(owner string) bool) (deleted Entry, err error) {
 	id, err := parseKey(key)
 	if err != nil {
-		return gone, err
+		return deleted, err
 	}
 	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
 		if err := tx.LockGS1(ctx, id.root()); err != nil {
@@ -419,14 +418,14 @@ func (b *Book) Delete(ctx context.Context, key string, sees func(owner string) b
 			return err
 		case len(list) == 0:
 			return ErrNone
-		case !sees(list[0].Owner):
+		case !allowed(list[0].Owner):
 			return OwnershipError{Key: id.key(), Holder: list[0].Owner}
 		}
-		gone = list[0]
-		return tx.DeleteGS1(ctx, gone)
+		deleted = list[0]
+		return tx.DeleteGS1(ctx, deleted)
 	})
-	b.tell(ctx, []string{id.key()})
-	return gone, err
+	b.notify(ctx, []string{id.key()})
+	return deleted, err
 }
 
 // Planned is one parsed line of an import.
@@ -436,12 +435,12 @@ type Planned struct {
 	Fault error // why the line is not a valid entry; nil = valid
 }
 
-// mostImported is the maximum number of entries in one import, which is one transaction.
-const mostImported = 100_000
+// maxImportedLinks is the maximum number of entries in one import, which is one transaction.
+const maxImportedLinks = 100_000
 
 // Import stores the entries of all lines, or nothing if any line is invalid; the returned Faults then name the invalid lines. With
 // dry = true, Import checks the lines and stores nothing.
-func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, sees func(owner string) bool) (accounts.Imported,
+func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, allowed func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
 	var faults accounts.RowErrors
@@ -452,7 +451,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			return done, err
 		}
 		if l.Fault == nil {
-			l.Entry, l.Fault = l.Entry.normal()
+			l.Entry, l.Fault = l.Entry.normalize()
 		}
 		if earlier, duplicate := first[l.Entry.Key]; l.Fault == nil && duplicate {
 			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
@@ -463,8 +462,8 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 			}
 			continue
 		}
-		if lines = append(lines, l); len(lines) > mostImported {
-			return done, invalidf("%d lines: an import has at most %d", len(lines), mostImported)
+		if lines = append(lines, l); len(lines) > maxImportedLinks {
+			return done, invalidf("%d lines: an import has at most %d", len(lines), maxImportedLinks)
 		}
 		first[l.Entry.Key] = l.Line
 	}
@@ -477,7 +476,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
 		}
-		known, err := whatIsKnown(ctx, tx, slices.Sorted(maps.Keys(first))...)
+		known, err := preload(ctx, tx, slices.Sorted(maps.Keys(first))...)
 		if err != nil {
 			return err
 		}
@@ -485,7 +484,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		for i := range lines {
 			e := lines[i].Entry
 			_, exists := known.before[e.Key]
-			changed, err := b.put(ctx, known, &e, false, sees)
+			changed, err := b.put(ctx, known, &e, false, allowed)
 			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
 				if faults = append(faults, accounts.RowError{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
 					return faults
@@ -514,7 +513,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		}
 		return tx.PutGS1(ctx, list...)
 	})
-	b.tell(ctx, keys)
+	b.notify(ctx, keys)
 	return done, err
 }
 
@@ -536,7 +535,7 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
 		}
-		k, err := whatIsKnown(ctx, tx)
+		k, err := preload(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -547,14 +546,14 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 				return err
 			}
 			for _, e := range page {
-				if !e.goesOver(to, digits, holder) {
+				if !e.isTransferred(to, digits, holder) {
 					continue
 				}
 				e.Owner, e.At = to, b.Now().Truncate(time.Millisecond)
-				if len(list) == mostImported {
-					return invalidf("more than %d keys would change hands at once: name longer prefixes", mostImported)
+				if len(list) == maxImportedLinks {
+					return invalidf("more than %d keys would change owner at once: give longer prefixes", maxImportedLinks)
 				}
-				if err := ofAccounts(ctx, k, e); err != nil {
+				if err := checkAccounts(ctx, k, e); err != nil {
 					return err
 				}
 				list, keys = append(list, e), append(keys, e.Key)
@@ -570,13 +569,13 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 		return tx.PutGS1(ctx, list...)
 	})
 	if !dry {
-		b.tell(ctx, keys)
+		b.notify(ctx, keys)
 	}
 	return len(keys), err
 }
 
-// goesOver reports whether the entry changes when a key or a company prefix (digits) is transferred to the account to.
-func (e Entry) goesOver(to, digits string, holder func(string) (string, string)) bool {
+// isTransferred reports whether the owner of the entry changes when a key or a company prefix (digits) is transferred to the account to.
+func (e Entry) isTransferred(to, digits string, holder func(string) (string, string)) bool {
 	if e.Owner == to || digits == "" {
 		return e.Owner != to
 	}
@@ -595,15 +594,15 @@ func Company(key string) (string, error) {
 type Found struct {
 	Key     string
 	Owner   string
-	Number  int64  // number of the nearest key that has an entry: see Entry.Number
+	Number  int64  // number under which the scan is counted: Entry.Number of the nearest key with an entry
 	Address string // web link equivalent to the scanned text, without any secret part
 	App     string // AppID of the Mini Program to open; "" = none
 	Page    string
 	URL     string // default link, used if no Mini Program opens
 }
 
-// Scan returns the target of a scanned text: a Digital Link of one of the hosts, an element string, or AIs in brackets. opens
-// reports whether a Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
+// Scan returns the target of a scanned text: a Digital Link on a host of the book, an element string, or AIs in brackets. opens reports
+// whether a Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
 func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""
@@ -644,23 +643,23 @@ func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Fo
 			break
 		}
 	}
-	want := asked{at: t}
-	if answers := want.choose(levels, id.Value); len(answers) == 1 {
-		found.URL = handOn(answers[0].address, query)
+	c := criteria{at: t}
+	if answers := c.choose(levels, id.Value); len(answers) == 1 {
+		found.URL = appendQuery(answers[0].address, query)
 	}
 	return found, found.URL != ""
 }
 
 // equal reports whether two entries have the same content.
-func (e Entry) equal(otherEntry Entry) bool {
-	if e.Key != otherEntry.Key || e.Owner != otherEntry.Owner || e.App != otherEntry.App || e.Page != otherEntry.Page ||
-		e.Archived != otherEntry.Archived ||
-		len(e.Links) != len(otherEntry.Links) {
+func (e Entry) equal(other Entry) bool {
+	if e.Key != other.Key || e.Owner != other.Owner || e.App != other.App || e.Page != other.Page ||
+		e.Archived != other.Archived ||
+		len(e.Links) != len(other.Links) {
 		return false
 	}
-	fn := func(a, b *time.Time) bool { return a == nil && b == nil || a != nil && b != nil && a.Equal(*b) }
-	return slices.EqualFunc(e.Links, otherEntry.Links, func(a, b Link) bool {
+	equalTime := func(a, b *time.Time) bool { return a == nil && b == nil || a != nil && b != nil && a.Equal(*b) }
+	return slices.EqualFunc(e.Links, other.Links, func(a, b Link) bool {
 		return a.Type == b.Type && a.Href == b.Href && a.Title == b.Title && slices.Equal(a.Hreflang, b.Hreflang) && a.Media == b.Media &&
-			slices.Equal(a.Context, b.Context) && a.Default == b.Default && fn(a.From, b.From) && fn(a.Until, b.Until)
+			slices.Equal(a.Context, b.Context) && a.Default == b.Default && equalTime(a.From, b.From) && equalTime(a.Until, b.Until)
 	})
 }

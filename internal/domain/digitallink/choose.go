@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// asked holds the link selection criteria of one request.
-type asked struct {
+// criteria holds the link selection criteria of one request.
+type criteria struct {
 	kind      string // link type; "" = the default
-	languages []wish
-	media     []wish
+	languages []preference
+	media     []preference
 	contexts  []string
 	at        time.Time
 }
 
-// wish is one entry of an Accept header.
-type wish struct {
+// preference is one entry of an Accept header.
+type preference struct {
 	name string // in lower case
 	q    float64
 }
 
-// mostWishes limits how many header entries and contexts of a request are compared with each link, because an anonymous request may
+// maxPreferences limits how many header entries and contexts of a request are compared with each link, because an anonymous request may
 // contain thousands.
-const mostWishes = 32
+const maxPreferences = 32
 
-// wishes parses an Accept or Accept-Language header; entries with q=0 are left out.
-func wishes(header string) (list []wish) {
+// parsePreferences parses an Accept or Accept-Language header; entries with q=0 are left out.
+func parsePreferences(header string) (list []preference) {
 	for part := range strings.SplitSeq(header, ",") {
-		if len(list) == mostWishes {
+		if len(list) == maxPreferences {
 			break
 		}
 		name, params, _ := strings.Cut(part, ";")
-		w := wish{name: strings.ToLower(strings.TrimSpace(name)), q: 1}
+		w := preference{name: strings.ToLower(strings.TrimSpace(name)), q: 1}
 		for p := range strings.SplitSeq(params, ";") {
 			if text, is := strings.CutPrefix(strings.ReplaceAll(strings.ToLower(p), " ", ""), "q="); is {
 				if q, err := strconv.ParseFloat(text, 64); err == nil && q >= 0 && q <= 1 {
@@ -48,8 +48,8 @@ func wishes(header string) (list []wish) {
 	return list
 }
 
-// hit is a candidate link for a request, with its expanded address.
-type hit struct {
+// candidate is a candidate link for a request, with its expanded address.
+type candidate struct {
 	*Link
 	address string
 }
@@ -61,8 +61,8 @@ const (
 	neutral = 0.0
 )
 
-// inLanguage ranks a link by the request's Accept-Language header.
-func (a *asked) inLanguage(l *Link) float64 {
+// rankLanguage ranks a link by the request's Accept-Language header.
+func (a *criteria) rankLanguage(l *Link) float64 {
 	if len(l.Hreflang) == 0 || len(a.languages) == 0 {
 		return neutral
 	}
@@ -89,8 +89,8 @@ func (a *asked) inLanguage(l *Link) float64 {
 	return best
 }
 
-// inContext ranks a link by the context parameters of the request's query.
-func (a *asked) inContext(l *Link) float64 {
+// rankContext ranks a link by the context parameters of the request's query.
+func (a *criteria) rankContext(l *Link) float64 {
 	if len(l.Context) == 0 {
 		return neutral
 	}
@@ -102,8 +102,8 @@ func (a *asked) inContext(l *Link) float64 {
 	return unfit
 }
 
-// inMedia ranks a link by the request's Accept header.
-func (a *asked) inMedia(l *Link) float64 {
+// rankMedia ranks a link by the request's Accept header.
+func (a *criteria) rankMedia(l *Link) float64 {
 	if l.Media == "" || len(a.media) == 0 {
 		return neutral
 	}
@@ -124,34 +124,34 @@ func (a *asked) inMedia(l *Link) float64 {
 
 // choose returns the best links for a request: a single link, several equally ranked links, or none. The slice levels is ordered
 // from the requested key up to its primary key.
-func (a *asked) choose(levels []*Entry, value func(string) (string, bool)) []hit {
+func (a *criteria) choose(levels []*Entry, value func(string) (string, bool)) []candidate {
 	for _, e := range levels {
-		storedHits := e.present(a.at, value)
-		kind, standard := a.kind, -1
+		candidates := e.activeLinks(a.at, value)
+		kind, defaultIndex := a.kind, -1
 		if kind == "" {
-			standard = slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
-			if standard < 0 {
-				continue // the entry has no active default link: the default link belongs to a key further up
+			defaultIndex = slices.IndexFunc(candidates, func(h candidate) bool { return h.Default })
+			if defaultIndex < 0 {
+				continue // the entry has no active default link: the default of the nearest key above applies
 			}
-			kind = storedHits[standard].Type
+			kind = candidates[defaultIndex].Type
 		}
-		storedHits = slices.DeleteFunc(storedHits, func(h hit) bool { return h.Type != kind })
-		if len(storedHits) == 0 {
+		candidates = slices.DeleteFunc(candidates, func(h candidate) bool { return h.Type != kind })
+		if len(candidates) == 0 {
 			continue
 		}
-		for _, rank := range []func(*Link) float64{a.inLanguage, a.inContext, a.inMedia} {
-			storedHits = best(storedHits, rank)
+		for _, rank := range []func(*Link) float64{a.rankLanguage, a.rankContext, a.rankMedia} {
+			candidates = highestRanked(candidates, rank)
 		}
-		if i := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default }); i >= 0 {
-			return storedHits[i : i+1]
+		if i := slices.IndexFunc(candidates, func(h candidate) bool { return h.Default }); i >= 0 {
+			return candidates[i : i+1]
 		}
-		return storedHits
+		return candidates
 	}
 	return nil
 }
 
-// best keeps the links of the highest rank.
-func best(list []hit, rank func(*Link) float64) []hit {
+// highestRanked keeps the links of the highest rank.
+func highestRanked(list []candidate, rank func(*Link) float64) []candidate {
 	if len(list) == 1 {
 		return list
 	}
@@ -159,20 +159,20 @@ func best(list []hit, rank func(*Link) float64) []hit {
 	for _, found := range list[1:] {
 		highest = max(highest, rank(found.Link))
 	}
-	return slices.DeleteFunc(list, func(h hit) bool { return rank(h.Link) < highest })
+	return slices.DeleteFunc(list, func(h candidate) bool { return rank(h.Link) < highest })
 }
 
-// present returns the links of an entry that are active at time t; links with placeholders are included only if the request has a
+// activeLinks returns the links of an entry that are active at time t; links with placeholders are included only if the request has a
 // value for each placeholder.
-func (e *Entry) present(t time.Time, value func(string) (string, bool)) []hit {
-	list := make([]hit, 0, len(e.Links))
+func (e *Entry) activeLinks(t time.Time, value func(string) (string, bool)) []candidate {
+	list := make([]candidate, 0, len(e.Links))
 	for i := range e.Links {
 		l := &e.Links[i]
 		if !l.isActive(t) {
 			continue
 		}
 		if address, err := fill(l.Href, value, escapeValue); err == nil {
-			list = append(list, hit{l, address})
+			list = append(list, candidate{l, address})
 		}
 	}
 	return list
@@ -203,9 +203,9 @@ func escapeValue(value string) string {
 	return string(out)
 }
 
-// handOn appends the query of a request to a URL, before the URL's fragment. Characters of the query that are not allowed in a URL
+// appendQuery appends the query of a request to a URL, before the URL's fragment. Characters of the query that are not allowed in a URL
 // are escaped.
-func handOn(address, query string) string {
+func appendQuery(address, query string) string {
 	if query == "" {
 		return address
 	}

@@ -26,9 +26,9 @@ func FuzzEntry(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := e.normal()
+		again, err := e.normalize()
 		require.True(t, err == nil && again.equal(e), "%s is not its own normal form: %+v %v", text, again, err)
-		for _, one := range e.present(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
+		for _, one := range e.activeLinks(time.Unix(0, 0), func(string) (string, bool) { return value, true }) {
 			want, _ := anythingIn(one.Href)
 			to, err := url.Parse(one.address)
 			require.True(t, err == nil && to.Scheme == want.Scheme && to.Host == want.Host && to.User == nil &&
@@ -51,7 +51,7 @@ func FuzzRequest(f *testing.F) {
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{21}", "title": "a serial"},
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/", "title": "a product", "default": true, "hreflang": "en"}}})
 	require.NoError(f, err)
-	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, known: map[string]*Entry{e.Key: &e}}
+	b := &Book{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: map[string]*Entry{e.Key: &e}}
 	r := &Resolver{Book: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
 		Opens: func(string) bool { return false }}
 	f.Add("/01/9506000134352//evil.example", "linkType=gs1:pip", "id.example", "text/html;q=2", "zh;q=,en")

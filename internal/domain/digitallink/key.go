@@ -31,7 +31,7 @@ func (id identifier) keys() []string {
 func readPath(path, query string) (identifier, error) {
 	data, err := gs1.ParseURI(path, query)
 	if err == nil && data.Stem != "" {
-		err = invalidf("%.100q: nothing stands before the GS1 key here", path)
+		err = invalidf("%.100q: a path before the GS1 key is not allowed here", path)
 	}
 	return identifier{data}, err
 }

@@ -25,7 +25,7 @@ const (
 	MaxLinks = 100
 	maxHref  = 2048
 	maxTitle = 200
-	maxWords = 20 // limits the languages, and the contexts, of one link
+	maxWords = 20 // maximum number of languages of one link, and of its contexts
 )
 
 // Entry holds the links that the operator or the owner sets for a key; they also apply to all keys below it that have no entry of
@@ -123,11 +123,11 @@ func Parse(v any) (e Entry, err error) {
 	if err != nil {
 		return e, invalidf("%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return e.normal()
+	return e.normalize()
 }
 
-// normal returns the entry in its canonical form, or an error if the entry is invalid.
-func (e Entry) normal() (Entry, error) {
+// normalize returns the entry in its canonical form, or an error if the entry is invalid.
+func (e Entry) normalize() (Entry, error) {
 	id, err := parseKey(e.Key)
 	if err != nil {
 		return e, err
@@ -138,11 +138,11 @@ func (e Entry) normal() (Entry, error) {
 	}
 	e.Links = slices.Clone(e.Links)
 	for i := range e.Links {
-		if e.Links[i], err = e.Links[i].normal(); err != nil {
+		if e.Links[i], err = e.Links[i].normalize(); err != nil {
 			return e, invalidf("%s, link %d: %v", e.Key, i+1, err)
 		}
 	}
-	if err := e.defaults(id); err != nil {
+	if err := e.checkDefaults(id); err != nil {
 		return e, err
 	}
 	if e.Page != "" {
@@ -152,35 +152,35 @@ func (e Entry) normal() (Entry, error) {
 		}
 	}
 	if e.App != "" && e.Page == "" {
-		return e, invalidf("%s: wxa_appid without wxa_path: say which page opens", e.Key)
+		return e, invalidf("%s: wxa_appid without wxa_path: give the page to open", e.Key)
 	}
 	return e, nil
 }
 
-// defaults returns an error if two links are the default at the same time, or if a primary key has links but no default.
-func (e Entry) defaults(id identifier) error {
-	var chosen []Link
-	handed := false
+// checkDefaults returns an error if two links are the default at the same time, or if a primary key has links but no default.
+func (e Entry) checkDefaults(id identifier) error {
+	var defaults []Link
+	hasHandler := false
 	for _, link := range e.Links {
-		handed = handed || link.Type == HandledBy
+		hasHandler = hasHandler || link.Type == HandledBy
 		if !link.Default {
 			continue
 		}
-		if slices.ContainsFunc(chosen, link.meets) {
-			return invalidf("%s: two links are the default at the same time: leave default to one of them", e.Key)
+		if slices.ContainsFunc(defaults, link.overlaps) {
+			return invalidf("%s: two links are the default at the same time: set default: true on only one of them", e.Key)
 		}
-		chosen = append(chosen, link)
+		defaults = append(defaults, link)
 	}
-	if id.key() == id.root() && len(e.Links) > 0 && len(chosen) == 0 && !handed {
+	if id.key() == id.root() && len(e.Links) > 0 && len(defaults) == 0 && !hasHandler {
 		return invalidf("%s: no link is the default: give one of them default: true", e.Key)
 	}
 	return nil
 }
 
-// meets reports whether the active periods of two links overlap.
-func (l Link) meets(otherLink Link) bool {
+// overlaps reports whether the active periods of two links overlap.
+func (l Link) overlaps(other Link) bool {
 	before := func(until, from *time.Time) bool { return until != nil && from != nil && !from.Before(*until) }
-	return !before(l.Until, otherLink.From) && !before(otherLink.Until, l.From)
+	return !before(l.Until, other.From) && !before(other.Until, l.From)
 }
 
 // isActive reports whether the link is active at time t.
@@ -193,7 +193,7 @@ var (
 	contextName = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,40}$`)
 )
 
-func (l Link) normal() (Link, error) {
+func (l Link) normalize() (Link, error) {
 	l.Type = shortType(l.Type)
 	switch {
 	case l.Type == curie+"defaultLink" || l.Type == curie+"defaultLinkMulti":
@@ -245,8 +245,8 @@ func (l Link) normal() (Link, error) {
 	return l, nil
 }
 
-// validAddress checks that an address is an http or https URL with a host. The placeholders come from the request, so they may
-// stand only after the host: written is the address with placeholders, filled is the same address with values in their place.
+// validAddress checks that an address is an http or https URL with a host. Placeholders may occur only after the host, because their
+// values come from the request: written is the address with placeholders, filled is the same address with values in their place.
 func validAddress(written, filled string) error {
 	u, err := url.Parse(filled)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || len(written) > maxHref {
@@ -279,8 +279,8 @@ func anyValue(ai string) (string, bool) { return "0", gs1.Known(ai) }
 // errBrace reports an unbalanced brace.
 var errBrace = errors.New("a brace without its other one: want {01}, {21} and the like")
 
-// fill replaces each placeholder {AI} by the request's value. The values "." and ".." are rejected, because a browser would take
-// them for path steps.
+// fill replaces each placeholder {AI} by the request's value. The values "." and ".." are rejected, because a browser would resolve
+// them as relative path segments.
 func fill(text string, value func(ai string) (string, bool), escape func(string) string) (string, error) {
 	pos := strings.IndexAny(text, "{}")
 	if pos < 0 {

@@ -123,7 +123,7 @@ type answer struct {
 
 // serve writes the response and returns true, or returns false if another handler must serve the request.
 func (a *answer) serve() bool {
-	path := asWritten(a.q)
+	path := rawPath(a.q)
 	id, err := readPath(path, a.q.URL.RawQuery)
 	wanted := err == nil || path == wellKnown
 	if !wanted && a.opens() {
@@ -140,7 +140,7 @@ func (a *answer) serve() bool {
 		h.Set("Access-Control-Allow-Headers", "Accept, Accept-Language, Content-Type")
 		h.Set("Access-Control-Max-Age", "86400")
 		if err == nil { // the official GS1 test suite expects the Link header in the response to OPTIONS
-			a.tellsOfLinkset(id)
+			a.addLinksetHeader(id)
 		}
 		a.head(http.StatusNoContent)
 		return true
@@ -156,7 +156,7 @@ func (a *answer) serve() bool {
 	case err != nil:
 		a.problem(http.StatusBadRequest, err.Error())
 	case id.Padded:
-		h.Set("Location", handOn("/"+id.key(), a.q.URL.RawQuery))
+		h.Set("Location", appendQuery("/"+id.key(), a.q.URL.RawQuery))
 		a.head(http.StatusTemporaryRedirect)
 	default:
 		a.id = id
@@ -165,8 +165,8 @@ func (a *answer) serve() bool {
 	return true
 }
 
-// asWritten returns the path exactly as received, because a serial number may be "." or "..", which a router would remove.
-func asWritten(q *http.Request) string {
+// rawPath returns the path exactly as received, because a serial number may be "." or "..", which a router would remove.
+func rawPath(q *http.Request) string {
 	raw, _, _ := strings.Cut(q.RequestURI, "?")
 	if strings.HasPrefix(raw, "/") && (strings.Contains(raw+"/", "/./") || strings.Contains(raw+"/", "/../")) {
 		return raw
@@ -192,34 +192,34 @@ func (a *answer) resolve() bool {
 		return true
 	}
 	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty query
-	want := asked{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
-		contexts:  params["context"][:min(len(params["context"]), mostWishes)],
-		languages: wishes(a.q.Header.Get("Accept-Language")), media: wishes(a.q.Header.Get("Accept"))}
+	c := criteria{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
+		contexts:  params["context"][:min(len(params["context"]), maxPreferences)],
+		languages: parsePreferences(a.q.Header.Get("Accept-Language")), media: parsePreferences(a.q.Header.Get("Accept"))}
 	h := a.w.Header()
 	h.Set("Vary", "Accept, Accept-Language")
 	h.Set("Cache-Control", "no-store")
-	a.tellsOfLinkset(a.id)
-	if want.kind == "linkset" || want.kind == "all" || wantsLinkset(want.media) {
-		a.linkset(http.StatusOK, levels, want.at, nil)
+	a.addLinksetHeader(a.id)
+	if c.kind == "linkset" || c.kind == "all" || wantsLinkset(c.media) {
+		a.linkset(http.StatusOK, levels, c.at, nil)
 		return true
 	}
-	if a.handedOver(levels, want.at) {
+	if a.redirectToHandler(levels, c.at) {
 		return true
 	}
-	switch want.kind { // a linkset contains links of the types defaultLink and defaultLinkMulti
+	switch c.kind { // clients may request the types defaultLink and defaultLinkMulti, because linksets contain them
 	case curie + "defaultLink":
-		want = asked{at: want.at}
+		c = criteria{at: c.at}
 	case curie + "defaultLinkMulti":
-		want.kind = ""
+		c.kind = ""
 	}
-	switch answers := want.choose(levels, a.id.Value); {
+	switch answers := c.choose(levels, a.id.Value); {
 	case len(answers) == 1:
-		a.followed(levels, answers[0], want.languages)
-		a.w.Header().Set("Location", handOn(answers[0].address, a.q.URL.RawQuery))
+		a.reportFollowed(levels, answers[0], c.languages)
+		a.w.Header().Set("Location", appendQuery(answers[0].address, a.q.URL.RawQuery))
 		a.head(http.StatusTemporaryRedirect)
 	case len(answers) > 1:
-		a.linkset(http.StatusMultipleChoices, levels, want.at, answers)
-	case want.kind == "":
+		a.linkset(http.StatusMultipleChoices, levels, c.at, answers)
+	case c.kind == "":
 		a.problem(http.StatusNotFound, "no link of "+a.id.key()+" is there now")
 	default:
 		a.problem(http.StatusNotFound, a.id.key()+" has no link of this type: ?linkType=linkset lists those that it has")
@@ -227,12 +227,12 @@ func (a *answer) resolve() bool {
 	return true
 }
 
-func (a *answer) tellsOfLinkset(id identifier) {
+func (a *answer) addLinksetHeader(id identifier) {
 	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
 }
 
 // wantsLinkset reports whether the Accept header ranks a linkset at least as high as any other named type.
-func wantsLinkset(media []wish) bool {
+func wantsLinkset(media []preference) bool {
 	limit, local := 0.0, 0.0
 	for _, choice := range media {
 		limit = max(limit, choice.q)
@@ -244,7 +244,7 @@ func wantsLinkset(media []wish) bool {
 }
 
 // isBrowser reports whether the Accept header names HTML first, as browsers send it.
-func isBrowser(media []wish) bool {
+func isBrowser(media []preference) bool {
 	for _, choice := range media {
 		if choice.name == "text/html" && choice.q == 1 {
 			return true
@@ -253,16 +253,16 @@ func isBrowser(media []wish) bool {
 	return false
 }
 
-// handedOver redirects a request to the other resolver of the key if a handledBy link is active.
-func (a *answer) handedOver(levels []*Entry, t time.Time) bool {
+// redirectToHandler redirects a request to the resolver that serves the key in place of this server, if a handledBy link is active.
+func (a *answer) redirectToHandler(levels []*Entry, t time.Time) bool {
 	for _, e := range levels {
-		for _, found := range e.present(t, a.id.Value) {
+		for _, found := range e.activeLinks(t, a.id.Value) {
 			if found.Type != HandledBy {
 				continue
 			}
 			a.w.Header().Set("Link", "<"+found.address+`>; rel="`+longType(HandledBy)+`"`)
-			a.followed(levels, found, nil)
-			a.w.Header().Set("Location", handOn(strings.TrimRight(found.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
+			a.reportFollowed(levels, found, nil)
+			a.w.Header().Set("Location", appendQuery(strings.TrimRight(found.address, "/")+"/"+a.id.key(), a.q.URL.RawQuery))
 			a.head(http.StatusTemporaryRedirect)
 			return true
 		}
@@ -270,8 +270,8 @@ func (a *answer) handedOver(levels []*Entry, t time.Time) bool {
 	return false
 }
 
-// followed reports a redirect to the Followed callback, except for a HEAD request or a browser's prefetch.
-func (a *answer) followed(levels []*Entry, to hit, languages []wish) {
+// reportFollowed reports a redirect to the Followed callback, except for a HEAD request or a browser's prefetch.
+func (a *answer) reportFollowed(levels []*Entry, to candidate, languages []preference) {
 	text := a.q.Header.Get("Sec-Purpose") + a.q.Header.Get("Purpose") + a.q.Header.Get("X-Moz")
 	if a.Followed == nil || a.q.Method != http.MethodGet || strings.Contains(text, "pre") {
 		return
@@ -316,7 +316,7 @@ func (a *answer) write(status int, kind string, v any) {
 func (a *answer) problem(status int, detail string) {
 	a.w.Header().Set("Cache-Control", "no-store")
 	a.w.Header().Set("Vary", "Accept, Accept-Language")
-	if a.Page != nil && status != http.StatusMethodNotAllowed && isBrowser(wishes(a.q.Header.Get("Accept"))) {
+	if a.Page != nil && status != http.StatusMethodNotAllowed && isBrowser(parsePreferences(a.q.Header.Get("Accept"))) {
 		if a.Observe != nil {
 			a.Observe(status)
 		}
@@ -337,22 +337,22 @@ type target struct {
 
 // linkset sends the links of all levels; if hits is not nil, linkset sends only the links in hits. GS1's schema requires an item
 // description for each level.
-func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
+func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []candidate) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}
 	for _, e := range levels {
 		set := map[string]any{"anchor": a.base + "/" + e.Key, "itemDescription": e.Key}
-		storedHits := e.present(t, a.id.Value)
-		if i := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default }); i >= 0 {
-			set["itemDescription"] = storedHits[i].Title
+		candidates := e.activeLinks(t, a.id.Value)
+		if i := slices.IndexFunc(candidates, func(h candidate) bool { return h.Default }); i >= 0 {
+			set["itemDescription"] = candidates[i].Title
 		}
 		if hits != nil {
-			storedHits = slices.DeleteFunc(storedHits, func(h hit) bool {
-				return !slices.ContainsFunc(hits, func(o hit) bool { return o.Link == h.Link })
+			candidates = slices.DeleteFunc(candidates, func(h candidate) bool {
+				return !slices.ContainsFunc(hits, func(o candidate) bool { return o.Link == h.Link })
 			})
 		}
-		addLinks(set, storedHits)
-		if len(storedHits) > 0 {
+		addLinks(set, candidates)
+		if len(candidates) > 0 {
 			sets = append(sets, set)
 		}
 	}
@@ -361,43 +361,43 @@ func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []hit) {
 
 // addLinks adds links by type, and adds the default link again as defaultLink, with required fields only; links of the same type as
 // the default are also added as defaultLinkMulti, with the fields that distinguish them.
-func addLinks(set map[string]any, storedHits []hit) {
+func addLinks(set map[string]any, candidates []candidate) {
 	add := func(kind string, t target) {
 		list, _ := set[kind].([]target)
 		set[kind] = append(list, t)
 	}
-	standard := slices.IndexFunc(storedHits, func(h hit) bool { return h.Default })
-	var kin []hit
-	for _, found := range storedHits {
+	defaultIndex := slices.IndexFunc(candidates, func(h candidate) bool { return h.Default })
+	var sameType []candidate
+	for _, found := range candidates {
 		add(longType(found.Type), found.target())
-		if standard >= 0 && found.Type == storedHits[standard].Type {
-			kin = append(kin, found)
+		if defaultIndex >= 0 && found.Type == candidates[defaultIndex].Type {
+			sameType = append(sameType, found)
 		}
 	}
-	if standard < 0 {
+	if defaultIndex < 0 {
 		return
 	}
-	add(Voc+"defaultLink", target{Href: storedHits[standard].address, Title: storedHits[standard].Title})
-	for _, found := range kin {
-		if len(kin) > 1 {
+	add(Voc+"defaultLink", target{Href: candidates[defaultIndex].address, Title: candidates[defaultIndex].Title})
+	for _, found := range sameType {
+		if len(sameType) > 1 {
 			add(Voc+"defaultLinkMulti", found.target())
 		}
 	}
 }
 
-func (h hit) target() target {
+func (h candidate) target() target {
 	t := target{Href: h.address, Title: h.Title, Type: h.Media, Context: h.Context}
 	for _, tag := range h.Hreflang {
-		if short := inTwo(tag); short != "" && !slices.Contains(t.Hreflang, short) {
+		if short := shortLanguage(tag); short != "" && !slices.Contains(t.Hreflang, short) {
 			t.Hreflang = append(t.Hreflang, short)
 		}
 	}
 	return t
 }
 
-// inTwo returns a language tag in the form of GS1's schema: a two-letter language, optionally with a two-letter region. Other
-// languages cannot be represented in a linkset, so inTwo returns "" for them.
-func inTwo(tag string) string {
+// shortLanguage returns a language tag in the form of GS1's schema: a two-letter language, optionally with a two-letter region. A linkset
+// cannot represent a language without a two-letter code, for which inTwo returns "".
+func shortLanguage(tag string) string {
 	parts := strings.Split(tag, "-")
 	if len(parts[0]) != 2 {
 		return ""

@@ -20,8 +20,7 @@ const (
 
 var base = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// code returns the one-time code (six digits) of a time step. The algorithm is specified in RFC 4226 section 5.3 and RFC 6238
-// section 4.2.
+// code returns the one-time code (six digits) of a time step. The algorithm is specified in RFC 4226 section 5.3 and RFC 6238 section 4.2.
 func code(secret []byte, step int64, digits int) string {
 	var message [8]byte
 	binary.BigEndian.PutUint64(message[:], uint64(step))

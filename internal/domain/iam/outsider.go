@@ -11,9 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// FederatedUser is a person as described by an OpenID Connect provider. Issuer and subject identify the person, because the
-// provider never assigns the pair to another person. Names and mail addresses do not identify a person, because a provider may
-// reassign them.
+// FederatedUser is a person as described by an OpenID Connect provider. Issuer and subject identify the person, because the provider never
+// assigns the pair to another person. Names and mail addresses do not identify a person, because a provider may reassign them.
 type FederatedUser struct {
 	Issuer, Subject string
 	Names           []string // candidate names for the person, best first
@@ -27,7 +26,7 @@ const OutsideTime = time.Hour
 
 // errFederated returns the error for a local change of a person who is managed by an identity provider.
 func errFederated(p Person) error {
-	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which says what they may do: change it there")
+	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which assigns the role: change the role there")
 }
 
 // SignInFederated begins a session for a person of an identity provider, with the role that the provider currently asserts. If the
@@ -96,7 +95,7 @@ func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
 
 // RecordOIDCFailure records a rejected response of an identity provider, and reports whether the client address already had too
 // many rejected responses.
-func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.wrong(ByProvider, "", b) }
+func (d *Service) RecordOIDCFailure(b Browser) (tooMany bool) { return d.fail(ByProvider, "", b) }
 
 // Deprovision deletes a person who has no role at the provider any more, and ends all sessions of the person. Deprovision returns
 // no error if the person does not exist.

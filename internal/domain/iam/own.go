@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match the new second
-// factor.
+// ErrPending reports that a new second factor was not confirmed within ten minutes, or that the code did not match the new second factor.
 var ErrPending = errors.New("this code does not fit the new second factor: type the one that the app shows now, or draw another one")
 
 // PersonOf returns the person behind a caller, or ErrNoPerson if the caller used the admin token.
@@ -30,7 +29,7 @@ func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser)
 		return p, errFederated(p)
 	case p.Password != "":
 		a.Name = p.Name
-		return d.check(ctx, a, b)
+		return d.authenticate(ctx, a, b)
 	}
 	list, err := d.Sessions(ctx, p.Name)
 	if err != nil {
@@ -44,9 +43,8 @@ func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser)
 	return p, ErrRefused
 }
 
-// ChangeOwn changes the caller's own password or removes the caller's second factor, after verifying the credentials. All existing
-// sessions of the caller end, and ChangeOwn returns the text of a new session. ChangeOwn returns the same errors as Change and
-// SignIn.
+// ChangeOwn changes the caller's own password or removes the caller's second factor, after verifying the credentials. All existing sessions
+// of the caller end, and ChangeOwn returns the text of a new session. ChangeOwn returns the same errors as Change and SignIn.
 func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change Change, b Browser) (string, error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -55,7 +53,7 @@ func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change
 	if _, _, err := d.Change(ctx, p.Name, Change{Password: change.Password, SecondFactor: change.SecondFactor}); err != nil {
 		return "", err
 	}
-	return d.begin(ctx, p.Name, Longest, b, "")
+	return d.startSession(ctx, p.Name, Longest, b, "")
 }
 
 // pending is a new second factor that waits for confirmation by its first code. The browser page carries the encrypted pending
@@ -95,7 +93,7 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 	if err != nil || json.Unmarshal(text, &item) != nil || !now.Before(item.Until) {
 		return "", ErrPending
 	}
-	step, ok := matchCode(item.Secret, spelled(code), now, 0)
+	step, ok := matchCode(item.Secret, normalizeCode(code), now, 0)
 	if !ok {
 		if d.Guesses.RecordFailure(b.IP, "factor/"+c.Name, now) {
 			return "", ErrTooMany
@@ -122,5 +120,5 @@ func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string,
 	if err != nil {
 		return "", fmt.Errorf("confirming a second factor: %w", err)
 	}
-	return d.begin(ctx, c.Name, Longest, b, "")
+	return d.startSession(ctx, c.Name, Longest, b, "")
 }

@@ -31,19 +31,19 @@ const (
 )
 
 const (
-	// LeastPassword is the minimum number of characters of a password, MostPassword the maximum number of bytes.
-	LeastPassword = 12
-	MostPassword  = 1024
+	// MinPassword is the minimum number of characters of a password, MaxPassword the maximum number of bytes.
+	MinPassword = 12
+	MaxPassword = 1024
 )
 
 // At most hashedAtOnce passwords are hashed concurrently, so that sign-ins cannot exhaust the memory of the server. At most
-// mostWaiting further requests wait for about a second; all other requests are rejected with an error that suggests a retry.
-const hashedAtOnce, mostWaiting = 4, 32
+// maxWaiting further requests wait for about a second; all other requests are rejected with an error that suggests a retry.
+const hashedAtOnce, maxWaiting = 4, 32
 
 // derive returns the argon2id key of a password, or ErrBusy if too many requests are waiting.
 func (d *Service) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
 	size int) ([]byte, error) {
-	done, err := d.hashing.Acquire(ctx, hashedAtOnce, mostWaiting)
+	done, err := d.hashing.Acquire(ctx, hashedAtOnce, maxWaiting)
 	if errors.Is(err, semaphore.ErrQueueFull) {
 		return nil, ErrBusy
 	}
@@ -74,7 +74,7 @@ func (d *Service) checkPassword(ctx context.Context, phc, password string) (bool
 	if !known {
 		phc = dummyHash
 	}
-	if len(password) > MostPassword {
+	if len(password) > MaxPassword {
 		password, known = "", false
 	}
 	var version, memory, passes, threads uint32
@@ -145,10 +145,10 @@ var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "
 // and signs around it; a repeated group of characters; and passwords on the list of the most common passwords.
 func CheckPassword(password, name string) string {
 	switch {
-	case utf8.RuneCountInString(password) < LeastPassword:
-		return fmt.Sprintf("password: want %d characters or more", LeastPassword)
-	case len(password) > MostPassword:
-		return fmt.Sprintf("password: want %d bytes at most", MostPassword)
+	case utf8.RuneCountInString(password) < MinPassword:
+		return fmt.Sprintf("password: want %d characters or more", MinPassword)
+	case len(password) > MaxPassword:
+		return fmt.Sprintf("password: want %d bytes at most", MaxPassword)
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
 		return "password: want text"
 	}

@@ -22,48 +22,48 @@ import (
 
 // Person is a user of the console and of the admin API.
 type Person struct {
-	Name      string
-	Role      string   // a role that package operations defines
-	Accounts  []string // AppIDs that the role is limited to; empty = all
-	Password  string   // argon2id hash in PHC string format; "" = no sign-in by password
-	TOTP      string   // encrypted secret; "" = no second factor
-	TOTPStep  int64    // time step of the last accepted code, because each code works once
-	Recovery  []string // hashes of the unused recovery codes
-	Issuer    string   // issuer URL of the identity provider that manages the person; "" = managed by this server
-	Subject   string   // there
-	CreatedAt time.Time
-	SeenAt    time.Time // the last sign-in
+	Name       string
+	Role       string   // a role that package operations defines
+	Accounts   []string // AppIDs that the role is limited to; empty = all
+	Password   string   // argon2id hash in PHC string format; "" = no sign-in by password
+	TOTP       string   // encrypted secret; "" = no second factor
+	TOTPStep   int64    // time step of the last accepted code, because each code works once
+	Recovery   []string // hashes of the unused recovery codes
+	Issuer     string   // issuer URL of the identity provider that manages the person; "" = managed by this server
+	Subject    string   // there
+	CreatedAt  time.Time
+	LastSeenAt time.Time // the last sign-in
 }
 
 // Key is an admin key, which lets a program use the admin API.
 type Key struct {
-	ID        string
-	Hash      string
-	Name      string
-	Role      string
-	Accounts  []string
-	CreatedAt time.Time
-	ExpiresAt time.Time // zero = never
-	SeenAt    time.Time // to a minute
+	ID         string
+	Hash       string
+	Name       string
+	Role       string
+	Accounts   []string
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // zero = never
+	LastSeenAt time.Time // to a minute
 }
 
 // Session is a signed-in browser session.
 type Session struct {
-	Hash      string
-	ID        string
-	Person    string // name of the person; "" = the session belongs to the holder of the admin token
-	CreatedAt time.Time
-	SeenAt    time.Time // to a minute
-	EndsAt    time.Time
-	IP        string
-	Agent     string
+	Hash       string
+	ID         string
+	Person     string // name of the person; "" = the session belongs to the holder of the admin token
+	CreatedAt  time.Time
+	LastSeenAt time.Time // to a minute
+	ExpiresAt  time.Time
+	IP         string
+	Agent      string
 }
 
 // Link is a login link that signs a person in once.
 type Link struct {
-	Hash   string
-	Person string // name of the person; "" = the session gets all rights of the admin token
-	EndsAt time.Time
+	Hash      string
+	Person    string // name of the person; "" = the session gets all rights of the admin token
+	ExpiresAt time.Time
 }
 
 // Caller is the authenticated author of a request: the name for the audit log, and the permissions.
@@ -78,7 +78,7 @@ type Caller struct {
 }
 
 var (
-	ErrNoPerson = errors.New("there is no person of this name")
+	ErrNoPerson = errors.New("there is no person with this name")
 	// ErrNoKey reports that an admin key with this ID or text does not exist or has expired.
 	ErrNoKey = errors.New("there is no admin key with this id")
 	// ErrNoSession reports that a session does not exist or has ended.
@@ -93,7 +93,7 @@ var (
 	ErrTooMany = errors.New("too many wrong attempts came from this address: try again in a minute")
 	// ErrBusy reports that too many passwords are already waiting to be checked.
 	ErrBusy   = errors.New("too many passwords are being checked: try again in a few seconds")
-	ErrExists = errors.New("there is a person of this name already")
+	ErrExists = errors.New("a person with this name exists already")
 )
 
 const (
@@ -102,11 +102,11 @@ const (
 	Longest = 7 * 24 * time.Hour
 	// LinkTime is the lifetime of a login link.
 	LinkTime = 10 * time.Minute
-	// MostSessions is the maximum number of sessions of one person; beyond it, the oldest session ends.
-	MostSessions = 20
-	// seenEvery is the minimum interval between two records of the last use of a session or key, because each record is a database
+	// MaxSessions is the maximum number of sessions of one person; beyond it, the oldest session ends.
+	MaxSessions = 20
+	// lastSeenInterval is the minimum interval between two records of the last use of a session or key, because each record is a database
 	// write.
-	seenEvery = time.Minute
+	lastSeenInterval = time.Minute
 )
 
 // Store is the database of people, keys, sessions and login links.
@@ -126,23 +126,23 @@ type Tx interface {
 	// PersonOf returns the person with this issuer and subject at an identity provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
-	// PutPerson stores a person and writes did to the audit log; "" writes no audit entry.
-	PutPerson(ctx context.Context, p Person, did string) error
-	// UseCode stores the step and the recovery codes of p if the stored values still equal the values in was. UseCode returns
-	// ErrRefused if another request used a code after the caller had read the person was.
-	UseCode(ctx context.Context, was, p Person) error
+	// PutPerson stores a person and writes action to the audit log; "" writes no audit entry.
+	PutPerson(ctx context.Context, p Person, action string) error
+	// UseCode stores the step and the recovery codes of p if the stored values still equal those in before. UseCode returns
+	// ErrRefused if another request used a code after the caller had read the person that it passes as before.
+	UseCode(ctx context.Context, before, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
 	AdminKeys(ctx context.Context) ([]Key, error)
-	PutAdminKey(ctx context.Context, k Key, did string) error
+	PutAdminKey(ctx context.Context, k Key, action string) error
 	DeleteAdminKey(ctx context.Context, id string) error
 	Session(ctx context.Context, hash string) (Session, error)
 	SessionsOf(ctx context.Context, person string) ([]Session, error)
 	PutSession(ctx context.Context, s Session) error
 	DeleteSession(ctx context.Context, id string) error
-	DeleteSessionsOf(ctx context.Context, person, but string) error
-	// DropSessions deletes sessions that ended before the time ended, or that were last used before the time seen.
-	DropSessions(ctx context.Context, ended, seen time.Time) error
+	DeleteSessionsOf(ctx context.Context, person, exceptID string) error
+	// DropSessions deletes sessions that expired before expiredBefore, and sessions last used before usedBefore.
+	DropSessions(ctx context.Context, expiredBefore, usedBefore time.Time) error
 	// TakeLoginLink deletes a login link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
 	PutLoginLink(ctx context.Context, l Link, now time.Time) error
@@ -160,7 +160,7 @@ type Service struct {
 	Random io.Reader
 	// Guesses counts failed attempts by address and name, so that a client cannot lock out another person.
 	Guesses accounts.Throttle
-	// Guessed is called for each failed attempt; tooMany reports that there were already too many attempts before; may be nil.
+	// Guessed, unless nil, is called for each failed attempt; tooMany reports that the limit of attempts was already exceeded.
 	Guessed func(at LoginMethod, name string, ip netip.Addr, tooMany bool)
 
 	hashing semaphore.Semaphore
@@ -176,8 +176,8 @@ const (
 	ByProvider  LoginMethod = "provider"
 )
 
-// wrong records a failed attempt and calls Guessed; tooMany reports that there were already too many attempts before.
-func (d *Service) wrong(method LoginMethod, name string, b Browser) (tooMany bool) {
+// fail records a failed attempt and calls Guessed; tooMany reports that the limit of failed attempts was already exceeded.
+func (d *Service) fail(method LoginMethod, name string, b Browser) (tooMany bool) {
 	tooMany = d.Guesses.RecordFailure(b.IP, string(method), d.Now())
 	d.reportGuess(method, name, b, tooMany)
 	return tooMany
@@ -189,8 +189,8 @@ func (d *Service) reportGuess(method LoginMethod, name string, b Browser, tooMan
 	}
 }
 
-// text generates a random secret of 256 bits.
-func (d *Service) text(begin string) (string, error) {
+// newSecret generates a random secret of 256 bits.
+func (d *Service) newSecret(begin string) (string, error) {
 	var raw [32]byte
 	if _, err := io.ReadFull(d.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("drawing a secret: %w", err)
@@ -198,7 +198,7 @@ func (d *Service) text(begin string) (string, error) {
 	return begin + base64.RawURLEncoding.EncodeToString(raw[:]), nil
 }
 
-func (d *Service) id() (string, error) {
+func (d *Service) newID() (string, error) {
 	var raw [8]byte
 	_, err := io.ReadFull(d.Random, raw[:])
 	return hex.EncodeToString(raw[:]), err
@@ -211,12 +211,12 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-// names does not limit the length, because compiling a pattern limited to forty letters takes 27 ms at each start.
-var names = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
+// namePattern does not limit the length, because compiling a pattern limited to forty letters takes 27 ms at each start.
+var namePattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
 // CheckName returns the reason why a name is invalid; "" = valid.
 func CheckName(name string) string {
-	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !names.MatchString(name) || name == "admin" {
+	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !namePattern.MatchString(name) || name == "admin" {
 		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
 	}
 	return ""
@@ -289,7 +289,7 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		}
 	}
 	if c.Invite > 0 {
-		if f.Invitation, err = d.text(""); err != nil {
+		if f.Invitation, err = d.newSecret(""); err != nil {
 			return p, f, err
 		}
 		f.Ends = d.Now().Add(time.Duration(c.Invite) * 24 * time.Hour)
@@ -322,17 +322,17 @@ func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p P
 		if c.SecondFactor != nil {
 			p.TOTP, p.TOTPStep, p.Recovery = sealed, 0, recovery
 		}
-		did := "edit"
+		action := "edit"
 		if add {
-			did = "add"
+			action = "add"
 		}
-		if err := tx.PutPerson(ctx, p, did); err != nil {
+		if err := tx.PutPerson(ctx, p, action); err != nil {
 			return err
 		}
 		if err := signOut(ctx, tx, name); err != nil || f.Invitation == "" {
 			return err
 		}
-		return tx.Invite(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, EndsAt: f.Ends}, d.Now())
+		return tx.Invite(ctx, Link{Hash: d.Vault.Hash(linkPurpose, f.Invitation), Person: name, ExpiresAt: f.Ends}, d.Now())
 	})
 	return p, f, err
 }
@@ -396,13 +396,13 @@ func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
 		return k, "", accounts.Invalid(fault)
 	}
 	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
-		return k, "", accounts.Invalid("expires: want a moment to come")
+		return k, "", accounts.Invalid("expires: want a time in the future")
 	}
-	text, err := d.text(KeyPrefix)
+	text, err := d.newSecret(KeyPrefix)
 	if err != nil {
 		return k, "", err
 	}
-	if k.ID, err = d.id(); err != nil {
+	if k.ID, err = d.newID(); err != nil {
 		return k, "", err
 	}
 	k.Hash, k.CreatedAt = d.Vault.Hash(keyPurpose, text), d.Now()
@@ -429,8 +429,8 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 	if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) {
 		return Caller{Name: k.Name}, ErrNoKey
 	}
-	if now.Sub(k.SeenAt) >= seenEvery {
-		k.SeenAt = now
+	if now.Sub(k.LastSeenAt) >= lastSeenInterval {
+		k.LastSeenAt = now
 		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
 				return err // it ended meanwhile
@@ -438,7 +438,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 			return tx.PutAdminKey(ctx, k, "")
 		})
 	}
-	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, ended(err)
+	return Caller{Actor: "key:" + k.Name, Name: k.Name, Role: k.Role, Accounts: k.Accounts}, sessionEndError(err)
 }
 
 // Browser describes the browser of a session.
@@ -456,15 +456,15 @@ type Credentials struct {
 // SignIn begins a session by name and password and returns its text; the errors are ErrRefused, ErrSecondFactor, ErrTooMany and
 // ErrBusy. previous is the text of a session that the new session replaces; "" = none.
 func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous string) (string, error) {
-	p, err := d.check(ctx, a, b)
+	p, err := d.authenticate(ctx, a, b)
 	if err != nil {
 		return "", err
 	}
-	return d.begin(ctx, p.Name, Longest, b, previous)
+	return d.startSession(ctx, p.Name, Longest, b, previous)
 }
 
-// check verifies the credentials and returns the person; the errors are the same as those of SignIn.
-func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
+// authenticate verifies the credentials and returns the person; the errors are the same as those of SignIn.
+func (d *Service) authenticate(ctx context.Context, a Credentials, b Browser) (p Person, err error) {
 	now := d.Now()
 	text := "person/" + a.Name[:min(len(a.Name), 64)]
 	tooMany := func() bool {
@@ -496,19 +496,19 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	if tooMany() {
 		return p, ErrTooMany
 	}
-	wrong := func() (Person, error) {
+	refuse := func() (Person, error) {
 		d.Guesses.RecordFailure(b.IP, text, now)
-		d.wrong(ByPassword, a.Name, b)
+		d.fail(ByPassword, a.Name, b)
 		return p, ErrRefused
 	}
 	switch {
 	case !right:
-		return wrong()
+		return refuse()
 	case p.TOTP != "" && a.Code == "":
 		return p, ErrSecondFactor
 	case p.TOTP != "":
-		if err := d.takeCode(ctx, p.Name, a.Code); errors.Is(err, ErrRefused) {
-			return wrong()
+		if err := d.consumeCode(ctx, p.Name, a.Code); errors.Is(err, ErrRefused) {
+			return refuse()
 		} else if err != nil {
 			return p, err
 		}
@@ -516,13 +516,13 @@ func (d *Service) check(ctx context.Context, a Credentials, b Browser) (p Person
 	return p, nil
 }
 
-// spelled removes the spaces and dashes that people type in a code.
-func spelled(code string) string {
+// normalizeCode removes the spaces and dashes that people type in a code.
+func normalizeCode(code string) string {
 	return strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(code))
 }
 
-// takeCode checks a code of the second factor or a recovery code, and marks it as used.
-func (d *Service) takeCode(ctx context.Context, name, code string) error {
+// consumeCode checks a code of the second factor or a recovery code, and marks it as used.
+func (d *Service) consumeCode(ctx context.Context, name, code string) error {
 	return d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if err := tx.LockPeople(ctx); err != nil {
 			return err
@@ -535,7 +535,7 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 		if err != nil {
 			return fmt.Errorf("opening the second factor of %s: %w", name, err)
 		}
-		code = spelled(code)
+		code = normalizeCode(code)
 		oldPerson := p
 		if step, ok := matchCode(string(secret), code, d.Now(), p.TOTPStep); ok {
 			p.TOTPStep = step
@@ -553,10 +553,10 @@ func (d *Service) takeCode(ctx context.Context, name, code string) error {
 
 // Begin begins a session with all rights of the admin token, for a caller that has proved possession of the token.
 func (d *Service) Begin(ctx context.Context, b Browser, previous string) (string, error) {
-	return d.begin(ctx, "", Longest, b, previous)
+	return d.startSession(ctx, "", Longest, b, previous)
 }
 
-func (d *Service) begin(ctx context.Context, person string, longest time.Duration, b Browser, previous string) (text string, err error) {
+func (d *Service) startSession(ctx context.Context, person string, longest time.Duration, b Browser, previous string) (string, error) {
 	s, text, err := d.newSession(longest, b)
 	if err != nil {
 		return "", err
@@ -572,13 +572,13 @@ func (d *Service) begin(ctx context.Context, person string, longest time.Duratio
 
 // newSession returns a new session without a person, and the text of the session.
 func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
-	if text, err = d.text(""); err != nil {
+	if text, err = d.newSecret(""); err != nil {
 		return s, "", err
 	}
 	now := d.Now()
-	s = Session{Hash: d.Vault.Hash(sessionPurpose, text), CreatedAt: now, SeenAt: now, EndsAt: now.Add(longest),
+	s = Session{Hash: d.Vault.Hash(sessionPurpose, text), CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(longest),
 		IP: b.IP.String(), Agent: strings.ToValidUTF8(strings.ReplaceAll(b.Agent[:min(len(b.Agent), 200)], "\x00", ""), "")}
-	s.ID, err = d.id()
+	s.ID, err = d.newID()
 	return s, text, err
 }
 
@@ -602,7 +602,7 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous str
 		if err != nil {
 			return err
 		}
-		p.SeenAt = s.CreatedAt
+		p.LastSeenAt = s.CreatedAt
 		if err := tx.PutPerson(ctx, p, ""); err != nil {
 			return err
 		}
@@ -611,7 +611,7 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous str
 	if err != nil {
 		return err
 	}
-	for _, old := range list[:max(0, len(list)-MostSessions+1)] {
+	for _, old := range list[:max(0, len(list)-MaxSessions+1)] {
 		if err := tx.DeleteSession(ctx, old.ID); err != nil {
 			return err
 		}
@@ -622,22 +622,22 @@ func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous str
 // BySession returns the caller of a session and records the use of the session, or returns ErrNoSession.
 func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	c, s, err := d.session(ctx, text)
-	if now := d.Now(); err == nil && now.Sub(s.SeenAt) >= seenEvery {
-		s.SeenAt = now
+	if now := d.Now(); err == nil && now.Sub(s.LastSeenAt) >= lastSeenInterval {
+		s.LastSeenAt = now
 		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 			if _, err := tx.Session(ctx, s.Hash); err != nil {
 				return err // it ended meanwhile
 			}
 			return tx.PutSession(ctx, s)
 		})
-		err = ended(err)
+		err = sessionEndError(err)
 	}
 	return c, err
 }
 
-// ended returns err if a session or key ended while its last use was being recorded. A use that cannot be recorded, for example on
-// a full disk, does not reject the request: the session or key only counts as unused for longer.
-func ended(err error) error {
+// sessionEndError returns err if a session or key ended while its last use was being recorded. A use that cannot be recorded, for example
+// on a full disk, does not reject the request: the session or key only counts as unused for longer.
+func sessionEndError(err error) error {
 	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
 		return err
 	}
@@ -661,7 +661,7 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 		if s, err = tx.Session(ctx, hash); err != nil {
 			return err
 		}
-		if !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle {
+		if !now.Before(s.ExpiresAt) || now.Sub(s.LastSeenAt) >= Idle {
 			return ErrNoSession
 		}
 		c = Caller{Actor: "admin", Role: "admin", Session: s.ID}
@@ -683,7 +683,7 @@ func (d *Service) session(ctx context.Context, text string) (c Caller, s Session
 func (d *Service) Sessions(ctx context.Context, person string) (list []Session, err error) {
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.SessionsOf(ctx, person); return err })
 	now := d.Now()
-	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.EndsAt) || now.Sub(s.SeenAt) >= Idle }), err
+	return slices.DeleteFunc(list, func(s Session) bool { return !now.Before(s.ExpiresAt) || now.Sub(s.LastSeenAt) >= Idle }), err
 }
 
 // End ends one session of a person, or returns ErrNoSession if the session belongs to another person.
@@ -700,18 +700,18 @@ func (d *Service) End(ctx context.Context, person, id string) error {
 	})
 }
 
-// EndOthers ends all sessions of a person except the session with the ID but.
-func (d *Service) EndOthers(ctx context.Context, person, but string) error {
-	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, but) })
+// EndOthers ends all sessions of a person except the session with the ID exceptID.
+func (d *Service) EndOthers(ctx context.Context, person, exceptID string) error {
+	return d.Store.UpdatePeople(ctx, func(tx Tx) error { return tx.DeleteSessionsOf(ctx, person, exceptID) })
 }
 
 // NewLink returns the text of a new link that signs a person in once, within ten minutes; if person is "", the session gets all
 // rights of the admin token. NewLink returns ErrNoPerson, or accounts.Invalid for a person managed by an identity provider.
 func (d *Service) NewLink(ctx context.Context, person string) (text string, ends time.Time, err error) {
-	if text, err = d.text(""); err != nil {
+	if text, err = d.newSecret(""); err != nil {
 		return "", ends, err
 	}
-	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, EndsAt: d.Now().Add(LinkTime)}
+	l := Link{Hash: d.Vault.Hash(linkPurpose, text), Person: person, ExpiresAt: d.Now().Add(LinkTime)}
 	err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 		if person != "" {
 			p, err := tx.Person(ctx, person)
@@ -724,7 +724,7 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 		}
 		return tx.PutLoginLink(ctx, l, d.Now())
 	})
-	return text, l.EndsAt, err
+	return text, l.ExpiresAt, err
 }
 
 // RedeemLoginLink consumes a login link and begins a session. RedeemLoginLink returns ErrNoLink, or ErrTooMany if the address sent
@@ -735,14 +735,14 @@ func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, p
 		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
 		return err
 	})
-	if err == nil && !d.Now().Before(l.EndsAt) {
+	if err == nil && !d.Now().Before(l.ExpiresAt) {
 		err = ErrNoLink
 	}
-	if errors.Is(err, ErrNoLink) && d.wrong(ByLoginLink, l.Person, b) {
+	if errors.Is(err, ErrNoLink) && d.fail(ByLoginLink, l.Person, b) {
 		err = ErrTooMany
 	}
 	if err != nil {
 		return "", err
 	}
-	return d.begin(ctx, l.Person, Longest, b, previous)
+	return d.startSession(ctx, l.Person, Longest, b, previous)
 }

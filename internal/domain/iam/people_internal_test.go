@@ -40,7 +40,7 @@ func TestPassword_ExactComparison(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, strings.HasPrefix(phc, "$argon2id$v=19$m=19456,t=2,p=1$"), "%v", phc)
 	for given, want := range map[string]bool{"four wild geese over Ürümqi ": true, "four wild geese over Ürümqi": false, "": false,
-		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MostPassword+1): false} {
+		"Four wild geese over Ürümqi ": false, strings.Repeat("x", MaxPassword+1): false} {
 		if got, err := d.checkPassword(ctx, phc, given); err != nil || got != want {
 			t.Errorf("%.30q: %v, %v", given, got, err)
 		}
@@ -55,7 +55,7 @@ func TestPasswordHash_SemaphorePerService(t *testing.T) {
 	t.Parallel()
 	d := &Service{Random: rand.Reader}
 	for range hashedAtOnce {
-		if _, err := d.hashing.Acquire(t.Context(), hashedAtOnce, mostWaiting); err != nil {
+		if _, err := d.hashing.Acquire(t.Context(), hashedAtOnce, maxWaiting); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestPasswordHash_SemaphorePerService(t *testing.T) {
 	// So many wait, and the next one is told at once.
 	going, stop := context.WithCancel(t.Context())
 	said := make(chan error)
-	for range mostWaiting + 1 {
+	for range maxWaiting + 1 {
 		go func() {
 			_, err := d.checkPassword(going, "", "")
 			said <- err
@@ -80,7 +80,7 @@ func TestPasswordHash_SemaphorePerService(t *testing.T) {
 		t.Errorf("somebody of another server: %v", err)
 	}
 	stop()
-	for range mostWaiting {
+	for range maxWaiting {
 		if err := <-said; !errors.Is(err, context.Canceled) {
 			t.Errorf("one that waits: %v", err)
 		}
@@ -109,7 +109,7 @@ func TestPassword_CommonListRejected(t *testing.T) {
 	long := 0
 	for word := range commonest() {
 		for _, given := range []string{word, word + "2026!!!!!!!!", "**" + strings.ToUpper(word) + "-1234567"} {
-			if utf8.RuneCountInString(given) < LeastPassword || given != word && !commonest()[strings.TrimFunc(word, noLetter)] {
+			if utf8.RuneCountInString(given) < MinPassword || given != word && !commonest()[strings.TrimFunc(word, noLetter)] {
 				continue // too short anyway, or without a core, like one of digits alone
 			}
 			if long++; CheckPassword(given, "alice") == "" {

@@ -19,18 +19,18 @@ type SharedLink struct {
 	Hash      string    `json:"hash"` // hash of the link's secret
 	Title     string    `json:"title,omitempty"`
 	Question  string    `json:"question"`           // query string of the statistics page
-	By        string    `json:"by"`                 // the actor
+	CreatedBy string    `json:"created_by"`         // the actor
 	Accounts  []string  `json:"accounts,omitempty"` // AppIDs that the sharing actor was limited to; empty = all
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
-	Ended     bool      `json:"ended,omitempty"` // before its time
+	Revoked   bool      `json:"revoked,omitempty"` // before its time
 }
 
 // ErrNoShared reports that a shared chart does not exist or has ended.
 var ErrNoShared = errors.New("there is no such shared chart, or it ended")
 
-// MostShared is the maximum number of shared charts of one actor.
-const MostShared = 200
+// MaxShared is the maximum number of shared charts of one actor.
+const MaxShared = 200
 
 const sharedPurpose = "shared_chart"
 
@@ -47,17 +47,17 @@ type SharedCharts struct {
 // Share creates a link to a chart and returns its secret part, which is shown only once. Share returns accounts.Invalid if the
 // actor already shares too many charts.
 func (d *SharedCharts) Share(ctx context.Context, link SharedLink, lasts time.Duration) (SharedLink, string, error) {
-	localLinks, err := d.List(ctx, func(c SharedLink) bool { return c.By == link.By })
+	localLinks, err := d.List(ctx, func(c SharedLink) bool { return c.CreatedBy == link.CreatedBy })
 	if err != nil {
 		return link, "", err
 	}
-	if len(localLinks) >= MostShared {
-		return link, "", accounts.Invalid(fmt.Sprintf("you share %d charts: end one first", len(localLinks)))
+	if len(localLinks) >= MaxShared {
+		return link, "", accounts.Invalid(fmt.Sprintf("you share %d charts, the maximum: revoke one first", len(localLinks)))
 	}
-	if link.ID, err = d.id(); err != nil {
+	if link.ID, err = d.newID(); err != nil {
 		return link, "", err
 	}
-	secret, err := d.text("")
+	secret, err := d.newSecret("")
 	if err != nil {
 		return link, "", err
 	}
@@ -76,7 +76,7 @@ func (d *SharedCharts) put(ctx context.Context, link SharedLink) error {
 
 // List returns the currently shared charts that a caller may see, newest first.
 func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (list []SharedLink, err error) {
-	values, err := d.Newest(ctx, 10*MostShared)
+	values, err := d.Newest(ctx, 10*MaxShared)
 	for _, value := range values {
 		var link SharedLink
 		if err := json.Unmarshal([]byte(value), &link); err != nil {
@@ -90,7 +90,7 @@ func (d *SharedCharts) List(ctx context.Context, sees func(SharedLink) bool) (li
 }
 
 func (d *SharedCharts) runs(link SharedLink) bool {
-	return !link.Ended && d.Now().Before(link.ExpiresAt)
+	return !link.Revoked && d.Now().Before(link.ExpiresAt)
 }
 
 // running returns a chart that is currently shared, or ErrNoShared.
@@ -120,7 +120,7 @@ func (d *SharedCharts) End(ctx context.Context, id string, sees func(SharedLink)
 	if !sees(link) {
 		return link, ErrNoShared
 	}
-	link.Ended = true
+	link.Revoked = true
 	return link, d.put(ctx, link)
 }
 
@@ -145,8 +145,8 @@ func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Calle
 // actor returns the current permissions of the person who shared a chart, limited to their permissions at the time of sharing; the
 // error is ErrNoShared if the person was removed.
 func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, err error) {
-	c = Caller{Actor: link.By, Role: "admin"} // the admin token's
-	kind, name, named := strings.Cut(link.By, ":")
+	c = Caller{Actor: link.CreatedBy, Role: "admin"} // the admin token's
+	kind, name, named := strings.Cut(link.CreatedBy, ":")
 	since := time.Time{}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error {
 		switch {

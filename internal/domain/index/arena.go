@@ -13,8 +13,8 @@ import (
 )
 
 // Everything that the index stores is a record in an arena. The bytes of a record are written once, before any reader can find the
-// record, and do not change while a reader can find it. Readers of records therefore need no lock, and records contain no Go
-// pointers.
+// record, and do not change while a reader can find it. Readers need no lock, because a record that they can find does not change;
+// records contain no Go pointers.
 
 const (
 	chunkBits = 16
@@ -344,8 +344,7 @@ func (r record) textSize() int {
 	return len(extra) - len(rest)
 }
 
-// encodeRule appends the record of a rule to b. The addresses host, owner, target and page belong to the host and the texts of the
-// rule.
+// encodeRule appends the record of a rule to b. The addresses host, owner, target and page belong to the host and the texts of the rule.
 func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
 	flags := byte(r.OpenVersion&3) << versionShift
 	set := func(bit byte, on bool) {

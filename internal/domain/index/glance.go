@@ -12,10 +12,10 @@ import (
 
 // A glance finds the governing rule of an ordinary link in one pass, eight bytes per step. An ordinary link has a lower-case scheme
 // and host, a path, a host of at most 31 bytes and at most four places where a rule can end, and is not a code of a service
-// account. All other links are handled by core.search, which returns the same results; tests compare both implementations.
+// account. Links that are not ordinary are handled by core.search; tests check that glance and core.search return the same results.
 //
-// While a processor waits for memory, it continues with independent instructions and predicts branches. The table positions that a
-// glance reads therefore depend only on the link; the host entry affects only branches.
+// While a processor waits for memory, it continues with independent instructions and predicts branches. So that the processor need not wait
+// for the host entry, the table positions that a glance reads depend only on the link; the host entry affects only branches.
 
 const (
 	ones    = 0x0101010101010101
@@ -77,17 +77,26 @@ func (s *spots) add(t *table, hash uint64, end int) bool {
 	return true
 }
 
-// glance returns done = false for a link that core.search must handle.
-func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
+// glanced is the result of glance.
+type glanced uint8
+
+const (
+	glanceUnsure glanced = iota // core.search must handle the link
+	glanceMiss                  // no rule governs the link
+	glanceHit
+)
+
+// glance finds the governing rule of a common link and stores it in hit.
+func (c *core) glance(text string, x *Index, hit *rules.Match) glanced {
 	p, n := unsafe.Pointer(unsafe.StringData(text)), len(text)
 	if n < len("http://a/") || n > rules.MaxLink {
-		return false, false
+		return glanceUnsure
 	}
 	pos, secure := len("https://"), uint64(1)
 	if w := load(p, 0); w != httpsStart {
 		pos, secure = len("http://"), 0
 		if w<<8 != httpStart<<8 || strings.HasPrefix(text, serviceOrigin) {
-			return false, false
+			return glanceUnsure
 		}
 	}
 	// The host.
@@ -96,7 +105,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	state := c.seed
 	for i := 0; ; i++ {
 		if pos >= n || i == len(name) {
-			return false, false
+			return glanceUnsure
 		}
 		w := loadIn(p, pos, n)
 		d := w ^ slashes
@@ -116,7 +125,10 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	lower := state
 	h := c.hosts.glance(lower, uint64(hostLen), &name)
 	if h == nil {
-		return false, plain(text[:pos])
+		if plain(text[:pos]) {
+			return glanceMiss
+		}
+		return glanceUnsure
 	}
 	paths, asks := atomic.LoadUint64(&h[1]), atomic.LoadUint64(&h[2])
 	number := atomic.LoadUint64(&h[3])
@@ -127,7 +139,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 	n -= pos
 	pos = 0
 	if h.longest() < n && n > 512 { // the longest rule of the host ends far before the end of this link
-		return false, false
+		return glanceUnsure
 	}
 	var found spots
 	depth, pathLen := uint(0), 0
@@ -150,7 +162,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			if paths>>depth&1 != 0 {
 				end := pos + bits.TrailingZeros64(marks)>>3 + 1
 				if !found.add(&c.ruleTable, prefixHash(state, w, end, lower), end) {
-					return false, false
+					return glanceUnsure
 				}
 			}
 		}
@@ -163,11 +175,11 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			// The link has no parameters, so the path extends to its end.
 			pathLen = n
 			if asks&1 != 0 {
-				return false, false
+				return glanceUnsure
 			}
 			if paths>>(32+depth)&1 != 0 && *(*byte)(unsafe.Add(p, n-1)) != '/' {
 				if !found.add(&c.ruleTable, prefixHash(state, w, n, lower), n) {
-					return false, false
+					return glanceUnsure
 				}
 			}
 			break
@@ -180,7 +192,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 				s, b = back, prev
 			}
 			if !found.add(&c.ruleTable, prefixHash(s, b, ask, lower), ask) {
-				return false, false
+				return glanceUnsure
 			}
 		}
 		if uint32(asks) == 0 {
@@ -191,7 +203,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			break
 		}
 		if asks&(1<<lastAsk) != 0 && n >= ask+lastAsk {
-			return false, false
+			return glanceUnsure
 		}
 		for lengths := asks & askLengths; lengths != 0; lengths &= lengths - 1 {
 			end := ask + bits.TrailingZeros64(lengths)
@@ -204,7 +216,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 				w = loadIn(p, pos, n)
 			}
 			if !found.add(&c.ruleTable, prefixHash(state, w, end, lower), end) {
-				return false, false
+				return glanceUnsure
 			}
 		}
 		break
@@ -221,12 +233,12 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			}
 			r := c.rules.recordAt(addressOf(v), end)
 			if r == nil || !equalBytes(unsafe.Add(r, ruleHead), p, end) {
-				return false, false
+				return glanceUnsure
 			}
 			head, owner := load(r, 0), load(r, 8)
 			if (head^number)&(1<<40-1) != 0 || int(head>>48&maxTail) != end || end < pathLen && head>>40&flagSub == 0 ||
 				head>>40&(flagPublished|flagTarget|flagExtra|flagService) != flagPublished {
-				return false, false
+				return glanceUnsure
 			}
 			page := load(r, 12) >> 16
 			idLen := uint(head >> 60 & 7)
@@ -236,13 +248,13 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) (ok, done bool) {
 			hit.Target = hit.Owner
 			hit.Prefix = text[:path+end]
 			hit.Page = c.texts.textOf(address(page&(1<<40-1)), byte(page>>40))
-			return true, true
+			return glanceHit
 		}
 		if s.tags&goesOn(tag) != 0 {
-			return false, false
+			return glanceUnsure
 		}
 	}
-	return false, true
+	return glanceMiss
 }
 
 // plain reports whether a link's host can be looked up without normalization.

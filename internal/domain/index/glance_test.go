@@ -50,12 +50,13 @@ func TestGlance_EqualsSearch(t *testing.T) {
 		for range 200 {
 			link := text()
 			var seen rules.Match
-			ok, done := c.glance(link, x, &seen)
-			if !done {
+			result := c.glance(link, x, &seen)
+			if result == glanceUnsure {
 				searches++
 				continue
 			}
 			glances++
+			ok := result == glanceHit
 			if ok {
 				hits++
 			}

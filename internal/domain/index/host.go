@@ -164,8 +164,7 @@ func (t *hostTable) lines(s *hostSegment) func(yield func(*host) bool) {
 	}
 }
 
-// admit sets the mask bits of a rule, so that look-ups probe the position where the rule ends; tail is the rule's key from its path
-// on.
+// admit sets the mask bits of a rule, so that look-ups probe the position where the rule ends; tail is the rule's key from its path on.
 func (h *host) admit(tail string) {
 	paths, asks := placesOf(tail)
 	for i, mask := range [...]uint64{paths, asks} {

@@ -7,8 +7,8 @@ import (
 )
 
 // With 4 KiB pages, a look-up in a large index spends more time on address translation than on reading the memory. If the kernel
-// provides huge pages on request ("madvise" or "always" in transparent_hugepage/enabled), the tables are placed in huge pages. A
-// kernel without huge pages ignores the request, and the index works as usual.
+// provides huge pages on request ("madvise" or "always" in transparent_hugepage/enabled), the tables of the index are placed in
+// huge pages. A kernel without huge pages ignores the request, and the index works as usual.
 
 const (
 	smallPage    = 4 << 10

@@ -11,9 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Index keeps every rule in memory, using little more memory than the rules' texts. A look-up takes no lock and allocates nothing.
-// A change is visible to every look-up that begins after Set or Remove has returned, and every look-up sees a single consistent
-// state of the rules.
+// Index keeps every rule in memory, using little more memory than the rules' texts. A look-up takes no lock and allocates nothing. A change
+// is visible to every look-up that begins after Set or Remove has returned, and every look-up sees a single consistent state of the rules.
 //
 // For each rule, the index stores the fields that a scan decision and its explanation need. Index does not store the times at which
 // a rule was created or changed.
@@ -201,8 +200,9 @@ func (x *Index) Governing(text string) (hit rules.Match, ok bool) {
 			continue
 		}
 		c := x.state.Load()
-		ok, done := c.glance(text, x, &hit)
-		if !done {
+		seen := c.glance(text, x, &hit)
+		ok = seen == glanceHit
+		if seen == glanceUnsure {
 			hit, ok = c.search(text, x)
 		}
 		if x.version.Load() == prev || x.careless {

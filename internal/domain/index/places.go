@@ -28,9 +28,8 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// prefixHash returns the hash of the first end bytes; block holds the last one to eight of these bytes, and state is the hash state
-// of the blocks before. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in
-// parallel.
+// prefixHash returns the hash of the first end bytes; block holds the last one to eight of these bytes, and state is the hash state of the
+// blocks before. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in parallel.
 func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }

@@ -598,9 +598,9 @@ func (c *core) recallTexts() {
 		for from+2 <= int(use.used) {
 			addr := address(i<<chunkBits | from)
 			text := c.texts.text(addr)
-			hash := hashText(c.seed, 0, text)
-			c.textTable.room(hash, &c.unseen)
-			c.textTable.insert(hash, addr)
+			h := hashText(c.seed, 0, text)
+			c.textTable.room(h, &c.unseen)
+			c.textTable.insert(h, addr)
 			from += 2 + len(text)
 		}
 	}

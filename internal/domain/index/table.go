@@ -10,8 +10,8 @@ import (
 //
 // The table is divided into segments, each an array of buckets of one cache line. Word 0 of a bucket holds seven tags of seven bits
 // (0 = free), one for each of the seven slots that follow; its last byte marks the tags that overflowed to the next bucket. A slot
-// holds an address (40 bits) and 24 bits of the hash. A look-up therefore reads one cache line, and only about one in a million of
-// the records that it then visits is a false match.
+// holds an address (40 bits) and 24 bits of the hash. A look-up reads one cache line of the table and the records whose tags and
+// hash bits match; about one in a million of these records is a false match.
 //
 // Readers take no lock. A slot changes by a single atomic store. A full segment is rebuilt separately, from its own slots.
 type table struct {

@@ -63,7 +63,7 @@ type Replica struct {
 	restored  bool      // reports that loading the snapshot file was attempted
 	kept      position  // log position up to which the snapshot file contains every rule; 0 = no file for this log
 	ruled     position  // log position up to which the memory contains at least every rule; guarded by reading
-	// midway is a test hook, called before a reload locks reading to force interleavings.
+	// midway is a test hook, called before a reload locks the mutex reading, to force interleavings.
 	midway func(context.Context)
 }
 
@@ -78,30 +78,30 @@ type missed struct {
 // RefreshRule reloads the rule with a key from the store. Rules that wait for the read lock are read together in one query.
 func (c *Replica) RefreshRule(ctx context.Context, key string) {
 	c.mu.Lock()
-	rules := c.next
-	if rules != nil && len(rules.keys) < followTogether {
-		rules.keys = append(rules.keys, key)
+	batch := c.next
+	if batch != nil && len(batch.keys) < followTogether {
+		batch.keys = append(batch.keys, key)
 		c.mu.Unlock()
-		<-rules.read
+		<-batch.read
 		return
 	}
-	rules = &changedRules{keys: []string{key}, read: make(chan struct{})}
-	c.next = rules
+	batch = &changedRules{keys: []string{key}, read: make(chan struct{})}
+	c.next = batch
 	c.mu.Unlock()
-	defer close(rules.read)
+	defer close(batch.read)
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	c.mu.Lock()
-	if c.next == rules { // rules that arrive from now on wait for the next read
+	if c.next == batch { // rules that arrive from now on wait for the next read
 		c.next = nil
 	}
 	c.mu.Unlock()
 	err := errUnread // stays set after a panic, so that the rules count as unread and are read again later
 	defer func() {
-		for _, key := range rules.keys {
+		for _, key := range batch.keys {
 			kind, err := "rule "+key, err
-			// One unreadable rule must not block the other rules, so each rule is then read alone.
-			if err != nil && !errors.Is(err, errUnread) && len(rules.keys) > 1 {
+			// After an error each rule is read by itself, so that one unreadable rule does not block the other rules.
+			if err != nil && !errors.Is(err, errUnread) && len(batch.keys) > 1 {
 				err = c.readKeys(ctx, []string{key})
 			}
 			c.recordFailure(kind, func(ctx context.Context) error {
@@ -109,7 +109,7 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 			}, err)
 		}
 	}()
-	err = c.readKeys(ctx, rules.keys)
+	err = c.readKeys(ctx, batch.keys)
 }
 
 var errUnread = errors.New("reading it broke off")
@@ -137,12 +137,12 @@ func (c *Replica) readKeys(ctx context.Context, keys []string) error {
 	})
 }
 
-// RefreshMany reloads about n rules. Their changes are in the audit log from entry number first on.
+// RefreshMany reloads about n rules, whose changes are in the audit log from entry number first on.
 func (c *Replica) RefreshMany(ctx context.Context, first int64, n int) {
 	retry := func(ctx context.Context) error {
 		// If most rules changed, a full reload is cheaper than reading the rules one by one.
 		if n < c.Rules.Len() {
-			if isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !isOther || err != nil {
+			if err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled); !errors.Is(err, errOtherLog) {
 				return err
 			}
 		}
@@ -250,7 +250,7 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	if m.since.IsZero() {
 		m.since = c.clockNow()
 	}
-	// One outage makes many reads fail. Ready and Unreadable report all of them.
+	// One outage makes many reads fail: only the first failed read is logged; Ready and Unreadable report all failed reads.
 	if len(c.missed) == 0 {
 		c.Log.Error("committed changes cannot be read back; scans may show the state before them until they can be", "what", kind, "error", err)
 	}

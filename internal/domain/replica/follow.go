@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -171,8 +172,8 @@ func (c *Replica) CatchUp(ctx context.Context) error {
 func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 	c.reading.Lock()
 	began, pos, swaps := c.clockNow(), c.currentPosition(), c.swapped()
-	hasMore, isOther, err := c.page(ctx, c.current(), &pos)
-	if err == nil && !isOther {
+	hasMore, err = c.page(ctx, c.current(), &pos)
+	if err == nil {
 		if pos.seq > c.ruled.seq {
 			c.ruled = pos
 		}
@@ -188,49 +189,51 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 		c.mu.Unlock()
 	}
 	c.reading.Unlock()
-	if isOther {
+	if errors.Is(err, errOtherLog) {
 		return false, c.reload(ctx, func() bool { return c.swapped() == swaps })
 	}
 	return hasMore, err
 }
 
-// page applies the page of the log after a position to a memory. isOther reports that the log was replaced by another log, so that
-// everything must be reloaded.
-func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore, isOther bool, err error) {
+// errOtherLog is returned if the log was replaced by another log, so that everything must be reloaded.
+var errOtherLog = errors.New("replica: the log of changes is another one")
+
+// page applies the page of the log after a position to a memory. page returns errOtherLog if the log was replaced.
+func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore bool, err error) {
 	defer func() {
-		if err == nil {
+		if err == nil || errors.Is(err, errOtherLog) {
 			c.hear()
 		}
 	}()
 	// The page begins with the last entry that was already read: its hash proves that the log is still the same one.
 	list, err := c.log().ChangesFrom(ctx, pos.seq, followPage)
 	if err != nil {
-		return false, false, err
+		return false, err
 	}
 	if pos.seq > 0 {
 		if len(list) == 0 || list[0].Seq != pos.seq || list[0].Hash != pos.hash {
 			c.Log.WarnContext(ctx,
 				"the log of changes is another than the one that was followed (a reset, or a database that lost its last commits): everything is read again", "seq", pos.seq)
-			return false, true, nil
+			return false, errOtherLog
 		}
 		list = list[1:]
 	}
 	if slices.ContainsFunc(list, func(c Change) bool { return c.Kind == ResetChange || c.Kind == EmptiedChange }) {
-		return false, true, nil
+		return false, errOtherLog
 	}
 	full := len(list) >= followPage-1
 	if n := slices.IndexFunc(list, func(change Change) bool { return change.Kind == ImportChange }); n == 0 {
-		return true, false, c.shown(ctx, dst, list[0], pos)
+		return true, c.shown(ctx, dst, list[0], pos)
 	} else if n > 0 {
 		list, full = list[:n], true
 	}
 	if err := c.applyAll(ctx, dst, list); err != nil {
-		return false, false, err
+		return false, err
 	}
 	if n := len(list); n > 0 {
 		*pos = position{seq: list[n-1].Seq, hash: list[n-1].Hash}
 	}
-	return full, false, nil
+	return full, nil
 }
 
 // shown applies one page of the changes that an import entry makes visible. The imported changes have lower numbers than the import
@@ -299,7 +302,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 	if dst.accounts == nil { // of rules alone
 		return nil
 	}
-	// One unreadable object must not block the other objects, so each object is then read alone.
+	// If reading all objects fails, each object is read by itself, so that one unreadable object does not block the others.
 	reloadAll := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil
@@ -365,8 +368,7 @@ func (c *Replica) clockNow() time.Time {
 	return c.Now()
 }
 
-// Staleness returns the time since the memory was last known to contain every commit: 0 if no other process can commit and no read
-// failed.
+// Staleness returns the time since the memory was last known to contain every commit: 0 if no other process can commit and no read failed.
 func (c *Replica) Staleness() time.Duration {
 	now := c.clockNow()
 	c.mu.Lock()

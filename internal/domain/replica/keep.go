@@ -25,8 +25,7 @@ const (
 	changeShare = 8192
 	// smallSnapshot is the size in bytes below which every change justifies a new file.
 	smallSnapshot = 64 << 10
-	// At a start, applying one change takes as long as loading changeCost rules in bulk; up to fewChanges changes are always
-	// acceptable.
+	// At a start, applying one change takes as long as loading changeCost rules in bulk; up to fewChanges changes are always acceptable.
 	changeCost, fewChanges = 4, 10_000
 )
 
@@ -87,29 +86,29 @@ func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	return nil
 }
 
-// followRules applies the changes after a position to dst until the end of the log, and advances the position. For each page,
-// followRules locks line, the lock of all readers that write to dst. isOther reports that the rules must be reloaded instead.
-func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) (isOther bool, err error) {
-	page := func() (hasMore bool) {
+// followRules applies the changes after a position to dst until the end of the log, and advances the position. For each page, followRules
+// locks line, the lock of all readers that write to dst. followRules returns errOtherLog if the rules must be reloaded instead.
+func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) error {
+	page := func() (hasMore bool, err error) {
 		line.Lock()
 		defer line.Unlock()
-		hasMore, isOther, err = c.page(ctx, memory{rules: dst}, pos)
-		return hasMore && !isOther && err == nil
+		return c.page(ctx, memory{rules: dst}, pos)
 	}
-	for page() {
+	for {
+		if hasMore, err := page(); !hasMore || err != nil {
+			return err
+		}
 	}
-	return isOther, err
 }
 
 // readRules loads all rules, either from the snapshot and the changes after it, or from the store.
 func (c *Replica) readRules(ctx context.Context, dst *memory) error {
 	if from, ok := c.restore(ctx, dst); ok {
-		isOther, err := c.followRules(ctx, dst.rules, &sync.Mutex{}, &from)
-		if err != nil {
-			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
-		}
-		if !isOther {
+		switch err := c.followRules(ctx, dst.rules, &sync.Mutex{}, &from); {
+		case err == nil:
 			return nil
+		case !errors.Is(err, errOtherLog):
+			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
 		}
 		dst.kept = position{}
 	}
@@ -141,8 +140,8 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 
 // rulesToTheEnd applies changes up to the current end of the log, and returns the position up to which the memory has every rule.
 func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
-	isOther, err := c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
-	if isOther && err == nil {
+	err = c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
+	if errors.Is(err, errOtherLog) {
 		c.keep(position{}) // the snapshot file belongs to the previous change log
 		err = c.readBeside(ctx, false)
 	}
@@ -206,8 +205,7 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf returns a directory of the accounts from a snapshot file. The accounts have no members, so test links open for no
-// user.
+// DirectoryOf returns a directory of the accounts from a snapshot file. The accounts have no members, so test links open for no user.
 func DirectoryOf(list []index.SnapshotAccount) *Directory {
 	d := NewDirectory()
 	for _, a := range list {

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -108,37 +109,37 @@ func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err erro
 	}
 	err = c.readRules(ctx, &fresh)
 	for tries := 0; err == nil && !done && tries < swapTries; {
-		var hasMore, isOther bool
-		if hasMore, isOther, err = c.page(ctx, fresh, &pos); err == nil && !hasMore && !isOther {
-			done, isOther, err = c.swap(ctx, fresh, &pos)
+		var hasMore bool
+		if hasMore, err = c.page(ctx, fresh, &pos); err == nil && !hasMore {
+			done, err = c.swap(ctx, fresh, &pos)
 			tries++
 		}
-		if isOther {
-			break
-		}
+	}
+	if errors.Is(err, errOtherLog) {
+		return false, nil
 	}
 	return done, err
 }
 
-// swap replaces the current memory by a new one, if one more page brings the new memory to the end of the log.
-func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done, isOther bool, err error) {
+// swap replaces the current memory by a new one, if one more page brings the new memory to the end of the log. swap returns
+// errOtherLog if the log was replaced.
+func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done bool, err error) {
 	if c.midway != nil {
 		c.midway(ctx)
 	}
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	began := c.clockNow()
-	hasMore, isOther, err := c.page(ctx, fresh, pos)
-	if hasMore || isOther || err != nil {
-		return false, isOther, err
+	if hasMore, err := c.page(ctx, fresh, pos); hasMore || err != nil {
+		return false, err
 	}
 	if fresh.codes != nil && !c.Codes.Swap(fresh.codes) {
-		return false, false, nil
+		return false, nil
 	}
 	c.Rules.Adopt(fresh.rules)
 	c.ruled = *pos
 	if fresh.accounts == nil {
-		return true, false, nil
+		return true, nil
 	}
 	c.Accounts.adopt(fresh.accounts)
 	c.mu.Lock()
@@ -146,7 +147,7 @@ func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done, 
 	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *pos, began, c.clockNow(), fresh.kept
 	c.swaps++
 	clear(c.missed)
-	return true, false, nil
+	return true, nil
 }
 
 // readAccounts reads all accounts and their links into dst.

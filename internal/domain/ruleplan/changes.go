@@ -18,24 +18,24 @@ func Changes(owner string, steps []Step) []client.PlannedRule {
 			changes = append(changes, client.PlannedRule{Owner: owner, Prefix: step.Prefix})
 		}
 		change := &changes[i]
-		switch step.Do {
+		switch step.Action {
 		case "delete":
-			change.Do = client.PlanDelete
+			change.Action = client.PlanDelete
 		case "publish":
-			if change.Do == "" {
-				change.Do = client.PlanPublish
+			if change.Action == "" {
+				change.Action = client.PlanPublish
 			}
 			change.Published = new(true)
 		case "add", "edit":
-			previous := change.Do
-			change.Do = client.PlanAdd
-			if previous == client.PlanDelete || step.Do == "edit" {
-				change.Do = client.PlanEdit
+			previous := change.Action
+			change.Action = client.PlanAdd
+			if previous == client.PlanDelete || step.Action == "edit" {
+				change.Action = client.PlanEdit
 			}
 			change.Path, change.AppID = step.Draft.Path, step.Draft.AppID
 			change.Occupy, change.OpenVersion = step.Draft.Occupy, int(step.Draft.OpenVersion)
 			change.Prefix = step.Prefix // a rule that is deleted and added again may have a different ending of its prefix
-			if step.Do == "add" {
+			if step.Action == "add" {
 				change.Published = new(false) // set to true if a publish step follows
 			}
 		}

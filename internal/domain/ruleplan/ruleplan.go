@@ -1,5 +1,4 @@
-// Package ruleplan computes the steps that bring the rules of an account in line with a rules file, and reads and writes such
-// files.
+// Package ruleplan computes the steps that bring the rules of an account in line with a rules file, and reads and writes such files.
 package ruleplan
 
 import (
@@ -43,12 +42,12 @@ type Stored struct {
 
 // Step is one API call of a plan.
 type Step struct {
-	Do     string `json:"do"` // one of add, edit, publish and delete
+	Action string `json:"action"` // one of add, edit, publish and delete
 	Prefix string `json:"prefix"`
-	Why    string `json:"why"`
+	Reason string `json:"reason"`
 	Done   bool   `json:"done"`
-	// Live reports that the step takes a published rule offline.
-	Live bool `json:"live,omitempty"`
+	// TakesOffline reports that the step takes a published rule offline.
+	TakesOffline bool `json:"takes_offline,omitempty"`
 
 	Draft      client.RuleDraft `json:"-"` // add, edit
 	Target     string           `json:"-"` // delete: the Mini Program of a service account's rule
@@ -149,9 +148,8 @@ func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
 	return w, len(*f) == prev
 }
 
-// eachRule calls visit for each entry under the file's only key, rules, or for each object of a file with one object per line;
-// exported reports the latter format, in which each entry names its owner. eachRule parses the rules file part by part, never as a
-// whole.
+// eachRule calls visit for each entry under the file's only key, rules, or for each object of a file with one object per line; exported
+// reports the latter format, in which each entry names its owner. eachRule parses the rules file entry by entry, never as a whole.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {
@@ -290,7 +288,7 @@ func (w *Wanted) check(owner string) error {
 	case w.Path == "":
 		return fmt.Errorf("path is missing: name the page that %s opens", w.Prefix)
 	case w.Owner != "" && owner != "" && w.Owner != owner:
-		return fmt.Errorf("the rule is of %s, but %s calls: keep one file for each account", w.Owner, owner)
+		return fmt.Errorf("the rule belongs to %s, but the caller is %s: keep one file for each account", w.Owner, owner)
 	case kind == rules.Service && w.AppID == "":
 		return fmt.Errorf("appid is missing: name the Mini Program that %s opens", w.Prefix)
 	case kind == rules.Service && (w.Occupy || w.OpenVersion != nil || w.TestLinks != nil):
@@ -366,8 +364,8 @@ func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 	if prune {
 		for _, h := range have {
 			if _, left := stored[h.Parsed.Key]; left {
-				steps = append(steps, Step{Do: "delete", Prefix: h.Prefix, Why: "it is not in the file", Target: h.Target,
-					Live: h.Published})
+				steps = append(steps, Step{Action: "delete", Prefix: h.Prefix, Reason: "it is not in the file", Target: h.Target,
+					TakesOffline: h.Published})
 			}
 		}
 	}
@@ -376,9 +374,9 @@ func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 
 // added returns the steps that create a new rule.
 func (w *Wanted) added(reason string, publish bool) []Step {
-	steps := []Step{{Do: "add", Prefix: w.Prefix, Why: reason, Draft: w.Draft()}}
+	steps := []Step{{Action: "add", Prefix: w.Prefix, Reason: reason, Draft: w.Draft()}}
 	if publish {
-		steps = append(steps, Step{Do: "publish", Prefix: w.Prefix, Why: "everybody opens it"})
+		steps = append(steps, Step{Action: "publish", Prefix: w.Prefix, Reason: "every user opens it"})
 	}
 	return steps
 }
@@ -396,16 +394,17 @@ func (w *Wanted) changed(h Stored) []Step {
 		if w.TestLinks == nil {
 			w.TestLinks = &h.TestLinks // fields that the rules file omits keep their stored value
 		}
-		steps := []Step{{Do: "delete", Prefix: h.Prefix, Why: reason, Target: h.Target, Lost: lost, AddedAgain: true, Live: h.Published}}
+		steps := []Step{{Action: "delete", Prefix: h.Prefix, Reason: reason, Target: h.Target, Lost: lost, AddedAgain: true,
+			TakesOffline: h.Published}}
 		return append(steps, w.added("opens "+w.Path, publish)...)
 	}
 	var steps []Step
 	if len(differences) > 0 {
 		d.Prefix = h.Prefix
-		steps = append(steps, Step{Do: "edit", Prefix: h.Prefix, Why: strings.Join(differences, ", "), Draft: d})
+		steps = append(steps, Step{Action: "edit", Prefix: h.Prefix, Reason: strings.Join(differences, ", "), Draft: d})
 	}
 	if publish && !h.Published {
-		steps = append(steps, Step{Do: "publish", Prefix: h.Prefix, Why: "everybody opens it"})
+		steps = append(steps, Step{Action: "publish", Prefix: h.Prefix, Reason: "every user opens it"})
 	}
 	return steps
 }
@@ -427,15 +426,15 @@ func (w *Wanted) silent(h Stored) string {
 func (w *Wanted) replaced(h Stored) string {
 	switch {
 	case w.Parsed.Sub != h.Parsed.Sub:
-		return "it is " + h.Prefix + " now, and a prefix cannot change"
+		return "it is " + h.Prefix + " now, and a prefix cannot be changed"
 	case !h.Published:
 		return ""
 	case w.Published != nil && !*w.Published:
-		return "a published rule cannot be taken back: it is added again"
+		return "a published rule cannot be unpublished: it is deleted and added again"
 	case w.IsService() && len(w.differences(h)) > 0:
-		return "a published service-account rule cannot change: " + strings.Join(w.differences(h), ", ")
+		return "a published service-account rule cannot be changed: " + strings.Join(w.differences(h), ", ")
 	case w.Path != h.Path:
-		return fmt.Sprintf("the page of a published rule cannot change: %s -> %s", h.Path, w.Path)
+		return fmt.Sprintf("the page of a published rule cannot be changed: %s -> %s", h.Path, w.Path)
 	}
 	return ""
 }

@@ -88,9 +88,9 @@ func TestRulePlan_Actions(t *testing.T) {
 			}
 			var did []string
 			for _, one := range Decide(file, account, test.prune) {
-				did = append(did, one.Do)
-				assert.True(t, one.Why != "", "%s of %s says no why", one.Do, one.Prefix)
-				assert.True(t, one.Do != "delete" || one.Target == test.target, "the delete names %q, want %q", one.Target, test.target)
+				did = append(did, one.Action)
+				assert.True(t, one.Reason != "", "%s of %s says no why", one.Action, one.Prefix)
+				assert.True(t, one.Action != "delete" || one.Target == test.target, "the delete names %q, want %q", one.Target, test.target)
 			}
 			assert.True(t, slices.Equal(did, test.do), "got %v, want %v", did, test.do)
 		})

@@ -17,8 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// MaxPath is the maximum length in bytes of a page path including its query. Assumed(rules.add.path): the platform documents no
-// limit.
+// MaxPath is the maximum length in bytes of a page path including its query. Assumed(rules.add.path): the platform documents no limit.
 const MaxPath = 1024
 
 // Book implements the transactions on rules.
@@ -33,7 +32,7 @@ type Book struct {
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead of Changed when about n rules changed at once. The change log contains the n changes from the
+	// ManyChanged is called instead of Changed when about n rules changed at once. The n changes are in the change log from entry
 	// number first on.
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is called when an event is waiting to be sent to an account.
@@ -115,8 +114,8 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string,
 	return link, err
 }
 
-// Add adds an unpublished rule. Add checks for errors in the order of contract rules 1.8: 40097, 85075, 48001, 40166, 85066, 85068,
-// 85071, 85072, 85073, 85070, 85076, 85069.
+// Add adds an unpublished rule. Add checks for errors in the order of contract rules 1.8, from an invalid value (40097) to a
+// missing or wrong verification file (85069).
 func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	s := b.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -150,8 +149,7 @@ func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	return b.add(ctx, owner, d, s, rule.Prefix, false)
 }
 
-// add implements the transaction of Add. With confirms = true, add also stores the record that explains why no external host was
-// contacted.
+// add implements the transaction of Add. With confirms = true, add also stores the record that explains why no external host was contacted.
 func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
 		b.forget(ctx)
@@ -183,10 +181,10 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 				return err
 			}
 		}
-		rule.CreatedAt, rule.ChangedAt = b.Now(), b.Now()
+		rule.CreatedAt, rule.UpdatedAt = b.Now(), b.Now()
 		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
-			return errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q was added by another account meanwhile", d.Prefix)
+			return errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q was added by another account concurrently", d.Prefix)
 		}
 		return err
 	})
@@ -201,7 +199,7 @@ func limitHolder(owner accounts.Account, d Draft) string {
 	return owner.AppID
 }
 
-// readAdmission makes the calls of Keep and admit for a new rule, to read ahead.
+// readAdmission makes the store calls of Keep and admit for a new rule, so that Prefetch reads all results in one round trip.
 func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, p Prefix) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Prefix: p}
 	_, _ = accounts.Keep(ctx, tx, owner.AppID)
@@ -228,7 +226,7 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		if target, link, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
 			return Rule{}, "", err
 		}
-		if link.AtOnce {
+		if link.ApprovalSkipped {
 			behaviour.Note(ctx, behaviour.LinkAtOnce)
 		}
 	}
@@ -325,10 +323,10 @@ func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.
 			return err
 		}
 	}
-	switch has, known := target.HasPage(path); {
-	case !known:
+	switch {
+	case len(target.Pages) == 0:
 		return noteOrRefuse(ctx, s, behaviour.RulesPathUnasked, "")
-	case !has:
+	case !target.HasPage(path):
 		return noteOrRefuse(ctx, s, behaviour.RulesPathUnknown, "%s has no page %.120q", target.AppID, path)
 	}
 	return nil
@@ -381,7 +379,7 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 		case r.Prefix.Key == rule.Prefix.Key:
 			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies what lies below %q", r.Prefix.Text)
+			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies the links below %q", r.Prefix.Text)
 		}
 	}
 	return taken
@@ -410,8 +408,7 @@ const (
 	platformServiceRules = 100_000
 )
 
-// checkCount returns 85073 if the rule exceeds the configured limit; isAbove reports whether the rule exceeds the platform's own
-// limit.
+// checkCount returns 85073 if the rule exceeds the configured limit; isAbove reports whether the rule exceeds the platform's own limit.
 func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isAbove bool, err error) {
 	count, limit, maximum := tx.CountOwned, s.RuleLimit, platformRules
 	if rule.Kind == Service {
@@ -534,8 +531,7 @@ func (b *Book) keep(ctx context.Context, c Confirmation) error {
 	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
-// forget deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still
-// proceeds.
+// forget deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still proceeds.
 func (b *Book) forget(ctx context.Context) {
 	if b.ClockBelieved != nil && !b.ClockBelieved() {
 		return
@@ -591,7 +587,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			}
 		}
 		if p.Target.AppID == "" {
-			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s is gone", rule.Target)
+			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s was deleted", rule.Target)
 		}
 		// Waiting for the locks may have lasted into the next month.
 		now, counted, spent := b.Now(), b.countNow(), p.Spent
@@ -796,7 +792,7 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 		quota = int(s.ServicePublishQuota)
 		if s.ServicePublishQuota == settings.Unlimited {
 			if !s.Refuses(behaviour.RulesPublishService) {
-				return platformQuota // the platform's number is shown
+				return platformQuota // without a limit, clients see the platform's full quota
 			}
 			quota = platformQuota
 		}
@@ -876,7 +872,7 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 		if exists {
 			return tx.PutRule(ctx, rule, did)
 		}
-		rule.CreatedAt, rule.ChangedAt = now, now
+		rule.CreatedAt, rule.UpdatedAt = now, now
 		_, err = tx.AddRule(ctx, rule, did)
 		return err
 	})

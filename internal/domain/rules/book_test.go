@@ -287,7 +287,7 @@ func TestAddRule_FieldValidation(t *testing.T) {
 				return
 			}
 			want := rules.Rule{ID: rule.ID, Kind: rules.Ordinary, Owner: c.caller, Target: "wxa", Prefix: rule.Prefix, Path: given.Path,
-				OpenVersion: given.OpenVersion, TestLinks: given.TestLinks, CreatedAt: noon, ChangedAt: noon}
+				OpenVersion: given.OpenVersion, TestLinks: given.TestLinks, CreatedAt: noon, UpdatedAt: noon}
 			if c.caller == "wxs" {
 				want.Kind, want.OpenVersion, want.TestLinks = rules.Service, 0, nil
 			}
@@ -641,7 +641,7 @@ func TestPublishRule_Responses(t *testing.T) {
 			wantEqual(t, "publishes spent", spent, c.spends)
 			rule := d.rule(c.prefix)
 			if c.want == errcode.OK && c.spends == 1 {
-				assert.True(t, rule.Published && rule.PublishedAt.Equal(later) && rule.ChangedAt.Equal(later), "the rule is %+v", rule)
+				assert.True(t, rule.Published && rule.PublishedAt.Equal(later) && rule.UpdatedAt.Equal(later), "the rule is %+v", rule)
 			}
 			// Also of one that was published already: perhaps on another node.
 			var told []string
@@ -836,7 +836,7 @@ func TestPlantRule_SkipsVerificationAndQuota(t *testing.T) {
 	d.now = later
 	wantCode(t, plant("wxa", draft("http://127.0.0.1:8080/", withPath("other"), withLinks("http://127.0.0.1:8080/1")), false), errcode.OK)
 	want := *first
-	want.Path, want.Occupy, want.TestLinks, want.Published, want.ChangedAt = "other", false, []string{"http://127.0.0.1:8080/1"}, false,
+	want.Path, want.Occupy, want.TestLinks, want.Published, want.UpdatedAt = "other", false, []string{"http://127.0.0.1:8080/1"}, false,
 		later
 	wantEqual(t, "planted again", *d.rule("http://127.0.0.1:8080/"), want)
 	wantCode(t, plant("wxs", draft(code+"a"), true), errcode.OK)

@@ -80,8 +80,7 @@ func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
 
-// FileFault compares a response body with the content of a verification file and returns the difference; "" = equal. Contract:
-// rules 2.7.
+// FileFault compares a response body with the content of a verification file and returns the difference; "" = equal. Contract: rules 2.7.
 func FileFault(body []byte, content string) string {
 	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
 		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)

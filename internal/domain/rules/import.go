@@ -45,11 +45,10 @@ type Planned struct {
 // cannot be read.
 type Plan func() iter.Seq2[Planned, error]
 
-// Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the
-// number of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import are
-// not checked for occupation of each other's prefixes: a server may hold a rule below another owner's occupied prefix, and an
-// export of such rules must be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only
-// checks.
+// Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the number
+// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import are not checked
+// for occupation of each other's prefixes: a server may hold a rule below another owner's occupied prefix, and an export of such rules must
+// be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only checks.
 //
 // An import delays other callers no longer than any other change does. Lines are checked while other transactions change rules;
 // many rules are written as hidden rows, and all of them become visible at one moment, provided that nothing the check depends on
@@ -233,7 +232,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 
 // madeAt returns the rule with its times set as for a new rule.
 func (r Rule) madeAt(now time.Time) Rule {
-	r.CreatedAt, r.ChangedAt = now, now
+	r.CreatedAt, r.UpdatedAt = now, now
 	if r.Published {
 		r.PublishedAt = now
 	}
@@ -325,7 +324,7 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 			continue
 		}
 		if len(marks) == MaxImport {
-			return nil, nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: bring them in several files", MaxImport))
+			return nil, nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: split them into several files", MaxImport))
 		}
 		marks = append(marks, lineMark{markOf(key), uint32(p.Line)})
 	}
@@ -539,8 +538,7 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(L
 	return found, err
 }
 
-// rule returns the new rule of a line, and the stored rule that it replaces. An error with an error code means that the line is
-// invalid.
+// rule returns the new rule of a line, and the stored rule that it replaces. An error with an error code means that the line is invalid.
 func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
@@ -556,7 +554,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[stri
 		case end == key:
 			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to %s", r.Prefix.Text, r.Owner)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "prefix %q: %s occupies what lies below %q",
+			return rule, nil, errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "prefix %q: %s occupies the links below %q",
 				rule.Prefix.Text, r.Owner,
 				r.Prefix.Text)
 		}

@@ -50,38 +50,38 @@ type Finding struct {
 // Lint returns the probable mistakes in a set of rules, in the order of the set. Lint uses Matches and the order in which rules
 // govern (contract: rules 2.9), and assumes that every account can open its rules.
 func Lint(set []Rule) []Finding {
-	l := newLinted(set)
+	l := newLinter(set)
 	for i := range set {
-		l.look(i)
+		l.checkRule(i)
 	}
-	slices.SortStableFunc(l.found, func(a, b Finding) int {
+	slices.SortStableFunc(l.findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(slices.Index(FindingKinds, a.Kind), slices.Index(FindingKinds, b.Kind)))
 	})
-	return l.found
+	return l.findings
 }
 
-type linted struct {
-	set   []Rule
-	first map[string]int // index of the first rule with each key
-	found []Finding
+type linter struct {
+	set        []Rule
+	firstByKey map[string]int // index of the first rule with each key
+	findings   []Finding
 }
 
-func newLinted(set []Rule) *linted {
-	l := &linted{set: set, first: make(map[string]int, len(set))}
+func newLinter(set []Rule) *linter {
+	l := &linter{set: set, firstByKey: make(map[string]int, len(set))}
 	for i, r := range set {
-		if _, ok := l.first[r.Prefix.Key]; !ok {
-			l.first[r.Prefix.Key] = i
+		if _, ok := l.firstByKey[r.Prefix.Key]; !ok {
+			l.firstByKey[r.Prefix.Key] = i
 		}
 	}
 	return l
 }
 
-func (l *linted) add(f Finding) { l.found = append(l.found, f) }
+func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
-// look adds the findings for one rule.
-func (l *linted) look(i int) {
+// checkRule adds the findings for one rule.
+func (l *linter) checkRule(i int) {
 	r := l.set[i]
-	if first := l.first[r.Prefix.Key]; first != i {
+	if first := l.firstByKey[r.Prefix.Key]; first != i {
 		l.add(Finding{Kind: Duplicate, Rule: i, Other: first})
 		return
 	}
@@ -94,19 +94,19 @@ func (l *linted) look(i int) {
 		return // the rule matches only its own text
 	}
 	// A rule that ends with a bare "?" is longer, but matches the same links.
-	if j, ok := l.first[r.Prefix.Key+"?"]; ok && !r.Prefix.Sub && !r.Prefix.HasQuery() && l.set[j].Owner == r.Owner {
+	if j, ok := l.firstByKey[r.Prefix.Key+"?"]; ok && !r.Prefix.Sub && !r.Prefix.HasQuery() && l.set[j].Owner == r.Owner {
 		l.add(Finding{Kind: Shadowed, Rule: i, Other: j, Link: r.Prefix.Text})
 		return
 	}
-	l.number(i)
+	l.checkNumber(i)
 	l.checkShorter(i, l.matching(r.Prefix.Link))
-	l.slash(i)
+	l.checkSlash(i)
 }
 
 // matching returns the rules of the set that match a link, longest first.
-func (l *linted) matching(link Link) (list []int) {
+func (l *linter) matching(link Link) (list []int) {
 	for _, key := range link.Ends() {
-		if i, ok := l.first[key]; ok && l.set[i].Prefix.Matches(link) {
+		if i, ok := l.firstByKey[key]; ok && l.set[i].Prefix.Matches(link) {
 			list = append(list, i)
 		}
 	}
@@ -114,7 +114,7 @@ func (l *linted) matching(link Link) (list []int) {
 }
 
 // governing returns the rule that opens a link, given the matching rules, longest first; -1 = none. Contract: rules 2.9.
-func (l *linted) governing(matching []int) int {
+func (l *linter) governing(matching []int) int {
 	for pos, i := range matching {
 		isOwn := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }
 		if l.set[i].Published && !slices.ContainsFunc(matching[:pos], isOwn) {
@@ -124,9 +124,9 @@ func (l *linted) governing(matching []int) int {
 	return -1
 }
 
-// number reports a rule whose last parameter is a number, because the rule also matches longer numbers. Ten rules exclude the
+// checkNumber reports a rule whose last parameter is a number, because the rule also matches longer numbers. Ten rules exclude the
 // longer numbers, one for each digit that may follow; a shorter rule would also match the number itself.
-func (l *linted) number(i int) {
+func (l *linter) checkNumber(i int) {
 	r := l.set[i]
 	if !r.Published || !endsInNumber(r.Prefix) {
 		return
@@ -151,16 +151,16 @@ func endsInNumber(p Prefix) bool {
 }
 
 // checkShorter adds the findings on how a rule affects the links of shorter rules.
-func (l *linted) checkShorter(i int, matching []int) {
+func (l *linter) checkShorter(i int, matching []int) {
 	r := l.set[i]
 	shorter := matching[slices.Index(matching, i)+1:]
 	if !r.Published {
-		local := slices.IndexFunc(shorter, func(j int) bool { return l.set[j].Owner == r.Owner })
-		if local >= 0 && l.set[shorter[local]].Published && !l.keptOut(shorter[local], i) {
-			l.add(Finding{Kind: HidesPublished, Rule: i, Other: shorter[local], Link: r.Prefix.Text})
+		own := slices.IndexFunc(shorter, func(j int) bool { return l.set[j].Owner == r.Owner })
+		if own >= 0 && l.set[shorter[own]].Published && !l.isExclusion(shorter[own], i) {
+			l.add(Finding{Kind: HidesPublished, Rule: i, Other: shorter[own], Link: r.Prefix.Text})
 		}
-		if opens := l.governing(matching); opens >= 0 && l.set[opens].Owner != r.Owner {
-			l.add(Finding{Kind: OthersOpen, Rule: i, Other: opens, Link: r.Prefix.Text})
+		if opener := l.governing(matching); opener >= 0 && l.set[opener].Owner != r.Owner {
+			l.add(Finding{Kind: OthersOpen, Rule: i, Other: opener, Link: r.Prefix.Text})
 		}
 		return
 	}
@@ -178,23 +178,23 @@ func (l *linted) checkShorter(i int, matching []int) {
 	}
 }
 
-// keptOut reports whether an unpublished rule was added to exclude longer numbers, as AlsoCatches suggests: the owner then has one
-// such rule for each following digit.
-func (l *linted) keptOut(number, hiding int) bool {
-	short, prefix := l.set[number].Prefix, l.set[hiding].Prefix
+// isExclusion reports whether the rule longer was added to exclude longer numbers, as AlsoCatches suggests: the owner of the rule
+// shorter has a rule for each of the ten digits that may follow its prefix.
+func (l *linter) isExclusion(shorter, longer int) bool {
+	short, prefix := l.set[shorter].Prefix, l.set[longer].Prefix
 	if !endsInNumber(short) || !endsInNumber(prefix) || len(prefix.Key) != len(short.Key)+1 {
 		return false
 	}
 	for d := range 10 {
-		if j, ok := l.first[short.Key+string(rune('0'+d))]; !ok || l.set[j].Owner != l.set[number].Owner {
+		if j, ok := l.firstByKey[short.Key+string(rune('0'+d))]; !ok || l.set[j].Owner != l.set[shorter].Owner {
 			return false
 		}
 	}
 	return true
 }
 
-// slash reports a rule that matches nothing below its path although the path does not look like a file name.
-func (l *linted) slash(i int) {
+// checkSlash reports a rule that matches nothing below its path although the path does not look like a file name.
+func (l *linter) checkSlash(i int) {
 	p := l.set[i].Prefix
 	last := p.Path()[strings.LastIndexByte(p.Path(), '/')+1:]
 	if p.Sub || p.HasQuery() || strings.Contains(p.Path(), "#") || strings.Contains(last, ".") {
@@ -202,7 +202,7 @@ func (l *linted) slash(i int) {
 	}
 	value := p.Text + "/"
 	if link, ok := ParseLink(value); ok && link.Key != p.Key {
-		if _, exists := l.first[link.Key]; exists {
+		if _, exists := l.firstByKey[link.Key]; exists {
 			return
 		}
 	}

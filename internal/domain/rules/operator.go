@@ -55,8 +55,7 @@ func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change,
 var ErrBusy = errors.New("too many ask for the rules near a link at once")
 
 const (
-	// nearAtOnce is the maximum number of concurrent calls of Neighbours, so that explanations leave database connections for other
-	// work.
+	// nearAtOnce is the maximum number of concurrent calls of Neighbours, so that explanations leave database connections for other work.
 	nearAtOnce = 2
 	nearTime   = 10 * time.Second // how long a call waits for a free slot
 )
@@ -119,13 +118,13 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // ErrNoDomain is returned for a host without a status set by the operator.
-var ErrNoDomain = errors.New("the operator has set no status of this host; see: qrjump api listDomains")
+var ErrNoDomain = errors.New("this host has no status; for the hosts with one: qrjump api listDomains")
 
 // SetDomain sets the operator's status of a host; status "" deletes the status and returns ErrNoDomain if the host has none.
 func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
 	if !domainHost().MatchString(host) {
-		return accounts.Invalid(fmt.Sprintf("host %.120q: want a host name, with a port where rules have one", host))
+		return accounts.Invalid(fmt.Sprintf("host %.120q: want a host name, with a port if rules have one", host))
 	}
 	return b.Store.UpdateRules(ctx, func(tx Tx) error {
 		if status == "" {

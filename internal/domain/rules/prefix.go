@@ -138,8 +138,7 @@ func (l Link) Query() string {
 	return l.Key[l.query+1:]
 }
 
-// Segment returns the path up to its second "/". An explanation of a link considers the rules with the same segment to be near the
-// link.
+// Segment returns the path up to its second "/". An explanation of a link considers the rules with the same segment to be near the link.
 func (l Link) Segment() string {
 	path := l.Path()
 	if i := strings.IndexByte(path[min(1, len(path)):], '/'); i >= 0 {
@@ -182,7 +181,7 @@ func PlainText(text string) bool {
 	}
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c >= 0x7f {
-			// Non-ASCII bytes are rare in a link; only then each character must be checked.
+			// Non-ASCII bytes are rare in a link, so only the text from the first such byte on is checked character by character.
 			return utf8.ValidString(text[i:]) && !strings.ContainsFunc(text[i:], unicode.IsControl)
 		}
 	}
@@ -281,8 +280,7 @@ func (p Prefix) underNewerDomain() bool {
 	return newerDomains[name[strings.LastIndexByte(name, '.')+1:]]
 }
 
-// isAddress reports whether a host is an IP address, with or without a port, or a number that some resolvers interpret as an
-// address.
+// isAddress reports whether a host is an IP address, with or without a port, or a number that some resolvers interpret as an address.
 func isAddress(host string) bool {
 	if strings.HasPrefix(host, "[") {
 		return true

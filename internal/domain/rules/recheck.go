@@ -21,14 +21,14 @@ const RecheckEvery = 24 * time.Hour
 // Reverification is the result of the latest check of the verification file in one directory. The result of a check does not change
 // any rules.
 type Reverification struct {
-	Owner     string
-	Directory string // directory URL of the verification file, with a final slash
-	Prefix    string // prefix of one of the rules whose verification file is in Directory
-	CheckedAt time.Time
-	OK        bool
-	Reason    string
-	Since     time.Time // time of the first of the consecutive failures; zero = the last check passed
-	NextAt    time.Time
+	Owner        string
+	Directory    string // directory URL of the verification file, with a final slash
+	Prefix       string // prefix of one of the rules whose verification file is in Directory
+	CheckedAt    time.Time
+	OK           bool
+	Reason       string
+	FailingSince time.Time // time of the first of the consecutive failures; zero = the last check passed
+	NextAt       time.Time
 }
 
 // RecheckStore keeps rechecks.
@@ -272,17 +272,17 @@ func (r *Verifier) look(ctx context.Context, reverification Reverification) erro
 		found.Reason, now.Add(RecheckEvery)
 	switch {
 	case found.OK:
-		if !reverification.Since.IsZero() {
+		if !reverification.FailingSince.IsZero() {
 			r.Log.InfoContext(ctx, "a verification file is in place again", "owner", reverification.Owner, "url", found.URL)
 		}
-		reverification.Since = time.Time{}
+		reverification.FailingSince = time.Time{}
 	default:
-		if reverification.Since.IsZero() {
-			reverification.Since = now
+		if reverification.FailingSince.IsZero() {
+			reverification.FailingSince = now
 		}
 		r.Log.WarnContext(ctx, "a verification file is not in place any more; its rules go on, but its owner may have lost the host",
 			"owner", reverification.Owner,
-			"url", found.URL, "since", reverification.Since.UTC().Format(time.RFC3339), "reason", found.Reason)
+			"url", found.URL, "since", reverification.FailingSince.UTC().Format(time.RFC3339), "reason", found.Reason)
 	}
 	return r.Store.SaveRecheck(ctx, reverification)
 }

@@ -145,9 +145,9 @@ func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 	require.True(t, len(found) == 2 && !found[0].OK && strings.Contains(found[0].Reason, "404") &&
 		strings.Contains(found[1].Reason, `the answer is "another content"`) && found[0].Directory == "https://a.example/x/",
 		"%+v", found)
-	since := found[0].Since
+	since := found[0].FailingSince
 	n.day()
-	if again := n.list(true); len(again) != 2 || !again[0].Since.Equal(since) || !again[0].CheckedAt.After(since) {
+	if again := n.list(true); len(again) != 2 || !again[0].FailingSince.Equal(since) || !again[0].CheckedAt.After(since) {
 		t.Errorf("%+v", again)
 	}
 	if got := strings.Count(n.logs.String(), "not in place any more"); got < 4 {
@@ -167,7 +167,7 @@ func TestRecheck_MissingFileWarnsOnly(t *testing.T) {
 func (n *night) rules() (list []string) {
 	for r, err := range n.store.AllRules(n.t.Context()) {
 		require.NoError(n.t, err)
-		list = append(list, fmt.Sprint(r.Owner, r.Prefix.Text, r.Published, r.ChangedAt))
+		list = append(list, fmt.Sprint(r.Owner, r.Prefix.Text, r.Published, r.UpdatedAt))
 	}
 	return list
 }

@@ -39,9 +39,9 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 		return nil, false, fmt.Errorf("prefix %.120q: %w", req.Prefix, ErrNotLink)
 	case strings.TrimSpace(req.Reason) == "" || len(req.Reason) > MaxReason || !utf8.ValidString(req.Reason) || containsControl(req.Reason):
 		return nil, false, accounts.Invalid(fmt.Sprintf(
-			"reason: say why, in 1 to %d bytes without control characters; the old owner reads it", MaxReason))
+			"reason: want 1 to %d bytes without control characters; the old owner sees it", MaxReason))
 	case req.Below && !strings.HasSuffix(link.Key, "/"):
-		return nil, false, accounts.Invalid(fmt.Sprintf("prefix %.120q: what lies below is what lies below a final /", req.Prefix))
+		return nil, false, accounts.Invalid(fmt.Sprintf("prefix %.120q: only a prefix that ends in / has links below it", req.Prefix))
 	}
 	var list []Rule
 	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {

@@ -44,7 +44,7 @@ type Rule struct {
 	TestLinks   []string
 	Published   bool
 	CreatedAt   time.Time
-	ChangedAt   time.Time
+	UpdatedAt   time.Time
 	PublishedAt time.Time // zero = never
 }
 
@@ -96,10 +96,10 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 		}
 		if d.Path != r.Path {
 			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesEditPage,
-				"the page of a published rule cannot change: delete %q and add it again", r.Prefix.Text)
+				"the page of a published rule cannot be changed: delete %q and add it again", r.Prefix.Text)
 		}
 	}
-	r.Path, r.ChangedAt = d.Path, now
+	r.Path, r.UpdatedAt = d.Path, now
 	if r.Kind == Service {
 		r.Target = d.AppID
 		return r, nil
@@ -120,7 +120,7 @@ func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) 
 	case spent >= quota:
 		return Rule{}, errcode.PublishQuota.WithDetail(behaviour.RulesPublishQuota, "%s published %d times this month", r.Owner, spent)
 	}
-	r.Published, r.ChangedAt, r.PublishedAt = true, now, now
+	r.Published, r.UpdatedAt, r.PublishedAt = true, now, now
 	return r, nil
 }
 

@@ -35,12 +35,12 @@ var (
 func ordinaryRule(published bool) rules.Rule {
 	return rules.Rule{ID: 7, Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Path: "pages/index", Occupy: true,
 		OpenVersion: rules.OpenTrial,
-		TestLinks:   []string{"https://h.example/1"}, Published: published, CreatedAt: noon, ChangedAt: noon, PublishedAt: noon}
+		TestLinks:   []string{"https://h.example/1"}, Published: published, CreatedAt: noon, UpdatedAt: noon, PublishedAt: noon}
 }
 
 func serviceRule(published bool) rules.Rule {
 	return rules.Rule{ID: 7, Kind: rules.Service, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published, CreatedAt: noon,
-		ChangedAt: noon}
+		UpdatedAt: noon}
 }
 
 // Contract: rules 1.2.
@@ -86,7 +86,7 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 			}
 			wantCode(t, err, errcode.OK)
 			want := c.rule
-			want.ChangedAt = later
+			want.UpdatedAt = later
 			c.want(&want)
 			wantEqual(t, "rule", got, want)
 		})
@@ -126,7 +126,7 @@ func TestRulePublish_Preconditions(t *testing.T) {
 				got, err := rule.Publish(c.target, c.spent, c.quota, later)
 				wantCode(t, err, c.want)
 				if err == nil {
-					rule.Published, rule.ChangedAt, rule.PublishedAt = true, later, later
+					rule.Published, rule.UpdatedAt, rule.PublishedAt = true, later, later
 					wantEqual(t, "rule", got, rule)
 				}
 			}

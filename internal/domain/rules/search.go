@@ -14,7 +14,7 @@ type Search struct {
 	Part      string   // text that the prefix must contain, ignoring case; "" = any
 	Published *bool    // nil = both
 	Newest    bool     // true = newest first, false = oldest first
-	Quick     bool     // examine at most MostLooked rules
+	Quick     bool     // examine at most PageScanLimit rules
 	From      int64    // ID of the rule after which to start, in the order of Newest; 0 = from the start
 	Limit     int
 }
@@ -22,10 +22,10 @@ type Search struct {
 // Filters reports whether some examined rules may not match the search.
 func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
 
-// MostLooked is the number of rules that one page of a list examines.
-const MostLooked = 2000
+// PageScanLimit is the number of rules that one page of a list examines.
+const PageScanLimit = 2000
 
-// After the newest MostLooked rules, a search continues in steps of searchedAtOnce rules, until searchedFor has passed.
+// After the newest PageScanLimit rules, a search continues in steps of searchedAtOnce rules, until searchedFor has passed.
 const (
 	searchedAtOnce = 20_000
 	searchedFor    = 2 * time.Second
@@ -41,7 +41,7 @@ func (s Search) compare(a, b int64) int {
 // Walk examines rules in their order and returns the matching ones. next is the ID to continue from; 0 = end of the list. If few
 // rules match, a page may have few rows or none although more pages follow.
 func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err error) {
-	return b.walk(ctx, s, MostLooked)
+	return b.walk(ctx, s, PageScanLimit)
 }
 
 func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next int64, err error) {
@@ -91,14 +91,14 @@ func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)
 	defer end()
-	for look := MostLooked; ; look = searchedAtOnce {
+	for look := PageScanLimit; ; look = searchedAtOnce {
 		rules, next, err := b.walk(ctx, s, look)
 		for _, r := range rules {
 			if len(list) < s.Limit && !slices.ContainsFunc(list, func(rule Rule) bool { return rule.ID == r.ID }) {
 				list = append(list, r)
 			}
 		}
-		exceeded := s.Quick || look != MostLooked && bound.Err() != nil
+		exceeded := s.Quick || look != PageScanLimit && bound.Err() != nil
 		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || exceeded {
 			return list, next == 0, err
 		}

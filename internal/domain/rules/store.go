@@ -55,11 +55,10 @@ type Tx interface {
 	RuleIn(ctx context.Context, owner, directory string) (Rule, error)
 	// List returns rules and the total number of matching rules.
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
-	// Listing is List of an owner's rules, and PublishesSince, in one round trip.
+	// Listing returns the results of List for an owner's rules and of PublishesSince, in one round trip.
 	Listing(ctx context.Context, q Query, since time.Time) (found []Rule, total, spent int, err error)
-	// Walk examines at most look rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 =
-	// end of the list. Beginning returns rules whose path begins with the searched part, or whose link does, with or without its
-	// scheme.
+	// Walk examines at most look rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 = end of
+	// the list. Beginning returns rules whose path begins with the searched part, or whose link does, with or without its scheme.
 	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
 	Beginning(ctx context.Context, s Search) ([]Rule, error)
 	// Named returns the owners and prefixes of rules by their IDs, including deleted rules.
@@ -68,8 +67,8 @@ type Tx interface {
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
 	// Neighbours returns the rules with the same host and first path segment whose keys are closest to the link's key under either
-	// scheme, and rules with the same path on another host: for each scheme at most each rules before the link and each rules after
-	// it, and at most each rules on other hosts.
+	// scheme, and rules with the same path on another host. The parameter each limits the number of rules before the link and of
+	// rules after it (for each scheme), and of rules on other hosts.
 	Neighbours(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and assigns its ID; ErrPrefixTaken if another rule already has the key. The author of every change

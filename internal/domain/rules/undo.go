@@ -65,7 +65,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		case !change.Gone():
 			did.Did = "edit"
 			r = oldChange.Rule
-			r.ID, r.ChangedAt = change.Rule.ID, now
+			r.ID, r.UpdatedAt = change.Rule.ID, now
 			err = tx.PutRule(ctx, r, did)
 		default:
 			did.Did = "add"
@@ -89,7 +89,7 @@ func limited(r Rule) string {
 func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
 	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
-		return r, accounts.Invalid(fmt.Sprintf("the account %s, whose rule it was, is gone", r.Owner))
+		return r, accounts.Invalid(fmt.Sprintf("the account %s, which owned the rule, was deleted", r.Owner))
 	}
 	if err != nil {
 		return r, err
@@ -109,7 +109,7 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 	if _, err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
 		return r, err
 	}
-	r.ChangedAt = did.At
+	r.UpdatedAt = did.At
 	return tx.AddRule(ctx, r, did)
 }
 

@@ -36,7 +36,7 @@ const (
 // MaxSteps is the maximum number of rules that an explanation shows.
 const MaxSteps = 50
 
-// Step is one rule near a link, with its verdict.
+// Step is a rule whose host or path resembles that of a link, and the reason why the link opens the rule or does not.
 type Step struct {
 	Rule    rules.Rule
 	Verdict Verdict
@@ -55,7 +55,7 @@ func restsOn(v Verdict, rule rules.Rule) string {
 	case NoRelease, OwnerSwitchedOff:
 		return "scan.blocked"
 	}
-	switch { // the rule matches, or the verdict names the part that differs
+	switch { // the rule matches, or the verdict names the part of the link that differs
 	case rule.Kind == rules.Service:
 		return "scan.match.service"
 	case v == SchemeDiffers || v == HostDiffers:

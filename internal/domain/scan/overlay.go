@@ -11,7 +11,7 @@ import (
 // Overlay is a Finder that returns results as if some rules were different. Overlay is used for explanations with assumed rules,
 // for plans that are tested against past scans, and for the state at a time in the past.
 type Overlay struct {
-	Under Finder // the actual rules; nil = none
+	Base Finder // the actual rules; nil = none
 	// Rules maps the keys of rules to the assumed rules; nil = the key has no rule.
 	Rules        map[string]*rules.Rule
 	AllPublished bool // treat every rule as published
@@ -29,8 +29,8 @@ func (o Overlay) Governing(text string) (rules.Match, bool) {
 
 // Matching implements Finder.
 func (o Overlay) Matching(link rules.Link) (list []rules.Rule) {
-	if o.Under != nil {
-		list = o.left(o.Under.Matching(link))
+	if o.Base != nil {
+		list = o.unchangedRules(o.Base.Matching(link))
 	}
 	for _, key := range link.Ends() {
 		if r := o.Rules[key]; r != nil && r.Prefix.Matches(link) {
@@ -43,8 +43,8 @@ func (o Overlay) Matching(link rules.Link) (list []rules.Rule) {
 
 // Testing implements Finder.
 func (o Overlay) Testing(text string) (list []rules.Rule) {
-	if o.Under != nil {
-		list = o.left(o.Under.Testing(text))
+	if o.Base != nil {
+		list = o.unchangedRules(o.Base.Testing(text))
 	}
 	for _, r := range o.Rules {
 		if r != nil && slices.Contains(r.TestLinks, text) {
@@ -58,7 +58,7 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 // Neighbours removes the rules with an assumed version from the stored neighbours, and adds the assumed rules that are near: with
 // the same host and first path segment under any scheme, or with the same path on another host.
 func (o Overlay) Neighbours(link rules.Link, stored []rules.Rule) []rules.Rule {
-	list := o.left(stored)
+	list := o.unchangedRules(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
 		r := o.Rules[key]
 		if r != nil && (r.Prefix.Host == link.Host && r.Prefix.Segment() == link.Segment() || r.Prefix.Path() == link.Path()) {
@@ -76,8 +76,8 @@ func (o Overlay) Touches(link rules.Link) bool {
 	})
 }
 
-// left returns the rules of a list that have no assumed version.
-func (o Overlay) left(list []rules.Rule) []rules.Rule {
+// unchangedRules returns the rules of a list whose keys are absent from o.Rules, the assumed rules.
+func (o Overlay) unchangedRules(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
 		_, changed := o.Rules[r.Prefix.Key]
 		return changed

@@ -220,7 +220,7 @@ func TestScanOverlay_EqualsRealRules(t *testing.T) {
 			all.Set(r)
 			alone[key] = &r
 		}
-		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Under: stored, Rules: changed},
+		for name, overlay := range map[string]scan.Overlay{"over what is stored": {Base: stored, Rules: changed},
 			"over nothing": {Rules: alone}} {
 			for range links {
 				text := g.link()

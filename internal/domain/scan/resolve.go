@@ -95,8 +95,7 @@ type Finder interface {
 	// Governing returns the rule that governs a scanned text: of the matching rules, only the longest of each owner counts,
 	// unpublished rules are dropped, and the longest remaining rule governs. Contract: rules 2.9.
 	Governing(text string) (hit rules.Match, ok bool)
-	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that
-	// code.
+	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that code.
 	Matching(link rules.Link) []rules.Rule
 	// Testing returns the rules that list a text as a test link, longest prefix first, then oldest first.
 	Testing(text string) []rules.Rule
@@ -215,8 +214,9 @@ func (d Decision) WithTicket(ticket string) Decision {
 	return d
 }
 
-// testLink resolves a test link scanned by a member whose role is in the rule's range: the longest prefix wins, then the oldest
-// rule. If the required version does not exist, the link is matched like any other link. Contract: rules 2.6, 2.10.
+// testLink resolves a test link scanned by a member of the rule's owner with a role that the rule's OpenVersion includes: the longest
+// prefix wins, then the oldest rule. If the required version does not exist, the link is matched like any other link. Contract: rules
+// 2.6, 2.10.
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)
 		return Decision{}, false
@@ -247,7 +247,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
 		// Documented(scan.order): a longer unpublished rule of the same owner hides this rule. Assumed(scan.order.others): a longer
-		// unpublished rule of another owner does not hide it.
+		// unpublished rule of another owner does not hide this rule.
 		if rule.Published && !slices.ContainsFunc(matching[:i], func(longer rules.Rule) bool { return longer.Owner == rule.Owner }) {
 			return rule, true
 		}
@@ -255,9 +255,9 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 	return rules.Rule{}, false
 }
 
-// blocked returns the reason why the rule that governs a link still opens nothing; "" = it opens. Assumed(scan.blocked): a shorter
-// rule of another owner does not open in its place. Assumed(qrcode.outlived): the expiry of temporary codes is not checked here.
-// Contract: rules 2.10.
+// blocked returns the reason why the rule that governs a link opens nothing; "" = the rule opens a page. Assumed(scan.blocked): a
+// shorter rule of another owner does not open in place of a blocked rule. Assumed(qrcode.outlived): the expiry of temporary codes is
+// not checked here. Contract: rules 2.10.
 func (r Resolver) blocked(rule rules.RuleInfo) Verdict {
 	target, ok := r.Accounts.Account(rule.Target)
 	if !ok || !target.JumpOpen {

@@ -17,11 +17,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/alarms"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
-// Aggregator counts the scans in a log and answers queries on the counts. The counts and the log position are stored in one
-// transaction, so that every event counts exactly once even after a crash. Any of several nodes may count, but only one node counts
-// at a time.
+// Aggregator counts the scans in a log and answers queries on the counts. The counts and the log position are stored in one transaction, so
+// that every event counts exactly once even after a crash. Any of several nodes may count, but only one node counts at a time.
 type Aggregator struct {
 	Log      scanlog.Log
 	Store    Store
@@ -30,14 +30,15 @@ type Aggregator struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Random   io.Reader // source of random bytes; nil = crypto/rand
-	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them
-	// too.
+	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them too.
 	Earlier []scanlog.Log
 	// Alone reports that the log is the journal of the only node. The journal then contains every scan that this store ever
 	// counted, in whatever log.
 	Alone bool
 	// Flush moves durable events into the log; nil = the log already contains every durable event.
 	Flush func(context.Context) error
+	// Tracing records a span for each counted event that has a trace; nil = none.
+	Tracing tracing.Recorder
 	// Nodes requests other nodes to ship their events; nil = there are no other nodes.
 	Nodes *scanlog.Nodes
 	// Announce is called with a user who is about to be erased, if the logs do not announce the erasure themselves; nil = no other
@@ -88,8 +89,7 @@ const (
 	// maxPlaceDays is the maximum number of days whose link prefixes of unmatched scans are held in memory.
 	maxPlaceDays = 40
 
-	// After each sliceEvents events, counting pauses for slicePause to leave CPU time to requests: counting uses at most a fifth of
-	// a core.
+	// After each sliceEvents events, counting pauses for slicePause to leave CPU time to requests: counting uses at most a fifth of a core.
 	sliceEvents = 20_000
 	slicePause  = 80 * time.Millisecond
 	yieldEvery  = 256
@@ -101,9 +101,8 @@ const (
 // errMoved reports that another node counted in the meantime.
 var errMoved = errors.New("stats: another node counts")
 
-// Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. The counts are stored at once
-// while few events arrive, and once a minute on a busy process, because the cost of a transaction depends on the number of rows and
-// not of scans.
+// Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. The counts are stored at once while few
+// events arrive, and once a minute on a busy process, because the cost of a transaction depends on the number of rows and not of scans.
 func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -289,7 +288,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 		return 0, start, false, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	c.groups, c.byID, c.places, c.large = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}, nil
-	c.pending, c.tail = newPending(c.state.Position), newTail()
+	c.pending, c.tail = newPending(c.state.CountedOffset), newTail()
 	reached = start
 	for e, err := range journal {
 		if err != nil {

@@ -81,19 +81,19 @@ func (n *naive) add(e scanlog.Event) {
 	name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 	if e.Batch != 0 {
 		if n.codes[name]++; n.codes[name] == 1 {
-			one.Firsts = 1
+			one.FirstScans = 1
 			n.perCode[name] = map[scanlog.UserHash]bool{}
 		}
 		if e.User != (scanlog.UserHash{}) {
 			n.perCode[name][e.User] = true
 		}
 	}
-	hour := e.At.Unix() / 3600
+	hour := e.OccurredAt.Unix() / 3600
 	day := (hour + n.offset) / 24
 	for d, value := range n.values(e) {
 		for _, key := range []string{fmt.Sprintf("hour %d %s %s", hour, d, value), fmt.Sprintf("day %d %s %s", day, d, value)} {
 			c := n.counts[key]
-			c.Scans, c.Firsts = c.Scans+1, c.Firsts+one.Firsts
+			c.Scans, c.FirstScans = c.Scans+1, c.FirstScans+one.FirstScans
 			n.counts[key] = c
 		}
 		if key := fmt.Sprintf("day %d %s %s", day, d, value); e.User != (scanlog.UserHash{}) && (d != stats.Owner || value != "") {
@@ -117,13 +117,13 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 	for d := stats.Total; d <= stats.Owner; d++ {
 		for _, by := range []stats.Interval{stats.ByHour, stats.ByDay} {
 			q := long
-			q.By, q.Group, q.What = by, d, stats.Scans
+			q.Interval, q.Group, q.Metric = by, d, stats.Scans
 			for {
 				a, err := c.Ask(t.Context(), q)
 				require.NoError(t, err)
 				require.Equal(t, a.Scans, n.scans, "scans are counted")
 				for _, row := range a.Rows {
-					counts[fmt.Sprintf("%s %d %s %s", by, row.At, d, row.Value)] = row.Count
+					counts[fmt.Sprintf("%s %d %s %s", by, row.Bucket, d, row.Value)] = row.Count
 				}
 				if !a.More {
 					break
@@ -132,11 +132,11 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 			}
 		}
 		q := long
-		q.By, q.Group, q.What = stats.ByDay, d, stats.Users
+		q.Interval, q.Group, q.Metric = stats.ByDay, d, stats.Users
 		a, err := c.Ask(t.Context(), q)
 		require.NoError(t, err)
 		for _, row := range a.Rows {
-			users[fmt.Sprintf("day %d %s %s", row.At, d, row.Value)] = row.Users
+			users[fmt.Sprintf("day %d %s %s", row.Bucket, d, row.Value)] = row.Users
 		}
 	}
 	if diff := cmp.Diff(n.counts, counts); diff != "" {
@@ -217,7 +217,7 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		}
 		counted := func(c *stats.Aggregator) int64 {
 			t.Helper()
-			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), What: stats.Scans})
+			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.NoError(t, err)
 			return a.Scans
 		}
@@ -293,7 +293,7 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 		more()
 		// Old scans go; the others are still compared.
 		require.NoError(t, c.Forget(t.Context(), began.Add(8*time.Hour)))
-		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Scans == sum.scans, "%+v, %v", a, err)
 		rc, err := verify.Recounter{Counter: c}.Run(t.Context())
 		assert.True(t, err == nil && rc.Differences <= 0 && rc.Compared != 0 && !rc.Since.IsZero(), "%+v, %v", rc, err)
@@ -315,7 +315,7 @@ func TestCounter_ImportedLedgerAdds(t *testing.T) {
 			for _, e := range list {
 				one.add(e)
 			}
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && len(a.Rows) == 1, "%+v, %v", a, err)
 			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
 				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
@@ -396,7 +396,7 @@ func TestCounter_RecreatedLog(t *testing.T) {
 			}
 			sum += int64(len(ids))
 			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && a.Scans == sum, "the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
 		}
 	})
@@ -417,7 +417,7 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 			}
 			sum += int64(len(list))
 			require.NoError(t, errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())))
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), What: stats.Scans})
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && a.Scans == sum, "step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
 		}
 	})
@@ -476,7 +476,7 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 			require.NoError(t, s.UpdateWebhooks(t.Context(), func(tx webhooks.Tx) error { return f(t.Context(), tx) }))
 		}
 		webhook(func(ctx context.Context, tx webhooks.Tx) error {
-			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: 40})
+			return tx.PutWebhook(ctx, webhooks.Webhook{ID: 1, URL: "https://a.example/", AfterScanOffset: 40})
 		})
 		// The reader lacks the last 10 that are counted.
 		read := func(count *stats.Aggregator, to int64) {
@@ -491,8 +491,8 @@ func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 			webhook(func(ctx context.Context, tx webhooks.Tx) error {
 				at, err := tx.Position(ctx, webhooks.ScanSource)
 				require.True(t, err == nil && at == reached, "the reader is at %d, want %d (%v)", at, reached, err)
-				if w, err := tx.Webhook(ctx, 1); err != nil || w.ScansFrom > max(40, at) {
-					t.Fatalf("it wants scans after %d, and the reader is at %d (%v)", w.ScansFrom, at, err)
+				if w, err := tx.Webhook(ctx, 1); err != nil || w.AfterScanOffset > max(40, at) {
+					t.Fatalf("it wants scans after %d, and the reader is at %d (%v)", w.AfterScanOffset, at, err)
 				}
 				_, err = tx.Advance(ctx, webhooks.ScanSource, at, to)
 				return err
@@ -519,14 +519,14 @@ func scansWebhook(t *testing.T, s *store.Store, from, at int64) (told func() [2]
 	}
 	do(func(tx webhooks.Tx) error {
 		_, err := tx.Advance(t.Context(), webhooks.ScanSource, 0, at)
-		return errors.Join(err, tx.PutWebhook(t.Context(), webhooks.Webhook{ID: 1, URL: "https://a.example/", ScansFrom: from}))
+		return errors.Join(err, tx.PutWebhook(t.Context(), webhooks.Webhook{ID: 1, URL: "https://a.example/", AfterScanOffset: from}))
 	})
 	return func() (is [2]int64) {
 		t.Helper()
 		do(func(tx webhooks.Tx) error {
 			w, err := tx.Webhook(t.Context(), 1)
 			at, other := tx.Position(t.Context(), webhooks.ScanSource)
-			is = [2]int64{w.ScansFrom, at}
+			is = [2]int64{w.AfterScanOffset, at}
 			return errors.Join(err, other)
 		})
 		return is
@@ -564,10 +564,12 @@ func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 		told := scansWebhook(t, s, 40, 120)
 		for range 2 {
 			before := state(nil)
-			require.True(t, before.Mark != "", "no scan is noted that stands at the position")
+			require.True(t, before.Checkpoint != "", "no scan is noted that stands at the position")
 			come(earlier)
 			// As its statement leaves the row: the columns of schema 15 keep what they had.
-			state(func(s *stats.State) { s.Mark, s.Held, s.Lacking = before.Mark, before.Held, before.Lacking })
+			state(func(s *stats.State) {
+				s.Checkpoint, s.KeptCount, s.MissingCount = before.Checkpoint, before.KeptCount, before.MissingCount
+			})
 			// And more that nobody has counted yet.
 			come(c)
 			check(t, c, sum)
@@ -621,7 +623,7 @@ func TestCounter_OlderLedgerContinued(t *testing.T) {
 					require.NoError(t, count.CatchUp(t.Context()))
 					require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 						state, err := tx.StatisticsState(t.Context())
-						scans, lacking = state.Scans, state.Lacking
+						scans, lacking = state.Scans, state.MissingCount
 						return err
 					}))
 					return scans, lacking

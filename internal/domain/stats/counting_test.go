@@ -73,7 +73,7 @@ func BenchmarkCounting(b *testing.B) {
 				for range 100 {
 					for i := range events {
 						now = now.Add(50 * time.Microsecond)
-						events[i] = scanlog.Event{ID: scantest.ID(now, r), At: now.Truncate(time.Millisecond)}
+						events[i] = scanlog.Event{ID: scantest.ID(now, r), OccurredAt: now.Truncate(time.Millisecond)}
 						next(&events[i])
 					}
 					require.NoError(b, j.Append(b.Context(), events))
@@ -106,7 +106,7 @@ func ruled(b *testing.B, s *store.Store, n int) (first int64) {
 				}
 				owner := fmt.Sprintf("wx%d", (i+j)%200)
 				some[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
-					OpenVersion: rules.OpenRelease, CreatedAt: began, ChangedAt: began}
+					OpenVersion: rules.OpenRelease, CreatedAt: began, UpdatedAt: began}
 			}
 			if err := tx.AddRules(b.Context(), some, rules.ChangeMeta{At: began, Did: "add"}); err != nil {
 				return err

@@ -133,7 +133,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		return err
 	}
 	c.mu.Lock()
-	log, end := c.state.Ledger, c.state.Position
+	log, end := c.state.LogID, c.state.CountedOffset
 	r.offset = c.state.Offset
 	c.mu.Unlock()
 	for n, log := range logs {
@@ -187,7 +187,7 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 		if t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil {
 			return err
 		}
-		day := timebucket.Day(timebucket.Hour(e.At), r.offset)
+		day := timebucket.Day(timebucket.Hour(e.OccurredAt), r.offset)
 		for d := range Dims {
 			item.keys[UsersKey{day, d, t.Value(d)}] = true
 			item.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
@@ -211,10 +211,10 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 	if err := c.saveAll(ctx, true); err != nil {
 		return start, err
 	}
-	if c.state.Ledger != log || c.state.Offset != r.offset {
+	if c.state.LogID != log || c.state.Offset != r.offset {
 		return 0, errors.New("the ledger or the zone of days was changed while the scans of a user were looked for: erase again")
 	}
-	end := c.state.Position
+	end := c.state.CountedOffset
 	if end > start {
 		if err := r.read(ctx, c, c.Log, start, end); err != nil {
 			return 0, err

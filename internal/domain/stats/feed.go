@@ -76,7 +76,7 @@ func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (positio
 		return 0, false, err
 	}
 	for reach := int64(n) + 1; ; reach *= 2 {
-		from := max(0, state.Position-reach)
+		from := max(0, state.CountedOffset-reach)
 		var found []int64
 		for e, err := range c.upToCounted(ctx, from) {
 			if err != nil {
@@ -115,7 +115,7 @@ type Filter struct {
 
 func (f *Filter) wants(e *scanlog.Entry) bool {
 	switch {
-	case !f.From.IsZero() && e.At.Before(f.From), !f.To.IsZero() && !e.At.Before(f.To):
+	case !f.From.IsZero() && e.OccurredAt.Before(f.From), !f.To.IsZero() && !e.OccurredAt.Before(f.To):
 		return false
 	case f.User != scanlog.UserHash{} && e.User != f.User:
 		return false
@@ -134,9 +134,8 @@ func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bo
 	return slices.Contains(f.Owners, owner), err
 }
 
-// Matching returns scans like Feed, limited to the scans that match a filter. Matching examines at most MaxLooked scans: next is
-// the last examined scan, or lastScanID if none was examined, and hasMore reports that more scans follow. Matching returns the same
-// errors as Feed.
+// Matching returns scans like Feed, limited to the scans that match a filter. Matching examines at most MaxLooked scans: next is the last
+// examined scan, or lastScanID if none was examined, and hasMore reports that more scans follow. Matching returns the same errors as Feed.
 func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f Filter, limit int) (list []Counted,
 	next scanlog.ScanID, looked int,
 	hasMore bool, err error) {
@@ -228,7 +227,7 @@ func (c *Aggregator) find(ctx context.Context, id scanlog.ScanID) (int64, error)
 	position, err := c.Log.Find(ctx, id)
 	if errors.Is(err, scanlog.ErrNoScan) {
 		for e, err := range c.Log.Read(ctx, 0) {
-			if err == nil && id.Time().Before(e.At) && !c.forgotten(ctx).IsZero() {
+			if err == nil && id.Time().Before(e.OccurredAt) && !c.forgotten(ctx).IsZero() {
 				return 0, ErrForgotten
 			}
 			break
@@ -247,7 +246,7 @@ func (c *Aggregator) Reached(ctx context.Context) (alarms.Counted, error) {
 		return alarms.Counted{}, err
 	}
 	state, err := c.stored(ctx)
-	return alarms.Counted{Log: c.Log, Position: state.Position, Offset: state.Offset, Forgotten: state.Forgotten}, err
+	return alarms.Counted{Log: c.Log, Position: state.CountedOffset, Offset: state.Offset, Forgotten: state.RetentionFloor}, err
 }
 
 // Forgotten returns the time before which scans were removed by retention; zero = none were removed.
@@ -255,7 +254,7 @@ func (c *Aggregator) Forgotten(ctx context.Context) time.Time { return c.forgott
 
 func (c *Aggregator) forgotten(ctx context.Context) time.Time {
 	state, _ := c.stored(ctx)
-	return state.Forgotten
+	return state.RetentionFloor
 }
 
 // All iterates over the counted scans after a position, in the order of the scan log.
@@ -301,7 +300,7 @@ func (c *Aggregator) untilCounted(ctx context.Context, read func() iter.Seq2[sca
 		for e, err := range read() {
 			if err != nil {
 				err = fmt.Errorf("reading the ledger: %w", err)
-			} else if e.Position > state.Position {
+			} else if e.Position > state.CountedOffset {
 				return
 			}
 			if !yield(e, err) || err != nil {
@@ -327,8 +326,8 @@ func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 		return err
 	}
 	state, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
-		if s.Forgotten.Before(before) {
-			s.Forgotten = before
+		if s.RetentionFloor.Before(before) {
+			s.RetentionFloor = before
 		}
 		return nil
 	})
@@ -336,7 +335,7 @@ func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 		return fmt.Errorf("noting that scans are forgotten: %w", err)
 	}
 	c.mu.Lock()
-	c.state.Forgotten = state.Forgotten
+	c.state.RetentionFloor = state.RetentionFloor
 	c.mu.Unlock()
 	return c.Log.Forget(ctx, before)
 }

@@ -27,7 +27,7 @@ func TestMatching_EqualsFullScan(t *testing.T) {
 	}
 	require.NoError(t, log.Append(t.Context(), events))
 	require.NoError(t, c.CatchUpAll(t.Context()))
-	first, last := events[0].At, events[len(events)-1].At
+	first, last := events[0].OccurredAt, events[len(events)-1].OccurredAt
 	middle := first.Add(last.Sub(first) / 2)
 	for name, test := range map[string]struct {
 		filter stats.Filter
@@ -37,10 +37,10 @@ func TestMatching_EqualsFullScan(t *testing.T) {
 		"a rule":        {stats.Filter{Rules: []int64{3}}, 1000, func(e scanlog.Event) bool { return e.RuleID == 3 }},
 		"two rules":     {stats.Filter{Rules: []int64{3, 5}}, 700, func(e scanlog.Event) bool { return e.RuleID == 3 || e.RuleID == 5 }},
 		"a user":        {stats.Filter{User: events[9].User}, 1000, func(e scanlog.Event) bool { return e.User == events[9].User }},
-		"from a moment": {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.At.Before(middle) }},
-		"to a moment":   {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.At.Before(middle) }},
+		"from a moment": {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.OccurredAt.Before(middle) }},
+		"to a moment":   {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.OccurredAt.Before(middle) }},
 		"a time and a rule": {stats.Filter{From: first.Add(time.Minute), To: middle, Rules: []int64{1}}, 1000, func(e scanlog.Event) bool {
-			return !e.At.Before(first.Add(time.Minute)) && e.At.Before(middle) && e.RuleID == 1
+			return !e.OccurredAt.Before(first.Add(time.Minute)) && e.OccurredAt.Before(middle) && e.RuleID == 1
 		}},
 		"a rule that nobody scans": {stats.Filter{Rules: []int64{99}}, 1000, func(scanlog.Event) bool { return false }},
 	} {

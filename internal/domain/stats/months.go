@@ -39,34 +39,34 @@ func (c *Aggregator) part(limit int) int {
 
 // rolledDays returns the first day that is not rolled up: counts of earlier days are also added to their month.
 func (s *State) rolledDays() int64 {
-	if s.Rolling != "" {
-		return timebucket.FirstDay(s.Months + 1)
+	if s.RollupCursor != "" {
+		return timebucket.FirstDay(s.RollupMonth + 1)
 	}
-	return timebucket.FirstDay(s.Months)
+	return timebucket.FirstDay(s.RollupMonth)
 }
 
-// place returns whether a row is stored under its hour or day, and whether it is also stored in a month that is rolled up.
-func (s *State) place(per Granularity, pos, rolled int64) (isLocal bool, month int64, inMonth bool) {
+// keeps reports whether a row is stored under its hour or day, which is not removed yet.
+func (s *State) keeps(per Granularity, pos int64) bool {
 	if per.Hours() {
-		return pos >= s.HoursFrom, 0, false
+		return pos >= s.OldestHour
 	}
-	if pos < rolled {
-		month, inMonth = timebucket.Month(pos), true
-	}
-	return pos >= s.DaysFrom, month, inMonth
+	return pos >= s.OldestDay
 }
 
-// placeCounts drops rows of hours and days that were removed, and adds rows for months that are rolled up. The rows stay sorted by
-// key.
+// rolledMonth returns the month in which the row of a day is also stored; ok is false for hours, and from the day rolled on.
+func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
+	return timebucket.Month(pos), !per.Hours() && pos < rolled
+}
+
+// placeCounts drops rows of hours and days that were removed, and adds rows for months that are rolled up. The rows stay sorted by key.
 func (s *State) placeCounts(rows []CountRow) []CountRow {
 	kept, months, rolled := make([]CountRow, 0, len(rows)), []CountRow(nil), s.rolledDays()
 	for _, row := range rows {
-		isLocal, month, inMonth := s.place(row.Per, row.At, rolled)
-		if isLocal {
+		if s.keeps(row.Granularity, row.Bucket) {
 			kept = append(kept, row)
 		}
-		if inMonth {
-			row.Per, row.At = row.Per.month(), month
+		if month, ok := rolledMonth(row.Granularity, row.Bucket, rolled); ok {
+			row.Granularity, row.Bucket = row.Granularity.month(), month
 			months = append(months, row)
 		}
 	}
@@ -78,12 +78,11 @@ func (s *State) placeCounts(rows []CountRow) []CountRow {
 func (s *State) placeSums(rows []SumRow) []SumRow {
 	kept, months, rolled := make([]SumRow, 0, len(rows)), []SumRow(nil), s.rolledDays()
 	for _, row := range rows {
-		isLocal, month, inMonth := s.place(row.Per, row.At, rolled)
-		if isLocal {
+		if s.keeps(row.Granularity, row.Bucket) {
 			kept = append(kept, row)
 		}
-		if inMonth {
-			row.Per, row.At = PerMonth, month
+		if month, ok := rolledMonth(row.Granularity, row.Bucket, rolled); ok {
+			row.Granularity, row.Bucket = PerMonth, month
 			months = append(months, row)
 		}
 	}
@@ -95,7 +94,7 @@ func (s *State) placeSums(rows []SumRow) []SumRow {
 func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*hyperloglog.Users {
 	rolled, all := s.rolledDays(), make(map[UsersKey]*hyperloglog.Users, len(days))
 	for key, users := range days {
-		if key.Day >= s.DaysFrom {
+		if key.Day >= s.OldestDay {
 			all[key] = users
 		}
 		if key.Day >= rolled {
@@ -141,11 +140,11 @@ func addedUp[R counting](rows []R, equal func(a, b *R) bool) []R {
 
 // RollKey is a position within the roll-up of a month. A roll-up processes the tables one after the other, each in key order.
 type RollKey struct {
-	Table rollTable
-	Dim   Dimension `json:",omitempty"` // for sums and users; for counts of all rules, Owner selects the counts of owners
-	Rule  int64     `json:",omitempty"` // of counts
-	Tuple int64     `json:",omitempty"`
-	Value string    `json:",omitempty"`
+	Table     rollTable
+	Dimension Dimension `json:",omitempty"` // for sums and users; for counts of all rules, Owner selects the counts of owners
+	Rule      int64     `json:",omitempty"` // of counts
+	Tuple     int64     `json:",omitempty"`
+	Value     string    `json:",omitempty"`
 }
 
 type rollTable int
@@ -161,21 +160,21 @@ const (
 // next returns the first key of the next table or, for sums and users, of the next dimension.
 func (k RollKey) next() RollKey {
 	switch {
-	case k.Table == rollCountsOfAll && k.Dim == Total:
-		return RollKey{Table: rollCountsOfAll, Dim: Owner}
-	case k.Table < rollSums || k.Dim >= Dims-1:
+	case k.Table == rollCountsOfAll && k.Dimension == Total:
+		return RollKey{Table: rollCountsOfAll, Dimension: Owner}
+	case k.Table < rollSums || k.Dimension >= Dims-1:
 		return RollKey{Table: k.Table + 1}
 	}
-	if k.Dim++; k.Table == rollSums && k.Dim == Rule {
-		k.Dim++
+	if k.Dimension++; k.Table == rollSums && k.Dimension == Rule {
+		k.Dimension++
 	}
-	return RollKey{Table: k.Table, Dim: k.Dim}
+	return RollKey{Table: k.Table, Dimension: k.Dimension}
 }
 
 // precedes reports whether k sorts before another key.
 func (k RollKey) precedes(o RollKey) bool {
-	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Rule, o.Rule), cmp.Compare(k.Tuple, o.Tuple),
-		cmp.Compare(k.Value, o.Value)) < 0
+	return cmp.Or(cmp.Compare(k.Table, o.Table), cmp.Compare(k.Dimension, o.Dimension), cmp.Compare(k.Rule, o.Rule),
+		cmp.Compare(k.Tuple, o.Tuple), cmp.Compare(k.Value, o.Value)) < 0
 }
 
 // Ended reports whether the key marks the end of the roll-up.
@@ -192,25 +191,25 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
 		hasMore = false
 		var key RollKey
-		if s.Rolling == "" {
-			first, found, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.Months))
+		if s.RollupCursor == "" {
+			first, found, err := tx.FirstCounted(ctx, PerDayOfAll, timebucket.FirstDay(s.RollupMonth))
 			month := timebucket.Month(first)
 			if err != nil || !found || PerMonth.Start(month+1, s.Offset).Add(rollAfter).After(now) {
 				return err
 			}
-			s.Months = month
-		} else if err := json.Unmarshal([]byte(s.Rolling), &key); err != nil {
+			s.RollupMonth = month
+		} else if err := json.Unmarshal([]byte(s.RollupCursor), &key); err != nil {
 			return fmt.Errorf("reading how far a month is rolled up: %w", err)
 		}
 		hasMore = true
-		if key, err = c.rollPart(ctx, tx, s.Months, key); err != nil {
+		if key, err = c.rollPart(ctx, tx, s.RollupMonth, key); err != nil {
 			return fmt.Errorf("rolling up the days of a month: %w", err)
 		}
 		if key.Ended() {
-			s.Months, s.Rolling = s.Months+1, ""
+			s.RollupMonth, s.RollupCursor = s.RollupMonth+1, ""
 			return nil
 		}
-		s.Rolling, err = key.text()
+		s.RollupCursor, err = key.text()
 		return err
 	})
 	return hasMore, err
@@ -258,21 +257,21 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next 
 	case rollCounts, rollCountsOfAll:
 		part.Counts, err = tx.CountsFrom(ctx, Span{key.per().month(), month, month + 1}, key.Rule, key.Tuple, rows)
 		part.Counts = slices.DeleteFunc(part.Counts, func(r CountRow) bool {
-			return !(RollKey{Table: key.Table, Dim: key.Dim, Rule: r.Rule, Tuple: r.Tuple}).precedes(next)
+			return !(RollKey{Table: key.Table, Dimension: key.Dimension, Rule: r.Rule, Tuple: r.Tuple}).precedes(next)
 		})
 	case rollSums:
-		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, key.Dim, key.Value, rows)
+		part.Sums, err = tx.SumsFrom(ctx, Span{PerMonth, month, month + 1}, key.Dimension, key.Value, rows)
 		part.Sums = slices.DeleteFunc(part.Sums, func(r SumRow) bool {
-			return !(RollKey{Table: key.Table, Dim: r.Dim, Value: r.Value}).precedes(next)
+			return !(RollKey{Table: key.Table, Dimension: r.Dimension, Value: r.Value}).precedes(next)
 		})
 	default:
-		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dim, key.Value,
+		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dimension, key.Value,
 			aMonth*c.part(rolledSketches))
 		if err != nil {
 			return part, err
 		}
 		keys = slices.DeleteFunc(keys, func(k UsersKey) bool {
-			return !(RollKey{Table: key.Table, Dim: k.Dim, Value: k.Value}).precedes(next)
+			return !(RollKey{Table: key.Table, Dimension: k.Dimension, Value: k.Value}).precedes(next)
 		})
 		have, err := tx.UsersRows(ctx, keys)
 		return MonthPart{Users: slices.Collect(maps.Values(have))}, err
@@ -290,7 +289,7 @@ func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
 		return PerDay
-	case k.Dim == Owner:
+	case k.Dimension == Owner:
 		return PerDayOfOwner
 	}
 	return PerDayOfAll
@@ -319,38 +318,38 @@ func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key R
 		return nil, key, err
 	}
 	next := key.next()
-	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.At },
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.Bucket },
 		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
 	if rest != nil {
-		next = RollKey{Table: key.Table, Dim: key.Dim, Rule: rest.Rule, Tuple: rest.Tuple}
+		next = RollKey{Table: key.Table, Dimension: key.Dimension, Rule: rest.Rule, Tuple: rest.Tuple}
 	}
 	for i := range rows {
-		rows[i].Per, rows[i].At = key.per().month(), month
+		rows[i].Granularity, rows[i].Bucket = key.per().month(), month
 	}
 	return addedUp(rows, func(a, b *CountRow) bool { return a.compare(b) == 0 }), next, nil
 }
 
 // sumsOfDays returns sum rows of a month, summed from its days.
 func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]SumRow, RollKey, error) {
-	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledRows))
+	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.part(rolledRows))
 	if err != nil {
 		return nil, key, err
 	}
 	next := key.next()
-	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.At },
+	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.Bucket },
 		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = RollKey{Table: key.Table, Dim: key.Dim, Value: rest.Value}
+		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
 	}
 	for i := range rows {
-		rows[i].Per, rows[i].At = PerMonth, month
+		rows[i].Granularity, rows[i].Bucket = PerMonth, month
 	}
 	return addedUp(rows, func(a, b *SumRow) bool { return a.compare(b) == 0 }), next, nil
 }
 
 // usersOfDays returns user sketches of a month, merged from its days.
 func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]UsersRow, RollKey, error) {
-	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dim, key.Value, c.part(rolledSketches))
+	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.part(rolledSketches))
 	if err != nil {
 		return nil, key, err
 	}
@@ -358,7 +357,7 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
 		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
-		next = RollKey{Table: key.Table, Dim: key.Dim, Value: rest.Value}
+		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
 	}
 	have, err := tx.UsersRows(ctx, keys)
 	if err != nil {
@@ -366,7 +365,8 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	}
 	var rows []UsersRow
 	for n := 0; n < len(keys); {
-		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dim: key.Dim, Value: keys[n].Value}}, hyperloglog.Users{}
+		row, users := UsersRow{UsersKey: UsersKey{Day: MonthSketches + month, Dimension: key.Dimension, Value: keys[n].Value}},
+			hyperloglog.Users{}
 		for ; n < len(keys) && keys[n].Value == row.Value; n++ {
 			day := have[keys[n]]
 			item, err := day.Merged()
@@ -392,16 +392,16 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 			return err
 		}
 		left := min(20*c.part(removedRows), removedRows)
-		for _, span := range [...]Span{{Per: PerHour, To: s.HoursFrom}, {Per: PerDay, To: s.DaysFrom}} {
+		for _, span := range [...]Span{{Granularity: PerHour, To: s.OldestHour}, {Granularity: PerDay, To: s.OldestDay}} {
 			if span.To == 0 || left == 0 {
 				continue
 			}
-			n, err := tx.RemoveCounted(ctx, span.Per, span.To, left)
+			n, err := tx.RemoveCounted(ctx, span.Granularity, span.To, left)
 			if left -= n; err != nil {
 				return fmt.Errorf("removing old counts: %w", err)
 			}
 		}
-		if s.DaysFrom > 0 && left > 0 {
+		if s.OldestDay > 0 && left > 0 {
 			n, err := tx.RemoveMisses(ctx, s.missesKept(), left)
 			if left -= n; err != nil {
 				return fmt.Errorf("removing old scans that found nothing: %w", err)
@@ -420,13 +420,13 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 		return found && first < than, err
 	}
 	if !days.IsZero() {
-		from := timebucket.FirstDay(min(timebucket.Month(timebucket.Day(timebucket.Hour(days), s.Offset)), s.Months))
+		from := timebucket.FirstDay(min(timebucket.Month(timebucket.Day(timebucket.Hour(days), s.Offset)), s.RollupMonth))
 		ok, err := older(PerDayOfAll, from)
 		if err != nil {
 			return err
 		}
 		if ok {
-			s.DaysFrom = max(s.DaysFrom, from)
+			s.OldestDay = max(s.OldestDay, from)
 		}
 	}
 	from := int64(0)
@@ -440,20 +440,20 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 			from = 0
 		}
 	}
-	if s.DaysFrom > 0 { // hours are retained from two days after DaysFrom on, so that their days are retained in any time zone
-		from = max(from, (s.DaysFrom+2)*24-s.Offset)
+	if s.OldestDay > 0 { // hours are retained from two days after DaysFrom on, so that their days are retained in any time zone
+		from = max(from, (s.OldestDay+2)*24-s.Offset)
 	}
-	s.HoursFrom = max(s.HoursFrom, from)
+	s.OldestHour = max(s.OldestHour, from)
 	return nil
 }
 
 // MissesFrom returns the first hour for which scans without a result can be queried: the start of the first retained day in the
 // current time zone.
 func (s *State) MissesFrom() int64 {
-	if s.DaysFrom == 0 {
+	if s.OldestDay == 0 {
 		return 0
 	}
-	return s.DaysFrom*24 - s.Offset
+	return s.OldestDay*24 - s.Offset
 }
 
 // eastmost is the time zone in which a day begins first, in hours east of UTC.
@@ -462,17 +462,17 @@ const eastmost = 14
 // missesKept returns the first hour for which scans without a result are retained: the start of the first retained day in any time
 // zone, so that after a change of the time zone its first day is complete.
 func (s *State) missesKept() int64 {
-	if s.DaysFrom == 0 {
+	if s.OldestDay == 0 {
 		return 0
 	}
-	return s.DaysFrom*24 - eastmost
+	return s.OldestDay*24 - eastmost
 }
 
 // placeMisses drops rows of hours that were removed.
-func (s *State) placeMisses(rows []MissRow) []MissRow {
+func (s *State) placeMisses(rows []UnmatchedRow) []UnmatchedRow {
 	from := s.missesKept()
 	if from == 0 {
 		return rows
 	}
-	return slices.DeleteFunc(slices.Clone(rows), func(r MissRow) bool { return r.Hour < from })
+	return slices.DeleteFunc(slices.Clone(rows), func(r UnmatchedRow) bool { return r.Hour < from })
 }

@@ -66,8 +66,8 @@ func (l *longTraffic) come(t *testing.T, log *scantest.Memory, n, hours int) {
 		l.Now = l.Now.Add(time.Duration(l.Random.IntN(hours*3600)) * time.Second)
 		l.Next()
 		if e := &l.Sent[len(l.Sent)-1]; l.Random.IntN(12) == 0 {
-			e.At = e.At.Add(-time.Duration(l.Random.IntN(100*24*3600)) * time.Second)
-			e.ID = scantest.ID(e.At, l.Random)
+			e.OccurredAt = e.OccurredAt.Add(-time.Duration(l.Random.IntN(100*24*3600)) * time.Second)
+			e.ID = scantest.ID(e.OccurredAt, l.Random)
 		}
 	}
 	for _, e := range l.Sent[from:] {
@@ -101,7 +101,7 @@ func (l *longTraffic) ask(q stats.Question, from, to time.Time) map[string]int64
 	all, users := map[string]int64{}, map[string]map[scanlog.UserHash]bool{}
 next:
 	for i, e := range l.Sent {
-		if e.At.Before(from) || !e.At.Before(to) {
+		if e.OccurredAt.Before(from) || !e.OccurredAt.Before(to) {
 			continue
 		}
 		values := l.dims[i]
@@ -110,13 +110,13 @@ next:
 				continue next
 			}
 		}
-		key := fmt.Sprint(l.begins(q.By, e.At).Format(time.RFC3339), " ", values[q.Group])
+		key := fmt.Sprint(l.begins(q.Interval, e.OccurredAt).Format(time.RFC3339), " ", values[q.Group])
 		switch {
-		case q.What == stats.Scans:
+		case q.Metric == stats.Scans:
 			all[key]++
-		case q.What == stats.Firsts && l.first[i]:
+		case q.Metric == stats.FirstScans && l.first[i]:
 			all[key]++
-		case q.What == stats.Users && e.User != (scanlog.UserHash{}):
+		case q.Metric == stats.Users && e.User != (scanlog.UserHash{}):
 			if users[key] == nil {
 				users[key] = map[scanlog.UserHash]bool{}
 			}
@@ -133,20 +133,20 @@ func (l *longTraffic) question() stats.Question {
 	span := l.Now.Sub(began) + 150*24*time.Hour
 	from := began.AddDate(0, -4, 0).Add(time.Duration(l.Random.Int64N(int64(span))).Truncate(time.Minute))
 	q := stats.Question{From: from, To: from.Add(time.Hour + time.Duration(l.Random.Int64N(int64(span)))), Group: dim(),
-		By: []stats.Interval{stats.AllTime, stats.AllTime, stats.AllTime, stats.ByHour, stats.ByDay, stats.ByWeek, stats.ByMonth,
+		Interval: []stats.Interval{stats.AllTime, stats.AllTime, stats.AllTime, stats.ByHour, stats.ByDay, stats.ByWeek, stats.ByMonth,
 			stats.ByMonth}[l.Random.IntN(8)],
-		What:  []stats.Metric{stats.Scans, stats.Firsts, stats.Users}[l.Random.IntN(3)],
-		Limit: stats.MaxAnswers, Filter: map[stats.Dimension]string{}}
+		Metric: []stats.Metric{stats.Scans, stats.FirstScans, stats.Users}[l.Random.IntN(3)],
+		Limit:  stats.MaxAnswers, Filter: map[stats.Dimension]string{}}
 	values := l.dims[l.Random.IntN(len(l.Sent))]
 	for range l.Random.IntN(3) {
 		if d := dim(); d != stats.Total {
 			q.Filter[d] = values[d]
 		}
 	}
-	if q.What == stats.Users { // of one dimension
+	if q.Metric == stats.Users { // of one dimension
 		clear(q.Filter)
-		if q.By == stats.ByHour {
-			q.By = stats.ByMonth
+		if q.Interval == stats.ByHour {
+			q.Interval = stats.ByMonth
 		}
 	}
 	return q
@@ -157,11 +157,11 @@ func shown(q stats.Question, a stats.Answers) map[string]int64 {
 	all := map[string]int64{}
 	for _, row := range a.Rows {
 		at := time.Unix(0, 0).UTC()
-		if q.By != stats.AllTime {
-			at = q.By.Start(row.At, a.Offset)
+		if q.Interval != stats.AllTime {
+			at = q.Interval.Start(row.Bucket, a.Offset)
 		}
-		all[fmt.Sprint(at.Format(time.RFC3339), " ", row.Value)] = map[stats.Metric]int64{stats.Scans: row.Scans, stats.Firsts: row.Firsts,
-			stats.Users: row.Users}[q.What]
+		all[fmt.Sprint(at.Format(time.RFC3339), " ", row.Value)] = map[stats.Metric]int64{stats.Scans: row.Scans,
+			stats.FirstScans: row.FirstScans, stats.Users: row.Users}[q.Metric]
 	}
 	return all
 }
@@ -178,14 +178,14 @@ func answer(t *testing.T, c *stats.Aggregator, q stats.Question) map[string]int6
 // holds asks questions, and wants the right answers or a reason for none.
 func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stats.State) {
 	t.Helper()
-	kept := map[stats.Interval]time.Time{stats.ByHour: stats.PerHour.Start(state.HoursFrom, l.offset),
-		stats.ByDay: stats.PerDay.Start(state.DaysFrom, l.offset), stats.ByWeek: stats.PerDay.Start(state.DaysFrom, l.offset)}
+	kept := map[stats.Interval]time.Time{stats.ByHour: stats.PerHour.Start(state.OldestHour, l.offset),
+		stats.ByDay: stats.PerDay.Start(state.OldestDay, l.offset), stats.ByWeek: stats.PerDay.Start(state.OldestDay, l.offset)}
 	for range n {
 		q := l.question()
 		a, err := c.Ask(t.Context(), q)
 		if bad := stats.BadQuestion(""); errors.As(err, &bad) {
-			since, can := kept[q.By]
-			if can = can && l.begins(q.By, q.From).Before(since); !can || !strings.Contains(bad.Error(), " kept from 20") {
+			since, can := kept[q.Interval]
+			if can = can && l.begins(q.Interval, q.From).Before(since); !can || !strings.Contains(bad.Error(), "begin at 20") {
 				t.Fatalf("%+v is refused: %v", q, err)
 			}
 			continue
@@ -199,9 +199,9 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 		}
 		// No further than the ends of what is kept at both ends.
 		wider := func(by stats.Interval, from time.Time) time.Time { return l.begins(by, from) }
-		by := q.By
+		by := q.Interval
 		if by == stats.AllTime {
-			if by = stats.ByHour; q.What == stats.Users {
+			if by = stats.ByHour; q.Metric == stats.Users {
 				by = stats.ByDay
 			}
 			if q.From.Before(kept[stats.ByHour]) {
@@ -230,8 +230,8 @@ func stateOf(t *testing.T, s stats.Store) (state stats.State) {
 // nothingBefore wants that nothing is kept of removed hours and days, however late.
 func nothingBefore(t *testing.T, s *store.Store, state stats.State) {
 	t.Helper()
-	for per, from := range map[stats.Granularity]int64{stats.PerHour: state.HoursFrom, stats.PerHourOfAll: state.HoursFrom,
-		stats.PerDay: state.DaysFrom, stats.PerDayOfAll: state.DaysFrom} {
+	for per, from := range map[stats.Granularity]int64{stats.PerHour: state.OldestHour, stats.PerHourOfAll: state.OldestHour,
+		stats.PerDay: state.OldestDay, stats.PerDayOfAll: state.OldestDay} {
 		require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
 			first, any, err := tx.FirstCounted(t.Context(), per, 0)
 			assert.True(t, !any || first >= from, "something is kept of %d of sort %d, before %d", first, per, from)
@@ -314,11 +314,11 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 			state := stateOf(t, s)
 			events.holds(t, c, 20, state)
 			nothingBefore(t, s, state)
-			rolled += state.Months
-			if state.DaysFrom > 0 {
+			rolled += state.RollupMonth
+			if state.OldestDay > 0 {
 				removed++
 			}
-			if state.HoursFrom > 0 {
+			if state.OldestHour > 0 {
 				refused++
 			}
 			noDifference(t, c)
@@ -358,8 +358,8 @@ func TestMonths_LateScansDuringRollUp(t *testing.T) {
 		}
 		require.True(t, parts >= 30, "%d parts", parts)
 		for d := stats.Total; d <= stats.Region; d++ {
-			for _, what := range []stats.Metric{stats.Scans, stats.Firsts, stats.Users} {
-				q := stats.Question{From: began.AddDate(-1, 0, 0), To: later, By: stats.ByMonth, Group: d, What: what,
+			for _, what := range []stats.Metric{stats.Scans, stats.FirstScans, stats.Users} {
+				q := stats.Question{From: began.AddDate(-1, 0, 0), To: later, Interval: stats.ByMonth, Group: d, Metric: what,
 					Limit: stats.MaxAnswers}
 				if want, got := events.ask(q, q.From, q.To), answer(t, c, q); !maps.Equal(want, got) {
 					t.Errorf("%s by %s: %s", what, d, cmp.Diff(want, got))
@@ -399,7 +399,7 @@ func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 		end := now.AddDate(0, 0, -110)
 		rolledAll(t, c, now, time.Time{}, end)
 		state := stateOf(t, s)
-		require.True(t, state.DaysFrom != 0 && state.HoursFrom != 0, "%+v", state)
+		require.True(t, state.OldestDay != 0 && state.OldestHour != 0, "%+v", state)
 		for _, zone := range testscope.Choose([]int{-12, 14, 0, 8, -5}, []int{-12, 14, 8}) {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone
@@ -412,9 +412,9 @@ func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 					rolledAll(t, c, now, time.Time{}, time.Time{})
 				}
 				for _, by := range []stats.Interval{stats.AllTime, stats.ByMonth} {
-					q := stats.Question{From: began.AddDate(-1, 0, 0), To: now.AddDate(1, 0, 0), By: by, Group: stats.Rule,
-						What:  stats.Scans,
-						Limit: stats.MaxAnswers}
+					q := stats.Question{From: began.AddDate(-1, 0, 0), To: now.AddDate(1, 0, 0), Interval: by, Group: stats.Rule,
+						Metric: stats.Scans,
+						Limit:  stats.MaxAnswers}
 					sum := int64(0)
 					for _, n := range answer(t, c, q) {
 						sum += n
@@ -422,14 +422,14 @@ func TestMonths_ZoneChangeAfterHoursRemoved(t *testing.T) {
 					require.True(t, sum == events.scans, "zone %d: %d scans by %q, want %d", zone, sum, by, events.scans)
 				}
 				state = stateOf(t, s)
-				for _, what := range []stats.Metric{stats.Scans, stats.Firsts} {
-					q := stats.Question{From: stats.PerDay.Start(state.Seam, events.offset), To: now, By: stats.ByDay, Group: stats.App,
-						What: what, Limit: stats.MaxAnswers}
+				for _, what := range []stats.Metric{stats.Scans, stats.FirstScans} {
+					q := stats.Question{From: stats.PerDay.Start(state.ZoneChangeDay, events.offset), To: now, Interval: stats.ByDay,
+						Group: stats.App, Metric: what, Limit: stats.MaxAnswers}
 					if want, got := events.ask(q, q.From, q.To), answer(t, c, q); !maps.Equal(want, got) {
 						t.Fatalf("zone %d: %s", zone, cmp.Diff(want, got))
 					}
 					// The hours at the seam and the days behind it are all there is since then.
-					q.By, q.From = stats.AllTime, stats.PerHour.Start(state.HoursFrom, 0)
+					q.Interval, q.From = stats.AllTime, stats.PerHour.Start(state.OldestHour, 0)
 					if want, got := events.ask(q, q.From, q.To), answer(t, c, q); !maps.Equal(want, got) {
 						t.Fatalf("zone %d: %s", zone, cmp.Diff(want, got))
 					}
@@ -451,14 +451,15 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 			from := len(sent)
 			for n := range hours {
 				at := first.Add(time.Duration(n-24) * time.Hour)
-				sent = append(sent, scanlog.Event{ID: scantest.ID(at, r), At: at, Source: "scan", Text: "https://shop.example/lost/1"})
+				sent = append(sent, scanlog.Event{ID: scantest.ID(at, r), OccurredAt: at, Source: "scan",
+					Text: "https://shop.example/lost/1"})
 			}
 			require.NoError(t, errors.Join(log.Append(t.Context(), sent[from:]), c.CatchUpAndSave(t.Context())))
 		}
 		come(240)
 		rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, first.AddDate(0, 0, 10))
 		day := timebucket.Day(timebucket.Hour(first), 0)
-		require.Equal(t, stateOf(t, s).DaysFrom, day, "stateOf(t, s).DaysFrom")
+		require.Equal(t, stateOf(t, s).OldestDay, day, "stateOf(t, s).DaysFrom")
 		for _, zone := range []int{-12, 14, -5, 8} {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone
@@ -467,7 +468,7 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 			rolledAll(t, c, first.AddDate(0, 2, 0), time.Time{}, time.Time{})
 			from, want := stats.PerDay.Start(day, int64(zone)), int64(0)
 			for _, e := range sent {
-				if !e.At.Before(from) {
+				if !e.OccurredAt.Before(from) {
 					want++
 				}
 			}
@@ -492,13 +493,13 @@ func TestMonths_ErasureReachesRollUp(t *testing.T) {
 		events.come(t, log, 600, 10)
 		require.NoError(t, c.CatchUpAndSave(t.Context()))
 		now := events.Now.AddDate(0, 2, 0)
-		q := stats.Question{From: began.AddDate(-1, 0, 0), To: now, By: stats.ByMonth, Group: stats.Source, What: stats.Users,
+		q := stats.Question{From: began.AddDate(-1, 0, 0), To: now, Interval: stats.ByMonth, Group: stats.Source, Metric: stats.Users,
 			Limit: stats.MaxAnswers}
 		rolledAll(t, c, began.AddDate(0, 2, 0), time.Time{}, time.Time{})
 		want := answer(t, c, q)
 		var somebody scanlog.Event
 		for _, e := range events.Sent {
-			if e.User != (scanlog.UserHash{}) && e.At.Before(began.AddDate(0, 0, 15)) && e.At.After(began) {
+			if e.User != (scanlog.UserHash{}) && e.OccurredAt.Before(began.AddDate(0, 0, 15)) && e.OccurredAt.After(began) {
 				somebody = e
 			}
 		}
@@ -512,7 +513,7 @@ func TestMonths_ErasureReachesRollUp(t *testing.T) {
 			t.Error(cmp.Diff(want, got))
 		}
 		// The same user again is somebody else.
-		somebody.ID = scantest.ID(somebody.At, events.Random)
+		somebody.ID = scantest.ID(somebody.OccurredAt, events.Random)
 		require.NoError(t, errors.Join(log.Append(t.Context(), []scanlog.Event{somebody}), c.CatchUpAndSave(t.Context())))
 		month := "2025-12-31T16:00:00Z " + somebody.Source
 		if got := answer(t, c, q); got[month] != want[month]+1 {

@@ -68,18 +68,18 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 							}
 							at := ""
 							if by == stats.ByMonth {
-								at = e.At.Add(8 * time.Hour).UTC().Format("2006-01 ")
+								at = e.OccurredAt.Add(8 * time.Hour).UTC().Format("2006-01 ")
 							}
 							want[at+value(e)]++
 						}
 						got := map[string]int64{}
 						a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
-							By: by, Group: group, Filter: filter, Owners: owners, What: stats.Scans, Limit: stats.MaxAnswers})
+							Interval: by, Group: group, Filter: filter, Owners: owners, Metric: stats.Scans, Limit: stats.MaxAnswers})
 						require.NoError(t, err)
 						for _, row := range a.Rows {
 							at := ""
 							if by == stats.ByMonth {
-								at = stats.ByMonth.Start(row.At, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
+								at = stats.ByMonth.Start(row.Bucket, 8).Add(8 * time.Hour).UTC().Format("2006-01 ")
 							}
 							got[at+row.Value] += row.Scans
 						}
@@ -111,7 +111,7 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 				}
 				key := ""
 				if by != stats.AllTime {
-					key = e.At.Add(8 * time.Hour).UTC().Format(layouts[by])
+					key = e.OccurredAt.Add(8 * time.Hour).UTC().Format(layouts[by])
 				}
 				if group == stats.Owner {
 					key += scantest.OwnerOf(e)
@@ -125,13 +125,13 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 			for key, set := range users {
 				want[key] = int64(len(set))
 			}
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), By: by,
-				Group: group, Owners: owners, What: stats.Users, Limit: stats.MaxAnswers})
+			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), Interval: by,
+				Group: group, Owners: owners, Metric: stats.Users, Limit: stats.MaxAnswers})
 			require.NoError(t, err)
 			for _, row := range a.Rows {
 				key := ""
 				if by != stats.AllTime {
-					key = by.Start(row.At, 8).Add(8 * time.Hour).UTC().Format(layouts[by])
+					key = by.Start(row.Bucket, 8).Add(8 * time.Hour).UTC().Format(layouts[by])
 				}
 				got[key+row.Value] = row.Users
 			}

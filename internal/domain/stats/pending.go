@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // group is the part of a count's key that does not depend on the rule and the time.
@@ -115,7 +116,7 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 			err = fmt.Errorf("reading the ledger after position %d: %w", c.pending.to, err)
 			break
 		}
-		if err = c.count(ctx, &e); err != nil {
+		if err = c.countTraced(ctx, &e); err != nil {
 			break
 		}
 		if n++; n >= limit || c.full() {
@@ -125,11 +126,11 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 			runtime.Gosched() // lets requests run first
 		}
 	}
-	if id := c.Log.ID(); id != c.state.Ledger {
+	if id := c.Log.ID(); id != c.state.LogID {
 		// The stream was recreated: the events that were read may be from the new stream at positions of the old stream, even if
 		// the read failed halfway.
 		c.loaded = false
-		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.Ledger, id), err)
+		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.LogID, id), err)
 	}
 	return n, err
 }
@@ -137,9 +138,20 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 // errOtherLedger is returned when the scan log was replaced by another scan log during a read.
 var errOtherLedger = errors.New("stats: the ledger became another one")
 
+// countTraced counts an event in a span of the trace of the scan, if the event has one.
+func (c *Aggregator) countTraced(ctx context.Context, e *scanlog.Entry) error {
+	if c.Tracing == nil || e.Trace == "" {
+		return c.count(ctx, e)
+	}
+	ctx, ended := tracing.Start(c.Tracing.Continue(ctx, e.Trace), tracing.Consumer, "count scan")
+	err := c.count(ctx, e)
+	ended(err)
+	return err
+}
+
 // count adds one event to the pending counts. If count returns an error, the event is not added at all.
 func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
-	p, hour := c.pending, timebucket.Hour(e.At)
+	p, hour := c.pending, timebucket.Hour(e.OccurredAt)
 	g, err := c.group(ctx, &e.Event)
 	if err != nil {
 		return err
@@ -149,9 +161,8 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	if c.taken[e.From.Node].Has(e.From.Position) {
-		// The event was already counted in a scan log that was lost. The event is not counted again, and only becomes the last
-		// scan.
-		p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+		// The event was already counted in a scan log that was lost. The event is not counted again, and only becomes the last scan.
+		p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
 		p.again++
 		c.countedFrom(e.From)
 		c.tail.add(timebucket.Day(hour, c.state.Offset), g, o.name, &e.Event)
@@ -165,7 +176,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 			p.misses[missOf{hour, place}]++
 		}
 	}
-	p.to, p.scan, p.scanAt = e.Position, e.ID, e.At
+	p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
 	p.events++
 	c.countedFrom(e.From)
 	key := cell{hour, e.RuleID, g}
@@ -227,8 +238,7 @@ func (c *Aggregator) place(ctx context.Context, day int64, name string) (string,
 	return name, nil
 }
 
-// PlaceOf returns the place of a scan without a result: the host and the first path segment of the link; false if the scan had a
-// result.
+// PlaceOf returns the place of a scan without a result: the host and the first path segment of the link; false if the scan had a result.
 func PlaceOf(e *scanlog.Event) (string, bool) {
 	if e.Kind != "" || e.Batch != 0 {
 		return "", false

@@ -20,11 +20,11 @@ type Question struct {
 	// From and To limit the time of the scans: from the hour, day, week or month that contains From to the end of the one that
 	// contains the last moment before To.
 	From, To time.Time
-	By       Interval
+	Interval Interval
 	Group    Dimension            // dimension to group by, one row per value; Total = a single row
 	Filter   map[Dimension]string // only scans with these values of dimensions
 	Owners   []string             // only scans of these owners; "" = scans without an owner; empty = all owners
-	What     Metric
+	Metric   Metric
 	Limit    int // maximum number of rows, 1 to MaxAnswers; 0 = 100
 	Offset   int // number of rows to skip
 }
@@ -59,9 +59,9 @@ type Metric string
 
 // The available metrics.
 const (
-	Scans  Metric = "scans"
-	Firsts Metric = "first" // scans that were the first scan of their code
-	Users  Metric = "users" // distinct users per day or over all days
+	Scans      Metric = "scans"
+	FirstScans Metric = "first" // scans that were the first scan of their code
+	Users      Metric = "users" // distinct users per day or over all days
 )
 
 // MaxAnswers is the maximum number of rows in one result.
@@ -77,8 +77,8 @@ func (b BadQuestion) Error() string { return string(b) }
 
 // Answer is one row of a result.
 type Answer struct {
-	At    int64 // number of the hour, day, week or month; 0 without By
-	Value string
+	Bucket int64 // number of the hour, day, week or month; 0 without By
+	Value  string
 	Count
 	Users int64
 }
@@ -102,20 +102,20 @@ type Answers struct {
 
 // Span is a half-open range of hours, days or months: From is included, To is excluded.
 type Span struct {
-	Per      Granularity
-	From, To int64
+	Granularity Granularity
+	From, To    int64
 }
 
 // Query is a query in the form in which the store executes it.
 type Query struct {
-	Spans  []Span
-	By     Interval
-	Group  Dimension
-	Filter map[Dimension]string
-	Owners []string
-	What   Metric
-	Limit  int
-	Offset int
+	Spans    []Span
+	Interval Interval
+	Group    Dimension
+	Filter   map[Dimension]string
+	Owners   []string
+	Metric   Metric
+	Limit    int
+	Offset   int
 }
 
 // OnlyDimension returns the single dimension that a query uses; false if it uses several.
@@ -163,12 +163,13 @@ func (q Question) query(s State) (Query, error) {
 	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
 		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
 	}
-	out := Query{By: q.By, Group: q.Group, Filter: q.Filter, Owners: q.Owners, What: q.What, Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
-	switch q.What {
-	case Scans, Firsts:
+	out := Query{Interval: q.Interval, Group: q.Group, Filter: q.Filter, Owners: q.Owners, Metric: q.Metric,
+		Limit: cmp.Or(q.Limit, 100), Offset: q.Offset}
+	switch q.Metric {
+	case Scans, FirstScans:
 	case Users:
-		if q.By == ByHour {
-			return Query{}, BadQuestion("distinct users are counted by day: ask with by=day, or without by")
+		if q.Interval == ByHour {
+			return Query{}, BadQuestion("distinct users are counted per day: use by=day, or leave by out")
 		}
 		if _, ok := out.OnlyDimension(); !ok {
 			return Query{},
@@ -181,28 +182,29 @@ func (q Question) query(s State) (Query, error) {
 	}
 	first, last := timebucket.Hour(q.From), timebucket.Hour(q.To.Add(-time.Millisecond))+1
 	day, end := timebucket.Day(first, s.Offset), timebucket.Day(last-1, s.Offset)+1
-	switch q.By {
+	switch q.Interval {
 	case ByHour:
-		if first < s.HoursFrom {
-			return Query{}, BadQuestion("hours are kept from " + s.moment(PerHour, s.HoursFrom) +
-				" on: ask from then on, or with by=day, week or month")
+		if first < s.OldestHour {
+			return Query{}, BadQuestion("hourly statistics begin at " + s.moment(PerHour, s.OldestHour) +
+				": choose a later start, or by=day, week or month")
 		}
 		out.Spans = []Span{{PerHour, first, last}}
 	case ByDay:
-		if day < s.DaysFrom {
-			return Query{}, BadQuestion("days are kept from " + s.moment(PerDay, s.DaysFrom) + " on: ask from then on, or with by=month")
+		if day < s.OldestDay {
+			return Query{}, BadQuestion("daily statistics begin at " + s.moment(PerDay, s.OldestDay) +
+				": choose a later start, or by=month")
 		}
 		out.Spans = []Span{{PerDay, day, end}}
 	case ByWeek:
-		if day, end = timebucket.Monday(timebucket.Week(day)), timebucket.Monday(timebucket.Week(end-1)+1); day < s.DaysFrom {
-			return Query{}, BadQuestion("weeks are added up from days, which are kept from " + s.moment(PerDay, s.DaysFrom) +
-				" on: ask from " + s.moment(PerDay, timebucket.Monday(timebucket.Week(s.DaysFrom-1)+1)) + " on, or with by=month")
+		if day, end = timebucket.Monday(timebucket.Week(day)), timebucket.Monday(timebucket.Week(end-1)+1); day < s.OldestDay {
+			return Query{}, BadQuestion("weeks are sums of daily statistics, which begin at " + s.moment(PerDay, s.OldestDay) +
+				": choose a start of " + s.moment(PerDay, timebucket.Monday(timebucket.Week(s.OldestDay-1)+1)) + " or later, or by=month")
 		}
 		out.Spans = []Span{{PerDay, day, end}}
 	case ByMonth:
 		out.Spans = s.inDays(timebucket.FirstDay(timebucket.Month(day)), timebucket.FirstDay(timebucket.Month(end-1)+1))
 	case AllTime:
-		if q.What == Users {
+		if q.Metric == Users {
 			out.Spans = s.inDays(day, end)
 		} else {
 			out.Spans = s.inHours(first, last)
@@ -221,10 +223,10 @@ func (s *State) moment(per Granularity, pos int64) string {
 // inHours splits a range of hours into spans to read: whole days from the tables of days and months, and the rest at both ends from
 // hours. If the hours were already removed, the range is extended to whole days.
 func (s *State) inHours(first, last int64) (list []Span) {
-	if first < s.HoursFrom {
+	if first < s.OldestHour {
 		first = timebucket.Day(first, s.Offset)*24 - s.Offset
 	}
-	if day := timebucket.Day(last, s.Offset)*24 - s.Offset; day < last && day < s.HoursFrom {
+	if day := timebucket.Day(last, s.Offset)*24 - s.Offset; day < last && day < s.OldestHour {
 		last = day + 24
 	}
 	total, end := timebucket.Day(first+23, s.Offset), timebucket.Day(last, s.Offset)
@@ -244,13 +246,13 @@ func (s *State) inHours(first, last int64) (list []Span) {
 // inDays splits a range of days into spans to read: whole months are read from rolled-up months. If the days were already removed,
 // the range is extended to whole months.
 func (s *State) inDays(day, end int64) (list []Span) {
-	if day < s.DaysFrom {
+	if day < s.OldestDay {
 		day = timebucket.FirstDay(timebucket.Month(day))
 	}
-	if end <= s.DaysFrom {
+	if end <= s.OldestDay {
 		end = timebucket.FirstDay(timebucket.Month(end-1) + 1)
 	}
-	total, rest := timebucket.Month(day-1)+1, min(timebucket.Month(end), s.Months)
+	total, rest := timebucket.Month(day-1)+1, min(timebucket.Month(end), s.RollupMonth)
 	if total >= rest {
 		return []Span{{PerDay, day, end}}
 	}
@@ -277,7 +279,7 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 		if state, err = tx.StatisticsState(ctx); err != nil {
 			return err
 		}
-		if state.Position == 0 {
+		if state.CountedOffset == 0 {
 			state.Offset = int64(c.Settings.Get().UTCOffsetHours)
 		}
 		if query, err = q.query(state); err != nil {
@@ -288,7 +290,7 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 		ask.Limit++ // one extra row shows whether more rows follow
 		switch {
 		case !isOwned:
-		case q.What == Users:
+		case q.Metric == Users:
 			users = newUsersAsked(query)
 			err = tx.UsersOf(ctx, query, users.row)
 		case exclusive && dim != Rule:
@@ -310,8 +312,8 @@ func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error)
 		a.Rows, a.More = a.Rows[:query.Limit], true
 	}
 	first, last := query.Spans[0], query.Spans[len(query.Spans)-1]
-	a.From, a.To = first.Per.Start(first.From, state.Offset), last.Per.Start(last.To, state.Offset)
-	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.Scan, state.ScanAt, state.Position, state.Scans, state.Offset
+	a.From, a.To = first.Granularity.Start(first.From, state.Offset), last.Granularity.Start(last.To, state.Offset)
+	a.Scan, a.ScanAt, a.Position, a.Scans, a.Offset = state.LastScanID, state.LastScanAt, state.CountedOffset, state.Scans, state.Offset
 	if group == Owner && q.Group != Owner {
 		for i := range a.Rows {
 			a.Rows[i].Value = text
@@ -341,14 +343,13 @@ func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isOw
 	return text, isOwned, nil
 }
 
-// maxSketches and maxSketchBytes limit how many sketches one query reads and how much memory they use: a sketch of many users is
-// 128 KiB.
+// maxSketches and maxSketchBytes limit how many sketches one query reads and how much memory they use: a sketch of many users is 128 KiB.
 const (
 	maxSketches    = 20_000
 	maxSketchBytes = 256 << 20
 )
 
-const tooManyUsers = BadQuestion("this asks for the users of too many days and values at once: ask for fewer days, or for one value")
+const tooManyUsers = BadQuestion("distinct users of too many days and values were requested at once: request fewer days, or one value")
 
 // usersAsked computes the distinct users for a query.
 type usersAsked struct {
@@ -376,8 +377,8 @@ func newUsersAsked(q Query) *usersAsked {
 
 // key returns the result row to which the users of a day and value belong; its Day is the time unit of the result.
 func (u *usersAsked) key(day int64, value string) UsersKey {
-	k := UsersKey{Dim: u.dim, Value: u.wanted}
-	switch u.By {
+	k := UsersKey{Dimension: u.dim, Value: u.wanted}
+	switch u.Interval {
 	case ByDay:
 		k.Day = day
 	case ByWeek:
@@ -396,7 +397,7 @@ func (u *usersAsked) key(day int64, value string) UsersKey {
 // includes reports whether the query covers the users of a day and value.
 func (u *usersAsked) includes(day int64, value string) bool {
 	first, last := u.Spans[0], u.Spans[len(u.Spans)-1]
-	if day < first.Per.day(first.From) || day >= last.Per.day(last.To) {
+	if day < first.Granularity.day(first.From) || day >= last.Granularity.day(last.To) {
 		return false
 	}
 	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
@@ -404,7 +405,8 @@ func (u *usersAsked) includes(day int64, value string) bool {
 
 // isComplete reports whether a stored row is a row of the result by itself.
 func (u *usersAsked) isComplete(row *UsersRow) bool {
-	return row.Since == nil && (!u.several || u.Group != Total) && (u.By == ByDay || u.By == ByMonth && row.Day >= MonthSketches)
+	return row.Since == nil && (!u.several || u.Group != Total) &&
+		(u.Interval == ByDay || u.Interval == ByMonth && row.Day >= MonthSketches)
 }
 
 // row adds one stored row. If the row is a result row by itself, its sketch is needed only if more users came later.
@@ -458,7 +460,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 			if err != nil {
 				return false, err
 			}
-			day, value := timebucket.Day(timebucket.Hour(e.At), state.Offset), t.Value(u.dim)
+			day, value := timebucket.Day(timebucket.Hour(e.OccurredAt), state.Offset), t.Value(u.dim)
 			if e.User != (scanlog.UserHash{}) && u.includes(day, value) && (u.dim != Owner || value != "") {
 				err = u.change(u.key(day, value), func(all *hyperloglog.Users) { all.Add(e.User) })
 			}
@@ -474,7 +476,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 	q := u.Query
 	all := make([]Answer, 0, len(u.users)+len(u.counts))
 	answer := func(k UsersKey, n int64) {
-		item := Answer{At: k.Day, Value: k.Value, Users: n}
+		item := Answer{Bucket: k.Day, Value: k.Value, Users: n}
 		if q.Group == Total {
 			item.Value = ""
 		}
@@ -489,7 +491,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 		}
 	}
 	slices.SortFunc(all, func(a, b Answer) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(b.Users, a.Users), cmp.Compare(a.Value, b.Value))
+		return cmp.Or(cmp.Compare(a.Bucket, b.Bucket), cmp.Compare(b.Users, a.Users), cmp.Compare(a.Value, b.Value))
 	})
 	return all[min(q.Offset, len(all)):min(q.Offset+q.Limit+1, len(all))], nil
 }
@@ -498,7 +500,7 @@ func (c *Aggregator) countUsers(ctx context.Context, u *usersAsked, state State)
 func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	keys := slices.SortedFunc(maps.Keys(u.users), UsersKey.Compare)
 	keys = slices.DeleteFunc(keys, func(k UsersKey) bool { _, stored := u.counts[k]; return !stored })
-	if u.By == ByMonth {
+	if u.Interval == ByMonth {
 		for i := range keys {
 			keys[i].Day += MonthSketches
 		}
@@ -527,7 +529,7 @@ func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64, value string, s *hyperloglog.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.loaded || c.state.UsersPosition != state.UsersPosition || c.state.Offset != state.Offset || c.pending.to < state.Position {
+	if !c.loaded || c.state.SketchOffset != state.SketchOffset || c.state.Offset != state.Offset || c.pending.to < state.CountedOffset {
 		return false
 	}
 	c.tail.visitUsers(dim, visit)
@@ -536,24 +538,24 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 
 // Misses returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
 // to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
-func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]MissRow, error) {
+func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]UnmatchedRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
-	return view(ctx, c, func(tx Tx) ([]MissRow, error) {
+	return view(ctx, c, func(tx Tx) ([]UnmatchedRow, error) {
 		s, err := tx.StatisticsState(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if timebucket.Hour(from) < s.MissesFrom() {
-			return nil, BadQuestion("what was scanned and found nothing is kept from " + s.moment(PerHour, s.MissesFrom()) +
-				" on: ask from then on")
+			return nil, BadQuestion("statistics of unmatched scans begin at " + s.moment(PerHour, s.MissesFrom()) +
+				": choose a later start")
 		}
 		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
 		if len(owners) == 0 && parent == "" {
 			return tx.Misses(ctx, timebucket.Hour(from), last, limit)
 		}
-		list, err := tx.Misses(ctx, timebucket.Hour(from), last, MostMisses)
+		list, err := tx.Misses(ctx, timebucket.Hour(from), last, MaxMisses)
 		if err != nil {
 			return nil, err
 		}
@@ -567,32 +569,32 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string,
 	})
 }
 
-// MostMisses is the maximum number of link prefixes of unmatched scans that are examined or exported: those of several days, of
+// MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported: those of several days, of
 // which each day has at most 2,000.
-const MostMisses = 100_000
+const MaxMisses = 100_000
 
 // missesBelow returns the link prefixes under which unmatched links below a prefix are counted: host and first path segment of the
 // prefix, or the whole host.
-func missesBelow(prefix string, list []MissRow) []MissRow {
+func missesBelow(prefix string, list []UnmatchedRow) []UnmatchedRow {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")
-	return slices.DeleteFunc(list, func(m MissRow) bool {
-		return m.Place != place && (segment != "" || m.Place != host && !strings.HasPrefix(m.Place, host+"/"))
+	return slices.DeleteFunc(list, func(m UnmatchedRow) bool {
+		return m.Location != place && (segment != "" || m.Location != host && !strings.HasPrefix(m.Location, host+"/"))
 	})
 }
 
 // missesOf returns the link prefixes of unmatched scans on hosts on which the owners currently have rules.
-func missesOf(ctx context.Context, tx Tx, owners []string, list []MissRow, limit int) ([]MissRow, error) {
+func missesOf(ctx context.Context, tx Tx, owners []string, list []UnmatchedRow, limit int) ([]UnmatchedRow, error) {
 	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
 	all := map[string]bool{}
 	for _, m := range list {
-		all[hostOf(m.Place)] = true
+		all[hostOf(m.Location)] = true
 	}
 	remoteNames, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
 	clear(all)
 	for _, host := range remoteNames {
 		all[host] = true
 	}
-	list = slices.DeleteFunc(list, func(m MissRow) bool { return !all[hostOf(m.Place)] })
+	list = slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !all[hostOf(m.Location)] })
 	return list[:min(len(list), limit)], err
 }

@@ -21,9 +21,9 @@ type Recent struct {
 
 // DayCount is the number of scans of an object on a day.
 type DayCount[T comparable] struct {
-	Of    T
-	At    int64
-	Scans int64
+	Of     T
+	Bucket int64
+	Scans  int64
 }
 
 // RecentOfRules returns the recent scans of the given rules; RecentOfOwners returns the recent scans of the given owners. Rules and
@@ -45,7 +45,7 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read fu
 	}
 	return view(ctx, c, func(tx Tx) (map[T]Recent, error) {
 		state, err := tx.StatisticsState(ctx)
-		if err != nil || state.Position == 0 {
+		if err != nil || state.CountedOffset == 0 {
 			return nil, err
 		}
 		today := timebucket.Day(timebucket.Hour(c.Now()), state.Offset)
@@ -57,10 +57,10 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read fu
 		all := map[T]Recent{}
 		for _, r := range rows {
 			item := all[r.Of]
-			if ago := today - r.At; ago < RecentDays {
+			if ago := today - r.Bucket; ago < RecentDays {
 				item.Days[RecentDays-1-ago] += r.Scans
 			}
-			if t := PerDay.Start(r.At, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
+			if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
 				item.Last = t
 			}
 			all[r.Of] = item

@@ -7,12 +7,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows returns the pending counts and the sums derived from them, by day, over all rules and by each single dimension, sorted by
-// key.
+// rows returns the pending counts and the sums derived from them, by day, over all rules and by each single dimension, sorted by key.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
 	for i, n := range firsts {
-		hours[i].Firsts = n
+		hours[i].FirstScans = n
 	}
 	hours = summed(hours)
 	days := slices.Clone(hours)
@@ -47,7 +46,7 @@ func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount)
 	first := len(all)
 	for i := range cells {
 		if i == 0 || cells[i].hour != cells[i-1].hour || cells[i].rule != cells[i-1].rule {
-			all = append(all, SumRow{Per: per, Dim: Owner, At: cells[i].hour, Value: p.owners[cells[i].rule]})
+			all = append(all, SumRow{Granularity: per, Dimension: Owner, Bucket: cells[i].hour, Value: p.owners[cells[i].rule]})
 		}
 		all[len(all)-1].Add(cells[i].Count)
 	}

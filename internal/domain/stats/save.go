@@ -53,17 +53,17 @@ func (c *Aggregator) save(ctx context.Context) error {
 		// A position is only meaningful together with its scan log, because another scan log may have the same position. A node
 		// that leaves a stream counts scans of the stream without a position.
 		if s.Offset != c.state.Offset ||
-			p.rest == nil && (s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.Scans != c.state.Scans) {
+			p.rest == nil && (s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.Scans != c.state.Scans) {
 			return errMoved
 		}
 		origins := p.origins(c.taken)
 		if s.Scans += int64(p.events); p.rest == nil {
-			s.Position, s.Mark, s.Scan, s.ScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
-			s.Held, s.Lacking = s.Held+int64(p.size()), max(0, s.Lacking-int64(p.again))
+			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
+			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.again))
 		} else {
 			// In the journal, the pending events follow the events whose users are not in the sketches yet.
-			s.UsersPosition = max(0, s.UsersPosition-int64(p.events))
-			s.Forgotten = c.Now() // a recount of the shared scan log cannot find the pending events
+			s.SketchOffset = max(0, s.SketchOffset-int64(p.events))
+			s.RetentionFloor = c.Now() // a recount of the shared scan log cannot find the pending events
 			currentSets, err := tx.Origins(ctx)
 			if err != nil {
 				return err
@@ -109,7 +109,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 	}
 	c.state = state
 	c.counted.Add(int64(p.events))
-	c.pending = newPending(state.Position)
+	c.pending = newPending(state.CountedOffset)
 	if len(c.groups) >= maxKnown {
 		c.groups, c.byID = map[groupKey]*group{}, map[int64]*group{}
 	}
@@ -133,12 +133,14 @@ func (p *pending) unnamed() (tuples []Tuple) {
 }
 
 // missRows returns the counts of scans without a result, in the store's order.
-func (p *pending) missRows() []MissRow {
-	rows := make([]MissRow, 0, len(p.misses))
+func (p *pending) missRows() []UnmatchedRow {
+	rows := make([]UnmatchedRow, 0, len(p.misses))
 	for key, n := range p.misses {
-		rows = append(rows, MissRow{Hour: key.hour, Place: key.place, Scans: n})
+		rows = append(rows, UnmatchedRow{Hour: key.hour, Location: key.place, Scans: n})
 	}
-	slices.SortFunc(rows, func(a, b MissRow) int { return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Place, b.Place)) })
+	slices.SortFunc(rows, func(a, b UnmatchedRow) int {
+		return cmp.Or(cmp.Compare(a.Hour, b.Hour), cmp.Compare(a.Location, b.Location))
+	})
 	return rows
 }
 

@@ -61,8 +61,8 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 			t.Helper()
 			list := make([]scanlog.Event, n)
 			for i := range list {
-				e := scanlog.Event{ID: scantest.ID(now, r), At: now, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: 1,
-					App: "wx1"}
+				e := scanlog.Event{ID: scantest.ID(now, r), OccurredAt: now, Source: "scan", Action: "open_mini_program",
+					Kind: "rule", RuleID: 1, App: "wx1"}
 				binary.BigEndian.PutUint64(e.User[:], r.Uint64N(2*many)+1)
 				all.Add(e.User)
 				today.Add(e.User)
@@ -78,7 +78,8 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 					want = today.Count()
 				}
 				for d := range stats.Dimension(dims) {
-					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), What: stats.Users, By: by, Group: d})
+					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), Metric: stats.Users,
+						Interval: by, Group: d})
 					require.NoError(t, err)
 					if last := a.Rows[len(a.Rows)-1]; last.Users != want {
 						t.Errorf("by %q: %d users are counted of %s, want %d", by, last.Users, d, want)

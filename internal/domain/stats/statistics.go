@@ -18,8 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Dimension is a property of a scan by which scans are counted. The numeric values are stored in the database and must never
-// change.
+// Dimension is a property of a scan by which scans are counted. The numeric values are stored in the database and must never change.
 type Dimension int64
 
 // The dimensions. Total has a single value, "".
@@ -166,56 +165,58 @@ func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 func (p Granularity) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
 // Count holds a number of scans, and the number of scans that were the first scan of their code.
-type Count struct{ Scans, Firsts int64 }
+type Count struct{ Scans, FirstScans int64 }
 
 // Add adds another count.
-func (c *Count) Add(o Count) { c.Scans, c.Firsts = c.Scans+o.Scans, c.Firsts+o.Firsts }
+func (c *Count) Add(o Count) { c.Scans, c.FirstScans = c.Scans+o.Scans, c.FirstScans+o.FirstScans }
 
 // TupleRow counts the scans of an hour, a day or a month with the same Tuple.
 type TupleRow struct {
-	Per Granularity
-	At  int64 // number of the hour, day or month
+	Granularity Granularity
+	Bucket      int64 // number of the hour, day or month
 	Tuple
 	Count
 }
 
 // CountRow is an increment to the count of one combination and one rule in an hour, day or month.
 type CountRow struct {
-	Per   Granularity
-	At    int64 // number of the hour, day or month
-	Rule  int64
-	Tuple int64 // see Tuple.ID
+	Granularity Granularity
+	Bucket      int64 // number of the hour, day or month
+	Rule        int64
+	Tuple       int64 // see Tuple.ID
 	Count
 }
 
 func (r *CountRow) compare(o *CountRow) int {
-	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.At, o.At), cmp.Compare(r.Rule, o.Rule), cmp.Compare(r.Tuple, o.Tuple))
+	return cmp.Or(cmp.Compare(r.Granularity, o.Granularity), cmp.Compare(r.Bucket, o.Bucket), cmp.Compare(r.Rule, o.Rule),
+		cmp.Compare(r.Tuple, o.Tuple))
 }
 
 // SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules have no sum rows, because their
 // sums would need as many rows as the counts.
 type SumRow struct {
-	Per   Granularity
-	Dim   Dimension
-	At    int64 // number of the hour, day or month
-	Value string
+	Granularity Granularity
+	Dimension   Dimension
+	Bucket      int64 // number of the hour, day or month
+	Value       string
 	Count
 }
 
 func (r *SumRow) compare(o *SumRow) int {
-	return cmp.Or(cmp.Compare(r.Per, o.Per), cmp.Compare(r.Dim, o.Dim), cmp.Compare(r.At, o.At), cmp.Compare(r.Value, o.Value))
+	return cmp.Or(cmp.Compare(r.Granularity, o.Granularity), cmp.Compare(r.Dimension, o.Dimension), cmp.Compare(r.Bucket, o.Bucket),
+		cmp.Compare(r.Value, o.Value))
 }
 
 // UsersKey is the key of a sketch of distinct users.
 type UsersKey struct {
-	Day   int64 // number of the day, or MonthSketches + number of the month
-	Dim   Dimension
-	Value string
+	Day       int64 // number of the day, or MonthSketches + number of the month
+	Dimension Dimension
+	Value     string
 }
 
 // Compare compares keys in the sort order of the store.
 func (k UsersKey) Compare(o UsersKey) int {
-	return cmp.Or(cmp.Compare(k.Dim, o.Dim), cmp.Compare(k.Day, o.Day), cmp.Compare(k.Value, o.Value))
+	return cmp.Or(cmp.Compare(k.Dimension, o.Dimension), cmp.Compare(k.Day, o.Day), cmp.Compare(k.Value, o.Value))
 }
 
 // UsersRow is a stored sketch of distinct users.
@@ -240,7 +241,7 @@ func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("the users of day %d, %s %q: %w", r.Day, r.Dim, r.Value, err)
+		err = fmt.Errorf("the users of day %d, %s %q: %w", r.Day, r.Dimension, r.Value, err)
 	}
 	return s, err
 }
@@ -253,10 +254,10 @@ type UsersSince struct {
 }
 
 // MissRow counts the scans of an hour without a result, by place.
-type MissRow struct {
-	Hour  int64
-	Place string
-	Scans int64
+type UnmatchedRow struct {
+	Hour     int64
+	Location string
+	Scans    int64
 }
 
 // ErrNoActivation is returned if no activation has the given number.
@@ -265,34 +266,32 @@ var ErrNoActivation = errors.New("stats: no such activation")
 // State is the progress of counting.
 type State struct {
 	// Ledger is the ID of the log to which all positions refer; "" if the log has none.
-	Ledger   string
-	Position int64  // position of the last counted event
-	Mark     string // ID of the scan at Position; unknown if "" or different from Scan
-	Scan     string // ID of the last counted scan, in any scan log
-	ScanAt   time.Time
-	Scans    int64 // counted
-	// Held is the number of counted scans that are in the current scan log. Lacking is an upper bound for the counted scans that
-	// are in no scan log any more although this program did not remove them; some of these scans may have been old enough for
-	// retention.
-	Held, Lacking int64
+	LogID         string
+	CountedOffset int64  // position of the last counted event
+	Checkpoint    string // ID of the scan at Position; unknown if "" or different from Scan
+	LastScanID    string // ID of the last counted scan, in any scan log
+	LastScanAt    time.Time
+	Scans         int64 // counted
+	// Held is the number of counted scans that are in the current scan log. Lacking is an upper bound for the counted scans that are in no
+	// scan log any more although this program did not remove them; some of these scans may have been old enough for retention.
+	KeptCount, MissingCount int64
 	// UsersPosition is the log position up to which the sketches of distinct users are complete. Sketches are written less often
 	// than counts; a query reads the remaining scans from the log.
-	UsersPosition int64
+	SketchOffset int64
 	// Offset is the time zone of the days, in hours east of UTC.
 	Offset int64
 	// Forgotten is the time before which scans may be missing in the log.
-	Forgotten time.Time
+	RetentionFloor time.Time
 	// Turned is the time at which the time zone was changed after scans had been removed: users of earlier days are counted by the
 	// days of the previous time zone.
-	Turned time.Time
+	ZoneChangedAt time.Time
 	// All months before Months are rolled up; Rolling is the progress within the month Months, "" = not begun. See Roll.
-	Months  int64
-	Rolling string
+	RollupMonth  int64
+	RollupCursor string
 	// HoursFrom and DaysFrom are the first retained hour and day, 0 = all are retained; DaysFrom is the first day of a month.
-	HoursFrom, DaysFrom int64
-	// Seam is the first day that was counted entirely in the current time zone, if the time zone was changed after hours had been
-	// removed.
-	Seam int64
+	OldestHour, OldestDay int64
+	// Seam is the first day that was counted entirely in the current time zone, if the time zone was changed after hours had been removed.
+	ZoneChangeDay int64
 }
 
 // OwnedRow counts the scans of an hour, a day or a month with the same owner and combination.
@@ -304,10 +303,10 @@ type OwnedRow struct {
 
 // LogCheckpoint is the progress in a scan log at the time when counting switched to another scan log.
 type LogCheckpoint struct {
-	Position int64  // position up to which the scan log is counted; 0 = counting never switched away
-	Users    int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
-	Told     int64  // position of the webhook reader; -1 = unknown
-	Last     string // last scan of the scan log that was counted from another scan log; "" = none
+	Position      int64  // position up to which the scan log is counted; 0 = counting never switched away
+	Users         int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
+	WebhookOffset int64  // position of the webhook reader; -1 = unknown
+	Last          string // last scan of the scan log that was counted from another scan log; "" = none
 }
 
 // Store is the database of the counts.
@@ -358,7 +357,7 @@ type Tx interface {
 	AddUsers(ctx context.Context, rows []UsersSince) error
 	// Places returns at most limit link prefixes of unmatched scans in a half-open range of hours.
 	Places(ctx context.Context, from, to int64, limit int) ([]string, error)
-	AddMisses(ctx context.Context, rows []MissRow) error
+	AddMisses(ctx context.Context, rows []UnmatchedRow) error
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
@@ -400,7 +399,7 @@ type Tx interface {
 	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// Misses returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
-	Misses(ctx context.Context, from, to int64, limit int) ([]MissRow, error)
+	Misses(ctx context.Context, from, to int64, limit int) ([]UnmatchedRow, error)
 
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
@@ -410,5 +409,5 @@ type Tx interface {
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
 	// AllUsers passes later additions before the sketch itself; every addition belongs to a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
-	AllMisses(ctx context.Context, hours Span, yield func(MissRow) error) error
+	AllMisses(ctx context.Context, hours Span, yield func(UnmatchedRow) error) error
 }

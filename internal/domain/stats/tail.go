@@ -19,7 +19,7 @@ import (
 func (c *Aggregator) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
-		reached := c.state.Position
+		reached := c.state.CountedOffset
 		err := c.readTail(ctx, c.state, func(e *scanlog.Entry) (bool, error) {
 			g, err := c.group(ctx, &e.Event)
 			if err != nil {
@@ -29,13 +29,13 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 			if err != nil {
 				return false, err
 			}
-			c.tail.add(timebucket.Day(timebucket.Hour(e.At), c.state.Offset), g, o.name, &e.Event)
+			c.tail.add(timebucket.Day(timebucket.Hour(e.OccurredAt), c.state.Offset), g, o.name, &e.Event)
 			if c.tail.full() {
 				reached = e.Position
 			}
 			return !c.tail.full(), nil
 		})
-		if err != nil || reached == c.state.Position {
+		if err != nil || reached == c.state.CountedOffset {
 			return err
 		}
 		if err := c.foldUpTo(ctx, reached); err != nil {
@@ -44,17 +44,16 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 	}
 }
 
-// readTail calls visit for the counted events whose users are not in the sketches yet, for some of them twice, until visit returns
-// false.
+// readTail calls visit for the counted events whose users are not in the sketches yet, for some of them twice, until visit returns false.
 func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
-	if s.UsersPosition >= s.Position {
+	if s.SketchOffset >= s.CountedOffset {
 		return nil
 	}
-	for e, err := range c.Log.Read(ctx, s.UsersPosition) {
+	for e, err := range c.Log.Read(ctx, s.SketchOffset) {
 		if err != nil {
-			return fmt.Errorf("reading the scans since position %d: %w", s.UsersPosition, err)
+			return fmt.Errorf("reading the scans since position %d: %w", s.SketchOffset, err)
 		}
-		if e.Position > s.Position {
+		if e.Position > s.CountedOffset {
 			break
 		}
 		if hasMore, err := visit(&e); err != nil || !hasMore {
@@ -142,7 +141,7 @@ func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 	for d := range Dims {
 		parts := map[UsersKey][]*hyperloglog.Users{}
 		t.visitUsers(d, func(day int64, value string, s *hyperloglog.Users) {
-			key := UsersKey{Day: day, Dim: d, Value: value}
+			key := UsersKey{Day: day, Dimension: d, Value: value}
 			parts[key] = append(parts[key], s)
 		})
 		for key, part := range parts {
@@ -161,7 +160,7 @@ func (c *Aggregator) fold(ctx context.Context, need bool) error {
 	if now := c.Now(); !need && now.Sub(c.foldedAt).Abs() < time.Minute {
 		return nil
 	}
-	return c.foldUpTo(ctx, c.state.Position)
+	return c.foldUpTo(ctx, c.state.CountedOffset)
 }
 
 // foldUpTo writes all users in c.tail to the sketches, which are then complete up to the position.
@@ -170,10 +169,10 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	c.settleLarge(sketches)
 	var large map[UsersKey]tailSize
 	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
-		if s.Ledger != c.state.Ledger || s.Position != c.state.Position || s.UsersPosition != c.state.UsersPosition {
+		if s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.SketchOffset != c.state.SketchOffset {
 			return errMoved
 		}
-		s.UsersPosition = position
+		s.SketchOffset = position
 		sketches := s.placeUsers(sketches)
 		var err error
 		large, err = c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)

@@ -14,7 +14,7 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	if c.loaded {
 		// The state in memory may be outdated: another node may have counted, the time zone may have changed, or a stream may have
 		// been recreated.
-		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.Ledger {
+		if int64(c.Settings.Get().UTCOffsetHours) == c.state.Offset && c.Log.ID() == c.state.LogID {
 			return nil
 		}
 	}
@@ -22,7 +22,7 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	if err != nil {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	c.taken, c.pending = taken, newPending(c.state.Position)
+	c.taken, c.pending = taken, newPending(c.state.CountedOffset)
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
 	c.large = nil
 	err = c.readUsers(ctx)
@@ -46,17 +46,16 @@ type turn struct {
 	users    int64 // position up to which the users of the other scan log are in the sketches
 }
 
-// loadState reads the state and the set of counted scans of each node. end is an earlier end of the log: other processes may have
-// counted beyond end since. A log is therefore considered truncated only if a second read of its end is still before the counted
-// position.
+// loadState reads the state and the set of counted scans of each node. end is an earlier end of the log: other processes may have counted
+// beyond end since. A log is therefore considered truncated only if a second read of its end is still before the counted position.
 func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
 		if err != nil {
 			return nil, err
 		}
-		if t.cut >= 0 && !t.strange && t.state.Position != passed {
-			passed = t.state.Position
+		if t.cut >= 0 && !t.strange && t.state.CountedOffset != passed {
+			passed = t.state.CountedOffset
 			if end, err = c.Log.End(ctx); err != nil {
 				return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
 			}
@@ -107,17 +106,17 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 		return t, err
 	}
 	switch {
-	case t.state.Ledger != t.ledger:
+	case t.state.LogID != t.ledger:
 		// Even if the previous scan log has no counted scans, the current scan log may have been counted before.
-		if t.other = t.state.Position > 0 || t.state.Ledger != "" || t.state.Scans > 0; t.other {
+		if t.other = t.state.CountedOffset > 0 || t.state.LogID != "" || t.state.Scans > 0; t.other {
 			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
 			if t.users = oldCheckpoint.Users; t.users < 0 || c.Alone {
 				t.users = t.position
 			}
 		}
-	case end < t.state.Position:
+	case end < t.state.CountedOffset:
 		t.cut = end
-	case t.state.Mark != "" && t.state.Mark == t.state.Scan:
+	case t.state.Checkpoint != "" && t.state.Checkpoint == t.state.LastScanID:
 		// If Mark differs from Scan, the last writer was a version that does not set Mark.
 		if t.strange, err = c.strange(ctx, t.state); t.strange {
 			t.cut = end
@@ -126,14 +125,13 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	return t, err
 }
 
-// strange reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that
-// continued.
+// strange reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that continued.
 func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
-	for e, err := range c.Log.Read(ctx, state.Position-1) {
+	for e, err := range c.Log.Read(ctx, state.CountedOffset-1) {
 		if err != nil {
 			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
 		}
-		return e.Position == state.Position && e.ID.String() != state.Mark, nil
+		return e.Position == state.CountedOffset && e.ID.String() != state.Checkpoint, nil
 	}
 	return false, nil
 }
@@ -165,7 +163,7 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 
 // turn updates the state according to the comparison with the log.
 func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
-	if (t.other || t.cut >= 0 || s.Ledger != t.ledger) && *s != t.state {
+	if (t.other || t.cut >= 0 || s.LogID != t.ledger) && *s != t.state {
 		return errChanged
 	}
 	err := c.turnDays(ctx, tx, s)
@@ -176,7 +174,7 @@ func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
 	case t.cut >= 0:
 		err = c.resumeAt(ctx, tx, s, t)
 	}
-	s.Ledger = t.ledger
+	s.LogID = t.ledger
 	return err
 }
 
@@ -193,54 +191,54 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	}
 	// Days and months whose hours were removed keep the boundaries of the previous time zone. The users of a month are the union of
 	// the users of its days, in any time zone.
-	months, hour := timebucket.Month(state.DaysFrom), state.HoursFrom
+	months, hour := timebucket.Month(state.OldestDay), state.OldestHour
 	if hour == 0 {
 		hour = -1 << 40 // before every hour
 	}
 	if err := tx.TurnDays(ctx, hour, previous, offset, months); err != nil {
 		return err
 	}
-	state.Months, state.Rolling = months, ""
-	if state.HoursFrom > 0 {
-		state.Seam = timebucket.Day(state.HoursFrom+47, offset)
+	state.RollupMonth, state.RollupCursor = months, ""
+	if state.OldestHour > 0 {
+		state.ZoneChangeDay = timebucket.Day(state.OldestHour+47, offset)
 	}
-	if !state.Forgotten.IsZero() {
-		state.Turned = c.Now()
+	if !state.RetentionFloor.IsZero() {
+		state.ZoneChangedAt = c.Now()
 		return nil
 	}
 	// Users are counted again if the scan log still has their scans.
-	state.UsersPosition = 0
+	state.SketchOffset = 0
 	return tx.ForgetUsers(ctx)
 }
 
 // resumeAt continues counting after the end of a scan log from which counted scans are missing. The scans that the scan log still
 // has are not counted again.
 func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
-	lost := max(s.Position-t.cut, 1)
+	lost := max(s.CountedOffset-t.cut, 1)
 	if t.origins { // if the events name their journals, possibly no scan is lost
-		lost = max(s.Position-t.cut, 0)
+		lost = max(s.CountedOffset-t.cut, 0)
 	}
-	s.Position, s.UsersPosition, s.Mark = t.cut, min(s.UsersPosition, t.cut), ""
-	s.Held, s.Lacking, s.Forgotten = max(0, s.Held-lost), s.Lacking+lost, c.Now()
+	s.CountedOffset, s.SketchOffset, s.Checkpoint = t.cut, min(s.SketchOffset, t.cut), ""
+	s.KeptCount, s.MissingCount, s.RetentionFloor = max(0, s.KeptCount-lost), s.MissingCount+lost, c.Now()
 	return tx.CutReaders(ctx, t.cut)
 }
 
 // switchLog switches counting from the current scan log to another one.
 func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) error {
 	left := *s
-	s.Position, s.UsersPosition, s.Mark, s.Held = t.position, min(t.users, t.position), "", 0
+	s.CountedOffset, s.SketchOffset, s.Checkpoint, s.KeptCount = t.position, min(t.users, t.position), "", 0
 	if s.Scans > 0 {
-		s.Forgotten = c.Now()
+		s.RetentionFloor = c.Now()
 	}
-	if c.Log.Lost(left.Ledger) {
-		s.Lacking += left.Held
+	if c.Log.Lost(left.LogID) {
+		s.MissingCount += left.KeptCount
 	}
 	if c.Alone {
 		// The scans whose users are not in the sketches are also in the new scan log, and at least as close together. Adding a user
 		// twice is harmless.
-		s.UsersPosition = max(0, s.Position-(left.Position-left.UsersPosition))
+		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
-	if err := tx.TurnReaders(ctx, left, t.ledger, s.Position, !c.Alone); err != nil {
+	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.Alone); err != nil {
 		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
 	}
 	return nil
@@ -251,14 +249,14 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 	switch {
 	case t.strange:
 		c.Logger.ErrorContext(ctx, "scan log was replaced by an older copy",
-			"position", t.state.Position, "counted_scan", t.state.Mark, "missing_total", c.state.Lacking)
+			"position", t.state.CountedOffset, "counted_scan", t.state.Checkpoint, "missing_total", c.state.MissingCount)
 	case t.cut >= 0:
 		c.Logger.ErrorContext(ctx, "scan log is shorter than counted",
-			"missing", c.state.Lacking-t.state.Lacking, "continues_after", t.cut, "counted_to", t.state.Position,
-			"missing_total", c.state.Lacking)
-	case t.other && c.state.Lacking > t.state.Lacking:
+			"missing", c.state.MissingCount-t.state.MissingCount, "continues_after", t.cut, "counted_to", t.state.CountedOffset,
+			"missing_total", c.state.MissingCount)
+	case t.other && c.state.MissingCount > t.state.MissingCount:
 		c.Logger.ErrorContext(ctx, "counted scan log was replaced by another",
-			"was", t.state.Ledger, "is", t.ledger, "missing_total", c.state.Lacking)
+			"was", t.state.LogID, "is", t.ledger, "missing_total", c.state.MissingCount)
 	}
 }
 
@@ -267,7 +265,7 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.Alone {
-		last = left.Scan
+		last = left.LastScanID
 	}
 	if id, err := scanlog.ParseScanID(last); err == nil {
 		switch pos, err := c.Log.Find(ctx, id); {
@@ -300,15 +298,15 @@ func (c *Aggregator) Begin(ctx context.Context) error {
 
 // Missing returns the number of counted scans that are currently missing in the files of the log.
 func (c *Aggregator) Missing(state State) int64 {
-	if state.Ledger != c.Log.ID() {
+	if state.LogID != c.Log.ID() {
 		return 0
 	}
-	return c.Log.Missing(state.Position)
+	return c.Log.Missing(state.CountedOffset)
 }
 
 // MissingScans returns the number of counted scans that are missing in the log although they were not removed: scans of an older or
 // truncated log, of a deleted file, or of a stream that was lost without a copy in any journal.
 func (c *Aggregator) MissingScans(ctx context.Context) (int64, error) {
 	state, err := c.stored(ctx)
-	return state.Lacking + c.Missing(state), err
+	return state.MissingCount + c.Missing(state), err
 }

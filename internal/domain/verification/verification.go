@@ -23,14 +23,14 @@ var book = i18n.Open(files)
 
 // Step is one checked step of fetching the verification file.
 type Step struct {
-	Action i18n.Message `json:"action"`
-	OK     bool         `json:"ok"`
-	Warns  bool         `json:"warns"` // the step works on this server but may fail on the platform
-	Detail i18n.Message `json:"detail"`
-	Next   i18n.Message `json:"next"`
-	// Cure is a code for the advice in Next that is independent of the language: "not_resolved" and the other reasons of package
+	Action  i18n.Message `json:"action"`
+	OK      bool         `json:"ok"`
+	Warning bool         `json:"warning"` // the step works on this server but may fail on the platform
+	Detail  i18n.Message `json:"detail"`
+	Hint    i18n.Message `json:"hint"`
+	// Remedy is a code for the advice in Hint that is independent of the language: "not_resolved" and the other reasons of package
 	// safehttp, or codes such as "status_404" and "content".
-	Cure string `json:"cure,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // InPlace reports whether the verification file was found with the correct content.
@@ -47,11 +47,11 @@ func (v *walk) pass(did string, detail i18n.Message) {
 }
 
 func (v *walk) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Warns: true, Detail: detail, Next: next, Cure: cure})
+	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Warning: true, Detail: detail, Hint: next, Remedy: cure})
 }
 
 func (v *walk) fail(did, detail, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Action: book.Text("did." + did), Detail: i18n.Literal(detail), Next: next, Cure: cure})
+	v.steps = append(v.steps, Step{Action: book.Text("did." + did), Detail: i18n.Literal(detail), Hint: next, Remedy: cure})
 }
 
 // Walk fetches a verification file under the same rules as the server itself, and judges every step as adding a rule does; the last
@@ -68,10 +68,10 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 	for i, step := range did {
 		switch {
 		case step.Failed:
-			v.fail(step.Did, step.Detail, string(refused.Reason), v.cure(refused.Reason))
+			v.fail(step.Action, step.Detail, string(refused.Reason), v.cure(refused.Reason))
 			return v.steps, nil
-		case step.Did == "answer":
-			if i+1 < len(did) && did[i+1].Failed && did[i+1].Did == "answer" {
+		case step.Action == "answer":
+			if i+1 < len(did) && did[i+1].Failed && did[i+1].Action == "answer" {
 				continue // the next step describes the error
 			}
 			v.pass("answer", book.Text("none"))
@@ -82,20 +82,20 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			}
 			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
-		case step.Did != "send": // a request that was sent has no row: the rows of the response show it
-			v.pass(step.Did, i18n.Literal(step.Detail))
+		case step.Action != "send": // "send" is not listed: the steps of the response show that the request was sent
+			v.pass(step.Action, i18n.Literal(step.Detail))
 		}
 		switch {
-		case step.Did == "resolve", step.Did == "url" && i+1 < len(did) && did[i+1].Did == "connect":
+		case step.Action == "resolve", step.Action == "url" && i+1 < len(did) && did[i+1].Action == "connect":
 			v.address(ctx, fetch.AllowPrivate, address)
-		case step.Did == "connect" && strings.HasPrefix(address, "http:"):
+		case step.Action == "connect" && strings.HasPrefix(address, "http:"):
 			v.pass("tls", book.Text("tls.none"))
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	if first, last := did[0].At, did[len(did)-1].At; last.Sub(first) > time.Second {
+	if first, last := did[0].OccurredAt, did[len(did)-1].OccurredAt; last.Sub(first) > time.Second {
 		v.warn("time", i18n.Literal(last.Sub(first).Round(time.Millisecond).String()), "slow", book.Text("cure.slow"))
 	}
 	if fault := rules.FileFault(answer.Body, content); fault != "" {

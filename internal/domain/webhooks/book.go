@@ -42,8 +42,7 @@ type Book struct {
 	Log Scans
 	// Origins reports that the events of Log name the journals that they came from.
 	Origins bool
-	// Alarms returns the alarm events after a number, oldest first; LastAlarm returns the number of the last alarm event; nil = no
-	// alarms.
+	// Alarms returns the alarm events after a number, oldest first; LastAlarm returns the number of the last alarm event; nil = no alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
 	LastAlarm func(ctx context.Context) (int64, error)
 	// Check returns an error if deliveries to an address are not allowed.
@@ -63,38 +62,38 @@ type Book struct {
 // secretBytes is the length of a secret in bytes: the Standard Webhooks specification requires 24 to 64.
 const secretBytes = 32
 
-// secretMark is the prefix of the text of a secret, as the Standard Webhooks specification requires.
-const secretMark = "whsec_"
+// secretPrefix is the prefix of the text of a secret, as the Standard Webhooks specification requires.
+const secretPrefix = "whsec_"
 
-// secretPlace returns the purpose under which a webhook's secret is encrypted.
-func secretPlace(id int64) string { return "webhooks/secret/" + number(id) }
+// secretPurpose returns the purpose under which a webhook's secret is encrypted.
+func secretPurpose(id int64) string { return "webhooks/secret/" + receiverName(id) }
 
-// number returns the name of a webhook as a receiver in the outbox.
-func number(id int64) string { return strconv.FormatInt(id, 10) }
+// receiverName returns the name of a webhook as a receiver in the outbox.
+func receiverName(id int64) string { return strconv.FormatInt(id, 10) }
 
 // Add creates a webhook and returns the text of its secret, which is shown only once. The webhook receives only events that occur
 // after the call.
-func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, secret string, err error) {
-	if err := wanted.Validate(); err != nil {
+func (b *Book) Add(ctx context.Context, url string, filter Filter) (w Webhook, secret string, err error) {
+	if err := filter.Validate(); err != nil {
 		return w, "", err
 	}
 	if err := b.Check(ctx, url); err != nil {
 		return w, "", err
 	}
-	if err := b.known(ctx, wanted, Wanted{}); err != nil {
+	if err := b.checkExists(ctx, filter, Filter{}); err != nil {
 		return w, "", err
 	}
 	var raw [secretBytes]byte
 	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
 		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
 	}
-	w = Webhook{URL: url, Wanted: wanted, Enabled: true}
-	if w.HearsScans() { // a webhook that wants only alarms can be created while the scan log is unavailable
-		if w.ScansFrom, err = b.scansEnd(ctx); err != nil {
+	w = Webhook{URL: url, Filter: filter, Enabled: true}
+	if w.WantsScans() { // a webhook that wants only alarms can be created while the scan log is unavailable
+		if w.AfterScanOffset, err = b.scansEnd(ctx); err != nil {
 			return w, "", err
 		}
 	}
-	if w.AlarmsFrom, err = b.alarmsEnd(ctx); err != nil {
+	if w.AfterAlarmID, err = b.alarmsEnd(ctx); err != nil {
 		return w, "", err
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
@@ -107,21 +106,21 @@ func (b *Book) Add(ctx context.Context, url string, wanted Wanted) (w Webhook, s
 			return err
 		}
 		if len(storedWebhooks) >= MaxWebhooks {
-			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, which is the most there can be: remove or change one", len(storedWebhooks)))
+			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, the maximum: delete or change one", len(storedWebhooks)))
 		}
-		w.Secret = b.Vault.Seal(secretPlace(w.ID), raw[:])
+		w.Secret = b.Vault.Seal(secretPurpose(w.ID), raw[:])
 		w.CreatedAt = b.Now()
-		if err := b.beginTelling(ctx, tx, &w); err != nil {
+		if err := b.startReader(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)
 	})
-	return w, secretMark + base64.StdEncoding.EncodeToString(raw[:]), err
+	return w, secretPrefix + base64.StdEncoding.EncodeToString(raw[:]), err
 }
 
-// beginTelling starts the reader of scans if this webhook is the first webhook that wants scans.
-func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
-	if !w.HearsScans() {
+// startReader starts the reader of scans if this webhook is the first webhook that wants scans.
+func (b *Book) startReader(ctx context.Context, tx Tx, w *Webhook) error {
+	if !w.WantsScans() {
 		return nil
 	}
 	if err := tx.HoldReader(ctx, ScanSource); err != nil {
@@ -132,29 +131,29 @@ func (b *Book) beginTelling(ctx context.Context, tx Tx, w *Webhook) error {
 	case err != nil:
 		return err
 	case b.Log != nil && counting != "" && counting != b.Log.ID():
-		w.ScansFrom = 0
+		w.AfterScanOffset = 0
 	}
 	storedWebhooks, err := tx.Webhooks(ctx)
-	if err != nil || slices.ContainsFunc(storedWebhooks, Webhook.HearsScans) {
+	if err != nil || slices.ContainsFunc(storedWebhooks, Webhook.WantsScans) {
 		return err
 	}
 	return tx.BeginTelling(ctx)
 }
 
-// known returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.
+// checkExists returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.
 // Rules and applications that the webhook already had may have been deleted since, and are not checked.
-func (b *Book) known(ctx context.Context, w, oldWanted Wanted) error {
+func (b *Book) checkExists(ctx context.Context, w, old Filter) error {
 	if b.Unknown == nil {
 		return nil
 	}
 	var ids, batches []int64
 	for _, id := range w.Rules {
-		if !slices.Contains(oldWanted.Rules, id) {
+		if !slices.Contains(old.Rules, id) {
 			ids = append(ids, id)
 		}
 	}
 	for _, c := range w.Codes {
-		if !slices.ContainsFunc(oldWanted.Codes, func(oldCodes Codes) bool { return oldCodes.Batch == c.Batch }) {
+		if !slices.ContainsFunc(old.Codes, func(oldCodes Codes) bool { return oldCodes.Batch == c.Batch }) {
 			batches = append(batches, c.Batch)
 		}
 	}
@@ -163,7 +162,7 @@ func (b *Book) known(ctx context.Context, w, oldWanted Wanted) error {
 	case err != nil:
 		return err
 	case len(noRules) > 0:
-		return accounts.Invalid(fmt.Sprintf("rules: there is no rule %d; GET /admin/v1/rules and qrjump rule list list them with their ids",
+		return accounts.Invalid(fmt.Sprintf("rules: there is no rule %d; GET /admin/v1/rules and qrjump rule list show rules with ids",
 			noRules[0]))
 	case len(noBatches) > 0:
 		return accounts.Invalid(fmt.Sprintf("codes: there is no application %d; GET /admin/v1/batches and qrjump batch list list them",
@@ -203,14 +202,14 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	if err != nil {
 		return w, err
 	}
-	url, oldWanted, heard := w.URL, w.Wanted, w.HearsScans()
+	url, old, wantedScans := w.URL, w.Filter, w.WantsScans()
 	if err := f(&w); err != nil {
 		return w, err
 	}
-	if err := w.Wanted.Validate(); err != nil {
+	if err := w.Filter.Validate(); err != nil {
 		return w, err
 	}
-	if err := b.known(ctx, w.Wanted, oldWanted); err != nil {
+	if err := b.checkExists(ctx, w.Filter, old); err != nil {
 		return w, err
 	}
 	if w.URL != url {
@@ -221,7 +220,7 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	// The webhook does not receive scans from the time during which it wanted none. If the end of the scan log is unknown, the
 	// webhook also receives the last scans from before the change.
 	end, unknown := int64(0), error(nil)
-	if !heard && w.HearsScans() {
+	if !wantedScans && w.WantsScans() {
 		end, unknown = b.scansEnd(ctx)
 	}
 	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
@@ -231,10 +230,10 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 		if err := f(&w); err != nil {
 			return err
 		}
-		if !heard && w.HearsScans() && unknown == nil {
-			w.ScansFrom = max(w.ScansFrom, end)
+		if !wantedScans && w.WantsScans() && unknown == nil {
+			w.AfterScanOffset = max(w.AfterScanOffset, end)
 		}
-		if err := b.beginTelling(ctx, tx, &w); err != nil {
+		if err := b.startReader(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)
@@ -283,7 +282,7 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 		}
 		d = list[0]
 		previous := d.NextAt
-		d.Attempts, d.NextAt, d.DeliveredAt, d.Fault = 0, b.Now(), time.Time{}, ""
+		d.Attempts, d.NextAt, d.DeliveredAt, d.Error = 0, b.Now(), time.Time{}, ""
 		// The replayed delivery is retried for as long as a new delivery.
 		d.CreatedAt = b.Now()
 		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
@@ -312,7 +311,7 @@ func (b *Book) SendTest(ctx context.Context, id int64) (event string, err error)
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
-		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: number(id), Event: event, Body: body,
+		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: receiverName(id), Event: event, Body: body,
 			CreatedAt: now, NextAt: now}})
 	})
 	b.wake()

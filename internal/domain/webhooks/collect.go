@@ -20,18 +20,16 @@ const (
 	alarmSource = "alarms"
 )
 
-// collected is the number of events that one step examines.
-const collected = 1000
+// batchSize is the number of events that one step examines.
+const batchSize = 1000
 
-// Collect queues new events for the webhooks that want them, and reports whether there may be more events. The reader position is
-// stored in the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a
-// node crashes.
+// Collect queues new events for the webhooks that want them, and reports whether there may be more events. The reader position is stored in
+// the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a node crashes.
 func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	scans, err := b.collectScans(ctx)
 	// Alarms are collected even if scans cannot be read.
 	alarms, err2 := b.collectAlarms(ctx)
-	// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read
-	// again.
+	// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read again.
 	if errors.Is(err, errMoved) {
 		err = nil
 	}
@@ -41,8 +39,8 @@ func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
 	return scans || alarms, errors.Join(outbox.WrapPart("scans", err), outbox.WrapPart("alarms", err2))
 }
 
-// queued is an event with a filter for the webhooks that receive it.
-type queued struct {
+// pendingEvent is an event with a filter for the webhooks that receive it.
+type pendingEvent struct {
 	event, body string
 	wants       func(Webhook) bool
 }
@@ -50,13 +48,13 @@ type queued struct {
 // errMoved reports that another reader moved the position, or that the scan log was replaced.
 var errMoved = errors.New("webhooks: the position was moved meanwhile")
 
-// place is the position of a webhook reader in an event source.
-type place struct {
+// cursor is the position of a webhook reader in an event source.
+type cursor struct {
 	position int64
 	mark     string                        // identifies the scan at the position, see marked
-	ledger   string                        // scan log to which the position belongs, as known to the counting; only for scans
-	told     map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
-	all      bool                          // told contains every journal from which any event was queued for webhooks
+	logID    string                        // scan log to which the position belongs, as known to the counting; only for scans
+	queued   map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
+	all      bool                          // reports that queued contains every journal from which any event was queued for webhooks
 	learn    bool                          // the field read contains every event between the previous position and this position
 	read     []scanlog.Origin
 }
@@ -65,13 +63,13 @@ type place struct {
 // searches for the first event that was not queued.
 const Unmarked = "?"
 
-// marked returns the mark for an event at a position. A program version without marks changes only the position, so the mark
+// markOf returns the mark for an event at a position. A program version without marks changes only the position, so the mark
 // includes the position.
-func marked(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
+func markOf(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
 // queue adds events to the outbox and moves the reader's position, in one transaction. queue selects the webhooks that exist in
 // that transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
-func (b *Book) queue(ctx context.Context, source string, from, to place, events []queued) error {
+func (b *Book) queue(ctx context.Context, source string, from, to cursor, events []pendingEvent) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := b.move(ctx, tx, source, from, to); err != nil {
@@ -81,7 +79,7 @@ func (b *Book) queue(ctx context.Context, source string, from, to place, events 
 		if err != nil {
 			return err
 		}
-		return addFor(ctx, tx, hooks, events, now)
+		return enqueue(ctx, tx, hooks, events, now)
 	})
 	if err != nil {
 		return fmt.Errorf("queueing %s for webhooks: %w", source, err)
@@ -89,16 +87,16 @@ func (b *Book) queue(ctx context.Context, source string, from, to place, events 
 	return nil
 }
 
-// addFor adds events to the outbox for the webhooks that want them.
-func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now time.Time) error {
+// enqueue adds events to the outbox for the webhooks that want them.
+func enqueue(ctx context.Context, tx Tx, hooks []Webhook, events []pendingEvent, now time.Time) error {
 	for _, w := range hooks {
 		var list []outbox.Row
 		for _, e := range events {
 			if !w.Enabled || !e.wants(w) {
 				continue
 			}
-			list = append(list, outbox.Row{Receiver: number(w.ID), Event: e.event, Body: e.body, OrderKey: orderKey(e.body), CreatedAt: now,
-				NextAt: now})
+			list = append(list, outbox.Row{Receiver: receiverName(w.ID), Event: e.event, Body: e.body, OrderKey: orderKey(e.body),
+				CreatedAt: now, NextAt: now})
 		}
 		if err := tx.AddRows(ctx, outbox.Deliveries, list); err != nil {
 			return err
@@ -108,7 +106,7 @@ func addFor(ctx context.Context, tx Tx, hooks []Webhook, events []queued, now ti
 }
 
 // move moves the position of a reader; the error is errMoved if another reader moved the position first.
-func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) error {
+func (b *Book) move(ctx context.Context, tx Tx, source string, from, to cursor) error {
 	ok, err := tx.Advance(ctx, source, from.position, to.position)
 	if err == nil && !ok {
 		err = errMoved
@@ -119,7 +117,7 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 	// From here on, the scan log in use cannot change until the transaction ends.
 	if counting, err := tx.Counting(ctx); err != nil {
 		return err
-	} else if counting != from.ledger {
+	} else if counting != from.logID {
 		return errMoved
 	}
 	if err := tx.PutMark(ctx, source, to.mark); err != nil {
@@ -132,40 +130,40 @@ func (b *Book) move(ctx context.Context, tx Tx, source string, from, to place) e
 			return err
 		}
 	}
-	return noteTold(ctx, tx, to.read, nil)
+	return recordQueued(ctx, tx, to.read, nil)
 }
 
-// noteTold records events as queued for webhooks, by journal. noteTold does this only for journals whose queued events are known,
+// recordQueued records events as queued for webhooks, by journal. recordQueued does this only for journals whose queued events are known,
 // or for which begin supplies the events queued before. The lock of the transaction protects the record of queued events against
 // concurrent changes.
-func noteTold(ctx context.Context, tx Tx, read []scanlog.Origin, begin *scanlog.OffsetSet) error {
+func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
 	}
-	currentPlace, changed := place{}, map[string]*scanlog.OffsetSet{}
+	current, changed := cursor{}, map[string]*scanlog.OffsetSet{}
 	var err error
-	if currentPlace.told, currentPlace.all, err = tx.Told(ctx); err != nil {
+	if current.queued, current.all, err = tx.Told(ctx); err != nil {
 		return err
 	}
 	for _, o := range read {
-		if begin != nil && !currentPlace.knows(o.Node) {
-			currentPlace.told[o.Node] = begin.Clone()
+		if initial != nil && !current.knowsJournal(o.Node) {
+			current.queued[o.Node] = initial.Clone()
 		}
-		if currentPlace.knows(o.Node) {
-			changed[o.Node] = currentPlace.add(o)
+		if current.knowsJournal(o.Node) {
+			changed[o.Node] = current.markQueued(o)
 		}
 	}
 	return tx.PutTold(ctx, changed)
 }
 
 // resumePosition returns the position from which to continue reading, and the webhooks that want events of a source.
-func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc place, err error) {
+func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc cursor, err error) {
 	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
 			return err
 		}
 		hooks = slices.DeleteFunc(hooks, func(w Webhook) bool {
-			return !w.Enabled || source == alarmSource && !w.Wanted.Alarms || source == ScanSource && !w.HearsScans()
+			return !w.Enabled || source == alarmSource && !w.Filter.Alarms || source == ScanSource && !w.WantsScans()
 		})
 		if loc.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
 			return err
@@ -173,10 +171,10 @@ func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webho
 		if loc.mark, err = tx.Mark(ctx, source); err != nil {
 			return err
 		}
-		if loc.ledger, err = tx.Counting(ctx); err != nil {
+		if loc.logID, err = tx.Counting(ctx); err != nil {
 			return err
 		}
-		loc.told, loc.all, err = tx.Told(ctx)
+		loc.queued, loc.all, err = tx.Told(ctx)
 		return err
 	})
 	return hooks, loc, err
@@ -184,9 +182,9 @@ func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webho
 
 // restart moves positions beyond the end of a source back to its end. Positions beyond the end of a source belong to another log,
 // as after an import or a restored backup.
-func (b *Book) restart(ctx context.Context, source string, from place, end int64) error {
+func (b *Book) restart(ctx context.Context, source string, from cursor, end int64) error {
 	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if err := b.move(ctx, tx, source, from, place{position: end, mark: Unmarked}); err != nil {
+		if err := b.move(ctx, tx, source, from, cursor{position: end, mark: Unmarked}); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
@@ -195,9 +193,9 @@ func (b *Book) restart(ctx context.Context, source string, from place, end int64
 		}
 		for _, w := range hooks {
 			if source == ScanSource {
-				w.ScansFrom = min(w.ScansFrom, end)
+				w.AfterScanOffset = min(w.AfterScanOffset, end)
 			} else {
-				w.AlarmsFrom = min(w.AlarmsFrom, end)
+				w.AfterAlarmID = min(w.AfterAlarmID, end)
 			}
 			if err := tx.PutWebhook(ctx, w); err != nil {
 				return err
@@ -207,20 +205,20 @@ func (b *Book) restart(ctx context.Context, source string, from place, end int64
 	})
 }
 
-// knows reports whether the queued events of a journal are known.
-func (p *place) knows(node string) bool { return p.all || p.told[node] != nil }
+// knowsJournal reports whether the queued events of a journal are known.
+func (c *cursor) knowsJournal(node string) bool { return c.all || c.queued[node] != nil }
 
-// add records an event as queued, and returns the queued events of its journal.
-func (p *place) add(o scanlog.Origin) *scanlog.OffsetSet {
-	p.told[o.Node] = p.told[o.Node].Extended(o)
-	return p.told[o.Node]
+// markQueued records an event as queued, and returns the queued events of its journal.
+func (c *cursor) markQueued(o scanlog.Origin) *scanlog.OffsetSet {
+	c.queued[o.Node] = c.queued[o.Node].Extended(o)
+	return c.queued[o.Node]
 }
 
-// has reports whether an event was already queued. If the queued events of the event's journal are unknown, an event that is
+// wasQueued reports whether an event was already queued. If the queued events of the event's journal are unknown, an event that is
 // shipped again counts as queued.
-func (p *place) has(e *scanlog.Entry) bool {
-	if p.knows(e.From.Node) {
-		return p.told[e.From.Node].Has(e.From.Position)
+func (c *cursor) wasQueued(e *scanlog.Entry) bool {
+	if c.knowsJournal(e.From.Node) {
+		return c.queued[e.From.Node].Has(e.From.Position)
 	}
 	return e.From.Reshipped
 }
@@ -238,7 +236,7 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case from.ledger != b.Log.ID(): // right after a start with another scan log, the two log IDs still differ
+	case from.logID != b.Log.ID(): // right after a start with another scan log, the two log IDs still differ
 		return false, nil
 	case from.position == end && (from.all || !b.Origins):
 		return false, nil
@@ -249,109 +247,110 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 	case from.position > end:
 		return false, b.restart(ctx, ScanSource, from, end)
 	case b.Origins && from.mark == Unmarked:
-		return true, b.firstUntold(ctx, from)
+		return true, b.rewindToUnqueued(ctx, from)
 	}
-	to, start := place{position: from.position, learn: b.Origins}, from.position
+	to, start := cursor{position: from.position, learn: b.Origins}, from.position
 	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
 		start-- // the event at the position shows whether this is the log that was read before
 	}
-	var events []queued
+	var events []pendingEvent
 	n := 0
 	for e, err := range b.Log.Read(ctx, start) {
 		if err != nil {
 			return false, fmt.Errorf("reading the log of scans: %w", err)
 		}
 		if e.Position == from.position {
-			if marked(e.Position, e.ID) != from.mark {
-				return true, b.firstUntold(ctx, from)
+			if markOf(e.Position, e.ID) != from.mark {
+				return true, b.rewindToUnqueued(ctx, from)
 			}
 			continue
 		}
-		if n++; n > collected {
+		if n++; n > batchSize {
 			hasMore = true
 			break
 		}
-		to.position, to.mark = e.Position, marked(e.Position, e.ID)
-		had := from.has(&e)
+		to.position, to.mark = e.Position, markOf(e.Position, e.ID)
+		alreadyQueued := from.wasQueued(&e)
 		if node := e.From.Node; node != "" {
 			to.read = append(to.read, e.From)
-			if from.knows(node) {
-				from.add(e.From)
+			if from.knowsJournal(node) {
+				from.markQueued(e.From)
 			}
 		}
-		if had || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }) {
+		if alreadyQueued || !slices.ContainsFunc(hooks, func(w Webhook) bool { return w.Filter.Scan(e.Event) }) {
 			continue
 		}
 		id, body, err := scanMessage(e.Event)
 		if err != nil {
 			return false, err
 		}
-		events = append(events, queued{id, body, func(w Webhook) bool { return e.Position > w.ScansFrom && w.Wanted.Scan(e.Event) }})
+		wants := func(w Webhook) bool { return e.Position > w.AfterScanOffset && w.Filter.Scan(e.Event) }
+		events = append(events, pendingEvent{id, body, wants})
 	}
-	if b.Log.ID() != from.ledger || to.position == from.position {
+	if b.Log.ID() != from.logID || to.position == from.position {
 		return false, nil // the events that were read may be from another log
 	}
 	return hasMore, b.queue(ctx, ScanSource, from, to, events)
 }
 
-// firstUntold moves the reader's position before the first event that was not queued. If an event names no journal, or the queued
+// rewindToUnqueued moves the reader's position before the first event that was not queued. If an event names no journal, or the queued
 // events of its journal are unknown, the event counts as queued if it is at or before the reader's position.
-func (b *Book) firstUntold(ctx context.Context, from place) error {
-	to := place{}
+func (b *Book) rewindToUnqueued(ctx context.Context, from cursor) error {
+	to := cursor{}
 	for e, err := range b.Log.Read(ctx, 0) {
 		if err != nil {
 			return fmt.Errorf("looking for the first scan that was not told: %w", err)
 		}
-		wasSet := e.Position <= from.position && (e.From.Node == "" || !from.knows(e.From.Node))
-		if !wasSet && (e.From.Node == "" || !from.has(&e)) {
+		isQueued := e.Position <= from.position && (e.From.Node == "" || !from.knowsJournal(e.From.Node))
+		if !isQueued && (e.From.Node == "" || !from.wasQueued(&e)) {
 			break
 		}
 		to.position = e.Position
 	}
-	if b.Log.ID() != from.ledger {
+	if b.Log.ID() != from.logID {
 		return nil
 	}
 	return b.queue(ctx, ScanSource, from, to, nil)
 }
 
-// TellRest queues the remaining events of a node that no longer uses a stream. TellRest queues the events of the node's journal
+// QueueRest queues the remaining events of a node that no longer uses a stream. QueueRest queues the events of the node's journal
 // after the position start that were meant for the stream and were not queued for any webhook, and returns their number. journal
 // returns an iterator over the events after a position. If the queued events of the journal are unknown, the counted events are
 // assumed to be queued. The position of the webhook reader does not change.
-func (b *Book) TellRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
+func (b *Book) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := b.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return 0, err
 	}
-	told := from.told[node]
-	if !from.knows(node) {
-		told = counted
+	queued := from.queued[node]
+	if !from.knowsJournal(node) {
+		queued = counted
 	}
 	var entries []scanlog.Entry
-	for e, err := range journal(max(start, told.From())) {
+	for e, err := range journal(max(start, queued.From())) {
 		if err != nil {
 			return n, fmt.Errorf("reading the journal of scans: %w", err)
 		}
-		if told.Has(e.Position) {
+		if queued.Has(e.Position) {
 			continue
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}
-		if entries = append(entries, e); len(entries) == collected {
-			if err := b.tellRest(ctx, counted, entries); err != nil {
+		if entries = append(entries, e); len(entries) == batchSize {
+			if err := b.queueRest(ctx, counted, entries); err != nil {
 				return n, err
 			}
 			n, entries = n+len(entries), entries[:0]
 		}
 	}
 	if len(entries) > 0 {
-		err = b.tellRest(ctx, counted, entries)
+		err = b.queueRest(ctx, counted, entries)
 		n += len(entries)
 	}
 	return n, err
 }
 
-func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
+func (b *Book) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
 	now := b.Now()
 	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := tx.HoldReader(ctx, ScanSource); err != nil {
@@ -361,20 +360,20 @@ func (b *Book) tellRest(ctx context.Context, counted *scanlog.OffsetSet, entries
 		if err != nil {
 			return err
 		}
-		var events []queued
-		var told []scanlog.Origin
+		var events []pendingEvent
+		var origins []scanlog.Origin
 		for _, e := range entries {
 			id, body, err := scanMessage(e.Event)
 			if err != nil {
 				return err
 			}
-			told = append(told, e.From)
-			events = append(events, queued{id, body, func(w Webhook) bool { return w.Wanted.Scan(e.Event) }})
+			origins = append(origins, e.From)
+			events = append(events, pendingEvent{id, body, func(w Webhook) bool { return w.Filter.Scan(e.Event) }})
 		}
-		if err := noteTold(ctx, tx, told, counted); err != nil {
+		if err := recordQueued(ctx, tx, origins, counted); err != nil {
 			return err
 		}
-		return addFor(ctx, tx, hooks, events, now)
+		return enqueue(ctx, tx, hooks, events, now)
 	})
 	if err != nil {
 		return fmt.Errorf("queueing scans for webhooks: %w", err)
@@ -401,12 +400,12 @@ func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 		}
 		return false, b.restart(ctx, alarmSource, from, end)
 	}
-	list, err := b.Alarms(ctx, from.position, collected)
+	list, err := b.Alarms(ctx, from.position, batchSize)
 	if err != nil {
 		return false, fmt.Errorf("reading alarms: %w", err)
 	}
 	to := from
-	var events []queued
+	var events []pendingEvent
 	for _, a := range list {
 		kind, event := AlarmRaised, "alarm_"
 		if a.Dismissed {
@@ -417,11 +416,11 @@ func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 			return false, err
 		}
 		to.position = a.Number
-		events = append(events, queued{event + strconv.FormatInt(a.Number, 10), body,
-			func(w Webhook) bool { return a.Number > w.AlarmsFrom && w.Wanted.Alarms }})
+		events = append(events, pendingEvent{event + strconv.FormatInt(a.Number, 10), body,
+			func(w Webhook) bool { return a.Number > w.AfterAlarmID && w.Filter.Alarms }})
 	}
 	if to.position == from.position {
 		return false, nil
 	}
-	return len(list) == collected, b.queue(ctx, alarmSource, from, to, events)
+	return len(list) == batchSize, b.queue(ctx, alarmSource, from, to, events)
 }

@@ -180,7 +180,7 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	since := time.Now()
 	book, err := bookIn(s, folder, hasty(since))
 	require.NoError(t, err)
-	if _, _, err := book.Add(t.Context(), receiver.URL, webhooks.Wanted{Rules: []int64{1}}); err != nil {
+	if _, _, err := book.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}}); err != nil {
 		t.Fatal(err)
 	}
 	require.NoError(t, s.Close())

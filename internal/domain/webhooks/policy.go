@@ -112,7 +112,7 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (sa
 	if err != nil {
 		return nil, err
 	}
-	secret, err := b.Vault.Open(secretPlace(id), w.Secret)
+	secret, err := b.Vault.Open(secretPurpose(id), w.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
 	}

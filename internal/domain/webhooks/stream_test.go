@@ -160,7 +160,7 @@ func (w *town) works(f func(ctx context.Context) error) {
 func (w *town) count(want int64) {
 	w.t.Helper()
 	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
-	a, err := w.counter.Ask(w.t.Context(), stats.Question{What: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
+	a, err := w.counter.Ask(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
 		Limit: stats.MaxAnswers})
 	assert.True(w.t, err == nil && a.Scans == want, "%d scans are counted, want %d: %v", a.Scans, want, err)
 }
@@ -261,7 +261,7 @@ func TestWebhookStream_LostBehindCounter(t *testing.T) {
 		two := w.node("b")
 		w.scan(one, 30)
 		w.count(30)
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		one.name, one.scanned = "a", 0 // of those from before nobody is told
 		w.scan(one, 40)
 		w.scan(two, 40)
@@ -297,7 +297,7 @@ func TestWebhookStream_EarlierVersionNotRepeated(t *testing.T) {
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
 		two := w.node("b")
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 40)
 		w.scan(two, 40)
 		w.count(80)
@@ -336,7 +336,7 @@ func TestWebhookStream_EarlierVersionRemovedNode(t *testing.T) {
 			eachTown(t, func(t *testing.T, w *town) {
 				one := w.node("a")
 				gone := w.node("b")
-				w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+				w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 				w.scan(gone, 40)
 				w.scan(one, 10)
 				older := w.older()
@@ -369,7 +369,7 @@ func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 	t.Parallel()
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 30)
 		w.count(30)
 		w.told("at first", one)
@@ -380,7 +380,7 @@ func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 		for range 2 {
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if _, err := w.book.TellRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
+			if _, err := w.book.QueueRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
 				t.Fatal(err)
 			}
 			log := w.book.Log
@@ -443,7 +443,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 			}
 			w.count(int64(one.scanned + left.scanned))
 		}
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		turn(false, 40)
 		w.told("at first", one)
 		turn(false, 20)
@@ -453,7 +453,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 		turn(false, 5)
 		w.step()
 		w.book.Log = table // of a node whose counting was turned away
-		w.add("https://late.example/", webhooks.Wanted{Rules: []int64{1}})
+		w.add("https://late.example/", webhooks.Filter{Rules: []int64{1}})
 		turn(true, 3)
 		w.told("turned to and fro", one, left)
 		if n := len(w.events("https://late.example/")); n < 3 {
@@ -472,7 +472,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 			turn(toTable, 1)
 			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))
 		}
-		a, err := w.counter.Ask(t.Context(), stats.Question{What: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
+		a, err := w.counter.Ask(t.Context(), stats.Question{Metric: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
 		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Users == int64(one.scanned+left.scanned),
 			"the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
 	})
@@ -485,7 +485,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
 		two := w.node("b")
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 10)
 		w.scan(two, 10)
 		w.count(20)
@@ -518,7 +518,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 			between.then = nil
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if n, err := w.book.TellRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
+			if n, err := w.book.QueueRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
 				t.Errorf("%d are told, want %d at least: %v", n, rest, err)
 			}
 		}
@@ -545,7 +545,7 @@ func TestWebhookStream_RestoredOlder(t *testing.T) {
 	eachTown(t, func(t *testing.T, w *town) {
 		one := w.node("a")
 		two := w.node("b")
-		w.add(receiver, webhooks.Wanted{Rules: []int64{1}})
+		w.add(receiver, webhooks.Filter{Rules: []int64{1}})
 		w.scan(one, 40)
 		older := w.older()
 		w.scan(one, 20)
@@ -584,16 +584,16 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	p := open(t)
 	away := &failing{scans: p.ledger}
 	p.book.Log = away
-	p.add(receiver, webhooks.Wanted{Alarms: true})
+	p.add(receiver, webhooks.Filter{Alarms: true})
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || away.asked > 0 {
 		t.Errorf("told %v; asked %d times; the log says:\n%s", got, away.asked, p.logs.String())
 	}
 	p.book.Log = p.ledger
-	p.add("https://b.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
 	p.book.Log = away
-	if _, _, err := p.book.Add(t.Context(), "https://c.example/", webhooks.Wanted{Rules: []int64{1}}); err == nil {
+	if _, _, err := p.book.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}}); err == nil {
 		t.Error("a webhook that wants scans is added while nobody knows which came before it")
 	}
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began})

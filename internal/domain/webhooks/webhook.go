@@ -20,17 +20,17 @@ type Webhook struct {
 	ID     int64
 	URL    string
 	Secret string // sealed
-	Wanted Wanted
+	Filter Filter
 	// Enabled is false if the webhook receives nothing, because the operator disabled it or the receiver responded 410.
 	Enabled bool
-	// ScansFrom and AlarmsFrom are positions: only events after these positions are sent to the webhook.
-	ScansFrom  int64
-	AlarmsFrom int64
-	CreatedAt  time.Time
+	// AfterScanOffset and AfterAlarmID are positions: only events after these positions are sent to the webhook.
+	AfterScanOffset int64
+	AfterAlarmID    int64
+	CreatedAt       time.Time
 }
 
-// Wanted is the filter of a webhook: scans of some codes or rules, and alarms.
-type Wanted struct {
+// Filter is the filter of a webhook: scans of some codes or rules, and alarms.
+type Filter struct {
 	Codes  []Codes `json:"codes"`
 	Rules  []int64 `json:"rules"` // by their ids
 	Alarms bool    `json:"alarms"`
@@ -51,39 +51,40 @@ const (
 	MaxWaiting = 100_000
 )
 
-// maxWanted is the maximum number of ranges or rules in a webhook's filter.
-const maxWanted = 1000
+// maxFilterItems is the maximum number of ranges or rules in a webhook's filter.
+const maxFilterItems = 1000
 
 // Validate returns an error that names the first invalid part of the filter.
-func (w Wanted) Validate() error {
+func (w Filter) Validate() error {
 	switch {
-	case len(w.Codes) > maxWanted || len(w.Rules) > maxWanted:
-		return accounts.Invalid(fmt.Sprintf("codes and rules: want at most %d of each", maxWanted))
+	case len(w.Codes) > maxFilterItems || len(w.Rules) > maxFilterItems:
+		return accounts.Invalid(fmt.Sprintf("codes and rules: want at most %d of each", maxFilterItems))
 	case len(w.Codes) == 0 && len(w.Rules) == 0 && !w.Alarms:
-		return accounts.Invalid("codes, rules and alarms are all missing: the webhook would never be told anything")
+		return accounts.Invalid("codes, rules and alarms are all missing: the webhook would never receive an event")
 	}
 	for _, c := range w.Codes {
 		if c.Batch <= 0 || c.From < 0 || c.To < -1 || c.To >= 0 && c.To < c.From {
 			return accounts.Invalid(
-				fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of an application, to -1 for its end", c.Batch, c.From,
+				fmt.Sprintf("codes: application_id %d, from %d, to %d: want a range of indexes of an application; to may "+
+					"be -1 for the last index", c.Batch, c.From,
 					c.To))
 		}
 	}
 	for _, id := range w.Rules {
 		if id <= 0 {
-			return accounts.Invalid(fmt.Sprintf("rules: %d is the id of no rule", id))
+			return accounts.Invalid(fmt.Sprintf("rules: no rule has the id %d", id))
 		}
 	}
 	return nil
 }
 
-// HearsScans reports whether the webhook can receive any scan.
-func (w Webhook) HearsScans() bool {
-	return w.Enabled && (len(w.Wanted.Codes) > 0 || len(w.Wanted.Rules) > 0)
+// WantsScans reports whether the webhook can receive any scan.
+func (w Webhook) WantsScans() bool {
+	return w.Enabled && (len(w.Filter.Codes) > 0 || len(w.Filter.Rules) > 0)
 }
 
 // Scan reports whether the filter matches a scan.
-func (w Wanted) Scan(e scanlog.Event) bool {
+func (w Filter) Scan(e scanlog.Event) bool {
 	if e.Batch != 0 {
 		return slices.ContainsFunc(w.Codes, func(c Codes) bool {
 			return c.Batch == e.Batch && e.Index >= c.From && (c.To < 0 || e.Index <= c.To)
@@ -100,8 +101,7 @@ var (
 
 // Store is the persistence interface of webhooks.
 type Store interface {
-	// UpdateWebhooks runs f in one transaction. UpdateWebhooks may run f again after a conflict, so f must not keep state between
-	// runs.
+	// UpdateWebhooks runs f in one transaction. UpdateWebhooks may run f again after a conflict, so f must not keep state between runs.
 	UpdateWebhooks(ctx context.Context, f func(Tx) error) error
 	// ViewWebhooks runs the read-only function f on a consistent snapshot.
 	ViewWebhooks(ctx context.Context, f func(Tx) error) error
@@ -181,13 +181,13 @@ type scanData struct {
 
 // scanMessage returns the event ID and the message body of a scan.
 func scanMessage(e scanlog.Event) (id, body string, err error) {
-	data := scanData{ScanID: e.ID.String(), OccurredAt: e.At.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind, Reason: e.Reason,
-		AppID:   e.App,
+	data := scanData{ScanID: e.ID.String(), OccurredAt: e.OccurredAt.UTC(), Source: e.Source, Action: e.Action, Kind: e.Kind,
+		Reason: e.Reason, AppID: e.App,
 		Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Region: e.Region, Text: e.Text}
 	if e.Batch != 0 {
 		data.CodeIndex = &e.Index
 	}
-	body, err = encode(message{ScanRecorded, e.At.UTC(), data})
+	body, err = encode(message{ScanRecorded, e.OccurredAt.UTC(), data})
 	return "scan_" + data.ScanID, body, err
 }
 

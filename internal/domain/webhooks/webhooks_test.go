@@ -71,11 +71,11 @@ func (s *scans) Read(_ context.Context, after int64) iter.Seq2[scanlog.Entry, er
 }
 
 func ofCode(batch, index int64) scanlog.Event {
-	return scanlog.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "code", Batch: batch, Index: index}
+	return scanlog.Event{OccurredAt: began, Source: "scan", Action: "open_mini_program", Kind: "code", Batch: batch, Index: index}
 }
 
 func ofRule(id int64) scanlog.Event {
-	return scanlog.Event{At: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop",
+	return scanlog.Event{OccurredAt: began, Source: "scan", Action: "open_mini_program", Kind: "rule", RuleID: id, App: "shop",
 		Text: "https://coffee.example/<t>/1"}
 }
 
@@ -170,7 +170,7 @@ func (p *post) verify(url string, header http.Header, body []byte) {
 	}
 }
 
-func (p *post) add(url string, w webhooks.Wanted) webhooks.Webhook {
+func (p *post) add(url string, w webhooks.Filter) webhooks.Webhook {
 	p.t.Helper()
 	hook, secret, err := p.book.Add(p.t.Context(), url, w)
 	require.NoError(p.t, err)
@@ -204,10 +204,10 @@ func TestWebhooks_EventFilter(t *testing.T) {
 	p := open(t)
 	p.ledger.add(ofCode(1, 5), ofRule(3)) // before anybody asked
 	const codes, rules, alarms = "https://codes.example/", "https://rules.example/", "https://alarms.example/"
-	p.add(codes, webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 6}, {Batch: 2, From: 9, To: -1}}})
-	p.add(rules, webhooks.Wanted{Rules: []int64{3, 4}, Alarms: true})
+	p.add(codes, webhooks.Filter{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 6}, {Batch: 2, From: 9, To: -1}}})
+	p.add(rules, webhooks.Filter{Rules: []int64{3, 4}, Alarms: true})
 	p.ledger.add(ofCode(1, 4), ofCode(1, 5), ofCode(1, 6), ofCode(1, 7), ofCode(2, 8), ofCode(2, 1_000_000), ofRule(3), ofRule(5),
-		ofRule(4), scanlog.Event{At: began, Action: "show_text"})
+		ofRule(4), scanlog.Event{OccurredAt: began, Action: "show_text"})
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began, Data: map[string]int{"score": 120}})
 	p.step()
 	if got := slices.Sorted(slices.Values(p.events(codes))); !slices.Equal(got, []string{id(4), id(5), id(8)}) {
@@ -221,7 +221,7 @@ func TestWebhooks_EventFilter(t *testing.T) {
 		t.Errorf("%v", p.came)
 	}
 	// A receiver that comes later is told of what comes later.
-	p.add(alarms, webhooks.Wanted{Alarms: true})
+	p.add(alarms, webhooks.Filter{Alarms: true})
 	p.ledger.add(ofRule(3))
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began, Data: 1})
 	p.step()
@@ -235,7 +235,7 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	const url = "https://a.example/"
-	hook := p.add(url, webhooks.Wanted{Rules: []int64{1}})
+	hook := p.add(url, webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1))
 	for _, answer := range []func(got) (int, error){
 		func(got) (int, error) { return 500, nil },
@@ -247,8 +247,8 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		p.step()
 		require.True(t, len(p.came) == n+1, "%d tries at once", len(p.came)-n)
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
-		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Fault != "" &&
-			!strings.Contains(list[0].Fault, "\n"), "%+v %v", list, err)
+		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Error != "" &&
+			!strings.Contains(list[0].Error, "\n"), "%+v %v", list, err)
 		pause := list[0].NextAt.Sub(p.now)
 		if base := []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute}[n]; pause < base*8/10 || pause > base*12/10 {
 			t.Errorf("try %d: pause %v, want about %v", n+1, pause, base)
@@ -281,7 +281,7 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
 	for range 200 {
@@ -302,8 +302,8 @@ func TestWebhooks_UnreachableReceiverBackoff(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	const down, up = "https://down.example/", "https://up.example/"
-	p.add(down, webhooks.Wanted{Rules: []int64{1}})
-	p.add(up, webhooks.Wanted{Rules: []int64{1}})
+	p.add(down, webhooks.Filter{Rules: []int64{1}})
+	p.add(up, webhooks.Filter{Rules: []int64{1}})
 	for range 100 {
 		p.ledger.add(ofRule(1))
 	}
@@ -324,7 +324,7 @@ func TestWebhooks_UnreachableReceiverBackoff(t *testing.T) {
 func TestWebhooks_DeletedReceiver(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	hook := p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	hook := p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1), ofRule(1))
 	p.answer = func(got) (int, error) { return 410, nil }
 	p.step()
@@ -347,18 +347,18 @@ func TestWebhooks_DeletedReceiver(t *testing.T) {
 func TestWebhooks_Validation(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	one := webhooks.Wanted{Rules: []int64{1}}
+	one := webhooks.Filter{Rules: []int64{1}}
 	for what, c := range map[string]struct {
 		url string
-		w   webhooks.Wanted
+		w   webhooks.Filter
 	}{
-		"nothing wanted":          {"https://a.example/", webhooks.Wanted{}},
+		"nothing wanted":          {"https://a.example/", webhooks.Filter{}},
 		"inside the network":      {"http://10.0.0.1/", one},
 		"no address":              {"ftp://a.example/", one},
-		"no rule":                 {"https://a.example/", webhooks.Wanted{Rules: []int64{0}}},
-		"a range that ends early": {"https://a.example/", webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 4}}}},
-		"no application":          {"https://a.example/", webhooks.Wanted{Codes: []webhooks.Codes{{From: 5, To: 6}}}},
-		"too many":                {"https://a.example/", webhooks.Wanted{Rules: make([]int64, 1001)}},
+		"no rule":                 {"https://a.example/", webhooks.Filter{Rules: []int64{0}}},
+		"a range that ends early": {"https://a.example/", webhooks.Filter{Codes: []webhooks.Codes{{Batch: 1, From: 5, To: 4}}}},
+		"no application":          {"https://a.example/", webhooks.Filter{Codes: []webhooks.Codes{{From: 5, To: 6}}}},
+		"too many":                {"https://a.example/", webhooks.Filter{Rules: make([]int64, 1001)}},
 	} {
 		if _, _, err := p.book.Add(t.Context(), c.url, c.w); err == nil {
 			t.Errorf("%s was taken", what)
@@ -391,7 +391,7 @@ func TestWebhooks_ReplacedLedgerFromEnd(t *testing.T) {
 	for range 10 {
 		p.ledger.add(ofRule(1))
 	}
-	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.step()
 	*p.ledger = scans{}
 	p.ledger.add(ofRule(1), ofRule(1))
@@ -425,11 +425,11 @@ func TestWebhookCollector_OvertakenByOtherNode(t *testing.T) {
 	other := open(t)
 	one := office(t, other.db, other.ledger)
 	one.secret = other.secret
-	other.add("https://b.example/", webhooks.Wanted{Rules: []int64{1}})
+	other.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
 	one.book.Log = &passed{other.ledger, func() {
 		other.ledger.add(ofRule(1), ofRule(1))
 		other.step()
-		other.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+		other.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	}}
 	one.step()
 	other.ledger.add(ofRule(1))
@@ -445,7 +445,7 @@ func TestWebhookCollector_OvertakenByOtherNode(t *testing.T) {
 func TestWebhooks_ShutdownNotCountedAsFailure(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1), ofRule(1))
 	ctx, stop := context.WithCancel(t.Context())
 	p.answer = func(got) (int, error) {
@@ -470,7 +470,7 @@ func TestWebhooks_SlowReceiversFairness(t *testing.T) {
 	p := open(t)
 	const receivers = 40 // more than are sent to at once
 	for n := range receivers {
-		p.add(fmt.Sprintf("https://%02d.example/", n), webhooks.Wanted{Rules: []int64{1}})
+		p.add(fmt.Sprintf("https://%02d.example/", n), webhooks.Filter{Rules: []int64{1}})
 	}
 	for range 20 {
 		p.ledger.add(ofRule(1))
@@ -491,7 +491,7 @@ func TestDeliveries_InFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := open(t)
-		p.add("https://slow.example/", webhooks.Wanted{Codes: []webhooks.Codes{{Batch: 1, To: -1}}, Rules: []int64{1}})
+		p.add("https://slow.example/", webhooks.Filter{Codes: []webhooks.Codes{{Batch: 1, To: -1}}, Rules: []int64{1}})
 		const codes, each = 4, 10
 		for range each {
 			for index := range int64(codes) {
@@ -547,7 +547,7 @@ func TestDeliveries_InFlight(t *testing.T) {
 func queued(t *testing.T, url string) *post {
 	t.Helper()
 	p := open(t)
-	p.add(url, webhooks.Wanted{Rules: []int64{1}})
+	p.add(url, webhooks.Filter{Rules: []int64{1}})
 	for range 120 {
 		p.ledger.add(ofRule(1))
 	}
@@ -601,7 +601,7 @@ func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.add("https://a.example/", webhooks.Wanted{Rules: []int64{1}})
+	p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
 	p.book.ClockBelieved = func() bool { return false }
@@ -624,7 +624,7 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	real := time.Now()
 	p.RealNow = func() time.Time { return real }
 	p.answer = func(got) (int, error) { return 500, nil }
-	p.add("https://away.example/", webhooks.Wanted{Rules: []int64{3}})
+	p.add("https://away.example/", webhooks.Filter{Rules: []int64{3}})
 	round := func(events int) {
 		for range events {
 			p.ledger.add(ofRule(3))
@@ -640,7 +640,7 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	for state, want := range map[string]int{"waiting": 20, "failed": 9} {
 		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
-		if last := list[len(list)-1]; state == "failed" && (last.Event != id(1) || !strings.Contains(last.Fault, "more than 20")) {
+		if last := list[len(list)-1]; state == "failed" && (last.Event != id(1) || !strings.Contains(last.Error, "more than 20")) {
 			t.Errorf("%+v", last)
 		}
 	}
@@ -661,7 +661,7 @@ func TestWebhookQueue_DeliveredDuringDrop(t *testing.T) {
 	p := open(t)
 	other := office(t, p.db, p.ledger)
 	p.Most, other.Most, other.secret = 2, 2, p.secret
-	p.add("https://slow.example/", webhooks.Wanted{Rules: []int64{3}})
+	p.add("https://slow.example/", webhooks.Filter{Rules: []int64{3}})
 	p.ledger.add(ofRule(3), ofRule(3))
 	p.answer = func(m got) (int, error) {
 		if m.id == id(1) {
@@ -679,9 +679,9 @@ func TestWebhooks_CountLimit(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	for n := range webhooks.MaxWebhooks {
-		p.add(fmt.Sprintf("https://h%d.example/", n), webhooks.Wanted{Alarms: true})
+		p.add(fmt.Sprintf("https://h%d.example/", n), webhooks.Filter{Alarms: true})
 	}
-	_, _, err := p.book.Add(t.Context(), "https://more.example/", webhooks.Wanted{Alarms: true})
+	_, _, err := p.book.Add(t.Context(), "https://more.example/", webhooks.Filter{Alarms: true})
 	if _, ok := errors.AsType[accounts.Invalid](err); !ok {
 		t.Errorf("%v", err)
 	}

@@ -17,7 +17,7 @@ type standing struct {
 	prefix bool
 }
 
-// abilities returns the actions that an account of its kind can perform, with the unmet requirements of each. The domain packages
+// abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
 // check the requirements of abilities independently; a test verifies that both checks agree.
 func (s standing) abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}

@@ -32,7 +32,7 @@ func TestAbilities_EqualDomain(t *testing.T) {
 				left = 1
 			}
 			_, published := rules.Rule{Target: "a"}.Publish(a, 1-left, 1, time.Time{})
-			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.Granted(a) == nil, "publish": published == nil}
+			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": published == nil}
 			for _, one := range (standing{a, 1, left, true}).abilities() {
 				if may, ok := want[one.Ability]; ok && may != one.Allowed {
 					t.Errorf("%+v: %+v, and the domain says %v", a, one, may)

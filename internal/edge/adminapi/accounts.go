@@ -24,19 +24,19 @@ type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`
 	Subject       accounts.Subject         `json:"subject,omitempty" enum:"company,personal,media,government,other"`
-	Secret        string                   `json:"secret,omitempty" doc:"left out: the stored one stays"`
+	Secret        string                   `json:"secret,omitempty" doc:"AppSecret; omit to keep the stored one"`
 	Certified     bool                     `json:"certified,omitempty"`
 	Versions      []accounts.Version       `json:"versions,omitempty"`
-	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"left out: true"`
+	JumpOpen      *bool                    `json:"jump_open,omitempty" doc:"if false, disables all rules of the account; default: true"`
 	Members       map[string]accounts.Role `json:"members,omitempty"`
 	Features      []string                 `json:"features,omitempty"`
-	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"16 characters; left out: the stored one stays"`
-	Linked        []string                 `json:"linked,omitempty" doc:"links to add"`
+	MarketcodeKey string                   `json:"marketcode_key,omitempty" doc:"package key, 16 characters; omit to keep the stored one"`
+	Linked        []string                 `json:"linked,omitempty" doc:"AppIDs of Mini Programs to link"`
 	MessageURL    string                   `json:"message_url,omitempty"`
-	URLScheme     string                   `json:"url_scheme,omitempty" doc:"the button on the page of a link opens this address: an app's scheme, with {appid}, {path} and {query}"`
-	Pages         []string                 `json:"pages,omitempty" doc:"of a Mini Program, as pages/index/index: a rule or an activation that opens another one is a deviation, and strict refuses it; none: nobody looks"`
-	Options       map[string]string        `json:"options,omitempty" doc:"what platforms set by api_set_authorizer_option: location_report, voice_recognize, customer_service; left out: the stored ones stay"`
-	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"the open-platform account that it is bound to: users have one unionid under all accounts with the same"`
+	URLScheme     string                   `json:"url_scheme,omitempty" doc:"URL that the button on the page of a link opens, with the app's scheme and {appid}, {path} and {query}"`
+	Pages         []string                 `json:"pages,omitempty" doc:"pages of the Mini Program, such as pages/index/index; rules and activations that open other pages are deviations and rejected in strict mode; empty = no check"`
+	Options       map[string]string        `json:"options,omitempty" doc:"options as set by api_set_authorizer_option: location_report, voice_recognize, customer_service; omit to keep the stored ones"`
+	OpenPlatform  string                   `json:"open_platform,omitempty" doc:"open-platform account to which this account is bound; users have one unionid in all its accounts"`
 	IPAllowlist   []string                 `json:"ip_allowlist,omitempty"`
 	SecretFrozen  bool                     `json:"secret_frozen,omitempty"`
 }
@@ -99,7 +99,7 @@ func (a accountAPI) changeAccount(ctx context.Context, appid string, f func(*acc
 }
 
 func (a accountAPI) listAccounts(ctx context.Context, in *struct {
-	After string `query:"after" doc:"only accounts after this AppID"`
+	After string `query:"after" doc:"only accounts with a greater AppID"`
 	client.AccountQuery
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
@@ -108,7 +108,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	if err != nil {
 		return shown, err
 	}
-	// In AppID order, the store is read instead of memory, because other nodes may have created accounts just now.
+	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
 	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && (in.Order == "" || in.Order == string(accounts.ByAppID))
 	shown.Total = max(total, len(found))
 	var page []accounts.Account
@@ -148,7 +148,7 @@ func showRecent(r stats.Recent) *client.RecentScans {
 }
 
 func (a accountAPI) nameAccounts(ctx context.Context, in *struct {
-	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, with commas between them"`
+	Of []string `query:"of" maxItems:"1000" doc:"AppIDs, separated by commas"`
 }) (client.AccountNames, error) {
 	caller := adminroute.CallerFromContext(ctx)
 	names := client.AccountNames{Names: map[string]string{}}
@@ -188,8 +188,7 @@ func (a accountAPI) putAccount(ctx context.Context, in *struct {
 	return a.account(ctx, in.AppID, a.Accounts.Put(ctx, in.Body.registration(in.AppID)))
 }
 
-// theirLinks returns an error if a caller that is limited to some accounts adds links to Mini Programs that it may not see, as
-// putLink does.
+// theirLinks returns an error if a caller that is limited to some accounts adds a link to a Mini Program outside these accounts.
 func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []string) error {
 	caller := adminroute.CallerFromContext(ctx)
 	if !slices.ContainsFunc(wanted, func(mini string) bool { return !caller.CanAccess(mini) }) {
@@ -201,14 +200,14 @@ func (a accountAPI) theirLinks(ctx context.Context, appid string, wanted []strin
 	}
 	for _, mini := range wanted {
 		if !caller.CanAccess(mini) && !slices.Contains(linked, mini) {
-			return huma.Error403Forbidden(fmt.Sprintf("linked: %.120q is none of your accounts", mini))
+			return huma.Error403Forbidden(fmt.Sprintf("linked: %.120q is not one of your accounts", mini))
 		}
 	}
 	return nil
 }
 
-// knownFeatures returns an error for a feature that does not exist, unless the account already has it, because a later version may
-// have granted it.
+// knownFeatures returns an error for a feature that does not exist, unless the account already has the feature, because a newer version of
+// the server may have granted it.
 func (a accountAPI) knownFeatures(ctx context.Context, appid string, wanted []string) error {
 	known := []string{codes.Feature}
 	if account, err := a.Accounts.Get(ctx, appid); err == nil {
@@ -254,7 +253,7 @@ func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Accoun
 
 // DryRun requests only a list of what would be deleted.
 type DryRun struct {
-	DryRun bool `query:"dry_run" doc:"delete nothing: only say what would go, and what keeps it"`
+	DryRun bool `query:"dry_run" doc:"if true, deletes nothing and lists what would be deleted and what prevents deletion"`
 }
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
@@ -266,7 +265,7 @@ func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
 	AppIDPath
 	DryRun
 }) (client.Deletion, error) {
-	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, a.Codes.Opening)
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, a.Codes.CountOpening)
 	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
 }
 
@@ -327,7 +326,7 @@ func (a accountAPI) listNotices(ctx context.Context, in *struct {
 	Page
 }) (client.NotificationList, error) {
 	list, err := a.Accounts.Notices(ctx, in.AppID, in.Limit)
-	return client.NotificationList{Notices: mapped(list, func(n accounts.Notice) client.Notification {
+	return client.NotificationList{Notifications: mapped(list, func(n accounts.Notice) client.Notification {
 		return client.Notification{ID: n.ID, CreatedAt: n.At, Kind: string(n.Kind), Prefix: n.Prefix, Reason: n.Reason}
 	})}, err
 }
@@ -357,7 +356,7 @@ func (a accountAPI) confirmLink(ctx context.Context, in *struct {
 	LinkPath
 	Body struct {
 		Side  accounts.Side `json:"side" enum:"account,mini_program"`
-		Agree bool          `json:"agree"`
+		Agree bool          `json:"approve"`
 	}
 }) (client.AccountLinkList, error) {
 	err := a.Accounts.ConfirmLink(ctx, in.AppID, in.MiniProgram, in.Body.Side, in.Body.Agree)

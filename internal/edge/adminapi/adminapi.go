@@ -77,7 +77,7 @@ type Admin struct {
 	}
 	Webhooks *webhooks.Book
 	Rechecks *rules.Verifier
-	// LookAtFile fetches a verification file and judges every step of the request.
+	// LookAtFile fetches a verification file and returns the result of every step of the request.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
 	// UserHash returns the hash that identifies a user of a namespace in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
@@ -85,7 +85,7 @@ type Admin struct {
 	Refused func() []RefusedCredential
 	// SaveSettings applies the settings in a JSON object and stores them permanently.
 	SaveSettings func(ctx context.Context, object []byte) error
-	// ResetSetting removes the stored value of a setting; DefaultSettings then applies.
+	// ResetSetting removes the stored value of a setting, so that the value in DefaultSettings applies.
 	ResetSetting    func(ctx context.Context, name string) error
 	DefaultSettings func() settings.Settings
 	// StoredSettings returns the settings from the store, which every node follows; this node may not have applied them yet.
@@ -101,7 +101,7 @@ type Admin struct {
 
 	// ChangeHead returns the number of the last change in the change log.
 	ChangeHead func(ctx context.Context) (int64, error)
-	// History is the audit log, Times answers queries about a past moment, and Resolver resolves scans now.
+	// History is the audit log, Times answers queries about a past moment, and Resolver decides what a scanned text opens.
 	History  auditlog.Store
 	Times    auditlog.PointInTime
 	Resolver scan.Resolver
@@ -120,8 +120,8 @@ var explained = []struct {
 	text   string // "" = the text of the error
 }{
 	{accounts.ErrNoAccount, http.StatusNotFound, "there is no account with this appid"},
-	{apiusage.ErrNoCall, http.StatusNotFound, "no call that is kept has this request id: those of the last seven days are, but " +
-		"for calls that showed no token and no secret; with --dev the latest 1,000 are, whoever made them"},
+	{apiusage.ErrNoCall, http.StatusNotFound, "the call log has no call with this request id: it keeps seven days of calls that had a token " +
+		"or secret, and with --dev the latest 1,000 calls of any kind"},
 	{accounts.ErrNoComponent, http.StatusNotFound, "there is no third-party platform with this appid"},
 	{accounts.ErrNoGrant, http.StatusNotFound, "the account did not authorise this platform"},
 	{digitallink.ErrNone, http.StatusNotFound, ""},
@@ -130,10 +130,11 @@ var explained = []struct {
 	{codes.ErrNoPackage, http.StatusNotFound, "there is no package with this number"},
 	{rules.ErrNoRule, http.StatusNotFound, "there is no rule with this prefix"},
 	{rules.ErrNoDomain, http.StatusNotFound, ""},
-	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this number; qrjump rule history PREFIX lists them"},
+	{rules.ErrNoChange, http.StatusNotFound, "no change of a rule has this seq; qrjump rule history PREFIX lists the changes"},
 	{rules.ErrNotLink, http.StatusUnprocessableEntity, ""},
 	{stats.ErrForgotten, http.StatusNotFound,
-		"this scan is older than what the ledger keeps: read on without after, from the oldest scan that there is"},
+		"this scan is older than the retention of the scan log: continue without after, which begins " +
+			"with the oldest scan"},
 	{scanlog.ErrNoScan, http.StatusNotFound, "there is no scan with this id on this server"},
 	{alarms.ErrNoAlarm, http.StatusNotFound, "there is no alarm with this id"},
 	{iam.ErrNoPerson, http.StatusNotFound, ""},
@@ -174,7 +175,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error409Conflict(string(conflict))
 	}
 	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); ok {
-		return huma.Error409Conflict(taken.Error() + `: say "move": true to take it away from there`)
+		return huma.Error409Conflict(taken.Error() + `: set "force_exclusive": true to revoke it there`)
 	}
 	if used, ok := errors.AsType[accounts.InUse](err); ok {
 		return huma.Error409Conflict(used.Error())
@@ -183,7 +184,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error409Conflict(foreign.Error())
 	}
 	if superseded, ok := errors.AsType[rules.ErrConflict](err); ok {
-		return huma.Error409Conflict(superseded.Error() + ": undo that first")
+		return huma.Error409Conflict(superseded.Error() + ": undo that change first")
 	}
 	code, detail := errcode.FromError(err)
 	switch code {
@@ -200,7 +201,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {
-		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder has no room, or cannot be written: %s; nothing was changed: make room there, then try again",
+		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder is full or not writable: %s; nothing was changed: free space there, then try again",
 			file.Err))
 	}
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
@@ -211,8 +212,7 @@ func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
-// Page holds the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded
-// fields.
+// Page holds the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }

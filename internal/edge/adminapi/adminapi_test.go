@@ -55,7 +55,7 @@ func TestAdminAccounts_CRUD(t *testing.T) {
 			`{"kind":"mini_program","name":"New","secret":"the-secret-of-new","versions":["trial"],"ip_allowlist":["127.0.0.1/32"]}`, 200,
 			`"jump_open":true`},
 		{"PUT", "/accounts/new", `{"kind":"mini_program","name":"Newer","versions":["release"]}`, 200, `"name":"Newer"`},
-		{"PUT", "/accounts/new", `{"kind":"service_account"}`, 422, "cannot change"},
+		{"PUT", "/accounts/new", `{"kind":"service_account"}`, 422, "cannot be changed"},
 		{"PUT", "/accounts/isv", `{"kind":"mini_program"}`, 422, "component"},
 		{"PUT", "/accounts/x", `{"kind":"robot"}`, 422, "kind"},
 		{"PUT", "/accounts/x", `{"kind":"mini_program","subject":"robot"}`, 422, "subject"},
@@ -198,7 +198,7 @@ func TestAdminDomains_SetAndDelete(t *testing.T) {
 		{"PUT", "/domains/a%2Fb", `{"status":"denied"}`, 422, "host"},
 		{"PUT", "/domains/" + strings.Repeat("x", 301), `{"status":"denied"}`, 422, ""},
 		{"DELETE", "/domains/evil.example", "", 200, `{"domains":[{"host":"127.0.0.1:9000"`},
-		{"DELETE", "/domains/evil.example", "", 404, "no status of this host"},
+		{"DELETE", "/domains/evil.example", "", 404, "this host has no status"},
 	} {
 		if a := call(t, s, c.method, c.path, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
 			t.Errorf("%s %s %s: %d %s; want %d with %s", c.method, c.path, c.body, a.Status, a.Body, c.status, c.want)
@@ -265,12 +265,12 @@ func TestAdminRules_CRUD(t *testing.T) {
 		{fmt.Sprintf("/rules?after=%d&limit=1", first.Rules[0].ID), 200, "q/a"},
 		{"/rules?after=-1", 422, "after"},
 		{"/rules?limit=1001", 422, "limit"},
-		{"/rules/occupiers?prefix=https://shop.example/a/b", 200, "a/"},
-		{"/rules/occupiers?prefix=https://shop.example/", 200, ""},
-		{"/rules/occupiers?prefix=http://weixin.qq.com/q/a", 200, "q/a"},
-		{"/rules/occupiers?prefix=nothing", 422, "not an http or https link"},
-		{"/rules/occupiers?prefix=https://a.example/%00", 422, "not an http or https link"},
-		{"/rules/occupiers", 422, "prefix"},
+		{"/rules/conflicts?prefix=https://shop.example/a/b", 200, "a/"},
+		{"/rules/conflicts?prefix=https://shop.example/", 200, ""},
+		{"/rules/conflicts?prefix=http://weixin.qq.com/q/a", 200, "q/a"},
+		{"/rules/conflicts?prefix=nothing", 422, "not an http or https link"},
+		{"/rules/conflicts?prefix=https://a.example/%00", 422, "not an http or https link"},
+		{"/rules/conflicts", 422, "prefix"},
 		{"/rules/history?prefix=nothing", 422, "not an http or https link"},
 		{"/rules/history", 422, "prefix"},
 	} {

@@ -16,24 +16,24 @@ import (
 type alarm struct {
 	ID             int64                `json:"id"`
 	Kind           string               `json:"kind"`
-	Account        string               `json:"account" doc:"whose code it is"`
+	Account        string               `json:"account" doc:"AppID of the code's account"`
 	ApplicationID  int64                `json:"application_id"`
 	CodeIndex      int64                `json:"code_index"`
-	OccurredAt     time.Time            `json:"occurred_at" doc:"of the scan that gave rise to it"`
+	OccurredAt     time.Time            `json:"occurred_at" doc:"time of the scan that raised the alarm"`
 	ScanID         string               `json:"scan_id"`
 	Score          int64                `json:"score"`
-	Details        alarms.Details       `json:"details" doc:"what was known of the code then"`
-	Reasons        []client.AlarmReason `json:"reasons" doc:"the same for people, the heaviest first"`
+	Details        alarms.Details       `json:"details" doc:"state of the code at that time"`
+	Reasons        []client.AlarmReason `json:"reasons" doc:"readable reasons, most points first"`
 	AcknowledgedAt *time.Time           `json:"acknowledged_at,omitempty"`
 	AcknowledgedBy string               `json:"acknowledged_by,omitempty"`
-	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"since then it does not stand any more"`
+	DismissedAt    *time.Time           `json:"dismissed_at,omitempty" doc:"time of the dismissal"`
 	DismissedBy    string               `json:"dismissed_by,omitempty"`
-	Note           string               `json:"note,omitempty" doc:"why it was dismissed"`
+	Note           string               `json:"note,omitempty" doc:"reason for the dismissal"`
 }
 
 type alarmList struct {
 	Alarms         []alarm `json:"alarms"`
-	Unacknowledged int64   `json:"unacknowledged" doc:"open alarms of the owner, or all that the caller may see; at most 1,000"`
+	Unacknowledged int64   `json:"unacknowledged" doc:"open alarms of the owner, or all visible to the caller; at most 1,000"`
 }
 
 // inBoth returns a reason in English and Chinese.
@@ -43,22 +43,22 @@ func inBoth(reason i18n.Message) client.AlarmReason {
 
 func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, item.Batch)
-	return alarm{ID: item.ID, Kind: item.Kind, Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index, OccurredAt: item.At,
-		ScanID: item.Scan, Score: item.Score,
-		Details: item.Why, Reasons: mapped(item.Reasons(), inBoth),
-		AcknowledgedAt: optional(item.SeenAt), AcknowledgedBy: item.SeenBy,
+	return alarm{ID: item.ID, Kind: item.Kind, Account: b.Account, ApplicationID: item.Batch, CodeIndex: item.Index,
+		OccurredAt: item.CreatedAt, ScanID: item.Scan, Score: item.Score,
+		Details: item.Details, Reasons: mapped(item.Reasons(), inBoth),
+		AcknowledgedAt: optional(item.AcknowledgedAt), AcknowledgedBy: item.AcknowledgedBy,
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
 }
 
 // AlarmFilter selects alarms.
 type AlarmFilter struct {
 	OwnedBy
-	After         int64  `query:"after" minimum:"0" doc:"only alarms after this id"`
-	Before        int64  `query:"before" minimum:"0" doc:"only alarms before this id; with newest, to go back page by page"`
+	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
+	Before        int64  `query:"before" minimum:"0" doc:"only alarms with a smaller ID; with newest, pages backwards"`
 	Newest        bool   `query:"newest" doc:"newest first"`
-	State         string `query:"state" enum:"open,dismissed" doc:"only those that are open (not dismissed), or dismissed"`
-	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only those that are acknowledged, or not"`
-	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only of codes of this application"`
+	State         string `query:"state" enum:"open,dismissed" doc:"only open (not dismissed) or only dismissed alarms"`
+	Acknowledged  string `query:"acknowledged" enum:"true,false" doc:"only acknowledged, or only unacknowledged alarms"`
+	ApplicationID int64  `query:"application_id" minimum:"0" doc:"only alarms of codes of this application"`
 }
 
 func (f AlarmFilter) query(ctx context.Context) (alarms.Query, error) {
@@ -91,7 +91,7 @@ func (a scanAPI) listAlarms(ctx context.Context, in *struct {
 func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller acknowledges"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
@@ -105,8 +105,8 @@ func (a scanAPI) acknowledgeAlarm(ctx context.Context, in *struct {
 func (a scanAPI) dismissAlarm(ctx context.Context, in *struct {
 	ID   int64 `path:"id" minimum:"1"`
 	Body struct {
-		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"why the code is no copy"`
-		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"not read: the caller dismisses"`
+		Note  string `json:"note" minLength:"1" maxLength:"1000" doc:"reason why the code is not copied"`
+		Actor string `json:"actor,omitempty" maxLength:"128" deprecated:"true" doc:"ignored; the caller is recorded"`
 	}
 }) (alarm, error) {
 	ctx = acting(ctx, "")
@@ -126,9 +126,10 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 	if err != nil {
 		return client.BatchAlarm{}, err
 	}
-	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm, Own: threshold.Own}
+	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm,
+		Overridden: threshold.Own}
 	chosen := shown
-	if !chosen.Own { // the threshold is the server-wide default and was not set for this application
+	if !chosen.Overridden { // the threshold is the server-wide default and was not set for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}
 	}
 	shown.Revised = revisionOf(chosen)
@@ -152,7 +153,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 	var chosen *int64
 	switch {
 	case in.Body.Off && in.Body.Threshold != 0:
-		return client.BatchAlarm{}, refused("threshold and off: choose one, or neither for the setting alarm_threshold")
+		return client.BatchAlarm{}, refused("threshold and off: choose one, or neither to use the setting alarm_threshold")
 	case in.Body.Off:
 		chosen = new(int64(alarms.NoAlarm))
 	case in.Body.Threshold != 0:
@@ -166,7 +167,7 @@ func (a scanAPI) putBatchAlarm(ctx context.Context, in *struct {
 
 func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	BatchPath
-	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"left out: the one in force"`
+	Threshold int64 `query:"threshold" minimum:"0" maximum:"100000" doc:"score from which an alarm is raised; default: the threshold in effect"`
 }) (client.AlarmReplay, error) {
 	if _, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID); err != nil {
 		return client.AlarmReplay{}, err
@@ -177,7 +178,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 			return client.AlarmReplay{}, err
 		}
 		if in.Threshold = currentThreshold.Score; in.Threshold == alarms.NoAlarm {
-			return client.AlarmReplay{}, refused("threshold: application %d has none now, because its alarms are off: say one, such as 100", in.ID)
+			return client.AlarmReplay{}, refused("threshold: application %d has no threshold now, because its alarms are off: give one, such as 100", in.ID)
 		}
 	}
 	counted, err := a.Scans.Reached(ctx)
@@ -187,12 +188,12 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 	r, err := a.Alarms.Replay(ctx, counted, in.ID, in.Threshold)
 	return client.AlarmReplay{ApplicationID: in.ID, Threshold: r.Threshold, From: r.From, To: r.To, Scanned: r.Scanned, Alarms: r.Alarms,
 		Raised: r.Raised, Dismissed: r.Dismissed, StillDismissed: r.StillDismissed, Since: optional(r.Since),
-		First: mapped(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
+		FirstAlarms: mapped(r.First, func(c alarms.Crossed) client.ReplayedAlarm {
 			return client.ReplayedAlarm{CodeIndex: c.Index, OccurredAt: c.At, Score: c.Score}
 		})}, err
 }
 
-// addAlarms adds to each run, sorted by code, the codes with an alarm that was not dismissed.
+// addAlarms adds to each run of codes the indexes of its codes with an undismissed alarm; the runs must be sorted by index.
 func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
 	if len(runs) == 0 {
 		return nil

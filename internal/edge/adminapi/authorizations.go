@@ -52,21 +52,21 @@ func (a accountAPI) agreeToPlatform(ctx context.Context, in *struct {
 		return client.AuthorizationMade{}, unread(err)
 	}
 	if !adminroute.CallerFromContext(ctx).CanAccess(b.AppID) {
-		return client.AuthorizationMade{}, huma.Error403Forbidden("appid: you may not agree for this account")
+		return client.AuthorizationMade{}, huma.Error403Forbidden("appid: you may not grant authorizations of this account")
 	}
 	account, err := a.Accounts.Get(ctx, b.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
-		return client.AuthorizationMade{}, refused("appid: want an account that the platform asks for")
+		return client.AuthorizationMade{}, refused("appid: want one of the accounts that the platform requests")
 	}
 	if err != nil {
 		return client.AuthorizationMade{}, err
 	}
 	if len(b.PermissionSets) == 0 ||
 		slices.ContainsFunc(b.PermissionSets, func(id int) bool { return !slices.Contains(asked.Sets, id) }) {
-		return client.AuthorizationMade{}, refused("permission_sets: want at least one, of those that the platform asks for")
+		return client.AuthorizationMade{}, refused("permission_sets: want at least one of those that the platform requests")
 	}
 	code, err := a.Accounts.Agree(ctx, accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
-		AppID: b.AppID, Sets: b.PermissionSets, Move: b.Move})
+		AppID: b.AppID, Sets: b.PermissionSets, ForceExclusive: b.Move})
 	if err != nil {
 		return client.AuthorizationMade{}, unread(err)
 	}

@@ -13,7 +13,7 @@ import (
 func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	Body struct {
 		// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
-		Passphrase string `json:"passphrase" doc:"at least 12 characters; whoever has it and the archive has every secret of the server"`
+		Passphrase string `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
 	}
 }) (adminroute.File, error) {
 	if err := archive.CheckPassphrase(in.Body.Passphrase); err != nil {
@@ -27,15 +27,14 @@ func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	}}, nil
 }
 
-// noteDrill records the result of a restore drill in the audit log. The drill ran on another machine, with an archive of this
-// server.
+// noteDrill records the result of a restore drill in the audit log. The drill ran on another machine, with an archive of this server.
 func (a archiveAPI) noteDrill(ctx context.Context, in *struct{ Body client.Drill }) (client.Drill, error) {
 	did := "restored"
 	switch d := in.Body; {
 	case d.OK && d.Problem != "":
-		return in.Body, refused("problem: a drill that went well has none")
+		return in.Body, refused("problem: a successful drill has no problem")
 	case !d.OK && d.Problem == "":
-		return in.Body, refused("problem: say what went wrong")
+		return in.Body, refused("problem: describe the failure")
 	case !d.OK:
 		did = "failed"
 	}

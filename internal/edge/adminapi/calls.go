@@ -44,10 +44,10 @@ func (a serverAPI) listCallErrors(ctx context.Context, in *client.CallSearch) (c
 // showCall converts a call for a response, with the IDs of its behaviours but without their texts.
 func showCall(c apiusage.Call) client.Call {
 	shown := client.Call{RID: c.RID, OccurredAt: c.OccurredAt, Account: c.Account, Endpoint: c.Path, Query: c.Query, Request: c.Request,
-		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Took: c.Took,
+		Response: c.Response, IP: c.ClientIP, ErrCode: c.ErrCode, Detail: c.Detail, Duration: c.Duration,
 		Behaviours: append([]string{}, c.Behaviours...), Deviations: []string{}}
 	for _, id := range c.Behaviours {
-		if row, ok := behaviour.ByID(id); ok { // otherwise a node of another version recorded the behaviour
+		if row, ok := behaviour.ByID(id); ok { // a node of another version may have recorded an unknown id
 			if _, deviates := row.Deviation(); deviates {
 				shown.Deviations = append(shown.Deviations, id)
 			}
@@ -57,7 +57,7 @@ func showCall(c apiusage.Call) client.Call {
 }
 
 func (a serverAPI) getCall(ctx context.Context, in *struct {
-	RID string `path:"rid" maxLength:"64" doc:"as it stands in the errmsg, in the log line or in X-Qrjump-Trace"`
+	RID string `path:"rid" maxLength:"64" doc:"request ID from the errmsg, the log or X-Qrjump-Trace"`
 }) (client.Call, error) {
 	c, err := a.Call(ctx, in.RID)
 	if err != nil {

@@ -102,7 +102,7 @@ func (in SettingsInput) Thing() adminroute.Thing {
 	var object map[string]json.RawMessage
 	_ = json.Unmarshal(in.Body, &object) // the operation itself reports an invalid body
 	for name, value := range object {
-		if string(value) != "null" { // it changes nothing
+		if string(value) != "null" { // null leaves the setting unchanged
 			t.Parts = append(t.Parts, strings.ToLower(name))
 		}
 	}
@@ -176,7 +176,7 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw admin
 			return nil, a.changedMeanwhile(ctx, t, saw, value)
 		}
 	}
-	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s changes all the time: nothing was changed; try again", nameOf(t)))
+	return nil, huma.Error503ServiceUnavailable(fmt.Sprintf("%s was changed concurrently several times: nothing was changed; try again", nameOf(t)))
 }
 
 // matchesSeen reports whether an object still has a revision that the caller saw. An object has one tag, or one tag for each part
@@ -234,7 +234,7 @@ func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tag
 		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.codes().getBatch(ctx, &BatchPath{id})
 	case thresholdThing:
-		id, _ := strconv.ParseInt(t.Key, 10, 64) // likewise
+		id, _ := strconv.ParseInt(t.Key, 10, 64) // the key was formatted from a number, so it is valid
 		shown, err = a.scans().getBatchAlarm(ctx, &BatchPath{id})
 	case webhookThing:
 		list, failed := a.Webhooks.List(ctx)
@@ -283,11 +283,11 @@ func (s settingsShown) ETag() string {
 
 // currentSettings returns some settings as currently stored.
 func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any, tags []string, err error) {
-	settings, err := a.StoredSettings(ctx)
+	stored, err := a.StoredSettings(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := a.server().describe(settings)
+	list, err := a.server().describe(stored)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -298,8 +298,8 @@ func (a *Admin) currentSettings(ctx context.Context, names []string) (shown any,
 // changedMeanwhile is the problem document for a change of an object that no longer has the revision that the caller saw.
 type changedMeanwhile struct {
 	huma.ErrorModel
-	Current any                  `json:"current,omitempty" doc:"the thing as it is now, with its revision; left out: it is gone, or was never there"`
-	Changes []client.ThingChange `json:"changes" doc:"its last changes, newest first; the first of them at least came after what the caller saw"`
+	Current any                  `json:"current,omitempty" doc:"current object with its revision; omitted if it was deleted or never existed"`
+	Changes []client.ThingChange `json:"changes" doc:"recent changes of the object, newest first; at least the first is newer than the revision sent"`
 }
 
 // Schema returns the JSON schema of the fields of a changedMeanwhile problem. The format of the object is described at the
@@ -323,8 +323,8 @@ func mapWith(all, moreSchemas map[string]*huma.Schema) map[string]*huma.Schema {
 	return schemas
 }
 
-// mostChanges is the maximum number of changes that a problem lists.
-const mostChanges = 5
+// maxChanges is the maximum number of changes that a problem lists.
+const maxChanges = 5
 
 func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw adminroute.Seen, value any) error {
 	p := &changedMeanwhile{Current: value, Changes: []client.ThingChange{}}
@@ -333,7 +333,7 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 	if err != nil {
 		return err
 	}
-	p.Changes = append(p.Changes, list[:min(len(list), mostChanges)]...)
+	p.Changes = append(p.Changes, list[:min(len(list), maxChanges)]...)
 	actor := ""
 	if len(list) > 0 {
 		last := list[0]
@@ -372,8 +372,7 @@ func nameOf(t adminroute.Thing) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges returns the last changes of an object, newest first, limited to the details that a caller who may change the object
-// may see.
+// lastChanges returns the last changes of an object, newest first, limited to the details that a caller who may change the object may see.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {

@@ -16,7 +16,7 @@ type changeList struct {
 
 func (a serverAPI) listChanges(ctx context.Context, in *client.ChangesQuery) (changeList, error) {
 	if in.Key != "" && in.Kind == "" {
-		return changeList{}, refused("key: say of what kind, for example kind=rule")
+		return changeList{}, refused("key: give the kind too, for example kind=rule")
 	}
 	if in.Kind != "" && !slices.Contains(auditlog.Kinds, in.Kind) {
 		return changeList{}, refused("kind: there is no %q%s; the kinds are %s", in.Kind, suggest.DidYouMean(in.Kind, auditlog.Kinds...),

@@ -14,7 +14,7 @@ import (
 func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	BatchPath
 	From int64 `query:"from" minimum:"0"`
-	To   int64 `query:"to" minimum:"0" doc:"the last index; left out: the end of the application"`
+	To   int64 `query:"to" minimum:"0" doc:"last code_index; default: the last of the application"`
 	Page
 }) (client.CodeRuns, error) {
 	shown := client.CodeRuns{Runs: []client.CodeRun{}}
@@ -29,8 +29,8 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	if err := b.CheckRange(r); err != nil {
 		return shown, err
 	}
-	runs, hasMore := a.Codes.Memory.Runs(in.ID, r, a.Codes.Now(), in.Limit)
-	shown.Runs, shown.More = mapped(runs, func(run codes.Run) client.CodeRun {
+	runs, hasMore := a.Codes.Memory.StateRuns(in.ID, r, a.Codes.Now(), in.Limit)
+	shown.Runs, shown.More = mapped(runs, func(run codes.StateRun) client.CodeRun {
 		codeRun := client.CodeRun{CodeRange: client.CodeRange(run.Range), Frozen: run.State.Frozen, Void: run.State.Void,
 			Redeemed: run.State.Redeemed}
 		if e := run.State.Activation; e != nil {
@@ -42,13 +42,13 @@ func (a codeAPI) listCodeRuns(ctx context.Context, in *struct {
 	return shown, a.scans().addAlarms(ctx, in.ID, shown.Runs)
 }
 
-// mostListed is the maximum number of codes in one exported file.
-const mostListed = 50_000
+// maxListed is the maximum number of codes in one exported file.
+const maxListed = 50_000
 
 func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	BatchPath
 	From int64 `query:"from" minimum:"0"`
-	To   int64 `query:"to" minimum:"0" doc:"the last index"`
+	To   int64 `query:"to" minimum:"0" doc:"last code_index"`
 }) (adminroute.File, error) {
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
@@ -58,8 +58,8 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 	if err := b.CheckRange(r); err != nil {
 		return adminroute.File{}, err
 	}
-	if n := r.To - r.From + 1; n > mostListed {
-		return adminroute.File{}, refused("%d codes: at most %d are listed at once", n, mostListed)
+	if n := r.To - r.From + 1; n > maxListed {
+		return adminroute.File{}, refused("%d codes: at most %d are listed at once", n, maxListed)
 	}
 	name := fmt.Sprintf("codes-%d-%d-%d.csv", in.ID, r.From, r.To)
 	return adminroute.File{Name: name, Type: "text/csv; charset=utf-8", Write: func(ctx context.Context, w io.Writer) error {

@@ -40,10 +40,10 @@ func acting(ctx context.Context, name string) context.Context {
 }
 
 func showEvent(e codes.Event) client.CodeEvent {
-	shown := client.CodeEvent{Seq: e.Seq, Action: string(e.Did),
+	shown := client.CodeEvent{Seq: e.Seq, Action: string(e.Action),
 		Ranges: mapped(e.Codes[:min(len(e.Codes), 100)], func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
-		Codes:  e.Codes.Len(), OccurredAt: e.At, EffectiveAt: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
-	if e.Did == codes.Activate {
+		Codes:  e.Codes.Len(), OccurredAt: e.OccurredAt, EffectiveAt: e.From, Actor: e.Actor, RID: e.RID, Note: e.Note}
+	if e.Action == codes.Activate {
 		b := client.CodeBinding(e.Binding)
 		shown.Binding = &b
 		if !gs1.ValidGTIN(b.ProductCode) {
@@ -75,7 +75,7 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 			name = codes.CodeName{Code: text, ID: b.ID}
 		}
 		f, err := a.Codes.Lookup(ctx, name)
-		// The error names only the position of the code, because the code itself must not appear in logs.
+		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
 		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return nil, accounts.Invalid(fmt.Sprintf("codes[%d]: %s", i, detail))
 		}
@@ -92,14 +92,14 @@ func (a *Admin) selected(ctx context.Context, b codes.Batch, s client.CodeSelect
 
 func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, error) {
 	now := a.Codes.Now()
-	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"), Proof: b.Proof, Count: b.Count,
+	shown := client.Batch{ID: b.ID, Account: b.Account, ISV: strings.TrimPrefix(b.ISV, "\x01"), Proof: b.IsProof, Count: b.Count,
 		Prefix: b.Prefix, Version: string(b.Version), Segment: b.Segment, QRVersion: codes.QRVersion(b.Prefix), CreatedAt: b.CreatedAt,
 		Imported: b.Imported}
 	if b.Imported {
 		shown.Version = ""
 	}
 	if !b.Imported || b.Template != "" {
-		shown.Text, shown.TextBits, shown.Weak = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
+		shown.Text, shown.TextBits, shown.Guessable = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
 	}
 	if b.Template != "" {
 		shown.QRVersion = 0 // the QR version depends on the letters of each text; qrjump symbol computes the version
@@ -138,11 +138,11 @@ func (a codeAPI) listBatches(ctx context.Context, in *client.BatchQuery) (client
 // idle reports whether a batch has no active code although it was created at least the given number of days ago.
 func (a codeAPI) idle(b codes.Batch, days int) bool {
 	now := a.Codes.Now()
-	if b.Proof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
+	if b.IsProof || now.Sub(b.CreatedAt) < time.Duration(days)*24*time.Hour {
 		return false
 	}
-	runs, hasMore := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, now, mostCounted)
-	return !hasMore && !slices.ContainsFunc(runs, func(r codes.Run) bool { return r.State.Activation != nil })
+	runs, hasMore := a.Codes.Memory.StateRuns(b.ID, codes.Range{To: b.Count - 1}, now, maxCounted)
+	return !hasMore && !slices.ContainsFunc(runs, func(r codes.StateRun) bool { return r.State.Activation != nil })
 }
 
 func (a codeAPI) getBatch(ctx context.Context, in *BatchPath) (client.Batch, error) {
@@ -165,7 +165,7 @@ func (a codeAPI) ofBatch(ctx context.Context, parameter func(string) string) (st
 
 func (a codeAPI) listCodeEvents(ctx context.Context, in *struct {
 	BatchPath
-	After int64 `query:"after" minimum:"0" doc:"only events after this seq"`
+	After int64 `query:"after" minimum:"0" doc:"only events with a greater seq"`
 	Page
 }) (client.CodeEventList, error) {
 	shown := client.CodeEventList{Events: []client.CodeEvent{}}
@@ -205,13 +205,13 @@ func (a codeAPI) change(ctx context.Context, actor string, id int64, s client.Co
 	done := client.CodesChanged{Codes: set.Len(), Changed: changed}
 	switch {
 	case err != nil:
-	case c.Did == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
+	case c.Action == codes.Activate && !gs1.ValidGTIN(c.Binding.ProductCode):
 		done.Warning = noGTIN
-	case c.Did == codes.Unfreeze:
+	case c.Action == codes.Unfreeze:
 		var recalled []codes.PrintPackage
 		recalled, err = a.Codes.RecalledPackages(ctx, id, set)
 		if len(recalled) > 0 {
-			done.Warning = fmt.Sprintf("package %d was recalled: its file, which may be lost, is valid again", recalled[0].ID)
+			done.Warning = fmt.Sprintf("package %d is no longer recalled: its file, which may be lost, is valid again", recalled[0].ID)
 		}
 	}
 	return done, err
@@ -225,7 +225,7 @@ func (a codeAPI) changeCodes(ctx context.Context, in *struct {
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: b.Action, Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: b.Action, Note: b.Note})
 }
 
 func (a codeAPI) activateCodes(ctx context.Context, in *struct {
@@ -234,14 +234,14 @@ func (a codeAPI) activateCodes(ctx context.Context, in *struct {
 		From    int64              `json:"code_start" minimum:"0"`
 		To      int64              `json:"code_end" minimum:"0"`
 		Binding client.CodeBinding `json:"binding"`
-		At      *time.Time         `json:"effective_at,omitempty" doc:"when it takes effect; left out: at once"`
+		At      *time.Time         `json:"effective_at,omitempty" doc:"time at which the change takes effect; default: now"`
 		Actor   string             `json:"actor,omitempty"`
 		Note    string             `json:"note,omitempty"`
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
 	return a.change(ctx, b.Actor, in.ID, client.CodeSelection{Ranges: []client.CodeRange{{From: b.From, To: b.To}}},
-		codes.Change{Did: codes.Activate, Binding: codes.Binding(b.Binding), From: effectiveTime(b.At), Note: b.Note})
+		codes.Change{Action: codes.Activate, Binding: codes.Binding(b.Binding), From: effectiveTime(b.At), Note: b.Note})
 }
 
 func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
@@ -252,13 +252,13 @@ func (a codeAPI) withdrawCodes(ctx context.Context, in *struct {
 	}
 }) (client.CodesChanged, error) {
 	b := in.Body
-	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Did: codes.Withdraw, From: effectiveTime(b.At), Note: b.Note})
+	return a.change(ctx, b.Actor, in.ID, b.CodeSelection, codes.Change{Action: codes.Withdraw, From: effectiveTime(b.At), Note: b.Note})
 }
 
 type retargeted struct {
-	Activations int   `json:"activations" doc:"how many activations were renewed"`
-	Codes       int64 `json:"codes" doc:"how many codes were named"`
-	Changed     int64 `json:"changed" doc:"how many of them are active, now or by a schedule, and open the other page"`
+	Activations int   `json:"activations" doc:"number of activations renewed"`
+	Codes       int64 `json:"codes" doc:"number of codes selected"`
+	Changed     int64 `json:"changed" doc:"number of active or scheduled codes that now open the other page"`
 }
 
 func (a codeAPI) retargetCodes(ctx context.Context, in *struct {
@@ -331,9 +331,9 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 		var standing []alarms.Alarm
 		standing, err = a.Alarms.Alarms(ctx, alarms.Query{State: alarms.StateOpen, Code: &name, Limit: 10})
 		for _, s := range standing {
-			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.At, Score: s.Score,
+			shown.Alarms = append(shown.Alarms, client.OpenAlarm{ID: s.ID, Kind: s.Kind, OccurredAt: s.CreatedAt, Score: s.Score,
 				Reasons:        mapped(s.Reasons(), inBoth),
-				AcknowledgedAt: optional(s.SeenAt), AcknowledgedBy: s.SeenBy})
+				AcknowledgedAt: optional(s.AcknowledgedAt), AcknowledgedBy: s.AcknowledgedBy})
 		}
 	}
 	return shown, err

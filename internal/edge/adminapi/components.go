@@ -29,7 +29,7 @@ func showComponent(ctx context.Context, component accounts.Component, authorized
 }
 
 func (a accountAPI) listComponents(ctx context.Context, in *struct {
-	After string `query:"after" doc:"only platforms after this AppID"`
+	After string `query:"after" doc:"only platforms with a greater AppID"`
 	Page
 }) (client.ComponentList, error) {
 	page, err := a.Accounts.ListComponents(ctx, in.After, in.Limit)
@@ -95,7 +95,7 @@ func (a accountAPI) listPushes(ctx context.Context, in *struct {
 	return client.PushList{Pushes: mapped(list, func(p outbox.Row) client.Push {
 		return client.Push{ID: p.ID, InfoType: p.Event, AppID: p.AppID, CreatedAt: p.CreatedAt, URL: shownURL(ctx, p.URL), Message: p.Shown,
 			Attempts: p.Attempts, Delivered: p.State() == outbox.Delivered, SentAt: optional(p.SentAt), NextAt: optional(p.NextAt),
-			Status: p.Status, Response: p.Answer, Error: p.Fault}
+			Status: p.Status, Response: p.Response, Error: p.Error}
 	})}, err
 }
 

@@ -73,7 +73,7 @@ func TestDeleteAccount_Dependents(t *testing.T) {
 	text("DELETE", "/accounts/brand/rules?prefix=http://weixin.qq.com/q/a&appid=mini", "")
 	text("DELETE", "/gs1/links/01/09506000134352", "")
 	deletion("/accounts/mini", 409)
-	text("POST", batch+"/withdrawals", `{"all":true}`)
+	text("POST", batch+"/deactivations", `{"all":true}`)
 	deletion("/accounts/brand", 409)
 
 	d := deletion("/accounts/mini?dry_run=true", 200)

@@ -10,7 +10,7 @@ import (
 
 // ofAccount holds the query parameter that selects the account whose deviations are listed.
 type ofAccount struct {
-	Account string `query:"account" maxLength:"64" doc:"left out: all"`
+	Account string `query:"account" maxLength:"64" doc:"AppID; default: all accounts"`
 }
 
 func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.DeviationList, error) {

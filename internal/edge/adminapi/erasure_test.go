@@ -166,7 +166,7 @@ func TestScanExport_EscapesFormulas(t *testing.T) {
 func TestAdminAPI_CrossOriginProblem(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
-	for _, path := range []string{"/admin/v1/rechecks", "/scan/v1/resolve"} {
+	for _, path := range []string{"/admin/v1/reverifications", "/scan/v1/resolve"} {
 		a := s.Do("POST", path, `{"text":"x"}`, "Authorization: Bearer "+servertest.AdminToken, "Origin: https://evil.example")
 		assert.True(t, a.Status == 403 && a.Header.Get("Content-Type") == "application/problem+json",
 			"%s: %d %v %s", path, a.Status, a.Header, a.Body)

@@ -33,7 +33,7 @@ func showGS1(e digitallink.Entry) client.GS1Entry {
 
 // KeyPath holds a GS1 key from a URL path, in which a slash inside a value is written as %2F.
 type KeyPath struct {
-	Key string `path:"key" maxLength:"1024" doc:"as in a Digital Link, without the host: 01/09506000134352/10/LOT; its slashes as they are"`
+	Key string `path:"key" maxLength:"1024" doc:"key as in a Digital Link without the host: 01/09506000134352/10/LOT, with its slashes"`
 }
 
 const gs1Links = "/gs1/links"
@@ -68,8 +68,8 @@ type GS1Wanted struct {
 	client.GS1Put
 	Links []struct {
 		client.GS1Link
-		Hreflang Words `json:"hreflang,omitempty" doc:"languages of what is there"`
-		Context  Words `json:"context,omitempty" doc:"the link is for requests that say one of them as context"`
+		Hreflang Words `json:"hreflang,omitempty" doc:"languages of the content"`
+		Context  Words `json:"context,omitempty" doc:"contexts; only requests with one of them get the link"`
 	} `json:"links" nullable:"false"`
 }
 
@@ -164,7 +164,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 		return client.GS1Entry{}, err
 	}
 	if len(list) == 0 || list[0].Seq != in.Seq {
-		return client.GS1Entry{}, huma.Error404NotFound("no change of a GS1 key has this number; qrjump audit list --kind gs1 lists them")
+		return client.GS1Entry{}, huma.Error404NotFound("no change of a GS1 key has this seq; qrjump audit list --kind gs1 lists the changes")
 	}
 	list, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: replica.GS1Change, Key: list[0].Key, Limit: 2})
 	if err != nil {
@@ -173,7 +173,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	last := list[0]
 	if last.Seq != in.Seq {
 		return client.GS1Entry{}, huma.Error409Conflict(
-			"change " + strconv.FormatInt(last.Seq, 10) + " of this key came after it: undo that first")
+			"change " + strconv.FormatInt(last.Seq, 10) + " of this key is newer: undo it first")
 	}
 	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
 		auditlog.Name{Kind: replica.ResetChange})
@@ -191,9 +191,8 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	return a.saveGS1(ctx, e, false)
 }
 
-// transferGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is
-// reassigned before the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed
-// by repeating the call.
+// transferGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is reassigned before
+// the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed by repeating the call.
 func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1TransferResult, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -205,7 +204,7 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 			return done, err
 		}
 		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
-			named = "" // if no account or the receiver itself holds the prefix, the owner stored in the entry decides
+			named = "" // the setting needs no change: the prefix has no account, or already that of the receiver
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)

@@ -37,10 +37,10 @@ func showPast(d scan.Decision) client.PastDecision {
 const sinceShown = 100
 
 func (a serverAPI) resolveThen(ctx context.Context, in *struct {
-	Text string    `query:"text" required:"true" maxLength:"4096" doc:"what the camera read"`
-	At   time.Time `query:"at" required:"true" doc:"the moment (RFC 3339)"`
+	Text string    `query:"text" required:"true" maxLength:"4096" doc:"text read by the camera"`
+	At   time.Time `query:"at" required:"true" doc:"time in RFC 3339"`
 	OwnedBy
-	User   string      `query:"user" maxLength:"128" doc:"who scanned; left out: nobody in particular"`
+	User   string      `query:"user" maxLength:"128" doc:"ID of the scanning user; default: an anonymous user"`
 	Source scan.Source `query:"source" enum:"scan,press,album" default:"scan"`
 }) (pastOf client.StateAsOf, err error) {
 	accountIDs, err := owners(ctx, in.Owner)
@@ -49,7 +49,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	}
 	now := a.Now()
 	if in.At.After(now) {
-		return pastOf, refused("at: %s is not past, the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
+		return pastOf, refused("at: %s is not in the past: the server's clock shows %s", in.At.UTC().Format(time.RFC3339),
 			now.UTC().Format(time.RFC3339))
 	}
 	req := scan.Request{Text: in.Text, User: in.User, Source: in.Source, At: in.At}
@@ -62,7 +62,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	if len(accountIDs) > 0 {
 		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
-	// Changes of the owner of the currently matching rule are included as well.
+	// The changes of the accounts that the text concerns now, the rule's owner and the Mini Program, are included as well.
 	names := pastAnswer.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (auditlog.Name{Kind: replica.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {
@@ -73,10 +73,10 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	if err != nil {
 		return pastOf, err
 	}
-	pastOf = client.StateAsOf{At: in.At, Then: showPast(pastAnswer.Decision), Now: showPast(today),
-		Since: mapped(list, showChangedSince)}
+	pastOf = client.StateAsOf{AsOf: in.At, Past: showPast(pastAnswer.Decision), Current: showPast(today),
+		Changes: mapped(list, showChangedSince)}
 	if today.Code.Batch.ID != 0 {
-		pastOf.Since, err = a.addCodeEvents(ctx, pastOf.Since, today, in.At)
+		pastOf.Changes, err = a.addCodeEvents(ctx, pastOf.Changes, today, in.At)
 	}
 	return pastOf, err
 }
@@ -91,30 +91,30 @@ func (a serverAPI) addCodeEvents(ctx context.Context, firstSinces []client.Chang
 	[]client.ChangedSince, error) {
 	events, err := a.Codes.EventsAfter(ctx, d.Code.Batch.ID, d.Code.Index, t)
 	for _, e := range slices.Backward(events) {
-		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.At, Kind: replica.CodesChange,
+		firstSinces = append(firstSinces, client.ChangedSince{OccurredAt: e.OccurredAt, Kind: replica.CodesChange,
 			Key:   strconv.FormatInt(d.Code.Batch.ID, 10),
-			Actor: e.Actor, RID: e.RID, Action: string(e.Did)})
+			Actor: e.Actor, RID: e.RID, Action: string(e.Action)})
 	}
 	slices.SortStableFunc(firstSinces, func(x, y client.ChangedSince) int { return x.OccurredAt.Compare(y.OccurredAt) })
 	return firstSinces[:min(len(firstSinces), sinceShown)], err
 }
 
 type plannedRule struct {
-	Do          string `json:"do" enum:"add,edit,publish,delete" doc:"edit: the rule is what is said here from then on, also where a delete and an add would do it"`
-	Owner       string `json:"owner" doc:"the account whose rule it is"`
+	Action      string `json:"action" enum:"add,edit,publish,delete" doc:"edit replaces all fields of the rule, even if the wire would need a delete and an add"`
+	Owner       string `json:"owner" doc:"AppID of the rule's account"`
 	Prefix      string `json:"prefix" maxLength:"4096"`
-	Path        string `json:"path,omitempty" doc:"add, edit: the page that opens"`
-	AppID       string `json:"appid,omitempty" doc:"add, edit, for a service account: the Mini Program to open"`
+	Path        string `json:"path,omitempty" doc:"page to open, for add and edit"`
+	AppID       string `json:"appid,omitempty" doc:"AppID of the Mini Program to open, for add and edit of a service account's rule"`
 	Occupy      bool   `json:"occupy,omitempty"`
-	OpenVersion int    `json:"open_version,omitempty" doc:"left out: 3"`
-	Published   *bool  `json:"published,omitempty" doc:"add, edit: published as well; left out: true for an add, as it is for an edit"`
+	OpenVersion int    `json:"open_version,omitempty" doc:"version that test links open; default: 3"`
+	Published   *bool  `json:"published,omitempty" doc:"whether the rule is published, for add and edit; default: true for add, unchanged for edit"`
 }
 
 func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	Body struct {
 		Changes []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
 		Days    int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
-		Most    int64         `json:"most,omitempty" minimum:"1" maximum:"20000000" doc:"how many scans are read at most, the oldest first; left out: 20,000,000"`
+		Most    int64         `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
 	}
 }) (auditlog.Replayed, error) {
 	var log scanlog.Log
@@ -122,15 +122,15 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		log = a.ScanLog()
 	}
 	if log == nil {
-		return auditlog.Replayed{}, huma.Error409Conflict("this server keeps no log of scans to replay")
+		return auditlog.Replayed{}, huma.Error409Conflict("this server has no scan log to replay")
 	}
 	plan, caller := map[string]*rules.Rule{}, adminroute.CallerFromContext(ctx)
 	for i, c := range in.Body.Changes {
 		switch {
 		case !caller.CanAccess(c.Owner):
-		// A caller that is limited to some accounts cannot replay an add: only accounts with a rule on a host see its unmatched scans.
-		case caller.Scoped() && c.Do == "add":
-			return auditlog.Replayed{}, huma.Error403Forbidden("an add is replayed for those who see all accounts")
+		// A caller limited to some accounts cannot replay an added rule: an account sees unmatched scans only of hosts of its rules.
+		case caller.Scoped() && c.Action == "add":
+			return auditlog.Replayed{}, huma.Error403Forbidden("replaying an add needs access to all accounts")
 		}
 		owner, err := a.Accounts.Get(ctx, c.Owner)
 		if errors.Is(err, accounts.ErrNoAccount) {
@@ -143,14 +143,14 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		if c.OpenVersion != 0 {
 			draft.OpenVersion = c.OpenVersion
 		}
-		key, r, err := a.Rules.Preview(ctx, owner, c.Do, draft, c.Published)
+		key, r, err := a.Rules.Preview(ctx, owner, c.Action, draft, c.Published)
 		if err != nil {
-			return auditlog.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Do, c.Prefix, a.Problem(ctx, err))
+			return auditlog.Replayed{}, refused("changes[%d]: %s %.200s: %v", i, c.Action, c.Prefix, a.Problem(ctx, err))
 		}
 		plan[key] = r
 	}
-	return auditlog.Replay(ctx, log, a.Resolver, auditlog.Question{Plan: plan, Since: a.Now().AddDate(0, 0, -in.Body.Days),
-		Most: cmp.Or(in.Body.Most, auditlog.MostReplayed), Owners: caller.Accounts})
+	return auditlog.Replay(ctx, log, a.Resolver, auditlog.ReplayQuery{Plan: plan, Since: a.Now().AddDate(0, 0, -in.Body.Days),
+		MaxScans: cmp.Or(in.Body.Most, auditlog.MaxReplayed), Owners: caller.Accounts})
 }
 
 // theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and
@@ -164,11 +164,11 @@ func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Ti
 		}
 		return showPast(d)
 	}
-	pastOf := client.StateAsOf{At: t, Then: shown(pastAnswer.Decision), Now: shown(today), Since: []client.ChangedSince{}}
+	pastOf := client.StateAsOf{AsOf: t, Past: shown(pastAnswer.Decision), Current: shown(today), Changes: []client.ChangedSince{}}
 	prev, current := ownerOf(pastAnswer.Decision), ownerOf(today)
 	if !slices.Contains(accountIDs, prev) && !slices.Contains(accountIDs, current) {
 		if prev != "" || current != "" {
-			return pastOf, huma.Error403Forbidden("what opened here is another account's")
+			return pastOf, huma.Error403Forbidden("the code that was opened belongs to another account")
 		}
 		return pastOf, nil
 	}
@@ -178,9 +178,9 @@ func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Ti
 	}
 	list, err := a.Times.Store.ChangesAfter(ctx, names, t, sinceShown)
 	list = slices.DeleteFunc(list, func(e auditlog.Entry) bool { return !concernsAccounts(e, accountIDs) })
-	pastOf.Since = mapped(list, showChangedSince)
+	pastOf.Changes = mapped(list, showChangedSince)
 	if b := today.Code.Batch; err == nil && b.ID != 0 && slices.Contains(accountIDs, b.Account) {
-		pastOf.Since, err = a.addCodeEvents(ctx, pastOf.Since, today, t)
+		pastOf.Changes, err = a.addCodeEvents(ctx, pastOf.Changes, today, t)
 	}
 	return pastOf, err
 }

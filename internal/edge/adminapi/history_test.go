@@ -30,16 +30,16 @@ func TestPlanReplay_RecentScansDryRun(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ plan, want string }{
-		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q"}`,
+		{`{"action":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q"}`,
 			"4 2 2 open_mini_program shop https://shop.example/ p → open_mini_program shop https://shop.example/a/ q: 2 [https://shop.example/a/1]"},
-		{`{"do":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q","published":false}`,
+		{`{"action":"add","owner":"shop","prefix":"https://shop.example/a/","path":"q","published":false}`,
 			"4 2 2 open_mini_program shop https://shop.example/ p → open_url: 2 [https://shop.example/a/1]"},
-		{`{"do":"delete","owner":"shop","prefix":"https://shop.example/"}`,
+		{`{"action":"delete","owner":"shop","prefix":"https://shop.example/"}`,
 			"4 3 3 open_mini_program shop https://shop.example/ p → open_url: 3 [https://shop.example/a/1 https://shop.example/b]"},
-		{`{"do":"edit","owner":"shop","prefix":"https://shop.example/","path":"r?a=1"}`,
+		{`{"action":"edit","owner":"shop","prefix":"https://shop.example/","path":"r?a=1"}`,
 			"4 3 3 open_mini_program shop https://shop.example/ p → open_mini_program shop https://shop.example/ r?a=1: 3 " +
 				"[https://shop.example/a/1 https://shop.example/b]"},
-		{`{"do":"publish","owner":"shop","prefix":"https://shop.example/"}`, "4 3 0 "},
+		{`{"action":"publish","owner":"shop","prefix":"https://shop.example/"}`, "4 3 0 "},
 	} {
 		a := s.Admin("POST", "/rules/plan/replay", `{"days":1,"changes":[`+c.plan+`]}`)
 		got.Changes = nil
@@ -54,12 +54,12 @@ func TestPlanReplay_RecentScansDryRun(t *testing.T) {
 		}
 	}
 	if a := call(t, s, "POST", "/rules/plan/replay",
-		`{"days":1,"changes":[{"do":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 ||
+		`{"days":1,"changes":[{"action":"delete","owner":"shop","prefix":"https://nothing.example/"}]}`); a.Status != 422 ||
 		!strings.Contains(a.Body, "changes[0]") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
 	if a := call(t, s, "POST", "/rules/plan/replay",
-		`{"days":1,"changes":[{"do":"delete","owner":"shopp","prefix":"https://shop.example/"}]}`); a.Status != 422 ||
+		`{"days":1,"changes":[{"action":"delete","owner":"shopp","prefix":"https://shop.example/"}]}`); a.Status != 422 ||
 		!strings.Contains(a.Body, "changes[0]: there is no account shopp: did you mean shop?") {
 		t.Errorf("%d %s", a.Status, a.Body)
 	}
@@ -76,14 +76,14 @@ func TestChangesSince_TimeOrder(t *testing.T) {
 	code := codeText(t, s, aBatch(t, s), 1)
 	s.Admin("PUT", "/emulator/clock", `{"advance":"1h"}`)
 	s.Admin("PUT", "/accounts/cafe", `{"kind":"mini_program","name":"Another","versions":["release"]}`)
-	var past struct{ Since []struct{ At, Kind string } }
+	var past struct{ Changes []struct{ Kind string } }
 	call(t, s, "GET", "/history/resolve?at="+url.QueryEscape(clock.Now)+"&text="+url.QueryEscape(code), "").JSON(t, &past)
 	var kinds []string
-	for _, c := range past.Since {
+	for _, c := range past.Changes {
 		kinds = append(kinds, c.Kind)
 	}
 	if got := strings.Join(kinds, " "); got != "codes account" {
-		t.Errorf("%s: %+v", got, past.Since)
+		t.Errorf("%s: %+v", got, past.Changes)
 	}
 }
 

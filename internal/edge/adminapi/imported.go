@@ -28,7 +28,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 }) (client.Batch, error) {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
-		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Given: n.Given, Weak: n.Weak}})
+		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Given: n.FixedDigits, Weak: n.AllowGuessable}})
 	if err != nil {
 		return client.Batch{}, err
 	}
@@ -38,7 +38,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	BatchPath
 	adminroute.StreamBody
-	Line  int64  `query:"line" default:"1" minimum:"1" doc:"the number of the first line, for what is said of a wrong one"`
+	Line  int64  `query:"line" default:"1" minimum:"1" doc:"number of the first line, for error messages"`
 	Start int64  `query:"code_start" default:"0" minimum:"0" doc:"index of the first text, if the template has {token:N}"`
 	Actor string `query:"actor"`
 }) (client.CodesImported, error) {
@@ -66,7 +66,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)
 	}
 	if errors.Is(err, errBroken) {
-		return client.CodesImported{}, huma.Error400BadRequest("the lines did not arrive whole; none of these codes was imported")
+		return client.CodesImported{}, huma.Error400BadRequest("the list is incomplete; none of these codes was imported")
 	}
 	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Have}, err
 }
@@ -77,14 +77,14 @@ func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 }) (client.ImportUndone, error) {
 	w := in.Body
 	done, err := a.Codes.UndoImport(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
-	return client.ImportUndone{Removed: done.Taken, Available: done.Have, More: done.More}, err
+	return client.ImportUndone{Removed: done.Removed, Available: done.Have, More: done.More}, err
 }
 
 // errBroken reports that a request body did not arrive completely.
 var errBroken = errors.New("the body broke off")
 
-// bounded is a request body with a maximum length. At the end of the body the connection's read deadline is removed, so that the
-// import may take longer than the body.
+// bounded is a request body with a maximum length. At the end of the body the connection's read deadline is removed, so that the import may
+// take longer than the upload of the body.
 type bounded struct {
 	r       io.Reader
 	left    int
@@ -94,7 +94,7 @@ type bounded struct {
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, huma.NewError(http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("longer than %d MiB: bring it in several calls", maxImportBody>>20))
+			fmt.Sprintf("larger than %d MiB: split it into several calls", maxImportBody>>20))
 	}
 	n, err := b.r.Read(p[:min(len(p), b.left)])
 	b.left -= n

@@ -15,12 +15,12 @@ import (
 
 // verifyLake compares the lake with the scan log, day by day.
 func (a scanAPI) verifyLake(ctx context.Context, in *struct {
-	From string `query:"from" maxLength:"40" doc:"the first day; left out: seven days before the last"`
-	To   string `query:"to" maxLength:"40" doc:"the last day; left out: today"`
+	From string `query:"from" maxLength:"40" doc:"first day; default: seven days before the last"`
+	To   string `query:"to" maxLength:"40" doc:"last day; default: today"`
 }) (v client.LakeVerification, err error) {
 	l := a.Lake
 	if l == nil {
-		return v, huma.Error404NotFound("this node writes no lake: start it with --lake")
+		return v, huma.Error404NotFound("this node does not write a data lake: start it with --lake")
 	}
 	begin, end, err := a.period(in.From, in.To, 7)
 	if err != nil {
@@ -50,8 +50,8 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 		if err != nil {
 			return v, err
 		}
-		v.Days = append(v.Days, client.LakeDay{Date: c.Day, Ledger: c.Ledger, Lake: c.Lake, Missing: c.Missing, Pending: c.OnTheWay,
-			Duplicates: c.Twice, Unexpected: c.Unknown, Named: c.Named})
+		v.Days = append(v.Days, client.LakeDay{Date: c.Day, ScanLog: c.Ledger, Lake: c.Lake, Missing: c.Missing, Pending: c.OnTheWay,
+			Duplicates: c.Twice, Unexpected: c.Unknown, NotErased: c.Named})
 	}
 	nodes, err := l.Manifests(ctx)
 	v.Nodes = mapped(nodes, func(m lake.Manifest) client.LakeNode {

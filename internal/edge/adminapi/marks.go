@@ -15,8 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-// mostMarked is the maximum number of changes of each kind that are examined for chart marks.
-const mostMarked = 100
+// maxMarked is the maximum number of changes of each kind that are examined for chart marks.
+const maxMarked = 100
 
 // marks returns the changes between from and to of the rules and codes that a query covers, in order of time; since is the time
 // from which the list is complete, zero = complete for the whole period.
@@ -28,7 +28,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 	}
 	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
 	limited := func(n int, oldest time.Time) {
-		if n == mostMarked && oldest.After(from) && oldest.After(since) {
+		if n == maxMarked && oldest.After(from) && oldest.After(since) {
 			since = oldest
 		}
 	}
@@ -39,7 +39,7 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			return
 		}
 		var found []auditlog.Entry
-		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: mostMarked})
+		found, err = a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: kind, Limit: maxMarked})
 		for _, e := range found {
 			limited(len(found), e.OccurredAt)
 			if e.Action == did {
@@ -67,13 +67,13 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			}
 		})
 		id, _ := strconv.ParseInt(batch, 10, 64) // an invalid batch number becomes 0; a query for such a batch matches 0 scans
-		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: mostMarked})
+		raised, wrong := a.Alarms.Alarms(ctx, alarms.Query{Newest: true, Owners: q.Owners, Batch: id, Limit: maxMarked})
 		if err == nil {
 			err = wrong
 		}
 		for _, item := range raised {
-			limited(len(raised), item.At)
-			add(item.At, client.MarkAlarm, fmt.Sprintf("%d:%d", item.Batch, item.Index))
+			limited(len(raised), item.CreatedAt)
+			add(item.CreatedAt, client.MarkAlarm, fmt.Sprintf("%d:%d", item.Batch, item.Index))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.OccurredAt.Compare(b.OccurredAt) })

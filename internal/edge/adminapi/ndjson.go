@@ -221,7 +221,7 @@ func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, 
 // importInput is the request of an import.
 type importInput struct {
 	adminroute.StreamBody
-	DryRun bool `query:"dry_run" doc:"only check"`
+	DryRun bool `query:"dry_run" doc:"if true, only checks the lines"`
 }
 
 func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
@@ -249,7 +249,7 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	text, err := a.spool(in)
 	if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return client.Imported{}, huma.NewError(http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("longer than %d GiB: bring it in several files", tooLong.Limit>>30))
+			fmt.Sprintf("larger than %d GiB: split it into several files", tooLong.Limit>>30))
 	}
 	if _, disk := errors.AsType[*fs.PathError](err); disk {
 		// A client that is still sending does not read the response, so the rest of the body is read first.
@@ -258,7 +258,7 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	}
 	if err != nil {
 		a.Log.WarnContext(ctx, "an import of "+subject+" did not arrive whole; nothing was loaded", "error", err)
-		return client.Imported{}, huma.Error400BadRequest("the lines did not arrive whole; nothing was loaded")
+		return client.Imported{}, huma.Error400BadRequest("the list is incomplete; nothing was imported")
 	}
 	defer text.Close()
 	done, err := load(text)
@@ -266,7 +266,7 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 		named := mapped(faults, func(f accounts.RowError) error {
 			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
 		})
-		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was loaded", named...)
+		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was imported", named...)
 	}
 	return client.Imported{Lines: done.Lines, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, DryRun: in.DryRun}, err
 }

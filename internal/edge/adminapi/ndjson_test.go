@@ -163,7 +163,9 @@ func TestRuleImport_VisibleToScans(t *testing.T) {
 	if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://many.example/1499/x"}`); strings.Contains(a.Body, `"appid":"shop"`) {
 		t.Errorf("after they were unpublished: %s", a.Body)
 	}
-	var verified struct{ Fault any }
+	var verified struct {
+		Fault any `json:"first_error"`
+	}
 	if s.Admin("POST", "/audit/verify", "").JSON(t, &verified); verified.Fault != nil {
 		t.Errorf("the log: %v", verified.Fault)
 	}
@@ -220,7 +222,7 @@ func TestAccountNDJSON_RoundTripWithoutSecrets(t *testing.T) {
 	}
 	s.NewToken("shop") // by the secret that it had
 	for _, c := range []struct{ line, want string }{
-		{`{"appid":"shop","kind":"service_account"}`, "its kind cannot change"},
+		{`{"appid":"shop","kind":"service_account"}`, "the kind of an account cannot be changed"},
 		{`{"appid":"new","kind":"mini_program","linked":["shop"]}`, "only a service account is linked"},
 		{`{"appid":"new","kind":"service_account","linked":["nobody"]}`, "there is no account"},
 		{`{"appid":"new","kind":"service_account","linked":["brought"]}`, ""},

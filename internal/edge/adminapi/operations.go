@@ -17,40 +17,44 @@ func (a *Admin) Operations() []o.Route {
 func (a accountAPI) accountOperations() []o.Route {
 	return []o.Route{
 		o.Get("/accounts", "listAccounts", o.Viewer, a.listAccounts, "List accounts by AppID").AnyAccount(),
-		o.Get("/account-names", "nameAccounts", o.Viewer, a.nameAccounts, "The names of some accounts").AnyAccount(),
-		o.Get("/search", "search", o.Viewer, a.search, "What does a text name, or is a part of: accounts, rules, batches, codes, activities, calls").
-			AnyAccount().Description("Codes and serial numbers are found by those who may look codes up, calls by those who may read their log. " +
-			"Of rules those are found whose link or path begins with the text, and those of the newest 2,000 that have it anywhere."),
-		o.Get("/accounts/{appid}", "getAccount", o.Viewer, a.getAccount, "Show an account"),
+		o.Get("/account-names", "completeAccounts", o.Viewer, a.nameAccounts, "Get the names of accounts by AppID").AnyAccount(),
+		o.Get("/search", "search", o.Viewer, a.search, "Search accounts, rules, batches, codes, activities and calls by a text").
+			AnyAccount().Description("Codes and serial numbers are found only for callers who may look codes up, calls only for callers " +
+			"who may read the call log. Rules match if their link or path begins with the text; the newest 2,000 rules also match " +
+			"if they contain it."),
+		o.Get("/accounts/{appid}", "getAccount", o.Viewer, a.getAccount, "Get an account"),
 		o.Get("/accounts/{appid}/abilities", "listAbilities", o.Viewer, a.listAbilities,
-			"What an account may do, and what is missing where it may not"),
+			"List what an account can do, with the missing requirement of each ability that it lacks"),
 		o.Put("/accounts/{appid}", "putAccount", o.Operator, a.putAccount, "Create or replace an account"),
 		o.Delete("/accounts/{appid}", "deleteAccount", o.Operator, a.deleteAccount,
-			"Delete an account with its members, links, tokens and authorisations; 409 where something keeps it").
-			Description("Rules, GS1 keys and codes that open it go first. An account that applied for codes or has permanent QR codes stays for " +
-				"ever: what is printed must find it. The log of changes and counts keep what they say of it."),
-		o.Put("/accounts/{appid}/versions", "setVersions", o.Operator, a.setVersions, "Say which versions of a Mini Program exist"),
-		o.Put("/accounts/{appid}/jump", "setJump", o.Operator, a.setJump, "Switch all rules of an account on or off"),
-		o.Delete("/accounts/{appid}/tokens", "endTokens", o.Operator, a.endTokens,
-			"End all access tokens of an account at once, also those with which platforms call for it"),
-		o.Put("/accounts/{appid}/members/{user}", "putMember", o.Operator, a.putMember, "Give a user a role"),
-		o.Delete("/accounts/{appid}/members/{user}", "deleteMember", o.Operator, a.deleteMember, "Take a user's role away"),
+			"Delete an account with its members, links, tokens and authorisations; 409 if something depends on it").
+			Description("Delete the rules and GS1 links that open the account and its codes first. An account that applied for codes or " +
+				"has permanent QR codes cannot be deleted, because printed codes must resolve. The audit log and statistics keep their " +
+				"records of the account."),
+		o.Put("/accounts/{appid}/versions", "setVersions", o.Operator, a.setVersions, "Set which versions of a Mini Program exist"),
+		o.Put("/accounts/{appid}/jump", "setRulesEnabled", o.Operator, a.setJump, "Enable or disable all rules of an account"),
+		o.Delete("/accounts/{appid}/tokens", "revokeTokens", o.Operator, a.endTokens,
+			"Revoke all access tokens of an account, including those of authorised platforms"),
+		o.Put("/accounts/{appid}/members/{user}", "putMember", o.Operator, a.putMember, "Grant a user a role in an account"),
+		o.Delete("/accounts/{appid}/members/{user}", "deleteMember", o.Operator, a.deleteMember, "Remove a user's role in an account"),
 		o.Get("/accounts/{appid}/links", "listLinks", o.Viewer, a.listLinks, "List the links of a service account in any state"),
-		o.Put("/accounts/{appid}/links/{mini_program}", "putLink", o.Operator, a.putLink, "Link a service account with a Mini Program"),
-		o.Delete("/accounts/{appid}/links/{mini_program}", "deleteLink", o.Operator, a.deleteLink, "End a link"),
+		o.Put("/accounts/{appid}/links/{mini_program}", "putLink", o.Operator, a.putLink, "Link a service account to a Mini Program"),
+		o.Delete("/accounts/{appid}/links/{mini_program}", "deleteLink", o.Operator, a.deleteLink, "Delete a link"),
 		o.Post("/accounts/{appid}/links/{mini_program}/confirm", "confirmLink", o.Operator, a.confirmLink,
-			"Answer for one side's administrator: link, or end a link, or not"),
-		o.Get("/accounts/{appid}/quota", "getQuota", o.Viewer, a.getQuota, "How many publishes are left this month"),
-		o.Get("/accounts/{appid}/notices", "listNotices", o.Viewer, a.listNotices,
-			"What an account was told that the operator did to it, newest first"),
-		o.Get("/accounts/{appid}/appearance", "getAppearance", o.Viewer, a.getAppearance, "How an account looks on the pages for buyers"),
+			"Approve or reject a link, or its removal, as the administrator of one side"),
+		o.Get("/accounts/{appid}/quota", "getQuota", o.Viewer, a.getQuota, "Get the number of publishes left this month"),
+		o.Get("/accounts/{appid}/notifications", "listNotifications", o.Viewer, a.listNotices,
+			"List notices to an account about the operator's changes to it, newest first"),
+		o.Get("/accounts/{appid}/appearance", "getAppearance", o.Viewer, a.getAppearance,
+			"Get an account's appearance on pages for buyers"),
 		o.Put("/accounts/{appid}/appearance", "putAppearance", o.Operator, a.putAppearance,
-			"Say how an account looks on the pages for buyers; what is left out is none, but the logo stays").
-			Description("A logo is a PNG, JPEG or WebP of at most 512 KiB and 4,194,304 pixels in Base64; it is drawn anew as a PNG of at most " +
-				"384 × 192 pixels."),
-		o.Get("/users/{user}/openid", "getOpenID", o.Operator, a.getOpenID, "The openid of a user under an account").OfQuery("appid"),
+			"Set an account's appearance on pages for buyers; omitted fields are cleared, except the logo").
+			Description("A logo is a PNG, JPEG or WebP of at most 512 KiB and 4,194,304 pixels in Base64; it is converted to a PNG of " +
+				"at most 384 × 192 pixels."),
+		o.Get("/users/{user}/openid", "getOpenID", o.Operator, a.getOpenID, "Get a user's openid for an account").OfQuery("appid"),
 		o.Delete("/users/{user}/scans", "eraseUser", o.Admin, a.scans().eraseUser,
-			"Make every scan of a user anonymous, and remove tickets, logins and what else stands by the user's openids; what the scans count stays").Patient(),
+			"Anonymise a user's scans and delete all other data stored under the user's openids, such as tickets and logins; "+
+				"statistics stay").Patient(),
 	}
 }
 
@@ -58,22 +62,24 @@ func (a accountAPI) accountOperations() []o.Route {
 func (a accountAPI) platformOperations() []o.Route {
 	return []o.Route{
 		o.Get("/components", "listComponents", o.Viewer, a.listComponents, "List third-party platforms by AppID"),
-		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent, "One third-party platform and who authorised it"),
+		o.Get("/components/{component}", "getComponent", o.Viewer, a.getComponent,
+			"Get a third-party platform and the accounts that authorised it"),
 		o.Put("/components/{component}", "putComponent", o.Operator, a.putComponent,
-			"Create or change a third-party platform; its authorisations stay"),
+			"Create or update a third-party platform; its authorisations stay"),
 		o.Delete("/components/{component}", "deleteComponent", o.Operator, a.deleteComponent,
-			"Delete a third-party platform: its tokens and all its authorisations end at once"),
+			"Delete a third-party platform, its tokens and its authorisations"),
 		o.Get("/components/{component}/pushes", "listPushes", o.Viewer, a.listPushes,
-			"What was sent to a platform's event URL, and answered, newest first; tickets and codes are masked"),
-		o.Delete("/components/{component}/authorizations/{appid}", "withdrawAuthorization", o.Operator, a.withdrawAuthorization,
-			"An account takes back what it granted a platform: its tokens end at once"),
-		o.Get("/accounts/{appid}/authorizations", "listHolders", o.Viewer, a.listHolders, "Which platforms an account authorised"),
+			"List messages to a platform's event URL with the responses, newest first; tickets and codes are masked"),
+		o.Delete("/components/{component}/authorizations/{appid}", "revokeAuthorization", o.Operator, a.withdrawAuthorization,
+			"Revoke an account's authorisation of a platform and the platform's tokens for the account"),
+		o.Get("/accounts/{appid}/authorizations", "listAccountAuthorizations", o.Viewer, a.listHolders,
+			"List the platforms that an account authorised"),
 		o.Post("/authorizations/lookup", "lookupAuthorization", o.Operator, a.lookupAuthorization,
-			"What does a platform ask for by its link, and for which accounts may the caller agree?").AnyAccount(),
-		o.Post("/authorizations", "agreeToPlatform", o.Operator, a.agreeToPlatform,
-			"Let a platform act for an account, as the page of its link does; once by each link").AnyAccount(),
-		o.Delete("/accounts/{appid}/authorizations/{component}", "withdrawFromAccount", o.Operator, a.withdrawFromAccount,
-			"The same, by the account's side"),
+			"Look up what an authorisation link asks for, and the accounts for which the caller may grant it").AnyAccount(),
+		o.Post("/authorizations", "grantAuthorization", o.Operator, a.agreeToPlatform,
+			"Authorise a platform for an account, as the page behind an authorisation link does; each link works once").AnyAccount(),
+		o.Delete("/accounts/{appid}/authorizations/{component}", "revokeAccountAuthorization", o.Operator, a.withdrawFromAccount,
+			"Revoke a platform's authorisation, addressed by account"),
 	}
 }
 
@@ -81,204 +87,214 @@ func (a accountAPI) platformOperations() []o.Route {
 func (a ruleAPI) ruleOperations() []o.Route {
 	return []o.Route{
 		o.Get("/rules", "listRules", o.Viewer, a.listRules, "List rules of all owners, oldest first").AnyAccount().
-			Description("With `text` or `state` a call looks at 2,000 rules at most, so that a page may have few or none while `next` says where to go on."),
-		o.Get("/rules/names", "nameRules", o.Viewer, a.nameRules, "The owners and prefixes of rules that counts know by their numbers").
-			AnyAccount().Description("Also of deleted ones, as long as the log of changes knows them."),
+			Description("With `text` or `state`, one request examines at most 2,000 rules: a page may be empty although `next` names a " +
+				"further one."),
+		o.Get("/rules/names", "completeRules", o.Viewer, a.nameRules,
+			"Get the owners and prefixes of rules by their ids, for names in statistics").AnyAccount().
+			Description("Deleted rules are included while the audit log contains them."),
 		o.Post("/accounts/{appid}/rules", "addRule", o.RulesEditor, a.addRule,
-			"Add a rule of an account, as the account does by the wire: the same checks, the same verification file"),
+			"Add a rule for an account with the checks and the verification file of the wire's add"),
 		o.Put("/accounts/{appid}/rules", "editRule", o.RulesEditor, a.editRule,
-			"Change a rule of an account; test links that are left out stay. The page of a published rule cannot change"),
+			"Update a rule of an account; omitted test links stay; a published rule keeps its page"),
 		o.Post("/accounts/{appid}/rules/publish", "publishRule", o.RulesEditor, a.publishRule,
-			"Publish a rule of an account, which spends one of its publishes of this month"),
-		o.Delete("/accounts/{appid}/rules", "deleteRule", o.RulesEditor, a.deleteRule, "Delete a rule of an account; the rule as it was"),
+			"Publish a rule of an account, which uses one publish of this month's quota"),
+		o.Delete("/accounts/{appid}/rules", "deleteRule", o.RulesEditor, a.deleteRule, "Delete a rule of an account and return it"),
 		o.Post("/accounts/{appid}/rules/check", "checkRule", o.RulesEditor, a.checkRule,
-			"What would an add be answered, where must the verification file be, and is it there? Nothing is changed"),
-		o.Get("/rules/history", "ruleHistory", o.Viewer, a.ruleHistory, "What happened to a prefix, newest first").AnyAccount(),
-		o.Get("/rules/occupiers", "ruleOccupiers", o.Viewer, a.ruleOccupiers, "Which rules forbid a prefix to others").
-			AnyAccount(),
+			"Check how an add would be answered, where the verification file must be and whether it is there; nothing is changed"),
+		o.Get("/rules/history", "getRuleHistory", o.Viewer, a.ruleHistory, "List the changes to a prefix, newest first").AnyAccount(),
+		o.Get("/rules/conflicts", "listRuleConflicts", o.Viewer, a.ruleOccupiers,
+			"List the rules that prevent other accounts from adding a prefix").AnyAccount(),
 		o.Post("/rules/changes/{seq}/undo", "undoRuleChange", o.RulesEditor, a.server().undoRuleChange,
-			"Restore what was before a change of a rule, where nothing came after it").
-			Description(
-				"An undo is a change of its own, can be undone like any other, and spends no publish and gives none back. 409 names what came after the change."),
+			"Undo a change of a rule, if no later change follows it").
+			Description("An undo is itself a change that can be undone. It neither uses nor refunds a publish. 409 names the later " +
+				"change."),
 		o.Post("/rules/plan/replay", "replayPlan", o.RulesEditor, a.server().replayPlan,
-			"What would a planned change have done to the scans of the last days?").Patient().AnyAccount().
-			Description(
-				"Nothing is changed. Every link that was scanned is decided by the rules as they are now and by the rules as they would be."),
-		o.Post("/prefixes/release", "releasePrefix", o.Operator, a.releasePrefix,
-			"Take rules away from their owners, because the domain changed hands. Publishes that were spent stay spent; the old owners are told").Patient(),
-		o.Get("/confirmations", "listConfirmations", o.Viewer, a.listConfirmations,
-			"Checks of verification files, newest first: why a check failed").OfQuery("owner"),
-		o.Get("/rechecks", "listRechecks", o.Viewer, a.listRechecks,
-			"The nightly look at verification files: what is in place and what is not; rules go on either way").OfQuery("owner"),
-		o.Post("/rechecks", "recheckNow", o.RulesEditor, a.recheckNow, "Look at all verification files now, and wait for the first of them"),
-		o.Get("/domains", "listDomains", o.Viewer, a.listDomains, "Hosts that are trusted or denied"),
-		o.Put("/domains/{host}", "putDomain", o.Operator, a.putDomain, "Trust a host, or deny it and those below it"),
-		o.Delete("/domains/{host}", "deleteDomain", o.Operator, a.deleteDomain, "Say nothing of a host any more"),
+			"Replay the scans of the last days against planned rules").Patient().AnyAccount().
+			Description("Nothing is changed. Every scanned link is resolved by the current rules and by the planned rules."),
+		o.Post("/rules/force-delete", "forceDeleteRules", o.Operator, a.releasePrefix,
+			"Delete other owners' rules below a prefix after its domain changed hands; used publishes are not refunded; the "+
+				"owners are notified").Patient(),
+		o.Get("/verifications", "listVerifications", o.Viewer, a.listConfirmations,
+			"List checks of verification files with the reasons for failures, newest first").OfQuery("owner"),
+		o.Get("/reverifications", "listReverifications", o.Viewer, a.listRechecks,
+			"List results of the nightly reverification of verification files; a missing file does not affect a rule").OfQuery("owner"),
+		o.Post("/reverifications", "reverifyNow", o.RulesEditor, a.recheckNow,
+			"Start a reverification of all verification files and wait for the first result"),
+		o.Get("/domains", "listDomains", o.Viewer, a.listDomains, "List trusted and denied hosts"),
+		o.Put("/domains/{host}", "putDomain", o.Operator, a.putDomain, "Trust a host, or deny it and its subdomains"),
+		o.Delete("/domains/{host}", "deleteDomain", o.Operator, a.deleteDomain, "Remove a host from the trusted and denied hosts"),
 	}
 }
 
 // gs1Operations returns the routes for links of GS1 keys.
 func (a ruleAPI) gs1Operations() []o.Route {
 	return []o.Route{
-		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List what is said of GS1 keys, by key").AnyAccount(),
+		o.Get(gs1Links, "listGS1Links", o.Viewer, a.listGS1, "List links of GS1 keys, ordered by key").AnyAccount(),
 		o.Post(gs1Links, "addGS1Links", o.RulesEditor, a.addGS1,
-			"Say where a GS1 key leads of which nothing is said yet; 409 where something is").AnyAccount(),
-		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "What is said of a GS1 key").AnyAccount(),
+			"Create the links of a GS1 key; 409 if it has links already").AnyAccount(),
+		o.Get(gs1Links+"/{key...}", "getGS1Links", o.Viewer, a.getGS1, "Get the links of a GS1 key").AnyAccount(),
 		o.Put(gs1Links+"/{key...}", "putGS1Links", o.RulesEditor, a.putGS1,
-			"Say where a GS1 key leads, and all below it of which nothing is said; what is left out is none").AnyAccount().
-			Description("409: the primary key, or its company prefix (setting gs1_prefixes), is another account's, which the answer names."),
+			"Replace the links of a GS1 key, which also apply to keys below it that have none; omitted fields are cleared").
+			AnyAccount().Description("409: the primary key, or its company prefix (setting gs1_prefixes), belongs to another account, " +
+			"which the response names."),
 		o.Delete(gs1Links+"/{key...}", "deleteGS1Links", o.RulesEditor, a.deleteGS1,
-			"Say nothing of a GS1 key any more; what was said").AnyAccount(),
+			"Delete the links of a GS1 key and return them").AnyAccount(),
 		o.Post("/gs1/changes/{seq}/undo", "undoGS1Change", o.RulesEditor, a.undoGS1,
-			"Restore what was before a change of a GS1 key, where nothing came after it").AnyAccount(),
+			"Undo a change of a GS1 key, if no later change follows it").AnyAccount(),
 		o.Post("/gs1/transfer", "transferGS1", o.Operator, a.transferGS1,
-			"Give a GS1 key with all below it, or a GS1 Company Prefix with its keys, to another account"),
-		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1, "What is said of all GS1 keys, a JSON object a line as in a seed").
-			AnyAccount().Answers("the lines", ndjson),
+			"Transfer a GS1 key with the keys below it, or a GS1 Company Prefix with its keys, to another account"),
+		o.Get("/export/gs1", "exportGS1Links", o.Viewer, a.exportGS1,
+			"Export the links of all GS1 keys as JSON Lines in the format of the seed file").AnyAccount().Answers("the lines", ndjson),
 		o.Post("/import/gs1", "importGS1Links", o.RulesEditor, a.importGS1,
-			"Load what is said of GS1 keys, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none").
-			AnyAccount().Patient().Takes(ndjson, linesTaken).Answers(linesStored).
-			Exclusive("another import of GS1 links is running: wait for its end"),
+			"Import links of GS1 keys from JSON Lines in the format of the seed file; if a line is wrong, nothing is imported and "+
+				"the response names it").AnyAccount().Patient().Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another " +
+			"import of GS1 links is running; try again when it has ended"),
 	}
 }
 
 // codeOperations returns the routes for batches, codes and printers' packages.
 func (a codeAPI) codeOperations() []o.Route {
 	return []o.Route{
-		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "Codes that people ordered, the newest first, with how far each order is").
-			AnyAccount(),
-		o.Post("/accounts/{appid}/orders", "placeOrder", o.Marketer, a.placeOrder,
-			"Order codes for an account; they are made at once, or once somebody else agrees (setting order_approval_required)"),
-		o.Post("/accounts/{appid}/orders/decisions", "decideOrder", o.Marketer, a.decideOrder, "Agree to an order of codes, or refuse it"),
-		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "Applications for codes, oldest first").AnyAccount(),
-		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Show an application").Concerns(a.ofBatch),
+		o.Get("/orders", "listOrders", o.Viewer, a.listOrders, "List orders of codes with their progress, newest first").AnyAccount(),
+		o.Post("/accounts/{appid}/orders", "createOrder", o.Marketer, a.placeOrder,
+			"Order codes for an account; with the setting order_approval_required, a second person must approve the order first"),
+		o.Post("/accounts/{appid}/orders/decisions", "decideOrder", o.Marketer, a.decideOrder, "Approve or reject an order of codes"),
+		o.Get("/batches", "listBatches", o.Viewer, a.listBatches, "List applications for codes, oldest first").AnyAccount(),
+		o.Get("/batches/{application_id}", "getBatch", o.Viewer, a.getBatch, "Get an application for codes").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/events", "listCodeEvents", o.Viewer, a.listCodeEvents,
-			"What happened to codes of a batch, oldest first; from after now is scheduled").Concerns(a.ofBatch),
+			"List changes of a batch's codes, oldest first; changes with a future `from` are scheduled").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/runs", "listCodeRuns", o.Viewer, a.listCodeRuns,
-			"Which index ranges of an application are what now: active, frozen, void, redeemed or free").Concerns(a.ofBatch),
+			"List index ranges of an application with their current state: active, frozen, void, redeemed or free").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/codes", "listCodes", o.Operator, a.listCodes,
-			"The codes of a range, a line each: index, code and code text; 50,000 at most").Concerns(a.ofBatch).
+			"Download at most 50,000 codes of a range, one line each with index, code and code text").Concerns(a.ofBatch).
 			Answers("the codes", "text/csv"),
 		o.Post("/batches/{application_id}/states", "changeCodes", o.Marketer, a.changeCodes,
-			"Freeze, unfreeze, void or redeem codes; void is for ever").Concerns(a.ofBatch),
+			"Freeze, unfreeze, void or redeem codes; void is permanent").Concerns(a.ofBatch),
 		o.Post("/batches/{application_id}/activations", "activateCodes", o.Marketer, a.activateCodes,
-			"Activate a range of codes, now or at a time").Concerns(a.ofBatch),
-		o.Post("/batches/{application_id}/withdrawals", "withdrawCodes", o.Marketer, a.withdrawCodes,
-			"Make codes not active any more, now or at a time").Concerns(a.ofBatch),
+			"Activate a range of codes, now or at a given time").Concerns(a.ofBatch),
+		o.Post("/batches/{application_id}/deactivations", "deactivateCodes", o.Marketer, a.withdrawCodes,
+			"Deactivate codes, now or at a given time").Concerns(a.ofBatch),
 		o.Post("/batches/{application_id}/retarget", "retargetCodes", o.Marketer, a.retargetCodes,
-			"Open another page for what is active in a range; what the codes count for stays").Concerns(a.ofBatch),
+			"Change the page that the active codes of a range open; statistics stay with the original activity").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/codes/{code_index}/scans", "getCodeScans", o.Viewer, a.getCodeScans,
-			"What is known of the scans of a code").Concerns(a.ofBatch),
+			"Get the scans of a code with their counts, first scan and copy indicators").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/alarm", "getBatchAlarm", o.Viewer, a.scans().getBatchAlarm,
-			"From which score on codes of an application are alarmed because they look copied").Concerns(a.ofBatch),
+			"Get the score from which on an application's codes raise an alarm as possibly copied").Concerns(a.ofBatch),
 		o.Put("/batches/{application_id}/alarm", "putBatchAlarm", o.Operator, a.scans().putBatchAlarm,
-			"Choose from which score on codes of an application are alarmed, or off; neither: the setting alarm_threshold. Alarms that stand stay").
-			Concerns(a.ofBatch),
+			"Set the score from which on an application's codes raise an alarm, or turn alarms off; by default the setting "+
+				"alarm_threshold applies; open alarms stay").Concerns(a.ofBatch),
 		o.Get("/batches/{application_id}/alarm/replay", "replayAlarms", o.Viewer, a.scans().replayAlarms,
-			"What would a threshold have given in the last 90 days?").Concerns(a.ofBatch).Patient().
-			Exclusive("another replay is running: wait for its end").
-			Description("Nothing is changed. The scans of codes that have so many points are read from the ledger again; " +
-				"a dismissal takes no points away here."),
+			"Replay the last 90 days with another alarm threshold").Concerns(a.ofBatch).Patient().Exclusive("another replay is running; " +
+			"try again when it has ended").
+			Description("Nothing is changed. The scans of codes that reach the threshold are read from the ledger again; dismissals do " +
+				"not reduce a score here."),
 		o.Put("/batches/{application_id}/serials", "bindSerials", o.Marketer, a.bindSerials,
-			"Give codes the brand's own serial numbers: all that are named, or none").Concerns(a.ofBatch).
-			Description("The same again changes nothing. 409: a code has another number and `replace` is not said, or another code has the number."),
-		o.Post("/accounts/{appid}/imported-batches", "beginImport", o.Operator, a.beginImport,
-			"Make a batch for codes that were made elsewhere; importCodes then brings them. The same again shows the one that there is").
-			Description("409: the account used this `isv_application_id` for another application, or `application_id` is another's."),
+			"Assign the brand's serial numbers to codes, to all that are named or to none").Concerns(a.ofBatch).
+			Description("Repeating a request changes nothing. 409: a code has another serial number and `replace` is not set, or the " +
+				"serial number belongs to another code."),
+		o.Post("/accounts/{appid}/imported-batches", "createImport", o.Operator, a.beginImport,
+			"Create a batch for codes generated elsewhere, which importCodes then imports; repeating a request returns "+
+				"the existing batch").Description("409: the account used this `isv_application_id` for another application, or " +
+			"`application_id` belongs to another account."),
 		o.Put("/batches/{application_id}/imported-codes", "importCodes", o.Operator, a.importCodes,
-			"Import codes of another system: lines of dot matrix, original code, index and code text, or of texts; all or none").
+			"Import codes of another system, all lines or none: dot matrix, original code, index and code text, or only texts").
 			Concerns(a.ofBatch).Patient().
-			Takes(fourColumns, "lines of the wire's four columns in the order of their indexes, or one text a line where the text of the "+
-				"application has {token:N}; at most 50,000").
-			Description("Lines that are here already change nothing. 422 names the line that is wrong, that is here with another text, or whose text is " +
-				"another code's. Nothing of the batch is active before all its codes are here."),
-		o.Post("/batches/{application_id}/take-back", "takeBackImport", o.Operator, a.takeBackImport,
-			"Take back codes that were imported by mistake, some thousand a call: call again while there are more").Concerns(a.ofBatch).
-			Description("Only while nothing but imports happened to the application: 409 where a code of it was activated, frozen, redeemed, made void, " +
-				"scanned or handed to a printer. When all are taken back the application is gone, and its numbers are free."),
-		o.Post("/batches/{application_id}/packages", "makePackage", o.Marketer, a.makePackage,
-			"Note that codes are handed to a printer; sendPackage then writes the file").Concerns(a.ofBatch).
-			Description("409: another printer has codes of the range, more packages have them than `max_packages_per_code` says and no reason is given, " +
-				"or some are frozen, void or spoiled."),
-		o.Get("/packages", "listPackages", o.Viewer, a.listPackages, "Which codes were handed to which printer, oldest first").
-			OfQuery("account"),
-		o.Get("/packages/{package}", "getPackage", o.Viewer, a.getPackage, "Show a printer's package").Concerns(a.ofPackage),
-		o.Post("/packages/{package}/file", "sendPackage", o.Marketer, a.sendPackage,
-			"The file of a printer's package, encrypted and signed; a download that broke off is repeated so").Concerns(a.ofPackage).
-			Answers("a tar in age: the manifest, its signature, the parts", ageType),
+			Takes(fourColumns, "lines of the wire's four columns ordered by index, or one text per line if the text of the "+
+				"application has {token:N}; at most 50,000 lines").
+			Description("Lines that are already imported change nothing. 422 names a line that is wrong, that was imported with another " +
+				"text, or whose text belongs to another code. No code of the batch can be active before all are imported."),
+		o.Post("/batches/{application_id}/undo-import", "undoImport", o.Operator, a.takeBackImport,
+			"Undo an import, some thousand codes per request; repeat while `more` is true").Concerns(a.ofBatch).
+			Description("409 if a code of the application was activated, frozen, redeemed, voided, scanned or put into a printer's " +
+				"package. After the last code the application is deleted and its ids can be used again."),
+		o.Post("/batches/{application_id}/packages", "createPackage", o.Marketer, a.makePackage,
+			"Create a printer's package of codes; downloadPackage then returns the file").Concerns(a.ofBatch).
+			Description("409: another printer has codes of the range, codes are in `max_packages_per_code` packages and no reason is " +
+				"given, or some are frozen, void or spoiled."),
+		o.Get("/packages", "listPackages", o.Viewer, a.listPackages, "List printers' packages, oldest first").OfQuery("account"),
+		o.Get("/packages/{package}", "getPackage", o.Viewer, a.getPackage, "Get a printer's package").Concerns(a.ofPackage),
+		o.Post("/packages/{package}/file", "downloadPackage", o.Marketer, a.sendPackage,
+			"Download the encrypted and signed file of a printer's package; can be repeated after an interrupted download").
+			Concerns(a.ofPackage).
+			Answers("an age-encrypted tar: the manifest, its signature, the parts", ageType),
 		o.Post("/packages/{package}/recall", "recallPackage", o.Marketer, a.recallPackage,
-			"Freeze the codes of a package at once, and let nobody download it any more").Concerns(a.ofPackage),
-		o.Post("/packages/{package}/spoiled", "spoilCodes", o.Marketer, a.spoilCodes,
-			"Note that the printer destroyed codes of a package: void for ever, and in no package any more").Concerns(a.ofPackage),
-		o.Get("/package-signer", "packageSigner", o.Viewer, a.packageSigner,
-			"The public key by which printers check packages").AnyAccount(),
+			"Recall a package: freeze its codes and refuse further downloads").Concerns(a.ofPackage),
+		o.Post("/packages/{package}/spoiled", "markCodesSpoiled", o.Marketer, a.spoilCodes,
+			"Record that a printer destroyed codes of a package, which voids them permanently and removes them from packages").
+			Concerns(a.ofPackage),
+		o.Get("/package-signer", "getPackageSigner", o.Viewer, a.packageSigner,
+			"Get the public key with which printers verify packages").AnyAccount(),
 		o.Post("/codes/lookup", "lookupCode", o.Viewer, a.lookupCode,
-			"Find a code by its text, its nine characters, or application and index, with its history").AnyAccount(),
+			"Find a code, with its history, by its text, its nine characters, or application and index").AnyAccount(),
 	}
 }
 
 // scanOperations returns the routes for scans and their statistics.
 func (a scanAPI) scanOperations() []o.Route {
 	return []o.Route{
-		o.Get("/scans", "listScans", o.Viewer, a.listScans, "Scans in the order in which they became known; each once").
-			Description("With `from`, `to`, `user`, `rule` or `application_id` only those that match. Such a call looks at 20,000 scans at most, so that " +
-				"a page may have few or none while `more` says that others follow: go on after `next`.").AnyAccount(),
-		o.Get("/scans/{scan_id}", "getScan", o.Viewer, a.getScan, "Show a scan").Concerns(a.ofScan),
+		o.Get("/scans", "listScans", o.Viewer, a.listScans, "List scans in the order in which the server recorded them, each once").
+			Description("With `from`, `to`, `user`, `rule` or `application_id`, one request examines at most 20,000 scans: a page may " +
+				"be empty although `more` is true; continue after `next`.").AnyAccount(),
+		o.Get("/scans/{scan_id}", "getScan", o.Viewer, a.getScan, "Get a scan").Concerns(a.ofScan),
 		o.Get("/scans/export", "exportScans", o.Viewer, a.exportScans,
-			"Scans as a file, all or those that match, in the order in which they became known").
+			"Export all or the matching scans as a file, in the order in which the server recorded them").
 			Answers("the scans", "text/csv", parquetType).AnyAccount(),
 		o.Get("/scan-nodes", "listScanNodes", o.Operator, a.listScanNodes,
-			"The nodes whose journals may hold scans that are not in the ledger; none with an embedded database"),
-		o.Delete("/scan-nodes/{node}", "forgetScanNode", o.Admin, a.forgetScanNode,
-			"Wait no more for the scans of a node that never comes back; what it did not bring is lost; the nodes that are left"),
+			"List the nodes whose journals may contain scans that are not in the ledger; always empty with an embedded database"),
+		o.Delete("/scan-nodes/{node}", "deleteScanNode", o.Admin, a.forgetScanNode,
+			"Stop waiting for the scans of a lost node, whose undelivered scans are lost; returns the remaining nodes"),
 		o.Get("/lake/verification", "verifyLake", o.Operator, a.verifyLake,
-			"Compare the lake of --lake with the ledger, day by day; 404 where this node writes none").Patient().
-			Exclusive("another comparison is running: wait for its end"),
-		o.Get("/statistics", "askStatistics", o.Viewer, a.askStatistics,
-			"How often was scanned, by time and by what the scans have in common").AnyAccount(),
+			"Compare the data lake with the ledger day by day; 404 if the node runs without --lake").Patient().Exclusive("another " +
+			"comparison is running; try again when it has ended"),
+		o.Get("/statistics", "getStatistics", o.Viewer, a.askStatistics,
+			"Count scans by time and by dimensions such as rule or batch").AnyAccount(),
 		o.Get("/statistics/unmatched", "listUnmatched", o.Viewer, a.listUnmatched,
-			"What was scanned and found nothing, the most scanned first").AnyAccount(),
+			"List scanned texts that resolved to nothing, most scans first").AnyAccount(),
 		o.Get("/statistics/export", "exportStatistics", o.Viewer, a.exportStatistics,
-			"All rows of an answer about scans as a file, as askStatistics has them").Answers("the rows", "text/csv", parquetType).AnyAccount(),
+			"Export all rows of getStatistics as a file").Answers("the rows", "text/csv", parquetType).AnyAccount(),
 		o.Get("/statistics/unmatched/export", "exportUnmatched", o.Viewer, a.exportUnmatched,
-			"What was scanned and found nothing as a file, the most scanned first").Answers("the places", "text/csv", parquetType).AnyAccount(),
+			"Export scanned texts that resolved to nothing as a file, most scans first").
+			Answers("the places", "text/csv", parquetType).AnyAccount(),
 		o.Get(sharedPath, "listSharedCharts", o.Marketer, a.listSharedCharts,
-			"Charts that are shared now, the newest first: the caller's, or all of them for an operator of all accounts").AnyAccount(),
+			"List shared charts, newest first: the caller's own, or all for an operator of all accounts").AnyAccount(),
 		o.Post(sharedPath, "shareChart", o.Marketer, a.shareChart,
-			"Make a link to one chart that others read without signing in, with an end").AnyAccount().
-			Description("The chart shows what whoever shared it may see when it is read; it is gone with them."),
-		o.Delete(sharedPath+"/{id}", "endSharedChart", o.Marketer, a.endSharedChart, "End the link to a chart; which one it was").
+			"Create a link to a chart that can be read without signing in until it expires").AnyAccount().
+			Description("The chart shows only data that its creator may see at the time of reading, and is deleted with its creator."),
+		o.Delete(sharedPath+"/{id}", "revokeSharedChart", o.Marketer, a.endSharedChart, "Revoke the link to a chart and return it").
 			AnyAccount(),
 		o.Post("/statistics/recount", "recountStatistics", o.Operator, a.recountStatistics,
-			"Count the whole ledger again and say where that differs from what is counted").Patient().
-			Exclusive("another recount is running: wait for its end"),
-		o.Get("/alarms", "listAlarms", o.Viewer, a.listAlarms, "Codes that look as if they were copied, and spoiled ones that were scanned, oldest alarm first").AnyAccount(),
-		o.Get("/alarms/export", "exportAlarms", o.Viewer, a.exportAlarms, "Alarms as a file, oldest first, with their reasons in a language").
+			"Count the whole ledger again and report differences from the statistics").Patient().Exclusive("another recount is running; " +
+			"try again when it has ended"),
+		o.Get("/alarms", "listAlarms", o.Viewer, a.listAlarms,
+			"List alarms about codes that appear to be copied, and about spoiled codes that were scanned, oldest first").AnyAccount(),
+		o.Get("/alarms/export", "exportAlarms", o.Viewer, a.exportAlarms,
+			"Export alarms as a file, oldest first, with reasons in the requested language").
 			Answers("the alarms", "text/csv", parquetType).AnyAccount(),
 		o.Post("/alarms/{id}/acknowledge", "acknowledgeAlarm", o.Marketer, a.acknowledgeAlarm,
-			"Note that somebody has seen an alarm; the first one stays").Concerns(a.ofAlarm),
+			"Acknowledge an alarm; a second acknowledgement changes nothing").Concerns(a.ofAlarm),
 		o.Post("/alarms/{id}/dismiss", "dismissAlarm", o.Marketer, a.dismissAlarm,
-			"Take an alarm back: the code is no copy. Its page is as before, and only later scans can alarm it again; the first one stays").Concerns(a.ofAlarm),
-		o.Get("/history/resolve", "resolveThen", o.Viewer, a.server().resolveThen,
-			"What a link or a code opened at a past moment, and who changed it since").AnyAccount(),
+			"Dismiss an alarm because the code is not copied: it opens its page again, and only later scans can raise another "+
+				"alarm; a second dismissal changes nothing").Concerns(a.ofAlarm),
+		o.Get("/history/resolve", "resolveAsOf", o.Viewer, a.server().resolveThen,
+			"Resolve a link or a code as of a past time, with the changes since").AnyAccount(),
 	}
 }
 
 // webhookOperations returns the routes for webhooks that receive scans and alarms.
 func (a webhookAPI) webhookOperations() []o.Route {
 	return []o.Route{
-		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "Who is told of scans and alarms, without the secrets"),
+		o.Get("/webhooks", "listWebhooks", o.Viewer, a.listWebhooks, "List webhooks without their secrets"),
 		o.Post("/webhooks", "createWebhook", o.Operator, a.createWebhook,
-			"Tell somebody of scans of chosen codes and rules, and of alarms, from now on"),
+			"Create a webhook that receives future scans of chosen codes and rules, and alarms"),
 		o.Put("/webhooks/{id}", "putWebhook", o.Operator, a.putWebhook,
-			"Change what a webhook is told, where it is, or whether it is on; what waits for it stays"),
+			"Update the events, URL or state of a webhook; pending deliveries stay"),
 		o.Delete("/webhooks/{id}", "deleteWebhook", o.Operator, a.deleteWebhook,
-			"Remove a webhook and what waits for it; the webhooks that are left"),
-		o.Post("/webhooks/{id}/test", "testWebhook", o.Operator, a.testWebhook, "Send a message that tells of nothing"),
+			"Delete a webhook and its pending deliveries; returns the remaining webhooks"),
+		o.Post("/webhooks/{id}/test", "testWebhook", o.Operator, a.testWebhook, "Send a test event to a webhook"),
 		o.Get("/deliveries", "listDeliveries", o.Operator, a.listDeliveries,
-			"What was sent to webhooks and what became of it, newest first"),
+			"List deliveries to webhooks with their results, newest first"),
 		o.Post("/deliveries/{id}/replay", "replayDelivery", o.Operator, a.replayDelivery,
-			"Send something again, whatever became of it, with the same event id"),
+			"Send a delivery again with the same event id, whatever its result was"),
 	}
 }
 
@@ -286,77 +302,83 @@ func (a webhookAPI) webhookOperations() []o.Route {
 func (a serverAPI) serverOperations() []o.Route {
 	return []o.Route{
 		o.Get("/behaviours", "listBehaviours", o.Viewer, a.listBehaviours,
-			"What this server does where the platform might differ, and how sure each line is").AnyAccount(),
-		o.Get("/calls", "listKeptCalls", o.Operator, a.listKeptCalls,
-			"Calls of the wire of the last seven days with request and answer, newest first; secrets are masked").
-			Description("An answer looks at some thousands of calls at most, so that it may have few or none while `next` says that there are older " +
-				"ones: go on with it as `before`. `examined` is how many it looked at, from `since` to `until`. Calls that showed no token and " +
-				"no secret are not kept. The latest of other nodes are a second behind.").OfQuery("account"),
+			"List behaviours in which the platform may differ from this server, with the level of evidence").AnyAccount(),
+		o.Get("/calls", "listCalls", o.Operator, a.listKeptCalls,
+			"List wire calls of the last seven days with request and response, newest first; secrets are masked").
+			Description("One request examines a few thousand calls: a page may be empty although `next` names older calls; pass it as " +
+				"`before`. `examined` is the number of calls examined, from `since` to `until`. Calls without a token or secret are not " +
+				"recorded. Calls of other nodes appear about a second late.").OfQuery("account"),
 		o.Get("/call-errors", "listCallErrors", o.Operator, a.listCallErrors,
-			"Calls of the wire that failed, by endpoint and number, the most frequent first").
-			Description("Of as many calls as one answer looks at, from `since` to `until`; `next`, as `before`, goes on with older ones.").OfQuery("account"),
+			"Count failed wire calls by endpoint and error number, most frequent first").
+			Description("Covers the calls that one request examines, from `since` to `until`; pass `next` as `before` for older ones.").
+			OfQuery("account"),
 		o.Get("/calls/{rid}", "getCall", o.Operator, a.getCall,
-			"Why a call was answered so: what was wrong, and the behaviours that decided, by its request id").Concerns(a.ofCall),
+			"Explain the response to a call by its request id: the error, and the behaviours that decided").Concerns(a.ofCall),
 		o.Get("/deviations", "listDeviations", o.Viewer, a.listDeviations,
-			"What callers did that this server let pass and the platform may mind, each with what to change in the caller").
-			Description("`evidence_level` is how sure it is that the platform minds; `first_rid` and `last_rid` are request ids. At most 10,000, by account, " +
-				"endpoint and behaviour. The latest of other nodes are a second behind.").OfQuery("account"),
-		o.Get("/deviations/coverage", "coverDeviations", o.Viewer, a.coverDeviations,
-			"What the platform does to every program: which of it happened to the calls made here, and a command for each that did not").
-			Description("Of the calls that were made: what can happen to none of them is left out. It looks at as many calls as one answer of " +
-				"`/calls` does.").OfQuery("account"),
-		o.Delete("/deviations", "forgetDeviations", o.Operator, a.forgetDeviations,
-			"Begin the list of deviations anew; those that are left"),
-		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "The settings in force").AnyAccount(),
-		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Change settings: fields that are left out stay").Wants(settingsChange),
+			"List what callers did that this server accepted and the platform may refuse, with the change to make in each caller").
+			Description("`evidence_level` rates the evidence that the platform refuses it; `first_rid` and `last_rid` are request ids. " +
+				"At most 10,000, ordered by account, endpoint and behaviour. Deviations on other nodes appear about a second late.").
+			OfQuery("account"),
+		o.Get("/deviations/coverage", "getDeviationCoverage", o.Viewer, a.coverDeviations,
+			"List the conditions that every client meets on the platform, whether each occurred here, and a command that causes it").
+			Description("Conditions that cannot affect any endpoint called so far are left out. One request examines as many calls as " +
+				"one of `/calls`.").OfQuery("account"),
+		o.Delete("/deviations", "resetDeviations", o.Operator, a.forgetDeviations,
+			"Clear the list of deviations; returns the remaining ones"),
+		o.Get("/settings", "getSettings", o.Viewer, a.getSettings, "Get the settings in effect").AnyAccount(),
+		o.Put("/settings", "putSettings", o.Admin, a.putSettings, "Update settings; omitted fields stay").Wants(settingsChange),
 		o.Get("/settings/described", "describeSettings", o.Viewer, a.describeSettings,
-			"Every setting with its value, its default on this server and what it means"),
+			"List every setting with its value, its default on this server and its meaning"),
 		o.Delete("/settings/{name}", "resetSetting", o.Admin, a.resetSetting,
-			"Take back what was chosen of a setting: its default counts; the settings in force"),
-		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "Keys of apps that scan, without the keys themselves"),
-		o.Post("/scan-keys", "createScanKey", o.Admin, a.createScanKey, "Make a key for an app; one of the same name is replaced"),
-		o.Delete("/scan-keys/{name}", "deleteScanKey", o.Admin, a.deleteScanKey, "End a key at once; the keys that are left"),
-		o.Get("/people", "listPeople", o.Admin, a.listPeople, "Who may sign in, by name; never a password"),
-		o.Post("/people", "addPerson", o.Admin, a.addPerson, "Let somebody sign in, with a role for all accounts or for some"),
-		o.Patch("/people/{name}", "changePerson", o.Admin, a.changePerson,
-			"Change the role, accounts, password or second factor of a person, who is signed out everywhere by it"),
+			"Reset a setting to its default; returns the settings in effect"),
+		o.Get("/scan-keys", "listScanKeys", o.Operator, a.listScanKeys, "List keys of scanning apps without the secrets"),
+		o.Post("/scan-keys", "createScanKey", o.Admin, a.createScanKey, "Create a key for a scanning app; replaces one of the same name"),
+		o.Delete("/scan-keys/{name}", "deleteScanKey", o.Admin, a.deleteScanKey, "Delete a key; returns the remaining keys"),
+		o.Get("/people", "listPeople", o.Admin, a.listPeople, "List people who may sign in, by name; never passwords"),
+		o.Post("/people", "createPerson", o.Admin, a.addPerson, "Add a person who may sign in, with a role for all or for some accounts"),
+		o.Patch("/people/{name}", "updatePerson", o.Admin, a.changePerson,
+			"Change a person's role, accounts, password or second factor, which ends all sessions of the person"),
 		o.Delete("/people/{name}", "deletePerson", o.Admin, a.deletePerson,
-			"Let a person sign in no more, and end all their sessions; the people that are left"),
-		o.Delete("/people/{name}/sessions", "signOutPerson", o.Admin, a.signOutPerson,
-			"End all sessions of a person, and the login links that nobody used yet; the person stays"),
-		o.Post("/login-links", "makeLoginLink", o.Admin, a.makeLoginLink,
-			"A link that signs in to the console once, within ten minutes, without a password and a second factor"),
-		o.Get("/admin-keys", "listAdminKeys", o.Admin, a.listAdminKeys, "Keys of programs for this API, without the keys themselves"),
-		o.Post("/admin-keys", "addAdminKey", o.Admin, a.addAdminKey, "Make a key for a program, with a role for all accounts or for some"),
-		o.Delete("/admin-keys/{id}", "deleteAdminKey", o.Admin, a.deleteAdminKey, "End a key at once; the keys that are left"),
-		o.Get("/refused-credentials", "listRefusedCredentials", o.Operator, a.listRefusedCredentials,
-			"Wrong tokens, keys and secrets of the last day that this node saw, by the address that they come from, the most frequent first"),
+			"Delete a person and all the person's sessions; returns the remaining people"),
+		o.Delete("/people/{name}/sessions", "deleteSessions", o.Admin, a.signOutPerson,
+			"End all sessions and unused login links of a person"),
+		o.Post("/login-links", "createLoginLink", o.Admin, a.makeLoginLink,
+			"Create a link that signs in to the console once, within ten minutes, without a password or second factor"),
+		o.Get("/admin-keys", "listAdminKeys", o.Admin, a.listAdminKeys, "List keys for this API without the secrets"),
+		o.Post("/admin-keys", "createAdminKey", o.Admin, a.addAdminKey,
+			"Create a key for this API, with a role for all or for some accounts"),
+		o.Delete("/admin-keys/{id}", "deleteAdminKey", o.Admin, a.deleteAdminKey, "Delete a key; returns the remaining keys"),
+		o.Get("/failed-authentications", "listFailedAuthentications", o.Operator, a.listRefusedCredentials,
+			"List failed authentications on this node in the last day by client address, most frequent first"),
 		o.Get("/changes", "listChanges", o.Operator, a.listChanges,
-			"The audit log: every change, by whom and through which call, oldest first"),
+			"List the audit log, oldest first: every change, its author and its call"),
 		o.Post("/audit/verify", "verifyAudit", o.Operator, a.verifyAudit,
-			"Verify the whole audit log: its chain of hashes, and that rules, accounts and codes are what it says").Patient(),
+			"Verify the audit log's hash chain, and that rules, accounts and codes agree with it").Patient(),
 	}
 }
 
 // archiveOperations returns the routes that export and import all data as files.
 func (a archiveAPI) archiveOperations() []o.Route {
 	return []o.Route{
-		o.Post("/export", "exportEverything", o.Admin, a.exportEverything,
-			"An archive of everything as it is now, its keys sealed by a passphrase").
-			Answers("the archive, for qrjump import", "application/gzip").Exclusive("another export is running: wait for its end"),
-		o.Post("/drills", "noteDrill", o.Operator, a.noteDrill,
-			"Note in the audit log what a restore drill of an archive found, for the console and doctor"),
+		o.Post("/export", "exportAll", o.Admin, a.exportEverything,
+			"Export all data as an archive whose keys are encrypted with a passphrase").
+			Answers("the archive, for qrjump import", "application/gzip").Exclusive("another export is running; try again when it has " +
+			"ended"),
+		o.Post("/drills", "recordDrill", o.Operator, a.noteDrill,
+			"Record the result of a restore drill in the audit log, for the console and qrjump doctor"),
 		o.Get("/export/rules", "exportRules", o.RulesEditor, a.exportRules,
-			"All rules, a JSON object a line as in a seed, oldest first, as they are at one moment").
-			Answers("the lines", ndjson).Exclusive("another export of rules is running: wait for its end"),
+			"Export a consistent snapshot of all rules as JSON Lines in the format of the seed file, oldest first").
+			Answers("the lines", ndjson).Exclusive("another export of rules is running; try again when it has ended"),
 		o.Get("/export/accounts", "exportAccounts", o.Operator, a.exportAccounts,
-			"All accounts without their secrets, a JSON object a line as in a seed, as they are at one moment").
-			Answers("the lines", ndjson).Exclusive("another export of accounts is running: wait for its end"),
+			"Export a consistent snapshot of all accounts without secrets as JSON Lines in the format of the seed file").
+			Answers("the lines", ndjson).Exclusive("another export of accounts is running; try again when it has ended"),
 		o.Post("/import/rules", "importRules", o.Operator, a.importRules,
-			"Load rules, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none").Patient().
-			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of rules is running: wait for its end"),
+			"Import rules from JSON Lines in the format of the seed file; if a line is wrong, nothing is imported and the "+
+				"response names it").Patient().
+			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of rules is running; try again when it has ended"),
 		o.Post("/import/accounts", "importAccounts", o.Operator, a.importAccounts,
-			"Load accounts, a JSON object a line as in a seed: all of them or, naming the lines that are wrong, none").Patient().
-			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of accounts is running: wait for its end"),
+			"Import accounts from JSON Lines in the format of the seed file; if a line is wrong, nothing is imported and the "+
+				"response names it").Patient().
+			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of accounts is running; try again when it has ended"),
 	}
 }

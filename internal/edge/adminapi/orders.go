@@ -11,18 +11,18 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// mostCounted is the maximum number of runs of codes, and of packages, that are counted for an order.
-const mostCounted = 1000
+// maxCounted is the maximum number of runs of codes, and of packages, that are counted for an order.
+const maxCounted = 1000
 
 // showOrder returns an order together with the progress of its codes.
 func (a codeAPI) showOrder(ctx context.Context, order codes.Order) (client.Order, error) {
 	shown := client.Order{Account: order.Account, ISV: order.ISV, Count: order.Count, Text: order.Template,
-		TextBits: codes.TextBits(order.Template, order.Count), Weak: codes.Batch{Template: order.Template, Count: order.Count}.Weak(),
+		TextBits: codes.TextBits(order.Template, order.Count), Guessable: codes.Batch{Template: order.Template, Count: order.Count}.Weak(),
 		RequestedBy: order.RequestedBy, CreatedAt: order.CreatedAt,
 		DecidedBy: order.DecidedBy, DecidedAt: optional(order.DecidedAt), ApplicationID: order.Batch,
 		Revised: client.Revised{Revision: order.Revision()}}
 	switch {
-	case order.Waits():
+	case order.IsUndecided():
 		shown.State = "waits"
 	case order.Refused:
 		shown.State = "refused"
@@ -40,13 +40,13 @@ func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 	if err != nil {
 		return err
 	}
-	runs, _ := a.Codes.Memory.Runs(b.ID, codes.Range{To: b.Count - 1}, a.Codes.Now(), mostCounted)
+	runs, _ := a.Codes.Memory.StateRuns(b.ID, codes.Range{To: b.Count - 1}, a.Codes.Now(), maxCounted)
 	for _, run := range runs {
 		if run.State.Activation != nil {
 			shown.Active += run.To - run.From + 1
 		}
 	}
-	packages, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Batch: b.ID, Limit: mostCounted})
+	packages, err := a.Codes.PrintPackages(ctx, codes.PackageQuery{Batch: b.ID, Limit: maxCounted})
 	shown.Packages = int64(len(packages))
 	for _, p := range packages {
 		if p.Sent > 0 {
@@ -58,8 +58,8 @@ func (a codeAPI) countOrder(ctx context.Context, shown *client.Order) error {
 
 func (a codeAPI) listOrders(ctx context.Context, in *struct {
 	Account string `query:"account" maxLength:"128"`
-	Making  bool   `query:"making" doc:"only those that are agreed to and whose codes are not made, 1,000 at most"`
-	Offset  int    `query:"offset" minimum:"0" doc:"how many to leave out: a page goes on where the one before ended"`
+	Making  bool   `query:"making" doc:"only approved orders whose codes are not generated yet, at most 1,000"`
+	Offset  int    `query:"offset" minimum:"0" doc:"number of orders to skip"`
 	Page
 }) (client.OrderList, error) {
 	shown := client.OrderList{Orders: []client.Order{}}
@@ -96,17 +96,17 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Given: in.Body.Given,
-		Weak: in.Body.Weak, Count: in.Body.Count})
+	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Given: in.Body.FixedDigits,
+		Weak: in.Body.AllowGuessable, Count: in.Body.Count})
 	if err != nil {
 		return client.Order{}, err
 	}
 	if in.Body.DryRun {
 		tried, err := a.showOrder(ctx, codes.Order{Account: in.AppID, ISV: in.Body.ISV, Count: in.Body.Count, Template: template})
 		tried.State, tried.Sample = "tried", a.Codes.SampleText(template)
-		return tried, cmp.Or(codes.Granted(account), err)
+		return tried, cmp.Or(codes.CheckPermission(account), err)
 	}
-	order, err := a.Orders.Ask(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
+	order, err := a.Orders.Create(ctx, account, codes.Application{Count: in.Body.Count, ISV: in.Body.ISV, Template: template},
 		a.Settings.Get().OrderApprovalRequired)
 	if err != nil {
 		return client.Order{}, err
@@ -122,10 +122,10 @@ func (a codeAPI) decideOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	order, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Agree,
+	order, err := a.Orders.Decide(ctx, account, codes.OrderDecision{ISV: in.Body.ISV, Approve: in.Body.Approve,
 		Revision: in.Body.Revision}, a.Settings.Get().OrderApprovalRequired)
 	if errors.Is(err, codes.ErrNoBatch) {
-		return client.Order{}, huma.Error404NotFound("there is no order of this number")
+		return client.Order{}, huma.Error404NotFound("there is no order with this number")
 	}
 	if err != nil {
 		return client.Order{}, err

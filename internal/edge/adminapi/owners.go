@@ -14,7 +14,7 @@ import (
 
 // OwnedBy holds the query parameter that selects the owner of the scans.
 type OwnedBy struct {
-	Owner string `query:"owner" maxLength:"128" doc:"an AppID: only scans that fell on a rule of this account, or on a code that it applied for; left out: of all accounts that the caller may see"`
+	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of rules of this account and of codes for which it applied; default: all accounts visible to the caller"`
 }
 
 // owners returns the accounts whose scans a request may read: the given owner, or all accounts of the caller if owner is empty; an
@@ -41,7 +41,7 @@ func accountsOf(ctx context.Context, appid string) ([]string, error) {
 
 // notTheirs returns the 403 error for a caller that requested data of another account.
 func notTheirs(caller adminroute.Caller) error {
-	return huma.Error403Forbidden("you may see " + strings.Join(caller.Accounts, ", ") + " only")
+	return huma.Error403Forbidden("you have access to " + strings.Join(caller.Accounts, ", ") + " only")
 }
 
 // ofScan returns the account that owns the scan named in a request.

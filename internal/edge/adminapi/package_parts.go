@@ -38,7 +38,8 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 	}
 	if !slices.ContainsFunc(w.Formats, isDrawn) {
 		if w.Drawing != nil {
-			return "", refused("drawing says how labels are drawn, and formats name none: add sheet, png, svg, pdf, eps, zpl, epl or tspl")
+			return "", refused("drawing configures labels, and formats has no format of labels: add sheet, png, svg, pdf, " +
+				"eps, zpl, epl or tspl")
 		}
 		return "", nil
 	}
@@ -63,7 +64,7 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 			"or datamatrix, or draw it from the file that they came in by qrjump label --from-file", id)
 	}
 	for _, index := range []int64{w.From, w.To} {
-		source := a.Codes.Lot(b, codes.Range{From: index, To: index})
+		source := a.Codes.Source(b, codes.Range{From: index, To: index})
 		if err := smallEnough(ctx, drawing, id, source); err != nil {
 			return "", undrawable(err)
 		}
@@ -102,7 +103,7 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 		}
 		sheet = &pages
 	}
-	for row, err := range labelRows(ctx, a.Codes.Lot(b, codes.Range{From: w.From, To: w.From}), true) {
+	for row, err := range labelRows(ctx, a.Codes.Source(b, codes.Range{From: w.From, To: w.From}), true) {
 		if err != nil {
 			return nil, err
 		}
@@ -115,8 +116,8 @@ func (a codeAPI) planOf(ctx context.Context, id int64, w client.PackageWish, dra
 	return p, nil
 }
 
-// mostDots is the maximum number of dots of a label that the server draws in memory: 170 mm square at 300 dots per inch.
-const mostDots = 4 << 20
+// maxDots is the maximum number of dots of a label that the server draws in memory: 170 mm square at 300 dots per inch.
+const maxDots = 4 << 20
 
 func smallEnough(ctx context.Context, p labels.Printing, batch int64, source codes.CodeSource) error {
 	design, err := p.Design()
@@ -131,7 +132,7 @@ func smallEnough(ctx context.Context, p labels.Printing, batch int64, source cod
 		if err != nil {
 			return err
 		}
-		if label.Width*label.Height > mostDots {
+		if label.Width*label.Height > maxDots {
 			return fmt.Errorf("a label of %d×%d dots is larger than a server draws: take smaller modules, or draw it by qrjump label",
 				label.Width, label.Height)
 		}
@@ -180,7 +181,7 @@ func writeDrawn(ctx context.Context, w io.Writer, p labels.Printing, batch int64
 	if err != nil {
 		return err
 	}
-	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // the other processors remain free for scans
+	design.Processors = max(1, runtime.GOMAXPROCS(0)/2) // half of the processors stay free for scans
 	rows, noProgress := labelRows(ctx, list, true), func(int) {}
 	switch {
 	case format == onSheets:

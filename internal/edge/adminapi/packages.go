@@ -91,7 +91,7 @@ func (a codeAPI) getPackage(ctx context.Context, in *PackagePath) (client.Packag
 func (a codeAPI) sendPackage(ctx context.Context, in *struct {
 	PackagePath
 	Body struct {
-		Passphrase string `json:"passphrase,omitempty" doc:"of a package without recipients; at least 12 characters, and never kept"`
+		Passphrase string `json:"passphrase,omitempty" doc:"at least 12 characters, never stored; for a package without recipients"`
 	}
 }) (adminroute.File, error) {
 	p, err := a.Codes.PrintPackage(ctx, in.ID)
@@ -115,11 +115,11 @@ func (a codeAPI) sendPackage(ctx context.Context, in *struct {
 func (a codeAPI) readersOf(p codes.PrintPackage, passphrase string) (to []age.Recipient, err error) {
 	switch {
 	case len(p.Recipients) > 0 && passphrase != "":
-		return nil, refused("package %d is for %s's key: it takes no passphrase", p.ID, p.Printer)
+		return nil, refused("package %d is encrypted for the key of %s: leave the passphrase out", p.ID, p.Printer)
 	case len(p.Recipients) > 0:
 		to, err = printpackage.Recipients(p.Recipients)
 	case passphrase == "":
-		return nil, refused("package %d has no recipient: give the passphrase that it is encrypted by", p.ID)
+		return nil, refused("package %d has no recipient: give the passphrase for its encryption", p.ID)
 	default:
 		to, err = printpackage.ForPassphrase(passphrase, a.PassphraseWork)
 	}
@@ -134,7 +134,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	if err != nil {
 		return err
 	}
-	lists := []codes.CodeSource{a.Codes.Lot(b, p.Codes)}
+	lists := []codes.CodeSource{a.Codes.Source(b, p.Codes)}
 	m := printpackage.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
 		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, OverlappingPackages: p.Again, Prefix: b.Prefix, Printer: p.Printer,
 		CreatedBy: p.MadeBy,
@@ -145,7 +145,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 			return err
 		}
 		m.Proofs = proofs.Count
-		lists = append(lists, a.Codes.Lot(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
+		lists = append(lists, a.Codes.Source(proofs, codes.Range{From: 0, To: proofs.Count - 1}))
 	}
 	if p.Drawing != "" {
 		m.Drawing = json.RawMessage(p.Drawing)
@@ -184,7 +184,8 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	return printpackage.Pack(ctx, w, m, parts, a.PackageSigner, to)
 }
 
-// untilRecalled writes a part until its package is recalled. Write checks for a recall after every recallEvery bytes.
+// untilRecalled is a writer that fails once the package that is being written is recalled. Write checks for a recall after every
+// recallEvery bytes.
 type untilRecalled struct {
 	ctx context.Context
 	io.Writer

@@ -27,7 +27,7 @@ func TestLongOperations_NoWriteDeadline(t *testing.T) {
 	t.Parallel()
 	api, a := humago.New(http.NewServeMux(), huma.DefaultConfig("", "")), &Admin{}
 	adminroute.Mount(api, "admin", nil, a.Problem, adminroute.Guard{}, a.Operations())
-	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "releasePrefix": true, "eraseUser": true,
+	for id, want := range map[string]bool{"replayPlan": true, "verifyAudit": true, "forceDeleteRules": true, "eraseUser": true,
 		"recountStatistics": true, "putAccount": false} {
 		var op *huma.Operation
 		for _, path := range api.OpenAPI().Paths {

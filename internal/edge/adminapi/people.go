@@ -19,13 +19,13 @@ func showPerson(p iam.Person) client.Person {
 	shown := client.Person{Name: p.Name, Role: p.Role, Accounts: append([]string{}, p.Accounts...), HasPassword: p.Password != "",
 		SecondFactor: p.TOTP != "", Provider: p.Issuer, CreatedAt: p.CreatedAt}
 	shown.Revised = revisionOf(shown, p.Password, p.TOTP)
-	shown.SeenAt = optional(p.SeenAt)
+	shown.LastSeenAt = optional(p.LastSeenAt)
 	return shown
 }
 
 func showKey(k iam.Key) client.AdminKey {
 	return client.AdminKey{ID: k.ID, Name: k.Name, Role: k.Role, Accounts: append([]string{}, k.Accounts...), CreatedAt: k.CreatedAt,
-		ExpiresAt: optional(k.ExpiresAt), SeenAt: optional(k.SeenAt)}
+		ExpiresAt: optional(k.ExpiresAt), LastSeenAt: optional(k.LastSeenAt)}
 }
 
 // checkRole returns an error if the role does not exist or an AppID belongs to no account.
@@ -44,14 +44,14 @@ func (a serverAPI) checkRole(ctx context.Context, role *string, appids []string)
 		}
 	}
 	if role != nil && *role == string(adminroute.Admin) && len(appids) > 0 {
-		return refused("accounts: an admin is for all accounts: choose a smaller role")
+		return refused("accounts: the role admin covers all accounts: choose another role to limit a person to some")
 	}
 	return nil
 }
 
 // nearAccount returns a "did you mean" question with the most similar existing AppID, for an AppID that does not exist.
 func (a serverAPI) nearAccount(ctx context.Context, appid string) string {
-	// Without the list of accounts there is no suggestion; the caller returns its error in either case.
+	// If the accounts cannot be read, there is no suggestion; the caller rejects the unknown AppID in either case.
 	list, err := a.Accounts.List(ctx, "", 1000)
 	if err != nil {
 		return ""
@@ -78,7 +78,7 @@ func (a serverAPI) addPerson(ctx context.Context, in *struct{ Body client.Person
 }
 
 func (a serverAPI) personMade(p iam.Person, made iam.Created) client.PersonMade {
-	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, Recovery: made.Recovery}
+	shown := client.PersonMade{Person: showPerson(p), FactorURI: made.URI, RecoveryCodes: made.Recovery}
 	if made.Invitation != "" {
 		shown.Invitation = &client.LoginLink{URL: a.linkTo(made.Invitation) + "&next=" + url.QueryEscape("/console/self?done=invited"),
 			ExpiresAt: made.Ends.Truncate(time.Second)}
@@ -177,7 +177,7 @@ func (a serverAPI) deleteAdminKey(ctx context.Context, in *struct {
 
 type LoginLinkInput struct {
 	Body struct {
-		Name string `json:"name,omitempty" maxLength:"40" doc:"of the person; left out: with all that the admin token may"`
+		Name string `json:"name,omitempty" maxLength:"40" doc:"name of the person; default: a session with all rights of the admin token"`
 	}
 }
 

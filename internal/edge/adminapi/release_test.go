@@ -45,13 +45,13 @@ func TestReleasePrefix_NewOwnerAdds(t *testing.T) {
 		{`{"prefix":"https://sold.example/","reason":""}`, "reason", 422},
 		{`{"prefix":"https://sold.example/","reason":"` + strings.Repeat("x", 501) + `"}`, "reason", 422},
 		{`{"prefix":"sold.example","reason":"sold"}`, "link", 422},
-		{`{"prefix":"https://sold.example/t","below":true,"reason":"sold"}`, "final /", 422},
+		{`{"prefix":"https://sold.example/t","below":true,"reason":"sold"}`, "ends in /", 422},
 		{`{"prefix":"https://sold.example/t","reason":"sold"}`, "no rule", 404},
 		{`{"prefix":"https://sold.example/","reason":"sold"}`, `"owner":"shop"`, 200},
 		{`{"prefix":"https://sold.example/","reason":"sold"}`, "no rule", 404},
 		{`{"prefix":"https://sold.example/","below":true,"reason":"sold 已转让"}`, `"prefix":"https://sold.example/t/"`, 200},
 	} {
-		if a := call(t, s, "POST", "/prefixes/release", c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
+		if a := call(t, s, "POST", "/rules/force-delete", c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
 			t.Errorf("%s: %d %s", c.body, a.Status, a.Body)
 		}
 	}
@@ -73,11 +73,11 @@ func TestReleasePrefix_NewOwnerAdds(t *testing.T) {
 		`"actor":"admin","action":"release"`) || !strings.Contains(a, `"reason":"sold 已转让"`) {
 		t.Errorf("the history: %s", a)
 	}
-	if a := call(t, s, "GET", "/accounts/shop/notices", "").Body; strings.Count(a, `"kind":"prefix_released"`) != 2 ||
+	if a := call(t, s, "GET", "/accounts/shop/notifications", "").Body; strings.Count(a, `"kind":"prefix_released"`) != 2 ||
 		!strings.Contains(a, `"prefix":"https://sold.example/t/","reason":"sold 已转让"`) {
 		t.Errorf("the notices: %s", a)
 	}
-	if a := call(t, s, "GET", "/accounts/rival/notices", "").Body; !strings.Contains(a, `{"notices":[]}`) {
+	if a := call(t, s, "GET", "/accounts/rival/notifications", "").Body; !strings.Contains(a, `{"notifications":[]}`) {
 		t.Errorf("notices of the new owner: %s", a)
 	}
 	for _, prefix := range []string{"https://sold.example/", "https://sold.example/t/"} {

@@ -88,10 +88,10 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 // checkRule returns what adding the rule would return, and the address at which the verification file must be served. With fetch,
 // checkRule also downloads the verification file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
-	AppID string `path:"appid" maxLength:"128"` // it changes nothing
+	AppID string `path:"appid" maxLength:"128"` // not AppIDPath: a check changes nothing, so If-Match is not accepted
 	Body  struct {
 		client.OwnRule
-		Fetch bool `json:"fetch,omitempty" doc:"look for the verification file now; the host is asked once"`
+		Fetch bool `json:"fetch,omitempty" doc:"if true, fetches the verification file now, with one attempt"`
 	}
 }) (client.RuleCheck, error) {
 	owner, err := a.Accounts.Get(ctx, in.AppID)
@@ -118,8 +118,8 @@ func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	}
 	for _, s := range steps {
 		shown.InPlace = s.OK
-		shown.Steps = append(shown.Steps, client.FileStep{Action: s.Action.String(), OK: s.OK, Warns: s.Warns, Detail: s.Detail.String(),
-			Next: s.Next.String(), Cure: s.Cure})
+		shown.Steps = append(shown.Steps, client.FileStep{Action: s.Action.String(), OK: s.OK, Warning: s.Warning,
+			Detail: s.Detail.String(), Hint: s.Hint.String(), Remedy: s.Remedy})
 	}
 	return shown, nil
 }

@@ -15,7 +15,7 @@ func showRule(r rules.Rule) client.StoredRule {
 	shown := client.StoredRule{ID: r.ID, Kind: string(r.Kind), Owner: r.Owner, Target: r.Target, Prefix: r.Prefix.Text, Path: r.Path,
 		Occupy:      r.Occupy,
 		OpenVersion: r.OpenVersion, TestLinks: words[string](r.TestLinks), Published: r.Published,
-		CreatedAt: r.CreatedAt, UpdatedAt: r.ChangedAt, PublishedAt: optional(r.PublishedAt)}
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, PublishedAt: optional(r.PublishedAt)}
 	shown.Revised = revisionOf(shown)
 	return shown
 }
@@ -56,7 +56,7 @@ func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (sho
 }
 
 func (a ruleAPI) nameRules(ctx context.Context, in *struct {
-	Of []int64 `query:"of" maxItems:"1000" doc:"numbers of rules, with commas between them"`
+	Of []int64 `query:"of" maxItems:"1000" doc:"IDs of rules, separated by commas"`
 }) (shown client.RuleNames, err error) {
 	caller := adminroute.CallerFromContext(ctx)
 	list, err := a.Rules.Named(ctx, in.Of)
@@ -114,26 +114,27 @@ func (a ruleAPI) releasePrefix(ctx context.Context, in *struct{ Body client.Rele
 }
 
 func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
-	RID    string `query:"rid" doc:"the request id of the call"`
+	RID    string `query:"rid" doc:"request ID of the call"`
 	Owner  string `query:"owner"`
-	Prefix string `query:"prefix" doc:"of the rule that the file was looked for, as it was sent"`
-	OK     string `query:"ok" enum:"true,false" doc:"only checks that found the file, or that did not"`
+	Prefix string `query:"prefix" doc:"prefix of the rule, as it was sent"`
+	OK     string `query:"ok" enum:"true,false" doc:"only checks that succeeded, or only checks that failed"`
 	Page
-}) (client.ConfirmationList, error) {
+}) (client.DomainVerificationList, error) {
 	list, err := a.Rules.Confirmations(ctx, rules.ConfirmationQuery{RID: in.RID, Owner: in.Owner, Prefix: in.Prefix,
 		Failed: in.OK == "false", Found: in.OK == "true", Limit: in.Limit})
-	return client.ConfirmationList{Confirmations: mapped(list, func(c rules.Confirmation) client.Confirmation {
-		return client.Confirmation{RID: c.RID, OccurredAt: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK, Reason: c.Reason,
-			Steps: mapped(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
+	return client.DomainVerificationList{Verifications: mapped(list, func(c rules.Confirmation) client.DomainVerification {
+		return client.DomainVerification{RID: c.RID, OccurredAt: c.At, Owner: c.Owner, Prefix: c.Prefix, URL: c.URL, OK: c.OK,
+			Reason: c.Reason,
+			Steps:  mapped(c.Steps, func(s rules.FetchStep) client.ConfirmationStep { return client.ConfirmationStep(s) })}
 	})}, err
 }
 
-func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.RecheckList, error) {
+func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.ReverificationList, error) {
 	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
-	return client.RecheckList{Rechecks: mapped(list, func(r rules.Reverification) client.Recheck {
-		return client.Recheck{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK, Reason: r.Reason,
-			Since: optional(r.Since), NextAt: r.NextAt}
+	return client.ReverificationList{Reverifications: mapped(list, func(r rules.Reverification) client.Reverification {
+		return client.Reverification{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK,
+			Reason: r.Reason, Since: optional(r.FailingSince), NextAt: r.NextAt}
 	})}, err
 }
 
@@ -145,8 +146,8 @@ func (a ruleAPI) recheckNow(ctx context.Context, _ *noInput) (done client.Rechec
 }
 
 func (a ruleAPI) listDomains(ctx context.Context, in *struct {
-	After string `query:"after" maxLength:"300" doc:"with limit: the last host of the page before"`
-	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"left out: all"`
+	After string `query:"after" maxLength:"300" doc:"last host of the previous page; requires limit"`
+	Limit int    `query:"limit" minimum:"0" maximum:"1000" doc:"maximum number of hosts; default: all"`
 }) (client.DomainList, error) {
 	if in.Limit > 0 {
 		list, err := a.Rules.DomainsAfter(ctx, in.After, in.Limit)

@@ -17,7 +17,7 @@ import (
 )
 
 func showScan(e *stats.Counted) client.RecordedScan {
-	r := client.RecordedScan{ScanID: e.ID.String(), OccurredAt: e.At, Source: e.Source, Client: e.Client, Region: e.Region,
+	r := client.RecordedScan{ScanID: e.ID.String(), OccurredAt: e.OccurredAt, Source: e.Source, Client: e.Client, Region: e.Region,
 		Action: e.Action,
 		Kind:   e.Kind, Reason: e.Reason,
 		AppID: e.App, Version: e.Version, RuleID: e.RuleID, ApplicationID: e.Batch, Activity: e.Activity, Brand: e.Brand,
@@ -47,7 +47,7 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 		}
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return t, refused("%s is no time: want one such as 2026-01-31T15:00:00+08:00, or a day such as 2026-01-31", name)
+			return t, refused("%s is not a time: want a time such as 2026-01-31T15:00:00+08:00, or a date such as 2026-01-31", name)
 		}
 		return t, nil
 	}
@@ -57,7 +57,7 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 			return begin, end, err
 		}
 	} else {
-		end = end.Add(time.Hour) // includes the current hour
+		end = end.Add(time.Hour) // the period includes the current hour
 	}
 	begin = end.AddDate(0, 0, -days)
 	if from != "" {
@@ -69,9 +69,9 @@ func (a scanAPI) period(from, to string, days int) (begin, end time.Time, err er
 }
 
 func (a scanAPI) listScans(ctx context.Context, in *struct {
-	After  string `query:"after" maxLength:"100" doc:"the last scan id that is known; left out: from the oldest"`
-	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"instead of after: from so many before the end"`
-	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"of a page"`
+	After  string `query:"after" maxLength:"100" doc:"last known scan ID; default: start with the oldest scan"`
+	Newest int    `query:"newest" minimum:"0" maximum:"100000" doc:"start with this many scans before the end; alternative to after"`
+	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"maximum number of scans per page"`
 	ScanFilter
 }) (client.ScanPage, error) {
 	accountIDs, err := owners(ctx, in.Owner)
@@ -113,12 +113,12 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 // ScanFilter holds the query parameters that select scans of the scan feed.
 type ScanFilter struct {
 	OwnedBy
-	From          string  `query:"from" maxLength:"40" doc:"RFC 3339, or a day: no earlier scan"`
-	To            string  `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it: no later scan"`
-	User          string  `query:"user" maxLength:"256" doc:"scans of this user: what the app called it, or the hash that a scan shows"`
-	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"of the user"`
-	Rules         []int64 `query:"rule" maxItems:"100" doc:"scans that fell on one of these rules or GS1 keys, by number, with commas between"`
-	ApplicationID int64   `query:"application_id" minimum:"0" doc:"scans of this code, with code_index"`
+	From          string  `query:"from" maxLength:"40" doc:"RFC 3339 time or date of the earliest scan"`
+	To            string  `query:"to" maxLength:"40" doc:"RFC 3339 time or date of the latest scan; a date includes the whole day"`
+	User          string  `query:"user" maxLength:"256" doc:"user ID as sent by the app, or the hash in a scan"`
+	Namespace     string  `query:"namespace" default:"default" maxLength:"64" doc:"namespace of the user"`
+	Rules         []int64 `query:"rule" maxItems:"100" doc:"IDs of rules or GS1 keys, separated by commas"`
+	ApplicationID int64   `query:"application_id" minimum:"0" doc:"application_id of a code; with code_index"`
 	CodeIndex     int64   `query:"code_index" minimum:"0"`
 }
 
@@ -158,7 +158,7 @@ func (a scanAPI) filter(ctx context.Context, in *ScanFilter) (f stats.Filter, er
 func (a scanAPI) matchingScans(ctx context.Context, from string, newest, limit int, in *ScanFilter) (page client.ScanPage, err error) {
 	var lastScanID scanlog.ScanID
 	if newest > 0 {
-		return page, refused("newest counts back among all scans: give from instead")
+		return page, refused("newest counts from the newest of all scans and cannot be combined with a filter: give from instead")
 	}
 	if from != "" {
 		if lastScanID, err = scanlog.ParseScanID(from); err != nil {
@@ -213,13 +213,14 @@ func (a scanAPI) listScanNodes(ctx context.Context, _ *noInput) (client.ScanNode
 	now := nodes.Now()
 	ownLag := &client.NodeLag{Changes: changes, Seconds: a.Following.Staleness().Seconds(), ReportedAt: now}
 	return client.ScanNodeList{Nodes: mapped(list, func(n scanlog.Node) client.ScanNode {
-		shown := client.ScanNode{Node: n.ID, Name: n.Name, Stopped: n.Stopped, Backlog: max(0, n.Ended-n.Shipped), SeenAt: n.SeenAt}
+		shown := client.ScanNode{Node: n.ID, Name: n.Name, StoppedCleanly: n.StoppedCleanly,
+			Backlog: max(0, n.LastOffset-n.ShippedOffset), LastSeenAt: n.LastSeenAt}
 		switch lag := n.Lag; {
 		case n.ID == nodes.Shipper.ID():
 			shown.Lag = ownLag
-		case !n.Stopped && !lag.At.IsZero():
-			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.At.Sub(lag.LevelAt).Seconds(), ReportedAt: lag.At,
-				ReportAgeSeconds: max(0, now.Sub(lag.At).Seconds())}
+		case !n.StoppedCleanly && !lag.ReportedAt.IsZero():
+			shown.Lag = &client.NodeLag{Changes: lag.Changes, Seconds: lag.ReportedAt.Sub(lag.InSyncAt).Seconds(),
+				ReportedAt: lag.ReportedAt, ReportAgeSeconds: max(0, now.Sub(lag.ReportedAt).Seconds())}
 		}
 		return shown
 	})}, err
@@ -236,7 +237,7 @@ func (a scanAPI) forgetScanNode(ctx context.Context, in *struct {
 		}
 	}
 	if !exists {
-		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node; see: qrjump api listScanNodes")
+		return client.ScanNodeList{}, huma.Error404NotFound("there is no such node; for the list of nodes: qrjump api listScanNodes")
 	}
 	return a.listScanNodes(ctx, nil)
 }
@@ -261,7 +262,7 @@ func (a scanAPI) eraseUser(ctx context.Context, in *struct {
 // scanRow is a scan in an exported file. The column names equal the JSON names of scanRecord.
 type scanRow struct {
 	ScanID        string    `parquet:"scan_id"`
-	At            time.Time `parquet:"at,timestamp(millisecond)"`
+	At            time.Time `parquet:"occurred_at,timestamp(millisecond)"`
 	User          string    `parquet:"user,dict"`
 	Source        string    `parquet:"source,dict"`
 	Client        string    `parquet:"client,dict"`

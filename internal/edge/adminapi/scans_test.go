@@ -132,15 +132,15 @@ func TestScanFeed_ForgedID(t *testing.T) {
 		{"/scans?after=" + strings.ToUpper(id), 422, "no scan id"},
 		{"/scans?after=x", 422, "no scan id"},
 		{"/scans/..%2f..%2fx", 422, "no scan id"},
-		{"/scans/../../x", 404, "nothing is at this path"},
+		{"/scans/../../x", 404, "no operation has this path"},
 		{"/scans?after=%00", 422, "no scan id"},
 		{"/scans?limit=1001", 422, "limit"},
 		{"/scans/export?format=xls", 422, "format"},
-		{"/scans/export?from=yesterday", 422, "from is no time"},
-		{"/statistics?to=2026-13-01", 422, "to is no time"},
+		{"/scans/export?from=yesterday", 422, "from is not a time"},
+		{"/statistics?to=2026-13-01", 422, "to is not a time"},
 		{"/statistics?from=2026-01-02&to=2025-01-01", 422, "from must be before to"},
 		{"/statistics?by=year", 422, "by"},
-		{"/statistics?count=users&by=hour", 422, "counted by day"},
+		{"/statistics?count=users&by=hour", 422, "counted per day"},
 		{"/statistics?count=users&group=app&source=scan", 422, "one dimension"},
 		{"/alarms/1/acknowledge", 405, ""},
 	} {
@@ -179,15 +179,15 @@ func TestStatistics_FreshOnRead(t *testing.T) {
 		assert.True(t, len(a.Rows) == 1 && a.Rows[0].Users == 2, "users: %+v", a)
 	}
 	if a := call(t, s, "GET", "/statistics?by=day&from=2026-01-15&to=2026-01-15&app=cafe&source=scan", ""); !strings.Contains(a.Body,
-		`"rows":[{"at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first":0}]`) {
+		`"rows":[{"starts_at":"2026-01-15T00:00:00+08:00","value":"","scans":3,"first_scans":0}]`) {
 		t.Error(a.Body)
 	}
 	a := call(t, s, "GET", "/statistics/unmatched", "")
-	if !strings.Contains(a.Body, `{"places":[{"place":"nobody.example/x","scans":3}]}`) {
+	if !strings.Contains(a.Body, `{"locations":[{"location":"nobody.example/x","scans":3}]}`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"scans":6`) ||
-		!strings.Contains(a.Body, `"differences":0`) {
+		!strings.Contains(a.Body, `"difference_count":0`) {
 		t.Error(a.Body)
 	}
 	// A reset leaves neither counts nor scans.
@@ -198,7 +198,7 @@ func TestStatistics_FreshOnRead(t *testing.T) {
 		}
 	}
 	scans(t, s, "https://cafe.example/t/1")
-	if a := call(t, s, "GET", "/statistics?wait=true", ""); !strings.Contains(a.Body, `"scans":1,"first":0}]`) {
+	if a := call(t, s, "GET", "/statistics?wait=true", ""); !strings.Contains(a.Body, `"scans":1,"first_scans":0}]`) {
 		t.Error(a.Body)
 	}
 }
@@ -224,7 +224,7 @@ func TestEraseUser_NoScanHoldsUser(t *testing.T) {
 	if a := call(t, s, "GET", "/statistics?count=users", ""); !strings.Contains(a.Body, `"users":3`) {
 		t.Errorf("the count went with the user: %s", a.Body)
 	}
-	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
 		t.Error(a.Body)
 	}
 }
@@ -243,7 +243,7 @@ func TestScanExport_Complete(t *testing.T) {
 	a = call(t, s, "GET", "/scans/export?format=parquet", "")
 	rows, err := parquet.Read[struct {
 		ID   string    `parquet:"scan_id"`
-		At   time.Time `parquet:"at,timestamp(millisecond)"`
+		At   time.Time `parquet:"occurred_at,timestamp(millisecond)"`
 		Text string    `parquet:"text"`
 	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
 	require.NoError(t, err)
@@ -311,11 +311,11 @@ func TestAlarms_CopiedCodeRaisesOne(t *testing.T) {
 		scan(2, user)
 	}
 	if a := call(t, s, "GET", "/statistics?wait=true&group=activity&count=first&brand=Tea", ""); !strings.Contains(a.Body,
-		`"rows":[{"value":"Spring","scans":44,"first":2}]`) {
+		`"rows":[{"value":"Spring","scans":44,"first_scans":2}]`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "GET", "/statistics?group=product", ""); !strings.Contains(a.Body,
-		`{"value":"6901234567892","scans":44,"first":2}`) {
+		`{"value":"6901234567892","scans":44,"first_scans":2}`) {
 		t.Error(a.Body)
 	}
 	if a := call(t, s, "GET", fmt.Sprintf("/batches/%d/codes/1/scans", batch), ""); !strings.Contains(a.Body,
@@ -350,18 +350,18 @@ func TestAlarms_CopiedCodeRaisesOne(t *testing.T) {
 	}
 	says("POST", "/codes/lookup", lookup, `"alarms":[{"id":1,"kind":"copied_code"`)
 	says("GET", at+"/runs", "", `"open_alarms":[2]`)
-	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"own":false,"open_alarm_count":1,"revision":"`)
+	says("GET", at+"/alarm", "", `"threshold":100,"off":false,"overridden":false,"open_alarm_count":1,"revision":"`)
 	says("GET", at+"/alarm/replay?threshold=500", "", `"alarms":0,"raised":1,"dismissed":0,`)
 	says("PUT", at+"/alarm", `{"threshold":5,"off":true}`, "choose one")
-	says("PUT", at+"/alarm", `{"off":true}`, `"off":true,"own":true`)
-	says("GET", at+"/alarm/replay", "", "say one, such as 100")
-	says("PUT", at+"/alarm", `{}`, `"threshold":100,"off":false,"own":false`)
+	says("PUT", at+"/alarm", `{"off":true}`, `"off":true,"overridden":true`)
+	says("GET", at+"/alarm/replay", "", "give one, such as 100")
+	says("PUT", at+"/alarm", `{}`, `"threshold":100,"off":false,"overridden":false`)
 	if a := call(t, s, "POST", "/alarms/1/dismiss", `{"note":""}`); a.Status != 422 {
 		t.Errorf("without a note: %d %s", a.Status, a.Body)
 	}
 	says("POST", "/alarms/1/dismiss", `{"note":"on show","actor":"eve"}`, `"dismissed_by":"admin","note":"on show"`)
 	says("GET", "/alarms?state=open", "", `{"alarms":[],"unacknowledged":0}`)
-	says("GET", at+"/alarm/replay?threshold=90", "", `"alarms":1,"raised":1,"dismissed":1,"still_dismissed":1,"first":[{"code_index":2,`)
+	says("GET", at+"/alarm/replay?threshold=90", "", `"alarms":1,"raised":1,"dismissed":1,"still_dismissed":1,"first_alarms":[{"code_index":2,`)
 	says("GET", at+"/codes/2/scans", "", `"score":0,"threshold":100,"dismissed_at":`)
 	says("GET", "/changes?kind=alarm", "", `"action":"dismiss","detail":{"note":"on show"}`)
 	s.Advance(time.Minute)
@@ -373,7 +373,7 @@ func TestAlarms_CopiedCodeRaisesOne(t *testing.T) {
 	if a := call(t, s, "POST", "/codes/lookup", lookup); strings.Count(a.Body, `"kind":"copied_code"`) != 1 {
 		t.Errorf("the code: %s", a.Body)
 	}
-	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
 		t.Error(a.Body)
 	}
 }
@@ -396,10 +396,10 @@ func TestScanFeed_EmulatedClockJump(t *testing.T) {
 	// Another zone turns the days, and nothing else.
 	call(t, s, "PUT", "/settings", `{"utc_offset_hours":-11}`)
 	if a := call(t, s, "GET", "/statistics?wait=true&from=2026-01-01&by=day", ""); strings.Count(a.Body, `"scans":1,`) != 5 ||
-		!strings.Contains(a.Body, `"at":"2026-01-14T00:00:00-11:00"`) {
+		!strings.Contains(a.Body, `"starts_at":"2026-01-14T00:00:00-11:00"`) {
 		t.Error(a.Body)
 	}
-	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"differences":0`) {
+	if a := call(t, s, "POST", "/statistics/recount", ""); !strings.Contains(a.Body, `"difference_count":0`) {
 		t.Error(a.Body)
 	}
 }

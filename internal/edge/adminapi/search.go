@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	mostHits    = 10
-	mostBatches = 1000 // the newest batches, which are searched for serial numbers and activities
+	maxHits    = 10
+	maxBatches = 1000 // maximum number of newest batches that are searched for serial numbers and activities
 )
 
 // searching holds the state of one running search.
@@ -75,7 +75,7 @@ func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, e
 
 func (s *searching) accounts(context.Context) error {
 	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName,
-		Limit: mostHits})
+		Limit: maxHits})
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (s *searching) accounts(context.Context) error {
 
 // rules finds the rules whose prefix contains the text, and the rule that matches the text as a link.
 func (s *searching) rules(ctx context.Context) error {
-	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: mostHits})
+	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: maxHits})
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (s *searching) rules(ctx context.Context) error {
 	for _, r := range list {
 		s.add(client.SearchHit{Kind: "rule", Key: r.Prefix.Text, Name: r.Path, Account: r.Owner})
 	}
-	s.partial("rule", !complete || len(list) == mostHits)
+	s.partial("rule", !complete || len(list) == maxHits)
 	return nil
 }
 
@@ -114,12 +114,12 @@ func (s *searching) batches(context.Context) error {
 			continue
 		}
 		isv := strings.TrimPrefix(b.ISV, "\x01")
-		if id := strconv.FormatInt(b.ID, 10); n <= mostHits && (id == s.text || strings.Contains(strings.ToLower(isv), s.part)) {
-			if n++; n <= mostHits {
+		if id := strconv.FormatInt(b.ID, 10); n <= maxHits && (id == s.text || strings.Contains(strings.ToLower(isv), s.part)) {
+			if n++; n <= maxHits {
 				s.add(client.SearchHit{Kind: "batch", Key: id, Name: isv, Account: b.Account})
 			}
 		}
-		if looked++; looked > mostBatches || len(activities) > mostHits {
+		if looked++; looked > maxBatches || len(activities) > maxHits {
 			continue
 		}
 		for _, name := range s.Codes.Memory.Activities(b.ID, now) {
@@ -129,9 +129,9 @@ func (s *searching) batches(context.Context) error {
 			}
 		}
 	}
-	s.partial("batch", n > mostHits)
-	s.add(activities[:min(len(activities), mostHits)]...)
-	s.partial("activity", len(activities) > mostHits || looked > mostBatches)
+	s.partial("batch", n > maxHits)
+	s.add(activities[:min(len(activities), maxHits)]...)
+	s.partial("activity", len(activities) > maxHits || looked > maxBatches)
 	return nil
 }
 
@@ -162,17 +162,17 @@ func (s *searching) serials(ctx context.Context) error {
 	list := s.Codes.Memory.Batches()
 	slices.Reverse(list)
 	for _, b := range list {
-		if s.sees(b.Account) && len(ids) < mostBatches {
+		if s.sees(b.Account) && len(ids) < maxBatches {
 			names[b.ID] = b.Account
 			ids = append(ids, b.ID)
 		}
 	}
-	found, err := s.Codes.Serialised(ctx, ids, s.text, mostHits+1)
-	for _, serialOf := range found[:min(len(found), mostHits)] {
+	found, err := s.Codes.SearchSerials(ctx, ids, s.text, maxHits+1)
+	for _, serialOf := range found[:min(len(found), maxHits)] {
 		s.add(client.SearchHit{Kind: "serial", Key: fmt.Sprintf("%d:%d", serialOf.Batch, serialOf.Index), Name: serialOf.Serial.Serial,
 			Account: names[serialOf.Batch]})
 	}
-	s.partial("serial", len(found) > mostHits || len(ids) == mostBatches)
+	s.partial("serial", len(found) > maxHits || len(ids) == maxBatches)
 	return err
 }
 

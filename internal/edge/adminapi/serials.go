@@ -14,7 +14,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 	BatchPath
 	Body struct {
 		Serials []client.SerialBinding `json:"serials" minItems:"1" maxItems:"10000"`
-		Replace bool                   `json:"replace,omitempty" doc:"a code that has another number gets this one"`
+		Replace bool                   `json:"replace,omitempty" doc:"if true, replaces serial numbers assigned before"`
 		Actor   string                 `json:"actor,omitempty"`
 	}
 }) (client.CodesChanged, error) {
@@ -25,7 +25,7 @@ func (a codeAPI) bindSerials(ctx context.Context, in *struct {
 			name.Index, name.HasIndex = *s.Index, true
 		}
 		f, err := a.Codes.Lookup(ctx, name)
-		// The error names only the position of the code, because the code itself must not appear in logs.
+		// The error gives only the index of the code in the request, because the code itself must not appear in logs.
 		if code, detail := errcode.FromError(err); code == errcode.CodeMalformed {
 			return client.CodesChanged{}, accounts.Invalid(fmt.Sprintf("serials[%d]: %s", i, detail))
 		}

@@ -130,7 +130,7 @@ func (a serverAPI) resetSetting(ctx context.Context, in *SettingPath) (settingsN
 // request body for a new key.
 type scanKey struct {
 	Name      string    `json:"name"`
-	Namespace string    `json:"namespace" doc:"users of two namespaces never meet"`
+	Namespace string    `json:"namespace" doc:"namespace of user IDs; equal IDs in two namespaces are different users"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -145,7 +145,7 @@ func (a serverAPI) listScanKeys(ctx context.Context, _ *noInput) (scanKeyList, e
 
 type createdScanKey struct {
 	Name string `json:"name"`
-	Key  string `json:"key" doc:"shown this once"`
+	Key  string `json:"key" doc:"secret key; returned only once"`
 }
 
 func (a serverAPI) createScanKey(ctx context.Context, in *struct {

@@ -47,7 +47,7 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 			}
 		}
 		if !known || len(values) > 1 {
-			return "", refused("question: %.40s=%.40s is nothing that a chart can be asked", name, strings.Join(values, ","))
+			return "", refused("question: %.40s=%.40s is not a parameter of a chart", name, strings.Join(values, ","))
 		}
 		kept.Set(name, value)
 	}
@@ -55,7 +55,7 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 }
 
 func showShared(link iam.SharedLink) client.SharedChart {
-	return client.SharedChart{ID: link.ID, Title: link.Title, Question: link.Question, SharedBy: link.By, CreatedAt: link.CreatedAt,
+	return client.SharedChart{ID: link.ID, Title: link.Title, Question: link.Question, SharedBy: link.CreatedBy, CreatedAt: link.CreatedAt,
 		ExpiresAt: link.ExpiresAt}
 }
 
@@ -64,7 +64,7 @@ func showShared(link iam.SharedLink) client.SharedChart {
 func theirShared(ctx context.Context) func(iam.SharedLink) bool {
 	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
 	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()
-	return func(link iam.SharedLink) bool { return all || link.By == actor }
+	return func(link iam.SharedLink) bool { return all || link.CreatedBy == actor }
 }
 
 func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewSharedChart }) (client.SharedChart, error) {
@@ -73,7 +73,7 @@ func (a scanAPI) shareChart(ctx context.Context, in *struct{ Body client.NewShar
 		return client.SharedChart{}, err
 	}
 	link, text, err := a.Shared.Share(ctx, iam.SharedLink{Title: in.Body.Title, Question: question,
-		By: accounts.ActorFromContext(ctx).ActorID, Accounts: adminroute.CallerFromContext(ctx).Accounts},
+		CreatedBy: accounts.ActorFromContext(ctx).ActorID, Accounts: adminroute.CallerFromContext(ctx).Accounts},
 		time.Duration(in.Body.Days)*24*time.Hour)
 	shown := showShared(link)
 	shown.URL = a.ConsoleURL() + "/shared/" + text

@@ -11,15 +11,15 @@ import (
 
 // StatisticsFilter holds the query parameters that restrict statistics to scans with given values of dimensions.
 type StatisticsFilter struct {
-	Activity string `query:"activity" doc:"only scans of this activity; - is those that have none, here and below"`
+	Activity string `query:"activity" doc:"only scans of this activity; - = scans without one, also in the filters below"`
 	Brand    string `query:"brand"`
-	Product  string `query:"product" doc:"a product code"`
-	Batch    string `query:"batch" doc:"an application_id"`
-	Rule     string `query:"rule" doc:"the number of a rule, or of a GS1 key"`
-	App      string `query:"app" doc:"the AppID that opened"`
+	Product  string `query:"product" doc:"product code"`
+	Batch    string `query:"batch" doc:"application_id"`
+	Rule     string `query:"rule" doc:"ID of a rule or GS1 key"`
+	App      string `query:"app" doc:"AppID that was opened"`
 	Source   string `query:"source"`
-	Result   string `query:"result" doc:"such as open_mini_program/code or show_message/frozen"`
-	Region   string `query:"region" doc:"such as CN-SH"`
+	Result   string `query:"result" doc:"result such as open_mini_program/code or show_message/frozen"`
+	Region   string `query:"region" doc:"region such as CN-SH"`
 }
 
 func (f StatisticsFilter) dims() map[stats.Dimension]string {
@@ -40,35 +40,35 @@ func (f StatisticsFilter) dims() map[stats.Dimension]string {
 
 // statisticsRow differs from client.StatisticsRow in that an absent number can be told apart from 0.
 type statisticsRow struct {
-	At    *time.Time `json:"at,omitempty" doc:"when the hour, day, week or month begins"`
-	Value string     `json:"value" doc:"of the group; empty where the scans have none"`
-	Scans *int64     `json:"scans,omitempty"`
-	First *int64     `json:"first,omitempty" doc:"scans that were the first of their code"`
-	Users *int64     `json:"users,omitempty" doc:"different ones, within 1 %"`
+	StartsAt   *time.Time `json:"starts_at,omitempty" doc:"start of the hour, day, week or month"`
+	Value      string     `json:"value" doc:"value of the group; empty for scans without one"`
+	Scans      *int64     `json:"scans,omitempty"`
+	FirstScans *int64     `json:"first_scans,omitempty" doc:"scans that were the first of their code"`
+	Users      *int64     `json:"users,omitempty" doc:"distinct users, with an error of about 1 %"`
 }
 
 type statisticsAnswer struct {
-	From    time.Time       `json:"from" doc:"what was asked for, widened to whole hours, days, weeks or months"`
+	From    time.Time       `json:"from" doc:"start of the period, extended to whole hours, days, weeks or months"`
 	To      time.Time       `json:"to"`
-	Now     time.Time       `json:"now" doc:"the server's time, in the zone of its days"`
+	Now     time.Time       `json:"now" doc:"server's time in the time zone of its days"`
 	Rows    []statisticsRow `json:"rows"`
-	More    bool            `json:"more" doc:"there are further rows: ask with offset"`
-	Counted countedUpTo     `json:"counted" doc:"up to which scan everything is counted"`
-	Marks   []client.Mark   `json:"marks,omitempty" doc:"what happened in this time, the newest 300 of each kind at most"`
-	Since   *time.Time      `json:"marks_since,omitempty" doc:"from when on there are all marks; left out: in the whole time"`
+	More    bool            `json:"more" doc:"whether there are more rows; continue with offset"`
+	Counted countedUpTo     `json:"counted" doc:"last scan up to which every scan is counted"`
+	Marks   []client.Mark   `json:"marks,omitempty" doc:"events in the period, the newest 100 of each kind"`
+	Since   *time.Time      `json:"marks_since,omitempty" doc:"time from which marks are complete; omitted if complete for the whole period"`
 }
 
 type countedUpTo struct {
-	ScanID string     `json:"scan_id,omitempty"`
-	At     *time.Time `json:"at,omitempty"`
-	Scans  int64      `json:"scans"`
+	ScanID     string     `json:"scan_id,omitempty"`
+	OccurredAt *time.Time `json:"occurred_at,omitempty"`
+	Scans      int64      `json:"scans"`
 }
 
 // Period holds the query parameters for a period of time.
 type Period struct {
-	From string `query:"from" maxLength:"40" doc:"RFC 3339, or a day; left out: 30 days before to"`
-	To   string `query:"to" maxLength:"40" doc:"RFC 3339, or a day, which belongs to it; left out: now"`
-	Wait bool   `query:"wait" doc:"first count everything that was scanned before this call"`
+	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date; default: 30 days before to"`
+	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date, which includes the whole day; default: now"`
+	Wait bool   `query:"wait" doc:"if true, waits until every scan before the request is counted"`
 }
 
 // counted parses the period of a request. With wait, counted blocks until all scans so far are counted.
@@ -85,7 +85,7 @@ type StatisticsQuestion struct {
 	StatisticsFilter
 	OwnedBy
 	Period
-	By    string `query:"by" enum:"hour,day,week,month" doc:"a row for each; weeks begin on Monday; left out: one for the whole time"`
+	By    string `query:"by" enum:"hour,day,week,month" doc:"interval of the rows; weeks start on Monday; default: one row for the whole period"`
 	Group string `query:"group" enum:"activity,brand,product,batch,rule,app,source,result,region,owner"`
 	Count string `query:"count" enum:"scans,first,users" default:"scans"`
 }
@@ -97,7 +97,8 @@ func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Qu
 		return stats.Question{}, err
 	}
 	from, to, err := a.counted(ctx, in.Period)
-	q := stats.Question{From: from, To: to, By: stats.Interval(in.By), Filter: in.dims(), Owners: accountIDs, What: stats.Metric(in.Count)}
+	q := stats.Question{From: from, To: to, Interval: stats.Interval(in.By), Filter: in.dims(), Owners: accountIDs,
+		Metric: stats.Metric(in.Count)}
 	if in.Group != "" {
 		q.Group, _ = stats.ParseDim(in.Group)
 	}
@@ -107,7 +108,7 @@ func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Qu
 func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	StatisticsQuestion
 	Offset int  `query:"offset" minimum:"0" maximum:"100000"`
-	Marks  bool `query:"marks" doc:"also say when somebody published rules or froze codes, and when alarms were raised; with a rule or batch, of that one"`
+	Marks  bool `query:"marks" doc:"if true, includes publishes of rules, freezes of codes and alarms; limited by rule and batch"`
 	Page
 }) (statisticsAnswer, error) {
 	q, err := a.question(ctx, &in.StatisticsQuestion)
@@ -133,30 +134,32 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 type MissFilter struct {
 	OwnedBy
 	Period
-	Below string `query:"below" maxLength:"4096" doc:"the prefix of a rule: only the places that links below it have, by its host and the first segment of its path"`
+	Below string `query:"below" maxLength:"4096" doc:"prefix of a rule: only places, by host and first path segment, of links below it"`
 }
 
 func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	MissFilter
 	Page
-}) (client.MissList, error) {
+}) (client.UnmatchedList, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {
-		return client.MissList{}, err
+		return client.UnmatchedList{}, err
 	}
 	from, to, err := a.counted(ctx, in.Period)
 	if err != nil {
-		return client.MissList{}, err
+		return client.UnmatchedList{}, err
 	}
 	list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, in.Limit)
-	return client.MissList{Places: mapped(list, func(m stats.MissRow) client.Miss { return client.Miss{Place: m.Place, Scans: m.Scans} })},
+	return client.UnmatchedList{Locations: mapped(list, func(m stats.UnmatchedRow) client.UnmatchedPrefix {
+			return client.UnmatchedPrefix{Location: m.Location, Scans: m.Scans}
+		})},
 		err
 }
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
-	return client.Recount{Scans: r.Scans, Missing: r.Lacking, Compared: r.Compared, Differences: r.Differences,
-		Shown: mapped(r.Shown, func(d verify.Difference) client.Difference {
+	return client.Recount{Scans: r.Scans, Missing: r.Lacking, Compared: r.Compared, DifferenceCount: r.Differences,
+		Differences: mapped(r.Shown, func(d verify.Difference) client.Difference {
 			return client.Difference{Name: d.What, Counted: d.Counted, Recounted: d.Recounted}
 		}), Since: optional(r.Since)}, err
 }
@@ -165,17 +168,17 @@ func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
 	zone := time.FixedZone("", int(found.Offset)*3600)
 	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
 		More:    found.More,
-		Counted: countedUpTo{ScanID: found.Scan, At: optional(found.ScanAt), Scans: found.Scans}}
+		Counted: countedUpTo{ScanID: found.Scan, OccurredAt: optional(found.ScanAt), Scans: found.Scans}}
 	for _, r := range found.Rows {
 		row := statisticsRow{Value: r.Value}
-		if q.By != stats.AllTime {
-			t := q.By.Start(r.At, found.Offset).In(zone)
-			row.At = &t
+		if q.Interval != stats.AllTime {
+			t := q.Interval.Start(r.Bucket, found.Offset).In(zone)
+			row.StartsAt = &t
 		}
-		if q.What == stats.Users {
+		if q.Metric == stats.Users {
 			row.Users = &r.Users
 		} else {
-			row.Scans, row.First = &r.Scans, &r.Firsts
+			row.Scans, row.FirstScans = &r.Scans, &r.FirstScans
 		}
 		shown.Rows = append(shown.Rows, row)
 	}

@@ -29,8 +29,7 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 // rowsAtOnce is the maximum number of rows of a Parquet row group; the limit bounds the memory of an export.
 const rowsAtOnce = 20_000
 
-// tableFile returns a file that is written row by row while rows yields. The columns are the fields of a row, named by their
-// Parquet tags.
+// tableFile returns a file that is written row by row while rows yields. The columns are the fields of a row, named by their Parquet tags.
 func tableFile[Row any](name string, format TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
 	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {
@@ -41,7 +40,7 @@ func tableFile[Row any](name string, format TableFormat, rows func(context.Conte
 		}}
 }
 
-// collected reads all rows before it yields the first row, so that a read error comes first.
+// collected reads all rows before it yields the first row, so that a read error is returned before any row.
 func collected[Row any](read func(context.Context) ([]Row, error)) func(context.Context) iter.Seq2[Row, error] {
 	return func(ctx context.Context) iter.Seq2[Row, error] {
 		return func(yield func(Row, error) bool) {
@@ -125,18 +124,17 @@ func cell(value any) string {
 	return fmt.Sprint(value)
 }
 
-// numberRow, missRow and alarmRow are rows of exported files. The column names of the exported file equal the JSON names of the
-// fields.
+// numberRow, missRow and alarmRow are rows of exported files. The column names of the exported file equal the JSON names of the fields.
 type numberRow struct {
-	At    *time.Time `parquet:"at,optional,timestamp(millisecond)"`
+	At    *time.Time `parquet:"starts_at,optional,timestamp(millisecond)"`
 	Value string     `parquet:"value"`
 	Scans int64      `parquet:"scans"`
-	First int64      `parquet:"first"`
+	First int64      `parquet:"first_scans"`
 	Users int64      `parquet:"users"`
 }
 
 type missRow struct {
-	Place string `parquet:"place"`
+	Place string `parquet:"location"`
 	Scans int64  `parquet:"scans"`
 }
 
@@ -145,7 +143,7 @@ type alarmRow struct {
 	Kind          string     `parquet:"kind"`
 	ApplicationID int64      `parquet:"application_id"`
 	CodeIndex     int64      `parquet:"code_index"`
-	At            time.Time  `parquet:"at,timestamp(millisecond)"`
+	At            time.Time  `parquet:"created_at,timestamp(millisecond)"`
 	ScanID        string     `parquet:"scan_id"`
 	Score         int64      `parquet:"score"`
 	Reasons       string     `parquet:"reasons"`
@@ -174,11 +172,11 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 				return nil, err
 			}
 			for _, r := range showAnswers(q, found).Rows {
-				row := numberRow{At: r.At, Value: r.Value}
+				row := numberRow{At: r.StartsAt, Value: r.Value}
 				if r.Users != nil {
 					row.Users = *r.Users
 				} else {
-					row.Scans, row.First = *r.Scans, *r.First
+					row.Scans, row.First = *r.Scans, *r.FirstScans
 				}
 				rows = append(rows, row)
 			}
@@ -202,15 +200,15 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, stats.MostMisses)
-		return mapped(list, func(m stats.MissRow) missRow { return missRow{m.Place, m.Scans} }), err
+		list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, stats.MaxMisses)
+		return mapped(list, func(m stats.UnmatchedRow) missRow { return missRow{m.Location, m.Scans} }), err
 	})), nil
 }
 
 func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	TableFormat
 	AlarmFilter
-	Language string `query:"language" enum:"en,zh" default:"en" doc:"of the reasons"`
+	Language string `query:"language" enum:"en,zh" default:"en" doc:"language of the reasons"`
 }) (adminroute.File, error) {
 	q, err := in.query(ctx)
 	if err != nil {
@@ -227,8 +225,8 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 			}
 			for _, item := range list {
 				reasons := mapped(item.Reasons(), func(t i18n.Message) string { return t.In(language) })
-				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.At, item.Scan, item.Score,
-					strings.Join(reasons, " "), optional(item.SeenAt), item.SeenBy, optional(item.DismissedAt),
+				rows = append(rows, alarmRow{item.ID, string(item.Kind), item.Batch, item.Index, item.CreatedAt, item.Scan, item.Score,
+					strings.Join(reasons, " "), optional(item.AcknowledgedAt), item.AcknowledgedBy, optional(item.DismissedAt),
 					item.DismissedBy, item.Note})
 			}
 			if len(list) < q.Limit {

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-func wanted(in client.WebhookPut) webhooks.Wanted {
-	return webhooks.Wanted{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms,
+func wanted(in client.WebhookPut) webhooks.Filter {
+	return webhooks.Filter{Rules: append([]int64{}, in.Rules...), Alarms: in.Alarms,
 		Codes: mapped(in.Codes, func(c client.WebhookCodes) webhooks.Codes {
 			codes := webhooks.Codes{Batch: c.ApplicationID, From: c.From, To: -1}
 			if c.To != nil {
@@ -23,8 +23,7 @@ func wanted(in client.WebhookPut) webhooks.Wanted {
 		})}
 }
 
-// shownURL returns a webhook URL as the caller may see it: only operators see more than the host, because the rest may contain a
-// secret.
+// shownURL returns a webhook URL as the caller may see it: only operators see more than the host, because the rest may contain a secret.
 func shownURL(ctx context.Context, address string) string {
 	if adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Operator) {
 		return address
@@ -40,9 +39,9 @@ func shownURL(ctx context.Context, address string) string {
 }
 
 func showWebhook(w webhooks.Webhook) client.Webhook {
-	shown := client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Wanted.Rules...), Alarms: w.Wanted.Alarms, Enabled: w.Enabled,
+	shown := client.Webhook{ID: w.ID, URL: w.URL, Rules: append([]int64{}, w.Filter.Rules...), Alarms: w.Filter.Alarms, Enabled: w.Enabled,
 		CreatedAt: w.CreatedAt,
-		Codes: mapped(w.Wanted.Codes, func(c webhooks.Codes) client.WebhookCodes {
+		Codes: mapped(w.Filter.Codes, func(c webhooks.Codes) client.WebhookCodes {
 			codes := client.WebhookCodes{ApplicationID: c.Batch, From: c.From}
 			if c.To >= 0 {
 				codes.To = &c.To
@@ -57,7 +56,7 @@ func showDelivery(d outbox.Row) client.Delivery {
 	webhook, _ := strconv.ParseInt(d.Receiver, 10, 64)
 	return client.Delivery{ID: d.ID, Webhook: webhook, Event: d.Event, State: d.State(), Body: json.RawMessage(d.Body),
 		CreatedAt: d.CreatedAt,
-		Attempts:  d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Error: d.Fault,
+		Attempts:  d.Attempts, NextAt: optional(d.NextAt), SentAt: optional(d.SentAt), Status: d.Status, Error: d.Error,
 		DeliveredAt: optional(d.DeliveredAt)}
 }
 
@@ -83,11 +82,11 @@ func (a webhookAPI) putWebhook(ctx context.Context, in *struct {
 	WebhookPath
 	Body struct {
 		client.WebhookPut
-		Enabled *bool `json:"enabled,omitempty" doc:"left out: as it is"`
+		Enabled *bool `json:"enabled,omitempty" doc:"whether events are sent; omit to keep the stored value"`
 	}
 }) (client.Webhook, error) {
 	w, err := a.Webhooks.Change(ctx, in.ID, func(w *webhooks.Webhook) error {
-		w.URL, w.Wanted = in.Body.URL, wanted(in.Body.WebhookPut)
+		w.URL, w.Filter = in.Body.URL, wanted(in.Body.WebhookPut)
 		if in.Body.Enabled != nil {
 			w.Enabled = *in.Body.Enabled
 		}

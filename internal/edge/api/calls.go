@@ -14,10 +14,10 @@ import (
 
 // account returns the AppID to which the call is attributed: the account of the token, even if a platform calls for this account;
 // else the platform of the token; else the account that sent its valid secret.
-func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.proven) }
+func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.secretOwner) }
 
-// author returns the actor that the audit log names for changes of this call.
-func (c *call) author() accounts.Actor {
+// actor returns the actor that the audit log names for changes of this call.
+func (c *call) actor() accounts.Actor {
 	actor := accounts.Actor{ActorID: c.account(), RID: c.rid}
 	if actor.ActorID != c.component {
 		actor.Via = c.component
@@ -25,52 +25,50 @@ func (c *call) author() accounts.Actor {
 	return actor
 }
 
-// bySecret sets the account of a call that authenticates with a secret instead of a token, depending on the result err. A caller
+// attributeBySecret sets the account of a call that authenticates with a secret instead of a token, depending on the result err. A caller
 // with a wrong secret stays anonymous: its calls are neither counted nor logged for an account.
-func (c *call) bySecret(appid string, err error) {
+func (c *call) attributeBySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return
 	}
 	switch code, _ := errcode.FromError(err); code.Number {
 	case errcode.OK.Number, errcode.InvalidIP.Number, errcode.SecretFrozen.Number, errcode.DailyLimit.Number, errcode.MinuteLimit.Number,
 		errcode.TicketExpired.Number, errcode.TicketInvalid.Number, errcode.ComponentIP.Number:
-		c.proven = appid
+		c.secretOwner = appid
 	}
 }
 
-// remember writes a call to the log that openapi/rid/get reads. Anonymous calls are not logged, because no account could query
-// them.
-func (a *API) remember(r Record) {
+// recordCall writes a call to the log that openapi/rid/get reads. Anonymous calls are not logged, because no account could query them.
+func (a *API) recordCall(r Record) {
 	if r.Account == "" {
 		return
 	}
-	a.Calls.Record(r.Kept())
+	a.Calls.Record(r.LogEntry())
 }
 
-// Kept returns the call in the form in which the call log stores it.
-func (r Record) Kept() apiusage.Call {
+// LogEntry returns the call in the form in which the call log stores it.
+func (r Record) LogEntry() apiusage.Call {
 	path, query, _ := strings.Cut(r.URL, "?")
-	kept := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Took: r.Took, Path: path, Query: query,
+	entry := apiusage.Call{RID: r.RID, Account: r.Account, OccurredAt: r.At, Duration: r.Took, Path: path, Query: query,
 		Request: r.Request, Response: r.Answer, ClientIP: r.IP, ErrCode: r.ErrCode,
 		Detail: r.Detail}
 	for _, row := range r.Behaviours {
-		kept.Behaviours = append(kept.Behaviours, row.String())
+		entry.Behaviours = append(entry.Behaviours, row.String())
 	}
-	return kept
+	return entry
 }
 
-// spendBySecret sets the account of a call that authenticates with a secret, and counts the call, as run does for calls with a
-// token.
+// spendBySecret sets the account of a call that authenticates with a secret, and counts the call, as run does for calls with a token.
 func (a *API) spendBySecret(ctx context.Context, c *call, appid, path string, err error) error {
-	c.bySecret(appid, err)
+	c.attributeBySecret(appid, err)
 	if err != nil {
 		return err
 	}
 	return a.Calls.Spend(ctx, appid, path)
 }
 
-// notAccount replaces error 61024, whose text concerns tokens, with 40013.
-func notAccount(err error) error {
+// rejectPlatform replaces error 61024, whose text concerns tokens, with 40013.
+func rejectPlatform(err error) error {
 	if errors.Is(err, errcode.ComponentToken) {
 		return errcode.InvalidAppID.WithDetail(behaviour.QuotaPlatform, "the AppID is a third-party platform's")
 	}

@@ -8,7 +8,7 @@ import (
 
 func readActivation(f *fields) (codes.Activation, error) {
 	wxaType, _ := f.number("wxa_type")
-	return codes.Activation{Batch: f.wantBatchID(), Range: f.span(), Binding: codes.Binding{
+	return codes.Activation{Batch: f.requireBatchID(), Range: f.codeRange(), Binding: codes.Binding{
 		ActivityName: f.text("activity_name"), ProductBrand: f.text("product_brand"), ProductTitle: f.text("product_title"),
 		ProductCode: f.textOrNumber("product_code"), WxaAppID: f.text("wxa_appid"), WxaPath: f.text("wxa_path"), WxaType: wxaType,
 	}}, f.err

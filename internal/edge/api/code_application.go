@@ -33,7 +33,7 @@ func (f *fields) batchID() int64 {
 }
 
 func readBatchKey(f *fields) (codes.BatchKey, error) {
-	f.textToo = "application_id"
+	f.numberAsString = "application_id"
 	return codes.BatchKey{ID: f.batchID(), ISV: f.textOrNumber("isv_application_id")}, f.err
 }
 

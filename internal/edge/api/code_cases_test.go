@@ -373,7 +373,7 @@ func TestCodeActive_Cases(t *testing.T) {
 		{"product_code true", binding(id, 0, 0, `"product_code":true`), 40097, "product_code: want a string"},
 		{"no wxa_path", binding(id, 0, 0, `"wxa_path":""`), 40097, "wxa_path invalid"},
 		{"wxa_path null", binding(id, 0, 0, `"wxa_path":null`), 40097, "wxa_path invalid"},
-		{"a blank wxa_path", binding(id, 0, 0, `"wxa_path":" \u3000"`), 40097, "wxa_path invalid: it is blank"},
+		{"a blank wxa_path", binding(id, 0, 0, `"wxa_path":" \u3000"`), 40097, "wxa_path invalid: it is blank, and names no page"},
 		{"a long wxa_path", binding(id, 0, 0, `"wxa_path":"`+strings.Repeat("p", 129)+`"`), 40097, "wxa_path invalid"},
 		{"a number as wxa_path", binding(id, 0, 0, `"wxa_path":7`), 40097, "wxa_path: want a string, got 7"},
 		{"no wxa_appid", binding(id, 0, 0, `"wxa_appid":""`), 40097, "wxa_appid is missing"},
@@ -463,7 +463,7 @@ func TestCodeActive_RejectsOverlap(t *testing.T) {
 	s.Admin("POST", fmt.Sprintf("/batches/%d/retarget", id), `{"code_start":0,"code_end":9999,"wxa_appid":"far","wxa_path":"pages/far"}`)
 	works(t, s, "brand", "codeactive", binding(id, 100, 199, `"activity_name":"after"`))
 	active(100, "after 100..199")
-	s.Admin("POST", fmt.Sprintf("/batches/%d/withdrawals", id), `{"ranges":[{"from":100,"to":199}]}`)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/deactivations", id), `{"ranges":[{"from":100,"to":199}]}`)
 	works(t, s, "brand", "codeactive", binding(id, 150, 159))
 	refused(t, "of old", activate(100, 199), 80302, "")
 }
@@ -502,14 +502,14 @@ func TestCodeActive_RepeatedAfterRetarget(t *testing.T) {
 	active(45, "pages/index/index 0..99")
 
 	works(t, s, "brand", "codeactive", binding(id, 1_000, 1_099))
-	operator("withdrawals", `{"ranges":[{"from":1010,"to":1019}]}`)
+	operator("deactivations", `{"ranges":[{"from":1010,"to":1019}]}`)
 	retarget(1_000, 1_099)
 	active(1_005, "pages/far 1000..1099")
 	works(t, s, "brand", "codeactive", binding(id, 1_000, 1_099))
 	active(1_015, "pages/index/index 1000..1099")
 
 	// A code that was activated anew inside a withdrawal is another range's, and stays so.
-	operator("withdrawals", `{"ranges":[{"from":1010,"to":1019}]}`)
+	operator("deactivations", `{"ranges":[{"from":1010,"to":1019}]}`)
 	works(t, s, "brand", "codeactive", binding(id, 1_010, 1_014))
 	retarget(1_000, 1_099)
 	active(1_012, "pages/far 1010..1014")
@@ -726,7 +726,7 @@ func TestTicketToCode_Cases(t *testing.T) {
 			t.Errorf("after %s: %s", did, a.Body)
 		}
 	}
-	s.Admin("POST", fmt.Sprintf("/batches/%d/withdrawals", id), `{"ranges":[{"from":7,"to":7}]}`)
+	s.Admin("POST", fmt.Sprintf("/batches/%d/deactivations", id), `{"ranges":[{"from":7,"to":7}]}`)
 	refused(t, "after a withdrawal", codeCall(s, "brand", "tickettocode", mine), 40097, wrong)
 	works(t, s, "brand", "codeactive", binding(id, 7, 7))
 	works(t, s, "brand", "tickettocode", mine)

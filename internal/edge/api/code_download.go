@@ -22,8 +22,8 @@ type packageReply struct {
 const (
 	packageBegin = `{"errcode":0,"errmsg":"ok","buffer":"`
 	packageEnd   = `"}`
-	// pieceTimeout is the write timeout for one write of a streamed response.
-	pieceTimeout = 30 * time.Second
+	// writeTimeout is the write timeout for one write of a streamed response.
+	writeTimeout = 30 * time.Second
 )
 
 // masked returns the response without its codes, for the call log.
@@ -33,7 +33,7 @@ func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json; encoding=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Length", strconv.FormatInt(int64(len(packageBegin)+len(packageEnd))+codes.PackageSize(p.codes), 10))
-	out := patient{w, http.NewResponseController(w)}
+	out := deadlineWriter{w, http.NewResponseController(w)}
 	if _, err := io.WriteString(out, packageBegin); err != nil {
 		return err
 	}
@@ -44,30 +44,30 @@ func (p packageReply) write(ctx context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// patient extends the write deadline before each write of a streamed response.
-type patient struct {
+// deadlineWriter extends the write deadline before each write of a streamed response.
+type deadlineWriter struct {
 	io.Writer
 	control *http.ResponseController
 }
 
-func (p patient) Write(b []byte) (int, error) {
+func (p deadlineWriter) Write(b []byte) (int, error) {
 	// A response recorder in a test has no deadline, so the error is ignored.
-	_ = p.control.SetWriteDeadline(time.Now().Add(pieceTimeout))
+	_ = p.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	return p.Writer.Write(b)
 }
 
-// span returns the required fields code_start and code_end as a range.
-func (f *fields) span() codes.Range {
-	from, givenFrom := f.number("code_start")
-	to, givenTo := f.number("code_end")
-	if f.err == nil && !(givenFrom && givenTo) {
+// codeRange returns the required fields code_start and code_end as a range.
+func (f *fields) codeRange() codes.Range {
+	from, hasFrom := f.number("code_start")
+	to, hasTo := f.number("code_end")
+	if f.err == nil && !(hasFrom && hasTo) {
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesRangeMissing, "code_start and code_end must both be given")
 	}
 	return codes.Range{From: int64(from), To: int64(to)}
 }
 
-// wantBatchID returns batchID and sets an error if the field is absent.
-func (f *fields) wantBatchID() int64 {
+// requireBatchID returns batchID and sets an error if the field is absent.
+func (f *fields) requireBatchID() int64 {
 	id := f.batchID()
 	if f.err == nil && id == 0 {
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationMissing, "application_id is missing")
@@ -76,7 +76,7 @@ func (f *fields) wantBatchID() int64 {
 }
 
 func readDownload(f *fields) (id int64, r codes.Range, err error) {
-	id, r = f.wantBatchID(), f.span()
+	id, r = f.requireBatchID(), f.codeRange()
 	return id, r, f.err
 }
 

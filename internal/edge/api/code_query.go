@@ -57,7 +57,7 @@ func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, err
 	}
 	found, err := a.Codes.Get(ctx, c.caller, name)
-	if err == nil && found.State.Activation == nil && !a.lets(c, behaviour.CodesQueryBare) {
+	if err == nil && found.State.Activation == nil && !a.isAllowed(c, behaviour.CodesQueryBare) {
 		// the code itself must not be logged, so the detail names its index
 		err = errcode.CodeNotActive.WithDetail(behaviour.CodesQueryInactive,
 			"code_index %d of application_id %d is not active", found.Index,

@@ -12,6 +12,6 @@ func (a *API) tradeTicket(ctx context.Context, c *call, f *fields) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	a.traded(c, openid, ticket)
+	a.noteTicketExchange(c, openid, ticket)
 	return showCode(found), nil
 }

@@ -9,17 +9,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// sets holds the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none. Contract:
+// permissionSets holds the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none. Contract:
 // rules 3.3.
-type sets struct{ miniProgram, official int }
+type permissionSets struct{ miniProgram, official int }
 
 // ruleSets holds the permission sets for jump rules: one for Mini Programs, one for service accounts.
-var ruleSets = sets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
+var ruleSets = permissionSets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
 
-// sameSets returns a sets value with the same permission set for all kinds of accounts.
-func sameSets(set int) sets { return sets{set, set} }
+// samePermissionSet returns a permissionSets value with the same permission set for all kinds of accounts.
+func samePermissionSet(set int) permissionSets { return permissionSets{set, set} }
 
-func (s sets) forKind(kind accounts.Kind) int {
+func (s permissionSets) forKind(kind accounts.Kind) int {
 	if kind == accounts.MiniProgram {
 		return s.miniProgram
 	}
@@ -27,15 +27,15 @@ func (s sets) forKind(kind accounts.Kind) int {
 }
 
 // requireSets makes an endpoint require a permission set of calling platforms.
-func (e endpoint) requireSets(s sets) endpoint {
-	e.sets = s
+func (e endpoint) requireSets(s permissionSets) endpoint {
+	e.permissionSets = s
 	return e
 }
 
-// behalf lists the error codes of every endpoint that takes an account's token: the caller may be a platform, and a setting limits
-// service accounts.
-var behalf = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP, errcode.ComponentIP,
-	errcode.InvalidComponent, errcode.NotComponentSet}
+// accountTokenErrors lists the error codes of every endpoint that takes an account's token: the caller may be a platform, and a setting
+// limits service accounts.
+var accountTokenErrors = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP,
+	errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
 
 // authenticate finds the account or platform that owns the token in the query. If a platform calls for the account, authenticate
 // checks the permissions of the platform. Contract: rules 1.8, the order of checks.
@@ -51,7 +51,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.
 	if e.needs&eitherToken != 0 {
 		identify = a.Accounts.IdentifyWithin
 	}
-	if a.countsTogether(e, s) {
+	if a.countsAcrossNodes(e, s) {
 		c.bearer, c.rate = text, &accounts.Rate{Path: e.path, Limit: int(e.perSecond(s))}
 		defer func() {
 			if err != nil {
@@ -72,21 +72,21 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.
 			return err
 		}
 	}
-	if err := caller.Granted(e.sets.forKind(caller.Kind)); err != nil || e.may == nil || a.Settings.Refuses(behaviour.CodesGate) {
+	err = caller.Granted(e.permissionSets.forKind(caller.Kind))
+	if err != nil || e.checkAccess == nil || a.Settings.Refuses(behaviour.CodesGate) {
 		return err
 	}
-	err = e.may(a, c)
-	c.gated = err != nil
+	err = e.checkAccess(a, c)
+	c.accessDenied = err != nil
 	return err
 }
 
-// lateGate checks after the body is read whether the account may use the endpoint's family, if a setting moved that check behind
-// the body.
-func (a *API) lateGate(e endpoint, c *call) error {
-	if e.may == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
+// checkAccessAfterBody checks whether the account may use the endpoint's family, if a setting moved that check behind the body.
+func (a *API) checkAccessAfterBody(e endpoint, c *call) error {
+	if e.checkAccess == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
 		return nil
 	}
-	return e.may(a, c)
+	return e.checkAccess(a, c)
 }
 
 // authenticatePlatform finds the platform that owns the token in the query. Contract: rules 3.2: the token is accepted under two
@@ -107,13 +107,13 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 	return a.Accounts.Reached(ctx, caller, c.ip)
 }
 
-// ownComponent checks that the AppID in the call is that of the platform whose token the call carries.
-func (a *API) ownComponent(ctx context.Context, c *call, f *fields) error {
-	named := f.text("component_appid")
+// checkOwnComponent checks that the AppID in the call is that of the platform whose token the call carries.
+func (a *API) checkOwnComponent(ctx context.Context, c *call, f *fields) error {
+	appid := f.text("component_appid")
 	if f.err != nil {
 		return f.err
 	}
-	return a.Accounts.OwnComponent(ctx, accounts.Caller{Component: c.component}, named)
+	return a.Accounts.OwnComponent(ctx, accounts.Caller{Component: c.component}, appid)
 }
 
 // funcInfo describes a permission set in a response to a platform.
@@ -123,7 +123,7 @@ type funcInfo struct {
 	} `json:"funcscope_category"`
 }
 
-func showSets(sets []int) []funcInfo {
+func funcInfos(sets []int) []funcInfo {
 	list := make([]funcInfo, len(sets))
 	for i, id := range sets {
 		list[i].Category.ID = id

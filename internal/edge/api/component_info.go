@@ -12,8 +12,7 @@ type typeID struct {
 	ID int `json:"id"`
 }
 
-// authorizerInfo omits basic_config, because its keys have two spellings and clients need both or none. Contract: rules 3.2,
-// clients.
+// authorizerInfo omits basic_config, because its keys have two spellings and clients need both or none. Contract: rules 3.2, clients.
 type authorizerInfo struct {
 	NickName        string           `json:"nick_name"`
 	HeadImg         string           `json:"head_img"`
@@ -77,7 +76,7 @@ func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, erro
 		return nil, err
 	}
 	reply := authorizerInfoReply{Info: showAuthorizer(got.Account)}
-	reply.Authorization.AppID, reply.Authorization.RefreshToken, reply.Authorization.Sets = appid, got.RefreshToken, showSets(got.Sets)
+	reply.Authorization.AppID, reply.Authorization.RefreshToken, reply.Authorization.Sets = appid, got.RefreshToken, funcInfos(got.Sets)
 	return reply, nil
 }
 

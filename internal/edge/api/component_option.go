@@ -29,7 +29,7 @@ func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name s
 	case appid == "" || local != "" && appid != local:
 		return "", "", errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is %.40q", appid)
 	case c.needs&platform == 0:
-		err = a.ownComponent(ctx, c, f)
+		err = a.checkOwnComponent(ctx, c, f)
 	}
 	return appid, name, err
 }

@@ -32,6 +32,6 @@ func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	var reply queryAuthReply
 	reply.Info.AppID, reply.Info.Token, reply.Info.ExpiresIn = got.Account.AppID, got.Token.Text, got.Token.ExpiresIn
-	reply.Info.RefreshToken, reply.Info.Sets = got.RefreshToken, showSets(got.Sets)
+	reply.Info.RefreshToken, reply.Info.Sets = got.RefreshToken, funcInfos(got.Sets)
 	return reply, nil
 }

@@ -16,7 +16,7 @@ func (a *API) componentToken(ctx context.Context, c *call, f *fields) (any, erro
 		return nil, f.err
 	}
 	issued, err := a.Accounts.PlatformToken(ctx, credentials, ticket)
-	c.bySecret(credentials.AppID, err)
-	a.madeToken(c, err)
+	c.attributeBySecret(credentials.AppID, err)
+	a.noteTokenRequest(c, err)
 	return componentTokenReply{Token: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -99,7 +99,7 @@ func file(t *testing.T, s *servertest.Server) (f confirmFile) {
 }
 
 type confirmations struct {
-	Confirmations []struct {
+	Verifications []struct {
 		RID, Owner, Prefix, URL, Reason string
 		OK                              bool
 		Steps                           []struct {
@@ -111,7 +111,7 @@ type confirmations struct {
 
 func confirmed(t *testing.T, s *servertest.Server, query string) (c confirmations) {
 	t.Helper()
-	s.Admin("GET", "/confirmations?"+query, "").JSON(t, &c)
+	s.Admin("GET", "/verifications?"+query, "").JSON(t, &c)
 	return c
 }
 
@@ -226,7 +226,7 @@ func TestConfirm_FileContent(t *testing.T) {
 				return
 			}
 			require.True(t, a.Code(t) == 0, "%v", a.Body)
-			record := confirmed(t, s, "owner=shop&limit=1").Confirmations[0]
+			record := confirmed(t, s, "owner=shop&limit=1").Verifications[0]
 			assert.True(t, record.OK && record.Prefix == prefix && record.URL == fmt.Sprintf("%s/%d/%s", host.URL, n, f.Name) &&
 				len(record.Steps) != 0, "the record of a check that passed: %+v", record)
 		})
@@ -246,7 +246,7 @@ func TestConfirm_FileContent(t *testing.T) {
 func failedBecause(t *testing.T, s *servertest.Server, a servertest.Answer, reason string) {
 	t.Helper()
 	rid := a.RID(t)
-	list := confirmed(t, s, "rid="+rid).Confirmations
+	list := confirmed(t, s, "rid="+rid).Verifications
 	require.True(t, len(list) == 1, "%d records of %s", len(list), rid)
 	record := list[0]
 	assert.True(t, !record.OK && record.RID == rid && record.Owner == "shop" && strings.Contains(record.Reason, reason),
@@ -344,16 +344,16 @@ func TestConfirm_FetchSkipped(t *testing.T) {
 	s.OK("shop", "delete", prefix(host.URL+"/4"))
 	checkText(t, s.Rule("shop", "add", rule(host.URL+"/5")), 85071, "prefix has been added")
 	asked(0)
-	if c := confirmed(t, s, "owner=shop"); len(c.Confirmations) != 5 || c.Confirmations[4].Prefix != host.URL+"/1" {
-		t.Errorf("records of %d adds that came this far: %+v", len(c.Confirmations), c)
+	if c := confirmed(t, s, "owner=shop"); len(c.Verifications) != 5 || c.Verifications[4].Prefix != host.URL+"/1" {
+		t.Errorf("records of %d adds that came this far: %+v", len(c.Verifications), c)
 	}
 	o.answer(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, f.Content) })
 	s.OK("shop", "add", rule(host.URL+"/6"))
 	asked(1)
-	if c := confirmed(t, s, "limit=1"); c.Confirmations[0].Prefix != host.URL+"/6" || !c.Confirmations[0].OK {
+	if c := confirmed(t, s, "limit=1"); c.Verifications[0].Prefix != host.URL+"/6" || !c.Verifications[0].OK {
 		t.Errorf("the newest record is of %+v", c)
 	}
-	if c := confirmed(t, s, "owner=nobody"); len(c.Confirmations) != 0 {
+	if c := confirmed(t, s, "owner=nobody"); len(c.Verifications) != 0 {
 		t.Errorf("another owner's records: %+v", c)
 	}
 }

@@ -17,20 +17,20 @@ import (
 // noteOrRefuse records that a call depends on a documented behaviour, given as a row of the behaviour table. If the operator
 // disabled the lenient behaviour of the row, noteOrRefuse returns the error of the row. Decision 37.
 func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...any) error {
-	if a.lets(c, row) {
+	if a.isAllowed(c, row) {
 		return nil
 	}
 	return errcode.Strict(row, format, args...)
 }
 
-// lets is noteOrRefuse without a message, for places where an accepted call must not cost an allocation.
-func (a *API) lets(c *call, row behaviour.Row) bool {
+// isAllowed is noteOrRefuse without a message, for places where an accepted call must not cost an allocation.
+func (a *API) isAllowed(c *call, row behaviour.Row) bool {
 	c.notes.Add(row)
 	return !a.Settings.Refuses(row)
 }
 
-// renumbered returns err with another error number if the operator configured another number for its behaviour.
-func (a *API) renumbered(err error) error {
+// renumber returns err with another error number if the operator configured another number for its behaviour.
+func (a *API) renumber(err error) error {
 	row := errcode.RowOf(err)
 	number, _ := row.Rejection()
 	if number == 0 || !a.Settings.Refuses(row) {
@@ -41,33 +41,33 @@ func (a *API) renumbered(err error) error {
 	if !known {
 		panic("api: no number to turn " + row.String() + " to")
 	}
-	return code.WithDetail(row, "turned from %d: %s", item.Number, detail)
+	return code.WithDetail(row, "changed from %d: %s", item.Number, detail)
 }
 
-// names reports whether the documentation page of the endpoint lists a field.
-func (e *endpoint) names(field []byte) bool {
+// documentsField reports whether the documentation page of the endpoint lists a field.
+func (e *endpoint) documentsField(field []byte) bool {
 	return slices.Contains(e.fields, string(field))
 }
 
 // isToken reports whether a query parameter name is that of an access token.
 func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
 
-// passFields notes or rejects a body of a wrong content type, undocumented fields, and fields in a place where they are ignored.
-func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error {
+// checkFields notes or rejects a body of a wrong content type, undocumented fields, and fields in a place where they are ignored.
+func (a *API) checkFields(r *http.Request, e endpoint, c *call, f *fields) error {
 	inQuery := e.needs&anyMethod != 0
-	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.lets(c, behaviour.WireBodyType) {
+	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.isAllowed(c, behaviour.WireBodyType) {
 		return errcode.Strict(behaviour.WireBodyType, "the Content-Type is %.60q", r.Header.Get("Content-Type"))
 	}
-	if f.doubled == "" && len(c.query["access_token"])+len(c.query["component_access_token"]) > 1 {
-		f.doubled = "access_token"
+	if f.duplicate == "" && len(c.query["access_token"])+len(c.query["component_access_token"]) > 1 {
+		f.duplicate = "access_token"
 	}
-	if f.doubled != "" {
-		if err := a.noteOrRefuse(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.doubled); err != nil {
+	if f.duplicate != "" {
+		if err := a.noteOrRefuse(c, behaviour.WireFieldDoubled, "%.60q stands twice", f.duplicate); err != nil {
 			return err
 		}
 	}
 	for i := range f.list {
-		if name := f.list[i].name; !e.names(name) && !(inQuery && isToken(string(name))) {
+		if name := f.list[i].name; !e.documentsField(name) && !(inQuery && isToken(string(name))) {
 			if err := a.noteOrRefuse(c, behaviour.WireFieldUnknown, "no page names %.60q", name); err != nil {
 				return err
 			}
@@ -77,12 +77,12 @@ func (a *API) passFields(r *http.Request, e endpoint, c *call, f *fields) error 
 		return nil
 	}
 	for name := range c.query {
-		named := slices.Contains(e.fields, name)
-		if isToken(name) || named && e.needs&queryToo != 0 {
+		documented := slices.Contains(e.fields, name)
+		if isToken(name) || documented && e.needs&queryAllowed != 0 {
 			continue
 		}
 		row := behaviour.WireFieldUnknown
-		if named {
+		if documented {
 			row = behaviour.WireFieldQuery
 		}
 		if err := a.noteOrRefuse(c, row, "%.60q is in the query", name); err != nil {
@@ -98,28 +98,27 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
-// platformPace is the number of calls per second that the platform allows for a jump-rule interface, whatever limit the settings
+// platformRate is the number of calls per second that the platform allows for a jump-rule interface, whatever limit the settings
 // allow. Contract: rules 0.
-const platformPace = 5
+const platformRate = 5
 
-// keepPace notes or rejects calls that exceed the platform's rate limit per second.
-func (a *API) keepPace(c *call, e endpoint, s settings.Settings) error {
-	if limit := e.perSecond(s); e.sets != ruleSets || limit <= platformPace ||
-		a.pace.allow(c.account()+" "+e.path, platformPace, a.RealNow()) || a.lets(c, behaviour.WireRateAbove) {
+// limitPlatformRate notes or rejects calls that exceed the platform's rate limit per second.
+func (a *API) limitPlatformRate(c *call, e endpoint, s settings.Settings) error {
+	if limit := e.perSecond(s); e.permissionSets != ruleSets || limit <= platformRate ||
+		a.platformLimiter.allow(c.account()+" "+e.path, platformRate, a.RealNow()) || a.isAllowed(c, behaviour.WireRateAbove) {
 		return nil
 	}
-	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformPace)
+	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformRate)
 }
 
-// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to
-// use.
+// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to use.
 type recentCalls struct {
-	once    sync.Once
-	seed    maphash.Seed
-	refused slidingCounter
-	tokens  slidingCounter
-	tickets slidingCounter
-	resets  sync.Map // number of resets of each account, by AppID; a reset account starts without call history
+	once       sync.Once
+	seed       maphash.Seed
+	rejections slidingCounter
+	tokens     slidingCounter
+	tickets    slidingCounter
+	resets     sync.Map // number of resets of each account, by AppID; a reset account starts without call history
 }
 
 // callerKey returns the key under which recentCalls stores the history of a caller.
@@ -131,7 +130,9 @@ func (h *recentCalls) callerKey(caller string) string {
 }
 
 // limiters returns all limiters that count calls per second.
-func (a *API) limiters() []*limiter { return []*limiter{&a.limiter, &a.pictures, &a.pace} }
+func (a *API) limiters() []*limiter {
+	return []*limiter{&a.limiter, &a.pictureLimiter, &a.platformLimiter}
+}
 
 // Advance makes all counted calls older by d, when an emulated clock is moved forward. Calls also age by the machine's own clock,
 // so that a stopped emulated clock locks no caller out.
@@ -146,15 +147,15 @@ func (a *API) ForgetCaller(appid string) {
 	for _, l := range a.limiters() {
 		l.forget(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
 	}
-	n, _ := a.habits.resets.LoadOrStore(appid, 0)
-	a.habits.resets.Store(appid, n.(int)+1)
+	n, _ := a.recent.resets.LoadOrStore(appid, 0)
+	a.recent.resets.Store(appid, n.(int)+1)
 }
 
 // ForgetCallers deletes the recent call history of all callers.
 func (a *API) ForgetCallers() {
-	for _, l := range []*slidingCounter{&a.habits.refused, &a.habits.tokens, &a.habits.tickets} {
+	for _, l := range []*slidingCounter{&a.recent.rejections, &a.recent.tokens, &a.recent.tickets} {
 		l.mu.Lock()
-		l.young, l.old = nil, nil
+		l.current, l.previous = nil, nil
 		l.mu.Unlock()
 	}
 	for _, l := range a.limiters() {
@@ -162,53 +163,52 @@ func (a *API) ForgetCallers() {
 	}
 }
 
-// slidingCounter counts events by key over the last one to two windows, for at most 2 × latelyMax keys. Keys are hashes: a
+// slidingCounter counts events by key over the last one to two windows, for at most 2 × maxCountedKeys keys. Keys are hashes: a
 // collision of two callers is rare and costs only a wrong deviation note.
 type slidingCounter struct {
-	mu         sync.Mutex
-	young, old map[uint64]int
-	since      time.Time
+	mu                sync.Mutex
+	current, previous map[uint64]int
+	windowStart       time.Time
 }
 
-const latelyMax = 5000
+const maxCountedKeys = 5000
 
-// times counts an event of a key and returns the resulting count.
-func (l *slidingCounter) times(key uint64, now time.Time, window time.Duration) int {
+// add counts an event of a key and returns the resulting count.
+func (l *slidingCounter) add(key uint64, now time.Time, window time.Duration) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if passed := now.Sub(l.since); passed >= window || passed < 0 || len(l.young) >= latelyMax || l.young == nil {
-		l.old = l.young
-		if passed >= 2*window || passed < 0 {
-			l.old = nil
+	if elapsed := now.Sub(l.windowStart); elapsed >= window || elapsed < 0 || len(l.current) >= maxCountedKeys || l.current == nil {
+		l.previous = l.current
+		if elapsed >= 2*window || elapsed < 0 {
+			l.previous = nil
 		}
-		l.young, l.since = map[uint64]int{}, now
+		l.current, l.windowStart = map[uint64]int{}, now
 	}
-	n := l.young[key]
+	n := l.current[key]
 	if n == 0 {
-		n = l.old[key]
+		n = l.previous[key]
 	}
 	n++
-	l.young[key] = n
+	l.current[key] = n
 	return n
 }
 
-func (h *recentCalls) key(texts ...string) uint64 {
+func (h *recentCalls) key(parts ...string) uint64 {
 	h.once.Do(func() { h.seed = maphash.MakeSeed() })
 	var sum maphash.Hash
 	sum.SetSeed(h.seed)
-	for _, text := range texts {
-		sum.WriteString(text)
+	for _, part := range parts {
+		sum.WriteString(part)
 		sum.WriteByte(0)
 	}
 	return sum.Sum64()
 }
 
-// habit is the window for detecting repeated calls and tokens that a caller fails to cache.
-const habit = time.Minute
+// repeatWindow is the window for detecting repeated calls and tokens that a caller fails to cache.
+const repeatWindow = time.Minute
 
-// incurable is the set of error codes that a retry of the same call always gets again, regardless of waiting time and of other
-// callers.
-var incurable = map[*errcode.Code]bool{
+// permanentErrors is the set of error codes that every retry of the same call gets again, regardless of waiting time and other callers.
+var permanentErrors = map[*errcode.Code]bool{
 	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
 	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
 	errcode.InvalidSecret: true, errcode.ComponentToken: true, errcode.ComponentMissing: true, errcode.InvalidComponent: true,
@@ -224,32 +224,33 @@ var incurable = map[*errcode.Code]bool{
 	errcode.NoSegment: true, errcode.CodeMalformed: true,
 }
 
-// repeatsRefusal reports whether a caller repeats an unchanged call although a retry cannot succeed.
-func (a *API) repeatsRefusal(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
-	if !incurable[code] {
+// isRepeatedRejection reports whether a caller repeats an unchanged call although a retry cannot succeed.
+func (a *API) isRepeatedRejection(r *http.Request, e endpoint, c *call, code *errcode.Code) bool {
+	if !permanentErrors[code] {
 		return false
 	}
-	actor, kind := c.account(), string(c.body)
+	actor, request := c.account(), string(c.body)
 	if actor == "" {
 		actor = c.ip.String()
 	}
-	if e.needs&(anyMethod|queryToo) != 0 {
-		kind += "?" + r.URL.RawQuery
+	if e.needs&(anyMethod|queryAllowed) != 0 {
+		request += "?" + r.URL.RawQuery
 	}
-	return a.habits.refused.times(a.habits.key(a.habits.callerKey(actor), e.path, fmt.Sprint(code.Number), kind), a.RealNow(), habit) > 1
+	key := a.recent.key(a.recent.callerKey(actor), e.path, fmt.Sprint(code.Number), request)
+	return a.recent.rejections.add(key, a.RealNow(), repeatWindow) > 1
 }
 
-// madeToken notes a token that was requested soon after the previous tokens; names identifies the account if a platform fetches
+// noteTokenRequest notes a token that was requested soon after the previous tokens; names identifies the account if a platform fetches
 // tokens of many accounts.
-func (a *API) madeToken(c *call, err error, names ...string) {
-	if err == nil && a.habits.tokens.times(a.habits.key(append(names, a.habits.callerKey(c.account()))...), a.RealNow(), habit) > 2 {
+func (a *API) noteTokenRequest(c *call, err error, names ...string) {
+	if err == nil && a.recent.tokens.add(a.recent.key(append(names, a.recent.callerKey(c.account()))...), a.RealNow(), repeatWindow) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }
 
-// traded notes a ticket that is exchanged a second time, as far as this process knows.
-func (a *API) traded(c *call, openid, ticket string) {
-	if a.habits.tickets.times(a.habits.key(openid, ticket), a.RealNow(), 30*habit) > 1 {
+// noteTicketExchange notes a ticket that is exchanged a second time, as far as this process knows.
+func (a *API) noteTicketExchange(c *call, openid, ticket string) {
+	if a.recent.tickets.add(a.recent.key(openid, ticket), a.RealNow(), 30*repeatWindow) > 1 {
 		c.notes.Add(behaviour.CodesTicketAgain)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // MaxBody is the maximum size in bytes of a call's body.
@@ -50,31 +51,30 @@ type API struct {
 	Stub func(method, path string) (Stub, bool)
 	// Record is called for every call, with secrets masked; may be nil.
 	Record func(Record)
-	// WhyBelow is the path prefix under which the record of a call is available by request id; the server of a developer sends the
-	// address in a header of every response. An empty WhyBelow disables the header.
-	WhyBelow string
-	// PageOf returns the address of the page that shows a call; the log line of a failed call ends with this address; nil = no such
-	// page.
+	// TracePathPrefix is the path prefix under which the record of a call is available by request id; the server of a developer sends the
+	// address in a header of every response. An empty TracePathPrefix disables the header.
+	TracePathPrefix string
+	// PageOf returns the address of the page that shows a call; the log line of a failed call ends with this address; nil = no such page.
 	PageOf func(rid string) string
 	// Shared counts calls per second over all nodes, up to a limit of SharedMost; nil = there is only one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe records a call for metrics; path is the path of an endpoint, or "" for an unknown endpoint.
-	Observe func(path string, errcode int, d time.Duration)
-	// Proven is called, with the request's context, for a call with a valid token or secret, and Refused for a failed call without
-	// one; nil = no callback.
-	Proven, Refused func(context.Context)
+	Observe func(path string, code int, d time.Duration)
+	// OnAuthenticated is called, with the request's context, for a call with a valid token or secret, and OnRejected for a failed call
+	// without one; nil = no callback.
+	OnAuthenticated, OnRejected func(context.Context)
 
-	limiter  limiter
-	pictures limiter
-	pace     limiter // counts by the platform's own limit, for settings that allow more
-	habits   recentCalls
-	table    map[string]endpoint
+	limiter         limiter
+	pictureLimiter  limiter
+	platformLimiter limiter // counts calls against the platform's own limit, if the settings allow more calls
+	recent          recentCalls
+	table           map[string]endpoint
 }
 
 // Fault is a fault that is injected into one call. The zero value of Fault injects nothing.
 type Fault struct {
 	Code      *errcode.Code // error code to return instead of executing the call; nil = none
-	After     bool          // with Code: execute the call, then return Code anyway
+	After     bool          // execute the call, then return Code in spite of the result
 	Delay     time.Duration
 	Drop      bool // close the connection instead of executing the call
 	DropAfter bool // execute the call, then close the connection instead of responding
@@ -95,34 +95,34 @@ func (a *API) Handler() http.Handler {
 type needs int
 
 const (
-	open         needs = 0
-	token        needs = 1 << iota // an access token in the query
-	emptyBody                      // an empty body counts as {}, although the platform was observed to reject an empty body
-	withoutBody                    // the documentation page has no body: an empty body counts as {}
-	anyMethod                      // GET, with the fields in the query
-	makes                          // with anyMethod: the call creates or consumes something, so only GET and POST are accepted
-	ticketOnly                     // an override of the behaviour allows the call without a token
-	listing                        // an override of the behaviour allows the call by GET
-	platform                       // a third-party platform's own token, and the platform's AppID in component_appid
-	platformLast                   // like platform, but the endpoint function checks the token, after the account
-	eitherToken                    // with token: a platform's own token is accepted too
-	queryToo                       // fields may be given in the query, and the body may be empty
-	slashes                        // the platform writes / as \/ in the response
-	reads                          // the call leaves no entry in the audit log: it only reads, counts, issues tokens or consumes codes
+	open           needs = 0
+	token          needs = 1 << iota // an access token in the query
+	emptyBody                        // an empty body counts as {}, although the platform was observed to reject an empty body
+	withoutBody                      // the documentation page has no body: an empty body counts as {}
+	anyMethod                        // any HTTP method is accepted, and the fields are in the query
+	mutates                          // with anyMethod: the call creates or consumes something, so only GET and POST are accepted
+	ticketOnly                       // the call is accepted without a token, unless the operator disabled this leniency
+	getAllowed                       // the call is accepted by GET, unless the operator disabled this leniency
+	platform                         // a third-party platform's own token, and the platform's AppID in component_appid
+	platformLast                     // a platform's own token, which the endpoint function checks after the account
+	eitherToken                      // a platform's own token is accepted as well as an account's token
+	queryAllowed                     // fields may be given in the query, and the body may be empty
+	escapedSlashes                   // the platform writes / as \/ in the response
+	unaudited                        // the call leaves no entry in the audit log: it only reads, counts, issues tokens or consumes codes
 )
 
 type endpoint struct {
-	path  string
-	needs needs
-	serve func(context.Context, *call, *fields) (any, error)
-	codes []*errcode.Code
-	sets  sets
-	page  string // the fields that the documentation page lists, in body or query, with ! after each required field
+	path           string
+	needs          needs
+	serve          func(context.Context, *call, *fields) (any, error)
+	codes          []*errcode.Code
+	permissionSets permissionSets
+	page           string // the fields that the documentation page lists, in body or query, with ! after each required field
 	// fields are the parsed fields of page, set by Handler.
 	fields []string
-	// may returns an error if an account cannot use the endpoint's family at all, else nil. The check of the account runs after the
+	// checkAccess returns an error if an account cannot use the endpoint's family at all, else nil. The check of the account runs after the
 	// token check and before the body is read; a nil function allows every account.
-	may func(*API, *call) error
+	checkAccess func(*API, *call) error
 }
 
 // post returns an endpoint that accepts a JSON object.
@@ -135,34 +135,34 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
-// gated makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules 1.8, 3.4, 3.5,
-// marketcode 1. Inferred(codes.gate): 48001 carries no hint, so the gate produces this error.
-func (e endpoint) gated(allowed func(*API, *call) error) endpoint {
-	e.may = allowed
+// requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules 1.8, 3.4, 3.5,
+// marketcode 1. Inferred(codes.gate): error 48001 carries no hint of the code service, so the platform checks access before that service.
+func (e endpoint) requireAccess(check func(*API, *call) error) endpoint {
+	e.checkAccess = check
 	return e
 }
 
 // The functions that check whether an account may use a family of endpoints.
 var (
-	// A personal Mini Program is rejected later, after the fields are read, with a different error number.
-	forRules = func(_ *API, c *call) error {
+	// A personal Mini Program passes this check: it is rejected after the fields are read, with a different error number.
+	checkRuleAccess = func(_ *API, c *call) error {
 		if err := c.caller.JumpRules(); !errors.Is(err, errcode.PersonalSubject) {
 			return err
 		}
 		return nil
 	}
-	forLinks   = (*API).mayLink
-	forQRCodes = func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() }
-	forCodes   = func(_ *API, c *call) error { return codes.Granted(c.caller) }
+	checkLinkAccess   = (*API).checkLinks
+	checkQRCodeAccess = func(_ *API, c *call) error { return c.caller.MayMakeQRCodes() }
+	checkCodeAccess   = func(_ *API, c *call) error { return codes.CheckPermission(c.caller) }
 )
 
 // ofRules, ofLinks and ofCodes assign an endpoint to a family.
-func (e endpoint) ofRules() endpoint { return e.requireSets(ruleSets).gated(forRules) }
+func (e endpoint) ofRules() endpoint { return e.requireSets(ruleSets).requireAccess(checkRuleAccess) }
 func (e endpoint) ofLinks() endpoint {
-	return e.requireSets(sameSets(accounts.Linking)).gated(forLinks)
+	return e.requireSets(samePermissionSet(accounts.Linking)).requireAccess(checkLinkAccess)
 }
 func (e endpoint) ofCodes() endpoint {
-	return e.requireSets(sameSets(accounts.OneItemOneCode)).gated(forCodes)
+	return e.requireSets(samePermissionSet(accounts.OneItemOneCode)).requireAccess(checkCodeAccess)
 }
 
 // streamed is a response that writes itself piece by piece instead of being one JSON value.
@@ -188,24 +188,24 @@ type call struct {
 	component string
 	rate      *accounts.Rate // limit of calls per second; nil = not counted in the database
 	bearer    string         // text of the token with which rate is counted
-	// proven is the account that sent its valid secret to an endpoint that requires no token.
-	proven string
+	// secretOwner is the account that sent its valid secret to an endpoint that requires no token.
+	secretOwner string
 	// notes are the behaviours on which a successful call depends: leniencies of the server, and undocumented cases.
 	notes behaviour.Notes
-	// gated reports whether the call was rejected before its body was read, because the account may not use the endpoint's family.
-	gated bool
+	// accessDenied reports whether the call was rejected before its body was read, because the account may not use the endpoint's family.
+	accessDenied bool
 	// done reports whether the endpoint function succeeded, even if an injected fault changes the response.
 	done bool
 }
 
-func (a *API) newCall(r *http.Request, t time.Time) *call {
-	c := &call{rid: a.newRID(t), ip: a.ClientIP(r), query: r.URL.Query()}
+func (a *API) newCall(r *http.Request, now time.Time) *call {
+	c := &call{rid: a.newRID(now), ip: a.ClientIP(r), query: r.URL.Query()}
 	c.address = c.ip.String()
 	return c
 }
 
-// noEndpoint returns the error for a path that this server does not offer; the detail tells whether the platform offers the path.
-func noEndpoint(path string) error {
+// unknownPathError returns the error for a path that this server does not offer; the detail says whether the platform offers the path.
+func unknownPathError(path string) error {
 	if _, known := unsupported.Lookup(path); known {
 		return errcode.InvalidURL.WithDetail(behaviour.WirePathUnknown, "the platform has this path, and this server does not offer it")
 	}
@@ -219,18 +219,19 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	began, t := a.RealNow(), a.Now()
-	c := a.newCall(r, t)
+	start, now := a.RealNow(), a.Now()
+	c := a.newCall(r, now)
 	e, known := a.table[r.URL.Path]
 	var reply any
 	var fault Fault
 	var err error
 	if known {
+		tracing.Describe(r.Context(), r.Method+" "+e.path, slog.String("qrjump.rid", c.rid))
 		reply, fault, err = a.run(w, r, e, c)
 	} else {
-		err = noEndpoint(r.URL.Path)
+		err = unknownPathError(r.URL.Path)
 	}
-	err = a.renumbered(err)
+	err = a.renumber(err)
 	code, detail := errcode.FromError(err)
 	if code != errcode.OK && !c.done {
 		c.notes.Clear() // notes recorded before the rejection did not affect the result
@@ -239,35 +240,35 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		c.notes.Add(behaviour.CallerAddressUnlisted)
 	}
 	c.notes.Add(errcode.RowOf(err))
-	if c.gated {
+	if c.accessDenied {
 		c.notes.Add(behaviour.CodesGate)
 	}
-	if known && a.repeatsRefusal(r, e, c, code) {
+	if known && a.isRepeatedRejection(r, e, c, code) {
 		c.notes.Add(behaviour.WireRetry)
 	}
 	detail = truncate(detail, maxDetail) // the detail may quote text of the caller
-	if a.WhyBelow != "" {
-		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)
+	if a.TracePathPrefix != "" {
+		w.Header().Set("X-Qrjump-Trace", a.TracePathPrefix+c.rid)
 	}
 	var body []byte
-	stream, streams := reply.(streamed)
-	if streams = streams && err == nil && !fault.DropAfter; streams {
+	stream, isStream := reply.(streamed)
+	if isStream = isStream && err == nil && !fault.DropAfter; isStream {
 		body = stream.masked()
 		err = stream.write(r.Context(), w)
 	} else {
-		shown := detail
-		if strings.HasPrefix(detail, injected) {
-			shown = "" // the platform would omit the error detail in the response; log and record include the detail
+		shownDetail := detail
+		if strings.HasPrefix(detail, injectedDetail) {
+			shownDetail = "" // the platform would omit the error detail in the response; log and record include the detail
 		}
-		body = a.encodeReply(e, c, reply, code, shown)
+		body = a.encodeReply(e, c, reply, code, shownDetail)
 	}
 	switch {
-	case c.account() != "" && a.Proven != nil:
-		a.Proven(r.Context())
-	case c.account() == "" && code != errcode.OK && a.Refused != nil:
-		a.Refused(r.Context())
+	case c.account() != "" && a.OnAuthenticated != nil:
+		a.OnAuthenticated(r.Context())
+	case c.account() == "" && code != errcode.OK && a.OnRejected != nil:
+		a.OnRejected(r.Context())
 	}
-	took := a.RealNow().Sub(began)
+	took := a.RealNow().Sub(start)
 	a.log(r, e, c, code, detail, err, took)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
@@ -276,17 +277,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.Calls.RefuseToken(e.path, code, c.rid)
 	}
 	if a.Record != nil || c.account() != "" {
-		a.Calls.Deviate(c.account(), e.path, c.rid, t, &c.notes)
-		record := newRecord(t, r, e, c, body, code, detail, took)
+		a.Calls.Deviate(c.account(), e.path, c.rid, now, &c.notes)
+		record := newRecord(now, r, e, c, body, code, detail, took)
 		if a.Record != nil {
 			a.Record(record)
 		}
-		a.remember(record)
+		a.recordCall(record)
 	}
-	if fault.Drop || fault.DropAfter || streams && err != nil {
+	if fault.Drop || fault.DropAfter || isStream && err != nil {
 		panic(http.ErrAbortHandler) // net/http closes the connection on this panic
 	}
-	if streams {
+	if isStream {
 		return
 	}
 	h := w.Header()
@@ -309,11 +310,11 @@ var (
 // do calls the function of the endpoint.
 func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, error) {
 	if e.needs&platform != 0 {
-		if err := a.ownComponent(ctx, c, f); err != nil {
+		if err := a.checkOwnComponent(ctx, c, f); err != nil {
 			return nil, err
 		}
 	}
-	reply, err := e.serve(accounts.WithActor(ctx, c.author()), c, f)
+	reply, err := e.serve(accounts.WithActor(ctx, c.actor()), c, f)
 	// A field of a wrong type is reported in preference to the result of the endpoint function.
 	if f.err != nil {
 		err = f.err
@@ -342,7 +343,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodySlow, "the body did not arrive within %s", a.BodyTimeout)
 	}
 	if err != nil {
-		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyBroken, "the body broke off: %v", err)
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyBroken, "the body ended early: %v", err)
 	}
 	_ = control.SetReadDeadline(time.Time{})
 	c.body = body
@@ -352,8 +353,8 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 			row = behaviour.WireBodyNone
 		}
 		switch {
-		case e.needs&queryToo != 0:
-		case e.needs&(emptyBody|withoutBody) == 0 || !a.lets(c, row):
+		case e.needs&queryAllowed != 0:
+		case e.needs&(emptyBody|withoutBody) == 0 || !a.isAllowed(c, row):
 			return nil, errcode.EmptyPostData.WithDetail(behaviour.WireBodyEmpty, "the body is empty: want a JSON object")
 		}
 		body = []byte("{}")
@@ -363,10 +364,10 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 		// A token that is not a platform's identifies no platform. Contract: rules 3.2.
 		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
-	if err == nil && e.needs&queryToo != 0 {
+	if err == nil && e.needs&queryAllowed != 0 {
 		// Only documented fields of a query are kept, because a query may be as long as a body and each lookup scans all fields.
 		for _, name := range e.fields {
-			if !c.query.Has(name) || !f.absent(name) {
+			if !c.query.Has(name) || !f.isAbsent(name) {
 				continue
 			}
 			if err := a.noteOrRefuse(c, behaviour.QuotaInQuery, "%s is in the query", name); err != nil {
@@ -404,7 +405,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	case code == errcode.SystemError && detail == "":
 		level = slog.LevelError
 		attrs = append(attrs, slog.Any("error", err))
-	case e.path != "" && !declared(e, code) && !strings.HasPrefix(detail, injected) && detail != stubbed:
+	case e.path != "" && !isDeclared(e, code) && !strings.HasPrefix(detail, injectedDetail) && detail != stubDetail:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}
@@ -419,8 +420,8 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	}
 }
 
-func declared(e endpoint, code *errcode.Code) bool {
+func isDeclared(e endpoint, code *errcode.Code) bool {
 	hasNumber := func(c *errcode.Code) bool { return c.Number == code.Number }
-	return slices.ContainsFunc(shared, hasNumber) || slices.ContainsFunc(e.codes, hasNumber) ||
-		e.needs&token != 0 && slices.ContainsFunc(behalf, hasNumber)
+	return slices.ContainsFunc(commonErrors, hasNumber) || slices.ContainsFunc(e.codes, hasNumber) ||
+		e.needs&token != 0 && slices.ContainsFunc(accountTokenErrors, hasNumber)
 }

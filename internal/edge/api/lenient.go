@@ -27,10 +27,10 @@ type fields struct {
 	list  []field
 	err   error
 	notes *behaviour.Notes // notes of the call; may be nil
-	// settings tell which leniencies the operator disabled; nil = none.
-	settings *settings.Live
-	doubled  string // a field name that occurs twice
-	textToo  string // a number that the sample on the documentation page writes as a string
+	// settings determine which leniencies the operator disabled; nil = none.
+	settings       *settings.Live
+	duplicate      string // a field name that occurs twice
+	numberAsString string // name of a number field that the documentation page's sample writes as a string
 }
 
 // noteOrRefuse records that a field is accepted because of a behaviour in the behaviour table. If the operator disabled the lenient
@@ -38,7 +38,7 @@ type fields struct {
 func (f *fields) noteOrRefuse(row behaviour.Row, name, want string) {
 	f.notes.Add(row)
 	if f.settings.Refuses(row) {
-		f.wrong(row, name, want)
+		f.setError(row, name, want)
 	}
 }
 
@@ -50,7 +50,7 @@ type field struct {
 
 // parseFields parses a JSON object; any other text is error 47001.
 func parseFields(body []byte) (*fields, error) {
-	if f, ok := plainFields(body); ok {
+	if f, ok := parsePlainFields(body); ok {
 		return f, nil
 	}
 	if !utf8.Valid(body) {
@@ -60,7 +60,7 @@ func parseFields(body []byte) (*fields, error) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if err := d.Decode(&object); err != nil {
 		row := behaviour.WireBodyNotJSON
-		if _, is := errors.AsType[*json.UnmarshalTypeError](err); is {
+		if _, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			row = behaviour.WireBodyNotObject
 		}
 		return nil, errcode.DataFormat.WithDetail(row, "the body is not a JSON object: %v", err)
@@ -69,17 +69,17 @@ func parseFields(body []byte) (*fields, error) {
 		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyNotObject, "the body is null, not a JSON object")
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyTrailing, "the body goes on after the JSON object")
+		return nil, errcode.DataFormat.WithDetail(behaviour.WireBodyTrailing, "the body has data after the JSON object")
 	}
-	f := &fields{doubled: doubledName(body)}
+	f := &fields{duplicate: duplicateName(body)}
 	for name, raw := range object {
 		f.list = append(f.list, field{[]byte(name), raw})
 	}
 	return f, nil
 }
 
-// doubledName returns a name that occurs twice in a JSON object; "" = none.
-func doubledName(body []byte) string {
+// duplicateName returns a name that occurs twice in a JSON object; "" = none.
+func duplicateName(body []byte) string {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if _, err := d.Token(); err != nil {
 		return ""
@@ -87,9 +87,9 @@ func doubledName(body []byte) string {
 	seen := map[string]bool{}
 	for d.More() {
 		name, err := d.Token()
-		text, is := name.(string)
+		text, ok := name.(string)
 		var value json.RawMessage
-		if err != nil || !is || d.Decode(&value) != nil {
+		if err != nil || !ok || d.Decode(&value) != nil {
 			return ""
 		}
 		if seen[text] {
@@ -100,9 +100,9 @@ func doubledName(body []byte) string {
 	return ""
 }
 
-// plainFields is a fast path for the most common bodies: an object of plain strings, lists of plain strings, whole numbers, true,
+// parsePlainFields is a fast path for the most common bodies: an object of plain strings, lists of plain strings, whole numbers, true,
 // false and null; ok is false for any other body.
-func plainFields(body []byte) (*fields, bool) {
+func parsePlainFields(body []byte) (*fields, bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {
 		return nil, false
@@ -116,39 +116,39 @@ func plainFields(body []byte) (*fields, bool) {
 			}
 			pos = skipSpace(body, pos+1)
 		}
-		name, lag := plainText(body, pos)
-		if pos = skipSpace(body, lag); name == nil || pos == len(body) || body[pos] != ':' || len(f.list) == maskedFew {
+		name, end := scanPlainString(body, pos)
+		if pos = skipSpace(body, end); name == nil || pos == len(body) || body[pos] != ':' || len(f.list) == maxPlainFields {
 			return nil, false
 		}
 		pos = skipSpace(body, pos+1)
-		value, lag := plainValue(body, pos)
+		value, end := scanPlainValue(body, pos)
 		if value == nil {
-			if lag = plainTexts(body, pos, func([]byte) {}); lag < 0 {
+			if end = scanPlainStrings(body, pos, func([]byte) {}); end < 0 {
 				return nil, false
 			}
-			value = body[pos:lag]
+			value = body[pos:end]
 		}
 		if f.set(name[1:len(name)-1], value) { // for a duplicate name, the last value counts
-			f.doubled = string(name[1 : len(name)-1])
+			f.duplicate = string(name[1 : len(name)-1])
 		}
-		pos = skipSpace(body, lag)
+		pos = skipSpace(body, end)
 	}
 	return f, pos < len(body) && skipSpace(body, pos+1) == len(body)
 }
 
-// plainTexts calls put with each string, without quotes, of a list of plain strings and returns the position after the list; -1 =
+// scanPlainStrings calls visit with each string, without quotes, of a list of plain strings and returns the position after the list; -1 =
 // anything else is at pos.
-func plainTexts(b []byte, pos int, put func(text []byte)) int {
+func scanPlainStrings(b []byte, pos int, visit func(text []byte)) int {
 	if pos == len(b) || b[pos] != '[' {
 		return -1
 	}
 	pos = skipSpace(b, pos+1)
 	for first := true; pos < len(b) && (b[pos] != ']' || !first); first = false {
-		text, lag := plainText(b, pos)
-		if pos = skipSpace(b, lag); text == nil || pos == len(b) {
+		text, end := scanPlainString(b, pos)
+		if pos = skipSpace(b, end); text == nil || pos == len(b) {
 			return -1
 		}
-		put(text[1 : len(text)-1])
+		visit(text[1 : len(text)-1])
 		if b[pos] == ']' {
 			break
 		}
@@ -172,7 +172,7 @@ func queryFields(query url.Values) *fields {
 			continue
 		}
 		if len(values) > 1 {
-			f.doubled = name
+			f.duplicate = name
 		}
 		f.list = append(f.list, field{[]byte(name), quoted})
 	}
@@ -189,8 +189,8 @@ func (f *fields) raw(name string) json.RawMessage {
 	return nil
 }
 
-// set adds or replaces a field; had reports whether a field with the same name existed.
-func (f *fields) set(name []byte, raw json.RawMessage) (had bool) {
+// set adds or replaces a field; replaced reports whether a field with the same name existed.
+func (f *fields) set(name []byte, raw json.RawMessage) (replaced bool) {
 	for i := range f.list {
 		if bytes.Equal(f.list[i].name, name) {
 			f.list[i].raw = raw
@@ -201,23 +201,22 @@ func (f *fields) set(name []byte, raw json.RawMessage) (had bool) {
 	return false
 }
 
-func (f *fields) wrong(row behaviour.Row, name, want string) {
+func (f *fields) setError(row behaviour.Row, name, want string) {
 	if f.err != nil {
 		return
 	}
 	got := "something else"
-	if !isHidden(name) {
+	if !isSecretName(name) {
 		got = fmt.Sprintf("%.60s", f.raw(name))
 	}
 	f.err = errcode.InvalidArgs.WithDetail(row, "%s: want %s, got %s", name, want, got)
 }
 
 // peek returns a string field without recording a note if the field is not a string.
-func (f *fields) peek(name string) (s string, ok bool) { return unquoted(f.raw(name)) }
+func (f *fields) peek(name string) (s string, ok bool) { return unquote(f.raw(name)) }
 
-// absent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null and "" for fields that they do
-// not use.
-func (f *fields) absent(name string) bool {
+// isAbsent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null and "" for fields that they do not use.
+func (f *fields) isAbsent(name string) bool {
 	switch string(bytes.TrimSpace(f.raw(name))) {
 	case "null", `""`:
 		f.noteOrRefuse(behaviour.WireFieldNull, name, "a value, or no such field")
@@ -228,41 +227,41 @@ func (f *fields) absent(name string) bool {
 	return false
 }
 
-// isText returns the string that a JSON value holds; ok is false for other values.
-func isText(raw json.RawMessage) (s string, ok bool) {
+// stringValue returns the string that a JSON value holds; ok is false for other values.
+func stringValue(raw json.RawMessage) (s string, ok bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
 	}
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return string(raw[1 : len(raw)-1]), true
 	}
-	return unquoted(raw)
+	return unquote(raw)
 }
 
-func unquoted(raw json.RawMessage) (s string, ok bool) {
+func unquote(raw json.RawMessage) (s string, ok bool) {
 	err := json.Unmarshal(raw, &s)
 	return s, err == nil
 }
 
 // text returns a string field, or "" if the field is absent.
 func (f *fields) text(name string) string {
-	if f.absent(name) {
+	if f.isAbsent(name) {
 		return ""
 	}
-	s, ok := isText(f.raw(name))
+	s, ok := stringValue(f.raw(name))
 	if !ok {
-		f.wrong(behaviour.WireFieldType, name, "a string")
+		f.setError(behaviour.WireFieldType, name, "a string")
 	}
 	if strings.Contains(s, "\x00") {
-		f.wrong(behaviour.WireFieldNUL, name, "a string without NUL") // databases cannot store a NUL character
+		f.setError(behaviour.WireFieldNUL, name, "a string without NUL") // databases cannot store a NUL character
 		return ""
 	}
 	return s
 }
 
-// target returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with
+// targetAppID returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with
 // the AppID is ignored and may hold any value. Contract: clients 3.
-func (f *fields) target(caller accounts.Kind) string {
+func (f *fields) targetAppID(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""
 	}
@@ -271,16 +270,16 @@ func (f *fields) target(caller accounts.Kind) string {
 
 // number returns an integer field; ok is false if the field is absent.
 func (f *fields) number(name string) (n int, ok bool) {
-	if f.absent(name) {
+	if f.isAbsent(name) {
 		return 0, false
 	}
 	literal := string(f.raw(name))
-	if s, ok := isText(f.raw(name)); ok {
-		if literal = strings.TrimSpace(s); !decimal(literal) {
-			f.wrong(behaviour.WireNumberForm, name, "a whole number")
+	if s, ok := stringValue(f.raw(name)); ok {
+		if literal = strings.TrimSpace(s); !isDecimal(literal) {
+			f.setError(behaviour.WireNumberForm, name, "a whole number")
 			return 0, false
 		}
-		if name != f.textToo {
+		if name != f.numberAsString {
 			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 		}
 	}
@@ -290,30 +289,30 @@ func (f *fields) number(name string) (n int, ok bool) {
 	// 1.0 and 1e4 are integers too; above 2^53 a float is not exact.
 	x, err := strconv.ParseFloat(literal, 64)
 	if err != nil || x != math.Trunc(x) || math.Abs(x) > 1<<53 {
-		f.wrong(behaviour.WireFieldType, name, "a whole number")
+		f.setError(behaviour.WireFieldType, name, "a whole number")
 		return 0, false
 	}
 	f.noteOrRefuse(behaviour.WireNumberFloat, name, "a number without point or exponent")
 	return int(x), true
 }
 
-// decimal reports whether a text is a decimal number: digits with an optional sign and decimal point; ParseFloat accepts many other
+// isDecimal reports whether a text is a decimal number: digits with an optional sign and decimal point; ParseFloat accepts many other
 // forms. Contract: rules 0.
-func decimal(s string) bool {
+func isDecimal(s string) bool {
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		s = s[1:]
 	}
-	full, fraction, point := strings.Cut(s, ".")
-	return digits(full) && (!point || digits(fraction))
+	integer, fraction, hasPoint := strings.Cut(s, ".")
+	return isDigits(integer) && (!hasPoint || isDigits(fraction))
 }
 
-func digits(s string) bool {
+func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
 // flag returns a boolean field, which may also be sent as 1 or 0; false if the field is absent.
 func (f *fields) flag(name string) bool {
-	if f.absent(name) {
+	if f.isAbsent(name) {
 		return false
 	}
 	var b bool
@@ -327,20 +326,20 @@ func (f *fields) flag(name string) bool {
 	case "0", "false":
 		return false
 	}
-	f.wrong(behaviour.WireFieldType, name, "true or false")
+	f.setError(behaviour.WireFieldType, name, "true or false")
 	return false
 }
 
-// switched returns a field that the platform documents as the number 1 or 0, also accepted as true or false; false if the field is
+// numericFlag returns a field that the platform documents as the number 1 or 0, also accepted as true or false; false if the field is
 // absent. Contract: rules 3.4.
-func (f *fields) switched(name string) bool {
-	if f.absent(name) {
+func (f *fields) numericFlag(name string) bool {
+	if f.isAbsent(name) {
 		return false
 	}
 	literal := string(f.raw(name))
-	if s, ok := isText(f.raw(name)); ok {
+	if s, ok := stringValue(f.raw(name)); ok {
 		literal = strings.TrimSpace(s)
-		if s != "1" && s != "0" { // the sample on the documentation page has "1"
+		if s != "1" && s != "0" { // the documentation page's sample sends the string "1"
 			f.noteOrRefuse(behaviour.WireNumberText, name, "a number")
 		}
 	}
@@ -351,33 +350,33 @@ func (f *fields) switched(name string) bool {
 	case "1", "0":
 		return literal == "1"
 	}
-	f.wrong(behaviour.WireFieldType, name, "1 or 0")
+	f.setError(behaviour.WireFieldType, name, "1 or 0")
 	return false
 }
 
 // texts returns a list of strings, also accepted as a single string; given is false if the field is absent.
 func (f *fields) texts(name string) (list []string, given bool) {
-	if f.absent(name) {
+	if f.isAbsent(name) {
 		return nil, false
 	}
-	if item, ok := isText(f.raw(name)); ok {
+	if item, ok := stringValue(f.raw(name)); ok {
 		f.noteOrRefuse(behaviour.WireListText, name, "a list of strings")
 		return []string{item}, true
 	}
 	raw := f.raw(name)
 	list = []string{}
-	if pos := skipSpace(raw, 0); plainTexts(raw, pos, func(text []byte) { list = append(list, string(text)) }) >= 0 {
+	if pos := skipSpace(raw, 0); scanPlainStrings(raw, pos, func(text []byte) { list = append(list, string(text)) }) >= 0 {
 		return list, true
 	}
 	var names []*string
 	if json.Unmarshal(raw, &names) != nil {
-		f.wrong(behaviour.WireFieldType, name, "a list of strings")
+		f.setError(behaviour.WireFieldType, name, "a list of strings")
 		return nil, false
 	}
 	list = []string{}
 	for _, s := range names {
 		if s == nil {
-			f.wrong(behaviour.WireFieldType, name, "a list of strings")
+			f.setError(behaviour.WireFieldType, name, "a list of strings")
 			return nil, false
 		}
 		list = append(list, *s)
@@ -387,7 +386,7 @@ func (f *fields) texts(name string) (list []string, given bool) {
 
 // textOrNumber returns a string that some callers send as a number, with the digits unchanged.
 func (f *fields) textOrNumber(name string) string {
-	if f.absent(name) {
+	if f.isAbsent(name) {
 		return ""
 	}
 	var n json.Number

@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedMost is the highest limit that is counted across all nodes; above this limit each node counts separately.
-const SharedMost = 1000
+// MaxSharedLimit is the highest limit that is counted across all nodes; above this limit each node counts separately.
+const MaxSharedLimit = 1000
 
 // limit returns error 44990 for a call above the limit of calls per second of an account and an interface. Contract: rules 0.
 func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Settings) error {
@@ -23,7 +23,7 @@ func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Setting
 	allowed, key := rate.Allowed, rate.Key(account)
 	switch {
 	case rate.Counted:
-	case a.countsTogether(e, s):
+	case a.countsAcrossNodes(e, s):
 		var err error
 		if allowed, err = a.Shared(ctx, key, int(perSecond)); err != nil {
 			return err
@@ -34,7 +34,7 @@ func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Setting
 	}
 	if !allowed {
 		row := behaviour.WireRateOther
-		if e.sets == ruleSets {
+		if e.permissionSets == ruleSets {
 			row = behaviour.WireRateRules
 		}
 		return errcode.TooFrequent.WithDetail(row, "%s called %s more than %d times within a second", account, e.path, perSecond)
@@ -42,17 +42,17 @@ func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Setting
 	return nil
 }
 
-// countsTogether reports whether the calls per second to an endpoint are counted over all nodes.
-func (a *API) countsTogether(e endpoint, s settings.Settings) bool {
+// countsAcrossNodes reports whether the calls per second to an endpoint are counted over all nodes.
+func (a *API) countsAcrossNodes(e endpoint, s settings.Settings) bool {
 	perSecond := e.perSecond(s)
-	return a.Shared != nil && perSecond > 0 && perSecond <= SharedMost && !s.RateLimitPerNode
+	return a.Shared != nil && perSecond > 0 && perSecond <= MaxSharedLimit && !s.RateLimitPerNode
 }
 
 // perSecond returns the number of calls per second that an account may make to an interface that requires a token.
 // Assumed(wire.rate.other): the documentation states a limit for jump rules only, and a call that is made for each scan must keep
 // up with a busy shop.
 func (e endpoint) perSecond(s settings.Settings) settings.Limit {
-	if e.sets == ruleSets {
+	if e.permissionSets == ruleSets {
 		return s.RuleRateLimit
 	}
 	return s.DefaultRateLimit
@@ -76,55 +76,54 @@ func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path str
 // limiter allows at most n calls per key within any second. limiter stores the times of the last n calls, so every one-second
 // window, wherever it begins, holds at most n calls.
 type limiter struct {
-	mu    sync.Mutex
-	calls map[string]*recent
-	swept time.Time
-	ahead time.Duration // how far an emulated clock was moved forward
+	mu          sync.Mutex
+	calls       map[string]*callTimes
+	lastSweep   time.Time
+	clockOffset time.Duration // how far an emulated clock was moved forward
 }
 
 // advance makes all recorded calls older by d.
 func (l *limiter) advance(d time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ahead += d
+	l.clockOffset += d
 }
 
-// forget deletes the recorded calls of the keys for which lookup returns true.
-func (l *limiter) forget(lookup func(key string) bool) {
+// forget deletes the recorded calls of the keys for which match returns true.
+func (l *limiter) forget(match func(key string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.calls, func(key string, _ *recent) bool { return lookup(key) })
+	maps.DeleteFunc(l.calls, func(key string, _ *callTimes) bool { return match(key) })
 }
 
-// recent holds the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
-type recent struct {
+// callTimes holds the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
+type callTimes struct {
 	limit settings.Limit
 	times []time.Time
 	next  int
 }
 
-// allow records a call at time now and reports whether the call is within the limit. A rejected call is not
-// counted.
+// allow records a call at time now and reports whether the call is within the limit. A rejected call is not counted.
 func (l *limiter) allow(key string, limit settings.Limit, now time.Time) bool {
 	if limit == settings.Unlimited || limit <= 0 {
 		return limit > 0
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now = now.Add(l.ahead)
+	now = now.Add(l.clockOffset)
 	if l.calls == nil {
-		l.calls = map[string]*recent{}
+		l.calls = map[string]*callTimes{}
 	}
 	l.sweep(now)
 	r := l.calls[key]
 	if r == nil || r.limit != limit {
 		if r == nil && len(l.calls) >= maxKeys {
-			for peer := range l.calls { // evicts an arbitrary key, whose count starts again at 0
-				delete(l.calls, peer)
+			for evicted := range l.calls { // evicts an arbitrary key, whose count starts again at 0
+				delete(l.calls, evicted)
 				break
 			}
 		}
-		r = &recent{limit: limit}
+		r = &callTimes{limit: limit}
 		l.calls[key] = r
 	}
 	if len(r.times) < int(limit) {
@@ -145,10 +144,10 @@ const maxKeys = 100_000
 // sweep deletes idle keys, so that memory is bounded by the accounts or addresses of the last minute, or of the last second if
 // there are many keys.
 func (l *limiter) sweep(now time.Time) {
-	if quiet := now.Sub(l.swept); quiet < time.Second || quiet < time.Minute && len(l.calls) < maxKeys {
+	if elapsed := now.Sub(l.lastSweep); elapsed < time.Second || elapsed < time.Minute && len(l.calls) < maxKeys {
 		return
 	}
-	l.swept = now
+	l.lastSweep = now
 	for key, r := range l.calls {
 		latest := r.times[(r.next+len(r.times)-1)%len(r.times)]
 		if now.Sub(latest) > time.Second {

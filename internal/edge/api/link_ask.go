@@ -8,9 +8,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// mayLink returns error 48001 for kinds of accounts that have no links, and for accounts that call with their own token unless the
+// checkLinks returns error 48001 for kinds of accounts that have no links, and for accounts that call with their own token unless the
 // operator allows such calls. Contract: rules 3.4.
-func (a *API) mayLink(c *call) error {
+func (a *API) checkLinks(c *call) error {
 	if c.component == "" && a.Settings.Refuses(behaviour.LinkOwnTaken) {
 		return errcode.Unauthorized.WithDetail(behaviour.LinkOwnToken,
 			"only a third-party platform may call this for %s; behaviours {\"link.own_token_taken\": \"allow\"} lets accounts themselves", c.caller.AppID)
@@ -23,12 +23,12 @@ func (a *API) mayLink(c *call) error {
 
 func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	r := accounts.LinkRequest{MiniProgram: f.text("appid"),
-		NotifyUsers: f.switched("notify_users"), ShowProfile: f.switched("show_profile")}
+		NotifyUsers: f.numericFlag("notify_users"), ShowProfile: f.numericFlag("show_profile")}
 	switch {
 	case f.err != nil:
 	case r.MiniProgram == "":
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
-	case f.absent("notify_users") && f.absent("show_profile"):
+	case f.isAbsent("notify_users") && f.isAbsent("show_profile"):
 		// Contract: clients 17: two clients disagree on the meaning of a call without both fields.
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}

@@ -32,7 +32,7 @@ var held = set("/settings", `{"behaviours":{"link.own_token_taken":"allow"},"lin
 // confirm is the answer of one side's administrator.
 func confirm(service, mini, side string, agree bool) how {
 	return func(s *servertest.Server) servertest.Answer {
-		return s.Admin("POST", "/accounts/"+service+"/links/"+mini+"/confirm", fmt.Sprintf(`{"side":%q,"agree":%t}`, side, agree))
+		return s.Admin("POST", "/accounts/"+service+"/links/"+mini+"/confirm", fmt.Sprintf(`{"side":%q,"approve":%t}`, side, agree))
 	}
 }
 
@@ -89,7 +89,7 @@ func TestLinkCall_PendingUntilBothAgree(t *testing.T) {
 	mustLink(t, s, held, as("svc", linkPath, askFor("third")))
 	wantState(t, s, "third", 12)
 	// The Mini Program's administrator is asked after the account's.
-	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","agree":true}`,
+	a := s.Do("POST", "/admin/v1/accounts/svc/links/third/confirm", `{"side":"mini_program","approve":true}`,
 		"Content-Type: application/json")
 	assert.True(t, a.Status == 422, "the wrong side: %d %s", a.Status, a.Body)
 	wantState(t, s, "third", 12)
@@ -206,12 +206,12 @@ func TestLinkList_OperatorAllStates(t *testing.T) {
 	}
 	for path, want := range map[string]int{"/nobody/links": 404, "/svc2/links/nobody/confirm": 404, "/svc2/links/rival/confirm": 422,
 		"/svc2/links/third/confirm": 422} {
-		method, body := "POST", `{"side":"both","agree":true}`
+		method, body := "POST", `{"side":"both","approve":true}`
 		switch path {
 		case "/nobody/links":
 			method, body = "GET", ""
 		case "/svc2/links/nobody/confirm", "/svc2/links/rival/confirm":
-			body = `{"side":"account","agree":true}`
+			body = `{"side":"account","approve":true}`
 		}
 		s.Do(method, "/admin/v1/accounts"+path, body, "Content-Type: application/json").WantStatus(t, want, "%s %s", method, path)
 	}

@@ -56,7 +56,7 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 	} else if err != nil {
 		return nil, err
 	}
-	if err := a.ownComponent(ctx, c, f); err != nil {
+	if err := a.checkOwnComponent(ctx, c, f); err != nil {
 		return nil, err
 	}
 	granted, err := a.Accounts.Authorization(ctx, c.component, appid)
@@ -75,7 +75,7 @@ func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any
 
 // tradeCode exchanges a js_code for the identity of the account's user.
 func (a *API) tradeCode(ctx context.Context, appid, code string) (any, error) {
-	login, err := a.Codes.Trade(ctx, appid, code)
+	login, err := a.Codes.ExchangeLoginCode(ctx, appid, code)
 	if err != nil {
 		return nil, err
 	}

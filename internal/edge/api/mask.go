@@ -8,129 +8,129 @@ import (
 	"unicode/utf8"
 )
 
-// maskedFew is the maximum number of fields of an object that maskPlain handles, and maskedDeep the maximum nesting depth.
+// maxPlainFields is the maximum number of fields of an object that maskPlain handles, and maxPlainDepth the maximum nesting depth.
 const (
-	maskedFew  = 16
-	maskedDeep = 5
+	maxPlainFields = 16
+	maxPlainDepth  = 5
 )
 
 // maskPlain is a fast path of maskBody for most calls: objects with few fields, and lists, of plain strings, integers, true, false
 // and null; ok is false for other bodies.
-func maskPlain(body []byte) (shown string, ok bool) {
+func maskPlain(body []byte) (dst string, ok bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {
 		return "", false
 	}
-	room := maskRoom.Get().(*[]byte)
+	buf := maskBuffers.Get().(*[]byte)
 	defer func() {
-		if cap(*room) <= 4*maxRecorded { // buffers of exceptionally long bodies are discarded
-			maskRoom.Put(room)
+		if cap(*buf) <= 4*maxRecorded { // buffers of exceptionally long bodies are discarded
+			maskBuffers.Put(buf)
 		}
 	}()
-	*room, pos = appendMasked((*room)[:0], body, pos, maskedDeep)
+	*buf, pos = appendMasked((*buf)[:0], body, pos, maxPlainDepth)
 	if pos < 0 || skipSpace(body, pos) != len(body) {
 		return "", false
 	}
-	return string(*room), true
+	return string(*buf), true
 }
 
-// maskRoom is a pool of buffers for masked bodies.
-var maskRoom = sync.Pool{New: func() any { return new([]byte) }}
+// maskBuffers is a pool of buffers for masked bodies.
+var maskBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// appendMasked appends the masked value at pos to shown and returns the position after the value; -1 if the value is not plain.
-func appendMasked(shown, body []byte, pos, deep int) ([]byte, int) {
+// appendMasked appends the masked value at pos to dst and returns the position after the value; -1 if the value is not plain.
+func appendMasked(dst, body []byte, pos, depth int) ([]byte, int) {
 	switch {
-	case pos == len(body) || deep == 0:
-		return shown, -1
+	case pos == len(body) || depth == 0:
+		return dst, -1
 	case body[pos] == '{':
-		return appendMaskedObject(shown, body, pos, deep)
+		return appendMaskedObject(dst, body, pos, depth)
 	case body[pos] == '[':
-		return appendMaskedList(shown, body, pos, deep)
+		return appendMaskedList(dst, body, pos, depth)
 	}
-	value, pos := plainValue(body, pos)
+	value, pos := scanPlainValue(body, pos)
 	if value == nil {
-		return shown, -1
+		return dst, -1
 	}
-	return append(shown, value...), pos
+	return append(dst, value...), pos
 }
 
-func appendMaskedList(shown, body []byte, pos, deep int) ([]byte, int) {
-	shown = append(shown, '[')
+func appendMaskedList(dst, body []byte, pos, depth int) ([]byte, int) {
+	dst = append(dst, '[')
 	pos = skipSpace(body, pos+1)
 	for first := true; pos < len(body) && body[pos] != ']'; first = false {
 		if !first {
 			if body[pos] != ',' {
-				return shown, -1
+				return dst, -1
 			}
-			shown = append(shown, ',')
+			dst = append(dst, ',')
 			pos = skipSpace(body, pos+1)
 		}
-		if shown, pos = appendMasked(shown, body, pos, deep-1); pos < 0 {
-			return shown, -1
+		if dst, pos = appendMasked(dst, body, pos, depth-1); pos < 0 {
+			return dst, -1
 		}
 		pos = skipSpace(body, pos)
 	}
-	if pos == len(body) || shown[len(shown)-1] == ',' {
-		return shown, -1
+	if pos == len(body) || dst[len(dst)-1] == ',' {
+		return dst, -1
 	}
-	return append(shown, ']'), pos + 1
+	return append(dst, ']'), pos + 1
 }
 
-// shownField is a field of a masked object.
-type shownField struct {
+// maskedField is a field of a masked object.
+type maskedField struct {
 	name       []byte // the raw name without its quotes
-	first      uint64 // the first bytes of name as a number that sorts like name
-	start, end int    // the position of the field, name and value, in shown
+	sortKey    uint64 // the first bytes of name as a number that sorts like name
+	start, end int    // the position of the field, name and value, in dst
 }
 
-func (f *shownField) compare(otherField *shownField) int {
-	if f.first != otherField.first {
-		return cmp.Compare(f.first, otherField.first)
+func (f *maskedField) compare(other *maskedField) int {
+	if f.sortKey != other.sortKey {
+		return cmp.Compare(f.sortKey, other.sortKey)
 	}
-	return bytes.Compare(f.name, otherField.name)
+	return bytes.Compare(f.name, other.name)
 }
 
-func firstBytes(name []byte) uint64 {
-	var first [8]byte
-	copy(first[:], name)
-	return binary.BigEndian.Uint64(first[:])
+func sortKey(name []byte) uint64 {
+	var key [8]byte
+	copy(key[:], name)
+	return binary.BigEndian.Uint64(key[:])
 }
 
-func appendMaskedObject(shown, body []byte, pos, deep int) ([]byte, int) {
-	var room [maskedFew]shownField
-	fields, sorted := room[:0], true
-	shown = append(shown, '{')
-	start := len(shown)
+func appendMaskedObject(dst, body []byte, pos, depth int) ([]byte, int) {
+	var buf [maxPlainFields]maskedField
+	fields, sorted := buf[:0], true
+	dst = append(dst, '{')
+	start := len(dst)
 	pos = skipSpace(body, pos+1)
 	for pos < len(body) && body[pos] != '}' {
 		if len(fields) > 0 {
 			if body[pos] != ',' {
-				return shown, -1
+				return dst, -1
 			}
-			shown = append(shown, ',')
+			dst = append(dst, ',')
 			pos = skipSpace(body, pos+1)
 		}
-		name, lag := plainText(body, pos)
-		if pos = skipSpace(body, lag); name == nil || len(fields) == maskedFew || pos == len(body) || body[pos] != ':' {
-			return shown, -1
+		name, end := scanPlainString(body, pos)
+		if pos = skipSpace(body, end); name == nil || len(fields) == maxPlainFields || pos == len(body) || body[pos] != ':' {
+			return dst, -1
 		}
-		f := shownField{name: name[1 : len(name)-1], start: len(shown)}
-		shown = append(append(shown, name...), ':')
-		value := len(shown)
-		if shown, pos = appendMasked(shown, body, skipSpace(body, pos+1), deep-1); pos < 0 {
-			return shown, -1
+		f := maskedField{name: name[1 : len(name)-1], start: len(dst)}
+		dst = append(append(dst, name...), ':')
+		value := len(dst)
+		if dst, pos = appendMasked(dst, body, skipSpace(body, pos+1), depth-1); pos < 0 {
+			return dst, -1
 		}
-		if isHidden(string(f.name)) {
-			shown = append(append(append(shown[:value], '"'), masked...), '"')
+		if isSecretName(string(f.name)) {
+			dst = append(append(append(dst[:value], '"'), masked...), '"')
 		}
-		f.end = len(shown)
-		f.first = firstBytes(f.name)
+		f.end = len(dst)
+		f.sortKey = sortKey(f.name)
 		sorted = sorted && (len(fields) == 0 || fields[len(fields)-1].compare(&f) < 0)
 		fields = append(fields, f)
 		pos = skipSpace(body, pos)
 	}
 	if pos == len(body) {
-		return shown, -1
+		return dst, -1
 	}
 	if !sorted { // sort fields as encoding/json sorts map keys
 		for i := range fields { // they are few
@@ -138,19 +138,19 @@ func appendMaskedObject(shown, body []byte, pos, deep int) ([]byte, int) {
 				fields[j], fields[j-1] = fields[j-1], fields[j]
 			}
 		}
-		end := len(shown)
+		end := len(dst)
 		for i, f := range fields {
 			if i > 0 {
 				if bytes.Equal(f.name, fields[i-1].name) {
-					return shown, -1 // duplicate names: the last value counts, which the slow path handles
+					return dst, -1 // duplicate names: the last value counts, which the slow path handles
 				}
-				shown = append(shown, ',')
+				dst = append(dst, ',')
 			}
-			shown = append(shown, shown[f.start:f.end]...)
+			dst = append(dst, dst[f.start:f.end]...)
 		}
-		shown = shown[:start+copy(shown[start:], shown[end:])]
+		dst = dst[:start+copy(dst[start:], dst[end:])]
 	}
-	return append(shown, '}'), pos + 1
+	return append(dst, '}'), pos + 1
 }
 
 func skipSpace(b []byte, pos int) int {
@@ -160,23 +160,23 @@ func skipSpace(b []byte, pos int) int {
 	return pos
 }
 
-// plainText returns the string at pos, with quotes, and the position after the string. A string with escapes, or with bytes that
+// scanPlainString returns the string at pos, with quotes, and the position after the string. A string with escapes, or with bytes that
 // JSON would escape, is not plain.
-func plainText(b []byte, pos int) ([]byte, int) {
+func scanPlainString(b []byte, pos int) ([]byte, int) {
 	if pos == len(b) || b[pos] != '"' {
 		return nil, pos
 	}
-	foreign := false
+	hasNonASCII := false
 	for end := pos + 1; end < len(b); end++ {
 		switch c := b[end]; {
 		case c == '"':
 			text := b[pos : end+1]
-			if foreign && (!utf8.Valid(text) || bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029"))) {
+			if hasNonASCII && (!utf8.Valid(text) || bytes.Contains(text, []byte("\u2028")) || bytes.Contains(text, []byte("\u2029"))) {
 				return nil, pos
 			}
 			return text, end + 1
 		case c >= utf8.RuneSelf:
-			foreign = true
+			hasNonASCII = true
 		case c == '\\' || c < ' ':
 			return nil, pos
 		}
@@ -184,10 +184,10 @@ func plainText(b []byte, pos int) ([]byte, int) {
 	return nil, pos
 }
 
-// plainValue returns a string, an integer of at most 15 digits, true, false or null.
-func plainValue(b []byte, pos int) ([]byte, int) {
+// scanPlainValue returns a string, an integer of at most 15 digits, true, false or null.
+func scanPlainValue(b []byte, pos int) ([]byte, int) {
 	if pos < len(b) && b[pos] == '"' {
-		return plainText(b, pos)
+		return scanPlainString(b, pos)
 	}
 	end := pos
 	for end < len(b) && (b[end] == '-' || b[end] >= '0' && b[end] <= '9' || b[end] >= 'a' && b[end] <= 'z') {

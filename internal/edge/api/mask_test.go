@@ -46,7 +46,7 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		plain, ok := plainFields(body)
+		plain, ok := parsePlainFields(body)
 		if !ok {
 			return
 		}
@@ -58,7 +58,7 @@ func FuzzPlainFieldsAreFields(f *testing.F) {
 			if got := plain.raw(name); string(got) != string(raw) {
 				t.Errorf("%q: %q is %q, not %q", body, name, got, raw)
 			}
-			text, is := isText(raw)
+			text, is := stringValue(raw)
 			var want string
 			if raw[0] == '[' {
 				var list []string
@@ -91,7 +91,7 @@ func TestMask_KnownNamesFollowRule(t *testing.T) {
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)
 	require.True(t, len(names) >= 30, "%d names are known: this test looks in the wrong place", len(names))
 	for _, name := range names {
-		if isHidden(name[1]) != isHiddenName(name[1]) {
+		if isSecretName(name[1]) != resemblesSecretName(name[1]) {
 			t.Errorf("%s", name[1])
 		}
 	}

@@ -24,8 +24,8 @@ func (f *fields) object(name string, names ...string) *fields {
 		return nil
 	}
 	object.notes, object.settings = f.notes, f.settings
-	if object.doubled != "" {
-		object.noteOrRefuse(behaviour.WireFieldDoubled, object.doubled, "one such field")
+	if object.duplicate != "" {
+		object.noteOrRefuse(behaviour.WireFieldDoubled, object.duplicate, "one such field")
 	}
 	for _, item := range object.list {
 		if !slices.Contains(names, string(item.name)) {
@@ -58,7 +58,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 			d.ID = &id
 		}
 	case accounts.QRText, accounts.QRTextForEver:
-		if text := scene.textOrNumber("scene_str"); !scene.absent("scene_str") {
+		if text := scene.textOrNumber("scene_str"); !scene.isAbsent("scene_str") {
 			d.Text = &text
 		}
 	}

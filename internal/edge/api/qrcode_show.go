@@ -21,14 +21,14 @@ import (
 // pictureSide is the width and height of a picture in pixels, as on the platform.
 const pictureSide = 430
 
-// pictureAge is how long a client may cache a picture.
-const pictureAge = 24 * time.Hour
+// maxPictureAge is how long a client may cache a picture.
+const maxPictureAge = 24 * time.Hour
 
 // picture is the response of showqrcode: a JPEG, or only a status code.
 type picture struct {
 	status int
 	jpeg   []byte
-	age    time.Duration
+	maxAge time.Duration
 }
 
 // masked returns the form for the call log: the size of the picture instead of the picture.
@@ -42,7 +42,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 	case http.StatusOK:
 		h.Set("Content-Type", "image/jpeg")
 		h.Set("Content-Length", strconv.Itoa(len(p.jpeg)))
-		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(p.age/time.Second)))
+		h.Set("Cache-Control", "public, max-age="+strconv.Itoa(int(p.maxAge/time.Second)))
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
@@ -63,7 +63,7 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 // showQRCode requires no token: a request with a valid ticket gets the picture of its code, any other request gets 404. Contract:
 // rules 3.5. Assumed(qrcode.show.rate): status 429 above a number of pictures per second from one client address.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
-	if !a.pictures.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().QRCodeImageRateLimit, a.RealNow()) {
+	if !a.pictureLimiter.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().QRCodeImageRateLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil
 	}
 	ticket, _ := f.peek("ticket")
@@ -78,23 +78,23 @@ func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if err := drawQRCode(&b, q.URL()); err != nil {
 		return nil, err
 	}
-	p := picture{status: http.StatusOK, jpeg: b.Bytes(), age: pictureAge}
+	p := picture{status: http.StatusOK, jpeg: b.Bytes(), maxAge: maxPictureAge}
 	if !q.Permanent() {
-		p.age = min(p.age, q.ExpiresAt.Sub(a.Now()))
+		p.maxAge = min(p.maxAge, q.ExpiresAt.Sub(a.Now()))
 	}
 	return p, nil
 }
 
-// drawQRCode writes a text as a QR code, after checking that the code can be decoded. drawQRCode uses the lowest error correction
-// level, which gives the largest modules. About one in 300 codes of that level has a pattern that the decoder mistakes for a
-// corner; such a code is drawn with another level.
+// drawQRCode writes a text as a QR code, after checking that the code can be decoded. drawQRCode uses the lowest error correction level,
+// which gives the largest modules. About one in 300 codes of the lowest level has a pattern that the decoder mistakes for a corner; such a
+// code is drawn with another level.
 func drawQRCode(w io.Writer, text string) error {
 	for _, level := range []symbol.Level{'L', 'Q', 'H', 'M'} {
 		code, err := symbol.QR(text, level)
 		if err != nil {
 			return fmt.Errorf("drawing a QR code: %w", err)
 		}
-		m := inMiddle(code)
+		m := drawCentered(code)
 		if found, err := symbol.FindQR(m); err == nil && found == text {
 			return jpeg.Encode(w, m, &jpeg.Options{Quality: 90})
 		}
@@ -102,13 +102,13 @@ func drawQRCode(w io.Writer, text string) error {
 	return fmt.Errorf("no QR code of %q can be read", text)
 }
 
-// inMiddle draws a code in the centre of a white square, with modules of whole pixels.
-func inMiddle(code symbol.Grid) image.Image {
+// drawCentered draws a code in the centre of a white square, with modules of whole pixels.
+func drawCentered(code symbol.Grid) image.Image {
 	side := code.Picture(1).Bounds().Dx()
-	drawn := code.Picture(pictureSide / side)
-	edge := (pictureSide - drawn.Bounds().Dx()) / 2
+	img := code.Picture(pictureSide / side)
+	margin := (pictureSide - img.Bounds().Dx()) / 2
 	m := image.NewGray(image.Rect(0, 0, pictureSide, pictureSide))
 	draw.Draw(m, m.Bounds(), image.White, image.Point{}, draw.Src)
-	draw.Draw(m, drawn.Bounds().Add(image.Pt(edge, edge)), drawn, image.Point{}, draw.Src)
+	draw.Draw(m, img.Bounds().Add(image.Pt(margin, margin)), img, image.Point{}, draw.Src)
 	return m
 }

@@ -14,7 +14,7 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 		return nil, f.err
 	}
 	if appid != c.account() {
-		return nil, errcode.InvalidAppID.WithDetail(behaviour.QuotaAppID, "appid is %.40q, the token is that of %s", appid, c.account())
+		return nil, errcode.InvalidAppID.WithDetail(behaviour.QuotaAppID, "appid is %.40q, but the token belongs to %s", appid, c.account())
 	}
 	return success, a.Calls.Clear(ctx, c.account(), "")
 }
@@ -22,7 +22,7 @@ func (a *API) clearQuota(ctx context.Context, c *call, f *fields) (any, error) {
 // clearPath resets the caller's call count of one interface to 0. A reset of one interface also uses one of the ten quota resets
 // per month. Contract: rules 3.1.
 func (a *API) clearPath(ctx context.Context, c *call, f *fields) (any, error) {
-	e, err := a.quotaPath(c, f)
+	e, err := a.quotaEndpoint(c, f)
 	if err != nil {
 		return nil, err
 	}

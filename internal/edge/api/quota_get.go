@@ -29,7 +29,7 @@ type rate struct {
 
 // getQuota returns today's quota of the caller for an interface. Contract: rules 3.1.
 func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
-	e, err := a.quotaPath(c, f)
+	e, err := a.quotaEndpoint(c, f)
 	if err != nil {
 		return nil, err
 	}
@@ -39,15 +39,15 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	}
 	reply := quotaReply{envelope: success}
 	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
-	reply.Rate = a.rateOf(e, quota.Limit)
+	reply.Rate = a.rateFor(e, quota.Limit)
 	// On this server a platform's calls for an account have the same limit as the account's own calls.
 	reply.Component = reply.Rate
 	return reply, nil
 }
 
-// rateOf returns the limit that applies in addition to the daily limit. Without an additional limit, rateOf returns the daily limit
+// rateFor returns the limit that applies in addition to the daily limit. Without an additional limit, rateFor returns the daily limit
 // in the same form.
-func (a *API) rateOf(e endpoint, perDay int) rate {
+func (a *API) rateFor(e endpoint, perDay int) rate {
 	switch limit := e.perSecond(a.Settings.Get()); {
 	case e.path == "/cgi-bin/stable_token":
 		return rate{Calls: accounts.StablePerMinute, Seconds: 60}
@@ -57,9 +57,9 @@ func (a *API) rateOf(e endpoint, perDay int) rate {
 	return rate{Calls: perDay, Seconds: 24 * 60 * 60}
 }
 
-// quotaPath returns the interface that a call names: error 76021 for an unknown path, 76022 for an interface whose quota the caller
+// quotaEndpoint returns the interface that a call names: error 76021 for an unknown path, 76022 for an interface whose quota the caller
 // may not see.
-func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
+func (a *API) quotaEndpoint(c *call, f *fields) (endpoint, error) {
 	path := f.text("cgi_path")
 	switch {
 	case f.err != nil:
@@ -71,36 +71,36 @@ func (a *API) quotaPath(c *call, f *fields) (endpoint, error) {
 	}
 	e, known := a.table[path]
 	if !known {
-		return endpoint{}, errcode.PathNotFound.WithDetail(behaviour.QuotaPathUnknown, "no interface has the path %.80q", path)
+		return endpoint{}, errcode.PathNotFound.WithDetail(behaviour.QuotaPathUnknown, "no endpoint has the path %.80q", path)
 	}
-	if err := a.visible(c, e); err != nil {
+	if err := a.checkQuotaAccess(c, e); err != nil {
 		return endpoint{}, errcode.PathNotPermitted.WithDetail(behaviour.QuotaPathNotYours, "%s: %v", path, err)
 	}
 	return e, nil
 }
 
-// visible returns an error if a caller has no quota for an interface: wrong kind of account, missing permission set of a platform,
+// checkQuotaAccess returns an error if a caller has no quota for an interface: wrong kind of account, missing permission set of a platform,
 // or an account that may not use the interface's family. Contract: rules 3.1.
-func (a *API) visible(c *call, e endpoint) error {
-	ofPlatforms := strings.HasPrefix(e.path, "/cgi-bin/component/")
+func (a *API) checkQuotaAccess(c *call, e endpoint) error {
+	isPlatformPath := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {
-	case c.caller.AppID == "" && !ofPlatforms && e.needs&eitherToken == 0:
-		return errcode.Unauthorized.WithDetail(behaviour.QuotaPathNotYours, "it wants an account's token, and the caller is a platform")
-	case c.caller.AppID != "" && ofPlatforms:
+	case c.caller.AppID == "" && !isPlatformPath && e.needs&eitherToken == 0:
+		return errcode.Unauthorized.WithDetail(behaviour.QuotaPathNotYours, "it needs an account's token, and the caller is a platform")
+	case c.caller.AppID != "" && isPlatformPath:
 		return errcode.WantsComponent.WithDetail(behaviour.QuotaPathNotYours, "it is for platforms")
 	case c.caller.AppID == "":
 		return nil
 	}
-	if err := c.granted(e.sets.forKind(c.caller.Kind)); err != nil {
+	if err := c.granted(e.permissionSets.forKind(c.caller.Kind)); err != nil {
 		return err
 	}
-	if e.sets == ruleSets {
+	if e.permissionSets == ruleSets {
 		return c.caller.JumpRules() // also rejects a personal Mini Program
 	}
-	if e.may == nil {
+	if e.checkAccess == nil {
 		return nil
 	}
 	// Whether the account may use the family is checked with a hypothetical call, so that the notes of the check are recorded in a
 	// separate call value.
-	return e.may(a, &call{caller: c.caller, component: c.component})
+	return e.checkAccess(a, &call{caller: c.caller, component: c.component})
 }

@@ -14,15 +14,15 @@ func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error
 	if f.err != nil {
 		return nil, f.err
 	}
-	err := notAccount(a.Accounts.CheckSecret(ctx, credentials, grant))
+	err := rejectPlatform(a.Accounts.CheckSecret(ctx, credentials, grant))
 	if err := a.spendBySecret(ctx, c, credentials.AppID, "/cgi-bin/clear_quota/v2", err); err != nil {
 		return nil, err
 	}
 	return success, a.Calls.Clear(ctx, credentials.AppID, "")
 }
 
-// clearByPlatform implements clearBySecret for a platform: with appid for an account that authorised the platform, whose resets are
-// used up, else for the platform itself. Contract: rules 3.1.
+// clearByPlatform implements clearBySecret for a platform: with appid, the call resets the counts of an account that authorised the
+// platform and uses one of that account's monthly resets; without appid, it resets the platform's own counts. Contract: rules 3.1.
 func (a *API) clearByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "appsecret")
 	target := f.text("appid")

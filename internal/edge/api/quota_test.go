@@ -311,7 +311,7 @@ func TestQuotaSettings_Invalid(t *testing.T) {
 	}
 	before := s.Admin("GET", "/settings", "").Body
 	for body, want := range map[string]string{
-		`{"daily_limits":{"/cgi-bin/nothing":5}}`:              "no interface has the path /cgi-bin/nothing",
+		`{"daily_limits":{"/cgi-bin/nothing":5}}`:              "no endpoint has the path /cgi-bin/nothing",
 		`{"daily_limits":{"cgi-bin/stable_token":5}}`:          "want the path of an interface",
 		`{"daily_limits":{"/cgi-bin/stable_token":0}}`:         "is 0: want 1 to",
 		`{"daily_limits":{"/cgi-bin/stable_token":-1}}`:        "is -1: want 1 to",
@@ -319,7 +319,7 @@ func TestQuotaSettings_Invalid(t *testing.T) {
 		`{"daily_limits":[]}`:                                  "want an object of numbers",
 		`{"daily_limits":{"/cgi-bin/token":5}}`:                "token_daily_limit",
 		`{"daily_limits":{"/intp/marketcode/applycode":5}}`:    "1000 a day",
-		`{"DAILY_LIMITS":{"/cgi-bin/nothing":5}}`:              "no interface has the path",
+		`{"DAILY_LIMITS":{"/cgi-bin/nothing":5}}`:              "no endpoint has the path",
 		`{"call_log_max_rows":-1}`:                             "call_log_max_rows is -1",
 		`{"api_ips":["nowhere"]}`:                              `api_ips has \"nowhere\"`,
 		`{"api_ips":"127.0.0.1"}`:                              "want a list of addresses",

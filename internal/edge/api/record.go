@@ -27,10 +27,10 @@ type Record struct {
 	Request string    `json:"request"`
 	Answer  string    `json:"response"`
 	ErrCode int       `json:"errcode"`
-	Detail  string    `json:"detail,omitempty" doc:"what exactly was wrong"`
+	Detail  string    `json:"detail,omitempty" doc:"description of the error"`
 	// Behaviours are the rows of the behaviour table that decided the result.
-	Behaviours []behaviour.Row `json:"behaviours,omitempty" doc:"ids of the behaviours that decided, see /admin/v1/behaviours"`
-	Took       time.Duration   `json:"took_ns"`
+	Behaviours []behaviour.Row `json:"behaviours,omitempty" doc:"IDs of the behaviours that applied, see /admin/v1/behaviours"`
+	Took       time.Duration   `json:"duration_ns"`
 }
 
 // maxRecorded is the maximum number of bytes of a recorded body, and maxDetail the maximum length of an error detail.
@@ -39,8 +39,8 @@ const (
 	maxDetail   = 1 << 10
 )
 
-// hidden lists the field names whose values are masked in a record.
-var hidden = []string{
+// secretNames lists the field names whose values are masked in a record.
+var secretNames = []string{
 	"secret", "appsecret", "component_secret", "component_appsecret", "access_token", "component_access_token",
 	"authorizer_access_token", "authorizer_refresh_token", "refresh_token", "component_verify_ticket", "js_code",
 	"code_ticket", "ticket", "code", "code_url", "session_key", "auth_code", "authorization_code", "pre_auth_code",
@@ -49,8 +49,8 @@ var hidden = []string{
 
 const masked = "[masked]"
 
-// isHidden also masks fields whose names merely resemble those of secrets, to be safe.
-func isHidden(name string) bool {
+// isSecretName also masks fields whose names merely resemble those of secrets, to be safe.
+func isSecretName(name string) bool {
 	switch name { // the names in most bodies; a map lookup would take several times as long
 	case "errcode", "errmsg", "openid", "appid", "application_id", "isv_application_id", "path", "prefix", "rid",
 		"code_start", "code_end", "code_index", "wxa_appid", "wxa_path", "wxa_type", "activity_name", "product_brand", "product_title",
@@ -60,12 +60,12 @@ func isHidden(name string) bool {
 	case "access_token", "code", "code_url", "code_ticket":
 		return true
 	}
-	return isHiddenName(name)
+	return resemblesSecretName(name)
 }
 
-func isHiddenName(name string) bool {
+func resemblesSecretName(name string) bool {
 	name = strings.ToLower(name)
-	return slices.Contains(hidden, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") ||
+	return slices.Contains(secretNames, name) || strings.Contains(name, "secret") || strings.Contains(name, "token") ||
 		strings.Contains(name, "ticket")
 }
 
@@ -82,7 +82,7 @@ func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte,
 	return Record{
 		RID: c.rid, At: t, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
-		Request: request, Answer: maskAnswer(answer),
+		Request: request, Answer: maskResponse(answer),
 		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
 	}
 }
@@ -107,20 +107,20 @@ func maskQuery(query url.Values) string {
 	if len(query) == 1 && len(query["access_token"]) == 1 {
 		return maskedToken
 	}
-	shown := url.Values{}
+	out := url.Values{}
 	for name, values := range query {
 		for _, v := range values {
-			if isHidden(name) {
+			if isSecretName(name) {
 				v = masked
 			}
-			shown.Add(truncate(name, 64), truncate(v, 256))
+			out.Add(truncate(name, 64), truncate(v, 256))
 		}
 	}
-	return "?" + shown.Encode()
+	return "?" + out.Encode()
 }
 
-// knownWords returns the words that occur in this server's URL paths.
-var knownWords = sync.OnceValue(func() map[string]bool {
+// pathWords returns the words that occur in this server's URL paths.
+var pathWords = sync.OnceValue(func() map[string]bool {
 	words := map[string]bool{"": true, "admin": true, "scan": true, "v1": true, "resolve": true, "explain": true}
 	for _, path := range Paths() {
 		for word := range strings.SplitSeq(path, "/") {
@@ -133,18 +133,18 @@ var knownWords = sync.OnceValue(func() map[string]bool {
 // LoggedPath returns a URL path in the form in which it may be logged. A path segment that is not a word of this server's own paths
 // is replaced with its length, because a caller may have put a secret there.
 func LoggedPath(path string) string {
-	var shown strings.Builder
+	var out strings.Builder
 	for i, word := range strings.SplitN(path, "/", 9) {
 		if i > 0 {
-			shown.WriteByte('/')
+			out.WriteByte('/')
 		}
-		if knownWords()[word] {
-			shown.WriteString(word)
+		if pathWords()[word] {
+			out.WriteString(word)
 		} else {
-			fmt.Fprintf(&shown, "[%d bytes]", len(word))
+			fmt.Fprintf(&out, "[%d bytes]", len(word))
 		}
 	}
-	return shown.String()
+	return out.String()
 }
 
 // maskPath returns a path in the form in which it may be shown. A client that mistypes "&" for "?" sends its query inside the path.
@@ -152,11 +152,11 @@ func maskPath(path string) string {
 	if !strings.Contains(path, "=") {
 		return truncate(path, 256)
 	}
-	return truncate(hiddenPair.ReplaceAllString(path, "${1}"+masked), 256)
+	return truncate(secretPair.ReplaceAllString(path, "${1}"+masked), 256)
 }
 
-// hiddenPair matches name/value pairs to mask in a body that is not valid JSON.
-var hiddenPair = regexp.MustCompile(
+// secretPair matches name/value pairs to mask in a body that is not valid JSON.
+var secretPair = regexp.MustCompile(
 	`(?i)(["']?[a-z_]*(?:secret|token|ticket|code|key)[a-z_]*["']?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?|[^,&}\s]+)`)
 
 // maskBody masks secrets at any depth of a JSON body.
@@ -164,8 +164,8 @@ func maskBody(body []byte) string {
 	if len(body) == 0 {
 		return ""
 	}
-	if shown, ok := maskPlain(body); ok {
-		return truncate(shown, maxRecorded)
+	if text, ok := maskPlain(body); ok {
+		return truncate(text, maxRecorded)
 	}
 	return maskAny(body)
 }
@@ -175,7 +175,7 @@ func maskAny(body []byte) string {
 	var v any
 	if json.Unmarshal(body, &v) != nil {
 		// Only the recorded beginning is searched, because searching a megabyte from an unknown client would take long.
-		return truncate(hiddenPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
+		return truncate(secretPair.ReplaceAllString(string(body[:min(len(body), maxRecorded+1)]), "${1}"+masked), maxRecorded)
 	}
 	var shown strings.Builder
 	out := json.NewEncoder(&shown)
@@ -186,25 +186,25 @@ func maskAny(body []byte) string {
 	return truncate(strings.TrimSuffix(shown.String(), "\n"), maxRecorded)
 }
 
-// hiddenAnswer matches values to mask in the beginning of a response of this server.
-var hiddenAnswer = regexp.MustCompile(`("(?:` + strings.Join(hidden, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
+// secretMember matches values to mask in the beginning of a response of this server.
+var secretMember = regexp.MustCompile(`("(?:` + strings.Join(secretNames, "|") + `)":)"(?:[^"\\]|\\.)*"?`)
 
-// maskAnswer implements maskBody for a response of this server; of a long response only the recorded beginning is processed.
-func maskAnswer(answer []byte) string {
+// maskResponse implements maskBody for a response of this server; of a long response only the recorded beginning is processed.
+func maskResponse(answer []byte) string {
 	if len(answer) <= 2*maxRecorded {
 		return maskBody(answer)
 	}
-	return truncate(hiddenAnswer.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
+	return truncate(secretMember.ReplaceAllString(string(answer[:maxRecorded+1]), `${1}"`+masked+`"`), maxRecorded)
 }
 
 func maskValue(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
-		for name, inner := range v {
-			if isHidden(name) {
+		for name, value := range v {
+			if isSecretName(name) {
 				v[name] = masked
 			} else {
-				v[name] = maskValue(inner)
+				v[name] = maskValue(value)
 			}
 		}
 	case []any:

@@ -14,12 +14,12 @@ import (
 func TestMask_LongResponse(t *testing.T) {
 	const secret = "S3CRETS3CRETS3CRET"
 	padding := strings.Repeat("x", maxRecorded/2)
-	for _, name := range hidden {
+	for _, name := range secretNames {
 		for _, before := range []string{"", padding, strings.Repeat("x", maxRecorded-40-len(name)), strings.Repeat("x", maxRecorded-20)} {
 			body := `{"errcode":0,"before":"` + before + `","` + name + `":"` + secret + `\"` + secret + `","after":"` + padding + padding +
 				padding + padding + `"}`
 			require.True(t, json.Valid([]byte(body)) && len(body) > 2*maxRecorded, "the test is wrong: %d bytes", len(body))
-			shown := maskAnswer([]byte(body))
+			shown := maskResponse([]byte(body))
 			if strings.Contains(shown, secret[:4]) {
 				t.Errorf("%s is shown: …%s", name, shown[max(0, len(shown)-200):])
 			}
@@ -35,7 +35,7 @@ func TestMask_HiddenNames(t *testing.T) {
 		"js_code": true, "auth_code": true, "session_key": true, "code": true, "code_url": true, "buffer": true,
 		"openid": false, "appid": false, "errcode": false, "prefix": false, "code_index": false, "rid": false, "scene_str": false,
 	} {
-		if isHidden(name) != want {
+		if isSecretName(name) != want {
 			t.Errorf("%s: hidden %t", name, !want)
 		}
 	}
@@ -43,7 +43,7 @@ func TestMask_HiddenNames(t *testing.T) {
 
 // A body that is no JSON, and a path in which "&" stands for "?", hide no less.
 func TestMask_MalformedBodyAndPath(t *testing.T) {
-	for _, name := range hidden {
+	for _, name := range secretNames {
 		if name == "buffer" {
 			continue // an answer's only
 		}

@@ -25,8 +25,8 @@ type envelope struct {
 // success is the envelope of a successful call.
 var success = envelope{ErrMsg: errcode.OK.Text}
 
-// encodeReply encodes the response of a call, or its error with the request id. The detail of an error is only available through
-// the request id, except that the code family includes it in the response.
+// encodeReply encodes the response of a call, or its error with the request id. Only the endpoints for codes include the detail of an error
+// in the response; for all other endpoints the detail is available only through the request id.
 func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, detail string) []byte {
 	if code.Number != errcode.OK.Number {
 		reply = envelope{ErrCode: code.Number, ErrMsg: a.errorText(e, c, code, detail)}
@@ -38,7 +38,7 @@ func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, de
 		panic(fmt.Errorf("answer %T: %w", reply, err)) // encoding a reply type of this package cannot fail
 	}
 	body := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
-	if e.needs&slashes != 0 && code.Number == errcode.OK.Number {
+	if e.needs&escapedSlashes != 0 && code.Number == errcode.OK.Number {
 		body = bytes.ReplaceAll(body, []byte("/"), []byte(`\/`)) // Observed(wire.answer.slash): in JSON a slash occurs only inside strings
 	}
 	return body
@@ -47,37 +47,37 @@ func (a *API) encodeReply(e endpoint, c *call, reply any, code *errcode.Code, de
 // errorText returns the text of an error in the wording that the platform used on the date set in the settings.
 func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) string {
 	day := a.Settings.Get().AsOf
-	next := func(row behaviour.Row) bool {
+	isFormer := func(row behaviour.Row) bool {
 		if !row.IsFormer(day) {
 			return false
 		}
 		c.notes.Add(row)
 		return true
 	}
-	text, hint, hintAlone := code.Text, "", next(behaviour.WireAnswerHintAlone)
-	if e.hints() && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
+	text, hint, isFormerHint := code.Text, "", isFormer(behaviour.WireAnswerHintAlone)
+	if e.includesHint() && (code == errcode.InvalidArgs || slices.Contains(errcode.OfCodes, code)) {
 		if code == errcode.InvalidArgs && detail != "" {
 			text += ", " + detail + "..."
 		} else {
 			text += ", ..."
 		}
-		if !hintAlone {
+		if !isFormerHint {
 			hint = " " + a.hint()
 		}
 	}
 	switch {
-	case (code == errcode.ICPFailed || code == errcode.PublishQuota) && next(behaviour.WireAnswerTextless):
+	case (code == errcode.ICPFailed || code == errcode.PublishQuota) && isFormer(behaviour.WireAnswerTextless):
 		text = ""
-	case e.advises(code) && !next(behaviour.WireAnswerUnadvised):
+	case e.advisesStableToken(code) && !isFormer(behaviour.WireAnswerUnadvised):
 		text += errcode.StableTokenAdvice
 	}
 	if strings.HasPrefix(e.path, "/sns/") {
 		text += "," // Observed(wire.answer.comma)
 	}
-	if hintAlone {
-		prev, address, addressed := strings.Cut(text, " requestIP: ")
-		text = prev + " " + a.hintAlone()
-		if addressed {
+	if isFormerHint {
+		prev, address, hasAddress := strings.Cut(text, " requestIP: ")
+		text = prev + " " + a.formerHint()
+		if hasAddress {
 			text += " requestIP: " + address
 		}
 		return text
@@ -103,18 +103,18 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advises reports whether an error message recommends stable_token: errors about invalid tokens or too many token requests, on
-// calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): other calls
-// with a secret give no such advice, because the caller could not follow the advice.
-func (e endpoint) advises(code *errcode.Code) bool {
+// advisesStableToken reports whether an error message recommends stable_token: errors about invalid tokens or too many token requests, on
+// calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the calls with a
+// secret instead of a token, only /cgi-bin/token recommends stable_token, because the recommendation would not help in any other call.
+func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
 }
 
-// hints reports whether errors of the endpoint include a detail and a hint. Contract: marketcode 1.1.
-func (e endpoint) hints() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
+// includesHint reports whether errors of the endpoint include a detail and a hint. Contract: marketcode 1.1.
+func (e endpoint) includesHint() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
-// hint returns the text that the code family inserts before the request id: random letters and the platform's time.
+// hint returns the text that errors of the endpoints for codes carry before the request id: random letters and the time in China.
 // Observed(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
@@ -125,8 +125,8 @@ func (a *API) hint() string {
 	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
 }
 
-// hintAlone returns the text that older error messages carry instead of the request id: random letters and digits.
-func (a *API) hintAlone() string {
+// formerHint returns the text that older error messages carry instead of the request id: random letters and digits.
+func (a *API) formerHint() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	var raw [10]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {

@@ -26,6 +26,6 @@ func (a *API) getRID(ctx context.Context, c *call, f *fields) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ridReply{envelope: success, Request: ridRequest{At: found.OccurredAt.Unix(), Took: found.Took.Milliseconds(), Query: found.Query,
-		Request: found.Request, Response: found.Response, IP: found.ClientIP}}, nil
+	return ridReply{envelope: success, Request: ridRequest{At: found.OccurredAt.Unix(), Took: found.Duration.Milliseconds(),
+		Query: found.Query, Request: found.Request, Response: found.Response, IP: found.ClientIP}}, nil
 }

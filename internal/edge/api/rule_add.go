@@ -18,7 +18,7 @@ type addRuleRequest struct {
 // readAddRule parses the request and checks the required fields for the kind of account. Contract: rules 1.1.
 func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	var req addRuleRequest
-	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.target(kind)
+	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.targetAppID(kind)
 	isEdit, given := f.number("is_edit")
 	if f.err == nil && (!given || isEdit != 0 && isEdit != 1) {
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesEditFlag, "is_edit: want 0 to add or 1 to edit")
@@ -27,7 +27,7 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	if kind != accounts.ServiceAccount {
 		permit, _ := f.number("permit_sub_rule")
 		if f.err == nil && permit != 1 && permit != 2 {
-			f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesOccupyFlag, "permit_sub_rule is %d: want 1, or 2 to occupy what lies below",
+			f.err = errcode.InvalidArgs.WithDetail(behaviour.RulesOccupyFlag, "permit_sub_rule is %d: want 1, or 2 to occupy the links below",
 				permit)
 		}
 		req.draft.Occupy = permit == 2

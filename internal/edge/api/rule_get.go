@@ -6,7 +6,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ruleReply is one rule in a response; the last three fields are present only for ordinary rules. Contract: rules 1.3.
+// ruleReply is one rule in a response; the last three fields are present only for ordinary rules, not for a service account's rules.
+// Contract: rules 1.3.
 type ruleReply struct {
 	Prefix        string    `json:"prefix"`
 	Path          string    `json:"path"`
@@ -40,7 +41,7 @@ func readListRules(f *fields) (rules.ListRequest, error) {
 
 // listRules returns the caller's rules. Contract: rules 1.3.
 func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
-	appid := f.target(c.caller.Kind)
+	appid := f.targetAppID(c.caller.Kind)
 	req, err := readListRules(f)
 	if err != nil {
 		return nil, err

@@ -120,7 +120,7 @@ func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 				return err
 			}
 			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
-				ChangedAt: servertest.Began}
+				UpdatedAt: servertest.Began}
 			if _, err := tx.AddRule(t.Context(), r, rules.ChangeMeta{At: servertest.Began, Did: "add"}); err != nil {
 				return err
 			}
@@ -267,7 +267,7 @@ func TestQRCodeJumpAdd_Owners(t *testing.T) {
 	var occupiers struct {
 		Rules []struct{ Owner, Prefix string }
 	}
-	s.Admin("GET", "/rules/occupiers?prefix=https://o.example/a/z", "").JSON(t, &occupiers)
+	s.Admin("GET", "/rules/conflicts?prefix=https://o.example/a/z", "").JSON(t, &occupiers)
 	assert.True(t, len(occupiers.Rules) == 1 && occupiers.Rules[0].Owner == "shop", "who occupies: %+v", occupiers)
 
 	// Publishing twice spends once; other months have their own.

@@ -12,17 +12,17 @@ import (
 
 // Stub is a canned response that an operator set for a path, whether or not an endpoint has this path.
 type Stub struct {
-	Status int
-	Body   []byte
-	Kind   string // its Content-Type
-	Delay  time.Duration
+	Status      int
+	Body        []byte
+	ContentType string // Content-Type of the response
+	Delay       time.Duration
 }
 
 // serveStub responds to a call with a stub and records the call like any other. The call needs no token and uses no quota.
 func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
-	began, t := a.RealNow(), a.Now()
+	start, now := a.RealNow(), a.Now()
 	e := a.table[r.URL.Path]
-	c := a.newCall(r, t)
+	c := a.newCall(r, now)
 	c.notes.Add(behaviour.WireStub)
 	// A response recorder in a test has no deadline, so the error is ignored.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.BodyTimeout))
@@ -33,25 +33,25 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 		case <-r.Context().Done():
 		}
 	}
-	var answer envelope
-	_ = json.Unmarshal(stub.Body, &answer)
-	code := &errcode.Code{Number: answer.ErrCode}
-	took := a.RealNow().Sub(began)
-	a.log(r, e, c, code, stubbed, nil, took)
+	var reply envelope
+	_ = json.Unmarshal(stub.Body, &reply)
+	code := &errcode.Code{Number: reply.ErrCode}
+	took := a.RealNow().Sub(start)
+	a.log(r, e, c, code, stubDetail, nil, took)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
 	if a.Record != nil {
-		a.Record(newRecord(t, r, e, c, stub.Body, code, stubbed, took))
+		a.Record(newRecord(now, r, e, c, stub.Body, code, stubDetail, took))
 	}
-	if a.WhyBelow != "" {
-		w.Header().Set("X-Qrjump-Trace", a.WhyBelow+c.rid)
+	if a.TracePathPrefix != "" {
+		w.Header().Set("X-Qrjump-Trace", a.TracePathPrefix+c.rid)
 	}
-	w.Header().Set("Content-Type", stub.Kind)
+	w.Header().Set("Content-Type", stub.ContentType)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(stub.Status)
 	w.Write(stub.Body)
 }
 
-// stubbed is the recorded detail of a call that was served by a stub.
-const stubbed = "answered by a stub"
+// stubDetail is the recorded detail of a call that was served by a stub.
+const stubDetail = "answered by a stub"

@@ -19,7 +19,7 @@ func (a *API) token(ctx context.Context, c *call, f *fields) (any, error) {
 		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,
 	}
 	issued, err := a.Accounts.IssueToken(ctx, credentials)
-	c.bySecret(credentials.AppID, err)
-	a.madeToken(c, err)
+	c.attributeBySecret(credentials.AppID, err)
+	a.noteTokenRequest(c, err)
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

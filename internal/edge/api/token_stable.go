@@ -16,9 +16,9 @@ func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) 
 		return nil, f.err
 	}
 	issued, err := a.Accounts.StableToken(ctx, credentials, force)
-	c.bySecret(credentials.AppID, err)
+	c.attributeBySecret(credentials.AppID, err)
 	if force {
-		a.madeToken(c, err)
+		a.noteTokenRequest(c, err)
 	}
 	return tokenReply{AccessToken: issued.Text, ExpiresIn: issued.ExpiresIn}, err
 }

@@ -28,9 +28,9 @@ var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxa
 type Page struct {
 	Accounts *accounts.Service
 	Log      *slog.Logger
-	// Admin reports whether token is the admin token, which is then required to agree, and if not, whether the client sent too many
-	// wrong tokens; nil = no token is required, and the names of all accounts are shown.
-	Admin func(r *http.Request, token string) (right, tooMany bool)
+	// Admin reports whether token is the admin token, which a person must enter to agree; an error means that the client sent too many
+	// wrong tokens. If Admin is nil, no token is required, and the page shows the names of all accounts.
+	Admin func(r *http.Request, token string) (bool, error)
 	// HandOver returns the address at which a signed-in person agrees to the request with this reference.
 	HandOver func(reference string) string
 }
@@ -134,8 +134,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 	h.Set("Vary", "Accept-Language, Cookie")
 	h.Set("Content-Security-Policy", policy(back))
 	h.Set("X-Content-Type-Options", "nosniff")
-	// The value same-origin hides the pre_auth_code from other sites and keeps the Origin header, which the cross-origin protection
-	// needs.
+	// The value same-origin hides the pre_auth_code from other sites and keeps the Origin header, which the cross-origin protection needs.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
@@ -227,7 +226,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	}
 	form := r.PostForm
 	agreed := accounts.Agreement{Component: asked.Component.AppID, PreAuthCode: asked.PreAuthCode,
-		AppID: strings.TrimSpace(form.Get("appid")), Move: form.Get("move") == "1"}
+		AppID: strings.TrimSpace(form.Get("appid")), ForceExclusive: form.Get("move") == "1"}
 	for _, text := range form["set"] {
 		// Only permission sets that the platform requested are accepted.
 		if id, err := strconv.Atoi(text); err == nil && slices.Contains(asked.Sets, id) {
@@ -236,7 +235,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	}
 	secondView := view{AppID: agreed.AppID, Part: strings.TrimSpace(form.Get("part"))}
 	switch form.Get("decision") {
-	case "agree":
+	case "approve":
 	case "find":
 		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
@@ -290,9 +289,9 @@ func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *vi
 	if token == "" {
 		return false
 	}
-	right, tooMany := p.Admin(r, token)
+	right, err := p.Admin(r, token)
 	v.Notice = book.Text("token.wrong")
-	if tooMany {
+	if err != nil {
 		w.Header().Set("Retry-After", "60")
 		v.Status = http.StatusTooManyRequests
 		v.Notice = book.Text("token.too_many")

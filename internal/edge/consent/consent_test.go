@@ -55,7 +55,7 @@ func (w *world) submit(path string, form url.Values, header ...string) servertes
 }
 
 func agree(appid string, sets ...string) url.Values {
-	return url.Values{"decision": {"agree"}, "appid": {appid}, "set": sets}
+	return url.Values{"decision": {"approve"}, "appid": {appid}, "set": sets}
 }
 
 // isError checks an error page: no redirect, and a way to the other language.
@@ -255,7 +255,7 @@ func TestConsent_CSRF(t *testing.T) {
 	a := w.Do("POST", path, agree("shop", "33").Encode(), "Content-Type: application/x-www-form-urlencoded", "Origin: https://evil.example")
 	w.isError("another origin", a, http.StatusForbidden)
 	w.isError("another method", w.Do("PUT", path, ""), http.StatusMethodNotAllowed)
-	w.isError("a form that is too long", w.submit(path, url.Values{"decision": {"agree"}, "x": {strings.Repeat("x", 100_000)}}), 400)
+	w.isError("a form that is too long", w.submit(path, url.Values{"decision": {"approve"}, "x": {strings.Repeat("x", 100_000)}}), 400)
 }
 
 // An error page, never a redirect.

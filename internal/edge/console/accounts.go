@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// listed splits the text of a form field into its words.
+// listed splits the text of a form field at white space, commas and semicolons.
 func listed(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;，；、", r) })
 }
@@ -126,7 +126,7 @@ type accountView struct {
 	Users     []string
 	More      string     // the last user on this page; "" = the list is complete
 	Published *time.Time // the last publish of the newest rules; nil = never
-	Activated string     // the share of its ordered codes that are active; "" = no orders
+	Activated string     // the active share of the account's ordered codes; "" = no orders
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
@@ -144,7 +144,7 @@ func (a accountView) Mend(need string) string {
 	case "publishes_left":
 		return Root + "/operate/settings#publish_quota"
 	case "prefix":
-		return "" // a command-line flag of the server, so no page can change it
+		return "" // a command-line flag of the server sets the prefix, so no page can change it
 	default:
 		field := map[string]string{"secret_active": "secret_frozen", "organisation": "subject", "feature": "features",
 			"key": "marketcode_key"}
@@ -209,7 +209,7 @@ func (pages accountPages) changeAccount(v *request) {
 	appid, form, ctx := v.r.PathValue("appid"), v.r.FormValue, v.ctx()
 	user, mini, component := strings.TrimSpace(form("user")), strings.TrimSpace(form("mini_program")), form("component")
 	decide := func() error {
-		return onlyError(v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "agree"))
+		return onlyError(v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "approve"))
 	}
 	if form("did") == "delete" {
 		if v.deleted(v.api.Accounts.Delete, appid) {
@@ -225,7 +225,7 @@ func (pages accountPages) changeAccount(v *request) {
 		"member-off": {"sure.member", user, func() error { return v.api.Accounts.DeleteMember(ctx, appid, user) }},
 		"link":       {call: func() error { return v.api.Links.Create(ctx, appid, mini) }},
 		"unlink":     {"sure.unlink", mini, func() error { return v.api.Links.Delete(ctx, appid, mini) }},
-		"agree":      {call: decide},
+		"approve":    {call: decide},
 		"refuse":     {call: decide},
 		"withdraw":   {"sure.withdraw", component, func() error { return v.api.Accounts.RevokeAuthorization(ctx, appid, component) }},
 		"tokens":     {"sure.tokens", appid, func() error { return v.api.Accounts.RevokeTokens(ctx, appid) }},

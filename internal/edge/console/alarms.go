@@ -30,7 +30,7 @@ type alarmsView struct {
 // alarmGroup holds the alarms of one application, account or day.
 type alarmGroup struct {
 	Title   string
-	Account string // its AppID, beside the title; "" = alarms of several accounts
+	Account string // AppID shown beside the title; "" = alarms of several accounts
 	Alarms  []alarmView
 }
 
@@ -162,10 +162,10 @@ func (v *request) alarmTimeline(list []client.Alarm) *drawing {
 	}
 	for _, a := range list {
 		day := midnight(a.OccurredAt)
-		if n := len(counted.Rows); n > 0 && counted.Rows[n-1].At.Equal(day) {
+		if n := len(counted.Rows); n > 0 && counted.Rows[n-1].StartsAt.Equal(day) {
 			counted.Rows[n-1].Scans++
 		} else {
-			counted.Rows = append(counted.Rows, client.StatisticsRow{At: &day, Scans: 1})
+			counted.Rows = append(counted.Rows, client.StatisticsRow{StartsAt: &day, Scans: 1})
 		}
 	}
 	t := timelineOf(counted, "day")
@@ -245,8 +245,7 @@ type batchAlarmView struct {
 	Replay *client.AlarmReplay
 }
 
-// setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have
-// raised.
+// setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have raised.
 func (pages alarmPages) setBatchAlarm(v *request) {
 	batch, ok := v.pathNumber("batch")
 	if !ok {

@@ -8,9 +8,9 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostAppearance is the maximum size in bytes of a submitted appearance form. Most of the maximum size of the form is for the logo,
+// maxAppearance is the maximum size in bytes of a submitted appearance form. Most of the maximum size of the form is for the logo,
 // whose length the admin API limits.
-const mostAppearance = 800 << 10
+const maxAppearance = 800 << 10
 
 type appearanceView struct {
 	AppID string
@@ -40,7 +40,7 @@ func (pages accountPages) showAppearance(v *request, status int, data appearance
 // but without the file, because a page cannot preset a file input.
 func (pages accountPages) changeAppearance(v *request) {
 	appid := v.r.PathValue("appid")
-	logo, ok := v.upload("logo", "", mostAppearance, v.say("appearance.large"))
+	logo, ok := v.upload("logo", "", maxAppearance, v.say("appearance.large"))
 	if !ok {
 		return
 	}
@@ -57,10 +57,9 @@ func (pages accountPages) changeAppearance(v *request) {
 			want.Texts[language] = texts
 		}
 	}
-	// The file of a form that conflicted with another change is carried in the next form, because a page cannot preset a file
-	// input.
+	// The file of a form that conflicted with another change is carried in the next form, because a page cannot preset a file input.
 	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
-		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // bytes that are not an image are rejected later
+		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // the admin API rejects bytes that are not an image
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {
 		v.r.PostForm.Set("logo_kept", base64.RawURLEncoding.EncodeToString(want.Logo))
 	}

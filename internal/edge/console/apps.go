@@ -10,9 +10,9 @@ import (
 
 type appsView struct {
 	Keys []client.ScanKey
-	More string // the key after which the next page starts
-	Name string // name of a new key
-	Key  string // the new key, shown only once
+	More string // the scan key after which the next page starts
+	Name string // name of the new scan key
+	Key  string // the new scan key, shown only once
 	New  client.ScanKey
 }
 

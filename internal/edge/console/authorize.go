@@ -24,7 +24,7 @@ const searchFrom = 10
 type agreeView struct {
 	client.AuthorizationRequest
 	Reference, Part, AppID string
-	Sets                   []int // that are ticked
+	Sets                   []int // the checked permission sets
 	Search                 bool
 	Faults                 map[string]string // errors by field: appid, sets
 	Taken                  bool              // another platform holds an exclusive permission set
@@ -97,7 +97,7 @@ func (pages accountPages) decideAgreement(v *request) {
 	case "refuse":
 		v.show(http.StatusOK, "authorize", agreeView{Done: true})
 		return
-	case "agree":
+	case "approve":
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -113,7 +113,7 @@ func (pages accountPages) decideAgreement(v *request) {
 		return
 	}
 	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
-		PermissionSets: data.Sets, Move: text("move") != ""})
+		PermissionSets: data.Sets, Move: text("force_exclusive") != ""})
 	if said, is := refused(err, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity); is {
 		switch {
 		case said.Status == http.StatusConflict:

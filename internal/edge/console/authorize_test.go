@@ -81,7 +81,7 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		v.signIn("a-"+string(role), password, "")
 		want := map[bool][2]int{true: {http.StatusOK, http.StatusSeeOther}, false: {http.StatusForbidden, http.StatusForbidden}}
 		sees := v.get("/console/agree?ref=" + url.QueryEscape(handed())).Status
-		agrees := v.post("/console/agree", url.Values{"ref": {handed()}, "did": {"agree"}, "appid": {"wx150"}, "set": {"33"}}).Status
+		agrees := v.post("/console/agree", url.Values{"ref": {handed()}, "did": {"approve"}, "appid": {"wx150"}, "set": {"33"}}).Status
 		if got := [2]int{sees, agrees}; got != want[role.AtLeast(adminroute.Operator)] {
 			t.Errorf("%s sees the page %d, and agrees %d", role, got[0], got[1])
 		}
@@ -91,7 +91,7 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 		t.Errorf("nobody: %d %q", p.Status, p.Header.Get("Location"))
 	}
 	form := func(appid string, sets ...string) url.Values {
-		return url.Values{"ref": {ref}, "did": {"agree"}, "appid": {appid}, "set": sets, "part": {"x"}}
+		return url.Values{"ref": {ref}, "did": {"approve"}, "appid": {appid}, "set": sets, "part": {"x"}}
 	}
 	for name, c := range map[string]struct {
 		form   url.Values
@@ -124,11 +124,11 @@ func TestAgreeReference_SingleUse(t *testing.T) {
 	s.Admin("PUT", "/components/other", `{"secret":"the-secret-of-other","message_token":"tok",`+
 		`"encoding_aes_key":"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE"}`)
 	s.Authorize(s.ComponentToken("other"), "other", "wx003", "[18]")
-	if p := alice.post("/console/agree", form("wx003", "18")); p.Status != 409 || !strings.Contains(p.Body, `name="move"`) {
+	if p := alice.post("/console/agree", form("wx003", "18")); p.Status != 409 || !strings.Contains(p.Body, `name="force_exclusive"`) {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}
 	moving := form("wx003", "18")
-	moving.Set("move", "1")
+	moving.Set("force_exclusive", "1")
 	if p := alice.post("/console/agree", moving); p.Status != http.StatusSeeOther {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}

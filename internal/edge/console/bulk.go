@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostBulk is the maximum size in bytes of an uploaded file of accounts or rules. Longer files are imported with the command line.
-const mostBulk = 16 << 20
+// maxBulk is the maximum size in bytes of an uploaded file of accounts or rules. Longer files are imported with the command line.
+const maxBulk = 16 << 20
 
 type bulkView struct {
 	What string
@@ -31,7 +31,7 @@ func (pages operatePages) bulkFile(v *request) {
 
 // loadBulk validates an uploaded file, or imports all of its lines.
 func (pages operatePages) loadBulk(v *request) {
-	text, ok := v.upload("file", "text", mostBulk, v.say("bulk.large"))
+	text, ok := v.upload("file", "text", maxBulk, v.say("bulk.large"))
 	if !ok {
 		return
 	}

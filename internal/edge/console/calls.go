@@ -87,15 +87,15 @@ func (pages callPages) calls(v *request) {
 	maps.Copy(wanted, data.Filter)
 	data.Live = Root + "/calls/live?" + wanted.Encode()
 	if grouping {
-		groupeds := map[string]*grouped{}
+		groups := map[string]*grouped{}
 		for _, call := range data.Page.Calls { // newest first
 			key := fmt.Sprint(endpointOf(call), " ", call.ErrCode)
-			if groupeds[key] == nil {
-				groupeds[key] = &grouped{Path: endpointOf(call), ErrCode: call.ErrCode, Last: call}
+			if groups[key] == nil {
+				groups[key] = &grouped{Path: endpointOf(call), ErrCode: call.ErrCode, Last: call}
 			}
-			groupeds[key].Times++
+			groups[key].Times++
 		}
-		for _, g := range groupeds {
+		for _, g := range groups {
 			data.Groups = append(data.Groups, *g)
 		}
 		slices.SortFunc(data.Groups, func(a, b grouped) int {
@@ -150,15 +150,15 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		data.Kept = list.Searched
 		for _, call := range list.Calls {
 			data.Page.Calls = append(data.Page.Calls, client.RecordedCall{RID: call.RID, OccurredAt: call.OccurredAt, Account: call.Account,
-				URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Took: call.Took})
+				URL: call.Endpoint, ErrCode: call.ErrCode, Detail: call.Detail, Duration: call.Duration})
 		}
 	}
 	v.show(http.StatusOK, "calls", data)
 }
 
 const (
-	// mostStreams is the maximum number of open streams.
-	mostStreams = 100
+	// maxStreams is the maximum number of open streams.
+	maxStreams = 100
 	// lookEvery is the polling interval of a stream and limits how often a page changes.
 	lookEvery = 300 * time.Millisecond
 	// pingEvery is the interval of keep-alive messages on an idle stream. On each keep-alive, and before sending rows, the stream
@@ -213,8 +213,7 @@ func (pages callPages) live(v *request) {
 		wanted.After = page.Next
 		text := ""
 		if len(page.Calls) > 0 {
-			// A busy stream sends no keep-alives, so the session is checked before every piece, and the current caller's
-			// permissions apply.
+			// A busy stream sends no keep-alives, so the session is checked before every piece, and the current caller's permissions apply.
 			if pages.streamEnded(v) {
 				return
 			}
@@ -241,7 +240,7 @@ func (pages callPages) live(v *request) {
 func (c *Console) openStream() bool {
 	c.streams.Lock()
 	defer c.streams.Unlock()
-	if c.open >= mostStreams {
+	if c.open >= maxStreams {
 		return false
 	}
 	c.open++
@@ -371,7 +370,7 @@ func (c *Console) har(call client.Call) any {
 		request["postData"] = map[string]any{"mimeType": "application/json", "text": call.Request}
 	}
 	request["method"] = method
-	took := float64(call.Took) / 1e6
+	took := float64(call.Duration) / 1e6
 	return map[string]any{"log": map[string]any{"version": "1.2", "creator": map[string]any{"name": "qrjump", "version": c.Version},
 		"entries": []any{map[string]any{"startedDateTime": call.OccurredAt.Format(time.RFC3339Nano), "time": took, "request": request,
 			"response": map[string]any{"status": 200, "statusText": "OK", "httpVersion": "HTTP/1.1", "cookies": []any{}, "headers": []any{},

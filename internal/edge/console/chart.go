@@ -15,13 +15,13 @@ import (
 // timeline is a statistics result over time with one row for each hour, day, week or month, including periods without scans.
 type timeline struct {
 	by     string
-	now    time.Time   // at the server
+	now    time.Time   // the server's current time
 	starts []time.Time // the start times of the periods, plus the end of the last period
 	rows   []client.StatisticsRow
 }
 
-// mostPeriods is the maximum number of periods in one chart: the hours of 13 months.
-const mostPeriods = 9600
+// maxPeriods is the maximum number of periods in one chart: the hours of 13 months.
+const maxPeriods = 9600
 
 // timelineOf assigns the rows of a result to their periods; the timeline ends where the result was truncated, and at the current
 // time at the latest. The timeline is empty if the period of time is too long to draw.
@@ -30,16 +30,16 @@ func timelineOf(found client.Statistics, interval string) (t timeline) {
 	zone := time.FixedZone("", offset)
 	to, rows := found.To, map[int64]client.StatisticsRow{}
 	for _, row := range found.Rows {
-		if row.At != nil {
-			rows[row.At.Unix()] = row
+		if row.StartsAt != nil {
+			rows[row.StartsAt.Unix()] = row
 		}
 	}
 	if n := len(found.Rows); found.More && n > 0 {
-		to = following(found.Rows[n-1].At.In(zone), interval)
+		to = following(found.Rows[n-1].StartsAt.In(zone), interval)
 	}
 	instant := found.From.In(zone)
 	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = following(instant, interval) {
-		if len(t.rows) == mostPeriods {
+		if len(t.rows) == maxPeriods {
 			return timeline{by: interval}
 		}
 		t.starts, t.rows = append(t.starts, instant), append(t.rows, rows[instant.Unix()])
@@ -134,7 +134,7 @@ type drawing struct {
 	Wide, High, Left, Top, Floor float64
 	Lines, Labels                []written
 	Bars                         []bar
-	All, First, Before           string // SVG paths; All and First only if no bars are drawn
+	All, First, Before           string // SVG paths of all scans, first scans and the preceding periods; with bars only Before
 	Signs                        []sign
 	About                        string // a sentence that describes the drawing
 }
@@ -182,11 +182,11 @@ var (
 	smallChart = size{"small", 320, 120, 44, 3, false}
 )
 
-// mostBars is the maximum number of periods that are drawn as separate bars.
-const mostBars = 100
+// maxBars is the maximum number of periods that are drawn as separate bars.
+const maxBars = 100
 
-// mostPlotted is the maximum number of periods of a chart that a script draws again.
-const mostPlotted = 400
+// maxPlotted is the maximum number of periods of a chart that a script draws again.
+const maxPlotted = 400
 
 // draw renders a timeline, with the preceding periods as an outline, on a vertical scale that reaches scale.
 func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []happened) drawing {
@@ -220,10 +220,10 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 	}
 	closed := func(line string) string { return fmt.Sprintf("M%v %vL%sV%vZ", d.Left, d.Floor, line[1:], d.Floor) }
 	d.Before = path(oldTimeline.rows, numberOf)
-	if s.bars && len(t.rows) <= mostBars {
+	if s.bars && len(t.rows) <= maxBars {
 		d.Bars = v.bars(t, x, y)
 	} else {
-		first := func(r client.StatisticsRow) int64 { return r.First }
+		first := func(r client.StatisticsRow) int64 { return r.FirstScans }
 		if d.All = closed(path(t.rows, numberOf)); t.sum(first) > 0 {
 			d.First = closed(path(t.rows, first))
 		}
@@ -253,7 +253,7 @@ func (v *request) bars(t timeline, x func(int) float64, y func(int64) float64) (
 		instant, end, n := t.starts[i], t.starts[i+1], numberOf(r)
 		room := (x(i+1) - x(i)) * .12
 		b := bar{X: tenth(x(i) + room), Wide: tenth(x(i+1) - x(i) - 2*room), Y: y(n), High: tenth(y(0) - y(n)),
-			First: tenth(y(0) - y(r.First)), Label: day(instant, t.by),
+			First: tenth(y(0) - y(r.FirstScans)), Label: day(instant, t.by),
 			Text: v.countText(r), Now: !t.now.Before(instant) && t.now.Before(end)}
 		if b.Now {
 			b.Text += v.say("chart.running")
@@ -268,7 +268,7 @@ func (v *request) countText(r client.StatisticsRow) string {
 	if r.Users > 0 {
 		return separated(r.Users)
 	}
-	return v.say("stats.bar", r.Scans, r.First)
+	return v.say("stats.bar", r.Scans, r.FirstScans)
 }
 
 // describeTimeline returns a sentence that describes a timeline.
@@ -290,8 +290,8 @@ func (v *request) describeTimeline(t timeline) string {
 type chart struct {
 	Totals []number // the sum of the rows, and its change from the preceding periods
 	Zone   string
-	Plot   *plot     // the same numbers for the script that draws the chart again; nil = more than mostPlotted periods
-	Drawn  []drawing // the total in two sizes: wide, and small for phones
+	Plot   *plot     // the numbers for the script that draws the chart again; nil = more than maxPlotted periods
+	Drawn  []drawing // the timeline of the total in two sizes: wide, and small for phones
 	Before bool      // the preceding periods are drawn as an outline
 	Small  []multiple
 	Lying  []boxRow // horizontal bars of a result without a time dimension
@@ -299,7 +299,7 @@ type chart struct {
 	Since  *time.Time // the event markers before this time are incomplete
 }
 
-// multiple is the timeline of one group value as a separate drawing, with the same scale as the other drawings.
+// multiple is the timeline of one group value as a separate drawing, with the same scale as the drawings of the other group values.
 type multiple struct {
 	Name, To string
 	Sum      int64
@@ -340,7 +340,7 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 	rows := s.Numbers.Rows
 	if s.By == "" {
 		sum := timeline{rows: rows}.sum(numberOf)
-		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), mostLying)], sum)}, nil
+		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), maxBarGroups)], sum)}, nil
 	}
 	if s.Group != "" {
 		return v.multiples(s)
@@ -354,10 +354,10 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 		return chart{}, err
 	}
 	ch = chart{Zone: zoneOf(t), Before: len(oldTimeline.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
-	if len(t.rows) <= mostPlotted {
+	if len(t.rows) <= maxPlotted {
 		ch.Plot = v.plot(t, oldTimeline, s.Users(), ch.Signs)
 	}
-	if !s.Users() { // a user can be in several periods
+	if !s.Users() { // a sum over periods would count a user several times
 		ch.Totals = v.totals(t, oldTimeline)
 	}
 	for _, item := range []size{wideChart, phoneChart} {
@@ -372,7 +372,7 @@ func (v *request) totals(t, oldTimeline timeline) []number {
 	for _, counted := range []struct {
 		n     *number
 		count func(client.StatisticsRow) int64
-	}{{&scans, numberOf}, {&first, func(r client.StatisticsRow) int64 { return r.First }}} {
+	}{{&scans, numberOf}, {&first, func(r client.StatisticsRow) int64 { return r.FirstScans }}} {
 		counted.n.compare(v, "total.before", t.sum(counted.count), oldTimeline.sum(counted.count))
 	}
 	for i, r := range t.rows {
@@ -426,7 +426,7 @@ func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *p
 		}
 	}
 	add(map[bool]string{true: "stats.users", false: "stats.scans"}[users], "all", t, numberOf)
-	add("stats.first", "first", t, func(r client.StatisticsRow) int64 { return r.First })
+	add("stats.first", "first", t, func(r client.StatisticsRow) int64 { return r.FirstScans })
 	oldTimeline.rows = oldTimeline.rows[:min(len(oldTimeline.rows), len(t.rows))]
 	add("chart.before", "before", oldTimeline, numberOf)
 	for _, start := range t.starts[:len(t.rows)] {
@@ -462,10 +462,10 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 }
 
 const (
-	// mostLying is the maximum number of values drawn without a time dimension, and mostSmall over time; the table lists all
-	// values.
-	mostLying = 20
-	mostSmall = 9
+	// maxBarGroups is the maximum number of group values drawn without a time dimension, and maxTimeGroups the one over time; the
+	// table lists all group values.
+	maxBarGroups  = 20
+	maxTimeGroups = 9
 )
 
 // frequent returns group values with their counts and their shares of total, the most frequent first.
@@ -484,7 +484,7 @@ func (v *request) frequent(group string, rows []client.StatisticsRow, total int6
 // multiples renders one timeline for each of the most frequent group values.
 func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
-	asked.By, asked.Limit = "", mostSmall
+	asked.By, asked.Limit = "", maxTimeGroups
 	found, err := v.api.Statistics.Get(v.ctx(), asked)
 	if err != nil {
 		return ch, err

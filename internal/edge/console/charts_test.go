@@ -191,8 +191,8 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 	if slices.ContainsFunc(one.marks, func(text string) bool { return strings.HasPrefix(text, "Published") }) || len(one.marks) != 2 {
 		t.Errorf("marks of one application: %q", one.marks)
 	}
-	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffat,value",
-		"/console/statistics/unmatched.csv": "\ufeffplace", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
+	for address, first := range map[string]string{"/console/statistics/numbers.csv?by=day": "\ufeffstarts_at,value",
+		"/console/statistics/unmatched.csv": "\ufefflocation", "/console/codes/" + batch + "/list.csv?from=0&to=1": "\ufeffindex,code"} {
 		if list := v.get(address); list.Status != http.StatusOK || !strings.HasPrefix(list.Body, first) {
 			t.Errorf("%s: %d %.40q", address, list.Status, list.Body)
 		}

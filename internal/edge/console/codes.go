@@ -91,9 +91,9 @@ func (pages codePages) codePicture(v *request) {
 // batchView holds the data of the page of one application.
 type batchView struct {
 	Batch    client.Batch
-	From     int64 // the first code of the map
+	From     int64 // index of the first code in the map of code states
 	Runs     []runView
-	Next     int64 // the first code of the next part of the map; 0 = this part is the last
+	Next     int64 // index of the first code in the next part of the map of code states; 0 = last part
 	Numbers  []number
 	Events   []client.CodeEvent
 	Whole    bool // whether all events are shown
@@ -118,7 +118,7 @@ func (v *request) numbersOf(b client.Batch, active int64) (list []number) {
 	return list
 }
 
-// Ticks returns the indexes at the axis of the map.
+// Ticks returns the code indexes that label the axis of the map of code states.
 func (d batchView) Ticks() (list []int64) {
 	for i := int64(0); i <= 4 && len(d.Runs) > 0; i++ {
 		list = append(list, d.From+i*(d.Runs[len(d.Runs)-1].To-d.From)/4)
@@ -126,7 +126,7 @@ func (d batchView) Ticks() (list []int64) {
 	return list
 }
 
-// runView is a run of codes in the map.
+// runView is a run of codes in the map of code states.
 type runView struct {
 	client.CodeRun
 	State string // the strongest state that applies: void, frozen, redeemed, active or free
@@ -152,11 +152,11 @@ func stateOf(r client.CodeRun) string {
 }
 
 const (
-	// mostRuns is the maximum number of runs in a map, mostEvents the maximum number of events on a page.
-	mostRuns   = 200
-	mostEvents = 100
-	// mostSegments is the maximum number of downloads that a page offers, enough for 2,500,000 codes.
-	mostSegments = 50
+	// maxRuns is the maximum number of runs in a map of code states, maxEventRows the maximum number of events on a page.
+	maxRuns      = 200
+	maxEventRows = 100
+	// maxSegments is the maximum number of downloads that a page offers, enough for 2,500,000 codes.
+	maxSegments = 50
 )
 
 func (pages codePages) batch(v *request) {
@@ -174,8 +174,8 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 		data.From = from
 	}
 	var runs client.CodeRuns
-	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, mostRuns))) ||
-		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, mostEvents))) {
+	if v.failed(storeResult(&runs)(v.api.Codes.ListRuns(ctx, id, client.CodeRange{From: data.From}, maxRuns))) ||
+		v.failed(storeResult(&data.Events)(v.api.Codes.ListEvents(ctx, id, 0, maxEventRows))) {
 		return
 	}
 	active := int64(0)
@@ -190,8 +190,8 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 		active = -1
 	}
 	data.Numbers = v.numbersOf(data.Batch, active)
-	data.Whole = len(data.Events) < mostEvents
-	for from := int64(0); from < data.Batch.Count && len(data.Segments) < mostSegments; from += int64(data.Batch.Segment) {
+	data.Whole = len(data.Events) < maxEventRows
+	for from := int64(0); from < data.Batch.Count && len(data.Segments) < maxSegments; from += int64(data.Batch.Segment) {
 		data.Segments = append(data.Segments, client.CodeRange{From: from, To: min(from+int64(data.Batch.Segment), data.Batch.Count) - 1})
 	}
 	if data.Alarm == nil {
@@ -203,11 +203,11 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	v.show(status, "batch", data)
 }
 
-// States returns the states of codes in the order of the legend of the map.
+// States returns the states of codes in the order of the legend below their map.
 func (batchView) States() []string { return []string{"free", "active", "redeemed", "frozen", "void"} }
 
-// Bars returns the runs as bars of the map, which is 900 by 60. Each state has its own height, so that the picture is readable without
-// colours.
+// Bars returns the runs as bars of the map of code states, which measures 900 by 60 SVG units. Each state has a different bar height, so
+// that the picture is readable without colours.
 func (d batchView) Bars() (list []bar) {
 	high := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
 	for _, r := range d.Runs {
@@ -296,8 +296,8 @@ func codesOf(from, to int64) client.CodeChange {
 	return client.CodeChange{CodeSelection: client.CodeSelection{Ranges: []client.CodeRange{{From: from, To: to}}}}
 }
 
-// mostSerials is the maximum size in bytes of a list of serial numbers, enough for 10,000 codes with the longest names.
-const mostSerials = 4 << 20
+// maxSerials is the maximum size in bytes of a list of serial numbers, enough for 10,000 codes with the longest names.
+const maxSerials = 4 << 20
 
 // bindSerials assigns the brand's serial numbers to codes from lines of INDEX,SERIAL; either all lines are stored or none.
 func (pages codePages) bindSerials(v *request) {
@@ -305,7 +305,7 @@ func (pages codePages) bindSerials(v *request) {
 	if !ok {
 		return
 	}
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostSerials)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxSerials)
 	var list []client.SerialBinding
 	for line := range strings.Lines(v.r.FormValue("serials")) {
 		if line = strings.TrimSpace(line); line == "" {

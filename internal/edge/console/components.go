@@ -139,8 +139,7 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns words for Choose whose text keys begin with prefix; with first, an empty option with this key is listed before the
-// values.
+// keyed returns words for Choose whose text keys begin with prefix; with first, an empty option with this key is listed before the values.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
@@ -204,8 +203,7 @@ func (v view) Filters(path string) template.HTML {
 	return render("filters", part{"Action": v.Keep(path)})
 }
 
-// FiltersEnd ends the form and links to the unfiltered list if filters are active; ownNames is "account" if the form has an account
-// field.
+// FiltersEnd ends the form and links to the unfiltered list if filters are active; ownNames is "account" if the form has an account field.
 func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 	q := v.r.URL.Query()
 	for _, name := range []string{"account", "lang", "done"} {
@@ -221,7 +219,7 @@ func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 // KeptField renders a hidden field that preserves the account filter in a GET form.
 func (v view) KeptField() template.HTML { return render("kept-field", v.Kept()) }
 
-// table holds the head of a list. The rows of the list follow the head, then the component "end".
+// table holds the head of a list. In a template the rows of the list follow the head, and the component "end" follows the rows.
 type table struct {
 	view
 	Label, ID string
@@ -234,8 +232,8 @@ type column struct {
 	Number, Select bool
 }
 
-// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" holds numbers, ""
-// is skipped; "@ID" sets the id of the table.
+// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" marks a column of numbers,
+// and "" is skipped; "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {

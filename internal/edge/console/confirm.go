@@ -11,7 +11,7 @@ import (
 // sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field sure.
 type sureView struct {
 	Text, Name, Token, Action, Back string
-	Did, Button                     string // value and text key of the button; Did "" = as in the form
+	Did, Button                     string // value and text key of the button; if Did is "", the form has a field did
 	Warning                         string
 	Harmless, Wrong                 bool
 	Foreseen                        *impact // effect on past scans; nil = not requested
@@ -85,7 +85,7 @@ func (v *request) reject(key string) error {
 // onlyError drops the result of a call.
 func onlyError[T any](_ T, err error) error { return err }
 
-// afterwards shows the answer of a call instead of the redirect, unless the call failed.
+// afterwards shows the result of a call instead of a redirect, unless the call failed.
 func afterwards(err error, show func()) error {
 	if err == nil {
 		show()

@@ -63,9 +63,9 @@ var (
 	script = asset("console.js")
 	camera = asset("camera.js")
 	charts = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
-	// templates holds the parsed pages: each file is the content of the shared layout, and may define another title than the text of its
-	// name. Like the translations, the templates are parsed on
-	// first use, so that commands that serve no pages do not wait for parsing.
+	// templates holds the parsed pages: each file is the content of the shared layout, and may define a title other than the text with the
+	// page's name as key. Like the translations, the templates are parsed on first use, so that commands that serve no pages do not wait
+	// for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
@@ -111,9 +111,8 @@ type Console struct {
 	Demanded func(role string) bool
 	// Emulates reports whether the server is an emulator, which holds calls in memory and can move its clock.
 	Emulates bool
-	// Again repeats a wire API call in the name of an account and returns the request id of its record; nil = unsupported by this
-	// server.
-	Again func(ctx context.Context, account, path, query, body string) (rid string, err error)
+	// Again repeats a wire API call in the name of an account and returns the request id of its record; nil = unsupported by this server.
+	Again func(ctx context.Context, account, endpoint, query, body string) (rid string, err error)
 	// Secure reports whether a request arrived over TLS. TLSOnly reports whether to send an HSTS header, which makes browsers use
 	// only TLS for this host, all its ports and its subdomains for a year.
 	Secure, TLSOnly func(*http.Request) bool
@@ -134,7 +133,7 @@ type Console struct {
 	client   *client.Client
 	pages    http.Handler
 	decoding sync.Map            // sessions whose uploaded picture is being decoded
-	reading  semaphore.Semaphore // of pictures
+	reading  semaphore.Semaphore // limits concurrent decoding of pictures
 	streams  sync.Mutex
 	open     int
 }
@@ -366,7 +365,7 @@ func (v *request) write(status int, page string) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Language", string(v.Language))
 	h.Set("Vary", "Accept-Encoding, Accept-Language, Cookie")
-	// The length of a compressed page tells other sites nothing: the session cookie is not sent with their requests.
+	// The length of a compressed page leaks nothing to other sites, because the session cookie is not sent with their requests.
 	if assets.TakesGzip(v.r.Header.Get("Accept-Encoding")) {
 		var zipped strings.Builder
 		w, _ := gzip.NewWriterLevel(&zipped, gzip.BestSpeed)
@@ -480,7 +479,7 @@ func (v view) Who() string {
 	return v.caller.Name
 }
 
-// Other returns the other language of the console.
+// Other returns the code of the language, English or Chinese, in which the page is not shown.
 func (v view) Other() string {
 	if v.Chinese() {
 		return "en"

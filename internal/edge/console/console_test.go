@@ -428,7 +428,7 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 		t.Errorf("the link again: %d", p.Status)
 	}
 	var made struct {
-		Recovery []string
+		Recovery []string `json:"recovery_codes"`
 	}
 	s.Admin("PATCH", "/people/alice", `{"second_factor":"new"}`).JSON(t, &made)
 	for _, code := range made.Recovery {

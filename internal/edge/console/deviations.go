@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostDeviations is the maximum number of lines of each list on the page.
-const mostDeviations = 100
+// maxDeviations is the maximum number of lines of each list on the page.
+const maxDeviations = 100
 
 type deviationsView struct {
 	Account    string
@@ -26,7 +26,7 @@ func (pages callPages) deviations(v *request) {
 	if v.failed(err) {
 		return
 	}
-	data.Deviations = list[:min(len(list), mostDeviations)]
+	data.Deviations = list[:min(len(list), maxDeviations)]
 	data.More = len(list) - len(data.Deviations)
 	if data.Coverage, err = v.api.Deviations.GetCoverage(v.ctx(), data.Account); v.failed(err) {
 		return
@@ -74,7 +74,7 @@ func (pages callPages) behaviours(v *request) {
 			!strings.Contains(strings.ToLower(b.ID+" "+b.English+" "+b.Chinese), word)
 	})
 	all := len(data.Behaviours)
-	data.Behaviours = data.Behaviours[:min(all, mostDeviations)]
+	data.Behaviours = data.Behaviours[:min(all, maxDeviations)]
 	data.More = all - len(data.Behaviours)
 	v.show(http.StatusOK, "behaviours", data)
 }

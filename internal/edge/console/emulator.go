@@ -74,12 +74,12 @@ func faultForm(r *http.Request) (f client.Fault, ok bool) {
 	return f, ok
 }
 
-// mostSeed is the maximum size of a submitted seed in bytes. Longer seeds are loaded with serve --seed.
-const mostSeed = 1 << 20
+// maxSeedSize is the maximum size of a submitted seed in bytes. Longer seeds are loaded with serve --seed.
+const maxSeedSize = 1 << 20
 
 // addSeed applies an uploaded or typed seed and shows the result.
 func (pages operatePages) addSeed(v *request) {
-	seed, ok := v.upload("file", "text", mostSeed, v.say("emulator.plant.large"))
+	seed, ok := v.upload("file", "text", maxSeedSize, v.say("emulator.plant.large"))
 	if ok && strings.TrimSpace(seed) == "" {
 		v.refuse(http.StatusUnprocessableEntity, "text", v.say("emulator.plant.none"))
 	}
@@ -96,7 +96,7 @@ func (pages operatePages) addSeed(v *request) {
 }
 
 func (pages operatePages) changeEmulator(v *request) {
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*mostSeed)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 4*maxSeedSize)
 	form, ctx := v.r.FormValue, v.ctx()
 	v.perform(Root+"/emulator?done=emulator", map[string]action{
 		"advance": {call: func() error {

@@ -10,13 +10,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/iam"
 )
 
-// mostKept is the maximum size in bytes of a form that is preserved during a sign-in.
-const mostKept = 256 << 10
+// maxKeptSize is the maximum size in bytes of a form that is preserved during a sign-in.
+const maxKeptSize = 256 << 10
 
-// keptForm is a form that was submitted without a valid session. The sign-in page carries the form in a hidden field, so that only
-// the person who submitted the form holds its content until the sign-in succeeds.
+// keptForm is a form that was submitted without a valid session. The sign-in page carries the form in a hidden field, so that only the
+// browser of the person has the content of the form until the sign-in succeeds.
 type keptForm struct {
-	To     string      `json:"to"` // where it goes
+	To     string      `json:"to"` // the URL to which the form was submitted
 	Fields []keptField `json:"fields"`
 }
 
@@ -34,14 +34,14 @@ func (f keptField) Secret() bool {
 
 // keep reads the submitted form without its files, or returns false if the request is not a form or is too long.
 func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
-	r.Body = http.MaxBytesReader(w, r.Body, mostKept)
+	r.Body = http.MaxBytesReader(w, r.Body, maxKeptSize)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	var err error
 	switch kind {
 	case "application/x-www-form-urlencoded":
 		err = r.ParseForm()
 	case "multipart/form-data":
-		if err = r.ParseMultipartForm(mostKept); err == nil {
+		if err = r.ParseMultipartForm(maxKeptSize); err == nil {
 			_ = r.MultipartForm.RemoveAll()
 		}
 	default:

@@ -60,7 +60,8 @@ func (numberPages) download(v *request) {
 	v.forward("GET", path+"?"+asked.Encode(), "", nil)
 }
 
-// upload returns an uploaded file, or else the field typed. For more than limit bytes upload shows the error large and returns false.
+// upload returns an uploaded file, or without a file the content of the form field typed. If the content is longer than limit bytes, upload
+// shows the error message large and returns false.
 func (v *request) upload(field, typed string, limit int64, large string) (text string, ok bool) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*limit)
 	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(1<<20)) // a form without a file may have another content type

@@ -36,7 +36,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 			"publish_quota is -7: want", "设置 publish_quota 是 -7：要 0 到"},
 		{"/console/operate/webhooks", "did=add&url=https%3A%2F%2Fx.example%2F&rules=&codes=", "codes",
 			[]string{`value="https://x.example/"`},
-			"would never be told", "永远收不到通知"},
+			"would never receive an event", "永远收不到通知"},
 		{"/console/rules/new", "owner=shop&prefix=https%3A%2F%2Fnew.example%2F&path=+&link=", "path",
 			[]string{`value="https://new.example/"`}, "want a page", "页面路径：要"},
 		{"/console/accounts", "kind=mini_program&appid=wxnew&name=a%E2%80%AEb&subject=company", "name", []string{`value="wxnew"`},

@@ -146,8 +146,8 @@ func (pages rulePages) symbolOf(v *request, data *gs1KeyView) error {
 	}
 	if data.Link {
 		data.Text = "https://" + hosts[0] + "/" + data.Key
-		if len(data.Text) <= symbol.MostOnScreen {
-			picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MostOnScreen bytes always fits in a QR code
+		if len(data.Text) <= symbol.MaxScreenPixels {
+			picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MaxScreenPixels bytes always fits in a QR code
 			data.Picture = template.URL(picture)
 		}
 	}
@@ -196,8 +196,8 @@ func rfc3339(t *time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// mostGS1Rows is the maximum number of rows of the form.
-const mostGS1Rows = 110
+// maxGS1Rows is the maximum number of rows of the form.
+const maxGS1Rows = 110
 
 // changeGS1 stores the submitted entry of a key, deletes the entry, or undoes a change.
 func (pages rulePages) changeGS1(v *request) {
@@ -221,7 +221,7 @@ func (pages rulePages) changeGS1(v *request) {
 	want := client.GS1Put{Owner: text("owner"), WxaAppID: text("wxa_appid"), WxaPath: text("wxa_path"), Archived: text("archived") != "",
 		Links: []client.GS1Link{}}
 	faults := map[string]string{}
-	for i := range mostGS1Rows {
+	for i := range maxGS1Rows {
 		lookup := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
 		if lookup("href") == "" {
 			continue

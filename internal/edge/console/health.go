@@ -78,11 +78,11 @@ func (v *request) checks() (list []check) {
 	if nodes, err := v.api.ScanNodes.List(v.ctx()); !failed("nodes", err) {
 		stopped, behind := 0, int64(0)
 		for _, n := range nodes {
-			stopped, behind = stopped+b2i(n.Stopped), behind+n.Backlog
+			stopped, behind = stopped+b2i(n.StoppedCleanly), behind+n.Backlog
 		}
 		add("nodes", wordIf(stopped, "warn"), v.say("health.running", max(1, len(nodes)-stopped), stopped), v.say("health.nodes.why"),
 			"/operate#nodes") // with an embedded database the list of nodes is empty
-		add("streams", wordIf(behind > mostBehind, "warn"), v.say("health.behind", behind), v.say("health.streams.why"), "/operate#nodes")
+		add("streams", wordIf(behind > maxBacklog, "warn"), v.say("health.behind", behind), v.say("health.streams.why"), "/operate#nodes")
 	}
 	if hooks, err := v.api.Webhooks.List(v.ctx()); !failed("webhooks", err) {
 		off := 0
@@ -117,8 +117,8 @@ func (v *request) checks() (list []check) {
 // severity orders states from the most severe on.
 func severity(kind string) int { return slices.Index([]string{"bad", "warn", "info", "good"}, kind) }
 
-// mostBehind is the number of scans that nodes may hold before they count them.
-const mostBehind = 10_000
+// maxBacklog is the number of scans in the backlogs of all nodes above which the health page shows a warning.
+const maxBacklog = 10_000
 
 // unavailable reports whether an API returned status 503.
 func unavailable(err error) bool {

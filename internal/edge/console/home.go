@@ -16,7 +16,7 @@ type homeView struct {
 	Tasks   []task // most severe first
 	Numbers []number
 	Week    *statisticsView // the scans of seven days; nil = the reader may not see scans
-	Misses  []client.Miss
+	Misses  []client.UnmatchedPrefix
 	now     time.Time // the server's current time in the time zone of the statistics
 }
 
@@ -31,10 +31,10 @@ type number struct {
 }
 
 const (
-	mostMissesHome = 5
-	mostAlarmsHome = 100
-	backupDue      = 7 * 24 * time.Hour
-	week           = 7 * 24 * time.Hour
+	maxMissesHome = 5
+	maxAlarmsHome = 100
+	backupDue     = 7 * 24 * time.Hour
+	week          = 7 * 24 * time.Hour
 )
 
 // landing redirects to the first page: the list of calls for a developer with an emulator, else the home page.
@@ -69,7 +69,7 @@ func (pages homePages) home(v *request) {
 
 func (v *request) homeAlarms(data *homeView) error {
 	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.account(),
-		Limit: mostAlarmsHome})
+		Limit: maxAlarmsHome})
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (v *request) homeAlarms(data *homeView) error {
 		recent += b2i(data.now.Sub(alarm.OccurredAt) < week)
 	}
 	open := number{Name: "home.alarms", Value: separated(int64(len(list))), Beside: v.say("home.alarms.week", recent)}
-	if len(list) == mostAlarmsHome {
+	if len(list) == maxAlarmsHome {
 		open.Value += "+"
 	}
 	if len(list) > 0 {
@@ -133,8 +133,8 @@ func (v *request) owned() map[string]string {
 }
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {
-	count := func(from, to string) (list []client.Miss, sum int64, err error) {
-		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: from, To: to, Owner: v.account()})
+	count := func(from, to string) (list []client.UnmatchedPrefix, sum int64, err error) {
+		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: from, To: to, Owner: v.account()})
 		for _, miss := range list {
 			sum += miss.Scans
 		}
@@ -153,10 +153,10 @@ func (v *request) homeMisses(data *homeView, since time.Time) error {
 	if sum > 0 {
 		missed.Kind = "warn"
 		data.Tasks = append(data.Tasks, task{"warn", v.say("home.misses.are", separated(sum)), v.say("home.misses.why",
-			view{request: v}.Place(list[0].Place)), Root + "/statistics#misses"})
+			view{request: v}.Place(list[0].Location)), Root + "/statistics#misses"})
 	}
 	data.Numbers = append(data.Numbers, missed)
-	data.Misses = list[:min(len(list), mostMissesHome)]
+	data.Misses = list[:min(len(list), maxMissesHome)]
 	return nil
 }
 

@@ -15,8 +15,8 @@ const (
 	endsSoon     = 14 * 24 * time.Hour
 	fetchedIn    = 3 * 24 * time.Hour // maximum age of a package without a download
 	activeInDays = 14                 // maximum age in days of an application without active codes
-	mostOrders   = 50
-	mostAccounts = 5
+	maxOrders    = 50
+	maxAccounts  = 5
 	fewPublishes = 5
 )
 
@@ -24,11 +24,11 @@ const (
 func (v *request) homePackages(data *homeView) error {
 	owners := []string{v.account()}
 	if owners[0] == "" && len(v.caller.Accounts) > 0 {
-		owners = v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)]
+		owners = v.caller.Accounts[:min(len(v.caller.Accounts), maxAccounts)]
 	}
 	var unfetched []string
 	for _, appid := range owners {
-		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: mostOrders})
+		list, err := v.api.Packages.List(v.ctx(), client.PackageQuery{Account: appid, Waiting: true, Limit: maxOrders})
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (v *request) homePackages(data *homeView) error {
 
 // homeOrders adds a task about orders that wait for a decision.
 func (v *request) homeOrders(data *homeView) error {
-	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, mostOrders)
+	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, maxOrders)
 	var waiting []string
 	for _, o := range list.Orders {
 		if o.State == "waits" {
@@ -57,7 +57,7 @@ func (v *request) homeOrders(data *homeView) error {
 
 // homeIdle adds a task about applications, from the wire API or the console, without an activated code in time.
 func (v *request) homeIdle(data *homeView) error {
-	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: mostOrders})
+	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: maxOrders})
 	var idle []string
 	for _, b := range list {
 		idle = append(idle, b.Account+" "+b.ISV)
@@ -92,7 +92,7 @@ func (v *request) homeKeys(data *homeView) error {
 
 // homeQuota warns a person who is limited to some accounts if few publishes of the month remain.
 func (v *request) homeQuota(data *homeView) error {
-	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), mostAccounts)] {
+	for _, appid := range v.caller.Accounts[:min(len(v.caller.Accounts), maxAccounts)] {
 		left, err := v.api.Accounts.GetQuota(v.ctx(), appid)
 		if err != nil {
 			return err

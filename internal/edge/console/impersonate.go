@@ -35,8 +35,8 @@ func admin(caller iam.Caller) bool {
 	return adminroute.Role(caller.Role) == adminroute.Admin && len(caller.Accounts) == 0
 }
 
-// mostSeenAs is the maximum number of accounts in the cookie.
-const mostSeenAs = 50
+// maxImpersonated is the maximum number of accounts in the cookie.
+const maxImpersonated = 50
 
 // seeAs starts or ends the view of the console as another role.
 func (c *Console) seeAs(v *request) {
@@ -55,9 +55,9 @@ func (c *Console) seeAs(v *request) {
 	case !role.Known() || role == adminroute.Admin:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
-	case len(appids) > mostSeenAs:
+	case len(appids) > maxImpersonated:
 		peoplePages{}.showPeople(v,
-			peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", mostSeenAs)})
+			peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", maxImpersonated)})
 		return
 	}
 	for _, appid := range appids {

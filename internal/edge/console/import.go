@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// mostImport is the maximum size in bytes of a file of rules; mostSteps is the maximum number of steps applied at once, because
+	// maxImportSize is the maximum size in bytes of a file of rules; maxSteps is the maximum number of steps applied at once, because
 	// each add may download a verification file. Larger imports are done with the command line.
-	mostImport = 1 << 20
-	mostSteps  = 200
-	// mostStored is the maximum number of rules of an account that the console compares and writes.
-	mostStored = 20_000
+	maxImportSize = 1 << 20
+	maxSteps      = 200
+	// maxStored is the maximum number of rules of an account that the console compares and writes.
+	maxStored = 20_000
 )
 
 // importView holds an uploaded file of rules and the changes that the file would make.
@@ -54,8 +54,8 @@ func (pages rulePages) storedRules(v *request, owner string) (all []client.Store
 		switch {
 		case len(page) < size:
 			return all, nil
-		case len(all) >= mostStored:
-			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", mostStored)}
+		case len(all) >= maxStored:
+			return nil, &client.Problem{Status: http.StatusUnprocessableEntity, Detail: v.say("import.stored", maxStored)}
 		}
 		start = all[len(all)-1].ID
 	}
@@ -67,7 +67,7 @@ func (pages rulePages) importPage(v *request) {
 
 // importRules shows the changes that a file would make, and applies them after the visitor confirms.
 func (pages rulePages) importRules(v *request) {
-	text, ok := v.upload("file", "text", mostImport, v.say("import.large"))
+	text, ok := v.upload("file", "text", maxImportSize, v.say("import.large"))
 	if !ok {
 		return
 	}
@@ -150,7 +150,7 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 		}
 	}
 	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.left(data.Owner)
-	data.Many = len(data.Steps) > mostSteps
+	data.Many = len(data.Steps) > maxSteps
 	text, err := json.Marshal(data.Steps)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 	fmt.Fprintf(hash, "%s\n%s\n%s", data.Owner, text, data.Text)
 	data.Sum = hex.EncodeToString(hash.Sum(nil))
 	for _, step := range data.Steps {
-		if step.Do == "publish" {
+		if step.Action == "publish" {
 			data.Publishes++
 		}
 	}
@@ -185,7 +185,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		var err error
 		var currentRule client.StoredRule
 		v.saw = revisions[step.Prefix]
-		switch ctx := v.ctx(); step.Do {
+		switch ctx := v.ctx(); step.Action {
 		case "add":
 			currentRule, err = v.api.Rules.Create(ctx, data.Owner, ownRule)
 		case "edit":

@@ -34,8 +34,7 @@ type signingIn struct {
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	q := r.URL.Query()
-	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the
-	// one-time link.
+	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the one-time link.
 	v.show(http.StatusOK, "login", signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
 		Out: c.signedOut(q.Get("out"))})
 }
@@ -50,7 +49,7 @@ func (c *Console) signedOut(mode string) string {
 
 // login starts a session with a one-time link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4*mostKept) // the request may carry a kept form
+	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a kept form
 	v := c.visit(w, r, iam.Caller{})
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
 		Provider: c.offered()}

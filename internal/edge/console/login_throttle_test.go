@@ -113,7 +113,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 			address := "/cgi-bin/componentloginpage?" + url.Values{"component_appid": {"isv"}, "auth_type": {"3"},
 				"pre_auth_code": {s.PreAuthCode(token, "isv")}, "redirect_uri": {"https://isv.example/back"}}.Encode()
 			return status(request(t, s).post(address,
-				url.Values{"decision": {"agree"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
+				url.Values{"decision": {"approve"}, "appid": {"shop"}, "set": {"18"}, "admin_token": {wrong}},
 				"X-Forwarded-For: "+from, "Sec-Fetch-Site: same-origin").Status, 303)
 		}},
 		{"a link that signs in once", "login_link", func(from, wrong string) string {
@@ -200,7 +200,7 @@ func TestThrottle_ValidCredentialPasses(t *testing.T) {
 				Count          int
 			}
 		}
-		s.Admin("GET", "/refused-credentials", "").JSON(t, &list)
+		s.Admin("GET", "/failed-authentications", "").JSON(t, &list)
 		listed := 0
 		for _, one := range list.Credentials {
 			if one.IP == guest && one.Kind == place.door {

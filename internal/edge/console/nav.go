@@ -121,14 +121,14 @@ func (v view) waiting(entry string) string {
 	switch {
 	case err != nil || open == 0: // on an error the page is shown without the number of open alarms
 		return ""
-	case open >= mostAlarms:
-		return separated(mostAlarms) + "+"
+	case open >= maxAlarms:
+		return separated(maxAlarms) + "+"
 	}
 	return separated(open)
 }
 
-// mostAlarms is the number at which the server stops counting alarms.
-const mostAlarms = 1000
+// maxAlarms is the number at which the server stops counting alarms.
+const maxAlarms = 1000
 
 // isBelowPage reports whether a path is the path of a page or lies below that path.
 func isBelowPage(address, page string) bool {

@@ -38,7 +38,7 @@ func figureOf(n any) any {
 	return n
 }
 
-// named lists text keys that identify an object by its number, in addition to keys that end in ".of".
+// named lists the keys of texts whose numbers identify objects and get no separators, in addition to keys that end in ".of".
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
 // Say returns a localised text in which counts have thousands separators.

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// mostRefused is the maximum number of rejected credentials that are shown.
-const mostRefused = 50
+// maxFailedCredentials is the maximum number of rejected credentials that are shown.
+const maxFailedCredentials = 50
 
 // operateView holds the data of the server page.
 type operateView struct {
@@ -49,7 +49,7 @@ func (pages operatePages) operate(v *request) {
 	}
 	// A credential that was mistyped only once is omitted.
 	for _, credential := range refused {
-		if credential.Count >= 3 && len(data.Refused) < mostRefused {
+		if credential.Count >= 3 && len(data.Refused) < maxFailedCredentials {
 			data.Refused = append(data.Refused, credential)
 		}
 	}
@@ -100,7 +100,7 @@ type settingView struct {
 	client.Setting
 	Chinese        string
 	AllowedChinese string
-	Words          []string // the values to choose from; nil = a text
+	Words          []string // the values to choose from; nil = free text
 	Group          string   // heading of a group that begins with this setting; "" = none
 }
 
@@ -306,12 +306,12 @@ func (pages operatePages) changeWebhooks(v *request) {
 }
 
 type checksView struct {
-	Owner         string
-	Confirmations []client.Confirmation
-	Rechecks      []client.Recheck
-	Domains       []client.Domain
-	More          string // the host after which the next page of domains starts; "" = last page
-	New           client.Domain
+	Owner           string
+	Verifications   []client.DomainVerification
+	Reverifications []client.Reverification
+	Domains         []client.Domain
+	More            string // the host after which the next page of domains starts; "" = last page
+	New             client.Domain
 }
 
 func (pages operatePages) checks(v *request) {
@@ -319,8 +319,8 @@ func (pages operatePages) checks(v *request) {
 	ctx := v.ctx()
 	// There may be a million verification files, so the page shows only failing files.
 	looked := client.RecheckQuery{Owner: data.Owner, Failing: data.Owner == "", Limit: pageRows}
-	if v.failed(storeResult(&data.Confirmations)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
-		Limit: pageRows}))) || v.failed(storeResult(&data.Rechecks)(v.api.Verifications.List(ctx, looked))) ||
+	if v.failed(storeResult(&data.Verifications)(v.api.Verifications.ListChecks(ctx, client.ConfirmationQuery{Owner: data.Owner,
+		Limit: pageRows}))) || v.failed(storeResult(&data.Reverifications)(v.api.Verifications.List(ctx, looked))) ||
 		v.failed(storeResult(&data.Domains)(v.api.Domains.ListPage(ctx, v.r.URL.Query().Get("after"), pageRows))) {
 		return
 	}

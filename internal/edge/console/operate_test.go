@@ -95,7 +95,7 @@ func TestStatisticsFiles_EqualPage(t *testing.T) {
 	v.get("/console/statistics/nothing").wants(t, "nobody.example")
 	v.get("/console/statistics?by=&group=result&lang=zh").wants(t, `<figure class="boxes one">`, "首次")
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
-	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffat,value,scans,first,users\n") {
+	if !strings.Contains(numbers, ",shop,3,") || !strings.HasPrefix(numbers, "\ufeffstarts_at,value,scans,first_scans,users\n") {
 		t.Error(numbers)
 	}
 	for table, rows := range map[string]int64{"numbers": 1, "unmatched": 1, "alarms": 0, "scans": 4} {

@@ -33,7 +33,7 @@ func (pages codePages) orders(v *request) {
 // changeOrders creates, approves or rejects an order of codes.
 func (pages codePages) changeOrders(v *request) {
 	var put orderForm
-	faults := v.decode(&put, "account code_count isv_application_id text gtin given weak")
+	faults := v.decode(&put, "account code_count isv_application_id text gtin fixed_digits allow_guessable")
 	account := put.Account
 	var order client.Order
 	var err error
@@ -50,16 +50,16 @@ func (pages codePages) changeOrders(v *request) {
 		if v.wrong(faults) {
 			return
 		}
-		if put.Text+put.GTIN+put.Given != "" && !pages.agreedOnText(v, account, put.OrderPut) {
+		if put.Text+put.GTIN+put.FixedDigits != "" && !pages.agreedOnText(v, account, put.OrderPut) {
 			return
 		}
 		order, err = v.api.Orders.Create(v.ctx(), account, put.OrderPut)
 		if pages.noAccount(v, err) {
 			return
 		}
-	case "agree", "refuse":
+	case "approve", "refuse":
 		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: put.ISV, Revision: v.r.FormValue("read"),
-			Agree: v.r.FormValue("did") == "agree"})
+			Approve: v.r.FormValue("did") == "approve"})
 	default:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
@@ -69,11 +69,10 @@ func (pages codePages) changeOrders(v *request) {
 	}
 }
 
-// agreedOnText shows sample texts of a template and how hard they are to guess, and reports whether the visitor confirmed the
-// template.
+// agreedOnText shows sample texts of a template and how hard they are to guess, and reports whether the visitor confirmed the template.
 func (pages codePages) agreedOnText(v *request, account string, put client.OrderPut) bool {
-	weak := put.Weak
-	put.DryRun, put.Weak = true, true // the dry run also accepts weak templates, to show how weak they are
+	weak := put.AllowGuessable
+	put.DryRun, put.AllowGuessable = true, true // the dry run also accepts weak templates, to show how weak they are
 	tried, err := v.api.Orders.Create(v.ctx(), account, put)
 	if pages.noAccount(v, err) {
 		return false
@@ -85,12 +84,12 @@ func (pages codePages) agreedOnText(v *request, account string, put client.Order
 	if v.failed(err) {
 		return false
 	}
-	if tried.Weak && !weak {
-		v.refuse(http.StatusUnprocessableEntity, "weak", v.say("orders.text.weak", tried.TextBits))
+	if tried.Guessable && !weak {
+		v.refuse(http.StatusUnprocessableEntity, "allow_guessable", v.say("orders.text.weak", tried.TextBits))
 		return false
 	}
 	key := "orders.text.sure"
-	if tried.Weak {
+	if tried.Guessable {
 		key = "orders.text.sure.weak"
 	}
 	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)

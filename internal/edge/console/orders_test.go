@@ -50,10 +50,10 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	}
 	look("alice", "order-77")
 	look("bob", "order-77")
-	if p := order("alice", "agree", "order-77", ""); p.Status != 409 || !strings.Contains(p.Body, "somebody else") {
+	if p := order("alice", "approve", "order-77", ""); p.Status != 409 || !strings.Contains(p.Body, "another person must approve") {
 		t.Errorf("whoever asked agrees: %d %s", p.Status, p.Body)
 	}
-	if p := order("eve", "agree", "order-77", ""); p.Status != http.StatusForbidden {
+	if p := order("eve", "approve", "order-77", ""); p.Status != http.StatusForbidden {
 		t.Errorf("a marketer of another account agrees: %d", p.Status)
 	}
 	if p := who["eve"].get("/console/orders"); strings.Contains(p.Body, "order-77") {
@@ -62,7 +62,7 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	if list := s.Admin("GET", "/batches", "").Body; strings.Contains(list, "order-77") {
 		t.Errorf("codes are made before anybody agreed: %s", list)
 	}
-	if p := order("bob", "agree", "order-77", ""); p.Status != 303 || !strings.HasSuffix(p.Header.Get("Location"), "order.made") {
+	if p := order("bob", "approve", "order-77", ""); p.Status != 303 || !strings.HasSuffix(p.Header.Get("Location"), "order.made") {
 		t.Fatalf("%d %q %s", p.Status, p.Header.Get("Location"), p.Body)
 	}
 	log := s.Admin("GET", "/changes?kind=meta", "").Body
@@ -80,18 +80,18 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 	if p := order("bob", "ask", "other", "20000"); p.Status != 303 {
 		t.Errorf("one that was refused is asked for anew: %d %s", p.Status, p.Body)
 	}
-	if p := order("alice", "agree", "other", "10000"); p.Status != 409 || !strings.Contains(p.Body, "not as it was read") {
+	if p := order("alice", "approve", "other", "10000"); p.Status != 409 || !strings.Contains(p.Body, "has changed since it was read") {
 		t.Errorf("a page that shows the order as it was agrees: %d %s", p.Status, p.Body)
 	}
 	// Texts by template: what one costs to guess and looks like is shown before it is ordered, and a weak one wants its tick.
 	written := func(text, given, weak, sure string) page {
 		return who["alice"].post("/console/orders", url.Values{"did": {"ask"}, "account": {"press"}, "isv_application_id": {"by-template"},
-			"code_count": {"10000"}, "text": {text}, "given": {given}, "weak": {weak}, "sure": {sure}})
+			"code_count": {"10000"}, "text": {text}, "fixed_digits": {given}, "allow_guessable": {weak}, "sure": {sure}})
 	}
 	written("https://brand.example/{serial}", "", "", "").wants(t, `id="text-wrong"`, "anybody could make such a text")
-	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="weak-wrong"`, "only 36 bits of entropy", `value="81234"`)
+	written("{given:5}{digits:15}", "81234", "", "").wants(t, `id="allow_guessable-wrong"`, "only 36 bits of entropy", `value="81234"`)
 	written("{given:5}{digits:15}", "81234", "yes", "").wants(t, `id="sure"`, "only 36 bits", "81234000000000000000",
-		`name="weak" value="yes"`)
+		`name="allow_guessable" value="yes"`)
 	written("{given:5}\r\n{digits:21}", "81234", "", "").wants(t, `id="sure"`, "(56 bits of entropy)", "81234 ⏎ 000000000000000000000")
 	if list := s.Admin("GET", "/orders", "").Body; strings.Contains(list, "by-template") {
 		t.Errorf("ordered before it was shown: %s", list)
@@ -100,7 +100,7 @@ func TestOrderApproval_FourEyes(t *testing.T) {
 		t.Errorf("%d %s", p.Status, p.Body)
 	}
 	who["alice"].get("/console/orders").wants(t, "81234\n{digits:21}")
-	if p := order("bob", "agree", "nothing", ""); p.Status != 404 {
+	if p := order("bob", "approve", "nothing", ""); p.Status != 404 {
 		t.Errorf("an order that is not there: %d", p.Status)
 	}
 }

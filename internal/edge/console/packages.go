@@ -168,12 +168,12 @@ func (pages codePages) planPackage(v *request, batch int64, wish client.PackageW
 	pages.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
 }
 
-// mostJob is the maximum size in bytes of a job file, which normally has about thirty lines.
-const mostJob = 64 << 10
+// maxJob is the maximum size in bytes of a job file, which normally has about thirty lines.
+const maxJob = 64 << 10
 
 // readJob fills the form from an uploaded job file and shows the preview. Decision 72.
 func (pages codePages) readJob(v *request) {
-	text, ok := v.upload("job", "text", mostJob, v.say("packages.job.large", mostJob>>10))
+	text, ok := v.upload("job", "text", maxJob, v.say("packages.job.large", maxJob>>10))
 	if !ok {
 		return
 	}

@@ -154,7 +154,7 @@ var everyPage = []looked{{path: "/", tells: true}, {path: "/console/home", tells
 	{path: "/console/orders", tells: true},
 	{path: "/console/agree?ref=ASKED", tells: true},
 	{path: "/console/agree", form: "ref=ASKED&did=find&part=STRANGER&set=33", tells: true},
-	{path: "/console/agree", form: "ref=ASKED&did=agree", tells: true},
+	{path: "/console/agree", form: "ref=ASKED&did=approve", tells: true},
 	{path: "/console/emulator", tells: true}, {path: "/console/emulator", form: "did=reset"},
 	{path: "/console/emulator", form: "did=plant&text=STRANGER", tells: true},
 	{path: "/console/search"}, {path: "/console/search?q=e", tells: true},

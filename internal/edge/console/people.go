@@ -12,7 +12,7 @@ type peopleView struct {
 	People               []client.Person
 	Keys                 []client.AdminKey
 	Key                  string            // a new API key, shown only once
-	Link                 string            // likewise
+	Link                 string            // a new sign-in link, shown only once
 	MorePeople, MoreKeys string            // the entries after which the next pages of the lists of people and of API keys start
 	Made                 client.PersonMade // a new second factor and an invitation, shown only once
 	// The role and limits with which an admin wants to view the console, and the error in this choice.

@@ -102,7 +102,7 @@ func (pages accountPages) changePlatform(v *request) {
 		}},
 		"authorize": {call: func() error {
 			agreed := client.Agreement{Component: component}
-			v.decode(&agreed, "pre_auth_code appid move permission_sets")
+			v.decode(&agreed, "pre_auth_code appid force_exclusive permission_sets")
 			code, err := v.api.Emulator.Authorize(ctx, agreed)
 			return afterwards(err, func() { pages.showPlatform(v, platformView{Code: code}) })
 		}},

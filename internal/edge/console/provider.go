@@ -34,8 +34,8 @@ func (c *Console) offered() string {
 	return c.Provider.Host()
 }
 
-// mostFlow is the maximum size of the sign-in cookie; browsers limit a cookie with name and attributes to 4,096 bytes.
-const mostFlow = 3500
+// maxFlow is the maximum size of the sign-in cookie; browsers limit a cookie with name and attributes to 4,096 bytes.
+const maxFlow = 3500
 
 // toProvider redirects to the identity provider. The sign-in page uses a link, because the Content-Security-Policy forbids forms
 // that lead to another origin. Requests from pages of another origin are redirected to the sign-in page instead.
@@ -64,7 +64,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 			c.unreached(v, next, err)
 			return
 		}
-		if len(kept) <= mostFlow {
+		if len(kept) <= maxFlow {
 			break
 		}
 	}
@@ -168,7 +168,8 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 	c.turnAway(v, tooMany, status, page)
 }
 
-// turnAway shows why a sign-in was rejected. After too many failures from one address, the page says only that there were too many.
+// turnAway shows why a sign-in was rejected. After too many failures from one address, the page says only that there were too many
+// failures.
 func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")

@@ -15,8 +15,9 @@ import (
 )
 
 // spec describes how a page shows or asks for one field of a value whose type is an operation's input or output. Templates write
-// [KEY=]NAME[?][:KIND][,OPTION…]: the name of the field in JSON and, where they differ from what fieldLabels and the type of the field
-// say, the text key of the label and the kind. "?" omits a fact without a value, and options are those of newField.
+// [KEY=]NAME[?][:KIND][,OPTION…]: the name of the field in JSON and, where they differ from what fieldLabels and the type of the field say,
+// the text key of the label and the kind. In a list of facts a field with "?" is omitted if its value is empty; the options are those of
+// newField.
 type spec struct {
 	Key, Name, Kind string
 	Optional        bool
@@ -53,7 +54,8 @@ var fieldLabels = map[string]string{"accent": "appearance.accent", "account": "c
 	"permission_sets": "platform.sets", "prefix": "rules.prefix", "printer": "packages.printer", "published": "rules.published",
 	"reason": "calls.why", "redirect_hosts": "platform.hosts", "region": "stats.region", "rid": "calls.rid", "role": "people.role",
 	"rules": "hooks.rules.tell", "scans": "stats.scans", "second_factor": "people.factor", "secret": "accounts.secret",
-	"secret_frozen": "accounts.frozen", "seen_at": "people.seen", "order": "list.order", "state": "rules.state", "status": "rules.state",
+	"secret_frozen": "accounts.frozen", "last_seen_at": "people.seen", "order": "list.order", "state": "rules.state",
+	"status":  "rules.state",
 	"subject": "accounts.subject", "target": "rules.target", "test_links": "rule.links", "threshold": "batch.alarm.threshold",
 	"url": "hooks.url", "url_scheme": "accounts.scheme", "user": "scan.user", "value": "operate.value", "versions": "accounts.versions"}
 
@@ -70,7 +72,7 @@ var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects
 var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
 	"making": "warn", "active": "good", "void": "bad", "frozen": "warn", "redeemed": "info"}
 
-var fieldIndexes sync.Map // of map[string][]int, by type
+var fieldIndexes sync.Map // maps a reflect.Type to the indexes of its fields by name, a map[string][]int
 
 // fieldOf returns the field of a value with this name in JSON or Go, or the result of the method with this name; "." is the value, and
 // "OUTER.INNER" a field of a field.
@@ -87,8 +89,8 @@ func fieldOf(value reflect.Value, name string) (field reflect.Value, tag reflect
 	if !known {
 		found := map[string][]int{}
 		for _, f := range reflect.VisibleFields(record.Type()) {
-			json, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-			found[f.Name], found[cmp.Or(json, f.Tag.Get("query"), f.Name)] = f.Index, f.Index
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			found[f.Name], found[cmp.Or(key, f.Tag.Get("query"), f.Name)] = f.Index, f.Index
 		}
 		indexes, _ = fieldIndexes.LoadOrStore(record.Type(), found)
 	}
@@ -108,9 +110,9 @@ type cell struct {
 	Content               template.HTML
 }
 
-// cell shows a field. Its kind is the name of a template of the page, whose Data is the field; "code" or "copy"; "GOOD.BAD" for a badge
-// that says whether the field is true; "/PATH" for a link to the page of the field; "PREFIX." for a text key and "PREFIX*" for a
-// badge. Without a kind the type of the field determines the cell.
+// cell shows a field. The kind in s is the name of a template of the page, whose Data is the field; "code" or "copy"; "GOOD.BAD" for a
+// badge that says whether the field is true; "/PATH" for a link to the page of the field; "PREFIX." for a text key and "PREFIX*" for a
+// badge. If s has no kind, the type of the field determines the form of the cell.
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
@@ -230,8 +232,9 @@ func (v view) Facts(value any, words ...string) template.HTML {
 	return render("facts", list)
 }
 
-// Fields renders an input for each word with the value of its field. Tags of the schema determine length and whether the field is
-// required; the text label.hint, if it exists, is its hint. The kind is the prefix of the text keys of choices, or that of newField.
+// Fields renders an input for each word with the value of its field. The field's schema tags determine the maximum length and whether the
+// input is required; the text KEY.hint, if it exists, becomes the hint of an input whose label has the text key KEY. The kind in a word is
+// the prefix of the text keys of choices, or "area" for a multi-line input.
 func (v view) Fields(form any, words ...string) template.HTML {
 	var b strings.Builder
 	for _, s := range specsOf(words) {

@@ -28,7 +28,7 @@ type rejectedForm struct {
 	placed map[string]bool   // errors that are shown next to their field
 	// Of one execution:
 	here    bool // whether the form being rendered is the rejected form
-	past    bool // it was written
+	past    bool // the rejected form has been rendered
 	focused bool
 	taken   map[string]int // number of values rendered so far, by field name
 	said    map[string]bool

@@ -92,6 +92,10 @@ func filled(t *testing.T, n int) (*servertest.Server, *strings.Replacer) {
 		s.Admin("POST", "/webhooks/1/test", "")
 	}
 	s.Admin("PUT", "/webhooks/1", `{"url":"https://hooks.example/x","alarms":true,"enabled":false}`) // what waits, waits
+	// The number of rows of the call log depends on the speed of the machine: so that it is more than a few in any case.
+	for range 300 {
+		s.Rule("shop", "get", "{}")
+	}
 	for i := range n {
 		s.Rule("shop", "add", fmt.Sprintf(`{"prefix":"no link %d","path":"p","is_edit":0}`, i))
 	}

@@ -54,7 +54,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 		data.Link = cmp.Or(data.Link, data.Prefix)
 		if grid, err := symbol.Readable(data.Prefix); err == nil { // the prefix may be too long for a QR code
 			data.Codes = ruleCodes(grid)
-			if len(data.Prefix) <= symbol.MostOnScreen {
+			if len(data.Prefix) <= symbol.MaxScreenPixels {
 				picture, _ := grid.Address()
 				data.Picture = template.URL(picture)
 			}
@@ -108,13 +108,13 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 	gone := func(c client.RuleChange) bool { return c.Action == "delete" || c.Action == "release" }
 	currentRule := history[i].Rule
 	if i+1 == len(history) || gone(history[i+1]) { // no rule existed before the change
-		return client.PlannedRule{Do: "delete", Owner: currentRule.Owner, Prefix: currentRule.Prefix}, true
+		return client.PlannedRule{Action: "delete", Owner: currentRule.Owner, Prefix: currentRule.Prefix}, true
 	}
 	oldRule := history[i+1].Rule
-	plan = client.PlannedRule{Do: "edit", Owner: oldRule.Owner, Prefix: oldRule.Prefix, Path: oldRule.Path, Occupy: oldRule.Occupy,
+	plan = client.PlannedRule{Action: "edit", Owner: oldRule.Owner, Prefix: oldRule.Prefix, Path: oldRule.Path, Occupy: oldRule.Occupy,
 		OpenVersion: oldRule.OpenVersion, Published: &oldRule.Published}
 	if gone(history[i]) {
-		plan.Do = "add"
+		plan.Action = "add"
 	}
 	if oldRule.Target != oldRule.Owner {
 		plan.AppID = oldRule.Target
@@ -125,14 +125,14 @@ func undoing(history []client.RuleChange, seq int64) (plan client.PlannedRule, f
 // released returns the deletions that a release of a prefix causes. If isBelow is true, the result includes the deletions of the first
 // rules below the prefix.
 func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) ([]client.PlannedRule, error) {
-	plan := []client.PlannedRule{{Do: "delete", Owner: owner, Prefix: prefix}}
+	plan := []client.PlannedRule{{Action: "delete", Owner: owner, Prefix: prefix}}
 	if !isBelow {
 		return plan, nil
 	}
 	list, err := v.api.Rules.ListPage(v.ctx(), client.StoredRuleQuery{Text: prefix, Limit: pageRows})
 	for _, r := range list.Rules {
 		if r.Prefix != prefix && strings.HasPrefix(r.Prefix, prefix) {
-			plan = append(plan, client.PlannedRule{Do: "delete", Owner: r.Owner, Prefix: r.Prefix})
+			plan = append(plan, client.PlannedRule{Action: "delete", Owner: r.Owner, Prefix: r.Prefix})
 		}
 	}
 	return plan, err
@@ -141,7 +141,7 @@ func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) 
 // change returns the form as a planned edit of the rule.
 func (f ruleForm) change() client.PlannedRule {
 	ownRule := f.ownRule()
-	return client.PlannedRule{Do: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path,
+	return client.PlannedRule{Action: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path,
 		AppID: ownRule.AppID, Occupy: ownRule.Occupy, OpenVersion: ownRule.OpenVersion}
 }
 
@@ -168,8 +168,7 @@ func (v view) Sizes(codes []ruleCode) (list []choice) {
 	return list
 }
 
-// moduleSizes lists the module sizes on offer: for a label, a poster and a wall. Phone cameras read the smallest size from about 10
-// cm.
+// moduleSizes lists the module sizes on offer: for a label, a poster and a wall. Phone cameras read the smallest size from about 10 cm.
 var moduleSizes = []string{"0.5mm", "2mm", "10mm"}
 
 // codeDPI is the resolution in dots per inch for drawn codes; most office printers have this resolution or twice as much.

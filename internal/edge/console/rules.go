@@ -114,7 +114,7 @@ func (pages rulePages) changeRule(v *request) {
 	ctx, err, done := v.ctx(), error(nil), ""
 	switch did := v.r.FormValue("did"); did {
 	case "publish", "delete":
-		pages.confirmChange(v, did, client.PlannedRule{Do: did, Owner: data.Owner, Prefix: data.Prefix})
+		pages.confirmChange(v, did, client.PlannedRule{Action: did, Owner: data.Owner, Prefix: data.Prefix})
 		return
 	case "publish-sure":
 		done = "rule.published"
@@ -150,7 +150,7 @@ func (pages rulePages) changeRule(v *request) {
 // confirmChange asks for confirmation of a change of a rule, and shows the effect that the change would have had on last week's scans.
 func (pages rulePages) confirmChange(v *request, did string, plan client.PlannedRule) {
 	_, err := v.api.Rules.List(v.asking(), client.StoredRuleQuery{Owner: plan.Owner, Prefix: plan.Prefix, Limit: 1})
-	if v.failed(err) { // the rule belongs to an account of others
+	if v.failed(err) { // the call fails if the visitor may not see the rule's owner
 		return
 	}
 	if f, err := v.foresee(plan); !v.failed(err) {
@@ -183,7 +183,7 @@ func (pages rulePages) undo(v *request) {
 		return
 	}
 	prefix := v.r.FormValue("prefix")
-	if v.r.FormValue("sure") == "" && prefix != "" { // the effect on last week's scans is shown before the undo, as before a publish
+	if v.r.FormValue("sure") == "" && prefix != "" { // the effect of the undo on last week's scans is shown first, as for a publish
 		history, err := v.api.Rules.ListChanges(v.ctx(), prefix)
 		if v.failed(err) {
 			return
@@ -349,7 +349,7 @@ func (pages rulePages) saveRule(v *request) {
 	save, done := v.api.Rules.Create, "rule.added"
 	if f.Edit {
 		save, done = v.api.Rules.Update, "rule.edited"
-		if v.r.FormValue("sure") == "" { // an edit that would have affected scans needs confirmation, with the number of scans
+		if v.r.FormValue("sure") == "" { // an edit that would have affected scans needs a confirmation that shows their number
 			if v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
 				return
 			}

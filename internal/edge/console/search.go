@@ -135,12 +135,12 @@ func (pages homePages) seek(v *request, account, text string) {
 	http.Redirect(v.w, v.r, Root+"/search?"+q.Encode(), http.StatusSeeOther)
 }
 
-const mostSuggested = 20
+const maxSuggested = 20
 
 // suggestAccounts returns suggestions for a field in which a person types an AppID.
 func (pages homePages) suggestAccounts(v *request) {
 	list, err := v.api.Accounts.ListPage(v.ctx(), client.AccountQuery{Text: strings.TrimSpace(v.r.URL.Query().Get("q")), Order: "name",
-		Limit: mostSuggested})
+		Limit: maxSuggested})
 	if v.failed(err) {
 		return
 	}
@@ -160,7 +160,7 @@ func (v view) Chosen() bool { return v.Q("account") != "" }
 
 // Mine returns the accounts that a person with limited access can choose from; empty = all accounts, or too many to list.
 func (v view) Mine() []string {
-	if n := len(v.caller.Accounts); n < 2 || n > mostSuggested {
+	if n := len(v.caller.Accounts); n < 2 || n > maxSuggested {
 		return nil
 	}
 	return slices.Sorted(slices.Values(v.caller.Accounts))
@@ -188,13 +188,13 @@ func (v view) Unfiltered() string {
 // Named returns the name of an account, or "" without a name. A page is rendered twice: the first pass collects the AppIDs, then
 // one API call loads all names for the second pass.
 func (v view) Named(appid string) string {
-	if v.names == nil && appid != "" && len(v.wanted) < mostNamed {
+	if v.names == nil && appid != "" && len(v.wanted) < maxNamed {
 		v.wanted[appid] = true
 	}
 	return v.names[appid]
 }
 
-const mostNamed = 200
+const maxNamed = 200
 
 // nameAccounts loads the names that a page needs and reports whether there are any.
 func (v *request) nameAccounts() bool {

@@ -413,7 +413,7 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 		t.Fatalf("a year later the password is good: %d", p.Status)
 	}
 	var last *visitor
-	for i := range iam.MostSessions {
+	for i := range iam.MaxSessions {
 		s.Clock.Step(time.Second)
 		if p := first.get("/console/sessions"); p.Status != http.StatusOK {
 			t.Fatalf("with %d others: %d", i, p.Status)
@@ -422,7 +422,7 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 		last.signIn("alice", password, "")
 	}
 	if p := first.get("/console/sessions"); p.Status != http.StatusSeeOther {
-		t.Errorf("the oldest of %d: %d", iam.MostSessions+1, p.Status)
+		t.Errorf("the oldest of %d: %d", iam.MaxSessions+1, p.Status)
 	}
 	var link struct{ URL string }
 	s.Admin("POST", "/login-links", `{"name":"alice"}`).JSON(t, &link)

@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// mostSelected is the maximum number of selected rows in one form: one page of rows.
-const mostSelected = pageRows
+// maxSelected is the maximum number of selected rows in one form: one page of rows.
+const maxSelected = pageRows
 
 // selectedView asks for confirmation of an action on several rows, or shows the result for each row.
 type selectedView struct {
@@ -39,7 +39,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	a, known := acts[did]
 	keys := slices.Compact(slices.Sorted(slices.Values(v.r.PostForm["selected"])))
 	switch {
-	case !known, len(keys) > mostSelected:
+	case !known, len(keys) > maxSelected:
 		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	case len(keys) == 0:
@@ -74,7 +74,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	if data.Asked && (did == "publish" || did == "delete") {
 		plan := make([]client.PlannedRule, len(data.Shown))
 		for i, values := range data.Shown {
-			plan[i] = client.PlannedRule{Do: did, Owner: values[0], Prefix: values[1]}
+			plan[i] = client.PlannedRule{Action: did, Owner: values[0], Prefix: values[1]}
 		}
 		if v.failed(storeResult(&data.Foreseen)(v.foresee(plan...))) {
 			return

@@ -16,15 +16,15 @@ import (
 // groups lists the dimensions by which statistics can be grouped.
 var groups = []string{"activity", "brand", "product", "batch", "rule", "app", "source", "result", "region", "owner"}
 
-// mostNumbers is the maximum number of rows of numbers on a page.
-const mostNumbers = 500
+// maxNumbers is the maximum number of rows of numbers on a page.
+const maxNumbers = 500
 
 // drawnRows is the number of rows that are requested for a chart.
 const drawnRows = 1000
 
 type statisticsView struct {
 	By, Group, Count, From, To string
-	Days                       int // the last so many days; 0 = the period between From and To
+	Days                       int // number of days up to today; 0 = the period between From and To
 	Groups                     []string
 	Only                       []onlyField
 	Numbers                    client.Statistics
@@ -53,10 +53,10 @@ type boxRow struct {
 	Part     float64 // share of the total, in percent
 }
 
-// boxed lists the dimensions whose most frequent values the page shows, and mostBoxed how many values of each.
+// boxed lists the dimensions whose most frequent values the page shows, and maxBoxed how many values of each.
 var boxed = []string{"rule", "app", "batch", "activity", "region", "result"}
 
-const mostBoxed = 5
+const maxBoxed = 5
 
 // query converts the page's parameters to a statistics query of the admin API.
 func (s statisticsView) query() client.StatisticsQuery {
@@ -132,8 +132,8 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 		return
 	}
 	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
-	if rows := data.Numbers.Rows; len(rows) > mostNumbers {
-		data.Numbers.Rows, data.Numbers.More = rows[:mostNumbers], true
+	if rows := data.Numbers.Rows; len(rows) > maxNumbers {
+		data.Numbers.Rows, data.Numbers.More = rows[:maxNumbers], true
 	}
 	v.knowRows(data.Group, data.Numbers.Rows)
 	for _, field := range data.Only {
@@ -155,8 +155,8 @@ func everyPeriod(found client.Statistics, interval string) []client.StatisticsRo
 		return found.Rows
 	}
 	for _, row := range found.Rows {
-		if row.At != nil {
-			rows[row.At.Unix()] = append(rows[row.At.Unix()], row)
+		if row.StartsAt != nil {
+			rows[row.StartsAt.Unix()] = append(rows[row.StartsAt.Unix()], row)
 		}
 	}
 	var all []client.StatisticsRow
@@ -165,7 +165,7 @@ func everyPeriod(found client.Statistics, interval string) []client.StatisticsRo
 		if counted := rows[instant.Unix()]; len(counted) > 0 {
 			all = append(all, counted...)
 		} else {
-			all = append(all, client.StatisticsRow{At: &instant})
+			all = append(all, client.StatisticsRow{StartsAt: &instant})
 		}
 	}
 	return all
@@ -215,7 +215,7 @@ func (pages numberPages) recent(v *request) {
 	q := v.r.URL.Query()
 	group := map[bool]string{true: "batch", false: "owner"}[q.Has("batch")]
 	if shown, err := v.scansOf(ruleDays, group, q.Get(group)); !v.failed(err) {
-		shown.Chart.Plot = nil // a part of a page loads no scripts
+		shown.Chart.Plot = nil // a page fragment loads no scripts that could draw the chart again
 		v.show(http.StatusOK, "recent-scans", shown)
 	}
 }
@@ -235,20 +235,20 @@ func (pages numberPages) topValues(v *request) {
 // Most returns the address of the most frequent values for the same scans.
 func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
 
-const mostMisses = 20
+const maxMissRows = 20
 
 // unmatched shows the link prefixes of unmatched scans. Pages load the list of unmatched scans after the rest of the page is shown.
 func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
-	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.MissQuery{From: q.Get("from"), To: q.Get("to"),
-		Owner: cmp.Or(q.Get("owner"), v.account()), Below: q.Get("below"), Limit: mostMisses})
+	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: q.Get("from"), To: q.Get("to"),
+		Owner: cmp.Or(q.Get("owner"), v.account()), Below: q.Get("below"), Limit: maxMissRows})
 	if !v.failed(err) {
 		v.show(http.StatusOK, "unmatched", list)
 	}
 }
 
 // Link reports whether a group of unmatched scans is a link; other groups are named by a reason in parentheses.
-func (view) Link(m client.Miss) bool { return !strings.HasPrefix(m.Place, "(") }
+func (view) Link(m client.UnmatchedPrefix) bool { return !strings.HasPrefix(m.Location, "(") }
 
 // Place returns the label of a group of unmatched scans: host and path, or the reason in the reader's language.
 func (v view) Place(place string) string {
@@ -278,7 +278,7 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 			continue
 		}
 		asked := s.query()
-		asked.By, asked.Group, asked.Count, asked.Limit = "", group, "", mostBoxed
+		asked.By, asked.Group, asked.Count, asked.Limit = "", group, "", maxBoxed
 		found, err := v.api.Statistics.Get(v.ctx(), asked)
 		if err != nil {
 			return nil, err
@@ -305,8 +305,7 @@ func (pages numberPages) actOnStatistics(v *request) {
 	}
 }
 
-// named returns the display name of a group value, such as a rule's prefix or an account's name, as far as the reader may see the
-// name.
+// named returns the display name of a group value, such as a rule's prefix or an account's name, as far as the reader may see the name.
 func (v *request) named(group, value string) string {
 	if name := v.known[group+" "+value]; name != "" {
 		return name

@@ -209,7 +209,7 @@ func (p tab) agrees(s *servertest.Server, site, appid string, link func() string
 	p.await(`document.querySelectorAll('input[name="appid"]').length === 10`)
 	p.click(fmt.Sprintf(`input[name="appid"][value=%q]`, appid))
 	p.await(`!document.querySelector('input[name="set"][value="18"]').checked`)
-	p.click(`button[value="agree"]`)
+	p.click(`button[value="approve"]`)
 	p.shows("came back with \"queryauthcode")
 	if at := browsertest.Run(t, p.ctx, chromedp.Evaluate[string](`location.origin + location.search`)); !strings.HasPrefix(at,
 		site+"?state=7&auth_code=") {

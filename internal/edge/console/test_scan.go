@@ -5,9 +5,9 @@ import (
 	"errors"
 	"html/template"
 	"image"
-	_ "image/gif"  // image formats that an uploaded picture may have
-	_ "image/jpeg" // likewise
-	_ "image/png"  // likewise
+	_ "image/gif"  // GIF pictures may be uploaded
+	_ "image/jpeg" // JPEG pictures may be uploaded
+	_ "image/png"  // PNG pictures may be uploaded
 	"io"
 	"net/http"
 	"net/url"
@@ -45,8 +45,8 @@ func (pages scanPages) scan(v *request) {
 		return
 	}
 	data.Asked = true
-	if len(data.Text) <= symbol.MostOnScreen {
-		picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MostOnScreen bytes always fits in a QR code
+	if len(data.Text) <= symbol.MaxScreenPixels {
+		picture, _ := symbol.ForScreen(data.Text) // a text of at most symbol.MaxScreenPixels bytes always fits in a QR code
 		data.Code = template.URL(picture)
 	}
 	if u, err := url.Parse(data.Text); err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http") {
@@ -97,9 +97,9 @@ func moment(text string) (time.Time, error) {
 }
 
 const (
-	// mostPicture is the maximum size of a picture in bytes, and mostPixels in pixels.
-	mostPicture = 4 << 20
-	mostPixels  = 16 << 20
+	// maxPicture is the maximum size of a picture in bytes, and maxPixels in pixels.
+	maxPicture = 4 << 20
+	maxPixels  = 16 << 20
 )
 
 // picture decodes the code in an uploaded picture and shows the page of its text. A script that requests JSON, such as the camera
@@ -130,7 +130,7 @@ func (v *request) readPicture() (text, fault string, ok bool) {
 		return "", "busy", false
 	}
 	defer v.c.decoding.Delete(value)
-	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, mostPicture+64<<10)
+	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxPicture+64<<10)
 	file, _, err := v.r.FormFile("picture")
 	if _, isLong := errors.AsType[*http.MaxBytesError](err); isLong {
 		return "", "large", false
@@ -144,13 +144,13 @@ func (v *request) readPicture() (text, fault string, ok bool) {
 	switch {
 	case err != nil:
 		return "", "kind", false
-	case config.Width*config.Height > mostPixels || config.Width <= 0 || config.Height <= 0:
+	case config.Width*config.Height > maxPixels || config.Width <= 0 || config.Height <= 0:
 		return "", "large", false
 	}
 	if _, err := file.Seek(0, io.SeekStart); v.failed(err) {
 		return "", "", false
 	}
-	// Decoding a picture of mostPixels takes some hundred MB of memory, so the whole server decodes one picture at a time.
+	// Decoding a picture of maxPixels takes some hundred MB of memory, so the whole server decodes one picture at a time.
 	done, err := v.c.reading.Acquire(v.r.Context(), 1, 0)
 	if err != nil {
 		return "", "", false

@@ -9,8 +9,7 @@ import (
 	"time"
 )
 
-// zoneCookie is the name of the cookie with the time zone in which a reader sees times; without the cookie the server's zone
-// applies.
+// zoneCookie is the name of the cookie with the time zone in which a reader sees times; without the cookie the server's zone applies.
 const zoneCookie = "qrjump_zone"
 
 // zones lists the selectable time zones, limited to zones known to the operating system.

@@ -7,10 +7,10 @@ import (
 )
 
 // reply waits for a response and sends it.
-func (c *conn) reply(a Response, closing bool) error {
-	doc, kind, status := a.Wait(c.lane.life, c.doc[:0])
+func (c *conn) reply(a Response, last bool) error {
+	doc, contentType, status := a.Wait(c.listener.ctx, c.doc[:0])
 	c.doc = doc
-	c.compose(status, kind, closing)
+	c.compose(status, contentType, last)
 	n := 0
 	if c.direct != nil {
 		n = c.direct.write(c.out)
@@ -22,26 +22,26 @@ func (c *conn) reply(a Response, closing bool) error {
 	return err
 }
 
-// sendLater arranges that the goroutine that completes the response also sends it, so that the connection's own goroutine need not
-// wake up. sendLater returns false if the caller must wait for the response: the response has no draft, or the next request has
-// already arrived and responses keep their order.
+// sendLater arranges that the goroutine that completes the response also sends it, so that the connection's own goroutine need not wake up.
+// sendLater returns false if the caller must wait for the response: the response has no draft, or the next request has already arrived and
+// the responses must keep the order of the requests.
 func (c *conn) sendLater(a Response) bool {
 	if c.direct == nil || c.r < c.w {
 		return false
 	}
-	doc, kind, ok := a.Draft(c.doc[:0])
+	doc, contentType, ok := a.Draft(c.doc[:0])
 	c.doc = doc
 	if !ok {
 		return false
 	}
-	c.compose(http.StatusOK, kind, false)
-	c.answer = a
-	return a.OnDurable(c.holds)
+	c.compose(http.StatusOK, contentType, false)
+	c.pending = a
+	return a.OnDurable(c.sendFunc)
 }
 
-// known sends the pending response once its result is known. known does not block: a separate goroutine handles a failure, and the
+// sendPending sends the pending response once its result is known. known does not block: a separate goroutine handles a failure, and the
 // rest of a response that the client does not accept at once.
-func (c *conn) known(err error) {
+func (c *conn) sendPending(err error) {
 	n := 0
 	if err == nil {
 		n = c.direct.write(c.out)
@@ -57,48 +57,47 @@ func (c *conn) known(err error) {
 func (c *conn) finish(err error, n int) {
 	defer func() {
 		if fault := recover(); fault != nil || err != nil {
-			c.failed(fault)
+			c.logPanic(fault)
 			_ = c.conn.Close()
 		}
-		c.answer = nil
-		c.asks(false)
-		c.left()
+		c.pending = nil
+		c.setBusy(false)
+		c.release()
 	}()
 	if err != nil {
-		err = c.reply(c.answer, false)
+		err = c.reply(c.pending, false)
 		return
 	}
-	c.answer.Sent()
+	c.pending.Sent()
 	if n < len(c.out) {
 		_, err = c.conn.Write(c.out[n:])
 	}
 }
 
 // compose appends the response document to the same header that net/http would send.
-func (c *conn) compose(status int, kind string, closing bool) {
+func (c *conn) compose(status int, contentType string, last bool) {
 	now := time.Now()
 	if second := now.Unix(); second != c.second {
 		c.second, c.date = second, now.UTC().AppendFormat(c.date[:0], http.TimeFormat)
 	}
 	b := strconv.AppendInt(append(c.out[:0], "HTTP/1.1 "...), int64(status), 10)
 	b = append(append(b, ' '), http.StatusText(status)...)
-	b = append(append(b, "\r\nCache-Control: no-store\r\nContent-Type: "...), kind...)
+	b = append(append(b, "\r\nCache-Control: no-store\r\nContent-Type: "...), contentType...)
 	b = append(append(b, "\r\nDate: "...), c.date...)
 	b = strconv.AppendInt(append(b, "\r\nContent-Length: "...), int64(len(c.doc)), 10)
-	if closing {
+	if last {
 		b = append(b, "\r\nConnection: close"...)
 	}
 	c.out = append(append(b, "\r\n\r\n"...), c.doc...)
-	if until := now.Add(c.lane.AnswerTime); until.Sub(c.writeUntil) > coarse {
+	if until := now.Add(c.listener.AnswerTime); until.Sub(c.writeUntil) > deadlineTolerance {
 		c.writeUntil = until
 		_ = c.conn.SetWriteDeadline(until)
 	}
 }
 
-// left frees the connection for the next response and releases a large buffer, because no connection may hold large memory for
-// long.
-func (c *conn) left() {
-	if cap(c.out) > 4*buffer {
+// release frees the connection for the next response and releases a large buffer, because no connection may hold large memory for long.
+func (c *conn) release() {
+	if cap(c.out) > 4*bufferSize {
 		c.out, c.doc = nil, nil
 	}
 	c.free <- struct{}{}

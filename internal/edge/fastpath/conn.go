@@ -17,104 +17,104 @@ import (
 )
 
 const (
-	// firstTime is the maximum time from accepting a connection to its first byte, and to the end of its TLS handshake.
-	firstTime = 10 * time.Second
-	// patience is the default of Listener.ReadTimeout.
-	patience = time.Second
-	// grace is how long a drain waits for a request that is just arriving.
-	grace = 5 * time.Millisecond
-	// buffer is the initial buffer size, enough for a head and most bodies.
-	buffer = 4 << 10
+	// firstByteTimeout is the maximum time from accepting a connection to its first byte, and to the end of its TLS handshake.
+	firstByteTimeout = 10 * time.Second
+	// defaultReadTimeout is the default of Listener.ReadTimeout.
+	defaultReadTimeout = time.Second
+	// drainGrace is how long a drain waits for a request that is just arriving.
+	drainGrace = 5 * time.Millisecond
+	// bufferSize is the initial buffer size, enough for a head and most bodies.
+	bufferSize = 4 << 10
 	// maxHead is the maximum size of a request head that the fast path handles.
 	maxHead = 4 << 10
 	// maxBlank is the maximum number of bytes of empty lines before a request.
 	maxBlank = 4
-	// coarse is the precision of long deadlines, because changing a deadline costs as much as reading a request.
-	coarse = 10 * time.Second
+	// deadlineTolerance is the precision of long deadlines, because changing a deadline costs as much as reading a request.
+	deadlineTolerance = 10 * time.Second
 )
 
 // conn is one connection on the fast path.
 type conn struct {
-	lane    *Listener
-	conn    net.Conn
-	watched ConnState
-	proven  bool   // a request carried an accepted key, and watched was notified
-	key     string // key of the last request; most requests of a connection have the same key
-	handed  bool   // it is net/http's
+	listener      *Listener
+	conn          net.Conn
+	state         ConnState
+	authenticated bool   // a request carried an accepted key, of which ConnState was notified
+	key           string // bearer key of the last request; most requests of a connection have the same key
+	handedOff     bool   // net/http owns the connection
 	// answered reports whether the connection's goroutine has answered a request, so that the connection may be parked.
 	answered bool
 	idle     atomic.Bool // the connection waits for the first byte of a request
 
-	in   []byte // in[r:w] is read but not yet processed
+	in   []byte // the bytes in[r:w] were received but are not yet processed
 	r, w int
 
 	// free holds a token while no response is in progress. The goroutine that takes the token owns the fields below: the
 	// connection's own goroutine, or the goroutine that sends a response later.
 	free     chan struct{}
 	out, doc []byte
-	answer   Response    // leaves later
-	holds    func(error) // c.known; made once
+	pending  Response    // the response that is sent once its result is known
+	sendFunc func(error) // the method value c.known, created once
 	direct   *direct     // nil if the connection is read and written through package net
 	second   int64       // the second that date represents, for the Date header
 	date     []byte
 
 	readUntil, writeUntil time.Time // the currently set deadlines
 
-	parked atomic.Bool // a loop polls the connection; the goroutine that sets parked to false owns the connection
-	loop   *loop
-	fd     int32        // in the loop
-	misses int          // see maxMisses
-	quiet  atomic.Int32 // number of sweeps since the last request
+	parked     atomic.Bool // a loop polls the connection; the goroutine that sets parked to false owns the connection
+	loop       *loop
+	fd         int32        // file descriptor that the loop polls
+	misses     int          // see maxMisses
+	idleSweeps atomic.Int32 // number of sweeps since the last request
 }
 
 func newConn(l *Listener, inner net.Conn) *conn {
-	c := &conn{lane: l, conn: inner, free: make(chan struct{}, 1)}
+	c := &conn{listener: l, conn: inner, free: make(chan struct{}, 1)}
 	c.free <- struct{}{}
-	c.watched, _ = inner.(ConnState)
+	c.state, _ = inner.(ConnState)
 	if l.TLS != nil {
 		c.conn = tls.Server(inner, l.TLS)
 	} else {
-		c.direct, c.holds = directly(inner), c.known
+		c.direct, c.sendFunc = newDirect(inner), c.sendPending
 	}
 	return c
 }
 
 // serve answers requests until the connection ends, is handed to net/http or is parked.
 func (c *conn) serve() {
-	left := false // it is parked
+	wasParked := false // true after the connection was parked
 	defer func() {
-		c.failed(recover())
-		if !left {
+		c.logPanic(recover())
+		if !wasParked {
 			c.end()
 		}
 	}()
 	first := c.in == nil
 	if secure, ok := c.conn.(*tls.Conn); ok {
-		_ = secure.SetDeadline(time.Now().Add(firstTime))
-		err := secure.HandshakeContext(c.lane.life)
+		_ = secure.SetDeadline(time.Now().Add(firstByteTimeout))
+		err := secure.HandshakeContext(c.listener.ctx)
 		_, noTLS := errors.AsType[tls.RecordHeaderError](err)
 		if err != nil && !noTLS {
 			return
 		}
 		_ = secure.SetDeadline(time.Time{})
 		if noTLS || secure.ConnectionState().NegotiatedProtocol == "h2" {
-			c.handed = true
-			c.lane.hand(secure)
+			c.handedOff = true
+			c.listener.handOff(secure)
 			return
 		}
 	}
 	if first {
-		c.in = make([]byte, buffer)
+		c.in = make([]byte, bufferSize)
 	}
 	for ; ; first = false {
 		switch c.answerNext(first) {
-		case gone:
+		case ended:
 			return
-		case foreign:
-			c.hand()
+		case notPlain:
+			c.handOff()
 			return
 		case parked:
-			left = true
+			wasParked = true
 			return
 		}
 	}
@@ -122,38 +122,38 @@ func (c *conn) serve() {
 
 // end removes the connection from the listener, and closes the connection unless net/http has it.
 func (c *conn) end() {
-	c.lane.mu.Lock()
-	delete(c.lane.conns, c)
-	c.lane.mu.Unlock()
-	if !c.handed {
+	c.listener.mu.Lock()
+	delete(c.listener.conns, c)
+	c.listener.mu.Unlock()
+	if !c.handedOff {
 		_ = c.conn.Close()
 	}
 }
 
-// hand passes the connection to net/http, including the bytes of the unfinished request.
-func (c *conn) hand() {
+// handOff passes the connection to net/http, including the bytes of the unfinished request.
+func (c *conn) handOff() {
 	_ = c.conn.SetDeadline(time.Time{})
-	otherReplayed := &replayed{Conn: c.conn, all: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
-	if c.lane.draining.Load() {
-		// After Shutdown, net/http serves only requests that it has already read.
-		c.lane.late.Add(1)
-		otherReplayed.closed = sync.OnceFunc(c.lane.late.Done)
+	replay := &replayConn{Conn: c.conn, reader: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
+	if c.listener.draining.Load() {
+		// Drain waits for this connection, because net/http serves no request that arrives after Shutdown.
+		c.listener.lateHandoffs.Add(1)
+		replay.closed = sync.OnceFunc(c.listener.lateHandoffs.Done)
 	}
-	c.handed = true
-	c.lane.hand(otherReplayed)
+	c.handedOff = true
+	c.listener.handOff(replay)
 }
 
-// failed logs a panic; nil = no panic.
-func (c *conn) failed(fault any) {
+// logPanic logs a panic; nil = no panic.
+func (c *conn) logPanic(fault any) {
 	if fault != nil {
-		c.lane.Log.Error("request handler panicked", "path", c.lane.Path, "panic", fmt.Sprint(fault), "stack",
+		c.listener.Log.Error("request handler panicked", "path", c.listener.Path, "panic", fmt.Sprint(fault), "stack",
 			string(debug.Stack()))
 	}
 }
 
-func (c *conn) asks(isNow bool) {
-	if c.watched != nil {
-		c.watched.Asks(isNow)
+func (c *conn) setBusy(busy bool) {
+	if c.state != nil {
+		c.state.SetBusy(busy)
 	}
 }
 
@@ -161,16 +161,16 @@ func (c *conn) asks(isNow bool) {
 type state int
 
 const (
-	plain   state = iota // a complete plain request was read
-	foreign              // the request is not plain or arrives too slowly: net/http takes over
-	gone                 // no further request can or should be read
-	parked               // a loop polls the connection
-	waiting              // more bytes of the request are expected
+	plain    state = iota // a complete plain request was read
+	notPlain              // the request is not plain or arrives too slowly: net/http takes over
+	ended                 // no further request can or should be read
+	parked                // a loop polls the connection
+	waiting               // more bytes of the request are expected
 )
 
 // answerNext answers the next request and returns the resulting state of the connection.
 func (c *conn) answerNext(first bool) state {
-	h, state := c.await(first)
+	h, state := c.readRequest(first)
 	if state == parked {
 		return state
 	}
@@ -179,34 +179,34 @@ func (c *conn) answerNext(first bool) state {
 	default:
 		select { // all connections share this Done channel, so most requests avoid touching it
 		case <-c.free:
-		case <-c.lane.life.Done():
-			return gone
+		case <-c.listener.ctx.Done():
+			return ended
 		}
 	}
 	if state != plain {
 		return state
 	}
-	l := c.lane
+	l := c.listener
 	a := c.begin(&h, l.Begin)
 	if a == nil {
-		return foreign
+		return notPlain
 	}
 	c.answered = true
-	closing := h.last || l.draining.Load()
-	if !closing && c.sendLater(a) {
+	last := h.last || l.draining.Load()
+	if !last && c.sendLater(a) {
 		return plain
 	}
-	err := c.reply(a, closing)
-	c.left()
-	if err != nil || closing {
-		return gone
+	err := c.reply(a, last)
+	c.release()
+	if err != nil || last {
+		return ended
 	}
 	return plain
 }
 
 // begin starts the response to the request that was read; nil if net/http must handle the request or nothing was started.
 func (c *conn) begin(h *head, begin func(ctx context.Context, namespace string, body []byte) Response) Response {
-	l, namespace := c.lane, ""
+	l, namespace := c.listener, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {
 		return nil
 	}
@@ -215,51 +215,51 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, namespace string, 
 			c.key = string(h.key)
 		}
 		var ok bool
-		if namespace, ok = l.Key(l.life, c.key); !ok || len(h.key) == 0 {
+		if namespace, ok = l.Key(l.ctx, c.key); !ok || len(h.key) == 0 {
 			return nil
 		}
-		if !c.proven && c.watched != nil {
-			c.watched.Proven()
+		if !c.authenticated && c.state != nil {
+			c.state.Authenticated()
 		}
-		c.proven = true
+		c.authenticated = true
 	}
-	c.asks(true)
-	a := begin(l.life, namespace, c.in[c.r+h.size:c.r+h.size+h.length])
+	c.setBusy(true)
+	a := begin(l.ctx, namespace, c.in[c.r+h.size:c.r+h.size+h.length])
 	if a == nil {
 		return nil
 	}
 	c.r += h.size + h.length
-	if l.Answered != nil {
-		l.Answered()
+	if l.OnResponse != nil {
+		l.OnResponse()
 	}
 	return a
 }
 
-// wait holds the state of reading one request.
-type wait struct {
-	first bool // of its connection
-	begun bool // the timeout of the request is running
+// readProgress holds the state of reading one request.
+type readProgress struct {
+	first bool // the request is the first of its connection
+	timed bool // the timeout of the request is running
 	last  bool // no further request is expected
 	blank int  // number of skipped bytes of empty lines
 }
 
-// await reads until a complete request is available.
-func (c *conn) await(first bool) (h head, s state) {
-	w := wait{first: first}
-	if len(c.in) > 4*buffer && c.r == c.w {
-		c.in, c.r, c.w = make([]byte, buffer), 0, 0
+// readRequest reads until a complete request is available.
+func (c *conn) readRequest(first bool) (h head, s state) {
+	w := readProgress{first: first}
+	if len(c.in) > 4*bufferSize && c.r == c.w {
+		c.in, c.r, c.w = make([]byte, bufferSize), 0, 0
 	}
 	for {
 		c.skip(&w)
 		if c.r < c.w {
-			h, s = c.look(&w)
+			h, s = c.classify(&w)
 		} else {
-			h, s = head{}, c.idles(&w)
+			h, s = head{}, c.prepareIdle(&w)
 		}
 		if s != waiting {
 			return h, s
 		}
-		c.room(h.size + h.length)
+		c.grow(h.size + h.length)
 		if s = c.readOnce(&w); s != waiting {
 			return h, s
 		}
@@ -267,62 +267,62 @@ func (c *conn) await(first bool) (h head, s state) {
 }
 
 // skip skips empty lines before a request. net/http does the same, because some old clients send an empty line after a body.
-func (c *conn) skip(w *wait) {
+func (c *conn) skip(w *readProgress) {
 	for !w.first && c.r < c.w && w.blank < maxBlank && (c.in[c.r] == '\r' || c.in[c.r] == '\n') {
 		c.r++
 		w.blank++
 	}
 }
 
-// look classifies the bytes of a request read so far.
-func (c *conn) look(w *wait) (head, state) {
+// classify classifies the bytes of a request read so far.
+func (c *conn) classify(w *readProgress) (head, state) {
 	current := c.w - c.r
-	h, ok := c.lane.readHead(c.in[c.r:c.w])
+	h, ok := c.listener.readHead(c.in[c.r:c.w])
 	switch {
 	case !ok && !w.first && w.blank+current < maxBlank:
 		// As in net/http, fewer than maxBlank bytes before the end of a connection do not count as a request.
 	case !ok || h.size == 0 && current > maxHead:
-		return h, foreign
+		return h, notPlain
 	case h.size > 0 && current >= h.size+h.length:
 		return h, plain
 	}
-	if !w.begun {
-		w.begun = true
-		c.readBy(cmp.Or(c.lane.ReadTimeout, patience), 0)
+	if !w.timed {
+		w.timed = true
+		c.setReadDeadline(cmp.Or(c.listener.ReadTimeout, defaultReadTimeout), 0)
 	}
 	return h, waiting
 }
 
-// idles prepares to wait for a request of which no byte has arrived, or parks the connection.
-func (c *conn) idles(w *wait) state {
+// prepareIdle prepares to wait for a request of which no byte has arrived, or parks the connection.
+func (c *conn) prepareIdle(w *readProgress) state {
 	c.r, c.w = 0, 0
 	if c.answered && w.blank == 0 {
 		if len(c.free) > 0 {
-			c.asks(false)
+			c.setBusy(false)
 		}
 		if c.park() {
 			return parked
 		}
 	}
 	if w.first {
-		c.readBy(firstTime, coarse)
+		c.setReadDeadline(firstByteTimeout, deadlineTolerance)
 	} else {
-		c.readBy(c.lane.IdleTime, coarse)
+		c.setReadDeadline(c.listener.IdleTime, deadlineTolerance)
 	}
 	c.idle.Store(true)
 	if len(c.free) > 0 {
-		c.asks(false)
+		c.setBusy(false)
 	}
-	if c.lane.draining.Load() {
+	if c.listener.draining.Load() {
 		// While the listener drains, a request that has already arrived is still answered.
-		c.readBy(grace, 0)
+		c.setReadDeadline(drainGrace, 0)
 		w.last = true
 	}
 	return waiting
 }
 
 // readOnce reads once.
-func (c *conn) readOnce(w *wait) state {
+func (c *conn) readOnce(w *readProgress) state {
 	n, err := c.read(c.in[c.w:])
 	c.idle.Store(false)
 	c.w += n
@@ -331,13 +331,13 @@ func (c *conn) readOnce(w *wait) state {
 	case n > 0 || err == nil:
 		return waiting
 	case !w.first && err == io.EOF && w.blank+c.w-c.r < maxBlank:
-		return gone
+		return ended
 	case c.r < c.w && (err == io.EOF || isLate):
-		return foreign
-	case c.r == c.w && !w.last && c.lane.draining.Load() && isLate: // Drain woke it
+		return notPlain
+	case c.r == c.w && !w.last && c.listener.draining.Load() && isLate: // Drain woke the idle connection
 		return waiting
 	}
-	return gone
+	return ended
 }
 
 func (c *conn) read(b []byte) (int, error) {
@@ -347,17 +347,17 @@ func (c *conn) read(b []byte) (int, error) {
 	return c.conn.Read(b)
 }
 
-// readBy sets the read deadline, unless the current deadline differs from the new deadline by at most exact.
-func (c *conn) readBy(limit, exact time.Duration) {
+// setReadDeadline sets the read deadline, unless the current deadline differs from the new deadline by at most tolerance.
+func (c *conn) setReadDeadline(limit, tolerance time.Duration) {
 	until := time.Now().Add(limit)
-	if leadingWait := until.Sub(c.readUntil); leadingWait > exact || leadingWait < 0 || exact == 0 {
+	if diff := until.Sub(c.readUntil); diff > tolerance || diff < 0 || tolerance == 0 {
 		c.readUntil = until
 		_ = c.conn.SetReadDeadline(until)
 	}
 }
 
-// room enlarges the buffer for a request that needs the given number of bytes in total.
-func (c *conn) room(need int) {
+// grow enlarges the buffer for a request that needs the given number of bytes in total.
+func (c *conn) grow(need int) {
 	if c.w < len(c.in) && c.r+need <= len(c.in) {
 		return
 	}

@@ -7,7 +7,7 @@ import "net"
 // direct is empty on systems without file descriptors.
 type direct struct{}
 
-func directly(net.Conn) *direct { return nil }
+func newDirect(net.Conn) *direct { return nil }
 
 func (*direct) read([]byte) (int, error) { panic("fastpath: no descriptors here") }
 

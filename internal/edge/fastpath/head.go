@@ -9,9 +9,9 @@ import (
 type head struct {
 	host   []byte
 	key    []byte // the token after "Bearer "; nil = none
-	length int    // of the body
+	length int    // length of the body in bytes
 	size   int    // size of the head with its empty line; 0 = incomplete
-	last   bool   // Connection: close
+	last   bool   // the request has the header Connection: close
 }
 
 // readHead parses the head of a plain request: the fast path's request line, lines that end in CRLF, one Host, one Content-Length
@@ -51,7 +51,7 @@ func (l *Listener) readHead(b []byte) (h head, ok bool) {
 // readLine parses one header line.
 func (l *Listener) readLine(h *head, line []byte) bool {
 	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 || !all(line[:colon], &nameByte) {
+	if colon <= 0 || !allIn(line[:colon], &nameBytes) {
 		return false
 	}
 	value := bytes.Trim(line[colon+1:], " \t")
@@ -60,11 +60,11 @@ func (l *Listener) readLine(h *head, line []byte) bool {
 			return false
 		}
 	}
-	var space [24]byte
-	if colon > len(space) {
+	var buf [24]byte
+	if colon > len(buf) {
 		return true // no relevant header name is this long
 	}
-	name := space[:colon]
+	name := buf[:colon]
 	for i, c := range line[:colon] {
 		if 'A' <= c && c <= 'Z' {
 			c += 'a' - 'A'
@@ -73,12 +73,12 @@ func (l *Listener) readLine(h *head, line []byte) bool {
 	}
 	switch string(name) {
 	case "host":
-		if h.host != nil || len(value) == 0 || !all(value, &hostByte) {
+		if h.host != nil || len(value) == 0 || !allIn(value, &hostBytes) {
 			return false
 		}
 		h.host = value
 	case "content-length":
-		if h.length >= 0 || len(value) > 5 || !all(value, &digit) {
+		if h.length >= 0 || len(value) > 5 || !allIn(value, &digitBytes) {
 			return false
 		}
 		n, err := strconv.Atoi(string(value))
@@ -93,29 +93,29 @@ func (l *Listener) readLine(h *head, line []byte) bool {
 	case "content-type":
 		return !bytes.Contains(bytes.ToLower(value), []byte(l.Streams))
 	case "connection":
-		closing := bytes.EqualFold(value, []byte("close"))
-		h.last = h.last || closing
-		return closing || bytes.EqualFold(value, []byte("keep-alive"))
+		isClose := bytes.EqualFold(value, []byte("close"))
+		h.last = h.last || isClose
+		return isClose || bytes.EqualFold(value, []byte("keep-alive"))
 	case "transfer-encoding", "expect", "upgrade", "trailer", "te", "http2-settings", "origin", "sec-fetch-site":
 		return false
 	}
 	return true
 }
 
-func all(b []byte, values *[256]bool) bool {
+func allIn(b []byte, set *[256]bool) bool {
 	for _, c := range b {
-		if !values[c] {
+		if !set[c] {
 			return false
 		}
 	}
 	return true
 }
 
-// nameByte marks the bytes allowed in a header name, and hostByte those in a plain Host.
+// nameBytes marks the bytes allowed in a header name, and hostBytes those in a plain Host.
 var (
-	nameByte = bytesOf(letters + digits + "!#$%&'*+-.^_`|~")
-	hostByte = bytesOf(letters + digits + ".-_:[]")
-	digit    = bytesOf(digits)
+	nameBytes  = byteSet(letters + digits + "!#$%&'*+-.^_`|~")
+	hostBytes  = byteSet(letters + digits + ".-_:[]")
+	digitBytes = byteSet(digits)
 )
 
 const (
@@ -123,9 +123,9 @@ const (
 	letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 )
 
-func bytesOf(text string) (values [256]bool) {
+func byteSet(text string) (set [256]bool) {
 	for i := range len(text) {
-		values[text[i]] = true
+		set[text[i]] = true
 	}
-	return values
+	return set
 }

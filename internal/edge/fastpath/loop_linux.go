@@ -15,11 +15,11 @@ type loop struct {
 	raw  syscall.RawConn
 
 	mu    sync.Mutex
-	conns map[int32]*conn // by descriptor
+	conns map[int32]*conn // the polled connections by file descriptor
 }
 
-// atOnce is the maximum number of connections that a loop handles per poll.
-const atOnce = 128
+// maxEvents is the maximum number of connections that a loop handles per poll.
+const maxEvents = 128
 
 // startLoops starts one loop per processor; fewer or none if the system does not allow more; mu must be held.
 func (l *Listener) startLoops() {
@@ -79,14 +79,14 @@ func (p *loop) withDescriptors(c *conn, f func(poll, fd int)) {
 }
 
 func (p *loop) run() {
-	type one struct {
+	type readyConn struct {
 		*conn
 		plain bool // the event reports only readable bytes
 	}
-	events, localOnes, n := make([]syscall.EpollEvent, atOnce), make([]one, 0, atOnce), 0
-	look := func(poll uintptr) bool {
+	events, ready, n := make([]syscall.EpollEvent, maxEvents), make([]readyConn, 0, maxEvents), 0
+	poll := func(poll uintptr) bool {
 		// The system call returns immediately, because the runtime does the waiting.
-		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), atOnce,
+		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), maxEvents,
 			0, 0, 0)
 		n = int(got)
 		if fault != 0 {
@@ -94,23 +94,23 @@ func (p *loop) run() {
 		}
 		return n > 0
 	}
-	for p.raw.Read(look) == nil {
+	for p.raw.Read(poll) == nil {
 		p.mu.Lock()
 		for _, e := range events[:n] {
 			if c := p.conns[e.Fd]; c != nil {
-				localOnes = append(localOnes, one{c, e.Events == syscall.EPOLLIN})
+				ready = append(ready, readyConn{c, e.Events == syscall.EPOLLIN})
 			}
 		}
 		p.mu.Unlock()
-		for _, c := range localOnes {
+		for _, c := range ready {
 			switch {
 			case !c.plain:
 				c.unpark()
 			case c.parked.CompareAndSwap(true, false):
-				c.ready()
+				c.handleReadable()
 			}
 		}
-		clear(localOnes)
-		localOnes = localOnes[:0]
+		clear(ready)
+		ready = ready[:0]
 	}
 }

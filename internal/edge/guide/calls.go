@@ -7,8 +7,7 @@ import (
 	"sync"
 )
 
-// Call is the documentation page of a wire API call, in addition to the table of endpoints. Translated texts are stored in
-// tables/locale.
+// Call is the documentation page of a wire API call, in addition to the table of endpoints. Translated texts are stored in tables/locale.
 type Call struct {
 	Page, Path string
 	Answer     string // names of the response fields

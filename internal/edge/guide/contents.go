@@ -2,9 +2,9 @@ package guide
 
 // contents lists the sections with their pages in order. Every page belongs to one section.
 var contents = []struct {
-	title string // key
+	title string // text key of the section's title
 	names []string
-	calls []Call // whose pages follow
+	calls []Call // the calls of which the section lists a page each, after the pages in names
 }{
 	{"contents.start", []string{"", "tour", "how/install", "matching", "questions"}, nil},
 	{"contents.how", []string{"how/sdk", "how/clients", "how/ci", "how/rules-in-git", "how/gs1", "how/platform", "how/production",

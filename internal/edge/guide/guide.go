@@ -56,7 +56,7 @@ var Assets = []*assets.Asset{style, script}
 
 // Language is a language of the guide.
 type Language struct {
-	Code string // in paths
+	Code string // the language in URL paths
 	Tag  i18n.Language
 }
 

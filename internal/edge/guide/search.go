@@ -167,7 +167,7 @@ var thousands = regexp.MustCompile(`(\d),(\d{3})`)
 // terms returns the search terms of a text.
 func terms(text string) (list []string) {
 	text = thousands.ReplaceAllString(text, "$1$2")
-	word := -1 // where one began
+	word := -1 // start of the current word; -1 = outside a word
 	var last rune
 	end := func(pos int) {
 		if word >= 0 {
@@ -234,9 +234,8 @@ type piece struct {
 
 type results struct{ Found []found }
 
-// find returns the sections that contain every term of the search text, the best first; without such a section, the sections that
-// contain some of the terms. A Chinese search text is split into character pairs, because single characters occur in nearly every
-// section.
+// find returns the sections that contain every term of the search text, the best first; without such a section, the sections that contain
+// some of the terms. A Chinese search text is split into character pairs, because single characters occur in nearly every section.
 func (x *index) find(question string) []found {
 	if plain := asking.Replace(question); strings.TrimSpace(plain) != "" {
 		question = plain

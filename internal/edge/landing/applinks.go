@@ -21,10 +21,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In the app
-// link files the first matching line decides, while in the rule book the longest prefix decides and an unpublished rule hides
-// shorter rules of its owner; therefore every rule becomes one line, longest first, with the result for links that match no longer
-// rule.
+// The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In the app link files
+// the first matching line decides, while in the rule book the longest prefix decides and an unpublished rule hides shorter rules of its
+// owner; therefore every rule becomes one line, longest first, with the result for links that match no longer rule.
 //
 // The format of app link files cannot express schemes (the files apply to https, so only https rules count), fragments (rules with
 // "#" are omitted, and a fragment after a path is ignored), and a "?" or "$(" in a rule, which becomes "any single character".
@@ -37,8 +36,7 @@ const (
 	maxLinks = 128 << 10
 	// maxHostRules is the maximum number of rules of a host in an app link file.
 	maxHostRules = 20_000
-	// linksFresh is the time for which this server caches an app link file, and linksAge the time for which clients may cache the
-	// file.
+	// linksFresh is the time for which this server caches an app link file, and linksAge the time for which clients may cache the file.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
@@ -128,7 +126,7 @@ func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, e
 	}
 	body, err := g.makeLinks(ctx, host, file)
 	if ctx.Err() != nil {
-		return madeFile{away: true}, context.Cause(ctx) // the caller disconnected, which says nothing about the file
+		return madeFile{away: true}, context.Cause(ctx) // the caller disconnected, so the error does not concern the file
 	}
 	made := madeFile{body: body, at: now}
 	if _, isLong := errors.AsType[tooLong](err); err != nil && !isLong {

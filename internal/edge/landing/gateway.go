@@ -38,8 +38,8 @@ type Gateway struct {
 	Links func() []codes.Link
 	// Rules returns the rules of a host, given in lower case with its port if any.
 	Rules Hosts
-	// APIPaths lists the URL paths of the API. Paths with the same first segment belong to the API under every host, unless the
-	// operator configured the API's hosts.
+	// APIPaths lists the URL paths of the API. Paths with the same first segment as one of APIPaths belong to the API under every host,
+	// unless the operator configured the API's hosts.
 	APIPaths []string
 	// APIPages lists single pages of the API. Like APIPaths, the paths in APIPages belong to the API under every host, but paths
 	// next to or below these pages do not.
@@ -154,8 +154,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 		d = g.Resolve(scan.Request{Text: text, At: g.Now()})
 	}
 	if unknown != nil && !opens(d) && !isCode(d) {
-		known, answered := g.known(w, r, host)
-		if !known && !answered {
+		known, err := g.known(w, r, host)
+		if err == nil && !known {
 			unknown.ServeHTTP(w, r)
 		}
 		if !known {
@@ -222,12 +222,12 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is the number of Mini Program pages that cost an address as much as one code page, because they reveal less and
-// many phones share an address.
+// landingsPerCode is the number of Mini Program pages that cost a client address as many rate limit tokens as one code page, because they
+// reveal less and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is the number of bytes of a link that cost as much as one Mini Program page; a link of twice the length costs two
-// pages.
+// lengthOfOne is the number of bytes of a link whose page costs the rate limit tokens of one Mini Program page; the page of a link of twice
+// the length costs the tokens of two.
 const lengthOfOne = 100
 
 // withinLimit charges the given number of pages to the rate limit of the client's address, which is factor times the setting. If
@@ -261,8 +261,8 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 		return
 	}
 	v.Open = template.URL(address) // the scheme of an app was validated by accounts.Account.ValidURLScheme
-	if len(text) <= symbol.MostOnScreen {
-		done, err := g.drawing.Acquire(r.Context(), mostDrawing, 0)
+	if len(text) <= symbol.MaxScreenPixels {
+		done, err := g.drawing.Acquire(r.Context(), maxDrawings, 0)
 		if err != nil {
 			return // the client disconnected
 		}
@@ -271,8 +271,8 @@ func (g *Gateway) landing(w http.ResponseWriter, r *http.Request, text string, d
 	g.show(w, r, LandingPage, http.StatusOK, v)
 }
 
-// mostDrawing is the maximum number of pictures that are drawn concurrently.
-const mostDrawing = 2
+// maxDrawings is the maximum number of pictures that are drawn concurrently.
+const maxDrawings = 2
 
 // picture returns the QR code of a text and releases the caller's semaphore slot; "" = the text is too long for a code.
 func (g *Gateway) picture(text string, done func()) template.URL {

@@ -2,6 +2,7 @@ package landing
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -73,15 +74,18 @@ const (
 	maxHosts = 4096
 )
 
-// look returns the cached result for a host and whether the result is still fresh.
-func (c *hostCache) look(host string, now time.Time) (known, fresh bool) {
+// cachedHost is a cached result, which may be stale.
+type cachedHost struct{ known, fresh bool }
+
+// look returns the cached result for a host.
+func (c *hostCache) look(host string, now time.Time) cachedHost {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until, known := c.yes[host]
 	if !known {
 		until = c.no[host]
 	}
-	return known, now.Before(until) && !now.Before(until.Add(-hostFresh))
+	return cachedHost{known, now.Before(until) && !now.Before(until.Add(-hostFresh))}
 }
 
 func (c *hostCache) remember(host string, known bool, now time.Time) {
@@ -98,30 +102,33 @@ func (c *hostCache) remember(host string, known bool, now time.Time) {
 	(*is)[host] = now.Add(hostFresh)
 }
 
+// errAnswered means that a response was already sent.
+var errAnswered = errors.New("landing: answered")
+
 // known reports whether a host belongs to printed codes or has rules. A host that is not cached counts against the client's rate
-// limit, because it needs a database query; answered is true if the limit was exceeded and a response was sent.
-func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
+// limit, because it needs a database query; known responds and returns errAnswered if the limit is exceeded.
+func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (bool, error) {
 	if slices.Contains(g.prefixHosts(), host) {
-		return true, false
+		return true, nil
 	}
 	now := g.RealNow()
-	had, fresh := g.hosts.look(host, now)
-	if fresh {
-		return had, false
+	cached := g.hosts.look(host, now)
+	if cached.fresh {
+		return cached.known, nil
 	}
-	if !had && !g.withinLimit(w, r, "host", 1, 1) {
-		return false, true
+	if !cached.known && !g.withinLimit(w, r, "host", 1, 1) {
+		return false, errAnswered
 	}
 	known, err := g.Rules.HasRules(r.Context(), host)
 	if err != nil {
 		g.Log.WarnContext(r.Context(), "whether a host has rules could not be read; the API answers instead of a page", "host", host,
 			"error", err)
-		if file := r.URL.Path; !had && (file == applePath || file == androidPath) {
+		if file := r.URL.Path; !cached.known && (file == applePath || file == androidPath) {
 			g.serveUnavailable(w, r) // a phone that requests an app link file would cache the API's response
-			return false, true
+			return false, errAnswered
 		}
-		return had, false
+		return cached.known, nil
 	}
 	g.hosts.remember(host, known, now)
-	return known, false
+	return known, nil
 }

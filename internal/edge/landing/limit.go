@@ -31,8 +31,8 @@ type bucket struct {
 // maxBuckets is the maximum number of addresses per generation, about 20 MiB in total.
 const maxBuckets = 100_000
 
-// draw takes tokens and returns 0, or takes none and returns the time until the tokens are available. A request for more than one
-// minute's tokens is reduced to one minute's tokens; perMinute 0 = none.
+// draw takes tokens and returns 0, or takes none and returns the time until the tokens are available. A request for more than one minute's
+// tokens is reduced to one minute's tokens. If perMinute is 0, no request gets tokens.
 func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now time.Time) (wait time.Duration) {
 	if perMinute <= 0 {
 		return time.Minute

@@ -24,14 +24,14 @@ func (g *Gateway) dress(r *http.Request, v *view, appid string) {
 // logo serves the logo with a given hash. The content of a logo's path never changes, so a browser may cache the logo for a year.
 // The server generated the logo's picture itself, so its content type is always the same.
 func (g *Gateway) logo(w http.ResponseWriter, r *http.Request, hash string) {
-	file, kept := g.Looks.Kept(hash)
+	file, kept := g.Looks.CachedLogo(hash)
 	if !kept {
 		// Clients can invent hashes, and looking up a hash takes time.
 		if !g.withinLimit(w, r, "logo", 1, 1) {
 			return
 		}
 		var err error
-		if file, err = g.Looks.Read(r.Context(), hash); errors.Is(err, branding.ErrNone) {
+		if file, err = g.Looks.LoadLogo(r.Context(), hash); errors.Is(err, branding.ErrNone) {
 			g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 			return
 		} else if err != nil {

@@ -68,9 +68,9 @@ func valuesOf(claim any) (list []string) {
 // ownPrefix marks a value for this server in a claim that other applications read too.
 const ownPrefix = "qrjump:"
 
-// role returns the role and accounts from a claim with values ROLE or ROLE:APPID, optionally prefixed with "qrjump:"; if any value
-// has this prefix, only prefixed values count. The role that includes all other roles counts, limited to the AppIDs named with that
-// role, or for all accounts.
+// role returns the role and accounts from a claim with values ROLE or ROLE:APPID, optionally prefixed with "qrjump:"; if any value has this
+// prefix, only prefixed values count. Of several roles, the role that includes all others counts: for the AppIDs named with that role, or
+// for all accounts if one value names that role without an AppID.
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	claim, exists := p.claim(all)
 	if !exists {

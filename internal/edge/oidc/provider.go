@@ -71,9 +71,9 @@ const (
 	failedTime = 5 * time.Second
 	// askedAtOnce is the maximum number of concurrent code exchanges with the provider.
 	askedAtOnce = 8
-	// askTime is the timeout of each request to the provider, and mostAnswer the maximum size of a response.
-	askTime    = 10 * time.Second
-	mostAnswer = 1 << 20
+	// askTime is the timeout of each request to the provider, and maxResponse the maximum size of a response.
+	askTime     = 10 * time.Second
+	maxResponse = 1 << 20
 )
 
 // ErrDown reports that the provider is unreachable or returns an invalid response.
@@ -147,7 +147,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 		w.Body = struct {
 			io.Reader
 			io.Closer
-		}{io.LimitReader(w.Body, mostAnswer), w.Body}
+		}{io.LimitReader(w.Body, maxResponse), w.Body}
 	}
 	return w, err
 }
@@ -315,7 +315,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	if azp, _ := c.all["azp"].(string); azp != p.ClientID && (azp != "" || len(id.Audience) > 1) {
 		return c, &Denial{Token, "it was made for another client"}
 	}
-	if c.subject == "" || len(c.subject) > mostSubject {
+	if c.subject == "" || len(c.subject) > maxSubject {
 		return c, &Denial{Token, "its subject is empty or too long"}
 	}
 	if _, exists := p.claim(c.all); exists || found.UserInfoEndpoint() == "" {
@@ -389,8 +389,8 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	return keys, weak, nil
 }
 
-// mostSubject is the maximum length of a subject according to OpenID Connect Core 2.
-const mostSubject = 255
+// maxSubject is the maximum length of a subject according to OpenID Connect Core 2.
+const maxSubject = 255
 
 // EndSession returns the provider's sign-out address; "" = the provider has none, or its discovery document is not loaded yet.
 func (p *Provider) EndSession() string {

@@ -20,8 +20,8 @@ func BenchmarkAnswer(b *testing.B) {
 	key, err := sealer.NewKey(make([]byte, sealer.KeySize))
 	require.NoError(b, err)
 	body := []byte(`{"text":"https://shop.example/t/7?from=door","user":"u-1","source":"scan","ip":"192.0.2.7","client":"app/1.2"}`)
-	for name, record := range map[string]Ledger{"alone": nil,
-		"recorded": func(*scanlog.Event) (Durable, error) { return durableNow{}, nil }} {
+	for name, record := range map[string]EnqueueFunc{"alone": nil,
+		"recorded": func(context.Context, *scanlog.Event) (Durable, error) { return durableNow{}, nil }} {
 		a := fuzzedAPI(b)
 		a.Record = record
 		users := key.Hasher("scan_user")

@@ -79,7 +79,7 @@ func FuzzExplainBody(f *testing.F) {
 	}
 	a := fuzzedAPI(f)
 	f.Fuzz(func(t *testing.T, body []byte) {
-		e, err := a.explained(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)),
+		e, err := a.newExplanation(httptest.NewRecorder(), httptest.NewRequest("POST", "/scan/v1/explain", bytes.NewReader(body)),
 			accounts.DefaultNamespace)
 		if err != nil {
 			checkProblem(t, body, err)

@@ -9,12 +9,12 @@ import (
 
 // loginRequest is the request body that names a user and the Mini Program to open.
 type loginRequest struct {
-	User  string `json:"user" required:"true" doc:"the app's own user id"`
-	AppID string `json:"appid" required:"true" doc:"the Mini Program"`
+	User  string `json:"user" required:"true" doc:"user ID of the app"`
+	AppID string `json:"appid" required:"true" doc:"AppID of the Mini Program"`
 }
 
 type loginAnswer struct {
-	JSCode string `json:"js_code" doc:"for /sns/jscode2session: once, within five minutes"`
+	JSCode string `json:"js_code" doc:"code for /sns/jscode2session, valid once within five minutes"`
 }
 
 // login returns a js_code for a user of the app.

@@ -20,21 +20,20 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Ledger is a function that copies a scan into the queue of the scan log (package scanlog, Recorder.Enqueue) and never blocks. The
-// returned Durable waits until the scan is on disk.
-type Ledger func(*scanlog.Event) (Durable, error)
+// EnqueueFunc is a function that copies a scan into the queue of the scan log (package scanlog, Recorder.Enqueue) and never blocks. The
+// returned Durable waits until the scan is on disk. The context has the trace context of the scan.
+type EnqueueFunc func(context.Context, *scanlog.Event) (Durable, error)
 
 // Durable is a group of events that is being written to disk.
 type Durable interface {
 	// Wait returns nil after the group is durable.
 	Wait(ctx context.Context) error
-	// OnDurable registers f, which must not block, to be called with the result of Wait; it returns false if the result is already
-	// known.
+	// OnDurable registers f, which must not block, to be called with the result of Wait; it returns false if the result is already known.
 	OnDurable(f func(error)) bool
 }
 
-// deskTime is the maximum time that a scan of a code waits for the database.
-const deskTime = 10 * time.Second
+// ticketTimeout is the maximum time that a scan of a code waits for the database.
+const ticketTimeout = 10 * time.Second
 
 // The values of the label cause of qrjump_scan_write_failures_total.
 const (
@@ -42,36 +41,36 @@ const (
 	UnrecordedFailed = "failed"
 )
 
-// scanned holds the state of one scan while it is served: decided, passed to the ticket writer, recorded.
-type scanned struct {
-	asked
-	api       *API
-	namespace string
-	in        scan.Request
-	decision  scan.Decision
-	id        scanlog.ScanID
-	event     scanlog.Event
-	receipt   *codes.Pending
-	group     Durable
-	soon      bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
-	tried     bool  // the scan must not wait for a database, a disk or the ticket writer, see try
-	err       error // the error that is returned instead of a decision
+// pendingScan holds the state of one scan while it is served: decided, passed to the ticket writer, recorded.
+type pendingScan struct {
+	parsedRequest
+	api         *API
+	namespace   string
+	in          scan.Request
+	decision    scan.Decision
+	id          scanlog.ScanID
+	event       scanlog.Event
+	receipt     *codes.Pending
+	group       Durable
+	early       bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
+	nonBlocking bool  // the scan must not wait for a database, a disk or the ticket writer, see try
+	err         error // the error that is returned instead of a decision
 }
 
-// scans is a pool of scanned values for reuse.
-var scans = sync.Pool{New: func() any { return new(scanned) }}
+// scanPool is a pool of pendingScan values for reuse.
+var scanPool = sync.Pool{New: func() any { return new(pendingScan) }}
 
 // decide parses a request and computes its decision. decide has no side effects.
-func (a *API) decide(s *scanned, namespace string, body []byte) error {
+func (a *API) decide(s *pendingScan, namespace string, body []byte) error {
 	q, err := readRequest(body)
 	if err != nil {
 		return err
 	}
-	if s.tried && a.waits(q.text) {
-		return errWaits
+	if s.nonBlocking && a.mayBlock(q.text) {
+		return errWouldBlock
 	}
-	s.asked, s.namespace = q, namespace
-	if s.in, err = a.requestOf(namespace, q); err != nil {
+	s.parsedRequest, s.namespace = q, namespace
+	if s.in, err = a.newRequest(namespace, q); err != nil {
 		return err
 	}
 	s.decision = a.Resolver.Resolve(s.in)
@@ -85,40 +84,40 @@ func (a *API) decide(s *scanned, namespace string, body []byte) error {
 	return nil
 }
 
-// errWaits aborts a try: the scan must be served through begin.
-var errWaits = errors.New("this scan waits for something")
+// errWouldBlock aborts a try: the scan must be served through begin.
+var errWouldBlock = errors.New("this scan waits for something")
 
-// waits reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
+// mayBlock reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
 // the ticket writer, or for a slow disk.
-func (a *API) waits(text string) bool {
+func (a *API) mayBlock(text string) bool {
 	if _, ok := accounts.CodeOf(text); ok {
 		return true
 	}
-	return a.Codes != nil && a.Codes.MayBeCode(text) || a.Soon != nil && a.Late != nil && a.Soon() && a.Late()
+	return a.Codes != nil && a.Codes.MayBeCode(text) || a.RespondEarly != nil && a.IsDiskSlow != nil && a.RespondEarly() && a.IsDiskSlow()
 }
 
-// ofCode reports whether a scan matched an issued code. The nine characters of a code alone do not count as a match, because anyone
-// can invent the characters.
-func (s *scanned) ofCode() bool {
+// isCode reports whether a scan matched an issued code. A text of only nine characters that are those of a code does not count as a match,
+// because anyone can invent nine characters.
+func (s *pendingScan) isCode() bool {
 	d := &s.decision
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
 }
 
 // visit passes the scan of a code to the ticket writer, and a scan of a parametric code to its service account; record waits for
 // the ticket writer.
-func (a *API) visit(ctx context.Context, s *scanned) {
+func (a *API) visit(ctx context.Context, s *pendingScan) {
 	d := &s.decision
 	switch {
-	case s.ofCode():
+	case s.isCode():
 		visit := codes.CodeScan{Found: d.Code.Found, Scan: s.id.String(), At: s.in.At, Namespace: s.namespace}
 		if s.User != "" {
-			hash := a.hashed(s)
+			hash := a.userHash(s)
 			visit.UserHash = hex.EncodeToString(hash[:])
 			if d.Kind == scan.ByCode {
 				visit.User = s.User
 			}
 		}
-		s.receipt, s.err = a.Desk.Visit(ctx, visit)
+		s.receipt, s.err = a.TicketWriter.Enqueue(ctx, visit)
 	case d.Action == scan.OpenURL && s.User != "":
 		// Assumed(qrcode.event): the event is sent even if the matching rule currently opens nothing (its Mini Program has no
 		// release, or the link ended), because the user then sees the account.
@@ -128,7 +127,7 @@ func (a *API) visit(ctx context.Context, s *scanned) {
 }
 
 // record waits for the ticket writer, then puts the scan into the queue of the scan log.
-func (a *API) record(ctx context.Context, s *scanned) {
+func (a *API) record(ctx context.Context, s *pendingScan) {
 	if s.receipt != nil {
 		ticket, err := s.receipt.Wait(ctx)
 		if err != nil {
@@ -142,53 +141,53 @@ func (a *API) record(ctx context.Context, s *scanned) {
 	if a.Record == nil {
 		return
 	}
-	s.event = a.eventOf(s)
-	group, err := a.Record(&s.event)
+	s.event = a.newEvent(s)
+	group, err := a.Record(ctx, &s.event)
 	// If the operator chose early responses, the response is sent before the scan is durable, except while the disk is so slow that
 	// a power failure would lose more than the loss window.
-	s.soon = !s.ofCode() && a.Soon != nil && a.Soon()
+	s.early = !s.isCode() && a.RespondEarly != nil && a.RespondEarly()
 	switch {
-	case err == nil && (!s.soon || !s.tried && a.Late != nil && a.Late()):
+	case err == nil && (!s.early || !s.nonBlocking && a.IsDiskSlow != nil && a.IsDiskSlow()):
 		s.group = group
 	case err == nil:
-	case s.soon:
+	case s.early:
 		a.countLost(err)
 	default:
-		s.err = a.unwritten(err)
+		s.err = a.logProblem(err)
 	}
 }
 
 // await waits until the scan is durable, if its response requires durability.
-func (a *API) await(ctx context.Context, s *scanned) error {
+func (a *API) await(ctx context.Context, s *pendingScan) error {
 	a.wait(ctx, s)
 	a.observe(s)
 	return s.err
 }
 
-func (a *API) wait(ctx context.Context, s *scanned) {
+func (a *API) wait(ctx context.Context, s *pendingScan) {
 	if s.err != nil || s.group == nil {
 		return
 	}
-	if s.soon {
+	if s.early {
 		parent, cancel := context.WithTimeout(ctx, scanlog.Window)
 		defer cancel()
 		if err := s.group.Wait(parent); err != nil {
 			a.countLost(err)
 		}
 	} else if err := s.group.Wait(ctx); err != nil {
-		s.err = a.unwritten(err)
+		s.err = a.logProblem(err)
 	}
 	s.group = nil
 }
 
-func (a *API) observe(s *scanned) {
+func (a *API) observe(s *pendingScan) {
 	if s.err == nil && a.Observe != nil {
 		a.Observe(s.decision.Action)
 	}
 }
 
-// unwritten returns the error response for a scan that the scan log rejected: a scan that is not durable is not acknowledged.
-func (a *API) unwritten(err error) error {
+// logProblem returns the error response for a scan that the scan log rejected: a scan that is not durable is not acknowledged.
+func (a *API) logProblem(err error) error {
 	a.countLost(err)
 	if errors.Is(err, context.Canceled) {
 		return err
@@ -213,37 +212,37 @@ func (a *API) countLost(err error) {
 }
 
 // answer decides one scan, records the scan and appends the response.
-func (a *API) answer(ctx context.Context, namespace string, body, to []byte) ([]byte, error) {
-	return a.finish(ctx, a.begin(ctx, namespace, body), to)
+func (a *API) answer(ctx context.Context, namespace string, body, dst []byte) ([]byte, error) {
+	return a.finish(ctx, a.begin(ctx, namespace, body), dst)
 }
 
 // begin performs the first half of answer, up to the wait for the scan log; finish performs the second half. For a scan of a code,
 // begin has already waited for the scan log.
-func (a *API) begin(ctx context.Context, namespace string, body []byte) *scanned {
-	s := scans.Get().(*scanned)
+func (a *API) begin(ctx context.Context, namespace string, body []byte) *pendingScan {
+	s := scanPool.Get().(*pendingScan)
 	s.api = a
-	return a.goOn(ctx, s, namespace, body)
+	return a.process(ctx, s, namespace, body)
 }
 
 // try is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns nil and
 // has no effect.
-func (a *API) try(ctx context.Context, namespace string, body []byte) *scanned {
-	s := scans.Get().(*scanned)
-	s.api, s.tried = a, true
-	if s = a.goOn(ctx, s, namespace, body); s.err == errWaits {
+func (a *API) try(ctx context.Context, namespace string, body []byte) *pendingScan {
+	s := scanPool.Get().(*pendingScan)
+	s.api, s.nonBlocking = a, true
+	if s = a.process(ctx, s, namespace, body); s.err == errWouldBlock {
 		s.release()
 		return nil
 	}
 	return s
 }
 
-func (a *API) goOn(ctx context.Context, s *scanned, namespace string, body []byte) *scanned {
+func (a *API) process(ctx context.Context, s *pendingScan, namespace string, body []byte) *pendingScan {
 	if s.err = a.decide(s, namespace, body); s.err != nil {
 		return s
 	}
-	code := s.ofCode()
+	code := s.isCode()
 	if code {
-		parent, cancel := context.WithTimeout(ctx, deskTime)
+		parent, cancel := context.WithTimeout(ctx, ticketTimeout)
 		defer cancel()
 		ctx = parent
 	}
@@ -256,45 +255,45 @@ func (a *API) goOn(ctx context.Context, s *scanned, namespace string, body []byt
 	return s
 }
 
-func (a *API) finish(ctx context.Context, s *scanned, to []byte) ([]byte, error) {
+func (a *API) finish(ctx context.Context, s *pendingScan, dst []byte) ([]byte, error) {
 	defer s.release()
 	if err := a.await(ctx, s); err != nil {
-		return to, a.deskProblem(err)
+		return dst, a.ticketProblem(err)
 	}
-	return s.append(to), nil
+	return s.append(dst), nil
 }
 
 // release returns the value to the pool.
-func (s *scanned) release() {
-	*s = scanned{}
-	scans.Put(s)
+func (s *pendingScan) release() {
+	*s = pendingScan{}
+	scanPool.Put(s)
 }
 
-func (s *scanned) append(to []byte) []byte {
+func (s *pendingScan) append(dst []byte) []byte {
 	var id [32]byte
 	hex.Encode(id[:], s.id[:])
-	return appendDecision(to, string(id[:]), &s.decision)
+	return appendDecision(dst, string(id[:]), &s.decision)
 }
 
-// deskProblem converts an error of the ticket writer, such as an unavailable database, to a problem document.
-func (a *API) deskProblem(err error) error {
+// ticketProblem converts an error of the ticket writer, such as an unavailable database, to a problem document.
+func (a *API) ticketProblem(err error) error {
 	switch {
-	case errors.Is(err, codes.ErrDeskBusy):
+	case errors.Is(err, codes.ErrQueueFull):
 		return problem{http.StatusServiceUnavailable, "scans of codes cannot be written as fast as they come: try again in a moment"}
 	case errors.Is(err, codes.ErrUnread):
 		a.Log.Error("whether a text is a code made elsewhere cannot be read", "error", err)
 		return problem{http.StatusServiceUnavailable, "whether this is a code cannot be read now: try again in a moment"}
-	case errors.Is(err, codes.ErrDesk):
+	case errors.Is(err, codes.ErrScanNotWritten):
 		a.Log.Error("a scan of a code cannot be written", "error", err)
 		return problem{http.StatusServiceUnavailable, "the scan of this code cannot be written now: try again in a moment"}
 	}
 	return err
 }
 
-// eventOf returns a scan as an event for the scan log.
-func (a *API) eventOf(s *scanned) scanlog.Event {
+// newEvent returns a scan as an event for the scan log.
+func (a *API) newEvent(s *pendingScan) scanlog.Event {
 	d := &s.decision
-	e := scanlog.Event{ID: s.id, At: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleaned(s.Client),
+	e := scanlog.Event{ID: s.id, OccurredAt: s.in.At.Truncate(time.Millisecond), Source: string(s.Source), Client: cleanClient(s.Client),
 		Network: network(s.IP),
 		Action:  string(d.Action), Kind: string(d.Kind), Reason: string(d.Reason), App: d.AppID, Version: string(d.Version),
 		RuleID: d.Matched.ID}
@@ -302,7 +301,7 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 		e.Source = string(scan.Scan)
 	}
 	if s.User != "" {
-		e.User = a.hashed(s)
+		e.User = a.userHash(s)
 	}
 	if a.Region != nil && e.Network.IsValid() {
 		if address, err := netip.ParseAddr(s.IP); err == nil {
@@ -315,8 +314,7 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 			e.Activation = found.State.Activation.Seq
 		}
 	}
-	// A code text must not be stored, because anyone who reads the text has the code; a text that is not a link may contain
-	// anything.
+	// A code text must not be stored, because anyone who reads the text has the code; a text that is not a link may contain anything.
 	if d.Kind == scan.ByGS1 {
 		e.Text = scanlog.Fit(d.Link, scanlog.MaxText)
 	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {
@@ -332,19 +330,20 @@ func (a *API) eventOf(s *scanned) scanlog.Event {
 // FromBrowser is the source of a scan with a phone's built-in camera, which opened the link in the browser.
 const FromBrowser = "browser"
 
-// Followed records a redirect to a link of a GS1 key as a scan. Followed does not block, and the client of the redirect does not
-// learn whether the scan was recorded.
-func (a *API) Followed(number int64, address, client, ip string) {
+// RecordRedirect records a redirect to a link of a GS1 key as a scan. RecordRedirect does not block, and the client of the redirect does
+// not learn whether the scan was recorded.
+func (a *API) RecordRedirect(number int64, address, client, ip string) {
 	t := a.Now()
-	s := scanned{asked: asked{request: request{IP: ip, Client: client, Source: FromBrowser}}, in: scan.Request{At: t}, id: a.newScanID(t),
+	s := pendingScan{parsedRequest: parsedRequest{request: request{IP: ip, Client: client, Source: FromBrowser}},
+		in: scan.Request{At: t}, id: a.newScanID(t),
 		decision: scan.Decision{Action: scan.OpenURL, Kind: scan.ByGS1, Matched: rules.RuleInfo{ID: number}, Link: address}}
-	e := a.eventOf(&s)
-	if _, err := a.Record(&e); err != nil {
+	e := a.newEvent(&s)
+	if _, err := a.Record(context.Background(), &e); err != nil {
 		a.countLost(err)
 	}
 }
 
-func (a *API) hashed(s *scanned) scanlog.UserHash {
+func (a *API) userHash(s *pendingScan) scanlog.UserHash {
 	if a.UserHash == nil {
 		return scanlog.UserHash{}
 	}
@@ -369,16 +368,16 @@ func network(ip string) netip.Prefix {
 	return p
 }
 
-// cleaned returns an app's description of itself without characters that could harm a terminal or a page.
-func cleaned(client string) string {
-	clean := true
+// cleanClient returns an app's description of itself without characters that could harm a terminal or a page.
+func cleanClient(client string) string {
+	printable := true
 	for _, r := range client {
 		if !unicode.IsPrint(r) || r == utf8.RuneError {
-			clean = false
+			printable = false
 			break
 		}
 	}
-	if clean {
+	if printable {
 		return scanlog.Fit(client, scanlog.MaxClient)
 	}
 	out := make([]byte, 0, scanlog.MaxClient)
@@ -394,14 +393,14 @@ func cleaned(client string) string {
 	return string(out)
 }
 
-// chances is a pool of random bytes drawn in bulk, because reading ten bytes from the kernel per scan costs more than all other
+// randomPool is a pool of random bytes drawn in bulk, because reading ten bytes from the kernel per scan costs more than all other
 // steps of creating an id.
-var chances = sync.Pool{New: func() any { return new(chance) }}
+var randomPool = sync.Pool{New: func() any { return new(randomBuffer) }}
 
-type chance struct {
-	from io.Reader
-	left []byte
-	all  [640]byte
+type randomBuffer struct {
+	source io.Reader
+	rest   []byte
+	buf    [640]byte
 }
 
 // newScanID returns an id of the scan's millisecond and 80 random bits, so that ids sort by time.
@@ -410,17 +409,17 @@ func (a *API) newScanID(t time.Time) (id scanlog.ScanID) {
 	for i := range 6 {
 		id[i] = byte(ms >> (40 - 8*i))
 	}
-	c := chances.Get().(*chance)
-	defer chances.Put(c)
-	if c.from != a.Random || len(c.left) < 10 {
-		c.from, c.left = a.Random, c.all[:]
-		if _, err := io.ReadFull(a.Random, c.left); err != nil {
-			c.left = nil
+	c := randomPool.Get().(*randomBuffer)
+	defer randomPool.Put(c)
+	if c.source != a.Random || len(c.rest) < 10 {
+		c.source, c.rest = a.Random, c.buf[:]
+		if _, err := io.ReadFull(a.Random, c.rest); err != nil {
+			c.rest = nil
 			panic(fmt.Errorf("drawing a scan id: %w", err))
 		}
 	}
-	copy(id[6:], c.left)
-	clear(c.left[:10])
-	c.left = c.left[10:]
+	copy(id[6:], c.rest)
+	clear(c.rest[:10])
+	c.rest = c.rest[10:]
 	return id
 }

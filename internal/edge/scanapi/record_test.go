@@ -22,7 +22,7 @@ type disk struct {
 	held   chan struct{} // nil = durable at once
 }
 
-func (d *disk) record(e *scanlog.Event) (Durable, error) {
+func (d *disk) record(_ context.Context, e *scanlog.Event) (Durable, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -71,10 +71,10 @@ func TestScanRecord_LedgerFields(t *testing.T) {
 	}
 	require.Equal(t, len(d.events), 4, "events")
 	first := d.events[0]
-	if first.ID.Time() != at.Truncate(time.Millisecond) || first.At != at.Truncate(time.Millisecond) {
-		t.Errorf("the time: %v, of the id %v", first.At, first.ID.Time())
+	if first.ID.Time() != at.Truncate(time.Millisecond) || first.OccurredAt != at.Truncate(time.Millisecond) {
+		t.Errorf("the time: %v, of the id %v", first.OccurredAt, first.ID.Time())
 	}
-	first.ID, first.At = scanlog.ScanID{}, time.Time{}
+	first.ID, first.OccurredAt = scanlog.ScanID{}, time.Time{}
 	want := scanlog.Event{Source: "album", Client: "app/1", Action: "open_mini_program", Kind: "rule", App: "shop", Version: "release",
 		RuleID: 1, Text: "https://shop.example/t/7"}
 	copy(want.User[:], "ns/u")
@@ -106,7 +106,7 @@ func TestScanRecord_ResponseAfterDurableWrite(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &disk{held: make(chan struct{})}
 				a := recordedAPI(t, d)
-				a.Soon, a.Late = func() bool { return c.soon }, func() bool { return c.late }
+				a.RespondEarly, a.IsDiskSlow = func() bool { return c.soon }, func() bool { return c.late }
 				lost := 0
 				a.Unrecorded = func(string) { lost++ }
 				began, answered := time.Now(), make(chan time.Duration, 1)
@@ -154,7 +154,7 @@ func TestScanRecord_LedgerWriteFails(t *testing.T) {
 	} {
 		for _, soon := range []bool{false, true} {
 			a := recordedAPI(t, &c.d)
-			a.Soon, a.Late = func() bool { return soon }, func() bool { return true }
+			a.RespondEarly, a.IsDiskSlow = func() bool { return soon }, func() bool { return true }
 			var causes []string
 			a.Unrecorded = func(cause string) { causes = append(causes, cause) }
 			answer, err := a.answer(t.Context(), accounts.DefaultNamespace, body, nil)

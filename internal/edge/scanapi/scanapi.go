@@ -34,6 +34,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 const resolvePath = "/scan/v1/resolve"
@@ -49,14 +50,14 @@ type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
 	Codes    *codes.Service
-	// Desk records scans of codes before they are answered.
-	Desk *codes.TicketWriter
+	// TicketWriter records scans of codes before they are answered.
+	TicketWriter *codes.TicketWriter
 	// Record puts a scan into the queue of the scan log; nil = scans are not recorded.
-	Record Ledger
-	// Soon reports whether scans that matched no code are answered before they are durable; nil = never.
-	Soon func() bool
-	// Late reports whether the disk is so slow that a response before the scan is durable could lose scans beyond the loss window.
-	Late func() bool
+	Record EnqueueFunc
+	// RespondEarly reports whether scans that matched no code are answered before they are durable; nil = never.
+	RespondEarly func() bool
+	// IsDiskSlow reports whether the disk is so slow that a response before the scan is durable could lose scans beyond the loss window.
+	IsDiskSlow func() bool
 	// UserHash returns the hash that identifies a user in the scan log.
 	UserHash func(namespace, user string) scanlog.UserHash
 	// Region returns the region of an IP address; nil = unknown.
@@ -72,30 +73,29 @@ type API struct {
 	// key, as a user of the default namespace. An empty list means all accounts; for an invalid token Operator returns
 	// accounts.ErrNoScanKey; nil = tokens are not accepted.
 	Operator func(context.Context, string) (appids []string, err error)
-	// Wrong is called for an invalid key and reports whether the same address sent too many invalid keys before; nil = nothing is
-	// called.
-	Wrong  func(r *http.Request, key string) (tooMany bool)
-	Now    func() time.Time
-	Random io.Reader
+	// OnInvalidKey is called for an invalid key and reports whether the same address sent too many invalid keys before; nil = no call.
+	OnInvalidKey func(r *http.Request, key string) (tooMany bool)
+	Now          func() time.Time
+	Random       io.Reader
 	// Replay allows requests to set the time of a scan (emulator only).
 	Replay bool
 	// BodyTimeout is the timeout for reading a body, or for the next line of a stream.
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
-	// Proven is called, with the request's context, for a request with a valid key, and Refused for a request without one; nil = no
-	// callback.
-	Proven, Refused func(context.Context)
+	// OnAuthenticated is called, with the request's context, for a request with a valid key, and OnRejected for a request without one; nil
+	// = no callback.
+	OnAuthenticated, OnRejected func(context.Context)
 }
 
 // request is one scan as received.
 type request struct {
-	Text   *string     `json:"text" doc:"what the camera read" required:"true"`
-	User   string      `json:"user,omitempty" doc:"the app's own user id; left out: an anonymous scan, which gets no ticket and no test link"`
-	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"left out: scan"`
+	Text   *string     `json:"text" doc:"text read by the camera" required:"true"`
+	User   string      `json:"user,omitempty" doc:"user ID of the app; default: an anonymous scan, which gets no ticket and opens no test link"`
+	Source scan.Source `json:"source,omitempty" enum:"scan,press,album" doc:"source of the scan; default: scan"`
 	IP     string      `json:"ip,omitempty"`
 	Client string      `json:"client,omitempty"`
-	At     *time.Time  `json:"at,omitempty" doc:"when it was scanned; emulator only"`
+	At     *time.Time  `json:"at,omitempty" doc:"time of the scan; emulator only"`
 }
 
 // decision is the response to one scan.
@@ -104,10 +104,10 @@ type decision struct {
 	Action  scan.Action      `json:"action"`
 	AppID   string           `json:"appid,omitempty"`
 	Version accounts.Version `json:"version,omitempty"`
-	Path    string           `json:"path,omitempty" doc:"the page with its query"`
+	Path    string           `json:"path,omitempty" doc:"page with its query"`
 	Scene   int              `json:"scene,omitempty"`
 	Matched *matched         `json:"matched,omitempty"`
-	Message string           `json:"message,omitempty" doc:"for the user, in English and Chinese"`
+	Message string           `json:"message,omitempty" doc:"message for the user, in English and Chinese"`
 	Reason  codes.Reason     `json:"reason,omitempty" doc:"not_active, unknown_code, frozen, void, no_release or serial_only"`
 	URL     string           `json:"url,omitempty"`
 	Text    *string          `json:"text,omitempty"`
@@ -129,17 +129,17 @@ type (
 // explainRequest is a scan, with rules to assume in addition to the stored rules.
 type explainRequest struct {
 	Request
-	AssumePublished bool      `json:"assume_published,omitempty" doc:"answer as if every rule were published"`
-	Assume          []assumed `json:"assume,omitempty" doc:"answer as if these rules existed"`
+	AssumePublished bool          `json:"assume_published,omitempty" doc:"if true, resolves as if every rule were published"`
+	Assume          []assumedRule `json:"assume,omitempty" doc:"rules that are assumed to exist"`
 }
 
-// assumed is a rule in the format of a seed file.
-type assumed struct {
+// assumedRule is a rule in the format of a seed file.
+type assumedRule struct {
 	Owner       string   `json:"owner"`
 	Prefix      string   `json:"prefix"`
 	AppID       string   `json:"appid,omitempty"`
 	Path        string   `json:"path,omitempty"`
-	Published   *bool    `json:"published,omitempty" doc:"left out: true"`
+	Published   *bool    `json:"published,omitempty" doc:"whether the rule is published; default: true"`
 	Occupy      bool     `json:"occupy,omitempty"`
 	OpenVersion int      `json:"open_version,omitempty"`
 	TestLinks   []string `json:"test_links,omitempty"`
@@ -149,7 +149,7 @@ type explanation struct {
 	Decision
 	Steps []step `json:"steps"`
 	// CodePrefix is set if the text begins with a prefix of codes, whether or not the text is a valid code.
-	CodePrefix string `json:"code_prefix,omitempty" doc:"the prefix of codes with which the text begins; left out: with none"`
+	CodePrefix string `json:"code_prefix,omitempty" doc:"prefix of codes at the start of the text; omitted if there is none"`
 }
 
 type step struct {
@@ -159,15 +159,15 @@ type step struct {
 	English string       `json:"en"`
 	Chinese string       `json:"zh"`
 	// Behaviour is the id of the behaviour that decides the verdict, with its evidence level.
-	Behaviour     string             `json:"behaviour" doc:"id of the behaviour that the verdict rests on, see /admin/v1/behaviours"`
-	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"how sure that is"`
-	Date          string             `json:"date,omitempty" doc:"of the newest evidence"`
-	Known         string             `json:"evidence_en" doc:"level and date in words"`
-	KnownZH       string             `json:"evidence_zh" doc:"the same in Chinese"`
+	Behaviour     string             `json:"behaviour" doc:"ID of the behaviour on which the verdict depends, see /admin/v1/behaviours"`
+	EvidenceLevel behaviour.Evidence `json:"evidence_level" enum:"observed,documented,inferred,assumed" doc:"level of evidence of the behaviour"`
+	Date          string             `json:"date,omitempty" doc:"date of the newest evidence"`
+	Known         string             `json:"evidence_en" doc:"level and date of the evidence as English text"`
+	KnownZH       string             `json:"evidence_zh" doc:"level and date of the evidence as Chinese text"`
 }
 
-// surely adds the evidence level of its verdict to a step.
-func surely(s scan.Step, now time.Time) step {
+// newStep adds the evidence level of its verdict to a step.
+func newStep(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
 	known := b.Known(now)
@@ -207,7 +207,7 @@ func (p problem) document() []byte {
 // Register adds the routes of the API and describes them in the API document.
 func (a *API) Register(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST "+resolvePath, a.withKey(a.resolve))
-	mux.HandleFunc("POST /scan/v1/explain", a.guarded(a.explain, a.Operator))
+	mux.HandleFunc("POST /scan/v1/explain", a.authenticated(a.explain, a.Operator))
 	mux.HandleFunc("POST /scan/v1/login", a.withKey(a.login))
 	describe[loginRequest, loginAnswer](api, "/scan/v1/login", "login",
 		"A js_code by which a Mini Program's server learns the user's openid")
@@ -238,25 +238,25 @@ func describe[In, Out any](api huma.API, path, id, summary string) {
 
 // withKey passes only requests with a valid scan key to next.
 func (a *API) withKey(next func(w http.ResponseWriter, r *http.Request, namespace string)) http.HandlerFunc {
-	return a.guarded(next, nil)
+	return a.authenticated(next, nil)
 }
 
-// makesKey tells callers how to create a scan key.
-const makesKey = "qrjump scan-key add NAME makes one (POST /admin/v1/scan-keys)"
+// keyAdvice tells callers how to create a scan key.
+const keyAdvice = "qrjump scan-key add NAME creates one (POST /admin/v1/scan-keys)"
 
-// guarded passes only requests with a valid scan key or, if operators may call too, with an operator's token.
-func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespace string),
+// authenticated passes only requests with a valid scan key or, if operators may call too, with an operator's token.
+func (a *API) authenticated(next func(w http.ResponseWriter, r *http.Request, namespace string),
 	operator func(context.Context, string) ([]string, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		text, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		text, hasKey := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if a.Key == nil {
 			next(w, r, accounts.DefaultNamespace)
 			return
 		}
-		if !given {
-			a.report(a.Refused, r)
+		if !hasKey {
+			a.report(a.OnRejected, r)
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; "+makesKey)
+			WriteProblem(w, http.StatusUnauthorized, "send a scan key: Authorization: Bearer …; "+keyAdvice)
 			return
 		}
 		key, err := a.Key(r.Context(), text)
@@ -267,28 +267,28 @@ func (a *API) guarded(next func(w http.ResponseWriter, r *http.Request, namespac
 		}
 		switch {
 		case errors.Is(err, accounts.ErrNoScanKey):
-			a.report(a.Refused, r)
-			if a.Wrong != nil && a.Wrong(r, text) {
+			a.report(a.OnRejected, r)
+			if a.OnInvalidKey != nil && a.OnInvalidKey(r, text) {
 				w.Header().Set("Retry-After", "60")
-				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys came from this address, and this one is wrong too: "+
-					"correct it where it is sent; the right one is let in at once")
+				WriteProblem(w, http.StatusTooManyRequests, "too many wrong scan keys came from this address, and this one is wrong too: correct the key "+
+					"in the client; the right key is accepted at once")
 				return
 			}
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was ended; "+makesKey)
+			WriteProblem(w, http.StatusUnauthorized, "this scan key does not exist or was revoked; "+keyAdvice)
 		case err != nil:
 			a.Log.ErrorContext(r.Context(), "checking a scan key failed", "error", err)
 			WriteProblem(w, http.StatusServiceUnavailable, "the scan key cannot be checked now")
 		default:
-			a.report(a.Proven, r)
+			a.report(a.OnAuthenticated, r)
 			next(w, r, key.Namespace)
 		}
 	}
 }
 
-func (a *API) report(lookup func(context.Context), r *http.Request) {
-	if lookup != nil {
-		lookup(r.Context())
+func (a *API) report(callback func(context.Context), r *http.Request) {
+	if callback != nil {
+		callback(r.Context())
 	}
 }
 
@@ -297,6 +297,7 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) 
 		a.stream(w, r, namespace)
 		return
 	}
+	tracing.Describe(r.Context(), "resolve scan")
 	body, err := a.readBody(w, r, MaxRequest)
 	if err != nil {
 		a.fail(w, err)
@@ -315,12 +316,12 @@ func (a *API) resolve(w http.ResponseWriter, r *http.Request, namespace string) 
 }
 
 func (a *API) fail(w http.ResponseWriter, err error) {
-	p := a.problemOf(err)
+	p := a.asProblem(err)
 	WriteProblem(w, p.status, p.detail)
 }
 
-// problemOf returns the part of an error that the caller may see.
-func (a *API) problemOf(err error) problem {
+// asProblem returns the part of an error that the caller may see.
+func (a *API) asProblem(err error) problem {
 	if p, ok := errors.AsType[problem](err); ok {
 		return p
 	}
@@ -341,14 +342,14 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]b
 		return nil, problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request is longer than %d bytes", limit)}
 	}
 	if err != nil {
-		return nil, unread(err)
+		return nil, bodyProblem(err)
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
-// unread returns the error response for a request whose body could not be read.
-func unread(err error) problem {
+// bodyProblem returns the error response for a request whose body could not be read.
+func bodyProblem(err error) problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return problem{http.StatusRequestTimeout, "the request did not arrive in time"}
 	}
@@ -369,11 +370,11 @@ func replaced(body []byte, text string) bool {
 		!bytes.ContainsRune(body, utf8.RuneError) && !bytes.Contains(bytes.ToLower(body), []byte(`\ufffd`))
 }
 
-func readRequest(body []byte) (asked, error) {
-	if q, ok := quick(string(body)); ok {
+func readRequest(body []byte) (parsedRequest, error) {
+	if q, ok := parseRequest(string(body)); ok {
 		return q, nil
 	}
-	var q asked
+	var q parsedRequest
 	if err := unmarshal(body, &q.request); err != nil {
 		return q, err
 	}
@@ -476,7 +477,7 @@ func member(namespace, user string) string {
 
 const notUnicode = "user is no Unicode: half of a surrogate pair, or bytes that are not UTF-8"
 
-func (a *API) requestOf(namespace string, req asked) (scan.Request, error) {
+func (a *API) newRequest(namespace string, req parsedRequest) (scan.Request, error) {
 	in := scan.Request{User: member(namespace, req.User), Source: req.Source, At: a.Now()}
 	if !req.hasText {
 		return in, problem{http.StatusUnprocessableEntity, "text is missing: say what the camera read"}
@@ -503,21 +504,21 @@ func (a *API) requestOf(namespace string, req asked) (scan.Request, error) {
 	return in, nil
 }
 
-func show(d scan.Decision) decision {
-	shown := decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
+func newDecision(d scan.Decision) decision {
+	result := decision{Action: d.Action, AppID: d.AppID, Version: d.Version, Path: d.Path, Scene: d.Scene, URL: d.URL}
 	if d.Action == scan.ShowText {
-		shown.Text = &d.Text
+		result.Text = &d.Text
 	}
 	switch d.Kind {
 	case "":
-		shown.Reason, shown.Message = d.Reason, messages()[d.Reason]
+		result.Reason, result.Message = d.Reason, messages()[d.Reason]
 	case scan.ByCode:
 		// The code itself is never shown: the account's server exchanges a ticket for the code.
-		shown.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
+		result.Matched = &matched{Kind: d.Kind, ApplicationID: d.Code.Batch.ID, CodeIndex: &d.Code.Index}
 	default:
-		shown.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
+		result.Matched = &matched{Kind: d.Kind, Prefix: matchedPrefix(&d)}
 	}
-	return shown
+	return result
 }
 
 // matchedPrefix returns the prefix of the rule that a scan matched.
@@ -530,13 +531,13 @@ var book = i18n.Open(locale)
 
 // messages maps the reasons why a code opens nothing to a text for users in both languages.
 var messages = sync.OnceValue(func() map[codes.Reason]string {
-	said := map[codes.Reason]string{}
+	texts := map[codes.Reason]string{}
 	for _, reason := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
 		codes.SerialOnly} {
 		text := book.Text("code." + string(reason))
-		said[reason] = text.English() + " " + text.Chinese()
+		texts[reason] = text.English() + " " + text.Chinese()
 	}
-	return said
+	return texts
 })
 
 const (
@@ -557,23 +558,23 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	in := bufio.NewReaderSize(r.Body, streamRead)
-	group := make([]scanned, 0, 8)
+	group := make([]pendingScan, 0, 8)
 	answered := false
 	var out []byte
 	for {
 		// The deadline applies only to the next line, because a stream may last long.
 		_ = control.SetReadDeadline(time.Now().Add(a.BodyTimeout))
 		group = group[:0]
-		var end error
-		for end == nil && len(group) < streamGroup && (len(group) == 0 || lineWaits(in)) {
+		var readErr error
+		for readErr == nil && len(group) < streamGroup && (len(group) == 0 || hasLine(in)) {
 			line, tooLong, err := readLine(in)
-			if end = err; end != nil && end != io.EOF {
+			if readErr = err; readErr != nil && readErr != io.EOF {
 				break // the rest of this line may not have arrived yet
 			}
 			if line = bytes.TrimSpace(line); len(line) == 0 {
 				continue
 			}
-			group = append(group, scanned{})
+			group = append(group, pendingScan{})
 			s := &group[len(group)-1]
 			if tooLong {
 				s.err = problem{http.StatusRequestEntityTooLarge, fmt.Sprintf("the line is longer than %d bytes", MaxRequest)}
@@ -589,43 +590,43 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, namespace string) {
 				return
 			}
 		}
-		if end == io.EOF {
+		if readErr == io.EOF {
 			return
 		}
-		if end != nil {
-			a.brokeOff(w, control, end, answered)
+		if readErr != nil {
+			a.abortStream(w, control, readErr, answered)
 			return
 		}
-		if !lineWaits(in) && control.Flush() != nil {
+		if !hasLine(in) && control.Flush() != nil {
 			return
 		}
 	}
 }
 
-// brokeOff ends a stream whose body did not arrive completely. With full duplex the handler must close the connection itself,
+// abortStream ends a stream whose body did not arrive completely. With full duplex the handler must close the connection itself,
 // because net/http would read the rest of the body as the next request.
-func (a *API) brokeOff(w http.ResponseWriter, control *http.ResponseController, end error, answered bool) {
+func (a *API) abortStream(w http.ResponseWriter, control *http.ResponseController, readErr error, answered bool) {
 	if answered {
 		_ = control.Flush()
-		panic(http.ErrAbortHandler) // so that the client notices missing response lines
+		panic(http.ErrAbortHandler) // net/http closes the connection, so that the client notices missing response lines
 	}
 	w.Header().Set("Connection", "close")
-	a.fail(w, unread(end))
+	a.fail(w, bodyProblem(readErr))
 }
 
-// lineWaits reports whether a complete line is already buffered.
-func lineWaits(in *bufio.Reader) bool {
-	storedData, _ := in.Peek(in.Buffered())
-	return bytes.IndexByte(storedData, '\n') >= 0
+// hasLine reports whether a complete line is already buffered.
+func hasLine(in *bufio.Reader) bool {
+	buffered, _ := in.Peek(in.Buffered())
+	return bytes.IndexByte(buffered, '\n') >= 0
 }
 
 // answerLines records a group of decided scans and appends one response line for each.
-func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []byte {
+func (a *API) answerLines(ctx context.Context, group []pendingScan, out []byte) []byte {
 	parent := ctx
 	for i := range group {
-		if group[i].err == nil && group[i].ofCode() {
+		if group[i].err == nil && group[i].isCode() {
 			var cancel context.CancelFunc
-			parent, cancel = context.WithTimeout(ctx, deskTime)
+			parent, cancel = context.WithTimeout(ctx, ticketTimeout)
 			defer cancel()
 			break
 		}
@@ -646,7 +647,7 @@ func (a *API) answerLines(ctx context.Context, group []scanned, out []byte) []by
 			_ = a.await(parent, s)
 		}
 		if s.err != nil {
-			out = append(appendString(append(out, `{"error":`...), a.problemOf(a.deskProblem(s.err)).detail), '}', '\n')
+			out = append(appendString(append(out, `{"error":`...), a.asProblem(a.ticketProblem(s.err)).detail), '}', '\n')
 			continue
 		}
 		out = s.append(out)
@@ -672,7 +673,7 @@ func readLine(in *bufio.Reader) (line []byte, tooLong bool, err error) {
 }
 
 func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) {
-	e, err := a.explained(w, r, namespace)
+	e, err := a.newExplanation(w, r, namespace)
 	if err != nil {
 		a.fail(w, err)
 		return
@@ -680,7 +681,7 @@ func (a *API) explain(w http.ResponseWriter, r *http.Request, namespace string) 
 	writeJSON(w, e)
 }
 
-func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string) (explanation, error) {
+func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace string) (explanation, error) {
 	body, err := a.readBody(w, r, maxExplain)
 	if err != nil {
 		return explanation{}, err
@@ -689,11 +690,11 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err := unmarshal(body, &req); err != nil {
 		return explanation{}, err
 	}
-	q := asked{request: req.Request, userReplaced: userReplaced(body, req.User)}
+	q := parsedRequest{request: req.Request, userReplaced: userReplaced(body, req.User)}
 	if req.Text != nil {
 		q.text, q.hasText = *req.Text, true
 	}
-	in, err := a.requestOf(namespace, q)
+	in, err := a.newRequest(namespace, q)
 	if err != nil {
 		return explanation{}, err
 	}
@@ -701,7 +702,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	if err != nil {
 		return explanation{}, err
 	}
-	scope := whoseOf(r.Context())
+	scope := scopeFromContext(r.Context())
 	if len(scope) > 0 {
 		if err := scope.restrict(&assumption); err != nil {
 			return explanation{}, err
@@ -717,7 +718,7 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 		if errors.Is(err, rules.ErrBusy) {
 			return explanation{}, problem{http.StatusServiceUnavailable, "others are waiting for explanations: try again in a moment"}
 		}
-		if _, isAway := errors.AsType[*errcode.Unavailable](err); err != nil && !isAway {
+		if _, unavailable := errors.AsType[*errcode.Unavailable](err); err != nil && !unavailable {
 			a.Log.Error("the rules near a link cannot be read", "error", err)
 			return explanation{}, problem{http.StatusServiceUnavailable, "the rules near this link cannot be read now: try again in a moment"}
 		}
@@ -729,24 +730,24 @@ func (a *API) explained(w http.ResponseWriter, r *http.Request, namespace string
 	resolver := a.Resolver
 	resolver.Finder = assumption
 	e := resolver.Explain(in, nearRules)
-	if in.User != "" && !scope.see(e.Decision) { // the result must not reveal which users may test links of another account
+	if in.User != "" && !scope.includesDecision(e.Decision) { // the result must not reveal which users may test links of another account
 		in.User = ""
 		e = resolver.Explain(in, nearRules)
 	}
 	if err := e.Decision.Code.Err; err != nil {
-		return explanation{}, a.deskProblem(err)
+		return explanation{}, a.ticketProblem(err)
 	}
 	if replaced(body, in.Text) {
-		// the same result as for a single resolve request
+		// as in a resolve request, a text with invalid Unicode opens nothing
 		e = scan.Explanation{Decision: scan.Decision{Action: scan.ShowText, Text: in.Text}}
 	}
-	shown := explanation{Decision: show(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
+	result := explanation{Decision: newDecision(e.Decision), Steps: []step{}, CodePrefix: a.Codes.PrefixOf(in.Text)}
 	for _, s := range e.Steps {
-		if scope.sees(s.Rule.Owner) {
-			shown.Steps = append(shown.Steps, surely(s, a.Now()))
+		if scope.includes(s.Rule.Owner) {
+			result.Steps = append(result.Steps, newStep(s, a.Now()))
 		}
 	}
-	return shown, nil
+	return result, nil
 }
 
 // explainTime is the maximum time that an explain request waits for the database.
@@ -756,7 +757,7 @@ const explainTime = 20 * time.Second
 const maxAssumed = 1000
 
 func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
-	assumption := scan.Overlay{Under: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
+	assumption := scan.Overlay{Base: a.Resolver.Finder, Rules: map[string]*rules.Rule{}, AllPublished: req.AssumePublished}
 	if len(req.Assume) > maxAssumed {
 		return assumption, problem{http.StatusUnprocessableEntity,
 			fmt.Sprintf("assume has %d rules: at most %d", len(req.Assume), maxAssumed)}

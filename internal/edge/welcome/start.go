@@ -1,5 +1,4 @@
-// Package welcome serves the first page that a person sees of this server: a description, the addresses of its parts, and commands
-// to try.
+// Package welcome serves the first page that a person sees of this server: a description, the addresses of its parts, and commands to try.
 package welcome
 
 import (
@@ -44,7 +43,7 @@ type Server struct {
 	Addresses []Address
 	Console   string // path of the console on this listener; "" = no console here
 	ConsoleAt string // address of the console on another listener; "" = not shown to the reader
-	AdminFlag string // that moves it
+	AdminFlag string // the command-line flag that sets the address of the admin listener
 	Docs      string // path of the documentation; "" = none on this listener
 	// Wire and Scan are the base URLs in the example commands, and Curl is the curl command line.
 	Wire, Scan, Curl string

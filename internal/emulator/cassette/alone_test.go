@@ -34,7 +34,7 @@ func TestCompare_EachCallAlone(t *testing.T) {
 		seen[key] = true
 		report := compare(t, line)
 		for _, d := range report.Differences {
-			t.Errorf("%s %s %s: there %s, here %s (%v)\n%s", d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours, d.Behaviours, line)
+			t.Errorf("%s %s %s: there %s, here %s (%v)\n%s", d.Endpoint, d.Kind, d.Location, d.Platform, d.Server, d.Behaviours, line)
 		}
 		for _, skipped := range report.Skipped {
 			assert.True(t, slices.Contains(unknowable, skipped.Reason),
@@ -57,7 +57,7 @@ func TestCompare_BeginsAnywhere(t *testing.T) {
 	for i := 8; i < len(all)-1; i += 10 {
 		report := compare(t, strings.Join(all[i:], ""))
 		for _, d := range report.Differences {
-			t.Errorf("from line %d: %s %s %s: there %s, here %s (%v)\n%s", i+1, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours,
+			t.Errorf("from line %d: %s %s %s: there %s, here %s (%v)\n%s", i+1, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server,
 				d.Behaviours, all[i+d.Line-1])
 		}
 		for _, skipped := range report.Skipped {
@@ -85,7 +85,7 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 		s.Do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token,
 			fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":%d}`, appid, show))
 		for _, agree := range answers {
-			s.Admin("POST", "/accounts/"+brand+"/links/"+appid+"/confirm", fmt.Sprintf(`{"side":"account","agree":%t}`, agree))
+			s.Admin("POST", "/accounts/"+brand+"/links/"+appid+"/confirm", fmt.Sprintf(`{"side":"account","approve":%t}`, agree))
 		}
 	}
 	link(rival, 1)
@@ -230,7 +230,7 @@ func TestCompare_TokenLength(t *testing.T) {
 	c.token(rival)
 	done()
 	report := compare(t, out.String())
-	assert.True(t, len(report.Differences) == 1 && report.Differences[0].Where == "access_token" &&
+	assert.True(t, len(report.Differences) == 1 && report.Differences[0].Location == "access_token" &&
 		report.Differences[0].Platform == fmt.Sprint(len(long), " characters"),
 		"compare = %+v, want one difference, of the %d characters of line 1", report.Differences, len(long))
 }

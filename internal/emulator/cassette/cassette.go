@@ -33,8 +33,8 @@ type Line struct {
 	// Escaped is the number of strings in the response whose slashes are written as \/; a JSON tool that rewrites the line removes
 	// this escaping.
 	Escaped int `json:"escaped,omitempty"`
-	// Known lists the behaviours whose differences a person has accepted.
-	Known []string `json:"known,omitempty"`
+	// Accepted lists the behaviours whose differences a person has accepted.
+	Accepted []string `json:"accepted,omitempty"`
 }
 
 // Recorded is a parsed line with its number in the file.
@@ -62,8 +62,8 @@ func ReadFile(file string) ([]Recorded, error) {
 	return read(file, f)
 }
 
-// Placeholders are expanded again when a cassette is compared or replayed. The expansion is limited to a number of characters per
-// byte of the cassette, plus an allowance for the first lines.
+// Placeholders are expanded again when a cassette is compared or replayed. The expanded placeholders may have standInsPerByte
+// characters per byte of the cassette, plus standInsBefore characters.
 const (
 	standInsPerByte = 512
 	standInsBefore  = 1 << 20
@@ -158,7 +158,7 @@ func parseLine(raw []byte) (r Recorded, err error) {
 			return r, fmt.Errorf("the header %.40q: want one of %s", name, strings.Join(headerNames, ", "))
 		}
 	}
-	for _, id := range r.Known {
+	for _, id := range r.Accepted {
 		if err := CheckRow(id); err != nil {
 			return r, err
 		}
@@ -195,8 +195,8 @@ func parseLine(raw []byte) (r Recorded, err error) {
 			return r, fmt.Errorf("%s: want an object, a list, or a stand-in such as {html:1:512}", field.name)
 		}
 	}
-	escaped, plain := r.answer.slashes()
-	r.rewritten = r.answer.escapedTexts() != r.Escaped && r.Escaped > 0 || escaped && plain || bytes.Contains(raw, []byte(`"path":"\/`))
+	r.rewritten = r.answer.escapedTexts() != r.Escaped && r.Escaped > 0 || r.answer.slashes() == slashes{true, true} ||
+		bytes.Contains(raw, []byte(`"path":"\/`))
 	return r, nil
 }
 

@@ -41,12 +41,12 @@ type Difference struct {
 	Count         int                `json:"count"` // how many lines
 	Endpoint      string             `json:"endpoint"`
 	Kind          Kind               `json:"kind"`
-	Where         string             `json:"where"`
+	Location      string             `json:"location"`
 	Platform      string             `json:"platform"`
-	Ours          string             `json:"ours"`
+	Server        string             `json:"server"`
 	Behaviours    []string           `json:"behaviours"` // the behaviours that decided this server's response
 	EvidenceLevel behaviour.Evidence `json:"evidence_level,omitempty"`
-	Known         bool               `json:"known,omitempty"`
+	Accepted      bool               `json:"accepted,omitempty"`
 
 	causes []string // the X-Qrjump-Trace ids of earlier calls that caused the difference
 }
@@ -64,15 +64,14 @@ type Report struct {
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Skipped     []Skipped    `json:"skipped"`
-	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, so that the escaping is not compared in these
-	// lines.
+	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, so that the escaping is not compared in these lines.
 	Rewritten []int `json:"rewritten,omitempty"`
 }
 
 // Unknown returns the number of differences that have not been accepted.
 func (r Report) Unknown() (n int) {
 	for _, d := range r.Differences {
-		if !d.Known {
+		if !d.Accepted {
 			n++
 		}
 	}
@@ -89,7 +88,7 @@ type Server struct {
 	URL   string
 	Admin string // base URL of the admin API; "" = the same as URL
 	Token string
-	// Reach moves the server's real-time clock forward to the time of a line, never backward.
+	// Reach moves the server's real-time clock forward to the time at which a line was recorded, never backward.
 	Reach func(time.Time)
 }
 
@@ -138,8 +137,8 @@ var externalErrors = func() map[int]string {
 	return names
 }()
 
-// contentTypeRow is the id of the behaviour for the Content-Type header of responses. The behaviour is named by its id, because no
-// code here depends on its setting.
+// contentTypeRow is the id of the behaviour for the Content-Type header of responses. The constant is an id, not a behaviour.Row,
+// because no code in this package depends on the setting of the behaviour.
 const contentTypeRow = "wire.answer.type"
 
 // player replays a cassette on an instance of this server.
@@ -153,7 +152,7 @@ type player struct {
 	granting
 	report Report
 	found  map[string]int // index in report.Differences by a key that identifies the difference
-	faulty bool           // faults were set to reproduce errors that the outside world caused in the recording
+	faulty bool           // faults were set to reproduce errors in the recording that had external causes
 	// limited is the name of the per-second limit setting that is active for the current call, or "".
 	limited string
 	// applied is the set of placeholders for callers' application ids that were used in successful applications.
@@ -274,8 +273,7 @@ func (p *player) valueOf(m mark, t time.Time) string {
 	return value
 }
 
-// bind sets the value of a placeholder on this server, and returns false if the placeholder or the value is already bound
-// differently.
+// bind sets the value of a placeholder on this server, and returns false if the placeholder or the value is already bound differently.
 func (p *player) bind(n int, value string) bool {
 	if previous, known := p.bound[n]; known {
 		return previous == value
@@ -323,7 +321,7 @@ func (p *player) real(v value, t time.Time) value {
 	return fullVal
 }
 
-// quotable returns the values of a request that its response may quote, as the masking step searched for them.
+// quotable returns the request values that the local response may quote, chosen by the same rules as when a recording is masked.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
 	var visit func(v value)
@@ -437,7 +435,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		// the behaviours about counters come first, because the other behaviours concern calls between two counter readings
+		// behaviours that describe a counter come first: the other behaviours decided calls between two readings of the counter
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
@@ -445,15 +443,16 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		d.Line, d.Count, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
 			d.Endpoint, d.Behaviours = "", []string{} // of every call
-			if d.Where == "Content-Type" {
+			if d.Location == "Content-Type" {
 				d.Behaviours = []string{contentTypeRow}
 			}
 		}
-		if d.EvidenceLevel = leastSure(d.Behaviours); d.Kind != Header {
-			d.EvidenceLevel = leastSure(names)
+		if d.EvidenceLevel = lowestLevel(d.Behaviours); d.Kind != Header {
+			d.EvidenceLevel = lowestLevel(names)
 		}
-		d.Known = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Known, id) })
-		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Where, "\n", d.Platform, "\n", d.Ours, "\n", d.Behaviours, "\n", d.Known)
+		d.Accepted = slices.ContainsFunc(d.Behaviours, func(id string) bool { return slices.Contains(r.Accepted, id) })
+		key := fmt.Sprint(d.Endpoint, "\n", d.Kind, "\n", d.Location, "\n", d.Platform, "\n", d.Server, "\n", d.Behaviours, "\n",
+			d.Accepted)
 		if pos, met := p.found[key]; met {
 			p.report.Differences[pos].Count++
 			continue
@@ -479,8 +478,8 @@ func (p *player) rows(ctx context.Context, reason string) (rows []string, err er
 	return rows, nil
 }
 
-// leastSure returns the lowest evidence level among some behaviours; "" if there are none.
-func leastSure(ids []string) (mark behaviour.Evidence) {
+// lowestLevel returns the lowest evidence level among some behaviours; "" if there are none.
+func lowestLevel(ids []string) (mark behaviour.Evidence) {
 	for _, id := range ids {
 		if row, ok := behaviour.ByID(id); ok && (mark == "" || mark.Surer(row.Get().Evidence)) {
 			mark = row.Get().Evidence

@@ -131,7 +131,7 @@ func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 	report := compare(t, out.String())
 	var got, want []string
 	for _, d := range report.Differences {
-		got = append(got, strings.TrimSpace(fmt.Sprint(d.Endpoint, " ", d.Kind, " ", d.Where)))
+		got = append(got, strings.TrimSpace(fmt.Sprint(d.Endpoint, " ", d.Kind, " ", d.Location)))
 	}
 	for _, p := range plantedDifferences {
 		path := p.path + " "
@@ -151,11 +151,11 @@ func TestCassetteCompare_PlantedDifferences(t *testing.T) {
 		}
 	}
 	for _, d := range report.Differences {
-		assert.True(t, d.Where != "errcode" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumppublish" || d.EvidenceLevel == "assumed" &&
+		assert.True(t, d.Location != "errcode" || d.Endpoint != "/cgi-bin/wxopen/qrcodejumppublish" || d.EvidenceLevel == "assumed" &&
 			slices.Contains(d.Behaviours, "rules.prefix.unknown") && strings.HasPrefix(d.Platform, "85066 ") &&
-			strings.HasPrefix(d.Ours, "40097 "), "the difference of a publish is %+v", d)
-		assert.True(t, d.Kind != cassette.Header || d.Where != "Content-Type" || slices.Equal(d.Behaviours, []string{"wire.answer.type"}),
-			"the difference of a header is %+v", d)
+			strings.HasPrefix(d.Server, "40097 "), "the difference of a publish is %+v", d)
+		assert.True(t, d.Kind != cassette.Header || d.Location != "Content-Type" ||
+			slices.Equal(d.Behaviours, []string{"wire.answer.type"}), "the difference of a header is %+v", d)
 	}
 	if rows := report; true {
 		rows.Filter("rules.prefix.unknown")
@@ -168,7 +168,7 @@ func TestCassetteCompare_AcceptedDifference(t *testing.T) {
 	t.Parallel()
 	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","status":200,` +
 		`"headers":{"Cache-Control":"no-store","Content-Type":"application/json; encoding=utf-8"},"response":{"errcode":40002,"errmsg":"x"}%s}` + "\n"
-	for known, want := range map[string]int{"": 1, `,"known":["token.appid.missing"]`: 0, `,"known":["wire.fault"]`: 1} {
+	for known, want := range map[string]int{"": 1, `,"accepted":["token.appid.missing"]`: 0, `,"accepted":["wire.fault"]`: 1} {
 		report := compare(t, fmt.Sprintf(line, known))
 		assert.True(t, len(report.Differences) == 1 && report.Unknown() == want, "%s: %+v", known, report)
 	}
@@ -404,7 +404,7 @@ func TestCompare_RateLimit(t *testing.T) {
 	quota(rules + "get")
 	report := compare(t, out.String())
 	for _, d := range report.Differences {
-		t.Errorf("line %d %s %s %s: there %s, here %s, want none", d.Line, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours)
+		t.Errorf("line %d %s %s %s: there %s, here %s, want none", d.Line, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server)
 	}
 	assert.True(t, report.Compared == 11 && strings.Contains(out.String(), `"call_count":5,"refresh_second":1`) &&
 		strings.Contains(out.String(), `"call_count":7,"refresh_second":1`),

@@ -19,7 +19,7 @@ func aboutCounter(id string) bool {
 
 // counter identifies one counter field of an account or a platform.
 type counter struct {
-	who  int // number of the party; negative: number of a token whose party is unknown
+	who  int // number of the account or platform; negative: number of a token whose owner is unknown
 	name string
 }
 
@@ -47,7 +47,7 @@ func newCounting() counting {
 	return counting{read: map[string]map[counter]reading{}, spent: map[spending][]string{}}
 }
 
-// callerOf returns the number of the party that made the call, or the negative token number if the party is unknown.
+// callerOf returns the number of the account or platform that made the call, or the negated token number if the caller is unknown.
 func (p *player) callerOf(r *Recorded) int {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
@@ -103,8 +103,8 @@ func moved(step int) string {
 	return "no other"
 }
 
-// mostCauses is the maximum number of calls between two readings of a counter that are kept as possible causes of a difference.
-const mostCauses = 16
+// maxCauses is the maximum number of calls between two readings of a counter that are kept as possible causes of a difference.
+const maxCauses = 16
 
 // spend records a call that the local server has processed as a possible cause of counter changes.
 func (p *player) spend(r *Recorded, got answered) {
@@ -114,7 +114,7 @@ func (p *player) spend(r *Recorded, got answered) {
 		paths = append(paths, rulePath)
 	}
 	for _, path := range paths {
-		if list := p.spent[spending{index, path}]; len(list) < mostCauses {
+		if list := p.spent[spending{index, path}]; len(list) < maxCauses {
 			p.spent[spending{index, path}] = append(list, got.header.Get("X-Qrjump-Trace"))
 		}
 	}
@@ -124,7 +124,7 @@ func (p *player) spend(r *Recorded, got answered) {
 		delete(p.spent, spending{index, rulePath})
 	case r.Path == "/cgi-bin/openapi/quota/get":
 		delete(p.spent, spending{index, r.request.field("cgi_path").text})
-	case strings.Contains(r.Path, "clear"): // the call also resets counts from before the recording
+	case strings.Contains(r.Path, "clear"): // the call resets call counts, including counts from before the recording
 		p.read = map[string]map[counter]reading{rulePath: p.read[rulePath]}
 	}
 }

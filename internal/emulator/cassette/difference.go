@@ -16,7 +16,7 @@ type comparison struct {
 }
 
 func (c *comparison) differ(kind Kind, location, platform, local string) {
-	c.differences = append(c.differences, Difference{Kind: kind, Where: location, Platform: short(platform), Ours: short(local)})
+	c.differences = append(c.differences, Difference{Kind: kind, Location: location, Platform: short(platform), Server: short(local)})
 }
 
 // short truncates a text for a report.
@@ -68,28 +68,28 @@ func (c *comparison) slashes(remoteVal, localVal value) {
 	if c.line.rewritten {
 		return
 	}
-	escapedThere, plainThere := remoteVal.slashes()
-	escapedHere, plainHere := localVal.slashes()
-	switch {
-	case escapedThere && !plainThere && plainHere && !escapedHere:
+	switch there, here := remoteVal.slashes(), localVal.slashes(); {
+	case there == slashes{escaped: true} && here == slashes{plain: true}:
 		c.differ(Slashes, "answer", `\/`, "/")
-	case plainThere && !escapedThere && escapedHere && !plainHere:
+	case there == slashes{plain: true} && here == slashes{escaped: true}:
 		c.differ(Slashes, "answer", "/", `\/`)
 	}
 }
 
-// slashes reports whether the texts of a value contain escaped slashes and whether they contain plain slashes. For a placeholder,
-// only escaped slashes are recorded.
-func (v value) slashes() (escaped, plain bool) {
+// slashes holds the forms in which the texts of a value contain slashes.
+type slashes struct{ escaped, plain bool }
+
+// slashes returns the forms of the slashes in a value. For a placeholder, only escaped slashes are recorded.
+func (v value) slashes() (all slashes) {
 	if v.kind == text && strings.Contains(v.text, "/") {
 		m, _ := wholeMark(v.text)
-		return v.escaped || m.slashes, !v.escaped && !m.slashes
+		return slashes{escaped: v.escaped || m.slashes, plain: !v.escaped && !m.slashes}
 	}
 	for _, item := range v.items {
-		e, p := item.slashes()
-		escaped, plain = escaped || e, plain || p
+		s := item.slashes()
+		all = slashes{all.escaped || s.escaped, all.plain || s.plain}
 	}
-	return escaped, plain
+	return all
 }
 
 // errorText returns the errcode and the errmsg of a response as one text.
@@ -132,8 +132,7 @@ var times = []string{"expires_in", "auth_time", "create_time", "update_time", "i
 // aFewSeconds is the tolerance, in seconds, when two time fields are compared.
 const aFewSeconds = 5
 
-// value compares two values at the same location in the recorded and the local response; name is the innermost field name of that
-// location.
+// value compares two values at the same location in the recorded and the local response; name is the innermost field name of that location.
 func (c *comparison) value(location, name string, remoteVal, localVal value) {
 	m, isMark := mark{}, false
 	if remoteVal.kind == text {
@@ -154,7 +153,7 @@ func (c *comparison) value(location, name string, remoteVal, localVal value) {
 		c.bind(m.n, localVal.text)
 	case isMark && !slices.Contains(formed, name):
 		isToken := m.kind == "token" || m.kind == "refresh"
-		if isToken && c.madeUp[m.n] { // a request contained the token before any response showed it
+		if isToken && c.madeUp[m.n] { // a request contained the token before any response did, so the player made up its value
 			delete(c.back, c.bound[m.n])
 			delete(c.bound, m.n)
 			delete(c.madeUp, m.n)
@@ -278,7 +277,7 @@ func (c *comparison) object(location string, remoteVal, localVal value) {
 	}
 }
 
-// isNameOf reports whether the recorded response contains the local field name in masked form, as a name taken from the request.
+// isNameOf reports whether a field name in the recorded response is the placeholder that stands for name on the local server.
 func (c *comparison) isNameOf(remoteVal value, name string) bool {
 	n, known := c.back[name]
 	return known && slices.ContainsFunc(remoteVal.names, func(masked string) bool {
@@ -294,7 +293,7 @@ func orWhole(location string) string {
 	return location
 }
 
-// sameText compares a masked text with a local text, part by part.
+// sameText reports whether the literals and placeholders of a masked text match a text of the local server.
 func (c *comparison) sameText(masked, local string, said []string) bool {
 	remoteParts, runs := parseMarks(masked), cutRuns(local, said)
 	if len(remoteParts) != len(runs) {

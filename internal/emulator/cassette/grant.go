@@ -12,7 +12,7 @@ import (
 )
 
 // Account owners grant permissions to platforms in a browser, so a cassette contains no call that grants permissions. Before each
-// call, the player therefore gives the local server the grants that the recorded response shows.
+// call, the player makes the grants that the recorded response shows on the local server.
 
 // grant is the set of permissions that an account has granted to a platform.
 type grant struct {
@@ -139,7 +139,7 @@ func (p *player) agree(ctx context.Context, r *Recorded, component, account *par
 		return "", err
 	}
 	agreed, err := p.ask(ctx, http.MethodPost, "/admin/v1/emulator/authorize", map[string]any{"component": p.appID(component),
-		"pre_auth_code": pre, "appid": p.appID(account), "permission_sets": sets, "move": true})
+		"pre_auth_code": pre, "appid": p.appID(account), "permission_sets": sets, "force_exclusive": true})
 	if err != nil {
 		return "", err
 	}
@@ -175,8 +175,7 @@ func (p *player) end(ctx context.Context, component, account *party) error {
 	return err
 }
 
-// pageOf returns the offset of a page of a list, the total number of accounts, and the number of accounts that the page should
-// contain.
+// pageOf returns the offset of a page of a list, the total number of accounts, and the number of accounts that the page should contain.
 func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	offset, _ = r.said("offset").int()
 	count, given := r.said("count").int()

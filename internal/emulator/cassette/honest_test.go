@@ -74,7 +74,7 @@ func TestCassetteCompare_PlatformSetsOfSameServer(t *testing.T) {
 	list(0, 1)
 	call("api_get_authorizer_info", of(person))
 	other := s.ComponentToken(isv)
-	s.Admin("POST", "/emulator/authorize", fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[18],"move":true}`,
+	s.Admin("POST", "/emulator/authorize", fmt.Sprintf(`{"component":%q,"pre_auth_code":%q,"appid":%q,"permission_sets":[18],"force_exclusive":true}`,
 		isv, s.PreAuthCode(other, isv), person))
 	c.do("POST", "/cgi-bin/component/api_get_authorizer_info?component_access_token="+other,
 		`{"component_appid":"`+isv+`","authorizer_appid":"`+person+`"}`)
@@ -108,7 +108,7 @@ func TestCassetteCompare_PlatformListMismatch(t *testing.T) {
 	done()
 	var got []string
 	for _, d := range compare(t, out.String()).Differences {
-		got = append(got, fmt.Sprint(d.Line, " ", d.Kind, " ", d.Where, ": ", d.Platform, "; ", d.Ours))
+		got = append(got, fmt.Sprint(d.Line, " ", d.Kind, " ", d.Location, ": ", d.Platform, "; ", d.Server))
 	}
 	want := []string{"1 value list: 3 of 4 entries from 0; 3 of 3 entries from 0", "2 type list[0].auth_time: a text; a number",
 		"2 type list[1].auth_time: a text; a number", "2 type list[2].auth_time: a text; a number"}
@@ -181,7 +181,7 @@ func TestCassetteCompare_CounterDelta(t *testing.T) {
 			t.Fatalf("%+v\n%s", report, strings.Join(text, "\n"))
 		}
 		d := report.Differences[0]
-		if d.Line != 8 || d.Where != "qrcodejump_pub_quota" || d.Platform != "97, 2 fewer than on line 2" || d.Ours != "99, 1 fewer" ||
+		if d.Line != 8 || d.Location != "qrcodejump_pub_quota" || d.Platform != "97, 2 fewer than on line 2" || d.Server != "99, 1 fewer" ||
 			len(d.Behaviours) < 2 || d.Behaviours[0] != "rules.publish.again" || d.EvidenceLevel != "assumed" {
 			t.Errorf("%+v", d)
 		}

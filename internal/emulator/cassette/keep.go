@@ -30,7 +30,7 @@ type seenDifference struct {
 }
 
 // Keep appends the cassette's responses that the folder (such as docs/contract/seen) does not contain yet, and returns their
-// number. Keep also adds each new response to differences.ndjson, until a person has written how the test makes the request.
+// number. Keep also adds each new response to differences.ndjson, because no test sends the request of a new response yet.
 func Keep(lines []Recorded, report Report, folder, source string) (added int, err error) {
 	answers, differences := filepath.Join(folder, "answers.ndjson"), filepath.Join(folder, "differences.ndjson")
 	have, next, err := readSeen(answers)

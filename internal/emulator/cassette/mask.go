@@ -215,7 +215,7 @@ func (m *Mask) formText(raw string, said ...string) string {
 // run is a piece of an unmasked text: a piece to keep (kind ""), or a piece to replace.
 type run struct {
 	kind, raw string
-	capitals  bool // raw is a host word that was changed to lower case
+	capitals  bool // true if raw is a word of a host name that was changed to lower case
 }
 
 // origin matches a scheme and a host, which are case-insensitive.
@@ -302,26 +302,26 @@ func (m *Mask) maskName(name string) string {
 	return m.replace("name", name).String()
 }
 
-// callMask masks one call: a request value that the response quotes gets the same placeholder there.
+// callMask masks one call: a request value that the response quotes gets the same placeholder in request and response.
 type callMask struct {
 	*Mask
 	said      []string // the longest first
 	answering bool     // true while the response is masked
 }
 
-// mostSaid limits the number of request values that are searched for in the response.
-const mostSaid = 64
+// maxRequestValues limits the number of request values that are searched for in the response.
+const maxRequestValues = 64
 
 // quotable records a request value that the response may quote.
 func (c *callMask) quotable(raw string) {
-	if !c.answering && len(raw) >= shortestSaid && len(c.said) < mostSaid {
+	if !c.answering && len(raw) >= shortestSaid && len(c.said) < maxRequestValues {
 		c.said = append(c.said, raw)
 		slices.SortStableFunc(c.said, func(a, b string) int { return len(b) - len(a) })
 	}
 }
 
-// mostNumbers is the maximum length of a list whose numbers stay unmasked: a longer list may hold the bytes of a text.
-const mostNumbers = 6
+// maxPlainNumbers is the maximum length of a list whose numbers stay unmasked: a longer list may hold the bytes of a text.
+const maxPlainNumbers = 6
 
 // numberMark returns the placeholder of a number.
 func (c *callMask) numberMark(name string, v value) value {
@@ -351,7 +351,7 @@ func (m *callMask) value(name string, v value) value {
 		return m.numberMark(name, v)
 	case list, object:
 		masked := value{kind: v.kind}
-		isLong := len(v.items) > mostNumbers && v.kind == list
+		isLong := len(v.items) > maxPlainNumbers && v.kind == list
 		for i, item := range v.items {
 			parent := name
 			if v.kind == object {

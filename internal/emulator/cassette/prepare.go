@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// prepare creates the state on the local server that a call requires and that the earlier calls lack: a ticket push of the
-// platform, an owner's consent, or a scan. missing names the values that cannot be known.
+// prepare creates the state on the local server that a call requires and that no earlier call of the cassette has created: a ticket
+// push of the platform, an owner's consent, or a scan. missing names the values that cannot be known.
 func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err error) {
 	defer func() {
 		if refused, ok := errors.AsType[refusedError](err); ok {
@@ -64,8 +64,8 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	return "", nil
 }
 
-// fromBefore names the token or application of a call that was made before the recording began and cannot be created again, or
-// returns "".
+// fromBefore names the token or application that a call needs, that is older than the recording and that cannot be created again;
+// "" = none.
 func (p *player) fromBefore(r *Recorded) (missing string) {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
@@ -117,7 +117,7 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 		}
 		if link.status == 2 || link.status == 3 {
 			calls = append(calls, func() error {
-				return p.tell(ctx, http.MethodPost, path+"/confirm", map[string]any{"side": "account", "agree": link.status == 2})
+				return p.tell(ctx, http.MethodPost, path+"/confirm", map[string]any{"side": "account", "approve": link.status == 2})
 			})
 		}
 		for _, call := range calls {
@@ -160,7 +160,7 @@ func (p *player) tell(ctx context.Context, method, path string, body any) error 
 	return err
 }
 
-// prepareTokens makes a token that was fetched before the recording began.
+// prepareTokens fetches a token from the local server in place of a token that was fetched before the recording began.
 func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	m := r.platformToken()
 	ownMark := asStandIn(r.query.field("access_token"))
@@ -200,7 +200,7 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	return p.end(ctx, component, account)
 }
 
-// appID returns the AppID that the party has on the local server, as in the seed.
+// appID returns the AppID that an account or a platform has on the local server, as in the seed.
 func (p *player) appID(item *party) string {
 	id := p.stage.appID(item, p.stage.Began())
 	if item.n > 0 {
@@ -209,8 +209,7 @@ func (p *player) appID(item *party) string {
 	return id
 }
 
-// wire makes an API call on the local server that the recording does not contain, and returns the text field at names from the
-// response.
+// wire makes an API call on the local server that the recording does not contain, and returns the text field at names from the response.
 func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
 	p.forgetPath(path)
 	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})

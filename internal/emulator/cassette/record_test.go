@@ -291,7 +291,7 @@ func TestCassetteRead_InvalidLineNumber(t *testing.T) {
 			`:2: answer: "{token:x}" is no stand-in`},
 		"a header that is unkept": {strings.Replace(good, `"response"`, `"headers":{"Server":"x"},"response"`, 1),
 			`:1: the header "Server": want one of Cache-Control,`},
-		"a behaviour that is none": {good + "\n\n" + strings.Replace(good, `"status"`, `"known":["wire.answer.typ"],"status"`, 1),
+		"a behaviour that is none": {good + "\n\n" + strings.Replace(good, `"status"`, `"accepted":["wire.answer.typ"],"status"`, 1),
 			`:3: there is no behaviour "wire.answer.typ": did you mean wire.answer.type?`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,7 +23,7 @@ type Player struct {
 	used  []bool
 	wrong []string
 	given int         // placeholder numbers above given are values that the caller made up
-	means map[int]int // maps the number of a caller's own value to the number in the cassette, once a call was found
+	means map[int]int // maps the placeholder number of a value that the caller made up to the number in the cassette
 }
 
 // NewPlayer returns a player that responds with lines.

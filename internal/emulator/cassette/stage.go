@@ -40,20 +40,20 @@ type party struct {
 type Fixture struct {
 	lines   []Recorded
 	parties map[int]*party
-	owner   map[int]int // from the number of a token to the number of its party
+	owner   map[int]int // from the number of a token to the number of the account or platform that owns it
 	agent   map[int]int // from the number of an authorizer token to the number of the platform that holds the token
 	rules   []seedfile.Rule
 	keys    []string          // keys of rules, in the order of the field rules
 	busy    map[string]int    // keys of rules whose add or delete returned a system error: the line number
 	done    map[int]bool      // lines of add and delete calls that took effect although they returned a system error
 	early   []earlyToken      // stable tokens that were fetched before the recording
-	vague   map[string]bool   // keys of rules of which the lines have shown only the prefix so far
+	vague   map[string]bool   // keys of rules of which only the prefix is known so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // by line of a list of linked accounts: earlier links that a seed file cannot express
+	odd     map[int][]oddLink // by line of a list of linked accounts: links from before the recording that a seed file cannot express
 	foreign map[string]bool   // prefixes that belong to another account
-	owners  map[string]int    // from an ordinary prefix to the number of the party that had the prefix last
+	owners  map[string]int    // maps the prefix of a rule that opens its owner's pages to the number of the last owner; -1 = deleted
 	sets    map[int][]int     // from the number of a refresh token to the permission sets that the account grants
-	touched map[string]bool   // owner and prefix, or two accounts: their state before the recording is known
+	touched map[string]bool   // keys of rules, links and options whose state before the recording is known
 	ownLink bool              // an account called the link endpoints with its own token
 	private bool              // the platform accepted a prefix with a port or an IP address
 }
@@ -152,7 +152,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// stranger returns the party for a token that was fetched before the recording.
+// stranger returns the party that owns a token from before the recording and whose AppID is unknown.
 func (s *Fixture) stranger(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
@@ -235,16 +235,15 @@ func (s *Fixture) caller(r *Recorded) *party {
 	return s.stranger(token)
 }
 
-// fetchedBefore assigns the tokens from before the recording to the account that fetched a new token, if there is exactly one such
-// account: a client that refreshes its token stops using the old token. A token that is still used after the refresh belongs to
-// another caller.
+// fetchedBefore assigns the tokens from before the recording to the account that fetched a new token, if there is exactly one such account:
+// a client that refreshes its token stops using the old token. A token that is still used after the refresh belongs to another caller.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
 	last := map[int]int{} // from a token to the last line that used the token
 	for i := range s.lines {
 		r := &s.lines[i]
 		if strings.HasPrefix(r.Path, componentPath) {
-			return // a platform holds tokens of many accounts
+			return // a platform holds tokens of many accounts, so the old token cannot be assigned to one
 		}
 		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
 			if n := asStandIn(r.said("appid")).n; r.worked() && n != 0 {
@@ -300,7 +299,7 @@ var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.N
 func (s *Fixture) learnComponent(r *Recorded) {
 	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
 		if r.number() == errcode.InvalidComponent.Number {
-			s.party(r.said("component_appid")) // the AppID belongs to an account
+			s.party(r.said("component_appid")) // the platform returns this errcode for the AppID of an account
 		}
 		return
 	}
@@ -473,7 +472,7 @@ func (s *Fixture) link(p, to *party) {
 
 const linksPath = "/cgi-bin/wxopen/wxamplinkget"
 
-// oddLink is an earlier link that waits for confirmation, was rejected or is not shown on the profile.
+// oddLink is a link from before the recording that waits for confirmation, was rejected or is not shown on the profile.
 type oddLink struct {
 	to           *party
 	status, show int
@@ -599,7 +598,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	case "get":
 		items := slices.Clone(r.answer.field("rule_list").items)
 		kind, _ := r.said("get_type").int()
-		if kind != 2 { // the list begins with the newest rule
+		if kind != 2 { // unless get_type is 2, the list begins with the newest rule
 			slices.Reverse(items)
 		}
 		var listed []string
@@ -641,7 +640,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		if call == "publish" {
 			s.touched["published "+key] = true
 		} else {
-			delete(s.vague, key) // a later list shows the complete rule as this add or delete call left the rule
+			delete(s.vague, key) // a later list shows the rule after this call, not the rule from before the recording
 		}
 		if call == "delete" {
 			s.owners[sameHost(prefix.text)] = -1
@@ -672,8 +671,8 @@ func (s *Fixture) orderRules(listed []string) {
 	}
 }
 
-// sameAccount returns the party that requested a list of rules. A token from before the recording belongs to the account that owns
-// a rule of the list, because two accounts never share a prefix.
+// sameAccount returns the account that requested a list of rules. A token from before the recording belongs to the account that
+// owns a rule of the list, because two accounts never share a prefix.
 func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	if r.Path != rulePath+"get" || !r.worked() || r.said("appid").kind != absent {
 		return p
@@ -731,10 +730,10 @@ func (s *Fixture) merge(stranger, dst *party) {
 	}
 }
 
-// appID returns the AppID that a party has on the local server.
+// appID returns the AppID that an account or a platform has on the local server.
 func (s *Fixture) appID(p *party, t time.Time) string { return p.appID.standIn(t) }
 
-// secretOf returns the app secret that a party has on the local server.
+// secretOf returns the app secret that an account or a platform has on the local server.
 func (s *Fixture) secretOf(p *party, t time.Time) string {
 	if p.secret.n == 0 {
 		return fmt.Sprintf("nobody-said-the-secret-of-%d", p.n)

@@ -181,7 +181,7 @@ func TestCassette_WholeWireRoundTrip(t *testing.T) {
 	text := wholeWire(t)
 	report := compare(t, text)
 	for _, d := range report.Differences {
-		t.Errorf("line %d %s %s %s: there %s, here %s (%v)\n%s", d.Line, d.Endpoint, d.Kind, d.Where, d.Platform, d.Ours, d.Behaviours,
+		t.Errorf("line %d %s %s %s: there %s, here %s (%v)\n%s", d.Line, d.Endpoint, d.Kind, d.Location, d.Platform, d.Server, d.Behaviours,
 			strings.Split(text, "\n")[d.Line-1])
 	}
 	for _, s := range report.Skipped {

@@ -1,5 +1,4 @@
-// Package seedfile defines the format of a seed file: the accounts, platforms, rules, GS1 links and settings that a server starts
-// with.
+// Package seedfile defines the format of a seed file: the accounts, platforms, rules, GS1 links and settings that a server starts with.
 package seedfile
 
 import "github.com/qrjump/qrjump/internal/domain/accounts"

@@ -20,7 +20,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// bucket is a Place in an S3 bucket. S3 replaces an object atomically: a reader never sees a partial object.
+// bucket implements Place, the storage of a lake, in an S3 bucket. S3 replaces an object atomically: a reader never sees a partial object.
 type bucket struct {
 	client       *minio.Client
 	name, prefix string
@@ -90,7 +90,7 @@ func (b *bucket) Open(ctx context.Context, name string) (io.ReaderAt, int64, io.
 }
 
 func (b *bucket) Put(ctx context.Context, name string, content []byte) error {
-	// Objects of any size are uploaded in one request: a multipart upload would leave parts behind after a crash.
+	// Objects of any size are uploaded in one request: a multipart upload would leave uploaded parts in the bucket after a crash.
 	_, err := b.client.PutObject(ctx, b.name, b.key(name), bytes.NewReader(content), int64(len(content)),
 		minio.PutObjectOptions{DisableMultipart: true, ContentType: contentType(name)})
 	if err != nil {

@@ -21,7 +21,7 @@ type Compared struct {
 	Day          string
 	Ledger, Lake int64 // scans
 	Missing      int64 // scans that only the scan log contains
-	OnTheWay     int64 // part of Missing: scans too recent to be required in the lake
+	OnTheWay     int64 // scans counted in Missing that are too recent to be required in the lake
 	Twice        int64 // duplicate rows: rows beyond the first for the same scan
 	Unknown      int64 // scans that only the lake contains
 	Named        int64 // scans whose user is erased in the scan log but not in the lake
@@ -54,7 +54,7 @@ func (d *digest) add(id scanlog.ScanID, anonymous bool) {
 	d.n, d.hi, d.lo = d.n+1, d.hi+binary.BigEndian.Uint64(sum[:]), d.lo+binary.BigEndian.Uint64(sum[8:])
 }
 
-// known holds the columns of a row that are compared.
+// known holds the columns of a lake row that Compare compares with the scan log.
 type known struct {
 	ScanID   string `parquet:"scan_id"`
 	UserHash string `parquet:"user_hash,optional"`
@@ -82,7 +82,7 @@ func (l *Lake) Compare(ctx context.Context, day string, scans func() iter.Seq2[*
 	return l.differ(ctx, c, scans)
 }
 
-// differ counts the scans of a day that differ.
+// differ counts the scans of a day that differ between the scan log and the lake.
 func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*scanlog.Event, error]) (Compared, error) {
 	type found struct{ times, named int32 }
 	rows := map[scanlog.ScanID]found{}

@@ -10,21 +10,22 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// learn loads the list of erased users. Rows written after learn contain no erased user, even if a journal still does.
+// learn loads the list of erased users. Rows that are written after a call of learn contain no erased user, even if the journal
+// still contains the user.
 func (l *Lake) learn(ctx context.Context) error {
 	list, err := l.Erased(ctx, l.learned-eraseOverlap.Milliseconds())
 	if err != nil {
 		return fmt.Errorf("asking who was erased: %w", err)
 	}
 	for _, e := range list {
-		if upTo, known := l.erased[e.User]; known && upTo >= e.UpTo {
+		if upTo, known := l.erased[e.User]; known && upTo >= e.ErasedAt {
 			continue
 		}
-		l.erased[e.User] = e.UpTo
-		if e.UpTo > l.had.ErasedUntil-eraseOverlap.Milliseconds() {
+		l.erased[e.User] = e.ErasedAt
+		if e.ErasedAt > l.had.ErasedUntil-eraseOverlap.Milliseconds() {
 			l.pending[e.User] = true
 		}
-		l.learned = max(l.learned, e.UpTo)
+		l.learned = max(l.learned, e.ErasedAt)
 	}
 	return nil
 }
@@ -46,8 +47,8 @@ func (l *Lake) eraseIn(r *Row) bool {
 	return true
 }
 
-// erase makes users anonymous in the parts of this node, and in parts of nodes that no longer run. Several nodes may rewrite the
-// same part at once: each node knows all erased users, so the results are identical.
+// erase makes erased users anonymous in the Parquet files of this node, and in the files of nodes that no longer run. Several nodes
+// may rewrite the same file at once: each node knows all erased users, so the results are identical.
 func (l *Lake) erase(ctx context.Context) error {
 	var otherSet map[string]bool
 	if l.Others != nil {

@@ -27,11 +27,11 @@ type Lake struct {
 	Name func() string
 	// UpTo returns the position up to which the journal may be written to the lake; nil = up to the last durable scan.
 	UpTo func() int64
-	// Rows converts scans to rows, including what each scan opened and its owner.
+	// Rows converts scans to rows, which include what each scan opened and the owner of the matched rule or code.
 	Rows func(ctx context.Context, scans []scanlog.Entry) ([]Row, error)
 	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
-	// Others returns the nodes that currently write parts, possibly including this node; nil = this is the only node.
+	// Others returns the nodes that currently write to the lake, possibly including this node; nil = this is the only node.
 	Others func(ctx context.Context) (map[string]bool, error)
 	// OffsetHours returns the UTC offset, in hours, at which days begin in a new lake.
 	OffsetHours func() int
@@ -40,20 +40,20 @@ type Lake struct {
 	// Every is the interval at which scans are written; 0 = 15 s.
 	Every time.Duration
 
-	full, atOnce int // 0 = the defaults fullPart and stepScans
+	full, atOnce int // maximum numbers of scans in a file and in a step; 0 = fullPart and stepScans
 
 	writing  sync.Mutex // held by Flush; guards the fields up to the next empty line
-	base     string     // the value of Name when the fields below were loaded
+	base     string     // the result of Name when the fields below were loaded
 	known    bool       // true if the fields below match the storage
-	had      Manifest   // the manifest as stored
+	had      Manifest   // this node's manifest, as stored in the lake
 	mark     scanlog.Offset
 	zone     *time.Location
-	open     map[string]*part // the part that still grows, by day
-	begun    map[string]bool  // the names of parts that this process created
+	open     map[string]*part // by day: the file to which scans are still added
+	begun    map[string]bool  // the names of the files that this process created
 	erased   map[scanlog.UserHash]int64
-	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the parts
+	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the files of the lake
 	learned  int64                     // erasures up to this time are in the map erased
-	lookedAt time.Time                 // the time of the last search of all parts for erased users
+	lookedAt time.Time                 // the time of the last search of all files for erased users
 
 	position atomic.Int64
 	levelAt  atomic.Int64 // Unix ms: every scan from before this time is in the lake
@@ -70,7 +70,7 @@ type Manifest struct {
 	ScanID   string `json:"scan_id,omitempty"`
 	// CompleteUntil is a time: every scan that the node recorded before this time is in the lake.
 	CompleteUntil time.Time `json:"complete_until"`
-	// ErasedUntil is a time in Unix ms: users erased before this time are anonymous in the node's parts.
+	// ErasedUntil is a time in Unix ms: users erased before this time are anonymous in the node's files.
 	ErasedUntil int64     `json:"erased_until"`
 	WrittenAt   time.Time `json:"written_at"`
 }
@@ -91,15 +91,15 @@ const (
 	stepScans = 50_000
 	// idleManifest is the interval at which a manifest is rewritten while no scans arrive.
 	idleManifest = 5 * time.Minute
-	// erasePause is the minimum time between two searches of all parts.
+	// erasePause is the minimum time between two searches of all files of the lake for erased users.
 	erasePause = time.Minute
-	// eraseOverlap is the tolerated clock difference between two nodes: erasures that much older than the last known erasure are
-	// read again.
+	// eraseOverlap is the tolerated clock difference between two nodes: erasures up to eraseOverlap older than the last known
+	// erasure are read again.
 	eraseOverlap = 10 * time.Minute
-	// keptDays is the number of days whose growing parts are held in memory.
+	// keptDays is the number of days for which the file that still grows is kept in memory.
 	keptDays = 2
-	// mostHeld is the number of scans that a journal keeps while the lake is unavailable: about 6 GB.
-	mostHeld = 50_000_000
+	// maxHeldScans is the maximum number of scans that a journal keeps while the lake is unavailable: about 6 GB of journal files.
+	maxHeldScans = 50_000_000
 )
 
 // Run writes scans at every interval until ctx ends. Scans that cannot be written stay in the journal.
@@ -183,8 +183,7 @@ func (l *Lake) flush(ctx context.Context) error {
 	return nil
 }
 
-// look checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same
-// name.
+// look checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same name.
 func (l *Lake) look(ctx context.Context) error {
 	if !l.known || l.had.WrittenAt.IsZero() {
 		return nil
@@ -210,7 +209,7 @@ func (l *Lake) end(ctx context.Context) int64 {
 	return end
 }
 
-// step writes up to stepScans scans, and reports whether there are more.
+// step writes up to stepScans scans, and reports whether more scans remain to be written.
 func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	var entries []scanlog.Entry
 	for e, err := range l.Journal.Read(ctx, l.mark.Position) {
@@ -251,7 +250,7 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	return hasMore, nil
 }
 
-// add writes rows of a day into the growing part, and into new parts when the part is full.
+// add writes rows of a day into the day's file that still grows, and into new files when this file is full.
 func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	p := l.open[day]
 	if p == nil {
@@ -259,8 +258,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		if err != nil {
 			return err
 		}
-		// The list of part names also contains parts under this node's other names, which have a number appended; these names are
-		// dropped from the list here.
+		// The listed names also include files that this node wrote under its other names, which have a number appended; only files
+		// under the node's present name are kept.
 		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.had.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {
@@ -273,7 +272,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	}
 	for full := cmp.Or(l.full, fullPart); len(rows) > 0; {
 		if p == nil || p.rows >= full || l.Others != nil && !l.begun[p.name] {
-			// Other nodes may erase users in parts from before this node's restart, so the node creates new parts.
+			// Other nodes may erase users in files that this node wrote before its restart, so the node creates new files.
 			p = &part{name: partName(day, l.had.Node, rows[0].Position)}
 			l.begun[p.name] = true
 		}
@@ -291,7 +290,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	return nil
 }
 
-// note writes the manifest, after the parts are written. After a crash between parts and manifest, scans that the parts already
+// note writes the manifest, after the Parquet files are written. After a crash between the two writes, scans that the files already
 // contain are skipped.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
 	m.Format, m.Position, m.WrittenAt = format, l.mark.Position, l.Now().UTC()
@@ -398,7 +397,7 @@ func (m *Manifest) mark() (mark scanlog.Offset, err error) {
 // Held returns the position up to which the lake no longer needs the journal's scans.
 func (l *Lake) Held() int64 {
 	end, _ := l.Journal.End(context.Background())
-	return max(l.position.Load(), end-mostHeld)
+	return max(l.position.Load(), end-maxHeldScans)
 }
 
 // Backlog returns the number of durable scans that are not in the lake yet.

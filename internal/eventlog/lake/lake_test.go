@@ -146,13 +146,13 @@ func (w *world) record(n int) {
 	r := scanlog.NewRecorder(w.journal, scanlog.RecorderOptions{})
 	for range n {
 		w.now = w.now.Add(time.Duration(w.rand.IntN(120)) * time.Second)
-		e := scanlog.Event{At: w.now, User: user(w.rand.IntN(8)), Source: "scan", Action: "open_url", Client: "an app", Batch: 7,
+		e := scanlog.Event{OccurredAt: w.now, User: user(w.rand.IntN(8)), Source: "scan", Action: "open_url", Client: "an app", Batch: 7,
 			Index: int64(w.rand.IntN(3))}
 		if w.rand.IntN(10) == 0 {
-			e.At = e.At.AddDate(0, 0, -1) // a phone that had no network
+			e.OccurredAt = e.OccurredAt.AddDate(0, 0, -1) // a phone that had no network
 		}
 		w.chance.Read(e.ID[6:])
-		for i, ms := 5, e.At.UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
+		for i, ms := 5, e.OccurredAt.UnixMilli(); i >= 0; i, ms = i-1, ms>>8 {
 			e.ID[i] = byte(ms)
 		}
 		if _, err := r.Enqueue(&e); err != nil {
@@ -173,7 +173,7 @@ func (w *world) lake(to Place) *Lake {
 	return &Lake{Place: to, Journal: w.journal, Name: w.journal.ID, OffsetHours: func() int { return 8 },
 		Rows: func(_ context.Context, scans []scanlog.Entry) (rows []Row, err error) {
 			for _, e := range scans {
-				r := Row{ScanID: e.ID.String(), ScannedAt: e.At, Source: e.Source, Action: e.Action, Client: e.Client,
+				r := Row{ScanID: e.ID.String(), ScannedAt: e.OccurredAt, Source: e.Source, Action: e.Action, Client: e.Client,
 					ApplicationID: e.Batch, CodeIndex: &e.Index, Brand: fmt.Sprint("brand ", e.Index)}
 				if e.User != (scanlog.UserHash{}) {
 					r.UserHash = hex.EncodeToString(e.User[:])
@@ -184,7 +184,7 @@ func (w *world) lake(to Place) *Lake {
 		},
 		Erased: func(_ context.Context, after int64) (list []scanlog.Erasure, err error) {
 			for _, e := range w.erased {
-				if e.UpTo > after {
+				if e.ErasedAt > after {
 					list = append(list, e)
 				}
 			}
@@ -202,7 +202,7 @@ func (w *world) equal(to Place) {
 		switch {
 		case !there:
 			w.t.Errorf("the lake lacks the scan %s", id)
-		case !r.ScannedAt.Equal(e.At) || r.CodeIndex == nil || *r.CodeIndex != e.Index || r.ApplicationID != e.Batch ||
+		case !r.ScannedAt.Equal(e.OccurredAt) || r.CodeIndex == nil || *r.CodeIndex != e.Index || r.ApplicationID != e.Batch ||
 			r.Action != e.Action:
 			w.t.Errorf("the lake has %+v for %+v", r, e)
 		}
@@ -307,7 +307,7 @@ func TestLake_Erasure(t *testing.T) {
 	}
 	l.Others = func(context.Context) (map[string]bool, error) { return map[string]bool{"00aa": true}, nil }
 	upTo := w.now
-	w.erased = append(w.erased, scanlog.Erasure{User: user(5), UpTo: upTo.UnixMilli()})
+	w.erased = append(w.erased, scanlog.Erasure{User: user(5), ErasedAt: upTo.UnixMilli()})
 	w.now = w.now.Add(time.Second)
 	w.record(150) // the journal names the user still: those from before are of an earlier day
 	require.NoError(t, l.Flush(t.Context()))
@@ -320,7 +320,7 @@ func TestLake_Erasure(t *testing.T) {
 		case e.User != user(5):
 			assert.True(t, (r.UserHash == hex.EncodeToString(e.User[:]) || e.User == user(0)) && r.Client == "an app",
 				"the scan %s of another user became %+v", id, r)
-		case e.At.After(upTo):
+		case e.OccurredAt.After(upTo):
 			if kept++; r.UserHash != name {
 				t.Errorf("the scan %s is from after the erasure, and anonymous", id)
 			}

@@ -13,8 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// Row is a scan as stored in the lake. A field that a scan does not have is NULL. No column name is a reserved word of an SQL
-// engine.
+// Row is a scan as stored in the lake. A field that a scan does not have is NULL. No column name is a reserved word of an SQL engine.
 type Row struct {
 	ScanID        string    `parquet:"scan_id"`
 	ScannedAt     time.Time `parquet:"scanned_at,timestamp(millisecond)"`
@@ -59,7 +58,7 @@ const (
 	scansFolder = "scans/"
 	partSuffix  = ".parquet"
 	upToKey     = "qrjump.position"
-	// fullPart is the maximum number of scans in a part: about 5 MB of scans of codes.
+	// fullPart is the maximum number of scans in a file: 200,000 scans of codes take about 5 MB.
 	fullPart = 200_000
 	// rowGroup limits the memory used to write a part.
 	rowGroup = 50_000
@@ -174,7 +173,7 @@ func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
 	}
 }
 
-// mayHold reports whether a part may contain one of the users, by the Bloom filters in the file.
+// mayHold reports whether, according to its Bloom filters, a Parquet file may contain one of the users with the given hashes.
 func mayHold(ctx context.Context, from Place, name string, hashes []parquet.Value) (bool, error) {
 	r, size, end, err := from.Open(ctx, name)
 	if err != nil {

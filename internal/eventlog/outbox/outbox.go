@@ -33,15 +33,15 @@ type Row struct {
 	NextAt    time.Time // zero = no further attempt
 	SentAt    time.Time // the last attempt
 	Status    int       // the HTTP status of the last response; 0 = no response
-	Fault     string    // why the last attempt failed
+	Error     string    // why the last attempt failed
 	// DeliveredAt is the time at which the receiver accepted the row; if DeliveredAt and NextAt are zero, the row was given up.
 	DeliveredAt time.Time
 
 	// The fields below are set only for rows of Pushes.
-	AppID  string // the account that the message is about
-	URL    string // the URL to which the message was sent
-	Shown  string // the message with its secrets removed
-	Answer string
+	AppID    string // the account that the message is about
+	URL      string // the URL to which the message was sent
+	Shown    string // the message with its secrets removed
+	Response string
 }
 
 // The states of a row.
@@ -87,7 +87,7 @@ type Adder interface {
 	AddRows(ctx context.Context, kind Kind, rows []Row) error
 }
 
-// Tx is a transaction on the rows.
+// Tx is a transaction on outbox rows.
 type Tx interface {
 	Adder
 	// NewRowID returns a new unique id.
@@ -107,8 +107,7 @@ type Tx interface {
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
-// Farthest is longer than any retry delay: a row due later than Farthest from now was scheduled while a clock was ahead, and is due
-// now.
+// Farthest is longer than any retry delay: a row due later than Farthest from now was scheduled while a clock was ahead, and is due now.
 const Farthest = 48 * time.Hour
 
 // ErrSkip is the reason why a row no longer needs to be sent.
@@ -116,8 +115,8 @@ type ErrSkip string
 
 func (u ErrSkip) Error() string { return string(u) }
 
-// PartError is a failure of one part of the work in Policy.Before, with the name of the part. Each failed part is logged once,
-// independently of the other parts.
+// PartError is the failure of one task of Policy.Before, with the name of the task. The failure of each task is logged once,
+// independently of other tasks.
 type PartError struct {
 	Of  string
 	Err error
@@ -128,7 +127,7 @@ func (f PartError) Error() string { return f.Err.Error() }
 // Unwrap returns the underlying error.
 func (f PartError) Unwrap() error { return f.Err }
 
-// WrapPart wraps err in a PartError with the name of the part; nil if err is nil.
+// WrapPart wraps err in a PartError with the name of the failed task; nil if err is nil.
 func WrapPart(part string, err error) error {
 	if err == nil {
 		return nil
@@ -136,7 +135,7 @@ func WrapPart(part string, err error) error {
 	return PartError{part, err}
 }
 
-// faultsOf splits a joined error into the errors of its parts, by the name of the part.
+// faultsOf splits a joined error into the errors of the failed tasks, by the name of the task.
 func faultsOf(err error) map[string]error {
 	if value, ok := err.(interface{ Unwrap() []error }); ok {
 		all := map[string]error{}
@@ -166,11 +165,12 @@ type Policy struct {
 	Parallel int
 	// Most is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
 	Most int
-	// Before is called before each poll for due rows, and reports whether it has more work immediately; nil = no call. The error of
-	// Before may join several PartErrors.
+	// Before is called before each poll for due rows, and reports whether more work of Before is due immediately; nil = no call.
+	// The error of Before may join several PartErrors.
 	Before func(ctx context.Context) (more bool, err error)
 	// Open prepares sending to a receiver. The function that Open returns builds the request of a row at the time of sending; a row
-	// for which the function returns ErrSkip is given up. If Open returns a nil function, the receiver gets nothing for now.
+	// for which the function returns ErrSkip is given up. If Open returns a nil function, the claimed rows stay queued and nothing
+	// is sent to the receiver in this poll.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (safehttp.Request, error), err error)
 	// Refusal returns the reason why a response means that the receiver did not accept a row; "" = the row was accepted.
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)

@@ -37,7 +37,7 @@ type Sender struct {
 	// Post sends one HTTP request.
 	Post func(context.Context, safehttp.Request) (safehttp.Answer, error)
 	Now  func() time.Time
-	// RealNow returns the real time, to measure how long a goroutine has held its rows.
+	// RealNow returns the real time, to measure how long a goroutine has sent to one receiver.
 	RealNow func() time.Time
 	// OnTimeout is called for an attempt that timed out; nil = no callback.
 	OnTimeout func(Kind, Row)
@@ -46,7 +46,7 @@ type Sender struct {
 	Log       *slog.Logger
 
 	awake   chan struct{}
-	failing map[string]error // by part of the work in Policy.Before: the failure that was logged last
+	failing map[string]error // by task of Policy.Before: the last logged failure
 	wait    sync.WaitGroup
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
@@ -91,7 +91,7 @@ func (s *Sender) Run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// RunOnce polls once for due rows, and returns when all rows it began to send are done.
+// RunOnce polls once for due rows, and returns when the sending of these rows has ended.
 func (s *Sender) RunOnce(ctx context.Context) {
 	s.round(ctx)
 	s.wait.Wait()
@@ -122,7 +122,7 @@ func (s *Sender) round(ctx context.Context) {
 	}
 }
 
-// sayFaults logs each part of the work in Policy.Before once when the part begins to fail, and once when the part works again.
+// sayFaults logs each task of Policy.Before once when the task begins to fail, and once when the task works again.
 func (s *Sender) sayFaults(ctx context.Context, causes map[string]error) {
 	if ctx.Err() != nil {
 		return
@@ -236,8 +236,8 @@ type health struct {
 	taken    bool // the receiver accepted a row
 }
 
-// sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the
-// receiver must pause, or isLate returns true, sendAll calls back for each remaining row and returns hasMore = false.
+// sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the receiver must
+// pause, or isLate returns true, sendAll calls the function back for each row that is not sent yet, and returns hasMore = false.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
 	isLate func() bool) (hasMore bool) {
 	var mu sync.Mutex // guards hasMore, seen and waits
@@ -256,18 +256,18 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 			r.NextAt = until
 			return
 		}
-		failed, next := s.send(ctx, seal, r)
+		result := s.send(ctx, seal, r)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case failed:
+		case result.failed:
 			if seen.failures++; r.OrderKey != "" {
 				waits[r.OrderKey] = r.NextAt
 			}
 		case !r.DeliveredAt.IsZero():
 			*seen = health{taken: true}
 		}
-		hasMore = hasMore && next
+		hasMore = hasMore && !result.pause
 	}
 	for len(rows) > 0 && (s.Parallel < 2 || !seen.taken) {
 		fn(&rows[0])
@@ -303,18 +303,23 @@ func chains(rows []Row) (list [][]*Row) {
 	return list
 }
 
-// send sends one row and sets its next state. failed reports whether the receiver rejected the row or was unreachable; hasMore is
-// false if sending to the receiver must pause.
-func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) (failed, hasMore bool) {
+// sendResult is the result of an attempt to send a row.
+type sendResult struct {
+	failed bool // the receiver rejected the row or was unreachable
+	pause  bool // sending to the receiver must pause
+}
+
+// send sends one row and sets its next state.
+func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, error), r *Row) sendResult {
 	request, err := seal(r)
 	if useless, ok := errors.AsType[ErrSkip](err); ok {
-		r.NextAt, r.Fault = time.Time{}, string(useless)
-		s.gaveUp(r.Receiver, 1, r.Fault)
-		return false, true
+		r.NextAt, r.Error = time.Time{}, string(useless)
+		s.gaveUp(r.Receiver, 1, r.Error)
+		return sendResult{}
 	}
 	if err != nil { // the row is due again when its lease ends
 		s.logFault(ctx, "row not prepared for sending", err, "receiver", r.Receiver, "row", r.ID)
-		return false, false
+		return sendResult{pause: true}
 	}
 	began := s.Now()
 	answer, err := s.Post(ctx, request)
@@ -328,28 +333,28 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	fault := oneLine(s.Refusal(r, answer, err))
 	if fault != "" && ctx.Err() != nil {
 		r.NextAt = began // this server stopped during the attempt: not a failure of the receiver
-		return false, false
+		return sendResult{pause: true}
 	}
 	r.Attempts++
-	r.SentAt, r.Status, r.Fault = began, answer.Status, fault
+	r.SentAt, r.Status, r.Error = began, answer.Status, fault
 	if s.OnAttempt != nil {
 		s.OnAttempt(s.Kind, fault == "")
 	}
 	if fault == "" {
 		r.NextAt, r.DeliveredAt = time.Time{}, ended
-		return false, true
+		return sendResult{}
 	}
 	r.NextAt = s.NextAttempt(*r, began, ended)
 	s.Log.WarnContext(ctx, "delivery failed", "queue", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
 		r.Event,
-		"attempt", r.Attempts, "status", r.Status, "reason", r.Fault, "will_retry", !r.NextAt.IsZero())
+		"attempt", r.Attempts, "status", r.Status, "reason", r.Error, "will_retry", !r.NextAt.IsZero())
 	if s.Gone != nil && answer.Status == http.StatusGone {
 		s.Log.WarnContext(ctx, "receiver disabled after status 410", "queue", s.Kind, "receiver",
 			r.Receiver)
 		s.logFault(ctx, "receiver not disabled", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
-		return true, false
+		return sendResult{failed: true, pause: true}
 	}
-	return true, true
+	return sendResult{failed: true}
 }
 
 func (s *Sender) gaveUp(receiver string, n int, reason string) {

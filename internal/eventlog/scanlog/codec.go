@@ -17,11 +17,11 @@ import (
 //	flags    1 byte: has a user, has a network, its network is of IPv6
 //	user     16 bytes, if it has one
 //	at       signed varint: milliseconds after the time in the id
-//	words    source, action, kind, reason, version: see appendText
-//	texts    client, region, app, text: the same
-//	network  length of the prefix, and its bytes as far as it reaches
+//	words    source, action, kind, reason, version, as appendText encodes them
+//	texts    client, region, app, text, as appendFree encodes them
+//	network  length of the prefix in bits, and the bytes that contain these bits
 //	numbers  rule, batch, index, activation: signed varints
-//	zeros    as many as an erasure left over
+//	zeros    one byte for each byte that an erasure removed
 //
 // The fields of a record at fixed offsets (id, flags, user) can be read without decoding the rest.
 const recordVersion = 1
@@ -106,7 +106,7 @@ func Fit(s string, limit int) string {
 // Sanitized returns an event as a log stores it: texts limited by Fit, a network without host bits, a time in milliseconds.
 func (e *Event) Sanitized() Event {
 	kept := *e
-	kept.At = atMillis(e.At.UnixMilli())
+	kept.OccurredAt = atMillis(e.OccurredAt.UnixMilli())
 	if e.Network.IsValid() {
 		kept.Network = e.Network.Masked()
 	}
@@ -145,7 +145,7 @@ func AppendRecord(b []byte, e *Event) []byte {
 	if flags&flagUser != 0 {
 		b = append(b, e.User[:]...)
 	}
-	b = binary.AppendVarint(b, e.At.UnixMilli()-idMillis(&e.ID))
+	b = binary.AppendVarint(b, e.OccurredAt.UnixMilli()-idMillis(&e.ID))
 	b = appendText(b, e.Source, maxWord)
 	b = appendText(b, e.Action, maxWord)
 	b = appendText(b, e.Kind, maxWord)
@@ -293,7 +293,7 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	}
 	start := r.number()
 	r.bad = r.bad || start > math.MaxInt64>>1 || start < math.MinInt64>>1
-	e.At = atMillis(idMillis(&e.ID) + start)
+	e.OccurredAt = atMillis(idMillis(&e.ID) + start)
 	e.Source = r.text(in, maxWord)
 	e.Action = r.text(in, maxWord)
 	e.Kind = r.text(in, maxWord)

@@ -50,7 +50,7 @@ func (w *world) work(j *Journal) {
 	case n == 0:
 		before := w.next - int64(w.chance.IntN(60))
 		w.forgotten = max(w.forgotten, before)
-		j.Forget(w.t.Context(), anEvent(before).At)
+		j.Forget(w.t.Context(), anEvent(before).OccurredAt)
 	case n == 1:
 		user := UserHash{byte(w.chance.IntN(11)), 1}
 		w.erasing[user] = true
@@ -124,7 +124,7 @@ func (w *world) look(j *Journal, sure bool) {
 	for position := range w.acked {
 		if !have[position] && position > w.gone {
 			id := w.given[position]
-			require.True(w.t, !id.Time().After(anEvent(w.forgotten).At) && id.Time().Before(anEvent(w.forgotten).At),
+			require.True(w.t, !id.Time().After(anEvent(w.forgotten).OccurredAt) && id.Time().Before(anEvent(w.forgotten).OccurredAt),
 				"%s: the acknowledged event at %d is lost; the end is %d\n%s", w.what, position, end, w.logs)
 		}
 		require.True(w.t, position <= end, "%s: the end is %d, and %d was acknowledged", w.what, end, position)

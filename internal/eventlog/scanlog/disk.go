@@ -18,7 +18,7 @@ type disk interface {
 	remove(name string) error
 	// list returns the names in a folder, sorted.
 	list(dir string) ([]string, error)
-	// syncDir makes all created, renamed and removed files of a folder durable.
+	// syncDir makes earlier creations, renamings and removals of files in a folder durable.
 	syncDir(dir string) error
 }
 

@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// ScanID identifies one scan: 48 bits hold the time in milliseconds and 80 bits are random, so that ids sort by time and cannot be
-// guessed.
+// ScanID identifies one scan: 48 bits hold the time in milliseconds and 80 bits are random, so that ids sort by time and cannot be guessed.
 type ScanID [16]byte
 
 // String returns the id as 32 lower-case hexadecimal digits.
@@ -49,21 +48,21 @@ type UserHash [16]byte
 
 // Event is one scan as stored in the scan log.
 type Event struct {
-	ID      ScanID
-	At      time.Time // time of the scan to the millisecond; may be earlier than the arrival of the request
-	User    UserHash
-	Source  string       // scan, press or album
-	Client  string       // client description sent by the scanning app, at most 64 bytes
-	Network netip.Prefix // /24 or /48 network of the user's address; zero = unknown
-	Region  string       // from the region file, "" = unknown
-	Action  string       // the action of the decision: open_mini_program, open_url, show_text, show_message
-	Kind    string       // the kind of match: rule, test_link, service_rule, code; "" = no match
-	Reason  string       // the reason why a code opened nothing
-	App     string       // AppID of the Mini Program that opened; "" = none
-	Version string       // version of the Mini Program that opened: release, trial or development; "" = none
-	RuleID  int64        // id of the matched rule or GS1 key; 0 = none
-	Batch   int64        // application_id of the code; 0 = no code
-	Index   int64        // index of the code in its batch
+	ID         ScanID
+	OccurredAt time.Time // time of the scan to the millisecond; may be earlier than the arrival of the request
+	User       UserHash
+	Source     string       // how the app obtained the text: scan, press or album
+	Client     string       // client description sent by the scanning app, at most 64 bytes
+	Network    netip.Prefix // /24 or /48 network of the user's address; zero = unknown
+	Region     string       // from the region file, "" = unknown
+	Action     string       // the action of the decision: open_mini_program, open_url, show_text, show_message
+	Kind       string       // the kind of match: rule, test_link, service_rule, code; "" = no match
+	Reason     string       // the reason why a code opened nothing
+	App        string       // AppID of the Mini Program that opened; "" = none
+	Version    string       // version of the Mini Program that opened: release, trial or development; "" = none
+	RuleID     int64        // id of the matched rule or GS1 key; 0 = none
+	Batch      int64        // application_id of the code; 0 = no code
+	Index      int64        // index of the code in its batch
 	// Activation is the number of the activation event that bound the code; 0 = none. Activity, brand and product are read from the
 	// activation.
 	Activation int64
@@ -78,6 +77,8 @@ type Entry struct {
 	Event
 	// From is the origin of the event, set if journals are shipped to a log that may be lost.
 	From Origin
+	// Trace is the traceparent header of the message that published the event; "" = none.
+	Trace string
 }
 
 // Log stores events durably, in one order, each event once. Implementations: a journal of files beside the embedded database, a
@@ -94,7 +95,8 @@ type Log interface {
 	// Read yields the events after a position, in order, up to the last event that was durable when Read was called. Read yields
 	// each id only once. Position 0 is the beginning of the log.
 	Read(ctx context.Context, after int64) iter.Seq2[Entry, error]
-	// ListRange yields the events after a position whose At is in the time range [from, to). ListRange may also yield other events.
+	// ListRange yields the events after a position whose OccurredAt is in the time range [from, to). ListRange may also yield
+	// events outside the time range.
 	ListRange(ctx context.Context, after int64, from, to time.Time) iter.Seq2[Entry, error]
 	// ForUsers yields the events of the given users after a position.
 	ForUsers(ctx context.Context, users Users, after int64) iter.Seq2[Entry, error]

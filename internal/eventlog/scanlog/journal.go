@@ -18,10 +18,9 @@ import (
 // Journal is a Log stored in the files of one folder. Only one process at a time may open a journal; the lock of the data folder
 // ensures that.
 //
-// Events are written by group commit, with one fsync per group. A file whose write or fsync failed is never written again: the
-// state of its end on the disk is unknown, and a second fsync may succeed although the data was lost. After a failed write or fsync
-// the journal continues in a new file, whose header contains the new file's first position; events of the older file from that
-// position on are ignored.
+// Events are written by group commit, with one fsync per group. A file whose write or fsync failed is never written again: the state of its
+// end on the disk is unknown, and a second fsync may succeed although the data was lost. After a failed write or fsync the journal
+// continues in a new file, whose header contains the new file's first position; events of the older file from that position on are ignored.
 type Journal struct {
 	dir         string
 	disk        disk
@@ -137,7 +136,7 @@ func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 // ID returns the scan log's random id, which was created with the folder: positions are valid only within one scan log.
 func (j *Journal) ID() string { return hex.EncodeToString(j.id[:]) }
 
-// start creates the next file to write to. The caller holds writing.
+// start creates the next file to write to. The caller must hold the lock writing.
 func (j *Journal) start() error {
 	j.mu.Lock()
 	next, skip := j.next, j.skip
@@ -160,7 +159,7 @@ func (j *Journal) start() error {
 	if err != nil {
 		return errors.Join(err, f.Close(), j.disk.remove(j.path(name+newSuffix)))
 	}
-	// From here on a file of this name may exist; the next attempt replaces the file.
+	// If syncDir fails, a file with the new name may exist after a crash; the next attempt replaces the file.
 	if err := j.disk.syncDir(j.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
@@ -178,11 +177,10 @@ func (j *Journal) start() error {
 	return nil
 }
 
-// abandon stops using the current file, whose end is in an unknown state. The caller holds writing.
+// abandon stops using the current file, whose end is in an unknown state. The caller must hold the lock writing.
 func (j *Journal) abandon() {
 	s := j.last()
-	// Truncating the file helps a person who inspects the damaged file. The error is ignored, because nothing depends on the
-	// truncation.
+	// Truncating the file helps a person who inspects the damaged file. The error is ignored, because nothing depends on the truncation.
 	j.active.truncate(s.size)
 	j.active.Close()
 	j.active = nil
@@ -197,7 +195,7 @@ func (j *Journal) last() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// seal completes the current file. The caller holds writing.
+// seal completes the current file. The caller must hold the lock writing.
 func (j *Journal) seal() error {
 	s := j.last()
 	if _, err := j.active.WriteAt(s.footer(), s.size); err != nil {
@@ -280,8 +278,8 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Lost implements Log. The former log is lost if it was a journal, because its folder was replaced. A stream still exists
-// elsewhere; the id of a stream contains a space.
+// Lost implements Log. The former log is lost if it was a journal, because its folder was replaced. A former log that was a
+// JetStream stream still exists on its server; only the id of a stream contains a space.
 func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
 
 // Append makes events durable without using a Recorder.

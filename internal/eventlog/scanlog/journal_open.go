@@ -237,7 +237,7 @@ func spanOf(records []byte) (span, error) {
 		if err != nil {
 			return times, err
 		}
-		times.add(e.At.UnixMilli(), idMillis(&e.ID))
+		times.add(e.OccurredAt.UnixMilli(), idMillis(&e.ID))
 		records = rest
 	}
 	return times, nil

@@ -94,7 +94,7 @@ func (j *Journal) renew() (int64, error) {
 	return next, j.turn()
 }
 
-// turn does the same as renew, for a caller that holds writing.
+// turn seals the current file and begins the next file, unless the current file has no events. The caller must hold the lock writing.
 func (j *Journal) turn() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
@@ -143,11 +143,11 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	total := int64(0)
 	for i := range list {
 		if v := &list[i]; v.end <= next && v.minAt <= last && v.first <= position {
-			allowed, known := j.mayHold(&v.segment, item)
+			allowed, err := j.mayHold(&v.segment, item)
 			if !allowed {
 				continue
 			}
-			n, err := j.eraseSegment(ctx, v, users, position, !known)
+			n, err := j.eraseSegment(ctx, v, users, position, err != nil)
 			total += n
 			if err != nil {
 				return total, fmt.Errorf("erasing a user in %s: %w", v.path, err)
@@ -312,7 +312,7 @@ func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	}
 	var in Texts
 	e, err := DecodeRecord(record, &in)
-	return err != nil || e.At.UnixMilli() <= upTo // eraseRecord reports a record that cannot be read
+	return err != nil || e.OccurredAt.UnixMilli() <= upTo // eraseRecord reports a record that cannot be read
 }
 
 // copyOf copies a file within its folder.

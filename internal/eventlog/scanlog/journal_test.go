@@ -26,7 +26,7 @@ var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 // anEvent is the nth of a row of different events.
 func anEvent(n int64) Event {
 	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
-	e := Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "code",
+	e := Event{ID: idAt(at, n), OccurredAt: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "code",
 		App: "wxminiprogram0001", Version: "release", Batch: 1 + n%7, Index: n, Activation: n % 5, Region: "CN-31"}
 	if n%3 != 0 {
 		e.User = UserHash{byte(n % 11), 1}
@@ -197,13 +197,13 @@ func TestJournal_ForgetKeepsPosition(t *testing.T) {
 	for i := range int64(50) {
 		require.NoError(t, j.Append(t.Context(), events(10*i, 10*i+10)))
 	}
-	require.NoError(t, j.Forget(t.Context(), anEvent(250).At))
+	require.NoError(t, j.Forget(t.Context(), anEvent(250).OccurredAt))
 	got := collect(t, j.Read(t.Context(), 0))
 	if first := got[0].Position; first < 150 || first > 251 {
 		t.Errorf("the first event left is %d", first)
 	}
 	wantRun(t, got, got[0].Position-1, got[0].Position, 500)
-	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).At))
+	require.NoError(t, j.Forget(t.Context(), anEvent(10_000).OccurredAt))
 	for range 3 {
 		assert.Equal(t, len(collect(t, j.Read(t.Context(), 0))), 0, "events are left")
 		if end, _ := j.End(t.Context()); end != 500 {
@@ -281,11 +281,12 @@ func TestJournal_EraseCutoffTime(t *testing.T) {
 	if n, err := j.eraseAll(t.Context(), users, math.MaxInt64); n != 0 || err != nil || files() != before {
 		t.Errorf("nothing is so old: %d were erased, %v", n, err)
 	}
-	users = map[UserHash]int64{{4, 1}: anEvent(200).At.UnixMilli(), {7, 1}: anEvent(300).At.UnixMilli(), {8, 1}: begin.UnixMilli() - 1}
+	users = map[UserHash]int64{{4, 1}: anEvent(200).OccurredAt.UnixMilli(), {7, 1}: anEvent(300).OccurredAt.UnixMilli(),
+		{8, 1}: begin.UnixMilli() - 1}
 	want := int64(0)
 	left := func(n int64) Event {
 		e := anEvent(n)
-		if upTo, ok := users[e.User]; ok && e.At.UnixMilli() <= upTo {
+		if upTo, ok := users[e.User]; ok && e.OccurredAt.UnixMilli() <= upTo {
 			return *Anonymous(&e)
 		}
 		return e

@@ -11,24 +11,24 @@ import (
 
 // Node is a process whose journal may contain scans that are not in the shared log yet.
 type Node struct {
-	ID       string // of its journal
-	Name     string // the name shown to operators: host and data folder
-	Answered int64  // number of the last request after which the node shipped all its scans
-	Ended    int64  // position of the node's last scan at its last report
-	Shipped  int64  // position up to which the node had shipped its scans at its last report
-	Stopped  bool   // the node was shut down cleanly
-	SeenAt   time.Time
-	Lag      Lag
+	ID             string // of its journal
+	Name           string // the name shown to operators: host and data folder
+	Answered       int64  // number of the last request after which the node shipped all its scans
+	LastOffset     int64  // position of the node's last scan at its last report
+	ShippedOffset  int64  // position up to which the node had shipped its scans at its last report
+	StoppedCleanly bool   // the node was shut down cleanly
+	LastSeenAt     time.Time
+	Lag            Lag
 }
 
 // Lag is the distance between a node's in-memory copy and the change log, as reported by the node.
 type Lag struct {
-	Changes int64     // number of changes that the in-memory copy has not applied yet
-	LevelAt time.Time // time at which the node last had every change
-	At      time.Time // time of the report; zero = no report yet
+	Changes    int64     // number of changes that the in-memory copy has not applied yet
+	InSyncAt   time.Time // time at which the node last had every change
+	ReportedAt time.Time // time of the report; zero = no report yet
 }
 
-// NodeStore lets nodes discover each other and request each other's scans. Questions are numbered.
+// NodeStore lets nodes discover each other and request each other's scans. Requests are numbered in ascending order.
 type NodeStore interface {
 	// AskNodes requests that all nodes ship their scans, and returns the number of the request.
 	AskNodes(ctx context.Context) (ask int64, err error)
@@ -41,7 +41,7 @@ type NodeStore interface {
 	ReportNode(ctx context.Context, n Node, followed int64) error
 	// ForgetNode removes a node that has no unshipped scans.
 	ForgetNode(ctx context.Context, node string) error
-	// ForgetStopped removes a stopped node, unless the node has reported since read was read.
+	// ForgetStopped removes a stopped node, unless the node has reported since the caller read its state as the argument read.
 	ForgetStopped(ctx context.Context, read Node) error
 	// GiveUpNode removes a node that is lost for good; there reports whether the node existed.
 	GiveUpNode(ctx context.Context, node string) (there bool, err error)
@@ -87,20 +87,20 @@ func (n *Nodes) Join(ctx context.Context) error {
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	ownNode := n.thisNode()
-	ownNode.Answered, ownNode.Stopped = answered, stopped
+	ownNode.Answered, ownNode.StoppedCleanly = answered, stopped
 	return n.Store.PutNode(ctx, ownNode)
 }
 
 // thisNode returns the current state of this node.
 func (n *Nodes) thisNode() Node {
 	s := n.Shipper
-	return Node{ID: s.ID(), Name: n.Name, Ended: s.Journal.end(), Shipped: s.position.Load(), SeenAt: n.Now()}
+	return Node{ID: s.ID(), Name: n.Name, LastOffset: s.Journal.end(), ShippedOffset: s.position.Load(), LastSeenAt: n.Now()}
 }
 
 // Report stores the state of this node, so that other nodes can show it.
 func (n *Nodes) Report(ctx context.Context) error {
 	ownNode, followed := n.thisNode(), n.Memory.AppliedSeq()
-	ownNode.Lag = Lag{LevelAt: ownNode.SeenAt.Add(-n.Memory.Staleness()), At: ownNode.SeenAt}
+	ownNode.Lag = Lag{InSyncAt: ownNode.LastSeenAt.Add(-n.Memory.Staleness()), ReportedAt: ownNode.LastSeenAt}
 	return n.Store.ReportNode(ctx, ownNode, followed)
 }
 
@@ -131,7 +131,7 @@ func (n *Nodes) answer(ctx context.Context) error {
 		return err
 	}
 	for _, node := range all {
-		if node.ID == n.Shipper.ID() && node.Answered >= ask && !node.Stopped {
+		if node.ID == n.Shipper.ID() && node.Answered >= ask && !node.StoppedCleanly {
 			return nil
 		}
 	}
@@ -161,12 +161,12 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 		var silent UnreachableError
 		for _, node := range otherNodes {
 			switch {
-			case node.Stopped && node.Shipped < node.Ended:
+			case node.StoppedCleanly && node.ShippedOffset < node.LastOffset:
 				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", node.ID, node.Name,
-					node.Ended-node.Shipped))
-			case !node.Stopped && node.Answered < ask:
+					node.LastOffset-node.ShippedOffset))
+			case !node.StoppedCleanly && node.Answered < ask:
 				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", node.ID, node.Name,
-					node.SeenAt.UTC().Format(time.RFC3339)))
+					node.LastSeenAt.UTC().Format(time.RFC3339)))
 			}
 		}
 		if silent == nil {
@@ -209,14 +209,14 @@ func (n *Nodes) Counted(ctx context.Context) error {
 	}
 	var trailingError UnreachableError
 	for _, node := range otherNodes {
-		if !node.Stopped {
+		if !node.StoppedCleanly {
 			continue
 		}
 		taken, err := n.Store.Origin(ctx, node.ID)
 		if err != nil {
 			return err
 		}
-		if missing := taken.Missing(node.Ended); missing > 0 {
+		if missing := taken.Missing(node.LastOffset); missing > 0 {
 			trailingError = append(trailingError,
 				fmt.Sprintf("node %s (%s) is stopped, and %d of its scans were lost with the stream before they were counted", node.ID,
 					node.Name, missing))

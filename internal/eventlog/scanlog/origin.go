@@ -18,25 +18,25 @@ type Origin struct {
 }
 
 // OffsetSet is the set of a node's journal positions whose events are counted, or reported to webhooks, regardless of the log they
-// were read from: all up to UpTo, and some after it.
+// were read from: all positions up to ContiguousTo, and some greater positions.
 type OffsetSet struct {
-	UpTo   int64
-	beyond roaring64.Bitmap
+	ContiguousTo int64
+	beyond       roaring64.Bitmap
 }
 
 // Has reports whether the event at a journal position is counted.
 func (t *OffsetSet) Has(position int64) bool {
-	return t != nil && (position <= t.UpTo || t.beyond.Contains(uint64(position)))
+	return t != nil && (position <= t.ContiguousTo || t.beyond.Contains(uint64(position)))
 }
 
 // Add records a counted event; all earlier events of the log must have been added before.
 func (t *OffsetSet) Add(o Origin) {
-	if o.Position > t.UpTo { // otherwise the event is already counted: a lost stream is shipped again
+	if o.Position > t.ContiguousTo { // smaller positions arrive again when a lost stream is shipped again
 		t.beyond.Add(uint64(o.Position))
 	}
-	if o.Before > t.UpTo {
-		t.UpTo = o.Before
-		t.beyond.RemoveRange(0, uint64(t.UpTo)+1)
+	if o.Before > t.ContiguousTo {
+		t.ContiguousTo = o.Before
+		t.beyond.RemoveRange(0, uint64(t.ContiguousTo)+1)
 	}
 }
 
@@ -50,14 +50,14 @@ func (t *OffsetSet) Extended(o Origin) *OffsetSet {
 }
 
 // Clone returns an independent copy.
-func (t *OffsetSet) Clone() *OffsetSet { return &OffsetSet{t.UpTo, *t.beyond.Clone()} }
+func (t *OffsetSet) Clone() *OffsetSet { return &OffsetSet{t.ContiguousTo, *t.beyond.Clone()} }
 
 // Last returns the last counted position.
 func (t *OffsetSet) Last() int64 {
 	if t == nil || t.beyond.IsEmpty() {
 		return t.From()
 	}
-	return max(t.UpTo, int64(t.beyond.Maximum()))
+	return max(t.ContiguousTo, int64(t.beyond.Maximum()))
 }
 
 // From returns the position up to which every event is counted; uncounted events come after it.
@@ -65,18 +65,18 @@ func (t *OffsetSet) From() int64 {
 	if t == nil {
 		return 0
 	}
-	return t.UpTo
+	return t.ContiguousTo
 }
 
 // Missing returns the number of uncounted positions up to upTo.
 func (t *OffsetSet) Missing(upTo int64) int64 {
-	if upTo <= t.UpTo {
+	if upTo <= t.ContiguousTo {
 		return 0
 	}
-	return upTo - t.UpTo - int64(t.beyond.Rank(uint64(upTo)))
+	return upTo - t.ContiguousTo - int64(t.beyond.Rank(uint64(upTo)))
 }
 
-// Encode returns the positions after UpTo as text.
+// Encode returns the counted positions after ContiguousTo as text.
 func (t *OffsetSet) Encode() (string, error) {
 	if t.beyond.IsEmpty() {
 		return "", nil
@@ -87,7 +87,7 @@ func (t *OffsetSet) Encode() (string, error) {
 
 // DecodeTaken decodes a text that Encode returned.
 func DecodeTaken(upTo int64, text string) (*OffsetSet, error) {
-	t := &OffsetSet{UpTo: upTo}
+	t := &OffsetSet{ContiguousTo: upTo}
 	if text == "" {
 		return t, nil
 	}

@@ -19,7 +19,7 @@ func TestOffsetSet_DuplicateOffsets(t *testing.T) {
 	}
 	text, err := taken.Encode()
 	require.NoError(t, err)
-	read, err := DecodeTaken(taken.UpTo, text)
+	read, err := DecodeTaken(taken.ContiguousTo, text)
 	require.NoError(t, err)
 	for name, of := range map[string]*OffsetSet{"as it is": &taken, "as it is stored": read, "a copy": taken.Clone()} {
 		if a, b := of.Missing(100), of.Missing(130); a != 0 || b != 30 || of.Last() != 100 {

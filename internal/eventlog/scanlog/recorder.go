@@ -162,9 +162,8 @@ func (g *Group) Done() <-chan struct{} {
 	return g.done
 }
 
-// OnDurable registers f to be called once with the result of Wait. One goroutine calls the functions of many callers, so f must not
-// block. A callback costs less than a waiting goroutine. If the result is already known, OnDurable returns false and does not call
-// f.
+// OnDurable registers f to be called once with the result of Wait. One goroutine calls the functions of many callers, so f must not block.
+// A callback costs less than a waiting goroutine. If the result is already known, OnDurable returns false and does not call f.
 func (g *Group) OnDurable(f func(error)) bool {
 	r := g.recorder
 	r.mu.Lock()

@@ -85,7 +85,7 @@ func (b *batch) add(e *Event) {
 	length := len(b.buf) - start - 2
 	b.buf[start], b.buf[start+1] = byte(length)|0x80, byte(length>>7)
 	b.n++
-	b.span.add(e.At.UnixMilli(), idMillis(&e.ID))
+	b.span.add(e.OccurredAt.UnixMilli(), idMillis(&e.ID))
 }
 
 // seal writes the header of the group.

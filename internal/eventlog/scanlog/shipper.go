@@ -28,8 +28,8 @@ type Offset struct {
 type SharedLog interface {
 	// Shipped returns the offset up to which a node's events were stored; the zero Offset = none.
 	Shipped(ctx context.Context, node string) (Offset, error)
-	// Ship stores a node's events between the offsets from and to, and records to as the node's offset, in one transaction. Events
-	// that were stored before are skipped. Ship returns ErrNotThere if the node's recorded offset is not from.
+	// Ship stores a node's events between the offsets from and to, and records to as the node's offset, in one transaction. Ship
+	// skips events that the shared log already contains. Ship returns ErrNotThere if the node's recorded offset is not from.
 	Ship(ctx context.Context, node string, from, to Offset, events []Entry) error
 	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
@@ -62,8 +62,8 @@ type Rewound struct {
 
 // Erasure is an erased user and the time up to which the user's events are anonymous.
 type Erasure struct {
-	User UserHash
-	UpTo int64 // Unix ms
+	User     UserHash
+	ErasedAt int64 // Unix ms
 }
 
 // ErrNotThere is returned by Ship if a different offset is recorded for the node.
@@ -93,7 +93,7 @@ type Shipper struct {
 	turns    sync.Once
 	shipping chan struct{} // semaphore: one goroutine ships at a time
 	mark     Offset
-	known    bool       // mark equals the offset recorded in the shared log
+	known    bool       // true if mark equals the offset recorded in the shared log
 	through  int64      // every readable event up to this position was shipped
 	erased   int64      // erasures up to this time are applied to the journal
 	taken    *OffsetSet // counted events at the last query of the shared log; nil = unknown
@@ -376,9 +376,9 @@ func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSe
 		return nil, nil, -1, err
 	}
 	if told, err = r.Told(ctx, s.Node); err != nil || told == nil {
-		return taken, nil, taken.UpTo, err
+		return taken, nil, taken.ContiguousTo, err
 	}
-	return taken, told, min(taken.UpTo, told.UpTo), nil
+	return taken, told, min(taken.ContiguousTo, told.ContiguousTo), nil
 }
 
 // rewind goes back to the first shipped event that is absent from the shared log. After a rename, shipping begins with the first event
@@ -504,7 +504,7 @@ func (s *Shipper) tidy(ctx context.Context) {
 func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (int64, error) {
 	users, start := map[UserHash]int64{}, last
 	for _, e := range list {
-		users[e.User], last = max(e.UpTo, users[e.User]), max(e.UpTo, last)
+		users[e.User], last = max(e.ErasedAt, users[e.User]), max(e.ErasedAt, last)
 	}
 	if _, err := j.eraseAll(ctx, users, math.MaxInt64); err != nil {
 		return start, err

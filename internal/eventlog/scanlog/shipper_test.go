@@ -55,7 +55,7 @@ func (p *pier) Erased(_ context.Context, after int64) (list []Erasure, err error
 	p.Lock()
 	defer p.Unlock()
 	for _, e := range p.erased {
-		if e.UpTo > after {
+		if e.ErasedAt > after {
 			list = append(list, e)
 		}
 	}
@@ -116,7 +116,7 @@ func TestShipper_Lifecycle(t *testing.T) {
 		add := func(from, to int64) {
 			list := events(from, to)
 			for i := range list {
-				list[i].At = now
+				list[i].OccurredAt = now
 				list[i].ID = idAt(now, from+int64(i))
 			}
 			require.NoError(t, j.Append(t.Context(), list))

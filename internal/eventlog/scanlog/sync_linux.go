@@ -61,7 +61,7 @@ type ioCommand struct {
 	opcode        uint16
 	_             int16
 	fd            uint32
-	_             [4]uint64 // buffer, length, offset, reserved
+	_             [4]uint64 // buffer, length, offset and reserved field, unused by a flush
 	flags, signal uint32
 }
 

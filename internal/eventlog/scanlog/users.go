@@ -37,8 +37,8 @@ const (
 	usersBits  = 480
 	// usersProbes is the number of bits that a user sets in one block.
 	usersProbes = 8
-	// leastRecord is the approximate minimum length of a record that contains a user.
-	leastRecord = 64
+	// minRecord is the approximate minimum length of a record that contains a user.
+	minRecord = 64
 )
 
 // userFilter is a filter in memory: its blocks, without checksums.
@@ -47,7 +47,7 @@ type userFilter struct{ blocks []byte }
 // newUserFilter returns an empty filter sized for the users of a segment of the given size.
 func newUserFilter(segmentSize int64) *userFilter {
 	const usersABlock = usersBits / 12
-	n := max(1, min(segmentSize/leastRecord/usersABlock, 1<<15))
+	n := max(1, min(segmentSize/minRecord/usersABlock, 1<<15))
 	return &userFilter{make([]byte, usersBlock<<bits.Len64(uint64(n-1)))}
 }
 
@@ -174,28 +174,32 @@ func usersName(segment string) string { return segment[:len(segment)-len(segment
 // usersAtOnce is the number of users at which the whole filter is read instead of single blocks.
 const usersAtOnce = 32
 
-// mayHold reports whether a segment may contain events of the users; known is false if there is no valid filter.
-func (j *Journal) mayHold(s *segment, users Users) (allowed, known bool) {
+// errNoFilter means that a segment has no valid filter.
+var errNoFilter = errors.New("scanlog: no valid filter of users")
+
+// mayHold reports whether a segment may contain events of the users. An error means that there is no valid filter, so that the
+// segment may contain them.
+func (j *Journal) mayHold(s *segment, users Users) (allowed bool, err error) {
 	if !s.sealed {
-		return true, false
+		return true, errNoFilter
 	}
 	f, err := j.disk.open(j.path(usersName(s.name)))
 	if err != nil {
-		return true, false
+		return true, err
 	}
 	defer f.Close()
 	r, header := io.ReaderAt(f), make([]byte, usersBlock)
 	if _, err := r.ReadAt(header, 0); err != nil {
-		return true, false
+		return true, err
 	}
 	blocks := binary.LittleEndian.Uint64(header[56:])
 	if blocks == 0 || blocks > 1<<20 || blocks&(blocks-1) != 0 || !bytes.Equal(header, j.usersHeader(s, int(blocks))) {
-		return true, false
+		return true, errNoFilter
 	}
 	if len(users) >= usersAtOnce {
 		all := make([]byte, (blocks+1)*usersBlock)
 		if _, err := r.ReadAt(all, 0); err != nil {
-			return true, false
+			return true, err
 		}
 		r = bytes.NewReader(all)
 	}
@@ -215,11 +219,11 @@ func (j *Journal) mayHold(s *segment, users Users) (allowed, known bool) {
 			return set
 		})
 		if pos == -2 {
-			return true, false
+			return true, errNoFilter
 		}
 		allowed = allowed || set
 	}
-	return allowed, true
+	return allowed, nil
 }
 
 // removeUsers removes the filter file of a removed segment.

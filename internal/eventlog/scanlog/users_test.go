@@ -333,14 +333,14 @@ func TestJournal_ReadByTimeRange(t *testing.T) {
 	for at := int64(0); at < n; at += 50 {
 		list := events(at, at+50)
 		if at == 15_000 {
-			list[7].At = anEvent(5_050).At // it comes late
+			list[7].OccurredAt = anEvent(5_050).OccurredAt // it comes late
 		}
 		require.NoError(t, j.Append(t.Context(), list))
 	}
 	all := collect(t, j.Read(t.Context(), 0))
 	_, whole := d.counted()
 	for _, c := range []struct{ from, to int64 }{{5_000, 5_100}, {0, 10}, {n - 10, n}, {0, n}, {n, 2 * n}, {9_000, 9_000}} {
-		from, to := anEvent(c.from).At, anEvent(c.to).At
+		from, to := anEvent(c.from).OccurredAt, anEvent(c.to).OccurredAt
 		d.counted()
 		got := map[ScanID]bool{}
 		last := int64(0)
@@ -351,7 +351,7 @@ func TestJournal_ReadByTimeRange(t *testing.T) {
 		}
 		_, bytes := d.counted()
 		for _, e := range all {
-			assert.True(t, e.At.Before(from) || !e.At.Before(to) || got[e.ID], "%v: position %d is missing", c, e.Position)
+			assert.True(t, e.OccurredAt.Before(from) || !e.OccurredAt.Before(to) || got[e.ID], "%v: position %d is missing", c, e.Position)
 		}
 		assert.True(t, c.to-c.from > 100 || bytes <= whole/3, "%v: %d bytes of %d were read", c, bytes, whole)
 	}

@@ -16,15 +16,15 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// copies holds the anonymous events that replace deleted events of the stream, sorted by position, as far as the reader has loaded
-// them.
+// copies holds the anonymous copies that replace erased events of the stream, sorted by the position of the erased event;
+// readCopies loads them when a reader needs them.
 type copies struct {
 	of   string // id of the stream that contains the copies; "" = any
-	upTo int64  // of the stream
+	upTo int64  // stream sequence up to which copies were read
 	list []scanlog.Entry
 }
 
-// copySubject returns the subject under which anonymous copies are published. Each anonymous copy contains the position of the
+// copySubject returns the subject under which anonymous copies are published. A header of each copy contains the position of the
 // event that the copy replaces.
 func (l *Log) copySubject() string { return l.prefix() + "erased" }
 
@@ -39,8 +39,8 @@ func (c *copies) slice(from, to int64) []scanlog.Entry {
 	return c.list[i:k]
 }
 
-// missing returns the copies for positions whose messages are deleted from the stream. An event is deleted only after its copy is
-// in the stream.
+// missing returns the anonymous copies for positions in [from, to), whose messages are deleted from the stream. A copy is published
+// before its event is deleted.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog.Entry, error) {
 	if int64(len(c.slice(from, to))) < to-from {
 		end, err := l.End(ctx)
@@ -51,10 +51,10 @@ func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog
 			return nil, err
 		}
 	}
-	return slices.Clone(c.slice(from, to)), nil // cloned, because the list may grow while the caller iterates
+	return slices.Clone(c.slice(from, to)), nil // cloned, because c.list may change while the caller iterates
 }
 
-// readCopies loads more copies, up to a stream sequence.
+// readCopies reads into c the anonymous copies that the stream contains up to sequence end.
 func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	if c.upTo >= end {
 		return nil
@@ -64,7 +64,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if dst := m.Headers().Get(intoHeader); dst != "" && c.of != "" && dst != madeOf(c.of) {
-				return true, nil // the anonymous copy replaces an event of a lost stream
+				return true, nil // the copy was published for another stream, which is lost
 			}
 			e, err := scanlog.DecodeRecord(m.Data(), &texts)
 			position, wrong := strconv.ParseInt(m.Headers().Get(positionHeader), 10, 64)
@@ -82,7 +82,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 	return nil
 }
 
-// forgetCopies deletes the copies of events before a position.
+// forgetCopies deletes the anonymous copies of events with positions below first.
 func (l *Log) forgetCopies(ctx context.Context, stream jetstream.Stream, first, end int64) error {
 	var old []uint64
 	err := l.visit(ctx, "", jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: l.copySubject()},
@@ -112,7 +112,7 @@ func (l *Log) Announce(ctx context.Context, user scanlog.UserHash) error {
 	return l.options.Erase(ctx, user)
 }
 
-// ForUsers implements scanlog.Log by reading the whole stream.
+// ForUsers implements scanlog.Log. ForUsers reads all events after start, because the stream has no index by user.
 func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
 	return func(yield func(scanlog.Entry, error) bool) {
 		for e, err := range l.Read(ctx, start) {
@@ -123,8 +123,8 @@ func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) it
 	}
 }
 
-// Erase implements scanlog.Log. A message of the stream cannot be modified. Erase therefore publishes an anonymous copy first, and
-// then overwrites and deletes the message.
+// Erase implements scanlog.Log. Because a message of a stream cannot be modified, Erase publishes an anonymous copy first, and then
+// overwrites and deletes the message.
 func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	users = maps.Clone(users)
 	if delete(users, scanlog.UserHash{}); len(users) == 0 {
@@ -152,7 +152,7 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 			found = append(found, e)
 		}
 	}
-	if err := l.checkID(ctx, in); err != nil { // on a mismatch, the events were read from another stream
+	if err := l.checkID(ctx, in); err != nil { // if the id has changed, found may contain events of another stream
 		return 0, err
 	}
 	for _, e := range found {
@@ -175,7 +175,7 @@ func (l *Log) checkID(ctx context.Context, id string) error {
 
 // eraseAt replaces an event by an anonymous copy, in the stream whose id is dst.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, e *scanlog.Entry) error {
-	// If the stream was recreated, another scan may have the sequence of the erased event.
+	// The message is read first, because in a recreated stream another scan may have the sequence of the event.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		if err = l.checkID(ctx, dst); err == nil {
@@ -192,7 +192,7 @@ func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, 
 	m := nats.NewMsg(l.copySubject())
 	m.Data = scanlog.AppendRecord(make([]byte, 0, 256), scanlog.Anonymous(&e.Event))
 	m.Header.Set(positionHeader, strconv.FormatInt(e.Position, 10))
-	maps.Copy(m.Header, headers(e.From, dst))
+	maps.Copy(m.Header, headers(e, dst))
 	if dst != "" {
 		m.Header.Set(intoHeader, madeOf(dst))
 	}
@@ -209,7 +209,7 @@ func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, 
 	return nil
 }
 
-// anonymise makes the events of erased users anonymous, and returns the changed events.
+// anonymise makes the events of erased users in entries anonymous, and returns the changed events.
 func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed []*scanlog.Entry, err error) {
 	if l.options.Erased == nil {
 		return nil, nil
@@ -220,11 +220,11 @@ func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed [
 	}
 	upTo := map[scanlog.UserHash]int64{}
 	for _, e := range erased {
-		upTo[e.User] = e.UpTo
+		upTo[e.User] = e.ErasedAt
 	}
 	for i := range entries {
 		e := &entries[i]
-		if e.User != (scanlog.UserHash{}) && e.At.UnixMilli() <= upTo[e.User] {
+		if e.User != (scanlog.UserHash{}) && e.OccurredAt.UnixMilli() <= upTo[e.User] {
 			e.Event = *scanlog.Anonymous(&e.Event)
 			changed = append(changed, e)
 		}

@@ -19,7 +19,7 @@ var begin = time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
 // anEvent is the nth of a row of different events.
 func anEvent(n int64) scanlog.Event {
 	at := begin.Add(time.Duration(n) * 10 * time.Millisecond)
-	e := scanlog.Event{ID: idAt(at, n), At: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "rule",
+	e := scanlog.Event{ID: idAt(at, n), OccurredAt: at, Source: "scan", Client: "app/1.2", Action: "open_mini_program", Kind: "rule",
 		App:     "wxminiprogram0001",
 		Version: "release", RuleID: n, Text: fmt.Sprintf("https://coffee.example/t/%d", n)}
 	if n%3 != 0 {

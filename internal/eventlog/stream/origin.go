@@ -11,13 +11,16 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// originHeader is the header with the journal that an event came from: the fields Node, Position and Before of Origin, and the word
-// "again" if Reshipped is true.
+// originHeader is the message header that contains the event's scanlog.Origin: the fields Node, Position and Before, and "again" if
+// Reshipped is true.
 const originHeader = "Qrjump-From"
 
-// intoHeader is the header that identifies, by its creation time, the stream for which a message was published. If the message
-// arrives in a later stream, its field Before is ignored.
+// intoHeader is the header that identifies, by its creation time, the stream for which a message was published. If the message is
+// stored in a stream that was created later, readers ignore the field Before of its origin.
 const intoHeader = "Qrjump-Into"
+
+// traceHeader is the header with the W3C trace context of the publication.
+const traceHeader = "traceparent"
 
 func header(o scanlog.Origin) string {
 	text := fmt.Sprintf("%s %d %d", o.Node, o.Position, o.Before)
@@ -27,12 +30,15 @@ func header(o scanlog.Origin) string {
 	return text
 }
 
-// headers returns the message headers of an event for the stream dst; nil for an event without an origin.
-func headers(o scanlog.Origin, dst string) nats.Header {
-	if o.Node == "" {
+// headers returns the headers of a message for the stream with the id dst; nil for an event whose origin has no node.
+func headers(e *scanlog.Entry, dst string) nats.Header {
+	if e.From.Node == "" {
 		return nil
 	}
-	h := nats.Header{originHeader: []string{header(o)}}
+	h := nats.Header{originHeader: []string{header(e.From)}}
+	if e.Trace != "" {
+		h.Set(traceHeader, e.Trace)
+	}
 	if dst != "" {
 		h.Set(intoHeader, madeOf(dst))
 	}
@@ -42,8 +48,8 @@ func headers(o scanlog.Origin, dst string) nats.Header {
 // madeOf returns the creation time contained in a stream id.
 func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
 
-// originOf reads the origin of a message from its headers; if the header is absent, the result is the zero value. If a message has
-// no intoHeader, its field Before is used as it is.
+// originOf reads the origin of an event from the headers of its message; the result is zero without a valid originHeader. The field
+// Before is 0 if intoHeader names another stream than in.
 func originOf(m jetstream.Msg, in string) (o scanlog.Origin) {
 	parts := strings.Fields(m.Headers().Get(originHeader))
 	if len(parts) < 3 {

@@ -9,28 +9,28 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// repeats detects messages that repeat an earlier message.
+// repeats stores which scans a reader has found in the stream, to detect messages that repeat an earlier message.
 //
-// If a node ends after a message was acknowledged and before the node recorded that, the node publishes the message again. Within
-// its deduplication window, the stream drops the repeated message. After the deduplication window, the repeated message arrives
-// much later than its scan. The subject of a message contains the minute of its scan, so a reader of a late message checks whether
-// the scan occurs earlier under that subject. The check for repeated messages therefore needs no stored state.
+// If a node stops after a message was acknowledged and before the node stored the shipped offset, the node publishes the message
+// again. Within the stream's deduplication window, the NATS server drops the repeated message. A message that is repeated after the
+// deduplication window arrives much later than its scan was made. The subject of a message contains the minute of its scan, so a
+// reader of a late message looks for an earlier message of the scan with the same subject, without any durable state.
 type repeats struct {
-	minutes map[string]map[scanlog.ScanID]int64 // by subject: the first position of each scan
+	minutes map[string]map[scanlog.ScanID]int64 // first position of each scan, by subject and scan id
 	scans   int
 }
 
-// maxRepeats limits the number of scans that a reader keeps in memory.
+// maxRepeats is the number of scans in memory above which a reader forgets the subjects that it has read.
 const maxRepeats = 500_000
 
-// mayRepeat reports whether a message may be a repeat: its arrival time is far from its scan time.
+// mayRepeat reports whether a message may repeat an earlier message, because its arrival is far from the time of its scan.
 func (l *Log) mayRepeat(id scanlog.ScanID, meta *jetstream.MsgMetadata) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.options.Emulated || meta.Timestamp.Sub(id.Time()).Abs() > min(l.window, time.Hour)/2
 }
 
-// first returns the first position of a scan in the stream, up to a sequence; 0 = not found.
+// first returns the lowest position of a scan in the stream, among the messages up to sequence end; 0 = not found.
 func (l *Log) first(ctx context.Context, id scanlog.ScanID, end int64, erased *copies, known *repeats) (int64, error) {
 	minute, err := l.minute(ctx, l.subject(id), end, erased, known)
 	if err != nil {
@@ -45,8 +45,8 @@ func (l *Log) first(ctx context.Context, id scanlog.ScanID, end int64, erased *c
 	return first, nil
 }
 
-// minute returns the first position of each scan under a subject. If an erasure deletes a message at the same time, its copy is
-// already in the stream, because copies are read after the messages.
+// minute returns the lowest position of each scan whose messages have the given subject. minute reads the anonymous copies after
+// the messages, so that the copy of a message that is erased meanwhile is found.
 func (l *Log) minute(ctx context.Context, subject string, end int64, erased *copies, known *repeats) (map[scanlog.ScanID]int64, error) {
 	if minute, ok := known.minutes[subject]; ok {
 		return minute, nil

@@ -16,10 +16,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// Ship implements scanlog.SharedLog. The offset is stored in this node's folder after the messages are published. Messages
-// published again after a crash between publishing and storing the offset count once.
+// Ship implements scanlog.SharedLog. Ship publishes the entries, and then stores the shipped offset in this node's folder. If a
+// crash prevents storing the offset, the events are published again, but counted once.
 func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entries []scanlog.Entry) error {
-	// An earlier attempt whose response was lost may have published the events with their users.
+	// An earlier attempt, whose acknowledgements were lost, may have published these events before their users were erased.
 	oldEntries, err := l.anonymise(ctx, entries)
 	if err != nil {
 		return err
@@ -35,12 +35,11 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 		if n == 0 {
 			return broken
 		}
-		// Acknowledged messages need not be published again.
+		// The offset of the acknowledged messages is stored, so that they are not published again.
 		entries, to = entries[:n], scanlog.Offset{Position: entries[n-1].From.Position, ID: entries[n-1].ID}
 		oldEntries = slices.DeleteFunc(oldEntries, func(e *scanlog.Entry) bool { return e.From.Position > to.Position })
 	}
-	// A user may have been erased while the messages were in flight: that erasure changed only messages that were already in the
-	// stream.
+	// If a user was erased while messages were in flight, the erasure has changed only messages that were already in the stream.
 	meanwhile, err := l.anonymise(ctx, entries)
 	if err == nil {
 		err = l.eraseBrought(ctx, append(oldEntries, meanwhile...))
@@ -48,7 +47,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 	if err != nil {
 		return errors.Join(broken, err)
 	}
-	// If the stream was recreated while the messages were in flight, some of them are absent.
+	// If the stream was recreated while the messages were in flight, some acknowledged messages are absent.
 	switch exists, err := l.holdsUpTo(ctx, last.sequence); {
 	case err != nil:
 		return errors.Join(broken, err)
@@ -58,7 +57,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 	return errors.Join(broken, l.keepMark(to, last))
 }
 
-// holdsUpTo reports whether the stream is still the shipping target, and contains everything up to a sequence.
+// holdsUpTo reports whether the stream is still the stream to which this node ships, and its last sequence is last or later.
 func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
 	info, err := l.currentInfo(ctx)
 	if err != nil {
@@ -147,9 +146,9 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	}
 	r.From = mark.Position
 	switch {
-	case mark != oldTo.Offset: // the journal is a different one or an older copy: all its events from begin on are for the stream
+	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all its events after begin belong in the stream
 		r.From = oldTo.begin
-	case oldTo.stream == "": // the first time
+	case oldTo.stream == "": // this node ships to a stream for the first time
 		oldTo.stream, oldTo.at = l.into, l.address()
 		return r, l.write(oldTo)
 	case oldTo.stream == l.into && holds:
@@ -157,7 +156,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	case oldTo.at == l.address():
 		r.From, r.Why = min(oldTo.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
-		// The former stream is at another address, and still has the events that were counted and reported to webhooks.
+		// The former stream is at another address, and its events up to settled were counted and reported to webhooks.
 		r.From, r.LeaveOut, r.Why = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
@@ -177,15 +176,15 @@ type brought struct {
 	id       scanlog.ScanID // zero = unknown
 }
 
-// shippedTo is the stored position up to which this node's journal was shipped, and the destination.
+// shippedTo is the content of the file in which a node stores the offset up to which its journal was shipped, and the stream.
 type shippedTo struct {
 	scanlog.Offset
-	upTo   scanlog.Offset // events up to this offset may be in the stream, even if a crash prevented storing the offset
-	begin  int64          // events after this position belong in the stream
+	upTo   scanlog.Offset // events up to this offset may have been published, perhaps without an acknowledgement
+	begin  int64          // journal events after this position belong in the stream
 	last   brought
-	stream string // its id
-	at     string // its address
-	// leaveOut is a position: counted and webhook-reported events up to it are in a former stream, and are not published again.
+	stream string // id of the stream
+	at     string // address of the stream
+	// leaveOut is a journal position: events up to it that are counted and reported to webhooks are not published again.
 	leaveOut int64
 }
 
@@ -226,8 +225,8 @@ func (l *Log) write(s shippedTo) error {
 	return nil
 }
 
-// Begin calls from, if this node ships to a stream for the first time, to get the offset after which events belong in the stream.
-// Earlier events were counted from another log, and would count twice.
+// Begin stores, before this node ships to a stream for the first time, the offset that from returns: journal events after it belong
+// in the stream. Events up to the returned offset were counted from another scan log, and would be counted twice if they were published.
 func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -246,16 +245,16 @@ func (l *Log) Shipped(context.Context, string) (m scanlog.Offset, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is the part of a journal that belonged in a stream: from a position up to an offset. No event after the offset was
-// published.
+// Left is the range of journal events that belonged in a stream: the events after position Begin, up to offset To. No event after
+// To was published.
 type Left struct {
 	Begin int64
 	To    scanlog.Offset
 }
 
 // Leave handles the switch of a node to operation without a stream; marks is the folder with the node's stored offset. If the node
-// used a stream, left is called with the part of the journal that belonged in the stream; after a crash, left may be called twice.
-// A stream that the node uses later receives only events recorded from then on.
+// used a stream, Leave calls left with the journal events that belonged in the stream; after a crash, left is called again. If the
+// node uses a stream again after Leave, this stream receives only events that are recorded after the second switch.
 func Leave(marks string, left func(Left) error) error {
 	file := (&Log{options: Options{Marks: marks}}).markFile()
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
@@ -271,7 +270,7 @@ func Leave(marks string, left func(Left) error) error {
 	if err := os.Remove(file); err != nil {
 		return err
 	}
-	// If the stored offset reappeared after a power failure, events counted from the journal would also be published.
+	// If the file reappeared after a power failure, events that were counted from the journal would be published too.
 	return atomicfile.SyncDir(marks)
 }
 
@@ -300,7 +299,7 @@ func readShipped(file string) (s shippedTo, err error) {
 		}
 	}
 	if err != nil {
-		return shippedTo{}, nil // without a stored offset, all events are published again, and count once
+		return shippedTo{}, nil // an unreadable file = no stored offset: all events are published again, and counted once
 	}
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,14 +22,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
-// Log is a scanlog.Log in a JetStream stream, and the nodes' SharedLog: a position is a stream sequence, and the id of a scan is
-// its message id. A scan that is published again after the deduplication window is in the stream twice, but is read once: see
-// repeats.
+// Log implements scanlog.Log and scanlog.SharedLog with a JetStream stream: the position of a scan is the stream sequence of its
+// message, and the id of a scan is the message id. A scan that is published again after the deduplication window is in the stream
+// twice, but Read yields it once (repeats).
 //
-// A NATS server acknowledges a message before it is synced to disk, unless the server setting sync_interval is "always". Log
-// publishes nothing until it has verified the setting sync_interval, or the operator vouches for the setting.
+// A NATS server acknowledges a message before the server syncs it to disk, unless its setting sync_interval is "always". Log
+// publishes nothing until it has verified the setting sync_interval of each server, unless the operator vouches for it.
 type Log struct {
 	options Options
 	conn    *nats.Conn
@@ -38,42 +40,46 @@ type Log struct {
 	stream  jetstream.Stream // nil until the stream exists and the server's setting is verified
 	created string
 	window  time.Duration   // the stream's deduplication window
-	lost    map[string]bool // ids of former streams at this address that no longer exist
+	lost    map[string]bool // ids of streams that this node used at this address and that no longer exist
 	into    string          // id of the stream to which this node ships
-	begin   int64           // journal events after this position belong in a stream
-	upTo    scanlog.Offset  // events up to this offset may be in a stream
-	// leaveOut is a position: counted and webhook-reported events up to it are in a former stream, and are not published again.
+	begin   int64           // events of this node's journal after this position belong in a stream
+	upTo    scanlog.Offset  // journal events up to this offset may be in a stream
+	// leaveOut is a journal position: events up to it that are counted and reported to webhooks are not published again.
 	leaveOut int64
 }
 
 // Options holds the address and the settings of the stream.
 type Options struct {
-	// Servers lists nats:// or tls:// addresses, with user and password if required.
+	// Servers lists the nats:// or tls:// addresses of the NATS servers, with user and password if required.
 	Servers []string
-	// Monitors lists the HTTP addresses of the servers' monitoring ports. Monitors must list every server that stores the stream.
+	// Monitors lists the HTTP addresses of the NATS servers' monitoring ports. Monitors must list every server that stores the stream.
 	Monitors []string
-	// Vouched is true if the operator asserts that the servers sync to disk before they acknowledge.
+	// Vouched is true if the operator asserts that the servers sync each message to disk before they acknowledge it.
 	Vouched bool
 	// Credentials is the path of a NATS credentials file; "" = none.
 	Credentials string
 	// Stream is the name of the stream; "" = QRJUMP_SCANS. Replicas is the number of replicas of a new stream; 0 = 1.
 	Stream   string
 	Replicas int
-	// Emulated is true if event times come from an emulated clock, so that they do not show when messages arrived.
+	// Emulated is true if event times come from an emulated clock, so that they cannot be compared with the arrival times of messages.
 	Emulated bool
 	// Marks is the folder in which this node stores the offset up to which its journal was shipped.
 	Marks string
-	// Erased lists erased users, and Erase records an erased user, so that events published later are anonymous too; nil = users
-	// are never erased.
+	// Erased lists users that were erased after a time in Unix milliseconds, and Erase records an erased user: events of an erased
+	// user that are published later are anonymous. nil = users are never erased.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
-	// Taken returns the set of a node's counted events; nil = unknown.
+	// Taken returns which events of a node's journal are counted; nil = unknown.
 	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Told returns the subset of counted events that were reported to webhooks; a nil result means that no webhook waits for
-	// events. The function Told is nil if there are no webhooks.
+	// Told returns which events of a node's journal were reported to webhooks; a nil result means that no webhook receives scans,
+	// or that the events are unknown. The function Told may be nil.
 	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Counted returns the last counted position of the log from which scans are counted; nil = unknown.
+	// Counted returns the position of the last counted scan in the scan log that is currently counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
+
+	// Tracing records the publication of each event whose trace context is in Traces; nil = none.
+	Tracing tracing.Recorder
+	Traces  *tracing.Messages[scanlog.ScanID]
 
 	// Patience is the timeout for a server's response; 0 = ten seconds, enough for a busy machine.
 	Patience time.Duration
@@ -84,10 +90,10 @@ type Options struct {
 // answerTime returns the timeout for a server's response.
 func (o Options) answerTime() time.Duration { return cmp.Or(o.Patience, 10*time.Second) }
 
-// ErrNotFlushed is returned if the servers acknowledge messages before they sync the messages to disk, or if the order is unknown.
+// ErrNotFlushed is returned if a server acknowledges messages before it syncs them to disk, or if its setting cannot be read.
 var ErrNotFlushed = errors.New("the NATS server is not known to flush before it acknowledges")
 
-// ErrTooOld is returned if the server's version cannot start the sequences of a stream above 1.
+// ErrTooOld is returned for a NATS server before 2.10, which cannot create a stream whose first sequence is above 1.
 var ErrTooOld = errors.New("qrjump needs NATS 2.10 or later, which can begin a stream at a number")
 
 // tooOld returns ErrTooOld for a version before 2.10; an unknown version is accepted.
@@ -107,7 +113,7 @@ var ErrNoMonitor = errors.New("its monitoring address does not answer")
 func Parse(text string) (o Options, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
-		// The parser's error is not shown, because it may contain the password.
+		// The error of url.Parse is dropped, because it may contain the password.
 		return o, errors.New("want nats://HOST:4222?monitor=http://HOST:8222")
 	}
 	for host := range strings.SplitSeq(u.Host, ",") {
@@ -151,13 +157,13 @@ func Parse(text string) (o Options, err error) {
 	return o, nil
 }
 
-// Open connects in the background, and retries if no server responds.
+// Open returns a Log that connects to the NATS servers in the background, and retries while no server responds.
 func Open(o Options) (*Log, error) {
 	if o.Stream == "" {
 		o.Stream = "QRJUMP_SCANS"
 	}
 	options := []nats.Option{nats.Name("qrjump"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second),
-		// No reconnect buffer: a batch that cannot be sent now is sent again from the journal.
+		// Messages are not buffered while no server is connected: they are sent again from the journal.
 		nats.ReconnectBufSize(-1)}
 	if o.Credentials != "" {
 		options = append(options, nats.UserCredentials(o.Credentials))
@@ -170,7 +176,7 @@ func Open(o Options) (*Log, error) {
 		options = append(options, nats.SetCustomDialer(o.dialer))
 	}
 	l := &Log{options: o, lost: map[string]bool{}}
-	// A restarted server may have other settings.
+	// After a reconnect, the settings are verified again, because a restarted server may have other settings.
 	options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.forgetServer() }))
 	var err error
 	if l.conn, err = nats.Connect(strings.Join(o.Servers, ","), options...); err != nil {
@@ -189,8 +195,8 @@ func (l *Log) forgetServer() {
 	l.stream = nil
 }
 
-// subject returns <stream in lower case>.<minute of the id>, so that a scan can be found by its id without reading the whole
-// stream.
+// subject returns the subject of a scan's message: the prefix of the stream and the minute of the scan's id, so that a scan can be
+// found by its id without reading the whole stream.
 func (l *Log) subject(id scanlog.ScanID) string {
 	return l.prefix() + strconv.FormatInt(id.Time().UnixMilli()/60_000, 10)
 }
@@ -199,8 +205,8 @@ func (l *Log) prefix() string {
 	return strings.ReplaceAll(strings.ToLower(l.options.Stream), "_", ".") + "."
 }
 
-// Ready ensures that the stream exists and that acknowledged messages are on disk; otherwise it returns an error such as
-// ErrNotFlushed. ErrNotFlushed.
+// Ready creates the stream if it does not exist, and verifies that servers sync messages to disk before they acknowledge them.
+// ErrNotFlushed, ErrTooOld.
 func (l *Log) Ready(ctx context.Context) error {
 	_, err := l.ready(ctx)
 	return err
@@ -251,11 +257,12 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// generation is the distance between the first sequences of a stream and of its successor.
+// generation divides the first sequence of a stream that replaces an earlier stream.
 const generation = 1 << 32
 
-// create creates the stream. The sequences of the new stream begin above all known sequences of an earlier stream, so that a
-// reference to an old sequence finds no scan in the new stream. brought is the last sequence that this node knows.
+// create creates the stream, or opens the stream that another node has created. Sequences of the new stream begin above all known
+// sequences of an earlier stream, so that a stored position in the earlier stream refers to no new scan. brought is the last
+// sequence that an earlier stream acknowledged to this node.
 func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, error) {
 	first, known := uint64(0), brought
 	if l.options.Counted != nil {
@@ -288,8 +295,8 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	return stream, err
 }
 
-// noStore reports whether a server could not create the folder of a stream, as happens while the server still removes a former
-// stream of the same name. If the cause is a full disk, callers see the error when their timeout ends.
+// noStore reports whether the server could not create the folder of a stream, as happens while it is still removing a former stream
+// of the same name. With a full disk, create retries until its timeout ends, and returns the error.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -298,10 +305,10 @@ func noStore(err error) bool {
 
 func createdAt(info *jetstream.StreamInfo) string { return info.Created.UTC().Format(time.RFC3339Nano) }
 
-// named returns the id of the stream that was created at the given time.
+// named returns the id of the stream for a creation time: the stream's name and the time.
 func (l *Log) named(created string) string { return l.options.Stream + " " + created }
 
-// id returns the id of the stream as last seen; "" = never seen. The caller holds mu.
+// id returns the id of the stream that this Log has opened last; "" = none yet. The caller must have locked mu.
 func (l *Log) id() string {
 	if l.created == "" {
 		return ""
@@ -321,18 +328,18 @@ func (l *Log) address() string {
 	return strings.Join(hosts, ",") + "/" + l.options.Stream
 }
 
-// Lost implements scanlog.Log: the stream with the id was at this address and is gone, for example because the server lost its data
-// folder.
+// Lost implements scanlog.Log: it returns true if this Log has found that the stream with the given id is gone, for example because
+// the server lost its data folder.
 func (l *Log) Lost(id string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost[id]
 }
 
-// Missing implements scanlog.Log. A stream that loses events is detected by its id or its last sequence.
+// Missing implements scanlog.Log. Missing returns 0, because a loss of events is detected by the id or the last sequence of the stream.
 func (l *Log) Missing(int64) int64 { return 0 }
 
-// flushes checks whether a server syncs to disk before it acknowledges.
+// flushes returns ErrNotFlushed unless the monitoring port of a server confirms the setting sync_interval: always.
 func flushes(ctx context.Context, monitor string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, monitor+"/varz", nil)
 	if err != nil {
@@ -363,40 +370,66 @@ func flushes(ctx context.Context, monitor string) error {
 	return nil
 }
 
-// ID returns the stream's id: its name and creation time, or "" before the stream was seen.
+// ID returns the stream's id, which consists of its name and creation time; "" until this Log has opened the stream.
 func (l *Log) ID() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.id()
 }
 
-// append publishes journal events that follow the position prev. append returns the last assigned sequence and the number of
-// acknowledged events.
+// append publishes journal events; prev is the journal position before the first event. append returns the event with the highest
+// assigned sequence, and the number of acknowledged events.
 func (l *Log) append(ctx context.Context, prev int64, entries []scanlog.Entry) (last brought, n int, err error) {
 	dst := l.shippedInto()
 	for items := range slices.Chunk(entries, publishAtOnce) {
 		futures := make([]jetstream.PubAckFuture, 0, len(items))
+		endSpans := l.startSpans(ctx, items)
 		for i := range items {
 			items[i].From.Before = prev
 			f, err := l.publish(&items[i], dst)
 			if err != nil {
+				endSpans(err)
 				return last, n, err
 			}
 			futures = append(futures, f)
 		}
 		next := last
-		if err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
+		err := acknowledged(ctx, futures, func(i int, ack *jetstream.PubAck) {
 			items[i].Position = int64(ack.Sequence)
 			if ack.Sequence >= next.sequence {
 				next = brought{ack.Sequence, items[i].ID}
 			}
-		}); err != nil {
-			l.forgetServer() // the stream may be gone
+		})
+		endSpans(err)
+		if err != nil {
+			l.forgetServer() // the stream may be gone, and is opened again before the next use
 			return last, n, err
 		}
 		last, n, prev = next, n+len(items), items[len(items)-1].From.Position
 	}
 	return last, n, nil
+}
+
+// startSpans begins a span for each event that has a trace context, sets the Trace field of the event to the span, and returns the
+// function that ends the spans.
+func (l *Log) startSpans(ctx context.Context, entries []scanlog.Entry) func(error) {
+	if l.options.Tracing == nil {
+		return func(error) {}
+	}
+	var ends []func(error)
+	for i := range entries {
+		e := &entries[i]
+		if e.Trace = l.options.Traces.Take(e.ID); e.Trace != "" {
+			ctx, end := l.options.Tracing.Start(l.options.Tracing.Continue(ctx, e.Trace), tracing.Producer, "publish scan",
+				slog.String("messaging.system", "nats"), slog.String("messaging.destination.name", l.options.Stream))
+			e.Trace, ends = l.options.Tracing.Header(ctx), append(ends, end)
+		}
+	}
+	return func(err error) {
+		for _, end := range ends {
+			end(err)
+		}
+	}
 }
 
 // shippedInto returns the id of the stream to which this node ships; "" = not known yet.
@@ -406,12 +439,12 @@ func (l *Log) shippedInto() string {
 	return l.into
 }
 
-// publishAtOnce is the number of messages in flight at once. The server syncs each message separately, and all must be acknowledged
-// within one response timeout.
+// publishAtOnce is the maximum number of messages in flight. The server syncs each message separately, and must acknowledge all
+// messages in flight within answerTime.
 const publishAtOnce = 250
 
 func (l *Log) publish(e *scanlog.Entry, dst string) (jetstream.PubAckFuture, error) {
-	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e.From, dst), Data: scanlog.AppendRecord(make([]byte, 0, 256), &e.Event)}
+	m := &nats.Msg{Subject: l.subject(e.ID), Header: headers(e, dst), Data: scanlog.AppendRecord(make([]byte, 0, 256), &e.Event)}
 	return l.send(m, e.ID.String())
 }
 
@@ -423,8 +456,7 @@ func (l *Log) send(m *nats.Msg, id string) (jetstream.PubAckFuture, error) {
 	return f, nil
 }
 
-// acknowledged waits for the acknowledgement of each message and calls fn with it. acknowledged stops at the first rejected
-// message.
+// acknowledged waits for the acknowledgement of each message in order, and calls fn with it. acknowledged stops at the first error.
 func acknowledged(ctx context.Context, futures []jetstream.PubAckFuture, fn func(i int, ack *jetstream.PubAck)) error {
 	for i, f := range futures {
 		select {
@@ -445,7 +477,7 @@ func (l *Log) End(ctx context.Context) (int64, error) {
 	return end, err
 }
 
-// endNow returns the same as End, together with the id of the stream.
+// endNow returns the last sequence and the id of the current stream, which may have been recreated since this Log opened it.
 func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	info, err := l.currentInfo(ctx)
 	if err != nil {
@@ -454,7 +486,7 @@ func (l *Log) endNow(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// end returns the end and the id of the stream as last seen; errAnew if the stream has been recreated.
+// end returns the last sequence and the id of the stream that this Log has opened; errAnew if the stream is gone or was recreated.
 func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	if _, err := l.ready(ctx); err != nil {
 		return 0, "", err
@@ -466,10 +498,10 @@ func (l *Log) end(ctx context.Context) (end int64, id string, err error) {
 	return int64(info.State.LastSeq), l.named(createdAt(info)), nil
 }
 
-// errAnew is returned if the stream is gone or was recreated.
+// errAnew is returned if the stream is gone or was recreated since this Log opened it.
 var errAnew = errors.New("the stream was made anew, or is about to be")
 
-// currentInfo returns the state of the current stream, which may differ from the stream last seen.
+// currentInfo returns the state of the current stream; if the stream was recreated, currentInfo opens it again.
 func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err error) {
 	for range 2 {
 		if _, err = l.ready(ctx); err != nil {
@@ -482,7 +514,8 @@ func (l *Log) currentInfo(ctx context.Context) (info *jetstream.StreamInfo, err 
 	return info, err
 }
 
-// info requests the state of the stream last seen. info uses its own stream handle, because Info modifies the handle.
+// info requests the state of the stream that this Log has opened, or returns errAnew. info opens another handle, because
+// Stream.Info modifies its handle.
 func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	stream, err := l.js.Stream(ctx, l.options.Stream)
 	if err != nil {
@@ -503,11 +536,11 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return info, nil
 }
 
-// fetchAtOnce is the number of messages per fetch request.
+// fetchAtOnce is the maximum number of messages per fetch request.
 const fetchAtOnce = 1000
 
-// visit calls f for the messages of a consumer up to a sequence, in order, until f returns false. in is the id of the stream to
-// which the sequence belongs; "" = any stream.
+// visit creates a consumer with the configuration c and calls f for its messages up to sequence upTo, in order, until f returns
+// false. in is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id, unless in is "".
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -524,7 +557,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if the deletion fails, the server removes the consumer after a timeout
 	}()
-	if in != "" { // a consumer ends with its stream, so this consumer belongs to the current stream
+	if in != "" { // consumers end with their stream, so if the current stream is in, the consumer belongs to it
 		info, err := l.info(ctx)
 		if err == nil && l.named(createdAt(info)) != in {
 			err = errAnew
@@ -557,7 +590,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 			if goOn, err := f(m, meta); err != nil || !goOn {
 				return err
 			}
-			if meta.Sequence.Stream == upTo || pending == 0 { // without this exit the fetch would wait until the next batch is full
+			if meta.Sequence.Stream == upTo || pending == 0 { // without this return, the fetch would wait for a full batch
 				return nil
 			}
 		}
@@ -579,7 +612,7 @@ func (l *Log) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, er
 	return l.read(ctx, start, true)
 }
 
-// read yields the events after a position; if single is true, without repeats.
+// read yields the events after position start, up to the stream's end when read was called; if single is true, each scan once.
 func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scanlog.Entry, error] {
 	end, in, err := l.end(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {
@@ -620,7 +653,8 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 					if err != nil {
 						return false, fmt.Errorf("message %d of the stream: %w", pos, err)
 					}
-					return give(scanlog.Entry{Position: pos, Event: e, From: originOf(m, in)}, l.mayRepeat(e.ID, meta))
+					entry := scanlog.Entry{Position: pos, Event: e, From: originOf(m, in), Trace: m.Headers().Get(traceHeader)}
+					return give(entry, l.mayRepeat(e.ID, meta))
 				})
 		}
 		if err != nil && !left {
@@ -629,8 +663,8 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 	}
 }
 
-// PositionBefore implements scanlog.Log. A message is newer than its event, except for clock differences between nodes of less than
-// a day.
+// PositionBefore implements scanlog.Log. Because of clock differences between nodes, a message may seem to arrive before its event,
+// but by less than a day.
 func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, in, err := l.endNow(ctx)
 	if err != nil || end == 0 || l.options.Emulated {
@@ -646,13 +680,13 @@ func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position in
 	if err != nil {
 		return 0, err
 	}
-	// Messages of erased users are deleted, and the copies that replace them are newer.
+	// Messages of erased users are deleted, and their anonymous copies arrived later, so the copies are compared by the time of the event.
 	erased := copies{of: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err
 	}
 	for i := range erased.list {
-		if e := &erased.list[i]; !e.At.Before(moment) {
+		if e := &erased.list[i]; !e.OccurredAt.Before(moment) {
 			position = min(position, e.Position-1)
 		}
 	}
@@ -681,7 +715,7 @@ func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	return position, err
 }
 
-// Forget implements scanlog.Log: it removes messages that arrived before the given time.
+// Forget implements scanlog.Log: it deletes the messages that arrived before the given time, and their anonymous copies.
 func (l *Log) Forget(ctx context.Context, before time.Time) error {
 	stream, err := l.ready(ctx)
 	if err != nil {

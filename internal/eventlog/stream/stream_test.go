@@ -156,7 +156,7 @@ func TestStream_ErasedScansByTime(t *testing.T) {
 	l := openLog(t, address, t.TempDir())
 	list, user := events(0, 6), scanlog.UserHash{7}
 	for i := range list {
-		list[i].User, list[i].At = user, time.Now().UTC().Truncate(time.Millisecond)
+		list[i].User, list[i].OccurredAt = user, time.Now().UTC().Truncate(time.Millisecond)
 	}
 	require.NoError(t, l.Append(t.Context(), list))
 	if n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64); n != 6 || err != nil {
@@ -231,7 +231,7 @@ func TestStream_ErasureDuringRead(t *testing.T) {
 	list := events(0, 3)
 	for i := range list {
 		at := begin.Add(time.Duration(i) * time.Hour) // a subject for each
-		list[i].ID, list[i].At, list[i].User = idAt(at, int64(i)), at, user
+		list[i].ID, list[i].OccurredAt, list[i].User = idAt(at, int64(i)), at, user
 	}
 	require.NoError(t, l.Append(t.Context(), list))
 	var got []int64
@@ -461,7 +461,7 @@ func TestStream_ErasureDuringShipping(t *testing.T) {
 			case asked == 2 && broken:
 				return nil, errors.New("the database is away")
 			}
-			return []scanlog.Erasure{{User: user, UpTo: math.MaxInt64}}, nil
+			return []scanlog.Erasure{{User: user, ErasedAt: math.MaxInt64}}, nil
 		}
 		o.Patience = time.Hour
 		l, err := Open(o)
@@ -648,7 +648,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 				for _, list := range lists {
 					require.NoError(t, errors.Join(j.Append(t.Context(), list), ship.Flush(t.Context())))
 				}
-				counted[node] = &scanlog.OffsetSet{UpTo: ship.Reached()}
+				counted[node] = &scanlog.OffsetSet{ContiguousTo: ship.Reached()}
 				require.NoError(t, j.Close())
 			}
 			j := openJournal(t, scans, scanlog.JournalOptions{})
@@ -668,7 +668,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 				there[e.ID] = true
 			}
 			for _, e := range append(events(200, 260), events(1000, 1020)...) {
-				require.True(t, there[e.ID], "the scan of %v is not in the stream", e.At)
+				require.True(t, there[e.ID], "the scan of %v is not in the stream", e.OccurredAt)
 			}
 			assert.True(t, len(there) == 80, "%d scans are in the stream that were counted before", len(there)-80)
 		})

@@ -14,7 +14,7 @@ const (
 	maxKeys    = 1000   // of one object
 	maxDepth   = 10_000 // of encoding/json
 	maxDetails = 10
-	maxValue   = 100 // characters of a value, and of its location
+	maxValue   = 100 // characters of a rejected value, and of its location, in an error response
 	maxMessage = 300 // characters
 	maxDetail  = 2000
 )
@@ -47,7 +47,7 @@ func Bound(config *huma.Config) {
 // checkKeys returns an error if any object in a JSON text has more than maxKeys keys. Other faults of the JSON text are reported by
 // the JSON parser.
 func checkKeys(text []byte) error {
-	var keys []int // number of keys of each object around the current byte
+	var keys []int // number of keys so far in each object that encloses the current byte
 	inString, escaped := false, false
 	for _, c := range text {
 		switch {
@@ -74,12 +74,12 @@ func checkKeys(text []byte) error {
 
 func bound(rejected *huma.ErrorModel) {
 	rejected.Detail = truncate(rejected.Detail, maxDetail)
-	if rejected.Detail != "validation failed" { // other errors come from the operation itself, for example the lines of an import
+	if rejected.Detail != "validation failed" { // an error from the operation itself, such as an import, keeps its details
 		return
 	}
 	if n := len(rejected.Errors); n > maxDetails {
 		rejected.Errors = rejected.Errors[:maxDetails]
-		rejected.Detail = fmt.Sprintf("validation failed: %d faults, of which the first %d are named", n, maxDetails)
+		rejected.Detail = fmt.Sprintf("validation failed: %d errors, the first %d are listed", n, maxDetails)
 	}
 	for _, e := range rejected.Errors {
 		if e == nil {
@@ -91,7 +91,7 @@ func bound(rejected *huma.ErrorModel) {
 				e.Value = nil
 			}
 		case bool, float64, int, int64, nil:
-		default: // an object or a list may contain the whole request body
+		default: // not shown: an object or a list may contain the whole request body
 			e.Value = nil
 		}
 		e.Location, e.Message = truncate(e.Location, maxValue), truncate(e.Message, maxMessage)

@@ -16,7 +16,7 @@ import (
 // File is a response whose content is written in pieces.
 type File struct {
 	Name, Type string
-	// Write writes the content; an error before the first byte results in an error response.
+	// Write writes the content; if Write fails before it has written a byte, the client gets an error response.
 	Write func(context.Context, io.Writer) error
 }
 
@@ -29,8 +29,8 @@ func EscapeCSVFormula(text string) string {
 	return text
 }
 
-// send writes a file to the client. If the content breaks off, the connection is aborted, so that the client detects the incomplete
-// file.
+// send writes a file to the client. If the content cannot be written completely, the connection is aborted, so that the client
+// detects the incomplete file.
 func (e edge) send(hctx huma.Context, f File) {
 	if !e.begin() {
 		_ = huma.WriteErr(e.api, hctx, http.StatusConflict, e.busy)
@@ -103,7 +103,7 @@ func (a *StreamBody) Read(b []byte) (int, error) {
 	return a.r.Body.Read(b)
 }
 
-// Arrived removes the read deadline after the body is complete; the operation may then run without a deadline until Answering.
+// Arrived removes the read deadline after the body is complete; the operation may then run without a deadline until it calls Answering.
 func (a *StreamBody) Arrived() { _ = a.control.SetReadDeadline(time.Time{}) }
 
 // Answering starts the write deadline of the response.

@@ -17,7 +17,7 @@ type Thing struct {
 }
 
 // Changing is an input that identifies the object of a call: an operation with such an input accepts If-Match, unless it is a GET.
-// All other operations except GET reject the If-Match header.
+// An operation whose input does not implement Changing rejects the If-Match header, unless it is a GET.
 type Changing interface{ Thing() Thing }
 
 // Tagged is a response that shows one object whose revision is not a field of the response.
@@ -86,13 +86,13 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 		}
 	})
 	if (given || saw.None || unknown) && !guards {
-		return hctx, huma.Error400BadRequest("this call compares no revision: send it without If-Match and If-None-Match")
+		return hctx, huma.Error400BadRequest("this operation has no preconditions: send it without If-Match and If-None-Match")
 	}
 	if unknown {
-		return hctx, huma.Error400BadRequest("If-None-Match: want *, for what does not exist yet, or leave the header out")
+		return hctx, huma.Error400BadRequest("If-None-Match: want *, which creates an object only if it does not exist, or leave the header out")
 	}
 	if given && !saw.Some && len(saw.Tags) == 0 {
-		return hctx, huma.Error400BadRequest(`If-Match is empty: want the revision that was read, such as "Xk2s…", or leave the header out`)
+		return hctx, huma.Error400BadRequest(`If-Match is empty: want the revision that the last read returned, such as "Xk2s…", or leave the header out`)
 	}
 	if !given && !saw.None {
 		return hctx, nil

@@ -14,6 +14,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // Base is the prefix of the paths of all operations.
@@ -70,8 +72,8 @@ func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In
 	return line(http.MethodDelete, path, id, role, f, summary)
 }
 
-// line keeps its generic part small: the code below huma.Register is compiled separately for every operation, which is most of this
-// program's build time.
+// line returns a Route. line has little generic code, because huma.Register is compiled separately for every operation, which takes
+// most of this program's build time.
 func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
@@ -121,7 +123,7 @@ func (e edge) run(ctx context.Context, in any, call func(context.Context) (any, 
 	}
 	switch out := out.(type) {
 	case Empty:
-		return nil, nil // huma sends the status only
+		return nil, nil // for a nil response, huma sends only the status
 	case File:
 		return &huma.StreamResponse{Body: func(hctx huma.Context) { e.send(hctx, out) }}, nil
 	default:
@@ -185,7 +187,7 @@ func (o Route) checkAccount(hctx huma.Context) error {
 	if !caller.Scoped() || o.everyone {
 		return nil
 	}
-	refused := huma.NewError(http.StatusForbidden, "you may see "+strings.Join(caller.Accounts, ", ")+" only: name one of them")
+	refused := huma.NewError(http.StatusForbidden, "you have access to "+strings.Join(caller.Accounts, ", ")+" only: give one of them")
 	if o.of != nil {
 		appid, err := o.of(ctx, func(name string) string { return cmp.Or(hctx.Param(name), hctx.Query(name)) })
 		if err != nil {
@@ -215,7 +217,7 @@ func (o Route) checkAccount(hctx huma.Context) error {
 // Patient removes the write deadline of the response.
 func (o Route) Patient() Route { o.patient = true; return o }
 
-// Wants sets the documented schema of a PUT body. The handler validates the body, not the schema.
+// Wants sets the documented schema of a PUT body. The handler, not huma, validates the body.
 func (o Route) Wants(schema func(huma.Registry) *huma.Schema) Route {
 	o.wants = schema
 	return o
@@ -257,6 +259,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 		h.Security, h.MaxBodyBytes, h.BodyReadTimeout = []map[string][]string{{"admin": {}}}, 1<<20, 10*time.Second
 		h.DefaultStatus = http.StatusOK
 		h.Middlewares = huma.Middlewares{func(hctx huma.Context, next func(huma.Context)) {
+			tracing.Describe(hctx.Context(), o.ID)
 			if refused := Authorise(hctx.Context(), o.Least); refused != nil {
 				_ = huma.WriteErr(api, hctx, refused.GetStatus(), refused.Error())
 				return

@@ -10,9 +10,9 @@ const (
 	// pieceTimeout is the timeout for sending one part of an export to the client, because the database keeps a snapshot until the
 	// export ends.
 	pieceTimeout = time.Minute
-	// leastPace is the minimum transfer rate of an export in bytes per second, after a total allowance of one pieceTimeout:
+	// minPace is the minimum transfer rate of an export in bytes per second, after a total allowance of one pieceTimeout:
 	// otherwise a slow client could hold the database snapshot forever.
-	leastPace = 16 << 10
+	minPace = 16 << 10
 )
 
 var errTooSlow = errors.New("the client reads slower than 16 KiB a second")
@@ -34,7 +34,7 @@ func newPacer(w http.ResponseWriter) pacer {
 }
 
 func (p *pacer) write(b []byte) (int, error) {
-	left := pieceTimeout + time.Duration((p.sent+int64(len(b)))/leastPace)*time.Second - p.waited
+	left := pieceTimeout + time.Duration((p.sent+int64(len(b)))/minPace)*time.Second - p.waited
 	if left <= 0 {
 		p.lost = errTooSlow
 		return 0, errTooSlow

@@ -17,7 +17,7 @@ const (
 	Marketer    Role = "marketer"     // and change codes
 	RulesEditor Role = "rules-editor" // and change rules
 	Operator    Role = "operator"     // an operator may also change accounts, domains and notifications
-	Admin       Role = "admin"        // an admin may also change settings and keys, and act on everything at once
+	Admin       Role = "admin"        // an admin may also manage settings, keys and people, and export or reset all data
 )
 
 var ranks = map[Role]int{Viewer: 1, Marketer: 2, RulesEditor: 2, Operator: 3, Admin: 4}
@@ -64,7 +64,7 @@ func CallerFromContext(ctx context.Context) Caller {
 // always rejected.
 func Authorise(ctx context.Context, role Role) huma.StatusError {
 	if !CallerFromContext(ctx).Role.AtLeast(role) {
-		return huma.NewError(http.StatusForbidden, "this call wants the role "+string(role))
+		return huma.NewError(http.StatusForbidden, "this operation needs the role "+string(role))
 	}
 	return nil
 }
@@ -72,7 +72,7 @@ func Authorise(ctx context.Context, role Role) huma.StatusError {
 // unlimited returns an error if the caller is restricted to some accounts.
 func unlimited(ctx context.Context) huma.StatusError {
 	if CallerFromContext(ctx).Scoped() {
-		return huma.NewError(http.StatusForbidden, "this call concerns all accounts, and you may see some of them only")
+		return huma.NewError(http.StatusForbidden, "this operation concerns all accounts, and you have access to some accounts only")
 	}
 	return nil
 }

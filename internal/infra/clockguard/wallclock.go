@@ -21,11 +21,11 @@ const (
 	keptEvery = 10 * time.Minute
 )
 
-// Clock decides whether the machine's clock is trusted for deletions by age (scan retention, webhook retries, expired codes,
-// tickets, logins and tokens, the call log) and for daily and monthly quotas. Without this check, a clock that jumps ahead by years
-// would cause everything to be deleted within the hour, on all nodes. After a jump, the clock is trusted after a day of running
-// time, accumulated over several runs, so that a machine that is switched off each night still deletes old data. A server that was
-// off for more than a day waits equally long, because it cannot distinguish a pause from a jump.
+// Clock decides whether the machine's clock is trusted for deletions by age (scan retention, webhook retries, expired codes, tickets,
+// logins and tokens, the call log) and for daily and monthly quotas. Without a Clock, a system clock that jumps ahead by years would cause
+// all data with a maximum age to be deleted within the hour, on all nodes. After a jump, the clock is trusted again after the server has
+// run for a day, accumulated over several runs, so that a machine that is switched off each night still deletes old data. A server that was
+// off for more than a day also runs for a day before it trusts the clock, because it cannot distinguish a pause from a jump.
 type Clock struct {
 	file    string
 	now     func() time.Time
@@ -101,7 +101,7 @@ func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Du
 	}
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
-		// forces a write of the trusted time, so that the next start of the server knows that the clock is trusted
+		// forces a write of the trusted time, so that the server trusts the clock after its next start
 		c.kept = running - keptEvery
 	}
 	c.seen, c.at = now, running

@@ -13,86 +13,86 @@ import (
 )
 
 const (
-	// refusedTime is the time for which a connection may be idle after it sent an invalid key or token.
-	refusedTime = 10 * time.Second
-	// fewFiles is the assumed limit of open files if the system does not report the limit.
-	fewFiles = 8192
-	// fewestConnections is the minimum number of connections accepted, regardless of the limit of open files.
-	fewestConnections = 16
-	// roomPoll is the interval at which a waiting connection checks for an idle connection to replace. A connection that closes
+	// rejectedIdleTimeout is the time for which a connection may be idle after it sent an invalid key or token.
+	rejectedIdleTimeout = 10 * time.Second
+	// defaultMaxFiles is the assumed limit of open files if the system does not report the limit.
+	defaultMaxFiles = 8192
+	// minConnections is the minimum number of connections accepted, regardless of the limit of open files.
+	minConnections = 16
+	// pollInterval is the interval at which a waiting connection checks for an idle connection to replace. A connection that closes
 	// wakes the waiting connection immediately.
-	roomPoll = 50 * time.Millisecond
+	pollInterval = 50 * time.Millisecond
 )
 
 // Budget returns the number of connections to accept for a limit of open files: on the public listeners, and on the admin listener
-// if it has a separate address. The remaining files are for databases, the scan log and outgoing calls.
+// if it has a separate address. Budget reserves the rest of the open files for databases, the scan log and outgoing calls.
 func Budget(files int, separate bool) (public, admin int) {
-	all := max(files-min(max(64, files/8), 1024), fewestConnections)
+	total := max(files-min(max(64, files/8), 1024), minConnections)
 	if !separate {
-		return all, 0
+		return total, 0
 	}
-	admin = min(max(8, all/8), 256)
-	return all - admin, admin
+	admin = min(max(8, total/8), 256)
+	return total - admin, admin
 }
 
 // Limiter limits the number of open connections. When the limit is reached, a new connection replaces an idle connection: the
-// oldest unauthenticated connection, otherwise the oldest authenticated connection. If all connections are serving requests, the
-// new connection waits.
+// oldest unauthenticated connection, otherwise the oldest authenticated connection. A new connection waits while all open
+// connections are serving requests.
 type Limiter struct {
-	most  int
+	limit int
 	freed chan struct{} // buffer of one: signals that a connection has closed
 
-	mu               sync.Mutex
-	strangers, known *list.List // unauthenticated and authenticated connections (*connection), the oldest first
-	cut              atomic.Int64
+	mu                             sync.Mutex
+	unauthenticated, authenticated *list.List // unauthenticated and authenticated connections (*connection), the oldest first
+	evicted                        atomic.Int64
 }
 
 // New returns a Limiter for the given number of connections.
 func New(limit int) *Limiter {
-	return &Limiter{most: limit, freed: make(chan struct{}, 1), strangers: list.New(), known: list.New()}
+	return &Limiter{limit: limit, freed: make(chan struct{}, 1), unauthenticated: list.New(), authenticated: list.New()}
 }
 
 // Open returns the number of open connections.
 func (r *Limiter) Open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.strangers.Len() + r.known.Len()
+	return r.unauthenticated.Len() + r.authenticated.Len()
 }
 
 // Evicted returns the number of connections that were closed in favour of a new connection.
-func (r *Limiter) Evicted() int64 { return r.cut.Load() }
+func (r *Limiter) Evicted() int64 { return r.evicted.Load() }
 
-// Listener wraps a listener so that its connections count towards the limit. refused is the idle timeout after an invalid key; 0 =
+// Listener wraps a listener so that its connections count towards the limit. rejected is the idle timeout after an invalid key; 0 =
 // ten seconds.
-func (r *Limiter) Listener(l net.Listener, refused time.Duration) net.Listener {
-	return &bounded{Listener: l, room: r, refused: cmp.Or(refused, refusedTime), closed: make(chan struct{})}
+func (r *Limiter) Listener(l net.Listener, rejected time.Duration) net.Listener {
+	return &limitedListener{Listener: l, limiter: r, rejected: cmp.Or(rejected, rejectedIdleTimeout), closed: make(chan struct{})}
 }
 
-// enter registers a connection if there is room; otherwise it returns an idle connection to replace, or nil.
-func (r *Limiter) enter(c *connection) (entered bool, replacementConnection *connection) {
+// register registers a connection if there is room; otherwise it returns an idle connection to replace, or nil.
+func (r *Limiter) register(c *connection) (ok bool, idle *connection) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.strangers.Len()+r.known.Len() < r.most {
-		c.in, c.place = r.strangers, r.strangers.PushBack(c)
+	if r.unauthenticated.Len()+r.authenticated.Len() < r.limit {
+		c.list, c.element = r.unauthenticated, r.unauthenticated.PushBack(c)
 		return true, nil
 	}
-	for _, group := range []*list.List{r.strangers, r.known} {
+	for _, group := range []*list.List{r.unauthenticated, r.authenticated} {
 		for n := group.Len(); n > 0; n-- {
 			first := group.Front()
-			if item := first.Value.(*connection); !item.asks.Load() {
+			if item := first.Value.(*connection); !item.busy.Load() {
 				return false, item
 			}
-			group.MoveToBack(first) // the next search for an idle connection then begins with other connections
+			group.MoveToBack(first) // a busy connection moves to the back, so that the next search begins with the connections behind it
 		}
 	}
 	return false, nil
 }
 
-func (r *Limiter) leave(c *connection) {
+func (r *Limiter) unregister(c *connection) {
 	r.mu.Lock()
-	if c.place != nil {
-		c.in.Remove(c.place)
-		c.place = nil
+	if c.element != nil {
+		c.list.Remove(c.element)
+		c.element = nil
 	}
 	r.mu.Unlock()
 	select {
@@ -101,21 +101,21 @@ func (r *Limiter) leave(c *connection) {
 	}
 }
 
-// bounded is a listener whose connections are registered in a Limiter.
-type bounded struct {
+// limitedListener is a listener whose connections are registered in a Limiter.
+type limitedListener struct {
 	net.Listener
-	room    *Limiter
-	refused time.Duration // refusedTime, or another value in tests
-	once    sync.Once
-	closed  chan struct{}
+	limiter  *Limiter
+	rejected time.Duration // idle timeout of a connection after an invalid key
+	once     sync.Once
+	closed   chan struct{}
 }
 
-func (l *bounded) Close() error {
+func (l *limitedListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-func (l *bounded) Accept() (net.Conn, error) {
+func (l *limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -125,20 +125,20 @@ func (l *bounded) Accept() (net.Conn, error) {
 		if !ok {
 			return conn, nil
 		}
-		c := &connection{TCPConn: tcp, room: l.room, refusedTime: l.refused}
+		c := &connection{TCPConn: tcp, limiter: l.limiter, rejectedIdleTimeout: l.rejected}
 		for {
-			entered, replacementConnection := l.room.enter(c)
-			if entered {
+			ok, idle := l.limiter.register(c)
+			if ok {
 				return c, nil
 			}
-			if replacementConnection != nil {
-				l.room.cut.Add(1)
-				_ = replacementConnection.Close()
+			if idle != nil {
+				l.limiter.evicted.Add(1)
+				_ = idle.Close()
 				continue
 			}
 			select {
-			case <-l.room.freed:
-			case <-time.After(roomPoll):
+			case <-l.limiter.freed:
+			case <-time.After(pollInterval):
 			case <-l.closed:
 				_ = tcp.Close()
 				return nil, net.ErrClosed
@@ -150,26 +150,26 @@ func (l *bounded) Accept() (net.Conn, error) {
 // connection is a connection registered in a Limiter.
 type connection struct {
 	*net.TCPConn
-	room        *Limiter
-	in          *list.List // the list of the Limiter that contains the connection, guarded by the Limiter's lock, as is place
-	place       *list.Element
-	asks        atomic.Bool // a request is being served
-	known       atomic.Bool // the client has sent a valid key or token
-	refused     atomic.Bool // the last key or token sent was invalid
-	refusedTime time.Duration
-	left        sync.Once
+	limiter             *Limiter
+	list                *list.List // the list of the Limiter that contains the connection, guarded like element by the Limiter's lock
+	element             *list.Element
+	busy                atomic.Bool // a request is being served
+	authenticated       atomic.Bool // the client has sent a valid key or token
+	rejected            atomic.Bool // the last key or token sent was invalid
+	rejectedIdleTimeout time.Duration
+	closeOnce           sync.Once
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	err := c.TCPConn.Close()
-	c.left.Do(func() { c.room.leave(c) })
+	c.closeOnce.Do(func() { c.limiter.unregister(c) })
 	return err
 }
 
-// SetReadDeadline implements net.Conn; after an invalid key it limits the deadline to refusedTime.
+// SetReadDeadline implements net.Conn; after an invalid key it limits the deadline to rejectedIdleTimeout.
 func (c *connection) SetReadDeadline(t time.Time) error {
-	return c.TCPConn.SetReadDeadline(c.earlier(t))
+	return c.TCPConn.SetReadDeadline(c.limitDeadline(t))
 }
 
 // SetDeadline implements net.Conn.
@@ -180,30 +180,30 @@ func (c *connection) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-func (c *connection) earlier(t time.Time) time.Time {
-	if !c.refused.Load() {
+func (c *connection) limitDeadline(t time.Time) time.Time {
+	if !c.rejected.Load() {
 		return t
 	}
-	if last := time.Now().Add(c.refusedTime); t.IsZero() || t.After(last) {
+	if last := time.Now().Add(c.rejectedIdleTimeout); t.IsZero() || t.After(last) {
 		return last
 	}
 	return t
 }
 
-// Asks implements fastpath.ConnState.
-func (c *connection) Asks(isNow bool) { c.asks.Store(isNow) }
+// SetBusy implements fastpath.ConnState.
+func (c *connection) SetBusy(busy bool) { c.busy.Store(busy) }
 
-// Proven implements fastpath.ConnState.
-func (c *connection) Proven() {
-	c.refused.Store(false)
-	if c.known.Swap(true) {
+// Authenticated implements fastpath.ConnState.
+func (c *connection) Authenticated() {
+	c.rejected.Store(false)
+	if c.authenticated.Swap(true) {
 		return
 	}
-	c.room.mu.Lock()
-	defer c.room.mu.Unlock()
-	if c.place != nil {
-		c.in.Remove(c.place)
-		c.in, c.place = c.room.known, c.room.known.PushBack(c)
+	c.limiter.mu.Lock()
+	defer c.limiter.mu.Unlock()
+	if c.element != nil {
+		c.list.Remove(c.element)
+		c.list, c.element = c.limiter.authenticated, c.limiter.authenticated.PushBack(c)
 	}
 }
 
@@ -233,21 +233,21 @@ func Watch(h *http.Server) {
 	}
 	h.ConnState = func(conn net.Conn, state http.ConnState) {
 		if c, ok := connectionIn(conn); ok {
-			c.Asks(state == http.StateActive)
+			c.SetBusy(state == http.StateActive)
 		}
 	}
 }
 
-// Proven records that a request contained a valid key or token.
-func Proven(ctx context.Context) {
+// Authenticated records that a request contained a valid key or token.
+func Authenticated(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
-		c.Proven()
+		c.Authenticated()
 	}
 }
 
-// Refused records that a request contained an invalid key or token.
-func Refused(ctx context.Context) {
+// Rejected records that a request contained an invalid key or token.
+func Rejected(ctx context.Context) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
-		c.refused.Store(true)
+		c.rejected.Store(true)
 	}
 }

@@ -3,4 +3,4 @@
 package connlimit
 
 // Files returns the assumed limit of open files on systems that do not report the limit.
-func Files() int { return fewFiles }
+func Files() int { return defaultMaxFiles }

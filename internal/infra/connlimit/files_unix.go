@@ -8,7 +8,7 @@ import "syscall"
 func Files() int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fewFiles
+		return defaultMaxFiles
 	}
 	return int(min(uint64(limit.Cur), 1<<30))
 }

@@ -21,13 +21,13 @@ import (
 func TestErrorText_Localized(t *testing.T) {
 	t.Parallel()
 	for english, want := range map[string]string{
-		"account wx1 is gone":                                               "账号 wx1 已不存在",
-		`prefix "https://a.example/" belongs to wx1`:                        `前缀 "https://a.example/" 属于 wx1`,
-		"accounts: there is no account wx1: did you mean wx2?":              "账号：没有 wx1 这个账号：是不是 wx2？",
-		"accounts: there is no account wx1":                                 "账号：没有 wx1 这个账号",
-		"3 of the 9 codes of application 7 are here: import the rest first": "申请单 7 的 9 个码中这里只有 3 个：请先把其余的导入",
-		"serials[2]: code_index 9: the application has the indexes 0 to 3":  "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3",
-		"nothing that the book knows":                                       "nothing that the book knows",
+		"account wx1 was deleted":                                               "账号 wx1 已不存在",
+		`prefix "https://a.example/" belongs to wx1`:                            `前缀 "https://a.example/" 属于 wx1`,
+		"accounts: there is no account wx1: did you mean wx2?":                  "账号：没有 wx1 这个账号：是不是 wx2？",
+		"accounts: there is no account wx1":                                     "账号：没有 wx1 这个账号",
+		"3 of the 9 codes of application 7 are imported: import the rest first": "申请单 7 的 9 个码中这里只有 3 个：请先把其余的导入",
+		"serials[2]: code_index 9: the application has the indexes 0 to 3":      "第 2 个序列号：序号 9：这个申请单的序号是 0 到 3",
+		"nothing that the book knows":                                           "nothing that the book knows",
 	} {
 		if got := errortext.In(i18n.Chinese, english); got != want {
 			t.Errorf("%q is %q in Chinese, want %q", english, got, want)

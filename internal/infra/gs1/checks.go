@@ -112,8 +112,7 @@ func companyPrefix(ai, value string) error {
 	return errorUnless(digits >= 4, ai, value, "value that begins with a GS1 Company Prefix")
 }
 
-// set82 and set32 are the character sets of General Specifications, figures 7.11-1 and 7.9.5-2; the index of a character is its
-// value.
+// set82 and set32 are the character sets of General Specifications, figures 7.11-1 and 7.9.5-2; the index of a character is its value.
 const (
 	set82 = `!"%&'()*+,-./0123456789:;<=>?ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz`
 	set32 = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"

@@ -2,8 +2,7 @@ package gs1
 
 import "strings"
 
-// fields parses the digits of a coupon, field by field. After the first invalid field, wrong stays true and all later fields are
-// empty.
+// fields parses the digits of a coupon, field by field. After the first invalid field, wrong stays true and all later fields are empty.
 type fields struct {
 	rest  string
 	wrong bool
@@ -28,8 +27,8 @@ func (f *fields) digitOf(set string) byte {
 	return digit[0]
 }
 
-// sized skips a length digit, which must be one of the digits in set, and the field that follows it. The length of the field is the
-// value of the length digit plus extra.
+// sized skips a length digit, which must be one of the digits in set, and the field that follows it. The length of the skipped
+// field is the value of the length digit plus extra.
 func (f *fields) sized(set string, extra int) {
 	if size := f.digitOf(set); size != 0 {
 		f.take(int(size-'0') + extra)

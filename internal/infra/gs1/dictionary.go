@@ -161,13 +161,13 @@ func (a *application) check(value string) error {
 		item := rest[:min(len(rest), p.most)]
 		rest = rest[len(item):]
 		if len(item) < p.least {
-			return invalidf("AI (%s) has %d characters: that is none of its lengths", a.ai, len(value))
+			return invalidf("AI (%s) has %d characters, which is not one of the lengths allowed", a.ai, len(value))
 		}
 		if i := strings.IndexFunc(item, func(r rune) bool { return !in(p.set, r) }); i >= 0 {
-			return invalidf("AI (%s): %q cannot stand in its value", a.ai, []rune(item[i:])[0])
+			return invalidf("AI (%s): %q is not allowed in the value", a.ai, []rune(item[i:])[0])
 		}
 		if p.set == 'Z' && !base64url(item) {
-			return invalidf("AI (%s): its value is no base64url", a.ai)
+			return invalidf("AI (%s): the value is not base64url", a.ai)
 		}
 		for _, name := range p.checks {
 			if err := checks[name](a.ai, item); err != nil {

@@ -20,7 +20,7 @@ func ParseElementString(text string) (Data, error) {
 	for text != "" {
 		a := begins(text)
 		if a == nil {
-			return Data{}, invalidf("no GS1 data: nothing begins with %.4q", text)
+			return Data{}, invalidf("not GS1 data: no GS1 format begins with %.4q", text)
 		}
 		value, rest, _ := strings.Cut(text[len(a.ai):], Separator)
 		if a.fixed && len(value) > a.most {

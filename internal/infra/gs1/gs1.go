@@ -176,11 +176,11 @@ func variable(e Element) int {
 // attributes sorted by AI, followed by the other parameters. URI returns an error if an element is not allowed in a Digital Link.
 func (d Data) URI(stem string) (string, error) {
 	if d.Key.IsZero() {
-		return "", invalidf("no GS1 Digital Link without a key: want a GTIN (01) or another primary key")
+		return "", invalidf("a GS1 Digital Link needs a key: want a GTIN (01) or another primary key")
 	}
 	for _, e := range d.Key.elements {
 		if e.Value == "." || e.Value == ".." {
-			return "", invalidf("AI (%s): the value %s alone cannot stand in a Digital Link: browsers take it for a step in the path", e.AI, e.Value)
+			return "", invalidf("AI (%s): a Digital Link cannot contain the value %s alone: browsers resolve it as a path segment", e.AI, e.Value)
 		}
 	}
 	attributes := slices.Clone(d.Attributes)
@@ -226,17 +226,17 @@ func Parse(text string) (Data, error) {
 	return ParseElementString(text)
 }
 
-// dataOf splits elements into a key and attributes: the key is the first primary key, with the qualifiers that leave only elements
-// allowed in a URI. dataOf returns an error if elements must not be combined.
+// dataOf splits elements into a key and attributes: the key is the first primary key with its qualifiers, which are chosen so that,
+// if possible, all attributes are allowed in a URI. dataOf returns an error if elements must not be combined.
 func dataOf(list []Element) (Data, error) {
 	if len(list) == 0 {
-		return Data{}, invalidf("no GS1 data: want AIs with their values, such as (01)09506000134352")
+		return Data{}, invalidf("not GS1 data: want AIs with values, such as (01)09506000134352")
 	}
 	var fullElements []Element
 	for _, e := range list {
 		value, duplicate := find(fullElements, e.AI)
 		if duplicate && value != e.Value {
-			return Data{}, invalidf("AI (%s) stands there twice with two values", e.AI)
+			return Data{}, invalidf("AI (%s) occurs twice with different values", e.AI)
 		}
 		if !duplicate {
 			fullElements = append(fullElements, e)
@@ -270,7 +270,7 @@ func dataOf(list []Element) (Data, error) {
 	return best, nil
 }
 
-// checkCombination checks which AIs require or exclude other AIs.
+// checkCombination returns an error if an AI requires an absent AI or excludes a present one.
 func checkCombination(list []Element) error {
 	has := func(pattern, but string) string { // the pattern 31nn matches 3100 to 3199
 		prefix := strings.TrimRight(pattern, "n")
@@ -285,20 +285,20 @@ func checkCombination(list []Element) error {
 		a := lookup(e.AI)
 		for _, pattern := range a.excludes {
 			if peer := has(pattern, e.AI); peer != "" {
-				return invalidf("AI (%s) cannot stand with AI (%s)", e.AI, peer)
+				return invalidf("AI (%s) must not be combined with AI (%s)", e.AI, peer)
 			}
 		}
 		for _, groups := range a.requires {
 			if !slices.ContainsFunc(groups, func(group []string) bool {
 				return !slices.ContainsFunc(group, func(pattern string) bool { return has(pattern, e.AI) == "" })
 			}) {
-				return invalidf("AI (%s) needs another beside it: %s", e.AI, groupsText(groups))
+				return invalidf("AI (%s) must be combined with another AI: %s", e.AI, groupsText(groups))
 			}
 		}
 		// A digital signature must refer to a single item: General Specifications, 3.9.
 		if value, is := find(list, "8030"); is && value != "" && slices.Contains([]string{"253", "255", "8003"}, e.AI) &&
 			len(e.Value) == a.least {
-			return invalidf("AI (%s) needs a serial number beside a signature (8030)", e.AI)
+			return invalidf("AI (%s) needs a serial number, because a signature (8030) is present", e.AI)
 		}
 	}
 	return nil

@@ -261,7 +261,7 @@ func knownApart(c peerCase, err error) string {
 	switch {
 	case err != nil && strings.HasSuffix(err.Error(), "begins with a GS1 Company Prefix"):
 		return "no company prefix, which the other does not look at"
-	case err != nil && strings.HasSuffix(err.Error(), "no right percent-coding"):
+	case err != nil && strings.HasSuffix(err.Error(), "not validly percent-encoded"):
 		return "broken percent-coding"
 	case err != nil && strings.HasPrefix(err.Error(), "AI (01) has ") && strings.HasSuffix(err.Error(), " want at least 14"):
 		return "a GTIN of less than 14 digits in the query"

@@ -40,7 +40,7 @@ func ParseURL(text string) (Data, error) {
 	scheme, rest, _ := strings.Cut(address, "://")
 	host, path, _ := strings.Cut(rest, "/")
 	if s := strings.ToLower(scheme); s != "http" && s != "https" || host == "" || strings.ContainsFunc(host, notInHost) {
-		return Data{}, invalidf("%.80q is no address of a GS1 Digital Link: want https://HOST/01/…", text)
+		return Data{}, invalidf("%.80q is not a GS1 Digital Link: want https://HOST/01/…", text)
 	}
 	d, err := ParseURI("/"+path, query)
 	d.Stem = scheme + "://" + host + d.Stem
@@ -51,8 +51,8 @@ func notInHost(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune(`_~?#@!$&'()*+,;=%"<>\^{|}`+"`", r)
 }
 
-// ParseURI parses the path and query of a request in percent-encoded form. Other path segments may precede the GS1 key; one
-// trailing slash is allowed. Qualifiers must be at their place in the path, and are rejected in the query.
+// ParseURI parses the path and query of a request in percent-encoded form. Other path segments may precede the GS1 key; one trailing
+// slash is allowed. Qualifiers must follow the primary key in the order that the dictionary defines, and are rejected in the query.
 func ParseURI(path, query string) (Data, error) {
 	segments := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
 	pos := keyBegins(segments)
@@ -77,8 +77,8 @@ func ParseKey(path string) (k Key, padded bool, err error) {
 }
 
 // keyBegins returns the index of the segment at which the key begins: the last primary key after which only pairs of AI and value
-// follow. If no primary key is followed only by such pairs, keyBegins returns the first segment that is the AI of a primary key, so
-// that the error after this segment is reported.
+// follow. If every primary key is followed by something else, keyBegins returns the first segment that is the AI of a primary key,
+// so that the error after this segment is reported.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
 		a := lookup(segments[i])
@@ -104,7 +104,7 @@ func readPath(segments []string) (d Data, err error) {
 		}
 		value, err := url.PathUnescape(segments[i+1])
 		if err != nil {
-			return d, invalidf("AI (%s): its value is no right percent-coding", a.ai)
+			return d, invalidf("AI (%s): the value is not validly percent-encoded", a.ai)
 		}
 		if n := len(value); a.ai == "01" && (n == 8 || n == 12 || n == 13) && strings.Trim(value, anyDigit) == "" {
 			value, d.Padded = strings.Repeat("0", 14-n)+value, true
@@ -116,10 +116,10 @@ func readPath(segments []string) (d Data, err error) {
 	}
 	primary := lookup(list[0].AI)
 	if !primary.primary {
-		return d, invalidf("AI (%s) is no primary key: want one of %s", primary.ai, strings.Join(PrimaryKeys(), ", "))
+		return d, invalidf("AI (%s) is not a primary key: want one of %s", primary.ai, strings.Join(PrimaryKeys(), ", "))
 	}
 	if !slices.ContainsFunc(primary.qualifiers, func(order []string) bool { return inOrder(list[1:], order) }) {
-		return d, invalidf("AI (%s) does not take these qualifiers in this order: want %s", primary.ai, ordersText(primary.qualifiers))
+		return d, invalidf("AI (%s) has qualifiers in the wrong order: want %s", primary.ai, ordersText(primary.qualifiers))
 	}
 	d.Key = keyOf(list)
 	return d, nil
@@ -177,13 +177,13 @@ func (d Data) readQuery(query string) (Data, error) {
 		}
 		value, err := url.QueryUnescape(value)
 		if err != nil {
-			return d, invalidf("AI (%s): its value is no right percent-coding", name)
+			return d, invalidf("AI (%s): the value is not validly percent-encoded", name)
 		}
 		if err := a.check(value); err != nil {
 			return d, err
 		}
 		if _, duplicate := d.Value(name); duplicate {
-			return d, invalidf("AI (%s) stands there twice", name)
+			return d, invalidf("AI (%s) occurs twice", name)
 		}
 		d.Attributes = append(d.Attributes, Element{name, value})
 	}
@@ -193,14 +193,14 @@ func (d Data) readQuery(query string) (Data, error) {
 // attribute checks that an AI is allowed in the query together with a key.
 func attribute(ai string, key Key) error {
 	if !lookup(ai).data {
-		return invalidf("AI (%s) cannot stand in the query of a Digital Link", ai)
+		return invalidf("AI (%s) is not allowed in the query of a Digital Link", ai)
 	}
 	if _, exists := key.Value(ai); exists {
-		return invalidf("AI (%s) stands there twice", ai)
+		return invalidf("AI (%s) occurs twice", ai)
 	}
 	for _, order := range lookup(key.Primary().AI).qualifiers {
 		if slices.Contains(order, ai) && inOrder(key.elements[1:], order) {
-			return invalidf("AI (%s) belongs into the path, behind the key", ai)
+			return invalidf("AI (%s) belongs in the path, after the key", ai)
 		}
 	}
 	return nil

@@ -174,8 +174,8 @@ func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, 
 // oneSuffix ends the key of a singular text, if the singular differs from the plural.
 const oneSuffix = ".one"
 
-// Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics in the same cases as
-// Catalog.Text.
+// Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics if the key does not
+// exist or the number of arguments is wrong.
 func (s Localizer) Errorf(key string, values ...any) error {
 	if err := s.book.fault(key, len(values)); err != nil {
 		panic(err)
@@ -196,8 +196,8 @@ func (s Localizer) fill(key string, values []any) string {
 	return fmt.Sprintf(text, said...)
 }
 
-// form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1, the text of
-// key.one is used, if the language has it.
+// form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1 and the language
+// has a text for key.one, form returns that text.
 func (s Localizer) form(key string, values []any) (text string, said []any) {
 	text = s.book.texts[s.Language]()[key]
 	if len(values) == 0 {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// mostKeys is the maximum number of keys in memory, because one client may use very many addresses.
-const mostKeys = 100_000
+// maxTrackedKeys is the maximum number of keys in memory, because one client may use very many addresses.
+const maxTrackedKeys = 100_000
 
 // FixedWindow counts actions by key within the current minute. The zero value is valid.
 type FixedWindow[K comparable] struct {
@@ -29,7 +29,7 @@ func (m *FixedWindow[K]) Allow(key K, limit int, now time.Time) bool {
 	if count >= limit {
 		return false
 	}
-	if !known && len(m.counts) >= mostKeys {
+	if !known && len(m.counts) >= maxTrackedKeys {
 		for item := range m.counts { // evicts an arbitrary key, whose count restarts at 0
 			delete(m.counts, item)
 			break

@@ -20,10 +20,10 @@ func TestFixedWindow_LimitPerMinute(t *testing.T) {
 		"another key, a larger limit or the next minute is refused")
 	m.Forget()
 	assert.True(t, m.Allow("a", 1, at.Add(time.Minute)), "what was forgotten counts")
-	for n := range mostKeys + 10 {
+	for n := range maxTrackedKeys + 10 {
 		m.Allow(string(rune(n+70_000)), 1, at)
 	}
-	assert.True(t, len(m.counts) <= mostKeys, "%d keys are remembered", len(m.counts))
+	assert.True(t, len(m.counts) <= maxTrackedKeys, "%d keys are remembered", len(m.counts))
 }
 
 func TestRateLimit_NetworkOfIP(t *testing.T) {

@@ -103,8 +103,7 @@ func innerIPv4(addr netip.Addr) netip.Addr {
 	return netip.AddrFrom4([4]byte(b[12:]))
 }
 
-// candidates returns one or two addresses to dial: the first IPv6 and the first IPv4 address, or the first two if there is only one
-// family.
+// candidates returns one or two addresses to dial: the first IPv6 and the first IPv4 address, or the first two if there is only one family.
 func candidates(addrs []netip.Addr) []netip.Addr {
 	var v6, v4, items []netip.Addr
 	seen := make(map[netip.Addr]bool)

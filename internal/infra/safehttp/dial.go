@@ -43,7 +43,7 @@ func (c *Client) dial(ctx context.Context, port netip.AddrPort) (net.Conn, error
 	}
 	conn, err := dial(parent, "tcp", port.String())
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
-		<-parent.Done() // the network timer may fire shortly before the context's timer
+		<-parent.Done() // wait for the context to end: the network timer may fire shortly before the context's timer
 	}
 	if err != nil && parent.Err() != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("no connection within %s: %w", perAddressTimeout, err)

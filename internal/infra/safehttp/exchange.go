@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // exchange sends the request and reads the response on its own connection. exchange implements HTTP/1.1 without http.Transport,
@@ -50,7 +52,7 @@ func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Reque
 // header returns the request headers, except Host and Content-Length.
 func (c *Client) header(ctx context.Context, req Request) http.Header {
 	h := make(http.Header)
-	if header, ok := ctx.Value(traceKey{}).(string); ok {
+	if header := tracing.Header(ctx); header != "" {
 		h.Set("Traceparent", header)
 	}
 	h.Set("Accept", "*/*")

@@ -77,10 +77,10 @@ type Answer struct {
 // Step is one line of a request's progress, for diagnosis by an operator. Did is the step: url, resolve, address, connect, tls,
 // send, answer or body. Detail is a printable line of limited length; it never contains the URL's query.
 type Step struct {
-	At     time.Time `json:"at"`
-	Did    string    `json:"did"`
-	Detail string    `json:"detail"`
-	Failed bool      `json:"failed,omitempty"`
+	OccurredAt time.Time `json:"occurred_at"`
+	Action     string    `json:"action"`
+	Detail     string    `json:"detail"`
+	Failed     bool      `json:"failed,omitempty"`
 }
 
 // Reason is a stable identifier for the cause of a failed request.
@@ -116,8 +116,8 @@ func (e *Error) Error() string { return string(e.Reason) + ": " + e.Detail }
 // Unwrap returns the network error; nil if this package rejected the request.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Do sends one request. Every error is an *[Error]. The steps describe the progress, also after an error; the last step is then the
-// failed one. If an error occurs after the response header, the returned Answer contains only the status.
+// Do sends one request. Every error is an *[Error]. The steps describe the progress; after an error, the last step is the step that
+// failed. If an error occurs after the response header, the returned Answer contains only the status.
 func (c *Client) Do(ctx context.Context, req Request) (Answer, []Step, error) {
 	t := trip{client: c}
 	answer, err := t.run(ctx, req)
@@ -168,7 +168,7 @@ func (t *trip) run(ctx context.Context, req Request) (Answer, error) {
 
 // pass records a successful step.
 func (t *trip) pass(did, format string, args ...any) {
-	t.record(Step{Did: did, Detail: oneLine(fmt.Sprintf(format, args...))})
+	t.record(Step{Action: did, Detail: oneLine(fmt.Sprintf(format, args...))})
 }
 
 // refuse records a step that this package rejects.
@@ -191,7 +191,7 @@ func (t *trip) lose(ctx context.Context, did string, reason Reason, cause error)
 
 func (t *trip) end(did string, err *Error) error {
 	err.Detail = oneLine(err.Detail)
-	t.record(Step{Did: did, Detail: err.Detail, Failed: true})
+	t.record(Step{Action: did, Detail: err.Detail, Failed: true})
 	return err
 }
 
@@ -200,6 +200,6 @@ func (t *trip) record(s Step) {
 	if now == nil {
 		now = time.Now
 	}
-	s.At = now()
+	s.OccurredAt = now()
 	t.steps = append(t.steps, s)
 }

@@ -169,7 +169,7 @@ func wantFailure(t *testing.T, steps []safehttp.Step, err error, reason safehttp
 func didAll(steps []safehttp.Step) string {
 	var did []string
 	for _, step := range steps {
-		did = append(did, step.Did)
+		did = append(did, step.Action)
 	}
 	return strings.Join(did, " ")
 }
@@ -194,12 +194,12 @@ func TestSafeHTTP_TraceSteps(t *testing.T) {
 		t.Errorf("dialed %v, want %v", w.dialed, want)
 	}
 	want := []safehttp.Step{
-		{At: at, Did: "url", Detail: "GET http://h.example/t/FILE.txt"},
-		{At: at, Did: "resolve", Detail: "h.example is 93.184.216.34"},
-		{At: at, Did: "connect", Detail: "connected to 93.184.216.34:80"},
-		{At: at, Did: "send", Detail: "GET with a body of 0 bytes"},
-		{At: at, Did: "answer", Detail: "status 418"},
-		{At: at, Did: "body", Detail: "32 bytes"},
+		{OccurredAt: at, Action: "url", Detail: "GET http://h.example/t/FILE.txt"},
+		{OccurredAt: at, Action: "resolve", Detail: "h.example is 93.184.216.34"},
+		{OccurredAt: at, Action: "connect", Detail: "connected to 93.184.216.34:80"},
+		{OccurredAt: at, Action: "send", Detail: "GET with a body of 0 bytes"},
+		{OccurredAt: at, Action: "answer", Detail: "status 418"},
+		{OccurredAt: at, Action: "body", Detail: "32 bytes"},
 	}
 	assert.True(t, slices.Equal(steps, want), "steps\n%v\nwant\n%v", steps, want)
 }

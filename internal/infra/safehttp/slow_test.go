@@ -80,7 +80,7 @@ func TestSafeHTTP_TotalTimeout(t *testing.T) {
 				_, steps, err := client.Do(t.Context(), safehttp.Request{URL: c.url})
 				wantFailure(t, steps, err, safehttp.TimedOut, "the time for the whole request is over")
 				assert.True(t, errors.Is(err, context.DeadlineExceeded), "%v is not context.DeadlineExceeded", err)
-				if got := steps[len(steps)-1].Did; got != c.last {
+				if got := steps[len(steps)-1].Action; got != c.last {
 					t.Errorf("over at %s, want %s", got, c.last)
 				}
 			})

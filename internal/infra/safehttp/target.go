@@ -13,7 +13,7 @@ import (
 
 // target is a URL that passed all checks.
 type target struct {
-	url     *url.URL // host in lower case, without a standard port and without a fragment
+	url     *url.URL // URL with the host in lower case, without a standard port and without a fragment
 	scheme  string
 	host    string     // a name, or an IP address without brackets
 	literal netip.Addr // valid if the host is an IP address
@@ -48,8 +48,7 @@ func (t *trip) aim(req Request) (target, error) {
 	case u.Hostname() == "":
 		return target{}, t.refuse("url", BadURL, "no host")
 	case strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }):
-		// Assumed(outbound.host.ascii): senders use the xn-- form of a name, and parsers disagree about full-width dots and circled
-		// digits.
+		// Assumed(outbound.host.ascii): senders use the xn-- form of a name, and parsers disagree about full-width dots and circled digits.
 		return target{}, t.refuse("url", BadURL, "host %q is not ASCII; other scripts are written as xn--", u.Hostname())
 	}
 
@@ -68,8 +67,7 @@ func (t *trip) aim(req Request) (target, error) {
 		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
 			return target{}, t.refuse("address", AddressRefused, "host %q refused: it is this machine", to.host)
 		}
-		// A name without a dot is completed by the machine's DNS search list, so that it may resolve differently here than on the
-		// internet.
+		// A name without a dot is completed by the machine's DNS search list, so that it may resolve differently here than on the internet.
 		if !strings.Contains(to.host, ".") && !t.client.AllowPrivate {
 			return target{}, t.refuse("url", BadURL, "host %q has no dot", to.host)
 		}
@@ -115,8 +113,8 @@ func (t *trip) port(u *url.URL) (uint16, error) {
 // literal returns the IP address that a host consists of, or the zero Addr for a name. literal returns AddressRefused for an
 // address that is not allowed as a host.
 //
-// Assumed(outbound.host.literal): a public IP address in place of a name is rejected too. The contract requires a domain, and no
-// certificate or ICP record is issued for an IP address.
+// Assumed(outbound.host.literal): a public IP address in place of a name is rejected, like a private one. The contract requires a
+// domain, and no certificate or ICP record is issued for an IP address.
 func (t *trip) literal(host string) (netip.Addr, error) {
 	if !spellsAddress(host) {
 		return netip.Addr{}, nil
@@ -132,7 +130,8 @@ func (t *trip) literal(host string) (netip.Addr, error) {
 }
 
 // spellsAddress reports whether any common parser treats the host as an IP address: every host with a colon, and every host whose
-// last label is a decimal, octal or hexadecimal number, such as 127.1, 0177.0.0.1 or 0x7f000001. No top-level domain is a number.
+// last label is a decimal, octal or hexadecimal number, such as 127.1, 0177.0.0.1 or 0x7f000001. A host that ends in a number
+// cannot be a domain name, because no top-level domain is a number.
 func spellsAddress(host string) bool {
 	if strings.Contains(host, ":") {
 		return true

@@ -138,7 +138,7 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 				return
 			}
 			require.True(t, err == nil && string(answer.Body) == "h.example", "%q, %v", answer.Body, err)
-			if got := steps[3]; got.Did != "tls" || !strings.HasPrefix(got.Detail, c.tlsSteps) {
+			if got := steps[3]; got.Action != "tls" || !strings.HasPrefix(got.Detail, c.tlsSteps) {
 				t.Errorf("step %+v, want %q", got, c.tlsSteps)
 			}
 		})

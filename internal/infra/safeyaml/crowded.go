@@ -10,7 +10,7 @@ import (
 func crowded(text []byte) int {
 	var maps []keyCount // the block maps that contain the current line, outermost first
 	var flow flowScan
-	scalar, n := -1, 0 // the column that the lines of a block scalar are indented beyond
+	scalar, n := -1, 0 // scalar: column of the line that starts the current block scalar, -1 = none; n: line number
 	for line := range bytes.Lines(text) {
 		n++
 		body := strings.TrimSpace(string(line))
@@ -126,9 +126,8 @@ const maxWhole = 1 << 20
 // pieceEntries is the number of list entries in one text that Pieces returns.
 const pieceEntries = 500
 
-// Pieces splits a YAML text that consists of one list under a key into texts with some of the entries each, in which every entry
-// keeps its line number. A text that is not one list under the key is returned whole; ok is false if such a text is longer than
-// maxWhole.
+// Pieces splits a YAML text that consists of one list under a key into texts with some of the entries each, in which every entry keeps its
+// line number. A text that is not one list under the key is returned whole; ok is false if such a text is longer than maxWhole.
 func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok bool) {
 	starts := entryStarts(text, key)
 	if len(starts) == 0 {

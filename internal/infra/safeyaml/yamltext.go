@@ -21,9 +21,8 @@ const (
 	maxKeys = 1000
 )
 
-// Check returns an error for a text whose parsing takes disproportionate time or memory: nested deeper than maxDepth, with more
-// than maxKeys keys in a map, with several documents, or with aliases, which may expand to each other. Check only tokenizes the
-// text.
+// Check returns an error for a text whose parsing takes disproportionate time or memory: nested deeper than maxDepth, with more than
+// maxKeys keys in a map, with several documents, or with aliases, which may expand to each other. Check only tokenizes the text.
 func Check(text []byte) error {
 	if line := crowded(text); line > 0 {
 		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
@@ -36,7 +35,7 @@ func Check(text []byte) error {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
 		case token.DocumentHeaderType, token.DocumentEndType:
-			if documents++; documents > 2 { // two markers are allowed: one before and one after the only document
+			if documents++; documents > 2 { // two document markers are allowed: one before and one after the only document
 				return fmt.Errorf("line %d: want one document", t.Position.Line)
 			}
 			columns, keys, flow = nil, nil, 0

@@ -19,12 +19,12 @@ type Semaphore struct {
 // ErrQueueFull is returned to a caller if too many other callers wait.
 var ErrQueueFull = errors.New("too many requests waiting; retry later")
 
-// Acquire blocks until a slot is free or ctx is done; calling done releases the slot. Acquire returns ErrQueueFull if mostWaiting
+// Acquire blocks until a slot is free or ctx is done; calling done releases the slot. Acquire returns ErrQueueFull if maxWaiting
 // callers already wait (0 = unlimited), and the cause of ctx if ctx ends. All callers of one Semaphore must pass the same values of
-// places and mostWaiting.
-func (t *Semaphore) Acquire(ctx context.Context, places, mostWaiting int) (done func(), err error) {
+// places and maxWaiting.
+func (t *Semaphore) Acquire(ctx context.Context, places, maxWaiting int) (done func(), err error) {
 	t.once.Do(func() { t.places = make(chan struct{}, places) })
-	if n := int(t.inFlight.Add(1)); mostWaiting > 0 && n > places+mostWaiting {
+	if n := int(t.inFlight.Add(1)); maxWaiting > 0 && n > places+maxWaiting {
 		t.inFlight.Add(-1)
 		return nil, ErrQueueFull
 	}

@@ -18,9 +18,8 @@ type boughtSheet struct {
 // bought lists sheets by the product name printed on their box.
 //
 // Avery publishes the label size and the pitch for each product number. The labels are centred on the paper, which determines their
-// margins. The template database of gLabels (templates/avery-iso-templates.xml and avery-us-templates.xml) agrees within 0.3 mm for
-// L7160 and L7651. The left margin of L7163 in gLabels is 1.3 mm smaller: correct the position with --offset if a printer needs
-// that margin.
+// margins. The template database of gLabels (templates/avery-iso-templates.xml and avery-us-templates.xml) agrees within 0.3 mm for L7160
+// and L7651. The left margin of L7163 in gLabels is 1.3 mm smaller: correct the position with --offset if a printer needs that margin.
 //
 // Names that begin with a4- are generic sheets that shops in China sell by the number of labels (格), known elsewhere as Zweckform
 // 3474, 3651, 3652 and similar. Makers of the a4- sheets publish no drawings: the values here are the size on the box, centred on
@@ -50,7 +49,7 @@ var bought = map[string]boughtSheet{
 	"a4-65": {"a4", 5, 13, "38.1x21.2mm", "40.6x21.2mm", "10.7mm,4.75mm"},
 }
 
-// otherNames maps sheets for other printers to a sheet above with the same layout.
+// otherNames maps further product names to the name of a sheet in bought with the same layout.
 var otherNames = map[string]string{"j8159": "l7159", "j8160": "l7160", "j8161": "l7161", "j8162": "l7162", "j8163": "l7163",
 	"j8165": "l7165", "l7551": "l7651", "j8651": "l7651", "8160": "5160", "5260": "5160", "8161": "5161", "5261": "5161", "8163": "5163",
 	"5263": "5163"}
@@ -66,7 +65,7 @@ func boughtAs(name string) (boughtSheet, error) {
 	}
 	s, known := bought[strings.TrimSuffix(short, "格")]
 	if !known {
-		return s, fmt.Errorf("%.40q is no sheet that is known: want one of %s, or say its label, pitch and margin", name,
+		return s, fmt.Errorf("%.40q is not a known label sheet: want one of %s, or give label, pitch and margin", name,
 			strings.Join(SheetNames(), ", "))
 	}
 	return s, nil

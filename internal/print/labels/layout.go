@@ -21,7 +21,7 @@ func ParsePaper(text string) (Paper, error) {
 	}
 	w, h, err := parseSize(text)
 	if err != nil {
-		return Paper{}, fmt.Errorf("%q is no paper: want a3, a4, a5, a6, letter, or a size as in 100x150mm", text)
+		return Paper{}, fmt.Errorf("%q is not a paper size: want a3, a4, a5, a6, letter, or a size as in 100x150mm", text)
 	}
 	return Paper{w, h}, nil
 }
@@ -30,7 +30,7 @@ func ParsePaper(text string) (Paper, error) {
 func parseSize(text string) (width, height symbol.Length, err error) {
 	lengths, err := parseLengths(strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return strings.ContainsRune("x×*", r) }))
 	if err != nil || len(lengths) != 2 || lengths[0] <= 0 || lengths[1] <= 0 {
-		return 0, 0, fmt.Errorf("%.40q is no size: want width and height, as in 63.5x38.1mm", text)
+		return 0, 0, fmt.Errorf("%.40q is not a size: want width and height, as in 63.5x38.1mm", text)
 	}
 	return lengths[0], lengths[1], nil
 }
@@ -87,7 +87,7 @@ func parseSides(text string) (sides [4]symbol.Length, err error) {
 func notNegative(lengths []symbol.Length) error {
 	for _, l := range lengths {
 		if l < 0 {
-			return fmt.Errorf("%v is below zero: what moves labels back is --offset", l)
+			return fmt.Errorf("%v is negative: use --offset to move labels back", l)
 		}
 	}
 	return nil
@@ -105,10 +105,10 @@ func parseTwo(text string) (x, y symbol.Length, err error) {
 	case 2:
 		return all[0], all[1], nil
 	}
-	return 0, 0, fmt.Errorf("%.60q: want one length, or two with a comma between, as in 2.5mm,0mm", text)
+	return 0, 0, fmt.Errorf("%.60q: want one length, or two separated by a comma, as in 2.5mm,0mm", text)
 }
 
-// countSlack is the tolerance when labels per page are counted from their size, because sizes on boxes are rounded.
+// countSlack is the tolerance when labels per page are counted from their size, because the sizes printed on boxes of labels are rounded.
 const countSlack = symbol.Length(500)
 
 // layout computes the positions of the labels on a page. Absent measures are derived: the label size from the number of labels and
@@ -166,7 +166,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 		}
 		switch {
 		case *side.label == 0 && *side.pitch == 0: // the number of labels is given: labels fill the available space
-			if *side.count > 0 && *side.count <= mostCells {
+			if *side.count > 0 && *side.count <= maxSheetCells {
 				*side.label = (room - symbol.Length(*side.count-1)*side.between) / symbol.Length(*side.count)
 			}
 			*side.pitch = *side.label + side.between
@@ -185,7 +185,7 @@ func (p Printing) layout(s *Sheet) (err error) {
 		}
 	}
 	if s.StartAt = p.StartAt; s.StartAt < 0 || s.StartAt > max(s.PerPage(), 1) {
-		return &WordError{"start_at", fmt.Errorf("%d: a page has the labels 1 to %d", s.StartAt, s.PerPage())}
+		return &WordError{"start_at", fmt.Errorf("%d: the labels of a page have the numbers 1 to %d", s.StartAt, s.PerPage())}
 	}
 	return nil
 }

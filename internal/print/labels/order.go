@@ -67,8 +67,7 @@ func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out
 	return nil
 }
 
-// groups collects rows into groups: the first group has first rows, each further group has size rows, and the last group may be
-// smaller.
+// groups collects rows into groups: the first group has first rows, each further group has size rows, and the last group may be smaller.
 func groups(rows iter.Seq2[Row, error], first, size int) iter.Seq2[[]Row, error] {
 	return func(yield func([]Row, error) bool) {
 		var group []Row

@@ -34,11 +34,11 @@ type Printing struct {
 	Offset    string // shift of all content to the right and down
 	CropMarks bool
 	Footer    string
-	Copies    int // of each label, on label printers only; 0 means 1
+	Copies    int // number of copies of each label, on label printers only; 0 means 1
 }
 
-// mostCopies limits the copies of a label: label printers count to 9999 at most.
-const mostCopies = 9999
+// maxCopies limits the copies of a label: label printers count to 9999 at most.
+const maxCopies = 9999
 
 // OrUsual returns p with default values in its empty fields.
 func (p Printing) OrUsual() Printing {
@@ -46,7 +46,7 @@ func (p Printing) OrUsual() Printing {
 	p.Module, p.LineHeight, p.DPI = cmp.Or(p.Module, "0.4mm"), cmp.Or(p.LineHeight, "2mm"), cmp.Or(p.DPI, 300)
 	p.Colour, p.Background = cmp.Or(p.Colour, "black"), cmp.Or(p.Background, "white")
 	if p.Sheet != "" {
-		return p // the named sheet defines the page and the labels
+		return p // no default size: the named sheet defines the page and the labels
 	}
 	p.Page, p.Margin = cmp.Or(p.Page, "a4"), cmp.Or(p.Margin, "10mm")
 	if p.Label == "" && p.Pitch == "" {
@@ -101,8 +101,8 @@ func (p Printing) Design() (d Design, err error) {
 
 // media returns the labels of a label printer. The error is a *WordError.
 func (p Printing) media() (m symbol.Media, err error) {
-	if m.Copies = p.Copies; m.Copies < 0 || m.Copies > mostCopies {
-		return m, &WordError{"copies", fmt.Errorf("%d: want 1 to %d", m.Copies, mostCopies)}
+	if m.Copies = p.Copies; m.Copies < 0 || m.Copies > maxCopies {
+		return m, &WordError{"copies", fmt.Errorf("%d: want 1 to %d", m.Copies, maxCopies)}
 	}
 	if p.Label != "" {
 		if m.Width, m.Height, err = parseSize(p.Label); err != nil {

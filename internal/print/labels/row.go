@@ -111,7 +111,8 @@ type List string
 // Lists contains all list formats.
 var Lists = []List{"csv", "ndjson", "lines", "text"}
 
-// ListColumns contains the columns that csv and ndjson can have, and UsualColumns those of a list without a choice.
+// ListColumns contains the columns that csv and ndjson can have, and UsualColumns contains the columns of a list for which the
+// caller has chosen none.
 var (
 	ListColumns  = []string{"index", "code", "text", "matrix", "mark"}
 	UsualColumns = ListColumns[:3]
@@ -120,12 +121,12 @@ var (
 // Table is a list with chosen columns, for the software of a press.
 type Table struct {
 	List    List
-	Columns []string // of csv and ndjson, from ListColumns
+	Columns []string // columns of csv and ndjson, a subset of ListColumns
 	Lanes   int      // rows in a line, side by side; 0 means 1
-	Mark    int64    // the column mark is 1 in each so many-th line and 0 in the others
+	Mark    int64    // the column mark is 1 in every Mark-th line, else 0
 }
 
-// name returns the name of a column of a lane, from 0.
+// name returns the name of a column in a lane; lanes are numbered from 0.
 func (t Table) name(column string, lane int) string {
 	if t.Lanes > 1 {
 		return column + "_" + strconv.Itoa(lane+1)

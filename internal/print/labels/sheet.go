@@ -20,7 +20,7 @@ type Sheet struct {
 	Left, Top        symbol.Length // position of the first cell
 	Width, Height    symbol.Length // of a cell
 	PitchX, PitchY   symbol.Length // distance from the start of a cell to the start of the next cell
-	OffsetX, OffsetY symbol.Length // shift of all content, to correct a printer
+	OffsetX, OffsetY symbol.Length // shift of all content, to correct a printer that prints off position
 	StartAt          int           // the first cell to use on the first page, from 1; 0 means 1
 	CropMarks        bool          // marks in the margin, aligned with the edges of the cells
 	// Footer is printed in the bottom margin; {batch}, {from}, {to} and {page} in it are replaced, {from} and {to} by the first and
@@ -32,14 +32,14 @@ type Sheet struct {
 }
 
 const (
-	// mostCells limits the labels per page.
-	mostCells = 10_000
+	// maxSheetCells limits the labels per page.
+	maxSheetCells = 10_000
 	// markGap is the distance between crop marks and cells, and markLength is the length of crop marks.
 	markGap, markLength = symbol.Length(1000), symbol.Length(3000)
 	// logoGap is the distance between a logo and the symbol next to it.
 	logoGap = symbol.Length(1000)
-	// MostLogo limits the size of a logo, in pixels.
-	MostLogo = 4 << 20
+	// MaxLogo limits the size of a logo, in pixels.
+	MaxLogo = 4 << 20
 )
 
 // PerPage returns the number of labels on a page.
@@ -53,10 +53,11 @@ func (s Sheet) Check() error {
 	right, childLength := s.rest()
 	margin := min(s.Left, s.Top, right, childLength)
 	switch {
-	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > mostCells:
-		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns, s.Rows, mostCells)
-	case s.Logo != nil && s.Logo.Bounds().Dx()*s.Logo.Bounds().Dy() > MostLogo:
-		return fmt.Errorf("a logo of %d×%d pixels is larger than needed: at most %d", s.Logo.Bounds().Dx(), s.Logo.Bounds().Dy(), MostLogo)
+	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > maxSheetCells:
+		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns,
+			s.Rows, maxSheetCells)
+	case s.Logo != nil && s.Logo.Bounds().Dx()*s.Logo.Bounds().Dy() > MaxLogo:
+		return fmt.Errorf("a logo of %d×%d pixels is larger than needed: at most %d", s.Logo.Bounds().Dx(), s.Logo.Bounds().Dy(), MaxLogo)
 	case s.Logo != nil && (s.LogoAt <= 0 || s.Logo.Bounds().Empty()):
 		return fmt.Errorf("a logo needs a width and a picture")
 	}
@@ -64,7 +65,8 @@ func (s Sheet) Check() error {
 		return err
 	}
 	if width, height := s.cell(); width < 1 || height < 1 {
-		return fmt.Errorf("a page of %d by %d labels leaves them no room on paper of %v by %v: take fewer, or smaller margins and gaps", s.Columns,
+		return fmt.Errorf("a page of %d by %d labels leaves no space for a label on paper of %v by %v: use fewer labels, "+
+			"or smaller margins and gaps", s.Columns,
 			s.Rows, s.Paper.Width, s.Paper.Height)
 	}
 	switch {
@@ -75,9 +77,9 @@ func (s Sheet) Check() error {
 		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
 			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-childLength, s.Paper.Width, s.Paper.Height)
 	case s.CropMarks && margin < markGap+markLength+markGap:
-		return fmt.Errorf("crop marks stand in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
-	case s.Footer != "" && childLength < s.leastFooter():
-		return fmt.Errorf("the footer stands in the margin, and %v is too narrow: want %v or more", childLength, s.leastFooter())
+		return fmt.Errorf("crop marks are printed in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
+	case s.Footer != "" && childLength < s.minFooter():
+		return fmt.Errorf("the footer is printed in the margin, and %v is too narrow: want %v or more", childLength, s.minFooter())
 	}
 	return s.Design.Style.Check()
 }
@@ -88,8 +90,8 @@ func (s Sheet) rest() (right, childLength symbol.Length) {
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
 
-// leastFooter returns the minimum bottom margin for a footer, with or without crop marks.
-func (s Sheet) leastFooter() symbol.Length {
+// minFooter returns the minimum bottom margin for a footer, with or without crop marks.
+func (s Sheet) minFooter() symbol.Length {
 	if s.CropMarks {
 		return 2*footerSize + markGap + markLength
 	}
@@ -109,13 +111,13 @@ func (s Sheet) cell() (width, height int) {
 	return pixels(s.Width), pixels(s.Height)
 }
 
-// cellOrigin returns the top left corner of a cell, in dots. Each cell is rounded separately, so that rounding errors do not
-// accumulate.
+// cellOrigin returns the top left corner of a cell, in dots. Each cell is rounded separately, so that rounding errors do not accumulate.
 func (s Sheet) cellOrigin(i int) (x, y int) {
 	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
 }
 
-// middle returns the top left corner, in dots, of an object of the given size centred in a cell. The result is rounded only once.
+// middle returns the top left corner, in dots, of an object of the given size centred in a cell. The position is rounded to whole
+// dots only once, after all lengths were added.
 func (s Sheet) middle(i, width, height int) (x, y int) {
 	fn := func(begin, pitch, size symbol.Length, n, dots int) int {
 		middle := (begin + symbol.Length(n)*pitch).Millimetres() + size.Millimetres()/2
@@ -237,8 +239,7 @@ func (p pages) logoHeight() int {
 	return p.dots(p.LogoAt) * b.Dy() / b.Dx()
 }
 
-// tooLarge returns the error for a label that is larger than its cell. The error includes the largest module size at which the
-// label fits.
+// tooLarge returns the error for a label that is larger than its cell. The error includes the largest module size at which the label fits.
 func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
 	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
 	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),

@@ -21,7 +21,7 @@ type Permutation struct {
 	block cipher.Block
 }
 
-// rounds is the number of rounds of the network; four rounds look random, eight are secure.
+// rounds is the number of rounds of the Feistel network; four rounds look random, eight are secure.
 const rounds = 8
 
 // NewPermutation returns the permutation for a seed.
@@ -29,12 +29,12 @@ func NewPermutation(count uint64, seed string) Permutation {
 	key := sha256.Sum256([]byte("qrjump labels: shuffle\n" + seed))
 	block, err := aes.NewCipher(key[:])
 	if err != nil {
-		panic(err) // 32 bytes are a valid key length
+		panic(err) // unreachable: 32 bytes are a valid AES key length
 	}
 	return Permutation{count: count, half: (bits.Len64(max(count, 2)-1) + 1) / 2, block: block}
 }
 
-// Number returns the number at a place of the order; place must be less than count.
+// Number returns the number at position place of the permutation; place must be less than count.
 func (p Permutation) Number(place uint64) uint64 {
 	for {
 		if place = p.round(place); place < p.count {

@@ -187,7 +187,7 @@ func (w *Writer) Close() error {
 	if w.pages == 0 {
 		return cmp.Or(w.err, errors.New("pdf: a file without a page"))
 	}
-	// All levels except the highest are closed into the level above, which may grow in the process.
+	// Each level except the highest is closed into the level above; closing a level may create a new highest level.
 	for level := 0; level < len(w.levels)-1; level++ {
 		if len(w.levels[level].kids) > 0 {
 			w.closeNode(level)

@@ -19,10 +19,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// The line file lets a verification machine at the printing line recognize the codes of a job without containing them: a JSON
-// header on one line, then 16 bytes per code, in the order of the indexes and then of the proofs, then the SHA-256 of everything
-// before. The 16 bytes of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine
-// characters).
+// The line file lets a verification machine at the printing line recognize the codes of a job without containing them: a JSON header on one
+// line, then 16 bytes per code (first the codes by index, then the proof codes), then the SHA-256 of the header and the codes. The 16 bytes
+// of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
 
 // LineFormat is the format name in the header of a line file. A line file whose code texts follow a template has the second format,
 // so that a program that supports only the first format rejects the line file instead of reporting every code as foreign.
@@ -197,7 +196,7 @@ const (
 // find returns the position of a code that was read; ok is false for a code of another job.
 func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	if j.template != nil {
-		if text, similar := j.template.Reading(read); similar {
+		if text, similar := j.template.PrintedForm(read); similar {
 			if pos, kind, ok = j.lookup(readText, text); ok {
 				return pos, kind, true
 			}

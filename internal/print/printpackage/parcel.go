@@ -24,7 +24,7 @@ import (
 // Format is the format name in the manifest of a package.
 const Format = "qrjump-package/1"
 
-// The names of the members that are not parts.
+// Names of the two files in a package that the manifest does not list.
 const (
 	ManifestName  = "manifest.json"
 	SignatureName = ManifestName + ".sig"
@@ -92,8 +92,8 @@ type Content struct {
 }
 
 // Pack writes a package: encrypted, signed, and with a checksum for each part. Each content is written twice: once to compute its
-// checksum, and once into the package. After an error, the output is not a valid package. All checksums are
-// computed before w receives a byte, so an error of the first pass leaves w empty.
+// checksum, and once into the package. After an error, the output is not a valid package. All checksums are computed before w
+// receives a byte, so an error during their computation leaves w empty.
 func Pack(ctx context.Context, w io.Writer, m Manifest, contents []Content, signer *Signer, to []age.Recipient) error {
 	m.Format, m.Parts = Format, nil
 	for _, c := range contents {
@@ -247,8 +247,7 @@ func asDamage(err error) error {
 	return fmt.Errorf("%w: %w", ErrCut, err)
 }
 
-// Verify checks the signature of a manifest text and returns the manifest; the error is ErrSignature if no signer matches.
-// ErrSignature.
+// Verify checks the signature of a manifest text and returns the manifest; the error is ErrSignature if no signer matches. ErrSignature.
 func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 	if err := signers.Verify(text, signature); err != nil {
 		return m, err

@@ -42,8 +42,8 @@ type Finding struct {
 	Read  string `json:"read,omitempty"`  // the text that the camera read, for a foreign code
 }
 
-// MostFindings limits the findings that are kept per verdict; all findings are counted.
-const MostFindings = 100_000
+// MaxFindings limits the findings that are kept per verdict; all findings are counted.
+const MaxFindings = 100_000
 
 // NewRun returns a Run in which no code has been read.
 func NewRun(j *Job) *Run {
@@ -59,7 +59,7 @@ func (r *Run) Read(read string) (v Verdict, index int64) {
 	r.lines++
 	v, index = r.verdictOn(read)
 	r.count[v]++
-	if v == Good || v == Reprint || v == Unread || len(r.found[v]) == MostFindings {
+	if v == Good || v == Reprint || v == Unread || len(r.found[v]) == MaxFindings {
 		return v, index
 	}
 	f := Finding{Line: r.lines}
@@ -110,8 +110,7 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 // ISO/IEC 15424.
 var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
-// unwrapped removes what cameras and spreadsheets put around a code text: blanks, a byte order mark, quotes, a symbology
-// identifier.
+// unwrapped removes what cameras and spreadsheets put around a code text: blanks, a byte order mark, quotes, a symbology identifier.
 func unwrapped(read string) string {
 	for {
 		bare := strings.TrimSpace(strings.TrimPrefix(read, "\ufeff"))
@@ -135,13 +134,12 @@ type Report struct {
 	Codes         int64 `json:"codes"` // number of ordered codes, without spare codes
 	Read          int64 `json:"read"`  // number of distinct codes of the job that were read
 	// Missing lists ordered codes that were not read and are not spoiled.
-	Missing      []codes.Range `json:"missing"`
-	MissingCodes int64         `json:"missing_codes"`
-	// SpareUsed is the number of spare codes that were read. OverRun is the number of good labels beyond the ordered number.
-	SpareUsed int64             `json:"spare_used"`
-	OverRun   int64             `json:"over_run"`
-	Count     map[Verdict]int64 `json:"count"`
-	Found     struct {
+	Missing      []codes.Range     `json:"missing"`
+	MissingCodes int64             `json:"missing_codes"`
+	SpareUsed    int64             `json:"spare_used"` // number of spare codes that were read
+	OverRun      int64             `json:"over_run"`   // number of good labels beyond the number of ordered codes
+	Count        map[Verdict]int64 `json:"count"`
+	Found        struct {
 		Double  []Finding `json:"double"`
 		Foreign []Finding `json:"foreign"`
 		Spoiled []Finding `json:"spoiled"`
@@ -181,7 +179,7 @@ func (r *Run) Report() Report {
 			done.MissingCodes++
 			if n := len(done.Missing); n > 0 && done.Missing[n-1].To == index-1 {
 				done.Missing[n-1].To = index
-			} else if n < MostFindings {
+			} else if n < MaxFindings {
 				done.Missing = append(done.Missing, codes.Range{From: index, To: index})
 			}
 		}

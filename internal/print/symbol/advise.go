@@ -10,12 +10,11 @@ import (
 const (
 	cameraPixels = 1280
 	cameraSees   = 65 * math.Pi / 180
-	// leastPixels is the minimum number of camera pixels per module: with fewer pixels, a light module between two dark ones
-	// appears grey.
-	leastPixels = 2.5
-	// Phone cameras can focus from about leastDistance, which is 5 cm.
-	leastDistance, mostDistance = 50_000, 10_000_000
-	leastDiameter               = 5_000
+	// minPixels is the minimum number of camera pixels per module: with fewer pixels, a light module between two dark ones appears grey.
+	minPixels = 2.5
+	// Phone cameras can focus from about minDistance, which is 5 cm.
+	minDistance, maxDistance = 50_000, 10_000_000
+	minDiameter              = 5_000
 )
 
 // Spot describes the conditions under which a symbol is scanned.
@@ -50,23 +49,23 @@ type Advice struct {
 // Advise returns the smallest size at which the symbol can be scanned at a Spot. The error is a *SizeError if no size is suitable;
 // other errors report an invalid Spot.
 //
-// On a cylinder, the width of a symbol is limited too. A reader assumes a flat grid between the corners; if the symbol extends to
-// the angle b on each side, the position error of a module is at most (b³/9√3) times the cylinder's radius. A quarter of a module
-// is tolerated, so b² is at most 4.5·√3 divided by the number of modules: 32 degrees for 25 modules.
+// On a cylinder, the curvature limits the width of a symbol. A reader assumes a flat grid between the corners; if the symbol
+// extends to the angle b on each side, the position error of a module is at most (b³/9√3) times the cylinder's radius; a quarter of
+// a module is tolerated, so b² is at most 4.5·√3 divided by the number of modules: 32 degrees for 25 modules.
 func (g Grid) Advise(spot Spot) (Advice, error) {
 	switch {
-	case spot.Distance < leastDistance || spot.Distance > mostDistance:
-		return Advice{}, fmt.Errorf("a distance of %v: want %v to %v", spot.Distance, Length(leastDistance), Length(mostDistance))
-	case spot.Diameter != 0 && spot.Diameter < leastDiameter:
-		return Advice{}, fmt.Errorf("a surface with a diameter of %v: want %v or more", spot.Diameter, Length(leastDiameter))
+	case spot.Distance < minDistance || spot.Distance > maxDistance:
+		return Advice{}, fmt.Errorf("a distance of %v: want %v to %v", spot.Distance, Length(minDistance), Length(maxDistance))
+	case spot.Diameter != 0 && spot.Diameter < minDiameter:
+		return Advice{}, fmt.Errorf("a surface with a diameter of %v: want %v or more", spot.Diameter, Length(minDiameter))
 	}
 	if err := CheckDPI(spot.DPI); err != nil {
 		return Advice{}, err
 	}
 	dot := inch / float64(spot.DPI)
 	pixel := 2 * float64(spot.Distance) * math.Tan(cameraSees/2) / cameraPixels
-	a := Advice{Dots: max(leastDots, int(math.Ceil(leastModule/dot))), By: ByPrinter, Edge: 1}
-	if dots := int(math.Ceil(leastPixels * pixel / dot)); dots > a.Dots {
+	a := Advice{Dots: max(minDots, int(math.Ceil(minModule/dot))), By: ByPrinter, Edge: 1}
+	if dots := int(math.Ceil(minPixels * pixel / dot)); dots > a.Dots {
 		a.Dots, a.By = dots, ByDistance
 	}
 	if spot.Diameter != 0 {
@@ -75,11 +74,12 @@ func (g Grid) Advise(spot Spot) (Advice, error) {
 		for flat := a.Dots; ; a.Dots++ {
 			angle := float64(a.Dots) * dot * float64(g.Width) / float64(spot.Diameter)
 			if angle > widest {
-				return Advice{}, &SizeError{Why: fmt.Sprintf("a symbol of %d modules that is read at %v is wider than the %v that a camera sees of a "+
-					"diameter of %v", g.Width, spot.Distance, a.Most, spot.Diameter),
-					Next: "shorten the text, take a Data Matrix or a lower error correction, read it from nearer, or print it where the surface is flatter"}
+				return Advice{}, &SizeError{Why: fmt.Sprintf("a symbol of %d modules scanned from %v is wider than the %v that a camera sees of a diameter "+
+					"of %v", g.Width, spot.Distance, a.Most, spot.Diameter),
+					Next: "shorten the text, use a Data Matrix or a lower error correction level, scan it from a shorter " +
+						"distance, or print it on a flatter surface"}
 			}
-			if a.Edge = math.Cos(angle); float64(a.Dots)*dot*a.Edge >= leastPixels*pixel {
+			if a.Edge = math.Cos(angle); float64(a.Dots)*dot*a.Edge >= minPixels*pixel {
 				break
 			}
 			if a.Dots >= flat {
@@ -87,9 +87,9 @@ func (g Grid) Advise(spot Spot) (Advice, error) {
 			}
 		}
 	}
-	if a.Module = LengthOf(a.Dots, spot.DPI); a.Module > mostModule {
-		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(mostModule)),
-			Next: "read it from nearer"}
+	if a.Module = LengthOf(a.Dots, spot.DPI); a.Module > maxModule {
+		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(maxModule)),
+			Next: "scan it from a shorter distance"}
 	}
 	a.Width, a.Height = LengthOf(a.Dots*(g.Width+2*g.quiet), spot.DPI), LengthOf(a.Dots*(g.Height+2*g.quiet), spot.DPI)
 	a.Pixels = float64(a.Dots) * dot / pixel

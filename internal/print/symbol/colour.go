@@ -36,9 +36,9 @@ func ParseColour(text string) (Colour, error) {
 
 func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
-// leastContrast is the minimum difference of reflectance between paper and ink: grade B for symbol contrast in ISO/IEC 15415, so
+// minContrast is the minimum difference of reflectance between paper and ink: grade B for symbol contrast in ISO/IEC 15415, so
 // that a slightly worse print still reaches grade C.
-const leastContrast = 0.55
+const minContrast = 0.55
 
 // red and grey return the share of light that a colour reflects: red of the red light of industrial cameras, and grey of all light,
 // which phone cameras use. From IEC 61966-2-1.
@@ -61,12 +61,12 @@ func CheckContrast(ink, paper Colour) error {
 	if ink.grey() > paper.grey() {
 		return fmt.Errorf("%v on %v is light on dark, which many cameras do not read: exchange the two", ink, paper)
 	}
-	if c := paper.grey() - ink.grey(); c < leastContrast {
-		return fmt.Errorf("%v on %v has a contrast of %.0f %%, and cameras need %.0f %%: %s", ink, paper, 100*c, 100*leastContrast, advice)
+	if c := paper.grey() - ink.grey(); c < minContrast {
+		return fmt.Errorf("%v on %v has a contrast of %.0f %%, and cameras need %.0f %%: %s", ink, paper, 100*c, 100*minContrast, advice)
 	}
-	if c := paper.red() - ink.red(); c < leastContrast {
+	if c := paper.red() - ink.red(); c < minContrast {
 		return fmt.Errorf("%v on %v has a contrast of %.0f %% under the red light of industrial cameras, which need %.0f %%: "+
-			"take an ink with less red or a paper with more", ink, paper, 100*max(c, 0), 100*leastContrast)
+			"take an ink with less red or a paper with more", ink, paper, 100*max(c, 0), 100*minContrast)
 	}
 	return nil
 }

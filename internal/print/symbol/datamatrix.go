@@ -41,7 +41,7 @@ const (
 )
 
 // DataMatrix returns the smallest square ECC 200 Data Matrix for a text. The text may contain the characters of ISO/IEC 8859-1,
-// which is the default encoding of bytes. Readers of Data Matrix disagree on other characters.
+// which is the default encoding of bytes. Readers of Data Matrix disagree on characters outside ISO/IEC 8859-1.
 func DataMatrix(text string) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
@@ -227,8 +227,7 @@ func dmLengthSize(n int) int {
 	return 2
 }
 
-// dm253 returns the padding codeword for a position, counted from 1. The padding differs between positions, to avoid visible
-// patterns.
+// dm253 returns the padding codeword for a position, counted from 1. The padding differs between positions, to avoid visible patterns.
 func dm253(place int) byte {
 	v := dmPad + 149*place%253 + 1
 	if v > 254 {

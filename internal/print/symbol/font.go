@@ -20,8 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/pdf"
 )
 
-// Font draws the text lines of a label as outlines, so that they look the same in every output format and no printer needs the
-// font.
+// Font draws the text lines of a label as outlines, so that they look the same in every output format and no printer needs the font.
 type Font struct {
 	font *sfnt.Font
 	mu   sync.Mutex
@@ -63,8 +62,8 @@ func ParseFont(file []byte) (*Font, error) {
 	return &Font{font: f, seen: map[rune]glyph{}}, nil
 }
 
-// outlineTables lists the font tables from which outlines are read. All other tables are dropped: the program does not use them,
-// and a fault in one of them would make the font unusable.
+// outlineTables lists the font tables from which outlines are read. Tables that are not listed are dropped: the program does not
+// use them, and a fault in one of them would make the font unusable.
 const outlineTables = "CFF  OS/2 cmap glyf head hhea hmtx loca maxp post"
 
 // onlyOutlines returns a font file that contains only the tables in outlineTables, made from a font or from the first font of a

@@ -20,13 +20,13 @@ type Style struct {
 	Media  Media // of label printers
 }
 
-// mostQuiet is the maximum width of the quiet zone in modules.
-const mostQuiet = 100
+// maxQuietZone is the maximum width of the quiet zone in modules.
+const maxQuietZone = 100
 
 const (
 	defaultText = Length(2000)
-	// leastText is the minimum font size in dots at which the letters of a text line stay legible.
-	leastText = 10
+	// minText is the minimum font size in dots at which the letters of a text line stay legible.
+	minText = 10
 	// lineHeight is the distance between two text lines, in percent of the font size.
 	lineHeight = 120
 )
@@ -66,12 +66,12 @@ func (s Style) Check() error {
 	if _, err := ModuleDots(s.Module, s.DPI); err != nil {
 		return err
 	}
-	if s.Quiet != nil && (*s.Quiet < 0 || *s.Quiet > mostQuiet) {
-		return fmt.Errorf("a quiet zone of %d modules: want at most %d", *s.Quiet, mostQuiet)
+	if s.Quiet != nil && (*s.Quiet < 0 || *s.Quiet > maxQuietZone) {
+		return fmt.Errorf("a quiet zone of %d modules: want at most %d", *s.Quiet, maxQuietZone)
 	}
-	if size := s.textDots(); size < leastText {
-		return &SizeError{Why: fmt.Sprintf("lines of %v are %d dots of a printer of %d dots an inch, and need %d to be read", s.text(), size,
-			s.DPI, leastText), Next: fmt.Sprintf("take lines of %v", LengthOf(leastText, s.DPI)+1)}
+	if size := s.textDots(); size < minText {
+		return &SizeError{Why: fmt.Sprintf("lines of %v are %d dots at %d dots per inch, and must be at least %d dots to be readable", s.text(), size,
+			s.DPI, minText), Next: fmt.Sprintf("use lines of %v", LengthOf(minText, s.DPI)+1)}
 	}
 	return CheckContrast(s.Ink, s.Paper)
 }
@@ -101,7 +101,7 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	for _, g := range symbols {
 		if s.Quiet != nil && *s.Quiet < g.quiet {
 			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %s is too small for this symbol", modules(*s.Quiet)),
-				Next: fmt.Sprintf("take %d or more", g.quiet)}
+				Next: fmt.Sprintf("use %d or more", g.quiet)}
 		}
 		d.Height = max(d.Height, (g.Height+2*s.quiet(g))*module)
 	}
@@ -113,9 +113,9 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	if err := d.place(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l == "" }), s.Beside); err != nil {
 		return Drawing{}, err
 	}
-	if d.Width > MostDots || d.Height > MostDots {
-		return Drawing{}, &SizeError{Why: fmt.Sprintf("a picture of %d×%d dots is larger than %d a side", d.Width, d.Height, MostDots),
-			Can: s.smaller(MostDots, max(d.Width, d.Height))}
+	if d.Width > MaxDots || d.Height > MaxDots {
+		return Drawing{}, &SizeError{Why: fmt.Sprintf("an image of %d×%d pixels is larger than %d pixels on a side", d.Width, d.Height, MaxDots),
+			Can: s.smaller(MaxDots, max(d.Width, d.Height))}
 	}
 	d.dots = sync.OnceValue(d.raster)
 	return d, nil

@@ -9,7 +9,7 @@ import (
 type Media struct {
 	Width, Height    Length // size of a label, in which the drawing is centred; 0 = the size of the drawing
 	Gap              Length // distance between two labels; 0 = the printer's own setting
-	OffsetX, OffsetY Length // shift of the drawing to the right and down, to correct a printer
+	OffsetX, OffsetY Length // shift of the drawing to the right and down, to correct a printer that prints off position
 	Copies           int    // number of prints of each label; 0 means 1
 }
 
@@ -33,8 +33,8 @@ func (d Drawing) onMedia() (*bitmap, int, error) {
 	case width < b.width || height < b.height:
 		return nil, 0, &SizeError{Why: fmt.Sprintf("a drawing of %v by %v is larger than a label of %v by %v", LengthOf(b.width, d.DPI),
 			LengthOf(b.height, d.DPI), d.media.Width, d.media.Height), Next: "take smaller modules, shorter lines or a larger label"}
-	case width > MostDots || height > MostDots:
-		return nil, 0, &SizeError{Why: fmt.Sprintf("a label of %d×%d dots is larger than %d a side", width, height, MostDots),
+	case width > MaxDots || height > MaxDots:
+		return nil, 0, &SizeError{Why: fmt.Sprintf("a label of %d×%d dots is larger than %d a side", width, height, MaxDots),
 			Next: "take a smaller label"}
 	case x == 0 && y == 0 && width == b.width && height == b.height:
 		return b, copies, nil

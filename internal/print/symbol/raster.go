@@ -168,7 +168,7 @@ func TSPL(w io.Writer, d Drawing) error {
 		return err
 	}
 	out := bufio.NewWriter(w)
-	// A size that is rounded up loses no dot at the edge.
+	// The size is rounded up, so that no dot at the edge is lost.
 	mm := func(dots int) float64 { return math.Ceil(float64(dots)*inch/10/float64(d.DPI)) / 100 }
 	fmt.Fprintf(out, "SIZE %v mm,%v mm\r\n", mm(b.width), mm(b.height))
 	if d.media.Gap > 0 {

@@ -13,9 +13,9 @@ import (
 	"github.com/makiuchi-d/gozxing/qrcode"
 )
 
-// MostOnScreen is the maximum length in bytes of a text whose QR code a phone can read from a screen. The limit also bounds CPU
+// MaxScreenPixels is the maximum length in bytes of a text whose QR code a phone can read from a screen. The limit also bounds CPU
 // time: the work of drawing a code grows with the square of its side.
-const MostOnScreen = 500
+const MaxScreenPixels = 500
 
 // Picture returns a black-on-white image of a symbol with its quiet zone. The side of each module is the given number of pixels.
 func (g Grid) Picture(pixels int) *image.Paletted {
@@ -29,7 +29,8 @@ func (g Grid) Picture(pixels int) *image.Paletted {
 	return m
 }
 
-// ForScreen returns a data URL that contains the QR code of a text as a picture. ForScreen returns the errors of QR.
+// ForScreen returns a data URL that contains the QR code of a text as a picture. ForScreen returns an error if the text is empty,
+// invalid UTF-8, or too long for a QR code.
 func ForScreen(text string) (address string, err error) {
 	g, err := Readable(text)
 	if err != nil {

@@ -10,17 +10,16 @@ import (
 const (
 	// inch is the length of an inch in micrometres.
 	inch = 25_400
-	// leastDots is the minimum number of printer dots per module side. A module of one dot would be filled by the ink of its
-	// neighbours.
-	leastDots = 2
-	// leastModule is the minimum module size in micrometres: phone cameras cannot separate smaller modules at their focus distance.
-	leastModule = 190
-	// mostModule is the maximum module size in micrometres, for a billboard.
-	mostModule = 100_000
-	// LeastDPI and MostDPI limit the dot density of a printer.
-	LeastDPI, MostDPI = 72, 4800
-	// MostDots is the maximum side of a picture in dots.
-	MostDots = 20_000
+	// minDots is the minimum number of printer dots per module side. A module of one dot would be filled by the ink of its neighbours.
+	minDots = 2
+	// minModule is the minimum module size in micrometres: phone cameras cannot separate smaller modules at their focus distance.
+	minModule = 190
+	// maxModule is the maximum module size in micrometres, for a billboard.
+	maxModule = 100_000
+	// MinDPI and MaxDPI limit the dot density of a printer.
+	MinDPI, MaxDPI = 72, 4800
+	// MaxDots is the maximum side of a picture in dots.
+	MaxDots = 20_000
 )
 
 // Length is a length in micrometres.
@@ -32,7 +31,7 @@ var lengthForm = regexp.MustCompile(`^([0-9]{1,6})(?:\.([0-9]{1,4}))?(mm|cm|m|um
 func ParseLength(text string) (Length, error) {
 	m := lengthForm.FindStringSubmatch(text)
 	if m == nil {
-		return 0, fmt.Errorf("%q is no length: want a number with um, mm, cm or m behind it, as in 0.4mm or 30cm", text)
+		return 0, fmt.Errorf("%q is not a length: want a number with the unit um, mm, cm or m, as in 0.4mm or 30cm", text)
 	}
 	// cannot fail: the number has at most six digits before the point and only digits after the point
 	v, _ := strconv.ParseFloat(m[1]+"."+m[2]+"0", 64)
@@ -84,15 +83,15 @@ func (e *SizeError) Advice() string {
 		return e.Next
 	}
 	if e.Next == "" {
-		return "take modules of " + e.Can.String()
+		return "use modules of " + e.Can.String()
 	}
-	return fmt.Sprintf("take modules of %v, or %s", e.Can, e.Next)
+	return fmt.Sprintf("use modules of %v, or %s", e.Can, e.Next)
 }
 
 // CheckDPI returns an error if a dot density is invalid.
 func CheckDPI(dpi int) error {
-	if dpi < LeastDPI || dpi > MostDPI {
-		return fmt.Errorf("%d dots an inch: want %d to %d", dpi, LeastDPI, MostDPI)
+	if dpi < MinDPI || dpi > MaxDPI {
+		return fmt.Errorf("%d dots an inch: want %d to %d", dpi, MinDPI, MaxDPI)
 	}
 	return nil
 }
@@ -104,18 +103,18 @@ func ModuleDots(module Length, dpi int) (int, error) {
 		return 0, err
 	}
 	exact := float64(module) * float64(dpi) / inch
-	minimum := max(leastDots, int(math.Ceil(float64(leastModule)*float64(dpi)/inch)))
+	minimum := max(minDots, int(math.Ceil(float64(minModule)*float64(dpi)/inch)))
 	can := Length(math.Ceil(float64(minimum) * inch / float64(dpi)))
 	switch {
-	case module > mostModule:
-		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", module, Length(mostModule)), Can: mostModule}
-	case module < leastModule:
+	case module > maxModule:
+		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", module, Length(maxModule)), Can: maxModule}
+	case module < minModule:
 		return 0, &SizeError{Can: can,
-			Why: fmt.Sprintf("modules of %v are smaller than cameras tell apart (%v)", module, Length(leastModule))}
-	case exact < leastDots-0.05: // 0.25mm at 203 dots per inch is 1.998 dots, which is accepted as two
-		sufficient := int(math.Ceil(leastDots * inch / float64(module)))
-		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots of a printer of %d dots an inch, and need %d", module, exact, dpi,
-			leastDots), Can: can, Next: fmt.Sprintf("a printer of %d dots an inch or more", sufficient)}
+			Why: fmt.Sprintf("modules of %v are smaller than cameras can resolve (%v)", module, Length(minModule))}
+	case exact < minDots-0.05: // 0.25mm at 203 dots per inch is 1.998 dots, which is accepted as two
+		sufficient := int(math.Ceil(minDots * inch / float64(module)))
+		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots at %d dots per inch, and must be at least %d dots", module, exact, dpi,
+			minDots), Can: can, Next: fmt.Sprintf("a printer with at least %d dots per inch", sufficient)}
 	}
 	return max(minimum, int(math.Round(exact))), nil
 }

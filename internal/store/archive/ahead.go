@@ -17,8 +17,7 @@ func newSpace() chan []byte {
 	return space
 }
 
-// readAhead reads r in the background while f processes the data that was already read. When readAhead returns, the reading of r
-// has ended.
+// readAhead reads r in the background while f processes the data that was already read. When readAhead returns, the reading of r has ended.
 func readAhead(r io.Reader, space chan []byte, f func(io.Reader) error) error {
 	a := &lookahead{space: space, pieces: make(chan aheadPiece, aheadPieces)}
 	stop := make(chan struct{})
@@ -57,13 +56,13 @@ type lookahead struct {
 	space  chan []byte
 	pieces chan aheadPiece
 	now    aheadPiece
-	at     int // in it
+	at     int // index in now.b of the next byte to read
 }
 
 type aheadPiece struct {
 	b   []byte
-	n   int   // of b
-	err error // behind it
+	n   int   // number of bytes read into b
+	err error // error of the reader after these bytes
 }
 
 // Read implements io.Reader.

@@ -1,9 +1,9 @@
 // Package archive defines the file that holds an export of a whole server: its members, their checksums, and the keys, which a
-// passphrase seals. Package archive does not know the source or the meaning of the rows.
+// passphrase seals. Package archive does not interpret the rows of the tables, and does not depend on the database that they come from.
 //
 // An archive is a gzipped tar file: manifest.json, keys.age, and tables/NAME.ndjson for each table. The manifest holds the SHA-256
-// of every member. After the gzip stream comes a second, empty gzip stream whose comment is the SHA-256 of all bytes before it.
-// Programs such as tar and gzip skip the second stream, and a change of any byte of the file is detected. The member keys.age
+// of every member. The tar file is followed by an empty gzip stream whose comment contains the SHA-256 of all bytes before this
+// stream, so that a change of any byte is detected; programs such as tar and gzip skip the empty stream. The member keys.age
 // (age-encryption.org/v1, scrypt) repeats the checksums of the tables, so that a table cannot be replaced without the passphrase.
 package archive
 
@@ -97,8 +97,8 @@ type secrets struct {
 	Tables []Member          `json:"tables"`
 }
 
-// trailer returns an empty gzip stream (RFC 1952) with the checksum of all bytes before it. The stream is written byte by byte
-// here, because it is compared byte by byte.
+// trailer returns an empty gzip stream (RFC 1952) with the checksum of all bytes before it. trailer writes the stream without
+// compress/gzip, because Open compares its bytes.
 func trailer(sum []byte) []byte {
 	const withComment, unknownSystem = 0x10, 0xff
 	b := []byte{0x1f, 0x8b, 8, withComment, 0, 0, 0, 0, 0, unknownSystem}

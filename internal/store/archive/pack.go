@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// packer compresses texts one after the other, while the next chunk of a text is still being written. Each compressed text can be
-// placed anywhere in a gzip stream.
+// packer compresses texts one after the other; while a goroutine compresses a chunk of a text, the producer of the text writes the
+// next chunk. Each compressed text can be placed anywhere in a gzip stream.
 type packer struct {
 	to    *counting
 	flate *flate.Writer
@@ -33,7 +33,7 @@ type plain struct {
 	sum  []byte // SHA-256
 }
 
-// append returns the plain of two consecutive texts, without their SHA-256 sum.
+// append returns the length and the CRC-32 of the text p followed by the text next; the SHA-256 sum of the result is empty.
 func (p plain) append(next plain) plain {
 	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
 }
@@ -42,17 +42,17 @@ func (p plain) member(name string, rows int64) Member {
 	return Member{Name: name, Rows: rows, Size: p.size, SHA256: hex.EncodeToString(p.sum)}
 }
 
-// The size of the chunks of a text, and the maximum number of chunks that wait for compression.
+// pieceSize is the size in bytes of the chunks of a text, and maxWaiting the maximum number of chunks that wait for compression.
 const (
-	pieceSize   = 256 << 10
-	mostWaiting = 3
+	pieceSize  = 256 << 10
+	maxWaiting = 3
 )
 
 func newPacker(w io.Writer) *packer {
-	p := &packer{to: &counting{w: w}, free: make(chan []byte, mostWaiting)}
-	// The fastest level, because the server handles scans at the same time.
+	p := &packer{to: &counting{w: w}, free: make(chan []byte, maxWaiting)}
+	// The fastest compression level leaves processor time for the scans that the server handles during an export.
 	p.flate, _ = flate.NewWriter(p.to, flate.BestSpeed) // the compression level is valid, so there is no error
-	for range mostWaiting {
+	for range maxWaiting {
 		p.free <- make([]byte, 0, pieceSize)
 	}
 	return p
@@ -62,7 +62,7 @@ func newPacker(w io.Writer) *packer {
 func (p *packer) pack(write func(io.Writer) error) (packed, error) {
 	p.flate.Reset(p.to)
 	done := packed{from: p.to.n}
-	t := &text{packer: p, piece: <-p.free, full: make(chan []byte, mostWaiting)}
+	t := &text{packer: p, piece: <-p.free, full: make(chan []byte, maxWaiting)}
 	ended := make(chan error, 1)
 	sum := sha256.New()
 	go func() { ended <- t.packPieces(&done, sum) }()
@@ -108,7 +108,7 @@ func (t *text) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// packPieces compresses the chunks of a text until the last one.
+// packPieces compresses the chunks that t.full delivers until t.full is closed, and adds their length and checksums to dst and sum.
 func (t *text) packPieces(dst *packed, sum hash.Hash) (err error) {
 	for piece := range t.full {
 		if err == nil {
@@ -143,7 +143,7 @@ func (c *counting) Write(b []byte) (int, error) {
 }
 
 // crcOfBoth returns the CRC-32 of two concatenated texts, from their CRC-32s and the length of the second text. Each byte of the
-// second text multiplies the first CRC by x^8.
+// second text multiplies the CRC of the first text, as a polynomial, by x^8.
 func crcOfBoth(first, second uint32, length int64) uint32 {
 	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8 with the highest term in the lowest bit
 		if length&1 != 0 {

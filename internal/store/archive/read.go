@@ -19,22 +19,22 @@ type Archive struct {
 	Manifest Manifest
 
 	file io.ReaderAt
-	size int64 // without the trailer
+	size int64 // bytes of the file before the trailer
 	keys []byte
 }
 
-// maxHead is the maximum size of the manifest and of the sealed keys, in bytes: a hundred tables need 20 KiB. An untrusted gzip
-// file can expand one byte to a thousand bytes.
+// maxHead is the maximum size of the manifest and of the sealed keys, in bytes: a hundred tables need 20 KiB. The size needs a
+// maximum because one byte of an untrusted gzip file can expand to a thousand bytes.
 const maxHead = 1 << 20
 
-// Open opens an archive and checks the checksum of the whole file. EachTable and Check compare the archive's members with the
-// manifest. ErrNewer, ErrDamaged.
+// Open opens an archive and checks the checksum of the whole file. EachTable and Check compare the members with the manifest, which
+// Open does not do. ErrNewer, ErrDamaged.
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {
 		return nil, damaged("it is no archive of qrjump")
 	}
-	// An archive in a newer format may end differently.
+	// The manifest is read before the checksum, because an archive in a newer format may end differently.
 	if err := a.readHead(); errors.Is(err, ErrNewer) {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
-// unpack returns the tar reader, and a function that checks that no data follows the tar.
+// unpack returns a reader of the tar file, and a function that reads the rest of the gzip stream and checks its checksum.
 func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	packed, err := gzip.NewReader(bufio.NewReaderSize(io.NewSectionReader(a.file, 0, a.size), 1<<16))
 	if err != nil {
@@ -69,7 +69,7 @@ func (a *Archive) unpack() (*tar.Reader, func() error, error) {
 	}
 	packed.Multistream(false)
 	return tar.NewReader(packed), func() error {
-		// The reader checks the checksum of a gzip stream at its end.
+		// gzip.Reader compares the checksum of a gzip stream when a caller has read the stream to its end.
 		if _, err := io.Copy(io.Discard, packed); err != nil {
 			return damaged("%v", err)
 		}
@@ -102,7 +102,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	if err != nil || head.Name != manifestName || head.Size > maxHead {
 		return damaged("it does not begin with %s", manifestName)
 	}
-	// A newer format is only sure to have the field with the format version.
+	// The format version is parsed first, because a manifest in a newer format may lack every other field.
 	text, err := io.ReadAll(members)
 	var format struct{ Format int }
 	if err != nil || json.Unmarshal(text, &format) != nil || format.Format < 1 {
@@ -117,7 +117,7 @@ func (a *Archive) readManifest(members *tar.Reader) error {
 	return nil
 }
 
-// nextIs returns an error unless the next member is the wanted member.
+// nextIs advances to the next member of the tar file, and returns ErrDamaged unless this member has the name and the size of want.
 func nextIs(members *tar.Reader, want Member) error {
 	if head, err := members.Next(); err != nil || head.Name != want.Name || head.Size != want.Size {
 		return damaged("%s is not where the manifest says", want.Name)
@@ -197,11 +197,12 @@ func (c *lineCounter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Keys decrypts the keys, and checks that the tables match the checksums that were sealed with the keys. ErrPassphrase, ErrDamaged.
+// Keys decrypts the keys, and compares the checksums of the tables with the checksums that were encrypted with the keys.
+// ErrPassphrase, ErrDamaged.
 func (a *Archive) Keys(passphrase string) (map[string][]byte, error) {
 	identity, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
-		return nil, ErrPassphrase // an empty one
+		return nil, ErrPassphrase // the passphrase is empty
 	}
 	// The work factor is limited to that of our archives: a crafted file could require more memory than the machine has.
 	identity.SetMaxWorkFactor(defaultWork)

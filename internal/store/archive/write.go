@@ -40,18 +40,18 @@ type Contents struct {
 
 const defaultWork = 18
 
-// Packed is an archive that is ready to be written to a writer.
+// Packed is an archive whose rows are compressed and whose keys are sealed; WriteTo writes it.
 type Packed struct {
 	Manifest Manifest
 
 	keys   []byte
-	tables []packed // in rows
+	tables []packed // byte ranges of the compressed tables in rows
 	rows   *os.File
-	named  bool // the temporary file of rows still has its name
+	named  bool // the temporary file of rows still has a name, and Close removes the file
 }
 
-// Pack reads all tables of a source once. Pack stores the compressed rows in an unnamed file in dir, because an archive starts with
-// the manifest, which is complete only after all rows. Memory use is independent of the number of rows.
+// Pack reads each table of the source c.Tables once. Pack stores the compressed rows in an unnamed file in dir until they are written: an
+// archive starts with the manifest, which contains the checksums of all rows. Memory use is independent of the number of rows.
 func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 	if err := CheckPassphrase(c.Passphrase); err != nil {
 		return nil, err
@@ -69,11 +69,11 @@ func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 }
 
 func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error) {
-	f, err := os.CreateTemp(dir, ".export-*") // 0600
+	f, err := os.CreateTemp(dir, ".export-*") // with file mode 0600
 	if err != nil {
 		return nil, fmt.Errorf("making a file for rows: %w", err)
 	}
-	// An unnamed file does not outlive the process. Some operating systems cannot remove the name of an open file.
+	// An unnamed file does not outlive the process; some operating systems cannot remove the name of an open file.
 	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
 	p.Manifest = Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC(),
 		Members: []Member{{Name: keysName}}}
@@ -93,7 +93,7 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	return p, nil
 }
 
-// describe adds the manifest and the keys, which are sealed together with the checksums of the tables.
+// describe completes the manifest of p and seals the keys in one encrypted text with the checksums of the tables.
 func (p *Packed) describe(c Contents, keys *sealing) error {
 	text, err := json.Marshal(secrets{Keys: c.Keys, Schema: c.Schema, Tables: p.Manifest.Members[1:]})
 	if err != nil {
@@ -134,7 +134,7 @@ type packedGzip struct {
 	whole  *summer
 	packer *packer
 	all    plain
-	waits  bytes.Buffer // not compressed yet
+	waits  bytes.Buffer // texts that are not compressed yet
 }
 
 func (g *packedGzip) write(p *Packed) error {
@@ -162,7 +162,7 @@ func (g *packedGzip) write(p *Packed) error {
 	if err := g.flush(); err != nil {
 		return err
 	}
-	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // an empty final block, and then the checksum of the data
+	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // an empty final DEFLATE block, then the CRC-32 of the data
 	_, err = g.whole.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
 	return err
 }
@@ -177,7 +177,7 @@ func (g *packedGzip) head(m Member) error {
 		ModTime: time.Unix(0, 0)})
 }
 
-// text adds an uncompressed member.
+// text adds a member that is not compressed yet to the buffer g.waits.
 func (g *packedGzip) text(m Member, content []byte) error {
 	if err := g.head(m); err != nil {
 		return fmt.Errorf("writing %s: %w", m.Name, err)
@@ -187,7 +187,7 @@ func (g *packedGzip) text(m Member, content []byte) error {
 	return nil
 }
 
-// table adds a compressed member.
+// table adds a member whose content a packer has already compressed into rows.
 func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 	err := g.head(m)
 	if err == nil {
@@ -204,7 +204,7 @@ func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 	return nil
 }
 
-// flush compresses the buffered texts.
+// flush compresses the texts in the buffer g.waits and writes them to the archive.
 func (g *packedGzip) flush() error {
 	file, err := g.packer.pack(func(w io.Writer) error {
 		_, err := g.waits.WriteTo(w)
@@ -222,8 +222,8 @@ type sealing struct {
 	ready  chan struct{}
 }
 
-// beginSealing starts to derive a key from the passphrase in the background. The derivation of the key takes a second and does not
-// need the text.
+// beginSealing starts to derive a key from the passphrase in the background. The derivation of the key runs in the background,
+// because it takes a second and does not need the text to encrypt.
 func beginSealing(c Contents) *sealing {
 	s := &sealing{ready: make(chan struct{})}
 	go func() {
@@ -243,7 +243,7 @@ func beginSealing(c Contents) *sealing {
 	return s
 }
 
-// end waits for the key and encrypts a text.
+// end waits for the derived key and encrypts text with it.
 func (s *sealing) end(text []byte) error {
 	<-s.ready
 	if s.err != nil {

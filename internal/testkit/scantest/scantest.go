@@ -143,7 +143,7 @@ func (l *Memory) Forget(_ context.Context, before time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
-	for n < len(l.Entries) && l.Entries[n].At.Before(before) {
+	for n < len(l.Entries) && l.Entries[n].OccurredAt.Before(before) {
 		n++
 	}
 	l.Entries = l.Entries[n:]
@@ -175,7 +175,7 @@ func (s *Traffic) Next() scanlog.Event {
 	if s.Random.IntN(10) == 0 { // late
 		t = t.Add(-time.Duration(s.Random.IntN(72*3600)) * time.Second)
 	}
-	e := scanlog.Event{ID: ID(t, s.Random), At: t, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
+	e := scanlog.Event{ID: ID(t, s.Random), OccurredAt: t, Source: []string{"scan", "press", "album"}[s.Random.IntN(3)],
 		Action: "open_mini_program",
 		App:    fmt.Sprintf("wx%d", s.Random.IntN(3))}
 	if n := s.Random.IntN(s.Users); n > 0 {
@@ -253,7 +253,7 @@ func AddOwners(t testing.TB, s *store.Store) {
 				return err
 			}
 			r, err := tx.AddRule(t.Context(), rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: prefix, Path: "p",
-				OpenVersion: rules.OpenRelease, CreatedAt: Began, ChangedAt: Began}, deed)
+				OpenVersion: rules.OpenRelease, CreatedAt: Began, UpdatedAt: Began}, deed)
 			if err == nil && r.ID != int64(n+1) {
 				err = fmt.Errorf("rule %d is not the %d. change", r.ID, n+1)
 			}

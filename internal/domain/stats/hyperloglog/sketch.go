@@ -118,13 +118,13 @@ func (s *Users) Merge(o Users) {
 }
 
 // Merged returns the union of several sketches; a single sketch is returned unchanged.
-func Merged(userses []*Users) *Users {
-	if len(userses) == 1 {
-		return userses[0]
+func Merged(sketches []*Users) *Users {
+	if len(sketches) == 1 {
+		return sketches[0]
 	}
 	s := &Users{}
 	var exact []uint64
-	for _, o := range userses {
+	for _, o := range sketches {
 		if o.registers != nil {
 			s.Merge(*o)
 		}

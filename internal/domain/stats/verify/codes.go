@@ -15,8 +15,8 @@ import (
 // noteCode adds a scan of a code to the notes of its code.
 func (n *recounting) noteCode(e *scanlog.Entry) error {
 	to := n.notes.open(partition{ofCodes, e.Batch, e.Index / codesInDrawer})
-	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{At: e.At, User: e.User, Network: e.Network, Region: e.Region, Batch: e.Batch,
-		Index: e.Index})
+	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{OccurredAt: e.OccurredAt, User: e.User, Network: e.Network,
+		Region: e.Region, Batch: e.Batch, Index: e.Index})
 	prev := len(to.fresh)
 	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.note))), n.note...)
 	return n.notes.added(to, len(to.fresh)-prev)
@@ -34,7 +34,7 @@ func codeOf(d partition) alarms.CodeName {
 func (n *recounting) compareCodes(ctx context.Context) error {
 	return n.inParts(ofCodes, func(from, to partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
-			if !state.Forgotten.IsZero() {
+			if !state.RetentionFloor.IsZero() {
 				return nil // the first scans of a code may have been removed
 			}
 			codes := map[alarms.CodeName]*alarms.Scans{}
@@ -125,10 +125,10 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 	return n.inParts(ofMisses, func(first, last partition) error {
 		return n.compareWith(ctx, func(tx stats.Tx, state stats.State) error {
 			start := int64(math.MinInt64)
-			if !state.Forgotten.IsZero() {
-				start = timebucket.Day(timebucket.Hour(state.Forgotten)+48+23, 0)
+			if !state.RetentionFloor.IsZero() {
+				start = timebucket.Day(timebucket.Hour(state.RetentionFloor)+48+23, 0)
 			}
-			if state.DaysFrom > 0 {
+			if state.OldestDay > 0 {
 				start = max(start, timebucket.Day(state.MissesFrom()+23, 0))
 			}
 			from, to := daysOf(first, last, start)
@@ -165,12 +165,13 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 			describe := func(key missOf) func() string {
 				return func() string { return fmt.Sprintf("scans that found nothing in hour %d at %q", key.hour, key.place) }
 			}
-			err := tx.AllMisses(ctx, stats.Span{Per: stats.PerHour, From: from * 24, To: to * 24}, func(row stats.MissRow) error {
-				key := missOf{row.Hour, row.Place}
-				n.r.compare(row.Scans, misses[key], describe(key))
-				delete(misses, key)
-				return nil
-			})
+			err := tx.AllMisses(ctx, stats.Span{Granularity: stats.PerHour, From: from * 24, To: to * 24},
+				func(row stats.UnmatchedRow) error {
+					key := missOf{row.Hour, row.Location}
+					n.r.compare(row.Scans, misses[key], describe(key))
+					delete(misses, key)
+					return nil
+				})
 			for key, scans := range misses {
 				n.r.compare(0, scans, describe(key))
 			}

@@ -17,8 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// dayNotes caches the combinations of values of a day, so that each combination is written only once between two flushes to the
-// file.
+// dayNotes caches the combinations of values of a day, so that each combination is written only once between two flushes to the file.
 type dayNotes struct {
 	last   int64 // position
 	tuples map[stats.Tuple]uint64
@@ -38,7 +37,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 		return err
 	}
 	t.Rule = 0
-	hour := timebucket.Hour(e.At)
+	hour := timebucket.Hour(e.OccurredAt)
 	day := timebucket.Day(hour, n.began.Offset)
 	name := partition{of: ofDays, a: day}
 	to, known := n.notes.open(name), n.fresh[day]
@@ -151,9 +150,9 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 
 // spans returns the retained hours and the days of a range of days, first per rule and then over all rules.
 func spans(from, to int64, state stats.State) []stats.Span {
-	hours := stats.Span{Per: stats.PerHour, From: max(from*24-state.Offset, state.HoursFrom), To: to*24 - state.Offset}
-	return []stats.Span{hours, {Per: stats.PerDay, From: from, To: to}, {Per: stats.PerHourOfAll, From: hours.From, To: hours.To},
-		{Per: stats.PerDayOfAll, From: from, To: to}}
+	hours := stats.Span{Granularity: stats.PerHour, From: max(from*24-state.Offset, state.OldestHour), To: to*24 - state.Offset}
+	return []stats.Span{hours, {Granularity: stats.PerDay, From: from, To: to},
+		{Granularity: stats.PerHourOfAll, From: hours.From, To: hours.To}, {Granularity: stats.PerDayOfAll, From: from, To: to}}
 }
 
 // noIndex is a day number outside the range of all real days.
@@ -215,7 +214,7 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 	pos := d.number(note.Tuple, true)
 	count := stats.Count{Scans: 1}
 	if note.first {
-		count.Firsts = 1
+		count.FirstScans = 1
 	}
 	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, pos}, {stats.PerDay, day, note.rule, pos},
 		{stats.PerHourOfAll, note.hour, 0, pos}, {stats.PerDayOfAll, day, 0, pos}} {
@@ -234,14 +233,14 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 		values = new([stats.Dims]*hyperloglog.Users)
 		for dim := range stats.Dims {
 			if dim.Combined() {
-				values[dim] = d.sketch(stats.UsersKey{Day: day, Dim: dim, Value: note.Value(dim)})
+				values[dim] = d.sketch(stats.UsersKey{Day: day, Dimension: dim, Value: note.Value(dim)})
 			}
 		}
 		d.groups[groupOf{day, pos}] = values
 	}
 	rule := d.rules[ruleDay{day, note.rule}]
 	if rule == nil {
-		rule = d.sketch(stats.UsersKey{Day: day, Dim: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
+		rule = d.sketch(stats.UsersKey{Day: day, Dimension: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
 		d.rules[ruleDay{day, note.rule}] = rule
 	}
 	for dim, s := range values {
@@ -260,7 +259,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 			if from >= to {
 				return nil
 			}
-			d := daysCount{hoursFrom: state.HoursFrom, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
+			d := daysCount{hoursFrom: state.OldestHour, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
 				users:  map[stats.UsersKey]*hyperloglog.Users{},
 				groups: map[groupOf]*[stats.Dims]*hyperloglog.Users{}, rules: map[ruleDay]*hyperloglog.Users{}}
 			for name, parts := range n.drawersBetween(first, last) {
@@ -271,7 +270,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 				for part, err := range parts {
 					if err == nil {
 						err = readDay(part, name.a, state.Offset, func(note *dayNote) {
-							d.add(name.a, note, note.hasUser && known && note.position <= state.UsersPosition)
+							d.add(name.a, note, note.hasUser && known && note.position <= state.SketchOffset)
 						})
 					}
 					if err != nil {
@@ -300,18 +299,18 @@ func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats
 			}
 		}
 		n.r.compare(counted.Scans, recounted.Scans, describe("scans"))
-		if state.Forgotten.IsZero() {
-			n.r.compare(counted.Firsts, recounted.Firsts, describe("first scans"))
+		if state.RetentionFloor.IsZero() {
+			n.r.compare(counted.FirstScans, recounted.FirstScans, describe("first scans"))
 		}
 	}
 	sums, counted := sumsCount{}, map[span]bool{}
 	err := tx.AllTuples(ctx, spans(from, to, state), func(row stats.TupleRow) error {
-		if row.Per == stats.PerHour || row.Per == stats.PerDay {
+		if row.Granularity == stats.PerHour || row.Granularity == stats.PerDay {
 			sums.add(&row)
-			counted[span{row.Per, row.At}] = true
+			counted[span{row.Granularity, row.Bucket}] = true
 		}
-		k := daysKey{row.Per, row.At, row.Rule, d.number(row.Tuple, false)}
-		compare(row.Per, row.At, row.Tuple, row.Count, d.counts[k])
+		k := daysKey{row.Granularity, row.Bucket, row.Rule, d.number(row.Tuple, false)}
+		compare(row.Granularity, row.Bucket, row.Tuple, row.Count, d.counts[k])
 		delete(d.counts, k)
 		return nil
 	})
@@ -364,10 +363,10 @@ func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats
 			return fmt.Sprintf("scans of %s, owner %d, combination %d", location, k.owner, k.tuple)
 		}
 		n.r.compare(counted.Scans, added[k].Scans, describe)
-		n.r.compare(counted.Firsts, added[k].Firsts, describe)
+		n.r.compare(counted.FirstScans, added[k].FirstScans, describe)
 		delete(added, k)
 	}
-	counted, err := tx.CountsFrom(ctx, stats.Span{Per: s.per.OfOwner(), From: s.at, To: s.at + 1}, 0, math.MinInt64, math.MaxInt32)
+	counted, err := tx.CountsFrom(ctx, stats.Span{Granularity: s.per.OfOwner(), From: s.at, To: s.at + 1}, 0, math.MinInt64, math.MaxInt32)
 	for _, row := range counted {
 		compare(key{row.Rule, row.Tuple}, row.Count)
 	}
@@ -382,11 +381,11 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 	owned := map[stats.UsersKey]*hyperloglog.Users{}
 	for key, user := range users {
 		number, err := strconv.ParseInt(cmp.Or(key.Value, "0"), 10, 64)
-		if key.Dim != stats.Rule && key.Dim != stats.Batch || number == 0 {
+		if key.Dimension != stats.Rule && key.Dimension != stats.Batch || number == 0 {
 			continue
 		}
 		var owner string
-		if err == nil && key.Dim == stats.Rule {
+		if err == nil && key.Dimension == stats.Rule {
 			owner, err = n.c.Owner(ctx, number, 0)
 		} else if err == nil {
 			owner, err = n.c.Owner(ctx, 0, number)
@@ -394,7 +393,7 @@ func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*
 		if err != nil {
 			return err
 		}
-		key = stats.UsersKey{Day: key.Day, Dim: stats.Owner, Value: owner}
+		key = stats.UsersKey{Day: key.Day, Dimension: stats.Owner, Value: owner}
 		if owner == "" {
 			continue
 		}
@@ -422,7 +421,7 @@ func (s sumsCount) add(row *stats.TupleRow) {
 		if !d.Combined() {
 			continue
 		}
-		k := sumKey{row.Per, d, row.At, row.Value(d)}
+		k := sumKey{row.Granularity, d, row.Bucket, row.Value(d)}
 		sum := s[k]
 		sum.Add(row.Count)
 		s[k] = sum
@@ -435,10 +434,10 @@ func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.S
 			return fmt.Sprintf("sum of %s, %s %q", k.per.Start(k.at, state.Offset).Format(time.RFC3339), k.dim, k.value)
 		}
 		n.r.compare(counted.Scans, added.Scans, describe)
-		n.r.compare(counted.Firsts, added.Firsts, describe)
+		n.r.compare(counted.FirstScans, added.FirstScans, describe)
 	}
 	err := tx.AllSums(ctx, spans(from, to, state)[:2], func(row stats.SumRow) error {
-		k := sumKey{row.Per, row.Dim, row.At, row.Value}
+		k := sumKey{row.Granularity, row.Dimension, row.Bucket, row.Value}
 		compare(k, row.Count, sums[k])
 		delete(sums, k)
 		return nil
@@ -452,10 +451,10 @@ func (n *recounting) compareSums(ctx context.Context, tx stats.Tx, state stats.S
 func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state stats.State,
 	users map[stats.UsersKey]*hyperloglog.Users, from, to int64) error {
 	describe := func(k stats.UsersKey) func() string {
-		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dim, k.Value) }
+		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dimension, k.Value) }
 	}
 	laterNames := map[stats.UsersKey][]string{} // than the sketches
-	err := tx.AllUsers(ctx, stats.Span{Per: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
+	err := tx.AllUsers(ctx, stats.Span{Granularity: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
 		if !usersKnown(state, row.Day) {
 			return nil
 		}

@@ -18,7 +18,7 @@ func (n *recounting) compareMonths(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		first, _, err := tx.FirstCounted(ctx, stats.PerDayOfAll, state.DaysFrom)
+		first, _, err := tx.FirstCounted(ctx, stats.PerDayOfAll, state.OldestDay)
 		month = timebucket.Month(first)
 		return err
 	})
@@ -38,8 +38,8 @@ func (n *recounting) compareMonth(ctx context.Context, month int64) (hasMore boo
 			if err != nil {
 				return err
 			}
-			hasMore = month < state.Months
-			if kept = hasMore && timebucket.FirstDay(month) >= state.DaysFrom; kept {
+			hasMore = month < state.RollupMonth
+			if kept = hasMore && timebucket.FirstDay(month) >= state.OldestDay; kept {
 				next, err = n.comparePart(ctx, tx, month, key)
 			}
 			return err
@@ -74,11 +74,11 @@ func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, 
 	sums := map[key]stats.Count{}
 	compare := func(k key, counted stats.Count) {
 		n.r.compare(counted.Scans, sums[k].Scans, describe("scans "+k.of, k.value))
-		n.r.compare(counted.Firsts, sums[k].Firsts, describe("first scans "+k.of, k.value))
+		n.r.compare(counted.FirstScans, sums[k].FirstScans, describe("first scans "+k.of, k.value))
 		delete(sums, k)
 	}
 	combination := func(r stats.CountRow) key { return key{"of a rule and a combination", [2]int64{r.Rule, r.Tuple}} }
-	value := func(r stats.SumRow) key { return key{"of " + r.Dim.String(), r.Value} }
+	value := func(r stats.SumRow) key { return key{"of " + r.Dimension.String(), r.Value} }
 	for _, r := range days.Counts {
 		sums[combination(r)] = r.Count
 	}
@@ -112,11 +112,11 @@ func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe 
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
 			sum = counted // one sketch may contain an erased user in registers while the other has the replacement number
 		}
-		n.r.compare(counted, sum, describe("users of "+row.Dim.String(), row.Value))
+		n.r.compare(counted, sum, describe("users of "+row.Dimension.String(), row.Value))
 		delete(added, row.UsersKey)
 	}
 	for key, users := range added {
-		n.r.compare(0, users, describe("users of "+key.Dim.String(), key.Value))
+		n.r.compare(0, users, describe("users of "+key.Dimension.String(), key.Value))
 	}
 	return nil
 }

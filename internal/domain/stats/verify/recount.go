@@ -93,7 +93,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, n.notes.close()) }()
-	if err := n.readUpTo(ctx, n.began.Position); err != nil {
+	if err := n.readUpTo(ctx, n.began.CountedOffset); err != nil {
 		return r, err
 	}
 	if err := n.notes.letGo(); err != nil { // frees memory for the comparison
@@ -105,16 +105,16 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 		}
 	}
 	return r, n.compareWith(ctx, func(_ stats.Tx, state stats.State) error {
-		r.Position, r.Scans = state.Position, n.scans
+		r.Position, r.Scans = state.CountedOffset, n.scans
 		if start := n.firstCompleteDay(state); start != math.MinInt64 {
 			r.Since = stats.PerDay.Start(start, state.Offset)
 			if now := n.c.Now(); r.Since.After(now) { // no day is complete since the scan log was lost
 				r.Since = now
 			}
 		}
-		r.Lacking = state.Lacking + n.c.Missing(state)
+		r.Lacking = state.MissingCount + n.c.Missing(state)
 		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
-		if state.Forgotten.IsZero() {
+		if state.RetentionFloor.IsZero() {
 			r.compare(state.Scans, r.Scans, func() string { return "scans" })
 		}
 		return nil
@@ -163,14 +163,14 @@ const codesInDrawer = 1 << 16
 // firstCompleteDay returns the first day whose scans are all in the scan log, whose counts are retained, and which no earlier time
 // zone cuts.
 func (n *recounting) firstCompleteDay(state stats.State) int64 {
-	start := max(state.DaysFrom, state.Seam)
+	start := max(state.OldestDay, state.ZoneChangeDay)
 	if start == 0 {
 		start = math.MinInt64
 	}
-	if state.Forgotten.IsZero() {
+	if state.RetentionFloor.IsZero() {
 		return start
 	}
-	return max(start, timebucket.Day(timebucket.Hour(state.Forgotten)+24, state.Offset))
+	return max(start, timebucket.Day(timebucket.Hour(state.RetentionFloor)+24, state.Offset))
 }
 
 // readUpTo continues reading the scan log up to a position.
@@ -202,13 +202,13 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			n.seen[e.Batch] = roaring64.New()
 		}
 		first = n.seen[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.began.Forgotten.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
+		if n.began.RetentionFloor.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
 			if err := n.noteCode(e); err != nil {
 				return err
 			}
 		}
 	}
-	hour := timebucket.Hour(e.At)
+	hour := timebucket.Hour(e.OccurredAt)
 	if place, missed := stats.PlaceOf(&e.Event); missed {
 		if err := n.noteMiss(hour, place); err != nil {
 			return err
@@ -228,10 +228,10 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 		err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
 			*n.r = oldResult
 			state, err := tx.StatisticsState(ctx)
-			switch position = state.Position; {
+			switch position = state.CountedOffset; {
 			case err != nil:
 				return err
-			case state.Ledger != n.began.Ledger || state.Offset != n.began.Offset || position < n.reached:
+			case state.LogID != n.began.LogID || state.Offset != n.began.Offset || position < n.reached:
 				return errTurned
 			case position > n.reached:
 				return errBehind
@@ -283,11 +283,10 @@ func (n *recounting) drawersBetween(from, to partition) iter.Seq2[partition, ite
 
 // usersKnown reports whether the users of a day were counted by days of the current time zone.
 func usersKnown(state stats.State, day int64) bool {
-	return state.Turned.IsZero() || day > timebucket.Day(timebucket.Hour(state.Turned)+24, state.Offset)
+	return state.ZoneChangedAt.IsZero() || day > timebucket.Day(timebucket.Hour(state.ZoneChangedAt)+24, state.Offset)
 }
 
-// compareUsers compares numbers of users, allowing for users whose data were erased: the log no longer has them, but they stay
-// counted.
+// compareUsers compares numbers of users, allowing for users whose data were erased: the log no longer has them, but they stay counted.
 func (r *Result) compareUsers(counted, recounted, erased int64, describe func() string) {
 	if erased > 0 && recounted <= counted && (recounted+erased >= counted || counted > hyperloglog.Exact) {
 		recounted = counted

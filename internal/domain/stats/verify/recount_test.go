@@ -95,7 +95,7 @@ func TestRecount_MemoryBounded(t *testing.T) {
 	for _, scans := range []int{1000, 10_000} {
 		log, list := &scantest.Memory{}, events.Take(scans)
 		for i := range list {
-			list[i].At = began.Add(time.Duration(i) * 3 * time.Hour)
+			list[i].OccurredAt = began.Add(time.Duration(i) * 3 * time.Hour)
 		}
 		require.NoError(t, log.Append(t.Context(), list))
 		c := scantest.NewCounter(s, log)
@@ -152,17 +152,19 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 			if err := tx.NameTuples(ctx, []stats.Tuple{t}); err != nil {
 				return err
 			}
-			return tx.AddScanCounts(ctx, []stats.CountRow{{Per: stats.PerDayOfAll, At: 1, Tuple: t.ID(), Count: stats.Count{Scans: 1}}})
+			return tx.AddScanCounts(ctx, []stats.CountRow{{Granularity: stats.PerDayOfAll, Bucket: 1, Tuple: t.ID(),
+				Count: stats.Count{Scans: 1}}})
 		},
 		"a sum": func(ctx context.Context, tx stats.Tx) error {
-			return tx.AddSums(ctx, []stats.SumRow{{Per: stats.PerHour, Dim: stats.App, At: 1 << 21, Value: "wx",
+			return tx.AddSums(ctx, []stats.SumRow{{Granularity: stats.PerHour, Dimension: stats.App, Bucket: 1 << 21, Value: "wx",
 				Count: stats.Count{Scans: 1}}})
 		},
 		"a place": func(ctx context.Context, tx stats.Tx) error {
-			return tx.AddMisses(ctx, []stats.MissRow{{Hour: 7, Place: "nowhere.example/", Scans: 1}})
+			return tx.AddMisses(ctx, []stats.UnmatchedRow{{Hour: 7, Location: "nowhere.example/", Scans: 1}})
 		},
 		"users": func(ctx context.Context, tx stats.Tx) error {
-			return tx.PutUsers(ctx, []stats.UsersRow{{UsersKey: stats.UsersKey{Day: 1 << 20, Dim: stats.Source, Value: "scan"}, Users: 1}})
+			return tx.PutUsers(ctx, []stats.UsersRow{{UsersKey: stats.UsersKey{Day: 1 << 20, Dimension: stats.Source, Value: "scan"},
+				Users: 1}})
 		},
 		"a code": func(ctx context.Context, tx stats.Tx) error {
 			return tx.PutCodes(ctx, []alarms.Row{{CodeName: alarms.CodeName{Batch: 600_000_000, Index: 1 << 40}, Scans: 1, State: "{}"}})

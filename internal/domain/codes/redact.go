@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// maxTried limits how many positions of a text are tested as a code.
-const maxTried = 64
+// maxCandidates limits how many positions of a text are tested as a code.
+const maxCandidates = 64
 
-// withholdUnder truncates a text after the first prefix of imported codes that is followed by an imported code. Percent-escapes are
-// decoded for the comparison. If the store is unavailable, everything that may be a code is removed.
-func (p *Service) withholdUnder(prefixes []string, text string) string {
+// redactImported truncates a text after the first prefix of imported codes that is followed by an imported code. Percent-escapes are
+// decoded for the comparison. If the store is unavailable, redactImported removes everything that may be a code.
+func (s *Service) redactImported(prefixes []string, text string) string {
 	if len(prefixes) == 0 || len(text) < TailLength {
 		return text
 	}
-	plain, ends := unescaped(text)
+	plain, ends := unescape(text)
 	tried := 0
 	for _, prefix := range prefixes {
 		known := []byte(cutScheme(prefix))
@@ -28,12 +28,12 @@ func (p *Service) withholdUnder(prefixes []string, text string) string {
 			from += pos
 			end := ends[from+len(known)-1]
 			for _, suffix := range []string{text[end:], string(plain[from+len(known):])} {
-				t, ok := tailOf(suffix[:min(TailLength, len(suffix))])
+				t, ok := parsePlatformTail(suffix[:min(TailLength, len(suffix))])
 				if !ok {
 					continue
 				}
-				_, found, err := p.importedText(context.Background(), prefix, t)
-				if tried++; found || err != nil || tried > maxTried {
+				_, found, err := s.importedByTail(context.Background(), prefix, t)
+				if tried++; found || err != nil || tried > maxCandidates {
 					return text[:end]
 				}
 			}
@@ -42,24 +42,24 @@ func (p *Service) withholdUnder(prefixes []string, text string) string {
 	return text
 }
 
-// withholdTemplates truncates a text before the first secret of a code with a template: digits, or symbols with "." in place of
-// "$".
-func (p *Service) withholdTemplates(text string) string {
-	if p.Memory.written.Load() == 0 {
+// redactTemplates truncates a text before the first secret of a code from a template. The secret is digits, or the nine symbols of a
+// code with "." in place of "$".
+func (s *Service) redactTemplates(text string) string {
+	if s.Memory.templateCount.Load() == 0 {
 		return text
 	}
-	shapes := p.Memory.allTemplates().shapes
-	plain, ends := unescaped(text)
+	shapes := s.Memory.allTemplates().shapes
+	plain, ends := unescape(text)
 	first, tried := len(plain), 0
-	for _, s := range shapes {
-		key := p.Keys.Text[s.version]
-		for from := 0; key != nil && from+s.length <= min(len(plain), first); from++ {
-			if s.field != digitsField && plain[from] != s.version {
+	for _, sh := range shapes {
+		key := s.Keys.Text[sh.version]
+		for from := 0; key != nil && from+sh.length <= min(len(plain), first); from++ {
+			if sh.field != digitsField && plain[from] != sh.version {
 				continue
 			}
-			if counter, ok := s.secretCounter(string(plain[from:from+s.length]), key); ok {
+			if counter, ok := sh.secretCounter(string(plain[from:from+sh.length]), key); ok {
 				// A text with very many candidates is truncated at the candidate after the limit.
-				if _, made := p.printedByTemplate(counter, s.version); made || tried >= maxTried {
+				if _, issued := s.printedByTemplate(counter, sh.version); issued || tried >= maxCandidates {
 					first = from
 					break
 				}
@@ -76,9 +76,8 @@ func (p *Service) withholdTemplates(text string) string {
 	return text[:ends[first-1]]
 }
 
-// unescaped returns the text in upper case with percent-escapes decoded, and for each resulting byte its end position in the
-// original text.
-func unescaped(text string) (plain []byte, ends []int) {
+// unescape returns the text in upper case with percent-escapes decoded, and for each resulting byte its end position in the original text.
+func unescape(text string) (plain []byte, ends []int) {
 	plain, ends = make([]byte, 0, len(text)), make([]int, 0, len(text))
 	for i := 0; i < len(text); {
 		char, size := text[i], 1
@@ -95,30 +94,29 @@ func unescaped(text string) (plain []byte, ends []int) {
 	return plain, ends
 }
 
-// mayHold reports whether any of the prefixes occurs in a text: if none occurs, withholdUnder needs no store query.
-func mayHold(prefixes []string, text string) bool {
+// containsPrefix reports whether any of the prefixes occurs in a text: if none occurs, redactImported needs no store query.
+func containsPrefix(prefixes []string, text string) bool {
 	if len(prefixes) == 0 {
 		return false
 	}
-	plain, _ := unescaped(text)
+	plain, _ := unescape(text)
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
 // Redact truncates a text before the first code in it: a suffix added by an app or a camera ("?from=scan", a final slash) prevents
-// recognition as a code text, but a person who sees the whole text could print the code. A text without a code is returned
-// unchanged.
-func (p *Service) Redact(text string) string {
-	text = p.withholdTokens(p.withholdElsewhere(p.withholdTemplates(text)))
+// recognition as a code text, but a person who sees the whole text could print the code. A text without a code is returned unchanged.
+func (s *Service) Redact(text string) string {
+	text = s.redactTokens(s.redactImportedTemplates(s.redactTemplates(text)))
 	if len(text) < TailLength {
 		return text
 	}
-	text = p.withholdUnder(p.Memory.ImportedPrefixes(), text)
-	if len(text) < TailLength || len(p.Keys.Text) == 0 {
+	text = s.redactImported(s.Memory.ImportedPrefixes(), text)
+	if len(text) < TailLength || len(s.Keys.Text) == 0 {
 		return text
 	}
 	// tail holds the last characters that can belong to a code; pair holds the start position of each character in tail.
 	var tail [TailLength]byte
-	var pair [TailLength]int
+	var starts [TailLength]int
 	n, tried := 0, 0
 	for i := 0; i < len(text); {
 		char, size := text[i], 1
@@ -135,26 +133,26 @@ func (p *Service) Redact(text string) string {
 		}
 		if n == TailLength {
 			copy(tail[:], tail[1:])
-			copy(pair[:], pair[1:])
+			copy(starts[:], starts[1:])
 			n--
 		}
-		tail[n], pair[n] = char, i
+		tail[n], starts[n] = char, i
 		n++
 		i += size
 		if n < TailLength {
 			continue
 		}
-		key := p.Keys.Text[tail[0]]
+		key := s.Keys.Text[tail[0]]
 		if key == nil {
 			continue
 		}
 		// A text with very many candidates is truncated at the candidate after the limit.
-		if tried++; tried > maxTried {
-			return text[:pair[0]]
+		if tried++; tried > maxCandidates {
+			return text[:starts[0]]
 		}
 		if counter, ok := key.Counter([symbolsLength]byte(tail[1:]), tail[0]); ok {
-			if _, _, made := p.Memory.Find(counter); made {
-				return text[:pair[0]]
+			if _, _, issued := s.Memory.Find(counter); issued {
+				return text[:starts[0]]
 			}
 		}
 	}

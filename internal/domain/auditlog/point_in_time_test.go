@@ -358,18 +358,18 @@ func (w *world) codes() {
 		return
 	}
 	b := w.batch[w.pick(len(w.batch))]
-	e := codes.Event{Batch: b.ID, Did: []codes.EventType{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze,
+	e := codes.Event{Batch: b.ID, Action: []codes.EventType{codes.Activate, codes.Activate, codes.Withdraw, codes.Freeze,
 		codes.Unfreeze, codes.Void,
-		codes.Redeem}[w.pick(7)], At: w.now, From: w.now, Actor: "admin"}
+		codes.Redeem}[w.pick(7)], OccurredAt: w.now, From: w.now, Actor: "admin"}
 	from := int64(w.pick(6))
 	e.Codes = codes.NewSet(codes.Range{From: from, To: from + int64(w.pick(4))})
 	if w.pick(4) == 0 {
 		e.Codes = codes.NewSet(codes.Range{From: 0, To: b.Count - 1})
 	}
-	if e.Did == codes.Void && w.pick(4) > 0 {
-		e.Did = codes.Unfreeze
+	if e.Action == codes.Void && w.pick(4) > 0 {
+		e.Action = codes.Unfreeze
 	}
-	if e.Did == codes.Activate {
+	if e.Action == codes.Activate {
 		e.Binding = codes.Binding{ActivityName: "a", WxaAppID: programs[w.pick(3)], WxaPath: fmt.Sprint("c", w.pick(100)),
 			WxaType: w.pick(3)}
 		if w.pick(3) == 0 {
@@ -450,7 +450,7 @@ func TestAuditThen_EqualsReplay(t *testing.T) {
 		for ; next < len(w.steps) && !w.steps[next].at.After(at); next++ {
 			w.steps[next].do(&m)
 		}
-		for ; read < len(called.events) && !called.events[read].At.After(at); read++ {
+		for ; read < len(called.events) && !called.events[read].OccurredAt.After(at); read++ {
 			require.NoError(t, w.press.Memory.Changed(t.Context(), called.events[read].Batch))
 		}
 		want := resolver.Resolve(q.req)
@@ -481,7 +481,7 @@ type calledBy struct {
 func (c *calledBy) Events(_ context.Context, batch, after int64) iter.Seq2[codes.Event, error] {
 	return func(yield func(codes.Event, error) bool) {
 		for _, e := range c.events {
-			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.At.After(*c.at) && !yield(e, nil) {
+			if e.Seq > after && (batch == 0 || e.Batch == batch) && !e.OccurredAt.After(*c.at) && !yield(e, nil) {
 				return
 			}
 		}

@@ -29,17 +29,17 @@ func (e *Precondition) Names(changed Name) bool {
 // precondition, since they follow from the request's own change.
 func (e *Precondition) Met() { e.met.Store(true) }
 
-type expectationKey struct{}
+type preconditionKey struct{}
 
 // WithPrecondition returns a context in which the first change fails with ErrMoved if any of the named objects changed after change
 // number start.
 func WithPrecondition(ctx context.Context, start int64, names ...Name) context.Context {
-	return context.WithValue(ctx, expectationKey{}, &Precondition{Since: start, Of: names})
+	return context.WithValue(ctx, preconditionKey{}, &Precondition{Since: start, Of: names})
 }
 
 // PreconditionFromContext returns the precondition that WithPrecondition set last; nil = none, or already met.
 func PreconditionFromContext(ctx context.Context) *Precondition {
-	e, _ := ctx.Value(expectationKey{}).(*Precondition)
+	e, _ := ctx.Value(preconditionKey{}).(*Precondition)
 	if e == nil || e.met.Load() {
 		return nil
 	}

@@ -6,15 +6,14 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 )
 
-// Run is a range of consecutive codes with the same state.
-type Run struct {
+// StateRun is a range of consecutive codes with the same state.
+type StateRun struct {
 	Range
 	State State
 }
 
-// Runs returns the states of the codes in a range at time now, in order, as at most limit runs; hasMore reports that the range has
-// more runs.
-func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Run, hasMore bool) {
+// StateRuns returns the states of the codes in a range at time now, in order, as at most limit runs; hasMore reports more runs.
+func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs []StateRun, hasMore bool) {
 	b := m.batch(batch)
 	if b == nil {
 		return nil, false
@@ -24,13 +23,13 @@ func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Ru
 	b.applyUntil(now)
 	for pos := r.From; pos <= r.To; {
 		state := b.state(pos)
-		// While the whole batch is frozen, individually frozen codes have the same state as the others.
-		next := b.active.changes(pos)
+		// While the whole batch is frozen, individually frozen codes have the same state as all other codes of the batch.
+		next := b.active.nextChange(pos)
 		for _, bits := range []*roaring.Bitmap{b.frozen, b.void, b.redeemed} {
 			if b.allFrozen && bits == b.frozen {
 				continue
 			}
-			next = min(next, changes(bits, pos))
+			next = min(next, nextChange(bits, pos))
 		}
 		next = min(next, r.To+1)
 		if n := len(runs); n > 0 && runs[n-1].State == state {
@@ -38,7 +37,7 @@ func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Ru
 		} else if n == limit {
 			return runs, true
 		} else {
-			runs = append(runs, Run{Range{pos, next - 1}, state})
+			runs = append(runs, StateRun{Range{pos, next - 1}, state})
 		}
 		pos = next
 	}
@@ -48,8 +47,8 @@ func (m *Memory) Runs(batch int64, r Range, now time.Time, limit int) (runs []Ru
 // neverIndex is larger than the index of any code.
 const neverIndex = int64(1) << 40
 
-// changes returns the first index after pos at which membership in the set changes.
-func changes(bits *roaring.Bitmap, pos int64) int64 {
+// nextChange returns the first index after pos at which membership in the set changes.
+func nextChange(bits *roaring.Bitmap, pos int64) int64 {
 	i := uint32(pos)
 	next := bits.NextValue(i)
 	if next == pos {
@@ -61,8 +60,8 @@ func changes(bits *roaring.Bitmap, pos int64) int64 {
 	return next
 }
 
-// changes returns the first index after pos to which another activation applies, or neverIndex.
-func (c *coverage) changes(pos int64) int64 {
+// nextChange returns the first index after pos to which another activation applies, or neverIndex.
+func (c *coverage) nextChange(pos int64) int64 {
 	next := neverIndex
 	c.spans.Descend(pos, func(_ int64, s span) bool {
 		if s.to >= pos {

@@ -1,4 +1,4 @@
-package safehttp
+package tracing
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
-func TestTraceParent_Validation(t *testing.T) {
+func TestHeader_Validation(t *testing.T) {
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	for header, want := range map[string]string{
 		"00-" + id + "-00f067aa0ba902b7-01":                       id,
@@ -20,12 +20,12 @@ func TestTraceParent_Validation(t *testing.T) {
 		"00-" + id + "-00f067aa0ba902b7-01\r\nX-Other: 1":         "",
 		"": "",
 	} {
-		ctx := WithTraceParent(t.Context(), header)
-		assert.Equal(t, TraceID(ctx), want, "TraceID of %q", header)
+		ctx := WithParent(t.Context(), header)
+		assert.Equal(t, ID(ctx), want, "ID of %q", header)
 		sent := ""
 		if want != "" {
 			sent = header
 		}
-		assert.Equal(t, (&Client{}).header(ctx, Request{}).Get("Traceparent"), sent, "header sent for %q", header)
+		assert.Equal(t, Header(ctx), sent, "Header for %q", header)
 	}
 }

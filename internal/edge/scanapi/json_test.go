@@ -13,7 +13,7 @@ import (
 )
 
 // slowly reads a request as encoding/json does.
-func slowly(body []byte) (q asked, err error) {
+func slowly(body []byte) (q parsedRequest, err error) {
 	if err := unmarshal(body, &q.request); err != nil {
 		return q, err
 	}
@@ -44,7 +44,7 @@ var otherRequests = []string{
 
 func TestQuick_PlainRequests(t *testing.T) {
 	for _, body := range plainRequests {
-		if _, ok := quick(body); !ok {
+		if _, ok := parseRequest(body); !ok {
 			t.Errorf("%s is left to encoding/json", body)
 		}
 	}
@@ -56,7 +56,7 @@ func FuzzQuick(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		q, ok := quick(string(body))
+		q, ok := parseRequest(string(body))
 		if !ok {
 			return
 		}
@@ -81,7 +81,7 @@ func FuzzAppendDecision(f *testing.F) {
 		setPrefix(&d, prefix)
 		d.Code.Batch.ID, d.Code.Index = batch, index
 		got := appendDecision(nil, "0123", &d)
-		shown := show(d)
+		shown := newDecision(d)
 		shown.ScanID = "0123"
 		var want bytes.Buffer
 		e := json.NewEncoder(&want)
@@ -104,7 +104,7 @@ func TestScanAPI_ClientNameSanitized(t *testing.T) {
 		strings.Repeat("食", 30) + "\n": strings.Repeat("食", 21),
 		"a\u202eb":                     "a b",
 	} {
-		assert.Equal(t, cleaned(in), want, "%q", in)
+		assert.Equal(t, cleanClient(in), want, "%q", in)
 	}
 }
 

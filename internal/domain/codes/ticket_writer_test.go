@@ -52,7 +52,7 @@ func TestDesk_FirstScanKept(t *testing.T) {
 	p := newPlant(t)
 	b := p.apply("x", 10_000)
 	p.activate(b, 0, 9)
-	if _, ok, err := p.desk.First(t.Context(), b.ID, 3); ok || err != nil {
+	if _, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3); ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	began := p.now()
@@ -60,7 +60,7 @@ func TestDesk_FirstScanKept(t *testing.T) {
 		{Scan: "second", UserHash: "bb"},
 		{Scan: "third"}} {
 		scan.Found, scan.At = p.found(b, 3), p.now()
-		r, err := p.desk.Visit(t.Context(), scan)
+		r, err := p.writer.Enqueue(t.Context(), scan)
 		require.NoError(t, err)
 		ticket, err := r.Wait(t.Context())
 		if err != nil || (ticket == "") != (n > 0) {
@@ -69,20 +69,20 @@ func TestDesk_FirstScanKept(t *testing.T) {
 		p.advance(time.Minute)
 	}
 	want := codes.FirstScan{Batch: b.ID, Index: 3, At: began, Scan: "first", User: "aa"}
-	if got, ok, err := p.desk.First(t.Context(), b.ID, 3); !ok || err != nil || got != want {
+	if got, ok, err := p.writer.FirstScan(t.Context(), b.ID, 3); !ok || err != nil || got != want {
 		t.Errorf("got %+v %v %v, want %+v", got, ok, err, want)
 	}
-	if _, ok, err := p.desk.First(t.Context(), b.ID, 4); ok || err != nil {
+	if _, ok, err := p.writer.FirstScan(t.Context(), b.ID, 4); ok || err != nil {
 		t.Error("its neighbour was scanned", err)
 	}
 	nobody := func(string) string { return "no openid" }
-	require.NoError(t, p.desk.Erase(t.Context(), "bb", nobody))
-	if got, _, _ := p.desk.First(t.Context(), b.ID, 3); got != want {
+	require.NoError(t, p.writer.Erase(t.Context(), "bb", nobody))
+	if got, _, _ := p.writer.FirstScan(t.Context(), b.ID, 3); got != want {
 		t.Errorf("after another user was erased: %+v", got)
 	}
-	require.NoError(t, p.desk.Erase(t.Context(), "aa", nobody))
+	require.NoError(t, p.writer.Erase(t.Context(), "aa", nobody))
 	want.User = ""
-	if got, _, _ := p.desk.First(t.Context(), b.ID, 3); got != want {
+	if got, _, _ := p.writer.FirstScan(t.Context(), b.ID, 3); got != want {
 		t.Errorf("after the user was erased: %+v", got)
 	}
 }
@@ -95,7 +95,7 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 	p.activate(b, 0, 999)
 	h := p.hold()
 	visit := func(n int) *codes.Pending {
-		r, err := p.desk.Visit(t.Context(), codes.CodeScan{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
+		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.found(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
 			User: fmt.Sprint(n), Namespace: "default"})
 		require.NoError(t, err)
 		return r
@@ -124,7 +124,7 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 		t.Errorf("%d transactions, %d tickets", h.writes, len(tickets))
 	}
 	for index := range int64(100) {
-		if first, ok, err := p.desk.First(t.Context(), b.ID, index); !ok || err != nil || first.Scan != fmt.Sprint(index) {
+		if first, ok, err := p.writer.FirstScan(t.Context(), b.ID, index); !ok || err != nil || first.Scan != fmt.Sprint(index) {
 			t.Errorf("code %d was first scanned by %+v, %v", index, first, err)
 		}
 	}
@@ -139,12 +139,13 @@ func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 	h := p.hold()
 	fault := errors.New("no database")
 	for _, lost := range []error{fault, nil} {
-		r, err := p.desk.Visit(t.Context(), codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u", Namespace: "default"})
+		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now(), User: "u",
+			Namespace: "default"})
 		require.NoError(t, err)
 		<-h.begun
 		h.let <- lost
 		ticket, err := r.Wait(t.Context())
-		assert.True(t, (lost == nil || ticket == "" && errors.Is(err, codes.ErrDesk) && errors.Is(err, fault)) && (lost != nil ||
+		assert.True(t, (lost == nil || ticket == "" && errors.Is(err, codes.ErrScanNotWritten) && errors.Is(err, fault)) && (lost != nil ||
 			ticket != "" && err == nil), "%v: %q %v", lost, ticket, err)
 	}
 }
@@ -158,19 +159,19 @@ func TestDesk_QueueFull(t *testing.T) {
 	h := p.hold()
 	v := codes.CodeScan{Found: p.found(b, 0), Scan: "s", At: p.now()}
 	for range 4096 {
-		if _, err := p.desk.Visit(t.Context(), v); err != nil {
+		if _, err := p.writer.Enqueue(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}
 	}
 	<-h.begun
 	gone, leave := context.WithCancel(t.Context())
 	leave()
-	if _, err := p.desk.Visit(gone, v); !errors.Is(err, codes.ErrDeskBusy) {
+	if _, err := p.writer.Enqueue(gone, v); !errors.Is(err, codes.ErrQueueFull) {
 		t.Errorf("no place, and the caller left: %v", err)
 	}
 	waiting := make(chan error, 1)
 	go func() {
-		r, err := p.desk.Visit(t.Context(), v)
+		r, err := p.writer.Enqueue(t.Context(), v)
 		if err == nil {
 			_, err = r.Wait(t.Context())
 		}
@@ -207,7 +208,7 @@ func TestDesk_TicketCache(t *testing.T) {
 		t.Error(err)
 	}
 	p.Store = store
-	p.Forget()
+	p.ClearTicketCache()
 	if _, err := p.Exchange(t.Context(), p.owner, openid, ticket); err != nil {
 		t.Error("from the store:", err)
 	}

@@ -1,31 +1,31 @@
 // Package fastpath answers plain HTTP/1.1 requests on a listener whose other requests net/http serves.
 //
-// A request is plain if it requests the fast path's only URL path with a head in a small, strict subset of HTTP/1.1 (head.go).
-// After the first other request, net/http keeps the connection for the rest of its life, including all bytes read of that request;
-// so only net/http defines how other requests are handled. The caller provides the content of responses (Begin, Response).
+// A request is plain if it requests the fast path's only URL path with a head in a small, strict subset of HTTP/1.1 (head.go). After the
+// first request that is not plain, net/http keeps the connection for the rest of its life, including all bytes read of that request; so
+// only net/http defines how requests that are not plain are handled. The caller provides the content of responses (Begin, Response).
 //
 // An idle connection has no goroutine: the connection is parked with a loop (park.go), which answers requests that need no waiting
 // (Try), and starts a goroutine for all other requests.
 //
 // The package handles failures as follows; the tests in brackets demonstrate each case:
 //
-//   - If a request stops in the middle or is slower than Patience, net/http takes over the connection with its own timeouts for heads
+//   - If a request stops in the middle or is slower than ReadTimeout, net/http takes over the connection with its own timeouts for heads
 //     and bodies (TestLane_RequestInPieces, TestLane_PartialRequestHandedOver).
 //   - If a head or body is too long, a head is not plain, or a host or key is refused, net/http writes the error response
 //     (TestFastPath_HandsOverNonPlainRequests).
 //   - Pipelined requests are answered in order, each before the next one begins (TestLane_AnswersOrderedAndDurable).
-//   - The connection of a client that sends nothing is closed after IdleTime, a new connection after firstTime
+//   - The connection of a client that sends nothing is closed after IdleTime, a new connection after firstByteTimeout
 //     (TestLane_RequestInPieces, TestParkedConnection_Close).
 //   - If a client does not read its response, other clients do not wait for it, and its connection is closed after AnswerTime
 //     (TestLane_ClientNotReading, TestFastPath_SlowReaderLongResponse).
 //   - A request that has begun is completed even if its client disconnects (TestLane_ClientDisconnects).
-//   - The package makes the TLS handshake within firstTime. HTTP/2 connections, and clients that send no TLS, fall back to net/http
+//   - The package makes the TLS handshake within firstByteTimeout. HTTP/2 connections, and clients that send no TLS, fall back to net/http
 //     (TestTLS_HandshakeAndRequests).
 //   - A panic in Begin or in a Response is logged and closes only its own connection (TestFastPath_PanicClosesOneConnection).
 //   - If no file descriptors are left, net/http waits and tries again, as on its own listeners (TestFastPath_AcceptErrors).
 //   - During a stop, the listener accepts no connections and closes idle ones; requests that have begun are answered, and slow
-//     requests fall back to net/http. At the deadline the remaining connections are closed (TestLaneDrain_WaitsForAnswers,
-//     TestScanFastPath_DrainHandsOverNonPlainRequest in package scanapi).
+//     requests fall back to net/http. When the deadline of Drain expires, the remaining connections are closed
+//     (TestLaneDrain_WaitsForAnswers, TestScanFastPath_DrainHandsOverNonPlainRequest in package scanapi).
 package fastpath
 
 import (
@@ -50,67 +50,67 @@ type Listener struct {
 	// KnownHost reports whether a Host belongs to this server; nil = all hosts do. Key returns the owner of a key, or ok = false if
 	// net/http must check the key; nil allows all requests.
 	KnownHost func(host string) bool
-	Key       func(ctx context.Context, key string) (who string, ok bool)
+	Key       func(ctx context.Context, key string) (owner string, ok bool)
 	// Begin starts the response to a body; it must not use body after it returns.
-	Begin func(ctx context.Context, who string, body []byte) Response
+	Begin func(ctx context.Context, owner string, body []byte) Response
 	// Try does the same as Begin if no waiting is needed and the response is complete or will be signalled through OnDurable;
 	// otherwise it returns nil without any effect. Without Try, idle connections keep their goroutines.
-	Try func(ctx context.Context, who string, body []byte) Response
+	Try func(ctx context.Context, owner string, body []byte) Response
 	// TLS is the TLS configuration of the listener; nil = plain TCP.
 	TLS *tls.Config
 	// ReadTimeout is the maximum time for receiving the rest of a request on the fast path; 0 = one second. IdleTime is how long a
 	// connection may stay without a request, and AnswerTime how long a client may take to read a response.
 	ReadTimeout, IdleTime, AnswerTime time.Duration
-	// Answered is called for each response, and OnHandoff for each connection that is handed to net/http; both may be nil.
-	Answered, OnHandoff func()
-	Log                 *slog.Logger
+	// OnResponse is called for each response, and OnHandoff for each connection that is handed to net/http; both may be nil.
+	OnResponse, OnHandoff func()
+	Log                   *slog.Logger
 
-	requestLine string
-	inner       net.Listener
-	others      chan net.Conn
-	broken      chan error
-	shut, ended chan struct{} // shut is closed when net/http accepts no more connections, ended when the listener accepts nothing any more
-	once        sync.Once
+	requestLine   string
+	inner         net.Listener
+	handoffs      chan net.Conn
+	acceptErrors  chan error
+	closed, ended chan struct{} // closed: net/http accepts no more connections; ended: the listener accepts none
+	once          sync.Once
 
-	mu       sync.Mutex
-	conns    map[*conn]struct{}
-	looping  bool // the start of the loops was attempted
-	loops    []*loop
-	turn     int
-	draining atomic.Bool
-	running  sync.WaitGroup
-	late     sync.WaitGroup // connections handed to net/http during a drain
-	cut      context.CancelFunc
-	life     context.Context
+	mu           sync.Mutex
+	conns        map[*conn]struct{}
+	loopsStarted bool // the start of the loops was attempted
+	loops        []*loop
+	lastLoop     int
+	draining     atomic.Bool
+	running      sync.WaitGroup
+	lateHandoffs sync.WaitGroup // connections handed to net/http during a drain
+	cancel       context.CancelFunc
+	ctx          context.Context
 }
 
 // Response is the response to one request. The last call on a Response is Sent or Wait.
 type Response interface {
 	// Draft appends the response for the case of success; ok is false if only Wait can provide the response.
-	Draft(to []byte) (doc []byte, kind string, ok bool)
+	Draft(dst []byte) (doc []byte, contentType string, ok bool)
 	// OnDurable registers f, which must not block, to be called when the result for the draft is known; it returns false if f will
 	// not be called.
 	OnDurable(f func(error)) bool
 	// Sent reports to the Response that its draft was confirmed and is being sent.
 	Sent()
 	// Wait blocks until the result is known and appends the response.
-	Wait(ctx context.Context, to []byte) (doc []byte, kind string, status int)
+	Wait(ctx context.Context, dst []byte) (doc []byte, contentType string, status int)
 }
 
 // ConnState is a connection that is notified about its requests.
 type ConnState interface {
-	// Asks notifies the connection that a request starts (true) or ends (false).
-	Asks(now bool)
-	// Proven notifies the connection that a request carried a valid key.
-	Proven()
+	// SetBusy notifies the connection that a request starts (true) or ends (false).
+	SetBusy(busy bool)
+	// Authenticated notifies the connection that a request carried a valid key.
+	Authenticated()
 }
 
 // Listen starts accepting connections.
 func (l *Listener) Listen(inner net.Listener) *Listener {
 	l.requestLine = "POST " + l.Path + " HTTP/1.1\r\n"
-	l.inner, l.others, l.broken, l.conns = inner, make(chan net.Conn), make(chan error), map[*conn]struct{}{}
-	l.shut, l.ended = make(chan struct{}), make(chan struct{})
-	l.life, l.cut = context.WithCancel(context.Background())
+	l.inner, l.handoffs, l.acceptErrors, l.conns = inner, make(chan net.Conn), make(chan error), map[*conn]struct{}{}
+	l.closed, l.ended = make(chan struct{}), make(chan struct{})
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	go l.accept()
 	return l
 }
@@ -118,11 +118,11 @@ func (l *Listener) Listen(inner net.Listener) *Listener {
 // Accept implements net.Listener: it returns the connections that net/http must serve.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
-	case c := <-l.others:
+	case c := <-l.handoffs:
 		return c, nil
-	case err := <-l.broken:
+	case err := <-l.acceptErrors:
 		return nil, err
-	case <-l.shut:
+	case <-l.closed:
 		return nil, net.ErrClosed
 	}
 }
@@ -133,7 +133,7 @@ func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 // Close implements net.Listener: it stops accepting and handing over connections.
 func (l *Listener) Close() error {
 	err := l.inner.Close()
-	l.once.Do(func() { close(l.shut) })
+	l.once.Do(func() { close(l.closed) })
 	if errors.Is(err, net.ErrClosed) {
 		return nil // Drain has already closed the inner listener
 	}
@@ -158,19 +158,19 @@ func (l *Listener) Drain(ctx context.Context) error {
 	l.mu.Unlock()
 	served, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		<-l.ended // otherwise Drain would not wait for a connection that was accepted just now
+		<-l.ended // after ended is closed no connection is accepted any more, so running is complete
 		l.running.Wait()
 		close(served)
-		l.late.Wait()
+		l.lateHandoffs.Wait()
 		close(done)
 	}()
-	defer l.cut()
+	defer l.cancel()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
 	}
-	l.cut()
+	l.cancel()
 	l.visit(func(c *conn) { _ = c.conn.Close() })
 	<-served // net/http closes its own connections
 	return ctx.Err()
@@ -197,8 +197,8 @@ func (l *Listener) accept() {
 		}
 		// net/http decides on an accept error: it stops, or calls Accept again after a pause.
 		select {
-		case l.broken <- err:
-		case <-l.shut:
+		case l.acceptErrors <- err:
+		case <-l.closed:
 			return
 		}
 	}
@@ -212,37 +212,37 @@ func (l *Listener) begin(inner net.Conn) {
 	l.running.Go(c.serve)
 }
 
-// hand passes a connection to net/http, or closes the connection if net/http accepts no more.
-func (l *Listener) hand(conn net.Conn) {
+// handOff passes a connection to net/http, or closes the connection if net/http accepts no more.
+func (l *Listener) handOff(conn net.Conn) {
 	select {
-	case l.others <- conn:
+	case l.handoffs <- conn:
 		if l.OnHandoff != nil {
 			l.OnHandoff()
 		}
-	case <-l.shut:
+	case <-l.closed:
 		_ = conn.Close()
 	}
 }
 
-// replayed is a connection that first returns bytes that were already read.
-type replayed struct {
+// replayConn is a connection that first returns bytes that were already read.
+type replayConn struct {
 	net.Conn
-	all    io.Reader
+	reader io.Reader
 	closed func()
 }
 
-func (c *replayed) Read(b []byte) (int, error) { return c.all.Read(b) }
+func (c *replayConn) Read(b []byte) (int, error) { return c.reader.Read(b) }
 
-func (c *replayed) Close() error {
+func (c *replayConn) Close() error {
 	defer c.closed()
 	return c.Conn.Close()
 }
 
 // NetConn returns the underlying connection.
-func (c *replayed) NetConn() net.Conn { return c.Conn }
+func (c *replayConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite lets net/http half-close the connection, so that a client reads the last response before the connection ends.
-func (c *replayed) CloseWrite() error {
+func (c *replayConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

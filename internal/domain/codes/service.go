@@ -34,7 +34,7 @@ type Service struct {
 	OpenIDs  *accounts.OpenIDs
 	Settings *settings.Live
 	Now      func() time.Time
-	// CountNow returns the time whose day an application is counted in; nil = Now.
+	// CountNow returns the time that decides to which day's quota an application counts; nil = Now.
 	CountNow func() time.Time
 	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
 	ClockBelieved func() bool
@@ -48,25 +48,24 @@ type Service struct {
 	// Floor and ByTime keep new counters above counters that may be missing in a restored older backup.
 	Floor  uint64
 	ByTime bool
-	// Shared reports that other processes write to the store: then an API call reads their changes before it returns the state of a
-	// code.
+	// Shared reports that other processes write to the store: then an API call reads their changes before it returns the state of a code.
 	Shared bool
 	// Changed is called after a batch changed, before the change is acknowledged.
 	Changed func(ctx context.Context, batch int64)
-	// RuleOver returns the prefix of the published jump rule that matches a text; nil = there are no rules.
-	RuleOver func(text string) (prefix string, ok bool)
+	// MatchRule returns the prefix of the published jump rule that matches a text; nil = there are no rules.
+	MatchRule func(text string) (prefix string, ok bool)
 
-	recent       tickets
-	hashing      sync.Once
-	ticketHash   *sealer.Hasher
-	importing    sync.Once
-	importCipher cipher.Block
-	tokenCipher  cipher.Block
-	tokenHasher  *sealer.Hasher
+	ticketCache    ticketCache
+	ticketHashOnce sync.Once
+	ticketHasher   *sealer.Hasher
+	importKeysOnce sync.Once
+	importCipher   cipher.Block
+	tokenCipher    cipher.Block
+	tokenHasher    *sealer.Hasher
 }
 
-// Granted returns 48001 unless the account is allowed to use codes. Contract: marketcode 1.
-func Granted(a accounts.Account) error {
+// CheckPermission returns 48001 unless the account is allowed to use codes. Contract: marketcode 1.
+func CheckPermission(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
 		return errcode.Unauthorized.WithDetail(behaviour.CallerKind, "%s is a %s: codes belong to service accounts", a.AppID, a.Kind)
@@ -78,49 +77,50 @@ func Granted(a accounts.Account) error {
 	return nil
 }
 
-func (p *Service) countNow() time.Time {
-	if p.CountNow == nil {
-		return p.Now()
+func (s *Service) countNow() time.Time {
+	if s.CountNow == nil {
+		return s.Now()
 	}
-	return p.CountNow()
+	return s.CountNow()
 }
 
-// mayForget reports whether long-expired rows may be deleted.
-func (p *Service) mayForget() bool { return p.ClockBelieved == nil || p.ClockBelieved() }
+// canDeleteExpired reports whether long-expired rows may be deleted.
+func (s *Service) canDeleteExpired() bool { return s.ClockBelieved == nil || s.ClockBelieved() }
 
 // maxBatchID keeps IDs below 2^31, because some clients read them as 32-bit numbers.
 const maxBatchID = 1<<31 - 1
 
-// Apply creates an application for codes. A call with the same isv_application_id and the same count returns the existing
-// application. Apply returns 40097, 45009, 48001 or 80307. Contract: marketcode 3.1.
-func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
-	if err := Granted(caller); err != nil {
+// Apply creates an application for codes. A call with the same isv_application_id and the same count returns the existing application.
+// Apply returns 40097 for invalid parameters, 45009 above the daily limit, 48001 without permission or approval, or 80307 for an
+// isv_application_id of an application with another count or text. Contract: marketcode 3.1.
+func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
+	if err := CheckPermission(caller); err != nil {
 		return Batch{}, err
 	}
-	if p.Closed {
+	if s.Closed {
 		return Batch{}, errcode.Unauthorized.WithDetail(behaviour.CodesPrefix,
-			"no codes are given out until --code-prefix names a prefix of your own: %s is read by Weixin only", DefaultPrefix)
+			"codes cannot be downloaded until --code-prefix is a prefix of your own: %s is resolved by Weixin only", DefaultPrefix)
 	}
-	s := p.Settings.Get()
-	if err := a.check(s.MaxCodesPerApplication); err != nil {
+	cfg := s.Settings.Get()
+	if err := a.check(cfg.MaxCodesPerApplication); err != nil {
 		return Batch{}, err
 	}
 	if a.Count > settings.Platform.MaxCodesPerApplication && !a.Approved {
-		if err := noteOrRefuse(ctx, s, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
+		if err := noteOrRefuse(ctx, cfg, behaviour.CodesApplyAbove, "code_count is %d", a.Count); err != nil {
 			return Batch{}, err
 		}
 	}
 	var batch Batch
-	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+	err := s.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, caller.AppID); err != nil {
 			return err
 		}
 		if _, err := accounts.Keep(ctx, tx, caller.AppID); err != nil {
 			return err
 		}
-		now := p.Now()
+		now := s.Now()
 		// Every call is counted, including a repeated call. Contract: marketcode 1.
-		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", s.Day(p.countNow()))
+		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", cfg.Day(s.countNow()))
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 					"isv_application_id %q is application %d with another text", a.ISV, batch.ID)
 			}
 			behaviour.Note(ctx, behaviour.CodesApplyAgain)
-			if s.Refuses(behaviour.CodesApplyAgain) {
+			if cfg.Refuses(behaviour.CodesApplyAgain) {
 				return errcode.Strict(behaviour.CodesApplyAgain, "isv_application_id %q is application %d already", a.ISV, batch.ID)
 			}
 			return nil
@@ -147,36 +147,36 @@ func (p *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 		if !errors.Is(err, ErrNoBatch) {
 			return err
 		}
-		if s.OrderApprovalRequired && !a.Approved && !s.AllowUnapprovedApplycode {
+		if cfg.OrderApprovalRequired && !a.Approved && !cfg.AllowUnapprovedApplycode {
 			return errcode.Unauthorized.WithDetail(behaviour.CodesApplyApproval, "codes are ordered and approved by two people (setting "+
 				"order_approval_required): order isv_application_id %q in the console or with batch apply --for-approval, or turn on "+
 				"allow_unapproved_applycode",
 				a.ISV)
 		}
-		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: p.Prefix, Version: p.Keys.Current,
-			Segment: s.CodeSegmentSize, CreatedAt: now, Template: a.Template}
-		return p.giveOut(ctx, tx, &batch)
+		batch = Batch{Account: caller.AppID, ISV: a.ISV, Count: a.Count, Prefix: s.Prefix, Version: s.Keys.Current,
+			Segment: cfg.CodeSegmentSize, CreatedAt: now, Template: a.Template}
+		return s.allocate(ctx, tx, &batch)
 	})
 	if err == nil {
-		p.awaitMemory(ctx, batch.ID)
+		s.awaitMemory(ctx, batch.ID)
 	}
 	return batch, err
 }
 
-// giveOut allocates a block of counters for a batch and stores the batch, in the same transaction.
-func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
+// allocate allocates a block of counters for a batch and stores the batch, in the same transaction.
+func (s *Service) allocate(ctx context.Context, tx Tx, b *Batch) error {
 	counter, err := tx.DrawCounters(ctx)
 	if err != nil {
 		return err
 	}
-	b.Start = blockStart(counter, b.CreatedAt, p.Floor, p.ByTime)
+	b.Start = blockStart(counter, b.CreatedAt, s.Floor, s.ByTime)
 	if err := checkBlock(b.Start, b.Count); err != nil {
 		return err
 	}
 	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
 		return err
 	}
-	b.FirstCode, b.FirstText = p.proof(p.Code(*b, 0)), p.proof(p.plainText(*b, 0))
+	b.FirstCode, b.FirstText = s.keyCheckValue(s.Code(*b, 0)), s.keyCheckValue(s.plainText(*b, 0))
 	stored, err := tx.AddBatch(ctx, *b)
 	if err != nil {
 		return err
@@ -189,53 +189,55 @@ func (p *Service) giveOut(ctx context.Context, tx Tx, b *Batch) error {
 }
 
 // Code returns the original code of an index of a batch that this server created.
-func (p *Service) Code(b Batch, index int64) string {
-	code := p.Keys.Code.Code(b.Start + uint64(index))
+func (s *Service) Code(b Batch, index int64) string {
+	code := s.Keys.Code.Code(b.Start + uint64(index))
 	return string(code[:])
 }
 
 // Text returns the code text of an index of a batch that this server created.
-func (p *Service) Text(b Batch, index int64) string {
+func (s *Service) Text(b Batch, index int64) string {
 	if b.Template != "" {
 		t, err := ParseTemplate(b.Template)
 		if err != nil {
 			panic(err) // cannot fail: the template was parsed before it was stored
 		}
-		return t.render(p.Keys, b.Version, b.Start+uint64(index), uint64(index))
+		return t.render(s.Keys, b.Version, b.Start+uint64(index), uint64(index))
 	}
-	return p.plainText(b, index)
+	return s.plainText(b, index)
 }
 
 // plainText returns the prefix and the secret of a code by its index. The keys of a batch are verified with this text, even if the batch
 // has a template.
-func (p *Service) plainText(b Batch, index int64) string {
-	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(p.Keys.Text[b.Version], b.Start+uint64(index))
+func (s *Service) plainText(b Batch, index int64) string {
+	return Printed{Prefix: b.Prefix, Version: b.Version}.Text(s.Keys.Text[b.Version], b.Start+uint64(index))
 }
 
-// proof returns the stored value that verifies the keys of a batch: a hash, so that the store contains no valid code.
-func (p *Service) proof(text string) string { return p.Vault.Hash("first of a batch", text) }
+// keyCheckValue returns the stored value that verifies the keys of a batch: a hash, so that the store contains no valid code.
+func (s *Service) keyCheckValue(text string) string { return s.Vault.Hash("first of a batch", text) }
 
-// isProof reports whether the stored value mark of a batch is the proof of text, or is the text itself.
-func (p *Service) isProof(mark, text string) bool { return mark == p.proof(text) || mark == text }
+// isKeyCheckValue reports whether stored, a value stored with a batch to verify its keys, is the key check value of text or equals text.
+func (s *Service) isKeyCheckValue(stored, text string) bool {
+	return stored == s.keyCheckValue(text) || stored == text
+}
 
 // CheckKeys returns an error unless every batch was made with the current keys. CheckKeys uses only the fields Store, Keys and
 // Vault of Service.
-func (p *Service) CheckKeys(ctx context.Context) error {
-	for b, err := range p.Store.Batches(ctx) {
+func (s *Service) CheckKeys(ctx context.Context) error {
+	for b, err := range s.Store.Batches(ctx) {
 		if err != nil {
 			return fmt.Errorf("reading batches: %w", err)
 		}
 		if b.Imported {
-			if !p.isProof(b.FirstCode, importMark) {
+			if !s.isKeyCheckValue(b.FirstCode, importMark) {
 				return fmt.Errorf("the codes of application %d were imported under another key than that of this database: put the right one back",
 					b.ID)
 			}
 			continue
 		}
-		if p.Keys.Text[b.Version] == nil {
+		if s.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
-		if !p.isProof(b.FirstCode, p.Code(b, 0)) || !p.isProof(b.FirstText, p.plainText(b, 0)) {
+		if !s.isKeyCheckValue(b.FirstCode, s.Code(b, 0)) || !s.isKeyCheckValue(b.FirstText, s.plainText(b, 0)) {
 			return fmt.Errorf(
 				"application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}
@@ -245,19 +247,19 @@ func (p *Service) CheckKeys(ctx context.Context) error {
 
 // ownBatch returns a batch of the caller; it returns 80300 for an unknown ID, and 80301 for another account's batch. Contract:
 // marketcode 3.2.
-func (p *Service) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
-	return p.seen(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
+func (s *Service) ownBatch(ctx context.Context, caller accounts.Account, id int64) (Batch, error) {
+	return s.visibleBatch(ctx, id, func(b Batch) bool { return b.Account == caller.AppID })
 }
 
-// seen returns a batch that the caller may see, or the errors of ownBatch.
-func (p *Service) seen(ctx context.Context, id int64, allowed func(Batch) bool) (Batch, error) {
-	b, err := p.Memory.BatchOrLoad(ctx, id)
+// visibleBatch returns a batch that the caller may see, or the errors of ownBatch.
+func (s *Service) visibleBatch(ctx context.Context, id int64, allowed func(Batch) bool) (Batch, error) {
+	b, err := s.Memory.BatchOrLoad(ctx, id)
 	switch {
 	case errors.Is(err, ErrNoBatch):
 		return Batch{}, errcode.NoApplication.WithDetail(behaviour.CodesApplicationUnknown, "there is no application %d", id)
-	case err == nil && b.Proof:
+	case err == nil && b.IsProof:
 		return Batch{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther,
-			"application %d has proof codes of a printer's package: they never become active", id)
+			"application %d has the proof codes of a print package: they cannot be activated", id)
 	case err == nil && !allowed(b):
 		return Batch{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther, "application %d is another account's", id)
 	}
@@ -272,8 +274,8 @@ type BatchKey struct {
 
 // Query returns an application of the caller: it returns 40097 without an ID or for two IDs of different applications, 80300 for an
 // unknown application, and 80301 for another account's application. Contract: marketcode 3.2.
-func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
-	if err := Granted(caller); err != nil {
+func (s *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
+	if err := CheckPermission(caller); err != nil {
 		return Batch{}, err
 	}
 	if key.ID == 0 && key.ISV == "" {
@@ -282,14 +284,14 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	}
 	var byISV Batch
 	if key.ISV != "" {
-		err := p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+		err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 			byISV, err = tx.BatchByISV(ctx, caller.AppID, key.ISV)
 			return err
 		})
 		if err != nil && !errors.Is(err, ErrNoBatch) {
 			return Batch{}, err
 		}
-		if byISV.Proof {
+		if byISV.IsProof {
 			byISV = Batch{}
 		}
 	}
@@ -300,7 +302,7 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 		}
 		return byISV, nil
 	}
-	b, err := p.ownBatch(ctx, caller, key.ID)
+	b, err := s.ownBatch(ctx, caller, key.ID)
 	if err != nil {
 		return Batch{}, err
 	}
@@ -311,42 +313,42 @@ func (p *Service) Query(ctx context.Context, caller accounts.Account, key BatchK
 	return b, nil
 }
 
-// TimeToFinish returns the time after which an application reaches the state FINISH.
-func (p *Service) TimeToFinish() time.Duration {
-	return time.Duration(p.Settings.Get().CodeFinishDelaySeconds) * time.Second
+// FinishDelay returns the time after which an application reaches the state FINISH.
+func (s *Service) FinishDelay() time.Duration {
+	return time.Duration(s.Settings.Get().CodeFinishDelaySeconds) * time.Second
 }
 
 // Progress returns the progress of an application: its state, the time of the last state change, and the segments that are ready.
 // An imported application is PROCESSING until all its codes have been imported.
-func (p *Service) Progress(ctx context.Context, b Batch) (s Status, since time.Time, ready []Range, err error) {
-	now, takes := p.Now(), p.TimeToFinish()
+func (s *Service) Progress(ctx context.Context, b Batch) (status Status, since time.Time, ready []Range, err error) {
+	now, delay := s.Now(), s.FinishDelay()
 	if b.Imported {
-		n, err := p.arrived(ctx, b)
+		n, err := s.countImported(ctx, b)
 		if err != nil || n < b.Count {
 			return Processing, b.CreatedAt, nil, err
 		}
-		takes = 0
+		delay = 0
 	}
-	return b.Status(now, takes), b.UpdatedAt(now, takes), b.Ready(now, takes), nil
+	return b.Status(now, delay), b.UpdatedAt(now, delay), b.Ready(now, delay), nil
 }
 
-// finished returns 80308 until the application is in state FINISH.
-func (p *Service) finished(ctx context.Context, b Batch) error {
-	s, _, _, err := p.Progress(ctx, b)
-	if err == nil && s != Finish {
+// requireFinished returns 80308 until the application is in state FINISH.
+func (s *Service) requireFinished(ctx context.Context, b Batch) error {
+	status, _, _, err := s.Progress(ctx, b)
+	if err == nil && status != Finish {
 		err = errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "application %d is not FINISH", b.ID)
 	}
 	return err
 }
 
-// Package returns the data for a download of a range within one segment, and the account's package key. Package returns 40097,
-// 80300, 80301, 80306, 80308, 80310 or 80313. Contract: marketcode 3.3.
-func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
+// Package returns the data for a download of a range within one segment, and the account's package key. Package returns 48001, the
+// errors of ownBatch, InSegment and requireFinished, 80309 for imported codes, or 80313 without a package key. Contract: marketcode 3.3.
+func (s *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
-	if err := Granted(caller); err != nil {
+	if err := CheckPermission(caller); err != nil {
 		return PackageRange{}, key, err
 	}
-	b, err := p.ownBatch(ctx, caller, id)
+	b, err := s.ownBatch(ctx, caller, id)
 	if err != nil {
 		return PackageRange{}, key, err
 	}
@@ -354,28 +356,28 @@ func (p *Service) Package(ctx context.Context, caller accounts.Account, id int64
 		return PackageRange{}, key, err
 	}
 	if !slices.Contains(b.Segments(), r) {
-		if err := noteOrRefuse(ctx, p.Settings.Get(), behaviour.CodesRangePart,
+		if err := noteOrRefuse(ctx, s.Settings.Get(), behaviour.CodesRangePart,
 			"code_start %d and code_end %d are a part of a segment", r.From, r.To); err != nil {
 			return PackageRange{}, key, err
 		}
 	}
-	if err := p.finished(ctx, b); err != nil {
+	if err := s.requireFinished(ctx, b); err != nil {
 		return PackageRange{}, key, err
 	}
 	if b.Imported {
 		return PackageRange{}, key, errcode.SegmentExpired.WithDetail(behaviour.CodesDownloadElsewhere,
-			"the codes of application %d were made elsewhere: they are printed from the file that they came in", b.ID)
+			"the codes of application %d were imported: print them from the file that was imported", b.ID)
 	}
 	if caller.MarketcodeKey == "" {
 		return PackageRange{}, key, errcode.NoPackageKey.WithDetail(behaviour.CodesKeyMissing,
 			"service account %s has no marketcode_key: set one", caller.AppID)
 	}
-	secret, err := p.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
+	secret, err := s.Vault.Open("accounts/marketcode_key/"+caller.AppID, caller.MarketcodeKey)
 	if err != nil || len(secret) != len(key) {
 		return PackageRange{}, key, fmt.Errorf("the package key of %s cannot be opened: %w", caller.AppID, err)
 	}
 	copy(key[:], secret)
-	return p.PrintedRange(b, r), key, nil
+	return s.PrintedRange(b, r), key, nil
 }
 
 // Activation holds the parameters of a call that activates a range of a batch.
@@ -386,37 +388,39 @@ type Activation struct {
 }
 
 // Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range.
-// Activate returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. Activate
-// also returns 40097, 40013, 80300, 80301, 80306 or 80308. Contract: marketcode 3.4.
-func (p *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
-	if err := Granted(caller); err != nil {
+// Activate returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. Activate also
+// returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past the end, 80308 for an
+// unfinished application, or the errors of ownBatch. Contract: marketcode 3.4.
+func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
+	if err := CheckPermission(caller); err != nil {
 		return err
 	}
-	b, err := p.ownBatch(ctx, caller, a.Batch)
+	b, err := s.ownBatch(ctx, caller, a.Batch)
 	if err != nil {
 		return err
 	}
 	if err := b.CheckRange(a.Range); err != nil {
 		return err
 	}
-	if err := p.finished(ctx, b); err != nil {
+	if err := s.requireFinished(ctx, b); err != nil {
 		return err
 	}
 	if err := a.Binding.check(); err != nil {
 		return err
 	}
-	s := p.Settings.Get()
-	_, err = p.addEvent(ctx, Event{Batch: b.ID, Did: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
+	cfg := s.Settings.Get()
+	_, err = s.addEvent(ctx, Event{Batch: b.ID, Action: Activate, Codes: NewSet(a.Range), Binding: a.Binding},
 		func(row behaviour.Row, format string, args ...any) error {
-			return noteOrRefuse(ctx, s, row, format, args...)
+			return noteOrRefuse(ctx, cfg, row, format, args...)
 		})
 	return err
 }
 
-// leniency decides whether a deviation, identified by its row, is accepted (nil) or rejected (an error).
-type leniency func(row behaviour.Row, format string, args ...any) error
+// deviationPolicy accepts (nil) or rejects (an error) a deviation from the Weixin platform, identified by its behaviour row.
+type deviationPolicy func(row behaviour.Row, format string, args ...any) error
 
-// noteOrRefuse is the leniency of platform API calls: it notes the row, and returns an error if the settings reject the deviation.
+// noteOrRefuse is the deviationPolicy of platform API calls: it notes the behaviour row, and returns an error if the settings reject the
+// deviation.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
@@ -425,36 +429,36 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	return nil
 }
 
-// ofOperator is the leniency of the operator's own API: it accepts every deviation, because the Weixin platform has no such API.
-func ofOperator(behaviour.Row, string, ...any) error { return nil }
+// lenient is the deviationPolicy of the operator's own API: it accepts every deviation, because the Weixin platform has no such API.
+func lenient(behaviour.Row, string, ...any) error { return nil }
 
 // addEvent stores an event of a batch. The field e.From is the time at which the event takes effect; the zero time means at once.
 // addEvent returns the number of codes that the event changes.
-func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed int64, err error) {
-	s, from := p.Settings.Get(), e.From
-	err = p.inBatch(ctx, e.Batch, func(tx Tx, b Batch, t time.Time) error {
-		if err := p.allHere(b, t); err != nil {
+func (s *Service) addEvent(ctx context.Context, e Event, policy deviationPolicy) (changed int64, err error) {
+	cfg, from := s.Settings.Get(), e.From
+	err = s.inBatch(ctx, e.Batch, func(tx Tx, b Batch, t time.Time) error {
+		if err := s.requireImported(b, t); err != nil {
 			return err
 		}
-		if e.Did == Activate {
-			if err := checkBinding(ctx, tx, b, e.Binding, s, let); err != nil {
+		if e.Action == Activate {
+			if err := checkBinding(ctx, tx, b, e.Binding, cfg, policy); err != nil {
 				return err
 			}
 		}
-		e.At, e.From = t, from
+		e.OccurredAt, e.From = t, from
 		if e.From.Before(t) {
 			e.From = t
 		}
 		var err error
-		if e.Did == Activate {
-			err = p.checkOverlap(e, !s.Refuses(behaviour.CodesActivateOverlapTaken), let)
-		} else if e.Did == Redeem {
-			err = p.checkRedeem(ctx, tx, e)
+		if e.Action == Activate {
+			err = s.checkOverlap(e, !cfg.Refuses(behaviour.CodesActivateOverlapTaken), policy)
+		} else if e.Action == Redeem {
+			err = s.checkRedeem(ctx, tx, e)
 		}
 		if err != nil {
 			return err
 		}
-		changed = p.Memory.Affected(e, t)
+		changed = s.Memory.Affected(e, t)
 		_, err = tx.AddEvent(ctx, e)
 		return err
 	})
@@ -463,8 +467,8 @@ func (p *Service) addEvent(ctx context.Context, e Event, let leniency) (changed 
 
 // inBatch runs f in a transaction that holds the batch's write lock. While f runs, the Memory is up to date for the batch, and t is
 // the time for new events.
-func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, t time.Time) error) error {
-	err := p.Store.UpdateCodes(ctx, func(tx Tx) error {
+func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, t time.Time) error) error {
+	err := s.Store.UpdateCodes(ctx, func(tx Tx) error {
 		if err := tx.LockBatch(ctx, id); err != nil {
 			return err
 		}
@@ -480,41 +484,41 @@ func (p *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 			return err
 		}
 		// The event times of a batch never decrease, so that events take effect in commit order.
-		t := p.Now()
+		t := s.Now()
 		if t.Before(last) {
 			t = last
 		}
 		// All earlier events are committed, since the lock is held: after this call the Memory is up to date for the batch.
-		if err := p.Memory.changedIn(ctx, tx, b); err != nil {
+		if err := s.Memory.catchUpTx(ctx, tx, b); err != nil {
 			return err
 		}
 		return f(tx, b, t)
 	})
 	// The transaction may have committed even if it returned an error.
-	p.awaitMemory(ctx, id)
+	s.awaitMemory(ctx, id)
 	return err
 }
 
 // checkOverlap returns 80302 if an activation would cover a code that will be active through another range when the activation
 // takes effect, or that is scheduled to be activated later. An activation of exactly the same range is replaced, even if parts of
 // the range were re-targeted or withdrawn. Contract: marketcode 3.4.
-func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
+func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) error {
 	r := e.Codes.Bounds()
-	active := p.Memory.ActiveFrom(e.Batch, r, e.At, e.From)
+	active := s.Memory.ActiveFrom(e.Batch, r, e.OccurredAt, e.From)
 	for _, have := range active {
 		otherRange, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
 		if otherRange == r { // existing clients repeat the activation of the same range at each edit
 			row = behaviour.CodesActivateAgain
 		}
 		if otherRange == r || replace {
-			if err := let(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, otherRange.From,
+			if err := policy(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, otherRange.From,
 				otherRange.To); err != nil {
 				return err
 			}
 			continue
 		}
 		text := "active"
-		if have.Activation.From.After(e.At) {
+		if have.Activation.From.After(e.OccurredAt) {
 			text = "to be activated by a schedule"
 		}
 		var ranges []Range
@@ -529,7 +533,7 @@ func (p *Service) checkOverlap(e Event, replace bool, let leniency) error {
 	return nil
 }
 
-func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, let leniency) error {
+func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.Settings, policy deviationPolicy) error {
 	target, err := tx.KeepAccount(ctx, bind.WxaAppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && target.Kind != accounts.MiniProgram {
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDUnknown, "wxa_appid %q is not a Mini Program", bind.WxaAppID)
@@ -548,7 +552,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		why string
 	}{
 		{!linked, behaviour.CodesActivateUnlinkedTaken, "it is not linked with " + b.Account},
-		{linked && link.AtOnce, behaviour.LinkAtOnce, ""},
+		{linked && link.ApprovalSkipped, behaviour.LinkAtOnce, ""},
 		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
 		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
 		{bind.WxaType == WxaRelease && !target.Has(accounts.Release), behaviour.RulesAddUnreleased, "it has no release"},
@@ -559,16 +563,16 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 			continue
 		}
 		if entry.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, entry.row) // the activation is kept and never rejected for the behaviour LinkAtOnce
-		} else if err := let(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
+			behaviour.Note(ctx, entry.row) // LinkAtOnce is only noted: the settings cannot reject an activation for it
+		} else if err := policy(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
 			return err
 		}
 	}
-	switch has, known := target.HasPage(bind.WxaPath); {
-	case !known:
-		return let(behaviour.CodesActivatePathUnasked, "")
-	case !has:
-		return let(behaviour.CodesActivatePathUnknown, "%s has no page %.120q", bind.WxaAppID, bind.WxaPath)
+	switch {
+	case len(target.Pages) == 0:
+		return policy(behaviour.CodesActivatePathUnasked, "")
+	case !target.HasPage(bind.WxaPath):
+		return policy(behaviour.CodesActivatePathUnknown, "%s has no page %.120q", bind.WxaAppID, bind.WxaPath)
 	}
 	return nil
 }
@@ -593,83 +597,83 @@ type Found struct {
 
 // Get returns a code of the caller and its binding. Get returns 40097 if no code is named, 80303 for a text that is not a code, and
 // 80300, 80301 or 80306 for an invalid application or index. Contract: marketcode 3.5.
-func (p *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
-	if err := Granted(caller); err != nil {
+func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
+	if err := CheckPermission(caller); err != nil {
 		return Found{}, err
 	}
-	f, err := p.find(ctx, name, func(b Batch) bool { return b.Account == caller.AppID })
+	f, err := s.find(ctx, name, func(b Batch) bool { return b.Account == caller.AppID })
 	if err != nil {
 		return Found{}, err
 	}
 	if name.ID != 0 && name.ID != f.Batch.ID {
 		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesApplicationTwo, "application_id %d is not that of the code", name.ID)
 	}
-	if err := p.noteOrRefuseName(ctx, name, f); err != nil {
+	if err := s.noteOrRefuseName(ctx, name, f); err != nil {
 		return Found{}, err
 	}
-	return p.LookupConsistent(ctx, f)
+	return s.LookupConsistent(ctx, f)
 }
 
 // noteOrRefuseName notes or rejects a request that gives code_url in addition to code, or a code_url that differs from the printed
 // text. Scanning apps may prepend http:// to a text, so this prefix is ignored.
-func (p *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
+func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
 		return nil
 	}
-	s := p.Settings.Get()
+	cfg := s.Settings.Get()
 	if name.Code != "" {
-		if err := noteOrRefuse(ctx, s, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
+		if err := noteOrRefuse(ctx, cfg, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
 			return err
 		}
 	}
-	_, text, err := p.Print(ctx, f.Batch, f.Index)
+	_, text, err := s.Print(ctx, f.Batch, f.Index)
 	if err == nil && strings.TrimPrefix(name.URL, "http://") != strings.TrimPrefix(text, "http://") {
-		err = noteOrRefuse(ctx, s, behaviour.CodesQueryForm, "code_url is not as it is printed")
+		err = noteOrRefuse(ctx, cfg, behaviour.CodesQueryForm, "code_url is not as it is printed")
 	}
 	return err
 }
 
-// LookupConsistent returns the code with all changes that any node has acknowledged so far; the state in f contains only the
-// changes that this node has read. A scan does not use LookupConsistent, to avoid the delay.
-func (p *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) {
-	if !p.Shared {
+// LookupConsistent returns the code with all changes that any node has acknowledged so far; the state in f contains only the changes
+// that this node has read. Scans do not use LookupConsistent, to avoid the delay of a store query.
+func (s *Service) LookupConsistent(ctx context.Context, f Found) (Found, error) {
+	if !s.Shared {
 		return f, nil
 	}
-	if err := p.Memory.CatchUp(ctx, f.Batch.ID); err != nil {
+	if err := s.Memory.CatchUp(ctx, f.Batch.ID); err != nil {
 		return Found{}, err
 	}
-	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	f.State = s.Memory.State(f.Batch.ID, f.Index, s.Now())
 	return f, nil
 }
 
 // Lookup finds a code of any account for the operator.
-func (p *Service) Lookup(ctx context.Context, name CodeName) (Found, error) {
-	return p.find(ctx, name, func(Batch) bool { return true })
+func (s *Service) Lookup(ctx context.Context, name CodeName) (Found, error) {
+	return s.find(ctx, name, func(Batch) bool { return true })
 }
 
 // find returns the code with the given name. For a batch that the caller may not see, find returns only 80301. A text that was
 // never issued and a text that cannot exist receive the same error, so that guessing reveals nothing.
-func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool) (Found, error) {
+func (s *Service) find(ctx context.Context, name CodeName, visible func(Batch) bool) (Found, error) {
 	var f Found
 	switch {
 	case name.URL != "":
 		var ok bool
 		var err error
-		if f, ok, err = p.recognise(ctx, name.URL); err != nil {
+		if f, ok, err = s.recognise(ctx, name.URL); err != nil {
 			return f, err
 		} else if !ok {
 			return f, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code_url invalid: it is no code text of this server")
 		}
 	case name.Code != "":
-		all, err := p.byCodes(ctx, name.Code)
+		all, err := s.allByCode(ctx, name.Code)
 		if err != nil {
 			return f, err
 		}
-		if f, err = chooseFound(all, name.ID, seen); err != nil {
+		if f, err = chooseFound(all, name.ID, visible); err != nil {
 			return f, err
 		}
 	case name.ID != 0:
-		b, err := p.seen(ctx, name.ID, seen)
+		b, err := s.visibleBatch(ctx, name.ID, visible)
 		if err != nil {
 			return f, err
 		}
@@ -688,35 +692,35 @@ func (p *Service) find(ctx context.Context, name CodeName, seen func(Batch) bool
 		return f, errcode.InvalidArgs.WithDetail(behaviour.CodesQueryName,
 			"application_id with code_index, code or code_url: one of them must be given")
 	}
-	if !seen(f.Batch) {
+	if !visible(f.Batch) {
 		return Found{}, errcode.NotOwnApplication.WithDetail(behaviour.CodesApplicationOther, "the code is another account's")
 	}
 	if f.Code == "" {
 		var err error
-		if f.Code, err = p.codeOf(ctx, f.Batch, f.Index); err != nil {
+		if f.Code, err = s.codeOf(ctx, f.Batch, f.Index); err != nil {
 			return Found{}, err
 		}
 	}
-	f.State = p.Memory.State(f.Batch.ID, f.Index, p.Now())
+	f.State = s.Memory.State(f.Batch.ID, f.Index, s.Now())
 	return f, nil
 }
 
 // codeOf returns the original code of an index of a batch. For batches that this server created, codeOf does not read the store.
-func (p *Service) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
+func (s *Service) codeOf(ctx context.Context, b Batch, index int64) (code string, err error) {
 	if !b.Imported {
-		return p.Code(b, index), nil
+		return s.Code(b, index), nil
 	}
-	code, _, err = p.Print(ctx, b, index)
+	code, _, err = s.Print(ctx, b, index)
 	return code, err
 }
 
 // chooseFound selects one of several codes with the same original code: first by the batches that the caller may see, then by the
 // application that the caller named. chooseFound returns 40097 if two codes remain.
-func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
+func chooseFound(all []Found, id int64, visible func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
 		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: it is no code of this server")
 	}
-	for _, allowed := range []func(Found) bool{func(f Found) bool { return seen(f.Batch) },
+	for _, allowed := range []func(Found) bool{func(f Found) bool { return visible(f.Batch) },
 		func(f Found) bool { return f.Batch.ID == id }} {
 		if founds := slices.DeleteFunc(slices.Clone(all), func(f Found) bool { return !allowed(f) }); len(founds) > 0 {
 			all = founds
@@ -731,19 +735,19 @@ func chooseFound(all []Found, id int64, seen func(Batch) bool) (Found, error) {
 
 // prefixes returns all prefixes of code texts: those of all batches, and that of the next batch. A server that accepts no
 // applications returns only the prefixes of existing batches.
-func (p *Service) prefixes() []string {
-	if p.Closed {
-		return p.Memory.Prefixes("")
+func (s *Service) prefixes() []string {
+	if s.Closed {
+		return s.Memory.Prefixes("")
 	}
-	return p.Memory.Prefixes(p.Prefix)
+	return s.Memory.Prefixes(s.Prefix)
 }
 
-// PrefixOf returns the longest code text prefix with which text begins; "" = none, or p is nil.
-func (p *Service) PrefixOf(text string) (longest string) {
-	if p == nil {
+// PrefixOf returns the longest code text prefix with which text begins; "" = none, or s is nil.
+func (s *Service) PrefixOf(text string) (longest string) {
+	if s == nil {
 		return ""
 	}
-	for _, prefix := range p.prefixes() {
+	for _, prefix := range s.prefixes() {
 		if len(prefix) > len(longest) && HasPrefix(text, prefix) {
 			longest = prefix
 		}
@@ -752,12 +756,12 @@ func (p *Service) PrefixOf(text string) (longest string) {
 }
 
 // byText finds the code of a code text in any of its spellings.
-func (p *Service) byText(text string) (f Found, ok bool) {
-	t, err := ParseText(text, p.prefixes())
+func (s *Service) byText(text string) (f Found, ok bool) {
+	t, err := ParseText(text, s.prefixes())
 	if err != nil {
 		return f, false
 	}
-	key := p.Keys.Text[t.Version]
+	key := s.Keys.Text[t.Version]
 	if key == nil {
 		return f, false
 	}
@@ -765,13 +769,13 @@ func (p *Service) byText(text string) (f Found, ok bool) {
 	if !ok {
 		return f, false
 	}
-	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	f.Batch, f.Index, ok = s.Memory.Find(counter)
 	// A text is valid only with the version and the format with which its batch was printed.
 	return f, ok && f.Batch.Version == t.Version && f.Batch.Template == ""
 }
 
-// byCode finds the code with the given original code of nine characters.
-func (p *Service) byCode(text string) (f Found, ok bool) {
+// ownByCode finds the code with the given original code of nine characters.
+func (s *Service) ownByCode(text string) (f Found, ok bool) {
 	if len(text) != CodeLength {
 		return f, false // the length is checked before the conversion, because some letters change their length in upper case
 	}
@@ -779,45 +783,45 @@ func (p *Service) byCode(text string) (f Found, ok bool) {
 	if !ok {
 		return f, false
 	}
-	counter, ok := p.Keys.Code.Counter(code)
+	counter, ok := s.Keys.Code.Counter(code)
 	if !ok {
 		return f, false
 	}
-	f.Batch, f.Index, ok = p.Memory.Find(counter)
+	f.Batch, f.Index, ok = s.Memory.Find(counter)
 	return f, ok
 }
 
 // Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the texts of the
 // Weixin platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone
 // identifies the account.
-func (p *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
-	ok := caller.AppID == ""
-	if err := Granted(caller); err != nil && !ok {
+func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
+	anyAccount := caller.AppID == ""
+	if err := CheckPermission(caller); err != nil && !anyAccount {
 		return Found{}, err
 	}
 	if err := checkExchange(openid, ticket); err != nil {
 		return Found{}, err
 	}
-	p.hashing.Do(func() { p.ticketHash = p.Vault.Hasher(ticketPurpose) })
-	t, err := p.ticket(ctx, p.ticketHash.Sum(ticket))
+	s.ticketHashOnce.Do(func() { s.ticketHasher = s.Vault.Hasher(ticketPurpose) })
+	t, err := s.ticket(ctx, s.ticketHasher.Sum(ticket))
 	if errors.Is(err, ErrNoTicket) {
 		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketBad, badTicket)
 	}
 	if err != nil {
 		return Found{}, err
 	}
-	if err := t.CheckUser(openid, p.Now()); err != nil {
+	if err := t.CheckUser(openid, s.Now()); err != nil {
 		return Found{}, err
 	}
-	b, err := p.Memory.BatchOrLoad(ctx, t.Batch)
+	b, err := s.Memory.BatchOrLoad(ctx, t.Batch)
 	if err != nil && !errors.Is(err, ErrNoBatch) {
 		return Found{}, err
 	}
-	if err != nil || b.Account != caller.AppID && !ok {
+	if err != nil || b.Account != caller.AppID && !anyAccount {
 		return Found{}, errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOther, badTicket)
 	}
-	f := Found{Batch: b, Index: t.Index, State: p.Memory.State(b.ID, t.Index, p.Now())}
-	if f.Code, err = p.codeOf(ctx, b, t.Index); err != nil {
+	f := Found{Batch: b, Index: t.Index, State: s.Memory.State(b.ID, t.Index, s.Now())}
+	if f.Code, err = s.codeOf(ctx, b, t.Index); err != nil {
 		return Found{}, err
 	}
 	if f.State.Frozen || f.State.Void || f.State.Activation == nil {
@@ -840,48 +844,48 @@ const (
 
 // newTicket creates a ticket for a user's scan of a code, and its text. TicketWriter stores the ticket before the text is returned
 // to the client.
-func (p *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
-	if text, err = newTicketText(p.Random); err != nil {
+func (s *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
+	if text, err = newTicketText(s.Random); err != nil {
 		return t, "", err
 	}
-	now, app := p.Now(), f.State.Activation.Binding.WxaAppID
-	life := time.Duration(p.Settings.Get().TicketTTLMinutes) * time.Minute
-	return Ticket{Hash: p.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
-		OwnerID: p.OpenIDs.OpenID(namespace, f.Batch.Account, user),
-		AppID:   app, AppUserID: p.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
+	now, app := s.Now(), f.State.Activation.Binding.WxaAppID
+	life := time.Duration(s.Settings.Get().TicketTTLMinutes) * time.Minute
+	return Ticket{Hash: s.Vault.Hash(ticketPurpose, text), Batch: f.Batch.ID, Index: f.Index,
+		OwnerID: s.OpenIDs.OpenID(namespace, f.Batch.Account, user),
+		AppID:   app, AppUserID: s.OpenIDs.OpenID(namespace, app, user), ScannedAt: now, ExpiresAt: now.Add(life)}, text, nil
 }
 
 // ticket returns a ticket by its hash: from the cache if this node created or read it before, otherwise from the store. A cached
 // ticket is always up to date, because a ticket never changes and its expiry is checked against the clock. ErrNoTicket.
-func (p *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
-	if t, ok := p.recent.get(hash); ok {
+func (s *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket, err error) {
+	if t, ok := s.ticketCache.get(hash); ok {
 		return t, nil
 	}
-	err = p.Store.ViewCodes(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
 		t, err = tx.Ticket(ctx, hex.EncodeToString(hash[:]))
 		return err
 	})
 	if err == nil {
-		p.recent.remember(t)
+		s.ticketCache.add(t)
 	}
 	return t, err
 }
 
-// Forget clears this node's ticket cache, after tickets were deleted from the store.
-func (p *Service) Forget() { p.recent.clear() }
+// ClearTicketCache clears this node's ticket cache, after tickets were deleted from the store.
+func (s *Service) ClearTicketCache() { s.ticketCache.clear() }
 
 // Login creates a js_code, with which a Mini Program's server obtains a user's openid.
-func (p *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
+func (s *Service) Login(ctx context.Context, appid, namespace, user string) (string, error) {
 	var raw [24]byte
-	if _, err := io.ReadFull(p.Random, raw[:]); err != nil {
+	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("drawing a login code: %w", err)
 	}
 	text := base64.RawURLEncoding.EncodeToString(raw[:])
-	now := p.Now()
-	forget := p.mayForget()
-	return text, p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		if forget {
-			// Each call deletes a limited number of expired codes, so that no call waits for the deletion of a whole day's codes.
+	now := s.Now()
+	deleteExpired := s.canDeleteExpired()
+	return text, s.Store.UpdateCodes(ctx, func(tx Tx) error {
+		if deleteExpired {
+			// Each call deletes at most 100 expired js_codes, so that no call waits for the deletion of a whole day's js_codes.
 			if _, err := tx.ForgetLogins(ctx, now.Add(-loginGrace), 100); err != nil {
 				return err
 			}
@@ -890,39 +894,39 @@ func (p *Service) Login(ctx context.Context, appid, namespace, user string) (str
 		if err != nil && !errors.Is(err, accounts.ErrNoAccount) {
 			return err
 		}
-		return tx.PutLogin(ctx, Login{Hash: p.Vault.Hash(loginPurpose, text), AppID: appid,
-			OpenID: p.OpenIDs.OpenID(namespace, appid, user), UnionID: p.OpenIDs.UnionID(namespace, a.OpenPlatform, user),
+		return tx.PutLogin(ctx, Login{Hash: s.Vault.Hash(loginPurpose, text), AppID: appid,
+			OpenID: s.OpenIDs.OpenID(namespace, appid, user), UnionID: s.OpenIDs.UnionID(namespace, a.OpenPlatform, user),
 			ExpiresAt: now.Add(loginLife)})
 	})
 }
 
-// Trade implements /sns/jscode2session after the account check: it returns 40029 for a code that is unknown, expired or of another
-// account, and 40163 for a used code.
-func (p *Service) Trade(ctx context.Context, appid, code string) (traded Login, err error) {
-	err = p.Store.UpdateCodes(ctx, func(tx Tx) error {
-		// Two concurrent requests with the same code must not both succeed.
+// ExchangeLoginCode implements /sns/jscode2session after the account check: it returns 40029 for a js_code that is unknown, expired
+// or of another account, and 40163 for a used js_code.
+func (s *Service) ExchangeLoginCode(ctx context.Context, appid, code string) (login Login, err error) {
+	err = s.Store.UpdateCodes(ctx, func(tx Tx) error {
+		// Two concurrent requests with the same js_code must not both succeed.
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
 		}
-		l, err := tx.Login(ctx, p.Vault.Hash(loginPurpose, code))
+		l, err := tx.Login(ctx, s.Vault.Hash(loginPurpose, code))
 		switch {
-		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.works(p.Now())):
-			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown, "the js_code is unknown, expired, or another account's")
+		case errors.Is(err, ErrNoLogin) || err == nil && (l.AppID != appid || !l.isValid(s.Now())):
+			return errcode.InvalidLoginCode.WithDetail(behaviour.LoginCodeUnknown, "the js_code is unknown, has expired, or belongs to another account")
 		case err != nil:
 			return err
 		case l.Used:
-			return errcode.LoginCodeUsed.WithDetail(behaviour.LoginCodeUsed, "the js_code was traded already")
+			return errcode.LoginCodeUsed.WithDetail(behaviour.LoginCodeUsed, "the js_code was exchanged already")
 		}
-		l.Used, traded = true, l
+		l.Used, login = true, l
 		return tx.PutLogin(ctx, l)
 	})
-	return traded, err
+	return login, err
 }
 
 // awaitMemory blocks until the Memory contains the changes that a transaction made to a batch.
-func (p *Service) awaitMemory(ctx context.Context, batch int64) {
-	if p.Changed != nil {
+func (s *Service) awaitMemory(ctx context.Context, batch int64) {
+	if s.Changed != nil {
 		// The change is committed: it must become visible even if the client has disconnected.
-		p.Changed(context.WithoutCancel(ctx), batch)
+		s.Changed(context.WithoutCancel(ctx), batch)
 	}
 }

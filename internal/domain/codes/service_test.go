@@ -28,7 +28,7 @@ type plant struct {
 	*codes.Service
 	t       testing.TB
 	dir     string
-	desk    *codes.TicketWriter
+	writer  *codes.TicketWriter
 	store   *store.Store
 	owner   accounts.Account
 	binding codes.Binding
@@ -89,7 +89,8 @@ func newPlant(t testing.TB) *plant {
 
 // visit scans a code as a user and returns the ticket.
 func (p *plant) visit(f codes.Found, user string) (string, error) {
-	r, err := p.desk.Visit(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h", Namespace: "default", User: user})
+	r, err := p.writer.Enqueue(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h",
+		Namespace: "default", User: user})
 	if err != nil {
 		return "", err
 	}
@@ -111,7 +112,7 @@ func (p *plant) open() {
 		Keys:     codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Settings: settings.NewLive(settings.Defaults()), Random: &lockedReader{source: rand.NewChaCha8([32]byte{1})},
 		Prefix: codes.DefaultPrefix}
-	p.desk = codes.NewTicketWriter(p.Service)
+	p.writer = codes.NewTicketWriter(p.Service)
 	p.Changed = func(ctx context.Context, id int64) {
 		if err := p.Memory.Changed(ctx, id); err != nil {
 			p.t.Error(err)
@@ -306,7 +307,8 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 		assert.True(t, err == nil && got.Code == f.Code && got.State.Activation.Binding == p.binding &&
 			got.State.Activation.Codes.Bounds() == (codes.Range{From: 0, To: 200}), "%+v, %v", got, err)
 	}
-	if openid, err := p.Trade(t.Context(), "shop", login); err != nil || openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
+	if openid, err := p.ExchangeLoginCode(t.Context(), "shop", login); err != nil ||
+		openid.OpenID != p.OpenIDs.OpenID("default", "shop", "u-1") {
 		t.Errorf("%s, %v", openid.OpenID, err)
 	}
 	if next := p.apply("y", 10_000); next.Start != 10_000 {
@@ -334,7 +336,7 @@ func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 	code, err := p.Login(t.Context(), "shop", "default", "u-1")
 	require.NoError(t, err)
 	won := 0
-	for _, err := range race(32, func(int) error { _, err := p.Trade(t.Context(), "shop", code); return err }) {
+	for _, err := range race(32, func(int) error { _, err := p.ExchangeLoginCode(t.Context(), "shop", code); return err }) {
 		if err == nil {
 			won++
 		} else {

@@ -77,23 +77,23 @@ func (p *pastState) rules(keys []string) error {
 
 // Account implements scan.Accounts.
 func (p *pastState) Account(appid string) (accounts.Account, bool) {
-	pastOf, asked := p.accounts[appid]
-	if !asked {
+	state, cached := p.accounts[appid]
+	if !cached {
 		var err error
-		if pastOf, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
+		if state, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
 			p.err = err
 		}
-		p.accounts[appid] = pastOf
+		p.accounts[appid] = state
 		p.names = append(p.names, Name{replica.AccountChange, appid})
 	}
-	return pastOf.Account, pastOf.Known
+	return state.Account, state.Known
 }
 
 // Linked implements scan.Accounts.
 func (p *pastState) Linked(service, miniProgram string) bool {
 	name := service + " " + miniProgram
-	linked, asked := p.links[name]
-	if !asked {
+	linked, cached := p.links[name]
+	if !cached {
 		var err error
 		if linked, err = p.store.LinkedThen(p.ctx, service, miniProgram, p.at); err != nil && p.err == nil {
 			p.err = err
@@ -106,12 +106,12 @@ func (p *pastState) Linked(service, miniProgram string) bool {
 
 type pastCodes struct {
 	*pastState
-	press *codes.Service
+	service *codes.Service
 }
 
 // Scan implements scan.Codes.
 func (p pastCodes) Scan(text, user string, account func(string) (accounts.Account, bool)) (codes.Scanned, bool) {
-	s, ok, err := p.press.ScanAsOf(p.ctx, text, user, p.at, account)
+	s, ok, err := p.service.ScanAsOf(p.ctx, text, user, p.at, account)
 	if err != nil && p.err == nil {
 		p.err = err
 	}

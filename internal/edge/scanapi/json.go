@@ -9,10 +9,10 @@ import (
 )
 
 // The functions of this file parse and write the JSON of resolve requests without reflection; encoding/json parses everything that
-// quick does not, and fuzz tests compare the results.
+// parseRequest does not, and fuzz tests compare the results.
 
-// asked is one parsed request.
-type asked struct {
+// parsedRequest is one parsed request.
+type parsedRequest struct {
 	request
 	text    string
 	hasText bool
@@ -22,26 +22,26 @@ type asked struct {
 	userReplaced bool
 }
 
-// quick parses a request that is one plain object: known names at most once, in lower case, with string values; ok is false for
+// parseRequest parses a request that is one plain object: known names at most once, in lower case, with string values; ok is false for
 // anything else, valid or not.
-func quick(s string) (q asked, ok bool) {
+func parseRequest(s string) (q parsedRequest, ok bool) {
 	if !utf8.ValidString(s) {
 		return q, false
 	}
-	i := space(s, 0)
+	i := skipSpace(s, 0)
 	if i == len(s) || s[i] != '{' {
 		return q, false
 	}
 	var seen [5]bool
-	for i = space(s, i+1); ; {
+	for i = skipSpace(s, i+1); ; {
 		var name, value string
-		if name, i, ok = quoted(s, i); !ok {
+		if name, i, ok = parseString(s, i); !ok {
 			return q, false
 		}
-		if i = space(s, i); i == len(s) || s[i] != ':' {
+		if i = skipSpace(s, i); i == len(s) || s[i] != ':' {
 			return q, false
 		}
-		if value, i, ok = quoted(s, space(s, i+1)); !ok {
+		if value, i, ok = parseString(s, skipSpace(s, i+1)); !ok {
 			return q, false
 		}
 		field := -1
@@ -62,29 +62,29 @@ func quick(s string) (q asked, ok bool) {
 			return q, false
 		}
 		seen[field] = true
-		if i = space(s, i); i == len(s) {
+		if i = skipSpace(s, i); i == len(s) {
 			return q, false
 		}
 		if s[i] == '}' {
-			return q, space(s, i+1) == len(s)
+			return q, skipSpace(s, i+1) == len(s)
 		}
 		if s[i] != ',' {
 			return q, false
 		}
-		i = space(s, i+1)
+		i = skipSpace(s, i+1)
 	}
 }
 
-// space returns the index of the first byte from i on that is not white space.
-func space(s string, i int) int {
+// skipSpace returns the index of the first byte from i on that is not white space.
+func skipSpace(s string, i int) int {
 	for i < len(s) && (s[i] == ' ' || s[i] == '\n' || s[i] == '\r' || s[i] == '\t') {
 		i++
 	}
 	return i
 }
 
-// quoted parses the string that starts at i in valid UTF-8, and returns the position of its end.
-func quoted(s string, i int) (text string, end int, ok bool) {
+// parseString parses the string that starts at i in valid UTF-8, and returns the position of its end.
+func parseString(s string, i int) (text string, end int, ok bool) {
 	if i == len(s) || s[i] != '"' {
 		return "", i, false
 	}
@@ -94,7 +94,7 @@ func quoted(s string, i int) (text string, end int, ok bool) {
 		case c == '"':
 			return s[i:j], j + 1, true
 		case c == '\\':
-			return escaped(s, i, j)
+			return parseEscaped(s, i, j)
 		case c < ' ':
 			return "", i, false
 		}
@@ -102,8 +102,8 @@ func quoted(s string, i int) (text string, end int, ok bool) {
 	return "", i, false
 }
 
-// escaped parses the rest of a string from its first escape, which is at j.
-func escaped(s string, i, j int) (text string, end int, ok bool) {
+// parseEscaped parses the rest of a string from its first escape, which is at j.
+func parseEscaped(s string, i, j int) (text string, end int, ok bool) {
 	out := make([]byte, 0, len(s)-i)
 	out = append(out, s[i:j]...)
 	for j < len(s) {

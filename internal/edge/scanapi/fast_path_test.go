@@ -56,7 +56,7 @@ func told(t *testing.T, s *servertest.Server, raw string) string {
 		}
 		body, err := io.ReadAll(resp.Body)
 		if err != nil {
-			fmt.Fprintf(&all, "the body broke off: %v\n", err)
+			fmt.Fprintf(&all, "the body ended early: %v\n", err)
 		}
 		if date := resp.Header.Get("Date"); resp.StatusCode == 200 {
 			if _, err := http.ParseTime(date); err != nil {

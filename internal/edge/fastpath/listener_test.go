@@ -301,7 +301,7 @@ func TestLane_RequestInPieces(t *testing.T) {
 			for _, to := range append(cuts, len(whole)) {
 				io.WriteString(client, whole[from:to])
 				if from = to; to < len(whole) {
-					time.Sleep(patience/4 - 1)
+					time.Sleep(defaultReadTimeout/4 - 1)
 				}
 			}
 			wantAnswer(t, in, 200, "abc")
@@ -329,7 +329,7 @@ func TestLane_RequestInPieces(t *testing.T) {
 			client, server := net.Pipe()
 			inner <- server
 			in, began := bufio.NewReader(client), time.Now()
-			wait := firstTime
+			wait := firstByteTimeout
 			if io.WriteString(client, first); first != "" {
 				wantAnswer(t, in, 200, "abc")
 				wait = time.Minute

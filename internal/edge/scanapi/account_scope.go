@@ -1,0 +1,74 @@
+package scanapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/domain/scan"
+)
+
+// accountScope holds the AppIDs to which the caller is limited; empty = all accounts.
+type accountScope []string
+
+type scopeKey struct{}
+
+// WithAccounts limits a caller to accounts; an empty list allows all accounts.
+func WithAccounts(ctx context.Context, appids []string) context.Context {
+	return context.WithValue(ctx, scopeKey{}, accountScope(appids))
+}
+
+func scopeFromContext(ctx context.Context) accountScope {
+	w, _ := ctx.Value(scopeKey{}).(accountScope)
+	return w
+}
+
+func (w accountScope) includes(appid string) bool { return len(w) == 0 || slices.Contains(w, appid) }
+
+// includesDecision reports whether a decision concerns a rule, a code or an app of the caller's accounts.
+func (w accountScope) includesDecision(d scan.Decision) bool {
+	return w.includes(d.AppID) || w.includes(d.Matched.Owner) || w.includes(d.Code.Batch.Account)
+}
+
+// filter returns the rules of the caller's accounts.
+func (w accountScope) filter(list []rules.Rule) []rules.Rule {
+	return slices.DeleteFunc(list, func(r rules.Rule) bool { return !w.includes(r.Owner) })
+}
+
+// restrict limits an explain request to all rules of the caller's accounts, and to those rules of other accounts that any scan can
+// match. A caller can assume rules only for its own accounts.
+func (w accountScope) restrict(o *scan.Overlay) error {
+	for _, r := range o.Rules {
+		if r != nil && !w.includes(r.Owner) {
+			return problem{http.StatusForbidden, "assume: you have access to " + strings.Join(w, ", ") + " only"}
+		}
+	}
+	o.Base = scopedFinder{o.Base, w}
+	return nil
+}
+
+// scopedFinder is a Finder that returns all rules of the caller's accounts, and of other accounts only rules that a scan reveals. The type
+// does not override the method Governing, because scan.Overlay decides with the method Matching.
+type scopedFinder struct {
+	scan.Finder
+	scope accountScope
+}
+
+// Matching omits unpublished rules of other owners and the rules that they hide: for each owner only the longest prefix counts.
+func (m scopedFinder) Matching(link rules.Link) (list []rules.Rule) {
+	seen := map[string]bool{}
+	for _, r := range m.Finder.Matching(link) {
+		if m.scope.includes(r.Owner) || r.Published && !seen[r.Owner] {
+			list = append(list, r)
+		}
+		seen[r.Owner] = true
+	}
+	return list
+}
+
+// Testing omits test links of other owners.
+func (m scopedFinder) Testing(text string) []rules.Rule {
+	return m.scope.filter(m.Finder.Testing(text))
+}

@@ -1,0 +1,45 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qrjump/qrjump/internal/server"
+	"github.com/qrjump/qrjump/internal/server/servertest"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+)
+
+// A drill of a database tests its rules and codes. It refuses a database that is in use, another master key, and wrong counts.
+func TestDrillDatabase_RestoredCopy(t *testing.T) {
+	t.Parallel()
+	p := onPostgres(t)
+	w := works{p.start(t, servertest.Options{Seed: brewery}), t}
+	w.apply("order-1", 10_000)
+	text, err := os.ReadFile(filepath.Join(p.data, "master.key"))
+	require.NoError(t, err)
+	key := strings.TrimSpace(string(text))
+	keys := dbtest.Number(t, p.database, `SELECT COUNT(*) FROM scan_keys`)
+	drill := func(key, want string) server.DrillReport {
+		t.Helper()
+		r, err := server.DrillDatabase(t.Context(), p.database, key)
+		switch {
+		case want == "":
+			require.NoError(t, err)
+		case err == nil || !strings.Contains(err.Error(), want):
+			t.Errorf("DrillDatabase = %v, want an error with %q", err, want)
+		}
+		return r
+	}
+	drill(key, "(qrjump) uses the database "+dbtest.Name(p.database))
+	w.Stop()
+	drill(strings.Repeat("5a", 32), "QRJUMP_MASTER_KEY")
+	assert.Equal(t, dbtest.Number(t, p.database, `SELECT COUNT(*) FROM scan_keys`), keys, "scan keys after refused drills")
+	r := drill(key, "")
+	assert.True(t, r.Rules == 1 && r.Opened == 1 && r.Batches == 1 && r.Codes == 3, "DrillDatabase = %+v", r)
+	dbtest.Exec(t, p.database, `UPDATE rule_counts SET rules = rules + 1`)
+	drill(key, "count")
+}
