@@ -47,7 +47,7 @@ func (b *bench) analysis(ctx context.Context) error {
 	}
 	chosen, silent := settings.NewLive(settings.Defaults()), slog.New(slog.DiscardHandler)
 	counter := &stats.Aggregator{Log: log, Store: s, Settings: chosen, Now: time.Now, Logger: silent, Random: rand.Reader,
-		Alarms: &alarms.Book{Store: s, Settings: chosen, Now: time.Now, Logger: silent}}
+		Alarms: &alarms.Service{Store: s, Settings: chosen, Now: time.Now, Logger: silent}}
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ func scanServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	directory := replica.NewDirectory()
+	directory := replica.NewAccounts()
 	for i := range set.Apps() {
 		directory.Set(accounts.Account{AppID: rulegen.AppID(i), Kind: accounts.MiniProgram, Versions: []accounts.Version{accounts.Release}, JumpOpen: true}, nil)
 	}

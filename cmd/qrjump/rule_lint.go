@@ -124,7 +124,7 @@ func judged(w ruleplan.Wanted, caller string) rules.Rule {
 		Published: w.Published == nil || *w.Published}
 	r.Target = r.Owner
 	if w.IsService() {
-		r.Kind, r.Target = rules.Service, w.AppID
+		r.Kind, r.Target = rules.KindService, w.AppID
 	}
 	if w.TestLinks != nil {
 		r.TestLinks = *w.TestLinks

@@ -33,7 +33,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	file := ruleplan.File{Rules: []ruleplan.Written{}}
 	for _, r := range all {
 		target := opens[r.Prefix]
-		if ruleplan.KindOf(r) == rules.Service && target == "" {
+		if ruleplan.KindOf(r) == rules.KindService && target == "" {
 			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
 				next: said("rule_pull.name_the_account_s_mini")}
 		}

@@ -27,7 +27,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 	case err != nil:
 		return fault("scan_snapshot.scan_a_server_writes_a", err)
 	}
-	resolver := scan.Resolver{Finder: file.Rules, Accounts: replica.DirectoryOf(file.Accounts)}
+	resolver := scan.Resolver{Finder: file.Rules, Accounts: replica.AccountsOf(file.Accounts)}
 	if c.Link != "-" {
 		d, err := c.resolveFrom(resolver, c.Link)
 		if err != nil {

@@ -20,7 +20,7 @@ import (
 // export writes an archive of all data as of a single moment, while the server continues to run. The archive is packed completely
 // before the first byte is written to w.
 func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
-	if err := s.domain.book.Flush(ctx); err != nil {
+	if err := s.domain.usage.Flush(ctx); err != nil {
 		return err
 	}
 	// Without SyncAll, scans that are still in the journals of other nodes would be missing from the archive.

@@ -24,10 +24,10 @@ var exact = map[string]func(settings.Settings) int{
 
 // openBook prepares the call counters and the call log.
 func (s *Server) openBook() {
-	s.domain.book = &apiusage.Book{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
+	s.domain.usage = &apiusage.Service{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
 		Log: s.log, Exact: exact, Interfaces: api.Paths(), Alone: !s.store.Shared()}
 	if s.store.Shared() {
-		s.domain.book.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
+		s.domain.usage.Minutes.Shared = func(ctx context.Context, key string, limit int) (bool, error) {
 			if s.chosen.settings.Get().RateLimitPerNode {
 				return true, nil
 			}
@@ -38,10 +38,10 @@ func (s *Server) openBook() {
 
 // countsPart returns the component that writes the call counters and the call log.
 func (s *Server) countsPart() component {
-	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.book.Run(ctx) },
+	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.usage.Run(ctx) },
 		stop: func(ctx context.Context) error {
 			// Lost call counts do not fail the shutdown, because a kill of the process would lose them too.
-			if err := s.domain.book.Flush(ctx); err != nil {
+			if err := s.domain.usage.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "call statistics not saved", "error", err)
 			}
 			return nil

@@ -20,16 +20,16 @@ import (
 // domain holds the domain services.
 type domain struct {
 	accounts *accounts.Service
-	rules    *rules.Book
+	rules    *rules.Service
 	press    *codes.Service
 	// packageSigner signs the packages for printers.
 	packageSigner *printpackage.Signer
 	desk          *codes.TicketWriter
-	book          *apiusage.Book
+	usage         *apiusage.Service
 	keys          *accounts.ScanKeys
 	people        *iam.Service
-	appearances   *branding.Book
-	products      *digitallink.Book
+	appearances   *branding.Service
+	products      *digitallink.Service
 	current       *replica.Replica
 	contact       contact
 }
@@ -45,16 +45,16 @@ func (s *Server) openDomain(ctx context.Context) error {
 	}
 	s.openBook()
 	epochs := s.store.Epochs()
-	s.domain.current = &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s.store),
+	s.domain.current = &replica.Replica{Rules: index.New(), Accounts: replica.NewAccounts(), Codes: codes.NewMemory(s.store),
 		RuleStore:    s.store,
 		AccountStore: s.store,
 		History:      s.store, SnapshotFile: filepath.Join(s.config.Data, snapshotFile), Log: s.log}
 	s.domain.accounts = &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, MinSecret: s.config.minSecret(),
-		Changed: s.domain.current.RefreshAccounts, Spend: s.domain.book.Spend, Minutes: s.domain.book.Minutes.Allow, Epochs: epochs,
+		Changed: s.domain.current.RefreshAccounts, Spend: s.domain.usage.Spend, Minutes: s.domain.usage.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
 		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
-	s.domain.rules = &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
+	s.domain.rules = &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
 		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.requests().fetch,
 		Changed: s.domain.current.RefreshRule, ManyChanged: s.domain.current.RefreshMany}
 	if err := s.openPress(ctx, s.secrets.ring); err != nil {
@@ -63,8 +63,8 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
 	s.domain.people = &iam.Service{Store: s.store, Vault: s.secrets.vault, Now: s.realNow, Random: s.random,
 		Guessed: s.access().guessedPerson}
-	s.domain.appearances = &branding.Book{Store: s.store, Log: s.log, RealNow: s.realNow}
-	s.domain.products = &digitallink.Book{Store: s.store, Now: s.now,
+	s.domain.appearances = &branding.Service{Store: s.store, Log: s.log, RealNow: s.realNow}
+	s.domain.products = &digitallink.Service{Store: s.store, Now: s.now,
 		Hosts:   func() []string { return s.chosen.settings.Get().GS1Hosts },
 		Holder:  func(digits string) (string, string) { return s.chosen.settings.Get().GS1Prefixes.Holder(digits) },
 		Changed: s.domain.current.ProductsChanged}
@@ -75,7 +75,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 		}
 		return 0
 	})
-	s.metrics.watchBook(s.domain.book)
+	s.metrics.watchUsage(s.domain.usage)
 	s.metrics.watchAge(s.age)
 	s.metrics.watchFollowing(s.domain.current)
 	s.watch()

@@ -18,7 +18,7 @@ import (
 // TestThrottle_ValidCredentialPasses, or which reason, holds each.
 var comparisons = map[string]string{
 	"domain/accounts/guess.go":         "AppSecrets: a token, a stable token, a clear by the secret, a login's code, a platform's pushes and token",
-	"domain/accounts/directory.go":     "makes the hashes of AppSecrets and access tokens: an access token",
+	"domain/accounts/service.go":       "makes the hashes of AppSecrets and access tokens: an access token",
 	"domain/accounts/scankey.go":       "scan keys: a scan, an explanation",
 	"domain/accounts/ticket.go":        "verify tickets, beside the platform's secret",
 	"domain/accounts/authorization.go": "codes and refresh tokens of platforms, behind a platform's own token",

@@ -29,10 +29,10 @@ type Finding struct {
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // says returns a text of this package's catalogue, filled with values.
-func says(key string, values ...any) i18n.Message { return book.Text(key, values...) }
+func says(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
 
 const (
 	// enoughDisk is the free disk space in bytes that suffices for some days of operation.

@@ -32,7 +32,7 @@ func (s *Server) links() *digitallink.Resolver {
 	}
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
-	return &digitallink.Resolver{Book: s.domain.products, Scheme: s.access().scheme,
+	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
 		Ours: func(path string) bool { return ownSet[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})

@@ -97,8 +97,8 @@ func (m *metrics) tried(kind outbox.Kind, taken bool) {
 	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
-// watchBook registers the metrics of the call log's backlog.
-func (m *metrics) watchBook(l *apiusage.Book) {
+// watchUsage registers the metrics of the call log's backlog.
+func (m *metrics) watchUsage(l *apiusage.Service) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
 			func() float64 { return float64(l.Dropped()) }),

@@ -72,10 +72,10 @@ func (s requests) slow(kind outbox.Kind, r outbox.Row) {
 	if s.config.emulates() {
 		s.emulation.calls.Add(record)
 	}
-	s.domain.book.Record(record.LogEntry())
+	s.domain.usage.Record(record.LogEntry())
 	var notes behaviour.Notes
 	notes.Add(row)
-	s.domain.book.Deviate(record.Account, record.URL, record.RID, t, &notes)
+	s.domain.usage.Deviate(record.Account, record.URL, record.RID, t, &notes)
 	s.log.Warn("call", "rid", record.RID, "endpoint", record.URL, "account", record.Account, "detail", record.Detail,
 		"behaviours", record.Behaviours)
 }

@@ -22,7 +22,7 @@ func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
 	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
 		func() float64 { return float64(failing.Load()) }))
-	s.rechecks = &rules.Verifier{Book: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
+	s.rechecks = &rules.Verifier{Service: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
 		Off: func() bool { return !s.chosen.settings.Get().ReverifyDomains }}
 	return nil
 }

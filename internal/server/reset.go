@@ -42,7 +42,7 @@ func (s seeder) reset(ctx context.Context) error {
 
 // anew runs f, which replaces all stored data, and then deletes the old scans and call counts.
 func (s seeder) anew(ctx context.Context, f func() error) error {
-	err := s.domain.book.Reset(func() error {
+	err := s.domain.usage.Reset(func() error {
 		return s.scanning.counter.Reset(func() error {
 			if err := f(); err != nil {
 				return err
@@ -64,7 +64,7 @@ func (s seeder) forgetAll(ctx context.Context) error {
 		s.emulation.pages.ForgetVisitors()
 	}
 	s.domain.accounts.ForgetGuesses()
-	s.domain.book.Minutes.Forget()
+	s.domain.usage.Minutes.Forget()
 	s.domain.press.ClearTicketCache()
 	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }
@@ -86,7 +86,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 			return err
 		}
 	}
-	err = s.domain.book.ResetAccounts(ctx, appids, func() error {
+	err = s.domain.usage.ResetAccounts(ctx, appids, func() error {
 		return s.store.InTx(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
 	})
 	if err != nil {
@@ -116,7 +116,7 @@ func (f *seedFile) names(appid string) bool {
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, MinSecret: s.config.minSecret()}
-	book := &rules.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now}
+	book := &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now}
 	for i, a := range seed.Accounts {
 		if slices.Contains(appids, a.AppID) {
 			if err := directory.Put(ctx, seed.registration(i)); err != nil {

@@ -193,7 +193,7 @@ func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
-	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.book, Rules: s.domain.rules, Codes: s.domain.press,
+	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.usage, Rules: s.domain.rules, Codes: s.domain.press,
 		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
 		OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
@@ -271,7 +271,7 @@ func (s *Server) adminAPI(h huma.API) {
 			seq, _, err := s.store.ChangeHead(ctx)
 			return seq, err
 		},
-		Desk: s.domain.desk, Calls: s.domain.book, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		Desk: s.domain.desk, Calls: s.domain.usage, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
 		LookAtFile: s.requests().lookAtFile,
 		Export:     s.export,
 		Spool:      s.config.Data,

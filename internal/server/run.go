@@ -89,7 +89,7 @@ func (s *Server) alive(ctx context.Context) error {
 
 // sayDeviations logs, when a developer's server ends, how many calls the platform might have rejected.
 func (s *Server) sayDeviations() {
-	if times, kinds := s.domain.book.Deviated(); s.config.Dev && times > 0 {
+	if times, kinds := s.domain.usage.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
 			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
 	}

@@ -44,7 +44,7 @@ func savedFault(err error) error {
 }
 
 func (s seeder) saveState(ctx context.Context, name string) (emulator.Snapshot, error) {
-	if err := s.domain.book.Flush(ctx); err != nil {
+	if err := s.domain.usage.Flush(ctx); err != nil {
 		return emulator.Snapshot{}, err
 	}
 	saved, err := s.store.SaveState(ctx, name, version.Number(), s.realNow())

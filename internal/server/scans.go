@@ -53,7 +53,7 @@ type scanning struct {
 	users   *sealer.Hasher // of the ledger
 	regions *stats.Regions
 	counter *stats.Aggregator
-	alarms  *alarms.Book
+	alarms  *alarms.Service
 }
 
 // scanLedger holds the durable storage of this node's scans.

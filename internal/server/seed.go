@@ -294,7 +294,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	// These services do not update the in-memory copy, which is loaded after all data is stored.
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, MinSecret: s.config.minSecret()}
-	book := &rules.Book{Store: s.store, Settings: settings.NewLive(next), Now: now}
+	book := &rules.Service{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// A link may name an account that comes later in the seed file, so links are stored last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
@@ -328,7 +328,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 			return false, f.planted("rules", i, err)
 		}
 	}
-	links := &digitallink.Book{Store: s.store, Now: now, Changed: func(context.Context, ...string) {}}
+	links := &digitallink.Service{Store: s.store, Now: now, Changed: func(context.Context, ...string) {}}
 	for i := range f.GS1 {
 		e, err := digitallink.Parse(f.GS1[i])
 		if err == nil {

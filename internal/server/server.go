@@ -63,7 +63,7 @@ type Server struct {
 	domain    domain
 	chosen    chosen
 	scanning  scanning
-	webhooks  *webhooks.Book
+	webhooks  *webhooks.Service
 	rechecks  *rules.Verifier
 	serving   serving
 

@@ -41,7 +41,7 @@ func (s scanRecords) region() func(netip.Addr) string {
 
 // openAlarms prepares the alarms, which track the scans of each code.
 func (s scanRecords) openAlarms() {
-	s.scanning.alarms = &alarms.Book{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log}
+	s.scanning.alarms = &alarms.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log}
 	if s.scanning.regions != nil {
 		s.scanning.alarms.Places = s.scanning.regions
 	}

@@ -161,7 +161,7 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 			return err
 		}
 		a.count(r.Owner, "", r.ID)
-		if r.Kind == rules.Service {
+		if r.Kind == rules.KindService {
 			a.count(r.Owner, r.Target, r.ID)
 			a.count("", r.Target, r.ID)
 		}
@@ -460,7 +460,7 @@ func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, 
 	}
 	subject, args := ``, []any{owner, last, next}
 	if target != "" {
-		subject, args = ` AND target = $4 AND kind = '`+string(rules.Service)+`'`, append(args, target)
+		subject, args = ` AND target = $4 AND kind = '`+string(rules.KindService)+`'`, append(args, target)
 	}
 	var begins, n int64
 	if err := t.row(ctx, `SELECT COALESCE(MIN(id), 0), COUNT(*) FROM rules WHERE owner = $1 AND id > $2 AND id < $3`+subject,

@@ -43,7 +43,7 @@ func midway(plan rules.Plan, f func()) rules.Plan {
 }
 
 // twoNodes are two stores of one PostgreSQL database with three accounts, and their books.
-func twoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Book, own, other accounts.Account) {
+func twoNodes(t *testing.T) (target Target, nodes [2]*Store, b [2]*rules.Service, own, other accounts.Account) {
 	t.Helper()
 	target = newPostgres(t)
 	nodes = [2]*Store{open(t, target), open(t, target)}
@@ -63,7 +63,7 @@ func sound(t *testing.T, s *Store) {
 	}
 }
 
-func mustAdd(t *testing.T, b *rules.Book, owner accounts.Account, prefix string) {
+func mustAdd(t *testing.T, b *rules.Service, owner accounts.Account, prefix string) {
 	t.Helper()
 	if err := add(t.Context(), b, owner, "r", prefix, false); err != nil {
 		t.Error(prefix, err)
@@ -157,31 +157,31 @@ func (s *Store) rulesOf(ctx context.Context, owner string, offset int) (list []r
 // first: it is checked again.
 func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 	for name, c := range map[string]struct {
-		change func(t *testing.T, s *Store, b *rules.Book, other accounts.Account)
+		change func(t *testing.T, s *Store, b *rules.Service, other accounts.Account)
 		why    string // of the first fault; "" = it is stored
 	}{
-		"somebody added one of the prefixes": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+		"somebody added one of the prefixes": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
 			mustAdd(t, b, other, fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1))
 		}, "belongs to wxc"},
-		"somebody occupies above one": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+		"somebody occupies above one": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
 			if err := add(t.Context(), b, other, "r", "https://h7.example/", true); err != nil {
 				t.Error(err)
 			}
 		}, "wxc occupies the links below"},
-		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
+		"an owner is gone": {func(t *testing.T, s *Store, _ *rules.Service, _ accounts.Account) {
 			update(t, s, func(ctx context.Context, tx *Tx) error { return tx.accounts().DeleteAccount(ctx, "wxb") })
 		}, "there is no account"},
-		"a host is denied": {func(t *testing.T, s *Store, _ *rules.Book, _ accounts.Account) {
+		"a host is denied": {func(t *testing.T, s *Store, _ *rules.Service, _ accounts.Account) {
 			update(t, s, func(ctx context.Context, tx *Tx) error {
 				return tx.rules().PutDomain(ctx, rules.Domain{Host: "h8.example", Status: rules.Denied, At: at})
 			})
 		}, "the operator denies"},
-		"somebody occupies elsewhere": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+		"somebody occupies elsewhere": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
 			if err := add(t.Context(), b, other, "r", "https://elsewhere.example/", true); err != nil {
 				t.Error(err)
 			}
 		}, ""},
-		"a prefix came and went": {func(t *testing.T, _ *Store, b *rules.Book, other accounts.Account) {
+		"a prefix came and went": {func(t *testing.T, _ *Store, b *rules.Service, other accounts.Account) {
 			prefix := fmt.Sprintf("https://h%d.example/%d/", (many-1)%100, many-1)
 			mustAdd(t, b, other, prefix)
 			if err := b.Delete(t.Context(), other, prefix, ""); err != nil {

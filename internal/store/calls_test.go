@@ -18,8 +18,8 @@ import (
 )
 
 // aBook is the book of calls of one process on a store.
-func aBook(s *Store) *apiusage.Book {
-	return &apiusage.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
+func aBook(s *Store) *apiusage.Service {
+	return &apiusage.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return at },
 		Log:        slog.New(slog.DiscardHandler),
 		Interfaces: []string{"/a", "/b", "/exact"},
 		Exact:      map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 7 }}}
@@ -157,7 +157,7 @@ func TestCallCounts_SumAndExpiry(t *testing.T) {
 // write: together they have it all, and each sees the other's.
 func TestCallCounts_SummedAcrossProcesses(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(64, func(i int) error {
 			for n := range 50 {
 				if err := books[i%2].Spend(t.Context(), "wxa", "/a"); err != nil {
@@ -187,7 +187,7 @@ func TestCallCounts_SummedAcrossProcesses(t *testing.T) {
 // what another process has counted before does not come back.
 func TestClearQuota_TenAcrossNodes(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
 		errs := race(32, func(i int) error { return books[i%2].Clear(t.Context(), "wxa", []string{"", "/a"}[i/2%2]) })
 		done := 0
 		for _, err := range errs {
@@ -209,7 +209,7 @@ func TestClearQuota_TenAcrossNodes(t *testing.T) {
 // opens them.
 func TestClearQuota_SeenByOtherNode(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		books := [2]*apiusage.Book{aBook(nodes[0]), aBook(nodes[1])}
+		books := [2]*apiusage.Service{aBook(nodes[0]), aBook(nodes[1])}
 		for _, b := range books {
 			s := settings.Defaults()
 			s.DailyLimits = settings.Limits{"/a": 3}
@@ -274,7 +274,7 @@ func TestCallLog_NewestFirstPaging(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		one, other := aBook(s), aBook(s) // of two nodes
 		var all []string                 // newest first
-		add := func(b *apiusage.Book, n int) {
+		add := func(b *apiusage.Service, n int) {
 			t.Helper()
 			c := apiusage.Call{RID: ridAt(at.Add(time.Duration(n/7)*time.Second), n), Account: fmt.Sprint("a", n%3),
 				Path: fmt.Sprint("/p", n%2), Request: `{"account":"a1","errcode":40097}`}

@@ -26,7 +26,7 @@ func wantCounted(t *testing.T, s *Store, when string) {
 // aServiceRule is a rule of a service account that says little.
 func aServiceRule(t *testing.T, owner, target, prefix string) rules.Rule {
 	t.Helper()
-	return rules.Rule{Kind: rules.Service, Owner: owner, Target: target, Prefix: prefixOf(t, prefix, rules.Service), Path: "p",
+	return rules.Rule{Kind: rules.KindService, Owner: owner, Target: target, Prefix: prefixOf(t, prefix, rules.KindService), Path: "p",
 		CreatedAt: at, UpdatedAt: at}
 }
 

@@ -25,7 +25,7 @@ import (
 // follower is a node that only answers scans.
 func follower(t *testing.T, s *Store) *replica.Replica {
 	t.Helper()
-	c := &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
+	c := &replica.Replica{Rules: index.New(), Accounts: replica.NewAccounts(), Codes: codes.NewMemory(s), RuleStore: s, AccountStore: s,
 		Log: slog.New(slog.DiscardHandler), Changes: s, Handlers: map[string]func(context.Context, string) error{}}
 	require.NoError(t, c.Load(t.Context()))
 	return c

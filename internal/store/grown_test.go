@@ -312,7 +312,8 @@ func recheckGone(directory, prefix string) func(context.Context, *Store, int64) 
 		if err != nil {
 			return 0, err
 		}
-		r := rules.Verifier{Store: s, Log: slog.New(slog.DiscardHandler), Book: &rules.Book{Store: s, Now: func() time.Time { return at }}}
+		r := rules.Verifier{Store: s, Log: slog.New(slog.DiscardHandler),
+			Service: &rules.Service{Store: s, Now: func() time.Time { return at }}}
 		return r.RunDue(ctx, 1)
 	}
 }

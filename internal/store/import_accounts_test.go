@@ -51,7 +51,7 @@ func TestImportAccounts_StatementsPerAccount(t *testing.T) {
 		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
 		require.NoError(t, err)
 		c := &counted{Store: s}
-		memory := &replica.Replica{Rules: index.New(), Accounts: replica.NewDirectory(), RuleStore: s, AccountStore: c, History: s,
+		memory := &replica.Replica{Rules: index.New(), Accounts: replica.NewAccounts(), RuleStore: s, AccountStore: c, History: s,
 			Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, memory.Load(t.Context()))
 		d := &accounts.Service{Store: c, Key: key, Settings: settings.NewLive(settings.Defaults()), Now: time.Now,

@@ -147,7 +147,8 @@ func TestRuleList_InsertionOrder(t *testing.T) {
 		for i, c := range []string{"b", "a", "B", "-", "_", "1", "10", "2", "aa", "A"} {
 			r := aRule(t, "wx"+string("ab"[i%2]), "https://h.example/"+c)
 			if i%5 == 4 {
-				r.Kind, r.Owner, r.Prefix = rules.Service, "wxs", prefixOf(t, fmt.Sprint("http://weixin.qq.com/q/", i), rules.Service)
+				r.Kind, r.Owner = rules.KindService, "wxs"
+				r.Prefix = prefixOf(t, fmt.Sprint("http://weixin.qq.com/q/", i), rules.KindService)
 			}
 			list = append(list, r)
 		}

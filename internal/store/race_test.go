@@ -35,7 +35,7 @@ func race(n int, f func(i int) error) []error {
 
 // books are the rules as two nodes see them; the operator vouches for every
 // host.
-func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Book) {
+func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Service) {
 	values := settings.Defaults()
 	values.Verification.Mode = settings.Trust
 	values.RuleLimit = 1 << 30
@@ -43,7 +43,7 @@ func books(nodes [2]*Store, change func(*settings.Settings)) (b [2]*rules.Book) 
 		change(&values)
 	}
 	for i, s := range nodes {
-		b[i] = &rules.Book{Store: s, Settings: settings.NewLive(values), Now: func() time.Time { return at }}
+		b[i] = &rules.Service{Store: s, Settings: settings.NewLive(values), Now: func() time.Time { return at }}
 	}
 	return b
 }
@@ -74,7 +74,7 @@ func miniProgram(t *testing.T, s *Store, appid string) accounts.Account {
 	return a
 }
 
-func add(ctx context.Context, b *rules.Book, owner accounts.Account, rid, prefix string, occupy bool) error {
+func add(ctx context.Context, b *rules.Service, owner accounts.Account, rid, prefix string, occupy bool) error {
 	return b.Add(accounts.WithActor(ctx, accounts.Actor{ActorID: owner.AppID, RID: rid}), owner,
 		rules.Draft{Prefix: prefix, Path: "p", Occupy: occupy, OpenVersion: rules.OpenRelease})
 }
@@ -106,7 +106,7 @@ func TestAddRule_TwoOwnersRace(t *testing.T) {
 func TestAddRule_ManyTransactionsRace(t *testing.T) {
 	eachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		for round := range 20 {
-			// No lock of a Book in front: the store alone keeps the prefix single.
+			// No lock of a Service in front: the store alone keeps the prefix single.
 			r := aRule(t, "wx", fmt.Sprintf("https://h%d.example/", round))
 			errs := race(16, func(i int) error {
 				r := r

@@ -314,11 +314,11 @@ func TestRule_RoundTrip(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		full := filled[rules.Rule](t)
 		list := []rules.Rule{full, emptied(full, true), emptied(full, false), {Kind: rules.Ordinary},
-			{Kind: rules.Service, Owner: "wxs", Target: "wxm"}}
+			{Kind: rules.KindService, Owner: "wxs", Target: "wxm"}}
 		list[1].Prefix = prefixOf(t, "https://nil.example", rules.Ordinary)
 		list[2].Prefix = prefixOf(t, "https://empty.example/%E6%89%AB?a='b'&c=$1;--", rules.Ordinary)
 		list[3].Prefix = prefixOf(t, longest("https://h.example/"), rules.Ordinary)
-		list[4].Prefix = prefixOf(t, longest("http://weixin.qq.com/q/"), rules.Service)
+		list[4].Prefix = prefixOf(t, longest("http://weixin.qq.com/q/"), rules.KindService)
 		for _, text := range []string{longest("https://" + host + "/"), longest("https://h.example?"), "http://[::1]:8080/x/",
 			"https://h.example#" + noise(100),
 			"https://h.example/x", "https://h.example/X", "https://h.example/x/", "http://h.example/x"} {

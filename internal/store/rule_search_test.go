@@ -25,7 +25,7 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 			all = append(all, r)
 		}
 		all = addRules(t, s, all...)
-		book := rules.Book{Store: s}
+		book := rules.Service{Store: s}
 		for _, owners := range [][]string{nil, {"wxa"}, {"wxa", "wxc"}, {"nobody"}} {
 			for _, part := range []string{"", "CLUB", "tea/R1", "r05", "r_5", "%", "none"} {
 				for _, published := range []*bool{nil, new(true), new(false)} {
@@ -107,7 +107,7 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 			}
 		}
 		settled(t, s, "rules")
-		book := rules.Book{Store: s}
+		book := rules.Service{Store: s}
 		for _, part := range []string{"D/7/X", "none"} {
 			began := time.Now()
 			list, all, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})

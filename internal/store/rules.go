@@ -146,7 +146,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 		filter("target = ?", q.Target)
 	}
 	if q.Owner != "" && opened(q) != "" {
-		names = append(names, "kind = '"+string(rules.Service)+"'") // this condition lets the query use an index of service rules
+		names = append(names, "kind = '"+string(rules.KindService)+"'") // this condition lets the query use an index of service rules
 	}
 	count := t.total(ctx, names, args, q)
 	if q.AfterID > 0 {
@@ -460,7 +460,7 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	if r.Kind == rules.Service && !r.Published { // a new target changes rule counts, which are locked after the end of the audit log
+	if r.Kind == rules.KindService && !r.Published { // a new target changes rule counts, which are locked after the end of the audit log
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}

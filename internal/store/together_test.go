@@ -23,7 +23,7 @@ func init() { togetherWait = time.Hour }
 type waiting struct {
 	t     *testing.T
 	s     *Store
-	book  *rules.Book
+	book  *rules.Service
 	free  func() // gives the head back
 	all   sync.WaitGroup
 	asked int

@@ -270,7 +270,7 @@ func TestAlarmDismiss_ConcurrentRaise(t *testing.T) {
 
 func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		name := alarms.CodeName{Batch: 7, Index: 3}
 		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
 			_, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
@@ -296,7 +296,7 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 // Alarms are listed from either end, and those that are open are counted, up to a number.
 func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
-		c := &alarms.Book{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
+		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
 			for i := range int64(4) {
 				one := alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}

@@ -51,12 +51,12 @@ const (
 
 // Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose current
 // score reaches the threshold can have raised an alarm; all scans of these codes are read again from the scan log. It changes nothing.
-func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
-	r = Replay{Threshold: threshold, To: b.Now()}
+func (s *Service) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
+	r = Replay{Threshold: threshold, To: s.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)
 	dismissed := map[int64]bool{}
 	var reached []Row
-	err = b.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
 		r.Raised, r.Dismissed = 0, 0
 		clear(dismissed)
 		if reached, r.Scanned, err = tx.CodesScoring(ctx, batch, threshold, r.From); err != nil {
@@ -87,7 +87,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 		return r, fmt.Errorf("which codes of application %d have %d points: %w", batch, threshold, err)
 	}
 	for rows := range slices.Chunk(reached, replayChunk) {
-		if err := b.replay(ctx, &r, counted, rows, dismissed); err != nil {
+		if err := s.replay(ctx, &r, counted, rows, dismissed); err != nil {
 			return r, err
 		}
 	}
@@ -97,7 +97,7 @@ func (b *Book) Replay(ctx context.Context, counted Counted, batch, threshold int
 }
 
 // replay recomputes the statistics of the codes in rows from the scan log, and adds the alarms that the threshold would have raised to r.
-func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Row, dismissed map[int64]bool) error {
+func (s *Service) replay(ctx context.Context, r *Replay, counted Counted, rows []Row, dismissed map[int64]bool) error {
 	codes, first := map[CodeName]*Scans{}, r.To
 	for _, row := range rows {
 		codes[row.CodeName] = &Scans{CodeName: row.CodeName}
@@ -119,7 +119,7 @@ func (b *Book) replay(ctx context.Context, r *Replay, counted Counted, rows []Ro
 		if scans == nil || e.OccurredAt.After(r.To) {
 			continue
 		}
-		scans.Add(&e.Event, counted.Offset, b.Places)
+		scans.Add(&e.Event, counted.Offset, s.Places)
 		score := int64(scans.Score())
 		if score < r.Threshold {
 			continue

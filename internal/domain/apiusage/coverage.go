@@ -131,30 +131,30 @@ func (s *anonymous) forget() {
 var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
 
 // RefuseToken counts a call of path whose token or IP address was rejected with the error code.
-func (b *Book) RefuseToken(path string, code *errcode.Code, rid string) {
+func (s *Service) RefuseToken(path string, code *errcode.Code, rid string) {
 	if !slices.Contains(beforeKnown, code.Number) {
 		return
 	}
-	b.strangers.mu.Lock()
-	defer b.strangers.mu.Unlock()
-	if b.strangers.seen == nil {
-		b.strangers.seen = map[stranger]*strange{}
+	s.strangers.mu.Lock()
+	defer s.strangers.mu.Unlock()
+	if s.strangers.seen == nil {
+		s.strangers.seen = map[stranger]*strange{}
 	}
-	s := b.strangers.seen[stranger{path, code.Number}]
-	if s == nil {
-		s = &strange{}
-		b.strangers.seen[stranger{path, code.Number}] = s
+	count := s.strangers.seen[stranger{path, code.Number}]
+	if count == nil {
+		count = &strange{}
+		s.strangers.seen[stranger{path, code.Number}] = count
 	}
-	s.times, s.last = s.times+1, rid
+	count.times, count.last = count.times+1, rid
 }
 
 // Coverage reports, for the condition of each Trial, the calls of an account in which the condition occurred; account "" = all
 // accounts. Coverage examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown.
 // Conditions that apply to none of the examined calls are omitted.
-func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
+func (s *Service) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
 	all, callsByPath := make([]Covered, len(trials)), make([]map[string]int, len(trials))
 	callers := map[string]string{} // by path
-	looked, err := b.search(ctx, Search{Account: account}, func(c Call) bool {
+	looked, err := s.search(ctx, Search{Account: account}, func(c Call) bool {
 		callers[c.Path] = cmp.Or(callers[c.Path], c.Account)
 		for i, t := range trials {
 			if !t.happensTo(c.Path) {
@@ -172,15 +172,15 @@ func (b *Book) Coverage(ctx context.Context, account string) ([]Covered, Searche
 		}
 		return true
 	})
-	b.strangers.mu.Lock()
-	for s, item := range b.strangers.seen {
+	s.strangers.mu.Lock()
+	for key, item := range s.strangers.seen {
 		for i, t := range trials {
-			if t.Code.Number == s.errcode && t.happensTo(s.path) && all[i].Calls > 0 {
+			if t.Code.Number == key.errcode && t.happensTo(key.path) && all[i].Calls > 0 {
 				all[i].Calls, all[i].Times, all[i].Last = all[i].Calls+item.times, all[i].Times+item.times, max(all[i].Last, item.last)
 			}
 		}
 	}
-	b.strangers.mu.Unlock()
+	s.strangers.mu.Unlock()
 	list := []Covered{}
 	for i, covered := range all {
 		if covered.Calls > 0 {

@@ -52,8 +52,8 @@ type deviations struct {
 
 // FirstNotice reports whether FirstNotice is called for the account for the first time; the caller uses the result to limit
 // warnings, such as a missing IP allowlist, to one per account.
-func (b *Book) FirstNotice(account string) bool {
-	d := &b.deviations
+func (s *Service) FirstNotice(account string) bool {
+	d := &s.deviations
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, told := d.once[account]; told || len(d.once) >= deviationsMax {
@@ -86,11 +86,11 @@ func (d *deviations) forgetOf(appids []string) {
 
 // Deviate counts the deviations in the notes of a call. A call without deviations costs one check of its notes, and repeated
 // deviations since the last write allocate no memory.
-func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
+func (s *Service) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
 	if !notes.Deviates() {
 		return
 	}
-	d := &b.deviations
+	d := &s.deviations
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting == nil {
@@ -114,19 +114,19 @@ func (b *Book) Deviate(account, endpoint, rid string, t time.Time, notes *behavi
 
 // Deviated returns the number of deviations that this process counted since its start or the last reset, and the number of distinct
 // behaviours.
-func (b *Book) Deviated() (times int64, behaviours int) {
-	b.deviations.mu.Lock()
-	defer b.deviations.mu.Unlock()
-	return b.deviations.noted, len(b.deviations.kinds)
+func (s *Service) Deviated() (times int64, behaviours int) {
+	s.deviations.mu.Lock()
+	defer s.deviations.mu.Unlock()
+	return s.deviations.noted, len(s.deviations.kinds)
 }
 
 // Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: the deviations of
 // this process up to now, and the deviations of other processes as of their last write. At most ListedDeviations.
-func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
-	if err := b.flushDeviations(ctx); err != nil {
+func (s *Service) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
+	if err := s.flushDeviations(ctx); err != nil {
 		return nil, err
 	}
-	err = b.Store.ViewCalls(ctx, func(tx Tx) error {
+	err = s.Store.ViewCalls(ctx, func(tx Tx) error {
 		list, err = tx.Deviations(ctx, account, ListedDeviations)
 		return err
 	})
@@ -134,8 +134,8 @@ func (b *Book) Deviations(ctx context.Context, account string) (list []Deviation
 }
 
 // ForgetDeviations deletes the deviations of an account; "" = all accounts.
-func (b *Book) ForgetDeviations(ctx context.Context, account string) error {
-	d := &b.deviations
+func (s *Service) ForgetDeviations(ctx context.Context, account string) error {
+	d := &s.deviations
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.mu.Lock()
@@ -146,11 +146,11 @@ func (b *Book) ForgetDeviations(ctx context.Context, account string) error {
 	}
 	maps.DeleteFunc(d.once, func(told string, _ struct{}) bool { return account == "" || told == account })
 	d.mu.Unlock()
-	return b.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
+	return s.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
 }
 
-func (b *Book) flushDeviations(ctx context.Context) error {
-	d := &b.deviations
+func (s *Service) flushDeviations(ctx context.Context) error {
+	d := &s.deviations
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	d.mu.Lock()
@@ -168,7 +168,7 @@ func (b *Book) flushDeviations(ctx context.Context) error {
 	slices.SortFunc(list, func(a, b Deviation) int {
 		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Endpoint, b.Endpoint), cmp.Compare(a.Behaviour, b.Behaviour))
 	})
-	err := b.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.AddDeviations(ctx, list) })
+	err := s.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.AddDeviations(ctx, list) })
 	if err == nil {
 		return nil
 	}

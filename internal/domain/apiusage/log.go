@@ -75,8 +75,8 @@ func (q *queue) removeOldest(n int) {
 
 // Record queues a call for the call log. Record never blocks: if the store is slower than the calls, the oldest waiting calls are
 // dropped and counted.
-func (b *Book) Record(c Call) {
-	if b.Settings.Get().CallLogMaxRows == 0 {
+func (s *Service) Record(c Call) {
+	if s.Settings.Get().CallLogMaxRows == 0 {
 		return
 	}
 	for _, text := range []*string{&c.Path, &c.Query, &c.Request, &c.Response, &c.ClientIP, &c.Detail} {
@@ -86,7 +86,7 @@ func (b *Book) Record(c Call) {
 	if c.OccurredAt.Year() > 9999 { // an emulated clock can reach the year 10000, which JSON times cannot represent
 		c.OccurredAt = time.Time{}
 	}
-	q := &b.calls
+	q := &s.calls
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.waiting) == waitingMax {
@@ -111,25 +111,25 @@ func storable(s string) string {
 }
 
 // Dropped returns the number of calls that this process dropped without writing them.
-func (b *Book) Dropped() int64 {
-	b.calls.mu.Lock()
-	defer b.calls.mu.Unlock()
-	return b.calls.dropped
+func (s *Service) Dropped() int64 {
+	s.calls.mu.Lock()
+	defer s.calls.mu.Unlock()
+	return s.calls.dropped
 }
 
 // Waiting returns the number of calls that are not written yet.
-func (b *Book) Waiting() int {
-	b.calls.mu.Lock()
-	defer b.calls.mu.Unlock()
-	return len(b.calls.waiting)
+func (s *Service) Waiting() int {
+	s.calls.mu.Lock()
+	defer s.calls.mu.Unlock()
+	return len(s.calls.waiting)
 }
 
 // forgetMore is the number of blocks that are deleted in addition to the number of new blocks.
 const forgetMore = 100
 
 // flushCalls writes all waiting calls in one transaction.
-func (b *Book) flushCalls(ctx context.Context) error {
-	q := &b.calls
+func (s *Service) flushCalls(ctx context.Context) error {
+	q := &s.calls
 	q.writing.Lock()
 	defer q.writing.Unlock()
 	q.mu.Lock()
@@ -140,13 +140,13 @@ func (b *Book) flushCalls(ctx context.Context) error {
 		return nil
 	}
 	defer func() { clear(calls); q.taken = calls }()
-	rows := b.Settings.Get().CallLogMaxRows
+	rows := s.Settings.Get().CallLogMaxRows
 	blocks := blocksOf(calls[max(0, len(calls)-rows):])
-	oldest := b.Now().Add(-Kept).Unix()
-	if !b.mayForget() {
+	oldest := s.Now().Add(-Kept).Unix()
+	if !s.mayForget() {
 		oldest = math.MinInt64
 	}
-	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
+	err := s.Store.UpdateCalls(ctx, func(tx Tx) error {
 		newest, err := tx.AddCalls(ctx, blocks)
 		if err != nil {
 			return err
@@ -170,19 +170,19 @@ func (b *Book) flushCalls(ctx context.Context) error {
 }
 
 // Look returns a call to the operator, or ErrNoCall.
-func (b *Book) Look(ctx context.Context, rid string) (Call, error) { return b.find(ctx, rid) }
+func (s *Service) Look(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
 
 // Find returns a call to the account that made it: it returns 76002 for a malformed request ID, 76004 for a request ID older than
 // seven days, 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
-func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
+func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	t, ok := ridTime(rid)
 	if !ok {
 		return Call{}, errcode.RIDInvalid.WithDetail(behaviour.RIDForm, "%.40q does not have the form of a request id", rid)
 	}
-	if b.Now().Sub(t) > Kept {
+	if s.Now().Sub(t) > Kept {
 		return Call{}, errcode.RIDTooOld.WithDetail(behaviour.RIDOld, "%s is of %s", rid, t.UTC().Format(time.RFC3339))
 	}
-	c, err := b.find(ctx, rid)
+	c, err := s.find(ctx, rid)
 	switch {
 	case errors.Is(err, ErrNoCall):
 		return Call{}, errcode.RIDNotFound.WithDetail(behaviour.RIDUnknown, "no call of a known account has the request id %s", rid)
@@ -197,16 +197,16 @@ func (b *Book) Find(ctx context.Context, account, rid string) (Call, error) {
 }
 
 // find searches the queue first and then the store, because calls move from the queue to the store.
-func (b *Book) find(ctx context.Context, rid string) (Call, error) {
-	b.calls.mu.Lock()
-	i := slices.IndexFunc(b.calls.waiting, func(c Call) bool { return c.RID == rid })
+func (s *Service) find(ctx context.Context, rid string) (Call, error) {
+	s.calls.mu.Lock()
+	i := slices.IndexFunc(s.calls.waiting, func(c Call) bool { return c.RID == rid })
 	if i >= 0 {
-		defer b.calls.mu.Unlock()
-		return b.calls.waiting[i], nil
+		defer s.calls.mu.Unlock()
+		return s.calls.waiting[i], nil
 	}
-	b.calls.mu.Unlock()
+	s.calls.mu.Unlock()
 	var c Call
-	err := b.Store.ViewCalls(ctx, func(tx Tx) error {
+	err := s.Store.ViewCalls(ctx, func(tx Tx) error {
 		blocks, err := tx.Calls(ctx, ridSecond(rid))
 		if err != nil {
 			return err

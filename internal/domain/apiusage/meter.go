@@ -77,12 +77,12 @@ func (m *meter) forgetOf(appids []string) {
 }
 
 // Limit returns the daily limit of an account's calls to an API path.
-func (b *Book) Limit(path string) int {
-	s := b.Settings.Get()
-	if limit, ok := b.Exact[path]; ok {
-		return limit(s)
+func (s *Service) Limit(path string) int {
+	conf := s.Settings.Get()
+	if limit, ok := s.Exact[path]; ok {
+		return limit(conf)
 	}
-	if n, ok := s.DailyLimits[path]; ok {
+	if n, ok := conf.DailyLimits[path]; ok {
 		return n
 	}
 	return PerDay
@@ -90,18 +90,18 @@ func (b *Book) Limit(path string) int {
 
 // Spend counts one call of an account to an API path; above the daily limit Spend returns 45009 and does not count the call. Spend
 // reads the store at the first call of a day and before it rejects a call, because another process may have reset the count.
-func (b *Book) Spend(ctx context.Context, appid, path string) error {
-	if _, ok := b.Exact[path]; ok {
+func (s *Service) Spend(ctx context.Context, appid, path string) error {
+	if _, ok := s.Exact[path]; ok {
 		return nil
 	}
-	s, limit, m := b.Settings.Get(), b.Limit(path), &b.meter
-	k := key{appid, path, s.Day(b.Now())}
+	conf, limit, m := s.Settings.Get(), s.Limit(path), &s.meter
+	k := key{appid, path, conf.Day(s.Now())}
 	for looked := false; ; looked = true {
 		m.mu.Lock()
 		row := behaviour.WireRateDay
 		c, known := m.counts[k]
 		if known {
-			row = s.Exceeds(ctx, c.stored+c.pending+1, limit, PerDay, row)
+			row = conf.Exceeds(ctx, c.stored+c.pending+1, limit, PerDay, row)
 		}
 		if row == behaviour.NoRow {
 			c.pending++
@@ -113,19 +113,19 @@ func (b *Book) Spend(ctx context.Context, appid, path string) error {
 		if looked {
 			return errcode.DailyLimit.WithDetail(row, "%s called %s %d times today", appid, path, limit)
 		}
-		if _, err := b.look(ctx, k); err != nil {
+		if _, err := s.look(ctx, k); err != nil {
 			return err
 		}
 	}
 }
 
 // look returns the count in the store plus the calls that this process has not written yet.
-func (b *Book) look(ctx context.Context, k key) (int, error) {
-	m := &b.meter
+func (s *Service) look(ctx context.Context, k key) (int, error) {
+	m := &s.meter
 	m.writing.RLock()
 	defer m.writing.RUnlock()
 	var stored int
-	err := b.Store.ViewCalls(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewCalls(ctx, func(tx Tx) (err error) {
 		stored, err = tx.Count(ctx, k.appid, k.path, k.day)
 		return err
 	})
@@ -146,27 +146,27 @@ type Quota struct {
 
 // Quota counts the calls of all processes; calls of other processes are included as of their last write. A process that is alone on
 // its store has counted all calls itself.
-func (b *Book) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
-	k := key{appid, path, b.Settings.Get().Day(b.Now())}
-	q.Limit = b.Limit(path)
-	if _, isElsewhere := b.Exact[path]; b.Alone && !isElsewhere {
-		b.meter.mu.Lock()
-		c, known := b.meter.counts[k]
+func (s *Service) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
+	k := key{appid, path, s.Settings.Get().Day(s.Now())}
+	q.Limit = s.Limit(path)
+	if _, isElsewhere := s.Exact[path]; s.Alone && !isElsewhere {
+		s.meter.mu.Lock()
+		c, known := s.meter.counts[k]
 		if known {
 			q.Used = c.stored + c.pending
 		}
-		b.meter.mu.Unlock()
+		s.meter.mu.Unlock()
 		if known {
 			return q, nil
 		}
 	}
-	q.Used, err = b.look(ctx, k)
+	q.Used, err = s.look(ctx, k)
 	return q, err
 }
 
-func (b *Book) flushCounts(ctx context.Context) error {
+func (s *Service) flushCounts(ctx context.Context) error {
 	for {
-		hasMore, err := b.flushSome(ctx)
+		hasMore, err := s.flushSome(ctx)
 		if err != nil || !hasMore {
 			return err
 		}
@@ -179,17 +179,17 @@ type delta struct {
 }
 
 // flushSome writes one batch and reports whether more counts are waiting.
-func (b *Book) flushSome(ctx context.Context) (hasMore bool, err error) {
-	m := &b.meter
+func (s *Service) flushSome(ctx context.Context) (hasMore bool, err error) {
+	m := &s.meter
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	deltas, tidy := b.deltas()
-	forget := tidy != 0 && b.mayForget()
+	deltas, tidy := s.deltas()
+	forget := tidy != 0 && s.mayForget()
 	if len(deltas) == 0 && tidy == 0 {
 		return false, nil
 	}
 	sums := make([]int, len(deltas))
-	err = b.Store.UpdateCalls(ctx, func(tx Tx) (err error) {
+	err = s.Store.UpdateCalls(ctx, func(tx Tx) (err error) {
 		if forget {
 			if err := tx.ForgetCounts(ctx, tidy-remembered); err != nil {
 				return err
@@ -227,9 +227,9 @@ func (b *Book) flushSome(ctx context.Context) (hasMore bool, err error) {
 
 // deltas returns the counts to write, in the same order in all processes, which prevents deadlocks; tidy is the current day if old
 // counts have not been deleted on this day yet.
-func (b *Book) deltas() (deltas []delta, tidy int64) {
-	m := &b.meter
-	today := b.Settings.Get().Day(b.Now())
+func (s *Service) deltas() (deltas []delta, tidy int64) {
+	m := &s.meter
+	today := s.Settings.Get().Day(s.Now())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.counts) > 0 && m.day != today {
@@ -256,17 +256,17 @@ const clears = "clears of the month"
 
 // Clear resets today's counts of an account, for one API path or, if path is "", for all paths. Clear returns 48006 above ten
 // resets per calendar month; only successful resets count.
-func (b *Book) Clear(ctx context.Context, appid, path string) error {
-	paths := b.Interfaces
+func (s *Service) Clear(ctx context.Context, appid, path string) error {
+	paths := s.Interfaces
 	if path != "" {
 		paths = []string{path}
 	}
-	s, now, m := b.Settings.Get(), b.Now(), &b.meter
-	today, month := s.Day(now), s.Day(s.MonthStart(now))
+	conf, now, m := s.Settings.Get(), s.Now(), &s.meter
+	today, month := conf.Day(now), conf.Day(conf.MonthStart(now))
 	// A call that was counted before the reset must not be written after the reset.
 	m.writing.Lock()
 	defer m.writing.Unlock()
-	err := b.Store.UpdateCalls(ctx, func(tx Tx) error {
+	err := s.Store.UpdateCalls(ctx, func(tx Tx) error {
 		n, err := tx.AddCounts(ctx, appid, clears, month, 1) // others wait here
 		if err != nil {
 			return err

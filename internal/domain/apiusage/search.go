@@ -43,12 +43,12 @@ const (
 // List returns at most limit calls of the log, newest first, in the order in which nodes wrote them, which can differ from the
 // order of their times by up to a Window. List may return fewer calls, or none, if Searched.Next shows that older calls were not
 // searched. List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
-func (b *Book) List(ctx context.Context, s Search, limit int) ([]Call, Searched, error) {
-	if s.RID != "" {
-		return b.listOne(ctx, s)
+func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Searched, error) {
+	if q.RID != "" {
+		return s.listOne(ctx, q)
 	}
 	found := []Call{}
-	looked, err := b.search(ctx, s, func(c Call) bool {
+	looked, err := s.search(ctx, q, func(c Call) bool {
 		found = append(found, c)
 		return len(found) < limit
 	})
@@ -56,8 +56,8 @@ func (b *Book) List(ctx context.Context, s Search, limit int) ([]Call, Searched,
 }
 
 // listOne returns the list for a search by request ID, which contains the second to search.
-func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) {
-	c, err := b.find(ctx, s.RID)
+func (s *Service) listOne(ctx context.Context, q Search) ([]Call, Searched, error) {
+	c, err := s.find(ctx, q.RID)
 	switch {
 	case errors.Is(err, ErrNoCall):
 		return []Call{}, Searched{}, nil
@@ -65,7 +65,7 @@ func (b *Book) listOne(ctx context.Context, s Search) ([]Call, Searched, error) 
 		return nil, Searched{}, err
 	}
 	looked := Searched{Calls: 1, Since: c.OccurredAt, Until: c.OccurredAt}
-	if !s.wants(c) {
+	if !q.wants(c) {
 		return []Call{}, looked, nil
 	}
 	return []Call{c}, looked, nil
@@ -80,14 +80,14 @@ type Failure struct {
 }
 
 // Failures groups the failed calls by endpoint and error code, the most frequent first; it searches a limited number of calls.
-func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, error) {
+func (s *Service) Failures(ctx context.Context, q Search) ([]Failure, Searched, error) {
 	type kind struct {
 		path    string
 		errcode int
 	}
-	s.Failed = true
+	q.Failed = true
 	counts, list := map[kind]int{}, []Failure{}
-	looked, err := b.search(ctx, s, func(c Call) bool {
+	looked, err := s.search(ctx, q, func(c Call) bool {
 		i, known := counts[kind{c.Path, c.ErrCode}]
 		if !known {
 			i = len(list)
@@ -103,17 +103,17 @@ func (b *Book) Failures(ctx context.Context, s Search) ([]Failure, Searched, err
 }
 
 // search passes matching calls to take, newest first, until take returns false or the limit of blocks or bytes per search is reached.
-func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
-	if s.Before == 0 {
-		if err := b.flushCalls(ctx); err != nil {
+func (s *Service) search(ctx context.Context, q Search, take func(Call) (hasMore bool)) (looked Searched, err error) {
+	if q.Before == 0 {
+		if err := s.flushCalls(ctx); err != nil {
 			return looked, err
 		}
 	}
-	prev, hint := s.Before, s.hint()
+	prev, hint := q.Before, q.hint()
 	blocks, size := 0, 0
 	for step := 2; ; step = min(2*step, searchedStep) {
 		var list []Block
-		err := b.Store.ViewCalls(ctx, func(tx Tx) (err error) {
+		err := s.Store.ViewCalls(ctx, func(tx Tx) (err error) {
 			list, err = tx.NewestCalls(ctx, prev, step)
 			return err
 		})
@@ -127,7 +127,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bo
 				if prev != 0 && n >= prev {
 					continue
 				}
-				if n <= s.After {
+				if n <= q.After {
 					return looked, nil
 				}
 				prev, looked.Newest = n, max(looked.Newest, n)
@@ -139,7 +139,7 @@ func (b *Book) search(ctx context.Context, s Search, take func(Call) (hasMore bo
 				if err := json.Unmarshal([]byte(lines[i]), &c); err != nil {
 					return looked, fmt.Errorf("reading the log of calls: %w", err)
 				}
-				if s.wants(c) && !take(c) {
+				if q.wants(c) && !take(c) {
 					looked.Next = n
 					return looked, nil
 				}

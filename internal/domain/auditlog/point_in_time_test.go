@@ -302,7 +302,7 @@ func (w *world) rule() {
 	owner := programs[w.pick(3)]
 	target := owner
 	if w.pick(5) == 0 {
-		kind, text, owner, target = rules.Service, fmt.Sprint("http://weixin.qq.com/q/", w.pick(3)), services[w.pick(2)],
+		kind, text, owner, target = rules.KindService, fmt.Sprint("http://weixin.qq.com/q/", w.pick(3)), services[w.pick(2)],
 			programs[w.pick(3)]
 	}
 	prefix, err := rules.ParsePrefix(text, kind, true)

@@ -121,7 +121,7 @@ func TestLogo_Reencoded(t *testing.T) {
 		"a thin one":         {encoded(t, image.NewNRGBA(image.Rect(0, 0, 3000, 1)), "png"), 384, 1},
 		"a WebP":             {[]byte(webp), 1, 1},
 	} {
-		logo, file, err := new(Book).encodeLogo(t.Context(), c.file)
+		logo, file, err := new(Service).encodeLogo(t.Context(), c.file)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -165,7 +165,7 @@ func TestLogo_InvalidFile(t *testing.T) {
 		"too large":            {pixels(t, 2049, 2048), "2049 × 2048 pixels"},
 		"wide beyond counting": {[]byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x7f\xff\xff\xff\x7f\xff\xff\xff\x08\x00\x00\x00\x00"), "logo: "},
 	} {
-		_, _, err := new(Book).encodeLogo(t.Context(), c.file)
+		_, _, err := new(Service).encodeLogo(t.Context(), c.file)
 		if _, invalid := errors.AsType[accounts.Invalid](err); !invalid || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
@@ -179,7 +179,7 @@ func FuzzLogo(f *testing.F) {
 	_ = png.Encode(&b, drawn(3, 3))
 	f.Add(b.Bytes())
 	f.Fuzz(func(t *testing.T, file []byte) {
-		logo, kept, err := new(Book).encodeLogo(t.Context(), file)
+		logo, kept, err := new(Service).encodeLogo(t.Context(), file)
 		assert.True(t, err != nil ||
 			len(kept) <= maxLogoBytes && logo.Width <= boxWidth && logo.Height <= boxHeight && len(logo.Hash) == 64,
 			"%+v of %d bytes", logo, len(kept))
@@ -232,7 +232,7 @@ func TestAppearanceCache_SingleStoreRead(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC)
 	store := &shelf{has: map[string]Appearance{"shop": {Accent: "#000000"}}}
-	b := &Book{Store: store, Log: slog.New(slog.DiscardHandler), RealNow: func() time.Time { return now }}
+	b := &Service{Store: store, Log: slog.New(slog.DiscardHandler), RealNow: func() time.Time { return now }}
 	see := func(appid string, accent Colour, asked int) {
 		t.Helper()
 		for range 3 {
@@ -264,7 +264,7 @@ func TestAppearanceCache_SingleStoreRead(t *testing.T) {
 func TestAppearanceCache_ChangeDuringRead(t *testing.T) {
 	t.Parallel()
 	store := &shelf{has: map[string]Appearance{"shop": {Accent: "#000000"}}}
-	b := &Book{Store: store, Log: slog.New(slog.DiscardHandler), RealNow: time.Now}
+	b := &Service{Store: store, Log: slog.New(slog.DiscardHandler), RealNow: time.Now}
 	store.while = func() {
 		store.while = nil
 		store.has["shop"] = Appearance{Accent: "#111111"}

@@ -25,7 +25,7 @@ const (
 
 // takeLogo re-encodes an uploaded picture: only its pixels are kept, in one format and limited size, so that other contents of the
 // file (scripts, locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
-func (b *Book) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
+func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
 	}
@@ -40,7 +40,7 @@ func (b *Book) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error
 		config.Width*config.Height > MaxPixels:
 		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)
 	}
-	done, err := b.decoding.Acquire(ctx, 1, 0) // decoding the largest picture needs about 32 MB of memory
+	done, err := s.decoding.Acquire(ctx, 1, 0) // decoding the largest picture needs about 32 MB of memory
 	if err != nil {
 		return Logo{}, nil, err
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/gs1"
 )
 
-// Resolver is the HTTP handler for GS1 keys on the hosts of a Book. Resolver redirects only to links that are stored in the Book.
+// Resolver is the HTTP handler for GS1 keys on the hosts of a Service. Resolver redirects only to links that are stored in the Service.
 type Resolver struct {
-	Book *Book
+	Service *Service
 	// Scheme returns the URL scheme of the request: http or https.
 	Scheme func(*http.Request) string
 	// Ours reports whether a path is reserved for this server on every host.
@@ -51,7 +51,7 @@ const (
 // use Orphan.
 func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		host := r.Book.host(q.Host, r.Scheme(q))
+		host := r.Service.host(q.Host, r.Scheme(q))
 		if host == "" || r.Ours(q.URL.Path) {
 			next.ServeHTTP(w, q)
 			return
@@ -79,7 +79,7 @@ func (r *Resolver) Orphan(next http.Handler) http.Handler {
 
 // host returns the host of a request as it appears in links, without the default port of its scheme. host returns "" if the
 // request's host is not in the book. A host that is listed in the book without a port matches every port.
-func (b *Book) host(header, scheme string) string {
+func (s *Service) host(header, scheme string) string {
 	name := strings.ToLower(header)
 	switch scheme {
 	case "http":
@@ -92,7 +92,7 @@ func (b *Book) host(header, scheme string) string {
 		return ""
 	}
 	usual := map[string]string{"http": ":80", "https": ":443"}[scheme]
-	for _, host := range b.Hosts() {
+	for _, host := range s.Hosts() {
 		if host == bare || host == name || !ported && host == name+usual {
 			return name
 		}
@@ -101,10 +101,10 @@ func (b *Book) host(header, scheme string) string {
 }
 
 // parseOwn reports whether an address is on a host of the book, and returns the path and query of the address.
-func (b *Book) parseOwn(text string) (path, query string, ok bool) {
+func (s *Service) parseOwn(text string) (path, query string, ok bool) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?#")
-	if end < 0 || rest[end] != '/' || b.host(rest[:end], strings.ToLower(scheme)) == "" {
+	if end < 0 || rest[end] != '/' || s.host(rest[:end], strings.ToLower(scheme)) == "" {
 		return "", "", false
 	}
 	rest, _, _ = strings.Cut(rest[end:], "#")
@@ -179,7 +179,7 @@ func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
 
 // resolve serves a request for a key; false = the key has no entry, but a rule or code opens at the address.
 func (a *answer) resolve() bool {
-	levels, archived := a.Book.levels(a.id.keys())
+	levels, archived := a.Service.levels(a.id.keys())
 	if len(levels) == 0 {
 		if a.opens() {
 			return false
@@ -192,7 +192,7 @@ func (a *answer) resolve() bool {
 		return true
 	}
 	params, _ := url.ParseQuery(a.q.URL.RawQuery) // an invalid query is treated as an empty query
-	c := criteria{kind: shortType(params.Get("linkType")), at: a.Book.Now(),
+	c := criteria{kind: shortType(params.Get("linkType")), at: a.Service.Now(),
 		contexts:  params["context"][:min(len(params["context"]), maxPreferences)],
 		languages: parsePreferences(a.q.Header.Get("Accept-Language")), media: parsePreferences(a.q.Header.Get("Accept"))}
 	h := a.w.Header()

@@ -288,7 +288,7 @@ func (r record) tail() string   { return view(r.b[ruleHead : ruleHead+r.tailLen(
 
 func (r record) kind() rules.Kind {
 	if r.flags()&flagService != 0 {
-		return rules.Service
+		return rules.KindService
 	}
 	return rules.Ordinary
 }
@@ -355,7 +355,7 @@ func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page 
 	set(flagPublished, r.Published)
 	set(flagSub, r.Prefix.Sub)
 	set(flagOccupy, r.Occupy)
-	set(flagService, r.Kind == rules.Service)
+	set(flagService, r.Kind == rules.KindService)
 	set(flagTarget, target != owner)
 	text := r.Prefix.Text != r.Prefix.Key
 	set(flagExtra, text || len(r.TestLinks) > 0)

@@ -73,7 +73,7 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	for _, text := range worldPrefixes {
 		p, err := rules.ParsePrefix(text, rules.Ordinary, true)
 		if err != nil {
-			if p, err = rules.ParsePrefix(text, rules.Service, true); err != nil {
+			if p, err = rules.ParsePrefix(text, rules.KindService, true); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -23,14 +23,14 @@ func aRuleOf(t testing.TB, id int64, prefix string, tests ...string) rules.Rule 
 	t.Helper()
 	kind := rules.Ordinary
 	if strings.HasPrefix(prefix, "http://weixin.qq.com/q/") {
-		kind = rules.Service
+		kind = rules.KindService
 	}
 	p, err := rules.ParsePrefix(prefix, kind, true)
 	require.NoError(t, err)
 	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5),
 		OpenVersion: int(id % 4),
 		Occupy:      id%4 == 0, Published: id%2 == 1, TestLinks: tests}
-	if r.Target = r.Owner; kind == rules.Service {
+	if r.Target = r.Owner; kind == rules.KindService {
 		r.Target = "target"
 	}
 	return r

@@ -27,7 +27,7 @@ import (
 // last commit, in whatever order the notifications arrive.
 type Replica struct {
 	Rules    *index.Index
-	Accounts *Directory
+	Accounts *Accounts
 	Codes    *codes.Memory // nil = no codes
 
 	RuleStore    rules.Store
@@ -185,7 +185,7 @@ func nameOf(kind string, keys []string) string {
 }
 
 // readThese reads accounts and their links from the store into dst, and removes accounts that are not in the store.
-func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string) error {
+func (c *Replica) readThese(ctx context.Context, dst *Accounts, appids []string) error {
 	return c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) error {
 		storedAccounts, err := tx.AccountsAt(ctx, appids)
 		if err != nil {
@@ -208,7 +208,7 @@ func (c *Replica) readThese(ctx context.Context, dst *Directory, appids []string
 }
 
 // setAccounts stores accounts in dst, together with their links, which it reads from the database.
-func setAccounts(ctx context.Context, tx accounts.Tx, dst *Directory, all []accounts.Account) error {
+func setAccounts(ctx context.Context, tx accounts.Tx, dst *Accounts, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
 		// Links between accounts are stored with the service account.

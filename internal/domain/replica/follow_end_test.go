@@ -36,7 +36,7 @@ func (l *silentLog) Close() {
 func TestFollow_ConnectionClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &silentLog{}
-		c := &Replica{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewDirectory()}
+		c := &Replica{Changes: log, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rules: index.New(), Accounts: NewAccounts()}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {

@@ -45,7 +45,7 @@ const (
 var names = [things]string{"https://shop.example/t/", "http://weixin.qq.com/q/code", "shop"}
 
 var prefixes = func() (list [things]rules.Prefix) {
-	for thing, kind := range map[int]rules.Kind{aRule: rules.Ordinary, aServiceRule: rules.Service} {
+	for thing, kind := range map[int]rules.Kind{aRule: rules.Ordinary, aServiceRule: rules.KindService} {
 		var err error
 		if list[thing], err = rules.ParsePrefix(names[thing], kind, false); err != nil {
 			panic(err)
@@ -67,7 +67,7 @@ func (s state) rule(thing int) (rules.Rule, error) {
 	}
 	kind := rules.Ordinary
 	if thing == aServiceRule {
-		kind = rules.Service
+		kind = rules.KindService
 	}
 	return rules.Rule{ID: 1, Kind: kind, Owner: "owner", Target: "owner", Prefix: prefixes[thing], Path: strconv.Itoa(s[thing]),
 		Published: true}, nil
@@ -248,7 +248,7 @@ type protocol struct {
 
 // follow is the protocol of this package.
 func follow(store *fakeStore) *protocol {
-	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: store, AccountStore: store, History: store,
+	c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: store, AccountStore: store, History: store,
 		Log: slog.New(slog.DiscardHandler)}
 	if err := c.Load(context.Background()); err != nil {
 		panic(err)

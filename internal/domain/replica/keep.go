@@ -188,10 +188,10 @@ func (c *Replica) KeepSnapshot(ctx context.Context) {
 }
 
 // snapshot returns the fields of all accounts that scan decisions need, ordered by AppID.
-func (d *Directory) snapshot() []index.SnapshotAccount {
+func (a *Accounts) snapshot() []index.SnapshotAccount {
 	list := []index.SnapshotAccount{}
-	for i := range d.shelves {
-		m := d.shelves[i].Load()
+	for i := range a.shards {
+		m := a.shards[i].Load()
 		if m == nil {
 			continue
 		}
@@ -205,9 +205,9 @@ func (d *Directory) snapshot() []index.SnapshotAccount {
 	return list
 }
 
-// DirectoryOf returns a directory of the accounts from a snapshot file. The accounts have no members, so test links open for no user.
-func DirectoryOf(list []index.SnapshotAccount) *Directory {
-	d := NewDirectory()
+// AccountsOf returns the accounts of a snapshot file. The accounts have no members, so test links open for no user.
+func AccountsOf(list []index.SnapshotAccount) *Accounts {
+	d := NewAccounts()
 	for _, a := range list {
 		d.Set(accounts.Account{AppID: a.AppID, Kind: a.Kind, JumpOpen: a.JumpOpen, Versions: a.Versions}, a.Linked)
 	}

@@ -63,7 +63,7 @@ type keptStore struct {
 // kept is a node of a store whose snapshot file is in a folder.
 func (s *keptStore) node(t testing.TB, file string) *Replica {
 	t.Helper()
-	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+	c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, c.Load(t.Context()))
 	return c
@@ -198,7 +198,7 @@ func TestKeepStart_RemovesPartialSnapshots(t *testing.T) {
 	for _, name := range []string{file + ".new-123", file + ".new-4", file + ".mine"} {
 		require.NoError(t, os.WriteFile(name, []byte("half"), 0o600))
 	}
-	c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
+	c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: s, AccountStore: nobody{}, History: s, SnapshotFile: file,
 		Log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, errors.Join(c.Load(t.Context()), c.SaveSnapshot(t.Context())))
 	if names, _ := filepath.Glob(dir + "/*"); strings.Join(names, " ") != file+" "+file+".mine" {
@@ -246,7 +246,7 @@ func TestKeepStart_SnapshotPlusChanges(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "rules.snapshot")
 			var log bytes.Buffer
 			start := func() *Replica {
-				c := &Replica{Rules: index.New(), Accounts: NewDirectory(), RuleStore: s, AccountStore: nobody{}, History: s,
+				c := &Replica{Rules: index.New(), Accounts: NewAccounts(), RuleStore: s, AccountStore: nobody{}, History: s,
 					SnapshotFile: file, Log: slog.New(slog.NewTextHandler(&log, nil))}
 				require.NoError(t, c.Load(t.Context()))
 				return c

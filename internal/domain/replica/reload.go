@@ -15,7 +15,7 @@ import (
 // memory is the set of data that serves scans: the current data, or new data that is being filled.
 type memory struct {
 	rules    *index.Index
-	accounts *Directory    // nil = the memory holds only rules
+	accounts *Accounts     // nil = the memory holds only rules
 	codes    *codes.Memory // nil = the memory holds no codes
 	// kept is the log position of the snapshot file that was loaded; 0 = none was loaded.
 	kept position
@@ -151,7 +151,7 @@ func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done b
 }
 
 // readAccounts reads all accounts and their links into dst.
-func (c *Replica) readAccounts(ctx context.Context, dst *Directory) error {
+func (c *Replica) readAccounts(ctx context.Context, dst *Accounts) error {
 	for cursor := ""; ; {
 		var page []accounts.Account
 		err := c.AccountStore.ViewAccounts(ctx, func(tx accounts.Tx) (err error) {

@@ -26,7 +26,7 @@ type Written struct {
 // Write converts a rule to the format of a rules file; target is the Mini Program that a rule of a service account opens.
 func Write(r client.Rule, target string) Written {
 	w := Written{Prefix: r.Prefix, Path: r.Path, Published: r.Published}
-	if KindOf(r) == rules.Service {
+	if KindOf(r) == rules.KindService {
 		w.AppID = target
 		return w
 	}
@@ -42,7 +42,7 @@ func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
 func Have(r client.StoredRule) (Stored, error) {
 	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
 		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}
-	if KindOf(s.Rule) == rules.Service {
+	if KindOf(s.Rule) == rules.KindService {
 		s.Target = r.Target
 	}
 	var err error

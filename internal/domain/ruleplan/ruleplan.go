@@ -279,7 +279,7 @@ func (w *Wanted) check(owner string) error {
 	link, ok := rules.ParseLink(w.Prefix)
 	kind := rules.Ordinary
 	if ok && link.IsService() {
-		kind = rules.Service
+		kind = rules.KindService
 	}
 	var err error
 	switch {
@@ -289,9 +289,9 @@ func (w *Wanted) check(owner string) error {
 		return fmt.Errorf("path is missing: name the page that %s opens", w.Prefix)
 	case w.Owner != "" && owner != "" && w.Owner != owner:
 		return fmt.Errorf("the rule belongs to %s, but the caller is %s: keep one file for each account", w.Owner, owner)
-	case kind == rules.Service && w.AppID == "":
+	case kind == rules.KindService && w.AppID == "":
 		return fmt.Errorf("appid is missing: name the Mini Program that %s opens", w.Prefix)
-	case kind == rules.Service && (w.Occupy || w.OpenVersion != nil || w.TestLinks != nil):
+	case kind == rules.KindService && (w.Occupy || w.OpenVersion != nil || w.TestLinks != nil):
 		return fmt.Errorf("occupy, open_version and test_links are not for a service account's rule")
 	case kind == rules.Ordinary && w.AppID != "" && owner != "" && w.AppID != owner:
 		return fmt.Errorf("appid: only a service account's rule (http://weixin.qq.com/q/…) opens another Mini Program")
@@ -339,7 +339,7 @@ func (w *Wanted) Draft() client.RuleDraft {
 
 func KindOf(r client.Rule) rules.Kind {
 	if link, ok := rules.ParseLink(r.Prefix); ok && link.IsService() {
-		return rules.Service
+		return rules.KindService
 	}
 	return rules.Ordinary
 }

@@ -33,13 +33,13 @@ type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte
 
 // confirm checks that the owner controls the directory of a prefix; the error is 85069 with the reason. The returned record
 // describes the check of the verification file. Contract: rules 2.7.
-func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, s settings.Settings) (Confirmation,
+func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, conf settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
-	if vouched(p, status, s) {
+	if vouched(p, status, conf) {
 		c.OK, c.Reason = true, "the operator vouches for "+p.Host
 		row := behaviour.RulesConfirmVouched
-		if named(p, status, s) {
+		if named(p, status, conf) {
 			row = behaviour.RulesConfirmNamed
 		}
 		behaviour.Note(ctx, row)
@@ -48,7 +48,7 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	if strings.Contains(c.URL, "%23") && strings.Contains(p.Path(), "#") {
 		behaviour.Note(ctx, behaviour.RulesConfirmFragment)
 	}
-	body, steps, err := b.Fetch(ctx, c.URL, s.AllowPrivateHosts)
+	body, steps, err := s.Fetch(ctx, c.URL, conf.AllowPrivateHosts)
 	c.Steps = steps
 	switch fault := FileFault(body, owner.Confirm.Content); {
 	case err != nil:
@@ -56,7 +56,7 @@ func (b *Book) confirm(ctx context.Context, owner accounts.Account, p Prefix, st
 	case fault != "":
 		c.Reason = fault
 	case string(body) != owner.Confirm.Content:
-		if err := noteOrRefuse(ctx, s, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
+		if err := noteOrRefuse(ctx, conf, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
 			_, c.Reason = errcode.FromError(err)
 			return c, err
 		}

@@ -19,7 +19,7 @@ func FuzzParsePrefix(f *testing.F) {
 		f.Add(s, false)
 	}
 	f.Fuzz(func(t *testing.T, text string, private bool) {
-		for _, kind := range []rules.Kind{rules.Ordinary, rules.Service} {
+		for _, kind := range []rules.Kind{rules.Ordinary, rules.KindService} {
 			p, err := rules.ParsePrefix(text, kind, private)
 			if err != nil {
 				if code, detail := errcode.FromError(err); code != errcode.IllegalPrefix || detail == "" {

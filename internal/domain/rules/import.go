@@ -53,15 +53,15 @@ type Plan func() iter.Seq2[Planned, error]
 // An import delays other callers no longer than any other change does. Lines are checked while other transactions change rules;
 // many rules are written as hidden rows, and all of them become visible at one moment, provided that nothing the check depends on
 // has changed since. Decision 55.
-func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
+func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
 	// Errors within the lines themselves are found without a transaction.
 	faults, marks, last, err := checkLines(plan)
 	if err != nil {
 		return accounts.Imported{}, err
 	}
-	i := importing{book: b, plan: plan, last: last, marks: marks}
+	i := importing{book: s, plan: plan, last: last, marks: marks}
 	for try := 1; ; try++ {
-		err := b.Store.ViewRules(ctx, func(tx Tx) error { return i.check(ctx, tx, faults) })
+		err := s.Store.ViewRules(ctx, func(tx Tx) error { return i.check(ctx, tx, faults) })
 		if err != nil || dry {
 			return i.done, err
 		}
@@ -78,11 +78,11 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 		ctx = context.WithoutCancel(ctx)
 		switch {
 		case i.first == 0:
-		case i.keys == nil && b.ManyChanged != nil:
-			b.ManyChanged(ctx, i.first, i.done.Added+i.done.Changed)
-		case b.Changed != nil:
+		case i.keys == nil && s.ManyChanged != nil:
+			s.ManyChanged(ctx, i.first, i.done.Added+i.done.Changed)
+		case s.Changed != nil:
 			for _, key := range i.keys {
-				b.Changed(ctx, key)
+				s.Changed(ctx, key)
 			}
 		}
 		return i.done, err
@@ -91,7 +91,7 @@ func (b *Book) Import(ctx context.Context, plan Plan, dry bool) (accounts.Import
 
 // importing is the state of one import.
 type importing struct {
-	book  *Book
+	book  *Service
 	plan  Plan
 	last  int // number of the last line that was checked
 	marks []lineMark
@@ -593,7 +593,7 @@ func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	if rule.Prefix, err = ParsePrefix(d.Prefix, rule.Kind, true); err != nil {
 		return Rule{}, err
 	}
-	if rule.Kind == Service {
+	if rule.Kind == KindService {
 		if d.Occupy || len(d.TestLinks) > 0 {
 			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "occupy and test_links are not for a service account's rule")
 		}

@@ -90,7 +90,7 @@ func (l *linter) checkRule(i int) {
 			l.add(Finding{Kind: LostTestLink, Rule: i, Other: -1, Link: text})
 		}
 	}
-	if r.Kind == Service {
+	if r.Kind == KindService {
 		return // the rule matches only its own text
 	}
 	// A rule that ends with a bare "?" is longer, but matches the same links.

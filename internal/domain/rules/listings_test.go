@@ -27,7 +27,7 @@ func (r *reads) ViewRules(ctx context.Context, f func(rules.Tx) error) error {
 func TestListings_InvalidatedByChange(t *testing.T) {
 	d := newDesk(t)
 	counted := &reads{Store: d.store}
-	d.Book.Store = counted
+	d.Service.Store = counted
 	list := func(what string, read, total, left int, prefixes ...string) {
 		t.Helper()
 		some := append([]string{"https://h.example/none/", "not a link"}, prefixes...)

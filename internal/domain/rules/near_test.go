@@ -34,7 +34,7 @@ func (s *heldStore) ViewRules(ctx context.Context, _ func(rules.Tx) error) error
 func TestNear_SemaphoreOfTwo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &heldStore{release: make(chan struct{})}
-		b := &rules.Book{Store: s}
+		b := &rules.Service{Store: s}
 		link, _ := rules.ParseLink("https://h.example/a")
 		ended := make(chan error, 8)
 		for range 5 {

@@ -15,10 +15,10 @@ import (
 // This file contains the operator's queries and settings, which cover the rules of all owners.
 
 // Find returns rules of any owner, oldest first.
-func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
+func (s *Service) Find(ctx context.Context, q Query) ([]Rule, error) {
 	q.NoTotal = true
 	var list []Rule
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, _, err = tx.List(ctx, q)
 		return err
 	})
@@ -26,8 +26,8 @@ func (b *Book) Find(ctx context.Context, q Query) ([]Rule, error) {
 }
 
 // Named returns the owners and prefixes of rules by their IDs, including deleted rules.
-func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error) {
-	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+func (s *Service) Named(ctx context.Context, ids []int64) (list []Named, err error) {
+	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Named(ctx, ids)
 		return err
 	})
@@ -38,13 +38,13 @@ func (b *Book) Named(ctx context.Context, ids []int64) (list []Named, err error)
 var ErrNotLink = errors.New("not an http or https link")
 
 // History lists the changes of a prefix by any owner, newest first.
-func (b *Book) History(ctx context.Context, prefix string, limit int) ([]Change, error) {
+func (s *Service) History(ctx context.Context, prefix string, limit int) ([]Change, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
 		return nil, fmt.Errorf("prefix %.120q: %w", prefix, ErrNotLink)
 	}
 	var changes []Change
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		changes, err = tx.Changes(ctx, link.Key, limit)
 		return err
 	})
@@ -62,21 +62,21 @@ const (
 
 // Neighbours returns the stored rules near a link, for an explanation of the link. Neighbours returns ErrBusy if no slot becomes
 // free within ten seconds.
-func (b *Book) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
+func (s *Service) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
-	b.nearOnce.Do(func() { b.nearing = make(chan struct{}, nearAtOnce) })
+	s.nearOnce.Do(func() { s.nearing = make(chan struct{}, nearAtOnce) })
 	turn := time.NewTimer(nearTime)
 	defer turn.Stop()
 	select {
-	case b.nearing <- struct{}{}:
-		defer func() { <-b.nearing }()
+	case s.nearing <- struct{}{}:
+		defer func() { <-s.nearing }()
 	case <-turn.C:
 		return nil, ErrBusy
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	var list []Rule
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Neighbours(ctx, link, looked)
 		return err
 	})
@@ -84,9 +84,9 @@ func (b *Book) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
 }
 
 // Confirmations lists checks of verification files, newest first.
-func (b *Book) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
+func (s *Service) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
 	var list []Confirmation
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Confirmations(ctx, q)
 		return err
 	})
@@ -94,9 +94,9 @@ func (b *Book) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confir
 }
 
 // Domains lists the hosts that have a status set by the operator.
-func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
+func (s *Service) Domains(ctx context.Context) ([]Domain, error) {
 	var list []Domain
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.Domains(ctx)
 		return err
 	})
@@ -104,9 +104,9 @@ func (b *Book) Domains(ctx context.Context) ([]Domain, error) {
 }
 
 // DomainsAfter lists at most limit hosts with a status, beginning after the host cursor.
-func (b *Book) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
+func (s *Service) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	var list []Domain
-	err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		list, err = tx.DomainsAfter(ctx, cursor, limit)
 		return err
 	})
@@ -121,15 +121,15 @@ var domainHost = sync.OnceValue(func() *regexp.Regexp {
 var ErrNoDomain = errors.New("this host has no status; for the hosts with one: qrjump api listDomains")
 
 // SetDomain sets the operator's status of a host; status "" deletes the status and returns ErrNoDomain if the host has none.
-func (b *Book) SetDomain(ctx context.Context, host string, status DomainStatus) error {
+func (s *Service) SetDomain(ctx context.Context, host string, status DomainStatus) error {
 	host = strings.ToLower(host)
 	if !domainHost().MatchString(host) {
 		return accounts.Invalid(fmt.Sprintf("host %.120q: want a host name, with a port if rules have one", host))
 	}
-	return b.Store.UpdateRules(ctx, func(tx Tx) error {
+	return s.Store.UpdateRules(ctx, func(tx Tx) error {
 		if status == "" {
 			return tx.DeleteDomain(ctx, host)
 		}
-		return tx.PutDomain(ctx, Domain{Host: host, Status: status, At: b.Now()})
+		return tx.PutDomain(ctx, Domain{Host: host, Status: status, At: s.Now()})
 	})
 }

@@ -225,7 +225,7 @@ func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	}
 	// "https://h" has the key "https://h/" but is not a sub-path rule, because the original text has no final slash.
 	p := Prefix{Link: link, Sub: strings.HasSuffix(text, "/") && !link.HasQuery()}
-	if kind == Service {
+	if kind == KindService {
 		code := strings.TrimPrefix(link.Key, serviceStart)
 		if !link.IsService() || code == "" || strings.ContainsAny(code, "/?#") {
 			return fault(behaviour.RulesPrefixService, "a service account's prefix is "+serviceStart+" and the code of one of its QR codes")

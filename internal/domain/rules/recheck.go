@@ -57,9 +57,9 @@ type RecheckQuery struct {
 
 // Verifier fetches every verification file again once a day, at times spread over the day.
 type Verifier struct {
-	Book  *Book
-	Store RecheckStore
-	Log   *slog.Logger
+	Service *Service
+	Store   RecheckStore
+	Log     *slog.Logger
 	// Off reports whether the operator has disabled rechecks; nil = enabled.
 	Off func() bool
 	// Failing is called with the number of directories whose last check failed.
@@ -110,7 +110,7 @@ func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 
 // RunDue checks at most limit due verification files and returns the number of files checked.
 func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
-	now := r.Book.Now()
+	now := r.Service.Now()
 	// The row without an owner schedules the search for new directories.
 	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
@@ -146,7 +146,7 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 // RunAll makes all verification files due, including those of new rules, and checks the first limit files. RunAll returns the
 // number of files checked.
 func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
-	now := r.Book.Now()
+	now := r.Service.Now()
 	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
@@ -170,7 +170,7 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 	for q := (Query{Limit: plannedPage, NoTotal: true}); ; {
 		began := time.Now()
 		var page []Rule
-		err := r.Book.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		err := r.Service.Store.ViewRules(ctx, func(tx Tx) (err error) {
 			page, _, err = tx.List(ctx, q)
 			return err
 		})
@@ -236,7 +236,7 @@ func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Pref
 
 // look checks the verification file of one directory.
 func (r *Verifier) look(ctx context.Context, reverification Reverification) error {
-	b := r.Book
+	b := r.Service
 	p, err := ParsePrefix(reverification.Prefix, Ordinary, true)
 	if err != nil {
 		return r.Store.DeleteRecheck(ctx, reverification.Owner, reverification.Directory)

@@ -41,7 +41,7 @@ func nightfall(t *testing.T) *night {
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	n := &night{t: t, store: s, now: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), files: map[string]string{}}
-	book := &rules.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return n.now },
+	book := &rules.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return n.now },
 		Changed: func(context.Context, string) {},
 		Fetch: func(_ context.Context, url string, _ bool) ([]byte, []rules.FetchStep, error) {
 			n.mu.Lock()
@@ -53,7 +53,7 @@ func nightfall(t *testing.T) *night {
 			}
 			return []byte(text), nil, nil
 		}}
-	n.Verifier = &rules.Verifier{Book: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
+	n.Verifier = &rules.Verifier{Service: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
 		Failing: func(bad int64) { n.bad = bad }}
 	for _, appid := range []string{"shop", "tea"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
@@ -71,7 +71,7 @@ func (n *night) add(owner, prefix string) {
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
 	caller := accounts.Account{AppID: owner, Kind: accounts.MiniProgram, Subject: accounts.Company,
 		Confirm: accounts.ConfirmFile{Name: owner + ".txt", Content: "content of " + owner}}
-	require.NoError(n.t, n.Book.Add(accounts.WithActor(n.t.Context(), accounts.Actor{ActorID: caller.AppID,
+	require.NoError(n.t, n.Service.Add(accounts.WithActor(n.t.Context(), accounts.Actor{ActorID: caller.AppID,
 		RID: "rid of " + prefix}), caller,
 		rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
 }
@@ -182,18 +182,18 @@ func TestRecheck_SkipsDeletedRule(t *testing.T) {
 		t.Fatalf("%d %v", did, err)
 	}
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/x", ""))
+	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
 	n.day()
 	if got := n.day(); !slices.Equal(got, []string{"https://a.example/shop.txt", "https://b.example/tea.txt"}) {
 		t.Errorf("the other rule of the directory: %v", got)
 	}
-	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/y", ""))
+	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/y", ""))
 	n.day()
 	if got := n.day(); !slices.Equal(got, []string{"https://b.example/tea.txt"}) || len(n.list(false)) != 1 {
 		t.Errorf("%v %v", got, n.list(false))
 	}
 	// Whom the operator trusts nobody asks.
-	require.NoError(t, n.Book.SetDomain(t.Context(), "b.example", rules.Trusted))
+	require.NoError(t, n.Service.SetDomain(t.Context(), "b.example", rules.Trusted))
 	delete(n.files, "https://b.example/tea.txt")
 	if got := n.day(); len(got) != 0 || len(n.list(true)) != 0 {
 		t.Errorf("%v %v", got, n.list(true))
@@ -223,7 +223,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 			rules.ChangeMeta{})
 	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
-	require.NoError(t, n.Book.Delete(t.Context(), shop, "https://a.example/x", ""))
+	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
 	require.NoError(t, n.store.DueNow(t.Context(), n.now))
 	if _, err := n.RunDue(t.Context(), 50); err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ type ReleaseRequest struct {
 // owner has a message URL, an event. Publishes that were already counted stay counted. Release returns the rules as they were
 // before the deletion; hasMore reports that rules are left for another call. A rule that its owner deleted in the meantime is not
 // an error; ErrNoRule is returned if no rule existed at all.
-func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {
+func (s *Service) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {
 	case !ok || !PlainText(req.Prefix):
@@ -44,7 +44,7 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 		return nil, false, accounts.Invalid(fmt.Sprintf("prefix %.120q: only a prefix that ends in / has links below it", req.Prefix))
 	}
 	var list []Rule
-	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		if req.Below {
 			list, err = tx.RulesBelow(ctx, link.Key, MaxRelease+1)
 			return err
@@ -65,7 +65,7 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 		return list, hasMore, nil
 	}
 	for _, r := range list {
-		gone, err := b.release(ctx, r, req.Reason)
+		gone, err := s.release(ctx, r, req.Reason)
 		if err != nil {
 			return released, true, err
 		}
@@ -77,9 +77,9 @@ func (b *Book) Release(ctx context.Context, req ReleaseRequest) (released []Rule
 }
 
 // release deletes one rule; gone is false if its owner deleted the rule first.
-func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, err error) {
+func (s *Service) release(ctx context.Context, r Rule, reason string) (gone bool, err error) {
 	key, told := r.Prefix.Key, false
-	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err = s.Store.UpdateRules(ctx, func(tx Tx) error {
 		gone, told = false, false
 		if err := tx.LockOwner(ctx, r.Owner); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 		if err != nil {
 			return err
 		}
-		t := b.Now()
+		t := s.Now()
 		if err := tx.DeleteRule(ctx, currentRule, ChangeMeta{At: t, Did: "release", Reason: reason}); err != nil {
 			return err
 		}
@@ -116,8 +116,8 @@ func (b *Book) release(ctx context.Context, r Rule, reason string) (gone bool, e
 		gone = true
 		return nil
 	})
-	if err == nil && told && b.Queued != nil {
-		b.Queued()
+	if err == nil && told && s.Queued != nil {
+		s.Queued()
 	}
-	return gone, b.awaitMemory(ctx, key, err)
+	return gone, s.awaitMemory(ctx, key, err)
 }

@@ -18,7 +18,7 @@ const (
 	// Ordinary rules belong to a Mini Program and match links of the Mini Program's own domain.
 	Ordinary Kind = "rule"
 	// Service rules belong to a service account: one of the account's QR codes opens a linked Mini Program.
-	Service Kind = "service_rule"
+	KindService Kind = "service_rule"
 )
 
 // The values of OpenVersion: which version opens for which test users. Contract: rules 1.1.
@@ -69,7 +69,7 @@ type Draft struct {
 // kindFor returns the kind of rule that an account can create.
 func kindFor(owner accounts.Account) Kind {
 	if owner.Kind == accounts.ServiceAccount {
-		return Service
+		return KindService
 	}
 	return Ordinary
 }
@@ -89,7 +89,7 @@ func checkTestLinks(p Prefix, links []string) error {
 // Edit returns the rule as changed by an edit; the error is 40097 if a field may not change. The state stays. Contract: rules 1.2.
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
-		if r.Kind == Service {
+		if r.Kind == KindService {
 			return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesEditService,
 				"a published service-account rule cannot be edited: delete %q and add it again",
 				r.Prefix.Text)
@@ -100,7 +100,7 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 		}
 	}
 	r.Path, r.UpdatedAt = d.Path, now
-	if r.Kind == Service {
+	if r.Kind == KindService {
 		r.Target = d.AppID
 		return r, nil
 	}

@@ -35,11 +35,13 @@ var (
 func ordinaryRule(published bool) rules.Rule {
 	return rules.Rule{ID: 7, Kind: rules.Ordinary, Owner: "wxa", Target: "wxa", Path: "pages/index", Occupy: true,
 		OpenVersion: rules.OpenTrial,
-		TestLinks:   []string{"https://h.example/1"}, Published: published, CreatedAt: noon, UpdatedAt: noon, PublishedAt: noon}
+		TestLinks:   []string{"https://h.example/1"}, Published: published,
+		CreatedAt: noon, UpdatedAt: noon, PublishedAt: noon}
 }
 
 func serviceRule(published bool) rules.Rule {
-	return rules.Rule{ID: 7, Kind: rules.Service, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published, CreatedAt: noon,
+	return rules.Rule{ID: 7, Kind: rules.KindService, Owner: "wxs", Target: "wxa", Path: "pages/index", Published: published,
+		CreatedAt: noon,
 		UpdatedAt: noon}
 }
 

@@ -40,74 +40,74 @@ func (s Search) compare(a, b int64) int {
 
 // Walk examines rules in their order and returns the matching ones. next is the ID to continue from; 0 = end of the list. If few
 // rules match, a page may have few rows or none although more pages follow.
-func (b *Book) Walk(ctx context.Context, s Search) (list []Rule, next int64, err error) {
-	return b.walk(ctx, s, PageScanLimit)
+func (s *Service) Walk(ctx context.Context, q Search) (list []Rule, next int64, err error) {
+	return s.walk(ctx, q, PageScanLimit)
 }
 
-func (b *Book) walk(ctx context.Context, s Search, look int) (list []Rule, next int64, err error) {
-	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+func (s *Service) walk(ctx context.Context, q Search, look int) (list []Rule, next int64, err error) {
+	err = s.Store.ViewRules(ctx, func(tx Tx) error {
 		list, next = []Rule{}, 0
-		owners := s.Owners
+		owners := q.Owners
 		if len(owners) == 0 {
 			owners = []string{""}
 		}
 		for _, owner := range owners {
-			rules, end, err := tx.Walk(ctx, s, owner, max(look/len(owners), s.Limit))
+			rules, end, err := tx.Walk(ctx, q, owner, max(look/len(owners), q.Limit))
 			if err != nil {
 				return err
 			}
 			list = append(list, rules...)
-			if end != 0 && (next == 0 || s.compare(end, next) < 0) {
+			if end != 0 && (next == 0 || q.compare(end, next) < 0) {
 				next = end
 			}
 		}
 		return nil
 	})
-	slices.SortFunc(list, func(a, b Rule) int { return s.compare(a.ID, b.ID) })
+	slices.SortFunc(list, func(a, b Rule) int { return q.compare(a.ID, b.ID) })
 	// Rules beyond the point up to which every owner's rules were examined are left for the next page.
 	if next != 0 {
-		list = slices.DeleteFunc(list, func(r Rule) bool { return s.compare(r.ID, next) > 0 })
+		list = slices.DeleteFunc(list, func(r Rule) bool { return q.compare(r.ID, next) > 0 })
 	}
-	if len(list) > s.Limit {
-		list = list[:s.Limit]
-		next = list[s.Limit-1].ID
+	if len(list) > q.Limit {
+		list = list[:q.Limit]
+		next = list[q.Limit-1].ID
 	}
 	return list, next, err
 }
 
 // Search finds rules whose prefix contains a text: first the rules whose link or path begins with the text, then the newest rules.
 // A text with a scheme is a link and must be at the beginning of the prefix. complete reports that every rule was examined.
-func (b *Book) Search(ctx context.Context, s Search) (list []Rule, complete bool, err error) {
-	s.Newest = true
-	err = b.Store.ViewRules(ctx, func(tx Tx) error {
-		list, err = tx.Beginning(ctx, s)
+func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete bool, err error) {
+	q.Newest = true
+	err = s.Store.ViewRules(ctx, func(tx Tx) error {
+		list, err = tx.Beginning(ctx, q)
 		return err
 	})
 	if err != nil {
 		return nil, false, err
 	}
-	if strings.Contains(s.Part, "://") && len(s.Owners) == 0 { // a link can only match at the beginning, which was already searched
-		return list, len(list) < s.Limit, nil
+	if strings.Contains(q.Part, "://") && len(q.Owners) == 0 { // a link can only match at the beginning, which was already searched
+		return list, len(list) < q.Limit, nil
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)
 	defer end()
 	for look := PageScanLimit; ; look = searchedAtOnce {
-		rules, next, err := b.walk(ctx, s, look)
+		rules, next, err := s.walk(ctx, q, look)
 		for _, r := range rules {
-			if len(list) < s.Limit && !slices.ContainsFunc(list, func(rule Rule) bool { return rule.ID == r.ID }) {
+			if len(list) < q.Limit && !slices.ContainsFunc(list, func(rule Rule) bool { return rule.ID == r.ID }) {
 				list = append(list, r)
 			}
 		}
-		exceeded := s.Quick || look != PageScanLimit && bound.Err() != nil
-		if s.From = next; err != nil || next == 0 || len(list) == s.Limit || exceeded {
+		exceeded := q.Quick || look != PageScanLimit && bound.Err() != nil
+		if q.From = next; err != nil || next == 0 || len(list) == q.Limit || exceeded {
 			return list, next == 0, err
 		}
 	}
 }
 
 // Total returns the number of rules of the given owners.
-func (b *Book) Total(ctx context.Context, owners []string) (n int, err error) {
-	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+func (s *Service) Total(ctx context.Context, owners []string) (n int, err error) {
+	err = s.Store.ViewRules(ctx, func(tx Tx) error {
 		n = 0
 		for _, owner := range owners {
 			owned, err := tx.CountOwned(ctx, owner)

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Store is the persistence interface of Book.
+// Store is the persistence interface of Service.
 type Store interface {
 	// UpdateRules runs f in one transaction. UpdateRules may run f again after a conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error

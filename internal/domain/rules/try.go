@@ -16,37 +16,37 @@ type DryRunResult struct {
 
 // DryRun returns the error that Add would return before it fetches the verification file; nil = none. DryRun changes no data and
 // sends no request to any host.
-func (b *Book) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
-	s := b.Settings.Get()
+func (s *Service) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
+	conf := s.Settings.Get()
 	if kindFor(owner) == Ordinary {
-		if p, wrong := ParsePrefix(d.Prefix, Ordinary, s.AllowPrivateHosts); wrong == nil {
+		if p, wrong := ParsePrefix(d.Prefix, Ordinary, conf.AllowPrivateHosts); wrong == nil {
 			t.File = p.ConfirmAddress(owner.Confirm.Name)
 			var status DomainStatus
-			if err := b.Store.ViewRules(ctx, func(tx Tx) (err error) {
+			if err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 				status, err = tx.Domain(ctx, p.Host)
 				return err
 			}); err != nil {
 				return t, err
 			}
-			t.Vouched = vouched(p, status, s)
+			t.Vouched = vouched(p, status, conf)
 		}
 	}
 	if err := checkDraft(owner, d); err != nil {
 		return t, err
 	}
-	return t, b.Store.ViewRules(ctx, func(tx Tx) error {
-		_, _, err := b.admit(ctx, tx, owner, d, s)
+	return t, s.Store.ViewRules(ctx, func(tx Tx) error {
+		_, _, err := s.admit(ctx, tx, owner, d, conf)
 		return err
 	})
 }
 
 // RuleOf returns the rule of an account with a prefix, or ErrNoRule.
-func (b *Book) RuleOf(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
+func (s *Service) RuleOf(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
 		return Rule{}, ErrNoRule
 	}
-	list, err := b.Find(ctx, Query{Owner: owner.AppID, Keys: []string{link.Key}, Limit: 1})
+	list, err := s.Find(ctx, Query{Owner: owner.AppID, Keys: []string{link.Key}, Limit: 1})
 	if err == nil && len(list) == 0 {
 		err = ErrNoRule
 	}

@@ -25,11 +25,11 @@ var ErrNoChange = errors.New("rules: no such change")
 // Undo restores the state before a change of a rule. The errors are ErrConflict if a later change exists, and the errors of Add if
 // a deleted rule cannot be added again. Assumed(rules.undo): an undo is an action of the operator, so it neither uses a publish nor
 // refunds one. Undo returns the change that it made.
-func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
+func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 	actor := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
 	ctx = accounts.WithActor(ctx, actor)
 	var done Change
-	err := b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err := s.Store.UpdateRules(ctx, func(tx Tx) error {
 		done = Change{}
 		change, _, err := tx.RuleChange(ctx, seq)
 		if err != nil {
@@ -54,7 +54,7 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 		if newest[0].Seq != seq {
 			return ErrConflict{newest[0]}
 		}
-		now := b.Now()
+		now := s.Now()
 		did := ChangeMeta{At: now}
 		had := oldChange.Seq > 0 && !oldChange.Gone()
 		r := change.Rule
@@ -69,24 +69,24 @@ func (b *Book) Undo(ctx context.Context, seq int64) (Change, error) {
 			err = tx.PutRule(ctx, r, did)
 		default:
 			did.Did = "add"
-			r, err = b.bringBack(ctx, tx, r, did)
+			r, err = s.bringBack(ctx, tx, r, did)
 		}
 		done = Change{Actor: actor, ChangeMeta: did, Rule: r}
 		return err
 	})
-	return done, b.awaitMemory(ctx, done.Rule.Prefix.Key, err)
+	return done, s.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
 // limited returns the account to whose limit of rules this rule counts.
 func limited(r Rule) string {
-	if r.Kind == Service {
+	if r.Kind == KindService {
 		return r.Target
 	}
 	return r.Owner
 }
 
 // bringBack adds a deleted rule again if the checks still allow it.
-func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
+func (s *Service) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Rule, error) {
 	owner, err := tx.KeepAccount(ctx, r.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {
 		return r, accounts.Invalid(fmt.Sprintf("the account %s, which owned the rule, was deleted", r.Owner))
@@ -94,7 +94,7 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 	if err != nil {
 		return r, err
 	}
-	if r.Kind == Service {
+	if r.Kind == KindService {
 		if _, _, err := checkTarget(ctx, tx, owner, r.Target); err != nil {
 			return r, err
 		}
@@ -106,7 +106,7 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 	if _, err := checkMaker(ctx, tx, r); err != nil {
 		return r, err
 	}
-	if _, err := checkCount(ctx, tx, r, b.Settings.Get()); err != nil {
+	if _, err := checkCount(ctx, tx, r, s.Settings.Get()); err != nil {
 		return r, err
 	}
 	r.UpdatedAt = did.At
@@ -116,7 +116,9 @@ func (b *Book) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) (Ru
 // Preview returns the rule that would result from an add, an edit, a publish or a delete, without changing anything; nil = no rule.
 // Preview applies the same checks as Seed. An edit also stands for a delete followed by an add, so it may change every field of a
 // rule. published = nil means true for an add and unchanged for an edit.
-func (b *Book) Preview(ctx context.Context, owner accounts.Account, do string, d Draft, published *bool) (key string, r *Rule, err error) {
+func (s *Service) Preview(
+	ctx context.Context, owner accounts.Account, do string, d Draft, published *bool,
+) (key string, r *Rule, err error) {
 	if do == "add" || do == "edit" {
 		if err := checkDraft(owner, d); err != nil {
 			return "", nil, err
@@ -126,11 +128,11 @@ func (b *Book) Preview(ctx context.Context, owner accounts.Account, do string, d
 	if err != nil {
 		return "", nil, err
 	}
-	err = b.Store.ViewRules(ctx, func(tx Tx) error {
+	err = s.Store.ViewRules(ctx, func(tx Tx) error {
 		if do == "add" {
-			s := b.Settings.Get()
-			s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
-			added, _, err := b.admit(ctx, tx, owner, d, s)
+			conf := s.Settings.Get()
+			conf.AllowPrivateHosts, conf.Strict, conf.Behaviours = true, false, nil
+			added, _, err := s.admit(ctx, tx, owner, d, conf)
 			added.Published = published == nil || *published
 			r = &added
 			return err
@@ -147,7 +149,7 @@ func (b *Book) Preview(ctx context.Context, owner accounts.Account, do string, d
 			if published != nil {
 				have.Published = *published
 			}
-			if have.Kind == Service {
+			if have.Kind == KindService {
 				have.Target = d.AppID
 			} else {
 				have.Occupy, have.OpenVersion = d.Occupy, d.OpenVersion

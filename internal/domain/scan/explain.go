@@ -56,7 +56,7 @@ func restsOn(v Verdict, rule rules.Rule) string {
 		return "scan.blocked"
 	}
 	switch { // the rule matches, or the verdict names the part of the link that differs
-	case rule.Kind == rules.Service:
+	case rule.Kind == rules.KindService:
 		return "scan.match.service"
 	case v == SchemeDiffers || v == HostDiffers:
 		return "scan.match.origin"
@@ -161,7 +161,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 		case NoRelease:
 			return say(NoRelease, "no_release", rule.Target)
 		default:
-			if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
+			if rule.Kind == rules.KindService && !r.Accounts.Linked(rule.Owner, rule.Target) {
 				return say(OwnerSwitchedOff, "not_linked", rule.Owner, rule.Target)
 			}
 			return say(OwnerSwitchedOff, "switched_off", rule.Owner, rule.Target)

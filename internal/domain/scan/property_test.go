@@ -283,7 +283,7 @@ func FuzzMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, prefix, link, other string) {
 		p, err := rules.ParsePrefix(prefix, rules.Ordinary, true)
 		if err != nil {
-			if p, err = rules.ParsePrefix(prefix, rules.Service, true); err != nil {
+			if p, err = rules.ParsePrefix(prefix, rules.KindService, true); err != nil {
 				return
 			}
 		}

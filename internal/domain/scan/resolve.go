@@ -61,7 +61,7 @@ type MatchKind string
 const (
 	ByRule     MatchKind = MatchKind(rules.Ordinary)
 	ByTestLink MatchKind = "test_link"
-	ByService  MatchKind = MatchKind(rules.Service)
+	ByService  MatchKind = MatchKind(rules.KindService)
 	ByCode     MatchKind = "code"
 	ByGS1      MatchKind = "gs1"
 )
@@ -271,7 +271,7 @@ func (r Resolver) blocked(rule rules.RuleInfo) Verdict {
 	if !target.Has(accounts.Release) {
 		return NoRelease
 	}
-	if rule.Kind == rules.Service && !r.Accounts.Linked(rule.Owner, rule.Target) {
+	if rule.Kind == rules.KindService && !r.Accounts.Linked(rule.Owner, rule.Target) {
 		return OwnerSwitchedOff
 	}
 	return ""

@@ -25,8 +25,8 @@ import (
 type Aggregator struct {
 	Log      scanlog.Log
 	Store    Store
-	Alarms   *alarms.Book   // alarms of the same store
-	Settings *settings.Live // where days begin
+	Alarms   *alarms.Service // alarms of the same store
+	Settings *settings.Live  // where days begin
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Random   io.Reader // source of random bytes; nil = crypto/rand

@@ -25,10 +25,10 @@ const batchSize = 1000
 
 // Collect queues new events for the webhooks that want them, and reports whether there may be more events. The reader position is stored in
 // the same transaction as the queued events, so that each event is queued exactly once, even if several nodes read or a node crashes.
-func (b *Book) Collect(ctx context.Context) (hasMore bool, err error) {
-	scans, err := b.collectScans(ctx)
+func (s *Service) Collect(ctx context.Context) (hasMore bool, err error) {
+	scans, err := s.collectScans(ctx)
 	// Alarms are collected even if scans cannot be read.
-	alarms, err2 := b.collectAlarms(ctx)
+	alarms, err2 := s.collectAlarms(ctx)
 	// If another reader moved the position, that reader has queued the events; if the scan log was replaced, the events are read again.
 	if errors.Is(err, errMoved) {
 		err = nil
@@ -69,10 +69,10 @@ func markOf(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %
 
 // queue adds events to the outbox and moves the reader's position, in one transaction. queue selects the webhooks that exist in
 // that transaction. A webhook that was added in the meantime misses no events, because it wants only events after its creation.
-func (b *Book) queue(ctx context.Context, source string, from, to cursor, events []pendingEvent) error {
-	now := b.Now()
-	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if err := b.move(ctx, tx, source, from, to); err != nil {
+func (s *Service) queue(ctx context.Context, source string, from, to cursor, events []pendingEvent) error {
+	now := s.Now()
+	err := s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := s.move(ctx, tx, source, from, to); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
@@ -106,7 +106,7 @@ func enqueue(ctx context.Context, tx Tx, hooks []Webhook, events []pendingEvent,
 }
 
 // move moves the position of a reader; the error is errMoved if another reader moved the position first.
-func (b *Book) move(ctx context.Context, tx Tx, source string, from, to cursor) error {
+func (s *Service) move(ctx context.Context, tx Tx, source string, from, to cursor) error {
 	ok, err := tx.Advance(ctx, source, from.position, to.position)
 	if err == nil && !ok {
 		err = errMoved
@@ -157,8 +157,8 @@ func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *sc
 }
 
 // resumePosition returns the position from which to continue reading, and the webhooks that want events of a source.
-func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc cursor, err error) {
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+func (s *Service) resumePosition(ctx context.Context, source string) (hooks []Webhook, loc cursor, err error) {
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		if hooks, err = tx.Webhooks(ctx); err != nil {
 			return err
 		}
@@ -182,9 +182,9 @@ func (b *Book) resumePosition(ctx context.Context, source string) (hooks []Webho
 
 // restart moves positions beyond the end of a source back to its end. Positions beyond the end of a source belong to another log,
 // as after an import or a restored backup.
-func (b *Book) restart(ctx context.Context, source string, from cursor, end int64) error {
-	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if err := b.move(ctx, tx, source, from, cursor{position: end, mark: Unmarked}); err != nil {
+func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
+	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+		if err := s.move(ctx, tx, source, from, cursor{position: end, mark: Unmarked}); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
@@ -223,45 +223,45 @@ func (c *cursor) wasQueued(e *scanlog.Entry) bool {
 	return e.From.Reshipped
 }
 
-func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
-	if b.Log == nil {
+func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
+	if s.Log == nil {
 		return false, nil
 	}
 	// If no webhook wants scans, the log may be unavailable indefinitely.
-	hooks, from, err := b.resumePosition(ctx, ScanSource)
+	hooks, from, err := s.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return false, err
 	}
-	end, err := b.scansEnd(ctx)
+	end, err := s.scansEnd(ctx)
 	switch {
 	case err != nil:
 		return false, err
-	case from.logID != b.Log.ID(): // right after a start with another scan log, the two log IDs still differ
+	case from.logID != s.Log.ID(): // right after a start with another scan log, the two log IDs still differ
 		return false, nil
-	case from.position == end && (from.all || !b.Origins):
+	case from.position == end && (from.all || !s.Origins):
 		return false, nil
 	case from.position == end:
 		to := from
 		to.learn = true
-		return false, b.queue(ctx, ScanSource, from, to, nil)
+		return false, s.queue(ctx, ScanSource, from, to, nil)
 	case from.position > end:
-		return false, b.restart(ctx, ScanSource, from, end)
-	case b.Origins && from.mark == Unmarked:
-		return true, b.rewindToUnqueued(ctx, from)
+		return false, s.restart(ctx, ScanSource, from, end)
+	case s.Origins && from.mark == Unmarked:
+		return true, s.rewindToUnqueued(ctx, from)
 	}
-	to, start := cursor{position: from.position, learn: b.Origins}, from.position
-	if b.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
+	to, start := cursor{position: from.position, learn: s.Origins}, from.position
+	if s.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
 		start-- // the event at the position shows whether this is the log that was read before
 	}
 	var events []pendingEvent
 	n := 0
-	for e, err := range b.Log.Read(ctx, start) {
+	for e, err := range s.Log.Read(ctx, start) {
 		if err != nil {
 			return false, fmt.Errorf("reading the log of scans: %w", err)
 		}
 		if e.Position == from.position {
 			if markOf(e.Position, e.ID) != from.mark {
-				return true, b.rewindToUnqueued(ctx, from)
+				return true, s.rewindToUnqueued(ctx, from)
 			}
 			continue
 		}
@@ -287,17 +287,17 @@ func (b *Book) collectScans(ctx context.Context) (hasMore bool, err error) {
 		wants := func(w Webhook) bool { return e.Position > w.AfterScanOffset && w.Filter.Scan(e.Event) }
 		events = append(events, pendingEvent{id, body, wants})
 	}
-	if b.Log.ID() != from.logID || to.position == from.position {
+	if s.Log.ID() != from.logID || to.position == from.position {
 		return false, nil // the events that were read may be from another log
 	}
-	return hasMore, b.queue(ctx, ScanSource, from, to, events)
+	return hasMore, s.queue(ctx, ScanSource, from, to, events)
 }
 
 // rewindToUnqueued moves the reader's position before the first event that was not queued. If an event names no journal, or the queued
 // events of its journal are unknown, the event counts as queued if it is at or before the reader's position.
-func (b *Book) rewindToUnqueued(ctx context.Context, from cursor) error {
+func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	to := cursor{}
-	for e, err := range b.Log.Read(ctx, 0) {
+	for e, err := range s.Log.Read(ctx, 0) {
 		if err != nil {
 			return fmt.Errorf("looking for the first scan that was not told: %w", err)
 		}
@@ -307,19 +307,19 @@ func (b *Book) rewindToUnqueued(ctx context.Context, from cursor) error {
 		}
 		to.position = e.Position
 	}
-	if b.Log.ID() != from.logID {
+	if s.Log.ID() != from.logID {
 		return nil
 	}
-	return b.queue(ctx, ScanSource, from, to, nil)
+	return s.queue(ctx, ScanSource, from, to, nil)
 }
 
 // QueueRest queues the remaining events of a node that no longer uses a stream. QueueRest queues the events of the node's journal
 // after the position start that were meant for the stream and were not queued for any webhook, and returns their number. journal
 // returns an iterator over the events after a position. If the queued events of the journal are unknown, the counted events are
 // assumed to be queued. The position of the webhook reader does not change.
-func (b *Book) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
+func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
-	hooks, from, err := b.resumePosition(ctx, ScanSource)
+	hooks, from, err := s.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return 0, err
 	}
@@ -337,22 +337,22 @@ func (b *Book) QueueRest(ctx context.Context, node string, counted *scanlog.Offs
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}
 		if entries = append(entries, e); len(entries) == batchSize {
-			if err := b.queueRest(ctx, counted, entries); err != nil {
+			if err := s.queueRest(ctx, counted, entries); err != nil {
 				return n, err
 			}
 			n, entries = n+len(entries), entries[:0]
 		}
 	}
 	if len(entries) > 0 {
-		err = b.queueRest(ctx, counted, entries)
+		err = s.queueRest(ctx, counted, entries)
 		n += len(entries)
 	}
 	return n, err
 }
 
-func (b *Book) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
-	now := b.Now()
-	err := b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+func (s *Service) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
+	now := s.Now()
+	err := s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := tx.HoldReader(ctx, ScanSource); err != nil {
 			return err
 		}
@@ -381,26 +381,26 @@ func (b *Book) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entrie
 	return nil
 }
 
-func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
-	if b.Alarms == nil {
+func (s *Service) collectAlarms(ctx context.Context) (hasMore bool, err error) {
+	if s.Alarms == nil {
 		return false, nil
 	}
-	end, err := b.alarmsEnd(ctx)
+	end, err := s.alarmsEnd(ctx)
 	if err != nil {
 		return false, err
 	}
-	_, from, err := b.resumePosition(ctx, alarmSource)
+	_, from, err := s.resumePosition(ctx, alarmSource)
 	switch {
 	case err != nil || from.position == end:
 		return false, err
 	case from.position > end:
 		// Another node may have collected alarms since the end was read.
-		if end, err = b.alarmsEnd(ctx); err != nil || from.position <= end {
+		if end, err = s.alarmsEnd(ctx); err != nil || from.position <= end {
 			return err == nil, err
 		}
-		return false, b.restart(ctx, alarmSource, from, end)
+		return false, s.restart(ctx, alarmSource, from, end)
 	}
-	list, err := b.Alarms(ctx, from.position, batchSize)
+	list, err := s.Alarms(ctx, from.position, batchSize)
 	if err != nil {
 		return false, fmt.Errorf("reading alarms: %w", err)
 	}
@@ -422,5 +422,5 @@ func (b *Book) collectAlarms(ctx context.Context) (hasMore bool, err error) {
 	if to.position == from.position {
 		return false, nil
 	}
-	return len(list) == batchSize, b.queue(ctx, alarmSource, from, to, events)
+	return len(list) == batchSize, s.queue(ctx, alarmSource, from, to, events)
 }

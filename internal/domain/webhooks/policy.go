@@ -28,14 +28,14 @@ const (
 )
 
 // Policy returns the delivery policy of webhooks.
-func (b *Book) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: b.open,
+func (s *Service) Policy() outbox.Policy {
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: s.open,
 		Parallel:    parallel,
-		NextAttempt: b.nextAttempt,
-		Gone:        b.switchOff,
+		NextAttempt: s.nextAttempt,
+		Gone:        s.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
-			collected, err := b.Collect(ctx)
-			forgot, err2 := b.forget(ctx)
+			collected, err := s.Collect(ctx)
+			forgot, err2 := s.forget(ctx)
 			return collected || forgot, errors.Join(err, outbox.WrapPart("old deliveries", err2))
 		},
 		// Only the status decides whether the delivery succeeded. A response body that is too long, compressed or truncated does
@@ -67,17 +67,17 @@ func orderKey(body string) string {
 }
 
 // forget deletes expired deliveries, a limited number at a time.
-func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
+func (s *Service) forget(ctx context.Context) (hasMore bool, err error) {
 	// Expired deliveries are counted first, because a write transaction is more expensive than a count.
-	before, old := b.Now().Add(-kept-b.life()), 0
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+	before, old := s.Now().Add(-kept-s.life()), 0
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
 		return err
 	})
 	if err != nil || old == 0 {
 		return false, err
 	}
-	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		n, err := tx.ForgetDeliveries(ctx, before, forgetStep)
 		hasMore = n == forgetStep
 		return err
@@ -87,22 +87,22 @@ func (b *Book) forget(ctx context.Context) (hasMore bool, err error) {
 
 // life returns Life() if the clock is reliable. If the clock is not reliable, life returns a duration so long that a clock that is
 // ahead gives up no delivery.
-func (b *Book) life() time.Duration {
-	if b.ClockBelieved != nil && !b.ClockBelieved() {
+func (s *Service) life() time.Duration {
+	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour
 	}
-	return b.Life()
+	return s.Life()
 }
 
 // open returns a function that prepares the requests to a webhook. A delivery that was not sent within its life is given up,
 // because otherwise the queue of an unreachable receiver would grow without limit.
-func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (safehttp.Request, error), error) {
+func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) (safehttp.Request, error), error) {
 	id, err := strconv.ParseInt(receiver, 10, 64)
 	if err != nil {
 		return nil, err
 	}
 	var w Webhook
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		w, err = tx.Webhook(ctx, id)
 		return err
 	})
@@ -112,24 +112,24 @@ func (b *Book) open(ctx context.Context, receiver string) (func(*outbox.Row) (sa
 	if err != nil {
 		return nil, err
 	}
-	secret, err := b.Vault.Open(secretPurpose(id), w.Secret)
+	secret, err := s.Vault.Open(secretPurpose(id), w.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
 	}
 	return func(r *outbox.Row) (safehttp.Request, error) {
-		if b.Now().Sub(r.CreatedAt) > b.life()+kept {
+		if s.Now().Sub(r.CreatedAt) > s.life()+kept {
 			return safehttp.Request{}, outbox.ErrSkip("its time was over before its turn came")
 		}
 		r.URL = w.URL
-		return safehttp.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, b.RealNow(), []byte(r.Body), secret),
+		return safehttp.Request{Method: http.MethodPost, URL: w.URL, Header: signed(r.Event, s.RealNow(), []byte(r.Body), secret),
 			Body:    []byte(r.Body),
 			Timeout: 15 * time.Second, MaxBody: 64 << 10}, nil
 	}, nil
 }
 
 // switchOff disables a webhook whose receiver responded 410, unless the webhook was deleted or its URL changed in the meantime.
-func (b *Book) switchOff(ctx context.Context, r outbox.Row) error {
-	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+func (s *Service) switchOff(ctx context.Context, r outbox.Row) error {
+	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		id, err := strconv.ParseInt(r.Receiver, 10, 64)
 		if err != nil {
 			return err
@@ -153,14 +153,14 @@ var pauses = []time.Duration{5 * time.Second, 5 * time.Minute, 30 * time.Minute,
 
 // nextAttempt returns the time of the next attempt. The delay is randomized by up to a fifth in either direction, so that
 // deliveries that failed together are not retried together.
-func (b *Book) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
+func (s *Service) nextAttempt(r outbox.Row, _, ended time.Time) time.Time {
 	pause := pauses[min(r.Attempts, len(pauses))-1]
 	var raw [4]byte
-	if _, err := io.ReadFull(b.Random, raw[:]); err == nil {
+	if _, err := io.ReadFull(s.Random, raw[:]); err == nil {
 		share := float64(binary.BigEndian.Uint32(raw[:])) / (1 << 32)
 		pause = time.Duration(float64(pause) * (0.8 + 0.4*share))
 	}
-	if next := ended.Add(pause); !next.After(r.CreatedAt.Add(b.life())) {
+	if next := ended.Add(pause); !next.After(r.CreatedAt.Add(s.life())) {
 		return next
 	}
 	return time.Time{}

@@ -93,7 +93,7 @@ func (w Filter) Scan(e scanlog.Event) bool {
 	return e.RuleID != 0 && slices.Contains(w.Rules, e.RuleID)
 }
 
-// Errors of the store and of Book.
+// Errors of the store and of Service.
 var (
 	ErrNoWebhook  = errors.New("webhooks: no such webhook")
 	ErrNoDelivery = errors.New("webhooks: no such delivery")

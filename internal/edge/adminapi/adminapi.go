@@ -44,7 +44,7 @@ type Admin struct {
 	// Known returns an account from memory; Everybody iterates over all accounts in memory.
 	Known     func(appid string) (accounts.Account, bool)
 	Everybody func() iter.Seq[*accounts.Account]
-	Rules     *rules.Book
+	Rules     *rules.Service
 	// RuleCount returns the number of rules.
 	RuleCount func() int
 	Codes     *codes.Service
@@ -59,14 +59,14 @@ type Admin struct {
 	People         *iam.Service
 	Shared         *iam.SharedCharts
 	// Appearances holds the branding of accounts for buyers.
-	Appearances *branding.Book
+	Appearances *branding.Service
 	// Products holds the links of GS1 keys.
-	Products *digitallink.Book
+	Products *digitallink.Service
 	// ConsoleURL returns the URL of the console.
 	ConsoleURL func() string
 	Settings   *settings.Live
 	Scans      *stats.Aggregator
-	Alarms     *alarms.Book
+	Alarms     *alarms.Service
 	// Lake is the export of scans for other query engines; nil = none.
 	Lake *lake.Lake
 	// Following reports how far the memory of this node is behind the change log.
@@ -75,7 +75,7 @@ type Admin struct {
 		Staleness() time.Duration
 		Loaded() bool
 	}
-	Webhooks *webhooks.Book
+	Webhooks *webhooks.Service
 	Rechecks *rules.Verifier
 	// LookAtFile fetches a verification file and returns the result of every step of the request.
 	LookAtFile func(ctx context.Context, url, content string) ([]verification.Step, error)
@@ -95,7 +95,7 @@ type Admin struct {
 	// Spool is the directory for temporary files of imports and recounts.
 	Spool string
 	Log   *slog.Logger
-	Calls *apiusage.Book
+	Calls *apiusage.Service
 	// Call returns a call by its request ID, or apiusage.ErrNoCall.
 	Call func(ctx context.Context, rid string) (apiusage.Call, error)
 

@@ -51,7 +51,7 @@ type ruleLine struct {
 
 func lineOfRule(r rules.Rule) ruleLine {
 	line := ruleLine{Owner: r.Owner, Prefix: r.Prefix.Text, Path: r.Path, Published: r.Published}
-	if r.Kind == rules.Service {
+	if r.Kind == rules.KindService {
 		line.AppID = r.Target
 		return line
 	}

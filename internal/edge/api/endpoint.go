@@ -34,9 +34,9 @@ const MaxBody = 1 << 20
 // API serves the platform's wire API.
 type API struct {
 	Accounts *accounts.Service
-	Rules    *rules.Book
+	Rules    *rules.Service
 	Codes    *codes.Service
-	Calls    *apiusage.Book
+	Calls    *apiusage.Service
 	Settings *settings.Live
 	Log      *slog.Logger
 	Now      func() time.Time // the server's clock, which an emulator moves

@@ -115,11 +115,11 @@ func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 	require.NoError(t, err)
 	err = kept.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		for n := range 10_001 {
-			p, err := rules.ParsePrefix(fmt.Sprint(q, n), rules.Service, false)
+			p, err := rules.ParsePrefix(fmt.Sprint(q, n), rules.KindService, false)
 			if err != nil {
 				return err
 			}
-			r := rules.Rule{Kind: rules.Service, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
+			r := rules.Rule{Kind: rules.KindService, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
 				UpdatedAt: servertest.Began}
 			if _, err := tx.AddRule(t.Context(), r, rules.ChangeMeta{At: servertest.Began, Did: "add"}); err != nil {
 				return err

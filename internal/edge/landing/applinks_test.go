@@ -50,7 +50,7 @@ func (l someRules) HasRules(ctx context.Context, host string) (bool, error) {
 // ruled is a gateway over rules; the account "off" has jumping switched off,
 // "young" no release.
 func ruled(list []rules.Rule) *Gateway {
-	index, directory := index.New(), replica.NewDirectory()
+	index, directory := index.New(), replica.NewAccounts()
 	for _, appid := range []string{"a", "b", "c", "off", "young"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, JumpOpen: appid != "off",
 			Versions: []accounts.Version{accounts.Release}}

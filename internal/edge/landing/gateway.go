@@ -45,7 +45,7 @@ type Gateway struct {
 	// next to or below these pages do not.
 	APIPages []string
 	// Looks holds the branding of accounts; nil = none.
-	Looks    *branding.Book
+	Looks    *branding.Service
 	Settings *settings.Live
 	Now      func() time.Time
 	// RealNow is the clock for rate limits.

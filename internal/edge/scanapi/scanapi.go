@@ -777,7 +777,7 @@ func (a *API) assumption(req explainRequest) (scan.Overlay, error) {
 				fmt.Sprintf("assume %d: want open_version 1, 2 or 3 and at most %d test links", i, rules.MaxTestLinks)}
 		}
 		if owner.Kind == accounts.ServiceAccount {
-			rule.Kind, rule.Target = rules.Service, item.AppID
+			rule.Kind, rule.Target = rules.KindService, item.AppID
 		}
 		var err error
 		if rule.Prefix, err = rules.ParsePrefix(item.Prefix, rule.Kind, true); err != nil {

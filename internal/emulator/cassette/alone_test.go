@@ -113,13 +113,7 @@ func TestCompare_LinksFromBefore(t *testing.T) {
 	c.do("POST", "/cgi-bin/wxopen/wxamplink?access_token="+token, fmt.Sprintf(`{"appid":%q,"notify_users":0,"show_profile":1}`, rival))
 	c.do("POST", "/cgi-bin/wxopen/wxampunlink?access_token="+token, fmt.Sprintf(`{"appid":%q}`, shop))
 	c.do("POST", "/cgi-bin/wxopen/wxamplinkget?access_token="+token, `{}`)
-	report := compare(t, out.String())
-	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
-		for _, d := range report.Differences {
-			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
-		}
-		t.Errorf("skipped: %+v", report.Skipped)
-	}
+	wantEqual(t, out.String(), 0)
 }
 
 // What the platform answered with -1 and did all the same is done here too, and a stable token is as old as it was there.
@@ -149,13 +143,7 @@ func TestCompare_BusyAndStable(t *testing.T) {
 		c.do("POST", rules+"delete?access_token="+token, `{"prefix":"https://tea.example/0/"}`)
 	}
 	c.do("POST", rules+"get?access_token="+token, `{}`)
-	report := compare(t, out.String())
-	if len(report.Differences) != 0 || len(report.Skipped) != 3 {
-		for _, d := range report.Differences {
-			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
-		}
-		t.Errorf("skipped: %+v, want two adds and a delete", report.Skipped)
-	}
+	wantEqual(t, out.String(), 3)
 }
 
 // The host of a prefix is the same in capitals and in small letters; its path is not.
@@ -180,13 +168,7 @@ func TestCompare_HostInCapitals(t *testing.T) {
 	}
 	run(proxy)
 	assert.True(t, !strings.Contains(strings.ToLower(out.String()), "haus"), "the host stands in the cassette:\n%s", out)
-	report := compare(t, out.String())
-	if len(report.Differences) != 0 || len(report.Skipped) != 0 {
-		for _, d := range report.Differences {
-			t.Errorf("%+v\n%s", d, strings.Split(out.String(), "\n")[d.Line-1])
-		}
-		t.Errorf("skipped: %+v", report.Skipped)
-	}
+	wantEqual(t, out.String(), 0)
 	base, p := replayed(t, out.String(), false)
 	run(base)
 	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {

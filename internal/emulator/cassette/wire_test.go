@@ -98,6 +98,18 @@ func compare(t *testing.T, text string) cassette.Report {
 	return report
 }
 
+// wantEqual compares a recording and wants no difference, and that a number of calls is skipped.
+func wantEqual(t *testing.T, text string, skipped int) {
+	t.Helper()
+	report := compare(t, text)
+	for _, d := range report.Differences {
+		t.Errorf("%+v\n%s", d, strings.Split(text, "\n")[d.Line-1])
+	}
+	if len(report.Skipped) != skipped {
+		t.Errorf("skipped: %+v, want %d calls", report.Skipped, skipped)
+	}
+}
+
 // caller makes calls through a recorder.
 type caller struct {
 	t    *testing.T

@@ -294,8 +294,8 @@ func OpenStore(t *testing.T, target store.Target) *store.Store {
 }
 
 // Alarms keeps what is known of the codes of a store.
-func Alarms(s alarms.Store) *alarms.Book {
-	return &alarms.Book{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return Began },
+func Alarms(s alarms.Store) *alarms.Service {
+	return &alarms.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return Began },
 		Logger: slog.New(slog.DiscardHandler)}
 }
 

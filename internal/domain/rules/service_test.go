@@ -21,7 +21,7 @@ import (
 
 // desk is a book on a real store. Verification files are what serves says.
 type desk struct {
-	*rules.Book
+	*rules.Service
 	t       *testing.T
 	store   *store.Store
 	now     time.Time
@@ -39,7 +39,7 @@ func newDesk(t *testing.T) *desk {
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	d := &desk{t: t, store: s, now: noon, serves: func(string) (string, error) { return confirmText, nil }}
-	d.Book = &rules.Book{
+	d.Service = &rules.Service{
 		Store: s, Epochs: s.Epochs(), Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return d.now },
 		Fetch: func(_ context.Context, url string, _ bool) ([]byte, []rules.FetchStep, error) {
 			d.fetched = append(d.fetched, url)
@@ -289,7 +289,7 @@ func TestAddRule_FieldValidation(t *testing.T) {
 			want := rules.Rule{ID: rule.ID, Kind: rules.Ordinary, Owner: c.caller, Target: "wxa", Prefix: rule.Prefix, Path: given.Path,
 				OpenVersion: given.OpenVersion, TestLinks: given.TestLinks, CreatedAt: noon, UpdatedAt: noon}
 			if c.caller == "wxs" {
-				want.Kind, want.OpenVersion, want.TestLinks = rules.Service, 0, nil
+				want.Kind, want.OpenVersion, want.TestLinks = rules.KindService, 0, nil
 			}
 			wantEqual(t, "rule", *rule, want)
 			// An edit judges the same.
@@ -1028,7 +1028,7 @@ func TestRuleTransaction_RetryIdempotent(t *testing.T) {
 			d.added("wxa", draft("https://h.example/old"))
 			d.told = nil
 			l := &losing{Store: d.store}
-			d.Book.Store = l
+			d.Service.Store = l
 			wantCode(t, c.run(d), errcode.OK)
 			runs := slices.DeleteFunc(l.locked, func(run []string) bool { return run == nil }) // records lock nothing
 			want := []string{"owner wxa", "origin https://h.example"}

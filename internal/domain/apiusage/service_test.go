@@ -124,21 +124,21 @@ func (m *memory) ForgetCalls(context.Context, int64, int64, int) error { return 
 
 var now = time.Date(2026, 1, 15, 10, 0, 0, 0, time.FixedZone("", 8*3600))
 
-func newBook() (*apiusage.Book, *memory) {
+func newBook() (*apiusage.Service, *memory) {
 	m := &memory{counts: map[string]int{}}
-	return &apiusage.Book{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now },
+	return &apiusage.Service{Store: m, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return now },
 		Log: slog.New(slog.DiscardHandler), Interfaces: []string{"/a", "/b"}}, m
 }
 
 func rid(n int) string { return fmt.Sprintf("%08x-%08x-00000000", now.Unix(), n) }
 
-func record(b *apiusage.Book, from, to int) {
+func record(b *apiusage.Service, from, to int) {
 	for n := from; n < to; n++ {
 		b.Record(apiusage.Call{RID: rid(n), Account: "wxa"})
 	}
 }
 
-func used(t *testing.T, b *apiusage.Book, path string) int {
+func used(t *testing.T, b *apiusage.Service, path string) int {
 	t.Helper()
 	q, err := b.Quota(t.Context(), "wxa", path)
 	require.NoError(t, err)

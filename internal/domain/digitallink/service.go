@@ -56,8 +56,8 @@ type Query struct {
 	Limit  int      // 0 = all
 }
 
-// Book changes the stored links of all GS1 keys, and holds a copy in memory so that a scan needs no database query.
-type Book struct {
+// Service changes the stored links of all GS1 keys, and holds a copy in memory so that a scan needs no database query.
+type Service struct {
 	Store Store
 	Now   func() time.Time
 	// Hosts returns the host names under which keys are resolved, with a port if the port is not the default of the scheme.
@@ -75,12 +75,12 @@ type Book struct {
 }
 
 // Load replaces the copy in memory by all entries of the database. During the load, requests are served from the old copy in memory.
-func (b *Book) Load(ctx context.Context) error {
-	b.reading.Lock()
-	defer b.reading.Unlock()
+func (s *Service) Load(ctx context.Context) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	known := map[string]*Entry{}
 	const page = 1000
-	err := b.Store.ViewGS1(ctx, func(tx Tx) error {
+	err := s.Store.ViewGS1(ctx, func(tx Tx) error {
 		clear(known)
 		for cursor := ""; ; {
 			list, err := tx.GS1Find(ctx, Query{After: cursor, Limit: page})
@@ -99,76 +99,76 @@ func (b *Book) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.entries = known
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries = known
 	return nil
 }
 
 // Read reloads the entries of some keys from the database.
-func (b *Book) Read(ctx context.Context, keys ...string) error {
-	b.reading.Lock()
-	defer b.reading.Unlock()
+func (s *Service) Read(ctx context.Context, keys ...string) error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	var list []Entry
-	err := b.Store.ViewGS1(ctx, func(tx Tx) (err error) {
+	err := s.Store.ViewGS1(ctx, func(tx Tx) (err error) {
 		list, err = tx.GS1At(ctx, keys)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, key := range keys {
-		delete(b.entries, key)
+		delete(s.entries, key)
 	}
 	for i := range list {
-		if b.entries == nil {
-			b.entries = map[string]*Entry{}
+		if s.entries == nil {
+			s.entries = map[string]*Entry{}
 		}
-		b.entries[list[i].Key] = &list[i]
+		s.entries[list[i].Key] = &list[i]
 	}
 	return nil
 }
 
 // Len returns the number of keys in memory.
-func (b *Book) Len() int {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return len(b.entries)
+func (s *Service) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.entries)
 }
 
 // levels returns the entries of a key and of the keys above it, nearest first; archived reports that one of these entries is archived.
-func (b *Book) levels(keys []string) (found []*Entry, archived bool) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
+func (s *Service) levels(keys []string) (found []*Entry, archived bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	found = make([]*Entry, 0, len(keys))
 	for _, key := range keys {
-		if e := b.entries[key]; e != nil {
+		if e := s.entries[key]; e != nil {
 			found, archived = append(found, e), archived || e.Archived
 		}
 	}
 	return found, archived
 }
 
-func (b *Book) notify(ctx context.Context, keys []string) {
+func (s *Service) notify(ctx context.Context, keys []string) {
 	if len(keys) == 0 {
 		return
 	}
-	if b.Changed == nil {
-		_ = b.Read(ctx, keys...)
+	if s.Changed == nil {
+		_ = s.Read(ctx, keys...)
 		return
 	}
-	b.Changed(context.WithoutCancel(ctx), keys...)
+	s.Changed(context.WithoutCancel(ctx), keys...)
 }
 
 // Get returns the entry of a key, or ErrNone if the key has no entry.
-func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
+func (s *Service) Get(ctx context.Context, key string) (e Entry, err error) {
 	id, err := parseKey(key)
 	if err != nil {
 		return e, err
 	}
-	err = b.Store.ViewGS1(ctx, func(tx Tx) error {
+	err = s.Store.ViewGS1(ctx, func(tx Tx) error {
 		list, err := tx.GS1At(ctx, []string{id.key()})
 		if err == nil && len(list) == 0 {
 			return ErrNone
@@ -182,7 +182,7 @@ func (b *Book) Get(ctx context.Context, key string) (e Entry, err error) {
 }
 
 // Find lists entries.
-func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
+func (s *Service) Find(ctx context.Context, q Query) (list []Entry, err error) {
 	if q.Under != "" {
 		id, err := parseKey(q.Under)
 		if err != nil {
@@ -190,7 +190,7 @@ func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
 		}
 		q.Under = id.key()
 	}
-	err = b.Store.ViewGS1(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewGS1(ctx, func(tx Tx) (err error) {
 		list, err = tx.GS1Find(ctx, q)
 		return err
 	})
@@ -199,12 +199,12 @@ func (b *Book) Find(ctx context.Context, q Query) (list []Entry, err error) {
 
 // Put stores the entry e; with create = true, Put returns ErrExists if the key already has an entry. allowed reports whether the caller
 // may act for an owner ("" = for the operator). Put also returns accounts.Invalid, accounts.ErrNoAccount or OwnershipError.
-func (b *Book) Put(ctx context.Context, e Entry, create bool, allowed func(owner string) bool) (Entry, error) {
+func (s *Service) Put(ctx context.Context, e Entry, create bool, allowed func(owner string) bool) (Entry, error) {
 	e, err := e.normalize()
 	if err != nil {
 		return e, err
 	}
-	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err = s.Store.UpdateGS1(ctx, func(tx Tx) error {
 		id, err := parseKey(e.Key)
 		if err == nil {
 			err = tx.LockGS1(ctx, id.root())
@@ -216,12 +216,12 @@ func (b *Book) Put(ctx context.Context, e Entry, create bool, allowed func(owner
 		if err != nil {
 			return err
 		}
-		if changed, err := b.put(ctx, known, &e, create, allowed); err != nil || !changed {
+		if changed, err := s.put(ctx, known, &e, create, allowed); err != nil || !changed {
 			return err
 		}
 		return tx.PutGS1(ctx, e)
 	})
-	b.notify(ctx, []string{e.Key}) // reload even after an error, because the transaction may have been committed
+	s.notify(ctx, []string{e.Key}) // reload even after an error, because the transaction may have been committed
 	return e, err
 }
 
@@ -246,11 +246,11 @@ func (f OwnershipError) Error() string {
 		f.Key, holder)
 }
 
-func (b *Book) holder(id identifier) (prefix, owner string) {
-	if b.Holder == nil {
+func (s *Service) holder(id identifier) (prefix, owner string) {
+	if s.Holder == nil {
 		return "", ""
 	}
-	return b.Holder(id.Key.Company())
+	return s.Holder(id.Key.Company())
 }
 
 // preloadedTx caches the rows that a transaction needs to check its entries; they are read in advance, so that an import needs few
@@ -308,7 +308,7 @@ func (k preloadedTx) Linked(ctx context.Context, service, miniProgram string) (b
 }
 
 // put checks an entry, fills in its missing fields and adds it to the cache k; changed is false if the stored entry is already equal.
-func (b *Book) put(ctx context.Context, k preloadedTx, e *Entry, create bool, allowed func(string) bool) (changed bool, err error) {
+func (s *Service) put(ctx context.Context, k preloadedTx, e *Entry, create bool, allowed func(string) bool) (changed bool, err error) {
 	id, err := parseKey(e.Key)
 	if err != nil {
 		return false, err
@@ -342,7 +342,7 @@ func (b *Book) put(ctx context.Context, k preloadedTx, e *Entry, create bool, al
 			e.Owner = owner
 		}
 	}
-	prefix, holder := b.holder(id)
+	prefix, holder := s.holder(id)
 	if !exists && e.Owner == "" {
 		e.Owner = holder
 	}
@@ -364,7 +364,7 @@ func (b *Book) put(ctx context.Context, k preloadedTx, e *Entry, create bool, al
 		e.At = oldEntry.At
 		return false, nil
 	}
-	e.At = b.Now().Truncate(time.Millisecond)
+	e.At = s.Now().Truncate(time.Millisecond)
 	k.before[e.Key] = *e
 	owners[e.Owner]++
 	return true, nil
@@ -403,12 +403,12 @@ func checkAccounts(ctx context.Context, tx Tx, e Entry) error {
 }
 
 // Delete deletes the entry of a key and returns it; the errors are ErrNone and OwnershipError.
-func (b *Book) Delete(ctx context.Context, key string, allowed func(owner string) bool) (deleted Entry, err error) {
+func (s *Service) Delete(ctx context.Context, key string, allowed func(owner string) bool) (deleted Entry, err error) {
 	id, err := parseKey(key)
 	if err != nil {
 		return deleted, err
 	}
-	err = b.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err = s.Store.UpdateGS1(ctx, func(tx Tx) error {
 		if err := tx.LockGS1(ctx, id.root()); err != nil {
 			return err
 		}
@@ -424,7 +424,7 @@ func (b *Book) Delete(ctx context.Context, key string, allowed func(owner string
 		deleted = list[0]
 		return tx.DeleteGS1(ctx, deleted)
 	})
-	b.notify(ctx, []string{id.key()})
+	s.notify(ctx, []string{id.key()})
 	return deleted, err
 }
 
@@ -440,7 +440,7 @@ const maxImportedLinks = 100_000
 
 // Import stores the entries of all lines, or nothing if any line is invalid; the returned Faults then name the invalid lines. With
 // dry = true, Import checks the lines and stores nothing.
-func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, allowed func(owner string) bool) (accounts.Imported,
+func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, allowed func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
 	var faults accounts.RowErrors
@@ -471,7 +471,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		return done, faults
 	}
 	var keys []string
-	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err := s.Store.UpdateGS1(ctx, func(tx Tx) error {
 		done, faults, keys = accounts.Imported{Lines: len(lines)}, nil, nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
@@ -484,7 +484,7 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		for i := range lines {
 			e := lines[i].Entry
 			_, exists := known.before[e.Key]
-			changed, err := b.put(ctx, known, &e, false, allowed)
+			changed, err := s.put(ctx, known, &e, false, allowed)
 			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
 				if faults = append(faults, accounts.RowError{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
 					return faults
@@ -513,14 +513,16 @@ func (b *Book) Import(ctx context.Context, read iter.Seq2[Planned, error], dry b
 		}
 		return tx.PutGS1(ctx, list...)
 	})
-	b.notify(ctx, keys)
+	s.notify(ctx, keys)
 	return done, err
 }
 
 // Transfer transfers entries to another account: the entries at and below a primary key or, if subject is digits, the entries of
 // all keys that holder assigns by exactly these digits. With dry = true, Transfer counts the keys and changes nothing. Transfer
 // returns the number of keys whose owner changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
-func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool) (int, error) {
+func (s *Service) Transfer(
+	ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool,
+) (int, error) {
 	parent, digits := "", subject
 	if strings.Contains(subject, "/") {
 		id, err := parseKey(subject)
@@ -530,7 +532,7 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 		parent, digits = id.root(), ""
 	}
 	var keys []string
-	err := b.Store.UpdateGS1(ctx, func(tx Tx) error {
+	err := s.Store.UpdateGS1(ctx, func(tx Tx) error {
 		keys = nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
@@ -549,7 +551,7 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 				if !e.isTransferred(to, digits, holder) {
 					continue
 				}
-				e.Owner, e.At = to, b.Now().Truncate(time.Millisecond)
+				e.Owner, e.At = to, s.Now().Truncate(time.Millisecond)
 				if len(list) == maxImportedLinks {
 					return invalidf("more than %d keys would change owner at once: give longer prefixes", maxImportedLinks)
 				}
@@ -569,7 +571,7 @@ func (b *Book) Transfer(ctx context.Context, subject, to string, holder func(dig
 		return tx.PutGS1(ctx, list...)
 	})
 	if !dry {
-		b.notify(ctx, keys)
+		s.notify(ctx, keys)
 	}
 	return len(keys), err
 }
@@ -603,12 +605,12 @@ type Found struct {
 
 // Scan returns the target of a scanned text: a Digital Link on a host of the book, an element string, or AIs in brackets. opens reports
 // whether a Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
-func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
+func (s *Service) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""
 	if isAddress(text) {
-		path, rest, isOwn := b.parseOwn(text)
-		if !isOwn || b.Len() == 0 {
+		path, rest, isOwn := s.parseOwn(text)
+		if !isOwn || s.Len() == 0 {
 			return Found{}, false
 		}
 		var err error
@@ -617,7 +619,7 @@ func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Fo
 		}
 		query = rest
 	} else {
-		if !mayBeElements(text) || b.Len() == 0 {
+		if !mayBeElements(text) || s.Len() == 0 {
 			return Found{}, false
 		}
 		data, err := gs1.Parse(text)
@@ -626,7 +628,7 @@ func (b *Book) Scan(text string, t time.Time, opens func(appid string) bool) (Fo
 		}
 		id = identifier{data}
 	}
-	levels, archived := b.levels(id.keys())
+	levels, archived := s.levels(id.keys())
 	if len(levels) == 0 || archived {
 		return Found{}, false
 	}

@@ -32,8 +32,8 @@ type Alarm struct {
 	Data any
 }
 
-// Book implements the transactions on webhooks.
-type Book struct {
+// Service implements the transactions on webhooks.
+type Service struct {
 	Store  Store
 	Vault  *sealer.Key
 	Now    func() time.Time
@@ -73,30 +73,30 @@ func receiverName(id int64) string { return strconv.FormatInt(id, 10) }
 
 // Add creates a webhook and returns the text of its secret, which is shown only once. The webhook receives only events that occur
 // after the call.
-func (b *Book) Add(ctx context.Context, url string, filter Filter) (w Webhook, secret string, err error) {
+func (s *Service) Add(ctx context.Context, url string, filter Filter) (w Webhook, secret string, err error) {
 	if err := filter.Validate(); err != nil {
 		return w, "", err
 	}
-	if err := b.Check(ctx, url); err != nil {
+	if err := s.Check(ctx, url); err != nil {
 		return w, "", err
 	}
-	if err := b.checkExists(ctx, filter, Filter{}); err != nil {
+	if err := s.checkExists(ctx, filter, Filter{}); err != nil {
 		return w, "", err
 	}
 	var raw [secretBytes]byte
-	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
+	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
 		return w, "", fmt.Errorf("drawing the secret of a webhook: %w", err)
 	}
 	w = Webhook{URL: url, Filter: filter, Enabled: true}
 	if w.WantsScans() { // a webhook that wants only alarms can be created while the scan log is unavailable
-		if w.AfterScanOffset, err = b.scansEnd(ctx); err != nil {
+		if w.AfterScanOffset, err = s.scansEnd(ctx); err != nil {
 			return w, "", err
 		}
 	}
-	if w.AfterAlarmID, err = b.alarmsEnd(ctx); err != nil {
+	if w.AfterAlarmID, err = s.alarmsEnd(ctx); err != nil {
 		return w, "", err
 	}
-	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		// The ID is assigned first: a concurrent call waits for this transaction, and then counts this webhook too.
 		if w.ID, err = tx.NewWebhookID(ctx); err != nil {
 			return err
@@ -108,9 +108,9 @@ func (b *Book) Add(ctx context.Context, url string, filter Filter) (w Webhook, s
 		if len(storedWebhooks) >= MaxWebhooks {
 			return accounts.Invalid(fmt.Sprintf("there are %d webhooks, the maximum: delete or change one", len(storedWebhooks)))
 		}
-		w.Secret = b.Vault.Seal(secretPurpose(w.ID), raw[:])
-		w.CreatedAt = b.Now()
-		if err := b.startReader(ctx, tx, &w); err != nil {
+		w.Secret = s.Vault.Seal(secretPurpose(w.ID), raw[:])
+		w.CreatedAt = s.Now()
+		if err := s.startReader(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)
@@ -119,7 +119,7 @@ func (b *Book) Add(ctx context.Context, url string, filter Filter) (w Webhook, s
 }
 
 // startReader starts the reader of scans if this webhook is the first webhook that wants scans.
-func (b *Book) startReader(ctx context.Context, tx Tx, w *Webhook) error {
+func (s *Service) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.WantsScans() {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (b *Book) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err
-	case b.Log != nil && counting != "" && counting != b.Log.ID():
+	case s.Log != nil && counting != "" && counting != s.Log.ID():
 		w.AfterScanOffset = 0
 	}
 	storedWebhooks, err := tx.Webhooks(ctx)
@@ -142,8 +142,8 @@ func (b *Book) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 
 // checkExists returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.
 // Rules and applications that the webhook already had may have been deleted since, and are not checked.
-func (b *Book) checkExists(ctx context.Context, w, old Filter) error {
-	if b.Unknown == nil {
+func (s *Service) checkExists(ctx context.Context, w, old Filter) error {
+	if s.Unknown == nil {
 		return nil
 	}
 	var ids, batches []int64
@@ -157,7 +157,7 @@ func (b *Book) checkExists(ctx context.Context, w, old Filter) error {
 			batches = append(batches, c.Batch)
 		}
 	}
-	noRules, noBatches, err := b.Unknown(ctx, ids, batches)
+	noRules, noBatches, err := s.Unknown(ctx, ids, batches)
 	switch {
 	case err != nil:
 		return err
@@ -171,22 +171,22 @@ func (b *Book) checkExists(ctx context.Context, w, old Filter) error {
 	return nil
 }
 
-func (b *Book) scansEnd(ctx context.Context) (int64, error) {
-	if b.Log == nil {
+func (s *Service) scansEnd(ctx context.Context) (int64, error) {
+	if s.Log == nil {
 		return 0, nil
 	}
-	end, err := b.Log.End(ctx)
+	end, err := s.Log.End(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("where the log of scans ends: %w", err)
 	}
 	return end, nil
 }
 
-func (b *Book) alarmsEnd(ctx context.Context) (int64, error) {
-	if b.LastAlarm == nil {
+func (s *Service) alarmsEnd(ctx context.Context) (int64, error) {
+	if s.LastAlarm == nil {
 		return 0, nil
 	}
-	last, err := b.LastAlarm(ctx)
+	last, err := s.LastAlarm(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("which alarm is the last: %w", err)
 	}
@@ -194,8 +194,8 @@ func (b *Book) alarmsEnd(ctx context.Context) (int64, error) {
 }
 
 // Change changes the URL of a webhook, its filter, and whether it is enabled. ErrNoWebhook.
-func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		w, err = tx.Webhook(ctx, id)
 		return err
 	})
@@ -209,11 +209,11 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	if err := w.Filter.Validate(); err != nil {
 		return w, err
 	}
-	if err := b.checkExists(ctx, w.Filter, old); err != nil {
+	if err := s.checkExists(ctx, w.Filter, old); err != nil {
 		return w, err
 	}
 	if w.URL != url {
-		if err := b.Check(ctx, w.URL); err != nil {
+		if err := s.Check(ctx, w.URL); err != nil {
 			return w, err
 		}
 	}
@@ -221,9 +221,9 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 	// webhook also receives the last scans from before the change.
 	end, unknown := int64(0), error(nil)
 	if !wantedScans && w.WantsScans() {
-		end, unknown = b.scansEnd(ctx)
+		end, unknown = s.scansEnd(ctx)
 	}
-	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		if w, err = tx.Webhook(ctx, id); err != nil {
 			return err
 		}
@@ -233,18 +233,18 @@ func (b *Book) Change(ctx context.Context, id int64, f func(*Webhook) error) (w 
 		if !wantedScans && w.WantsScans() && unknown == nil {
 			w.AfterScanOffset = max(w.AfterScanOffset, end)
 		}
-		if err := b.startReader(ctx, tx, &w); err != nil {
+		if err := s.startReader(ctx, tx, &w); err != nil {
 			return err
 		}
 		return tx.PutWebhook(ctx, w)
 	})
-	b.wake()
+	s.wake()
 	return w, err
 }
 
 // List returns all webhooks, oldest first.
-func (b *Book) List(ctx context.Context) (list []Webhook, err error) {
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+func (s *Service) List(ctx context.Context) (list []Webhook, err error) {
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		list, err = tx.Webhooks(ctx)
 		return err
 	})
@@ -252,8 +252,8 @@ func (b *Book) List(ctx context.Context) (list []Webhook, err error) {
 }
 
 // Delete deletes a webhook and its pending deliveries. ErrNoWebhook.
-func (b *Book) Delete(ctx context.Context, id int64) error {
-	return b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+func (s *Service) Delete(ctx context.Context, id int64) error {
+	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
@@ -262,8 +262,8 @@ func (b *Book) Delete(ctx context.Context, id int64) error {
 }
 
 // Deliveries lists deliveries, newest first.
-func (b *Book) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Row, err error) {
-	err = b.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
+func (s *Service) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Row, err error) {
+	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		list, err = tx.Rows(ctx, outbox.Deliveries, q)
 		return err
 	})
@@ -271,8 +271,8 @@ func (b *Book) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Ro
 }
 
 // Replay queues a delivery again with the same event ID, whether it was delivered or given up. ErrNoDelivery.
-func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
-	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
+func (s *Service) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
+	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) (err error) {
 		list, err := tx.Rows(ctx, outbox.Deliveries, outbox.Query{ID: id, Limit: 1})
 		if err != nil {
 			return err
@@ -282,44 +282,44 @@ func (b *Book) Replay(ctx context.Context, id int64) (d outbox.Row, err error) {
 		}
 		d = list[0]
 		previous := d.NextAt
-		d.Attempts, d.NextAt, d.DeliveredAt, d.Error = 0, b.Now(), time.Time{}, ""
+		d.Attempts, d.NextAt, d.DeliveredAt, d.Error = 0, s.Now(), time.Time{}, ""
 		// The replayed delivery is retried for as long as a new delivery.
-		d.CreatedAt = b.Now()
+		d.CreatedAt = s.Now()
 		ok, err := tx.SaveRow(ctx, outbox.Deliveries, d, previous)
 		if err == nil && !ok {
 			err = fmt.Errorf("webhooks: delivery %d changed meanwhile", id)
 		}
 		return err
 	})
-	b.wake()
+	s.wake()
 	return d, err
 }
 
 // SendTest queues a test message, and returns its event ID. ErrNoWebhook.
-func (b *Book) SendTest(ctx context.Context, id int64) (event string, err error) {
+func (s *Service) SendTest(ctx context.Context, id int64) (event string, err error) {
 	var raw [8]byte
-	if _, err := io.ReadFull(b.Random, raw[:]); err != nil {
+	if _, err := io.ReadFull(s.Random, raw[:]); err != nil {
 		return "", fmt.Errorf("drawing an event id: %w", err)
 	}
-	now := b.Now()
+	now := s.Now()
 	body, err := encode(message{Test, now.UTC(), map[string]int64{"webhook": id}})
 	if err != nil {
 		return "", err
 	}
 	event = fmt.Sprintf("test_%x", raw)
-	err = b.Store.UpdateWebhooks(ctx, func(tx Tx) error {
+	err = s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if _, err := tx.Webhook(ctx, id); err != nil {
 			return err
 		}
 		return tx.AddRows(ctx, outbox.Deliveries, []outbox.Row{{Receiver: receiverName(id), Event: event, Body: body,
 			CreatedAt: now, NextAt: now}})
 	})
-	b.wake()
+	s.wake()
 	return event, err
 }
 
-func (b *Book) wake() {
-	if b.Wake != nil {
-		b.Wake()
+func (s *Service) wake() {
+	if s.Wake != nil {
+		s.Wake()
 	}
 }

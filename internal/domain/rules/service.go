@@ -20,8 +20,8 @@ import (
 // MaxPath is the maximum length in bytes of a page path including its query. Assumed(rules.add.path): the platform documents no limit.
 const MaxPath = 1024
 
-// Book implements the transactions on rules.
-type Book struct {
+// Service implements the transactions on rules.
+type Service struct {
 	Store    Store
 	Settings *settings.Live
 	Now      func() time.Time
@@ -38,7 +38,7 @@ type Book struct {
 	// Queued is called when an event is waiting to be sent to an account.
 	Queued func()
 
-	// Epochs are the change counters of the Store. The Book caches lists of an account's rules until the account's epoch shows that
+	// Epochs are the change counters of the Store. The Service caches lists of an account's rules until the account's epoch shows that
 	// a rule may have changed. If Epochs is nil, every call reads the Store.
 	Epochs *accounts.Epochs
 
@@ -48,11 +48,11 @@ type Book struct {
 	nearing  chan struct{} // semaphore that limits the concurrent reads of Near
 }
 
-func (b *Book) countNow() time.Time {
-	if b.CountNow == nil {
-		return b.Now()
+func (s *Service) countNow() time.Time {
+	if s.CountNow == nil {
+		return s.Now()
 	}
-	return b.CountNow()
+	return s.CountNow()
 }
 
 // checkDraft runs the checks of an add or edit that need no database, in the order of the contract: ranges (40097), kind of account
@@ -63,7 +63,7 @@ func checkDraft(owner accounts.Account, d Draft) error {
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
 	}
-	if kindFor(owner) == Service {
+	if kindFor(owner) == KindService {
 		if d.AppID == "" {
 			return errcode.InvalidArgs.WithDetail(behaviour.RulesTargetMissing, "appid: a service-account rule names the Mini Program to open")
 		}
@@ -116,45 +116,45 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string,
 
 // Add adds an unpublished rule. Add checks for errors in the order of contract rules 1.8, from an invalid value (40097) to a
 // missing or wrong verification file (85069).
-func (b *Book) Add(ctx context.Context, owner accounts.Account, d Draft) error {
-	s := b.Settings.Get()
+func (s *Service) Add(ctx context.Context, owner accounts.Account, d Draft) error {
+	conf := s.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
 		return err
 	}
-	p, err := ParsePrefix(d.Prefix, kindFor(owner), s.AllowPrivateHosts)
-	if err == nil && (kindFor(owner) == Service || vouched(p, "", s)) {
-		return b.add(ctx, owner, d, s, p, true) // no request to an external host is needed
+	p, err := ParsePrefix(d.Prefix, kindFor(owner), conf.AllowPrivateHosts)
+	if err == nil && (kindFor(owner) == KindService || vouched(p, "", conf)) {
+		return s.add(ctx, owner, d, conf, p, true) // no request to an external host is needed
 	}
 	var rule Rule
 	var status DomainStatus
 	// Everything except the verification file is checked twice: before the request to an external host, and again in the
 	// transaction that writes, because other transactions write in the meantime.
-	err = b.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		rule, status, err = b.admit(ctx, tx, owner, d, s)
+	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
+		rule, status, err = s.admit(ctx, tx, owner, d, conf)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	if rule.Kind == Ordinary {
-		record, err := b.confirm(ctx, owner, rule.Prefix, status, s)
-		record.RID, record.At = accounts.ActorFromContext(ctx).RID, b.Now()
-		if failed := b.keep(context.WithoutCancel(ctx), record); failed != nil && err == nil {
+		record, err := s.confirm(ctx, owner, rule.Prefix, status, conf)
+		record.RID, record.At = accounts.ActorFromContext(ctx).RID, s.Now()
+		if failed := s.keep(context.WithoutCancel(ctx), record); failed != nil && err == nil {
 			return failed
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return b.add(ctx, owner, d, s, rule.Prefix, false)
+	return s.add(ctx, owner, d, conf, rule.Prefix, false)
 }
 
 // add implements the transaction of Add. With confirms = true, add also stores the record that explains why no external host was contacted.
-func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s settings.Settings, p Prefix, confirms bool) error {
+func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
-		b.forget(ctx)
+		s.forget(ctx)
 	}
-	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
+	err := s.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
@@ -167,33 +167,33 @@ func (b *Book) add(ctx context.Context, owner accounts.Account, d Draft, s setti
 		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
 			return err
 		}
-		rule, status, err := b.admit(ctx, tx, owner, d, s)
+		rule, status, err := s.admit(ctx, tx, owner, d, conf)
 		if err != nil {
 			return err
 		}
 		if confirms && rule.Kind == Ordinary {
-			record, err := b.confirm(ctx, owner, p, status, s)
+			record, err := s.confirm(ctx, owner, p, status, conf)
 			if err != nil {
 				return err
 			}
-			record.RID, record.At = accounts.ActorFromContext(ctx).RID, b.Now()
+			record.RID, record.At = accounts.ActorFromContext(ctx).RID, s.Now()
 			if err := tx.PutConfirmation(ctx, record); err != nil {
 				return err
 			}
 		}
-		rule.CreatedAt, rule.UpdatedAt = b.Now(), b.Now()
-		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "add"})
+		rule.CreatedAt, rule.UpdatedAt = s.Now(), s.Now()
+		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
 			return errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q was added by another account concurrently", d.Prefix)
 		}
 		return err
 	})
-	return b.awaitMemory(ctx, p.Key, err)
+	return s.awaitMemory(ctx, p.Key, err)
 }
 
 // limitHolder returns the account to whose limit of rules the new rule counts.
 func limitHolder(owner accounts.Account, d Draft) string {
-	if kindFor(owner) == Service {
+	if kindFor(owner) == KindService {
 		return d.AppID
 	}
 	return owner.AppID
@@ -204,7 +204,7 @@ func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, 
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Prefix: p}
 	_, _ = accounts.Keep(ctx, tx, owner.AppID)
 	_ = checkOwners(ctx, tx, rule)
-	if rule.Kind == Service {
+	if rule.Kind == KindService {
 		_, _ = tx.Account(ctx, d.AppID)
 		_, _ = tx.Link(ctx, owner.AppID, d.AppID)
 		_, _ = checkMaker(ctx, tx, rule)
@@ -216,10 +216,10 @@ func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, 
 }
 
 // admit checks whether the draft may become a rule of the owner, and returns the rule.
-func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, s settings.Settings) (Rule, DomainStatus, error) {
+func (s *Service) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft, conf settings.Settings) (Rule, DomainStatus, error) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Path: d.Path}
 	target := owner
-	if rule.Kind == Service {
+	if rule.Kind == KindService {
 		rule.Target = d.AppID
 		var link accounts.Link
 		var err error
@@ -230,23 +230,23 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 			behaviour.Note(ctx, behaviour.LinkAtOnce)
 		}
 	}
-	if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
+	if err := noteOrRefusePage(ctx, conf, target, d.Path); err != nil {
 		return Rule{}, "", err
 	}
-	p, err := ParsePrefix(d.Prefix, rule.Kind, s.AllowPrivateHosts)
+	p, err := ParsePrefix(d.Prefix, rule.Kind, conf.AllowPrivateHosts)
 	if err != nil {
 		return Rule{}, "", err
 	}
 	rule.Prefix = p
-	if err := noteOrRefuseText(ctx, s, p); err != nil {
+	if err := noteOrRefuseText(ctx, conf, p); err != nil {
 		return Rule{}, "", err
 	}
 	if rule.Kind == Ordinary {
-		if err := noteOrRefuseHost(ctx, p, s); err != nil {
+		if err := noteOrRefuseHost(ctx, p, conf); err != nil {
 			return Rule{}, "", err
 		}
 		rule.Occupy, rule.OpenVersion, rule.TestLinks = d.Occupy, d.OpenVersion, d.TestLinks
-		if err := admitTest(ctx, s, owner, p, d); err != nil {
+		if err := admitTest(ctx, conf, owner, p, d); err != nil {
 			return Rule{}, "", err
 		}
 	}
@@ -254,20 +254,20 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 		return Rule{}, "", err
 	}
 	made, err := checkMaker(ctx, tx, rule)
-	if err == nil && rule.Kind == Service && !made {
-		err = noteOrRefuse(ctx, s, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
+	if err == nil && rule.Kind == KindService && !made {
+		err = noteOrRefuse(ctx, conf, behaviour.RulesAddMadeElsewhere, "no qrcode/create of this server made %.120q", d.Prefix)
 	}
 	if err != nil {
 		return Rule{}, "", err
 	}
-	isAbove, err := checkCount(ctx, tx, rule, s)
+	isAbove, err := checkCount(ctx, tx, rule, conf)
 	if err == nil && isAbove {
-		err = noteOrRefuse(ctx, s, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
+		err = noteOrRefuse(ctx, conf, behaviour.RulesAddAbove, "%s has as many rules as the platform lets it have", rule.Target)
 	}
 	if err != nil {
 		return Rule{}, "", err
 	}
-	if rule.Kind == Service {
+	if rule.Kind == KindService {
 		return rule, "", nil
 	}
 	status, err := tx.Domain(ctx, p.Host)
@@ -279,8 +279,8 @@ func (b *Book) admit(ctx context.Context, tx Tx, owner accounts.Account, d Draft
 	case status == NoICP:
 		return Rule{}, "", errcode.ICPFailed.WithDetail(behaviour.RulesAddICP, "the operator has no ICP record for %s", p.Host)
 	}
-	if status == "" && !named(p, status, s) {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
+	if status == "" && !named(p, status, conf) {
+		if err := noteOrRefuse(ctx, conf, behaviour.RulesAddICPUnasked, "nobody says that %s has an ICP record", p.Host); err != nil {
 			return Rule{}, "", err
 		}
 	}
@@ -389,7 +389,7 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 // the code. Assumed(rules.add.maker): a code created elsewhere, for example by the platform itself, may be used by any account.
 func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	code, isCode := accounts.CodeOf(rule.Prefix.Key)
-	if rule.Kind != Service || !isCode {
+	if rule.Kind != KindService || !isCode {
 		return false, nil
 	}
 	q, err := tx.QRCode(ctx, code)
@@ -411,7 +411,7 @@ const (
 // checkCount returns 85073 if the rule exceeds the configured limit; isAbove reports whether the rule exceeds the platform's own limit.
 func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isAbove bool, err error) {
 	count, limit, maximum := tx.CountOwned, s.RuleLimit, platformRules
-	if rule.Kind == Service {
+	if rule.Kind == KindService {
 		count, limit, maximum = tx.CountTargeted, s.ServiceRuleLimit, platformServiceRules
 	}
 	n, err := count(ctx, rule.Target)
@@ -426,19 +426,19 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isA
 
 // Edit changes a rule of the caller. The error is 40097 if the caller has no rule with the prefix or if a field may not change.
 // Contract: rules 1.2.
-func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
-	s := b.Settings.Get()
+func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
+	conf := s.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
 		return err
 	}
 	var key string
 	link, _ := ParseLink(d.Prefix)
-	err := b.Store.ChangeRules(ctx, limitHolder(owner, d), link.Origin(), func(tx Tx) error {
+	err := s.Store.ChangeRules(ctx, limitHolder(owner, d), link.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
 		target := owner
-		if kindFor(owner) == Service {
+		if kindFor(owner) == KindService {
 			var err error
 			if target, _, err = checkTarget(ctx, tx, owner, d.AppID); err != nil {
 				return err
@@ -459,14 +459,14 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 		}
 		if rule.Kind == Ordinary {
 			// The stored form of the prefix determines which links match.
-			if err := admitTest(ctx, s, owner, rule.Prefix, d); err != nil {
+			if err := admitTest(ctx, conf, owner, rule.Prefix, d); err != nil {
 				return err
 			}
 			status, err := tx.Domain(ctx, rule.Prefix.Host)
 			if err != nil {
 				return err
 			}
-			if !named(rule.Prefix, status, s) {
+			if !named(rule.Prefix, status, conf) {
 				behaviour.Note(ctx, behaviour.RulesEditUnchecked)
 			}
 			if d.KeepLinks && len(rule.TestLinks) > 0 { // an absent or null field keeps the test links, [] clears them
@@ -478,28 +478,28 @@ func (b *Book) Edit(ctx context.Context, owner accounts.Account, d Draft) error 
 			}
 		}
 		if d.Path != rule.Path && !rule.Published {
-			if err := noteOrRefusePage(ctx, s, target, d.Path); err != nil {
+			if err := noteOrRefusePage(ctx, conf, target, d.Path); err != nil {
 				return err
 			}
 		}
-		retargeted := rule.Kind == Service && d.AppID != rule.Target
-		if rule, err = rule.Edit(d, b.Now()); err != nil {
+		retargeted := rule.Kind == KindService && d.AppID != rule.Target
+		if rule, err = rule.Edit(d, s.Now()); err != nil {
 			return err
 		}
 		if retargeted {
-			if _, err := checkCount(ctx, tx, rule, s); err != nil {
+			if _, err := checkCount(ctx, tx, rule, conf); err != nil {
 				return err
 			}
 		}
 		// with the strict behaviour, editing a published rule counts as a publish
-		if rule.Published && s.Refuses(behaviour.RulesEditUnchecked) {
-			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, b.countNow()); err != nil {
+		if rule.Published && conf.Refuses(behaviour.RulesEditUnchecked) {
+			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, s.countNow()); err != nil {
 				return err
 			}
 		}
-		return tx.PutRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "edit"})
+		return tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "edit"})
 	})
-	return b.awaitMemory(ctx, key, err)
+	return s.awaitMemory(ctx, key, err)
 }
 
 // ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no rule with the prefix, whether or not
@@ -526,22 +526,22 @@ func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule,
 const confirmationMemory = 30 * 24 * time.Hour
 
 // keep stores a check of a verification file, and deletes expired checks.
-func (b *Book) keep(ctx context.Context, c Confirmation) error {
-	b.forget(ctx)
-	return b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
+func (s *Service) keep(ctx context.Context, c Confirmation) error {
+	s.forget(ctx)
+	return s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
 // forget deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still proceeds.
-func (b *Book) forget(ctx context.Context) {
-	if b.ClockBelieved != nil && !b.ClockBelieved() {
+func (s *Service) forget(ctx context.Context) {
+	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return
 	}
-	now := b.Now()
-	last := b.forgot.Load()
-	if start := now.Unix() - last; start >= 0 && start < 60 || !b.forgot.CompareAndSwap(last, now.Unix()) {
+	now := s.Now()
+	last := s.forgot.Load()
+	if start := now.Unix() - last; start >= 0 && start < 60 || !s.forgot.CompareAndSwap(last, now.Unix()) {
 		return
 	}
-	_ = b.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
+	_ = s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.ForgetConfirmations(ctx, now.Add(-confirmationMemory)) })
 }
 
 // platformQuota is the number of publishes per month that the platform allows a Mini Program, independent of the settings.
@@ -551,7 +551,7 @@ const platformQuota = 100
 // Publish publishes a rule, which takes effect at once. Publishing a published rule again is free. The errors are 40097 for an
 // unknown prefix, 40166 if the service account is no longer linked to the Mini Program, 85074 without a release, and 886000 if the
 // monthly quota is used up. Contract: rules 1.4.
-func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
+func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
@@ -560,17 +560,17 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
-	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
+	err := s.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
 		key = ""
-		s := b.Settings.Get()
-		since := s.MonthStart(b.countNow()) // Assumed(rules.publish.month)
+		conf := s.Settings.Get()
+		since := conf.MonthStart(s.countNow()) // Assumed(rules.publish.month)
 		// Concurrent edits and deletes of this rule wait for the lock on the rule's scheme and host.
 		p, err := tx.Publishing(ctx, owner.AppID, link, since)
 		rule, err := ownedBy(owner, prefix, p.Rule, err)
 		if err != nil {
 			return err
 		}
-		if rule.Kind == Service {
+		if rule.Kind == KindService {
 			// The link between the service account and the Mini Program is checked even if the rule is already published: without
 			// the link, no scan opens the rule.
 			if _, err := checkLink(ctx, tx, owner, rule.Target, behaviour.RulesPublishUnlinked); err != nil {
@@ -582,7 +582,7 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		key = rule.Prefix.Key
 		if rule.Published {
 			behaviour.Note(ctx, behaviour.RulesPublishAgain)
-			if !s.Refuses(behaviour.RulesPublishAgain) {
+			if !conf.Refuses(behaviour.RulesPublishAgain) {
 				return nil
 			}
 		}
@@ -590,23 +590,23 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s was deleted", rule.Target)
 		}
 		// Waiting for the locks may have lasted into the next month.
-		now, counted, spent := b.Now(), b.countNow(), p.Spent
-		if month := s.MonthStart(counted); !month.Equal(since) {
+		now, counted, spent := s.Now(), s.countNow(), p.Spent
+		if month := conf.MonthStart(counted); !month.Equal(since) {
 			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
 				return err
 			}
 		}
 		checkOwners := func(row behaviour.Row) error {
-			return noteOrRefuse(ctx, s, row, "%s published %d times this month", owner.AppID, spent)
+			return noteOrRefuse(ctx, conf, row, "%s published %d times this month", owner.AppID, spent)
 		}
-		quota := s.PublishQuota
+		quota := conf.PublishQuota
 		if rule.Kind == Ordinary && spent >= platformQuota && spent < quota {
 			if err := checkOwners(behaviour.RulesPublishAbove); err != nil {
 				return err
 			}
 		}
-		if rule.Kind == Service {
-			quota = int(s.ServicePublishQuota)
+		if rule.Kind == KindService {
+			quota = int(conf.ServicePublishQuota)
 			if spent >= platformQuota && spent < quota {
 				if err := checkOwners(behaviour.RulesPublishService); err != nil {
 					return err
@@ -619,17 +619,17 @@ func (b *Book) Publish(ctx context.Context, owner accounts.Account, prefix strin
 		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
 		}
-		if err := tx.PutRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "publish"}); err != nil {
+		if err := tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "publish"}); err != nil {
 			return err
 		}
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
 	})
-	return b.awaitMemory(ctx, key, err)
+	return s.awaitMemory(ctx, key, err)
 }
 
 // Delete deletes a rule, which takes effect at once and frees its prefix. The error is 40097 for an unknown prefix and, for a
 // service account, if appid is missing or differs from the rule's Mini Program. Contract: rules 1.5.
-func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
+func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
 	}
@@ -638,7 +638,7 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown, "prefix %.120q is not a link", prefix)
 	}
 	var key string
-	err := b.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
+	err := s.Store.ChangeRules(ctx, owner.AppID, link.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, owner.AppID); err != nil {
 			return err
 		}
@@ -649,11 +649,11 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 		if err != nil {
 			return err
 		}
-		if rule.Kind == Service && appid != rule.Target {
+		if rule.Kind == KindService && appid != rule.Target {
 			return errcode.InvalidArgs.WithDetail(behaviour.RulesDeleteTarget, "appid is %q: the rule %q opens %s", appid, rule.Prefix.Text,
 				rule.Target)
 		}
-		if rule.Kind == Service {
+		if rule.Kind == KindService {
 			link, err := tx.Link(ctx, owner.AppID, rule.Target)
 			if err != nil && !errors.Is(err, accounts.ErrNoLink) {
 				return err
@@ -663,9 +663,9 @@ func (b *Book) Delete(ctx context.Context, owner accounts.Account, prefix, appid
 			}
 		}
 		key = rule.Prefix.Key
-		return tx.DeleteRule(ctx, rule, ChangeMeta{At: b.Now(), Did: "delete"})
+		return tx.DeleteRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "delete"})
 	})
-	return b.awaitMemory(ctx, key, err)
+	return s.awaitMemory(ctx, key, err)
 }
 
 // The modes of listing rules. Contract: rules 1.3.
@@ -701,7 +701,7 @@ type Listing struct {
 
 // List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
 // account is not linked to. Contract: rules 1.3.
-func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
+func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
 	// Inferred(rules.get.own): only the caller's own rules, not rules that other accounts created for the caller
 	q := Query{Owner: owner.AppID}
 	switch req.Type {
@@ -728,15 +728,15 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	if err := owner.JumpRules(); err != nil {
 		return Listing{}, err
 	}
-	s := b.Settings.Get()
-	if kindFor(owner) == Service && req.AppID == "" {
-		if err := noteOrRefuse(ctx, s, behaviour.RulesGetAll, "appid is missing"); err != nil {
+	conf := s.Settings.Get()
+	if kindFor(owner) == KindService && req.AppID == "" {
+		if err := noteOrRefuse(ctx, conf, behaviour.RulesGetAll, "appid is missing"); err != nil {
 			return Listing{}, err
 		}
 	}
-	month := s.MonthStart(b.countNow())
+	month := conf.MonthStart(s.countNow())
 	wanted := listed{owner: owner.AppID, newest: q.Newest, offset: q.Offset, limit: q.Limit}
-	remembers := b.Epochs != nil && req.AppID == ""
+	remembers := s.Epochs != nil && req.AppID == ""
 	if req.Type == ListPrefixes {
 		var exclusive bool
 		wanted.prefixes, exclusive = asOne(req.Prefixes)
@@ -745,9 +745,9 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 	var epoch uint64
 	quiet := false
 	if remembers {
-		epoch, quiet = b.Epochs.Lookup(Epoch(owner.AppID))
-		if l, ok := b.listings.get(wanted, epoch, month); ok {
-			return b.listing(owner, l), nil
+		epoch, quiet = s.Epochs.Lookup(Epoch(owner.AppID))
+		if l, ok := s.listings.get(wanted, epoch, month); ok {
+			return s.listing(owner, l), nil
 		}
 	}
 	if req.Type == ListPrefixes {
@@ -759,8 +759,8 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		}
 	}
 	l := remembered{epoch: epoch, month: month}
-	err := b.Store.ViewRules(ctx, func(tx Tx) error {
-		if kindFor(owner) == Service && req.AppID != "" {
+	err := s.Store.ViewRules(ctx, func(tx Tx) error {
+		if kindFor(owner) == KindService && req.AppID != "" {
 			if _, _, err := checkTarget(ctx, tx, owner, req.AppID); err != nil {
 				return err
 			}
@@ -774,24 +774,24 @@ func (b *Book) List(ctx context.Context, owner accounts.Account, req ListRequest
 		return Listing{}, err
 	}
 	if remembers && quiet {
-		b.listings.remember(wanted, &l)
+		s.listings.remember(wanted, &l)
 	}
-	return b.listing(owner, &l), nil
+	return s.listing(owner, &l), nil
 }
 
-func (b *Book) listing(owner accounts.Account, l *remembered) Listing {
-	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: b.left(owner, l.spent)}
+func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
+	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.left(owner, l.spent)}
 }
 
 // left returns the number of publishes that an account may still make this month, given that it has already made spent publishes.
 // The result is never negative, because some clients read it as unsigned.
-func (b *Book) left(owner accounts.Account, spent int) int {
-	s := b.Settings.Get()
-	quota := s.PublishQuota
-	if kindFor(owner) == Service {
-		quota = int(s.ServicePublishQuota)
-		if s.ServicePublishQuota == settings.Unlimited {
-			if !s.Refuses(behaviour.RulesPublishService) {
+func (s *Service) left(owner accounts.Account, spent int) int {
+	conf := s.Settings.Get()
+	quota := conf.PublishQuota
+	if kindFor(owner) == KindService {
+		quota = int(conf.ServicePublishQuota)
+		if conf.ServicePublishQuota == settings.Unlimited {
+			if !conf.Refuses(behaviour.RulesPublishService) {
 				return platformQuota // without a limit, clients see the platform's full quota
 			}
 			quota = platformQuota
@@ -801,18 +801,18 @@ func (b *Book) left(owner accounts.Account, spent int) int {
 }
 
 // PublishesLeft returns the number of publishes that an account has left this month.
-func (b *Book) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
+func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (int, error) {
 	var n int
-	err := b.Store.ViewRules(ctx, func(tx Tx) error {
-		spent, err := tx.PublishesSince(ctx, owner.AppID, b.Settings.Get().MonthStart(b.countNow()))
-		n = b.left(owner, spent)
+	err := s.Store.ViewRules(ctx, func(tx Tx) error {
+		spent, err := tx.PublishesSince(ctx, owner.AppID, s.Settings.Get().MonthStart(s.countNow()))
+		n = s.left(owner, spent)
 		return err
 	})
 	return n, err
 }
 
 // ConfirmFile returns the caller's verification file, which is the same for every call. Contract: rules 1.6.
-func (b *Book) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
+func (s *Service) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
 	return owner.Confirm, owner.JumpRules()
 }
 
@@ -830,17 +830,17 @@ func ValidateSeed(owner accounts.Account, d Draft) (Prefix, error) {
 
 // Seed stores a rule from an operator's seed file. Seed checks the same as Add, except the verification file and the quota. If the
 // owner already has the rule, Seed updates it to match the seed file.
-func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
+func (s *Service) Seed(ctx context.Context, owner accounts.Account, d Draft, published bool) error {
 	p, err := ValidateSeed(owner, d)
 	if err != nil {
 		return err
 	}
-	s := b.Settings.Get()
-	s.RuleLimit, s.ServiceRuleLimit = 1<<40, 1<<40
+	conf := s.Settings.Get()
+	conf.RuleLimit, conf.ServiceRuleLimit = 1<<40, 1<<40
 	// The operator chose the host, so private hosts are allowed in a seed file even if accounts may not use them.
-	s.AllowPrivateHosts, s.Strict, s.Behaviours = true, false, nil
+	conf.AllowPrivateHosts, conf.Strict, conf.Behaviours = true, false, nil
 	var key string
-	err = b.Store.UpdateRules(ctx, func(tx Tx) error {
+	err = s.Store.UpdateRules(ctx, func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
 			return err
 		}
@@ -850,9 +850,9 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 		if _, err := accounts.Keep(ctx, tx, owner.AppID); err != nil {
 			return err
 		}
-		now := b.Now()
+		now := s.Now()
 		did := ChangeMeta{At: now, Did: "add"}
-		rule, _, err := b.admit(ctx, tx, owner, d, s)
+		rule, _, err := s.admit(ctx, tx, owner, d, conf)
 		exists := errors.Is(err, errcode.PrefixAdded)
 		if exists {
 			did.Did = "edit"
@@ -876,7 +876,7 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 		_, err = tx.AddRule(ctx, rule, did)
 		return err
 	})
-	if err = b.awaitMemory(ctx, key, err); err != nil {
+	if err = s.awaitMemory(ctx, key, err); err != nil {
 		return fmt.Errorf("rule %q of %s: %w", d.Prefix, owner.AppID, err)
 	}
 	return nil
@@ -884,13 +884,13 @@ func (b *Book) Seed(ctx context.Context, owner accounts.Account, d Draft, publis
 
 // Occupiers returns the rules of all owners that prevent other accounts from adding a prefix: a rule with the prefix itself, and
 // shorter rules that occupy it. For the operator.
-func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
+func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok || !PlainText(prefix) {
 		return nil, errcode.IllegalPrefix.WithDetail(behaviour.RulesPrefixScheme, "prefix %.120q is not an http or https link", prefix)
 	}
 	var list []Rule
-	err := b.Store.ViewRules(ctx, func(tx Tx) error {
+	err := s.Store.ViewRules(ctx, func(tx Tx) error {
 		parentRules, err := tx.RulesAt(ctx, link.Ends())
 		list = nil
 		for _, r := range parentRules {
@@ -905,10 +905,10 @@ func (b *Book) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 
 // awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed.
 // awaitMemory also waits after an error without an errcode.Code, because a lost connection may hide a commit.
-func (b *Book) awaitMemory(ctx context.Context, key string, err error) error {
-	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && b.Changed != nil {
+func (s *Service) awaitMemory(ctx context.Context, key string, err error) error {
+	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && s.Changed != nil {
 		// The change is committed, so it must become visible even if the client has disconnected.
-		b.Changed(context.WithoutCancel(ctx), key)
+		s.Changed(context.WithoutCancel(ctx), key)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ import (
 // its last write: at most the calls of one Window and of one write in progress. A process that shuts down normally loses nothing.
 const Window = time.Second
 
-// Store is the persistence interface of Book.
+// Store is the persistence interface of Service.
 type Store interface {
 	// UpdateCalls runs f in one transaction. UpdateCalls may run f again after a conflict, so f must not keep state between runs.
 	UpdateCalls(ctx context.Context, f func(Tx) error) error
@@ -63,9 +63,9 @@ type Tx interface {
 	ForgetDeviations(ctx context.Context, account string) error
 }
 
-// Book counts the API calls of this process and buffers its part of the call log. A zero Book with its fields set is ready to use;
+// Service counts the API calls of this process and buffers its part of the call log. A zero Service with its fields set is ready to use;
 // Run writes the buffered data.
-type Book struct {
+type Service struct {
 	Store    Store
 	Settings *settings.Live
 	// Now returns the server's time, which defines the days and months of call counts.
@@ -90,7 +90,7 @@ type Book struct {
 
 // Run writes buffered data every Window, and sooner when many calls are waiting, until ctx is done. Calls that are still buffered
 // after Run ends must be written by Flush.
-func (b *Book) Run(ctx context.Context) {
+func (s *Service) Run(ctx context.Context) {
 	tick := time.NewTicker(Window)
 	defer tick.Stop()
 	failing := false
@@ -100,9 +100,9 @@ func (b *Book) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			err = b.Flush(ctx)
-		case <-b.calls.filling():
-			err = b.flushCalls(ctx)
+			err = s.Flush(ctx)
+		case <-s.calls.filling():
+			err = s.flushCalls(ctx)
 		}
 		if ctx.Err() != nil {
 			return
@@ -110,9 +110,9 @@ func (b *Book) Run(ctx context.Context) {
 		if (err != nil) != failing { // one log line when a failure begins, one when it ends
 			failing = err != nil
 			if failing {
-				b.Log.WarnContext(ctx, "counts of calls and the log of calls cannot be written; they wait in memory", "error", err)
+				s.Log.WarnContext(ctx, "counts of calls and the log of calls cannot be written; they wait in memory", "error", err)
 			} else {
-				b.Log.InfoContext(ctx, "counts of calls and the log of calls are written again")
+				s.Log.InfoContext(ctx, "counts of calls and the log of calls are written again")
 			}
 		}
 		if failing {
@@ -127,38 +127,38 @@ func (b *Book) Run(ctx context.Context) {
 }
 
 // mayForget reports whether old rows may be deleted.
-func (b *Book) mayForget() bool { return b.ClockBelieved == nil || b.ClockBelieved() }
+func (s *Service) mayForget() bool { return s.ClockBelieved == nil || s.ClockBelieved() }
 
 // Flush writes everything that was counted and logged before Flush was called.
-func (b *Book) Flush(ctx context.Context) error {
-	if err := b.flushCounts(ctx); err != nil {
+func (s *Service) Flush(ctx context.Context) error {
+	if err := s.flushCounts(ctx); err != nil {
 		return fmt.Errorf("writing the counts of calls: %w", err)
 	}
-	if err := b.flushCalls(ctx); err != nil {
+	if err := s.flushCalls(ctx); err != nil {
 		return err
 	}
-	return b.flushDeviations(ctx)
+	return s.flushDeviations(ctx)
 }
 
 // ResetAccounts runs f, which deletes the data of accounts in the store, while writes are paused, and discards the buffered data of
 // the accounts. Calls made before ResetAccounts are in the store when f runs.
-func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
-	if err := b.Flush(ctx); err != nil {
+func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
+	if err := s.Flush(ctx); err != nil {
 		return err
 	}
-	b.meter.writing.Lock()
-	defer b.meter.writing.Unlock()
-	b.calls.writing.Lock()
-	defer b.calls.writing.Unlock()
-	b.deviations.writing.Lock()
-	defer b.deviations.writing.Unlock()
+	s.meter.writing.Lock()
+	defer s.meter.writing.Unlock()
+	s.calls.writing.Lock()
+	defer s.calls.writing.Unlock()
+	s.deviations.writing.Lock()
+	defer s.deviations.writing.Unlock()
 	if err := f(); err != nil {
-		b.meter.doubt()
+		s.meter.doubt()
 		return err
 	}
-	b.meter.forgetOf(appids)
-	b.deviations.forgetOf(appids)
-	b.Minutes.here.DeleteFunc(func(key string) bool {
+	s.meter.forgetOf(appids)
+	s.deviations.forgetOf(appids)
+	s.Minutes.here.DeleteFunc(func(key string) bool {
 		appid, _, _ := strings.Cut(key, " ")
 		return slices.Contains(appids, appid)
 	})
@@ -166,21 +166,21 @@ func (b *Book) ResetAccounts(ctx context.Context, appids []string, f func() erro
 }
 
 // Reset runs f, which empties the store, while writes are paused, and discards all buffered data (used by the emulator's reset).
-func (b *Book) Reset(f func() error) error {
-	b.meter.writing.Lock()
-	defer b.meter.writing.Unlock()
-	b.calls.writing.Lock()
-	defer b.calls.writing.Unlock()
-	b.deviations.writing.Lock()
-	defer b.deviations.writing.Unlock()
+func (s *Service) Reset(f func() error) error {
+	s.meter.writing.Lock()
+	defer s.meter.writing.Unlock()
+	s.calls.writing.Lock()
+	defer s.calls.writing.Unlock()
+	s.deviations.writing.Lock()
+	defer s.deviations.writing.Unlock()
 	if err := f(); err != nil {
-		b.meter.doubt()
+		s.meter.doubt()
 		return err
 	}
-	b.meter.forget()
-	b.calls.forget()
-	b.deviations.forget()
-	b.strangers.forget()
+	s.meter.forget()
+	s.calls.forget()
+	s.deviations.forget()
+	s.strangers.forget()
 	return nil
 }
 

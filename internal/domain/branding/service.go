@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
-// Book stores the appearances of all accounts and caches the appearances that pages use, so that most pages need no database query.
-type Book struct {
+// Service stores the appearances of all accounts and caches the appearances that pages use, so that most pages need no database query.
+type Service struct {
 	Store Store
 	Log   *slog.Logger
 	// RealNow returns the time that limits the caching of store errors.
@@ -40,8 +40,8 @@ const (
 
 // Get returns the stored appearance of an account and its logo as PNG. Get returns accounts.ErrNoAccount if the account does not
 // exist, and the zero value for an account without an appearance.
-func (b *Book) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
-	err = b.Store.ViewAppearances(ctx, func(tx Tx) error {
+func (s *Service) Get(ctx context.Context, appid string) (a Appearance, png []byte, err error) {
+	err = s.Store.ViewAppearances(ctx, func(tx Tx) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ type NewLogo struct {
 }
 
 // Put stores the appearance of an account; logo describes the change of its logo. Put returns accounts.ErrNoAccount or accounts.Invalid.
-func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
+func (s *Service) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
@@ -72,11 +72,11 @@ func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 	}
 	if len(logo.File) > 0 {
 		var err error
-		if newLogo, png, err = b.encodeLogo(ctx, logo.File); err != nil {
+		if newLogo, png, err = s.encodeLogo(ctx, logo.File); err != nil {
 			return err
 		}
 	}
-	err := b.Store.UpdateAppearances(ctx, func(tx Tx) error {
+	err := s.Store.UpdateAppearances(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, a.AppID); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (b *Book) Put(ctx context.Context, a Appearance, logo NewLogo) error {
 		}
 		return tx.PutAppearance(ctx, a, file)
 	})
-	b.Invalidate(a.AppID)
+	s.Invalidate(a.AppID)
 	return err
 }
 
@@ -110,31 +110,31 @@ func orNone(a Appearance, err error) (Appearance, error) {
 }
 
 // Invalidate removes the appearance of an account from the cache; "" = all accounts.
-func (b *Book) Invalidate(appid string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.generation++
+func (s *Service) Invalidate(appid string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
 	if appid == "" {
-		b.appearances, b.logos = nil, nil // an import or a reset can change the appearances and the logos of all accounts
+		s.appearances, s.logos = nil, nil // an import or a reset can change the appearances and the logos of all accounts
 		return
 	}
-	delete(b.appearances, appid)
+	delete(s.appearances, appid)
 }
 
 // Lookup returns the appearance of an account for a page: from the cache if possible, and without branding while the store does not
 // respond.
-func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
-	now := b.RealNow()
-	b.mu.Lock()
-	entry, ok := b.appearances[appid]
-	generation := b.generation
-	b.mu.Unlock()
+func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
+	now := s.RealNow()
+	s.mu.Lock()
+	entry, ok := s.appearances[appid]
+	generation := s.generation
+	s.mu.Unlock()
 	if ok && (entry.until.IsZero() || now.Before(entry.until)) {
 		return entry.Appearance
 	}
 	queryCtx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err := b.Store.ViewAppearances(queryCtx, func(tx Tx) (err error) {
+	err := s.Store.ViewAppearances(queryCtx, func(tx Tx) (err error) {
 		entry.Appearance, err = orNone(tx.Appearance(queryCtx, appid))
 		return err
 	})
@@ -143,45 +143,45 @@ func (b *Book) Lookup(ctx context.Context, appid string) Appearance {
 	}
 	entry.until = time.Time{}
 	if err != nil {
-		b.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
+		s.Log.WarnContext(ctx, "how an account looks could not be read; its pages show nothing of it", "account", appid, "error", err)
 		entry = cachedAppearance{until: now.Add(errorTTL)}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if generation == b.generation {
-		if b.appearances == nil || len(b.appearances) >= maxAppearances {
-			b.appearances = map[string]cachedAppearance{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if generation == s.generation {
+		if s.appearances == nil || len(s.appearances) >= maxAppearances {
+			s.appearances = map[string]cachedAppearance{}
 		}
-		b.appearances[appid] = entry
+		s.appearances[appid] = entry
 	}
 	return entry.Appearance
 }
 
 // CachedLogo returns the PNG of a logo from the cache; ok is false if it must be read from the store.
-func (b *Book) CachedLogo(hash string) ([]byte, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	file, ok := b.logos[hash]
+func (s *Service) CachedLogo(hash string) ([]byte, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	file, ok := s.logos[hash]
 	return file, ok
 }
 
 // LoadLogo returns the PNG of a logo from the store and caches it; it returns ErrNone if no account uses the hash.
-func (b *Book) LoadLogo(ctx context.Context, hash string) (file []byte, err error) {
+func (s *Service) LoadLogo(ctx context.Context, hash string) (file []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = b.Store.ViewAppearances(ctx, func(tx Tx) (err error) {
+	err = s.Store.ViewAppearances(ctx, func(tx Tx) (err error) {
 		file, err = tx.Logo(ctx, hash)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	// The content for a hash never changes, so an outdated cache entry is harmless.
-	if b.logos == nil || len(b.logos) >= maxLogos {
-		b.logos = map[string][]byte{}
+	if s.logos == nil || len(s.logos) >= maxLogos {
+		s.logos = map[string][]byte{}
 	}
-	b.logos[hash] = file
+	s.logos[hash] = file
 	return file, nil
 }

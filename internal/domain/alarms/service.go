@@ -13,8 +13,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Book stores the scan statistics of each code, and the alarms that result from them.
-type Book struct {
+// Service stores the scan statistics of each code, and the alarms that result from them.
+type Service struct {
 	Store    Store
 	Settings *settings.Live // source of the score from which a code raises an alarm
 	Now      func() time.Time
@@ -45,7 +45,7 @@ type Row struct {
 	Dismissed time.Time
 }
 
-// Store is the persistence interface of Book.
+// Store is the persistence interface of Service.
 type Store interface {
 	// UpdateAlarms runs f in one transaction, possibly more than once; ViewAlarms runs f on a consistent snapshot, and f must not write.
 	UpdateAlarms(ctx context.Context, f func(context.Context, Tx) error) error
@@ -91,8 +91,8 @@ type Tx interface {
 }
 
 // view runs f on a consistent snapshot and returns its result.
-func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T, err error) {
-	err = b.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
+func view[T any](ctx context.Context, s *Service, f func(Tx) (T, error)) (answer T, err error) {
+	err = s.Store.ViewAlarms(ctx, func(tx Tx) (err error) {
 		answer, err = f(tx)
 		return err
 	})
@@ -100,8 +100,8 @@ func view[T any](ctx context.Context, b *Book, f func(Tx) (T, error)) (answer T,
 }
 
 // Code returns the scan statistics of a code; for a code without scans only the name is set.
-func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
-	have, err := view(ctx, b, func(tx Tx) (map[CodeName]Row, error) { return tx.Codes(ctx, []CodeName{name}) })
+func (s *Service) Code(ctx context.Context, name CodeName) (*Scans, error) {
+	have, err := view(ctx, s, func(tx Tx) (map[CodeName]Row, error) { return tx.Codes(ctx, []CodeName{name}) })
 	if row, ok := have[name]; ok && err == nil {
 		return Read(row)
 	}
@@ -109,8 +109,8 @@ func (b *Book) Code(ctx context.Context, name CodeName) (*Scans, error) {
 }
 
 // Alarms returns the alarms that match a query, oldest first.
-func (b *Book) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
-	return view(ctx, b, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
+func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
+	return view(ctx, s, func(tx Tx) ([]Alarm, error) { return tx.Alarms(ctx, q) })
 }
 
 // maxCounted is the number of alarms at which counting stops.
@@ -118,30 +118,30 @@ const maxCounted = 1000
 
 // Unacknowledged returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
 // counting stops at maxCounted.
-func (b *Book) Unacknowledged(ctx context.Context, owners []string) (int64, error) {
-	return view(ctx, b, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, maxCounted) })
+func (s *Service) Unacknowledged(ctx context.Context, owners []string) (int64, error) {
+	return view(ctx, s, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, maxCounted) })
 }
 
 // News returns the alarms raised or dismissed with an event number above start, oldest first.
-func (b *Book) News(ctx context.Context, start int64, limit int) ([]News, error) {
-	return view(ctx, b, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
+func (s *Service) News(ctx context.Context, start int64, limit int) ([]News, error) {
+	return view(ctx, s, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
 }
 
 // Alarmed returns the indexes of the codes in a range that have an open alarm of any kind, in ascending order.
-func (b *Book) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
-	return view(ctx, b, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
+func (s *Service) Alarmed(ctx context.Context, batch int64, r codes.Range) ([]int64, error) {
+	return view(ctx, s, func(tx Tx) ([]int64, error) { return tx.Alarmed(ctx, batch, r) })
 }
 
 // Alarm returns the open alarm of kind Copied for a code, acknowledged or not, or ErrNoAlarm.
-func (b *Book) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
-	return view(ctx, b, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
+func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
+	return view(ctx, s, func(tx Tx) (Alarm, error) { return tx.Alarm(ctx, Copied, name) })
 }
 
 // Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Acknowledge returns
 // ErrNoAlarm if the alarm does not exist.
-func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
-	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Acknowledge(ctx, id, actor, b.Now())
+func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
+	err = s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
+		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
 		return err
 	})
 	return a, err
@@ -150,9 +150,9 @@ func (b *Book) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm
 // Dismiss stores that an operator declared the code of an alarm genuine, with the operator and the reason. An earlier dismissal
 // stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a
 // dismissal only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
-func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
-	err = b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
-		a, err = tx.Dismiss(ctx, id, actor, note, b.Now())
+func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
+	err = s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
+		a, err = tx.Dismiss(ctx, id, actor, note, s.Now())
 		return err
 	})
 	return a, err
@@ -160,13 +160,13 @@ func (b *Book) Dismiss(ctx context.Context, id int64, actor, note string) (a Ala
 
 // Count adds scans to the statistics of their codes, in the transaction that counts the scans, and raises the resulting alarms.
 // Count returns the codes that had no scan before.
-func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(CodeName) iter.Seq[*scanlog.Event], offset int64) (
+func (s *Service) Count(ctx context.Context, tx Tx, names []CodeName, scans func(CodeName) iter.Seq[*scanlog.Event], offset int64) (
 	newCodes []CodeName, err error) {
 	have, err := tx.Codes(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	thresholds, err := b.thresholds(ctx, tx, names)
+	thresholds, err := s.thresholds(ctx, tx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +181,7 @@ func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(Co
 		if item.Scans == 0 {
 			newCodes = append(newCodes, name)
 		}
-		if err := b.count(ctx, tx, item, scans(name), thresholds(name.Batch), offset); err != nil {
+		if err := s.count(ctx, tx, item, scans(name), thresholds(name.Batch), offset); err != nil {
 			return nil, err
 		}
 		changed = append(changed, item.row())
@@ -190,13 +190,13 @@ func (b *Book) Count(ctx context.Context, tx Tx, names []CodeName, scans func(Co
 }
 
 // count adds scans to the statistics of one code.
-func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
+func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
 	spoiledChecked, raised := false, false
 	for e := range scans {
-		item.Add(e, offset, b.Places)
+		item.Add(e, offset, s.Places)
 		if !raised && threshold != NoAlarm && item.isAfterDismissal(e) && int64(item.AlarmScore()) >= threshold {
 			raised = true // the code now has an open alarm, so its further scans raise none of this kind
-			if err := b.raise(ctx, tx, Copied, item, e); err != nil {
+			if err := s.raise(ctx, tx, Copied, item, e); err != nil {
 				return err
 			}
 		}
@@ -209,7 +209,7 @@ func (b *Book) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*sc
 		} else if !spoiled {
 			continue
 		}
-		if err := b.raise(ctx, tx, Spoiled, item, e); err != nil {
+		if err := s.raise(ctx, tx, Spoiled, item, e); err != nil {
 			return err
 		}
 	}
@@ -246,11 +246,11 @@ const eraseChunk = 1000
 // logMessages maps each kind of alarm to its log message.
 var logMessages = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
 
-func (b *Book) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *scanlog.Event) error {
+func (s *Service) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *scanlog.Event) error {
 	a, added, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, CreatedAt: e.OccurredAt, Scan: e.ID.String(),
 		Score: int64(scans.AlarmScore()), Details: scans.alarmStatistics().details()})
 	if err == nil && added {
-		b.Logger.WarnContext(ctx, logMessages[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
+		s.Logger.WarnContext(ctx, logMessages[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
 	}
 	return err
 }
@@ -265,16 +265,16 @@ type Threshold struct {
 }
 
 // Threshold returns the score from which codes of a batch raise alarms.
-func (b *Book) Threshold(ctx context.Context, batch int64) (Threshold, error) {
-	thresholds, err := view(ctx, b, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
+func (s *Service) Threshold(ctx context.Context, batch int64) (Threshold, error) {
+	thresholds, err := view(ctx, s, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
 	if score, chosen := thresholds[batch]; chosen {
 		return Threshold{score, true}, err
 	}
-	return Threshold{Score: b.serverThreshold()}, err
+	return Threshold{Score: s.serverThreshold()}, err
 }
 
-func (b *Book) serverThreshold() int64 {
-	if threshold := b.Settings.Get().AlarmThreshold; threshold != settings.Unlimited {
+func (s *Service) serverThreshold() int64 {
+	if threshold := s.Settings.Get().AlarmThreshold; threshold != settings.Unlimited {
 		return int64(threshold)
 	}
 	return NoAlarm
@@ -282,13 +282,13 @@ func (b *Book) serverThreshold() int64 {
 
 // SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to
 // every scan that any node counts after the change.
-func (b *Book) SetThreshold(ctx context.Context, batch int64, score *int64) error {
-	return b.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
+func (s *Service) SetThreshold(ctx context.Context, batch int64, score *int64) error {
+	return s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
 }
 
 // thresholds reads the thresholds of the batches in names, and returns a function that returns the threshold of a batch. The
 // thresholds are read in the transaction that counts the scans, so a change on any node applies at once.
-func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup func(batch int64) int64, err error) {
+func (s *Service) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup func(batch int64) int64, err error) {
 	var batches []int64
 	for _, name := range names {
 		if n := len(batches); n == 0 || batches[n-1] != name.Batch {
@@ -296,7 +296,7 @@ func (b *Book) thresholds(ctx context.Context, tx Tx, names []CodeName) (lookup 
 		}
 	}
 	thresholds, err := tx.Thresholds(ctx, batches)
-	server := b.serverThreshold()
+	server := s.serverThreshold()
 	return func(batch int64) int64 {
 		if score, chosen := thresholds[batch]; chosen {
 			return score
