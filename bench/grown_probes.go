@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
 	_ "modernc.org/sqlite" // says how large each table is
 
 	"github.com/qrjump/qrjump/bench/rulegen"
@@ -192,25 +192,11 @@ func (s *grownServer) schema(ctx context.Context) (version int, err error) {
 
 // query asks the database of a server that is stopped.
 func (s *grownServer) query(ctx context.Context, query string, each func(scan func(...any) error) error) error {
+	driver, source := "sqlite", "file:"+filepath.Join(s.data, "qrjump.db")+"?mode=ro"
 	if s.database != "" {
-		conn, err := pgx.Connect(ctx, s.database)
-		if err != nil {
-			return err
-		}
-		defer conn.Close(ctx)
-		rows, err := conn.Query(ctx, query)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			if err := each(rows.Scan); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
+		driver, source = "pgx", s.database
 	}
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.data, "qrjump.db")+"?mode=ro")
+	db, err := sql.Open(driver, source)
 	if err != nil {
 		return err
 	}

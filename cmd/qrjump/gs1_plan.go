@@ -329,15 +329,7 @@ func (c *gs1Plan) Run(s *session) error {
 	if err == nil {
 		err = c.print(s, made, made.show)
 	}
-	switch {
-	case !c.DetailedExitcode:
-		return err
-	case err != nil:
-		return exitError{err, exitFailed}
-	case len(made.Steps) > 0:
-		return exitError{errSaid, exitChanges}
-	}
-	return nil
+	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
 }
 
 type gs1Apply struct {

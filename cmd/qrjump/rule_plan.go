@@ -213,12 +213,17 @@ func (c *rulePlan) Run(s *session) error {
 	if err == nil {
 		err = made.affordable(c.File)
 	}
+	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
+}
+
+// planExit returns the error of a plan command. With --detailed-exitcode, the exit code distinguishes a failure from a plan with changes.
+func planExit(detailed, changes bool, err error) error {
 	switch {
-	case !c.DetailedExitcode:
+	case !detailed:
 		return err
 	case err != nil:
 		return exitError{err, exitFailed}
-	case len(made.Steps) > 0:
+	case changes:
 		return exitError{errSaid, exitChanges}
 	}
 	return nil

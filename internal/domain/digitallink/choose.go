@@ -171,7 +171,7 @@ func (e *Entry) activeLinks(t time.Time, value func(string) (string, bool)) []ca
 		if !l.isActive(t) {
 			continue
 		}
-		if address, err := fill(l.Href, value, escapeValue); err == nil {
+		if address, err := fill(l.Href, value, gs1.Escape); err == nil {
 			list = append(list, candidate{l, address})
 		}
 	}
@@ -179,29 +179,6 @@ func (e *Entry) activeLinks(t time.Time, value func(string) (string, bool)) []ca
 }
 
 const upperHex = "0123456789ABCDEF"
-
-// escapeValue escapes a value so that it has no special meaning anywhere in a URL.
-func escapeValue(value string) string {
-	plain := func(c byte) bool {
-		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0
-	}
-	i := 0
-	for i < len(value) && plain(value[i]) {
-		i++
-	}
-	if i == len(value) {
-		return value
-	}
-	out := []byte(value[:i])
-	for ; i < len(value); i++ {
-		if c := value[i]; plain(c) {
-			out = append(out, c)
-		} else {
-			out = append(out, '%', upperHex[c>>4], upperHex[c&15])
-		}
-	}
-	return string(out)
-}
 
 // appendQuery appends the query of a request to a URL, before the URL's fragment. Characters of the query that are not allowed in a URL
 // are escaped.

@@ -637,7 +637,7 @@ func (s *Service) Scan(text string, t time.Time, opens func(appid string) bool) 
 		if e.Page == "" {
 			continue
 		}
-		if page, err := fill(e.Page, id.Value, escapeValue); err == nil {
+		if page, err := fill(e.Page, id.Value, gs1.Escape); err == nil {
 			if app := cmp.Or(e.App, e.Owner); opens(app) {
 				found.App, found.Page = app, page
 				return found, true

@@ -167,25 +167,14 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 // writeHidden writes the new rules, and the new versions of edited rules, as hidden rows. Afterwards writeHidden makes all hidden
 // rows visible at once.
 func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
-	c, err := newImportCheck(ctx, tx)
-	if err != nil {
-		return err
-	}
-	now := i.book.Now()
-	for batch, err := range i.plan.inBatches(i.last) {
-		if err != nil {
-			return err
-		}
-		added, edits, err := i.changesOf(ctx, c, batch, now)
-		if err != nil {
-			return err
-		}
+	err := i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now int64) error {
 		if err := tx.AddApart(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
 			return err
 		}
-		if err := tx.EditApart(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers); err != nil {
-			return err
-		}
+		return tx.EditApart(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers)
+	})
+	if err != nil {
+		return err
 	}
 	start := i.since
 	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
@@ -461,6 +450,18 @@ func keepUpTo[T any](limit int, list []T, item T) []T {
 
 // load stores all lines while the lock on all rules is held.
 func (i *importing) load(ctx context.Context, tx Tx) error {
+	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now int64) error {
+		for _, e := range edits {
+			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Did: "edit"}); err != nil {
+				return err
+			}
+		}
+		return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
+	})
+}
+
+// eachBatch checks the lines batch by batch and calls write with the changes of each batch, up to the first error.
+func (i *importing) eachBatch(ctx context.Context, tx Tx, write func(added []Rule, edits []Edit, now int64) error) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return err
@@ -474,12 +475,7 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 		if err != nil {
 			return err
 		}
-		for _, e := range edits {
-			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Did: "edit"}); err != nil {
-				return err
-			}
-		}
-		if err := tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"}); err != nil {
+		if err := write(added, edits, now); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,7 @@ type Key struct {
 func keyOf(elements []Element) Key {
 	parts := make([]string, 0, 2*len(elements))
 	for _, e := range elements {
-		parts = append(parts, e.AI, escape(e.Value))
+		parts = append(parts, e.AI, Escape(e.Value))
 	}
 	return Key{elements, strings.Join(parts, "/")}
 }
@@ -99,7 +99,7 @@ func (k Key) Parents() []Key {
 func (k Key) first(n int) Key {
 	end := max(0, n-1) // the number of slashes between the elements
 	for _, e := range k.elements[:n] {
-		end += len(e.AI) + 1 + len(escape(e.Value))
+		end += len(e.AI) + 1 + len(Escape(e.Value))
 	}
 	return Key{k.elements[:n:n], k.text[:end]}
 }
@@ -190,7 +190,7 @@ func (d Data) URI(stem string) (string, error) {
 		if err := attribute(e.AI, d.Key); err != nil {
 			return "", err
 		}
-		query = append(query, e.AI+"="+escape(e.Value))
+		query = append(query, e.AI+"="+Escape(e.Value))
 	}
 	for _, p := range d.Rest {
 		if p.Value == "" && !strings.HasSuffix(p.Name, "=") {

@@ -8,9 +8,9 @@ import (
 
 const unreserved = "-._~"
 
-// escape percent-encodes a value for a path or a query: all characters except the unreserved characters of RFC 3986, with
+// Escape percent-encodes a value for a path or a query: all characters except the unreserved characters of RFC 3986, with
 // upper-case hexadecimal digits.
-func escape(value string) string {
+func Escape(value string) string {
 	const hex = "0123456789ABCDEF"
 	plain := func(c byte) bool {
 		return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || strings.IndexByte(unreserved, c) >= 0
