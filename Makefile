@@ -40,9 +40,10 @@ format: ## formatting alone
 evidence: ## behaviours by the age of their evidence, oldest first, with terms to search for newer
 	@go run ./docs/print -evidence
 
-lint: ## modern forms of Go, staticcheck, and that the program compiles for the other systems
+lint: ## modern forms of Go, staticcheck, and that the benchmarks and the program for other systems compile
 	go fix -diff ./...
 	go tool -modfile=tools.mod staticcheck ./...
+	go -C bench vet ./...
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/qrjump || exit 1; done
 
 race: ## the concurrent packages and tests under the race detector (RACE_PACKAGES, RACE_PARTS)

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver "pgx"
-	_ "modernc.org/sqlite" // says how large each table is
+	_ "modernc.org/sqlite"             // says how large each table is
 
 	"github.com/qrjump/qrjump/bench/rulegen"
 )

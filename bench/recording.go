@@ -53,7 +53,7 @@ func scanServer(ctx context.Context, args []string) error {
 		defer journal.Close()
 		recorder := scanlog.NewRecorder(journal, scanlog.RecorderOptions{})
 		defer recorder.Close()
-		api.Record = func(e *scanlog.Event) (scanapi.Durable, error) {
+		api.Record = func(_ context.Context, e *scanlog.Event) (scanapi.Durable, error) {
 			group, err := recorder.Enqueue(e)
 			if err != nil {
 				return nil, err

@@ -211,7 +211,7 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 				need := maybeSaid("need."+n.Requirement, n.Requirement)
 				missing = append(missing, need)
 				mend := [2]string{need, ""}
-				if book.Has("need." + n.Requirement + ".mend") {
+				if catalog.Has("need." + n.Requirement + ".mend") {
 					mend[1] = said("need."+n.Requirement+".mend", appid)
 				}
 				if !slices.Contains(mends, mend) {

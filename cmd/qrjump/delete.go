@@ -75,7 +75,7 @@ func kept(d client.Deletion) error {
 }
 
 func amount(item client.Amount) string {
-	if key := "delete.of." + item.Kind; book.Has(key) {
+	if key := "delete.of." + item.Kind; catalog.Has(key) {
 		return said(key, item.Count)
 	}
 	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // Only a newer server sends a kind that this program does not know.
@@ -103,7 +103,7 @@ func printDeletion(w io.Writer, d client.Deletion) {
 
 // mendOf returns the remedy for an object that blocks the deletion of an account; "" means that this program knows no remedy.
 func mendOf(item client.Amount, appid string) string {
-	if key := "delete.do." + item.Kind; book.Has(key) {
+	if key := "delete.do." + item.Kind; catalog.Has(key) {
 		return said(key, plain(appid))
 	}
 	return ""

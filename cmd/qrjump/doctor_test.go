@@ -28,14 +28,14 @@ func TestDoctor_ChineseTranslations(t *testing.T) {
 		require.NoError(t, err)
 		for _, found := range named.FindAllStringSubmatch(string(code), -1) {
 			abouts++
-			if name := found[1] + found[2]; !book.Has("about." + name) {
+			if name := found[1] + found[2]; !catalog.Has("about." + name) {
 				t.Errorf("%s: %q has no name in the book", file, name)
 			}
 		}
 	}
 	require.True(t, abouts >= 40, "only %d things were found", abouts)
 	for _, g := range gauges {
-		assert.True(t, book.Has("about."+g.about) && book.Has("doctor."+g.name) && book.Has("doctor."+g.name+".next"),
+		assert.True(t, catalog.Has("about."+g.about) && catalog.Has("doctor."+g.name) && catalog.Has("doctor."+g.name+".next"),
 			"%s has no words", g.name)
 	}
 }

@@ -86,7 +86,7 @@ type manual struct {
 
 // manual sets the help texts of all commands and flags of a model.
 func (r reader) manual(model *kong.Application) manual {
-	m := manual{model, book.In(r.language())}
+	m := manual{model, catalog.In(r.language())}
 	m.Help = m.says("help.qrjump")
 	m.explain(m.Node, nil)
 	return m

@@ -56,10 +56,10 @@ func formatTime(t time.Time) string { return t.In(zone).Format(time.RFC3339) }
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // say returns a message of the command line with its arguments, not yet in any language.
-func say(key string, values ...any) i18n.Message { return book.Text(key, values...) }
+func say(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
 
 // reader is the language of a command's output: "zh" or "en"; "" means English.
 type reader string

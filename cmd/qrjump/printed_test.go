@@ -99,7 +99,7 @@ func TestPrintedCommands_Work(t *testing.T) {
 			t.Parallel()
 			c := newCopyist(t, language)
 			// What is printed first; its server runs.
-			first, _ := book.In(reader(language).language()).Say("start.first")
+			first, _ := catalog.In(reader(language).language()).Say("start.first")
 			typed := 0
 			for line := range strings.Lines(first) {
 				if command := strings.TrimSpace(line); strings.HasPrefix(command, "qrjump ") && strings.HasPrefix(line, "     ") &&

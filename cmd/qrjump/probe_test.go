@@ -121,10 +121,10 @@ func TestProbe_SaysWhatItAsks(t *testing.T) {
 		require.NoError(t, err)
 		_, said, errs := probed(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, everything...)...)
 		for _, p := range probes {
-			asks, leaves := book.Text("probe.asks."+p.row.String()), ""
+			asks, leaves := catalog.Text("probe.asks."+p.row.String()), ""
 			tag := reader(language).language()
 			if p.partial {
-				leaves = book.Text("probe.leaves." + p.row.String()).In(tag)
+				leaves = catalog.Text("probe.leaves." + p.row.String()).In(tag)
 			}
 			for where, text := range map[string]string{"the page": string(page), "a dry run": said} {
 				if !strings.Contains(text, asks.In(tag)) || !strings.Contains(text, leaves) {

@@ -178,11 +178,11 @@ func doing(did, thing string) string {
 	words := strings.Fields(did)
 	verb, last := "did."+words[0], len(words)-1
 	switch {
-	case speaks.language() == i18n.English || !book.Has(verb):
+	case speaks.language() == i18n.English || !catalog.Has(verb):
 		return said("doing", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing))
 	case last > 0 && slices.Contains([]string{"of", "from", "with"}, words[last]):
 		return said("doing.part", said(verb), strings.Join(words[1:last], " "), thing)
-	case book.Has("thing." + thing):
+	case catalog.Has("thing." + thing):
 		return said("doing.known", said(verb), said("thing."+thing))
 	}
 	return said("doing", said(verb), strings.Join(append(words[1:], thing), " "))

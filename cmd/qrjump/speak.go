@@ -24,7 +24,7 @@ func said(key string, values ...any) string { return speaks.say(say(key, values.
 
 // maybeSaid returns a text of the message catalogue, or peer if the key does not exist, for words that come from a server.
 func maybeSaid(key, peer string) string {
-	if !book.Has(key) {
+	if !catalog.Has(key) {
 		return peer
 	}
 	return said(key)
@@ -42,7 +42,7 @@ func fault(key string, values ...any) error {
 			values[i] = inReader(err)
 		}
 	}
-	return book.In(speaks.language()).Errorf(key, values...)
+	return catalog.In(speaks.language()).Errorf(key, values...)
 }
 
 // misused returns an error in the command line, with exit code 2.

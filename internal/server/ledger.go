@@ -147,8 +147,8 @@ func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo in
 	missing := counted.Missing(upTo) - counted.Missing(start)
 	s.log.InfoContext(ctx, "scan stream detaching; pending scans are processed from the journal",
 		"max_uncounted", missing, "from", max(start, counted.From()), "to", upTo)
-	book := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
-	told, err := book.QueueRest(ctx, node, counted, start, rest)
+	service := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
+	told, err := service.QueueRest(ctx, node, counted, start, rest)
 	if err != nil {
 		return fmt.Errorf("telling of the scans that were not told in the stream: %w", err)
 	}
@@ -287,9 +287,9 @@ func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, 
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
 		}
-		book := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
+		service := &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: log}
 		for hasMore := true; hasMore; {
-			if hasMore, err = book.Collect(ctx); err != nil {
+			if hasMore, err = service.Collect(ctx); err != nil {
 				return fmt.Errorf("telling of the scans that no stream has: %w", err)
 			}
 		}

@@ -116,7 +116,7 @@ func (f *seedFile) names(appid string) bool {
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, MinSecret: s.config.minSecret()}
-	book := &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now}
+	service := &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now}
 	for i, a := range seed.Accounts {
 		if slices.Contains(appids, a.AppID) {
 			if err := directory.Put(ctx, seed.registration(i)); err != nil {
@@ -144,7 +144,7 @@ func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) er
 		}
 		owner, err := directory.Get(ctx, r.Owner)
 		if err == nil {
-			err = book.Seed(ctx, owner, seed.draft(i), r.Published)
+			err = service.Seed(ctx, owner, seed.draft(i), r.Published)
 		}
 		if err != nil {
 			return seed.planted("rules", i, err)

@@ -294,7 +294,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 	// These services do not update the in-memory copy, which is loaded after all data is stored.
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: settings.NewLive(next), Now: now,
 		Random: s.random, MinSecret: s.config.minSecret()}
-	book := &rules.Service{Store: s.store, Settings: settings.NewLive(next), Now: now}
+	service := &rules.Service{Store: s.store, Settings: settings.NewLive(next), Now: now}
 	// A link may name an account that comes later in the seed file, so links are stored last.
 	for i := range f.Accounts {
 		if err := directory.Put(ctx, f.registration(i)); err != nil {
@@ -324,7 +324,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 		if _, err := rules.ValidateSeed(owner, f.draft(i)); err != nil {
 			return false, f.atLine("rules", i, err)
 		}
-		if err := book.Seed(ctx, owner, f.draft(i), r.Published); err != nil {
+		if err := service.Seed(ctx, owner, f.draft(i), r.Published); err != nil {
 			return false, f.planted("rules", i, err)
 		}
 	}

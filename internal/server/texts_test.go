@@ -66,7 +66,7 @@ func textsOf(t *testing.T, dir string) {
 	if len(faults) > 0 || filepath.Base(dir) == "errortext" { // what refuses has that book's English: its own test finds it there
 		return
 	}
-	book := i18n.Open(files)
+	catalog := i18n.Open(files)
 	named := mentions{whole: map[string]bool{}}
 	require.NoError(t, fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
@@ -75,7 +75,7 @@ func textsOf(t *testing.T, dir string) {
 		case d.IsDir():
 			return fs.SkipDir
 		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go"):
-			inCode(t, filepath.Join(dir, name), book, texts[i18n.English], &named)
+			inCode(t, filepath.Join(dir, name), catalog, texts[i18n.English], &named)
 		case strings.HasSuffix(name, ".html"), strings.HasSuffix(name, ".txt"):
 			inTemplate(t, filepath.Join(dir, name), texts[i18n.English], &named)
 		}
@@ -93,7 +93,7 @@ func hasBook(files fs.FS, name string) bool {
 }
 
 // inCode reads which keys a file of Go names.
-func inCode(t *testing.T, path string, book *i18n.Catalog, texts map[string]string, named *mentions) {
+func inCode(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]string, named *mentions) {
 	set := gotoken.NewFileSet()
 	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
 	require.NoError(t, err)
@@ -150,7 +150,7 @@ func inCode(t *testing.T, path string, book *i18n.Catalog, texts map[string]stri
 			if _, ok := texts[key]; !ok {
 				t.Errorf("%s: no text is called %q", set.Position(n.Pos()), key)
 			} else if n.Ellipsis == gotoken.NoPos {
-				if _, err := book.In(i18n.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
+				if _, err := catalog.In(i18n.English).Say(key, make([]any, len(n.Args)-1)...); err != nil {
 					t.Errorf("%s: %v", set.Position(n.Pos()), err)
 				}
 			}

@@ -25,7 +25,7 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 			all = append(all, r)
 		}
 		all = addRules(t, s, all...)
-		book := rules.Service{Store: s}
+		service := rules.Service{Store: s}
 		for _, owners := range [][]string{nil, {"wxa"}, {"wxa", "wxc"}, {"nobody"}} {
 			for _, part := range []string{"", "CLUB", "tea/R1", "r05", "r_5", "%", "none"} {
 				for _, published := range []*bool{nil, new(true), new(false)} {
@@ -42,7 +42,7 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 						}
 						q := rules.Search{Owners: owners, Part: part, Published: published, Newest: newest, Limit: 4}
 						for {
-							page, next, err := book.Walk(t.Context(), q)
+							page, next, err := service.Walk(t.Context(), q)
 							if err != nil || len(page) > q.Limit {
 								t.Fatal(len(page), err)
 							}
@@ -61,12 +61,12 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 		}
 		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1,
 			"/Tea/r07/": 1, "ea/r07": 1} {
-			list, whole, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			list, whole, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10})
 			assert.True(t, err == nil && len(list) == want && whole, "%q: %d rules, %v, %v", part, len(list), whole, err)
 			for _, r := range list {
 				assert.True(t, r.Owner != "", "%q: %+v", part, r)
 			}
-			theirs, _, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10, Owners: []string{"wxb"}})
+			theirs, _, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10, Owners: []string{"wxb"}})
 			if err != nil || slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }) {
 				t.Errorf("%q of one owner: %v %v", part, theirs, err)
 			}
@@ -107,10 +107,10 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 			}
 		}
 		settled(t, s, "rules")
-		book := rules.Service{Store: s}
+		service := rules.Service{Store: s}
 		for _, part := range []string{"D/7/X", "none"} {
 			began := time.Now()
-			list, all, err := book.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			list, all, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10})
 			t.Logf("%q among %d rules: %d, of all %v, %v", part, many, len(list), all, time.Since(began))
 			assert.True(t, err == nil && (!all || (len(list) == 1) == (part == "D/7/X")) && (all || many != step),
 				"%q: %+v, of all %v: %v", part, list, all, err)

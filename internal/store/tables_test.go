@@ -128,33 +128,33 @@ var handbooks = []struct {
 }
 
 func TestTables_HandbookUpToDate(t *testing.T) {
-	for _, book := range handbooks {
+	for _, service := range handbooks {
 		var b bytes.Buffer
-		b.WriteString(book.head + "\n| --- | --- | --- | --- |\n")
+		b.WriteString(service.head + "\n| --- | --- | --- | --- |\n")
 		for _, table := range schema {
-			order, reset, users := cmp.Or(table.order, book.noExport), book.emptied, []string{}
+			order, reset, users := cmp.Or(table.order, service.noExport), service.emptied, []string{}
 			if table.kept {
-				reset = book.kept
+				reset = service.kept
 			}
 			for _, u := range table.users {
 				is := string(u.is)
-				if book.users != nil {
-					is = book.users[u.is]
+				if service.users != nil {
+					is = service.users[u.is]
 				}
-				require.True(t, is != "", "%s has no word for %q", book.file, u.is)
-				users = append(users, "`"+u.name+"`"+book.colon+is)
+				require.True(t, is != "", "%s has no word for %q", service.file, u.is)
+				users = append(users, "`"+u.name+"`"+service.colon+is)
 			}
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, book.semicolon))
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, service.semicolon))
 		}
-		text, err := os.ReadFile(book.file)
+		text, err := os.ReadFile(service.file)
 		require.NoError(t, err)
-		before, _, found := strings.Cut(string(text), book.head+"\n")
-		require.True(t, found, "%s does not end with the tables", book.file)
+		before, _, found := strings.Cut(string(text), service.head+"\n")
+		require.True(t, found, "%s does not end with the tables", service.file)
 		fresh := before + b.String()
 		if *rewrite {
-			require.NoError(t, os.WriteFile(book.file, []byte(fresh), 0o600))
+			require.NoError(t, os.WriteFile(service.file, []byte(fresh), 0o600))
 		} else if fresh != string(text) {
-			t.Errorf("the tables of %s are not those of tables.go: run the test with -update", book.file)
+			t.Errorf("the tables of %s are not those of tables.go: run the test with -update", service.file)
 		}
 	}
 }

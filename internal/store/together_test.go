@@ -21,12 +21,12 @@ func init() { togetherWait = time.Hour }
 
 // waiting are changes of rules that wait while a stranger has the head of the log.
 type waiting struct {
-	t     *testing.T
-	s     *Store
-	book  *rules.Service
-	free  func() // gives the head back
-	all   sync.WaitGroup
-	asked int
+	t       *testing.T
+	s       *Store
+	service *rules.Service
+	free    func() // gives the head back
+	all     sync.WaitGroup
+	asked   int
 }
 
 // whileWaiting runs f on PostgreSQL while the first change waits for the head of the audit log,
@@ -36,7 +36,7 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	target := Target{URL: copies.Postgres(t), Dir: t.TempDir()}
 	nodes := [2]*Store{open(t, target), open(t, target)}
 	makeOwners(t, nodes[0])
-	book := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
+	service := books(nodes, func(s *settings.Settings) { s.RuleLimit = 2 })[0]
 	locked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- nodes[1].update(context.Background(), func(tx *Tx) error {
@@ -47,14 +47,14 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 		})
 	}()
 	<-locked
-	w := &waiting{t: t, s: nodes[0], book: book, free: func() {
+	w := &waiting{t: t, s: nodes[0], service: service, free: func() {
 		close(release)
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
 	}}
 	w.all.Go(func() {
-		if err := add(t.Context(), book, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
+		if err := add(t.Context(), service, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
 			t.Error(err)
 		}
 	})
@@ -95,7 +95,7 @@ func (w *waiting) owner(name string) accounts.Account {
 func (w *waiting) adds(ctx context.Context, name string, n int) <-chan error {
 	owner := w.owner(name)
 	return w.does(func() error {
-		return add(ctx, w.book, owner, fmt.Sprint("rid of ", name, n), fmt.Sprintf("https://%s.example/%d/", name, n), false)
+		return add(ctx, w.service, owner, fmt.Sprint("rid of ", name, n), fmt.Sprintf("https://%s.example/%d/", name, n), false)
 	})
 }
 
@@ -143,7 +143,9 @@ func TestGroupCommit_OneChangeFails(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		good := w.adds(t.Context(), "good", 0)
 		// What the domain refuses.
-		refused := w.does(func() error { return w.book.Publish(t.Context(), w.owner("refused"), "https://refused.example/none/") })
+		refused := w.does(func() error {
+			return w.service.Publish(t.Context(), w.owner("refused"), "https://refused.example/none/")
+		})
 		// One whose caller goes away before its turn.
 		ctx, away := context.WithCancelCause(t.Context())
 		gone := w.adds(ctx, "gone", 0)
@@ -286,7 +288,7 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 			owner := fmt.Sprint("owner", i)
 			all = append(all, err)
 			w.all.Go(func() {
-				err <- add(t.Context(), w.book, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
+				err <- add(t.Context(), w.service, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://%s.example/", owner), false)
 			})
 		}
 		waitFor(w.t, "a few changes to wait for the head alone, and the others in the line", func() bool {
@@ -339,7 +341,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
 	makeOwners(t, s)
 	s.together.deciding = 100 * time.Millisecond
-	w := &waiting{t: t, s: s, book: books([2]*Store{s, s}, nil)[0]}
+	w := &waiting{t: t, s: s, service: books([2]*Store{s, s}, nil)[0]}
 	locked, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer locked.Rollback()
@@ -350,7 +352,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	for i := range cap(errs) {
 		name := fmt.Sprint("owner", i)
 		w.all.Go(func() {
-			errs <- add(t.Context(), w.book, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
+			errs <- add(t.Context(), w.service, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
 		})
 	}
 	waitFor(w.t, "three changes to wait for the table, each on a session of its own", func() bool { return sessionsThatWait(w.t, w.s) == 3 })
@@ -373,7 +375,9 @@ func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		w.s.together.keepAlone("met")
 		met := make(chan error, 1)
-		w.all.Go(func() { met <- add(t.Context(), w.book, w.owner("met"), "rid of met", "https://met.example/", false) })
+		w.all.Go(func() {
+			met <- add(t.Context(), w.service, w.owner("met"), "rid of met", "https://met.example/", false)
+		})
 		waitFor(w.t, "the change of that owner to wait for the head alone", func() bool { return sessionsThatWait(w.t, w.s) == 2 })
 		other := w.adds(t.Context(), "other", 0)
 		w.free()

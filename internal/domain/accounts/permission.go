@@ -12,7 +12,7 @@ import (
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // The permission sets that this server uses. Contract: rules 3.3.
 const (
@@ -31,8 +31,8 @@ func Exclusive(set int) bool { return set == MiniProgramDev }
 
 // SetName returns the official name of a permission set; the name is empty for a set that this server does not use.
 func SetName(set int) i18n.Message {
-	if key := "set." + strconv.Itoa(set); book.Has(key) {
-		return book.Text(key)
+	if key := "set." + strconv.Itoa(set); catalog.Has(key) {
+		return catalog.Text(key)
 	}
 	return i18n.Message{}
 }

@@ -30,7 +30,7 @@ func (b BadRequest) Error() string { return b.String() }
 func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request, err error) {
 	asked.Component, err = d.GetComponent(ctx, q.Get("component_appid"))
 	if errors.Is(err, ErrNoComponent) {
-		return asked, BadRequest{book.Text("request.component")}
+		return asked, BadRequest{catalog.Text("request.component")}
 	}
 	if err != nil {
 		return asked, err
@@ -38,7 +38,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	// The return URL is checked before the code, so that a response to a wrong URL does not reveal whether a code is valid.
 	var ok bool
 	if asked.Back, ok = backTo(asked.Component.RedirectHosts, q.Get("redirect_uri")); !ok {
-		return asked, BadRequest{book.Text("request.redirect_uri")}
+		return asked, BadRequest{catalog.Text("request.redirect_uri")}
 	}
 	asked.PreAuthCode = q.Get("pre_auth_code")
 	if err := d.CheckPreAuthCode(ctx, asked.Component.AppID, asked.PreAuthCode); err != nil {
@@ -55,12 +55,12 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	case "", "3", "4", "5", "6", "8":
 		asked.Kinds = append(official, MiniProgram)
 	default:
-		return asked, BadRequest{book.Text("request.auth_type")}
+		return asked, BadRequest{catalog.Text("request.auth_type")}
 	}
 	asked.Only = q.Get("biz_appid")
 	asked.Sets, ok = setsAsked(q.Get("category_id_list"))
 	if !ok {
-		return asked, BadRequest{book.Text("request.category_id_list")}
+		return asked, BadRequest{catalog.Text("request.category_id_list")}
 	}
 	return asked, nil
 }
@@ -181,13 +181,13 @@ func (d *Service) OpenRequest(ctx context.Context, text string) (Request, error)
 	if !link {
 		raw, err := d.Key.Open(referencePlace, text)
 		if err != nil {
-			return Request{}, BadRequest{book.Text("request.reference")}
+			return Request{}, BadRequest{catalog.Text("request.reference")}
 		}
 		query = string(raw)
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return Request{}, BadRequest{book.Text("request.reference")}
+		return Request{}, BadRequest{catalog.Text("request.reference")}
 	}
 	return d.ReadRequest(ctx, q)
 }

@@ -9,16 +9,16 @@ import (
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // Reasons lists the statistics that contributed to the alarm's score, the largest contribution first: see docs/alarms.md.
 func (a Alarm) Reasons() (list []i18n.Message) {
 	w := a.Details
-	say := func(key string, values ...any) { list = append(list, book.Text(key, values...)) }
+	say := func(key string, values ...any) { list = append(list, catalog.Text(key, values...)) }
 	if a.Kind == Spoiled {
 		say("spoiled")
 	}
-	say("scanned", book.Text("times", w.Scans), book.Text("days", max(w.Days, 1)))
+	say("scanned", catalog.Text("times", w.Scans), catalog.Text("days", max(w.Days, 1)))
 	if w.ImpossibleTravelCount > 0 {
 		say("trips", w.ImpossibleTravelCount)
 	}

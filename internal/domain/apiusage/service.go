@@ -140,18 +140,25 @@ func (s *Service) Flush(ctx context.Context) error {
 	return s.flushDeviations(ctx)
 }
 
+// pauseWrites waits for running writes and holds back new ones until the caller calls resume.
+func (s *Service) pauseWrites() (resume func()) {
+	s.meter.writing.Lock()
+	s.calls.writing.Lock()
+	s.deviations.writing.Lock()
+	return func() {
+		s.deviations.writing.Unlock()
+		s.calls.writing.Unlock()
+		s.meter.writing.Unlock()
+	}
+}
+
 // ResetAccounts runs f, which deletes the data of accounts in the store, while writes are paused, and discards the buffered data of
 // the accounts. Calls made before ResetAccounts are in the store when f runs.
 func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
 	if err := s.Flush(ctx); err != nil {
 		return err
 	}
-	s.meter.writing.Lock()
-	defer s.meter.writing.Unlock()
-	s.calls.writing.Lock()
-	defer s.calls.writing.Unlock()
-	s.deviations.writing.Lock()
-	defer s.deviations.writing.Unlock()
+	defer s.pauseWrites()()
 	if err := f(); err != nil {
 		s.meter.doubt()
 		return err
@@ -167,12 +174,7 @@ func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() e
 
 // Reset runs f, which empties the store, while writes are paused, and discards all buffered data (used by the emulator's reset).
 func (s *Service) Reset(f func() error) error {
-	s.meter.writing.Lock()
-	defer s.meter.writing.Unlock()
-	s.calls.writing.Lock()
-	defer s.calls.writing.Unlock()
-	s.deviations.writing.Lock()
-	defer s.deviations.writing.Unlock()
+	defer s.pauseWrites()()
 	if err := f(); err != nil {
 		s.meter.doubt()
 		return err

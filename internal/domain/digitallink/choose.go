@@ -1,6 +1,7 @@
 package digitallink
 
 import (
+	"github.com/qrjump/qrjump/internal/infra/gs1"
 	"slices"
 	"strconv"
 	"strings"

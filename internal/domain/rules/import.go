@@ -59,7 +59,7 @@ func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imp
 	if err != nil {
 		return accounts.Imported{}, err
 	}
-	i := importing{book: s, plan: plan, last: last, marks: marks}
+	i := importing{service: s, plan: plan, last: last, marks: marks}
 	for try := 1; ; try++ {
 		err := s.Store.ViewRules(ctx, func(tx Tx) error { return i.check(ctx, tx, faults) })
 		if err != nil || dry {
@@ -91,10 +91,10 @@ func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imp
 
 // importing is the state of one import.
 type importing struct {
-	book  *Service
-	plan  Plan
-	last  int // number of the last line that was checked
-	marks []lineMark
+	service *Service
+	plan    Plan
+	last    int // number of the last line that was checked
+	marks   []lineMark
 
 	// Results of the check:
 	done     accounts.Imported
@@ -123,16 +123,16 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 		return nil
 	}
 	if all := i.done.Added + i.done.Changed; !exclusive && all > singlyUpTo {
-		numbers, err := i.book.Store.Reserve(ctx, all)
+		numbers, err := i.service.Store.Reserve(ctx, all)
 		if err != nil {
 			return err
 		}
 		if numbers.First > 0 {
 			i.first = numbers.First
-			return i.book.Store.UpdateRules(ctx, func(tx Tx) error { return i.writeHidden(ctx, tx, numbers) })
+			return i.service.Store.UpdateRules(ctx, func(tx Tx) error { return i.writeHidden(ctx, tx, numbers) })
 		}
 	}
-	return i.book.Store.UpdateRules(ctx, func(tx Tx) error {
+	return i.service.Store.UpdateRules(ctx, func(tx Tx) error {
 		i.keys = nil
 		if err := tx.LockRules(ctx); err != nil {
 			return err
@@ -167,7 +167,7 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 // writeHidden writes the new rules, and the new versions of edited rules, as hidden rows. Afterwards writeHidden makes all hidden
 // rows visible at once.
 func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
-	err := i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now int64) error {
+	err := i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
 		if err := tx.AddApart(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (e Edit) storedRule(now time.Time) Rule {
 
 // storeHeld writes all changes from memory; all of them must be held in memory.
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
-	now := i.book.Now()
+	now := i.service.Now()
 	for _, e := range i.edits {
 		if err := tx.PutRule(ctx, e.storedRule(now), ChangeMeta{At: now, Did: "edit"}); err != nil {
 			return err
@@ -450,7 +450,7 @@ func keepUpTo[T any](limit int, list []T, item T) []T {
 
 // load stores all lines while the lock on all rules is held.
 func (i *importing) load(ctx context.Context, tx Tx) error {
-	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now int64) error {
+	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
 		for _, e := range edits {
 			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Did: "edit"}); err != nil {
 				return err
@@ -461,12 +461,12 @@ func (i *importing) load(ctx context.Context, tx Tx) error {
 }
 
 // eachBatch checks the lines batch by batch and calls write with the changes of each batch, up to the first error.
-func (i *importing) eachBatch(ctx context.Context, tx Tx, write func(added []Rule, edits []Edit, now int64) error) error {
+func (i *importing) eachBatch(ctx context.Context, tx Tx, write func(added []Rule, edits []Edit, now time.Time) error) error {
 	c, err := newImportCheck(ctx, tx)
 	if err != nil {
 		return err
 	}
-	now := i.book.Now()
+	now := i.service.Now()
 	for batch, err := range i.plan.inBatches(i.last) {
 		if err != nil {
 			return err

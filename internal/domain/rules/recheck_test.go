@@ -41,7 +41,7 @@ func nightfall(t *testing.T) *night {
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close() })
 	n := &night{t: t, store: s, now: time.Date(2026, 1, 15, 2, 0, 0, 0, time.UTC), files: map[string]string{}}
-	book := &rules.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return n.now },
+	service := &rules.Service{Store: s, Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return n.now },
 		Changed: func(context.Context, string) {},
 		Fetch: func(_ context.Context, url string, _ bool) ([]byte, []rules.FetchStep, error) {
 			n.mu.Lock()
@@ -53,7 +53,7 @@ func nightfall(t *testing.T) *night {
 			}
 			return []byte(text), nil, nil
 		}}
-	n.Verifier = &rules.Verifier{Service: book, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
+	n.Verifier = &rules.Verifier{Service: service, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
 		Failing: func(bad int64) { n.bad = bad }}
 	for _, appid := range []string{"shop", "tea"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,

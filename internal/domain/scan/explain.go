@@ -13,7 +13,7 @@ import (
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // Verdict is the result of comparing a link with a nearby rule.
 type Verdict string
@@ -144,7 +144,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
 	step := Step{Rule: rule}
 	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Says = v, book.Text(key, values...)
+		step.Verdict, step.Says = v, catalog.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}
@@ -189,7 +189,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
 	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Says = v, book.Text(key, values...)
+		step.Verdict, step.Says = v, catalog.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}

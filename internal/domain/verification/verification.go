@@ -19,7 +19,7 @@ import (
 //go:embed locale
 var files embed.FS
 
-var book = i18n.Open(files)
+var catalog = i18n.Open(files)
 
 // Step is one checked step of fetching the verification file.
 type Step struct {
@@ -43,15 +43,15 @@ type walk struct {
 }
 
 func (v *walk) pass(did string, detail i18n.Message) {
-	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Detail: detail})
+	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), OK: true, Detail: detail})
 }
 
 func (v *walk) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Action: book.Text("did." + did), OK: true, Warning: true, Detail: detail, Hint: next, Remedy: cure})
+	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), OK: true, Warning: true, Detail: detail, Hint: next, Remedy: cure})
 }
 
 func (v *walk) fail(did, detail, cure string, next i18n.Message) {
-	v.steps = append(v.steps, Step{Action: book.Text("did." + did), Detail: i18n.Literal(detail), Hint: next, Remedy: cure})
+	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), Detail: i18n.Literal(detail), Hint: next, Remedy: cure})
 }
 
 // Walk fetches a verification file under the same rules as the server itself, and judges every step as adding a rule does; the last
@@ -74,10 +74,10 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			if i+1 < len(did) && did[i+1].Failed && did[i+1].Action == "answer" {
 				continue // the next step describes the error
 			}
-			v.pass("answer", book.Text("none"))
+			v.pass("answer", catalog.Text("none"))
 			if answer.Status != http.StatusOK {
 				cure := cureOfStatus(answer.Status)
-				v.fail("status", fmt.Sprintf("%d, want 200", answer.Status), cure, book.Text("cure."+cure))
+				v.fail("status", fmt.Sprintf("%d, want 200", answer.Status), cure, catalog.Text("cure."+cure))
 				return v.steps, nil
 			}
 			v.pass("status", i18n.Literal("200"))
@@ -89,35 +89,35 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 		case step.Action == "resolve", step.Action == "url" && i+1 < len(did) && did[i+1].Action == "connect":
 			v.address(ctx, fetch.AllowPrivate, address)
 		case step.Action == "connect" && strings.HasPrefix(address, "http:"):
-			v.pass("tls", book.Text("tls.none"))
+			v.pass("tls", catalog.Text("tls.none"))
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	if first, last := did[0].OccurredAt, did[len(did)-1].OccurredAt; last.Sub(first) > time.Second {
-		v.warn("time", i18n.Literal(last.Sub(first).Round(time.Millisecond).String()), "slow", book.Text("cure.slow"))
+		v.warn("time", i18n.Literal(last.Sub(first).Round(time.Millisecond).String()), "slow", catalog.Text("cure.slow"))
 	}
 	if fault := rules.FileFault(answer.Body, content); fault != "" {
-		v.fail("content", fault, "content", book.Text("cure.content"))
+		v.fail("content", fault, "content", catalog.Text("cure.content"))
 		return v.steps, nil
 	}
-	v.pass("content", book.Text("right"))
+	v.pass("content", catalog.Text("right"))
 	return v.steps, nil
 }
 
 // address checks whether the platform would also connect to the address that this client used.
 func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 	if !allowPrivate {
-		v.pass("address", book.Text("public"))
+		v.pass("address", catalog.Text("public"))
 		return
 	}
 	stranger := safehttp.Client{}
 	if refused, ok := errors.AsType[*safehttp.Error](stranger.Check(ctx, address)); ok {
-		v.warn("address", i18n.Literal(refused.Detail), "private", book.Text("cure.private"))
+		v.warn("address", i18n.Literal(refused.Detail), "private", catalog.Text("cure.private"))
 		return
 	}
-	v.pass("address", book.Text("public"))
+	v.pass("address", catalog.Text("public"))
 }
 
 // kind checks the Content-Type of the response with the verification file. This server ignores the Content-Type; a reply of the
@@ -126,11 +126,11 @@ func (v *walk) kind(h http.Header) {
 	kind := h.Get("Content-Type")
 	switch media, _, _ := strings.Cut(kind, ";"); {
 	case kind == "":
-		v.warn("type", book.Text("none"), "type", book.Text("cure.type"))
+		v.warn("type", catalog.Text("none"), "type", catalog.Text("cure.type"))
 	case strings.EqualFold(strings.TrimSpace(media), "text/plain"):
 		v.pass("type", i18n.Literal(kind))
 	default:
-		v.warn("type", i18n.Literal(kind), "type", book.Text("cure.type.other"))
+		v.warn("type", i18n.Literal(kind), "type", catalog.Text("cure.type.other"))
 	}
 }
 
@@ -139,15 +139,15 @@ func (v *walk) cure(r safehttp.Reason) i18n.Message {
 	host, _, _ := strings.Cut(v.host, ":")
 	switch r {
 	case safehttp.BadURL, safehttp.PortRefused, safehttp.Redirected, safehttp.Encoded:
-		return book.Text("cure." + string(r))
+		return catalog.Text("cure." + string(r))
 	case safehttp.NotResolved, safehttp.AddressRefused, safehttp.ConnectFailed, safehttp.TLSFailed:
-		return book.Text("cure."+string(r), host)
+		return catalog.Text("cure."+string(r), host)
 	case safehttp.BodyTooLong:
-		return book.Text("cure.body_too_long", rules.MaxConfirmBody)
+		return catalog.Text("cure.body_too_long", rules.MaxConfirmBody)
 	case safehttp.TimedOut:
-		return book.Text("cure.timeout", rules.ConfirmTimeout)
+		return catalog.Text("cure.timeout", rules.ConfirmTimeout)
 	}
-	return book.Text("cure.log", host)
+	return catalog.Text("cure.log", host)
 }
 
 // cureOfStatus returns the code of the advice for an HTTP status.

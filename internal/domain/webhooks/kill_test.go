@@ -102,13 +102,13 @@ func send(ctx context.Context, o sender) error {
 		return err
 	}
 	defer s.Close()
-	book, err := bookIn(s, o.Folder, hasty(o.Since))
+	service, err := bookIn(s, o.Folder, hasty(o.Since))
 	if err != nil {
 		return err
 	}
-	book.RealNow, book.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
-	p := outbox.New(book.Policy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	p.Now, p.RealNow = book.Now, time.Now
+	service.RealNow, service.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
+	p := outbox.New(service.Policy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+	p.Now, p.RealNow = service.Now, time.Now
 	client := http.Client{Timeout: 150 * time.Millisecond}
 	p.Post = func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
@@ -178,9 +178,9 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	s, err := store.Open(t.Context(), store.Target{Dir: folder})
 	require.NoError(t, err)
 	since := time.Now()
-	book, err := bookIn(s, folder, hasty(since))
+	service, err := bookIn(s, folder, hasty(since))
 	require.NoError(t, err)
-	if _, _, err := book.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}}); err != nil {
+	if _, _, err := service.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}}); err != nil {
 		t.Fatal(err)
 	}
 	require.NoError(t, s.Close())

@@ -97,7 +97,7 @@ func (w *town) node(name string) *streamNode {
 	n.ship = &scanlog.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(&w.logs, nil)), Batch: 25}
 	if w.counter == nil {
-		w.book.Log, w.book.Origins = n.log, true
+		w.service.Log, w.service.Origins = n.log, true
 		w.counter = w.newCounter(n)
 	}
 	return n
@@ -183,7 +183,7 @@ func (w *town) forget() {
 	w.t.Helper()
 	w.now = w.now.AddDate(0, 1, 0)
 	w.step()
-	list, err := w.book.Deliveries(w.t.Context(), outbox.Query{Limit: 10})
+	list, err := w.service.Deliveries(w.t.Context(), outbox.Query{Limit: 10})
 	require.True(w.t, err == nil && len(list) == 0, "%d deliveries are kept: %v", len(list), err)
 }
 
@@ -380,14 +380,14 @@ func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 		for range 2 {
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if _, err := w.book.QueueRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
+			if _, err := w.service.QueueRest(t.Context(), one.name, counted, 0, one.rest(t)); err != nil {
 				t.Fatal(err)
 			}
-			log := w.book.Log
-			w.book.Log = nil // it is left
+			log := w.service.Log
+			w.service.Log = nil // it is left
 			w.told("left", one)
 			w.forget()
-			w.book.Log = log
+			w.service.Log = log
 		}
 		w.count(75)
 		w.told("and come back to", one)
@@ -435,10 +435,10 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 		turn := func(toTable bool, many int) {
 			t.Helper()
 			if toTable {
-				w.counter, w.book.Log, w.book.Origins = onTable, table, false
+				w.counter, w.service.Log, w.service.Origins = onTable, table, false
 				require.NoError(t, table.Append(t.Context(), left.next(many)))
 			} else {
-				w.counter, w.book.Log, w.book.Origins = onStream, reading, true
+				w.counter, w.service.Log, w.service.Origins = onStream, reading, true
 				w.scan(one, many)
 			}
 			w.count(int64(one.scanned + left.scanned))
@@ -452,7 +452,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 		reading.after = nil
 		turn(false, 5)
 		w.step()
-		w.book.Log = table // of a node whose counting was turned away
+		w.service.Log = table // of a node whose counting was turned away
 		w.add("https://late.example/", webhooks.Filter{Rules: []int64{1}})
 		turn(true, 3)
 		w.told("turned to and fro", one, left)
@@ -504,7 +504,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 					}
 					if e.Position%500 == 0 {
 						w.scan(two, 1)
-						_, err := w.book.Collect(t.Context())
+						_, err := w.service.Collect(t.Context())
 						if err := errors.Join(err, w.counter.CatchUp(t.Context())); err != nil {
 							t.Error(err)
 						}
@@ -518,11 +518,11 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 			between.then = nil
 			counted, err := w.db.Origin(t.Context(), one.name)
 			require.NoError(t, err)
-			if n, err := w.book.QueueRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
+			if n, err := w.service.QueueRest(t.Context(), one.name, counted, 0, journal); err != nil || n < rest {
 				t.Errorf("%d are told, want %d at least: %v", n, rest, err)
 			}
 		}
-		w.book.Log = between
+		w.service.Log = between
 		w.step()
 		if told, err := w.db.Told(t.Context(), one.name); err != nil || told.Missing(rest+10) > 0 {
 			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Missing(rest+10), err)
@@ -583,17 +583,17 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	away := &failing{scans: p.ledger}
-	p.book.Log = away
+	p.service.Log = away
 	p.add(receiver, webhooks.Filter{Alarms: true})
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 1, At: began})
 	p.step()
 	if got := p.events(receiver); !slices.Equal(got, []string{"alarm_1"}) || p.logs.Len() > 0 || away.asked > 0 {
 		t.Errorf("told %v; asked %d times; the log says:\n%s", got, away.asked, p.logs.String())
 	}
-	p.book.Log = p.ledger
+	p.service.Log = p.ledger
 	p.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
-	p.book.Log = away
-	if _, _, err := p.book.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}}); err == nil {
+	p.service.Log = away
+	if _, _, err := p.service.Add(t.Context(), "https://c.example/", webhooks.Filter{Rules: []int64{1}}); err == nil {
 		t.Error("a webhook that wants scans is added while nobody knows which came before it")
 	}
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 2, At: began})
@@ -602,14 +602,14 @@ func TestWebhooks_LogUnavailableUnused(t *testing.T) {
 		t.Errorf("told %v; the log says:\n%s", got, p.logs.String())
 	}
 	// Alarms begin to fail as well: that is another line.
-	alarms := p.book.Alarms
-	p.book.Alarms = func(context.Context, int64, int) ([]webhooks.Alarm, error) { return nil, errors.New("no alarms now") }
+	alarms := p.service.Alarms
+	p.service.Alarms = func(context.Context, int64, int) ([]webhooks.Alarm, error) { return nil, errors.New("no alarms now") }
 	p.alarms = append(p.alarms, webhooks.Alarm{Number: 3, At: began})
 	p.step()
 	if n := strings.Count(p.logs.String(), "no alarms now"); n != 1 || strings.Count(p.logs.String(), "\n") != 2 {
 		t.Errorf("alarms fail too; the log says:\n%s", p.logs.String())
 	}
-	p.book.Alarms, p.book.Log = alarms, p.ledger
+	p.service.Alarms, p.service.Log = alarms, p.ledger
 	p.ledger.add(ofRule(1))
 	p.step()
 	if got := p.events("https://b.example/"); len(got) != 1 || strings.Count(p.logs.String(), "\n") != 4 {

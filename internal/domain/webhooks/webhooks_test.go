@@ -87,12 +87,12 @@ type got struct {
 // post is an office with a receiver behind it.
 type post struct {
 	*outbox.Sender
-	t      *testing.T
-	db     *store.Store
-	ledger *scans
-	book   *webhooks.Service
-	now    time.Time
-	logs   bytes.Buffer
+	t       *testing.T
+	db      *store.Store
+	ledger  *scans
+	service *webhooks.Service
+	now     time.Time
+	logs    bytes.Buffer
 
 	mu     sync.Mutex
 	answer func(got) (int, error)
@@ -114,7 +114,7 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 	key, err := sealer.NewKey(bytes.Repeat([]byte{7}, 32))
 	require.NoError(t, err)
 	p := &post{t: t, db: s, ledger: ledger, now: began, answer: func(got) (int, error) { return 204, nil }, secret: map[string]string{}}
-	p.book = &webhooks.Service{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
+	p.service = &webhooks.Service{Store: s, Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader, Log: p.ledger,
 		Life: func() time.Duration { return 72 * time.Hour },
 		Check: func(_ context.Context, url string) error {
 			if strings.Contains(url, "10.0.0.1") {
@@ -132,13 +132,13 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 		},
 		LastAlarm: func(context.Context) (int64, error) { return int64(len(p.alarms)), nil },
 	}
-	p.Sender = outbox.New(p.book.Policy(), s, slog.New(slog.NewTextHandler(&p.logs, nil)))
-	p.Now = p.book.Now
+	p.Sender = outbox.New(p.service.Policy(), s, slog.New(slog.NewTextHandler(&p.logs, nil)))
+	p.Now = p.service.Now
 	// The reference library compares the moment of sending with the real one, and
 	// lets it be minutes old. It stands still: a hand ends after half a minute.
 	real := time.Now()
 	p.RealNow = func() time.Time { return real }
-	p.book.RealNow = p.RealNow
+	p.service.RealNow = p.RealNow
 	p.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
 		p.verify(r.URL, r.Header, r.Body)
 		p.mu.Lock()
@@ -172,7 +172,7 @@ func (p *post) verify(url string, header http.Header, body []byte) {
 
 func (p *post) add(url string, w webhooks.Filter) webhooks.Webhook {
 	p.t.Helper()
-	hook, secret, err := p.book.Add(p.t.Context(), url, w)
+	hook, secret, err := p.service.Add(p.t.Context(), url, w)
 	require.NoError(p.t, err)
 	assert.True(p.t, !strings.Contains(hook.Secret, secret), "the secret is not sealed")
 	p.mu.Lock()
@@ -246,7 +246,7 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		n := len(p.came)
 		p.step()
 		require.True(t, len(p.came) == n+1, "%d tries at once", len(p.came)-n)
-		list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
+		list, err := p.service.Deliveries(t.Context(), outbox.Query{Limit: 10})
 		require.True(t, err == nil && len(list) == 1 && list[0].State() == "waiting" && list[0].Attempts == n+1 && list[0].Error != "" &&
 			!strings.Contains(list[0].Error, "\n"), "%+v %v", list, err)
 		pause := list[0].NextAt.Sub(p.now)
@@ -266,14 +266,14 @@ func TestWebhooks_RetryFailedDelivery(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	// The operator sends it again.
-	list, err := p.book.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{Receiver: fmt.Sprint(hook.ID), State: "delivered", Limit: 10})
 	require.True(t, err == nil && len(list) == 1, "%+v %v", list, err)
-	if _, err := p.book.Replay(t.Context(), list[0].ID); err != nil {
+	if _, err := p.service.Replay(t.Context(), list[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	p.step()
 	assert.Equal(t, len(p.events(url)), 5, "len(p.events(url))")
-	if _, err := p.book.Replay(t.Context(), 99); !errors.Is(err, webhooks.ErrNoDelivery) {
+	if _, err := p.service.Replay(t.Context(), 99); !errors.Is(err, webhooks.ErrNoDelivery) {
 		t.Errorf("%v", err)
 	}
 }
@@ -288,12 +288,12 @@ func TestWebhooks_DeadAfterMaxRetries(t *testing.T) {
 		p.RunOnce(t.Context())
 		p.now = p.now.Add(30 * time.Minute)
 	}
-	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "failed", Limit: 10})
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "failed", Limit: 10})
 	require.True(t, err == nil && len(list) == 1 && list[0].Attempts == len(p.came) && len(p.came) >= 8 && len(p.came) <= 10,
 		"%d tries, %+v %v", len(p.came), list, err)
 	p.now = p.now.Add(7 * 24 * time.Hour)
 	p.RunOnce(t.Context())
-	if list, err = p.book.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
+	if list, err = p.service.Deliveries(t.Context(), outbox.Query{Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("still there: %+v %v", list, err)
 	}
 }
@@ -335,7 +335,7 @@ func TestWebhooks_DeletedReceiver(t *testing.T) {
 		t.Errorf("%v %s", p.came, p.logs.String())
 	}
 	p.answer = func(got) (int, error) { return 200, nil }
-	if _, err := p.book.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.Enabled = true; return nil }); err != nil {
+	if _, err := p.service.Change(t.Context(), hook.ID, func(w *webhooks.Webhook) error { w.Enabled = true; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	p.step()
@@ -360,25 +360,25 @@ func TestWebhooks_Validation(t *testing.T) {
 		"no application":          {"https://a.example/", webhooks.Filter{Codes: []webhooks.Codes{{From: 5, To: 6}}}},
 		"too many":                {"https://a.example/", webhooks.Filter{Rules: make([]int64, 1001)}},
 	} {
-		if _, _, err := p.book.Add(t.Context(), c.url, c.w); err == nil {
+		if _, _, err := p.service.Add(t.Context(), c.url, c.w); err == nil {
 			t.Errorf("%s was taken", what)
 		} else if _, ok := errors.AsType[accounts.Invalid](err); !ok {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	hook := p.add("https://a.example/", one)
-	if _, err := p.book.Change(t.Context(), hook.ID,
+	if _, err := p.service.Change(t.Context(), hook.ID,
 		func(w *webhooks.Webhook) error { w.URL = "http://10.0.0.1/"; return nil }); err == nil {
 		t.Error("an address inside the network was taken")
 	}
-	if _, err := p.book.SendTest(t.Context(), hook.ID); err != nil {
+	if _, err := p.service.SendTest(t.Context(), hook.ID); err != nil {
 		t.Fatal(err)
 	}
 	p.ledger.add(ofRule(1))
-	require.NoError(t, p.book.Delete(t.Context(), hook.ID))
+	require.NoError(t, p.service.Delete(t.Context(), hook.ID))
 	p.step()
 	assert.True(t, len(p.came) == 0, "%v came after the end", p.came)
-	if err := p.book.Delete(t.Context(), hook.ID); !errors.Is(err, webhooks.ErrNoWebhook) {
+	if err := p.service.Delete(t.Context(), hook.ID); !errors.Is(err, webhooks.ErrNoWebhook) {
 		t.Errorf("%v", err)
 	}
 }
@@ -426,7 +426,7 @@ func TestWebhookCollector_OvertakenByOtherNode(t *testing.T) {
 	one := office(t, other.db, other.ledger)
 	one.secret = other.secret
 	other.add("https://b.example/", webhooks.Filter{Rules: []int64{1}})
-	one.book.Log = &passed{other.ledger, func() {
+	one.service.Log = &passed{other.ledger, func() {
 		other.ledger.add(ofRule(1), ofRule(1))
 		other.step()
 		other.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
@@ -453,7 +453,7 @@ func TestWebhooks_ShutdownNotCountedAsFailure(t *testing.T) {
 		return 0, ctx.Err()
 	}
 	p.RunOnce(ctx)
-	list, err := p.book.Deliveries(t.Context(), outbox.Query{Limit: 10})
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{Limit: 10})
 	require.True(t, err == nil && len(list) == 2, "%+v %v", list, err)
 	for _, d := range list {
 		assert.True(t, d.Attempts == 0 && d.NextAt.Equal(began), "%+v", d)
@@ -569,7 +569,7 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 	if got := p.events(url)[tried:]; len(got) != 1 || got[0] != id(121) {
 		t.Errorf("sent %v", got)
 	}
-	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
+	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "waiting", Limit: 1000}); err != nil || len(list) != 0 {
 		t.Errorf("%d wait, %v", len(list), err)
 	}
 	if !strings.Contains(p.logs.String(), "rows=120") {
@@ -582,13 +582,13 @@ func TestWebhookQueue_ExpiresUnsent(t *testing.T) {
 func TestWebhookQueue_ClockJumpAhead(t *testing.T) {
 	t.Parallel()
 	p := queued(t, "https://a.example/")
-	p.book.ClockBelieved = func() bool { return false }
+	p.service.ClockBelieved = func() bool { return false }
 	p.now = p.now.Add(365 * 24 * time.Hour)
 	p.step()
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.Add(24 * time.Hour)
 	p.step()
-	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
+	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 1000}); err != nil || len(list) != 120 {
 		t.Errorf("%d were delivered, %v", len(list), err)
 	}
 	if strings.Contains(p.logs.String(), "deliveries dropped") {
@@ -604,13 +604,13 @@ func TestWebhookQueue_ClockRepaired(t *testing.T) {
 	p.add("https://a.example/", webhooks.Filter{Rules: []int64{1}})
 	p.ledger.add(ofRule(1))
 	p.answer = func(got) (int, error) { return 503, nil }
-	p.book.ClockBelieved = func() bool { return false }
+	p.service.ClockBelieved = func() bool { return false }
 	p.now = p.now.AddDate(10, 0, 0)
 	p.step()
 	p.answer = func(got) (int, error) { return 204, nil }
 	p.now = p.now.AddDate(-10, 0, 0)
 	p.step()
-	if list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
+	if list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 10}); err != nil || len(list) != 1 {
 		t.Errorf("%d were delivered, %v", len(list), err)
 	}
 }
@@ -638,7 +638,7 @@ func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	round(7)
 	round(2)
 	for state, want := range map[string]int{"waiting": 20, "failed": 9} {
-		list, err := p.book.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
+		list, err := p.service.Deliveries(t.Context(), outbox.Query{State: state, Limit: 100})
 		assert.True(t, err == nil && len(list) == want, "%d are %s, want %d: %v", len(list), state, want, err)
 		if last := list[len(list)-1]; state == "failed" && (last.Event != id(1) || !strings.Contains(last.Error, "more than 20")) {
 			t.Errorf("%+v", last)
@@ -671,7 +671,7 @@ func TestWebhookQueue_DeliveredDuringDrop(t *testing.T) {
 		return 204, nil
 	}
 	p.step()
-	list, err := p.book.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 100})
+	list, err := p.service.Deliveries(t.Context(), outbox.Query{State: "delivered", Limit: 100})
 	assert.True(t, err == nil && len(list) == 4, "%+v %v", list, err)
 }
 
@@ -681,11 +681,11 @@ func TestWebhooks_CountLimit(t *testing.T) {
 	for n := range webhooks.MaxWebhooks {
 		p.add(fmt.Sprintf("https://h%d.example/", n), webhooks.Filter{Alarms: true})
 	}
-	_, _, err := p.book.Add(t.Context(), "https://more.example/", webhooks.Filter{Alarms: true})
+	_, _, err := p.service.Add(t.Context(), "https://more.example/", webhooks.Filter{Alarms: true})
 	if _, ok := errors.AsType[accounts.Invalid](err); !ok {
 		t.Errorf("%v", err)
 	}
-	if list, err := p.book.List(t.Context()); err != nil || len(list) != webhooks.MaxWebhooks {
+	if list, err := p.service.List(t.Context()); err != nil || len(list) != webhooks.MaxWebhooks {
 		t.Errorf("%d webhooks: %v", len(list), err)
 	}
 }

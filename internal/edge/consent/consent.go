@@ -48,7 +48,7 @@ var pageText string
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 var page = template.Must(template.New("page").Parse(pageText))
 
@@ -62,7 +62,7 @@ func policy(back string) string {
 func (p *Page) Handler() http.Handler {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		show(w, r, http.StatusForbidden, "", view{Fault: book.Text("other_page")})
+		show(w, r, http.StatusForbidden, "", view{Fault: catalog.Text("other_page")})
 	}))
 	return guard.Handler(http.HandlerFunc(p.serve))
 }
@@ -112,11 +112,11 @@ func (v view) Named(key string, values ...any) template.HTML {
 			values[i] = "<code>" + template.HTMLEscapeString(name) + "</code>"
 		}
 	}
-	return template.HTML(book.Text(key, values...).In(v.Language)) // our words
+	return template.HTML(catalog.Text(key, values...).In(v.Language)) // our words
 }
 
 func show(w http.ResponseWriter, r *http.Request, status int, back string, v view) {
-	v.Localizer, v.Look = book.In(i18n.Preferred(r)), assets.Sheet.Path()
+	v.Localizer, v.Look = catalog.In(i18n.Preferred(r)), assets.Sheet.Path()
 	q := r.URL.Query()
 	q.Set("lang", "zh")
 	if v.Chinese() {
@@ -144,7 +144,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodPost {
 		w.Header().Set("Allow", "GET, POST")
-		show(w, r, http.StatusMethodNotAllowed, "", view{Fault: book.Text("method")})
+		show(w, r, http.StatusMethodNotAllowed, "", view{Fault: catalog.Text("method")})
 		return
 	}
 	asked, err := p.Accounts.ReadRequest(r.Context(), r.URL.Query())
@@ -161,11 +161,11 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 
 // fail shows an error page; it never redirects.
 func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
-	fault, status := book.Text("inside"), http.StatusInternalServerError
+	fault, status := catalog.Text("inside"), http.StatusInternalServerError
 	if bad, ok := errors.AsType[accounts.BadRequest](err); ok {
 		fault, status = bad.Message, http.StatusBadRequest
 	} else if invalid, ok := errors.AsType[accounts.Invalid](err); ok {
-		fault, status = book.Text("invalid", string(invalid)), http.StatusBadRequest
+		fault, status = catalog.Text("invalid", string(invalid)), http.StatusBadRequest
 	} else {
 		p.Log.ErrorContext(r.Context(), "the authorisation page failed", "error", err)
 	}
@@ -188,7 +188,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 		p.fail(w, r, err)
 		return
 	} else if len(v.Choices) == 0 && v.Part == "" {
-		show(w, r, http.StatusBadRequest, "", view{Fault: book.Text("no_account")})
+		show(w, r, http.StatusBadRequest, "", view{Fault: catalog.Text("no_account")})
 		return
 	}
 	status := http.StatusOK
@@ -211,7 +211,7 @@ func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 	}
 	v.More, v.Search = hasMore, hasMore || v.Part != "" || len(list) > searchFrom
 	for _, a := range list {
-		v.Choices = append(v.Choices, choice{AppID: a.AppID, Name: a.Name, Kind: book.Text("kind." + string(a.Kind)),
+		v.Choices = append(v.Choices, choice{AppID: a.AppID, Name: a.Name, Kind: catalog.Text("kind." + string(a.Kind)),
 			Checked: a.AppID == v.AppID || asked.Only == a.AppID})
 	}
 	return nil
@@ -221,7 +221,7 @@ func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		show(w, r, http.StatusBadRequest, "", view{Fault: book.Text("form")})
+		show(w, r, http.StatusBadRequest, "", view{Fault: catalog.Text("form")})
 		return
 	}
 	form := r.PostForm
@@ -240,7 +240,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
 	default:
-		show(w, r, http.StatusOK, "", view{Done: book.Text("refused")})
+		show(w, r, http.StatusOK, "", view{Done: catalog.Text("refused")})
 		return
 	}
 	if p.Admin != nil {
@@ -252,7 +252,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	}
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
-		secondView.Notice, secondView.Wrong = book.Text("choose.account"), "appid"
+		secondView.Notice, secondView.Wrong = catalog.Text("choose.account"), "appid"
 		p.ask(w, r, asked, secondView, agreed.Sets)
 		return
 	}
@@ -261,7 +261,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 		return
 	}
 	if len(agreed.Sets) == 0 {
-		secondView.Notice, secondView.Wrong = book.Text("choose.set"), "set"
+		secondView.Notice, secondView.Wrong = catalog.Text("choose.set"), "set"
 		p.ask(w, r, asked, secondView, nil)
 		return
 	}
@@ -285,16 +285,16 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 
 // admin reports whether token is the admin token, and otherwise adds an error notice to the next page.
 func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
-	v.Notice, v.Wrong = book.Text("token.missing"), "admin_token"
+	v.Notice, v.Wrong = catalog.Text("token.missing"), "admin_token"
 	if token == "" {
 		return false
 	}
 	right, err := p.Admin(r, token)
-	v.Notice = book.Text("token.wrong")
+	v.Notice = catalog.Text("token.wrong")
 	if err != nil {
 		w.Header().Set("Retry-After", "60")
 		v.Status = http.StatusTooManyRequests
-		v.Notice = book.Text("token.too_many")
+		v.Notice = catalog.Text("token.too_many")
 	}
 	if right {
 		v.Notice, v.Wrong = i18n.Message{}, ""

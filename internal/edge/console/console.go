@@ -58,11 +58,11 @@ func asset(name string) *assets.Asset {
 var unread = regexp.MustCompile(`(?m)^[ \t]*//[^\n]*\n|^[ \t]+|(?s:/\*.*?\*/)\n?`)
 
 var (
-	book   = sync.OnceValue(func() *i18n.Catalog { return i18n.Open(files) })
-	style  = asset("console.css")
-	script = asset("console.js")
-	camera = asset("camera.js")
-	charts = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
+	catalog = sync.OnceValue(func() *i18n.Catalog { return i18n.Open(files) })
+	style   = asset("console.css")
+	script  = asset("console.js")
+	camera  = asset("camera.js")
+	charts  = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
 	// templates holds the parsed pages: each file is the content of the shared layout, and may define a title other than the text with the
 	// page's name as key. Like the translations, the templates are parsed on first use, so that commands that serve no pages do not wait
 	// for parsing.
@@ -222,7 +222,7 @@ type request struct {
 
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
-	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: book().In(i18n.Preferred(r)),
+	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)),
 		wanted: map[string]bool{}, rejected: form}
 }
 

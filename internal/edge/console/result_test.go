@@ -19,10 +19,10 @@ func TestScanResult_AllPartsTranslated(t *testing.T) {
 	for _, language := range []string{"en", "zh"} {
 		text, err := os.ReadFile("locale/charts." + language + ".json")
 		require.NoError(t, err)
-		var book map[string]string
-		require.NoError(t, json.Unmarshal(text, &book))
+		var catalog map[string]string
+		require.NoError(t, json.Unmarshal(text, &catalog))
 		for _, part := range parts {
-			if book[fmt.Sprint("result.", part)] == "" {
+			if catalog[fmt.Sprint("result.", part)] == "" {
 				t.Errorf("%s: the result %q has no words", language, part)
 			}
 		}

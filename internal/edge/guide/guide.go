@@ -66,10 +66,12 @@ var Languages = []Language{{"en", i18n.English}, {"zh", i18n.Chinese}}
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // Say returns a text of the guide's layout in this language.
-func (l Language) Say(key string, values ...any) string { return book.Text(key, values...).In(l.Tag) }
+func (l Language) Say(key string, values ...any) string {
+	return catalog.Text(key, values...).In(l.Tag)
+}
 
 // Word returns the name of the language in the language itself.
 func (l Language) Word() string { return l.Say("language") }

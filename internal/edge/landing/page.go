@@ -145,10 +145,10 @@ func file(name string) string {
 }
 
 var (
-	style  = file("page.css")
-	script = file("page.js")
-	page   = template.Must(template.New("page").Parse(file("page.html")))
-	book   = i18n.Open(files)
+	style   = file("page.css")
+	script  = file("page.js")
+	page    = template.Must(template.New("page").Parse(file("page.html")))
+	catalog = i18n.Open(files)
 )
 
 // source returns the Content-Security-Policy source of an inline text: its hash, so that no other inline text is allowed.
@@ -190,7 +190,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request, kind Page, status
 	if i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language")) == i18n.Chinese {
 		first, second = second, first
 	}
-	v.First, v.Second = side{&v, book.In(first), "first"}, side{&v, book.In(second), "second"}
+	v.First, v.Second = side{&v, catalog.In(first), "first"}, side{&v, catalog.In(second), "second"}
 	v.Style = template.CSS(styled(v.Look.Accent)) // safe: the text is part of this program, and a colour is six hexadecimal digits
 	if v.Kind == "landing" {
 		v.Script = template.JS(script)

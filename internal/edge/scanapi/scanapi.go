@@ -527,14 +527,14 @@ func matchedPrefix(d *scan.Decision) string { return d.Matched.Prefix }
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // messages maps the reasons why a code opens nothing to a text for users in both languages.
 var messages = sync.OnceValue(func() map[codes.Reason]string {
 	texts := map[codes.Reason]string{}
 	for _, reason := range []codes.Reason{codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease,
 		codes.SerialOnly} {
-		text := book.Text("code." + string(reason))
+		text := catalog.Text("code." + string(reason))
 		texts[reason] = text.English() + " " + text.Chinese()
 	}
 	return texts

@@ -19,8 +19,8 @@ import (
 var files embed.FS
 
 var (
-	book = i18n.Open(files)
-	page = template.Must(template.ParseFS(files, "page.html"))
+	catalog = i18n.Open(files)
+	page    = template.Must(template.ParseFS(files, "page.html"))
 )
 
 // Policy is a Content-Security-Policy that allows only styles and scripts of this server.
@@ -80,7 +80,7 @@ func (v view) Why() string { return errortext.In(v.Language, v.Server.Fault) }
 
 // Serve writes the welcome page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
-	v := view{Server: s, Localizer: book.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
+	v := view{Server: s, Localizer: catalog.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
 	if a := s.miniProgram(); a.Secret != "" {
 		v.Lines, v.SDKs = s.Try(a), s.Libraries(a)
 	}

@@ -15,7 +15,7 @@ import (
 //go:embed locale
 var locale embed.FS
 
-var book = i18n.Open(locale)
+var catalog = i18n.Open(locale)
 
 // known is a text of the catalog with a pattern that matches its messages.
 type known struct {
@@ -66,7 +66,7 @@ func in(l i18n.Language, english string, deep int) string {
 		for _, part := range found[1:] {
 			values = append(values, in(l, part, deep-1))
 		}
-		if said, err := book.In(l).Say(text.key, values...); err == nil {
+		if said, err := catalog.In(l).Say(text.key, values...); err == nil {
 			return said
 		}
 	}

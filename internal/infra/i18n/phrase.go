@@ -148,7 +148,7 @@ func alike(a, b map[int]string) bool {
 // Localizer formats the texts of a catalog in one language.
 type Localizer struct {
 	Language Language
-	book     *Catalog
+	catalog  *Catalog
 }
 
 // In returns a Localizer for the catalog in a language.
@@ -159,14 +159,14 @@ func (s Localizer) Chinese() bool { return s.Language == Chinese }
 
 // Say formats the text of a key; it returns an error if the key does not exist or the number of arguments is wrong.
 func (s Localizer) Say(key string, values ...any) (string, error) {
-	if err := s.book.fault(key, len(values)); err != nil {
+	if err := s.catalog.fault(key, len(values)); err != nil {
 		return "", err
 	}
 	return s.fill(key, values), nil
 }
 
 // Has reports whether the catalog contains a key.
-func (s Localizer) Has(key string) bool { return s.book.Has(key) }
+func (s Localizer) Has(key string) bool { return s.catalog.Has(key) }
 
 // Count formats a text with the number n.
 func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
@@ -177,7 +177,7 @@ const oneSuffix = ".one"
 // Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics if the key does not
 // exist or the number of arguments is wrong.
 func (s Localizer) Errorf(key string, values ...any) error {
-	if err := s.book.fault(key, len(values)); err != nil {
+	if err := s.catalog.fault(key, len(values)); err != nil {
 		panic(err)
 	}
 	text, said := s.form(key, values)
@@ -199,11 +199,11 @@ func (s Localizer) fill(key string, values []any) string {
 // form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1 and the language
 // has a text for key.one, form returns that text.
 func (s Localizer) form(key string, values []any) (text string, said []any) {
-	text = s.book.texts[s.Language]()[key]
+	text = s.catalog.texts[s.Language]()[key]
 	if len(values) == 0 {
 		return text, nil
 	}
-	if single, ok := s.book.texts[s.Language]()[key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
+	if single, ok := s.catalog.texts[s.Language]()[key+oneSuffix]; ok && fmt.Sprint(values[0]) == "1" {
 		text = single
 		if len(places(single)) == 0 {
 			return text, nil
@@ -240,10 +240,10 @@ func (b *Catalog) fault(key string, value int) error {
 
 // Message is a text key with its arguments, independent of a language. The zero Message is empty.
 type Message struct {
-	book  *Catalog
-	key   string
-	with  []any
-	plain string
+	catalog *Catalog
+	key     string
+	with    []any
+	plain   string
 }
 
 // Text returns a Message for a key and its arguments. An argument may be a Message too. Text panics if the key does not exist or
@@ -252,7 +252,7 @@ func (b *Catalog) Text(key string, values ...any) Message {
 	if err := b.fault(key, len(values)); err != nil {
 		panic(err)
 	}
-	return Message{book: b, key: key, with: values}
+	return Message{catalog: b, key: key, with: values}
 }
 
 // Literal returns a Message with a text from elsewhere that is not translated, such as an operating system or database error.
@@ -260,10 +260,10 @@ func Literal(text string) Message { return Message{plain: text} }
 
 // In returns the message in a language.
 func (t Message) In(l Language) string {
-	if t.book == nil {
+	if t.catalog == nil {
 		return t.plain
 	}
-	return t.book.In(l).fill(t.key, t.with)
+	return t.catalog.In(l).fill(t.key, t.with)
 }
 
 // String returns the message in English, for programs and logs.
@@ -274,7 +274,7 @@ func (t Message) English() string { return t.In(English) }
 func (t Message) Chinese() string { return t.In(Chinese) }
 
 // IsZero reports whether the message is empty.
-func (t Message) IsZero() bool { return t.book == nil && t.plain == "" }
+func (t Message) IsZero() bool { return t.catalog == nil && t.plain == "" }
 
 // MarshalText returns the message in English, so that programs read only one language.
 func (t Message) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
