@@ -334,7 +334,8 @@ func (f *filling) batchesAndActivations(ctx context.Context) error {
 				return err
 			}
 			for _, e := range got.Events {
-				if after = e.Seq; e.Action == "activate" && len(e.Ranges) == 1 && k < here && e.Ranges[0].From == b.Activations[k].From {
+				after = e.Seq
+				if e.Action == "activate" && len(e.Ranges) == 1 && k < here && e.Ranges[0].From == b.Activations[k].From {
 					b.Activations[k].Seq = e.Seq
 					k++
 				}
@@ -560,7 +561,8 @@ func (f *filling) count(ctx context.Context) error {
 		if err := f.admin(ctx, http.MethodGet, "/statistics", nil, &told); err != nil {
 			return err
 		}
-		if failures++; told.Counted.Scans > counted {
+		failures++
+		if told.Counted.Scans > counted {
 			counted, failures = told.Counted.Scans, 0
 		}
 		if failures == 10 || counted > f.allScans() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -389,9 +390,7 @@ func (c *cluster) oneStopped(ctx context.Context) error {
 		return err
 	}
 	while, err := c.changes(ctx, "stopped", 20)
-	if resumed := syscall.Kill(last.pid(), syscall.SIGCONT); err == nil {
-		err = resumed
-	}
+	err = cmp.Or(err, syscall.Kill(last.pid(), syscall.SIGCONT))
 	if err != nil {
 		return err
 	}

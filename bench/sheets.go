@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -44,9 +45,7 @@ func (b *bench) sheet(ctx context.Context, q *qrjump, batch int64, labels int) (
 			break
 		}
 	}
-	if waitErr := cmd.Wait(); err == nil {
-		err = waitErr
-	}
+	err = cmp.Or(err, cmd.Wait())
 	if err != nil {
 		return printed{}, fmt.Errorf("a sheet of %d labels: %w", labels, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,13 +20,9 @@ import (
 // lost, and nothing is counted that was not called.
 func TestAPIUsage_KillBetweenWrites(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
-		dir := t.TempDir()
-		var child childConfig
-		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
-		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
 		seed := fmt.Sprintf("accounts: [{appid: shop, kind: mini_program, secret: %q, versions: [release]}]\nsettings: {rule_rate_limit: null}\n",
 			secretOf("shop"))
-		require.NoError(t, os.WriteFile(child.Seed, []byte(seed), 0o600))
+		child := newChild(t, database, seed)
 		s := start(t, child)
 		// In the middle of a day, and standing still: the end of the real day
 		// must not come in between.

@@ -6,8 +6,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,11 +38,7 @@ func TestCodeImport_KillBetweenPieces(t *testing.T) {
 	}
 	eachBackend(t, func(t *testing.T, database string) {
 		chance := rand.New(rand.NewPCG(seed, 0))
-		dir := t.TempDir()
-		var child childConfig
-		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
-		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
+		child := newChild(t, database, spaceSeed)
 		s := start(t, child)
 		// bring imports the file until it is all there or the server ends: lines are
 		// those that were acknowledged, added those of them that were new.
@@ -152,11 +146,7 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 	}
 	eachBackend(t, func(t *testing.T, database string) {
 		chance := rand.New(rand.NewPCG(seed, 0))
-		dir := t.TempDir()
-		var child childConfig
-		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
-		child.Emulator, child.AdminToken, child.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
-		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
+		child := newChild(t, database, spaceSeed)
 		s := start(t, child)
 		connected := func() *api.Client {
 			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})

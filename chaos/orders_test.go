@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -26,11 +25,8 @@ func TestOrderApproval_KillDuringApprove(t *testing.T) {
 	eachBackend(t, func(t *testing.T, database string) {
 		more := another(t, "ORDER_ROUNDS", amount(72, 6), 3)
 		chance := rand.New(rand.NewPCG(seed, 0))
-		dir := t.TempDir()
-		var child childConfig
-		child.Data, child.Database, child.Listen, child.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
-		child.AdminToken, child.Seed, child.CodePrefix = adminToken, filepath.Join(dir, "seed.yaml"), "C.EXAMPLE/"
-		require.NoError(t, os.WriteFile(child.Seed, []byte(spaceSeed), 0o600))
+		child := newChild(t, database, spaceSeed)
+		child.Emulator, child.CodePrefix = false, "C.EXAMPLE/"
 		s := start(t, child)
 		as := func(token string) *api.Client {
 			c, err := api.New(s.URL, api.Options{AdminToken: token})

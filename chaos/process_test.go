@@ -36,6 +36,15 @@ type process struct {
 	log string
 }
 
+// newChild returns the configuration of a server with the emulator, whose data directory and seed file are in a new directory.
+func newChild(t testing.TB, database, seed string) (c childConfig) {
+	dir := t.TempDir()
+	c.Data, c.Database, c.Listen, c.LogFormat = filepath.Join(dir, "data"), database, anyPort, "text"
+	c.Emulator, c.AdminToken, c.Seed = true, adminToken, filepath.Join(dir, "seed.yaml")
+	require.NoError(t, os.WriteFile(c.Seed, []byte(seed), 0o600))
+	return c
+}
+
 // start runs a server until it is ready.
 func start(t testing.TB, c childConfig) *process {
 	t.Helper()

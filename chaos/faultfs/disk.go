@@ -48,7 +48,8 @@ func (d *Disk) Put(name string, content []byte) {
 func (d *Disk) CutIn(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.CutAt = 0; n > 0 {
+	d.CutAt = 0
+	if n > 0 {
 		d.CutAt = d.ops + n
 	}
 }

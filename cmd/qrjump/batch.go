@@ -405,18 +405,9 @@ type batchRetarget struct {
 
 // Run changes the page that the active codes of a range open.
 func (c *batchRetarget) Run(s *session) error {
-	r, all, err := parseRange(c.Range)
+	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "retarget")
 	if err != nil {
 		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if all {
-		if r, err = wholeBatch(s, qrjump, c.ID, "retarget"); err != nil {
-			return err
-		}
 	}
 	done, err := qrjump.Codes.Retarget(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
 	if err != nil {

@@ -29,7 +29,8 @@ func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	if slices.Contains(d.Says, "") {
 		b.Unread++
 	}
-	if b.Labels++; b.Labels == 1 || r.Index < b.Index {
+	b.Labels++
+	if b.Labels == 1 || r.Index < b.Index {
 		b.Index, b.Says = r.Index, d.Says
 	}
 }

@@ -44,18 +44,9 @@ func (c *batchSchedule) Run(s *session) error {
 	if c.At == "now" { // zero = the server's current time, because a time computed here would already be in the past
 		t = time.Time{}
 	}
-	r, all, err := parseRange(c.Range)
+	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "schedule")
 	if err != nil {
 		return err
-	}
-	qrjump, err := c.client()
-	if err != nil {
-		return err
-	}
-	if all {
-		if r, err = wholeBatch(s, qrjump, c.ID, "schedule"); err != nil {
-			return err
-		}
 	}
 	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, r, c.binding(), t, c.Actor, c.Note)
 	s.warn(done)

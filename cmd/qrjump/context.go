@@ -58,7 +58,8 @@ var (
 func (c serverContext) values() map[string]string {
 	all := map[string]string{}
 	for field, v := range reflect.ValueOf(c).Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); v.Kind() == reflect.String {
+		if v.Kind() == reflect.String {
+			name, _, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 			all[name] = v.String()
 		}
 	}

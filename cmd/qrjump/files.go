@@ -167,7 +167,8 @@ func spooled(dir string, in io.Reader) (*os.File, string, error) {
 		return nil, "", err
 	}
 	path := f.Name()
-	if open := fmt.Sprintf("/proc/self/fd/%d", f.Fd()); runtime.GOOS == "linux" {
+	if runtime.GOOS == "linux" {
+		open := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 		if _, err := os.Stat(open); err == nil && os.Remove(path) == nil {
 			path = open
 		}

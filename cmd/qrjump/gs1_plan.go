@@ -368,7 +368,8 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {
-		if made.show(w); len(made.Steps) > 0 {
+		made.show(w)
+		if len(made.Steps) > 0 {
 			tell(w, "gs1.done", counted(len(made.Steps), "step"))
 		}
 	})

@@ -147,7 +147,8 @@ func outspoken(t reflect.Type) reflect.Type {
 	var fields []reflect.StructField
 	changed := false
 	for f := range t.Fields() {
-		if field := f; !f.Anonymous {
+		if !f.Anonymous {
+			field := f
 			f.Type = outspoken(f.Type)
 			if f.Tag.Get("answer") == "optional" {
 				f.Tag = reflect.StructTag(strings.Replace(string(f.Tag), ",omitempty", "", 1))

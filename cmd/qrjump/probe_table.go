@@ -189,7 +189,8 @@ func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings .
 
 // secondAdds tests whether the platform returns an errcode other than 85072 when the second account adds the prefix.
 func (r *probeRun) secondAdds(prefix string) (bool, error) {
-	if r.become(r.SecondAppID, r.SecondSecret); r.err != nil {
+	r.become(r.SecondAppID, r.SecondSecret)
+	if r.err != nil {
 		return false, r.err
 	}
 	return r.differs(85072, r.sendAdd(prefix, "", r.body(prefix, 0, "")))
@@ -220,7 +221,8 @@ func askEdit(r *probeRun) (bool, error) {
 // askServicePublish tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code
 // that expires within a minute.
 func askServicePublish(r *probeRun) (bool, error) {
-	if r.become(r.ServiceAppID, r.ServiceSecret); r.err != nil {
+	r.become(r.ServiceAppID, r.ServiceSecret)
+	if r.err != nil {
 		return false, r.err
 	}
 	made := r.call("/cgi-bin/qrcode/create?access_token="+r.current.token, jsonType,

@@ -57,6 +57,19 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
+// clientAndRange returns a client of the server and the selected range of a batch; did names the action in an error.
+func (o operator) clientAndRange(s *session, id int64, texts []string, did string) (*client.Client, client.CodeRange, error) {
+	r, all, err := parseRange(texts)
+	if err != nil {
+		return nil, r, err
+	}
+	qrjump, err := o.client()
+	if err == nil && all {
+		r, err = wholeBatch(s, qrjump, id, did)
+	}
+	return qrjump, r, err
+}
+
 // wholeBatch returns the range of all codes of a batch; did names the action in the error about a missing batch.
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
 	batch, err := qrjump.Batches.Get(s.ctx, id)

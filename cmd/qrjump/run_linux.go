@@ -140,7 +140,8 @@ func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir strin
 	if c.Isolate {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
 	}
-	if uid, gid := os.Geteuid(), os.Getegid(); !mayMount() {
+	if !mayMount() {
+		uid, gid := os.Geteuid(), os.Getegid()
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}

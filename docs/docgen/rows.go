@@ -167,7 +167,8 @@ func EachClientCall(ctx context.Context, note func(call *http.Request, method st
 	}
 	for name, call := range EachClientMethod() {
 		sent.calls = nil
-		if _ = call(ctx, c); len(sent.calls) > 0 {
+		_ = call(ctx, c)
+		if len(sent.calls) > 0 {
 			note(sent.calls[0], name)
 		}
 	}

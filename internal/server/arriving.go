@@ -103,7 +103,8 @@ func (a *drainingBody) Close() error { return a.body.Close() }
 
 // WriteHeader implements http.ResponseWriter.
 func (a *drainingBody) WriteHeader(status int) {
-	if a.beforeAnswer(status); a.status == 0 {
+	a.beforeAnswer(status)
+	if a.status == 0 {
 		a.ResponseWriter.WriteHeader(status)
 	}
 }

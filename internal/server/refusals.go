@@ -135,7 +135,8 @@ func (l *refusals) dropOne() {
 		if rarest == nil || r.times < rarest.times {
 			rarest = r
 		}
-		if looked++; looked == 8 {
+		looked++
+		if looked == 8 {
 			break
 		}
 	}

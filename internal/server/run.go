@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -51,9 +52,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 		s.serving.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
 	}
-	if closed := s.Close(); err == nil {
-		err = closed
-	}
+	err = cmp.Or(err, s.Close())
 	s.sayDeviations()
 	return err
 }

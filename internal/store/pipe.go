@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"database/sql"
@@ -139,11 +140,7 @@ func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	}
 	return p.conn.Raw(func(any) (err error) {
 		results := p.pg.SendBatch(ctx, &b)
-		defer func() {
-			if closed := results.Close(); err == nil {
-				err = closed
-			}
-		}()
+		defer func() { err = cmp.Or(err, results.Close()) }()
 		for _, q := range all {
 			if err := q.read(results); err != nil {
 				return err

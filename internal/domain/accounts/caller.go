@@ -98,7 +98,8 @@ func (d *Service) SetPassing(text, appid string) {
 	if passing, ok := d.countedTokens.get(hash); passing == appid && ok {
 		return
 	}
-	if d.countedTokens.drop(hash); appid != "" {
+	d.countedTokens.drop(hash)
+	if appid != "" {
 		d.countedTokens.put(hash, appid)
 	}
 }

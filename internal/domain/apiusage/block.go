@@ -107,7 +107,8 @@ func appendText(b []byte, s string) []byte {
 func (b Block) find(rid string) (c Call, ok bool, err error) {
 	n := 0
 	for line := range strings.Lines(b.Text) {
-		if n++; n <= b.Gone || !strings.Contains(line, rid) {
+		n++
+		if n <= b.Gone || !strings.Contains(line, rid) {
 			continue
 		}
 		var c Call

@@ -112,7 +112,8 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 			done.Truncated = true
 			break
 		}
-		if read++; e.OccurredAt.Before(since) || e.Text == "" {
+		read++
+		if e.OccurredAt.Before(since) || e.Text == "" {
 			continue
 		}
 		done.Scans++

@@ -19,6 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/storetest"
 )
@@ -147,21 +148,7 @@ func (p *plant) activate(b codes.Batch, from, to int64) {
 		codes.Activation{Batch: b.ID, Range: codes.Range{From: from, To: to}, Binding: p.binding}))
 }
 
-// race runs n calls that start together and returns their errors.
-func race(n int, f func(i int) error) []error {
-	errs := make([]error, n)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			<-start
-			errs[i] = f(i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	return errs
-}
+var race = dbtest.Race
 
 func wantCode(t testing.TB, what string, err error, want *errcode.Code, detail string) {
 	t.Helper()

@@ -184,7 +184,8 @@ func (a *arena) drop(n int) {
 	s := &a.slabs[use.slab]
 	s.dead += int64(use.used - use.dead)
 	use.used, use.dead = 0, 0
-	if s.left--; s.left == 0 {
+	s.left--
+	if s.left == 0 {
 		a.bytes -= int64(len(s.all))
 		*s = slab{}
 		a.leaving = 0

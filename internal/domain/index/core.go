@@ -124,9 +124,7 @@ func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
 func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
 	for pos, left := home(part, n), n; left > 1; left-- {
-		if pos++; pos >= n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
 		for m := sameTags(tags, tag); m != 0; m &= m - 1 {

@@ -285,9 +285,7 @@ func (t *hostTable) glance(hash, length uint64, name *[4]uint64) *host {
 		case 0:
 			return nil
 		}
-		if pos++; pos == n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 	}
 	return nil
 }

@@ -83,6 +83,14 @@ func (h *host) is(origin string, texts *arena) bool {
 	return true
 }
 
+// nextPos returns the position after pos in a circular table of n positions.
+func nextPos(pos, n uint64) uint64 {
+	if pos+1 >= n {
+		return 0
+	}
+	return pos + 1
+}
+
 // find returns the entry of a host; nil if the host has no rule.
 func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 	s := &t.segments[hash>>(64-hostBits)]
@@ -101,9 +109,7 @@ func (t *hostTable) find(hash uint64, origin string, texts *arena) *host {
 		case 0:
 			return nil
 		}
-		if pos++; pos == n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 	}
 	return nil
 }
@@ -145,9 +151,7 @@ func (t *hostTable) add(hash uint64, origin string, text address, version *atomi
 func freeLine(first *host, n, hash uint64) *host {
 	pos, _ := bits.Mul64(hash<<hostBits, n)
 	for hostLine(first, pos)[0] != 0 {
-		if pos++; pos == n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 	}
 	return hostLine(first, pos)
 }

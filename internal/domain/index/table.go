@@ -94,9 +94,7 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 		if tags&goesOn(tag) == 0 {
 			return nil, 0
 		}
-		if pos++; pos == n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 	}
 	return nil, 0
 }
@@ -205,9 +203,7 @@ func insertSlot(first *bucket, n, tag, slot uint64) {
 			return
 		}
 		atomic.StoreUint64(&b[0], tags|goesOn(tag))
-		if pos++; pos == n {
-			pos = 0
-		}
+		pos = nextPos(pos, n)
 	}
 }
 

@@ -347,7 +347,8 @@ func (c *Replica) Unreadable() (n int, first string, err error) {
 		if m.unreadable == nil {
 			continue
 		}
-		if n++; n == 1 || kind < first {
+		n++
+		if n == 1 || kind < first {
 			first, err = kind, m.unreadable
 		}
 	}
@@ -380,7 +381,8 @@ func (c *Replica) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule
 	return func(yield func(rules.Rule, error) bool) {
 		n := 0
 		for r, err := range all {
-			if n++; n%followPage == 0 && err == nil {
+			n++
+			if n%followPage == 0 && err == nil {
 				c.hear()
 			}
 			if !yield(r, err) {

@@ -177,7 +177,8 @@ func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, er
 func eachLine(file string, text []byte, visit func(ruleNode)) error {
 	n := 0
 	for line := range bytes.Lines(text) {
-		if n++; len(bytes.TrimSpace(line)) == 0 {
+		n++
+		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
 		if !json.Valid(line) {

@@ -111,7 +111,8 @@ func (s *Service) Total(ctx context.Context, owners []string) (n int, err error)
 		n = 0
 		for _, owner := range owners {
 			owned, err := tx.CountOwned(ctx, owner)
-			if n += owned; err != nil {
+			n += owned
+			if err != nil {
 				return err
 			}
 		}

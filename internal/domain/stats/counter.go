@@ -156,7 +156,8 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if came += n; !hasMore {
+		came += n
+		if !hasMore {
 			break
 		}
 		select {
@@ -171,7 +172,8 @@ func (c *Aggregator) addUp(ctx context.Context) error {
 		return nil // another call failed in the meantime; the next call starts from the stored state
 	}
 	if c.pending.size() > 0 {
-		if c.pending.age++; came > quietScans && c.pending.age < maxAge {
+		c.pending.age++
+		if came > quietScans && c.pending.age < maxAge {
 			return nil
 		}
 	}

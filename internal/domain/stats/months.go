@@ -165,7 +165,8 @@ func (k RollKey) next() RollKey {
 	case k.Table < rollSums || k.Dimension >= Dims-1:
 		return RollKey{Table: k.Table + 1}
 	}
-	if k.Dimension++; k.Table == rollSums && k.Dimension == Rule {
+	k.Dimension++
+	if k.Table == rollSums && k.Dimension == Rule {
 		k.Dimension++
 	}
 	return RollKey{Table: k.Table, Dimension: k.Dimension}
@@ -301,7 +302,8 @@ func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
 	for i := range rows {
-		if read[day(&rows[i])]++; read[day(&rows[i])] < limit {
+		read[day(&rows[i])]++
+		if read[day(&rows[i])] < limit {
 			continue
 		}
 		for ; i > 0 && compare(rows[i-1], rows[i]) == 0; i-- {
@@ -397,13 +399,15 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 				continue
 			}
 			n, err := tx.RemoveCounted(ctx, span.Granularity, span.To, left)
-			if left -= n; err != nil {
+			left -= n
+			if err != nil {
 				return fmt.Errorf("removing old counts: %w", err)
 			}
 		}
 		if s.OldestDay > 0 && left > 0 {
 			n, err := tx.RemoveMisses(ctx, s.missesKept(), left)
-			if left -= n; err != nil {
+			left -= n
+			if err != nil {
 				return fmt.Errorf("removing old scans that found nothing: %w", err)
 			}
 		}

@@ -119,7 +119,8 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 		if err = c.countTraced(ctx, &e); err != nil {
 			break
 		}
-		if n++; n >= limit || c.full() {
+		n++
+		if n >= limit || c.full() {
 			break
 		}
 		if n%yieldEvery == 0 {

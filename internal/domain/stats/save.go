@@ -57,7 +57,8 @@ func (c *Aggregator) save(ctx context.Context) error {
 			return errMoved
 		}
 		origins := p.origins(c.taken)
-		if s.Scans += int64(p.events); p.rest == nil {
+		s.Scans += int64(p.events)
+		if p.rest == nil {
 			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.again))
 		} else {

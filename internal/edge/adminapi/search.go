@@ -115,11 +115,13 @@ func (s *searching) batches(context.Context) error {
 		}
 		isv := strings.TrimPrefix(b.ISV, "\x01")
 		if id := strconv.FormatInt(b.ID, 10); n <= maxHits && (id == s.text || strings.Contains(strings.ToLower(isv), s.part)) {
-			if n++; n <= maxHits {
+			n++
+			if n <= maxHits {
 				s.add(client.SearchHit{Kind: "batch", Key: id, Name: isv, Account: b.Account})
 			}
 		}
-		if looked++; looked > maxBatches || len(activities) > maxHits {
+		looked++
+		if looked > maxBatches || len(activities) > maxHits {
 			continue
 		}
 		for _, name := range s.Codes.Memory.Activities(b.ID, now) {

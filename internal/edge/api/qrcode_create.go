@@ -58,7 +58,8 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 			d.ID = &id
 		}
 	case accounts.QRText, accounts.QRTextForEver:
-		if text := scene.textOrNumber("scene_str"); !scene.isAbsent("scene_str") {
+		text := scene.textOrNumber("scene_str")
+		if !scene.isAbsent("scene_str") {
 			d.Text = &text
 		}
 	}

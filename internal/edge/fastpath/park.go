@@ -40,7 +40,8 @@ func (l *Listener) nextLoop() *loop {
 	defer l.mu.Unlock()
 	if !l.loopsStarted && !l.draining.Load() {
 		l.loopsStarted = true
-		if l.startLoops(); len(l.loops) > 0 {
+		l.startLoops()
+		if len(l.loops) > 0 {
 			go l.sweep()
 		} else if runtime.GOOS == "linux" {
 			l.Log.Warn("idle connections of the scan listener keep their goroutines: the system gave no epoll", "path", l.Path)

@@ -246,7 +246,8 @@ func (a *API) process(ctx context.Context, s *pendingScan, namespace string, bod
 		defer cancel()
 		ctx = parent
 	}
-	if a.visit(ctx, s); s.err == nil {
+	a.visit(ctx, s)
+	if s.err == nil {
 		a.record(ctx, s)
 	}
 	if code {

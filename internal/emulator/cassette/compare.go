@@ -355,8 +355,8 @@ func (p *player) address(r *Recorded) string {
 
 func (p *player) send(ctx context.Context, r *Recorded) (answered, error) {
 	var body []byte
-	if m := asStandIn(r.request); r.rawKind != "" {
-		body = m.rawBody()
+	if r.rawKind != "" {
+		body = asStandIn(r.request).rawBody()
 	} else if r.request.kind != absent {
 		body = p.real(r.request, r.OccurredAt).json()
 	}

@@ -101,8 +101,8 @@ func (p *Player) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 		w.Header()["Content-Type"] = nil
 	}
 	w.WriteHeader(r.Status)
-	if m := asStandIn(r.answer); r.answerRawKind != "" {
-		_ = m.writeRaw(w) // the error is ignored: the caller may disconnect
+	if r.answerRawKind != "" {
+		_ = asStandIn(r.answer).writeRaw(w) // the error is ignored: the caller may disconnect
 	} else if r.answer.kind != absent {
 		w.Write(show(r, r.answer).json())
 	}

@@ -111,7 +111,8 @@ func (v value) escapedTexts() (n int) {
 func escapesSlashes(raw []byte) bool {
 	for i := 0; i+1 < len(raw); i++ {
 		if raw[i] == '\\' {
-			if i++; raw[i] == '/' {
+			i++
+			if raw[i] == '/' {
 				return true
 			}
 		}

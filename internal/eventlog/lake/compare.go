@@ -89,7 +89,8 @@ func (l *Lake) differ(ctx context.Context, c Compared, scans func() iter.Seq2[*s
 	c = Compared{Day: c.Day}
 	err := l.readDay(ctx, c.Day, func(id scanlog.ScanID, anonymous bool) {
 		f := rows[id]
-		if f.times++; !anonymous {
+		f.times++
+		if !anonymous {
 			f.named++
 		}
 		rows[id] = f

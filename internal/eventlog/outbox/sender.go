@@ -261,7 +261,8 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 		defer mu.Unlock()
 		switch {
 		case result.failed:
-			if seen.failures++; r.OrderKey != "" {
+			seen.failures++
+			if r.OrderKey != "" {
 				waits[r.OrderKey] = r.NextAt
 			}
 		case !r.DeliveredAt.IsZero():

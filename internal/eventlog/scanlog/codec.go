@@ -158,7 +158,8 @@ func AppendRecord(b []byte, e *Event) []byte {
 	if flags&flagNetwork != 0 {
 		bits := network.Bits()
 		b = append(b, byte(bits))
-		if reach := (bits + 7) / 8; flags&flagIPv6 != 0 {
+		reach := (bits + 7) / 8
+		if flags&flagIPv6 != 0 {
 			a := network.Addr().As16()
 			b = append(b, a[:reach]...)
 		} else {

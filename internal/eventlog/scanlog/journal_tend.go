@@ -123,7 +123,8 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 // only events up to a position. A file with events of the erased users is rewritten at the same length, and the new file replaces
 // the old file atomically. eraseAll releases the lock after each file, so that other goroutines can remove or rewrite files.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
-	if delete(users, UserHash{}); len(users) == 0 {
+	delete(users, UserHash{})
+	if len(users) == 0 {
 		return 0, nil
 	}
 	last := int64(math.MinInt64)
@@ -243,7 +244,8 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 		if group, part, err = eraseInGroup(group[:0], &g, users, position); err != nil {
 			return 0, false, fmt.Errorf("at offset %d: %w", g.offset, err)
 		}
-		if n += part; len(group) == 0 {
+		n += part
+		if len(group) == 0 {
 			left.addRecords(g.records)
 			continue
 		}

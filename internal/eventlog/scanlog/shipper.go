@@ -308,7 +308,8 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 			events = append(events, e)
 		}
 		to = Offset{e.Position, e.ID}
-		if n++; n == size {
+		n++
+		if n == size {
 			break
 		}
 	}

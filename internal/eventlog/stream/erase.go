@@ -127,7 +127,8 @@ func (l *Log) ForUsers(ctx context.Context, users scanlog.Users, start int64) it
 // overwrites and deletes the message.
 func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int64, err error) {
 	users = maps.Clone(users)
-	if delete(users, scanlog.UserHash{}); len(users) == 0 {
+	delete(users, scanlog.UserHash{})
+	if len(users) == 0 {
 		return 0, nil
 	}
 	for user := range users {

@@ -168,7 +168,8 @@ func (t Table) Lines(first int64, rows iter.Seq2[Row, error], put func(line []by
 // append appends a line to a text.
 func (t Table) append(to []byte, mark bool, rows []Row) []byte {
 	if t.List != "csv" && t.List != "ndjson" {
-		if r := rows[0]; t.List == "lines" {
+		if t.List == "lines" {
+			r := rows[0]
 			to = append(append(append(append(to, r.Matrix...), ' '), r.Code...), ' ')
 			to = append(strconv.AppendInt(to, r.Index, 10), ' ')
 		}

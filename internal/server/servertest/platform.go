@@ -22,7 +22,8 @@ func (s *Server) ComponentToken(component string) string {
 	var issued struct {
 		Token string `json:"component_access_token"`
 	}
-	if a.JSON(s.t, &issued); issued.Token == "" {
+	a.JSON(s.t, &issued)
+	if issued.Token == "" {
 		s.t.Fatalf("no token for %s: %s", component, a.Body)
 	}
 	s.Hide(issued.Token)
@@ -42,7 +43,8 @@ func (s *Server) PreAuthCode(token, component string) string {
 		Code string `json:"pre_auth_code"`
 	}
 	a := s.Component(token, "api_create_preauthcode", fmt.Sprintf(`{"component_appid":%q}`, component))
-	if a.JSON(s.t, &made); made.Code == "" {
+	a.JSON(s.t, &made)
+	if made.Code == "" {
 		s.t.Fatalf("no pre_auth_code for %s: %s", component, a.Body)
 	}
 	s.Hide(made.Code)
@@ -79,7 +81,8 @@ func (s *Server) AuthorizerToken(token, component, appid string) (access, refres
 	var issued struct {
 		Token string `json:"authorizer_access_token"`
 	}
-	if a.JSON(s.t, &issued); issued.Token == "" {
+	a.JSON(s.t, &issued)
+	if issued.Token == "" {
 		s.t.Fatalf("no token of %s for %s: %s", appid, component, a.Body)
 	}
 	s.Hide(issued.Token)

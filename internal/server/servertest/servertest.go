@@ -398,7 +398,8 @@ func (s *Server) Request(method, path, body string, header ...string) *http.Requ
 	require.NoError(s.t, err)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
-		if r.Header.Set(name, value); name == "Host" {
+		r.Header.Set(name, value)
+		if name == "Host" {
 			r.Host = value
 		}
 	}
@@ -468,7 +469,8 @@ func (s *Server) NewToken(appid string) string {
 	var issued struct {
 		Token string `json:"access_token"`
 	}
-	if a.JSON(s.t, &issued); issued.Token == "" {
+	a.JSON(s.t, &issued)
+	if issued.Token == "" {
 		s.t.Fatalf("no token for %s: %s", appid, a.Body)
 	}
 	s.Hide(issued.Token)

@@ -220,3 +220,19 @@ func parse(address string) *url.URL {
 	}
 	return u
 }
+
+// Race runs n calls that start together and returns their errors.
+func Race(n int, f func(i int) error) []error {
+	errs := make([]error, n)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			<-start
+			errs[i] = f(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return errs
+}

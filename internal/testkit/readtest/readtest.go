@@ -89,7 +89,8 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 			}
 		}
 		if text == "" || testscope.Run() {
-			if peer := second(file(t, m)); text == "" {
+			peer := second(file(t, m))
+			if text == "" {
 				text = peer
 			} else if peer != "" && peer != text {
 				text += " (another reader: " + peer + ")"
@@ -205,7 +206,8 @@ func undamaged(codewords []byte, corrections int, low, root byte) bool {
 				product ^= a
 			}
 			carry := a&0x80 > 0
-			if a <<= 1; carry {
+			a <<= 1
+			if carry {
 				a ^= low
 			}
 		}

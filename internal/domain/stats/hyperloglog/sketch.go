@@ -227,7 +227,8 @@ func tau(x float64) float64 {
 func (s *Users) Changes() string {
 	var b []byte
 	put := func(pos uint64, rank byte) {
-		if pos |= uint64(rank) << registerBits; rank > 0 {
+		pos |= uint64(rank) << registerBits
+		if rank > 0 {
 			b = append(b, byte(pos>>16), byte(pos>>8), byte(pos))
 		}
 	}

@@ -153,7 +153,8 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						} else if !separateSet[first] {
 							place = stats.OtherPlaces
 						}
-						if misses[missOf{hour, place}]++; r.bad {
+						misses[missOf{hour, place}]++
+						if r.bad {
 							err = errNotes
 						}
 					}

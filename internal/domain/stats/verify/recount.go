@@ -48,7 +48,8 @@ func (r *Result) compare(counted, recounted int64, describe func() string) {
 	if counted == recounted {
 		return
 	}
-	if r.Differences++; len(r.Shown) < maxShown {
+	r.Differences++
+	if len(r.Shown) < maxShown {
 		r.Shown = append(r.Shown, Difference{describe(), counted, recounted})
 	}
 }
