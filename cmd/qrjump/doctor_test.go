@@ -23,7 +23,7 @@ import (
 func TestDoctor_ChineseTranslations(t *testing.T) {
 	named := regexp.MustCompile(`\b(?:pass|warn|fail|well|bad)\("(\w+)"|About: "(\w+)"`)
 	abouts := 0
-	for _, file := range []string{"doctor.go", "../../internal/server/examine.go"} {
+	for _, file := range []string{"doctor.go", "../../internal/server/preflight.go"} {
 		code, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for _, found := range named.FindAllStringSubmatch(string(code), -1) {

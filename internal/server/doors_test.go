@@ -17,7 +17,7 @@ import (
 // comparisons are the files that compare or look up what somebody shows as a credential, and which surface of
 // TestThrottle_ValidCredentialPasses, or which reason, holds each.
 var comparisons = map[string]string{
-	"domain/accounts/guess.go":         "AppSecrets: a token, a stable token, a clear by the secret, a login's code, a platform's pushes and token",
+	"domain/accounts/throttle.go":      "AppSecrets: a token, a stable token, a clear by the secret, a login's code, a platform's pushes and token",
 	"domain/accounts/service.go":       "makes the hashes of AppSecrets and access tokens: an access token",
 	"domain/accounts/scankey.go":       "scan keys: a scan, an explanation",
 	"domain/accounts/ticket.go":        "verify tickets, beside the platform's secret",
@@ -25,13 +25,13 @@ var comparisons = map[string]string{
 	"domain/codes/service.go":          "tickets and js_codes, behind an access token or a secret",
 	"domain/codes/printing.go":         "names the lines of a package; no credential",
 	"domain/iam/people.go":             "admin keys, sessions, links that sign in once, recovery codes beside a password",
-	"domain/iam/own.go":                "recovery codes of somebody who is signed in",
+	"domain/iam/own_profile.go":        "recovery codes of somebody who is signed in",
 	"domain/iam/password.go":           "passwords: dear to compare, so they keep their limit; TestSignIn_ConcurrentGuessesThrottled",
 	"domain/iam/shared.go":             "links to one chart: a link to a chart",
 	"domain/iam/factor.go":             "codes of a second factor, beside a password",
 	"edge/oidc/provider.go":            "state and nonce: a sign-in at the provider",
-	"server/keys.go":                   "how two secrets are compared",
-	"server/guard.go":                  "the admin token: the admin API, the metrics, an explanation",
+	"server/keyring.go":                "how two secrets are compared",
+	"server/middleware.go":             "the admin token: the admin API, the metrics, an explanation",
 	"server/console.go":                "the admin token: the console's form, the authorisation page",
 	"infra/sealer/vault.go":            "how hashes are made and compared",
 }

@@ -243,7 +243,7 @@ var bounds = map[string]string{
 // The setting idleTimeout limits how long a session may be idle in a transaction, and unheardTimeout how long results may stay
 // unacknowledged by the client. lastingIdle is the value of both settings in a transaction that called Tx.lasting, and holdingIdle
 // the value of idleTimeout in a transaction that has locked the end of the audit log. A running node sends the next statement
-// within milliseconds; if the server ends its session anyway, the node repeats the work in another session (lost.go).
+// within milliseconds; if the server ends its session anyway, the node repeats the work in another session (session_lost.go).
 const (
 	idleTimeout    = "idle_in_transaction_session_timeout"
 	unheardTimeout = "tcp_user_timeout"

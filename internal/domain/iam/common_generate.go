@@ -1,10 +1,10 @@
 //go:build ignore
 
-// Command common_make generates common.txt.gz from the password list of zxcvbn-ts (MIT, common.LICENSE.txt): the passwords without
+// Command common_generate generates common.txt.gz from the password list of zxcvbn-ts (MIT, common.LICENSE.txt): the passwords without
 // the digits and signs at their ends, and the complete passwords that are long enough for this server.
 //
 //	npm pack @zxcvbn-ts/language-common@4.1.3 && tar xzf zxcvbn-ts-language-common-4.1.3.tgz
-//	go run common_make.go package/src/passwords.json
+//	go run common_generate.go package/src/passwords.json
 package main
 
 import (

@@ -50,14 +50,14 @@ func TestSealedColumns_AllListed(t *testing.T) {
 				found++
 				// The turn itself seals what the list says.
 				if name, ok := call.Args[0].(*ast.Ident); ok && name.Name == "location" &&
-					file == filepath.Join(root, "internal", "server", "turn.go") {
+					file == filepath.Join(root, "internal", "server", "key_rotation.go") {
 					return true
 				}
 				where := p.set.Position(call.Pos())
 				if text, ok := p.beginning(call.Args[0]); !ok {
 					t.Errorf("%s: the place of this Seal does not begin with a literal text, so nobody can see where it seals", where)
 				} else if !known[text] {
-					t.Errorf("%s: something is sealed for %q, which is not on the list in internal/store/seal.go", where, text)
+					t.Errorf("%s: something is sealed for %q, which is not on the list in internal/store/reseal.go", where, text)
 				}
 				return true
 			})
@@ -160,7 +160,7 @@ func TestSealedColumns_MatchSchema(t *testing.T) {
 			for _, column := range columnsOf(t, s, table) {
 				name, _, _ := strings.Cut(column, " ")
 				listed := slices.ContainsFunc(sealed, func(c sealedColumn) bool { return c.table == table && c.column == name })
-				assert.True(t, name != "sealed" || table == "sealing_keys" || listed, "%s.%s is not on the list in seal.go", table, name)
+				assert.True(t, name != "sealed" || table == "sealing_keys" || listed, "%s.%s is not on the list in reseal.go", table, name)
 			}
 		}
 	})
