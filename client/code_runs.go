@@ -30,8 +30,7 @@ func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit
 	return get[CodeRuns](ctx, c.transport, withQuery(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
 }
 
-// Export writes the codes of a range, at most 50,000, to w as CSV: index, code and code text. After an error, the written CSV is
-// incomplete.
+// Export writes the codes of a range, at most 50,000, to w as CSV: index, code and code text. After an error, the CSV is incomplete.
 func (c CodesService) Export(ctx context.Context, id int64, r CodeRange, w io.Writer) error {
 	return c.pour(ctx, request{method: http.MethodGet, path: "/admin/v1/" + batchPath(id, "codes"),
 		query: params{"from": r.From, "to": r.To}.values(), bearer: c.options.AdminToken}, "text/csv", w)

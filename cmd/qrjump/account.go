@@ -19,7 +19,7 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 		return failed(did, appid, err)
 	}
 	return hintError{error: fmt.Errorf("%w%s", failed(did, appid, err), nearAccount(s, operator, appid)),
-		next: said("account.see_qrjump_account_list")}
+		next: tr("account.see_qrjump_account_list")}
 }
 
 // nearAccount returns a suggestion for the first of some AppIDs that does not exist; "" if no AppID is similar, or all exist.
@@ -66,9 +66,9 @@ func (c *accountList) Run(s *session, qrjump *client.Client) error {
 	rest := ""
 	if c.WaitingLinks && err == nil {
 		all, err = withWaitingLinks(s, qrjump, all)
-		rest = said("account.see_account_show")
+		rest = tr("account.see_account_show")
 	}
-	return listing[client.Account]{name: "accounts", none: said("account.no_account"), more: rest,
+	return listing[client.Account]{name: "accounts", none: tr("account.no_account"), more: rest,
 		heads: []string{"APPID", "KIND", "SUBJECT", "CERTIFIED", "VERSIONS", "JUMP", "NAME"},
 		row: func(a client.Account) []string {
 			return []string{a.AppID, a.Kind, a.Subject, yesNo(a.Certified), orDash(strings.Join(a.Versions, " ")),
@@ -173,7 +173,7 @@ func (a *accountSections) printSections(w io.Writer) {
 	section := func(title string, heads []string, rows [][]string) {
 		if len(rows) > 0 {
 			fmt.Fprintln(w)
-			tell(w, title)
+			printMsg(w, title)
 			printTable(w, heads, rows)
 		}
 	}
@@ -185,7 +185,7 @@ func (a *accountSections) printSections(w io.Writer) {
 	for _, l := range a.Links {
 		linked = append(linked, []string{l.MiniProgram, l.Name, linkState(l), formatTime(l.CreatedAt)})
 		if side := l.Waits(); side != "" {
-			waiting = said("account.answer_with_confirm_link", plain(a.AppID), plain(l.MiniProgram), side)
+			waiting = tr("account.answer_with_confirm_link", plain(a.AppID), plain(l.MiniProgram), side)
 		}
 	}
 	for _, n := range slices.Backward(a.Notifications) {
@@ -208,11 +208,11 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 		var missing []string
 		for _, n := range ability.Requirements {
 			if !n.Fulfilled {
-				need := maybeSaid("need."+n.Requirement, n.Requirement)
+				need := localizeOr("need."+n.Requirement, n.Requirement)
 				missing = append(missing, need)
 				mend := [2]string{need, ""}
 				if catalog.Has("need." + n.Requirement + ".mend") {
-					mend[1] = said("need."+n.Requirement+".mend", appid)
+					mend[1] = tr("need."+n.Requirement+".mend", appid)
 				}
 				if !slices.Contains(mends, mend) {
 					mends = append(mends, mend)
@@ -220,13 +220,13 @@ func printAbilities(w io.Writer, appid string, list []client.Ability) {
 			}
 		}
 		if !ability.Allowed {
-			words = said("account.no_missing") + strings.Join(missing, ", ")
+			words = tr("account.no_missing") + strings.Join(missing, ", ")
 		}
-		rows = append(rows, [2]string{said("account.may", ability.Ability), words})
+		rows = append(rows, [2]string{tr("account.may", ability.Ability), words})
 	}
 	printFields(w, rows...)
 	if len(mends) > 0 {
-		tell(w, "account.missing")
+		printMsg(w, "account.missing")
 		printFields(w, mends...)
 	}
 }
@@ -267,7 +267,7 @@ type accountSet struct {
 	NoVersions     bool
 	Member         map[string]string `placeholder:"USER=ROLE"`
 	PackageKeyFile string            `placeholder:"FILE" file:"in"`
-	ending
+	confirmFlag
 }
 
 // features lists the features that can be granted.
@@ -301,12 +301,12 @@ func changedFeatures(have, changes []string) ([]string, error) {
 // Run merges the flags into the stored account: each flag changes one field, and the update fails if the account changed since it was read.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
-	did, ctx := said("account.created", c.AppID), client.IfNone(s.ctx)
+	did, ctx := tr("account.created", c.AppID), client.IfNone(s.ctx)
 	old, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	missing, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case err == nil:
-		want, did, ctx = old.Put(), said("account.changed", c.AppID), client.IfMatch(s.ctx, old.Revision)
+		want, did, ctx = old.Put(), tr("account.changed", c.AppID), client.IfMatch(s.ctx, old.Revision)
 	case !ok || missing.Status != http.StatusNotFound:
 		return failed("set", c.AppID, err)
 	case c.Kind == nil:
@@ -346,12 +346,12 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	if want.Members, err = changedMembers(want.Members, c.Member); err != nil {
 		return err
 	}
-	if ends := c.ends(old, want); ends != "" && did != said("account.created", c.AppID) {
+	if ends := c.ends(old, want); ends != "" && did != tr("account.created", c.AppID) {
 		if err := c.confirmed(s, ends); err != nil {
 			return err
 		}
 	}
-	err = failed("set", c.AppID, unlessOvertaken("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
+	err = failed("set", c.AppID, describeConflict("qrjump account show "+c.AppID, qrjump.Accounts.Set(ctx, c.AppID, want)))
 	if isProblem(err, http.StatusUnprocessableEntity) {
 		err = fmt.Errorf("%w%s", err, nearAccount(s, qrjump, c.Linked...))
 	}
@@ -381,14 +381,14 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
 		if want.Members[user] == "" {
-			return said("account.role_removed", plain(user), plain(c.AppID))
+			return tr("account.role_removed", plain(user), plain(c.AppID))
 		}
 	}
 	switch {
 	case len(gone) > 0:
-		return said("account.versions_removed", plain(c.AppID), strings.Join(gone, ", "))
+		return tr("account.versions_removed", plain(c.AppID), strings.Join(gone, ", "))
 	case old.JumpOpen && !want.JumpOpen:
-		return said("account.rules_disabled", plain(c.AppID))
+		return tr("account.rules_disabled", plain(c.AppID))
 	}
 	return ""
 }
@@ -415,7 +415,7 @@ type accountToken struct{ member }
 func (c *accountToken) Run(s *session, wire *client.Client) error {
 	token, err := wire.Wire.GetStableToken(s.ctx, false)
 	if err != nil {
-		return failed(said("account.token_of"), c.AppID, err)
+		return failed(tr("account.token_of"), c.AppID, err)
 	}
 	return c.outcome(s, token, nil, "plain", token.AccessToken)
 }

@@ -81,7 +81,7 @@ func logoOf(name string) ([]byte, error) {
 func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	look, err := qrjump.Accounts.GetAppearance(s.ctx, c.AppID)
 	if err != nil {
-		return aboutAccount(s, qrjump, said("account_appearance.show_how_buyers_see"), c.AppID, err)
+		return aboutAccount(s, qrjump, tr("account_appearance.show_how_buyers_see"), c.AppID, err)
 	}
 	want, changes, err := c.changed(look)
 	if err != nil {
@@ -89,8 +89,8 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	}
 	if changes {
 		if look, err = qrjump.Accounts.SetAppearance(client.IfMatch(s.ctx, look.Revision), c.AppID, want); err != nil {
-			return aboutAccount(s, qrjump, said("account_appearance.change_how_buyers_see"), c.AppID,
-				unlessOvertaken("qrjump account appearance "+c.AppID, err))
+			return aboutAccount(s, qrjump, tr("account_appearance.change_how_buyers_see"), c.AppID,
+				describeConflict("qrjump account appearance "+c.AppID, err))
 		}
 	}
 	return c.print(s, look, func(w io.Writer) { printAppearance(w, look) })
@@ -99,10 +99,10 @@ func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 func printAppearance(w io.Writer, a client.Appearance) {
 	accent, logo := a.Accent, ""
 	if accent != "" {
-		accent += said("account_appearance.with_text_in") + a.OnAccent
+		accent += tr("account_appearance.with_text_in") + a.OnAccent
 	}
 	if a.Logo != nil {
-		logo = said("account_appearance.pixels_at", a.Logo.Width, a.Logo.Height, a.Logo.Path)
+		logo = tr("account_appearance.pixels_at", a.Logo.Width, a.Logo.Height, a.Logo.Path)
 	}
 	en, zh := a.Texts["en"], a.Texts["zh"]
 	printFields(w, [2]string{"appid", a.AppID}, [2]string{"accent", accent}, [2]string{"help", a.Help},

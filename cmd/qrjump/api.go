@@ -22,7 +22,7 @@ type apiCommand struct {
 	Operation string   `arg:"" optional:""`
 	Fields    []string `arg:"" optional:"" name:"field=value" placeholder:"field=value"`
 	Input     string   `placeholder:"FILE" file:"in"`
-	ending
+	confirmFlag
 }
 
 // apiOperation is an operation in the server's OpenAPI document.
@@ -157,7 +157,7 @@ func fieldNames(fields []apiField) string {
 			}
 		}
 	}
-	return orElse(strings.Join(words, ", "), said("api.no_field"))
+	return orElse(strings.Join(words, ", "), tr("api.no_field"))
 }
 
 // Run calls an operation of the admin API, or lists the operations.
@@ -181,7 +181,7 @@ func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if o.method == http.MethodDelete {
-		if err := c.confirmed(s, said("api.deletes", call.Method, plain(call.Path))); err != nil {
+		if err := c.confirmed(s, tr("api.deletes", call.Method, plain(call.Path))); err != nil {
 			return err
 		}
 	}
@@ -266,7 +266,7 @@ func (t apiSchema) value(v any, text string) any {
 func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	if answer.StatusCode == http.StatusNoContent {
-		tell(s.err, "api.done", o.ID)
+		printMsg(s.err, "api.done", o.ID)
 		return nil
 	}
 	if kind != "application/json" {
@@ -296,7 +296,7 @@ func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefi
 
 // printAnswer prints any response of the admin API: its only list as a table, or its fields.
 func printAnswer(w io.Writer, answer json.RawMessage) error {
-	rows, err := (&shaper{list: true}).onlyList(answer)
+	rows, err := (&converter{list: true}).onlyList(answer)
 	if err != nil || len(rows) == 0 {
 		fields, err := cellsOf(answer, "")
 		if err != nil {

@@ -21,7 +21,7 @@ type auditList struct {
 // Run lists the latest changes of the audit log, oldest first.
 func (c *auditList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Newest: true, Kind: c.Kind, Key: c.Key, Actor: c.Actor, Limit: c.Limit})
-	return listing[client.Change]{name: "changes", none: said("audit.none"), newestFirst: true,
+	return listing[client.Change]{name: "changes", none: tr("audit.none"), newestFirst: true,
 		heads: []string{"SEQ", "TIME", "KIND", "ACTION", "OBJECT", "BY", "RID"},
 		row: func(e client.Change) []string {
 			actor := e.Actor
@@ -41,26 +41,26 @@ type auditUndo struct {
 func (c *auditUndo) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AuditLog.List(s.ctx, client.ChangesQuery{Before: c.Seq + 1, Newest: true, Limit: 1})
 	if err != nil {
-		return failed(said("audit.undo_change"), number(c.Seq), err)
+		return failed(tr("audit.undo_change"), number(c.Seq), err)
 	}
 	if len(list) == 1 && list[0].Seq == c.Seq && list[0].Kind == "gs1" {
 		e, err := qrjump.GS1.UndoChange(s.ctx, c.Seq)
-		return c.outcome(s, e, failed(said("audit.undo_change"), number(c.Seq), err), "gs1.undone", plain(e.Key), c.Seq)
+		return c.outcome(s, e, failed(tr("audit.undo_change"), number(c.Seq), err), "gs1.undone", plain(e.Key), c.Seq)
 	}
 	done, err := qrjump.Rules.UndoChange(s.ctx, c.Seq)
 	if err != nil {
-		return failed(said("audit.undo_change"), number(c.Seq), err)
+		return failed(tr("audit.undo_change"), number(c.Seq), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
-		kind := map[string]string{"add": said("audit.restored"), "delete": said("audit.deleted_again"),
-			"edit": said("audit.previous_state")}[done.Action]
-		tell(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(kind, done.Action), done.Seq)
+		kind := map[string]string{"add": tr("audit.restored"), "delete": tr("audit.deleted_again"),
+			"edit": tr("audit.previous_state")}[done.Action]
+		printMsg(w, "audit.change_is_undone_change", c.Seq, plain(done.Rule.Prefix), cmp.Or(kind, done.Action), done.Seq)
 	})
 }
 
 // resolveThen shows which page a link opened at a time in the past.
 func (c *scanCommand) resolveThen(s *session) error {
-	t, err := momentOf("--at", c.At, false)
+	t, err := parseTime("--at", c.At, false)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	return c.print(s, pastOf.Raw, func(w io.Writer) {
 		printFields(w, [2]string{"at that time", opened(pastOf.Past)}, [2]string{"now", opened(pastOf.Current)})
 		if len(pastOf.Changes) == 0 {
-			tell(w, "audit.nothing_changed_since")
+			printMsg(w, "audit.nothing_changed_since")
 			return
 		}
 		fmt.Fprintln(w)
@@ -95,17 +95,17 @@ func (c *scanCommand) resolveThen(s *session) error {
 func opened(d client.PastDecision) string {
 	switch d.Action {
 	case client.OpenMiniProgram:
-		text := said("audit.mini_program") + d.AppID + ", " + d.Version + ", " + d.Path
+		text := tr("audit.mini_program") + d.AppID + ", " + d.Version + ", " + d.Path
 		if m := d.Matched; m != nil && m.CodeIndex != nil {
-			text += said("audit.code_of_application", *m.CodeIndex, m.ApplicationID)
+			text += tr("audit.code_of_application", *m.CodeIndex, m.ApplicationID)
 		} else if m != nil {
 			text += " (" + strings.ReplaceAll(m.Kind, "_", " ") + " " + m.Prefix + ")"
 		}
 		return plain(text)
 	case client.OpenURL:
-		return plain(said("audit.the_web_page") + d.URL)
+		return plain(tr("audit.the_web_page") + d.URL)
 	case client.ShowText:
-		return said("audit.the_text") + strconv.Quote(d.Text)
+		return tr("audit.the_text") + strconv.Quote(d.Text)
 	}
 	return plain("a message: " + cmp.Or(d.Reason, d.Action))
 }

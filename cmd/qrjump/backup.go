@@ -53,11 +53,11 @@ func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 		fmt.Fprintln(s.err)
 		return string(word), err
 	}
-	word, err := ask(said("backup.passphrase_of_the_archive"))
+	word, err := ask(tr("backup.passphrase_of_the_archive"))
 	if err != nil || !repeat {
 		return word, err
 	}
-	if second, err := ask(said("backup.repeat_passphrase")); err != nil || second != word {
+	if second, err := ask(tr("backup.repeat_passphrase")); err != nil || second != word {
 		return "", errors.Join(err, fault("backup.passphrases_differ"))
 	}
 	return word, nil
@@ -116,9 +116,9 @@ func (c *exportCommand) Run(s *session) error {
 		return err
 	})
 	if err != nil {
-		return failed(said("backup.export_to"), c.File, err)
+		return failed(tr("backup.export_to"), c.File, err)
 	}
-	_, err = tell(s.out, "backup.exported_of_to", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
+	_, err = printMsg(s.out, "backup.exported_of_to", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"), c.File,
 		counted(int(size), "byte"))
 	return err
 }
@@ -152,11 +152,11 @@ func (c *importCommand) Run(s *session) error {
 	if err != nil {
 		return failed("import", c.File, err)
 	}
-	tell(s.out, "backup.imported_of_exported_at_by", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
+	printMsg(s.out, "backup.imported_of_exported_at_by", counted(int(m.Rows()), "row"), counted(len(m.Tables()), "table"),
 		formatTime(m.CreatedAt), plain(m.Program))
 	for _, table := range m.Tables() {
 		if table.Name == "tables/batches.ndjson" && table.Rows > 0 {
-			tell(s.out,
+			printMsg(s.out,
 				"backup.if_the_old_server_gave",
 				server.MinCodeCounterAt(time.Now()))
 		}

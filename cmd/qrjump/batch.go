@@ -39,7 +39,7 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	if listErr != nil || slices.Contains(storedNumbers, id) {
 		return aboutCodes(did, err) // no suggestion if the list cannot be read, or if the application exists and another object is missing
 	}
-	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: said("batch.see_qrjump_batch_list")}
+	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: tr("batch.see_qrjump_batch_list")}
 }
 
 // codeAdvice maps error numbers about codes to plain explanations and next steps.
@@ -62,7 +62,7 @@ func aboutCodes(did string, err error) error {
 	}
 	happened := fault("batch.of_2", did, err)
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusNotFound {
-		return hintError{error: happened, next: said("batch.see_qrjump_batch_list")}
+		return hintError{error: happened, next: tr("batch.see_qrjump_batch_list")}
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
@@ -72,13 +72,13 @@ func aboutCodes(did string, err error) error {
 	case errcode.InvalidArgs.Number:
 		return hintError{error: happened} // the error message is specific enough
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
-		return hintError{error: happened, next: said("batch.this_account_has_no_such")}
+		return hintError{error: happened, next: tr("batch.this_account_has_no_such")}
 	case errcode.Unauthorized.Number:
 		return hintError{error: happened,
-			next: said("batch.codes_want_a_certified_service") + w.RID}
+			next: tr("batch.codes_want_a_certified_service") + w.RID}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
-		return hintError{error: happened, next: said(next)}
+		return hintError{error: happened, next: tr(next)}
 	}
 	return happened
 }
@@ -145,7 +145,7 @@ func (c *batchApply) Run(s *session) error {
 	}
 	id, err := wire.Wire.ApplyCodes(s.ctx, c.Count, c.ISV)
 	return c.outcome(s, map[string]any{"application_id": id, "isv_application_id": c.ISV},
-		c.unauthorized(s, c.adminFlags, aboutCodes(said("batch.apply_for")+countedCodes(c.Count), err)),
+		c.unauthorized(s, c.adminFlags, aboutCodes(tr("batch.apply_for")+countedCodes(c.Count), err)),
 		"batch.progress", id, id)
 }
 
@@ -167,7 +167,7 @@ func (f templateFlags) place(s *session, o outputFlags, operator *client.Client,
 	order, err := operator.Orders.Create(s.ctx, appid, put)
 	switch {
 	case err != nil:
-		return failed(said("batch_order.order_codes_for"), appid, err)
+		return failed(tr("batch_order.order_codes_for"), appid, err)
 	case f.DryRun:
 		return o.outcome(s, order, nil, "batch.text_would_look_like", order.Sample, order.TextBits)
 	case f.Text == "":
@@ -258,12 +258,12 @@ func (c *batchList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "applications", err)
 	}
-	return listing[client.Batch]{name: "batches", none: said("batch.no_applications_the_first_qrjump"),
+	return listing[client.Batch]{name: "batches", none: tr("batch.no_applications_the_first_qrjump"),
 		heads: []string{"ID", "ACCOUNT", "ISV", "STATUS", "CREATED", "PREFIX", "CODES", "FROZEN", "VOID", "REDEEMED"},
 		row: func(b client.Batch) []string {
 			return []string{number(b.ID), b.Account, b.ISV, b.Status, formatTime(b.CreatedAt), b.Prefix, number(b.Count), number(b.Frozen),
 				number(b.Void), number(b.Redeemed)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("batch.list_applications_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("batch.list_applications_of"), c.Account, len(all)))
 }
 
 // codePage is the page that activated codes open.
@@ -307,15 +307,15 @@ func (c *batchActivate) Run(s *session) error {
 			closed.recalled
 	}
 	return c.print(s, answer, func(w io.Writer) {
-		fmt.Fprint(w, said("batch.activated_of", countedCodes(r.Len()), c.ID))
+		fmt.Fprint(w, tr("batch.activated_of", countedCodes(r.Len()), c.ID))
 		switch {
 		case !known:
-			tell(w, "batch.those_that_are_not_void",
+			printMsg(w, "batch.those_that_are_not_void",
 				plain(c.Path), plain(c.Target))
 		case closed.all() == 0:
-			tell(w, "batch.all_of_them_open_of", plain(c.Path), plain(c.Target))
+			printMsg(w, "batch.all_of_them_open_of", plain(c.Path), plain(c.Target))
 		default:
-			tell(w, "batch.open_of_stay_void_frozen",
+			printMsg(w, "batch.open_of_stay_void_frozen",
 				r.Len()-closed.all(), plain(c.Path), plain(c.Target), closed.void, closed.frozen, closed.recalled)
 		}
 	})
@@ -384,7 +384,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 type batchDeactivate struct {
 	operator
 	selectedCodes
-	ending
+	confirmFlag
 }
 
 // Run deactivates codes.
@@ -392,7 +392,7 @@ func (c *batchDeactivate) Run(s *session) error {
 	deactivate := func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Deactivate(s.ctx, c.ID, time.Time{}, change)
 	}
-	return c.change(s, c.operator, &c.ending, "deactivate", deactivate)
+	return c.change(s, c.operator, &c.confirmFlag, "deactivate", deactivate)
 }
 
 type batchRetarget struct {
@@ -416,14 +416,14 @@ func (c *batchRetarget) Run(s *session) error {
 	return c.print(s, map[string]any{"application_id": c.ID, "action": "retarget", "activations": done.Activations, "codes": done.Codes,
 		"changed": done.Changed}, func(w io.Writer) {
 		if done.Activations == 0 {
-			tell(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)
+			printMsg(w, "batch.nothing_is_active_in_of", rangeText(r), c.ID)
 			return
 		}
-		opens := said("batch.each_code_opens")
+		opens := tr("batch.each_code_opens")
 		if done.Changed != done.Codes {
-			opens = said("batch.of_open", done.Changed, countedCodes(done.Codes))
+			opens = tr("batch.of_open", done.Changed, countedCodes(done.Codes))
 		}
-		tell(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
+		printMsg(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
 			plain(c.Target))
 	})
 }

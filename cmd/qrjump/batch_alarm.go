@@ -29,7 +29,7 @@ func (c *batchAlarm) Run(s *session) error {
 	if c.Replay > 0 {
 		r, err := qrjump.Batches.ReplayAlarms(s.ctx, c.ID, c.Replay)
 		if err != nil {
-			return aboutStored(s, qrjump, said("batch_alarm.replay_the_alarms_of"), c.ID, err)
+			return aboutStored(s, qrjump, tr("batch_alarm.replay_the_alarms_of"), c.ID, err)
 		}
 		return c.print(s, r, func(w io.Writer) { printReplay(w, r) })
 	}
@@ -43,28 +43,28 @@ func (c *batchAlarm) Run(s *session) error {
 		return aboutStored(s, qrjump, "alarm", c.ID, err)
 	}
 	return c.print(s, currentAlarm, func(w io.Writer) {
-		from := said("batch_alarm.server_threshold")
+		from := tr("batch_alarm.server_threshold")
 		if currentAlarm.Overridden {
-			from = said("batch_alarm.own_threshold")
+			from = tr("batch_alarm.own_threshold")
 		}
-		kind := said("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold)
+		kind := tr("batch_alarm.threshold", currentAlarm.ApplicationID, currentAlarm.Threshold)
 		if currentAlarm.Off {
-			kind = said("batch_alarm.disabled", currentAlarm.ApplicationID)
+			kind = tr("batch_alarm.disabled", currentAlarm.ApplicationID)
 		}
 		fmt.Fprintf(w, "%s (%s)\n", kind, from)
 		if currentAlarm.OpenAlarmCount > 0 {
-			tell(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(currentAlarm.OpenAlarmCount), currentAlarm.ApplicationID)
+			printMsg(w, "batch_alarm.alarms_of_stand_qrjump_stats", countedCodes(currentAlarm.OpenAlarmCount), currentAlarm.ApplicationID)
 		}
 	})
 }
 
 func printReplay(w io.Writer, r client.AlarmReplay) {
 	fields := [][2]string{{"from", formatTime(r.From)}, {"to", formatTime(r.To)}, {"codes scanned", i18n.Grouped(r.Scanned)},
-		{said("batch_alarm.alarms_at") + number(r.Threshold), i18n.Grouped(r.Alarms)}, {"alarms raised", i18n.Grouped(r.Raised)},
+		{tr("batch_alarm.alarms_at") + number(r.Threshold), i18n.Grouped(r.Alarms)}, {"alarms raised", i18n.Grouped(r.Raised)},
 		{"dismissed", i18n.Grouped(r.Dismissed)}, {"dismissed, would be raised", i18n.Grouped(r.StillDismissed)}}
 	if r.Since != nil {
 		fields = append(fields, [2]string{"since", formatTime(*r.Since) +
-			said("batch_alarm.older_scans_missing")})
+			tr("batch_alarm.older_scans_missing")})
 	}
 	printFields(w, fields...)
 	if len(r.FirstAlarms) == 0 {
@@ -78,6 +78,6 @@ func printReplay(w io.Writer, r client.AlarmReplay) {
 	}
 	printTable(w, []string{"TIME", "CODE", "SCORE"}, rows)
 	if int64(len(r.FirstAlarms)) < r.Alarms {
-		tell(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.FirstAlarms))))
+		printMsg(w, "batch_alarm.and_more", i18n.Grouped(r.Alarms-int64(len(r.FirstAlarms))))
 	}
 }

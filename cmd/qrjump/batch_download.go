@@ -93,7 +93,7 @@ func (c *batchDownload) Run(s *session) error {
 		for _, f := range files {
 			size += f.Bytes
 		}
-		tell(w, "batch_download.wrote_of_to", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
+		printMsg(w, "batch_download.wrote_of_to", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
 	})
 }
 
@@ -232,7 +232,7 @@ func (d download) piece(f io.Writer, r client.CodeRange) error {
 	_, err = io.Copy(lines, rows)
 	switch {
 	case errors.Is(err, client.ErrPackageKey):
-		return hintError{error: err, next: said("batch_download.give_the_package_key_of")}
+		return hintError{error: err, next: tr("batch_download.give_the_package_key_of")}
 	case err != nil:
 		return err
 	case lines.n != r.Len():

@@ -30,7 +30,7 @@ type batchImport struct {
 	FixedDigits    string   `placeholder:"DIGITS"`
 	AllowGuessable bool
 	Actor          string `placeholder:"WHO"`
-	ending
+	confirmFlag
 }
 
 // importAtOnce is the number of lines per call: other writers wait for the transaction of a call.
@@ -79,36 +79,36 @@ func (c *batchImport) Run(s *session) error {
 		if err := c.bring(s, qrjump, b.ID, part, &done, progress); err != nil {
 			progress.end()
 			if p, ok := errors.AsType[*client.Problem](err); ok && p.Status < http.StatusInternalServerError && b.Arrived == 0 {
-				return leftNothing(s, qrjump, b, c.Actor, err)
+				return undoImport(s, qrjump, b, c.Actor, err)
 			}
 			if done.Lines == 0 {
 				return err
 			}
-			return hintError{error: err, next: said("batch_import.came_before_that_and_stay",
+			return hintError{error: err, next: tr("batch_import.came_before_that_and_stay",
 				countedCodes(done.Lines))}
 		}
 	}
 	progress.end()
 	answer := map[string]any{"application_id": b.ID, "codes": done.Lines, "added": done.Added, "available": done.Available}
 	return c.print(s, answer, func(w io.Writer) {
-		tell(w, "batch_import.imported_as_application_of_them", countedCodes(done.Lines), b.ID, done.Added)
+		printMsg(w, "batch_import.imported_as_application_of_them", countedCodes(done.Lines), b.ID, done.Added)
 		if done.Available < b.Count {
-			tell(w, "batch_import.of_its_are_here_it", done.Available, countedCodes(b.Count))
+			printMsg(w, "batch_import.of_its_are_here_it", done.Available, countedCodes(b.Count))
 		}
 	})
 }
 
-// leftNothing undoes the import that this run started, because the server rejected one of its lines.
-func leftNothing(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
+// undoImport undoes the import that this run started, because the server rejected one of its lines.
+func undoImport(s *session, qrjump *client.Client, b client.Batch, actor string, refused error) error {
 	for {
-		all := client.ImportToUndo{To: b.Count - 1, Note: said("batch_import.the_import_was_refused"), Actor: actor}
+		all := client.ImportToUndo{To: b.Count - 1, Note: tr("batch_import.the_import_was_refused"), Actor: actor}
 		done, err := qrjump.Batches.UndoImport(s.ctx, b.ID, all)
 		if err != nil {
-			return hintError{error: refused, next: said("batch_import.the_application_was_begun_and",
+			return hintError{error: refused, next: tr("batch_import.the_application_was_begun_and",
 				err, b.ID)}
 		}
 		if !done.More {
-			return hintError{error: refused, next: said("batch_import.nothing_imported")}
+			return hintError{error: refused, next: tr("batch_import.nothing_imported")}
 		}
 	}
 }
@@ -169,7 +169,7 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 	defer f.Close()
 	in := bufio.NewReader(f)
 	for line := int64(0); line < part.codes.Len(); {
-		piece, err := someLines(in, importAtOnce)
+		piece, err := readLines(in, importAtOnce)
 		if err != nil {
 			return fault("batch_import.read_after_line", plain(part.name), line, err)
 		}
@@ -178,7 +178,7 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 		}
 		imported, err := qrjump.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
 		if err != nil {
-			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
+			return aboutBatch(tr("batch_import.import_into", plain(part.name)), id, err)
 		}
 		line += imported.Lines
 		done.Lines, done.Added, done.Available = done.Lines+imported.Lines, done.Added+imported.Added, imported.Available
@@ -187,8 +187,8 @@ func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part im
 	return nil
 }
 
-// someLines reads up to limit lines; an empty text at the end of the file.
-func someLines(in *bufio.Reader, limit int) (text []byte, err error) {
+// readLines reads up to limit lines; an empty text at the end of the file.
+func readLines(in *bufio.Reader, limit int) (text []byte, err error) {
 	for range limit {
 		line, err := in.ReadBytes('\n')
 		text = append(text, line...)
@@ -214,15 +214,15 @@ func (c *batchImport) undo(s *session) error {
 	}
 	b, err := qrjump.Batches.Get(s.ctx, c.Undo)
 	if err != nil {
-		return aboutBatch(said("batch_import.undo"), c.Undo, err)
+		return aboutBatch(tr("batch_import.undo"), c.Undo, err)
 	}
 	if all {
 		want = client.CodeRange{To: b.Count - 1}
 	}
-	if err := c.confirmed(s, said("batch_import.codes_deleted", countedCodes(want.Len()), c.Undo)); err != nil {
+	if err := c.confirmed(s, tr("batch_import.codes_deleted", countedCodes(want.Len()), c.Undo)); err != nil {
 		return err
 	}
-	progress := newBar(s, min(want.Len(), b.Arrived), said("batch_import.undoing"))
+	progress := newBar(s, min(want.Len(), b.Arrived), tr("batch_import.undoing"))
 	defer progress.end()
 	var taken int64
 	for {
@@ -230,9 +230,9 @@ func (c *batchImport) undo(s *session) error {
 			Actor: c.Actor})
 		if err != nil {
 			progress.end()
-			err = aboutBatch(said("batch_import.undo"), c.Undo, err)
+			err = aboutBatch(tr("batch_import.undo"), c.Undo, err)
 			if taken > 0 {
-				err = hintError{error: err, next: countedCodes(taken) + said("batch_import.undone_before")}
+				err = hintError{error: err, next: countedCodes(taken) + tr("batch_import.undone_before")}
 			}
 			return err
 		}
@@ -244,10 +244,10 @@ func (c *batchImport) undo(s *session) error {
 		progress.end()
 		return c.print(s, map[string]any{"application_id": c.Undo, "removed": taken, "available": done.Available}, func(w io.Writer) {
 			if all || want.Len() == b.Count {
-				tell(w, "batch_import.undone", countedCodes(taken), c.Undo)
+				printMsg(w, "batch_import.undone", countedCodes(taken), c.Undo)
 				return
 			}
-			tell(w, "batch_import.undone_in_part", countedCodes(taken), c.Undo, done.Available)
+			printMsg(w, "batch_import.undone_in_part", countedCodes(taken), c.Undo, done.Available)
 		})
 	}
 }

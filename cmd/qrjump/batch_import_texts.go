@@ -96,7 +96,7 @@ func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, pa
 	send := func() error {
 		imported, err := qrjump.Batches.ImportTexts(s.ctx, id, first, index, c.Actor, &piece)
 		if err != nil {
-			return aboutBatch(said("batch_import.import_into", plain(part.name)), id, err)
+			return aboutBatch(tr("batch_import.import_into", plain(part.name)), id, err)
 		}
 		index += imported.Lines
 		done.Lines, done.Added, done.Available = done.Lines+imported.Lines, done.Added+imported.Added, imported.Available

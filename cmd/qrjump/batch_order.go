@@ -8,14 +8,14 @@ import (
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
-		return said("batch_order.waiting_for_approval", o.ISV, o.Account,
+		return tr("batch_order.waiting_for_approval", o.ISV, o.Account,
 			o.Account, o.Revision, shellWord(o.ISV))
 	case "refused":
-		return said("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
+		return tr("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
 	case "making":
-		return said("batch_order.approved_without_codes", o.ISV, o.Account)
+		return tr("batch_order.approved_without_codes", o.ISV, o.Account)
 	}
-	return said("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
+	return tr("batch_order.application_next_qrjump_batch_schedule", o.ApplicationID)
 }
 
 // orderDecision holds the arguments of approve and reject, including the revision of the order that the user has read.
@@ -29,7 +29,7 @@ type orderDecision struct {
 func (c *orderDecision) decide(s *session, qrjump *client.Client, agree bool) error {
 	order, err := qrjump.Orders.Decide(s.ctx, c.AppID, client.OrderDecision{ISV: c.ISV, Revision: c.Revision, Approve: agree})
 	if err != nil {
-		return failed(said("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
+		return failed(tr("batch_order.decide_order")+c.ISV+" of", c.AppID, err)
 	}
 	return c.outcome(s, order, nil, "plain", orderState(order))
 }
@@ -60,7 +60,7 @@ func (c *batchOrders) Run(s *session, qrjump *client.Client) error {
 		all = append(all, page.Orders...)
 		hasMore = len(page.Orders) > 0 && len(all) < page.Total
 	}
-	return listing[client.Order]{name: "orders", none: said("batch_order.none"), newestFirst: true,
+	return listing[client.Order]{name: "orders", none: tr("batch_order.none"), newestFirst: true,
 		heads: []string{"ACCOUNT", "ISV", "CODES", "TEXT", "REQUESTED BY", "STATE", "REVISION", "DECIDED BY", "APPLICATION",
 			"ACTIVE", "PACKAGES", "DOWNLOADED"},
 		row: func(o client.Order) []string {

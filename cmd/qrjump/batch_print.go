@@ -35,8 +35,8 @@ func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	}
 }
 
-// said prints what a job wrote, and for labels the texts that were read back.
-func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *readBack) error {
+// tr prints what a job wrote, and for labels the texts that were read back.
+func (f *rangeFlags) tr(s *session, total int64, files []printedFile, read *readBack) error {
 	if f.Out == "-" {
 		return nil
 	}
@@ -53,18 +53,18 @@ func (f *rangeFlags) said(s *session, total int64, files []printedFile, read *re
 		if len(files) > 1 {
 			location = plain(files[0].File) + " to " + plain(files[len(files)-1].File)
 		}
-		tell(w, "batch_download.wrote_of_to", countedCodes(total), f.ID, location, counted(int(size), "byte"))
+		printMsg(w, "batch_download.wrote_of_to", countedCodes(total), f.ID, location, counted(int(size), "byte"))
 		if read == nil || read.Labels == 0 {
 			return
 		}
 		if read.Unread == 0 {
-			tell(w, "batch_print.read_back_as_drawn_each", counted(int(read.Labels), "label"))
+			printMsg(w, "batch_print.read_back_as_drawn_each", counted(int(read.Labels), "label"))
 		} else {
-			tell(w, "batch_print.read_back_as_drawn_the",
+			printMsg(w, "batch_print.read_back_as_drawn_the",
 				counted(int(read.Labels), "label"), read.Unread)
 		}
 		for _, text := range read.Says {
-			tell(w, "batch_print.index", read.Index, saysText(text))
+			printMsg(w, "batch_print.index", read.Index, saysText(text))
 		}
 	})
 }
@@ -158,7 +158,7 @@ func (c *batchListCodes) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, nil)
+	return c.tr(s, src.count(), []printedFile{{c.Out, src.count(), size}}, nil)
 }
 
 // labelFlags define the content of each label of a job.
@@ -181,13 +181,13 @@ type labelPrint struct {
 
 // format returns the output format: pages, or the format of single labels; without --format it follows the file extension.
 func (c *labelPrint) format() string {
-	switch ending := filepath.Ext(c.Out); {
+	switch confirmFlag := filepath.Ext(c.Out); {
 	case c.Format != "":
 		return c.Format
-	case ending == ".zip":
+	case confirmFlag == ".zip":
 		return "png"
-	case slices.Contains([]string{".zpl", ".epl", ".tspl", ".svg", ".png"}, ending):
-		return ending[1:]
+	case slices.Contains([]string{".zpl", ".epl", ".tspl", ".svg", ".png"}, confirmFlag):
+		return confirmFlag[1:]
 	}
 	return "pages"
 }
@@ -261,7 +261,7 @@ func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) err
 // sheet returns the page layout that the flags define.
 func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
 	if sheet, err = c.printing(c.Kind, c.pageFlags).OnSheets(design); err != nil {
-		return sheet, misprinted(err)
+		return sheet, withFlagName(err)
 	}
 	if c.Logo != "" {
 		if sheet.LogoAt, err = length("logo-width", c.LogoWidth); err != nil {
@@ -292,7 +292,7 @@ func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, size, lead
 	if err != nil {
 		return unprintable(err)
 	}
-	return f.said(s, src.count(), files, read)
+	return f.tr(s, src.count(), files, read)
 }
 
 // labelsPerFile is the number of labels per archive without --per-file.
@@ -338,5 +338,5 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	if err != nil {
 		return unprintable(err)
 	}
-	return c.said(s, src.count(), []printedFile{{c.Out, src.count(), size}}, read)
+	return c.tr(s, src.count(), []printedFile{{c.Out, src.count(), size}}, read)
 }

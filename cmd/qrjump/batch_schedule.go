@@ -36,7 +36,7 @@ type batchSchedule struct {
 
 // Run makes a range of codes open a page from a given time on.
 func (c *batchSchedule) Run(s *session) error {
-	t, err := momentOf("--at", c.At, true)
+	t, err := parseTime("--at", c.At, true)
 	if err != nil {
 		return err
 	}
@@ -81,11 +81,11 @@ func (c *codeLog) Run(s *session) error {
 	}
 	found, err := qrjump.Codes.Get(s.ctx, name)
 	if err != nil {
-		return aboutStoredCodes(s, qrjump, said("batch_schedule.log_of")+c.Which, name.ID, err)
+		return aboutStoredCodes(s, qrjump, tr("batch_schedule.log_of")+c.Which, name.ID, err)
 	}
 	known, err := qrjump.Codes.GetScans(s.ctx, found.ApplicationID, found.CodeIndex)
 	if err != nil {
-		return aboutStoredCodes(s, qrjump, said("batch_schedule.log_of")+c.Which, found.ApplicationID, err)
+		return aboutStoredCodes(s, qrjump, tr("batch_schedule.log_of")+c.Which, found.ApplicationID, err)
 	}
 	return c.print(s, map[string]any{"application_id": found.ApplicationID, "code_index": found.CodeIndex, "history": found.History,
 		"scans": known}, func(w io.Writer) {
@@ -99,9 +99,9 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 	list, err := qrjump.Codes.ListEvents(s.ctx, id, c.After, c.Limit)
 	rest := ""
 	if n := len(list); n > 0 && n == c.Limit {
-		rest = said("batch_schedule.there_may_be_more_after", list[n-1].Seq)
+		rest = tr("batch_schedule.there_may_be_more_after", list[n-1].Seq)
 	}
-	return listing[client.CodeEvent]{name: "events", none: said("batch_schedule.no_events"),
+	return listing[client.CodeEvent]{name: "events", none: tr("batch_schedule.no_events"),
 		heads: []string{"SEQ", "TIME", "ACTION", "CODES", "RANGE", "FROM", "BY", "NOTE", "RID"},
 		more:  rest,
 		row: func(e client.CodeEvent) []string {
@@ -119,13 +119,13 @@ func (c *codeLog) events(s *session, qrjump *client.Client, id int64) error {
 			}
 			return []string{number(e.Seq), formatTime(e.OccurredAt), e.Action, number(e.Codes),
 				orDash(text), from, e.Actor, orDash(e.Note), orDash(e.RID)}
-		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, said("batch_schedule.log_of_batch"), id, err))
+		}}.print(s, c.outputFlags, list, aboutStored(s, qrjump, tr("batch_schedule.log_of_batch"), id, err))
 }
 
 // printScansOf prints the scan data of a code.
 func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 	if known.Scans == 0 {
-		tell(w, "batch_schedule.code_was_never_scanned", code.ApplicationID, code.CodeIndex)
+		printMsg(w, "batch_schedule.code_was_never_scanned", code.ApplicationID, code.CodeIndex)
 		return
 	}
 	printFields(w, [2]string{"code", fmt.Sprintf("%d:%d", code.ApplicationID, code.CodeIndex)}, [2]string{"scans", number(known.Scans)},
@@ -135,19 +135,19 @@ func printScansOf(w io.Writer, code client.StoredCode, known client.CodeScans) {
 		[2]string{"score", scoreText(known)})
 	for _, p := range known.Places {
 		if p.Region != "" {
-			tell(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))
+			printMsg(w, "batch_schedule.scanned_in", plain(p.Region), number(p.Scans))
 		}
 	}
 }
 
 // scoreText returns the alarm score of a code with its meaning.
 func scoreText(known client.CodeScans) string {
-	text := said("batch_schedule.suspected_copy", known.Score, known.Threshold)
+	text := tr("batch_schedule.suspected_copy", known.Score, known.Threshold)
 	if known.Threshold == 0 {
-		text = said("batch_schedule.alarms_are_off_for_it", known.Score)
+		text = tr("batch_schedule.alarms_are_off_for_it", known.Score)
 	}
 	if known.DismissedAt != nil {
-		text += said("batch_schedule.of_the_scans_since") + moment(known.DismissedAt) + said("batch_schedule.when_its_alarm_was_dismissed")
+		text += tr("batch_schedule.of_the_scans_since") + moment(known.DismissedAt) + tr("batch_schedule.when_its_alarm_was_dismissed")
 	}
 	return text
 }

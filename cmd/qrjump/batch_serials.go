@@ -52,13 +52,13 @@ func (c *batchSerials) Run(s *session) error {
 		}
 		done, err := qrjump.Codes.BindSerials(s.ctx, c.ID, bindings, c.Replace, c.Actor)
 		if err != nil {
-			return aboutStored(s, qrjump, said("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
+			return aboutStored(s, qrjump, tr("batch_serials.bind_serial_numbers_are_of", bound), c.ID, err)
 		}
 		bound += done.Codes
 		changed += done.Changed
 	}
 	return c.print(s, map[string]any{"application_id": c.ID, "serials": bound, "changed": changed}, func(w io.Writer) {
-		tell(w, "batch_serials.bound_of_of_them_new", counted(int(bound), "serial number"), c.ID, changed)
+		printMsg(w, "batch_serials.bound_of_of_them_new", counted(int(bound), "serial number"), c.ID, changed)
 	})
 }
 

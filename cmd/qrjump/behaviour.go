@@ -24,7 +24,7 @@ func (c *behaviourList) Run(s *session, qrjump *client.Client) error {
 	list = slices.DeleteFunc(list, func(b client.Behaviour) bool {
 		return c.Evidence != "" && b.EvidenceLevel != c.Evidence || !strings.HasPrefix(b.ID, c.Prefix)
 	})
-	return listing[client.Behaviour]{name: "behaviours", none: said("behaviour.none"),
+	return listing[client.Behaviour]{name: "behaviours", none: tr("behaviour.none"),
 		heads: []string{"BEHAVIOUR", "EVIDENCE", "SINCE", "SERVER BEHAVIOUR"},
 		row:   func(b client.Behaviour) []string { return []string{b.ID, b.EvidenceLevel, orDash(b.Date), b.English} },
 	}.print(s, c.outputFlags, list, failed("list", "behaviours", err))
@@ -37,10 +37,10 @@ func (c *behaviourList) show(s *session, list []client.Behaviour) error {
 		return err
 	}
 	return c.print(s, behaviour, func(w io.Writer) {
-		server := say("behaviour.server")
+		server := msg("behaviour.server")
 		printFields(w, [2]string{"behaviour", behaviour.ID}, [2]string{server.English(), behaviour.English},
 			[2]string{server.Chinese(), behaviour.Chinese},
-			[2]string{"evidence level", sureness(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract",
+			[2]string{"evidence level", evidenceText(behaviour)}, [2]string{"evidence", behaviour.Source}, [2]string{"contract",
 				behaviour.Section})
 	})
 }

@@ -44,20 +44,20 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 			return c.kept(s, qrjump) // without the emulator, read the call log
 		}
-		return emulated(said("calls.list_calls"), err)
+		return emulated(tr("calls.list_calls"), err)
 	}
 	if c.Follow {
 		return c.follow(s, qrjump, query, page.Next)
 	}
 	if len(page.Calls) == 0 && c.RID != "" {
 		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID),
-			next: said("calls.the_log_of_the_last") + c.RID})
+			next: tr("calls.the_log_of_the_last") + c.RID})
 	}
-	if err := emptyFor(s, qrjump, said("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
+	if err := emptyFor(s, qrjump, tr("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
 		return err
 	}
 	if len(page.Calls) == 0 && c.isTable() {
-		_, err := tell(s.out, "calls.none")
+		_, err := printMsg(s.out, "calls.none")
 		return err
 	}
 	slices.Reverse(page.Calls)
@@ -85,11 +85,11 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 					orDash(e.Detail)})
 			}
 			if len(rows) == 0 {
-				tell(w, "calls.no_call_failed")
+				printMsg(w, "calls.no_call_failed")
 			} else {
 				printTable(w, []string{"TIMES", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}, rows)
 			}
-			lookedAt(w, list.Searched)
+			printSearched(w, list.Searched)
 		})
 	}
 	page, err := qrjump.Calls.ListPersisted(s.ctx, client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: min(c.Limit, 100),
@@ -102,21 +102,21 @@ func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
 	}
 	slices.Reverse(page.Calls)
 	if len(page.Calls) == 0 {
-		tell(s.out, "calls.none")
+		printMsg(s.out, "calls.none")
 	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
 		return err
 	}
-	lookedAt(s.out, page.Searched)
+	printSearched(s.out, page.Searched)
 	return nil
 }
 
-// lookedAt prints which part of the log was searched, and how to continue.
-func lookedAt(w io.Writer, looked client.Searched) {
+// printSearched prints which part of the log was searched, and how to continue.
+func printSearched(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
-		tell(w, "calls.searched", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
+		printMsg(w, "calls.searched", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))
 	}
 	if looked.Next != 0 {
-		tell(w, "calls.older_ones_the_same_with", looked.Next)
+		printMsg(w, "calls.older_ones_the_same_with", looked.Next)
 	}
 }
 
@@ -145,10 +145,10 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 			if s.ctx.Err() != nil {
 				return nil
 			}
-			return emulated(said("calls.follow_calls"), err)
+			return emulated(tr("calls.follow_calls"), err)
 		}
 		if page.Missed > 0 {
-			tell(s.err, "calls.dropped", counted(int(page.Missed), "call"))
+			printMsg(s.err, "calls.dropped", counted(int(page.Missed), "call"))
 		}
 		if err := c.lines(s, page.Calls, !began); err != nil {
 			return err

@@ -50,7 +50,7 @@ func (c *recordCommand) Run(s *session) (err error) {
 	if err = errors.Join(err, failed, out.Sync(), out.Close()); err != nil {
 		return fault("cassette.record", err)
 	}
-	tell(s.err, "cassette.recorded_in_read_it_before", counted(lines, "call"), c.Out)
+	printMsg(s.err, "cassette.recorded_in_read_it_before", counted(lines, "call"), c.Out)
 	return nil
 }
 
@@ -91,7 +91,7 @@ func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration)
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.err, nil), slog.LevelWarn)}
 	ended := make(chan error, 1)
 	go func() { ended <- serving.Serve(l) }()
-	tell(s.out, "cassette.qrjump_ready_http", l.Addr())
+	printMsg(s.out, "cassette.qrjump_ready_http", l.Addr())
 	select {
 	case err := <-ended:
 		return err
@@ -127,7 +127,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 	clock := func() time.Time { return *now.Load() }
 	localServer, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	if err != nil && stage.ForgetRules() {
-		tell(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
+		printMsg(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
 		localServer, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	}
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *compareCommand) Run(s *session) (err error) {
 		if err != nil {
 			return fault("cassette.compare_keep", c.File, err)
 		}
-		tell(s.err, "cassette.added_to", counted(added, "answer"), c.Keep)
+		printMsg(s.err, "cassette.added_to", counted(added, "answer"), c.Keep)
 	}
 	if c.Behaviour != "" {
 		report.Filter(c.Behaviour)
@@ -172,32 +172,32 @@ func readCassette(file string) ([]cassette.Recorded, error) {
 
 func printComparison(w io.Writer, r cassette.Report) {
 	for _, d := range r.Differences {
-		decided := said("cassette.no_behaviour")
+		decided := tr("cassette.no_behaviour")
 		if len(d.Behaviours) > 0 {
-			decided = said("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
+			decided = tr("cassette.evidence_level", strings.Join(d.Behaviours, ", "), d.EvidenceLevel)
 		}
 		if d.Accepted {
 			decided += ", known"
 		}
-		location := said("cassette.line", d.Line)
+		location := tr("cassette.line", d.Line)
 		if d.Count > 1 {
-			location += said("cassette.and_more", d.Count-1)
+			location += tr("cassette.and_more", d.Count-1)
 		}
 		kind := string(d.Kind)
 		if d.Location != kind {
 			kind += " " + d.Location
 		}
-		tell(w, "cassette.the_platform_has_we_have", location, plain(orDash(d.Endpoint)), plain(kind),
+		printMsg(w, "cassette.the_platform_has_we_have", location, plain(orDash(d.Endpoint)), plain(kind),
 			plain(d.Platform),
 			plain(d.Server), decided)
 	}
 	for _, skipped := range r.Skipped {
-		tell(w, "cassette.line_is_not_compared", skipped.Line, plain(skipped.Endpoint), plain(skipped.Reason))
+		printMsg(w, "cassette.line_is_not_compared", skipped.Line, plain(skipped.Endpoint), plain(skipped.Reason))
 	}
 	if len(r.Rewritten) > 0 {
-		tell(w, "cassette.rewritten", counted(len(r.Rewritten), "line"), r.Rewritten[0])
+		printMsg(w, "cassette.rewritten", counted(len(r.Rewritten), "line"), r.Rewritten[0])
 	}
-	tell(w, "cassette.of_compared", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
+	printMsg(w, "cassette.of_compared", r.Compared, counted(r.Calls, "call"), counted(len(r.Differences), "difference"))
 }
 
 type replayCommand struct {
@@ -223,7 +223,7 @@ func (c *replayCommand) Run(s *session) error {
 	}
 	wrong, unused := p.Left()
 	if unused > 0 {
-		tell(s.err, "cassette.of_the_cassette_not_asked", counted(unused, "line"))
+		printMsg(s.err, "cassette.of_the_cassette_not_asked", counted(unused, "line"))
 	}
 	if len(wrong) > 0 {
 		return fault("cassette.replay_not_in_the_cassette", c.File, counted(len(wrong), "call"), wrong[0])

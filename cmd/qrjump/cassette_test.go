@@ -79,8 +79,8 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 		t.Helper()
 		url, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
 		assert.Equal(t, get(t, url+"/cgi-bin/token"), answer, "through the recorder")
-		if code, said := stop(); code != 0 || said != "1 call recorded in "+file+"; review it before you share it\n" {
-			t.Errorf("record: exit %d, %s", code, said)
+		if code, tr := stop(); code != 0 || tr != "1 call recorded in "+file+"; review it before you share it\n" {
+			t.Errorf("record: exit %d, %s", code, tr)
 		}
 	}
 	record("same.ndjson")
@@ -93,15 +93,15 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
 		t.Errorf("replayed: %s", got)
 	}
-	if code, said := stop(); code != 0 || said != "" {
-		t.Errorf("replay: exit %d, %s", code, said)
+	if code, tr := stop(); code != 0 || tr != "" {
+		t.Errorf("replay: exit %d, %s", code, tr)
 	}
 	url, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
-	if code, said := stop(); code != 1 ||
-		said != "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
+	if code, tr := stop(); code != 1 ||
+		tr != "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+
 			"first GET /cgi-bin/other: line 1 of the cassette is GET /cgi-bin/token, got GET /cgi-bin/other\n" {
-		t.Errorf("replay of what is not there: exit %d, %s", code, said)
+		t.Errorf("replay of what is not there: exit %d, %s", code, tr)
 	}
 
 	answer = `{"errcode":41099,"errmsg":"appid missing"}`

@@ -15,7 +15,7 @@ type clockShow struct{ operator }
 
 // Run shows the emulator's clock.
 func (c *clockShow) Run(s *session, qrjump *client.Client) error {
-	return c.clock(s, qrjump, said("clock.show_the_clock"), nil)
+	return c.clock(s, qrjump, tr("clock.show_the_clock"), nil)
 }
 
 // clock runs a move of the clock, if any, and shows the clock.
@@ -41,9 +41,9 @@ func (o operator) clock(s *session, qrjump *client.Client, did string, move func
 
 // clockText describes the state of a clock.
 func clockText(c client.Clock) string {
-	text := said("clock.the_clock_shows") + formatTime(c.Now)
+	text := tr("clock.the_clock_shows") + formatTime(c.Now)
 	if c.Frozen {
-		text += said("clock.frozen")
+		text += tr("clock.frozen")
 	}
 	if c.RealTime.IsZero() {
 		return text
@@ -51,11 +51,11 @@ func clockText(c client.Clock) string {
 	leadingWait := c.Now.Sub(c.RealTime).Round(time.Second)
 	switch {
 	case leadingWait == 0 && !c.Frozen:
-		return text + said("clock.which_is_real_time")
+		return text + tr("clock.which_is_real_time")
 	case leadingWait < 0:
-		return text + ", " + longTime(-leadingWait) + said("clock.behind_real_time")
+		return text + ", " + longTime(-leadingWait) + tr("clock.behind_real_time")
 	}
-	return text + ", " + longTime(leadingWait) + said("clock.ahead_of_real_time")
+	return text + ", " + longTime(leadingWait) + tr("clock.ahead_of_real_time")
 }
 
 // longTime formats a duration, in days from three days on.
@@ -64,7 +64,7 @@ func longTime(d time.Duration) string {
 	if d < 3*day {
 		return d.String()
 	}
-	return said("clock.days_and", d/day, d%day)
+	return tr("clock.days_and", d/day, d%day)
 }
 
 type clockSet struct {
@@ -88,13 +88,13 @@ func (c *clockSet) Run(s *session) error {
 	}
 	var t time.Time
 	span, forward := strings.CutPrefix(c.Time, "+")
-	d, ok := spanOf(span)
+	d, ok := parseSpan(span)
 	switch {
 	case forward && (!ok || d <= 0):
 		return misused("clock.want_a_time_such_as_2", c.Time)
 	case c.Time != "" && !forward:
 		var err error
-		if t, err = momentOf("clock set", c.Time, true); err != nil {
+		if t, err = parseTime("clock set", c.Time, true); err != nil {
 			return err
 		}
 	}
@@ -105,21 +105,21 @@ func (c *clockSet) Run(s *session) error {
 	clock := qrjump.Emulator
 	switch {
 	case c.Freeze:
-		return c.clock(s, qrjump, said("clock.freeze_the_clock"), func() error { return clock.FreezeClock(s.ctx) })
+		return c.clock(s, qrjump, tr("clock.freeze_the_clock"), func() error { return clock.FreezeClock(s.ctx) })
 	case c.Resume:
-		return c.clock(s, qrjump, said("clock.let_the_clock_run"), func() error { return clock.ResumeClock(s.ctx) })
+		return c.clock(s, qrjump, tr("clock.let_the_clock_run"), func() error { return clock.ResumeClock(s.ctx) })
 	case forward:
-		return c.clock(s, qrjump, said("clock.advance_the_clock_by")+d.String(), func() error { return clock.Advance(s.ctx, d) })
+		return c.clock(s, qrjump, tr("clock.advance_the_clock_by")+d.String(), func() error { return clock.Advance(s.ctx, d) })
 	case c.RealTime:
-		return c.clock(s, qrjump, said("clock.go_back_to_real_time"), func() error { return clock.FollowRealTime(s.ctx) })
+		return c.clock(s, qrjump, tr("clock.go_back_to_real_time"), func() error { return clock.FollowRealTime(s.ctx) })
 	}
-	return c.clock(s, qrjump, said("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, t) })
+	return c.clock(s, qrjump, tr("clock.set_the_clock_to")+c.Time, func() error { return clock.SetClock(s.ctx, t) })
 }
 
 type resetCommand struct {
 	operator
 	Account []string `placeholder:"APPID"`
-	ending
+	confirmFlag
 }
 
 // Run resets the server, or some of its accounts, to its seed and to real time.
@@ -130,13 +130,13 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	if len(c.Account) > 0 {
 		names := plain(strings.Join(c.Account, ", "))
-		if err := c.confirmed(s, said("clock.all_of", names)); err != nil {
+		if err := c.confirmed(s, tr("clock.all_of", names)); err != nil {
 			return err
 		}
 		return c.outcome(s, map[string]any{"reset": true, "accounts": c.Account},
 			emulated("reset", qrjump.Emulator.ResetAccounts(s.ctx, c.Account)), "clock.account_reset", names)
 	}
-	if err := c.confirmed(s, said("clock.data_lost")+qrjump.URL()+said("clock.data_lost_unless_in_seed")); err != nil {
+	if err := c.confirmed(s, tr("clock.data_lost")+qrjump.URL()+tr("clock.data_lost_unless_in_seed")); err != nil {
 		return err
 	}
 	err := qrjump.Emulator.Reset(s.ctx)

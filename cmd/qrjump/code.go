@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	indexName = regexp.MustCompile(`^([0-9]{1,18}):([0-9]{1,18})$`)
-	nineChars = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
+	indexName   = regexp.MustCompile(`^([0-9]{1,18}):([0-9]{1,18})$`)
+	codePattern = regexp.MustCompile(`^[0-9A-Za-z]{9}$`)
 )
 
 // codeName parses the name of a code as users type it.
@@ -26,7 +26,7 @@ func codeName(text string) (client.CodeName, error) {
 		index, _ := strconv.ParseInt(m[2], 10, 64)
 		return client.CodeName{ID: id, Index: index}, nil
 	}
-	if nineChars.MatchString(text) {
+	if codePattern.MatchString(text) {
 		return client.CodeName{Code: text}, nil
 	}
 	if !strings.Contains(text, "/") {
@@ -95,9 +95,9 @@ func printCode(w io.Writer, c client.StoredCode) {
 	for _, s := range []struct {
 		is   bool
 		name string
-	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, said("code.not_active")}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
+	}{{c.Void, "void"}, {c.Active, "active"}, {!c.Active, tr("code.not_active")}, {c.Frozen, "frozen"}, {c.Redeemed, "redeemed"}} {
 		if s.is {
-			states = append(states, maybeSaid("state."+s.name, s.name))
+			states = append(states, localizeOr("state."+s.name, s.name))
 		}
 	}
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", number(c.ApplicationID)},
@@ -110,7 +110,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
 	}
 	if c.Void { // the void state is printed before all other fields
-		tell(w, "code.this_code_is_void_it")
+		printMsg(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
 }
@@ -123,7 +123,7 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 		if !e.EffectiveAt.Equal(e.OccurredAt) {
 			from = formatTime(e.EffectiveAt)
 		}
-		rows = append(rows, []string{formatTime(e.OccurredAt), maybeSaid("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
+		rows = append(rows, []string{formatTime(e.OccurredAt), localizeOr("did."+e.Action, e.Action), number(e.Codes), e.Actor, from,
 			orDash(e.Note),
 			orDash(e.RID)})
 	}
@@ -132,25 +132,25 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 
 // standingAlarm describes an alarm that is not dismissed, in one line.
 func standingAlarm(a client.OpenAlarm) string {
-	kind := said("code.suspected_copy") + number(a.Score)
+	kind := tr("code.suspected_copy") + number(a.Score)
 	if a.Kind == client.SpoiledCode {
-		kind = said("code.it_was_spoiled_and_scanned")
+		kind = tr("code.it_was_spoiled_and_scanned")
 	}
 	seen := "open"
 	if a.AcknowledgedAt != nil {
-		seen = said("code.acknowledged_by") + a.AcknowledgedBy
+		seen = tr("code.acknowledged_by") + a.AcknowledgedBy
 	}
-	return said("code.alarm", a.ID,
+	return tr("code.alarm", a.ID,
 		formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
 	fields := [][2]string{{"code", b.Code}, {"application", number(b.ApplicationID)}, {"isv", b.ISV}}
 	if b.Binding == nil {
-		printFields(w, append(fields, [2]string{"state", said("code.not_active")})...)
+		printFields(w, append(fields, [2]string{"state", tr("code.not_active")})...)
 		return
 	}
-	fields = append(append(fields, [2]string{"state", said("code.active_with") + rangeText(*b.Activated)}), boundFields(b.Binding)...)
+	fields = append(append(fields, [2]string{"state", tr("code.active_with") + rangeText(*b.Activated)}), boundFields(b.Binding)...)
 	printFields(w, fields...)
 }
 
@@ -158,7 +158,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 	if b == nil {
 		return nil
 	}
-	return [][2]string{{"opens", said("audit.mini_program") + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath},
+	return [][2]string{{"opens", tr("audit.mini_program") + b.WxaAppID + ", " + wxaTypeName(b.WxaType)}, {"page", b.WxaPath},
 		{"activity", b.ActivityName},
 		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
 }
@@ -241,14 +241,14 @@ var prerequisites = map[string]string{
 }
 
 // change applies a change to the selected codes; a change that ends something must be confirmed first.
-func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
+func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did string,
 	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
 	if err != nil {
 		return err
 	}
 	if end != nil {
-		if err := end.confirmed(s, said("code.ends."+did, howMany(parts), c.ID)); err != nil {
+		if err := end.confirmed(s, tr("code.ends."+did, describeSelection(parts), c.ID)); err != nil {
 			return err
 		}
 	}
@@ -260,10 +260,10 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	for i, part := range parts {
 		n, err := do(qrjump, client.CodeChange{CodeSelection: part, Actor: c.Actor, Note: c.Note})
 		if err != nil {
-			err = aboutStored(s, qrjump, did+said("code.codes_of"), c.ID, err)
+			err = aboutStored(s, qrjump, did+tr("code.codes_of"), c.ID, err)
 			if i > 0 {
-				return hintError{error: err, next: said("code.of_the_before_it_were", countedCodes(done.Changed), countedCodes(done.Codes),
-					said("code.part."+did))}
+				return hintError{error: err, next: tr("code.of_the_before_it_were", countedCodes(done.Changed), countedCodes(done.Codes),
+					tr("code.part."+did))}
 			}
 			return err
 		}
@@ -271,10 +271,10 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 		done.Codes += n.Codes
 		done.Changed += n.Changed
 	}
-	says := said("code.of", said("code.past."+did), countedCodes(done.Codes), c.ID)
+	says := tr("code.of", tr("code.past."+did), countedCodes(done.Codes), c.ID)
 	if done.Changed != done.Codes {
-		says = said("code.of_of_the_other", said("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
-			done.Codes-done.Changed, said(prerequisites[did]))
+		says = tr("code.of_of_the_other", tr("code.past."+did), done.Changed, countedCodes(done.Codes), c.ID,
+			done.Codes-done.Changed, tr(prerequisites[did]))
 	}
 	err = o.print(s, map[string]any{"application_id": c.ID, "action": did, "codes": done.Codes, "changed": done.Changed},
 		func(w io.Writer) { fmt.Fprintln(w, says) })
@@ -284,7 +284,7 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 	// A point of sale that gives one item per code must not treat a partial redemption as a success.
 	if done.Changed < done.Codes {
 		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID,
-			said(prerequisites[did]))
+			tr(prerequisites[did]))
 	}
 	return err
 }
@@ -292,16 +292,16 @@ func (c *selectedCodes) change(s *session, o operator, end *ending, did string,
 // warn prints the server's warning.
 func (s *session) warn(done client.CodesChanged) {
 	if done.Warning != "" {
-		fmt.Fprintln(s.err, said("code.warning", errortext.In(speaks.language(), done.Warning)))
+		fmt.Fprintln(s.err, tr("code.warning", errortext.In(outputLanguage.language(), done.Warning)))
 	}
 }
 
-// howMany describes the number of selected codes, as far as it is known to the client.
-func howMany(parts []client.CodeSelection) string {
+// describeSelection describes the number of selected codes, as far as it is known to the client.
+func describeSelection(parts []client.CodeSelection) string {
 	var n int64
 	for _, part := range parts {
 		if part.All {
-			return said("code.all_codes")
+			return tr("code.all_codes")
 		}
 		for _, r := range part.Ranges {
 			n += r.Len()
@@ -312,7 +312,7 @@ func howMany(parts []client.CodeSelection) string {
 }
 
 // changeState makes one of the four state changes.
-func (c *selectedCodes) changeState(s *session, o operator, end *ending, did string) error {
+func (c *selectedCodes) changeState(s *session, o operator, end *confirmFlag, did string) error {
 	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Update(s.ctx, c.ID, did, change)
 	})
@@ -321,12 +321,12 @@ func (c *selectedCodes) changeState(s *session, o operator, end *ending, did str
 type codeFreeze struct {
 	operator
 	selectedCodes
-	ending
+	confirmFlag
 }
 
 // Run freezes codes, which then open nothing until they are unfrozen.
 func (c *codeFreeze) Run(s *session) error {
-	return c.changeState(s, c.operator, &c.ending, client.Freeze)
+	return c.changeState(s, c.operator, &c.confirmFlag, client.Freeze)
 }
 
 type codeUnfreeze struct {
@@ -350,11 +350,13 @@ func (c *codeRedeem) Run(s *session) error { return c.changeState(s, c.operator,
 type codeVoid struct {
 	operator
 	selectedCodes
-	ending
+	confirmFlag
 }
 
 // Run voids codes.
-func (c *codeVoid) Run(s *session) error { return c.changeState(s, c.operator, &c.ending, client.Void) }
+func (c *codeVoid) Run(s *session) error {
+	return c.changeState(s, c.operator, &c.confirmFlag, client.Void)
+}
 
 type codeExchange struct {
 	member
@@ -366,7 +368,7 @@ type codeExchange struct {
 func (c *codeExchange) Run(s *session, wire *client.Client) error {
 	found, err := wire.Wire.ExchangeTicket(s.ctx, c.OpenID, c.Ticket)
 	if err != nil {
-		return aboutCodes(said("code.trade_the_ticket"), err)
+		return aboutCodes(tr("code.trade_the_ticket"), err)
 	}
 	return c.print(s, found, func(w io.Writer) { printBound(w, found) })
 }

@@ -11,7 +11,7 @@ import (
 // no command. A partial table is faster, because parsing the flags of all commands takes longer than most commands take to run.
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
-	if typ := withOnly(table, args); typ != nil {
+	if typ := singleCommand(table, args); typ != nil {
 		fields := []reflect.StructField{typ.Field(0)}
 		for f := range table.Fields() {
 			if !isVerb(f) { // The field is a global flag.
@@ -23,16 +23,16 @@ func tableFor(args []string) any {
 	return reflect.New(table).Interface()
 }
 
-// withOnly returns a table with a single command, or nil if the arguments begin with no command of the table.
-func withOnly(table reflect.Type, args []string) reflect.Type {
+// singleCommand returns a table with a single command, or nil if the arguments begin with no command of the table.
+func singleCommand(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) == 0 || args[0] != wordOf(f) || !isVerb(f) {
 			continue
 		}
 		if f.Type.Name() == "" { // A noun's table of commands is a struct type without a name.
 			noun := f.Type
-			if f.Type = withOnly(noun, args[1:]); f.Type == nil {
-				f.Type = withUnnamed(noun, args[1:])
+			if f.Type = singleCommand(noun, args[1:]); f.Type == nil {
+				f.Type = defaultCommand(noun, args[1:])
 			}
 			if f.Type == nil {
 				return nil
@@ -43,9 +43,9 @@ func withOnly(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// withUnnamed returns a table with the default command of a noun, such as symbol draw, or nil if the noun has no default command or
+// defaultCommand returns a table with the default command of a noun, such as symbol draw, or nil if the noun has no default command or
 // help is requested.
-func withUnnamed(table reflect.Type, args []string) reflect.Type {
+func defaultCommand(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {
 			return reflect.StructOf([]reflect.StructField{{Name: f.Name, Type: f.Type, Tag: f.Tag}})

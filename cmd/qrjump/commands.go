@@ -8,13 +8,13 @@ import (
 
 // printTables writes the command reference as JSON, in each language, for the documentation generator (docs/print).
 func printTables(s *session) error {
-	said := map[reader]any{}
+	tr := map[reader]any{}
 	for _, r := range []reader{"en", "zh"} {
 		item := *s
 		item.reader = r
-		said[r] = tableOf(item.fullManual())
+		tr[r] = tableOf(item.fullManual())
 	}
-	return json.NewEncoder(s.out).Encode(said)
+	return json.NewEncoder(s.out).Encode(tr)
 }
 
 func tableOf(m manual) any {
@@ -47,7 +47,7 @@ func tableOf(m manual) any {
 		return list
 	}
 	for _, code := range exitCodes {
-		list.Exits = append(list.Exits, exit{code, exits[code], m.says("exit." + exits[code])})
+		list.Exits = append(list.Exits, exit{code, exitKind[code], m.says("exit." + exitKind[code])})
 	}
 	for _, p := range probes {
 		item := probed{Row: p.row.String(), Asks: m.says("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}

@@ -70,8 +70,8 @@ func (c *completeCommand) Run(s *session) error {
 // candidate is a possible word at the cursor.
 type candidate struct{ word, means string }
 
-// begunLine is the parsed part of a command line before the cursor.
-type begunLine struct {
+// partialLine is the parsed part of a command line before the cursor.
+type partialLine struct {
 	node  *kong.Node // deepest command that was recognised
 	flags []*kong.Flag
 	given []string // flags with their values
@@ -127,8 +127,8 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 }
 
 // read matches the words before the cursor with the commands.
-func read(model *kong.Application, words []string) begunLine {
-	t := begunLine{node: model.Node}
+func read(model *kong.Application, words []string) partialLine {
+	t := partialLine{node: model.Node}
 	t.flags = t.allowed()
 	for i, word := range words {
 		name, _, ok := strings.Cut(strings.TrimLeft(word, "-"), "=")
@@ -167,7 +167,7 @@ func read(model *kong.Application, words []string) begunLine {
 }
 
 // allowed returns the valid flags at the cursor: the flags of the command, or, if no command is typed yet, the flags of all commands.
-func (t *begunLine) allowed() (list []*kong.Flag) {
+func (t *partialLine) allowed() (list []*kong.Flag) {
 	nodes := []*kong.Node{t.node}
 	if t.node.DefaultCmd != nil {
 		nodes = append(nodes, t.node.DefaultCmd)
@@ -188,7 +188,7 @@ func (t *begunLine) allowed() (list []*kong.Flag) {
 	return list
 }
 
-func (t *begunLine) flag(name string) *kong.Flag {
+func (t *partialLine) flag(name string) *kong.Flag {
 	for _, f := range t.flags {
 		if f.Name == name || f.Short != 0 && string(f.Short) == name {
 			return f
@@ -198,7 +198,7 @@ func (t *begunLine) flag(name string) *kong.Flag {
 }
 
 // positional returns the next positional argument; a list argument takes all that follow.
-func (t *begunLine) positional() *kong.Value {
+func (t *partialLine) positional() *kong.Value {
 	node := t.node
 	if node.DefaultCmd != nil {
 		node = node.DefaultCmd
@@ -213,7 +213,7 @@ func (t *begunLine) positional() *kong.Value {
 }
 
 // values returns the known values of a flag or an argument.
-func (t *begunLine) values(s *session, v *kong.Value, begun string) (list []candidate) {
+func (t *partialLine) values(s *session, v *kong.Value, begun string) (list []candidate) {
 	shown := v.Name
 	if v.Flag != nil && v.Flag.PlaceHolder != "" {
 		shown = v.Flag.PlaceHolder
@@ -253,7 +253,7 @@ const maxCandidates = 200
 
 // operator returns a client for the server that the words select; nil if the operator's token is unavailable or only a helper
 // program could supply it.
-func (t *begunLine) operator() *client.Client {
+func (t *partialLine) operator() *client.Client {
 	args := []string{"account", "list"}
 	named := ""
 	for _, word := range t.given {
@@ -285,7 +285,7 @@ func (t *begunLine) operator() *client.Client {
 
 // kept returns objects on a server that an argument or a flag can name and that start with the typed text. Errors are not shown
 // during completion.
-func (t *begunLine) kept(s *session, kind, begun string) []candidate {
+func (t *partialLine) kept(s *session, kind, begun string) []candidate {
 	if kind == "" {
 		return nil
 	}
@@ -309,14 +309,14 @@ func (t *begunLine) kept(s *session, kind, begun string) []candidate {
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
-		accounts, _ := qrjump.Accounts.List(ctx, justBefore(begun), maxCandidates)
+		accounts, _ := qrjump.Accounts.List(ctx, sortsBefore(begun), maxCandidates)
 		return candidates(accounts, func(a client.Account) candidate { return candidate{a.AppID, a.Name} })
 	case "component":
-		platforms, _ := qrjump.Components.List(ctx, justBefore(begun), maxCandidates)
+		platforms, _ := qrjump.Components.List(ctx, sortsBefore(begun), maxCandidates)
 		return candidates(platforms, func(c client.Component) candidate { return candidate{word: c.AppID} })
 	case "setting":
 		settings, _ := qrjump.Settings.List(ctx)
-		return candidates(settings, func(item client.Setting) candidate { return candidate{item.Name, unmarked(inWords(item).Meaning)} })
+		return candidates(settings, func(s client.Setting) candidate { return candidate{s.Name, stripMarkdown(inWords(s).Meaning)} })
 	case "behaviour":
 		rows, _ := qrjump.Behaviours.List(ctx)
 		return candidates(rows, func(b client.Behaviour) candidate { return candidate{b.ID, r.inLanguage(b.English, b.Chinese)} })
@@ -352,8 +352,8 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 	return nil
 }
 
-// justBefore returns a text that sorts just before all texts that start with begun.
-func justBefore(begun string) string {
+// sortsBefore returns a text that sorts just before all texts that start with begun.
+func sortsBefore(begun string) string {
 	if n := len(begun); n > 0 {
 		return begun[:n-1] + string(rune(begun[n-1]-1)) + "~~~~"
 	}
@@ -368,7 +368,7 @@ func candidates[T any](list []T, lookup func(T) candidate) (all []candidate) {
 }
 
 // kindOf returns the kind of server object that a flag or an argument names; "" if the flag or argument names no server object.
-func (t *begunLine) kindOf(v *kong.Value, shown string) string {
+func (t *partialLine) kindOf(v *kong.Value, shown string) string {
 	noun, verb, _ := strings.Cut(t.node.Path(), " ")
 	switch {
 	case noun == "api" && v.Flag == nil:

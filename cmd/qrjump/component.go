@@ -23,7 +23,7 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 		return qrjump.Components.List(s.ctx, lastComponent.AppID, page)
 	})
 	return listing[client.Component]{name: "components",
-		none:  said("component.there_is_no_third_party"),
+		none:  tr("component.there_is_no_third_party"),
 		heads: []string{"APPID", "AUTHORISED BY", "EVENTS GO TO", "MADE"},
 		row: func(component client.Component) []string {
 			return []string{component.AppID, strconv.Itoa(component.Total), orDash(component.EventURL), formatTime(component.CreatedAt)}
@@ -32,7 +32,7 @@ func (c *componentList) Run(s *session, qrjump *client.Client) error {
 
 // aboutComponent adds the affected platform to an error; if no platform has the AppID, aboutComponent suggests a similar AppID.
 func aboutComponent(s *session, operator *client.Client, did, appid string, err error) error {
-	return withSuggestion(did, appid, err, said("report.see", seeComponents),
+	return withSuggestion(did, appid, err, tr("report.see", seeComponents),
 		func() ([]client.Component, error) { return operator.Components.List(s.ctx, "", 100) },
 		func(component client.Component) string { return component.AppID })
 }
@@ -54,12 +54,12 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 		entry.Pushes, err = qrjump.Components.ListPushes(s.ctx, c.AppID, c.Pushes)
 	}
 	if err != nil {
-		return aboutComponent(s, qrjump, said("component.show_component"), c.AppID, err)
+		return aboutComponent(s, qrjump, tr("component.show_component"), c.AppID, err)
 	}
 	return c.print(s, entry, func(w io.Writer) {
 		printFields(w, [2]string{"appid", entry.AppID}, [2]string{"event URL", orElse(entry.EventURL, "nowhere")},
-			[2]string{"allowed IPs", orElse(strings.Join(entry.IPAllowlist, ", "), said("component.any_address"))},
-			[2]string{"redirect hosts", orElse(strings.Join(entry.RedirectHosts, ", "), said("component.no_host"))},
+			[2]string{"allowed IPs", orElse(strings.Join(entry.IPAllowlist, ", "), tr("component.any_address"))},
+			[2]string{"redirect hosts", orElse(strings.Join(entry.RedirectHosts, ", "), tr("component.no_host"))},
 			[2]string{"made", formatTime(entry.CreatedAt)}, [2]string{"authorised by", counted(entry.Total, "account")})
 		if len(entry.Authorizations) > 0 {
 			fmt.Fprintln(w)
@@ -70,7 +70,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 			printTable(w, []string{"ACCOUNT", "PERMISSION SETS", "SINCE"}, rows)
 		}
 		if left := entry.Total - len(entry.Authorizations); left > 0 {
-			tell(w, "component.and_more", left)
+			printMsg(w, "component.and_more", left)
 		}
 		if len(entry.Pushes) > 0 {
 			printPushes(w, entry.Pushes)
@@ -108,13 +108,13 @@ func (c *componentSet) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	did := said("account.changed", c.AppID)
+	did := tr("account.changed", c.AppID)
 	old, err := qrjump.Components.Get(s.ctx, c.AppID)
 	ctx := client.IfMatch(s.ctx, old.Revision)
 	if isNotFound(err) {
-		did, ctx = said("account.created", c.AppID), client.IfNone(s.ctx)
+		did, ctx = tr("account.created", c.AppID), client.IfNone(s.ctx)
 	} else if err != nil {
-		return failed(said("component.save"), c.AppID, err)
+		return failed(tr("component.save"), c.AppID, err)
 	}
 	want := client.ComponentPut{MessageToken: c.MessageToken, EncodingAESKey: c.EncodingAESKey, EventURL: c.EventURL}
 	if want.Secret, err = secret(s, c.Secret); err != nil {
@@ -130,7 +130,7 @@ func (c *componentSet) Run(s *session) error {
 		want.RedirectHosts = &c.RedirectHost
 	}
 	component, err := qrjump.Components.Set(ctx, c.AppID, want)
-	return c.outcome(s, component, failed(said("component.save"), c.AppID, unlessOvertaken("qrjump component show "+c.AppID, err)),
+	return c.outcome(s, component, failed(tr("component.save"), c.AppID, describeConflict("qrjump component show "+c.AppID, err)),
 		"plain", plain(did))
 }
 
@@ -142,13 +142,13 @@ func printPushes(w io.Writer, list []client.Push) {
 		if p.Delivered {
 			state = "delivered"
 		} else if p.NextAt == nil {
-			state = said("component.failed")
+			state = tr("component.failed")
 		}
 		rows = append(rows, []string{number(p.ID), formatTime(p.CreatedAt), p.InfoType, orDash(p.AppID), state,
 			strconv.Itoa(p.Attempts), orElse(numberOrNone(int64(p.Status)), "-"), moment(p.NextAt), orDash(p.Error)})
 	}
 	fmt.Fprintln(w)
-	tell(w, "component.pushes")
+	printMsg(w, "component.pushes")
 	printTable(w, []string{"ID", "MADE", "KIND", "ACCOUNT", "STATE", "ATTEMPTS", "RESPONSE", "NEXT ATTEMPT", "ERROR"}, rows)
 }
 
@@ -156,7 +156,7 @@ type componentRevoke struct {
 	operator
 	Component string `arg:""`
 	AppID     string `arg:"" name:"appid"`
-	ending
+	confirmFlag
 }
 
 // Run revokes the authorisation that an account granted to a platform.
@@ -167,15 +167,15 @@ func (c *componentRevoke) Run(s *session, qrjump *client.Client) error {
 		return aboutAccount(s, qrjump, "revoke "+c.Component+" from", c.AppID, err)
 	}
 	if _, err := named(held, func(h client.Holding) string { return h.Component }, "revoke "+kind+": component", c.Component,
-		said("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
+		tr("component.platform_that")+c.AppID+" authorised", "qrjump account show "+c.AppID); err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("component.cannot_act_for", c.Component, c.AppID)); err != nil {
+	if err := c.confirmed(s, tr("component.cannot_act_for", c.Component, c.AppID)); err != nil {
 		return err
 	}
 	err = qrjump.Components.RevokeAuthorization(s.ctx, c.Component, c.AppID)
 	return c.outcome(s, map[string]any{"component": c.Component, "appid": c.AppID, "revoked": true}, failed("revoke", kind, err),
-		"plain", plain(c.AppID+said("component.revoked")+c.Component))
+		"plain", plain(c.AppID+tr("component.revoked")+c.Component))
 }
 
 type componentConsent struct {
@@ -194,7 +194,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 		PermissionSets: c.Set, Move: c.ForceExclusive})
 	if isProblem(err, http.StatusConflict) {
 		p, _ := errors.AsType[*client.Problem](err)
-		return exitError{hintError{error: fault("clock.of", did, p.Detail), next: said("component.add_force_exclusive")}, exitRefused}
+		return exitError{hintError{error: fault("clock.of", did, p.Detail), next: tr("component.add_force_exclusive")}, exitRefused}
 	}
 	if isNotFound(err) {
 		if _, unknown := qrjump.Components.Get(s.ctx, c.Component); isNotFound(unknown) {
@@ -207,7 +207,7 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 	}
 	return c.print(s, map[string]any{"auth_code": code}, func(w io.Writer) {
 		fmt.Fprintln(w, code)
-		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+said("component.trades_this_authorization_code_by")))
+		fmt.Fprintln(s.err, plain(c.AppID+" agreed: "+c.Component+tr("component.trades_this_authorization_code_by")))
 	})
 }
 
@@ -215,13 +215,13 @@ func (c *componentConsent) Run(s *session, qrjump *client.Client) error {
 func linkState(l client.AccountLink) string {
 	switch {
 	case l.Status == client.LinkStands && l.Unlinking:
-		return said("component.linked_its_end_waits_for")
+		return tr("component.linked_its_end_waits_for")
 	case l.Status == client.LinkStands:
 		return "linked"
 	case l.Status == client.LinkWaitsProgram:
-		return said("component.waits_for_the_mini_program")
+		return tr("component.waits_for_the_mini_program")
 	case l.Status == client.LinkWaitsAccount:
-		return said("component.waits_for_the_service_account")
+		return tr("component.waits_for_the_service_account")
 	case l.Status == client.LinkRefused:
 		return "refused"
 	}

@@ -26,8 +26,8 @@ func fileOf(in io.Reader) (*os.File, bool) {
 	return f, is
 }
 
-// typedLine reads a line from the terminal.
-func typedLine(s *session) (string, error) {
+// readTerminalLine reads a line from the terminal.
+func readTerminalLine(s *session) (string, error) {
 	line := make(chan string, 1)
 	go func() {
 		text, _ := bufio.NewReader(s.in).ReadString('\n') // after a read error the line is empty
@@ -42,15 +42,15 @@ func typedLine(s *session) (string, error) {
 	}
 }
 
-// agreed asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, agreed does not ask, and returns an
+// confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, agreed does not ask, and returns an
 // error that names the flag to confirm in advance.
-func agreed(s *session, kind, fallback string) error {
-	return asked(s, kind, fallback, said("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
+func confirm(s *session, kind, fallback string) error {
+	return asked(s, kind, fallback, tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
-// agreedByName asks the user at the terminal for confirmation by typing the name of the context; nil = confirmed.
-func agreedByName(s *session, kind, name, fallback string) error {
-	return asked(s, kind, fallback, said("ask.type_the_name", plain(kind), name), name)
+// confirmByName asks the user at the terminal for confirmation by typing the name of the context; nil = confirmed.
+func confirmByName(s *session, kind, name, fallback string) error {
+	return asked(s, kind, fallback, tr("ask.type_the_name", plain(kind), name), name)
 }
 
 // asked returns nil if the user types one of the confirming texts.
@@ -59,7 +59,7 @@ func asked(s *session, kind, fallback, question string, agree ...string) error {
 		return misused("ask.nothing_was_done", plain(kind), fallback)
 	}
 	fmt.Fprint(s.err, question)
-	word, err := typedLine(s)
+	word, err := readTerminalLine(s)
 	if err != nil {
 		return err
 	}

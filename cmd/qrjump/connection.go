@@ -38,8 +38,8 @@ type adminFlags struct {
 	AdminToken  string `env:"QRJUMP_ADMIN_TOKEN" placeholder:"TOKEN"`
 }
 
-// whereFlags lists the flags that locate a server, for use in messages.
-const whereFlags = "--server (--admin-server, --scan-server)"
+// serverFlagNames lists the flags that locate a server, for use in messages.
+const serverFlagNames = "--server (--admin-server, --scan-server)"
 
 // place is the address of an API, and the flag that sets it.
 type place struct{ url, flag string }
@@ -86,7 +86,7 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	case f.Data == "" && (isEmpty || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
 	case isEmpty:
-		return place{}, fault("connection.no_address", dir, shellWord(dir), whereFlags)
+		return place{}, fault("connection.no_address", dir, shellWord(dir), serverFlagNames)
 	case err != nil:
 		return place{}, err
 	}
@@ -232,7 +232,7 @@ func (m member) mistaken(s *session, err error) error {
 		return err
 	}
 	if meant := nearAccount(s, operator, m.AppID); meant != "" {
-		return hintError{error: fmt.Errorf("%w%s", err, meant), next: said("account.see_qrjump_account_list")}
+		return hintError{error: fmt.Errorf("%w%s", err, meant), next: tr("account.see_qrjump_account_list")}
 	}
 	return err
 }

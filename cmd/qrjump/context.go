@@ -176,7 +176,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 		return nil, nil
 	}
 	if slices.Contains(secretFlags, flag.Name) {
-		secret, err := readSecret(value, said("context.context", r.path, r.name, flag.Name))
+		secret, err := readSecret(value, tr("context.context", r.path, r.name, flag.Name))
 		if err != nil {
 			return nil, exitError{err, exitOf(err)}
 		}
@@ -229,7 +229,7 @@ func (r *contextResolver) blame(err error) error {
 		slices.Contains(credentialCodes, w.Code)) {
 		return err
 	}
-	return refused{err, inReader(err).Error() + said("context.blamed", r.name, plain(r.path))}
+	return refused{err, inReader(err).Error() + tr("context.blamed", r.name, plain(r.path))}
 }
 
 // credentialCodes lists the errcodes that mean that the caller's credentials are invalid.
@@ -294,7 +294,7 @@ func (c *contextList) Run(s *session) error {
 	}
 	return c.print(s, file, func(w io.Writer) {
 		if len(file.Contexts) == 0 {
-			tell(w, "context.names_no_context_yet_add", plain(path))
+			printMsg(w, "context.names_no_context_yet_add", plain(path))
 			return
 		}
 		rows := [][]string{}
@@ -355,7 +355,7 @@ func (c *contextSet) Run(s *session) error {
 	}) {
 		return misused("context.context_want_letters_digits_and", c.Name)
 	}
-	if err := c.check(said("context.context_set") + c.Name); err != nil {
+	if err := c.check(tr("context.context_set") + c.Name); err != nil {
 		return err
 	}
 	file, path, err := readContexts()
@@ -397,23 +397,23 @@ func (c *contextSet) Run(s *session) error {
 		file.Current = c.Name
 	}
 	if err := file.write(path); err != nil {
-		return failed(said("context.context_set_2"), c.Name, err)
+		return failed(tr("context.context_set_2"), c.Name, err)
 	}
-	tell(s.out, "context.context_is_in", c.Name, plain(path))
+	printMsg(s.out, "context.context_is_in", c.Name, plain(path))
 	switch {
 	case file.Current == c.Name && !known && c.Current == nil:
-		tell(s.out, "context.first_is_current", c.Name)
+		printMsg(s.out, "context.first_is_current", c.Name)
 	case file.Current == c.Name && c.Current != nil:
-		tell(s.out, "context.the_current_context_is", plain(c.Name))
+		printMsg(s.out, "context.the_current_context_is", plain(c.Name))
 	case file.Current == "" && c.Current != nil:
-		tell(s.out, "context.no_context_is_current")
+		printMsg(s.out, "context.no_context_is_current")
 	}
 	return nil
 }
 
 type contextDelete struct {
 	Name string `arg:""`
-	ending
+	confirmFlag
 }
 
 // Run removes a context.
@@ -426,9 +426,9 @@ func (c *contextDelete) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	kind := said("context.deletes", plain(c.Name), plain(path))
+	kind := tr("context.deletes", plain(c.Name), plain(path))
 	if context.Production && !c.Yes {
-		err = agreedByName(s, kind, c.Name, said("named.add_yes"))
+		err = confirmByName(s, kind, c.Name, tr("named.add_yes"))
 	} else {
 		err = c.confirmed(s, kind)
 	}
@@ -440,8 +440,8 @@ func (c *contextDelete) Run(s *session) error {
 		file.Current = ""
 	}
 	if err := file.write(path); err != nil {
-		return failed(said("context.context_delete"), c.Name, err)
+		return failed(tr("context.context_delete"), c.Name, err)
 	}
-	tell(s.out, "context.context_is_gone", plain(c.Name))
+	printMsg(s.out, "context.context_is_gone", plain(c.Name))
 	return nil
 }

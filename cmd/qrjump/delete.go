@@ -16,7 +16,7 @@ type deletion struct {
 	operator
 	AppID  string `arg:"" name:"appid"`
 	DryRun bool
-	ending
+	confirmFlag
 }
 
 type accountDelete struct{ deletion }
@@ -48,9 +48,9 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	}
 	goes := amounts(would.Deletes)
 	if goes == "" {
-		goes = said("delete.alone")
+		goes = tr("delete.alone")
 	}
-	if err := c.confirmed(s, said("delete.takes", plain(c.AppID), goes)); err != nil {
+	if err := c.confirmed(s, tr("delete.takes", plain(c.AppID), goes)); err != nil {
 		return err
 	}
 	did, err := remove(s.ctx, c.AppID, false)
@@ -69,14 +69,14 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 func kept(d client.Deletion) error {
 	var do []string
 	for _, item := range d.BlockedBy {
-		do = append(do, amount(item)+": "+mendOf(item, d.AppID))
+		do = append(do, amount(item)+": "+remedyOf(item, d.AppID))
 	}
 	return exitError{hintError{error: fault("delete.kept", plain(d.AppID), amounts(d.BlockedBy)), details: do}, exitRefused}
 }
 
 func amount(item client.Amount) string {
 	if key := "delete.of." + item.Kind; catalog.Has(key) {
-		return said(key, item.Count)
+		return tr(key, item.Count)
 	}
 	return plain(item.Kind) + " " + strconv.Itoa(item.Count) // Only a newer server sends a kind that this program does not know.
 }
@@ -86,25 +86,25 @@ func amounts(list []client.Amount) string {
 	for _, item := range list {
 		words = append(words, amount(item))
 	}
-	return strings.Join(words, said("delete.and"))
+	return strings.Join(words, tr("delete.and"))
 }
 
 func printDeletion(w io.Writer, d client.Deletion) {
-	printFields(w, [2]string{"appid", d.AppID}, [2]string{said("delete.also_deleted"), orDash(amounts(d.Deletes))},
-		[2]string{said("delete.prevents"), amounts(d.BlockedBy)})
+	printFields(w, [2]string{"appid", d.AppID}, [2]string{tr("delete.also_deleted"), orDash(amounts(d.Deletes))},
+		[2]string{tr("delete.prevents"), amounts(d.BlockedBy)})
 	if len(d.BlockedBy) == 0 {
-		tell(w, "delete.would", plain(d.AppID))
+		printMsg(w, "delete.would", plain(d.AppID))
 		return
 	}
 	for _, item := range d.BlockedBy {
-		printFields(w, [2]string{amount(item), mendOf(item, d.AppID)})
+		printFields(w, [2]string{amount(item), remedyOf(item, d.AppID)})
 	}
 }
 
-// mendOf returns the remedy for an object that blocks the deletion of an account; "" means that this program knows no remedy.
-func mendOf(item client.Amount, appid string) string {
+// remedyOf returns the remedy for an object that blocks the deletion of an account; "" means that this program knows no remedy.
+func remedyOf(item client.Amount, appid string) string {
 	if key := "delete.do." + item.Kind; catalog.Has(key) {
-		return said(key, plain(appid))
+		return tr(key, plain(appid))
 	}
 	return ""
 }

@@ -17,8 +17,8 @@ type deviationsCommand struct {
 	Coverage bool
 }
 
-// sureMarks lists the evidence levels, most certain first.
-var sureMarks = []string{"observed", "documented", "inferred", "assumed"}
+// evidenceLevels lists the evidence levels, most certain first.
+var evidenceLevels = []string{"observed", "documented", "inferred", "assumed"}
 
 // errDeviations makes the command exit with code 1 after the list is printed.
 var errDeviations = constant("deviations.callers_deviated_from_the_platform")
@@ -36,45 +36,45 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("deviations.deviations", err)
 	}
-	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, len(list)); err != nil {
+	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, len(list)); err != nil {
 		return err
 	}
 	err = c.print(s, map[string]any{"deviations": list}, func(w io.Writer) {
 		switch {
 		case c.Clear:
-			tell(w, "deviations.cleared")
+			printMsg(w, "deviations.cleared")
 		case len(list) == 0:
-			tell(w, "deviations.none")
+			printMsg(w, "deviations.none")
 		default:
 			printDeviations(w, s.reader, list)
 		}
 	})
 	if err == nil && c.FailOn != "" && !c.Clear && slices.ContainsFunc(list, func(d client.Deviation) bool {
-		return surer(d.EvidenceLevel, c.FailOn)
+		return isAtLeastAsCertain(d.EvidenceLevel, c.FailOn)
 	}) {
 		err = errDeviations
 	}
 	return err
 }
 
-// surer reports whether an evidence level is at least as certain as another.
-func surer(mark, peer string) bool {
-	i := slices.Index(sureMarks, mark)
-	return i >= 0 && i <= slices.Index(sureMarks, peer)
+// isAtLeastAsCertain reports whether an evidence level is at least as certain as another.
+func isAtLeastAsCertain(mark, peer string) bool {
+	i := slices.Index(evidenceLevels, mark)
+	return i >= 0 && i <= slices.Index(evidenceLevels, peer)
 }
 
 // printDeviations prints a table of deviations, most certain first, and then the advice for each behaviour.
 func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b client.Deviation) int {
-		return slices.Index(sureMarks, a.EvidenceLevel) - slices.Index(sureMarks, b.EvidenceLevel)
+		return slices.Index(evidenceLevels, a.EvidenceLevel) - slices.Index(evidenceLevels, b.EvidenceLevel)
 	})
 	rows, words := [][]string{}, map[string]bool{}
 	for _, d := range list {
 		rows = append(rows, []string{d.Behaviour, d.EvidenceLevel, orDash(d.Account), d.Endpoint, number(d.Count), d.FirstRID, d.LastRID})
 	}
 	printTable(w, []string{"BEHAVIOUR", "EVIDENCE", "ACCOUNT", "ENDPOINT", "TIMES", "FIRST", "LAST"}, rows)
-	tell(w, "deviations.what_to_change_in_the")
+	printMsg(w, "deviations.what_to_change_in_the")
 	for _, d := range list {
 		if !words[d.Behaviour] {
 			words[d.Behaviour] = true
@@ -93,24 +93,24 @@ func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("deviations.deviations", err)
 	}
-	if err := emptyFor(s, qrjump, said("deviations.deviations_of"), c.Account, found.Total); err != nil {
+	if err := emptyFor(s, qrjump, tr("deviations.deviations_of"), c.Account, found.Total); err != nil {
 		return err
 	}
 	return c.print(s, found, func(w io.Writer) {
 		if found.Total == 0 {
-			tell(w, "deviations.no_call_was_made")
+			printMsg(w, "deviations.no_call_was_made")
 			return
 		}
 		rows := [][]string{}
 		for _, t := range found.Trials {
-			met := said("deviations.not_covered")
+			met := tr("deviations.not_covered")
 			if t.Occurred {
 				met = number(int64(t.Count))
 			}
 			rows = append(rows, []string{number(int64(t.ErrCode)), met, number(int64(t.Calls)), s.reader.inLanguage(t.English, t.Chinese)})
 		}
 		printTable(w, []string{"ERRCODE", "OCCURRED", "CALLS", "DESCRIPTION"}, rows)
-		tell(w, "deviations.covered", found.Covered, found.Total)
+		printMsg(w, "deviations.covered", found.Covered, found.Total)
 		for _, t := range found.Trials {
 			if !t.Occurred {
 				fmt.Fprintln(w, plain(t.Command))

@@ -40,7 +40,7 @@ func (c *doctorCommand) Run(s *session) error {
 	v := walk{}
 	config, err := c.config(s)
 	if err != nil {
-		v.fail("configuration", i18n.Literal(err.Error()), say("doctor.config.next"))
+		v.fail("configuration", i18n.Literal(err.Error()), msg("doctor.config.next"))
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
@@ -62,7 +62,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	if c.Report != "" {
 		if err := c.report(s, v); err != nil {
-			return failed(said("doctor.write_report"), c.Report, err)
+			return failed(tr("doctor.write_report"), c.Report, err)
 		}
 	}
 	return v.diagnosis(s, c.outputFlags)
@@ -107,17 +107,17 @@ func (v *walk) diagnosis(s *session, o outputFlags) error {
 	}
 	err := o.print(s, map[string]any{"ok": wrong == 0, "checks": steps}, func(w io.Writer) {
 		for i, f := range v.found {
-			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(s.say(say("about."+f.About)), 13), plain(s.say(f.Detail)))
-			if next := s.say(f.Next); next != "" {
+			fmt.Fprintf(w, "%-3s %s %s\n", markOf(steps[i]), inColumn(s.msg(msg("about."+f.About)), 13), plain(s.msg(f.Detail)))
+			if next := s.msg(f.Next); next != "" {
 				fmt.Fprintf(w, "    %-13s   %s\n", "", plain(next))
 			}
 		}
 		if wrong == 0 {
-			fmt.Fprintln(w, s.say(say("doctor.nothing", say("count.check", len(steps)), say("count.remark", warned))))
+			fmt.Fprintln(w, s.msg(msg("doctor.nothing", msg("count.check", len(steps)), msg("count.remark", warned))))
 		}
 	})
 	if err == nil && wrong > 0 {
-		err = errors.New(s.say(say("doctor.wrong", wrong, say("count.check", len(steps)))))
+		err = errors.New(s.msg(msg("doctor.wrong", wrong, msg("count.check", len(steps)))))
 	}
 	return err
 }
@@ -157,15 +157,15 @@ func (v *walk) variables(s *session) {
 	for _, entry := range os.Environ() {
 		if name, _, _ := strings.Cut(entry, "="); strings.HasPrefix(name, "QRJUMP_") && !slices.Contains(known, name) {
 			unread = true
-			message := say("doctor.variable", name)
+			message := msg("doctor.variable", name)
 			if nearest := suggest.Nearest(name, known...); nearest != "" {
-				message = say("doctor.variable.meant", name, nearest)
+				message = msg("doctor.variable.meant", name, nearest)
 			}
-			v.warn("configuration", message, say("doctor.variable.next"))
+			v.warn("configuration", message, msg("doctor.variable.next"))
 		}
 	}
 	if !unread {
-		v.pass("configuration", say("doctor.variables"))
+		v.pass("configuration", msg("doctor.variables"))
 	}
 }
 
@@ -182,13 +182,13 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	named := c.Server != "" || c.AdminServer != ""
 	if _, err := os.Stat(filepath.Join(c.Data, "addresses.json")); c.Data != "" && !named && isFolder(c.Data) &&
 		errors.Is(err, fs.ErrNotExist) {
-		v.warn("server", say("doctor.none", c.Data), say("doctor.none.next", shellWord(c.Data)))
+		v.warn("server", msg("doctor.none", c.Data), msg("doctor.none.next", shellWord(c.Data)))
 		return false, ""
 	}
 	lost := func(err error) (bool, string) {
 		happened := i18n.Literal(err.Error())
 		if u, ok := errors.AsType[*client.Unreachable](err); ok {
-			happened = say("doctor.no_answer", u.URL, u.Err)
+			happened = msg("doctor.no_answer", u.URL, u.Err)
 		}
 		next, _ := remedy(err)
 		v.fail("server", happened, next)
@@ -209,13 +209,13 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	}
 	if alive.status != http.StatusOK || string(alive.body) != "ok\n" {
 		if wantsTLS(string(alive.body)) {
-			v.fail("server", say("doctor.no_plain", loc.url), say("reach.https"))
+			v.fail("server", msg("doctor.no_plain", loc.url), msg("reach.https"))
 		} else {
-			v.fail("server", say("doctor.stranger", loc.url), say("reach.name", whereFlags))
+			v.fail("server", msg("doctor.stranger", loc.url), msg("reach.name", serverFlagNames))
 		}
 		return false, ""
 	}
-	v.pass("server", say("doctor.answers", loc.url))
+	v.pass("server", msg("doctor.answers", loc.url))
 	if alive.tls != nil {
 		v.found = append(v.found, server.CertificateFinding(*alive.tls, loc.url))
 	}
@@ -242,7 +242,7 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 		w := walk{}
 		c.node(s, &w, url)
 		for _, f := range w.found {
-			f.Detail = say("doctor.of", url, f.Detail)
+			f.Detail = msg("doctor.of", url, f.Detail)
 			v.found = append(v.found, f)
 		}
 	}
@@ -250,11 +250,11 @@ func (c *doctorCommand) nodes(s *session, v *walk) {
 
 func (c *doctorCommand) node(s *session, v *walk, url string) {
 	if isPlatform(url) {
-		v.fail("nodes", say("doctor.platform"), say("doctor.platform.next"))
+		v.fail("nodes", msg("doctor.platform"), msg("doctor.platform.next"))
 		return
 	}
 	token, err := c.token(c.adminFlags, url)
-	d := dialogue{}
+	d := serverProbe{}
 	if err == nil {
 		d, err = c.talk(s, url, token)
 	}
@@ -262,7 +262,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 		_, err = d.get("/healthz")
 	}
 	if err != nil {
-		v.fail("nodes", say("doctor.node.silent", err), say("doctor.node.silent.next"))
+		v.fail("nodes", msg("doctor.node.silent", err), msg("doctor.node.silent.next"))
 		return
 	}
 	v.operator(d, true)
@@ -273,8 +273,8 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 }
 
 // talk returns a dialogue for the server at an address.
-func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
-	d := dialogue{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
+func (c *doctorCommand) talk(s *session, url, token string) (serverProbe, error) {
+	d := serverProbe{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
 	if file := c.authority(url); file != "" {
 		transport, err := trusting(file)
 		if err != nil {
@@ -285,8 +285,8 @@ func (c *doctorCommand) talk(s *session, url, token string) (dialogue, error) {
 	return d, nil
 }
 
-// dialogue sends requests to one server.
-type dialogue struct {
+// serverProbe sends requests to one server.
+type serverProbe struct {
 	s           *session
 	base, token string
 	http        *http.Client
@@ -299,7 +299,7 @@ type statement struct {
 	tls    *time.Time // The expiry time of the server's certificate; nil without TLS.
 }
 
-func (d dialogue) get(path string) (statement, error) {
+func (d serverProbe) get(path string) (statement, error) {
 	r, err := http.NewRequestWithContext(d.s.ctx, http.MethodGet, d.base+path, nil)
 	if err != nil {
 		return statement{}, err
@@ -322,7 +322,7 @@ func (d dialogue) get(path string) (statement, error) {
 
 // operator checks whether the admin API is reachable, because half of the checks need the admin API. If neither an admin address
 // nor a token was given, operator reports nothing, and each dependent check reports the missing access.
-func (v *walk) operator(d dialogue, named bool) {
+func (v *walk) operator(d serverProbe, named bool) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList
 	var problem client.Problem
@@ -331,13 +331,13 @@ func (v *walk) operator(d dialogue, named bool) {
 		v.fail("server", i18n.Literal(err.Error()), i18n.Message{})
 	case a.status == http.StatusOK && json.Unmarshal(a.body, &list) == nil && list.Nodes != nil, !named:
 	case a.status == http.StatusUnauthorized && d.token == "":
-		v.fail("credentials", say("doctor.token.none", d.base), say("doctor.metrics.none.next"))
+		v.fail("credentials", msg("doctor.token.none", d.base), msg("doctor.metrics.none.next"))
 	case a.status == http.StatusUnauthorized:
-		v.fail("credentials", say("doctor.token.refused", d.base), say("doctor.metrics.none.next"))
+		v.fail("credentials", msg("doctor.token.refused", d.base), msg("doctor.metrics.none.next"))
 	case json.Unmarshal(a.body, &problem) == nil && problem.Status == a.status && a.status != http.StatusNotFound:
-		v.fail("credentials", say("doctor.token.problem", d.base, a.status, problem.Detail), say("doctor.metrics.none.next"))
+		v.fail("credentials", msg("doctor.token.problem", d.base, a.status, problem.Detail), msg("doctor.metrics.none.next"))
 	default:
-		v.fail("server", say("doctor.no_admin", d.base), say("doctor.no_admin.next"))
+		v.fail("server", msg("doctor.no_admin", d.base), msg("doctor.no_admin.next"))
 	}
 }
 
@@ -347,31 +347,31 @@ func (v *walk) clock(date string, before, after time.Time) {
 	remoteMoment, err := http.ParseTime(date)
 	switch {
 	case err != nil:
-		v.warn("clock", say("doctor.clock.none"), i18n.Message{})
+		v.warn("clock", msg("doctor.clock.none"), i18n.Message{})
 	case remoteMoment.Before(before.Add(-most)), remoteMoment.After(after.Add(most)):
-		v.fail("clock", say("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
-			say("doctor.clock.next"))
+		v.fail("clock", msg("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
+			msg("doctor.clock.next"))
 	default:
-		v.pass("clock", say("doctor.clock", most))
+		v.pass("clock", msg("doctor.clock", most))
 	}
 }
 
-func (v *walk) ready(d dialogue) {
+func (v *walk) ready(d serverProbe) {
 	a, err := d.get("/readyz")
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(a.body)), "\n")
 	switch {
 	case err != nil:
 		v.fail("ready", i18n.Literal(err.Error()), i18n.Message{})
 	case a.status != http.StatusOK:
-		v.fail("ready", say("doctor.unready", first), say("doctor.unready.next"))
+		v.fail("ready", msg("doctor.unready", first), msg("doctor.unready.next"))
 	default:
-		v.pass("ready", say("doctor.ready"))
+		v.pass("ready", msg("doctor.ready"))
 		for line := range strings.Lines(rest) {
 			switch text := i18n.Literal(strings.TrimSpace(line)); {
 			case strings.HasPrefix(line, server.ReadingImport):
 				v.warn("lag", text, i18n.Message{})
 			case strings.HasPrefix(line, server.Unreadable):
-				v.fail("lag", text, say("doctor.unreadable.next"))
+				v.fail("lag", text, msg("doctor.unreadable.next"))
 			default:
 				v.fail("ledger", text, i18n.Message{})
 			}
@@ -379,7 +379,7 @@ func (v *walk) ready(d dialogue) {
 	}
 }
 
-func (v *walk) version(d dialogue) {
+func (v *walk) version(d serverProbe) {
 	a, err := d.get("/openapi.json")
 	var document struct {
 		Info struct {
@@ -387,14 +387,14 @@ func (v *walk) version(d dialogue) {
 		} `json:"info"`
 	}
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &document) != nil {
-		v.warn("version", say("doctor.version.none"), i18n.Message{})
+		v.warn("version", msg("doctor.version.none"), i18n.Message{})
 		return
 	}
 	if remote := document.Info.Version; remote != version.Number() {
-		v.warn("version", say("doctor.version.differs", remote, version.Number()), say("doctor.version.next"))
+		v.warn("version", msg("doctor.version.differs", remote, version.Number()), msg("doctor.version.next"))
 		return
 	}
-	v.pass("version", say("doctor.version", version.Number()))
+	v.pass("version", msg("doctor.version", version.Number()))
 }
 
 // gauge is a metric whose value should be small.
@@ -419,11 +419,11 @@ var gauges = []gauge{
 }
 
 // metrics checks the values of the server's own metrics.
-func (v *walk) metrics(d dialogue) {
+func (v *walk) metrics(d serverProbe) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
-		v.warn("metrics", say("doctor.metrics.none"),
-			say("doctor.metrics.none.next"))
+		v.warn("metrics", msg("doctor.metrics.none"),
+			msg("doctor.metrics.none.next"))
 		return
 	}
 	values := measured(a.body)
@@ -433,32 +433,32 @@ func (v *walk) metrics(d dialogue) {
 		if !exists || value <= g.most {
 			continue
 		}
-		next := say("doctor." + g.name + ".next")
+		next := msg("doctor." + g.name + ".next")
 		if bad[g.about] = true; g.warns {
-			v.warn(g.about, say("doctor."+g.name, value), next)
+			v.warn(g.about, msg("doctor."+g.name, value), next)
 		} else {
-			v.fail(g.about, say("doctor."+g.name, value), next)
+			v.fail(g.about, msg("doctor."+g.name, value), next)
 		}
 	}
 	if !bad["lag"] {
-		v.pass("lag", say("doctor.lag.none"))
+		v.pass("lag", msg("doctor.lag.none"))
 	}
 	if !bad["ledger"] {
-		v.pass("ledger", say("doctor.ledger", values["qrjump_scan_ship_backlog"]+values["qrjump_scan_queue_length"]))
+		v.pass("ledger", msg("doctor.ledger", values["qrjump_scan_ship_backlog"]+values["qrjump_scan_queue_length"]))
 	}
 	if n := values["qrjump_db_primaries"]; n > 1 {
-		v.fail("store", say("doctor.primaries", n), say("doctor.primaries.next"))
+		v.fail("store", msg("doctor.primaries", n), msg("doctor.primaries.next"))
 	}
 	if values["qrjump_db_hosts"] > 1 && values["qrjump_db_replicas"] == 0 {
-		v.warn("store", say("doctor.replica"),
-			say("doctor.replica.next"))
+		v.warn("store", msg("doctor.replica"),
+			msg("doctor.replica.next"))
 	}
 	if values["qrjump_admin_insecure"] > 0 {
-		v.fail("server", say("doctor.plain"),
-			say("doctor.plain.next"))
+		v.fail("server", msg("doctor.plain"),
+			msg("doctor.plain.next"))
 	}
 	if open, limit := values["process_open_fds"], values["process_max_fds"]; limit > 0 && open > limit*0.8 {
-		v.fail("server", say("doctor.files", open, limit), say("doctor.files.next"))
+		v.fail("server", msg("doctor.files", open, limit), msg("doctor.files.next"))
 	}
 }
 
@@ -488,31 +488,31 @@ const refusedOften = 3
 func wrongCredential(credential client.RefusedCredential) (message, next i18n.Message) {
 	switch credential.Kind {
 	case "admin_token":
-		message, next = say("doctor.admin_token"), say("doctor.admin_key.next")
+		message, next = msg("doctor.admin_token"), msg("doctor.admin_key.next")
 		if credential.Name != "" {
-			message = say("doctor.admin_key", credential.Name)
+			message = msg("doctor.admin_key", credential.Name)
 		}
 	case "scan_key":
-		message, next = say("doctor.scan_key"), say("doctor.scan_key.next")
+		message, next = msg("doctor.scan_key"), msg("doctor.scan_key.next")
 		if credential.Name != "" {
-			message = say("doctor.scan_key.gone", credential.Name)
+			message = msg("doctor.scan_key.gone", credential.Name)
 		}
 	case "app_secret":
-		message = say("doctor.app_secret", credential.Name)
-		next = say("doctor.app_secret.next")
+		message = msg("doctor.app_secret", credential.Name)
+		next = msg("doctor.app_secret.next")
 	case "person":
-		message = say("doctor.person", credential.Name)
-		next = say("doctor.person.next")
+		message = msg("doctor.person", credential.Name)
+		next = msg("doctor.person.next")
 	case "login_link":
-		message, next = say("doctor.login_link"), say("doctor.login_link.next")
+		message, next = msg("doctor.login_link"), msg("doctor.login_link.next")
 	default:
-		message, next = say("doctor.provider"), say("doctor.provider.next")
+		message, next = msg("doctor.provider"), msg("doctor.provider.next")
 	}
 	return message, next
 }
 
 // credentials reports addresses and keys that are rejected repeatedly.
-func (v *walk) credentials(d dialogue) {
+func (v *walk) credentials(d serverProbe) {
 	a, err := d.get("/admin/v1/failed-authentications")
 	var list client.RefusedCredentialList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
@@ -525,15 +525,15 @@ func (v *walk) credentials(d dialogue) {
 		}
 		found = true
 		message, next := wrongCredential(credential)
-		v.warn("credentials", say("doctor.credentials", message, credential.Count, credential.IP, formatTime(credential.LastAt)), next)
+		v.warn("credentials", msg("doctor.credentials", message, credential.Count, credential.IP, formatTime(credential.LastAt)), next)
 	}
 	if !found {
-		v.pass("credentials", say("doctor.credentials.none"))
+		v.pass("credentials", msg("doctor.credentials.none"))
 	}
 }
 
 // nodes reports nodes whose scans have not arrived.
-func (v *walk) nodes(d dialogue) {
+func (v *walk) nodes(d serverProbe) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list struct {
 		Nodes []struct {
@@ -556,42 +556,42 @@ func (v *walk) nodes(d dialogue) {
 		limit = max(limit, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", say("doctor.node.stopped", n.Name, n.Node, n.Behind),
-				say("doctor.node.stopped.next", n.Node))
+			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Behind),
+				msg("doctor.node.stopped.next", n.Node))
 		case n.Behind > 10_000:
-			v.fail("nodes", say("doctor.node.behind", n.Name, n.Node, n.Behind), say("doctor.log"))
+			v.fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Behind), msg("doctor.log"))
 		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
-			v.warn("nodes", say("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)),
-				say("doctor.node.away.next", n.Node))
+			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)),
+				msg("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {
-		v.pass("nodes", say("doctor.nodes", say("count.node", len(list.Nodes)), say("count.scan", int(limit))))
+		v.pass("nodes", msg("doctor.nodes", msg("count.node", len(list.Nodes)), msg("count.scan", int(limit))))
 	}
 }
 
 // drills checks the result of the last restore drill.
-func (v *walk) drills(d dialogue) {
+func (v *walk) drills(d serverProbe) {
 	a, err := d.get("/admin/v1/changes?newest=true&limit=1&kind=drill")
 	var list struct{ Changes []client.Change }
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
 		return // The missing token has been reported already.
 	}
-	next := say("doctor.drill.next")
+	next := msg("doctor.drill.next")
 	if len(list.Changes) == 0 {
-		v.warn("backups", say("doctor.drill.none"), next)
+		v.warn("backups", msg("doctor.drill.none"), next)
 		return
 	}
 	last := list.Changes[0]
 	if last.Action != "restored" {
-		v.fail("backups", say("doctor.drill.failed", formatTime(last.OccurredAt), last.Actor), next)
+		v.fail("backups", msg("doctor.drill.failed", formatTime(last.OccurredAt), last.Actor), next)
 		return
 	}
-	v.pass("backups", say("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
+	v.pass("backups", msg("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
 }
 
 // orders reports code orders that a server approved long ago and has not produced.
-func (v *walk) orders(d dialogue) {
+func (v *walk) orders(d serverProbe) {
 	a, err := d.get("/admin/v1/orders?making=true")
 	var list client.OrderList
 	if err != nil || a.status != http.StatusOK || json.Unmarshal(a.body, &list) != nil {
@@ -599,17 +599,17 @@ func (v *walk) orders(d dialogue) {
 	}
 	for _, o := range list.Orders {
 		if o.DecidedAt != nil && time.Since(*o.DecidedAt) > time.Minute {
-			v.fail("orders", say("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, formatTime(*o.DecidedAt)),
-				say("doctor.order.stuck.next", o.Account, o.Revision, o.ISV))
+			v.fail("orders", msg("doctor.order.stuck", o.ISV, o.Account, o.DecidedBy, formatTime(*o.DecidedAt)),
+				msg("doctor.order.stuck.next", o.Account, o.Revision, o.ISV))
 		}
 	}
 }
 
 // backups checks the newest export.
 func (c *doctorCommand) backups(v *walk) {
-	next := say("doctor.backup.next")
+	next := msg("doctor.backup.next")
 	if c.Backups == "" {
-		v.warn("backups", say("doctor.backup.where"), say("doctor.backup.where.next", next))
+		v.warn("backups", msg("doctor.backup.where"), msg("doctor.backup.where.next", next))
 		return
 	}
 	files := []string{c.Backups}
@@ -623,17 +623,17 @@ func (c *doctorCommand) backups(v *walk) {
 		}
 	}
 	if newest == nil {
-		v.fail("backups", say("doctor.backup.none", c.Backups), next)
+		v.fail("backups", msg("doctor.backup.none", c.Backups), next)
 		return
 	}
 	age := time.Since(newest.ModTime())
-	says := say("doctor.backup", newest.Name(), age.Round(time.Minute), newest.Size())
+	says := msg("doctor.backup", newest.Name(), age.Round(time.Minute), newest.Size())
 	switch {
 	case newest.Size() == 0:
-		v.fail("backups", say("doctor.backup.empty", newest.Name()), next)
+		v.fail("backups", msg("doctor.backup.empty", newest.Name()), next)
 	case age > c.BackupAge:
 		v.fail("backups", says, next)
 	default:
-		v.pass("backups", say("doctor.backup.unproven", says))
+		v.pass("backups", msg("doctor.backup.unproven", says))
 	}
 }

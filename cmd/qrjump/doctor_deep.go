@@ -34,10 +34,10 @@ func (v *walk) statistics(s *session, qrjump *client.Client) error {
 		return err
 	}
 	for _, d := range r.Differences {
-		v.fail("statistics", say("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
+		v.fail("statistics", msg("doctor.counted", d.Name, d.Counted, d.Recounted), i18n.Message{})
 	}
 	if r.DifferenceCount == 0 {
-		v.pass("statistics", say("doctor.statistics", r.Compared, r.Scans))
+		v.pass("statistics", msg("doctor.statistics", r.Compared, r.Scans))
 	}
 	return nil
 }
@@ -55,11 +55,11 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	for _, d := range found.Days {
 		if !d.Right() {
 			wrong = true
-			v.fail("lake", say("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
+			v.fail("lake", msg("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
 		}
 	}
 	if !wrong {
-		v.pass("lake", say("doctor.lake", len(found.Days)))
+		v.pass("lake", msg("doctor.lake", len(found.Days)))
 	}
 	return nil
 }
@@ -71,12 +71,12 @@ func (v *walk) audit(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if f := done.FirstError; f != nil {
-		v.fail("audit", say("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
+		v.fail("audit", msg("doctor.audit.fault", f.Seq, f.Error), i18n.Message{})
 	} else {
-		v.pass("audit", say("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
+		v.pass("audit", msg("doctor.audit", done.Changes, done.Seq, cmp.Or(done.Hash, "-")))
 	}
 	for _, o := range done.Orphans {
-		v.fail("audit", say("doctor.orphan", o.Account, o.Kind, o.Count), say("doctor.orphan.next", o.Account))
+		v.fail("audit", msg("doctor.orphan", o.Account, o.Kind, o.Count), msg("doctor.orphan.next", o.Account))
 	}
 	return nil
 }

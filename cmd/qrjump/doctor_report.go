@@ -49,7 +49,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 		return e.Encode(r)
 	})
 	if err == nil && c.isTable() {
-		tell(s.out, "doctor.report", plain(c.Report), counted(int(size), "byte"))
+		printMsg(s.out, "doctor.report", plain(c.Report), counted(int(size), "byte"))
 	}
 	return err
 }

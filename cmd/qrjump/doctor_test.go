@@ -44,13 +44,13 @@ func TestDoctor_ChineseTranslations(t *testing.T) {
 func TestDoctor_ChinesePlaceholders(t *testing.T) {
 	chinese := reader("zh")
 	for want, text := range map[string]i18n.Message{
-		"共检查 12 项，其中 1 项有问题":   say("doctor.wrong", 1, say("count.check", 12)),
-		"http://a：没有响应：x":      say("doctor.of", "http://a", say("doctor.node.silent", "x")),
-		"已知 2 个节点，最落后的差 1 次扫码": say("doctor.nodes", say("count.node", 2), say("count.scan", 1)),
-		"请指明目录：--backups DIR；请做一份：qrjump export FILE --passphrase-file FILE": say("doctor.backup.where.next",
-			say("doctor.backup.next")),
+		"共检查 12 项，其中 1 项有问题":   msg("doctor.wrong", 1, msg("count.check", 12)),
+		"http://a：没有响应：x":      msg("doctor.of", "http://a", msg("doctor.node.silent", "x")),
+		"已知 2 个节点，最落后的差 1 次扫码": msg("doctor.nodes", msg("count.node", 2), msg("count.scan", 1)),
+		"请指明目录：--backups DIR；请做一份：qrjump export FILE --passphrase-file FILE": msg("doctor.backup.where.next",
+			msg("doctor.backup.next")),
 	} {
-		assert.Equal(t, chinese.say(text), want, "chinese.say")
+		assert.Equal(t, chinese.msg(text), want, "chinese.say")
 	}
 }
 
@@ -105,14 +105,14 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, answers[r.URL.String()]) }))
 	defer s.Close()
-	d := dialogue{s: &session{ctx: t.Context()}, base: s.URL, http: s.Client()}
+	d := serverProbe{s: &session{ctx: t.Context()}, base: s.URL, http: s.Client()}
 	v := walk{}
 	v.ready(d)
 	v.orders(d)
 	var wrong []string
 	for _, f := range v.found {
 		if !f.OK {
-			wrong = append(wrong, f.About+": "+reader("en").say(f.Detail))
+			wrong = append(wrong, f.About+": "+reader("en").msg(f.Detail))
 		}
 	}
 	if len(wrong) != 2 || !strings.Contains(wrong[0], "lag: unreadable: 1") || !strings.Contains(wrong[1], "orders: order stuck of brand") {

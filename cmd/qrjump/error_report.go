@@ -32,7 +32,7 @@ func (a hintError) Unwrap() error { return a.error }
 // report returns an error as lines of text: the error, the affected object and the next step; nearly always there is one line.
 func report(err error) []string {
 	next, details := remedy(err)
-	lines := []string{plain(join(inReader(err).Error(), speaks.say(next)))}
+	lines := []string{plain(join(inReader(err).Error(), outputLanguage.msg(next)))}
 	for _, d := range details {
 		lines = append(lines, "  "+plain(d))
 	}
@@ -53,56 +53,56 @@ func join(happened, next string) string {
 	case next == "":
 		return happened
 	case strings.HasSuffix(happened, "?"):
-		return happened + said("report.in_brackets", next)
+		return happened + tr("report.in_brackets", next)
 	}
-	return happened + said("report.colon") + next
+	return happened + tr("report.colon") + next
 }
 
 // advice returns the remedy for a kind of error.
 func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
-			return say("reach.https")
+			return msg("reach.https")
 		}
 		flag := map[string]string{
 			"admin API": "--admin-server (QRJUMP_ADMIN_SERVER)", "scan API": "--scan-server (QRJUMP_SCAN_SERVER)"}[w.API]
-		return i18n.Literal(cmp.Or(flag, "--server (QRJUMP_SERVER)") + said("report.or_data_dir_of_a"))
+		return i18n.Literal(cmp.Or(flag, "--server (QRJUMP_SERVER)") + tr("report.or_data_dir_of_a"))
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, otherName := errors.AsType[x509.HostnameError](err)
 		_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 		switch {
 		case otherName:
-			return say("reach.certificate", whereFlags)
+			return msg("reach.certificate", serverFlagNames)
 		case unknown:
-			return say("reach.authority")
+			return msg("reach.authority")
 		case isRecordHeader(err):
-			return say("reach.http")
+			return msg("reach.http")
 		case errors.Is(err, context.Canceled):
 			return i18n.Message{}
 		case errors.Is(err, io.EOF) && strings.HasPrefix(u.URL, "http://"):
-			return say("reach.maybe_tls")
+			return msg("reach.maybe_tls")
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return i18n.Literal(said("report.the_server_was_stopped_or"))
+			return i18n.Literal(tr("report.the_server_was_stopped_or"))
 		case errors.Is(err, context.DeadlineExceeded):
-			return say("reach.hangs")
+			return msg("reach.hangs")
 		case loopback(u.URL):
-			return say("reach.start", whereFlags)
+			return msg("reach.start", serverFlagNames)
 		}
-		return say("reach.check", whereFlags)
+		return msg("reach.check", serverFlagNames)
 	}
 	if p, ok := errors.AsType[*client.Problem](err); ok && p.Status == http.StatusUnauthorized {
-		return i18n.Literal(said("report.operators_give_admin_token_qrjump"))
+		return i18n.Literal(tr("report.operators_give_admin_token_qrjump"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {
 		return i18n.Message{}
 	}
 	if w.Code == errcode.Unauthorized.Number && w.RID != "" {
-		return i18n.Literal(said("report.the_account_lacks_a_condition") + w.RID)
+		return i18n.Literal(tr("report.the_account_lacks_a_condition") + w.RID)
 	}
 	if next := nextSteps[w.Code]; next != "" {
-		return say(next)
+		return msg(next)
 	}
 	if code, ok := errcode.ByNumber(w.Code); ok {
 		return code.Meaning()
@@ -178,12 +178,12 @@ func doing(did, thing string) string {
 	words := strings.Fields(did)
 	verb, last := "did."+words[0], len(words)-1
 	switch {
-	case speaks.language() == i18n.English || !catalog.Has(verb):
-		return said("doing", strings.TrimSuffix(maybeSaid("did."+did, did), "："), maybeSaid("thing."+thing, thing))
+	case outputLanguage.language() == i18n.English || !catalog.Has(verb):
+		return tr("doing", strings.TrimSuffix(localizeOr("did."+did, did), "："), localizeOr("thing."+thing, thing))
 	case last > 0 && slices.Contains([]string{"of", "from", "with"}, words[last]):
-		return said("doing.part", said(verb), strings.Join(words[1:last], " "), thing)
+		return tr("doing.part", tr(verb), strings.Join(words[1:last], " "), thing)
 	case catalog.Has("thing." + thing):
-		return said("doing.known", said(verb), said("thing."+thing))
+		return tr("doing.known", tr(verb), tr("thing."+thing))
 	}
-	return said("doing", said(verb), strings.Join(append(words[1:], thing), " "))
+	return tr("doing", tr(verb), strings.Join(append(words[1:], thing), " "))
 }

@@ -35,15 +35,15 @@ const (
 	exitChanges = 2
 )
 
-// errSaid ends a command with an exit code after all output has been printed already.
-var errSaid = errors.New("")
+// errReported ends a command with an exit code after all output has been printed already.
+var errReported = errors.New("")
 
-// exits maps each exit code to the name of its kind. The message catalogue explains each kind under exit.<kind>, such as exit.done.
-var exits = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
+// exitKind maps each exit code to the name of its kind. The message catalogue explains each kind under exit.<kind>, such as exit.done.
+var exitKind = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
 	exitUnreachable: "unreachable", exitDifferent: "differences", exitInterrupted: "interrupted", exitTerminated: "terminated"}
 
-// exitCodes lists the keys of exits in ascending order.
-var exitCodes = slices.Sorted(maps.Keys(exits))
+// exitCodes lists the keys of exitKind in ascending order.
+var exitCodes = slices.Sorted(maps.Keys(exitKind))
 
 // exitError is an error with an exit code.
 type exitError struct {
@@ -126,7 +126,7 @@ func pageOf(f failure) string {
 // failureOf converts an error to its JSON form.
 func failureOf(err error) failure {
 	f := failure{Exit: exitOf(err), Message: plain(err.Error())}
-	f.Kind = exits[f.Exit]
+	f.Kind = exitKind[f.Exit]
 	next, details := remedy(err)
 	f.Next, f.Details = next.String(), details
 	if w, ok := errors.AsType[*client.WireError](err); ok {
@@ -156,9 +156,9 @@ func wantsJSON(chosen *kong.Context, args []string) bool {
 	return asked
 }
 
-// complain prints an error on standard error: as text lines, or as a JSON object.
-func complain(s session, err error, asJSON bool) {
-	if errors.Is(err, errSaid) {
+// printError prints an error on standard error: as text lines, or as a JSON object.
+func printError(s session, err error, asJSON bool) {
+	if errors.Is(err, errReported) {
 		return
 	}
 	if asJSON {

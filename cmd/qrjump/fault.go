@@ -19,15 +19,15 @@ type faultList struct{ operator }
 // Run lists the active faults.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
-	return listing[client.FaultInForce]{name: "faults", none: said("fault.none"),
+	return listing[client.FaultInForce]{name: "faults", none: tr("fault.none"),
 		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "COUNT", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
-			times := said("fault.without_end")
+			times := tr("fault.without_end")
 			if f.Count > 0 {
-				times = said("fault.of", f.TriggerCount, f.Count)
+				times = tr("fault.of", f.TriggerCount, f.Count)
 			}
 			path := strings.TrimSpace(f.Method + " " + f.Path)
 			return []string{strconv.Itoa(f.ID), path, orElse(f.AppID, "any"), faultText(f.Fault), times, strconv.Itoa(f.TriggerCount)}
-		}}.print(s, c.outputFlags, list, emulated(said("fault.list_faults"), err))
+		}}.print(s, c.outputFlags, list, emulated(tr("fault.list_faults"), err))
 }
 
 // faultText describes the effect of a fault in words.
@@ -38,20 +38,20 @@ func faultText(f client.Fault) string {
 	}
 	switch {
 	case f.ErrCode != 0 && f.After:
-		parts = append(parts, said("fault.it_is_done_and_answers", f.ErrCode))
+		parts = append(parts, tr("fault.it_is_done_and_answers", f.ErrCode))
 	case f.ErrCode != 0:
-		parts = append(parts, said("fault.it_answers", f.ErrCode))
+		parts = append(parts, tr("fault.it_answers", f.ErrCode))
 	case f.Drop:
-		parts = append(parts, said("fault.the_connection_closes"))
+		parts = append(parts, tr("fault.the_connection_closes"))
 	case f.DropAfter:
-		parts = append(parts, said("fault.it_is_done_and_the"))
+		parts = append(parts, tr("fault.it_is_done_and_the"))
 	case f.Response != nil:
-		parts = append(parts, said("fault.it_responds", cmp.Or(f.Response.Status, 200), string(f.Response.Body)))
+		parts = append(parts, tr("fault.it_responds", cmp.Or(f.Response.Status, 200), string(f.Response.Body)))
 	default:
-		parts = append(parts, said("fault.it_goes_on"))
+		parts = append(parts, tr("fault.it_goes_on"))
 	}
 	if f.Probability != nil && *f.Probability < 1 {
-		parts = append(parts, said("fault.with_a_chance_of", *f.Probability))
+		parts = append(parts, tr("fault.with_a_chance_of", *f.Probability))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -89,7 +89,7 @@ func (c *faultAdd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := emptyFor(s, qrjump, said("fault.add_fault_for"), c.Account, 0); err != nil {
+	if err := emptyFor(s, qrjump, tr("fault.add_fault_for"), c.Account, 0); err != nil {
 		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
 	}
 	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Count: c.Times,
@@ -104,14 +104,14 @@ func (c *faultAdd) Run(s *session) error {
 		}
 		f.Response = &client.FaultResponse{Status: c.Status, Body: body}
 	}
-	owner, text := said("fault.every_call"), ""
+	owner, text := tr("fault.every_call"), ""
 	if c.Account != "" {
 		owner += " of " + c.Account
 	}
 	if c.Times > 0 {
 		text = ", " + counted(c.Times, "time")
 	}
-	return c.outcome(s, f, emulated(said("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
+	return c.outcome(s, f, emulated(tr("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
 		"fault.to_from_now_on", plain(owner), plain(c.Path), text, plain(faultText(f)))
 }
 
@@ -144,7 +144,7 @@ func (c *faultAdd) addFile(s *session) error {
 	added := []client.Fault{}
 	for i, f := range file.Faults {
 		if err := qrjump.Emulator.CreateFault(s.ctx, f.Fault); err != nil {
-			return emulated(said("fault.add_of_file", i+1, c.FromFile), err)
+			return emulated(tr("fault.add_of_file", i+1, c.FromFile), err)
 		}
 		added = append(added, f.Fault)
 	}
@@ -160,13 +160,13 @@ type faultClear struct {
 func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	if err != nil {
-		return emulated(said("fault.clear_faults"), err)
+		return emulated(tr("fault.clear_faults"), err)
 	}
 	ended := list
 	if c.ID != 0 {
 		id := strconv.Itoa(c.ID)
 		if err := qrjump.Emulator.DeleteFault(s.ctx, c.ID); err != nil {
-			return seeList(said("fault.clear_fault"), id, "qrjump fault list", err)
+			return withListCommand(tr("fault.clear_fault"), id, "qrjump fault list", err)
 		}
 		ended = nil
 		for _, f := range list {
@@ -175,11 +175,11 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 			}
 		}
 	} else if err := qrjump.Emulator.DeleteFaults(s.ctx); err != nil {
-		return emulated(said("fault.clear_faults"), err)
+		return emulated(tr("fault.clear_faults"), err)
 	}
 	says := counted(len(ended), "fault") + " ended"
 	if len(ended) == 0 {
-		says = said("fault.there_was_no_fault")
+		says = tr("fault.there_was_no_fault")
 	}
 	return c.outcome(s, map[string]any{"ended": append([]client.FaultInForce{}, ended...)}, nil, "plain", says)
 }

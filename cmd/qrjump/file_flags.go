@@ -60,16 +60,16 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 			}
 			if kind == "out" {
 				out = filepath.Join(dir, "out")
-				names[out] = said("files.standard_output")
+				names[out] = tr("files.standard_output")
 				text.SetString(out)
 				continue
 			}
-			f, path, err := spooled(dir, s.in)
+			f, path, err := spoolStdin(dir, s.in)
 			if err != nil {
 				clean()
 				return nil, fault("files.reading_standard_input", err)
 			}
-			opened, names[path], s.in = append(opened, f), said("files.standard_input"), strings.NewReader("")
+			opened, names[path], s.in = append(opened, f), tr("files.standard_input"), strings.NewReader("")
 			text.SetString(path)
 		}
 	}
@@ -87,15 +87,15 @@ func (s *session) standing(node *kong.Node) (done func(error) error, err error) 
 		}
 		s.out = to
 		if err == nil && out != "" {
-			err = handOn(to, out)
+			err = copyToStdout(to, out)
 		}
 		s.err = renaming{s.err, names}
 		return err
 	}, nil
 }
 
-// mayLack is the tag of a file value that may name something other than an existing file.
-const mayLack = "absent"
+// absentTag is the tag of a file value that may name something other than an existing file.
+const absentTag = "absent"
 
 // checkNames returns an error for an empty value, which a script passes by mistake and which would select all objects or none, and
 // for a missing input file or a missing folder of an output file. A flag that accepts an empty value is a pointer. A command that
@@ -117,14 +117,14 @@ func checkNames(chosen *kong.Context) error {
 			continue // A list flag without a separator holds literal texts, which may be empty.
 		}
 		if list && v.Target.Len() == 0 || slices.ContainsFunc(texts(v.Target), blank) {
-			return misused("main.see", said("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())
+			return misused("main.see", tr("parse.empty", flagName(v)), "qrjump help "+chosen.Selected().Path())
 		}
 	}
 	waiter, ok := chosen.Selected().Target.Addr().Interface().(interface{ waits() bool })
 	waits := ok && waiter.waits()
 	for _, v := range fileValues(chosen.Selected()) {
 		for _, text := range texts(v.Target) {
-			if text.String() == "" || v.Tag.Has(mayLack) || v.Name == "data" && waits {
+			if text.String() == "" || v.Tag.Has(absentTag) || v.Name == "data" && waits {
 				continue
 			}
 			if key, path := missingFile(v, text.String()); key != "" {
@@ -155,9 +155,9 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	return "", ""
 }
 
-// spooled copies standard input to a temporary file, which can be read repeatedly and at any offset. The temporary file is unlinked
+// spoolStdin copies standard input to a temporary file, which can be read repeatedly and at any offset. The temporary file is unlinked
 // where the operating system allows this, because keys and passphrases also arrive on standard input.
-func spooled(dir string, in io.Reader) (*os.File, string, error) {
+func spoolStdin(dir string, in io.Reader) (*os.File, string, error) {
 	f, err := os.Create(filepath.Join(dir, "in"))
 	if err != nil {
 		return nil, "", err
@@ -176,8 +176,8 @@ func spooled(dir string, in io.Reader) (*os.File, string, error) {
 	return f, path, nil
 }
 
-// handOn copies a file to standard output.
-func handOn(to io.Writer, path string) error {
+// copyToStdout copies a file to standard output.
+func copyToStdout(to io.Writer, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -228,8 +228,8 @@ func flagName(v *kong.Value) string {
 	return strings.ToUpper(v.Name)
 }
 
-// spoken replaces the paths of temporary files in a text with the names "standard input" and "standard output".
-func spoken(text string, names map[string]string) string {
+// replaceTempPaths replaces the paths of temporary files in a text with the names "standard input" and "standard output".
+func replaceTempPaths(text string, names map[string]string) string {
 	for path, name := range names {
 		text = strings.ReplaceAll(text, path, name)
 	}
@@ -242,7 +242,7 @@ type renaming struct {
 }
 
 func (r renaming) Write(b []byte) (int, error) {
-	if _, err := io.Copy(r.to, bytes.NewBufferString(spoken(string(b), r.names))); err != nil {
+	if _, err := io.Copy(r.to, bytes.NewBufferString(replaceTempPaths(string(b), r.names))); err != nil {
 		return 0, err
 	}
 	return len(b), nil

@@ -84,8 +84,8 @@ func dashed(t *testing.T, verb *kong.Node, v *kong.Value, at, kind string, self 
 	default:
 		v.Target.SetString(text)
 	}
-	var out, said bytes.Buffer
-	s := &session{in: strings.NewReader("what came"), out: &out, err: &said}
+	var out, tr bytes.Buffer
+	s := &session{in: strings.NewReader("what came"), out: &out, err: &tr}
 	done, err := s.standing(verb)
 	if err != nil {
 		t.Errorf("%s -: %v", at, err)
@@ -113,8 +113,8 @@ func dashed(t *testing.T, verb *kong.Node, v *kong.Value, at, kind string, self 
 		if err := done(wrong); !errors.Is(err, wrong) || out.Len() > 0 {
 			t.Errorf("%s -: %v and %q", at, err, out.String())
 		}
-	} else if err := done(nil); !self && (err != nil || out.String() != "what is written" || said.String() != "wrote standard output") {
-		t.Errorf("%s -: %v, %q on standard output and %q beside it", at, err, out.String(), said.String())
+	} else if err := done(nil); !self && (err != nil || out.String() != "what is written" || tr.String() != "wrote standard output") {
+		t.Errorf("%s -: %v, %q on standard output and %q beside it", at, err, out.String(), tr.String())
 	}
 	if _, err := os.Stat(path); !self && err == nil {
 		t.Errorf("%s -: %s is left behind", at, path)

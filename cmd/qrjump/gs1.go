@@ -39,7 +39,7 @@ func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{Under: c.Under, Owner: c.Owner})
 	return listing[client.GS1Entry]{name: "entries",
-		none:  said("gs1.none"),
+		none:  tr("gs1.none"),
 		heads: []string{"KEY", "OWNER", "LINKS", "DEFAULT", "OPENS"}, row: func(e client.GS1Entry) []string {
 			return []string{e.Key, orDash(e.Owner), number(int64(len(e.Links))), orDash(defaultOf(e)), orDash(e.WxaPath)}
 		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
@@ -69,15 +69,15 @@ func printGS1(w io.Writer, e client.GS1Entry) {
 			standard = "default"
 		}
 		rows = append(rows, []string{l.LinkType, l.Href, l.Title, strings.TrimSpace(strings.Join(append(l.Hreflang, l.Type), " ")),
-			strings.Join(l.Context, " "), standard, moments(l)})
+			strings.Join(l.Context, " "), standard, activePeriod(l)})
 	}
 	if len(rows) > 0 {
 		printTable(w, []string{"TYPE", "HREF", "TITLE", "FOR", "CONTEXT", "", "WHEN"}, rows)
 	}
 }
 
-// moments returns the period in which a link is active; "" means always.
-func moments(l client.GS1Link) string {
+// activePeriod returns the period in which a link is active; "" means always.
+func activePeriod(l client.GS1Link) string {
 	text := ""
 	if l.From != nil {
 		text = "from " + formatTime(*l.From)
@@ -126,7 +126,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 		ctx = client.IfNone(s.ctx)
 	}
 	if e, err = qrjump.GS1.Set(ctx, c.Key, e.GS1Put); err != nil {
-		return failed("set", c.Key, unlessOvertaken("qrjump gs1 list "+shellWord(c.Key), err))
+		return failed("set", c.Key, describeConflict("qrjump gs1 list "+shellWord(c.Key), err))
 	}
 	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
 }
@@ -154,7 +154,7 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 		if entry.text == "" {
 			continue
 		}
-		t, err := momentOf(entry.name, entry.text, true)
+		t, err := parseTime(entry.name, entry.text, true)
 		if err != nil {
 			return err
 		}
@@ -187,12 +187,12 @@ func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
 type gs1Delete struct {
 	operator
 	Key string `arg:""`
-	ending
+	confirmFlag
 }
 
 // Run deletes the entry of a GS1 key.
 func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
-	if err := c.confirmed(s, said("gs1.deletes_links", plain(c.Key))); err != nil {
+	if err := c.confirmed(s, tr("gs1.deletes_links", plain(c.Key))); err != nil {
 		return err
 	}
 	e, err := qrjump.GS1.Delete(s.ctx, c.Key)
@@ -205,7 +205,7 @@ type gs1Transfer struct {
 	Of     string `arg:"" name:"key|prefix"`
 	To     string `required:"" placeholder:"APPID"`
 	DryRun bool
-	ending
+	confirmFlag
 }
 
 // Run transfers a GS1 key, or a company prefix with its keys, to another account.
@@ -213,7 +213,7 @@ func (c *gs1Transfer) Run(s *session, qrjump *client.Client) error {
 	want := client.GS1Transfer{Key: c.Of, To: c.To, DryRun: true}
 	done, err := qrjump.GS1.Transfer(s.ctx, want)
 	if err == nil && !c.DryRun {
-		if err := c.confirmed(s, said("gs1.transfers", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
+		if err := c.confirmed(s, tr("gs1.transfers", plain(c.Of), counted(done.Keys, "gs1_key"), plain(c.To))); err != nil {
 			return err
 		}
 		want.DryRun = false

@@ -175,7 +175,7 @@ func (c *gs1Export) Run(s *session) error {
 	}
 	size, err := replaceFile(c.File, func(w io.Writer) error { return writeGS1Table(w, list) })
 	if err == nil {
-		_, err = tell(s.out, "gs1.exported", plain(c.File), counted(int(size), "byte"))
+		_, err = printMsg(s.out, "gs1.exported", plain(c.File), counted(int(size), "byte"))
 	}
 	return err
 }
@@ -258,7 +258,7 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	}
 	for _, e := range all {
 		if _, left := have[e.Key]; left && c.Prune && roots[rootOf(e.Key)] {
-			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: said("gs1.not_in_file"), revision: e.Revision})
+			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: tr("gs1.not_in_file"), revision: e.Revision})
 		}
 	}
 	return made, qrjump, nil
@@ -305,16 +305,16 @@ func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string
 
 func (p gs1Steps) show(w io.Writer) {
 	if len(p.Steps) == 0 {
-		tell(w, "gs1.nothing_to_do")
+		printMsg(w, "gs1.nothing_to_do")
 		return
 	}
 	rows := [][]string{}
 	for _, step := range p.Steps[:min(len(p.Steps), shownSteps)] {
-		rows = append(rows, []string{marks[step.Do], maybeSaid("did."+step.Do, step.Do), step.Key, step.Why})
+		rows = append(rows, []string{marks[step.Do], localizeOr("did."+step.Do, step.Do), step.Key, step.Why})
 	}
 	printTable(w, []string{"", "ACTION", "KEY", "REASON"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {
-		tell(w, "gs1.and_more", left)
+		printMsg(w, "gs1.and_more", left)
 	}
 }
 
@@ -334,7 +334,7 @@ func (c *gs1Plan) Run(s *session) error {
 
 type gs1Apply struct {
 	gs1Planned
-	ending
+	confirmFlag
 }
 
 // Run makes the server match the file: it adds and edits entries in one transaction, and then deletes entries individually.
@@ -353,24 +353,24 @@ func (c *gs1Apply) Run(s *session) error {
 		}
 	}
 	if len(gone) > 0 {
-		if err := c.confirmed(s, said("gs1.deletes", counted(len(gone), "GS1 key"))); err != nil {
+		if err := c.confirmed(s, tr("gs1.deletes", counted(len(gone), "GS1 key"))); err != nil {
 			return err
 		}
 	}
 	if len(load) > 0 {
 		if err := loadGS1(s, qrjump, load); err != nil {
-			return failed("apply", c.File, wrongLines(err))
+			return failed("apply", c.File, withInvalidLines(err))
 		}
 	}
 	for i, step := range gone {
 		if _, err := qrjump.GS1.Delete(client.IfMatch(s.ctx, step.revision), step.Key); err != nil {
-			return fault("gs1.deleted_some", i, len(gone), step.Key, unlessOvertaken("qrjump gs1 list "+shellWord(step.Key), err))
+			return fault("gs1.deleted_some", i, len(gone), step.Key, describeConflict("qrjump gs1 list "+shellWord(step.Key), err))
 		}
 	}
 	return c.print(s, made, func(w io.Writer) {
 		made.show(w)
 		if len(made.Steps) > 0 {
-			tell(w, "gs1.done", counted(len(made.Steps), "step"))
+			printMsg(w, "gs1.done", counted(len(made.Steps), "step"))
 		}
 	})
 }

@@ -149,9 +149,9 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(pages)) {
 			all.WriteString("```sh\ncurl -sf -o reset.json -X POST http://127.0.0.1:8080/admin/v1/emulator/reset\necho '== " + name + "'\n```\n" + pages[name])
 		}
-		said := playPage(t, all.String())
+		tr := playPage(t, all.String())
 		for name, page := range pages {
-			_, rest, found := strings.Cut(said, "== "+name+"\n")
+			_, rest, found := strings.Cut(tr, "== "+name+"\n")
 			answer, _, _ := strings.Cut(rest, "\n== ")
 			lines := strings.Split(strings.TrimSpace(answer), "\n")
 			answered := map[string]any{}
@@ -165,22 +165,22 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 			}
 			_, table, _ := strings.Cut(page, "\n## Answer\n")
 			table, _, _ = strings.Cut(table, "\n## ")
-			said, sometimes := map[string]string{}, map[string]bool{}
+			tr, sometimes := map[string]string{}, map[string]bool{}
 			for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\|([^|]*)").FindAllStringSubmatch(table, -1) {
-				said[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only where ")
+				tr[row[1]], sometimes[row[1]] = row[2], strings.Contains(row[3], "; only where ")
 			}
 			came := map[string]string{}
 			typesOf("", answered, came)
 			for field, kind := range came {
 				before, _, _ := strings.Cut(field, ".")
-				switch want, there := said[field]; {
-				case !there && said[before+".*"] == "":
+				switch want, there := tr[field]; {
+				case !there && tr[before+".*"] == "":
 					t.Errorf("%s answers %s, which its page does not have", name, field)
 				case there && want != kind && (want == "" || !strings.HasPrefix(want, kind+" of")):
 					t.Errorf("%s answers %s as %s, and its page says %s", name, field, kind, want)
 				}
 			}
-			for field := range said {
+			for field := range tr {
 				if came[field] == "" && !sometimes[field] && !strings.HasSuffix(field, ".*") {
 					t.Errorf("the page of %s has the field %s, which was not answered: %s", name, field, lines[len(lines)-1])
 				}
@@ -212,9 +212,9 @@ func TestReadmes_CommandBlocksRun(t *testing.T) {
 				other += strings.TrimPrefix(command, "bin/") + "\n"
 			}
 		}
-		if said := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(said, "wxc0ffee0000000001") ||
-			!strings.Contains(said, `"access_token"`) {
-			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, said)
+		if tr := playPage(t, page+"```sh\n"+other+"```\n"); !strings.Contains(tr, "wxc0ffee0000000001") ||
+			!strings.Contains(tr, `"access_token"`) {
+			t.Errorf("%s: no Mini Program opens, or there is no token:\n%s", name, tr)
 		}
 	}
 }
@@ -326,15 +326,15 @@ func playPage(t *testing.T, text string) string {
 	if coverage := os.Getenv("GOCOVERDIR"); coverage != "" {
 		cmd.Env = append(cmd.Env, "GOCOVERDIR="+coverage)
 	}
-	said, err := cmd.CombinedOutput()
-	assert.True(t, err == nil, "%v:\n%s", err, said)
+	tr, err := cmd.CombinedOutput()
+	assert.True(t, err == nil, "%v:\n%s", err, tr)
 	// A call that was refused is a fault of the page, unless it shows just that. Lines with a mark are evidence that probe prints.
-	for line := range strings.Lines(string(said)) {
+	for line := range strings.Lines(string(tr)) {
 		if strings.Contains(line, `"evidence_level":"observed"`) {
 			continue
 		}
 		assert.True(t, !strings.Contains(line, `"errcode":`) || strings.Contains(line, `"errcode":0`) || strings.Contains(text, "40001"),
 			"a call of the page fails: %s", line)
 	}
-	return string(said)
+	return string(tr)
 }

@@ -25,13 +25,13 @@ func (c *healthCommand) waits() bool { return c.Wait > 0 }
 // healthPoll is the interval between two requests while the command waits for a server.
 const healthPoll = 200 * time.Millisecond
 
-// notYet is the reason why a server is not ready yet; answered is true if the server itself responded.
-type notYet struct {
+// notReadyReason is the reason why a server is not ready yet; answered is true if the server itself responded.
+type notReadyReason struct {
 	error
 	answered bool
 }
 
-func (n notYet) Unwrap() error { return n.error }
+func (n notReadyReason) Unwrap() error { return n.error }
 
 // Run polls until the server is ready, --wait has elapsed, or the server process has ended.
 func (c *healthCommand) Run(s *session) error {
@@ -39,11 +39,11 @@ func (c *healthCommand) Run(s *session) error {
 	answered := false
 	for {
 		err := c.ask(s)
-		n, ok := errors.AsType[notYet](err)
+		n, ok := errors.AsType[notReadyReason](err)
 		if !ok || c.Wait <= 0 {
 			return err
 		}
-		if c.PID > 0 && !lives(c.PID) {
+		if c.PID > 0 && !isProcessRunning(c.PID) {
 			return exitError{fault("health.no_process", c.PID, err), exitUnreachable}
 		}
 		if answered && !n.answered {
@@ -64,7 +64,7 @@ func (c *healthCommand) Run(s *session) error {
 func (c *healthCommand) ask(s *session) error {
 	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
-		return notYet{err, false} // The data folder contains the server's address as soon as the server has started.
+		return notReadyReason{err, false} // The data folder contains the server's address as soon as the server has started.
 	} else if err != nil {
 		return err
 	}
@@ -87,22 +87,23 @@ func (c *healthCommand) ask(s *session) error {
 	answer, err := (&http.Client{Transport: transport}).Do(ask)
 	if err != nil {
 		next := advice(&client.Unreachable{URL: loc.url, Err: err})
-		return exitError{hintError{error: notYet{fault("health.no_server_answers", err), false}, next: next.String()}, exitUnreachable}
+		reason := notReadyReason{fault("health.no_server_answers", err), false}
+		return exitError{hintError{error: reason, next: next.String()}, exitUnreachable}
 	}
 	defer answer.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(answer.Body, 4096))
-	said := plain(strings.TrimSpace(string(text)))
+	tr := plain(strings.TrimSpace(string(text)))
 	switch {
 	case err != nil:
 		return exitError{fault("health.the_answer_of_broke_off", plain(loc.url), err), exitUnreachable}
 	case answer.StatusCode == http.StatusServiceUnavailable:
-		return notYet{fault("health.is_not_ready", plain(loc.url), said), true}
-	case wantsTLS(said):
-		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(loc.url)), next: say("reach.https").String()},
+		return notReadyReason{fault("health.is_not_ready", plain(loc.url), tr), true}
+	case wantsTLS(tr):
+		return exitError{hintError{error: fault("health.does_not_answer_plain_http", plain(loc.url)), next: msg("reach.https").String()},
 			exitUnreachable}
-	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(said, "ready"):
+	case answer.StatusCode != http.StatusOK || !strings.HasPrefix(tr, "ready"):
 		return exitError{fault("health.not_qrjump", plain(loc.url), answer.Status), exitUnreachable}
 	}
-	tell(s.out, "health.is", plain(loc.url), said)
+	printMsg(s.out, "health.is", plain(loc.url), tr)
 	return nil
 }

@@ -55,7 +55,7 @@ func (c *helpCommand) Run(s *session) error {
 		return misused("parse.topic", name, meant)
 	}
 	if err != nil {
-		return misparsed(err)
+		return withHelpHint(err)
 	}
 	return nil
 }
@@ -65,7 +65,7 @@ func (m manual) printTopic(w io.Writer, name string) error {
 	fmt.Fprintln(w, m.says("topic."+name))
 	if name == "exit-codes" {
 		for _, code := range exitCodes {
-			fmt.Fprintf(w, "  %-3d  %s\n", code, m.says("exit."+exits[code]))
+			fmt.Fprintf(w, "  %-3d  %s\n", code, m.says("exit."+exitKind[code]))
 		}
 	}
 	return nil
@@ -73,12 +73,11 @@ func (m manual) printTopic(w io.Writer, name string) error {
 
 // printFirst prints the first steps for a user who typed qrjump without arguments.
 func printFirst(w io.Writer) error {
-	_, err := tell(w, "start.first")
+	_, err := printMsg(w, "start.first")
 	return err
 }
 
-// manual is the command tree with its help texts in one language. The help texts are loaded only when help is requested, not when a
-// command runs.
+// manual is the command tree with its help texts in one language. The help texts are loaded only when help is requested.
 type manual struct {
 	*kong.Application
 	i18n.Localizer
@@ -157,8 +156,8 @@ func (m manual) examples(verb *kong.Node) []string {
 // screen is the number of columns of a line of help.
 const screen = 80
 
-// unfolded replaces each space in a text, so that the parser, which wraps lines only at spaces, leaves the text unwrapped.
-const unfolded = "\ue000"
+// unbreakableSpace replaces each space in a text, so that the parser, which wraps lines only at spaces, leaves the text unwrapped.
+const unbreakableSpace = "\ue000"
 
 // folded wraps text to lines of at most width columns, where word boundaries allow it. The rest of a wrapped line is indented to
 // the start of the line's last column.
@@ -170,9 +169,9 @@ func folded(text string, width int) string {
 		if pos := strings.LastIndex(line, "  "); pos >= 0 {
 			indent = uniseg.StringWidth(line[:pos+2])
 		}
-		line = strings.ReplaceAll(line, unfolded, " ")
+		line = strings.ReplaceAll(line, unbreakableSpace, " ")
 		for uniseg.StringWidth(line) > width {
-			pos := foldAt(line, width)
+			pos := wrapOffset(line, width)
 			if pos <= indent {
 				break
 			}
@@ -184,9 +183,9 @@ func folded(text string, width int) string {
 	return b.String()
 }
 
-// foldAt returns the byte offset at which a line is wrapped: at a space or next to a wide character, but neither before closing nor
+// wrapOffset returns the byte offset at which a line is wrapped: at a space or next to a wide character, but neither before closing nor
 // after opening punctuation; 0 means that no offset fits.
-func foldAt(line string, width int) (pos int) {
+func wrapOffset(line string, width int) (pos int) {
 	columns, wide, open := 0, false, false
 	for i, r := range line {
 		w := uniseg.StringWidth(string(r))
@@ -234,7 +233,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {
 				text = says + "（" + strings.TrimSuffix(variable, ")") + "）。"
 			}
-			return strings.ReplaceAll(text, " ", unfolded)
+			return strings.ReplaceAll(text, " ", unbreakableSpace)
 		}
 	}
 	out := ctx.Stdout
@@ -246,11 +245,11 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 		// The parser itself writes these English headings, each at the beginning of a line.
 		ownReplacer := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
-		said := ownReplacer.Replace(text.String())
+		tr := ownReplacer.Replace(text.String())
 		if m.Chinese() {
-			said = folded(said, screen)
+			tr = folded(tr, screen)
 		}
-		_, err = fmt.Fprintf(out, "%s\n%s\n", said, m.says("help.example"))
+		_, err = fmt.Fprintf(out, "%s\n%s\n", tr, m.says("help.example"))
 		for _, line := range m.examples(node) {
 			_, err = fmt.Fprintf(out, "  %s\n", line)
 		}

@@ -36,9 +36,9 @@ func (c *linesExport) write(s *session, kind string, exporterOf func(*client.Cli
 	}
 	size, err := replaceFile(c.File, func(w io.Writer) error { return export(s.ctx, w) })
 	if err != nil {
-		return failed(said("lines.export_to", maybeSaid("thing."+kind, kind)), c.File, err)
+		return failed(tr("lines.export_to", localizeOr("thing."+kind, kind)), c.File, err)
 	}
-	_, err = tell(s.out, "lines.exported_all_to", maybeSaid("thing."+kind, kind), plain(c.File), counted(int(size), "byte"))
+	_, err = printMsg(s.out, "lines.exported_all_to", localizeOr("thing."+kind, kind), plain(c.File), counted(int(size), "byte"))
 	return err
 }
 
@@ -85,20 +85,20 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 	done, err := importerOf(cl)(s.ctx, in, c.DryRun)
 	finish()
 	if err != nil {
-		return failed("import", c.File, wrongLines(err))
+		return failed("import", c.File, withInvalidLines(err))
 	}
 	return c.print(s, done, func(w io.Writer) {
-		did := said("lines.imported")
+		did := tr("lines.imported")
 		if c.DryRun {
-			did = said("lines.would_import")
+			did = tr("lines.would_import")
 		}
-		tell(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed,
+		printMsg(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed,
 			done.Unchanged)
 	})
 }
 
-// wrongLines lists the invalid lines of a rejected import in the error's details, one below the other.
-func wrongLines(err error) error {
+// withInvalidLines lists the invalid lines of a rejected import in the error's details, one below the other.
+func withInvalidLines(err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok || len(p.Errors) == 0 {
 		return err
@@ -107,7 +107,7 @@ func wrongLines(err error) error {
 	for _, e := range p.Errors {
 		details = append(details, strings.TrimSpace(e.Location+": "+e.Message))
 	}
-	return hintError{error: errors.New(p.Detail), next: said("lines.invalid"), details: details}
+	return hintError{error: errors.New(p.Detail), next: tr("lines.invalid"), details: details}
 }
 
 // followUpload shows a progress bar for an upload if standard error is a terminal.

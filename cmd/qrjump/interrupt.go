@@ -15,10 +15,10 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// stoppedBy is the error of a command that a signal interrupted.
-type stoppedBy struct{ syscall.Signal }
+// signalError is the error of a command that a signal interrupted.
+type signalError struct{ syscall.Signal }
 
-func (s stoppedBy) Error() string { return s.String() }
+func (s signalError) Error() string { return s.String() }
 
 // untilSignal returns a context that is cancelled by the first signal, with the signal as its cause. A second signal ends the
 // program immediately.
@@ -30,36 +30,36 @@ func untilSignal() context.Context {
 		item := <-signals
 		signal.Stop(signals)
 		number, _ := item.(syscall.Signal)
-		stop(stoppedBy{number})
+		stop(signalError{number})
 	}()
 	return ctx
 }
 
 // during returns the error of an interrupted command, with a list of its partial results.
-func (s stoppedBy) during(chosen *kong.Context, err error) error {
+func (s signalError) during(chosen *kong.Context, err error) error {
 	key, code := "stopped.interrupted", exitInterrupted
 	if s.Signal == syscall.SIGTERM {
 		key, code = "stopped.terminated", exitTerminated
 	}
 	left := sent.left()
 	if chosen != nil && chosen.Selected() != nil {
-		left = append(left, leftFiles(chosen.Selected())...)
+		left = append(left, outputFilesLeft(chosen.Selected())...)
 	}
 	if len(left) == 0 {
-		left = []string{said("stopped.nothing")}
+		left = []string{tr("stopped.nothing")}
 	}
 	next := ""
 	if a, is := errors.AsType[hintError](err); is {
 		next = a.next
 	}
-	return exitError{hintError{error: fault(key, strings.Join(left, said("stopped.and"))), next: next}, code}
+	return exitError{hintError{error: fault(key, strings.Join(left, tr("stopped.and"))), next: next}, code}
 }
 
 // began is the time at which the program was started.
 var began = time.Now()
 
-// leftFiles lists the output files of a command that exist, complete or partial.
-func leftFiles(node *kong.Node) (left []string) {
+// outputFilesLeft lists the output files of a command that exist, complete or partial.
+func outputFilesLeft(node *kong.Node) (left []string) {
 	for _, v := range fileValues(node) {
 		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "out" {
 			continue
@@ -67,7 +67,7 @@ func leftFiles(node *kong.Node) (left []string) {
 		for _, text := range texts(v.Target) {
 			for _, file := range []string{text.String(), text.String() + ".part"} {
 				if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.ModTime().After(began) {
-					left = append(left, said("stopped.file", plain(file), counted(int(info.Size()), "byte")))
+					left = append(left, tr("stopped.file", plain(file), counted(int(info.Size()), "byte")))
 				}
 			}
 		}
@@ -121,10 +121,10 @@ func (c *changesSent) left() (left []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.answered > 0 {
-		left = append(left, said("stopped.answered", c.answered))
+		left = append(left, tr("stopped.answered", c.answered))
 	}
 	for r := range c.open {
-		left = append(left, said("stopped.open", r.Method+" "+r.URL.Path))
+		left = append(left, tr("stopped.open", r.Method+" "+r.URL.Path))
 	}
 	return left
 }

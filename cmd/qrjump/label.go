@@ -50,10 +50,10 @@ func (c *labelCommand) Run(s *session) error {
 			return err
 		}
 		if c.DryRun {
-			return c.outputFlags.print(s, plan, plan.tell)
+			return c.outputFlags.print(s, plan, plan.printMsg)
 		}
 		if c.isTable() {
-			plan.tell(s.err)
+			plan.printMsg(s.err)
 		}
 	}
 	if c.Proofs > 0 && !c.Resume {
@@ -70,8 +70,8 @@ func (c *labelCommand) Run(s *session) error {
 // firstLabels returns a job for the first n labels only, with a separate output file for proofs.
 func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	first := *c
-	ending := filepath.Ext(first.Out)
-	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, ending)+"-proofs"+ending, n, c.format()
+	confirmFlag := filepath.Ext(first.Out)
+	first.Out, first.most, first.Format = strings.TrimSuffix(first.Out, confirmFlag)+"-proofs"+confirmFlag, n, c.format()
 	return &first
 }
 
@@ -238,24 +238,24 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 	return p, nil
 }
 
-// tell prints the plan.
-func (p *labelPlan) tell(w io.Writer) {
-	tell(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
+// printMsg prints the plan.
+func (p *labelPlan) printMsg(w io.Writer) {
+	printMsg(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
 	p.tellLook(w)
 	for _, text := range p.Says {
-		tell(w, "label.plan_first_label", saysText(text))
+		printMsg(w, "label.plan_first_label", saysText(text))
 	}
 	if p.Proofs > 0 {
-		tell(w, "label.plan_proofs", counted(int(p.Proofs), "label"))
+		printMsg(w, "label.plan_proofs", counted(int(p.Proofs), "label"))
 	}
 }
 
 // tellLook prints the size of the labels and the number of pages, if labels are drawn.
 func (p *labelPlan) tellLook(w io.Writer) {
 	if p.Pages > 0 {
-		tell(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)
+		printMsg(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)
 	}
 	if p.Module > 0 {
-		tell(w, "label.plan_size", p.Width, p.Height, p.Module)
+		printMsg(w, "label.plan_size", p.Width, p.Height, p.Module)
 	}
 }

@@ -76,13 +76,13 @@ func (c *listenCommand) Run(s *session) error {
 
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	if err != nil {
-		return failed(said("webhook.add_webhook"), want.URL, err)
+		return failed(tr("webhook.add_webhook"), want.URL, err)
 	}
 	f.secret = added.Secret
 	close(f.begun)
 	putBack, err := c.pushesTo(s.ctx, qrjump, current+"/push")
 	if err == nil {
-		c.sayReady(s, current, want, added.Secret)
+		c.printReady(s, current, want, added.Secret)
 		select {
 		case <-s.ctx.Done():
 		case err = <-served:
@@ -97,19 +97,19 @@ func (c *listenCommand) Run(s *session) error {
 	return err
 }
 
-func (c *listenCommand) sayReady(s *session, current string, want client.WebhookPut, secret string) {
+func (c *listenCommand) printReady(s *session, current string, want client.WebhookPut, secret string) {
 	fmt.Fprintln(s.out, "qrjump ready "+current)
-	alarms := said("listen.no_alarms")
+	alarms := tr("listen.no_alarms")
 	if want.Alarms {
-		alarms = said("listen.alarms")
+		alarms = tr("listen.alarms")
 	}
-	tell(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms,
+	printMsg(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms,
 		plain(c.ForwardTo))
 	if c.Secret == "" {
-		tell(s.err, "listen.signed", plain(secret))
+		printMsg(s.err, "listen.signed", plain(secret))
 	}
 	if c.Component != "" {
-		tell(s.err, "listen.pushes", plain(c.Component))
+		printMsg(s.err, "listen.pushes", plain(c.Component))
 	}
 }
 
@@ -146,7 +146,7 @@ func (c *listenCommand) pushesTo(ctx context.Context, qrjump *client.Client, add
 		_, err = qrjump.Components.Set(client.IfMatch(ctx, old.Revision), c.Component, client.ComponentPut{EventURL: &address})
 	}
 	if err != nil {
-		return nil, failed(said("component.save"), c.Component, unlessOvertaken("qrjump component show "+c.Component, err))
+		return nil, failed(tr("component.save"), c.Component, describeConflict("qrjump component show "+c.Component, err))
 	}
 	return func(ctx context.Context) error {
 		currentComponent, err := qrjump.Components.Get(ctx, c.Component)
@@ -206,7 +206,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var head struct{ Type string }
 		_ = json.Unmarshal(body, &head) // The type stays "" if the sender is not a qrjump server.
 		m.Kind, m.ID, m.Message = head.Type, r.Header.Get("Webhook-Id"), string(body)
-		m.Signature = rightlySigned(r.Header, body, f.secret)
+		m.Signature = isValidSignature(r.Header, body, f.secret)
 	}
 	status, text := http.StatusUnauthorized, []byte(nil)
 	if m.Signature {
@@ -261,12 +261,12 @@ func (f *forwarder) print(m forwarded) {
 	if !m.Signature {
 		signature = "listen.signature_invalid"
 	}
-	tell(f.s.out, "listen.event", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), said(signature))
+	printMsg(f.s.out, "listen.event", formatTime(m.OccurredAt), orDash(plain(m.Kind)), orDash(plain(m.ID)), tr(signature))
 	fmt.Fprintln(f.s.out, "  "+plain(m.Message))
 	switch {
 	case m.Error != "":
-		tell(f.s.out, "listen.no_answer", plain(f.to.Redacted()), plain(m.Error))
+		printMsg(f.s.out, "listen.no_answer", plain(f.to.Redacted()), plain(m.Error))
 	case m.Signature:
-		tell(f.s.out, "listen.answered", m.Status, orDash(plain(m.Response)))
+		printMsg(f.s.out, "listen.answered", m.Status, orDash(plain(m.Response)))
 	}
 }

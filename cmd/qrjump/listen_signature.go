@@ -17,9 +17,9 @@ import (
 	"strings"
 )
 
-// rightlySigned reports whether a webhook has a valid signature with the secret (Standard Webhooks 1.0). The timestamp of the
+// isValidSignature reports whether a webhook has a valid signature with the secret (Standard Webhooks 1.0). The timestamp of the
 // webhook is ignored, because the server's clock may have been moved for a test.
-func rightlySigned(header http.Header, body []byte, secret string) bool {
+func isValidSignature(header http.Header, body []byte, secret string) bool {
 	want, ok := webhookSignature(header, body, secret)
 	return ok && slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
 		func(name string) bool { return hmac.Equal([]byte(name), []byte(want)) })

@@ -33,7 +33,7 @@ settings: {verification: trust, allow_private_hosts: true}
 `
 
 // listening runs listen and returns where it receives, what it says next, and what ends it.
-func listening(t *testing.T, args ...string) (here string, said *json.Decoder, stop func() (int, string)) {
+func listening(t *testing.T, args ...string) (here string, tr *json.Decoder, stop func() (int, string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	read, write := io.Pipe()
@@ -120,7 +120,7 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 		_, _ = io.WriteString(w, "success")
 	}))
 	defer target.Close()
-	here, said, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
+	here, tr, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
 		"--admin-token", servertest.AdminToken, "--output=json", "--component", "isv", "--message-token", "tok",
 		"--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
 	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
@@ -128,7 +128,7 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 		t.Helper()
 		for {
 			m, r = forwarded{}, got{}
-			require.NoError(t, said.Decode(&m))
+			require.NoError(t, tr.Decode(&m))
 			if m.Signature {
 				r = <-received
 			}

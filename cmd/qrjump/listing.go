@@ -60,5 +60,5 @@ func (o outputFlags) outcome(s *session, answer any, err error, key string, valu
 	if err != nil {
 		return err
 	}
-	return o.print(s, answer, func(w io.Writer) { tell(w, key, values...) })
+	return o.print(s, answer, func(w io.Writer) { printMsg(w, key, values...) })
 }

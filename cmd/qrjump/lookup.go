@@ -24,8 +24,8 @@ func isProblem(err error, status int) bool {
 
 // unknown returns the error for a name that is not in a list, with the most similar name and the command that prints the list.
 func unknown(did, name, kind, list string, names ...string) error {
-	return absent(hintError{error: fault("named.there_is_no_of_this", maybeSaid("did."+did, did), name,
-		maybeSaid("thing."+kind, kind), didYouMean(name, names...)), next: said("report.see", list)})
+	return absent(hintError{error: fault("named.there_is_no_of_this", localizeOr("did."+did, did), name,
+		localizeOr("thing."+kind, kind), didYouMean(name, names...)), next: tr("report.see", list)})
 }
 
 // named finds an object by its name; if no object has the name, the error suggests the most similar name.
@@ -37,10 +37,10 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
-// seeList adds the command that lists all objects to the error about an object that does not exist.
-func seeList(did, thing, see string, err error) error {
+// withListCommand adds the command that lists all objects to the error about an object that does not exist.
+func withListCommand(did, thing, see string, err error) error {
 	if isNotFound(err) {
-		return hintError{error: failed(did, thing, err), next: said("report.see", see)}
+		return hintError{error: failed(did, thing, err), next: tr("report.see", see)}
 	}
 	return failed(did, thing, err)
 }
@@ -77,32 +77,32 @@ func nearNumber(given int64, storedNumbers []int64) string {
 		return meant
 	}
 	fn := func(n int64) int64 { return max(n-given, given-n) }
-	return said("named.the_nearest_is", slices.MinFunc(storedNumbers, func(a, b int64) int { return cmp.Compare(fn(a), fn(b)) }))
+	return tr("named.the_nearest_is", slices.MinFunc(storedNumbers, func(a, b int64) int { return cmp.Compare(fn(a), fn(b)) }))
 }
 
-// ending is the --yes flag of commands that delete or stop something: without the flag, they ask for confirmation on a terminal,
+// confirmFlag is the --yes flag of commands that delete or stop something: without the flag, they ask for confirmation on a terminal,
 // and return an error elsewhere.
-type ending struct{ Yes bool }
+type confirmFlag struct{ Yes bool }
 
 // confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
 // name, and --yes is valid only together with --context, so that a command meant for another server deletes nothing on this one.
-func (e ending) confirmed(s *session, kind string) error {
+func (e confirmFlag) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production
 	switch {
 	case e.Yes && (!production || resolver.typed):
 		return nil
 	case production:
-		return agreedByName(s, kind, resolver.name, said("named.add_context_and_yes", resolver.name))
+		return confirmByName(s, kind, resolver.name, tr("named.add_context_and_yes", resolver.name))
 	}
-	return agreed(s, kind, said("named.add_yes"))
+	return confirm(s, kind, tr("named.add_yes"))
 }
 
 // emulated explains that the server has no emulator, if a call of the emulator API failed for this reason.
 func emulated(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", did, w.URL),
-			next: said("named.start_it_with_dev_or")}, exitRefused}
+			next: tr("named.start_it_with_dev_or")}, exitRefused}
 	}
 	if err == nil {
 		return nil

@@ -101,7 +101,7 @@ type commands struct {
 	} `cmd:"" group:"all-codes"`
 
 	Package struct {
-		Make   packageMake   `cmd:""`
+		Make   packageCreate `cmd:""`
 		Send   packageSend   `cmd:""`
 		List   packageList   `cmd:""`
 		Recall packageRecall `cmd:""`
@@ -305,7 +305,7 @@ func run(s session, args []string) int {
 	if wantsJSON(nil, args) {
 		s.reader = "en" // Errors for programs are always in English.
 	}
-	speaks = s.reader
+	outputLanguage = s.reader
 	if args = withoutLanguage(args); len(args) == 0 {
 		if isTerminal(s.out) {
 			return exitOf(printFirst(s.out))
@@ -326,9 +326,9 @@ func run(s session, args []string) int {
 	chosen, err := parser.Parse(args)
 	asJSON := wantsJSON(chosen, args)
 	if asJSON {
-		s.reader, speaks = "en", "en"
+		s.reader, outputLanguage = "en", "en"
 	}
-	shaped := &shaper{to: out}
+	shaped := &converter{to: out}
 	if err == nil {
 		if caller, ok := chosen.Selected().Target.Addr().Interface().(interface{ shape() *outputFlags }); ok {
 			flags := caller.shape()
@@ -340,7 +340,7 @@ func run(s session, args []string) int {
 			shaped.list = chosen.Selected().Name == "list" || is && lister.lists()
 			asJSON = asJSON || flags.Output == "json"
 			if shaped.makes() {
-				s.out, s.reader, speaks = shaped, "en", "en"
+				s.out, s.reader, outputLanguage = shaped, "en", "en"
 			}
 		}
 		zone = chosenZone(chosen)
@@ -357,7 +357,7 @@ func run(s session, args []string) int {
 			err = caller.mistaken(&s, err)
 		}
 	} else {
-		err = misparsed(err)
+		err = withHelpHint(err)
 	}
 	if err == nil && out.err != nil {
 		err = fault("main.the_output_is_not_whole", out.err)
@@ -365,14 +365,14 @@ func run(s session, args []string) int {
 	if err != nil {
 		err = s.named.blame(err)
 	}
-	if stopped, is := errors.AsType[stoppedBy](context.Cause(s.ctx)); is && err != nil && !errors.Is(err, errSaid) {
+	if stopped, is := errors.AsType[signalError](context.Cause(s.ctx)); is && err != nil && !errors.Is(err, errReported) {
 		err = stopped.during(chosen, err)
 	}
 	if err != nil {
-		complain(s, err, asJSON)
+		printError(s, err, asJSON)
 	}
 	code := exitOf(err)
-	if code == exitMisused && err != nil && !errors.Is(err, errSaid) && slices.Contains(args, "--detailed-exitcode") {
+	if code == exitMisused && err != nil && !errors.Is(err, errReported) && slices.Contains(args, "--detailed-exitcode") {
 		return exitFailed // 1 instead of 2, because with --detailed-exitcode, exit code 2 means that there are changes to apply.
 	}
 	return code
@@ -397,8 +397,8 @@ func chosenZone(chosen *kong.Context) *time.Location {
 	return time.Local
 }
 
-// misparsed adds the matching help command to an error in the command line.
-func misparsed(err error) error {
+// withHelpHint adds the matching help command to an error in the command line.
+func withHelpHint(err error) error {
 	see := "qrjump help"
 	if c, ok := errors.AsType[exitError](err); ok {
 		return c // of a context
@@ -408,14 +408,14 @@ func misparsed(err error) error {
 			see = strings.TrimSpace(see + " " + node.Path())
 		}
 	}
-	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, said("parse.give_value"))
+	english := strings.ReplaceAll(err.Error(), `expected string value but got "EOL" (<EOL>)`, tr("parse.give_value"))
 	says := inParsing(errors.New(english))
 	if found := oneOf.FindStringSubmatch(english); found != nil {
 		says += didYouMean(found[2], strings.Split(strings.ReplaceAll(found[1], `"`, ""), ",")...)
 	}
 	if number := strings.TrimPrefix(english, "unknown flag -"); number != english && number != "" && number[0] >= '0' && number[0] <= '9' {
 		value, _, _ := strings.Cut(number, ",")
-		says = said("main.is_read_as_a_flag", value)
+		says = tr("main.is_read_as_a_flag", value)
 	}
 	return misused("main.see", says, see)
 }

@@ -140,7 +140,7 @@ func (m manual) overviewPage() string {
 	p.options(flagsOf(m.Node))
 	p.section("exit_status")
 	for _, code := range exitCodes {
-		p.item(bold(fmt.Sprint(code)), m.says("exit."+exits[code]))
+		p.item(bold(fmt.Sprint(code)), m.says("exit."+exitKind[code]))
 	}
 	p.section("environment")
 	p.text(m.says("man.variables"))

@@ -22,19 +22,19 @@ func (c *masterKeyRotate) Run(s *session) error {
 		return err
 	}
 	if done.Finished {
-		tell(s.out, "master_key.interrupted_rotation")
+		printMsg(s.out, "master_key.interrupted_rotation")
 	} else {
-		tell(s.out, "master_key.rotated", counted(done.Keys, "key"),
+		printMsg(s.out, "master_key.rotated", counted(done.Keys, "key"),
 			counted(done.Secrets, "other secret"))
 	}
 	switch {
 	case done.File == "":
-		tell(s.out, "master_key.put_the_key_in_into", c.NewKeyFile)
+		printMsg(s.out, "master_key.put_the_key_in_into", c.NewKeyFile)
 	case c.Database != "":
-		tell(s.out, "master_key.new_key_for_nodes", done.File)
+		printMsg(s.out, "master_key.new_key_for_nodes", done.File)
 	default:
-		tell(s.out, "master_key.new_key", done.File)
+		printMsg(s.out, "master_key.new_key", done.File)
 	}
-	_, err = tell(s.out, "master_key.keep_old")
+	_, err = printMsg(s.out, "master_key.keep_old")
 	return err
 }

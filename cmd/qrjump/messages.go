@@ -15,24 +15,24 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// speaks is the language of the text output; JSON output is always in English. The process runs a single command, which sets speaks
+// outputLanguage is the language of the text output; JSON output is always in English. The process runs a single command, which sets speaks
 // once. Decision 71.
-var speaks reader
+var outputLanguage reader
 
-// said returns a text of the message catalogue in the reader's language.
-func said(key string, values ...any) string { return speaks.say(say(key, values...)) }
+// tr returns a text of the message catalogue in the reader's language.
+func tr(key string, values ...any) string { return outputLanguage.msg(msg(key, values...)) }
 
-// maybeSaid returns a text of the message catalogue, or peer if the key does not exist, for words that come from a server.
-func maybeSaid(key, peer string) string {
+// localizeOr returns a text of the message catalogue, or peer if the key does not exist, for words that come from a server.
+func localizeOr(key, peer string) string {
 	if !catalog.Has(key) {
 		return peer
 	}
-	return said(key)
+	return tr(key)
 }
 
-// tell prints a text of the message catalogue as a line.
-func tell(w io.Writer, key string, values ...any) (int, error) {
-	return fmt.Fprintln(w, said(key, values...))
+// printMsg prints a text of the message catalogue as a line.
+func printMsg(w io.Writer, key string, values ...any) (int, error) {
+	return fmt.Fprintln(w, tr(key, values...))
 }
 
 // fault returns an error with a text of the message catalogue. Errors among the values are wrapped, so that errors.Is finds them.
@@ -42,7 +42,7 @@ func fault(key string, values ...any) error {
 			values[i] = inReader(err)
 		}
 	}
-	return catalog.In(speaks.language()).Errorf(key, values...)
+	return catalog.In(outputLanguage.language()).Errorf(key, values...)
 }
 
 // misused returns an error in the command line, with exit code 2.
@@ -51,7 +51,7 @@ func misused(key string, values ...any) error { return usageError(fault(key, val
 // constant is an error with a constant identity and message key.
 type constant string
 
-func (c constant) Error() string { return said(string(c)) }
+func (c constant) Error() string { return tr(string(c)) }
 
 // refused is an error from a server or a package with its text in the reader's language.
 type refused struct {
@@ -64,30 +64,30 @@ func (r refused) Unwrap() error { return r.error }
 
 // inReader translates an error to the reader's language, if internal/infra/errortext knows the error.
 func inReader(err error) error {
-	if err == nil || speaks.language() == i18n.English {
+	if err == nil || outputLanguage.language() == i18n.English {
 		return err
 	}
 	english := err.Error()
 	if u, ok := errors.AsType[*client.Unreachable](err); ok && english == u.Error() {
-		return refused{err, said("doctor.no_answer", u.URL, u.Err)}
+		return refused{err, tr("doctor.no_answer", u.URL, u.Err)}
 	}
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && english == w.Error() {
 		status, flaw, _ := strings.Cut(w.Flaw, ": ")
-		return refused{err, said("reach.wrong_server", w.Call, w.URL, errortext.In(speaks.language(), "the "+w.API), status,
-			errortext.In(speaks.language(), flaw))}
+		return refused{err, tr("reach.wrong_server", w.Call, w.URL, errortext.In(outputLanguage.language(), "the "+w.API), status,
+			errortext.In(outputLanguage.language(), flaw))}
 	}
 	// An admin API error begins with its status, as in "404 there is no account wx1".
 	if status, rest, ok := strings.Cut(english, " "); ok && len(status) == 3 && status[0] >= '4' && status[0] <= '5' {
-		if says := errortext.In(speaks.language(), rest); says != rest {
+		if says := errortext.In(outputLanguage.language(), rest); says != rest {
 			return refused{err, status + " " + says}
 		}
 	}
-	if says := errortext.In(speaks.language(), english); says != english {
+	if says := errortext.In(outputLanguage.language(), english); says != english {
 		return refused{err, says}
 	}
 	// An error in a file begins with its position, as in "rules.yaml:3: prefix is missing".
 	if place, rest, ok := strings.Cut(english, ": "); ok {
-		if says := errortext.In(speaks.language(), rest); says != rest {
+		if says := errortext.In(outputLanguage.language(), rest); says != rest {
 			return refused{err, place + "：" + says}
 		}
 	}
@@ -127,7 +127,7 @@ func printTable(w io.Writer, heads []string, rows [][]string) {
 	if !withoutHeads {
 		all = append(all, []string{})
 		for _, head := range heads {
-			all[0] = append(all[0], maybeSaid("head."+head, head))
+			all[0] = append(all[0], localizeOr("head."+head, head))
 		}
 	}
 	for _, row := range rows {
@@ -145,7 +145,7 @@ func printFields(w io.Writer, pairs ...[2]string) {
 	var rows [][]string
 	for _, p := range pairs {
 		if p[1] != "" {
-			rows = append(rows, []string{maybeSaid("field."+p[0], p[0]), plain(p[1])})
+			rows = append(rows, []string{localizeOr("field."+p[0], p[0]), plain(p[1])})
 		}
 	}
 	_, _ = io.WriteString(w, columns(rows))
@@ -153,18 +153,18 @@ func printFields(w io.Writer, pairs ...[2]string) {
 
 func yesNo(b bool) string {
 	if b {
-		return said("word.yes")
+		return tr("word.yes")
 	}
-	return said("word.no")
+	return tr("word.no")
 }
 
 // counted returns a number with its noun in the correct grammatical form.
-func counted(n int, noun string) string { return said("count."+noun, n) }
+func counted(n int, noun string) string { return tr("count."+noun, n) }
 
 // didYouMean returns a question that suggests the valid name nearest to an invalid one, or "" if no valid name is similar.
 func didYouMean(wrong string, right ...string) string {
 	if meant := suggest.Nearest(wrong, right...); meant != "" {
-		return said("report.did_you_mean", meant)
+		return tr("report.did_you_mean", meant)
 	}
 	return ""
 }
@@ -189,7 +189,7 @@ var oneOf = regexp.MustCompile(`must be one of (.*) but got "(.*)"$`)
 // inParsing translates an error of the argument parser to the reader's language.
 func inParsing(err error) string {
 	english := err.Error()
-	if speaks.language() == i18n.English {
+	if outputLanguage.language() == i18n.English {
 		return english
 	}
 	for _, entry := range parsing {
@@ -199,15 +199,15 @@ func inParsing(err error) string {
 		case len(found) == 3 && (entry.key == "parse.argument" || entry.key == "parse.flag"):
 			meant := ""
 			if found[2] != "" {
-				meant = said("report.did_you_mean", strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2]))
+				meant = tr("report.did_you_mean", strings.NewReplacer(`"`, "", "one of ", "").Replace(found[2]))
 			}
-			return said(entry.key, found[1], meant)
+			return tr(entry.key, found[1], meant)
 		default:
 			values := []any{}
 			for _, part := range found[1:] {
 				values = append(values, part)
 			}
-			return said(entry.key, values...)
+			return tr(entry.key, values...)
 		}
 	}
 	return inReader(errors.New(english)).Error()

@@ -58,8 +58,8 @@ var locale embed.FS
 
 var catalog = i18n.Open(locale)
 
-// say returns a message of the command line with its arguments, not yet in any language.
-func say(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
+// msg returns a message of the command line with its arguments, not yet in any language.
+func msg(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
 
 // reader is the language of a command's output: "zh" or "en"; "" means English.
 type reader string
@@ -91,8 +91,8 @@ func (r reader) language() i18n.Language {
 	return language
 }
 
-// say returns a message in the reader's language.
-func (r reader) say(t i18n.Message) string { return t.In(r.language()) }
+// msg returns a message in the reader's language.
+func (r reader) msg(t i18n.Message) string { return t.In(r.language()) }
 
 // inLanguage returns the one of two texts that is in the reader's language.
 func (r reader) inLanguage(english, chinese string) string {
@@ -123,24 +123,24 @@ func complete(v any) any {
 		return object
 	}
 	t := reflect.TypeOf(v)
-	if t == nil || outspoken(t) == t {
+	if t == nil || withoutOmitEmpty(t) == t {
 		return v
 	}
 	text, err := json.Marshal(v)
-	dst := reflect.New(outspoken(t))
+	dst := reflect.New(withoutOmitEmpty(t))
 	if err != nil || json.Unmarshal(text, dst.Interface()) != nil {
 		return v
 	}
 	return dst.Elem().Interface()
 }
 
-// outspoken returns a type in which fields with the tag answer:"optional" are marshalled even if they are empty.
-func outspoken(t reflect.Type) reflect.Type {
+// withoutOmitEmpty returns a type in which fields with the tag answer:"optional" are marshalled even if they are empty.
+func withoutOmitEmpty(t reflect.Type) reflect.Type {
 	switch {
 	case t.Kind() == reflect.Pointer:
-		return reflect.PointerTo(outspoken(t.Elem()))
+		return reflect.PointerTo(withoutOmitEmpty(t.Elem()))
 	case t.Kind() == reflect.Slice && t.Name() == "":
-		return reflect.SliceOf(outspoken(t.Elem()))
+		return reflect.SliceOf(withoutOmitEmpty(t.Elem()))
 	case t.Kind() != reflect.Struct || t.Implements(reflect.TypeFor[json.Marshaler]()):
 		return t
 	}
@@ -149,7 +149,7 @@ func outspoken(t reflect.Type) reflect.Type {
 	for f := range t.Fields() {
 		if !f.Anonymous {
 			field := f
-			f.Type = outspoken(f.Type)
+			f.Type = withoutOmitEmpty(f.Type)
 			if f.Tag.Get("answer") == "optional" {
 				f.Tag = reflect.StructTag(strings.Replace(string(f.Tag), ",omitempty", "", 1))
 			}

@@ -21,7 +21,7 @@ func (o *outputFlags) shape() *outputFlags { return o }
 var withoutHeads bool
 
 // A shaper converts the JSON output of a command to YAML or CSV.
-type shaper struct {
+type converter struct {
 	to     io.Writer
 	form   string
 	list   bool   // The command prints a list.
@@ -32,7 +32,7 @@ type shaper struct {
 }
 
 // Write accepts JSON: complete indented documents, or one object per line.
-func (p *shaper) Write(b []byte) (int, error) {
+func (p *converter) Write(b []byte) (int, error) {
 	p.text = append(p.text, b...)
 	for p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
 		var raw json.RawMessage
@@ -53,18 +53,18 @@ func (p *shaper) Write(b []byte) (int, error) {
 }
 
 // makes reports whether the output must be converted.
-func (p *shaper) makes() bool { return p.form == "yaml" || p.form == "csv" }
+func (p *converter) makes() bool { return p.form == "yaml" || p.form == "csv" }
 
 // end returns an error if the output ended in the middle of a JSON value. Write has already written all complete values, even if
 // the command fails later.
-func (p *shaper) end() error {
+func (p *converter) end() error {
 	if p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
 		p.err = misused("output.no_other_form", p.form)
 	}
 	return p.err
 }
 
-func (p *shaper) value(raw json.RawMessage) error {
+func (p *converter) value(raw json.RawMessage) error {
 	if p.form == "yaml" {
 		text, err := yaml.JSONToYAML(raw)
 		if err == nil && p.values > 0 {
@@ -87,7 +87,7 @@ func (p *shaper) value(raw json.RawMessage) error {
 
 // onlyList returns the rows of a response: the elements of its list, or the response itself as a single row if it has no list and
 // is not the empty response of a list command.
-func (p *shaper) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
+func (p *converter) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	fields, err := fieldsOf(answer)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 }
 
 // rows writes JSON rows as lines of CSV. The first call determines the header; a later row with other fields is an error.
-func (p *shaper) rows(rows []json.RawMessage) error {
+func (p *converter) rows(rows []json.RawMessage) error {
 	cells := make([][]jsonField, len(rows))
 	known := p.heads != nil
 	for i, row := range rows {

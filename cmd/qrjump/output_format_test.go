@@ -18,7 +18,7 @@ func TestOutputCSV_RejectsNestedValues(t *testing.T) {
 		"{\n\"a\":1,\"l\":[]\n}\n": "",
 	} {
 		var out bytes.Buffer
-		p := &shaper{to: &out, form: "csv"}
+		p := &converter{to: &out, form: "csv"}
 		for _, b := range []byte(text) { // an answer may come in pieces
 			_, _ = p.Write([]byte{b})
 		}

@@ -63,9 +63,9 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 			}
 		}
 	}
-	const exits = "commands.md#exit-codes"
-	failed := map[error]string{errors.New("any"): exits, usageError("any"): exits, &client.Problem{Status: 404}: exits,
-		&client.WireError{Code: 999999}: exits}
+	const exitKind = "commands.md#exit-codes"
+	failed := map[error]string{errors.New("any"): exitKind, usageError("any"): exitKind, &client.Problem{Status: 404}: exitKind,
+		&client.WireError{Code: 999999}: exitKind}
 	for _, code := range errcode.All() {
 		if code.Number != 0 {
 			failed[&client.WireError{Code: code.Number}] = "errors.md#" + strconv.Itoa(code.Number)

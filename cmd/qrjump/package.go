@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-type packageMake struct {
+type packageCreate struct {
 	operator
 	passphraseFlags
 	ID           int64    `arg:"" name:"id"`
@@ -24,7 +24,7 @@ type packageMake struct {
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
 	With         []string `enum:"sheet,png,svg,pdf,eps,zpl,epl,tspl" placeholder:"sheet|png|svg|pdf|eps|zpl|epl|tspl"`
 	Kind         string   `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
-	lookFlags
+	symbolStyleFlags
 	pageFlags
 	Spare  int64  `placeholder:"N"`
 	Proofs int64  `placeholder:"N"`
@@ -34,7 +34,7 @@ type packageMake struct {
 }
 
 // Run creates a package and downloads its file.
-func (c *packageMake) Run(s *session) error {
+func (c *packageCreate) Run(s *session) error {
 	r, all, err := parseRange(c.Range)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *packageMake) Run(s *session) error {
 		return err
 	}
 	if all {
-		if r, err = wholeBatch(s, qrjump, c.ID, said("package.make_a_package_of")); err != nil {
+		if r, err = wholeBatch(s, qrjump, c.ID, tr("package.make_a_package_of")); err != nil {
 			return err
 		}
 	}
@@ -72,11 +72,11 @@ func (c *packageMake) Run(s *session) error {
 	}
 	made, err := qrjump.Packages.Create(s.ctx, c.ID, wish)
 	if err != nil {
-		return aboutStored(s, qrjump, said("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
+		return aboutStored(s, qrjump, tr("package.make_a_package_of_2")+rangeText(r)+" of", c.ID, err)
 	}
 	if made.Plan != nil {
 		return c.print(s, made.Plan, func(w io.Writer) {
-			tell(w, "package.would_contain", countedCodes(r.Len()), c.ID, rangeText(r))
+			printMsg(w, "package.would_contain", countedCodes(r.Len()), c.ID, rangeText(r))
 			(&labelPlan{Pages: made.Plan.Pages, Page: made.Plan.PerPage, Width: made.Plan.Width, Height: made.Plan.Height,
 				Module: made.Plan.Module}).tellLook(w)
 		})
@@ -91,13 +91,13 @@ func (c *packageMake) Run(s *session) error {
 		File  string `json:"file"`
 		Bytes int64  `json:"bytes"`
 	}{made, out, size}, func(w io.Writer) {
-		tell(w, "package.package_of_for_in", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
+		printMsg(w, "package.package_of_for_in", made.ID, countedCodes(r.Len()), c.ID, plain(made.Printer), plain(out),
 			counted(int(size), "byte"))
 		if made.Proofs != 0 {
-			tell(w, "package.its_proof_codes_are_application", made.Proofs)
+			printMsg(w, "package.its_proof_codes_are_application", made.Proofs)
 		}
 		if len(made.OverlappingPackages) > 0 {
-			tell(w, "package.a_reprint_codes_of_it", packagesText(made.OverlappingPackages))
+			printMsg(w, "package.a_reprint_codes_of_it", packagesText(made.OverlappingPackages))
 		}
 	})
 }
@@ -115,7 +115,7 @@ func packagesText(ids []int64) string {
 }
 
 // printer reads --for and returns the keys and the name of the printer.
-func (c *packageMake) printer() (keys []string, name string, err error) {
+func (c *packageCreate) printer() (keys []string, name string, err error) {
 	if c.ByPassphrase {
 		if isPublicKey(c.For) {
 			return nil, "", misused("package.for_is_a_key_and", c.For)
@@ -172,7 +172,7 @@ func savePackage(s *session, qrjump *client.Client, id int64, word, out string) 
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, id, word, w) })
 	if err != nil {
 		return 0, hintError{error: fault("package.download_package", id, err),
-			next: said("package.it_is_made_all_the", id)}
+			next: tr("package.it_is_made_all_the", id)}
 	}
 	return size, nil
 }
@@ -205,7 +205,7 @@ func (c *packageSend) Run(s *session) error {
 }
 
 func aboutPackage(did string, id int64, err error) error {
-	return seeList(did, said("package.numbered", id), "qrjump package list", err)
+	return withListCommand(did, tr("package.numbered", id), "qrjump package list", err)
 }
 
 type packageList struct {
@@ -224,18 +224,18 @@ func (c *packageList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "packages", err)
 	}
-	return listing[client.Package]{name: "packages", none: said("package.no_packages_the_first_qrjump"),
+	return listing[client.Package]{name: "packages", none: tr("package.no_packages_the_first_qrjump"),
 		heads: []string{"ID", "APPLICATION", "CODES", "PRINTER", "STATE", "SENT", "MADE", "BY", "REASON"},
 		row: func(p client.Package) []string {
-			state := said("package.with_the_printer")
+			state := tr("package.with_the_printer")
 			if p.RecalledAt != nil {
 				state = "recalled " + formatTime(*p.RecalledAt)
 			} else if p.DownloadCount == 0 {
-				state = said("package.not_sent")
+				state = tr("package.not_sent")
 			}
 			return []string{number(p.ID), number(p.ApplicationID), rangeText(client.CodeRange{From: p.From, To: p.To}), p.Printer, state,
 				number(p.DownloadCount), formatTime(p.CreatedAt), p.CreatedBy, orDash(p.Reason)}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("package.list_packages_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("package.list_packages_of"), c.Account, len(all)))
 }
 
 type packageSigner struct{ operator }
@@ -243,21 +243,21 @@ type packageSigner struct{ operator }
 // Run prints the public key with which printers verify packages.
 func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 	signer, err := qrjump.Packages.GetSigner(s.ctx)
-	return c.outcome(s, signer, failed("ask", said("package.for_the_signer_of_packages"), err),
+	return c.outcome(s, signer, failed("ask", tr("package.for_the_signer_of_packages"), err),
 		"plain", plain(signer.AllowedSigners))
 }
 
 type packageRecall struct {
 	operator
 	Package int64 `arg:""`
-	ending
+	confirmFlag
 	Note  string `placeholder:"TEXT"`
 	Actor string `placeholder:"WHO"`
 }
 
 // Run recalls a package.
 func (c *packageRecall) Run(s *session) error {
-	if err := c.confirmed(s, said("package.recall_package_and_freeze_its", c.Package)); err != nil {
+	if err := c.confirmed(s, tr("package.recall_package_and_freeze_its", c.Package)); err != nil {
 		return err
 	}
 	qrjump, err := c.client()
@@ -273,7 +273,7 @@ type packageSpoil struct {
 	operator
 	Package int64    `arg:""`
 	Ranges  []string `arg:"" name:"range"`
-	ending
+	confirmFlag
 	Note  string `placeholder:"TEXT"`
 	Actor string `placeholder:"WHO"`
 }
@@ -287,7 +287,7 @@ func (c *packageSpoil) Run(s *session) error {
 	case all:
 		return misused("package.recall_hint", c.Package)
 	}
-	if err := c.confirmed(s, said("package.void_spoiled_codes_for_ever")); err != nil {
+	if err := c.confirmed(s, tr("package.void_spoiled_codes_for_ever")); err != nil {
 		return err
 	}
 	qrjump, err := c.client()
@@ -296,13 +296,13 @@ func (c *packageSpoil) Run(s *session) error {
 	}
 	p, err := qrjump.Packages.VoidCodes(s.ctx, c.Package, ranges, c.Note, c.Actor)
 	if err != nil {
-		return aboutPackage(said("package.spoil_codes_of"), c.Package, err)
+		return aboutPackage(tr("package.spoil_codes_of"), c.Package, err)
 	}
 	return c.print(s, p, func(w io.Writer) {
 		var n int64
 		for _, r := range p.Spoiled {
 			n += r.Len()
 		}
-		tell(w, "package.spoiled_in_package_until_now", p.ID, countedCodes(n))
+		printMsg(w, "package.spoiled_in_package_until_now", p.ID, countedCodes(n))
 	})
 }

@@ -55,7 +55,7 @@ func (c *packageCheck) Run(s *session) error {
 		}
 	}
 	report := run.Report()
-	report.Hint = inTheWay(report, c.Column)
+	report.Hint = columnHint(report, c.Column)
 	if !c.Follow {
 		if err := c.print(s, report, func(w io.Writer) { printRun(w, report) }); err != nil {
 			return err
@@ -177,21 +177,21 @@ func (f *fromUTF16) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// inTheWay returns a hint about the likely cause if no line of a log is a code of the package, such as a wrong column; otherwise
-// inTheWay returns "".
-func inTheWay(r printpackage.Report, column string) string {
+// columnHint returns a hint about the likely cause if no line of a log is a code of the package, such as a wrong column; otherwise
+// columnHint returns "".
+func columnHint(r printpackage.Report, column string) string {
 	if r.Read > 0 || r.Count[printpackage.Proof] > 0 || len(r.Found.Foreign) == 0 {
 		return ""
 	}
 	first := r.Found.Foreign[0].Read
-	hint := said("package_check.no_read_is_a_code", first)
+	hint := tr("package_check.no_read_is_a_code", first)
 	switch {
 	case column == "" && strings.ContainsAny(first, ",;\t"):
-		return hint + said("package_check.it_looks_like_a_line")
+		return hint + tr("package_check.it_looks_like_a_line")
 	case strings.ContainsFunc(first, func(c rune) bool { return c == utf8.RuneError || c < ' ' }):
-		return hint + said("package_check.it_has_bytes_that_no")
+		return hint + tr("package_check.it_has_bytes_that_no")
 	}
-	return hint + said("package_check.check_log")
+	return hint + tr("package_check.check_log")
 }
 
 func eachLine(in io.Reader, f func(string) error) error {
@@ -260,16 +260,16 @@ func summary(r printpackage.Report) string {
 		}
 	}
 	if r.OverRun > 0 {
-		parts = append(parts, said("package_check.an_over_run_of", r.OverRun))
+		parts = append(parts, tr("package_check.an_over_run_of", r.OverRun))
 	}
 	return strings.Join(parts, ", ")
 }
 
 func printRun(w io.Writer, r printpackage.Report) {
-	fields := [][2]string{{"package", said("package_check.of_application", r.Package, r.ApplicationID)},
+	fields := [][2]string{{"package", tr("package_check.of_application", r.Package, r.ApplicationID)},
 		{"lines", fmt.Sprint(r.Lines)}, {"ordered", countedCodes(r.Codes)}, {"read", fmt.Sprint(r.Read)},
 		{"spare used", fmt.Sprint(r.SpareUsed)}, {"reprints", fmt.Sprint(r.Count[printpackage.Reprint])},
-		{"unread", fmt.Sprint(r.Count[printpackage.Unread])}, {"false reads", said("package_check.a_foreign_read", r.FalseRate)}}
+		{"unread", fmt.Sprint(r.Count[printpackage.Unread])}, {"false reads", tr("package_check.a_foreign_read", r.FalseRate)}}
 	printFields(w, fields...)
 	const shown = 20
 	if r.MissingCodes > 0 {
@@ -278,9 +278,9 @@ func printRun(w io.Writer, r printpackage.Report) {
 			texts = append(texts, rangeText(client.CodeRange(m)))
 		}
 		if len(r.Missing) > shown {
-			texts = append(texts, said("package_check.json_has_all"))
+			texts = append(texts, tr("package_check.json_has_all"))
 		}
-		tell(w, "package_check.missing", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
+		printMsg(w, "package_check.missing", countedCodes(r.MissingCodes), strings.Join(texts, ", "))
 	}
 	rows := [][]string{}
 	for _, entry := range []struct {
@@ -290,7 +290,7 @@ func printRun(w io.Writer, r printpackage.Report) {
 		{printpackage.Foreign, r.Found.Foreign}} {
 		for i, f := range entry.list {
 			if i == shown {
-				rows = append(rows, []string{"…", string(entry.v), said("package_check.json_has_all_2"), ""})
+				rows = append(rows, []string{"…", string(entry.v), tr("package_check.json_has_all_2"), ""})
 				break
 			}
 			index := ""

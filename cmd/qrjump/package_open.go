@@ -39,7 +39,7 @@ func (c packageReader) identities(s *session) ([]age.Identity, error) {
 	if c.Identity == "" {
 		word, err := c.passphrase(s, false)
 		if err != nil {
-			return nil, hintError{error: err, next: said("package_open.a_package_for_a_key")}
+			return nil, hintError{error: err, next: tr("package_open.a_package_for_a_key")}
 		}
 		return printpackage.ByPassphrase(word)
 	}
@@ -69,20 +69,20 @@ func (c packageReader) read(s *session, file string, part func(p printpackage.Pa
 	if err != nil {
 		return printpackage.Manifest{}, err
 	}
-	m, err := printpackage.Open(untilStopped{s.ctx, f}, identities, signers, part)
+	m, err := printpackage.Open(interruptibleReader{s.ctx, f}, identities, signers, part)
 	if s.ctx.Err() != nil {
 		return m, fault("package_open.stopped", context.Cause(s.ctx))
 	}
 	return m, aboutFile(err)
 }
 
-// untilStopped is a reader that returns an error after the program is interrupted, so that partial output is removed.
-type untilStopped struct {
+// interruptibleReader is a reader that returns an error after the program is interrupted, so that partial output is removed.
+type interruptibleReader struct {
 	ctx context.Context
 	io.Reader
 }
 
-func (u untilStopped) Read(b []byte) (int, error) {
+func (u interruptibleReader) Read(b []byte) (int, error) {
 	if err := u.ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -95,11 +95,11 @@ func aboutFile(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, printpackage.ErrWrongKey):
-		return hintError{error: err, next: said("package_open.ask_for_one_that_is")}
+		return hintError{error: err, next: tr("package_open.ask_for_one_that_is")}
 	case errors.Is(err, printpackage.ErrCut):
-		return hintError{error: err, next: said("package_open.ask_for_the_same_package")}
+		return hintError{error: err, next: tr("package_open.ask_for_the_same_package")}
 	case errors.Is(err, printpackage.ErrSignature), errors.Is(err, printpackage.ErrChanged):
-		return hintError{error: err, next: said("package_open.print_nothing_of_it_and")}
+		return hintError{error: err, next: tr("package_open.print_nothing_of_it_and")}
 	}
 	return err
 }
@@ -136,7 +136,7 @@ func (c *packageOpen) Run(s *session) error {
 		return fault("package_open.open", plain(c.File), err)
 	}
 	return c.print(s, m, func(w io.Writer) {
-		tell(w, "package_open.opened_package_in_the_signature", m.Package, plain(c.Out))
+		printMsg(w, "package_open.opened_package_in_the_signature", m.Package, plain(c.Out))
 		printManifest(w, m)
 	})
 }
@@ -147,8 +147,8 @@ func printManifest(w io.Writer, m printpackage.Manifest) {
 		rows = append(rows, []string{p.Name, fmt.Sprint(p.Rows), fmt.Sprint(p.Bytes), p.SHA256})
 	}
 	printFields(w, [2]string{"package", fmt.Sprint(m.Package)},
-		[2]string{"codes", said("package_open.to_of", m.From, m.To, m.ApplicationID)},
-		[2]string{"printer", m.Printer}, [2]string{"made", said("package_open.made_by", formatTime(m.CreatedAt), m.CreatedBy)})
+		[2]string{"codes", tr("package_open.to_of", m.From, m.To, m.ApplicationID)},
+		[2]string{"printer", m.Printer}, [2]string{"made", tr("package_open.made_by", formatTime(m.CreatedAt), m.CreatedBy)})
 	fmt.Fprintln(w)
 	printTable(w, []string{"PART", "ROWS", "BYTES", "SHA256"}, rows)
 }
@@ -181,7 +181,7 @@ func (c *packageVerify) Run(s *session) error {
 		return fault("package_open.verify", plain(c.File), err)
 	}
 	return c.print(s, m, func(w io.Writer) {
-		tell(w, "package_open.package_is_whole_the_signature", m.Package)
+		printMsg(w, "package_open.package_is_whole_the_signature", m.Package)
 		printManifest(w, m)
 	})
 }

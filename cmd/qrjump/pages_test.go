@@ -34,10 +34,10 @@ func TestGeneratedPages_UpToDate(t *testing.T) {
 // That it says so in both languages sees TestTranslations_KeysAndArgumentsMatch.
 func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	texts, _ := i18n.Read(os.DirFS("."))
-	said := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
+	tr := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
 		"help.more": true}
-	for _, code := range exits {
-		said["exit."+code] = true
+	for _, code := range exitKind {
+		tr["exit."+code] = true
 	}
 	m := (&session{}).fullManual()
 	takes := func(words []string, name, help string) {
@@ -46,7 +46,7 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 		}
 		for n := len(words); n >= 0; n-- {
 			if key := helpKey(append(words[:n:n], name)); texts[i18n.English][key] != "" {
-				said[key] = true
+				tr[key] = true
 				return
 			}
 		}
@@ -66,10 +66,10 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 				continue
 			}
 			below := append(words[:len(words):len(words)], child.Name)
-			said[helpKey(below)] = true
+			tr[helpKey(below)] = true
 			if child.Leaf() {
-				said[helpKey(append(below, "example2"))] = true
-				said[helpKey(append(below, "example"))], said["group."+child.ClosestGroup().Key] = true, true
+				tr[helpKey(append(below, "example2"))] = true
+				tr[helpKey(append(below, "example"))], tr["group."+child.ClosestGroup().Key] = true, true
 				if m.example(child) == "" || child.ClosestGroup().Title == "" {
 					t.Errorf("%s has no example or no group", child.Path())
 				}
@@ -83,7 +83,7 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	look(m.Node, nil)
 	for key := range texts[i18n.English] {
 		for _, begins := range []string{"help.", "group.", "exit."} {
-			assert.True(t, !strings.HasPrefix(key, begins) || said[key], "%s is of no command", key)
+			assert.True(t, !strings.HasPrefix(key, begins) || tr[key], "%s is of no command", key)
 		}
 	}
 }

@@ -12,14 +12,14 @@ import (
 // seen formats an optional time for a list; nil is "never".
 func seen(t *time.Time) string {
 	if t == nil {
-		return said("word.never")
+		return tr("word.never")
 	}
 	return formatTime(*t)
 }
 
 // forAccounts returns the accounts for which a role is granted, as text.
 func forAccounts(list []string) string {
-	return cmp.Or(strings.Join(list, ","), said("person.all_accounts"))
+	return cmp.Or(strings.Join(list, ","), tr("person.all_accounts"))
 }
 
 type personList struct{ operator }
@@ -30,14 +30,14 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("person.person_list", err)
 	}
-	return listing[client.Person]{name: "people", none: said("person.none"),
+	return listing[client.Person]{name: "people", none: tr("person.none"),
 		heads: []string{"NAME", "ROLE", "ACCOUNTS", "SIGN-IN METHODS", "LAST SIGN-IN"}, row: func(p client.Person) []string {
-			factor := said("person.no_second_factor")
+			factor := tr("person.no_second_factor")
 			switch {
 			case p.Provider != "":
-				factor = said("person.of_provider", p.Provider)
+				factor = tr("person.of_provider", p.Provider)
 			case p.SecondFactor:
-				factor = said("person.second_factor")
+				factor = tr("person.second_factor")
 			}
 			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
@@ -68,9 +68,9 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 		return fault("person.person_add", c.Name, err)
 	}
 	return c.print(s, made, func(w io.Writer) {
-		tell(w, "person.may_sign_in_as_of", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		printMsg(w, "person.may_sign_in_as_of", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		if !made.HasPassword && made.Invitation == nil {
-			tell(w, "person.without_a_password_qrjump_login", shellWord(made.Name))
+			printMsg(w, "person.without_a_password_qrjump_login", shellWord(made.Name))
 		}
 		printMade(w, made)
 	})
@@ -79,14 +79,14 @@ func (c *personAdd) Run(s *session, qrjump *client.Client) error {
 // printMade prints an invitation and a new second factor, which are shown only once.
 func printMade(w io.Writer, made client.PersonMade) {
 	if made.Invitation != nil {
-		tell(w, "person.by_this_link_once_until", formatTime(made.Invitation.ExpiresAt),
+		printMsg(w, "person.by_this_link_once_until", formatTime(made.Invitation.ExpiresAt),
 			made.Invitation.URL)
 	}
 	if made.FactorURI == "" {
 		return
 	}
-	tell(w, "person.second_factor_for_an_authenticator", made.FactorURI)
-	tell(w, "person.recovery_codes_each_good_once", strings.Join(made.RecoveryCodes, " "))
+	printMsg(w, "person.second_factor_for_an_authenticator", made.FactorURI)
+	printMsg(w, "person.recovery_codes_each_good_once", strings.Join(made.RecoveryCodes, " "))
 }
 
 type personUpdate struct {
@@ -125,42 +125,42 @@ func (c *personUpdate) Run(s *session) error {
 	}
 	made, err := qrjump.People.Update(s.ctx, c.Name, p)
 	if err != nil {
-		return aboutPerson(s, qrjump, said("person.person_change"), c.Name, err)
+		return aboutPerson(s, qrjump, tr("person.person_change"), c.Name, err)
 	}
 	return c.print(s, made, func(w io.Writer) {
-		tell(w, "person.is_now_of_and_is", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
+		printMsg(w, "person.is_now_of_and_is", plain(made.Name), made.Role, plain(forAccounts(made.Accounts)))
 		printMade(w, made)
 	})
 }
 
 // aboutPerson adds the person's name to an error; if no person has the name, aboutPerson suggests a similar name.
 func aboutPerson(s *session, operator *client.Client, did, name string, err error) error {
-	return withSuggestion(did, name, err, said("person.see_qrjump_person_list"),
+	return withSuggestion(did, name, err, tr("person.see_qrjump_person_list"),
 		func() ([]client.Person, error) { return operator.People.List(s.ctx) }, func(p client.Person) string { return p.Name })
 }
 
 type personDelete struct {
 	operator
 	Name string `arg:""`
-	ending
+	confirmFlag
 }
 
 // Run deletes a person.
 func (c *personDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.People.List(s.ctx)
 	if err != nil {
-		return failed(said("person.delete_person"), c.Name, err)
+		return failed(tr("person.delete_person"), c.Name, err)
 	}
 	person, err := named(list, func(p client.Person) string { return p.Name }, "delete", c.Name, "person", "qrjump person list")
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("person.deletes", person.Name, person.Role)); err != nil {
+	if err := c.confirmed(s, tr("person.deletes", person.Name, person.Role)); err != nil {
 		return err
 	}
 	left, err := qrjump.People.Delete(client.IfMatch(s.ctx, person.Revision), c.Name)
 	return c.outcome(s, client.PersonList{People: left},
-		seeList(said("person.person_delete"), c.Name, "qrjump person list", unlessOvertaken("qrjump person list", err)),
+		withListCommand(tr("person.person_delete"), c.Name, "qrjump person list", describeConflict("qrjump person list", err)),
 		"person.deleted", plain(c.Name))
 }
 
@@ -172,7 +172,7 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return fault("person.admin_key_list", err)
 	}
-	return listing[client.AdminKey]{name: "keys", none: said("person.there_is_no_admin_key"),
+	return listing[client.AdminKey]{name: "keys", none: tr("person.there_is_no_admin_key"),
 		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"}, row: func(k client.AdminKey) []string {
 			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
@@ -200,32 +200,32 @@ func (c *adminKeyAdd) Run(s *session) error {
 		k.ExpiresAt = new(time.Now().AddDate(0, 0, c.Days).Truncate(time.Second))
 	}
 	made, err := qrjump.AdminKeys.Create(s.ctx, k)
-	return c.outcome(s, made, failed(said("person.admin_key_add"), c.Name, err),
+	return c.outcome(s, made, failed(tr("person.admin_key_add"), c.Name, err),
 		"person.this_is_the_key_of", made.Key, plain(made.ID), plain(c.Name))
 }
 
 type adminKeyDelete struct {
 	operator
 	ID string `arg:"" name:"id"`
-	ending
+	confirmFlag
 }
 
 // Run deletes an admin key.
 func (c *adminKeyDelete) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.AdminKeys.List(s.ctx)
 	if err != nil {
-		return failed(said("person.delete_admin_key"), c.ID, err)
+		return failed(tr("person.delete_admin_key"), c.ID, err)
 	}
 	key, err := named(list, func(k client.AdminKey) string { return k.ID }, "delete", c.ID,
-		said("person.admin_key"), "qrjump admin-key list")
+		tr("person.admin_key"), "qrjump admin-key list")
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("person.the_program_with_the_key", key.ID, key.Name)); err != nil {
+	if err := c.confirmed(s, tr("person.the_program_with_the_key", key.ID, key.Name)); err != nil {
 		return err
 	}
 	left, err := qrjump.AdminKeys.Delete(s.ctx, c.ID)
-	return c.outcome(s, client.AdminKeyList{Keys: left}, seeList(said("person.admin_key_delete"), c.ID, "qrjump admin-key list", err),
+	return c.outcome(s, client.AdminKeyList{Keys: left}, withListCommand(tr("person.admin_key_delete"), c.ID, "qrjump admin-key list", err),
 		"person.key_revoked", plain(c.ID))
 }
 
@@ -237,6 +237,6 @@ type loginLink struct {
 // Run prints a login link.
 func (c *loginLink) Run(s *session, qrjump *client.Client) error {
 	link, err := qrjump.People.CreateLoginLink(s.ctx, c.Name)
-	return c.outcome(s, link, aboutPerson(s, qrjump, said("person.login_link_for"), cmp.Or(c.Name, said("person.the_admin_token")), err),
+	return c.outcome(s, link, aboutPerson(s, qrjump, tr("person.login_link_for"), cmp.Or(c.Name, tr("person.the_admin_token")), err),
 		"person.good_once_until", link.URL, formatTime(link.ExpiresAt))
 }

@@ -242,7 +242,7 @@ func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts what 
 	for name, text := range map[string]string{"SIGNER": signer, "WORD": "a long passphrase\n"} {
 		require.NoError(t, os.WriteFile(found[name], []byte(text), 0o600))
 	}
-	cost := func(one shared, text string) (price int, said string) {
+	cost := func(one shared, text string) (price int, tr string) {
 		require.NoError(t, os.WriteFile(found["FILE"], []byte(text), 0o600))
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -250,21 +250,21 @@ func TestFileParsing_LinearCost(t *testing.T) { // not parallel: it counts what 
 			one.direct(t, found["FILE"])
 		} else {
 			_, out, errs := play(t, verb{words: one.reads}, found)
-			said = out + errs
+			tr = out + errs
 		}
 		runtime.ReadMemStats(&after)
-		return int(after.TotalAlloc - before.TotalAlloc), said
+		return int(after.TotalAlloc - before.TotalAlloc), tr
 	}
 	for kind, one := range sharedFiles {
 		for name, shape := range one.shapes {
 			// A cost that grows with the square of the length shows at a quarter of it as well.
 			small, large := shape(testscope.Choose(16<<10, 4<<10)), shape(testscope.Choose(64<<10, 16<<10))
-			first, said := cost(one, small)
+			first, tr := cost(one, small)
 			if testing.Verbose() {
-				t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", kind, name, len(small), first>>10, strings.TrimSpace(said))
+				t.Logf("%s, %s: %d bytes cost %d KiB: %.120s", kind, name, len(small), first>>10, strings.TrimSpace(tr))
 			}
 			if first > whatever+perByte*len(small) {
-				t.Errorf("%s, %s: %d bytes cost %d MiB: %.200s", kind, name, len(small), first>>20, said)
+				t.Errorf("%s, %s: %d bytes cost %d MiB: %.200s", kind, name, len(small), first>>20, tr)
 				continue
 			}
 			if second, _ := cost(one, large); second-first > betweenTwo+perByte*(len(large)-len(small)) {

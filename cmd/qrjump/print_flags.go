@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// lookFlags holds the flags for the appearance of a symbol, for printing on this machine or on a server.
-type lookFlags struct {
+// symbolStyleFlags holds the flags for the appearance of a symbol, for printing on this machine or on a server.
+type symbolStyleFlags struct {
 	Module       string   `default:"0.4mm" placeholder:"LENGTH"`
 	DPI          int      `name:"dpi" default:"300" placeholder:"DOTS"`
 	Level        string   `enum:"L,M,Q,H" default:"Q" placeholder:"L|M|Q|H"`
@@ -27,7 +27,7 @@ type lookFlags struct {
 
 // printFlags holds the flags for the appearance of a symbol that this machine prints.
 type printFlags struct {
-	lookFlags
+	symbolStyleFlags
 	Font string `placeholder:"FILE" file:"in"`
 }
 
@@ -59,7 +59,7 @@ func (p pageFlags) check() error {
 }
 
 // printing returns the print settings from the flags, for use on this machine or on a server.
-func (f lookFlags) printing(kind string, p pageFlags) labels.Printing {
+func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
 	number := func(n *int) int {
 		if n == nil {
 			return 0
@@ -94,7 +94,7 @@ func length(flag, text string) (symbol.Length, error) {
 func (f printFlags) design(kind string, p pageFlags) (labels.Design, error) {
 	d, err := f.printing(kind, p).Design()
 	if err != nil || f.Font == "" {
-		return d, misprinted(err)
+		return d, withFlagName(err)
 	}
 	file, err := os.ReadFile(f.Font)
 	if err != nil {
@@ -106,8 +106,8 @@ func (f printFlags) design(kind string, p pageFlags) (labels.Design, error) {
 	return d, nil
 }
 
-// misprinted adds the name of the wrong flag to an error about print settings.
-func misprinted(err error) error {
+// withFlagName adds the name of the wrong flag to an error about print settings.
+func withFlagName(err error) error {
 	if word, ok := errors.AsType[*labels.WordError](err); ok {
 		return misused("health.of", strings.ReplaceAll(word.Word, "_", "-"), word.Err)
 	}

@@ -83,7 +83,7 @@ func (j *printJob) broken(err error) error {
 	if j.Labels == 0 || j.out == "-" {
 		return err
 	}
-	return hintError{error: err, next: said("print_job.are_written_the_same_command", j.Labels)}
+	return hintError{error: err, next: tr("print_job.are_written_the_same_command", j.Labels)}
 }
 
 // saveEvery is the number of bytes of a stream between two checkpoints.
@@ -250,6 +250,6 @@ func partName(out string, part int, isMany bool) string {
 	if !isMany {
 		return out
 	}
-	ending := filepath.Ext(out)
-	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(out, ending), part, ending)
+	confirmFlag := filepath.Ext(out)
+	return fmt.Sprintf("%s-%04d%s", strings.TrimSuffix(out, confirmFlag), part, confirmFlag)
 }

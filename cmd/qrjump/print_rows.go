@@ -139,7 +139,7 @@ func (src *rowSource) needMatrix(kind string) error {
 		return nil
 	}
 	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id),
-		next: said("print_rows.take_another_form_or_print")}
+		next: tr("print_rows.take_another_form_or_print")}
 }
 
 // needKind calls needMatrix if a kind of label includes the dot matrix.
@@ -318,7 +318,7 @@ func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[l
 			case err == nil || next > began && ctx.Err() == nil:
 				continue
 			case errors.Is(err, client.ErrPackageKey):
-				err = hintError{error: err, next: said("batch_download.give_the_package_key_of")}
+				err = hintError{error: err, next: tr("batch_download.give_the_package_key_of")}
 			}
 			yield(labels.Row{}, aboutBatch("download "+rangeText(r)+" of", src.id, err))
 			return

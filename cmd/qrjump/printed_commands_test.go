@@ -73,8 +73,8 @@ func printedTexts(t *testing.T, language string) (list []printedText) {
 		require.NoError(t, err)
 		ast.Inspect(file, func(n ast.Node) bool {
 			if l, is := n.(*ast.BasicLit); is && l.Kind == token.STRING {
-				if said, err := strconv.Unquote(l.Value); err == nil {
-					list = append(list, printedText{filepath.Base(name), said})
+				if tr, err := strconv.Unquote(l.Value); err == nil {
+					list = append(list, printedText{filepath.Base(name), tr})
 				}
 			}
 			return true
@@ -419,11 +419,11 @@ func (c *copyist) wire(call string, body map[string]string, field string) string
 	answer, err := http.Post(c.found["URL"]+"/cgi-bin/"+call, "application/json", bytes.NewReader(text))
 	require.NoError(c.t, err)
 	defer answer.Body.Close()
-	said := map[string]any{}
-	if err := json.NewDecoder(answer.Body).Decode(&said); err != nil || said[field] == nil {
-		c.t.Fatal(call, said, err)
+	tr := map[string]any{}
+	if err := json.NewDecoder(answer.Body).Decode(&tr); err != nil || tr[field] == nil {
+		c.t.Fatal(call, tr, err)
 	}
-	return fmt.Sprint(said[field])
+	return fmt.Sprint(tr[field])
 }
 
 // preAuthCode is a code with which an account authorizes a third-party platform.
@@ -459,7 +459,7 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 	words, plain := split(line)
 	switch {
 	case endless.MatchString(line):
-		return at.untilStopped(words, env)
+		return at.interruptibleReader(words, env)
 	case !plain || words[1] == "help": // the help ends the process
 		return at.types(line, env...)
 	}
@@ -476,8 +476,8 @@ func (c *copyist) inKit(line string) (code int, out, says string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// untilStopped runs a command that goes on, until it says its first line: then it is interrupted.
-func (c *copyist) untilStopped(words, env []string) (code int, out, says string) {
+// interruptibleReader runs a command that goes on, until it says its first line: then it is interrupted.
+func (c *copyist) interruptibleReader(words, env []string) (code int, out, says string) {
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Dir, cmd.Env = c.dir, append(slices.Clone(c.env), env...)
 	child := proctest.Start(c.t, cmd)

@@ -243,13 +243,13 @@ func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	}
 	defer resp.Body.Close()
 	answer.body, answer.err = io.ReadAll(resp.Body)
-	var said struct{ ErrCode int }
+	var tr struct{ ErrCode int }
 	if answer.err == nil {
-		if json.Unmarshal(answer.body, &said) != nil {
+		if json.Unmarshal(answer.body, &tr) != nil {
 			answer.err = fault("probe.no_json", resp.StatusCode, answer.body)
 		}
 	}
-	answer.code = said.ErrCode
+	answer.code = tr.ErrCode
 	return answer
 }
 
@@ -428,7 +428,7 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 			return nil, nil, misused("probe.only", name)
 		}
 		if missingRequirement := c.missing(probes[i]); missingRequirement != "" {
-			return nil, nil, misused("probe.only_wants", name, said("probe.wants."+string(missingRequirement)))
+			return nil, nil, misused("probe.only_wants", name, tr("probe.wants."+string(missingRequirement)))
 		}
 	}
 	for _, p := range probes {
@@ -446,9 +446,9 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 // asks returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
 // leaves open.
 func (p probe) asks() (text string) {
-	text = said("probe.tested", said("probe.asks."+p.row.String()))
+	text = tr("probe.tested", tr("probe.asks."+p.row.String()))
 	if p.partial {
-		text += said("probe.not_tested_in_part", said("probe.leaves."+p.row.String()))
+		text += tr("probe.not_tested_in_part", tr("probe.leaves."+p.row.String()))
 	}
 	return text
 }
@@ -471,13 +471,13 @@ func (c *probeCommand) Run(s *session) (err error) {
 	if !slices.ContainsFunc(list, probe.changes) {
 		cost = "probe.cost_read_only"
 	}
-	tell(s.out, cost, counted(calls, "call"), counted(publishes, "publish"))
+	printMsg(s.out, cost, counted(calls, "call"), counted(publishes, "publish"))
 	for _, p := range left {
-		tell(s.out, "probe.not_tested", p.row, said("probe.wants."+string(c.missing(p))))
+		printMsg(s.out, "probe.not_tested", p.row, tr("probe.wants."+string(c.missing(p))))
 	}
 	if c.DryRun {
 		for _, p := range list {
-			tell(s.out, "probe.costs", p.row, counted(p.calls+p.rules, "call"), counted(p.publishes, "publish"), p.asks())
+			printMsg(s.out, "probe.costs", p.row, counted(p.calls+p.rules, "call"), counted(p.publishes, "publish"), p.asks())
 		}
 		return nil
 	}
@@ -498,7 +498,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	deleted, undone := run.undo()
 	_, failed := recorder.Lines()
 	err = errors.Join(err, recording.Close(), failed, out.Sync(), out.Close())
-	tell(s.out, "probe.used", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
+	printMsg(s.out, "probe.used", counted(run.calls, "call"), counted(deleted, "rule"), c.Out)
 	switch {
 	case undone != nil: // rules of the run are left on the platform: the next step is to delete them
 		return hintError{error: fault("probe.probe", cmp.Or(err, error(constant("probe.not_undone")))), next: plain(undone.Error())}
@@ -541,13 +541,13 @@ func (r *probeRun) askAll(s *session, list []probe) error {
 			return fault("probe.broken_off", p.row, r.ctx.Err())
 		case err != nil:
 			open++
-			tell(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
+			printMsg(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
 		case fallback:
-			tell(s.out, "probe.different", p.row, p.asks())
+			printMsg(s.out, "probe.different", p.row, p.asks())
 		case p.partial:
-			tell(s.out, "probe.as_here_in_part", p.row, p.asks())
+			printMsg(s.out, "probe.as_here_in_part", p.row, p.asks())
 		default:
-			tell(s.out, "probe.as_here", p.row, p.asks())
+			printMsg(s.out, "probe.as_here", p.row, p.asks())
 		}
 	}
 	if open > 0 {
@@ -577,7 +577,7 @@ func (c *probeCommand) printSeen(w io.Writer) error {
 	}
 	seen, err := os.ReadFile(answers)
 	if err == nil {
-		_, err = io.Copy(w, bytes.NewReader(append([]byte(said("probe.seen")+"\n"), seen...)))
+		_, err = io.Copy(w, bytes.NewReader(append([]byte(tr("probe.seen")+"\n"), seen...)))
 	}
 	return err
 }

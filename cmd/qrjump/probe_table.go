@@ -68,7 +68,7 @@ var probes = []probe{
 			r.requireCall("qrcodejumpadd", "%s", r.body(prefix, 1, ""))
 			return r.publishesLeft("") != prev, r.err
 		}},
-	{row: behaviour.RulesPublishService, calls: 5, publishes: 1, rules: 1, requires: requireService, partial: true, ask: askServicePublish},
+	{row: behaviour.RulesPublishService, calls: 5, publishes: 1, rules: 1, requires: requireService, partial: true, ask: probePublishAs},
 	{row: behaviour.RulesPrefixUnknown, calls: 3, publishes: 1, rules: 1, names: []string{"{below}unknown"}, partial: true,
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}unknown")
@@ -77,7 +77,7 @@ var probes = []probe{
 			}
 			return r.anyDiffers(40097, "qrcodejumppublish", `{"prefix":"`+prefix+`"}`, "qrcodejumpdelete", `{"prefix":"`+prefix+`"}`)
 		}},
-	{row: behaviour.RulesEditKeeps, calls: 5, rules: 1, names: []string{"{below}links/"}, ask: askEdit},
+	{row: behaviour.RulesEditKeeps, calls: 5, rules: 1, names: []string{"{below}links/"}, ask: probeEdit},
 	{row: behaviour.RulesAddOwned, calls: 4, rules: 2, names: []string{"{below}owned"}, requires: requireSecond,
 		ask: func(r *probeRun) (bool, error) {
 			prefix := r.fill("{below}owned")
@@ -125,16 +125,16 @@ var probes = []probe{
 	{row: behaviour.CodesGate, calls: 1, partial: true, ask: func(r *probeRun) (bool, error) {
 		return r.differs(48001, r.call("/intp/marketcode/applycode?access_token="+r.current.token, jsonType, `{"code_count":`))
 	}},
-	{row: behaviour.WireNumberText, calls: 1, partial: true, ask: askList(behaviour.WireNumberText,
+	{row: behaviour.WireNumberText, calls: 1, partial: true, ask: probeList(behaviour.WireNumberText,
 		`{"get_type":"2","page_num":"1","page_size":"1"}`)},
-	{row: behaviour.WireNumberFloat, calls: 1, ask: askList(behaviour.WireNumberFloat, `{"get_type":2,"page_num":1.0,"page_size":1e0}`)},
+	{row: behaviour.WireNumberFloat, calls: 1, ask: probeList(behaviour.WireNumberFloat, `{"get_type":2,"page_num":1.0,"page_size":1e0}`)},
 	{row: behaviour.WireNumberForm, calls: 2, ask: func(r *probeRun) (bool, error) {
 		return r.anyDiffers(40097, "qrcodejumpget", `{"get_type":2,"page_num":"1x","page_size":1}`,
 			"qrcodejumpget", `{"get_type":2,"page_num":"0x1","page_size":1}`)
 	}},
-	{row: behaviour.WireListText, calls: 1, partial: true, ask: askList(behaviour.WireListText,
+	{row: behaviour.WireListText, calls: 1, partial: true, ask: probeList(behaviour.WireListText,
 		`{"get_type":1,"prefix_list":"{below}one"}`)},
-	{row: behaviour.WireFieldUnknown, calls: 1, ask: askList(behaviour.WireFieldUnknown, `{"get_type":2,`+listedOnce+`,"probe":1}`)},
+	{row: behaviour.WireFieldUnknown, calls: 1, ask: probeList(behaviour.WireFieldUnknown, `{"get_type":2,`+listedOnce+`,"probe":1}`)},
 	{row: behaviour.WireFieldNull, calls: 2, rules: 1, names: []string{"{below}null"}, ask: func(r *probeRun) (bool, error) {
 		prefix := r.fill("{below}null")
 		refused, err := r.refused(behaviour.WireFieldNull, r.sendAdd(prefix, "", r.body(prefix, 0, `,"debug_url":null`)))
@@ -153,7 +153,7 @@ var probes = []probe{
 		}
 		return r.refused(behaviour.WireBodyType, r.send("qrcodejumpget", "", "", listed))
 	}},
-	{row: behaviour.WireFieldDoubled, calls: 4, ask: askDoubled},
+	{row: behaviour.WireFieldDoubled, calls: 4, ask: probeDoubled},
 	{row: behaviour.TokenStableSoon, calls: 2, requires: requireRefresh, ask: func(r *probeRun) (bool, error) {
 		first, err := r.stable(r.current, true)
 		if err != nil {
@@ -164,8 +164,8 @@ var probes = []probe{
 	}},
 }
 
-// askList tests whether the platform rejects a list request in a lenient form.
-func askList(row behaviour.Row, body string) func(*probeRun) (bool, error) {
+// probeList tests whether the platform rejects a list request in a lenient form.
+func probeList(row behaviour.Row, body string) func(*probeRun) (bool, error) {
 	return func(r *probeRun) (bool, error) { return r.refused(row, r.rule("qrcodejumpget", r.fill(body))) }
 }
 
@@ -196,8 +196,8 @@ func (r *probeRun) secondAdds(prefix string) (bool, error) {
 	return r.differs(85072, r.sendAdd(prefix, "", r.body(prefix, 0, "")))
 }
 
-// askEdit tests what happens to a rule's test links after an edit without debug_url and after an edit with an empty debug_url.
-func askEdit(r *probeRun) (bool, error) {
+// probeEdit tests what happens to a rule's test links after an edit without debug_url and after an edit with an empty debug_url.
+func probeEdit(r *probeRun) (bool, error) {
 	prefix := r.fill("{below}links/")
 	links := func() int {
 		rules, err := r.existing([]string{prefix}, "")
@@ -218,9 +218,9 @@ func askEdit(r *probeRun) (bool, error) {
 	return links() != 0, r.err
 }
 
-// askServicePublish tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code
+// probePublishAs tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code
 // that expires within a minute.
-func askServicePublish(r *probeRun) (bool, error) {
+func probePublishAs(r *probeRun) (bool, error) {
 	r.become(r.ServiceAppID, r.ServiceSecret)
 	if r.err != nil {
 		return false, r.err
@@ -244,8 +244,8 @@ func askServicePublish(r *probeRun) (bool, error) {
 	return r.publishesLeft(target) != prev, r.err
 }
 
-// askDoubled tests which of two equal fields in a body takes effect, and which of two tokens in a query.
-func askDoubled(r *probeRun) (bool, error) {
+// probeDoubled tests which of two equal fields in a body takes effect, and which of two tokens in a query.
+func probeDoubled(r *probeRun) (bool, error) {
 	d, _ := behaviour.WireFieldDoubled.Deviation()
 	refused, err := r.differs(0, r.rule("qrcodejumpget", `{"get_type":9,`+listedOnce+`,"get_type":2}`))
 	if err != nil || refused {

@@ -39,7 +39,7 @@ var (
 )
 
 // probed runs probe against a server, and returns how it ended and what it said.
-func probed(t *testing.T, upstream, out string, more ...string) (code int, said, errs string) {
+func probed(t *testing.T, upstream, out string, more ...string) (code int, tr, errs string) {
 	t.Helper()
 	return command(t.Context(), slices.Concat(asProber, []string{"--upstream", upstream, "--out", out}, more)...)
 }
@@ -75,10 +75,10 @@ func turn(t *testing.T, s *servertest.Server, rows ...behaviour.Row) {
 }
 
 // spent returns the calls that a run stated at its begin, and those that it made.
-func spent(t *testing.T, said string) (stated, made int) {
+func spent(t *testing.T, tr string) (stated, made int) {
 	t.Helper()
-	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?; `).FindStringSubmatch(said)
-	require.True(t, found != nil, "the run states no cost:\n%s", said)
+	found := regexp.MustCompile(`(?s)^cost: at most (\d+) calls.*\nused: (\d+) calls?; `).FindStringSubmatch(tr)
+	require.True(t, found != nil, "the run states no cost:\n%s", tr)
 	stated, _ = strconv.Atoi(found[1])
 	made, _ = strconv.Atoi(found[2])
 	return stated, made
@@ -90,12 +90,12 @@ func TestProbe_EachRowTurned(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
 	dir := t.TempDir()
-	code, said, errs := probed(t, s.URL, filepath.Join(dir, "nothing"), everything...)
-	if n := strings.Count(said, ": as documented here"); code != exitDone || n != len(probes) || len(left(t, s)) > 0 {
-		t.Fatalf("probe without a turned row: exit %d, %d of %d rows as here, rules left %q\n%s%s", code, n, len(probes), left(t, s), said,
+	code, tr, errs := probed(t, s.URL, filepath.Join(dir, "nothing"), everything...)
+	if n := strings.Count(tr, ": as documented here"); code != exitDone || n != len(probes) || len(left(t, s)) > 0 {
+		t.Fatalf("probe without a turned row: exit %d, %d of %d rows as here, rules left %q\n%s%s", code, n, len(probes), left(t, s), tr,
 			errs)
 	}
-	if stated, made := spent(t, said); made > stated {
+	if stated, made := spent(t, tr); made > stated {
 		t.Errorf("probe made %d calls, want at most the %d that it stated", made, stated)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, "nothing"))
@@ -106,10 +106,10 @@ func TestProbe_EachRowTurned(t *testing.T) {
 	}
 	for _, p := range probes {
 		turn(t, s, p.row)
-		code, said, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
-		if code != exitDone || !strings.Contains(said, "\n"+p.row.String()+": DIFFERENT") || strings.Count(said, "DIFFERENT") != 1 ||
+		code, tr, errs := probed(t, s.URL, filepath.Join(dir, p.row.String()), everything...)
+		if code != exitDone || !strings.Contains(tr, "\n"+p.row.String()+": DIFFERENT") || strings.Count(tr, "DIFFERENT") != 1 ||
 			len(left(t, s)) > 0 {
-			t.Errorf("probe with %s turned: exit %d, rules left %q\n%s%s", p.row, code, left(t, s), said, errs)
+			t.Errorf("probe with %s turned: exit %d, rules left %q\n%s%s", p.row, code, left(t, s), tr, errs)
 		}
 	}
 }
@@ -119,14 +119,14 @@ func TestProbe_SaysWhatItAsks(t *testing.T) {
 	for _, language := range []string{"en", "zh"} {
 		page, err := os.ReadFile("../../docs/" + language + "/behaviours.md")
 		require.NoError(t, err)
-		_, said, errs := probed(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, everything...)...)
+		_, tr, errs := probed(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, everything...)...)
 		for _, p := range probes {
 			asks, leaves := catalog.Text("probe.asks."+p.row.String()), ""
 			tag := reader(language).language()
 			if p.partial {
 				leaves = catalog.Text("probe.leaves." + p.row.String()).In(tag)
 			}
-			for where, text := range map[string]string{"the page": string(page), "a dry run": said} {
+			for where, text := range map[string]string{"the page": string(page), "a dry run": tr} {
 				if !strings.Contains(text, asks.In(tag)) || !strings.Contains(text, leaves) {
 					t.Errorf("%s (%s) lacks what %s asks: %s %s\n%s", where, language, p.row, asks.In(tag), leaves, errs)
 				}
@@ -140,19 +140,19 @@ func TestProbe_ReadOnly(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed + rulesBelow})
 	before := left(t, s)
 	out := filepath.Join(t.TempDir(), "out")
-	code, said, errs := probed(t, s.URL, out, "--read-only")
-	stated, made := spent(t, said)
-	if code != exitDone || made > stated || stated > 20 || !strings.Contains(said, "0 publishes, no files; nothing is added") {
-		t.Errorf("probe --read-only: exit %d, stated %d calls, made %d\n%s%s", code, stated, made, said, errs)
+	code, tr, errs := probed(t, s.URL, out, "--read-only")
+	stated, made := spent(t, tr)
+	if code != exitDone || made > stated || stated > 20 || !strings.Contains(tr, "0 publishes, no files; nothing is added") {
+		t.Errorf("probe --read-only: exit %d, stated %d calls, made %d\n%s%s", code, stated, made, tr, errs)
 	}
 	text, err := os.ReadFile(out)
 	if err != nil || strings.Contains(string(text), "qrcodejumpadd") || strings.Contains(string(text), "qrcodejumppublish") ||
 		strings.Contains(string(text), "qrcodejumpdelete") || !slices.Equal(before, left(t, s)) {
 		t.Errorf("probe --read-only changed rules (%v): before %q, after %q\n%s", err, before, left(t, s), text)
 	}
-	n := strings.Count(said, ": not tested, requires a run without --read-only")
-	assert.True(t, n != 0 && strings.Count(said, ": as documented here")+n+1 == len(probes),
-		"probe --read-only does not say which rows it leaves out:\n%s", said)
+	n := strings.Count(tr, ": not tested, requires a run without --read-only")
+	assert.True(t, n != 0 && strings.Count(tr, ": as documented here")+n+1 == len(probes),
+		"probe --read-only does not say which rows it leaves out:\n%s", tr)
 	if code, _, errs := probed(t, s.URL, out, "--read-only", "--refresh"); code != exitMisused {
 		t.Errorf("probe --read-only --refresh: exit %d, want %d: %s", code, exitMisused, errs)
 	}
@@ -173,18 +173,18 @@ func TestProbe_RefusesWhereRulesExist(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed + rulesBelow})
 	before := left(t, s)
 	for _, args := range [][]string{everything, {"--only", "rules.prefix.unknown"}, {"--only", "rules.prefix.case"}} {
-		code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
-		assert.True(t, code != exitDone && !strings.Contains(said, "DIFFERENT") && strings.Contains(errs, "--below") &&
-			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, said, errs)
+		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), args...)
+		assert.True(t, code != exitDone && !strings.Contains(tr, "DIFFERENT") && strings.Contains(errs, "--below") &&
+			strings.Contains(errs, "wxa0b1c2d3e4f50001 has rules that this run would"), "probe %q: exit %d\n%s%s", args, code, tr, errs)
 		if after := left(t, s); len(before) != 5 || !slices.Equal(before, after) {
 			t.Errorf("probe %q: rules before %q, after %q", args, before, after)
 		}
 	}
 	other := servertest.Start(t, servertest.Options{Seed: probeSeed +
 		strings.ReplaceAll(strings.Replace(rulesBelow, "probe/case", "probe/owned", 1), "50001", "50002")})
-	code, said, errs := probed(t, other.URL, filepath.Join(t.TempDir(), "out"), everything...)
+	code, tr, errs := probed(t, other.URL, filepath.Join(t.TempDir(), "out"), everything...)
 	if code == exitDone || !strings.Contains(errs, "wxa0b1c2d3e4f50002 has rules") || len(left(t, other)) != 5 {
-		t.Errorf("probe with rules of the second account: exit %d, left %q\n%s%s", code, left(t, other), said, errs)
+		t.Errorf("probe with rules of the second account: exit %d, left %q\n%s%s", code, left(t, other), tr, errs)
 	}
 }
 
@@ -206,9 +206,9 @@ func TestProbe_SystemBusy(t *testing.T) {
 				t.Fatalf("POST /emulator/faults %s = %d %s, want 2xx", fault, a.Status, a.Body)
 			}
 		}
-		code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), everything...)
-		if code == exitDone || strings.Contains(said, "DIFFERENT") || len(left(t, s)) > 0 {
-			t.Errorf("probe with %s: exit %d, rules left %q, want none and no row otherwise\n%s%s", faults, code, left(t, s), said, errs)
+		code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), everything...)
+		if code == exitDone || strings.Contains(tr, "DIFFERENT") || len(left(t, s)) > 0 {
+			t.Errorf("probe with %s: exit %d, rules left %q, want none and no row otherwise\n%s%s", faults, code, left(t, s), tr, errs)
 		}
 		if a := s.Admin("DELETE", "/emulator/faults", ""); a.Status/100 != 2 {
 			t.Fatalf("DELETE /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
@@ -217,9 +217,9 @@ func TestProbe_SystemBusy(t *testing.T) {
 	if a := s.Admin("POST", "/emulator/faults", `{"path":"/cgi-bin/wxopen/qrcodejumpdelete","errcode":-1}`); a.Status/100 != 2 {
 		t.Fatalf("POST /emulator/faults = %d %s, want 2xx", a.Status, a.Body)
 	}
-	code, said, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
+	code, tr, errs := probed(t, s.URL, filepath.Join(t.TempDir(), "out"), "--only", "rules.add.path_slash")
 	assert.True(t, code != exitDone && strings.Contains(errs, "still has these rules, delete them: https://coffee.example/probe/slash"),
-		"probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, said, errs)
+		"probe whose deletes all fail: exit %d, want the rule that is left named\n%s%s", code, tr, errs)
 }
 
 // What could not be asked is said, ends with a failure, and leaves its cassette.
@@ -227,20 +227,20 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: strings.Replace(probeSeed, "versions: [release]", "versions: []", 1)})
 	out := filepath.Join(t.TempDir(), "out")
-	code, said, errs := probed(t, s.URL, out, "--only", "rules.publish.again")
-	if code == exitDone || !strings.Contains(said, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish answered") ||
-		!strings.Contains(said, "85074") {
-		t.Errorf("exit %d\n%s%s", code, said, errs)
+	code, tr, errs := probed(t, s.URL, out, "--only", "rules.publish.again")
+	if code == exitDone || !strings.Contains(tr, "rules.publish.again: undecided: /cgi-bin/wxopen/qrcodejumppublish answered") ||
+		!strings.Contains(tr, "85074") {
+		t.Errorf("exit %d\n%s%s", code, tr, errs)
 	}
 	if text, err := os.ReadFile(out); err != nil || !strings.Contains(string(text), "/cgi-bin/wxopen/qrcodejumpdelete") {
 		t.Errorf("%v: the cassette has not that the rule was deleted", err)
 	}
-	if code, said, _ := probed(t, s.URL, out, "--dry-run"); code != exitDone || !strings.Contains(said, "cost: at most ") {
-		t.Errorf("a dry run: exit %d, %s", code, said)
+	if code, tr, _ := probed(t, s.URL, out, "--dry-run"); code != exitDone || !strings.Contains(tr, "cost: at most ") {
+		t.Errorf("a dry run: exit %d, %s", code, tr)
 	}
 	for _, want := range []string{"second-appid", "refresh", "service-appid"} {
-		if _, said, _ := probed(t, s.URL, out, "--dry-run"); !strings.Contains(said, "--"+want) {
-			t.Errorf("a run without --%s does not say what it cannot ask: %s", want, said)
+		if _, tr, _ := probed(t, s.URL, out, "--dry-run"); !strings.Contains(tr, "--"+want) {
+			t.Errorf("a run without --%s does not say what it cannot ask: %s", want, tr)
 		}
 	}
 	code, _, errs = probed(t, s.URL, out, "--only", "rules.add.owned")
@@ -266,12 +266,12 @@ func TestProbe_UndoesWhatItAddedWhenInterrupted(t *testing.T) {
 				return nil
 			}, ErrorLog: log.New(io.Discard, "", 0)}
 		upstream := httptest.NewServer(through)
-		code, said, errs := command(ctx, slices.Concat(asProber, everything,
+		code, tr, errs := command(ctx, slices.Concat(asProber, everything,
 			[]string{"--upstream", upstream.URL, "--out", filepath.Join(t.TempDir(), "out")})...)
 		upstream.Close()
 		interrupt()
 		if code == exitDone || len(left(t, s)) > 0 || n > 8 && met == 0 {
-			t.Errorf("interrupted at call %d: exit %d, %d rules were there, left %q\n%s%s", n, code, met, left(t, s), said, errs)
+			t.Errorf("interrupted at call %d: exit %d, %d rules were there, left %q\n%s%s", n, code, met, left(t, s), tr, errs)
 		}
 	}
 }

@@ -12,13 +12,13 @@ type ruleForceDelete struct {
 	Below  bool
 	Reason string `required:"" placeholder:"TEXT"`
 	DryRun bool
-	ending
+	confirmFlag
 }
 
 // Run deletes rules of other accounts by force.
 func (c *ruleForceDelete) Run(s *session) error {
 	if !c.DryRun {
-		if err := c.confirmed(s, said("release.takes_rules_away", plain(c.Prefix))); err != nil {
+		if err := c.confirmed(s, tr("release.takes_rules_away", plain(c.Prefix))); err != nil {
 			return err
 		}
 	}
@@ -32,7 +32,7 @@ func (c *ruleForceDelete) Run(s *session) error {
 		released, hasMore, err := qrjump.Rules.ForceDelete(s.ctx, asked)
 		all = append(all, released...)
 		if err != nil {
-			return failed(said("release.after_release", counted(len(all), "rule")), c.Prefix, err)
+			return failed(tr("release.after_release", counted(len(all), "rule")), c.Prefix, err)
 		}
 		rest = hasMore
 		if !hasMore || c.DryRun {
@@ -51,12 +51,12 @@ func (c *ruleForceDelete) Run(s *session) error {
 		printTable(w, []string{"PREFIX", "FORMER OWNER", "STATE", "PAGE"}, rows)
 		switch {
 		case c.DryRun && rest:
-			tell(w, "release.would_release_more", counted(len(all), "rule"))
+			printMsg(w, "release.would_release_more", counted(len(all), "rule"))
 			return
 		case c.DryRun:
-			tell(w, "release.would_release", counted(len(all), "rule"))
+			printMsg(w, "release.would_release", counted(len(all), "rule"))
 			return
 		}
-		tell(w, "release.released_the_old_owners_were", counted(len(all), "rule"))
+		printMsg(w, "release.released_the_old_owners_were", counted(len(all), "rule"))
 	})
 }

@@ -87,22 +87,22 @@ func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error
 
 func printDrill(w io.Writer, file string, r server.DrillReport) {
 	rows := [][]string{
-		{"started", said("drill.ready_after_every_key_opens", r.Started.Round(1e6))},
-		{"rules", said("drill.of_published_scans_of_them", r.Published, counted(r.Rules, "rule"),
+		{"started", tr("drill.ready_after_every_key_opens", r.Started.Round(1e6))},
+		{"rules", tr("drill.of_published_scans_of_them", r.Published, counted(r.Rules, "rule"),
 			r.Opened, r.Explained)},
-		{"codes", said("drill.codes_of_them_made_read", counted(r.Batches, "batch"), r.Codes)},
+		{"codes", tr("drill.codes_of_them_made_read", counted(r.Batches, "batch"), r.Codes)},
 	}
 	if file == "" {
 		printTable(w, []string{"STEP", "FOUND"}, rows)
-		tell(w, "drill.database_works")
+		printMsg(w, "drill.database_works")
 		return
 	}
 	rows = append([][]string{
-		{"archive", said("drill.exported_at_by_from_schema", plain(file), formatTime(r.CreatedAt),
+		{"archive", tr("drill.exported_at_by_from_schema", plain(file), formatTime(r.CreatedAt),
 			plain(r.Program), plain(r.Engine), r.Schema)},
-		{"restored", said("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
+		{"restored", tr("drill.of_in", counted(int(r.Rows), "row"), counted(r.Tables, "table"), r.Restored.Round(1e6),
 			inReader(errors.New(r.Compared())))},
 	}, rows...)
 	printTable(w, []string{"STEP", "FOUND"}, rows)
-	tell(w, "drill.this_archive_restores_nothing_of")
+	printMsg(w, "drill.this_archive_restores_nothing_of")
 }

@@ -64,15 +64,15 @@ func (c *ruleList) Run(s *session) error {
 		}
 	}
 	for _, appid := range []string{c.Owner, c.Target} {
-		if err := emptyFor(s, qrjump, said("rule.list_rules_of"), appid, len(all)); err != nil {
+		if err := emptyFor(s, qrjump, tr("rule.list_rules_of"), appid, len(all)); err != nil {
 			return err
 		}
 	}
 	parent := ""
 	if hasMore {
-		parent = said("rule.there_may_be_more_after", start)
+		parent = tr("rule.there_may_be_more_after", start)
 	}
-	return listing[client.StoredRule]{name: "rules", none: said("rule.none"),
+	return listing[client.StoredRule]{name: "rules", none: tr("rule.none"),
 		heads: []string{"ID", "OWNER", "PREFIX", "STATE", "OPENS", "PAGE", "TEST LINKS"},
 		more:  parent,
 		row: func(r client.StoredRule) []string {
@@ -100,9 +100,9 @@ func (c *ruleList) ofAccount(s *session) error {
 			}
 			printTable(w, []string{"PREFIX", "STATE", "PAGE", "TEST VERSION", "OCCUPIES", "TEST LINKS"}, rows)
 		}
-		tell(w, "rule.left_this_month", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
+		printMsg(w, "rule.left_this_month", counted(len(list.Rules), "rule"), counted(list.PublishesLeft, "publish"))
 		if !list.Open {
-			tell(w, "rule.jumping_is_switched_off_for")
+			printMsg(w, "rule.jumping_is_switched_off_for")
 		}
 	})
 }
@@ -153,18 +153,18 @@ func (c *ruleAdd) Run(s *session, wire *client.Client) error {
 		return failed("add", c.Prefix, confirmFailed(s.ctx, c.serverFlags, c.adminFlags, err))
 	}
 	if !c.Publish {
-		return c.done(s, c.Prefix, "added", said("rule.make_it_live_with_qrjump", c.command("rule", "publish", c.Prefix)))
+		return c.done(s, c.Prefix, "added", tr("rule.make_it_live_with_qrjump", c.command("rule", "publish", c.Prefix)))
 	}
 	if err := wire.Wire.PublishRule(s.ctx, c.Prefix); err != nil {
-		return failed(said("rule.added_but_publish"), c.Prefix, err)
+		return failed(tr("rule.added_but_publish"), c.Prefix, err)
 	}
-	return c.done(s, c.Prefix, said("rule.added_and_published"), "")
+	return c.done(s, c.Prefix, tr("rule.added_and_published"), "")
 }
 
 // done prints the completed action on a rule.
 func (m member) done(s *session, prefix, did, next string) error {
 	return m.print(s, map[string]any{"prefix": prefix, "action": did}, func(w io.Writer) {
-		fmt.Fprintln(w, plain(maybeSaid("past."+did, did)+" "+prefix+next))
+		fmt.Fprintln(w, plain(localizeOr("past."+did, did)+" "+prefix+next))
 	})
 }
 
@@ -231,7 +231,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	err = wire.Wire.UpdateRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
 		return hintError{error: failed("edit", c.Prefix, err),
-			next: said("rule.the_page_of_a_published")}
+			next: tr("rule.the_page_of_a_published")}
 	}
 	if err != nil {
 		return failed("edit", c.Prefix, err)
@@ -251,7 +251,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	}
 	left := ""
 	if list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{Prefixes: []string{c.Prefix}}); err == nil {
-		left = said("rule.left_this_month_2", counted(list.PublishesLeft, "publish"))
+		left = tr("rule.left_this_month_2", counted(list.PublishesLeft, "publish"))
 	}
 	return c.done(s, c.Prefix, "published", left)
 }
@@ -259,7 +259,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 // unknown returns the error of a call whose only argument is a prefix; invalid arguments then mean that no rule has the prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
-		return absent(hintError{error: failed(did, prefix, err), next: said("rule.this_account_has_no_such")})
+		return absent(hintError{error: failed(did, prefix, err), next: tr("rule.this_account_has_no_such")})
 	}
 	return failed(did, prefix, err)
 }
@@ -268,7 +268,7 @@ type ruleDelete struct {
 	member
 	Prefix string `arg:""`
 	Target string `placeholder:"APPID"`
-	ending
+	confirmFlag
 }
 
 // Run deletes a rule.
@@ -276,7 +276,7 @@ func (c *ruleDelete) Run(s *session, wire *client.Client) error {
 	if link, ok := rules.ParseLink(c.Prefix); ok && link.IsService() && c.Target == "" {
 		return misused("rule.a_service_account_s_rule")
 	}
-	if err := c.confirmed(s, said("rule.deletes", plain(c.Prefix))); err != nil {
+	if err := c.confirmed(s, tr("rule.deletes", plain(c.Prefix))); err != nil {
 		return err
 	}
 	if err := wire.Wire.DeleteRule(s.ctx, c.Prefix, c.Target); err != nil {
@@ -306,7 +306,7 @@ func (c *ruleFile) Run(s *session) error {
 	if err != nil {
 		return fault("rule.verification_file", err)
 	}
-	location := said("rule.in_the_folder_of_the") + file.Name
+	location := tr("rule.in_the_folder_of_the") + file.Name
 	if c.Prefix != "" {
 		location = rules.Prefix{Link: prefix}.ConfirmAddress(file.Name)
 	}
@@ -322,7 +322,7 @@ func (c *ruleFile) Run(s *session) error {
 	}
 	return c.print(s, answer, func(w io.Writer) {
 		printFields(w, [2]string{"name", file.Name}, [2]string{"content", file.Content}, [2]string{"location", location},
-			[2]string{"requirement", said("rule.it_is_answered_with_status")}, [2]string{"written", written})
+			[2]string{"requirement", tr("rule.it_is_answered_with_status")}, [2]string{"written", written})
 	})
 }
 
@@ -350,11 +350,11 @@ type ruleHistory struct {
 // Run shows the history of a prefix.
 func (c *ruleHistory) Run(s *session, qrjump *client.Client) error {
 	changes, err := qrjump.Rules.ListChanges(s.ctx, c.Prefix)
-	return listing[client.RuleChange]{name: "changes", none: said("rule.no_history") + plain(c.Prefix), newestFirst: true,
+	return listing[client.RuleChange]{name: "changes", none: tr("rule.no_history") + plain(c.Prefix), newestFirst: true,
 		heads: []string{"SEQ", "TIME", "ACTION", "BY", "STATE", "OPENS", "PAGE", "RID"}, row: func(h client.RuleChange) []string {
 			return []string{number(h.Seq), formatTime(h.OccurredAt), h.Action, h.Actor, state(h.Rule.Published),
 				h.Rule.Target, h.Rule.Path, orDash(h.RID)}
-		}}.print(s, c.outputFlags, changes, failed(said("rule.history_of"), c.Prefix, err))
+		}}.print(s, c.outputFlags, changes, failed(tr("rule.history_of"), c.Prefix, err))
 }
 
 type ruleConflicts struct {
@@ -365,8 +365,8 @@ type ruleConflicts struct {
 // Run shows the rules that prevent other accounts from adding a prefix.
 func (c *ruleConflicts) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
-	return listing[client.StoredRule]{name: "rules", none: said("rule.no_conflicts") + plain(c.Prefix),
+	return listing[client.StoredRule]{name: "rules", none: tr("rule.no_conflicts") + plain(c.Prefix),
 		heads: []string{"OWNER", "PREFIX", "OCCUPIES", "STATE", "PAGE"}, row: func(r client.StoredRule) []string {
 			return []string{r.Owner, r.Prefix, yesNo(r.Occupy), state(r.Published), r.Path}
-		}}.print(s, c.outputFlags, list, failed(said("rule.conflicts"), c.Prefix, err))
+		}}.print(s, c.outputFlags, list, failed(tr("rule.conflicts"), c.Prefix, err))
 }

@@ -59,16 +59,16 @@ func (c *ruleLint) Run(s *session) error {
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
 		for _, f := range found {
 			if f.At != "" {
-				f.Says = say("lint.at", f.At, f.Says)
+				f.Says = msg("lint.at", f.At, f.Says)
 			}
-			fmt.Fprintf(w, "%s\n    %s\n", plain(s.say(f.Says)), plain(s.say(f.Next)))
+			fmt.Fprintf(w, "%s\n    %s\n", plain(s.msg(f.Says)), plain(s.msg(f.Next)))
 		}
 		if len(found) == 0 {
-			fmt.Fprintln(w, s.say(say("lint.nothing", say("count.rule", len(set)))))
+			fmt.Fprintln(w, s.msg(msg("lint.nothing", msg("count.rule", len(set)))))
 		}
 	})
 	if err == nil && len(found) > 0 {
-		err = different("lint.found", say("count.finding", len(found)), say("count.rule", len(set)))
+		err = different("lint.found", msg("count.finding", len(found)), msg("count.rule", len(set)))
 	}
 	return err
 }
@@ -87,7 +87,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 		}
 		for _, w := range wanted {
 			places = append(places, w.At)
-			set = append(set, judged(w, c.AppID))
+			set = append(set, ruleOfFile(w, c.AppID))
 		}
 		err = faultsOf(c.File, wrong)
 		return set, places, err
@@ -118,8 +118,8 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 	return set, nil, nil
 }
 
-// judged converts a rule in a file to the form that the check uses.
-func judged(w ruleplan.Wanted, caller string) rules.Rule {
+// ruleOfFile converts a rule in a file to the form that the check uses.
+func ruleOfFile(w ruleplan.Wanted, caller string) rules.Rule {
 	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
 	r.Target = r.Owner
@@ -166,7 +166,7 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
 		message = i18n.Literal(t.Other)
 		if t.OtherOwner != t.Owner {
-			message = say("lint.of", t.Other, t.OtherOwner)
+			message = msg("lint.of", t.Other, t.OtherOwner)
 		}
 	}
 	var next []any
@@ -179,6 +179,6 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 		next = []any{strings.Join(f.Prefixes, " ")}
 	}
 	key := "lint." + string(f.Kind)
-	t.Says, t.Next = say(key, t.Prefix, message), say(key+".next", next...)
+	t.Says, t.Next = msg(key, t.Prefix, message), msg(key+".next", next...)
 	return t
 }

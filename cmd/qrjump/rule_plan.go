@@ -90,7 +90,7 @@ func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wa
 		if w.IsService() && !asked[w.AppID] {
 			asked[w.AppID] = true
 			if err := take(w.AppID); err != nil {
-				return nil, 0, failed(said("rule_plan.rules_that_open"), w.AppID, err)
+				return nil, 0, failed(tr("rule_plan.rules_that_open"), w.AppID, err)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 			// For a service account's rule, the wire API neither lists the Mini Program nor deletes the rule without the Mini
 			// Program's AppID.
 			return plan{}, nil, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
-				next: said("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + said("rule_plan.target_appid")}
+				next: tr("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + tr("rule_plan.target_appid")}
 		}
 	}
 	return made, wire, nil
@@ -138,7 +138,7 @@ const shownSteps = 50
 // show prints the plan as text.
 func (p plan) show(w io.Writer, all bool) {
 	if len(p.Steps) == 0 {
-		tell(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"),
+		printMsg(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"),
 			counted(p.PublishesLeft, "publish"))
 		return
 	}
@@ -147,7 +147,7 @@ func (p plan) show(w io.Writer, all bool) {
 	for _, step := range p.Steps {
 		counts[step.Action]++
 		if all || len(rows) < shownSteps {
-			rows = append(rows, []string{marks[step.Action], maybeSaid("did."+step.Action, step.Action), step.Prefix,
+			rows = append(rows, []string{marks[step.Action], localizeOr("did."+step.Action, step.Action), step.Prefix,
 				inReader(errors.New(step.Reason)).Error()})
 		}
 	}
@@ -161,7 +161,7 @@ func (p plan) show(w io.Writer, all bool) {
 		io.WriteString(w, line)
 	}
 	if left := len(p.Steps) - len(rows); left > 0 {
-		tell(w, "rule_plan.and_more_all", left)
+		printMsg(w, "rule_plan.and_more_all", left)
 	}
 	var parts []string
 	for _, do := range []string{"add", "edit", "delete"} {
@@ -169,13 +169,13 @@ func (p plan) show(w io.Writer, all bool) {
 			parts = append(parts, counted(counts[do], do))
 		}
 	}
-	parts = append(parts, said("rule_plan.needs_left_this_month", counted(p.Publishes, "publish"), p.PublishesLeft))
+	parts = append(parts, tr("rule_plan.needs_left_this_month", counted(p.Publishes, "publish"), p.PublishesLeft))
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
-// affordable returns an error if the steps need more publishes than are left this month. A service account may have unlimited
+// checkQuota returns an error if the steps need more publishes than are left this month. A service account may have unlimited
 // publishes although the list shows a number.
-func (p plan) affordable(file string) error {
+func (p plan) checkQuota(file string) error {
 	ordinary := !slices.ContainsFunc(p.Steps, func(step ruleplan.Step) bool { return step.Draft.AppID != "" || step.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {
 		return fault("rule_plan.wanted_left_this_month_nothing", file, counted(p.Publishes, "publish"), p.PublishesLeft)
@@ -192,7 +192,7 @@ func (p plan) down() string {
 		}
 		did := "delete "
 		if step.AddedAgain {
-			did = said("rule_plan.delete_and_add_again")
+			did = tr("rule_plan.delete_and_add_again")
 		}
 		texts = append(texts, did+step.Prefix)
 	}
@@ -211,7 +211,7 @@ func (c *rulePlan) Run(s *session) error {
 		err = c.print(s, made, func(w io.Writer) { made.show(w, c.All) })
 	}
 	if err == nil {
-		err = made.affordable(c.File)
+		err = made.checkQuota(c.File)
 	}
 	return planExit(c.DetailedExitcode, len(made.Steps) > 0, err)
 }
@@ -224,7 +224,7 @@ func planExit(detailed, changes bool, err error) error {
 	case err != nil:
 		return exitError{err, exitFailed}
 	case changes:
-		return exitError{errSaid, exitChanges}
+		return exitError{errReported, exitChanges}
 	}
 	return nil
 }
@@ -232,7 +232,7 @@ func planExit(detailed, changes bool, err error) error {
 type ruleApply struct {
 	planFlags
 	adminFlags
-	ending
+	confirmFlag
 }
 
 // Run shows the plan and executes its steps, up to the first error. A repeated run continues where the previous run stopped; if a
@@ -245,11 +245,11 @@ func (c *ruleApply) Run(s *session) error {
 	if c.isTable() {
 		made.show(s.out, c.All)
 	}
-	if err := made.affordable(c.File); err != nil {
+	if err := made.checkQuota(c.File); err != nil {
 		return err
 	}
 	if down := made.down(); down != "" {
-		if err := c.confirmed(s, said("rule_plan.removes_published")+down); err != nil {
+		if err := c.confirmed(s, tr("rule_plan.removes_published")+down); err != nil {
 			return err
 		}
 	}
@@ -259,7 +259,7 @@ func (c *ruleApply) Run(s *session) error {
 			return err
 		}
 	} else if applied == nil && len(made.Steps) > 0 {
-		tell(s.out, "rule_plan.done", counted(len(made.Steps), "step"))
+		printMsg(s.out, "rule_plan.done", counted(len(made.Steps), "step"))
 	}
 	return applied
 }
@@ -282,30 +282,30 @@ func (c *ruleApply) apply(s *session, wire *client.Client, steps []ruleplan.Step
 		if err != nil {
 			next, details := remedy(err)
 			return hintError{error: fault("rule_plan.step_of", i+1, len(steps), step.Action, step.Prefix, err), details: details,
-				next: strings.TrimPrefix(next.String()+"; "+soFar(steps[:i], step.Prefix), "; ")}
+				next: strings.TrimPrefix(next.String()+"; "+completedSteps(steps[:i], step.Prefix), "; ")}
 		}
 		step.Done = true
 	}
 	return nil
 }
 
-// soFar lists the completed steps before the step that failed.
-func soFar(done []ruleplan.Step, prefix string) string {
+// completedSteps lists the completed steps before the step that failed.
+func completedSteps(done []ruleplan.Step, prefix string) string {
 	if len(done) == 0 {
-		return said("rule_plan.nothing_was_done")
+		return tr("rule_plan.nothing_was_done")
 	}
 	var texts []string
 	for _, step := range done {
 		texts = append(texts, step.Action+" "+step.Prefix)
 	}
 	var text strings.Builder
-	text.WriteString(said("rule_plan.done_before") + strings.Join(texts, ", "))
+	text.WriteString(tr("rule_plan.done_before") + strings.Join(texts, ", "))
 	if last := done[len(done)-1]; last.Action == "delete" && last.Prefix == prefix {
-		text.WriteString(said("rule_plan.the_rule_is_gone_until"))
+		text.WriteString(tr("rule_plan.the_rule_is_gone_until"))
 	}
 	for _, step := range done {
 		if step.Prefix == prefix && step.Lost != "" {
-			text.WriteString(said("rule_plan.what_the_file_does_not") + step.Lost + said("rule_plan.there_before_you_do_it"))
+			text.WriteString(tr("rule_plan.what_the_file_does_not") + step.Lost + tr("rule_plan.there_before_you_do_it"))
 		}
 	}
 	return text.String()

@@ -24,7 +24,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	for _, target := range c.Target {
 		list, err := everyRule(s, wire, target)
 		if err != nil {
-			return failed(said("rule_plan.rules_that_open"), target, err)
+			return failed(tr("rule_plan.rules_that_open"), target, err)
 		}
 		for _, r := range list {
 			opens[r.Prefix] = target
@@ -35,7 +35,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 		target := opens[r.Prefix]
 		if ruleplan.KindOf(r) == rules.KindService && target == "" {
 			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
-				next: said("rule_pull.name_the_account_s_mini")}
+				next: tr("rule_pull.name_the_account_s_mini")}
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}
@@ -44,7 +44,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	}
 	text, err := file.Text()
 	if err == nil {
-		_, err = fmt.Fprint(s.out, said("rule_pull.rules_what_a_server_has", ofAccount(c.AppID), text))
+		_, err = fmt.Fprint(s.out, tr("rule_pull.rules_what_a_server_has", ofAccount(c.AppID), text))
 	}
 	return err
 }
@@ -54,7 +54,7 @@ func ofAccount(appid string) string {
 	if appid == "" {
 		return ""
 	}
-	return said("rule_pull.of_account", plain(appid))
+	return tr("rule_pull.of_account", plain(appid))
 }
 
 // errMoving is the error of a list that changed during every attempt to read it.

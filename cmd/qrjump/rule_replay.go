@@ -35,7 +35,7 @@ func (c *ruleReplay) Run(s *session) error {
 	switch {
 	case len(changes) == 0:
 		return c.print(s, client.Replayed{Changes: []client.OutcomeChange{}}, func(w io.Writer) {
-			tell(w, "rule_replay.nothing_to_replay_the_rules")
+			printMsg(w, "rule_replay.nothing_to_replay_the_rules")
 		})
 	case len(changes) > replayMost:
 		return misused("rule_replay.changes_rules_at_most_are", c.File, len(changes), replayMost)
@@ -47,7 +47,7 @@ func (c *ruleReplay) Run(s *session) error {
 	done, err := qrjump.Rules.ReplayPlan(s.ctx, changes, c.Days)
 	if err != nil {
 		if isProblem(err, http.StatusConflict) {
-			return hintError{error: failed("replay", c.File, err), next: said("rule_replay.scans_are_kept_where_the")}
+			return hintError{error: failed("replay", c.File, err), next: tr("rule_replay.scans_are_kept_where_the")}
 		}
 		return failed("replay", c.File, err)
 	}
@@ -64,7 +64,7 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 
 // showReplay prints the results that scans would have had under the plan.
 func showReplay(w io.Writer, file string, days int, done client.Replayed) {
-	tell(w, "rule_replay.scanned_in_the_last_of",
+	printMsg(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)
 	if len(done.Changes) > 0 {
 		rows := [][]string{}
@@ -78,10 +78,10 @@ func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 		printTable(w, []string{"SCANS", "OPENED", "WOULD OPEN", "EXAMPLE"}, rows)
 	}
 	if done.Truncated {
-		tell(w, "rule_replay.there_were_more_scans_than")
+		printMsg(w, "rule_replay.there_were_more_scans_than")
 	}
 	if done.Anonymous {
-		tell(w, "rule_replay.all_are_replayed_as_scans")
+		printMsg(w, "rule_replay.all_are_replayed_as_scans")
 	}
 }
 

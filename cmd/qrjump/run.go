@@ -58,10 +58,10 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	}
 	// Signals to this program are forwarded to the child program, and the child program decides when both end.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, handedOn...)
+	signal.Notify(signals, forwardedSignals...)
 	defer signal.Stop(signals)
 	ctx := context.WithoutCancel(s.ctx)
-	ownServer, err := server.Start(ctx, config, &grave{to: s.err}, s.seams)
+	ownServer, err := server.Start(ctx, config, &faultLogFilter{to: s.err}, s.seams)
 	if err != nil {
 		return err
 	}
@@ -75,14 +75,14 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 		return err
 	}
 	minds := c.sayDeviations(ctx, s, ownServer.URL)
-	if arrived := ownServer.Arrived(); !c.sayArrived(s.err, arrived) {
+	if arrived := ownServer.Arrived(); !c.printArrived(s.err, arrived) {
 		minds = exitFailed
 	}
 	if status == 0 {
 		status = minds
 	}
 	if status != 0 {
-		return exitError{errSaid, status}
+		return exitError{errReported, status}
 	}
 	return nil
 }
@@ -163,12 +163,12 @@ func (c *runCommand) play(s *session, ownServer *server.Server, dir, program str
 		if c.Isolate {
 			return 0, fault("run.not_isolated", cause.error)
 		}
-		tell(s.err, "run.by_proxy_alone", plain(cause.Error()))
+		printMsg(s.err, "run.by_proxy_alone", plain(cause.Error()))
 		cmd = command()
 		err = cmd.Start()
 	}
-	if said, ok := errors.AsType[exitError](err); ok {
-		return 0, said
+	if tr, ok := errors.AsType[exitError](err); ok {
+		return 0, tr
 	} else if err != nil {
 		return 0, noProgram(c.Command[0], err)
 	}
@@ -220,26 +220,26 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 		return exitFailed
 	}
 	if len(list) > 0 {
-		tell(s.err, "run.deviated")
+		printMsg(s.err, "run.deviated")
 		printDeviations(s.err, s.reader, list)
 	}
-	if c.FailOn != "" && slices.ContainsFunc(list, func(d client.Deviation) bool { return surer(d.EvidenceLevel, c.FailOn) }) {
+	if c.FailOn != "" && slices.ContainsFunc(list, func(d client.Deviation) bool { return isAtLeastAsCertain(d.EvidenceLevel, c.FailOn) }) {
 		return exitFailed
 	}
 	return 0
 }
 
-// sayArrived prints the number of calls that the server received and the other hosts that were requested through the proxy.
-// sayArrived returns false if no call arrived under --fail-on, because the program then tested nothing.
-func (c *runCommand) sayArrived(w io.Writer, got server.Arrived) bool {
-	tell(w, "run.arrived", counted(int(got.Calls), "call"))
+// printArrived prints the number of calls that the server received and the other hosts that were requested through the proxy.
+// printArrived returns false if no call arrived under --fail-on, because the program then tested nothing.
+func (c *runCommand) printArrived(w io.Writer, got server.Arrived) bool {
+	printMsg(w, "run.arrived", counted(int(got.Calls), "call"))
 	if len(got.Rejected) > 0 {
-		tell(w, "run.rejected", plain(strings.Join(got.Rejected, ", ")))
+		printMsg(w, "run.rejected", plain(strings.Join(got.Rejected, ", ")))
 	}
 	if got.Calls > 0 || c.FailOn == "" {
 		return true
 	}
-	tell(w, "run.nothing_tested")
+	printMsg(w, "run.nothing_tested")
 	return false
 }
 
@@ -282,13 +282,13 @@ func removeAbandoned(dir string) {
 	}
 }
 
-// grave forwards the log lines that report a fault of the server.
-type grave struct {
+// faultLogFilter forwards the log lines that report a fault of the server.
+type faultLogFilter struct {
 	to  io.Writer
 	cut []byte
 }
 
-func (g *grave) Write(b []byte) (int, error) {
+func (g *faultLogFilter) Write(b []byte) (int, error) {
 	g.cut = append(g.cut, b...)
 	for {
 		line, rest, ok := bytes.Cut(g.cut, []byte("\n"))

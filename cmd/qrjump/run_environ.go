@@ -101,7 +101,7 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	}
 	roots := systemRoots(environ)
 	if roots == nil {
-		tell(says, "run.no_authorities")
+		printMsg(says, "run.no_authorities")
 	}
 	all := append(append(bytes.TrimSpace(roots), '\n'), localData...)
 	bundle, store, ini := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.p12"), filepath.Join(dir, "php")

@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// handedOn lists the signals that qrjump run forwards to the program.
-var handedOn = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+// forwardedSignals lists the signals that qrjump run forwards to the program.
+var forwardedSignals = []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
 
-// lives reports whether a process is running. On Linux, a zombie process does not count as running.
-func lives(pid int) bool {
+// isProcessRunning reports whether a process is running. On Linux, a zombie process does not count as running.
+func isProcessRunning(pid int) bool {
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return false
 	}

@@ -5,11 +5,11 @@ import (
 	"syscall"
 )
 
-// handedOn lists the signals that qrjump run forwards to the program.
-var handedOn = []os.Signal{os.Interrupt, syscall.SIGTERM}
+// forwardedSignals lists the signals that qrjump run forwards to the program.
+var forwardedSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
 
-// lives reports whether a process is running.
-func lives(pid int) bool {
+// isProcessRunning reports whether a process is running.
+func isProcessRunning(pid int) bool {
 	p, err := os.FindProcess(pid)
 	if err == nil {
 		p.Release()

@@ -16,7 +16,7 @@ import (
 
 // Issue 28: of a void code that comes first, whatever else is said of it.
 func TestCodeOutput_VoidFirst(t *testing.T) {
-	speaks = "en" // a test before this one may have run a command in Chinese
+	outputLanguage = "en" // a test before this one may have run a command in Chinese
 	var b strings.Builder
 	printCode(&b, client.StoredCode{Code: "044GZ*J10", Active: true, Void: true})
 	if first, _, _ := strings.Cut(b.String(), "\n"); first != "this code is void and opens nothing" ||
@@ -33,8 +33,8 @@ func TestUsageError_JSONByEnvironment(t *testing.T) {
 			environment(t, map[string]string{"OUTPUT": value})
 			var errs bytes.Buffer
 			code := run(session{ctx: t.Context(), in: strings.NewReader(""), out: io.Discard, err: &errs}, args)
-			var said struct{ Error failure }
-			got := json.Unmarshal(errs.Bytes(), &said) == nil && said.Error.Kind == "usage"
+			var tr struct{ Error failure }
+			got := json.Unmarshal(errs.Bytes(), &tr) == nil && tr.Error.Kind == "usage"
 			if code != exitMisused || got != want {
 				t.Errorf("%q with QRJUMP_OUTPUT=%s: %d %s", args, value, code, errs.String())
 			}

@@ -66,11 +66,11 @@ func (c *scanCommand) Run(s *session) error {
 	case c.Link == "-" && c.explains():
 		return c.explainAll(s, operator)
 	case c.Link == "-":
-		return c.lacksKey(c.resolveAll(s, scanner))
+		return c.hasNoKey(c.resolveAll(s, scanner))
 	case c.explains():
 		e, err := c.explain(s, operator, c.request(c.Link))
 		if err != nil {
-			return failed("scan", c.Link, c.lacksKey(err))
+			return failed("scan", c.Link, c.hasNoKey(err))
 		}
 		return c.show(s, e.Decision, func(w io.Writer) {
 			// Codes are matched before rules, so a scan of a code has no rule steps to print.
@@ -81,15 +81,15 @@ func (c *scanCommand) Run(s *session) error {
 	}
 	d, err := scanner.Scans.Resolve(s.ctx, c.request(c.Link))
 	if err != nil {
-		return failed("scan", c.Link, c.lacksKey(err))
+		return failed("scan", c.Link, c.hasNoKey(err))
 	}
 	return c.show(s, d, nil)
 }
 
-// lacksKey adds the source of scan keys to the error of a scan without a valid key.
-func (c *scanCommand) lacksKey(err error) error {
+// hasNoKey adds the source of scan keys to the error of a scan without a valid key.
+func (c *scanCommand) hasNoKey(err error) error {
 	if isProblem(err, http.StatusUnauthorized) {
-		return hintError{error: err, next: said("scan.lacks_key", shellWord(c.Link))}
+		return hintError{error: err, next: tr("scan.lacks_key", shellWord(c.Link))}
 	}
 	return err
 }
@@ -118,7 +118,7 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
 		if steps == nil && d.Action == client.OpenURL {
-			fields = append(fields, [2]string{"reason", said("scan.no_rule_opens_this_link") + shellWord(c.Link)})
+			fields = append(fields, [2]string{"reason", tr("scan.no_rule_opens_this_link") + shellWord(c.Link)})
 		}
 		printFields(w, fields...)
 		if steps != nil {
@@ -131,29 +131,29 @@ func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer))
 func opens(d client.Decision) [][2]string {
 	switch d.Action {
 	case client.OpenMiniProgram:
-		fields := [][2]string{{"opens", said("audit.mini_program") + d.AppID + ", " + d.Version}, {"page", d.Path},
+		fields := [][2]string{{"opens", tr("audit.mini_program") + d.AppID + ", " + d.Version}, {"page", d.Path},
 			{"scene", strconv.Itoa(d.Scene)}}
 		switch m := d.Matched; {
 		case m != nil && m.CodeIndex != nil:
-			fields = append(fields, [2]string{"reason", said("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
+			fields = append(fields, [2]string{"reason", tr("scan.code_of_application", *m.CodeIndex, m.ApplicationID)})
 		case m != nil:
-			fields = append(fields, [2]string{"reason", maybeSaid("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " +
+			fields = append(fields, [2]string{"reason", localizeOr("matched."+m.Kind, strings.ReplaceAll(m.Kind, "_", " ")) + " " +
 				m.Prefix})
 		}
 		return fields
 	case client.OpenURL:
-		return [][2]string{{"opens", said("audit.the_web_page") + d.URL}}
+		return [][2]string{{"opens", tr("audit.the_web_page") + d.URL}}
 	case client.ShowText:
-		return [][2]string{{"shows", said("audit.the_text") + strconv.Quote(d.Text)}}
+		return [][2]string{{"shows", tr("audit.the_text") + strconv.Quote(d.Text)}}
 	case client.ShowMessage:
-		return [][2]string{{"shows", said("scan.the_message") + strconv.Quote(d.Message)}, {"reason", d.Reason}}
+		return [][2]string{{"shows", tr("scan.the_message") + strconv.Quote(d.Message)}, {"reason", d.Reason}}
 	}
 	return [][2]string{{"action", d.Action}}
 }
 
 func printSteps(w io.Writer, r reader, steps []client.Step) {
 	if len(steps) == 0 {
-		tell(w, "scan.no_related_rules")
+		printMsg(w, "scan.no_related_rules")
 		return
 	}
 	fmt.Fprintln(w)

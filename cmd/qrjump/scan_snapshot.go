@@ -34,7 +34,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 			return err
 		}
 		return c.show(s, d, func(w io.Writer) {
-			printFields(w, [2]string{"note", said("scan_snapshot.from_a_snapshot_of_change", file.Seq)})
+			printFields(w, [2]string{"note", tr("scan_snapshot.from_a_snapshot_of_change", file.Seq)})
 		})
 	}
 	lines := &lineReader{in: s.in}

@@ -44,14 +44,14 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	}
 	f := client.ScanFilter{User: c.User, Namespace: c.Namespace, Owner: c.Owner}
 	var err error
-	if f.From, err = dayOf("--from", c.From); err != nil {
+	if f.From, err = parseDay("--from", c.From); err != nil {
 		return nil, err
 	}
-	if f.To, err = dayOf("--to", c.To); err != nil {
+	if f.To, err = parseDay("--to", c.To); err != nil {
 		return nil, err
 	}
 	if c.Since != "" {
-		t, err := momentOf("--since", c.Since, false)
+		t, err := parseTime("--since", c.Since, false)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 		if name.ID == 0 {
 			found, err := operator.Codes.Get(s.ctx, name)
 			if err != nil {
-				return nil, failed(said("scans.scans_of"), c.Code, err)
+				return nil, failed(tr("scans.scans_of"), c.Code, err)
 			}
 			f.ApplicationID, f.CodeIndex = found.ApplicationID, found.CodeIndex
 		}
@@ -81,7 +81,7 @@ func (c *scansCommand) filter(s *session, operator *client.Client) (*client.Scan
 	// A prefix that is deleted and added again is a new rule with a new ID.
 	changes, err := operator.Rules.ListChanges(s.ctx, c.Rule)
 	if err != nil {
-		return nil, failed(said("scans.scans_of"), c.Rule, err)
+		return nil, failed(tr("scans.scans_of"), c.Rule, err)
 	}
 	for _, change := range changes {
 		if !slices.Contains(f.Rules, change.Rule.ID) && len(f.Rules) < maxFilterRules {
@@ -187,7 +187,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 			case <-time.After(c.Every):
 			}
 		case !c.Follow && (!page.More || limit > 0 && r.printed >= limit):
-			r.tell(s.err, page.More)
+			r.printMsg(s.err, page.More)
 			return nil
 		}
 		page, err = r.next(s.ctx)
@@ -236,20 +236,20 @@ func (r *scanReading) failed(err error) error {
 	if r.after == "" {
 		return fault("scans.list_scans", err)
 	}
-	return failed(said("scans.list_scans_after"), r.after, err)
+	return failed(tr("scans.list_scans_after"), r.after, err)
 }
 
-// tell prints a remark after the end of a listing.
-func (r *scanReading) tell(to io.Writer, hasMore bool) {
+// printMsg prints a remark after the end of a listing.
+func (r *scanReading) printMsg(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):
-		tell(to, "scans.none")
+		printMsg(to, "scans.none")
 	case r.printed == 0:
-		tell(to, "scans.nothing_was_scanned_yet")
+		printMsg(to, "scans.nothing_was_scanned_yet")
 	case r.older:
-		tell(to, "scans.these_are_the_newest_all", r.printed)
+		printMsg(to, "scans.these_are_the_newest_all", r.printed)
 	case hasMore:
-		tell(to, "scans.there_are_more_qrjump_scans", r.after)
+		printMsg(to, "scans.there_are_more_qrjump_scans", r.after)
 	}
 }
 
@@ -354,7 +354,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 		t.began = true
 		heads := []string{"TIME", "SCAN", "OPENED", "APP", "WHAT"}
 		for i, head := range heads {
-			heads[i] = said("head." + head)
+			heads[i] = tr("head." + head)
 		}
 		if err := t.line(heads...); err != nil {
 			return err
@@ -368,7 +368,7 @@ func (t *scanTable) print(s client.RecordedScan) error {
 	}
 	kind := s.Text
 	if s.CodeIndex != nil {
-		kind = said("scans.code", s.ApplicationID, *s.CodeIndex)
+		kind = tr("scans.code", s.ApplicationID, *s.CodeIndex)
 	}
 	return t.line(formatTime(s.OccurredAt), s.ScanID, opened, orDash(s.AppID), kind)
 }

@@ -20,11 +20,11 @@ func (c *searchCommand) Run(s *session, qrjump *client.Client) error {
 	}
 	rest := ""
 	if len(found.Partial) > 0 {
-		rest = said("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + said("find.enter_more_text")
+		rest = tr("find.there_may_be_more_of") + strings.Join(found.Partial, ", ") + tr("find.enter_more_text")
 	}
-	empty := said("find.none")
+	empty := tr("find.none")
 	if rest != "" {
-		empty += said("find.incomplete") + strings.Join(found.Partial, ", ")
+		empty += tr("find.incomplete") + strings.Join(found.Partial, ", ")
 	}
 	return listing[client.SearchHit]{name: "hits", none: empty, more: rest, heads: []string{"KIND", "WHAT", "NAME", "ACCOUNT"},
 		row: func(h client.SearchHit) []string {

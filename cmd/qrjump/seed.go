@@ -37,14 +37,14 @@ func (c *seedCommand) Run(s *session) error {
 	}
 	done, err := qrjump.Emulator.Seed(s.ctx, string(text))
 	if err != nil {
-		return emulated(said("seed.apply_the_seed")+plain(c.File), err)
+		return emulated(tr("seed.apply_the_seed")+plain(c.File), err)
 	}
 	return c.print(s, done, func(w io.Writer) {
 		if !done.Applied {
-			tell(w, "seed.nothing_was_done_this_very")
+			printMsg(w, "seed.nothing_was_done_this_very")
 			return
 		}
-		tell(w, "seed.the_seed_is_applied", counted(done.Accounts, "account"), counted(done.Components, "platform"),
+		printMsg(w, "seed.the_seed_is_applied", counted(done.Accounts, "account"), counted(done.Components, "platform"),
 			counted(done.Rules, "rule"))
 	})
 }

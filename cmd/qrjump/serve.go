@@ -101,7 +101,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	}
 	asOf := ""
 	if c.AsOf != "" {
-		t, err := momentOf("--as-of", c.AsOf, false)
+		t, err := parseTime("--as-of", c.AsOf, false)
 		if err != nil {
 			return server.Config{}, err
 		}
@@ -124,7 +124,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 		CodePrefix: c.CodePrefix, MinCodeCounter: c.MinCodeCounter, Regions: c.Regions, ScanStream: c.ScanStream, Lake: c.Lake,
 		AdminToken: c.AdminToken,
 		OIDC:       server.OIDC{Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret, RolesClaim: c.OIDCRoles},
-		LogFormat:  c.LogFormat, Language: speaks.language(),
+		LogFormat:  c.LogFormat, Language: outputLanguage.language(),
 		// The master key has no flag, because flags are visible in the process list.
 		MasterKey: os.Getenv("QRJUMP_MASTER_KEY"),
 	}, nil

@@ -20,9 +20,9 @@ type settingList struct {
 // inWords returns a setting with its description in the reader's language, if this program knows the setting.
 func inWords(item client.Setting) client.Setting {
 	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 &&
-		speaks.language() != i18n.English {
-		f := settings.Table[i]
-		item.Meaning, item.Allowed, item.Effect = speaks.say(f.Meaning()), speaks.say(f.Allowed()), speaks.say(f.Counts())
+		outputLanguage.language() != i18n.English {
+		f, l := settings.Table[i], outputLanguage
+		item.Meaning, item.Allowed, item.Effect = l.msg(f.Meaning()), l.msg(f.Allowed()), l.msg(f.Counts())
 	}
 	return item
 }
@@ -40,15 +40,15 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 	if c.Changed {
 		list = slices.DeleteFunc(list, func(item client.Setting) bool { return !item.Changed() })
 	}
-	return listing[client.Setting]{name: "settings", none: said("setting.every_setting_has_its_default"),
+	return listing[client.Setting]{name: "settings", none: tr("setting.every_setting_has_its_default"),
 		heads: []string{"SETTING", "VALUE", "DEFAULT", "MEANING"},
 		row: func(item client.Setting) []string {
-			return []string{item.Name, settings.Shown(item.Value), settings.Shown(item.Default), unmarked(inWords(item).Meaning)}
+			return []string{item.Name, settings.Shown(item.Value), settings.Shown(item.Default), stripMarkdown(inWords(item).Meaning)}
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
-// unmarked removes the Markdown marks from a text of the reference.
-func unmarked(text string) string { return strings.ReplaceAll(text, "`", "") }
+// stripMarkdown removes the Markdown marks from a text of the reference.
+func stripMarkdown(text string) string { return strings.ReplaceAll(text, "`", "") }
 
 // setting finds a setting by its name.
 func setting(s *session, qrjump *client.Client, did, name string) (client.Setting, error) {
@@ -64,9 +64,9 @@ func (c *settingList) show(s *session, item client.Setting) error {
 	return c.print(s, item, func(w io.Writer) {
 		item := inWords(item)
 		printFields(w, [2]string{"setting", item.Name}, [2]string{"value", settings.Shown(item.Value)},
-			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", unmarked(item.Meaning)},
-			[2]string{"allowed", orElse(item.Allowed, said("setting.true_or_false"))},
-			[2]string{"takes effect", said("setting.counts", item.Effect)})
+			[2]string{"default", settings.Shown(item.Default)}, [2]string{"meaning", stripMarkdown(item.Meaning)},
+			[2]string{"allowed", orElse(item.Allowed, tr("setting.true_or_false"))},
+			[2]string{"takes effect", tr("setting.counts", item.Effect)})
 	})
 }
 
@@ -103,29 +103,29 @@ func (c *settingSet) Run(s *session) error {
 	}
 	if c.Default {
 		if err := qrjump.Settings.Reset(client.IfMatch(s.ctx, oldSetting.Revision), c.Name); err != nil {
-			return failed("reset", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
+			return failed("reset", c.Name, describeConflict("qrjump setting list "+c.Name, err))
 		}
-		return c.changed(s, qrjump, oldSetting, said("setting.its_default"))
+		return c.changed(s, qrjump, oldSetting, tr("setting.its_default"))
 	}
 	value := settings.Typed(*c.Value, oldSetting.Value)
 	if err := qrjump.Settings.Update(client.IfMatch(s.ctx, oldSetting.Revision), map[string]any{c.Name: value}); err != nil {
-		return failed("set", c.Name, unlessOvertaken("qrjump setting list "+c.Name, err))
+		return failed("set", c.Name, describeConflict("qrjump setting list "+c.Name, err))
 	}
 	return c.changed(s, qrjump, oldSetting, "")
 }
 
 // changed prints the result of a changed setting.
 func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.Setting, text string) error {
-	newSetting, err := setting(s, qrjump, said("setting.it_was_changed_but_get"), oldSetting.Name)
+	newSetting, err := setting(s, qrjump, tr("setting.it_was_changed_but_get"), oldSetting.Name)
 	if err != nil {
 		return err
 	}
 	return o.print(s, newSetting, func(w io.Writer) {
 		if bytes.Equal(oldSetting.Value, newSetting.Value) {
-			tell(w, "setting.is_as_before", newSetting.Name, plain(settings.Shown(newSetting.Value)), text)
+			printMsg(w, "setting.is_as_before", newSetting.Name, plain(settings.Shown(newSetting.Value)), text)
 			return
 		}
-		tell(w, "setting.is_now_it_was_it", newSetting.Name, plain(settings.Shown(newSetting.Value)), text,
+		printMsg(w, "setting.is_now_it_was_it", newSetting.Name, plain(settings.Shown(newSetting.Value)), text,
 			plain(settings.Shown(oldSetting.Value)), inWords(newSetting).Effect)
 	})
 }

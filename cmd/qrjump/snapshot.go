@@ -13,7 +13,7 @@ type snapshotList struct{ operator }
 // Run lists the saved snapshots.
 func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
-	return listing[client.Snapshot]{name: "snapshots", none: said("snapshot.none"),
+	return listing[client.Snapshot]{name: "snapshots", none: tr("snapshot.none"),
 		heads: []string{"NAME", "SAVED", "VERSION", "ACCOUNTS", "RULES", "BATCHES", "BYTES"}, row: func(snapshot client.Snapshot) []string {
 			return []string{snapshot.Name, formatTime(snapshot.CreatedAt), snapshot.Program,
 				fmt.Sprint(snapshot.Accounts), fmt.Sprint(snapshot.Rules),
@@ -24,22 +24,22 @@ func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 // noSnapshots explains, for a server that is not an emulator, which command to use instead of a snapshot.
 func noSnapshots(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-		return exitError{hintError{error: fault("named.the_server_at_has_no", maybeSaid("did."+did, did), w.URL),
-			next: said("snapshot.requires_dev")}, exitRefused}
+		return exitError{hintError{error: fault("named.the_server_at_has_no", localizeOr("did."+did, did), w.URL),
+			next: tr("snapshot.requires_dev")}, exitRefused}
 	}
 	return failed(did, "snapshots", err)
 }
 
 // ofSnapshot returns the numbers of objects in a snapshot, as text.
 func ofSnapshot(snapshot client.Snapshot) string {
-	return said("snapshot.has", counted(int(snapshot.Accounts), "account"), counted(int(snapshot.Rules), "rule"),
+	return tr("snapshot.has", counted(int(snapshot.Accounts), "account"), counted(int(snapshot.Rules), "rule"),
 		counted(int(snapshot.Batches), "batch"))
 }
 
 type snapshotSave struct {
 	operator
 	Name string `arg:""`
-	ending
+	confirmFlag
 }
 
 // Run saves the state of the server as a snapshot.
@@ -52,7 +52,7 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 		if snapshot.Name != c.Name {
 			continue
 		}
-		if err := c.confirmed(s, said("snapshot.replaced", plain(snapshot.Name), formatTime(snapshot.CreatedAt))); err != nil {
+		if err := c.confirmed(s, tr("snapshot.replaced", plain(snapshot.Name), formatTime(snapshot.CreatedAt))); err != nil {
 			return err
 		}
 	}
@@ -65,12 +65,12 @@ type snapshotEnd struct {
 	operator
 	Name   string `arg:""`
 	DryRun bool
-	ending
+	confirmFlag
 }
 
-// agreed finds the snapshot and asks for confirmation; sure is true if the action may proceed. would and lost are the messages
+// confirm finds the snapshot and asks for confirmation; sure is true if the action may proceed. would and lost are the messages
 // about the planned action and about the data that the action discards.
-func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
+func (c *snapshotEnd) confirm(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {
 		return snapshot, false, noSnapshots(did, err)
@@ -82,17 +82,17 @@ func (c *snapshotEnd) agreed(s *session, qrjump *client.Client, did, would, lost
 	}
 	if c.DryRun {
 		return snapshot, false, c.print(s, snapshot, func(w io.Writer) {
-			tell(w, would, plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
+			printMsg(w, would, plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
 		})
 	}
-	return snapshot, true, c.confirmed(s, said(lost, plain(snapshot.Name), formatTime(snapshot.CreatedAt), plain(qrjump.URL())))
+	return snapshot, true, c.confirmed(s, tr(lost, plain(snapshot.Name), formatTime(snapshot.CreatedAt), plain(qrjump.URL())))
 }
 
 type snapshotLoad struct{ snapshotEnd }
 
 // Run restores the state of a snapshot on the server.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
-	_, sure, err := c.agreed(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
+	_, sure, err := c.confirm(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
 	if err != nil || !sure {
 		return err
 	}
@@ -105,7 +105,7 @@ type snapshotDelete struct{ snapshotEnd }
 
 // Run deletes a snapshot.
 func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
-	snapshot, sure, err := c.agreed(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
+	snapshot, sure, err := c.confirm(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
 	if err != nil || !sure {
 		return err
 	}

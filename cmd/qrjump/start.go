@@ -81,9 +81,9 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	}
 	withZone := zone
 	code := run(item, append(slices.Clone(args), flags...))
-	speaks, zone = s.reader, withZone
+	outputLanguage, zone = s.reader, withZone
 	if code != exitDone {
-		return exitError{errSaid, code}
+		return exitError{errReported, code}
 	}
 	return nil
 }
@@ -101,7 +101,7 @@ func ask(s *session, wishes ...wish) error {
 		if *choice.to != "" {
 			continue
 		}
-		question, line := said("start.ask."+choice.key), ""
+		question, line := tr("start.ask."+choice.key), ""
 		if atTerminal(s) {
 			offer := ": "
 			if choice.offered != "" {
@@ -109,7 +109,7 @@ func ask(s *session, wishes ...wish) error {
 			}
 			fmt.Fprint(s.err, question+offer)
 			var err error
-			if line, err = typedLine(s); err != nil {
+			if line, err = readTerminalLine(s); err != nil {
 				return err
 			}
 		}
@@ -171,7 +171,7 @@ func (c *starting) keep(s *session, key, path, text, subject string) error {
 		return err
 	}
 	if _, err = fmt.Fprintln(f, text); err == nil && c.isTable() {
-		tell(s.out, key, plain(path), plain(subject))
+		printMsg(s.out, key, plain(path), plain(subject))
 	}
 	return errors.Join(err, f.Close())
 }
@@ -262,7 +262,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	key, stdin := orPlaceholder(c.KeyFile, "KEYFILE"), orPlaceholder(c.SecretFile, "SECRETFILE")
 	next := c.line(false, "label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", key) + " < " + shellWord(stdin)
 	if key == "KEYFILE" || stdin == "SECRETFILE" {
-		next += said("start.placeholders", plain(c.AppID))
+		next += tr("start.placeholders", plain(c.AppID))
 	}
 	return c.outcome(s, started{c.ran, c.AppID, order.ApplicationID, code.CodeURL, c.Proof, c.Job}, nil, "start.codes",
 		countedCodes(c.Count), id, plain(c.Path), plain(c.Target), plain(c.Proof), next)
@@ -370,7 +370,7 @@ func (c *startCodes) order(s *session, qrjump *client.Client) (item client.Order
 		case i >= 0 && list.Orders[i].State == "made":
 			return list.Orders[i], nil
 		case i >= 0 && (list.Orders[i].State == "waits" || list.Orders[i].State == "refused"):
-			return item, hintError{error: fault("start.order", orderState(list.Orders[i])), next: said("start.again")}
+			return item, hintError{error: fault("start.order", orderState(list.Orders[i])), next: tr("start.again")}
 		case !ordered:
 			if err := c.do(s, true, "", "batch", "apply", strconv.FormatInt(c.Count, 10), "--appid", c.AppID,
 				"--isv", c.ISV, "--for-approval"); err != nil {
@@ -427,7 +427,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		if err = c.do(s, false, file, append([]string{"rule", "file", "--prefix", c.Prefix}, names...)...); err == nil {
 			if err = c.do(s, true, file, append([]string{"rule", "add", c.Prefix, c.Path, "--publish"}, names...)...); err != nil &&
 				c.isTable() {
-				tell(s.err, "start.file")
+				printMsg(s.err, "start.file")
 			}
 		}
 	case !storedRules[0].Published:

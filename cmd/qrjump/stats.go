@@ -22,10 +22,10 @@ type statsTime struct {
 
 // bounds returns the flags from and to in the format of the server.
 func (t statsTime) bounds(utc bool) (from, to string, err error) {
-	if from, err = dayOf("--from", t.From); err != nil {
+	if from, err = parseDay("--from", t.From); err != nil {
 		return "", "", err
 	}
-	if to, err = dayOf("--to", t.To); err != nil || !utc {
+	if to, err = parseDay("--to", t.To); err != nil || !utc {
 		return from, to, err
 	}
 	begin := func(text string, lasts int) string {
@@ -62,7 +62,7 @@ func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error)
 	}
 	size, err := replaceFile(f.Out, fill)
 	if _, dash := s.out.(renaming); err == nil && !dash {
-		tell(s.out, "stats.wrote_to", counted(int(size), "byte"), plain(f.Out))
+		printMsg(s.out, "stats.wrote_to", counted(int(size), "byte"), plain(f.Out))
 	}
 	return true, err
 }
@@ -193,13 +193,13 @@ func (c *statsShow) csv(w io.Writer, found client.Statistics) error {
 // table prints the rows with one bar per row.
 func (c *statsShow) table(w io.Writer, found client.Statistics) {
 	from, to := c.in(found.From), c.in(found.To)
-	tell(w, "stats.to", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
+	printMsg(w, "stats.to", from.Format("2006-01-02 15:04"), to.Format("2006-01-02 15:04"), from.Format("-07:00"))
 	if _, off := found.From.Zone(); c.UTC && off != 0 && c.By != "" && c.By != "hour" {
-		tell(w, "stats.each_is_one_of_the", c.By, found.From.Format("-07:00"))
+		printMsg(w, "stats.each_is_one_of_the", c.By, found.From.Format("-07:00"))
 	}
 	fmt.Fprintln(w)
 	if len(found.Rows) == 0 {
-		tell(w, "stats.no_scans")
+		printMsg(w, "stats.no_scans")
 	} else {
 		var largest int64
 		for _, r := range found.Rows {
@@ -209,7 +209,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		for _, r := range found.Rows {
 			cells := c.cells(r)
 			if c.Group != "" && cells[len(cells)-1] == "" {
-				cells[len(cells)-1] = said("stats.none")
+				cells[len(cells)-1] = tr("stats.none")
 			}
 			rows = append(rows, append(cells, i18n.Grouped(c.number(r)), barOf(c.number(r), largest)))
 		}
@@ -220,10 +220,10 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		printTable(w, header, rightAligned(rows, len(header)-1))
 	}
 	if found.More {
-		tell(w, "stats.and_more_limit", min(1000, 10*c.Limit))
+		printMsg(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if t := found.Counted.OccurredAt; t != nil {
-		tell(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
+		printMsg(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
 			t.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
@@ -282,7 +282,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			tell(w, "stats.no_unmatched")
+			printMsg(w, "stats.no_unmatched")
 			return
 		}
 		rows := [][]string{}
@@ -339,7 +339,7 @@ func (c *statsAlarms) Run(s *session) error {
 	}
 	return c.print(s, list, func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, s.say(say("alarms.none")))
+			fmt.Fprintln(w, s.msg(msg("alarms.none")))
 			return
 		}
 		rows := [][]string{}

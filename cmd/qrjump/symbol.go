@@ -42,10 +42,10 @@ func (f symbolFlags) format() (labels.Format, error) {
 	if f.Format != "" {
 		return labels.Format(f.Format), nil
 	}
-	ending := strings.TrimPrefix(filepath.Ext(f.Out), ".")
-	format := labels.Format(cmp.Or(strings.ToLower(ending), "svg"))
+	confirmFlag := strings.TrimPrefix(filepath.Ext(f.Out), ".")
+	format := labels.Format(cmp.Or(strings.ToLower(confirmFlag), "svg"))
 	if labels.Formats[format] == nil {
-		return "", misused("symbol.no_format_of_that_ending", f.Out, ending)
+		return "", misused("symbol.no_format_of_that_ending", f.Out, confirmFlag)
 	}
 	return format, nil
 }
@@ -75,7 +75,7 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	done := drawnSymbol{Says: d.Says, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
 		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
 	return o.print(s, done, func(w io.Writer) {
-		tell(w, "symbol.drew_by_mm_a_module", plain(f.Out), done.Width, done.Height, done.Module,
+		printMsg(w, "symbol.drew_by_mm_a_module", plain(f.Out), done.Width, done.Height, done.Module,
 			counted(done.Dots, "dot"), done.DPI)
 		for _, text := range done.Says {
 			fmt.Fprintln(w, saysText(text))
@@ -86,9 +86,9 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 // saysText returns a message with the text that was read back from a symbol.
 func saysText(text string) string {
 	if text == "" {
-		return said("symbol.its_dot_matrix_is_drawn")
+		return tr("symbol.its_dot_matrix_is_drawn")
 	}
-	return said("symbol.read_back_it_says") + plain(text)
+	return tr("symbol.read_back_it_says") + plain(text)
 }
 
 type symbolCommand struct {
@@ -164,7 +164,7 @@ func (c *symbolCommand) notOneCode() error {
 	case m == nil && (c.KeyFile != "" || c.Key != ""):
 		key := "--key-file"
 		if c.KeyFile == "" {
-			key = said("symbol.a_package_key_key_qrjump")
+			key = tr("symbol.a_package_key_key_qrjump")
 		}
 		return misused("symbol.opens_a_code_of_a", key, c.What)
 	case m == nil:
@@ -204,11 +204,11 @@ func (c *ruleQR) Run(s *session) error {
 	opens := longestMatch(list.Rules, c.Link)
 	if opens == nil {
 		return hintError{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
-			next: said("symbol.add_a_rule", shellWord(c.Link))}
+			next: tr("symbol.add_a_rule", shellWord(c.Link))}
 	}
 	if !opens.Published && !c.Unpublished {
 		return hintError{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),
-			next: c.command("rule", "publish", opens.Prefix) + said("symbol.or_unpublished_to_print_first")}
+			next: c.command("rule", "publish", opens.Prefix) + tr("symbol.or_unpublished_to_print_first")}
 	}
 	return c.draw(s, c.outputFlags, design, 0, labels.Row{Text: c.Link, Code: c.Link})
 }

@@ -49,22 +49,23 @@ func (c *symbolRecommend) Run(s *session) error {
 		answer["most_mm"] = a.Most.Millimetres()
 	}
 	return c.print(s, answer, func(w io.Writer) {
-		tell(w, "symbol_advise.take", a.Module.Millimetres(), counted(a.Dots, "dot"), c.DPI, a.Width.Millimetres(), a.Height.Millimetres())
+		printMsg(w, "symbol_advise.take", a.Module.Millimetres(), counted(a.Dots, "dot"), c.DPI, a.Width.Millimetres(),
+			a.Height.Millimetres())
 		switch a.By {
 		case symbol.ByPrinter:
-			tell(w, "symbol_advise.by_printer")
+			printMsg(w, "symbol_advise.by_printer")
 		case symbol.ByDistance:
-			tell(w, "symbol_advise.by_distance", spot.Distance, a.Pixels)
+			printMsg(w, "symbol_advise.by_distance", spot.Distance, a.Pixels)
 		case symbol.ByCurve:
-			tell(w, "symbol_advise.by_curve", 100*a.Edge)
+			printMsg(w, "symbol_advise.by_curve", 100*a.Edge)
 		}
 		if a.Most != 0 {
-			tell(w, "symbol_advise.most", spot.Diameter, a.Most)
+			printMsg(w, "symbol_advise.most", spot.Diameter, a.Most)
 		}
 		level := ""
 		if c.Kind == "qr" {
 			level = " --level " + c.Level
 		}
-		tell(w, "symbol_advise.next", shellWord(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
+		printMsg(w, "symbol_advise.next", shellWord(c.Text), a.Module.Millimetres(), c.DPI, c.Kind, level)
 	})
 }

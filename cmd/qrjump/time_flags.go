@@ -15,8 +15,8 @@ var span = regexp.MustCompile(`^(\d{1,6})(s|m|h|d|w)$`)
 // units maps each unit to its duration.
 var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
-// spanOf parses a span or a Go duration such as 1h30m.
-func spanOf(text string) (time.Duration, bool) {
+// parseSpan parses a span or a Go duration such as 1h30m.
+func parseSpan(text string) (time.Duration, bool) {
 	if found := span.FindStringSubmatch(text); found != nil {
 		n, _ := strconv.Atoi(found[1]) // six digits
 		return time.Duration(n) * units[found[2]], true
@@ -31,7 +31,7 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	if err := in.Scan.PopValueInto("duration", &text); err != nil {
 		return err
 	}
-	d, ok := spanOf(text)
+	d, ok := parseSpan(text)
 	if !ok {
 		return misused("moment.invalid_duration", text)
 	}
@@ -39,9 +39,9 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	return nil
 }
 
-// momentOf parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is relative to now: in the
+// parseTime parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is relative to now: in the
 // past, or in the future if isAhead is true. kind names the text in the error message.
-func momentOf(kind, text string, isAhead bool) (time.Time, error) {
+func parseTime(kind, text string, isAhead bool) (time.Time, error) {
 	now := time.Now().In(zone).Truncate(time.Second)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
 	switch text {
@@ -54,7 +54,7 @@ func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	case "tomorrow":
 		return today.AddDate(0, 0, 1), nil
 	}
-	if d, ok := spanOf(text); ok && d >= 0 && isAhead {
+	if d, ok := parseSpan(text); ok && d >= 0 && isAhead {
 		return now.Add(d), nil
 	} else if ok && d >= 0 {
 		return now.Add(-d), nil
@@ -69,16 +69,16 @@ func momentOf(kind, text string, isAhead bool) (time.Time, error) {
 	return t, nil
 }
 
-// dayOf returns a time bound in the form that the server accepts: a day stays a day in the server's time zone, and any other text
+// parseDay returns a time bound in the form that the server accepts: a day stays a day in the server's time zone, and any other text
 // becomes a point in time.
-func dayOf(kind, text string) (string, error) {
+func parseDay(kind, text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
 	if _, err := time.Parse(time.DateOnly, text); err == nil {
 		return text, nil
 	}
-	t, err := momentOf(kind, text, false)
+	t, err := parseTime(kind, text, false)
 	if err != nil {
 		return "", err
 	}

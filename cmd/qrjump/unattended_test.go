@@ -108,7 +108,7 @@ func TestEveryCommand_MissingFileIsUsage(t *testing.T) {
 	of := func(kinds ...string) func(*kong.Value) bool {
 		return func(v *kong.Value) bool {
 			kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
-			return slices.Contains(kinds, kind) && !v.Tag.Has(mayLack)
+			return slices.Contains(kinds, kind) && !v.Tag.Has(absentTag)
 		}
 	}
 	usageErrors(t, none, of("in"), map[string]string{"en": ": no such file: " + none, "zh": "：没有这个文件：" + none})

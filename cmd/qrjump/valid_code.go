@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// askWithin is the timeout of a request that asks the server whether a text is one of its codes.
-const askWithin = 5 * time.Second
+// probeWithin is the timeout of a request that asks the server whether a text is one of its codes.
+const probeWithin = 5 * time.Second
 
 // codeCheck rejects texts that look like codes of a server but are not valid: they would be printed but would open nothing.
 type codeCheck struct {
@@ -40,7 +40,7 @@ func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 	listed := map[int64]string{}
 	if c.operator != nil && len(page) > 0 {
-		parent, cancel := context.WithTimeout(c.s.ctx, askWithin)
+		parent, cancel := context.WithTimeout(c.s.ctx, probeWithin)
 		defer cancel()
 		src := rowSource{id: id, operator: c.operator}
 		if err := src.listed(parent, client.CodeRange{From: page[0].Index, To: page[len(page)-1].Index}, func(r labels.Row) bool {
@@ -74,7 +74,7 @@ func (c *codeCheck) text(text string) error {
 	if c.scanner == nil {
 		return c.form(text)
 	}
-	parent, cancel := context.WithTimeout(c.s.ctx, askWithin)
+	parent, cancel := context.WithTimeout(c.s.ctx, probeWithin)
 	defer cancel()
 	e, err := c.scanner.Scans.Explain(parent, client.ExplainRequest{ScanRequest: client.ScanRequest{Text: text}, AssumePublished: true})
 	if err != nil {

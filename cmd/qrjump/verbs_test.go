@@ -93,7 +93,7 @@ var everyVerb = []verb{
 	{path: "api", api: adminAPI, words: "revokeTokens appid=shop1 --yes", says: `.`},
 	{path: "account token", api: wireAPI, says: `^[\w-]{100,}$`},
 	{path: "account show", api: adminAPI, words: "brand --user alice", says: `(?m)^openid +\S{28}$`, after: func(w *world) {
-		w.found["OPENID"] = regexp.MustCompile(`(?m)^openid +(\S{28})$`).FindStringSubmatch(w.said)[1]
+		w.found["OPENID"] = regexp.MustCompile(`(?m)^openid +(\S{28})$`).FindStringSubmatch(w.tr)[1]
 	}},
 	{path: "account export", api: adminAPI, words: "$OUT", says: `^exported all accounts to `},
 	{path: "account export", api: adminAPI, words: "-", says: `(?m)^\{.*shop1`},
@@ -130,7 +130,7 @@ var everyVerb = []verb{
 	{path: "rule force-delete", api: adminAPI, words: "https://tea.example/i/ --reason sold --yes", says: `(?m)^force-deleted 1 rule; `},
 
 	{path: "batch apply", api: wireAPI, words: "10000 --isv order-1 $BRAND", says: `^application \d+`, after: func(w *world) {
-		w.found["ID"] = strings.Trim(strings.Fields(w.said)[1], ";")
+		w.found["ID"] = strings.Trim(strings.Fields(w.tr)[1], ";")
 	}},
 	{path: "batch show", api: wireAPI, words: "$ID $BRAND", says: `(?m)^status +FINISH$`},
 	{path: "batch download", api: wireAPI, words: "$ID --out $OUT $BRAND", says: `^wrote 10000 codes of `},
@@ -169,7 +169,7 @@ var everyVerb = []verb{
 	{path: "batch serials", api: adminAPI, words: "$ID -", in: "index,serial\n0,bottle-7\n",
 		says: `^assigned 1 serial number of \d+, 1 of them new$`},
 	{path: "package signer", api: adminAPI, says: `^qrjump namespaces="qrjump-package" ssh-ed25519 \S+$`, after: func(w *world) {
-		require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.said), 0o600))
+		require.NoError(w.t, os.WriteFile(w.found["SIGNER"], []byte(w.tr), 0o600))
 	}},
 	{path: "package make", api: adminAPI,
 		words: "$ID 2000-2099 --for acme --by-passphrase --passphrase-file $PASSPHRASE --out $PARCEL --proofs 5",
@@ -218,7 +218,7 @@ var everyVerb = []verb{
 	{path: "admin-key add", api: adminAPI, words: "till --role marketer --days 9",
 		says: `^qrk_\S{43}\nthis is the API key [0-9a-f]{16} of till`},
 	{path: "admin-key list", api: adminAPI, says: `(?m)^[0-9a-f]{16} +till +marketer +all accounts +20`, after: func(w *world) {
-		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.said)
+		w.found["KEYID"] = regexp.MustCompile(`[0-9a-f]{16}`).FindString(w.tr)
 	}},
 	{path: "admin-key delete", api: adminAPI, words: "$KEYID --yes", says: `^API key [0-9a-f]{16} was revoked$`},
 	{path: "deviations", api: adminAPI, says: `(?m)^rules\.confirm\.vouched +assumed +shop +`},
@@ -397,7 +397,7 @@ type world struct {
 	addr     server.Addresses
 	operator *client.Client
 	found    map[string]string
-	said     string // by the verb before
+	tr       string // by the verb before
 }
 
 func newWorld(t *testing.T) *world {
@@ -467,7 +467,7 @@ var verifyTicket = regexp.MustCompile(`ticket@@@\S+`)
 func (w *world) askForAuthorization() {
 	token := w.post("/cgi-bin/component/api_component_token", map[string]any{"component_appid": "isv",
 		"component_appsecret":     "the-secret-of-the-isv",
-		"component_verify_ticket": verifyTicket.FindString(w.said)})["component_access_token"]
+		"component_verify_ticket": verifyTicket.FindString(w.tr)})["component_access_token"]
 	code := w.post(fmt.Sprint("/cgi-bin/component/api_create_preauthcode?component_access_token=", token),
 		map[string]any{"component_appid": "isv"})["pre_auth_code"]
 	w.found["PREAUTH"] = fmt.Sprint(code)
@@ -620,7 +620,7 @@ func TestVerbs_SeparateListeners(t *testing.T) {
 					v.words = words
 					headed[v.path] = headed[v.path] || oneLineMore(out, bare)
 				}
-				if w.said = strings.TrimSpace(out); v.after != nil {
+				if w.tr = strings.TrimSpace(out); v.after != nil {
 					v.after(w)
 				}
 			}

@@ -60,19 +60,19 @@ func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	case err != nil:
 		return failed("list", "verifications", err)
 	case c.RID != "" && len(all) == 0:
-		return absent(hintError{error: fault("verification.no_call_of", c.RID), next: said("verification.see_list")})
+		return absent(hintError{error: fault("verification.no_call_of", c.RID), next: tr("verification.see_list")})
 	case c.RID != "" && !c.isJSON():
 		all[0].show(s.out)
 		return nil
 	}
-	return listing[verificationCheck]{name: "verifications", newestFirst: true, none: said("verification.no_check_of_a_verification"),
+	return listing[verificationCheck]{name: "verifications", newestFirst: true, none: tr("verification.no_check_of_a_verification"),
 		heads: []string{"TIME", "KIND", "ACCOUNT", "FOUND", "PREFIX", "FAILING SINCE", "NEXT CHECK", "RID", "REASON"},
-		more:  said("verification.each_step_of_one_qrjump"),
+		more:  tr("verification.each_step_of_one_qrjump"),
 		row: func(check verificationCheck) []string {
 			return []string{formatTime(check.OccurredAt), check.Kind, check.Owner, yesNo(check.OK), check.Prefix,
 				moment(check.Since), moment(check.NextAt),
 				orDash(check.RID), check.Reason}
-		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, said("verification.list_verifications_of"), c.Account, len(all)))
+		}}.print(s, c.outputFlags, all, emptyFor(s, qrjump, tr("verification.list_verifications_of"), c.Account, len(all)))
 }
 
 // show prints all details of one check.
@@ -80,7 +80,7 @@ func (one verificationCheck) show(w io.Writer) {
 	printFields(w, [2]string{"at", formatTime(one.OccurredAt)}, [2]string{"account", one.Owner}, [2]string{"prefix", one.Prefix},
 		[2]string{"file", one.URL}, [2]string{"found", yesNo(one.OK)}, [2]string{"reason", one.Reason})
 	if len(one.Steps) == 0 {
-		tell(w, "verification.nothing_was_fetched_the_operator")
+		printMsg(w, "verification.nothing_was_fetched_the_operator")
 		return
 	}
 	fmt.Fprintln(w)
@@ -96,7 +96,7 @@ func (one verificationCheck) show(w io.Writer) {
 	}
 	printTable(w, []string{"AFTER", "STEP", "", "RESULT"}, rows)
 	if !one.OK {
-		tell(w, "verification.where_the_file_must_be")
+		printMsg(w, "verification.where_the_file_must_be")
 	}
 }
 
@@ -116,7 +116,7 @@ var stepWords = map[string]string{
 // stepText describes a step in words.
 func stepText(did string) string {
 	if key := stepWords[did]; key != "" {
-		return said(key)
+		return tr(key)
 	}
 	return strings.ReplaceAll(did, "_", " ")
 }
@@ -128,8 +128,8 @@ func (c *verificationRun) Run(s *session, qrjump *client.Client) error {
 	done, err := qrjump.Verifications.Run(s.ctx)
 	see := ""
 	if done.Failing > 0 {
-		see = said("verification.see_list_failed")
+		see = tr("verification.see_list_failed")
 	}
-	return c.outcome(s, done, failed("look", said("verification.at_the_verification_files"), err),
+	return c.outcome(s, done, failed("look", tr("verification.at_the_verification_files"), err),
 		"verification.checked", counted(done.Files, "file"), done.Failing, see)
 }

@@ -56,7 +56,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 	err = c.print(s, map[string]any{"url": address, "ok": last.OK, "steps": steps},
 		func(w io.Writer) { showWalk(w, address, steps, s.reader) })
 	if err == nil && !last.OK {
-		err = hintError{error: errors.New(s.say(say("verify.refused", address, last.Action, last.Detail))), next: s.say(last.Hint)}
+		err = hintError{error: errors.New(s.msg(msg("verify.refused", address, last.Action, last.Detail))), next: s.msg(last.Hint)}
 	}
 	return err
 }
@@ -93,13 +93,13 @@ func markOf(s verification.Step) string {
 func showWalk(w io.Writer, address string, steps []verification.Step, r reader) {
 	fmt.Fprintln(w, plain(address))
 	for _, step := range steps {
-		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), r.say(step.Action), plain(r.say(step.Detail)))
+		fmt.Fprintf(w, "%-3s %-8s %s\n", markOf(step), r.msg(step.Action), plain(r.msg(step.Detail)))
 		if !step.Hint.IsZero() && step.OK {
-			fmt.Fprintf(w, "             %s\n", plain(r.say(step.Hint)))
+			fmt.Fprintf(w, "             %s\n", plain(r.msg(step.Hint)))
 		}
 	}
 	if verification.InPlace(steps) {
-		fmt.Fprintln(w, r.say(say("verify.in_place")))
+		fmt.Fprintln(w, r.msg(msg("verify.in_place")))
 	}
 }
 

@@ -35,6 +35,6 @@ func (c versionCommand) Run(s *session) error {
 		if entry.Commit != "" {
 			commit = " (" + entry.Commit[:min(12, len(entry.Commit))] + " of " + entry.Date + ")"
 		}
-		tell(w, "version.qrjump", entry.Version, commit, entry.Go, entry.Platform)
+		printMsg(w, "version.qrjump", entry.Version, commit, entry.Go, entry.Platform)
 	})
 }

@@ -25,8 +25,8 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	want := version.Number()
 
 	code, out, _ := play(t, verb{path: "version", words: "--output=json"}, w.found)
-	var said version.Info
-	if err := json.Unmarshal([]byte(out), &said); code != 0 || err != nil || said.Version != want {
+	var tr version.Info
+	if err := json.Unmarshal([]byte(out), &tr); code != 0 || err != nil || tr.Version != want {
 		t.Errorf("the command line says %s, %v, want %s", out, err, want)
 	}
 

@@ -19,19 +19,19 @@ type webhookList struct{ operator }
 // Run lists the webhooks, which receive scans and alarms.
 func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Webhooks.List(s.ctx)
-	return listing[client.Webhook]{name: "webhooks", none: said("webhook.none"),
+	return listing[client.Webhook]{name: "webhooks", none: tr("webhook.none"),
 		heads: []string{"ID", "STATE", "URL", "EVENTS", "MADE"},
 		row: func(item client.Webhook) []string {
-			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(toldOf(item)),
+			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(describeEvents(item)),
 				formatTime(item.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
 }
 
-// toldOf describes in words the events that a webhook receives.
-func toldOf(w client.Webhook) string {
+// describeEvents describes in words the events that a webhook receives.
+func describeEvents(w client.Webhook) string {
 	var parts []string
 	for _, code := range w.Codes {
-		text := said("webhook.codes", code.ApplicationID)
+		text := tr("webhook.codes", code.ApplicationID)
 		switch {
 		case code.To != nil:
 			text += ":" + rangeText(client.CodeRange{From: code.From, To: *code.To})
@@ -41,10 +41,10 @@ func toldOf(w client.Webhook) string {
 		parts = append(parts, text)
 	}
 	for _, id := range w.Rules {
-		parts = append(parts, said("webhook.rule", id))
+		parts = append(parts, tr("webhook.rule", id))
 	}
 	if w.Alarms {
-		parts = append(parts, said("webhook.alarms"))
+		parts = append(parts, tr("webhook.alarms"))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -111,12 +111,12 @@ func (c *webhookAdd) Run(s *session) error {
 	}
 	added, err := qrjump.Webhooks.Create(s.ctx, want)
 	if err != nil {
-		return failed(said("webhook.add_webhook"), c.URL, err)
+		return failed(tr("webhook.add_webhook"), c.URL, err)
 	}
 	return c.print(s, added, func(w io.Writer) {
-		tell(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL),
-			toldOf(added.Webhook), plain(added.Secret))
-		tell(s.err, "webhook.the_secret_is_shown_this",
+		printMsg(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL),
+			describeEvents(added.Webhook), plain(added.Secret))
+		printMsg(s.err, "webhook.the_secret_is_shown_this",
 			added.Webhook.ID)
 	})
 }
@@ -125,7 +125,7 @@ func (c *webhookAdd) Run(s *session) error {
 func webhook(s *session, qrjump *client.Client, did string, id int64) (client.Webhook, error) {
 	list, err := qrjump.Webhooks.List(s.ctx)
 	if err != nil {
-		return client.Webhook{}, fault("webhook.webhook", maybeSaid("did."+did, did), id, err)
+		return client.Webhook{}, fault("webhook.webhook", localizeOr("did."+did, did), id, err)
 	}
 	i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 	if i < 0 {
@@ -133,8 +133,8 @@ func webhook(s *session, qrjump *client.Client, did string, id int64) (client.We
 		for _, item := range list {
 			storedNumbers = append(storedNumbers, item.ID)
 		}
-		return client.Webhook{}, absent(hintError{error: fault("webhook.webhook_there_is_no_webhook", maybeSaid("did."+did, did), id,
-			nearNumber(id, storedNumbers)), next: said("webhook.see_qrjump_webhook_list")})
+		return client.Webhook{}, absent(hintError{error: fault("webhook.webhook_there_is_no_webhook", localizeOr("did."+did, did), id,
+			nearNumber(id, storedNumbers)), next: tr("webhook.see_qrjump_webhook_list")})
 	}
 	return list[i], nil
 }
@@ -169,15 +169,15 @@ func (c *webhookUpdate) Run(s *session) error {
 	}
 	changed, err := qrjump.Webhooks.Update(client.IfMatch(s.ctx, item.Revision), c.ID, want, c.Enabled)
 	return c.outcome(s, changed,
-		seeList(said("webhook.change_webhook"), number(c.ID), "qrjump webhook list", unlessOvertaken("qrjump webhook list", err)),
+		withListCommand(tr("webhook.change_webhook"), number(c.ID), "qrjump webhook list", describeConflict("qrjump webhook list", err)),
 		"webhook.changed_webhook_it_is_and", changed.ID, onOff(changed.Enabled), plain(changed.URL),
-		orElse(toldOf(changed), said("webhook.nothing")))
+		orElse(describeEvents(changed), tr("webhook.nothing")))
 }
 
 type webhookDelete struct {
 	operator
 	ID int64 `arg:""`
-	ending
+	confirmFlag
 }
 
 // Run deletes a webhook.
@@ -186,12 +186,12 @@ func (c *webhookDelete) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if err := c.confirmed(s, said("webhook.deletes", c.ID, item.URL)); err != nil {
+	if err := c.confirmed(s, tr("webhook.deletes", c.ID, item.URL)); err != nil {
 		return err
 	}
 	_, err = qrjump.Webhooks.Delete(client.IfMatch(s.ctx, item.Revision), c.ID)
-	return c.outcome(s, item, seeList(said("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
-		unlessOvertaken("qrjump webhook list", err)),
+	return c.outcome(s, item, withListCommand(tr("webhook.delete_webhook"), number(c.ID), "qrjump webhook list",
+		describeConflict("qrjump webhook list", err)),
 		"webhook.deleted_webhook_to", item.ID, plain(item.URL))
 }
 
@@ -208,7 +208,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	}
 	event, err := qrjump.Webhooks.Test(s.ctx, c.ID)
 	if err != nil {
-		return seeList(said("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
+		return withListCommand(tr("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
 	}
 	sent, err := c.tried(s.ctx, qrjump, event)
 	if err != nil {
@@ -217,18 +217,18 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	err = c.print(s, sent, func(w io.Writer) {
 		switch {
 		case sent.State == "delivered":
-			tell(w, "webhook.webhook_works_the_receiver_answered", c.ID, sent.Status, sent.ID)
+			printMsg(w, "webhook.webhook_works_the_receiver_answered", c.ID, sent.Status, sent.ID)
 		case sent.Attempts == 0:
-			tell(w, "webhook.the_test_message_of_webhook_2", c.ID, plain(event), c.ID)
+			printMsg(w, "webhook.the_test_message_of_webhook_2", c.ID, plain(event), c.ID)
 		}
 	})
 	if err == nil && sent.Attempts > 0 && sent.State != "delivered" {
 		text := sent.Error
 		if text == "" {
-			text = said("webhook.the_receiver_answered", sent.Status)
+			text = tr("webhook.the_receiver_answered", sent.Status)
 		}
 		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID),
-			next: said("webhook.retried") + number(sent.ID)}
+			next: tr("webhook.retried") + number(sent.ID)}
 	}
 	return err
 }
@@ -269,13 +269,13 @@ type webhookDeliveries struct {
 // Run lists the webhook deliveries with their results.
 func (c *webhookDeliveries) Run(s *session, qrjump *client.Client) error {
 	if c.Webhook != 0 {
-		if _, err := webhook(s, qrjump, said("webhook.deliveries_of"), c.Webhook); err != nil {
+		if _, err := webhook(s, qrjump, tr("webhook.deliveries_of"), c.Webhook); err != nil {
 			return err
 		}
 	}
 	list, err := qrjump.Webhooks.ListDeliveries(s.ctx, client.DeliveryQuery{Webhook: c.Webhook, State: c.State, Before: c.Before,
 		Limit: c.Limit})
-	return listing[client.Delivery]{name: "deliveries", none: said("webhook.no_deliveries"), newestFirst: true,
+	return listing[client.Delivery]{name: "deliveries", none: tr("webhook.no_deliveries"), newestFirst: true,
 		heads: []string{"ID", "WEBHOOK", "EVENT", "STATE", "ATTEMPTS", "RESPONSE", "LAST ATTEMPT", "NEXT ATTEMPT", "ERROR"},
 		row: func(d client.Delivery) []string {
 			answered := cmp.Or(numberOrNone(int64(d.Status)), "-")

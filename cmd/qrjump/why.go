@@ -21,41 +21,41 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		return fault("why.why", c.RID, err)
 	}
 	return c.print(s, call, func(w io.Writer) {
-		tell(w, "why.of", formatTime(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
+		printMsg(w, "why.of", formatTime(call.OccurredAt), plain(call.Endpoint), plain(orDash(call.Account)))
 		if call.Request != "" {
-			tell(w, "why.sent", plain(call.Request))
+			printMsg(w, "why.sent", plain(call.Request))
 		}
-		tell(w, "why.answered", plain(call.Response))
+		printMsg(w, "why.answered", plain(call.Response))
 		if call.Detail != "" {
-			tell(w, "why.because", plain(errortext.In(speaks.language(), call.Detail)))
+			printMsg(w, "why.because", plain(errortext.In(outputLanguage.language(), call.Detail)))
 		}
-		sayNotOffered(w, s.reader, call)
+		printNotOffered(w, s.reader, call)
 		for _, row := range call.Rows {
-			tell(w, "why.behaviour", plain(row.ID), sureness(row),
+			printMsg(w, "why.behaviour", plain(row.ID), evidenceText(row),
 				plain(s.inLanguage(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
-			tell(w, "why.deviation_qrjump_deviations_says_what", plain(id))
+			printMsg(w, "why.deviation_qrjump_deviations_says_what", plain(id))
 		}
 	})
 }
 
-// sayNotOffered describes, for a path that qrjump does not offer, the platform's API at this path and an alternative.
-func sayNotOffered(w io.Writer, r reader, call client.Call) {
+// printNotOffered describes, for a path that qrjump does not offer, the platform's API at this path and an alternative.
+func printNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return
 	}
 	if family, known := unsupported.Lookup(call.Endpoint); known {
-		tell(w, "why.not_offered", r.say(family.Is()), r.say(family.Do()))
+		printMsg(w, "why.not_offered", r.msg(family.Is()), r.msg(family.Do()))
 		return
 	}
-	tell(w, "why.no_such_path")
+	printMsg(w, "why.no_such_path")
 }
 
-// sureness describes the evidence for a behaviour.
-func sureness(b client.Behaviour) string {
-	words := map[string]string{"observed": said("why.observed"), "documented": said("why.documented"),
-		"inferred": said("why.inferred"), "assumed": said("why.assumed")}[b.EvidenceLevel]
+// evidenceText describes the evidence for a behaviour.
+func evidenceText(b client.Behaviour) string {
+	words := map[string]string{"observed": tr("why.observed"), "documented": tr("why.documented"),
+		"inferred": tr("why.inferred"), "assumed": tr("why.assumed")}[b.EvidenceLevel]
 	if words == "" {
 		words = b.EvidenceLevel
 	}
@@ -63,7 +63,7 @@ func sureness(b client.Behaviour) string {
 		words += ", " + b.Date
 	}
 	if b.Old {
-		words += said("why.older_than_three_years")
+		words += tr("why.older_than_three_years")
 	}
 	return words
 }

@@ -114,7 +114,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	}
 	defer s.Close()
 	if c.Database == "" {
-		s.ScansInto(scanlog.RestoreInto(c.scansDir(), rand.Reader))
+		s.ScansDestination(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Restore) error {
 		// Only inside Load is it certain that the database has no keys of its own.

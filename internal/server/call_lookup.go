@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// whyBelow returns the base path of the pages that explain a recorded call; "" if the admin API needs a token, which wire callers may lack.
-func (s *Server) whyBelow() string {
+// tracePathPrefix returns the base path of the pages that explain recorded calls; "" if these pages need a token.
+func (s *Server) tracePathPrefix() string {
 	if !s.config.Dev {
 		return ""
 	}

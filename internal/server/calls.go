@@ -22,8 +22,8 @@ var exact = map[string]func(settings.Settings) int{
 	"/intp/marketcode/applycode":             func(settings.Settings) int { return codes.AppliesPerDay },
 }
 
-// openBook prepares the call counters and the call log.
-func (s *Server) openBook() {
+// openUsage prepares the call counters and the call log.
+func (s *Server) openUsage() {
 	s.domain.usage = &apiusage.Service{Store: s.store, Settings: s.chosen.settings, Now: s.countNow, ClockBelieved: s.wall.Believed,
 		Log: s.log, Exact: exact, Interfaces: api.Paths(), Alone: !s.store.Shared()}
 	if s.store.Shared() {
@@ -36,8 +36,8 @@ func (s *Server) openBook() {
 	}
 }
 
-// countsPart returns the component that writes the call counters and the call log.
-func (s *Server) countsPart() component {
+// countsComponent returns the component that writes the call counters and the call log.
+func (s *Server) countsComponent() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.usage.Run(ctx) },
 		stop: func(ctx context.Context) error {
 			// Lost call counts do not fail the shutdown, because a kill of the process would lose them too.

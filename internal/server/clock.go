@@ -63,8 +63,8 @@ func (s *Server) advanceLimits(d time.Duration) error {
 	return s.store.AdvanceLimits(context.Background(), d)
 }
 
-// wallClockPart returns the component that watches this machine's clock.
-func (s *Server) wallClockPart() component {
+// wallClockComponent returns the component that watches this machine's clock.
+func (s *Server) wallClockComponent() component {
 	return component{
 		name: "clock of the machine",
 		start: func(context.Context) error {

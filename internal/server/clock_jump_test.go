@@ -49,7 +49,7 @@ func TestScanRetention_ClockJump(t *testing.T) {
 		ahead.Store(int64(look.jump + look.running))
 		running.Store(int64(look.running))
 		s.scans().forgetOldScans(t.Context())
-		s.scans().tidyCounts(t.Context())
+		s.scans().pruneCounts(t.Context())
 		for by, want := range map[string]string{"hour": strings.Replace(look.want, "404", "422", 1), "day": "200", "month": "200"} {
 			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + began.Format(time.DateOnly) + "&to=" +
 				began.Format(time.DateOnly) + "&by=" + by)

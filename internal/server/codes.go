@@ -7,9 +7,9 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// openPress prepares the service that makes codes. If the operator has no prefix, no codes are issued, except with --dev, where
+// openCodeService prepares the service that makes codes. If the operator has no prefix, no codes are issued, except with --dev, where
 // codes have the platform's prefix.
-func (s *Server) openPress(ctx context.Context, ring *keyring) error {
+func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 	keys, err := ring.codes(ctx)
 	if err != nil {
 		return err
@@ -30,8 +30,8 @@ func (s *Server) openPress(ctx context.Context, ring *keyring) error {
 		prefix = codes.DefaultPrefix
 	}
 	s.secrets.openIDs, s.scanning.users = openIDs, s.secrets.vault.Hasher("scan_user")
-	defer func() { s.domain.desk = codes.NewTicketWriter(s.domain.press) }()
-	s.domain.press = &codes.Service{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
+	defer func() { s.domain.ticketWriter = codes.NewTicketWriter(s.domain.codes) }()
+	s.domain.codes = &codes.Service{Store: s.store, Memory: s.domain.current.Codes, Keys: keys, Vault: s.secrets.vault,
 		OpenIDs: openIDs, Settings: s.chosen.settings,
 		Now: s.now, CountNow: s.countNow, ClockBelieved: s.wall.Believed, Random: s.random, Prefix: prefix,
 		Closed: s.config.CodePrefix == "" && !s.config.Dev,

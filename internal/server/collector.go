@@ -75,7 +75,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	if n, err := w.unreachable(ctx); err == nil {
 		show("qrjump_nodes_unreachable", n)
 	}
-	if orphans, err := w.store.Orphans(ctx, w.domain.press.Memory.Targets(w.now())); err == nil {
+	if orphans, err := w.store.Orphans(ctx, w.domain.codes.Memory.Targets(w.now())); err == nil {
 		show("qrjump_orphans", float64(len(orphans)))
 	}
 	if waiting, err := w.store.WaitingRows(ctx); err == nil {
@@ -126,8 +126,8 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 // primariesEvery is the interval at which the database servers are checked for accepting writes.
 const primariesEvery = 10 * time.Second
 
-// primariesPart returns the component that checks which of the servers in --database accept writes. Decision 58.
-func (s *Server) primariesPart() component {
+// primariesComponent returns the component that checks which of the servers in --database accept writes. Decision 58.
+func (s *Server) primariesComponent() component {
 	return component{name: "look at the primaries", run: func(ctx context.Context) {
 		if !s.store.Shared() {
 			return
@@ -141,7 +141,7 @@ func (s *Server) primariesPart() component {
 				return
 			}
 			s.writing.Store(&found)
-			said = s.sayPrimaries(ctx, found, said)
+			said = s.logPrimaries(ctx, found, said)
 			if current := strings.Join(found.Silent, " "); current != silent {
 				silent = current
 				if current != "" {
@@ -159,9 +159,9 @@ func (s *Server) primariesPart() component {
 	}}
 }
 
-// sayPrimaries logs when two database servers accept writes, and when only one accepts writes again; said is the message that was
+// logPrimaries logs when two database servers accept writes, and when only one accepts writes again; said is the message that was
 // logged last.
-func (s *Server) sayPrimaries(ctx context.Context, found store.Servers, said string) string {
+func (s *Server) logPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {
 		var all []string

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// openRooms distributes the maximum number of connections between the public and the admin listeners.
-func (s *Server) openRooms() {
+// openConnectionLimits distributes the maximum number of connections between the public and the admin listeners.
+func (s *Server) openConnectionLimits() {
 	separate := false
 	for _, on := range s.config.listeners() {
 		separate = separate || on.serves == admin

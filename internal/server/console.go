@@ -93,7 +93,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
 	}
-	if s.refuseAt(r, adminDoor, keyMark(text)) {
+	if s.refuseAt(r, adminTokenKind, keyMark(text)) {
 		return false, iam.ErrTooMany
 	}
 	return false, nil
@@ -124,7 +124,7 @@ func (s *Server) callAgain(ctx context.Context, account, path, query, body strin
 	}
 	w := &discarded{header: http.Header{}}
 	s.serving.wireCalls.ServeHTTP(w, r)
-	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Trace"), s.whyBelow())
+	rid = strings.TrimPrefix(w.header.Get("X-Qrjump-Trace"), s.tracePathPrefix())
 	if rid == "" {
 		return "", errors.New("the call left no record")
 	}

@@ -21,10 +21,10 @@ import (
 type domain struct {
 	accounts *accounts.Service
 	rules    *rules.Service
-	press    *codes.Service
+	codes    *codes.Service
 	// packageSigner signs the packages for printers.
 	packageSigner *printpackage.Signer
-	desk          *codes.TicketWriter
+	ticketWriter  *codes.TicketWriter
 	usage         *apiusage.Service
 	keys          *accounts.ScanKeys
 	people        *iam.Service
@@ -34,8 +34,8 @@ type domain struct {
 	contact       contact
 }
 
-// domainPart returns the component that prepares accounts, rules and codes with the server's clock.
-func (s *Server) domainPart() component {
+// domainComponent returns the component that prepares accounts, rules and codes with the server's clock.
+func (s *Server) domainComponent() component {
 	return component{name: "accounts, rules and codes", start: s.openDomain}
 }
 
@@ -43,7 +43,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	if err := s.openClock(ctx); err != nil {
 		return err
 	}
-	s.openBook()
+	s.openUsage()
 	epochs := s.store.Epochs()
 	s.domain.current = &replica.Replica{Rules: index.New(), Accounts: replica.NewAccounts(), Codes: codes.NewMemory(s.store),
 		RuleStore:    s.store,
@@ -57,7 +57,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	s.domain.rules = &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
 		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.requests().fetch,
 		Changed: s.domain.current.RefreshRule, ManyChanged: s.domain.current.RefreshMany}
-	if err := s.openPress(ctx, s.secrets.ring); err != nil {
+	if err := s.openCodeService(ctx, s.secrets.ring); err != nil {
 		return err
 	}
 	s.domain.keys = &accounts.ScanKeys{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random}
@@ -82,8 +82,8 @@ func (s *Server) openDomain(ctx context.Context) error {
 	return nil
 }
 
-// memoryPart returns the component that loads the in-memory copy of rules, accounts and codes for scans, and retries failed database reads.
-func (s *Server) memoryPart() component {
+// memoryComponent returns the component that loads the in-memory copy of rules, accounts and codes, and retries failed database reads.
+func (s *Server) memoryComponent() component {
 	return component{
 		name: "memory of scans",
 		start: func(ctx context.Context) error {

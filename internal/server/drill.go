@@ -283,11 +283,11 @@ func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 
 // findCodes makes codes of every batch, and finds these codes again by their texts.
 func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
-	press := d.server.domain.press
-	for _, b := range press.Memory.Batches() {
+	service := d.server.domain.codes
+	for _, b := range service.Memory.Batches() {
 		r.Batches++
 		for _, index := range []int64{0, b.Count / 2, b.Count - 1} {
-			code, text, err := press.Print(ctx, b, index)
+			code, text, err := service.Print(ctx, b, index)
 			if errors.Is(err, errcode.NotFinished) {
 				continue // the batch is an unfinished import of codes
 			}
@@ -295,7 +295,7 @@ func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 				return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 			}
 			for _, name := range []codes.CodeName{{URL: text, ID: b.ID}, {Code: code, ID: b.ID}} {
-				found, err := press.Lookup(ctx, name)
+				found, err := service.Lookup(ctx, name)
 				if err != nil {
 					return fmt.Errorf("code %d of application %d cannot be read: %w", index, b.ID, err)
 				}

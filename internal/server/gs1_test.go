@@ -458,7 +458,7 @@ func TestGS1Host_Port(t *testing.T) {
 	for _, c := range []struct {
 		name, host, path string
 		status           int
-		says             string // in the body, or at the beginning of Link
+		localized        string // in the body, or at the beginning of Link
 	}{
 		{"without a port", "id.example", item, 307, "<http://id.example/01/"},
 		{"usual port", "id.example:80", item, 307, "<http://id.example/01/"},
@@ -473,9 +473,9 @@ func TestGS1Host_Port(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := s.Do("GET", c.path, "", "Host: "+c.host)
-			if a.Status != c.status || !strings.HasPrefix(a.Header.Get("Link"), c.says) && !strings.Contains(a.Body, c.says) {
+			if a.Status != c.status || !strings.HasPrefix(a.Header.Get("Link"), c.localized) && !strings.Contains(a.Body, c.localized) {
 				t.Errorf("GET http://%s%s = %d, Link %q, %.200s, want %d and %q", c.host, c.path, a.Status, a.Header.Get("Link"), a.Body,
-					c.status, c.says)
+					c.status, c.localized)
 			}
 		})
 	}
@@ -715,10 +715,10 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 			assert.True(t, a.Status == 200 && strings.Contains(a.Body, fmt.Sprintf(`"keys":%d}`, keys)),
 				"%s to %s: %d %s, want %d keys", of, to, a.Status, a.Body, keys)
 		}
-		ask := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, says string) {
+		ask := func(call func(method, path, body string) servertest.Answer, method, path, body string, status int, localized string) {
 			t.Helper()
-			if a := call(method, path, body); a.Status != status || !strings.Contains(a.Body, says) {
-				t.Errorf("%s %s: %d %s, want %d %s", method, path, a.Status, a.Body, status, says)
+			if a := call(method, path, body); a.Status != status || !strings.Contains(a.Body, localized) {
+				t.Errorf("%s %s: %d %s, want %d %s", method, path, a.Status, a.Body, status, localized)
 			}
 		}
 		// 950600013 has shop's prefix, 950600013430 rival's: the longer one counts.

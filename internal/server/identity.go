@@ -18,9 +18,9 @@ func identityFile(data string) string { return filepath.Join(data, "database") }
 // identifier, and every other database has another.
 func identity(key *sealer.Key) string { return key.Hash("identity of the database", "") }
 
-// refuseLost returns an error if the embedded database file is missing from a data folder that was in use. Opening the database
+// checkDatabaseExists returns an error if the embedded database file is missing from a data folder that was in use. Opening the database
 // would create a new file, and would destroy the data of the old file in qrjump.db-wal.
-func refuseLost(c Config) error {
+func checkDatabaseExists(c Config) error {
 	if c.Database != "" {
 		return nil
 	}

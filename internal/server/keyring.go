@@ -65,9 +65,9 @@ type secrets struct {
 	oidcSecret string // client secret of this server at the OpenID Connect provider
 }
 
-// keysPart returns the component that opens the keys of the database, records the database that the folder works with, and starts
+// keysComponent returns the component that opens the keys of the database, records the database that the folder works with, and starts
 // the audit log.
-func (s *Server) keysPart() component {
+func (s *Server) keysComponent() component {
 	return component{name: "keys", start: func(ctx context.Context) (err error) {
 		if s.secrets.ring, err = s.openKeyring(ctx, s.store); err != nil {
 			return err

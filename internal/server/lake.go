@@ -14,9 +14,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakePart returns the component that writes this node's scans as Parquet files for external query engines. When the scan log
+// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. When the scan log
 // closes, its last scans are written to the lake, which is the folder of Parquet files.
-func (s *Server) lakePart() component {
+func (s *Server) lakeComponent() component {
 	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
 			s.scanning.ledger.lake.Run(ctx)
@@ -82,7 +82,7 @@ func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lak
 			}
 		}
 		for batch, list := range indexes {
-			found, err := s.domain.press.Serials(ctx, batch, list...)
+			found, err := s.domain.codes.Serials(ctx, batch, list...)
 			if err != nil {
 				return nil, err
 			}

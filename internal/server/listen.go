@@ -54,14 +54,14 @@ type serving struct {
 	endWaiting  *time.Timer        // timer that aborts waits for the database; nil = not started
 }
 
-// listenersPart returns the component that serves requests; at the end it drains the running requests or cuts them.
-func (s *Server) listenersPart() component {
+// listenersComponent returns the component that serves requests; at the end it drains the running requests or cuts them.
+func (s *Server) listenersComponent() component {
 	return component{name: "listeners", start: s.listen, stop: s.drain}
 }
 
 // listen opens all listeners and starts to serve requests.
 func (s *Server) listen(ctx context.Context) error {
-	s.openRooms()
+	s.openConnectionLimits()
 	var requests context.Context
 	requests, s.serving.cutRequests = context.WithCancel(context.WithoutCancel(ctx))
 	for _, on := range s.config.listeners() {

@@ -25,8 +25,7 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 	return slog.New(downgradeHandler{h})
 }
 
-// bufferedWriter buffers log lines for linesWait and writes them together: a separate write per line would cost as much as the rest
-// of logging.
+// bufferedWriter buffers log lines for logFlushInterval and writes them together: a write per line would double the cost of logging.
 type bufferedWriter struct {
 	to io.Writer
 
@@ -37,10 +36,10 @@ type bufferedWriter struct {
 }
 
 const (
-	// linesWait is the time for which a log line is buffered. A killed process loses the log lines of the last linesWait.
-	linesWait = 10 * time.Millisecond
-	// linesMost is the size of the buffer in bytes.
-	linesMost = 64 << 10
+	// logFlushInterval is the time for which a log line is buffered. A killed process loses the log lines of the last logFlushInterval.
+	logFlushInterval = 10 * time.Millisecond
+	// logBufferSize is the size of the buffer in bytes.
+	logBufferSize = 64 << 10
 )
 
 func (l *bufferedWriter) Write(line []byte) (int, error) {
@@ -49,12 +48,12 @@ func (l *bufferedWriter) Write(line []byte) (int, error) {
 	first := len(l.waiting) == 0
 	l.waiting = append(l.waiting, line...)
 	switch {
-	case l.closed || len(l.waiting) >= linesMost:
+	case l.closed || len(l.waiting) >= logBufferSize:
 		return len(line), l.write()
 	case l.timer == nil:
-		l.timer = time.AfterFunc(linesWait, func() { _ = l.Flush() })
+		l.timer = time.AfterFunc(logFlushInterval, func() { _ = l.Flush() })
 	case first:
-		l.timer.Reset(linesWait)
+		l.timer.Reset(logFlushInterval)
 	}
 	return len(line), nil
 }
@@ -145,8 +144,8 @@ func (s *Server) traced(next http.Handler) http.Handler {
 	return stored
 }
 
-// tracingPart returns the component that exports spans.
-func (s *Server) tracingPart() component {
+// tracingComponent returns the component that exports spans.
+func (s *Server) tracingComponent() component {
 	recorder := s.config.Tracing
 	if recorder == nil {
 		return component{name: "tracing"}

@@ -56,7 +56,7 @@ func TestServerLog_BatchedWrites(t *testing.T) {
 		for range 100 {
 			log.Info("call")
 		}
-		time.Sleep(linesWait - time.Nanosecond)
+		time.Sleep(logFlushInterval - time.Nanosecond)
 		synctest.Wait()
 		assert.Equal(t, to.times(), 0, "writes before the time")
 		time.Sleep(time.Nanosecond)
@@ -65,7 +65,7 @@ func TestServerLog_BatchedWrites(t *testing.T) {
 			t.Errorf("%d lines in %d writes", n, to.times())
 		}
 		log.Info("one more")
-		time.Sleep(linesWait)
+		time.Sleep(logFlushInterval)
 		synctest.Wait()
 		if to.times() != 2 || !strings.Contains(to.String(), "one more") {
 			t.Errorf("%d writes: %s", to.times(), to.String())
@@ -87,7 +87,7 @@ func TestServerLog_WarningsFlushedAtOnce(t *testing.T) {
 			if to.times() != 2 {
 				t.Errorf("%d writes: %s", to.times(), to.String())
 			}
-			time.Sleep(linesWait) // the timer finds nothing
+			time.Sleep(logFlushInterval) // the timer finds nothing
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestServerLog_BoundedBufferFlushedOnClose(t *testing.T) {
 		to := &writes{}
 		l := &bufferedWriter{to: to}
 		log := newLogger(l, "text")
-		log.Info(strings.Repeat("x", linesMost))
+		log.Info(strings.Repeat("x", logBufferSize))
 		assert.Equal(t, to.times(), 1, "writes of a long line")
 		log.Info("last")
 		if err := l.Close(); err != nil || !strings.HasSuffix(to.String(), "msg=last\n") {
@@ -109,7 +109,7 @@ func TestServerLog_BoundedBufferFlushedOnClose(t *testing.T) {
 		if _, err := l.Write([]byte("line\n")); !errors.Is(err, to.err) || len(l.waiting) > 0 {
 			t.Errorf("%v, and %d bytes wait", err, len(l.waiting))
 		}
-		time.Sleep(linesWait)
+		time.Sleep(logFlushInterval)
 	})
 }
 

@@ -40,7 +40,7 @@ type metrics struct {
 }
 
 // Metric returns the description of a metric.
-func Metric(name string) i18n.Message { return says(name) }
+func Metric(name string) i18n.Message { return localized(name) }
 
 func help(name string) string { return Metric(name).String() }
 
@@ -70,7 +70,7 @@ func newMetrics(rules func() float64, fn func() float64) *metrics {
 	}
 	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_auth_failures_total")),
 		[]string{"kind", "result"})
-	for _, d := range doors {
+	for _, d := range credentialKinds {
 		for _, answer := range []string{"wrong", "refused"} {
 			m.guesses.WithLabelValues(d.name, answer)
 		}

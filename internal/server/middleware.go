@@ -25,7 +25,7 @@ import (
 
 // guarded wraps a handler in the middleware that all listeners share.
 func (s access) guarded(h http.Handler) http.Handler {
-	return s.logPanics(s.timelyBody(cleanPath(s.knownHost(h))))
+	return s.logPanics(s.limitBodyTime(cleanPath(s.knownHost(h))))
 }
 
 // logPanics logs a panic of a handler; net/http would write it to standard error only. The connection is closed after a panic.
@@ -199,7 +199,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 			if caller.Name != "" {
 				wrong = "the admin key " + caller.Name + " expired; "
 			}
-			if s.refuseAt(r, adminDoor, cmp.Or(caller.Name, keyMark(token))) {
+			if s.refuseAt(r, adminTokenKind, cmp.Or(caller.Name, keyMark(token))) {
 				w.Header().Set("Retry-After", "60")
 				scanapi.WriteProblem(w, http.StatusTooManyRequests, "too many wrong admin tokens came from this address, and this one is wrong too: correct the "+
 					"token in the client; the right token is accepted at once")
@@ -238,12 +238,12 @@ func (s access) mayExplain(ctx context.Context, token string) (appids []string, 
 
 // guessed records a failed attempt with a wrong AppSecret.
 func (s access) guessed(appid string, ip netip.Addr, tooMany bool) {
-	s.refuse(context.Background(), secretDoor, appid, ip, tooMany)
+	s.refuse(context.Background(), secretKind, appid, ip, tooMany)
 }
 
 // guessedPerson records a person's failed attempt to sign in.
 func (s access) guessedPerson(method iam.LoginMethod, name string, ip netip.Addr, tooMany bool) {
-	for _, d := range doors {
+	for _, d := range credentialKinds {
 		if d.name == string(method) {
 			s.refuse(context.Background(), d, name[:min(len(name), 64)], ip, tooMany)
 		}

@@ -312,10 +312,10 @@ func TestNodes_ReplicationLag(t *testing.T) {
 		}
 		return strings.Contains(two.Admin("GET", "/settings", "").Body, `"publish_quota":7`)
 	})
-	for language, says := range map[string][]string{"en": {"last in sync", "Reported ", "qrjump doctor --node"},
+	for language, localized := range map[string][]string{"en": {"last in sync", "Reported ", "qrjump doctor --node"},
 		"zh": {"秒曾同步", "秒前报告。", "qrjump doctor --node"}} {
 		page := two.Send(two.Request("GET", "/console/operate?lang="+language, "")).Body
-		for i, text := range says {
+		for i, text := range localized {
 			if want := 2 - i/2; strings.Count(page, text) != want {
 				t.Errorf("%s: want %q %d times in %s", language, text, want, page)
 			}

@@ -12,10 +12,9 @@ import (
 // ordersMeta is the prefix of the keys under which Store.PutMeta stores orders for codes.
 const ordersMeta = "order/"
 
-// orders returns the store of orders for codes; each order is stored under a separate key, so that the audit log has each change of
-// an order.
+// orders returns the store of orders for codes; each order is stored under a separate key, so that the audit log has each change.
 func (s *Server) orders() *codes.Orders {
-	return &codes.Orders{Codes: s.domain.press, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
+	return &codes.Orders{Codes: s.domain.codes, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
 		list []codes.Order, total int, err error) {
 		childNames := []string{ordersMeta}
@@ -37,8 +36,8 @@ func (s *Server) orders() *codes.Orders {
 	}}
 }
 
-// ordersPart returns the component that resumes, after a start, the orders whose codes were being made when a node ended.
-func (s *Server) ordersPart() component {
+// ordersComponent returns the component that resumes, after a start, the orders whose codes were being made when a node ended.
+func (s *Server) ordersComponent() component {
 	return component{name: "orders", run: func(ctx context.Context) {
 		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "interrupted code orders not completed", "error", err)

@@ -40,8 +40,8 @@ func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]b
 	return answer.Body, steps, err
 }
 
-// lookAtFile fetches a verification file as an add operation does, and returns the result of each step.
-func (s requests) lookAtFile(ctx context.Context, url, content string) ([]verification.Step, error) {
+// inspectFile fetches a verification file as an add operation does, and returns the result of each step.
+func (s requests) inspectFile(ctx context.Context, url, content string) ([]verification.Step, error) {
 	client := s.outboundNow()
 	return verification.Walk(ctx, client, url, content)
 }

@@ -15,32 +15,32 @@ import (
 // outboxInterval is the interval, in real time, at which senders look for due rows.
 const outboxInterval = time.Second
 
-// webhooksPart returns the component that sends scans and alarms to subscribed webhooks.
-func (s *Server) webhooksPart() component {
-	return s.outboxPart("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
+// webhooksComponent returns the component that sends scans and alarms to subscribed webhooks.
+func (s *Server) webhooksComponent() component {
+	return s.outboxComponent("webhooks", func(context.Context) (outbox.Policy, *func(), error) {
 		s.openWebhooks()
 		return s.webhooks.Policy(), &s.webhooks.Wake, nil
 	})
 }
 
-// messagesPart returns the component that sends events to accounts.
-func (s *Server) messagesPart() component {
-	return s.outboxPart("messages", func(context.Context) (outbox.Policy, *func(), error) {
+// messagesComponent returns the component that sends events to accounts.
+func (s *Server) messagesComponent() component {
+	return s.outboxComponent("messages", func(context.Context) (outbox.Policy, *func(), error) {
 		s.domain.rules.Queued = func() { s.domain.accounts.Queued() }
 		return s.domain.accounts.MessagePolicy(), &s.domain.accounts.Queued, nil
 	})
 }
 
-// pushesPart returns the component that sends tickets and events to third-party platforms.
-func (s *Server) pushesPart() component {
-	return s.outboxPart("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
+// pushesComponent returns the component that sends tickets and events to third-party platforms.
+func (s *Server) pushesComponent() component {
+	return s.outboxComponent("pushes", func(ctx context.Context) (outbox.Policy, *func(), error) {
 		return s.domain.accounts.PushPolicy(), &s.domain.accounts.Wake, s.domain.accounts.CompleteGrants(ctx)
 	})
 }
 
-// outboxPart returns the component that sends the outbox rows of one kind; open returns the sending policy and a pointer to the
+// outboxComponent returns the component that sends the outbox rows of one kind; open returns the sending policy and a pointer to the
 // variable for the function that wakes the sender.
-func (s *Server) outboxPart(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
+func (s *Server) outboxComponent(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
 	return component{
 		name: name,

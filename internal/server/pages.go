@@ -22,19 +22,19 @@ func (s *Server) pages(next http.Handler) http.Handler {
 		Resolve: s.scanAPI().Resolver.Resolve,
 		Account: s.domain.current.Accounts.Account,
 		Prefixes: func() []string {
-			if s.domain.press.Closed {
-				return s.domain.press.Memory.Prefixes("")
+			if s.domain.codes.Closed {
+				return s.domain.codes.Memory.Prefixes("")
 			}
-			return s.domain.press.Memory.Prefixes(s.domain.press.Prefix)
+			return s.domain.codes.Memory.Prefixes(s.domain.codes.Prefix)
 		},
-		Links:    s.domain.press.Memory.Links,
+		Links:    s.domain.codes.Memory.Links,
 		Rules:    s.store,
 		Looks:    s.domain.appearances,
 		APIPaths: apiPaths(),
 		APIPages: consent.Paths,
 		Settings: s.chosen.settings, Now: s.now, RealNow: s.realNow, ClientIP: s.access().clientIP, Scheme: s.access().scheme, Log: s.log,
 		First: func(ctx context.Context, batch, index int64) (time.Time, bool, error) {
-			first, ok, err := s.domain.desk.FirstScan(ctx, batch, index)
+			first, ok, err := s.domain.ticketWriter.FirstScan(ctx, batch, index)
 			return first.At, ok, err
 		},
 		Checks: func(ctx context.Context, batch, index int64) (int64, error) {
@@ -51,7 +51,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			}
 			return err == nil, err
 		},
-		Redeemed: s.domain.press.RedeemedAt,
+		Redeemed: s.domain.codes.RedeemedAt,
 		Observe:  func(p landing.Page) { views.WithLabelValues(string(p)).Inc() },
 	}
 	s.emulation.pages = g

@@ -31,16 +31,16 @@ var locale embed.FS
 
 var catalog = i18n.Open(locale)
 
-// says returns a text of this package's catalogue, filled with values.
-func says(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
+// localized returns a text of this package's catalogue, filled with values.
+func localized(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
 
 const (
 	// enoughDisk is the free disk space in bytes that suffices for some days of operation.
 	enoughDisk = 1 << 30
 	// CertificateDays is the number of days for which a certificate must remain valid to cause no warning.
 	CertificateDays = 14
-	// soundTime is the timeout for reading a database file to check its integrity.
-	soundTime = 30 * time.Second
+	// integrityTimeout is the timeout for reading a database file to check its integrity.
+	integrityTimeout = 30 * time.Second
 )
 
 // Preflight checks, without changing anything, what a server would start from: the data folder with its keys, the database and the
@@ -48,14 +48,14 @@ const (
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
-		e.bad("folder", says("folder.none", c.Data), says("folder.none.next"))
+		e.bad("folder", localized("folder.none", c.Data), localized("folder.none.next"))
 		return e.found
 	}
 	e.folder()
 	e.disk()
 	e.certificate(c.TLSCert, c.TLSKey)
 	if running && c.Database == "" {
-		e.well("store", says("database.used"))
+		e.well("store", localized("database.used"))
 		return e.found
 	}
 	e.store(ctx)
@@ -87,25 +87,25 @@ func (e *examination) folder() {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			readable = true
-			e.bad("folder", says("folder.open", path), says("folder.open.next", path))
+			e.bad("folder", localized("folder.open", path), localized("folder.open.next", path))
 		}
 	}
 	if !readable {
-		e.well("folder", says("folder.closed", e.config.Data))
+		e.well("folder", localized("folder.closed", e.config.Data))
 	}
 }
 
 func (e *examination) disk() {
 	dir := e.config.Data
 	free, known := scanlog.FreeSpace(dir)
-	size := says("disk.free", float64(free)/1e9, dir)
+	size := localized("disk.free", float64(free)/1e9, dir)
 	switch err := scanlog.CheckFreeSpace(dir); {
 	case err != nil:
-		e.bad("disk", says("disk.closed", dir, err), says("disk.closed.next"))
+		e.bad("disk", localized("disk.closed", dir, err), localized("disk.closed.next"))
 	case !known:
-		e.well("disk", says("disk.open", dir))
+		e.well("disk", localized("disk.open", dir))
 	case free < enoughDisk:
-		e.warn("disk", size, says("disk.full.next"))
+		e.warn("disk", size, localized("disk.full.next"))
 	default:
 		e.well("disk", size)
 	}
@@ -118,7 +118,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", i18n.Literal(err.Error()), says("certificate.next"))
+		e.bad("certificate", i18n.Literal(err.Error()), localized("certificate.next"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -126,12 +126,12 @@ func (e *examination) certificate(cert, key string) {
 
 // CertificateFinding checks how long a certificate remains valid.
 func CertificateFinding(until time.Time, owner string) Finding {
-	f := Finding{About: "certificate", Detail: says("certificate", owner, until.UTC().Format("2006-01-02 15:04 UTC"))}
+	f := Finding{About: "certificate", Detail: localized("certificate", owner, until.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch left := time.Until(until); {
 	case left <= 0:
-		f.Next = says("certificate.over.next")
+		f.Next = localized("certificate.over.next")
 	case left < CertificateDays*24*time.Hour:
-		f.OK, f.Warns, f.Next = true, true, says("certificate.soon.next")
+		f.OK, f.Warns, f.Next = true, true, localized("certificate.soon.next")
 	default:
 		f.OK = true
 	}
@@ -147,27 +147,27 @@ func (e *examination) store(ctx context.Context) {
 	if c.Database == "" {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
-			if err := refuseLost(c); err != nil {
+			if err := checkDatabaseExists(c); err != nil {
 				e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 				return
 			}
-			e.well("store", says("database.none"))
+			e.well("store", localized("database.none"))
 			return
 		case err != nil:
-			e.bad("store", i18n.Literal(err.Error()), says("database.closed.next"))
+			e.bad("store", i18n.Literal(err.Error()), localized("database.closed.next"))
 			return
 		}
 	}
-	switch err := onlyLook(ctx, c, e.database); {
+	switch err := inspectDatabase(ctx, c, e.database); {
 	case errors.Is(err, store.ErrFolderInUse): // a running server that could not be reached has the database open
-		e.well("store", says("database.used"))
+		e.well("store", localized("database.used"))
 	case !errors.Is(err, errSeen):
 		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 	}
 }
 
-// onlyLook opens a database, passes it to look and closes it unchanged.
-func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *store.Store, schema int64)) error {
+// inspectDatabase opens a database, passes it to look and closes it unchanged.
+func inspectDatabase(ctx context.Context, c Config, look func(ctx context.Context, db *store.Store, schema int64)) error {
 	check := func(ctx context.Context, db *store.Store, schema int64) error {
 		look(ctx, db, schema)
 		return errSeen
@@ -183,34 +183,34 @@ func onlyLook(ctx context.Context, c Config, look func(ctx context.Context, db *
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
-		e.well("store", says("database.empty"))
+		e.well("store", localized("database.empty"))
 		return
 	case schema < newest:
-		e.well("store", says("database.older", schema, newest))
+		e.well("store", localized("database.older", schema, newest))
 	default:
-		e.well("store", says("database.schema", schema))
+		e.well("store", localized("database.schema", schema))
 	}
 	if err := e.keys(ctx, db); err != nil {
 		e.bad("keys", i18n.Literal(err.Error()), i18n.Message{})
 	} else {
-		e.well("keys", says("keys.open"))
+		e.well("keys", localized("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
 		return // PostgreSQL checks its own files
 	}
-	ctx, cancel := context.WithTimeout(ctx, soundTime)
+	ctx, cancel := context.WithTimeout(ctx, integrityTimeout)
 	defer cancel()
 	switch fault, err := db.IntegrityCheck(ctx); {
 	case ctx.Err() != nil:
-		e.warn("store", says("database.large", soundTime),
-			says("database.large.next"))
+		e.warn("store", localized("database.large", integrityTimeout),
+			localized("database.large.next"))
 	case err != nil:
 		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
 	case fault != "":
-		e.bad("store", says("database.damaged", fault),
-			says("database.damaged.next"))
+		e.bad("store", localized("database.damaged", fault),
+			localized("database.damaged.next"))
 	default:
-		e.well("store", says("database.sound"))
+		e.well("store", localized("database.sound"))
 	}
 }
 

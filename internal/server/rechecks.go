@@ -13,8 +13,8 @@ import (
 // recheckInterval is the interval between two searches for verification files that are due.
 const recheckInterval = time.Minute
 
-// rechecksPart returns the component that rechecks verification files every night.
-func (s *Server) rechecksPart() component {
+// rechecksComponent returns the component that rechecks verification files every night.
+func (s *Server) rechecksComponent() component {
 	return component{name: "rechecks", start: s.openRechecks, run: func(ctx context.Context) { s.rechecks.Run(ctx, recheckInterval) }}
 }
 

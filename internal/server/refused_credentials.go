@@ -14,36 +14,36 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// door describes a kind of credential that this server checks. A check accepts a valid credential, however many invalid attempts
+// credentialKind describes a kind of credential that this server checks. A check accepts a valid credential, however many invalid attempts
 // came from the same address. Invalid attempts are counted and logged; after twenty invalid attempts from an address within a
 // minute, the response to an invalid credential only reports too many attempts. Passwords differ: after too many failed attempts a
 // password is not compared, because comparing passwords is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
-type door struct {
+type credentialKind struct {
 	name  string // metric label, and the name in the admin API
 	wrong string // log message for an invalid credential
 }
 
 var (
-	adminDoor    = door{"admin_token", "wrong admin token"} // the admin token and admin keys, sent in a header or typed on a page
-	secretDoor   = door{"app_secret", "wrong AppSecret"}
-	scanDoor     = door{"scan_key", "wrong scan key"}
-	personDoor   = door{string(iam.ByPassword), "wrong sign-in"}
-	linkDoor     = door{string(iam.ByLoginLink), "a sign-in link that is none any more"}
-	providerDoor = door{string(iam.ByProvider), "an answer of the provider that lets nobody in"}
+	adminTokenKind = credentialKind{"admin_token", "wrong admin token"} // the admin token and admin keys, in a header or typed on a page
+	secretKind     = credentialKind{"app_secret", "wrong AppSecret"}
+	scanKeyKind    = credentialKind{"scan_key", "wrong scan key"}
+	passwordKind   = credentialKind{string(iam.ByPassword), "wrong sign-in"}
+	loginLinkKind  = credentialKind{string(iam.ByLoginLink), "a sign-in link that is none any more"}
+	providerKind   = credentialKind{string(iam.ByProvider), "an answer of the provider that lets nobody in"}
 
-	doors = []door{adminDoor, secretDoor, scanDoor, personDoor, linkDoor, providerDoor}
+	credentialKinds = []credentialKind{adminTokenKind, secretKind, scanKeyKind, passwordKind, loginLinkKind, providerKind}
 )
 
 // refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse counts the attempt but does
 // not log it.
-func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, tooMany bool) {
+func (s access) refuse(ctx context.Context, d credentialKind, name string, ip netip.Addr, tooMany bool) {
 	s.secrets.refusals.note(refusal{what: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
 		s.metrics.guesses.WithLabelValues(d.name, "refused").Inc()
 		return
 	}
 	s.metrics.guesses.WithLabelValues(d.name, "wrong").Inc()
-	key := map[door]string{secretDoor: "account", personDoor: "person", linkDoor: "person"}[d]
+	key := map[credentialKind]string{secretKind: "account", passwordKind: "person", loginLinkKind: "person"}[d]
 	var values []any
 	if name != "" {
 		values = []any{cmp.Or(key, "key"), name}
@@ -53,7 +53,7 @@ func (s access) refuse(ctx context.Context, d door, name string, ip netip.Addr, 
 
 // refuseAt calls refuse for a kind of credential that this package checks itself; tooMany reports whether the response must report
 // too many attempts.
-func (s access) refuseAt(r *http.Request, d door, name string) (tooMany bool) {
+func (s access) refuseAt(r *http.Request, d credentialKind, name string) (tooMany bool) {
 	ip := s.clientIP(r)
 	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
 	s.refuse(r.Context(), d, name, ip, tooMany)

@@ -41,8 +41,8 @@ func (s *Server) followed() {
 		},
 		// After the erasure of a user or of all data, this node may still have tickets of erased users in memory.
 		erasures: func(context.Context, string) error {
-			if s.domain.press != nil {
-				s.domain.press.ClearTicketCache()
+			if s.domain.codes != nil {
+				s.domain.codes.ClearTicketCache()
 			}
 			return nil
 		},
@@ -58,8 +58,8 @@ func (s *Server) followed() {
 	}
 }
 
-// followPart returns the component that follows the changes of other nodes.
-func (s *Server) followPart() component {
+// followComponent returns the component that follows the changes of other nodes.
+func (s *Server) followComponent() component {
 	return component{name: "changes of other nodes", run: func(ctx context.Context) {
 		if s.domain.current.Changes != nil {
 			s.domain.current.Follow(ctx)
@@ -67,8 +67,8 @@ func (s *Server) followPart() component {
 	}}
 }
 
-// minutePart returns the component that, in a cluster, stores the status of this node once a minute, even if the node is idle.
-func (s *Server) minutePart() component {
+// minuteComponent returns the component that, in a cluster, stores the status of this node once a minute, even if the node is idle.
+func (s *Server) minuteComponent() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
 			if err := s.scans().eachMinute(ctx); err != nil && ctx.Err() == nil {

@@ -12,22 +12,22 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// unread is the maximum number of bytes of a request body that are read and dropped if no handler reads the body; it equals the
+// maxDrained is the maximum number of bytes of a request body that are read and dropped if no handler reads the body; it equals the
 // longest valid body of the wire API.
-const unread = api.MaxBody
+const maxDrained = api.MaxBody
 
-// unreadHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response with a status below 400 that arrives
+// maxDrainedHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response with a status below 400 that arrives
 // before curl has sent the whole request body: an upload of a rules file with a wrong token must get its response, too. curl stops
-// sending the body once it has a complete error response; so if the body exceeds unreadHTTP2, an error response is sent in one
+// sending the body once it has a complete error response; so if the body exceeds maxDrainedHTTP2, an error response is sent in one
 // piece with a Content-Length, and any other response is replaced by a 413. Over HTTP/1.1 curl always reads the response.
-const unreadHTTP2 = 64 << 20
+const maxDrainedHTTP2 = 64 << 20
 
 // longestHeld is the maximum size in bytes of a response that is buffered until it is complete.
 const longestHeld = 64 << 10
 
-// timelyBody reads the request body, within a limited time and length, before the response is sent: a client that is still sending
+// limitBodyTime reads the request body, within a limited time and length, before the response is sent: a client that is still sending
 // may miss the response, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body extend the read deadline.
-func (s access) timelyBody(next http.Handler) http.Handler {
+func (s access) limitBodyTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
 		// A client that stops reading must not keep a response in memory. A streaming handler sets a new write deadline with every chunk.
@@ -41,9 +41,9 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r) // a client that sends "Expect: 100-continue" sends its body only after a handler starts to read
 			return
 		}
-		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, unread: unread}
+		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, maxDrained: maxDrained}
 		if r.ProtoMajor == 2 {
-			a.unread, a.mayHold = unreadHTTP2, true
+			a.maxDrained, a.mayHold = maxDrainedHTTP2, true
 		}
 		a.left.Store(r.ContentLength)
 		r.Body = a
@@ -68,10 +68,10 @@ func (s access) timelyBody(next http.Handler) http.Handler {
 // drainingBody is a request body and its response writer; if no handler reads the body, the body is drained before the response is sent.
 type drainingBody struct {
 	http.ResponseWriter
-	control  *http.ResponseController
-	body     io.ReadCloser
-	patience time.Duration // read timeout for the rest of the body
-	unread   int64         // maximum number of body bytes that are read and dropped
+	control    *http.ResponseController
+	body       io.ReadCloser
+	patience   time.Duration // read timeout for the rest of the body
+	maxDrained int64         // maximum number of body bytes that are read and dropped
 
 	left     atomic.Int64 // remaining bytes of the request's Content-Length; negative without a Content-Length
 	begun    atomic.Bool  // a handler has started to read the body
@@ -164,9 +164,9 @@ func (a *drainingBody) beforeAnswer(status int) {
 // rest reads and drops the remaining request body. If the body is too long or does not arrive in time, rest sets missed to an HTTP
 // status, and the connection is closed after the response.
 func (a *drainingBody) rest() {
-	if !a.ended.Load() && a.left.Load() <= a.unread {
+	if !a.ended.Load() && a.left.Load() <= a.maxDrained {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
-		if _, err := io.CopyN(io.Discard, a, a.unread+1); err == io.EOF {
+		if _, err := io.CopyN(io.Discard, a, a.maxDrained+1); err == io.EOF {
 			_ = a.control.SetReadDeadline(time.Time{}) // no read deadline, for a response that takes long
 			return
 		}

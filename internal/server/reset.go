@@ -65,7 +65,7 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	}
 	s.domain.accounts.ForgetGuesses()
 	s.domain.usage.Minutes.Forget()
-	s.domain.press.ClearTicketCache()
+	s.domain.codes.ClearTicketCache()
 	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }
 

@@ -193,7 +193,7 @@ func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
 func (s *Server) wireAPI() *api.API {
-	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.usage, Rules: s.domain.rules, Codes: s.domain.press,
+	a := &api.API{Accounts: s.domain.accounts, Calls: s.domain.usage, Rules: s.domain.rules, Codes: s.domain.codes,
 		Settings: s.chosen.settings, Log: s.log, Now: s.now, RealNow: s.realNow,
 		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
 		OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
@@ -206,7 +206,7 @@ func (s *Server) wireAPI() *api.API {
 			s.serving.arrivals.calls.Add(1)
 			s.emulation.calls.Add(record)
 		}
-		a.TracePathPrefix = s.whyBelow()
+		a.TracePathPrefix = s.tracePathPrefix()
 		a.PageOf = func(rid string) string { return s.AdminURL + console.Root + "/calls/" + rid }
 		a.Stub = func(method, path string) (api.Stub, bool) {
 			f, ok := s.emulation.plan.NextResponse(method, path)
@@ -245,22 +245,22 @@ func wireFault(f emulator.Fault) api.Fault {
 }
 
 func (s *Server) scanAPI() *scanapi.API {
-	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
-		Products: s.domain.products}, Near: s.domain.rules.Neighbours, Codes: s.domain.press, TicketWriter: s.domain.desk,
+	a := &scanapi.API{Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
+		Products: s.domain.products}, Near: s.domain.rules.NearestRules, Codes: s.domain.codes, TicketWriter: s.domain.ticketWriter,
 		Record: s.scanning.ledger.record, RespondEarly: s.isAsync, IsDiskSlow: s.scanning.ledger.isLate, UserHash: s.userHash,
 		Region: s.scans().region(), Unrecorded: s.metrics.observeUnrecorded, Accounts: s.domain.accounts, OpenIDs: s.secrets.openIDs,
 		Now: s.now, Random: s.random, Replay: s.config.emulates(), BodyTimeout: s.seams.BodyTimeout, Log: s.log,
 		Observe: s.metrics.observeScan, OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if !s.config.Dev {
 		a.Key, a.Operator = s.domain.keys.Check, s.access().mayExplain
-		a.OnInvalidKey = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanDoor, keyMark(key)) }
+		a.OnInvalidKey = func(r *http.Request, key string) bool { return s.access().refuseAt(r, scanKeyKind, keyMark(key)) }
 	}
 	return a
 }
 
 func (s *Server) adminAPI(h huma.API) {
 	a := &adminapi.Admin{Accounts: s.domain.accounts, Known: s.domain.current.Accounts.Account, Everybody: s.domain.current.Accounts.All,
-		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.press, Orders: s.orders(),
+		Rules: s.domain.rules, RuleCount: s.domain.current.Rules.Len, Codes: s.domain.codes, Orders: s.orders(),
 		PackageSigner: s.domain.packageSigner, PassphraseWork: s.seams.PassphraseWork,
 		OpenIDs: s.secrets.openIDs, Keys: s.domain.keys, Settings: s.chosen.settings,
 		People: s.domain.people, Shared: s.sharedCharts(),
@@ -271,14 +271,14 @@ func (s *Server) adminAPI(h huma.API) {
 			seq, _, err := s.store.ChangeHead(ctx)
 			return seq, err
 		},
-		Desk: s.domain.desk, Calls: s.domain.usage, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
-		LookAtFile: s.requests().lookAtFile,
+		Desk: s.domain.ticketWriter, Calls: s.domain.usage, Call: s.call, Webhooks: s.webhooks, Rechecks: s.rechecks,
+		LookAtFile: s.requests().inspectFile,
 		Export:     s.export,
 		Spool:      s.config.Data,
 		Refused:    s.access().refusedCredentials,
 		Scans:      s.scanning.counter, Alarms: s.scanning.alarms, Lake: s.scanning.ledger.lake, UserHash: s.userHash, Log: s.log,
-		Following: s.domain.current, History: s.store, Times: auditlog.PointInTime{Store: s.store, Codes: s.domain.press},
-		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.press,
+		Following: s.domain.current, History: s.store, Times: auditlog.PointInTime{Store: s.store, Codes: s.domain.codes},
+		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
 			Products: s.domain.products},
 		ScanLog: func() scanlog.Log { return s.scanning.counter.Log }, Now: s.now}
 	adminroute.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())

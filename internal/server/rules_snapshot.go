@@ -7,8 +7,8 @@ import (
 // snapshotFile is the name of the file in the data folder that holds the rules for a fast next start.
 const snapshotFile = "rules.snapshot"
 
-// snapshotsPart returns the component that writes the rules to the snapshot file, periodically and at shutdown.
-func (s *Server) snapshotsPart() component {
+// snapshotsComponent returns the component that writes the rules to the snapshot file, periodically and at shutdown.
+func (s *Server) snapshotsComponent() component {
 	return component{
 		name: "snapshots of the rules",
 		run:  func(ctx context.Context) { s.domain.current.KeepSnapshot(ctx) },

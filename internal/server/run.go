@@ -39,7 +39,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 			"names", strings.Join(devNames, " "))
 	}
 	parentSupervisor := sdnotify.Find()
-	s.sayAbove(parentSupervisor.Ready("ready at " + s.URL))
+	s.logSupervisorError(parentSupervisor.Ready("ready at " + s.URL))
 	// The systemd watchdog is notified during the shutdown too.
 	watch, stopWatch := context.WithCancel(context.Background())
 	defer stopWatch()
@@ -47,18 +47,18 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
 	case <-ctx.Done():
-		s.sayAbove(parentSupervisor.Stopping("stopping: running requests are drained"))
+		s.logSupervisorError(parentSupervisor.Stopping("stopping: running requests are drained"))
 		err = s.announce(time.After(c.ShutdownDelay))
 		s.serving.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
 	}
 	err = cmp.Or(err, s.Close())
-	s.sayDeviations()
+	s.logDeviations()
 	return err
 }
 
-// sayAbove logs that the supervisor could not be notified: systemd then ends a service of Type=notify, and the log shows the reason.
-func (s *Server) sayAbove(err error) {
+// logSupervisorError logs that the supervisor could not be notified, because systemd then ends a service of Type=notify.
+func (s *Server) logSupervisorError(err error) {
 	if err != nil {
 		s.log.Warn("supervisor notification failed", "error", err)
 	}
@@ -86,8 +86,8 @@ func (s *Server) alive(ctx context.Context) error {
 	return nil
 }
 
-// sayDeviations logs, when a developer's server ends, how many calls the platform might have rejected.
-func (s *Server) sayDeviations() {
+// logDeviations logs, when a developer's server ends, how many calls the platform might have rejected.
+func (s *Server) logDeviations() {
 	if times, kinds := s.domain.usage.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
 			"qrjump deviations --server "+s.URL, "times", times, "behaviours", kinds)
@@ -114,7 +114,7 @@ func isTerminal(f *os.File) bool {
 
 // welcome prints the addresses of the server and commands to try.
 func (s *Server) welcome(ctx context.Context, w io.Writer) {
-	tell := func(key string, values ...any) { fmt.Fprintln(w, says(key, values...).In(s.config.Language)) }
+	tell := func(key string, values ...any) { fmt.Fprintln(w, localized(key, values...).In(s.config.Language)) }
 	tell("welcome.where", s.URL, s.AdminURL+console.Root)
 	if !s.config.Dev {
 		if single, _, err := s.domain.people.NewLink(ctx, ""); err == nil {
@@ -149,7 +149,7 @@ func (s *Server) trust(w io.Writer) {
 	if err != nil {
 		return
 	}
-	tell := func(key string, values ...any) { fmt.Fprintln(w, says(key, values...).In(s.config.Language)) }
+	tell := func(key string, values ...any) { fmt.Fprintln(w, localized(key, values...).In(s.config.Language)) }
 	tell("welcome.trust", host, strings.Join(landing.PlatformNames, " "), ca)
 	if port != "443" {
 		tell("welcome.port", net.JoinHostPort(host, "443"))
@@ -181,7 +181,7 @@ func (s *Server) tour(ctx context.Context, w io.Writer) {
 		wire := func(call, body string) {
 			fmt.Fprintf(w, "  %s '%s/cgi-bin/wxopen/%s?access_token=%s' -d '%s'\n", s.curl(), s.URL, call, token.Text, body)
 		}
-		fmt.Fprintln(w, says("welcome.paste", a.AppID, a.Name).In(s.config.Language))
+		fmt.Fprintln(w, localized("welcome.paste", a.AppID, a.Name).In(s.config.Language))
 		wire("qrcodejumpget", `{}`)
 		wire("qrcodejumpadd",
 			`{"prefix":"https://tour.example/t/","path":"pages/index/index","permit_sub_rule":1,"open_version":3,"is_edit":0}`)

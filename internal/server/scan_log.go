@@ -92,13 +92,13 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 					break
 				}
 			}
-			if to.Position <= settled { // no further scans were counted since the last call of settleRest
+			if to.Position <= settled { // no further scans were counted since the last call of settleRemaining
 				if to == (scanlog.Offset{}) {
 					return nil
 				}
 				return skip(node, to)
 			}
-			if err := s.settleRest(ctx, node, left.Begin, to.Position, counted); err != nil {
+			if err := s.settleRemaining(ctx, node, left.Begin, to.Position, counted); err != nil {
 				return err
 			}
 			settled = to.Position
@@ -110,9 +110,9 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRest counts the scans of the journal that were meant for a stream, from begin up to upTo, and delivers these scans to
+// settleRemaining counts the scans of the journal that were meant for a stream, from begin up to upTo, and delivers these scans to
 // webhooks, unless this was already done.
-func (s scanRecords) settleRest(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
+func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
 	if unknown := counted.Missing(start) - counted.Missing(begin); unknown > 0 {
@@ -229,14 +229,14 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	}
 	err = l.Begin(func() (scanlog.Offset, error) {
 		if s.config.Database == "" {
-			if err := s.countRest(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
+			if err := s.countRemaining(ctx, s.scanning.ledger.journal, s.scanning.ledger.journal.ID(), false); err != nil {
 				return scanlog.Offset{}, err
 			}
 			return s.scanning.ledger.journal.Last(ctx)
 		}
 		mark, err := scans.Shipped(ctx, node)
 		if err == nil {
-			err = s.countRest(ctx, scans, scans.ID(), mark != scanlog.Offset{})
+			err = s.countRemaining(ctx, scans, scans.ID(), mark != scanlog.Offset{})
 		}
 		return mark, err
 	})
@@ -269,9 +269,9 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	return nil
 }
 
-// countRest counts the remaining scans of a scan log before another log is counted, and queues these scans for webhooks; shared =
+// countRemaining counts the remaining scans of a scan log before another log is counted, and queues these scans for webhooks; shared =
 // all nodes use the log, and this node may have added scans after other nodes had left the log.
-func (s scanRecords) countRest(ctx context.Context, log scanlog.Log, id string, shared bool) error {
+func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
 		return err
@@ -342,9 +342,9 @@ func (l *scanLedger) flush(ctx context.Context) error {
 	return l.shipper.Flush(ctx)
 }
 
-// shipperPart returns the component that ships this node's scans to the log of all nodes. The shipper ends before the counter: the
+// shipperComponent returns the component that ships this node's scans to the log of all nodes. The shipper ends before the counter: the
 // shipper may wait for an unreachable stream or database, and the last count waits for the shipper.
-func (s *Server) shipperPart() component {
+func (s *Server) shipperComponent() component {
 	return component{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.scanning.ledger.shipper != nil {
 			s.scanning.ledger.shipper.Run(ctx)
@@ -352,8 +352,8 @@ func (s *Server) shipperPart() component {
 	}}
 }
 
-// nodesPart returns the component that serves this node's scans to other nodes.
-func (s *Server) nodesPart() component {
+// nodesComponent returns the component that serves this node's scans to other nodes.
+func (s *Server) nodesComponent() component {
 	return component{name: "answers to other nodes", run: func(ctx context.Context) {
 		if s.scanning.ledger.nodes != nil {
 			s.scanning.ledger.nodes.Run(ctx)
@@ -361,17 +361,17 @@ func (s *Server) nodesPart() component {
 	}}
 }
 
-// forgetPart returns the component that deletes scans older than the setting scan_retention_days, and hourly and daily counts older
+// forgetComponent returns the component that deletes scans older than the setting scan_retention_days, and hourly and daily counts older
 // than hourly_stats_retention_days and daily_stats_retention_days.
-func (s *Server) forgetPart() component {
+func (s *Server) forgetComponent() component {
 	return component{name: "end of old scans", run: s.scans().forgetScans}
 }
 
 const (
 	// forgetEvery is the interval between two searches for expired scans.
 	forgetEvery = time.Hour
-	// tidyPause is the pause between two batches of expired counts, in which other writers can proceed.
-	tidyPause = 100 * time.Millisecond
+	// prunePause is the pause between two batches of expired counts, in which other writers can proceed.
+	prunePause = 100 * time.Millisecond
 )
 
 func (s scanRecords) forgetScans(ctx context.Context) {
@@ -382,12 +382,12 @@ func (s scanRecords) forgetScans(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		s.forgetOldScans(ctx)
-		s.tidyCounts(ctx)
+		s.pruneCounts(ctx)
 	}
 }
 
-// tidyCounts rolls up past months, and deletes expired hourly and daily counts.
-func (s scanRecords) tidyCounts(ctx context.Context) {
+// pruneCounts rolls up past months, and deletes expired hourly and daily counts.
+func (s scanRecords) pruneCounts(ctx context.Context) {
 	now, wanted := s.now(), s.chosen.settings.Get()
 	if !s.wall.Believed() {
 		return
@@ -415,7 +415,7 @@ func (s scanRecords) tidyCounts(ctx context.Context) {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(tidyPause):
+			case <-time.After(prunePause):
 			}
 		}
 	}

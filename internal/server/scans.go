@@ -70,8 +70,8 @@ type scanLedger struct {
 	mended   atomic.Int64                      // number of lost scans at the time of the last successful test write
 }
 
-// ledgerPart returns the component that makes scans durable.
-func (s *Server) ledgerPart() component {
+// ledgerComponent returns the component that makes scans durable.
+func (s *Server) ledgerComponent() component {
 	return component{
 		name: "ledger of scans",
 		start: func(ctx context.Context) error {
@@ -158,14 +158,14 @@ type contact struct {
 	lost atomic.Bool
 }
 
-// contactPart returns the component that checks whether the store responds.
-func (s *Server) contactPart() component {
-	return component{name: "contact with the store", run: func(ctx context.Context) { s.stayInTouch(ctx, time.Second) }}
+// contactComponent returns the component that checks whether the store responds.
+func (s *Server) contactComponent() component {
+	return component{name: "contact with the store", run: func(ctx context.Context) { s.reloadScanKeys(ctx, time.Second) }}
 }
 
-// stayInTouch reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload
+// reloadScanKeys reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload
 // also shows whether the store responds.
-func (s *Server) stayInTouch(ctx context.Context, interval time.Duration) {
+func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {
 	s.domain.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -128,11 +128,11 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 // after all its users.
 func (s *Server) order() []component {
 	return []component{
-		s.tracingPart(), s.regionsPart(), s.storePart(), s.primariesPart(), s.keysPart(), s.wallClockPart(), s.domainPart(),
-		s.settingsPart(), s.countsPart(), s.memoryPart(), s.snapshotsPart(), s.followPart(), s.contactPart(),
-		s.ledgerPart(), s.counterPart(), s.lakePart(), s.shipperPart(), s.nodesPart(), s.minutePart(), s.forgetPart(),
-		s.webhooksPart(), s.rechecksPart(), s.messagesPart(), s.pushesPart(), s.ordersPart(),
-		s.listenersPart(),
+		s.tracingComponent(), s.regionsComponent(), s.storeComponent(), s.primariesComponent(), s.keysComponent(), s.wallClockComponent(),
+		s.domainComponent(), s.settingsComponent(), s.countsComponent(), s.memoryComponent(), s.snapshotsComponent(), s.followComponent(),
+		s.contactComponent(), s.ledgerComponent(), s.counterComponent(), s.lakeComponent(), s.shipperComponent(), s.nodesComponent(),
+		s.minuteComponent(), s.forgetComponent(), s.webhooksComponent(), s.rechecksComponent(), s.messagesComponent(), s.pushesComponent(),
+		s.ordersComponent(), s.listenersComponent(),
 	}
 }
 

@@ -441,7 +441,7 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 	t.Parallel()
 	asked := `{"grant_type":"client_credential","appid":"wxc0ffee0000000001","secret":"c0ffee00000000000000000000000001"`
-	for body, says := range map[string]bool{asked + `}`: false, asked + `,"force_refresh":"false"}`: true} {
+	for body, localized := range map[string]bool{asked + `}`: false, asked + `,"force_refresh":"false"}`: true} {
 		c := server.Default()
 		c.Data, c.Listen, c.Dev = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", true
 		ctx, cancel := context.WithCancel(t.Context())
@@ -459,7 +459,7 @@ func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 			t.Error(err)
 		}
 		end := "qrjump deviations --server " + address + `" times=1 behaviours=1` + "\n"
-		if strings.HasSuffix(stderr.String(), end) != says {
+		if strings.HasSuffix(stderr.String(), end) != localized {
 			t.Errorf("after %s the log ends with\n%s", body, stderr.String()[max(0, stderr.Len()-400):])
 		}
 	}

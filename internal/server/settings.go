@@ -21,8 +21,8 @@ type chosen struct {
 
 const settingsMeta = "settings"
 
-// settingsPart returns the component that loads the stored settings and then applies the seed.
-func (s *Server) settingsPart() component {
+// settingsComponent returns the component that loads the stored settings and then applies the seed.
+func (s *Server) settingsComponent() component {
 	return component{name: "settings", start: func(ctx context.Context) error {
 		if err := s.settings().loadSettings(ctx); err != nil {
 			return err

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// regionsPart returns the component that reads the operator's region database.
-func (s *Server) regionsPart() component {
+// regionsComponent returns the component that reads the operator's region database.
+func (s *Server) regionsComponent() component {
 	return component{
 		name: "regions",
 		start: func(context.Context) (err error) {
@@ -80,8 +80,8 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 // lastCount is the time that the shutdown waits for uncounted scans.
 const lastCount = 2 * time.Second
 
-// counterPart returns the component that counts the scans in the scan log.
-func (s *Server) counterPart() component {
+// counterComponent returns the component that counts the scans in the scan log.
+func (s *Server) counterComponent() component {
 	return component{
 		name:  "counter of scans",
 		start: s.scans().openCounter,

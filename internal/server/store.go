@@ -9,15 +9,15 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// storePart returns the component that opens the database.
-func (s *Server) storePart() component {
+// storeComponent returns the component that opens the database.
+func (s *Server) storeComponent() component {
 	return component{
 		name: "store",
 		start: func(ctx context.Context) (err error) {
 			if err := os.MkdirAll(s.config.Data, 0o700); err != nil {
 				return usage("making the data folder: %v", err)
 			}
-			if err := refuseLost(s.config); err != nil {
+			if err := checkDatabaseExists(s.config); err != nil {
 				return err
 			}
 			if s.chosen.seed, err = readSeed(s.config); err != nil {
@@ -87,8 +87,7 @@ func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) e
 	return f.check()
 }
 
-// checkKeys returns an error unless the keys of a database can be opened and are the keys with which the database and its codes
-// were created.
+// checkKeys returns an error unless the keys of a database can be opened and are the keys that created the database and its codes.
 func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) error {
 	key, err := ring.hashing(ctx)
 	if err != nil {

@@ -42,25 +42,25 @@ func TestProductSymbol_ReadByThreeScanners(t *testing.T) {
 		read             func(testing.TB, image.Image) string
 	}{{"gs1-digital-link", "", readtest.Zbarimg}, {"gs1-qr", "]Q3", readtest.Zbarimg}, {"gs1-datamatrix", "]d2", readtest.DmtxreadGS1}} {
 		for text, serial := range map[string]string{code.Text: code.Code, plain: "A-7"} {
-			says := strings.TrimPrefix(c.read(t, w.symbol(text, c.kind)), "\x1d")
-			till, err := gs1.Parse(c.identifier + says)
+			localized := strings.TrimPrefix(c.read(t, w.symbol(text, c.kind)), "\x1d")
+			till, err := gs1.Parse(c.identifier + localized)
 			gtin, _ := till.Value("01")
 			if got, _ := till.Value("21"); err != nil || gtin != "09506000134352" || got != serial {
 				t.Errorf("%s: the till reads GTIN %s and serial %s: %v", c.kind, gtin, got, err)
 			}
 			if serial == "A-7" {
-				d := w.ask("resolve", "alice", c.identifier+says)
+				d := w.ask("resolve", "alice", c.identifier+localized)
 				if d.AppID != "shop" || !strings.HasPrefix(d.Path, "pages/product/index?gtin=09506000134352") ||
 					strings.Contains(d.Path, "ticket") {
 					t.Errorf("%s: without a secret the app opens %s", c.kind, d.short())
 				}
 			} else {
-				w.opensInTheApp(c.kind, c.identifier+says, id, 7)
+				w.opensInTheApp(c.kind, c.identifier+localized, id, 7)
 			}
 			if c.identifier != "" {
 				continue // a phone's camera opens links
 			}
-			path := strings.TrimPrefix(says, "https://id.brand.example")
+			path := strings.TrimPrefix(localized, "https://id.brand.example")
 			if a := w.Do("GET", path, "", "Host: id.brand.example"); a.Status != 307 ||
 				!strings.HasPrefix(a.Header.Get("Location"), "https://brand.example/p/09506000134352") {
 				t.Errorf("a phone is sent to %d %s", a.Status, a.Header.Get("Location"))

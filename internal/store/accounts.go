@@ -45,7 +45,7 @@ func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day in
 }
 
 // KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row of the account; a transaction that
-// calls LockBelongings for this account waits for this lock.
+// calls LockOwnedObjects for this account waits for this lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
 	if t.engine.sharesRows {
 		return accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
@@ -167,7 +167,7 @@ func (t accountQueries) DeleteAccount(ctx context.Context, appid string) error {
 	return t.remove(ctx, nil, ofAccount, appid, `DELETE FROM accounts WHERE appid = $1`, appid)
 }
 
-func (t accountQueries) LockBelongings(ctx context.Context, appid string) error {
+func (t accountQueries) LockOwnedObjects(ctx context.Context, appid string) error {
 	if err := t.LockOwner(ctx, appid); err != nil {
 		return err
 	}
@@ -178,9 +178,9 @@ func (t accountQueries) LockBelongings(ctx context.Context, appid string) error 
 	return err
 }
 
-// belongings lists the kinds of objects that an account may have: objects that block the deletion of the account, and objects that
+// ownedObjects lists the kinds of objects that an account may have: objects that block the deletion of the account, and objects that
 // are deleted with it; $1 is the AppID, $2 the time.
-var belongings = []struct {
+var ownedObjects = []struct {
 	what, query string
 	keeps       bool
 }{
@@ -234,9 +234,9 @@ func (s *Store) Orphans(ctx context.Context, active map[string]int) (orphans []a
 	return orphans, err
 }
 
-func (t accountQueries) Belongings(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {
+func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time.Time) (accounts.Dependencies, error) {
 	var has accounts.Dependencies
-	for _, belonging := range belongings {
+	for _, belonging := range ownedObjects {
 		n, args := 0, []any{appid, millis(now)}
 		if !strings.Contains(belonging.query, "$2") {
 			args = args[:1]
@@ -332,7 +332,7 @@ func (t accountQueries) DeleteLink(ctx context.Context, service, miniProgram str
 }
 
 func (t componentQueries) Component(ctx context.Context, appid string) (accounts.Component, error) {
-	c, err := t.ComponentAlone(ctx, appid)
+	c, err := t.ComponentWithoutGrants(ctx, appid)
 	if err != nil {
 		return c, err
 	}
@@ -342,7 +342,7 @@ func (t componentQueries) Component(ctx context.Context, appid string) (accounts
 
 func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
-	if err := t.PutComponentAlone(ctx, c); err != nil {
+	if err := t.PutComponentWithoutGrants(ctx, c); err != nil {
 		return err
 	}
 	gone, err := list(ctx, t.Tx, scanText, `DELETE FROM grants WHERE component = $1 RETURNING appid`, c.AppID)
@@ -387,11 +387,11 @@ func scanBearer(row row) (k accounts.Token, a accounts.Account, err error) {
 
 func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accounts.Rate) (accounts.Token, accounts.Account, error) {
 	if appid == "" {
-		return scanBearer(t.rowAlone(ctx, bearer, hash, string(accounts.Platform)))
+		return scanBearer(t.rowOutside(ctx, bearer, hash, string(accounts.Platform)))
 	}
 	token := &question{statement: statement{query: bearer, args: []any{hash, string(accounts.Platform)}}}
 	count := &question{statement: statement{query: allow, args: []any{r.Key(appid), r.Limit}}}
-	err := t.allAlone(ctx, token, count)
+	err := t.queryOutside(ctx, token, count)
 	if err == nil {
 		r.Counted, r.Allowed = true, count.rows[0][0] == int64(1)
 	}
@@ -410,13 +410,13 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	return t.execQueued(ctx, nil, `INSERT INTO access_tokens (`+tokenRows.columns+`) VALUES (`+placeholders(1, len(args))+`)`, args...)
 }
 
-func (t accountQueries) CutTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
+func (t accountQueries) ShortenTokens(ctx context.Context, appid string, series accounts.TokenKind, instant time.Time) error {
 	t.touched.Add(appid)
 	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $3
 		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 OR superseded_at > $3)`, appid, string(series), millis(instant))
 }
 
-func (t accountQueries) EndTokens(ctx context.Context, appid string, instant time.Time) error {
+func (t accountQueries) ExpireTokens(ctx context.Context, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	if _, err := t.exec(ctx, `UPDATE access_tokens SET superseded_at = $2 WHERE appid = $1 AND (superseded_at = 0 OR superseded_at > $2)`, appid,
 		millis(instant)); err != nil {

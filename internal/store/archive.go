@@ -21,7 +21,7 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx      *Tx
-	outside *outsideScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
+	outside *externalScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
 }
 
 // Snapshot runs f on one consistent state, while other transactions continue to write.
@@ -90,7 +90,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	case table == "sequences" && p.outside != nil:
 		from, args = sequencesUpTo, []any{p.outside.base + p.outside.upTo}
 	case table == "scan_logs" && p.outside != nil && p.outside.counted > 0:
-		from, args = hereCounted, []any{p.outside.counted}
+		from, args = countedLocally, []any{p.outside.counted}
 	}
 	err = p.tx.patiently(func() (err error) {
 		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+known.order, args)
@@ -135,16 +135,15 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// hereCounted selects the rows of table scan_logs as if the scans of the archive had been counted from the scan log of this
+// countedLocally selects the rows of table scan_logs as if the scans of the archive had been counted from the scan log of this
 // installation, even if a stream was counted.
-const hereCounted = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
+const countedLocally = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
 	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 
 // sequencesUpTo selects the rows of table sequences, with the argument $1 in place of the value of the sequence "scan".
 const sequencesUpTo = `(SELECT name, CASE WHEN name = 'scan' THEN CAST($1 AS BIGINT) ELSE value END AS value FROM sequences) AS s`
 
-// columns lists the columns of a table in alphabetical order: the physical order differs between databases with different migration
-// histories.
+// columns lists the columns of a table in alphabetical order: the physical order depends on the migration history.
 func (t *Tx) columns(ctx context.Context, table string) ([]string, error) {
 	rows, err := t.query(ctx, `SELECT * FROM `+table+` WHERE 1 = 0`)
 	if err != nil {
@@ -209,7 +208,7 @@ func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
 		return withCause(ctx, fmt.Errorf("connecting to the database: %w", err))
 	}
 	defer conn.Close()
-	return onceFree(ctx, func() error { return s.loadOn(ctx, conn, f) })
+	return retryWhileInUse(ctx, func() error { return s.loadOn(ctx, conn, f) })
 }
 
 func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) error) error {

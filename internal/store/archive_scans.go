@@ -13,9 +13,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// outsideScans selects the scans of an archive that come from a scan log outside the database. In the archive, the scans of the
+// externalScans selects the scans of an archive that come from a scan log outside the database. In the archive, the scans of the
 // scan log follow the scans of table scan_events, as if they had been stored in this table.
-type outsideScans struct {
+type externalScans struct {
 	log     scanlog.Log
 	base    int64 // last sequence number in the scan table
 	upTo    int64 // position of the last scan in log
@@ -49,7 +49,7 @@ func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
 // findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a
 // scan log beside the database an archive contains the scans up to position prev and up to the last position that is counted or
 // delivered to webhooks; from a shared scan log it contains the counted scans.
-func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideScans, error) {
+func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
@@ -60,7 +60,7 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 	case s.elsewhere == nil:
 		return nil, nil
 	}
-	o := &outsideScans{log: s.elsewhere}
+	o := &externalScans{log: s.elsewhere}
 	if _, err := o.log.End(ctx); err != nil {
 		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
 	}
@@ -78,12 +78,12 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*outsideSca
 	return o, nil
 }
 
-func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*outsideScans, error) {
+func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*externalScans, error) {
 	end, err := log.End(ctx) // a stored position after the end belongs to another log
 	if err != nil {
 		return nil, err
 	}
-	o := &outsideScans{log: log}
+	o := &externalScans{log: log}
 	if state.LogID == log.ID() || state.LogID == "" {
 		if err := t.row(ctx, `SELECT COALESCE(MAX(read_offset), 0) FROM webhook_readers WHERE name = $1`,
 			webhooks.ScanSource).Scan(&o.upTo); err != nil {
@@ -103,7 +103,7 @@ func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State,
 var scanRowColumns = slices.Sorted(slices.Values(append(strings.Split(scanColumns, ", "), "day", "seq")))
 
 // rows writes the scans as rows of scan_events.
-func (o *outsideScans) rows(ctx context.Context, w io.Writer) (int64, error) {
+func (o *externalScans) rows(ctx context.Context, w io.Writer) (int64, error) {
 	lines := newRowWriter(scanRowColumns, w)
 	for e, err := range o.log.Read(ctx, 0) {
 		if err != nil {

@@ -130,7 +130,7 @@ func (v *verification) run(ctx context.Context) error {
 	} else if err != nil {
 		return err
 	}
-	if err := v.findStretches(ctx); err != nil {
+	if err := v.findReservedRanges(ctx); err != nil {
 		return err
 	}
 	for {
@@ -166,8 +166,8 @@ func (v *verification) run(ctx context.Context) error {
 	return v.present(ctx)
 }
 
-// findStretches finds the reserved ranges of the audit log. The method link verifies the entries that reserve ranges.
-func (v *verification) findStretches(ctx context.Context) error {
+// findReservedRanges finds the reserved ranges of the audit log. The method link verifies the entries that reserve ranges.
+func (v *verification) findReservedRanges(ctx context.Context) error {
 	given, err := list(ctx, v.tx, scanChange, `SELECT `+changeColumns+` FROM changes WHERE kind = '`+ofNumbers+`' ORDER BY seq`)
 	v.stretches = make(map[int64]*stretch, len(given))
 	for _, c := range given {

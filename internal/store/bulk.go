@@ -129,9 +129,9 @@ func values(rows, columns int) string {
 	return b.String()
 }
 
-// inPieces splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. Lengths of powers
+// inChunks splits a slice into chunks whose lengths are powers of two, at most 128, and calls f for each chunk. Lengths of powers
 // of two keep the number of different statements small, so the database keeps all of them prepared.
-func inPieces[T any](all []T, f func([]T) error) error {
+func inChunks[T any](all []T, f func([]T) error) error {
 	for size := 128; len(all) > 0; size /= 2 {
 		for len(all) >= size {
 			if err := f(all[:size]); err != nil {

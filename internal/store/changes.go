@@ -190,7 +190,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 // nextChange locks the end of the audit log and returns the sequence number that the next noted change will get.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.member != nil {
-		return 0, t.member.goAlone()
+		return 0, t.member.rejectGrouping()
 	}
 	if err := t.lockHead(ctx); err != nil {
 		return 0, err

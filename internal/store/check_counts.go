@@ -36,13 +36,13 @@ func (p *Snapshot) CheckCounts(ctx context.Context) error {
 	const (
 		rulesKept     = `SELECT owner, target, rules FROM rule_counts`
 		publishesKept = `SELECT owner, CAST(hour AS TEXT) AS hour, publishes FROM publish_counts`
-		inPieces      = `SELECT owner, target, CAST(SUM(rules) AS BIGINT) AS rules FROM rule_page_buckets GROUP BY owner, target`
+		inChunks      = `SELECT owner, target, CAST(SUM(rules) AS BIGINT) AS rules FROM rule_page_buckets GROUP BY owner, target`
 		ofOwners      = rulesKept + ` WHERE owner <> ''`
 	)
 	for _, query := range []string{
 		missed(countedRules, rulesKept), missed(rulesKept, countedRules),
 		missed(countedPublishes, publishesKept), missed(publishesKept, countedPublishes),
-		missed(ofOwners, inPieces), missed(inPieces, ofOwners),
+		missed(ofOwners, inChunks), missed(inChunks, ofOwners),
 		wrongPieces(`target = ''`, ``), wrongPieces(`target <> ''`, ` AND r.target = p.target AND r.kind = 'service_rule'`),
 	} {
 		var owner, subject string

@@ -133,14 +133,14 @@ func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	}
 }
 
-func (t codeQueries) DrawCounters(ctx context.Context) (uint64, error) {
+func (t codeQueries) LockCounter(ctx context.Context) (uint64, error) {
 	var n int64
 	// An update that changes nothing still locks the row until the commit.
 	err := t.row(ctx, `UPDATE sequences SET value = value WHERE name = 'code_counter' RETURNING value`).Scan(&n)
 	return uint64(n), err
 }
 
-func (t codeQueries) SetCounters(ctx context.Context, next uint64) error {
+func (t codeQueries) SetCounter(ctx context.Context, next uint64) error {
 	_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = 'code_counter'`, int64(next))
 	return err
 }

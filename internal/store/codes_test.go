@@ -256,10 +256,10 @@ func TestCodeCounter_RollbackAfterFailure(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		take := func(n uint64, fail bool) (start uint64) {
 			err := s.UpdateCodes(t.Context(), func(tx codes.Tx) (err error) {
-				if start, err = tx.DrawCounters(t.Context()); err != nil {
+				if start, err = tx.LockCounter(t.Context()); err != nil {
 					return err
 				}
-				if err := tx.SetCounters(t.Context(), start+n); err != nil {
+				if err := tx.SetCounter(t.Context(), start+n); err != nil {
 					return err
 				}
 				if fail {

@@ -9,7 +9,7 @@ import (
 )
 
 func (t codeQueries) AddFirstScans(ctx context.Context, all []codes.FirstScan) error {
-	return inPieces(all, func(scans []codes.FirstScan) error {
+	return inChunks(all, func(scans []codes.FirstScan) error {
 		args := make([]any, 0, 5*len(scans))
 		for _, f := range scans {
 			args = append(args, f.Batch, f.Index, millis(f.At), f.Scan, f.User)
@@ -79,7 +79,7 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column user
 }
 
 func (t codeQueries) PutTickets(ctx context.Context, all []codes.Ticket) error {
-	return inPieces(all, func(tickets []codes.Ticket) error {
+	return inChunks(all, func(tickets []codes.Ticket) error {
 		args := make([]any, 0, 8*len(tickets))
 		for _, k := range tickets {
 			args = append(args, k.Hash, k.Batch, k.Index, k.OwnerID, k.AppID, k.AppUserID, millis(k.ScannedAt), millis(k.ExpiresAt))

@@ -16,13 +16,13 @@ var componentRows = mapper[accounts.Component]{table: "components", key: "appid"
 			{"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
 	}}.rows()
 
-func (t componentQueries) ComponentAlone(ctx context.Context, appid string) (accounts.Component, error) {
+func (t componentQueries) ComponentWithoutGrants(ctx context.Context, appid string) (accounts.Component, error) {
 	return componentRows.find(ctx, t.Tx, `appid = $1`, appid)
 }
 
-func (t componentQueries) PutComponentAlone(ctx context.Context, c accounts.Component) error {
+func (t componentQueries) PutComponentWithoutGrants(ctx context.Context, c accounts.Component) error {
 	t.touched.Add(c.AppID)
-	old, err := t.ComponentAlone(ctx, c.AppID)
+	old, err := t.ComponentWithoutGrants(ctx, c.AppID)
 	did := "edit"
 	if errors.Is(err, accounts.ErrNoComponent) {
 		did, err = "add", nil
@@ -116,7 +116,7 @@ func (t componentQueries) DeleteGrant(ctx context.Context, component, appid stri
 		`DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
-func (t componentQueries) CutAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
+func (t componentQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
 	t.touched.Add(appid)
 	_,
 		err := t.exec(ctx,

@@ -133,7 +133,7 @@ func TestComponentTokens_RevokedByAccount(t *testing.T) {
 					return err
 				}
 			}
-			return tx.accounts().CutAuthorizerTokens(ctx, "wxc", "wxa", at)
+			return tx.accounts().ShortenAuthorizerTokens(ctx, "wxc", "wxa", at)
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, hash := range []string{"own", "b", "c", "d"} {

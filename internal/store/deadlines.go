@@ -24,7 +24,7 @@ const connectTime = 5 * time.Second
 
 // dialer detects dead peers within half a minute: peers of idle connections, and peers that do not acknowledge sent data.
 var dialer = net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
-	Control: untaken}
+	Control: limitUnacknowledged}
 
 // deadlines holds the read timeouts of the connections of a store. While the embedded Bool is true, reads wait without a timeout.
 type deadlines struct {
@@ -35,16 +35,16 @@ type deadlines struct {
 	lines map[*deadlineConn]struct{} // open connections
 }
 
-// While the process stops, lastWord is the read timeout of all connections; after a read has timed out, it is nextWord, because the
-// other reads wait for the same server.
-const lastWord, nextWord = time.Second, 100 * time.Millisecond
+// While the process stops, stopReadTimeout is the read timeout of all connections; after a read has timed out, it is nextReadTimeout,
+// because the other reads wait for the same server.
+const stopReadTimeout, nextReadTimeout = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after the process has run out of time.
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
-// end sets the read timeout of all connections to lastWord, also for running reads, and makes dial reject new connections.
+// end sets the read timeout of all connections to stopReadTimeout, also for running reads, and makes dial reject new connections.
 func (p *deadlines) end() {
-	p.limit.CompareAndSwap(0, int64(lastWord))
+	p.limit.CompareAndSwap(0, int64(stopReadTimeout))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.lines {
@@ -154,7 +154,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	if timeout, ok := err.(net.Error); ok && timeout.Timeout() && (c.until.IsZero() || time.Now().Before(c.until)) {
 		err = fmt.Errorf("no answer in %v: %w", time.Since(began).Round(time.Millisecond), err)
 		if c.patience.ending() {
-			c.patience.limit.Store(int64(nextWord))
+			c.patience.limit.Store(int64(nextReadTimeout))
 		}
 	}
 	return n, err

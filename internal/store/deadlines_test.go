@@ -105,13 +105,13 @@ func TestSilentRead_BoundedAtShutdown(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		patient.end()
 		for range 2 {
-			if d := <-took; d != lastWord {
+			if d := <-took; d != stopReadTimeout {
 				t.Errorf("a read that waited for half a second ended after %v", d)
 			}
 		}
 		for one := range lines {
 			began := time.Now()
-			if _, err := one.Read(make([]byte, 1)); err == nil || time.Since(began) != nextWord {
+			if _, err := one.Read(make([]byte, 1)); err == nil || time.Since(began) != nextReadTimeout {
 				t.Errorf("the next one: %v after %v", err, time.Since(began))
 			}
 			one.Close()

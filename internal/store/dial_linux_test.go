@@ -35,6 +35,6 @@ func TestPostgresDial_TCPUserTimeout(t *testing.T) {
 		}); failed != nil || err != nil {
 			t.Fatal(failed, err)
 		}
-		assert.Equal(t, got, int(untakenTime.Milliseconds()), "%s", name)
+		assert.Equal(t, got, int(unacknowledgedTimeout.Milliseconds()), "%s", name)
 	}
 }

@@ -4,5 +4,5 @@ package store
 
 import "syscall"
 
-// untaken does nothing: only Linux has a socket option that limits the time for which sent bytes may stay unacknowledged.
-func untaken(string, string, syscall.RawConn) error { return nil }
+// limitUnacknowledged does nothing: only Linux has a socket option that limits the time for which sent bytes may stay unacknowledged.
+func limitUnacknowledged(string, string, syscall.RawConn) error { return nil }

@@ -62,16 +62,16 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 				return err
 			}
 		}
-		if err := tx.blankCalls(ctx, appid); err != nil {
+		if err := tx.clearCallTexts(ctx, appid); err != nil {
 			return err
 		}
 		return tx.note(ctx, ofEmptied, appid, "reset", nil)
 	})
 }
 
-// blankCalls replaces the lines of an account in the call log by empty lines. The empty lines stay in the log, so that the calls of
+// clearCallTexts replaces the lines of an account in the call log by empty lines. The empty lines stay in the log, so that the calls of
 // other accounts keep their numbers.
-func (t *Tx) blankCalls(ctx context.Context, appid string) error {
+func (t *Tx) clearCallTexts(ctx context.Context, appid string) error {
 	type block struct {
 		seq  int64
 		text string

@@ -17,27 +17,27 @@ import (
 // Rule changes that callers make on this node at the same time share one transaction (group commit), so that the newest entry of
 // the audit log is locked once for the whole group; each change is acknowledged after the commit of the group. Decision 57.
 
-// togetherMost is the maximum number of changes in a group, and togetherTime is the timeout of the group's transaction.
+// maxGroupSize is the maximum number of changes in a group, and groupTimeout is the timeout of the group's transaction.
 // decidingTime is the timeout of the queries that the changes make before the group locks the newest entry of the audit log: these
 // queries wait for no lock, so a longer wait means a dead connection.
 const (
-	togetherMost = 64
-	togetherTime = 20 * time.Second
+	maxGroupSize = 64
+	groupTimeout = 20 * time.Second
 	decidingTime = 3 * time.Second
 )
 
-// togetherWait is the time for which a change waits for a group; then the change runs in a separate transaction, unless maxImpatient
+// groupWait is the time for which a change waits for a group; then the change runs in a separate transaction, unless maxImpatient
 // changes already do so. If all waiting changes ran in separate transactions, they would block each other while new changes arrive.
-var togetherWait = time.Second
+var groupWait = time.Second
 
 const maxImpatient = 4
 
-// aloneTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because in a
+// ungroupedTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because in a
 // group the conflict would make the transaction of all changes fail.
-const aloneTime = 10 * time.Second
+const ungroupedTime = 10 * time.Second
 
-// errAlone reports that a group did not make a change, which must now run in a separate transaction.
-var errAlone = errors.New("this change goes alone")
+// errUngrouped reports that a group did not make a change, which must now run in a separate transaction.
+var errUngrouped = errors.New("this change goes alone")
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
@@ -47,14 +47,14 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	if !contained && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
-		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errAlone) {
-			return s.trouble.remember(s.outage(err))
+		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errUngrouped) {
+			return s.health.remember(s.outage(err))
 		}
 		defer s.together.made(m)
 	}
 	err := s.UpdateRules(ctx, f)
 	if errors.Is(err, errBeingImported) {
-		s.together.keepAlone(owner)
+		s.together.ungroupOwner(owner)
 	}
 	return err
 }
@@ -67,11 +67,11 @@ type groupCommitter struct {
 	impatient int                  // number of changes that run in separate transactions because they waited too long
 	alone     map[string]time.Time // owners whose changes run in separate transactions until the given time
 
-	wait, deciding time.Duration // set by tests; 0 = togetherWait, decidingTime
+	wait, deciding time.Duration // set by tests; 0 = groupWait, decidingTime
 }
 
-// keepAlone makes the changes of an owner run in separate transactions for aloneTime.
-func (g *groupCommitter) keepAlone(owner string) {
+// ungroupOwner makes the changes of an owner run in separate transactions for ungroupedTime.
+func (g *groupCommitter) ungroupOwner(owner string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
@@ -79,7 +79,7 @@ func (g *groupCommitter) keepAlone(owner string) {
 	if g.alone == nil {
 		g.alone = map[string]time.Time{}
 	}
-	g.alone[ownerPart(owner)] = now.Add(aloneTime)
+	g.alone[ownerPart(owner)] = now.Add(ungroupedTime)
 }
 
 // made must be called when a change that ran in a separate transaction has ended.
@@ -123,12 +123,12 @@ type event struct {
 	answered chan error // receives the error of the queries, or nil; a nil channel = the change has ended
 }
 
-// make runs a change in a group, or returns errAlone if the caller must run it in a separate transaction.
+// make runs a change in a group, or returns errUngrouped if the caller must run it in a separate transaction.
 func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
 	g.mu.Lock()
 	if time.Now().Before(g.alone[m.parts[0]]) {
 		g.mu.Unlock()
-		return errAlone
+		return errUngrouped
 	}
 	g.waiting = append(g.waiting, m)
 	if !g.running {
@@ -136,7 +136,7 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 		go g.run(s)
 	}
 	g.mu.Unlock()
-	patience := time.NewTicker(cmp.Or(g.wait, togetherWait))
+	patience := time.NewTicker(cmp.Or(g.wait, groupWait))
 	defer patience.Stop()
 	for begun := false; !begun; {
 		select {
@@ -148,26 +148,26 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 			}
 			m.in, begun = <-m.begins, true
 		case <-patience.C:
-			if g.goesAlone(m) {
-				return errAlone
+			if g.leavesQueue(m) {
+				return errUngrouped
 			}
 		}
 	}
 	if m.in == nil {
-		return errAlone
+		return errUngrouped
 	}
 	if err := m.decide(ctx, s, f); err != nil || m.alone {
 		if m.alone {
-			err = errAlone
+			err = errUngrouped
 		}
 		return err // the group writes nothing of this change
 	}
 	return <-m.ends
 }
 
-// goesAlone takes a change that waited too long out of the queue, unless maxImpatient such changes already run in separate
+// leavesQueue takes a change that waited too long out of the queue, unless maxImpatient such changes already run in separate
 // transactions, and reports whether the change has left the queue.
-func (g *groupCommitter) goesAlone(m *pendingChange) bool {
+func (g *groupCommitter) leavesQueue(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.impatient < maxImpatient && g.takeBack(m) {
@@ -218,7 +218,7 @@ func (g *groupCommitter) run(s *Store) {
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
 			// Two changes that lock the same owner or origin run in different groups, one after the other.
-			if len(taken) == togetherMost || locked[m.parts[0]] || locked[m.parts[1]] {
+			if len(taken) == maxGroupSize || locked[m.parts[0]] || locked[m.parts[1]] {
 				laterChanges = append(laterChanges, m)
 				continue
 			}
@@ -231,14 +231,13 @@ func (g *groupCommitter) run(s *Store) {
 			return
 		}
 		g.mu.Unlock()
-		s.makeTogether(taken)
+		s.runGroup(taken)
 	}
 }
 
-// makeTogether runs a group of pending changes in one transaction. After a failure before COMMIT, each change gets errAlone or a
-// lock timeout.
-func (s *Store) makeTogether(all []*pendingChange) {
-	ctx, cancel := context.WithTimeout(context.Background(), togetherTime)
+// runGroup runs pending changes in one transaction. After a failure before COMMIT, each change gets errUngrouped or a lock timeout.
+func (s *Store) runGroup(all []*pendingChange) {
+	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
 	var begun []*pendingChange
 	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
@@ -251,7 +250,7 @@ func (s *Store) makeTogether(all []*pendingChange) {
 			err := tx.gather(earlyParent, begun)
 			for _, m := range begun {
 				if m.locked {
-					m.ends <- errAlone
+					m.ends <- errUngrouped
 				}
 			}
 			begun = slices.DeleteFunc(begun, func(m *pendingChange) bool { return m.locked })
@@ -270,22 +269,22 @@ func (s *Store) makeTogether(all []*pendingChange) {
 			return tx.writeAll(ctx, begun)
 		})
 	})
-	sendAlone(all)
+	runUngrouped(all)
 	c, is := err.(*sessionLostError)
 	switch {
 	case err == nil:
-		s.trouble.remember(nil)
+		s.health.remember(nil)
 	case locked != nil:
 		err = locked
 	case !is || !c.sent:
-		err = errAlone
+		err = errUngrouped
 	}
 	for _, m := range begun {
 		m.ends <- err
 	}
 }
 
-func sendAlone(all []*pendingChange) {
+func runUngrouped(all []*pendingChange) {
 	for _, m := range all {
 		m.begins <- nil
 	}
@@ -314,7 +313,7 @@ func freeLocks(all []*pendingChange) *question {
 }
 
 // gather runs the pending changes until each of them is decided. The queries of a change that does not get its locks fail with
-// errAlone. When each pending change waits for results or is decided, the collected queries are sent in one round trip, which
+// errUngrouped. When each pending change waits for results or is decided, the collected queries are sent in one round trip, which
 // begins with freeLocks for the first queries. Each waiting change receives the results of its queries or an error.
 func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
@@ -340,7 +339,7 @@ func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 		locks.rows = nil
 		for m, answered := range waiting {
 			if m.locked {
-				answered <- errAlone
+				answered <- errUngrouped
 			} else {
 				answered <- err
 			}
@@ -389,19 +388,19 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 // askAll passes queries of a pending change to the group and waits for the results.
 func (m *pendingChange) askAll(asked []*question) error {
 	if m.alone {
-		return errAlone
+		return errUngrouped
 	}
 	e := event{of: m, asks: asked, answered: make(chan error)}
 	m.in.events <- e
 	err := <-e.answered
 	if err != nil && !isLocked(err) {
-		return m.goAlone()
+		return m.rejectGrouping()
 	}
 	return err
 }
 
-// goAlone returns errAlone for an operation that a group does not support, so that the change runs in a separate transaction.
-func (m *pendingChange) goAlone() error {
+// rejectGrouping returns errUngrouped for an operation that a group does not support, so that the change runs in a separate transaction.
+func (m *pendingChange) rejectGrouping() error {
 	m.alone = true
-	return errAlone
+	return errUngrouped
 }

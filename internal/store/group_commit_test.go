@@ -17,7 +17,7 @@ import (
 )
 
 // On a busy machine no change of these tests loses its patience.
-func init() { togetherWait = time.Hour }
+func init() { groupWait = time.Hour }
 
 // waiting are changes of rules that wait while a stranger has the head of the log.
 type waiting struct {
@@ -207,7 +207,7 @@ func TestGroupCommit_FaultIsolated(t *testing.T) {
 				})
 				tail := w.adds(t.Context(), "tail", 0)
 				w.free()
-				if err := <-bad; err == nil || errors.Is(err, errAlone) {
+				if err := <-bad; err == nil || errors.Is(err, errUngrouped) {
 					t.Errorf("the change that fails: %v", err)
 				}
 				for _, err := range []<-chan error{good, tail} {
@@ -373,7 +373,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 // transaction of several.
 func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
-		w.s.together.keepAlone("met")
+		w.s.together.ungroupOwner("met")
 		met := make(chan error, 1)
 		w.all.Go(func() {
 			met <- add(t.Context(), w.service, w.owner("met"), "rid of met", "https://met.example/", false)

@@ -44,8 +44,8 @@ type bulkRange struct {
 // countBucket is the number n of rules with ids from first up to the next bucket: one row of table rule_page_buckets.
 type countBucket struct{ first, n int64 }
 
-// pieceRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
-const pieceRows = 1024
+// maxBucketRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
+const maxBucketRows = 1024
 
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
@@ -66,12 +66,12 @@ const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
 // An import whose session is lost waits in a new session for the lock that PostgreSQL releases within 15 s, with the lost session.
 const (
-	aloneTries = 60
-	alonePause = 300 * time.Millisecond
+	importLockTries = 60
+	importLockPause = 300 * time.Millisecond
 )
 
-// importAlone locks out other bulk imports until the transaction ends; accounts.ErrImporting if all attempts find a running import.
-func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
+// lockImports locks out other bulk imports until the transaction ends; accounts.ErrImporting if all attempts find a running import.
+func (t bulkQueries) lockImports(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
 		if err := t.row(ctx, `SELECT pg_try_advisory_xact_lock(`+importing+`)`).Scan(&free); err != nil || free {
@@ -80,7 +80,7 @@ func (t bulkQueries) importAlone(ctx context.Context, tries int) error {
 		if n >= tries {
 			return accounts.ErrImporting
 		}
-		if err := pause(ctx, alonePause); err != nil {
+		if err := pause(ctx, importLockPause); err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	}
 	err := s.update(ctx, func(tx *Tx) error {
 		given = accounts.SeqRange{}
-		if err := tx.accounts().importAlone(ctx, 1); err != nil {
+		if err := tx.accounts().lockImports(ctx, 1); err != nil {
 			return err
 		}
 		if err := tx.lockHead(ctx); err != nil {
@@ -125,10 +125,10 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 	return given, err
 }
 
-// beginApart starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
-func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRange) error {
+// beginHidden starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
+func (t bulkQueries) beginHidden(ctx context.Context, childRange accounts.SeqRange) error {
 	if t.apart == nil {
-		if err := t.importAlone(ctx, aloneTries); err != nil {
+		if err := t.lockImports(ctx, importLockTries); err != nil {
 			return err
 		}
 		if err := t.given(ctx, childRange); err != nil {
@@ -143,11 +143,11 @@ func (t bulkQueries) beginApart(ctx context.Context, childRange accounts.SeqRang
 	return nil
 }
 
-func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, childRange accounts.SeqRange) error {
+func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginApart(ctx, childRange); err != nil {
+	if err := t.beginHidden(ctx, childRange); err != nil {
 		return err
 	}
 	a := t.apart
@@ -172,12 +172,12 @@ func (t bulkQueries) AddApart(ctx context.Context, all []rules.Rule, d rules.Cha
 	return t.writeApart(ctx)
 }
 
-// EditApart implements rules.Tx. Until storeEdits runs, the edited rules are only in the audit log entries.
-func (t bulkQueries) EditApart(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
+// EditHidden implements rules.Tx. Until storeEdits runs, the edited rules are only in the audit log entries.
+func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginApart(ctx, childRange); err != nil {
+	if err := t.beginHidden(ctx, childRange); err != nil {
 		return err
 	}
 	a := t.apart
@@ -218,8 +218,8 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	return err
 }
 
-func (t bulkQueries) NotedApart(ctx context.Context, childRange accounts.SeqRange) error {
-	if err := t.beginApart(ctx, childRange); err != nil {
+func (t bulkQueries) RecordHidden(ctx context.Context, childRange accounts.SeqRange) error {
+	if err := t.beginHidden(ctx, childRange); err != nil {
 		return err
 	}
 	return t.writeApart(ctx)
@@ -261,7 +261,7 @@ func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) er
 func (a *bulkRange) count(owner, target string, id int64) {
 	pair := [2]string{owner, target}
 	all := a.counted[pair]
-	if n := len(all); n == 0 || all[n-1].n == pieceRows && owner != "" {
+	if n := len(all); n == 0 || all[n-1].n == maxBucketRows && owner != "" {
 		all = append(all, countBucket{first: id})
 		a.counted[pair] = all
 	}
@@ -275,20 +275,20 @@ const (
 	showPause = 300 * time.Millisecond
 )
 
-// LockToShow implements rules.Tx. LockToShow waits for the lock of all rules for only one second at a time and then pauses, because
+// LockForShow implements rules.Tx. LockForShow waits for the lock of all rules for only one second at a time and then pauses, because
 // all transactions that change a rule queue behind a transaction that waits for this lock.
-func (t bulkQueries) LockToShow(ctx context.Context) error {
+func (t bulkQueries) LockForShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
 	}
-	return t.lockToShow(ctx, allRules)
+	return t.lockForShow(ctx, allRules)
 }
 
-func (t bulkQueries) LockAccountsToShow(ctx context.Context) error {
-	return t.lockToShow(ctx, allAccounts)
+func (t bulkQueries) LockAccountsForShow(ctx context.Context) error {
+	return t.lockForShow(ctx, allAccounts)
 }
 
-func (t bulkQueries) lockToShow(ctx context.Context, full string) error {
+func (t bulkQueries) lockForShow(ctx context.Context, full string) error {
 	if t.pipe == nil {
 		return t.lock(ctx, full, "")
 	}
@@ -321,12 +321,12 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 	return err
 }
 
-func (t bulkQueries) ShowApart(ctx context.Context) error {
+func (t bulkQueries) ShowHidden(ctx context.Context) error {
 	a := t.apart
 	if a == nil || a.next != a.Last+1 {
 		return accounts.ErrConflict // the import has fewer rules than reserved numbers
 	}
-	if err := t.countApart(ctx); err != nil {
+	if err := t.countHidden(ctx); err != nil {
 		return fmt.Errorf("counting the rules: %w", err)
 	}
 	if err := t.lockHead(ctx); err != nil {
@@ -335,9 +335,9 @@ func (t bulkQueries) ShowApart(ctx context.Context) error {
 	return t.note(ctx, ofImport, replica.FormatSeqRange(a.First, a.Last), "show", seqRangeRecord{Rules: a.Last - a.First + 1, Hash: a.Hash})
 }
 
-// countApart counts the imported rules, because the triggers that count rules are off during a bulk import. The caller must hold
+// countHidden counts the imported rules, because the triggers that count rules are off during a bulk import. The caller must hold
 // the lock of all rules.
-func (t bulkQueries) countApart(ctx context.Context) error {
+func (t bulkQueries) countHidden(ctx context.Context) error {
 	a := t.apart
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
 	for pair, all := range a.counted {
@@ -356,7 +356,7 @@ func (t bulkQueries) countApart(ctx context.Context) error {
 	}
 	for pair := range a.counted {
 		if pair[0] != "" && slices.Contains(laterNames, pair[0]) {
-			if err := t.cutPiece(ctx, pair[0], pair[1], a.First, a.Last); err != nil {
+			if err := t.splitBucket(ctx, pair[0], pair[1], a.First, a.Last); err != nil {
 				return err
 			}
 		}
@@ -449,9 +449,9 @@ func (t bulkQueries) addCounts(ctx context.Context, table string, counts map[cou
 	return nil
 }
 
-// cutPiece splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
+// splitBucket splits a bucket that spans the reserved range: the bucket then ends before the range and a new bucket starts after the
 // range, since the rules in the range have their own buckets.
-func (t bulkQueries) cutPiece(ctx context.Context, owner, target string, first, last int64) error {
+func (t bulkQueries) splitBucket(ctx context.Context, owner, target string, first, last int64) error {
 	var prev, next int64
 	if err := t.row(ctx, `SELECT COALESCE(MAX(CASE WHEN first_id < $3 THEN first_id END), 0),
 		COALESCE(MIN(CASE WHEN first_id > $4 THEN first_id END), 9223372036854775807)

@@ -246,12 +246,12 @@ type almostTx struct {
 	f func(tx *Tx)
 }
 
-func (t almostTx) LockToShow(ctx context.Context) error {
+func (t almostTx) LockForShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
 		return err
 	}
 	t.f(t.Tx)
-	return t.rulesTx.LockToShow(ctx)
+	return t.rulesTx.LockForShow(ctx)
 }
 
 // Issue 29, 2: nor does an import that changes rules which are there. When they have become others, and nobody sees it yet, it holds
@@ -343,15 +343,15 @@ func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 	require.NoError(t, err)
 	hands := admin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		if err := tx.accounts().EditApart(ctx, moved, rules.ChangeMeta{At: at, Did: "edit"}, numbers); err != nil {
+		if err := tx.accounts().EditHidden(ctx, moved, rules.ChangeMeta{At: at, Did: "edit"}, numbers); err != nil {
 			return err
 		}
-		if err := tx.accounts().LockToShow(ctx); err != nil {
+		if err := tx.accounts().LockForShow(ctx); err != nil {
 			return err
 		}
 		mustDo(t, hands, `SELECT rules FROM rule_counts FOR UPDATE NOWAIT`)
 		mustDo(t, hands, `SELECT rules FROM rule_page_buckets FOR UPDATE NOWAIT`)
-		return tx.accounts().ShowApart(ctx)
+		return tx.accounts().ShowHidden(ctx)
 	})
 	sound(t, s)
 	want(t, "rules of a Mini Program that had none", number(t, s, `SELECT COUNT(*) FROM rules WHERE target = 'wxnew0'`),
@@ -410,7 +410,7 @@ func TestImportRules_ReclaimedIDs(t *testing.T) {
 	apart := func(under accounts.SeqRange) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, UpdatedAt: at}
-			return tx.AddApart(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Did: "add"}, under)
+			return tx.AddHidden(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Did: "add"}, under)
 		})
 	}
 	for what, under := range map[string]accounts.SeqRange{
@@ -476,9 +476,9 @@ type amidTx struct {
 	f func()
 }
 
-func (t amidTx) LockAccountsToShow(ctx context.Context) error {
+func (t amidTx) LockAccountsForShow(ctx context.Context) error {
 	t.f()
-	return t.Tx.LockAccountsToShow(ctx)
+	return t.Tx.LockAccountsForShow(ctx)
 }
 
 // accountsOf is n lines of accounts, every other one a service account that is linked with

@@ -38,8 +38,8 @@ func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChan
 	return change, oldChange, err
 }
 
-// RulesThen implements auditlog.Store.
-func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
+// RulesAsOf implements auditlog.Store.
+func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]rules.Change, error) {
 	var found []rules.Change
 	err := s.view(ctx, func(tx *Tx) error {
 		found = nil
@@ -49,7 +49,7 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]ru
 			for _, key := range left[:n] {
 				args = append(args, key)
 			}
-			changes, err := list(ctx, tx, scanRuleChange, rulesThen(n), append(args, millis(t))...)
+			changes, err := list(ctx, tx, scanRuleChange, rulesAsOf(n), append(args, millis(t))...)
 			if err != nil {
 				return err
 			}
@@ -60,9 +60,9 @@ func (s *Store) RulesThen(ctx context.Context, keys []string, t time.Time) ([]ru
 	return found, err
 }
 
-// rulesThen returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query
+// rulesAsOf returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query
 // reads the changes of each key in descending order, and stops at the first change that is not after the point in time.
-func rulesThen(n int) string {
+func rulesAsOf(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.occurred_at <= $` + strconv.Itoa(n+1) +
 		` ORDER BY c.seq DESC LIMIT 1) FROM (VALUES ` + values(n, 1) +
@@ -84,8 +84,8 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 	return c, err == nil, err
 }
 
-// AccountThen implements auditlog.Store.
-func (s *Store) AccountThen(ctx context.Context, appid string, t time.Time) (pastOf auditlog.AsOf, err error) {
+// AccountAsOf implements auditlog.Store.
+func (s *Store) AccountAsOf(ctx context.Context, appid string, t time.Time) (pastOf auditlog.AsOf, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		pastOf = auditlog.AsOf{}
 		c, found, err := tx.lastChange(ctx, ofAccount, appid, t)
@@ -110,8 +110,8 @@ func (s *Store) AccountThen(ctx context.Context, appid string, t time.Time) (pas
 	return pastOf, err
 }
 
-// LinkedThen implements auditlog.Store.
-func (s *Store) LinkedThen(ctx context.Context, service, miniProgram string, t time.Time) (linked bool, err error) {
+// LinkedAsOf implements auditlog.Store.
+func (s *Store) LinkedAsOf(ctx context.Context, service, miniProgram string, t time.Time) (linked bool, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		linked = false
 		c, found, err := tx.lastChange(ctx, ofLink, linkKey(service, miniProgram), t)

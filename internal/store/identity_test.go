@@ -41,7 +41,7 @@ func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 				continue
 			}
 			found++
-			if f.Name.Name == "storeEdits" { // of the rules that EditApart was given in the same transaction, and said whose
+			if f.Name.Name == "storeEdits" { // of the rules that EditHidden was given in the same transaction, and said whose
 				continue
 			}
 			if !strings.Contains(text.String(), "t.touched.Add(") {

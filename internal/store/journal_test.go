@@ -108,7 +108,7 @@ func TestStatistics_DaysRecomputedForTimeZone(t *testing.T) {
 			}
 			got, sums := map[at]int64{}, map[int64]int64{}
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				if err := tx.statistics().TurnDays(ctx, first-100, was, offset, 0); err != nil {
+				if err := tx.statistics().ShiftDays(ctx, first-100, was, offset, 0); err != nil {
 					return err
 				}
 				if _, err := list(ctx, tx, func(scan func(...any) error) (a at, err error) {

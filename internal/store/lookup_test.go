@@ -184,7 +184,7 @@ func TestNear_Ranking(t *testing.T) {
 		for limit, wanted := range map[int][]int64{0: nil, 1: {2, 3, 6}, 2: {1, 2, 3, 6, 7}, 50: {1, 2, 3, 6, 7}} {
 			link, _ := rules.ParseLink("HTTPS://H.example/a/b?y=2")
 			view(t, s, func(ctx context.Context, tx *Tx) error {
-				near, err := tx.rules().Neighbours(ctx, link, limit)
+				near, err := tx.rules().NearestRules(ctx, link, limit)
 				var got []int64
 				for _, r := range near {
 					got = append(got, r.ID)
@@ -241,7 +241,7 @@ func TestLookup_InvalidTextNotFound(t *testing.T) {
 					confirmations, err := tx.rules().Confirmations(ctx, rules.ConfirmationQuery{RID: text, Owner: text, Limit: 10})
 					want(t, "domain_verifications", len(confirmations), 0)
 					assert.True(t, err == nil, "%v", err)
-					_, err = tx.rules().Neighbours(ctx, link, 10)
+					_, err = tx.rules().NearestRules(ctx, link, 10)
 					return err
 				})
 				update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -79,4 +79,4 @@ func (s *Store) Connections() (c Connections) {
 
 // OnWriteError sets the function that the store calls, with a value of Causes, for each change that failed because the database was
 // unavailable. OnWriteError must be called once, before other goroutines use the store.
-func (s *Store) OnWriteError(f func(cause string)) { s.trouble.refused = f }
+func (s *Store) OnWriteError(f func(cause string)) { s.health.refused = f }

@@ -87,7 +87,7 @@ func TestNear_MatchesReferenceOnRandomRules(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					got, err := tx.rules().Neighbours(ctx, link, each)
+					got, err := tx.rules().NearestRules(ctx, link, each)
 					want(t, fmt.Sprint(link.Text, " at most ", each), idsOf(got), idsOf(wanted))
 					return err
 				})
@@ -131,13 +131,13 @@ func TestNear_RowsScannedBounded(t *testing.T) {
 		const each = 100
 		at := "https://h.example/a"
 		for query, args := range map[string][]any{
-			nearUp:        {at + "/", at + "0", each},
-			nearDown:      {at + "?", at + "@", each},
-			nearElsewhere: {"/a", "h.example", each, nearLooked},
+			nearbyAbove:        {at + "/", at + "0", each},
+			nearbyBelow:        {at + "?", at + "@", each},
+			nearbyOnOtherHosts: {"/a", "h.example", each, maxNearbyRules},
 		} {
 			bound := float64(each)
-			if query == nearElsewhere {
-				bound = nearLooked
+			if query == nearbyOnOtherHosts {
+				bound = maxNearbyRules
 			}
 			if postgres {
 				if looked := rowsLooked(t, s.read, query, args); looked > bound {
@@ -146,7 +146,7 @@ func TestNear_RowsScannedBounded(t *testing.T) {
 				continue
 			}
 			for _, step := range stepsOf(t, s.read, query, args) {
-				ordered := strings.Contains(step, "TEMP B-TREE") && query != nearElsewhere // there at most nearLooked are sorted
+				ordered := strings.Contains(step, "TEMP B-TREE") && query != nearbyOnOtherHosts // there at most maxNearbyRules are sorted
 				assert.True(t, !ordered && !strings.HasPrefix(step, "SCAN rules") && (!strings.HasPrefix(step, "SEARCH rules") ||
 					strings.Contains(step, "(key>? AND key<?)") || strings.Contains(step, "idx_rules_link_path_id (link_path=?)")),
 					"%s: %s", step, query)
@@ -155,7 +155,7 @@ func TestNear_RowsScannedBounded(t *testing.T) {
 		// All that is asked together is bounded too.
 		link, _ := rules.ParseLink(fmt.Sprintf("https://h.example/a?n=%05dx", rulesThere/6))
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			near, err := tx.rules().Neighbours(ctx, link, each)
+			near, err := tx.rules().NearestRules(ctx, link, each)
 			if len(near) != 3*each { // two sides of one scheme, and elsewhere
 				t.Errorf("%d rules", len(near))
 			}

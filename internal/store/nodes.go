@@ -6,9 +6,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// AskNodes implements scanlog.NodeStore. The NOTIFY channel informs the nodes of a request for their scans; without the channel the
+// RequestShipping implements scanlog.NodeStore. The NOTIFY channel informs the nodes of a request for their scans; without the channel the
 // nodes poll once a second.
-func (s *Store) AskNodes(ctx context.Context) (ask int64, err error) {
+func (s *Store) RequestShipping(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_sync' RETURNING value`).Scan(&ask); err != nil ||
 			!s.Shared() {

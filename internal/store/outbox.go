@@ -102,7 +102,7 @@ func (t outboxQueries) AddRows(ctx context.Context, kind outbox.Kind, rows []out
 			return err
 		}
 	}
-	return inPieces(rows, func(items []outbox.Row) error {
+	return inChunks(rows, func(items []outbox.Row) error {
 		var args []any
 		for _, r := range items {
 			if r.ID == 0 {

@@ -87,8 +87,7 @@ func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) 
 	return found, nil
 }
 
-// DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index and no day is read
-// completely.
+// DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
 func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
 	return daysOf(ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE granularity = $1 AND rule IN (`,
 		` GROUP BY rule, bucket`, []any{int64(stats.PerDay)}, days, numbers)

@@ -23,7 +23,7 @@ var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none:
 // packageParts maps the column with a print package's file formats: a JSON list, or an object that also has the label drawing options.
 type packageParts struct{ p *codes.PrintPackage }
 
-type drawnParts struct {
+type drawingParts struct {
 	Formats []string        `json:"formats"`
 	Drawing json.RawMessage `json:"drawing"`
 }
@@ -32,7 +32,7 @@ func (c packageParts) text() string {
 	if c.p.Drawing == "" {
 		return inJSON(&c.p.Formats).text()
 	}
-	return inJSON(&drawnParts{c.p.Formats, json.RawMessage(c.p.Drawing)}).text()
+	return inJSON(&drawingParts{c.p.Formats, json.RawMessage(c.p.Drawing)}).text()
 }
 
 // Scan implements sql.Scanner.
@@ -41,7 +41,7 @@ func (c packageParts) Scan(src any) error {
 		c.p.Drawing = ""
 		return inJSON(&c.p.Formats).Scan(src)
 	}
-	var parts drawnParts
+	var parts drawingParts
 	err := inJSON(&parts).Scan(src)
 	c.p.Formats, c.p.Drawing = parts.Formats, string(parts.Drawing)
 	return err

@@ -314,7 +314,7 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	args = sanitizeText(args)
 	t.known = nil
 	if t.member != nil {
-		return 0, t.member.goAlone()
+		return 0, t.member.rejectGrouping()
 	}
 	if err := t.pipe.errLate(); err != nil {
 		return 0, err
@@ -395,17 +395,17 @@ func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
 	return func() row { return q.first(t.pipe.push(ctx)) }
 }
 
-// allAlone runs the queries in asked on PostgreSQL in one round trip, outside of the transaction of t, whose BEGIN must not have been sent.
-func (t *Tx) allAlone(ctx context.Context, asked ...*question) error {
+// queryOutside runs queries on PostgreSQL in one round trip, outside of the transaction of t, whose BEGIN must not have been sent.
+func (t *Tx) queryOutside(ctx context.Context, asked ...*question) error {
 	begin := t.pipe.waiting
 	t.pipe.waiting = nil
 	defer func() { t.pipe.waiting = begin }()
 	return t.pipe.answer(ctx, asked...)
 }
 
-// rowAlone queries a single row like the method row; if BEGIN was not sent yet, the query runs outside of the transaction and does
+// rowOutside queries a single row like the method row; if BEGIN was not sent yet, the query runs outside of the transaction and does
 // not see its snapshot.
-func (t *Tx) rowAlone(ctx context.Context, query string, args ...any) row {
+func (t *Tx) rowOutside(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
 	}
@@ -426,7 +426,7 @@ func (r *rows) Close() error {
 
 func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error) {
 	if t.member != nil {
-		return nil, t.member.goAlone()
+		return nil, t.member.rejectGrouping()
 	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
@@ -484,7 +484,7 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 // the prepared statement runs.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.member != nil {
-		return nil, t.member.goAlone()
+		return nil, t.member.rejectGrouping()
 	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err

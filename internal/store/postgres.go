@@ -158,7 +158,7 @@ func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding str
 	// There is no statement timeout, because it would interrupt a commit that waits for a replica, and PostgreSQL would report the commit
 	// as successful. The timeout of an API call (20 s) and the silence timeout (a minute) limit statements instead.
 	config.RuntimeParams["statement_timeout"] = "0"
-	for _, name := range []string{idleTimeout, unheardTimeout} {
+	for _, name := range []string{idleTimeout, silentNodeTimeout} {
 		if config.RuntimeParams[name] == "" {
 			lasting += `, set_config('` + name + `', '` + lastingIdle + `', true)`
 		}
@@ -170,7 +170,7 @@ func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding str
 		config.RuntimeParams[name] = cmp.Or(config.RuntimeParams[name], bound)
 	}
 	if exclusive { // no other transaction waits during exclusive use
-		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[unheardTimeout] = "0", "0", "0"
+		config.RuntimeParams["lock_timeout"], config.RuntimeParams[idleTimeout], config.RuntimeParams[silentNodeTimeout] = "0", "0", "0"
 		return "", ""
 	}
 	return strings.Replace(lasting, ",", "SELECT", 1), holding
@@ -204,7 +204,7 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 				err = enter(ctx, c, w.fence.Load())
 			}
 			if err != nil {
-				hangUp(c) // pgx does not close the connection, whose session would keep the advisory lock users
+				closeAbruptly(c) // pgx does not close the connection, whose session would keep the advisory lock users
 			}
 			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
@@ -234,21 +234,21 @@ func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 var bounds = map[string]string{
 	"lock_timeout":            "10s",
 	idleTimeout:               "15s",
-	unheardTimeout:            "60s",
+	silentNodeTimeout:         "60s",
 	"tcp_keepalives_idle":     "30",
 	"tcp_keepalives_interval": "10",
 	"tcp_keepalives_count":    "3",
 }
 
-// The setting idleTimeout limits how long a session may be idle in a transaction, and unheardTimeout how long results may stay
+// The setting idleTimeout limits how long a session may be idle in a transaction, and silentNodeTimeout how long results may stay
 // unacknowledged by the client. lastingIdle is the value of both settings in a transaction that called Tx.lasting, and holdingIdle
 // the value of idleTimeout in a transaction that has locked the end of the audit log. A running node sends the next statement
 // within milliseconds; if the server ends its session anyway, the node repeats the work in another session (session_lost.go).
 const (
-	idleTimeout    = "idle_in_transaction_session_timeout"
-	unheardTimeout = "tcp_user_timeout"
-	lastingIdle    = "5min"
-	holdingIdle    = "5s"
+	idleTimeout       = "idle_in_transaction_session_timeout"
+	silentNodeTimeout = "tcp_user_timeout"
+	lastingIdle       = "5min"
+	holdingIdle       = "5s"
 )
 
 // The maximum number of connections per node, unless the URL sets pool_max_conns, not counting the LISTEN connection. minConns is
@@ -287,8 +287,8 @@ func hostsOf(config *pgx.ConnConfig) []string {
 	return hosts
 }
 
-// postgresBell is a separate connection that listens for notifications of changes.
-type postgresBell struct {
+// notificationListener is a separate connection that listens for notifications of changes.
+type notificationListener struct {
 	conn  *pgx.Conn
 	asked chan<- struct{} // channel with a buffer of one value
 }
@@ -298,7 +298,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 	if err != nil {
 		return nil, fmt.Errorf("connecting to hear of changes: %w", err)
 	}
-	b := postgresBell{conn, asked}
+	b := notificationListener{conn, asked}
 	var channel string
 	if err = conn.QueryRow(ctx, `SELECT quote_ident(`+bell+`)`).Scan(&channel); err == nil {
 		_, err = conn.Exec(ctx, `LISTEN `+channel)
@@ -314,7 +314,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 }
 
 // Wait implements replica.Notifier.
-func (b postgresBell) Wait(ctx context.Context) error {
+func (b notificationListener) Wait(ctx context.Context) error {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
 		if err != nil || rung.Payload != asking {
@@ -328,10 +328,10 @@ func (b postgresBell) Wait(ctx context.Context) error {
 }
 
 // Close implements replica.Notifier.
-func (b postgresBell) Close() { hangUp(b.conn) }
+func (b notificationListener) Close() { closeAbruptly(b.conn) }
 
-// hangUp closes a connection immediately. The server notices the end of the connection and ends the session.
-func hangUp(c *pgx.Conn) {
+// closeAbruptly closes a connection immediately. The server notices the end of the connection and ends the session.
+func closeAbruptly(c *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = c.Close(ctx)

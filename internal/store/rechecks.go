@@ -105,8 +105,8 @@ func (s *Store) DeleteRecheck(ctx context.Context, owner, directory string) erro
 	})
 }
 
-// DueNow implements rules.RecheckStore.
-func (s *Store) DueNow(ctx context.Context, now time.Time) error {
+// MakeRechecksDue implements rules.RecheckStore.
+func (s *Store) MakeRechecksDue(ctx context.Context, now time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE domain_reverifications SET next_check_at = $1 WHERE next_check_at > $1 AND owner <> ''`, millis(now))
 		return err

@@ -39,7 +39,7 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		if again, err := nodes[1].ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
 			t.Errorf("taken twice: %v %v", again, err)
 		}
-		require.NoError(t, s.DueNow(ctx, at))
+		require.NoError(t, s.MakeRechecksDue(ctx, at))
 		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
 			taken[1].Owner != "shop" {
 			t.Errorf("due now: %v %v", taken, err)

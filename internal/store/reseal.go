@@ -38,7 +38,7 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = onceFree(ctx, func() error {
+	err = retryWhileInUse(ctx, func() error {
 		return s.update(ctx, func(tx *Tx) error { return tx.engine.lockOut(ctx, tx) })
 	})
 	if err == nil {
@@ -50,9 +50,9 @@ func OpenAlone(ctx context.Context, t Target) (*Store, error) {
 	return s, nil
 }
 
-// onceFree runs f, and retries it for up to ten seconds while it fails with ErrInUse: PostgreSQL needs a moment to notice that a
+// retryWhileInUse runs f, and retries it for up to ten seconds while it fails with ErrInUse: PostgreSQL needs a moment to notice that a
 // process has ended, and seconds if a commit was in progress on a busy disk.
-func onceFree(ctx context.Context, f func() error) error {
+func retryWhileInUse(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
 		if !errors.Is(err, ErrInUse) || n == 200 {

@@ -226,7 +226,7 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 		cut := func(d time.Duration) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.accounts().CutTokens(ctx, "wxa", accounts.Plain, at.Add(d))
+				return tx.accounts().ShortenTokens(ctx, "wxa", accounts.Plain, at.Add(d))
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -152,7 +152,7 @@ func (t ruleQueries) List(ctx context.Context, q rules.Query) ([]rules.Rule, int
 	if q.AfterID > 0 {
 		filter("id > ?", q.AfterID)
 	} else if q.Owner != "" && q.Offset > 0 && !q.Newest && q.Keys == nil {
-		first, prev, err := t.pieceAt(ctx, q)
+		first, prev, err := t.bucketAt(ctx, q)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -241,9 +241,9 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 	return t.counted(ctx, "", target)
 }
 
-// pieceAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first rule id of the bucket, and
-// the number of rules before the bucket. pieceAt reads one row per bucket, which has at most 1,024 rules when it is new.
-func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
+// bucketAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first rule id of the bucket, and
+// the number of rules before the bucket. bucketAt reads one row per bucket, which has at most 1,024 rules when it is new.
+func (t ruleQueries) bucketAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first_id, rules FROM rule_page_buckets WHERE owner = $1 AND target = $2 ORDER BY first_id`, q.Owner, opened(q))
 	if err != nil {
 		return 0, 0, err
@@ -257,19 +257,19 @@ func (t ruleQueries) pieceAt(ctx context.Context, q rules.Query) (first int64, p
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The queries with which Neighbours finds rules that are similar to a link. However many rules exist, nearUp and nearDown read at
-// most the number of rows that they may return, and nearElsewhere reads at most nearLooked rows.
+// The queries with which Neighbours finds rules that are similar to a link. However many rules exist, nearbyAbove and nearbyBelow read at
+// most the number of rows that they may return, and nearbyOnOtherHosts reads at most maxNearbyRules rows.
 const (
-	nearUp   = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
-	nearDown = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// If one host has more than nearLooked rules with the same path, rules on other hosts may be missed; they are less similar to the link.
-	nearLooked    = 1000
-	nearElsewhere = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
+	nearbyAbove = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
+	nearbyBelow = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
+	// If one host has more than maxNearbyRules rules with the same path, rules on other hosts may be missed, which are less similar.
+	maxNearbyRules     = 1000
+	nearbyOnOtherHosts = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
 		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
 		WHERE host <> $2 ORDER BY id LIMIT $3`
 )
 
-func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
+func (t ruleQueries) NearestRules(ctx context.Context, link rules.Link, size int) ([]rules.Rule, error) {
 	var nearRules []rules.Rule
 	// Keys are sorted by bytes, so the keys that have the longest common prefix with the link are directly before and after the
 	// link. Similar rules may have the other scheme, so the search runs for http and for https.
@@ -285,7 +285,7 @@ func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) 
 		for _, side := range []struct {
 			query string
 			parts [][2]string
-		}{{nearUp, up}, {nearDown, down}} {
+		}{{nearbyAbove, up}, {nearbyBelow, down}} {
 			left := size
 			for _, p := range side.parts {
 				if p[0] >= p[1] || left == 0 {
@@ -300,7 +300,7 @@ func (t ruleQueries) Neighbours(ctx context.Context, link rules.Link, size int) 
 			}
 		}
 	}
-	thisRules, err := list(ctx, t.Tx, scanRule, nearElsewhere, link.Path(), link.Host, size, nearLooked)
+	thisRules, err := list(ctx, t.Tx, scanRule, nearbyOnOtherHosts, link.Path(), link.Host, size, maxNearbyRules)
 	return append(nearRules, thisRules...), err
 }
 

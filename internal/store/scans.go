@@ -287,8 +287,8 @@ const (
 	lastDay  = 60_000 // 2134
 )
 
-// dayAgain is the delay before the next attempt to create a partition, after a long transaction such as an export blocked it.
-const dayAgain = 10 * time.Minute
+// partitionRetryDelay is the delay before the next attempt to create a partition, after a long transaction such as an export blocked it.
+const partitionRetryDelay = 10 * time.Minute
 
 // prepare creates the partitions for the days of events and for tomorrow. If a partition cannot be created now, its events go to
 // the default partition.
@@ -326,7 +326,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 				delete(l.days, day) // the INSERT of the events reports an unreachable database
 				continue
 			case refused.Code != "23514": // 23514 = the default partition already has scans of the day
-				l.days[day] = now.Add(dayAgain)
+				l.days[day] = now.Add(partitionRetryDelay)
 			}
 			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day",
 				dayName(day), "error", err)
@@ -620,8 +620,10 @@ func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasur
 // Close implements scanlog.Log; the store stays open.
 func (l *Scans) Close() error { return nil }
 
-// ScansInto makes the method Load write an archive's scans to files beside the database; begin creates a scan log with a given id.
-func (s *Store) ScansInto(begin func(id string) (*scanlog.Restoring, error)) { s.scansInto = begin }
+// ScansDestination makes the method Load write an archive's scans to files beside the database; begin creates a scan log with a given id.
+func (s *Store) ScansDestination(begin func(id string) (*scanlog.Restoring, error)) {
+	s.scansInto = begin
+}
 
 // loadScans writes the scan_events rows of an archive to files.
 func (l *Restore) loadScans(ctx context.Context, r io.Reader) (n int64, err error) {

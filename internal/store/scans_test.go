@@ -495,7 +495,7 @@ func TestScanLedger_PartitionRetriedAfterLock(t *testing.T) {
 	now = now.Add(time.Minute)
 	require.NoError(t, l.Append(t.Context(), scans(2)))
 	want(t, "partitions a minute later", len(made()), 0)
-	now = now.Add(dayAgain)
+	now = now.Add(partitionRetryDelay)
 	require.NoError(t, l.Append(t.Context(), scans(3)))
 	// The scans of today lie elsewhere by now.
 	want(t, "partitions then", made(), []string{dayName(now.UnixMilli()/millisOfDay + 1)})
@@ -518,7 +518,7 @@ func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 
 	dir := t.TempDir()
 	sqlite := open(t, Target{Dir: dir})
-	sqlite.ScansInto(scanlog.RestoreInto(filepath.Join(dir, "scans"), chance()))
+	sqlite.ScansDestination(scanlog.RestoreInto(filepath.Join(dir, "scans"), chance()))
 	require.NoError(t, load(t, sqlite, first))
 	j := openJournal(t, filepath.Join(dir, "scans"))
 	assert.Equal(t, j.ID(), l.ID(), "the ledger was %s and", l.ID())
@@ -542,7 +542,7 @@ func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	require.NoError(t, full.Append(t.Context(), someScans(0, 5)))
 	full.Close()
 	other := open(t, Target{Dir: dir2})
-	other.ScansInto(scanlog.RestoreInto(filepath.Join(dir2, "scans"), chance()))
+	other.ScansDestination(scanlog.RestoreInto(filepath.Join(dir2, "scans"), chance()))
 	if err := load(t, other, first); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("imported over scans: %v", err)
 	}
@@ -550,7 +550,7 @@ func TestScanLedger_ArchiveFileAndTable(t *testing.T) {
 	broken["scan_events"] = strings.Replace(broken["scan_events"], `"id":"0`, `"id":"x`, 1)
 	dir3 := t.TempDir()
 	third := open(t, Target{Dir: dir3})
-	third.ScansInto(scanlog.RestoreInto(filepath.Join(dir3, "scans"), chance()))
+	third.ScansDestination(scanlog.RestoreInto(filepath.Join(dir3, "scans"), chance()))
 	if err := load(t, third, broken); err == nil || !strings.Contains(err.Error(), "row 1 of scan_events") {
 		t.Errorf("a broken id: %v", err)
 	}

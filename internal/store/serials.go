@@ -26,7 +26,7 @@ func serialsIn[T any](ctx context.Context, t *Tx, batch int64, column string, wa
 		err = scan(&s.Index, &s.Serial)
 		return s, err
 	}
-	return inPieces(wanted, func(items []T) error {
+	return inChunks(wanted, func(items []T) error {
 		args := []any{batch}
 		for _, item := range items {
 			args = append(args, item)
@@ -45,7 +45,7 @@ func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part
 		err = scan(&s.Batch, &s.Index, &s.Serial.Serial)
 		return s, err
 	}
-	err = inPieces(batches, func(numbers []int64) error {
+	err = inChunks(batches, func(numbers []int64) error {
 		args := []any{part, part + "\U0010FFFF"}
 		for _, id := range numbers {
 			args = append(args, id)
@@ -61,7 +61,7 @@ func (t codeQueries) SerialsBeginning(ctx context.Context, batches []int64, part
 // PutSerials implements codes.Tx. The audit log contains a checksum of the serial numbers instead of the numbers.
 func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Serial) error {
 	sum := sha256.New()
-	err := inPieces(all, func(serials []codes.Serial) error {
+	err := inChunks(all, func(serials []codes.Serial) error {
 		args := []any{batch}
 		for _, s := range serials {
 			fmt.Fprintf(sum, "%d|%d:%s|", s.Index, len(s.Serial), s.Serial)
@@ -73,7 +73,7 @@ func (t codeQueries) PutSerials(ctx context.Context, batch int64, all []codes.Se
 	if err != nil {
 		return err
 	}
-	err = inPieces(all, func(serials []codes.Serial) error {
+	err = inChunks(all, func(serials []codes.Serial) error {
 		args := make([]any, 0, 3*len(serials))
 		for _, s := range serials {
 			args = append(args, batch, s.Index, s.Serial)

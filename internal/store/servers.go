@@ -39,14 +39,14 @@ type serverStatus struct {
 	started  string // start time, which distinguishes two servers from two names of the same server
 }
 
-const standQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::text,
+const statusQuery = `SELECT (SELECT system_identifier FROM pg_control_system())::text,
 	CASE WHEN current_setting('transaction_read_only')::bool THEN 0
 		ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint END,
 	pg_postmaster_start_time()::text, to_regclass('timelines') IS NOT NULL`
 
-// standOf queries the status of a server. If the server refuses the query, standOf returns a zero status, which compare accepts.
-func standOf(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
-	rows, err := rowsFrom(ctx, c, standQuery)
+// queryStatus queries the status of a server. If the server refuses the query, queryStatus returns a zero status, which compare accepts.
+func queryStatus(ctx context.Context, c *pgconn.PgConn) (st serverStatus, marks bool, err error) {
+	rows, err := rowsFrom(ctx, c, statusQuery)
 	if _, refused := errors.AsType[*pgconn.PgError](err); refused && !c.IsClosed() {
 		return serverStatus{}, false, nil
 	}
@@ -126,7 +126,7 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 				return err
 			}
 		}
-		st, _, err := standOf(ctx, c)
+		st, _, err := queryStatus(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 	var all sync.WaitGroup
 	for _, h := range heard {
 		if h != nil {
-			all.Go(func() { h.leaveWord(ctx, known[h.system]) })
+			all.Go(func() { h.recordTimeline(ctx, known[h.system]) })
 		}
 	}
 	if v.closeTo != nil {
@@ -316,7 +316,7 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 		return nil
 	}
 	h := &polled{name: hostOf(config), conn: conn}
-	if h.serverStatus, h.marks, err = standOf(ctx, conn.PgConn()); err == nil && h.marks {
+	if h.serverStatus, h.marks, err = queryStatus(ctx, conn.PgConn()); err == nil && h.marks {
 		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.mark)
 	}
 	if err != nil {
@@ -329,13 +329,13 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 
 // isRunning reports whether the server still has the status that it reported, and was not restarted since.
 func (h *polled) isRunning(ctx context.Context) bool {
-	currentStatus, _, err := standOf(ctx, h.conn.PgConn())
+	currentStatus, _, err := queryStatus(ctx, h.conn.PgConn())
 	return err == nil && currentStatus == h.serverStatus
 }
 
-// leaveWord records the latest timeline on a server whose own timeline is older, and closes the connection. If recording fails, the
+// recordTimeline records the latest timeline on a server whose own timeline is older, and closes the connection. If recording fails, the
 // next call of ask tries again.
-func (h *polled) leaveWord(ctx context.Context, highest int64) {
+func (h *polled) recordTimeline(ctx context.Context, highest int64) {
 	// The timeout of ctx may have been used up by waiting for a silent server.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()

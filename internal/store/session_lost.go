@@ -21,9 +21,9 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// stoodStill reports whether the server ended the session because it was idle in a transaction. stoodStill also implies that the
+// isIdleTimeout reports whether the server ended the session because it was idle in a transaction. isIdleTimeout also implies that the
 // transaction is not committed, because an idle session has not received COMMIT.
-func stoodStill(err error) bool {
+func isIdleTimeout(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
 }

@@ -178,7 +178,7 @@ func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 				return err
 			}, c.usual, "60000"},
 			"the end of the log":         {func(tx *Tx) error { return tx.lockHead(t.Context()) }, c.all, "60000"},
-			"rules that are to be shown": {func(tx *Tx) error { return tx.accounts().LockToShow(t.Context()) }, c.all, "60000"},
+			"rules that are to be shown": {func(tx *Tx) error { return tx.accounts().LockForShow(t.Context()) }, c.all, "60000"},
 			"an export, a recount":       {func(tx *Tx) error { return tx.DisableTimeout(t.Context()) }, c.bulk, "300000"},
 			"all rules": {func(tx *Tx) error {
 				_, err := tx.rules().allRules(t.Context(), func(rules.Rule, error) bool { return true })
@@ -190,7 +190,7 @@ func TestPostgresSession_IdleInTransactionTimeout(t *testing.T) {
 				if err := one.begin(tx); err != nil {
 					return err
 				}
-				for setting, wanted := range map[string]string{idleTimeout: one.want, unheardTimeout: one.unheard} {
+				for setting, wanted := range map[string]string{idleTimeout: one.want, silentNodeTimeout: one.unheard} {
 					var got string
 					if err := tx.row(ctx, `SHOW `+setting).Scan(&got); err != nil {
 						return err
@@ -233,8 +233,8 @@ func TestPing_WritesFail(t *testing.T) {
 		}
 	}
 	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
-	s.trouble.remember(&errcode.Unavailable{What: silentDatabase, Err: io.EOF})
-	if err := s.Ping(ctx); err != nil || s.trouble.last.Load() == nil {
+	s.health.remember(&errcode.Unavailable{What: silentDatabase, Err: io.EOF})
+	if err := s.Ping(ctx); err != nil || s.health.last.Load() == nil {
 		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
 	}
 	mustDo(t, stopped, `ROLLBACK`)
@@ -247,7 +247,7 @@ func TestPing_WritesFail(t *testing.T) {
 	}
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.trouble.remember(&errcode.Unavailable{What: what, Err: io.EOF})
+		s.health.remember(&errcode.Unavailable{What: what, Err: io.EOF})
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -297,7 +297,7 @@ func TestPostgresSession_UnreadResultTimeout(t *testing.T) {
 	if u, err := url.Parse(target.URL); err != nil || strings.HasPrefix(u.Host, "/") || u.Host == "" {
 		t.Skip("the tests' server is not reached over TCP")
 	}
-	s, others := open(t, with(t, target, unheardTimeout, "1s")), open(t, target)
+	s, others := open(t, with(t, target, silentNodeTimeout, "1s")), open(t, target)
 	failed := errors.New("enough was seen")
 	err := s.view(t.Context(), func(tx *Tx) error {
 		var pid int64

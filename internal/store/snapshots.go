@@ -192,10 +192,10 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 		return err
 	}
 	// The earlier scans are deleted; webhooks receive only new scans.
-	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
+	if err := t.webhooks().LockReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
-	if err := t.webhooks().BeginTelling(ctx); err != nil {
+	if err := t.webhooks().StartReader(ctx); err != nil {
 		return err
 	}
 	if err := t.beginLog(ctx, "load", map[string]string{"snapshot": name}); err != nil {

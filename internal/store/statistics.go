@@ -262,7 +262,7 @@ func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, po
 }
 
 func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to string, position int64, shared bool) error {
-	if err := t.webhooks().HoldReader(ctx, webhooks.ScanSource); err != nil {
+	if err := t.webhooks().LockReader(ctx, webhooks.ScanSource); err != nil {
 		return err
 	}
 	if left.LogID != "" {
@@ -352,7 +352,7 @@ func (t statisticsQueries) PutOrigins(ctx context.Context, sets map[string]*scan
 	return t.putTaken(ctx, `aggregation_offsets`, sets)
 }
 
-func (t webhookQueries) PutTold(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
+func (t webhookQueries) PutQueuedOffsets(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
 	return t.statistics().putTaken(ctx, `webhook_offsets`, sets)
 }
 
@@ -431,7 +431,7 @@ func (s *Store) Counting(ctx context.Context) (string, error) {
 	})
 }
 
-func (t statisticsQueries) CutReaders(ctx context.Context, end int64) error {
+func (t statisticsQueries) RewindReaders(ctx context.Context, end int64) error {
 	if _, err := t.exec(ctx, `UPDATE webhook_readers SET checkpoint = '`+webhooks.Unmarked+`',
 		read_offset = CASE WHEN read_offset > $1 THEN $1 ELSE read_offset END WHERE name = $2`, end, webhooks.ScanSource); err != nil {
 		return err

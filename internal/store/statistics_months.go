@@ -12,10 +12,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// daysTurned is the maximum number of days that one statement recounts, because one statement for all days would need too much memory.
-const daysTurned = 31
+// maxShiftedDays is the maximum number of days that one statement recounts, because one statement for all days would need too much memory.
+const maxShiftedDays = 31
 
-func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset, month int64) error {
+func (t statisticsQueries) ShiftDays(ctx context.Context, hour, previous, offset, month int64) error {
 	first := timebucket.Day(hour, previous) // hourly counts of this day may be missing, so its daily counts are corrected, not recounted
 	run := func(query string, args ...any) error {
 		err := t.patiently(func() error {
@@ -70,8 +70,8 @@ func (t statisticsQueries) TurnDays(ctx context.Context, hour, previous, offset,
 			begin, end = min(begin, from.Int64), max(end, to.Int64)
 		}
 	}
-	for from := max(hour, begin); from <= end; from += daysTurned * 24 {
-		if err := cut(``, offset, from, from+daysTurned*24); err != nil {
+	for from := max(hour, begin); from <= end; from += maxShiftedDays * 24 {
+		if err := cut(``, offset, from, from+maxShiftedDays*24); err != nil {
 			return err
 		}
 	}

@@ -64,13 +64,13 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 		from, to := bind(&args, span.From), bind(&args, span.To)
 		values := wanted(q, dim)
 		if values == nil {
-			parts = append(parts, `SELECT `+cutOf(q.Interval, span.Granularity, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
+			parts = append(parts, `SELECT `+periodColumn(q.Interval, span.Granularity, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
 				WHERE granularity = `+per+` AND dimension = `+subject+` AND bucket >= `+from+` AND bucket < `+to)
 			continue
 		}
 		// The query reads the total row of each hour or day, and then looks up the row of each wanted value in this hour or day. In
 		// SQLite, CROSS JOIN keeps this join order.
-		parts = append(parts, `SELECT `+cutOf(q.Interval, span.Granularity,
+		parts = append(parts, `SELECT `+periodColumn(q.Interval, span.Granularity,
 			`s.bucket`)+` AS bucket, s.value AS value, s.scans AS scans, s.first_scans AS first_scans FROM statistics_sums a
 			CROSS JOIN statistics_sums s WHERE a.granularity = `+per+` AND a.dimension = `+strconv.Itoa(int(stats.Total))+` AND a.bucket >= `+from+
 			` AND a.bucket < `+to+` AND a.value = '' AND s.granularity = `+per+` AND s.dimension = `+subject+`
@@ -80,8 +80,8 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 	return t.answers(ctx, q, nil, parts, args)
 }
 
-// cutOf returns SQL for the week or month of the day in a column, if the query groups by week or month; otherwise it returns the column.
-func cutOf(interval stats.Interval, per stats.Granularity, location string) string {
+// periodColumn returns SQL for the week or month of the day in a column, if the query groups by week or month; otherwise the column.
+func periodColumn(interval stats.Interval, per stats.Granularity, location string) string {
 	switch {
 	case interval == stats.ByWeek: // as in timebucket.Week; SQL division truncates towards zero
 		return `(` + location + ` + 7000000003) / 7 - 1000000000`
@@ -111,7 +111,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 	}
 	var names, parts []string
 	for i, span := range q.Spans {
-		part := `SELECT ` + cutOf(q.Interval, span.Granularity, `c.bucket`) + ` AS bucket, ` + c.value +
+		part := `SELECT ` + periodColumn(q.Interval, span.Granularity, `c.bucket`) + ` AS bucket, ` + c.value +
 			` AS value, c.scans AS scans, c.first_scans AS first_scans FROM `
 		if isFew {
 			buckets := `buckets` + strconv.Itoa(i)

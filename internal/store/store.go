@@ -50,7 +50,7 @@ type Store struct {
 	servers *servers   // the PostgreSQL servers; nil = embedded database
 	// incremented by commits that change cached data; nil = no data is cached
 	epochs    *accounts.Epochs
-	trouble   writeHealth
+	health    writeHealth
 	together  groupCommitter
 	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
@@ -251,7 +251,7 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	for n := 1; ; n++ {
 		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, false, f) })
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.retryable(err) {
-			return s.trouble.remember(s.outage(err))
+			return s.health.remember(s.outage(err))
 		}
 	}
 }
@@ -334,7 +334,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if err := t.end.Commit(); err != nil {
 		_, unsent := errors.AsType[*unsentError](err)
-		unsent = unsent || stoodStill(err)
+		unsent = unsent || isIdleTimeout(err)
 		err = fmt.Errorf("committing: %w", err)
 		if t.pipe.ended() && !t.once {
 			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
@@ -518,7 +518,7 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 func (t *Tx) lock(ctx context.Context, full, part string) error {
 	if t.member != nil {
 		if full != allRules || !slices.Contains(t.member.parts[:], part) {
-			return t.member.goAlone()
+			return t.member.rejectGrouping()
 		}
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // rulesThenAsItWas finds the last change of each key up to a moment by looking at
-// all of them: what RulesThen did before issue 14.
+// all of them: what RulesAsOf did before issue 14.
 func rulesThenAsItWas(ctx context.Context, t *Tx, keys []string, at time.Time) ([]rules.Change, error) {
 	args := []any{millis(at)}
 	for _, key := range keys {
@@ -60,7 +60,7 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 		for range 300 {
 			asked := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
 			at := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
-			got, err := s.RulesThen(t.Context(), asked, at)
+			got, err := s.RulesAsOf(t.Context(), asked, at)
 			require.NoError(t, err)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
@@ -92,7 +92,7 @@ func TestRulesAsOf_RowsScannedBounded(t *testing.T) {
 			times[i] = int64(1000 + i)
 		}
 		historyOf(t, s, []string{"https://h.example/a/", "https://h.example/"}, times)
-		query, args := rulesThen(3), []any{"https://h.example/a/", "https://h.example/", "https://nobody.example/", 1000 + often - 4}
+		query, args := rulesAsOf(3), []any{"https://h.example/a/", "https://h.example/", "https://nobody.example/", 1000 + often - 4}
 		if s.Engine() == "postgres" {
 			settled(t, s, "changes")
 			// Two or three of each key are newer or what is sought, which is read again.

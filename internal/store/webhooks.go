@@ -121,7 +121,7 @@ func (t webhookQueries) Advance(ctx context.Context, source string, from, to int
 	return n == 1, err
 }
 
-func (t webhookQueries) HoldReader(ctx context.Context, source string) error {
+func (t webhookQueries) LockReader(ctx context.Context, source string) error {
 	if _, err := t.exec(ctx, `INSERT INTO webhook_readers (name, read_offset) VALUES ($1, 0) ON CONFLICT (name) DO NOTHING`,
 		source); err != nil {
 		return err
@@ -148,8 +148,8 @@ func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error)
 	return state.LogID, err
 }
 
-// BeginTelling implements webhooks.Tx. Scans that are counted between the statements of BeginTelling were made before the webhook existed.
-func (t webhookQueries) BeginTelling(ctx context.Context) error {
+// StartReader implements webhooks.Tx. Scans that are counted between the statements of StartReader were made before the webhook existed.
+func (t webhookQueries) StartReader(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET checkpoint = '', read_offset = COALESCE((SELECT counted_offset FROM statistics_state WHERE id = 1), 0)
 			WHERE name = '` + webhooks.ScanSource + `'`,
@@ -165,9 +165,8 @@ func (t webhookQueries) BeginTelling(ctx context.Context) error {
 	return nil
 }
 
-// LearnTold implements webhooks.Tx. A single statement is used, so that no scan is counted between reading the statistics position
-// and storing the result.
-func (t webhookQueries) LearnTold(ctx context.Context, from, to int64) error {
+// AdoptCountedOffsets implements webhooks.Tx. A single statement reads and stores the position, so that no scan is counted in between.
+func (t webhookQueries) AdoptCountedOffsets(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND counted_offset BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`+reached+
 		`UNION ALL SELECT '`+everyJournal+`', 0, ''`+reached+`ON CONFLICT (node) DO NOTHING`, from, to)

@@ -86,17 +86,17 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err != nil {
 		return s.outage(err)
 	}
-	last := s.trouble.last.Load()
+	last := s.health.last.Load()
 	if last == nil {
 		return nil
 	}
-	switch err := s.trouble.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
+	switch err := s.health.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
 	case isLocked(err):
 		return nil // whether changes succeed is unknown, and a lock is no fault of the database
 	case err != nil:
 		return last
 	}
-	s.trouble.last.CompareAndSwap(last, nil)
+	s.health.last.CompareAndSwap(last, nil)
 	return nil
 }
 

@@ -165,7 +165,7 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		if err != nil {
 			return err
 		}
-		c, err := tx.ComponentAlone(ctx, a.Component)
+		c, err := tx.ComponentWithoutGrants(ctx, a.Component)
 		if err != nil {
 			return err
 		}
@@ -225,7 +225,7 @@ func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now tim
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
 		cut = now.Add(TokenOverlap)
 	}
-	return tx.CutAuthorizerTokens(ctx, a.Component, a.AppID, cut)
+	return tx.ShortenAuthorizerTokens(ctx, a.Component, a.AppID, cut)
 }
 
 // lockGrants locks an account and then its components in AppID order, so that concurrent changes of the account's grants wait.
@@ -271,7 +271,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err := tx.PutGrant(ctx, h.Component, h.Grant); err != nil {
 			return err
 		}
-		otherComponent, err := tx.ComponentAlone(ctx, h.Component)
+		otherComponent, err := tx.ComponentWithoutGrants(ctx, h.Component)
 		if err != nil {
 			return err
 		}
@@ -338,10 +338,10 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 		return err
 	}
 	// The tokens issued under the deleted grant must not become valid again when the account authorises the component again.
-	if err := tx.CutAuthorizerTokens(ctx, component, appid, now); err != nil {
+	if err := tx.ShortenAuthorizerTokens(ctx, component, appid, now); err != nil {
 		return err
 	}
-	c, err := tx.ComponentAlone(ctx, component)
+	c, err := tx.ComponentWithoutGrants(ctx, component)
 	if err != nil {
 		return err
 	}
@@ -578,7 +578,7 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 func (d *Service) GetComponent(ctx context.Context, appid string) (Component, error) {
 	var c Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		c, err = tx.ComponentAlone(ctx, appid)
+		c, err = tx.ComponentWithoutGrants(ctx, appid)
 		return err
 	})
 	return c, err

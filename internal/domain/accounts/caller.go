@@ -203,7 +203,7 @@ func Keep(ctx context.Context, tx interface {
 
 // platform reads the data of the component on which the validity of its token t depends.
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
-	c, err := tx.ComponentAlone(ctx, caller.Component)
+	c, err := tx.ComponentWithoutGrants(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
 		return errcode.InvalidComponent.WithDetail(behaviour.CallerPlatformOther, "the platform %s was deleted", caller.Component)
 	}
@@ -260,7 +260,7 @@ func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string)
 		return errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
 	}
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if _, err := tx.ComponentAlone(ctx, named); errors.Is(err, ErrNoComponent) {
+		if _, err := tx.ComponentWithoutGrants(ctx, named); errors.Is(err, ErrNoComponent) {
 			return noPlatform(ctx, tx, named)
 		} else if err != nil {
 			return err

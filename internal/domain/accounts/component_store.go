@@ -15,10 +15,10 @@ var (
 
 // ComponentTx is the part of a transaction that stores components (third-party platforms).
 type ComponentTx interface {
-	// ComponentAlone returns a component without its grants, of which a component can have very many.
-	ComponentAlone(ctx context.Context, appid string) (Component, error)
-	// PutComponentAlone stores a component and leaves its grants unchanged.
-	PutComponentAlone(ctx context.Context, c Component) error
+	// ComponentWithoutGrants returns a component without its grants, of which a component can have very many.
+	ComponentWithoutGrants(ctx context.Context, appid string) (Component, error)
+	// PutComponentWithoutGrants stores a component and leaves its grants unchanged.
+	PutComponentWithoutGrants(ctx context.Context, c Component) error
 	// DeleteComponent deletes a component with its grants, tokens, tickets, codes and pushes.
 	DeleteComponent(ctx context.Context, appid string) error
 	// ComponentsAt returns the subset of appids that belong to components.
@@ -35,8 +35,8 @@ type ComponentTx interface {
 	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// CutAuthorizerTokens does the same as CutTokens for the tokens with which a component calls on behalf of an account.
-	CutAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
+	// ShortenAuthorizerTokens does the same as ShortenTokens for the tokens with which a component calls on behalf of an account.
+	ShortenAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
 	// VerifyTicket returns the verify ticket with the given hash, or ErrNoTicket.
 	VerifyTicket(ctx context.Context, component, hash string) (VerifyTicket, error)

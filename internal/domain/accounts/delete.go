@@ -45,13 +45,13 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 		if err != nil {
 			return err
 		}
-		if err := tx.LockBelongings(ctx, appid); err != nil {
+		if err := tx.LockOwnedObjects(ctx, appid); err != nil {
 			return err
 		}
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
-		if has, err = tx.Belongings(ctx, appid, d.Now()); err != nil {
+		if has, err = tx.OwnedObjects(ctx, appid, d.Now()); err != nil {
 			return err
 		}
 		n, err := opened(tx.Join(ctx), appid)
@@ -95,7 +95,7 @@ func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (
 		if err != nil {
 			return err
 		}
-		if _, err := tx.ComponentAlone(ctx, appid); err != nil {
+		if _, err := tx.ComponentWithoutGrants(ctx, appid); err != nil {
 			return err
 		}
 		has = Dependencies{}

@@ -207,18 +207,18 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
 			return err
 		}
-		if err := tx.NotedApart(ctx, numbers); err != nil {
+		if err := tx.RecordHidden(ctx, numbers); err != nil {
 			return err
 		}
 	}
-	if err := storeLinks(ctx, tx, ofNew, func() error { return tx.NotedApart(ctx, numbers) }); err != nil {
+	if err := storeLinks(ctx, tx, ofNew, func() error { return tx.RecordHidden(ctx, numbers) }); err != nil {
 		return err
 	}
 	start := i.since
 	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
-	if err := tx.LockAccountsToShow(ctx); err != nil {
+	if err := tx.LockAccountsForShow(ctx); err != nil {
 		return err
 	}
 	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
@@ -230,7 +230,7 @@ func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers 
 	if err := storeLinks(ctx, tx, otherLinks, nil); err != nil {
 		return err
 	}
-	if err := tx.ShowApart(ctx); err != nil {
+	if err := tx.ShowHidden(ctx); err != nil {
 		return err
 	}
 	// From this point, no other transaction appends to the change log.

@@ -30,7 +30,7 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 		if err != nil {
 			return err
 		}
-		old, err := tx.ComponentAlone(ctx, c.AppID)
+		old, err := tx.ComponentWithoutGrants(ctx, c.AppID)
 		sealed, now := c, d.Now()
 		if change != nil && (err == nil || errors.Is(err, ErrNoComponent)) {
 			sealed.EventURL, sealed.IPAllowlist, sealed.RedirectHosts = old.EventURL, old.IPAllowlist, old.RedirectHosts
@@ -55,7 +55,7 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 			return err
 		}
 		if c.Grants == nil {
-			return tx.PutComponentAlone(ctx, sealed)
+			return tx.PutComponentWithoutGrants(ctx, sealed)
 		}
 		if sealed.Grants, err = d.replaceGrants(ctx, tx, c, oldNames, now); err != nil {
 			return err
@@ -102,7 +102,7 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 		return err
 	}
 	if secret != "" && c.SecretHash != old {
-		if err := tx.CutTokens(ctx, c.AppID, Platform, d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, c.AppID, Platform, d.Now()); err != nil {
 			return err
 		}
 	}
@@ -191,7 +191,7 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 // cutEarlier makes the earlier tokens of the same series end at the given time.
 func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 	if t.Kind == Authorizer {
-		return tx.CutAuthorizerTokens(ctx, t.Component, t.AppID, moment)
+		return tx.ShortenAuthorizerTokens(ctx, t.Component, t.AppID, moment)
 	}
-	return tx.CutTokens(ctx, t.AppID, t.Kind, moment)
+	return tx.ShortenTokens(ctx, t.AppID, t.Kind, moment)
 }

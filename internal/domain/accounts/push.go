@@ -76,7 +76,7 @@ func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []e
 // Pushes lists the sent and pending pushes of a component, newest first. ErrNoComponent.
 func (d *Service) Pushes(ctx context.Context, component string, limit int) (list []outbox.Row, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
-		if _, err := tx.ComponentAlone(ctx, component); err != nil {
+		if _, err := tx.ComponentWithoutGrants(ctx, component); err != nil {
 			return err
 		}
 		list, err = tx.Rows(ctx, outbox.Pushes, outbox.Query{Receiver: component, Limit: limit})
@@ -116,7 +116,7 @@ func (d *Service) PushPolicy() outbox.Policy {
 func (d *Service) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (safehttp.Request, error), error) {
 	var c Component
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		c, err = tx.ComponentAlone(ctx, component)
+		c, err = tx.ComponentWithoutGrants(ctx, component)
 		return err
 	})
 	if err != nil {

@@ -247,16 +247,16 @@ func (d *Service) revokeOnSecretChange(ctx context.Context, tx Tx, old, a Accoun
 		return nil
 	}
 	for _, series := range []TokenKind{Plain, Stable} {
-		if err := tx.CutTokens(ctx, a.AppID, series, d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, a.AppID, series, d.Now()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// EndTokens ends all tokens of an account at once, including the tokens with which components call on behalf of the account.
-// EndTokens returns ErrNoAccount if the account does not exist.
-func (d *Service) EndTokens(ctx context.Context, appid string) error {
+// ExpireTokens ends all tokens of an account at once, including the tokens with which components call on behalf of the account.
+// ExpireTokens returns ErrNoAccount if the account does not exist.
+func (d *Service) ExpireTokens(ctx context.Context, appid string) error {
 	return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if err := tx.LockAccount(ctx, appid); err != nil {
 			return err
@@ -264,7 +264,7 @@ func (d *Service) EndTokens(ctx context.Context, appid string) error {
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
-		return tx.EndTokens(ctx, appid, d.Now())
+		return tx.ExpireTokens(ctx, appid, d.Now())
 	})
 }
 

@@ -55,13 +55,13 @@ type Tx interface {
 	PutAccount(ctx context.Context, a Account) error
 	// AddAccounts stores new accounts; it returns ErrConflict if any of the accounts exists.
 	AddAccounts(ctx context.Context, all []Account) error
-	// NotedApart writes the changes collected so far as hidden rows, with numbers from Reserve. ShowApart makes the hidden rows
-	// visible when the transaction commits; all reserved numbers must be used by then. LockAccountsToShow must be called before
-	// ShowApart. LockAccountsToShow locks all accounts like LockAccounts, but polls for the lock instead of waiting in the lock
+	// RecordHidden writes the changes collected so far as hidden rows, with numbers from Reserve. ShowHidden makes the hidden rows
+	// visible when the transaction commits; all reserved numbers must be used by then. LockAccountsForShow must be called before
+	// ShowHidden. LockAccountsForShow locks all accounts like LockAccounts, but polls for the lock instead of waiting in the lock
 	// queue. ErrMoved, ErrImporting.
-	NotedApart(ctx context.Context, under SeqRange) error
-	LockAccountsToShow(ctx context.Context) error
-	ShowApart(ctx context.Context) error
+	RecordHidden(ctx context.Context, under SeqRange) error
+	LockAccountsForShow(ctx context.Context) error
+	ShowHidden(ctx context.Context) error
 	// NextChange returns the number of the next change; other transactions cannot append changes until this transaction ends.
 	// LastChange and ChangedSince have the same meaning as in rules.Tx.
 	NextChange(ctx context.Context) (int64, error)
@@ -69,12 +69,12 @@ type Tx interface {
 	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
 	// DeleteAccount deletes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
-	// LockBelongings blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. After LockBelongings,
+	// LockOwnedObjects blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. After LockOwnedObjects,
 	// Belongings returns the objects of the account.
-	LockBelongings(ctx context.Context, appid string) error
+	LockOwnedObjects(ctx context.Context, appid string) error
 	// Join returns a context; calls of the same store with the context become part of this transaction.
 	Join(ctx context.Context) context.Context
-	Belongings(ctx context.Context, appid string, now time.Time) (Dependencies, error)
+	OwnedObjects(ctx context.Context, appid string, now time.Time) (Dependencies, error)
 
 	LinkTx
 	QRCodeTx
@@ -96,11 +96,11 @@ type Tx interface {
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// CutTokens makes every token of the series end at the time at, unless the token ends earlier.
-	CutTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
-	// EndTokens makes every token of an account end at the time at, including the tokens with which components call on behalf of
+	// ShortenTokens makes every token of the series end at the time at, unless the token ends earlier.
+	ShortenTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
+	// ExpireTokens makes every token of an account end at the time at, including the tokens with which components call on behalf of
 	// the account.
-	EndTokens(ctx context.Context, appid string, at time.Time) error
+	ExpireTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens deletes the tokens of an account that expired before the given time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error
 

@@ -122,7 +122,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {
 					return err
 				}
-				c, err := tx.ComponentAlone(ctx, appid)
+				c, err := tx.ComponentWithoutGrants(ctx, appid)
 				if err != nil {
 					return err
 				}
@@ -156,7 +156,7 @@ func (d *Service) NewTicket(ctx context.Context, component string) (string, erro
 		if err := tx.LockAccount(ctx, component); err != nil {
 			return err
 		}
-		c, err := tx.ComponentAlone(ctx, component)
+		c, err := tx.ComponentWithoutGrants(ctx, component)
 		if err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredential
 	if c.AppID == "" {
 		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
 	}
-	p, err := tx.ComponentAlone(ctx, c.AppID)
+	p, err := tx.ComponentWithoutGrants(ctx, c.AppID)
 	if errors.Is(err, ErrNoComponent) {
 		return Component{}, noPlatform(ctx, tx, c.AppID)
 	}

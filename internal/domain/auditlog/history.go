@@ -92,11 +92,11 @@ type Store interface {
 	// Orphans lists rules, links, GS1 keys and applications whose account does not exist, and the active codes (given in active by
 	// the Mini Program that they open) whose Mini Program does not exist.
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
-	// RulesThen returns the last change of each key up to a point in time.
-	RulesThen(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
-	// AccountThen returns an account at a point in time; LinkedThen does the same for a link.
-	AccountThen(ctx context.Context, appid string, at time.Time) (AsOf, error)
-	LinkedThen(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
+	// RulesAsOf returns the last change of each key up to a point in time.
+	RulesAsOf(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
+	// AccountAsOf returns an account at a point in time; LinkedAsOf does the same for a link.
+	AccountAsOf(ctx context.Context, appid string, at time.Time) (AsOf, error)
+	LinkedAsOf(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
 	// ChangesAfter lists at most limit changes of the named objects after a point in time, oldest first.
 	ChangesAfter(ctx context.Context, of []Name, at time.Time, limit int) ([]Entry, error)
 }

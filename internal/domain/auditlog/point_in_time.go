@@ -60,7 +60,7 @@ type pastState struct {
 // rules loads the rules with the given keys. A test link lies below its rule's prefix, so a rule that lists the text as a test link
 // has one of the keys.
 func (p *pastState) rules(keys []string) error {
-	changes, err := p.store.RulesThen(p.ctx, keys, p.at)
+	changes, err := p.store.RulesAsOf(p.ctx, keys, p.at)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (p *pastState) Account(appid string) (accounts.Account, bool) {
 	state, cached := p.accounts[appid]
 	if !cached {
 		var err error
-		if state, err = p.store.AccountThen(p.ctx, appid, p.at); err != nil && p.err == nil {
+		if state, err = p.store.AccountAsOf(p.ctx, appid, p.at); err != nil && p.err == nil {
 			p.err = err
 		}
 		p.accounts[appid] = state
@@ -95,7 +95,7 @@ func (p *pastState) Linked(service, miniProgram string) bool {
 	linked, cached := p.links[name]
 	if !cached {
 		var err error
-		if linked, err = p.store.LinkedThen(p.ctx, service, miniProgram, p.at); err != nil && p.err == nil {
+		if linked, err = p.store.LinkedAsOf(p.ctx, service, miniProgram, p.at); err != nil && p.err == nil {
 			p.err = err
 		}
 		p.links[name] = linked

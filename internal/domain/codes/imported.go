@@ -394,8 +394,7 @@ func (s *Service) requireComplete(ctx context.Context, b Batch) error {
 	return err
 }
 
-// requireImported returns 80308 if codes of an imported batch have not been imported yet; the caller's transaction holds the lock of the
-// batch.
+// requireImported returns 80308 if codes of an imported batch have not been imported yet; the caller's transaction holds the batch lock.
 func (s *Service) requireImported(b Batch, t time.Time) error {
 	if b.Imported && s.Memory.Arrived(b.ID, t) < b.Count {
 		return errcode.NotFinished.WithDetail(behaviour.CodesUnfinished, "codes of application %d are not imported, or their import was undone", b.ID)

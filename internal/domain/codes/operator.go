@@ -98,8 +98,7 @@ func firstRedemption(ctx context.Context, tx Tx, batch, index int64, r readLimit
 	return first, err
 }
 
-// publicPageLimits limits the events that a public page may read, so that each page uses only a few megabytes at a time, even for very
-// wide sets.
+// publicPageLimits limits the events that a public page may read, so that each page uses only a few megabytes at a time.
 var publicPageLimits = readLimits{page: 100, total: 2_000}
 
 // RedeemedAt returns the time at which a code was first redeemed; zero = never. RedeemedAt returns an error if it would have to

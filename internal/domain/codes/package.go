@@ -257,8 +257,7 @@ var pairs = func() (t [1 << 12]uint16) {
 	return t
 }()
 
-// encode is base64.StdEncoding.Encode, but processes six bytes at a time, which halves the cost. dst must be exactly as long as the
-// encoded text.
+// encode is base64.StdEncoding.Encode, but processes six bytes at a time, which halves the cost. dst must have the encoded length.
 func encode(dst, src []byte) {
 	for len(src) >= 8 && len(dst) >= 8 {
 		v := binary.BigEndian.Uint64(src) // the last two of the eight bytes are read again in the next iteration

@@ -165,7 +165,7 @@ func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 
 // allocate allocates a block of counters for a batch and stores the batch, in the same transaction.
 func (s *Service) allocate(ctx context.Context, tx Tx, b *Batch) error {
-	counter, err := tx.DrawCounters(ctx)
+	counter, err := tx.LockCounter(ctx)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (s *Service) allocate(ctx context.Context, tx Tx, b *Batch) error {
 	if err := checkBlock(b.Start, b.Count); err != nil {
 		return err
 	}
-	if err := tx.SetCounters(ctx, b.Start+uint64(b.Count)); err != nil {
+	if err := tx.SetCounter(ctx, b.Start+uint64(b.Count)); err != nil {
 		return err
 	}
 	b.FirstCode, b.FirstText = s.keyCheckValue(s.Code(*b, 0)), s.keyCheckValue(s.plainText(*b, 0))

@@ -52,10 +52,10 @@ type Tx interface {
 	AddBatch(ctx context.Context, b Batch) (Batch, error)
 	// PutImport stores the changed state of an imported batch; did is the action for the audit log.
 	PutImport(ctx context.Context, b Batch, did string) error
-	// DrawCounters returns the stored counter, which is the first counter that was never issued, and locks it until the transaction
-	// ends; SetCounters changes the stored counter.
-	DrawCounters(ctx context.Context) (uint64, error)
-	SetCounters(ctx context.Context, next uint64) error
+	// LockCounter returns the stored counter, which is the first counter that was never issued, and locks it until the transaction
+	// ends; SetCounter changes the stored counter.
+	LockCounter(ctx context.Context) (uint64, error)
+	SetCounter(ctx context.Context, next uint64) error
 
 	// LastEvents returns the number of the newest event of each batch with events.
 	LastEvents(ctx context.Context) (map[int64]int64, error)

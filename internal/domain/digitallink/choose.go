@@ -181,8 +181,7 @@ func (e *Entry) activeLinks(t time.Time, value func(string) (string, bool)) []ca
 
 const upperHex = "0123456789ABCDEF"
 
-// appendQuery appends the query of a request to a URL, before the URL's fragment. Characters of the query that are not allowed in a URL
-// are escaped.
+// appendQuery appends the query of a request to a URL, before the URL's fragment. Characters that are not allowed in a URL are escaped.
 func appendQuery(address, query string) string {
 	if query == "" {
 		return address

@@ -47,8 +47,7 @@ const (
 	methods      = "GET, HEAD, OPTIONS"
 )
 
-// Middleware serves requests on the hosts of the book, and passes all other requests to next. For hosts that are not in the book,
-// use Orphan.
+// Middleware serves requests on the hosts with GS1 keys, and passes all other requests to next. For other hosts, use Orphan.
 func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Service.host(q.Host, r.Scheme(q))

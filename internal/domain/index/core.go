@@ -79,8 +79,7 @@ type reached struct {
 	tags   uint64
 }
 
-// reach loads the buckets of all places before any of them is examined, so that the processor waits for memory once instead of once
-// per place.
+// reach loads the buckets of all places before any of them is examined, so that the processor waits for memory only once.
 func (c *core) reach(found []place, nearPair *[window]reached) {
 	for i := range found {
 		s := c.ruleTable.segment(found[i].hash)

@@ -168,10 +168,10 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 // rows visible at once.
 func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	err := i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
-		if err := tx.AddApart(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
+		if err := tx.AddHidden(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
 			return err
 		}
-		return tx.EditApart(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers)
+		return tx.EditHidden(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers)
 	})
 	if err != nil {
 		return err
@@ -180,13 +180,13 @@ func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.Seq
 	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
-	if err := tx.LockToShow(ctx); err != nil {
+	if err := tx.LockForShow(ctx); err != nil {
 		return err
 	}
 	if err := i.checkUnchanged(ctx, tx, &start); err != nil {
 		return err
 	}
-	if err := tx.ShowApart(ctx); err != nil {
+	if err := tx.ShowHidden(ctx); err != nil {
 		return err
 	}
 	// No other transaction can append to the change log here.

@@ -39,7 +39,7 @@ func TestNear_SemaphoreOfTwo(t *testing.T) {
 		ended := make(chan error, 8)
 		for range 5 {
 			go func() {
-				_, err := b.Neighbours(t.Context(), link)
+				_, err := b.NearestRules(t.Context(), link)
 				ended <- err
 			}()
 		}
@@ -52,7 +52,7 @@ func TestNear_SemaphoreOfTwo(t *testing.T) {
 		}
 		synctest.Wait()
 		go func() {
-			_, err := b.Neighbours(gone, link)
+			_, err := b.NearestRules(gone, link)
 			ended <- err
 		}()
 		synctest.Wait()
@@ -60,7 +60,7 @@ func TestNear_SemaphoreOfTwo(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("a caller that left: %v", err)
 		}
-		if _, err := b.Neighbours(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
+		if _, err := b.NearestRules(t.Context(), link); !errors.Is(err, rules.ErrBusy) {
 			t.Errorf("while two stand still: %v", err)
 		}
 		close(s.release)

@@ -62,7 +62,7 @@ const (
 
 // Neighbours returns the stored rules near a link, for an explanation of the link. Neighbours returns ErrBusy if no slot becomes
 // free within ten seconds.
-func (s *Service) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
+func (s *Service) NearestRules(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
 	s.nearOnce.Do(func() { s.nearing = make(chan struct{}, nearAtOnce) })
 	turn := time.NewTimer(nearTime)
@@ -77,7 +77,7 @@ func (s *Service) Neighbours(ctx context.Context, link Link) ([]Rule, error) {
 	}
 	var list []Rule
 	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.Neighbours(ctx, link, looked)
+		list, err = tx.NearestRules(ctx, link, looked)
 		return err
 	})
 	return list, err

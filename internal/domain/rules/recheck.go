@@ -18,8 +18,7 @@ import (
 // RecheckEvery is the interval at which each verification file is fetched again.
 const RecheckEvery = 24 * time.Hour
 
-// Reverification is the result of the latest check of the verification file in one directory. The result of a check does not change
-// any rules.
+// Reverification is the result of the latest check of the verification file in one directory. The result changes no rules.
 type Reverification struct {
 	Owner        string
 	Directory    string // directory URL of the verification file, with a final slash
@@ -39,8 +38,8 @@ type RecheckStore interface {
 	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
 	SaveRecheck(ctx context.Context, r Reverification) error
 	DeleteRecheck(ctx context.Context, owner, directory string) error
-	// DueNow makes the rechecks of all directories due.
-	DueNow(ctx context.Context, now time.Time) error
+	// MakeRechecksDue makes the rechecks of all directories due.
+	MakeRechecksDue(ctx context.Context, now time.Time) error
 	Rechecks(ctx context.Context, q RecheckQuery) ([]Reverification, error)
 	// CountFailing counts the directories whose last check failed.
 	CountFailing(ctx context.Context) (int64, error)
@@ -153,7 +152,7 @@ func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	if err := r.plan(ctx, Reverification{}, now, true); err != nil {
 		return 0, err
 	}
-	if err := r.Store.DueNow(ctx, now); err != nil {
+	if err := r.Store.MakeRechecksDue(ctx, now); err != nil {
 		return 0, err
 	}
 	return r.RunDue(ctx, limit)

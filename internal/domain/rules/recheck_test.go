@@ -224,7 +224,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
-	require.NoError(t, n.store.DueNow(t.Context(), n.now))
+	require.NoError(t, n.store.MakeRechecksDue(t.Context(), n.now))
 	if _, err := n.RunDue(t.Context(), 50); err != nil {
 		t.Fatal(err)
 	}

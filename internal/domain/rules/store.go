@@ -69,7 +69,7 @@ type Tx interface {
 	// Neighbours returns the rules with the same host and first path segment whose keys are closest to the link's key under either
 	// scheme, and rules with the same path on another host. The parameter each limits the number of rules before the link and of
 	// rules after it (for each scheme), and of rules on other hosts.
-	Neighbours(ctx context.Context, link Link, each int) ([]Rule, error)
+	NearestRules(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and assigns its ID; ErrPrefixTaken if another rule already has the key. The author of every change
 	// is taken from the context.
@@ -78,16 +78,16 @@ type Tx interface {
 	// number of the next change; until this transaction commits, no other transaction can write a change.
 	AddRules(ctx context.Context, list []Rule, d ChangeMeta) error
 	NextChange(ctx context.Context) (int64, error)
-	// AddApart stores many new rules as hidden rows, under reserved change numbers; EditApart stores new versions of existing rules
-	// in the same way. ShowApart makes all hidden rows visible with the commit; LockToShow must be called before, and by then every
-	// reserved number must have its change. LockToShow stores the hidden edits and then locks like LockRules, but waits for at most
-	// a second at a time and yields between attempts, so that other transactions do not queue behind LockToShow for long. The
+	// AddHidden stores many new rules as hidden rows, under reserved change numbers; EditHidden stores new versions of existing rules
+	// in the same way. ShowHidden makes all hidden rows visible with the commit; LockForShow must be called before, and by then every
+	// reserved number must have its change. LockForShow stores the hidden edits and then locks like LockRules, but waits for at most
+	// a second at a time and yields between attempts, so that other transactions do not queue behind LockForShow for long. The
 	// errors are ErrPrefixTaken, also if there are more rules than numbers, accounts.ErrConflict, also if there are fewer rules
 	// than numbers, and accounts.ErrImporting.
-	AddApart(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
-	EditApart(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
-	LockToShow(ctx context.Context) error
-	ShowApart(ctx context.Context) error
+	AddHidden(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
+	EditHidden(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
+	LockForShow(ctx context.Context) error
+	ShowHidden(ctx context.Context) error
 	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at most limit changes after a
 	// number, without the hidden changes of the transaction itself.
 	LastChange(ctx context.Context) (int64, error)

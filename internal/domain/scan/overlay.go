@@ -57,7 +57,7 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 
 // Neighbours removes the rules with an assumed version from the stored neighbours, and adds the assumed rules that are near: with
 // the same host and first path segment under any scheme, or with the same path on another host.
-func (o Overlay) Neighbours(link rules.Link, stored []rules.Rule) []rules.Rule {
+func (o Overlay) NearestRules(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.unchangedRules(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {
 		r := o.Rules[key]

@@ -195,7 +195,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 	if hour == 0 {
 		hour = -1 << 40 // before every hour
 	}
-	if err := tx.TurnDays(ctx, hour, previous, offset, months); err != nil {
+	if err := tx.ShiftDays(ctx, hour, previous, offset, months); err != nil {
 		return err
 	}
 	state.RollupMonth, state.RollupCursor = months, ""
@@ -220,7 +220,7 @@ func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) erro
 	}
 	s.CountedOffset, s.SketchOffset, s.Checkpoint = t.cut, min(s.SketchOffset, t.cut), ""
 	s.KeptCount, s.MissingCount, s.RetentionFloor = max(0, s.KeptCount-lost), s.MissingCount+lost, c.Now()
-	return tx.CutReaders(ctx, t.cut)
+	return tx.RewindReaders(ctx, t.cut)
 }
 
 // switchLog switches counting from the current scan log to another one.

@@ -361,8 +361,8 @@ type Tx interface {
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// CutReaders moves readers of scans that are past end back to end.
-	CutReaders(ctx context.Context, end int64) error
+	// RewindReaders moves readers of scans that are past end back to end.
+	RewindReaders(ctx context.Context, end int64) error
 	// RecallLedger returns the checkpoint of a scan log that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
 	// TurnReaders stores a checkpoint of the current scan log and moves its readers to another scan log, which is counted up to a
@@ -371,9 +371,9 @@ type Tx interface {
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// TurnDays recomputes the days of another time zone from the hours from hour on, where was is the previous offset; it deletes
+	// ShiftDays recomputes the days of another time zone from the hours from hour on, where was is the previous offset; it deletes
 	// the months from month on.
-	TurnDays(ctx context.Context, hour, was, offset, month int64) error
+	ShiftDays(ctx context.Context, hour, was, offset, month int64) error
 
 	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
 	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, any bool, err error)

@@ -126,7 +126,7 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	// A program version that does not record the queued events ran before. If the counted position is between the reader's old and
 	// new positions, then the counted events were queued, and so were the events read in this step.
 	if to.learn && !from.all {
-		if err := tx.LearnTold(ctx, from.position, to.position); err != nil {
+		if err := tx.AdoptCountedOffsets(ctx, from.position, to.position); err != nil {
 			return err
 		}
 	}
@@ -153,7 +153,7 @@ func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *sc
 			changed[o.Node] = current.markQueued(o)
 		}
 	}
-	return tx.PutTold(ctx, changed)
+	return tx.PutQueuedOffsets(ctx, changed)
 }
 
 // resumePosition returns the position from which to continue reading, and the webhooks that want events of a source.
@@ -353,7 +353,7 @@ func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.O
 func (s *Service) queueRest(ctx context.Context, counted *scanlog.OffsetSet, entries []scanlog.Entry) error {
 	now := s.Now()
 	err := s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if err := tx.HoldReader(ctx, ScanSource); err != nil {
+		if err := tx.LockReader(ctx, ScanSource); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)

@@ -123,7 +123,7 @@ func (s *Service) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 	if !w.WantsScans() {
 		return nil
 	}
-	if err := tx.HoldReader(ctx, ScanSource); err != nil {
+	if err := tx.LockReader(ctx, ScanSource); err != nil {
 		return err
 	}
 	// If nodes with and without --scan-stream run together, the reader may start at a position of the other nodes' scan log.
@@ -137,7 +137,7 @@ func (s *Service) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 	if err != nil || slices.ContainsFunc(storedWebhooks, Webhook.WantsScans) {
 		return err
 	}
-	return tx.BeginTelling(ctx)
+	return tx.StartReader(ctx)
 }
 
 // checkExists returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.

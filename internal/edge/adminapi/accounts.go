@@ -248,7 +248,7 @@ func (a accountAPI) setJump(ctx context.Context, in *struct {
 }
 
 func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Account, error) {
-	return a.account(ctx, in.AppID, a.Accounts.EndTokens(ctx, in.AppID))
+	return a.account(ctx, in.AppID, a.Accounts.ExpireTokens(ctx, in.AppID))
 }
 
 // DryRun requests only a list of what would be deleted.

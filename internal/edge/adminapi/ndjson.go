@@ -238,8 +238,7 @@ func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client
 	})
 }
 
-// load spools a request body to disk before importing it, because its lines are read more than once and no transaction may wait for
-// a client.
+// load spools a request body to disk before importing it, because its lines are read repeatedly and no transaction may wait for a client.
 func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()

@@ -319,8 +319,7 @@ func (v *request) named(group, value string) string {
 	return v.valueName(value)
 }
 
-// resultName describes a scan result, such as open_mini_program/code, in words. A result that only a newer version knows is shown
-// unchanged.
+// resultName describes a scan result, such as open_mini_program/code, in words. An unknown result is shown unchanged.
 func (v *request) resultName(value string) string {
 	parts := strings.Split(value, "/")
 	for i, part := range parts {

@@ -136,8 +136,7 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve responds to a request for a host; unknown handles requests for a host without rules and printed codes, nil = an error page
-// is shown.
+// serve responds to a request for a host; unknown handles requests for a host without rules and printed codes; nil = an error page.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -725,7 +725,7 @@ func (a *API) newExplanation(w http.ResponseWriter, r *http.Request, namespace s
 		if err != nil {
 			return explanation{}, err
 		}
-		nearRules = scope.filter(assumption.Neighbours(link, nearRules))
+		nearRules = scope.filter(assumption.NearestRules(link, nearRules))
 	}
 	resolver := a.Resolver
 	resolver.Finder = assumption

@@ -30,8 +30,8 @@ type Lag struct {
 
 // NodeStore lets nodes discover each other and request each other's scans. Requests are numbered in ascending order.
 type NodeStore interface {
-	// AskNodes requests that all nodes ship their scans, and returns the number of the request.
-	AskNodes(ctx context.Context) (ask int64, err error)
+	// RequestShipping requests that all nodes ship their scans, and returns the number of the request.
+	RequestShipping(ctx context.Context) (ask int64, err error)
 	// ScanNodes returns the nodes and the number of the last request.
 	ScanNodes(ctx context.Context) (all []Node, ask int64, err error)
 	// PutNode stores the state of a node, except its lag.
@@ -147,7 +147,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	if err != nil || len(otherNodes) == 0 {
 		return err
 	}
-	ask, err := n.Store.AskNodes(ctx)
+	ask, err := n.Store.RequestShipping(ctx)
 	if err != nil {
 		return fmt.Errorf("asking the other nodes for their scans: %w", err)
 	}

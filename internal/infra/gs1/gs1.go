@@ -134,8 +134,7 @@ func (d Data) Value(ai string) (string, bool) {
 	return find(d.Attributes, ai)
 }
 
-// Bracketed returns the data as printed next to a symbol: (01)09506000134352(10)LOT. An opening bracket in a value is escaped with
-// a backslash.
+// Bracketed returns the data as printed next to a symbol: (01)09506000134352(10)LOT. A backslash escapes an opening bracket.
 func (d Data) Bracketed() string {
 	var b strings.Builder
 	for _, e := range d.Elements() {

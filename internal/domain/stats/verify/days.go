@@ -289,8 +289,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 	})
 }
 
-// compareTuples compares the stored combinations of a range of days with the scan log, and compares the stored sums with these
-// combinations.
+// compareTuples compares the stored combinations of a range of days with the scan log, and the stored sums with these combinations.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
 	compare := func(per stats.Granularity, pos int64, t stats.Tuple, counted, recounted stats.Count) {
 		describe := func(kind string) func() string {
