@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -89,33 +90,33 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 		if err := json.Unmarshal(a.body, reply); err != nil {
 			return c.wrong(method, path, "%v in %s", err, excerpt(a.body))
 		}
-	} else if flaw := decode(a.body, reply, false); flaw != "" {
-		return c.wrong(method, path, "%s", flaw)
+	} else if err := decode(a.body, reply, false); err != nil {
+		return c.wrong(method, path, "%v", err)
 	}
 	return nil
 }
 
-// decode decodes a JSON object into reply, a pointer to a struct, and returns a description of the first error, or "". Every field must be
+// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Every field must be
 // present, so that the JSON of another program is never mistaken for an empty response. Only pointers, fields with omitempty or omitzero,
 // and fields with the tag `answer:"optional"` may be absent. errcode is an error unless reply has the field or wire is true.
-func decode(body []byte, reply any, wire bool) (flaw string) {
+func decode(body []byte, reply any, wire bool) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
-		return "no JSON object: " + excerpt(body)
+		return errors.New("no JSON object: " + excerpt(body))
 	}
 	t := reflect.TypeOf(reply).Elem()
 	if code, ok := object["errcode"]; ok && !wire && !hasField(t, "errcode") {
 		var text string
 		_ = json.Unmarshal(object["errmsg"], &text) // errmsg is optional, because the errcode is sufficient.
-		return excerpt([]byte("errcode " + string(code) + " " + text))
+		return errors.New(excerpt([]byte("errcode " + string(code) + " " + text)))
 	}
 	if name := missing(t, body); name != "" {
-		return fmt.Sprintf("%s is missing in %s", name, excerpt(body))
+		return fmt.Errorf("%s is missing in %s", name, excerpt(body))
 	}
 	if err := json.Unmarshal(body, reply); err != nil {
-		return fmt.Sprintf("%v in %s", err, excerpt(body))
+		return fmt.Errorf("%w in %s", err, excerpt(body))
 	}
-	return ""
+	return nil
 }
 
 var (

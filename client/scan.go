@@ -163,8 +163,8 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 		for answers.Scan() {
 			received++
 			d := Decision{Raw: bytes.Clone(answers.Bytes())}
-			if flaw := decode(d.Raw, &d, false); flaw != "" && !badLine(d.Raw) {
-				yield(Decision{}, c.wrong(http.MethodPost, path, "%s", flaw))
+			if err := decode(d.Raw, &d, false); err != nil && !badLine(d.Raw) {
+				yield(Decision{}, c.wrong(http.MethodPost, path, "%v", err))
 				return
 			}
 			if !yield(d, nil) {

@@ -350,18 +350,18 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 		ErrCode *int   `json:"errcode"`
 		ErrMsg  string `json:"errmsg" answer:"optional"`
 	}
-	flaw := decode(a.body, &envelope, true)
+	err = decode(a.body, &envelope, true)
 	switch {
-	case flaw != "":
+	case err != nil:
 	case envelope.ErrCode != nil && *envelope.ErrCode != 0:
 		return wireError(*envelope.ErrCode, envelope.ErrMsg)
 	case reply != nil:
-		flaw = decode(a.body, reply, true)
+		err = decode(a.body, reply, true)
 	case envelope.ErrCode == nil:
-		flaw = "errcode is missing in " + excerpt(a.body)
+		err = errors.New("errcode is missing in " + excerpt(a.body))
 	}
-	if flaw != "" {
-		return c.wrong(r.method, r.path, "%s", flaw)
+	if err != nil {
+		return c.wrong(r.method, r.path, "%v", err)
 	}
 	return nil
 }

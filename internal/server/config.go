@@ -72,8 +72,8 @@ func (o OIDC) check() error {
 	case o.Issuer == "" || o.ClientID == "":
 		return usage("--oidc-issuer and --oidc-client-id belong together: give both or neither")
 	}
-	if fault := oidc.CheckIssuer(o.Issuer); fault != "" {
-		return usage("--oidc-issuer %q: %s", o.Issuer, fault)
+	if err := oidc.CheckIssuer(o.Issuer); err != nil {
+		return usage("--oidc-issuer %q: %w", o.Issuer, err)
 	}
 	return nil
 }

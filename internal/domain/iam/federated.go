@@ -74,12 +74,12 @@ func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
 	mark := hex.EncodeToString(sum[:8])
 	names := []string{}
 	for _, name := range user.Names {
-		if CheckName(name) == "" {
+		if CheckName(name) == nil {
 			names = append(names, name)
 		}
 	}
 	for _, name := range user.Names {
-		if marked := name + "-" + mark[:6]; CheckName(name) == "" && CheckName(marked) == "" {
+		if marked := name + "-" + mark[:6]; CheckName(name) == nil && CheckName(marked) == nil {
 			names = append(names, marked)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
@@ -140,23 +141,23 @@ func spellings(password string) []string {
 // letters replaces digits and signs by the letters that they resemble.
 var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "7", "t", "@", "a", "$", "s", "!", "i")
 
-// CheckPassword returns the reason why a password is not acceptable for a person; "" = acceptable. There is no rule about which
+// CheckPassword returns accounts.Invalid with the reason if a password is not acceptable for a person. There is no rule about which
 // characters a password must contain. Common passwords are rejected: a common word or a keyboard or alphabet sequence, with digits
 // and signs around it; a repeated group of characters; and passwords on the list of the most common passwords.
-func CheckPassword(password, name string) string {
+func CheckPassword(password, name string) error {
 	switch {
 	case utf8.RuneCountInString(password) < MinPassword:
-		return fmt.Sprintf("password: want %d characters or more", MinPassword)
+		return accounts.Invalid(fmt.Sprintf("password: want %d characters or more", MinPassword))
 	case len(password) > MaxPassword:
-		return fmt.Sprintf("password: want %d bytes at most", MaxPassword)
+		return accounts.Invalid(fmt.Sprintf("password: want %d bytes at most", MaxPassword))
 	case !utf8.ValidString(password) || strings.ContainsRune(password, 0):
-		return "password: want text"
+		return accounts.Invalid("password: want text")
 	}
 	if listed(password) || common(password, name) {
-		return "password: this is one that others guess first: it is on lists of stolen ones, or made of common words, the name, " +
-			"repeated pieces or neighbouring keys"
+		return accounts.Invalid("password: this is one that others guess first: it is on lists of stolen ones, or made of common words, " +
+			"the name, repeated pieces or neighbouring keys")
 	}
-	return ""
+	return nil
 }
 
 var commonWords = strings.Fields(`password passwort passwd contrasena motdepasse parola senha secret secure login logon user guest root admin

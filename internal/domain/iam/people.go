@@ -214,12 +214,12 @@ const (
 // namePattern does not limit the length, because compiling a pattern limited to forty letters takes 27 ms at each start.
 var namePattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
-// CheckName returns the reason why a name is invalid; "" = valid.
-func CheckName(name string) string {
+// CheckName returns accounts.Invalid for an invalid name.
+func CheckName(name string) error {
 	if !utf8.ValidString(name) || utf8.RuneCountInString(name) > 40 || !namePattern.MatchString(name) || name == "admin" {
-		return "name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's"
+		return accounts.Invalid("name: want 1 to 40 letters, digits and . _ @ -, beginning with a letter or a digit; admin is the admin token's")
 	}
-	return ""
+	return nil
 }
 
 // Change is an update of a person; nil fields keep their value.
@@ -249,8 +249,8 @@ type Factor struct {
 
 // Add creates a person. Add returns ErrExists, or accounts.Invalid for an invalid name or password.
 func (d *Service) Add(ctx context.Context, name string, c Change) (Person, Created, error) {
-	if fault := CheckName(name); fault != "" {
-		return Person{}, Created{}, accounts.Invalid(fault)
+	if err := CheckName(name); err != nil {
+		return Person{}, Created{}, err
 	}
 	return d.put(ctx, name, c, true)
 }
@@ -264,8 +264,8 @@ func (d *Service) Change(ctx context.Context, name string, c Change) (Person, Cr
 func (d *Service) put(ctx context.Context, name string, c Change, add bool) (p Person, f Created, err error) {
 	hash := ""
 	if c.Password != nil && *c.Password != "" {
-		if fault := CheckPassword(*c.Password, name); fault != "" {
-			return p, f, accounts.Invalid(fault)
+		if err := CheckPassword(*c.Password, name); err != nil {
+			return p, f, err
 		}
 		if hash, err = d.hashPassword(ctx, *c.Password); err != nil {
 			return p, f, err
@@ -392,8 +392,8 @@ const KeyPrefix = "qrk_"
 
 // AddKey creates an admin key and returns its text, which the server does not store.
 func (d *Service) AddKey(ctx context.Context, k Key) (Key, string, error) {
-	if fault := CheckName(k.Name); fault != "" {
-		return k, "", accounts.Invalid(fault)
+	if err := CheckName(k.Name); err != nil {
+		return k, "", err
 	}
 	if !k.ExpiresAt.IsZero() && !k.ExpiresAt.After(d.Now()) {
 		return k, "", accounts.Invalid("expires: want a time in the future")
@@ -478,7 +478,7 @@ func (d *Service) authenticate(ctx context.Context, a Credentials, b Browser) (p
 		return p, ErrTooMany
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
-		if CheckName(a.Name) != "" {
+		if CheckName(a.Name) != nil {
 			return ErrNoPerson // the name may also contain bytes that the database rejects
 		}
 		p, err = tx.Person(ctx, a.Name)

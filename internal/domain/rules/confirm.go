@@ -50,11 +50,12 @@ func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix,
 	}
 	body, steps, err := s.Fetch(ctx, c.URL, conf.AllowPrivateHosts)
 	c.Steps = steps
-	switch fault := FileFault(body, owner.Confirm.Content); {
+	if err == nil {
+		err = CheckFile(body, owner.Confirm.Content)
+	}
+	switch {
 	case err != nil:
 		c.Reason = err.Error()
-	case fault != "":
-		c.Reason = fault
 	case string(body) != owner.Confirm.Content:
 		if err := noteOrRefuse(ctx, conf, behaviour.RulesConfirmTrim, "%s: white space stands round the content", c.URL); err != nil {
 			_, c.Reason = errcode.FromError(err)
@@ -80,10 +81,10 @@ func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
 
-// FileFault compares a response body with the content of a verification file and returns the difference; "" = equal. Contract: rules 2.7.
-func FileFault(body []byte, content string) string {
+// CheckFile returns an error if a response body differs from the content of a verification file. Contract: rules 2.7.
+func CheckFile(body []byte, content string) error {
 	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
-		return fmt.Sprintf("the answer is %.40q, want exactly %q", got, content)
+		return fmt.Errorf("the answer is %.40q, want exactly %q", got, content)
 	}
-	return ""
+	return nil
 }

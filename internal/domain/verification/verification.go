@@ -98,8 +98,8 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 	if first, last := did[0].OccurredAt, did[len(did)-1].OccurredAt; last.Sub(first) > time.Second {
 		v.warn("time", i18n.Literal(last.Sub(first).Round(time.Millisecond).String()), "slow", catalog.Text("cure.slow"))
 	}
-	if fault := rules.FileFault(answer.Body, content); fault != "" {
-		v.fail("content", fault, "content", catalog.Text("cure.content"))
+	if err := rules.CheckFile(answer.Body, content); err != nil {
+		v.fail("content", err.Error(), "content", catalog.Text("cure.content"))
 		return v.steps, nil
 	}
 	v.pass("content", catalog.Text("right"))

@@ -72,6 +72,6 @@ func TestOIDC_IssuerRequiresTLS(t *testing.T) {
 		"http://127.0.0.1:9000": true, "http://localhost:9000/": true, "http://[::1]:1": true, "http://login.example": false,
 		"login.example": false, "https://u:p@login.example": false, "https://login.example?a=b": false, "https://login.example#a": false,
 		"ftp://localhost": false, "": false, "http://127.0.0.1.evil.example": false} {
-		assert.Equal(t, CheckIssuer(text) == "", good, "%q", text)
+		assert.Equal(t, CheckIssuer(text) == nil, good, "%q", text)
 	}
 }

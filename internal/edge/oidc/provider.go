@@ -105,16 +105,16 @@ const (
 
 func (r *Denial) Error() string { return "refused by " + string(r.Why) + ": " + r.Detail }
 
-// CheckIssuer returns why a text is not a valid issuer URL; "" = valid. Plain HTTP is allowed only for a provider on this machine.
-func CheckIssuer(text string) string {
+// CheckIssuer returns an error if a text is not a valid issuer URL. Plain HTTP is allowed only for a provider on this machine.
+func CheckIssuer(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "want the address of a provider, as its discovery document names it: https://login.example"
+		return errors.New("want the address of a provider, as its discovery document names it: https://login.example")
 	case !private(u):
-		return "want https://, or http:// with a loopback address"
+		return errors.New("want https://, or http:// with a loopback address")
 	}
-	return ""
+	return nil
 }
 
 // private reports whether a URL uses HTTPS or points to this machine.

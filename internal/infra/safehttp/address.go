@@ -28,8 +28,8 @@ func (t *trip) resolve(ctx context.Context, to target) ([]netip.Addr, error) {
 		t.pass("resolve", "%s is %s", to.host, list(addrs))
 	}
 	for _, addr := range addrs {
-		if reason := forbidden(addr, t.client.AllowPrivate); reason != "" {
-			return nil, t.refuse("address", AddressRefused, "%s refused: %s", addr, reason)
+		if err := checkAddress(addr, t.client.AllowPrivate); err != nil {
+			return nil, t.refuse("address", AddressRefused, "%s refused: %s", addr, err)
 		}
 	}
 	return addrs, nil
@@ -60,30 +60,30 @@ func (c *Client) lookup(ctx context.Context, host string) ([]netip.Addr, error) 
 	return addrs, err
 }
 
-// forbidden returns the reason why an address is not allowed; "" = allowed.
-func forbidden(addr netip.Addr, allowPrivate bool) string {
+// checkAddress returns an error with the reason if an address is not allowed.
+func checkAddress(addr netip.Addr, allowPrivate bool) error {
 	if !addr.IsValid() {
-		return "not an address"
+		return errors.New("not an address")
 	}
 	if addr.Zone() != "" {
-		return "IPv6 zone (RFC 4007)"
+		return errors.New("IPv6 zone (RFC 4007)")
 	}
 	b, special := blockOf(addr)
 	switch {
 	case !special, b.kind == private && allowPrivate:
-		return ""
+		return nil
 	case b.kind == wraps:
 		inner := innerIPv4(addr)
-		reason := forbidden(inner, allowPrivate)
+		err := checkAddress(inner, allowPrivate)
 		switch {
-		case reason != "":
-			return fmt.Sprintf("%s around %s: %s", b, inner, reason)
+		case err != nil:
+			return fmt.Errorf("%s around %s: %w", b, inner, err)
 		case allowPrivate:
-			return ""
+			return nil
 		}
-		return fmt.Sprintf("%s around %s", b, inner)
+		return fmt.Errorf("%s around %s", b, inner)
 	}
-	return b.String()
+	return errors.New(b.String())
 }
 
 // blockOf returns the special-purpose block with the longest prefix that contains an address.

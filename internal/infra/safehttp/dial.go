@@ -65,8 +65,8 @@ func (c *Client) control(want netip.AddrPort) func(network, address string, _ sy
 		if got.Addr().Unmap() != want.Addr().Unmap() || got.Port() != want.Port() {
 			return fmt.Errorf("about to dial %s, but %s was checked", got, want)
 		}
-		if reason := forbidden(got.Addr(), c.AllowPrivate); reason != "" {
-			return fmt.Errorf("%s refused at dial: %s", got.Addr(), reason)
+		if err := checkAddress(got.Addr(), c.AllowPrivate); err != nil {
+			return fmt.Errorf("%s refused at dial: %w", got.Addr(), err)
 		}
 		return nil
 	}

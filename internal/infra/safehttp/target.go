@@ -60,8 +60,8 @@ func (t *trip) aim(req Request) (target, error) {
 		return target{}, err
 	}
 	if !to.literal.IsValid() {
-		if fault := nameFault(to.host); fault != "" {
-			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, fault)
+		if err := checkHostName(to.host); err != nil {
+			return target{}, t.refuse("url", BadURL, "host %q: %s", to.host, err)
 		}
 		// RFC 6761: every name below localhost means this machine, regardless of the resolver.
 		if strings.HasSuffix(to.host, ".localhost") && !t.client.AllowPrivate {
@@ -144,22 +144,22 @@ func spellsAddress(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// nameFault returns the error in a lower-case host name; "" = valid.
-func nameFault(host string) string {
+// checkHostName returns an error for an invalid lower-case host name.
+func checkHostName(host string) error {
 	if len(host) > 253 {
-		return "longer than 253 characters"
+		return errors.New("longer than 253 characters")
 	}
 	for label := range strings.SplitSeq(host, ".") {
 		switch {
 		case label == "":
-			return "empty label"
+			return errors.New("empty label")
 		case len(label) > 63:
-			return "label longer than 63 characters"
+			return errors.New("label longer than 63 characters")
 		case label[0] == '-' || label[len(label)-1] == '-':
-			return "label begins or ends with a hyphen"
+			return errors.New("label begins or ends with a hyphen")
 		case strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "":
-			return "only letters, digits, hyphens and dots"
+			return errors.New("only letters, digits, hyphens and dots")
 		}
 	}
-	return ""
+	return nil
 }
