@@ -28,8 +28,8 @@ var (
 	secretKind     = credentialKind{"app_secret", "wrong AppSecret"}
 	scanKeyKind    = credentialKind{"scan_key", "wrong scan key"}
 	passwordKind   = credentialKind{string(iam.ByPassword), "wrong sign-in"}
-	loginLinkKind  = credentialKind{string(iam.ByLoginLink), "a sign-in link that is none any more"}
-	providerKind   = credentialKind{string(iam.ByProvider), "an answer of the provider that lets nobody in"}
+	loginLinkKind  = credentialKind{string(iam.ByLoginLink), "expired sign-in link"}
+	providerKind   = credentialKind{string(iam.ByProvider), "rejected sign-in of the identity provider"}
 
 	credentialKinds = []credentialKind{adminTokenKind, secretKind, scanKeyKind, passwordKind, loginLinkKind, providerKind}
 )

@@ -154,8 +154,8 @@ func CheckPassword(password, name string) error {
 		return accounts.Invalid("password: want text")
 	}
 	if listed(password) || common(password, name) {
-		return accounts.Invalid("password: this is one that others guess first: it is on lists of stolen ones, or made of common words, " +
-			"the name, repeated pieces or neighbouring keys")
+		return accounts.Invalid("password: too easy to guess: it is on a list of stolen passwords, or consists of common words, the name, " +
+			"repeated parts or adjacent keys")
 	}
 	return nil
 }

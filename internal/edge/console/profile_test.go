@@ -58,7 +58,7 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 		"a wrong old one": {url.Values{"did": {"password"}, "password": {"wrong"}, "new-password": {better}}, http.StatusForbidden,
 			"is wrong"},
 		"a common one": {url.Values{"did": {"password"}, "password": {password}, "new-password": {"Liverpool2026!"}},
-			http.StatusUnprocessableEntity, "others guess first"},
+			http.StatusUnprocessableEntity, "too easy to guess"},
 		"a factor without proof": {url.Values{"did": {"factor"}}, http.StatusForbidden, "is wrong"},
 		"none of the forms":      {url.Values{"did": {"x"}}, http.StatusUnprocessableEntity, ""},
 	} {

@@ -151,13 +151,13 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 	switch {
 	case isRefusal:
 		if !tooMany {
-			c.Log.WarnContext(ctx, "the provider's answer lets nobody in", "provider", c.Provider.Issuer, "reason", string(refusal.Why),
-				"detail", refusal.Detail)
+			c.Log.WarnContext(ctx, "rejected sign-in of the identity provider", "provider", c.Provider.Issuer,
+				"reason", string(refusal.Why), "detail", refusal.Detail)
 		}
 		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
 		if user.Subject != "" {
 			if err := c.People.Deprovision(ctx, user.Issuer, user.Subject); err != nil {
-				c.Log.ErrorContext(ctx, "sessions of somebody without a role could not be ended", "error", err)
+				c.Log.ErrorContext(ctx, "sessions of a person without a role not ended", "error", err)
 				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
 			}
 		}
