@@ -85,7 +85,7 @@ func (b *bench) analysis(ctx context.Context) error {
 		for round := range b.rounds + 1 {
 			which := (round * 7) % activities
 			began := time.Now()
-			answer, err := counter.Ask(ctx, stats.Question{From: first, To: last, Interval: stats.ByDay,
+			answer, err := counter.Execute(ctx, stats.Question{From: first, To: last, Interval: stats.ByDay,
 				Filter: map[stats.Dimension]string{stats.Activity: activityName(which)}, Metric: stats.Scans, Limit: stats.MaxAnswers})
 			took := time.Since(began).Seconds()
 			if err != nil {

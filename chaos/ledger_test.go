@@ -146,7 +146,7 @@ func openLedger(ctx context.Context, dir, database string) (*openedLedger, error
 	if err != nil {
 		return nil, err
 	}
-	return &openedLedger{s, j, &stats.Aggregator{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+	return &openedLedger{s, j, &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))}}, nil
 }
@@ -211,7 +211,7 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 		from, to := streamBegan.AddDate(0, 0, -10), streamBegan.AddDate(0, 0, streamDays+10)
 		got := 0
 		for offset := 0; ; offset += stats.MaxAnswers {
-			a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Group: stats.Activity,
+			a, err := l.counter.Execute(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Group: stats.Activity,
 				Metric: stats.Scans,
 				Limit:  stats.MaxAnswers, Offset: offset})
 			require.NoError(t, err)
@@ -227,7 +227,7 @@ func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 			}
 		}
 		assert.Equal(t, got, len(want), "numbers")
-		a, err := l.counter.Ask(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Metric: stats.Users,
+		a, err := l.counter.Execute(t.Context(), stats.Question{From: from, To: to, Interval: stats.ByDay, Metric: stats.Users,
 			Limit: stats.MaxAnswers})
 		require.NoError(t, err)
 		assert.True(t, len(a.Rows) == len(users), "users of %d days, want %d", len(a.Rows), len(users))

@@ -366,7 +366,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 				n.void += run.Len()
 			case run.Frozen:
 				for pos := run.From; pos <= run.To; pos++ {
-					if byRecall.Has(pos) {
+					if byRecall.Contains(pos) {
 						n.recalled++
 					} else {
 						n.frozen++

@@ -26,7 +26,7 @@ func (c *batchImport) takesTexts() (bool, error) {
 
 // readTexts reads the lists once, and checks every text before any of them is sent.
 func (c *batchImport) readTexts(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
-	checker, err := codes.NewTextChecker(c.Text, codes.TemplateValues{GTIN: c.GTIN, Given: c.FixedDigits})
+	checker, err := codes.NewTextChecker(c.Text, codes.TemplateValues{GTIN: c.GTIN, Digits: c.FixedDigits})
 	if err != nil {
 		return nil, 0, usageError(err.Error())
 	}

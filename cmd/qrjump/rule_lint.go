@@ -86,7 +86,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 			return nil, nil, usageError(err.Error())
 		}
 		for _, w := range wanted {
-			places = append(places, w.At)
+			places = append(places, w.Location)
 			set = append(set, ruleOfFile(w, c.AppID))
 		}
 		err = faultsOf(c.File, wrong)
@@ -119,7 +119,7 @@ func (c *ruleLint) set(s *session) (set []rules.Rule, places []string, err error
 }
 
 // ruleOfFile converts a rule in a file to the form that the check uses.
-func ruleOfFile(w ruleplan.Wanted, caller string) rules.Rule {
+func ruleOfFile(w ruleplan.Desired, caller string) rules.Rule {
 	r := rules.Rule{Kind: rules.Ordinary, Owner: cmp.Or(w.Owner, caller), Prefix: w.Parsed, Path: w.Path, Occupy: w.Occupy,
 		Published: w.Published == nil || *w.Published}
 	r.Target = r.Owner
@@ -162,8 +162,8 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 		t.At = places[f.Rule]
 	}
 	message := i18n.Literal(f.Link)
-	if f.Other >= 0 {
-		t.Other, t.OtherOwner = set[f.Other].Prefix.Text, set[f.Other].Owner
+	if f.OtherIndex >= 0 {
+		t.Other, t.OtherOwner = set[f.OtherIndex].Prefix.Text, set[f.OtherIndex].Owner
 		message = i18n.Literal(t.Other)
 		if t.OtherOwner != t.Owner {
 			message = msg("lint.of", t.Other, t.OtherOwner)

@@ -31,7 +31,7 @@ type plan struct {
 }
 
 // readWanted parses the file and reports all invalid rules with their lines.
-func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
+func (p *planFlags) readWanted() ([]ruleplan.Desired, error) {
 	text, err := os.ReadFile(p.File)
 	if err != nil {
 		return nil, usageError(inReader(err).Error())
@@ -44,7 +44,7 @@ func (p *planFlags) readWanted() ([]ruleplan.Wanted, error) {
 }
 
 // faultsOf returns a single error for all errors in a file.
-func faultsOf(file string, f ruleplan.Faults) error {
+func faultsOf(file string, f ruleplan.FileErrors) error {
 	switch len(f) {
 	case 0:
 		return nil
@@ -59,7 +59,7 @@ func faultsOf(file string, f ruleplan.Faults) error {
 
 // stored returns the rules of the account, keyed by prefix. A list of the wire API omits the Mini Program of a service account's
 // rules, so each Mini Program in the file is listed separately.
-func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Wanted) (have []ruleplan.Stored, left int, err error) {
+func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
 		list, err := wire.Wire.ListAllRules(s.ctx, target)

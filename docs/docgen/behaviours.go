@@ -118,7 +118,7 @@ func (p *press) behaviours(l language, path string) (rows []behaviourRow) {
 		if path != "" && !matched || path != "" && path != everyCall && shared {
 			continue
 		}
-		row := behaviourRow{b.ID, l.mark(b.Evidence), l.say(b.Says()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
+		row := behaviourRow{b.ID, l.mark(b.Evidence), l.say(b.Description()), cmp.Or(strings.Trim(b.Source+", "+b.Date, ", "), "–")}
 		if l.Tag == i18n.Chinese {
 			row.Evidence = cmp.Or(b.Date, "–")
 		}
@@ -169,7 +169,7 @@ func (p *press) behavioursPage(l language, probes []probed) any {
 	})
 	for _, d := range list {
 		page.Deviations = append(page.Deviations, deviationRow{d.Row.String(), l.mark(d.Minds), l.say(d.Advice()),
-			d.Refusal, d.Closed(), d.Waits(), d.Turns()})
+			d.Refusal, d.Closed(), d.Waits(), d.Changeable()})
 	}
 	for _, b := range behaviour.All() {
 		row, _ := behaviour.ByID(b.ID)

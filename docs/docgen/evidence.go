@@ -22,7 +22,7 @@ func Evidence() string {
 	var b strings.Builder
 	b.WriteString("# Evidence by age\n\n| date | behaviour | mark | section | source | search for |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, row := range rows {
-		says := row.Says().English()
+		says := row.Description().English()
 		var terms []string
 		for _, term := range searchTerms.FindAllString(says, -1) {
 			if code, known := byText(term); known {

@@ -22,8 +22,8 @@ func TestBehaviors_ListEndpoint(t *testing.T) {
 		require.True(t, err == nil && len(list) == len(behaviour.All()), "%d behaviours, %v", len(list), err)
 		for i, one := range list {
 			if want := behaviour.All()[i]; one.ID != want.ID || one.EvidenceLevel != string(want.Evidence) ||
-				one.English != want.Says().English() ||
-				one.Chinese != want.Says().Chinese() || one.Source != want.Source || one.Date != want.Date ||
+				one.English != want.Description().English() ||
+				one.Chinese != want.Description().Chinese() || one.Source != want.Source || one.Date != want.Date ||
 				one.Until != want.Until || one.Section != want.Section {
 				t.Errorf("got %+v, want %+v", one, want)
 			}

@@ -24,5 +24,5 @@ func (s *Server) call(ctx context.Context, rid string) (apiusage.Call, error) {
 			return r.LogEntry(), nil
 		}
 	}
-	return s.domain.usage.Look(ctx, rid)
+	return s.domain.usage.Get(ctx, rid)
 }

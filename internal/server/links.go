@@ -33,7 +33,7 @@ func (s *Server) links() *digitallink.Resolver {
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
-		Ours: func(path string) bool { return ownSet[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Reserved: func(path string) bool { return ownSet[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil

@@ -77,7 +77,7 @@ func (s health) fault(ctx context.Context, kind string) (fault string, err error
 func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
 		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
-			return "the database " + out.What, err
+			return "the database " + out.Condition, err
 		}
 		return "the database does not answer", err
 	}

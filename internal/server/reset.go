@@ -64,7 +64,7 @@ func (s seeder) forgetAll(ctx context.Context) error {
 		s.emulation.pages.ForgetVisitors()
 	}
 	s.domain.accounts.ForgetGuesses()
-	s.domain.usage.Minutes.Forget()
+	s.domain.usage.Minutes.Reset()
 	s.domain.codes.ClearTicketCache()
 	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
 }

@@ -199,7 +199,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	o.Erase = func(ctx context.Context, user scanlog.UserHash) error {
 		return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 	}
-	o.Taken, o.Told, o.Counted = s.store.Origin, s.store.Told, s.store.CountedUpTo
+	o.CountedSet, o.ReportedSet, o.Counted = s.store.Origin, s.store.ReportedSet, s.store.CountedUpTo
 	if o.Tracing = s.config.Tracing; o.Tracing != nil {
 		o.Traces = &tracing.Messages[scanlog.ScanID]{}
 		s.scanning.ledger.traces = o.Traces

@@ -17,7 +17,7 @@ func TestSeed_StoreErrorReported(t *testing.T) {
 	t.Parallel()
 	f := &seedFile{name: "that was sent", data: []byte("accounts:\n  - {appid: a, kind: mini_program}\n")}
 	require.NoError(t, f.parse())
-	away := &errcode.Unavailable{What: "is read-only", Err: errors.New("attempt to write a readonly database")}
+	away := &errcode.Unavailable{Condition: "is read-only", Err: errors.New("attempt to write a readonly database")}
 	for err, own := range map[error]bool{away: false, fmt.Errorf("inserting: %w", away): false, errors.New("disk I/O error"): false,
 		accounts.Invalid("secret: too short"): true, fmt.Errorf("link: %w", accounts.ErrNoAccount): true, errcode.PrefixAdded: true} {
 		got := f.planted("accounts", 0, err)

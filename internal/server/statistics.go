@@ -72,7 +72,7 @@ func (s scanRecords) missingScans(ctx context.Context) string {
 }
 
 func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) error) *stats.Aggregator {
-	return &stats.Aggregator{Log: log, Alone: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
+	return &stats.Aggregator{Log: log, SingleNode: log == scanlog.Log(s.scanning.ledger.journal), Flush: flush, Store: s.store,
 		Alarms: s.scanning.alarms, Settings: s.chosen.settings, Now: s.now, Logger: s.log, Random: s.random,
 		Tracing: s.config.Tracing}
 }

@@ -19,7 +19,7 @@ func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
 		Alarms: func(ctx context.Context, start int64, limit int) ([]webhooks.Alarm, error) {
-			list, err := s.scanning.alarms.News(ctx, start, limit)
+			list, err := s.scanning.alarms.StateChanges(ctx, start, limit)
 			if err != nil {
 				return nil, err
 			}

@@ -247,9 +247,9 @@ func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time
 		switch amount := (accounts.Count{Kind: belonging.what, Count: n}); {
 		case n == 0:
 		case belonging.keeps:
-			has.Keeps = append(has.Keeps, amount)
+			has.Blocking = append(has.Blocking, amount)
 		default:
-			has.Goes = append(has.Goes, amount)
+			has.Deleted = append(has.Deleted, amount)
 		}
 	}
 	return has, nil

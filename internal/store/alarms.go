@@ -94,20 +94,20 @@ func (t alarmQueries) alarmsAsked(q alarms.Query) (location string, args []any) 
 	return location, args
 }
 
-func (t alarmQueries) News(ctx context.Context, start int64, limit int) ([]alarms.News, error) {
+func (t alarmQueries) StateChanges(ctx context.Context, start int64, limit int) ([]alarms.StateChange, error) {
 	raised, err := alarmRows.all(ctx, t.Tx, `WHERE id > $1 ORDER BY id LIMIT $2`, start, limit)
 	if err != nil {
 		return nil, err
 	}
 	dismissed, err := alarmRows.all(ctx, t.Tx, `WHERE dismissal > 0 AND dismissal > $1 ORDER BY dismissal LIMIT $2`, start, limit)
-	news := make([]alarms.News, 0, len(raised)+len(dismissed))
+	news := make([]alarms.StateChange, 0, len(raised)+len(dismissed))
 	for _, a := range raised {
-		news = append(news, alarms.News{Number: a.ID, Alarm: a})
+		news = append(news, alarms.StateChange{Number: a.ID, Alarm: a})
 	}
 	for _, a := range dismissed {
-		news = append(news, alarms.News{Number: a.Dismissal, Dismissed: true, Alarm: a})
+		news = append(news, alarms.StateChange{Number: a.Dismissal, Dismissed: true, Alarm: a})
 	}
-	slices.SortFunc(news, func(a, b alarms.News) int { return cmp.Compare(a.Number, b.Number) })
+	slices.SortFunc(news, func(a, b alarms.StateChange) int { return cmp.Compare(a.Number, b.Number) })
 	return news[:min(len(news), limit)], err
 }
 
@@ -123,9 +123,9 @@ func (t alarmQueries) Alarmed(ctx context.Context, batch int64, r codes.Range) (
 		ORDER BY idx`, batch, r.From, r.To)
 }
 
-func (t alarmQueries) Spoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
+func (t alarmQueries) IsSpoiled(ctx context.Context, name alarms.CodeName) (bool, error) {
 	list, err := t.codes().PackagesWithin(ctx, name.Batch, codes.Range{From: name.Index, To: name.Index})
-	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Has(name.Index) }), err
+	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Contains(name.Index) }), err
 }
 
 func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, instant time.Time) (alarms.Alarm, error) {

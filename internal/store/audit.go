@@ -88,7 +88,7 @@ func (s *Store) VerifyChanges(ctx context.Context) (auditlog.Checked, error) {
 		// Queries that compare a whole table with the audit log may take longer than the silence timeout.
 		err := tx.patiently(func() error { return v.run(ctx) })
 		done = v.Checked
-		fault, found := errors.AsType[auditlog.Fault](err)
+		fault, found := errors.AsType[auditlog.Inconsistency](err)
 		if found {
 			done.FirstError = &fault
 			return nil
@@ -116,7 +116,7 @@ type stretch struct {
 }
 
 func faultAt(seq int64, format string, args ...any) error {
-	return auditlog.Fault{Seq: seq, Text: fmt.Sprintf(format, args...)}
+	return auditlog.Inconsistency{Seq: seq, Text: fmt.Sprintf(format, args...)}
 }
 
 // verifyPage is the number of changes that are held in memory at a time.

@@ -91,11 +91,11 @@ func manyChanges(t *testing.T, s *Store) {
 			}
 			for i, r := range found {
 				r.Path = fmt.Sprint(i)
-				if err := tx.rules().PutRule(ctx, r, rules.ChangeMeta{At: at, Did: "edit"}); err != nil {
+				if err := tx.rules().PutRule(ctx, r, rules.ChangeMeta{At: at, Action: "edit"}); err != nil {
 					return err
 				}
 			}
-			return tx.rules().DeleteRule(ctx, found[0], rules.ChangeMeta{At: at, Did: "delete"})
+			return tx.rules().DeleteRule(ctx, found[0], rules.ChangeMeta{At: at, Action: "delete"})
 		})
 	}))
 	require.NoError(t, s.DeleteScanKey(ctx, "app"))

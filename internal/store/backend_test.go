@@ -146,7 +146,7 @@ func aRule(t *testing.T, owner, prefix string) rules.Rule {
 		OpenVersion: rules.OpenRelease, CreatedAt: at, UpdatedAt: at}
 }
 
-var someone = rules.ChangeMeta{At: at, Did: "add"}
+var someone = rules.ChangeMeta{At: at, Action: "add"}
 
 // addRules adds rules in one transaction and returns them with their IDs.
 func addRules(t *testing.T, s *Store, list ...rules.Rule) []rules.Rule {

@@ -38,7 +38,7 @@ func (t usageQueries) Calls(ctx context.Context, second int64) ([]apiusage.Block
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		var last, gone int64
 		err = scan(&last, &b.Calls, &b.Text, &gone)
-		b.Second, b.Gone = second, int(max(0, gone-last+int64(b.Calls)))
+		b.Second, b.Deleted = second, int(max(0, gone-last+int64(b.Calls)))
 		return b, err
 	}, `SELECT b.seq, b.calls, b.text, s.value FROM call_blocks b JOIN sequences s ON s.name = $1
 		WHERE b.second = $2 AND b.seq > s.value ORDER BY b.seq`, callDeleted, second)
@@ -56,7 +56,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 	// The query includes the block that contains call number upTo, whose last call may have a greater number.
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
-		b.Gone = int(max(0, gone-b.Last+int64(b.Calls)))
+		b.Deleted = int(max(0, gone-b.Last+int64(b.Calls)))
 		return b, err
 	}, `SELECT seq, second, calls, text FROM call_blocks
 		WHERE seq > $1 AND seq <= COALESCE((SELECT MIN(seq) FROM call_blocks WHERE seq >= $2), $2) ORDER BY seq DESC LIMIT $3`,

@@ -40,10 +40,10 @@ func TestCallLog_RoundTrip(t *testing.T) {
 		b.Record(c)
 		b.Record(apiusage.Call{RID: c.RID, Account: "another"}) // changes nothing
 		want(t, "flush", b.Flush(t.Context()), nil)
-		got, err := b.Look(t.Context(), c.RID)
+		got, err := b.Get(t.Context(), c.RID)
 		want(t, "found", err, nil)
 		want(t, "call", got, c)
-		if _, err := b.Look(t.Context(), aRID(2)); !errors.Is(err, apiusage.ErrNoCall) {
+		if _, err := b.Get(t.Context(), aRID(2)); !errors.Is(err, apiusage.ErrNoCall) {
 			t.Errorf("an unknown one: %v", err)
 		}
 	})
@@ -90,7 +90,7 @@ func TestCallLog_EvictOldestFirst(t *testing.T) {
 		left := func(what string, from, to, rows int) {
 			t.Helper()
 			for n := range to + 1 {
-				_, err := b.Look(t.Context(), ridAt(at.Add(time.Duration(n/2)*time.Second), n))
+				_, err := b.Get(t.Context(), ridAt(at.Add(time.Duration(n/2)*time.Second), n))
 				if there := n >= from && n < to; there != (err == nil) || !there && !errors.Is(err, apiusage.ErrNoCall) {
 					t.Fatalf("%s: call %d: %v", what, n, err)
 				}
@@ -318,7 +318,7 @@ func TestCallLog_NewestFirstPaging(t *testing.T) {
 		}
 		chosen := func(keep func(apiusage.Call) bool) (rids []string) {
 			for _, rid := range all {
-				c, err := one.Look(t.Context(), rid)
+				c, err := one.Get(t.Context(), rid)
 				want(t, "look", err, nil)
 				if keep(c) {
 					rids = append(rids, rid)

@@ -535,7 +535,7 @@ func TestCodeEvents_LookupBounded(t *testing.T) {
 					return err
 				}
 				for _, i := range []int64{0, 5, 20, 21, 999} {
-					if e.Codes.Has(i) {
+					if e.Codes.Contains(i) {
 						want[i] = append([]int64{e.Seq}, want[i]...)
 					}
 				}
@@ -590,9 +590,9 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
 			{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134369"},
 			{Text: "https://id.brand.example/01/{gtin}/21/{number:0042000}?98={secret}", GTIN: "9506000134369"},
-			{Text: "{given:11}{digits:21}", Given: "12345678901"},
+			{Text: "{given:11}{digits:21}", Digits: "12345678901"},
 			{Text: "品种 A\n单元识别代码：{digits:20}\r\nhttps://t.example/{serial}"},
-			{Text: "{given:5}{digits:15}", Given: "81234", Weak: true},
+			{Text: "{given:5}{digits:15}", Digits: "81234", Weak: true},
 			{Text: "{prefix}{secret}"},
 		} {
 			order.Count = 10_000

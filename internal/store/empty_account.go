@@ -48,7 +48,7 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 				return err
 			}
 			for _, r := range list {
-				if err := tx.rules().DeleteRule(ctx, r, rules.ChangeMeta{At: s.keeping.clockNow(), Did: "delete"}); err != nil {
+				if err := tx.rules().DeleteRule(ctx, r, rules.ChangeMeta{At: s.keeping.clockNow(), Action: "delete"}); err != nil {
 					return err
 				}
 			}

@@ -188,7 +188,7 @@ func TestGroupCommit_FaultIsolated(t *testing.T) {
 			return tx.execQueued(ctx, nil, `INSERT INTO rules (id) VALUES (1)`)
 		},
 		"a write that finds nothing": func(ctx context.Context, tx *Tx) error {
-			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.ChangeMeta{Did: "edit"})
+			return tx.rules().PutRule(ctx, rules.Rule{ID: 1 << 40, Kind: rules.Ordinary}, rules.ChangeMeta{Action: "edit"})
 		},
 		"a lock of another": func(ctx context.Context, tx *Tx) error {
 			if err := tx.LockOwner(ctx, "stranger"); err != nil {

@@ -197,7 +197,7 @@ func TestImportRules_RecheckAfterConcurrentChange(t *testing.T) {
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), many)
 			} else {
 				faults, _ := errors.AsType[accounts.RowErrors](err)
-				assert.True(t, len(faults) != 0 && strings.Contains(faults[0].Why, c.why), "want %q: %v", c.why, err)
+				assert.True(t, len(faults) != 0 && strings.Contains(faults[0].Reason, c.why), "want %q: %v", c.why, err)
 				want(t, "rules of the import", number(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE owner <> 'wxc'`), 0)
 			}
 			if name != "an owner is gone" { // only there a row was deleted behind everybody's back
@@ -343,7 +343,7 @@ func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 	require.NoError(t, err)
 	hands := admin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
-		if err := tx.accounts().EditHidden(ctx, moved, rules.ChangeMeta{At: at, Did: "edit"}, numbers); err != nil {
+		if err := tx.accounts().EditHidden(ctx, moved, rules.ChangeMeta{At: at, Action: "edit"}, numbers); err != nil {
 			return err
 		}
 		if err := tx.accounts().LockForShow(ctx); err != nil {
@@ -410,7 +410,7 @@ func TestImportRules_ReclaimedIDs(t *testing.T) {
 	apart := func(under accounts.SeqRange) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			one := rules.Rule{Owner: own.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: at, UpdatedAt: at}
-			return tx.AddHidden(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Did: "add"}, under)
+			return tx.AddHidden(t.Context(), []rules.Rule{one}, rules.ChangeMeta{At: at, Action: "add"}, under)
 		})
 	}
 	for what, under := range map[string]accounts.SeqRange{

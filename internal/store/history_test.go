@@ -53,7 +53,7 @@ func TestPrefixHistory_AllChanges(t *testing.T) {
 		deed := filled[rules.ChangeMeta](t)
 		did := func(what string, n int) rules.ChangeMeta {
 			deed := deed
-			deed.Did, deed.At = what, at.Add(time.Duration(n)*time.Millisecond)
+			deed.Action, deed.At = what, at.Add(time.Duration(n)*time.Millisecond)
 			return deed
 		}
 		var wanted []rules.Change // newest first

@@ -67,13 +67,13 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 			},
 			"no JSON": func(p *rules.Planned) {
 				if at7(p) {
-					p.Fault = errors.New("no JSON")
+					p.Err = errors.New("no JSON")
 				}
 			},
 		} {
 			_, err := b[0].Import(ctx, planOf(n, change), false)
 			faults, _ := errors.AsType[accounts.RowErrors](err)
-			want(t, name, faults, accounts.RowErrors{{Line: 1007, Why: name}})
+			want(t, name, faults, accounts.RowErrors{{Line: 1007, Reason: name}})
 			empty(name)
 		}
 		// A plan that cannot be read to its end, once the writing has begun.

@@ -91,7 +91,7 @@ func TestImportCodes_SameFileOnTwoNodes(t *testing.T) {
 		want(t, "application", ids[1], ids[0])
 		want(t, "codes added", added[0]+added[1], int64(count))
 		again, err := p[1].ImportCodes(byAdmin(t), ids[0], 1, strings.NewReader(elsewhere(0, 0, count-1)))
-		assert.True(t, err == nil && again == (codes.ImportResult{Lines: count, Have: count}), "a third import: %+v, %v", again, err)
+		assert.True(t, err == nil && again == (codes.ImportResult{Lines: count, Stored: count}), "a third import: %+v, %v", again, err)
 		var rows, events int
 		view(t, nodes[1], func(ctx context.Context, tx *Tx) error {
 			list, err := tx.codes().ImportedCodes(ctx, ids[0], codes.Range{To: count})
@@ -373,10 +373,10 @@ func TestImportCodes_Undo(t *testing.T) {
 		// A part alone: the rest stays, and nothing can be done to it before the part is back.
 		part := codes.Range{From: 5, To: 9}
 		if done, err := p[1].UndoImport(byAdmin(t), first.ID, part, ""); err != nil ||
-			done != (codes.ImportUndone{Removed: 5, Have: count - 5}) {
+			done != (codes.ImportUndone{Removed: 5, Stored: count - 5}) {
 			t.Errorf("a part: %+v, %v", done, err)
 		}
-		if done, err := p[0].UndoImport(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.ImportUndone{Have: count - 5}) {
+		if done, err := p[0].UndoImport(byAdmin(t), first.ID, part, ""); err != nil || done != (codes.ImportUndone{Stored: count - 5}) {
 			t.Errorf("the part again: %+v, %v", done, err)
 		}
 		_, err = p[0].Change(byAdmin(t), codes.Change{Batch: first.ID, Action: codes.Freeze, Codes: codes.NewSet(codes.Range{})})
@@ -426,7 +426,7 @@ func TestImportCodes_Undo(t *testing.T) {
 		again, err := p[1].BeginImport(byAdmin(t), codes.NewImport{Account: "svc", ISV: "old", ID: 77, Count: 10,
 			Prefix: codes.DefaultPrefix})
 		require.True(t, err == nil && again.ID == 77 && again.Count == 10, "again: %+v, %v", again, err)
-		if done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil || done.Have != 10 {
+		if done, err := p[0].ImportCodes(byAdmin(t), 77, 1, strings.NewReader(elsewhere(0, 0, 9))); err != nil || done.Stored != 10 {
 			t.Fatalf("its codes: %+v, %v", done, err)
 		}
 		for i, node := range p {

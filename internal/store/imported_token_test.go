@@ -53,7 +53,7 @@ func TestImportTexts_FindsEverySpelling(t *testing.T) {
 		} {
 			b := beginTexts(t, p[0], name, c.template, int64(len(c.texts)))
 			done, err := p[0].ImportTexts(byAdmin(t), b.ID, 1, 0, strings.NewReader("\ufeff"+strings.Join(c.texts, "\r\n")))
-			require.True(t, err == nil && done.Have == b.Count, "%s: %+v, %v", name, done, err)
+			require.True(t, err == nil && done.Stored == b.Count, "%s: %+v, %v", name, done, err)
 			require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
 			indexOf := func(text string) int {
 				s, ok := p[1].Scan(text, "alice", noAccount)

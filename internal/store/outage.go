@@ -83,7 +83,7 @@ func (e postgresEngine) outage(err error) error {
 		if what == "" {
 			return err
 		}
-		return &errcode.Unavailable{Where: "database " + e.where, What: what, Do: do, Err: err}
+		return &errcode.Unavailable{Location: "database " + e.where, Condition: what, Do: do, Err: err}
 	}
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
 		return unavailable(old.advice(),
@@ -180,16 +180,16 @@ func (e sqliteEngine) outage(err error) error {
 	if !is {
 		return err
 	}
-	u := &errcode.Unavailable{Where: "the database in " + e.dir, Err: err}
+	u := &errcode.Unavailable{Location: "the database in " + e.dir, Err: err}
 	switch fault.Code() & 0xff {
 	case sqlite3.SQLITE_FULL:
-		u.What, u.Do = fullDatabase, "make room; it goes on without a start"
+		u.Condition, u.Do = fullDatabase, "make room; it goes on without a start"
 	case sqlite3.SQLITE_READONLY:
-		u.What, u.Do = readOnlyDatabase, "make the folder and its files writable for this user"
+		u.Condition, u.Do = readOnlyDatabase, "make the folder and its files writable for this user"
 	case sqlite3.SQLITE_IOERR:
-		u.What, u.Do = brokenDatabase, "look at the disk and at the system's log"
+		u.Condition, u.Do = brokenDatabase, "look at the disk and at the system's log"
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		u.What, u.Do = "is damaged", "stop, keep a copy of the folder, and restore an export"
+		u.Condition, u.Do = "is damaged", "stop, keep a copy of the folder, and restore an export"
 	default:
 		return err
 	}

@@ -33,8 +33,8 @@ import (
 func wantOutage(t *testing.T, err error, what string) {
 	t.Helper()
 	out, is := errors.AsType[*errcode.Unavailable](err)
-	require.True(t, is && out.What == what, "got %v, want an outage that %s", err, what)
-	if text := err.Error(); out.Do == "" || !strings.Contains(out.Where, ":") || strings.Contains(text, "\n") ||
+	require.True(t, is && out.Condition == what, "got %v, want an outage that %s", err, what)
+	if text := err.Error(); out.Do == "" || !strings.Contains(out.Location, ":") || strings.Contains(text, "\n") ||
 		!strings.Contains(text, out.Do) {
 		t.Errorf("it says %q", text)
 	}

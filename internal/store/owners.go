@@ -108,7 +108,7 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args [
 		args = append(args, day)
 	}
 	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
-		err = scan(&c.Of, &c.Bucket, &c.Scans)
+		err = scan(&c.Key, &c.Bucket, &c.Scans)
 		return c, err
 	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }

@@ -15,7 +15,7 @@ var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none:
 		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count",
 			&p.Spare},
 			{"proof_batch_id", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
-			{"overlapping", inJSON(&p.Again)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
+			{"overlapping", inJSON(&p.ReprintOf)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
 			{"created_at", moment{&p.MadeAt}}, {"download_count", &p.Sent},
 			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
 	}}.rows()
@@ -87,7 +87,7 @@ func (t codeQueries) PutPackage(ctx context.Context, p codes.PrintPackage, did s
 		return err
 	}
 	return t.note(ctx, ofPackage, strconv.FormatInt(p.ID, 10), did, map[string]any{"batch": p.Batch, "from": p.Codes.From, "to": p.Codes.To,
-		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.Again, "reason": p.Reason,
+		"printer": p.Printer, "recipients": p.Recipients, "proofs": p.Proofs, "overlapping_packages": p.ReprintOf, "reason": p.Reason,
 		"download_count": p.Sent,
 		"spoiled":        p.Spoiled.Len()})
 }

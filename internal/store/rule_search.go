@@ -11,7 +11,7 @@ import (
 )
 
 // Walk implements rules.Tx. Without a filter, the query of a page reads only the rows that it returns.
-func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, look int) (found []rules.Rule, next int64, err error) {
+func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, target int) (found []rules.Rule, next int64, err error) {
 	var names []string
 	var args []any
 	add := func(condition string, arg any) {
@@ -29,7 +29,7 @@ func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, loo
 		add(rest, s.From)
 	}
 	if s.Filters() {
-		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(names)+order+` LIMIT 1 OFFSET %d`, look-1), args...).Scan(&next)
+		err = t.row(ctx, fmt.Sprintf(`SELECT id FROM rules`+conditions(names)+order+` LIMIT 1 OFFSET %d`, target-1), args...).Scan(&next)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return nil, 0, err
 		}
@@ -40,9 +40,9 @@ func (t ruleQueries) Walk(ctx context.Context, s rules.Search, owner string, loo
 	if s.Published != nil {
 		add("published = ?", flag(*s.Published))
 	}
-	if s.Part != "" {
+	if s.Substring != "" {
 		add(`LOWER(prefix COLLATE "binary") LIKE ? ESCAPE '!'`,
-			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Part))+"%")
+			"%"+strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(asciiLower(s.Substring))+"%")
 	}
 	found, err = list(ctx, t.Tx, scanRule, fmt.Sprintf(`SELECT `+ruleColumns+` FROM rules`+conditions(names)+order+` LIMIT %d`, s.Limit+1),
 		args...)
@@ -64,9 +64,9 @@ func asciiLower(text string) string {
 
 func (t ruleQueries) Beginning(ctx context.Context, s rules.Search) (all []rules.Rule, err error) {
 	type bound struct{ column, text string }
-	scheme, rest, complete := strings.Cut(s.Part, "://")
+	scheme, rest, complete := strings.Cut(s.Substring, "://")
 	if !complete {
-		rest = s.Part
+		rest = s.Substring
 	}
 	host, _, _ := strings.Cut(rest, "/") // only the host of a link is case-insensitive
 	link := "://" + asciiLower(host) + rest[len(host):]

@@ -40,7 +40,7 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 						if newest {
 							slices.Reverse(want)
 						}
-						q := rules.Search{Owners: owners, Part: part, Published: published, Newest: newest, Limit: 4}
+						q := rules.Search{Owners: owners, Substring: part, Published: published, Newest: newest, Limit: 4}
 						for {
 							page, next, err := service.Walk(t.Context(), q)
 							if err != nil || len(page) > q.Limit {
@@ -61,12 +61,12 @@ func TestRuleSearch_BySubstring(t *testing.T) {
 		}
 		for part, want := range map[string]int{"https://SHOP.example/Tea/r0": 5, "shop.example/Tea/r0": 5, "Tea/r07": 1,
 			"/Tea/r07/": 1, "ea/r07": 1} {
-			list, whole, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			list, whole, err := service.Search(t.Context(), rules.Search{Substring: part, Limit: 10})
 			assert.True(t, err == nil && len(list) == want && whole, "%q: %d rules, %v, %v", part, len(list), whole, err)
 			for _, r := range list {
 				assert.True(t, r.Owner != "", "%q: %+v", part, r)
 			}
-			theirs, _, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10, Owners: []string{"wxb"}})
+			theirs, _, err := service.Search(t.Context(), rules.Search{Substring: part, Limit: 10, Owners: []string{"wxb"}})
 			if err != nil || slices.ContainsFunc(theirs, func(r rules.Rule) bool { return r.Owner != "wxb" }) {
 				t.Errorf("%q of one owner: %v %v", part, theirs, err)
 			}
@@ -83,7 +83,7 @@ func TestRuleSearch_BoundedWalk(t *testing.T) {
 		}
 		all = addRules(t, s, all...)
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			list, next, err := tx.rules().Walk(ctx, rules.Search{Part: "/19/", Limit: 3}, "wxa", 8)
+			list, next, err := tx.rules().Walk(ctx, rules.Search{Substring: "/19/", Limit: 3}, "wxa", 8)
 			if err == nil && (len(list) != 0 || next != all[7].ID) {
 				t.Errorf("%d rules, and on after %d, want %d", len(list), next, all[7].ID)
 			}
@@ -110,7 +110,7 @@ func TestRuleSearch_OldestOfMany(t *testing.T) {
 		service := rules.Service{Store: s}
 		for _, part := range []string{"D/7/X", "none"} {
 			began := time.Now()
-			list, all, err := service.Search(t.Context(), rules.Search{Part: part, Limit: 10})
+			list, all, err := service.Search(t.Context(), rules.Search{Substring: part, Limit: 10})
 			t.Logf("%q among %d rules: %d, of all %v, %v", part, many, len(list), all, time.Since(began))
 			assert.True(t, err == nil && (!all || (len(list) == 1) == (part == "D/7/X")) && (all || many != step),
 				"%q: %+v, of all %v: %v", part, list, all, err)
@@ -133,10 +133,10 @@ func TestRecentScans_PerKey(t *testing.T) {
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			got, err := tx.statistics().DaysOfRules(ctx, []int64{99, 100, 101}, []int64{7, 9})
 			if err == nil {
-				want(t, "rules", got, []stats.DayCount[int64]{{Of: 7, Bucket: 100, Scans: 5}})
+				want(t, "rules", got, []stats.DayCount[int64]{{Key: 7, Bucket: 100, Scans: 5}})
 			}
 			of, errOf := tx.statistics().DaysOfOwners(ctx, []int64{100}, []string{"wxa", "wxb"})
-			want(t, "owners", of, []stats.DayCount[string]{{Of: "wxa", Bucket: 100, Scans: 5}})
+			want(t, "owners", of, []stats.DayCount[string]{{Key: "wxa", Bucket: 100, Scans: 5}})
 			if err == nil {
 				err = errOf
 			}

@@ -125,7 +125,7 @@ func (t ruleQueries) Named(ctx context.Context, ids []int64) ([]rules.Named, err
 	return list(ctx, t.Tx, func(scan func(...any) error) (n rules.Named, err error) {
 		var gone int64
 		err = scan(&n.ID, &n.Owner, &n.Prefix, &gone)
-		n.Gone = gone == 1
+		n.Deleted = gone == 1
 		return n, err
 	}, `SELECT id, owner, prefix, 0 FROM rules WHERE id IN (`+text+`)
 		UNION ALL SELECT seq, `+t.statistics().loggedOwner()+`, `+prefix+`, 1 FROM changes h
@@ -555,7 +555,7 @@ func (r ruleRecord) rule() (rules.Rule, error) {
 func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
 	record := recordOf(r)
 	record.Reason = d.Reason
-	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Did, record)
+	return t.noteAt(ctx, d.At, ofRule, r.Prefix.Key, d.Action, record)
 }
 
 func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
@@ -569,7 +569,7 @@ func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rule
 func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	var pos int64
 	var record ruleRecord
-	if err := scan(&c.Seq, &pos, &c.ActorID, &c.Via, &c.RID, &c.Did, inJSON(&record)); err != nil {
+	if err := scan(&c.Seq, &pos, &c.ActorID, &c.Via, &c.RID, &c.Action, inJSON(&record)); err != nil {
 		return c, err
 	}
 	c.At, c.Reason = fromMillis(pos), record.Reason

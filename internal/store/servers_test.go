@@ -94,7 +94,7 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 	})
 	for when, err := range map[string]error{"a change": change("c.example"), "one that had begun": late, "a look": s.Ping(t.Context())} {
 		out, is := errors.AsType[*errcode.Unavailable](err)
-		assert.True(t, is && strings.HasPrefix(out.What, oldDatabase) && causeOf(out.What) == "primaries",
+		assert.True(t, is && strings.HasPrefix(out.Condition, oldDatabase) && causeOf(out.Condition) == "primaries",
 			"%s on an old primary: %v", when, err)
 	}
 	assert.Equal(t, dbtest.Number(t, target.URL, `SELECT COUNT(*) FROM domains`), 1, "changes were made")

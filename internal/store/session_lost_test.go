@@ -105,7 +105,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			})
 			assert.True(t, runs == c.runs, "%d runs, want %d: %v", runs, c.runs, err)
 			out, is := errors.AsType[*errcode.Unavailable](err)
-			assert.True(t, (c.what != "" || err == nil) && (c.what == "" || is && (out.What == c.what || out.What == silentDatabase)),
+			assert.True(t, (c.what != "" || err == nil) && (c.what == "" || is && (out.Condition == c.what || out.Condition == silentDatabase)),
 				"got %v", err)
 		})
 	}
@@ -233,7 +233,7 @@ func TestPing_WritesFail(t *testing.T) {
 		}
 	}
 	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
-	s.health.remember(&errcode.Unavailable{What: silentDatabase, Err: io.EOF})
+	s.health.remember(&errcode.Unavailable{Condition: silentDatabase, Err: io.EOF})
 	if err := s.Ping(ctx); err != nil || s.health.last.Load() == nil {
 		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
 	}
@@ -247,7 +247,7 @@ func TestPing_WritesFail(t *testing.T) {
 	}
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.health.remember(&errcode.Unavailable{What: what, Err: io.EOF})
+		s.health.remember(&errcode.Unavailable{Condition: what, Err: io.EOF})
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -208,7 +208,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 func (t *Tx) noteFound(ctx context.Context) error {
 	instant, did := t.keeping.clockNow(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
-		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: instant, Did: did})
+		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: instant, Action: did})
 	})
 	if err != nil {
 		return err

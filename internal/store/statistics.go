@@ -210,7 +210,7 @@ func (t statisticsQueries) AddUsers(ctx context.Context, rows []stats.UsersSince
 	return t.insertMany(ctx, `INSERT INTO statistics_user_deltas (dimension, day, value, part, sketch)`, ``, 5, len(rows),
 		func(i int, args []any) []any {
 			r := &rows[i]
-			return append(args, int64(r.Dimension), r.Day, r.Value, int64(r.Part), r.Sketch)
+			return append(args, int64(r.Dimension), r.Day, r.Value, int64(r.Number), r.Sketch)
 		})
 }
 
@@ -327,7 +327,7 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 // to webhooks from a journal that has no row in webhook_offsets.
 const everyJournal = ""
 
-func (t webhookQueries) Told(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
+func (t webhookQueries) ReportedSets(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
 	sets, err = t.statistics().taken(ctx, `webhook_offsets`)
 	all = sets[everyJournal] != nil
 	delete(sets, everyJournal)
@@ -397,15 +397,15 @@ func (s *Store) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, er
 	return all[node], err
 }
 
-// Told returns which events of a journal were delivered to webhooks; nil if no webhook wants scans, or the journal is unknown.
-func (s *Store) Told(ctx context.Context, node string) (told *scanlog.OffsetSet, err error) {
+// ReportedSet returns which events of a journal were delivered to webhooks; nil if no webhook wants scans, or the journal is unknown.
+func (s *Store) ReportedSet(ctx context.Context, node string) (told *scanlog.OffsetSet, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		told = nil
 		hooks, err := tx.webhooks().Webhooks(ctx)
 		if err != nil || !slices.ContainsFunc(hooks, webhooks.Webhook.WantsScans) {
 			return err
 		}
-		sets, all, err := tx.webhooks().Told(ctx)
+		sets, all, err := tx.webhooks().ReportedSets(ctx)
 		if told = sets[node]; told == nil && all {
 			told = &scanlog.OffsetSet{}
 		}

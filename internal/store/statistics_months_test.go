@@ -55,11 +55,11 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 		ask := func() ([]stats.Answer, read) {
 			q := stats.Question{From: stats.PerDay.Start(yearFrom-14, 8), To: stats.PerDay.Start(yearFrom+351, 8), Group: stats.Rule,
 				Metric: stats.Scans, Limit: yearRules}
-			if _, err := c.Ask(t.Context(), q); err != nil { // reads the schema, too
+			if _, err := c.Execute(t.Context(), q); err != nil { // reads the schema, too
 				t.Fatal(err)
 			}
 			before := reads(t, s)
-			a, err := c.Ask(t.Context(), q)
+			a, err := c.Execute(t.Context(), q)
 			if err != nil || len(a.Rows) != yearRules || a.Rows[0].Scans != 24*365 {
 				t.Fatal(err, a)
 			}

@@ -304,7 +304,7 @@ func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield fun
 	return nil
 }
 
-func (t statisticsQueries) Misses(ctx context.Context, from, to int64, limit int) ([]stats.UnmatchedRow, error) {
+func (t statisticsQueries) UnmatchedRows(ctx context.Context, from, to int64, limit int) ([]stats.UnmatchedRow, error) {
 	return list(ctx, t.Tx, func(scan func(...any) error) (r stats.UnmatchedRow, err error) {
 		err = scan(&r.Location, &r.Scans)
 		return r, err

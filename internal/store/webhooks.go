@@ -130,7 +130,7 @@ func (t webhookQueries) LockReader(ctx context.Context, source string) error {
 	return err
 }
 
-func (t webhookQueries) Mark(ctx context.Context, source string) (mark string, err error) {
+func (t webhookQueries) Checkpoint(ctx context.Context, source string) (mark string, err error) {
 	err = t.row(ctx, `SELECT checkpoint FROM webhook_readers WHERE name = $1`, source).Scan(&mark)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", nil

@@ -64,7 +64,7 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 func (t *writeHealth) remember(err error) error {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {
-		t.refused(causeOf(out.What))
+		t.refused(causeOf(out.Condition))
 	}
 	if is && !isLocked(err) {
 		t.last.Store(out)
@@ -102,7 +102,7 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // tryChange makes a change without effect. After an outage of the disk, tryChange first requires more free space than the change needs.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
-	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.What) {
+	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.Condition) {
 		cause := errors.New("there is room")
 		err := s.run(ctx, s.write, false, func(tx *Tx) error {
 			if err := s.engine.room(ctx, tx); err != nil {
@@ -121,7 +121,7 @@ func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error 
 // isLocked reports whether err is an outage error for a lock timeout.
 func isLocked(err error) bool {
 	out, is := errors.AsType[*errcode.Unavailable](err)
-	return is && out.What == lockedDatabase
+	return is && out.Condition == lockedDatabase
 }
 
 // IntegrityCheck describes the damage in the file of an embedded database; "" = no damage, or PostgreSQL, which checks its own

@@ -76,7 +76,7 @@ func TestPostgresSession_ReadOnlyReplaced(t *testing.T) {
 	set("on")
 	dbtest.Exec(t, dbtest.Server(t), `SELECT pg_terminate_backend(pid, 600000) FROM pg_stat_activity
 		WHERE datname = '`+dbtest.Name(target.URL)+`'`)
-	if out, is := errors.AsType[*errcode.Unavailable](change()); !is || out.What != readOnlyDatabase {
+	if out, is := errors.AsType[*errcode.Unavailable](change()); !is || out.Condition != readOnlyDatabase {
 		t.Fatalf("a change of a database that takes none: %v", out)
 	}
 	set("off")

@@ -62,8 +62,8 @@ func (b Behaviour) Stale(t time.Time) bool {
 	return b.Date != "" && b.Date < t.AddDate(-staleAfter, 0, 0).Format(time.DateOnly)
 }
 
-// Says returns one sentence that describes the behaviour of the server.
-func (b Behaviour) Says() i18n.Message { return book.Text(b.ID) }
+// Description returns one sentence that describes the behaviour of the server.
+func (b Behaviour) Description() i18n.Message { return book.Text(b.ID) }
 
 // Known describes the evidence level of the behaviour and the date of its evidence, as seen at time t.
 func (b Behaviour) Known(t time.Time) i18n.Message {
@@ -210,7 +210,7 @@ func Note(ctx context.Context, row Row) {
 // read is the date on which the documentation of the platform was read for the contract.
 const read = "2026-11-20"
 
-func seen(id, section, source, date string) Row {
+func observed(id, section, source, date string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: source, Date: date})
 }
 

@@ -27,8 +27,8 @@ var closed = map[Row]bool{
 	CodesActivateOverlapTaken: true, CodesQueryIndexTaken: true, CodesQueryBare: true, CodesTicketToken: true,
 }
 
-// held lists the deviations that strict mode delays instead of rejecting.
-var held = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
+// delayed lists the deviations that strict mode delays instead of rejecting.
+var delayed = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
 // rejections lists the behaviours that only an explicit operator override changes, with the error code that an override to reject
 // then returns; 0 = the override selects the alternative behaviour and returns no error. Strict mode ignores the rows in
@@ -45,9 +45,9 @@ func (r Row) Rejection() (number int, turns bool) {
 	return number, turns
 }
 
-// Turns reports whether strict mode or an operator override can change the behaviour.
-func (r Row) Turns() bool {
-	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || held[r] || closed[r]) {
+// Changeable reports whether strict mode or an operator override can change the behaviour.
+func (r Row) Changeable() bool {
+	if d := deviationOf[r]; d != nil && (d.Refusal != 0 || delayed[r] || closed[r]) {
 		return true
 	}
 	_, turns := rejections[r]
@@ -57,11 +57,11 @@ func (r Row) Turns() bool {
 // Closed reports whether the deviation is rejected unless the operator allows it.
 func (d Deviation) Closed() bool { return closed[d.Row] }
 
-// Turns reports whether strict mode or an operator override can change the behaviour of the deviation's row.
-func (d Deviation) Turns() bool { return d.Row.Turns() }
+// Changeable reports whether strict mode or an operator override can change the behaviour of the deviation's row.
+func (d Deviation) Changeable() bool { return d.Row.Changeable() }
 
 // Waits reports whether strict mode delays the action instead of rejecting it.
-func (d Deviation) Waits() bool { return held[d.Row] }
+func (d Deviation) Waits() bool { return delayed[d.Row] }
 
 // deviations lists the behaviours that count as deviations, in the order of the behaviour tables.
 var deviations = []Deviation{

@@ -2,7 +2,7 @@ package behaviour
 
 // Behaviours of marketcode calls: one unique code per printed item.
 var (
-	CodesGrant              = seen("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11")
+	CodesGrant              = observed("codes.grant", "marketcode 1", "a live answer quoted in public", "2020-08-11")
 	CodesGate               = inferred("codes.gate", "marketcode 1", "one number, one text and no hint: the service behind has not answered")
 	CodesPrefix             = choice("codes.prefix", "marketcode 1")
 	CodesApplyDay           = choice("codes.apply.day", "marketcode 1")
@@ -12,8 +12,8 @@ var (
 	CodesApplyApproval      = choice("codes.apply.approval", "marketcode 3.1")
 	CodesApplyAgain         = choice("codes.apply.again", "marketcode 3.1")
 	CodesApplyOther         = choice("codes.apply.other", "marketcode 3.1")
-	CodesApplicationUnknown = seen("codes.application.unknown", "marketcode 3.2", live, "2020")
-	CodesApplicationOther   = seen("codes.application.other", "marketcode 3.2", live, "2022-11-24")
+	CodesApplicationUnknown = observed("codes.application.unknown", "marketcode 3.2", live, "2020")
+	CodesApplicationOther   = observed("codes.application.other", "marketcode 3.2", live, "2022-11-24")
 	CodesApplicationMissing = choice("codes.application.missing", "marketcode 3.2")
 	CodesApplicationTwo     = choice("codes.application.two", "marketcode 3.2")
 	CodesUnfinished         = inferred("codes.unfinished", "marketcode 3.3", "the words of 80308")
@@ -50,8 +50,8 @@ var (
 	CodesQueryInactive   = inferred("codes.query.inactive", "marketcode 3.5", "the words of 80304")
 	CodesQueryBare       = choice("codes.query.bare", "marketcode 3.5")
 
-	CodesTicketOpenID = seen("codes.ticket.openid", "marketcode 3.6", live, "2023-07-07")
-	CodesTicketBad    = seen("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2025-03")
+	CodesTicketOpenID = observed("codes.ticket.openid", "marketcode 3.6", live, "2023-07-07")
+	CodesTicketBad    = observed("codes.ticket.bad", "marketcode 3.6", "D/ thread of tickettocode, quoted in marketcode 1.1", "2025-03")
 	CodesTicketOther  = choice("codes.ticket.other", "marketcode 3.6")
 	CodesTicketOver   = choice("codes.ticket.over", "marketcode 3.6")
 	CodesTicketState  = choice("codes.ticket.state", "marketcode 3.6")
@@ -74,9 +74,9 @@ var (
 	ScanTestAnonymous = choice("scan.test.anonymous", "rules 2.6")
 	ScanPlain         = choice("scan.plain", "rules 2.9")
 	ScanPage          = choice("scan.page", "rules 2.8")
-	ScanEncoding      = seen("scan.encoding", "rules 2.8", "a public project's log", "2021-03-17")
+	ScanEncoding      = observed("scan.encoding", "rules 2.8", "a public project's log", "2021-03-17")
 	ScanScene         = page("scan.scene", "rules 2.8", "scene table")
-	ScanCodeScene     = seen("scan.code.scene", "marketcode 6.1", "public projects", "2020")
+	ScanCodeScene     = observed("scan.code.scene", "marketcode 6.1", "public projects", "2020")
 	ScanCodeFirst     = choice("scan.code.first", "rules 2.10")
 	ScanCodeUnknown   = choice("scan.code.unknown", "marketcode 6.2")
 	ScanCodeState     = choice("scan.code.state", "marketcode 6.2")

@@ -36,7 +36,7 @@ func TestBehaviourRows_Complete(t *testing.T) {
 			t.Errorf("%q is no name, or another row's", b.ID)
 		case !slices.Contains(behaviour.EvidenceLevels, b.Evidence):
 			t.Errorf("%s has the mark %q", b.ID, b.Evidence)
-		case !strings.HasSuffix(b.Says().English(), ".") || !strings.HasSuffix(b.Says().Chinese(), "。"):
+		case !strings.HasSuffix(b.Description().English(), ".") || !strings.HasSuffix(b.Description().Chinese(), "。"):
 			t.Errorf("%s: want a sentence in each language", b.ID)
 		case !heading.MatchString(contract[document]):
 			t.Errorf("%s: the contract has no section %q", b.ID, b.Section)

@@ -323,7 +323,7 @@ func (s Settings) Day(t time.Time) int64 {
 // Refuses reports whether the settings reject the deviation of row: strict mode rejects a deviation if the evidence that the
 // platform rejects it is at least as strong as StrictFrom. Decision 37.
 func (s *Settings) Refuses(row behaviour.Row) bool {
-	if !row.Turns() {
+	if !row.Changeable() {
 		return false
 	}
 	if decision, overridden := s.Behaviours[row.String()]; overridden {

@@ -184,12 +184,12 @@ func (f Field) Allowed() (limits i18n.Message) {
 
 // unknown returns an error that names an unknown setting in a JSON object and suggests a similar name.
 func unknown(object []byte) error {
-	var given map[string]json.RawMessage
-	if json.Unmarshal(object, &given) != nil {
+	var parsed map[string]json.RawMessage
+	if json.Unmarshal(object, &parsed) != nil {
 		return nil // the caller, which decodes the values, reports the JSON error
 	}
 	names := Names()
-	for _, name := range slices.Sorted(maps.Keys(given)) {
+	for _, name := range slices.Sorted(maps.Keys(parsed)) {
 		if !slices.ContainsFunc(names, func(known string) bool { return strings.EqualFold(known, name) }) {
 			return fmt.Errorf("settings: there is no %.60q%s", name, suggest.DidYouMean(name, names...))
 		}

@@ -47,7 +47,7 @@ func (o *Overrides) UnmarshalJSON(b []byte) error {
 // overridable returns the IDs of the behaviours that an override can change.
 func overridable() (ids []string) {
 	for _, b := range behaviour.All() {
-		if row, _ := behaviour.ByID(b.ID); row.Turns() {
+		if row, _ := behaviour.ByID(b.ID); row.Changeable() {
 			ids = append(ids, b.ID)
 		}
 	}

@@ -53,10 +53,10 @@ type GrantCode struct {
 }
 
 // live reports whether the code is unused and has not expired.
-func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.ended(now) }
+func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.expired(now) }
 
-// ended reports whether the code has expired, or was issued by a node whose clock was ahead.
-func (c GrantCode) ended(now time.Time) bool {
+// expired reports whether the code has expired, or was issued by a node whose clock was ahead.
+func (c GrantCode) expired(now time.Time) bool {
 	// PreAuthLife, the longer lifetime of the two kinds of codes, gives the earliest time at which the code can have been issued
 	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now)
 }
@@ -121,7 +121,7 @@ func (d *Service) preAuthCode(ctx context.Context, tx Tx, component, text string
 		return c, err
 	case !c.UsedAt.IsZero():
 		return c, invalidf("the pre_auth_code was used already: the platform must create another")
-	case c.ended(now):
+	case c.expired(now):
 		return c, invalidf("the pre_auth_code has expired: the platform must create another")
 	}
 	return c, nil

@@ -130,7 +130,7 @@ func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (
 		d.identities.drop(hash)
 		return i.caller, err
 	}
-	d.identities.remember(&began, hash, &i)
+	d.identities.putRead(&began, hash, &i)
 	return i.caller, nil
 }
 

@@ -15,21 +15,21 @@ type Count struct {
 // Dependencies lists the objects that are deleted with an account or a component, and the objects that prevent the deletion:
 // printed codes must resolve for ever, and rules and GS1 keys must be deleted separately.
 type Dependencies struct {
-	Goes, Keeps []Count
+	Deleted, Blocking []Count
 }
 
 // InUse is the error for deleting an account that still has objects which prevent its deletion.
 type InUse struct {
-	AppID string
-	Keeps []Count
+	AppID    string
+	Blocking []Count
 }
 
 func (e InUse) Error() string {
-	var has []string
-	for _, keep := range e.Keeps {
-		has = append(has, fmt.Sprint(keep.Kind, " ", keep.Count))
+	var blocking []string
+	for _, keep := range e.Blocking {
+		blocking = append(blocking, fmt.Sprint(keep.Kind, " ", keep.Count))
 	}
-	return fmt.Sprintf("account %s cannot be deleted, because it has: %s", e.AppID, strings.Join(has, ", "))
+	return fmt.Sprintf("account %s cannot be deleted, because it has: %s", e.AppID, strings.Join(blocking, ", "))
 }
 
 // Delete deletes an account unless objects prevent the deletion; dry only returns the objects that would be deleted and the objects
@@ -38,7 +38,7 @@ func (e InUse) Error() string {
 // notifies the account's components that the authorisation has ended. ErrNoAccount, InUse.
 func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
 	Dependencies, error) {
-	var has Dependencies
+	var deps Dependencies
 	var linked []string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		holders, err := lockGrants(ctx, tx, appid)
@@ -51,7 +51,7 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 		if _, err := tx.Account(ctx, appid); err != nil {
 			return err
 		}
-		if has, err = tx.OwnedObjects(ctx, appid, d.Now()); err != nil {
+		if deps, err = tx.OwnedObjects(ctx, appid, d.Now()); err != nil {
 			return err
 		}
 		n, err := opened(tx.Join(ctx), appid)
@@ -59,13 +59,13 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 			return err
 		}
 		if n > 0 {
-			has.Keeps = append(has.Keeps, Count{"active_codes", n})
+			deps.Blocking = append(deps.Blocking, Count{"active_codes", n})
 		}
 		switch {
 		case dry:
 			return nil
-		case len(has.Keeps) > 0:
-			return InUse{AppID: appid, Keeps: has.Keeps}
+		case len(deps.Blocking) > 0:
+			return InUse{AppID: appid, Blocking: deps.Blocking}
 		}
 		for _, h := range holders {
 			if err := d.withdraw(ctx, tx, h.Component, appid, d.Now()); err != nil {
@@ -83,12 +83,12 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 	if err == nil && !dry {
 		d.wakePusher()
 	}
-	return has, err
+	return deps, err
 }
 
 // DeleteComponent deletes a component and all grants to the component; dry only returns the objects that would be deleted. ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
-	var has Dependencies
+	var deps Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		// An empty list of grants makes lockComponent lock all accounts that granted the component something, and then the component.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
@@ -98,14 +98,14 @@ func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (
 		if _, err := tx.ComponentWithoutGrants(ctx, appid); err != nil {
 			return err
 		}
-		has = Dependencies{}
+		deps = Dependencies{}
 		if len(granted) > 0 {
-			has.Goes = []Count{{"authorizations", len(granted)}}
+			deps.Deleted = []Count{{"authorizations", len(granted)}}
 		}
 		if dry {
 			return nil
 		}
 		return tx.DeleteComponent(ctx, appid)
 	})
-	return has, err
+	return deps, err
 }

@@ -4,7 +4,7 @@ package accounts
 var TokenShaped = tokenShaped
 
 // RememberAtMost sets how many tokens are remembered.
-func (d *Service) RememberAtMost(n int) { d.identities.most = n }
+func (d *Service) RememberAtMost(n int) { d.identities.capacity = n }
 
 // Remembered is how many tokens are remembered.
-func (d *Service) Remembered() int { return len(d.identities.by) }
+func (d *Service) Remembered() int { return len(d.identities.entries) }

@@ -17,7 +17,7 @@ import (
 type Epochs struct {
 	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
 	// rows never have the same number.
-	of [256]atomic.Uint64
+	byEpoch [256]atomic.Uint64
 }
 
 // epochSeed may differ between processes.
@@ -44,22 +44,22 @@ func (t *ChangeSet) visit(f func(epoch int)) {
 
 // BeginCommit must be called before a commit, and EndCommit after it, even if the commit failed. Between BeginCommit and EndCommit,
 // data read for the names in the ChangeSet are not cached.
-func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1) }) }
+func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1) }) }
 
 // EndCommit marks the end of a commit. EndCommit must be called before the operation returns to its caller.
-func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.of[i].Add(1<<32 - 1) }) }
+func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1<<32 - 1) }) }
 
 // Lookup returns the epoch of a name; ok is false while a commit is in progress, when nothing may be cached. Data read from the
 // store after Lookup are at least as new as the returned epoch.
 func (e *Epochs) Lookup(name string) (epoch uint64, ok bool) {
-	epoch = e.of[epochOf(name)].Load()
+	epoch = e.byEpoch[epochOf(name)].Load()
 	return epoch, uint32(epoch) == 0
 }
 
 // all returns all current epochs; data read from the store afterwards are at least as new.
 func (e *Epochs) all() (all [256]uint64) {
-	for i := range e.of {
-		all[i] = e.of[i].Load()
+	for i := range e.byEpoch {
+		all[i] = e.byEpoch[i].Load()
 	}
 	return all
 }
@@ -78,38 +78,38 @@ const remembered = 1 << 13
 // cache holds values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
 // read from the store again when needed. The zero value of cache is an empty cache.
 type cache[K comparable, V any] struct {
-	mu   sync.RWMutex
-	by   map[K]V
-	most int // 0 = remembered
+	mu       sync.RWMutex
+	entries  map[K]V
+	capacity int // 0 = remembered
 }
 
 func (m *cache[K, V]) get(name K) (thing V, known bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	thing, known = m.by[name]
+	thing, known = m.entries[name]
 	return thing, known
 }
 
 func (m *cache[K, V]) put(name K, thing V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.by == nil {
-		m.by = map[K]V{}
+	if m.entries == nil {
+		m.entries = map[K]V{}
 	}
-	if _, known := m.by[name]; !known && len(m.by) >= cmp.Or(m.most, remembered) {
-		for item := range m.by {
-			delete(m.by, item)
+	if _, known := m.entries[name]; !known && len(m.entries) >= cmp.Or(m.capacity, remembered) {
+		for item := range m.entries {
+			delete(m.entries, item)
 			break
 		}
 	}
-	m.by[name] = thing
+	m.entries[name] = thing
 }
 
 func (m *cache[K, V]) drop(name K) {
 	if _, known := m.get(name); known {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		delete(m.by, name)
+		delete(m.entries, name)
 	}
 }
 
@@ -121,11 +121,11 @@ type identities struct {
 // get returns the cached identity of a token; the second result is false if the identity is absent or may have changed.
 func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	i, known := r.cache.get(hash)
-	return i, known && e.of[epochOf(i.account)].Load() == i.accountAt && e.of[epochOf(i.platform)].Load() == i.platformAt
+	return i, known && e.byEpoch[epochOf(i.account)].Load() == i.accountAt && e.byEpoch[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// remember caches an identity that was read from the store; began holds the epochs from before the read.
-func (r *identities) remember(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
+// putRead caches an identity that was read from the store; began holds the epochs from before the read.
+func (r *identities) putRead(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
 	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // no commit was in progress when the epochs were read
 		r.put(hash, i)

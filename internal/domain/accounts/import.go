@@ -28,8 +28,8 @@ const (
 type ImportRow struct {
 	Line int
 	Registration
-	// Fault is the reason why the line is not a valid account; nil = the line is valid.
-	Fault error
+	// Err is the reason why the line is not a valid account; nil = the line is valid.
+	Err error
 }
 
 // ImportRows yields the lines of an import; every call must yield the same lines. A yielded error means that the rest of the file
@@ -38,8 +38,8 @@ type ImportRows func() iter.Seq2[ImportRow, error]
 
 // RowError is an error in one line of an import.
 type RowError struct {
-	Line int
-	Why  string
+	Line   int
+	Reason string
 }
 
 // RowErrors lists the invalid lines that made an import fail, in file order, at most MaxFaults.
@@ -47,9 +47,9 @@ type RowErrors []RowError
 
 func (f RowErrors) Error() string {
 	if len(f) == 1 {
-		return fmt.Sprintf("line %d cannot be loaded: %s", f[0].Line, f[0].Why)
+		return fmt.Sprintf("line %d cannot be loaded: %s", f[0].Line, f[0].Reason)
 	}
-	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Why)
+	return fmt.Sprintf("%d lines cannot be loaded, the first is line %d: %s", len(f), f[0].Line, f[0].Reason)
 }
 
 // First sorts the errors by line and returns the first MaxFaults.
@@ -121,13 +121,13 @@ func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Import
 
 // importing is the state of one import.
 type importing struct {
-	done    Imported
-	lines   map[string]int  // of an AppID
-	kinds   map[string]Kind // by AppID: kinds of the accounts in the file
-	added   map[string]bool // by AppID: accounts that did not exist before the import
-	touched map[string]bool
-	linked  map[string]bool // by AppID: accounts that are not in the file, but are linked by lines of the file
-	faults  RowErrors
+	done      Imported
+	lines     map[string]int  // of an AppID
+	kinds     map[string]Kind // by AppID: kinds of the accounts in the file
+	added     map[string]bool // by AppID: accounts that did not exist before the import
+	touched   map[string]bool
+	linked    map[string]bool // by AppID: accounts that are not in the file, but are linked by lines of the file
+	rowErrors RowErrors
 
 	since    int64 // number of the last change that the check has seen
 	accounts []Account
@@ -271,9 +271,9 @@ func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) err
 	})
 }
 
-func (i *importing) fault(line int, err error) (hasMore bool) {
-	i.faults = append(i.faults, RowError{line, err.Error()})
-	return len(i.faults) < MaxFaults
+func (i *importing) addError(line int, err error) (hasMore bool) {
+	i.rowErrors = append(i.rowErrors, RowError{line, err.Error()})
+	return len(i.rowErrors) < MaxFaults
 }
 
 // check compares every line with the stored data: it returns RowErrors, or fills in the changes that the import will make.
@@ -292,18 +292,18 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 			return err
 		}
 		for _, p := range batch {
-			if len(p.Linked) > 0 && p.Fault == nil && i.lines[p.AppID] == p.Line {
+			if len(p.Linked) > 0 && p.Err == nil && i.lines[p.AppID] == p.Line {
 				row := ImportRow{Line: p.Line}
 				row.AppID, row.Linked = p.AppID, p.Linked
 				linked = append(linked, row)
 			}
 		}
-		if len(i.faults) >= MaxFaults {
+		if len(i.rowErrors) >= MaxFaults {
 			break
 		}
 	}
 	for _, p := range linked {
-		if len(i.faults) >= MaxFaults {
+		if len(i.rowErrors) >= MaxFaults {
 			break
 		}
 		fault, err := i.link(ctx, d, tx, p)
@@ -311,11 +311,11 @@ func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRow
 			return err
 		}
 		if fault != nil {
-			i.fault(p.Line, fault)
+			i.addError(p.Line, fault)
 		}
 	}
-	if len(i.faults) > 0 {
-		return i.faults.First()
+	if len(i.rowErrors) > 0 {
+		return i.rowErrors.First()
 	}
 	slices.SortStableFunc(i.links, func(a, b Link) int {
 		if i.added[a.Service] == i.added[b.Service] {
@@ -363,7 +363,7 @@ type storedRows struct {
 func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t storedRows, err error) {
 	var appids []string
 	for _, p := range batch {
-		if p.Fault != nil || i.lines[p.AppID] > 0 {
+		if p.Err != nil || i.lines[p.AppID] > 0 {
 			continue // checkLine rejects an invalid or duplicate line without the account's stored row
 		}
 		appids = append(appids, p.AppID)
@@ -394,7 +394,7 @@ func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []I
 		if err != nil {
 			return err
 		}
-		if fault != nil && !i.fault(p.Line, fault) {
+		if fault != nil && !i.addError(p.Line, fault) {
 			return nil
 		}
 	}
@@ -403,8 +403,8 @@ func (i *importing) checkBatch(ctx context.Context, d *Service, tx Tx, batch []I
 
 // checkLine computes the account that results from one line; fault is the error in the line.
 func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err error) {
-	if p.Fault != nil {
-		return p.Fault, nil
+	if p.Err != nil {
+		return p.Err, nil
 	}
 	if line := i.lines[p.AppID]; line > 0 {
 		return fmt.Errorf("account %s is also on line %d", p.AppID, line), nil
@@ -458,7 +458,7 @@ func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (f
 			return fmt.Errorf("linked: %s is a %s, not a %s", mini, kind, MiniProgram), nil
 		}
 		// If any line is invalid, nothing is stored, so the links need no check.
-		if len(i.faults) > 0 {
+		if len(i.rowErrors) > 0 {
 			continue
 		}
 		linked := slices.Contains(p.Linked[:n], mini)

@@ -92,8 +92,8 @@ func TestAccountImport_SinglePass(t *testing.T) {
 }
 
 func TestRowErrors_SingularMessage(t *testing.T) {
-	faults := accounts.RowErrors{{Line: 3, Why: "want a JSON object"}}
+	faults := accounts.RowErrors{{Line: 3, Reason: "want a JSON object"}}
 	assert.Equal(t, faults.Error(), "line 3 cannot be loaded: want a JSON object", "one line")
-	faults = append(faults, accounts.RowError{Line: 9, Why: "no appid"})
+	faults = append(faults, accounts.RowError{Line: 9, Reason: "no appid"})
 	assert.Equal(t, faults.Error(), "2 lines cannot be loaded, the first is line 3: want a JSON object", "two lines")
 }

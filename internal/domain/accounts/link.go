@@ -77,9 +77,9 @@ type LinkTx interface {
 	CountLinks(ctx context.Context, appid string) (int, error)
 }
 
-// Ask returns the link after a link request: it returns 89015 if the link exists, and 89010 if the link is already requested. A
+// Request returns the link after a link request: it returns 89015 if the link exists, and 89010 if the link is already requested. A
 // rejected link may be requested again. Contract: rules 3.4.
-func (l Link) Ask(hold bool, now time.Time) (Link, error) {
+func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
 		return l, errcode.HasLinked.WithDetail(behaviour.LinkDone, "%s is linked with %s", l.Service, l.MiniProgram)
@@ -168,7 +168,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 		s := d.Settings.Get()
 		counts := l.Status != 0 && l.Status != LinkRefused
 		hold := s.LinkApprovalRequired || s.Refuses(behaviour.LinkAtOnce)
-		l, err = l.Ask(hold, d.Now())
+		l, err = l.Request(hold, d.Now())
 		if err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ func TestLinkRequest_Status(t *testing.T) {
 		{"a link that waits for the Mini Program, held no more", LinkAwaitsMiniProgram, false, LinkAwaitsMiniProgram, errcode.LinkSent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := Link{Status: c.from}.Ask(c.hold, now)
+			got, err := Link{Status: c.from}.Request(c.hold, now)
 			require.True(t, (c.code != nil || err == nil) && (c.code == nil || errors.Is(err, c.code)), "got %v, want %v", err, c.code)
 			assert.True(t, got.Status == c.want && (err != nil || got.CreatedAt.Equal(now)), "got %+v, want status %d", got, c.want)
 		})

@@ -55,11 +55,11 @@ const scanKeyPurpose = "scan_key"
 
 // knownScanKeys is a snapshot of the scan keys.
 type knownScanKeys struct {
-	by map[string]ScanKey // by hash
+	byHash map[string]ScanKey // by hash
 	// seen caches texts that were checked before, by a hash with a per-process salt: a cached check needs no HMAC, and its duration
 	// reveals nothing about the text.
-	salt [16]byte
-	seen sync.Map // [32]byte -> *ScanKey
+	salt     [16]byte
+	verified sync.Map // [32]byte -> *ScanKey
 }
 
 // Load reads the keys from the store. After an error, the previously loaded keys stay in use.
@@ -78,14 +78,14 @@ func (k *ScanKeys) load(ctx context.Context) error {
 	for _, key := range all {
 		keys[key.Hash] = key
 	}
-	if oldKeys := k.known.Load(); oldKeys != nil && maps.Equal(oldKeys.by, keys) {
+	if oldKeys := k.known.Load(); oldKeys != nil && maps.Equal(oldKeys.byHash, keys) {
 		return nil
 	}
 	return k.swap(keys)
 }
 
 func (k *ScanKeys) swap(keys map[string]ScanKey) error {
-	next := &knownScanKeys{by: keys}
+	next := &knownScanKeys{byHash: keys}
 	if _, err := io.ReadFull(k.Random, next.salt[:]); err != nil {
 		return fmt.Errorf("drawing a salt: %w", err)
 	}
@@ -123,7 +123,7 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
 		// If the keys cannot be read now, the next Load reads them. Until the next Load, a deleted key must not be accepted.
 		if oldKeys := k.known.Load(); oldKeys != nil {
-			left := maps.Clone(oldKeys.by)
+			left := maps.Clone(oldKeys.byHash)
 			maps.DeleteFunc(left, func(_ string, key ScanKey) bool { return key.Name == name })
 			return errors.Join(err, k.swap(left))
 		}
@@ -147,13 +147,13 @@ func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	var salted [16 + 256]byte
 	copy(salted[:], known.salt[:])
 	sum := sha256.Sum256(salted[:16+copy(salted[16:], text)])
-	if key, ok := known.seen.Load(sum); ok {
+	if key, ok := known.verified.Load(sum); ok {
 		return *key.(*ScanKey), nil
 	}
-	key, ok := known.by[k.Vault.Hash(scanKeyPurpose, text)]
+	key, ok := known.byHash[k.Vault.Hash(scanKeyPurpose, text)]
 	if !ok {
 		return ScanKey{}, ErrNoScanKey // invalid texts are not cached, because attackers could fill the memory
 	}
-	known.seen.Store(sum, &key)
+	known.verified.Store(sum, &key)
 	return key, nil
 }

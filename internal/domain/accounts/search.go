@@ -9,13 +9,13 @@ import (
 
 // Search is a query for accounts.
 type Search struct {
-	Part   string // substring of the AppID or the name, case-insensitive; "" = any
-	Kind   Kind   // "" = any
-	State  SearchState
-	Sees   func(appid string) bool
-	Order  Order
-	Offset int
-	Limit  int
+	Substring string // substring of the AppID or the name, case-insensitive; "" = any
+	Kind      Kind   // "" = any
+	State     SearchState
+	Sees      func(appid string) bool
+	Order     Order
+	Offset    int
+	Limit     int
 }
 
 // SearchState selects accounts with a certain problem; "" = any.
@@ -52,13 +52,13 @@ func (s *Search) wants(a *Account) bool {
 		}
 	}
 	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
-		(s.Part == "" || strings.Contains(strings.ToLower(a.AppID), s.Part) || strings.Contains(strings.ToLower(a.Name), s.Part))
+		(s.Substring == "" || strings.Contains(strings.ToLower(a.AppID), s.Substring) || strings.Contains(strings.ToLower(a.Name), s.Substring))
 }
 
 // compare compares two accounts in the order of the search. The account whose AppID equals the search text comes first.
 func (s *Search) compare(a, b *Account) int {
 	is := func(a *Account) int {
-		if s.Part != "" && strings.EqualFold(a.AppID, s.Part) {
+		if s.Substring != "" && strings.EqualFold(a.AppID, s.Substring) {
 			return 0
 		}
 		return 1
@@ -76,7 +76,7 @@ func (s *Search) compare(a, b *Account) int {
 // Find searches all accounts in memory and returns one page of results and the total number of matches. Find keeps at most twice as
 // many accounts as are needed up to the end of the page: most accounts are compared only with the last account of the page.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
-	s.Part = strings.ToLower(strings.TrimSpace(s.Part))
+	s.Substring = strings.ToLower(strings.TrimSpace(s.Substring))
 	end := s.Offset + s.Limit
 	sorted := false // true = page is sorted and truncated at the end of the requested page
 	first := func() {

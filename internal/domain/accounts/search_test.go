@@ -22,15 +22,15 @@ func TestAccountSearch_PageEqualsFullSort(t *testing.T) {
 		}
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		q := accounts.Search{Order: accounts.ByName, Sees: func(string) bool { return true }, Offset: r.IntN(30), Limit: r.IntN(40),
-			Part: []string{"", "a", "wx00", "WX007"}[r.IntN(4)]}
+			Substring: []string{"", "a", "wx00", "WX007"}[r.IntN(4)]}
 		var want []*accounts.Account
 		for _, a := range all {
-			if part := strings.ToLower(q.Part); strings.Contains(a.AppID, part) || strings.Contains(a.Name, part) {
+			if part := strings.ToLower(q.Substring); strings.Contains(a.AppID, part) || strings.Contains(a.Name, part) {
 				want = append(want, a)
 			}
 		}
 		slices.SortFunc(want, func(a, b *accounts.Account) int { return strings.Compare(a.Name+a.AppID, b.Name+b.AppID) })
-		if i := slices.IndexFunc(want, func(a *accounts.Account) bool { return strings.EqualFold(a.AppID, q.Part) }); i > 0 {
+		if i := slices.IndexFunc(want, func(a *accounts.Account) bool { return strings.EqualFold(a.AppID, q.Substring) }); i > 0 {
 			one := want[i]
 			want = slices.Insert(slices.Delete(want, i, i+1), 0, one)
 		}
@@ -39,6 +39,6 @@ func TestAccountSearch_PageEqualsFullSort(t *testing.T) {
 		want = want[from:min(from+q.Limit, total)]
 		page, n := accounts.Find(slices.Values(all), q)
 		require.True(t, n == total && slices.Equal(page, want),
-			"%+v of %d: %d of %d, want %d of %d", q.Part, len(all), len(page), n, len(want), total)
+			"%+v of %d: %d of %d, want %d of %d", q.Substring, len(all), len(page), n, len(want), total)
 	}
 }

@@ -509,7 +509,7 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 			return Issued{}, err
 		}
 	}
-	return Issued{Text: text, ExpiresIn: t.Left(now)}, tx.PutToken(ctx, t)
+	return Issued{Text: text, ExpiresIn: t.Remaining(now)}, tx.PutToken(ctx, t)
 }
 
 // ForgetGuesses resets the counts of wrong secrets (used by the emulator's reset).

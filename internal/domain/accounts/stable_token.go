@@ -58,7 +58,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	found := false
 	keep := func(s stable, now time.Time) {
 		if s.token.Check(now) == nil && d.mayKeepStable(s.token, now, force) {
-			issued, found = Issued{Text: s.text, ExpiresIn: s.token.Left(now)}, true
+			issued, found = Issued{Text: s.text, ExpiresIn: s.token.Remaining(now)}, true
 		}
 	}
 	read := func(tx Tx, now time.Time) (s stable, err error) {
@@ -172,5 +172,5 @@ func (d *Service) mayKeepStable(t Token, now time.Time, force bool) bool {
 	}
 	// Assumed(token.stable.border): a new token is issued at exactly five minutes, so that expires_in is always above 300 (one
 	// client subtracts 300 and keeps a token with 0 for ever).
-	return t.Left(now) > int(TokenOverlap/time.Second)
+	return t.Remaining(now) > int(TokenOverlap/time.Second)
 }

@@ -17,7 +17,7 @@ const GuessesPerMinute = 20
 // Throttle counts wrong secrets per IP address and account name. The zero value of Throttle is ready to use.
 // Assumed(token.secret.guessing): each node counts separately.
 type Throttle struct {
-	wrong ratelimit.FixedWindow[guesser]
+	failures ratelimit.FixedWindow[guesser]
 }
 
 type guesser struct {
@@ -28,20 +28,20 @@ type guesser struct {
 // Blocked reports whether an IP address has exceeded the limit of wrong secrets for a name in the current minute. Callers check
 // Blocked before they compare a secret only if the comparison is expensive, as for a password hash.
 func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
-	return g.wrong.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
+	return g.failures.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
 // RecordFailure counts a wrong secret and reports whether the limit was already exceeded before this wrong secret.
 func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (tooMany bool) {
-	return !g.wrong.Allow(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
+	return !g.failures.Allow(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
 
 // Clear forgets everything.
-func (g *Throttle) Clear() { g.wrong.Forget() }
+func (g *Throttle) Clear() { g.failures.Forget() }
 
 // ClearOf resets the counts for one name.
 func (g *Throttle) ClearOf(text string) {
-	g.wrong.DeleteFunc(func(item guesser) bool { return item.whom == text })
+	g.failures.DeleteFunc(func(item guesser) bool { return item.whom == text })
 }
 
 // Guessing is the error (45011) for a caller that sent too many wrong secrets. A caller that sent too many wrong secrets is not

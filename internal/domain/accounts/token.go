@@ -78,8 +78,8 @@ func (t Token) Check(now time.Time) error {
 	return nil
 }
 
-// Left returns the remaining lifetime of the token in whole seconds.
-func (t Token) Left(now time.Time) int {
+// Remaining returns the remaining lifetime of the token in whole seconds.
+func (t Token) Remaining(now time.Time) int {
 	end := t.ExpiresAt
 	if !t.SupersededAt.IsZero() && t.SupersededAt.Before(end) {
 		end = t.SupersededAt

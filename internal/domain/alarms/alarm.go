@@ -57,8 +57,8 @@ type Query struct {
 	Limit        int
 }
 
-// News is an event: an alarm was raised or dismissed.
-type News struct {
+// StateChange is an event: an alarm was raised or dismissed.
+type StateChange struct {
 	Number    int64
 	Dismissed bool
 	Alarm

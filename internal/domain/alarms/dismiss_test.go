@@ -117,7 +117,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 			list[0].Score < 100 || list[0].Score > 130 {
 			t.Errorf("12 and more people since: alarm %d, %+v, %v", id, list, err)
 		}
-		news, err := n.a.Alarms.News(t.Context(), 0, 10)
+		news, err := n.a.Alarms.StateChanges(t.Context(), 0, 10)
 		if err != nil || len(news) != 3 || news[0].Dismissed || !news[1].Dismissed || news[1].ID != 1 || news[1].Number != 2 ||
 			news[2].ID != 3 {
 			t.Errorf("what happened to alarms: %+v, %v", news, err)
@@ -125,7 +125,7 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 		if last, err := s.LastAlarm(t.Context()); err != nil || last != 3 {
 			t.Errorf("the last number: %d, %v", last, err)
 		}
-		if rest, err := n.a.Alarms.News(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
+		if rest, err := n.a.Alarms.StateChanges(t.Context(), 1, 1); err != nil || len(rest) != 1 || rest[0].Number != 2 {
 			t.Errorf("one after the first: %+v, %v", rest, err)
 		}
 		if r, err := (verify.Recounter{Counter: n.a}).Run(t.Context()); err != nil || r.Differences != 0 {
@@ -157,7 +157,7 @@ func TestAlarmThreshold_PerBatch(t *testing.T) {
 		stands("as the server", shop, true)
 		set(7, &high)
 		stands("out of reach", restaurant, false)
-		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 1000, Own: true}) {
+		if own, err := n.a.Alarms.Threshold(t.Context(), 7); err != nil || own != (alarms.Threshold{Score: 1000, HasOwnThreshold: true}) {
 			t.Errorf("the threshold: %+v, %v", own, err)
 		}
 		set(7, nil)
@@ -353,7 +353,7 @@ func TestAlarmPlaces_Retained(t *testing.T) {
 		}
 		code, err := n.b.Alarms.Code(t.Context(), people.name)
 		want := []alarms.Location{{Region: "CN-SH", Scans: 4, Networks: 4}, {Region: "CN-BJ", Scans: 2, Networks: 2}}
-		assert.True(t, err == nil && fmt.Sprint(code.Where) == fmt.Sprint(want) && code.Scans == 8,
-			"%d scans, in %+v, %v", code.Scans, code.Where, err)
+		assert.True(t, err == nil && fmt.Sprint(code.Locations) == fmt.Sprint(want) && code.Scans == 8,
+			"%d scans, in %+v, %v", code.Scans, code.Locations, err)
 	})
 }

@@ -37,8 +37,8 @@ type Scans struct {
 	Days        int // distinct days with scans; stops counting at manyDays
 	// Erased is the number of users of the code whose data was erased.
 	Erased int
-	// Where lists the known scan locations, at most manyRegions; scans from before locations were recorded are missing.
-	Where []Location
+	// Locations lists the known scan locations, at most manyRegions; scans from before locations were recorded are missing.
+	Locations []Location
 	// DismissedAt is the time of the last dismissal of an alarm of the code; zero = never.
 	DismissedAt time.Time
 	// sinceDismissal holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
@@ -79,35 +79,35 @@ type Location struct {
 func (c *Scans) addLocation(loc place, newNetworks int) {
 	tenth := func(degrees float64) float64 { return math.Round(10*degrees) / 10 }
 	loc.Lat, loc.Lon = tenth(loc.Lat), tenth(loc.Lon)
-	i := slices.IndexFunc(c.Where, func(w Location) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == loc })
+	i := slices.IndexFunc(c.Locations, func(w Location) bool { return place{w.Region, w.Known, w.Lat, w.Lon} == loc })
 	if i < 0 {
-		if i = len(c.Where); i == manyRegions {
+		if i = len(c.Locations); i == manyRegions {
 			return
 		}
-		c.Where = append(c.Where, Location{Region: loc.Region, Known: loc.Known, Lat: loc.Lat, Lon: loc.Lon})
+		c.Locations = append(c.Locations, Location{Region: loc.Region, Known: loc.Known, Lat: loc.Lat, Lon: loc.Lon})
 	}
-	c.Where[i].Scans++
-	c.Where[i].Networks += int64(newNetworks)
+	c.Locations[i].Scans++
+	c.Locations[i].Networks += int64(newNetworks)
 }
 
 // codeState is the JSON part of a stored Scans, for the values without a column. The JSON names are stored and must never change.
 type codeState struct {
-	Users    string     `json:"u,omitempty"`
-	Networks string     `json:"n,omitempty"`
-	Regions  string     `json:"r,omitempty"`
-	Days     string     `json:"d,omitempty"`
-	Hours    uint32     `json:"h,omitempty"`
-	Trips    int        `json:"t,omitempty"`
-	Mobile   int        `json:"m,omitempty"`
-	ByMobile bool       `json:"c,omitempty"`
-	Region   string     `json:"p,omitempty"`
-	Known    bool       `json:"k,omitempty"`
-	Lat      float64    `json:"y,omitempty"`
-	Lon      float64    `json:"x,omitempty"`
-	At       int64      `json:"a,omitempty"`
-	By       uint32     `json:"b,omitempty"`
-	Erased   int        `json:"e,omitempty"`
-	Where    []Location `json:"w,omitempty"`
+	Users     string     `json:"u,omitempty"`
+	Networks  string     `json:"n,omitempty"`
+	Regions   string     `json:"r,omitempty"`
+	Days      string     `json:"d,omitempty"`
+	Hours     uint32     `json:"h,omitempty"`
+	Trips     int        `json:"t,omitempty"`
+	Mobile    int        `json:"m,omitempty"`
+	ByMobile  bool       `json:"c,omitempty"`
+	Region    string     `json:"p,omitempty"`
+	Known     bool       `json:"k,omitempty"`
+	Lat       float64    `json:"y,omitempty"`
+	Lon       float64    `json:"x,omitempty"`
+	At        int64      `json:"a,omitempty"`
+	By        uint32     `json:"b,omitempty"`
+	Erased    int        `json:"e,omitempty"`
+	Locations []Location `json:"w,omitempty"`
 }
 
 // sinceState is the JSON part of a row that describes the scans since an alarm was dismissed.
@@ -141,7 +141,7 @@ func (c *Scans) state() codeState {
 		Regions: encodeNumbers(c.regions), Days: encodeNumbers(c.days),
 		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.lastPlaceMobile,
 		Region: c.lastPlace.Region, Known: c.lastPlace.Known, Lat: c.lastPlace.Lat, Lon: c.lastPlace.Lon, At: c.lastPlaceAt,
-		By: c.lastPlaceUser, Erased: c.Erased, Where: c.Where}
+		By: c.lastPlaceUser, Erased: c.Erased, Locations: c.Locations}
 }
 
 func textUnlessEmpty(s *hyperloglog.Users) string {
@@ -179,16 +179,16 @@ func Read(r Row) (*Scans, error) {
 func (c *Scans) setState(state codeState) (err error) {
 	c.Users, err = hyperloglog.Decode(state.Users)
 	for _, list := range []struct {
-		text string
-		into *[]uint32
+		text   string
+		target *[]uint32
 	}{{state.Networks, &c.networks}, {state.Regions, &c.regions}, {state.Days, &c.days}} {
 		if err == nil {
-			*list.into, err = decodeNumbers(list.text)
+			*list.target, err = decodeNumbers(list.text)
 		}
 	}
 	c.hours, c.Trips, c.Erased = state.Hours, state.Trips, state.Erased
 	c.lastPlace, c.lastPlaceAt = place{Region: state.Region, Known: state.Known, Lat: state.Lat, Lon: state.Lon}, state.At
-	c.lastPlaceUser, c.Where, c.lastPlaceMobile, c.MobileTrips = state.By, state.Where, state.ByMobile, state.Mobile
+	c.lastPlaceUser, c.Locations, c.lastPlaceMobile, c.MobileTrips = state.By, state.Locations, state.ByMobile, state.Mobile
 	c.count()
 	return err
 }

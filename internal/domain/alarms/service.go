@@ -68,8 +68,8 @@ type Tx interface {
 	// UnacknowledgedAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of
 	// owners (empty = all); counting stops at the limit most.
 	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
-	// News returns the alarms raised or dismissed with an event number above after, oldest first.
-	News(ctx context.Context, after int64, limit int) ([]News, error)
+	// StateChanges returns the alarms raised or dismissed with an event number above after, oldest first.
+	StateChanges(ctx context.Context, after int64, limit int) ([]StateChange, error)
 	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
 	// Alarmed returns the indexes of the codes in a range that have an open alarm, in ascending order.
@@ -86,8 +86,8 @@ type Tx interface {
 	// CodesScoring returns the codes of a batch that were scanned since the given time and whose score over all scans is at least
 	// score. CodesScoring also returns the number of codes scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
-	// Spoiled reports whether a printer reported the code as destroyed.
-	Spoiled(ctx context.Context, name CodeName) (bool, error)
+	// IsSpoiled reports whether a printer reported the code as destroyed.
+	IsSpoiled(ctx context.Context, name CodeName) (bool, error)
 }
 
 // view runs f on a consistent snapshot and returns its result.
@@ -122,9 +122,9 @@ func (s *Service) Unacknowledged(ctx context.Context, owners []string) (int64, e
 	return view(ctx, s, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, maxCounted) })
 }
 
-// News returns the alarms raised or dismissed with an event number above start, oldest first.
-func (s *Service) News(ctx context.Context, start int64, limit int) ([]News, error) {
-	return view(ctx, s, func(tx Tx) ([]News, error) { return tx.News(ctx, start, limit) })
+// StateChanges returns the alarms raised or dismissed with an event number above start, oldest first.
+func (s *Service) StateChanges(ctx context.Context, start int64, limit int) ([]StateChange, error) {
+	return view(ctx, s, func(tx Tx) ([]StateChange, error) { return tx.StateChanges(ctx, start, limit) })
 }
 
 // Alarmed returns the indexes of the codes in a range that have an open alarm of any kind, in ascending order.
@@ -204,7 +204,7 @@ func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[
 			continue
 		}
 		spoiledChecked = true
-		if spoiled, err := tx.Spoiled(ctx, item.CodeName); err != nil {
+		if spoiled, err := tx.IsSpoiled(ctx, item.CodeName); err != nil {
 			return err
 		} else if !spoiled {
 			continue
@@ -260,8 +260,8 @@ const NoAlarm = 0
 
 // Threshold is the score from which codes of a batch raise alarms.
 type Threshold struct {
-	Score int64 // NoAlarm = no score raises an alarm
-	Own   bool  // true = the batch has its own threshold; false = the server's threshold applies
+	Score           int64 // NoAlarm = no score raises an alarm
+	HasOwnThreshold bool  // true = the batch has its own threshold; false = the server's threshold applies
 }
 
 // Threshold returns the score from which codes of a batch raise alarms.

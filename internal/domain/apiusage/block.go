@@ -10,11 +10,11 @@ import (
 
 // Block is a row of the call log: calls whose request IDs contain the same second.
 type Block struct {
-	Second int64  // the second in the request IDs
-	Calls  int    // how many
-	Text   string // one JSON object and a newline per call, oldest first
-	Gone   int    // number of the oldest calls that are deleted logically
-	Last   int64  // number of the newest call; 0 before the block is written
+	Second  int64  // the second in the request IDs
+	Calls   int    // how many
+	Text    string // one JSON object and a newline per call, oldest first
+	Deleted int    // number of the oldest calls that are deleted logically
+	Last    int64  // number of the newest call; 0 before the block is written
 }
 
 // blockMost is the length in bytes at which the text of a block is complete and a new block begins.
@@ -108,7 +108,7 @@ func (b Block) find(rid string) (c Call, ok bool, err error) {
 	n := 0
 	for line := range strings.Lines(b.Text) {
 		n++
-		if n <= b.Gone || !strings.Contains(line, rid) {
+		if n <= b.Deleted || !strings.Contains(line, rid) {
 			continue
 		}
 		var c Call

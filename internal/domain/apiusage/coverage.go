@@ -55,11 +55,11 @@ var trials = []Trial{
 
 const injectOnce = "qrjump fault add {path} --errcode={errcode} --times 1"
 
-// Says returns a description of the trial in two languages: the behaviour, or the condition that causes the error code.
-func (t Trial) Says() (english, chinese string) {
+// Description returns a description of the trial in two languages: the behaviour, or the condition that causes the error code.
+func (t Trial) Description() (english, chinese string) {
 	text := t.Code.Meaning()
 	if t.Row != behaviour.NoRow {
-		text = t.Row.Get().Says()
+		text = t.Row.Get().Description()
 	}
 	return text.English(), text.Chinese()
 }
@@ -107,24 +107,24 @@ func (c Covered) Met() bool { return c.Times > 0 }
 // anonymous counts the calls of this process that were rejected before the caller was identified: such calls are absent from the
 // call log. The zero value of anonymous is ready to use.
 type anonymous struct {
-	mu   sync.Mutex
-	seen map[stranger]*strange
+	mu     sync.Mutex
+	counts map[rejectionKey]*rejectionCount
 }
 
-type stranger struct {
+type rejectionKey struct {
 	path    string
 	errcode int
 }
 
-type strange struct {
+type rejectionCount struct {
 	times int
 	last  string
 }
 
-func (s *anonymous) forget() {
+func (s *anonymous) reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.seen = nil
+	s.counts = nil
 }
 
 // beforeKnown lists the error codes of rejected unidentified calls; an injected fault can return the last two before the secret is checked.
@@ -135,15 +135,15 @@ func (s *Service) RefuseToken(path string, code *errcode.Code, rid string) {
 	if !slices.Contains(beforeKnown, code.Number) {
 		return
 	}
-	s.strangers.mu.Lock()
-	defer s.strangers.mu.Unlock()
-	if s.strangers.seen == nil {
-		s.strangers.seen = map[stranger]*strange{}
+	s.rejected.mu.Lock()
+	defer s.rejected.mu.Unlock()
+	if s.rejected.counts == nil {
+		s.rejected.counts = map[rejectionKey]*rejectionCount{}
 	}
-	count := s.strangers.seen[stranger{path, code.Number}]
+	count := s.rejected.counts[rejectionKey{path, code.Number}]
 	if count == nil {
-		count = &strange{}
-		s.strangers.seen[stranger{path, code.Number}] = count
+		count = &rejectionCount{}
+		s.rejected.counts[rejectionKey{path, code.Number}] = count
 	}
 	count.times, count.last = count.times+1, rid
 }
@@ -172,15 +172,15 @@ func (s *Service) Coverage(ctx context.Context, account string) ([]Covered, Sear
 		}
 		return true
 	})
-	s.strangers.mu.Lock()
-	for key, item := range s.strangers.seen {
+	s.rejected.mu.Lock()
+	for key, item := range s.rejected.counts {
 		for i, t := range trials {
 			if t.Code.Number == key.errcode && t.happensTo(key.path) && all[i].Calls > 0 {
 				all[i].Calls, all[i].Times, all[i].Last = all[i].Calls+item.times, all[i].Times+item.times, max(all[i].Last, item.last)
 			}
 		}
 	}
-	s.strangers.mu.Unlock()
+	s.rejected.mu.Unlock()
 	list := []Covered{}
 	for i, covered := range all {
 		if covered.Calls > 0 {

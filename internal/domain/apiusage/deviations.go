@@ -43,11 +43,11 @@ const (
 type deviations struct {
 	writing sync.Mutex // held while deviations are moved to the store or deleted there
 
-	mu      sync.Mutex // guards the following fields; never held during a store operation
-	waiting map[deviating]*Deviation
-	noted   int64 // number of deviations since the start or the last reset
-	kinds   map[behaviour.Row]struct{}
-	once    map[string]struct{} // accounts whose missing allowlist was already reported
+	mu       sync.Mutex // guards the following fields; never held during a store operation
+	waiting  map[deviating]*Deviation
+	noted    int64 // number of deviations since the start or the last reset
+	kinds    map[behaviour.Row]struct{}
+	reported map[string]struct{} // accounts whose missing allowlist was already reported
 }
 
 // FirstNotice reports whether FirstNotice is called for the account for the first time; the caller uses the result to limit
@@ -56,13 +56,13 @@ func (s *Service) FirstNotice(account string) bool {
 	d := &s.deviations
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, told := d.once[account]; told || len(d.once) >= deviationsMax {
+	if _, told := d.reported[account]; told || len(d.reported) >= deviationsMax {
 		return false
 	}
-	if d.once == nil {
-		d.once = map[string]struct{}{}
+	if d.reported == nil {
+		d.reported = map[string]struct{}{}
 	}
-	d.once[account] = struct{}{}
+	d.reported[account] = struct{}{}
 	return true
 }
 
@@ -71,17 +71,17 @@ type deviating struct {
 	row               behaviour.Row
 }
 
-func (d *deviations) forget() {
+func (d *deviations) reset() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.waiting, d.noted, d.kinds, d.once = nil, 0, nil, nil
+	d.waiting, d.noted, d.kinds, d.reported = nil, 0, nil, nil
 }
 
 func (d *deviations) forgetOf(appids []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	maps.DeleteFunc(d.waiting, func(item deviating, _ *Deviation) bool { return slices.Contains(appids, item.account) })
-	maps.DeleteFunc(d.once, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
+	maps.DeleteFunc(d.reported, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
 // Deviate counts the deviations in the notes of a call. A call without deviations costs one check of its notes, and repeated
@@ -144,7 +144,7 @@ func (s *Service) ForgetDeviations(ctx context.Context, account string) error {
 			delete(d.waiting, key)
 		}
 	}
-	maps.DeleteFunc(d.once, func(told string, _ struct{}) bool { return account == "" || told == account })
+	maps.DeleteFunc(d.reported, func(told string, _ struct{}) bool { return account == "" || told == account })
 	d.mu.Unlock()
 	return s.Store.UpdateCalls(ctx, func(tx Tx) error { return tx.ForgetDeviations(ctx, account) })
 }

@@ -35,8 +35,8 @@ type Call struct {
 }
 
 const (
-	// Kept is the retention period of logged calls. Contract: rules 3.1.
-	Kept = 7 * 24 * time.Hour
+	// Retention is the retention period of logged calls. Contract: rules 3.1.
+	Retention = 7 * 24 * time.Hour
 	// MaxText is the number of bytes of a body that are stored.
 	MaxText = 4 << 10
 	// waitingMax is the capacity of the queue of calls; waitingMany is the length at which the queue is written before the end of
@@ -47,8 +47,8 @@ const (
 
 // queue holds the calls that are not written to the store yet.
 type queue struct {
-	writing sync.Mutex // held by the goroutine that writes calls to the store
-	taken   []Call     // buffer for the calls that are being written
+	writing     sync.Mutex // held by the goroutine that writes calls to the store
+	writeBuffer []Call     // buffer for the calls that are being written
 
 	mu      sync.Mutex // guards the following fields; never held during a store operation
 	waiting []Call     // oldest first
@@ -59,7 +59,7 @@ type queue struct {
 
 func (q *queue) filling() <-chan struct{} { return q.nudge.wait() }
 
-func (q *queue) forget() {
+func (q *queue) reset() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.first += int64(len(q.waiting))
@@ -133,16 +133,16 @@ func (s *Service) flushCalls(ctx context.Context) error {
 	q.writing.Lock()
 	defer q.writing.Unlock()
 	q.mu.Lock()
-	calls := append(q.taken[:0], q.waiting...)
+	calls := append(q.writeBuffer[:0], q.waiting...)
 	end := q.first + int64(len(calls))
 	q.mu.Unlock()
 	if len(calls) == 0 {
 		return nil
 	}
-	defer func() { clear(calls); q.taken = calls }()
+	defer func() { clear(calls); q.writeBuffer = calls }()
 	rows := s.Settings.Get().CallLogMaxRows
 	blocks := blocksOf(calls[max(0, len(calls)-rows):])
-	oldest := s.Now().Add(-Kept).Unix()
+	oldest := s.Now().Add(-Retention).Unix()
 	if !s.mayForget() {
 		oldest = math.MinInt64
 	}
@@ -169,8 +169,8 @@ func (s *Service) flushCalls(ctx context.Context) error {
 	return nil
 }
 
-// Look returns a call to the operator, or ErrNoCall.
-func (s *Service) Look(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
+// Get returns a call to the operator, or ErrNoCall.
+func (s *Service) Get(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
 
 // Find returns a call to the account that made it: it returns 76002 for a malformed request ID, 76004 for a request ID older than
 // seven days, 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
@@ -179,7 +179,7 @@ func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	if !ok {
 		return Call{}, errcode.RIDInvalid.WithDetail(behaviour.RIDForm, "%.40q does not have the form of a request id", rid)
 	}
-	if s.Now().Sub(t) > Kept {
+	if s.Now().Sub(t) > Retention {
 		return Call{}, errcode.RIDTooOld.WithDetail(behaviour.RIDOld, "%s is of %s", rid, t.UTC().Format(time.RFC3339))
 	}
 	c, err := s.find(ctx, rid)

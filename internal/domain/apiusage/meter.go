@@ -63,7 +63,7 @@ func (m *meter) doubt() {
 	maps.DeleteFunc(m.counts, func(_ key, c *count) bool { return c.pending == 0 })
 }
 
-func (m *meter) forget() {
+func (m *meter) reset() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.counts, m.dirty, m.day = nil, nil, 0
@@ -113,14 +113,14 @@ func (s *Service) Spend(ctx context.Context, appid, path string) error {
 		if looked {
 			return errcode.DailyLimit.WithDetail(row, "%s called %s %d times today", appid, path, limit)
 		}
-		if _, err := s.look(ctx, k); err != nil {
+		if _, err := s.totalCount(ctx, k); err != nil {
 			return err
 		}
 	}
 }
 
-// look returns the count in the store plus the calls that this process has not written yet.
-func (s *Service) look(ctx context.Context, k key) (int, error) {
+// totalCount returns the count in the store plus the calls that this process has not written yet.
+func (s *Service) totalCount(ctx context.Context, k key) (int, error) {
 	m := &s.meter
 	m.writing.RLock()
 	defer m.writing.RUnlock()
@@ -149,7 +149,7 @@ type Quota struct {
 func (s *Service) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
 	k := key{appid, path, s.Settings.Get().Day(s.Now())}
 	q.Limit = s.Limit(path)
-	if _, isElsewhere := s.Exact[path]; s.Alone && !isElsewhere {
+	if _, isElsewhere := s.Exact[path]; s.SingleNode && !isElsewhere {
 		s.meter.mu.Lock()
 		c, known := s.meter.counts[k]
 		if known {
@@ -160,7 +160,7 @@ func (s *Service) Quota(ctx context.Context, appid, path string) (q Quota, err e
 			return q, nil
 		}
 	}
-	q.Used, err = s.look(ctx, k)
+	q.Used, err = s.totalCount(ctx, k)
 	return q, err
 }
 

@@ -13,13 +13,13 @@ type Minutes struct {
 	// Shared counts a call of a key over all nodes and reports whether the count is within limit; nil = there is only one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 
-	here ratelimit.FixedWindow[string] // of this node
+	local ratelimit.FixedWindow[string] // of this node
 }
 
 // Allow counts a call and reports whether the number of calls in the minute of now is within limit. A rejected call is not counted,
 // and after a key has used up its minute on this node, the other nodes are not contacted.
 func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Time) (bool, error) {
-	if !m.here.Allow(key, limit, now) {
+	if !m.local.Allow(key, limit, now) {
 		return false, nil
 	}
 	if m.Shared == nil {
@@ -28,5 +28,5 @@ func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Tim
 	return m.Shared(ctx, fmt.Sprintf("minute %d: %s", now.Unix()/60, key), limit)
 }
 
-// Forget discards the counts of this node.
-func (m *Minutes) Forget() { m.here.Forget() }
+// Reset discards the counts of this node.
+func (m *Minutes) Reset() { m.local.Forget() }

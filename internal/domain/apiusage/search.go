@@ -122,7 +122,7 @@ func (s *Service) search(ctx context.Context, q Search, take func(Call) (hasMore
 		}
 		for _, block := range list {
 			lines := slices.Collect(strings.Lines(block.Text))
-			for i := len(lines) - 1; i >= block.Gone; i-- {
+			for i := len(lines) - 1; i >= block.Deleted; i-- {
 				n := block.Last - int64(len(lines)-1-i)
 				if prev != 0 && n >= prev {
 					continue

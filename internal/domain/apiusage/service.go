@@ -77,15 +77,15 @@ type Service struct {
 	Exact map[string]func(settings.Settings) int
 	// Interfaces lists the API paths whose counts a quota reset sets to 0.
 	Interfaces []string
-	// Alone reports that no other process counts calls in the same store.
-	Alone bool
+	// SingleNode reports that no other process counts calls in the same store.
+	SingleNode bool
 	// Minutes counts calls per minute.
 	Minutes Minutes
 
 	meter      meter
 	calls      queue
 	deviations deviations
-	strangers  anonymous
+	rejected   anonymous
 }
 
 // Run writes buffered data every Window, and sooner when many calls are waiting, until ctx is done. Calls that are still buffered
@@ -165,7 +165,7 @@ func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() e
 	}
 	s.meter.forgetOf(appids)
 	s.deviations.forgetOf(appids)
-	s.Minutes.here.DeleteFunc(func(key string) bool {
+	s.Minutes.local.DeleteFunc(func(key string) bool {
 		appid, _, _ := strings.Cut(key, " ")
 		return slices.Contains(appids, appid)
 	})
@@ -179,10 +179,10 @@ func (s *Service) Reset(f func() error) error {
 		s.meter.doubt()
 		return err
 	}
-	s.meter.forget()
-	s.calls.forget()
-	s.deviations.forget()
-	s.strangers.forget()
+	s.meter.reset()
+	s.calls.reset()
+	s.deviations.reset()
+	s.rejected.reset()
 	return nil
 }
 

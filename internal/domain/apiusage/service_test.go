@@ -182,7 +182,7 @@ func TestBook_QuotaReadOnceBySingleNode(t *testing.T) {
 		b, m := newBook()
 		m.counts = map[string]int{}
 		counted := &looks{Store: m}
-		b.Store, b.Alone = counted, alone
+		b.Store, b.SingleNode = counted, alone
 		b.Exact = map[string]func(settings.Settings) int{"/exact": func(settings.Settings) int { return 9 }}
 		reads := func(what, path string, want, used int) {
 			t.Helper()
@@ -328,7 +328,7 @@ func TestBook_ClearDuringCounts(t *testing.T) {
 // A clear or a reset whose answer is lost may have happened: what is left is asked anew, and not remembered.
 func TestBook_ClearWithLostResponse(t *testing.T) {
 	b, m := newBook()
-	b.Alone = true
+	b.SingleNode = true
 	spent := func() {
 		t.Helper()
 		require.NoError(t, b.Spend(t.Context(), "wxa", "/a"))
@@ -419,8 +419,8 @@ func TestBook_RequestIDRetention(t *testing.T) {
 		since time.Duration
 		want  error
 	}{
-		{0, nil}, {apiusage.Kept - time.Second, nil}, {apiusage.Kept, nil}, {apiusage.Kept + 1, errcode.RIDTooOld},
-		{apiusage.Kept + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
+		{0, nil}, {apiusage.Retention - time.Second, nil}, {apiusage.Retention, nil}, {apiusage.Retention + 1, errcode.RIDTooOld},
+		{apiusage.Retention + time.Second, errcode.RIDTooOld}, {-time.Hour, nil},
 	} {
 		at = now.Add(c.since)
 		if _, err := b.Find(t.Context(), "wxa", rid(1)); !errors.Is(err, c.want) {

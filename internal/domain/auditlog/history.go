@@ -43,11 +43,11 @@ type Query struct {
 
 // Checked is the result of verifying the audit log.
 type Checked struct {
-	Changes    int64  `json:"changes" doc:"number of changes verified"`
-	FirstSeq   int64  `json:"first_seq" doc:"number of the first change; 0 = no changes"`
-	Seq        int64  `json:"seq" doc:"number of the last change"`
-	Hash       string `json:"hash" doc:"hash of the last change; a copy kept elsewhere proves later that no earlier change was altered"`
-	FirstError *Fault `json:"first_error,omitempty" doc:"first inconsistency; omitted if there is none"`
+	Changes    int64          `json:"changes" doc:"number of changes verified"`
+	FirstSeq   int64          `json:"first_seq" doc:"number of the first change; 0 = no changes"`
+	Seq        int64          `json:"seq" doc:"number of the last change"`
+	Hash       string         `json:"hash" doc:"hash of the last change; a copy kept elsewhere proves later that no earlier change was altered"`
+	FirstError *Inconsistency `json:"first_error,omitempty" doc:"first inconsistency; omitted if there is none"`
 	// Orphans are not part of the audit log: they belong to the currently stored state.
 	Orphans []Orphan `json:"orphans" doc:"objects of accounts that do not exist, at most 1000; empty = none"`
 }
@@ -59,13 +59,13 @@ type Orphan struct {
 	Count   int    `json:"count"`
 }
 
-// Fault is the first inconsistency that the verification found.
-type Fault struct {
+// Inconsistency is the first inconsistency that the verification found.
+type Inconsistency struct {
 	Seq  int64  `json:"seq,omitempty" doc:"number of the inconsistent change; omitted if see identifies it"`
 	Text string `json:"error"`
 }
 
-func (f Fault) Error() string {
+func (f Inconsistency) Error() string {
 	if f.Seq == 0 {
 		return f.Text
 	}

@@ -65,7 +65,7 @@ func (p *pastState) rules(keys []string) error {
 		return err
 	}
 	for _, c := range changes {
-		if !c.Gone() {
+		if !c.IsRemoval() {
 			p.found[c.Rule.Prefix.Key] = &c.Rule
 		}
 	}

@@ -314,17 +314,17 @@ func (w *world) rule() {
 		err = s.UpdateRules(ctx, func(tx rules.Tx) (err error) {
 			switch {
 			case exists && w.pick(4) == 0:
-				did.Did = []string{"delete", "release"}[w.pick(2)]
+				did.Action = []string{"delete", "release"}[w.pick(2)]
 				do = func(m *model) { delete(m.rules, key) }
 				return tx.DeleteRule(ctx, have, did)
 			case exists:
-				did.Did = "edit"
+				did.Action = "edit"
 				have.Path, have.Published = fmt.Sprint("p", w.pick(100)), w.pick(3) > 0
 				w.testLinks(&have)
 				do = func(m *model) { m.rules[key] = have }
 				return tx.PutRule(ctx, have, did)
 			}
-			did.Did = "add"
+			did.Action = "add"
 			r := rules.Rule{Kind: kind, Owner: owner, Target: target, Prefix: prefix, Path: "p", Published: w.pick(2) == 0, OpenVersion: 1 +
 				w.pick(3)}
 			w.testLinks(&r)

@@ -79,11 +79,11 @@ func (a Appearance) Validate() error {
 		}
 		for _, entry := range []struct {
 			name, text string
-			most       int
+			maxLength  int
 		}{{"app", texts.App, MaxApp}, {"landing", texts.Landing, MaxText}, {"code", texts.Code, MaxText}} {
-			if !plain(entry.text, entry.most) {
+			if !plain(entry.text, entry.maxLength) {
 				return invalidf("texts.%s.%s: want %d characters at most, without line breaks and other control characters", language, entry.name,
-					entry.most)
+					entry.maxLength)
 			}
 		}
 	}

@@ -117,8 +117,8 @@ type coverage struct {
 }
 
 type span struct {
-	to int64
-	by *Event // nil: not active
+	to         int64
+	activation *Event // nil: not active
 }
 
 // cover makes an event apply to a range.
@@ -132,7 +132,7 @@ func (c *coverage) cover(r Range, event *Event) {
 			c.spans.Set(r.To+1, s)
 		}
 		if from < r.From {
-			c.spans.Set(from, span{r.From - 1, s.by})
+			c.spans.Set(from, span{r.From - 1, s.activation})
 		}
 		return false
 	})
@@ -177,7 +177,7 @@ func (c *coverage) applyTo(e *Event, r Range) {
 func (c *coverage) eventAt(index int64) (event *Event) {
 	c.spans.Descend(index, func(_ int64, s span) bool {
 		if s.to >= index {
-			event = s.by
+			event = s.activation
 		}
 		return false
 	})
@@ -187,8 +187,8 @@ func (c *coverage) eventAt(index int64) (event *Event) {
 // activeIn lists the active subranges of a range with their activations, in index order.
 func (c *coverage) activeIn(r Range) (list []ActiveRange) {
 	add := func(from int64, s span) {
-		if s.by != nil && s.to >= r.From && from <= r.To {
-			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.by})
+		if s.activation != nil && s.to >= r.From && from <= r.To {
+			list = append(list, ActiveRange{Range{max(from, r.From), min(s.to, r.To)}, s.activation})
 		}
 	}
 	c.spans.Descend(r.From-1, func(from int64, s span) bool {

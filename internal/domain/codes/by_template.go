@@ -87,14 +87,14 @@ func (i templateIndex) add(b Batch) templateIndex {
 func (i *templateIndex) addToGroup(t Template, imported bool) {
 	sameShape := func(a, b templatePart) bool { return a.field == b.field && a.size == b.size }
 	pos := slices.IndexFunc(i.groups, func(w *templateGroup) bool {
-		return w.imported == imported && slices.EqualFunc(w.parts, t.bare, sameShape)
+		return w.imported == imported && slices.EqualFunc(w.parts, t.withoutScheme, sameShape)
 	})
 	if pos < 0 {
 		pos = len(i.groups)
-		i.groups = append(i.groups, &templateGroup{parts: t.bare, size: t.bareSize(), imported: imported, byLiteral: map[string]Template{}})
+		i.groups = append(i.groups, &templateGroup{parts: t.withoutScheme, size: t.bareSize(), imported: imported, byLiteral: map[string]Template{}})
 	}
 	var literals []byte
-	for _, part := range t.bare {
+	for _, part := range t.withoutScheme {
 		literals = append(literals, upperASCII(part.text)...)
 	}
 	i.groups[pos].byLiteral[string(literals)] = t

@@ -76,18 +76,18 @@ func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bo
 
 // rowLimit returns an error when a row has more than maxImportRow bytes; the caller resets the field left before each row.
 type rowLimit struct {
-	r    io.Reader
-	left int
+	r         io.Reader
+	remaining int
 }
 
 var errLongRow = errors.New("codes: a row is too long")
 
 func (l *rowLimit) Read(p []byte) (int, error) {
-	if l.left <= 0 {
+	if l.remaining <= 0 {
 		return 0, errLongRow
 	}
-	n, err := l.r.Read(p[:min(len(p), l.left)])
-	l.left -= n
+	n, err := l.r.Read(p[:min(len(p), l.remaining)])
+	l.remaining -= n
 	return n, err
 }
 
@@ -97,7 +97,7 @@ func importColumn(in io.Reader, column string, first int64, yield func(ImportTex
 	rows.ReuseRecord = true
 	pos := -1
 	for n := first; ; {
-		limit.left = maxImportRow
+		limit.remaining = maxImportRow
 		row, err := rows.Read()
 		if wrong, ok := errors.AsType[*csv.ParseError](err); ok {
 			if errors.Is(err, csv.ErrFieldCount) {

@@ -517,9 +517,9 @@ func (n NewImport) checkSame(b Batch, template string) error {
 
 // ImportResult is the result of ImportCodes.
 type ImportResult struct {
-	Lines int64 // number of lines read
-	Added int64 // number of lines that were newly stored; the other lines were already stored with equal content
-	Have  int64 // number of codes of the batch that are stored after the call
+	Lines  int64 // number of lines read
+	Added  int64 // number of lines that were newly stored; the other lines were already stored with equal content
+	Stored int64 // number of codes of the batch that are stored after the call
 }
 
 // ImportCodes stores codes of an imported batch from lines with the four columns of the wire format, in index order: all lines or none,
@@ -585,7 +585,7 @@ func (s *Service) importRows(ctx context.Context, batch, first int64, read func(
 		return err
 	})
 	if err == nil {
-		done.Have, err = s.countImported(ctx, b)
+		done.Stored, err = s.countImported(ctx, b)
 	}
 	return done, err
 }
@@ -596,7 +596,7 @@ const maxRemoved = 10_000
 // ImportUndone is the result of UndoImport.
 type ImportUndone struct {
 	Removed int64
-	Have    int64 // number of codes of the batch that are stored after the call
+	Stored  int64 // number of codes of the batch that are stored after the call
 	More    bool  // true = codes of the range are still stored
 }
 
@@ -629,7 +629,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 		removed, hasMore := s.Memory.importState(batch, r, maxRemoved+1, t).lowest.first(maxRemoved)
 		done.More = hasMore
 		done.Removed = removed.Len()
-		done.Have = s.Memory.Arrived(batch, t) - done.Removed
+		done.Stored = s.Memory.Arrived(batch, t) - done.Removed
 		for _, part := range removed {
 			if err := tx.RemoveImported(ctx, batch, part); err != nil {
 				return err
@@ -641,7 +641,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 				return err
 			}
 		}
-		if done.Have > 0 || r != (Range{0, b.Count - 1}) {
+		if done.Stored > 0 || r != (Range{0, b.Count - 1}) {
 			return nil
 		}
 		b.ISV = takenBack + strconv.FormatInt(batch, 10)
@@ -675,7 +675,7 @@ func (s *Service) requireUnused(ctx context.Context, tx Tx, b Batch, t time.Time
 
 // faultAt returns the error of one line of an import.
 func faultAt(line int64, format string, args ...any) error {
-	return accounts.RowErrors{{Line: int(line), Why: fmt.Sprintf(format, args...)}}
+	return accounts.RowErrors{{Line: int(line), Reason: fmt.Sprintf(format, args...)}}
 }
 
 // unstoredRows returns the rows that are not stored yet; it returns an error if a different code is stored at an index.

@@ -516,8 +516,8 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	b.applyUntil(now)
 	visited := 0
 	b.active.spans.Scan(func(_ int64, s span) bool {
-		if s.by != nil && !slices.Contains(names, s.by.Binding.ActivityName) {
-			names = append(names, s.by.Binding.ActivityName)
+		if s.activation != nil && !slices.Contains(names, s.activation.Binding.ActivityName) {
+			names = append(names, s.activation.Binding.ActivityName)
 		}
 		visited++
 		return visited < 100

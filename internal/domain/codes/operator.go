@@ -153,7 +153,7 @@ func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yie
 		read += len(events)
 		for _, e := range events {
 			prev = e.Seq
-			if e.Codes.Has(index) && !yield(e) {
+			if e.Codes.Contains(index) && !yield(e) {
 				return nil
 			}
 		}
@@ -353,8 +353,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	defer b.mu.Unlock()
 	b.applyUntil(now)
 	b.active.spans.Scan(func(from int64, s span) bool {
-		if s.by != nil {
-			n[s.by.Binding.WxaAppID] += int(s.to - from + 1)
+		if s.activation != nil {
+			n[s.activation.Binding.WxaAppID] += int(s.to - from + 1)
 		}
 		return true
 	})

@@ -87,7 +87,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	}
 	var (
 		s     = new(burst)
-		piece = make([]byte, 0, pieceSize+longestRow)
+		chunk = make([]byte, 0, pieceSize+longestRow)
 		field [fieldLength]byte
 	)
 	blank(&field)
@@ -99,32 +99,32 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 			code, symbols := s.lane(j)
 			draw(&field, &code)
 			// Assumed(codes.separator): columns are separated by one space, and the last line also ends with a line feed.
-			piece = append(piece, field[:]...)
-			piece = append(piece, ' ')
-			piece = append(piece, code[:]...)
-			piece = append(piece, ' ')
-			piece = strconv.AppendUint(piece, index+uint64(j), 10)
-			piece = append(piece, ' ')
-			piece = append(piece, p.Printed.Prefix...)
-			piece = append(piece, p.Printed.Version)
-			piece = append(piece, symbols[:]...)
-			piece = append(piece, '\n')
-			if len(piece) < pieceSize {
+			chunk = append(chunk, field[:]...)
+			chunk = append(chunk, ' ')
+			chunk = append(chunk, code[:]...)
+			chunk = append(chunk, ' ')
+			chunk = strconv.AppendUint(chunk, index+uint64(j), 10)
+			chunk = append(chunk, ' ')
+			chunk = append(chunk, p.Printed.Prefix...)
+			chunk = append(chunk, p.Printed.Version)
+			chunk = append(chunk, symbols[:]...)
+			chunk = append(chunk, '\n')
+			if len(chunk) < pieceSize {
 				continue
 			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if _, err := w.Write(piece[:pieceSize]); err != nil {
+			if _, err := w.Write(chunk[:pieceSize]); err != nil {
 				return err
 			}
-			piece = piece[:copy(piece, piece[pieceSize:])]
+			chunk = chunk[:copy(chunk, chunk[pieceSize:])]
 		}
 	}
-	if err := ctx.Err(); err != nil || len(piece) == 0 {
+	if err := ctx.Err(); err != nil || len(chunk) == 0 {
 		return err
 	}
-	_, err := w.Write(piece)
+	_, err := w.Write(chunk)
 	return err
 }
 
@@ -151,7 +151,7 @@ type relay struct {
 	free, full chan []byte
 	stopped    chan struct{} // closed when the reader has stopped
 	err        error         // error of the goroutine that writes, set before full is closed
-	piece      []byte        // being read
+	chunk      []byte        // being read
 	unread     []byte        // the unread rest of the current piece
 }
 
@@ -199,11 +199,11 @@ func (r *relay) Read(b []byte) (int, error) {
 		case !ok:
 			return 0, io.EOF
 		}
-		r.piece, r.unread = piece, piece
+		r.chunk, r.unread = piece, piece
 	}
 	n := copy(b, r.unread)
 	if r.unread = r.unread[n:]; len(r.unread) == 0 {
-		r.free <- r.piece
+		r.free <- r.chunk
 	}
 	return n, nil
 }

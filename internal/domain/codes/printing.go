@@ -42,11 +42,11 @@ type PrintPackage struct {
 	Formats    []string
 	// Drawing holds the label drawing options as JSON; "" = no labels are drawn.
 	Drawing string
-	// Again lists the earlier packages that contain some of the same codes (a reprint).
-	Again  []int64
-	Reason string
-	MadeBy string
-	MadeAt time.Time
+	// ReprintOf lists the earlier packages that contain some of the same codes (a reprint).
+	ReprintOf []int64
+	Reason    string
+	MadeBy    string
+	MadeAt    time.Time
 	// Sent counts the downloads that were started.
 	Sent    int64
 	Spoiled Set // codes that the printer destroyed; they are permanently void
@@ -181,7 +181,7 @@ func (s *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
 			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: t}
 		for _, o := range otherPackages {
-			made.Again = append(made.Again, o.ID)
+			made.ReprintOf = append(made.ReprintOf, o.ID)
 		}
 		if made.ID, err = tx.NewPackageID(ctx); err != nil {
 			return err

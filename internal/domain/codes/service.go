@@ -547,9 +547,9 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 	}
 	linked := link.Status == accounts.LinkDone
 	for _, entry := range []struct {
-		is  bool
-		row behaviour.Row
-		why string
+		is     bool
+		row    behaviour.Row
+		detail string
 	}{
 		{!linked, behaviour.CodesActivateUnlinkedTaken, "it is not linked with " + b.Account},
 		{linked && link.ApprovalSkipped, behaviour.LinkAtOnce, ""},
@@ -564,7 +564,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		}
 		if entry.row == behaviour.LinkAtOnce {
 			behaviour.Note(ctx, entry.row) // LinkAtOnce is only noted: the settings cannot reject an activation for it
-		} else if err := policy(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.why); err != nil {
+		} else if err := policy(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.detail); err != nil {
 			return err
 		}
 	}

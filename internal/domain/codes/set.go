@@ -33,8 +33,8 @@ func NewSet(ranges ...Range) Set {
 	return s
 }
 
-// Has reports whether an index is in the set.
-func (s Set) Has(index int64) bool {
+// Contains reports whether an index is in the set.
+func (s Set) Contains(index int64) bool {
 	i, found := slices.BinarySearchFunc(s, index, func(r Range, index int64) int {
 		switch {
 		case r.To < index:

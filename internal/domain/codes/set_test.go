@@ -37,7 +37,7 @@ func TestIndexSet_EqualsRanges(t *testing.T) {
 		}
 		s := NewSet(list...)
 		for i, want := range holds {
-			if s.Has(int64(i)) != want {
+			if s.Contains(int64(i)) != want {
 				t.Fatalf("%v: %d is in the set: %t", list, i, !want)
 			}
 		}

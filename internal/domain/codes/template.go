@@ -56,12 +56,12 @@ type templatePart struct {
 // Template is the format of the code texts of an application. All texts of a template without a token have the same length. A template
 // never changes.
 type Template struct {
-	text   string
-	parts  []templatePart
-	bare   []templatePart // parts of the texts without URL scheme
-	size   int
-	secret int // index in parts of the secret; -1 = none
-	weak   bool
+	text          string
+	parts         []templatePart
+	withoutScheme []templatePart // parts of the texts without URL scheme
+	size          int
+	secret        int // index in parts of the secret; -1 = none
+	weak          bool
 	// printed and canonical are the literal texts before and after a token: as printed, and as normalised by canonicalURL.
 	printed, canonical [2]string
 }
@@ -70,7 +70,7 @@ type Template struct {
 type TemplateValues struct {
 	Prefix string
 	GTIN   string // 8, 12, 13 or 14 digits
-	Given  string // digits
+	Digits string // digits
 }
 
 // FillTemplate replaces prefix, GTIN and given digits in a template, and validates the result. FillTemplate returns "" for the
@@ -78,7 +78,7 @@ type TemplateValues struct {
 func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if text == "" || text == defaultTemplate {
-		if templateValues.GTIN != "" || templateValues.Given != "" {
+		if templateValues.GTIN != "" || templateValues.Digits != "" {
 			return "", fmt.Errorf("the text has no {gtin} and no {given:N} for what was given")
 		}
 		return "", nil
@@ -90,14 +90,14 @@ func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	given := "{given:" + strconv.Itoa(len(templateValues.Given)) + "}"
+	given := "{given:" + strconv.Itoa(len(templateValues.Digits)) + "}"
 	switch {
-	case !allOf(templateValues.Given, Alphabet[:10]):
-		return "", fmt.Errorf("given %.40q: want digits", templateValues.Given)
-	case strings.Contains(text, "{given:") != (templateValues.Given != ""), strings.Count(text, "{given:") != strings.Count(text, given):
+	case !allOf(templateValues.Digits, Alphabet[:10]):
+		return "", fmt.Errorf("given %.40q: want digits", templateValues.Digits)
+	case strings.Contains(text, "{given:") != (templateValues.Digits != ""), strings.Count(text, "{given:") != strings.Count(text, given):
 		return "", fmt.Errorf("a text with {given:N} wants N digits, and these digits want a text with %s", given)
 	}
-	filled := strings.NewReplacer("{prefix}", templateValues.Prefix, "{gtin}", gtin, given, templateValues.Given).Replace(text)
+	filled := strings.NewReplacer("{prefix}", templateValues.Prefix, "{gtin}", gtin, given, templateValues.Digits).Replace(text)
 	t, err := ParseTemplate(filled)
 	if err == nil && gtin != "" && cutScheme(filled) != filled && !strings.Contains(filled, "\n") {
 		if _, fault := gs1.Parse(t.sample()); fault != nil {
@@ -177,8 +177,8 @@ func ParseTemplate(text string) (t Template, err error) {
 			return fault("%v", err)
 		}
 	}
-	t.bare = slices.Clone(t.parts)
-	if first := &t.bare[0]; first.field == literal {
+	t.withoutScheme = slices.Clone(t.parts)
+	if first := &t.withoutScheme[0]; first.field == literal {
 		first.text = cutScheme(first.text)
 		first.size = len(first.text)
 	}
@@ -395,7 +395,7 @@ type shape struct {
 func (t Template) shape(version byte) shape {
 	secret := t.parts[t.secret]
 	s := shape{size: t.bareSize(), length: secret.size, field: secret.field, version: version}
-	for _, part := range t.bare[:t.secret] {
+	for _, part := range t.withoutScheme[:t.secret] {
 		s.offset += part.size
 	}
 	return s
@@ -432,7 +432,7 @@ func (t Template) matchesLiterals(bare string) bool {
 	if len(bare) != t.bareSize() {
 		return false
 	}
-	for _, part := range t.bare {
+	for _, part := range t.withoutScheme {
 		if piece := bare[:part.size]; part.field == literal && !equalFold(piece, part.text) || !part.field.accepts(piece) {
 			return false
 		}
@@ -453,7 +453,7 @@ func (f field) accepts(piece string) bool {
 }
 
 // bareSize returns the length of a text without its URL scheme.
-func (t Template) bareSize() int { return t.size - t.parts[0].size + t.bare[0].size }
+func (t Template) bareSize() int { return t.size - t.parts[0].size + t.withoutScheme[0].size }
 
 // asPrinted converts a text without URL scheme, in any case, to its printed form; ok is false if the text does not match the
 // literal parts of the template.
@@ -461,7 +461,7 @@ func (t Template) asPrinted(bare string) (printed string, ok bool) {
 	if !t.matchesLiterals(bare) {
 		return "", false
 	}
-	w := cutVariables(t.bare, bare)
+	w := cutVariables(t.withoutScheme, bare)
 	w.serial, w.secret = upperASCII(w.serial), upperASCII(w.secret)
 	return t.fill(w), true
 }
@@ -647,15 +647,15 @@ func (k digitsKey) counter(p digitPair, version byte) (c uint64, ok bool) {
 
 // TemplateOrder holds the parameters of a request for a template.
 type TemplateOrder struct {
-	Text, GTIN, Given string
-	Weak              bool // true = guessing may cost less than StrongBits
-	Count             int64
-	Imported          bool // true = the codes were made elsewhere, so their texts may have a token
+	Text, GTIN, Digits string
+	Weak               bool // true = guessing may cost less than StrongBits
+	Count              int64
+	Imported           bool // true = the codes were made elsewhere, so their texts may have a token
 }
 
 // FillTemplate returns the template for an application with the parameters in o, or 40097.
 func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
-	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: s.Prefix, GTIN: o.GTIN, Given: o.Given})
+	filled, err := FillTemplate(o.Text, TemplateValues{Prefix: s.Prefix, GTIN: o.GTIN, Digits: o.Digits})
 	token := false
 	if t, wrong := ParseTemplate(filled); err == nil && filled != "" && wrong == nil {
 		if token = t.HasToken(); token && !o.Imported {

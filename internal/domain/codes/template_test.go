@@ -165,7 +165,7 @@ func TestTemplate_FillPlaceholders(t *testing.T) {
 		{"{secret}" + strings.Repeat("x", MaxText), "", "", "", "more than 512", 0},
 		{"https://id.brand.example/01/{gtin}/22/{serial}?21={secret}", gtin, "", "", "no GS1 Digital Link", 0},
 	} {
-		filled, err := FillTemplate(test.text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: test.gtin, Given: test.given})
+		filled, err := FillTemplate(test.text, TemplateValues{Prefix: "HTTPS://Q.EXAMPLE/", GTIN: test.gtin, Digits: test.given})
 		if test.fault != "" {
 			assert.True(t, err != nil && strings.Contains(err.Error(), test.fault), "%q: %v, want %q", test.text, err, test.fault)
 			continue

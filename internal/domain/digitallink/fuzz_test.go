@@ -52,7 +52,7 @@ func FuzzRequest(f *testing.F) {
 		map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/", "title": "a product", "default": true, "hreflang": "en"}}})
 	require.NoError(f, err)
 	b := &Service{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: map[string]*Entry{e.Key: &e}}
-	r := &Resolver{Service: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
+	r := &Resolver{Service: b, Scheme: func(*http.Request) string { return "https" }, Reserved: func(string) bool { return false },
 		Opens: func(string) bool { return false }}
 	f.Add("/01/9506000134352//evil.example", "linkType=gs1:pip", "id.example", "text/html;q=2", "zh;q=,en")
 	f.Add("//evil.example/01/09506000134352", "a=\r\nb", "ID.example:443", "application/linkset+json", "*")

@@ -28,7 +28,7 @@ func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 		known[e.Key], keys[i] = &e, e.Key
 	}
 	b := &Service{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: known}
-	handler := (&Resolver{Service: b, Scheme: func(*http.Request) string { return "https" }, Ours: func(string) bool { return false },
+	handler := (&Resolver{Service: b, Scheme: func(*http.Request) string { return "https" }, Reserved: func(string) bool { return false },
 		Opens: func(string) bool { return false }}).Middleware(http.NotFoundHandler())
 	resolve := func(i int) {
 		key, serial := keys[i%gtins], fmt.Sprintf("S%d", i)

@@ -18,8 +18,8 @@ type Resolver struct {
 	Service *Service
 	// Scheme returns the URL scheme of the request: http or https.
 	Scheme func(*http.Request) string
-	// Ours reports whether a path is reserved for this server on every host.
-	Ours func(path string) bool
+	// Reserved reports whether a path is reserved for this server on every host.
+	Reserved func(path string) bool
 	// Opens reports whether an address opens something other than a link of a GS1 key, such as a rule or a code. Requests for
 	// addresses that open a rule or a code, and requests for keys without an entry, are passed to the handler of the browser pages.
 	Opens func(text string) bool
@@ -51,7 +51,7 @@ const (
 func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		host := r.Service.host(q.Host, r.Scheme(q))
-		if host == "" || r.Ours(q.URL.Path) {
+		if host == "" || r.Reserved(q.URL.Path) {
 			next.ServeHTTP(w, q)
 			return
 		}

@@ -432,32 +432,32 @@ func (s *Service) Delete(ctx context.Context, key string, allowed func(owner str
 type Planned struct {
 	Line  int
 	Entry Entry
-	Fault error // why the line is not a valid entry; nil = valid
+	Err   error // why the line is not a valid entry; nil = valid
 }
 
 // maxImportedLinks is the maximum number of entries in one import, which is one transaction.
 const maxImportedLinks = 100_000
 
-// Import stores the entries of all lines, or nothing if any line is invalid; the returned Faults then name the invalid lines. With
+// Import stores the entries of all lines, or nothing if any line is invalid; the returned RowErrors then name the invalid lines. With
 // dry = true, Import checks the lines and stores nothing.
 func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dry bool, allowed func(owner string) bool) (accounts.Imported,
 	error) {
 	var done accounts.Imported
-	var faults accounts.RowErrors
+	var rowErrors accounts.RowErrors
 	var lines []Planned
 	first := map[string]int{}
 	for l, err := range read {
 		if err != nil {
 			return done, err
 		}
-		if l.Fault == nil {
-			l.Entry, l.Fault = l.Entry.normalize()
+		if l.Err == nil {
+			l.Entry, l.Err = l.Entry.normalize()
 		}
-		if earlier, duplicate := first[l.Entry.Key]; l.Fault == nil && duplicate {
-			l.Fault = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
+		if earlier, duplicate := first[l.Entry.Key]; l.Err == nil && duplicate {
+			l.Err = fmt.Errorf("%s stands in line %d already", l.Entry.Key, earlier)
 		}
-		if l.Fault != nil {
-			if faults = append(faults, accounts.RowError{Line: l.Line, Why: l.Fault.Error()}); len(faults) == accounts.MaxFaults {
+		if l.Err != nil {
+			if rowErrors = append(rowErrors, accounts.RowError{Line: l.Line, Reason: l.Err.Error()}); len(rowErrors) == accounts.MaxFaults {
 				break
 			}
 			continue
@@ -467,12 +467,12 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 		}
 		first[l.Entry.Key] = l.Line
 	}
-	if len(faults) > 0 {
-		return done, faults
+	if len(rowErrors) > 0 {
+		return done, rowErrors
 	}
 	var keys []string
 	err := s.Store.UpdateGS1(ctx, func(tx Tx) error {
-		done, faults, keys = accounts.Imported{Lines: len(lines)}, nil, nil
+		done, rowErrors, keys = accounts.Imported{Lines: len(lines)}, nil, nil
 		if err := tx.LockGS1(ctx, ""); err != nil {
 			return err
 		}
@@ -486,8 +486,8 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 			_, exists := known.before[e.Key]
 			changed, err := s.put(ctx, known, &e, false, allowed)
 			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
-				if faults = append(faults, accounts.RowError{Line: lines[i].Line, Why: err.Error()}); len(faults) == accounts.MaxFaults {
-					return faults
+				if rowErrors = append(rowErrors, accounts.RowError{Line: lines[i].Line, Reason: err.Error()}); len(rowErrors) == accounts.MaxFaults {
+					return rowErrors
 				}
 				continue
 			}
@@ -504,8 +504,8 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 			}
 			keys, list = append(keys, e.Key), append(list, e)
 		}
-		if len(faults) > 0 {
-			return faults
+		if len(rowErrors) > 0 {
+			return rowErrors
 		}
 		if dry {
 			keys = nil

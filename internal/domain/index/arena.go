@@ -55,8 +55,8 @@ type slab struct {
 	spare []chunk // not used yet
 	all   []byte  // memory of all chunks; nil = the slab was freed
 
-	left       int   // number of chunks in use
-	used, dead int64 // in bytes; a dropped chunk counts as dead
+	chunksInUse int   // number of chunks in use
+	used, dead  int64 // in bytes; a dropped chunk counts as dead
 }
 
 // slabMost is the maximum number of chunks in a slab.
@@ -83,7 +83,7 @@ func (a *arena) grow() bool {
 	s := &a.slabs[len(a.slabs)-1]
 	c := &s.spare[0]
 	s.spare = s.spare[1:]
-	s.left++
+	s.chunksInUse++
 	a.enter(c, int32(len(a.slabs)-1))
 	return true
 }
@@ -107,15 +107,15 @@ func (a *arena) trim() {
 	old := a.slabs[number]
 	a.slabs = a.slabs[:number]
 	a.bytes -= int64(len(old.all))
-	a.reserve(old.left)
+	a.reserve(old.chunksInUse)
 	s := &a.slabs[number]
 	copy(s.all, old.all)
-	first := len(a.chunks) - old.left
-	for i := range old.left {
+	first := len(a.chunks) - old.chunksInUse
+	for i := range old.chunksInUse {
 		n := first + i
 		a.dir[n>>pageBits].Load()[n&(1<<pageBits-1)].Store(&s.spare[i])
 	}
-	s.spare, s.left, s.used, s.dead = nil, old.left, old.used, old.dead
+	s.spare, s.chunksInUse, s.used, s.dead = nil, old.chunksInUse, old.used, old.dead
 }
 
 // enter assigns the next chunk number to a chunk; nil stands for a chunk that was dropped.
@@ -184,8 +184,8 @@ func (a *arena) drop(n int) {
 	s := &a.slabs[use.slab]
 	s.dead += int64(use.used - use.dead)
 	use.used, use.dead = 0, 0
-	s.left--
-	if s.left == 0 {
+	s.chunksInUse--
+	if s.chunksInUse == 0 {
 		a.bytes -= int64(len(s.all))
 		*s = slab{}
 		a.leaving = 0
@@ -294,8 +294,8 @@ func (r record) kind() rules.Kind {
 	return rules.Ordinary
 }
 
-// rest parses the part of the record that follows the tail.
-func (r record) rest() (id int64, target address, extra []byte) {
+// trailer parses the part of the record that follows the tail.
+func (r record) trailer() (id int64, target address, extra []byte) {
 	b := r.b[ruleHead+r.tailLen():]
 	n := r.idLen()
 	for i, c := range b[:n] {
@@ -323,7 +323,7 @@ func extraText(b []byte) (text string, rest []byte, ok bool) {
 // size returns the length of the record in bytes.
 func (r record) size() int {
 	n := ruleHead + r.tailLen() + r.idLen()
-	_, _, extra := r.rest()
+	_, _, extra := r.trailer()
 	if r.flags()&flagTarget != 0 {
 		n += 5
 	}
@@ -340,7 +340,7 @@ func (r record) size() int {
 }
 
 func (r record) textSize() int {
-	_, _, extra := r.rest()
+	_, _, extra := r.trailer()
 	_, rest, _ := extraText(extra)
 	return len(extra) - len(rest)
 }

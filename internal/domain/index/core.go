@@ -51,22 +51,22 @@ func (c *core) bytes() int64 {
 // window is the number of slots that are compared in parallel.
 const window = 8
 
-// look is the state of one look-up.
-type look struct {
+// lookup is the state of one look-up.
+type lookup struct {
 	host    address
 	tail    string // part of the link from its path to its end
 	pathLen int
 }
 
 // begin finds the host of the link and the places where a rule can end, shortest first; the result is empty if no rule can match.
-func (c *core) begin(link *rules.Link, found []place) (look, []place) {
+func (c *core) begin(link *rules.Link, found []place) (lookup, []place) {
 	path, query := link.Cuts()
 	origin := link.Key[:path]
 	h := c.hosts.find(hashOrigin(c.seed, origin), origin, &c.texts)
 	if h == nil {
-		return look{}, nil
+		return lookup{}, nil
 	}
-	l := look{host: h.address(), tail: link.Key[path:], pathLen: query - path}
+	l := lookup{host: h.address(), tail: link.Key[path:], pathLen: query - path}
 	if link.IsService() {
 		return l, append(found, place{hashText(c.seed, h[0], l.tail), len(l.tail)})
 	}
@@ -88,13 +88,13 @@ func (c *core) reach(found []place, nearPair *[window]reached) {
 			nearPair[i&(window-1)].bucket = nil
 			continue
 		}
-		b := bucketAt(first, home(partOf(found[i].hash), n))
+		b := bucketAt(first, firstBucket(partOf(found[i].hash), n))
 		nearPair[i&(window-1)] = reached{b, atomic.LoadUint64(&b[0])}
 	}
 }
 
 // judge returns the rule that ends at a place; the address is 0 if no rule ends there.
-func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
+func (c *core) judge(l *lookup, p place, nearReached reached) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
 	b, tags := nearReached.bucket, nearReached.tags
 	if b == nil {
@@ -120,9 +120,9 @@ func (c *core) judge(l *look, p place, nearReached reached) (record, address) {
 }
 
 // searchOverflow searches the buckets that follow the first bucket of a place.
-func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record, address) {
+func (c *core) searchOverflow(l *lookup, p place, n uint64, first *bucket) (record, address) {
 	tag, part := tagOf(p.hash), partOf(p.hash)
-	for pos, left := home(part, n), n; left > 1; left-- {
+	for pos, left := firstBucket(part, n), n; left > 1; left-- {
 		pos = nextPos(pos, n)
 		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
@@ -143,7 +143,7 @@ func (c *core) searchOverflow(l *look, p place, n uint64, first *bucket) (record
 
 // fits reports whether the rule of a record matches the link up to the position end. fits compares every byte instead of trusting a
 // hash: it implements rules.Prefix.Matches for a rule whose key ends at that position.
-func (l *look) fits(r record, end int) bool {
+func (l *lookup) fits(r record, end int) bool {
 	if !r.ok() || r.tailLen() != end || r.host() != l.host {
 		return false
 	}
@@ -160,7 +160,7 @@ func (l *look) fits(r record, end int) bool {
 // matched returns the fields of a matching record that a scan decision needs. The returned texts are parts of the link and of the
 // arena; nothing is copied.
 func (c *core) matched(r record, key string, end int) rules.Match {
-	id, target, extra := r.rest()
+	id, target, extra := r.trailer()
 	h := rules.Match{RuleInfo: rules.RuleInfo{ID: id, Kind: r.kind(), Owner: c.texts.textOf(r.owner(), r.b[13])},
 		Page: c.texts.textOf(r.page(), r.b[19])}
 	h.Target = h.Owner
@@ -183,7 +183,7 @@ func (c *core) matched(r record, key string, end int) rules.Match {
 
 // rule decodes a record into a rule; the times of creation and of the last change are not in the index.
 func (c *core) rule(r record) rules.Rule {
-	id, target, extra := r.rest()
+	id, target, extra := r.trailer()
 	rule := rules.Rule{ID: id, Kind: r.kind(), Owner: c.texts.text(r.owner()), Target: c.texts.text(target), Path: c.texts.text(r.page()),
 		Occupy: r.flags()&flagOccupy != 0, OpenVersion: int(r.flags() >> versionShift & 3), Published: r.flags()&flagPublished != 0}
 	text, added := "", false
@@ -356,7 +356,7 @@ const parts = 256
 
 type entry struct {
 	hash uint64
-	at   address
+	addr address
 }
 
 // build creates a core from a stream of rules; if two rules have the same key, the later rule wins. build returns an error if the
@@ -419,7 +419,7 @@ func (t *table) fill(sorted *[parts][]entry, c *core) {
 			all += bucketsFor(n)
 		}
 	}
-	cut := blocks{left: all}
+	cut := blocks{remaining: all}
 	for i, n := range counts {
 		if n > 0 {
 			t.place(i, bucketsFor(n), &cut)
@@ -427,17 +427,17 @@ func (t *table) fill(sorted *[parts][]entry, c *core) {
 	}
 	for part, list := range sorted {
 		for _, e := range list {
-			r := c.rules.record(e.at)
+			r := c.rules.record(e.addr)
 			b, i := t.find(e.hash, func(a address) bool {
 				otherRecord := c.rules.record(a)
 				return otherRecord.host() == r.host() && otherRecord.tail() == r.tail()
 			})
 			if b != nil {
 				c.bury(addressOf(b[i]))
-				b.swap(i, e.at)
+				b.swap(i, e.addr)
 				continue
 			}
-			t.insert(e.hash, e.at)
+			t.insert(e.hash, e.addr)
 		}
 		sorted[part] = nil
 	}

@@ -71,7 +71,7 @@ func (s *spots) add(t *table, hash uint64, end int) bool {
 	if n == 0 {
 		return true
 	}
-	b := bucketAt(first, home(partOf(hash), n))
+	b := bucketAt(first, firstBucket(partOf(hash), n))
 	p.hash, p.end, p.bucket, p.tags = hash, end, b, atomic.LoadUint64(&b[0])
 	s.n++
 	return true

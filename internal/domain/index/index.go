@@ -242,7 +242,7 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 			case r.flags()&flagPublished == 0:
 				// A longer unpublished rule hides shorter rules of the same owner.
 				hidden.add(r.owner())
-			case !hidden.has(r.owner()):
+			case !hidden.contains(r.owner()):
 				path, _ := link.Cuts()
 				return c.matched(r, link.Key, path+found[i].end), true
 			}
@@ -253,31 +253,31 @@ func (c *core) governing(link *rules.Link, x *Index) (hit rules.Match, ok bool) 
 
 // hiding is a set of owners whose shorter rules are ignored.
 type hiding struct {
-	few  [8]address
-	n    int
-	many map[address]struct{}
+	small [8]address
+	n     int
+	large map[address]struct{}
 }
 
 func (h *hiding) add(owner address) {
-	if h.n < len(h.few) {
-		h.few[h.n] = owner
+	if h.n < len(h.small) {
+		h.small[h.n] = owner
 		h.n++
 		return
 	}
-	if h.many == nil {
-		h.many = map[address]struct{}{}
+	if h.large == nil {
+		h.large = map[address]struct{}{}
 	}
-	h.many[owner] = struct{}{}
+	h.large[owner] = struct{}{}
 }
 
-func (h *hiding) has(owner address) bool {
+func (h *hiding) contains(owner address) bool {
 	if h.n == 0 {
 		return false
 	}
-	if slices.Contains(h.few[:h.n], owner) {
+	if slices.Contains(h.small[:h.n], owner) {
 		return true
 	}
-	_, ok := h.many[owner]
+	_, ok := h.large[owner]
 	return ok
 }
 

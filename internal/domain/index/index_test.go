@@ -538,7 +538,7 @@ func TestIndexLookup_ConcurrentChanges(t *testing.T) {
 				t.Error(err)
 			}
 		case 900:
-			if err := x.WriteSnapshot(path, Mark{}, nil); err != nil {
+			if err := x.WriteSnapshot(path, Checkpoint{}, nil); err != nil {
 				t.Error(err)
 			}
 		}

@@ -50,8 +50,8 @@ var (
 	ErrSnapshotDamaged = errors.New("damaged")
 )
 
-// Mark identifies a state of the store. A snapshot with a mark contains all changes up to the mark, and possibly later changes.
-type Mark struct {
+// Checkpoint identifies a state of the store. A snapshot with a mark contains all changes up to the mark, and possibly later changes.
+type Checkpoint struct {
 	// Seq is the number of the last change; Identity distinguishes the history up to that change from any other history, for
 	// example by the value of its hash chain.
 	Seq      int64  `json:"seq"`
@@ -68,7 +68,7 @@ type SnapshotAccount struct {
 }
 
 type snapshotHead struct {
-	Mark
+	Checkpoint
 	Rules int            `json:"rules"`
 	Parts []snapshotPart `json:"parts"`
 }
@@ -131,7 +131,7 @@ type fileRule struct {
 // WriteSnapshot writes the index as of one moment during the call to a new file, which replaces the file at path once it is on
 // disk. Rules may change during the call to WriteSnapshot. The caller must take mark before the call to WriteSnapshot; a node that
 // loads the snapshot file then reads all changes after the mark.
-func (x *Index) WriteSnapshot(path string, mark Mark, list []SnapshotAccount) error {
+func (x *Index) WriteSnapshot(path string, mark Checkpoint, list []SnapshotAccount) error {
 	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {
 		return fmt.Errorf("writing the snapshot %s: %w", path, err)
@@ -177,10 +177,10 @@ func (w *partWriter) json(name string, v any) error {
 	return w.part(name, func() error { return json.NewEncoder(w).Encode(v) })
 }
 
-func (x *Index) writeSnapshot(f io.WriteSeeker, mark Mark, list []SnapshotAccount) error {
+func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []SnapshotAccount) error {
 	x.snapshots.Lock()
 	defer x.snapshots.Unlock()
-	w := &partWriter{out: bufio.NewWriterSize(f, 1<<20), sum: crc32.New(castagnoli), head: snapshotHead{Mark: mark}}
+	w := &partWriter{out: bufio.NewWriterSize(f, 1<<20), sum: crc32.New(castagnoli), head: snapshotHead{Checkpoint: mark}}
 	if _, err := w.out.Write(make([]byte, snapshotBlock)); err != nil {
 		return err
 	}
@@ -342,7 +342,7 @@ func (a *arena) write(w io.Writer, image [][2]int32) error {
 
 // Snapshot is the content of a snapshot file.
 type Snapshot struct {
-	Mark
+	Checkpoint
 	Rules    *Index
 	Accounts []SnapshotAccount
 }
@@ -404,20 +404,20 @@ func readHead(r io.Reader, size int64) (head snapshotHead, err error) {
 
 // partReader reads one part of a snapshot file and computes its checksum.
 type partReader struct {
-	in   io.Reader
-	left int64
-	sum  hash.Hash32
+	in        io.Reader
+	remaining int64
+	sum       hash.Hash32
 }
 
 // fill reads exactly len(b) bytes of the part.
 func (r *partReader) fill(b []byte) error {
-	if int64(len(b)) > r.left {
+	if int64(len(b)) > r.remaining {
 		return damaged("a part is shorter than its content")
 	}
 	if _, err := io.ReadFull(r.in, b); err != nil {
 		return damaged("it cannot be read: %v", err)
 	}
-	r.left -= int64(len(b))
+	r.remaining -= int64(len(b))
 	r.sum.Write(b)
 	return nil
 }
@@ -431,11 +431,11 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	part := func(read func(*partReader) error) error {
 		p := head.Parts[next]
 		next++
-		r := &partReader{in: in, left: p.Length, sum: crc32.New(castagnoli)}
+		r := &partReader{in: in, remaining: p.Length, sum: crc32.New(castagnoli)}
 		if err := read(r); err != nil {
 			return err
 		}
-		if r.left != 0 || r.sum.Sum32() != p.Sum {
+		if r.remaining != 0 || r.sum.Sum32() != p.Sum {
 			return damaged("the sum of its part %q is wrong", p.Name)
 		}
 		return nil
@@ -444,7 +444,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	small := func(v any) error {
 		var text []byte
 		err := part(func(r *partReader) error {
-			text = make([]byte, r.left)
+			text = make([]byte, r.remaining)
 			return r.fill(text)
 		})
 		if err != nil {
@@ -471,9 +471,9 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	var cut blocks
 	err = part(func(r *partReader) error {
 		last := -1
-		cut.left = uint64(r.left / 64)
+		cut.remaining = uint64(r.remaining / 64)
 		for _, s := range image.Segments {
-			if !s.possible(last, 1<<image.Bits, slots, r.left) {
+			if !s.possible(last, 1<<image.Bits, slots, r.remaining) {
 				return damaged("a segment has no possible size")
 			}
 			last = s.At
@@ -490,7 +490,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	err = part(func(r *partReader) error {
 		last := -1
 		for _, s := range image.Hosts {
-			if !s.possible(last, 1<<hostBits, 1, r.left) {
+			if !s.possible(last, 1<<hostBits, 1, r.remaining) {
 				return damaged("a segment of hosts has no possible size")
 			}
 			lines := make([]host, s.N)
@@ -516,7 +516,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	}
 	var tests []string
 	var changed []changedRule
-	s := &Snapshot{Mark: head.Mark, Rules: &Index{}}
+	s := &Snapshot{Checkpoint: head.Checkpoint, Rules: &Index{}}
 	for _, v := range []any{&tests, &changed, &s.Accounts} {
 		if err := small(v); err != nil {
 			return nil, err
@@ -561,7 +561,7 @@ func (a *arena) read(r *partReader, image [][2]int32) error {
 		}
 	}
 	for i, use := range image {
-		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.left {
+		if use[0] < 0 || use[0] > chunkSize || use[1] < 0 || use[1] > use[0] || int64(use[0]) > r.remaining {
 			return damaged("a chunk has no possible size")
 		}
 		if use[0] == 0 {

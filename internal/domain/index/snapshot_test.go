@@ -93,7 +93,7 @@ var someAccounts = []SnapshotAccount{{AppID: "owner0", Kind: accounts.ServiceAcc
 func snapshotOf(t testing.TB, x *Index) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	require.NoError(t, x.WriteSnapshot(path, Mark{7, "history"}, someAccounts))
+	require.NoError(t, x.WriteSnapshot(path, Checkpoint{7, "history"}, someAccounts))
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	return b
@@ -120,8 +120,8 @@ func TestSnapshot_EqualsIndex(t *testing.T) {
 		s, err := read(snapshotOf(t, x))
 		require.NoErrorf(t, err, "%s", name)
 		sameIndex(t, s.Rules, built, append(someLinks, "https://h.example/gone"))
-		assert.True(t, s.Mark == (Mark{7, "history"}) && fmt.Sprint(s.Accounts) == fmt.Sprint(someAccounts),
-			"%s: %+v %+v", name, s.Mark, s.Accounts)
+		assert.True(t, s.Checkpoint == (Checkpoint{7, "history"}) && fmt.Sprint(s.Accounts) == fmt.Sprint(someAccounts),
+			"%s: %+v %+v", name, s.Checkpoint, s.Accounts)
 		// It goes on as the index would.
 		s.Rules.Set(gone)
 		built.Set(gone)
@@ -169,7 +169,7 @@ func TestSnapshot_PointInTime(t *testing.T) {
 	}
 	// Changes while the file is written: they are not.
 	late := aRuleOf(t, 99, "https://h.example/late")
-	err = x.writeSnapshot(slowly{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Mark{1, "h"}, nil)
+	err = x.writeSnapshot(slowly{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Checkpoint{1, "h"}, nil)
 	require.NoError(t, err)
 	file, err := os.ReadFile(f.Name())
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestSnapshot_PointInTime(t *testing.T) {
 			_ = x.Load(each(nil))
 		}
 	}
-	if err := x.writeSnapshot(f, Mark{1, "h"}, nil); err == nil {
+	if err := x.writeSnapshot(f, Checkpoint{1, "h"}, nil); err == nil {
 		t.Fatal("rules that were loaded anew while they were copied made a snapshot")
 	}
 }
@@ -224,17 +224,17 @@ func TestSnapshot_AtomicReplace(t *testing.T) {
 	x := New()
 	x.Set(aRuleOf(t, 1, "https://h.example/a/"))
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
-	require.NoError(t, x.WriteSnapshot(path, Mark{1, "one"}, nil))
+	require.NoError(t, x.WriteSnapshot(path, Checkpoint{1, "one"}, nil))
 	x.midway = func(string) { x.midway = nil; _ = x.Load(each(nil)) }
-	if err := x.WriteSnapshot(path, Mark{2, "two"}, nil); err == nil || !strings.Contains(err.Error(), path) {
+	if err := x.WriteSnapshot(path, Checkpoint{2, "two"}, nil); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("a snapshot that cannot be taken: %v", err)
 	}
 	s, err := ReadSnapshot(path)
-	assert.True(t, err == nil && s.Mark == (Mark{1, "one"}), "the old one: %+v, %v", s, err)
+	assert.True(t, err == nil && s.Checkpoint == (Checkpoint{1, "one"}), "the old one: %+v, %v", s, err)
 	if names, _ := filepath.Glob(filepath.Dir(path) + "/*"); len(names) != 1 {
 		t.Errorf("what is left: %v", names)
 	}
-	if err := x.WriteSnapshot(filepath.Join(path, "no", "folder"), Mark{}, nil); err == nil {
+	if err := x.WriteSnapshot(filepath.Join(path, "no", "folder"), Checkpoint{}, nil); err == nil {
 		t.Error("written into a folder that is none")
 	}
 	if _, err := ReadSnapshot(path + ".none"); !errors.Is(err, os.ErrNotExist) {

@@ -65,11 +65,11 @@ func bucketAt(first *bucket, i uint64) *bucket {
 }
 
 // partOf returns the 24 bits of a hash that a slot stores; home returns the first of n buckets to search.
-func partOf(hash uint64) uint64     { return hash >> 7 & 0xffffff }
-func home(part, n uint64) uint64    { return part * n >> 24 }
-func tagOf(hash uint64) uint64      { return hash&0x7f | 0x80 }
-func goesOn(tag uint64) uint64      { return 1 << (56 + tag&7) }
-func addressOf(slot uint64) address { return address(slot >> 24) }
+func partOf(hash uint64) uint64         { return hash >> 7 & 0xffffff }
+func firstBucket(part, n uint64) uint64 { return part * n >> 24 }
+func tagOf(hash uint64) uint64          { return hash&0x7f | 0x80 }
+func goesOn(tag uint64) uint64          { return 1 << (56 + tag&7) }
+func addressOf(slot uint64) address     { return address(slot >> 24) }
 
 // sameTags returns a word with the high bit set in each byte where tags equals tag.
 func sameTags(tags, tag uint64) uint64 {
@@ -82,7 +82,7 @@ func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	s := t.segment(hash)
 	n, first := s.n.Load(), s.buckets.Load()
 	tag, part := tagOf(hash), partOf(hash)
-	for pos, left := home(part, n), n; left > 0; left-- {
+	for pos, left := firstBucket(part, n), n; left > 0; left-- {
 		b := bucketAt(first, pos)
 		tags := atomic.LoadUint64(&b[0])
 		for m := sameTags(tags, tag); m != 0; m &= m - 1 {
@@ -154,23 +154,23 @@ func newBuckets(n uint64) *bucket { return unsafe.SliceData(make([]bucket, n)) }
 // blocks allocates the memory of many segments from blocks of some megabytes: a block can use huge pages, and is freed after all of
 // its segments have been rebuilt.
 type blocks struct {
-	left   uint64 // number of buckets that are still to be allocated
-	spare  []bucket
-	pieces [][]byte
+	remaining uint64 // number of buckets that are still to be allocated
+	spare     []bucket
+	pieces    [][]byte
 }
 
 const pieceMost = 16 << 20 / 64
 
 func (b *blocks) allot(n uint64) *bucket {
 	if uint64(len(b.spare)) < n {
-		b.spare = make([]bucket, max(n, min(b.left, pieceMost)))
+		b.spare = make([]bucket, max(n, min(b.remaining, pieceMost)))
 		all := unsafe.Slice((*byte)(unsafe.Pointer(&b.spare[0])), len(b.spare)*64)
 		wantHuge(all)
 		b.pieces = append(b.pieces, all)
 	}
 	first := &b.spare[0]
 	b.spare = b.spare[n:]
-	b.left -= n
+	b.remaining -= n
 	return first
 }
 
@@ -193,7 +193,7 @@ func (t *table) insert(hash uint64, a address) {
 }
 
 func insertSlot(first *bucket, n, tag, slot uint64) {
-	for pos := home(slot&0xffffff, n); ; {
+	for pos := firstBucket(slot&0xffffff, n); ; {
 		b := bucketAt(first, pos)
 		tags := b[0]
 		if free := ^tags & tagBytes; free != 0 {

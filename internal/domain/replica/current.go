@@ -49,27 +49,27 @@ type Replica struct {
 	// Now returns the real time, used for the staleness of the replica; nil = time.Now.
 	Now func() time.Time
 
-	reading   sync.Mutex // held while data is being read into memory
-	reloading sync.Mutex // serializes full reloads; locked before reading
-	mu        sync.Mutex
-	missed    map[string]missed // reads that failed and must be repeated, by name
-	next      *changedRules     // the rules that wait for the next read; nil = none
-	loaded    bool
-	swaps     uint64 // number of times that a full reload replaced the memory
-	followed  position
-	checked   time.Time // last time at which the memory contained every change up to followed
-	heard     time.Time // last time at which the store responded with a page of the log or with rules of a reload
-	silent    bool      // reports that the log cannot be read and that this was logged
-	restored  bool      // reports that loading the snapshot file was attempted
-	kept      position  // log position up to which the snapshot file contains every rule; 0 = no file for this log
-	ruled     position  // log position up to which the memory contains at least every rule; guarded by reading
+	reading          sync.Mutex // held while data is being read into memory
+	reloading        sync.Mutex // serializes full reloads; locked before reading
+	mu               sync.Mutex
+	missed           map[string]missed // reads that failed and must be repeated, by name
+	next             *changedRules     // the rules that wait for the next read; nil = none
+	loaded           bool
+	swaps            uint64 // number of times that a full reload replaced the memory
+	followed         position
+	checked          time.Time // last time at which the memory contained every change up to followed
+	lastResponse     time.Time // last time at which the store responded with a page of the log or with rules of a reload
+	silent           bool      // reports that the log cannot be read and that this was logged
+	restored         bool      // reports that loading the snapshot file was attempted
+	snapshotPosition position  // log position up to which the snapshot file contains every rule; 0 = no file for this log
+	ruled            position  // log position up to which the memory contains at least every rule; guarded by reading
 	// midway is a test hook, called before a reload locks the mutex reading, to force interleavings.
 	midway func(context.Context)
 }
 
 // missed is a failed read that must be repeated.
 type missed struct {
-	again func(context.Context) error
+	retry func(context.Context) error
 	since time.Time
 	// unreadable is the error of a read that failed although the store responded; nil = not retried since the store recovered.
 	unreadable error
@@ -254,7 +254,7 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	if len(c.missed) == 0 {
 		c.Log.Error("committed changes cannot be read back; scans may show the state before them until they can be", "what", kind, "error", err)
 	}
-	m.again = retry
+	m.retry = retry
 	c.missed[kind] = m
 }
 
@@ -292,7 +292,7 @@ func (c *Replica) Retry(ctx context.Context, interval time.Duration) {
 		}
 		for kind, m := range c.missing() {
 			if ctx.Err() == nil {
-				_ = c.setAside(ctx, kind, m.again, m.again) // noted and logged
+				_ = c.setAside(ctx, kind, m.retry, m.retry) // noted and logged
 			}
 		}
 	}
@@ -325,7 +325,7 @@ func (c *Replica) Ready() error {
 			n, name = n+1, kind
 		}
 	}
-	heard := c.heard
+	heard := c.lastResponse
 	c.mu.Unlock()
 	switch silence := c.clockNow().Sub(heard); {
 	case !loaded:
@@ -373,7 +373,7 @@ func (c *Replica) hear() {
 	now := c.clockNow()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.heard = now
+	c.lastResponse = now
 }
 
 // hearing wraps a stream of rules and records, while rules arrive, that the store responds.

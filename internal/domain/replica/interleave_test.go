@@ -276,7 +276,7 @@ func follow(store *fakeStore) *protocol {
 						a.pause("tell")
 					}
 				}
-				_ = behind[what].again(ctx)
+				_ = behind[what].retry(ctx)
 			})
 		}
 		return calls

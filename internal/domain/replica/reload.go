@@ -17,8 +17,8 @@ type memory struct {
 	rules    *index.Index
 	accounts *Accounts     // nil = the memory holds only rules
 	codes    *codes.Memory // nil = the memory holds no codes
-	// kept is the log position of the snapshot file that was loaded; 0 = none was loaded.
-	kept position
+	// snapshotPosition is the log position of the snapshot file that was loaded; 0 = none was loaded.
+	snapshotPosition position
 }
 
 func (c *Replica) current() memory {
@@ -144,7 +144,7 @@ func (c *Replica) swap(ctx context.Context, fresh memory, pos *position) (done b
 	c.Accounts.adopt(fresh.accounts)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loaded, c.followed, c.checked, c.heard, c.kept = true, *pos, began, c.clockNow(), fresh.kept
+	c.loaded, c.followed, c.checked, c.lastResponse, c.snapshotPosition = true, *pos, began, c.clockNow(), fresh.snapshotPosition
 	c.swaps++
 	clear(c.missed)
 	return true, nil

@@ -61,7 +61,7 @@ func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bo
 			c.SnapshotFile, "reason", err)
 		return pos, false
 	}
-	dst.rules, dst.kept = s.Rules, pos
+	dst.rules, dst.snapshotPosition = s.Rules, pos
 	c.Log.InfoContext(ctx, "rules loaded from the snapshot", "file", c.SnapshotFile, "rules", s.Rules.Len(), "seq", pos.seq, "took",
 		c.clockNow().Sub(began))
 	return pos, true
@@ -110,7 +110,7 @@ func (c *Replica) readRules(ctx context.Context, dst *memory) error {
 		case !errors.Is(err, errOtherLog):
 			return fmt.Errorf("reading the rules changed since the snapshot: %w", err)
 		}
-		dst.kept = position{}
+		dst.snapshotPosition = position{}
 	}
 	if err := dst.rules.Load(c.hearing(c.RuleStore.AllRules(ctx))); err != nil {
 		return fmt.Errorf("loading rules: %w", err)
@@ -131,7 +131,7 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // the next start would not know which changes were unreadable
 		return nil
 	}
-	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Mark{Seq: pos.seq, Identity: pos.hash}, c.Accounts.snapshot()); err != nil {
+	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Checkpoint{Seq: pos.seq, Identity: pos.hash}, c.Accounts.snapshot()); err != nil {
 		return err
 	}
 	c.keep(pos)
@@ -154,14 +154,14 @@ func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 func (c *Replica) keep(to position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.kept = to
+	c.snapshotPosition = to
 }
 
 // due reports whether a new snapshot file at a position is worth writing: each change since the last file justifies changeShare
 // bytes of writing, however many rules are stored.
 func (c *Replica) due(pos position) bool {
 	c.mu.Lock()
-	kept := c.kept
+	kept := c.snapshotPosition
 	c.mu.Unlock()
 	storedInfo, err := os.Stat(c.SnapshotFile)
 	if kept.seq == 0 || err != nil {

@@ -317,8 +317,8 @@ func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 			s.sameRules(t, next)
 			// The start pays as well: what it finds lacking is not forgotten.
 			lacks := int64(len(s.changes)) - upTo(t, file)
-			assert.True(t, s.loads == 0 && next.kept.seq+lacks == next.ruled.seq,
-				"%d loads; the file has all up to %d, %d are lacking, the memory has %d", s.loads, next.kept.seq, lacks, next.ruled.seq)
+			assert.True(t, s.loads == 0 && next.snapshotPosition.seq+lacks == next.ruled.seq,
+				"%d loads; the file has all up to %d, %d are lacking, the memory has %d", s.loads, next.snapshotPosition.seq, lacks, next.ruled.seq)
 		})
 	}
 }
@@ -376,8 +376,8 @@ func TestKeepSnapshot_MissingFileRewritten(t *testing.T) {
 		require.NoErrorf(t, c.SaveSnapshot(t.Context()), "%v", what)
 		s.sameRules(t, c)
 		s.loads = 0
-		if next := s.node(t, file); s.loads != 0 || next.kept.seq != int64(len(s.changes)) {
-			t.Errorf("%s: the next start read the store %d times, the file has all up to %d of %d", what, s.loads, next.kept.seq,
+		if next := s.node(t, file); s.loads != 0 || next.snapshotPosition.seq != int64(len(s.changes)) {
+			t.Errorf("%s: the next start read the store %d times, the file has all up to %d of %d", what, s.loads, next.snapshotPosition.seq,
 				len(s.changes))
 		}
 		s.manyRules(t, 100)

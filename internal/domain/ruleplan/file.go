@@ -38,8 +38,8 @@ func Write(r client.Rule, target string) Written {
 // Text returns the rules file as YAML.
 func (f File) Text() ([]byte, error) { return yaml.Marshal(f) }
 
-// Have converts a rule of the API to the form that Decide compares.
-func Have(r client.StoredRule) (Stored, error) {
+// FromAPI converts a rule of the API to the form that Decide compares.
+func FromAPI(r client.StoredRule) (Stored, error) {
 	s := Stored{Rule: client.Rule{Prefix: r.Prefix, Path: r.Path, Published: r.Published, Occupy: r.Occupy,
 		OpenVersion: client.OpenVersion(r.OpenVersion), TestLinks: r.TestLinks}}
 	if KindOf(s.Rule) == rules.KindService {

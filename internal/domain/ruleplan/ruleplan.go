@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// Wanted is a rule as a rules file describes it.
-type Wanted struct {
+// Desired is a rule as a rules file describes it.
+type Desired struct {
 	Owner       string    `yaml:"owner"`
 	Prefix      string    `yaml:"prefix"`
 	Path        string    `yaml:"path"`
@@ -28,9 +28,9 @@ type Wanted struct {
 	TestLinks   *[]string `yaml:"test_links"` // absent: existing test links are kept
 	Published   *bool     `yaml:"published"`  // absent: a stored rule keeps its state, a new rule stays unpublished
 
-	Parsed rules.Prefix `yaml:"-"`
-	At     string       `yaml:"-"` // position of the rule in the rules file, for messages
-	Line   int          `yaml:"-"`
+	Parsed   rules.Prefix `yaml:"-"`
+	Location string       `yaml:"-"` // position of the rule in the rules file, for messages
+	Line     int          `yaml:"-"`
 }
 
 // Stored is a rule that the account currently has.
@@ -57,20 +57,20 @@ type Step struct {
 
 // Read parses the rules of a file that belong to an owner ("" = any owner), and returns the errors of invalid rules; target is the
 // Mini Program of service account rules that name none. The error reports that the rules file as a whole cannot be read.
-func Read(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
-	return read(file, text, owner, target, func(*Wanted, *Faults) bool { return true })
+func Read(file string, text []byte, owner, target string) (wanted []Desired, wrong FileErrors, err error) {
+	return read(file, text, owner, target, func(*Desired, *FileErrors) bool { return true })
 }
 
 // ReadToApply reads like Read, and also rejects duplicate prefixes and test links that do not match their prefix.
-func ReadToApply(file string, text []byte, owner, target string) (wanted []Wanted, wrong Faults, err error) {
+func ReadToApply(file string, text []byte, owner, target string) (wanted []Desired, wrong FileErrors, err error) {
 	seen := map[string]int{}
-	return read(file, text, owner, target, func(w *Wanted, wrong *Faults) bool {
+	return read(file, text, owner, target, func(w *Desired, wrong *FileErrors) bool {
 		if err := w.checkTestLinks(); err != nil {
-			wrong.add(w.At, "%v", err)
+			wrong.add(w.Location, "%v", err)
 			return false
 		}
 		if prev, ok := seen[w.Parsed.Key]; ok {
-			wrong.add(w.At, "prefix %s is also on line %d", w.Prefix, prev)
+			wrong.add(w.Location, "prefix %s is also on line %d", w.Prefix, prev)
 		}
 		seen[w.Parsed.Key] = w.Line
 		return true
@@ -78,7 +78,7 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Wante
 }
 
 // read parses a file like Read, and returns only the rules that keep accepts.
-func read(file string, text []byte, owner, target string, keep func(*Wanted, *Faults) bool) (wanted []Wanted, wrong Faults, err error) {
+func read(file string, text []byte, owner, target string, keep func(*Desired, *FileErrors) bool) (wanted []Desired, wrong FileErrors, err error) {
 	n := 0
 	exported, err := eachRule(file, text, func(node ruleNode) {
 		n++
@@ -90,7 +90,7 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 			w.AppID = target // a list of rules from the server omits the AppID
 		}
 		if err := w.check(owner); err != nil {
-			wrong.add(node.at, "%v", err)
+			wrong.add(node.location, "%v", err)
 			return
 		}
 		if keep(&w, &wrong) {
@@ -106,19 +106,19 @@ func read(file string, text []byte, owner, target string, keep func(*Wanted, *Fa
 	return wanted, wrong, nil
 }
 
-// Faults lists the errors of a file, with their line numbers.
-type Faults []string
+// FileErrors lists the errors of a file, with their line numbers.
+type FileErrors []string
 
-func (f *Faults) add(location, format string, args ...any) {
+func (f *FileErrors) add(location, format string, args ...any) {
 	*f = append(*f, location+": "+fmt.Sprintf(format, args...))
 }
 
 // ruleNode is a parsed entry of a rules file with its position.
 type ruleNode struct {
 	ast.Node
-	file, at string
-	line     int
-	exported bool // the entry is from an export with one object per line
+	file, location string
+	line           int
+	exported       bool // the entry is from an export with one object per line
 }
 
 // The keys that a file may contain, and the keys that only lists from a server contain and that are ignored.
@@ -128,10 +128,10 @@ var (
 )
 
 // rule parses one rule; ok is false if the rule cannot be parsed.
-func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
+func (f *FileErrors) rule(node ruleNode) (w Desired, ok bool) {
 	entries, isMap := node.Node.(*ast.MappingNode)
 	if !isMap {
-		f.add(node.at, "want a rule with prefix and path")
+		f.add(node.location, "want a rule with prefix and path")
 		return w, false
 	}
 	prev := len(*f)
@@ -142,9 +142,9 @@ func (f *Faults) rule(node ruleNode) (w Wanted, ok bool) {
 		}
 	}
 	if err := yaml.NodeToValue(node.Node, &w); err != nil {
-		f.add(node.at, "%s", safeyaml.Message(err))
+		f.add(node.location, "%s", safeyaml.Message(err))
 	}
-	w.At, w.Line = node.at, node.line
+	w.Location, w.Line = node.location, node.line
 	return w, len(*f) == prev
 }
 
@@ -276,7 +276,7 @@ func eachNode(file string, text []byte, visit func(ruleNode)) error {
 }
 
 // check returns an error if the rule is invalid. The server checks every rule again.
-func (w *Wanted) check(owner string) error {
+func (w *Desired) check(owner string) error {
 	link, ok := rules.ParseLink(w.Prefix)
 	kind := rules.Ordinary
 	if ok && link.IsService() {
@@ -309,7 +309,7 @@ func (w *Wanted) check(owner string) error {
 }
 
 // checkTestLinks returns an error that names a test link that does not match the prefix.
-func (w *Wanted) checkTestLinks() error {
+func (w *Desired) checkTestLinks() error {
 	if w.TestLinks == nil {
 		return nil
 	}
@@ -321,10 +321,10 @@ func (w *Wanted) checkTestLinks() error {
 	return nil
 }
 
-func (w *Wanted) IsService() bool { return w.Parsed.IsService() }
+func (w *Desired) IsService() bool { return w.Parsed.IsService() }
 
 // Draft returns the rule in the form of an API request.
-func (w *Wanted) Draft() client.RuleDraft {
+func (w *Desired) Draft() client.RuleDraft {
 	d := client.RuleDraft{Prefix: w.Prefix, Path: w.Path, Occupy: w.Occupy, OpenVersion: client.OpenRelease}
 	if w.IsService() {
 		d.AppID = w.AppID
@@ -347,7 +347,7 @@ func KindOf(r client.Rule) rules.Kind {
 
 // Decide returns the plan: first the steps for each rule of the rules file, then the deletions. A rule that must be replaced is
 // offline only between two calls.
-func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
+func Decide(wanted []Desired, have []Stored, prune bool) []Step {
 	steps := []Step{}
 	stored := map[string]Stored{}
 	for _, h := range have {
@@ -374,7 +374,7 @@ func Decide(wanted []Wanted, have []Stored, prune bool) []Step {
 }
 
 // added returns the steps that create a new rule.
-func (w *Wanted) added(reason string, publish bool) []Step {
+func (w *Desired) added(reason string, publish bool) []Step {
 	steps := []Step{{Action: "add", Prefix: w.Prefix, Reason: reason, Draft: w.Draft()}}
 	if publish {
 		steps = append(steps, Step{Action: "publish", Prefix: w.Prefix, Reason: "every user opens it"})
@@ -383,7 +383,7 @@ func (w *Wanted) added(reason string, publish bool) []Step {
 }
 
 // changed returns the steps that bring a stored rule in line with the rules file.
-func (w *Wanted) changed(h Stored) []Step {
+func (w *Desired) changed(h Stored) []Step {
 	d := w.Draft()
 	publish := h.Published
 	if w.Published != nil {
@@ -411,7 +411,7 @@ func (w *Wanted) changed(h Stored) []Step {
 }
 
 // silent returns the fields of a rule that the rules file does not mention: deleting the rule loses them.
-func (w *Wanted) silent(h Stored) string {
+func (w *Desired) silent(h Stored) string {
 	var list []string
 	if w.Published == nil && h.Published {
 		list = append(list, "published: true")
@@ -424,7 +424,7 @@ func (w *Wanted) silent(h Stored) string {
 
 // replaced returns the reason why an edit is not possible and the rule must be replaced; "" = an edit is possible. Contract: rules
 // 1.2.
-func (w *Wanted) replaced(h Stored) string {
+func (w *Desired) replaced(h Stored) string {
 	switch {
 	case w.Parsed.Sub != h.Parsed.Sub:
 		return "it is " + h.Prefix + " now, and a prefix cannot be changed"
@@ -441,7 +441,7 @@ func (w *Wanted) replaced(h Stored) string {
 }
 
 // differences lists the fields that an edit would change.
-func (w *Wanted) differences(h Stored) []string {
+func (w *Desired) differences(h Stored) []string {
 	var list []string
 	d := w.Draft()
 	say := func(name string, from, to any) {

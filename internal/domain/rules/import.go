@@ -37,8 +37,8 @@ type Planned struct {
 	Owner     string
 	Draft     Draft
 	Published bool
-	// Fault is the reason why the line is not a valid rule; nil = valid.
-	Fault error
+	// Err is the reason why the line is not a valid rule; nil = valid.
+	Err error
 }
 
 // Plan returns an iterator over the lines of an import; every call yields the same lines. An error means that the remaining lines
@@ -112,8 +112,8 @@ type importing struct {
 // Edit is a stored rule (Old) and its new version (Now).
 type Edit struct{ Now, Old Rule }
 
-// held reports whether all changes are held in memory.
-func (i *importing) held() bool { return i.added != nil && i.edits != nil }
+// inMemory reports whether all changes are held in memory.
+func (i *importing) inMemory() bool { return i.added != nil && i.edits != nil }
 
 // store writes the changes that the check found. With exclusive = true, other transactions cannot change rules in the meantime, and
 // the lines are checked again while the lock is held.
@@ -157,7 +157,7 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 			return err
 		}
 		i.first = first
-		if i.held() {
+		if i.inMemory() {
 			return i.storeHeld(ctx, tx)
 		}
 		return i.load(ctx, tx)
@@ -168,10 +168,10 @@ func (i *importing) store(ctx context.Context, exclusive bool) error {
 // rows visible at once.
 func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.SeqRange) error {
 	err := i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
-		if err := tx.AddHidden(ctx, added, ChangeMeta{At: now, Did: "add"}, numbers); err != nil {
+		if err := tx.AddHidden(ctx, added, ChangeMeta{At: now, Action: "add"}, numbers); err != nil {
 			return err
 		}
-		return tx.EditHidden(ctx, edits, ChangeMeta{At: now, Did: "edit"}, numbers)
+		return tx.EditHidden(ctx, edits, ChangeMeta{At: now, Action: "edit"}, numbers)
 	})
 	if err != nil {
 		return err
@@ -243,7 +243,7 @@ func (e Edit) storedRule(now time.Time) Rule {
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.service.Now()
 	for _, e := range i.edits {
-		if err := tx.PutRule(ctx, e.storedRule(now), ChangeMeta{At: now, Did: "edit"}); err != nil {
+		if err := tx.PutRule(ctx, e.storedRule(now), ChangeMeta{At: now, Action: "edit"}); err != nil {
 			return err
 		}
 	}
@@ -259,7 +259,7 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 			i.keys = append(i.keys, e.Now.Prefix.Key)
 		}
 	}
-	return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
+	return tx.AddRules(ctx, added, ChangeMeta{At: now, Action: "add"})
 }
 
 // checkUnchanged returns accounts.ErrConflict if a change after the number start affects the check; otherwise it advances start to
@@ -306,7 +306,7 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 		last = p.Line
 		key, reason := p.key()
 		if reason != nil {
-			faults = append(faults, accounts.RowError{Line: p.Line, Why: reason.Error()})
+			faults = append(faults, accounts.RowError{Line: p.Line, Reason: reason.Error()})
 			if len(faults) == accounts.MaxFaults {
 				break
 			}
@@ -328,7 +328,7 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 		}
 		// If there are very many errors, only the first ones are returned.
 		if faults = append(faults, accounts.RowError{Line: int(marks[i].line),
-			Why: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
+			Reason: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
 			faults = faults.First()
 		}
 	}
@@ -337,8 +337,8 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 
 // key returns the key of the rule on a line.
 func (p *Planned) key() (string, error) {
-	if p.Fault != nil {
-		return "", p.Fault
+	if p.Err != nil {
+		return "", p.Err
 	}
 	if p.Owner == "" {
 		return "", errors.New("owner is missing")
@@ -418,7 +418,7 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 			code, detail := errcode.FromError(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
-				faults = append(faults, accounts.RowError{Line: batch[n].Line, Why: cmp.Or(detail, code.Meaning().String())})
+				faults = append(faults, accounts.RowError{Line: batch[n].Line, Reason: cmp.Or(detail, code.Meaning().String())})
 			case err != nil:
 				return done, err
 			case stored == nil:
@@ -452,11 +452,11 @@ func keepUpTo[T any](limit int, list []T, item T) []T {
 func (i *importing) load(ctx context.Context, tx Tx) error {
 	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
 		for _, e := range edits {
-			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Did: "edit"}); err != nil {
+			if err := tx.PutRule(ctx, e.Now, ChangeMeta{At: now, Action: "edit"}); err != nil {
 				return err
 			}
 		}
-		return tx.AddRules(ctx, added, ChangeMeta{At: now, Did: "add"})
+		return tx.AddRules(ctx, added, ChangeMeta{At: now, Action: "add"})
 	})
 }
 

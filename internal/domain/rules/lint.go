@@ -37,9 +37,9 @@ var FindingKinds = []FindingKind{Duplicate, LostTestLink, Shadowed, AlsoCatches,
 
 // Finding is one probable mistake in a set of rules.
 type Finding struct {
-	Kind  FindingKind
-	Rule  int // index of the rule in the set of rules passed to Lint
-	Other int // index of another rule that is involved in the finding; -1 = none
+	Kind       FindingKind
+	Rule       int // index of the rule in the set of rules passed to Lint
+	OtherIndex int // index of another rule that is involved in the finding; -1 = none
 	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
 	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches: the smallest set of rules that, if added and left
@@ -82,12 +82,12 @@ func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 func (l *linter) checkRule(i int) {
 	r := l.set[i]
 	if first := l.firstByKey[r.Prefix.Key]; first != i {
-		l.add(Finding{Kind: Duplicate, Rule: i, Other: first})
+		l.add(Finding{Kind: Duplicate, Rule: i, OtherIndex: first})
 		return
 	}
 	for _, text := range r.TestLinks {
 		if checkTestLinks(r.Prefix, []string{text}) != nil {
-			l.add(Finding{Kind: LostTestLink, Rule: i, Other: -1, Link: text})
+			l.add(Finding{Kind: LostTestLink, Rule: i, OtherIndex: -1, Link: text})
 		}
 	}
 	if r.Kind == KindService {
@@ -95,7 +95,7 @@ func (l *linter) checkRule(i int) {
 	}
 	// A rule that ends with a bare "?" is longer, but matches the same links.
 	if j, ok := l.firstByKey[r.Prefix.Key+"?"]; ok && !r.Prefix.Sub && !r.Prefix.HasQuery() && l.set[j].Owner == r.Owner {
-		l.add(Finding{Kind: Shadowed, Rule: i, Other: j, Link: r.Prefix.Text})
+		l.add(Finding{Kind: Shadowed, Rule: i, OtherIndex: j, Link: r.Prefix.Text})
 		return
 	}
 	l.checkNumber(i)
@@ -139,7 +139,7 @@ func (l *linter) checkNumber(i int) {
 		}
 	}
 	if len(prefixes) > 0 {
-		l.add(Finding{Kind: AlsoCatches, Rule: i, Other: -1, Link: prefixes[0], Prefixes: prefixes})
+		l.add(Finding{Kind: AlsoCatches, Rule: i, OtherIndex: -1, Link: prefixes[0], Prefixes: prefixes})
 	}
 }
 
@@ -157,10 +157,10 @@ func (l *linter) checkShorter(i int, matching []int) {
 	if !r.Published {
 		own := slices.IndexFunc(shorter, func(j int) bool { return l.set[j].Owner == r.Owner })
 		if own >= 0 && l.set[shorter[own]].Published && !l.isExclusion(shorter[own], i) {
-			l.add(Finding{Kind: HidesPublished, Rule: i, Other: shorter[own], Link: r.Prefix.Text})
+			l.add(Finding{Kind: HidesPublished, Rule: i, OtherIndex: shorter[own], Link: r.Prefix.Text})
 		}
 		if opener := l.governing(matching); opener >= 0 && l.set[opener].Owner != r.Owner {
-			l.add(Finding{Kind: OthersOpen, Rule: i, Other: opener, Link: r.Prefix.Text})
+			l.add(Finding{Kind: OthersOpen, Rule: i, OtherIndex: opener, Link: r.Prefix.Text})
 		}
 		return
 	}
@@ -172,9 +172,9 @@ func (l *linter) checkShorter(i int, matching []int) {
 	switch {
 	case l.governing(matching) != i:
 	case otherRule.Owner != r.Owner:
-		l.add(Finding{Kind: OthersTake, Rule: n, Other: i, Link: r.Prefix.Text})
+		l.add(Finding{Kind: OthersTake, Rule: n, OtherIndex: i, Link: r.Prefix.Text})
 	case otherRule.Path == r.Path && otherRule.Target == r.Target && (otherRule.Occupy || !r.Occupy) && len(r.TestLinks) == 0:
-		l.add(Finding{Kind: Redundant, Rule: i, Other: n, Link: r.Prefix.Text})
+		l.add(Finding{Kind: Redundant, Rule: i, OtherIndex: n, Link: r.Prefix.Text})
 	}
 }
 
@@ -206,5 +206,5 @@ func (l *linter) checkSlash(i int) {
 			return
 		}
 	}
-	l.add(Finding{Kind: NoFinalSlash, Rule: i, Other: -1, Link: value + "1", Prefixes: []string{value}})
+	l.add(Finding{Kind: NoFinalSlash, Rule: i, OtherIndex: -1, Link: value + "1", Prefixes: []string{value}})
 }

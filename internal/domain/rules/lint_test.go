@@ -81,7 +81,7 @@ func TestLint_SuspiciousRules(t *testing.T) {
 			}
 			var got []string
 			for _, f := range rules.Lint(set) {
-				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.Other, f.Link, len(f.Prefixes)))
+				got = append(got, fmt.Sprintf("%s %d %d %s %d", f.Kind, f.Rule, f.OtherIndex, f.Link, len(f.Prefixes)))
 			}
 			assert.True(t, slices.Equal(got, test.want), "got  %q\nwant %q", got, test.want)
 		})
@@ -152,15 +152,15 @@ func TestLint_EqualsMatcher(t *testing.T) {
 			case rules.HidesPublished:
 				without := slices.Clone(set)
 				without[f.Rule].Prefix = lintRule(t, "A+ https://elsewhere.example/").Prefix
-				if _, opensWithout := opener(without)(f.Link); opened && rule == f.Other || !opensWithout {
+				if _, opensWithout := opener(without)(f.Link); opened && rule == f.OtherIndex || !opensWithout {
 					fail(f, "nothing is hidden")
 				}
 			case rules.OthersOpen:
-				if !opened || rule != f.Other || set[rule].Owner == set[f.Rule].Owner {
+				if !opened || rule != f.OtherIndex || set[rule].Owner == set[f.Rule].Owner {
 					fail(f, fmt.Sprintf("%v %d opens", opened, rule))
 				}
 			case rules.OthersTake:
-				if !opened || rule != f.Other {
+				if !opened || rule != f.OtherIndex {
 					fail(f, fmt.Sprintf("%v %d opens", opened, rule))
 				}
 			case rules.Shadowed:

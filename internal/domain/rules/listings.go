@@ -47,44 +47,44 @@ type remembered struct {
 
 // listings is a cache of lists of rules. The zero value is an empty cache.
 type listings struct {
-	mu  sync.RWMutex
-	by  map[listed]*remembered
-	has int // total weight of all entries
+	mu     sync.RWMutex
+	lists  map[listed]*remembered
+	weight int // total weight of all entries
 }
 
 // get returns a cached list if the epoch and the month still match.
 func (m *listings) get(wanted listed, epoch uint64, month time.Time) (*remembered, bool) {
 	m.mu.RLock()
-	l := m.by[wanted]
+	l := m.lists[wanted]
 	m.mu.RUnlock()
 	return l, l != nil && l.epoch == epoch && l.month.Equal(month)
 }
 
-func (m *listings) remember(wanted listed, l *remembered) {
+func (m *listings) put(wanted listed, l *remembered) {
 	if len(l.rules) > listingMost || len(wanted.prefixes) > prefixesMost {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.by == nil {
-		m.by = map[listed]*remembered{}
+	if m.lists == nil {
+		m.lists = map[listed]*remembered{}
 	}
-	m.forget(wanted)
-	m.by[wanted] = l
-	m.has += wanted.size(l)
-	for otherListed := range m.by { // evicts arbitrary cached lists, which can be read again from the store
-		if m.has <= listingsMost {
+	m.remove(wanted)
+	m.lists[wanted] = l
+	m.weight += wanted.size(l)
+	for otherListed := range m.lists { // evicts arbitrary cached lists, which can be read again from the store
+		if m.weight <= listingsMost {
 			return
 		}
 		if otherListed != wanted {
-			m.forget(otherListed)
+			m.remove(otherListed)
 		}
 	}
 }
 
-func (m *listings) forget(wanted listed) {
-	if l := m.by[wanted]; l != nil {
-		m.has -= wanted.size(l)
-		delete(m.by, wanted)
+func (m *listings) remove(wanted listed) {
+	if l := m.lists[wanted]; l != nil {
+		m.weight -= wanted.size(l)
+		delete(m.lists, wanted)
 	}
 }

@@ -132,7 +132,7 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 		places <- struct{}{}
 		hands.Go(func() {
 			defer func() { <-places }()
-			faults[i] = r.look(ctx, reverification)
+			faults[i] = r.verifyDirectory(ctx, reverification)
 		})
 	}
 	hands.Wait()
@@ -233,8 +233,8 @@ func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Pref
 	return rule.Prefix, err
 }
 
-// look checks the verification file of one directory.
-func (r *Verifier) look(ctx context.Context, reverification Reverification) error {
+// verifyDirectory checks the verification file of one directory.
+func (r *Verifier) verifyDirectory(ctx context.Context, reverification Reverification) error {
 	b := r.Service
 	p, err := ParsePrefix(reverification.Prefix, Ordinary, true)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // Search is a query for rules.
 type Search struct {
 	Owners    []string // empty = all owners
-	Part      string   // text that the prefix must contain, ignoring case; "" = any
+	Substring string   // text that the prefix must contain, ignoring case; "" = any
 	Published *bool    // nil = both
 	Newest    bool     // true = newest first, false = oldest first
 	Quick     bool     // examine at most PageScanLimit rules
@@ -20,7 +20,7 @@ type Search struct {
 }
 
 // Filters reports whether some examined rules may not match the search.
-func (s Search) Filters() bool { return s.Part != "" || s.Published != nil }
+func (s Search) Filters() bool { return s.Substring != "" || s.Published != nil }
 
 // PageScanLimit is the number of rules that one page of a list examines.
 const PageScanLimit = 2000
@@ -86,7 +86,7 @@ func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete b
 	if err != nil {
 		return nil, false, err
 	}
-	if strings.Contains(q.Part, "://") && len(q.Owners) == 0 { // a link can only match at the beginning, which was already searched
+	if strings.Contains(q.Substring, "://") && len(q.Owners) == 0 { // a link can only match at the beginning, which was already searched
 		return list, len(list) < q.Limit, nil
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)

@@ -152,7 +152,7 @@ func (s *Service) Add(ctx context.Context, owner accounts.Account, d Draft) erro
 // add implements the transaction of Add. With confirms = true, add also stores the record that explains why no external host was contacted.
 func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf settings.Settings, p Prefix, confirms bool) error {
 	if confirms {
-		s.forget(ctx)
+		s.deleteExpired(ctx)
 	}
 	err := s.Store.ChangeRules(ctx, limitHolder(owner, d), p.Origin(), func(tx Tx) error {
 		if err := tx.LockOwner(ctx, limitHolder(owner, d)); err != nil {
@@ -182,7 +182,7 @@ func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf
 			}
 		}
 		rule.CreatedAt, rule.UpdatedAt = s.Now(), s.Now()
-		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "add"})
+		_, err = tx.AddRule(ctx, rule, ChangeMeta{At: s.Now(), Action: "add"})
 		if errors.Is(err, ErrPrefixTaken) {
 			return errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q was added by another account concurrently", d.Prefix)
 		}
@@ -370,19 +370,19 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	if err != nil {
 		return err
 	}
-	var taken error
+	var conflict error
 	for _, r := range parentRules {
 		switch {
 		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
 			return errcode.PrefixAdded.WithDetail(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
 		case r.Owner == rule.Owner:
 		case r.Prefix.Key == rule.Prefix.Key:
-			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
+			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			taken = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies the links below %q", r.Prefix.Text)
+			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies the links below %q", r.Prefix.Text)
 		}
 	}
-	return taken
+	return conflict
 }
 
 // checkMaker returns 85072 for a code that another service account created; made reports whether an API call of the owner created
@@ -497,7 +497,7 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 				return err
 			}
 		}
-		return tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "edit"})
+		return tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Action: "edit"})
 	})
 	return s.awaitMemory(ctx, key, err)
 }
@@ -527,12 +527,12 @@ const confirmationMemory = 30 * 24 * time.Hour
 
 // keep stores a check of a verification file, and deletes expired checks.
 func (s *Service) keep(ctx context.Context, c Confirmation) error {
-	s.forget(ctx)
+	s.deleteExpired(ctx)
 	return s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
-// forget deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still proceeds.
-func (s *Service) forget(ctx context.Context) {
+// deleteExpired deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still proceeds.
+func (s *Service) deleteExpired(ctx context.Context) {
 	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return
 	}
@@ -619,7 +619,7 @@ func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix st
 		if rule, err = rule.Publish(p.Target, spent, quota, now); err != nil {
 			return err
 		}
-		if err := tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "publish"}); err != nil {
+		if err := tx.PutRule(ctx, rule, ChangeMeta{At: s.Now(), Action: "publish"}); err != nil {
 			return err
 		}
 		return tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, counted)
@@ -663,7 +663,7 @@ func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, ap
 			}
 		}
 		key = rule.Prefix.Key
-		return tx.DeleteRule(ctx, rule, ChangeMeta{At: s.Now(), Did: "delete"})
+		return tx.DeleteRule(ctx, rule, ChangeMeta{At: s.Now(), Action: "delete"})
 	})
 	return s.awaitMemory(ctx, key, err)
 }
@@ -774,18 +774,18 @@ func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequ
 		return Listing{}, err
 	}
 	if remembers && quiet {
-		s.listings.remember(wanted, &l)
+		s.listings.put(wanted, &l)
 	}
 	return s.listing(owner, &l), nil
 }
 
 func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
-	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.left(owner, l.spent)}
+	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.publishesLeft(owner, l.spent)}
 }
 
-// left returns the number of publishes that an account may still make this month, given that it has already made spent publishes.
+// publishesLeft returns the number of publishes that an account may still make this month, given that it has already made spent publishes.
 // The result is never negative, because some clients read it as unsigned.
-func (s *Service) left(owner accounts.Account, spent int) int {
+func (s *Service) publishesLeft(owner accounts.Account, spent int) int {
 	conf := s.Settings.Get()
 	quota := conf.PublishQuota
 	if kindFor(owner) == KindService {
@@ -805,7 +805,7 @@ func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (in
 	var n int
 	err := s.Store.ViewRules(ctx, func(tx Tx) error {
 		spent, err := tx.PublishesSince(ctx, owner.AppID, s.Settings.Get().MonthStart(s.countNow()))
-		n = s.left(owner, spent)
+		n = s.publishesLeft(owner, spent)
 		return err
 	})
 	return n, err
@@ -851,11 +851,11 @@ func (s *Service) Seed(ctx context.Context, owner accounts.Account, d Draft, pub
 			return err
 		}
 		now := s.Now()
-		did := ChangeMeta{At: now, Did: "add"}
+		did := ChangeMeta{At: now, Action: "add"}
 		rule, _, err := s.admit(ctx, tx, owner, d, conf)
 		exists := errors.Is(err, errcode.PrefixAdded)
 		if exists {
-			did.Did = "edit"
+			did.Action = "edit"
 			if rule, err = ownRule(ctx, tx, owner, d.Prefix); err == nil {
 				rule.Published = false
 				rule, err = rule.Edit(d, now)

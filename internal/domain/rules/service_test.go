@@ -876,7 +876,7 @@ func TestPrefixHistory_NamesActors(t *testing.T) {
 	require.NoError(t, err)
 	var got []string
 	for _, c := range changes {
-		got = append(got, c.ActorID+" "+c.Did+" "+c.RID)
+		got = append(got, c.ActorID+" "+c.Action+" "+c.RID)
 	}
 	wantEqual(t, "history, newest first", got, []string{"seed edit rid-6", "wxb add rid-5", "wxa delete rid-4", "wxa edit rid-3",
 		"wxa publish rid-2", "wxa add rid-1"})

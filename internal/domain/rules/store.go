@@ -132,8 +132,8 @@ type Publishing struct {
 
 // ChangeMeta describes a change of a rule.
 type ChangeMeta struct {
-	At  time.Time
-	Did string // one of add, edit, publish, delete and release
+	At     time.Time
+	Action string // one of add, edit, publish, delete and release
 	// Reason is the operator's reason for a release; "" for all other changes.
 	Reason string
 }
@@ -150,7 +150,7 @@ type Change struct {
 type Named struct {
 	ID            int64
 	Owner, Prefix string
-	Gone          bool
+	Deleted       bool
 }
 
 // Query selects rules for a list.

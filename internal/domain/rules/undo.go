@@ -8,15 +8,15 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Gone reports whether the rule no longer exists after the change.
-func (c Change) Gone() bool { return c.Did == "delete" || c.Did == "release" }
+// IsRemoval reports whether the rule no longer exists after the change.
+func (c Change) IsRemoval() bool { return c.Action == "delete" || c.Action == "release" }
 
 // ErrConflict is returned for a change that cannot be undone because a later change of the same rule exists.
 type ErrConflict struct{ By Change }
 
 func (s ErrConflict) Error() string {
 	return fmt.Sprintf("change %d by %s at %s (%s) came after it", s.By.Seq, s.By.ActorID, s.By.At.UTC().Format("2006-01-02T15:04:05Z"),
-		s.By.Did)
+		s.By.Action)
 }
 
 // ErrNoChange is returned for a number that is not a change of a rule.
@@ -56,19 +56,19 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 		}
 		now := s.Now()
 		did := ChangeMeta{At: now}
-		had := oldChange.Seq > 0 && !oldChange.Gone()
+		had := oldChange.Seq > 0 && !oldChange.IsRemoval()
 		r := change.Rule
 		switch {
-		case !change.Gone() && !had:
-			did.Did = "delete"
+		case !change.IsRemoval() && !had:
+			did.Action = "delete"
 			err = tx.DeleteRule(ctx, r, did)
-		case !change.Gone():
-			did.Did = "edit"
+		case !change.IsRemoval():
+			did.Action = "edit"
 			r = oldChange.Rule
 			r.ID, r.UpdatedAt = change.Rule.ID, now
 			err = tx.PutRule(ctx, r, did)
 		default:
-			did.Did = "add"
+			did.Action = "add"
 			r, err = s.bringBack(ctx, tx, r, did)
 		}
 		done = Change{Actor: actor, ChangeMeta: did, Rule: r}

@@ -40,7 +40,7 @@ const MaxSteps = 50
 type Step struct {
 	Rule    rules.Rule
 	Verdict Verdict
-	Says    i18n.Message
+	Reason  i18n.Message
 	// Behaviour is the ID of the row in the table of behaviours that explains the verdict.
 	Behaviour string
 }
@@ -83,7 +83,7 @@ func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	}
 	// The decision and its reasons are based on a single read of the rules.
 	matching := r.Finder.Matching(link)
-	r.Finder = seen{Finder: r.Finder, matching: matching}
+	r.Finder = singleRead{Finder: r.Finder, matching: matching}
 	d := r.Resolve(req)
 	e := Explanation{Decision: d}
 	if d.Kind == ByCode || d.Reason != "" {
@@ -113,13 +113,13 @@ func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	return e
 }
 
-// seen is a Finder that returns the rules of a single earlier read.
-type seen struct {
+// singleRead is a Finder that returns the rules of a single earlier read.
+type singleRead struct {
 	Finder
 	matching []rules.Rule
 }
 
-func (s seen) Governing(string) (rules.Match, bool) {
+func (s singleRead) Governing(string) (rules.Match, bool) {
 	rule, ok := governing(s.matching)
 	return rule.Hit(), ok
 }
@@ -144,7 +144,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 	rule := matching[i]
 	step := Step{Rule: rule}
 	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Says = v, catalog.Text(key, values...)
+		step.Verdict, step.Reason = v, catalog.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}
@@ -189,7 +189,7 @@ func (r Resolver) judgeMatch(d Decision, matching []rules.Rule, i int) Step {
 func judgeMiss(rule rules.Rule, link rules.Link) Step {
 	step := Step{Rule: rule}
 	say := func(v Verdict, key string, values ...any) Step {
-		step.Verdict, step.Says = v, catalog.Text(key, values...)
+		step.Verdict, step.Reason = v, catalog.Text(key, values...)
 		step.Behaviour = restsOn(v, rule)
 		return step
 	}

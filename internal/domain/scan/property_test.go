@@ -148,7 +148,7 @@ func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
 				}))
 			case 1:
 				did = "snapshot"
-				require.NoError(t, x.WriteSnapshot(path, index.Mark{Seq: int64(n)}, nil))
+				require.NoError(t, x.WriteSnapshot(path, index.Checkpoint{Seq: int64(n)}, nil))
 				s, err := index.ReadSnapshot(path)
 				require.NoError(t, err)
 				x = s.Rules

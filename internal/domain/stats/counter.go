@@ -32,9 +32,9 @@ type Aggregator struct {
 	Random   io.Reader // source of random bytes; nil = crypto/rand
 	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them too.
 	Earlier []scanlog.Log
-	// Alone reports that the log is the journal of the only node. The journal then contains every scan that this store ever
+	// SingleNode reports that the log is the journal of the only node. The journal then contains every scan that this store ever
 	// counted, in whatever log.
-	Alone bool
+	SingleNode bool
 	// Flush moves durable events into the log; nil = the log already contains every durable event.
 	Flush func(context.Context) error
 	// Tracing records a span for each counted event that has a trace; nil = none.
@@ -47,17 +47,17 @@ type Aggregator struct {
 	// Events is the maximum number of events that one transaction counts; 0 = 2,000,000.
 	Events int
 
-	mu       sync.Mutex                    // held while counting
-	loaded   bool                          // the fields below hold the stored state plus the changes since that state was stored
-	state    State                         // as stored
-	pending  *pending                      // what came since
-	taken    map[string]*scanlog.OffsetSet // counted offsets in each node's journal
-	groups   map[groupKey]*group
-	byID     map[int64]*group
-	places   map[int64]map[string]bool
-	tail     *tail                 // users since state.UsersPosition
-	large    map[UsersKey]tailSize // sizes of the data stored beside large sketches of distinct users
-	foldedAt time.Time
+	mu          sync.Mutex                    // held while counting
+	loaded      bool                          // the fields below hold the stored state plus the changes since that state was stored
+	state       State                         // as stored
+	pending     *pending                      // what came since
+	countedSets map[string]*scanlog.OffsetSet // counted offsets in each node's journal
+	groups      map[groupKey]*group
+	byID        map[int64]*group
+	places      map[int64]map[string]bool
+	tail        *tail                 // users since state.UsersPosition
+	large       map[UsersKey]tailSize // sizes of the data stored beside large sketches of distinct users
+	foldedAt    time.Time
 
 	counted  atomic.Int64
 	erasures erasures
@@ -193,7 +193,7 @@ func (c *Aggregator) slice(ctx context.Context, end int64) (n int, hasMore bool,
 	if n, err = c.collect(ctx, sliceEvents); err != nil {
 		return n, false, err
 	}
-	if c.full() {
+	if c.isFull() {
 		err = c.saveAll(ctx, false)
 	}
 	return n, n > 0 && c.pending.to < end, err
@@ -282,7 +282,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	n, reached int64, hasMore bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
 		if c.state, err = tx.StatisticsState(ctx); err == nil {
-			c.taken, err = tx.Origins(ctx)
+			c.countedSets, err = tx.Origins(ctx)
 		}
 		return err
 	})
@@ -296,18 +296,18 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 		if err != nil {
 			return 0, start, false, fmt.Errorf("reading the journal of scans: %w", err)
 		}
-		if hasMore = len(c.pending.rest) == sliceEvents || c.full(); hasMore {
+		if hasMore = len(c.pending.uncounted) == sliceEvents || c.isFull(); hasMore {
 			break
 		}
 		reached = e.Position
-		if c.taken[node].Has(e.Position) {
+		if c.countedSets[node].Has(e.Position) {
 			continue
 		}
 		e.From = scanlog.Origin{Node: node, Position: e.Position}
 		if err := c.count(ctx, &e); err != nil {
 			return 0, start, false, err
 		}
-		c.pending.rest = append(c.pending.rest, e.From)
+		c.pending.uncounted = append(c.pending.uncounted, e.From)
 	}
 	n = int64(c.pending.events)
 	if n == 0 {
@@ -335,16 +335,16 @@ func (c *Aggregator) saveAll(ctx context.Context, users bool) error {
 			return err
 		}
 	}
-	return c.fold(ctx, users || c.tail.full())
+	return c.fold(ctx, users || c.tail.isFull())
 }
 
-// full reports whether the counts in memory have reached a limit and must be stored.
-func (c *Aggregator) full() bool {
+// isFull reports whether the counts in memory have reached a limit and must be stored.
+func (c *Aggregator) isFull() bool {
 	p, limit := c.pending, c.Events
 	if limit == 0 {
 		limit = maxEvents
 	}
-	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.full()
+	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.isFull()
 }
 
 // OtherPlaces is the name under which a day's link prefixes of unmatched scans beyond MaxPlaces are counted.
@@ -366,7 +366,7 @@ func (c *Aggregator) Reset(f func() error) error {
 	c.loaded = false
 	c.bindings.Lock()
 	c.bindings.known = nil
-	c.owners.forget()
+	c.owners.reset()
 	c.bindings.Unlock()
 	return f()
 }

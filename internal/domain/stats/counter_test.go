@@ -119,7 +119,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 			q := long
 			q.Interval, q.Group, q.Metric = by, d, stats.Scans
 			for {
-				a, err := c.Ask(t.Context(), q)
+				a, err := c.Execute(t.Context(), q)
 				require.NoError(t, err)
 				require.Equal(t, a.Scans, n.scans, "scans are counted")
 				for _, row := range a.Rows {
@@ -133,7 +133,7 @@ func check(t *testing.T, c *stats.Aggregator, n *naive) {
 		}
 		q := long
 		q.Interval, q.Group, q.Metric = stats.ByDay, d, stats.Users
-		a, err := c.Ask(t.Context(), q)
+		a, err := c.Execute(t.Context(), q)
 		require.NoError(t, err)
 		for _, row := range a.Rows {
 			users[fmt.Sprintf("day %d %s %s", row.Bucket, d, row.Value)] = row.Users
@@ -217,7 +217,7 @@ func TestCounter_DefersStoreUnderLoad(t *testing.T) {
 		}
 		counted := func(c *stats.Aggregator) int64 {
 			t.Helper()
-			a, err := c.Ask(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), Metric: stats.Scans})
+			a, err := c.Execute(t.Context(), stats.Question{From: began, To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.NoError(t, err)
 			return a.Scans
 		}
@@ -293,7 +293,7 @@ func TestCounter_ErasureAndRetentionKeepCounts(t *testing.T) {
 		more()
 		// Old scans go; the others are still compared.
 		require.NoError(t, c.Forget(t.Context(), began.Add(8*time.Hour)))
-		a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
+		a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Scans == sum.scans, "%+v, %v", a, err)
 		rc, err := verify.Recounter{Counter: c}.Run(t.Context())
 		assert.True(t, err == nil && rc.Differences <= 0 && rc.Compared != 0 && !rc.Since.IsZero(), "%+v, %v", rc, err)
@@ -315,7 +315,7 @@ func TestCounter_ImportedLedgerAdds(t *testing.T) {
 			for _, e := range list {
 				one.add(e)
 			}
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
+			a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && len(a.Rows) == 1, "%+v, %v", a, err)
 			if want := a.Rows[0].Scans; a.Scans != want || want < one.scans || n == 2 && want == one.scans {
 				t.Errorf("ledger %d: %d scans are counted, %d in the rows, %d in the ledger", n, a.Scans, want, one.scans)
@@ -396,7 +396,7 @@ func TestCounter_RecreatedLog(t *testing.T) {
 			}
 			sum += int64(len(ids))
 			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
+			a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && a.Scans == sum, "the %s log: %d scans are counted, want %d (%v)", id, a.Scans, sum, err)
 		}
 	})
@@ -417,7 +417,7 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 			}
 			sum += int64(len(list))
 			require.NoError(t, errors.Join(c.Log.(*renewed).Append(t.Context(), list), c.CatchUp(t.Context())))
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
+			a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0), Metric: stats.Scans})
 			require.True(t, err == nil && a.Scans == sum, "step %d: %d scans are counted, want %d (%v)", n, a.Scans, sum, err)
 		}
 	})

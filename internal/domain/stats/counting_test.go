@@ -108,7 +108,7 @@ func ruled(b *testing.B, s *store.Store, n int) (first int64) {
 				some[j] = rules.Rule{Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p",
 					OpenVersion: rules.OpenRelease, CreatedAt: began, UpdatedAt: began}
 			}
-			if err := tx.AddRules(b.Context(), some, rules.ChangeMeta{At: began, Did: "add"}); err != nil {
+			if err := tx.AddRules(b.Context(), some, rules.ChangeMeta{At: began, Action: "add"}); err != nil {
 				return err
 			}
 		}

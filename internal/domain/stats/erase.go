@@ -19,20 +19,20 @@ import (
 
 // erasures is a queue of erasures that wait for their turn.
 type erasures struct {
-	mu      sync.Mutex
-	waiting []*erasing
-	turn    chan struct{} // semaphore of size 1, held while users are being erased
+	mu        sync.Mutex
+	waiting   []*erasing
+	semaphore chan struct{} // semaphore of size 1, held while users are being erased
 }
 
 // wait adds an erasure to the queue, and returns the semaphore that the caller must acquire.
 func (w *erasures) wait(x *erasing) chan<- struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.turn == nil {
-		w.turn = make(chan struct{}, 1)
+	if w.semaphore == nil {
+		w.semaphore = make(chan struct{}, 1)
 	}
 	w.waiting = append(w.waiting, x)
-	return w.turn
+	return w.semaphore
 }
 
 // takeWaiting empties the queue and returns its erasures, except the given erasure, whose caller has given up.
@@ -67,19 +67,19 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		c.erasures.putBack(c.erasures.takeWaiting(localErasing))
 		return 0, context.Cause(ctx)
 	}
-	defer func() { <-c.erasures.turn }()
-	if !localErasing.ended {
+	defer func() { <-c.erasures.semaphore }()
+	if !localErasing.done {
 		all := c.erasures.takeWaiting(nil)
 		err := c.erase(ctx, all)
-		var left []*erasing
+		var remaining []*erasing
 		for _, x := range all {
 			if err != nil && ctx.Err() != nil && x != localErasing {
-				left = append(left, x) // only the caller that held the semaphore was cancelled, so the other erasures go back to the queue
+				remaining = append(remaining, x) // only the caller that held the semaphore was cancelled, so the other erasures go back to the queue
 				continue
 			}
-			x.ended, x.err = true, err
+			x.done, x.err = true, err
 		}
-		c.erasures.putBack(left)
+		c.erasures.putBack(remaining)
 	}
 	return localErasing.scans, localErasing.err
 }
@@ -87,7 +87,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 // erasing is a pending erasure of a user, with its result.
 type erasing struct {
 	user  scanlog.UserHash
-	ended bool
+	done  bool
 	scans int64
 	err   error
 }
@@ -103,15 +103,15 @@ type counted struct {
 type round struct {
 	offset int64
 	users  scanlog.Users
-	of     map[scanlog.UserHash]*counted
+	byUser map[scanlog.UserHash]*counted
 }
 
 // erase erases all users of a list in one pass over the scan log.
 func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
-	r := &round{users: scanlog.Users{}, of: map[scanlog.UserHash]*counted{}}
+	r := &round{users: scanlog.Users{}, byUser: map[scanlog.UserHash]*counted{}}
 	for _, x := range all {
 		r.users[x.user] = true
-		r.of[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
+		r.byUser[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
 	}
 	logs := append([]scanlog.Log{c.Log}, c.Earlier...)
 	// The erasure is announced first: later events arrive anonymous, and all earlier events are in the logs.
@@ -165,7 +165,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		}
 	}
 	for _, x := range all {
-		x.scans = int64(len(r.of[x.user].known))
+		x.scans = int64(len(r.byUser[x.user].known))
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 		if e.Position > upTo {
 			return nil
 		}
-		item := r.of[e.User]
+		item := r.byUser[e.User]
 		t, err := c.Tuple(ctx, &e.Event)
 		if err != nil {
 			return err
@@ -220,7 +220,7 @@ func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, star
 			return 0, err
 		}
 	}
-	for user, item := range r.of {
+	for user, item := range r.byUser {
 		var b [8]byte
 		if _, err := io.ReadFull(c.random(), b[:]); err != nil {
 			return 0, fmt.Errorf("drawing a number: %w", err)

@@ -143,7 +143,7 @@ func TestErase_NonBlocking(t *testing.T) {
 		reached := log.reached
 		answered := make(chan error, 1)
 		go func() {
-			_, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), Metric: stats.Users})
+			_, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), Metric: stats.Users})
 			answered <- err
 		}()
 		select {

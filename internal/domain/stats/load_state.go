@@ -22,7 +22,7 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 	if err != nil {
 		return fmt.Errorf("reading how far scans are counted: %w", err)
 	}
-	c.taken, c.pending = taken, newPending(c.state.CountedOffset)
+	c.countedSets, c.pending = taken, newPending(c.state.CountedOffset)
 	c.groups, c.byID, c.places = map[groupKey]*group{}, map[int64]*group{}, map[int64]map[string]bool{}
 	c.large = nil
 	err = c.readUsers(ctx)
@@ -33,14 +33,14 @@ func (c *Aggregator) load(ctx context.Context, end int64) error {
 // errChanged reports that the state changed since it was compared with the log.
 var errChanged = errors.New("stats: somebody else counted meanwhile")
 
-// turn is the result of comparing a state with the log; the comparison is done before the transaction that changes the state,
+// comparison is the result of comparing a state with the log; the comparison is done before the transaction that changes the state,
 // because no transaction may wait for the log.
-type turn struct {
+type comparison struct {
 	ledger   string
 	state    State // as it was
-	other    bool  // another scan log was counted until now
+	otherLog bool  // another scan log was counted until now
 	cut      int64 // end of the same scan log, or the point from which its content differs; -1 = neither
-	strange  bool  // the scan at the stored position differs from the scan that was counted there
+	differs  bool  // the scan at the stored position differs from the scan that was counted there
 	origins  bool  // the events name the journals that they came from, which determines where to continue
 	position int64 // position up to which the other scan log is counted
 	users    int64 // position up to which the users of the other scan log are in the sketches
@@ -54,7 +54,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if err != nil {
 			return nil, err
 		}
-		if t.cut >= 0 && !t.strange && t.state.CountedOffset != passed {
+		if t.cut >= 0 && !t.differs && t.state.CountedOffset != passed {
 			passed = t.state.CountedOffset
 			if end, err = c.Log.End(ctx); err != nil {
 				return nil, fmt.Errorf("looking for the end of the ledger: %w", err)
@@ -73,7 +73,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 			if taken, err = tx.Origins(ctx); err != nil {
 				return err
 			}
-			return c.turn(ctx, tx, s, t)
+			return c.applyComparison(ctx, tx, s, t)
 		})
 		if errors.Is(err, errChanged) {
 			continue
@@ -81,7 +81,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
-			if t.other { // the new scan log may be an older copy, because another scan log was counted in the meantime
+			if t.otherLog { // the new scan log may be an older copy, because another scan log was counted in the meantime
 				continue
 			}
 		}
@@ -90,7 +90,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 }
 
 // compareWithLog determines in which way a state does not match the log.
-func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err error) {
+func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t comparison, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
 	}
@@ -108,9 +108,9 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 	switch {
 	case t.state.LogID != t.ledger:
 		// Even if the previous scan log has no counted scans, the current scan log may have been counted before.
-		if t.other = t.state.CountedOffset > 0 || t.state.LogID != "" || t.state.Scans > 0; t.other {
+		if t.otherLog = t.state.CountedOffset > 0 || t.state.LogID != "" || t.state.Scans > 0; t.otherLog {
 			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
-			if t.users = oldCheckpoint.Users; t.users < 0 || c.Alone {
+			if t.users = oldCheckpoint.Users; t.users < 0 || c.SingleNode {
 				t.users = t.position
 			}
 		}
@@ -118,15 +118,15 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t turn, err
 		t.cut = end
 	case t.state.Checkpoint != "" && t.state.Checkpoint == t.state.LastScanID:
 		// If Mark differs from Scan, the last writer was a version that does not set Mark.
-		if t.strange, err = c.strange(ctx, t.state); t.strange {
+		if t.differs, err = c.lastScanDiffers(ctx, t.state); t.differs {
 			t.cut = end
 		}
 	}
 	return t, err
 }
 
-// strange reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that continued.
-func (c *Aggregator) strange(ctx context.Context, state State) (bool, error) {
+// lastScanDiffers reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that continued.
+func (c *Aggregator) lastScanDiffers(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.CountedOffset-1) {
 		if err != nil {
 			return false, fmt.Errorf("looking at the last scan that was counted: %w", err)
@@ -161,15 +161,15 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 	return end, origins, nil
 }
 
-// turn updates the state according to the comparison with the log.
-func (c *Aggregator) turn(ctx context.Context, tx Tx, s *State, t turn) error {
-	if (t.other || t.cut >= 0 || s.LogID != t.ledger) && *s != t.state {
+// applyComparison updates the state according to the comparison with the log.
+func (c *Aggregator) applyComparison(ctx context.Context, tx Tx, s *State, t comparison) error {
+	if (t.otherLog || t.cut >= 0 || s.LogID != t.ledger) && *s != t.state {
 		return errChanged
 	}
 	err := c.turnDays(ctx, tx, s)
 	switch {
 	case err != nil:
-	case t.other:
+	case t.otherLog:
 		err = c.switchLog(ctx, tx, s, t)
 	case t.cut >= 0:
 		err = c.resumeAt(ctx, tx, s, t)
@@ -213,7 +213,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 
 // resumeAt continues counting after the end of a scan log from which counted scans are missing. The scans that the scan log still
 // has are not counted again.
-func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) error {
+func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t comparison) error {
 	lost := max(s.CountedOffset-t.cut, 1)
 	if t.origins { // if the events name their journals, possibly no scan is lost
 		lost = max(s.CountedOffset-t.cut, 0)
@@ -224,7 +224,7 @@ func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t turn) erro
 }
 
 // switchLog switches counting from the current scan log to another one.
-func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) error {
+func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t comparison) error {
 	left := *s
 	s.CountedOffset, s.SketchOffset, s.Checkpoint, s.KeptCount = t.position, min(t.users, t.position), "", 0
 	if s.Scans > 0 {
@@ -233,28 +233,28 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t turn) err
 	if c.Log.Lost(left.LogID) {
 		s.MissingCount += left.KeptCount
 	}
-	if c.Alone {
+	if c.SingleNode {
 		// The scans whose users are not in the sketches are also in the new scan log, and at least as close together. Adding a user
 		// twice is harmless.
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
-	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.Alone); err != nil {
+	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {
 		return fmt.Errorf("turning readers of scans to another ledger: %w", err)
 	}
 	return nil
 }
 
 // tellOfTurn logs the number of scans that are missing in the scan log.
-func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
+func (c *Aggregator) tellOfTurn(ctx context.Context, t comparison) {
 	switch {
-	case t.strange:
+	case t.differs:
 		c.Logger.ErrorContext(ctx, "scan log was replaced by an older copy",
 			"position", t.state.CountedOffset, "counted_scan", t.state.Checkpoint, "missing_total", c.state.MissingCount)
 	case t.cut >= 0:
 		c.Logger.ErrorContext(ctx, "scan log is shorter than counted",
 			"missing", c.state.MissingCount-t.state.MissingCount, "continues_after", t.cut, "counted_to", t.state.CountedOffset,
 			"missing_total", c.state.MissingCount)
-	case t.other && c.state.MissingCount > t.state.MissingCount:
+	case t.otherLog && c.state.MissingCount > t.state.MissingCount:
 		c.Logger.ErrorContext(ctx, "counted scan log was replaced by another",
 			"was", t.state.LogID, "is", t.ledger, "missing_total", c.state.MissingCount)
 	}
@@ -264,7 +264,7 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t turn) {
 // position if the scan log was counted before or if the counted scans came from it, as the scans of a stream come from the journal.
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
-	if c.Alone {
+	if c.SingleNode {
 		last = left.LastScanID
 	}
 	if id, err := scanlog.ParseScanID(last); err == nil {

@@ -29,8 +29,8 @@ const (
 	aMonth = 32
 )
 
-// part returns the batch size: limit, or less in a test.
-func (c *Aggregator) part(limit int) int {
+// batchSize returns the batch size: limit, or less in a test.
+func (c *Aggregator) batchSize(limit int) int {
 	if c.parts > 0 {
 		return min(limit, c.parts)
 	}
@@ -178,8 +178,8 @@ func (k RollKey) precedes(o RollKey) bool {
 		cmp.Compare(k.Tuple, o.Tuple), cmp.Compare(k.Value, o.Value)) < 0
 }
 
-// Ended reports whether the key marks the end of the roll-up.
-func (k RollKey) Ended() bool { return k.Table == rollEnd }
+// IsEnd reports whether the key marks the end of the roll-up.
+func (k RollKey) IsEnd() bool { return k.Table == rollEnd }
 
 func (k RollKey) text() (string, error) {
 	b, err := json.Marshal(k)
@@ -206,7 +206,7 @@ func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err
 		if key, err = c.rollPart(ctx, tx, s.RollupMonth, key); err != nil {
 			return fmt.Errorf("rolling up the days of a month: %w", err)
 		}
-		if key.Ended() {
+		if key.IsEnd() {
 			s.RollupMonth, s.RollupCursor = s.RollupMonth+1, ""
 			return nil
 		}
@@ -253,7 +253,7 @@ func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey
 
 // OfMonth returns the stored rows of a rolled-up month, in a half-open range of keys.
 func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next RollKey) (part MonthPart, err error) {
-	rows := aMonth * c.part(rolledRows)
+	rows := aMonth * c.batchSize(rolledRows)
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
 		part.Counts, err = tx.CountsFrom(ctx, Span{key.per().month(), month, month + 1}, key.Rule, key.Tuple, rows)
@@ -267,7 +267,7 @@ func (c *Aggregator) OfMonth(ctx context.Context, tx Tx, month int64, key, next 
 		})
 	default:
 		keys, err := tx.UsersFrom(ctx, Span{PerDay, MonthSketches + month, MonthSketches + month + 1}, key.Dimension, key.Value,
-			aMonth*c.part(rolledSketches))
+			aMonth*c.batchSize(rolledSketches))
 		if err != nil {
 			return part, err
 		}
@@ -315,12 +315,12 @@ func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b
 
 // countsOfDays returns count rows of a month, summed from its days.
 func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]CountRow, RollKey, error) {
-	rows, err := tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, c.part(rolledRows))
+	rows, err := tx.CountsFrom(ctx, daysOfMonth(key.per(), month), key.Rule, key.Tuple, c.batchSize(rolledRows))
 	if err != nil {
 		return nil, key, err
 	}
 	next := key.next()
-	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *CountRow) int64 { return r.Bucket },
+	rows, rest := ofAllDays(rows, c.batchSize(rolledRows), func(r *CountRow) int64 { return r.Bucket },
 		func(a, b CountRow) int { return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Tuple, b.Tuple)) })
 	if rest != nil {
 		next = RollKey{Table: key.Table, Dimension: key.Dimension, Rule: rest.Rule, Tuple: rest.Tuple}
@@ -333,12 +333,12 @@ func (c *Aggregator) countsOfDays(ctx context.Context, tx Tx, month int64, key R
 
 // sumsOfDays returns sum rows of a month, summed from its days.
 func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]SumRow, RollKey, error) {
-	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.part(rolledRows))
+	rows, err := tx.SumsFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.batchSize(rolledRows))
 	if err != nil {
 		return nil, key, err
 	}
 	next := key.next()
-	rows, rest := ofAllDays(rows, c.part(rolledRows), func(r *SumRow) int64 { return r.Bucket },
+	rows, rest := ofAllDays(rows, c.batchSize(rolledRows), func(r *SumRow) int64 { return r.Bucket },
 		func(a, b SumRow) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
 		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
@@ -351,12 +351,12 @@ func (c *Aggregator) sumsOfDays(ctx context.Context, tx Tx, month int64, key Rol
 
 // usersOfDays returns user sketches of a month, merged from its days.
 func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key RollKey) ([]UsersRow, RollKey, error) {
-	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.part(rolledSketches))
+	keys, err := tx.UsersFrom(ctx, daysOfMonth(PerDay, month), key.Dimension, key.Value, c.batchSize(rolledSketches))
 	if err != nil {
 		return nil, key, err
 	}
 	next := key.next()
-	keys, rest := ofAllDays(keys, c.part(rolledSketches), func(k *UsersKey) int64 { return k.Day },
+	keys, rest := ofAllDays(keys, c.batchSize(rolledSketches), func(k *UsersKey) int64 { return k.Day },
 		func(a, b UsersKey) int { return cmp.Compare(a.Value, b.Value) })
 	if rest != nil {
 		next = RollKey{Table: key.Table, Dimension: key.Dimension, Value: rest.Value}
@@ -393,7 +393,7 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 		if err := s.end(ctx, tx, hours, days); err != nil {
 			return err
 		}
-		left := min(20*c.part(removedRows), removedRows)
+		left := min(20*c.batchSize(removedRows), removedRows)
 		for _, span := range [...]Span{{Granularity: PerHour, To: s.OldestHour}, {Granularity: PerDay, To: s.OldestDay}} {
 			if span.To == 0 || left == 0 {
 				continue

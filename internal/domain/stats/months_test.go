@@ -153,7 +153,7 @@ func (l *longTraffic) question() stats.Question {
 }
 
 // shown is an answer in the words of ask.
-func shown(q stats.Question, a stats.Answers) map[string]int64 {
+func shown(q stats.Question, a stats.QueryResult) map[string]int64 {
 	all := map[string]int64{}
 	for _, row := range a.Rows {
 		at := time.Unix(0, 0).UTC()
@@ -168,7 +168,7 @@ func shown(q stats.Question, a stats.Answers) map[string]int64 {
 
 func answer(t *testing.T, c *stats.Aggregator, q stats.Question) map[string]int64 {
 	t.Helper()
-	a, err := c.Ask(t.Context(), q)
+	a, err := c.Execute(t.Context(), q)
 	if err != nil || a.More {
 		t.Fatal(err, a.More)
 	}
@@ -182,7 +182,7 @@ func (l *longTraffic) holds(t *testing.T, c *stats.Aggregator, n int, state stat
 		stats.ByDay: stats.PerDay.Start(state.OldestDay, l.offset), stats.ByWeek: stats.PerDay.Start(state.OldestDay, l.offset)}
 	for range n {
 		q := l.question()
-		a, err := c.Ask(t.Context(), q)
+		a, err := c.Execute(t.Context(), q)
 		if bad := stats.BadQuestion(""); errors.As(err, &bad) {
 			since, can := kept[q.Interval]
 			if can = can && l.begins(q.Interval, q.From).Before(since); !can || !strings.Contains(bad.Error(), "begin at 20") {
@@ -472,10 +472,10 @@ func TestMonths_ZoneChangeKeepsFirstDay(t *testing.T) {
 					want++
 				}
 			}
-			misses, err := c.Misses(t.Context(), nil, "", from, first.AddDate(1, 0, 0), 10)
+			misses, err := c.UnmatchedRows(t.Context(), nil, "", from, first.AddDate(1, 0, 0), 10)
 			assert.True(t, err == nil && len(misses) == 1 && misses[0].Scans == want,
 				"zone %d: %+v, want %d: %v", zone, misses, want, err)
-			if _, err := c.Misses(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
+			if _, err := c.UnmatchedRows(t.Context(), nil, "", from.Add(-time.Hour), first.AddDate(1, 0, 0), 10); err == nil {
 				t.Errorf("zone %d: what is removed was asked for", zone)
 			}
 			noDifference(t, c)

@@ -39,7 +39,7 @@ type owners struct {
 	all     []owner
 }
 
-func (o *owners) forget() {
+func (o *owners) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rules, o.batches, o.numbers, o.all = nil, nil, nil, nil

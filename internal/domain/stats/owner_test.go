@@ -73,7 +73,7 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 							want[at+value(e)]++
 						}
 						got := map[string]int64{}
-						a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
+						a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
 							Interval: by, Group: group, Filter: filter, Owners: owners, Metric: stats.Scans, Limit: stats.MaxAnswers})
 						require.NoError(t, err)
 						for _, row := range a.Rows {
@@ -125,7 +125,7 @@ func checkUsers(t *testing.T, c *stats.Aggregator, sent []scanlog.Event, owners 
 			for key, set := range users {
 				want[key] = int64(len(set))
 			}
-			a, err := c.Ask(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), Interval: by,
+			a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0), Interval: by,
 				Group: group, Owners: owners, Metric: stats.Users, Limit: stats.MaxAnswers})
 			require.NoError(t, err)
 			for _, row := range a.Rows {

@@ -53,20 +53,20 @@ func (c *Aggregator) group(ctx context.Context, e *scanlog.Event) (*group, error
 
 // pending holds counts in memory that are not stored yet.
 type pending struct {
-	to     int64 // log position of the last event
-	scan   scanlog.ScanID
-	scanAt time.Time
-	age    int              // in seconds
-	events int              // that count
-	again  int              // number of events that were already counted in a scan log that was lost
-	rest   []scanlog.Origin // origins of events that are in no counted scan log
-	nodes  map[string]bool  // nodes that the events come from
-	cells  map[cell]int32   // where in counts
-	counts []cellCount
-	codes  []codeScan
-	byCode map[alarms.CodeName][]int32 // where in codes
-	misses map[missOf]int64
-	owners map[int64]string // by their numbers
+	to        int64 // log position of the last event
+	scan      scanlog.ScanID
+	scanAt    time.Time
+	age       int              // in seconds
+	events    int              // that count
+	recounted int              // number of events that were already counted in a scan log that was lost
+	uncounted []scanlog.Origin // origins of events that are in no counted scan log
+	nodes     map[string]bool  // nodes that the events come from
+	cells     map[cell]int32   // where in counts
+	counts    []cellCount
+	codes     []codeScan
+	byCode    map[alarms.CodeName][]int32 // where in codes
+	unmatched map[missOf]int64
+	owners    map[int64]string // by their numbers
 }
 
 // cell is the key of a stored count: an hour, a rule and a group.
@@ -93,12 +93,12 @@ type missOf struct {
 }
 
 func newPending(position int64) *pending {
-	return &pending{to: position, cells: map[cell]int32{}, byCode: map[alarms.CodeName][]int32{}, misses: map[missOf]int64{},
+	return &pending{to: position, cells: map[cell]int32{}, byCode: map[alarms.CodeName][]int32{}, unmatched: map[missOf]int64{},
 		nodes: map[string]bool{}, owners: map[int64]string{}}
 }
 
 // size returns the number of pending events.
-func (p *pending) size() int { return p.events + p.again }
+func (p *pending) size() int { return p.events + p.recounted }
 
 // origins returns the offset sets of the nodes with pending events.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
@@ -120,7 +120,7 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 			break
 		}
 		n++
-		if n >= limit || c.full() {
+		if n >= limit || c.isFull() {
 			break
 		}
 		if n%yieldEvery == 0 {
@@ -161,10 +161,10 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 	if err != nil {
 		return err
 	}
-	if c.taken[e.From.Node].Has(e.From.Position) {
+	if c.countedSets[e.From.Node].Has(e.From.Position) {
 		// The event was already counted in a scan log that was lost. The event is not counted again, and only becomes the last scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
-		p.again++
+		p.recounted++
 		c.countedFrom(e.From)
 		c.tail.add(timebucket.Day(hour, c.state.Offset), g, o.name, &e.Event)
 		return nil
@@ -174,7 +174,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 			if place, err = c.place(ctx, timebucket.Day(hour, 0), place); err != nil {
 				return err
 			}
-			p.misses[missOf{hour, place}]++
+			p.unmatched[missOf{hour, place}]++
 		}
 	}
 	p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
@@ -203,10 +203,10 @@ func (c *Aggregator) countedFrom(o scanlog.Origin) {
 	if o.Node == "" {
 		return
 	}
-	if c.taken[o.Node] == nil {
-		c.taken[o.Node] = &scanlog.OffsetSet{}
+	if c.countedSets[o.Node] == nil {
+		c.countedSets[o.Node] = &scanlog.OffsetSet{}
 	}
-	c.taken[o.Node].Add(o)
+	c.countedSets[o.Node].Add(o)
 	c.pending.nodes[o.Node] = true
 }
 
@@ -215,7 +215,7 @@ func (c *Aggregator) countedFrom(o scanlog.Origin) {
 func (c *Aggregator) place(ctx context.Context, day int64, name string) (string, error) {
 	places := c.places[day]
 	if places == nil {
-		if len(c.places) >= maxPlaceDays && len(c.pending.misses) == 0 {
+		if len(c.places) >= maxPlaceDays && len(c.pending.unmatched) == 0 {
 			clear(c.places)
 		}
 		list, err := view(ctx, c, func(tx Tx) ([]string, error) { return tx.Places(ctx, day*24, day*24+24, MaxPlaces+1) })

@@ -83,8 +83,8 @@ type Answer struct {
 	Users int64
 }
 
-// Answers is the result of a query.
-type Answers struct {
+// QueryResult is the result of a query.
+type QueryResult struct {
 	// From and To are the queried time range, extended to whole hours, days, weeks or months.
 	From, To time.Time
 	// Rows are sorted by time, and within the same time or without By from the largest to the smallest.
@@ -265,8 +265,8 @@ func (s *State) inDays(day, end int64) (list []Span) {
 	return list
 }
 
-// Ask executes a query. Ask returns BadQuestion for an invalid query.
-func (c *Aggregator) Ask(ctx context.Context, q Question) (a Answers, err error) {
+// Execute runs a query. Execute returns BadQuestion for an invalid query.
+func (c *Aggregator) Execute(ctx context.Context, q Question) (a QueryResult, err error) {
 	var users *usersAsked
 	var query Query
 	var state State
@@ -356,7 +356,7 @@ type usersAsked struct {
 	Query
 	dim      Dimension
 	filtered bool // only some values are selected, among them wanted
-	wanted   string
+	value    string
 	several  bool // further ones are
 
 	rows   int
@@ -368,16 +368,16 @@ type usersAsked struct {
 func newUsersAsked(q Query) *usersAsked {
 	u := &usersAsked{Query: q, counts: map[UsersKey]int64{}, users: map[UsersKey]*hyperloglog.Users{}}
 	u.dim, _ = q.OnlyDimension()
-	u.wanted, u.filtered = q.Filter[u.dim]
+	u.value, u.filtered = q.Filter[u.dim]
 	if u.dim == Owner && len(q.Owners) > 0 {
-		u.wanted, u.filtered, u.several = q.Owners[0], true, len(q.Owners) > 1
+		u.value, u.filtered, u.several = q.Owners[0], true, len(q.Owners) > 1
 	}
 	return u
 }
 
 // key returns the result row to which the users of a day and value belong; its Day is the time unit of the result.
 func (u *usersAsked) key(day int64, value string) UsersKey {
-	k := UsersKey{Dimension: u.dim, Value: u.wanted}
+	k := UsersKey{Dimension: u.dim, Value: u.value}
 	switch u.Interval {
 	case ByDay:
 		k.Day = day
@@ -400,7 +400,7 @@ func (u *usersAsked) includes(day int64, value string) bool {
 	if day < first.Granularity.day(first.From) || day >= last.Granularity.day(last.To) {
 		return false
 	}
-	return !u.filtered || value == u.wanted || u.several && slices.Contains(u.Owners, value)
+	return !u.filtered || value == u.value || u.several && slices.Contains(u.Owners, value)
 }
 
 // isComplete reports whether a stored row is a row of the result by itself.
@@ -536,9 +536,9 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// Misses returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
+// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
 // to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
-func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]UnmatchedRow, error) {
+func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]UnmatchedRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}
@@ -553,9 +553,9 @@ func (c *Aggregator) Misses(ctx context.Context, owners []string, parent string,
 		}
 		last := timebucket.Hour(to.Add(-time.Millisecond)) + 1
 		if len(owners) == 0 && parent == "" {
-			return tx.Misses(ctx, timebucket.Hour(from), last, limit)
+			return tx.UnmatchedRows(ctx, timebucket.Hour(from), last, limit)
 		}
-		list, err := tx.Misses(ctx, timebucket.Hour(from), last, MaxMisses)
+		list, err := tx.UnmatchedRows(ctx, timebucket.Hour(from), last, MaxMisses)
 		if err != nil {
 			return nil, err
 		}

@@ -21,7 +21,7 @@ type Recent struct {
 
 // DayCount is the number of scans of an object on a day.
 type DayCount[T comparable] struct {
-	Of     T
+	Key    T
 	Bucket int64
 	Scans  int64
 }
@@ -56,14 +56,14 @@ func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read fu
 		rows, err := read(tx, ctx, days, items)
 		all := map[T]Recent{}
 		for _, r := range rows {
-			item := all[r.Of]
+			item := all[r.Key]
 			if ago := today - r.Bucket; ago < RecentDays {
 				item.Days[RecentDays-1-ago] += r.Scans
 			}
 			if t := PerDay.Start(r.Bucket, state.Offset).In(time.FixedZone("", int(state.Offset)*3600)); t.After(item.Last) {
 				item.Last = t
 			}
-			all[r.Of] = item
+			all[r.Key] = item
 		}
 		return all, err
 	})

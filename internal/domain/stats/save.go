@@ -53,14 +53,14 @@ func (c *Aggregator) save(ctx context.Context) error {
 		// A position is only meaningful together with its scan log, because another scan log may have the same position. A node
 		// that leaves a stream counts scans of the stream without a position.
 		if s.Offset != c.state.Offset ||
-			p.rest == nil && (s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.Scans != c.state.Scans) {
+			p.uncounted == nil && (s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.Scans != c.state.Scans) {
 			return errMoved
 		}
-		origins := p.origins(c.taken)
+		origins := p.origins(c.countedSets)
 		s.Scans += int64(p.events)
-		if p.rest == nil {
+		if p.uncounted == nil {
 			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
-			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.again))
+			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.recounted))
 		} else {
 			// In the journal, the pending events follow the events whose users are not in the sketches yet.
 			s.SketchOffset = max(0, s.SketchOffset-int64(p.events))
@@ -69,7 +69,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			for _, o := range p.rest {
+			for _, o := range p.uncounted {
 				if currentSets[o.Node].Has(o.Position) {
 					return errMoved
 				}
@@ -135,8 +135,8 @@ func (p *pending) unnamed() (tuples []Tuple) {
 
 // missRows returns the counts of scans without a result, in the store's order.
 func (p *pending) missRows() []UnmatchedRow {
-	rows := make([]UnmatchedRow, 0, len(p.misses))
-	for key, n := range p.misses {
+	rows := make([]UnmatchedRow, 0, len(p.unmatched))
+	for key, n := range p.unmatched {
 		rows = append(rows, UnmatchedRow{Hour: key.hour, Location: key.place, Scans: n})
 	}
 	slices.SortFunc(rows, func(a, b UnmatchedRow) int {

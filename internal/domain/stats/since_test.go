@@ -78,7 +78,7 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 					want = today.Count()
 				}
 				for d := range stats.Dimension(dims) {
-					a, err := c.Ask(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), Metric: stats.Users,
+					a, err := c.Execute(t.Context(), stats.Question{From: began, To: now.Add(time.Hour), Metric: stats.Users,
 						Interval: by, Group: d})
 					require.NoError(t, err)
 					if last := a.Rows[len(a.Rows)-1]; last.Users != want {

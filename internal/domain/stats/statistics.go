@@ -249,7 +249,7 @@ func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 // UsersSince is a sketch of the users that were added after a large sketch was written.
 type UsersSince struct {
 	UsersKey
-	Part   int // sequence number of the addition
+	Number int // sequence number of the addition
 	Sketch string
 }
 
@@ -398,8 +398,8 @@ type Tx interface {
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
 	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
-	// Misses returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
-	Misses(ctx context.Context, from, to int64, limit int) ([]UnmatchedRow, error)
+	// UnmatchedRows returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
+	UnmatchedRows(ctx context.Context, from, to int64, limit int) ([]UnmatchedRow, error)
 
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)

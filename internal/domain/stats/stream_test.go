@@ -150,7 +150,7 @@ func TestStreamCounter_RecreatedDuringPartialRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	require.NoError(t, errors.Join(c.StoreAddedUp(t.Context()), c.CatchUp(t.Context())))
-	a, err := c.Ask(t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
+	a, err := c.Execute(t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 6, 0),
 		Limit: stats.MaxAnswers})
 	assert.True(t, err == nil && a.Scans == 300+700,
 		"%d scans are counted, want the 300 of the log before and the 700 of the other: %v", a.Scans, err)
@@ -183,7 +183,7 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	open := func(marks string) *stream.Log {
 		o, err := stream.Parse(server.Events())
 		require.NoError(t, err)
-		o.Marks, o.Patience, o.Taken = marks, time.Hour, s.Origin
+		o.Marks, o.Patience, o.CountedSet = marks, time.Hour, s.Origin
 		l, err := stream.Open(o)
 		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
@@ -204,7 +204,7 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	counted := func() int64 {
 		t.Helper()
 		require.NoError(t, c.CatchUp(t.Context()))
-		a, err := c.Ask(t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0),
+		a, err := c.Execute(t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0),
 			To: began.AddDate(0, 6, 0), Limit: stats.MaxAnswers})
 		require.NoError(t, err)
 		return a.Scans

@@ -30,10 +30,10 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 				return false, err
 			}
 			c.tail.add(timebucket.Day(timebucket.Hour(e.OccurredAt), c.state.Offset), g, o.name, &e.Event)
-			if c.tail.full() {
+			if c.tail.isFull() {
 				reached = e.Position
 			}
-			return !c.tail.full(), nil
+			return !c.tail.isFull(), nil
 		})
 		if err != nil || reached == c.state.CountedOffset {
 			return err
@@ -84,7 +84,7 @@ func newTail() *tail {
 	return &tail{rules: map[ruleDay]*hyperloglog.Users{}, groups: map[groupDay]*hyperloglog.Users{}, owners: map[int64]string{}}
 }
 
-func (t *tail) full() bool {
+func (t *tail) isFull() bool {
 	return t.events >= maxTail || len(t.rules)+len(t.groups) >= maxSketchesHeld || t.bytes >= maxTailBytes
 }
 

@@ -36,21 +36,21 @@ type Step struct {
 // InPlace reports whether the verification file was found with the correct content.
 func InPlace(steps []Step) bool { return len(steps) > 0 && steps[len(steps)-1].OK }
 
-// walk collects the steps of a check.
-type walk struct {
+// fetchChain collects the steps of a check.
+type fetchChain struct {
 	host  string
 	steps []Step
 }
 
-func (v *walk) pass(did string, detail i18n.Message) {
+func (v *fetchChain) pass(did string, detail i18n.Message) {
 	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), OK: true, Detail: detail})
 }
 
-func (v *walk) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
+func (v *fetchChain) warn(did string, detail i18n.Message, cure string, next i18n.Message) {
 	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), OK: true, Warning: true, Detail: detail, Hint: next, Remedy: cure})
 }
 
-func (v *walk) fail(did, detail, cure string, next i18n.Message) {
+func (v *fetchChain) fail(did, detail, cure string, next i18n.Message) {
 	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), Detail: i18n.Literal(detail), Hint: next, Remedy: cure})
 }
 
@@ -58,7 +58,7 @@ func (v *walk) fail(did, detail, cure string, next i18n.Message) {
 // step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules 2.7.
 func Walk(ctx context.Context, fetch safehttp.Client, address, content string) ([]Step, error) {
 	link, _ := rules.ParseLink(address)
-	v := &walk{host: link.Host}
+	v := &fetchChain{host: link.Host}
 	answer, did, err := fetch.Do(ctx, safehttp.Request{Method: http.MethodGet, URL: address, Timeout: rules.ConfirmTimeout,
 		MaxBody: rules.MaxConfirmBody})
 	if ctx.Err() != nil {
@@ -107,7 +107,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 }
 
 // address checks whether the platform would also connect to the address that this client used.
-func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
+func (v *fetchChain) address(ctx context.Context, allowPrivate bool, address string) {
 	if !allowPrivate {
 		v.pass("address", catalog.Text("public"))
 		return
@@ -122,7 +122,7 @@ func (v *walk) address(ctx context.Context, allowPrivate bool, address string) {
 
 // kind checks the Content-Type of the response with the verification file. This server ignores the Content-Type; a reply of the
 // platform's staff suggests that the platform may check it. Contract: rules 2.7.
-func (v *walk) kind(h http.Header) {
+func (v *fetchChain) kind(h http.Header) {
 	kind := h.Get("Content-Type")
 	switch media, _, _ := strings.Cut(kind, ";"); {
 	case kind == "":
@@ -135,7 +135,7 @@ func (v *walk) kind(h http.Header) {
 }
 
 // cure returns the advice for a failed fetch.
-func (v *walk) cure(r safehttp.Reason) i18n.Message {
+func (v *fetchChain) cure(r safehttp.Reason) i18n.Message {
 	host, _, _ := strings.Cut(v.host, ":")
 	switch r {
 	case safehttp.BadURL, safehttp.PortRefused, safehttp.Redirected, safehttp.Encoded:

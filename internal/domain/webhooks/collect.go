@@ -50,13 +50,13 @@ var errMoved = errors.New("webhooks: the position was moved meanwhile")
 
 // cursor is the position of a webhook reader in an event source.
 type cursor struct {
-	position int64
-	mark     string                        // identifies the scan at the position, see marked
-	logID    string                        // scan log to which the position belongs, as known to the counting; only for scans
-	queued   map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
-	all      bool                          // reports that queued contains every journal from which any event was queued for webhooks
-	learn    bool                          // the field read contains every event between the previous position and this position
-	read     []scanlog.Origin
+	position   int64
+	checkpoint string                        // identifies the scan at the position, see marked
+	logID      string                        // scan log to which the position belongs, as known to the counting; only for scans
+	queued     map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
+	all        bool                          // reports that queued contains every journal from which any event was queued for webhooks
+	learn      bool                          // the field read contains every event between the previous position and this position
+	read       []scanlog.Origin
 }
 
 // Unmarked is the mark of a position after the server switched to another scan log or a scan log was truncated: the reader then
@@ -120,7 +120,7 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	} else if counting != from.logID {
 		return errMoved
 	}
-	if err := tx.PutMark(ctx, source, to.mark); err != nil {
+	if err := tx.PutMark(ctx, source, to.checkpoint); err != nil {
 		return err
 	}
 	// A program version that does not record the queued events ran before. If the counted position is between the reader's old and
@@ -142,7 +142,7 @@ func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *sc
 	}
 	current, changed := cursor{}, map[string]*scanlog.OffsetSet{}
 	var err error
-	if current.queued, current.all, err = tx.Told(ctx); err != nil {
+	if current.queued, current.all, err = tx.ReportedSets(ctx); err != nil {
 		return err
 	}
 	for _, o := range read {
@@ -168,13 +168,13 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 		if loc.position, err = tx.Position(ctx, source); err != nil || source != ScanSource || len(hooks) == 0 {
 			return err
 		}
-		if loc.mark, err = tx.Mark(ctx, source); err != nil {
+		if loc.checkpoint, err = tx.Checkpoint(ctx, source); err != nil {
 			return err
 		}
 		if loc.logID, err = tx.Counting(ctx); err != nil {
 			return err
 		}
-		loc.queued, loc.all, err = tx.Told(ctx)
+		loc.queued, loc.all, err = tx.ReportedSets(ctx)
 		return err
 	})
 	return hooks, loc, err
@@ -184,7 +184,7 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 // as after an import or a restored backup.
 func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
 	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
-		if err := s.move(ctx, tx, source, from, cursor{position: end, mark: Unmarked}); err != nil {
+		if err := s.move(ctx, tx, source, from, cursor{position: end, checkpoint: Unmarked}); err != nil {
 			return err
 		}
 		hooks, err := tx.Webhooks(ctx)
@@ -246,11 +246,11 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 		return false, s.queue(ctx, ScanSource, from, to, nil)
 	case from.position > end:
 		return false, s.restart(ctx, ScanSource, from, end)
-	case s.Origins && from.mark == Unmarked:
+	case s.Origins && from.checkpoint == Unmarked:
 		return true, s.rewindToUnqueued(ctx, from)
 	}
 	to, start := cursor{position: from.position, learn: s.Origins}, from.position
-	if s.Origins && strings.HasPrefix(from.mark, strconv.FormatInt(start, 10)+" ") {
+	if s.Origins && strings.HasPrefix(from.checkpoint, strconv.FormatInt(start, 10)+" ") {
 		start-- // the event at the position shows whether this is the log that was read before
 	}
 	var events []pendingEvent
@@ -260,7 +260,7 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 			return false, fmt.Errorf("reading the log of scans: %w", err)
 		}
 		if e.Position == from.position {
-			if markOf(e.Position, e.ID) != from.mark {
+			if markOf(e.Position, e.ID) != from.checkpoint {
 				return true, s.rewindToUnqueued(ctx, from)
 			}
 			continue
@@ -269,7 +269,7 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 			hasMore = true
 			break
 		}
-		to.position, to.mark = e.Position, markOf(e.Position, e.ID)
+		to.position, to.checkpoint = e.Position, markOf(e.Position, e.ID)
 		alreadyQueued := from.wasQueued(&e)
 		if node := e.From.Node; node != "" {
 			to.read = append(to.read, e.From)

@@ -21,8 +21,8 @@ import (
 const (
 	// parallel is the maximum number of concurrent deliveries of one webhook.
 	parallel = 8
-	// kept is the retention of finished deliveries, after the time for which deliveries are retried.
-	kept = 7 * 24 * time.Hour
+	// retention is the retention of finished deliveries, after the time for which deliveries are retried.
+	retention = 7 * 24 * time.Hour
 	// forgetStep is the number of deliveries that one transaction deletes.
 	forgetStep = 1000
 )
@@ -35,7 +35,7 @@ func (s *Service) Policy() outbox.Policy {
 		Gone:        s.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := s.Collect(ctx)
-			forgot, err2 := s.forget(ctx)
+			forgot, err2 := s.deleteOld(ctx)
 			return collected || forgot, errors.Join(err, outbox.WrapPart("old deliveries", err2))
 		},
 		// Only the status decides whether the delivery succeeded. A response body that is too long, compressed or truncated does
@@ -66,10 +66,10 @@ func orderKey(body string) string {
 	return fmt.Sprint(told.Data.ApplicationID, " ", told.Data.CodeIndex)
 }
 
-// forget deletes expired deliveries, a limited number at a time.
-func (s *Service) forget(ctx context.Context) (hasMore bool, err error) {
+// deleteOld deletes expired deliveries, a limited number at a time.
+func (s *Service) deleteOld(ctx context.Context) (hasMore bool, err error) {
 	// Expired deliveries are counted first, because a write transaction is more expensive than a count.
-	before, old := s.Now().Add(-kept-s.life()), 0
+	before, old := s.Now().Add(-retention-s.life()), 0
 	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
 		old, err = tx.CountForgettable(ctx, before)
 		return err
@@ -117,7 +117,7 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 		return nil, fmt.Errorf("the secret of webhook %d cannot be opened: %w", id, err)
 	}
 	return func(r *outbox.Row) (safehttp.Request, error) {
-		if s.Now().Sub(r.CreatedAt) > s.life()+kept {
+		if s.Now().Sub(r.CreatedAt) > s.life()+retention {
 			return safehttp.Request{}, outbox.ErrSkip("its time was over before its turn came")
 		}
 		r.URL = w.URL

@@ -82,7 +82,7 @@ func (w *town) node(name string) *streamNode {
 	o, err := stream.Parse(fmt.Sprintf("nats://127.0.0.1:%d?flush=vouched", w.port))
 	require.NoError(w.t, err)
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
-	o.Taken, o.Told, o.Counted = w.db.Origin, w.db.Told, w.db.CountedUpTo
+	o.CountedSet, o.ReportedSet, o.Counted = w.db.Origin, w.db.ReportedSet, w.db.CountedUpTo
 	n := &streamNode{name: name}
 	if n.log, err = stream.Open(o); err != nil {
 		w.t.Fatal(err)
@@ -160,7 +160,7 @@ func (w *town) works(f func(ctx context.Context) error) {
 func (w *town) count(want int64) {
 	w.t.Helper()
 	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
-	a, err := w.counter.Ask(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
+	a, err := w.counter.Execute(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
 		Limit: stats.MaxAnswers})
 	assert.True(w.t, err == nil && a.Scans == want, "%d scans are counted, want %d: %v", a.Scans, want, err)
 }
@@ -472,7 +472,7 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 			turn(toTable, 1)
 			require.NoError(t, w.counter.CatchUpAndSave(t.Context()))
 		}
-		a, err := w.counter.Ask(t.Context(), stats.Question{Metric: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
+		a, err := w.counter.Execute(t.Context(), stats.Question{Metric: stats.Users, From: began, To: began.AddDate(0, 0, 1)})
 		assert.True(t, err == nil && len(a.Rows) == 1 && a.Rows[0].Users == int64(one.scanned+left.scanned),
 			"the users are %+v, want %d: %v", a.Rows, one.scanned+left.scanned, err)
 	})
@@ -524,7 +524,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 		}
 		w.service.Log = between
 		w.step()
-		if told, err := w.db.Told(t.Context(), one.name); err != nil || told.Missing(rest+10) > 0 {
+		if told, err := w.db.ReportedSet(t.Context(), one.name); err != nil || told.Missing(rest+10) > 0 {
 			t.Errorf("of %d scans of the node %d are not noted as told: %v", rest+10, told.Missing(rest+10), err)
 		}
 		looked = 0

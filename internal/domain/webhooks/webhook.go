@@ -125,16 +125,16 @@ type Tx interface {
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
 	// LockReader prevents other transactions from moving the position of a source until this transaction ends.
 	LockReader(ctx context.Context, source string) error
-	// Mark returns the mark of the scan at the position, see marked; PutMark stores the mark.
-	Mark(ctx context.Context, source string) (string, error)
+	// Checkpoint returns the mark of the scan at the position, see marked; PutMark stores the mark.
+	Checkpoint(ctx context.Context, source string) (string, error)
 	PutMark(ctx context.Context, source, mark string) error
 	// Counting returns the ID of the scan log to which the position of scans refers; "" = nothing was counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
-	// Told returns which events of each node's journal were queued for webhooks; PutQueuedOffsets stores the queued events of some
+	// ReportedSets returns which events of each node's journal were queued for webhooks; PutQueuedOffsets stores the queued events of some
 	// journals. all reports that no event was queued from journals that are not in the map.
-	Told(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
+	ReportedSets(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
 	PutQueuedOffsets(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// AdoptCountedOffsets handles journals that Told does not know: it records the counted events of each journal as queued, and that Told
+	// AdoptCountedOffsets handles journals that ReportedSets does not know: it records their counted events as queued, and that ReportedSets
 	// now knows every journal. AdoptCountedOffsets does nothing unless the counted position lies between from and to.
 	AdoptCountedOffsets(ctx context.Context, from, to int64) error
 	// StartReader starts the reader of scans at the counted position, because no webhook wanted scans until now.

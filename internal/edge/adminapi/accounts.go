@@ -103,7 +103,7 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	client.AccountQuery
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
-	found, total, err := a.findAccounts(accounts.Search{Part: in.Text, Kind: accounts.Kind(in.Kind), State: accounts.SearchState(in.State),
+	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind), State: accounts.SearchState(in.State),
 		Order: accounts.Order(in.Order), Offset: in.Offset, Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
@@ -258,7 +258,7 @@ type DryRun struct {
 
 func showDeletion(appid string, has accounts.Dependencies, deleted bool) client.Deletion {
 	shown := func(a accounts.Count) client.Amount { return client.Amount(a) }
-	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: mapped(has.Goes, shown), BlockedBy: mapped(has.Keeps, shown)}
+	return client.Deletion{AppID: appid, Deleted: deleted, Deletes: mapped(has.Deleted, shown), BlockedBy: mapped(has.Blocking, shown)}
 }
 
 func (a accountAPI) deleteAccount(ctx context.Context, in *struct {

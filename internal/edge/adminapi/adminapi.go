@@ -198,7 +198,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	}
 	a.Log.ErrorContext(ctx, "admin call failed", "error", err)
 	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
-		return huma.Error503ServiceUnavailable("the database " + out.What + ": try again later; the server's log says more")
+		return huma.Error503ServiceUnavailable("the database " + out.Condition + ": try again later; the server's log says more")
 	}
 	if file, ok := errors.AsType[*fs.PathError](err); ok {
 		return huma.Error503ServiceUnavailable(fmt.Sprintf("the data folder is full or not writable: %s; nothing was changed: free space there, then try again",

@@ -127,7 +127,7 @@ func (a scanAPI) getBatchAlarm(ctx context.Context, in *BatchPath) (client.Batch
 		return client.BatchAlarm{}, err
 	}
 	shown := client.BatchAlarm{ApplicationID: in.ID, Threshold: threshold.Score, Off: threshold.Score == alarms.NoAlarm,
-		Overridden: threshold.Own}
+		Overridden: threshold.HasOwnThreshold}
 	chosen := shown
 	if !chosen.Overridden { // the threshold is the server-wide default and was not set for this application
 		chosen = client.BatchAlarm{ApplicationID: in.ID}

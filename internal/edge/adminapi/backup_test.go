@@ -34,7 +34,7 @@ func served(a *Admin) http.Handler {
 func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
 	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
-		return fmt.Errorf("reading: %w", &errcode.Unavailable{What: "does not answer"})
+		return fmt.Errorf("reading: %w", &errcode.Unavailable{Condition: "does not answer"})
 	}})
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest("POST", "/admin/v1/export", strings.NewReader(`{"passphrase":"correct horse battery"}`))

@@ -17,7 +17,7 @@ func (a serverAPI) listBehaviours(context.Context, *noInput) (client.BehaviourLi
 }
 
 func showBehaviour(b behaviour.Behaviour, now time.Time) client.Behaviour {
-	return client.Behaviour{ID: b.ID, EvidenceLevel: string(b.Evidence), Section: b.Section, English: b.Says().English(),
-		Chinese: b.Says().Chinese(), Source: b.Source,
+	return client.Behaviour{ID: b.ID, EvidenceLevel: string(b.Evidence), Section: b.Section, English: b.Description().English(),
+		Chinese: b.Description().Chinese(), Source: b.Source,
 		Date: b.Date, Until: b.Until, Old: b.Stale(now)}
 }

@@ -357,7 +357,7 @@ func (a codeAPI) getCodeScans(ctx context.Context, in *struct {
 	shown := client.CodeScans{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions,
 		ImpossibleTravelCount: c.Trips,
 		Score:                 c.AlarmScore(), DismissedAt: optional(c.DismissedAt)}
-	for _, p := range c.Where {
+	for _, p := range c.Locations {
 		place := client.CodePlace{Region: p.Region, Scans: p.Scans, Networks: p.Networks}
 		if p.Known {
 			place.Lat, place.Lon = &p.Lat, &p.Lon

@@ -39,7 +39,7 @@ func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.C
 
 func showTrial(c apiusage.Covered) client.Trial {
 	shown := client.Trial{ErrCode: c.Code.Number, Occurred: c.Met(), Calls: c.Calls, Count: c.Times, LastRID: c.Last, Command: c.Command}
-	shown.English, shown.Chinese = c.Says()
+	shown.English, shown.Chinese = c.Description()
 	if c.Row != behaviour.NoRow {
 		shown.Behaviour = c.Row.String()
 	}

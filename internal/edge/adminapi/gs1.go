@@ -258,9 +258,9 @@ func (a ruleAPI) importGS1(ctx context.Context, in *importInput) (client.Importe
 		}
 		planned := func(yield func(digitallink.Planned, error) bool) {
 			for l, err := range lines(text) {
-				item := digitallink.Planned{Line: l.number, Fault: l.fault}
-				if item.Fault == nil && err == nil {
-					item.Fault = strictly(bytes.TrimSpace(l.text), &item.Entry)
+				item := digitallink.Planned{Line: l.number, Err: l.fault}
+				if item.Err == nil && err == nil {
+					item.Err = strictly(bytes.TrimSpace(l.text), &item.Entry)
 				}
 				if item.Entry.Owner == "" && len(caller.Accounts) == 1 {
 					item.Entry.Owner = caller.Accounts[0]

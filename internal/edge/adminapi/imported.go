@@ -28,7 +28,7 @@ func (a codeAPI) beginImport(ctx context.Context, in *struct {
 }) (client.Batch, error) {
 	n := in.Body
 	b, err := a.Codes.BeginImport(acting(ctx, n.Actor), codes.NewImport{Account: in.AppID, ISV: n.ISV, ID: n.ID, Count: n.Count,
-		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Given: n.FixedDigits, Weak: n.AllowGuessable}})
+		Prefix: n.Prefix, Text: codes.TemplateOrder{Text: n.Text, GTIN: n.GTIN, Digits: n.FixedDigits, Weak: n.AllowGuessable}})
 	if err != nil {
 		return client.Batch{}, err
 	}
@@ -61,14 +61,14 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	_, _ = io.Copy(io.Discard, body)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
 		named := mapped(faults, func(f accounts.RowError) error {
-			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
+			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Reason}
 		})
 		return client.CodesImported{}, huma.Error422UnprocessableEntity("none of these codes was imported", named...)
 	}
 	if errors.Is(err, errBroken) {
 		return client.CodesImported{}, huma.Error400BadRequest("the list is incomplete; none of these codes was imported")
 	}
-	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Have}, err
+	return client.CodesImported{Lines: done.Lines, Added: done.Added, Available: done.Stored}, err
 }
 
 func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
@@ -77,7 +77,7 @@ func (a codeAPI) takeBackImport(ctx context.Context, in *struct {
 }) (client.ImportUndone, error) {
 	w := in.Body
 	done, err := a.Codes.UndoImport(acting(ctx, w.Actor), in.ID, codes.Range{From: w.From, To: w.To}, w.Note)
-	return client.ImportUndone{Removed: done.Removed, Available: done.Have, More: done.More}, err
+	return client.ImportUndone{Removed: done.Removed, Available: done.Stored, More: done.More}, err
 }
 
 // errBroken reports that a request body did not arrive completely.

@@ -227,14 +227,14 @@ type importInput struct {
 func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "rules", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		return a.Rules.Import(ctx, plan(text, (*ruleLine).planned,
-			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Fault: err} }), in.DryRun)
+			func(n int, err error) rules.Planned { return rules.Planned{Line: n, Err: err} }), in.DryRun)
 	})
 }
 
 func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
 		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
-			func(n int, err error) accounts.ImportRow { return accounts.ImportRow{Line: n, Fault: err} }), in.DryRun)
+			func(n int, err error) accounts.ImportRow { return accounts.ImportRow{Line: n, Err: err} }), in.DryRun)
 	})
 }
 
@@ -263,7 +263,7 @@ func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	done, err := load(text)
 	if faults, ok := errors.AsType[accounts.RowErrors](err); ok {
 		named := mapped(faults, func(f accounts.RowError) error {
-			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Why}
+			return &huma.ErrorDetail{Location: fmt.Sprintf("line %d", f.Line), Message: f.Reason}
 		})
 		return client.Imported{}, huma.Error422UnprocessableEntity("nothing was imported", named...)
 	}

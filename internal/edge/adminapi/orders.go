@@ -96,7 +96,7 @@ func (a codeAPI) placeOrder(ctx context.Context, in *struct {
 	if err != nil {
 		return client.Order{}, err
 	}
-	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Given: in.Body.FixedDigits,
+	template, err := a.Codes.FillTemplate(codes.TemplateOrder{Text: in.Body.Text, GTIN: in.Body.GTIN, Digits: in.Body.FixedDigits,
 		Weak: in.Body.AllowGuessable, Count: in.Body.Count})
 	if err != nil {
 		return client.Order{}, err

@@ -44,7 +44,7 @@ func showPackage(p codes.PrintPackage) client.Package {
 	return client.Package{Drawing: drawing, ID: p.ID,
 		ApplicationID: p.Batch, From: p.Codes.From, To: p.Codes.To, Spare: p.Spare, Proofs: p.Proofs,
 		Printer: p.Printer, Recipients: words[string](p.Recipients), Formats: words[string](p.Formats),
-		OverlappingPackages: append([]int64{}, p.Again...),
+		OverlappingPackages: append([]int64{}, p.ReprintOf...),
 		Reason:              p.Reason, CreatedBy: p.MadeBy, CreatedAt: p.MadeAt, DownloadCount: p.Sent,
 		Spoiled:    mapped(p.Spoiled, func(r codes.Range) client.CodeRange { return client.CodeRange(r) }),
 		RecalledAt: optional(p.RecalledAt), RecalledBy: p.RecalledBy}
@@ -136,7 +136,7 @@ func (a codeAPI) writePackage(ctx context.Context, w io.Writer, p codes.PrintPac
 	}
 	lists := []codes.CodeSource{a.Codes.Source(b, p.Codes)}
 	m := printpackage.Manifest{Package: p.ID, ApplicationID: p.Batch, Account: b.Account, From: p.Codes.From, To: p.Codes.To,
-		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, OverlappingPackages: p.Again, Prefix: b.Prefix, Printer: p.Printer,
+		Codes: p.Codes.To - p.Codes.From + 1, Spare: p.Spare, OverlappingPackages: p.ReprintOf, Prefix: b.Prefix, Printer: p.Printer,
 		CreatedBy: p.MadeBy,
 		CreatedAt: p.MadeAt.UTC()}
 	if p.Proofs != 0 {

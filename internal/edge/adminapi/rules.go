@@ -21,7 +21,7 @@ func showRule(r rules.Rule) client.StoredRule {
 }
 
 func showRuleChange(c rules.Change) client.RuleChange {
-	return client.RuleChange{Seq: c.Seq, OccurredAt: c.At, Actor: c.ActorID, RID: c.RID, Action: c.Did, Rule: showRule(c.Rule),
+	return client.RuleChange{Seq: c.Seq, OccurredAt: c.At, Actor: c.ActorID, RID: c.RID, Action: c.Action, Rule: showRule(c.Rule),
 		Reason: c.Reason}
 }
 
@@ -35,7 +35,7 @@ func (a ruleAPI) listRules(ctx context.Context, in *client.StoredRuleQuery) (sho
 		list, err = a.exactRules(ctx, rules.Query{Owner: in.Owner, Target: in.Target, AfterID: in.After, Limit: in.Limit}, in.Prefix)
 		list = slices.DeleteFunc(list, func(r rules.Rule) bool { return len(accountIDs) > 0 && !slices.Contains(accountIDs, r.Owner) })
 	} else {
-		s := rules.Search{Owners: accountIDs, Part: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
+		s := rules.Search{Owners: accountIDs, Substring: in.Text, Newest: in.Newest || in.Before > 0, From: cmp.Or(in.Before, in.After),
 			Limit: in.Limit}
 		if in.State != "" {
 			s.Published = new(in.State == "published")
@@ -63,7 +63,7 @@ func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	shown.Rules = []client.RuleName{}
 	for _, named := range list {
 		if caller.CanAccess(named.Owner) {
-			shown.Rules = append(shown.Rules, client.RuleName{ID: named.ID, Owner: named.Owner, Prefix: named.Prefix, Deleted: named.Gone})
+			shown.Rules = append(shown.Rules, client.RuleName{ID: named.ID, Owner: named.Owner, Prefix: named.Prefix, Deleted: named.Deleted})
 		}
 	}
 	return shown, err

@@ -74,7 +74,7 @@ func (a accountAPI) findAccounts(s accounts.Search) ([]*accounts.Account, int, e
 }
 
 func (s *searching) accounts(context.Context) error {
-	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Part: s.part, Sees: s.sees, Order: accounts.ByName,
+	list, total, err := s.Admin.accounts().findAccounts(accounts.Search{Substring: s.part, Sees: s.sees, Order: accounts.ByName,
 		Limit: maxHits})
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *searching) accounts(context.Context) error {
 
 // rules finds the rules whose prefix contains the text, and the rule that matches the text as a link.
 func (s *searching) rules(ctx context.Context) error {
-	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Part: s.text, Quick: s.quick, Limit: maxHits})
+	list, complete, err := s.Rules.Search(ctx, rules.Search{Owners: s.owners, Substring: s.text, Quick: s.quick, Limit: maxHits})
 	if err != nil {
 		return err
 	}

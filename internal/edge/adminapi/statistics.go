@@ -116,7 +116,7 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 		return statisticsAnswer{}, err
 	}
 	q.Limit, q.Offset = in.Limit, in.Offset
-	found, err := a.Scans.Ask(ctx, q)
+	found, err := a.Scans.Execute(ctx, q)
 	if err != nil {
 		return statisticsAnswer{}, err
 	}
@@ -149,7 +149,7 @@ func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 	if err != nil {
 		return client.UnmatchedList{}, err
 	}
-	list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, in.Limit)
+	list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to, in.Limit)
 	return client.UnmatchedList{Locations: mapped(list, func(m stats.UnmatchedRow) client.UnmatchedPrefix {
 			return client.UnmatchedPrefix{Location: m.Location, Scans: m.Scans}
 		})},
@@ -158,13 +158,13 @@ func (a scanAPI) listUnmatched(ctx context.Context, in *struct {
 
 func (a scanAPI) recountStatistics(ctx context.Context, _ *noInput) (client.Recount, error) {
 	r, err := verify.Recounter{Counter: a.Scans, Scratch: a.Spool}.Run(ctx)
-	return client.Recount{Scans: r.Scans, Missing: r.Lacking, Compared: r.Compared, DifferenceCount: r.Differences,
+	return client.Recount{Scans: r.Scans, Missing: r.Missing, Compared: r.Compared, DifferenceCount: r.Differences,
 		Differences: mapped(r.Shown, func(d verify.Difference) client.Difference {
-			return client.Difference{Name: d.What, Counted: d.Counted, Recounted: d.Recounted}
+			return client.Difference{Name: d.Subject, Counted: d.Counted, Recounted: d.Recounted}
 		}), Since: optional(r.Since)}, err
 }
 
-func showAnswers(q stats.Question, found stats.Answers) statisticsAnswer {
+func showAnswers(q stats.Question, found stats.QueryResult) statisticsAnswer {
 	zone := time.FixedZone("", int(found.Offset)*3600)
 	shown := statisticsAnswer{From: found.From.In(zone), To: found.To.In(zone), Rows: make([]statisticsRow, 0, len(found.Rows)),
 		More:    found.More,

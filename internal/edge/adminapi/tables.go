@@ -167,7 +167,7 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 			return nil, err
 		}
 		for q.Limit = stats.MaxAnswers; ; q.Offset += q.Limit {
-			found, err := a.Scans.Ask(ctx, q)
+			found, err := a.Scans.Execute(ctx, q)
 			if err != nil {
 				return nil, err
 			}
@@ -200,7 +200,7 @@ func (a scanAPI) exportUnmatched(ctx context.Context, in *struct {
 		if err != nil {
 			return nil, err
 		}
-		list, err := a.Scans.Misses(ctx, accountIDs, in.Below, from, to, stats.MaxMisses)
+		list, err := a.Scans.UnmatchedRows(ctx, accountIDs, in.Below, from, to, stats.MaxMisses)
 		return mapped(list, func(m stats.UnmatchedRow) missRow { return missRow{m.Location, m.Scans} }), err
 	})), nil
 }

@@ -121,7 +121,7 @@ func TestQRCodeJumpGet_NewestTenThousand(t *testing.T) {
 			}
 			r := rules.Rule{Kind: rules.KindService, Owner: "svc", Target: "shop", Prefix: p, Path: "p", CreatedAt: servertest.Began,
 				UpdatedAt: servertest.Began}
-			if _, err := tx.AddRule(t.Context(), r, rules.ChangeMeta{At: servertest.Began, Did: "add"}); err != nil {
+			if _, err := tx.AddRule(t.Context(), r, rules.ChangeMeta{At: servertest.Began, Action: "add"}); err != nil {
 				return err
 			}
 		}

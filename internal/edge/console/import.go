@@ -145,7 +145,7 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 	}
 	have := make([]ruleplan.Stored, len(stored))
 	for i, r := range stored {
-		if have[i], err = ruleplan.Have(r); err != nil {
+		if have[i], err = ruleplan.FromAPI(r); err != nil {
 			return err
 		}
 	}
@@ -220,7 +220,7 @@ func (pages rulePages) exportRules(v *request) {
 	}
 	file := ruleplan.File{Rules: []ruleplan.Written{}}
 	for _, r := range stored {
-		have, err := ruleplan.Have(r)
+		have, err := ruleplan.FromAPI(r)
 		if v.failed(err) {
 			return
 		}

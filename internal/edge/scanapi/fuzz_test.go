@@ -94,7 +94,7 @@ func TestExplain_StoreUnavailable(t *testing.T) {
 	t.Parallel()
 	a := fuzzedAPI(t)
 	for _, fault := range []error{errors.New("reading rules: unexpected EOF"), context.DeadlineExceeded,
-		&errcode.Unavailable{What: "does not answer"}} {
+		&errcode.Unavailable{Condition: "does not answer"}} {
 		a.Near = func(context.Context, rules.Link) ([]rules.Rule, error) { return nil, fault }
 		w := httptest.NewRecorder()
 		a.explain(w, httptest.NewRequest("POST", "/scan/v1/explain", strings.NewReader(requests[0])), accounts.DefaultNamespace)

@@ -171,7 +171,7 @@ func newStep(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
 	known := b.Known(now)
-	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Says.English(), Chinese: s.Says.Chinese(),
+	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Reason.English(), Chinese: s.Reason.Chinese(),
 		Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
 }
 
@@ -327,7 +327,7 @@ func (a *API) asProblem(err error) problem {
 	}
 	a.Log.Error("scan call failed", "error", err)
 	if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
-		return problem{http.StatusServiceUnavailable, "the database " + out.What + ": try again later; the server's log says more"}
+		return problem{http.StatusServiceUnavailable, "the database " + out.Condition + ": try again later; the server's log says more"}
 	}
 	return problem{http.StatusInternalServerError, "the call failed inside the server: its log says why"}
 }

@@ -40,10 +40,10 @@ type Rewinder interface {
 	SharedLog
 	// IsComplete reports whether the log still contains all events that were shipped.
 	IsComplete(ctx context.Context) (bool, error)
-	// Taken returns the set of a node's counted events; nil = unknown.
-	Taken(ctx context.Context, node string) (*OffsetSet, error)
-	// Told returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
-	Told(ctx context.Context, node string) (*OffsetSet, error)
+	// CountedSet returns the set of a node's counted events; nil = unknown.
+	CountedSet(ctx context.Context, node string) (*OffsetSet, error)
+	// ReportedSet returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
+	ReportedSet(ctx context.Context, node string) (*OffsetSet, error)
 	// Rewind determines the offset from which a journal that was shipped up to mark must be shipped next. Rewind goes back to an
 	// earlier offset if shipped events are gone. settled is the position up to which all events are counted and reported to
 	// webhooks; -1 = unknown. The next Ship starts from the offset that Rewind returned.
@@ -90,15 +90,15 @@ type Shipper struct {
 	// Pause is the minimum time between two batches that are not full, to limit the number of transactions; 0 = 100 ms.
 	Pause time.Duration
 
-	turns    sync.Once
-	shipping chan struct{} // semaphore: one goroutine ships at a time
-	mark     Offset
-	known    bool       // true if mark equals the offset recorded in the shared log
-	through  int64      // every readable event up to this position was shipped
-	erased   int64      // erasures up to this time are applied to the journal
-	taken    *OffsetSet // counted events at the last query of the shared log; nil = unknown
-	told     *OffsetSet // events reported to webhooks at the last query of the shared log; nil = no webhook waits for events
-	leaveOut int64      // up to this position, events that are counted and reported to webhooks are not shipped
+	turns      sync.Once
+	shipping   chan struct{} // semaphore: one goroutine ships at a time
+	mark       Offset
+	known      bool       // true if mark equals the offset recorded in the shared log
+	through    int64      // every readable event up to this position was shipped
+	erased     int64      // erasures up to this time are applied to the journal
+	countedSet *OffsetSet // counted events at the last query of the shared log; nil = unknown
+	reported   *OffsetSet // events reported to webhooks at the last query of the shared log; nil = no webhook waits for events
+	leaveOut   int64      // up to this position, events that are counted and reported to webhooks are not shipped
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
@@ -302,8 +302,8 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 		if err != nil {
 			return err
 		}
-		taken := s.taken.Has(e.Position)
-		if e.Position > s.leaveOut || !taken || s.told != nil && !s.told.Has(e.Position) {
+		taken := s.countedSet.Has(e.Position)
+		if e.Position > s.leaveOut || !taken || s.reported != nil && !s.reported.Has(e.Position) {
 			e.From = Origin{Node: s.Node, Position: e.Position, Reshipped: taken}
 			events = append(events, e)
 		}
@@ -373,10 +373,10 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 // needed returns the counted events of this node, the events reported to webhooks, and the position up to which all events are
 // counted and reported; -1 = unknown.
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
-	if taken, err = r.Taken(ctx, s.Node); err != nil || taken == nil {
+	if taken, err = r.CountedSet(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
 	}
-	if told, err = r.Told(ctx, s.Node); err != nil || told == nil {
+	if told, err = r.ReportedSet(ctx, s.Node); err != nil || told == nil {
 		return taken, nil, taken.ContiguousTo, err
 	}
 	return taken, told, min(taken.ContiguousTo, told.ContiguousTo), nil
@@ -401,7 +401,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if err != nil {
 		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
-	s.taken, s.told, s.leaveOut = taken, told, back.LeaveOut
+	s.countedSet, s.reported, s.leaveOut = taken, told, back.LeaveOut
 	if back.Why == "" {
 		return s.skipFormer(ctx, r, mark, back, former)
 	}
@@ -439,7 +439,7 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back 
 	if former == "" || back.From <= mark.Position {
 		return mark, nil
 	}
-	counted, err := r.Taken(ctx, former)
+	counted, err := r.CountedSet(ctx, former)
 	if err != nil {
 		return mark, fmt.Errorf("asking which scans of this node are counted under its former name: %w", err)
 	}

@@ -106,20 +106,20 @@ func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
 	return m.Header.Get(nats.MsgIdHdr) == last.id.String(), nil
 }
 
-// Taken implements scanlog.Rewinder.
-func (l *Log) Taken(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
-	if l.options.Taken == nil {
+// CountedSet implements scanlog.Rewinder.
+func (l *Log) CountedSet(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
+	if l.options.CountedSet == nil {
 		return nil, nil
 	}
-	return l.options.Taken(ctx, node)
+	return l.options.CountedSet(ctx, node)
 }
 
-// Told implements scanlog.Rewinder.
-func (l *Log) Told(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
-	if l.options.Told == nil {
+// ReportedSet implements scanlog.Rewinder.
+func (l *Log) ReportedSet(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
+	if l.options.ReportedSet == nil {
 		return nil, nil
 	}
-	return l.options.Told(ctx, node)
+	return l.options.ReportedSet(ctx, node)
 }
 
 // Rewind implements scanlog.Rewinder.

@@ -69,11 +69,11 @@ type Options struct {
 	// user that are published later are anonymous. nil = users are never erased.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
-	// Taken returns which events of a node's journal are counted; nil = unknown.
-	Taken func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// Told returns which events of a node's journal were reported to webhooks; a nil result means that no webhook receives scans,
-	// or that the events are unknown. The function Told may be nil.
-	Told func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
+	// CountedSet returns which events of a node's journal are counted; nil = unknown.
+	CountedSet func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
+	// ReportedSet returns which events of a node's journal were reported to webhooks; a nil result means that no webhook receives scans,
+	// or that the events are unknown. ReportedSet may be nil.
+	ReportedSet func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Counted returns the position of the last counted scan in the scan log that is currently counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
 

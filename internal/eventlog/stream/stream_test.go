@@ -631,7 +631,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 			require.NoError(t, err)
 			o.Marks, o.Patience = t.TempDir(), time.Minute
 			counted := map[string]*scanlog.OffsetSet{}
-			o.Taken = func(_ context.Context, node string) (*scanlog.OffsetSet, error) {
+			o.CountedSet = func(_ context.Context, node string) (*scanlog.OffsetSet, error) {
 				return cmp.Or(counted[node], &scanlog.OffsetSet{}), nil
 			}
 			l, err := Open(o)

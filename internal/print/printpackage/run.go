@@ -96,11 +96,11 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 		r.seen[kind][pos]++
 	}
 	switch {
-	case r.Spoiled.Has(index):
+	case r.Spoiled.Contains(index):
 		return Spoiled, index
 	case prev == 0:
 		return Good, index
-	case prev == 1 && r.Reprinted.Has(index):
+	case prev == 1 && r.Reprinted.Contains(index):
 		return Reprint, index
 	}
 	return Double, index
@@ -165,7 +165,7 @@ func (r *Run) Report() Report {
 	var good int64
 	for code := range j.codes() {
 		index := j.From + code
-		read, spare, spoiled := r.seen[readText][code]|r.seen[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Has(index)
+		read, spare, spoiled := r.seen[readText][code]|r.seen[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Contains(index)
 		if read {
 			done.Read++
 		}

@@ -245,7 +245,7 @@ var ruleOwners, batchOwners = []string{"wxa", "wxb", "wxa", "wxgone", "wxgone"},
 // AddOwners adds the rules and applications that the scans of Traffic fall on to an empty store.
 func AddOwners(t testing.TB, s *store.Store) {
 	t.Helper()
-	deed := rules.ChangeMeta{At: Began, Did: "add"}
+	deed := rules.ChangeMeta{At: Began, Action: "add"}
 	err := s.UpdateRules(t.Context(), func(tx rules.Tx) error {
 		for n, owner := range ruleOwners {
 			prefix, err := rules.ParsePrefix(fmt.Sprintf("https://%s.example/r%d/", owner, n+1), rules.Ordinary, true)
@@ -258,7 +258,7 @@ func AddOwners(t testing.TB, s *store.Store) {
 				err = fmt.Errorf("rule %d is not the %d. change", r.ID, n+1)
 			}
 			if err == nil && n == len(ruleOwners)-1 {
-				err = tx.DeleteRule(t.Context(), r, rules.ChangeMeta{At: Began, Did: "delete"})
+				err = tx.DeleteRule(t.Context(), r, rules.ChangeMeta{At: Began, Action: "delete"})
 			}
 			if err != nil {
 				return err
@@ -302,6 +302,6 @@ func Alarms(s alarms.Store) *alarms.Service {
 // NewCounter counts what a log holds.
 func NewCounter(s stats.Store, l scanlog.Log) *stats.Aggregator {
 	_, journal := l.(*scanlog.Journal)
-	return &stats.Aggregator{Log: l, Alone: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
+	return &stats.Aggregator{Log: l, SingleNode: journal, Store: s, Alarms: Alarms(s), Settings: settings.NewLive(settings.Defaults()),
 		Now: func() time.Time { return Began }, Logger: slog.New(slog.DiscardHandler)}
 }

@@ -65,7 +65,7 @@ func (n *recounting) addCodes(codes map[alarms.CodeName]*alarms.Scans, part []by
 	r, known := notesReader{b: part}, scanlog.Texts{}
 	for len(r.b) > 0 {
 		e, err := scanlog.DecodeRecord(r.next(r.uvarint()), &known)
-		if err != nil || r.bad {
+		if err != nil || r.invalid {
 			return errNotes
 		}
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
@@ -154,7 +154,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 							place = stats.OtherPlaces
 						}
 						misses[missOf{hour, place}]++
-						if r.bad {
+						if r.invalid {
 							err = errNotes
 						}
 					}

@@ -38,7 +38,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	}
 	t.Rule = 0
 	hour := timebucket.Hour(e.OccurredAt)
-	day := timebucket.Day(hour, n.began.Offset)
+	day := timebucket.Day(hour, n.startState.Offset)
 	name := partition{of: ofDays, a: day}
 	to, known := n.notes.open(name), n.fresh[day]
 	if known == nil {
@@ -60,7 +60,7 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 			b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
 		}
 	}
-	marks := byte(hour + n.began.Offset - 24*day)
+	marks := byte(hour + n.startState.Offset - 24*day)
 	if first {
 		marks |= firstOfOne
 	}
@@ -91,13 +91,13 @@ var errNotes = errors.New("stats: notes in a file were altered")
 
 // notesReader decodes notes; the first error makes all later reads fail.
 type notesReader struct {
-	b   []byte
-	bad bool
+	b       []byte
+	invalid bool
 }
 
 func (r *notesReader) next(n uint64) []byte {
-	if r.bad || n > uint64(len(r.b)) {
-		r.bad = true
+	if r.invalid || n > uint64(len(r.b)) {
+		r.invalid = true
 		return make([]byte, min(n, 8))
 	}
 	b := r.b[:n]
@@ -108,14 +108,14 @@ func (r *notesReader) next(n uint64) []byte {
 func (r *notesReader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	r.next(uint64(max(n, 0)))
-	r.bad = r.bad || n <= 0
+	r.invalid = r.invalid || n <= 0
 	return v
 }
 
 func (r *notesReader) varint() int64 {
 	v, n := binary.Varint(r.b)
 	r.next(uint64(max(n, 0)))
-	r.bad = r.bad || n <= 0
+	r.invalid = r.invalid || n <= 0
 	return v
 }
 
@@ -139,7 +139,7 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 		if note.hasUser = marks&userOfNote != 0; note.hasUser {
 			note.user = binary.BigEndian.Uint64(r.next(8))
 		}
-		if r.bad || pos >= uint64(len(tuples)) {
+		if r.invalid || pos >= uint64(len(tuples)) {
 			return errNotes
 		}
 		note.Tuple, note.hour, note.first = tuples[pos], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0

@@ -18,7 +18,7 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 	}
 	defer n.notes.close()
 	holds := func() Held {
-		held := Held{Bytes: n.notes.held}
+		held := Held{Bytes: n.notes.bytesHeld}
 		for _, one := range n.fresh {
 			held.Combinations += len(one.tuples)
 		}

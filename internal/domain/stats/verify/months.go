@@ -30,7 +30,7 @@ func (n *recounting) compareMonths(ctx context.Context) error {
 
 // compareMonth compares one month; hasMore reports whether the next month may be rolled up as well.
 func (n *recounting) compareMonth(ctx context.Context, month int64) (hasMore bool, err error) {
-	for key := (stats.RollKey{}); err == nil && !key.Ended(); {
+	for key := (stats.RollKey{}); err == nil && !key.IsEnd(); {
 		oldResult, next, kept := *n.r, key, false
 		err = n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
 			*n.r = oldResult
@@ -68,13 +68,13 @@ func (n *recounting) comparePart(ctx context.Context, tx stats.Tx, month int64, 
 		}
 	}
 	type key struct {
-		of    string
+		key   string
 		value any
 	}
 	sums := map[key]stats.Count{}
 	compare := func(k key, counted stats.Count) {
-		n.r.compare(counted.Scans, sums[k].Scans, describe("scans "+k.of, k.value))
-		n.r.compare(counted.FirstScans, sums[k].FirstScans, describe("first scans "+k.of, k.value))
+		n.r.compare(counted.Scans, sums[k].Scans, describe("scans "+k.key, k.value))
+		n.r.compare(counted.FirstScans, sums[k].FirstScans, describe("first scans "+k.key, k.value))
 		delete(sums, k)
 	}
 	combination := func(r stats.CountRow) key { return key{"of a rule and a combination", [2]int64{r.Rule, r.Tuple}} }

@@ -23,9 +23,9 @@ type Result struct {
 	Position int64 // position up to which the recount and the stored counts extend
 	Scans    int64
 	Compared int64 // number of values that were compared
-	// Lacking is the number of counted scans that are missing in the log although they were not removed; if there are any, they
+	// Missing is the number of counted scans that are missing in the log although they were not removed; if there are any, they
 	// count as one difference.
-	Lacking int64
+	Missing int64
 	// Differences is the number of differing values; Shown holds the first of them.
 	Differences int64
 	Shown       []Difference
@@ -36,7 +36,7 @@ type Result struct {
 
 // Difference is a stored value that differs from the scan log.
 type Difference struct {
-	What      string
+	Subject   string
 	Counted   int64
 	Recounted int64
 }
@@ -59,10 +59,10 @@ type Recounter struct {
 	Counter *stats.Aggregator
 	// Scratch is the directory for notes that do not fit in memory; "" = the system's directory for temporary files.
 	Scratch string
-	// Held is the maximum number of bytes of notes in memory, and the approximate number of bytes that are compared at once; 0 = 32
+	// Compared is the maximum number of bytes of notes in memory, and the approximate number of bytes that are compared at once; 0 = 32
 	// MiB and 2 MiB, respectively. The counts of a part of the comparison take up to twenty times as much memory; a part consists
 	// of at least one day, or one block of codes.
-	Held int
+	Compared int
 }
 
 // errBehind reports that more events were counted than the recount has read from the scan log.
@@ -94,7 +94,7 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, n.notes.close()) }()
-	if err := n.readUpTo(ctx, n.began.CountedOffset); err != nil {
+	if err := n.readUpTo(ctx, n.startState.CountedOffset); err != nil {
 		return r, err
 	}
 	if err := n.notes.letGo(); err != nil { // frees memory for the comparison
@@ -113,8 +113,8 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 				r.Since = now
 			}
 		}
-		r.Lacking = state.MissingCount + n.c.Missing(state)
-		r.compare(r.Lacking, 0, func() string { return "counted scans that the ledger lacks" })
+		r.Missing = state.MissingCount + n.c.Missing(state)
+		r.compare(r.Missing, 0, func() string { return "counted scans that the ledger lacks" })
 		if state.RetentionFloor.IsZero() {
 			r.compare(state.Scans, r.Scans, func() string { return "scans" })
 		}
@@ -124,11 +124,11 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 
 // begin starts a recount of everything that is currently counted.
 func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
-	n := &recounting{c: o.Counter, r: r, seen: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
-	n.notes = scratch{dir: o.Scratch, most: cmp.Or(o.Held, 32<<20), moved: func() { clear(n.fresh) }}
-	n.part = int64(cmp.Or(o.Held, 2<<20))
+	n := &recounting{c: o.Counter, r: r, scanned: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
+	n.notes = scratch{dir: o.Scratch, maxBytes: cmp.Or(o.Compared, 32<<20), moved: func() { clear(n.fresh) }}
+	n.maxBytes = int64(cmp.Or(o.Compared, 2<<20))
 	err := o.Counter.Store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
-		n.began, err = tx.StatisticsState(ctx)
+		n.startState, err = tx.StatisticsState(ctx)
 		return err
 	})
 	if err != nil {
@@ -139,16 +139,16 @@ func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
 
 // recounting is the state of a running recount.
 type recounting struct {
-	c       *stats.Aggregator
-	r       *Result
-	began   stats.State
-	notes   scratch
-	reached int64                       // position up to which the scan log was read
-	scans   int64                       // up to there
-	seen    map[int64]*roaring64.Bitmap // the scanned codes of each batch
-	fresh   map[int64]*dayNotes         // by day: data on notes that are not in the file yet
-	part    int64                       // maximum bytes of notes that are compared at once
-	note    []byte
+	c          *stats.Aggregator
+	r          *Result
+	startState stats.State
+	notes      scratch
+	reached    int64                       // position up to which the scan log was read
+	scans      int64                       // up to there
+	scanned    map[int64]*roaring64.Bitmap // the scanned codes of each batch
+	fresh      map[int64]*dayNotes         // by day: data on notes that are not in the file yet
+	maxBytes   int64                       // maximum bytes of notes that are compared at once
+	note       []byte
 }
 
 // The kinds of partitions: scans of codes by batch and block of codes, all scans by day, and scans without a result by UTC day.
@@ -199,11 +199,11 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 	}
 	first := false
 	if e.Batch != 0 {
-		if n.seen[e.Batch] == nil {
-			n.seen[e.Batch] = roaring64.New()
+		if n.scanned[e.Batch] == nil {
+			n.scanned[e.Batch] = roaring64.New()
 		}
-		first = n.seen[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.began.RetentionFloor.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
+		first = n.scanned[e.Batch].CheckedAdd(uint64(e.Index))
+		if n.startState.RetentionFloor.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
 			if err := n.noteCode(e); err != nil {
 				return err
 			}
@@ -215,7 +215,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			return err
 		}
 	}
-	if timebucket.Day(hour, n.began.Offset) < n.firstCompleteDay(n.began) {
+	if timebucket.Day(hour, n.startState.Offset) < n.firstCompleteDay(n.startState) {
 		return nil
 	}
 	return n.noteScan(ctx, e, first)
@@ -232,7 +232,7 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 			switch position = state.CountedOffset; {
 			case err != nil:
 				return err
-			case state.LogID != n.began.LogID || state.Offset != n.began.Offset || position < n.reached:
+			case state.LogID != n.startState.LogID || state.Offset != n.startState.Offset || position < n.reached:
 				return errTurned
 			case position > n.reached:
 				return errBehind
@@ -260,7 +260,7 @@ func (n *recounting) inParts(total int, f func(from, to partition) error) error 
 	size := int64(0)
 	for _, d := range list {
 		extra := n.notes.drawers[d].size
-		if size > 0 && size+extra > n.part {
+		if size > 0 && size+extra > n.maxBytes {
 			if err := f(from, d); err != nil {
 				return err
 			}

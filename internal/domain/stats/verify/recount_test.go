@@ -76,7 +76,7 @@ func TestRecount_SinglePass(t *testing.T) {
 			c := scantest.NewCounter(looking, log)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
 			log.Reads, log.Yielded = 0, 0
-			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Run(t.Context())
+			r, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: held}.Run(t.Context())
 			assert.True(t, err == nil && r.Differences <= 0 && r.Scans == 3000 && r.Compared >= 1000, "held %d: %+v, %v", held, r, err)
 			assert.True(t, log.Yielded == 3000, "held %d: %d scans were read of 3000, in %d passes", held, log.Yielded, log.Reads)
 		}
@@ -100,7 +100,7 @@ func TestRecount_MemoryBounded(t *testing.T) {
 		require.NoError(t, log.Append(t.Context(), list))
 		c := scantest.NewCounter(s, log)
 		most := 0
-		left, days, bytes, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Held: held}.Read(t.Context(), func(n verify.Held) {
+		left, days, bytes, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: held}.Read(t.Context(), func(n verify.Held) {
 			most = max(most, n.Combinations)
 			assert.True(t, n.Bytes < held, "%d scans: %d bytes of notes are held", scans, n.Bytes)
 		})
@@ -138,7 +138,7 @@ func TestRecount_ConcurrentCounting(t *testing.T) {
 		more()
 		more()
 		c := scantest.NewCounter(&lookingStore{Store: s, before: more}, log)
-		r, err := verify.Recounter{Counter: c, Held: 500}.Run(t.Context())
+		r, err := verify.Recounter{Counter: c, Compared: 500}.Run(t.Context())
 		assert.True(t, err == nil && r.Differences <= 0 && r.Compared != 0, "%+v, %v", r, err)
 		assert.True(t, r.Scans == int64(came) && came >= 100, "%d of %d scans were compared", r.Scans, came)
 	})
@@ -212,10 +212,10 @@ func recountForEver(ctx context.Context, o recounting) error {
 	if err != nil {
 		return err
 	}
-	c := &stats.Aggregator{Log: j, Alone: true, Store: s, Alarms: scantest.Alarms(s),
+	c := &stats.Aggregator{Log: j, SingleNode: true, Store: s, Alarms: scantest.Alarms(s),
 		Settings: settings.NewLive(settings.Defaults()), Now: func() time.Time { return began },
 		Logger: slog.New(slog.DiscardHandler)}
-	again := verify.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Held: 1000}
+	again := verify.Recounter{Counter: c, Scratch: filepath.Join(o.Dir, "scratch"), Compared: 1000}
 	for {
 		fmt.Println("begun")
 		if r, err := again.Run(ctx); err != nil || r.Differences > 0 {

@@ -12,14 +12,14 @@ import (
 // scratch sorts many small notes into partitions, in memory while they are few and in a file when they are many. The scratch file
 // is unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
-	dir     string // directory of the scratch file; "" = the system's directory for temporary files
-	most    int    // bytes in memory
-	held    int
-	file    *os.File
-	end     int64  // of the file
-	moved   func() // called after all notes in memory were moved to the file
-	drawers map[partition]*block
-	noted   int64 // total bytes in all partitions
+	dir       string // directory of the scratch file; "" = the system's directory for temporary files
+	maxBytes  int    // bytes in memory
+	bytesHeld int
+	file      *os.File
+	end       int64  // of the file
+	moved     func() // called after all notes in memory were moved to the file
+	drawers   map[partition]*block
+	noted     int64 // total bytes in all partitions
 }
 
 // partition identifies a partition: first its kind, then its number within the kind.
@@ -62,8 +62,8 @@ func (s *scratch) open(d partition) *block {
 
 // added records the number of appended bytes, and moves all notes to the file if the memory limit is reached.
 func (s *scratch) added(to *block, n int) error {
-	to.size, s.held, s.noted = to.size+int64(n), s.held+n, s.noted+int64(n)
-	if s.held < s.most {
+	to.size, s.bytesHeld, s.noted = to.size+int64(n), s.bytesHeld+n, s.noted+int64(n)
+	if s.bytesHeld < s.maxBytes {
 		return nil
 	}
 	return s.move()
@@ -101,7 +101,7 @@ func (s *scratch) move() error {
 		s.end += int64(len(blk.fresh))
 		blk.fresh = nil
 	}
-	s.held = 0
+	s.bytesHeld = 0
 	s.moved()
 	return nil
 }
