@@ -128,7 +128,7 @@ func (c *transport) changeAccount(ctx context.Context, method, appid string, bod
 	var a Account
 	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)
 	if err == nil && a.AppID != appid {
-		err = c.wrong(method, "/admin/v1/"+accountPath(appid, rest...), "it tells of account %q", a.AppID)
+		err = c.invalidResponse(method, "/admin/v1/"+accountPath(appid, rest...), "it tells of account %q", a.AppID)
 	}
 	return err
 }
@@ -161,7 +161,7 @@ func (c AccountsService) Delete(ctx context.Context, appid string, dryRun bool) 
 func (c *transport) deleteWhole(ctx context.Context, path, appid string, dryRun bool) (d Deletion, err error) {
 	err = c.admin(ctx, http.MethodDelete, withQuery(path, params{"dry_run": dryRun}), nil, &d)
 	if err == nil && (d.AppID != appid || d.Deleted && dryRun) {
-		err = c.wrong(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
+		err = c.invalidResponse(http.MethodDelete, "/admin/v1/"+path, "it tells of %q, deleted: %v", d.AppID, d.Deleted)
 	}
 	return d, err
 }

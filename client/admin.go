@@ -83,31 +83,31 @@ func (c *transport) admin(ctx context.Context, method, path string, body, reply 
 	return err
 }
 
-// ask calls an operation of the admin API and returns the response.
-func ask[T any](ctx context.Context, c *transport, method, path string, body any) (T, error) {
+// send calls an operation of the admin API and returns the response.
+func send[T any](ctx context.Context, c *transport, method, path string, body any) (T, error) {
 	var answer T
 	err := c.admin(ctx, method, path, body, &answer)
 	return answer, err
 }
 
 func get[T any](ctx context.Context, c *transport, path string) (T, error) {
-	return ask[T](ctx, c, http.MethodGet, path, nil)
+	return send[T](ctx, c, http.MethodGet, path, nil)
 }
 
 func post[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
-	return ask[T](ctx, c, http.MethodPost, path, body)
+	return send[T](ctx, c, http.MethodPost, path, body)
 }
 
 func put[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
-	return ask[T](ctx, c, http.MethodPut, path, body)
+	return send[T](ctx, c, http.MethodPut, path, body)
 }
 
 func patch[T any](ctx context.Context, c *transport, path string, body any) (T, error) {
-	return ask[T](ctx, c, http.MethodPatch, path, body)
+	return send[T](ctx, c, http.MethodPatch, path, body)
 }
 
 func remove[T any](ctx context.Context, c *transport, path string) (T, error) {
-	return ask[T](ctx, c, http.MethodDelete, path, nil)
+	return send[T](ctx, c, http.MethodDelete, path, nil)
 }
 
 // params maps names of query parameters to their values. Parameters with a zero value are not sent.

@@ -45,8 +45,8 @@ func (w *WrongServer) Error() string {
 	return fmt.Sprintf("%s: %s does not answer like the %s (%s); check the address", w.Call, w.URL, w.API, w.Flaw)
 }
 
-// wrong returns the error for a response that does not come from the called API.
-func (c *transport) wrong(method, path, flaw string, args ...any) error {
+// invalidResponse returns the error for a response that does not come from the called API.
+func (c *transport) invalidResponse(method, path, flaw string, args ...any) error {
 	return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path, Flaw: fmt.Sprintf(flaw, args...)}
 }
 
@@ -60,7 +60,7 @@ const (
 func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
-		return c.wrong(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
+		return c.invalidResponse(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
 	}
 	if p.Type == problemElsewhere || p.Type == problemNoPath {
 		return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path,
@@ -88,10 +88,10 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	}
 	if c.options.Inside {
 		if err := json.Unmarshal(a.body, reply); err != nil {
-			return c.wrong(method, path, "%v in %s", err, excerpt(a.body))
+			return c.invalidResponse(method, path, "%v in %s", err, excerpt(a.body))
 		}
 	} else if err := decode(a.body, reply, false); err != nil {
-		return c.wrong(method, path, "%v", err)
+		return c.invalidResponse(method, path, "%v", err)
 	}
 	return nil
 }

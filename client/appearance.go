@@ -56,7 +56,7 @@ func (c AccountsService) GetAppearance(ctx context.Context, appid string) (Appea
 func (c AccountsService) SetAppearance(ctx context.Context, appid string, want AppearancePut) (Appearance, error) {
 	a, err := put[Appearance](ctx, c.transport, accountPath(appid, "appearance"), want)
 	if err == nil && a.AppID != appid {
-		err = c.wrong(http.MethodPut, "/admin/v1/"+accountPath(appid, "appearance"), "it tells of account %q", a.AppID)
+		err = c.invalidResponse(http.MethodPut, "/admin/v1/"+accountPath(appid, "appearance"), "it tells of account %q", a.AppID)
 	}
 	return a, err
 }

@@ -84,7 +84,7 @@ func (c ComponentsService) Get(ctx context.Context, appid string) (Component, er
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
 	if err == nil && component.AppID != appid {
-		err = c.wrong(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", component.AppID)
+		err = c.invalidResponse(http.MethodPut, "/admin/v1/"+componentPath(appid), "it tells of platform %q", component.AppID)
 	}
 	return component, err
 }

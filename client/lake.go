@@ -23,8 +23,8 @@ type LakeDay struct {
 	NotErased  int64  `json:"not_erased" doc:"rows with the hash of an erased user"`
 }
 
-// Right reports whether the lake matches the scan log on this day.
-func (d LakeDay) Right() bool { return d.Missing+d.Duplicates+d.Unexpected+d.NotErased == 0 }
+// Consistent reports whether the lake matches the scan log on this day.
+func (d LakeDay) Consistent() bool { return d.Missing+d.Duplicates+d.Unexpected+d.NotErased == 0 }
 
 // LakeNode is the time up to which a node has written its scans to the lake.
 type LakeNode struct {

@@ -54,7 +54,7 @@ func (c LinksService) List(ctx context.Context, service string) ([]AccountLink, 
 
 // links makes a call whose response contains all links of a service account.
 func (c *transport) links(ctx context.Context, method string, body any, service string, rest ...string) ([]AccountLink, error) {
-	reply, err := ask[AccountLinkList](ctx, c, method, accountPath(service, append([]string{"links"}, rest...)...), body)
+	reply, err := send[AccountLinkList](ctx, c, method, accountPath(service, append([]string{"links"}, rest...)...), body)
 	return reply.Links, err
 }
 

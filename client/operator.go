@@ -33,7 +33,7 @@ func (c DomainsService) ListPage(ctx context.Context, cursor string, limit int) 
 
 // domains makes a call whose response contains hosts.
 func (c *transport) domains(ctx context.Context, method, path string, body any) ([]Domain, error) {
-	reply, err := ask[DomainList](ctx, c, method, path, body)
+	reply, err := send[DomainList](ctx, c, method, path, body)
 	return reply.Domains, err
 }
 
@@ -125,7 +125,7 @@ func (c ScanKeysService) List(ctx context.Context) ([]ScanKey, error) {
 
 // scanKeys makes a call whose response contains all scan keys.
 func (c *transport) scanKeys(ctx context.Context, method, path string) ([]ScanKey, error) {
-	reply, err := ask[struct {
+	reply, err := send[struct {
 		Keys []ScanKey `json:"keys"`
 	}](ctx, c, method, path, nil)
 	return reply.Keys, err

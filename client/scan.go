@@ -164,7 +164,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 			received++
 			d := Decision{Raw: bytes.Clone(answers.Bytes())}
 			if err := decode(d.Raw, &d, false); err != nil && !badLine(d.Raw) {
-				yield(Decision{}, c.wrong(http.MethodPost, path, "%v", err))
+				yield(Decision{}, c.invalidResponse(http.MethodPost, path, "%v", err))
 				return
 			}
 			if !yield(d, nil) {

@@ -211,8 +211,8 @@ const (
 	MarkAlarm     = "alarm"     // What is APPLICATION:INDEX
 )
 
-// Mark is an event that may explain a change in the statistics.
-type Mark struct {
+// ScanPosition is an event that may explain a change in the statistics.
+type ScanPosition struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Kind       string    `json:"kind" doc:"published: a rule was published; frozen: codes were frozen; alarm: an alarm was raised"`
 	Target     string    `json:"target" doc:"prefix of the rule, application_id of the codes, or APPLICATION:INDEX of the code"`
@@ -226,7 +226,7 @@ type Statistics struct {
 	Now   time.Time       `json:"now" answer:"optional"`
 	Rows  []StatisticsRow `json:"rows"`
 	More  bool            `json:"more"`
-	Marks []Mark          `json:"marks" answer:"optional"` // Marks lists events in chronological order.
+	Marks []ScanPosition  `json:"marks" answer:"optional"` // Marks lists events in chronological order.
 	// MarksSince is the time from which Marks is complete; nil means complete for the whole period.
 	MarksSince *time.Time `json:"marks_since"`
 	Counted    struct {
@@ -245,8 +245,8 @@ type StatisticsRow struct {
 	Users      int64      `json:"users,omitempty"`
 }
 
-// asked returns the query as parameters, without limit and offset.
-func (q StatisticsQuery) asked() params {
+// params returns the query as parameters, without limit and offset.
+func (q StatisticsQuery) params() params {
 	query := params{"from": q.From, "to": q.To, "by": q.By, "group": q.Group, "count": q.Count, "wait": q.Wait}
 	for name, value := range q.Filter {
 		query[name] = value
@@ -256,7 +256,7 @@ func (q StatisticsQuery) asked() params {
 
 // Get returns numbers of scans.
 func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statistics, error) {
-	query := q.asked()
+	query := q.params()
 	query["limit"], query["offset"], query["marks"] = q.Limit, q.Offset, q.Marks
 	return get[Statistics](ctx, c.transport, withQuery("statistics", query))
 }
@@ -264,7 +264,7 @@ func (c StatisticsService) Get(ctx context.Context, q StatisticsQuery) (Statisti
 // Export writes the complete result of a query to w, as csv or parquet, and ignores Limit and Offset. After an error, the written
 // file is incomplete.
 func (c StatisticsService) Export(ctx context.Context, format string, q StatisticsQuery, w io.Writer) error {
-	return c.exportTable(ctx, "statistics/export", format, q.asked(), w)
+	return c.exportTable(ctx, "statistics/export", format, q.params(), w)
 }
 
 // UnmatchedPrefix is a link prefix (host and first path segment) with the number of its scans that matched no rule.

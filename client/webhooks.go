@@ -59,7 +59,7 @@ func (c WebhooksService) List(ctx context.Context) ([]Webhook, error) {
 
 // webhooks makes a call whose response contains all webhooks.
 func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhook, error) {
-	reply, err := ask[WebhookList](ctx, c, method, path, nil)
+	reply, err := send[WebhookList](ctx, c, method, path, nil)
 	return reply.Webhooks, err
 }
 

@@ -361,7 +361,7 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 		err = errors.New("errcode is missing in " + excerpt(a.body))
 	}
 	if err != nil {
-		return c.wrong(r.method, r.path, "%v", err)
+		return c.invalidResponse(r.method, r.path, "%v", err)
 	}
 	return nil
 }
@@ -370,7 +370,7 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 func (c *transport) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)
 	if p, ok := errors.AsType[*Problem](err); ok {
-		return c.wrong(r.method, r.path, "%v", p)
+		return c.invalidResponse(r.method, r.path, "%v", p)
 	}
 	return err
 }

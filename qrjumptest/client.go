@@ -113,8 +113,8 @@ func (c Codes) Activate(from, to int64, b client.CodeBinding) {
 	}
 }
 
-// Look returns a code by its index, with its state and the text that Scan accepts.
-func (c Codes) Look(index int64) (code client.StoredCode) {
+// Get returns a code by its index, with its state and the text that Scan accepts.
+func (c Codes) Get(index int64) (code client.StoredCode) {
 	c.s.t.Helper()
 	c.s.operate(fmt.Sprintf("looking at code %d of application %d", index, c.ID), func(ctx context.Context, o *client.Client) (err error) {
 		code, err = o.Codes.Get(ctx, client.CodeName{ID: c.ID, Index: index})
@@ -126,7 +126,7 @@ func (c Codes) Look(index int64) (code client.StoredCode) {
 // Text returns the text that a camera reads from a code.
 func (c Codes) Text(index int64) string {
 	c.s.t.Helper()
-	return c.Look(index).CodeURL
+	return c.Get(index).CodeURL
 }
 
 // operate makes calls of the admin API; an error fails the test.

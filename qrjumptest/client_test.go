@@ -22,7 +22,7 @@ func TestClient_ApplyActivateScanCodes(t *testing.T) {
 		!strings.Contains(d.Path, "code_ticket=") {
 		t.Errorf("an active code opens %+v", d)
 	}
-	if c := codes.Look(100); c.Active {
+	if c := codes.Get(100); c.Active {
 		t.Errorf("the code behind the range is %+v", c)
 	}
 	calls := srv.Calls(client.CallQuery{Path: "/intp/marketcode/codeactive"})

@@ -198,7 +198,7 @@ type download struct {
 func (d download) file(done *[]downloadedFile, path string, pieces ...client.CodeRange) error {
 	size, err := replaceFile(path, func(f io.Writer) error {
 		for _, r := range pieces {
-			if err := d.piece(f, r); err != nil {
+			if err := d.writeRange(f, r); err != nil {
 				return aboutBatch("download "+rangeText(r)+" of", d.id, err)
 			}
 		}
@@ -212,8 +212,8 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 	return nil
 }
 
-// piece writes one package as downloaded, or its decrypted rows.
-func (d download) piece(f io.Writer, r client.CodeRange) error {
+// writeRange writes one package as downloaded, or its decrypted rows.
+func (d download) writeRange(f io.Writer, r client.CodeRange) error {
 	pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
 	if err != nil {
 		return err

@@ -76,7 +76,7 @@ func (c *batchImport) Run(s *session) error {
 	defer progress.end()
 	var done client.CodesImported
 	for _, part := range parts {
-		if err := c.bring(s, qrjump, b.ID, part, &done, progress); err != nil {
+		if err := c.sendPart(s, qrjump, b.ID, part, &done, progress); err != nil {
 			progress.end()
 			if p, ok := errors.AsType[*client.Problem](err); ok && p.Status < http.StatusInternalServerError && b.Arrived == 0 {
 				return undoImport(s, qrjump, b, c.Actor, err)
@@ -157,8 +157,8 @@ func (c *batchImport) readColumns(s *session, begin *client.NewImport) (parts []
 	return parts, lines, nil
 }
 
-// bring uploads the codes of a file.
-func (c *batchImport) bring(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
+// sendPart uploads the codes of a file.
+func (c *batchImport) sendPart(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
 	if part.texts {
 		return c.bringTexts(s, qrjump, id, part, done, progress)
 	}

@@ -15,23 +15,23 @@ import (
 
 // readBack holds the texts that were read back from the labels of a job; Draw rejects a label whose symbols have the wrong text.
 type readBack struct {
-	mu     sync.Mutex
-	Labels int64    `json:"labels"`
-	Unread int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
-	Index  int64    `json:"index"`   // lowest code index of the labels
-	Says   []string `json:"content"` // by its symbols
+	mu      sync.Mutex
+	Labels  int64    `json:"labels"`
+	Unread  int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
+	Index   int64    `json:"index"`   // lowest code index of the labels
+	Content []string `json:"content"` // by its symbols
 }
 
 // note records a label that was drawn.
 func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if slices.Contains(d.Says, "") {
+	if slices.Contains(d.Content, "") {
 		b.Unread++
 	}
 	b.Labels++
 	if b.Labels == 1 || r.Index < b.Index {
-		b.Index, b.Says = r.Index, d.Says
+		b.Index, b.Content = r.Index, d.Content
 	}
 }
 
@@ -63,7 +63,7 @@ func (f *rangeFlags) tr(s *session, total int64, files []printedFile, read *read
 			printMsg(w, "batch_print.read_back_as_drawn_the",
 				counted(int(read.Labels), "label"), read.Unread)
 		}
-		for _, text := range read.Says {
+		for _, text := range read.Content {
 			printMsg(w, "batch_print.index", read.Index, saysText(text))
 		}
 	})

@@ -33,7 +33,7 @@ type callsCommand struct {
 // Run lists the latest calls, newest last; for programs, one call per line.
 func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Persisted || c.Errors || c.Before != 0 {
-		return c.kept(s, qrjump)
+		return c.printStored(s, qrjump)
 	}
 	query := client.CallQuery{RID: c.RID, Account: c.Account, Path: c.Path, ErrCode: c.ErrCode, Failed: c.Failed, Limit: c.Limit}
 	if c.Follow {
@@ -42,7 +42,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	page, err := qrjump.Calls.List(s.ctx, query)
 	if err != nil {
 		if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
-			return c.kept(s, qrjump) // without the emulator, read the call log
+			return c.printStored(s, qrjump) // without the emulator, read the call log
 		}
 		return emulated(tr("calls.list_calls"), err)
 	}
@@ -64,9 +64,9 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	return c.lines(s, page.Calls, true)
 }
 
-// kept lists calls of the call log, newest last, and reports the range that was searched, so that a search without matches can
+// printStored lists calls of the call log, newest last, and reports the range that was searched, so that a search without matches can
 // continue with older calls.
-func (c *callsCommand) kept(s *session, qrjump *client.Client) error {
+func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	if c.Follow && (c.Errors || c.Before != 0) {
 		return misused("calls.follow_prints_what_comes_leave")
 	}

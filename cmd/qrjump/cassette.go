@@ -221,7 +221,7 @@ func (c *replayCommand) Run(s *session) error {
 	if err := serveOn(s, l, p, 10*time.Second); err != nil {
 		return fault("cassette.replay", c.File, err)
 	}
-	wrong, unused := p.Left()
+	wrong, unused := p.Unreplayed()
 	if unused > 0 {
 		printMsg(s.err, "cassette.of_the_cassette_not_asked", counted(unused, "line"))
 	}

@@ -47,12 +47,12 @@ func tableOf(m manual) any {
 		return list
 	}
 	for _, code := range exitCodes {
-		list.Exits = append(list.Exits, exit{code, exitKind[code], m.says("exit." + exitKind[code])})
+		list.Exits = append(list.Exits, exit{code, exitKind[code], m.lookup("exit." + exitKind[code])})
 	}
 	for _, p := range probes {
-		item := probed{Row: p.row.String(), Asks: m.says("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
+		item := probed{Row: p.row.String(), Asks: m.lookup("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
 		if p.partial {
-			item.Leaves = m.says("probe.leaves." + p.row.String())
+			item.Leaves = m.lookup("probe.leaves." + p.row.String())
 		}
 		switch {
 		case p.requires != "":

@@ -45,16 +45,16 @@ func readTerminalLine(s *session) (string, error) {
 // confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, agreed does not ask, and returns an
 // error that names the flag to confirm in advance.
 func confirm(s *session, kind, fallback string) error {
-	return asked(s, kind, fallback, tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
+	return confirmed(s, kind, fallback, tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
 // confirmByName asks the user at the terminal for confirmation by typing the name of the context; nil = confirmed.
 func confirmByName(s *session, kind, name, fallback string) error {
-	return asked(s, kind, fallback, tr("ask.type_the_name", plain(kind), name), name)
+	return confirmed(s, kind, fallback, tr("ask.type_the_name", plain(kind), name), name)
 }
 
-// asked returns nil if the user types one of the confirming texts.
-func asked(s *session, kind, fallback, question string, agree ...string) error {
+// confirmed returns nil if the user types one of the confirming texts.
+func confirmed(s *session, kind, fallback, question string, agree ...string) error {
 	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(kind), fallback)
 	}

@@ -168,7 +168,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 			return nil, exitError{err, exitOf(err)} // exitError keeps the exit code of an error that is not about the value of the flag.
 		}
 	}
-	if r.used == nil || given(chosen, flag) {
+	if r.used == nil || isSet(chosen, flag) {
 		return nil, nil
 	}
 	value := r.used.values()[flag.Name]
@@ -190,7 +190,7 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	named, address := "", ""
 	for _, f := range flags {
 		switch {
-		case !given(chosen, f):
+		case !isSet(chosen, f):
 		case f.Name == "context":
 			named = fmt.Sprint(chosen.FlagValue(f))
 			r.typed = slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == f })
@@ -220,8 +220,8 @@ func (r *contextResolver) choose(chosen *kong.Context, flags []*kong.Flag) error
 	return err
 }
 
-// blame adds the context's name to an error about an unreachable server or invalid credentials.
-func (r *contextResolver) blame(err error) error {
+// explain adds the context's name to an error about an unreachable server or invalid credentials.
+func (r *contextResolver) explain(err error) error {
 	_, unreachable := errors.AsType[*client.Unreachable](err)
 	_, wrong := errors.AsType[*client.WrongServer](err)
 	w, wire := errors.AsType[*client.WireError](err)

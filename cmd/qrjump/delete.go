@@ -44,7 +44,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 		return c.print(s, would, func(w io.Writer) { printDeletion(w, would) })
 	}
 	if len(would.BlockedBy) > 0 {
-		return kept(would)
+		return keptObjects(would)
 	}
 	goes := amounts(would.Deletes)
 	if goes == "" {
@@ -56,17 +56,17 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	did, err := remove(s.ctx, c.AppID, false)
 	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusConflict {
 		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.BlockedBy) > 0 { // it came meanwhile
-			return kept(would)
+			return keptObjects(would)
 		}
 	}
 	if err == nil && !did.Deleted {
-		return kept(did)
+		return keptObjects(did)
 	}
 	return c.outcome(s, did, fn(err), "delete.did", plain(c.AppID))
 }
 
-// kept returns the error for an object that cannot be deleted, with a remedy for each dependency that blocks the deletion.
-func kept(d client.Deletion) error {
+// keptObjects returns the error for an object that cannot be deleted, with a remedy for each dependency that blocks the deletion.
+func keptObjects(d client.Deletion) error {
 	var do []string
 	for _, item := range d.BlockedBy {
 		do = append(do, amount(item)+": "+remedyOf(item, d.AppID))

@@ -198,7 +198,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	if err != nil {
 		return lost(err)
 	}
-	d, err := c.talk(s, loc.url, token)
+	d, err := c.probe(s, loc.url, token)
 	if err != nil {
 		return lost(err)
 	}
@@ -256,7 +256,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	token, err := c.token(c.adminFlags, url)
 	d := serverProbe{}
 	if err == nil {
-		d, err = c.talk(s, url, token)
+		d, err = c.probe(s, url, token)
 	}
 	if err == nil {
 		_, err = d.get("/healthz")
@@ -272,8 +272,8 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	v.credentials(d)
 }
 
-// talk returns a dialogue for the server at an address.
-func (c *doctorCommand) talk(s *session, url, token string) (serverProbe, error) {
+// probe returns a dialogue for the server at an address.
+func (c *doctorCommand) probe(s *session, url, token string) (serverProbe, error) {
 	d := serverProbe{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
 	if file := c.authority(url); file != "" {
 		transport, err := trusting(file)
@@ -343,16 +343,16 @@ func (v *walk) operator(d serverProbe, named bool) {
 
 // clock compares the server's clock with the clock of this machine.
 func (v *walk) clock(date string, before, after time.Time) {
-	const most = 5 * time.Second
+	const timeout = 5 * time.Second
 	remoteMoment, err := http.ParseTime(date)
 	switch {
 	case err != nil:
 		v.warn("clock", msg("doctor.clock.none"), i18n.Message{})
-	case remoteMoment.Before(before.Add(-most)), remoteMoment.After(after.Add(most)):
+	case remoteMoment.Before(before.Add(-timeout)), remoteMoment.After(after.Add(timeout)):
 		v.fail("clock", msg("doctor.clock.differs", remoteMoment.UTC().Format(time.RFC3339), after.UTC().Format(time.RFC3339)),
 			msg("doctor.clock.next"))
 	default:
-		v.pass("clock", msg("doctor.clock", most))
+		v.pass("clock", msg("doctor.clock", timeout))
 	}
 }
 

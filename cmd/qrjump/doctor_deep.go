@@ -53,7 +53,7 @@ func (v *walk) lake(s *session, qrjump *client.Client) error {
 	}
 	wrong := false
 	for _, d := range found.Days {
-		if !d.Right() {
+		if !d.Consistent() {
 			wrong = true
 			v.fail("lake", msg("doctor.lake.wrong", d.Date, d.Missing, d.Duplicates, d.Unexpected, d.NotErased), i18n.Message{})
 		}

@@ -26,21 +26,21 @@ type diagnosticReport struct {
 	Settings   []client.Setting    `json:"settings"`     // Only settings that differ from their defaults are listed.
 	Failed     []client.CallError  `json:"failed_calls"` // Failed calls of the last days, grouped by endpoint and errcode.
 	Goroutines []string            `json:"goroutines"`   // Stacks of the server's goroutines, grouped; empty without an admin's token.
-	Lacks      []string            `json:"not_known"`    // The information that could not be read, and the reason.
+	Unknown    []string            `json:"not_known"`    // The information that could not be read, and the reason.
 }
 
 // report writes the findings and the server's diagnostic data to a file.
 func (c *doctorCommand) report(s *session, v walk) error {
 	r := diagnosticReport{CreatedAt: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Lacks: []string{},
+		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Unknown: []string{},
 		Goroutines: append([]string{}, v.goroutines...)}
 	qrjump, err := c.client()
 	if err == nil {
-		err = r.ask(s, qrjump)
+		err = r.collect(s, qrjump)
 	}
 	if err != nil {
-		r.Lacks = append(r.Lacks, err.Error())
+		r.Unknown = append(r.Unknown, err.Error())
 	}
 	size, err := replaceFile(c.Report, func(w io.Writer) error {
 		e := json.NewEncoder(w)
@@ -54,8 +54,8 @@ func (c *doctorCommand) report(s *session, v walk) error {
 	return err
 }
 
-// ask adds the data that only the server knows.
-func (r *diagnosticReport) ask(s *session, qrjump *client.Client) error {
+// collect adds the data that only the server knows.
+func (r *diagnosticReport) collect(s *session, qrjump *client.Client) error {
 	settings, err := qrjump.Settings.List(s.ctx)
 	if err != nil {
 		return err

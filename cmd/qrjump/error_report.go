@@ -163,7 +163,7 @@ func plain(s string) string {
 }
 
 // yamlFault returns the position and the error of an invalid YAML file in one line.
-func yamlFault(file string, err error) error { return usageError(safeyaml.Fault(file, err)) }
+func yamlFault(file string, err error) error { return usageError(safeyaml.ErrorLine(file, err)) }
 
 // failed adds the action and the affected object to an error.
 func failed(did, thing string, err error) error {

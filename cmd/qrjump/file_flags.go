@@ -25,9 +25,9 @@ const (
 	dash    = "-"
 )
 
-// standing replaces - in the command's file arguments with temporary files. done finishes the command with its error: it copies the
+// configFlags replaces - in the command's file arguments with temporary files. done finishes the command with its error: it copies the
 // output file to standard output and removes the temporary files.
-func (s *session) standing(node *kong.Node) (done func(error) error, err error) {
+func (s *session) configFlags(node *kong.Node) (done func(error) error, err error) {
 	dir, in := "", ""
 	names := map[string]string{} // Names of the temporary files that replace standard input and output.
 	clean := func() {

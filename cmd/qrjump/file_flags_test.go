@@ -86,7 +86,7 @@ func dashed(t *testing.T, verb *kong.Node, v *kong.Value, at, kind string, self 
 	}
 	var out, tr bytes.Buffer
 	s := &session{in: strings.NewReader("what came"), out: &out, err: &tr}
-	done, err := s.standing(verb)
+	done, err := s.configFlags(verb)
 	if err != nil {
 		t.Errorf("%s -: %v", at, err)
 		return

@@ -118,7 +118,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("set", c.Key, err)
 	}
-	if err := c.on(&e, fresh); err != nil {
+	if err := c.apply(&e, fresh); err != nil {
 		return err
 	}
 	ctx := client.IfMatch(s.ctx, e.Revision)
@@ -131,7 +131,7 @@ func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	return c.print(s, e, func(w io.Writer) { printGS1(w, e) })
 }
 
-func (c *gs1Set) on(e *client.GS1Entry, fresh bool) error {
+func (c *gs1Set) apply(e *client.GS1Entry, fresh bool) error {
 	for from, to := range map[*string]*string{c.Owner: &e.Owner, c.WxaAppID: &e.WxaAppID, c.WxaPath: &e.WxaPath} {
 		if from != nil {
 			*to = *from

@@ -204,9 +204,9 @@ func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error 
 
 // gs1Step is one change that brings the server closer to the file.
 type gs1Step struct {
-	Do  string `json:"action"` // add, edit, delete
-	Key string `json:"key"`
-	Why string `json:"reason,omitempty"`
+	Do     string `json:"action"` // add, edit, delete
+	Key    string `json:"key"`
+	Reason string `json:"reason,omitempty"`
 
 	entry    digitallink.Entry
 	revision string
@@ -253,12 +253,12 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 		case !known:
 			made.Steps = append(made.Steps, gs1Step{Do: "add", Key: e.Key, entry: e})
 		case len(changed) > 0:
-			made.Steps = append(made.Steps, gs1Step{Do: "edit", Key: e.Key, Why: strings.Join(changed, ", "), entry: e})
+			made.Steps = append(made.Steps, gs1Step{Do: "edit", Key: e.Key, Reason: strings.Join(changed, ", "), entry: e})
 		}
 	}
 	for _, e := range all {
 		if _, left := have[e.Key]; left && c.Prune && roots[rootOf(e.Key)] {
-			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Why: tr("gs1.not_in_file"), revision: e.Revision})
+			made.Steps = append(made.Steps, gs1Step{Do: "delete", Key: e.Key, Reason: tr("gs1.not_in_file"), revision: e.Revision})
 		}
 	}
 	return made, qrjump, nil
@@ -310,7 +310,7 @@ func (p gs1Steps) show(w io.Writer) {
 	}
 	rows := [][]string{}
 	for _, step := range p.Steps[:min(len(p.Steps), shownSteps)] {
-		rows = append(rows, []string{marks[step.Do], localizeOr("did."+step.Do, step.Do), step.Key, step.Why})
+		rows = append(rows, []string{marks[step.Do], localizeOr("did."+step.Do, step.Do), step.Key, step.Reason})
 	}
 	printTable(w, []string{"", "ACTION", "KEY", "REASON"}, rows)
 	if left := len(p.Steps) - len(rows); left > 0 {

@@ -38,7 +38,7 @@ func (c *healthCommand) Run(s *session) error {
 	done := time.After(c.Wait)
 	answered := false
 	for {
-		err := c.ask(s)
+		err := c.probe(s)
 		n, ok := errors.AsType[notReadyReason](err)
 		if !ok || c.Wait <= 0 {
 			return err
@@ -60,8 +60,8 @@ func (c *healthCommand) Run(s *session) error {
 	}
 }
 
-// ask sends GET /readyz; a container without a shell can use the command as its health check.
-func (c *healthCommand) ask(s *session) error {
+// probe sends GET /readyz; a container without a shell can use the command as its health check.
+func (c *healthCommand) probe(s *session) error {
 	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
 		return notReadyReason{err, false} // The data folder contains the server's address as soon as the server has started.

@@ -62,10 +62,10 @@ func (c *helpCommand) Run(s *session) error {
 
 // printTopic prints the help of a topic that is not a command.
 func (m manual) printTopic(w io.Writer, name string) error {
-	fmt.Fprintln(w, m.says("topic."+name))
+	fmt.Fprintln(w, m.lookup("topic."+name))
 	if name == "exit-codes" {
 		for _, code := range exitCodes {
-			fmt.Fprintf(w, "  %-3d  %s\n", code, m.says("exit."+exitKind[code]))
+			fmt.Fprintf(w, "  %-3d  %s\n", code, m.lookup("exit."+exitKind[code]))
 		}
 	}
 	return nil
@@ -86,13 +86,13 @@ type manual struct {
 // manual sets the help texts of all commands and flags of a model.
 func (r reader) manual(model *kong.Application) manual {
 	m := manual{model, catalog.In(r.language())}
-	m.Help = m.says("help.qrjump")
+	m.Help = m.lookup("help.qrjump")
 	m.explain(m.Node, nil)
 	return m
 }
 
-// says returns a text of the message catalogue, or "" if the key does not exist.
-func (m manual) says(key string) string {
+// lookup returns a text of the message catalogue, or "" if the key does not exist.
+func (m manual) lookup(key string) string {
 	if !m.Has(key) {
 		return ""
 	}
@@ -103,10 +103,10 @@ func (m manual) says(key string) string {
 // explain sets the help texts of a node and of all nodes below. words holds the typed words of the command, such as rule, add.
 func (m manual) explain(node *kong.Node, words []string) {
 	if len(words) > 0 {
-		node.Help = m.says(helpKey(words))
+		node.Help = m.lookup(helpKey(words))
 	}
 	if node.Group != nil {
-		node.Group.Title = m.says("group." + node.Group.Key)
+		node.Group.Title = m.lookup("group." + node.Group.Key)
 	}
 	for _, p := range node.Positional {
 		p.Help = m.meaning(words, "<"+p.Name+">", p)
@@ -126,7 +126,7 @@ func helpKey(words []string) string { return "help." + strings.Join(words, ".") 
 // all commands.
 func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	for n := len(words); n >= 0; n-- {
-		if text := m.says(helpKey(append(words[:n:n], name))); text != "" {
+		if text := m.lookup(helpKey(append(words[:n:n], name))); text != "" {
 			return strings.ReplaceAll(text, "${default}", v.Default)
 		}
 	}
@@ -138,13 +138,13 @@ func (m manual) meaning(words []string, name string, v *kong.Value) string {
 
 // example returns an example command line.
 func (m manual) example(verb *kong.Node) string {
-	return m.says(helpKey(append(strings.Fields(verb.Path()), "example")))
+	return m.lookup(helpKey(append(strings.Fields(verb.Path()), "example")))
 }
 
 // examples returns two example command lines; the second comes from the message catalogue, or shows --output json or --help.
 func (m manual) examples(verb *kong.Node) []string {
 	first := m.example(verb)
-	if second := m.says(helpKey(append(strings.Fields(verb.Path()), "example2"))); second != "" {
+	if second := m.lookup(helpKey(append(strings.Fields(verb.Path()), "example2"))); second != "" {
 		return []string{first, second}
 	}
 	if slices.ContainsFunc(verb.Flags, func(f *kong.Flag) bool { return f.Name == "output" }) {
@@ -213,7 +213,7 @@ func (m manual) printGroups(w io.Writer) error {
 		}
 		rows = append(rows, []string{"  " + title, strings.Join(words, ", ")})
 	}
-	_, err := fmt.Fprintf(w, "%s\n\n%s\n%s\n", m.Help, columns(rows), m.says("groups.more"))
+	_, err := fmt.Fprintf(w, "%s\n\n%s\n%s\n", m.Help, columns(rows), m.lookup("groups.more"))
 	return err
 }
 
@@ -243,13 +243,13 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	ctx.Stdout = out
 	if err == nil {
 		// The parser itself writes these English headings, each at the beginning of a line.
-		ownReplacer := strings.NewReplacer("Usage: ", m.says("help.usage"), "\nArguments:\n", "\n"+m.says("help.arguments")+"\n",
-			"\nFlags:\n", "\n"+m.says("help.flags")+"\n")
+		ownReplacer := strings.NewReplacer("Usage: ", m.lookup("help.usage"), "\nArguments:\n", "\n"+m.lookup("help.arguments")+"\n",
+			"\nFlags:\n", "\n"+m.lookup("help.flags")+"\n")
 		tr := ownReplacer.Replace(text.String())
 		if m.Chinese() {
 			tr = folded(tr, screen)
 		}
-		_, err = fmt.Fprintf(out, "%s\n%s\n", tr, m.says("help.example"))
+		_, err = fmt.Fprintf(out, "%s\n%s\n", tr, m.lookup("help.example"))
 		for _, line := range m.examples(node) {
 			_, err = fmt.Fprintf(out, "  %s\n", line)
 		}
@@ -280,7 +280,7 @@ func (m manual) printVerbs(w io.Writer, node *kong.Node) error {
 			fmt.Fprintf(&b, "  %-16s %s\n  %-16s   %s\n", leaf.Path(), leaf.Help, "", m.example(leaf))
 		}
 	}
-	fmt.Fprintf(&b, "\n%s\n", m.says("help.more"))
+	fmt.Fprintf(&b, "\n%s\n", m.lookup("help.more"))
 	_, err := io.WriteString(w, b.String())
 	return err
 }

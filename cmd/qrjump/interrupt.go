@@ -41,7 +41,7 @@ func (s signalError) during(chosen *kong.Context, err error) error {
 	if s.Signal == syscall.SIGTERM {
 		key, code = "stopped.terminated", exitTerminated
 	}
-	left := sent.left()
+	left := sent.unsent()
 	if chosen != nil && chosen.Selected() != nil {
 		left = append(left, outputFilesLeft(chosen.Selected())...)
 	}
@@ -80,9 +80,9 @@ var sent changesSent
 
 // changesSent is an HTTP transport that records requests that may change something.
 type changesSent struct {
-	mu       sync.Mutex
-	answered int
-	open     map[*http.Request]bool // without an answer
+	mu        sync.Mutex
+	responses int
+	open      map[*http.Request]bool // without an answer
 }
 
 // reading matches the paths of read-only requests that have a body.
@@ -106,7 +106,7 @@ func (c *changesSent) watch(otherTripper http.RoundTripper) http.RoundTripper {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			delete(c.open, r)
-			c.answered++
+			c.responses++
 		}
 		return answer, err
 	})
@@ -116,17 +116,17 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// left describes the changes that were requested from servers.
-func (c *changesSent) left() (left []string) {
+// unsent describes the changes that were requested from servers.
+func (c *changesSent) unsent() (unsent []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.answered > 0 {
-		left = append(left, tr("stopped.answered", c.answered))
+	if c.responses > 0 {
+		unsent = append(unsent, tr("stopped.answered", c.responses))
 	}
 	for r := range c.open {
-		left = append(left, tr("stopped.open", r.Method+" "+r.URL.Path))
+		unsent = append(unsent, tr("stopped.open", r.Method+" "+r.URL.Path))
 	}
-	return left
+	return unsent
 }
 
 // standardInput is a file whose reads are cancelled with the context.

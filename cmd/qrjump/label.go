@@ -89,7 +89,7 @@ func (c *labelCommand) readFile(s *session) error {
 	}
 	words, err := labels.ReadJob(c.What, text)
 	if empty, is := errors.AsType[*labels.EmptyWordError](err); is {
-		return misused("label.no_value", empty.At, empty.Name)
+		return misused("label.no_value", empty.Location, empty.Name)
 	}
 	switch {
 	case errors.Is(err, labels.ErrNoWords):
@@ -118,7 +118,7 @@ func (c *labelCommand) readFile(s *session) error {
 	for _, w := range words {
 		if flags[w.Name] == nil && !slices.Contains(jobWords, w.Name) {
 			known := append(slices.Sorted(maps.Keys(flags)), jobWords...)
-			return misused("label.unknown_word", w.At, w.Name, suggest.DidYouMean(w.Name, known...))
+			return misused("label.unknown_word", w.Location, w.Name, suggest.DidYouMean(w.Name, known...))
 		}
 		values[w.Name] = w.Values
 	}
@@ -185,17 +185,17 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 
 // labelPlan describes the output of a job.
 type labelPlan struct {
-	Batch  int64    `json:"application_id"`
-	Range  string   `json:"range"`
-	Codes  int64    `json:"codes"`
-	Pages  int64    `json:"pages,omitempty"`
-	Page   int      `json:"labels_per_page,omitempty"`
-	Out    string   `json:"out"`
-	Width  float64  `json:"width_mm"` // Width of a label's symbol including its text lines.
-	Height float64  `json:"height_mm"`
-	Module float64  `json:"module_mm"`
-	Says   []string `json:"content"` // The data that the symbols of the first label encode.
-	Proofs int64    `json:"proofs,omitempty"`
+	Batch   int64    `json:"application_id"`
+	Range   string   `json:"range"`
+	Codes   int64    `json:"codes"`
+	Pages   int64    `json:"pages,omitempty"`
+	Page    int      `json:"labels_per_page,omitempty"`
+	Out     string   `json:"out"`
+	Width   float64  `json:"width_mm"` // Width of a label's symbol including its text lines.
+	Height  float64  `json:"height_mm"`
+	Module  float64  `json:"module_mm"`
+	Content []string `json:"content"` // The data that the symbols of the first label encode.
+	Proofs  int64    `json:"proofs,omitempty"`
 }
 
 // plan computes the output of the job. plan draws the first label in its place on the page, so that a size that does not fit is
@@ -231,7 +231,7 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 				return nil, err
 			}
 		}
-		p.Pages, p.Page, p.Says = item.Pages, item.PerPage, item.Label.Says
+		p.Pages, p.Page, p.Content = item.Pages, item.PerPage, item.Label.Content
 		p.Width, p.Height, p.Module = item.Width, item.Height, item.Module
 		break
 	}
@@ -242,7 +242,7 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 func (p *labelPlan) printMsg(w io.Writer) {
 	printMsg(w, "label.plan", countedCodes(p.Codes), p.Batch, p.Range, plain(p.Out))
 	p.tellLook(w)
-	for _, text := range p.Says {
+	for _, text := range p.Content {
 		printMsg(w, "label.plan_first_label", saysText(text))
 	}
 	if p.Proofs > 0 {

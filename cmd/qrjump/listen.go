@@ -19,7 +19,7 @@ import (
 
 type listenCommand struct {
 	operator
-	webhookWishes
+	webhookChanges
 	ForwardTo      string `required:"" placeholder:"URL"`
 	Listen         string `default:"127.0.0.1:0" placeholder:"ADDR"`
 	Secret         string `env:"QRJUMP_WEBHOOK_SECRET" placeholder:"SECRET"`
@@ -48,7 +48,7 @@ func (c *listenCommand) Run(s *session) error {
 		return err
 	}
 	want := client.WebhookPut{}
-	if err := c.on(&want); err != nil {
+	if err := c.apply(&want); err != nil {
 		return err
 	}
 	qrjump, err := c.client()

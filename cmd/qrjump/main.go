@@ -339,17 +339,17 @@ func run(s session, args []string) int {
 			lister, is := caller.(interface{ lists() bool })
 			shaped.list = chosen.Selected().Name == "list" || is && lister.lists()
 			asJSON = asJSON || flags.Output == "json"
-			if shaped.makes() {
+			if shaped.isRenderer() {
 				s.out, s.reader, outputLanguage = shaped, "en", "en"
 			}
 		}
 		zone = chosenZone(chosen)
 		var done func(error) error
 		if err = checkNames(chosen); err == nil {
-			done, err = s.standing(chosen.Selected())
+			done, err = s.configFlags(chosen.Selected())
 		}
 		if err == nil {
-			if err = done(chosen.Run(&s)); err == nil && shaped.makes() {
+			if err = done(chosen.Run(&s)); err == nil && shaped.isRenderer() {
 				err = shaped.end()
 			}
 		}
@@ -363,7 +363,7 @@ func run(s session, args []string) int {
 		err = fault("main.the_output_is_not_whole", out.err)
 	}
 	if err != nil {
-		err = s.named.blame(err)
+		err = s.named.explain(err)
 	}
 	if stopped, is := errors.AsType[signalError](context.Cause(s.ctx)); is && err != nil && !errors.Is(err, errReported) {
 		err = stopped.during(chosen, err)

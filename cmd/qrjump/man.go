@@ -62,13 +62,13 @@ func (m manual) newPage(name, section, topic string) *page {
 }
 
 // section begins a section; its title comes from the message catalogue.
-func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.says("man."+title)) }
+func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.lookup("man."+title)) }
 
 // text writes a paragraph.
 func (p *page) text(text string) { fmt.Fprintf(p, "%s\n", roff(text)) }
 
 // typed returns the placeholder for words that a user types, in italics.
-func (p *page) typed(kind string) string { return `\fI` + roff(p.says("man."+kind)) + `\fR` }
+func (p *page) typed(kind string) string { return `\fI` + roff(p.lookup("man."+kind)) + `\fR` }
 
 // item writes a term with its description.
 func (p *page) item(term, means string) { fmt.Fprintf(p, ".TP\n%s\n%s\n", term, roff(means)) }
@@ -129,7 +129,7 @@ func (m manual) overviewPage() string {
 	p.section("synopsis")
 	fmt.Fprintf(p, "%s %s [%s ...] [%s ...]\n", bold("qrjump"), p.typed("command"), p.typed("argument"), p.typed("flag"))
 	p.section("description")
-	p.text(m.says("man.where"))
+	p.text(m.lookup("man.where"))
 	groups, verbs := inGroups(m.Node)
 	for _, group := range groups {
 		fmt.Fprintf(p, ".SS %s\n", roff(group))
@@ -140,10 +140,10 @@ func (m manual) overviewPage() string {
 	p.options(flagsOf(m.Node))
 	p.section("exit_status")
 	for _, code := range exitCodes {
-		p.item(bold(fmt.Sprint(code)), m.says("exit."+exitKind[code]))
+		p.item(bold(fmt.Sprint(code)), m.lookup("exit."+exitKind[code]))
 	}
 	p.section("environment")
-	p.text(m.says("man.variables"))
+	p.text(m.lookup("man.variables"))
 	p.named("QRJUMP_MASTER_KEY", "QRJUMP_CONTEXTS", "NO_COLOR")
 	p.section("files")
 	p.named("./qrjump-data", "~/.config/qrjump/contexts.yaml")
@@ -159,7 +159,7 @@ func (m manual) overviewPage() string {
 // named writes variables or files with their descriptions from the message catalogue.
 func (p *page) named(names ...string) {
 	for _, name := range names {
-		p.item(bold(name), p.says("man."+name))
+		p.item(bold(name), p.lookup("man."+name))
 	}
 }
 
@@ -181,7 +181,7 @@ func (m manual) verbPage(verb *kong.Node) string {
 	}
 	p.options(flagsOf(verb))
 	p.section("exit_status")
-	p.text(m.says("man.exits"))
+	p.text(m.lookup("man.exits"))
 	p.section("examples")
 	p.literal(m.example(verb))
 	p.section("see_also")
@@ -190,9 +190,9 @@ func (m manual) verbPage(verb *kong.Node) string {
 }
 
 func (m manual) configurationPage(serve *kong.Node) string {
-	p := m.newPage(configPage, "5", m.says("man.configuration"))
+	p := m.newPage(configPage, "5", m.lookup("man.configuration"))
 	p.section("description")
-	p.text(m.says("man.configuration.says"))
+	p.text(m.lookup("man.configuration.says"))
 	p.section("keys")
 	for _, f := range flagsOf(serve) {
 		if f.Name == "config" {

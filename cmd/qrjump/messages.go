@@ -56,10 +56,10 @@ func (c constant) Error() string { return tr(string(c)) }
 // refused is an error from a server or a package with its text in the reader's language.
 type refused struct {
 	error
-	says string
+	text string
 }
 
-func (r refused) Error() string { return r.says }
+func (r refused) Error() string { return r.text }
 func (r refused) Unwrap() error { return r.error }
 
 // inReader translates an error to the reader's language, if internal/infra/errortext knows the error.

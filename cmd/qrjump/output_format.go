@@ -52,8 +52,8 @@ func (p *converter) Write(b []byte) (int, error) {
 	return len(b), p.err
 }
 
-// makes reports whether the output must be converted.
-func (p *converter) makes() bool { return p.form == "yaml" || p.form == "csv" }
+// isRenderer reports whether the output must be converted.
+func (p *converter) isRenderer() bool { return p.form == "yaml" || p.form == "csv" }
 
 // end returns an error if the output ended in the middle of a JSON value. Write has already written all complete values, even if
 // the command fails later.

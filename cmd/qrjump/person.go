@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// seen formats an optional time for a list; nil is "never".
-func seen(t *time.Time) string {
+// lastSeen formats an optional time for a list; nil is "never".
+func lastSeen(t *time.Time) string {
 	if t == nil {
 		return tr("word.never")
 	}
@@ -39,7 +39,7 @@ func (c *personList) Run(s *session, qrjump *client.Client) error {
 			case p.SecondFactor:
 				factor = tr("person.second_factor")
 			}
-			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, seen(p.LastSeenAt)}
+			return []string{p.Name, p.Role, forAccounts(p.Accounts), factor, lastSeen(p.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
 
@@ -174,7 +174,7 @@ func (c *adminKeyList) Run(s *session, qrjump *client.Client) error {
 	}
 	return listing[client.AdminKey]{name: "keys", none: tr("person.there_is_no_admin_key"),
 		heads: []string{"KEY", "NAME", "ROLE", "ACCOUNTS", "EXPIRES", "LAST USED"}, row: func(k client.AdminKey) []string {
-			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), seen(k.ExpiresAt), seen(k.LastSeenAt)}
+			return []string{k.ID, k.Name, k.Role, forAccounts(k.Accounts), lastSeen(k.ExpiresAt), lastSeen(k.LastSeenAt)}
 		}}.print(s, c.outputFlags, list, nil)
 }
 

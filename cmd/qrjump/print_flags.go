@@ -76,7 +76,7 @@ func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
 // unprintable returns the error of a symbol that cannot be printed with the given settings, with settings that work.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
-		return hintError{error: errors.New(size.Why), next: size.Advice()}
+		return hintError{error: errors.New(size.Reason), next: size.Advice()}
 	}
 	return err
 }

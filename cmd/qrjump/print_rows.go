@@ -268,7 +268,7 @@ func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row
 				continue
 			}
 			next := piece.From
-			for r, err := range src.piece(ctx, piece) {
+			for r, err := range src.fetchRange(ctx, piece) {
 				if err == nil && r.Index != next {
 					err = fault("print_rows.batch_index_came_where_is", src.id, r.Index, next)
 				}
@@ -288,8 +288,8 @@ func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row
 	}
 }
 
-// piece returns the rows of a part of a segment.
-func (src *rowSource) piece(ctx context.Context, r client.CodeRange) iter.Seq2[labels.Row, error] {
+// fetchRange returns the rows of a part of a segment.
+func (src *rowSource) fetchRange(ctx context.Context, r client.CodeRange) iter.Seq2[labels.Row, error] {
 	return func(yield func(labels.Row, error) bool) {
 		if src.file != "" {
 			for row, err := range src.fileRows() {

@@ -308,18 +308,18 @@ func (r *probeRun) add(prefix, rest, body string) {
 // publishesLeft returns the remaining publishes of the account from its rule list; rest holds extra fields of the call.
 func (r *probeRun) publishesLeft(rest string) int {
 	var list struct {
-		Left *int `json:"qrcodejump_pub_quota"`
+		Remaining *int `json:"qrcodejump_pub_quota"`
 	}
 	answer := r.requireCall("qrcodejumpget", "%s", strings.TrimSuffix(listed, "}")+rest+"}")
 	if r.err == nil {
-		if r.err = json.Unmarshal(answer.body, &list); r.err == nil && list.Left == nil {
+		if r.err = json.Unmarshal(answer.body, &list); r.err == nil && list.Remaining == nil {
 			r.err = fault("probe.no_quota", answer.body)
 		}
 	}
 	if r.err != nil {
 		return 0
 	}
-	return *list.Left
+	return *list.Remaining
 }
 
 // refused reports whether the platform rejected a call with the errcode of a behaviour row; any other error is returned, because it
@@ -443,9 +443,9 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 	return list, left, nil
 }
 
-// asks returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
+// question returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
 // leaves open.
-func (p probe) asks() (text string) {
+func (p probe) question() (text string) {
 	text = tr("probe.tested", tr("probe.asks."+p.row.String()))
 	if p.partial {
 		text += tr("probe.not_tested_in_part", tr("probe.leaves."+p.row.String()))
@@ -477,7 +477,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	}
 	if c.DryRun {
 		for _, p := range list {
-			printMsg(s.out, "probe.costs", p.row, counted(p.calls+p.rules, "call"), counted(p.publishes, "publish"), p.asks())
+			printMsg(s.out, "probe.costs", p.row, counted(p.calls+p.rules, "call"), counted(p.publishes, "publish"), p.question())
 		}
 		return nil
 	}
@@ -541,13 +541,13 @@ func (r *probeRun) askAll(s *session, list []probe) error {
 			return fault("probe.broken_off", p.row, r.ctx.Err())
 		case err != nil:
 			open++
-			printMsg(s.out, "probe.open", p.row, plain(err.Error()), p.asks())
+			printMsg(s.out, "probe.open", p.row, plain(err.Error()), p.question())
 		case fallback:
-			printMsg(s.out, "probe.different", p.row, p.asks())
+			printMsg(s.out, "probe.different", p.row, p.question())
 		case p.partial:
-			printMsg(s.out, "probe.as_here_in_part", p.row, p.asks())
+			printMsg(s.out, "probe.as_here_in_part", p.row, p.question())
 		default:
-			printMsg(s.out, "probe.as_here", p.row, p.asks())
+			printMsg(s.out, "probe.as_here", p.row, p.question())
 		}
 	}
 	if open > 0 {

@@ -24,16 +24,16 @@ type ruleLint struct {
 
 // lintFinding is the JSON form of a finding.
 type lintFinding struct {
-	Kind       rules.FindingKind `json:"kind"`
-	At         string            `json:"position"` // in the file
-	Owner      string            `json:"owner"`
-	Prefix     string            `json:"prefix"`
-	Other      string            `json:"other_prefix"` // The prefix of another rule that conflicts with the prefix of the checked rule.
-	OtherOwner string            `json:"other_owner"`  //
-	Link       string            `json:"link"`         // An example link that shows the problem.
-	Prefixes   []string          `json:"prefixes"`     // The prefixes that would express the intended meaning.
-	Says       i18n.Message      `json:"message"`
-	Next       i18n.Message      `json:"hint"`
+	Kind        rules.FindingKind `json:"kind"`
+	Position    string            `json:"position"` // in the file
+	Owner       string            `json:"owner"`
+	Prefix      string            `json:"prefix"`
+	OtherPrefix string            `json:"other_prefix"` // The prefix of another rule that conflicts with the prefix of the checked rule.
+	OtherOwner  string            `json:"other_owner"`  //
+	Link        string            `json:"link"`         // An example link that shows the problem.
+	Prefixes    []string          `json:"prefixes"`     // The prefixes that would express the intended meaning.
+	Message     i18n.Message      `json:"message"`
+	Next        i18n.Message      `json:"hint"`
 }
 
 // Run looks for effects of the rules that their author probably did not intend.
@@ -58,10 +58,10 @@ func (c *ruleLint) Run(s *session) error {
 	}
 	err = c.print(s, map[string]any{"findings": found, "rules": len(set)}, func(w io.Writer) {
 		for _, f := range found {
-			if f.At != "" {
-				f.Says = msg("lint.at", f.At, f.Says)
+			if f.Position != "" {
+				f.Message = msg("lint.at", f.Position, f.Message)
 			}
-			fmt.Fprintf(w, "%s\n    %s\n", plain(s.msg(f.Says)), plain(s.msg(f.Next)))
+			fmt.Fprintf(w, "%s\n    %s\n", plain(s.msg(f.Message)), plain(s.msg(f.Next)))
 		}
 		if len(found) == 0 {
 			fmt.Fprintln(w, s.msg(msg("lint.nothing", msg("count.rule", len(set)))))
@@ -159,14 +159,14 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 	rule := set[f.Rule]
 	t := lintFinding{Kind: f.Kind, Owner: rule.Owner, Prefix: rule.Prefix.Text, Link: f.Link, Prefixes: append([]string{}, f.Prefixes...)}
 	if places != nil {
-		t.At = places[f.Rule]
+		t.Position = places[f.Rule]
 	}
 	message := i18n.Literal(f.Link)
 	if f.OtherIndex >= 0 {
-		t.Other, t.OtherOwner = set[f.OtherIndex].Prefix.Text, set[f.OtherIndex].Owner
-		message = i18n.Literal(t.Other)
+		t.OtherPrefix, t.OtherOwner = set[f.OtherIndex].Prefix.Text, set[f.OtherIndex].Owner
+		message = i18n.Literal(t.OtherPrefix)
 		if t.OtherOwner != t.Owner {
-			message = msg("lint.of", t.Other, t.OtherOwner)
+			message = msg("lint.of", t.OtherPrefix, t.OtherOwner)
 		}
 	}
 	var next []any
@@ -179,6 +179,6 @@ func findingOf(f rules.Finding, set []rules.Rule, places []string) lintFinding {
 		next = []any{strings.Join(f.Prefixes, " ")}
 	}
 	key := "lint." + string(f.Kind)
-	t.Says, t.Next = msg(key, t.Prefix, message), msg(key+".next", next...)
+	t.Message, t.Next = msg(key, t.Prefix, message), msg(key+".next", next...)
 	return t
 }

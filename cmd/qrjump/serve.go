@@ -163,7 +163,7 @@ func readConfig(file string, chosen *kong.Context) error {
 		if err != nil || len(values) != 1 && !flag.IsSlice() {
 			return misused("serve.want_one_value", safeyaml.Location(file, entry.Key), name)
 		}
-		if given(chosen, flag) {
+		if isSet(chosen, flag) {
 			continue
 		}
 		if err := set(flag, values); err != nil {
@@ -205,8 +205,8 @@ func scalars(node ast.Node) ([]string, error) {
 	return nil, misused("serve.want_a_value")
 }
 
-// given reports whether the command line or the environment set a flag.
-func given(chosen *kong.Context, flag *kong.Flag) bool {
+// isSet reports whether the command line or the environment set a flag.
+func isSet(chosen *kong.Context, flag *kong.Flag) bool {
 	if slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag == flag }) {
 		return true
 	}

@@ -88,15 +88,15 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// wish is a missing flag; key selects the question for the user, and offered is the default answer.
-type wish struct {
+// request is a missing flag; key selects the question for the user, and offered is the default answer.
+type request struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// ask fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
+// send fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
 // flag is required.
-func ask(s *session, wishes ...wish) error {
+func send(s *session, wishes ...request) error {
 	for _, choice := range wishes {
 		if *choice.to != "" {
 			continue
@@ -289,7 +289,7 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	if err := ask(s, wish{&c.AppID, "APPID", "appid", onlyAccount(list, "service_account")}); err != nil {
+	if err := send(s, request{&c.AppID, "APPID", "appid", onlyAccount(list, "service_account")}); err != nil {
 		return err
 	}
 	linked, brand := "", c.AppID
@@ -299,9 +299,9 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 			linked = list[i].Linked[0]
 		}
 	}
-	return ask(s, wish{&c.Target, "--target", "target", cmp.Or(linked, onlyAccount(list, "mini_program"))},
-		wish{&c.Path, "--path", "path", "pages/index/index"}, wish{&c.Brand, "--brand", "brand", brand},
-		wish{&c.Title, "--title", "title", ""}, wish{&c.ProductCode, "--product-code", "product_code", ""})
+	return send(s, request{&c.Target, "--target", "target", cmp.Or(linked, onlyAccount(list, "mini_program"))},
+		request{&c.Path, "--path", "path", "pages/index/index"}, request{&c.Brand, "--brand", "brand", brand},
+		request{&c.Title, "--title", "title", ""}, request{&c.ProductCode, "--product-code", "product_code", ""})
 }
 
 // released returns the words of a command that adds the release version to the versions of a Mini Program.
@@ -406,8 +406,8 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	err = ask(s, wish{&c.AppID, "APPID", "target", onlyAccount(list, "mini_program")}, wish{&c.Prefix, "--prefix", "prefix", ""},
-		wish{&c.Path, "--path", "path", "pages/index/index"})
+	err = send(s, request{&c.AppID, "APPID", "target", onlyAccount(list, "mini_program")}, request{&c.Prefix, "--prefix", "prefix", ""},
+		request{&c.Path, "--path", "path", "pages/index/index"})
 	if err != nil {
 		return err
 	}

@@ -32,9 +32,9 @@ type drawnSymbol struct {
 	Width  float64 `json:"width_mm"`
 	Height float64 `json:"height_mm"`
 	DPI    int     `json:"dpi"`
-	// Says holds the text that was read back from each symbol; "" for a dot matrix that another system produced and whose text is
+	// Content holds the text that was read back from each symbol; "" for a dot matrix that another system produced and whose text is
 	// unknown here.
-	Says []string `json:"content"`
+	Content []string `json:"content"`
 }
 
 // format returns the format from the flag, else from the output file name.
@@ -72,12 +72,12 @@ func (f symbolFlags) draw(s *session, o outputFlags, design labels.Design, batch
 	if _, err := replaceFile(f.Out, func(w io.Writer) error { _, err := w.Write(label.Bytes()); return err }); err != nil {
 		return err
 	}
-	done := drawnSymbol{Says: d.Says, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
+	done := drawnSymbol{Content: d.Content, File: f.Out, Module: d.ModuleLength().Millimetres(), Dots: d.Module, DPI: d.DPI,
 		Width: symbol.LengthOf(d.Width, d.DPI).Millimetres(), Height: symbol.LengthOf(d.Height, d.DPI).Millimetres()}
 	return o.print(s, done, func(w io.Writer) {
 		printMsg(w, "symbol.drew_by_mm_a_module", plain(f.Out), done.Width, done.Height, done.Module,
 			counted(done.Dots, "dot"), done.DPI)
-		for _, text := range done.Says {
+		for _, text := range done.Content {
 			fmt.Fprintln(w, saysText(text))
 		}
 	})

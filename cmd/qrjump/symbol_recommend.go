@@ -45,8 +45,8 @@ func (c *symbolRecommend) Run(s *session) error {
 	}
 	answer := map[string]any{"modules": grid.Width, "module_mm": a.Module.Millimetres(), "module_dots": a.Dots, "dpi": c.DPI,
 		"width_mm": a.Width.Millimetres(), "height_mm": a.Height.Millimetres(), "by": a.By, "pixels": a.Pixels, "edge": a.Edge}
-	if a.Most != 0 {
-		answer["most_mm"] = a.Most.Millimetres()
+	if a.MaxWidth != 0 {
+		answer["most_mm"] = a.MaxWidth.Millimetres()
 	}
 	return c.print(s, answer, func(w io.Writer) {
 		printMsg(w, "symbol_advise.take", a.Module.Millimetres(), counted(a.Dots, "dot"), c.DPI, a.Width.Millimetres(),
@@ -59,8 +59,8 @@ func (c *symbolRecommend) Run(s *session) error {
 		case symbol.ByCurve:
 			printMsg(w, "symbol_advise.by_curve", 100*a.Edge)
 		}
-		if a.Most != 0 {
-			printMsg(w, "symbol_advise.most", spot.Diameter, a.Most)
+		if a.MaxWidth != 0 {
+			printMsg(w, "symbol_advise.most", spot.Diameter, a.MaxWidth)
 		}
 		level := ""
 		if c.Kind == "qr" {

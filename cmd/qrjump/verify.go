@@ -48,7 +48,7 @@ func (c *verificationCheckURL) Run(s *session) error {
 	if name != "" && path.Base(link.Path()) != name {
 		address = rules.Prefix{Link: link}.ConfirmAddress(name)
 	}
-	steps, err := c.walk(s, address, content)
+	steps, err := c.fetchChain(s, address, content)
 	if err != nil {
 		return err
 	}
@@ -61,8 +61,8 @@ func (c *verificationCheckURL) Run(s *session) error {
 	return err
 }
 
-// walk fetches the file and reports the result of each step.
-func (c *verificationCheckURL) walk(s *session, address, content string) ([]verification.Step, error) {
+// fetchChain fetches the file and reports the result of each step.
+func (c *verificationCheckURL) fetchChain(s *session, address, content string) ([]verification.Step, error) {
 	fetch := safehttp.Client{AllowPrivate: c.AllowPrivate, UserAgent: "qrjump (verification file)"}
 	if c.HostCAFile != "" {
 		pool, err := poolOf("--host-ca-file", c.HostCAFile)

@@ -49,8 +49,8 @@ func describeEvents(w client.Webhook) string {
 	return strings.Join(parts, ", ")
 }
 
-// webhookWishes holds the flags that select a webhook's events.
-type webhookWishes struct {
+// webhookChanges holds the flags that select a webhook's events.
+type webhookChanges struct {
 	Codes  []string `sep:"none" placeholder:"ID[:RANGE]"`
 	Rule   []int64  `sep:"none" placeholder:"ID"`
 	Alarms *bool    `negatable:""`
@@ -58,8 +58,8 @@ type webhookWishes struct {
 
 var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)
 
-// on applies the flags to the requested state of a webhook; fields without a flag remain unchanged.
-func (c webhookWishes) on(w *client.WebhookPut) error {
+// apply applies the flags to the requested state of a webhook; fields without a flag remain unchanged.
+func (c webhookChanges) apply(w *client.WebhookPut) error {
 	if c.Codes != nil {
 		w.Codes = nil
 	}
@@ -93,13 +93,13 @@ func (c webhookWishes) on(w *client.WebhookPut) error {
 type webhookAdd struct {
 	operator
 	URL string `arg:""`
-	webhookWishes
+	webhookChanges
 }
 
 // Run adds a webhook. The webhook's secret is shown only once.
 func (c *webhookAdd) Run(s *session) error {
 	want := client.WebhookPut{URL: c.URL}
-	if err := c.on(&want); err != nil {
+	if err := c.apply(&want); err != nil {
 		return err
 	}
 	if len(want.Codes)+len(want.Rules) == 0 && !want.Alarms {
@@ -144,7 +144,7 @@ type webhookUpdate struct {
 	ID      int64   `arg:""`
 	URL     *string `name:"url" placeholder:"URL"`
 	Enabled *bool   `negatable:""`
-	webhookWishes
+	webhookChanges
 }
 
 // Run changes the fields of a webhook that the flags name.
@@ -161,7 +161,7 @@ func (c *webhookUpdate) Run(s *session) error {
 		return err
 	}
 	want := item.Put()
-	if err := c.on(&want); err != nil {
+	if err := c.apply(&want); err != nil {
 		return err
 	}
 	if c.URL != nil {
@@ -210,7 +210,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return withListCommand(tr("webhook.test_webhook"), number(c.ID), "qrjump webhook list", err)
 	}
-	sent, err := c.tried(s.ctx, qrjump, event)
+	sent, err := c.sendTest(s.ctx, qrjump, event)
 	if err != nil {
 		return fault("webhook.the_test_message_of_webhook", c.ID, err)
 	}
@@ -233,8 +233,8 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// tried waits until a message has been sent once.
-func (c *webhookTest) tried(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
+// sendTest waits until a message has been sent once.
+func (c *webhookTest) sendTest(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
 	until := time.After(c.Wait)
 	for {
 		list, err := qrjump.Webhooks.ListDeliveries(ctx, client.DeliveryQuery{Webhook: c.ID})

@@ -6,8 +6,8 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Agreed is an account owner's consent, given by the API instead of a page.
-type Agreed struct {
+// Agreement is an account owner's consent, given by the API instead of a page.
+type Agreement struct {
 	Component      string `json:"component" doc:"AppID of the requesting platform"`
 	PreAuthCode    string `json:"pre_auth_code"`
 	AppID          string `json:"appid" doc:"AppID of the granting account"`
@@ -18,7 +18,7 @@ type Agreed struct {
 // Platforms implements the emulator operations for third-party platforms.
 type Platforms struct {
 	// Authorize records the consent and returns the authorization_code.
-	Authorize func(context.Context, Agreed) (string, error)
+	Authorize func(context.Context, Agreement) (string, error)
 	// Ticket creates a verify ticket, pushes the ticket to the platform and returns it.
 	Ticket func(ctx context.Context, component string) (string, error)
 }
@@ -35,7 +35,7 @@ type agreedView struct {
 	AuthCode string `json:"auth_code"`
 }
 
-func (p Platforms) authorize(ctx context.Context, in *struct{ Body Agreed }) (agreedView, error) {
+func (p Platforms) authorize(ctx context.Context, in *struct{ Body Agreement }) (agreedView, error) {
 	code, err := p.Authorize(ctx, in.Body)
 	return agreedView{code}, err
 }

@@ -55,7 +55,7 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 		for name, sealed := range p.Keys {
 			secret, err := s.secrets.ring.master.Open(place(name), sealed)
 			if err != nil {
-				return fmt.Errorf("the key %s was not sealed by the master key (%s)", name, s.secrets.ring.where)
+				return fmt.Errorf("the key %s was not sealed by the master key (%s)", name, s.secrets.ring.source)
 			}
 			keys[name] = secret
 		}

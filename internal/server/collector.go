@@ -27,7 +27,7 @@ func (s *Server) watch() {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_in_use")),
 			func() float64 { return float64(s.store.Connections().InUse) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_db_connections_max")),
-			func() float64 { return float64(s.store.Connections().Most) }),
+			func() float64 { return float64(s.store.Connections().Limit) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_db_connections_wait_seconds_total")),
 			func() float64 { return s.store.Connections().Waited.Seconds() }))
 }
@@ -67,7 +67,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	}
 	for _, kind := range []string{forScan, forChange} {
 		ready := 0.0
-		if fault, _ := w.Server.readiness().fault(ctx, kind); fault == "" {
+		if fault, _ := w.Server.readiness().unready(ctx, kind); fault == "" {
 			ready = 1
 		}
 		show("qrjump_ready", ready, kind)
@@ -115,7 +115,7 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	r, err := s.store.Replication(ctx)
 	switch {
 	case err != nil || r.Hosts < 2 || r.Replicas > 0:
-	case r.Wanted:
+	case r.Synchronous:
 		s.log.WarnContext(ctx, "no database replica is connected; changes wait", "servers", r.Hosts)
 	default:
 		s.log.WarnContext(ctx, "no synchronous database replica; a failover may lose changes",

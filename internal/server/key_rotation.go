@@ -90,7 +90,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	}
 	defer s.Close()
 	if !inEnvironment {
-		done.File = ring.where
+		done.File = ring.source
 	}
 	if done.Finished {
 		return done, nil

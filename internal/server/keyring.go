@@ -28,7 +28,7 @@ type keyring struct {
 	store  *store.Store
 	random io.Reader
 	master *sealer.Key
-	where  string // source of the master key, for log messages
+	source string // source of the master key, for log messages
 	// finished reports that a rotation of the master key was interrupted, and was completed at this start.
 	finished bool
 	// fresh reports that the database has no keys yet.
@@ -49,7 +49,7 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 			return nil, err
 		}
 	}
-	k.master, k.where, err = masterKey(c, random, sealed == "")
+	k.master, k.source, err = masterKey(c, random, sealed == "")
 	return k, err
 }
 
@@ -92,7 +92,7 @@ func (s *Server) keysComponent() component {
 func (s *Server) openKeyring(ctx context.Context, db *store.Store) (*keyring, error) {
 	ring, err := openKeyring(ctx, s.config, db, s.random)
 	if err == nil && ring.finished {
-		s.log.WarnContext(ctx, "interrupted master key rotation completed", "file", ring.where)
+		s.log.WarnContext(ctx, "interrupted master key rotation completed", "file", ring.source)
 	}
 	return ring, err
 }
@@ -138,7 +138,7 @@ func (k *keyring) secret(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil,
 			usage("the master key (%s) is not the one that this database's keys are sealed by; if it was turned, the new one belongs there",
-				k.where)
+				k.source)
 	}
 	if name == sealKey {
 		k.store.Fence(name, sealed)

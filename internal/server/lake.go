@@ -43,7 +43,7 @@ func (s scanRecords) openLake(context.Context) error {
 	if shipper := s.scanning.ledger.shipper; shipper != nil {
 		// The lake names this node as the shipper does and writes only shipped scans; the journal keeps the scans that the lake
 		// still needs.
-		l.Name, l.UpTo, shipper.Held = shipper.ID, shipper.Reached, l.Held
+		l.Name, l.UpTo, shipper.NeededFrom = shipper.ID, shipper.Reached, l.NeededFrom
 	} else {
 		s.scanning.counter.Announce = s.announceErasure
 	}

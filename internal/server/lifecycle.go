@@ -32,8 +32,8 @@ const (
 // lifecycle starts components in order and stops them one by one in reverse order: a component depends only on earlier components.
 // The zero value has no components.
 type lifecycle struct {
-	ending sync.Mutex
-	begun  []*startedComponent // in start order
+	ending  sync.Mutex
+	started []*startedComponent // in start order
 }
 
 // startedComponent is a component whose start was called.
@@ -59,7 +59,7 @@ func (r *lifecycle) begin(ctx context.Context, p component) error {
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &startedComponent{component: p, cancel: cancel}
-	r.begun = append(r.begun, b)
+	r.started = append(r.started, b)
 	if p.start != nil {
 		if err := p.start(ctx); err != nil {
 			return err
@@ -77,10 +77,10 @@ func (r *lifecycle) stop() error {
 	r.ending.Lock()
 	defer r.ending.Unlock()
 	var errs []error
-	for _, b := range slices.Backward(r.begun) {
+	for _, b := range slices.Backward(r.started) {
 		errs = append(errs, b.end())
 	}
-	r.begun = nil
+	r.started = nil
 	return errors.Join(errs...)
 }
 

@@ -88,8 +88,8 @@ func newMetrics(rules func() float64, fn func() float64) *metrics {
 	return m
 }
 
-// tried counts an attempt to send a row of the outbox.
-func (m *metrics) tried(kind outbox.Kind, taken bool) {
+// countAttempt counts an attempt to send a row of the outbox.
+func (m *metrics) countAttempt(kind outbox.Kind, taken bool) {
 	result := "failed"
 	if taken {
 		result = "delivered"

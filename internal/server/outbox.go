@@ -50,10 +50,10 @@ func (s *Server) outboxComponent(name string, open func(context.Context) (outbox
 				return err
 			}
 			o = outbox.New(policy, s.store, s.log)
-			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.tried
+			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.countAttempt
 			// the platform has no webhooks, so a slow webhook receiver is no deviation from the platform
 			if policy.Kind != outbox.Deliveries {
-				o.OnTimeout = s.requests().slow
+				o.OnTimeout = s.requests().recordSlow
 			}
 			*wake = o.Wake
 			return nil
@@ -62,9 +62,9 @@ func (s *Server) outboxComponent(name string, open func(context.Context) (outbox
 	}
 }
 
-// slow records that a receiver took longer to respond than the platform waits. The record is a call with a new request id, because
+// recordSlow records that a receiver took longer to respond than the platform waits. The record is a call with a new request id, because
 // no API call caused the delivery.
-func (s requests) slow(kind outbox.Kind, r outbox.Row) {
+func (s requests) recordSlow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,
 		URL: strings.TrimSpace(string(kind) + " " + r.Event), Request: r.Shown, Detail: "no answer within five seconds",

@@ -61,7 +61,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	}
 	// TryPath hides no link of a rule: with --dev only this machine's own host names are allowed, and no rule can have such a host.
 	mux := http.NewServeMux()
-	mux.Handle(landing.TryPath+"{$}", g.Try())
+	mux.Handle(landing.TryPath+"{$}", g.Preview())
 	mux.Handle("/", handler)
 	try := strings.TrimSuffix(landing.TryPath, "/")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

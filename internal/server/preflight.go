@@ -48,14 +48,14 @@ const (
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
-		e.bad("folder", localized("folder.none", c.Data), localized("folder.none.next"))
+		e.fail("folder", localized("folder.none", c.Data), localized("folder.none.next"))
 		return e.found
 	}
 	e.folder()
 	e.disk()
 	e.certificate(c.TLSCert, c.TLSKey)
 	if running && c.Database == "" {
-		e.well("store", localized("database.used"))
+		e.pass("store", localized("database.used"))
 		return e.found
 	}
 	e.store(ctx)
@@ -67,7 +67,7 @@ type examination struct {
 	found  []Finding
 }
 
-func (e *examination) well(topic string, detail i18n.Message) {
+func (e *examination) pass(topic string, detail i18n.Message) {
 	e.found = append(e.found, Finding{About: topic, OK: true, Detail: detail})
 }
 
@@ -75,7 +75,7 @@ func (e *examination) warn(topic string, detail, next i18n.Message) {
 	e.found = append(e.found, Finding{About: topic, OK: true, Warns: true, Detail: detail, Next: next})
 }
 
-func (e *examination) bad(topic string, detail, next i18n.Message) {
+func (e *examination) fail(topic string, detail, next i18n.Message) {
 	e.found = append(e.found, Finding{About: topic, Detail: detail, Next: next})
 }
 
@@ -87,11 +87,11 @@ func (e *examination) folder() {
 		info, err := os.Stat(path)
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			readable = true
-			e.bad("folder", localized("folder.open", path), localized("folder.open.next", path))
+			e.fail("folder", localized("folder.open", path), localized("folder.open.next", path))
 		}
 	}
 	if !readable {
-		e.well("folder", localized("folder.closed", e.config.Data))
+		e.pass("folder", localized("folder.closed", e.config.Data))
 	}
 }
 
@@ -101,13 +101,13 @@ func (e *examination) disk() {
 	size := localized("disk.free", float64(free)/1e9, dir)
 	switch err := scanlog.CheckFreeSpace(dir); {
 	case err != nil:
-		e.bad("disk", localized("disk.closed", dir, err), localized("disk.closed.next"))
+		e.fail("disk", localized("disk.closed", dir, err), localized("disk.closed.next"))
 	case !known:
-		e.well("disk", localized("disk.open", dir))
+		e.pass("disk", localized("disk.open", dir))
 	case free < enoughDisk:
 		e.warn("disk", size, localized("disk.full.next"))
 	default:
-		e.well("disk", size)
+		e.pass("disk", size)
 	}
 }
 
@@ -118,7 +118,7 @@ func (e *examination) certificate(cert, key string) {
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
-		e.bad("certificate", i18n.Literal(err.Error()), localized("certificate.next"))
+		e.fail("certificate", i18n.Literal(err.Error()), localized("certificate.next"))
 		return
 	}
 	e.found = append(e.found, CertificateFinding(pair.Leaf.NotAfter, cert))
@@ -148,21 +148,21 @@ func (e *examination) store(ctx context.Context) {
 		switch _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); {
 		case errors.Is(err, fs.ErrNotExist):
 			if err := checkDatabaseExists(c); err != nil {
-				e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
+				e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
 				return
 			}
-			e.well("store", localized("database.none"))
+			e.pass("store", localized("database.none"))
 			return
 		case err != nil:
-			e.bad("store", i18n.Literal(err.Error()), localized("database.closed.next"))
+			e.fail("store", i18n.Literal(err.Error()), localized("database.closed.next"))
 			return
 		}
 	}
 	switch err := inspectDatabase(ctx, c, e.database); {
 	case errors.Is(err, store.ErrFolderInUse): // a running server that could not be reached has the database open
-		e.well("store", localized("database.used"))
+		e.pass("store", localized("database.used"))
 	case !errors.Is(err, errSeen):
-		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
+		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
 	}
 }
 
@@ -183,17 +183,17 @@ func inspectDatabase(ctx context.Context, c Config, look func(ctx context.Contex
 func (e *examination) database(ctx context.Context, db *store.Store, schema int64) {
 	switch newest := store.NewestSchema(); {
 	case schema == 0:
-		e.well("store", localized("database.empty"))
+		e.pass("store", localized("database.empty"))
 		return
 	case schema < newest:
-		e.well("store", localized("database.older", schema, newest))
+		e.pass("store", localized("database.older", schema, newest))
 	default:
-		e.well("store", localized("database.schema", schema))
+		e.pass("store", localized("database.schema", schema))
 	}
 	if err := e.keys(ctx, db); err != nil {
-		e.bad("keys", i18n.Literal(err.Error()), i18n.Message{})
+		e.fail("keys", i18n.Literal(err.Error()), i18n.Message{})
 	} else {
-		e.well("keys", localized("keys.open"))
+		e.pass("keys", localized("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
 		return // PostgreSQL checks its own files
@@ -205,12 +205,12 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.warn("store", localized("database.large", integrityTimeout),
 			localized("database.large.next"))
 	case err != nil:
-		e.bad("store", i18n.Literal(err.Error()), i18n.Message{})
+		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
 	case fault != "":
-		e.bad("store", localized("database.damaged", fault),
+		e.fail("store", localized("database.damaged", fault),
 			localized("database.damaged.next"))
 	default:
-		e.well("store", localized("database.sound"))
+		e.pass("store", localized("database.sound"))
 	}
 }
 
@@ -224,7 +224,7 @@ func (e *examination) keys(ctx context.Context, db *store.Store) error {
 		return err
 	}
 	ring := &keyring{store: db, random: rand.Reader}
-	if ring.master, ring.where, err = masterKey(e.config, rand.Reader, false); err != nil {
+	if ring.master, ring.source, err = masterKey(e.config, rand.Reader, false); err != nil {
 		return err
 	}
 	return (&Server{deps: deps{config: e.config}}).checkKeys(ctx, db, ring)

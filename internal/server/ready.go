@@ -39,7 +39,7 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "for is scan or change, or is left out to ask for both", http.StatusBadRequest)
 		return
 	}
-	if fault, err := s.fault(ctx, kind); fault != "" {
+	if fault, err := s.unready(ctx, kind); fault != "" {
 		if err != nil {
 			s.log.ErrorContext(ctx, "not ready", "error", err)
 		}
@@ -56,9 +56,9 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
 
-// fault returns the reason why the server is not ready for a kind of requests, or for both kinds if kind is ""; "" = ready. The
+// unready returns the reason why the server is not ready for a kind of requests, or for both kinds if kind is ""; "" = ready. The
 // result err is the cause of the fault, for the log.
-func (s health) fault(ctx context.Context, kind string) (fault string, err error) {
+func (s health) unready(ctx context.Context, kind string) (unready string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
 	}

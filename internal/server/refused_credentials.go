@@ -19,8 +19,8 @@ import (
 // minute, the response to an invalid credential only reports too many attempts. Passwords differ: after too many failed attempts a
 // password is not compared, because comparing passwords is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
 type credentialKind struct {
-	name  string // metric label, and the name in the admin API
-	wrong string // log message for an invalid credential
+	name    string // metric label, and the name in the admin API
+	message string // log message for an invalid credential
 }
 
 var (
@@ -37,7 +37,7 @@ var (
 // refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse counts the attempt but does
 // not log it.
 func (s access) refuse(ctx context.Context, d credentialKind, name string, ip netip.Addr, tooMany bool) {
-	s.secrets.refusals.note(refusal{what: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
+	s.secrets.refusals.note(refusal{kind: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
 		s.metrics.guesses.WithLabelValues(d.name, "refused").Inc()
 		return
@@ -48,7 +48,7 @@ func (s access) refuse(ctx context.Context, d credentialKind, name string, ip ne
 	if name != "" {
 		values = []any{cmp.Or(key, "key"), name}
 	}
-	s.log.WarnContext(ctx, d.wrong, append(values, "ip", ip.String())...)
+	s.log.WarnContext(ctx, d.message, append(values, "ip", ip.String())...)
 }
 
 // refuseAt calls refuse for a kind of credential that this package checks itself; tooMany reports whether the response must report
@@ -74,7 +74,7 @@ func keyMark(text string) string {
 
 // refusal identifies a credential that is repeatedly rejected, and its source address.
 type refusal struct {
-	what, name string
+	kind, name string
 	ip         netip.Addr
 }
 
@@ -82,7 +82,7 @@ type refusal struct {
 func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	list := []adminapi.RefusedCredential{}
 	for _, r := range s.secrets.refusals.list(s.realNow()) {
-		list = append(list, adminapi.RefusedCredential{What: r.what, Name: r.name, IP: r.ip.String(), Times: r.times,
+		list = append(list, adminapi.RefusedCredential{Kind: r.kind, Name: r.name, IP: r.ip.String(), Times: r.times,
 			First: r.first, Last: r.last})
 	}
 	return list
@@ -98,8 +98,8 @@ type refused struct {
 // refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old credential.
 // The list of rejected credentials exists only in the memory of this node, so untrusted requests cause no database writes.
 type refusals struct {
-	mu sync.Mutex
-	of map[refusal]*refused
+	mu    sync.Mutex
+	byKey map[refusal]*refused
 }
 
 const (
@@ -111,16 +111,16 @@ const (
 func (l *refusals) note(r refusal, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.of == nil {
-		l.of = map[refusal]*refused{}
+	if l.byKey == nil {
+		l.byKey = map[refusal]*refused{}
 	}
-	item := l.of[r]
+	item := l.byKey[r]
 	if item == nil {
-		if len(l.of) >= maxRefusals {
+		if len(l.byKey) >= maxRefusals {
 			l.dropOne()
 		}
 		item = &refused{refusal: r, first: now}
-		l.of[r] = item
+		l.byKey[r] = item
 	}
 	item.times++
 	item.last = now
@@ -131,7 +131,7 @@ func (l *refusals) note(r refusal, now time.Time) {
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0
-	for _, r := range l.of {
+	for _, r := range l.byKey {
 		if rarest == nil || r.times < rarest.times {
 			rarest = r
 		}
@@ -140,22 +140,22 @@ func (l *refusals) dropOne() {
 			break
 		}
 	}
-	delete(l.of, rarest.refusal)
+	delete(l.byKey, rarest.refusal)
 }
 
 // list returns the credentials that were rejected in the last 24 hours, the most frequent first.
 func (l *refusals) list(now time.Time) (list []refused) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, r := range l.of {
+	for key, r := range l.byKey {
 		if now.Sub(r.last) >= refusalTime {
-			delete(l.of, key)
+			delete(l.byKey, key)
 			continue
 		}
 		list = append(list, *r)
 	}
 	slices.SortFunc(list, func(a, b refused) int {
-		return cmp.Or(cmp.Compare(b.times, a.times), b.last.Compare(a.last), cmp.Compare(a.what, b.what), cmp.Compare(a.name, b.name),
+		return cmp.Or(cmp.Compare(b.times, a.times), b.last.Compare(a.last), cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name),
 			a.ip.Compare(b.ip))
 	})
 	return list

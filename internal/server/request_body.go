@@ -45,23 +45,23 @@ func (s access) limitBodyTime(next http.Handler) http.Handler {
 		if r.ProtoMajor == 2 {
 			a.maxDrained, a.mayHold = maxDrainedHTTP2, true
 		}
-		a.left.Store(r.ContentLength)
+		a.remaining.Store(r.ContentLength)
 		r.Body = a
 		next.ServeHTTP(a, r)
 		if a.status != 0 {
-			if a.status < 400 || a.left.Load() >= 0 {
-				a.rest()
+			if a.status < 400 || a.remaining.Load() >= 0 {
+				a.drain()
 			}
 			if missed := int(a.missed.Load()); missed != 0 && a.status < 400 {
 				a.status = missed
 			}
-			if a.held.Len() > 0 {
-				a.Header().Set("Content-Length", strconv.Itoa(a.held.Len()))
+			if a.buffered.Len() > 0 {
+				a.Header().Set("Content-Length", strconv.Itoa(a.buffered.Len()))
 			}
 			a.send()
 			_ = a.control.Flush()
 		}
-		a.rest()
+		a.drain()
 	})
 }
 
@@ -73,27 +73,27 @@ type drainingBody struct {
 	patience   time.Duration // read timeout for the rest of the body
 	maxDrained int64         // maximum number of body bytes that are read and dropped
 
-	left     atomic.Int64 // remaining bytes of the request's Content-Length; negative without a Content-Length
-	begun    atomic.Bool  // a handler has started to read the body
-	ended    atomic.Bool  // the body is complete, or no more bytes will arrive
-	missed   atomic.Int32 // HTTP status for the reason why the rest of the body was not read; 0 = all was read
-	answered atomic.Bool
+	remaining atomic.Int64 // remaining bytes of the request's Content-Length; negative without a Content-Length
+	started   atomic.Bool  // a handler has started to read the body
+	finished  atomic.Bool  // the body is complete, or no more bytes will arrive
+	missed    atomic.Int32 // HTTP status for the reason why the rest of the body was not read; 0 = all was read
+	answered  atomic.Bool
 
-	mayHold bool         // true over HTTP/2: the response is buffered until the request body was read
-	status  int          // status code of the buffered response; 0 = none is buffered
-	held    bytes.Buffer // its body
+	mayHold  bool         // true over HTTP/2: the response is buffered until the request body was read
+	status   int          // status code of the buffered response; 0 = none is buffered
+	buffered bytes.Buffer // its body
 }
 
 // Read implements io.Reader.
 func (a *drainingBody) Read(b []byte) (int, error) {
-	a.begun.Store(true)
+	a.started.Store(true)
 	n, err := a.body.Read(b)
-	a.left.Add(-int64(n))
+	a.remaining.Add(-int64(n))
 	if err != nil {
 		if err != io.EOF {
 			a.missed.CompareAndSwap(0, http.StatusRequestTimeout)
 		}
-		a.ended.Store(true)
+		a.finished.Store(true)
 	}
 	return n, err
 }
@@ -112,8 +112,8 @@ func (a *drainingBody) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (a *drainingBody) Write(b []byte) (int, error) {
 	a.beforeAnswer(http.StatusOK)
-	if a.status != 0 && a.held.Len()+len(b) <= longestHeld {
-		return a.held.Write(b)
+	if a.status != 0 && a.buffered.Len()+len(b) <= longestHeld {
+		return a.buffered.Write(b)
 	}
 	a.release()
 	return a.ResponseWriter.Write(b)
@@ -131,14 +131,14 @@ func (a *drainingBody) send() {
 	status := a.status
 	a.status = 0
 	a.ResponseWriter.WriteHeader(status)
-	_, _ = a.ResponseWriter.Write(a.held.Bytes())
+	_, _ = a.ResponseWriter.Write(a.buffered.Bytes())
 }
 
 // release sends the buffered part of a response that is too long to buffer or is flushed in pieces.
 func (a *drainingBody) release() {
 	if a.status != 0 {
-		if a.status >= 400 || !a.begun.Load() {
-			a.rest()
+		if a.status >= 400 || !a.started.Load() {
+			a.drain()
 		}
 		a.send()
 	}
@@ -154,24 +154,24 @@ func (a *drainingBody) beforeAnswer(status int) {
 		return
 	}
 	switch {
-	case a.mayHold && (!a.ended.Load() || a.missed.Load() != 0):
+	case a.mayHold && (!a.finished.Load() || a.missed.Load() != 0):
 		a.status = status
-	case status >= 400 || !a.begun.Load() || a.left.Load() == 0:
-		a.rest()
+	case status >= 400 || !a.started.Load() || a.remaining.Load() == 0:
+		a.drain()
 	}
 }
 
-// rest reads and drops the remaining request body. If the body is too long or does not arrive in time, rest sets missed to an HTTP
+// drain reads and drops the remaining request body. If the body is too long or does not arrive in time, rest sets missed to an HTTP
 // status, and the connection is closed after the response.
-func (a *drainingBody) rest() {
-	if !a.ended.Load() && a.left.Load() <= a.maxDrained {
+func (a *drainingBody) drain() {
+	if !a.finished.Load() && a.remaining.Load() <= a.maxDrained {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.maxDrained+1); err == io.EOF {
 			_ = a.control.SetReadDeadline(time.Time{}) // no read deadline, for a response that takes long
 			return
 		}
 	}
-	if !a.ended.Swap(true) {
+	if !a.finished.Swap(true) {
 		a.missed.Store(http.StatusRequestEntityTooLarge)
 	}
 	if a.missed.Load() != 0 && !a.mayHold {

@@ -64,7 +64,7 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 // leaveStream is idempotent, so leaveStream can be repeated after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
-	err := stream.Leave(s.config.scansDir(), func(left stream.Left) error {
+	err := stream.Leave(s.config.scansDir(), func(left stream.Unshipped) error {
 		node, err := journal.NodeID(s.random)
 		if err != nil {
 			return err
@@ -179,7 +179,7 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, Asked: s.store.Asked(),
+	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, ShipRequests: s.store.ShipRequests(),
 		Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
@@ -448,6 +448,6 @@ func (m *metrics) watchJournal(l *scanLedger) {
 				if l.shipper == nil {
 					return 0
 				}
-				return float64(l.shipper.Gone())
+				return float64(l.shipper.Lost())
 			}))
 }

@@ -19,7 +19,7 @@ func (s *Server) mountFirstPage(mux *http.ServeMux, role listenerRole, pastHandl
 		mux.Handle("GET "+asset.Path(), asset)
 	}
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
-		if !welcome.Wanted(r) {
+		if !welcome.AcceptsPage(r) {
 			pastHandler.ServeHTTP(w, r)
 			return
 		}
@@ -43,7 +43,7 @@ func (s *Server) base(r *http.Request) string {
 // firstPage returns the data of a listener's welcome page for a visitor that used the base URL base; isNear allows the page to show
 // the addresses of the other listeners.
 func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, isNear bool) welcome.Server {
-	fault, _ := s.readiness().fault(ctx, "") // the error is ignored here, because GET /readyz logs it
+	fault, _ := s.readiness().unready(ctx, "") // the error is ignored here, because GET /readyz logs it
 	page := welcome.Server{Fault: fault, AdminFlag: s.flagOf(admin), Curl: s.curl()}
 	for _, entry := range []struct {
 		surface listenerRole

@@ -64,7 +64,7 @@ type tunnel struct {
 	conns  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
-	on     net.Addr
+	addr   net.Addr
 }
 
 // Accept implements net.Listener.
@@ -84,7 +84,7 @@ func (t *tunnel) Close() error {
 }
 
 // Addr implements net.Listener.
-func (t *tunnel) Addr() net.Addr { return t.on }
+func (t *tunnel) Addr() net.Addr { return t.addr }
 
 // take hands a connection to the HTTP server behind the tunnel.
 func (t *tunnel) take(c net.Conn) {
@@ -105,7 +105,7 @@ func (a *lookahead) Read(b []byte) (int, error) { return a.from.Read(b) }
 
 // openTunnel makes the HTTP server h of a listener a proxy to the platform's names, with the same handler behind the proxy.
 func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
-	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), on: l.Addr()}
+	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), addr: l.Addr()}
 	trailingServer := &http.Server{
 		Handler:           h.Handler,
 		BaseContext:       func(net.Listener) context.Context { return requests },
@@ -220,15 +220,15 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 		conn.Close()
 		return
 	}
-	var item net.Conn = &lookahead{conn, rest(read.Reader, conn)}
+	var item net.Conn = &lookahead{conn, bufferedReader(read.Reader, conn)}
 	if _, port, _ := net.SplitHostPort(r.Host); port != "80" {
 		item = tls.Server(item, platformTLS(shown))
 	}
 	t.take(item)
 }
 
-// rest returns a reader of the buffered bytes and then of the connection itself.
-func rest(read *bufio.Reader, conn net.Conn) io.Reader {
+// bufferedReader returns a reader of the buffered bytes and then of the connection itself.
+func bufferedReader(read *bufio.Reader, conn net.Conn) io.Reader {
 	earlyData, _ := read.Peek(read.Buffered())
 	return io.MultiReader(strings.NewReader(string(earlyData)), conn)
 }
@@ -237,7 +237,7 @@ func rest(read *bufio.Reader, conn net.Conn) io.Reader {
 type platformShown struct {
 	once  sync.Once
 	shown *certificates.Authority
-	fault error
+	err   error
 }
 
 // platformCertificate returns the certificate for the platform's names; it is created at the first use.
@@ -245,8 +245,8 @@ func (s *Server) platformCertificate() (certificates.Certificate, error) {
 	if s.config.TLSDev {
 		return s.serving.certificate, nil
 	}
-	s.serving.platform.once.Do(func() { s.serving.platform.shown, s.serving.platform.fault = s.openAuthority() })
-	return s.serving.platform.shown, s.serving.platform.fault
+	s.serving.platform.once.Do(func() { s.serving.platform.shown, s.serving.platform.err = s.openAuthority() })
+	return s.serving.platform.shown, s.serving.platform.err
 }
 
 // Authority returns the certificate file of the local authority that signs the certificates for the platform's names.

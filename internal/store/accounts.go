@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 )
 
-var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", none: accounts.ErrNoAccount,
+var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", notFound: accounts.ErrNoAccount,
 	fields: func(a *accounts.Account) []field {
 		return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified},
 			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
@@ -181,8 +181,8 @@ func (t accountQueries) LockOwnedObjects(ctx context.Context, appid string) erro
 // ownedObjects lists the kinds of objects that an account may have: objects that block the deletion of the account, and objects that
 // are deleted with it; $1 is the AppID, $2 the time.
 var ownedObjects = []struct {
-	what, query string
-	keeps       bool
+	kind, query string
+	blocks      bool
 }{
 	{"rules", `SELECT COALESCE(SUM(rules), 0) FROM rule_counts WHERE owner = $1 AND target = ''`, true},
 	{"rules_that_open_it", `SELECT COALESCE(SUM(rules), 0) FROM rule_counts WHERE owner = '' AND target = $1`, true},
@@ -244,9 +244,9 @@ func (t accountQueries) OwnedObjects(ctx context.Context, appid string, now time
 		if err := t.row(ctx, belonging.query, args...).Scan(&n); err != nil {
 			return has, err
 		}
-		switch amount := (accounts.Count{Kind: belonging.what, Count: n}); {
+		switch amount := (accounts.Count{Kind: belonging.kind, Count: n}); {
 		case n == 0:
-		case belonging.keeps:
+		case belonging.blocks:
 			has.Blocking = append(has.Blocking, amount)
 		default:
 			has.Deleted = append(has.Deleted, amount)
@@ -366,7 +366,7 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 	return nil
 }
 
-var tokenRows = mapper[accounts.Token]{table: "access_tokens", none: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
+var tokenRows = mapper[accounts.Token]{table: "access_tokens", notFound: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
 	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"kind", &k.Kind}, {"sealed", &k.Sealed},
 		{"force_refreshed", &k.ForceRefreshed}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
 		{"superseded_at", moment{&k.SupersededAt}}}

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-var alarmRows = mapper[alarms.Alarm]{table: "alarms", none: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
+var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
 	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"created_at", moment{&a.CreatedAt}},
 		{"scan", &a.Scan},
 		{"score", &a.Score}, {"details", inJSON(&a.Details)}, {"acknowledged_at", moment{&a.AcknowledgedAt}},
@@ -163,14 +163,14 @@ func (t alarmQueries) Dismiss(ctx context.Context, id int64, actor, note string,
 }
 
 func (t alarmQueries) Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error) {
-	type own struct{ batch, threshold int64 }
+	type batchThreshold struct{ batch, threshold int64 }
 	found := map[int64]int64{}
 	for numbers := range slices.Chunk(batches, t.argumentsAtOnce()) {
 		args := make([]any, len(numbers))
 		for i, batch := range numbers {
 			args[i] = batch
 		}
-		rows, err := list(ctx, t.Tx, func(scan func(...any) error) (o own, err error) {
+		rows, err := list(ctx, t.Tx, func(scan func(...any) error) (o batchThreshold, err error) {
 			err = scan(&o.batch, &o.threshold)
 			return o, err
 		},

@@ -10,7 +10,7 @@ import (
 )
 
 // appearanceRows maps the branding of accounts to rows of table appearances, except the columns with pictures.
-var appearanceRows = mapper[branding.Appearance]{table: "appearances", key: "appid", none: branding.ErrNone,
+var appearanceRows = mapper[branding.Appearance]{table: "appearances", key: "appid", notFound: branding.ErrNone,
 	fields: func(a *branding.Appearance) []field {
 		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"open_at_once", &a.OpenAtOnce},
 			{"texts", inJSON(&a.Texts)}, {"logo_hash", &a.Logo.Hash}, {"logo_width", &a.Logo.Width}, {"logo_height", &a.Logo.Height},

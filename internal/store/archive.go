@@ -20,8 +20,8 @@ type Snapshot struct {
 	// Keys are the sealed keys by name.
 	Keys map[string]string
 
-	tx      *Tx
-	outside *externalScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
+	tx       *Tx
+	external *externalScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
 }
 
 // Snapshot runs f on one consistent state, while other transactions continue to write.
@@ -29,9 +29,9 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 	// The position prev of the scan log is read before the snapshot starts: because a first scan is stored in the database before
 	// it is appended to the log, the snapshot contains the first scan of every code in the log up to prev.
 	prev := int64(0)
-	if s.beside != nil {
+	if s.embedded != nil {
 		var err error
-		if prev, err = s.beside.End(ctx); err != nil {
+		if prev, err = s.embedded.End(ctx); err != nil {
 			return err
 		}
 	}
@@ -57,7 +57,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 		for _, k := range keys {
 			p.Keys[k[0]] = k[1]
 		}
-		if p.outside, err = tx.findOutside(ctx, s, prev); err != nil {
+		if p.external, err = tx.findOutside(ctx, s, prev); err != nil {
 			return err
 		}
 		return f(p)
@@ -87,18 +87,18 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	}
 	from, args := table, []any(nil)
 	switch {
-	case table == "sequences" && p.outside != nil:
-		from, args = sequencesUpTo, []any{p.outside.base + p.outside.upTo}
-	case table == "scan_logs" && p.outside != nil && p.outside.counted > 0:
-		from, args = countedLocally, []any{p.outside.counted}
+	case table == "sequences" && p.external != nil:
+		from, args = sequencesUpTo, []any{p.external.base + p.external.upTo}
+	case table == "scan_logs" && p.external != nil && p.external.counted > 0:
+		from, args = countedLocally, []any{p.external.counted}
 	}
 	err = p.tx.patiently(func() (err error) {
 		n, err = p.tx.writeRows(ctx, w, table, columns, `SELECT `+strings.Join(columns, ", ")+` FROM `+from+` ORDER BY `+known.order, args)
 		return err
 	})
-	if err == nil && table == "scan_events" && p.outside != nil {
+	if err == nil && table == "scan_events" && p.external != nil {
 		var extra int64
-		extra, err = p.outside.rows(ctx, w)
+		extra, err = p.external.rows(ctx, w)
 		n += extra
 	}
 	return n, err
@@ -230,7 +230,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			return !known && name != "sealing_keys"
 		})
 		for _, name := range tables {
-			if known, _ := tableOf(name); known.begun {
+			if known, _ := tableOf(name); known.prefilled {
 				continue
 			}
 			var n int
@@ -287,12 +287,12 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	}
 	rows := newRowReader(table, columns, r)
 	known, _ := tableOf(table)
-	if l.conn != nil && !known.begun {
+	if l.conn != nil && !known.prefilled {
 		err := l.copyRows(ctx, rows)
 		return rows.n, err
 	}
 	query := `INSERT INTO ` + table + ` (` + strings.Join(columns, ", ") + `) VALUES (` + l.tx.marks(1, len(columns)) + `)`
-	if known.begun {
+	if known.prefilled {
 		var set []string
 		for _, c := range columns {
 			set = append(set, c+` = excluded.`+c)

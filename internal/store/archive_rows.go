@@ -146,15 +146,15 @@ func (r *rowReader) next() ([]any, error) {
 			}
 		}
 		if err != nil {
-			return nil, r.fault(err)
+			return nil, r.wrap(err)
 		}
 		r.n++
 		return r.args, nil
 	}
 }
 
-// fault adds to err the table and the number of the row after the last valid row.
-func (r *rowReader) fault(err error) error {
+// wrap adds to err the table and the number of the row after the last valid row.
+func (r *rowReader) wrap(err error) error {
 	return fmt.Errorf("row %d of %s: %w", r.n+1, r.table, err)
 }
 

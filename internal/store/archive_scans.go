@@ -38,13 +38,13 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 	if err != nil {
 		return fmt.Errorf("noting the id of the ledger: %w", err)
 	}
-	s.beside = extraLog
+	s.embedded = extraLog
 	return nil
 }
 
 // SetSharedScanLog sets the scan log outside the database, which all nodes share. An archive contains the counted scans of the
 // shared scan log as rows of scan_events, after the older scans that are stored in table scan_events.
-func (s *Store) SetSharedScanLog(log scanlog.Log) { s.elsewhere = log }
+func (s *Store) SetSharedScanLog(log scanlog.Log) { s.external = log }
 
 // findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a
 // scan log beside the database an archive contains the scans up to position prev and up to the last position that is counted or
@@ -55,12 +55,12 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalSc
 		return nil, fmt.Errorf("reading how far scans are counted: %w", err)
 	}
 	switch {
-	case s.beside != nil:
-		return t.besideUpTo(ctx, s.beside, state, prev)
-	case s.elsewhere == nil:
+	case s.embedded != nil:
+		return t.besideUpTo(ctx, s.embedded, state, prev)
+	case s.external == nil:
 		return nil, nil
 	}
-	o := &externalScans{log: s.elsewhere}
+	o := &externalScans{log: s.external}
 	if _, err := o.log.End(ctx); err != nil {
 		return nil, fmt.Errorf("the scans are in a stream that does not answer; export again when it does: %w", err)
 	}

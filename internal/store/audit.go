@@ -112,7 +112,7 @@ type verification struct {
 type stretch struct {
 	first, last int64
 	hash        string // hash of the entry that reserved the range, then of the last verified entry in it
-	seen, shown bool
+	read, shown bool
 }
 
 func faultAt(seq int64, format string, args ...any) error {
@@ -158,7 +158,7 @@ func (v *verification) run(ctx context.Context) error {
 		return faultAt(v.Seq, "it is not the last change that was noted (%d)", last.seq)
 	}
 	for _, s := range v.stretches {
-		if s.seen && !s.shown {
+		if s.read && !s.shown {
 			return faultAt(s.first, "it and what follows up to %d were written by an import, and nothing says that it came to its end",
 				s.last)
 		}
@@ -194,7 +194,7 @@ func (v *verification) checkHidden(c *change) (is bool, err error) {
 	if hash := v.tx.keeping.hash(c.text(s.hash)); hash != c.hash {
 		return true, faultAt(c.seq, "it, or its place, was altered: the hash does not fit")
 	}
-	s.seen, s.hash, v.within = true, c.hash, s
+	s.read, s.hash, v.within = true, c.hash, s
 	if c.seq == s.last {
 		v.within = nil
 	}
@@ -210,7 +210,7 @@ func (v *verification) shows(c *change) error {
 	switch {
 	case json.Unmarshal([]byte(c.detail), &record) != nil || s == nil || s.last != last || s.shown:
 		return faultAt(c.seq, "it shows what was given no numbers")
-	case !s.seen:
+	case !s.read:
 		return faultAt(first, "it and what follows up to %d are gone", last)
 	case s.hash != record.Hash:
 		return faultAt(last, "it is not what the import ended with")
@@ -292,8 +292,8 @@ func lastOf(kind, table, key string) string {
 		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
 }
 
-// gone returns a fault if a row is missing from the table although the last change of the row in the audit log does not delete it.
-func (v *verification) gone(ctx context.Context, kind, table, key string) error {
+// checkRemoved returns a fault if a row is missing from the table although the last change of the row in the audit log does not delete it.
+func (v *verification) checkRemoved(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string
 	err := v.tx.row(ctx, `SELECT c.seq, c.key FROM changes c WHERE c.kind = '`+kind+`' AND c.action NOT IN ('delete', 'release')
@@ -349,7 +349,7 @@ func (v *verification) rules(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.gone(ctx, ofRule, "rules", "key")
+	return v.checkRemoved(ctx, ofRule, "rules", "key")
 }
 
 func (v *verification) accounts(ctx context.Context) error {
@@ -371,5 +371,5 @@ func (v *verification) accounts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.gone(ctx, ofAccount, "accounts", "appid")
+	return v.checkRemoved(ctx, ofAccount, "accounts", "appid")
 }

@@ -91,9 +91,9 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
 // keptMost is the maximum number of statements that a transaction keeps prepared.
 const keptMost = 100
 
-// kept returns a prepared statement for repeated bulk work; nil = run the query unprepared, because it is not bulk work, the driver
+// preparedFor returns a prepared statement for repeated bulk work; nil = run the query unprepared, because it is not bulk work, the driver
 // caches statements itself, or keptMost statements are already kept.
-func (t *Tx) kept(ctx context.Context, query string) (*sql.Stmt, error) {
+func (t *Tx) preparedFor(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil
 	}

@@ -140,7 +140,7 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 // calls lockHead after it has taken all its other locks, so that other writers wait for a moment only. An added rule's id is the sequence
 // number of its change, so a transaction that adds a rule locks the end of the audit log before it inserts the rule (nextChange).
 func (t *Tx) lockHead(ctx context.Context) error {
-	if t.head != nil || t.member != nil {
+	if t.head != nil || t.groupChange != nil {
 		return nil
 	}
 	if query := t.engine.holding; query != "" {
@@ -189,8 +189,8 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 
 // nextChange locks the end of the audit log and returns the sequence number that the next noted change will get.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
-	if t.member != nil {
-		return 0, t.member.rejectGrouping()
+	if t.groupChange != nil {
+		return 0, t.groupChange.rejectGrouping()
 	}
 	if err := t.lockHead(ctx); err != nil {
 		return 0, err
@@ -256,7 +256,7 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 // writeNotes writes the remaining noted changes as the last step before the commit, which notifies the nodes that follow the log.
 func (t *Tx) writeNotes(ctx context.Context) error {
 	rows, err := t.chainNoted(ctx)
-	if err == nil && !t.moved && !t.looks && auditlog.PreconditionFromContext(ctx) != nil {
+	if err == nil && !t.moved && !t.readOnly && auditlog.PreconditionFromContext(ctx) != nil {
 		err = t.lockHead(ctx) // checks the precondition of calls without log entries, such as a webhook test
 		t.expected = nil      // later changes of the same call are not guarded by the precondition
 	}

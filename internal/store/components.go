@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var componentRows = mapper[accounts.Component]{table: "components", key: "appid", none: accounts.ErrNoComponent,
+var componentRows = mapper[accounts.Component]{table: "components", key: "appid", notFound: accounts.ErrNoComponent,
 	fields: func(c *accounts.Component) []field {
 		return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken},
 			{"encoding_aes_key", &c.EncodingAESKey}, {"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)},
@@ -76,7 +76,7 @@ func (t componentQueries) Components(ctx context.Context, rest string, limit int
 
 // grantRows maps the grants of components; holderRows adds the component to each grant.
 var (
-	grantRows = mapper[accounts.Grant]{table: "grants", none: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
+	grantRows = mapper[accounts.Grant]{table: "grants", notFound: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
 		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken},
 			{"granted_at", moment{&g.GrantedAt}}}
 	}}.rows()
@@ -156,7 +156,7 @@ func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time
 		ORDER BY appid LIMIT $3`, millis(after), millis(until), limit)
 }
 
-var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "hash", none: accounts.ErrNoCode,
+var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "hash", notFound: accounts.ErrNoCode,
 	fields: func(c *accounts.GrantCode) []field {
 		return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID},
 			{"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}

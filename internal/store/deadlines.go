@@ -65,7 +65,7 @@ func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limi
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
-		if st, is := c.CustomData()[standing].(serverStatus); is {
+		if st, is := c.CustomData()[statusKey].(serverStatus); is {
 			line.Load().stand.Store(&st)
 		}
 	}

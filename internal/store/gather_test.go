@@ -63,7 +63,7 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		if err != nil || now <= head {
 			t.Fatal(head, now, err)
 		}
-		node := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, LastSeenAt: at}
+		node := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastSeenAt: at}
 		known := func(what string, wanted scanlog.Node) {
 			t.Helper()
 			all, _, err := s.ScanNodes(ctx)
@@ -82,7 +82,7 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		}
 		do(s.PutNode(ctx, node))
 		known("before it said anything", node)
-		said := scanlog.Node{ID: "two", Name: "b:/data", Answered: 3, LastOffset: 9, ShippedOffset: 7, LastSeenAt: at.Add(time.Minute),
+		said := scanlog.Node{ID: "two", Name: "b:/data", AckedRequest: 3, LastOffset: 9, ShippedOffset: 7, LastSeenAt: at.Add(time.Minute),
 			Lag: scanlog.Lag{InSyncAt: at, ReportedAt: at.Add(time.Minute)}}
 		do(s.ReportNode(ctx, said, head))
 		said.Lag.Changes = now - head
@@ -91,9 +91,9 @@ func TestNodeRegistry_LagReported(t *testing.T) {
 		said.Lag.Changes = 0
 		known("it is level", said)
 		put := said
-		put.Answered, put.Lag = 4, scanlog.Lag{}
+		put.AckedRequest, put.Lag = 4, scanlog.Lag{}
 		do(s.PutNode(ctx, put))
-		said.Answered = 4
+		said.AckedRequest = 4
 		known("it answered a question", said)
 		put.StoppedCleanly = true
 		do(s.PutNode(ctx, put))

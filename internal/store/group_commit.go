@@ -47,14 +47,14 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	if !contained && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
-		if err := s.together.make(ctx, s, m, f); !errors.Is(err, errUngrouped) {
-			return s.health.remember(s.outage(err))
+		if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {
+			return s.health.record(s.outage(err))
 		}
-		defer s.together.made(m)
+		defer s.committer.finishSeparate(m)
 	}
 	err := s.UpdateRules(ctx, f)
 	if errors.Is(err, errBeingImported) {
-		s.together.ungroupOwner(owner)
+		s.committer.ungroupOwner(owner)
 	}
 	return err
 }
@@ -65,7 +65,7 @@ type groupCommitter struct {
 	waiting   []*pendingChange
 	running   bool
 	impatient int                  // number of changes that run in separate transactions because they waited too long
-	alone     map[string]time.Time // owners whose changes run in separate transactions until the given time
+	separate  map[string]time.Time // owners whose changes run in separate transactions until the given time
 
 	wait, deciding time.Duration // set by tests; 0 = groupWait, decidingTime
 }
@@ -75,15 +75,15 @@ func (g *groupCommitter) ungroupOwner(owner string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	maps.DeleteFunc(g.alone, func(_ string, until time.Time) bool { return until.Before(now) })
-	if g.alone == nil {
-		g.alone = map[string]time.Time{}
+	maps.DeleteFunc(g.separate, func(_ string, until time.Time) bool { return until.Before(now) })
+	if g.separate == nil {
+		g.separate = map[string]time.Time{}
 	}
-	g.alone[ownerPart(owner)] = now.Add(ungroupedTime)
+	g.separate[ownerPart(owner)] = now.Add(ungroupedTime)
 }
 
-// made must be called when a change that ran in a separate transaction has ended.
-func (g *groupCommitter) made(m *pendingChange) {
+// finishSeparate must be called when a change that ran in a separate transaction has ended.
+func (g *groupCommitter) finishSeparate(m *pendingChange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.impatient {
@@ -97,14 +97,14 @@ type pendingChange struct {
 	begins chan *queryBatch // receives the query batch when the group starts; nil if the change must run separately
 	ends   chan error       // receives the result of the transaction
 
-	in        *queryBatch
-	alone     bool // the change used an operation that a group does not support
-	impatient bool // the change runs in a separate transaction because it waited too long
-	locked    bool // another transaction has locked the owner or the origin of the change
-	author    context.Context
-	adds      []added
-	writes    []statement
-	noted     []change
+	in          *queryBatch
+	unsupported bool // the change used an operation that a group does not support
+	impatient   bool // the change runs in a separate transaction because it waited too long
+	locked      bool // another transaction has locked the owner or the origin of the change
+	author      context.Context
+	adds        []added
+	writes      []statement
+	noted       []change
 }
 
 // added is a new rule whose id is assigned after the newest entry of the audit log is locked, because the id is a sequence number.
@@ -118,15 +118,15 @@ type queryBatch struct{ events chan event }
 
 // event is sent by a running change of a group when it needs the results of queries, and when it has ended.
 type event struct {
-	of       *pendingChange
-	asks     []*question
-	answered chan error // receives the error of the queries, or nil; a nil channel = the change has ended
+	change    *pendingChange
+	questions []*question
+	results   chan error // receives the error of the queries, or nil; a nil channel = the change has ended
 }
 
-// make runs a change in a group, or returns errUngrouped if the caller must run it in a separate transaction.
-func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
+// join runs a change in a group, or returns errUngrouped if the caller must run it in a separate transaction.
+func (g *groupCommitter) join(ctx context.Context, s *Store, m *pendingChange, f func(rules.Tx) error) error {
 	g.mu.Lock()
-	if time.Now().Before(g.alone[m.parts[0]]) {
+	if time.Now().Before(g.separate[m.parts[0]]) {
 		g.mu.Unlock()
 		return errUngrouped
 	}
@@ -143,7 +143,7 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 		case m.in = <-m.begins:
 			begun = true
 		case <-ctx.Done():
-			if g.left(m) {
+			if g.removePending(m) {
 				return context.Cause(ctx)
 			}
 			m.in, begun = <-m.begins, true
@@ -156,8 +156,8 @@ func (g *groupCommitter) make(ctx context.Context, s *Store, m *pendingChange, f
 	if m.in == nil {
 		return errUngrouped
 	}
-	if err := m.decide(ctx, s, f); err != nil || m.alone {
-		if m.alone {
+	if err := m.decide(ctx, s, f); err != nil || m.unsupported {
+		if m.unsupported {
 			err = errUngrouped
 		}
 		return err // the group writes nothing of this change
@@ -177,8 +177,8 @@ func (g *groupCommitter) leavesQueue(m *pendingChange) bool {
 	return m.impatient
 }
 
-// left removes a pending change from the queue; it returns false if the change is no longer in the queue.
-func (g *groupCommitter) left(m *pendingChange) bool {
+// removePending removes a pending change from the queue; it returns false if the change is no longer in the queue.
+func (g *groupCommitter) removePending(m *pendingChange) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.takeBack(m)
@@ -196,13 +196,13 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
-		if !decided || m.alone {
+		if !decided || m.unsupported {
 			m.adds, m.writes, m.noted = nil, nil, nil
 		}
 		m.in.events <- event{}
 	}()
 	m.author = context.WithoutCancel(ctx)
-	tx := &Tx{engine: s.engine, keeping: s.keeping, member: m}
+	tx := &Tx{engine: s.engine, keeping: s.keeping, groupChange: m}
 	err := f(tx.rules())
 	if decided = err == nil; decided {
 		m.noted = tx.noted
@@ -240,7 +240,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
 	var begun []*pendingChange
-	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.together.deciding, decidingTime))
+	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.committer.deciding, decidingTime))
 	defer cancelFunc()
 	var locked error // lock timeout for the newest entry of the audit log, which the changes would also get in separate transactions
 	err := safely(func() error {
@@ -273,7 +273,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 	c, is := err.(*sessionLostError)
 	switch {
 	case err == nil:
-		s.health.remember(nil)
+		s.health.record(nil)
 	case locked != nil:
 		err = locked
 	case !is || !c.sent:
@@ -325,8 +325,8 @@ func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	for running := len(all); running > 0; asked = nil {
 		waiting := map[*pendingChange]chan error{}
 		for range running {
-			if e := <-in.events; e.answered != nil {
-				asked, waiting[e.of] = append(asked, e.asks...), e.answered
+			if e := <-in.events; e.results != nil {
+				asked, waiting[e.change] = append(asked, e.questions...), e.results
 			}
 		}
 		running = len(waiting)
@@ -387,12 +387,12 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 
 // askAll passes queries of a pending change to the group and waits for the results.
 func (m *pendingChange) askAll(asked []*question) error {
-	if m.alone {
+	if m.unsupported {
 		return errUngrouped
 	}
-	e := event{of: m, asks: asked, answered: make(chan error)}
+	e := event{change: m, questions: asked, results: make(chan error)}
 	m.in.events <- e
-	err := <-e.answered
+	err := <-e.results
 	if err != nil && !isLocked(err) {
 		return m.rejectGrouping()
 	}
@@ -401,6 +401,6 @@ func (m *pendingChange) askAll(asked []*question) error {
 
 // rejectGrouping returns errUngrouped for an operation that a group does not support, so that the change runs in a separate transaction.
 func (m *pendingChange) rejectGrouping() error {
-	m.alone = true
+	m.unsupported = true
 	return errUngrouped
 }

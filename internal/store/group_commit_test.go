@@ -80,9 +80,9 @@ func (w *waiting) does(change func() error) <-chan error {
 	w.all.Go(func() { err <- change() })
 	w.asked++
 	waitFor(w.t, "the change to wait", func() bool {
-		w.s.together.mu.Lock()
-		defer w.s.together.mu.Unlock()
-		return len(w.s.together.waiting) == w.asked
+		w.s.committer.mu.Lock()
+		defer w.s.committer.mu.Unlock()
+		return len(w.s.committer.waiting) == w.asked
 	})
 	return err
 }
@@ -280,7 +280,7 @@ func TestGroupCommit_NoWaitForOtherOwner(t *testing.T) {
 // A change that waited for long goes alone, but no more than a few at once: the others keep their places.
 func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
-		w.s.together.wait = time.Millisecond
+		w.s.committer.wait = time.Millisecond
 		var all []<-chan error
 		const many = 20
 		for i := range many {
@@ -292,9 +292,9 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 			})
 		}
 		waitFor(w.t, "a few changes to wait for the head alone, and the others in the line", func() bool {
-			w.s.together.mu.Lock()
-			defer w.s.together.mu.Unlock()
-			return len(w.s.together.waiting) == many-maxImpatient && sessionsThatWait(w.t, w.s) == 1+maxImpatient
+			w.s.committer.mu.Lock()
+			defer w.s.committer.mu.Unlock()
+			return len(w.s.committer.waiting) == many-maxImpatient && sessionsThatWait(w.t, w.s) == 1+maxImpatient
 		})
 		w.free()
 		for _, err := range all {
@@ -304,7 +304,7 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 		}
 		w.all.Wait()
 		w.verified(1 + many)
-		assert.Equal(t, w.s.together.impatient, 0, "places of those that go alone were not given back")
+		assert.Equal(t, w.s.committer.impatient, 0, "places of those that go alone were not given back")
 	})
 }
 
@@ -340,7 +340,7 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
 	makeOwners(t, s)
-	s.together.deciding = 100 * time.Millisecond
+	s.committer.deciding = 100 * time.Millisecond
 	w := &waiting{t: t, s: s, service: books([2]*Store{s, s}, nil)[0]}
 	locked, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
@@ -373,7 +373,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 // transaction of several.
 func TestGroupCommit_SoloAfterImportConflict(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
-		w.s.together.ungroupOwner("met")
+		w.s.committer.ungroupOwner("met")
 		met := make(chan error, 1)
 		w.all.Go(func() {
 			met <- add(t.Context(), w.service, w.owner("met"), "rid of met", "https://met.example/", false)

@@ -94,7 +94,7 @@ func (t gs1Queries) GS1Find(ctx context.Context, q digitallink.Query) ([]digital
 }
 
 func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error) {
-	type held struct {
+	type keyCount struct {
 		root, owner string
 		keys        int
 	}
@@ -104,7 +104,7 @@ func (t gs1Queries) GS1Owners(ctx context.Context, roots []string) (map[string]m
 		for i, root := range names {
 			args[i] = root
 		}
-		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h held, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
+		list, err := list(ctx, t.Tx, func(scan func(...any) error) (h keyCount, err error) { return h, scan(&h.root, &h.owner, &h.keys) },
 			`SELECT root, owner, COUNT(*) FROM gs1_links WHERE root IN (`+t.marks(1, len(args))+`) GROUP BY root, owner`, args...)
 		if err != nil {
 			return nil, err

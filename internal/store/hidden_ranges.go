@@ -50,8 +50,8 @@ const maxBucketRows = 1024
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// held returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id lock.
-func held(table, lock string) string {
+// lockHeld returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id lock.
+func lockHeld(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
@@ -59,7 +59,7 @@ func held(table, lock string) string {
 
 // shortLockTimeout sets a short lock timeout while a bulk import is running: a transaction that has locked the end of the audit log
 // must not wait minutes for a row that the import has written and not committed.
-var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + held("i", importing) + ` LIMIT 1`
+var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + lockHeld("i", importing) + ` LIMIT 1`
 
 // defaultLockTimeout undoes shortLockTimeout, so that statements at the commit may wait longer for a lock.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
@@ -98,12 +98,12 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Reserve implements rules.Store.
 func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
-	var given accounts.SeqRange
+	var reserved accounts.SeqRange
 	if !s.Shared() {
-		return given, nil // SQLite has only one writer at a time, so a reserved range would not let other transactions write
+		return reserved, nil // SQLite has only one writer at a time, so a reserved range would not let other transactions write
 	}
 	err := s.update(ctx, func(tx *Tx) error {
-		given = accounts.SeqRange{}
+		reserved = accounts.SeqRange{}
 		if err := tx.accounts().lockImports(ctx, 1); err != nil {
 			return err
 		}
@@ -119,22 +119,22 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 		if err := tx.writeNoted(ctx); err != nil {
 			return err
 		}
-		given = accounts.SeqRange{First: first, Last: last, Hash: tx.head.hash}
+		reserved = accounts.SeqRange{First: first, Last: last, Hash: tx.head.hash}
 		return nil
 	})
-	return given, err
+	return reserved, err
 }
 
 // beginHidden starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
 func (t bulkQueries) beginHidden(ctx context.Context, childRange accounts.SeqRange) error {
-	if t.apart == nil {
+	if t.reservedRange == nil {
 		if err := t.lockImports(ctx, importLockTries); err != nil {
 			return err
 		}
-		if err := t.given(ctx, childRange); err != nil {
+		if err := t.checkReserved(ctx, childRange); err != nil {
 			return err
 		}
-		t.apart = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{},
+		t.reservedRange = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{},
 			moved: map[[2]string][]int64{}}
 		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.bulk_insert', 'on', true), set_config('qrjump.bulk_update', 'on', true)`); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.Ch
 	if err := t.beginHidden(ctx, childRange); err != nil {
 		return err
 	}
-	a := t.apart
+	a := t.reservedRange
 	if a.next+int64(len(all))-1 > a.Last {
 		return rules.ErrPrefixTaken // the import has more rules than reserved numbers: the data changed in the meantime
 	}
@@ -180,7 +180,7 @@ func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.C
 	if err := t.beginHidden(ctx, childRange); err != nil {
 		return err
 	}
-	a := t.apart
+	a := t.reservedRange
 	for _, e := range all {
 		t.touched.Add(rules.Epoch(e.Now.Owner))
 		if err := t.rules().noteRule(ctx, e.Now, d); err != nil {
@@ -198,7 +198,7 @@ func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.C
 // storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for
 // the rows of edited rules: a transaction that changes such a row meanwhile gets an error to retry (changeRule).
 func (t bulkQueries) storeEdits(ctx context.Context) error {
-	a := t.apart
+	a := t.reservedRange
 	if a == nil || a.edits == 0 {
 		return nil
 	}
@@ -227,7 +227,7 @@ func (t bulkQueries) RecordHidden(ctx context.Context, childRange accounts.SeqRa
 
 // writeApart writes the audit entries that this transaction has noted so far, with the next sequence numbers of the reserved range.
 func (t bulkQueries) writeApart(ctx context.Context) error {
-	a, entries := t.apart, t.noted
+	a, entries := t.reservedRange, t.noted
 	t.noted = nil
 	if a.next+int64(len(entries))-1 > a.Last {
 		return accounts.ErrConflict
@@ -246,9 +246,9 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 	return nil
 }
 
-// given returns accounts.ErrConflict if the audit log lacks the entry that reserved the range of sequence numbers: a database
+// checkReserved returns accounts.ErrConflict if the audit log lacks the entry that reserved the range of sequence numbers: a database
 // replica without this entry became the primary, and will assign the same sequence numbers to other entries.
-func (t bulkQueries) given(ctx context.Context, childRange accounts.SeqRange) error {
+func (t bulkQueries) checkReserved(ctx context.Context, childRange accounts.SeqRange) error {
 	var hash string
 	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, childRange.Last+1).Scan(&hash)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != childRange.Hash {
@@ -322,7 +322,7 @@ func (t bulkQueries) lockForASecond(ctx context.Context, full string) error {
 }
 
 func (t bulkQueries) ShowHidden(ctx context.Context) error {
-	a := t.apart
+	a := t.reservedRange
 	if a == nil || a.next != a.Last+1 {
 		return accounts.ErrConflict // the import has fewer rules than reserved numbers
 	}
@@ -338,7 +338,7 @@ func (t bulkQueries) ShowHidden(ctx context.Context) error {
 // countHidden counts the imported rules, because the triggers that count rules are off during a bulk import. The caller must hold
 // the lock of all rules.
 func (t bulkQueries) countHidden(ctx context.Context) error {
-	a := t.apart
+	a := t.reservedRange
 	counts, pieces := map[counter]int64{}, map[counter]int64{}
 	for pair, all := range a.counted {
 		for _, p := range all {
@@ -378,7 +378,7 @@ type counter struct {
 
 // countMoved adds to counts and pieces the changes of rule counts that result from edited targets, as the triggers would.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
-	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.apart.moved)), chunk) {
+	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.reservedRange.moved)), chunk) {
 		args := make([]any, 0, 2*len(pairs))
 		for _, pair := range pairs {
 			args = append(args, pair[0], pair[1])
@@ -396,7 +396,7 @@ func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]
 			firsts[pair] = append(firsts[pair], c.first)
 		}
 		for _, pair := range pairs {
-			all, ids := firsts[pair], t.apart.moved[pair]
+			all, ids := firsts[pair], t.reservedRange.moved[pair]
 			slices.SortFunc(ids, func(x, y int64) int { return cmp.Compare(max(x, -x), max(y, -y)) })
 			for _, id := range ids {
 				number := int64(1)
@@ -485,8 +485,8 @@ func (t bulkQueries) LastChange(ctx context.Context) (int64, error) {
 
 func (t bulkQueries) ChangedSince(ctx context.Context, start int64, limit int) ([]accounts.ChangeRef, error) {
 	ownRange := accounts.SeqRange{Last: -1}
-	if t.apart != nil {
-		ownRange = t.apart.SeqRange
+	if t.reservedRange != nil {
+		ownRange = t.reservedRange.SeqRange
 	}
 	return list(ctx, t.Tx, func(scan func(...any) error) (ref accounts.ChangeRef, err error) {
 		var kind, key, detail string

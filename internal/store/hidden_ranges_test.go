@@ -100,7 +100,7 @@ func TestImportRules_DoesNotBlockOthers(t *testing.T) {
 		// The same prefix: whoever adds it is told to try again, and holds up nobody for long.
 		err := add(ctx, b[1], other, "r", "https://h1.example/1/", false)
 		assert.True(t, isLocked(err) && strings.Contains(err.Error(), "an import that is not at its end"), "the same prefix: %v", err)
-		assert.True(t, !nodes[1].together.alone[ownerPart(other.AppID)].IsZero(),
+		assert.True(t, !nodes[1].committer.separate[ownerPart(other.AppID)].IsZero(),
 			"the next change of that owner is made together with those of others, and breaks them up again")
 		// One import at a time is written like this, but a short one waits for none.
 		if _, err := b[1].Import(ctx, planOf(many, nil), false); !errors.Is(err, accounts.ErrImporting) {

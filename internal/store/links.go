@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program", none: accounts.ErrNoLink,
+var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program", notFound: accounts.ErrNoLink,
 	fields: func(l *accounts.Link) []field {
 		return []field{{"service", &l.Service}, {"mini_program", &l.MiniProgram}, {"status", &l.Status}, {"unlinking", &l.Unlinking},
 			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}},

@@ -16,8 +16,8 @@ type mapper[T any] struct {
 	table string
 	key   string // columns of the key, as in ON CONFLICT
 	// fields returns the columns of the table, each with a pointer to the field of T for its value.
-	fields func(*T) []field
-	none   error // error for a missing row; nil = sql.ErrNoRows
+	fields   func(*T) []field
+	notFound error // error for a missing row; nil = sql.ErrNoRows
 
 	columns string // all columns; set by rows
 }
@@ -35,7 +35,7 @@ func (n mapper[T]) rows() mapper[T] {
 // field is a column and its variable at: a pointer to a string, an integer or a bool, or a value of type moment or asJSON.
 type field struct {
 	column string
-	at     any
+	target any
 }
 
 // args returns the values of a row in column order.
@@ -70,15 +70,15 @@ func (n mapper[T]) targets(v *T) []any {
 	fields := n.fields(v)
 	all := make([]any, len(fields))
 	for i, f := range fields {
-		all[i] = f.at
+		all[i] = f.target
 	}
 	return all
 }
 
 // scan reads a row.
 func (n mapper[T]) scan(scan func(...any) error) (v T, err error) {
-	if err = scan(n.targets(&v)...); errors.Is(err, sql.ErrNoRows) && n.none != nil {
-		err = n.none
+	if err = scan(n.targets(&v)...); errors.Is(err, sql.ErrNoRows) && n.notFound != nil {
+		err = n.notFound
 	}
 	return v, err
 }

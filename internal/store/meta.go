@@ -127,7 +127,7 @@ func (t *Tx) empty(ctx context.Context) error {
 	}
 	t.touched.AddAll()
 	for _, table := range schema {
-		if table.kept {
+		if table.keptOnReset {
 			continue
 		}
 		if _, err := t.exec(ctx, `DELETE FROM `+table.name); err != nil {

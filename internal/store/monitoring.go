@@ -42,9 +42,9 @@ func (s *Store) WaitingRows(ctx context.Context) (all map[outbox.Kind]Waiting, e
 
 // Replication reports how many servers store a change before it is acknowledged.
 type Replication struct {
-	Hosts    int   // number of hosts in the URL; 0 = embedded database
-	Wanted   bool  // true if commits wait for a replica
-	Replicas int64 // number of replicas for which commits currently wait
+	Hosts       int   // number of hosts in the URL; 0 = embedded database
+	Synchronous bool  // true if commits wait for a replica
+	Replicas    int64 // number of replicas for which commits currently wait
 }
 
 // Replication queries the replication state of the database. If the database role may not see which replicas are synchronous, all
@@ -54,14 +54,14 @@ func (s *Store) Replication(ctx context.Context) (r Replication, err error) {
 	if s.engine.replication == "" {
 		return r, nil
 	}
-	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, s.engine.replication).Scan(&r.Wanted, &r.Replicas) })
+	err = s.view(ctx, func(tx *Tx) error { return tx.row(ctx, s.engine.replication).Scan(&r.Synchronous, &r.Replicas) })
 	return r, err
 }
 
 // Connections describes the connections of this process to the database.
 type Connections struct {
-	InUse, Most int
-	Waited      time.Duration // total time that callers waited for a free connection
+	InUse, Limit int
+	Waited       time.Duration // total time that callers waited for a free connection
 }
 
 // Connections returns the current state of the connection pools.
@@ -72,7 +72,7 @@ func (s *Store) Connections() (c Connections) {
 	}
 	for _, pool := range pools {
 		stats := pool.Stats()
-		c.InUse, c.Most, c.Waited = c.InUse+stats.InUse, c.Most+stats.MaxOpenConnections, c.Waited+stats.WaitDuration
+		c.InUse, c.Limit, c.Waited = c.InUse+stats.InUse, c.Limit+stats.MaxOpenConnections, c.Waited+stats.WaitDuration
 	}
 	return c
 }

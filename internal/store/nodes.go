@@ -14,20 +14,20 @@ func (s *Store) RequestShipping(ctx context.Context) (ask int64, err error) {
 			!s.Shared() {
 			return err
 		}
-		_, err := tx.exec(ctx, `SELECT pg_notify(`+bell+`, $1)`, asking)
+		_, err := tx.exec(ctx, `SELECT pg_notify(`+bell+`, $1)`, shipRequest)
 		return err
 	})
 	return ask, err
 }
 
-// asking is the NOTIFY payload that requests the scans of all nodes.
-const asking = "scans"
+// shipRequest is the NOTIFY payload that requests the scans of all nodes.
+const shipRequest = "scans"
 
-// Asked returns a channel that receives a value when a node requests the scans of all nodes, unless the LISTEN connection is lost.
-func (s *Store) Asked() <-chan struct{} { return s.asked }
+// ShipRequests returns a channel that receives a value when a node requests the scans of all nodes, unless the LISTEN connection is lost.
+func (s *Store) ShipRequests() <-chan struct{} { return s.shipRequests }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.Answered}, {"last_offset", &n.LastOffset}, {"shipped_offset",
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.AckedRequest}, {"last_offset", &n.LastOffset}, {"shipped_offset",
 		&n.ShippedOffset},
 		{"stopped_cleanly", &n.StoppedCleanly}, {"last_seen_at", moment{&n.LastSeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at",
 			moment{&n.Lag.InSyncAt}},

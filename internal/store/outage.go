@@ -83,7 +83,7 @@ func (e postgresEngine) outage(err error) error {
 		if what == "" {
 			return err
 		}
-		return &errcode.Unavailable{Location: "database " + e.where, Condition: what, Do: do, Err: err}
+		return &errcode.Unavailable{Location: "database " + e.path, Condition: what, Do: do, Err: err}
 	}
 	if old, is := errors.AsType[*oldPrimaryError](err); is {
 		return unavailable(old.advice(),

@@ -44,7 +44,7 @@ func wantOutage(t *testing.T, err error, what string) {
 }
 
 func TestPostgresOutage_ByErrorCode(t *testing.T) {
-	e := postgresEngine{where: "db:5432/q"}
+	e := postgresEngine{path: "db:5432/q"}
 	for code, what := range map[string]string{
 		"25006": "is read-only", "53100": "cannot write to its disk", "58030": "cannot write to its disk", "53200": "has no memory left",
 		"53300": "has no free connection", "57P01": "ended the session", "57P02": "crashed and ended all sessions",

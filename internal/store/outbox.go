@@ -32,7 +32,7 @@ type rowTable struct {
 	emptied  string // columns that are cleared if the row is not deleted
 	took     string // SQL for the delivery time in Unix milliseconds
 	due      string // SQL condition: the receiver r.receiver has a row that may be sent now
-	turn     string // SQL condition for a due row, beginning with AND: no older row must be sent first
+	isNext   string // SQL condition for a due row, beginning with AND: no older row must be sent first
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -43,7 +43,7 @@ var rowTables = map[outbox.Kind]rowTable{
 		due: `(SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY id LIMIT 1) NOT BETWEEN $1 AND $2`,
 		words: strings.NewReplacer("{rows}", "messages", "{receiver}", "account", "{event}", "event", "{body}", "body",
 			"{delivered}", "delivered_at")},
-	outbox.Deliveries: {sequence: "delivery", turn: ` AND NOT EXISTS (SELECT 1 FROM {rows} older
+	outbox.Deliveries: {sequence: "delivery", isNext: ` AND NOT EXISTS (SELECT 1 FROM {rows} older
 			WHERE older.{receiver} = {rows}.{receiver} AND older.order_key = {rows}.order_key AND older.order_key <> '' AND older.id < {rows}.id
 			AND older.next_attempt_at > 0 AND +older.next_attempt_at BETWEEN $3 AND $4)`, insert: ` ON CONFLICT (webhook, event) DO NOTHING`, took: `delivered_at`,
 		due: `EXISTS (SELECT 1 FROM webhooks w WHERE w.id = r.receiver AND w.enabled = 1) AND ` + anyDue,
@@ -182,7 +182,7 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 func claimQuery(k rowTable) string {
 	// The condition on id, and the plus, which disables an index, make SQLite read in id order. By the index on next_attempt_at,
 	// SQLite would read and sort all waiting rows.
-	turn := ` AND +next_attempt_at NOT BETWEEN $3 AND $4` + k.turn
+	turn := ` AND +next_attempt_at NOT BETWEEN $3 AND $4` + k.isNext
 	if k.inOrder {
 		turn = ""
 	}

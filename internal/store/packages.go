@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", none: codes.ErrNoPackage,
+var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", notFound: codes.ErrNoPackage,
 	fields: func(p *codes.PrintPackage) []field {
 		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count",
 			&p.Spare},

@@ -8,23 +8,23 @@ import (
 )
 
 var (
-	personRows = mapper[iam.Person]{table: "people", key: "name", none: iam.ErrNoPerson,
+	personRows = mapper[iam.Person]{table: "people", key: "name", notFound: iam.ErrNoPerson,
 		fields: func(p *iam.Person) []field {
 			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
 				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
 				{"last_seen_at", moment{&p.LastSeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
 		}}.rows()
-	adminKeyRows = mapper[iam.Key]{table: "admin_keys", key: "id", none: iam.ErrNoKey,
+	adminKeyRows = mapper[iam.Key]{table: "admin_keys", key: "id", notFound: iam.ErrNoKey,
 		fields: func(k *iam.Key) []field {
 			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
 				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"last_seen_at", moment{&k.LastSeenAt}}}
 		}}.rows()
-	sessionRows = mapper[iam.Session]{table: "sessions", key: "hash", none: iam.ErrNoSession,
+	sessionRows = mapper[iam.Session]{table: "sessions", key: "hash", notFound: iam.ErrNoSession,
 		fields: func(s *iam.Session) []field {
 			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
 				{"last_seen_at", moment{&s.LastSeenAt}}, {"expires_at", moment{&s.ExpiresAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
 		}}.rows()
-	loginLinkRows = mapper[iam.Link]{table: "login_links", key: "hash", none: iam.ErrNoLink,
+	loginLinkRows = mapper[iam.Link]{table: "login_links", key: "hash", notFound: iam.ErrNoLink,
 		fields: func(l *iam.Link) []field {
 			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"expires_at", moment{&l.ExpiresAt}}}
 		}}.rows()

@@ -34,8 +34,8 @@ type statement struct {
 	query string
 	args  []any
 	// check receives the number of changed rows and may return an error; nil = no check.
-	check func(rows int64) error
-	into  *question // receives the result; nil = the result is not needed
+	check  func(rows int64) error
+	result *question // receives the result; nil = the result is not needed
 }
 
 // maxQueued is the maximum number of queued statements.
@@ -126,7 +126,7 @@ func (q *question) first(err error) row {
 func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 	all := make([]*question, 0, len(p.waiting)+len(asked))
 	for _, s := range p.waiting {
-		q := s.into
+		q := s.result
 		if q == nil {
 			q = &question{statement: s}
 		}
@@ -192,7 +192,7 @@ func (p *pipe) Commit() error {
 	if err := p.push(p.life); err != nil {
 		return &unsentError{err}
 	}
-	return committing(p.pg, func() error { return p.say("commit", "COMMIT") })
+	return committing(p.pg, func() error { return p.exchange("commit", "COMMIT") })
 }
 
 // committing runs f, which sends a COMMIT, without the silence timeout and without cancellation while the outcome of COMMIT is unknown.
@@ -209,7 +209,7 @@ func committing(c *pgx.Conn, f func() error) error {
 	return err
 }
 
-func (p *pipe) say(query, answer string) error {
+func (p *pipe) exchange(query, answer string) error {
 	return p.conn.Raw(func(any) error {
 		tag, err := p.pg.Exec(p.life, query)
 		if err == nil && tag.String() != answer {
@@ -223,7 +223,7 @@ func (p *pipe) say(query, answer string) error {
 // of the transaction has all results already and does not wait for finish.
 func (p *pipe) finish(ctx context.Context) {
 	p.life = ctx
-	if p.idle() || p.pg.IsClosed() || p.say("END", "COMMIT") != nil {
+	if p.idle() || p.pg.IsClosed() || p.exchange("END", "COMMIT") != nil {
 		_ = p.Rollback()
 		return
 	}
@@ -238,7 +238,7 @@ func (p *pipe) Rollback() error {
 	p.waiting = nil
 	var err error
 	if !p.pg.IsClosed() && !p.idle() {
-		if err = p.say("rollback", "ROLLBACK"); err != nil {
+		if err = p.exchange("rollback", "ROLLBACK"); err != nil {
 			// After a failed ROLLBACK the state of the session is unknown, so the connection is closed.
 			err = errors.Join(err, p.conn.Raw(func(any) error { return p.pg.Close(p.life) }))
 		}
@@ -265,7 +265,7 @@ func (t *Tx) queues() bool {
 // invalid results; when the caller repeats a call after Prefetch, the call returns the prefetched result, until the transaction
 // writes. f must not take new locks. On SQLite, Prefetch does nothing.
 func (t *Tx) Prefetch(ctx context.Context, f func()) error {
-	if t.pipe == nil && t.member == nil {
+	if t.pipe == nil && t.groupChange == nil {
 		return nil
 	}
 	t.recording = true
@@ -274,8 +274,8 @@ func (t *Tx) Prefetch(ctx context.Context, f func()) error {
 	asked := t.known
 	t.known = nil
 	var err error
-	if t.member != nil {
-		err = t.member.askAll(asked)
+	if t.groupChange != nil {
+		err = t.groupChange.askAll(asked)
 	} else {
 		err = t.pipe.answer(ctx, asked...)
 	}
@@ -285,8 +285,8 @@ func (t *Tx) Prefetch(ctx context.Context, f func()) error {
 	return err
 }
 
-// ask returns the result of a prefetched query, or sends the query with the queued statements; nil = the caller must send the query.
-func (t *Tx) ask(ctx context.Context, query string, args []any) (*question, error) {
+// enqueue returns the result of a prefetched query, or sends the query with the queued statements; nil = the caller must send the query.
+func (t *Tx) enqueue(ctx context.Context, query string, args []any) (*question, error) {
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
 	i := slices.IndexFunc(t.known, func(k *question) bool { return k.query == query && reflect.DeepEqual(k.args, q.args) })
 	switch {
@@ -295,8 +295,8 @@ func (t *Tx) ask(ctx context.Context, query string, args []any) (*question, erro
 		return q, nil
 	case i >= 0:
 		return t.known[i], nil
-	case t.member != nil:
-		return q, t.member.askAll([]*question{q})
+	case t.groupChange != nil:
+		return q, t.groupChange.askAll([]*question{q})
 	case t.queues():
 		return q, t.pipe.answer(ctx, q)
 	}
@@ -313,8 +313,8 @@ func (f failed) Scan(...any) error { return f.error }
 func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	args = sanitizeText(args)
 	t.known = nil
-	if t.member != nil {
-		return 0, t.member.rejectGrouping()
+	if t.groupChange != nil {
+		return 0, t.groupChange.rejectGrouping()
 	}
 	if err := t.pipe.errLate(); err != nil {
 		return 0, err
@@ -332,7 +332,7 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
 func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, error) {
-	if kept, err := t.kept(ctx, query); kept != nil || err != nil {
+	if kept, err := t.preparedFor(ctx, query); kept != nil || err != nil {
 		if err != nil {
 			return nil, err
 		}
@@ -349,8 +349,8 @@ func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, 
 // the statement fails, the next statement whose result is needed, or the commit, returns the error.
 func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query string, args ...any) error {
 	t.known = nil
-	if t.member != nil {
-		t.member.writes = append(t.member.writes, statement{query: query, args: args, check: check})
+	if t.groupChange != nil {
+		t.groupChange.writes = append(t.groupChange.writes, statement{query: query, args: args, check: check})
 		return nil
 	}
 	if t.pipe != nil {
@@ -369,13 +369,13 @@ func (t *Tx) execQueued(ctx context.Context, check func(rows int64) error, query
 
 // row queries a single row. On PostgreSQL the query is sent in one round trip with the queued statements.
 func (t *Tx) row(ctx context.Context, query string, args ...any) row {
-	if q, err := t.ask(ctx, query, args); q != nil {
+	if q, err := t.enqueue(ctx, query, args); q != nil {
 		return q.first(err)
 	}
 	if err := t.pipe.errLate(); err != nil {
 		return failed{err}
 	}
-	if kept, err := t.kept(ctx, query); err != nil {
+	if kept, err := t.preparedFor(ctx, query); err != nil {
 		return failed{err}
 	} else if kept != nil {
 		return kept.QueryRowContext(ctx, sanitizeText(args)...)
@@ -386,11 +386,11 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 // queue queues a query of a single row. The returned function sends the queue and returns the row; it must be called before the
 // transaction ends. On SQLite the query runs when the returned function is called.
 func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
-	if t.pipe == nil || t.member != nil {
+	if t.pipe == nil || t.groupChange != nil {
 		return func() row { return t.row(ctx, query, args...) }
 	}
 	q := &question{statement: statement{query: query, args: sanitizeText(args)}}
-	q.into = q
+	q.result = q
 	t.pipe.waiting = append(t.pipe.waiting, q.statement)
 	return func() row { return q.first(t.pipe.push(ctx)) }
 }
@@ -425,8 +425,8 @@ func (r *rows) Close() error {
 }
 
 func (t *Tx) query(ctx context.Context, query string, args ...any) (*rows, error) {
-	if t.member != nil {
-		return nil, t.member.rejectGrouping()
+	if t.groupChange != nil {
+		return nil, t.groupChange.rejectGrouping()
 	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err
@@ -463,14 +463,14 @@ func (*bufferedRows) Close() error            { return nil }
 
 // queryQueued runs a query with few result rows: on PostgreSQL the query is sent in one round trip with the queued statements.
 func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor, error) {
-	if q, err := t.ask(ctx, query, args); q != nil {
+	if q, err := t.enqueue(ctx, query, args); q != nil {
 		return &bufferedRows{rows: q.rows}, err
 	}
 	return t.query(ctx, query, args...)
 }
 
 func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, error) {
-	kept, err := t.kept(ctx, query)
+	kept, err := t.preparedFor(ctx, query)
 	switch {
 	case err != nil:
 		return nil, err
@@ -483,8 +483,8 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 // prepare sends the queued statements, and then prepares a statement. Statements that are queued after prepare are not sent when
 // the prepared statement runs.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	if t.member != nil {
-		return nil, t.member.rejectGrouping()
+	if t.groupChange != nil {
+		return nil, t.groupChange.rejectGrouping()
 	}
 	if err := t.pipe.push(ctx); err != nil {
 		return nil, err

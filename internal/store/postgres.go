@@ -34,7 +34,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if err != nil {
 		return nil, unreadURL(t.URL, err)
 	}
-	server := postgresEngine{where: whereIs(config)}
+	server := postgresEngine{path: whereIs(config)}
 	engine := postgresDialect(server, len(hostsOf(config)))
 	engine.lasting, engine.holding = limitSessions(config, t.alone)
 	limit, err := poolSize(config)
@@ -43,9 +43,9 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	}
 	config.ConnectTimeout = cmp.Or(config.ConnectTimeout, connectTime)
 	way := connecting{patient: &deadlines{}, fence: &atomic.Pointer[fence]{}, alone: t.alone,
-		servers: &servers{each: eachServer(config), highest: map[string]int64{}}}
+		servers: &servers{configs: eachServer(config), highest: map[string]int64{}}}
 	way.patient.Store(t.alone)
-	way.servers.ask(ctx, startGrace)
+	way.servers.poll(ctx, startGrace)
 	way.servers.closeTo = way.patient.closeTo
 	config.ValidateConnect = way.servers.enter(config.ValidateConnect)
 	bells := config.Copy()
@@ -68,7 +68,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		return nil, errors.Join(err, shut(closing))
 	}
 	asked := make(chan struct{}, 1)
-	return &Store{asked: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
+	return &Store{shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
 		servers: way.servers,
 		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
@@ -218,11 +218,11 @@ func (e postgresEngine) fit(ctx context.Context, db *sql.DB) error {
 		Scan(&version, &readOnly)
 	switch {
 	case pooled(err):
-		return fmt.Errorf("database %s: %w", e.where, errPooled)
+		return fmt.Errorf("database %s: %w", e.path, errPooled)
 	case err != nil:
 		return fmt.Errorf("opening the database: %w", outageOf(e, err))
 	case version < oldestPostgres:
-		return fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", e.where, version/10000)
+		return fmt.Errorf("database %s is PostgreSQL %d: 15 or later is needed", e.path, version/10000)
 	case readOnly:
 		return outageOf(e, errReadOnly)
 	}
@@ -317,7 +317,7 @@ func listen(ctx context.Context, config *pgx.ConnConfig, all *servers, asked cha
 func (b notificationListener) Wait(ctx context.Context) error {
 	for {
 		rung, err := b.conn.WaitForNotification(ctx)
-		if err != nil || rung.Payload != asking {
+		if err != nil || rung.Payload != shipRequest {
 			return err
 		}
 		select {
@@ -348,7 +348,7 @@ func usable(c *pgx.Conn, all *servers) error {
 		return driver.ErrBadConn
 	}
 	// A server that was a standby when the connection was made was promoted meanwhile: a new connection must check its timeline.
-	if st, _ := c.PgConn().CustomData()[standing].(serverStatus); st.system != "" && st.timeline == 0 &&
+	if st, _ := c.PgConn().CustomData()[statusKey].(serverStatus); st.system != "" && st.timeline == 0 &&
 		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
 	}
@@ -409,7 +409,7 @@ func postgresDialect(server postgresEngine, hosts int) *dialect {
 }
 
 // postgresEngine implements engine; where is the servers and the database of the URL, for error messages.
-type postgresEngine struct{ where string }
+type postgresEngine struct{ path string }
 
 func lockNumber(text string) int64 {
 	h := fnv.New64a()
@@ -450,7 +450,7 @@ func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 // lock the rows that must not change between two of its statements.
 func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	begin := "begin isolation level read committed"
-	if t.looks {
+	if t.readOnly {
 		begin = "begin isolation level repeatable read read only"
 	}
 	p, err := newPipe(ctx, db, begin)

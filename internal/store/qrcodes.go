@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var qrcodeRows = mapper[accounts.QRCode]{table: "qrcodes", none: accounts.ErrNoQRCode, fields: func(q *accounts.QRCode) []field {
+var qrcodeRows = mapper[accounts.QRCode]{table: "qrcodes", notFound: accounts.ErrNoQRCode, fields: func(q *accounts.QRCode) []field {
 	return []field{{"code", &q.Code}, {"ticket", &q.Ticket}, {"account", &q.Account}, {"action", &q.Action}, {"scene", &q.Scene},
 		{"created_at", moment{&q.CreatedAt}}, {"expires_at", moment{&q.ExpiresAt}}}
 }}.rows()

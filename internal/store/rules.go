@@ -344,7 +344,7 @@ func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error)
 	var last rules.Rule
 	var kind, owner, target, prefix, path, links sql.RawBytes
 	for rows.Next() {
-		t.once = true
+		t.partlyRead = true
 		r := last
 		var created, changed, published int64
 		if err := rows.Scan(&r.ID, &kind, &owner, &target, &prefix, &path, &r.Occupy, &r.OpenVersion, &links, &r.Published, &created,
@@ -382,8 +382,8 @@ func setText(s *string, b sql.RawBytes) {
 }
 
 func (t ruleQueries) AddRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) (rules.Rule, error) {
-	if t.member != nil {
-		t.member.adds = append(t.member.adds, added{r, d})
+	if t.groupChange != nil {
+		t.groupChange.adds = append(t.groupChange.adds, added{r, d})
 		return r, nil
 	}
 	id, err := t.nextChange(ctx)
@@ -414,7 +414,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 			t.touched.Add(rules.Epoch(all[i].Owner))
 		}
 	}
-	ok := t.engine.sharesRows && t.apart == nil
+	ok := t.engine.sharesRows && t.reservedRange == nil
 	if ok {
 		if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 			return err
@@ -423,7 +423,7 @@ func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	columns := strings.Count(ruleColumns, ",") + 1
 	n, err := t.addMany(ctx, insertRule, freeKey, columns, len(all), func(i int) []any { return ruleArgs(&all[i]) })
 	switch {
-	case isLocked(outageOf(t.engine, err)) && t.apart != nil:
+	case isLocked(outageOf(t.engine, err)) && t.reservedRange != nil:
 		return fmt.Errorf("another change of one of the prefixes is not at its end: %w", accounts.ErrConflict)
 	case isLocked(outageOf(t.engine, err)):
 		return fmt.Errorf("storing rules: %w: %w", errBeingImported, err)
@@ -598,7 +598,7 @@ func (t ruleQueries) Publishing(ctx context.Context, owner string, link rules.Li
 	// query sees all changes of transactions that had these locks before.
 	key := link.Key
 	for _, part := range []string{ownerPart(owner), originPart(link.Origin())} {
-		if t.member != nil {
+		if t.groupChange != nil {
 			if err := t.lock(ctx, allRules, part); err != nil {
 				return p, err
 			}

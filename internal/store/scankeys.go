@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", none: accounts.ErrNoScanKey,
+var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", notFound: accounts.ErrNoScanKey,
 	fields: func(k *accounts.ScanKey) []field {
 		return []field{{"hash", &k.Hash}, {"name", &k.Name}, {"namespace", &k.Namespace}, {"created_at", moment{&k.CreatedAt}}}
 	}}.rows()

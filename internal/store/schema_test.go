@@ -155,7 +155,7 @@ func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 		require.NoError(t, s.Reset(t.Context()))
 		for _, table := range schema {
 			// The log begins again with the reset itself.
-			if n := number(t, s, `SELECT COUNT(*) FROM `+table.name); (table.kept || table.name == "changes") != (n > 0) {
+			if n := number(t, s, `SELECT COUNT(*) FROM `+table.name); (table.keptOnReset || table.name == "changes") != (n > 0) {
 				t.Errorf("%s has %d rows after the reset", table.name, n)
 			}
 		}

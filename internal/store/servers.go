@@ -21,8 +21,8 @@ import (
 // that keeps running after the promotion of a standby continues the old timeline, and the changes that it accepts are lost for the
 // new timeline. A connection is therefore used only if no later timeline of the same system is known. Decision 58.
 type servers struct {
-	each []*pgx.ConnConfig
-	bell atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
+	configs []*pgx.ConnConfig
+	bell    atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
 	// closeTo closes the connections to servers for which old returns true, because a commit on an old primary whose replica
 	// follows the new primary would wait forever; nil = no connections yet.
 	closeTo func(old func(serverStatus) bool)
@@ -114,8 +114,8 @@ func (v *servers) raise(system string, timeline int64) {
 	v.highest[system] = max(v.highest[system], timeline)
 }
 
-// standing is the key of the serverStatus in the CustomData of a connection.
-const standing = "standing"
+// statusKey is the key of the serverStatus in the CustomData of a connection.
+const statusKey = "standing"
 
 // enter returns a validation function for new connections that runs after the target checks of the URL; if it fails, pgx tries the
 // next server.
@@ -130,7 +130,7 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 		if err != nil {
 			return err
 		}
-		c.CustomData()[standing] = st
+		c.CustomData()[statusKey] = st
 		v.raise(st.system, st.timeline)
 		return v.compare(st)
 	}
@@ -138,7 +138,7 @@ func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnec
 
 // checkPrimary returns an oldPrimaryError if the server of a connection was replaced since the connection was made.
 func (v *servers) checkPrimary(c *pgx.Conn) error {
-	st, _ := c.PgConn().CustomData()[standing].(serverStatus)
+	st, _ := c.PgConn().CustomData()[statusKey].(serverStatus)
 	return v.compare(st)
 }
 
@@ -180,11 +180,11 @@ func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
 	}
-	return s.servers.ask(ctx, askTime)
+	return s.servers.poll(ctx, askTime)
 }
 
-// ask queries all servers; servers that have not responded within grace after the first response count as silent.
-func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) {
+// poll queries all servers; servers that have not responded within grace after the first response count as silent.
+func (v *servers) poll(ctx context.Context, grace time.Duration) (found Servers) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	configs := v.addressed(ctx)
@@ -242,7 +242,7 @@ func (v *servers) ask(ctx context.Context, grace time.Duration) (found Servers) 
 
 // addressed returns a connection configuration per IP address, because the name of a host in the URL may resolve to several servers.
 func (v *servers) addressed(ctx context.Context) (configs []*pgx.ConnConfig) {
-	for _, config := range v.each {
+	for _, config := range v.configs {
 		var addresses []string
 		if net.ParseIP(config.Host) == nil && !strings.HasPrefix(config.Host, "/") && config.LookupFunc != nil {
 			addresses, _ = config.LookupFunc(ctx, config.Host) // a failed lookup is reported when the node connects
@@ -303,10 +303,10 @@ func primaries(all []*polled) (writing []Server, highest map[string]int64, tied 
 // polled is the response of a server, with the connection that queried it.
 type polled struct {
 	serverStatus
-	name  string
-	conn  *pgx.Conn
-	marks bool  // the table of timelines exists
-	mark  int64 // latest timeline in the table of timelines
+	name           string
+	conn           *pgx.Conn
+	hasTimelines   bool  // the table of timelines exists
+	latestTimeline int64 // latest timeline in the table of timelines
 }
 
 // hear queries a single server; nil = no response.
@@ -316,14 +316,14 @@ func (v *servers) hear(ctx context.Context, config *pgx.ConnConfig) *polled {
 		return nil
 	}
 	h := &polled{name: hostOf(config), conn: conn}
-	if h.serverStatus, h.marks, err = queryStatus(ctx, conn.PgConn()); err == nil && h.marks {
-		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.mark)
+	if h.serverStatus, h.hasTimelines, err = queryStatus(ctx, conn.PgConn()); err == nil && h.hasTimelines {
+		err = conn.QueryRow(ctx, `SELECT COALESCE(MAX(timeline), 0) FROM timelines WHERE system = $1`, h.system).Scan(&h.latestTimeline)
 	}
 	if err != nil {
 		h.end()
 		return nil
 	}
-	v.raise(h.system, max(h.timeline, h.mark))
+	v.raise(h.system, max(h.timeline, h.latestTimeline))
 	return h
 }
 
@@ -339,7 +339,7 @@ func (h *polled) recordTimeline(ctx context.Context, highest int64) {
 	// The timeout of ctx may have been used up by waiting for a silent server.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if h.marks && h.timeline > 0 && max(h.timeline, h.mark) < highest {
+	if h.hasTimelines && h.timeline > 0 && max(h.timeline, h.latestTimeline) < highest {
 		_, _ = h.conn.Exec(ctx, `INSERT INTO timelines (system, timeline) VALUES ($1, $2)
 			ON CONFLICT (system) DO UPDATE SET timeline = excluded.timeline WHERE timelines.timeline < excluded.timeline`, h.system, highest)
 	}

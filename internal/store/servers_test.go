@@ -153,7 +153,7 @@ func TestServers_SelectPrimary(t *testing.T) {
 func TestServers_NameWithManyAddresses(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
-	one := s.servers.each[0]
+	one := s.servers.configs[0]
 	addresses := []string{one.Host, "127.0.0.77"} // nothing listens there
 	one.Host = "name.example"
 	one.LookupFunc = func(context.Context, string) ([]string, error) { return addresses, nil }
@@ -182,9 +182,9 @@ func TestServers_HangingHostTimeout(t *testing.T) {
 	hangs, err := net.Listen("tcp", "127.0.0.1:0") // it lets everybody in, and never says a word
 	require.NoError(t, err)
 	defer hangs.Close()
-	one := s.servers.each[0].Copy()
+	one := s.servers.configs[0].Copy()
 	one.Port, one.ConnectTimeout = uint16(hangs.Addr().(*net.TCPAddr).Port), 0
-	heard := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{one, s.servers.each[0]}, time.Millisecond)
+	heard := s.servers.hearAll(t.Context(), []*pgx.ConnConfig{one, s.servers.configs[0]}, time.Millisecond)
 	require.True(t, heard[0] == nil && heard[1] != nil, "a server that hangs answers, or the other one does not")
 	heard[1].end()
 }
@@ -194,7 +194,7 @@ func TestServers_RestartedBetweenPolls(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
 	s := open(t, target)
-	h := s.servers.hear(t.Context(), s.servers.each[0])
+	h := s.servers.hear(t.Context(), s.servers.configs[0])
 	require.True(t, h != nil && h.isRunning(t.Context()), "a server that goes on is no more")
 	defer h.end()
 	mustDo(t, admin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, h.conn.PgConn().PID()))
@@ -205,7 +205,7 @@ func TestServers_RestartedBetweenPolls(t *testing.T) {
 func TestServers_PromotedStandbyRechecked(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
-	conn, err := pgx.ConnectConfig(t.Context(), s.servers.each[0])
+	conn, err := pgx.ConnectConfig(t.Context(), s.servers.configs[0])
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	for name, c := range map[string]struct {
@@ -216,7 +216,7 @@ func TestServers_PromotedStandbyRechecked(t *testing.T) {
 		"a primary then and now":                        {serverStatus{system: "a", timeline: 1}, nil},
 		"a server that says nothing of itself":          {serverStatus{}, nil},
 	} {
-		conn.PgConn().CustomData()[standing] = c.said
+		conn.PgConn().CustomData()[statusKey] = c.said
 		assert.Equal(t, usable(conn, s.servers), c.want, "%s", name)
 	}
 }

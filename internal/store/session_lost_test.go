@@ -233,7 +233,7 @@ func TestPing_WritesFail(t *testing.T) {
 		}
 	}
 	// Where something else is known to be wrong, the lock says neither that it is over nor that it is not.
-	s.health.remember(&errcode.Unavailable{Condition: silentDatabase, Err: io.EOF})
+	s.health.record(&errcode.Unavailable{Condition: silentDatabase, Err: io.EOF})
 	if err := s.Ping(ctx); err != nil || s.health.last.Load() == nil {
 		t.Errorf("while another transaction has the lock: %v, or the trouble is forgotten", err)
 	}
@@ -247,7 +247,7 @@ func TestPing_WritesFail(t *testing.T) {
 	}
 	// A disk that was full must have more room than the change that is tried needs.
 	for _, what := range []string{fullDatabase, unwritableDatabase} {
-		s.health.remember(&errcode.Unavailable{Condition: what, Err: io.EOF})
+		s.health.record(&errcode.Unavailable{Condition: what, Err: io.EOF})
 		if err := s.Ping(ctx); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}

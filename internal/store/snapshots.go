@@ -259,7 +259,7 @@ func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (
 // stateTables returns the names of the tables in a saved state.
 func stateTables() (names []string) {
 	for _, t := range schema {
-		if t.order != "" && !t.kept && !t.log {
+		if t.order != "" && !t.keptOnReset && !t.log {
 			names = append(names, t.name)
 		}
 	}

@@ -23,7 +23,7 @@ func stateIn(t *testing.T, s *Store) map[string]string {
 	all := rowsOf(t, s)
 	maps.DeleteFunc(all, func(name string, _ string) bool {
 		table, _ := tableOf(name)
-		return table.kept || table.log
+		return table.keptOnReset || table.log
 	})
 	delete(all, "webhook_readers") // begins anew
 	return all

@@ -320,7 +320,7 @@ func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Of
 }
 
 func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error) {
-	return t.taken(ctx, `aggregation_offsets`)
+	return t.offsetSets(ctx, `aggregation_offsets`)
 }
 
 // everyJournal is the key of a marker row in webhook_offsets that belongs to no node. If the marker exists, no scan was delivered
@@ -328,14 +328,14 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 const everyJournal = ""
 
 func (t webhookQueries) ReportedSets(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
-	sets, err = t.statistics().taken(ctx, `webhook_offsets`)
+	sets, err = t.statistics().offsetSets(ctx, `webhook_offsets`)
 	all = sets[everyJournal] != nil
 	delete(sets, everyJournal)
 	return sets, all, err
 }
 
-// taken reads from aggregation_offsets which events of each journal were counted, or from webhook_offsets which were delivered.
-func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
+// offsetSets reads from aggregation_offsets which events of each journal were counted, or from webhook_offsets which were delivered.
+func (t statisticsQueries) offsetSets(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
 	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
 		var node, text string
@@ -349,14 +349,14 @@ func (t statisticsQueries) taken(ctx context.Context, table string) (map[string]
 }
 
 func (t statisticsQueries) PutOrigins(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
-	return t.putTaken(ctx, `aggregation_offsets`, sets)
+	return t.putOffsetSets(ctx, `aggregation_offsets`, sets)
 }
 
 func (t webhookQueries) PutQueuedOffsets(ctx context.Context, sets map[string]*scanlog.OffsetSet) error {
-	return t.statistics().putTaken(ctx, `webhook_offsets`, sets)
+	return t.statistics().putOffsetSets(ctx, `webhook_offsets`, sets)
 }
 
-func (t statisticsQueries) putTaken(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
+func (t statisticsQueries) putOffsetSets(ctx context.Context, table string, sets map[string]*scanlog.OffsetSet) error {
 	for _, node := range slices.Sorted(maps.Keys(sets)) {
 		text, err := sets[node].Encode()
 		if err != nil {

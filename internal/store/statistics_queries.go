@@ -22,8 +22,8 @@ func in(args *[]any, column string, values []any) string {
 	return column + ` IN (` + strings.Join(marks, `, `) + `)`
 }
 
-// wanted returns the values of a dimension in the filter of a query; nil = any.
-func wanted(q stats.Query, dim stats.Dimension) (values []any) {
+// filterValues returns the values of a dimension in the filter of a query; nil = any.
+func filterValues(q stats.Query, dim stats.Dimension) (values []any) {
 	if value, filtered := q.Filter[dim]; filtered {
 		return []any{value}
 	}
@@ -62,7 +62,7 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 	for _, span := range q.Spans {
 		per, subject := bind(&args, int64(span.Granularity)), bind(&args, int64(dim))
 		from, to := bind(&args, span.From), bind(&args, span.To)
-		values := wanted(q, dim)
+		values := filterValues(q, dim)
 		if values == nil {
 			parts = append(parts, `SELECT `+periodColumn(q.Interval, span.Granularity, `bucket`)+` AS bucket, value, scans, first_scans FROM statistics_sums
 				WHERE granularity = `+per+` AND dimension = `+subject+` AND bucket >= `+from+` AND bucket < `+to)
@@ -77,7 +77,7 @@ func (t statisticsQueries) Sums(ctx context.Context, q stats.Query) ([]stats.Ans
 			AND s.bucket = a.bucket AND `+
 			in(&args, `s.value`, values))
 	}
-	return t.answers(ctx, q, nil, parts, args)
+	return t.sums(ctx, q, nil, parts, args)
 }
 
 // periodColumn returns SQL for the week or month of the day in a column, if the query groups by week or month; otherwise the column.
@@ -121,12 +121,12 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 		} else {
 			part += c.all(span)
 		}
-		if c.of == stats.PerHour && len(q.Owners) > 0 { // rows per rule do not contain the owner
-			part += ` AND ` + in(&c.args, t.countOwner(), wanted(q, stats.Owner))
+		if c.granularity == stats.PerHour && len(q.Owners) > 0 { // rows per rule do not contain the owner
+			part += ` AND ` + in(&c.args, t.countOwner(), filterValues(q, stats.Owner))
 		}
 		parts = append(parts, part+strings.Join(c.where, ``))
 	}
-	return t.answers(ctx, q, names, parts, c.args)
+	return t.sums(ctx, q, names, parts, c.args)
 }
 
 // counting builds the SQL of a statistics query on statistics_counts, whose rows count scans per combination of dimension values.
@@ -136,7 +136,7 @@ type counting struct {
 	where         []string // SQL conditions on dimension values, with args; match: the same with matched
 	match         []string
 	rule          int64             // rule number; 0 = all rules
-	of            stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner
+	granularity   stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner
 	rules         []any             // wanted values of the column rule: rule or owner numbers
 	value         string            // SQL expression to group by
 	joined        bool              // the query joins statistics_tuples
@@ -166,12 +166,12 @@ func (c *counting) filter() bool {
 // choose sets the fields of, value, joined and rules: the granularity of the rows to read, and the expression to group by.
 func (c *counting) choose(ownerOfRule string) {
 	_, ofRule := c.Filter[stats.Rule]
-	c.of, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}
+	c.granularity, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}
 	switch {
 	case ofRule || c.Group == stats.Rule:
-		c.of = stats.PerHour
+		c.granularity = stats.PerHour
 	case c.Group == stats.Owner || len(c.Owners) > 0:
-		c.of, c.rules = stats.PerHourOfOwner, nil
+		c.granularity, c.rules = stats.PerHourOfOwner, nil
 		for _, owner := range c.Owners {
 			c.rules = append(c.rules, stats.OwnerNumber(owner))
 		}
@@ -183,7 +183,7 @@ func (c *counting) choose(ownerOfRule string) {
 	case stats.Batch:
 		c.value, c.joined = numberText(`u.batch`), true
 	case stats.Owner:
-		if c.value = ownerOfRule; c.of != stats.PerHour {
+		if c.value = ownerOfRule; c.granularity != stats.PerHour {
 			c.value = `COALESCE((SELECT o.name FROM statistics_owners o WHERE o.number = c.rule), '')`
 		}
 	default:
@@ -197,7 +197,7 @@ func (c *counting) all(span stats.Span) string {
 	if c.joined {
 		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
 	}
-	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.of+span.Granularity)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
+	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.granularity+span.Granularity)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
 		` AND c.bucket < ` +
 		bind(&c.args, span.To)
 }
@@ -205,12 +205,12 @@ func (c *counting) all(span stats.Span) string {
 // eachPeriod returns SQL that lists the hours or days of a span that have rows, and SQL that looks up only the wanted rows in each
 // hour or day. In SQLite, CROSS JOIN keeps this join order.
 func (c *counting) eachPeriod(buckets string, span stats.Span) (hours, rows string) {
-	per, from, to := bind(&c.args, int64(c.of+span.Granularity)), bind(&c.args, span.From), bind(&c.args, span.To)
+	per, from, to := bind(&c.args, int64(c.granularity+span.Granularity)), bind(&c.args, span.From), bind(&c.args, span.To)
 	hours = buckets + `(bucket) AS (SELECT MIN(bucket) FROM statistics_counts WHERE granularity = ` + per + ` AND bucket >= ` + from + ` AND bucket < ` + to + `
 			UNION ALL SELECT (SELECT MIN(n.bucket) FROM statistics_counts n WHERE n.granularity = ` + per + ` AND n.bucket > ` + buckets + `.bucket AND n.bucket < ` + to +
 		`) FROM ` + buckets + ` WHERE ` + buckets + `.bucket IS NOT NULL)`
 	_, ofRule := c.Filter[stats.Rule]
-	switch named := ofRule || c.of == stats.PerHourOfOwner; {
+	switch named := ofRule || c.granularity == stats.PerHourOfOwner; {
 	case named && c.joined:
 		rows = buckets + ` CROSS JOIN statistics_counts c CROSS JOIN statistics_tuples u`
 	case named:
@@ -256,8 +256,8 @@ func numberText(column string) string {
 	return `CASE ` + column + ` WHEN 0 THEN '' ELSE CAST(` + column + ` AS TEXT) END`
 }
 
-// answers runs the UNION ALL of the subqueries in parts, and returns the sums of their scans per bucket and value.
-func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, parts []string, args []any) ([]stats.Answer, error) {
+// sums runs the UNION ALL of the subqueries in parts, and returns the sums of their scans per bucket and value.
+func (t statisticsQueries) sums(ctx context.Context, q stats.Query, names, parts []string, args []any) ([]stats.Answer, error) {
 	location, value := `0`, `''`
 	var groups []string
 	if q.Interval != stats.AllTime {
@@ -289,7 +289,7 @@ func (t statisticsQueries) answers(ctx context.Context, q stats.Query, names, pa
 
 func (t statisticsQueries) UsersOf(ctx context.Context, q stats.Query, yield func(stats.UsersRow) error) error {
 	dim, _ := q.OnlyDimension()
-	text, value := ``, wanted(q, dim)
+	text, value := ``, filterValues(q, dim)
 	if value != nil {
 		text = ` AND value IN (` + t.marks(4, len(value)) + `)`
 	}

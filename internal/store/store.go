@@ -36,14 +36,14 @@ type Store struct {
 	fence       *atomic.Pointer[fence]
 	keeping     keeping
 	// scan log in which an embedded database keeps its scans; nil = the scans are in the database
-	beside    scanlog.Log
-	elsewhere scanlog.Log // scan log in place of table scan_events; nil = the table has the scans
+	embedded scanlog.Log
+	external scanlog.Log // scan log in place of table scan_events; nil = the table has the scans
 	// creates the scan log for the scans of a loaded archive; nil = the scans go to table scan_events
 	scansInto func(id string) (*scanlog.Restoring, error)
 	listen    func(context.Context) (replica.Notifier, error) // opens the listener for changes; nil = no other process writes
 	// receives a value when a node requests the scans of all nodes; nil = there are no other nodes
-	asked     chan struct{}
-	migrating func() (*sql.DB, error) // opens connections for work that changes whole tables
+	shipRequests chan struct{}
+	migrating    func() (*sql.DB, error) // opens connections for work that changes whole tables
 	// opens connections that fill an empty database, with exclusive use until the returned function is called
 	loading func(context.Context) (*sql.DB, func(), error)
 	patient *deadlines // read timeouts of the connections; nil = no timeouts
@@ -51,7 +51,7 @@ type Store struct {
 	// incremented by commits that change cached data; nil = no data is cached
 	epochs    *accounts.Epochs
 	health    writeHealth
-	together  groupCommitter
+	committer groupCommitter
 	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
 		files    fs.FS                              // migration files of a test; nil = the program's files
@@ -208,17 +208,17 @@ type Tx struct {
 
 	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
 
-	expected  *auditlog.Precondition // precondition that was checked after locking the newest audit log entry; nil = none
-	touched   accounts.ChangeSet     // accounts whose identity or rules this transaction changes
-	once      bool                   // a caller may have received part of the results, so the transaction must not run again
-	twice     bool                   // the transaction is idempotent: it may run again even if it was committed
-	looks     bool                   // the transaction is read-only
-	ended     bool                   // the connection was returned, or a goroutine returns it
-	apart     *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
-	lasts     bool                   // the method lasting was called
-	known     []*question            // queries that Prefetch has sent or collects, with their results
-	recording bool                   // Prefetch collects queries
-	member    *pendingChange         // change in a group that shares one transaction; nil = separate transaction
+	expected      *auditlog.Precondition // precondition that was checked after locking the newest audit log entry; nil = none
+	touched       accounts.ChangeSet     // accounts whose identity or rules this transaction changes
+	partlyRead    bool                   // a caller may have received part of the results, so the transaction must not run again
+	idempotent    bool                   // the transaction is idempotent: it may run again even if it was committed
+	readOnly      bool                   // the transaction is read-only
+	ended         bool                   // the connection was returned, or a goroutine returns it
+	reservedRange *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
+	lasts         bool                   // the method lasting was called
+	known         []*question            // queries that Prefetch has sent or collects, with their results
+	recording     bool                   // Prefetch collects queries
+	groupChange   *pendingChange         // change in a group that shares one transaction; nil = separate transaction
 }
 
 // statements is the interface for running SQL statements in a transaction.
@@ -251,7 +251,7 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	for n := 1; ; n++ {
 		err := s.onLive(ctx, db, func() error { return s.run(ctx, db, false, f) })
 		if err == nil || n == attempts || ctx.Err() != nil || !s.engine.retryable(err) {
-			return s.health.remember(s.outage(err))
+			return s.health.record(s.outage(err))
 		}
 	}
 }
@@ -290,7 +290,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	t := &Tx{engine: s.engine, keeping: s.keeping, looks: looks}
+	t := &Tx{engine: s.engine, keeping: s.keeping, readOnly: looks}
 	err = s.engine.begin(life, db, t)
 	if err != nil {
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
@@ -310,7 +310,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	if err != nil {
 		// If attached() is false, ctx has ended, and the connection is not tested because another caller may already use it.
 		err = withCause(ctx, err)
-		if attached() && t.pipe.ended() && !t.once {
+		if attached() && t.pipe.ended() && !t.partlyRead {
 			err = &sessionLostError{error: err}
 		}
 		return err
@@ -336,8 +336,8 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		_, unsent := errors.AsType[*unsentError](err)
 		unsent = unsent || isIdleTimeout(err)
 		err = fmt.Errorf("committing: %w", err)
-		if t.pipe.ended() && !t.once {
-			err = &sessionLostError{err, !unsent && !t.twice && !t.looks}
+		if t.pipe.ended() && !t.partlyRead {
+			err = &sessionLostError{err, !unsent && !t.idempotent && !t.readOnly}
 		}
 		return err
 	}
@@ -516,9 +516,9 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 
 // lock serialises transactions that lock the same part of a set of rows; part "" excludes the transactions that lock any part.
 func (t *Tx) lock(ctx context.Context, full, part string) error {
-	if t.member != nil {
-		if full != allRules || !slices.Contains(t.member.parts[:], part) {
-			return t.member.rejectGrouping()
+	if t.groupChange != nil {
+		if full != allRules || !slices.Contains(t.groupChange.parts[:], part) {
+			return t.groupChange.rejectGrouping()
 		}
 		return nil
 	}
@@ -571,7 +571,7 @@ func (t *Tx) bulk(ctx context.Context) error {
 // for each row.
 func (t *Tx) lasting(ctx context.Context) error {
 	query := t.engine.lasting
-	if query == "" || t.looks && t.pipe == nil {
+	if query == "" || t.readOnly && t.pipe == nil {
 		return nil
 	}
 	t.lasts = true
@@ -580,13 +580,13 @@ func (t *Tx) lasting(ctx context.Context) error {
 
 // DisableTimeout implements accounts.Tx and stats.Tx.
 func (t *Tx) DisableTimeout(ctx context.Context) error {
-	t.once = true
+	t.partlyRead = true
 	return t.lasting(ctx)
 }
 
 // MarkIdempotent implements accounts.Tx and codes.Tx.
 func (t *Tx) MarkIdempotent() {
-	t.twice = true
+	t.idempotent = true
 	if t.pipe != nil {
 		t.pipe.twice = true
 	}

@@ -8,10 +8,10 @@ type table struct {
 	name string
 	// order lists the columns that define the order of rows in an export; "" = not exported.
 	order string
-	// kept reports that a reset of the emulator keeps the rows. A reset of the emulator empties all tables whose kept is false.
-	kept bool
-	// begun reports that a new database already has rows in the table, which an import replaces.
-	begun bool
+	// keptOnReset reports that a reset of the emulator keeps the rows. A reset of the emulator empties all tables whose kept is false.
+	keptOnReset bool
+	// prefilled reports that a new database already has rows in the table, which an import replaces.
+	prefilled bool
 	// log reports that the rows record events: snapshots of the emulator omit them.
 	log bool
 	// users lists the columns that can contain data about a user.
@@ -45,13 +45,13 @@ const (
 var schema = []table{
 	{name: "access_tokens", order: "hash"},
 	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
-	{name: "admin_keys", order: "id", kept: true},
-	{name: "aggregation_offsets", kept: true}, // journals of the nodes of this installation
+	{name: "admin_keys", order: "id", keptOnReset: true},
+	{name: "aggregation_offsets", keptOnReset: true}, // journals of the nodes of this installation
 	{name: "alarm_thresholds", order: "batch"},
 	{name: "alarms", order: "id"},
 	{name: "appearances", order: "appid"},
 	// a reset keeps the last sequence number, so that nodes that follow the log detect that all data is new
-	{name: "audit_log_head", order: "id", kept: true, begun: true},
+	{name: "audit_log_head", order: "id", keptOnReset: true, prefilled: true},
 	{name: "batches", order: "id"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
 	{name: "changes", order: "seq", log: true},
@@ -75,14 +75,14 @@ var schema = []table{
 	{name: "gs1_links", order: "key"},
 	{name: "imported_codes", order: "batch, idx"},
 	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
-	{name: "login_links", kept: true}, // rows expire after ten minutes
+	{name: "login_links", keptOnReset: true}, // rows expire after ten minutes
 	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
 	{name: "meta", order: "name"},
 	{name: "notifications", order: "id"},
 	{name: "packages", order: "id"},
-	{name: "people", order: "name", kept: true},
+	{name: "people", order: "name", keptOnReset: true},
 	{name: "publish_counts"}, // recomputed by triggers
 	{name: "publishes", order: "owner, key, created_at"},
 	{name: "pushes", order: "id", users: []userColumn{{name: "masked_body", is: noUser}, {name: "response", is: received}}},
@@ -92,18 +92,18 @@ var schema = []table{
 	{name: "rule_page_buckets"}, // as publish_counts
 	{name: "rules", order: "id"},
 	// loaded before scan_events, whose rows are written to the local scan log that scan_logs names
-	{name: "scan_logs", order: "id", kept: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
+	{name: "scan_logs", order: "id", keptOnReset: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
-	{name: "scan_keys", order: "hash", kept: true},
+	{name: "scan_keys", order: "hash", keptOnReset: true},
 	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
-	{name: "scan_log_nodes", order: "node", kept: true},                                        // a reset keeps the nodes' journals
-	{name: "scan_nodes", kept: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // nodes of this installation
-	{name: "sealing_keys", kept: true},                                                         // exported encrypted, as keys.age
+	{name: "scan_log_nodes", order: "node", keptOnReset: true},                                        // a reset keeps the nodes' journals
+	{name: "scan_nodes", keptOnReset: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // nodes of this installation
+	{name: "sealing_keys", keptOnReset: true},                                                         // exported encrypted, as keys.age
 	{name: "seeds", order: "hash"},
-	{name: "sequences", order: "name", kept: true, begun: true},
-	{name: "sessions", kept: true}, // login sessions are valid only on this server
+	{name: "sequences", order: "name", keptOnReset: true, prefilled: true},
+	{name: "sessions", keptOnReset: true}, // login sessions are valid only on this server
 	// not exported, like sessions
-	{name: "snapshots", kept: true, users: []userColumn{{name: "data", is: saved}}},
+	{name: "snapshots", keptOnReset: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "granularity, bucket, rule, tuple", log: true},
 	{name: "statistics_owners", order: "number", log: true},
 	{name: "statistics_state", order: "id", log: true, users: []userColumn{{name: "sketch_offset", is: noUser}}},
@@ -114,7 +114,7 @@ var schema = []table{
 	{name: "statistics_users", order: "dimension, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
-	{name: "timelines", kept: true}, // timelines of this installation's PostgreSQL servers
+	{name: "timelines", keptOnReset: true}, // timelines of this installation's PostgreSQL servers
 	// delivered journal offsets of the nodes of this installation; rows are added again with the first webhook
 	{name: "webhook_offsets"},
 	{name: "webhook_readers", order: "name"},

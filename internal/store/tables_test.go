@@ -133,7 +133,7 @@ func TestTables_HandbookUpToDate(t *testing.T) {
 		b.WriteString(service.head + "\n| --- | --- | --- | --- |\n")
 		for _, table := range schema {
 			order, reset, users := cmp.Or(table.order, service.noExport), service.emptied, []string{}
-			if table.kept {
+			if table.keptOnReset {
 				reset = service.kept
 			}
 			for _, u := range table.users {

@@ -30,7 +30,7 @@ func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 	})
 }
 
-var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", none: webhooks.ErrNoWebhook,
+var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", notFound: webhooks.ErrNoWebhook,
 	fields: func(w *webhooks.Webhook) []field {
 		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"filter", inJSON(&w.Filter)}, {"enabled", &w.Enabled},
 			{"first_scan_offset", &w.AfterScanOffset}, {"first_alarm_id", &w.AfterAlarmID}, {"created_at", moment{&w.CreatedAt}}}

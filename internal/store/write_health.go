@@ -16,23 +16,23 @@ type writeHealth struct {
 	last    atomic.Pointer[errcode.Unavailable] // nil = none
 	refused func(cause string)                  // called for each change that fails because of an outage; nil = no call
 
-	mu   sync.Mutex
-	look *look // the attempt of tried that is running; nil = none
+	mu      sync.Mutex
+	running *attempt // the attempt of tried that is running; nil = none
 }
 
-// look is one attempt to make a change that has no effect. Concurrent callers share the result of the attempt.
-type look struct {
+// attempt is one attempt to make a change that has no effect. Concurrent callers share the result of the attempt.
+type attempt struct {
 	done chan struct{} // closed when the result is known
 	err  error
 	cut  bool // the context of the caller that made the attempt ended
 }
 
-// tried returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, tried
+// share returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, tried
 // waits for the next attempt or makes it.
-func (t *writeHealth) tried(ctx context.Context, try func() error) error {
+func (t *writeHealth) share(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
-		running := t.look
+		running := t.running
 		if running == nil {
 			break
 		}
@@ -46,12 +46,12 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 			return running.err
 		}
 	}
-	localLook := &look{done: make(chan struct{})}
-	t.look = localLook
+	localLook := &attempt{done: make(chan struct{})}
+	t.running = localLook
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
-		t.look = nil
+		t.running = nil
 		t.mu.Unlock()
 		close(localLook.done)
 	}()
@@ -60,8 +60,8 @@ func (t *writeHealth) tried(ctx context.Context, try func() error) error {
 	return localLook.err
 }
 
-// remember stores err if it is an outage other than a lock timeout, which does not mean that the next change will fail, and returns err.
-func (t *writeHealth) remember(err error) error {
+// record stores err if it is an outage other than a lock timeout, which does not mean that the next change will fail, and returns err.
+func (t *writeHealth) record(err error) error {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {
 		t.refused(causeOf(out.Condition))
@@ -90,7 +90,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	if last == nil {
 		return nil
 	}
-	switch err := s.health.tried(ctx, func() error { return s.tryChange(ctx, last) }); {
+	switch err := s.health.share(ctx, func() error { return s.tryChange(ctx, last) }); {
 	case isLocked(err):
 		return nil // whether changes succeed is unknown, and a lock is no fault of the database
 	case err != nil:

@@ -26,7 +26,7 @@ func TestWriteHealth_ConcurrentProbesShared(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			first, second := make(chan error, 1), make(chan error, 1)
 			go func() {
-				first <- tr.tried(ctx, func() error {
+				first <- tr.share(ctx, func() error {
 					looks++
 					<-free
 					return c.result
@@ -34,7 +34,7 @@ func TestWriteHealth_ConcurrentProbesShared(t *testing.T) {
 			}()
 			synctest.Wait()
 			go func() {
-				second <- tr.tried(t.Context(), func() error {
+				second <- tr.share(t.Context(), func() error {
 					looks++
 					return nil
 				})

@@ -106,7 +106,7 @@ func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, t
 
 // MessagePolicy returns the delivery policy for events to accounts: in order, at most five attempts each.
 func (d *Service) MessagePolicy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, Most: MaxMessages, NextAttempt: backOff(5),
+	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, MaxWaiting: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {
 			var a Account
 			err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {

@@ -140,7 +140,7 @@ func TestMessageEvents_OutboxBounded(t *testing.T) {
 			time.Sleep(5 * time.Second)
 			return safehttp.Answer{}, errors.New("timeout")
 		})
-		s.Most = 10
+		s.MaxWaiting = 10
 		ctx, stop := context.WithCancel(t.Context())
 		var node sync.WaitGroup
 		node.Go(func() { s.Run(ctx, time.Second) })

@@ -36,7 +36,7 @@ func (s *Service) Collect(ctx context.Context) (hasMore bool, err error) {
 	if errors.Is(err2, errMoved) {
 		err2 = nil
 	}
-	return scans || alarms, errors.Join(outbox.WrapPart("scans", err), outbox.WrapPart("alarms", err2))
+	return scans || alarms, errors.Join(outbox.WrapTask("scans", err), outbox.WrapTask("alarms", err2))
 }
 
 // pendingEvent is an event with a filter for the webhooks that receive it.

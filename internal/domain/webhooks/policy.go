@@ -29,14 +29,14 @@ const (
 
 // Policy returns the delivery policy of webhooks.
 func (s *Service) Policy() outbox.Policy {
-	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, Most: MaxWaiting, Open: s.open,
+	return outbox.Policy{Kind: outbox.Deliveries, Batch: 50, Lease: 2 * time.Minute, MaxWaiting: MaxWaiting, Open: s.open,
 		Parallel:    parallel,
 		NextAttempt: s.nextAttempt,
-		Gone:        s.switchOff,
+		OnGone:      s.switchOff,
 		Before: func(ctx context.Context) (bool, error) {
 			collected, err := s.Collect(ctx)
 			forgot, err2 := s.deleteOld(ctx)
-			return collected || forgot, errors.Join(err, outbox.WrapPart("old deliveries", err2))
+			return collected || forgot, errors.Join(err, outbox.WrapTask("old deliveries", err2))
 		},
 		// Only the status decides whether the delivery succeeded. A response body that is too long, compressed or truncated does
 		// not matter.

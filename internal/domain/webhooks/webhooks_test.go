@@ -620,7 +620,7 @@ func TestWebhookQueue_ClockRepaired(t *testing.T) {
 func TestWebhookQueue_FullDropsOldest(t *testing.T) {
 	t.Parallel()
 	p := open(t)
-	p.Most = 20
+	p.MaxWaiting = 20
 	real := time.Now()
 	p.RealNow = func() time.Time { return real }
 	p.answer = func(got) (int, error) { return 500, nil }
@@ -660,7 +660,7 @@ func TestWebhookQueue_DeliveredDuringDrop(t *testing.T) {
 	t.Parallel()
 	p := open(t)
 	other := office(t, p.db, p.ledger)
-	p.Most, other.Most, other.secret = 2, 2, p.secret
+	p.MaxWaiting, other.MaxWaiting, other.secret = 2, 2, p.secret
 	p.add("https://slow.example/", webhooks.Filter{Rules: []int64{3}})
 	p.ledger.add(ofRule(3), ofRule(3))
 	p.answer = func(m got) (int, error) {

@@ -9,17 +9,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// standing holds the state that determines the abilities of an account.
-type standing struct {
+// accountState holds the state that determines the abilities of an account.
+type accountState struct {
 	accounts.Account
-	linked int // number of linked Mini Programs
-	left   int // number of publishes left this month
-	prefix bool
+	linked        int // number of linked Mini Programs
+	publishesLeft int // number of publishes left this month
+	prefix        bool
 }
 
 // abilities returns the actions that an account of the given kind can perform, with the unmet requirements of each. The domain packages
 // check the requirements of abilities independently; a test verifies that both checks agree.
-func (s standing) abilities() []client.Ability {
+func (s accountState) abilities() []client.Ability {
 	released := client.Requirement{Requirement: "released", Fulfilled: s.Has(accounts.Release)}
 	switched := client.Requirement{Requirement: "switched_on", Fulfilled: s.JumpOpen}
 	certified := client.Requirement{Requirement: "certified", Fulfilled: s.Certified}
@@ -31,7 +31,7 @@ func (s standing) abilities() []client.Ability {
 			client.Ability{Ability: "rules", Requirements: []client.Requirement{{Requirement: "organisation",
 				Fulfilled: s.Subject != accounts.Personal}}},
 			client.Ability{Ability: "publish", Requirements: []client.Requirement{released, {Requirement: "publishes_left",
-				Fulfilled: s.left > 0}}},
+				Fulfilled: s.publishesLeft > 0}}},
 			client.Ability{Ability: "open", Requirements: []client.Requirement{released, switched}})
 	case accounts.ServiceAccount:
 		list = append(list,
@@ -58,5 +58,5 @@ func (a accountAPI) listAbilities(ctx context.Context, in *AppIDPath) (client.Ab
 		return client.AbilityList{}, err
 	}
 	left, err := a.Rules.PublishesLeft(ctx, account)
-	return client.AbilityList{Abilities: standing{account, len(linked), left, !a.Codes.Closed}.abilities()}, err
+	return client.AbilityList{Abilities: accountState{account, len(linked), left, !a.Codes.Closed}.abilities()}, err
 }

@@ -33,7 +33,7 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			}
 			_, published := rules.Rule{Target: "a"}.Publish(a, 1-left, 1, time.Time{})
 			want := map[string]bool{"rules": a.JumpRules() == nil, "codes": codes.CheckPermission(a) == nil, "publish": published == nil}
-			for _, one := range (standing{a, 1, left, true}).abilities() {
+			for _, one := range (accountState{a, 1, left, true}).abilities() {
 				if may, ok := want[one.Ability]; ok && may != one.Allowed {
 					t.Errorf("%+v: %+v, and the domain says %v", a, one, may)
 				}
@@ -42,7 +42,7 @@ func TestAbilities_EqualDomain(t *testing.T) {
 			for ability, may := range want { // an ability that is not told of is none
 				assert.True(t, !may || ability == "publish" && kind != accounts.MiniProgram, "%+v: %s is not told of", a, ability)
 			}
-			if slices.ContainsFunc((standing{a, 0, left, false}).abilities(), func(one client.Ability) bool {
+			if slices.ContainsFunc((accountState{a, 0, left, false}).abilities(), func(one client.Ability) bool {
 				return one.Allowed && (one.Ability == "codes" || one.Ability == "rules" && kind == accounts.ServiceAccount)
 			}) {
 				t.Errorf("%+v: it may without a link or a prefix", a)

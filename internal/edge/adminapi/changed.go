@@ -43,62 +43,62 @@ const (
 	gs1Thing        = "gs1"
 )
 
-// Thing implements adminroute.Changing, for AppIDPath and for the types below: an operation accepts If-Match if its input embeds
+// Object implements adminroute.Changing, for AppIDPath and for the types below: an operation accepts If-Match if its input embeds
 // one of these types.
-func (p AppIDPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: accountThing, Key: p.AppID}
+func (p AppIDPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: accountThing, Key: p.AppID}
 }
 
-func (p AppearancePath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: appearanceThing, Key: p.AppID}
+func (p AppearancePath) Object() adminroute.Object {
+	return adminroute.Object{Kind: appearanceThing, Key: p.AppID}
 }
 
-func (p ComponentPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: componentThing, Key: p.Component}
+func (p ComponentPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: componentThing, Key: p.Component}
 }
 
-func (p BatchPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
+func (p BatchPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: batchThing, Key: strconv.FormatInt(p.ID, 10)}
 }
 
-func (p ThresholdPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: thresholdThing, Key: strconv.FormatInt(p.ID, 10)}
+func (p ThresholdPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: thresholdThing, Key: strconv.FormatInt(p.ID, 10)}
 }
 
-func (p WebhookPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
+func (p WebhookPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: webhookThing, Key: strconv.FormatInt(p.ID, 10)}
 }
 
-func (p PersonPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: personThing, Key: p.Name}
+func (p PersonPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: personThing, Key: p.Name}
 }
 
-func (p SettingPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: settingThing, Parts: []string{p.Name}}
+func (p SettingPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: settingThing, Parts: []string{p.Name}}
 }
 
-func (p RulePath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
+func (p RulePath) Object() adminroute.Object {
+	return adminroute.Object{Kind: ruleThing, Key: p.Prefix, Owner: p.AppID}
 }
 
-func (in RuleEdit) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
+func (in RuleEdit) Object() adminroute.Object {
+	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
 }
 
-func (in LoginLinkInput) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: personThing, Key: in.Body.Name}
+func (in LoginLinkInput) Object() adminroute.Object {
+	return adminroute.Object{Kind: personThing, Key: in.Body.Name}
 }
 
-func (in PublishInput) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
+func (in PublishInput) Object() adminroute.Object {
+	return adminroute.Object{Kind: ruleThing, Key: in.Body.Prefix, Owner: in.AppID}
 }
 
-func (w Withdrawal) Thing() adminroute.Thing          { return w.ComponentPath.Thing() }
-func (w WithdrawalByAccount) Thing() adminroute.Thing { return w.AppIDPath.Thing() }
+func (w Withdrawal) Object() adminroute.Object          { return w.ComponentPath.Object() }
+func (w WithdrawalByAccount) Object() adminroute.Object { return w.AppIDPath.Object() }
 
-// Thing returns the settings that the request body names.
-func (in SettingsInput) Thing() adminroute.Thing {
-	t := adminroute.Thing{Kind: settingThing}
+// Object returns the settings that the request body names.
+func (in SettingsInput) Object() adminroute.Object {
+	t := adminroute.Object{Kind: settingThing}
 	var object map[string]json.RawMessage
 	_ = json.Unmarshal(in.Body, &object) // the operation itself reports an invalid body
 	for name, value := range object {
@@ -118,11 +118,11 @@ func revisionOf(shown any, secrets ...string) client.Revised {
 		panic(err) // cannot happen: the same value is also sent as JSON
 	}
 	// A value that begins with - would be parsed as a flag on a command line.
-	return client.Revised{Revision: strings.ReplaceAll(short(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
+	return client.Revised{Revision: strings.ReplaceAll(truncatedHash(string(text)+"\x00"+strings.Join(secrets, "\x00"), 16), "-", "_")}
 }
 
-// short returns the first bytes of a text's hash, base64-encoded.
-func short(text string, bytes int) string {
+// truncatedHash returns the first bytes of a text's hash, base64-encoded.
+func truncatedHash(text string, bytes int) string {
 	sum := sha256.Sum256([]byte(text))
 	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
@@ -134,7 +134,7 @@ func settingRevision(f settings.Field, in settings.Settings) string {
 	if err != nil {
 		panic(err) // cannot happen: the same value is also sent as JSON
 	}
-	return short(f.Name+"="+string(value), 6)
+	return truncatedHash(f.Name+"="+string(value), 6)
 }
 
 // ETag returns the revisions of all settings, separated by dots.
@@ -152,7 +152,7 @@ func (a *Admin) Guard() adminroute.Guard {
 	return adminroute.Guard{Run: a.unlessChanged, Problem: reflect.TypeFor[changedMeanwhile]()}
 }
 
-func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw adminroute.Seen,
+func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Object, saw adminroute.Seen,
 	change func(context.Context) (any, error)) (any, error) {
 	for range matching {
 		// The number of the newest change in the change log is read before the object, so that any change that the read of the
@@ -181,13 +181,13 @@ func (a *Admin) unlessChanged(ctx context.Context, t adminroute.Thing, saw admin
 
 // matchesSeen reports whether an object still has a revision that the caller saw. An object has one tag, or one tag for each part
 // that is compared separately; an object that does not exist has no tag.
-func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
+func matchesSeen(t adminroute.Object, saw adminroute.Seen, tags []string) bool {
 	switch {
-	case saw.None:
+	case saw.MustNotExist:
 		return len(tags) == 0
 	case len(tags) == 0:
 		return t.Kind == settingThing // the change names no setting; the operation itself reports that no setting is named
-	case saw.Some:
+	case saw.MustExist:
 		return true
 	}
 	var seen []string
@@ -201,7 +201,7 @@ func matchesSeen(t adminroute.Thing, saw adminroute.Seen, tags []string) bool {
 }
 
 // touching returns the names in the change log under which changes of an object, or of data shown with it, are recorded.
-func touching(t adminroute.Thing) []auditlog.Name {
+func touching(t adminroute.Object) []auditlog.Name {
 	switch t.Kind {
 	case accountThing:
 		return []auditlog.Name{{Kind: "account", Key: t.Key}, {Kind: "link"}, {Kind: "reset"}}
@@ -218,7 +218,7 @@ func touching(t adminroute.Thing) []auditlog.Name {
 
 // current returns an object as it would currently be shown, with its tags; no tags if the object does not exist. The object is read
 // from the store, because the memory of this node may lag.
-func (a *Admin) current(ctx context.Context, t adminroute.Thing) (shown any, tags []string, err error) {
+func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, tags []string, err error) {
 	switch t.Kind {
 	case accountThing:
 		shown, err = a.account(ctx, t.Key, nil)
@@ -326,7 +326,7 @@ func mapWith(all, moreSchemas map[string]*huma.Schema) map[string]*huma.Schema {
 // maxChanges is the maximum number of changes that a problem lists.
 const maxChanges = 5
 
-func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw adminroute.Seen, value any) error {
+func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Object, saw adminroute.Seen, value any) error {
 	p := &changedMeanwhile{Current: value, Changes: []client.ThingChange{}}
 	p.Type, p.Title, p.Status = client.ProblemChanged, http.StatusText(http.StatusPreconditionFailed), http.StatusPreconditionFailed
 	list, err := a.lastChanges(ctx, t)
@@ -349,7 +349,7 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 		actor = fmt.Sprintf(": %s %s at %s", last.Actor, did, last.OccurredAt.UTC().Format("2006-01-02T15:04:05Z"))
 	}
 	switch {
-	case saw.None:
+	case saw.MustNotExist:
 		p.Detail = nameOf(t) + " is there already" + actor + "; nothing was changed: read it, and change it with If-Match"
 	case value == nil:
 		p.Detail = nameOf(t) + " is not there any more" + actor + "; nothing was changed"
@@ -360,7 +360,7 @@ func (a *Admin) changedMeanwhile(ctx context.Context, t adminroute.Thing, saw ad
 }
 
 // nameOf returns a readable name of an object for messages.
-func nameOf(t adminroute.Thing) string {
+func nameOf(t adminroute.Object) string {
 	switch t.Kind {
 	case settingThing:
 		return "setting " + strings.Join(t.Parts, ", ")
@@ -373,7 +373,7 @@ func nameOf(t adminroute.Thing) string {
 }
 
 // lastChanges returns the last changes of an object, newest first, limited to the details that a caller who may change the object may see.
-func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []client.ThingChange, err error) {
+func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {
 			continue
@@ -381,8 +381,8 @@ func (a *Admin) lastChanges(ctx context.Context, t adminroute.Thing) (found []cl
 		if name.Kind == "" {
 			name.Kind = t.Kind
 		}
-		const some = 50
-		list, err := a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: name.Kind, Key: name.Key, Limit: some})
+		const limit = 50
+		list, err := a.History.Entries(ctx, auditlog.Query{Newest: true, Kind: name.Kind, Key: name.Key, Limit: limit})
 		if err != nil {
 			return nil, err
 		}

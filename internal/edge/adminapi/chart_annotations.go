@@ -20,10 +20,10 @@ const maxMarked = 100
 
 // marks returns the changes between from and to of the rules and codes that a query covers, in order of time; since is the time
 // from which the list is complete, zero = complete for the whole period.
-func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.Mark, since time.Time, err error) {
+func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.ScanPosition, since time.Time, err error) {
 	add := func(t time.Time, kind, subject string) {
 		if !t.Before(from) && t.Before(to) {
-			list = append(list, client.Mark{OccurredAt: t, Kind: kind, Target: subject})
+			list = append(list, client.ScanPosition{OccurredAt: t, Kind: kind, Target: subject})
 		}
 	}
 	isQueried := func(owner string) bool { return len(q.Owners) == 0 || slices.Contains(q.Owners, owner) }
@@ -76,6 +76,6 @@ func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time
 			add(item.CreatedAt, client.MarkAlarm, fmt.Sprintf("%d:%d", item.Batch, item.Index))
 		}
 	}
-	slices.SortStableFunc(list, func(a, b client.Mark) int { return a.OccurredAt.Compare(b.OccurredAt) })
+	slices.SortStableFunc(list, func(a, b client.ScanPosition) int { return a.OccurredAt.Compare(b.OccurredAt) })
 	return list, since, err
 }

@@ -47,8 +47,8 @@ func (p *KeyPath) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-func (p KeyPath) Thing() adminroute.Thing {
-	return adminroute.Thing{Kind: gs1Thing, Key: digitallink.KeyOf(p.Key)}
+func (p KeyPath) Object() adminroute.Object {
+	return adminroute.Object{Kind: gs1Thing, Key: digitallink.KeyOf(p.Key)}
 }
 
 // Words is a list of strings that may also be given as a single string in JSON.

@@ -112,9 +112,9 @@ type plannedRule struct {
 
 func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	Body struct {
-		Changes []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
-		Days    int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
-		Most    int64         `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
+		Changes  []plannedRule `json:"changes" minItems:"1" maxItems:"1000"`
+		Days     int           `json:"days" minimum:"1" maximum:"3660" default:"7"`
+		MaxScans int64         `json:"max_scans,omitempty" minimum:"1" maximum:"20000000" doc:"maximum number of scans read, oldest first; default: 20,000,000"`
 	}
 }) (auditlog.Replayed, error) {
 	var log scanlog.Log
@@ -150,7 +150,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		plan[key] = r
 	}
 	return auditlog.Replay(ctx, log, a.Resolver, auditlog.ReplayQuery{Plan: plan, Since: a.Now().AddDate(0, 0, -in.Body.Days),
-		MaxScans: cmp.Or(in.Body.Most, auditlog.MaxReplayed), Owners: caller.Accounts})
+		MaxScans: cmp.Or(in.Body.MaxScans, auditlog.MaxReplayed), Owners: caller.Accounts})
 }
 
 // theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and

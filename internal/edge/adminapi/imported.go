@@ -46,7 +46,7 @@ func (a codeAPI) importCodes(ctx context.Context, in *struct {
 	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != fourColumns {
 		return client.CodesImported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + fourColumns)
 	}
-	body := &bounded{r: in, left: maxImportBody + 1, arrived: in.Arrived}
+	body := &bounded{r: in, remaining: maxImportBody + 1, arrived: in.Arrived}
 	b, err := a.Codes.Memory.BatchOrLoad(ctx, in.ID)
 	if err != nil {
 		return client.CodesImported{}, err
@@ -86,18 +86,18 @@ var errBroken = errors.New("the body broke off")
 // bounded is a request body with a maximum length. At the end of the body the connection's read deadline is removed, so that the import may
 // take longer than the upload of the body.
 type bounded struct {
-	r       io.Reader
-	left    int
-	arrived func()
+	r         io.Reader
+	remaining int
+	arrived   func()
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
-	if b.left == 0 {
+	if b.remaining == 0 {
 		return 0, huma.NewError(http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("larger than %d MiB: split it into several calls", maxImportBody>>20))
 	}
-	n, err := b.r.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.r.Read(p[:min(len(p), b.remaining)])
+	b.remaining -= n
 	if err == io.EOF {
 		b.arrived()
 	} else if err != nil {

@@ -48,14 +48,14 @@ type statisticsRow struct {
 }
 
 type statisticsAnswer struct {
-	From    time.Time       `json:"from" doc:"start of the period, extended to whole hours, days, weeks or months"`
-	To      time.Time       `json:"to"`
-	Now     time.Time       `json:"now" doc:"server's time in the time zone of its days"`
-	Rows    []statisticsRow `json:"rows"`
-	More    bool            `json:"more" doc:"whether there are more rows; continue with offset"`
-	Counted countedUpTo     `json:"counted" doc:"last scan up to which every scan is counted"`
-	Marks   []client.Mark   `json:"marks,omitempty" doc:"events in the period, the newest 100 of each kind"`
-	Since   *time.Time      `json:"marks_since,omitempty" doc:"time from which marks are complete; omitted if complete for the whole period"`
+	From    time.Time             `json:"from" doc:"start of the period, extended to whole hours, days, weeks or months"`
+	To      time.Time             `json:"to"`
+	Now     time.Time             `json:"now" doc:"server's time in the time zone of its days"`
+	Rows    []statisticsRow       `json:"rows"`
+	More    bool                  `json:"more" doc:"whether there are more rows; continue with offset"`
+	Counted countedUpTo           `json:"counted" doc:"last scan up to which every scan is counted"`
+	Marks   []client.ScanPosition `json:"marks,omitempty" doc:"events in the period, the newest 100 of each kind"`
+	Since   *time.Time            `json:"marks_since,omitempty" doc:"time from which marks are complete; omitted if complete for the whole period"`
 }
 
 type countedUpTo struct {

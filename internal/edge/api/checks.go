@@ -56,7 +56,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	if err := a.checkAccessAfterBody(e, c); err != nil {
 		return nil, Fault{}, err
 	}
-	fault := a.fault(e, c, f)
+	fault := a.injected(e, c, f)
 	if fault.Delay > 0 {
 		select {
 		case <-time.After(fault.Delay):
@@ -160,8 +160,8 @@ func (a *API) spendDailyQuota(ctx context.Context, _ *http.Request, e endpoint, 
 // injectedDetail is the prefix of the detail of an error that comes from an injected fault.
 const injectedDetail = "injected by a fault"
 
-// fault returns the fault to inject into a call.
-func (a *API) fault(e endpoint, c *call, f *fields) Fault {
+// injected returns the fault to inject into a call.
+func (a *API) injected(e endpoint, c *call, f *fields) Fault {
 	if a.Faults == nil {
 		return Fault{}
 	}

@@ -113,7 +113,7 @@ func (a *API) limitPlatformRate(c *call, e endpoint, s settings.Settings) error 
 
 // recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to use.
 type recentCalls struct {
-	once       sync.Once
+	logPolicy  sync.Once
 	seed       maphash.Seed
 	rejections slidingCounter
 	tokens     slidingCounter
@@ -145,7 +145,7 @@ func (a *API) Advance(d time.Duration) {
 // ForgetCaller deletes the recent call history of one account.
 func (a *API) ForgetCaller(appid string) {
 	for _, l := range a.limiters() {
-		l.forget(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
+		l.removeMatching(func(key string) bool { return strings.HasPrefix(key, appid+" ") })
 	}
 	n, _ := a.recent.resets.LoadOrStore(appid, 0)
 	a.recent.resets.Store(appid, n.(int)+1)
@@ -159,7 +159,7 @@ func (a *API) ForgetCallers() {
 		l.mu.Unlock()
 	}
 	for _, l := range a.limiters() {
-		l.forget(func(string) bool { return true })
+		l.removeMatching(func(string) bool { return true })
 	}
 }
 
@@ -194,7 +194,7 @@ func (l *slidingCounter) add(key uint64, now time.Time, window time.Duration) in
 }
 
 func (h *recentCalls) key(parts ...string) uint64 {
-	h.once.Do(func() { h.seed = maphash.MakeSeed() })
+	h.logPolicy.Do(func() { h.seed = maphash.MakeSeed() })
 	var sum maphash.Hash
 	sum.SetSeed(h.seed)
 	for _, part := range parts {

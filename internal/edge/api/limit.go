@@ -89,8 +89,8 @@ func (l *limiter) advance(d time.Duration) {
 	l.clockOffset += d
 }
 
-// forget deletes the recorded calls of the keys for which match returns true.
-func (l *limiter) forget(match func(key string) bool) {
+// removeMatching deletes the recorded calls of the keys for which match returns true.
+func (l *limiter) removeMatching(match func(key string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.calls, func(key string, _ *callTimes) bool { return match(key) })

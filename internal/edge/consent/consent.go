@@ -84,26 +84,26 @@ type choice struct {
 // view holds the data of the page; a view with only a Fault renders an error page.
 type view struct {
 	i18n.Localizer
-	Look, Other  string // the address of the style sheet; the address of this page in the other language
-	Fault        i18n.Message
-	Done         i18n.Message
-	Platform     string
-	Back         string // the host to which the person is redirected
-	Sets         []set
-	Choices      []choice
-	Part         string // the search text that filters the offered accounts
-	Search, More bool
-	Guarded      bool // accounts are hidden: the holder of the admin token types the AppID
-	HandOver     string
-	AppID        string
-	Notice       i18n.Message
-	Wrong        string // the name of the field to which the notice refers
-	Status       int    // the HTTP status of a page with a notice; 0 = 422
-	Taken        *accounts.ExclusiveConflict
+	Look, OtherURL string // the address of the style sheet; the address of this page in the other language
+	Fault          i18n.Message
+	Done           i18n.Message
+	Platform       string
+	Back           string // the host to which the person is redirected
+	Sets           []set
+	Choices        []choice
+	Substring      string // the search text that filters the offered accounts
+	Search, More   bool
+	Guarded        bool // accounts are hidden: the holder of the admin token types the AppID
+	HandOver       string
+	AppID          string
+	Notice         i18n.Message
+	InvalidField   string // the name of the field to which the notice refers
+	Status         int    // the HTTP status of a page with a notice; 0 = 422
+	Conflict       *accounts.ExclusiveConflict
 }
 
-// Says returns a localised text in the reader's language.
-func (v view) Says(t i18n.Message) string { return t.In(v.Language) }
+// Text returns a localised text in the reader's language.
+func (v view) Text(t i18n.Message) string { return t.In(v.Language) }
 
 // Named returns a localised text in which the inserted names are formatted as code.
 func (v view) Named(key string, values ...any) template.HTML {
@@ -122,7 +122,7 @@ func show(w http.ResponseWriter, r *http.Request, status int, back string, v vie
 	if v.Chinese() {
 		q.Set("lang", "en")
 	}
-	v.Other = "?" + q.Encode()
+	v.OtherURL = "?" + q.Encode()
 	var b bytes.Buffer
 	if err := page.Execute(&b, v); err != nil {
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
@@ -156,7 +156,7 @@ func (p *Page) serve(w http.ResponseWriter, r *http.Request) {
 		p.decide(w, r, asked)
 		return
 	}
-	p.ask(w, r, asked, view{}, asked.Sets)
+	p.showForm(w, r, asked, view{}, asked.Sets)
 }
 
 // fail shows an error page; it never redirects.
@@ -172,8 +172,8 @@ func (p *Page) fail(w http.ResponseWriter, r *http.Request, err error) {
 	show(w, r, status, "", view{Fault: fault})
 }
 
-// ask shows the consent form.
-func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Request, v view, checked []int) {
+// showForm shows the consent form.
+func (p *Page) showForm(w http.ResponseWriter, r *http.Request, asked accounts.Request, v view, checked []int) {
 	v.Platform, v.Back = asked.Component.AppID, asked.Back.Host
 	for _, id := range asked.Sets {
 		v.Sets = append(v.Sets, set{ID: id, Name: accounts.SetName(id), Checked: slices.Contains(checked, id),
@@ -187,12 +187,12 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 	} else if err := p.choose(r, asked, &v); err != nil {
 		p.fail(w, r, err)
 		return
-	} else if len(v.Choices) == 0 && v.Part == "" {
+	} else if len(v.Choices) == 0 && v.Substring == "" {
 		show(w, r, http.StatusBadRequest, "", view{Fault: catalog.Text("no_account")})
 		return
 	}
 	status := http.StatusOK
-	if !v.Notice.IsZero() || v.Taken != nil {
+	if !v.Notice.IsZero() || v.Conflict != nil {
 		status = cmp.Or(v.Status, http.StatusUnprocessableEntity)
 	}
 	show(w, r, status, " "+asked.Origin(), v)
@@ -201,7 +201,7 @@ func (p *Page) ask(w http.ResponseWriter, r *http.Request, asked accounts.Reques
 // choose fills in the accounts that a person may choose from. An account that was already chosen stays in the list while the person
 // searches for others.
 func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
-	list, hasMore, err := p.Accounts.Candidates(r.Context(), asked, v.Part, maxShown, func(string) bool { return true })
+	list, hasMore, err := p.Accounts.Candidates(r.Context(), asked, v.Substring, maxShown, func(string) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (p *Page) choose(r *http.Request, asked accounts.Request, v *view) error {
 		!slices.ContainsFunc(list, func(a accounts.Account) bool { return a.AppID == chosen.AppID }) {
 		list = append([]accounts.Account{chosen}, list...)
 	}
-	v.More, v.Search = hasMore, hasMore || v.Part != "" || len(list) > searchFrom
+	v.More, v.Search = hasMore, hasMore || v.Substring != "" || len(list) > searchFrom
 	for _, a := range list {
 		v.Choices = append(v.Choices, choice{AppID: a.AppID, Name: a.Name, Kind: catalog.Text("kind." + string(a.Kind)),
 			Checked: a.AppID == v.AppID || asked.Only == a.AppID})
@@ -233,11 +233,11 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 			agreed.Sets = append(agreed.Sets, id)
 		}
 	}
-	secondView := view{AppID: agreed.AppID, Part: strings.TrimSpace(form.Get("part"))}
+	secondView := view{AppID: agreed.AppID, Substring: strings.TrimSpace(form.Get("part"))}
 	switch form.Get("decision") {
 	case "approve":
 	case "find":
-		p.ask(w, r, asked, secondView, agreed.Sets)
+		p.showForm(w, r, asked, secondView, agreed.Sets)
 		return
 	default:
 		show(w, r, http.StatusOK, "", view{Done: catalog.Text("refused")})
@@ -245,15 +245,15 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 	}
 	if p.Admin != nil {
 		if !p.admin(w, r, form.Get("admin_token"), &secondView) {
-			p.ask(w, r, asked, secondView, agreed.Sets)
+			p.showForm(w, r, asked, secondView, agreed.Sets)
 			return
 		}
 		r = r.WithContext(accounts.WithActor(r.Context(), accounts.Actor{ActorID: "admin"}))
 	}
 	account, err := p.Accounts.Get(r.Context(), agreed.AppID)
 	if errors.Is(err, accounts.ErrNoAccount) || err == nil && !asked.Suits(account) {
-		secondView.Notice, secondView.Wrong = catalog.Text("choose.account"), "appid"
-		p.ask(w, r, asked, secondView, agreed.Sets)
+		secondView.Notice, secondView.InvalidField = catalog.Text("choose.account"), "appid"
+		p.showForm(w, r, asked, secondView, agreed.Sets)
 		return
 	}
 	if err != nil {
@@ -261,14 +261,14 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 		return
 	}
 	if len(agreed.Sets) == 0 {
-		secondView.Notice, secondView.Wrong = catalog.Text("choose.set"), "set"
-		p.ask(w, r, asked, secondView, nil)
+		secondView.Notice, secondView.InvalidField = catalog.Text("choose.set"), "set"
+		p.showForm(w, r, asked, secondView, nil)
 		return
 	}
 	code, err := p.Accounts.Agree(r.Context(), agreed)
 	if taken, ok := errors.AsType[accounts.ExclusiveConflict](err); ok {
-		secondView.Taken = &taken
-		p.ask(w, r, asked, secondView, agreed.Sets)
+		secondView.Conflict = &taken
+		p.showForm(w, r, asked, secondView, agreed.Sets)
 		return
 	}
 	if err != nil {
@@ -285,7 +285,7 @@ func (p *Page) decide(w http.ResponseWriter, r *http.Request, asked accounts.Req
 
 // admin reports whether token is the admin token, and otherwise adds an error notice to the next page.
 func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *view) bool {
-	v.Notice, v.Wrong = catalog.Text("token.missing"), "admin_token"
+	v.Notice, v.InvalidField = catalog.Text("token.missing"), "admin_token"
 	if token == "" {
 		return false
 	}
@@ -297,7 +297,7 @@ func (p *Page) admin(w http.ResponseWriter, r *http.Request, token string, v *vi
 		v.Notice = catalog.Text("token.too_many")
 	}
 	if right {
-		v.Notice, v.Wrong = i18n.Message{}, ""
+		v.Notice, v.InvalidField = i18n.Message{}, ""
 	}
 	return right
 }

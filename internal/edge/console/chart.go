@@ -308,7 +308,7 @@ type multiple struct {
 
 // happened is an event marker of a chart, described in words.
 type happened struct {
-	client.Mark
+	client.ScanPosition
 	Text, To string
 	period   int
 }
@@ -317,9 +317,9 @@ type happened struct {
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
 // happenings returns the events of a result that fall into the period of a chart.
-func (v *request) happenings(marks []client.Mark, t timeline) (list []happened) {
+func (v *request) happenings(marks []client.ScanPosition, t timeline) (list []happened) {
 	for _, m := range marks {
-		h := happened{Mark: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
+		h := happened{ScanPosition: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
 		switch {
 		case v.shared:
 		case m.Kind == client.MarkAlarm:

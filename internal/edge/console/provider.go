@@ -152,9 +152,9 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 	case isRefusal:
 		if !tooMany {
 			c.Log.WarnContext(ctx, "rejected sign-in of the identity provider", "provider", c.Provider.Issuer,
-				"reason", string(refusal.Why), "detail", refusal.Detail)
+				"reason", string(refusal.Reason), "detail", refusal.Detail)
 		}
-		page.Fault = v.say("provider."+string(refusal.Why), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
+		page.Fault = v.say("provider."+string(refusal.Reason), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
 		if user.Subject != "" {
 			if err := c.People.Deprovision(ctx, user.Issuer, user.Subject); err != nil {
 				c.Log.ErrorContext(ctx, "sessions of a person without a role not ended", "error", err)

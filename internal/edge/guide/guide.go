@@ -216,10 +216,10 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if language < 0 || !isInside {
 		h.Set("Vary", "Accept-Language")
 		if rest != "" && language < 0 {
-			g.missing(w, asked(r))
+			g.missing(w, preferredLanguage(r))
 			return
 		}
-		to := asked(r)
+		to := preferredLanguage(r)
 		if language >= 0 {
 			to = Languages[language]
 		}
@@ -246,8 +246,8 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	assets.ServePrecompressed(w, r, made.tag, made.plain, made.zipped)
 }
 
-// asked returns the language that the browser prefers.
-func asked(r *http.Request) Language {
+// preferredLanguage returns the language that the browser prefers.
+func preferredLanguage(r *http.Request) Language {
 	tag := i18n.ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
@@ -255,10 +255,10 @@ func asked(r *http.Request) Language {
 // view holds the data of the page layout.
 type view struct {
 	Language
-	Title, Name, Path, Home, Asked string
+	Title, Name, Path, Home, Query string
 	Look, Style, Script, Version   string
-	Other                          link
-	Sections                       []part
+	OtherLanguage                  link
+	Sections                       []menuSection
 	Before, After                  *link
 	Body                           template.HTML
 	Results                        *results
@@ -270,7 +270,7 @@ type link struct {
 	Here        bool
 }
 
-type part struct {
+type menuSection struct {
 	Title string
 	Open  bool
 	Pages []link
@@ -284,9 +284,9 @@ func (g *Guide) view(l Language, p *page) view {
 	if l == otherLanguage {
 		otherLanguage = Languages[1]
 	}
-	v.Other = link{Language: otherLanguage, Path: Root + otherLanguage.Code + "/"}
+	v.OtherLanguage = link{Language: otherLanguage, Path: Root + otherLanguage.Code + "/"}
 	for i, s := range g.sections[l.Code] {
-		item := part{Title: s.title, Open: p == nil && i == 0}
+		item := menuSection{Title: s.title, Open: p == nil && i == 0}
 		for _, thisPage := range s.pages {
 			item.Open = item.Open || thisPage == p
 			item.Pages = append(item.Pages, link{Title: thisPage.title, Path: thisPage.path(), Here: thisPage == p})
@@ -301,7 +301,7 @@ func (g *Guide) view(l Language, p *page) view {
 		v.Name, v.Path = "README", v.Path+"README"
 		v.Sections[0].Open = true
 	}
-	v.Other.Path += p.name
+	v.OtherLanguage.Path += p.name
 	list := g.order[l.Code]
 	pos := slices.Index(list, p)
 	if pos > 0 {

@@ -223,11 +223,11 @@ var asking = strings.NewReplacer("请问", " ", "如何", " ", "怎么样", " ",
 
 type found struct {
 	Title, Path string
-	Words       []piece
+	Words       []fragment
 	score       float64
 }
 
-type piece struct {
+type fragment struct {
 	Text string
 	Hit  bool
 }
@@ -286,7 +286,7 @@ func isHan(term string) bool {
 }
 
 // excerpt returns the part of a text around the first matching term, with the terms marked.
-func excerpt(text string, terms []string) []piece {
+func excerpt(text string, terms []string) []fragment {
 	runes := []rune(text)
 	lower := make([]rune, len(runes))
 	for i, r := range runes {
@@ -310,20 +310,20 @@ func excerpt(text string, terms []string) []piece {
 	}
 	from := max(0, first-around/3)
 	to := min(len(runes), from+around)
-	var list []piece
+	var list []fragment
 	if from > 0 {
-		list = append(list, piece{Text: "… "})
+		list = append(list, fragment{Text: "… "})
 	}
 	for i := from; i < to; {
 		j := i
 		for j < to && hit[j] == hit[i] {
 			j++
 		}
-		list = append(list, piece{string(runes[i:j]), hit[i]})
+		list = append(list, fragment{string(runes[i:j]), hit[i]})
 		i = j
 	}
 	if to < len(runes) {
-		list = append(list, piece{Text: " …"})
+		list = append(list, fragment{Text: " …"})
 	}
 	return list
 }
@@ -335,7 +335,7 @@ func (g *Guide) search(w http.ResponseWriter, r *http.Request, l Language) {
 		question = string(runes[:maxAsked])
 	}
 	v := g.view(l, nil)
-	v.Asked, v.Other.Path = question, v.Other.Path+"search?"+url.Values{"q": {question}}.Encode()
+	v.Query, v.OtherLanguage.Path = question, v.OtherLanguage.Path+"search?"+url.Values{"q": {question}}.Encode()
 	v.Title = v.Say("search")
 	if question != "" {
 		v.Title = v.Say("search.of", question)

@@ -454,5 +454,5 @@ func TestAppLinks_UnknownHostsThrottled(t *testing.T) {
 	if n := hosts.asked["h.example"]; n != 1 {
 		t.Errorf("a host with rules was asked for %d times in a moment", n)
 	}
-	assert.True(t, len(g.hosts.no) <= maxHosts, "%d hosts are remembered", len(g.hosts.no))
+	assert.True(t, len(g.hosts.withoutRules) <= maxHosts, "%d hosts are remembered", len(g.hosts.withoutRules))
 }

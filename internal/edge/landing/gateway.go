@@ -172,8 +172,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unk
 	g.answer(w, r, text, d)
 }
 
-// Try shows the page of the link in parameter u, for tests without a host that points to this server.
-func (g *Gateway) Try() http.Handler {
+// Preview shows the page of the link in parameter u, for tests without a host that points to this server.
+func (g *Gateway) Preview() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")

@@ -47,7 +47,7 @@ func (g *Gateway) body(t *testing.T, language string) string {
 	r := httptest.NewRequest("GET", "/p/?u=x", nil)
 	r.Header.Set("Accept-Language", language)
 	w := httptest.NewRecorder()
-	g.Try().ServeHTTP(w, r)
+	g.Preview().ServeHTTP(w, r)
 	require.True(t, w.Code == 200, "%d %s", w.Code, w.Body)
 	return w.Body.String()
 }

@@ -62,8 +62,8 @@ func pageHost(header, scheme string) (host string, ok bool) {
 // hostCache briefly caches whether hosts have rules. Hosts with and without rules are cached separately, so that invented names do
 // not evict real hosts.
 type hostCache struct {
-	mu      sync.Mutex
-	yes, no map[string]time.Time // expiry time of each cached result
+	mu                      sync.Mutex
+	withRules, withoutRules map[string]time.Time // expiry time of each cached result
 }
 
 const (
@@ -77,23 +77,23 @@ const (
 // cachedHost is a cached result, which may be stale.
 type cachedHost struct{ known, fresh bool }
 
-// look returns the cached result for a host.
-func (c *hostCache) look(host string, now time.Time) cachedHost {
+// get returns the cached result for a host.
+func (c *hostCache) get(host string, now time.Time) cachedHost {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	until, known := c.yes[host]
+	until, known := c.withRules[host]
 	if !known {
-		until = c.no[host]
+		until = c.withoutRules[host]
 	}
 	return cachedHost{known, now.Before(until) && !now.Before(until.Add(-hostFresh))}
 }
 
-func (c *hostCache) remember(host string, known bool, now time.Time) {
+func (c *hostCache) put(host string, known bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	is, otherTs := &c.no, c.yes
+	is, otherTs := &c.withoutRules, c.withRules
 	if known {
-		is, otherTs = &c.yes, c.no
+		is, otherTs = &c.withRules, c.withoutRules
 	}
 	delete(otherTs, host)
 	if *is == nil || len(*is) >= maxHosts {
@@ -112,7 +112,7 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (bo
 		return true, nil
 	}
 	now := g.RealNow()
-	cached := g.hosts.look(host, now)
+	cached := g.hosts.get(host, now)
 	if cached.fresh {
 		return cached.known, nil
 	}
@@ -129,6 +129,6 @@ func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (bo
 		}
 		return cached.known, nil
 	}
-	g.hosts.remember(host, known, now)
+	g.hosts.put(host, known, now)
 	return known, nil
 }

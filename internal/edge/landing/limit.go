@@ -19,7 +19,7 @@ type limits struct {
 }
 
 type bucketKey struct {
-	what    string
+	kind    string
 	network netip.Prefix
 }
 
@@ -64,8 +64,8 @@ func (l *limits) draw(kind string, ip netip.Addr, tokens, perMinute int, now tim
 	return wait
 }
 
-// forget refills all buckets completely; advance refills them as if d had passed.
-func (l *limits) forget() {
+// refill refills all buckets completely; advance refills them as if d had passed.
+func (l *limits) refill() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.young, l.old = nil, nil
@@ -83,7 +83,7 @@ func (l *limits) advance(d time.Duration) {
 }
 
 // ForgetVisitors resets the rate limits of all networks.
-func (g *Gateway) ForgetVisitors() { g.limits.forget() }
+func (g *Gateway) ForgetVisitors() { g.limits.refill() }
 
 // Advance makes all page views counted by the rate limits older by d.
 func (g *Gateway) Advance(d time.Duration) { g.limits.advance(d) }

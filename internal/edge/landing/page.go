@@ -81,12 +81,12 @@ func (s side) ID() string {
 	return string(branding.English)
 }
 
-// Own returns the account's own texts in this language.
-func (s side) Own() branding.Texts { return s.Look.Texts[branding.Language(s.ID())] }
+// Texts returns the account's own texts in this language.
+func (s side) Texts() branding.Texts { return s.Look.Texts[branding.Language(s.ID())] }
 
 // Scanner returns the name by which users know the scanning app.
 func (s side) Scanner() (string, error) {
-	if name := s.Own().App; name != "" {
+	if name := s.Texts().App; name != "" {
 		return name, nil
 	}
 	return s.Say("landing.app")

@@ -48,7 +48,7 @@ func TestOIDC_RolesClaim(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(c.token), &all))
 			role, accounts, err := (&Provider{RolesClaim: c.claim}).role(all)
 			refusal, _ := errors.AsType[*Denial](err)
-			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Why != c.why
+			refused := (err != nil) != (c.why != "") || refusal != nil && refusal.Reason != c.why
 			assert.True(t, role == c.role && slices.Equal(accounts, c.accounts) && !refused, "%q for %q, %v", role, accounts, err)
 		})
 	}

@@ -40,10 +40,10 @@ type Provider struct {
 
 	asking semaphore.Semaphore // limits concurrent code exchanges with the provider
 
-	mu     sync.Mutex
-	found  *found
-	failed error
-	asked  time.Time
+	mu        sync.Mutex
+	found     *found
+	failed    error
+	fetchedAt time.Time
 }
 
 // found is the cached discovery document of the provider.
@@ -79,15 +79,15 @@ const (
 // ErrDown reports that the provider is unreachable or returns an invalid response.
 var ErrDown = errors.New("the provider cannot be asked")
 
-// down returns ErrDown with its cause, truncated for the log because the cause may contain a whole external page.
-func down(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
+// unavailable returns ErrDown with its cause, truncated for the log because the cause may contain a whole external page.
+func unavailable(cause error) error { return fmt.Errorf("%w: %s", ErrDown, plain(cause.Error())) }
 
 // ErrNotBegun reports that this browser did not start this sign-in within the last ten minutes.
 var ErrNotBegun = errors.New("this sign-in was not begun in this browser, or more than ten minutes ago")
 
 // Denial is the error for a rejected response of the provider.
 type Denial struct {
-	Why    DenyReason
+	Reason DenyReason
 	Detail string // the offending value; "" = none
 }
 
@@ -95,15 +95,15 @@ type Denial struct {
 type DenyReason string
 
 const (
-	Said    DenyReason = "said"    // the provider rejected the sign-in; Detail is its error code
-	Token   DenyReason = "token"   // the token does not belong to this sign-in; Detail describes the error
-	Absent  DenyReason = "absent"  // the claim with the roles is absent
-	NoRole  DenyReason = "none"    // the claim contains no role of this server; Detail is the content of the claim
-	Two     DenyReason = "two"     // the claim names two roles, neither of which includes the other
-	Limited DenyReason = "limited" // the claim limits an admin to AppIDs, which is invalid
+	Rejected DenyReason = "said"    // the provider rejected the sign-in; Detail is its error code
+	Token    DenyReason = "token"   // the token does not belong to this sign-in; Detail describes the error
+	Absent   DenyReason = "absent"  // the claim with the roles is absent
+	NoRole   DenyReason = "none"    // the claim contains no role of this server; Detail is the content of the claim
+	Two      DenyReason = "two"     // the claim names two roles, neither of which includes the other
+	Limited  DenyReason = "limited" // the claim limits an admin to AppIDs, which is invalid
 )
 
-func (r *Denial) Error() string { return "refused by " + string(r.Why) + ": " + r.Detail }
+func (r *Denial) Error() string { return "refused by " + string(r.Reason) + ": " + r.Detail }
 
 // CheckIssuer returns an error if a text is not a valid issuer URL. Plain HTTP is allowed only for a provider on this machine.
 func CheckIssuer(text string) error {
@@ -157,20 +157,20 @@ func (p *Provider) discover(ctx context.Context) (*found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.Now()
-	if age := now.Sub(p.asked); p.failed != nil && age < failedTime {
+	if age := now.Sub(p.fetchedAt); p.failed != nil && age < failedTime {
 		return nil, p.failed
 	} else if p.found != nil && age < foundTime {
 		return p.found, nil
 	}
-	f, err := p.ask(context.WithoutCancel(ctx)) // other callers wait for this request
-	p.found, p.failed, p.asked = f, nil, now
+	f, err := p.fetchDocument(context.WithoutCancel(ctx)) // other callers wait for this request
+	p.found, p.failed, p.fetchedAt = f, nil, now
 	if err != nil {
-		p.failed = down(err)
+		p.failed = unavailable(err)
 	}
 	return p.found, p.failed
 }
 
-func (p *Provider) ask(ctx context.Context) (*found, error) {
+func (p *Provider) fetchDocument(ctx context.Context) (*found, error) {
 	provider, err := oidc.NewProvider(oidc.ClientContext(ctx, client), p.Issuer)
 	if err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (us
 		return user, next, &Denial{Token, "the answer is another issuer's"}
 	}
 	if code := came.Get("error"); code != "" {
-		return user, next, &Denial{Said, plain(code)}
+		return user, next, &Denial{Rejected, plain(code)}
 	}
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -275,7 +275,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	// Anyone can send invented codes, so the number of concurrent exchanges is limited and further exchanges wait.
 	done, err := p.asking.Acquire(ctx, askedAtOnce, 0)
 	if err != nil {
-		return c, down(err)
+		return c, unavailable(err)
 	}
 	defer done()
 	config := found.config
@@ -283,9 +283,9 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
 	// An overloaded provider may return an error code as well.
 	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" && said.Response.StatusCode/100 == 4 {
-		return c, &Denial{Said, plain(said.ErrorCode)}
+		return c, &Denial{Rejected, plain(said.ErrorCode)}
 	} else if err != nil {
-		return c, down(err)
+		return c, unavailable(err)
 	}
 	raw, ok := token.Extra("id_token").(string)
 	if !ok {
@@ -293,7 +293,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	}
 	keys, weak, err := found.publicKeys(ctx)
 	if err != nil {
-		return c, down(err)
+		return c, unavailable(err)
 	}
 	id, err := oidc.NewVerifier(p.Issuer, &oidc.StaticKeySet{PublicKeys: keys}, &oidc.Config{ClientID: p.ClientID, Now: p.Now,
 		SupportedSigningAlgs: found.more.SigningAlgs}).Verify(ctx, raw)
@@ -324,7 +324,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	// Some providers put only the subject into the token, and the other claims into the UserInfo response.
 	info, err := found.UserInfo(ctx, oauth2.StaticTokenSource(token))
 	if err != nil {
-		return c, down(err)
+		return c, unavailable(err)
 	}
 	if info.Subject != c.subject {
 		return c, &Denial{Token, "the user's information is of somebody else"}

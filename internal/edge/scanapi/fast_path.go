@@ -23,7 +23,7 @@ func (a *API) FastPath(readTimeout time.Duration) *fastpath.Listener {
 		return a.begin(ctx, namespaceOf(namespace), body)
 	}
 	l.Try = func(ctx context.Context, namespace string, body []byte) fastpath.Response {
-		if s := a.try(ctx, namespaceOf(namespace), body); s != nil {
+		if s := a.processNonBlocking(ctx, namespaceOf(namespace), body); s != nil {
 			return s
 		}
 		return nil
@@ -40,7 +40,7 @@ func (a *API) FastPath(readTimeout time.Duration) *fastpath.Listener {
 
 // Draft implements fastpath.Response: it returns the decision before the scan is durable.
 func (s *pendingScan) Draft(dst []byte) (doc []byte, contentType string, ok bool) {
-	if s.err != nil || s.group == nil || s.early {
+	if s.err != nil || s.group == nil || s.respondEarly {
 		return dst, "", false
 	}
 	return s.append(dst), jsonType, true

@@ -44,17 +44,17 @@ const (
 // pendingScan holds the state of one scan while it is served: decided, passed to the ticket writer, recorded.
 type pendingScan struct {
 	parsedRequest
-	api         *API
-	namespace   string
-	in          scan.Request
-	decision    scan.Decision
-	id          scanlog.ScanID
-	event       scanlog.Event
-	receipt     *codes.Pending
-	group       Durable
-	early       bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
-	nonBlocking bool  // the scan must not wait for a database, a disk or the ticket writer, see try
-	err         error // the error that is returned instead of a decision
+	api          *API
+	namespace    string
+	in           scan.Request
+	decision     scan.Decision
+	id           scanlog.ScanID
+	event        scanlog.Event
+	receipt      *codes.Pending
+	group        Durable
+	respondEarly bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
+	nonBlocking  bool  // the scan must not wait for a database, a disk or the ticket writer, see try
+	err          error // the error that is returned instead of a decision
 }
 
 // scanPool is a pool of pendingScan values for reuse.
@@ -145,12 +145,12 @@ func (a *API) record(ctx context.Context, s *pendingScan) {
 	group, err := a.Record(ctx, &s.event)
 	// If the operator chose early responses, the response is sent before the scan is durable, except while the disk is so slow that
 	// a power failure would lose more than the loss window.
-	s.early = !s.isCode() && a.RespondEarly != nil && a.RespondEarly()
+	s.respondEarly = !s.isCode() && a.RespondEarly != nil && a.RespondEarly()
 	switch {
-	case err == nil && (!s.early || !s.nonBlocking && a.IsDiskSlow != nil && a.IsDiskSlow()):
+	case err == nil && (!s.respondEarly || !s.nonBlocking && a.IsDiskSlow != nil && a.IsDiskSlow()):
 		s.group = group
 	case err == nil:
-	case s.early:
+	case s.respondEarly:
 		a.countLost(err)
 	default:
 		s.err = a.logProblem(err)
@@ -168,7 +168,7 @@ func (a *API) wait(ctx context.Context, s *pendingScan) {
 	if s.err != nil || s.group == nil {
 		return
 	}
-	if s.early {
+	if s.respondEarly {
 		parent, cancel := context.WithTimeout(ctx, scanlog.Window)
 		defer cancel()
 		if err := s.group.Wait(parent); err != nil {
@@ -224,9 +224,9 @@ func (a *API) begin(ctx context.Context, namespace string, body []byte) *pending
 	return a.process(ctx, s, namespace, body)
 }
 
-// try is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns nil and
+// processNonBlocking is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns nil and
 // has no effect.
-func (a *API) try(ctx context.Context, namespace string, body []byte) *pendingScan {
+func (a *API) processNonBlocking(ctx context.Context, namespace string, body []byte) *pendingScan {
 	s := scanPool.Get().(*pendingScan)
 	s.api, s.nonBlocking = a, true
 	if s = a.process(ctx, s, namespace, body); s.err == errWouldBlock {

@@ -8,8 +8,8 @@ import (
 // tour is the prefix of the rule in the example commands: an unused host.
 const tour = "https://tour.example/t/"
 
-// Try returns shell commands that demonstrate the whole workflow as an account, in order.
-func (s Server) Try(a Account) []string {
+// CommandLines returns shell commands that demonstrate the whole workflow as an account, in order.
+func (s Server) CommandLines(a Account) []string {
 	asked := url.Values{"grant_type": {"client_credential"}, "appid": {a.AppID}, "secret": {a.Secret}}.Encode()
 	wire := func(call, body string) string {
 		return fmt.Sprintf(`%s "%s/cgi-bin/wxopen/%s?access_token=$TOKEN" -d '%s'`, s.Curl, s.Wire, call, body)

@@ -59,8 +59,8 @@ type view struct {
 	SDKs         []SDK
 }
 
-// Wanted reports whether a request comes from a browser that expects the page, because programs do not request HTML.
-func Wanted(r *http.Request) bool {
+// AcceptsPage reports whether a request comes from a browser that expects the page, because programs do not request HTML.
+func AcceptsPage(r *http.Request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
@@ -75,14 +75,14 @@ func Wanted(r *http.Request) bool {
 	return false
 }
 
-// Why returns the fault of the server in the reader's language.
-func (v view) Why() string { return errortext.In(v.Language, v.Server.Fault) }
+// FaultText returns the fault of the server in the reader's language.
+func (v view) FaultText() string { return errortext.In(v.Language, v.Server.Fault) }
 
 // Serve writes the welcome page.
 func (s Server) Serve(w http.ResponseWriter, r *http.Request) {
 	v := view{Server: s, Localizer: catalog.In(i18n.Preferred(r)), Look: assets.Sheet.Path(), Script: assets.Script.Path()}
 	if a := s.miniProgram(); a.Secret != "" {
-		v.Lines, v.SDKs = s.Try(a), s.Libraries(a)
+		v.Lines, v.SDKs = s.CommandLines(a), s.Libraries(a)
 	}
 	var b bytes.Buffer
 	if err := page.Execute(&b, v); err != nil {

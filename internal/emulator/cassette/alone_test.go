@@ -171,7 +171,7 @@ func TestCompare_HostInCapitals(t *testing.T) {
 	wantEqual(t, out.String(), 0)
 	base, p := replayed(t, out.String(), false)
 	run(base)
-	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
+	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
 		t.Errorf("replayed: %v, %d left", wrong, unused)
 	}
 }

@@ -232,9 +232,9 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 		p.report.Rewritten = append(p.report.Rewritten, r.Number)
 	}
 	if r.Path == marketcodePath+"applycode" && r.worked() {
-		p.applied[asStandIn(r.said("isv_application_id")).n] = true
+		p.applied[asStandIn(r.recordedValue("isv_application_id")).n] = true
 	}
-	c := &comparison{player: p, line: r, said: said}
+	c := &comparison{player: p, line: r, names: said}
 	c.all(got)
 	if err := p.add(ctx, r, got, c.differences); err != nil {
 		return err

@@ -328,14 +328,14 @@ func TestCassetteReplay_Offline(t *testing.T) {
 	if got := run(base, false); !slices.Equal(forms(got), forms(want)) {
 		t.Errorf("in order: %v\nwant %v", got, want)
 	}
-	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
+	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
 		t.Errorf("in order: %v, %d left", wrong, unused)
 	}
 	base, p = replayed(t, out.String(), true)
 	got := run(base, true)
 	slices.Reverse(got)
 	assert.True(t, slices.Equal(forms(got), forms(want)), "by content: %v\nwant %v", got, want)
-	if wrong, unused := p.Left(); len(wrong) != 0 || unused != 0 {
+	if wrong, unused := p.Unreplayed(); len(wrong) != 0 || unused != 0 {
 		t.Errorf("by content: %v, %d left", wrong, unused)
 	}
 }
@@ -368,7 +368,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	} {
 		assert.Equal(t, ask(base, step.method, step.path, step.body), step.want, "%s %s %s", step.method, step.path, step.body)
 	}
-	if wrong, unused := p.Left(); len(wrong) != 5 || unused != 0 {
+	if wrong, unused := p.Unreplayed(); len(wrong) != 5 || unused != 0 {
 		t.Errorf("%q, %d unused", wrong, unused)
 	}
 	base, p = replayed(t, text, true)
@@ -377,7 +377,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	}
 	assert.Equal(t, ask(base, "GET", "/cgi-bin/b", ""), "501 qrjump cassette replay: no line of the cassette asks this: GET /cgi-bin/b",
 		"by content")
-	if wrong, unused := p.Left(); len(wrong) != 1 || unused != 1 {
+	if wrong, unused := p.Unreplayed(); len(wrong) != 1 || unused != 1 {
 		t.Errorf("%q, %d unused", wrong, unused)
 	}
 }

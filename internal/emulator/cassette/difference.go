@@ -11,19 +11,19 @@ import (
 type comparison struct {
 	*player
 	line        *Recorded
-	said        []string
+	names       []string
 	differences []Difference
 }
 
 func (c *comparison) differ(kind Kind, location, platform, local string) {
-	c.differences = append(c.differences, Difference{Kind: kind, Location: location, Platform: short(platform), Server: short(local)})
+	c.differences = append(c.differences, Difference{Kind: kind, Location: location, Platform: shorten(platform), Server: shorten(local)})
 }
 
-// short truncates a text for a report.
-func short(s string) string {
-	const most = 300
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "…"
+// shorten truncates a text for a report.
+func shorten(s string) string {
+	const maxLength = 300
+	if len(s) > maxLength {
+		return strings.ToValidUTF8(s[:maxLength], "") + "…"
 	}
 	return s
 }
@@ -170,7 +170,7 @@ func (c *comparison) value(location, name string, remoteVal, localVal value) {
 	case kind == text && slices.Contains(formed, name):
 		item, said := Value, []string(nil)
 		if name == "errmsg" {
-			item, said = Text, c.said
+			item, said = Text, c.names
 		}
 		if !c.sameText(remoteVal.text, localVal.text, said) {
 			c.differ(item, location, remoteVal.text, (&Mask{}).formText(localVal.text, said...))

@@ -51,7 +51,7 @@ func Keep(lines []Recorded, report Report, folder, source string) (added int, er
 		have[key] = true
 		id := fmt.Sprintf("k%03d", next)
 		next, added = next+1, added+1
-		if err := writeLine(&newAnswers, seenAnswer{ID: id, Endpoint: r.Path, Request: asked(r), Answer: answer.json(),
+		if err := writeLine(&newAnswers, seenAnswer{ID: id, Endpoint: r.Path, Request: requestKey(r), Answer: answer.json(),
 			Date: r.OccurredAt.Format(time.RFC3339), Source: fmt.Sprintf("%s, line %d", source, r.Number),
 			EvidenceLevel: "observed"}); err != nil {
 			return 0, err
@@ -151,8 +151,8 @@ func shapeOf(v value) string {
 	return strings.Join(v.names, ",")
 }
 
-// asked describes a request in the notation of docs/contract/seen/answers.ndjson.
-func asked(r *Recorded) string {
+// requestKey describes a request in the notation of docs/contract/seen/answers.ndjson.
+func requestKey(r *Recorded) string {
 	parts := []string{r.Method}
 	for i, name := range r.query.names {
 		sign := "&"

@@ -16,14 +16,14 @@ type Player struct {
 	// are used; if false, calls must come in the order of the lines.
 	ByContent bool
 
-	lines []Recorded
-	mu    sync.Mutex
-	mask  Mask
-	next  int
-	used  []bool
-	wrong []string
-	given int         // placeholder numbers above given are values that the caller made up
-	means map[int]int // maps the placeholder number of a value that the caller made up to the number in the cassette
+	lines     []Recorded
+	mu        sync.Mutex
+	mask      Mask
+	next      int
+	used      []bool
+	failures  []string
+	lastKnown int         // placeholder numbers above given are values that the caller made up
+	means     map[int]int // maps the placeholder number of a value that the caller made up to the number in the cassette
 }
 
 // NewPlayer returns a player that responds with lines.
@@ -36,7 +36,7 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 		p.know(r, r.request)
 		p.know(r, r.answer)
 	}
-	p.mask.base = p.given
+	p.mask.base = p.lastKnown
 	return p
 }
 
@@ -47,7 +47,7 @@ func (p *Player) know(r *Recorded, v value) {
 		if parseMark.mark.n > 0 && v.kind == text {
 			parseMark.mark.capitals = false
 			key := keyOf(shownFor(parseMark.mark, r))
-			p.given = max(p.given, parseMark.mark.n)
+			p.lastKnown = max(p.lastKnown, parseMark.mark.n)
 			parseMark.mark.number = false
 			if _, known := p.mask.seen[key]; !known {
 				p.mask.seen[key] = parseMark.mark
@@ -67,8 +67,8 @@ func shownFor(m mark, r *Recorded) string {
 	return m.standIn(r.OccurredAt)
 }
 
-// Left returns the calls that the cassette does not contain, and the number of unused lines.
-func (p *Player) Left() (wrong []string, unused int) {
+// Unreplayed returns the calls that the cassette does not contain, and the number of unused lines.
+func (p *Player) Unreplayed() (wrong []string, unused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, single := range p.used {
@@ -76,7 +76,7 @@ func (p *Player) Left() (wrong []string, unused int) {
 			unused++
 		}
 	}
-	return p.wrong, unused
+	return p.failures, unused
 }
 
 // ServeHTTP responds to one call.
@@ -191,7 +191,7 @@ func (p *Player) find(in *http.Request, body []byte) (r *Recorded, said string) 
 }
 
 func (p *Player) refuse(in *http.Request, said string) string {
-	p.wrong = append(p.wrong, in.Method+" "+in.URL.Path+": "+said)
+	p.failures = append(p.failures, in.Method+" "+in.URL.Path+": "+said)
 	return said
 }
 
@@ -237,7 +237,7 @@ func (p *Player) sameText(a, b string, met map[int]int) bool {
 			continue
 		}
 		meant, known := p.means[n]
-		if n <= p.given {
+		if n <= p.lastKnown {
 			meant, known = n, true
 		}
 		if known && meant != piece.mark.n {

@@ -57,7 +57,7 @@ func parseBucket(text string) (Place, error) {
 
 func (b *bucket) key(name string) string { return path.Join(b.prefix, name) }
 
-func (b *bucket) fault(doing, name string, err error) error {
+func (b *bucket) wrap(doing, name string, err error) error {
 	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
 		err = fs.ErrNotExist
 	}
@@ -67,12 +67,12 @@ func (b *bucket) fault(doing, name string, err error) error {
 func (b *bucket) Get(ctx context.Context, name string) ([]byte, error) {
 	object, err := b.client.GetObject(ctx, b.name, b.key(name), minio.GetObjectOptions{})
 	if err != nil {
-		return nil, b.fault("reading", name, err)
+		return nil, b.wrap("reading", name, err)
 	}
 	defer object.Close()
 	content, err := io.ReadAll(object)
 	if err != nil {
-		return nil, b.fault("reading", name, err)
+		return nil, b.wrap("reading", name, err)
 	}
 	return content, nil
 }
@@ -80,11 +80,11 @@ func (b *bucket) Get(ctx context.Context, name string) ([]byte, error) {
 func (b *bucket) Open(ctx context.Context, name string) (io.ReaderAt, int64, io.Closer, error) {
 	object, err := b.client.GetObject(ctx, b.name, b.key(name), minio.GetObjectOptions{})
 	if err != nil {
-		return nil, 0, nil, b.fault("reading", name, err)
+		return nil, 0, nil, b.wrap("reading", name, err)
 	}
 	info, err := object.Stat()
 	if err != nil {
-		return nil, 0, nil, errors.Join(b.fault("reading", name, err), object.Close())
+		return nil, 0, nil, errors.Join(b.wrap("reading", name, err), object.Close())
 	}
 	return object, info.Size, object, nil
 }
@@ -94,7 +94,7 @@ func (b *bucket) Put(ctx context.Context, name string, content []byte) error {
 	_, err := b.client.PutObject(ctx, b.name, b.key(name), bytes.NewReader(content), int64(len(content)),
 		minio.PutObjectOptions{DisableMultipart: true, ContentType: contentType(name)})
 	if err != nil {
-		return b.fault("writing", name, err)
+		return b.wrap("writing", name, err)
 	}
 	return nil
 }
@@ -113,7 +113,7 @@ func (b *bucket) List(ctx context.Context, prefix string) (names []string, err e
 	}
 	for object := range b.client.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: location, Recursive: true}) {
 		if object.Err != nil {
-			return nil, b.fault("listing", prefix, object.Err)
+			return nil, b.wrap("listing", prefix, object.Err)
 		}
 		names = append(names, strings.TrimPrefix(strings.TrimPrefix(object.Key, b.prefix), "/"))
 	}

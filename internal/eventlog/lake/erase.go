@@ -22,7 +22,7 @@ func (l *Lake) learn(ctx context.Context) error {
 			continue
 		}
 		l.erased[e.User] = e.ErasedAt
-		if e.ErasedAt > l.had.ErasedUntil-eraseOverlap.Milliseconds() {
+		if e.ErasedAt > l.stored.ErasedUntil-eraseOverlap.Milliseconds() {
 			l.pending[e.User] = true
 		}
 		l.learned = max(l.learned, e.ErasedAt)
@@ -67,7 +67,7 @@ func (l *Lake) erase(ctx context.Context) error {
 	}
 	for _, name := range names {
 		day, node, ok := readPartName(name)
-		if isOwn := baseOf(node) == baseOf(l.had.Node); !ok || !isOwn && otherSet[baseOf(node)] {
+		if isOwn := baseOf(node) == baseOf(l.stored.Node); !ok || !isOwn && otherSet[baseOf(node)] {
 			continue
 		}
 		allowed, err := mayHold(ctx, l.Place, name, hashes)

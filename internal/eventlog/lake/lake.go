@@ -45,11 +45,11 @@ type Lake struct {
 	writing  sync.Mutex // held by Flush; guards the fields up to the next empty line
 	base     string     // the result of Name when the fields below were loaded
 	known    bool       // true if the fields below match the storage
-	had      Manifest   // this node's manifest, as stored in the lake
-	mark     scanlog.Offset
+	stored   Manifest   // this node's manifest, as stored in the lake
+	offset   scanlog.Offset
 	zone     *time.Location
-	open     map[string]*part // by day: the file to which scans are still added
-	begun    map[string]bool  // the names of the files that this process created
+	open     map[string]*scanFile // by day: the file to which scans are still added
+	created  map[string]bool      // the names of the files that this process created
 	erased   map[scanlog.UserHash]int64
 	pending  map[scanlog.UserHash]bool // erased users not yet searched for in the files of the lake
 	learned  int64                     // erasures up to this time are in the map erased
@@ -140,7 +140,7 @@ func (l *Lake) Flush(ctx context.Context) error {
 
 func (l *Lake) flush(ctx context.Context) error {
 	now, end := l.Now(), l.end(ctx)
-	if err := l.look(ctx); err != nil {
+	if err := l.verifyManifest(ctx); err != nil {
 		return err
 	}
 	if !l.known || l.base != l.Name() {
@@ -151,14 +151,14 @@ func (l *Lake) flush(ctx context.Context) error {
 	if err := l.learn(ctx); err != nil {
 		return err
 	}
-	wrote, had := false, l.had
+	wrote, had := false, l.stored
 	for hasMore := true; hasMore; {
-		from := l.mark.Position
+		from := l.offset.Position
 		var err error
 		if hasMore, err = l.step(ctx, end); err != nil {
 			return err
 		}
-		wrote = wrote || l.mark.Position > from
+		wrote = wrote || l.offset.Position > from
 		if hasMore {
 			if err := l.note(ctx, had); err != nil {
 				return err
@@ -178,25 +178,25 @@ func (l *Lake) flush(ctx context.Context) error {
 			return err
 		}
 	}
-	l.position.Store(max(end, l.mark.Position)) // the position moves past unreadable scans
+	l.position.Store(max(end, l.offset.Position)) // the position moves past unreadable scans
 	l.levelAt.Store(now.UnixMilli())
 	return nil
 }
 
-// look checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same name.
-func (l *Lake) look(ctx context.Context) error {
-	if !l.known || l.had.WrittenAt.IsZero() {
+// verifyManifest checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same name.
+func (l *Lake) verifyManifest(ctx context.Context) error {
+	if !l.known || l.stored.WrittenAt.IsZero() {
 		return nil
 	}
 	var m Manifest
-	err := get(ctx, l.Place, manifestName(l.had.Node), &m)
+	err := get(ctx, l.Place, manifestName(l.stored.Node), &m)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if m.Position != l.had.Position || m.ScanID != l.had.ScanID {
+	if m.Position != l.stored.Position || m.ScanID != l.stored.ScanID {
 		l.known = false
 		l.Log.WarnContext(ctx, "lake manifest changed unexpectedly; rewriting from the journal",
-			"node", l.had.Node, "left_at", l.had.Position, "found_at", m.Position)
+			"node", l.stored.Node, "left_at", l.stored.Position, "found_at", m.Position)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func (l *Lake) end(ctx context.Context) int64 {
 // step writes up to stepScans scans, and reports whether more scans remain to be written.
 func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	var entries []scanlog.Entry
-	for e, err := range l.Journal.Read(ctx, l.mark.Position) {
+	for e, err := range l.Journal.Read(ctx, l.offset.Position) {
 		if err != nil {
 			return false, fmt.Errorf("reading scans for the lake: %w", err)
 		}
@@ -243,7 +243,7 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 		}
 	}
 	last := entries[len(entries)-1]
-	l.mark = scanlog.Offset{Position: last.Position, ID: last.ID}
+	l.offset = scanlog.Offset{Position: last.Position, ID: last.ID}
 	for len(l.open) > keptDays {
 		delete(l.open, slices.Min(slices.Collect(maps.Keys(l.open))))
 	}
@@ -254,13 +254,13 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	p := l.open[day]
 	if p == nil {
-		names, err := l.Place.List(ctx, dayFolder(day)+"part-"+l.had.Node+"-")
+		names, err := l.Place.List(ctx, dayFolder(day)+"part-"+l.stored.Node+"-")
 		if err != nil {
 			return err
 		}
 		// The listed names also include files that this node wrote under its other names, which have a number appended; only files
 		// under the node's present name are kept.
-		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.had.Node })
+		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.stored.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {
 				return err
@@ -271,10 +271,10 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		rows = slices.DeleteFunc(rows, func(r Placed) bool { return r.Position <= p.upTo })
 	}
 	for full := cmp.Or(l.full, fullPart); len(rows) > 0; {
-		if p == nil || p.rows >= full || l.Others != nil && !l.begun[p.name] {
+		if p == nil || p.rows >= full || l.Others != nil && !l.created[p.name] {
 			// Other nodes may erase users in files that this node wrote before its restart, so the node creates new files.
-			p = &part{name: partName(day, l.had.Node, rows[0].Position)}
-			l.begun[p.name] = true
+			p = &scanFile{name: partName(day, l.stored.Node, rows[0].Position)}
+			l.created[p.name] = true
 		}
 		n := min(len(rows), full-p.rows)
 		next, _, err := p.merged(rows[:n], nil)
@@ -293,15 +293,15 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 // note writes the manifest, after the Parquet files are written. After a crash between the two writes, scans that the files already
 // contain are skipped.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
-	m.Format, m.Position, m.WrittenAt = format, l.mark.Position, l.Now().UTC()
+	m.Format, m.Position, m.WrittenAt = format, l.offset.Position, l.Now().UTC()
 	m.CompleteUntil = m.CompleteUntil.UTC()
 	if m.Position > 0 {
-		m.ScanID = l.mark.ID.String()
+		m.ScanID = l.offset.ID.String()
 	}
 	if err := put(ctx, l.Place, manifestName(m.Node), m); err != nil {
 		return err
 	}
-	l.had = m
+	l.stored = m
 	l.position.Store(m.Position)
 	return nil
 }
@@ -342,10 +342,10 @@ func (l *Lake) locate(ctx context.Context) error {
 		return fmt.Errorf("the lake has format %d, this program writes %d: name another folder or prefix", all.Format, format)
 	}
 	base, renamed := l.Name(), l.base != "" && l.base != l.Name()
-	if l.begun == nil {
-		l.begun = map[string]bool{}
+	if l.created == nil {
+		l.created = map[string]bool{}
 	}
-	l.zone, l.open = time.FixedZone("", all.UTCOffsetHours*3600), map[string]*part{}
+	l.zone, l.open = time.FixedZone("", all.UTCOffsetHours*3600), map[string]*scanFile{}
 	for n := 1; ; n++ {
 		node := base
 		if n > 1 {
@@ -356,9 +356,9 @@ func (l *Lake) locate(ctx context.Context) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		equal, mark := true, l.mark
+		equal, mark := true, l.offset
 		if err == nil {
-			if mark, err = m.mark(); err != nil {
+			if mark, err = m.offset(); err != nil {
 				return err
 			}
 			if equal, err = l.Journal.Is(ctx, mark); err != nil {
@@ -378,24 +378,24 @@ func (l *Lake) locate(ctx context.Context) error {
 		if !equal {
 			continue
 		}
-		l.had, l.mark, l.base, l.known = m, mark, base, true
+		l.stored, l.offset, l.base, l.known = m, mark, base, true
 		l.learned, l.erased, l.pending = 0, map[scanlog.UserHash]int64{}, map[scanlog.UserHash]bool{}
 		l.position.Store(mark.Position)
 		return nil
 	}
 }
 
-func (m *Manifest) mark() (mark scanlog.Offset, err error) {
-	if mark.Position = m.Position; m.Position > 0 {
-		if mark.ID, err = scanlog.ParseScanID(m.ScanID); err != nil {
+func (m *Manifest) offset() (offset scanlog.Offset, err error) {
+	if offset.Position = m.Position; m.Position > 0 {
+		if offset.ID, err = scanlog.ParseScanID(m.ScanID); err != nil {
 			err = fmt.Errorf("%s in the lake has no scan_id: %w", manifestName(m.Node), err)
 		}
 	}
-	return mark, err
+	return offset, err
 }
 
-// Held returns the position up to which the lake no longer needs the journal's scans.
-func (l *Lake) Held() int64 {
+// NeededFrom returns the position up to which the lake no longer needs the journal's scans.
+func (l *Lake) NeededFrom() int64 {
 	end, _ := l.Journal.End(context.Background())
 	return max(l.position.Load(), end-maxHeldScans)
 }

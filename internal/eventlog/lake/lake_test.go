@@ -302,7 +302,7 @@ func TestLake_Erasure(t *testing.T) {
 	require.NoError(t, l.Flush(t.Context()))
 	// A node that is given up left a part, and one that lives has one.
 	gone, living := partOf(t, w, "00ff"), partOf(t, w, "00aa")
-	for _, p := range []*part{gone, living} {
+	for _, p := range []*scanFile{gone, living} {
 		require.NoError(t, to.Put(t.Context(), p.name, p.content))
 	}
 	l.Others = func(context.Context) (map[string]bool, error) { return map[string]bool{"00aa": true}, nil }
@@ -334,11 +334,11 @@ func TestLake_Erasure(t *testing.T) {
 }
 
 // partOf is a part of another node, with one scan.
-func partOf(t *testing.T, w *world, node string) *part {
+func partOf(t *testing.T, w *world, node string) *scanFile {
 	t.Helper()
 	id := map[string]string{"00ff": "gone", "00aa": "living"}[node]
 	u := user(5)
-	empty := &part{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
+	empty := &scanFile{name: partName(w.now.In(time.FixedZone("", 8*3600)).Format(time.DateOnly), node, 1)}
 	p, _, err := empty.merged([]Placed{{1, Row{ScanID: id, ScannedAt: w.now, UserHash: hex.EncodeToString(u[:])}}}, nil)
 	require.NoError(t, err)
 	return p

@@ -44,10 +44,10 @@ type Placed struct {
 	Row
 }
 
-// part is a Parquet file of scans that only one node writes. A part grows until it is full: each longer file replaces the shorter
+// scanFile is a Parquet file of scans that only one node writes. A part grows until it is full: each longer file replaces the shorter
 // one atomically, so that a program that lists the folder finds each scan once. The file's metadata contains the last journal
 // position that the part includes.
-type part struct {
+type scanFile struct {
 	name    string
 	content []byte
 	rows    int
@@ -86,7 +86,7 @@ func readPartName(name string) (day, node string, ok bool) {
 }
 
 // loadPart loads a part from a storage place.
-func loadPart(ctx context.Context, from Place, name string) (*part, error) {
+func loadPart(ctx context.Context, from Place, name string) (*scanFile, error) {
 	content, err := from.Get(ctx, name)
 	if err != nil {
 		return nil, err
@@ -100,12 +100,12 @@ func loadPart(ctx context.Context, from Place, name string) (*part, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s in the lake does not say up to which scan it goes: %w", name, err)
 	}
-	return &part{name, content, int(file.NumRows()), upTo}, nil
+	return &scanFile{name, content, int(file.NumRows()), upTo}, nil
 }
 
 // merged returns the part with additional rows; change may modify each existing row.
-func (p *part) merged(rows []Placed, change func(*Row) bool) (next *part, changed bool, err error) {
-	next = &part{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
+func (p *scanFile) merged(rows []Placed, change func(*Row) bool) (next *scanFile, changed bool, err error) {
+	next = &scanFile{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
 	if n := len(rows); n > 0 {
 		next.upTo = rows[n-1].Position
 	}
@@ -147,7 +147,7 @@ func (p *part) merged(rows []Placed, change func(*Row) bool) (next *part, change
 }
 
 // all yields the rows of a part. A yielded row is valid only until the next row is yielded.
-func (p *part) all(content []byte) func(yield func(*Row, error) bool) {
+func (p *scanFile) all(content []byte) func(yield func(*Row, error) bool) {
 	return func(yield func(*Row, error) bool) {
 		if content == nil {
 			return

@@ -115,39 +115,39 @@ type ErrSkip string
 
 func (u ErrSkip) Error() string { return string(u) }
 
-// PartError is the failure of one task of Policy.Before, with the name of the task. The failure of each task is logged once,
+// TaskError is the failure of one task of Policy.Before, with the name of the task. The failure of each task is logged once,
 // independently of other tasks.
-type PartError struct {
-	Of  string
-	Err error
+type TaskError struct {
+	Task string
+	Err  error
 }
 
-func (f PartError) Error() string { return f.Err.Error() }
+func (f TaskError) Error() string { return f.Err.Error() }
 
 // Unwrap returns the underlying error.
-func (f PartError) Unwrap() error { return f.Err }
+func (f TaskError) Unwrap() error { return f.Err }
 
-// WrapPart wraps err in a PartError with the name of the failed task; nil if err is nil.
-func WrapPart(part string, err error) error {
+// WrapTask wraps err in a PartError with the name of the failed task; nil if err is nil.
+func WrapTask(part string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return PartError{part, err}
+	return TaskError{part, err}
 }
 
-// faultsOf splits a joined error into the errors of the failed tasks, by the name of the task.
-func faultsOf(err error) map[string]error {
+// taskErrors splits a joined error into the errors of the failed tasks, by the name of the task.
+func taskErrors(err error) map[string]error {
 	if value, ok := err.(interface{ Unwrap() []error }); ok {
 		all := map[string]error{}
 		for _, e := range value.Unwrap() {
-			maps.Copy(all, faultsOf(e))
+			maps.Copy(all, taskErrors(e))
 		}
 		return all
 	}
-	f, ok := errors.AsType[PartError](err)
+	f, ok := errors.AsType[TaskError](err)
 	switch {
 	case ok:
-		return map[string]error{f.Of: err}
+		return map[string]error{f.Task: err}
 	case err != nil:
 		return map[string]error{"": err}
 	}
@@ -163,8 +163,8 @@ type Policy struct {
 	// Parallel is the maximum number of rows of one receiver that a node sends concurrently; 0 means 1. Rows with the same OrderKey
 	// are sent sequentially, oldest first; a row waits while an older row waits for its next attempt.
 	Parallel int
-	// Most is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
-	Most int
+	// MaxWaiting is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
+	MaxWaiting int
 	// Before is called before each poll for due rows, and reports whether more work of Before is due immediately; nil = no call.
 	// The error of Before may join several PartErrors.
 	Before func(ctx context.Context) (more bool, err error)
@@ -176,6 +176,6 @@ type Policy struct {
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)
 	// NextAttempt returns the time of the next attempt after a failed attempt; zero = the row is given up.
 	NextAttempt func(r Row, began, ended time.Time) time.Time
-	// Gone is called when a receiver responds with HTTP 410; nil = 410 is an ordinary failure.
-	Gone func(ctx context.Context, r Row) error
+	// OnGone is called when a receiver responds with HTTP 410; nil = 410 is an ordinary failure.
+	OnGone func(ctx context.Context, r Row) error
 }

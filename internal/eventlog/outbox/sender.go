@@ -20,9 +20,9 @@ import (
 const (
 	// maxReceivers is the maximum number of receivers served concurrently.
 	maxReceivers = 64
-	// handTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. handTime is
+	// sendTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. handTime is
 	// shorter than any lease: rows still unsent after that time are returned to the queue.
-	handTime = 30 * time.Second
+	sendTime = 30 * time.Second
 	// patience is the number of consecutive failures after which a receiver is considered unavailable.
 	patience = 3
 	// sayAgain is the minimum interval between two log messages about given-up rows of a receiver.
@@ -51,19 +51,19 @@ type Sender struct {
 	mu      sync.Mutex
 	busy    map[string]bool // receivers
 	last    string          // the receiver for which a goroutine was started last
-	given   map[string]givenUp
+	givenUp map[string]givenUpCount
 }
 
-// givenUp counts the rows of a receiver that were given up since the last log message.
-type givenUp struct {
-	n    int
-	why  string
-	said time.Time
+// givenUpCount counts the rows of a receiver that were given up since the last log message.
+type givenUpCount struct {
+	n        int
+	reason   string
+	loggedAt time.Time
 }
 
 // New returns a sender; the caller sets Post and the clocks.
 func New(p Policy, s Store, log *slog.Logger) *Sender {
-	return &Sender{Policy: p, Store: s, Log: log, awake: make(chan struct{}, 1), busy: map[string]bool{}, given: map[string]givenUp{}}
+	return &Sender{Policy: p, Store: s, Log: log, awake: make(chan struct{}, 1), busy: map[string]bool{}, givenUp: map[string]givenUpCount{}}
 }
 
 // Wake starts the next poll immediately.
@@ -99,21 +99,21 @@ func (s *Sender) RunOnce(ctx context.Context) {
 
 // round polls once, and starts a goroutine for each receiver that has due rows.
 func (s *Sender) round(ctx context.Context) {
-	var faults error
+	var taskErrs error
 	if s.Before != nil {
 		hasMore, err := s.Before(ctx)
-		faults = err
+		taskErrs = err
 		if hasMore {
 			s.Wake()
 		}
 	}
-	s.sayGivenUp(ctx)
+	s.logGivenUp(ctx)
 	var due []string
 	err := s.Store.ViewOutbox(ctx, func(tx Tx) (err error) {
 		due, err = tx.Receivers(ctx, s.Kind, s.Now(), 1000)
 		return err
 	})
-	s.sayFaults(ctx, faultsOf(errors.Join(faults, WrapPart("what is due", err))))
+	s.logTaskErrors(ctx, taskErrors(errors.Join(taskErrs, WrapTask("what is due", err))))
 	// The round continues after the receiver that was started last, so that slow receivers cannot starve the others.
 	slices.Sort(due)
 	first, _ := slices.BinarySearch(due, s.last+"\x00")
@@ -122,8 +122,8 @@ func (s *Sender) round(ctx context.Context) {
 	}
 }
 
-// sayFaults logs each task of Policy.Before once when the task begins to fail, and once when the task works again.
-func (s *Sender) sayFaults(ctx context.Context, causes map[string]error) {
+// logTaskErrors logs each task of Policy.Before once when the task begins to fail, and once when the task works again.
+func (s *Sender) logTaskErrors(ctx context.Context, causes map[string]error) {
 	if ctx.Err() != nil {
 		return
 	}
@@ -156,7 +156,7 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 	}
 	s.busy[receiver], s.last = true, receiver
 	s.wait.Go(func() {
-		repeat := s.hand(ctx, receiver)
+		repeat := s.sendDue(ctx, receiver)
 		s.mu.Lock()
 		delete(s.busy, receiver)
 		s.mu.Unlock()
@@ -166,9 +166,9 @@ func (s *Sender) start(ctx context.Context, receiver string) {
 	})
 }
 
-// hand sends the due rows of a receiver until handTime has passed or the receiver seems unavailable, and reports whether more rows
+// sendDue sends the due rows of a receiver until sendTime has passed or the receiver seems unavailable, and reports whether more rows
 // may be due.
-func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
+func (s *Sender) sendDue(ctx context.Context, receiver string) (repeat bool) {
 	began, seen := s.RealNow(), health{}
 	for ctx.Err() == nil {
 		n, hasMore, err := s.batch(ctx, receiver, &seen)
@@ -180,7 +180,7 @@ func (s *Sender) hand(ctx context.Context, receiver string) (repeat bool) {
 			return repeat && hasMore
 		}
 		repeat = true
-		if s.RealNow().Sub(began) > handTime {
+		if s.RealNow().Sub(began) > sendTime {
 			return true
 		}
 	}
@@ -192,11 +192,11 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 	began, now := s.RealNow(), s.Now()
 	until := now.Add(s.Lease)
 	var rows []Row
-	gaveUp, reason := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.Most)
+	gaveUp, reason := 0, fmt.Sprintf("more than %d waited, and it was among the oldest", s.MaxWaiting)
 	err = s.Store.UpdateOutbox(ctx, func(tx Tx) (err error) {
 		gaveUp = 0
-		if s.Most > 0 {
-			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.Most, reason); err != nil {
+		if s.MaxWaiting > 0 {
+			if gaveUp, err = tx.DeadLetterRows(ctx, s.Kind, receiver, s.MaxWaiting, reason); err != nil {
 				return err
 			}
 		}
@@ -216,7 +216,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 		return 0, false, err
 	}
 	hasMore = s.sendAll(ctx, rows, seal, seen, func(r *Row) { r.NextAt = now },
-		func() bool { return seal == nil || s.RealNow().Sub(began) > handTime })
+		func() bool { return seal == nil || s.RealNow().Sub(began) > sendTime })
 	// The rows were sent: their results are stored even if the server is stopping.
 	ctx = context.WithoutCancel(ctx)
 	return len(rows), hasMore, s.Store.UpdateOutbox(ctx, func(tx Tx) error {
@@ -233,7 +233,7 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 // health records how a receiver responded to recent attempts.
 type health struct {
 	failures int  // in a row
-	taken    bool // the receiver accepted a row
+	accepted bool // the receiver accepted a row
 }
 
 // sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the receiver must
@@ -266,11 +266,11 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 				waits[r.OrderKey] = r.NextAt
 			}
 		case !r.DeliveredAt.IsZero():
-			*seen = health{taken: true}
+			*seen = health{accepted: true}
 		}
 		hasMore = hasMore && !result.pause
 	}
-	for len(rows) > 0 && (s.Parallel < 2 || !seen.taken) {
+	for len(rows) > 0 && (s.Parallel < 2 || !seen.accepted) {
 		fn(&rows[0])
 		rows = rows[1:]
 	}
@@ -349,10 +349,10 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 	s.Log.WarnContext(ctx, "delivery failed", "queue", s.Kind, "receiver", r.Receiver, "row", r.ID, "event",
 		r.Event,
 		"attempt", r.Attempts, "status", r.Status, "reason", r.Error, "will_retry", !r.NextAt.IsZero())
-	if s.Gone != nil && answer.Status == http.StatusGone {
+	if s.OnGone != nil && answer.Status == http.StatusGone {
 		s.Log.WarnContext(ctx, "receiver disabled after status 410", "queue", s.Kind, "receiver",
 			r.Receiver)
-		s.logFault(ctx, "receiver not disabled", s.Gone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
+		s.logFault(ctx, "receiver not disabled", s.OnGone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
 		return sendResult{failed: true, pause: true}
 	}
 	return sendResult{failed: true}
@@ -364,27 +364,27 @@ func (s *Sender) gaveUp(receiver string, n int, reason string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.given[receiver]
-	g.n, g.why = g.n+n, reason
-	s.given[receiver] = g
+	g := s.givenUp[receiver]
+	g.n, g.reason = g.n+n, reason
+	s.givenUp[receiver] = g
 }
 
-// sayGivenUp logs the rows that were given up, at most once per sayAgain for each receiver.
-func (s *Sender) sayGivenUp(ctx context.Context) {
+// logGivenUp logs the rows that were given up, at most once per sayAgain for each receiver.
+func (s *Sender) logGivenUp(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.RealNow()
-	for receiver, g := range s.given {
-		if passed := now.Sub(g.said); passed >= 0 && passed < sayAgain {
+	for receiver, g := range s.givenUp {
+		if passed := now.Sub(g.loggedAt); passed >= 0 && passed < sayAgain {
 			continue
 		}
 		if g.n == 0 {
-			delete(s.given, receiver)
+			delete(s.givenUp, receiver)
 			continue
 		}
 		s.Log.WarnContext(ctx, "pending deliveries dropped",
-			"queue", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.why)
-		s.given[receiver] = givenUp{said: now}
+			"queue", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.reason)
+		s.givenUp[receiver] = givenUpCount{loggedAt: now}
 	}
 }
 

@@ -212,13 +212,13 @@ func (in *Texts) text(b []byte) string {
 
 // recordReader decodes the fields of a record. recordReader keeps the first error.
 type recordReader struct {
-	b   []byte
-	bad bool
+	b      []byte
+	failed bool
 }
 
 func (r *recordReader) next(n int) []byte {
-	if r.bad || n < 0 || n > len(r.b) {
-		r.bad = true
+	if r.failed || n < 0 || n > len(r.b) {
+		r.failed = true
 		return nil
 	}
 	b := r.b[:n]
@@ -236,7 +236,7 @@ func (r *recordReader) byte() byte {
 func (r *recordReader) number() int64 {
 	v, n := binary.Varint(r.b)
 	if n <= 0 {
-		r.bad = true
+		r.failed = true
 		return 0
 	}
 	r.next(n)
@@ -247,24 +247,24 @@ func (r *recordReader) number() int64 {
 func (r *recordReader) text(in *Texts, limit int) string {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
-		r.bad = true
+		r.failed = true
 		return ""
 	}
 	r.next(n)
 	if v&1 == 1 {
 		if v>>1 >= uint64(len(words)) {
-			r.bad = true
+			r.failed = true
 			return ""
 		}
 		return words[v>>1]
 	}
 	if v>>1 > uint64(limit) {
-		r.bad = true
+		r.failed = true
 		return ""
 	}
 	b := r.next(int(v >> 1))
 	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
-		r.bad = true
+		r.failed = true
 		return ""
 	}
 	if limit == MaxText {
@@ -290,10 +290,10 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 	}
 	if flags&flagUser != 0 {
 		copy(e.User[:], r.next(len(e.User)))
-		r.bad = r.bad || e.User == (UserHash{})
+		r.failed = r.failed || e.User == (UserHash{})
 	}
 	start := r.number()
-	r.bad = r.bad || start > math.MaxInt64>>1 || start < math.MinInt64>>1
+	r.failed = r.failed || start > math.MaxInt64>>1 || start < math.MinInt64>>1
 	e.OccurredAt = atMillis(idMillis(&e.ID) + start)
 	e.Source = r.text(in, maxWord)
 	e.Action = r.text(in, maxWord)
@@ -309,23 +309,23 @@ func DecodeRecord(b []byte, in *Texts) (e Event, err error) {
 		bits := int(r.byte())
 		var address netip.Addr
 		if flags&flagIPv6 == 0 {
-			r.bad = r.bad || bits > 32
+			r.failed = r.failed || bits > 32
 			copy(fullPair[:4], r.next(min((bits+7)/8, 4)))
 			address = netip.AddrFrom4([4]byte(fullPair[:4]))
 		} else {
-			r.bad = r.bad || bits > 128
+			r.failed = r.failed || bits > 128
 			copy(fullPair[:], r.next(min((bits+7)/8, 16)))
 			address = netip.AddrFrom16(fullPair)
 		}
 		if e.Network, err = address.Prefix(min(bits, address.BitLen())); err != nil {
-			r.bad = true
+			r.failed = true
 		}
 	}
 	e.RuleID, e.Batch, e.Index, e.Activation = r.number(), r.number(), r.number(), r.number()
 	for _, zero := range r.b {
-		r.bad = r.bad || zero != 0
+		r.failed = r.failed || zero != 0
 	}
-	if r.bad {
+	if r.failed {
 		return Event{}, errRecord
 	}
 	return e, nil

@@ -33,17 +33,17 @@ type Journal struct {
 	active  file        // file of the last segment; nil if there is no segment to write to
 	users   *userFilter // user filter of the last segment, while active is not nil
 
-	// tending is held while files are removed or rewritten; an erasure holds it for one file at a time.
-	tending sync.Mutex
+	// maintenance is held while files are removed or rewritten; an erasure holds it for one file at a time.
+	maintenance sync.Mutex
 
-	mu       sync.Mutex // the rest
-	segments []*segment // in order; while active is not nil, writes go to the last segment
-	next     int64      // position of the next event
-	kept     int64      // this program has removed no event from this position on
-	skip     int64      // positions before next that are never assigned
-	closed   bool
-	grown    chan struct{} // closed when there is more to read; nil if no reader waits
-	reported map[damageAt]bool
+	mu            sync.Mutex // the rest
+	segments      []*segment // in order; while active is not nil, writes go to the last segment
+	next          int64      // position of the next event
+	removedBefore int64      // this program has removed no event from this position on
+	skip          int64      // positions before next that are never assigned
+	closed        bool
+	grown         chan struct{} // closed when there is more to read; nil if no reader waits
+	reported      map[damageAt]bool
 
 	damaged atomic.Int64
 }
@@ -328,8 +328,8 @@ func (j *Journal) Grown(start int64) <-chan struct{} {
 
 // Close seals the current file. All acknowledged events are already durable.
 func (j *Journal) Close() error {
-	j.tending.Lock()
-	defer j.tending.Unlock()
+	j.maintenance.Lock()
+	defer j.maintenance.Unlock()
 	j.writing.Lock()
 	defer j.writing.Unlock()
 	j.mu.Lock()

@@ -14,18 +14,18 @@ import (
 // Forget implements Log: it removes whole files whose newest event is older than the given time.
 func (j *Journal) Forget(ctx context.Context, before time.Time) error {
 	ms := before.UnixMilli()
-	return j.forget(ctx, func(s *segment) bool { return s.maxAt < ms })
+	return j.removeFiles(ctx, func(s *segment) bool { return s.maxAt < ms })
 }
 
 // ForgetUpTo removes whole files whose events all have positions up to the given position and are older than the given time.
 func (j *Journal) ForgetUpTo(ctx context.Context, position int64, before time.Time) error {
 	ms := before.UnixMilli()
-	return j.forget(ctx, func(s *segment) bool { return s.end-1 <= position && s.maxAt < ms && s.maxID < ms })
+	return j.removeFiles(ctx, func(s *segment) bool { return s.end-1 <= position && s.maxAt < ms && s.maxID < ms })
 }
 
-func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
-	j.tending.Lock()
-	defer j.tending.Unlock()
+func (j *Journal) removeFiles(ctx context.Context, old func(*segment) bool) error {
+	j.maintenance.Lock()
+	defer j.maintenance.Unlock()
 	j.mu.Lock()
 	n := len(j.segments)
 	all := n > 0 && j.segments[n-1].end > j.segments[n-1].first && old(j.segments[n-1])
@@ -37,11 +37,11 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 		}
 	}
 	j.mu.Lock()
-	var gone []*segment
-	kept, first := j.kept, j.kept
+	var removed []*segment
+	kept, first := j.removedBefore, j.removedBefore
 	for _, s := range j.segments[:max(0, len(j.segments)-1)] {
 		if old(s) {
-			gone = append(gone, s)
+			removed = append(removed, s)
 			kept = max(kept, s.end)
 		}
 	}
@@ -51,7 +51,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 			return err
 		}
 	}
-	for _, s := range gone {
+	for _, s := range removed {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -66,7 +66,7 @@ func (j *Journal) forget(ctx context.Context, old func(*segment) bool) error {
 		j.segments = slices.DeleteFunc(slices.Clone(j.segments), func(have *segment) bool { return have == s })
 		j.mu.Unlock()
 	}
-	if len(gone) > 0 {
+	if len(removed) > 0 {
 		return j.disk.syncDir(j.dir)
 	}
 	return nil
@@ -78,7 +78,7 @@ func (j *Journal) Clear(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	return j.forget(ctx, func(s *segment) bool { return s.first < next })
+	return j.removeFiles(ctx, func(s *segment) bool { return s.first < next })
 }
 
 // renew seals the current file and begins the next file. renew returns the first position of the next file.
@@ -91,11 +91,11 @@ func (j *Journal) renew() (int64, error) {
 	if closed {
 		return 0, ErrClosed
 	}
-	return next, j.turn()
+	return next, j.beginFile()
 }
 
-// turn seals the current file and begins the next file, unless the current file has no events. The caller must hold the lock writing.
-func (j *Journal) turn() error {
+// beginFile seals the current file and begins the next file, unless the current file has no events. The caller must hold the lock writing.
+func (j *Journal) beginFile() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
 			return nil
@@ -176,14 +176,14 @@ func (j *Journal) leave(users Users) (int64, error) {
 	case j.active != nil && !j.users.mayHold(users):
 		return last.first, nil
 	}
-	return next, j.turn()
+	return next, j.beginFile()
 }
 
 // eraseSegment erases the users' events in one file, while holding the lock on the files. If note is true, the filter of the file's
 // users is written even if nothing was erased.
 func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
-	j.tending.Lock()
-	defer j.tending.Unlock()
+	j.maintenance.Lock()
+	defer j.maintenance.Unlock()
 	// The segment's state is read again: the file may have been rewritten or removed.
 	j.mu.Lock()
 	pos := slices.IndexFunc(j.segments, func(s *segment) bool { return s.name == v.name && s.end == v.end })

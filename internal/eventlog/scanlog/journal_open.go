@@ -106,11 +106,11 @@ func (j *Journal) loadKept() error {
 	defer f.Close()
 	text := make([]byte, 20)
 	n, _ := f.ReadAt(text, 0)
-	if _, err := fmt.Sscanf(string(text[:n]), "%d", &j.kept); err != nil {
+	if _, err := fmt.Sscanf(string(text[:n]), "%d", &j.removedBefore); err != nil {
 		return j.keepFrom(first)
 	}
-	if j.kept < first {
-		j.log.Error("scans are missing in the journal", "in", j.dir, "from", j.kept, "before", first)
+	if j.removedBefore < first {
+		j.log.Error("scans are missing in the journal", "in", j.dir, "from", j.removedBefore, "before", first)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (j *Journal) keepFrom(position int64) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.kept = position
+	j.removedBefore = position
 	return nil
 }
 
@@ -131,7 +131,7 @@ func (j *Journal) keepFrom(position int64) error {
 func (j *Journal) Missing(upTo int64) (n int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	next := j.kept
+	next := j.removedBefore
 	for _, s := range j.segments {
 		n += max(0, min(s.first-s.skip, upTo+1)-next)
 		next = max(next, s.end)

@@ -13,7 +13,7 @@ import (
 type Node struct {
 	ID             string // of its journal
 	Name           string // the name shown to operators: host and data folder
-	Answered       int64  // number of the last request after which the node shipped all its scans
+	AckedRequest   int64  // number of the last request after which the node shipped all its scans
 	LastOffset     int64  // position of the node's last scan at its last report
 	ShippedOffset  int64  // position up to which the node had shipped its scans at its last report
 	StoppedCleanly bool   // the node was shut down cleanly
@@ -52,12 +52,12 @@ type NodeStore interface {
 // Nodes brings the scans of all nodes into the shared log: each node ships its scans on request, and a node that fails to do so is
 // named in an error.
 type Nodes struct {
-	Store   NodeStore
-	Shipper *Shipper
-	Name    string
-	Asked   <-chan struct{}  // signals that nodes received a request; signals may be lost
-	Now     func() time.Time // the real time
-	Log     *slog.Logger
+	Store        NodeStore
+	Shipper      *Shipper
+	Name         string
+	ShipRequests <-chan struct{}  // signals that nodes received a request; signals may be lost
+	Now          func() time.Time // the real time
+	Log          *slog.Logger
 	// Memory is the in-memory copy that follows the change log.
 	Memory interface {
 		AppliedSeq() (change int64)
@@ -87,7 +87,7 @@ func (n *Nodes) Join(ctx context.Context) error {
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
 	ownNode := n.thisNode()
-	ownNode.Answered, ownNode.StoppedCleanly = answered, stopped
+	ownNode.AckedRequest, ownNode.StoppedCleanly = answered, stopped
 	return n.Store.PutNode(ctx, ownNode)
 }
 
@@ -118,7 +118,7 @@ func (n *Nodes) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-n.Asked:
+		case <-n.ShipRequests:
 		case <-tick.C:
 		}
 	}
@@ -131,7 +131,7 @@ func (n *Nodes) answer(ctx context.Context) error {
 		return err
 	}
 	for _, node := range all {
-		if node.ID == n.Shipper.ID() && node.Answered >= ask && !node.StoppedCleanly {
+		if node.ID == n.Shipper.ID() && node.AckedRequest >= ask && !node.StoppedCleanly {
 			return nil
 		}
 	}
@@ -164,7 +164,7 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 			case node.StoppedCleanly && node.ShippedOffset < node.LastOffset:
 				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", node.ID, node.Name,
 					node.LastOffset-node.ShippedOffset))
-			case !node.StoppedCleanly && node.Answered < ask:
+			case !node.StoppedCleanly && node.AckedRequest < ask:
 				silent = append(silent, fmt.Sprintf("node %s (%s) does not answer; it was last heard of at %s", node.ID, node.Name,
 					node.LastSeenAt.UTC().Format(time.RFC3339)))
 			}

@@ -37,19 +37,19 @@ type Recorder struct {
 	maxBytes int
 	maxCount int
 
-	mu     sync.Mutex
-	open   *Group // the group that accepts events; nil if there is none
-	spare  *batch
-	oldest time.Time // arrival time of the oldest event that is not durable yet; zero = all events are durable
-	taken  time.Time // arrival time of the first event in open
-	busy   bool      // an fsync or the pause before an fsync is running
-	wanted int       // number of scans that ends the pause before an fsync; 0 = no pause
-	expect int       // number of scans to expect for the next group
-	closed bool
-	last   error // error of the last fsync
-	// unheard counts the events of failed groups without a waiting caller, since the last successful fsync: these events were
+	mu       sync.Mutex
+	open     *Group // the group that accepts events; nil if there is none
+	spare    *batch
+	oldest   time.Time // arrival time of the oldest event that is not durable yet; zero = all events are durable
+	openedAt time.Time // arrival time of the first event in open
+	busy     bool      // an fsync or the pause before an fsync is running
+	fullAt   int       // number of scans that ends the pause before an fsync; 0 = no pause
+	expect   int       // number of scans to expect for the next group
+	closed   bool
+	last     error // error of the last fsync
+	// unreported counts the events of failed groups without a waiting caller, since the last successful fsync: these events were
 	// acknowledged before they were durable.
-	unheard int64
+	unreported int64
 
 	patience time.Duration // how long the next group stays open; used by the flusher only
 
@@ -71,9 +71,9 @@ type Group struct {
 	err      error
 
 	// The fields below are guarded by the recorder's lock:
-	awaited bool // a caller waits
-	ended   bool
-	then    []func(error)
+	awaited   bool // a caller waits
+	finished  bool
+	callbacks []func(error)
 }
 
 // RecorderOptions limits the events that may wait. The zero value is valid.
@@ -118,9 +118,9 @@ func (r *Recorder) Enqueue(e *Event) (*Group, error) {
 		}
 		r.spare = nil
 		g.batch.reset()
-		r.open, r.taken = g, r.now()
+		r.open, r.openedAt = g, r.now()
 		if r.oldest.IsZero() {
-			r.oldest = r.taken
+			r.oldest = r.openedAt
 		}
 	} else if g.batch.n >= r.maxCount || len(g.batch.buf)+maxRecord > r.maxBytes {
 		r.mu.Unlock()
@@ -128,7 +128,7 @@ func (r *Recorder) Enqueue(e *Event) (*Group, error) {
 		return nil, ErrFull
 	}
 	g.batch.add(e)
-	begin := g.batch.n == 1 && !r.busy || r.wanted > 0 && (g.awaited && g.batch.n >= r.wanted || len(g.batch.buf) > heavy)
+	begin := g.batch.n == 1 && !r.busy || r.fullAt > 0 && (g.awaited && g.batch.n >= r.fullAt || len(g.batch.buf) > heavy)
 	r.waiting.Add(1)
 	r.mu.Unlock()
 	if begin {
@@ -167,11 +167,11 @@ func (g *Group) Done() <-chan struct{} {
 func (g *Group) OnDurable(f func(error)) bool {
 	r := g.recorder
 	r.mu.Lock()
-	if g.ended {
+	if g.finished {
 		r.mu.Unlock()
 		return false
 	}
-	g.then = append(g.then, f)
+	g.callbacks = append(g.callbacks, f)
 	poke := g.await()
 	r.mu.Unlock()
 	if poke {
@@ -183,7 +183,7 @@ func (g *Group) OnDurable(f func(error)) bool {
 // hurry records that a caller waits for the group.
 func (g *Group) hurry() {
 	g.recorder.mu.Lock()
-	poke := !g.ended && g.await()
+	poke := !g.finished && g.await()
 	g.recorder.mu.Unlock()
 	if poke {
 		g.recorder.poke()
@@ -197,7 +197,7 @@ func (g *Group) await() bool {
 		return false
 	}
 	g.awaited = true
-	return r.wanted > 0
+	return r.fullAt > 0
 }
 
 func (r *Recorder) run() {
@@ -226,16 +226,16 @@ func (r *Recorder) run() {
 			r.last, r.spare = g.err, b
 			r.oldest, r.expect = time.Time{}, n
 			if g.err == nil {
-				r.unheard = 0
+				r.unreported = 0
 			} else if !g.awaited {
-				r.unheard += int64(n)
+				r.unreported += int64(n)
 			}
 			if r.open != nil {
-				r.oldest = r.taken
+				r.oldest = r.openedAt
 				r.expect += r.open.batch.n
 			}
-			g.ended = true
-			callbacks := g.then
+			g.finished = true
+			callbacks := g.callbacks
 			r.mu.Unlock()
 			close(g.done)
 			callAll(callbacks, g.err)
@@ -295,7 +295,7 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 		if !now.Before(until) {
 			break
 		}
-		r.wanted = max(1, r.expect)
+		r.fullAt = max(1, r.expect)
 		r.mu.Unlock()
 		pause.Reset(until.Sub(now))
 		select {
@@ -304,9 +304,9 @@ func (r *Recorder) nextGroup(pause *time.Timer) *Group {
 			pause.Stop()
 		}
 		r.mu.Lock()
-		r.wanted = 0
+		r.fullAt = 0
 	}
-	r.open, r.oldest = nil, r.taken
+	r.open, r.oldest = nil, r.openedAt
 	return g
 }
 
@@ -320,8 +320,8 @@ func (r *Recorder) Close() error {
 	<-r.done
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.unheard > 0 {
-		return fmt.Errorf("scans that nobody waited for are lost (%d): %w", r.unheard, r.last)
+	if r.unreported > 0 {
+		return fmt.Errorf("scans that nobody waited for are lost (%d): %w", r.unreported, r.last)
 	}
 	return nil
 }

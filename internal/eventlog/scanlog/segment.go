@@ -307,8 +307,8 @@ func (g *groupReader) bytes(pos int64, n int) ([]byte, error) {
 	return b[:min(n, len(b))], nil
 }
 
-// try reads the group at a file offset; it returns false if there is no valid group.
-func (g *groupReader) try(pos int64) (bool, error) {
+// readGroup reads the group at a file offset; it returns false if there is no valid group.
+func (g *groupReader) readGroup(pos int64) (bool, error) {
 	b, err := g.bytes(pos, groupHeaderSize)
 	if err != nil || len(b) < groupHeaderSize || binary.LittleEndian.Uint32(b) != groupMark {
 		return false, err
@@ -334,7 +334,7 @@ func (g *groupReader) try(pos int64) (bool, error) {
 func (g *groupReader) scan() (bool, error) {
 	begin := g.at
 	for g.at < g.limit {
-		ok, err := g.try(g.at)
+		ok, err := g.readGroup(g.at)
 		if err != nil {
 			return false, err
 		}
@@ -346,7 +346,7 @@ func (g *groupReader) scan() (bool, error) {
 			g.next = g.first + int64(g.n)
 			return true, nil
 		}
-		if g.at, err = g.mark(g.at + 1); err != nil {
+		if g.at, err = g.findGroup(g.at + 1); err != nil {
 			return false, err
 		}
 	}
@@ -356,8 +356,8 @@ func (g *groupReader) scan() (bool, error) {
 	return false, nil
 }
 
-// mark returns the next file offset at which the bytes look like the start of a group.
-func (g *groupReader) mark(pos int64) (int64, error) {
+// findGroup returns the next file offset at which the bytes look like the start of a group.
+func (g *groupReader) findGroup(pos int64) (int64, error) {
 	var mark [4]byte
 	binary.LittleEndian.PutUint32(mark[:], groupMark)
 	for pos < g.limit {

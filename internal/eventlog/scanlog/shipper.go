@@ -54,8 +54,8 @@ type Rewinder interface {
 
 // Rewound is the result of Rewind.
 type Rewound struct {
-	From int64
-	Why  string // the reason for going back to an earlier offset; "" = shipping continues from the old offset
+	From   int64
+	Reason string // the reason for going back to an earlier offset; "" = shipping continues from the old offset
 	// LeaveOut is the position up to which events that are counted and reported to webhooks need not be shipped again.
 	LeaveOut int64
 }
@@ -85,14 +85,14 @@ type Shipper struct {
 	ClockBelieved func() bool
 	// Batch is the number of events shipped at once; 0 = 5,000.
 	Batch int
-	// Held returns the position up to which no other reader needs the journal; nil = there is no other reader.
-	Held func() int64
+	// NeededFrom returns the position up to which no other reader needs the journal; nil = there is no other reader.
+	NeededFrom func() int64
 	// Pause is the minimum time between two batches that are not full, to limit the number of transactions; 0 = 100 ms.
 	Pause time.Duration
 
-	turns      sync.Once
+	init       sync.Once
 	shipping   chan struct{} // semaphore: one goroutine ships at a time
-	mark       Offset
+	shipped    Offset
 	known      bool       // true if mark equals the offset recorded in the shared log
 	through    int64      // every readable event up to this position was shipped
 	erased     int64      // erasures up to this time are applied to the journal
@@ -102,7 +102,7 @@ type Shipper struct {
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
-	gone     atomic.Int64
+	lost     atomic.Int64
 	mu       sync.Mutex
 	last     error
 }
@@ -228,7 +228,7 @@ func (j *Journal) isClosed() bool {
 // Flush ships all events that were durable when Flush was called.
 func (s *Shipper) Flush(ctx context.Context) error {
 	// A waiting caller gives up when its context ends, because a commit may wait for a database replica.
-	s.turns.Do(func() { s.shipping = make(chan struct{}, 1) })
+	s.init.Do(func() { s.shipping = make(chan struct{}, 1) })
 	select {
 	case s.shipping <- struct{}{}:
 		defer func() { <-s.shipping }()
@@ -236,8 +236,8 @@ func (s *Shipper) Flush(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	end := s.Journal.end()
-	err := s.look(ctx)
-	for err == nil && (!s.known || max(s.mark.Position, s.through) < end) {
+	err := s.verifyShipped(ctx)
+	for err == nil && (!s.known || max(s.shipped.Position, s.through) < end) {
 		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
 			err = s.step(ctx, end) // the first attempt may have changed the start offset
 		}
@@ -257,14 +257,14 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	return err
 }
 
-// look checks that the shipped events still exist.
-func (s *Shipper) look(ctx context.Context) error {
+// verifyShipped checks that the shipped events still exist.
+func (s *Shipper) verifyShipped(ctx context.Context) error {
 	if !s.known {
 		return nil
 	}
 	r, ok := s.To.(Rewinder)
 	if !ok {
-		if s.mark.Position < s.Journal.end() {
+		if s.shipped.Position < s.Journal.end() {
 			return nil // there are events to ship: the next call of Ship will detect a loss
 		}
 		// A database that was restored to an earlier state, or that lost its last commits, needs the lost events again.
@@ -272,7 +272,7 @@ func (s *Shipper) look(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
 		}
-		s.known = storedOffset == s.mark
+		s.known = storedOffset == s.shipped
 		return nil
 	}
 	complete, err := r.IsComplete(ctx)
@@ -296,9 +296,9 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 	if size <= 0 {
 		size = 5000
 	}
-	events := make([]Entry, 0, min(size, int(max(0, end-s.mark.Position))))
-	to, n := s.mark, 0
-	for e, err := range s.Journal.Read(ctx, s.mark.Position) {
+	events := make([]Entry, 0, min(size, int(max(0, end-s.shipped.Position))))
+	to, n := s.shipped, 0
+	for e, err := range s.Journal.Read(ctx, s.shipped.Position) {
 		if err != nil {
 			return err
 		}
@@ -318,12 +318,12 @@ func (s *Shipper) step(ctx context.Context, end int64) error {
 		s.position.Store(end)
 		return nil
 	}
-	err := s.To.Ship(ctx, s.Node, s.mark, to, events)
+	err := s.To.Ship(ctx, s.Node, s.shipped, to, events)
 	if err != nil {
 		s.known = false // the response may have been lost although the events were stored
 		return fmt.Errorf("shipping scans: %w", err)
 	}
-	s.mark = to
+	s.shipped = to
 	s.position.Store(to.Position)
 	return nil
 }
@@ -352,7 +352,7 @@ func (s *Shipper) locate(ctx context.Context) error {
 			return err
 		}
 	}
-	s.mark, s.known, s.through = mark, true, 0
+	s.shipped, s.known, s.through = mark, true, 0
 	s.position.Store(mark.Position)
 	return nil
 }
@@ -402,7 +402,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 		return mark, fmt.Errorf("asking how far scans were shipped: %w", err)
 	}
 	s.countedSet, s.reported, s.leaveOut = taken, told, back.LeaveOut
-	if back.Why == "" {
+	if back.Reason == "" {
 		return s.skipFormer(ctx, r, mark, back, former)
 	}
 	oldOffset := mark
@@ -420,7 +420,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if oldest > back.From+1 {
 		gone = taken.Missing(oldest-1) - taken.Missing(back.From)
 	}
-	s.gone.Add(gone)
+	s.lost.Add(gone)
 	log, untold := s.Log.ErrorContext, int64(0)
 	if back.LeaveOut > 0 {
 		log = s.Log.InfoContext
@@ -428,7 +428,7 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	if told != nil {
 		untold = told.Missing(oldOffset.Position)
 	}
-	log(ctx, "journal is shipped again", "reason", back.Why, "from", oldest, "to", oldOffset.Position,
+	log(ctx, "journal is shipped again", "reason", back.Reason, "from", oldest, "to", oldOffset.Position,
 		"uncounted", taken.Missing(oldOffset.Position)-gone, "undelivered", untold, "lost", gone)
 	return mark, nil
 }
@@ -469,9 +469,9 @@ func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset
 	return mark, oldest, nil
 }
 
-// Gone returns the number of scans lost since the start: shipped, removed from the journal, and then lost by the shared log before
+// Lost returns the number of scans lost since the start: shipped, removed from the journal, and then lost by the shared log before
 // they were counted.
-func (s *Shipper) Gone() int64 { return s.gone.Load() }
+func (s *Shipper) Lost() int64 { return s.lost.Load() }
 
 // forgot reports whether retention has removed the event at a position.
 func (j *Journal) forgot(position int64) bool {
@@ -516,8 +516,8 @@ func (j *Journal) EraseSince(ctx context.Context, last int64, list []Erasure) (i
 // unneeded returns the position up to which no reader needs the journal.
 func (s *Shipper) unneeded(ctx context.Context) int64 {
 	safe := s.safe(ctx)
-	if s.Held != nil {
-		safe = min(safe, s.Held())
+	if s.NeededFrom != nil {
+		safe = min(safe, s.NeededFrom())
 	}
 	return safe
 }

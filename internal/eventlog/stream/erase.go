@@ -19,9 +19,9 @@ import (
 // copies holds the anonymous copies that replace erased events of the stream, sorted by the position of the erased event;
 // readCopies loads them when a reader needs them.
 type copies struct {
-	of   string // id of the stream that contains the copies; "" = any
-	upTo int64  // stream sequence up to which copies were read
-	list []scanlog.Entry
+	stream string // id of the stream that contains the copies; "" = any
+	upTo   int64  // stream sequence up to which copies were read
+	list   []scanlog.Entry
 }
 
 // copySubject returns the subject under which anonymous copies are published. A header of each copy contains the position of the
@@ -60,10 +60,10 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 		return nil
 	}
 	var texts scanlog.Texts
-	err := l.visit(ctx, c.of, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+	err := l.visit(ctx, c.stream, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq: uint64(c.upTo) + 1, FilterSubject: l.copySubject()}, uint64(end),
 		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
-			if dst := m.Headers().Get(intoHeader); dst != "" && c.of != "" && dst != madeOf(c.of) {
+			if dst := m.Headers().Get(intoHeader); dst != "" && c.stream != "" && dst != madeOf(c.stream) {
 				return true, nil // the copy was published for another stream, which is lost
 			}
 			e, err := scanlog.DecodeRecord(m.Data(), &texts)
@@ -71,7 +71,7 @@ func (l *Log) readCopies(ctx context.Context, c *copies, end int64) error {
 			if err = errors.Join(err, wrong); err != nil {
 				return false, fmt.Errorf("message %d of the stream: %w", meta.Sequence.Stream, err)
 			}
-			c.list = append(c.list, scanlog.Entry{Position: position, Event: e, From: originOf(m, c.of)})
+			c.list = append(c.list, scanlog.Entry{Position: position, Event: e, From: originOf(m, c.stream)})
 			return true, nil
 		})
 	if err != nil {

@@ -65,7 +65,7 @@ func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.into == l.id() && info.State.LastSeq >= last, nil
+	return l.target == l.id() && info.State.LastSeq >= last, nil
 }
 
 // IsComplete implements scanlog.Rewinder.
@@ -76,7 +76,7 @@ func (l *Log) IsComplete(ctx context.Context) (bool, error) {
 	}
 	last := oldTo.last
 	l.mu.Lock()
-	if oldTo.stream != l.into {
+	if oldTo.stream != l.target {
 		last = brought{}
 	}
 	l.mu.Unlock()
@@ -140,7 +140,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.into, l.begin, l.leaveOut, l.upTo = l.id(), oldTo.begin, 0, oldTo.upTo
+	l.target, l.begin, l.leaveOut, l.upTo = l.id(), oldTo.begin, 0, oldTo.upTo
 	if mark != oldTo.Offset {
 		l.upTo = scanlog.Offset{}
 	}
@@ -149,15 +149,15 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all its events after begin belong in the stream
 		r.From = oldTo.begin
 	case oldTo.stream == "": // this node ships to a stream for the first time
-		oldTo.stream, oldTo.at = l.into, l.address()
+		oldTo.stream, oldTo.address = l.target, l.address()
 		return r, l.write(oldTo)
-	case oldTo.stream == l.into && holds:
+	case oldTo.stream == l.target && holds:
 		r.LeaveOut, l.leaveOut = oldTo.leaveOut, oldTo.leaveOut
-	case oldTo.at == l.address():
-		r.From, r.Why = min(oldTo.begin, mark.Position), "the stream lost what was in it"
+	case oldTo.address == l.address():
+		r.From, r.Reason = min(oldTo.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
 		// The former stream is at another address, and its events up to settled were counted and reported to webhooks.
-		r.From, r.LeaveOut, r.Why = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
+		r.From, r.LeaveOut, r.Reason = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
 }
@@ -179,11 +179,11 @@ type brought struct {
 // shippedTo is the content of the file in which a node stores the offset up to which its journal was shipped, and the stream.
 type shippedTo struct {
 	scanlog.Offset
-	upTo   scanlog.Offset // events up to this offset may have been published, perhaps without an acknowledgement
-	begin  int64          // journal events after this position belong in the stream
-	last   brought
-	stream string // id of the stream
-	at     string // address of the stream
+	upTo    scanlog.Offset // events up to this offset may have been published, perhaps without an acknowledgement
+	begin   int64          // journal events after this position belong in the stream
+	last    brought
+	stream  string // id of the stream
+	address string // address of the stream
 	// leaveOut is a journal position: events up to it that are counted and reported to webhooks are not published again.
 	leaveOut int64
 }
@@ -193,7 +193,7 @@ func (l *Log) keepMark(m scanlog.Offset, last brought) error {
 	if m.Position > l.upTo.Position {
 		l.upTo = m
 	}
-	s := shippedTo{m, l.upTo, l.begin, last, l.into, l.address(), l.leaveOut}
+	s := shippedTo{m, l.upTo, l.begin, last, l.target, l.address(), l.leaveOut}
 	l.mu.Unlock()
 	return l.write(s)
 }
@@ -219,7 +219,7 @@ func (l *Log) intend(to scanlog.Offset) error {
 
 func (l *Log) write(s shippedTo) error {
 	if err := scanlog.WriteFile(l.markFile(), fmt.Appendf(nil, "%d %s %d %d %q %q %s %d %d %s\n", s.Position, s.ID, s.begin,
-		s.last.sequence, s.stream, s.at, s.last.id, s.leaveOut, s.upTo.Position, s.upTo.ID)); err != nil {
+		s.last.sequence, s.stream, s.address, s.last.id, s.leaveOut, s.upTo.Position, s.upTo.ID)); err != nil {
 		return fmt.Errorf("noting how far scans were shipped: %w", err)
 	}
 	return nil
@@ -245,9 +245,9 @@ func (l *Log) Shipped(context.Context, string) (m scanlog.Offset, err error) {
 	return readMark(l.markFile())
 }
 
-// Left is the range of journal events that belonged in a stream: the events after position Begin, up to offset To. No event after
+// Unshipped is the range of journal events that belonged in a stream: the events after position Begin, up to offset To. No event after
 // To was published.
-type Left struct {
+type Unshipped struct {
 	Begin int64
 	To    scanlog.Offset
 }
@@ -255,14 +255,14 @@ type Left struct {
 // Leave handles the switch of a node to operation without a stream; marks is the folder with the node's stored offset. If the node
 // used a stream, Leave calls left with the journal events that belonged in the stream; after a crash, left is called again. If the
 // node uses a stream again after Leave, this stream receives only events that are recorded after the second switch.
-func Leave(marks string, left func(Left) error) error {
+func Leave(marks string, left func(Unshipped) error) error {
 	file := (&Log{options: Options{Marks: marks}}).markFile()
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	oldTo, err := readShipped(file)
 	if err == nil && oldTo != (shippedTo{}) {
-		err = left(Left{oldTo.begin, oldTo.upTo})
+		err = left(Unshipped{oldTo.begin, oldTo.upTo})
 	}
 	if err != nil {
 		return err
@@ -289,13 +289,13 @@ func readShipped(file string) (s shippedTo, err error) {
 	}
 	var id, last, upTo string
 	_, err = fmt.Sscanf(string(text), "%d %s %d %d %q %q %s %d %d %s", &s.Position, &id, &s.begin, &s.last.sequence, &s.stream,
-		&s.at, &last, &s.leaveOut, &s.upTo.Position, &upTo)
+		&s.address, &last, &s.leaveOut, &s.upTo.Position, &upTo)
 	for _, id := range []struct {
 		text string
-		into *scanlog.ScanID
+		dst  *scanlog.ScanID
 	}{{id, &s.ID}, {last, &s.last.id}, {upTo, &s.upTo.ID}} {
 		if err == nil {
-			*id.into, err = scanlog.ParseScanID(id.text)
+			*id.dst, err = scanlog.ParseScanID(id.text)
 		}
 	}
 	if err != nil {

@@ -41,7 +41,7 @@ type Log struct {
 	created string
 	window  time.Duration   // the stream's deduplication window
 	lost    map[string]bool // ids of streams that this node used at this address and that no longer exist
-	into    string          // id of the stream to which this node ships
+	target  string          // id of the stream to which this node ships
 	begin   int64           // events of this node's journal after this position belong in a stream
 	upTo    scanlog.Offset  // journal events up to this offset may be in a stream
 	// leaveOut is a journal position: events up to it that are counted and reported to webhooks are not published again.
@@ -249,7 +249,7 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	}
 	made := createdAt(stream.CachedInfo())
 	for _, id := range []string{oldTo.stream, l.id()} {
-		if id != "" && id != l.named(made) && (id != oldTo.stream || oldTo.at == l.address()) {
+		if id != "" && id != l.named(made) && (id != oldTo.stream || oldTo.address == l.address()) {
 			l.lost[id] = true
 		}
 	}
@@ -436,7 +436,7 @@ func (l *Log) startSpans(ctx context.Context, entries []scanlog.Entry) func(erro
 func (l *Log) shippedInto() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.into
+	return l.target
 }
 
 // publishAtOnce is the maximum number of messages in flight. The server syncs each message separately, and must acknowledge all
@@ -619,7 +619,7 @@ func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scan
 		left := false
 		if err == nil && start < end {
 			var texts scanlog.Texts
-			next, erased, known := max(0, start)+1, copies{of: in}, repeats{}
+			next, erased, known := max(0, start)+1, copies{stream: in}, repeats{}
 			give := func(e scanlog.Entry, isLate bool) (bool, error) {
 				if single && isLate {
 					if first, err := l.first(ctx, e.ID, end, &erased, &known); err != nil || first < e.Position {
@@ -681,7 +681,7 @@ func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position in
 		return 0, err
 	}
 	// Messages of erased users are deleted, and their anonymous copies arrived later, so the copies are compared by the time of the event.
-	erased := copies{of: in}
+	erased := copies{stream: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err
 	}
@@ -708,7 +708,7 @@ func (l *Log) Find(ctx context.Context, id scanlog.ScanID) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	position, err := l.first(ctx, id, end, &copies{of: in}, &repeats{})
+	position, err := l.first(ctx, id, end, &copies{stream: in}, &repeats{})
 	if err == nil && position == 0 {
 		err = scanlog.ErrNoScan
 	}

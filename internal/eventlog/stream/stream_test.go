@@ -702,9 +702,9 @@ func TestStream_HighWaterMarkBeforePublish(t *testing.T) {
 	if m, err := readMark(filepath.Join(killed, "shipped")); err != nil || m.Position != 0 {
 		t.Errorf("the mark was noted before: %+v, %v", m, err)
 	}
-	var left Left
-	require.NoError(t, Leave(killed, func(l Left) error { left = l; return nil }))
-	if want := (Left{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}}); left != want {
+	var left Unshipped
+	require.NoError(t, Leave(killed, func(l Unshipped) error { left = l; return nil }))
+	if want := (Unshipped{To: scanlog.Offset{Position: 5, ID: anEvent(4).ID}}); left != want {
 		t.Errorf("left %+v, want %+v", left, want)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Thing identifies an object that a caller may have read before requesting a change.
-type Thing struct {
+// Object identifies an object that a caller may have read before requesting a change.
+type Object struct {
 	Kind  string   // the object kind as named in the change log: account, rule, …
 	Key   string   // which one
 	Owner string   // for a rule: the account that must own it
@@ -18,7 +18,7 @@ type Thing struct {
 
 // Changing is an input that identifies the object of a call: an operation with such an input accepts If-Match, unless it is a GET.
 // An operation whose input does not implement Changing rejects the If-Match header, unless it is a GET.
-type Changing interface{ Thing() Thing }
+type Changing interface{ Object() Object }
 
 // Tagged is a response that shows one object whose revision is not a field of the response.
 type Tagged interface{ ETag() string }
@@ -52,17 +52,17 @@ func tagged(answer reflect.Type) bool {
 
 // Seen holds the preconditions of a call: the revisions that the caller has read.
 type Seen struct {
-	Tags       []string // the tags in If-Match, without quotes
-	Some       bool     // If-Match: * — the object must exist
-	None       bool     // If-None-Match: * — the object must not exist
-	Repeatable bool     // the call may be retried; false if its body is streamed
+	Tags         []string // the tags in If-Match, without quotes
+	MustExist    bool     // If-Match: * — the object must exist
+	MustNotExist bool     // If-None-Match: * — the object must not exist
+	Repeatable   bool     // the call may be retried; false if its body is streamed
 }
 
 // Guard checks the preconditions of operations; the zero Guard checks nothing.
 type Guard struct {
 	// Run applies a change only if the object still has the revision in saw, checked atomically with the change; otherwise Run
 	// returns an error that describes the current object.
-	Run func(ctx context.Context, thing Thing, saw Seen, change func(context.Context) (any, error)) (any, error)
+	Run func(ctx context.Context, thing Object, saw Seen, change func(context.Context) (any, error)) (any, error)
 	// Problem is the type of the error response for a failed precondition.
 	Problem reflect.Type
 }
@@ -79,22 +79,22 @@ func withSeen(hctx huma.Context, guards bool) (huma.Context, error) {
 		case strings.EqualFold(name, "If-Match"):
 			given = true
 			tags, wildcard := tagsOf(value)
-			saw.Tags, saw.Some = append(saw.Tags, tags...), saw.Some || wildcard
+			saw.Tags, saw.MustExist = append(saw.Tags, tags...), saw.MustExist || wildcard
 		case strings.EqualFold(name, "If-None-Match"):
-			saw.None = strings.TrimSpace(value) == "*"
-			unknown = !saw.None
+			saw.MustNotExist = strings.TrimSpace(value) == "*"
+			unknown = !saw.MustNotExist
 		}
 	})
-	if (given || saw.None || unknown) && !guards {
+	if (given || saw.MustNotExist || unknown) && !guards {
 		return hctx, huma.Error400BadRequest("this operation has no preconditions: send it without If-Match and If-None-Match")
 	}
 	if unknown {
 		return hctx, huma.Error400BadRequest("If-None-Match: want *, which creates an object only if it does not exist, or leave the header out")
 	}
-	if given && !saw.Some && len(saw.Tags) == 0 {
+	if given && !saw.MustExist && len(saw.Tags) == 0 {
 		return hctx, huma.Error400BadRequest(`If-Match is empty: want the revision that the last read returned, such as "Xk2s…", or leave the header out`)
 	}
-	if !given && !saw.None {
+	if !given && !saw.MustNotExist {
 		return hctx, nil
 	}
 	return huma.WithValue(hctx, seenKey{}, saw), nil
@@ -122,7 +122,7 @@ func (e *edge) guarded(ctx context.Context, in any, call func(context.Context) (
 	}
 	_, arriving := in.(interface{ Arrived() })
 	saw.Repeatable = !arriving
-	return e.guard.Run(ctx, in.(Changing).Thing(), saw, call)
+	return e.guard.Run(ctx, in.(Changing).Object(), saw, call)
 }
 
 // describeMatch documents If-Match and the ETag header of an operation in the OpenAPI document.

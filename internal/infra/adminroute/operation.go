@@ -77,7 +77,7 @@ func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In
 func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
-		o.Matches = in.Thing().Kind
+		o.Matches = in.Object().Kind
 	}
 	o.mount = func(e edge, h huma.Operation) {
 		e.describe(&h, reflect.TypeFor[Out](), o.Matches)

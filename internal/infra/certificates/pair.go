@@ -17,7 +17,7 @@ type Pair struct {
 	log       *slog.Logger
 
 	mu      sync.Mutex
-	seen    [2]fs.FileInfo // file information at the last attempt to load the files
+	loaded  [2]fs.FileInfo // file information at the last attempt to load the files
 	current *tls.Certificate
 }
 
@@ -26,7 +26,7 @@ type Pair struct {
 func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, error) {
 	p := &Pair{cert: cert, key: key, log: log}
 	var err error
-	if p.seen, err = p.look(); err == nil {
+	if p.loaded, err = p.stat(); err == nil {
 		err = p.read()
 	}
 	if err != nil {
@@ -39,7 +39,7 @@ func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, 
 	return p, nil
 }
 
-func (p *Pair) look() (seen [2]fs.FileInfo, err error) {
+func (p *Pair) stat() (seen [2]fs.FileInfo, err error) {
 	for i, file := range []struct{ flag, name string }{{"--tls-cert", p.cert}, {"--tls-key", p.key}} {
 		if seen[i], err = os.Stat(file.name); err != nil {
 			return seen, fmt.Errorf("%s: %w", file.flag, err)
@@ -69,11 +69,11 @@ func (p *Pair) read() error {
 func (p *Pair) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	seen, err := p.look()
-	if err != nil || sameFile(seen[0], p.seen[0]) && sameFile(seen[1], p.seen[1]) {
+	seen, err := p.stat()
+	if err != nil || sameFile(seen[0], p.loaded[0]) && sameFile(seen[1], p.loaded[1]) {
 		return p.current, nil
 	}
-	p.seen = seen
+	p.loaded = seen
 	if err := p.read(); err != nil {
 		p.log.Error("the new certificate cannot be used, the old one stays", "error", err)
 	} else {

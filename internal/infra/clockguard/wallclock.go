@@ -32,13 +32,13 @@ type Clock struct {
 	elapsed func() time.Duration // time since the start, independent of the clock
 	log     *slog.Logger
 
-	mu    sync.Mutex
-	seen  time.Time     // the last trusted time
-	at    time.Duration // when that was
-	kept  time.Duration // when seen was last stored
-	ahead bool
-	since time.Duration // when the clock was first found ahead
-	spent time.Duration // how long earlier runs have found the clock ahead
+	mu        sync.Mutex
+	trusted   time.Time     // the last trusted time
+	trustedAt time.Duration // when that was
+	storedAt  time.Duration // when seen was last stored
+	ahead     bool
+	since     time.Duration // when the clock was first found ahead
+	spent     time.Duration // how long earlier runs have found the clock ahead
 }
 
 // Open reads the time stored by an earlier run. If the stored time is absent or unreadable, the clock is trusted. elapsed returns
@@ -49,11 +49,11 @@ func Open(folder string, now func() time.Time, elapsed func() time.Duration, log
 		elapsed = func() time.Duration { return time.Since(start) }
 	}
 	c := &Clock{file: filepath.Join(folder, "clock"), now: now, elapsed: elapsed, log: log,
-		kept: -keptEvery}
+		storedAt: -keptEvery}
 	if b, err := os.ReadFile(c.file); err == nil {
 		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		if seen, err := time.Parse(time.RFC3339, text); err == nil {
-			c.seen = seen
+			c.trusted = seen
 			c.spent, _ = time.ParseDuration(spent) // 0 if absent
 		}
 	}
@@ -84,14 +84,14 @@ func (c *Clock) LeadTime() time.Duration {
 func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Duration) {
 	// Round drops the monotonic reading: with it, the difference of two times would ignore changes of the clock.
 	now := c.now().Round(0)
-	lead := now.Sub(c.seen.Add(running - c.at))
+	lead := now.Sub(c.trusted.Add(running - c.trustedAt))
 	switch {
-	case c.seen.IsZero() || lead <= Lead:
+	case c.trusted.IsZero() || lead <= Lead:
 	case !c.ahead:
 		c.ahead, c.since = true, running-c.spent
 		c.log.Warn("this machine's clock is further ahead than the time that passed since it was last seen: repair it if it is wrong; "+
 			"for a day nothing is removed for its age, and daily and monthly limits are those of the time before",
-			"clock", now.UTC().Format(time.RFC3339), "last seen", c.seen.UTC().Format(time.RFC3339))
+			"clock", now.UTC().Format(time.RFC3339), "last seen", c.trusted.UTC().Format(time.RFC3339))
 		return false, lead - c.spent
 	case running-c.since < Lead:
 		return false, lead - c.spent
@@ -102,19 +102,19 @@ func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Du
 	if c.ahead || c.spent > 0 {
 		c.ahead, c.spent = false, 0
 		// forces a write of the trusted time, so that the server trusts the clock after its next start
-		c.kept = running - keptEvery
+		c.storedAt = running - keptEvery
 	}
-	c.seen, c.at = now, running
+	c.trusted, c.trustedAt = now, running
 	return true, 0
 }
 
 // keep stores the last trusted time at intervals, for the next start.
 func (c *Clock) keep(running time.Duration) {
-	if running-c.kept < keptEvery {
+	if running-c.storedAt < keptEvery {
 		return
 	}
-	c.kept = running
-	text := c.seen.UTC().Format(time.RFC3339)
+	c.storedAt = running
+	text := c.trusted.UTC().Format(time.RFC3339)
 	if c.ahead {
 		text += " " + (running - c.since).Round(time.Second).String()
 	}

@@ -122,6 +122,6 @@ func TestClockGuard_PersistsAcrossRestart(t *testing.T) {
 // told to forget it: then no jump would ever be seen.
 func TestClockGuard_IgnoresMonotonicReading(t *testing.T) {
 	c := Open(t.TempDir(), time.Now, nil, slog.New(slog.DiscardHandler))
-	assert.True(t, c.Believed() && !strings.Contains(c.seen.String(), "m="),
-		"the time that was seen is %v, beside what passed since the start", c.seen)
+	assert.True(t, c.Believed() && !strings.Contains(c.trusted.String(), "m="),
+		"the time that was seen is %v, beside what passed since the start", c.trusted)
 }

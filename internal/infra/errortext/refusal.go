@@ -21,7 +21,7 @@ var catalog = i18n.Open(locale)
 type known struct {
 	key, begin string // begin is the text before the first placeholder
 	fixed      int    // number of bytes outside placeholders
-	whole      *regexp.Regexp
+	pattern    *regexp.Regexp
 }
 
 // texts returns all texts of the catalog; texts with more fixed bytes are tried first.
@@ -34,7 +34,7 @@ var texts = sync.OnceValue(func() (list []known) {
 			parts[i] = regexp.QuoteMeta(part)
 		}
 		full := strings.Join(parts, "(.*?)")
-		k.whole = regexp.MustCompile(`(?s)^` + strings.ReplaceAll(full, "(.*?)(.*?)", "(.*?)(: did you mean .*|)") + `$`)
+		k.pattern = regexp.MustCompile(`(?s)^` + strings.ReplaceAll(full, "(.*?)(.*?)", "(.*?)(: did you mean .*|)") + `$`)
 		list = append(list, k)
 	}
 	slices.SortFunc(list, func(a, b known) int {
@@ -58,7 +58,7 @@ func in(l i18n.Language, english string, deep int) string {
 		if !strings.HasPrefix(english, text.begin) {
 			continue
 		}
-		found := text.whole.FindStringSubmatch(english)
+		found := text.pattern.FindStringSubmatch(english)
 		if found == nil {
 			continue
 		}

@@ -4,24 +4,24 @@ import "strings"
 
 // fields parses the digits of a coupon, field by field. After the first invalid field, wrong stays true and all later fields are empty.
 type fields struct {
-	rest  string
-	wrong bool
+	digits  string
+	invalid bool
 }
 
 // take returns the next n digits.
 func (f *fields) take(n int) string {
-	if f.wrong = f.wrong || len(f.rest) < n; f.wrong {
+	if f.invalid = f.invalid || len(f.digits) < n; f.invalid {
 		return ""
 	}
-	text := f.rest[:n]
-	f.rest = f.rest[n:]
+	text := f.digits[:n]
+	f.digits = f.digits[n:]
 	return text
 }
 
 // digitOf returns the next digit, which must be one of the digits in set.
 func (f *fields) digitOf(set string) byte {
 	digit := f.take(1)
-	if f.wrong = f.wrong || !strings.Contains(set, digit); f.wrong {
+	if f.invalid = f.invalid || !strings.Contains(set, digit); f.invalid {
 		return 0
 	}
 	return digit[0]
@@ -37,10 +37,10 @@ func (f *fields) sized(set string, extra int) {
 
 // begins skips the given digit, which starts an optional field, and reports whether it was present.
 func (f *fields) begins(digit string) bool {
-	if f.wrong || !strings.HasPrefix(f.rest, digit) {
+	if f.invalid || !strings.HasPrefix(f.digits, digit) {
 		return false
 	}
-	f.rest = f.rest[1:]
+	f.digits = f.digits[1:]
 	return true
 }
 
@@ -62,7 +62,7 @@ func (f *fields) company() {
 
 // coupon checks AI 8110 according to the North American Coupon Application Guideline.
 func coupon(ai, value string) error {
-	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
+	f := fields{digits: value, invalid: strings.Trim(value, anyDigit) != ""}
 	f.sized("0123456", 6) // company
 	f.take(6)             // offer
 	f.sized("12345", 0)   // what is saved
@@ -79,11 +79,11 @@ func coupon(ai, value string) error {
 	var ends, starts string
 	if f.begins("3") {
 		ends = f.take(6)
-		f.wrong = f.wrong || day(ai, "20"+ends, false) != nil
+		f.invalid = f.invalid || day(ai, "20"+ends, false) != nil
 	}
 	if f.begins("4") {
 		starts = f.take(6)
-		f.wrong = f.wrong || day(ai, "20"+starts, false) != nil || ends != "" && starts > ends
+		f.invalid = f.invalid || day(ai, "20"+starts, false) != nil || ends != "" && starts > ends
 	}
 	if f.begins("5") {
 		f.sized(anyDigit, 6) // serial
@@ -97,15 +97,15 @@ func coupon(ai, value string) error {
 		f.digitOf(anyDigit)
 		f.digitOf("01")
 	}
-	return errorUnless(!f.wrong && f.rest == "", ai, value, "coupon")
+	return errorUnless(!f.invalid && f.digits == "", ai, value, "coupon")
 }
 
 // positiveOffer checks AI 8112: a coupon for an offer in a positive offer file.
 func positiveOffer(ai, value string) error {
-	f := fields{rest: value, wrong: strings.Trim(value, anyDigit) != ""}
+	f := fields{digits: value, invalid: strings.Trim(value, anyDigit) != ""}
 	f.digitOf("01")
 	f.sized("0123456", 6) // funder
 	f.take(6)             // offer
 	f.sized(anyDigit, 6)  // serial
-	return errorUnless(!f.wrong && f.rest == "", ai, value, "coupon")
+	return errorUnless(!f.invalid && f.digits == "", ai, value, "coupon")
 }

@@ -24,16 +24,16 @@ type application struct {
 	excludes   []string
 	requires   [][][]string // from each list, one group of AIs must be present completely
 	parts      []part
-	least      int // characters
-	most       int
+	min        int // characters
+	max        int
 }
 
 // part is a component of a value.
 type part struct {
-	set         byte // the character set: N, X, Y or Z
-	least, most int
-	optional    bool
-	checks      []string
+	set      byte // the character set: N, X, Y or Z
+	min, max int
+	optional bool
+	checks   []string
 }
 
 var dictionary = sync.OnceValue(func() map[string]*application {
@@ -89,9 +89,9 @@ func read(fields []string) (a application) {
 		default:
 			p := readPart(field)
 			a.parts = append(a.parts, p)
-			a.most += p.most
+			a.max += p.max
 			if !p.optional {
-				a.least += p.least
+				a.min += p.min
 			}
 		}
 	}
@@ -108,10 +108,10 @@ func readPart(field string) (p part) {
 	form = strings.Trim(form, "[]")
 	p.set = form[0]
 	size, variable := strings.CutPrefix(form[1:], "..")
-	p.most = number(size)
-	p.least = p.most
+	p.max = number(size)
+	p.min = p.max
 	if variable {
-		p.least = 1
+		p.min = 1
 	}
 	return p
 }
@@ -148,19 +148,19 @@ func (a *application) check(value string) error {
 	switch {
 	case value == "":
 		return invalidf("AI (%s) has no value", a.ai)
-	case len(value) < a.least:
-		return invalidf("AI (%s) has %d characters: want at least %d", a.ai, len(value), a.least)
-	case len(value) > a.most:
-		return invalidf("AI (%s) has %d characters: want at most %d", a.ai, len(value), a.most)
+	case len(value) < a.min:
+		return invalidf("AI (%s) has %d characters: want at least %d", a.ai, len(value), a.min)
+	case len(value) > a.max:
+		return invalidf("AI (%s) has %d characters: want at most %d", a.ai, len(value), a.max)
 	}
 	rest := value
 	for _, p := range a.parts {
 		if p.optional && rest == "" {
 			continue
 		}
-		item := rest[:min(len(rest), p.most)]
+		item := rest[:min(len(rest), p.max)]
 		rest = rest[len(item):]
-		if len(item) < p.least {
+		if len(item) < p.min {
 			return invalidf("AI (%s) has %d characters, which is not one of the lengths allowed", a.ai, len(value))
 		}
 		if i := strings.IndexFunc(item, func(r rune) bool { return !in(p.set, r) }); i >= 0 {

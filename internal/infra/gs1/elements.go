@@ -23,9 +23,9 @@ func ParseElementString(text string) (Data, error) {
 			return Data{}, invalidf("not GS1 data: no GS1 format begins with %.4q", text)
 		}
 		value, rest, _ := strings.Cut(text[len(a.ai):], Separator)
-		if a.fixed && len(value) > a.most {
-			value = value[:a.most]
-			rest = strings.TrimPrefix(text[len(a.ai)+a.most:], Separator)
+		if a.fixed && len(value) > a.max {
+			value = value[:a.max]
+			rest = strings.TrimPrefix(text[len(a.ai)+a.max:], Separator)
 		}
 		if err := a.check(value); err != nil {
 			return Data{}, err

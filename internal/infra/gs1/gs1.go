@@ -79,7 +79,7 @@ func (k Key) Company() string {
 		case slices.Contains(p.checks, "gcppos2"):
 			return e.Value[begins+1:]
 		}
-		begins += p.most
+		begins += p.max
 	}
 	return ""
 }
@@ -296,7 +296,7 @@ func checkCombination(list []Element) error {
 		}
 		// A digital signature must refer to a single item: General Specifications, 3.9.
 		if value, is := find(list, "8030"); is && value != "" && slices.Contains([]string{"253", "255", "8003"}, e.AI) &&
-			len(e.Value) == a.least {
+			len(e.Value) == a.min {
 			return invalidf("AI (%s) needs a serial number, because a signature (8030) is present", e.AI)
 		}
 	}

@@ -28,7 +28,7 @@ func (a *application) random(r *rand.Rand) string {
 func (p part) random(r *rand.Rand) string {
 	set := map[byte]string{'N': anyDigit, 'X': set82, 'Y': anyDigit + "ABCDEFGHIJKLMNOPQRSTUVWXYZ#-/",
 		'Z': anyDigit + "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"}[p.set]
-	n := p.least + r.IntN(p.most-p.least+1)
+	n := p.min + r.IntN(p.max-p.min+1)
 	has := func(name string) bool { return slices.Contains(p.checks, name) }
 	text := make([]byte, n)
 	for i := range text {

@@ -159,7 +159,7 @@ func (s Localizer) Chinese() bool { return s.Language == Chinese }
 
 // Say formats the text of a key; it returns an error if the key does not exist or the number of arguments is wrong.
 func (s Localizer) Say(key string, values ...any) (string, error) {
-	if err := s.catalog.fault(key, len(values)); err != nil {
+	if err := s.catalog.checkArgs(key, len(values)); err != nil {
 		return "", err
 	}
 	return s.fill(key, values), nil
@@ -177,7 +177,7 @@ const oneSuffix = ".one"
 // Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics if the key does not
 // exist or the number of arguments is wrong.
 func (s Localizer) Errorf(key string, values ...any) error {
-	if err := s.catalog.fault(key, len(values)); err != nil {
+	if err := s.catalog.checkArgs(key, len(values)); err != nil {
 		panic(err)
 	}
 	text, said := s.form(key, values)
@@ -226,8 +226,8 @@ func (s Localizer) form(key string, values []any) (text string, said []any) {
 // Has reports whether the catalog contains a key.
 func (b *Catalog) Has(key string) bool { _, ok := b.texts[English]()[key]; return ok }
 
-// fault returns an error if the key does not exist or takes a different number of arguments.
-func (b *Catalog) fault(key string, value int) error {
+// checkArgs returns an error if the key does not exist or takes a different number of arguments.
+func (b *Catalog) checkArgs(key string, value int) error {
 	text, ok := b.texts[English]()[key]
 	if !ok {
 		return fmt.Errorf("no text is called %q", key)
@@ -242,17 +242,17 @@ func (b *Catalog) fault(key string, value int) error {
 type Message struct {
 	catalog *Catalog
 	key     string
-	with    []any
+	args    []any
 	plain   string
 }
 
 // Text returns a Message for a key and its arguments. An argument may be a Message too. Text panics if the key does not exist or
 // the number of arguments is wrong: TestTranslations_KeysAndArgumentsMatch finds such calls in the code.
 func (b *Catalog) Text(key string, values ...any) Message {
-	if err := b.fault(key, len(values)); err != nil {
+	if err := b.checkArgs(key, len(values)); err != nil {
 		panic(err)
 	}
-	return Message{catalog: b, key: key, with: values}
+	return Message{catalog: b, key: key, args: values}
 }
 
 // Literal returns a Message with a text from elsewhere that is not translated, such as an operating system or database error.
@@ -263,7 +263,7 @@ func (t Message) In(l Language) string {
 	if t.catalog == nil {
 		return t.plain
 	}
-	return t.catalog.In(l).fill(t.key, t.with)
+	return t.catalog.In(l).fill(t.key, t.args)
 }
 
 // String returns the message in English, for programs and logs.

@@ -79,7 +79,7 @@ func Parse(file string, text []byte) (ast.Node, error) {
 	}
 	parsed, err := parser.ParseBytes(text, 0)
 	if err != nil {
-		return nil, errors.New(Fault(file, err))
+		return nil, errors.New(ErrorLine(file, err))
 	}
 	switch len(parsed.Docs) {
 	case 0:
@@ -100,8 +100,8 @@ func Location(file string, node ast.Node) string {
 	return fmt.Sprintf("%s:%d", file, node.GetToken().Position.Line)
 }
 
-// Fault returns an error with its file and line, in one line of text.
-func Fault(file string, err error) string {
+// ErrorLine returns an error with its file and line, in one line of text.
+func ErrorLine(file string, err error) string {
 	if y, ok := errors.AsType[yaml.Error](err); ok && y.GetToken() != nil {
 		return fmt.Sprintf("%s:%d: %s", file, y.GetToken().Position.Line, y.GetMessage())
 	}

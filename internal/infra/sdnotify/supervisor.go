@@ -28,10 +28,10 @@ func Find() Supervisor {
 }
 
 // Ready reports that the service is ready, with a status text.
-func (s Supervisor) Ready(status string) error { return s.say("READY=1", "STATUS="+status) }
+func (s Supervisor) Ready(status string) error { return s.notify("READY=1", "STATUS="+status) }
 
 // Stopping reports that the service is shutting down.
-func (s Supervisor) Stopping(status string) error { return s.say("STOPPING=1", "STATUS="+status) }
+func (s Supervisor) Stopping(status string) error { return s.notify("STOPPING=1", "STATUS="+status) }
 
 // Watch sends a keep-alive twice per watchdog interval while alive succeeds, until ctx ends. systemd restarts a service that sends
 // no keep-alive.
@@ -49,16 +49,16 @@ func (s Supervisor) Watch(ctx context.Context, alive func(context.Context) error
 		}
 		patience, cancel := context.WithTimeout(ctx, s.within/2)
 		if err := alive(patience); err == nil {
-			_ = s.say("WATCHDOG=1")
+			_ = s.notify("WATCHDOG=1")
 		} else if ctx.Err() == nil {
-			_ = s.say("STATUS=not alive: " + err.Error())
+			_ = s.notify("STATUS=not alive: " + err.Error())
 		}
 		cancel()
 	}
 }
 
-// say sends lines in one datagram; without a supervisor, say does nothing.
-func (s Supervisor) say(lines ...string) error {
+// notify sends lines in one datagram; without a supervisor, say does nothing.
+func (s Supervisor) notify(lines ...string) error {
 	if s.socket == "" {
 		return nil
 	}

@@ -88,7 +88,7 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 		if isGS1 && says != r.Text {
 			says = data.Bracketed() // shown with brackets, because an element string contains invisible characters
 		}
-		label.Says = append(label.Says, says)
+		label.Content = append(label.Content, says)
 	}
 	if d.Drawn != nil {
 		d.Drawn(r, label)

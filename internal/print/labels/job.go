@@ -12,9 +12,9 @@ import (
 
 // Field is an entry of a print job file: a name with its values. Decision 72.
 type Field struct {
-	Name   string // the name of the corresponding flag of qrjump label, such as line-height
-	At     string // file and line
-	Values []string
+	Name     string // the name of the corresponding flag of qrjump label, such as line-height
+	Location string // file and line
+	Values   []string
 }
 
 // ErrNoWords is returned for a file that is not a print job.
@@ -23,7 +23,7 @@ var ErrNoWords = errors.New("want words with values, such as batch: 500000001")
 // EmptyWordError is returned for a field of a print job without a value or with a nested value.
 type EmptyWordError struct{ Field }
 
-func (e *EmptyWordError) Error() string { return e.At + ": " + e.Name + " has no value" }
+func (e *EmptyWordError) Error() string { return e.Location + ": " + e.Name + " has no value" }
 
 // ReadJob parses a print job file. The error is ErrNoWords, an *EmptyWordError, or a YAML syntax error.
 func ReadJob(file string, text []byte) (words []Field, err error) {
@@ -36,7 +36,7 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 		return nil, ErrNoWords
 	}
 	for _, entry := range list.Values {
-		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), At: safeyaml.Location(file, entry.Key)}
+		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), Location: safeyaml.Location(file, entry.Key)}
 		if w.Values, err = valuesOf(entry.Value); err != nil {
 			return nil, &EmptyWordError{w}
 		}

@@ -193,11 +193,11 @@ func (p Printing) layout(s *Sheet) (err error) {
 // overSheet returns p with its empty fields filled from a sheet.
 func (p Printing) overSheet(named boughtSheet) Printing {
 	for _, word := range []struct {
-		is    *string
-		other string
+		is          *string
+		alternative string
 	}{{&p.Page, named.Page}, {&p.Label, named.Label}, {&p.Margin, named.Margin}} {
 		if *word.is == "" {
-			*word.is = word.other
+			*word.is = word.alternative
 		}
 	}
 	if p.Pitch == "" && p.Gap == "" {

@@ -50,7 +50,7 @@ func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
 // Check returns an error if the sheet cannot be printed, regardless of the content of the labels.
 func (s Sheet) Check() error {
-	right, childLength := s.rest()
+	right, childLength := s.unused()
 	margin := min(s.Left, s.Top, right, childLength)
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > maxSheetCells:
@@ -84,8 +84,8 @@ func (s Sheet) Check() error {
 	return s.Design.Style.Check()
 }
 
-// rest returns the width of the paper to the right of the last cell and the height below it.
-func (s Sheet) rest() (right, childLength symbol.Length) {
+// unused returns the width of the paper to the right of the last cell and the height below it.
+func (s Sheet) unused() (right, childLength symbol.Length) {
 	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }
@@ -242,7 +242,7 @@ func (p pages) logoHeight() int {
 // tooLarge returns the error for a label that is larger than its cell. The error includes the largest module size at which the label fits.
 func (p pages) tooLarge(d symbol.Drawing, r Row, width, height, logo int) error {
 	mm := func(dots int) string { return strconv.FormatFloat(float64(dots)*25.4/float64(d.DPI), 'f', 1, 64) }
-	e := &symbol.SizeError{Why: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),
+	e := &symbol.SizeError{Reason: fmt.Sprintf("a label of %s×%smm is larger than a cell of %s×%smm", mm(d.Width+logo), mm(d.Height),
 		mm(width), mm(height)), Next: "fewer columns or rows, or shorter lines"}
 	for module := d.Module - 1; module > 0; module-- {
 		smaller := p.Design

@@ -29,10 +29,10 @@ type Run struct {
 	// NoRead is the text that the camera sends when it recognizes no code.
 	NoRead string
 
-	seen  [2][]uint8 // how often each position was read, by kind of text
-	lines int64
-	found map[Verdict][]Finding
-	count map[Verdict]int64
+	readCounts [2][]uint8 // how often each position was read, by kind of text
+	lines      int64
+	found      map[Verdict][]Finding
+	count      map[Verdict]int64
 }
 
 // Finding is a faulty line of the camera's log.
@@ -48,8 +48,8 @@ const MaxFindings = 100_000
 // NewRun returns a Run in which no code has been read.
 func NewRun(j *Job) *Run {
 	r := &Run{Job: j, NoRead: "NOREAD", found: map[Verdict][]Finding{}, count: map[Verdict]int64{}}
-	for i := range r.seen {
-		r.seen[i] = make([]uint8, j.codes()+j.Proofs)
+	for i := range r.readCounts {
+		r.readCounts[i] = make([]uint8, j.codes()+j.Proofs)
 	}
 	return r
 }
@@ -91,9 +91,9 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 		return Proof, -1
 	}
 	index := r.Job.From + int64(pos)
-	prev := r.seen[kind][pos]
+	prev := r.readCounts[kind][pos]
 	if prev < 255 {
-		r.seen[kind][pos]++
+		r.readCounts[kind][pos]++
 	}
 	switch {
 	case r.Spoiled.Contains(index):
@@ -165,7 +165,7 @@ func (r *Run) Report() Report {
 	var good int64
 	for code := range j.codes() {
 		index := j.From + code
-		read, spare, spoiled := r.seen[readText][code]|r.seen[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Contains(index)
+		read, spare, spoiled := r.readCounts[readText][code]|r.readCounts[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Contains(index)
 		if read {
 			done.Read++
 		}

@@ -36,14 +36,14 @@ const (
 
 // Advice describes the smallest symbol that can be scanned at a Spot.
 type Advice struct {
-	Dots   int    // printer dots per module
-	Module Length // the printed size of a module
-	Width  Length // width of the symbol with its quiet zone
-	Height Length // as Width
-	By     Cause
-	Pixels float64 // camera pixels per module in the middle of the symbol
-	Edge   float64 // apparent width of a module at the edge relative to the middle; 1 = flat
-	Most   Length  // maximum width of the symbol at the Spot, without its quiet zone; 0 = unlimited
+	Dots     int    // printer dots per module
+	Module   Length // the printed size of a module
+	Width    Length // width of the symbol with its quiet zone
+	Height   Length // as Width
+	By       Cause
+	Pixels   float64 // camera pixels per module in the middle of the symbol
+	Edge     float64 // apparent width of a module at the edge relative to the middle; 1 = flat
+	MaxWidth Length  // maximum width of the symbol at the Spot, without its quiet zone; 0 = unlimited
 }
 
 // Advise returns the smallest size at which the symbol can be scanned at a Spot. The error is a *SizeError if no size is suitable;
@@ -70,12 +70,12 @@ func (g Grid) Advise(spot Spot) (Advice, error) {
 	}
 	if spot.Diameter != 0 {
 		widest := math.Sqrt(4.5 * math.Sqrt(3) / float64(g.Width))
-		a.Most = Length(widest * float64(spot.Diameter))
+		a.MaxWidth = Length(widest * float64(spot.Diameter))
 		for flat := a.Dots; ; a.Dots++ {
 			angle := float64(a.Dots) * dot * float64(g.Width) / float64(spot.Diameter)
 			if angle > widest {
-				return Advice{}, &SizeError{Why: fmt.Sprintf("a symbol of %d modules scanned from %v is wider than the %v that a camera sees of a diameter "+
-					"of %v", g.Width, spot.Distance, a.Most, spot.Diameter),
+				return Advice{}, &SizeError{Reason: fmt.Sprintf("a symbol of %d modules scanned from %v is wider than the %v that a camera sees of a diameter "+
+					"of %v", g.Width, spot.Distance, a.MaxWidth, spot.Diameter),
 					Next: "shorten the text, use a Data Matrix or a lower error correction level, scan it from a shorter " +
 						"distance, or print it on a flatter surface"}
 			}
@@ -88,7 +88,7 @@ func (g Grid) Advise(spot Spot) (Advice, error) {
 		}
 	}
 	if a.Module = LengthOf(a.Dots, spot.DPI); a.Module > maxModule {
-		return Advice{}, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(maxModule)),
+		return Advice{}, &SizeError{Reason: fmt.Sprintf("modules of %v are larger than %v", a.Module, Length(maxModule)),
 			Next: "scan it from a shorter distance"}
 	}
 	a.Width, a.Height = LengthOf(a.Dots*(g.Width+2*g.quiet), spot.DPI), LengthOf(a.Dots*(g.Height+2*g.quiet), spot.DPI)

@@ -75,7 +75,7 @@ func TestSymbolAdvice_SizeGrowsWithDifficulty(t *testing.T) {
 	far := advise(short, Spot{Distance: 300_000, DPI: 203}, ByDistance)
 	bent := advise(short, Spot{Distance: 300_000, DPI: 1200, Diameter: 65_000}, ByCurve)
 	flat := advise(short, Spot{Distance: 300_000, DPI: 1200}, ByDistance)
-	assert.True(t, far.Width > near.Width && bent.Width > flat.Width && bent.Edge < 1 && bent.Most <= 65_000,
+	assert.True(t, far.Width > near.Width && bent.Width > flat.Width && bent.Edge < 1 && bent.MaxWidth <= 65_000,
 		"near %+v, far %+v, flat %+v, bent %+v", near, far, flat, bent)
 	if a := advise(long, Spot{Distance: 300_000, DPI: 203}, ByDistance); a.Width <= far.Width || a.Dots != far.Dots {
 		t.Errorf("a longer text: %+v", a)

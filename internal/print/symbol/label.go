@@ -43,9 +43,9 @@ type Drawing struct {
 	font               *Font
 	media              Media
 	dots               func() *bitmap // the dots of the label, rendered once, at the first use
-	// Says holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
+	// Content holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
 	// and that no reader in this program can read.
-	Says []string
+	Content []string
 }
 
 type placed struct {
@@ -70,7 +70,7 @@ func (s Style) Check() error {
 		return fmt.Errorf("a quiet zone of %d modules: want at most %d", *s.Quiet, maxQuietZone)
 	}
 	if size := s.textDots(); size < minText {
-		return &SizeError{Why: fmt.Sprintf("lines of %v are %d dots at %d dots per inch, and must be at least %d dots to be readable", s.text(), size,
+		return &SizeError{Reason: fmt.Sprintf("lines of %v are %d dots at %d dots per inch, and must be at least %d dots to be readable", s.text(), size,
 			s.DPI, minText), Next: fmt.Sprintf("use lines of %v", LengthOf(minText, s.DPI)+1)}
 	}
 	return CheckContrast(s.Ink, s.Paper)
@@ -100,7 +100,7 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 	d := Drawing{DPI: s.DPI, Module: module, ink: s.Ink, paper: s.Paper, size: s.textDots(), font: s.Face(), media: s.Media}
 	for _, g := range symbols {
 		if s.Quiet != nil && *s.Quiet < g.quiet {
-			return Drawing{}, &SizeError{Why: fmt.Sprintf("a quiet zone of %s is too small for this symbol", modules(*s.Quiet)),
+			return Drawing{}, &SizeError{Reason: fmt.Sprintf("a quiet zone of %s is too small for this symbol", modules(*s.Quiet)),
 				Next: fmt.Sprintf("use %d or more", g.quiet)}
 		}
 		d.Height = max(d.Height, (g.Height+2*s.quiet(g))*module)
@@ -114,7 +114,7 @@ func (s Style) Draw(lines []string, symbols ...Grid) (Drawing, error) {
 		return Drawing{}, err
 	}
 	if d.Width > MaxDots || d.Height > MaxDots {
-		return Drawing{}, &SizeError{Why: fmt.Sprintf("an image of %d×%d pixels is larger than %d pixels on a side", d.Width, d.Height, MaxDots),
+		return Drawing{}, &SizeError{Reason: fmt.Sprintf("an image of %d×%d pixels is larger than %d pixels on a side", d.Width, d.Height, MaxDots),
 			Can: s.smaller(MaxDots, max(d.Width, d.Height))}
 	}
 	d.dots = sync.OnceValue(d.raster)

@@ -31,10 +31,10 @@ func (d Drawing) onMedia() (*bitmap, int, error) {
 	}
 	switch {
 	case width < b.width || height < b.height:
-		return nil, 0, &SizeError{Why: fmt.Sprintf("a drawing of %v by %v is larger than a label of %v by %v", LengthOf(b.width, d.DPI),
+		return nil, 0, &SizeError{Reason: fmt.Sprintf("a drawing of %v by %v is larger than a label of %v by %v", LengthOf(b.width, d.DPI),
 			LengthOf(b.height, d.DPI), d.media.Width, d.media.Height), Next: "take smaller modules, shorter lines or a larger label"}
 	case width > MaxDots || height > MaxDots:
-		return nil, 0, &SizeError{Why: fmt.Sprintf("a label of %d×%d dots is larger than %d a side", width, height, MaxDots),
+		return nil, 0, &SizeError{Reason: fmt.Sprintf("a label of %d×%d dots is larger than %d a side", width, height, MaxDots),
 			Next: "take a smaller label"}
 	case x == 0 && y == 0 && width == b.width && height == b.height:
 		return b, copies, nil

@@ -66,7 +66,7 @@ func LengthOf(dots, dpi int) Length {
 
 // SizeError reports that something cannot be printed at the requested size.
 type SizeError struct {
-	Why string
+	Reason string
 	// Can is a module size that can be printed; 0 = unknown.
 	Can Length
 	// Next is the next step that the error recommends.
@@ -74,7 +74,7 @@ type SizeError struct {
 }
 
 func (e *SizeError) Error() string {
-	return e.Why + ": " + e.Advice()
+	return e.Reason + ": " + e.Advice()
 }
 
 // Advice returns a sentence about a size that can be printed.
@@ -107,13 +107,13 @@ func ModuleDots(module Length, dpi int) (int, error) {
 	can := Length(math.Ceil(float64(minimum) * inch / float64(dpi)))
 	switch {
 	case module > maxModule:
-		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are larger than %v", module, Length(maxModule)), Can: maxModule}
+		return 0, &SizeError{Reason: fmt.Sprintf("modules of %v are larger than %v", module, Length(maxModule)), Can: maxModule}
 	case module < minModule:
 		return 0, &SizeError{Can: can,
-			Why: fmt.Sprintf("modules of %v are smaller than cameras can resolve (%v)", module, Length(minModule))}
+			Reason: fmt.Sprintf("modules of %v are smaller than cameras can resolve (%v)", module, Length(minModule))}
 	case exact < minDots-0.05: // 0.25mm at 203 dots per inch is 1.998 dots, which is accepted as two
 		sufficient := int(math.Ceil(minDots * inch / float64(module)))
-		return 0, &SizeError{Why: fmt.Sprintf("modules of %v are %.1f dots at %d dots per inch, and must be at least %d dots", module, exact, dpi,
+		return 0, &SizeError{Reason: fmt.Sprintf("modules of %v are %.1f dots at %d dots per inch, and must be at least %d dots", module, exact, dpi,
 			minDots), Can: can, Next: fmt.Sprintf("a printer with at least %d dots per inch", sufficient)}
 	}
 	return max(minimum, int(math.Round(exact))), nil

@@ -62,15 +62,15 @@ func newPacker(w io.Writer) *packer {
 func (p *packer) pack(write func(io.Writer) error) (packed, error) {
 	p.flate.Reset(p.to)
 	done := packed{from: p.to.n}
-	t := &text{packer: p, piece: <-p.free, full: make(chan []byte, maxWaiting)}
+	t := &text{packer: p, chunk: <-p.free, full: make(chan []byte, maxWaiting)}
 	ended := make(chan error, 1)
 	sum := sha256.New()
 	go func() { ended <- t.packPieces(&done, sum) }()
 	err := write(t)
 	if err == nil {
-		t.full <- t.piece
+		t.full <- t.chunk
 	} else {
-		p.free <- t.piece[:0]
+		p.free <- t.chunk[:0]
 	}
 	close(t.full)
 	if broken := <-ended; broken != nil && (err == nil || errors.Is(err, errBroken)) {
@@ -83,7 +83,7 @@ func (p *packer) pack(write func(io.Writer) error) (packed, error) {
 // text is a text that is being compressed.
 type text struct {
 	packer *packer
-	piece  []byte
+	chunk  []byte
 	full   chan []byte
 	broken atomic.Bool
 }
@@ -94,15 +94,15 @@ var errBroken = errors.New("packing has failed")
 // Write implements io.Writer.
 func (t *text) Write(b []byte) (n int, err error) {
 	for len(b) > 0 {
-		if len(t.piece) == pieceSize {
+		if len(t.chunk) == pieceSize {
 			if t.broken.Load() {
 				return n, errBroken
 			}
-			t.full <- t.piece
-			t.piece = <-t.packer.free
+			t.full <- t.chunk
+			t.chunk = <-t.packer.free
 		}
-		part := min(len(b), pieceSize-len(t.piece))
-		t.piece = append(t.piece, b[:part]...)
+		part := min(len(b), pieceSize-len(t.chunk))
+		t.chunk = append(t.chunk, b[:part]...)
 		b, n = b[part:], n+part
 	}
 	return n, nil

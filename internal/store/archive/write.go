@@ -121,7 +121,7 @@ func (p *Packed) Close() error {
 // WriteTo writes the archive.
 func (p *Packed) WriteTo(w io.Writer) (int64, error) {
 	fullSummer := newSummer(w)
-	g := &packedGzip{whole: fullSummer, packer: newPacker(fullSummer)}
+	g := &packedGzip{total: fullSummer, packer: newPacker(fullSummer)}
 	err := g.write(p)
 	if err == nil {
 		_, err = w.Write(trailer(fullSummer.sum()))
@@ -131,7 +131,7 @@ func (p *Packed) WriteTo(w io.Writer) (int64, error) {
 
 // packedGzip is a gzip stream in which some of the texts are already compressed.
 type packedGzip struct {
-	whole  *summer
+	total  *summer
 	packer *packer
 	all    plain
 	waits  bytes.Buffer // texts that are not compressed yet
@@ -139,7 +139,7 @@ type packedGzip struct {
 
 func (g *packedGzip) write(p *Packed) error {
 	const fastest, unknownSystem = 4, 0xff
-	if _, err := g.whole.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, fastest, unknownSystem}); err != nil {
+	if _, err := g.total.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, fastest, unknownSystem}); err != nil {
 		return err
 	}
 	manifest, err := json.MarshalIndent(p.Manifest, "", "  ")
@@ -163,7 +163,7 @@ func (g *packedGzip) write(p *Packed) error {
 		return err
 	}
 	tail := binary.LittleEndian.AppendUint32([]byte{3, 0}, g.all.crc) // an empty final DEFLATE block, then the CRC-32 of the data
-	_, err = g.whole.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
+	_, err = g.total.Write(binary.LittleEndian.AppendUint32(tail, uint32(g.all.size)))
 	return err
 }
 
@@ -194,7 +194,7 @@ func (g *packedGzip) table(m Member, table packed, rows io.ReaderAt) error {
 		err = g.flush()
 	}
 	if err == nil {
-		_, err = io.Copy(g.whole, io.NewSectionReader(rows, table.from, table.to-table.from))
+		_, err = io.Copy(g.total, io.NewSectionReader(rows, table.from, table.to-table.from))
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", m.Name, err)
