@@ -240,14 +240,14 @@ func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun 
 		return false
 	}
 	if len(asked.BlockedBy) > 0 {
-		v.fault(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
+		v.fail(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
 		return false
 	}
 	goes := v.amounts(asked.Deletes)
 	if goes == "" {
 		goes = v.say("delete.alone")
 	}
-	if !v.agreed(v.say("sure.delete", appid, goes), appid) {
+	if !v.confirmedText(v.say("sure.delete", appid, goes), appid) {
 		return false
 	}
 	_, err = remove(v.ctx(), appid, false)

@@ -45,7 +45,7 @@ func (pages alarmPages) alarm(v *request) {
 		return
 	}
 	if len(list) == 0 || list[0].ID != id {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	data := alarmPage{alarmView: v.withReasons(list)[0]}

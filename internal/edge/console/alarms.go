@@ -184,7 +184,7 @@ func (pages alarmPages) actOnAlarm(v *request) {
 	for _, text := range v.r.PostForm["id"] {
 		id, wrong := strconv.ParseInt(text, 10, 64)
 		if wrong != nil || len(ids) == alarmRows {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 			return
 		}
 		ids = append(ids, id)
@@ -220,15 +220,15 @@ func (pages alarmPages) actOnAlarm(v *request) {
 		batch, wrong := strconv.ParseInt(first, 10, 64)
 		index, bad := strconv.ParseInt(second, 10, 64)
 		if wrong != nil || bad != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 			return
 		}
-		if !v.sure("sure.freeze", form("code")) {
+		if !v.confirmed("sure.freeze", form("code")) {
 			return
 		}
 		_, err = v.api.Codes.Update(ctx, batch, client.Freeze, codesOf(index, index))
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if !v.failed(err) {
@@ -270,7 +270,7 @@ func (pages alarmPages) setBatchAlarm(v *request) {
 		}
 		return
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if _, err := v.api.Batches.SetAlarmThreshold(v.ctx(), batch, put); !v.failed(err) {

@@ -32,7 +32,7 @@ func (pages operatePages) changeApps(v *request) {
 			// A key with the same name would be replaced, and the app that uses the old key would be rejected from then on.
 			list, err := v.api.ScanKeys.List(ctx)
 			taken := slices.ContainsFunc(list, func(k client.ScanKey) bool { return k.Name == name })
-			if err != nil || taken && !v.sure("sure.scan-key.new", name) {
+			if err != nil || taken && !v.confirmed("sure.scan-key.new", name) {
 				return cmp.Or(err, errAnswered)
 			}
 			key, err := v.api.ScanKeys.Create(ctx, client.ScanKey{Name: name, Namespace: v.word("namespace")})

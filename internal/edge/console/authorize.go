@@ -47,13 +47,13 @@ func (pages accountPages) agree(v *request) {
 // showAgreement shows the form that asks whether a platform may act for an account. Browsers apply form-action also to the redirect
 // after a form submission, so the policy includes the redirect target.
 func (pages accountPages) showAgreement(v *request, data agreeView, status int, first bool) {
-	if !(view{request: v}).May("operator") {
-		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
+	if !(view{request: v}).HasRole("operator") {
+		v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.operator")))
 		return
 	}
 	asked, err := v.api.Consents.Get(v.ctx(), client.AuthorizationQuestion{Reference: data.Reference, Part: data.Part})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.fault(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
+		v.fail(http.StatusUnprocessableEntity, v.say("agree.gone", strings.TrimPrefix(said.Detail, "reference: ")))
 		return
 	}
 	if v.failed(err) {
@@ -68,7 +68,7 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 		}
 	}
 	if len(asked.Accounts) == 0 && data.Part == "" {
-		v.fault(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
+		v.fail(http.StatusUnprocessableEntity, v.say("agree.none", asked.Component))
 		return
 	}
 	// The selected account stays in the list while the visitor searches for others.
@@ -99,7 +99,7 @@ func (pages accountPages) decideAgreement(v *request) {
 		return
 	case "approve":
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if data.AppID == "" {

@@ -23,7 +23,7 @@ func (pages operatePages) bulkFile(v *request) {
 	}
 	table, isFile := strings.CutSuffix(v.r.PathValue("file"), ".ndjson")
 	if !isFile || !slices.Contains([]string{"accounts", "rules", "gs1"}, table) {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	v.forward("GET", "/export/"+table, "", nil)
@@ -46,11 +46,11 @@ func (pages operatePages) loadBulk(v *request) {
 	case "gs1":
 		*data.Done, err = v.api.GS1.Import(v.ctx(), lines, dry)
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if said, is := mendable(err); is {
-		v.fault(said.Status, v.said(said))
+		v.fail(said.Status, v.problemText(said))
 	} else if !v.failed(err) {
 		if dry { // a validated file can then be imported
 			v.rejected = newRejectedForm(v.r, nil)

@@ -174,7 +174,7 @@ func (pages callPages) live(v *request) {
 	switch v.r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
-		v.fault(http.StatusForbidden, v.say("fault.origin"))
+		v.fail(http.StatusForbidden, v.say("fault.origin"))
 		return
 	}
 	wanted, ok := pages.callQuery(v)
@@ -394,7 +394,7 @@ func (pages callPages) repeatCall(v *request) {
 		return
 	}
 	if v.c.Again == nil || v.caller.Role != "admin" {
-		v.fault(http.StatusForbidden, v.say("call.again.dev"))
+		v.fail(http.StatusForbidden, v.say("call.again.dev"))
 		return
 	}
 	query, err := url.ParseQuery(oldCall.Query)

@@ -50,7 +50,7 @@ type transport struct{}
 
 func (transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	v := r.Context().Value(visitKey{}).(*request)
-	a := &answered{visitors: v.w, header: http.Header{}}
+	a := &bufferedResponse{visitors: v.w, header: http.Header{}}
 	v.serve(a, r)
 	return &http.Response{StatusCode: cmp.Or(a.status, http.StatusOK), Header: a.header, Body: io.NopCloser(&a.body),
 		ContentLength: int64(a.body.Len()), Request: r}, nil
@@ -71,8 +71,8 @@ func (v *request) serve(w http.ResponseWriter, r *http.Request) {
 	h.ServeHTTP(w, v.c.As(&in, v.caller))
 }
 
-// answered buffers the response of a handler in memory.
-type answered struct {
+// bufferedResponse buffers the response of a handler in memory.
+type bufferedResponse struct {
 	visitors http.ResponseWriter // the visitor's connection, which takes over the handler's deadlines
 	header   http.Header
 	status   int
@@ -80,22 +80,22 @@ type answered struct {
 }
 
 // SetWriteDeadline applies the write deadline of a long operation to the visitor's connection.
-func (a *answered) SetWriteDeadline(t time.Time) error {
+func (a *bufferedResponse) SetWriteDeadline(t time.Time) error {
 	return http.NewResponseController(a.visitors).SetWriteDeadline(t)
 }
 
 // SetReadDeadline applies the read deadline of a long operation to the visitor's connection.
-func (a *answered) SetReadDeadline(t time.Time) error {
+func (a *bufferedResponse) SetReadDeadline(t time.Time) error {
 	return http.NewResponseController(a.visitors).SetReadDeadline(t)
 }
 
-func (a *answered) Header() http.Header { return a.header }
-func (a *answered) WriteHeader(s int) {
+func (a *bufferedResponse) Header() http.Header { return a.header }
+func (a *bufferedResponse) WriteHeader(s int) {
 	if a.status == 0 {
 		a.status = s
 	}
 }
-func (a *answered) Write(b []byte) (int, error) {
+func (a *bufferedResponse) Write(b []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	return a.body.Write(b)
 }
@@ -128,7 +128,7 @@ func (v *request) number(name string) (n int64, ok bool) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 	}
 	return n, err == nil
 }
@@ -143,9 +143,9 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}
-	w := &passing{ResponseWriter: v.w, refused: &answered{header: http.Header{}}}
+	w := &passing{ResponseWriter: v.w, refused: &bufferedResponse{header: http.Header{}}}
 	if strings.HasSuffix(v.r.URL.Path, ".csv") {
-		w.mark = byteOrderMark
+		w.prefix = byteOrderMark
 	}
 	v.serve(w, r)
 	if w.refused.status != 0 {
@@ -158,8 +158,8 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 // passing is a response writer that passes a successful response to the visitor and holds back an error response.
 type passing struct {
 	http.ResponseWriter
-	refused *answered
-	mark    string // written before the response body
+	refused *bufferedResponse
+	prefix  string // written before the response body
 }
 
 // byteOrderMark marks a list as UTF-8 for spreadsheets; without the mark, Excel in China assumes GBK. Programs use the admin API,
@@ -173,7 +173,7 @@ func (p *passing) WriteHeader(status int) {
 		p.refused.WriteHeader(status)
 		return
 	}
-	if p.mark != "" {
+	if p.prefix != "" {
 		p.Header().Del("Content-Length")
 	}
 	p.ResponseWriter.WriteHeader(status)
@@ -183,8 +183,8 @@ func (p *passing) Write(b []byte) (int, error) {
 	if p.refused.status != 0 {
 		return p.refused.Write(b)
 	}
-	if mark := p.mark; mark != "" {
-		p.mark = ""
+	if mark := p.prefix; mark != "" {
+		p.prefix = ""
 		if _, err := io.WriteString(p.ResponseWriter, mark); err != nil {
 			return 0, err
 		}

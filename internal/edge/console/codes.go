@@ -234,7 +234,7 @@ func (pages codePages) changeCodes(v *request) {
 	to, err2 := strconv.ParseInt(v.word("to"), 10, 64)
 	known := slices.Contains([]string{"freeze", "unfreeze", "void", "redeem", "activate", "withdraw", "retarget"}, did)
 	if err != nil || err1 != nil || err2 != nil || from < 0 || to < from || !known {
-		v.fault(http.StatusUnprocessableEntity, v.say("codes.fault"))
+		v.fail(http.StatusUnprocessableEntity, v.say("codes.fault"))
 		return
 	}
 	kind, _ := strconv.Atoi(v.word("type"))

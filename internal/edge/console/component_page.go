@@ -16,7 +16,7 @@ type componentRow struct {
 // components shows every user interface component, for developers of this server.
 func (operatePages) components(v *request) {
 	if !v.c.Emulates {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	v.show(http.StatusOK, "components", struct {

@@ -211,13 +211,13 @@ func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 	}
 	data := part{"View": v, "Clear": wordIf(len(q) > 0, v.Keep(path)), "Account": ""}
 	if len(ownNames) == 0 {
-		data["Account"] = v.Kept()
+		data["Account"] = v.AccountFilter()
 	}
 	return render("filters-end", data)
 }
 
 // KeptField renders a hidden field that preserves the account filter in a GET form.
-func (v view) KeptField() template.HTML { return render("kept-field", v.Kept()) }
+func (v view) KeptField() template.HTML { return render("kept-field", v.AccountFilter()) }
 
 // table holds the head of a list. In a template the rows of the list follow the head, and the component "end" follows the rows.
 type table struct {
@@ -248,8 +248,8 @@ func (v view) Table(label string, columns ...string) template.HTML {
 	return render("table", t)
 }
 
-// None returns the row for an empty list: why the list is empty, and what to do first.
-func (v view) None(columns int, key string, first ...string) template.HTML {
+// EmptyRow returns the row for an empty list: why the list is empty, and what to do first.
+func (v view) EmptyRow(columns int, key string, first ...string) template.HTML {
 	data := part{"Columns": columns, "Text": v.say(key), "First": ""}
 	if len(first) == 2 {
 		data["To"], data["First"] = v.Keep(first[0]), v.say(first[1])

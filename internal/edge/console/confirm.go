@@ -30,15 +30,15 @@ func (v *request) confirm(status int, data sureView) {
 	v.show(status, "confirm", data)
 }
 
-// sure reports whether the visitor typed the name of the object that a form destroys. If the name was not typed, sure shows a page
+// confirmed reports whether the visitor typed the name of the object that a form destroys. If the name was not typed, sure shows a page
 // that explains the effect and asks for the name.
-func (v *request) sure(text, name string) bool { return v.agreed(v.say(text, name), name) }
+func (v *request) confirmed(text, name string) bool { return v.confirmedText(v.say(text, name), name) }
 
-// agreed is like sure, with a complete text instead of a text key.
-func (v *request) agreed(text, name string) bool { return v.asked(text, name, nil) }
+// confirmedText is like sure, with a complete text instead of a text key.
+func (v *request) confirmedText(text, name string) bool { return v.confirmedImpact(text, name, nil) }
 
-// asked is like agreed and also shows the effect that the action would have had on scans.
-func (v *request) asked(text, name string, f *impact) bool {
+// confirmedImpact is like agreed and also shows the effect that the action would have had on scans.
+func (v *request) confirmedImpact(text, name string, f *impact) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
 		return true
@@ -65,10 +65,10 @@ var errAnswered = errors.New("console: the response has been written")
 func (v *request) perform(to string, actions map[string]action) {
 	a, known := actions[v.r.FormValue("did")]
 	if !known {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if a.question != "" && !v.sure(a.question, a.name) {
+	if a.question != "" && !v.confirmed(a.question, a.name) {
 		return
 	}
 	if err := a.call(); err != errAnswered && !v.failed(err) {
@@ -78,7 +78,7 @@ func (v *request) perform(to string, actions map[string]action) {
 
 // reject shows why the submitted form is invalid, for a call of an action.
 func (v *request) reject(key string) error {
-	v.fault(http.StatusUnprocessableEntity, v.say(key))
+	v.fail(http.StatusUnprocessableEntity, v.say(key))
 	return errAnswered
 }
 

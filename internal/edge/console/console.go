@@ -156,12 +156,12 @@ func (c *Console) Handler() http.Handler {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
 	mux.HandleFunc("GET /console", c.signedIn((homePages{}).landing))
-	mux.HandleFunc("/console/", c.signedIn(func(v *request) { v.fault(http.StatusNotFound, v.say("fault.nowhere")) }))
+	mux.HandleFunc("/console/", c.signedIn(func(v *request) { v.fail(http.StatusNotFound, v.say("fault.nowhere")) }))
 	c.pages = mux
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := c.visit(w, r, iam.Caller{})
-		v.fault(http.StatusForbidden, v.say("fault.origin"))
+		v.fail(http.StatusForbidden, v.say("fault.origin"))
 	}))
 	return c.guard(sameOrigin.Handler(mux))
 }
@@ -208,14 +208,14 @@ type request struct {
 	i18n.Localizer
 	fresh bool   // the call must create a new object instead of replacing an existing object
 	saw   string // the revision of the object that a call changes; "" = the revision in the form
-	// seenAs reports whether an admin views the console as another role, which forbids changes.
-	seenAs   bool
-	rejected *rejectedForm // the rejected form to show again; nil = none
-	// wanted is the set of AppIDs whose names the page shows, and names maps AppIDs to names; nil = not loaded yet.
-	wanted map[string]bool
-	names  map[string]string
-	shared bool              // the page is a shared chart without links to other pages
-	known  map[string]string // display names of group values in statistics, by group and value
+	// impersonating reports whether an admin views the console as another role, which forbids changes.
+	impersonating bool
+	rejected      *rejectedForm // the rejected form to show again; nil = none
+	// wantedNames is the set of AppIDs whose names the page shows, and names maps AppIDs to names; nil = not loaded yet.
+	wantedNames map[string]bool
+	names       map[string]string
+	shared      bool              // the page is a shared chart without links to other pages
+	known       map[string]string // display names of group values in statistics, by group and value
 	// sections is the navigation, nil until built.
 	sections []section
 }
@@ -223,7 +223,7 @@ type request struct {
 func (c *Console) visit(w http.ResponseWriter, r *http.Request, caller iam.Caller) *request {
 	form, _ := r.Context().Value(rejectedKey{}).(*rejectedForm)
 	return &request{c: c, w: w, r: r, caller: caller, api: c.client, Localizer: catalog().In(i18n.Preferred(r)),
-		wanted: map[string]bool{}, rejected: form}
+		wantedNames: map[string]bool{}, rejected: form}
 }
 
 // say returns a localised text.
@@ -250,7 +250,7 @@ func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 				v.setUp(stream)
 				return
 			}
-			if v.caller, v.seenAs = seenAs(r, caller); !v.looks() {
+			if v.caller, v.impersonating = seenAs(r, caller); !v.rejectImpersonated() {
 				serve(v)
 			}
 			return
@@ -258,7 +258,7 @@ func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 		v := c.visit(w, r, iam.Caller{})
 		if err != iam.ErrNoSession {
 			c.Log.ErrorContext(r.Context(), "a session could not be looked up", "error", err)
-			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 			return
 		}
 		if stream {
@@ -381,8 +381,8 @@ func (v *request) write(status int, page string) {
 	}
 }
 
-// fault shows an error message: on the page of the submitted form if there is one, else on an error page.
-func (v *request) fault(status int, text string) { v.refuse(status, "", text) }
+// fail shows an error message: on the page of the submitted form if there is one, else on an error page.
+func (v *request) fail(status int, text string) { v.refuse(status, "", text) }
 
 // refuse shows an error message for a field of the submitted form.
 func (v *request) refuse(status int, field, text string) {
@@ -391,8 +391,8 @@ func (v *request) refuse(status int, field, text string) {
 	}
 }
 
-// wrong shows the submitted form again if fields are invalid, and reports whether any are.
-func (v *request) wrong(faults map[string]string) bool {
+// showInvalid shows the submitted form again if fields are invalid, and reports whether any are.
+func (v *request) showInvalid(faults map[string]string) bool {
 	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
 		v.show(http.StatusUnprocessableEntity, "error", strings.Join(slices.Sorted(maps.Values(faults)), " "))
 	}
@@ -408,38 +408,38 @@ func (v *request) failed(err error) bool {
 	otherServer, wrong := errors.AsType[*client.WrongServer](err)
 	switch {
 	case refused && said.Status == http.StatusServiceUnavailable && v.caller.Role == "":
-		v.fault(said.Status, v.say("fault.store"))
+		v.fail(said.Status, v.say("fault.store"))
 	case client.ChangedMeanwhile(err) != nil:
 		v.changed(said)
 	case refused:
 		if !v.showForm(said.Status, v.faultsOf(said)) {
-			v.show(said.Status, "error", v.said(said))
+			v.show(said.Status, "error", v.problemText(said))
 		}
 	case wrong && otherServer.NoSuchCall: // an empty name in the path leads to another route
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)
-		v.fault(http.StatusInternalServerError, v.say("fault.inside"))
+		v.fail(http.StatusInternalServerError, v.say("fault.inside"))
 	}
 	return true
 }
 
-// said returns the reason of an API error in the reader's language.
-func (v *request) said(said *client.Problem) string {
-	return v.reason(cmp.Or(said.Detail, said.Title, http.StatusText(said.Status)))
+// problemText returns the reason of an API error in the reader's language.
+func (v *request) problemText(problemText *client.Problem) string {
+	return v.reason(cmp.Or(problemText.Detail, problemText.Title, http.StatusText(problemText.Status)))
 }
 
 // reason translates an API error text to the reader's language.
 func (v *request) reason(text string) string { return errortext.In(v.Language, text) }
 
-// Why provides reason to templates.
-func (v view) Why(text string) string { return v.reason(text) }
+// Reason provides reason to templates.
+func (v view) Reason(text string) string { return v.reason(text) }
 
 // PagePath returns the path of this page.
 func (v view) PagePath() string { return v.r.URL.EscapedPath() }
 
-// With returns the address of this page with one query parameter changed.
-func (v view) With(name, value string) string {
+// WithQuery returns the address of this page with one query parameter changed.
+func (v view) WithQuery(name, value string) string {
 	q := v.r.URL.Query()
 	q.Del("done")
 	if q.Set(name, value); value == "" {
@@ -451,8 +451,8 @@ func (v view) With(name, value string) string {
 // Query returns the query string of the page's address.
 func (v view) Query() template.URL { return template.URL(v.r.URL.Query().Encode()) }
 
-// Over returns this view with other data, for a template of a part of the page.
-func (v view) Over(data any) view {
+// WithData returns this view with other data, for a template of a part of the page.
+func (v view) WithData(data any) view {
 	v.Data = data
 	return v
 }
@@ -463,24 +463,24 @@ func (view) ChartFile(i int) string { return charts[i].Path() }
 // Q returns a query parameter of the request.
 func (v view) Q(name string) string { return v.r.URL.Query().Get(name) }
 
-// May reports whether the visitor's role includes another role; pages hide actions that the server would reject.
-func (v view) May(role string) bool {
+// HasRole reports whether the visitor's role includes another role; pages hide actions that the server would reject.
+func (v view) HasRole(role string) bool {
 	return adminroute.Role(v.caller.Role).AtLeast(adminroute.Role(role))
 }
 
 // All reports whether the visitor may see all accounts.
 func (v view) All() bool { return len(v.caller.Accounts) == 0 }
 
-// Who returns the name of the signed-in person.
-func (v view) Who() string {
+// UserName returns the name of the signed-in person.
+func (v view) UserName() string {
 	if v.caller.Name == "" {
 		return v.say("who.admin")
 	}
 	return v.caller.Name
 }
 
-// Other returns the code of the language, English or Chinese, in which the page is not shown.
-func (v view) Other() string {
+// OtherLanguage returns the code of the language, English or Chinese, in which the page is not shown.
+func (v view) OtherLanguage() string {
 	if v.Chinese() {
 		return "en"
 	}

@@ -45,7 +45,7 @@ func ofAccount(appid string) string {
 func (pages callPages) forgetDeviations(v *request) {
 	appid := strings.TrimSpace(v.r.FormValue("account"))
 	if v.r.FormValue("did") != "forget" {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if _, err := v.api.Deviations.Reset(v.ctx(), appid); !v.failed(err) {

@@ -67,13 +67,13 @@ func (v *request) changed(said *client.Problem) {
 		if !exists && !(typed && local != "") {
 			continue
 		}
-		row := version{Label: v.say(item.Key), Mine: local, Theirs: v.spoken(remote), Typed: typed}
+		row := version{Label: v.say(item.Key), Mine: local, Theirs: v.readable(remote), Typed: typed}
 		if strings.HasSuffix(field, "_en") || strings.HasSuffix(field, "_zh") {
 			row.Label += " · " + v.say("appearance.in."+field[len(field)-2:])
 		}
 		if typed {
-			row.Differs = v.spoken(local) != row.Theirs
-			row.Mine = v.spoken(local)
+			row.Differs = v.readable(local) != row.Theirs
+			row.Mine = v.readable(local)
 		}
 		if (keptField{Name: field}).Secret() || field == "logo_kept" {
 			row.Mine, row.Differs = v.say("kept.secret"), local != ""
@@ -133,8 +133,8 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 	return strings.Join(values, ", "), has
 }
 
-// spoken returns a value in readable form.
-func (v *request) spoken(value string) string {
+// readable returns a value in readable form.
+func (v *request) readable(value string) string {
 	switch value {
 	case "true":
 		return v.say("yes")

@@ -21,7 +21,7 @@ type emulatorView struct {
 
 func (pages operatePages) showEmulator(v *request, data emulatorView) {
 	if !v.c.Emulates {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	ctx := v.ctx()
@@ -89,7 +89,7 @@ func (pages operatePages) addSeed(v *request) {
 	done, err := v.api.Emulator.Seed(v.ctx(), seed)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge); is {
 		v.r.PostForm.Set("text", seed)
-		v.refuse(said.Status, "text", v.said(said))
+		v.refuse(said.Status, "text", v.problemText(said))
 	} else if !v.failed(err) {
 		pages.showEmulator(v, emulatorView{Planted: &done})
 	}

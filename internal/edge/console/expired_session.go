@@ -84,7 +84,7 @@ func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	k, ok := keep(w, r)
 	if !ok {
-		v.fault(http.StatusUnauthorized, v.say("fault.expired"))
+		v.fail(http.StatusUnauthorized, v.say("fault.expired"))
 		return
 	}
 	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/", Kept: k.text(), Fault: v.say("kept.waits"),

@@ -15,7 +15,7 @@ func (v *request) fromHere() bool {
 	case "", "same-origin", "none":
 		return true
 	}
-	v.fault(http.StatusForbidden, v.say("fault.origin"))
+	v.fail(http.StatusForbidden, v.say("fault.origin"))
 	return false
 }
 
@@ -28,7 +28,7 @@ func (numberPages) download(v *request) {
 	table, format, _ := strings.Cut(v.r.PathValue("table"), ".")
 	path, known := tables[table]
 	if !known || format != "csv" && format != "parquet" {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	if !v.fromHere() {
@@ -37,7 +37,7 @@ func (numberPages) download(v *request) {
 	asked := url.Values{}
 	switch table {
 	case "numbers":
-		asked = v.question().asked
+		asked = v.question().params
 	case "alarms":
 		d, ok := v.alarmsAsked()
 		if !ok {
@@ -77,7 +77,7 @@ func (v *request) upload(field, typed string, limit int64, large string) (text s
 		}
 	}
 	if isLong || int64(len(text)) > limit {
-		v.fault(http.StatusRequestEntityTooLarge, large)
+		v.fail(http.StatusRequestEntityTooLarge, large)
 		return "", false
 	}
 	return text, true

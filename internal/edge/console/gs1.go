@@ -24,11 +24,11 @@ type gs1View struct {
 func (pages rulePages) gs1(v *request) {
 	q := v.r.URL.Query()
 	data := gs1View{Under: strings.Trim(strings.TrimSpace(q.Get("under")), "/"),
-		HandsOver: (view{request: v}).May("operator") && len(v.caller.Accounts) == 0}
+		HandsOver: (view{request: v}).HasRole("operator") && len(v.caller.Accounts) == 0}
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
 		Owner: q.Get("account"), Limit: pageRows})
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.fault(http.StatusUnprocessableEntity, said.Detail)
+		v.fail(http.StatusUnprocessableEntity, said.Detail)
 		return
 	}
 	if v.failed(err) {
@@ -48,7 +48,7 @@ func (pages rulePages) transferGS1(v *request) {
 		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
 		return
 	}
-	if v.failed(err) || !v.agreed(v.say("gs1.transfer.sure", want.Key, done.Keys, want.To), want.Key) {
+	if v.failed(err) || !v.confirmedText(v.say("gs1.transfer.sure", want.Key, done.Keys, want.To), want.Key) {
 		return
 	}
 	want.DryRun = false
@@ -96,7 +96,7 @@ func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyVi
 		if v.failed(err) || v.failed(pages.symbolOf(v, &data)) {
 			return
 		}
-		if (view{request: v}).May("operator") && len(v.caller.Accounts) == 0 {
+		if (view{request: v}).HasRole("operator") && len(v.caller.Accounts) == 0 {
 			list, err := v.api.AuditLog.List(v.ctx(), client.ChangesQuery{Newest: true, Kind: "gs1", Key: data.Key, Limit: 1})
 			if v.failed(err) {
 				return
@@ -241,7 +241,7 @@ func (pages rulePages) changeGS1(v *request) {
 		}
 		want.Links = append(want.Links, l)
 	}
-	if v.wrong(faults) {
+	if v.showInvalid(faults) {
 		return
 	}
 	v.fresh = text("fresh") != ""

@@ -98,7 +98,7 @@ func (v *request) homeScans(data *homeView) error {
 	}
 	if shown.Numbers.Counted.Scans == 0 && data.Fault == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
-		if (view{request: v}).May("rules-editor") {
+		if (view{request: v}).HasRole("rules-editor") {
 			first.To = Root + "/rules/new"
 		}
 		data.Tasks = append(data.Tasks, first)
@@ -185,7 +185,7 @@ func (v *request) homeCalls(data *homeView) error {
 
 // homeHealth adds the failed health checks as tasks, for operators of all accounts.
 func (v *request) homeHealth(data *homeView) error {
-	if (view{request: v}).May("operator") && (view{request: v}).All() {
+	if (view{request: v}).HasRole("operator") && (view{request: v}).All() {
 		for _, c := range v.checks() {
 			if c.Kind != "good" && c.Name != "health.ready" { // the page begins with the fault of a node that is not ready
 				data.Tasks = append(data.Tasks, c.task)

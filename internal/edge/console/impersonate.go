@@ -50,10 +50,10 @@ func (c *Console) seeAs(v *request) {
 	role, appids := adminroute.Role(v.r.FormValue("role")), listed(v.r.FormValue("accounts"))
 	switch {
 	case !admin(v.caller):
-		v.fault(http.StatusForbidden, v.say("agree.role", v.say("role.admin")))
+		v.fail(http.StatusForbidden, v.say("agree.role", v.say("role.admin")))
 		return
 	case !role.Known() || role == adminroute.Admin:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	case len(appids) > maxImpersonated:
 		peoplePages{}.showPeople(v,
@@ -76,19 +76,19 @@ func (c *Console) seeAs(v *request) {
 // stays lists the forms that also work while an admin views the console as another role, because they change no server data.
 var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/scan"}
 
-// looks reports whether a form comes from an admin who views the console as another role; if so, looks rejects the form.
-func (v *request) looks() bool {
-	if !v.seenAs || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
+// rejectImpersonated reports whether a form comes from an admin who views the console as another role; if so, looks rejects the form.
+func (v *request) rejectImpersonated() bool {
+	if !v.impersonating || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
 		return false
 	}
-	v.fault(http.StatusForbidden, v.say("seen_as.reading"))
+	v.fail(http.StatusForbidden, v.say("seen_as.reading"))
 	return true
 }
 
 // SeenAs returns the role as which an admin views the console; "" = as admin.
 func (v view) SeenAs() string {
 	switch {
-	case !v.seenAs:
+	case !v.impersonating:
 		return ""
 	case len(v.caller.Accounts) == 0:
 		return v.say("seen_as.all", v.say("role."+v.caller.Role))

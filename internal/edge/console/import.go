@@ -88,7 +88,7 @@ func (pages rulePages) importRules(v *request) {
 		err = pages.plan(v, &data, stored)
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		refuse(v.said(said))
+		refuse(v.problemText(said))
 		return
 	}
 	if v.failed(err) {
@@ -125,7 +125,7 @@ func (pages rulePages) replay(v *request, data *importView) {
 	}
 	done, err := v.api.Rules.ReplayPlan(v.ctx(), changes, data.Days)
 	if said, is := mendable(err); is {
-		data.Fault = v.said(said)
+		data.Fault = v.problemText(said)
 		v.show(said.Status, "import", *data)
 	} else if !v.failed(err) {
 		data.Replayed = &impact{Replayed: done, Days: data.Days}
@@ -149,7 +149,7 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 			return err
 		}
 	}
-	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.left(data.Owner)
+	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.publishesLeft(data.Owner)
 	data.Many = len(data.Steps) > maxSteps
 	text, err := json.Marshal(data.Steps)
 	if err != nil {
@@ -198,7 +198,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		if err != nil {
 			reason := err.Error()
 			if said, is := errors.AsType[*client.Problem](err); is {
-				reason = v.said(said)
+				reason = v.problemText(said)
 			}
 			data.Stopped = v.say("import.stopped", i+1, len(data.Steps), step.Prefix, reason)
 			return
@@ -211,7 +211,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 func (pages rulePages) exportRules(v *request) {
 	owner := v.narrowed("owner")
 	if owner == "" {
-		v.fault(http.StatusUnprocessableEntity, v.say("export.owner"))
+		v.fail(http.StatusUnprocessableEntity, v.say("export.owner"))
 		return
 	}
 	stored, err := pages.storedRules(v, owner)

@@ -51,10 +51,10 @@ type pager struct {
 func (v *request) pages(offset int64, shown, all int) pager {
 	p, last := pager{From: offset + 1, To: offset + int64(shown), All: int64(all)}, int64(all)
 	if offset > 0 {
-		p.Earlier = view{request: v}.With("offset", nonzero(max(offset-pageRows, 0)))
+		p.Earlier = view{request: v}.WithQuery("offset", nonzero(max(offset-pageRows, 0)))
 	}
 	if p.To < last && shown > 0 {
-		p.Later = view{request: v}.With("offset", strconv.FormatInt(p.To, 10))
+		p.Later = view{request: v}.WithQuery("offset", strconv.FormatInt(p.To, 10))
 	}
 	return p
 }
@@ -83,7 +83,7 @@ func spark(list []int64) string {
 func (v *request) pathNumber(name string) (int64, bool) {
 	n, err := strconv.ParseInt(v.r.PathValue(name), 10, 64)
 	if err != nil || n < 1 {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 	}
 	return n, err == nil && n > 0
 }

@@ -120,7 +120,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 		}
 		if err := c.People.End(r.Context(), caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
 			c.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
-			v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+			v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 			return
 		}
 	}

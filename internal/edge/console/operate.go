@@ -62,7 +62,7 @@ func (pages operatePages) operate(v *request) {
 // changeNodes removes a node that is permanently gone, so that other nodes stop waiting for the removed node.
 func (pages operatePages) changeNodes(v *request) {
 	node := v.r.FormValue("node")
-	if !v.sure("sure.node", node) {
+	if !v.confirmed("sure.node", node) {
 		return
 	}
 	if _, err := v.api.ScanNodes.Delete(v.ctx(), node); !v.failed(err) {
@@ -79,7 +79,7 @@ type auditView struct {
 
 func (pages operatePages) showAudit(v *request, verified *client.Verified) {
 	data := auditView{Verified: verified, Query: client.ChangesQuery{Newest: true, Limit: pageRows}}
-	if verified == nil && v.wrong(v.decode(&data.Query, "kind actor key before")) ||
+	if verified == nil && v.showInvalid(v.decode(&data.Query, "kind actor key before")) ||
 		v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), data.Query))) {
 		return
 	}
@@ -156,7 +156,7 @@ func (pages operatePages) changeSettings(v *request) {
 			}
 			err := call()
 			if said, is := unfit(err); is {
-				v.refuse(said.Status, "value", v.said(said))
+				v.refuse(said.Status, "value", v.problemText(said))
 				err = errAnswered
 			}
 			return err
@@ -208,7 +208,7 @@ func (pages operatePages) loses(v *request, name, text string) bool {
 	for _, row := range lost.Rows {
 		scans += row.Scans
 	}
-	return scans > 0 && !v.agreed(v.say("sure."+name, days, separated(scans)), name)
+	return scans > 0 && !v.confirmedText(v.say("sure."+name, days, separated(scans)), name)
 }
 
 type webhooksView struct {
@@ -282,7 +282,7 @@ func (pages operatePages) changeWebhooks(v *request) {
 		}
 		i := slices.IndexFunc(list, func(w client.Webhook) bool { return w.ID == id })
 		if i < 0 {
-			v.fault(http.StatusNotFound, v.say("hooks.gone"))
+			v.fail(http.StatusNotFound, v.say("hooks.gone"))
 			return errAnswered
 		}
 		return onlyError(v.api.Webhooks.Update(ctx, id, list[i].Put(), new(v.r.FormValue("did") == "on")))

@@ -47,7 +47,7 @@ func (pages codePages) changeOrders(v *request) {
 		if put.Count <= 0 || put.Count%10_000 != 0 {
 			faults["code_count"] = v.say("orders.count.wrong")
 		}
-		if v.wrong(faults) {
+		if v.showInvalid(faults) {
 			return
 		}
 		if put.Text+put.GTIN+put.FixedDigits != "" && !pages.agreedOnText(v, account, put.OrderPut) {
@@ -61,7 +61,7 @@ func (pages codePages) changeOrders(v *request) {
 		order, err = v.api.Orders.Decide(v.ctx(), account, client.OrderDecision{ISV: put.ISV, Revision: v.r.FormValue("read"),
 			Approve: v.r.FormValue("did") == "approve"})
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if !v.failed(err) {
@@ -78,7 +78,7 @@ func (pages codePages) agreedOnText(v *request, account string, put client.Order
 		return false
 	}
 	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.refuse(said.Status, "text", v.said(said))
+		v.refuse(said.Status, "text", v.problemText(said))
 		return false
 	}
 	if v.failed(err) {
@@ -92,7 +92,7 @@ func (pages codePages) agreedOnText(v *request, account string, put client.Order
 	if tried.Guessable {
 		key = "orders.text.sure.weak"
 	}
-	return v.agreed(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
+	return v.confirmedText(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
 }
 
 // noAccount shows an error if the account of an order does not exist, and reports whether that is the case.

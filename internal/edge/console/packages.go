@@ -154,7 +154,7 @@ func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, w
 			wish.Recipients = append(wish.Recipients, line)
 		}
 	}
-	return form.Batch, wish, !v.wrong(faults)
+	return form.Batch, wish, !v.showInvalid(faults)
 }
 
 // planPackage shows the submitted form with a preview of its labels.
@@ -181,13 +181,13 @@ func (pages codePages) readJob(v *request) {
 	empty, is := errors.AsType[*labels.EmptyWordError](err)
 	switch {
 	case is:
-		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
+		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.empty", empty.Name))
 		return
 	case errors.Is(err, labels.ErrNoWords):
-		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.none"))
+		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.none"))
 		return
 	case err != nil:
-		v.fault(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
+		v.fail(http.StatusUnprocessableEntity, v.say("packages.job.unread", strings.TrimPrefix(err.Error(), ":")))
 		return
 	}
 	form, left := url.Values{"did": {"plan"}, "format": {"sheet"}, "lines": {""}}, []string(nil)
@@ -323,7 +323,7 @@ func (pages codePages) changePackage(v *request) {
 	var err error
 	switch v.r.FormValue("did") {
 	case "recall":
-		if !v.sure("sure.recall", name) {
+		if !v.confirmed("sure.recall", name) {
 			return
 		}
 		_, err = v.api.Packages.Recall(v.ctx(), id, note, "")
@@ -346,12 +346,12 @@ func (pages codePages) changePackage(v *request) {
 			v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
 			return
 		}
-		if !v.sure("sure.spoil", name) {
+		if !v.confirmed("sure.spoil", name) {
 			return
 		}
 		_, err = v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	if !v.failed(err) {

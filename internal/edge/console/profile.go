@@ -56,7 +56,7 @@ func (pages peoplePages) changeSelf(v *request) {
 	case "confirm":
 		text, err = v.c.People.ConfirmTOTP(ctx, v.caller, v.r.PostFormValue("waits"), v.r.PostFormValue("code"), browser)
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	switch {
@@ -117,6 +117,6 @@ func (v *request) setUp(stream bool) {
 	case v.r.Method == http.MethodGet || v.r.Method == http.MethodHead:
 		v.redirect(Root + "/self?done=factor")
 	default:
-		v.fault(http.StatusForbidden, v.say("self.factor.first"))
+		v.fail(http.StatusForbidden, v.say("self.factor.first"))
 	}
 }

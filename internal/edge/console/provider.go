@@ -43,7 +43,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	next := localPath(r.URL.Query().Get("next"))
 	if c.Provider == nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	switch r.Header.Get("Sec-Fetch-Site") {
@@ -87,7 +87,7 @@ var cameBack = []string{"state", "code", "iss", "error"}
 func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	if c.Provider == nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	fields := map[string]string{}
@@ -104,7 +104,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
 	v := c.visit(w, r, iam.Caller{})
 	if c.Provider == nil {
-		v.fault(http.StatusNotFound, v.say("fault.nowhere"))
+		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 		return
 	}
 	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}

@@ -122,7 +122,7 @@ func (v view) cell(s spec, row reflect.Value) cell {
 	}
 	if isPage := templates()[v.Name].Lookup(kind); isPage != nil && kind != "" {
 		var b strings.Builder
-		if err := isPage.Execute(&b, v.Over(value.Interface())); err != nil {
+		if err := isPage.Execute(&b, v.WithData(value.Interface())); err != nil {
 			panic(err)
 		}
 		c.Content = template.HTML(b.String())
@@ -208,7 +208,7 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 	}
 	data := part{"Head": render("table", t), "Rows": cellRows, "Empty": template.HTML("")}
 	if empty = cmp.Or(empty, label+".none"); v.Has(empty) {
-		data["Empty"] = v.None(len(specs), empty)
+		data["Empty"] = v.EmptyRow(len(specs), empty)
 	}
 	return render("list", data)
 }
@@ -292,8 +292,8 @@ func (v view) input(form reflect.Value, s spec) template.HTML {
 	return v.Field(s.Name, s.Key, text, options...)
 }
 
-// Ask renders a form that adds a value: a heading, an input for each word, and a button that sends did.
-func (v view) Ask(path, did, key string, form any, words ...string) template.HTML {
+// AddForm renders a form that adds a value: a heading, an input for each word, and a button that sends did.
+func (v view) AddForm(path, did, key string, form any, words ...string) template.HTML {
 	return render("ask", part{"Did": did, "Label": v.say(key), "Post": v.Post(path, "", "", "did", did),
 		"Fields": v.Fields(form, words...)})
 }

@@ -23,26 +23,26 @@ var fieldWord = regexp.MustCompile(`^(?:(?:account|component) \S+: |settings: )?
 type rejectedForm struct {
 	path   string // the path to which the form was submitted
 	values url.Values
-	faults map[string]string // error messages by field name; "" for errors about no particular field
+	errors map[string]string // error messages by field name; "" for errors about no particular field
 	found  bool              // whether the page contains the rejected form
 	placed map[string]bool   // errors that are shown next to their field
 	// Of one execution:
-	here    bool // whether the form being rendered is the rejected form
-	past    bool // the rejected form has been rendered
-	focused bool
-	taken   map[string]int // number of values rendered so far, by field name
-	said    map[string]bool
+	inForm      bool // whether the form being rendered is the rejected form
+	rendered    bool // the rejected form has been rendered
+	focused     bool
+	valueCounts map[string]int // number of values rendered so far, by field name
+	shownErrors map[string]bool
 }
 
 type rejectedKey struct{}
 
 func newRejectedForm(r *http.Request, faults map[string]string) *rejectedForm {
-	return &rejectedForm{path: r.URL.EscapedPath(), values: r.PostForm, faults: faults, placed: map[string]bool{}}
+	return &rejectedForm{path: r.URL.EscapedPath(), values: r.PostForm, errors: faults, placed: map[string]bool{}}
 }
 
 // begin resets the state before a rendering pass of the page.
 func (f *rejectedForm) begin() {
-	f.here, f.past, f.focused, f.taken, f.said = false, false, false, map[string]int{}, map[string]bool{}
+	f.inForm, f.rendered, f.focused, f.valueCounts, f.shownErrors = false, false, false, map[string]int{}, map[string]bool{}
 }
 
 // value returns the submitted value of a field; for fields with the same name, successive calls return successive values.
@@ -51,8 +51,8 @@ func (f *rejectedForm) value(name, fallback string) string {
 	if !had {
 		return fallback
 	}
-	i := f.taken[name]
-	f.taken[name]++
+	i := f.valueCounts[name]
+	f.valueCounts[name]++
 	if i >= len(values) {
 		return ""
 	}
@@ -61,7 +61,7 @@ func (f *rejectedForm) value(name, fallback string) string {
 
 // sent returns the rejected form while it is being rendered, otherwise nil.
 func (v view) sent() *rejectedForm {
-	if v.rejected != nil && v.rejected.here {
+	if v.rejected != nil && v.rejected.inForm {
 		return v.rejected
 	}
 	return nil
@@ -84,18 +84,18 @@ func (v view) Form(path string, fields ...any) template.HTML {
 		name := fmt.Sprint(fields[i])
 		wanted[name] = append(wanted[name], fmt.Sprint(fields[i+1]))
 	}
-	f.here = err == nil && !f.past && to.EscapedPath() == f.path
+	f.inForm = err == nil && !f.rendered && to.EscapedPath() == f.path
 	for name, values := range wanted {
-		f.here = f.here && (!f.values.Has(name) && name == "did" || slices.Contains(values, f.values.Get(name)))
+		f.inForm = f.inForm && (!f.values.Has(name) && name == "did" || slices.Contains(values, f.values.Get(name)))
 	}
-	if !f.here {
+	if !f.inForm {
 		return ""
 	}
-	f.found, f.past = true, true
-	loose := maps.Clone(f.faults)
+	f.found, f.rendered = true, true
+	loose := maps.Clone(f.errors)
 	maps.DeleteFunc(loose, func(name, _ string) bool { return f.placed[name] })
 	said := slices.Sorted(maps.Values(loose))
-	if len(loose) < len(f.faults) {
+	if len(loose) < len(f.errors) {
 		said = append(said, v.say("form.marked"))
 	}
 	if len(said) == 0 {
@@ -109,7 +109,7 @@ func (v view) Form(path string, fields ...any) template.HTML {
 func (v view) Mark(name string, described ...string) template.HTMLAttr {
 	text := `name="` + template.HTMLEscapeString(name) + `"`
 	f := v.sent()
-	if f != nil && f.faults[name] != "" && !f.said[name] {
+	if f != nil && f.errors[name] != "" && !f.shownErrors[name] {
 		described = append(described, name+"-wrong")
 		text += ` aria-invalid="true"`
 		if !f.focused {
@@ -125,12 +125,12 @@ func (v view) Mark(name string, described ...string) template.HTMLAttr {
 // Fault returns the error message to show after a field.
 func (v view) Fault(name string) template.HTML {
 	f := v.sent()
-	if f == nil || f.faults[name] == "" || f.said[name] {
+	if f == nil || f.errors[name] == "" || f.shownErrors[name] {
 		return ""
 	}
-	f.placed[name], f.said[name] = true, true
+	f.placed[name], f.shownErrors[name] = true, true
 	return template.HTML(`<strong id="` + template.HTMLEscapeString(name) + `-wrong">` +
-		template.HTMLEscapeString(f.faults[name]) + `</strong>`)
+		template.HTMLEscapeString(f.errors[name]) + `</strong>`)
 }
 
 // Input returns the name and value attributes of a field: the submitted value, otherwise the given value. Secrets are never sent
@@ -209,7 +209,7 @@ func (v *request) faultsOf(said *client.Problem) map[string]string {
 		if found := fieldWord.FindStringSubmatch(said.Detail); found != nil {
 			field = found[1]
 		}
-		blame(field, v.said(said))
+		blame(field, v.problemText(said))
 	}
 	return faults
 }
@@ -229,7 +229,7 @@ func (v *request) showForm(status int, faults map[string]string) bool {
 	r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 	r.Header.Del("Content-Type")
 	r.Header.Del("Accept-Encoding")
-	a := &answered{visitors: v.w, header: http.Header{}}
+	a := &bufferedResponse{visitors: v.w, header: http.Header{}}
 	v.c.pages.ServeHTTP(a, r)
 	if a.status != http.StatusOK || !form.found {
 		return false

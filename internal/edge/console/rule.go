@@ -34,8 +34,8 @@ type ruleView struct {
 
 // ruleScans holds the scans of a rule by day, and the address of the unmatched scans near its prefix.
 type ruleScans struct {
-	Shown   *statisticsView
-	Nothing string
+	Shown        *statisticsView
+	UnmatchedURL string
 }
 
 // ruleDays is the number of days of scans on the pages of rules, accounts and applications.
@@ -50,7 +50,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	}
 	if len(localRules) > 0 {
 		data.Rule = &localRules[0]
-		data.Owner, data.Left = data.Rule.Owner, v.left(data.Rule.Owner)
+		data.Owner, data.Left = data.Rule.Owner, v.publishesLeft(data.Rule.Owner)
 		data.Link = cmp.Or(data.Link, data.Prefix)
 		if grid, err := symbol.Readable(data.Prefix); err == nil { // the prefix may be too long for a QR code
 			data.Codes = ruleCodes(grid)
@@ -151,7 +151,7 @@ func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, err
 	if err != nil {
 		return nil, err
 	}
-	return &ruleScans{shown, nothingOf(url.Values{"from": {shown.From}, "below": {r.Prefix}})}, nil
+	return &ruleScans{shown, unmatchedURL(url.Values{"from": {shown.From}, "below": {r.Prefix}})}, nil
 }
 
 // ruleCode is a size in which a rule's code can be printed.
@@ -201,8 +201,8 @@ var pictureKinds = map[string]struct {
 // PictureKinds returns the picture formats in which a code can be downloaded.
 func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
 
-// Undoes reports whether the visitor may undo changes of rules.
-func (v view) Undoes() bool { return v.May("rules-editor") && v.All() }
+// CanUndo reports whether the visitor may undo changes of rules.
+func (v view) CanUndo() bool { return v.HasRole("rules-editor") && v.All() }
 
 // ruleCode sends the QR code of a link below a rule's prefix as a file.
 func (pages rulePages) ruleCode(v *request) {
@@ -213,7 +213,7 @@ func (pages rulePages) ruleCode(v *request) {
 		return
 	}
 	if len(localRules) == 0 || prefix == "" {
-		v.fault(http.StatusNotFound, v.say("rule.none", prefix))
+		v.fail(http.StatusNotFound, v.say("rule.none", prefix))
 		return
 	}
 	data, file := ruleView{Owner: owner, Prefix: prefix, Link: link}, pictureKinds[q.Get("as")]

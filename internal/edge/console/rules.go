@@ -43,7 +43,7 @@ func (pages rulePages) rules(v *request) {
 		return
 	}
 	data.Pager = v.rulePages(wanted, &data)
-	data.Left = v.left(data.Owner)
+	data.Left = v.publishesLeft(data.Owner)
 	v.show(http.StatusOK, "rules", data)
 }
 
@@ -86,8 +86,8 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 	return p
 }
 
-// left returns the number of publishes that an account has left this month; "" if the number is unavailable.
-func (v *request) left(appid string) string {
+// publishesLeft returns the number of publishes that an account has left this month; "" if the number is unavailable.
+func (v *request) publishesLeft(appid string) string {
 	if appid == "" {
 		return ""
 	}
@@ -108,7 +108,7 @@ func ofRule(done, owner, prefix string) string {
 func (pages rulePages) changeRule(v *request) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	ctx, err, done := v.ctx(), error(nil), ""
@@ -135,7 +135,7 @@ func (pages rulePages) changeRule(v *request) {
 		*data.Check, err = v.api.Rules.Check(v.asking(), data.Owner, client.OwnRule{Prefix: data.Prefix, Path: "-"}, true)
 		data.Check.ErrCode = 0 // the rule already exists, so only the result for its verification file matters
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	switch {
@@ -172,14 +172,14 @@ func (pages rulePages) releases(v *request, owner, prefix string, isBelow bool) 
 			return false
 		}
 	}
-	return v.asked(v.say("sure.release", prefix), prefix, f)
+	return v.confirmedImpact(v.say("sure.release", prefix), prefix, f)
 }
 
 // undo reverts a change of a rule.
 func (pages rulePages) undo(v *request) {
 	seq, err := strconv.ParseInt(v.r.FormValue("seq"), 10, 64)
 	if err != nil {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	prefix := v.r.FormValue("prefix")
@@ -269,7 +269,7 @@ func (pages rulePages) ruleForm(v *request) {
 			return
 		}
 		if len(list) == 0 {
-			v.fault(http.StatusNotFound, v.say("rule.none", f.Prefix))
+			v.fail(http.StatusNotFound, v.say("rule.none", f.Prefix))
 			return
 		}
 		r := list[0]
@@ -281,7 +281,7 @@ func (pages rulePages) ruleForm(v *request) {
 		}
 	}
 	part := v.r.URL.Query().Get("part") == "tried"
-	if err := pages.try(v, &f, false); v.failed(err) {
+	if err := pages.preview(v, &f, false); v.failed(err) {
 		return
 	}
 	if f.Edit && v.r.URL.Query().Has("path") && !part && v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
@@ -300,12 +300,12 @@ func (pages rulePages) ruleForm(v *request) {
 }
 
 func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
-	f.Left = v.left(f.Owner)
+	f.Left = v.publishesLeft(f.Owner)
 	v.show(status, "rule_form", f)
 }
 
-// try stores in the form what adding the rule would return, and how the rule would handle a test link.
-func (pages rulePages) try(v *request, f *ruleForm, look bool) error {
+// preview stores in the form what adding the rule would return, and how the rule would handle a test link.
+func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
@@ -368,10 +368,10 @@ func (pages rulePages) saveRule(v *request) {
 		return
 	}
 	v.rejected = newRejectedForm(v.r, v.faultsOf(said))
-	if said.Status == http.StatusUnprocessableEntity && pages.try(v, &f, false) == nil && f.Check != nil && !f.Edit &&
+	if said.Status == http.StatusUnprocessableEntity && pages.preview(v, &f, false) == nil && f.Check != nil && !f.Edit &&
 		f.Check.ErrCode == 0 && !f.Check.Trusted {
 		// The only remaining cause of the rejection is the verification file, which is fetched once more to show each step.
-		_ = pages.try(v, &f, true)
+		_ = pages.preview(v, &f, true)
 	}
 	pages.showRuleForm(v, said.Status, f)
 }

@@ -55,7 +55,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 		}
 		id, err := strconv.ParseInt(word, 10, 64)
 		if err != nil {
-			v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 			return
 		}
 		asked.Rules = append(asked.Rules, id)
@@ -94,10 +94,10 @@ func (pages scanPages) oneScan(v *request) {
 func (pages scanPages) eraseUser(v *request) {
 	user, namespace := strings.TrimSpace(v.r.FormValue("user")), strings.TrimSpace(v.r.FormValue("namespace"))
 	if user == "" || v.r.FormValue("did") != "erase" {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.sure("sure.erase", user) {
+	if !v.confirmed("sure.erase", user) {
 		return
 	}
 	if scans, err := v.api.Scans.EraseUser(v.ctx(), namespace, user); !v.failed(err) {

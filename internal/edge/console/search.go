@@ -158,8 +158,8 @@ func (v view) Account() string { return v.account() }
 // Chosen reports whether the URL contains an account filter.
 func (v view) Chosen() bool { return v.Q("account") != "" }
 
-// Mine returns the accounts that a person with limited access can choose from; empty = all accounts, or too many to list.
-func (v view) Mine() []string {
+// OwnAccounts returns the accounts that a person with limited access can choose from; empty = all accounts, or too many to list.
+func (v view) OwnAccounts() []string {
 	if n := len(v.caller.Accounts); n < 2 || n > maxSuggested {
 		return nil
 	}
@@ -188,8 +188,8 @@ func (v view) Unfiltered() string {
 // Named returns the name of an account, or "" without a name. A page is rendered twice: the first pass collects the AppIDs, then
 // one API call loads all names for the second pass.
 func (v view) Named(appid string) string {
-	if v.names == nil && appid != "" && len(v.wanted) < maxNamed {
-		v.wanted[appid] = true
+	if v.names == nil && appid != "" && len(v.wantedNames) < maxNamed {
+		v.wantedNames[appid] = true
 	}
 	return v.names[appid]
 }
@@ -198,10 +198,10 @@ const maxNamed = 200
 
 // nameAccounts loads the names that a page needs and reports whether there are any.
 func (v *request) nameAccounts() bool {
-	if len(v.wanted) == 0 {
+	if len(v.wantedNames) == 0 {
 		return false
 	}
-	names, err := v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(v.wanted)))
+	names, err := v.api.Accounts.ListNames(v.ctx(), slices.Sorted(maps.Keys(v.wantedNames)))
 	if err != nil { // the page is shown without names
 		if _, said := errors.AsType[*client.Problem](err); !said {
 			v.c.Log.ErrorContext(v.r.Context(), "names of accounts could not be read", "error", err)
@@ -236,8 +236,8 @@ func (v view) Keep(address string) string {
 	return page
 }
 
-// Kept returns the account filter for a GET form; "" without a filter.
-func (v view) Kept() string {
+// AccountFilter returns the account filter for a GET form; "" without a filter.
+func (v view) AccountFilter() string {
 	if !v.SignedIn || !v.Chosen() {
 		return ""
 	}

@@ -40,10 +40,10 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	keys := slices.Compact(slices.Sorted(slices.Values(v.r.PostForm["selected"])))
 	switch {
 	case !known, len(keys) > maxSelected:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	case len(keys) == 0:
-		v.fault(http.StatusUnprocessableEntity, v.say("selected.none"))
+		v.fail(http.StatusUnprocessableEntity, v.say("selected.none"))
 		return
 	}
 	status := http.StatusOK
@@ -62,7 +62,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 		}
 		reason := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
-			if reason, status = v.said(said), said.Status; status == http.StatusForbidden {
+			if reason, status = v.problemText(said), said.Status; status == http.StatusForbidden {
 				v.failed(err) // a missing permission for one row applies to all rows
 				return
 			}

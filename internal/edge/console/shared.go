@@ -22,15 +22,15 @@ func (s statisticsView) Lasting() []int { return lasting }
 func (pages numberPages) share(v *request) {
 	asked := v.question()
 	if asked.Days > 0 {
-		asked.asked.Set("days", strconv.Itoa(asked.Days))
+		asked.params.Set("days", strconv.Itoa(asked.Days))
 	}
 	days, err := strconv.Atoi(v.r.FormValue("lasts"))
 	if err != nil {
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
 	sharedChart, err := v.api.Charts.Create(v.ctx(), client.NewSharedChart{Title: strings.TrimSpace(v.r.FormValue("title")),
-		Question: asked.asked.Encode(), Days: days})
+		Question: asked.params.Encode(), Days: days})
 	if !v.failed(err) {
 		pages.showStatistics(v, statisticsView{Link: sharedChart.URL})
 	}
@@ -52,11 +52,11 @@ func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case errors.Is(err, iam.ErrNoShared):
-		v.fault(http.StatusNotFound, v.say("shared.gone"))
+		v.fail(http.StatusNotFound, v.say("shared.gone"))
 		return
 	case err != nil:
 		c.Log.ErrorContext(r.Context(), "a shared chart could not be looked up", "error", err)
-		v.fault(http.StatusServiceUnavailable, v.say("fault.store"))
+		v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 		return
 	}
 	v.r, v.caller, v.shared = r.Clone(r.Context()), caller, true

@@ -32,7 +32,7 @@ type statisticsView struct {
 	Shared                     []client.SharedChart
 	All                        string // the address of the statistics page with the same scans
 	Link                       string // the link of a chart that was just shared
-	asked                      url.Values
+	params                     url.Values
 }
 
 // spans lists the periods that one click selects, with their time interval.
@@ -64,7 +64,7 @@ func (s statisticsView) query() client.StatisticsQuery {
 	for _, o := range s.Only {
 		names[o.Name] = o.Value
 	}
-	if owner := s.asked.Get("owner"); owner != "" {
+	if owner := s.params.Get("owner"); owner != "" {
 		names["owner"] = owner
 	}
 	return client.StatisticsQuery{From: s.From, To: s.To, By: s.By, Group: s.Group, Count: s.Count, Filter: names}
@@ -78,14 +78,14 @@ func (s statisticsView) Users() bool { return s.Count == "users" }
 
 // File returns the download address of a table of the page in a file format.
 func (s statisticsView) File(table, format string) string {
-	return Root + "/statistics/" + table + "." + format + "?" + s.asked.Encode()
+	return Root + "/statistics/" + table + "." + format + "?" + s.params.Encode()
 }
 
 // question parses the query parameters of the URL.
 func (v *request) question() (view statisticsView) {
 	q := v.r.URL.Query()
 	view = statisticsView{By: q.Get("by"), Group: q.Get("group"), Count: q.Get("count"), From: q.Get("from"), To: q.Get("to"),
-		Groups: groups, asked: url.Values{}}
+		Groups: groups, params: url.Values{}}
 	if !q.Has("by") {
 		view.By = "day"
 	}
@@ -94,17 +94,17 @@ func (v *request) question() (view statisticsView) {
 	}
 	for name, value := range map[string]string{"by": view.By, "group": view.Group, "count": view.Count, "from": view.From, "to": view.To} {
 		if value != "" || name == "by" {
-			view.asked.Set(name, value)
+			view.params.Set(name, value)
 		}
 	}
 	for _, name := range groups {
 		if value := q.Get(name); value != "" {
-			view.asked.Set(name, value)
+			view.params.Set(name, value)
 			view.Only = append(view.Only, onlyField{name, value})
 		}
 	}
-	if account := v.account(); account != "" && !view.asked.Has("owner") {
-		view.asked.Set("owner", account)
+	if account := v.account(); account != "" && !view.params.Has("owner") {
+		view.params.Set("owner", account)
 	}
 	return view
 }
@@ -113,7 +113,7 @@ func (v *request) question() (view statisticsView) {
 func (s statisticsView) fields(names ...string) url.Values {
 	kept := url.Values{}
 	for _, name := range names {
-		if value := s.asked.Get(name); value != "" {
+		if value := s.params.Get(name); value != "" {
 			kept.Set(name, value)
 		}
 	}
@@ -127,7 +127,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 		return
 	}
 	data.Link = done.Link
-	shares := (view{request: v}).May("marketer")
+	shares := (view{request: v}).HasRole("marketer")
 	if v.failed(v.numbers(&data)) || shares && v.failed(storeResult(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
 	}
@@ -189,7 +189,7 @@ func (v *request) dated() (statisticsView, error) {
 	}
 	now, err := v.clock()
 	data.From = now.AddDate(0, 0, 1-data.Days).Format(time.DateOnly)
-	data.asked.Set("from", data.From)
+	data.params.Set("from", data.From)
 	return data, err
 }
 
@@ -232,8 +232,8 @@ func (pages numberPages) topValues(v *request) {
 	}
 }
 
-// Most returns the address of the most frequent values for the same scans.
-func (s statisticsView) Most() string { return Root + "/statistics/most?" + s.asked.Encode() }
+// TopValuesURL returns the address of the most frequent values for the same scans.
+func (s statisticsView) TopValuesURL() string { return Root + "/statistics/most?" + s.params.Encode() }
 
 const maxMissRows = 20
 
@@ -258,10 +258,10 @@ func (v view) Place(place string) string {
 	return place
 }
 
-// Nothing returns the address of the unmatched scans of the same period.
-func (s statisticsView) Nothing() string { return nothingOf(s.fields("from", "to", "owner")) }
+// UnmatchedURL returns the address of the unmatched scans of the same period.
+func (s statisticsView) UnmatchedURL() string { return unmatchedURL(s.fields("from", "to", "owner")) }
 
-func nothingOf(query url.Values) string {
+func unmatchedURL(query url.Values) string {
 	return strings.TrimSuffix(Root+"/statistics/nothing?"+query.Encode(), "?")
 }
 
@@ -274,7 +274,7 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 		return nil, err
 	}
 	for _, group := range boxed {
-		if s.asked.Has(group) || group == s.Group {
+		if s.params.Has(group) || group == s.Group {
 			continue
 		}
 		asked := s.query()
@@ -301,7 +301,7 @@ func (pages numberPages) actOnStatistics(v *request) {
 			v.redirect(Root + "/statistics?done=chart.ended#shared")
 		}
 	default:
-		v.fault(http.StatusUnprocessableEntity, v.say("fault.form"))
+		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 	}
 }
 

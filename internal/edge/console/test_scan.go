@@ -70,7 +70,7 @@ func (pages scanPages) scan(v *request) {
 			AssumePublished: data.Moment == "published"})
 	}
 	if said, ok := errors.AsType[*client.Problem](err); ok {
-		data.Fault, status, data.Then, data.Now = v.said(said), said.Status, nil, nil
+		data.Fault, status, data.Then, data.Now = v.problemText(said), said.Status, nil, nil
 	} else if v.failed(err) {
 		return
 	}

@@ -104,11 +104,11 @@ func (v view) relativeTime(t, now time.Time) string {
 		return v.say("ago.now")
 	}
 	for _, unit := range []struct {
-		name       string
-		one, below time.Duration
+		name        string
+		unit, limit time.Duration
 	}{{"minutes", time.Minute, time.Hour}, {"hours", time.Hour, 24 * time.Hour}, {"days", 24 * time.Hour, 30 * 24 * time.Hour}} {
-		if far < unit.below {
-			return v.say(key+unit.name, int(far/unit.one))
+		if far < unit.limit {
+			return v.say(key+unit.name, int(far/unit.unit))
 		}
 	}
 	return t.Format(time.DateOnly)

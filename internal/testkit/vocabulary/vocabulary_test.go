@@ -11,11 +11,6 @@ import (
 // named are declared names that stay although they are function words, by the reason.
 var named = map[string][]string{
 	"a test that makes a call in an account's name reads as a sentence": {"qrjumptest/client.go As"},
-	"templates call these, and read as the text around them": {
-		"internal/edge/console/components.go None", "internal/edge/console/console.go Why", "internal/edge/console/console.go With",
-		"internal/edge/console/console.go Over", "internal/edge/console/console.go May", "internal/edge/console/console.go Who",
-		"internal/edge/console/console.go Other", "internal/edge/console/search.go Mine", "internal/edge/console/statistics.go Most",
-		"internal/edge/console/statistics.go Nothing", "internal/edge/landing/page.go Own", "internal/edge/welcome/start.go Why"},
 }
 
 // concepts are the field's words for what is implemented; each leads a search to its declaration.
