@@ -176,8 +176,7 @@ func (c AccountsService) SetRulesEnabled(ctx context.Context, appid string, open
 	return c.changeAccount(ctx, http.MethodPut, appid, map[string]any{"open": open}, "jump")
 }
 
-// RevokeTokens revokes all access tokens of an account immediately, including the tokens with which third-party platforms call on
-// its behalf.
+// RevokeTokens revokes all access tokens of an account immediately, including the tokens of third-party platforms.
 func (c AccountsService) RevokeTokens(ctx context.Context, appid string) error {
 	return c.changeAccount(ctx, http.MethodDelete, appid, nil, "tokens")
 }

@@ -60,7 +60,8 @@ const (
 func (c *transport) refused(method, path string, a answer) error {
 	p, is := ReadProblem(a.status, a.body)
 	if !is {
-		return c.invalidResponse(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))), excerpt(a.body))
+		return c.invalidResponse(method, path, "%s: %s", strings.TrimSpace(fmt.Sprint(a.status, " ", http.StatusText(a.status))),
+			excerpt(a.body))
 	}
 	if p.Type == problemElsewhere || p.Type == problemNoPath {
 		return &WrongServer{URL: c.baseOf(path), API: apiOf(path), Call: method + " " + path,

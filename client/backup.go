@@ -36,7 +36,7 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 		return c.refused(r.method, r.path, answer{status: resp.StatusCode, header: resp.Header, body: body})
 	}
 	if got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); got != kind {
-		return c.invalidResponse(r.method, r.path, "Content-Type %q where %s is expected", excerpt([]byte(resp.Header.Get("Content-Type"))), kind)
+		return c.invalidResponse(r.method, r.path, "Content-Type %q, want %s", excerpt([]byte(resp.Header.Get("Content-Type"))), kind)
 	}
 	from := &received{r: resp.Body}
 	if _, err := io.Copy(w, from); err != nil {

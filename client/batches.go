@@ -207,8 +207,7 @@ type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
-// GetOpenID returns the openid of a user under an account. namespace is the namespace of the scan key with which the user scans; ""
-// means default.
+// GetOpenID returns the openid of a user under an account. namespace is that of the scan key with which the user scans; "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
 		params{"appid": appid, "namespace": namespace}))

@@ -66,8 +66,7 @@ type PushList struct {
 // componentPath returns the admin API path of a platform.
 func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
 
-// List returns at most limit third-party platforms, sorted by AppID, after the AppID cursor; limit 0 selects the server's default
-// page size.
+// List returns at most limit third-party platforms, sorted by AppID, after the AppID cursor; limit 0 = the default page size.
 func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
 	reply, err := get[ComponentList](ctx, c.transport, withQuery("components", params{"after": cursor, "limit": limit}))
 	return reply.Components, err
@@ -113,8 +112,7 @@ type HoldingList struct {
 	Authorizations []Holding `json:"authorizations"`
 }
 
-// ListAuthorizations lists the platforms that an account authorised. If the account does not exist, the result is a *Problem with
-// status 404.
+// ListAuthorizations lists the platforms that an account authorised. For an unknown account it returns a *Problem with status 404.
 func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
 	reply, err := get[HoldingList](ctx, c.transport, accountPath(appid, "authorizations"))
 	return reply.Authorizations, err

@@ -158,9 +158,9 @@ func (c *batchImport) readColumns(s *session, begin *client.NewImport) (parts []
 }
 
 // sendPart uploads the codes of a file.
-func (c *batchImport) sendPart(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
+func (c *batchImport) sendPart(s *session, api *client.Client, id int64, part importPart, done *client.CodesImported, progress *bar) error {
 	if part.texts {
-		return c.bringTexts(s, qrjump, id, part, done, progress)
+		return c.bringTexts(s, api, id, part, done, progress)
 	}
 	f, err := os.Open(part.name)
 	if err != nil {
@@ -176,7 +176,7 @@ func (c *batchImport) sendPart(s *session, qrjump *client.Client, id int64, part
 		if len(piece) == 0 {
 			return fault("batch_import.read_it_changed_while_it", plain(part.name), line)
 		}
-		imported, err := qrjump.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
+		imported, err := api.Batches.ImportCodes(s.ctx, id, line+1, c.Actor, bytes.NewReader(piece))
 		if err != nil {
 			return aboutBatch(tr("batch_import.import_into", plain(part.name)), id, err)
 		}

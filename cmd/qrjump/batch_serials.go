@@ -20,8 +20,7 @@ type batchSerials struct {
 	Actor   string `placeholder:"WHO"`
 }
 
-// Run binds serial numbers to codes, some thousand per call. Binding is idempotent, so an interrupted run can be repeated with the
-// same file.
+// Run binds serial numbers to codes, some thousand per call. Binding is idempotent, so an interrupted run can be repeated.
 func (c *batchSerials) Run(s *session) error {
 	in := s.in
 	if c.File != "-" {

@@ -50,7 +50,8 @@ func tableOf(m manual) any {
 		list.Exits = append(list.Exits, exit{code, exitKind[code], m.lookup("exit." + exitKind[code])})
 	}
 	for _, p := range probes {
-		item := probed{Row: p.row.String(), Asks: m.lookup("probe.asks." + p.row.String()), Calls: p.calls + p.rules, Publishes: p.publishes}
+		item := probed{Row: p.row.String(), Asks: m.lookup("probe.asks." + p.row.String()), Calls: p.calls + p.rules,
+			Publishes: p.publishes}
 		if p.partial {
 			item.Leaves = m.lookup("probe.leaves." + p.row.String())
 		}

@@ -47,8 +47,7 @@ type serverContext struct {
 	Production bool `yaml:"production,omitempty" json:"production" kong:"-"`
 }
 
-// addressFlags lists the flags that locate a server; secretFlags lists the flags whose values are read from a source that the
-// context names.
+// addressFlags lists the flags that locate a server; secretFlags lists the flags whose values come from a source that a context names.
 var (
 	addressFlags = []string{"server", "admin-server", "scan-server", "data"}
 	secretFlags  = []string{"secret", "admin-token", "key"}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -76,7 +75,7 @@ func advice(err error) i18n.Message {
 			return msg("reach.certificate", serverFlagNames)
 		case unknown:
 			return msg("reach.authority")
-		case isRecordHeader(err):
+		case errors.Is(err, http.ErrSchemeMismatch):
 			return msg("reach.http")
 		case errors.Is(err, context.Canceled):
 			return i18n.Message{}
@@ -112,12 +111,6 @@ func advice(err error) i18n.Message {
 
 // wantsTLS reports whether a response is the error that a TLS listener sends to a plain HTTP request.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }
-
-// isRecordHeader reports whether the server answered a TLS handshake with plain HTTP.
-func isRecordHeader(err error) bool {
-	_, plainHTTP := errors.AsType[tls.RecordHeaderError](err)
-	return plainHTTP || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
-}
 
 // nextSteps maps errcodes to the next step, if the meaning of the errcode does not imply the step.
 var nextSteps = map[int]string{

@@ -222,8 +222,7 @@ type gs1Planned struct {
 	Prune bool
 }
 
-// plan compares the file with the server; with --prune, the plan deletes entries under the file's primary keys that the file does
-// not contain.
+// plan compares the file with the server; with --prune, the plan deletes entries under the file's primary keys that the file lacks.
 func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
 	list, err := c.read()
 	if err == nil {

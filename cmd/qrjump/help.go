@@ -122,8 +122,7 @@ func (m manual) explain(node *kong.Node, words []string) {
 // helpKey returns the message key of the help text of a command or a flag.
 func helpKey(words []string) string { return "help." + strings.Join(words, ".") }
 
-// meaning returns the help text of a flag or an argument: the text for this command, else for all commands of its noun, else for
-// all commands.
+// meaning returns the help text of a flag or an argument: the text for this command, for all commands of its noun, or for all.
 func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	for n := len(words); n >= 0; n-- {
 		if text := m.lookup(helpKey(append(words[:n:n], name))); text != "" {

@@ -322,8 +322,7 @@ func (r *probeRun) publishesLeft(rest string) int {
 	return *list.Remaining
 }
 
-// refused reports whether the platform rejected a call with the errcode of a behaviour row; any other error is returned, because it
-// proves nothing.
+// refused reports whether the platform rejected a call with the errcode of a behaviour row; it returns any other error.
 func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 	d, _ := row.Deviation()
 	if answer.err == nil && answer.code == d.Refusal {

@@ -13,8 +13,7 @@ type rulePull struct {
 	Target []string `placeholder:"APPID"`
 }
 
-// Run writes the account's rules to a file in the format of rule plan. Run needs only the wire API, so that it also works with the
-// real platform.
+// Run writes the account's rules to a file in the format of rule plan. Run needs only the wire API, as on the real platform.
 func (c *rulePull) Run(s *session, wire *client.Client) error {
 	all, err := everyRule(s, wire, "")
 	if err != nil {

@@ -206,8 +206,7 @@ func fromTerminal(in io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-// sayDeviations prints the calls that the platform would have rejected; the result is 1 if a deviation is at least as certain as
-// --fail-on.
+// sayDeviations prints the calls that the platform would have rejected; the result is 1 if one is at least as certain as --fail-on.
 func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) int {
 	qrjump, err := client.New(url, client.Options{HTTP: directly()})
 	if err != nil {

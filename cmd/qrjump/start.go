@@ -28,8 +28,7 @@ type starting struct {
 	ran []string
 }
 
-// serverFlags returns the flags that locate the server as they were given; shown holds the same flags quoted for a shell, without
-// the token.
+// serverFlags returns the flags that locate the server as they were given; shown has them quoted for a shell, without the token.
 func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},

@@ -156,8 +156,7 @@ func (c *symbolCommand) Run(s *session) error {
 // long as an application ID, a separator and indexes.
 var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\s*[/,;#@.\s])\s*(all|[0-9]*\s*(?:-\s*[0-9]*)?)\s*$`)
 
-// notOneCode rejects a text that was probably meant as a selection of codes: a symbol with this text would be printed but would
-// open nothing.
+// notOneCode rejects a text that was probably meant as a selection of codes: its symbol would open nothing.
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {

@@ -49,12 +49,13 @@ func (s *Server) outboxComponent(name string, open func(context.Context) (outbox
 			if err != nil {
 				return err
 			}
-			o = outbox.New(policy, s.store, s.log)
-			o.Post, o.Now, o.RealNow, o.OnAttempt = s.requests().post, s.now, s.realNow, s.metrics.countAttempt
+			options := outbox.Options{Post: s.requests().post, Now: s.now, RealNow: s.realNow,
+				OnAttempt: s.metrics.countAttempt, Log: s.log}
 			// the platform has no webhooks, so a slow webhook receiver is no deviation from the platform
 			if policy.Kind != outbox.Deliveries {
-				o.OnTimeout = s.requests().recordSlow
+				options.OnTimeout = s.requests().recordSlow
 			}
+			o = outbox.New(policy, s.store, options)
 			*wake = o.Wake
 			return nil
 		},

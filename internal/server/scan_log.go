@@ -179,8 +179,8 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	if err != nil {
 		folder = s.config.Data
 	}
-	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder, ShipRequests: s.store.ShipRequests(),
-		Now: s.realNow, Log: s.log, Memory: s.domain.current}
+	nodes := &scanlog.Nodes{Store: s.store, Shipper: s.scanning.ledger.shipper, Name: host + ":" + folder,
+		ShipRequests: s.store.ShipRequests(), Now: s.realNow, Log: s.log, Memory: s.domain.current}
 	if err := nodes.Join(ctx); err != nil {
 		return err
 	}

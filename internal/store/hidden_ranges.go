@@ -50,7 +50,8 @@ const maxBucketRows = 1024
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// lockHeld returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id lock.
+// lockHeld returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id
+// lock.
 func lockHeld(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())

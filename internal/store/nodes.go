@@ -27,11 +27,9 @@ const shipRequest = "scans"
 func (s *Store) ShipRequests() <-chan struct{} { return s.shipRequests }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.AckedRequest}, {"last_offset", &n.LastOffset}, {"shipped_offset",
-		&n.ShippedOffset},
-		{"stopped_cleanly", &n.StoppedCleanly}, {"last_seen_at", moment{&n.LastSeenAt}}, {"lag_changes", &n.Lag.Changes}, {"in_sync_at",
-			moment{&n.Lag.InSyncAt}},
-		{"reported_at", moment{&n.Lag.ReportedAt}}}
+	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.AckedRequest}, {"last_offset", &n.LastOffset},
+		{"shipped_offset", &n.ShippedOffset}, {"stopped_cleanly", &n.StoppedCleanly}, {"last_seen_at", moment{&n.LastSeenAt}},
+		{"lag_changes", &n.Lag.Changes}, {"in_sync_at", moment{&n.Lag.InSyncAt}}, {"reported_at", moment{&n.Lag.ReportedAt}}}
 }}.rows()
 
 // ScanNodes implements scanlog.NodeStore.

@@ -346,23 +346,22 @@ func TestSender_OrderPerCode(t *testing.T) {
 					return map[bool]string{true: "refused"}[a.Status != 204]
 				},
 				NextAttempt: func(_ outbox.Row, _, ended time.Time) time.Time { return ended.Add(10 * time.Millisecond) },
-			}, node, slog.New(slog.DiscardHandler))
-			sender.Now, sender.RealNow = time.Now, time.Now
-			sender.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				if requests++; requests%3 == 0 {
-					return safehttp.Answer{Status: 503}, nil
-				}
-				key, n, _ := strings.Cut(string(r.Body), " ")
-				number, err := strconv.Atoi(n)
-				assert.True(t, err == nil, "%v", err)
-				taken[key] = append(taken[key], number)
-				if by[i]++; by[0]+by[1] == codes*each {
-					close(finished)
-				}
-				return safehttp.Answer{Status: 204}, nil
-			}
+			}, node, outbox.Options{Now: time.Now, RealNow: time.Now, Log: slog.New(slog.DiscardHandler),
+				Post: func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					if requests++; requests%3 == 0 {
+						return safehttp.Answer{Status: 503}, nil
+					}
+					key, n, _ := strings.Cut(string(r.Body), " ")
+					number, err := strconv.Atoi(n)
+					assert.True(t, err == nil, "%v", err)
+					taken[key] = append(taken[key], number)
+					if by[i]++; by[0]+by[1] == codes*each {
+						close(finished)
+					}
+					return safehttp.Answer{Status: 204}, nil
+				}})
 			wait.Go(func() { sender.Run(ctx, 2*time.Millisecond) })
 		}
 		for n := range each {

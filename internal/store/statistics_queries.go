@@ -197,9 +197,8 @@ func (c *counting) all(span stats.Span) string {
 	if c.joined {
 		rows += ` JOIN statistics_tuples u ON u.id = c.tuple`
 	}
-	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.granularity+span.Granularity)) + ` AND c.bucket >= ` + bind(&c.args, span.From) +
-		` AND c.bucket < ` +
-		bind(&c.args, span.To)
+	return rows + ` WHERE c.granularity = ` + bind(&c.args, int64(c.granularity+span.Granularity)) + `
+		AND c.bucket >= ` + bind(&c.args, span.From) + ` AND c.bucket < ` + bind(&c.args, span.To)
 }
 
 // eachPeriod returns SQL that lists the hours or days of a span that have rows, and SQL that looks up only the wanted rows in each

@@ -27,8 +27,7 @@ type MessageTx interface {
 	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
 }
 
-// CodeOf returns the parametric code in a scanned text; ok is false for a text in another format. CodeOf does not check that the
-// code exists.
+// CodeOf returns the parametric code in a scanned text; ok is false for a text in another format. The code may not exist.
 func CodeOf(text string) (code string, ok bool) {
 	code, ok = strings.CutPrefix(text, QRStart)
 	return code, ok && len(code) == 22

@@ -105,9 +105,8 @@ type receiver struct {
 
 // sender is what sends rows of a world.
 func sender(w *world, p outbox.Policy, post func(context.Context, safehttp.Request) (safehttp.Answer, error)) *outbox.Sender {
-	s := outbox.New(p, w.store, slog.New(slog.NewTextHandler(w.t.Output(), nil)))
-	s.Post, s.Now, s.RealNow = post, w.Now, time.Now
-	return s
+	return outbox.New(p, w.store, outbox.Options{Post: post, Now: w.Now, RealNow: time.Now,
+		Log: slog.New(slog.NewTextHandler(w.t.Output(), nil))})
 }
 
 // startPusher runs a pusher in a bubble, where the clock is the bubble's.

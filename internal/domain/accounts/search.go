@@ -52,7 +52,7 @@ func (s *Search) wants(a *Account) bool {
 		}
 	}
 	return (s.Kind == "" || a.Kind == s.Kind) && s.Sees(a.AppID) &&
-		(s.Substring == "" || strings.Contains(strings.ToLower(a.AppID), s.Substring) || strings.Contains(strings.ToLower(a.Name), s.Substring))
+		(s.Substring == "" || strings.Contains(strings.ToLower(a.AppID+"\x00"+a.Name), s.Substring))
 }
 
 // compare compares two accounts in the order of the search. The account whose AppID equals the search text comes first.

@@ -73,7 +73,8 @@ func (s *Service) Replay(ctx context.Context, counted Counted, batch, threshold 
 				if a.Kind != Copied || a.CreatedAt.Before(r.From) {
 					continue
 				}
-				if r.Raised++; !a.DismissedAt.IsZero() {
+				r.Raised++
+				if !a.DismissedAt.IsZero() {
 					r.Dismissed++
 					dismissed[a.Index] = true
 				}
@@ -128,10 +129,12 @@ func (s *Service) replay(ctx context.Context, r *Replay, counted Counted, rows [
 		if e.OccurredAt.Before(r.From) {
 			continue
 		}
-		if r.Alarms++; dismissed[e.Index] {
+		r.Alarms++
+		if dismissed[e.Index] {
 			r.StillDismissed++
 		}
-		if r.First = append(r.First, Crossed{e.Index, e.OccurredAt, score}); len(r.First) == 2*maxCrossed {
+		r.First = append(r.First, Crossed{e.Index, e.OccurredAt, score})
+		if len(r.First) == 2*maxCrossed {
 			slices.SortFunc(r.First, func(a, b Crossed) int { return a.At.Compare(b.At) })
 			r.First = r.First[:maxCrossed]
 		}

@@ -12,8 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers the condition on
-// this server.
+// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers it here.
 type Trial struct {
 	Code *errcode.Code // the error code that the call returns; OK = the call succeeds normally
 	Row  behaviour.Row // behaviour that identifies the condition; NoRow = only the error code identifies the condition

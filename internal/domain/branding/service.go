@@ -121,8 +121,7 @@ func (s *Service) Invalidate(appid string) {
 	delete(s.appearances, appid)
 }
 
-// Lookup returns the appearance of an account for a page: from the cache if possible, and without branding while the store does not
-// respond.
+// Lookup returns the appearance of an account for a page: from the cache if possible, and without branding during an outage.
 func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
 	now := s.RealNow()
 	s.mu.Lock()

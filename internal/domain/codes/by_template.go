@@ -91,7 +91,8 @@ func (i *templateIndex) addToGroup(t Template, imported bool) {
 	})
 	if pos < 0 {
 		pos = len(i.groups)
-		i.groups = append(i.groups, &templateGroup{parts: t.withoutScheme, size: t.bareSize(), imported: imported, byLiteral: map[string]Template{}})
+		i.groups = append(i.groups, &templateGroup{parts: t.withoutScheme, size: t.bareSize(), imported: imported,
+			byLiteral: map[string]Template{}})
 	}
 	var literals []byte
 	for _, part := range t.withoutScheme {

@@ -332,7 +332,8 @@ func (s *Service) redactTokens(text string) string {
 						continue
 					}
 					_, found, err := s.byToken(context.Background(), t.printed[0]+rest)
-					if tried++; found || err != nil || tried > maxCandidates {
+					tried++
+					if found || err != nil || tried > maxCandidates {
 						return text[:cutAt]
 					}
 				}

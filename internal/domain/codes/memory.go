@@ -44,8 +44,7 @@ type Memory struct {
 	seqAtRebuild map[int64]int64
 }
 
-// batchMemory holds the state of one batch's codes in memory. With one lock per batch, calls for different batches never wait for each
-// other.
+// batchMemory holds the state of one batch's codes in memory. One lock per batch keeps calls for different batches independent.
 type batchMemory struct {
 	Batch
 

@@ -317,8 +317,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	return all // an activation changes every code
 }
 
-// CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits of
-// all nodes.
+// CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits.
 func (s *Service) CountOpening(ctx context.Context, appid string) (int, error) {
 	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
 		last, err := tx.LastEvents(ctx)

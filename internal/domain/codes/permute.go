@@ -111,8 +111,7 @@ func (k *CodeKey) fill(b *block, round int, half uint64) {
 func (b *block) even() uint64 { return binary.BigEndian.Uint64(b[:8]) % pow36x4 }
 func (b *block) odd() uint64  { return binary.BigEndian.Uint64(b[:8]) % pow36x5 }
 
-// Code returns the original code of counter c. Code panics if c is not below Space, because any result would be the code of another
-// counter.
+// Code returns the original code of counter c. Code panics if c is not below Space, because the result would be another counter's code.
 func (k *CodeKey) Code(c uint64) (code [CodeLength]byte) {
 	mustFit(c)
 	q := blocks.Get().(*block)

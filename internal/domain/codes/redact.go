@@ -33,7 +33,8 @@ func (s *Service) redactImported(prefixes []string, text string) string {
 					continue
 				}
 				_, found, err := s.importedByTail(context.Background(), prefix, t)
-				if tried++; found || err != nil || tried > maxCandidates {
+				tried++
+				if found || err != nil || tried > maxCandidates {
 					return text[:end]
 				}
 			}
@@ -147,7 +148,8 @@ func (s *Service) Redact(text string) string {
 			continue
 		}
 		// A text with very many candidates is truncated at the candidate after the limit.
-		if tried++; tried > maxCandidates {
+		tried++
+		if tried > maxCandidates {
 			return text[:starts[0]]
 		}
 		if counter, ok := key.Counter([symbolsLength]byte(tail[1:]), tail[0]); ok {

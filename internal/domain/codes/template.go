@@ -426,8 +426,7 @@ func (s shape) secretCounter(secret string, key *TextKey) (c uint64, ok bool) {
 	return key.Counter(t.Symbols, t.Version)
 }
 
-// matchesLiterals reports whether a text without URL scheme matches the template's literal parts, whatever the secret and the serial
-// number are.
+// matchesLiterals reports whether a text without URL scheme matches the template's literal parts, whatever its secret and serial number.
 func (t Template) matchesLiterals(bare string) bool {
 	if len(bare) != t.bareSize() {
 		return false

@@ -486,7 +486,8 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 			_, exists := known.before[e.Key]
 			changed, err := s.put(ctx, known, &e, false, allowed)
 			if errors.As(err, new(OwnershipError)) || errors.As(err, new(accounts.Invalid)) || errors.Is(err, accounts.ErrNoAccount) {
-				if rowErrors = append(rowErrors, accounts.RowError{Line: lines[i].Line, Reason: err.Error()}); len(rowErrors) == accounts.MaxFaults {
+				rowErrors = append(rowErrors, accounts.RowError{Line: lines[i].Line, Reason: err.Error()})
+				if len(rowErrors) == accounts.MaxFaults {
 					return rowErrors
 				}
 				continue

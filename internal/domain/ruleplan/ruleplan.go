@@ -78,7 +78,8 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Desir
 }
 
 // read parses a file like Read, and returns only the rules that keep accepts.
-func read(file string, text []byte, owner, target string, keep func(*Desired, *FileErrors) bool) (wanted []Desired, wrong FileErrors, err error) {
+func read(file string, text []byte, owner, target string, keep func(*Desired, *FileErrors) bool) (wanted []Desired, wrong FileErrors,
+	err error) {
 	n := 0
 	exported, err := eachRule(file, text, func(node ruleNode) {
 		n++

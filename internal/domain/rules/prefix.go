@@ -123,8 +123,7 @@ func lower(s string) string {
 // Origin returns the scheme and host of the link.
 func (l Link) Origin() string { return l.Key[:l.path] }
 
-// Path returns everything between the host and the first "?". The path begins with "/", or with "#" if a fragment follows the host
-// directly.
+// Path returns everything between the host and the first "?". The path begins with "/", or with "#" if a fragment follows the host.
 func (l Link) Path() string { return l.Key[l.path:l.query] }
 
 // HasQuery reports whether the link contains a "?".

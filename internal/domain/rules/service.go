@@ -379,7 +379,7 @@ func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 		case r.Prefix.Key == rule.Prefix.Key:
 			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOwned, "prefix %q belongs to another account", r.Prefix.Text)
 		case r.Occupy && r.Prefix.Matches(rule.Prefix.Link):
-			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies the links below %q", r.Prefix.Text)
+			conflict = errcode.PrefixOwned.WithDetail(behaviour.RulesAddOccupied, "another account occupies links below %q", r.Prefix.Text)
 		}
 	}
 	return conflict
@@ -531,7 +531,8 @@ func (s *Service) keep(ctx context.Context, c Confirmation) error {
 	return s.Store.UpdateRules(ctx, func(tx Tx) error { return tx.PutConfirmation(ctx, c) })
 }
 
-// deleteExpired deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still proceeds.
+// deleteExpired deletes expired checks of verification files, at most once a minute. If the deletion fails, the caller's change still
+// proceeds.
 func (s *Service) deleteExpired(ctx context.Context) {
 	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return

@@ -74,7 +74,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		var remaining []*erasing
 		for _, x := range all {
 			if err != nil && ctx.Err() != nil && x != localErasing {
-				remaining = append(remaining, x) // only the caller that held the semaphore was cancelled, so the other erasures go back to the queue
+				remaining = append(remaining, x) // only the holder of the semaphore was cancelled: the others go back to the queue
 				continue
 			}
 			x.done, x.err = true, err

@@ -125,7 +125,8 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 	return t, err
 }
 
-// lastScanDiffers reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that continued.
+// lastScanDiffers reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that
+// continued.
 func (c *Aggregator) lastScanDiffers(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.CountedOffset-1) {
 		if err != nil {

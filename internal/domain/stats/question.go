@@ -538,7 +538,8 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 
 // UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
 // to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
-func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) ([]UnmatchedRow, error) {
+func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) (
+	[]UnmatchedRow, error) {
 	if !from.Before(to) {
 		return nil, BadQuestion("from must be before to")
 	}

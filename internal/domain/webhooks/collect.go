@@ -265,7 +265,8 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 			}
 			continue
 		}
-		if n++; n > batchSize {
+		n++
+		if n > batchSize {
 			hasMore = true
 			break
 		}

@@ -107,10 +107,8 @@ func send(ctx context.Context, o sender) error {
 		return err
 	}
 	service.RealNow, service.Life = time.Now, func() time.Duration { return 10_000 * time.Hour }
-	p := outbox.New(service.Policy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	p.Now, p.RealNow = service.Now, time.Now
 	client := http.Client{Timeout: 150 * time.Millisecond}
-	p.Post = func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
+	post := func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, request.URL, bytes.NewReader(request.Body))
 		if err != nil {
 			return safehttp.Answer{}, err
@@ -123,6 +121,8 @@ func send(ctx context.Context, o sender) error {
 		answer.Body.Close()
 		return safehttp.Answer{Status: answer.StatusCode}, nil
 	}
+	p := outbox.New(service.Policy(), s, outbox.Options{Post: post, Now: service.Now, RealNow: time.Now,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	fmt.Println("ready")
 	p.Run(ctx, 5*time.Millisecond)
 	return nil

@@ -160,8 +160,8 @@ func (w *town) works(f func(ctx context.Context) error) {
 func (w *town) count(want int64) {
 	w.t.Helper()
 	require.NoError(w.t, w.counter.CatchUp(w.t.Context()))
-	a, err := w.counter.Execute(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0), To: began.AddDate(0, 1, 0),
-		Limit: stats.MaxAnswers})
+	a, err := w.counter.Execute(w.t.Context(), stats.Question{Metric: stats.Scans, From: began.AddDate(0, -1, 0),
+		To: began.AddDate(0, 1, 0), Limit: stats.MaxAnswers})
 	assert.True(w.t, err == nil && a.Scans == want, "%d scans are counted, want %d: %v", a.Scans, want, err)
 }
 

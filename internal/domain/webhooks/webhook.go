@@ -134,8 +134,8 @@ type Tx interface {
 	// journals. all reports that no event was queued from journals that are not in the map.
 	ReportedSets(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
 	PutQueuedOffsets(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// AdoptCountedOffsets handles journals that ReportedSets does not know: it records their counted events as queued, and that ReportedSets
-	// now knows every journal. AdoptCountedOffsets does nothing unless the counted position lies between from and to.
+	// AdoptCountedOffsets handles journals that ReportedSets does not know: it records their counted events as queued, and that
+	// ReportedSets now knows every journal. AdoptCountedOffsets does nothing unless the counted position lies between from and to.
 	AdoptCountedOffsets(ctx context.Context, from, to int64) error
 	// StartReader starts the reader of scans at the counted position, because no webhook wanted scans until now.
 	StartReader(ctx context.Context) error

@@ -132,14 +132,11 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 		},
 		LastAlarm: func(context.Context) (int64, error) { return int64(len(p.alarms)), nil },
 	}
-	p.Sender = outbox.New(p.service.Policy(), s, slog.New(slog.NewTextHandler(&p.logs, nil)))
-	p.Now = p.service.Now
 	// The reference library compares the moment of sending with the real one, and
 	// lets it be minutes old. It stands still: a hand ends after half a minute.
 	real := time.Now()
-	p.RealNow = func() time.Time { return real }
-	p.service.RealNow = p.RealNow
-	p.Post = func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
+	p.service.RealNow = func() time.Time { return real }
+	post := func(_ context.Context, r safehttp.Request) (safehttp.Answer, error) {
 		p.verify(r.URL, r.Header, r.Body)
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -148,6 +145,8 @@ func office(t *testing.T, s *store.Store, ledger *scans) *post {
 		status, err := p.answer(m)
 		return safehttp.Answer{Status: status}, err
 	}
+	p.Sender = outbox.New(p.service.Policy(), s, outbox.Options{Post: post, Now: p.service.Now, RealNow: p.service.RealNow,
+		Log: slog.New(slog.NewTextHandler(&p.logs, nil))})
 	return p
 }
 

@@ -103,8 +103,9 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	client.AccountQuery
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
-	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind), State: accounts.SearchState(in.State),
-		Order: accounts.Order(in.Order), Offset: in.Offset, Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
+	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind),
+		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Offset: in.Offset, Limit: in.Limit,
+		Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}

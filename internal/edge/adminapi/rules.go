@@ -63,7 +63,7 @@ func (a ruleAPI) nameRules(ctx context.Context, in *struct {
 	shown.Rules = []client.RuleName{}
 	for _, named := range list {
 		if caller.CanAccess(named.Owner) {
-			shown.Rules = append(shown.Rules, client.RuleName{ID: named.ID, Owner: named.Owner, Prefix: named.Prefix, Deleted: named.Deleted})
+			shown.Rules = append(shown.Rules, client.RuleName(named))
 		}
 	}
 	return shown, err

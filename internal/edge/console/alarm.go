@@ -119,8 +119,7 @@ func buyerSees(code client.StoredCode) string {
 	return "active"
 }
 
-// placesMap shows the places of a code's scans by longitude and latitude, without borders, because maps with borders need official
-// approval.
+// placesMap shows the places of a code's scans by longitude and latitude, without borders, which need official approval.
 type placesMap struct {
 	Wide, High      float64
 	Meridians, Rows []written // lines of the grid with their labels

@@ -224,7 +224,8 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 		d.Bars = v.bars(t, x, y)
 	} else {
 		first := func(r client.StatisticsRow) int64 { return r.FirstScans }
-		if d.All = closed(path(t.rows, numberOf)); t.sum(first) > 0 {
+		d.All = closed(path(t.rows, numberOf))
+		if t.sum(first) > 0 {
 			d.First = closed(path(t.rows, first))
 		}
 	}
@@ -376,7 +377,8 @@ func (v *request) totals(t, oldTimeline timeline) []number {
 		counted.n.compare(v, "total.before", t.sum(counted.count), oldTimeline.sum(counted.count))
 	}
 	for i, r := range t.rows {
-		if scans.Trend = append(scans.Trend, numberOf(r)); numberOf(r) > numberOf(t.rows[best]) {
+		scans.Trend = append(scans.Trend, numberOf(r))
+		if numberOf(r) > numberOf(t.rows[best]) {
 			best = i
 		}
 	}

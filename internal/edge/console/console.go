@@ -442,7 +442,8 @@ func (v view) PagePath() string { return v.r.URL.EscapedPath() }
 func (v view) WithQuery(name, value string) string {
 	q := v.r.URL.Query()
 	q.Del("done")
-	if q.Set(name, value); value == "" {
+	q.Set(name, value)
+	if value == "" {
 		q.Del(name)
 	}
 	return v.r.URL.Path + "?" + q.Encode()

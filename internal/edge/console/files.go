@@ -72,7 +72,8 @@ func (v *request) upload(field, typed string, limit int64, large string) (text s
 	text = v.r.FormValue(typed)
 	if file, _, err := v.r.FormFile(field); err == nil {
 		content, err := io.ReadAll(io.LimitReader(file, limit+1))
-		if _ = file.Close(); err == nil && len(content) > 0 {
+		_ = file.Close()
+		if err == nil && len(content) > 0 {
 			text = string(content)
 		}
 	}

@@ -160,8 +160,7 @@ func (v *request) homeMisses(data *homeView, since time.Time) error {
 	return nil
 }
 
-// homeCalls adds a task about calls that failed since yesterday. On an emulator, homeCalls adds nothing, because failures there are
-// intentional.
+// homeCalls adds a task about calls that failed since yesterday. On an emulator failures are intentional, so homeCalls adds nothing.
 func (v *request) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil

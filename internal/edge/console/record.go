@@ -330,7 +330,8 @@ func (v *request) decode(to any, names string) map[string]string {
 			field.SetString(text)
 		case field.CanInt():
 			n, err := strconv.ParseInt(cmp.Or(text, "0"), 10, 64)
-			if field.SetInt(n); err != nil || n < 0 {
+			field.SetInt(n)
+			if err != nil || n < 0 {
 				faults[name] = v.say("packages.number.form")
 			}
 		case field.Type().Elem().Kind() != reflect.String:

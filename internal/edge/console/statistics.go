@@ -393,7 +393,8 @@ func (v *request) narrowTo(group, value string) string {
 	q := v.r.URL.Query()
 	q.Del("group")
 	q.Del("done")
-	if q.Set(group, value); value == "" {
+	q.Set(group, value)
+	if value == "" {
 		q.Set(group, "-")
 	}
 	if q.Get("by") == "" {

@@ -224,8 +224,8 @@ func (a *API) begin(ctx context.Context, namespace string, body []byte) *pending
 	return a.process(ctx, s, namespace, body)
 }
 
-// processNonBlocking is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns nil and
-// has no effect.
+// processNonBlocking is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns
+// nil and has no effect.
 func (a *API) processNonBlocking(ctx context.Context, namespace string, body []byte) *pendingScan {
 	s := scanPool.Get().(*pendingScan)
 	s.api, s.nonBlocking = a, true

@@ -171,8 +171,9 @@ func newStep(s scan.Step, now time.Time) step {
 	row, _ := behaviour.ByID(s.Behaviour)
 	b := row.Get()
 	known := b.Known(now)
-	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Reason.English(), Chinese: s.Reason.Chinese(),
-		Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date, Known: known.English(), KnownZH: known.Chinese()}
+	return step{Prefix: s.Rule.Prefix.Text, Owner: s.Rule.Owner, Verdict: s.Verdict, English: s.Reason.English(),
+		Chinese: s.Reason.Chinese(), Behaviour: s.Behaviour, EvidenceLevel: b.Evidence, Date: b.Date,
+		Known: known.English(), KnownZH: known.Chinese()}
 }
 
 // problem is an RFC 9457 problem document.

@@ -232,7 +232,7 @@ func (p *player) play(ctx context.Context, r *Recorded) error {
 		p.report.Rewritten = append(p.report.Rewritten, r.Number)
 	}
 	if r.Path == marketcodePath+"applycode" && r.worked() {
-		p.applied[asStandIn(r.recordedValue("isv_application_id")).n] = true
+		p.applied[asStandIn(r.recorded("isv_application_id")).n] = true
 	}
 	c := &comparison{player: p, line: r, names: said}
 	c.all(got)

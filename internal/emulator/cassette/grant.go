@@ -54,7 +54,8 @@ const listPath = componentPath + "api_get_authorizer_list"
 
 // prepareInfo makes an account grant the permission sets that the response shows.
 func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
-	component, account := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n], p.stage.parties[asStandIn(r.recordedValue("authorizer_appid")).n]
+	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
+	account := p.stage.parties[asStandIn(r.recorded("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
 		return nil
 	}
@@ -62,10 +63,9 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList makes the accounts in the recorded list authorize the platform; if the list is complete, prepareList ends all other
-// authorizations.
+// prepareList makes the accounts in the recorded list authorize the platform; if the list is complete, all other authorizations end.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
-	component := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n]
+	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	if !r.worked() || component == nil {
 		return nil
 	}
@@ -177,8 +177,8 @@ func (p *player) end(ctx context.Context, component, account *party) error {
 
 // pageOf returns the offset of a page of a list, the total number of accounts, and the number of accounts that the page should contain.
 func pageOf(r *Recorded, answer value) (offset, total, want int) {
-	offset, _ = r.recordedValue("offset").int()
-	count, given := r.recordedValue("count").int()
+	offset, _ = r.recorded("offset").int()
+	count, given := r.recorded("count").int()
 	if !given {
 		count = 500
 	}

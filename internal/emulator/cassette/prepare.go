@@ -53,7 +53,7 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	case "/cgi-bin/openapi/quota/get":
 		return "", p.prepareRate(ctx, r)
 	case "/cgi-bin/openapi/rid/get":
-		if m := asStandIn(r.recordedValue("rid")); m.n != 0 && !p.isBound(m) && (r.worked() || r.number() == errcode.RIDForbidden.Number) {
+		if m := asStandIn(r.recorded("rid")); m.n != 0 && !p.isBound(m) && (r.worked() || r.number() == errcode.RIDForbidden.Number) {
 			return "the call of this rid was made before the recording began", nil
 		}
 	case "/cgi-bin/showqrcode":
@@ -87,7 +87,7 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 		return ""
 	}
 	for _, name := range []string{"application_id", "isv_application_id"} {
-		if m := asStandIn(r.recordedValue(name)); m.n != 0 && !p.isBound(m) || name == "isv_application_id" && m.n != 0 && !p.applied[m.n] {
+		if m := asStandIn(r.recorded(name)); m.n != 0 && !p.isBound(m) || name == "isv_application_id" && m.n != 0 && !p.applied[m.n] {
 			return "the application was made before the recording began"
 		}
 	}
@@ -138,7 +138,7 @@ func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 		return nil
 	}
 	p.limited = "default_rate_limit"
-	if strings.HasPrefix(r.recordedValue("cgi_path").text, rulePath) {
+	if strings.HasPrefix(r.recorded("cgi_path").text, rulePath) {
 		p.limited = "rule_rate_limit"
 	}
 	return p.sendAdmin(ctx, http.MethodPut, "/admin/v1/settings", map[string]int{p.limited: calls})
@@ -176,7 +176,7 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	if m.n == 0 || p.isBound(m) || r.Error != "" || slices.Contains(badToken, r.number()) {
 		return nil
 	}
-	if component := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n]; component != nil && component.platform {
+	if component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]; component != nil && component.platform {
 		token, err := p.componentToken(ctx, component)
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	token := asStandIn(r.query.field("access_token")).n
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
 	if token == 0 {
-		component = p.stage.parties[asStandIn(r.recordedValue("component_appid")).n]
+		component = p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 		account = p.stage.parties[asStandIn(r.authorizer()).n]
 	}
 	if component == nil || account == nil {
@@ -252,8 +252,8 @@ func (p *player) componentToken(ctx context.Context, component *party) (string, 
 
 // prepareTicket makes the local server push the verify ticket that the recorded call uses.
 func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := asStandIn(r.recordedValue("component_verify_ticket"))
-	component := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n]
+	m := asStandIn(r.recorded("component_verify_ticket"))
+	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	switch {
 	case m.n == 0 || p.isBound(m):
 	case r.number() == errcode.TicketExpired.Number:
@@ -270,7 +270,7 @@ func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string
 
 // prepareCode gives the consent that the recorded response shows and binds the authorization_code.
 func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := asStandIn(r.recordedValue("authorization_code"))
+	m := asStandIn(r.recorded("authorization_code"))
 	if m.n == 0 || p.isBound(m) {
 		return "", nil
 	}
@@ -278,7 +278,7 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 		return "the code was made before the recording began", nil
 	}
 	info := r.answer.field("authorization_info")
-	component := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n]
+	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	account := p.stage.parties[asStandIn(info.field("authorizer_appid")).n]
 	if !r.worked() || component == nil || account == nil {
 		return "", nil
@@ -292,11 +292,12 @@ func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, 
 
 // prepareRefresh reads the refresh token of an account's authorization from the local server.
 func (p *player) prepareRefresh(ctx context.Context, r *Recorded) error {
-	m := asStandIn(r.recordedValue("authorizer_refresh_token"))
+	m := asStandIn(r.recorded("authorizer_refresh_token"))
 	if m.n == 0 || p.isBound(m) || !r.worked() {
 		return nil
 	}
-	component, account := p.stage.parties[asStandIn(r.recordedValue("component_appid")).n], p.stage.parties[asStandIn(r.recordedValue("authorizer_appid")).n]
+	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
+	account := p.stage.parties[asStandIn(r.recorded("authorizer_appid")).n]
 	if component == nil || account == nil {
 		return nil
 	}
@@ -318,14 +319,14 @@ func user(openid mark) string { return fmt.Sprintf("user-%d", openid.n) }
 
 // prepareLogin logs in the user whose js_code the recorded call exchanges.
 func (p *player) prepareLogin(ctx context.Context, r *Recorded) (missing string, err error) {
-	m := asStandIn(r.recordedValue("js_code"))
+	m := asStandIn(r.recorded("js_code"))
 	if m.n == 0 || p.isBound(m) {
 		return "", nil
 	}
 	if r.number() == errcode.LoginCodeUsed.Number {
 		return "the code was used before the recording began", nil
 	}
-	account := p.stage.parties[asStandIn(r.recordedValue("appid")).n]
+	account := p.stage.parties[asStandIn(r.recorded("appid")).n]
 	if !r.worked() || account == nil {
 		return "", nil
 	}
@@ -363,7 +364,7 @@ func (p *player) applicationOf(r *Recorded) (id int, err error) {
 
 // prepareScan makes the user scan the code whose code_ticket the recorded call exchanges.
 func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
-	ticket, openid := asStandIn(r.recordedValue("code_ticket")), asStandIn(r.recordedValue("openid"))
+	ticket, openid := asStandIn(r.recorded("code_ticket")), asStandIn(r.recorded("openid"))
 	if ticket.n == 0 || p.isBound(ticket) || !r.worked() {
 		return nil
 	}
@@ -395,7 +396,7 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 // prepareQuery looks up the text of a code that the recorded call identifies by its printed text.
 func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string, err error) {
 	for _, name := range []string{"code_url", "code"} {
-		m := asStandIn(r.recordedValue(name))
+		m := asStandIn(r.recorded(name))
 		switch {
 		case m.n == 0 || p.isBound(m) || r.number() == errcode.CodeMalformed.Number:
 			continue

@@ -102,8 +102,8 @@ func plainText(masked string, t time.Time) string {
 	return b.String()
 }
 
-// recordedValue returns a field of the request, from its query or its body.
-func (r *Recorded) recordedValue(name string) value {
+// recorded returns a field of the request, from its query or its body.
+func (r *Recorded) recorded(name string) value {
 	if v := r.query.field(name); v.kind != absent {
 		return v
 	}
@@ -113,7 +113,7 @@ func (r *Recorded) recordedValue(name string) value {
 // secret returns the placeholder of the app secret in the request; n is 0 if the request contains no secret.
 func (r *Recorded) secret() (secret mark) {
 	for _, name := range []string{"secret", "appsecret", "component_appsecret", "component_secret"} {
-		if secret = asStandIn(r.recordedValue(name)); secret.n != 0 {
+		if secret = asStandIn(r.recorded(name)); secret.n != 0 {
 			break
 		}
 	}
@@ -171,15 +171,15 @@ const (
 // authorizer returns the AppID of the account on whose behalf a platform calls.
 func (r *Recorded) authorizer() value {
 	if r.Path == platformLoginPath {
-		return r.recordedValue("appid")
+		return r.recorded("appid")
 	}
-	return r.recordedValue("authorizer_appid")
+	return r.recorded("authorizer_appid")
 }
 
 // platformToken returns the platform's token in a request; the newest API pages call the parameter access_token.
 func (r *Recorded) platformToken() mark {
 	token := asStandIn(r.query.field("component_access_token"))
-	if token.n == 0 && asStandIn(r.recordedValue("component_appid")).n != 0 {
+	if token.n == 0 && asStandIn(r.recorded("component_appid")).n != 0 {
 		token = asStandIn(r.query.field("access_token"))
 	}
 	return token
@@ -200,18 +200,18 @@ func (s *Fixture) issued(r *Recorded) {
 	}
 	switch r.Path {
 	case "/cgi-bin/clear_quota":
-		give(r.query.field("access_token"), s.party(r.recordedValue("appid")))
+		give(r.query.field("access_token"), s.party(r.recorded("appid")))
 	case "/cgi-bin/token", "/cgi-bin/stable_token":
-		give(r.answer.field("access_token"), s.party(r.recordedValue("appid")))
+		give(r.answer.field("access_token"), s.party(r.recorded("appid")))
 	case componentPath + "api_component_token":
-		give(r.answer.field("component_access_token"), s.party(r.recordedValue("component_appid")))
+		give(r.answer.field("component_access_token"), s.party(r.recorded("component_appid")))
 	case componentPath + "api_authorizer_token":
-		give(r.answer.field("authorizer_access_token"), s.party(r.recordedValue("authorizer_appid")))
-		s.agent[asStandIn(r.answer.field("authorizer_access_token")).n] = asStandIn(r.recordedValue("component_appid")).n
+		give(r.answer.field("authorizer_access_token"), s.party(r.recorded("authorizer_appid")))
+		s.agent[asStandIn(r.answer.field("authorizer_access_token")).n] = asStandIn(r.recorded("component_appid")).n
 	case componentPath + "api_query_auth":
 		info := r.answer.field("authorization_info")
 		give(info.field("authorizer_access_token"), s.party(info.field("authorizer_appid")))
-		s.agent[asStandIn(info.field("authorizer_access_token")).n] = asStandIn(r.recordedValue("component_appid")).n
+		s.agent[asStandIn(info.field("authorizer_access_token")).n] = asStandIn(r.recorded("component_appid")).n
 	}
 }
 
@@ -246,7 +246,7 @@ func (s *Fixture) fetchedBefore() {
 			return // a platform holds tokens of many accounts, so the old token cannot be assigned to one
 		}
 		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
-			if n := asStandIn(r.recordedValue("appid")).n; r.worked() && n != 0 {
+			if n := asStandIn(r.recorded("appid")).n; r.worked() && n != 0 {
 				if account != 0 && account != n {
 					return
 				}
@@ -274,14 +274,14 @@ func (s *Fixture) learn(r *Recorded) {
 		return
 	}
 	if r.answer.field("unionid").kind == text {
-		s.party(r.recordedValue("appid")).openPlatform = "open"
+		s.party(r.recorded("appid")).openPlatform = "open"
 	}
 	if strings.HasPrefix(r.Path, componentPath) || r.Path == platformLoginPath {
 		s.learnComponent(r)
 		return
 	}
 	if secret := r.secret(); secret.n != 0 && !slices.Contains(noSuchParty, r.number()) {
-		p := s.party(r.recordedValue("appid"))
+		p := s.party(r.recorded("appid"))
 		p.platform = p.platform || r.number() == errcode.ComponentToken.Number
 		if r.worked() || p.secret.n == 0 && slices.Contains(afterSecret, r.number()) {
 			p.secret = secret
@@ -299,11 +299,11 @@ var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.N
 func (s *Fixture) learnComponent(r *Recorded) {
 	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
 		if r.number() == errcode.InvalidComponent.Number {
-			s.party(r.recordedValue("component_appid")) // the platform returns this errcode for the AppID of an account
+			s.party(r.recorded("component_appid")) // the platform returns this errcode for the AppID of an account
 		}
 		return
 	}
-	p, authorizer := s.party(r.recordedValue("component_appid")), s.party(r.authorizer())
+	p, authorizer := s.party(r.recorded("component_appid")), s.party(r.authorizer())
 	if token := asStandIn(r.query.field("access_token")).n; p.n == 0 && s.agent[token] != 0 {
 		p, authorizer = s.parties[s.agent[token]], s.parties[s.owner[token]]
 	}
@@ -335,7 +335,7 @@ func (s *Fixture) learnComponent(r *Recorded) {
 			p.grants[to.n].guessed = false // later responses do not show the permission sets from before the recording
 		}
 	case "api_get_authorizer_info":
-		to := s.party(r.recordedValue("authorizer_appid"))
+		to := s.party(r.recorded("authorizer_appid"))
 		val := r.answer.field("authorizer_info")
 		to.name = val.field("nick_name").text
 		if id, ok := val.lookup("service_type_info", "id").int(); ok {
@@ -351,15 +351,15 @@ func (s *Fixture) learnComponent(r *Recorded) {
 		"set_authorizer_option", platformLoginPath:
 		to := authorizer
 		p.authorised(to, nil, r.Number)
-		if set := accounts.OptionSet(r.recordedValue("option_name").text); set != 0 && to.n != 0 {
+		if set := accounts.OptionSet(r.recorded("option_name").text); set != 0 && to.n != 0 {
 			to.service = true
 			if g := p.grants[to.n]; g.guessed && !slices.Contains(g.sets, set) {
 				g.sets = append(slices.Clone(g.sets), set)
 			}
 		}
-		s.learnOption(to, r.recordedValue("option_name").text, r.answer.field("option_value"))
+		s.learnOption(to, r.recorded("option_name").text, r.answer.field("option_value"))
 	case "clear_quota/v2":
-		if to := s.party(r.recordedValue("appid")); to != p {
+		if to := s.party(r.recorded("appid")); to != p {
 			p.authorised(to, nil, r.Number)
 		}
 	case "api_get_authorizer_list":
@@ -443,7 +443,7 @@ func (s *Fixture) learnCall(r *Recorded, p *party) {
 	switch {
 	case strings.HasPrefix(r.Path, "/intp/marketcode/"):
 		p.service, p.codes = p.service || !refused, p.codes || !refused
-		if target := r.recordedValue("wxa_appid"); r.worked() && asStandIn(target).n != 0 {
+		if target := r.recorded("wxa_appid"); r.worked() && asStandIn(target).n != 0 {
 			s.link(p, s.party(target))
 		}
 	case strings.HasPrefix(r.Path, "/cgi-bin/wxopen/wxamp"):
@@ -452,7 +452,7 @@ func (s *Fixture) learnCall(r *Recorded, p *party) {
 		if r.Path == linksPath && r.worked() {
 			s.learnLinks(p, r)
 		}
-		if target := r.recordedValue("appid"); asStandIn(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+		if target := r.recorded("appid"); asStandIn(target).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 			s.learnLink(p, s.party(target), r)
 		}
 	case r.Path == "/cgi-bin/qrcode/create":
@@ -541,7 +541,7 @@ var privateHost = regexp.MustCompile(`^https?://(\{ip:|[^/]*:\{number:|[^/]*:[0-
 func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	p = s.sameAccount(r, p)
 	target := p
-	if named := r.recordedValue("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
+	if named := r.recorded("appid"); asStandIn(named).n != 0 && !slices.Contains(noSuchParty, r.number()) {
 		target = s.party(named)
 		if r.worked() {
 			p.service = true
@@ -556,7 +556,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	case errcode.NotReleased.Number:
 		target.draft = true
 	}
-	prefix := r.recordedValue("prefix")
+	prefix := r.recorded("prefix")
 	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", sameHost(masked)) }
 	known := func(masked string) bool {
 		if target == p {
@@ -597,7 +597,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	switch call {
 	case "get":
 		items := slices.Clone(r.answer.field("rule_list").items)
-		kind, _ := r.recordedValue("get_type").int()
+		kind, _ := r.recorded("get_type").int()
 		if kind != 2 { // unless get_type is 2, the list begins with the newest rule
 			slices.Reverse(items)
 		}
@@ -632,7 +632,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		target.released = target.released || call == "publish"
 		s.private = s.private || privateHost.MatchString(prefix.text)
 		key := keyOf(prefix.text)
-		edit, _ := r.recordedValue("is_edit").int()
+		edit, _ := r.recorded("is_edit").int()
 		if !known(prefix.text) && (call != "add" || edit != 0) {
 			s.plant(key, had)
 			s.vague[key] = true
@@ -674,7 +674,7 @@ func (s *Fixture) orderRules(listed []string) {
 // sameAccount returns the account that requested a list of rules. A token from before the recording belongs to the account that
 // owns a rule of the list, because two accounts never share a prefix.
 func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
-	if r.Path != rulePath+"get" || !r.worked() || r.recordedValue("appid").kind != absent {
+	if r.Path != rulePath+"get" || !r.worked() || r.recorded("appid").kind != absent {
 		return p
 	}
 	for _, item := range r.answer.field("rule_list").items {

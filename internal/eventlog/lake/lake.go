@@ -183,7 +183,8 @@ func (l *Lake) flush(ctx context.Context) error {
 	return nil
 }
 
-// verifyManifest checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same name.
+// verifyManifest checks that the manifest this node wrote is unchanged in the lake, and that no other process has written under the same
+// name.
 func (l *Lake) verifyManifest(ctx context.Context) error {
 	if !l.known || l.stored.WrittenAt.IsZero() {
 		return nil

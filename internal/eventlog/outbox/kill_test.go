@@ -54,9 +54,7 @@ func node(ctx context.Context, o orders) error {
 	}
 	d := &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 		Now: clock(o.Clock).now}
-	b := outbox.New(d.MessagePolicy(), s, slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	b.Now, b.RealNow = d.Now, time.Now
-	b.Post = func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
+	post := func(ctx context.Context, request safehttp.Request) (safehttp.Answer, error) {
 		r, err := http.NewRequestWithContext(ctx, request.Method, request.URL, bytes.NewReader(request.Body))
 		if err != nil {
 			return safehttp.Answer{}, err
@@ -68,6 +66,8 @@ func node(ctx context.Context, o orders) error {
 		}
 		return safehttp.Answer{Status: answer.StatusCode}, answer.Body.Close()
 	}
+	b := outbox.New(d.MessagePolicy(), s, outbox.Options{Post: post, Now: d.Now, RealNow: time.Now,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	fmt.Println("ready")
 	b.Run(ctx, 5*time.Millisecond)
 	return nil

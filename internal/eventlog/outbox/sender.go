@@ -20,30 +20,21 @@ import (
 const (
 	// maxReceivers is the maximum number of receivers served concurrently.
 	maxReceivers = 64
-	// sendTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. handTime is
+	// sendTime is the maximum time for which one goroutine sends to a receiver before other receivers get their turn. sendTime is
 	// shorter than any lease: rows still unsent after that time are returned to the queue.
 	sendTime = 30 * time.Second
 	// patience is the number of consecutive failures after which a receiver is considered unavailable.
 	patience = 3
-	// sayAgain is the minimum interval between two log messages about given-up rows of a receiver.
-	sayAgain = time.Minute
+	// logInterval is the minimum interval between two log messages about given-up rows of a receiver.
+	logInterval = time.Minute
 )
 
 // Sender sends the rows of one kind. A Sender holds no state that a restart could lose, since the rows are in the store: a crash,
 // another node or a clock change affects only the time at which a row is sent.
 type Sender struct {
 	Policy
+	Options
 	Store Store
-	// Post sends one HTTP request.
-	Post func(context.Context, safehttp.Request) (safehttp.Answer, error)
-	Now  func() time.Time
-	// RealNow returns the real time, to measure how long a goroutine has sent to one receiver.
-	RealNow func() time.Time
-	// OnTimeout is called for an attempt that timed out; nil = no callback.
-	OnTimeout func(Kind, Row)
-	// OnAttempt is called after every attempt; nil = no callback.
-	OnAttempt func(kind Kind, taken bool)
-	Log       *slog.Logger
 
 	awake   chan struct{}
 	failing map[string]error // by task of Policy.Before: the last logged failure
@@ -54,6 +45,20 @@ type Sender struct {
 	givenUp map[string]givenUpCount
 }
 
+// Options holds the environment of a Sender. All fields are required, except the two callbacks.
+type Options struct {
+	// Post sends one HTTP request.
+	Post func(context.Context, safehttp.Request) (safehttp.Answer, error)
+	Now  func() time.Time
+	// RealNow returns the real time, to measure how long a goroutine has sent to one receiver.
+	RealNow func() time.Time
+	// OnTimeout is called for an attempt that timed out; nil = no callback.
+	OnTimeout func(Kind, Row)
+	// OnAttempt is called after every attempt; nil = no callback.
+	OnAttempt func(kind Kind, accepted bool)
+	Log       *slog.Logger
+}
+
 // givenUpCount counts the rows of a receiver that were given up since the last log message.
 type givenUpCount struct {
 	n        int
@@ -61,9 +66,10 @@ type givenUpCount struct {
 	loggedAt time.Time
 }
 
-// New returns a sender; the caller sets Post and the clocks.
-func New(p Policy, s Store, log *slog.Logger) *Sender {
-	return &Sender{Policy: p, Store: s, Log: log, awake: make(chan struct{}, 1), busy: map[string]bool{}, givenUp: map[string]givenUpCount{}}
+// New returns a sender of the rows in s.
+func New(p Policy, s Store, o Options) *Sender {
+	return &Sender{Policy: p, Options: o, Store: s, awake: make(chan struct{}, 1), busy: map[string]bool{},
+		givenUp: map[string]givenUpCount{}}
 }
 
 // Wake starts the next poll immediately.
@@ -369,13 +375,13 @@ func (s *Sender) gaveUp(receiver string, n int, reason string) {
 	s.givenUp[receiver] = g
 }
 
-// logGivenUp logs the rows that were given up, at most once per sayAgain for each receiver.
+// logGivenUp logs the rows that were given up, at most once per logInterval for each receiver.
 func (s *Sender) logGivenUp(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.RealNow()
 	for receiver, g := range s.givenUp {
-		if passed := now.Sub(g.loggedAt); passed >= 0 && passed < sayAgain {
+		if passed := now.Sub(g.loggedAt); passed >= 0 && passed < logInterval {
 			continue
 		}
 		if g.n == 0 {

@@ -55,8 +55,8 @@ func (l *Log) minute(ctx context.Context, subject string, end int64, erased *cop
 		*known = repeats{minutes: map[string]map[scanlog.ScanID]int64{}}
 	}
 	minute := map[scanlog.ScanID]int64{}
-	err := l.visit(ctx, erased.stream, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: subject}, uint64(end),
-		func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
+	err := l.visit(ctx, erased.stream, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: subject},
+		uint64(end), func(m jetstream.Msg, meta *jetstream.MsgMetadata) (bool, error) {
 			if id, ok := scanlog.RecordID(m.Data()); ok && minute[id] == 0 {
 				minute[id] = int64(meta.Sequence.Stream)
 			}

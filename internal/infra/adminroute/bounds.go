@@ -64,7 +64,8 @@ func checkKeys(text []byte) error {
 		case c == '}' && len(keys) > 0:
 			keys = keys[:len(keys)-1]
 		case c == ':' && len(keys) > 0:
-			if keys[len(keys)-1]++; keys[len(keys)-1] > maxKeys {
+			keys[len(keys)-1]++
+			if keys[len(keys)-1] > maxKeys {
 				return fmt.Errorf("an object has more than %d keys", maxKeys)
 			}
 		}

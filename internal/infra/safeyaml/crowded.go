@@ -36,7 +36,8 @@ func crowded(text []byte) int {
 			if len(maps) == 0 || maps[len(maps)-1].column < column {
 				maps = append(maps, keyCount{column: column})
 			}
-			if maps[len(maps)-1].keys++; maps[len(maps)-1].keys > maxKeys {
+			maps[len(maps)-1].keys++
+			if maps[len(maps)-1].keys > maxKeys {
 				return n
 			}
 			scalar, value = column, strings.TrimSpace(body[end:])
@@ -112,7 +113,8 @@ func (f *flowScan) scan(line string) bool {
 		case c == '}' || c == ']':
 			f.counts = f.counts[:max(0, top)]
 		case c == ':' && top >= 0 && f.counts[top] >= 0 && (prev == '"' || strings.IndexByte(" \"'[{", start) >= 0):
-			if f.counts[top]++; f.counts[top] > maxKeys {
+			f.counts[top]++
+			if f.counts[top] > maxKeys {
 				return true
 			}
 		}

@@ -35,7 +35,8 @@ func Check(text []byte) error {
 		case token.AliasType:
 			return fmt.Errorf("line %d: aliases (*) are not read here: write out what it stands for", t.Position.Line)
 		case token.DocumentHeaderType, token.DocumentEndType:
-			if documents++; documents > 2 { // two document markers are allowed: one before and one after the only document
+			documents++
+			if documents > 2 { // two document markers are allowed: one before and one after the only document
 				return fmt.Errorf("line %d: want one document", t.Position.Line)
 			}
 			columns, keys, flow = nil, nil, 0
@@ -60,7 +61,8 @@ func Check(text []byte) error {
 			if t.Type == token.SequenceEntryType {
 				break
 			}
-			if keys[len(keys)-1]++; keys[len(keys)-1] > maxKeys {
+			keys[len(keys)-1]++
+			if keys[len(keys)-1] > maxKeys {
 				return fmt.Errorf("line %d: a map has more than %d keys: write a list", t.Position.Line, maxKeys)
 			}
 		}

@@ -165,7 +165,8 @@ func (r *Run) Report() Report {
 	var good int64
 	for code := range j.codes() {
 		index := j.From + code
-		read, spare, spoiled := r.readCounts[readText][code]|r.readCounts[readSerial][code] != 0, code >= done.Codes, r.Spoiled.Contains(index)
+		read := r.readCounts[readText][code]|r.readCounts[readSerial][code] != 0
+		spare, spoiled := code >= done.Codes, r.Spoiled.Contains(index)
 		if read {
 			done.Read++
 		}

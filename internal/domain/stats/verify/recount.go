@@ -203,7 +203,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			n.scanned[e.Batch] = roaring64.New()
 		}
 		first = n.scanned[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.startState.RetentionFloor.IsZero() { // if scans may be missing in the log, the first scans of a code may be among the missing ones
+		if n.startState.RetentionFloor.IsZero() { // missing scans of the log may include the first scans of a code
 			if err := n.noteCode(e); err != nil {
 				return err
 			}
