@@ -125,16 +125,16 @@ func (c *compareCommand) Run(s *session) (err error) {
 	began := stage.Began()
 	now.Store(&began)
 	clock := func() time.Time { return *now.Load() }
-	localServer, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
+	srv, end, err := server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	if err != nil && stage.ForgetRules() {
 		printMsg(s.err, "cassette.the_rules_from_before_the", plain(err.Error()))
-		localServer, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
+		srv, end, err = server.StartTemp(s.ctx, stage.Seed(), clock, io.Discard)
 	}
 	if err != nil {
 		return fault("cassette.compare_a_server_with_what", c.File, err)
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: localServer.URL, Admin: localServer.AdminURL,
+	report, err := cassette.Compare(s.ctx, stage, cassette.Server{URL: srv.URL, Admin: srv.AdminURL,
 		Reach: func(t time.Time) {
 			if t.After(*now.Load()) {
 				now.Store(&t)

@@ -78,10 +78,10 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 		return place{given, flag}, nil
 	}
 	dir := cmp.Or(f.Data, "qrjump-data")
-	localAddresses, err := server.ReadAddresses(dir)
+	addrs, err := server.ReadAddresses(dir)
 	isEmpty := errors.Is(err, fs.ErrNotExist)
 	switch {
-	case f.Server != "" && (err != nil || !f.listensAt(localAddresses)):
+	case f.Server != "" && (err != nil || !f.listensAt(addrs)):
 		return place{f.Server, "server"}, nil
 	case f.Data == "" && (isEmpty || errors.Is(err, fs.ErrPermission)):
 		return place{defaultServer, "server"}, nil
@@ -91,11 +91,11 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 		return place{}, err
 	}
 	// A forged address in a data folder must not make the command send secrets to a machine that the user did not name.
-	if address := lookup(localAddresses); f.Data == "" && !loopback(address) && !sameHost(address, f.Server) {
+	if address := lookup(addrs); f.Data == "" && !loopback(address) && !sameHost(address, f.Server) {
 		return place{}, misused("connection.other_address",
 			dir, plain(address), dir, flag)
 	}
-	return place{lookup(localAddresses), flag}, nil
+	return place{lookup(addrs), flag}, nil
 }
 
 func isFolder(path string) bool {
@@ -104,8 +104,8 @@ func isFolder(path string) bool {
 }
 
 // listensAt reports whether --server equals one of the recorded addresses of a local server.
-func (f serverFlags) listensAt(localAddresses server.Addresses) bool {
-	return slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
+func (f serverFlags) listensAt(addrs server.Addresses) bool {
+	return slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
 		func(address string) bool { return sameServer(address, f.Server) })
 }
 
@@ -246,12 +246,12 @@ var noOptions client.Options
 func (f serverFlags) authority(address string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)
-	switch localAddresses, err := server.ReadAddresses(dir); {
+	switch addrs, err := server.ReadAddresses(dir); {
 	case f.CAFile != "":
 		return f.CAFile
 	case !strings.HasPrefix(address, "https://"), err != nil, f.Data == "" && !loopback(address):
 		return ""
-	case !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
+	case !slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
 		func(name string) bool { return sameServer(name, address) }):
 		return ""
 	}

@@ -172,8 +172,8 @@ func (v *walk) variables(s *session) {
 // isOtherServer reports whether the requested server differs from the server of the local data folder.
 func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
-	localAddresses, err := server.ReadAddresses("qrjump-data")
-	return asked != "" && (err != nil || !slices.ContainsFunc([]string{localAddresses.Wire, localAddresses.Scan, localAddresses.Admin},
+	addrs, err := server.ReadAddresses("qrjump-data")
+	return asked != "" && (err != nil || !slices.ContainsFunc([]string{addrs.Wire, addrs.Scan, addrs.Admin},
 		func(url string) bool { return sameServer(url, asked) }))
 }
 

@@ -68,10 +68,10 @@ func advice(err error) i18n.Message {
 		return i18n.Literal(cmp.Or(flag, "--server (QRJUMP_SERVER)") + tr("report.or_data_dir_of_a"))
 	}
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
-		_, otherName := errors.AsType[x509.HostnameError](err)
+		_, hostErr := errors.AsType[x509.HostnameError](err)
 		_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 		switch {
-		case otherName:
+		case hostErr:
 			return msg("reach.certificate", serverFlagNames)
 		case unknown:
 			return msg("reach.authority")

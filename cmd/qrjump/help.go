@@ -242,9 +242,9 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	ctx.Stdout = out
 	if err == nil {
 		// The parser itself writes these English headings, each at the beginning of a line.
-		ownReplacer := strings.NewReplacer("Usage: ", m.lookup("help.usage"), "\nArguments:\n", "\n"+m.lookup("help.arguments")+"\n",
+		headings := strings.NewReplacer("Usage: ", m.lookup("help.usage"), "\nArguments:\n", "\n"+m.lookup("help.arguments")+"\n",
 			"\nFlags:\n", "\n"+m.lookup("help.flags")+"\n")
-		tr := ownReplacer.Replace(text.String())
+		tr := headings.Replace(text.String())
 		if m.Chinese() {
 			tr = folded(tr, screen)
 		}

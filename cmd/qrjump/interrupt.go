@@ -89,11 +89,11 @@ type changesSent struct {
 var reading = regexp.MustCompile(`/scan/v1/|token$|/codes/lookup$|/qrcodejump(get|download)$|query$|/applycodedownload$|get$`)
 
 // watch wraps another transport and records its requests.
-func (c *changesSent) watch(otherTripper http.RoundTripper) http.RoundTripper {
+func (c *changesSent) watch(next http.RoundTripper) http.RoundTripper {
 	return roundTrip(func(r *http.Request) (*http.Response, error) {
 		if r.Method == http.MethodGet || r.Method == http.MethodHead || reading.MatchString(r.URL.Path) ||
 			r.URL.Query().Get("dry_run") == "true" {
-			return otherTripper.RoundTrip(r)
+			return next.RoundTrip(r)
 		}
 		c.mu.Lock()
 		if c.open == nil {
@@ -101,7 +101,7 @@ func (c *changesSent) watch(otherTripper http.RoundTripper) http.RoundTripper {
 		}
 		c.open[r] = true
 		c.mu.Unlock()
-		answer, err := otherTripper.RoundTrip(r)
+		answer, err := next.RoundTrip(r)
 		if err == nil {
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -140,14 +140,14 @@ func (s standardInput) Read(b []byte) (int, error) {
 		n   int
 		err error
 	}
-	ownData, done := make([]byte, len(b)), make(chan result, 1)
+	data, done := make([]byte, len(b)), make(chan result, 1)
 	go func() {
-		n, err := s.file.Read(ownData)
+		n, err := s.file.Read(data)
 		done <- result{n, err}
 	}()
 	select {
 	case r := <-done:
-		return copy(b, ownData[:r.n]), r.err
+		return copy(b, data[:r.n]), r.err
 	case <-s.ctx.Done(): // The pending read ends with the program.
 		return 0, context.Cause(s.ctx)
 	}

@@ -162,7 +162,7 @@ func (c *labelCommand) readFile(s *session) error {
 
 // jobFlags returns the keys that a job file may have: the flags of label, except the flags for access to codes and for the mode of the run.
 func jobFlags(model *kong.Application) map[string]*kong.Flag {
-	ownSet := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
+	skipped := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
 	access, err := kong.New(&struct {
 		member
 		adminFlags
@@ -172,11 +172,11 @@ func jobFlags(model *kong.Application) map[string]*kong.Flag {
 		panic(err) // Only an invalid struct tag above causes this error.
 	}
 	for _, f := range access.Model.Flags {
-		ownSet[f.Name] = true
+		skipped[f.Name] = true
 	}
 	flags := map[string]*kong.Flag{}
 	for _, f := range model.Children[0].Flags {
-		if !ownSet[f.Name] {
+		if !skipped[f.Name] {
 			flags[f.Name] = f
 		}
 	}

@@ -203,8 +203,8 @@ func (r *probeRun) stable(account *probeAccount, force bool) (string, error) {
 }
 
 func (r *probeRun) fill(text string) string {
-	childAddress, _ := url.Parse(r.Below)
-	origin := childAddress.Scheme + "://" + childAddress.Host
+	below, _ := url.Parse(r.Below)
+	origin := below.Scheme + "://" + below.Host
 	return strings.NewReplacer("{below}", r.Below, "{BELOW}", strings.ToUpper(origin)+strings.TrimPrefix(r.Below, origin),
 		"{page}", r.Page).Replace(text)
 }
@@ -462,7 +462,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	if err != nil {
 		return err
 	}
-	if childAddress, err := url.Parse(c.Below); err != nil || childAddress.Host == "" || !strings.HasSuffix(c.Below, "/") {
+	if below, err := url.Parse(c.Below); err != nil || below.Host == "" || !strings.HasSuffix(c.Below, "/") {
 		return misused("probe.below")
 	}
 	calls, publishes := costs(list)

@@ -61,21 +61,21 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	signal.Notify(signals, forwardedSignals...)
 	defer signal.Stop(signals)
 	ctx := context.WithoutCancel(s.ctx)
-	ownServer, err := server.Start(ctx, config, &faultLogFilter{to: s.err}, s.seams)
+	srv, err := server.Start(ctx, config, &faultLogFilter{to: s.err}, s.seams)
 	if err != nil {
 		return err
 	}
-	defer ownServer.Close()
-	environ, err := environOf(ctx, ownServer, dir, os.Environ(), s.err)
+	defer srv.Close()
+	environ, err := environOf(ctx, srv, dir, os.Environ(), s.err)
 	if err != nil {
 		return err
 	}
-	status, err := c.play(s, ownServer, dir, program, environ, signals)
+	status, err := c.play(s, srv, dir, program, environ, signals)
 	if err != nil {
 		return err
 	}
-	minds := c.sayDeviations(ctx, s, ownServer.URL)
-	if arrived := ownServer.Arrived(); !c.printArrived(s.err, arrived) {
+	minds := c.sayDeviations(ctx, s, srv.URL)
+	if arrived := srv.Arrived(); !c.printArrived(s.err, arrived) {
 		minds = exitFailed
 	}
 	if status == 0 {
@@ -143,7 +143,7 @@ type noNamespace struct{ error }
 func (e noNamespace) Unwrap() error { return e.error }
 
 // play runs the program until it exits, and returns its exit status.
-func (c *runCommand) play(s *session, ownServer *server.Server, dir, program string, environ []string,
+func (c *runCommand) play(s *session, srv *server.Server, dir, program string, environ []string,
 	signals <-chan os.Signal) (int, error) {
 	command := func() *exec.Cmd {
 		cmd := exec.Command(program, c.Command[1:]...)
@@ -158,7 +158,7 @@ func (c *runCommand) play(s *session, ownServer *server.Server, dir, program str
 		return cmd
 	}
 	cmd := command()
-	err := c.startLed(cmd, ownServer, dir)
+	err := c.startLed(cmd, srv, dir)
 	if cause, ok := errors.AsType[noNamespace](err); ok {
 		if c.Isolate {
 			return 0, fault("run.not_isolated", cause.error)

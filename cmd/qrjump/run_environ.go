@@ -51,7 +51,7 @@ var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
 // environOf returns the environment of a program that is to treat the local server as the platform: proxy, trusted authorities and
 // credentials. environOf writes the files that the variables name into dir.
-func environOf(ctx context.Context, ownServer *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
+func environOf(ctx context.Context, srv *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {
 		// On Windows, names of environment variables are case-insensitive.
@@ -60,10 +60,10 @@ func environOf(ctx context.Context, ownServer *server.Server, dir string, enviro
 			set[name] = ""
 		}
 	}
-	set["QRJUMP_SERVER"] = ownServer.URL
+	set["QRJUMP_SERVER"] = srv.URL
 	for kind, name := range map[string]string{"mini_program": "QRJUMP_", "service_account": "QRJUMP_SERVICE_",
 		"component": "QRJUMP_COMPONENT_"} {
-		set[name+"APPID"], set[name+"SECRET"] = ownServer.DemoAccount(ctx, kind)
+		set[name+"APPID"], set[name+"SECRET"] = srv.DemoAccount(ctx, kind)
 	}
 	// Many SDKs cache their token in the temporary directory by AppID, and a token of an earlier server is invalid on this one.
 	temporary := filepath.Join(dir, "tmp")
@@ -71,16 +71,16 @@ func environOf(ctx context.Context, ownServer *server.Server, dir string, enviro
 		return nil, err
 	}
 	set["TMPDIR"], set["TMP"], set["TEMP"] = temporary, temporary, temporary
-	u, err := url.Parse(ownServer.URL)
+	u, err := url.Parse(srv.URL)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY"} {
-		set[name], set[strings.ToLower(name)] = ownServer.URL, ownServer.URL
+		set[name], set[strings.ToLower(name)] = srv.URL, srv.URL
 	}
 	set["NO_PROXY"] = joined(",", variable(environ, "NO_PROXY"), variable(environ, "no_proxy"), "localhost,127.0.0.1,::1")
 	set["no_proxy"] = set["NO_PROXY"]
-	ca, err := ownServer.Authority()
+	ca, err := srv.Authority()
 	if err == nil {
 		err = set.trust(ca, dir, u, environ, says)
 	}
@@ -95,7 +95,7 @@ func environOf(ctx context.Context, ownServer *server.Server, dir string, enviro
 
 // trust makes the runtimes of all supported languages trust the server's certificate authority in addition to the system's.
 func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.Writer) error {
-	localData, err := os.ReadFile(ca)
+	pem, err := os.ReadFile(ca)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (v variables) trust(ca, dir string, u *url.URL, environ []string, says io.W
 	if roots == nil {
 		printMsg(says, "run.no_authorities")
 	}
-	all := append(append(bytes.TrimSpace(roots), '\n'), localData...)
+	all := append(append(bytes.TrimSpace(roots), '\n'), pem...)
 	bundle, store, ini := filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "trust.p12"), filepath.Join(dir, "php")
 	trusted, err := trustStore(all)
 	if err != nil {

@@ -105,13 +105,13 @@ func startLoopback() error {
 
 // startLed starts cmd in an environment where the platform's host names resolve to the server even without a proxy. If namespaces
 // are not permitted, startLed returns noNamespace and has not started cmd.
-func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir string) (err error) {
+func (c *runCommand) startLed(cmd *exec.Cmd, srv *server.Server, dir string) (err error) {
 	address, port := "127.0.0.1", ""
 	if c.Isolate {
-		if _, port, err = net.SplitHostPort(strings.TrimPrefix(ownServer.URL, "http://")); err != nil {
+		if _, port, err = net.SplitHostPort(strings.TrimPrefix(srv.URL, "http://")); err != nil {
 			return err
 		}
-	} else if address, err = listenAsPlatform(ownServer); err != nil {
+	} else if address, err = listenAsPlatform(srv); err != nil {
 		return noNamespace{err}
 	}
 	old, err := os.ReadFile(hostsFile)
@@ -131,11 +131,11 @@ func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir strin
 	if err != nil {
 		return err
 	}
-	localFile, remoteFile := os.NewFile(uintptr(pair[0]), "helper"), os.NewFile(uintptr(pair[1]), "helper")
-	defer localFile.Close()
+	ours, theirs := os.NewFile(uintptr(pair[0]), "helper"), os.NewFile(uintptr(pair[1]), "helper")
+	defer ours.Close()
 	program, args := cmd.Path, cmd.Args
 	cmd.Path, cmd.Args = self, append([]string{helperName, hosts, port, program}, args...)
-	cmd.ExtraFiles = []*os.File{remoteFile}
+	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	if c.Isolate {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
@@ -148,11 +148,11 @@ func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir strin
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_NET_ADMIN, unix.CAP_NET_BIND_SERVICE}
 	}
 	err = cmd.Start()
-	remoteFile.Close()
+	theirs.Close()
 	if err != nil {
 		return noNamespace{err}
 	}
-	if err := c.awaitHelper(localFile, ownServer); err != nil {
+	if err := c.awaitHelper(ours, srv); err != nil {
 		_ = cmd.Process.Kill() // The process may have exited already.
 		_ = cmd.Wait()
 		return err
@@ -161,14 +161,14 @@ func (c *runCommand) startLed(cmd *exec.Cmd, ownServer *server.Server, dir strin
 }
 
 // awaitHelper takes the listeners that the helper passes, if any, and returns after the helper has executed the program.
-func (c *runCommand) awaitHelper(from *os.File, ownServer *server.Server) error {
+func (c *runCommand) awaitHelper(from *os.File, srv *server.Server) error {
 	message, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(3*4))
 	n, m, _, _, err := unix.Recvmsg(int(from.Fd()), message, rights, unix.MSG_CMSG_CLOEXEC)
 	if err != nil {
 		return err
 	}
 	if n == 1 && message[0] == 0 {
-		if err := serveListeners(ownServer, rights[:m]); err != nil {
+		if err := serveListeners(srv, rights[:m]); err != nil {
 			return err
 		}
 		n = 0
@@ -188,7 +188,7 @@ func (c *runCommand) awaitHelper(from *os.File, ownServer *server.Server) error 
 }
 
 // serveListeners makes the server accept connections on the sockets that the helper passed.
-func serveListeners(ownServer *server.Server, rights []byte) error {
+func serveListeners(srv *server.Server, rights []byte) error {
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) != 1 {
 		return os.NewSyscallError("recvmsg", cmp.Or(err, error(syscall.EBADMSG)))
@@ -206,11 +206,11 @@ func serveListeners(ownServer *server.Server, rights []byte) error {
 			return err
 		}
 	}
-	return ownServer.ServeAlso(list[0], list[1], list[2])
+	return srv.ServeAlso(list[0], list[1], list[2])
 }
 
 // listenAsPlatform makes the server accept connections as the platform on ports 443 and 80 of a loopback address that no other run uses.
-func listenAsPlatform(ownServer *server.Server) (address string, err error) {
+func listenAsPlatform(srv *server.Server) (address string, err error) {
 	const tries = 8
 	for range tries {
 		address = fmt.Sprintf("127.%d.%d.%d", 64+rand.IntN(64), rand.IntN(256), 1+rand.IntN(254))
@@ -224,7 +224,7 @@ func listenAsPlatform(ownServer *server.Server) (address string, err error) {
 		if plain, err = net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(80))); err != nil {
 			plain = nil // Port 80 is optional, because clients call the platform over TLS.
 		}
-		return address, ownServer.ServeAlso(nil, secure, plain)
+		return address, srv.ServeAlso(nil, secure, plain)
 	}
 	return "", err
 }

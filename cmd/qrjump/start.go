@@ -87,16 +87,16 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// request is a missing flag; key selects the question for the user, and offered is the default answer.
-type request struct {
+// promptedFlag is a missing flag; key selects the question for the user, and offered is the default answer.
+type promptedFlag struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// send fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
+// prompt fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
 // flag is required.
-func send(s *session, wishes ...request) error {
-	for _, choice := range wishes {
+func prompt(s *session, flags ...promptedFlag) error {
+	for _, choice := range flags {
 		if *choice.to != "" {
 			continue
 		}
@@ -288,7 +288,7 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	if err := send(s, request{&c.AppID, "APPID", "appid", onlyAccount(list, "service_account")}); err != nil {
+	if err := prompt(s, promptedFlag{&c.AppID, "APPID", "appid", onlyAccount(list, "service_account")}); err != nil {
 		return err
 	}
 	linked, brand := "", c.AppID
@@ -298,9 +298,9 @@ func (c *startCodes) questions(s *session, qrjump *client.Client) error {
 			linked = list[i].Linked[0]
 		}
 	}
-	return send(s, request{&c.Target, "--target", "target", cmp.Or(linked, onlyAccount(list, "mini_program"))},
-		request{&c.Path, "--path", "path", "pages/index/index"}, request{&c.Brand, "--brand", "brand", brand},
-		request{&c.Title, "--title", "title", ""}, request{&c.ProductCode, "--product-code", "product_code", ""})
+	return prompt(s, promptedFlag{&c.Target, "--target", "target", cmp.Or(linked, onlyAccount(list, "mini_program"))},
+		promptedFlag{&c.Path, "--path", "path", "pages/index/index"}, promptedFlag{&c.Brand, "--brand", "brand", brand},
+		promptedFlag{&c.Title, "--title", "title", ""}, promptedFlag{&c.ProductCode, "--product-code", "product_code", ""})
 }
 
 // released returns the words of a command that adds the release version to the versions of a Mini Program.
@@ -405,8 +405,8 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return failed("list", "accounts", err)
 	}
-	err = send(s, request{&c.AppID, "APPID", "target", onlyAccount(list, "mini_program")}, request{&c.Prefix, "--prefix", "prefix", ""},
-		request{&c.Path, "--path", "path", "pages/index/index"})
+	err = prompt(s, promptedFlag{&c.AppID, "APPID", "target", onlyAccount(list, "mini_program")},
+		promptedFlag{&c.Prefix, "--prefix", "prefix", ""}, promptedFlag{&c.Path, "--path", "path", "pages/index/index"})
 	if err != nil {
 		return err
 	}

@@ -50,8 +50,8 @@ func (r FaultResponse) Text() (body []byte, kind string) {
 	return []byte(text), "text/plain; charset=utf-8"
 }
 
-// ownPaths lists the server's own path prefixes, for which a FaultResponse is rejected.
-var ownPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
+// reservedPaths lists the server's own path prefixes, for which a FaultResponse is rejected.
+var reservedPaths = []string{"/admin/", "/scan/", "/console", "/metrics", "/healthz", "/readyz", "/openapi.json", "/openapi-wire.json",
 	"/.well-known/"}
 
 // checkResponse returns an error if the response of a fault is invalid.
@@ -60,7 +60,7 @@ func checkResponse(f Fault) error {
 	switch {
 	case !strings.HasPrefix(f.Path, "/") || strings.ContainsAny(f.Path, "?#") || len(f.Path) > 1024:
 		return fmt.Errorf("path: want a path such as /cgi-bin/menu/get, without a query")
-	case slices.ContainsFunc(ownPaths, func(p string) bool { return strings.HasPrefix(f.Path, p) }):
+	case slices.ContainsFunc(reservedPaths, func(p string) bool { return strings.HasPrefix(f.Path, p) }):
 		return fmt.Errorf("path: %s is this server's own: a response replaces one of the platform", f.Path)
 	case !slices.Contains(methods, f.Method):
 		return fmt.Errorf("method: want one of %s, or none for any", strings.Join(methods[1:], ", "))

@@ -50,11 +50,11 @@ func (s scanRecords) openLake(context.Context) error {
 	if s.config.Database != "" {
 		l.Others = func(ctx context.Context) (map[string]bool, error) {
 			list, _, err := s.store.ScanNodes(ctx)
-			otherSet := map[string]bool{}
+			others := map[string]bool{}
 			for _, n := range list {
-				otherSet[n.ID] = true
+				others[n.ID] = true
 			}
-			return otherSet, err
+			return others, err
 		}
 	}
 	s.scanning.ledger.lake = l

@@ -26,14 +26,14 @@ const maxFollowed = 300
 
 // links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.
 func (s *Server) links() *digitallink.Resolver {
-	ownSet := map[string]bool{}
+	seen := map[string]bool{}
 	for _, path := range apiPaths() {
-		ownSet[firstSegment(path)] = true
+		seen[firstSegment(path)] = true
 	}
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
-		Reserved: func(path string) bool { return ownSet[firstSegment(path)] || slices.Contains(consent.Paths, path) },
+		Reserved: func(path string) bool { return seen[firstSegment(path)] || slices.Contains(consent.Paths, path) },
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
 			return d.Kind != "" && d.Kind != scan.ByGS1 || d.Reason != "" || d.Code.Err != nil

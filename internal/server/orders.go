@@ -17,14 +17,14 @@ func (s *Server) orders() *codes.Orders {
 	return &codes.Orders{Codes: s.domain.codes, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
 		list []codes.Order, total int, err error) {
-		childNames := []string{ordersMeta}
+		names := []string{ordersMeta}
 		if len(appids) > 0 {
-			childNames = nil
+			names = nil
 		}
 		for _, appid := range appids {
-			childNames = append(childNames, ordersMeta+url.PathEscape(appid)+"/")
+			names = append(names, ordersMeta+url.PathEscape(appid)+"/")
 		}
-		values, total, err := s.store.NewestMeta(ctx, childNames, "created_at", offset, limit)
+		values, total, err := s.store.NewestMeta(ctx, names, "created_at", offset, limit)
 		for _, value := range values {
 			var order codes.Order
 			if err := json.Unmarshal([]byte(value), &order); err != nil {

@@ -38,16 +38,16 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 		s.log.InfoContext(ctx, "local certificate authority in use", "file", certificates.AuthorityFile(c.Data),
 			"names", strings.Join(devNames, " "))
 	}
-	parentSupervisor := sdnotify.Find()
-	s.logSupervisorError(parentSupervisor.Ready("ready at " + s.URL))
+	supervisor := sdnotify.Find()
+	s.logSupervisorError(supervisor.Ready("ready at " + s.URL))
 	// The systemd watchdog is notified during the shutdown too.
 	watch, stopWatch := context.WithCancel(context.Background())
 	defer stopWatch()
-	go parentSupervisor.Watch(watch, s.alive)
+	go supervisor.Watch(watch, s.alive)
 	fmt.Fprintf(stdout, "qrjump ready %s\n", s.URL)
 	select {
 	case <-ctx.Done():
-		s.logSupervisorError(parentSupervisor.Stopping("stopping: running requests are drained"))
+		s.logSupervisorError(supervisor.Stopping("stopping: running requests are drained"))
 		err = s.announce(time.After(c.ShutdownDelay))
 		s.serving.drainTime = max(DrainTimeout-c.ShutdownDelay, DrainTimeout/2)
 	case err = <-s.Failed():
@@ -74,8 +74,8 @@ func (s *Server) alive(ctx context.Context) error {
 		return err
 	}
 	// The certificate is for the public name and does not match this address; the request contains no secrets.
-	ownClient := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	answer, err := ownClient.Do(r)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	answer, err := client.Do(r)
 	if err != nil {
 		return err
 	}

@@ -229,8 +229,8 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 
 // bufferedReader returns a reader of the buffered bytes and then of the connection itself.
 func bufferedReader(read *bufio.Reader, conn net.Conn) io.Reader {
-	earlyData, _ := read.Peek(read.Buffered())
-	return io.MultiReader(strings.NewReader(string(earlyData)), conn)
+	buffered, _ := read.Peek(read.Buffered())
+	return io.MultiReader(strings.NewReader(string(buffered)), conn)
 }
 
 // platformShown holds the certificate for the platform's names on a server without --tls-dev.

@@ -214,24 +214,24 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
-		var taken, laterChanges []*pendingChange
+		var group, later []*pendingChange
 		locked := map[string]bool{}
 		for _, m := range g.waiting {
 			// Two changes that lock the same owner or origin run in different groups, one after the other.
-			if len(taken) == maxGroupSize || locked[m.parts[0]] || locked[m.parts[1]] {
-				laterChanges = append(laterChanges, m)
+			if len(group) == maxGroupSize || locked[m.parts[0]] || locked[m.parts[1]] {
+				later = append(later, m)
 				continue
 			}
 			locked[m.parts[0]], locked[m.parts[1]] = true, true
-			taken = append(taken, m)
+			group = append(group, m)
 		}
-		g.waiting = laterChanges
-		if g.running = len(taken) > 0; !g.running {
+		g.waiting = later
+		if g.running = len(group) > 0; !g.running {
 			g.mu.Unlock()
 			return
 		}
 		g.mu.Unlock()
-		s.runGroup(taken)
+		s.runGroup(group)
 	}
 }
 
@@ -240,14 +240,14 @@ func (s *Store) runGroup(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
 	var begun []*pendingChange
-	earlyParent, cancelFunc := context.WithTimeout(ctx, cmp.Or(s.committer.deciding, decidingTime))
-	defer cancelFunc()
+	gathering, stopGathering := context.WithTimeout(ctx, cmp.Or(s.committer.deciding, decidingTime))
+	defer stopGathering()
 	var locked error // lock timeout for the newest entry of the audit log, which the changes would also get in separate transactions
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
 			begun = all
 			all = nil
-			err := tx.gather(earlyParent, begun)
+			err := tx.gather(gathering, begun)
 			for _, m := range begun {
 				if m.locked {
 					m.ends <- errUngrouped

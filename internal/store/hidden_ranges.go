@@ -127,15 +127,15 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 }
 
 // beginHidden starts to write audit entries under the numbers that Reserve returned, unless writing has already started.
-func (t bulkQueries) beginHidden(ctx context.Context, childRange accounts.SeqRange) error {
+func (t bulkQueries) beginHidden(ctx context.Context, reserved accounts.SeqRange) error {
 	if t.reservedRange == nil {
 		if err := t.lockImports(ctx, importLockTries); err != nil {
 			return err
 		}
-		if err := t.checkReserved(ctx, childRange); err != nil {
+		if err := t.checkReserved(ctx, reserved); err != nil {
 			return err
 		}
-		t.reservedRange = &bulkRange{SeqRange: childRange, next: childRange.First, counted: map[[2]string][]countBucket{},
+		t.reservedRange = &bulkRange{SeqRange: reserved, next: reserved.First, counted: map[[2]string][]countBucket{},
 			moved: map[[2]string][]int64{}}
 		if err := t.execQueued(ctx, nil, `SELECT set_config('qrjump.bulk_insert', 'on', true), set_config('qrjump.bulk_update', 'on', true)`); err != nil {
 			return err
@@ -144,11 +144,11 @@ func (t bulkQueries) beginHidden(ctx context.Context, childRange accounts.SeqRan
 	return nil
 }
 
-func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, childRange accounts.SeqRange) error {
+func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.ChangeMeta, reserved accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginHidden(ctx, childRange); err != nil {
+	if err := t.beginHidden(ctx, reserved); err != nil {
 		return err
 	}
 	a := t.reservedRange
@@ -174,11 +174,11 @@ func (t bulkQueries) AddHidden(ctx context.Context, all []rules.Rule, d rules.Ch
 }
 
 // EditHidden implements rules.Tx. Until storeEdits runs, the edited rules are only in the audit log entries.
-func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, childRange accounts.SeqRange) error {
+func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.ChangeMeta, reserved accounts.SeqRange) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := t.beginHidden(ctx, childRange); err != nil {
+	if err := t.beginHidden(ctx, reserved); err != nil {
 		return err
 	}
 	a := t.reservedRange
@@ -219,8 +219,8 @@ func (t bulkQueries) storeEdits(ctx context.Context) error {
 	return err
 }
 
-func (t bulkQueries) RecordHidden(ctx context.Context, childRange accounts.SeqRange) error {
-	if err := t.beginHidden(ctx, childRange); err != nil {
+func (t bulkQueries) RecordHidden(ctx context.Context, reserved accounts.SeqRange) error {
+	if err := t.beginHidden(ctx, reserved); err != nil {
 		return err
 	}
 	return t.writeApart(ctx)
@@ -249,10 +249,10 @@ func (t bulkQueries) writeApart(ctx context.Context) error {
 
 // checkReserved returns accounts.ErrConflict if the audit log lacks the entry that reserved the range of sequence numbers: a database
 // replica without this entry became the primary, and will assign the same sequence numbers to other entries.
-func (t bulkQueries) checkReserved(ctx context.Context, childRange accounts.SeqRange) error {
+func (t bulkQueries) checkReserved(ctx context.Context, reserved accounts.SeqRange) error {
 	var hash string
-	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, childRange.Last+1).Scan(&hash)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != childRange.Hash {
+	err := t.row(ctx, `SELECT hash FROM changes WHERE seq = $1`, reserved.Last+1).Scan(&hash)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && hash != reserved.Hash {
 		return fmt.Errorf("the numbers of this import were taken back: %w", accounts.ErrConflict)
 	}
 	return err
@@ -351,12 +351,12 @@ func (t bulkQueries) countHidden(ctx context.Context) error {
 	}
 	// Rules that owners added during the import have ids after the reserved range, and may be counted in a bucket that starts
 	// before the range.
-	laterNames, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
+	owners, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT owner FROM rules WHERE id > $1`, a.Last)
 	if err != nil {
 		return err
 	}
 	for pair := range a.counted {
-		if pair[0] != "" && slices.Contains(laterNames, pair[0]) {
+		if pair[0] != "" && slices.Contains(owners, pair[0]) {
 			if err := t.splitBucket(ctx, pair[0], pair[1], a.First, a.Last); err != nil {
 				return err
 			}

@@ -74,8 +74,8 @@ func lineOf(c *pgx.Conn) *deadlineConn {
 	if secure, is := line.(*tls.Conn); is {
 		line = secure.NetConn()
 	}
-	childConn, _ := line.(*deadlineConn)
-	return childConn
+	inner, _ := line.(*deadlineConn)
+	return inner
 }
 
 // ended reports whether the session is known to have ended.
@@ -539,8 +539,8 @@ func (v fewValues) Scan(dst ...any) error {
 }
 
 func setTo(dst, value any) error {
-	if ownScanner, is := dst.(sql.Scanner); is {
-		return ownScanner.Scan(value)
+	if scanner, is := dst.(sql.Scanner); is {
+		return scanner.Scan(value)
 	}
 	variable, found := reflect.ValueOf(dst).Elem(), reflect.ValueOf(value)
 	switch {

@@ -46,18 +46,18 @@ func (t *writeHealth) share(ctx context.Context, try func() error) error {
 			return running.err
 		}
 	}
-	localLook := &attempt{done: make(chan struct{})}
-	t.running = localLook
+	own := &attempt{done: make(chan struct{})}
+	t.running = own
 	t.mu.Unlock()
 	defer func() {
 		t.mu.Lock()
 		t.running = nil
 		t.mu.Unlock()
-		close(localLook.done)
+		close(own.done)
 	}()
-	localLook.err = try()
-	localLook.cut = ctx.Err() != nil
-	return localLook.err
+	own.err = try()
+	own.cut = ctx.Err() != nil
+	return own.err
 }
 
 // record stores err if it is an outage other than a lock timeout, which does not mean that the next change will fail, and returns err.

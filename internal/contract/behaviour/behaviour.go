@@ -33,7 +33,7 @@ const (
 var EvidenceLevels = []Evidence{Observed, Documented, Inferred, Assumed}
 
 // Surer reports whether m is at least as strong a level of evidence as otherEvidence.
-func (m Evidence) Surer(otherEvidence Evidence) bool { return m.rank() <= otherEvidence.rank() }
+func (m Evidence) Surer(other Evidence) bool { return m.rank() <= other.rank() }
 
 func (m Evidence) rank() int {
 	for i, EvidenceLevel := range EvidenceLevels {

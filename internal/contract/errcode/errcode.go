@@ -74,9 +74,9 @@ func Strict(row behaviour.Row, format string, args ...any) error {
 
 // Reworded returns a copy of the code with another text, for the few error texts that quote request data.
 func (c *Code) Reworded(format string, args ...any) *Code {
-	otherCode := *c
-	otherCode.Text = fmt.Sprintf(format, args...)
-	return &otherCode
+	copied := *c
+	copied.Text = fmt.Sprintf(format, args...)
+	return &copied
 }
 
 // Addressed returns the code with the caller's IP address in its text, as the platform formats it for 40090, 40164 and 61004.
@@ -96,8 +96,8 @@ func (c *Code) Addressed(ip netip.Addr) *Code {
 
 // Is lets errors.Is match a reworded code by its number.
 func (c *Code) Is(target error) bool {
-	otherCode, ok := target.(*Code)
-	return ok && otherCode.Number == c.Number
+	code, ok := target.(*Code)
+	return ok && code.Number == c.Number
 }
 
 // Detailed is an error code with the behaviour that decided the result and a detail text.

@@ -271,7 +271,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err := tx.PutGrant(ctx, h.Component, h.Grant); err != nil {
 			return err
 		}
-		otherComponent, err := tx.ComponentWithoutGrants(ctx, h.Component)
+		component, err := tx.ComponentWithoutGrants(ctx, h.Component)
 		if err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err != nil {
 			return err
 		}
-		if err := d.pushGrant(ctx, tx, otherComponent, UpdatedPush, a.AppID, now, code, ""); err != nil {
+		if err := d.pushGrant(ctx, tx, component, UpdatedPush, a.AppID, now, code, ""); err != nil {
 			return err
 		}
 	}

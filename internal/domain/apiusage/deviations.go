@@ -26,9 +26,9 @@ type Deviation struct {
 }
 
 // add adds the count of a later deviation of the same kind.
-func (d *Deviation) add(laterDeviation Deviation) {
-	d.Times += laterDeviation.Times
-	d.LastRID, d.LastAt = laterDeviation.LastRID, laterDeviation.LastAt
+func (d *Deviation) add(newer Deviation) {
+	d.Times += newer.Times
+	d.LastRID, d.LastAt = newer.LastRID, newer.LastAt
 }
 
 const (

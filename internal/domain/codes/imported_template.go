@@ -152,11 +152,11 @@ func (s *Service) importedPrinted(ctx context.Context, t Template, printed strin
 		return f, false, err
 	}
 	// The same secret in a different text is a different code; http and https, and upper and lower case, are equivalent.
-	ownTemplate, err := ParseTemplate(f.Batch.Template)
+	template, err := ParseTemplate(f.Batch.Template)
 	if err != nil {
 		return f, false, nil
 	}
-	made := ownTemplate.fill(variableParts{f.Code, v.secret, ownTemplate.number(f.Index)})
+	made := template.fill(variableParts{f.Code, v.secret, template.number(f.Index)})
 	return f, len(cutScheme(made)) == len(cutScheme(printed)) &&
 		equalFold(cutScheme(made), cutScheme(printed)), nil
 }

@@ -105,9 +105,9 @@ func (w PackageRequest) check(b Batch) error {
 // checkOverlap returns a Conflict if existing packages with some of the requested codes do not permit a new package. A code must not be
 // handed to two printers unless the first package is recalled; limit is the number of packages with requested codes from which a
 // further package needs a reason.
-func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) error {
+func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	var ids []string
-	for _, o := range otherPackages {
+	for _, o := range earlier {
 		ids = append(ids, strconv.FormatInt(o.ID, 10))
 		item := Range{max(o.Codes.From, w.Codes.From), min(o.Codes.To, w.Codes.To)}
 		for _, r := range o.Spoiled {
@@ -122,9 +122,9 @@ func (w PackageRequest) checkOverlap(otherPackages []PrintPackage, limit int) er
 				item.From, item.To, o.Printer, o.ID))
 		}
 	}
-	if len(otherPackages) >= limit && w.Reason == "" {
+	if len(earlier) >= limit && w.Reason == "" {
 		return Conflict(fmt.Sprintf("%d packages have codes of this range already (%s); more than %d need a reason: give one",
-			len(otherPackages), strings.Join(ids, ", "), limit))
+			len(earlier), strings.Join(ids, ", "), limit))
 	}
 	return nil
 }
@@ -162,17 +162,17 @@ func (s *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		if err := s.requireImported(b, t); err != nil {
 			return err
 		}
-		otherPackages, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
+		earlier, err := tx.PackagesWithin(ctx, w.Batch, w.Codes)
 		if err != nil {
 			return err
 		}
-		for _, o := range otherPackages {
+		for _, o := range earlier {
 			if equal, err := w.matches(ctx, tx, o); err != nil || equal {
 				made = o
 				return err
 			}
 		}
-		if err := w.checkOverlap(otherPackages, s.Settings.Get().MaxPackagesPerCode); err != nil {
+		if err := w.checkOverlap(earlier, s.Settings.Get().MaxPackagesPerCode); err != nil {
 			return err
 		}
 		if index, state, found := s.Memory.FirstBlocked(w.Batch, NewSet(w.Codes), t); found {
@@ -180,7 +180,7 @@ func (s *Service) MakePackage(ctx context.Context, w PackageRequest) (made Print
 		}
 		made = PrintPackage{Batch: w.Batch, Codes: w.Codes, Spare: w.Spare, Printer: w.Printer, Recipients: w.Recipients,
 			Formats: w.Formats, Drawing: w.Drawing, Reason: w.Reason, MadeBy: accounts.ActorFromContext(ctx).ActorID, MadeAt: t}
-		for _, o := range otherPackages {
+		for _, o := range earlier {
 			made.ReprintOf = append(made.ReprintOf, o.ID)
 		}
 		if made.ID, err = tx.NewPackageID(ctx); err != nil {

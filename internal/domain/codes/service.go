@@ -506,13 +506,13 @@ func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) er
 	r := e.Codes.Bounds()
 	active := s.Memory.ActiveFrom(e.Batch, r, e.OccurredAt, e.From)
 	for _, have := range active {
-		otherRange, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
-		if otherRange == r { // existing clients repeat the activation of the same range at each edit
+		activeRange, row := have.Activation.Activated(), behaviour.CodesActivateOverlapTaken
+		if activeRange == r { // existing clients repeat the activation of the same range at each edit
 			row = behaviour.CodesActivateAgain
 		}
-		if otherRange == r || replace {
-			if err := policy(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, otherRange.From,
-				otherRange.To); err != nil {
+		if activeRange == r || replace {
+			if err := policy(row, "code_start %d, code_end %d: code %d is active with %d to %d", r.From, r.To, have.From, activeRange.From,
+				activeRange.To); err != nil {
 				return err
 			}
 			continue
@@ -527,8 +527,8 @@ func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) er
 		}
 		taken := NewSet(ranges...)
 		return errcode.ActivationOverlaps.WithDetail(behaviour.CodesActivateOverlap,
-			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, text, otherRange.From,
-			otherRange.To, taken, e.Codes.Subtract(taken))
+			"code_start %d, code_end %d: code %d is %s with %d to %d; overlap: %s; free: %s", r.From, r.To, have.From, text, activeRange.From,
+			activeRange.To, taken, e.Codes.Subtract(taken))
 	}
 	return nil
 }

@@ -47,12 +47,12 @@ type SharedCharts struct {
 // Share creates a link to a chart and returns its secret part, which is shown only once. Share returns accounts.Invalid if the
 // actor already shares too many charts.
 func (d *SharedCharts) Share(ctx context.Context, link SharedLink, lasts time.Duration) (SharedLink, string, error) {
-	localLinks, err := d.List(ctx, func(c SharedLink) bool { return c.CreatedBy == link.CreatedBy })
+	links, err := d.List(ctx, func(c SharedLink) bool { return c.CreatedBy == link.CreatedBy })
 	if err != nil {
 		return link, "", err
 	}
-	if len(localLinks) >= MaxShared {
-		return link, "", accounts.Invalid(fmt.Sprintf("you share %d charts, the maximum: revoke one first", len(localLinks)))
+	if len(links) >= MaxShared {
+		return link, "", accounts.Invalid(fmt.Sprintf("you share %d charts, the maximum: revoke one first", len(links)))
 	}
 	if link.ID, err = d.newID(); err != nil {
 		return link, "", err

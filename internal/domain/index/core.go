@@ -429,8 +429,8 @@ func (t *table) fill(sorted *[parts][]entry, c *core) {
 		for _, e := range list {
 			r := c.rules.record(e.addr)
 			b, i := t.find(e.hash, func(a address) bool {
-				otherRecord := c.rules.record(a)
-				return otherRecord.host() == r.host() && otherRecord.tail() == r.tail()
+				candidate := c.rules.record(a)
+				return candidate.host() == r.host() && candidate.tail() == r.tail()
 			})
 			if b != nil {
 				c.bury(addressOf(b[i]))

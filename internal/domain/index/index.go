@@ -163,10 +163,10 @@ func (x *Index) renew(c *core) *core {
 }
 
 // Adopt takes over the rules of another index, which must have no other user.
-func (x *Index) Adopt(otherIndex *Index) {
+func (x *Index) Adopt(from *Index) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
-	x.replace(otherIndex.state.Load())
+	x.replace(from.state.Load())
 }
 
 // Load replaces all rules by those of a stream; if two rules have the same key, the later rule wins. Until Load returns, and after

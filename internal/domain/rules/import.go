@@ -195,9 +195,9 @@ func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.Seq
 
 // changesOf returns the rules of a batch that are not stored yet, and the stored rules that change.
 func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
-	var localRules map[string]Rule
+	var cached map[string]Rule
 	if i.done.Added < i.done.Lines { // if all lines are new rules, no stored rule needs to be read
-		if localRules, err = c.loadStored(ctx, batch); err != nil {
+		if cached, err = c.loadStored(ctx, batch); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -209,7 +209,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 			}
 			return nil, nil, err
 		}
-		switch old, exists := localRules[rule.Prefix.Key]; {
+		switch old, exists := cached[rule.Prefix.Key]; {
 		case !exists:
 			added = append(added, rule.madeAt(now))
 		case !isStored(rule, old):
@@ -409,12 +409,12 @@ func (i *importing) checkAll(ctx context.Context, tx Tx, known accounts.RowError
 		if len(faults) >= accounts.MaxFaults && batch[0].Line > faults.First()[accounts.MaxFaults-1].Line {
 			break
 		}
-		parentRules, err := c.loadEnds(ctx, batch)
+		ending, err := c.loadEnds(ctx, batch)
 		if err != nil {
 			return done, err
 		}
 		for n := range batch {
-			rule, stored, err := c.rule(ctx, &batch[n], parentRules)
+			rule, stored, err := c.rule(ctx, &batch[n], ending)
 			code, detail := errcode.FromError(err)
 			switch {
 			case code != errcode.SystemError && err != nil:
@@ -535,16 +535,16 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(L
 }
 
 // rule returns the new rule of a line, and the stored rule that it replaces. An error with an error code means that the line is invalid.
-func (c *importCheck) rule(ctx context.Context, p *Planned, parentRules map[string]Rule) (rule Rule, stored *Rule, err error) {
+func (c *importCheck) rule(ctx context.Context, p *Planned, ending map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
 	}
 	key := rule.Prefix.Key
-	if r, ok := parentRules[key]; ok && r.Owner == rule.Owner {
+	if r, ok := ending[key]; ok && r.Owner == rule.Owner {
 		return rule, &r, nil
 	}
 	for _, end := range rule.Prefix.Ends() {
-		r, ok := parentRules[end]
+		r, ok := ending[end]
 		switch {
 		case !ok || r.Owner == rule.Owner:
 		case end == key:

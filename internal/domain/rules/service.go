@@ -366,12 +366,12 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 // checkOwners returns 85071 if the caller already has the prefix, and 85072 if another account has the prefix or occupies a shorter
 // one. Contract: rules 2.4, 2.10.
 func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
-	parentRules, err := tx.RulesAt(ctx, rule.Prefix.Ends())
+	ending, err := tx.RulesAt(ctx, rule.Prefix.Ends())
 	if err != nil {
 		return err
 	}
 	var conflict error
-	for _, r := range parentRules {
+	for _, r := range ending {
 		switch {
 		case r.Prefix.Key == rule.Prefix.Key && r.Owner == rule.Owner:
 			return errcode.PrefixAdded.WithDetail(behaviour.RulesAddOwn, "prefix %q is a rule of %s already", r.Prefix.Text, r.Owner)
@@ -892,9 +892,9 @@ func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) 
 	}
 	var list []Rule
 	err := s.Store.ViewRules(ctx, func(tx Tx) error {
-		parentRules, err := tx.RulesAt(ctx, link.Ends())
+		ending, err := tx.RulesAt(ctx, link.Ends())
 		list = nil
-		for _, r := range parentRules {
+		for _, r := range ending {
 			if r.Prefix.Key == link.Key || r.Occupy && r.Prefix.Matches(link) {
 				list = append(list, r)
 			}

@@ -59,21 +59,21 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
 	}
-	localErasing := &erasing{user: user}
-	turn := c.erasures.wait(localErasing)
+	request := &erasing{user: user}
+	turn := c.erasures.wait(request)
 	select {
 	case turn <- struct{}{}:
 	case <-ctx.Done():
-		c.erasures.putBack(c.erasures.takeWaiting(localErasing))
+		c.erasures.putBack(c.erasures.takeWaiting(request))
 		return 0, context.Cause(ctx)
 	}
 	defer func() { <-c.erasures.semaphore }()
-	if !localErasing.done {
+	if !request.done {
 		all := c.erasures.takeWaiting(nil)
 		err := c.erase(ctx, all)
 		var remaining []*erasing
 		for _, x := range all {
-			if err != nil && ctx.Err() != nil && x != localErasing {
+			if err != nil && ctx.Err() != nil && x != request {
 				remaining = append(remaining, x) // only the holder of the semaphore was cancelled: the others go back to the queue
 				continue
 			}
@@ -81,7 +81,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		}
 		c.erasures.putBack(remaining)
 	}
-	return localErasing.scans, localErasing.err
+	return request.scans, request.err
 }
 
 // erasing is a pending erasure of a user, with its result.

@@ -165,11 +165,11 @@ func partOf(p codes.PrintPackage, batch int64, format string, list codes.CodeSou
 		case isDrawn(format):
 			return writeDrawn(ctx, w, labels.Printing(drawing), batch, format, list)
 		case format == "lines":
-			localRange, is := list.(codes.PackageRange)
+			fileRange, is := list.(codes.PackageRange)
 			if !is {
 				return fmt.Errorf("package %d: the rows of codes made elsewhere have no dot matrix", p.ID)
 			}
-			return codes.WriteRows(ctx, w, localRange)
+			return codes.WriteRows(ctx, w, fileRange)
 		}
 		return labels.WriteList(w, labels.List(format), labelRows(ctx, list, false))
 	}, nil

@@ -111,13 +111,13 @@ func (pages callPages) keptCalls(v *request, data callsView, grouping bool) {
 		v.show(http.StatusOK, "calls", data)
 		return
 	}
-	if localNames := v.caller.Accounts; len(localNames) > 0 && data.Filter.Get("account") == "" {
-		if len(localNames) > 1 {
-			data.Accounts = localNames
+	if appids := v.caller.Accounts; len(appids) > 0 && data.Filter.Get("account") == "" {
+		if len(appids) > 1 {
+			data.Accounts = appids
 			v.show(http.StatusOK, "calls", data)
 			return
 		}
-		data.Filter.Set("account", localNames[0])
+		data.Filter.Set("account", appids[0])
 	}
 	q, ok := pages.callQuery(v)
 	if !ok {

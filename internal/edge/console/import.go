@@ -174,12 +174,12 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 	for i := range data.Steps {
 		step := &data.Steps[i]
-		ownRule := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
-		if ownRule.AppID == "" {
-			ownRule.OpenVersion = int(step.Draft.OpenVersion)
+		rule := client.OwnRule{Prefix: step.Draft.Prefix, Path: step.Draft.Path, AppID: step.Draft.AppID, Occupy: step.Draft.Occupy}
+		if rule.AppID == "" {
+			rule.OpenVersion = int(step.Draft.OpenVersion)
 			if step.Draft.TestLinks != nil {
 				links := slices.Clone(step.Draft.TestLinks)
-				ownRule.TestLinks = &links
+				rule.TestLinks = &links
 			}
 		}
 		var err error
@@ -187,9 +187,9 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		v.saw = revisions[step.Prefix]
 		switch ctx := v.ctx(); step.Action {
 		case "add":
-			currentRule, err = v.api.Rules.Create(ctx, data.Owner, ownRule)
+			currentRule, err = v.api.Rules.Create(ctx, data.Owner, rule)
 		case "edit":
-			currentRule, err = v.api.Rules.Update(ctx, data.Owner, ownRule)
+			currentRule, err = v.api.Rules.Update(ctx, data.Owner, rule)
 		case "publish":
 			currentRule, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":

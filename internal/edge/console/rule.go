@@ -44,12 +44,12 @@ const ruleDays = 30
 // showRule shows the page of a prefix with the result of the last action.
 func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	ctx := v.ctx()
-	localRules, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
+	found, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: data.Owner, Prefix: data.Prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
-	if len(localRules) > 0 {
-		data.Rule = &localRules[0]
+	if len(found) > 0 {
+		data.Rule = &found[0]
 		data.Owner, data.Left = data.Rule.Owner, v.publishesLeft(data.Rule.Owner)
 		data.Link = cmp.Or(data.Link, data.Prefix)
 		if grid, err := symbol.Readable(data.Prefix); err == nil { // the prefix may be too long for a QR code
@@ -140,9 +140,9 @@ func (pages rulePages) released(v *request, owner, prefix string, isBelow bool) 
 
 // change returns the form as a planned edit of the rule.
 func (f ruleForm) change() client.PlannedRule {
-	ownRule := f.ownRule()
-	return client.PlannedRule{Action: "edit", Owner: f.Owner, Prefix: ownRule.Prefix, Path: ownRule.Path,
-		AppID: ownRule.AppID, Occupy: ownRule.Occupy, OpenVersion: ownRule.OpenVersion}
+	rule := f.ownRule()
+	return client.PlannedRule{Action: "edit", Owner: f.Owner, Prefix: rule.Prefix, Path: rule.Path,
+		AppID: rule.AppID, Occupy: rule.Occupy, OpenVersion: rule.OpenVersion}
 }
 
 // scansOf returns the scans of a rule in the last days.
@@ -208,11 +208,11 @@ func (v view) CanUndo() bool { return v.HasRole("rules-editor") && v.All() }
 func (pages rulePages) ruleCode(v *request) {
 	q := v.r.URL.Query()
 	owner, prefix, link := strings.TrimSpace(q.Get("owner")), strings.TrimSpace(q.Get("prefix")), strings.TrimSpace(q.Get("text"))
-	localRules, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
+	found, err := v.api.Rules.List(v.ctx(), client.StoredRuleQuery{Owner: owner, Prefix: prefix, Limit: 1})
 	if v.failed(err) {
 		return
 	}
-	if len(localRules) == 0 || prefix == "" {
+	if len(found) == 0 || prefix == "" {
 		v.fail(http.StatusNotFound, v.say("rule.none", prefix))
 		return
 	}

@@ -309,11 +309,11 @@ func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil
 	}
-	ownRule := f.ownRule()
-	if ownRule.Path == "" {
-		ownRule.Path = "-" // a field that is still empty is not reported as an error
+	rule := f.ownRule()
+	if rule.Path == "" {
+		rule.Path = "-" // a field that is still empty is not reported as an error
 	}
-	check, err := v.api.Rules.Check(v.asking(), f.Owner, ownRule, look)
+	check, err := v.api.Rules.Check(v.asking(), f.Owner, rule, look)
 	if err != nil {
 		return err
 	}
@@ -322,10 +322,10 @@ func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 	if f.Link == "" && strings.HasSuffix(link, "/") {
 		link += "1"
 	}
-	assumed := client.AssumedRule{Owner: f.Owner, Prefix: f.Prefix, Path: ownRule.Path, AppID: ownRule.AppID, Occupy: ownRule.Occupy,
-		OpenVersion: ownRule.OpenVersion, Published: true}
-	if ownRule.TestLinks != nil {
-		assumed.TestLinks = *ownRule.TestLinks
+	assumed := client.AssumedRule{Owner: f.Owner, Prefix: f.Prefix, Path: rule.Path, AppID: rule.AppID, Occupy: rule.Occupy,
+		OpenVersion: rule.OpenVersion, Published: true}
+	if rule.TestLinks != nil {
+		assumed.TestLinks = *rule.TestLinks
 	}
 	f.Link = link
 	tried, err := v.api.Scans.Explain(v.ctx(), client.ExplainRequest{ScanRequest: client.ScanRequest{Text: link},

@@ -91,15 +91,15 @@ func (c *hostCache) get(host string, now time.Time) cachedHost {
 func (c *hostCache) put(host string, known bool, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	is, otherTs := &c.withoutRules, c.withRules
+	target, other := &c.withoutRules, c.withRules
 	if known {
-		is, otherTs = &c.withRules, c.withoutRules
+		target, other = &c.withRules, c.withoutRules
 	}
-	delete(otherTs, host)
-	if *is == nil || len(*is) >= maxHosts {
-		*is = map[string]time.Time{}
+	delete(other, host)
+	if *target == nil || len(*target) >= maxHosts {
+		*target = map[string]time.Time{}
 	}
-	(*is)[host] = now.Add(hostFresh)
+	(*target)[host] = now.Add(hostFresh)
 }
 
 // errAnswered means that a response was already sent.

@@ -65,8 +65,8 @@ func valuesOf(claim any) (list []string) {
 	return list
 }
 
-// ownPrefix marks a value for this server in a claim that other applications read too.
-const ownPrefix = "qrjump:"
+// rolePrefix marks a value for this server in a claim that other applications read too.
+const rolePrefix = "qrjump:"
 
 // role returns the role and accounts from a claim with values ROLE or ROLE:APPID, optionally prefixed with "qrjump:"; if any value has this
 // prefix, only prefixed values count. Of several roles, the role that includes all others counts: for the AppIDs named with that role, or
@@ -77,12 +77,12 @@ func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 		return "", nil, &Denial{Absent, p.RolesClaim}
 	}
 	values := valuesOf(claim)
-	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, ownPrefix) }) {
-		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, ownPrefix) })
+	if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, rolePrefix) }) {
+		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return !strings.HasPrefix(v, rolePrefix) })
 	}
 	appids, fullSet := map[adminroute.Role][]string{}, map[adminroute.Role]bool{}
 	for _, value := range values {
-		name, appid, limited := strings.Cut(strings.TrimPrefix(value, ownPrefix), ":")
+		name, appid, limited := strings.Cut(strings.TrimPrefix(value, rolePrefix), ":")
 		role := adminroute.Role(name)
 		switch {
 		case !role.Known() || limited && (appid == "" || len(appid) > 64):

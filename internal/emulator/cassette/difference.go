@@ -64,11 +64,11 @@ func (c *comparison) all(got answered) {
 }
 
 // slashes compares how the recorded and the local response write slashes in JSON: a JSON encoder escapes all slashes or none.
-func (c *comparison) slashes(remoteVal, localVal value) {
+func (c *comparison) slashes(platform, local value) {
 	if c.line.rewritten {
 		return
 	}
-	switch there, here := remoteVal.slashes(), localVal.slashes(); {
+	switch there, here := platform.slashes(), local.slashes(); {
 	case there == slashes{escaped: true} && here == slashes{plain: true}:
 		c.differ(Slashes, "answer", `\/`, "/")
 	case there == slashes{plain: true} && here == slashes{escaped: true}:
@@ -133,24 +133,24 @@ var times = []string{"expires_in", "auth_time", "create_time", "update_time", "i
 const aFewSeconds = 5
 
 // value compares two values at the same location in the recorded and the local response; name is the innermost field name of that location.
-func (c *comparison) value(location, name string, remoteVal, localVal value) {
+func (c *comparison) value(location, name string, platform, local value) {
 	m, isMark := mark{}, false
-	if remoteVal.kind == text {
-		m, isMark = wholeMark(remoteVal.text)
+	if platform.kind == text {
+		m, isMark = wholeMark(platform.text)
 	}
-	kind := remoteVal.kind
+	kind := platform.kind
 	if isMark && m.number {
 		kind = number
 	}
 	switch {
-	case kind != localVal.kind:
-		c.differ(Type, location, kind.String(), localVal.kind.String())
+	case kind != local.kind:
+		c.differ(Type, location, kind.String(), local.kind.String())
 	case kind == object:
-		c.object(location, remoteVal, localVal)
+		c.object(location, platform, local)
 	case kind == list:
-		c.list(location, name, remoteVal, localVal)
+		c.list(location, name, platform, local)
 	case isMark && (m.kind == "rid" || m.number && slices.Contains(times, name)):
-		c.bind(m.n, localVal.text)
+		c.bind(m.n, local.text)
 	case isMark && !slices.Contains(formed, name):
 		isToken := m.kind == "token" || m.kind == "refresh"
 		if isToken && c.madeUp[m.n] { // a request contained the token before any response did, so the player made up its value
@@ -158,11 +158,11 @@ func (c *comparison) value(location, name string, remoteVal, localVal value) {
 			delete(c.bound, m.n)
 			delete(c.madeUp, m.n)
 		}
-		known, length := c.isBound(m), utf8.RuneCountInString(localVal.text)
+		known, length := c.isBound(m), utf8.RuneCountInString(local.text)
 		switch {
-		case localVal.text == "":
+		case local.text == "":
 			c.differ(Value, location, "a text", "an empty text")
-		case !c.bind(m.n, localVal.text):
+		case !c.bind(m.n, local.text):
 			c.differ(Value, location, c.previousOf(m), "another")
 		case !known && isToken && m.length != length:
 			c.differ(Value, location, fmt.Sprintf("%d characters", m.length), fmt.Sprintf("%d characters", length))
@@ -172,13 +172,13 @@ func (c *comparison) value(location, name string, remoteVal, localVal value) {
 		if name == "errmsg" {
 			item, said = Text, c.names
 		}
-		if !c.sameText(remoteVal.text, localVal.text, said) {
-			c.differ(item, location, remoteVal.text, (&Mask{}).formText(localVal.text, said...))
+		if !c.sameText(platform.text, local.text, said) {
+			c.differ(item, location, platform.text, (&Mask{}).formText(local.text, said...))
 		}
 	case kind == number:
-		c.number(location, name, remoteVal.text, localVal.text)
-	case remoteVal.text != localVal.text:
-		c.differ(Value, location, orEmpty(remoteVal.text), orEmpty((&callMask{Mask: &Mask{}}).maskText(name, localVal.text)))
+		c.number(location, name, platform.text, local.text)
+	case platform.text != local.text:
+		c.differ(Value, location, orEmpty(platform.text), orEmpty((&callMask{Mask: &Mask{}}).maskText(name, local.text)))
 	}
 }
 
@@ -213,57 +213,57 @@ func (c *comparison) number(location, name, remote, local string) {
 	c.differ(Value, location, remote, local)
 }
 
-func (c *comparison) list(location, name string, remoteVal, localVal value) {
+func (c *comparison) list(location, name string, platform, local value) {
 	if name == "ip_list" { // an operator's own
-		if len(remoteVal.items) > 0 && len(localVal.items) > 0 && remoteVal.items[0].kind != localVal.items[0].kind {
-			c.differ(Type, location, remoteVal.items[0].kind.String(), localVal.items[0].kind.String())
+		if len(platform.items) > 0 && len(local.items) > 0 && platform.items[0].kind != local.items[0].kind {
+			c.differ(Type, location, platform.items[0].kind.String(), local.items[0].kind.String())
 		}
 		return
 	}
 	if c.line.Path == linksPath && name == "items" {
-		localVal = c.inOrderOf(remoteVal, localVal)
+		local = c.inOrderOf(platform, local)
 	}
-	if len(remoteVal.items) != len(localVal.items) {
-		c.differ(Value, location, fmt.Sprintf("%d entries", len(remoteVal.items)), fmt.Sprintf("%d entries", len(localVal.items)))
+	if len(platform.items) != len(local.items) {
+		c.differ(Value, location, fmt.Sprintf("%d entries", len(platform.items)), fmt.Sprintf("%d entries", len(local.items)))
 	}
-	for i := range min(len(remoteVal.items), len(localVal.items)) {
-		c.value(fmt.Sprintf("%s[%d]", location, i), name, remoteVal.items[i], localVal.items[i])
+	for i := range min(len(platform.items), len(local.items)) {
+		c.value(fmt.Sprintf("%s[%d]", location, i), name, platform.items[i], local.items[i])
 	}
 }
 
 // inOrderOf sorts the local list of accounts in the order of the recorded list, as far as both contain the same accounts, because
 // the platform's order is undocumented.
-func (c *comparison) inOrderOf(remoteVal, localVal value) value {
+func (c *comparison) inOrderOf(platform, local value) value {
 	rank := func(val value) int {
-		i := slices.IndexFunc(remoteVal.items, func(item value) bool {
+		i := slices.IndexFunc(platform.items, func(item value) bool {
 			return c.text(item.field("appid").text, c.line.OccurredAt) == val.field("appid").text
 		})
 		if i < 0 {
-			return len(remoteVal.items)
+			return len(platform.items)
 		}
 		return i
 	}
-	localVal.items = slices.Clone(localVal.items)
-	slices.SortStableFunc(localVal.items, func(a, b value) int { return rank(a) - rank(b) })
-	return localVal
+	local.items = slices.Clone(local.items)
+	slices.SortStableFunc(local.items, func(a, b value) int { return rank(a) - rank(b) })
+	return local
 }
 
-func (c *comparison) object(location string, remoteVal, localVal value) {
+func (c *comparison) object(location string, platform, local value) {
 	fieldPath := func(name string) string { return strings.TrimPrefix(location+"."+name, ".") }
 	var common, order []string
-	for _, name := range remoteVal.names {
-		if localVal.field(name).kind == absent {
+	for _, name := range platform.names {
+		if local.field(name).kind == absent {
 			c.differ(Field, fieldPath(name), "there", "not there")
 		} else if !slices.Contains(common, name) {
 			common = append(common, name)
 		}
 	}
-	for _, name := range localVal.names {
+	for _, name := range local.names {
 		if slices.Contains(common, name) {
 			if !slices.Contains(order, name) {
 				order = append(order, name)
 			}
-		} else if c.isNameOf(remoteVal, name) {
+		} else if c.isNameOf(platform, name) {
 			continue
 		} else {
 			c.differ(Field, fieldPath((&Mask{}).maskName(name)), "not there", "there")
@@ -273,14 +273,14 @@ func (c *comparison) object(location string, remoteVal, localVal value) {
 		c.differ(Order, orWhole(location), strings.Join(common, ", "), strings.Join(order, ", "))
 	}
 	for _, name := range common {
-		c.value(fieldPath(name), name, remoteVal.field(name), localVal.field(name))
+		c.value(fieldPath(name), name, platform.field(name), local.field(name))
 	}
 }
 
 // isNameOf reports whether a field name in the recorded response is the placeholder that stands for name on the local server.
-func (c *comparison) isNameOf(remoteVal value, name string) bool {
+func (c *comparison) isNameOf(platform value, name string) bool {
 	n, known := c.back[name]
-	return known && slices.ContainsFunc(remoteVal.names, func(masked string) bool {
+	return known && slices.ContainsFunc(platform.names, func(masked string) bool {
 		m, ok := wholeMark(masked)
 		return ok && m.n == n
 	})

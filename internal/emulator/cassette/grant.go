@@ -188,7 +188,7 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 
 // authorizers compares two lists of authorized accounts. The platform's order is unknown and a page may begin anywhere in the list:
 // accounts are therefore matched by AppID, and each page length is checked against its own total_count.
-func (c *comparison) authorizers(remoteVal, localVal value) {
+func (c *comparison) authorizers(platform, local value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)
 		for i, name := range v.names {
@@ -198,15 +198,15 @@ func (c *comparison) authorizers(remoteVal, localVal value) {
 		}
 		return v
 	}
-	c.object("", form(remoteVal), form(localVal))
-	list, values := remoteVal.field("list"), map[string]value{}
-	offset, total, want := pageOf(c.line, remoteVal)
-	_, totalOurs, wantOurs := pageOf(c.line, localVal)
-	if n, m := len(list.items), len(localVal.field("list").items); n != want && m == wantOurs {
+	c.object("", form(platform), form(local))
+	list, values := platform.field("list"), map[string]value{}
+	offset, total, want := pageOf(c.line, platform)
+	_, totalOurs, wantOurs := pageOf(c.line, local)
+	if n, m := len(list.items), len(local.field("list").items); n != want && m == wantOurs {
 		c.differ(Value, "list", fmt.Sprintf("%d of %d entries from %d", n, total, offset),
 			fmt.Sprintf("%d of %d entries from %d", m, totalOurs, offset))
 	}
-	for _, item := range localVal.field("list").items {
+	for _, item := range local.field("list").items {
 		values[item.field("authorizer_appid").text] = item
 	}
 	for i, item := range list.items {

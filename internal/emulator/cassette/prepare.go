@@ -163,14 +163,14 @@ func (p *player) sendAdmin(ctx context.Context, method, path string, body any) e
 // prepareTokens fetches a token from the local server in place of a token that was fetched before the recording began.
 func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	m := r.platformToken()
-	ownMark := asStandIn(r.query.field("access_token"))
-	if ownMark.n != 0 && ownMark != m && !p.isBound(ownMark) && !strings.HasPrefix(r.Path, componentPath) {
+	placeholder := asStandIn(r.query.field("access_token"))
+	if placeholder.n != 0 && placeholder != m && !p.isBound(placeholder) && !strings.HasPrefix(r.Path, componentPath) {
 		if caller := p.stage.caller(r); caller != nil && !caller.platform {
 			token, err := p.fetch(ctx, caller)
 			if err != nil {
 				return err
 			}
-			p.bind(ownMark.n, token)
+			p.bind(placeholder.n, token)
 		}
 	}
 	if m.n == 0 || p.isBound(m) || r.Error != "" || slices.Contains(badToken, r.number()) {

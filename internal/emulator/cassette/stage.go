@@ -678,14 +678,14 @@ func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 		return p
 	}
 	for _, item := range r.answer.field("rule_list").items {
-		otherParty := s.parties[s.owners[sameHost(item.field("prefix").text)]]
+		owner := s.parties[s.owners[sameHost(item.field("prefix").text)]]
 		switch {
-		case otherParty == nil || otherParty == p:
+		case owner == nil || owner == p:
 		case p.n < 0:
-			s.merge(p, otherParty)
-			p = otherParty
-		case otherParty.n < 0:
-			s.merge(otherParty, p)
+			s.merge(p, owner)
+			p = owner
+		case owner.n < 0:
+			s.merge(owner, p)
 		}
 	}
 	return p

@@ -50,10 +50,10 @@ func (l *Lake) eraseIn(r *Row) bool {
 // erase makes erased users anonymous in the Parquet files of this node, and in the files of nodes that no longer run. Several nodes
 // may rewrite the same file at once: each node knows all erased users, so the results are identical.
 func (l *Lake) erase(ctx context.Context) error {
-	var otherSet map[string]bool
+	var others map[string]bool
 	if l.Others != nil {
 		var err error
-		if otherSet, err = l.Others(ctx); err != nil {
+		if others, err = l.Others(ctx); err != nil {
 			return fmt.Errorf("asking which nodes there are: %w", err)
 		}
 	}
@@ -67,7 +67,7 @@ func (l *Lake) erase(ctx context.Context) error {
 	}
 	for _, name := range names {
 		day, node, ok := readPartName(name)
-		if isOwn := baseOf(node) == baseOf(l.stored.Node); !ok || !isOwn && otherSet[baseOf(node)] {
+		if isOwn := baseOf(node) == baseOf(l.stored.Node); !ok || !isOwn && others[baseOf(node)] {
 			continue
 		}
 		allowed, err := mayHold(ctx, l.Place, name, hashes)

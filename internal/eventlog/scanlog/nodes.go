@@ -86,9 +86,9 @@ func (n *Nodes) Join(ctx context.Context) error {
 }
 
 func (n *Nodes) put(ctx context.Context, answered int64, stopped bool) error {
-	ownNode := n.thisNode()
-	ownNode.AckedRequest, ownNode.StoppedCleanly = answered, stopped
-	return n.Store.PutNode(ctx, ownNode)
+	node := n.thisNode()
+	node.AckedRequest, node.StoppedCleanly = answered, stopped
+	return n.Store.PutNode(ctx, node)
 }
 
 // thisNode returns the current state of this node.
@@ -99,9 +99,9 @@ func (n *Nodes) thisNode() Node {
 
 // Report stores the state of this node, so that other nodes can show it.
 func (n *Nodes) Report(ctx context.Context) error {
-	ownNode, followed := n.thisNode(), n.Memory.AppliedSeq()
-	ownNode.Lag = Lag{InSyncAt: ownNode.LastSeenAt.Add(-n.Memory.Staleness()), ReportedAt: ownNode.LastSeenAt}
-	return n.Store.ReportNode(ctx, ownNode, followed)
+	node, followed := n.thisNode(), n.Memory.AppliedSeq()
+	node.Lag = Lag{InSyncAt: node.LastSeenAt.Add(-n.Memory.Staleness()), ReportedAt: node.LastSeenAt}
+	return n.Store.ReportNode(ctx, node, followed)
 }
 
 // Run responds to requests of other nodes until ctx ends.
@@ -143,8 +143,8 @@ func (n *Nodes) answer(ctx context.Context) error {
 
 // SyncAll brings every scan that any node acknowledged before the call into the shared log. Unreached.
 func (n *Nodes) SyncAll(ctx context.Context) error {
-	otherNodes, err := n.peers(ctx)
-	if err != nil || len(otherNodes) == 0 {
+	others, err := n.peers(ctx)
+	if err != nil || len(others) == 0 {
 		return err
 	}
 	ask, err := n.Store.RequestShipping(ctx)
@@ -155,11 +155,11 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 	end := time.NewTimer(cmp.Or(n.Wait, 10*time.Second))
 	defer end.Stop()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		if otherNodes, err = n.peers(ctx); err != nil {
+		if others, err = n.peers(ctx); err != nil {
 			return err
 		}
 		var silent UnreachableError
-		for _, node := range otherNodes {
+		for _, node := range others {
 			switch {
 			case node.StoppedCleanly && node.ShippedOffset < node.LastOffset:
 				silent = append(silent, fmt.Sprintf("node %s (%s) is stopped and did not bring its last %d scans", node.ID, node.Name,
@@ -183,24 +183,24 @@ func (n *Nodes) SyncAll(ctx context.Context) error {
 }
 
 // peers returns all nodes except this node.
-func (n *Nodes) peers(ctx context.Context) (otherNodes []Node, err error) {
+func (n *Nodes) peers(ctx context.Context) (others []Node, err error) {
 	all, _, err := n.Store.ScanNodes(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking which nodes there are: %w", err)
 	}
 	for _, node := range all {
 		if node.ID != n.Shipper.ID() {
-			otherNodes = append(otherNodes, node)
+			others = append(others, node)
 		}
 	}
-	return otherNodes, nil
+	return others, nil
 }
 
 // Counted returns an error if scans of stopped nodes are not counted, and removes the stopped nodes whose scans are all counted;
 // call it after everything in the log is counted. If a stream that held the scans of stopped nodes was lost, only the journals of
 // the stopped nodes still contain the scans. The returned UnreachableError names the nodes whose scans are missing.
 func (n *Nodes) Counted(ctx context.Context) error {
-	otherNodes, err := n.peers(ctx)
+	others, err := n.peers(ctx)
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (n *Nodes) Counted(ctx context.Context) error {
 		return nil
 	}
 	var trailingError UnreachableError
-	for _, node := range otherNodes {
+	for _, node := range others {
 		if !node.StoppedCleanly {
 			continue
 		}

@@ -74,7 +74,7 @@ func (k *Key) Hash(purpose, secret string) string {
 }
 
 // SealingWith returns a key that hashes like k and seals like otherKey, so that the sealing key can be replaced while hashes stay valid.
-func (k *Key) SealingWith(otherKey *Key) *Key { return &Key{aead: otherKey.aead, mac: k.mac} }
+func (k *Key) SealingWith(key *Key) *Key { return &Key{aead: key.aead, mac: k.mac} }
 
 // Matches compares a secret with a stored hash in constant time.
 func (k *Key) Matches(purpose, secret, hash string) bool {

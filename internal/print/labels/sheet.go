@@ -50,8 +50,8 @@ func (s Sheet) Lead() int { return max(s.StartAt, 1) - 1 }
 
 // Check returns an error if the sheet cannot be printed, regardless of the content of the labels.
 func (s Sheet) Check() error {
-	right, childLength := s.unused()
-	margin := min(s.Left, s.Top, right, childLength)
+	right, below := s.unused()
+	margin := min(s.Left, s.Top, right, below)
 	switch {
 	case s.Columns < 1 || s.Rows < 1 || s.PerPage() > maxSheetCells:
 		return fmt.Errorf("a page of %d by %d labels: want at least one column and one row, and at most %d labels a page", s.Columns,
@@ -73,19 +73,19 @@ func (s Sheet) Check() error {
 	case s.Columns > 1 && s.PitchX < s.Width || s.Rows > 1 && s.PitchY < s.Height:
 		return fmt.Errorf("labels of %v by %v every %v by %v lie on each other: want a pitch of at least their size", s.Width, s.Height, s.PitchX,
 			s.PitchY)
-	case right < 0 || childLength < 0:
+	case right < 0 || below < 0:
 		return fmt.Errorf("%d by %d labels of %v by %v end %v by %v from the top left corner, and the paper has %v by %v: take fewer, or smaller "+
-			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-childLength, s.Paper.Width, s.Paper.Height)
+			"margins", s.Columns, s.Rows, s.Width, s.Height, s.Paper.Width-right, s.Paper.Height-below, s.Paper.Width, s.Paper.Height)
 	case s.CropMarks && margin < markGap+markLength+markGap:
 		return fmt.Errorf("crop marks are printed in the margin, and %v is too narrow: want %v or more", margin, markGap+markLength+markGap)
-	case s.Footer != "" && childLength < s.minFooter():
-		return fmt.Errorf("the footer is printed in the margin, and %v is too narrow: want %v or more", childLength, s.minFooter())
+	case s.Footer != "" && below < s.minFooter():
+		return fmt.Errorf("the footer is printed in the margin, and %v is too narrow: want %v or more", below, s.minFooter())
 	}
 	return s.Design.Style.Check()
 }
 
 // unused returns the width of the paper to the right of the last cell and the height below it.
-func (s Sheet) unused() (right, childLength symbol.Length) {
+func (s Sheet) unused() (right, below symbol.Length) {
 	return s.Paper.Width - s.Left - symbol.Length(s.Columns-1)*s.PitchX - s.Width,
 		s.Paper.Height - s.Top - symbol.Length(s.Rows-1)*s.PitchY - s.Height
 }

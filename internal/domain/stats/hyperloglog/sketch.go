@@ -105,9 +105,9 @@ func (s *Users) Merge(o Users) {
 			s.raise(n)
 		}
 	case s.registers == nil:
-		localNumbers := s.exact
+		exact := s.exact
 		s.exact, s.registers = nil, slices.Clone(o.registers)
-		for _, n := range localNumbers {
+		for _, n := range exact {
 			s.raise(n)
 		}
 	default:

@@ -452,16 +452,16 @@ func (n *recounting) compareSketches(ctx context.Context, tx stats.Tx, state sta
 	describe := func(k stats.UsersKey) func() string {
 		return func() string { return fmt.Sprintf("users of day %d, %s %q", k.Day, k.Dimension, k.Value) }
 	}
-	laterNames := map[stats.UsersKey][]string{} // than the sketches
+	newer := map[stats.UsersKey][]string{} // than the sketches
 	err := tx.AllUsers(ctx, stats.Span{Granularity: stats.PerDay, From: from, To: to}, func(row stats.UsersRow) error {
 		if !usersKnown(state, row.Day) {
 			return nil
 		}
 		if row.Since != nil {
-			laterNames[row.UsersKey] = append(laterNames[row.UsersKey], row.Since...)
+			newer[row.UsersKey] = append(newer[row.UsersKey], row.Since...)
 			return nil
 		}
-		if row.Since = laterNames[row.UsersKey]; row.Since != nil {
+		if row.Since = newer[row.UsersKey]; row.Since != nil {
 			s, err := row.Merged()
 			if err != nil {
 				return err
