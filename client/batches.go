@@ -144,10 +144,9 @@ type CodesRetargeted struct {
 	Activations  int `json:"activations" doc:"number of activations renewed"`
 }
 
-// Retarget changes the page of the active codes in a range. wxaType has the same values as in CodeBinding.
-func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, appid, page string, wxaType int,
-	actor string) (CodesRetargeted, error) {
-	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": appid, "wxa_path": page, "wxa_type": wxaType}
+// Retarget changes the page of the active codes in a range to that of b; the other fields of b are ignored.
+func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, b CodeBinding, actor string) (CodesRetargeted, error) {
+	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}
 	if actor != "" {
 		body["actor"] = actor
 	}

@@ -95,8 +95,9 @@ func TestClientCodes_ApplyToTicket(t *testing.T) {
 	if n, err := c.Codes.Update(ctx, id, client.Redeem, change); !changed(n, 3, 2) || err != nil {
 		t.Errorf("redeem: %v, %v", n, err)
 	}
-	if n, err := c.Codes.Retarget(ctx, id, client.CodeRange{From: 0, To: 99}, "wxc0ffee0000000001", "pages/j/j", 0,
-		"dora"); n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
+	page := client.CodeBinding{WxaAppID: "wxc0ffee0000000001", WxaPath: "pages/j/j"}
+	n, err := c.Codes.Retarget(ctx, id, client.CodeRange{From: 0, To: 99}, page, "dora")
+	if n.Activations != 1 || !changed(n.CodesChanged, 100, 10) || err != nil {
 		t.Errorf("retarget: %v, %v", n, err)
 	}
 	if n, err := c.Codes.Deactivate(ctx, id, time.Now().Add(time.Hour),

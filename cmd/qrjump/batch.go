@@ -409,7 +409,8 @@ func (c *batchRetarget) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := qrjump.Codes.Retarget(s.ctx, c.ID, r, c.Target, c.Path, wxaTypes[c.Type], c.Actor)
+	page := client.CodeBinding{WxaAppID: c.Target, WxaPath: c.Path, WxaType: wxaTypes[c.Type]}
+	done, err := qrjump.Codes.Retarget(s.ctx, c.ID, r, page, c.Actor)
 	if err != nil {
 		return aboutStored(s, qrjump, "retarget "+rangeText(r)+" of", c.ID, err)
 	}

@@ -376,7 +376,7 @@ type Tx interface {
 	ShiftDays(ctx context.Context, hour, was, offset, month int64) error
 
 	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
-	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, any bool, err error)
+	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, found bool, err error)
 	// CountsFrom returns, for each day of a span of at most about forty days, the first rows from a rule and a combination on, in
 	// unspecified order.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)

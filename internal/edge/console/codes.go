@@ -282,7 +282,7 @@ func (pages codePages) changeCodes(v *request) {
 	case "withdraw":
 		_, err = v.api.Codes.Deactivate(ctx, batch, t, codesOf(from, to))
 	case "retarget":
-		_, err = v.api.Codes.Retarget(ctx, batch, span, binding.WxaAppID, binding.WxaPath, binding.WxaType, "")
+		_, err = v.api.Codes.Retarget(ctx, batch, span, binding, "")
 	default:
 		_, err = v.api.Codes.Update(ctx, batch, did, codesOf(from, to))
 	}
