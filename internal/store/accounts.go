@@ -13,16 +13,14 @@ import (
 )
 
 var accountRows = mapper[accounts.Account]{table: "accounts", key: "appid", notFound: accounts.ErrNoAccount,
-	fields: func(a *accounts.Account) []field {
-		return []field{{"appid", &a.AppID}, {"kind", &a.Kind}, {"name", &a.Name}, {"subject", &a.Subject}, {"certified", &a.Certified},
-			{"versions", inJSON(&a.Versions)}, {"jump_open", &a.JumpOpen}, {"features", inJSON(&a.Features)},
-			{"members", inJSON(&a.Members)}, {"message_url", &a.MessageURL}, {"ip_allowlist", inJSON(&a.IPAllowlist)},
-			{"secret_hash", &a.SecretHash}, {"secret_frozen", &a.SecretFrozen}, {"marketcode_key", &a.MarketcodeKey},
-			{"verification_file_name", &a.Confirm.Name}, {"verification_file_content", &a.Confirm.Content}, {"created_at",
-				moment{&a.CreatedAt}},
-			{"url_scheme", &a.URLScheme}, {"options", inJSON(&a.Options)}, {"pages", inJSON(&a.Pages)},
-			{"open_platform", &a.OpenPlatform}}
-	}}.rows()
+	columns: "appid, kind, name, subject, certified, versions, jump_open, features, members, message_url, ip_allowlist, " +
+		"secret_hash, secret_frozen, marketcode_key, verification_file_name, verification_file_content, created_at, url_scheme, " +
+		"options, pages, open_platform",
+	targets: func(a *accounts.Account) []any {
+		return []any{&a.AppID, &a.Kind, &a.Name, &a.Subject, &a.Certified, inJSON(&a.Versions), &a.JumpOpen, inJSON(&a.Features),
+			inJSON(&a.Members), &a.MessageURL, inJSON(&a.IPAllowlist), &a.SecretHash, &a.SecretFrozen, &a.MarketcodeKey, &a.Confirm.Name,
+			&a.Confirm.Content, moment{&a.CreatedAt}, &a.URLScheme, inJSON(&a.Options), inJSON(&a.Pages), &a.OpenPlatform}
+	}}
 
 // Account implements accounts.Tx and rules.Tx.
 func (t accountQueries) Account(ctx context.Context, appid string) (accounts.Account, error) {
@@ -366,11 +364,12 @@ func (t componentQueries) PutComponent(ctx context.Context, c accounts.Component
 	return nil
 }
 
-var tokenRows = mapper[accounts.Token]{table: "access_tokens", notFound: accounts.ErrNoToken, fields: func(k *accounts.Token) []field {
-	return []field{{"hash", &k.Hash}, {"appid", &k.AppID}, {"component", &k.Component}, {"kind", &k.Kind}, {"sealed", &k.Sealed},
-		{"force_refreshed", &k.ForceRefreshed}, {"issued_at", moment{&k.IssuedAt}}, {"expires_at", moment{&k.ExpiresAt}},
-		{"superseded_at", moment{&k.SupersededAt}}}
-}}.rows()
+var tokenRows = mapper[accounts.Token]{table: "access_tokens", notFound: accounts.ErrNoToken,
+	columns: "hash, appid, component, kind, sealed, force_refreshed, issued_at, expires_at, superseded_at",
+	targets: func(k *accounts.Token) []any {
+		return []any{&k.Hash, &k.AppID, &k.Component, &k.Kind, &k.Sealed, &k.ForceRefreshed, moment{&k.IssuedAt}, moment{&k.ExpiresAt},
+			moment{&k.SupersededAt}}
+	}}
 
 func (t accountQueries) Token(ctx context.Context, hash string) (accounts.Token, error) {
 	return tokenRows.find(ctx, t.Tx, `hash = $1`, hash)

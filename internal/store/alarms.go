@@ -13,13 +13,13 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
 
-var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm, fields: func(a *alarms.Alarm) []field {
-	return []field{{"id", &a.ID}, {"kind", &a.Kind}, {"batch", &a.Batch}, {"idx", &a.Index}, {"created_at", moment{&a.CreatedAt}},
-		{"scan", &a.Scan},
-		{"score", &a.Score}, {"details", inJSON(&a.Details)}, {"acknowledged_at", moment{&a.AcknowledgedAt}},
-		{"acknowledged_by", &a.AcknowledgedBy},
-		{"dismissed_at", moment{&a.DismissedAt}}, {"dismissed_by", &a.DismissedBy}, {"note", &a.Note}, {"dismissal", &a.Dismissal}}
-}}.rows()
+var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlarm,
+	columns: "id, kind, batch, idx, created_at, scan, score, details, acknowledged_at, acknowledged_by, dismissed_at, dismissed_by, " +
+		"note, dismissal",
+	targets: func(a *alarms.Alarm) []any {
+		return []any{&a.ID, &a.Kind, &a.Batch, &a.Index, moment{&a.CreatedAt}, &a.Scan, &a.Score, inJSON(&a.Details),
+			moment{&a.AcknowledgedAt}, &a.AcknowledgedBy, moment{&a.DismissedAt}, &a.DismissedBy, &a.Note, &a.Dismissal}
+	}}
 
 // UpdateAlarms implements alarms.Store.
 func (s *Store) UpdateAlarms(ctx context.Context, f func(context.Context, alarms.Tx) error) error {

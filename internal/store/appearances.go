@@ -11,11 +11,11 @@ import (
 
 // appearanceRows maps the branding of accounts to rows of table appearances, except the columns with pictures.
 var appearanceRows = mapper[branding.Appearance]{table: "appearances", key: "appid", notFound: branding.ErrNone,
-	fields: func(a *branding.Appearance) []field {
-		return []field{{"appid", &a.AppID}, {"accent", &a.Accent}, {"help", &a.Help}, {"open_at_once", &a.OpenAtOnce},
-			{"texts", inJSON(&a.Texts)}, {"logo_hash", &a.Logo.Hash}, {"logo_width", &a.Logo.Width}, {"logo_height", &a.Logo.Height},
-			{"logo_bytes", &a.Logo.Bytes}}
-	}}.rows()
+	columns: "appid, accent, help, open_at_once, texts, logo_hash, logo_width, logo_height, logo_bytes",
+	targets: func(a *branding.Appearance) []any {
+		return []any{&a.AppID, &a.Accent, &a.Help, &a.OpenAtOnce, inJSON(&a.Texts), &a.Logo.Hash, &a.Logo.Width, &a.Logo.Height,
+			&a.Logo.Bytes}
+	}}
 
 func (t brandingQueries) Appearance(ctx context.Context, appid string) (branding.Appearance, error) {
 	return appearanceRows.find(ctx, t.Tx, `appid = $1`, appid)

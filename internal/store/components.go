@@ -10,11 +10,11 @@ import (
 )
 
 var componentRows = mapper[accounts.Component]{table: "components", key: "appid", notFound: accounts.ErrNoComponent,
-	fields: func(c *accounts.Component) []field {
-		return []field{{"appid", &c.AppID}, {"secret_hash", &c.SecretHash}, {"message_token", &c.MessageToken},
-			{"encoding_aes_key", &c.EncodingAESKey}, {"event_url", &c.EventURL}, {"ip_allowlist", inJSON(&c.IPAllowlist)},
-			{"redirect_hosts", inJSON(&c.RedirectHosts)}, {"created_at", moment{&c.CreatedAt}}}
-	}}.rows()
+	columns: "appid, secret_hash, message_token, encoding_aes_key, event_url, ip_allowlist, redirect_hosts, created_at",
+	targets: func(c *accounts.Component) []any {
+		return []any{&c.AppID, &c.SecretHash, &c.MessageToken, &c.EncodingAESKey, &c.EventURL, inJSON(&c.IPAllowlist),
+			inJSON(&c.RedirectHosts), moment{&c.CreatedAt}}
+	}}
 
 func (t componentQueries) ComponentWithoutGrants(ctx context.Context, appid string) (accounts.Component, error) {
 	return componentRows.find(ctx, t.Tx, `appid = $1`, appid)
@@ -76,14 +76,14 @@ func (t componentQueries) Components(ctx context.Context, rest string, limit int
 
 // grantRows maps the grants of components; holderRows adds the component to each grant.
 var (
-	grantRows = mapper[accounts.Grant]{table: "grants", notFound: accounts.ErrNoGrant, fields: func(g *accounts.Grant) []field {
-		return []field{{"appid", &g.AppID}, {"permission_sets", inJSON(&g.PermissionSets)}, {"refresh_token", &g.RefreshToken},
-			{"granted_at", moment{&g.GrantedAt}}}
-	}}.rows()
+	grantRows = mapper[accounts.Grant]{table: "grants", notFound: accounts.ErrNoGrant,
+		columns: "appid, permission_sets, refresh_token, granted_at",
+		targets: func(g *accounts.Grant) []any {
+			return []any{&g.AppID, inJSON(&g.PermissionSets), &g.RefreshToken, moment{&g.GrantedAt}}
+		}}
 	holderRows = mapper[accounts.GrantedComponent]{table: "grants", key: "component, appid",
-		fields: func(h *accounts.GrantedComponent) []field {
-			return append(grantRows.fields(&h.Grant), field{"component", &h.Component})
-		}}.rows()
+		columns: "appid, permission_sets, refresh_token, granted_at, component",
+		targets: func(h *accounts.GrantedComponent) []any { return append(grantRows.targets(&h.Grant), &h.Component) }}
 )
 
 func (t componentQueries) Grant(ctx context.Context, component, appid string) (accounts.Grant, error) {
@@ -157,10 +157,10 @@ func (t componentQueries) TicketsDue(ctx context.Context, after, until time.Time
 }
 
 var grantCodeRows = mapper[accounts.GrantCode]{table: "component_codes", key: "hash", notFound: accounts.ErrNoCode,
-	fields: func(c *accounts.GrantCode) []field {
-		return []field{{"hash", &c.Hash}, {"kind", &c.Kind}, {"component", &c.Component}, {"appid", &c.AppID},
-			{"expires_at", moment{&c.ExpiresAt}}, {"used_at", moment{&c.UsedAt}}}
-	}}.rows()
+	columns: "hash, kind, component, appid, expires_at, used_at",
+	targets: func(c *accounts.GrantCode) []any {
+		return []any{&c.Hash, &c.Kind, &c.Component, &c.AppID, moment{&c.ExpiresAt}, moment{&c.UsedAt}}
+	}}
 
 func (t componentQueries) GrantCode(ctx context.Context, hash string) (accounts.GrantCode, error) {
 	return grantCodeRows.find(ctx, t.Tx, `hash = $1`, hash)

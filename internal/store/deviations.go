@@ -7,10 +7,10 @@ import (
 )
 
 var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",
-	fields: func(d *apiusage.Deviation) []field {
-		return []field{{"account", &d.Account}, {"endpoint", &d.Endpoint}, {"behaviour", &d.Behaviour}, {"count", &d.Times},
-			{"first_rid", &d.FirstRID}, {"first_at", moment{&d.FirstAt}}, {"last_rid", &d.LastRID}, {"last_at", moment{&d.LastAt}}}
-	}}.rows()
+	columns: "account, endpoint, behaviour, count, first_rid, first_at, last_rid, last_at",
+	targets: func(d *apiusage.Deviation) []any {
+		return []any{&d.Account, &d.Endpoint, &d.Behaviour, &d.Times, &d.FirstRID, moment{&d.FirstAt}, &d.LastRID, moment{&d.LastAt}}
+	}}
 
 // AddDeviations implements apiusage.Tx. A row may already contain an earlier first call or a later last call, written by another node.
 func (t usageQueries) AddDeviations(ctx context.Context, list []apiusage.Deviation) error {

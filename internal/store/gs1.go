@@ -15,10 +15,10 @@ type gs1Row struct {
 }
 
 var gs1Rows = mapper[gs1Row]{table: "gs1_links", key: "key",
-	fields: func(r *gs1Row) []field {
-		return []field{{"key", &r.Key}, {"root", &r.root}, {"owner", &r.Owner}, {"app", &r.App}, {"page", &r.Page},
-			{"links", inJSON(&r.Links)}, {"archived", &r.Archived}, {"updated_at", moment{&r.At}}}
-	}}.rows()
+	columns: "key, root, owner, app, page, links, archived, updated_at",
+	targets: func(r *gs1Row) []any {
+		return []any{&r.Key, &r.root, &r.Owner, &r.App, &r.Page, inJSON(&r.Links), &r.Archived, moment{&r.At}}
+	}}
 
 // UpdateGS1 implements digitallink.Store.
 func (s *Store) UpdateGS1(ctx context.Context, f func(digitallink.Tx) error) error {

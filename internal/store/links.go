@@ -7,11 +7,11 @@ import (
 )
 
 var linkRows = mapper[accounts.Link]{table: "links", key: "service, mini_program", notFound: accounts.ErrNoLink,
-	fields: func(l *accounts.Link) []field {
-		return []field{{"service", &l.Service}, {"mini_program", &l.MiniProgram}, {"status", &l.Status}, {"unlinking", &l.Unlinking},
-			{"notify_users", &l.NotifyUsers}, {"show_profile", &l.ShowProfile}, {"created_at", moment{&l.CreatedAt}},
-			{"approval_skipped", &l.ApprovalSkipped}}
-	}}.rows()
+	columns: "service, mini_program, status, unlinking, notify_users, show_profile, created_at, approval_skipped",
+	targets: func(l *accounts.Link) []any {
+		return []any{&l.Service, &l.MiniProgram, &l.Status, &l.Unlinking, &l.NotifyUsers, &l.ShowProfile, moment{&l.CreatedAt},
+			&l.ApprovalSkipped}
+	}}
 
 func (t accountQueries) Link(ctx context.Context, service, miniProgram string) (accounts.Link, error) {
 	return linkRows.find(ctx, t.Tx, `service = $1 AND mini_program = $2`, service, miniProgram)

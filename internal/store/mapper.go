@@ -11,31 +11,15 @@ import (
 	"time"
 )
 
-// mapper maps the rows of a table to values of T. The SELECT and INSERT statements of a table use the column order of its mapper.
+// mapper maps the rows of a table to values of T.
 type mapper[T any] struct {
-	table string
-	key   string // columns of the key, as in ON CONFLICT
-	// fields returns the columns of the table, each with a pointer to the field of T for its value.
-	fields   func(*T) []field
+	table   string
+	key     string // columns of the key, as in ON CONFLICT
+	columns string // all columns, separated by ", "
+	// targets returns the variable of each column, in the order of columns: a pointer to a string, an integer or a bool, or a value of
+	// type moment or asJSON.
+	targets  func(*T) []any
 	notFound error // error for a missing row; nil = sql.ErrNoRows
-
-	columns string // all columns; set by rows
-}
-
-// rows completes a mapper by computing its columns.
-func (n mapper[T]) rows() mapper[T] {
-	var names []string
-	for _, f := range n.fields(new(T)) {
-		names = append(names, f.column)
-	}
-	n.columns = strings.Join(names, ", ")
-	return n
-}
-
-// field is a column and its variable at: a pointer to a string, an integer or a bool, or a value of type moment or asJSON.
-type field struct {
-	column string
-	target any
 }
 
 // args returns the values of a row in column order.
@@ -63,16 +47,6 @@ func stored(value any) any {
 	default:
 		return v.Int()
 	}
-}
-
-// targets returns the variables that receive the columns of a row, in column order.
-func (n mapper[T]) targets(v *T) []any {
-	fields := n.fields(v)
-	all := make([]any, len(fields))
-	for i, f := range fields {
-		all[i] = f.target
-	}
-	return all
 }
 
 // scan reads a row.
@@ -107,7 +81,7 @@ func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 
 // putAll inserts or replaces rows like put, with several rows per statement; all rows must have different keys.
 func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
-	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), len(n.fields(new(T))), len(list),
+	return t.insertMany(ctx, `INSERT INTO `+n.table+` (`+n.columns+`)`, n.replacing(), strings.Count(n.columns, ",")+1, len(list),
 		func(i int, args []any) []any { return append(args, n.args(&list[i])...) })
 }
 
@@ -115,9 +89,9 @@ func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 func (n mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
-	for _, f := range n.fields(new(T)) {
-		if !slices.Contains(kept, f.column) {
-			set = append(set, f.column+` = excluded.`+f.column)
+	for _, column := range strings.Split(n.columns, ", ") {
+		if !slices.Contains(kept, column) {
+			set = append(set, column+` = excluded.`+column)
 		}
 	}
 	return ` ON CONFLICT (` + n.key + `) DO UPDATE SET ` + strings.Join(set, ", ")

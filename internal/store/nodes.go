@@ -26,11 +26,13 @@ const shipRequest = "scans"
 // ShipRequests returns a channel that receives a value when a node requests the scans of all nodes, unless the LISTEN connection is lost.
 func (s *Store) ShipRequests() <-chan struct{} { return s.shipRequests }
 
-var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node", fields: func(n *scanlog.Node) []field {
-	return []field{{"node", &n.ID}, {"name", &n.Name}, {"acked_request", &n.AckedRequest}, {"last_offset", &n.LastOffset},
-		{"shipped_offset", &n.ShippedOffset}, {"stopped_cleanly", &n.StoppedCleanly}, {"last_seen_at", moment{&n.LastSeenAt}},
-		{"lag_changes", &n.Lag.Changes}, {"in_sync_at", moment{&n.Lag.InSyncAt}}, {"reported_at", moment{&n.Lag.ReportedAt}}}
-}}.rows()
+var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node",
+	columns: "node, name, acked_request, last_offset, shipped_offset, stopped_cleanly, last_seen_at, lag_changes, in_sync_at, " +
+		"reported_at",
+	targets: func(n *scanlog.Node) []any {
+		return []any{&n.ID, &n.Name, &n.AckedRequest, &n.LastOffset, &n.ShippedOffset, &n.StoppedCleanly, moment{&n.LastSeenAt},
+			&n.Lag.Changes, moment{&n.Lag.InSyncAt}, moment{&n.Lag.ReportedAt}}
+	}}
 
 // ScanNodes implements scanlog.NodeStore.
 func (s *Store) ScanNodes(ctx context.Context) (all []scanlog.Node, ask int64, err error) {

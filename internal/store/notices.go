@@ -6,10 +6,10 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var noticeRows = mapper[accounts.Notice]{table: "notifications", fields: func(n *accounts.Notice) []field {
-	return []field{{"id", &n.ID}, {"account", &n.Account}, {"created_at", moment{&n.At}}, {"kind", &n.Kind}, {"prefix", &n.Prefix},
-		{"reason", &n.Reason}}
-}}.rows()
+var noticeRows = mapper[accounts.Notice]{table: "notifications", columns: "id, account, created_at, kind, prefix, reason",
+	targets: func(n *accounts.Notice) []any {
+		return []any{&n.ID, &n.Account, moment{&n.At}, &n.Kind, &n.Prefix, &n.Reason}
+	}}
 
 func (t accountQueries) AddNotice(ctx context.Context, n accounts.Notice) error {
 	var err error

@@ -11,14 +11,13 @@ import (
 )
 
 var packageRows = mapper[codes.PrintPackage]{table: "packages", key: "id", notFound: codes.ErrNoPackage,
-	fields: func(p *codes.PrintPackage) []field {
-		return []field{{"id", &p.ID}, {"batch", &p.Batch}, {"first_idx", &p.Codes.From}, {"last_idx", &p.Codes.To}, {"spare_count",
-			&p.Spare},
-			{"proof_batch_id", &p.Proofs}, {"printer", &p.Printer}, {"recipients", inJSON(&p.Recipients)}, {"formats", packageParts{p}},
-			{"overlapping", inJSON(&p.ReprintOf)}, {"reason", &p.Reason}, {"created_by", &p.MadeBy},
-			{"created_at", moment{&p.MadeAt}}, {"download_count", &p.Sent},
-			{"spoiled", codeSet{&p.Spoiled}}, {"recalled_at", moment{&p.RecalledAt}}, {"recalled_by", &p.RecalledBy}}
-	}}.rows()
+	columns: "id, batch, first_idx, last_idx, spare_count, proof_batch_id, printer, recipients, formats, overlapping, reason, " +
+		"created_by, created_at, download_count, spoiled, recalled_at, recalled_by",
+	targets: func(p *codes.PrintPackage) []any {
+		return []any{&p.ID, &p.Batch, &p.Codes.From, &p.Codes.To, &p.Spare, &p.Proofs, &p.Printer, inJSON(&p.Recipients), packageParts{p},
+			inJSON(&p.ReprintOf), &p.Reason, &p.MadeBy, moment{&p.MadeAt}, &p.Sent, codeSet{&p.Spoiled}, moment{&p.RecalledAt},
+			&p.RecalledBy}
+	}}
 
 // packageParts maps the column with a print package's file formats: a JSON list, or an object that also has the label drawing options.
 type packageParts struct{ p *codes.PrintPackage }

@@ -9,25 +9,27 @@ import (
 
 var (
 	personRows = mapper[iam.Person]{table: "people", key: "name", notFound: iam.ErrNoPerson,
-		fields: func(p *iam.Person) []field {
-			return []field{{"name", &p.Name}, {"role", &p.Role}, {"accounts", inJSON(&p.Accounts)}, {"password", &p.Password},
-				{"totp", &p.TOTP}, {"totp_step", &p.TOTPStep}, {"recovery", inJSON(&p.Recovery)}, {"created_at", moment{&p.CreatedAt}},
-				{"last_seen_at", moment{&p.LastSeenAt}}, {"issuer", &p.Issuer}, {"subject", &p.Subject}}
-		}}.rows()
+		columns: "name, role, accounts, password, totp, totp_step, recovery, created_at, last_seen_at, issuer, subject",
+		targets: func(p *iam.Person) []any {
+			return []any{&p.Name, &p.Role, inJSON(&p.Accounts), &p.Password, &p.TOTP, &p.TOTPStep, inJSON(&p.Recovery),
+				moment{&p.CreatedAt}, moment{&p.LastSeenAt}, &p.Issuer, &p.Subject}
+		}}
 	adminKeyRows = mapper[iam.Key]{table: "admin_keys", key: "id", notFound: iam.ErrNoKey,
-		fields: func(k *iam.Key) []field {
-			return []field{{"id", &k.ID}, {"hash", &k.Hash}, {"name", &k.Name}, {"role", &k.Role}, {"accounts", inJSON(&k.Accounts)},
-				{"created_at", moment{&k.CreatedAt}}, {"expires_at", moment{&k.ExpiresAt}}, {"last_seen_at", moment{&k.LastSeenAt}}}
-		}}.rows()
+		columns: "id, hash, name, role, accounts, created_at, expires_at, last_seen_at",
+		targets: func(k *iam.Key) []any {
+			return []any{&k.ID, &k.Hash, &k.Name, &k.Role, inJSON(&k.Accounts), moment{&k.CreatedAt}, moment{&k.ExpiresAt},
+				moment{&k.LastSeenAt}}
+		}}
 	sessionRows = mapper[iam.Session]{table: "sessions", key: "hash", notFound: iam.ErrNoSession,
-		fields: func(s *iam.Session) []field {
-			return []field{{"hash", &s.Hash}, {"id", &s.ID}, {"person", &s.Person}, {"created_at", moment{&s.CreatedAt}},
-				{"last_seen_at", moment{&s.LastSeenAt}}, {"expires_at", moment{&s.ExpiresAt}}, {"ip", &s.IP}, {"agent", &s.Agent}}
-		}}.rows()
+		columns: "hash, id, person, created_at, last_seen_at, expires_at, ip, agent",
+		targets: func(s *iam.Session) []any {
+			return []any{&s.Hash, &s.ID, &s.Person, moment{&s.CreatedAt}, moment{&s.LastSeenAt}, moment{&s.ExpiresAt}, &s.IP, &s.Agent}
+		}}
 	loginLinkRows = mapper[iam.Link]{table: "login_links", key: "hash", notFound: iam.ErrNoLink,
-		fields: func(l *iam.Link) []field {
-			return []field{{"hash", &l.Hash}, {"person", &l.Person}, {"expires_at", moment{&l.ExpiresAt}}}
-		}}.rows()
+		columns: "hash, person, expires_at",
+		targets: func(l *iam.Link) []any {
+			return []any{&l.Hash, &l.Person, moment{&l.ExpiresAt}}
+		}}
 )
 
 func (t iamQueries) LockPeople(ctx context.Context) error { return t.lock(ctx, "people", "") }

@@ -7,10 +7,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-var qrcodeRows = mapper[accounts.QRCode]{table: "qrcodes", notFound: accounts.ErrNoQRCode, fields: func(q *accounts.QRCode) []field {
-	return []field{{"code", &q.Code}, {"ticket", &q.Ticket}, {"account", &q.Account}, {"action", &q.Action}, {"scene", &q.Scene},
-		{"created_at", moment{&q.CreatedAt}}, {"expires_at", moment{&q.ExpiresAt}}}
-}}.rows()
+var qrcodeRows = mapper[accounts.QRCode]{table: "qrcodes", notFound: accounts.ErrNoQRCode,
+	columns: "code, ticket, account, action, scene, created_at, expires_at",
+	targets: func(q *accounts.QRCode) []any {
+		return []any{&q.Code, &q.Ticket, &q.Account, &q.Action, &q.Scene, moment{&q.CreatedAt}, moment{&q.ExpiresAt}}
+	}}
 
 func (t qrcodeQueries) QRCode(ctx context.Context, code string) (accounts.QRCode, error) {
 	return qrcodeRows.find(ctx, t.Tx, `code = $1`, code)

@@ -10,10 +10,11 @@ import (
 )
 
 var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory",
-	fields: func(r *rules.Reverification) []field {
-		return []field{{"owner", &r.Owner}, {"directory", &r.Directory}, {"prefix", &r.Prefix}, {"checked_at", moment{&r.CheckedAt}},
-			{"ok", &r.OK}, {"reason", &r.Reason}, {"failing_since", moment{&r.FailingSince}}, {"next_check_at", moment{&r.NextAt}}}
-	}}.rows()
+	columns: "owner, directory, prefix, checked_at, ok, reason, failing_since, next_check_at",
+	targets: func(r *rules.Reverification) []any {
+		return []any{&r.Owner, &r.Directory, &r.Prefix, moment{&r.CheckedAt}, &r.OK, &r.Reason, moment{&r.FailingSince},
+			moment{&r.NextAt}}
+	}}
 
 // AddRechecks implements rules.RecheckStore.
 func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) error {

@@ -7,9 +7,10 @@ import (
 )
 
 var scanKeyRows = mapper[accounts.ScanKey]{table: "scan_keys", key: "name", notFound: accounts.ErrNoScanKey,
-	fields: func(k *accounts.ScanKey) []field {
-		return []field{{"hash", &k.Hash}, {"name", &k.Name}, {"namespace", &k.Namespace}, {"created_at", moment{&k.CreatedAt}}}
-	}}.rows()
+	columns: "hash, name, namespace, created_at",
+	targets: func(k *accounts.ScanKey) []any {
+		return []any{&k.Hash, &k.Name, &k.Namespace, moment{&k.CreatedAt}}
+	}}
 
 // ScanKey implements accounts.ScanKeyStore.
 func (s *Store) ScanKey(ctx context.Context, hash string) (accounts.ScanKey, error) {

@@ -31,10 +31,10 @@ func (s *Store) LastAlarm(ctx context.Context) (int64, error) {
 }
 
 var webhookRows = mapper[webhooks.Webhook]{table: "webhooks", key: "id", notFound: webhooks.ErrNoWebhook,
-	fields: func(w *webhooks.Webhook) []field {
-		return []field{{"id", &w.ID}, {"url", &w.URL}, {"secret", &w.Secret}, {"filter", inJSON(&w.Filter)}, {"enabled", &w.Enabled},
-			{"first_scan_offset", &w.AfterScanOffset}, {"first_alarm_id", &w.AfterAlarmID}, {"created_at", moment{&w.CreatedAt}}}
-	}}.rows()
+	columns: "id, url, secret, filter, enabled, first_scan_offset, first_alarm_id, created_at",
+	targets: func(w *webhooks.Webhook) []any {
+		return []any{&w.ID, &w.URL, &w.Secret, inJSON(&w.Filter), &w.Enabled, &w.AfterScanOffset, &w.AfterAlarmID, moment{&w.CreatedAt}}
+	}}
 
 func (t webhookQueries) NewWebhookID(ctx context.Context) (int64, error) {
 	return t.next(ctx, "webhook")
