@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/print/printpackage"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // domain holds the domain services.
@@ -53,7 +54,10 @@ func (s *Server) openDomain(ctx context.Context) error {
 		Random: s.random, MinSecret: s.config.minSecret(),
 		Changed: s.domain.current.RefreshAccounts, Spend: s.domain.usage.Spend, Minutes: s.domain.usage.Minutes.Allow, Epochs: epochs,
 		ClockBelieved: s.wall.Believed,
-		CountNow:      s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
+		ActiveCodes: func(ctx context.Context, tx accounts.Tx, appid string) (int, error) {
+			return s.domain.codes.CountOpening(ctx, store.CodesTx(tx), appid)
+		},
+		CountNow: s.countNow, RealNow: s.realNow, Guessed: s.access().guessed}
 	s.domain.rules = &rules.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, CountNow: s.countNow,
 		ClockBelieved: s.wall.Believed, Epochs: epochs, Fetch: s.requests().fetch,
 		Changed: s.domain.current.RefreshRule, ManyChanged: s.domain.current.RefreshMany}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // ordersMeta is the prefix of the keys under which Store.PutMeta stores orders for codes.
@@ -48,11 +49,11 @@ func (s *Server) ordersComponent() component {
 func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (order codes.Order,
 	err error) {
 	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)
-	err = s.store.InTx(ctx, func(ctx context.Context) error {
-		if err := s.store.Lock(ctx, name); err != nil {
+	err = s.store.InTx(ctx, func(tx *store.Store) error {
+		if err := tx.Lock(ctx, name); err != nil {
 			return err
 		}
-		previous, err := s.store.Meta(ctx, name)
+		previous, err := tx.Meta(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -69,7 +70,7 @@ func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(co
 		if err != nil || string(currentData) == previous {
 			return err
 		}
-		return s.store.PutMeta(ctx, name, string(currentData))
+		return tx.PutMeta(ctx, name, string(currentData))
 	})
 	return order, err
 }

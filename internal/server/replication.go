@@ -83,14 +83,12 @@ func (s *Server) minuteComponent() component {
 	}}
 }
 
-// eachMinute stores this node's status and deletes expired rows of the shared call limits, in one transaction.
+// eachMinute stores this node's status and deletes expired rows of the shared call limits.
 func (s scanRecords) eachMinute(ctx context.Context) error {
-	return s.store.InTx(ctx, func(ctx context.Context) error {
-		if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
-			return err
-		}
-		return s.store.ForgetLimits(ctx)
-	})
+	if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
+		return err
+	}
+	return s.store.ForgetLimits(ctx)
 }
 
 // followClock sets the emulator's clock to the time that another node set.

@@ -18,7 +18,7 @@ func (s seeder) reset(ctx context.Context) error {
 		return err
 	}
 	err = s.anew(ctx, func() error {
-		return s.store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(s seeder) error {
 			if err := s.store.Reset(ctx); err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 		}
 	}
 	err = s.domain.usage.ResetAccounts(ctx, appids, func() error {
-		return s.store.InTx(ctx, func(ctx context.Context) error { return s.replant(ctx, seed, appids) })
+		return s.inTx(ctx, func(s seeder) error { return s.replant(ctx, seed, appids) })
 	})
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (f *seedFile) names(appid string) bool {
 	return false
 }
 
-// replant deletes the data of accounts and stores the seed's data of these accounts, in the transaction of ctx.
+// replant deletes the data of accounts and stores the seed's data of these accounts.
 func (s seeder) replant(ctx context.Context, seed *seedFile, appids []string) error {
 	directory := &accounts.Service{Store: s.store, Key: s.secrets.vault, Settings: s.chosen.settings, Now: s.now,
 		Random: s.random, MinSecret: s.config.minSecret()}

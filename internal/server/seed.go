@@ -267,7 +267,7 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, 
 // plant stores a seed and loads its settings; ctx names the author for the audit log. The caller then reloads the in-memory copy.
 // planted is false if a seed with the same content was applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
-	err = s.store.InTx(ctx, func(ctx context.Context) (err error) {
+	err = s.inTx(ctx, func(s seeder) (err error) {
 		planted, err = s.plantSeed(ctx, f, now)
 		return err
 	})
@@ -277,7 +277,17 @@ func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (p
 	return planted, s.settings.loadSettings(ctx)
 }
 
-// plantSeed stores a seed in the transaction of ctx; planted is false if a seed with the same content was applied before.
+// inTx runs f in one transaction, which all store calls of the seeder passed to f join.
+func (s seeder) inTx(ctx context.Context, f func(seeder) error) error {
+	return s.store.InTx(ctx, func(tx *store.Store) error {
+		joined := s
+		joined.deps = s.withStore(tx)
+		joined.settings.deps = joined.deps
+		return f(joined)
+	})
+}
+
+// plantSeed stores a seed; planted is false if a seed with the same content was applied before.
 func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	hash := f.hash()
 	// If many nodes start at once, only one applies the seed.

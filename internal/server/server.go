@@ -89,6 +89,13 @@ type deps struct {
 	outbound safehttp.Client
 }
 
+// withStore returns a copy of d with another store.
+func (d *deps) withStore(s *store.Store) *deps {
+	changed := *d
+	changed.store = s
+	return &changed
+}
+
 // Start opens the store, loads the rules and opens the listeners. The server runs until Close is called; logs receives the log lines.
 func Start(ctx context.Context, c Config, logs io.Writer, seams TestHooks) (*Server, error) {
 	if err := c.Validate(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // chosen holds the settings from the seed and from operators.
@@ -85,13 +86,18 @@ func (s settingsService) changeSettings(ctx context.Context, object []byte) erro
 	return s.loadSettings(ctx)
 }
 
+// inTx runs f in one transaction, which all store calls of the service passed to f join.
+func (s settingsService) inTx(ctx context.Context, f func(settingsService) error) error {
+	return s.store.InTx(ctx, func(tx *store.Store) error { return f(settingsService{s.withStore(tx), s.chosen}) })
+}
+
 // saveSettings stores the fields that a JSON object contains, so that they survive a restart. Fields that were never set use the
 // defaults of the program version that reads them.
 func (s settingsService) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
 	}
-	return s.store.InTx(ctx, func(ctx context.Context) error {
+	return s.inTx(ctx, func(s settingsService) error {
 		// Another node may change another field at the same time.
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
@@ -122,7 +128,7 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 
 // resetSetting deletes the stored value of a setting, so that its default applies.
 func (s settingsService) resetSetting(ctx context.Context, name string) error {
-	err := s.store.InTx(ctx, func(ctx context.Context) error {
+	err := s.inTx(ctx, func(s settingsService) error {
 		if err := s.store.Lock(ctx, "settings"); err != nil {
 			return err
 		}

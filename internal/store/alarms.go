@@ -22,8 +22,8 @@ var alarmRows = mapper[alarms.Alarm]{table: "alarms", notFound: alarms.ErrNoAlar
 	}}
 
 // UpdateAlarms implements alarms.Store.
-func (s *Store) UpdateAlarms(ctx context.Context, f func(context.Context, alarms.Tx) error) error {
-	return s.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error { return f(ctx, tx) })
+func (s *Store) UpdateAlarms(ctx context.Context, f func(alarms.Tx) error) error {
+	return s.UpdateStatistics(ctx, func(tx stats.Tx) error { return f(tx) })
 }
 
 // ViewAlarms implements alarms.Store.

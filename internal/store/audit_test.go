@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -32,7 +31,7 @@ func manyChanges(t *testing.T, s *Store) {
 	for n := range 4 {
 		addRules(t, s, aRule(t, "wxa", fmt.Sprintf("https://h%d.example/", n)))
 	}
-	require.NoError(t, s.InTx(ctx, func(ctx context.Context) error {
+	require.NoError(t, s.InTx(ctx, func(s *Store) error {
 		if err := s.PutMeta(ctx, "settings", `{"rule_rate_limit":7}`); err != nil {
 			return err
 		}
@@ -278,7 +277,7 @@ func TestAuditChain_ForgedWithoutKey(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.ConfigureChangeLog(nil, func(text string) string { return keeping{}.hash("a key" + text) })
 		manyChanges(t, s)
-		forger := &Store{write: s.write, read: s.read, engine: s.engine}
+		forger := &Store{database: &database{write: s.write, read: s.read, engine: s.engine}}
 		require.NoError(t, forger.update(t.Context(), func(tx *Tx) error {
 			ctx, before := t.Context(), ""
 			all, err := list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes ORDER BY seq`)

@@ -41,10 +41,9 @@ var errUngrouped = errors.New("this change goes alone")
 
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
-	_, contained := ctx.Value(oneKey{}).(*Tx)
 	// On SQLite there are no groups, because only one transaction writes at a time. A change with a precondition runs in a separate
 	// transaction, because it must lock the newest entry of the audit log to check the precondition.
-	if !contained && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
+	if s.tx == nil && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
 		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
 			ends: make(chan error, 1)}
 		if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {

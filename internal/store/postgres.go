@@ -68,8 +68,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		return nil, errors.Join(err, shut(closing))
 	}
 	asked := make(chan struct{}, 1)
-	return &Store{shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing, patient: way.patient,
-		servers: way.servers,
+	return &Store{database: &database{shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing,
+		patient: way.patient, servers: way.servers,
 		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(server, err)
@@ -82,7 +82,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		loading: func(context.Context) (*sql.DB, func(), error) {
 			db.SetMaxIdleConns(0) // each idle connection holds the lock users, with which lockOut returns ErrInUse
 			return db, func() { db.SetMaxIdleConns(limit) }, nil
-		}}, nil
+		}}}, nil
 }
 
 // unreadURL returns the reason why a database URL is invalid. The error of the URL parser may quote the password, so unreadURL

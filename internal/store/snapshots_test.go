@@ -141,12 +141,12 @@ func TestLoadState_WhileCounting(t *testing.T) {
 			}
 			counted, commit, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
 			go func() {
-				ended <- nodes[1].UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
-					if err := tx.LockStatistics(ctx); err != nil {
+				ended <- nodes[1].UpdateStatistics(t.Context(), func(tx stats.Tx) error {
+					if err := tx.LockStatistics(t.Context()); err != nil {
 						return err
 					}
-					err := errors.Join(tx.AddMisses(ctx, []stats.UnmatchedRow{{Hour: 1, Location: "p", Scans: 7}}),
-						tx.PutStatisticsState(ctx, stats.State{LogID: "former", CountedOffset: 7, Scans: 7}))
+					err := errors.Join(tx.AddMisses(t.Context(), []stats.UnmatchedRow{{Hour: 1, Location: "p", Scans: 7}}),
+						tx.PutStatisticsState(t.Context(), stats.State{LogID: "former", CountedOffset: 7, Scans: 7}))
 					close(counted)
 					<-commit
 					return err

@@ -77,9 +77,9 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 			write.SetMaxIdleConns(1)
 		}, nil
 	}
-	return &Store{write: write, read: read, engine: sqliteDialect(dir), fence: &atomic.Pointer[fence]{}, migrating: migrating,
-		loading: loading,
-		close:   []func() error{read.Close, write.Close, lock.Unlock}}, nil
+	return &Store{database: &database{write: write, read: read, engine: sqliteDialect(dir), fence: &atomic.Pointer[fence]{},
+		migrating: migrating, loading: loading,
+		close: []func() error{read.Close, write.Close, lock.Unlock}}}, nil
 }
 
 // restrictToOwner makes a database and its companion files readable only by their owner, regardless of the umask at their creation.

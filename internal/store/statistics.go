@@ -15,8 +15,8 @@ import (
 )
 
 // UpdateStatistics implements stats.Store.
-func (s *Store) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx), tx.statistics()) })
+func (s *Store) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(tx.statistics()) })
 }
 
 // ViewStatistics implements stats.Store.

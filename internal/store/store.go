@@ -21,6 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/auditlog"
 	"github.com/qrjump/qrjump/internal/domain/branding"
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/iam"
 	"github.com/qrjump/qrjump/internal/domain/replica"
 	"github.com/qrjump/qrjump/internal/domain/rules"
@@ -30,6 +31,12 @@ import (
 
 // Store is an open database.
 type Store struct {
+	*database
+	tx *Tx // the transaction that all calls join; nil = every call has its own transaction
+}
+
+// database is an open database with the state that all transactions of this process share.
+type database struct {
 	write, read *sql.DB
 	engine      *dialect
 	close       []func() error
@@ -235,8 +242,8 @@ const attempts = 20
 // update runs f in one durable transaction: when update returns nil, the changes of f survive a crash. f may run again after a
 // serialization conflict, or if the session was lost before COMMIT was sent.
 func (s *Store) update(ctx context.Context, f func(*Tx) error) error {
-	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
-		return f(tx)
+	if s.tx != nil {
+		return f(s.tx)
 	}
 	return s.updateOn(ctx, s.write, f)
 }
@@ -256,22 +263,16 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	}
 }
 
-// InTx runs f in one transaction: all store calls with the context passed to f are committed together or rolled back. f may run
-// again after a serialization conflict.
-func (s *Store) InTx(ctx context.Context, f func(context.Context) error) error {
-	return s.update(ctx, func(tx *Tx) error { return f(tx.Join(ctx)) })
+// InTx runs f in one transaction: all calls of the store passed to f are committed together or rolled back. f must not use that store
+// after it returns, and may run again after a serialization conflict.
+func (s *Store) InTx(ctx context.Context, f func(*Store) error) error {
+	return s.update(ctx, func(tx *Tx) error { return f(&Store{s.database, tx}) })
 }
-
-// Join implements accounts.Tx.
-func (t *Tx) Join(ctx context.Context) context.Context { return context.WithValue(ctx, oneKey{}, t) }
-
-// oneKey is the context key of the *Tx that all store calls with this context use.
-type oneKey struct{}
 
 // view runs f on one consistent snapshot. f may run again if its session was lost.
 func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
-	if tx, ok := ctx.Value(oneKey{}).(*Tx); ok {
-		return f(tx)
+	if s.tx != nil {
+		return f(s.tx)
 	}
 	return s.outage(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
 }
@@ -381,6 +382,9 @@ func (s *Store) Epochs() *accounts.Epochs {
 func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
+
+// CodesTx returns the code queries of the transaction that UpdateAccounts passes to its function.
+func CodesTx(tx accounts.Tx) codes.Tx { return tx.(accountsTx).Tx.codes() }
 
 // ViewAccounts implements accounts.Store.
 func (s *Store) ViewAccounts(ctx context.Context, f func(accounts.Tx) error) error {

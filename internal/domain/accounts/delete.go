@@ -33,11 +33,10 @@ func (e InUse) Error() string {
 }
 
 // Delete deletes an account unless objects prevent the deletion; dry only returns the objects that would be deleted and the objects
-// that prevent the deletion. opened counts, within the transaction, the active codes that open the account; active codes prevent
-// the deletion too. A concurrent transaction that adds an object which prevents the deletion either commits first or fails. Delete
-// notifies the account's components that the authorisation has ended. ErrNoAccount, InUse.
-func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened func(ctx context.Context, appid string) (int, error)) (
-	Dependencies, error) {
+// that prevent the deletion. Active codes that open the account prevent the deletion too. A concurrent transaction that adds an
+// object which prevents the deletion either commits first or fails. Delete notifies the account's components that the authorisation
+// has ended. ErrNoAccount, InUse.
+func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	var linked []string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
@@ -54,7 +53,7 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool, opened fun
 		if deps, err = tx.OwnedObjects(ctx, appid, d.Now()); err != nil {
 			return err
 		}
-		n, err := opened(tx.Join(ctx), appid)
+		n, err := d.ActiveCodes(ctx, tx, appid)
 		if err != nil {
 			return err
 		}

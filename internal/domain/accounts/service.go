@@ -34,6 +34,9 @@ type Service struct {
 	// Queued is called when an event for an account is queued.
 	Queued func()
 
+	// ActiveCodes counts, in a transaction, the active codes that open an account. Only Delete calls ActiveCodes.
+	ActiveCodes func(ctx context.Context, tx Tx, appid string) (int, error)
+
 	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not counted.
 	Spend func(ctx context.Context, appid, path string) error
 	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not counted.

@@ -72,8 +72,6 @@ type Tx interface {
 	// LockOwnedObjects blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. After LockOwnedObjects,
 	// Belongings returns the objects of the account.
 	LockOwnedObjects(ctx context.Context, appid string) error
-	// Join returns a context; calls of the same store with the context become part of this transaction.
-	Join(ctx context.Context) context.Context
 	OwnedObjects(ctx context.Context, appid string, now time.Time) (Dependencies, error)
 
 	LinkTx

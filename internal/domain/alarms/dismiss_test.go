@@ -272,8 +272,8 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
 		name := alarms.CodeName{Batch: 7, Index: 3}
-		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
-			_, _, err := tx.AddAlarm(ctx, alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
+		err := s.UpdateStatistics(t.Context(), func(tx stats.Tx) error {
+			_, _, err := tx.AddAlarm(t.Context(), alarms.Alarm{Kind: alarms.Copied, CodeName: name, Scan: "s", Score: 120})
 			return err
 		})
 		require.NoError(t, err)
@@ -297,10 +297,10 @@ func TestAlarmOfCode_OpenOrDismissed(t *testing.T) {
 func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 	scantest.EachStore(t, func(t *testing.T, s *store.Store) {
 		c := &alarms.Service{Store: s, Now: func() time.Time { return time.Unix(1_800_000_000, 0) }}
-		err := s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) error {
+		err := s.UpdateStatistics(t.Context(), func(tx stats.Tx) error {
 			for i := range int64(4) {
 				one := alarms.Alarm{Kind: alarms.Copied, CodeName: alarms.CodeName{Batch: 7, Index: i}}
-				if _, _, err := tx.AddAlarm(ctx, one); err != nil {
+				if _, _, err := tx.AddAlarm(t.Context(), one); err != nil {
 					return err
 				}
 			}

@@ -48,7 +48,7 @@ type Row struct {
 // Store is the persistence interface of Service.
 type Store interface {
 	// UpdateAlarms runs f in one transaction, possibly more than once; ViewAlarms runs f on a consistent snapshot, and f must not write.
-	UpdateAlarms(ctx context.Context, f func(context.Context, Tx) error) error
+	UpdateAlarms(ctx context.Context, f func(Tx) error) error
 	ViewAlarms(ctx context.Context, f func(Tx) error) error
 }
 
@@ -140,7 +140,7 @@ func (s *Service) Alarm(ctx context.Context, name CodeName) (Alarm, error) {
 // Acknowledge stores the operator who acknowledged an alarm; an earlier acknowledgement stays unchanged. Acknowledge returns
 // ErrNoAlarm if the alarm does not exist.
 func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Alarm, err error) {
-	err = s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
+	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
 		a, err = tx.Acknowledge(ctx, id, actor, s.Now())
 		return err
 	})
@@ -151,7 +151,7 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Al
 // stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a
 // dismissal only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
 func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
-	err = s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error {
+	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
 		a, err = tx.Dismiss(ctx, id, actor, note, s.Now())
 		return err
 	})
@@ -283,7 +283,7 @@ func (s *Service) serverThreshold() int64 {
 // SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to
 // every scan that any node counts after the change.
 func (s *Service) SetThreshold(ctx context.Context, batch int64, score *int64) error {
-	return s.Store.UpdateAlarms(ctx, func(ctx context.Context, tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
+	return s.Store.UpdateAlarms(ctx, func(tx Tx) error { return tx.PutThreshold(ctx, batch, score) })
 }
 
 // thresholds reads the thresholds of the batches in names, and returns a function that returns the threshold of a batch. The

@@ -213,16 +213,12 @@ func (w *world) text() string {
 func (w *world) update(f func(ctx context.Context, s *store.Store) (func(*model), error)) {
 	w.t.Helper()
 	var do func(*model)
-	require.NoError(w.t, w.store.InTx(w.t.Context(), func(ctx context.Context) (err error) {
-		do, err = f(ctx, w.store)
+	require.NoError(w.t, w.store.InTx(w.t.Context(), func(s *store.Store) (err error) {
+		do, err = f(w.t.Context(), s)
 		return err
 	}))
 	w.steps = append(w.steps, step{w.now, do})
 	do(&w.model)
-}
-
-func (w *world) accountsTx(ctx context.Context, f func(accounts.Tx) error) error {
-	return w.store.UpdateAccounts(ctx, f)
 }
 
 // one makes something happen.
@@ -248,7 +244,7 @@ func (w *world) account() {
 		appid, kind = services[w.pick(2)], accounts.ServiceAccount
 	}
 	if _, known := w.model.accounts[appid]; known && w.pick(8) == 0 {
-		w.update(func(ctx context.Context, _ *store.Store) (func(*model), error) {
+		w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
 			return func(m *model) {
 				delete(m.accounts, appid)
 				for _, s := range services {
@@ -258,7 +254,7 @@ func (w *world) account() {
 						}
 					}
 				}
-			}, w.accountsTx(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, appid) })
+			}, s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.DeleteAccount(ctx, appid) })
 		})
 		return
 	}
@@ -273,16 +269,16 @@ func (w *world) account() {
 			a.Members[user] = []accounts.Role{accounts.Developer, accounts.TrialUser, accounts.Admin}[w.pick(3)]
 		}
 	}
-	w.update(func(ctx context.Context, _ *store.Store) (func(*model), error) {
-		return func(m *model) { m.accounts[appid] = a }, w.accountsTx(ctx, func(tx accounts.Tx) error { return tx.PutAccount(ctx, a) })
+	w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
+		return func(m *model) { m.accounts[appid] = a }, s.UpdateAccounts(ctx, func(tx accounts.Tx) error { return tx.PutAccount(ctx, a) })
 	})
 }
 
 func (w *world) link() {
 	service, program := services[w.pick(2)], programs[w.pick(3)]
 	name, linked := service+" "+program, w.pick(3) > 0
-	w.update(func(ctx context.Context, _ *store.Store) (func(*model), error) {
-		err := w.accountsTx(ctx, func(tx accounts.Tx) error {
+	w.update(func(ctx context.Context, s *store.Store) (func(*model), error) {
+		err := s.UpdateAccounts(ctx, func(tx accounts.Tx) error {
 			switch {
 			case linked && w.pick(2) == 0:
 				return tx.PutLink(ctx, service, program, w.now)

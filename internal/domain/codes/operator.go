@@ -318,20 +318,17 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 }
 
 // CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits.
-func (s *Service) CountOpening(ctx context.Context, appid string) (int, error) {
-	err := s.Store.ViewCodes(ctx, func(tx Tx) error {
-		last, err := tx.LastEvents(ctx)
-		for id, seq := range last {
-			if known := s.Memory.batch(id); err != nil || known != nil && known.lastSeq() >= seq {
-				continue
-			}
-			var b Batch
-			if b, err = tx.Batch(ctx, id); err == nil {
-				err = s.Memory.catchUpTx(ctx, tx, b)
-			}
+func (s *Service) CountOpening(ctx context.Context, tx Tx, appid string) (int, error) {
+	last, err := tx.LastEvents(ctx)
+	for id, seq := range last {
+		if known := s.Memory.batch(id); err != nil || known != nil && known.lastSeq() >= seq {
+			continue
 		}
-		return err
-	})
+		var b Batch
+		if b, err = tx.Batch(ctx, id); err == nil {
+			err = s.Memory.catchUpTx(ctx, tx, b)
+		}
+	}
 	return s.Memory.Targets(s.Now())[appid], err
 }
 

@@ -315,7 +315,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	}
 	// Users are stored first, because adding a user twice is harmless.
 	sketches := c.tail.sketches()
-	if _, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+	if _, err := c.change(ctx, func(tx Tx, s *State) error {
 		sketches := s.placeUsers(sketches)
 		_, err := c.mergeUsers(ctx, tx, slices.SortedFunc(maps.Keys(sketches), UsersKey.Compare), sketches)
 		return err

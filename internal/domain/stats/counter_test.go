@@ -551,12 +551,12 @@ func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
 		}
 		state := func(f func(*stats.State)) (state stats.State) {
 			t.Helper()
-			require.NoError(t, s.UpdateStatistics(t.Context(), func(ctx context.Context, tx stats.Tx) (err error) {
-				if state, err = tx.StatisticsState(ctx); err != nil || f == nil {
+			require.NoError(t, s.UpdateStatistics(t.Context(), func(tx stats.Tx) (err error) {
+				if state, err = tx.StatisticsState(t.Context()); err != nil || f == nil {
 					return err
 				}
 				f(&state)
-				return tx.PutStatisticsState(ctx, state)
+				return tx.PutStatisticsState(t.Context(), state)
 			}))
 			return state
 		}

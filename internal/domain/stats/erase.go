@@ -242,7 +242,7 @@ func (c *Aggregator) random() io.Reader {
 // replace replaces a user by a meaningless number.
 func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
 	step uint64) error {
-	_, err := c.change(ctx, func(ctx context.Context, tx Tx, _ *State) error {
+	_, err := c.change(ctx, func(tx Tx, _ *State) error {
 		for usersKeys := range slices.Chunk(slices.SortedFunc(maps.Keys(keys), UsersKey.Compare), usersAtOnce) {
 			have, err := tx.UsersRows(ctx, usersKeys)
 			if err != nil {

@@ -49,11 +49,11 @@ type watchedStore struct {
 	open bool
 }
 
-func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error {
+func (s *watchedStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error {
 		s.open = true
 		defer func() { s.open = false }()
-		return f(ctx, tx)
+		return f(tx)
 	})
 }
 

@@ -325,7 +325,7 @@ func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
-	state, err := c.change(ctx, func(_ context.Context, _ Tx, s *State) error {
+	state, err := c.change(ctx, func(_ Tx, s *State) error {
 		if s.RetentionFloor.Before(before) {
 			s.RetentionFloor = before
 		}

@@ -69,7 +69,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if c.Log.ID() != t.ledger { // the events that were read may be from another scan log
 			continue
 		}
-		state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+		state, err := c.change(ctx, func(tx Tx, s *State) (err error) {
 			if taken, err = tx.Origins(ctx); err != nil {
 				return err
 			}

@@ -189,7 +189,7 @@ func (k RollKey) text() (string, error) {
 // Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. From the
 // first part on, new counts for days of the month are also added to the month; the parts add the counts from before.
 func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
-	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) (err error) {
+	_, err = c.change(ctx, func(tx Tx, s *State) (err error) {
 		hasMore = false
 		var key RollKey
 		if s.RollupCursor == "" {
@@ -388,7 +388,7 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 // whether more rows are left to remove. Days are removed in whole months that are rolled up; counts of hours are removed at most
 // two days after the counts of their days.
 func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
-	_, err = c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+	_, err = c.change(ctx, func(tx Tx, s *State) error {
 		hasMore = false
 		if err := s.end(ctx, tx, hours, days); err != nil {
 			return err

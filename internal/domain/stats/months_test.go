@@ -33,9 +33,9 @@ type dying struct {
 
 var errKilled = errors.New("killed")
 
-func (s *dying) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error {
-		if err := f(ctx, tx); err != nil || s.lives < 0 {
+func (s *dying) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error {
+		if err := f(tx); err != nil || s.lives < 0 {
 			return err
 		}
 		if s.lives == 0 {

@@ -27,8 +27,8 @@ func (c *Aggregator) stored(ctx context.Context) (State, error) {
 }
 
 // change lets f modify the state in one transaction with f's other writes, while counting is paused, and returns the stored state.
-func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *State) error) (state State, err error) {
-	err = c.Store.UpdateStatistics(ctx, func(ctx context.Context, tx Tx) error {
+func (c *Aggregator) change(ctx context.Context, f func(Tx, *State) error) (state State, err error) {
+	err = c.Store.UpdateStatistics(ctx, func(tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {
 			return err
 		}
@@ -37,7 +37,7 @@ func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *St
 		if err != nil {
 			return err
 		}
-		if err = f(ctx, tx, &state); err != nil || state == oldState {
+		if err = f(tx, &state); err != nil || state == oldState {
 			return err
 		}
 		return tx.PutStatisticsState(ctx, state)
@@ -49,7 +49,7 @@ func (c *Aggregator) change(ctx context.Context, f func(context.Context, Tx, *St
 func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
-	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+	state, err := c.change(ctx, func(tx Tx, s *State) error {
 		// A position is only meaningful together with its scan log, because another scan log may have the same position. A node
 		// that leaves a stream counts scans of the stream without a position.
 		if s.Offset != c.state.Offset ||

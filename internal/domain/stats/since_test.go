@@ -25,8 +25,8 @@ type writingStore struct {
 	beside int                    // rows
 }
 
-func (s *writingStore) UpdateStatistics(ctx context.Context, f func(context.Context, stats.Tx) error) error {
-	return s.Store.UpdateStatistics(ctx, func(ctx context.Context, tx stats.Tx) error { return f(ctx, &writingTx{tx, s}) })
+func (s *writingStore) UpdateStatistics(ctx context.Context, f func(stats.Tx) error) error {
+	return s.Store.UpdateStatistics(ctx, func(tx stats.Tx) error { return f(&writingTx{tx, s}) })
 }
 
 type writingTx struct {

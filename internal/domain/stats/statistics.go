@@ -312,9 +312,9 @@ type LogCheckpoint struct {
 // Store is the database of the counts.
 type Store interface {
 	alarms.Store
-	// UpdateStatistics runs f in one transaction, which includes the store's calls that use f's context. UpdateStatistics may run f
-	// again after a conflict, so f must not keep state between runs.
-	UpdateStatistics(ctx context.Context, f func(context.Context, Tx) error) error
+	// UpdateStatistics runs f in one transaction. UpdateStatistics may run f again after a conflict, so f must not keep state between
+	// runs.
+	UpdateStatistics(ctx context.Context, f func(Tx) error) error
 	// ViewStatistics runs the read-only function f on a consistent snapshot.
 	ViewStatistics(ctx context.Context, f func(Tx) error) error
 }

@@ -168,7 +168,7 @@ func (c *Aggregator) foldUpTo(ctx context.Context, position int64) error {
 	sketches := c.tail.sketches()
 	c.settleLarge(sketches)
 	var large map[UsersKey]tailSize
-	state, err := c.change(ctx, func(ctx context.Context, tx Tx, s *State) error {
+	state, err := c.change(ctx, func(tx Tx, s *State) error {
 		if s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.SketchOffset != c.state.SketchOffset {
 			return errMoved
 		}

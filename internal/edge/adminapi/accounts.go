@@ -266,7 +266,7 @@ func (a accountAPI) deleteAccount(ctx context.Context, in *struct {
 	AppIDPath
 	DryRun
 }) (client.Deletion, error) {
-	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun, a.Codes.CountOpening)
+	has, err := a.Accounts.Delete(ctx, in.AppID, in.DryRun.DryRun)
 	return showDeletion(in.AppID, has, !in.DryRun.DryRun), err
 }
 

@@ -182,7 +182,7 @@ func TestRecount_DetectsDifferences(t *testing.T) {
 				if r, err := (verify.Recounter{Counter: c}).Run(t.Context()); err != nil || r.Differences > 0 || r.Compared < 100 {
 					t.Fatalf("%+v, %v", r, err)
 				}
-				require.NoError(t, s.UpdateStatistics(t.Context(), alter))
+				require.NoError(t, s.UpdateStatistics(t.Context(), func(tx stats.Tx) error { return alter(t.Context(), tx) }))
 				r, err := verify.Recounter{Counter: c}.Run(t.Context())
 				assert.True(t, err == nil && r.Differences != 0 && len(r.Shown) != 0 && r.Shown[0].Counted == 1, "%+v, %v", r, err)
 			})
