@@ -151,7 +151,7 @@ func (c *deadlineConn) Read(p []byte) (int, error) {
 	defer c.mu.Unlock()
 	began := c.since
 	c.since = time.Time{}
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() && (c.until.IsZero() || time.Now().Before(c.until)) {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() && (c.until.IsZero() || time.Now().Before(c.until)) {
 		err = fmt.Errorf("no answer in %v: %w", time.Since(began).Round(time.Millisecond), err)
 		if c.patience.ending() {
 			c.patience.limit.Store(int64(nextReadTimeout))

@@ -209,7 +209,7 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 		if err := tx.PutGrant(ctx, a.Component, grant); err != nil {
 			return err
 		}
-		return d.pushGrant(ctx, tx, c, did, a.AppID, now, text, a.PreAuthCode)
+		return d.pushGrant(ctx, tx, c, grantEvent{did, a.AppID, now, text, a.PreAuthCode})
 	})
 	if err == nil {
 		d.wakePusher()
@@ -280,7 +280,7 @@ func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []Gr
 		if err != nil {
 			return err
 		}
-		if err := d.pushGrant(ctx, tx, component, UpdatedPush, a.AppID, now, code, ""); err != nil {
+		if err := d.pushGrant(ctx, tx, component, grantEvent{UpdatedPush, a.AppID, now, code, ""}); err != nil {
 			return err
 		}
 	}
@@ -301,19 +301,26 @@ func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (
 		GrantedAt: now}, nil
 }
 
+// grantEvent is a change of an account's authorisation of a component; UnauthorizedPush has no codes.
+type grantEvent struct {
+	infoType, appid   string
+	occurredAt        time.Time
+	code, preAuthCode string
+}
+
 // pushGrant queues a push of an authorisation event to the component. Contract: rules 3.2.
-func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, infoType, appid string, now time.Time, code,
-	preAuthCode string) error {
+func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, e grantEvent) error {
 	if c.EventURL == "" {
 		return nil
 	}
-	elements := []element{{name: "AuthorizerAppid", text: appid}}
-	if infoType != UnauthorizedPush {
-		elements = append(elements, element{name: "AuthorizationCode", text: code, secret: true},
-			element{name: "AuthorizationCodeExpiredTime", text: strconv.FormatInt(now.Add(AuthCodeLife).Unix(), 10)},
-			element{name: "PreAuthCode", text: preAuthCode, secret: true})
+	elements := []element{{name: "AuthorizerAppid", text: e.appid}}
+	if e.infoType != UnauthorizedPush {
+		elements = append(elements, element{name: "AuthorizationCode", text: e.code, secret: true},
+			element{name: "AuthorizationCodeExpiredTime", text: strconv.FormatInt(e.occurredAt.Add(AuthCodeLife).Unix(), 10)},
+			element{name: "PreAuthCode", text: e.preAuthCode, secret: true})
 	}
-	return d.addPush(ctx, tx, outbox.Row{Receiver: c.AppID, Event: infoType, AppID: appid, URL: c.EventURL, CreatedAt: now}, elements)
+	return d.addPush(ctx, tx, outbox.Row{Receiver: c.AppID, Event: e.infoType, AppID: e.appid, URL: c.EventURL,
+		CreatedAt: e.occurredAt}, elements)
 }
 
 // Withdraw deletes everything that an account granted a component; the component's tokens for the account end at once. ErrNoGrant.
@@ -345,7 +352,7 @@ func (d *Service) withdraw(ctx context.Context, tx Tx, component, appid string, 
 	if err != nil {
 		return err
 	}
-	return d.pushGrant(ctx, tx, c, UnauthorizedPush, appid, now, "", "")
+	return d.pushGrant(ctx, tx, c, grantEvent{infoType: UnauthorizedPush, appid: appid, occurredAt: now})
 }
 
 // Authorization is the description of a grant as returned to a component.

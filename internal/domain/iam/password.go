@@ -41,9 +41,15 @@ const (
 // maxWaiting further requests wait for about a second; all other requests are rejected with an error that suggests a retry.
 const hashedAtOnce, maxWaiting = 4, 32
 
+// argonCost holds the parameters of argon2id: the memory in KiB, the number of passes and threads, and the length of the key in bytes.
+type argonCost struct {
+	memory, passes uint32
+	threads        uint8
+	size           int
+}
+
 // derive returns the argon2id key of a password, or ErrBusy if too many requests are waiting.
-func (d *Service) derive(ctx context.Context, password string, salt []byte, memory, passes uint32, threads uint8,
-	size int) ([]byte, error) {
+func (d *Service) derive(ctx context.Context, password string, salt []byte, c argonCost) ([]byte, error) {
 	done, err := d.hashing.Acquire(ctx, hashedAtOnce, maxWaiting)
 	if errors.Is(err, semaphore.ErrQueueFull) {
 		return nil, ErrBusy
@@ -52,7 +58,7 @@ func (d *Service) derive(ctx context.Context, password string, salt []byte, memo
 		return nil, err
 	}
 	defer done()
-	return argon2.IDKey([]byte(password), salt, passes, memory, threads, uint32(size)), nil
+	return argon2.IDKey([]byte(password), salt, c.passes, c.memory, c.threads, uint32(c.size)), nil
 }
 
 // hashPassword returns the hash of a password, exactly as typed, in PHC string format.
@@ -61,7 +67,7 @@ func (d *Service) hashPassword(ctx context.Context, password string) (string, er
 	if _, err := io.ReadFull(d.Random, salt); err != nil {
 		return "", fmt.Errorf("drawing a salt: %w", err)
 	}
-	key, err := d.derive(ctx, password, salt, hashMemory, hashPasses, hashThreads, hashSize)
+	key, err := d.derive(ctx, password, salt, argonCost{hashMemory, hashPasses, hashThreads, hashSize})
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(key)), err
 }
@@ -81,21 +87,21 @@ func (d *Service) checkPassword(ctx context.Context, phc, password string) (bool
 	var version, memory, passes, threads uint32
 	parts := strings.Split(phc, "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, fmt.Errorf("a password's hash is no argon2id")
+		return false, fmt.Errorf("a stored password hash is not argon2id")
 	}
 	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &threads); err != nil {
-		return false, fmt.Errorf("a password's hash cannot be read: %w", err)
+		return false, fmt.Errorf("reading a stored password hash: %w", err)
 	}
 	salt, err := base64.RawStdEncoding.DecodeString(parts[4])
 	if err != nil {
-		return false, fmt.Errorf("a password's salt cannot be read: %w", err)
+		return false, fmt.Errorf("reading the salt of a stored password hash: %w", err)
 	}
 	want, err := base64.RawStdEncoding.DecodeString(parts[5])
 	if err != nil || version != argon2.Version || memory > 1<<20 || passes == 0 || passes > 100 || threads == 0 || threads > 64 ||
 		len(want) < 16 {
-		return false, fmt.Errorf("a password's hash is none of ours")
+		return false, fmt.Errorf("a stored password hash has unsupported parameters")
 	}
-	got, err := d.derive(ctx, password, salt, memory, passes, uint8(threads), len(want))
+	got, err := d.derive(ctx, password, salt, argonCost{memory, passes, uint8(threads), len(want)})
 	return err == nil && subtle.ConstantTimeCompare(got, want) == 1 && known, err
 }
 

@@ -269,7 +269,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.OnRejected(r.Context())
 	}
 	took := a.RealNow().Sub(start)
-	a.log(r, e, c, code, detail, err, took)
+	done := outcome{code, detail, err, took}
+	a.log(r, e, c, done)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
@@ -278,7 +279,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.Record != nil || c.account() != "" {
 		a.Calls.Deviate(c.account(), e.path, c.rid, now, &c.notes)
-		record := newRecord(now, r, e, c, body, code, detail, took)
+		record := newRecord(now, r, e, c, body, done)
 		if a.Record != nil {
 			a.Record(record)
 		}
@@ -383,11 +384,19 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	return f, err
 }
 
+// outcome is the result of a call, for the log and the record of calls.
+type outcome struct {
+	code   *errcode.Code
+	detail string
+	err    error // cause of a SystemError
+	took   time.Duration
+}
+
 // log writes one log line per call. Texts from the caller are quoted and truncated.
-func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, detail string, err error, took time.Duration) {
+func (a *API) log(r *http.Request, e endpoint, c *call, o outcome) {
 	attrs := append(make([]slog.Attr, 0, 12),
-		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", code.Number),
-		slog.String("account", c.account()), slog.String("ip", c.address), slog.Duration("took", took))
+		slog.String("rid", c.rid), slog.String("endpoint", e.path), slog.Int("errcode", o.code.Number),
+		slog.String("account", c.account()), slog.String("ip", c.address), slog.Duration("took", o.took))
 	level := slog.LevelInfo
 	if c.component != "" {
 		attrs = append(attrs, slog.String("component", c.component))
@@ -395,21 +404,21 @@ func (a *API) log(r *http.Request, e endpoint, c *call, code *errcode.Code, deta
 	if e.path == "" {
 		attrs = append(attrs, slog.String("path", LoggedPath(r.URL.Path)))
 	}
-	if detail != "" {
-		attrs = append(attrs, slog.String("detail", detail))
+	if o.detail != "" {
+		attrs = append(attrs, slog.String("detail", o.detail))
 	}
 	if rows := c.notes.Rows(); rows != nil {
 		attrs = append(attrs, slog.Any("behaviours", rows))
 	}
 	switch {
-	case code == errcode.SystemError && detail == "":
+	case o.code == errcode.SystemError && o.detail == "":
 		level = slog.LevelError
-		attrs = append(attrs, slog.Any("error", err))
-	case e.path != "" && !isDeclared(e, code) && !strings.HasPrefix(detail, injectedDetail) && detail != stubDetail:
+		attrs = append(attrs, slog.Any("error", o.err))
+	case e.path != "" && !isDeclared(e, o.code) && !strings.HasPrefix(o.detail, injectedDetail) && o.detail != stubDetail:
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.String("undeclared", "the endpoint's line does not name this code"))
 	}
-	if a.PageOf != nil && code.Number != 0 {
+	if a.PageOf != nil && o.code.Number != 0 {
 		attrs = append(attrs, slog.String("page", a.PageOf(c.rid)))
 	}
 	// This is Log.LogAttrs without the lookup of the source line, which is always this line.

@@ -13,7 +13,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
-	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
 // Record is one call in the form in which it is shown and stored, without secrets and tokens.
@@ -69,8 +68,7 @@ func resemblesSecretName(name string) bool {
 		strings.Contains(name, "ticket")
 }
 
-func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte, code *errcode.Code, detail string,
-	took time.Duration) Record {
+func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte, o outcome) Record {
 	var request string
 	var object map[string]any
 	if e.needs&token == 0 && len(c.body) > 0 && json.Unmarshal(c.body, &object) != nil {
@@ -83,7 +81,7 @@ func newRecord(t time.Time, r *http.Request, e endpoint, c *call, answer []byte,
 		RID: c.rid, At: t, Account: c.account(), IP: c.address, Method: truncate(r.Method, 16),
 		URL:     maskPath(r.URL.Path) + maskQuery(c.query),
 		Request: request, Answer: maskResponse(answer),
-		ErrCode: code.Number, Detail: detail, Behaviours: c.notes.Rows(), Took: took,
+		ErrCode: o.code.Number, Detail: o.detail, Behaviours: c.notes.Rows(), Took: o.took,
 	}
 }
 
