@@ -310,8 +310,7 @@ func (c *batchActivate) Run(s *session) error {
 		fmt.Fprint(w, tr("batch.activated_of", countedCodes(r.Len()), c.ID))
 		switch {
 		case !known:
-			printMsg(w, "batch.those_that_are_not_void",
-				plain(c.Path), plain(c.Target))
+			printMsg(w, "batch.those_that_are_not_void", plain(c.Path), plain(c.Target))
 		case closed.all() == 0:
 			printMsg(w, "batch.all_of_them_open_of", plain(c.Path), plain(c.Target))
 		default:
@@ -424,7 +423,6 @@ func (c *batchRetarget) Run(s *session) error {
 		if done.Changed != done.Codes {
 			opens = tr("batch.of_open", done.Changed, countedCodes(done.Codes))
 		}
-		printMsg(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path),
-			plain(c.Target))
+		printMsg(w, "batch.renewed_of_of", counted(done.Activations, "activation"), c.ID, opens, plain(c.Path), plain(c.Target))
 	})
 }

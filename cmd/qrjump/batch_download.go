@@ -166,8 +166,7 @@ func (c *batchDownload) folder() (bool, error) {
 // piecesOf returns the parts of the segments in the requested range.
 func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
-		return nil, fault("batch_download.batch_the_application_is_not", a.ID,
-			plain(a.Status), client.ApplicationFinished, a.ID)
+		return nil, fault("batch_download.batch_the_application_is_not", a.ID, plain(a.Status), client.ApplicationFinished, a.ID)
 	}
 	last := a.Segments[len(a.Segments)-1].To
 	if want.To == math.MaxInt64 {

@@ -8,8 +8,7 @@ import (
 func orderState(o client.Order) string {
 	switch o.State {
 	case "waits":
-		return tr("batch_order.waiting_for_approval", o.ISV, o.Account,
-			o.Account, o.Revision, shellWord(o.ISV))
+		return tr("batch_order.waiting_for_approval", o.ISV, o.Account, o.Account, o.Revision, shellWord(o.ISV))
 	case "refused":
 		return tr("batch_order.refused_order_of", o.DecidedBy, o.ISV, o.Account)
 	case "making":

@@ -60,8 +60,7 @@ func (f *rangeFlags) tr(s *session, total int64, files []printedFile, read *read
 		if read.Unread == 0 {
 			printMsg(w, "batch_print.read_back_as_drawn_each", counted(int(read.Labels), "label"))
 		} else {
-			printMsg(w, "batch_print.read_back_as_drawn_the",
-				counted(int(read.Labels), "label"), read.Unread)
+			printMsg(w, "batch_print.read_back_as_drawn_the", counted(int(read.Labels), "label"), read.Unread)
 		}
 		for _, text := range read.Content {
 			printMsg(w, "batch_print.index", read.Index, saysText(text))
@@ -303,8 +302,7 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	n := cmp.Or(c.PerFile, labelsPerFile)
 	format, zipped := labels.Format(c.format()), strings.HasSuffix(c.Out, ".zip")
 	if !zipped && !format.ForPrinters() {
-		return misused("batch_print.out_pictures_go_into_an",
-			c.Out)
+		return misused("batch_print.out_pictures_go_into_an", c.Out)
 	}
 	src, err := c.labelSource(s)
 	if err != nil {

@@ -140,6 +140,5 @@ func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	err := qrjump.Emulator.Reset(s.ctx)
-	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err),
-		"clock.server_reset")
+	return c.outcome(s, map[string]any{"reset": true}, emulated("reset", err), "clock.server_reset")
 }

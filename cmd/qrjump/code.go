@@ -140,8 +140,7 @@ func standingAlarm(a client.OpenAlarm) string {
 	if a.AcknowledgedAt != nil {
 		seen = tr("code.acknowledged_by") + a.AcknowledgedBy
 	}
-	return tr("code.alarm", a.ID,
-		formatTime(a.OccurredAt), seen, kind, a.ID)
+	return tr("code.alarm", a.ID, formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {
@@ -283,8 +282,7 @@ func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did str
 	}
 	// A point of sale that gives one item per code must not treat a partial redemption as a success.
 	if done.Changed < done.Codes {
-		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID,
-			tr(prerequisites[did]))
+		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID, tr(prerequisites[did]))
 	}
 	return err
 }

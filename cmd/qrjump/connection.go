@@ -92,8 +92,7 @@ func (f serverFlags) find(flag, given string, lookup func(server.Addresses) stri
 	}
 	// A forged address in a data folder must not make the command send secrets to a machine that the user did not name.
 	if address := lookup(addrs); f.Data == "" && !loopback(address) && !sameHost(address, f.Server) {
-		return place{}, misused("connection.other_address",
-			dir, plain(address), dir, flag)
+		return place{}, misused("connection.other_address", dir, plain(address), dir, flag)
 	}
 	return place{lookup(addrs), flag}, nil
 }

@@ -114,8 +114,7 @@ func (c serverContext) check(subject string) error {
 	for _, name := range secretFlags {
 		kind, rest, _ := strings.Cut(values[name], ":")
 		if known := kind == "env" || kind == "file" || kind == "command"; values[name] != "" && (!known || strings.TrimSpace(rest) == "") {
-			return misused("context.location_of_secret",
-				subject, name)
+			return misused("context.location_of_secret", subject, name)
 		}
 	}
 	return nil
@@ -125,8 +124,7 @@ func (c serverContext) check(subject string) error {
 func (f contextFile) get(name, path string) (serverContext, error) {
 	c, ok := f.Contexts[name]
 	if !ok {
-		return c, absent(fault("context.has_no_context_see_qrjump", path, name,
-			didYouMean(name, slices.Sorted(maps.Keys(f.Contexts))...)))
+		return c, absent(fault("context.has_no_context_see_qrjump", path, name, didYouMean(name, slices.Sorted(maps.Keys(f.Contexts))...)))
 	}
 	return c, nil
 }

@@ -422,8 +422,7 @@ var gauges = []gauge{
 func (v *walk) metrics(d serverProbe) {
 	a, err := d.get("/metrics")
 	if err != nil || a.status != http.StatusOK {
-		v.warn("metrics", msg("doctor.metrics.none"),
-			msg("doctor.metrics.none.next"))
+		v.warn("metrics", msg("doctor.metrics.none"), msg("doctor.metrics.none.next"))
 		return
 	}
 	values := measured(a.body)
@@ -450,12 +449,10 @@ func (v *walk) metrics(d serverProbe) {
 		v.fail("store", msg("doctor.primaries", n), msg("doctor.primaries.next"))
 	}
 	if values["qrjump_db_hosts"] > 1 && values["qrjump_db_replicas"] == 0 {
-		v.warn("store", msg("doctor.replica"),
-			msg("doctor.replica.next"))
+		v.warn("store", msg("doctor.replica"), msg("doctor.replica.next"))
 	}
 	if values["qrjump_admin_insecure"] > 0 {
-		v.fail("server", msg("doctor.plain"),
-			msg("doctor.plain.next"))
+		v.fail("server", msg("doctor.plain"), msg("doctor.plain.next"))
 	}
 	if open, limit := values["process_open_fds"], values["process_max_fds"]; limit > 0 && open > limit*0.8 {
 		v.fail("server", msg("doctor.files", open, limit), msg("doctor.files.next"))
@@ -556,13 +553,11 @@ func (v *walk) nodes(d serverProbe) {
 		limit = max(limit, n.Behind)
 		switch {
 		case n.Stopped && n.Behind > 0:
-			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Behind),
-				msg("doctor.node.stopped.next", n.Node))
+			v.fail("nodes", msg("doctor.node.stopped", n.Name, n.Node, n.Behind), msg("doctor.node.stopped.next", n.Node))
 		case n.Behind > 10_000:
 			v.fail("nodes", msg("doctor.node.behind", n.Name, n.Node, n.Behind), msg("doctor.log"))
 		case !n.Stopped && now.Sub(n.SeenAt) > server.NodeSilence:
-			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)),
-				msg("doctor.node.away.next", n.Node))
+			v.warn("nodes", msg("doctor.node.away", n.Name, n.Node, formatTime(n.SeenAt)), msg("doctor.node.away.next", n.Node))
 		}
 	}
 	if len(list.Nodes) > 0 {

@@ -196,8 +196,7 @@ func (c *gs1Delete) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	e, err := qrjump.GS1.Delete(s.ctx, c.Key)
-	return c.outcome(s, e, failed("delete", c.Key, err), "gs1.deleted",
-		plain(e.Key), counted(len(e.Links), "link"))
+	return c.outcome(s, e, failed("delete", c.Key, err), "gs1.deleted", plain(e.Key), counted(len(e.Links), "link"))
 }
 
 type gs1Transfer struct {

@@ -92,8 +92,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 		if c.DryRun {
 			did = tr("lines.would_import")
 		}
-		printMsg(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed,
-			done.Unchanged)
+		printMsg(w, "lines.new_changed_as_before", did, counted(done.Lines, noun), done.Added, done.Changed, done.Unchanged)
 	})
 }
 

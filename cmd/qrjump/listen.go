@@ -103,8 +103,7 @@ func (c *listenCommand) printReady(s *session, current string, want client.Webho
 	if want.Alarms {
 		alarms = tr("listen.alarms")
 	}
-	printMsg(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms,
-		plain(c.ForwardTo))
+	printMsg(s.err, "listen.ready", counted(len(want.Codes), "batch"), counted(len(want.Rules), "told_rule"), alarms, plain(c.ForwardTo))
 	if c.Secret == "" {
 		printMsg(s.err, "listen.signed", plain(secret))
 	}

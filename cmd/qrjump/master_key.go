@@ -24,8 +24,7 @@ func (c *masterKeyRotate) Run(s *session) error {
 	if done.Finished {
 		printMsg(s.out, "master_key.interrupted_rotation")
 	} else {
-		printMsg(s.out, "master_key.rotated", counted(done.Keys, "key"),
-			counted(done.Secrets, "other secret"))
+		printMsg(s.out, "master_key.rotated", counted(done.Keys, "key"), counted(done.Secrets, "other secret"))
 	}
 	switch {
 	case done.File == "":

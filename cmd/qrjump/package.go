@@ -127,8 +127,7 @@ func (c *packageCreate) printer() (keys []string, name string, err error) {
 	if !isPublicKey(c.For) {
 		b, err := readSmall(c.For)
 		if err != nil {
-			return nil, "", misused("package.for_is_no_public_key",
-				plain(c.For), err)
+			return nil, "", misused("package.for_is_no_public_key", plain(c.For), err)
 		}
 		text, name = string(b), cmp.Or(name, strings.TrimSuffix(filepath.Base(c.For), filepath.Ext(c.For)))
 	}
@@ -243,8 +242,7 @@ type packageSigner struct{ operator }
 // Run prints the public key with which printers verify packages.
 func (c *packageSigner) Run(s *session, qrjump *client.Client) error {
 	signer, err := qrjump.Packages.GetSigner(s.ctx)
-	return c.outcome(s, signer, failed("ask", tr("package.for_the_signer_of_packages"), err),
-		"plain", plain(signer.AllowedSigners))
+	return c.outcome(s, signer, failed("ask", tr("package.for_the_signer_of_packages"), err), "plain", plain(signer.AllowedSigners))
 }
 
 type packageRecall struct {

@@ -131,8 +131,7 @@ func readLogo(path string) (image.Image, error) {
 	if config, _, err := image.DecodeConfig(f); err != nil {
 		return nil, misused("print_flags.logo_no_png_or_jpeg", path, err)
 	} else if config.Width*config.Height > labels.MaxLogo {
-		return nil, misused("print_flags.logo_pixels_are_more_than", path, config.Width, config.Height,
-			labels.MaxLogo)
+		return nil, misused("print_flags.logo_pixels_are_more_than", path, config.Width, config.Height, labels.MaxLogo)
 	}
 	if _, err := f.Seek(0, 0); err != nil {
 		return nil, fault("print_flags.reading", path, err)

@@ -20,8 +20,7 @@ var (
 // parseRanges parses a selection of codes. Two bare numbers are rejected, because many users mean the two ends of a range by them.
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
-		return nil, false, twoNumbers(texts[0], texts[1],
-			tr("ranges.for_the_two_codes_alone", texts[0], texts[0], texts[1], texts[1]))
+		return nil, false, twoNumbers(texts[0], texts[1], tr("ranges.for_the_two_codes_alone", texts[0], texts[0], texts[1], texts[1]))
 	}
 	for _, text := range texts {
 		if text == "all" {

@@ -138,8 +138,7 @@ const shownSteps = 50
 // show prints the plan as text.
 func (p plan) show(w io.Writer, all bool) {
 	if len(p.Steps) == 0 {
-		printMsg(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"),
-			counted(p.PublishesLeft, "publish"))
+		printMsg(w, "rule_plan.nothing_to_do_as_the", counted(p.Rules, "rule"), counted(p.PublishesLeft, "publish"))
 		return
 	}
 	rows := [][]string{}

@@ -143,8 +143,7 @@ type noNamespace struct{ error }
 func (e noNamespace) Unwrap() error { return e.error }
 
 // play runs the program until it exits, and returns its exit status.
-func (c *runCommand) play(s *session, srv *server.Server, dir, program string, environ []string,
-	signals <-chan os.Signal) (int, error) {
+func (c *runCommand) play(s *session, srv *server.Server, dir, program string, environ []string, signals <-chan os.Signal) (int, error) {
 	command := func() *exec.Cmd {
 		cmd := exec.Command(program, c.Command[1:]...)
 		cmd.Args[0] = c.Command[0]

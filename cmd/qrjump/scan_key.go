@@ -77,6 +77,5 @@ func (c *scanKeyDelete) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	err = qrjump.ScanKeys.Delete(s.ctx, c.Name)
-	return c.outcome(s, key, failed(tr("scan_key.delete_scan_key"), c.Name, err),
-		"scan_key.the_key_ended", plain(c.Name))
+	return c.outcome(s, key, failed(tr("scan_key.delete_scan_key"), c.Name, err), "scan_key.the_key_ended", plain(c.Name))
 }

@@ -90,8 +90,7 @@ func (c *settingSet) Run(s *session) error {
 		c.Name, c.Value = name, &value
 	}
 	if c.Value == nil != c.Default {
-		return misused("setting.missing_value",
-			plain(c.Name), plain(c.Name))
+		return misused("setting.missing_value", plain(c.Name), plain(c.Name))
 	}
 	qrjump, err := c.client()
 	if err != nil {

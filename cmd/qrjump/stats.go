@@ -223,8 +223,7 @@ func (c *statsShow) table(w io.Writer, found client.Statistics) {
 		printMsg(w, "stats.and_more_limit", min(1000, 10*c.Limit))
 	}
 	if t := found.Counted.OccurredAt; t != nil {
-		printMsg(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans),
-			t.In(from.Location()).Format("2006-01-02 15:04:05"))
+		printMsg(w, "stats.counted_scans_up_to", i18n.Grouped(found.Counted.Scans), t.In(from.Location()).Format("2006-01-02 15:04:05"))
 	}
 }
 

@@ -114,10 +114,8 @@ func (c *webhookAdd) Run(s *session) error {
 		return failed(tr("webhook.add_webhook"), c.URL, err)
 	}
 	return c.print(s, added, func(w io.Writer) {
-		printMsg(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL),
-			describeEvents(added.Webhook), plain(added.Secret))
-		printMsg(s.err, "webhook.the_secret_is_shown_this",
-			added.Webhook.ID)
+		printMsg(w, "webhook.added", added.Webhook.ID, plain(added.Webhook.URL), describeEvents(added.Webhook), plain(added.Secret))
+		printMsg(s.err, "webhook.the_secret_is_shown_this", added.Webhook.ID)
 	})
 }
 

@@ -31,8 +31,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 		}
 		printNotOffered(w, s.reader, call)
 		for _, row := range call.Rows {
-			printMsg(w, "why.behaviour", plain(row.ID), evidenceText(row),
-				plain(s.inLanguage(row.English, row.Chinese)))
+			printMsg(w, "why.behaviour", plain(row.ID), evidenceText(row), plain(s.inLanguage(row.English, row.Chinese)))
 		}
 		for _, id := range call.Deviations {
 			printMsg(w, "why.deviation_qrjump_deviations_says_what", plain(id))

@@ -217,9 +217,8 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once, or,
-// if an operator override allows the behaviour ComponentReauthorized, after the same overlap as after a refresh. Contract: rules
-// 3.2.
+// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once, or, if an
+// operator override allows the behaviour ComponentReauthorized, after the same overlap as after a refresh. Contract: rules 3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -364,9 +363,8 @@ type Authorization struct {
 	Token        Issued // empty if no token is issued
 }
 
-// TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns
-// 61009 for an unknown code, 61010 for a used or expired code, and 61003 if the account has withdrawn the grant. Contract: rules
-// 3.2.
+// TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns 61009
+// for an unknown code, 61010 for a used or expired code, and 61003 if the account has withdrawn the grant. Contract: rules 3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {

@@ -61,8 +61,7 @@ func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr
 	return nil
 }
 
-// Granted returns 61007 if a component calls for the account and the account did not grant it the permission set. Contract: rules
-// 3.3.
+// Granted returns 61007 if a component calls for the account and the account did not grant it the permission set. Contract: rules 3.3.
 func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil

@@ -153,8 +153,7 @@ func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, excl
 		}
 		if numbers.First > 0 {
 			return d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-				return i.writeHidden(ctx, d, tx, numbers,
-					i.links[:ofNew], i.links[ofNew:])
+				return i.writeHidden(ctx, d, tx, numbers, i.links[:ofNew], i.links[ofNew:])
 			})
 		}
 	}

@@ -247,8 +247,7 @@ func (s *Service) deltas() (deltas []delta, tidy int64) {
 	return deltas, tidy
 }
 
-// ClearsPerMonth is the maximum number of quota resets of an account per calendar month, over all kinds of reset. Contract: rules
-// 3.1.
+// ClearsPerMonth is the maximum number of quota resets of an account per calendar month, over all kinds of reset. Contract: rules 3.1.
 const ClearsPerMonth = 10
 
 // clears is the counter name for the quota resets of a month, stored under the month's first day.

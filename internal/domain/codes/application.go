@@ -102,8 +102,7 @@ func (b Batch) Segments() []Range {
 	return list
 }
 
-// Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode
-// 3.1.
+// Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode 3.1.
 func (b Batch) Ready(now time.Time, finishDelay time.Duration) []Range {
 	all := b.Segments()
 	switch b.Status(now, finishDelay) {

@@ -686,8 +686,7 @@ func (s *Service) unstoredRows(ctx context.Context, tx Tx, rows []ImportedCode, 
 	}
 	var newRows []ImportedCode
 	for _, row := range rows {
-		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode,
-			index int64) int {
+		pos, exists := slices.BinarySearchFunc(have, row.Index, func(h ImportedCode, index int64) int {
 			return cmp.Compare(h.Index, index)
 		})
 		if !exists {

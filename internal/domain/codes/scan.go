@@ -123,8 +123,7 @@ func platformText(text string, prefixes []string) bool {
 	return false
 }
 
-// resolveTarget decides whether the bound Mini Program can be opened by the user.
-// Inferred(scan.code.version).
+// resolveTarget decides whether the bound Mini Program can be opened by the user. Inferred(scan.code.version).
 func (s *Service) resolveTarget(scanned *Scanned, user string, account func(string) (accounts.Account, bool)) {
 	bind := scanned.State.Activation.Binding
 	app, known := account(bind.WxaAppID)

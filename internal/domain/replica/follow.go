@@ -119,8 +119,7 @@ func (c *Replica) notFollowing(ctx context.Context, err error) {
 	c.silent = true
 	c.mu.Unlock()
 	if first {
-		c.Log.ErrorContext(ctx,
-			"replication failed", "will_retry", true, "error", err)
+		c.Log.ErrorContext(ctx, "replication failed", "will_retry", true, "error", err)
 	}
 }
 

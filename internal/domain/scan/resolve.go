@@ -144,8 +144,7 @@ func (r Resolver) Resolve(req Request) Decision {
 		}
 		return Decision{Action: ShowText, Text: req.Text}
 	}
-	// Assumed(scan.code.first): a complete code text takes precedence over a rule, even if the code is invalid. Contract: rules
-	// 2.10.
+	// Assumed(scan.code.first): a complete code text takes precedence over a rule, even if the code is invalid. Contract: rules 2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
 			return openCode(req, s)

@@ -211,8 +211,7 @@ func (a archiveAPI) exportRules(context.Context, *noInput) (adminroute.File, err
 
 func (a archiveAPI) exportAccounts(context.Context, *noInput) (adminroute.File, error) {
 	return written("accounts", func(ctx context.Context, write func(any) error) error {
-		return a.Accounts.ForEach(ctx, func(account accounts.Account,
-			linked []string) error {
+		return a.Accounts.ForEach(ctx, func(account accounts.Account, linked []string) error {
 			return write(lineOfAccount(account, linked))
 		})
 	})

@@ -556,38 +556,25 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	case errcode.NotReleased.Number:
 		target.draft = true
 	}
-	prefix := r.recorded("prefix")
-	keyOf := func(masked string) string { return fmt.Sprint(p.n, " ", sameHost(masked)) }
-	known := func(masked string) bool {
-		if target == p {
-			s.owners[sameHost(masked)] = p.n
-		}
-		key := keyOf(masked)
-		ok, line := s.touched[key], s.busy[key]
-		if !ok && line > 0 { // the rule did not exist before: the failed add took effect
-			s.done[line] = true
-			ok = true
-		}
-		s.touched[key] = true
-		return ok
-	}
+	prefix, c := r.recorded("prefix"), ruleCall{s, r, p, target}
+	key := c.key(prefix.text)
 	had := seedfile.Rule{Owner: s.appID(p, r.OccurredAt), Path: "pages/index/index", OpenVersion: new(3), Prefix: plainText(prefix.text,
 		r.OccurredAt)}
 	if target != p {
 		had.AppID = s.appID(target, r.OccurredAt)
 	}
 	switch {
-	case r.number() == errcode.PrefixAdded.Number && !known(prefix.text):
-		s.plant(keyOf(prefix.text), had)
-		s.vague[keyOf(prefix.text)] = true
+	case r.number() == errcode.PrefixAdded.Number && !c.isKnown(prefix.text):
+		s.plant(key, had)
+		s.vague[key] = true
 	case r.number() == errcode.SystemError.Number || r.number() == errcode.Busy.Number:
-		if key := keyOf(prefix.text); call == "add" && s.busy[key] == 0 && !s.touched[key] {
+		if call == "add" && s.busy[key] == 0 && !s.touched[key] {
 			s.busy[key] = r.Number
 		} else if call == "delete" && s.busy["delete "+key] == 0 {
 			s.busy["delete "+key] = r.Number
 		}
-	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+keyOf(prefix.text)] > 0:
-		s.done[s.busy["delete "+keyOf(prefix.text)]] = true // the rule was deleted by the earlier call that returned a system error
+	case call == "delete" && r.number() == errcode.InvalidArgs.Number && s.busy["delete "+key] > 0:
+		s.done[s.busy["delete "+key]] = true // the rule was deleted by the earlier call that returned a system error
 	case r.number() == errcode.PrefixOwned.Number && target == p:
 		s.foreign[sameHost(prefix.text)] = true
 	}
@@ -596,44 +583,12 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	}
 	switch call {
 	case "get":
-		items := slices.Clone(r.answer.field("rule_list").items)
-		kind, _ := r.recorded("get_type").int()
-		if kind != 2 { // unless get_type is 2, the list begins with the newest rule
-			slices.Reverse(items)
-		}
-		var listed []string
-		for _, item := range items {
-			key := keyOf(item.field("prefix").text)
-			listed = append(listed, key)
-			if known(item.field("prefix").text) && !s.vague[key] {
-				continue
-			}
-			state, _ := item.field("state").int()
-			occupy, _ := item.field("permit_sub_rule").int()
-			had.Prefix, had.Path = plainText(item.field("prefix").text, r.OccurredAt), plainText(item.field("path").text, r.OccurredAt)
-			version, _ := item.field("open_version").int()
-			had.OpenVersion = &version
-			had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
-			for _, link := range item.field("debug_url").items {
-				had.TestLinks = append(had.TestLinks, plainText(link.text, r.OccurredAt))
-			}
-			if i := slices.Index(s.keys, key); i >= 0 {
-				had.Published = had.Published && !s.touched["published "+key]
-				s.rules[i] = had
-				delete(s.vague, key)
-			} else {
-				s.plant(key, had)
-			}
-		}
-		if kind != 1 {
-			s.orderRules(listed)
-		}
+		c.learnList(had)
 	case "publish", "delete", "add":
 		target.released = target.released || call == "publish"
 		s.private = s.private || privateHost.MatchString(prefix.text)
-		key := keyOf(prefix.text)
 		edit, _ := r.recorded("is_edit").int()
-		if !known(prefix.text) && (call != "add" || edit != 0) {
+		if !c.isKnown(prefix.text) && (call != "add" || edit != 0) {
 			s.plant(key, had)
 			s.vague[key] = true
 		}
@@ -645,6 +600,67 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		if call == "delete" {
 			s.owners[sameHost(prefix.text)] = -1
 		}
+	}
+}
+
+// ruleCall is a recorded call of a party about rules that open the Mini Program target.
+type ruleCall struct {
+	*Fixture
+	r         *Recorded
+	p, target *party
+}
+
+// key returns the key of a rule of the party in the maps of the fixture.
+func (c ruleCall) key(masked string) string { return fmt.Sprint(c.p.n, " ", sameHost(masked)) }
+
+// isKnown reports whether an earlier call showed that the rule exists, and notes that this call does.
+func (c ruleCall) isKnown(masked string) bool {
+	if c.target == c.p {
+		c.owners[sameHost(masked)] = c.p.n
+	}
+	key := c.key(masked)
+	known, line := c.touched[key], c.busy[key]
+	if !known && line > 0 { // the rule did not exist before: the failed add took effect
+		c.done[line] = true
+		known = true
+	}
+	c.touched[key] = true
+	return known
+}
+
+// learnList stores the rules in the answer of a call that lists them; had has the fields that a list does not show.
+func (c ruleCall) learnList(had seedfile.Rule) {
+	items := slices.Clone(c.r.answer.field("rule_list").items)
+	kind, _ := c.r.recorded("get_type").int()
+	if kind != 2 { // unless get_type is 2, the list begins with the newest rule
+		slices.Reverse(items)
+	}
+	var listed []string
+	for _, item := range items {
+		key := c.key(item.field("prefix").text)
+		listed = append(listed, key)
+		if c.isKnown(item.field("prefix").text) && !c.vague[key] {
+			continue
+		}
+		state, _ := item.field("state").int()
+		occupy, _ := item.field("permit_sub_rule").int()
+		had.Prefix, had.Path = plainText(item.field("prefix").text, c.r.OccurredAt), plainText(item.field("path").text, c.r.OccurredAt)
+		version, _ := item.field("open_version").int()
+		had.OpenVersion = &version
+		had.Published, had.Occupy, had.TestLinks = state == 2, occupy == 2, nil
+		for _, link := range item.field("debug_url").items {
+			had.TestLinks = append(had.TestLinks, plainText(link.text, c.r.OccurredAt))
+		}
+		if i := slices.Index(c.keys, key); i >= 0 {
+			had.Published = had.Published && !c.touched["published "+key]
+			c.rules[i] = had
+			delete(c.vague, key)
+		} else {
+			c.plant(key, had)
+		}
+	}
+	if kind != 1 {
+		c.orderRules(listed)
 	}
 }
 

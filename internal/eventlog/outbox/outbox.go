@@ -127,7 +127,7 @@ func (f TaskError) Error() string { return f.Err.Error() }
 // Unwrap returns the underlying error.
 func (f TaskError) Unwrap() error { return f.Err }
 
-// WrapTask wraps err in a PartError with the name of the failed task; nil if err is nil.
+// WrapTask wraps err in a TaskError with the name of the failed task; nil if err is nil.
 func WrapTask(part string, err error) error {
 	if err == nil {
 		return nil
@@ -166,7 +166,7 @@ type Policy struct {
 	// MaxWaiting is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
 	MaxWaiting int
 	// Before is called before each poll for due rows, and reports whether more work of Before is due immediately; nil = no call.
-	// The error of Before may join several PartErrors.
+	// The error of Before may join several TaskErrors.
 	Before func(ctx context.Context) (more bool, err error)
 	// Open prepares sending to a receiver. The function that Open returns builds the request of a row at the time of sending; a row
 	// for which the function returns ErrSkip is given up. If Open returns a nil function, the claimed rows stay queued and nothing

@@ -23,8 +23,7 @@ const (
 // services are not web sites), and further ranges: multicast, retired blocks, space outside 2000::/3, and addresses at which clouds
 // serve credentials. If several blocks match, the longest prefix decides.
 //
-// https://www.iana.org/assignments/iana-ipv4-special-registry
-// https://www.iana.org/assignments/iana-ipv6-special-registry
+// https://www.iana.org/assignments/iana-ipv4-special-registry https://www.iana.org/assignments/iana-ipv6-special-registry
 var blocks = []block{
 	// IPv4, IANA registry.
 	{cidr("0.0.0.0/8"), "This network", "RFC 791", closed},

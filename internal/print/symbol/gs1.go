@@ -13,8 +13,7 @@ import (
 // for FNC1.
 const fnc1 = "\x1d"
 
-// GS1QRIdentifier and GS1DataMatrixIdentifier precede the text that a reader sends for a symbol that begins with FNC1: ISO/IEC
-// 15424.
+// GS1QRIdentifier and GS1DataMatrixIdentifier precede the text that a reader sends for a symbol that begins with FNC1: ISO/IEC 15424.
 const (
 	GS1QRIdentifier         = "]Q3"
 	GS1DataMatrixIdentifier = "]d2"

@@ -57,8 +57,7 @@ type Options struct {
 	// after a refused key; 0 = the default.
 	Connections int
 	RefusedTime time.Duration
-	// ScanListener gives the scan API a listener of its own; requests to /scan/
-	// go there.
+	// ScanListener gives the scan API a listener of its own; requests to /scan/ go there.
 	ScanListener bool
 	// Undeclared lets calls answer codes that their endpoint's line does not name.
 	Undeclared bool
@@ -255,8 +254,7 @@ func (s *Server) Hide(secret string) {
 	s.secrets = append(s.secrets, secret)
 }
 
-// reached are the rows of the table of behaviours that calls of this process's
-// servers met.
+// reached are the rows of the table of behaviours that calls of this process's servers met.
 var reached sync.Map
 
 // Reached reports whether a call of any server so far met a row.
@@ -360,8 +358,7 @@ func (a Answer) RID(t testing.TB) string {
 	return rid
 }
 
-// Send sends one request on a connection of its own and fails the test if no
-// answer comes.
+// Send sends one request on a connection of its own and fails the test if no answer comes.
 func (s *Server) Send(r *http.Request) Answer {
 	s.t.Helper()
 	a, err := s.TrySend(r)
@@ -412,8 +409,7 @@ func (s *Server) Do(method, path, body string, header ...string) Answer {
 	return s.Send(s.Request(method, path, body, header...))
 }
 
-// Admin makes a call of the admin API with its token; anything but 200 fails
-// the test.
+// Admin makes a call of the admin API with its token; anything but 200 fails the test.
 func (s *Server) Admin(method, path, body string) Answer {
 	s.t.Helper()
 	a := s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+AdminToken, "Content-Type: application/json")

@@ -24,8 +24,7 @@ const (
 	Console     Surface = "the console"
 )
 
-// absent says of each surface why an operation is not on it. A new surface is a new
-// column here.
+// absent says of each surface why an operation is not on it. A new surface is a new column here.
 var absent = map[Surface]map[string]string{
 	GoClient: {},
 	CommandLine: {

@@ -51,8 +51,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 			err := tx.AllCodes(ctx, codeOf(from), codeOf(to), func(row alarms.Row) error { return n.compareCode(row, codes) })
 			for name, code := range codes {
 				n.r.compare(0, code.Scans, func() string {
-					return fmt.Sprintf("scans of code %d of application %d", name.Index,
-						name.Batch)
+					return fmt.Sprintf("scans of code %d of application %d", name.Index, name.Batch)
 				})
 			}
 			return err
