@@ -244,7 +244,12 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 	if err != nil {
 		return err
 	}
-	head, err := json.Marshal(w.head)
+	return w.head.write(f)
+}
+
+// write fills the first block of a file, whose rest stays zero.
+func (h snapshotHead) write(f io.WriteSeeker) error {
+	head, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}
@@ -256,7 +261,6 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 	binary.LittleEndian.PutUint32(block[12:], uint32(len(head)))
 	binary.LittleEndian.PutUint32(block[16:], crc32.Checksum(head, castagnoli))
 	block = append(block, head...)
-	// The rest of the first block belongs to the header and is filled with zeros.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -422,41 +426,50 @@ func (r *partReader) fill(b []byte) error {
 	return nil
 }
 
+// partSequence reads the parts of a snapshot file in order.
+type partSequence struct {
+	in    io.Reader
+	parts []snapshotPart // the parts that are not read yet
+}
+
+// next calls read with the next part, and returns an error if read leaves bytes or the checksum is wrong.
+func (s *partSequence) next(read func(*partReader) error) error {
+	p := s.parts[0]
+	s.parts = s.parts[1:]
+	r := &partReader{in: s.in, remaining: p.Length, sum: crc32.New(castagnoli)}
+	if err := read(r); err != nil {
+		return err
+	}
+	if r.remaining != 0 || r.sum.Sum32() != p.Sum {
+		return damaged("the sum of its part %q is wrong", p.Name)
+	}
+	return nil
+}
+
+// nextJSON parses the next part, a small one, after its checksum is verified.
+func (s *partSequence) nextJSON(v any) error {
+	var text []byte
+	err := s.next(func(r *partReader) error {
+		text = make([]byte, r.remaining)
+		return r.fill(text)
+	})
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return damaged("a part cannot be read: %v", err)
+	}
+	return nil
+}
+
 func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	head, err := readHead(in, size)
 	if err != nil {
 		return nil, err
 	}
-	next := 0
-	part := func(read func(*partReader) error) error {
-		p := head.Parts[next]
-		next++
-		r := &partReader{in: in, remaining: p.Length, sum: crc32.New(castagnoli)}
-		if err := read(r); err != nil {
-			return err
-		}
-		if r.remaining != 0 || r.sum.Sum32() != p.Sum {
-			return damaged("the sum of its part %q is wrong", p.Name)
-		}
-		return nil
-	}
-	// The checksum of a small part is verified before the part is parsed.
-	small := func(v any) error {
-		var text []byte
-		err := part(func(r *partReader) error {
-			text = make([]byte, r.remaining)
-			return r.fill(text)
-		})
-		if err != nil {
-			return err
-		}
-		if err := json.Unmarshal(text, v); err != nil {
-			return damaged("a part cannot be read: %v", err)
-		}
-		return nil
-	}
+	parts := &partSequence{in, head.Parts}
 	var image coreImage
-	if err := small(&image); err != nil {
+	if err := parts.nextJSON(&image); err != nil {
 		return nil, err
 	}
 	if image.Machine != byteOrder {
@@ -469,56 +482,21 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	c.ruleTable = table{segments: make([]segment, 1<<image.Bits), use: make([]segmentUse, 1<<image.Bits), bits: image.Bits, n: image.Rules,
 		bytes: (16 + 8) << image.Bits}
 	var cut blocks
-	err = part(func(r *partReader) error {
-		last := -1
-		cut.remaining = uint64(r.remaining / 64)
-		for _, s := range image.Segments {
-			if !s.possible(last, 1<<image.Bits, slots, r.remaining) {
-				return damaged("a segment has no possible size")
-			}
-			last = s.At
-			if err := r.fill(words(c.ruleTable.place(last, s.N, &cut), s.N)); err != nil {
-				return err
-			}
-			c.ruleTable.use[last] = segmentUse{s.Used, s.Spent}
+	for _, read := range []func(*partReader) error{
+		func(r *partReader) error { return c.ruleTable.read(r, image.Segments, &cut) },
+		func(r *partReader) error { return c.hosts.read(r, image.Hosts) },
+		func(r *partReader) error { return c.texts.read(r, image.Texts) },
+		func(r *partReader) error { return c.rules.read(r, image.Arena) },
+	} {
+		if err := parts.next(read); err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = part(func(r *partReader) error {
-		last := -1
-		for _, s := range image.Hosts {
-			if !s.possible(last, 1<<hostBits, 1, r.remaining) {
-				return damaged("a segment of hosts has no possible size")
-			}
-			lines := make([]host, s.N)
-			if err := r.fill(words(&lines[0], s.N)); err != nil {
-				return err
-			}
-			last = s.At
-			c.hosts.segments[last].lines.Store(&lines[0])
-			c.hosts.segments[last].n.Store(s.N)
-			c.hosts.used[last] = s.Used
-			c.hosts.bytes += int64(s.N) * 64
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := part(func(r *partReader) error { return c.texts.read(r, image.Texts) }); err != nil {
-		return nil, err
-	}
-	if err := part(func(r *partReader) error { return c.rules.read(r, image.Arena) }); err != nil {
-		return nil, err
 	}
 	var tests []string
 	var changed []changedRule
 	s := &Snapshot{Checkpoint: head.Checkpoint, Rules: &Index{}}
 	for _, v := range []any{&tests, &changed, &s.Accounts} {
-		if err := small(v); err != nil {
+		if err := parts.nextJSON(v); err != nil {
 			return nil, err
 		}
 	}
@@ -532,22 +510,65 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	}
 	s.Rules.replace(c)
 	for _, change := range changed {
-		if change.Rule == nil {
-			s.Rules.Remove(change.Key)
-			continue
+		if err := change.apply(s.Rules); err != nil {
+			return nil, err
 		}
-		r := change.Rule
-		prefix, ok := rules.StoredPrefix(r.Prefix)
-		if !ok {
-			return nil, damaged("%.120q is no prefix", r.Prefix)
-		}
-		s.Rules.Set(rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path,
-			Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published})
 	}
 	if s.Rules.Len() != head.Rules {
 		return nil, damaged("it holds %d rules, not %d", s.Rules.Len(), head.Rules)
 	}
 	return s, nil
+}
+
+// apply repeats a change that was made after the image of the index.
+func (c changedRule) apply(x *Index) error {
+	r := c.Rule
+	if r == nil {
+		x.Remove(c.Key)
+		return nil
+	}
+	prefix, ok := rules.StoredPrefix(r.Prefix)
+	if !ok {
+		return damaged("%.120q is no prefix", r.Prefix)
+	}
+	x.Set(rules.Rule{ID: r.ID, Kind: r.Kind, Owner: r.Owner, Target: r.Target, Prefix: prefix, Path: r.Path,
+		Occupy: r.Occupy, OpenVersion: r.OpenVersion, TestLinks: r.TestLinks, Published: r.Published})
+	return nil
+}
+
+func (t *table) read(r *partReader, image []segmentImage, cut *blocks) error {
+	last := -1
+	cut.remaining = uint64(r.remaining / 64)
+	for _, s := range image {
+		if !s.possible(last, len(t.segments), slots, r.remaining) {
+			return damaged("a segment has no possible size")
+		}
+		last = s.At
+		if err := r.fill(words(t.place(last, s.N, cut), s.N)); err != nil {
+			return err
+		}
+		t.use[last] = segmentUse{s.Used, s.Spent}
+	}
+	return nil
+}
+
+func (t *hostTable) read(r *partReader, image []segmentImage) error {
+	last := -1
+	for _, s := range image {
+		if !s.possible(last, 1<<hostBits, 1, r.remaining) {
+			return damaged("a segment of hosts has no possible size")
+		}
+		lines := make([]host, s.N)
+		if err := r.fill(words(&lines[0], s.N)); err != nil {
+			return err
+		}
+		last = s.At
+		t.segments[last].lines.Store(&lines[0])
+		t.segments[last].n.Store(s.N)
+		t.used[last] = s.Used
+		t.bytes += int64(s.N) * 64
+	}
+	return nil
 }
 
 func (a *arena) read(r *partReader, image [][2]int32) error {
