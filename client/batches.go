@@ -111,19 +111,21 @@ func (c CodesService) Deactivate(ctx context.Context, id int64, t time.Time, cha
 	}{change, t})
 }
 
-// Schedule activates a range of codes for a page from a time on; the zero time means immediately. actor and note are recorded in
-// the history of the codes; an empty actor means admin. If the range overlaps codes that another range has activated, the result is
-// a *Problem with status 409.
-func (c CodesService) Schedule(ctx context.Context, id int64, r CodeRange, b CodeBinding, t time.Time,
-	actor, note string) (CodesChanged, error) {
-	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), struct {
-		From    int64       `json:"code_start"`
-		To      int64       `json:"code_end"`
-		Binding CodeBinding `json:"binding"`
-		At      time.Time   `json:"effective_at,omitzero"`
-		Actor   string      `json:"actor,omitempty"`
-		Note    string      `json:"note,omitempty"`
-	}{r.From, r.To, b, t, actor, note})
+// Activation makes a range of codes open a page from EffectiveAt on; the zero time means immediately. Actor and Note are recorded in
+// the history of the codes; an empty Actor means "admin".
+type Activation struct {
+	From        int64       `json:"code_start"`
+	To          int64       `json:"code_end"`
+	Binding     CodeBinding `json:"binding"`
+	EffectiveAt time.Time   `json:"effective_at,omitzero"`
+	Actor       string      `json:"actor,omitempty"`
+	Note        string      `json:"note,omitempty"`
+}
+
+// Schedule activates codes of a batch. If the range overlaps codes that another range has activated, the result is a *Problem with
+// status 409.
+func (c CodesService) Schedule(ctx context.Context, id int64, a Activation) (CodesChanged, error) {
+	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), a)
 }
 
 // CodeEventList is a page of events of codes.

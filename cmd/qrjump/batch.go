@@ -74,8 +74,7 @@ func aboutCodes(did string, err error) error {
 	case errcode.NoApplication.Number, errcode.NotOwnApplication.Number:
 		return hintError{error: happened, next: tr("batch.this_account_has_no_such")}
 	case errcode.Unauthorized.Number:
-		return hintError{error: happened,
-			next: tr("batch.codes_want_a_certified_service") + w.RID}
+		return hintError{error: happened, next: tr("batch.codes_want_a_certified_service") + w.RID}
 	}
 	if next := codeAdvice[w.Code]; next != "" {
 		return hintError{error: happened, next: tr(next)}

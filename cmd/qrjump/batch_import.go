@@ -84,8 +84,7 @@ func (c *batchImport) Run(s *session) error {
 			if done.Lines == 0 {
 				return err
 			}
-			return hintError{error: err, next: tr("batch_import.came_before_that_and_stay",
-				countedCodes(done.Lines))}
+			return hintError{error: err, next: tr("batch_import.came_before_that_and_stay", countedCodes(done.Lines))}
 		}
 	}
 	progress.end()
@@ -104,8 +103,7 @@ func undoImport(s *session, qrjump *client.Client, b client.Batch, actor string,
 		all := client.ImportToUndo{To: b.Count - 1, Note: tr("batch_import.the_import_was_refused"), Actor: actor}
 		done, err := qrjump.Batches.UndoImport(s.ctx, b.ID, all)
 		if err != nil {
-			return hintError{error: refused, next: tr("batch_import.the_application_was_begun_and",
-				err, b.ID)}
+			return hintError{error: refused, next: tr("batch_import.the_application_was_begun_and", err, b.ID)}
 		}
 		if !done.More {
 			return hintError{error: refused, next: tr("batch_import.nothing_imported")}

@@ -48,7 +48,8 @@ func (c *batchSchedule) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, r, c.binding(), t, c.Actor, c.Note)
+	done, err := qrjump.Codes.Schedule(s.ctx, c.ID, client.Activation{From: r.From, To: r.To, Binding: c.binding(), EffectiveAt: t,
+		Actor: c.Actor, Note: c.Note})
 	s.warn(done)
 	return c.outcome(s, done, aboutStored(s, qrjump, "schedule "+rangeText(r)+" of", c.ID, err),
 		"batch_schedule.of_from_on_those_that", countedCodes(done.Codes), c.ID, from, plain(c.Path),

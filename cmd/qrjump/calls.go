@@ -50,8 +50,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		return c.follow(s, qrjump, query, page.Next)
 	}
 	if len(page.Calls) == 0 && c.RID != "" {
-		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID),
-			next: tr("calls.the_log_of_the_last") + c.RID})
+		return absent(hintError{error: fault("calls.list_calls_none_of_the", c.RID), next: tr("calls.the_log_of_the_last") + c.RID})
 	}
 	if err := emptyFor(s, qrjump, tr("calls.list_calls_of"), c.Account, len(page.Calls)); err != nil {
 		return err

@@ -170,8 +170,7 @@ func readUpTo(path string, limit int64) ([]byte, error) {
 func savePackage(s *session, qrjump *client.Client, id int64, word, out string) (int64, error) {
 	size, err := replaceFile(out, func(w io.Writer) error { return qrjump.Packages.Download(s.ctx, id, word, w) })
 	if err != nil {
-		return 0, hintError{error: fault("package.download_package", id, err),
-			next: tr("package.it_is_made_all_the", id)}
+		return 0, hintError{error: fault("package.download_package", id, err), next: tr("package.it_is_made_all_the", id)}
 	}
 	return size, nil
 }

@@ -138,8 +138,7 @@ func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
 	}
-	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id),
-		next: tr("print_rows.take_another_form_or_print")}
+	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id), next: tr("print_rows.take_another_form_or_print")}
 }
 
 // needKind calls needMatrix if a kind of label includes the dot matrix.

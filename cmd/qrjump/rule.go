@@ -230,8 +230,7 @@ func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	}
 	err = wire.Wire.UpdateRule(s.ctx, d)
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number && old.Published {
-		return hintError{error: failed("edit", c.Prefix, err),
-			next: tr("rule.the_page_of_a_published")}
+		return hintError{error: failed("edit", c.Prefix, err), next: tr("rule.the_page_of_a_published")}
 	}
 	if err != nil {
 		return failed("edit", c.Prefix, err)

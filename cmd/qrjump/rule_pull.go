@@ -33,8 +33,7 @@ func (c *rulePull) Run(s *session, wire *client.Client) error {
 	for _, r := range all {
 		target := opens[r.Prefix]
 		if ruleplan.KindOf(r) == rules.KindService && target == "" {
-			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix),
-				next: tr("rule_pull.name_the_account_s_mini")}
+			return hintError{error: fault("rule_pull.the_wire_does_not_say", r.Prefix), next: tr("rule_pull.name_the_account_s_mini")}
 		}
 		file.Rules = append(file.Rules, ruleplan.Write(r, target))
 	}

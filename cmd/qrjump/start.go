@@ -132,13 +132,20 @@ func onlyAccount(list []client.Account, kind string) (appid string) {
 	return appid
 }
 
-// account returns an account of a kind and creates the account if it does not exist; missingNames lists the missing preconditions
-// for an ability and for access tokens.
-func (c *starting) account(s *session, qrjump *client.Client, appid, kind, ability, stdin string, made ...string) (a client.Account,
-	missingNames []string, err error) {
+// accountPlan is an account that a start needs: its kind, the ability that it must have, and how it is created.
+type accountPlan struct {
+	appid, kind, ability string
+	flags                []string // of account set
+	secretFile           string   // standard input of account set; "" = none
+}
+
+// account returns the account of a plan and creates the account if it does not exist; missingNames lists the missing preconditions
+// for the ability and for access tokens.
+func (c *starting) account(s *session, qrjump *client.Client, p accountPlan) (a client.Account, missingNames []string, err error) {
+	appid := p.appid
 	a, err = qrjump.Accounts.Get(s.ctx, appid)
 	if isNotFound(err) {
-		if err = c.do(s, true, stdin, append([]string{"account", "set", appid, "--kind", kind}, made...)...); err != nil {
+		if err = c.do(s, true, p.secretFile, append([]string{"account", "set", appid, "--kind", p.kind}, p.flags...)...); err != nil {
 			return a, nil, err
 		}
 		a, err = qrjump.Accounts.Get(s.ctx, appid)
@@ -146,13 +153,13 @@ func (c *starting) account(s *session, qrjump *client.Client, appid, kind, abili
 	switch {
 	case err != nil:
 		return a, nil, aboutAccount(s, qrjump, "show", appid, err)
-	case a.Kind != kind:
-		return a, nil, misused("start.kind", appid, a.Kind, kind)
+	case a.Kind != p.kind:
+		return a, nil, misused("start.kind", appid, a.Kind, p.kind)
 	}
 	list, err := qrjump.Accounts.ListAbilities(s.ctx, appid)
 	for _, item := range list {
 		for _, n := range item.Requirements {
-			if (item.Ability == ability || item.Ability == "tokens") && !n.Fulfilled {
+			if (item.Ability == p.ability || item.Ability == "tokens") && !n.Fulfilled {
 				missingNames = append(missingNames, n.Requirement)
 			}
 		}
@@ -314,14 +321,16 @@ func released(appid string, versions []string) []string {
 
 // ready prepares the two accounts: the account that orders codes, and the Mini Program that the codes open.
 func (c *startCodes) ready(s *session, qrjump *client.Client) error {
-	mini, missingNames, err := c.account(s, qrjump, c.Target, "mini_program", "open", "", "--version", "release")
+	mini, missingNames, err := c.account(s, qrjump, accountPlan{appid: c.Target, kind: "mini_program", ability: "open",
+		flags: []string{"--version", "release"}})
 	if err == nil && slices.Contains(missingNames, "released") {
 		err = c.do(s, true, "", released(c.Target, mini.Versions)...)
 	}
 	if err != nil {
 		return err
 	}
-	maker, missingNames, err := c.account(s, qrjump, c.AppID, "service_account", "codes", "", "--certified", "--feature", "+marketcode")
+	maker, missingNames, err := c.account(s, qrjump, accountPlan{appid: c.AppID, kind: "service_account", ability: "codes",
+		flags: []string{"--certified", "--feature", "+marketcode"}})
 	if err != nil {
 		return err
 	}
@@ -453,7 +462,8 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 			return err
 		}
 	}
-	a, missingNames, err := c.account(s, qrjump, c.AppID, "mini_program", "open", file, "--version", "release", "--secret", "-")
+	a, missingNames, err := c.account(s, qrjump, accountPlan{appid: c.AppID, kind: "mini_program", ability: "open",
+		flags: []string{"--version", "release", "--secret", "-"}, secretFile: file})
 	if err == nil && slices.Contains(missingNames, "released") {
 		err = c.do(s, true, "", released(c.AppID, a.Versions)...)
 	}

@@ -201,8 +201,7 @@ func (c *ruleQR) Run(s *session) error {
 	}
 	opens := longestMatch(list.Rules, c.Link)
 	if opens == nil {
-		return hintError{error: fault("symbol.no_rule_of_the_account", plain(c.Link)),
-			next: tr("symbol.add_a_rule", shellWord(c.Link))}
+		return hintError{error: fault("symbol.no_rule_of_the_account", plain(c.Link)), next: tr("symbol.add_a_rule", shellWord(c.Link))}
 	}
 	if !opens.Published && !c.Unpublished {
 		return hintError{error: fault("symbol.the_rule_is_not_published", opens.Prefix, c.Link),

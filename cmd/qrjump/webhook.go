@@ -22,8 +22,7 @@ func (c *webhookList) Run(s *session, qrjump *client.Client) error {
 	return listing[client.Webhook]{name: "webhooks", none: tr("webhook.none"),
 		heads: []string{"ID", "STATE", "URL", "EVENTS", "MADE"},
 		row: func(item client.Webhook) []string {
-			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(describeEvents(item)),
-				formatTime(item.CreatedAt)}
+			return []string{number(item.ID), onOff(item.Enabled), item.URL, orDash(describeEvents(item)), formatTime(item.CreatedAt)}
 		}}.print(s, c.outputFlags, list, failed("list", "webhooks", err))
 }
 
@@ -225,8 +224,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 		if text == "" {
 			text = tr("webhook.the_receiver_answered", sent.Status)
 		}
-		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID),
-			next: tr("webhook.retried") + number(sent.ID)}
+		err = hintError{error: fault("webhook.webhook_delivery", c.ID, text, sent.ID), next: tr("webhook.retried") + number(sent.ID)}
 	}
 	return err
 }

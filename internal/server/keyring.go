@@ -356,8 +356,7 @@ func (s *Server) warnOfReadable(names ...string) {
 	for _, name := range names {
 		path := filepath.Join(s.config.Data, name)
 		if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
-			s.log.Warn("secret file is readable by other users", "hint", "chmod 600", "file", path, "mode",
-				info.Mode().Perm().String())
+			s.log.Warn("secret file is readable by other users", "hint", "chmod 600", "file", path, "mode", info.Mode().Perm().String())
 		}
 	}
 }

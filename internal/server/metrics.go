@@ -68,15 +68,13 @@ func newMetrics(rules func() float64, fn func() float64) *metrics {
 	for _, cause := range []string{scanapi.UnrecordedFull, scanapi.UnrecordedFailed} {
 		m.lost.WithLabelValues(cause)
 	}
-	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_auth_failures_total")),
-		[]string{"kind", "result"})
+	m.guesses = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_auth_failures_total")), []string{"kind", "result"})
 	for _, d := range credentialKinds {
 		for _, answer := range []string{"wrong", "refused"} {
 			m.guesses.WithLabelValues(d.name, answer)
 		}
 	}
-	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_attempts_total")),
-		[]string{"queue", "result"})
+	m.sends = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_outbox_attempts_total")), []string{"queue", "result"})
 	m.lane = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_fastpath_requests_total")))
 	m.gs1 = prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_gs1_requests_total")), []string{"status"})
 	m.handed = prometheus.NewCounter(prometheus.CounterOpts(metric("qrjump_scan_fastpath_fallbacks_total")))

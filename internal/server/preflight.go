@@ -202,13 +202,11 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	defer cancel()
 	switch fault, err := db.IntegrityCheck(ctx); {
 	case ctx.Err() != nil:
-		e.warn("store", localized("database.large", integrityTimeout),
-			localized("database.large.next"))
+		e.warn("store", localized("database.large", integrityTimeout), localized("database.large.next"))
 	case err != nil:
 		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
 	case fault != "":
-		e.fail("store", localized("database.damaged", fault),
-			localized("database.damaged.next"))
+		e.fail("store", localized("database.damaged", fault), localized("database.damaged.next"))
 	default:
 		e.pass("store", localized("database.sound"))
 	}

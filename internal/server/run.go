@@ -98,8 +98,7 @@ func (s *Server) logDeviations() {
 // time the listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.serving.draining.Store(true)
-	s.log.Info("stopping", "hint", "a second signal ends at once", "delay",
-		s.config.ShutdownDelay)
+	s.log.Info("stopping", "hint", "a second signal ends at once", "delay", s.config.ShutdownDelay)
 	select {
 	case <-end:
 	case err = <-s.Failed():

@@ -157,8 +157,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 		return fmt.Errorf("counting the scans that were not counted in the stream: %w", err)
 	}
 	if told > 0 || n > 0 {
-		s.log.InfoContext(ctx, "scan stream detached",
-			"counted", n, "told", told)
+		s.log.InfoContext(ctx, "scan stream detached", "counted", n, "told", told)
 	}
 	if missing > n {
 		s.log.WarnContext(ctx, "scan stream detached with uncounted scans that the journal no longer has", "max_scans", missing-n)

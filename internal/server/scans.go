@@ -185,8 +185,7 @@ func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {
 				s.log.Info("store recovered")
 			}
 		case ctx.Err() == nil && !s.domain.contact.lost.Swap(true):
-			s.log.Error("store unreachable; rule scans are served from memory",
-				"error", err)
+			s.log.Error("store unreachable; rule scans are served from memory", "error", err)
 		}
 	}
 }

@@ -68,8 +68,7 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 
 // addMany inserts rows like insertMany, but for repeated calls with some hundred rows in one transaction: its statements stay
 // prepared between calls if the transaction is in bulk mode. addMany returns the number of stored rows.
-func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int,
-	row func(i int) []any) (stored int64, err error) {
+func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
 	limit := t.engine.rowsAtOnce
 	var args []any
 	for i := 0; i < rows; {

@@ -12,8 +12,7 @@ import (
 var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", key: "owner, directory",
 	columns: "owner, directory, prefix, checked_at, ok, reason, failing_since, next_check_at",
 	targets: func(r *rules.Reverification) []any {
-		return []any{&r.Owner, &r.Directory, &r.Prefix, moment{&r.CheckedAt}, &r.OK, &r.Reason, moment{&r.FailingSince},
-			moment{&r.NextAt}}
+		return []any{&r.Owner, &r.Directory, &r.Prefix, moment{&r.CheckedAt}, &r.OK, &r.Reason, moment{&r.FailingSince}, moment{&r.NextAt}}
 	}}
 
 // AddRechecks implements rules.RecheckStore.

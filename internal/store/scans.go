@@ -328,8 +328,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			case refused.Code != "23514": // 23514 = the default partition already has scans of the day
 				l.days[day] = now.Add(partitionRetryDelay)
 			}
-			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day",
-				dayName(day), "error", err)
+			l.log.WarnContext(ctx, "scan partition not created; scans go to the default partition", "day", dayName(day), "error", err)
 		}
 	}
 }

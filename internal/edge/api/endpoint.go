@@ -233,19 +233,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	err = a.renumber(err)
 	code, detail := errcode.FromError(err)
-	if code != errcode.OK && !c.done {
-		c.notes.Clear() // notes recorded before the rejection did not affect the result
-	}
-	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.FirstNotice(cmp.Or(c.component, c.account())) {
-		c.notes.Add(behaviour.CallerAddressUnlisted)
-	}
-	c.notes.Add(errcode.RowOf(err))
-	if c.accessDenied {
-		c.notes.Add(behaviour.CodesGate)
-	}
-	if known && a.isRepeatedRejection(r, e, c, code) {
-		c.notes.Add(behaviour.WireRetry)
-	}
+	a.noteResult(r, e, c, err, code)
 	detail = truncate(detail, maxDetail) // the detail may quote text of the caller
 	if a.TracePathPrefix != "" {
 		w.Header().Set("X-Qrjump-Trace", a.TracePathPrefix+c.rid)
@@ -297,6 +285,23 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		h["Content-Type"] = answerPlain
 	}
 	w.Write(body)
+}
+
+// noteResult completes the behaviours on which the result of a call depends.
+func (a *API) noteResult(r *http.Request, e endpoint, c *call, err error, code *errcode.Code) {
+	if code != errcode.OK && !c.done {
+		c.notes.Clear() // notes recorded before the rejection did not affect the result
+	}
+	if c.notes.Take(behaviour.CallerAddressUnlisted) && a.Calls.FirstNotice(cmp.Or(c.component, c.account())) {
+		c.notes.Add(behaviour.CallerAddressUnlisted)
+	}
+	c.notes.Add(errcode.RowOf(err))
+	if c.accessDenied {
+		c.notes.Add(behaviour.CodesGate)
+	}
+	if e.path != "" && a.isRepeatedRejection(r, e, c, code) {
+		c.notes.Add(behaviour.WireRetry)
+	}
 }
 
 // Headers shared by all responses; these slices are never modified.

@@ -278,7 +278,7 @@ func (pages codePages) changeCodes(v *request) {
 	}
 	switch ctx := v.ctx(); did {
 	case "activate":
-		_, err = v.api.Codes.Schedule(ctx, batch, span, binding, t, "", "")
+		_, err = v.api.Codes.Schedule(ctx, batch, client.Activation{From: from, To: to, Binding: binding, EffectiveAt: t})
 	case "withdraw":
 		_, err = v.api.Codes.Deactivate(ctx, batch, t, codesOf(from, to))
 	case "retarget":

@@ -51,8 +51,7 @@ func (c *Console) signedOut(mode string) string {
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a kept form
 	v := c.visit(w, r, iam.Caller{})
-	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"),
-		Provider: c.offered()}
+	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the person has meanwhile signed in at the provider in another tab
 		if _, err := c.callerOf(r); err == nil {
 			c.goOn(v, form)

@@ -156,8 +156,7 @@ func (s *Fixture) party(v value) *party {
 func (s *Fixture) unknownParty(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
-		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18},
-			grants: map[int]*grant{}}
+		p = &party{n: -token.n, appID: mark{kind: "appid", n: 900_000_000 + token.n%90_000_000, length: 18}, grants: map[int]*grant{}}
 		s.parties[-token.n] = p
 	}
 	return p

@@ -356,8 +356,7 @@ func (s *Sender) send(ctx context.Context, seal func(*Row) (safehttp.Request, er
 		r.Event,
 		"attempt", r.Attempts, "status", r.Status, "reason", r.Error, "will_retry", !r.NextAt.IsZero())
 	if s.OnGone != nil && answer.Status == http.StatusGone {
-		s.Log.WarnContext(ctx, "receiver disabled after status 410", "queue", s.Kind, "receiver",
-			r.Receiver)
+		s.Log.WarnContext(ctx, "receiver disabled after status 410", "queue", s.Kind, "receiver", r.Receiver)
 		s.logFault(ctx, "receiver not disabled", s.OnGone(context.WithoutCancel(ctx), *r), "receiver", r.Receiver)
 		return sendResult{failed: true, pause: true}
 	}
@@ -388,8 +387,7 @@ func (s *Sender) logGivenUp(ctx context.Context) {
 			delete(s.givenUp, receiver)
 			continue
 		}
-		s.Log.WarnContext(ctx, "pending deliveries dropped",
-			"queue", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.reason)
+		s.Log.WarnContext(ctx, "pending deliveries dropped", "queue", s.Kind, "receiver", receiver, "rows", g.n, "reason", g.reason)
 		s.givenUp[receiver] = givenUpCount{loggedAt: now}
 	}
 }

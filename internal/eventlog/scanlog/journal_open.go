@@ -190,8 +190,7 @@ func (j *Journal) loadSegment(s *segment, bound int64) error {
 			complete = false
 			j.report(s, d)
 		} else if d.length > 0 && bound == 0 && !allZero(f, d) {
-			j.log.Warn("torn end of a journal file truncated", "file",
-				j.path(s.name), "offset", d.offset, "bytes", d.length)
+			j.log.Warn("torn end of a journal file truncated", "file", j.path(s.name), "offset", d.offset, "bytes", d.length)
 		}
 	}
 	if err := j.rewrite(s, f); err != nil {

@@ -248,8 +248,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	s.mu.Unlock()
 	if ctx.Err() == nil && (prevErr != nil) != (err != nil) {
 		if err != nil {
-			s.Log.WarnContext(ctx, "scan shipping failed", "will_retry", true,
-				"error", err)
+			s.Log.WarnContext(ctx, "scan shipping failed", "will_retry", true, "error", err)
 		} else {
 			s.Log.InfoContext(ctx, "scan shipping recovered")
 		}
@@ -363,8 +362,7 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	if err != nil {
 		return emptyOffset, err
 	}
-	s.Log.WarnContext(ctx,
-		"journal differs from the shipped one; journal renamed and shipped again", "was", s.Node, "is", node)
+	s.Log.WarnContext(ctx, "journal differs from the shipped one; journal renamed and shipped again", "was", s.Node, "is", node)
 	s.Node = node
 	s.id.Store(&node)
 	return emptyOffset, nil

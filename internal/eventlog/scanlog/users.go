@@ -163,8 +163,7 @@ func (j *Journal) keepUsers(s *segment, f *userFilter) {
 	}
 	if err != nil {
 		_ = j.disk.remove(name + newSuffix) // if the removal fails, the next start removes the file
-		j.log.Warn("user index of a journal file not written", "file", j.path(s.name),
-			"error", err)
+		j.log.Warn("user index of a journal file not written", "file", j.path(s.name), "error", err)
 	}
 }
 

@@ -48,8 +48,7 @@ func Open(folder string, now func() time.Time, elapsed func() time.Duration, log
 		start := time.Now()
 		elapsed = func() time.Duration { return time.Since(start) }
 	}
-	c := &Clock{file: filepath.Join(folder, "clock"), now: now, elapsed: elapsed, log: log,
-		storedAt: -keptEvery}
+	c := &Clock{file: filepath.Join(folder, "clock"), now: now, elapsed: elapsed, log: log, storedAt: -keptEvery}
 	if b, err := os.ReadFile(c.file); err == nil {
 		text, spent, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 		if seen, err := time.Parse(time.RFC3339, text); err == nil {

@@ -67,8 +67,7 @@ func (e *WordError) Unwrap() error { return e.Err }
 
 // Design returns the layout of each label, with the style's default font. The error is a *WordError or a *symbol.SizeError.
 func (p Printing) Design() (d Design, err error) {
-	d = Design{Kind: Kind(p.Kind), Lines: p.Lines,
-		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
+	d = Design{Kind: Kind(p.Kind), Lines: p.Lines, Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
 	if !slices.Contains([]string{"", "below", "right"}, p.TextPosition) {
 		return d, &WordError{"text_position", fmt.Errorf("%.40q is none: want below or right", p.TextPosition)}
 	}
