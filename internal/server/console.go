@@ -68,7 +68,7 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	h := console.Health{DiskFree: -1, Memory: int64(memory.Sys - memory.HeapReleased), StartedAt: started}
-	h.Fault, _ = s.unready(ctx, "") // the error is ignored here, because GET /readyz logs it
+	h.NotReady, _ = s.unready(ctx, "") // the error is ignored here, because GET /readyz logs it
 	if free, known := scanlog.FreeSpace(s.config.Data); known {
 		h.DiskFree = free
 		if free < scanlog.MinFreeSpace {

@@ -118,15 +118,15 @@ func (pages accountPages) replaceAccount(v *request) {
 // accountView holds the data of an account's page.
 type accountView struct {
 	client.Account
-	Abilities []client.Ability
-	Links     []client.AccountLink
-	Holders   []client.Holding
-	Notices   []client.Notification
-	Left      *int // remaining publishes of this month
-	Users     []string
-	More      string     // the last user on this page; "" = the list is complete
-	Published *time.Time // the last publish of the newest rules; nil = never
-	Activated string     // the active share of the account's ordered codes; "" = no orders
+	Abilities     []client.Ability
+	Links         []client.AccountLink
+	Holders       []client.Holding
+	Notices       []client.Notification
+	PublishesLeft *int // remaining publishes of this month
+	Users         []string
+	More          string     // the last user on this page; "" = the list is complete
+	Published     *time.Time // the last publish of the newest rules; nil = never
+	Activated     string     // the active share of the account's ordered codes; "" = no orders
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
@@ -167,8 +167,8 @@ func (pages accountPages) account(v *request) {
 		return
 	}
 	if a.Kind == "mini_program" {
-		data.Left = new(int)
-		if v.failed(storeResult(data.Left)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
+		data.PublishesLeft = new(int)
+		if v.failed(storeResult(data.PublishesLeft)(v.api.Accounts.GetQuota(ctx, a.AppID))) {
 			return
 		}
 	}

@@ -14,11 +14,11 @@ import (
 // alarmPage is the page of one alarm: reason, time, number and places of scans, and what a buyer sees.
 type alarmPage struct {
 	alarmView
-	Known  []fact // the numbers known of the code when the alarm was raised
-	Code   client.StoredCode
-	Scans  client.CodeScans
-	Places []boxRow
-	Placed int64 // number of scans with a known place
+	Statistics []fact // the numbers known of the code when the alarm was raised
+	Code       client.StoredCode
+	Scans      client.CodeScans
+	Places     []boxRow
+	Placed     int64 // number of scans with a known place
 	// Threshold is the score from which the code raises an alarm; 0 = no score raises an alarm.
 	Threshold int64
 	Times     []client.RecordedScan // the first scans of the code
@@ -53,7 +53,7 @@ func (pages alarmPages) alarm(v *request) {
 		v.failed(storeResult(&data.Scans)(v.api.Codes.GetScans(v.ctx(), data.ApplicationID, data.CodeIndex))) {
 		return
 	}
-	data.Known, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
+	data.Statistics, data.Buyer = factsOf(list[0].Details), buyerSees(data.Code)
 	if text := data.Code.CodeURL; text != "" { // present only if the reader may see the text of codes
 		data.Page = "https://" + text
 		if v.c.Emulates {

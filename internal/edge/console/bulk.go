@@ -12,8 +12,8 @@ import (
 const maxBulk = 16 << 20
 
 type bulkView struct {
-	What string
-	Done *client.Imported
+	Content string
+	Done    *client.Imported
 }
 
 // bulkFile sends a file with all accounts or all rules, one JSON object per line.
@@ -35,10 +35,10 @@ func (pages operatePages) loadBulk(v *request) {
 	if !ok {
 		return
 	}
-	data, lines, err := bulkView{What: v.r.FormValue("what")}, strings.NewReader(text), error(nil)
+	data, lines, err := bulkView{Content: v.r.FormValue("what")}, strings.NewReader(text), error(nil)
 	dry := v.r.FormValue("did") != "store"
 	data.Done = &client.Imported{}
-	switch data.What {
+	switch data.Content {
 	case "accounts":
 		*data.Done, err = v.api.Accounts.Import(v.ctx(), lines, dry)
 	case "rules":

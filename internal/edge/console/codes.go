@@ -21,7 +21,7 @@ type codesView struct {
 	Found   *client.StoredCode
 	Scans   *client.CodeScans // nil if the code has no scans, or the visitor may not see scans
 	Alarms  []alarmView       // undismissed alarms of the code
-	Fault   string
+	Error   string
 }
 
 // nameOf parses a code name typed by a person: APPLICATION:INDEX, nine characters, or the code text.
@@ -45,12 +45,12 @@ func (pages codePages) codes(v *request) {
 	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
 	if key := q.Get("fault"); v.Has("scan.fault." + key) {
-		data.Fault = v.say("scan.fault." + key)
+		data.Error = v.say("scan.fault." + key)
 	}
 	if data.Asked != "" {
 		found, err := v.api.Codes.Get(v.ctx(), nameOf(data.Asked))
 		if said, is := refused(err, http.StatusNotFound, http.StatusUnprocessableEntity); is {
-			data.Fault, status = v.say("codes.unknown"), said.Status
+			data.Error, status = v.say("codes.unknown"), said.Status
 		} else if v.failed(err) {
 			return
 		} else {

@@ -23,14 +23,14 @@ type changedView struct {
 	Changes      []client.ThingChange
 	Fields       []keptField // the fields of the form, for submitting the form again
 	Rows         []version
-	Gone         bool
+	Deleted      bool
 }
 
 // version is a field with its value in the form and its current value.
 type version struct {
-	Label, Mine, Theirs string
-	Typed               bool // whether the form contains the field
-	Differs             bool
+	Label, Submitted, Stored string
+	Typed                    bool // whether the form contains the field
+	Differs                  bool
 }
 
 // versions lists the fields to compare, in display order.
@@ -51,7 +51,7 @@ var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject
 func (v *request) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
-	data := changedView{Action: v.r.URL.RequestURI(), Back: v.formPage(), Changes: said.Changes, Gone: len(said.Current) == 0}
+	data := changedView{Action: v.r.URL.RequestURI(), Back: v.formPage(), Changes: said.Changes, Deleted: len(said.Current) == 0}
 	currentNames := flat(said.Current)
 	form.Set(revisionField, currentNames[revisionField])
 	for name, values := range form {
@@ -67,16 +67,16 @@ func (v *request) changed(said *client.Problem) {
 		if !exists && !(typed && local != "") {
 			continue
 		}
-		row := version{Label: v.say(item.Key), Mine: local, Theirs: v.readable(remote), Typed: typed}
+		row := version{Label: v.say(item.Key), Submitted: local, Stored: v.readable(remote), Typed: typed}
 		if strings.HasSuffix(field, "_en") || strings.HasSuffix(field, "_zh") {
 			row.Label += " · " + v.say("appearance.in."+field[len(field)-2:])
 		}
 		if typed {
-			row.Differs = v.readable(local) != row.Theirs
-			row.Mine = v.readable(local)
+			row.Differs = v.readable(local) != row.Stored
+			row.Submitted = v.readable(local)
 		}
 		if (keptField{Name: field}).Secret() || field == "logo_kept" {
-			row.Mine, row.Differs = v.say("kept.secret"), local != ""
+			row.Submitted, row.Differs = v.say("kept.secret"), local != ""
 			if row.Typed = local != ""; !row.Typed && !exists {
 				continue
 			}

@@ -87,6 +87,6 @@ func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 		v.fail(http.StatusUnauthorized, v.say("fault.expired"))
 		return
 	}
-	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/", Kept: k.text(), Fault: v.say("kept.waits"),
+	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/", Kept: k.text(), Error: v.say("kept.waits"),
 		Provider: c.offered()})
 }

@@ -12,7 +12,7 @@ import (
 
 // Health holds the health data of this node.
 type Health struct {
-	Fault     string // the error that GET /readyz reports; "" = ready
+	NotReady  string // the error that GET /readyz reports; "" = ready
 	DiskFree  int64  // free bytes on the volume of the data folder; -1 = unknown
 	DiskKind  string // bad = scans are rejected, warn = nearly full, "" = enough space
 	Memory    int64  // memory of the process in bytes
@@ -25,8 +25,8 @@ type healthView struct {
 	Recount *client.Recount
 }
 
-// check is the result of a health check. Name is a text key, Kind is bad, warn or good, What describes the finding, and Why describes how
-// to fix a failure on the page To.
+// check is the result of a health check. Name is a text key, Kind is bad, warn or good, Title describes the finding, and Explanation
+// describes how to fix a failure on the page To.
 type check struct {
 	Name string
 	task
@@ -48,7 +48,9 @@ func (pages operatePages) showHealth(v *request, recount *client.Recount) {
 }
 
 // notReady returns the fault that GET /readyz reports, in the reader's language.
-func (v *request) notReady() string { return errortext.In(v.Language, v.c.Health(v.r.Context()).Fault) }
+func (v *request) notReady() string {
+	return errortext.In(v.Language, v.c.Health(v.r.Context()).NotReady)
+}
 
 // checks returns the results of the health checks of this server, failures first. A check whose data the database cannot deliver fails.
 func (v *request) checks() (list []check) {

@@ -12,16 +12,16 @@ import (
 
 // homeView holds the data of the home page: next steps, today's numbers, and unmatched scans.
 type homeView struct {
-	Fault   string // the error that GET /readyz reports; "" = ready
-	Tasks   []task // most severe first
-	Numbers []number
-	Week    *statisticsView // the scans of seven days; nil = the reader may not see scans
-	Misses  []client.UnmatchedPrefix
-	now     time.Time // the server's current time in the time zone of the statistics
+	NotReady string // the error that GET /readyz reports; "" = ready
+	Tasks    []task // most severe first
+	Numbers  []number
+	Week     *statisticsView // the scans of seven days; nil = the reader may not see scans
+	Misses   []client.UnmatchedPrefix
+	now      time.Time // the server's current time in the time zone of the statistics
 }
 
 // task is a suggested next step; Kind is bad, warn or info.
-type task struct{ Kind, What, Why, To string }
+type task struct{ Kind, Title, Explanation, To string }
 
 // number is a prominent count with a comparison value and its recent history.
 type number struct {
@@ -48,9 +48,9 @@ func (pages homePages) landing(v *request) {
 
 // home shows each reader only the data that the admin API allows this reader to see.
 func (pages homePages) home(v *request) {
-	data := homeView{Fault: v.notReady(), now: time.Now()}
+	data := homeView{NotReady: v.notReady(), now: time.Now()}
 	// While the node is not ready, the page shows the reason and omits data that the database cannot deliver.
-	skipped := func(err error) bool { return data.Fault != "" && unavailable(err) }
+	skipped := func(err error) bool { return data.NotReady != "" && unavailable(err) }
 	if now, err := v.clock(); err == nil {
 		data.now = now
 	} else if !skipped(err) && v.failed(err) {
@@ -96,7 +96,7 @@ func (v *request) homeScans(data *homeView) error {
 	if err != nil {
 		return err
 	}
-	if shown.Numbers.Counted.Scans == 0 && data.Fault == "" {
+	if shown.Numbers.Counted.Scans == 0 && data.NotReady == "" {
 		first := task{"info", v.say("home.first"), v.say("home.first.why"), Root + "/scan"}
 		if (view{request: v}).HasRole("rules-editor") {
 			first.To = Root + "/rules/new"

@@ -27,19 +27,19 @@ const (
 
 // importView holds an uploaded file of rules and the changes that the file would make.
 type importView struct {
-	Owner, Text string
-	Prune       bool
-	Fault       string
-	Wrong       []string // errors with their line numbers
-	Planned     bool
-	Steps       []ruleplan.Step
-	Publishes   int
-	Left        string
-	Sum         string // a checksum of the steps, so that exactly the confirmed steps are applied
-	Many        bool
-	Stopped     string // the error that stopped the steps
-	Days        int    // number of days of scans to replay
-	Replayed    *impact
+	Owner, Text   string
+	Prune         bool
+	Error         string
+	Wrong         []string // errors with their line numbers
+	Planned       bool
+	Steps         []ruleplan.Step
+	Publishes     int
+	PublishesLeft string
+	Sum           string // a checksum of the steps, so that exactly the confirmed steps are applied
+	Many          bool
+	Stopped       string // the error that stopped the steps
+	Days          int    // number of days of scans to replay
+	Replayed      *impact
 }
 
 // storedRules returns all rules of an account.
@@ -73,7 +73,7 @@ func (pages rulePages) importRules(v *request) {
 	}
 	data := importView{Owner: strings.TrimSpace(v.r.FormValue("owner")), Text: text, Prune: v.r.FormValue("prune") != ""}
 	refuse := func(fault string) {
-		data.Fault = fault
+		data.Error = fault
 		v.show(http.StatusUnprocessableEntity, "import", data)
 	}
 	if data.Owner == "" || strings.TrimSpace(data.Text) == "" {
@@ -125,7 +125,7 @@ func (pages rulePages) replay(v *request, data *importView) {
 	}
 	done, err := v.api.Rules.ReplayPlan(v.ctx(), changes, data.Days)
 	if said, is := mendable(err); is {
-		data.Fault = v.problemText(said)
+		data.Error = v.problemText(said)
 		v.show(said.Status, "import", *data)
 	} else if !v.failed(err) {
 		data.Replayed = &impact{Replayed: done, Days: data.Days}
@@ -149,7 +149,7 @@ func (pages rulePages) plan(v *request, data *importView, stored []client.Stored
 			return err
 		}
 	}
-	data.Steps, data.Planned, data.Left = ruleplan.Decide(wanted, have, data.Prune), true, v.publishesLeft(data.Owner)
+	data.Steps, data.Planned, data.PublishesLeft = ruleplan.Decide(wanted, have, data.Prune), true, v.publishesLeft(data.Owner)
 	data.Many = len(data.Steps) > maxSteps
 	text, err := json.Marshal(data.Steps)
 	if err != nil {

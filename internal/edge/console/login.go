@@ -28,7 +28,7 @@ type signingIn struct {
 	Out              string // the address for signing out at the identity provider too, after signing out of the console
 	Kept             string // a form that was kept until the sign-in
 	WantsCode        bool
-	Fault            string
+	Error            string
 }
 
 func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 			c.goOn(v, form)
 			return
 		}
-		form.Fault = v.say("kept.not.yet")
+		form.Error = v.say("kept.not.yet")
 		v.show(http.StatusUnauthorized, "login", form)
 		return
 	}
@@ -90,22 +90,22 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		c.goOn(v, form)
 		return
 	case errors.Is(err, iam.ErrSecondFactor):
-		form.WantsCode, form.Fault, status = true, v.say("login.code.wanted"), http.StatusUnauthorized
+		form.WantsCode, form.Error, status = true, v.say("login.code.wanted"), http.StatusUnauthorized
 	case errors.Is(err, iam.ErrRefused):
-		form.WantsCode, form.Fault = r.FormValue("code") != "", v.say("login.wrong")
+		form.WantsCode, form.Error = r.FormValue("code") != "", v.say("login.wrong")
 	case errors.Is(err, iam.ErrNoLink):
-		form.Fault = v.say("login.link.gone")
+		form.Error = v.say("login.link.gone")
 	case errors.Is(err, iam.ErrNoPerson):
-		form.Fault = v.say("login.wrong")
+		form.Error = v.say("login.wrong")
 	case errors.Is(err, iam.ErrTooMany):
-		form.Fault, status = v.say("login.many"), http.StatusTooManyRequests
+		form.Error, status = v.say("login.many"), http.StatusTooManyRequests
 		w.Header().Set("Retry-After", "60")
 	case errors.Is(err, iam.ErrBusy):
-		form.Fault, status = v.say("login.busy"), http.StatusServiceUnavailable
+		form.Error, status = v.say("login.busy"), http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "5")
 	default:
 		c.Log.ErrorContext(r.Context(), "a sign-in failed", "error", err)
-		form.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+		form.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
 	}
 	v.show(status, "login", form)
 }

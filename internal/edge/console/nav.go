@@ -67,16 +67,16 @@ func (e entry) opens(caller iam.Caller, emulates bool) bool {
 
 // section is a navigation group as shown to a person.
 type section struct {
-	Name   string
-	Gear   bool
-	Here   bool // the current page belongs to the section
-	Places []place
+	Name    string
+	Gear    bool
+	Current bool // the current page belongs to the section
+	Places  []place
 }
 
 // place is a navigation entry as shown to a person.
 type place struct {
 	Name, Path string
-	Here       bool
+	Current    bool
 	Count      string // number of waiting items; "" = none
 }
 
@@ -105,7 +105,7 @@ func (v view) Sections() []section {
 		}
 	}
 	if longest > 0 {
-		list[values[0]].Here, list[values[0]].Places[values[1]].Here = true, true
+		list[values[0]].Current, list[values[0]].Places[values[1]].Current = true, true
 	}
 	v.sections = list
 	return list

@@ -19,19 +19,19 @@ const maxFailedCredentials = 50
 
 // operateView holds the data of the server page.
 type operateView struct {
-	Fault   string // the error that GET /readyz reports; "" = ready
-	Nodes   []client.ScanNode
-	Refused []client.RefusedCredential
-	Counted client.Statistics
-	Backup  *client.Change
-	Drill   *client.Change
-	Found   client.Drill // the result of the restore drill
+	NotReady string // the error that GET /readyz reports; "" = ready
+	Nodes    []client.ScanNode
+	Refused  []client.RefusedCredential
+	Counted  client.Statistics
+	Backup   *client.Change
+	Drill    *client.Change
+	Found    client.Drill // the result of the restore drill
 }
 
 func (pages operatePages) operate(v *request) {
-	data := operateView{Fault: v.notReady()}
+	data := operateView{NotReady: v.notReady()}
 	// While the node is not ready, the page shows the data that the database can still deliver.
-	failed := func(err error) bool { return !(data.Fault != "" && unavailable(err)) && v.failed(err) }
+	failed := func(err error) bool { return !(data.NotReady != "" && unavailable(err)) && v.failed(err) }
 	var refused []client.RefusedCredential
 	var backups, drills []client.Change
 	ctx := v.ctx()

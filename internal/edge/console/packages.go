@@ -31,13 +31,13 @@ const (
 )
 
 type packagesView struct {
-	Account  string
-	Packages []client.Package
-	More     int64
-	Signer   client.PackageSigner
-	Form     packageForm
-	Plan     *client.LabelPlan // the plan for the form's values; nil = no preview was requested
-	Left     []string          // words of a job file that have no field in the form
+	Account         string
+	Packages        []client.Package
+	More            int64
+	Signer          client.PackageSigner
+	Form            packageForm
+	Plan            *client.LabelPlan // the plan for the form's values; nil = no preview was requested
+	UnsupportedKeys []string          // words of a job file that have no field in the form
 }
 
 // packageForm holds the initial values of the package form.
@@ -165,7 +165,7 @@ func (pages codePages) planPackage(v *request, batch int64, wish client.PackageW
 		return
 	}
 	v.rejected = newRejectedForm(v.r, nil) // the form keeps the typed values
-	pages.showPackages(v, packagesView{Plan: planned.Plan, Left: left})
+	pages.showPackages(v, packagesView{Plan: planned.Plan, UnsupportedKeys: left})
 }
 
 // maxJob is the maximum size in bytes of a job file, which normally has about thirty lines.

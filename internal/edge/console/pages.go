@@ -66,7 +66,7 @@ func routes() map[string]func(*request) {
 		"POST /console/operate/apps":                operatePages{}.changeApps,
 		"GET /console/operate/audit":                func(v *request) { operatePages{}.showAudit(v, nil) },
 		"POST /console/operate/audit":               operatePages{}.verifyAudit,
-		"GET /console/operate/bulk":                 func(v *request) { v.show(http.StatusOK, "bulk", bulkView{What: "accounts"}) },
+		"GET /console/operate/bulk":                 func(v *request) { v.show(http.StatusOK, "bulk", bulkView{Content: "accounts"}) },
 		"POST /console/operate/bulk":                operatePages{}.loadBulk,
 		"GET /console/operate/bulk/{file}":          operatePages{}.bulkFile,
 		"GET /console/operate/checks":               operatePages{}.checks,

@@ -19,7 +19,7 @@ type selfView struct {
 	Factor  iam.Factor
 	Picture template.URL // the QR code of the new second factor for an authenticator app
 	Waits   string       // the new second factor until it is confirmed
-	Fault   string
+	Error   string
 }
 
 func (pages peoplePages) showSelf(v *request, status int, data selfView) {
@@ -94,7 +94,7 @@ func (pages peoplePages) selfRefused(ctx context.Context, v *request, err error)
 		v.c.Log.ErrorContext(ctx, "a change of one's own sign-in failed", "error", err)
 		status, fault = http.StatusServiceUnavailable, v.say("fault.store")
 	}
-	pages.showSelf(v, status, selfView{Fault: fault})
+	pages.showSelf(v, status, selfView{Error: fault})
 }
 
 // lacksFactor reports whether the person must first set up a second factor. For federated people the identity provider is

@@ -76,7 +76,7 @@ func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
 func (c *Console) unreached(v *request, next string, err error) {
 	c.Log.WarnContext(v.r.Context(), "a sign-in at the provider failed", "provider", c.Provider.Issuer, "error", err)
 	v.show(http.StatusServiceUnavailable, "login", signingIn{Next: next, Provider: c.offered(),
-		Fault: v.say("provider.down", c.Provider.Host())})
+		Error: v.say("provider.down", c.Provider.Host())})
 }
 
 // cameBack lists the parameters of a provider's redirect.
@@ -123,7 +123,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 		// Anyone can lead people to the address of the provider's redirect with a link. A link that leads a person to this address
 		// must not abort a sign-in that the person has started.
 		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
-			signingIn{Next: localPath(next), Provider: c.offered(), Fault: v.say("provider.begun")})
+			signingIn{Next: localPath(next), Provider: c.offered(), Error: v.say("provider.begun")})
 		return
 	}
 	c.setFlow(v, "", -1) // once
@@ -154,16 +154,16 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 			c.Log.WarnContext(ctx, "rejected sign-in of the identity provider", "provider", c.Provider.Issuer,
 				"reason", string(refusal.Reason), "detail", refusal.Detail)
 		}
-		page.Fault = v.say("provider."+string(refusal.Reason), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
+		page.Error = v.say("provider."+string(refusal.Reason), c.Provider.Host(), c.Provider.RolesClaim, refusal.Detail)
 		if user.Subject != "" {
 			if err := c.People.Deprovision(ctx, user.Issuer, user.Subject); err != nil {
 				c.Log.ErrorContext(ctx, "sessions of a person without a role not ended", "error", err)
-				page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+				page.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
 			}
 		}
 	default:
 		c.Log.ErrorContext(ctx, "a sign-in failed", "error", err)
-		page.Fault, status = v.say("fault.store"), http.StatusServiceUnavailable
+		page.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
 	}
 	c.turnAway(v, tooMany, status, page)
 }
@@ -173,7 +173,7 @@ func (c *Console) refused(ctx context.Context, v *request, user iam.FederatedUse
 func (c *Console) turnAway(v *request, tooMany bool, status int, page signingIn) {
 	if tooMany {
 		v.w.Header().Set("Retry-After", "60")
-		status, page.Fault = http.StatusTooManyRequests, v.say("login.many")
+		status, page.Error = http.StatusTooManyRequests, v.say("login.many")
 	}
 	v.show(status, "login", page)
 }

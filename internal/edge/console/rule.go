@@ -21,7 +21,7 @@ import (
 type ruleView struct {
 	Owner, Prefix string
 	Rule          *client.StoredRule
-	Left          string
+	PublishesLeft string
 	Picture       template.URL // the QR code of the prefix; "" = the prefix is too long for a code on a screen
 	Codes         []ruleCode   // the sizes in which the code can be printed
 	Scans         *ruleScans   // nil = the visitor's role may not see scans
@@ -50,7 +50,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 	}
 	if len(found) > 0 {
 		data.Rule = &found[0]
-		data.Owner, data.Left = data.Rule.Owner, v.publishesLeft(data.Rule.Owner)
+		data.Owner, data.PublishesLeft = data.Rule.Owner, v.publishesLeft(data.Rule.Owner)
 		data.Link = cmp.Or(data.Link, data.Prefix)
 		if grid, err := symbol.Readable(data.Prefix); err == nil { // the prefix may be too long for a QR code
 			data.Codes = ruleCodes(grid)

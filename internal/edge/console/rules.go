@@ -16,8 +16,8 @@ import (
 type rulesView struct {
 	Owner, Prefix, Text, State, Order string
 	client.StoredRuleList
-	Left  string // remaining publishes of this month
-	Pager pager
+	PublishesLeft string // remaining publishes of this month
+	Pager         pager
 }
 
 // rules lists rules, or shows the page of one prefix.
@@ -43,7 +43,7 @@ func (pages rulePages) rules(v *request) {
 		return
 	}
 	data.Pager = v.rulePages(wanted, &data)
-	data.Left = v.publishesLeft(data.Owner)
+	data.PublishesLeft = v.publishesLeft(data.Owner)
 	v.show(http.StatusOK, "rules", data)
 }
 
@@ -227,9 +227,9 @@ type ruleForm struct {
 	Link                        string // a link to test against the rule
 	OpenVersion                 int
 	Occupy, Edit, Published     bool
-	Left                        string
+	PublishesLeft               string
 	Foreseen                    *impact // effect of an edit on past scans; nil = not requested
-	Asks                        bool    // the edit waits for confirmation
+	NeedsConfirmation           bool    // the edit waits for confirmation
 	Revision                    string  // revision of the rule that is changed
 	Check                       *client.RuleCheck
 	Tried                       *client.Explanation
@@ -300,7 +300,7 @@ func (pages rulePages) ruleForm(v *request) {
 }
 
 func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
-	f.Left = v.publishesLeft(f.Owner)
+	f.PublishesLeft = v.publishesLeft(f.Owner)
 	v.show(status, "rule_form", f)
 }
 
@@ -353,7 +353,7 @@ func (pages rulePages) saveRule(v *request) {
 			if v.failed(storeResult(&f.Foreseen)(v.foresee(f.change()))) {
 				return
 			}
-			if f.Asks = f.Foreseen != nil && (f.Foreseen.Changed > 0 || f.Foreseen.Truncated); f.Asks {
+			if f.NeedsConfirmation = f.Foreseen != nil && (f.Foreseen.Changed > 0 || f.Foreseen.Truncated); f.NeedsConfirmation {
 				pages.showRuleForm(v, http.StatusOK, f)
 				return
 			}

@@ -18,7 +18,7 @@ type scansView struct {
 	Next                                                string // the scan after which the next page starts; "" = last page
 	Examined                                            int
 	OpenID                                              string
-	Fault                                               string
+	Error                                               string
 	Erased                                              *client.ErasureResult
 }
 
@@ -45,7 +45,7 @@ func (pages scanPages) showScans(v *request, status int, erased *client.ErasureR
 	data, asked, ok := pages.askedScans(v)
 	data.Erased = erased
 	if !ok {
-		data.Fault = v.say("scans.code.form")
+		data.Error = v.say("scans.code.form")
 		v.show(http.StatusUnprocessableEntity, "scans", data)
 		return
 	}

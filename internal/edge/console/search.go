@@ -171,13 +171,13 @@ func (v view) OwnAccounts() []string {
 func (v view) Unfiltered() string {
 	for _, s := range v.Sections() {
 		for _, p := range s.Places {
-			if p.Here && p.Path != v.r.URL.Path {
+			if p.Current && p.Path != v.r.URL.Path {
 				return p.Path
 			}
-			if p.Here && v.r.Method == http.MethodGet && !v.r.URL.Query().Has("prefix") && !v.r.URL.Query().Has("code") {
+			if p.Current && v.r.Method == http.MethodGet && !v.r.URL.Query().Has("prefix") && !v.r.URL.Query().Has("code") {
 				return v.r.URL.RequestURI()
 			}
-			if p.Here {
+			if p.Current {
 				return p.Path
 			}
 		}

@@ -23,7 +23,7 @@ type scanView struct {
 	Asked                          bool
 	Now                            *client.Explanation
 	Then                           *client.StateAsOf
-	Fault                          string
+	Error                          string
 	Code                           template.URL // a picture drawn by the server; "" = the text is too long for a camera
 	Link                           string       // the text without its query if it is a link: a prefix for a new rule
 }
@@ -38,7 +38,7 @@ func (pages scanPages) scan(v *request) {
 	data := scanView{Text: strings.TrimSpace(q.Get("text")), User: q.Get("user"), Source: q.Get("source"),
 		Moment: q.Get("moment"), At: q.Get("at")}
 	if key := q.Get("fault"); v.Has("scan.fault." + key) {
-		data.Fault = v.say("scan.fault." + key)
+		data.Error = v.say("scan.fault." + key)
 	}
 	if data.Text == "" {
 		v.show(http.StatusOK, "scan", data)
@@ -57,7 +57,7 @@ func (pages scanPages) scan(v *request) {
 	if data.Moment == "then" {
 		t, wrong := moment(data.At)
 		if wrong != nil {
-			data.Fault = v.say("scan.fault.at")
+			data.Error = v.say("scan.fault.at")
 			v.show(http.StatusUnprocessableEntity, "scan", data)
 			return
 		}
@@ -70,7 +70,7 @@ func (pages scanPages) scan(v *request) {
 			AssumePublished: data.Moment == "published"})
 	}
 	if said, ok := errors.AsType[*client.Problem](err); ok {
-		data.Fault, status, data.Then, data.Now = v.problemText(said), said.Status, nil, nil
+		data.Error, status, data.Then, data.Now = v.problemText(said), said.Status, nil, nil
 	} else if v.failed(err) {
 		return
 	}
