@@ -89,7 +89,7 @@ func (n mapper[T]) putAll(ctx context.Context, t *Tx, list []T) error {
 func (n mapper[T]) replacing(kept ...string) string {
 	kept = append(kept, strings.Split(n.key, ", ")...)
 	var set []string
-	for _, column := range strings.Split(n.columns, ", ") {
+	for column := range strings.SplitSeq(n.columns, ", ") {
 		if !slices.Contains(kept, column) {
 			set = append(set, column+` = excluded.`+column)
 		}

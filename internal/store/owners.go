@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/qrjump/qrjump/internal/domain/stats"
 )
@@ -91,21 +89,19 @@ func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) 
 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.
 func (t statisticsQueries) DaysOfRules(ctx context.Context, days, numbers []int64) ([]stats.DayCount[int64], error) {
-	return daysOf(ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE granularity = `+perDay+
-		` AND rule IN ({keys}) AND bucket IN ({days}) GROUP BY rule, bucket`, days, numbers)
+	return daysOf(ctx, t.Tx, `SELECT rule, bucket, CAST(SUM(scans) AS BIGINT) FROM statistics_counts WHERE granularity = $1 AND rule IN (`,
+		` GROUP BY rule, bucket`, []any{int64(stats.PerDay)}, days, numbers)
 }
 
 func (t statisticsQueries) DaysOfOwners(ctx context.Context, days []int64, names []string) ([]stats.DayCount[string], error) {
-	return daysOf(ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = `+perDay+` AND dimension = `+
-		strconv.Itoa(int(stats.Owner))+` AND value IN ({keys}) AND bucket IN ({days})`, days, names)
+	return daysOf(ctx, t.Tx, `SELECT value, bucket, scans FROM statistics_sums WHERE granularity = $1 AND dimension = $2 AND value IN (`, ``,
+		[]any{int64(stats.PerDay), int64(stats.Owner)}, days, names)
 }
 
-var perDay = strconv.Itoa(int(stats.PerDay)) // in SQL
-
-// daysOf runs a query for {keys} and {days}.
-func daysOf[T comparable](ctx context.Context, t *Tx, query string, days []int64, keys []T) ([]stats.DayCount[T], error) {
-	var args []any
-	for _, item := range keys {
+func daysOf[T comparable](ctx context.Context, t *Tx, query, tail string, args []any, days []int64,
+	items []T) ([]stats.DayCount[T], error) {
+	first := len(args) + 1
+	for _, item := range items {
 		args = append(args, item)
 	}
 	for _, day := range days {
@@ -114,5 +110,5 @@ func daysOf[T comparable](ctx context.Context, t *Tx, query string, days []int64
 	return list(ctx, t, func(scan func(...any) error) (c stats.DayCount[T], err error) {
 		err = scan(&c.Key, &c.Bucket, &c.Scans)
 		return c, err
-	}, strings.NewReplacer("{keys}", placeholders(1, len(keys)), "{days}", placeholders(1+len(keys), len(days))).Replace(query), args...)
+	}, query+placeholders(first, len(items))+`) AND bucket IN (`+placeholders(first+len(items), len(days))+`)`+tail, args...)
 }
