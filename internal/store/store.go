@@ -383,7 +383,7 @@ func (s *Store) UpdateAccounts(ctx context.Context, f func(accounts.Tx) error) e
 	return s.update(ctx, func(tx *Tx) error { return f(tx.accounts()) })
 }
 
-// CodesTx returns the code queries of the transaction that UpdateAccounts passes to its function.
+// CodesTx returns the code queries of a transaction that UpdateAccounts passed to its function; it panics for any other tx.
 func CodesTx(tx accounts.Tx) codes.Tx { return tx.(accountsTx).Tx.codes() }
 
 // ViewAccounts implements accounts.Store.

@@ -34,7 +34,7 @@ type Service struct {
 	// Queued is called when an event for an account is queued.
 	Queued func()
 
-	// ActiveCodes counts, in a transaction, the active codes that open an account. Only Delete calls ActiveCodes.
+	// ActiveCodes counts, in a transaction, the active codes that open an account. Delete requires ActiveCodes.
 	ActiveCodes func(ctx context.Context, tx Tx, appid string) (int, error)
 
 	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not counted.

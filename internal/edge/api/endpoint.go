@@ -257,8 +257,8 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 		a.OnRejected(r.Context())
 	}
 	took := a.RealNow().Sub(start)
-	done := outcome{code, detail, err, took}
-	a.log(r, e, c, done)
+	result := outcome{code, detail, err, took}
+	a.log(r, e, c, result)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
@@ -267,7 +267,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if a.Record != nil || c.account() != "" {
 		a.Calls.Deviate(c.account(), e.path, c.rid, now, &c.notes)
-		record := newRecord(now, r, e, c, body, done)
+		record := newRecord(now, r, e, c, body, result)
 		if a.Record != nil {
 			a.Record(record)
 		}

@@ -37,13 +37,13 @@ func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	_ = json.Unmarshal(stub.Body, &reply)
 	code := &errcode.Code{Number: reply.ErrCode}
 	took := a.RealNow().Sub(start)
-	done := outcome{code: code, detail: stubDetail, took: took}
-	a.log(r, e, c, done)
+	result := outcome{code: code, detail: stubDetail, took: took}
+	a.log(r, e, c, result)
 	if a.Observe != nil {
 		a.Observe(e.path, code.Number, took)
 	}
 	if a.Record != nil {
-		a.Record(newRecord(now, r, e, c, stub.Body, done))
+		a.Record(newRecord(now, r, e, c, stub.Body, result))
 	}
 	if a.TracePathPrefix != "" {
 		w.Header().Set("X-Qrjump-Trace", a.TracePathPrefix+c.rid)
