@@ -375,7 +375,7 @@ func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
 	}
 	if demo != "" {
 		return usage(
-			"the database in %s was made by serve --dev and holds the demo accounts, whose secrets everybody knows: start it with --dev, or choose another --data for production", s.config.Data)
+			"the database in %s was created by serve --dev and holds demo accounts with published secrets: start it with --dev, or choose another --data for production", s.config.Data)
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func TestServer_CrossOriginRejected(t *testing.T) {
 		{"GET", "/healthz", []string{"Host: 192.0.2.1"}, 421},
 		{"GET", "/healthz", []string{"Host: host.docker.internal:8080"}, 200},
 		{"GET", "/healthz", []string{"Host: docker.internal"}, 421},
-		// The wire, issue 12, 10: everybody knows the secrets of the demo.
+		// The wire, issue 12, 10: the secrets of the demo are published.
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: https://evil.example"}, 403},
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: null"}, 403},
 		{"POST", "/cgi-bin/wxopen/qrcodejumpget", []string{"Origin: http://127.0.0.1:1"}, 403},

@@ -213,7 +213,7 @@ func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	}
 	conn, read, err := http.NewResponseController(w).Hijack()
 	if err != nil { // HTTP/2
-		scanapi.WriteProblem(w, http.StatusHTTPVersionNotSupported, "CONNECT wants HTTP/1.1")
+		scanapi.WriteProblem(w, http.StatusHTTPVersionNotSupported, "CONNECT requires HTTP/1.1")
 		return
 	}
 	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {

@@ -30,12 +30,12 @@ func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, er
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)
 	}
 	if looksLikeMarkup(file) {
-		return Logo{}, nil, invalidf("logo: an SVG is a document that can hold scripts: save it as PNG, JPEG or WebP")
+		return Logo{}, nil, invalidf("logo: SVG files can contain scripts and are not accepted: upload a PNG, JPEG or WebP file")
 	}
 	config, kind, err := image.DecodeConfig(bytes.NewReader(file))
 	switch {
 	case err != nil || kind != "png" && kind != "jpeg" && kind != "webp":
-		return Logo{}, nil, invalidf("logo: it cannot be read: want a picture as PNG, JPEG or WebP that does not move")
+		return Logo{}, nil, invalidf("logo: the file cannot be read: upload a PNG, JPEG or WebP image without animation")
 	case config.Width <= 0 || config.Height <= 0 || config.Width > MaxPixels || config.Height > MaxPixels ||
 		config.Width*config.Height > MaxPixels:
 		return Logo{}, nil, invalidf("logo: %d × %d pixels: want %d in all at most, such as 2048 × 2048", config.Width, config.Height, MaxPixels)

@@ -76,8 +76,8 @@ func (w PackageRequest) check(b Batch) error {
 	fault := ""
 	switch {
 	case b.Imported && slices.Contains(w.Formats, "lines"):
-		fault = fmt.Sprintf("the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take csv, ndjson or "+
-			"text, or send the file that they came in", b.ID)
+		fault = fmt.Sprintf("application %d has imported codes, for which no dot matrix is stored: choose csv, ndjson or text, or send the "+
+			"imported file", b.ID)
 	case b.IsProof:
 		fault = fmt.Sprintf("application %d has proof codes: they go with a package of real ones", b.ID)
 	case !plain(w.Printer, 1, 64):

@@ -718,7 +718,7 @@ func (s *Service) codeOf(ctx context.Context, b Batch, index int64) (code string
 // application that the caller named. chooseFound returns 40097 if two codes remain.
 func chooseFound(all []Found, id int64, visible func(Batch) bool) (Found, error) {
 	if len(all) == 0 {
-		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: it is no code of this server")
+		return Found{}, errcode.CodeMalformed.WithDetail(behaviour.CodesQueryText, "code invalid: not a code of this server")
 	}
 	for _, allowed := range []func(Found) bool{func(f Found) bool { return visible(f.Batch) },
 		func(f Found) bool { return f.Batch.ID == id }} {

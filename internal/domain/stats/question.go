@@ -174,8 +174,9 @@ func (q Question) query(s State) (Query, error) {
 		if _, ok := out.OnlyDimension(); !ok {
 			return Query{},
 				BadQuestion(
-					"distinct users are counted for one dimension at a time: ask with one filter, or with a group and no filter of another " +
-						"dimension. Of one account ask without a group; by rule or batch name one of its own, without owner")
+					"distinct users are counted for one dimension at a time: use one filter, or a group without a filter of another " +
+						"dimension. For one account, leave out group; for a rule or batch of one account, filter by the rule or batch " +
+						"and leave out owner")
 		}
 	default:
 		return Query{}, BadQuestion("count is scans, first or users")

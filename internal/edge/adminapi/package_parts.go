@@ -60,8 +60,8 @@ func (a codeAPI) drawingOf(ctx context.Context, id int64, w client.PackageWish) 
 		return "", err
 	}
 	if kind := labels.Kind(drawing.Kind); b.Imported && (kind == labels.Matrix || kind == labels.QRAndMatrix) {
-		return "", refused("drawing.kind: the codes of application %d were made elsewhere, and of their rows the dot matrix is not kept: take qr "+
-			"or datamatrix, or draw it from the file that they came in by qrjump label --from-file", id)
+		return "", refused("drawing.kind: application %d has imported codes, for which no dot matrix is stored: choose qr or datamatrix, "+
+			"or draw from the imported file with qrjump label --from-file", id)
 	}
 	for _, index := range []int64{w.From, w.To} {
 		source := a.Codes.Source(b, codes.Range{From: index, To: index})
