@@ -582,7 +582,7 @@ func TestServerStart_RefusalLeavesSchema(t *testing.T) {
 		other := strings.Repeat("5a", 32)
 		refused("the master key (QRJUMP_MASTER_KEY) is not the one", func(child *childConfig) { child.MasterKey = other })
 		c.exec(`INSERT INTO meta (name, value) VALUES ('demo', '1')`)
-		refused("was made by serve --dev", func(child *childConfig) { child.Emulator = false })
+		refused("was created by serve --dev", func(child *childConfig) { child.Emulator = false })
 		c.exec(`DELETE FROM meta WHERE name = 'demo'`)
 		c.exec(`UPDATE batches SET first_text = 'X' || first_text`)
 		refused("was made with other code keys", func(*childConfig) {})

@@ -168,7 +168,7 @@ func TestImportedCodes_SameAnswersAsOrigin(t *testing.T) {
 		assert.True(t, strings.Contains(gone, `"errcode":80309`), "%v", gone)
 		a := moved.Do("POST", "/admin/v1/batches/481865877/packages", `{"code_start":0,"code_end":9,"printer":"p","formats":["lines"]}`,
 			"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-		assert.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "made elsewhere"),
+		assert.True(t, a.Status == http.StatusUnprocessableEntity && strings.Contains(a.Body, "has imported codes"),
 			"a package: %d %s", a.Status, a.Body)
 		list := moved.Admin("GET", "/batches/481865877/codes?from=30&to=31", "").Body
 		assert.Equal(t, list, fmt.Sprintf("index,code,code_text\r\n30,%s,%s\r\n31,%s,%s\r\n", originals[30], texts[30], originals[31],

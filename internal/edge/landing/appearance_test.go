@@ -187,7 +187,7 @@ func TestAppearance_RejectsInvalid(t *testing.T) {
 		"accent": {"accent": "red"}, "help": {"help": "http://help.example/"},
 		"texts has the language": {"texts": map[string]any{"fr": map[string]string{}}},
 		"texts.en.code":          {"texts": map[string]any{"en": map[string]string{"code": strings.Repeat("x", 301)}}},
-		"SVG":                    {"logo": []byte("<svg onload=alert(1)>")}, "want a picture": {"logo": []byte("hello")},
+		"SVG":                    {"logo": []byte("<svg onload=alert(1)>")}, "cannot be read": {"logo": []byte("hello")},
 		"524289 bytes": {"logo": make([]byte, 512<<10+1)},
 	} {
 		if a := p.dress("shop", look); a.Status != 422 || !strings.Contains(a.Body, says) {
