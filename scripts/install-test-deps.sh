@@ -60,6 +60,8 @@ libwww-perl liblwp-protocol-https-perl libmojolicious-perl libio-socket-ssl-perl
   needs systemd-analyze systemd "units, checked by systemd"
   needs haproxy haproxy "the cluster to copy, behind its balancer"
   needs pgbouncer pgbouncer "PostgreSQL behind its pooler"
+  needs patroni "patroni python3-etcd python3-psycopg2" "failover of PostgreSQL by Patroni"
+  needs etcd etcd-server "failover of PostgreSQL by Patroni"
   needs strace strace "which calls of the system a write makes"
   needs ip iproute2 "a program with a network of its own"
 }
@@ -114,7 +116,7 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 { recent && install; } || { update && install; } || echo "not all of these could be installed: $packages" >&2
-for service in nginx prometheus postgresql haproxy pgbouncer; do
+for service in nginx prometheus postgresql haproxy pgbouncer patroni etcd; do
   case " $packages " in
     *" $service"*) ! command -v systemctl >/dev/null || systemctl disable --quiet "$service" >&2 || true ;;
   esac

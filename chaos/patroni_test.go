@@ -1,0 +1,326 @@
+package chaos_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
+)
+
+// patroni is the cluster of deploy/patroni on three addresses of the loopback network: three PostgreSQL servers, each run by
+// Patroni, and three etcd servers.
+type patroni struct {
+	t        *testing.T
+	dir      string
+	network  string // replaces "10.0.0."
+	programs string // the directory of PostgreSQL's programs
+	owner    *syscall.Credential
+	machines []*machine
+}
+
+// machine is one of the three machines of a patroni.
+type machine struct {
+	*patroni
+	name, address, dir string
+	manager            *exec.Cmd // Patroni; nil while it does not run
+}
+
+func newPatroni(t *testing.T) *patroni {
+	t.Helper()
+	for _, program := range []string{"patroni", "etcd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip(program + " is not here")
+		}
+	}
+	postgres, err := user.Lookup("postgres")
+	if err != nil || os.Getuid() != 0 {
+		t.Skip("only root can start programs as the user postgres")
+	}
+	programs, err := exec.Command(postgresScript, "bin").Output()
+	require.NoError(t, err)
+	uid, err := strconv.Atoi(postgres.Uid)
+	require.NoError(t, err)
+	gid, err := strconv.Atoi(postgres.Gid)
+	require.NoError(t, err)
+	dir, err := os.MkdirTemp("/tmp", "qrjump-patroni-")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	p := &patroni{t: t, dir: dir, network: fmt.Sprintf("127.%d.%d.", 1+rand.IntN(254), rand.IntN(256)),
+		programs: strings.TrimSpace(string(programs)), owner: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for n := range 3 {
+		m := &machine{patroni: p, name: fmt.Sprintf("pg%d", n+1), address: fmt.Sprintf("%s%d", p.network, 21+n)}
+		m.dir = filepath.Join(dir, m.name)
+		for _, d := range []string{m.dir, filepath.Join(m.dir, "etcd"), filepath.Join(m.dir, "run"), filepath.Join(m.dir, "postgresql")} {
+			require.NoError(t, os.Mkdir(d, 0o700))
+			require.NoError(t, os.Chown(d, uid, gid))
+		}
+		p.machines = append(p.machines, m)
+		etcd := m.command("etcd")
+		etcd.Env = append(m.environment("etcd"), "ETCD_DATA_DIR="+filepath.Join(m.dir, "etcd"))
+		require.NoError(t, etcd.Start())
+		t.Cleanup(func() { _, _ = etcd.Process.Kill(), etcd.Wait() })
+	}
+	for _, m := range p.machines {
+		config := strings.NewReplacer("/var/lib/postgresql/qrjump", filepath.Join(m.dir, "postgresql", "qrjump"),
+			"/usr/lib/postgresql/15/bin", p.programs, "/var/run/postgresql", filepath.Join(m.dir, "run")).Replace(m.file("patroni.yml"))
+		require.NoError(t, os.WriteFile(filepath.Join(m.dir, "config.yml"), []byte(config), 0o600))
+		require.NoError(t, os.Chown(filepath.Join(m.dir, "config.yml"), uid, gid))
+		t.Cleanup(m.kill)
+		m.start()
+	}
+	p.complete()
+	return p
+}
+
+// file returns a file of deploy/patroni as it is on this machine.
+func (m *machine) file(name string) string {
+	m.t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "deploy", "patroni", name))
+	require.NoError(m.t, err)
+	// A connection within the loopback network comes from 127.0.0.1.
+	return strings.NewReplacer("10.0.0.0/24", "127.0.0.0/8", "10.0.0.", m.network).Replace(string(text))
+}
+
+// environment returns the variables of a file for this machine: only what follows CLUSTER= names all of them.
+func (m *machine) environment(name string) []string {
+	m.t.Helper()
+	list := []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + m.dir}
+	for line := range strings.Lines(m.file(name)) {
+		key, value, is := strings.Cut(strings.TrimSpace(line), "=")
+		if !is || strings.HasPrefix(key, "#") {
+			continue
+		}
+		if key != "ETCD_INITIAL_CLUSTER" {
+			value = strings.ReplaceAll(value, m.network+"21", m.address)
+			value = strings.NewReplacer("pg1", m.name, "etcd1", "etcd"+m.name[2:]).Replace(value)
+		}
+		list = append(list, key+"="+value)
+	}
+	return list
+}
+
+// command returns a program that runs as the user postgres and appends to the machine's log.
+func (m *machine) command(program string, args ...string) *exec.Cmd {
+	m.t.Helper()
+	log := filepath.Join(m.dir, program+".log")
+	if _, err := os.Stat(log); err != nil {
+		testdiag.Log(m.t, log, func() string { text, _ := os.ReadFile(log); return string(text) })
+	}
+	output, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	require.NoError(m.t, err)
+	m.t.Cleanup(func() { output.Close() })
+	c := exec.Command(program, args...)
+	c.Dir, c.Stdout, c.Stderr = m.dir, output, output
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: m.owner}
+	return c
+}
+
+// start starts Patroni, which starts PostgreSQL.
+func (m *machine) start() {
+	m.t.Helper()
+	m.manager = m.command("patroni", filepath.Join(m.dir, "config.yml"))
+	m.manager.Env = m.environment("patroni_env.conf")
+	require.NoError(m.t, m.manager.Start())
+}
+
+// kill ends Patroni and all processes of PostgreSQL at once.
+func (m *machine) kill() {
+	if m.manager != nil {
+		_, _ = m.manager.Process.Kill(), m.manager.Wait()
+		m.manager = nil
+	}
+	text, err := os.ReadFile(filepath.Join(m.dir, "postgresql", "qrjump", "postmaster.pid"))
+	if err != nil {
+		return
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	_ = exec.Command("pkill", "-KILL", "-P", line).Run() // its children
+	_ = exec.Command("kill", "-KILL", line).Run()
+	until(m.t, "PostgreSQL of "+m.name+" to end", func() bool { return exec.Command("pgrep", "-P", line).Run() != nil })
+}
+
+// member is what Patroni reports of a server.
+type member struct{ Name, Role, State string }
+
+// members asks the Patroni of a machine for the servers of the cluster; nil if it does not answer.
+func (m *machine) members() []member {
+	var answer struct{ Members []member }
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get("http://" + m.address + ":8008/cluster")
+	if err != nil {
+		return nil
+	}
+	defer resp.Body.Close()
+	if json.NewDecoder(resp.Body).Decode(&answer) != nil {
+		return nil
+	}
+	return answer.Members
+}
+
+// in returns the machine whose server has a role, as the first Patroni that answers reports it.
+func (p *patroni) in(role string) *machine {
+	for _, m := range p.machines {
+		for _, each := range m.members() {
+			if each.Role != role {
+				continue
+			}
+			for _, machine := range p.machines {
+				if machine.name == each.Name {
+					return machine
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// complete waits for a primary and two replicas that run, one of which confirms commits.
+func (p *patroni) complete() {
+	p.t.Helper()
+	until(p.t, "a primary and two replicas", func() bool {
+		running := 0
+		for _, m := range p.machines[0].members() {
+			if m.State == "running" || m.State == "streaming" {
+				running++
+			}
+		}
+		return running == 3 && p.in("leader") != nil && p.in("sync_standby") != nil
+	})
+}
+
+// url is the URL of a database that names all three servers.
+func (p *patroni) url(user, database string) string {
+	var hosts []string
+	for _, m := range p.machines {
+		hosts = append(hosts, m.address+":5432")
+	}
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&target_session_attrs=read-write&connect_timeout=2", user, strings.Join(hosts, ","),
+		database)
+}
+
+// switchover asks Patroni for a planned change of the primary.
+func (p *patroni) switchover() {
+	p.t.Helper()
+	leader := p.in("leader")
+	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+leader.address+":8008/switchover",
+		strings.NewReader(fmt.Sprintf(`{"leader":%q}`, leader.name)))
+	require.NoError(p.t, err)
+	req.SetBasicAuth("patroni", "replace-1")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(p.t, err)
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	require.True(p.t, resp.StatusCode == http.StatusOK, "a switchover is answered %s: %s", resp.Status, text)
+}
+
+// Issue 48, 5: Patroni promotes a replica after the machine of the primary died, after Patroni alone stopped on it, and when the
+// operator asks. Six clients change rules through two nodes throughout: no acknowledged change is lost. Scans of rules always open.
+func TestPatroni_FailoverLosesNoChange(t *testing.T) {
+	testscope.WholeOnly(t, "failovers of two PostgreSQL servers without Patroni (TestChaos_NodesOnPostgres); Patroni takes twenty seconds for each")
+	p := newPatroni(t)
+	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE ROLE qrjump LOGIN PASSWORD 'qrjump'`)
+	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE DATABASE qrjump OWNER qrjump`)
+	c := newCluster(t, p.url("qrjump:qrjump", "qrjump"), spaceSeed, 2)
+	c.start()
+	c.allReady()
+	var key struct{ Key string }
+	c.nodes[0].admin().check(c.nodes[0].admin().do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+
+	var ended atomic.Bool
+	var acknowledged, unknown, scans atomic.Int64
+	var clients sync.WaitGroup
+	var keepers []*shopkeeper
+	for n := range 6 {
+		k := newShopkeeper(t, c.nodes[n%2].running.Load().URL)
+		k.n = n * 1_000_000
+		keepers = append(keepers, k)
+		clients.Go(func() {
+			for !ended.Load() {
+				switch code := k.add(); code {
+				case 0:
+					acknowledged.Add(1)
+				case -1:
+					unknown.Add(1)
+				default:
+					t.Errorf("an add is answered %d", code)
+				}
+			}
+		})
+	}
+	for _, n := range c.nodes {
+		scanner := connect(t, n.running.Load().URL, key.Key)
+		clients.Go(func() {
+			for !ended.Load() {
+				d, err := scanner.scan("https://shop.example/open/1")
+				assert.True(t, err == nil && d.opens(), "a scan of a rule is answered %v, %v", d, err)
+				scans.Add(1)
+				time.Sleep(5 * time.Millisecond) // the machine is for the servers
+			}
+		})
+	}
+	defer clients.Wait()
+	defer ended.Store(true)
+	acknowledges := func() {
+		t.Helper()
+		after := acknowledged.Load() + 20
+		until(t, "changes to be acknowledged", func() bool { return acknowledged.Load() >= after })
+	}
+	fault := func(name string, cause func(primary *machine), heal func(old *machine)) {
+		t.Helper()
+		acknowledges()
+		old, began := p.in("leader"), time.Now()
+		cause(old)
+		until(t, "another primary after "+name, func() bool {
+			for _, m := range p.machines {
+				for _, each := range m.members() {
+					if m != old && each.Role == "leader" && each.Name != old.name {
+						return true
+					}
+				}
+			}
+			return false
+		})
+		promoted := time.Since(began)
+		acknowledges()
+		t.Logf("%s: another primary after %.0f s, changes acknowledged after %.0f s", name, promoted.Seconds(), time.Since(began).Seconds())
+		heal(old)
+		p.complete()
+	}
+	fault("the primary's machine died", func(m *machine) { m.kill() }, func(m *machine) { m.start() })
+	fault("Patroni stopped on the primary", func(m *machine) { require.NoError(t, m.manager.Process.Signal(syscall.SIGSTOP)) },
+		func(m *machine) { require.NoError(t, m.manager.Process.Signal(syscall.SIGCONT)) })
+	fault("a switchover", func(*machine) { p.switchover() }, func(*machine) {})
+	acknowledges()
+
+	ended.Store(true)
+	clients.Wait()
+	c.allReady()
+	for _, k := range keepers {
+		k.has()
+	}
+	rules := dbtest.Number(t, c.database, `SELECT count(*) FROM rules`) - 1 // the rule of the seed
+	assert.True(t, rules >= acknowledged.Load() && rules <= acknowledged.Load()+unknown.Load(),
+		"%d rules: %d changes were acknowledged, and the outcome of %d is unknown", rules, acknowledged.Load(), unknown.Load())
+	t.Logf("%d changes acknowledged, all of them there; the outcome of %d unknown; %d scans opened", acknowledged.Load(), unknown.Load(),
+		scans.Load())
+	c.stop()
+}
