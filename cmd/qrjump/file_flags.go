@@ -25,8 +25,8 @@ const (
 	dash    = "-"
 )
 
-// configFlags replaces - in the command's file arguments with temporary files. done finishes the command with its error: it copies the
-// output file to standard output and removes the temporary files.
+// configFlags replaces each file argument "-" of the command with a temporary file. The caller must call the returned done with the
+// error of the command: done copies the output file to standard output, unless the command failed, and removes the temporary files.
 func (s *session) configFlags(node *kong.Node) (done func(error) error, err error) {
 	dir, in := "", ""
 	names := map[string]string{} // Names of the temporary files that replace standard input and output.

@@ -222,7 +222,8 @@ type gs1Planned struct {
 	Prune bool
 }
 
-// plan compares the file with the server; with --prune, the plan deletes entries under the file's primary keys that the file lacks.
+// plan compares the file with the server. With --prune, it also deletes each entry of the server that the file lacks and whose primary
+// key occurs in the file.
 func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
 	list, err := c.read()
 	if err == nil {

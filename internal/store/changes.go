@@ -112,7 +112,7 @@ type head struct {
 	hash string
 }
 
-// note adds a change to the list t.noted, which the transaction writes to the audit log before it commits.
+// note adds a change to the list t.queued, which the transaction writes to the audit log before it commits.
 func (t *Tx) note(ctx context.Context, kind, key, did string, detail any) error {
 	return t.noteAt(ctx, t.keeping.clockNow(), kind, key, did, detail)
 }
@@ -130,7 +130,7 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 		text = string(b)
 	}
 	actor := accounts.ActorFromContext(ctx)
-	t.noted = append(t.noted, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via,
+	t.queued = append(t.queued, change{at: millis(instant), kind: kind, key: key, actor: actor.ActorID, via: actor.Via,
 		rid: actor.RID, did: did,
 		detail: text})
 	return nil
@@ -187,7 +187,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	return nil
 }
 
-// nextChange locks the end of the audit log and returns the sequence number that the next noted change will get.
+// nextChange locks the end of the audit log and returns the sequence number that the next queued change will get.
 func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if t.groupChange != nil {
 		return 0, t.groupChange.rejectGrouping()
@@ -195,19 +195,19 @@ func (t *Tx) nextChange(ctx context.Context) (int64, error) {
 	if err := t.lockHead(ctx); err != nil {
 		return 0, err
 	}
-	return t.head.seq + int64(len(t.noted)) + 1, nil
+	return t.head.seq + int64(len(t.queued)) + 1, nil
 }
 
-// chainNoted assigns sequence numbers and hashes to the changes in t.noted, empties this list and returns the changes.
-func (t *Tx) chainNoted(ctx context.Context) ([]change, error) {
-	if len(t.noted) == 0 {
+// chainQueued assigns sequence numbers and hashes to the changes in t.queued, empties this list and returns the changes.
+func (t *Tx) chainQueued(ctx context.Context) ([]change, error) {
+	if len(t.queued) == 0 {
 		return nil, nil
 	}
 	if err := t.lockHead(ctx); err != nil {
 		return nil, err
 	}
-	rows := t.noted
-	t.noted = nil
+	rows := t.queued
+	t.queued = nil
 	for i := range rows {
 		c := &rows[i]
 		prev := t.head.hash
@@ -241,9 +241,9 @@ func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args 
 	return query, args, nil
 }
 
-// writeNoted writes the changes noted so far to the audit log, so that later statements of the transaction can read them.
-func (t *Tx) writeNoted(ctx context.Context) error {
-	rows, err := t.chainNoted(ctx)
+// writeQueued writes the changes queued so far to the audit log, so that later statements of the transaction can read them.
+func (t *Tx) writeQueued(ctx context.Context) error {
+	rows, err := t.chainQueued(ctx)
 	if err == nil && len(rows) > 0 {
 		_, err = t.addMany(ctx, `INSERT INTO changes (`+changeColumns+`)`, ``, 10, len(rows), func(i int) []any { return rows[i].args() })
 	}
@@ -253,9 +253,9 @@ func (t *Tx) writeNoted(ctx context.Context) error {
 	return nil
 }
 
-// writeNotes writes the remaining noted changes as the last step before the commit, which notifies the nodes that follow the log.
-func (t *Tx) writeNotes(ctx context.Context) error {
-	rows, err := t.chainNoted(ctx)
+// writeRemaining writes the remaining queued changes as the last step before the commit, which notifies the nodes that follow the log.
+func (t *Tx) writeRemaining(ctx context.Context) error {
+	rows, err := t.chainQueued(ctx)
 	if err == nil && !t.moved && !t.readOnly && auditlog.PreconditionFromContext(ctx) != nil {
 		err = t.lockHead(ctx) // checks the precondition of calls without log entries, such as a webhook test
 		t.expected = nil      // later changes of the same call are not guarded by the precondition

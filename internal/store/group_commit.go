@@ -103,7 +103,7 @@ type pendingChange struct {
 	author      context.Context
 	adds        []added
 	writes      []statement
-	noted       []change
+	queued      []change
 }
 
 // added is a new rule whose id is assigned after the newest entry of the audit log is locked, because the id is a sequence number.
@@ -196,7 +196,7 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	decided := false
 	defer func() {
 		if !decided || m.unsupported {
-			m.adds, m.writes, m.noted = nil, nil, nil
+			m.adds, m.writes, m.queued = nil, nil, nil
 		}
 		m.in.events <- event{}
 	}()
@@ -204,7 +204,7 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	tx := &Tx{engine: s.engine, keeping: s.keeping, groupChange: m}
 	err := f(tx.rules())
 	if decided = err == nil; decided {
-		m.noted = tx.noted
+		m.queued = tx.queued
 	}
 	return err
 }
@@ -256,7 +256,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 			if err != nil {
 				return err
 			}
-			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.noted) > 0 }) {
+			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.queued) > 0 }) {
 				return nil
 			}
 			if err := tx.lockHead(ctx); err != nil {
@@ -299,8 +299,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// freeLocks returns a query that tries to lock the owner and the origin of each pending change without waiting, so that no change
-// waits for another owner; its result has a row per change: whether the change got its locks.
+// freeLocks returns a query that tries, without waiting, to lock the owner and the origin of each pending change, so that no change
+// waits for another owner. The result has one row for each change: whether its locks were acquired.
 func freeLocks(all []*pendingChange) *question {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
@@ -352,7 +352,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {
 		for _, a := range m.adds {
-			a.rule.ID = t.head.seq + int64(len(t.noted)) + 1
+			a.rule.ID = t.head.seq + int64(len(t.queued)) + 1
 			rows = append(rows, ruleArgs(&a.rule))
 			if err := t.rules().noteRule(m.author, a.rule, a.deed); err != nil {
 				return err
@@ -363,7 +363,7 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 				return err
 			}
 		}
-		t.noted = append(t.noted, m.noted...)
+		t.queued = append(t.queued, m.queued...)
 	}
 	if len(rows) == 0 {
 		return nil

@@ -117,7 +117,7 @@ func (s *Store) Reserve(ctx context.Context, n int) (accounts.SeqRange, error) {
 		if err := tx.note(ctx, ofNumbers, replica.FormatSeqRange(first, last), "reserve", seqRangeRecord{Rules: int64(n)}); err != nil {
 			return err
 		}
-		if err := tx.writeNoted(ctx); err != nil {
+		if err := tx.writeQueued(ctx); err != nil {
 			return err
 		}
 		reserved = accounts.SeqRange{First: first, Last: last, Hash: tx.head.hash}
@@ -226,10 +226,10 @@ func (t bulkQueries) RecordHidden(ctx context.Context, reserved accounts.SeqRang
 	return t.writeApart(ctx)
 }
 
-// writeApart writes the audit entries that this transaction has noted so far, with the next sequence numbers of the reserved range.
+// writeApart writes the audit entries that this transaction has queued so far, with the next sequence numbers of the reserved range.
 func (t bulkQueries) writeApart(ctx context.Context) error {
-	a, entries := t.reservedRange, t.noted
-	t.noted = nil
+	a, entries := t.reservedRange, t.queued
+	t.queued = nil
 	if a.next+int64(len(entries))-1 > a.Last {
 		return accounts.ErrConflict
 	}

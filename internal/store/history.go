@@ -18,7 +18,7 @@ import (
 const ruleChangeColumns = `seq, occurred_at, actor, via_component, rid, action, detail`
 
 func (t ruleQueries) RuleChange(ctx context.Context, seq int64) (change, oldChange rules.Change, err error) {
-	if err := t.writeNoted(ctx); err != nil {
+	if err := t.writeQueued(ctx); err != nil {
 		return change, oldChange, err
 	}
 	fn := func(query string, args ...any) (rules.Change, error) {

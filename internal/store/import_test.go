@@ -143,7 +143,7 @@ func TestImportRules_ChangesLoggedPerBatch(t *testing.T) {
 				if err := tx.rules().AddRules(ctx, nil, someone); err != nil {
 					return err
 				}
-				want(t, "changes in memory", len(tx.noted), 0)
+				want(t, "changes in memory", len(tx.queued), 0)
 			}
 			return nil
 		})

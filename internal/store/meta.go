@@ -140,6 +140,6 @@ func (t *Tx) empty(ctx context.Context) error {
 // beginLog starts an empty audit log with its first entry. Sequence numbers continue after a reset, so that a node that follows the
 // log reads the new first entry and reloads all data.
 func (t *Tx) beginLog(ctx context.Context, did string, detail any) error {
-	t.noted = nil
+	t.queued = nil
 	return t.note(ctx, ofReset, "", did, detail)
 }

@@ -503,7 +503,7 @@ func (postgresEngine) writeLast(ctx context.Context, t *Tx, h head, insert strin
 	n := len(args)
 	query := fmt.Sprintf(`WITH head AS (UPDATE audit_log_head SET seq = $%d, hash = $%d WHERE id = 1)`, n+1, n+2)
 	if insert != "" {
-		query += `, noted AS (` + insert + `)`
+		query += `, queued AS (` + insert + `)`
 	}
 	query += fmt.Sprintf(` SELECT pg_notify(`+bell+`, $%d)`, n+3)
 	// An error of the queued statement is returned by the commit.

@@ -453,8 +453,8 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 	if err := t.insertRules(ctx, all); err != nil {
 		return err
 	}
-	// writeNoted also writes the noted changes of edited rules.
-	return t.writeNoted(ctx)
+	// writeQueued writes all queued changes, including those of edited rules.
+	return t.writeQueued(ctx)
 }
 
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
@@ -559,7 +559,7 @@ func (t ruleQueries) noteRule(ctx context.Context, r rules.Rule, d rules.ChangeM
 }
 
 func (t ruleQueries) Changes(ctx context.Context, key string, limit int) ([]rules.Change, error) {
-	if err := t.writeNoted(ctx); err != nil {
+	if err := t.writeQueued(ctx); err != nil {
 		return nil, err
 	}
 	return list(ctx, t.Tx, scanRuleChange, `SELECT `+ruleChangeColumns+` FROM changes

@@ -63,7 +63,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 			return err
 		}, 2, ""},
 		"when the commit is sent": {s.update, func(tx *Tx, end func()) error {
-			err := errors.Join(note(tx), tx.writeNoted(ctx))
+			err := errors.Join(note(tx), tx.writeQueued(ctx))
 			tx.moved = false // nothing is left to be said before the commit
 			end()
 			return err
@@ -73,7 +73,7 @@ func TestPostgresSession_Terminated(t *testing.T) {
 				return note(tx)
 			}
 			stood = true
-			err := errors.Join(note(tx), tx.writeNoted(ctx))
+			err := errors.Join(note(tx), tx.writeQueued(ctx))
 			tx.moved = false // nothing is left to be said before the commit
 			var pid int
 			require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))

@@ -253,7 +253,7 @@ func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (
 	if err != nil {
 		return err
 	}
-	return t.writeNoted(ctx)
+	return t.writeQueued(ctx)
 }
 
 // stateTables returns the names of the tables in a saved state.

@@ -209,9 +209,9 @@ type Tx struct {
 	engine  *dialect
 	keeping keeping
 
-	noted []change // audit log entries that are not written yet
-	head  *head    // newest entry of the audit log, once this transaction has locked it
-	moved bool     // this transaction has added entries to the audit log
+	queued []change // audit log entries that are not written yet
+	head   *head    // newest entry of the audit log, once this transaction has locked it
+	moved  bool     // this transaction has added entries to the audit log
 
 	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
 
@@ -306,7 +306,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 		}
 	}()
 	if err = f(t); err == nil {
-		err = t.writeNotes(life)
+		err = t.writeRemaining(life)
 	}
 	if err != nil {
 		// If attached() is false, ctx has ended, and the connection is not tested because another caller may already use it.

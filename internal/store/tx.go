@@ -14,8 +14,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// A Tx contains the common parts of all transactions: statements, locks and noted changes. The queries for each entity have a
-// separate type that wraps Tx. The transaction of a domain combines the types that its interface needs.
+// A Tx contains the common parts of all transactions: statements, locks and queued changes. The queries for each entity have a
+// separate type that wraps Tx. Each domain package declares an interface Tx; the transaction type of the domain embeds the query
+// types that implement this interface.
 
 // Each type implements the Tx interface of a domain package, which documents the methods.
 var (

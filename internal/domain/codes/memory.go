@@ -187,7 +187,7 @@ func (m *Memory) ImportedPrefixes() []string {
 	return m.imported
 }
 
-// adopt takes over the content of f and returns true, unless b has read events after event began and is ahead of f.
+// adopt takes over the content of f and returns true, unless b has read events after the event seqAtRebuild and is ahead of f.
 func (b *batchMemory) adopt(f *batchMemory, seqAtRebuild int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

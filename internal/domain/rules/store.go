@@ -44,8 +44,8 @@ type Tx interface {
 
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
-	// Prefetch runs f, whose calls of the Tx read, and reads the results of all of them in one round trip. The calls in f return no
-	// results; the same calls after Prefetch do.
+	// Prefetch runs f, in which every call of a Tx method is a read, and fetches the results of all these reads in one round trip.
+	// The calls in f return no results; the same calls after Prefetch do.
 	Prefetch(ctx context.Context, f func()) error
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)

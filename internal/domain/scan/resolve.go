@@ -213,9 +213,10 @@ func (d Decision) WithTicket(ticket string) Decision {
 	return d
 }
 
-// testLink resolves a test link scanned by a member of the rule's owner with a role that the rule's OpenVersion includes: the longest
-// prefix wins, then the oldest rule. If the required version does not exist, the link is matched like any other link. Contract: rules
-// 2.6, 2.10.
+// testLink resolves a link that a rule lists as a test link, whether or not the rule is published, if the user is a member of the
+// owner with a role that the rule's OpenVersion includes. If several rules list the link, the longest prefix wins, then the oldest
+// rule. If the version to open does not exist, the link is matched like any other link. Contract: rules 2.6 (test links and roles)
+// and 2.10 (a test link in several rules).
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)
 		return Decision{}, false

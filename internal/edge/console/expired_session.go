@@ -20,7 +20,7 @@ type keptForm struct {
 	Fields []keptField `json:"fields"`
 }
 
-// keptField is one field of a kept form.
+// keptField is one field of a keptForm.
 type keptField struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
@@ -69,7 +69,8 @@ func (k keptForm) text() string {
 	return string(text)
 }
 
-// goOn redirects after a sign-in to the requested page, or shows the kept form, which the visitor submits with a button.
+// goOn redirects after a sign-in to the requested page, or shows the form that was submitted without a session, which the visitor
+// submits again with a button.
 func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || localPath(k.To) != k.To {

@@ -49,7 +49,7 @@ func (c *Console) signedOut(mode string) string {
 
 // login starts a session with a one-time link, the admin token, or name and password.
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a kept form
+	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	v := c.visit(w, r, iam.Caller{})
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the person has meanwhile signed in at the provider in another tab

@@ -602,17 +602,17 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 	}
 }
 
-// ruleCall is a recorded call of a party about rules that open the Mini Program target.
+// ruleCall is a recorded call of the account p about rules that open the Mini Program target.
 type ruleCall struct {
 	*Fixture
 	r         *Recorded
 	p, target *party
 }
 
-// key returns the key of a rule of the party in the maps of the fixture.
+// key returns the key in the maps of the Fixture for this account's rule with a masked prefix.
 func (c ruleCall) key(masked string) string { return fmt.Sprint(c.p.n, " ", sameHost(masked)) }
 
-// isKnown reports whether an earlier call showed that the rule exists, and notes that this call does.
+// isKnown reports whether an earlier call showed that the rule exists, and records that this call shows it.
 func (c ruleCall) isKnown(masked string) bool {
 	if c.target == c.p {
 		c.owners[sameHost(masked)] = c.p.n

@@ -53,7 +53,7 @@ type Recorder struct {
 
 	patience time.Duration // how long the next group stays open; used by the flusher only
 
-	wake chan struct{} // signals that open has events or that the recorder is closed
+	wake chan struct{} // signals that the field open holds events, or that the recorder is closed
 	done chan struct{}
 
 	waiting atomic.Int64

@@ -12,14 +12,14 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// noteCode adds a scan of a code to the notes of its code.
-func (n *recounting) noteCode(e *scanlog.Entry) error {
-	to := n.notes.open(partition{ofCodes, e.Batch, e.Index / codesInDrawer})
-	n.note = scanlog.AppendRecord(n.note[:0], &scanlog.Event{OccurredAt: e.OccurredAt, User: e.User, Network: e.Network,
+// recordCode adds a scan of a code to the records of its code.
+func (n *recounting) recordCode(e *scanlog.Entry) error {
+	to := n.records.open(partition{ofCodes, e.Batch, e.Index / codesInPartition})
+	n.record = scanlog.AppendRecord(n.record[:0], &scanlog.Event{OccurredAt: e.OccurredAt, User: e.User, Network: e.Network,
 		Region: e.Region, Batch: e.Batch, Index: e.Index})
 	prev := len(to.fresh)
-	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.note))), n.note...)
-	return n.notes.added(to, len(to.fresh)-prev)
+	to.fresh = append(binary.AppendUvarint(to.fresh, uint64(len(n.record))), n.record...)
+	return n.records.added(to, len(to.fresh)-prev)
 }
 
 // codeOf returns the first code of a partition.
@@ -27,7 +27,7 @@ func codeOf(d partition) alarms.CodeName {
 	if d.a == math.MinInt64 || d.a == math.MaxInt64 {
 		return alarms.CodeName{Batch: d.a, Index: d.a}
 	}
-	return alarms.CodeName{Batch: d.a, Index: d.b * codesInDrawer}
+	return alarms.CodeName{Batch: d.a, Index: d.b * codesInPartition}
 }
 
 // compareCodes compares the stored data on scans of codes with the scan log, one part at a time.
@@ -38,7 +38,7 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 				return nil // the first scans of a code may have been removed
 			}
 			codes := map[alarms.CodeName]*alarms.Scans{}
-			for _, parts := range n.drawersBetween(from, to) {
+			for _, parts := range n.partitionsBetween(from, to) {
 				for part, err := range parts {
 					if err == nil {
 						err = n.addCodes(codes, part, state.Offset)
@@ -59,13 +59,13 @@ func (n *recounting) compareCodes(ctx context.Context) error {
 	})
 }
 
-// addCodes counts the scans in a part of the notes of a partition.
+// addCodes counts the scans in a part of the records of a partition.
 func (n *recounting) addCodes(codes map[alarms.CodeName]*alarms.Scans, part []byte, offset int64) error {
-	r, known := notesReader{b: part}, scanlog.Texts{}
+	r, known := recordReader{b: part}, scanlog.Texts{}
 	for len(r.b) > 0 {
 		e, err := scanlog.DecodeRecord(r.next(r.uvarint()), &known)
 		if err != nil || r.invalid {
-			return errNotes
+			return errRecords
 		}
 		name := alarms.CodeName{Batch: e.Batch, Index: e.Index}
 		if codes[name] == nil {
@@ -108,14 +108,14 @@ type missOf struct {
 	place string
 }
 
-// noteMiss adds a scan without a result to the notes of its UTC day.
-func (n *recounting) noteMiss(hour int64, place string) error {
+// recordMiss adds a scan without a result to the records of its UTC day.
+func (n *recounting) recordMiss(hour int64, place string) error {
 	day := timebucket.Day(hour, 0)
-	to := n.notes.open(partition{of: ofMisses, a: day})
+	to := n.records.open(partition{of: ofMisses, a: day})
 	prev := len(to.fresh)
 	b := append(to.fresh, byte(hour-24*day))
 	to.fresh = append(binary.AppendUvarint(b, uint64(len(place))), place...)
-	return n.notes.added(to, len(to.fresh)-prev)
+	return n.records.added(to, len(to.fresh)-prev)
 }
 
 // compareMisses compares the scans without a result, some UTC days at a time, because the set of separately counted link prefixes
@@ -135,13 +135,13 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 				return nil
 			}
 			misses, separateSet := map[missOf]int64{}, map[missOf]bool{}
-			for name, parts := range n.drawersBetween(first, last) {
+			for name, parts := range n.partitionsBetween(first, last) {
 				if name.a < from {
 					continue
 				}
 				kept := 0
 				for part, err := range parts {
-					r := notesReader{b: part}
+					r := recordReader{b: part}
 					for err == nil && len(r.b) > 0 {
 						hour := name.a*24 + int64(r.next(1)[0])
 						place := string(r.next(r.uvarint()))
@@ -154,7 +154,7 @@ func (n *recounting) compareMisses(ctx context.Context) error {
 						}
 						misses[missOf{hour, place}]++
 						if r.invalid {
-							err = errNotes
+							err = errRecords
 						}
 					}
 					if err != nil {

@@ -17,21 +17,21 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// dayNotes caches the combinations of values of a day, so that each combination is written only once between two flushes to the file.
-type dayNotes struct {
+// dayTuples caches the combinations of values of a day, so that each combination is written only once between two flushes to the file.
+type dayTuples struct {
 	last   int64 // position
 	tuples map[stats.Tuple]uint64
 }
 
-// Bits of a note on one scan of a day, in addition to the hour.
+// Bits of a record on one scan of a day, in addition to the hour.
 const (
-	hourOfNote = 1<<5 - 1
-	firstOfOne = 1 << 5 // the scan is the first scan of its code
-	userOfNote = 1 << 6 // a user follows
+	hourOfRecord = 1<<5 - 1
+	firstOfOne   = 1 << 5 // the scan is the first scan of its code
+	userOfRecord = 1 << 6 // a user follows
 )
 
-// noteScan adds the values by which a scan is counted to the notes of its day.
-func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool) error {
+// recordScan adds the values by which a scan is counted to the records of its day.
+func (n *recounting) recordScan(ctx context.Context, e *scanlog.Entry, first bool) error {
 	t, err := n.c.Tuple(ctx, &e.Event)
 	if err != nil {
 		return err
@@ -40,9 +40,9 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 	hour := timebucket.Hour(e.OccurredAt)
 	day := timebucket.Day(hour, n.startState.Offset)
 	name := partition{of: ofDays, a: day}
-	to, known := n.notes.open(name), n.fresh[day]
+	to, known := n.records.open(name), n.fresh[day]
 	if known == nil {
-		known = &dayNotes{tuples: map[stats.Tuple]uint64{}}
+		known = &dayTuples{tuples: map[stats.Tuple]uint64{}}
 		n.fresh[day] = known
 	}
 	prev := len(to.fresh)
@@ -65,18 +65,18 @@ func (n *recounting) noteScan(ctx context.Context, e *scanlog.Entry, first bool)
 		marks |= firstOfOne
 	}
 	if e.User != (scanlog.UserHash{}) {
-		marks |= userOfNote
+		marks |= userOfRecord
 	}
 	b = binary.AppendVarint(append(b, marks), e.RuleID)
-	if marks&userOfNote != 0 {
+	if marks&userOfRecord != 0 {
 		b = binary.BigEndian.AppendUint64(b, hyperloglog.Number(e.User))
 	}
 	to.fresh = b
-	return n.notes.added(to, len(b)-prev)
+	return n.records.added(to, len(b)-prev)
 }
 
-// dayNote is a note that noteScan writes for one scan of a day.
-type dayNote struct {
+// dayRecord is a record that recordScan writes for one scan of a day.
+type dayRecord struct {
 	position    int64
 	stats.Tuple // Rule is 0
 	hour        int64
@@ -86,16 +86,16 @@ type dayNote struct {
 	first       bool
 }
 
-// errNotes reports that the notes of a recount differ from the notes that were written.
-var errNotes = errors.New("stats: notes in a file were altered")
+// errRecords reports that the records of a recount differ from the records that were written.
+var errRecords = errors.New("stats: records in a file were altered")
 
-// notesReader decodes notes; the first error makes all later reads fail.
-type notesReader struct {
+// recordReader decodes records; the first error makes all later reads fail.
+type recordReader struct {
 	b       []byte
 	invalid bool
 }
 
-func (r *notesReader) next(n uint64) []byte {
+func (r *recordReader) next(n uint64) []byte {
 	if r.invalid || n > uint64(len(r.b)) {
 		r.invalid = true
 		return make([]byte, min(n, 8))
@@ -105,27 +105,27 @@ func (r *notesReader) next(n uint64) []byte {
 	return b
 }
 
-func (r *notesReader) uvarint() uint64 {
+func (r *recordReader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	r.next(uint64(max(n, 0)))
 	r.invalid = r.invalid || n <= 0
 	return v
 }
 
-func (r *notesReader) varint() int64 {
+func (r *recordReader) varint() int64 {
 	v, n := binary.Varint(r.b)
 	r.next(uint64(max(n, 0)))
 	r.invalid = r.invalid || n <= 0
 	return v
 }
 
-// readDay calls visit with each note in a part of a day's notes.
-func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
-	r := notesReader{b: part}
+// readDay calls visit with each record in a part of a day's records.
+func readDay(part []byte, day, offset int64, visit func(*dayRecord)) error {
+	r := recordReader{b: part}
 	var tuples []stats.Tuple
-	var note dayNote
+	var record dayRecord
 	for len(r.b) > 0 {
-		note.position += int64(r.uvarint())
+		record.position += int64(r.uvarint())
 		pos := r.uvarint()
 		if pos == uint64(len(tuples)) {
 			t := stats.Tuple{Batch: r.varint()}
@@ -135,15 +135,15 @@ func readDay(part []byte, day, offset int64, visit func(*dayNote)) error {
 			tuples = append(tuples, t)
 		}
 		marks := r.next(1)[0]
-		note.rule = r.varint()
-		if note.hasUser = marks&userOfNote != 0; note.hasUser {
-			note.user = binary.BigEndian.Uint64(r.next(8))
+		record.rule = r.varint()
+		if record.hasUser = marks&userOfRecord != 0; record.hasUser {
+			record.user = binary.BigEndian.Uint64(r.next(8))
 		}
 		if r.invalid || pos >= uint64(len(tuples)) {
-			return errNotes
+			return errRecords
 		}
-		note.Tuple, note.hour, note.first = tuples[pos], 24*day-offset+int64(marks&hourOfNote), marks&firstOfOne != 0
-		visit(&note)
+		record.Tuple, record.hour, record.first = tuples[pos], 24*day-offset+int64(marks&hourOfRecord), marks&firstOfOne != 0
+		visit(&record)
 	}
 	return nil
 }
@@ -210,14 +210,14 @@ func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
 }
 
 // add counts one scan, and also its user if user is true.
-func (d *daysCount) add(day int64, note *dayNote, user bool) {
-	pos := d.number(note.Tuple, true)
+func (d *daysCount) add(day int64, record *dayRecord, user bool) {
+	pos := d.number(record.Tuple, true)
 	count := stats.Count{Scans: 1}
-	if note.first {
+	if record.first {
 		count.FirstScans = 1
 	}
-	for _, k := range [...]daysKey{{stats.PerHour, note.hour, note.rule, pos}, {stats.PerDay, day, note.rule, pos},
-		{stats.PerHourOfAll, note.hour, 0, pos}, {stats.PerDayOfAll, day, 0, pos}} {
+	for _, k := range [...]daysKey{{stats.PerHour, record.hour, record.rule, pos}, {stats.PerDay, day, record.rule, pos},
+		{stats.PerHourOfAll, record.hour, 0, pos}, {stats.PerDayOfAll, day, 0, pos}} {
 		if k.per.Hours() && k.at < d.hoursFrom {
 			continue
 		}
@@ -233,22 +233,22 @@ func (d *daysCount) add(day int64, note *dayNote, user bool) {
 		values = new([stats.Dims]*hyperloglog.Users)
 		for dim := range stats.Dims {
 			if dim.Combined() {
-				values[dim] = d.sketch(stats.UsersKey{Day: day, Dimension: dim, Value: note.Value(dim)})
+				values[dim] = d.sketch(stats.UsersKey{Day: day, Dimension: dim, Value: record.Value(dim)})
 			}
 		}
 		d.groups[groupOf{day, pos}] = values
 	}
-	rule := d.rules[ruleDay{day, note.rule}]
+	rule := d.rules[ruleDay{day, record.rule}]
 	if rule == nil {
-		rule = d.sketch(stats.UsersKey{Day: day, Dimension: stats.Rule, Value: stats.Tuple{Rule: note.rule}.Value(stats.Rule)})
-		d.rules[ruleDay{day, note.rule}] = rule
+		rule = d.sketch(stats.UsersKey{Day: day, Dimension: stats.Rule, Value: stats.Tuple{Rule: record.rule}.Value(stats.Rule)})
+		d.rules[ruleDay{day, record.rule}] = rule
 	}
 	for dim, s := range values {
 		if stats.Dimension(dim).Combined() {
-			s.AddNumber(note.user)
+			s.AddNumber(record.user)
 		}
 	}
-	rule.AddNumber(note.user)
+	rule.AddNumber(record.user)
 }
 
 // compareDays compares combinations, sums and users with the scan log, some days at a time.
@@ -262,15 +262,15 @@ func (n *recounting) compareDays(ctx context.Context) error {
 			d := daysCount{hoursFrom: state.OldestHour, numbers: map[stats.Tuple]int32{}, counts: map[daysKey]stats.Count{},
 				users:  map[stats.UsersKey]*hyperloglog.Users{},
 				groups: map[groupOf]*[stats.Dims]*hyperloglog.Users{}, rules: map[ruleDay]*hyperloglog.Users{}}
-			for name, parts := range n.drawersBetween(first, last) {
+			for name, parts := range n.partitionsBetween(first, last) {
 				if name.a < from {
 					continue
 				}
 				known := usersKnown(state, name.a)
 				for part, err := range parts {
 					if err == nil {
-						err = readDay(part, name.a, state.Offset, func(note *dayNote) {
-							d.add(name.a, note, note.hasUser && known && note.position <= state.SketchOffset)
+						err = readDay(part, name.a, state.Offset, func(record *dayRecord) {
+							d.add(name.a, record, record.hasUser && known && record.position <= state.SketchOffset)
 						})
 					}
 					if err != nil {

@@ -4,21 +4,21 @@ import (
 	"context"
 )
 
-// Held is what a recount holds in memory of what it read: bytes of notes, and
+// Held is what a recount holds in memory of what it read: bytes of records, and
 // combinations of values that it knows a number of.
 type Held struct{ Bytes, Combinations int }
 
 // Read reads the ledger as Run does. It calls each after each scan, and returns what is
-// held when all was read, and how many bytes of notes of how many days each part has that
+// held when all was read, and how many bytes of records of how many days each part has that
 // would be compared.
 func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, bytes []int, err error) {
 	n, err := o.begin(ctx, &Result{})
 	if err != nil {
 		return held, nil, nil, err
 	}
-	defer n.notes.close()
+	defer n.records.close()
 	holds := func() Held {
-		held := Held{Bytes: n.notes.bytesHeld}
+		held := Held{Bytes: n.records.bytesHeld}
 		for _, one := range n.fresh {
 			held.Combinations += len(one.tuples)
 		}
@@ -33,14 +33,14 @@ func (o Recounter) Read(ctx context.Context, each func(Held)) (held Held, days, 
 		}
 		each(holds())
 	}
-	if err := n.notes.letGo(); err != nil {
+	if err := n.records.flush(); err != nil {
 		return held, nil, nil, err
 	}
 	err = n.inParts(ofDays, func(from, to partition) error {
 		days, bytes = append(days, 0), append(bytes, 0)
-		for name := range n.drawersBetween(from, to) {
+		for name := range n.partitionsBetween(from, to) {
 			days[len(days)-1]++
-			bytes[len(bytes)-1] += int(n.notes.drawers[name].size)
+			bytes[len(bytes)-1] += int(n.records.partitions[name].size)
 		}
 		return nil
 	})

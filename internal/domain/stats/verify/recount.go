@@ -57,9 +57,9 @@ func (r *Result) compare(counted, recounted int64, describe func() string) {
 // Recounter verifies the counts of an Aggregator by a recount.
 type Recounter struct {
 	Counter *stats.Aggregator
-	// Scratch is the directory for notes that do not fit in memory; "" = the system's directory for temporary files.
+	// Scratch is the directory for records that do not fit in memory; "" = the system's directory for temporary files.
 	Scratch string
-	// Compared is the maximum number of bytes of notes in memory, and the approximate number of bytes that are compared at once; 0 = 32
+	// Compared is the maximum number of bytes of records in memory, and the approximate number of bytes that are compared at once; 0 = 32
 	// MiB and 2 MiB, respectively. The counts of a part of the comparison take up to twenty times as much memory; a part consists
 	// of at least one day, or one block of codes.
 	Compared int
@@ -72,7 +72,7 @@ var errBehind = errors.New("stats: more is counted meanwhile")
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
 // Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads
-// the scan log once, from start to end, and writes notes by day and by code. Run then compares one part after the other, each in
+// the scan log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in
 // its own transaction: it reads the events that arrived in the meantime, and compares with the counts of that moment. Events are
 // compared only with counts that are at least as recent; an erasure, which first removes a user from the counts, therefore causes
 // no difference. Run changes no stored data, so an interrupted recount leaves nothing behind.
@@ -93,11 +93,11 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, n.notes.close()) }()
+	defer func() { err = errors.Join(err, n.records.close()) }()
 	if err := n.readUpTo(ctx, n.startState.CountedOffset); err != nil {
 		return r, err
 	}
-	if err := n.notes.letGo(); err != nil { // frees memory for the comparison
+	if err := n.records.flush(); err != nil { // frees memory for the comparison
 		return r, err
 	}
 	for _, phase := range []func(context.Context) error{n.compareCodes, n.compareDays, n.compareMonths, n.compareMisses} {
@@ -124,8 +124,8 @@ func (o Recounter) run(ctx context.Context) (r Result, err error) {
 
 // begin starts a recount of everything that is currently counted.
 func (o Recounter) begin(ctx context.Context, r *Result) (*recounting, error) {
-	n := &recounting{c: o.Counter, r: r, scanned: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayNotes{}}
-	n.notes = scratch{dir: o.Scratch, maxBytes: cmp.Or(o.Compared, 32<<20), moved: func() { clear(n.fresh) }}
+	n := &recounting{c: o.Counter, r: r, scanned: map[int64]*roaring64.Bitmap{}, fresh: map[int64]*dayTuples{}}
+	n.records = scratch{dir: o.Scratch, maxBytes: cmp.Or(o.Compared, 32<<20), moved: func() { clear(n.fresh) }}
 	n.maxBytes = int64(cmp.Or(o.Compared, 2<<20))
 	err := o.Counter.Store.ViewStatistics(ctx, func(tx stats.Tx) (err error) {
 		n.startState, err = tx.StatisticsState(ctx)
@@ -142,13 +142,13 @@ type recounting struct {
 	c          *stats.Aggregator
 	r          *Result
 	startState stats.State
-	notes      scratch
+	records    scratch
 	reached    int64                       // position up to which the scan log was read
 	scans      int64                       // up to there
 	scanned    map[int64]*roaring64.Bitmap // the scanned codes of each batch
-	fresh      map[int64]*dayNotes         // by day: data on notes that are not in the file yet
-	maxBytes   int64                       // maximum bytes of notes that are compared at once
-	note       []byte
+	fresh      map[int64]*dayTuples        // by day: the combinations of values in records that are not in the file yet
+	maxBytes   int64                       // maximum bytes of records that are compared at once
+	record     []byte
 }
 
 // The kinds of partitions: scans of codes by batch and block of codes, all scans by day, and scans without a result by UTC day.
@@ -158,8 +158,8 @@ const (
 	ofMisses
 )
 
-// codesInDrawer is the number of codes of a batch that share a partition.
-const codesInDrawer = 1 << 16
+// codesInPartition is the number of codes of a batch that share a partition.
+const codesInPartition = 1 << 16
 
 // firstCompleteDay returns the first day whose scans are all in the scan log, whose counts are retained, and which no earlier time
 // zone cuts.
@@ -191,7 +191,7 @@ func (n *recounting) readUpTo(ctx context.Context, position int64) error {
 	return nil
 }
 
-// read adds one event to the notes.
+// read adds one event to the records.
 func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 	n.scans++
 	if _, err := n.c.Owner(ctx, e.RuleID, e.Batch); err != nil { // caches the owner for the later comparison of users
@@ -204,21 +204,21 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 		}
 		first = n.scanned[e.Batch].CheckedAdd(uint64(e.Index))
 		if n.startState.RetentionFloor.IsZero() { // missing scans of the log may include the first scans of a code
-			if err := n.noteCode(e); err != nil {
+			if err := n.recordCode(e); err != nil {
 				return err
 			}
 		}
 	}
 	hour := timebucket.Hour(e.OccurredAt)
 	if place, missed := stats.PlaceOf(&e.Event); missed {
-		if err := n.noteMiss(hour, place); err != nil {
+		if err := n.recordMiss(hour, place); err != nil {
 			return err
 		}
 	}
 	if timebucket.Day(hour, n.startState.Offset) < n.firstCompleteDay(n.startState) {
 		return nil
 	}
-	return n.noteScan(ctx, e, first)
+	return n.recordScan(ctx, e, first)
 }
 
 // compareWith calls f in one transaction in which the counts extend exactly to the position up to which the scan log was read. If
@@ -255,11 +255,11 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 // excluded. The first range begins before all partitions, and the last range ends after all partitions. Partitions that are created
 // during the comparison belong to the range that contains them.
 func (n *recounting) inParts(total int, f func(from, to partition) error) error {
-	list := n.notes.list(total)
+	list := n.records.list(total)
 	from := partition{total, math.MinInt64, math.MinInt64}
 	size := int64(0)
 	for _, d := range list {
-		extra := n.notes.drawers[d].size
+		extra := n.records.partitions[d].size
 		if size > 0 && size+extra > n.maxBytes {
 			if err := f(from, d); err != nil {
 				return err
@@ -271,11 +271,11 @@ func (n *recounting) inParts(total int, f func(from, to partition) error) error 
 	return f(from, partition{total, math.MaxInt64, math.MaxInt64})
 }
 
-// drawersBetween iterates over the partitions in a range, with their notes.
-func (n *recounting) drawersBetween(from, to partition) iter.Seq2[partition, iter.Seq2[[]byte, error]] {
+// partitionsBetween iterates over the partitions in a range, with their records.
+func (n *recounting) partitionsBetween(from, to partition) iter.Seq2[partition, iter.Seq2[[]byte, error]] {
 	return func(yield func(partition, iter.Seq2[[]byte, error]) bool) {
-		for _, d := range n.notes.list(from.of) {
-			if d.compare(from) >= 0 && d.compare(to) < 0 && !yield(d, n.notes.read(d)) {
+		for _, d := range n.records.list(from.of) {
+			if d.compare(from) >= 0 && d.compare(to) < 0 && !yield(d, n.records.read(d)) {
 				return
 			}
 		}

@@ -84,7 +84,7 @@ func TestRecount_SinglePass(t *testing.T) {
 }
 
 // Issue 14: what a recount holds of what it read does not grow with what it read: neither
-// its notes nor the combinations that the notes speak of, and the parts that it compares
+// its records nor the combinations that the records speak of, and the parts that it compares
 // are small however many there are.
 func TestRecount_MemoryBounded(t *testing.T) {
 	const held, aCombination = 2000, 10 // bytes
@@ -102,7 +102,7 @@ func TestRecount_MemoryBounded(t *testing.T) {
 		most := 0
 		left, days, bytes, err := verify.Recounter{Counter: c, Scratch: t.TempDir(), Compared: held}.Read(t.Context(), func(n verify.Held) {
 			most = max(most, n.Combinations)
-			assert.True(t, n.Bytes < held, "%d scans: %d bytes of notes are held", scans, n.Bytes)
+			assert.True(t, n.Bytes < held, "%d scans: %d bytes of records are held", scans, n.Bytes)
 		})
 		require.NoError(t, err)
 		// A combination is written out where it comes first: with the lengths of its texts at least.

@@ -9,17 +9,17 @@ import (
 	"slices"
 )
 
-// scratch sorts many small notes into partitions, in memory while they are few and in a file when they are many. The scratch file
+// scratch sorts many small records into partitions, in memory while they are few and in a file when they are many. The scratch file
 // is unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
-	dir       string // directory of the scratch file; "" = the system's directory for temporary files
-	maxBytes  int    // bytes in memory
-	bytesHeld int
-	file      *os.File
-	end       int64  // of the file
-	moved     func() // called after all notes in memory were moved to the file
-	drawers   map[partition]*block
-	noted     int64 // total bytes in all partitions
+	dir        string // directory of the scratch file; "" = the system's directory for temporary files
+	maxBytes   int    // bytes in memory
+	bytesHeld  int
+	file       *os.File
+	end        int64  // of the file
+	moved      func() // called after all records in memory were moved to the file
+	partitions map[partition]*block
+	written    int64 // total bytes in all partitions
 }
 
 // partition identifies a partition: first its kind, then its number within the kind.
@@ -32,7 +32,7 @@ func (d partition) compare(o partition) int {
 	return cmp.Or(cmp.Compare(d.of, o.of), cmp.Compare(d.a, o.a), cmp.Compare(d.b, o.b))
 }
 
-// block holds the notes of a partition.
+// block holds the records of a partition.
 type block struct {
 	fresh []byte // not yet written to the file
 	size  int64
@@ -47,55 +47,55 @@ type scratchPart struct {
 // scratchSuffix is the suffix of the names of scratch files.
 const scratchSuffix = ".scratch"
 
-// open returns the block of a partition; the caller appends to the block's fresh notes and then calls added.
+// open returns the block of a partition; the caller appends to the block's fresh records and then calls added.
 func (s *scratch) open(d partition) *block {
-	blk := s.drawers[d]
+	blk := s.partitions[d]
 	if blk == nil {
-		if s.drawers == nil {
-			s.drawers = map[partition]*block{}
+		if s.partitions == nil {
+			s.partitions = map[partition]*block{}
 		}
 		blk = &block{}
-		s.drawers[d] = blk
+		s.partitions[d] = blk
 	}
 	return blk
 }
 
-// added records the number of appended bytes, and moves all notes to the file if the memory limit is reached.
+// added records the number of appended bytes, and moves all records to the file if the memory limit is reached.
 func (s *scratch) added(to *block, n int) error {
-	to.size, s.bytesHeld, s.noted = to.size+int64(n), s.bytesHeld+n, s.noted+int64(n)
+	to.size, s.bytesHeld, s.written = to.size+int64(n), s.bytesHeld+n, s.written+int64(n)
 	if s.bytesHeld < s.maxBytes {
 		return nil
 	}
 	return s.move()
 }
 
-// letGo moves the remaining notes from memory to the file, if there is a file; if all notes fit in memory, they stay there.
-func (s *scratch) letGo() error {
+// flush moves the remaining records from memory to the file, if there is a file; if all records fit in memory, they stay there.
+func (s *scratch) flush() error {
 	if s.file == nil {
 		return nil
 	}
 	return s.move()
 }
 
-// move moves all notes from memory to the file.
+// move moves all records from memory to the file.
 func (s *scratch) move() error {
 	if s.file == nil {
 		f, err := os.CreateTemp(s.dir, "*"+scratchSuffix)
 		if err != nil {
-			return fmt.Errorf("making a file for notes: %w", err)
+			return fmt.Errorf("making a file for records: %w", err)
 		}
 		s.file = f
 		if err := os.Remove(f.Name()); err != nil {
-			return fmt.Errorf("taking the name of a file for notes: %w", err)
+			return fmt.Errorf("taking the name of a file for records: %w", err)
 		}
 	}
-	for _, d := range slices.SortedFunc(maps.Keys(s.drawers), partition.compare) {
-		blk := s.drawers[d]
+	for _, d := range slices.SortedFunc(maps.Keys(s.partitions), partition.compare) {
+		blk := s.partitions[d]
 		if len(blk.fresh) == 0 {
 			continue
 		}
 		if _, err := s.file.WriteAt(blk.fresh, s.end); err != nil {
-			return fmt.Errorf("writing notes: %w", err)
+			return fmt.Errorf("writing records: %w", err)
 		}
 		blk.parts = append(blk.parts, scratchPart{s.end, len(blk.fresh)})
 		s.end += int64(len(blk.fresh))
@@ -106,11 +106,11 @@ func (s *scratch) move() error {
 	return nil
 }
 
-// read iterates over the notes of a partition in order, in parts as they were written between two moves to the file. A part of the
-// notes is valid only until the next part is read.
+// read iterates over the records of a partition in order, in parts as they were written between two moves to the file. A part of the
+// records is valid only until the next part is read.
 func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		blk := s.drawers[d]
+		blk := s.partitions[d]
 		if blk == nil {
 			return
 		}
@@ -118,7 +118,7 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 		for _, p := range blk.parts {
 			buf = slices.Grow(buf[:0], p.size)[:p.size]
 			if _, err := s.file.ReadAt(buf, p.at); err != nil {
-				yield(nil, fmt.Errorf("reading notes: %w", err))
+				yield(nil, fmt.Errorf("reading records: %w", err))
 				return
 			}
 			if !yield(buf, nil) {
@@ -133,7 +133,7 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 
 // list returns the partitions of the kind total, in the order of partition.compare.
 func (s *scratch) list(total int) (list []partition) {
-	for d := range s.drawers {
+	for d := range s.partitions {
 		if d.of == total {
 			list = append(list, d)
 		}
@@ -143,7 +143,7 @@ func (s *scratch) list(total int) (list []partition) {
 }
 
 func (s *scratch) close() error {
-	s.drawers = nil
+	s.partitions = nil
 	if s.file == nil {
 		return nil
 	}
