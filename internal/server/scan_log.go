@@ -216,8 +216,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// With an embedded database, scans made before --scan-stream was used exist only in the journal, which therefore keeps scans
-		// for scan_retention_days.
+		// Scans made before --scan-stream was used exist only in the journal, which therefore keeps scans for scan_retention_days.
 		s.scanning.ledger.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {

@@ -353,7 +353,7 @@ func (v *verification) rules(ctx context.Context) error {
 }
 
 func (v *verification) accounts(ctx context.Context) error {
-	columns := "x." + strings.Join(strings.Fields(strings.ReplaceAll(accountRows.columns, ",", " ")), ", x.")
+	columns := qualified("x", accountRows.columns)
 	err := v.compare(ctx, ofAccount, "accounts", "appid", columns, func(scan func(...any) error) (string, int64, bool, error) {
 		var seq int64
 		var did, detail string

@@ -14,9 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// A Tx contains the common parts of all transactions: statements, locks and queued changes. The queries for each entity have a
-// separate type that wraps Tx. Each domain package declares an interface Tx; the transaction type of the domain embeds the query
-// types that implement this interface.
+// A Tx contains the common parts of all transactions: statements, locks and queued changes. A separate type for each entity wraps Tx
+// and has its queries; the transaction type of a domain embeds the types that implement the interface Tx of the domain package.
 
 // Each type implements the Tx interface of a domain package, which documents the methods.
 var (

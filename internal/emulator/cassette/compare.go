@@ -435,8 +435,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		// Behaviours that describe a counter come first: each other behaviour affects only calls between two reads of the counter,
-		// so it is a less likely cause.
+		// Behaviours about the counter come first: the others affect only calls between two reads of it, so they are less likely.
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
