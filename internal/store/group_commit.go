@@ -271,8 +271,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 	runUngrouped(all)
 	c, is := err.(*sessionLostError)
 	switch {
-	case err == nil:
-		s.health.record(nil)
+	case err == nil: // all changes are committed
 	case locked != nil:
 		err = locked
 	case !is || !c.sent:

@@ -14,10 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// A Tx contains the common parts of all transactions: statements, locks and queued changes. A separate type for each entity wraps Tx
-// and has its queries; the transaction type of a domain embeds the types that implement the interface Tx of the domain package.
-
-// Each type implements the Tx interface of a domain package, which documents the methods.
+// A separate type for each entity wraps Tx, which has statements, locks and queued changes, and adds the queries of the entity. The
+// transaction type of a domain embeds these types and implements the interface Tx of the domain package, which documents the methods.
 var (
 	_ accounts.Tx    = accountsTx{}
 	_ rules.Tx       = rulesTx{}
