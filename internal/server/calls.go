@@ -31,7 +31,7 @@ func (s *Server) openUsage() {
 			if s.chosen.settings.Get().RateLimitPerNode {
 				return true, nil
 			}
-			return s.store.AllowTimes(ctx, key, limit)
+			return s.store.RateLimits().AllowTimes(ctx, key, limit)
 		}
 	}
 }

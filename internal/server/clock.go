@@ -60,7 +60,7 @@ func (s *Server) advanceLimits(d time.Duration) error {
 	if s.emulation.pages != nil {
 		s.emulation.pages.Advance(d)
 	}
-	return s.store.AdvanceLimits(context.Background(), d)
+	return s.store.RateLimits().Advance(context.Background(), d)
 }
 
 // wallClockComponent returns the component that watches this machine's clock.

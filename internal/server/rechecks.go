@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // recheckInterval is the interval between two searches for verification files that are due.
@@ -22,7 +23,7 @@ func (s *Server) openRechecks(context.Context) error {
 	var failing atomic.Int64
 	s.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_verification_files_failing")),
 		func() float64 { return float64(failing.Load()) }))
-	s.rechecks = &rules.Verifier{Service: s.domain.rules, Store: s.store, Log: s.log, Failing: failing.Store,
+	s.rechecks = &rules.Verifier{Service: s.domain.rules, Store: store.Rechecks{Store: s.store}, Log: s.log, Failing: failing.Store,
 		Off: func() bool { return !s.chosen.settings.Get().ReverifyDomains }}
 	return nil
 }

@@ -88,7 +88,7 @@ func (s scanRecords) eachMinute(ctx context.Context) error {
 	if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
 		return err
 	}
-	return s.store.ForgetLimits(ctx)
+	return s.store.RateLimits().Forget(ctx)
 }
 
 // followClock sets the emulator's clock to the time that another node set.

@@ -66,7 +66,7 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	s.domain.accounts.ForgetGuesses()
 	s.domain.usage.Minutes.Reset()
 	s.domain.codes.ClearTicketCache()
-	return errors.Join(s.store.ClearLimits(ctx), s.domain.current.Load(ctx))
+	return errors.Join(s.store.RateLimits().Clear(ctx), s.domain.current.Load(ctx))
 }
 
 // resetAccounts restores the given accounts to the state of the seed and leaves all other accounts unchanged. If the seed does not
@@ -99,7 +99,7 @@ func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 			s.emulation.wire.ForgetCaller(appid)
 		}
 	}
-	return errors.Join(s.store.ClearLimits(ctx, appids...), s.domain.current.Reload(ctx))
+	return errors.Join(s.store.RateLimits().Clear(ctx, appids...), s.domain.current.Reload(ctx))
 }
 
 // names reports whether a seed contains an account.

@@ -198,7 +198,7 @@ func (s *Server) wireAPI() *api.API {
 		Random: s.random, ClientIP: s.access().clientIP, BodyTimeout: s.seams.BodyTimeout, Observe: s.metrics.observeCall,
 		OnAuthenticated: connlimit.Authenticated, OnRejected: connlimit.Rejected}
 	if s.store.Shared() {
-		a.Shared = s.store.Allow
+		a.Shared = s.store.RateLimits().Allow
 	}
 	if s.config.emulates() {
 		s.emulation.wire = a

@@ -216,7 +216,7 @@ var grownAsks = []struct {
 		return len(found), err
 	}, 100, nil},
 	{"failing rechecks", func(ctx context.Context, s *Store, _ int64) (int, error) {
-		found, err := s.Rechecks(ctx, rules.RecheckQuery{Failing: true, Limit: 100})
+		found, err := Rechecks{s}.List(ctx, rules.RecheckQuery{Failing: true, Limit: 100})
 		return len(found), err
 	}, 20, nil},
 	{"a recheck of a file whose rule is gone", recheckGone("https://h.example/d/gone/", "https://h.example/d/gone/x"), 1,
@@ -307,12 +307,12 @@ func confirmationsOf(q rules.ConfirmationQuery) func(context.Context, *Store, in
 func recheckGone(directory, prefix string) func(context.Context, *Store, int64) (int, error) {
 	return func(ctx context.Context, s *Store, _ int64) (int, error) {
 		// The row without an owner is not due, so that no rule is looked at for new directories.
-		err := s.AddRechecks(ctx, []rules.Reverification{{Owner: "wxa", Directory: directory, Prefix: prefix, NextAt: at},
+		err := Rechecks{s}.Add(ctx, []rules.Reverification{{Owner: "wxa", Directory: directory, Prefix: prefix, NextAt: at},
 			{NextAt: at.Add(time.Hour)}})
 		if err != nil {
 			return 0, err
 		}
-		r := rules.Verifier{Store: s, Log: slog.New(slog.DiscardHandler),
+		r := rules.Verifier{Store: Rechecks{s}, Log: slog.New(slog.DiscardHandler),
 			Service: &rules.Service{Store: s, Now: func() time.Time { return at }}}
 		return r.RunDue(ctx, 1)
 	}

@@ -8,10 +8,16 @@ import (
 	"time"
 )
 
+// RateLimits counts calls over all nodes.
+type RateLimits struct{ *Store }
+
+// RateLimits returns the counted calls of the store.
+func (s *Store) RateLimits() RateLimits { return RateLimits{s} }
+
 // Allow records a call for a key and reports whether the number of calls is within the limit per second, counted over all nodes by
 // the clock of the database. Rejected calls are not counted. The database row of a key stores up to limit timestamps, one per
 // allowed call, so Allow is for small limits. Allow works only on a shared store (PostgreSQL).
-func (s *Store) Allow(ctx context.Context, key string, limit int) (bool, error) {
+func (s RateLimits) Allow(ctx context.Context, key string, limit int) (bool, error) {
 	var allowed int
 	// If a session is lost and the statement is repeated, the call may count twice within its second.
 	err := s.onLive(ctx, s.write, func() error { return single(ctx, s.write.QueryRowContext(ctx, allow, key, limit).Scan(&allowed)) })
@@ -34,9 +40,9 @@ const (
 )
 
 // AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key
-// contains the limited period, which is at most a minute: see ForgetLimits. Rejected calls are not counted. AllowTimes works only
+// contains the limited period, which is at most a minute: see Forget. Rejected calls are not counted. AllowTimes works only
 // on a shared store (PostgreSQL).
-func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
+func (s RateLimits) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (last_call_at, allowed) = (excluded.last_call_at, l.allowed + 1) WHERE l.allowed < $2 RETURNING allowed`
 	var n int
@@ -52,17 +58,17 @@ func (s *Store) AllowTimes(ctx context.Context, key string, limit int) (bool, er
 
 const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
-// ForgetLimits deletes expired rows of limits, so that idle accounts use no space.
-func (s *Store) ForgetLimits(ctx context.Context) error {
+// Forget deletes expired rows of limits, so that idle accounts use no space.
+func (s RateLimits) Forget(ctx context.Context) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE last_call_at < `+microseconds+` - $1`, time.Minute.Microseconds())
 		return err
 	})
 }
 
-// ClearLimits deletes the recorded calls of the given accounts, or of all accounts if none is given. Keys have the form "wx1 /path"
+// Clear deletes the recorded calls of the given accounts, or of all accounts if none is given. Keys have the form "wx1 /path"
 // for calls per second and "minute 1: wx1 /path" for calls per minute.
-func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
+func (s RateLimits) Clear(ctx context.Context, appids ...string) error {
 	if !s.Shared() {
 		return nil
 	}
@@ -81,8 +87,8 @@ func (s *Store) ClearLimits(ctx context.Context, appids ...string) error {
 	})
 }
 
-// AdvanceLimits moves the recorded timestamps of calls, which the per-second limits count, back by d.
-func (s *Store) AdvanceLimits(ctx context.Context, d time.Duration) error {
+// Advance moves the recorded timestamps of calls, which the per-second limits count, back by d.
+func (s RateLimits) Advance(ctx context.Context, d time.Duration) error {
 	if !s.Shared() || d <= 0 {
 		return nil
 	}

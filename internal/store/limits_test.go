@@ -25,7 +25,7 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 	passed := 0
 	errs := race(callers, func(i int) error {
 		for range each {
-			ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit)
+			ok, err := nodes[i%2].RateLimits().Allow(t.Context(), "wxa /cgi-bin/x", limit)
 			if err != nil {
 				return err
 			}
@@ -46,13 +46,13 @@ func TestStoreLimit_PerSecondAcrossNodes(t *testing.T) {
 			t.Errorf("%v: %d calls within a second", times[i-limit:i+1], limit+1)
 		}
 	}
-	if ok, err := nodes[1].Allow(t.Context(), "other", 1); err != nil || !ok {
+	if ok, err := nodes[1].RateLimits().Allow(t.Context(), "other", 1); err != nil || !ok {
 		t.Errorf("another key has its own limit: %v %v", ok, err)
 	}
 	// As if all were a second ago.
 	direct(t, nodes[0], `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t - 1000000 FROM unnest(call_times::bigint[]) t)::text), allowed = 0`)
 	for i := range limit {
-		if ok, err := nodes[i%2].Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
+		if ok, err := nodes[i%2].RateLimits().Allow(t.Context(), "wxa /cgi-bin/x", limit); err != nil || !ok {
 			t.Errorf("a second later: %v %v", ok, err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestStoreLimit_WindowAcrossNodes(t *testing.T) {
 		var passed atomic.Int64
 		errs := race(8, func(i int) error {
 			for range limit {
-				ok, err := nodes[i%2].AllowTimes(t.Context(), while, limit)
+				ok, err := nodes[i%2].RateLimits().AllowTimes(t.Context(), while, limit)
 				if err != nil {
 					return err
 				}
@@ -102,14 +102,14 @@ func numbers(t *testing.T, s *Store, query string) (list []int64) {
 func TestStoreLimit_ClockSetBack(t *testing.T) {
 	s := open(t, newPostgres(t))
 	for range 3 {
-		if _, err := s.Allow(t.Context(), "k", 3); err != nil {
+		if _, err := s.RateLimits().Allow(t.Context(), "k", 3); err != nil {
 			t.Fatal(err)
 		}
 	}
 	direct(t, s, `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t + 3600000000 FROM unnest(call_times::bigint[]) t)::text)`)
-	ok, err := s.Allow(t.Context(), "k", 3)
+	ok, err := s.RateLimits().Allow(t.Context(), "k", 3)
 	assert.True(t, err == nil && ok, "%v %v", ok, err)
 	direct(t, s, `UPDATE rate_limits SET last_call_at = last_call_at - 120000000`)
-	require.NoError(t, s.ForgetLimits(t.Context()))
+	require.NoError(t, s.RateLimits().Forget(t.Context()))
 	want(t, "rows", number(t, s, `SELECT COUNT(*) FROM rate_limits`), 0)
 }

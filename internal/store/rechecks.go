@@ -15,12 +15,15 @@ var recheckRows = mapper[rules.Reverification]{table: "domain_reverifications", 
 		return []any{&r.Owner, &r.Directory, &r.Prefix, moment{&r.CheckedAt}, &r.OK, &r.Reason, moment{&r.FailingSince}, moment{&r.NextAt}}
 	}}
 
-// AddRechecks implements rules.RecheckStore.
-func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) error {
+// Rechecks stores the rechecks of verification files.
+type Rechecks struct{ *Store }
+
+// Add implements rules.RecheckStore.
+func (s Rechecks) Add(ctx context.Context, list []rules.Reverification) error {
 	if len(list) == 0 {
 		return nil
 	}
-	// AddRechecks reads first and writes only missing rechecks: usually none is missing, and the call needs no write lock.
+	// Add reads first and writes only missing rechecks: usually none is missing, and the call needs no write lock.
 	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]
@@ -60,8 +63,8 @@ func (s *Store) AddRechecks(ctx context.Context, list []rules.Reverification) er
 	})
 }
 
-// ClaimRechecks implements rules.RecheckStore.
-func (s *Store) ClaimRechecks(ctx context.Context, now, secondMoment time.Time, limit int) (taken []rules.Reverification, err error) {
+// Claim implements rules.RecheckStore.
+func (s Rechecks) Claim(ctx context.Context, now, secondMoment time.Time, limit int) (taken []rules.Reverification, err error) {
 	due := []rules.Reverification{}
 	err = s.view(ctx, func(tx *Tx) (err error) {
 		due, err = recheckRows.all(ctx, tx, `WHERE next_check_at <= $1 ORDER BY next_check_at, owner, directory LIMIT $2`, millis(now), limit)
@@ -87,8 +90,8 @@ func (s *Store) ClaimRechecks(ctx context.Context, now, secondMoment time.Time, 
 	return taken, err
 }
 
-// SaveRecheck implements rules.RecheckStore.
-func (s *Store) SaveRecheck(ctx context.Context, r rules.Reverification) error {
+// Save implements rules.RecheckStore.
+func (s Rechecks) Save(ctx context.Context, r rules.Reverification) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_,
 			err := tx.exec(ctx,
@@ -97,24 +100,24 @@ func (s *Store) SaveRecheck(ctx context.Context, r rules.Reverification) error {
 	})
 }
 
-// DeleteRecheck implements rules.RecheckStore.
-func (s *Store) DeleteRecheck(ctx context.Context, owner, directory string) error {
+// Delete implements rules.RecheckStore.
+func (s Rechecks) Delete(ctx context.Context, owner, directory string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `DELETE FROM domain_reverifications WHERE owner = $1 AND directory = $2`, owner, directory)
 		return err
 	})
 }
 
-// MakeRechecksDue implements rules.RecheckStore.
-func (s *Store) MakeRechecksDue(ctx context.Context, now time.Time) error {
+// MakeDue implements rules.RecheckStore.
+func (s Rechecks) MakeDue(ctx context.Context, now time.Time) error {
 	return s.update(ctx, func(tx *Tx) error {
 		_, err := tx.exec(ctx, `UPDATE domain_reverifications SET next_check_at = $1 WHERE next_check_at > $1 AND owner <> ''`, millis(now))
 		return err
 	})
 }
 
-// Rechecks implements rules.RecheckStore.
-func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
+// List implements rules.RecheckStore.
+func (s Rechecks) List(ctx context.Context, q rules.RecheckQuery) (found []rules.Reverification, err error) {
 	names, args := []string{"(owner, directory) > ($2, $3)", "checked_at > 0", "owner <> ''"},
 		[]any{q.Limit, q.AfterOwner, q.AfterDirectory}
 	if q.Owner != "" {
@@ -132,8 +135,8 @@ func (s *Store) Rechecks(ctx context.Context, q rules.RecheckQuery) (found []rul
 }
 
 // CountFailing implements rules.RecheckStore.
-func (s *Store) CountFailing(ctx context.Context) (int64, error) {
-	return viewed(ctx, s, func(tx *Tx) (int64, error) {
+func (s Rechecks) CountFailing(ctx context.Context) (int64, error) {
+	return viewed(ctx, s.Store, func(tx *Tx) (int64, error) {
 		return scalar[int64](ctx, tx, `SELECT COUNT(*) FROM domain_reverifications WHERE failing_since > 0`)
 	})
 }

@@ -19,41 +19,41 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 			Reason: spice, FailingSince: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
 		list := []rules.Reverification{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
 		for range 2 {
-			require.NoError(t, s.AddRechecks(ctx, list))
+			require.NoError(t, Rechecks{s}.Add(ctx, list))
 		}
 		other := full
 		other.Prefix = "of a plan that came later"
-		require.NoError(t, nodes[1].AddRechecks(ctx, []rules.Reverification{other}))
-		found, err := s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
+		require.NoError(t, Rechecks{nodes[1]}.Add(ctx, []rules.Reverification{other}))
+		found, err := Rechecks{s}.List(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
 		require.NoError(t, err)
 		want(t, "recheck", found, []rules.Reverification{full})
-		if found, err = s.Rechecks(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
+		if found, err = (Rechecks{s}).List(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
 			len(found) != 1 {
 			t.Errorf("the next page: %v %v", found, err)
 		}
-		if n, err := s.CountFailing(ctx); err != nil || n != 1 {
+		if n, err := (Rechecks{s}).CountFailing(ctx); err != nil || n != 1 {
 			t.Errorf("%d failing: %v", n, err)
 		}
-		taken, err := s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10)
+		taken, err := Rechecks{s}.Claim(ctx, at, at.Add(time.Hour), 10)
 		require.True(t, err == nil && len(taken) == 2, "%v %v", taken, err)
-		if again, err := nodes[1].ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
+		if again, err := (Rechecks{nodes[1]}).Claim(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
 			t.Errorf("taken twice: %v %v", again, err)
 		}
-		require.NoError(t, s.MakeRechecksDue(ctx, at))
-		if taken, err = s.ClaimRechecks(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
+		require.NoError(t, Rechecks{s}.MakeDue(ctx, at))
+		if taken, err = (Rechecks{s}).Claim(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
 			taken[1].Owner != "shop" {
 			t.Errorf("due now: %v %v", taken, err)
 		}
 		changed := full
 		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.FailingSince, changed.NextAt = "q",
 			at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
-		require.NoError(t, s.SaveRecheck(ctx, changed))
-		if found, err = nodes[1].Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
+		require.NoError(t, Rechecks{s}.Save(ctx, changed))
+		if found, err = (Rechecks{nodes[1]}).List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
 			t.Fatal(err)
 		}
 		want(t, "saved", found, []rules.Reverification{changed})
-		require.NoError(t, s.DeleteRecheck(ctx, changed.Owner, changed.Directory))
-		if found, err = s.Rechecks(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
+		require.NoError(t, Rechecks{s}.Delete(ctx, changed.Owner, changed.Directory))
+		if found, err = (Rechecks{s}).List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
 			t.Errorf("%v %v", found, err)
 		}
 	})
@@ -71,13 +71,13 @@ func TestRecheck_ManyDirectories(t *testing.T) {
 			}
 			return list
 		}
-		require.NoError(t, s.AddRechecks(ctx, many(0, 1500, now)))
-		require.NoError(t, s.AddRechecks(ctx, many(500, 2500, now.Add(time.Hour))))
+		require.NoError(t, Rechecks{s}.Add(ctx, many(0, 1500, now)))
+		require.NoError(t, Rechecks{s}.Add(ctx, many(500, 2500, now.Add(time.Hour))))
 		for _, due := range []struct {
 			at   time.Time
 			want int
 		}{{now, 1500}, {now.Add(time.Hour), 1000}} {
-			taken, err := s.ClaimRechecks(ctx, due.at, now.Add(2*time.Hour), 5000)
+			taken, err := Rechecks{s}.Claim(ctx, due.at, now.Add(2*time.Hour), 5000)
 			assert.True(t, err == nil && len(taken) == due.want, "at %v %d are due, not %d (%v)", due.at, len(taken), due.want, err)
 		}
 	})

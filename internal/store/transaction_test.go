@@ -229,7 +229,7 @@ func TestStoreRead_ReturnsCancelCause(t *testing.T) {
 			},
 		}
 		if s.Shared() {
-			asked["a limit"] = func() error { _, err := s.Allow(ctx, "k", 1); return err }
+			asked["a limit"] = func() error { _, err := s.RateLimits().Allow(ctx, "k", 1); return err }
 		}
 		for what, ask := range asked {
 			if err := ask(); !errors.Is(err, gone) {

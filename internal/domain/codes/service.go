@@ -215,20 +215,14 @@ func (s *Service) plainText(b Batch, index int64) string {
 // keyCheckValue returns the stored value that verifies the keys of a batch: a hash, so that the store contains no valid code.
 func (s *Service) keyCheckValue(text string) string { return s.Vault.Hash("first of a batch", text) }
 
-// isKeyCheckValue reports whether stored, a value stored with a batch to verify its keys, is the key check value of text or equals text.
-func (s *Service) isKeyCheckValue(stored, text string) bool {
-	return stored == s.keyCheckValue(text) || stored == text
-}
-
-// CheckKeys returns an error unless every batch was made with the current keys. CheckKeys uses only the fields Store, Keys and
-// Vault of Service.
+// CheckKeys returns an error unless every batch was made with the current keys. It uses only the fields Store, Keys and Vault.
 func (s *Service) CheckKeys(ctx context.Context) error {
 	for b, err := range s.Store.Batches(ctx) {
 		if err != nil {
 			return fmt.Errorf("reading batches: %w", err)
 		}
 		if b.Imported {
-			if !s.isKeyCheckValue(b.FirstCode, importMark) {
+			if b.FirstCode != s.keyCheckValue(importMark) {
 				return fmt.Errorf("the codes of application %d were imported under another key than that of this database: put the right one back",
 					b.ID)
 			}
@@ -237,7 +231,7 @@ func (s *Service) CheckKeys(ctx context.Context) error {
 		if s.Keys.Text[b.Version] == nil {
 			return fmt.Errorf("application %d was printed with version %q, whose key is missing", b.ID, string(b.Version))
 		}
-		if !s.isKeyCheckValue(b.FirstCode, s.Code(b, 0)) || !s.isKeyCheckValue(b.FirstText, s.plainText(b, 0)) {
+		if b.FirstCode != s.keyCheckValue(s.Code(b, 0)) || b.FirstText != s.keyCheckValue(s.plainText(b, 0)) {
 			return fmt.Errorf(
 				"application %d was made with other code keys than those of this database: put the right ones back, printed codes depend on them", b.ID)
 		}

@@ -32,15 +32,15 @@ type Reverification struct {
 
 // RecheckStore keeps rechecks.
 type RecheckStore interface {
-	// AddRechecks adds the directories of a list that are not stored yet.
-	AddRechecks(ctx context.Context, list []Reverification) error
-	// ClaimRechecks returns due rechecks, the most overdue first, and postpones them so that no other node claims them.
-	ClaimRechecks(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
-	SaveRecheck(ctx context.Context, r Reverification) error
-	DeleteRecheck(ctx context.Context, owner, directory string) error
-	// MakeRechecksDue makes the rechecks of all directories due.
-	MakeRechecksDue(ctx context.Context, now time.Time) error
-	Rechecks(ctx context.Context, q RecheckQuery) ([]Reverification, error)
+	// Add adds the directories of a list that are not stored yet.
+	Add(ctx context.Context, list []Reverification) error
+	// Claim returns due rechecks, the most overdue first, and postpones them so that no other node claims them.
+	Claim(ctx context.Context, now, again time.Time, limit int) ([]Reverification, error)
+	Save(ctx context.Context, r Reverification) error
+	Delete(ctx context.Context, owner, directory string) error
+	// MakeDue makes the rechecks of all directories due.
+	MakeDue(ctx context.Context, now time.Time) error
+	List(ctx context.Context, q RecheckQuery) ([]Reverification, error)
 	// CountFailing counts the directories whose last check failed.
 	CountFailing(ctx context.Context) (int64, error)
 }
@@ -111,10 +111,10 @@ func (r *Verifier) Run(ctx context.Context, interval time.Duration) {
 func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	now := r.Service.Now()
 	// The row without an owner schedules the search for new directories.
-	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
+	if err := r.Store.Add(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
-	due, err := r.Store.ClaimRechecks(ctx, now, now.Add(recheckLease), limit)
+	due, err := r.Store.Claim(ctx, now, now.Add(recheckLease), limit)
 	if err != nil {
 		return 0, err
 	}
@@ -146,13 +146,13 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 // number of files checked.
 func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	now := r.Service.Now()
-	if err := r.Store.AddRechecks(ctx, []Reverification{{NextAt: now}}); err != nil {
+	if err := r.Store.Add(ctx, []Reverification{{NextAt: now}}); err != nil {
 		return 0, err
 	}
 	if err := r.plan(ctx, Reverification{}, now, true); err != nil {
 		return 0, err
 	}
-	if err := r.Store.MakeRechecksDue(ctx, now); err != nil {
+	if err := r.Store.MakeDue(ctx, now); err != nil {
 		return 0, err
 	}
 	return r.RunDue(ctx, limit)
@@ -200,7 +200,7 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 			fresh = append(fresh, Reverification{Owner: rule.Owner, Directory: directory, Prefix: rule.Prefix.Text, OK: true,
 				NextAt: now.Add(time.Duration(place % uint64(RecheckEvery)))})
 		}
-		if err := r.Store.AddRechecks(ctx, fresh); err != nil {
+		if err := r.Store.Add(ctx, fresh); err != nil {
 			return err
 		}
 		if len(page) < plannedPage {
@@ -216,7 +216,7 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 		}
 	}
 	planned.CheckedAt, planned.OK, planned.NextAt = now, true, now.Add(RecheckEvery)
-	return r.Store.SaveRecheck(ctx, planned)
+	return r.Store.Save(ctx, planned)
 }
 
 // ruleThere returns the prefix of a rule of the owner in the directory: the prefix of the last check if its rule still exists,
@@ -238,7 +238,7 @@ func (r *Verifier) verifyDirectory(ctx context.Context, reverification Reverific
 	b := r.Service
 	p, err := ParsePrefix(reverification.Prefix, Ordinary, true)
 	if err != nil {
-		return r.Store.DeleteRecheck(ctx, reverification.Owner, reverification.Directory)
+		return r.Store.Delete(ctx, reverification.Owner, reverification.Directory)
 	}
 	var owner accounts.Account
 	var status DomainStatus
@@ -253,7 +253,7 @@ func (r *Verifier) verifyDirectory(ctx context.Context, reverification Reverific
 		return err
 	})
 	if errors.Is(err, ErrNoRule) || errors.Is(err, accounts.ErrNoAccount) {
-		return r.Store.DeleteRecheck(ctx, reverification.Owner, reverification.Directory)
+		return r.Store.Delete(ctx, reverification.Owner, reverification.Directory)
 	}
 	if err != nil {
 		return err
@@ -283,5 +283,5 @@ func (r *Verifier) verifyDirectory(ctx context.Context, reverification Reverific
 			"owner", reverification.Owner,
 			"url", found.URL, "since", reverification.FailingSince.UTC().Format(time.RFC3339), "reason", found.Reason)
 	}
-	return r.Store.SaveRecheck(ctx, reverification)
+	return r.Store.Save(ctx, reverification)
 }

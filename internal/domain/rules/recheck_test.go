@@ -53,7 +53,7 @@ func nightfall(t *testing.T) *night {
 			}
 			return []byte(text), nil, nil
 		}}
-	n.Verifier = &rules.Verifier{Service: service, Store: s, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
+	n.Verifier = &rules.Verifier{Service: service, Store: store.Rechecks{Store: s}, Log: slog.New(slog.NewTextHandler(&n.logs, nil)),
 		Failing: func(bad int64) { n.bad = bad }}
 	for _, appid := range []string{"shop", "tea"} {
 		one := accounts.Account{AppID: appid, Kind: accounts.MiniProgram, Subject: accounts.Company, JumpOpen: true,
@@ -96,7 +96,7 @@ func (n *night) day() []string {
 
 func (n *night) list(failing bool) []rules.Reverification {
 	n.t.Helper()
-	found, err := n.store.Rechecks(n.t.Context(), rules.RecheckQuery{Failing: failing, Limit: 100})
+	found, err := store.Rechecks{Store: n.store}.List(n.t.Context(), rules.RecheckQuery{Failing: failing, Limit: 100})
 	require.NoError(n.t, err)
 	return found
 }
@@ -224,7 +224,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 	}))
 	shop := accounts.Account{AppID: "shop", Kind: accounts.MiniProgram, Subject: accounts.Company}
 	require.NoError(t, n.Service.Delete(t.Context(), shop, "https://a.example/x", ""))
-	require.NoError(t, n.store.MakeRechecksDue(t.Context(), n.now))
+	require.NoError(t, store.Rechecks{Store: n.store}.MakeDue(t.Context(), n.now))
 	if _, err := n.RunDue(t.Context(), 50); err != nil {
 		t.Fatal(err)
 	}

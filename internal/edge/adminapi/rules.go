@@ -130,7 +130,7 @@ func (a ruleAPI) listConfirmations(ctx context.Context, in *struct {
 }
 
 func (a ruleAPI) listRechecks(ctx context.Context, in *client.RecheckQuery) (client.ReverificationList, error) {
-	list, err := a.Rechecks.Store.Rechecks(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
+	list, err := a.Rechecks.Store.List(ctx, rules.RecheckQuery{Owner: in.Owner, Failing: in.Failing, AfterOwner: in.AfterOwner,
 		AfterDirectory: in.AfterDirectory, Limit: in.Limit})
 	return client.ReverificationList{Reverifications: mapped(list, func(r rules.Reverification) client.Reverification {
 		return client.Reverification{Owner: r.Owner, Directory: r.Directory, Prefix: r.Prefix, CheckedAt: r.CheckedAt, OK: r.OK,
