@@ -71,6 +71,7 @@ func (c *doctorCommand) Run(s *session) error {
 // walk collects the findings of the checks.
 type walk struct {
 	found      []server.Finding
+	slow       []byte   // Slow statements of the server's database as JSON, for a report; nil = not known.
 	goroutines []string // Stacks of the server's goroutines without arguments, for a report; nil = not known.
 }
 
@@ -227,6 +228,9 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	if c.Report != "" {
 		if a, err := d.get("/debug/pprof/goroutine?debug=1"); err == nil && a.status == http.StatusOK {
 			v.goroutines = strings.Split(string(a.body), "\n")
+		}
+		if a, err := d.get("/debug/slow-statements"); err == nil && a.status == http.StatusOK && json.Valid(a.body) {
+			v.slow = a.body
 		}
 	}
 	v.credentials(d)

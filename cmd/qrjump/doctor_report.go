@@ -23,10 +23,11 @@ type diagnosticReport struct {
 	Go         string              `json:"go"`
 	Platform   string              `json:"platform"`
 	Checks     []verification.Step `json:"checks"`
-	Settings   []client.Setting    `json:"settings"`     // Only settings that differ from their defaults are listed.
-	Failed     []client.CallError  `json:"failed_calls"` // Failed calls of the last days, grouped by endpoint and errcode.
-	Goroutines []string            `json:"goroutines"`   // Stacks of the server's goroutines, grouped; empty without an admin's token.
-	Unknown    []string            `json:"not_known"`    // The information that could not be read, and the reason.
+	Settings   []client.Setting    `json:"settings"`        // Only settings that differ from their defaults are listed.
+	Failed     []client.CallError  `json:"failed_calls"`    // Failed calls of the last days, grouped by endpoint and errcode.
+	Goroutines []string            `json:"goroutines"`      // Stacks of the server's goroutines, grouped; empty without an admin's token.
+	Slow       json.RawMessage     `json:"slow_statements"` // Statements of the database that took 100 ms or longer; null without an admin's token.
+	Unknown    []string            `json:"not_known"`       // The information that could not be read, and the reason.
 }
 
 // report writes the findings and the server's diagnostic data to a file.
@@ -34,7 +35,7 @@ func (c *doctorCommand) report(s *session, v walk) error {
 	r := diagnosticReport{CreatedAt: time.Now().UTC(), Program: version.Get(), Go: runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		Checks:   v.steps(), Settings: []client.Setting{}, Failed: []client.CallError{}, Unknown: []string{},
-		Goroutines: append([]string{}, v.goroutines...)}
+		Goroutines: append([]string{}, v.goroutines...), Slow: v.slow}
 	qrjump, err := c.client()
 	if err == nil {
 		err = r.collect(s, qrjump)

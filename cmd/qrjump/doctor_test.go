@@ -83,7 +83,7 @@ settings: {verification: trust, rule_rate_limit: 4321}
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	for _, wanted := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`,
-		`"goroutine profile: total `, "net/http.(*Server).Serve"} {
+		`"goroutine profile: total `, "net/http.(*Server).Serve", `"slow_statements": [`} {
 		assert.True(t, strings.Contains(string(text), wanted), "the report lacks %s:\n%s", wanted, text)
 	}
 	for _, secret := range []string{"first-secret-of-the-seed", "second-secret-of-the-seed", "third-secret-of-the-seed", "key-of-the-seed1",

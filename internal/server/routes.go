@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -86,6 +87,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		mux.Handle("/admin/", s.access().adminOnly(sameOrigin.Handler(asJSON(orProblem(adminMux)))))
 		mux.Handle("GET /metrics", s.access().adminOnly(adminroute.RequireRole(adminroute.Viewer, s.metrics.handler())))
 		mux.Handle("GET /debug/pprof/", s.access().adminOnly(adminroute.RequireRole(adminroute.Admin, profiles())))
+		mux.Handle("GET /debug/slow-statements", s.access().adminOnly(adminroute.RequireRole(adminroute.Admin, s.slowStatements())))
 	}
 	s.mountElsewhere(mux, role)
 	links := s.links()
@@ -106,6 +108,14 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		return links.Middleware(mux)
 	}
 	return mux
+}
+
+// slowStatements serves the slow SQL statements of this node as JSON.
+func (s *Server) slowStatements() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(s.store.SlowStatements())
+	})
 }
 
 // profiles serves the profiles of net/http/pprof.

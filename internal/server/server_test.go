@@ -41,6 +41,7 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/readyz?for=scan", 200}, {"GET", "/readyz?for=change", 200},
 		{"GET", "/readyz?for=all", 400}, {"GET", "/openapi.json", 200},
 		{"GET", "/debug/pprof/goroutine", 401},
+		{"GET", "/debug/slow-statements", 401},
 		{"GET", "/metrics", 401}, {"GET", "/admin/v1/accounts", 401}, {"GET", "/admin/v1/nothing", 401}, {"PUT", "/admin/v1/settings", 401},
 		{"GET", "/admin/v1/emulator/clock", 401}, {"POST", "/admin/v1/emulator/reset", 401}, {"GET", "/admin/v1/emulator/calls", 401},
 		{"POST", "/scan/v1/resolve", 401}, {"POST", "/scan/v1/explain", 401},
@@ -59,7 +60,7 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 		}
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
-	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/goroutine", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/goroutine", "/debug/slow-statements", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
 		s.Do("GET", path, "", token).WantStatus(t, 200, "%s with the token", path)
 	}
 	var operator struct{ Key string }

@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -27,6 +28,7 @@ type pipe struct {
 	life    context.Context // ends with the transaction
 	waiting []statement
 	twice   bool // the transaction is idempotent: it may run again even if it was committed
+	slow    *slowStatements
 }
 
 // statement is a queued statement.
@@ -142,7 +144,10 @@ func (p *pipe) answer(ctx context.Context, asked ...*question) error {
 		results := p.pg.SendBatch(ctx, &b)
 		defer func() { err = cmp.Or(err, results.Close()) }()
 		for _, q := range all {
-			if err := q.read(results); err != nil {
+			began := time.Now() // results arrive in the order of the statements
+			err := q.read(results)
+			p.slow.add(q.query, began)
+			if err != nil {
 				return err
 			}
 		}
@@ -210,6 +215,7 @@ func committing(c *pgx.Conn, f func() error) error {
 }
 
 func (p *pipe) exchange(query, answer string) error {
+	defer p.slow.add(query, time.Now())
 	return p.conn.Raw(func(any) error {
 		tag, err := p.pg.Exec(p.life, query)
 		if err == nil && tag.String() != answer {
@@ -332,6 +338,7 @@ func (t *Tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
 func (t *Tx) result(ctx context.Context, query string, args []any) (sql.Result, error) {
+	defer t.slow.add(query, time.Now())
 	if kept, err := t.preparedFor(ctx, query); kept != nil || err != nil {
 		if err != nil {
 			return nil, err
@@ -375,6 +382,7 @@ func (t *Tx) row(ctx context.Context, query string, args ...any) row {
 	if err := t.pipe.errLate(); err != nil {
 		return failed{err}
 	}
+	defer t.slow.add(query, time.Now())
 	if kept, err := t.preparedFor(ctx, query); err != nil {
 		return failed{err}
 	} else if kept != nil {
@@ -470,6 +478,7 @@ func (t *Tx) queryQueued(ctx context.Context, query string, args ...any) (cursor
 }
 
 func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	defer t.slow.add(query, time.Now())
 	kept, err := t.preparedFor(ctx, query)
 	switch {
 	case err != nil:

@@ -455,7 +455,7 @@ func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	}
 	p, err := newPipe(ctx, db, begin)
 	if err == nil {
-		t.sql, t.end, t.pipe = p.conn, p, p
+		p.slow, t.sql, t.end, t.pipe = t.slow, p.conn, p, p
 	}
 	return err
 }

@@ -27,35 +27,27 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		found, err := Rechecks{s}.List(ctx, rules.RecheckQuery{Owner: "shop", Failing: true, Limit: 10})
 		require.NoError(t, err)
 		want(t, "recheck", found, []rules.Reverification{full})
-		if found, err = (Rechecks{s}).List(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10}); err != nil ||
-			len(found) != 1 {
-			t.Errorf("the next page: %v %v", found, err)
-		}
-		if n, err := (Rechecks{s}).CountFailing(ctx); err != nil || n != 1 {
-			t.Errorf("%d failing: %v", n, err)
-		}
+		found, err = Rechecks{s}.List(ctx, rules.RecheckQuery{AfterOwner: "a", AfterDirectory: "z", Limit: 10})
+		assert.True(t, err == nil && len(found) == 1, "List after a/z = %v, %v, want 1", found, err)
+		n, err := Rechecks{s}.CountFailing(ctx)
+		assert.True(t, err == nil && n == 1, "CountFailing() = %d, %v, want 1", n, err)
 		taken, err := Rechecks{s}.Claim(ctx, at, at.Add(time.Hour), 10)
 		require.True(t, err == nil && len(taken) == 2, "%v %v", taken, err)
-		if again, err := (Rechecks{nodes[1]}).Claim(ctx, at, at.Add(time.Hour), 10); err != nil || len(again) != 0 {
-			t.Errorf("taken twice: %v %v", again, err)
-		}
+		again, err := Rechecks{nodes[1]}.Claim(ctx, at, at.Add(time.Hour), 10)
+		assert.True(t, err == nil && len(again) == 0, "Claim by another node = %v, %v, want none", again, err)
 		require.NoError(t, Rechecks{s}.MakeDue(ctx, at))
-		if taken, err = (Rechecks{s}).Claim(ctx, at, at.Add(time.Hour), 10); err != nil || len(taken) != 2 || taken[0].Owner != "a" ||
-			taken[1].Owner != "shop" {
-			t.Errorf("due now: %v %v", taken, err)
-		}
+		taken, err = Rechecks{s}.Claim(ctx, at, at.Add(time.Hour), 10)
+		assert.True(t, err == nil && len(taken) == 2 && taken[0].Owner == "a" && taken[1].Owner == "shop", "due now: %v %v", taken, err)
 		changed := full
 		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.FailingSince, changed.NextAt = "q",
 			at.Add(time.Minute), false, "r", time.Time{}, at.Add(time.Minute)
 		require.NoError(t, Rechecks{s}.Save(ctx, changed))
-		if found, err = (Rechecks{nodes[1]}).List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil {
-			t.Fatal(err)
-		}
+		found, err = Rechecks{nodes[1]}.List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10})
+		require.NoError(t, err)
 		want(t, "saved", found, []rules.Reverification{changed})
 		require.NoError(t, Rechecks{s}.Delete(ctx, changed.Owner, changed.Directory))
-		if found, err = (Rechecks{s}).List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10}); err != nil || len(found) != 0 {
-			t.Errorf("%v %v", found, err)
-		}
+		found, err = Rechecks{s}.List(ctx, rules.RecheckQuery{Owner: "shop", Limit: 10})
+		assert.True(t, err == nil && len(found) == 0, "List after Delete = %v, %v, want none", found, err)
 	})
 }
 

@@ -58,6 +58,7 @@ type database struct {
 	// incremented by commits that change cached data; nil = no data is cached
 	epochs    *accounts.Epochs
 	health    writeHealth
+	slow      slowStatements
 	committer groupCommitter
 	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
@@ -204,7 +205,8 @@ type Tx struct {
 		Commit() error
 		Rollback() error
 	}
-	pipe *pipe // connection for statements on PostgreSQL; nil on SQLite, where statements are not queued
+	pipe *pipe           // connection for statements on PostgreSQL; nil on SQLite, where statements are not queued
+	slow *slowStatements // nil = not recorded
 
 	engine  *dialect
 	keeping keeping
@@ -291,7 +293,7 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	attached := context.AfterFunc(ctx, end)
-	t := &Tx{engine: s.engine, keeping: s.keeping, readOnly: looks}
+	t := &Tx{engine: s.engine, keeping: s.keeping, slow: &s.slow, readOnly: looks}
 	err = s.engine.begin(life, db, t)
 	if err != nil {
 		return &sessionLostError{error: withCause(ctx, fmt.Errorf("beginning a transaction: %w", err))}
