@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Account is an account with an AppID, in the operator's view.
+// Account is an account with an AppID, as an operator sees it.
 type Account struct {
 	AppID        string            `json:"appid"`
 	Kind         string            `json:"kind"` // Kind is mini_program, service_account or subscription_account.
@@ -48,9 +48,9 @@ type AccountPut struct {
 	Pages      []string          `json:"pages,omitempty"` // Pages of a Mini Program, such as pages/index/index.
 	// Options that third-party platforms may set; nil leaves the stored options unchanged.
 	Options       map[string]string `json:"options,omitempty"`
-	OpenPlatform  string            `json:"open_platform,omitempty"` // determines the unionid of users; "" = no open platform account
+	OpenPlatform  string            `json:"open_platform,omitempty"` // open platform account; determines unionids; "" = none
 	IPAllowlist   []string          `json:"ip_allowlist,omitempty"`
-	Linked        []string          `json:"linked,omitempty"` // Accounts to add to the existing links.
+	Linked        []string          `json:"linked,omitempty"` // AppIDs of accounts to link; existing links remain.
 	SecretFrozen  bool              `json:"secret_frozen"`
 	Secret        string            `json:"secret,omitempty"`
 	MarketcodeKey string            `json:"marketcode_key,omitempty"` // 16 characters
@@ -112,7 +112,7 @@ func (c AccountsService) ListNames(ctx context.Context, appids []string) (map[st
 	return reply.Names, err
 }
 
-// List returns at most limit accounts, sorted by AppID, after the AppID cursor; limit 0 selects the server's default page size.
+// List returns at most limit accounts whose AppID follows cursor, sorted by AppID. limit 0 selects the server's default page size.
 func (c AccountsService) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
 	reply, err := get[AccountList](ctx, c.transport, withQuery("accounts", params{"after": cursor, "limit": limit}))
 	return reply.Accounts, err
@@ -123,7 +123,7 @@ func (c AccountsService) Get(ctx context.Context, appid string) (Account, error)
 	return get[Account](ctx, c.transport, accountPath(appid))
 }
 
-// changeAccount makes a call whose response is the account after the change.
+// changeAccount makes a call that changes an account, and checks that the response contains this account.
 func (c *transport) changeAccount(ctx context.Context, method, appid string, body any, rest ...string) error {
 	var a Account
 	err := c.admin(ctx, method, accountPath(appid, rest...), body, &a)

@@ -29,8 +29,8 @@ func apiOf(path string) string {
 	return apiWire
 }
 
-// WrongServer is the error for a response that does not come from the called API: another program listens at the address, or
-// another listener of the server, or a qrjump of another version. The call may have taken effect; check before you repeat the call.
+// WrongServer is the error for a response that does not come from the called API. The address belongs to another program, to another
+// listener of the server or to a server of another qrjump version. The call may have taken effect; check before you repeat the call.
 type WrongServer struct {
 	URL  string // Base URL of the call.
 	API  string // API is wire, scan API or admin API.
@@ -70,8 +70,8 @@ func (c *transport) refused(method, path string, a answer) error {
 	return p
 }
 
-// ReadProblem decodes an unsuccessful response, for callers that read responses themselves. is is false if the response is no
-// problem document; the problem then contains only the status.
+// ReadProblem decodes an unsuccessful response, for callers that read responses themselves. If the response is not a problem
+// document, "is" is false and p contains only the status.
 func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 	p = &Problem{}
 	if json.Unmarshal(body, p) != nil || p.Title == "" && p.Detail == "" {
@@ -82,7 +82,7 @@ func ReadProblem(status int, body []byte) (p *Problem, is bool) {
 }
 
 // readAnswer decodes a successful response of the scan API or the admin API into reply, a pointer to a struct. Every call of the
-// scan API and the admin API has a JSON object as its response; without a valid response, the call does not count as successful.
+// scan API and the admin API has a JSON object as its response; any other response results in an error.
 func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	if a.status/100 != 2 {
 		return c.refused(method, path, a)
@@ -97,9 +97,9 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	return nil
 }
 
-// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Every field must be
-// present, so that the JSON of another program is never mistaken for an empty response. Only pointers, fields with omitempty or omitzero,
-// and fields with the tag `answer:"optional"` may be absent. errcode is an error unless reply has the field or wire is true.
+// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Every field must be present, so that the
+// JSON of another program is never mistaken for an empty response. Only pointers, fields with omitempty or omitzero, and fields with the
+// tag `answer:"optional"` may be absent. An errcode in the object is an error, unless reply has this field or wire is true.
 func decode(body []byte, reply any, wire bool) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
@@ -125,8 +125,8 @@ var (
 	rawType  = reflect.TypeFor[json.RawMessage]()
 )
 
-// missing returns the name of the first field of a type that is absent from a JSON object. JSON that is neither an object nor a
-// list of objects is validated by encoding/json.
+// missing returns the name of the first field of a type that is absent from a JSON object. missing ignores JSON that is neither an
+// object nor a list; encoding/json checks such JSON later.
 func missing(t reflect.Type, body json.RawMessage) string {
 	switch {
 	case t.Kind() == reflect.Pointer:

@@ -27,8 +27,8 @@ type AuthorizationQuestion struct {
 	Limit     int    `json:"limit,omitempty" minimum:"0" maximum:"500" doc:"maximum number of accounts; default: 50"`
 }
 
-// Get returns the details of a platform's authorisation request. For an invalid, expired or used reference of an authorisation
-// link, the result is a *Problem with status 422.
+// Get returns the details of a platform's authorisation request. If the reference is invalid, expired or used, the result is a
+// *Problem with status 422.
 func (c ConsentsService) Get(ctx context.Context, q AuthorizationQuestion) (AuthorizationRequest, error) {
 	return post[AuthorizationRequest](ctx, c.transport, "authorizations/lookup", q)
 }

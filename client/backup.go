@@ -48,7 +48,7 @@ func (c *transport) pour(ctx context.Context, r request, kind string, w io.Write
 	return nil
 }
 
-// received is a reader that remembers its read error. The transport may still read the request body after the response has arrived.
+// received is a reader that stores its read error. mu guards err, because the transport may still read after the response has arrived.
 type received struct {
 	r io.Reader
 

@@ -140,13 +140,13 @@ func (c CodesService) ListEvents(ctx context.Context, id, start int64, limit int
 	return reply.Events, err
 }
 
-// CodesRetargeted is the result of a re-target.
+// CodesRetargeted is the result of Retarget.
 type CodesRetargeted struct {
 	CodesChanged     // Changed counts the codes that are active or scheduled to become active.
 	Activations  int `json:"activations" doc:"number of activations renewed"`
 }
 
-// Retarget changes the page of the active codes in a range to that of b; the other fields of b are ignored.
+// Retarget makes the active codes in a range open the page of b; Retarget ignores the fields of b that do not describe the page.
 func (c CodesService) Retarget(ctx context.Context, id int64, r CodeRange, b CodeBinding, actor string) (CodesRetargeted, error) {
 	body := map[string]any{"code_start": r.From, "code_end": r.To, "wxa_appid": b.WxaAppID, "wxa_path": b.WxaPath, "wxa_type": b.WxaType}
 	if actor != "" {
@@ -172,7 +172,7 @@ type StoredCode struct {
 	Alarms []OpenAlarm `json:"alarms,omitempty" answer:"optional" doc:"open alarms of the code, that is, not dismissed"`
 }
 
-// OpenAlarm is an alarm that has not been dismissed, in the form that is shown with its code.
+// OpenAlarm is an alarm that has not been dismissed, as part of a StoredCode.
 type OpenAlarm struct {
 	ID             int64         `json:"id"`
 	Kind           string        `json:"kind"`
@@ -208,7 +208,7 @@ type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
-// GetOpenID returns the openid of a user under an account. namespace is that of the scan key with which the user scans; "" = default.
+// GetOpenID returns the openid of a user under an account. namespace is that of the scan key for the user's scans; "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
 		params{"appid": appid, "namespace": namespace}))
@@ -272,9 +272,9 @@ type CodesImported struct {
 // MaxImportLines is the maximum number of lines in one call of ImportCodes.
 const MaxImportLines = 50_000
 
-// ImportCodes imports codes that another system produced; each line has the four columns of a wire API download, lines are in index
-// order, and the call imports all lines or none. Lines that have been imported already change nothing. first is the line number of
-// the first line in the source file; a *Problem with status 422 names the invalid line.
+// ImportCodes imports codes that another system produced, either all lines or none. The lines are in index order and have the four
+// columns of a wire API download. Lines that have been imported already change nothing. first is the line number of the first line
+// in the source file; a *Problem with status 422 names the invalid line.
 func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
 	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
@@ -283,8 +283,8 @@ func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, act
 	return done, err
 }
 
-// ImportTexts works like ImportCodes for a batch whose text template contains {token:N}, but each line is the printed text of one
-// code, and start is the code index of the first line.
+// ImportTexts is ImportCodes for a batch whose text template contains {token:N}. Each line is the printed text of one code; start
+// is the code index of the first line.
 func (c BatchesService) ImportTexts(ctx context.Context, batch, first, start int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
 	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",
@@ -308,7 +308,7 @@ type ImportUndone struct {
 	More      bool  `json:"more" doc:"whether codes of the range are left; repeat the request"`
 }
 
-// UndoImport removes codes that were imported by mistake, some thousand per call; repeat the call while More is true. If the
+// UndoImport removes codes that were imported by mistake, several thousand per call. Repeat the call while More is true. If the
 // application has other events than imports, the result is a *Problem with status 409.
 func (c BatchesService) UndoImport(ctx context.Context, batch int64, w ImportToUndo) (ImportUndone, error) {
 	return post[ImportUndone](ctx, c.transport, batchPath(batch, "undo-import"), w)

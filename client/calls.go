@@ -105,14 +105,14 @@ type CallSearch struct {
 	After   int64  `query:"after" minimum:"0" doc:"return calls newer than this; the newest of a previous response"`
 }
 
-// KeptCallPage is a page of calls from the log, newest first, without the texts of their behaviours.
+// KeptCallPage is a page of calls from the log, newest first; the field Rows of the calls is empty.
 type KeptCallPage struct {
 	Calls []Call `json:"calls"`
 	Searched
 }
 
-// ListPersisted lists the calls of the last seven days on all nodes whose caller sent a token or a secret of an account, newest
-// first. A page can contain few or no calls even though Next indicates older calls.
+// ListPersisted lists the calls with an account's token or secret, on all nodes in the last seven days, newest first. A page can
+// contain few or no calls even though Next indicates older calls.
 func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptCallPage, error) {
 	return get[KeptCallPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
 }

@@ -26,7 +26,7 @@ type Application struct {
 	ID        int64       `json:"application_id"`
 	ISV       string      `json:"isv_application_id"` // The caller's own number for the application.
 	Status    string      `json:"status"`
-	Segments  []CodeRange `json:"segments"` // The available codes, in the ranges of the downloads.
+	Segments  []CodeRange `json:"segments"` // Ranges of available codes; one download is within one range.
 	CreatedAt time.Time   `json:"created_at"`
 	UpdatedAt time.Time   `json:"updated_at"`
 }
@@ -117,9 +117,9 @@ func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Ap
 	return a, nil
 }
 
-// ActivateCodes binds a range of an application's codes to a page immediately. Activating exactly the same range again replaces its
-// binding. For another range that overlaps an active range, the result is a *WireError with 80302, unless a setting of the server
-// makes the last call win.
+// ActivateCodes binds a range of an application's codes to a page immediately. A second call for exactly the same range replaces
+// its binding. If the range overlaps a different active range, the result is a *WireError with 80302, unless a setting of the
+// server makes the last call win.
 func (c WireService) ActivateCodes(ctx context.Context, id int64, r CodeRange, b CodeBinding) error {
 	return c.call(ctx, "/intp/marketcode/codeactive", map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To,
 		"activity_name": b.ActivityName, "product_brand": b.ProductBrand, "product_title": b.ProductTitle, "product_code": b.ProductCode,
@@ -132,8 +132,8 @@ func (c WireService) GetCode(ctx context.Context, name CodeName) (BoundCode, err
 	return c.boundCode(ctx, "/intp/marketcode/codeactivequery", name.fields())
 }
 
-// ExchangeTicket exchanges the ticket of a scan for the code. The openid belongs to the user who scanned, under the service account
-// or the Mini Program.
+// ExchangeTicket exchanges the ticket of a scan for the code. openid identifies the user of the scan under the service account or
+// the Mini Program.
 func (c WireService) ExchangeTicket(ctx context.Context, openid, ticket string) (BoundCode, error) {
 	return c.boundCode(ctx, "/intp/marketcode/tickettocode", map[string]any{"openid": openid, "code_ticket": ticket})
 }

@@ -19,7 +19,7 @@ type Component struct {
 	Revised
 }
 
-// Authorization is a grant of an account to a platform.
+// Authorization is the set of permissions that an account has granted to a platform.
 type Authorization struct {
 	AppID          string    `json:"appid"`
 	PermissionSets []int     `json:"permission_sets"`
@@ -66,7 +66,7 @@ type PushList struct {
 // componentPath returns the admin API path of a platform.
 func componentPath(appid string) string { return "components/" + url.PathEscape(appid) }
 
-// List returns at most limit third-party platforms, sorted by AppID, after the AppID cursor; limit 0 = the default page size.
+// List returns at most limit third-party platforms whose AppID follows cursor, sorted by AppID; limit 0 = the default page size.
 func (c ComponentsService) List(ctx context.Context, cursor string, limit int) ([]Component, error) {
 	reply, err := get[ComponentList](ctx, c.transport, withQuery("components", params{"after": cursor, "limit": limit}))
 	return reply.Components, err
@@ -78,8 +78,8 @@ func (c ComponentsService) Get(ctx context.Context, appid string) (Component, er
 	return get[Component](ctx, c.transport, componentPath(appid))
 }
 
-// Set creates a third-party platform, or changes the fields that are set in p; existing authorisations remain. The *Problem with
-// status 422 for an invalid field describes the error.
+// Set creates a third-party platform, or changes the fields that are set in p; existing authorisations remain. If a field is
+// invalid, the result is a *Problem with status 422 that describes the error.
 func (c ComponentsService) Set(ctx context.Context, appid string, p ComponentPut) (Component, error) {
 	component, err := put[Component](ctx, c.transport, componentPath(appid), p)
 	if err == nil && component.AppID != appid {
@@ -130,8 +130,8 @@ func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, a
 	return err
 }
 
-// RevokeAuthorization revokes an authorisation like ComponentsService.RevokeAuthorization, but its IfMatch refers to the account
-// instead of the platform.
+// RevokeAuthorization works like ComponentsService.RevokeAuthorization, but IfMatch compares the revision of the account instead of
+// the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
 	_, err := remove[Revoked](ctx, c.transport, accountPath(appid, "authorizations", component))
 	return err

@@ -42,7 +42,7 @@ func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviati
 type Trial struct {
 	Behaviour string `json:"behaviour,omitempty"` // ID of the platform behaviour; "" if only an errcode identifies the behaviour.
 	ErrCode   int    `json:"errcode"`             // The errcode of the response in which the platform behaviour occurs.
-	English   string `json:"en"`                  // what happens
+	English   string `json:"en"`                  // description of the platform behaviour
 	Chinese   string `json:"zh"`                  // the same
 	Occurred  bool   `json:"occurred"`            // whether it happened
 	Calls     int    `json:"calls"`               // Number of calls in which the behaviour could have occurred.

@@ -111,13 +111,13 @@ func (c EmulatorService) CreateFault(ctx context.Context, f Fault) error {
 // DeleteFaults deletes all faults.
 func (c EmulatorService) DeleteFaults(ctx context.Context) error { return c.ReseedFaults(ctx, 0) }
 
-// ReseedFaults deletes all faults and restarts the random sequence that decides about probabilities with a seed; 0 means the previous seed.
+// ReseedFaults deletes all faults and restarts the random sequence for fault probabilities from seed; 0 means the previous seed.
 func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 	_, err := remove[faultList](ctx, c.transport, withQuery("emulator/faults", params{"seed": seed}))
 	return err
 }
 
-// Planted is the result of applying a seed file: the content of the file, and whether it was applied.
+// Planted is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
 type Planted struct {
 	Applied    bool `json:"applied"` // Applied is false if the identical text was applied before, and nothing changed.
 	Accounts   int  `json:"accounts"`

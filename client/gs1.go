@@ -80,7 +80,7 @@ func (c GS1Service) Set(ctx context.Context, key string, want GS1Put) (GS1Entry,
 	return put[GS1Entry](ctx, c.transport, gs1Path(key), want)
 }
 
-// Delete deletes the entry of a GS1 key; the entry of a more general key, if any, then applies again. Delete returns the entry.
+// Delete deletes and returns the entry of a GS1 key; the entry of a more general key, if any, then applies again.
 func (c GS1Service) Delete(ctx context.Context, key string) (GS1Entry, error) {
 	return remove[GS1Entry](ctx, c.transport, gs1Path(key))
 }

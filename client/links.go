@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The values of an AccountLink's Status.
+// The values of AccountLink.Status.
 const (
 	LinkStands       = 1
 	LinkWaitsProgram = 2  // The link waits for the consent of the Mini Program's administrator.

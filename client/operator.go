@@ -26,7 +26,7 @@ func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, "domains", nil)
 }
 
-// ListPage lists at most limit hosts with a decision of the operator, sorted by name, after the host cursor.
+// ListPage is like List, but returns at most limit hosts whose name follows cursor, sorted by name.
 func (c DomainsService) ListPage(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, withQuery("domains", params{"after": cursor, "limit": limit}), nil)
 }
@@ -60,7 +60,7 @@ func (c SettingsService) Get(ctx context.Context) (Settings, error) {
 
 // settings makes a call whose response contains all settings.
 func (c *transport) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
-	// The server determines the names of the settings; every server has the setting verification.
+	// The server determines the names of the settings; every server has a setting called "verification".
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
 	}
@@ -103,8 +103,8 @@ func (c SettingsService) List(ctx context.Context) ([]Setting, error) {
 	return reply.Settings, err
 }
 
-// Reset removes the operator's value of a setting, so that the default applies, even if a later version changes the default. If the
-// setting does not exist, the result is a *Problem with status 404.
+// Reset removes the operator's value of a setting. From then on, the default applies, including a changed default of a later
+// version. If the setting does not exist, the result is a *Problem with status 404.
 func (c SettingsService) Reset(ctx context.Context, name string) error {
 	_, err := c.settings(ctx, http.MethodDelete, "/"+url.PathEscape(name), nil)
 	return err
@@ -118,7 +118,7 @@ type ScanKey struct {
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 }
 
-// List lists the scan keys without the keys themselves.
+// List lists the names and namespaces of the scan keys, but not the secret keys.
 func (c ScanKeysService) List(ctx context.Context) ([]ScanKey, error) {
 	return c.scanKeys(ctx, http.MethodGet, "scan-keys")
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Order is an order of codes by a person, with its state.
+// Order is a person's order for codes, with its state.
 type Order struct {
 	Account   string `json:"account"`
 	ISV       string `json:"isv_application_id"`
@@ -51,8 +51,8 @@ type OrderDecision struct {
 	Revision string `json:"revision,omitempty" maxLength:"64" doc:"revision of the order that was read; 409 if the order has changed or if an approval omits it"`
 }
 
-// List lists the orders of an account, or of all accounts if account is "", newest first, after the first offset orders; at most
-// limit, or the server's default page size if limit is 0.
+// List lists orders of an account, or of all accounts if account is "", newest first. List skips offset orders and returns at most
+// limit orders, or the server's default page size if limit is 0.
 func (c OrdersService) List(ctx context.Context, account string, offset, limit int) (OrderList, error) {
 	return get[OrderList](ctx, c.transport, withQuery("orders", params{"account": account, "offset": offset, "limit": limit}))
 }

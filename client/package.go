@@ -33,11 +33,11 @@ type CodePackage struct {
 	closed func()
 }
 
-// maxMembers is the maximum size in bytes of a response without its package.
+// maxMembers is the maximum size in bytes of the response fields other than the package.
 const maxMembers = 64 << 10
 
-// DownloadCodes starts the download of a range, which must be within one segment of the application. The download continues while
-// bytes arrive within each Options.Timeout.
+// DownloadCodes starts the download of a range, which must be within one segment of the application. The download fails if no byte
+// arrives during Options.Timeout; its total duration is not limited.
 func (c WireService) DownloadCodes(ctx context.Context, id int64, r CodeRange) (*CodePackage, error) {
 	body, err := encode(map[string]any{"application_id": id, "code_start": r.From, "code_end": r.To})
 	if err != nil {
@@ -273,10 +273,10 @@ type rows struct {
 	in     io.Reader
 	cbc    cipher.BlockMode
 	sealed []byte
-	kept   int    // Number of bytes at the end of sealed that are held back until the next read.
+	kept   int    // Number of bytes at the end of the buffer "sealed" that the next read decrypts.
 	ready  []byte // Decrypted bytes that have not been read yet.
 	first  bool
-	err    error // after ready
+	err    error // the error to return after the bytes in ready
 }
 
 func (r *rows) Read(b []byte) (int, error) {
@@ -291,8 +291,8 @@ func (r *rows) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// nextPiece decrypts the next part of a package; nextPiece holds back the last block until the input ends, because the final block
-// contains the padding.
+// nextPiece decrypts the next part of a package. Until the input ends, nextPiece keeps back the last block, which may contain the
+// padding.
 func (r *rows) nextPiece() ([]byte, error) {
 	kept := copy(r.sealed, r.sealed[len(r.sealed)-r.kept:])
 	n, err := io.ReadFull(r.in, r.sealed[kept:])

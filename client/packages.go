@@ -16,8 +16,8 @@ type PackageWish struct {
 	Spare   int64  `json:"spare,omitempty" minimum:"0" doc:"number of these codes, at the end of the range, that are spares"`
 	Proofs  int64  `json:"proofs,omitempty" minimum:"0" maximum:"10000" doc:"number of proof codes, which never activate"`
 	Printer string `json:"printer" doc:"name of the printer; overlapping ranges may go to one printer only"`
-	// Recipients lists the printer's public keys; if there are none, a passphrase protects the package, which the caller sends with
-	// each download.
+	// Recipients lists the printer's public keys. If the list is empty, a passphrase protects the package; the caller sends the
+	// passphrase with each download.
 	Recipients []string `json:"recipients,omitempty" maxItems:"20" doc:"public keys: age1…, ssh-ed25519 … or ssh-rsa …; empty = encrypt with a passphrase"`
 	// Formats lists the formats of the package's files: lists, or drawn labels.
 	Formats []string      `json:"formats,omitempty" maxItems:"10" doc:"lists: csv, ndjson, lines, text; labels: sheet (PDF pages), png, svg, pdf, eps (a ZIP each), zpl, epl, tspl; default: csv"`
@@ -28,7 +28,7 @@ type PackageWish struct {
 	DryRun bool `json:"dry_run,omitempty" doc:"if true, creates no package and only plans the labels; ignores printer and recipients"`
 }
 
-// LabelPlan describes the labels of a package; the first and the last label were drawn and read back.
+// LabelPlan describes the labels of a package. For the plan, the server draws the first and the last label and reads their codes.
 type LabelPlan struct {
 	Codes   int64   `json:"codes"`
 	Pages   int64   `json:"pages,omitempty" doc:"number of pages of the format sheet"`

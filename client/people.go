@@ -44,7 +44,7 @@ type PersonChange struct {
 	InviteDays   int       `json:"invite_days,omitempty" minimum:"0" maximum:"30" doc:"days for which the invitation is valid; the response contains a link for choosing a password once"`
 }
 
-// PersonMade is a person after a change.
+// PersonMade is a new or changed person, with the credentials that the server returns only once.
 type PersonMade struct {
 	Person
 	FactorURI     string   `json:"factor_uri,omitempty" doc:"URI of the new second factor for an authenticator app; returned only once"`
@@ -53,7 +53,7 @@ type PersonMade struct {
 	Invitation *LoginLink `json:"invitation,omitempty" doc:"invitation, which works once and revokes earlier ones; returned only once"`
 }
 
-// AdminKey is a credential with which a program calls the admin API. The key itself is shown only at its creation.
+// AdminKey describes a credential with which a program calls the admin API. Only AdminKeyMade contains the credential itself.
 type AdminKey struct {
 	ID         string     `json:"id"`
 	Name       string     `json:"name"`
@@ -116,7 +116,7 @@ func (c PeopleService) SignOut(ctx context.Context, name string) (Person, error)
 	return remove[Person](ctx, c.transport, "people/"+url.PathEscape(name)+"/sessions")
 }
 
-// List lists the admin keys without the keys themselves, oldest first.
+// List lists the admin keys, oldest first, but not the secret keys.
 func (c AdminKeysService) List(ctx context.Context) ([]AdminKey, error) {
 	reply, err := get[AdminKeyList](ctx, c.transport, "admin-keys")
 	return reply.Keys, err
@@ -133,8 +133,8 @@ func (c AdminKeysService) Delete(ctx context.Context, id string) ([]AdminKey, er
 	return reply.Keys, err
 }
 
-// CreateLoginLink creates a link that signs a person in to the console once, within ten minutes. With the name "", the link signs
-// in with all rights of the admin token.
+// CreateLoginLink creates a link that signs a person in to the console once, within ten minutes. If name is "", the link grants all
+// rights of the admin token.
 func (c PeopleService) CreateLoginLink(ctx context.Context, name string) (LoginLink, error) {
 	var body struct {
 		Name string `json:"name,omitempty"`

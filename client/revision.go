@@ -24,9 +24,9 @@ type revisionKey struct{}
 // another revision, the call changes nothing, and ChangedMeanwhile returns the *Problem from the error. Without a revision, or with
 // empty revisions, calls change an object unconditionally; "*" matches any revision of an existing object.
 //
-// A call takes the revision of the object that the call changes or extends: Rules.Create and Orders.Create take the account's revision.
-// Calls that do not compare revisions return a *Problem with status 400, except GET calls. docs/admin.md lists by method the calls that
-// compare revisions and the calls that do not, and the OpenAPI document shows the header at each operation that accepts it.
+// The revision must be that of the object that the call changes or extends; for Rules.Create and Orders.Create, this is the
+// account. GET calls ignore IfMatch; other calls that do not compare revisions return a *Problem with status 400. docs/admin.md
+// lists the calls that compare revisions, and the OpenAPI document contains the header If-Match in their operations.
 func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	var tags []string
 	for _, revision := range revisions {
@@ -37,7 +37,7 @@ func IfMatch(ctx context.Context, revisions ...string) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-Match": tags})
 }
 
-// IfNone returns a context with which a call creates a new object, and fails in the same way as with IfMatch if the object exists.
+// IfNone returns a context with which a call only creates objects. If the object exists, the call fails as described for IfMatch.
 func IfNone(ctx context.Context) context.Context {
 	return context.WithValue(ctx, revisionKey{}, http.Header{"If-None-Match": {"*"}})
 }
@@ -55,7 +55,7 @@ func matching(ctx context.Context, r *http.Request) {
 	}
 }
 
-// ProblemChanged is the type of the problem for a rejected change of an object that changed since the caller read it.
+// ProblemChanged is the Type of a *Problem that rejects a change because the object has changed since the caller read it.
 const ProblemChanged = "urn:qrjump:problem:precondition-failed"
 
 // ThingChange is a change of an object, from the audit log.

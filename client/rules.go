@@ -179,7 +179,7 @@ type ConfirmationQuery struct {
 	Limit      int    // A Limit of 0 selects the server's default page size.
 }
 
-// ListChecks lists checks of verification files, which explain the error 85069 after adding a rule.
+// ListChecks lists checks of verification files. Failed checks explain the error 85069 of a call that adds a rule.
 func (c VerificationsService) ListChecks(ctx context.Context, q ConfirmationQuery) ([]DomainVerification, error) {
 	query := params{"rid": q.RID, "owner": q.Owner, "prefix": q.Prefix, "limit": q.Limit}
 	if q.Failed {
@@ -233,7 +233,7 @@ func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 	return post[RechecksDone](ctx, c.patient(), "reverifications", nil)
 }
 
-// The values of a PlannedRule's Do.
+// The values of PlannedRule.Do.
 const (
 	PlanAdd     = "add"
 	PlanEdit    = "edit" // PlanEdit also stands for an edit that requires a delete and an add.

@@ -40,8 +40,8 @@ type RuleCheck struct {
 
 func ownRules(appid string) string { return "accounts/" + url.PathEscape(appid) + "/rules" }
 
-// Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. The
-// *Problem with status 422 for an invalid rule describes the error.
+// Create adds an unpublished rule for an account, with the same checks as Wire.CreateRule, but without a token of the account. If
+// the rule is invalid, the result is a *Problem with status 422 that describes the error.
 func (c RulesService) Create(ctx context.Context, appid string, r OwnRule) (StoredRule, error) {
 	return post[StoredRule](ctx, c.patient(), ownRules(appid), r)
 }
@@ -51,7 +51,7 @@ func (c RulesService) Update(ctx context.Context, appid string, r OwnRule) (Stor
 	return put[StoredRule](ctx, c.transport, ownRules(appid), r)
 }
 
-// Publish publishes a rule of an account, which uses one of the account's publishes of this month; see PublishRule.
+// Publish publishes a rule of an account and uses up one of the account's publishes of this month; see Wire.PublishRule.
 func (c RulesService) Publish(ctx context.Context, appid, prefix string) (StoredRule, error) {
 	return post[StoredRule](ctx, c.transport, ownRules(appid)+"/publish", map[string]string{"prefix": prefix})
 }

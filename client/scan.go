@@ -116,9 +116,9 @@ func (c ScansService) Explain(ctx context.Context, r ExplainRequest) (Explanatio
 // maxLine is the maximum length in bytes of one response line of a stream.
 const maxLine = 64 << 10
 
-// ResolveStream resolves scans over one connection, and yields the decisions in the order of the requests. Each decision has Raw;
-// for an invalid request, only Raw is set, to {"error": …}, and the stream continues. An error of the entire stream is yielded
-// last. The stream continues until the requests end; limit the duration with ctx.
+// ResolveStream resolves scans over one connection, and yields the decisions in the order of the requests. Each decision contains
+// Raw. For an invalid request, the decision contains only Raw, such as {"error": …}, and the stream continues. An error of the
+// entire stream is yielded last. The stream continues until the requests end; limit the duration with ctx.
 func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanRequest]) iter.Seq2[Decision, error] {
 	return func(yield func(Decision, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -195,9 +195,9 @@ func (c CodesService) GetScans(ctx context.Context, applicationID, index int64) 
 type StatisticsQuery struct {
 	From, To string            // RFC 3339 times, or days such as 2026-01-31.
 	By       string            // By is hour, day, week (from Monday) or month; "" means the whole period.
-	Group    string            // Group is activity, brand, product, batch, rule, app, source, result, region or owner.
+	Group    string            // The dimension of the rows: activity, brand, product, batch, rule, app, source, result, region or owner.
 	Count    string            // Count is scans, first or users; "" means scans.
-	Filter   map[string]string // Filter maps names of Group to required values; "-" matches scans without a value.
+	Filter   map[string]string // Filter maps dimensions (see Group) to required values; "-" matches scans without a value.
 	Limit    int               // Maximum number of rows, at most 1,000; 0 means 100.
 	Offset   int
 	Wait     bool // Wait makes the server first count all scans that were recorded before this call.
@@ -208,7 +208,7 @@ type StatisticsQuery struct {
 const (
 	MarkPublished = "published" // The Target of a mark of this kind is the prefix of the published rule.
 	MarkFrozen    = "frozen"    // The Target of a mark of this kind is the application_id of the frozen codes.
-	MarkAlarm     = "alarm"     // What is APPLICATION:INDEX
+	MarkAlarm     = "alarm"     // The Target of a mark of this kind is APPLICATION:INDEX of the code.
 )
 
 // ScanPosition is an event that may explain a change in the statistics.
@@ -222,7 +222,7 @@ type ScanPosition struct {
 type Statistics struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// The server's time, in the time zone of its days; zero if the server is older than this field.
+	// The server's time, in the time zone of the server's days; zero if an older server does not send this field.
 	Now   time.Time       `json:"now" answer:"optional"`
 	Rows  []StatisticsRow `json:"rows"`
 	More  bool            `json:"more"`
@@ -283,7 +283,7 @@ type UnmatchedQuery struct {
 	From  string `query:"from"`
 	To    string `query:"to"`
 	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" means all accounts that the caller may see.
-	Below string `query:"below"` // A rule's prefix: only the link prefixes of links below it are returned; "" means all.
+	Below string `query:"below"` // Prefix of a rule; selects the link prefixes of links below it; "" means all.
 	Limit int    `query:"limit"` // Maximum number of link prefixes, at most 1,000; 0 means 100.
 	Wait  bool   `query:"wait"`
 }
@@ -403,7 +403,7 @@ func (c AlarmsService) Acknowledge(ctx context.Context, id int64) (Alarm, error)
 	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/acknowledge", id), struct{}{})
 }
 
-// Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code's page is the same
+// Dismiss dismisses an alarm, with a note that explains why the code is not a copy. After a dismissal, the code opens the same page
 // as before the alarm, and only later scans can raise another alarm. A second dismissal of an alarm changes nothing.
 func (c AlarmsService) Dismiss(ctx context.Context, id int64, note string) (Alarm, error) {
 	return post[Alarm](ctx, c.transport, fmt.Sprintf("alarms/%d/dismiss", id), map[string]string{"note": note})
@@ -419,7 +419,7 @@ type BatchAlarm struct {
 	Revised
 }
 
-// BatchAlarmPut sets the alarm threshold of an application: a score, off, or neither for the server's default.
+// BatchAlarmPut sets the alarm threshold of an application. Without Threshold and Off, the server's default applies.
 type BatchAlarmPut struct {
 	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"score from which a code raises an alarm"`
 	Off       bool  `json:"off,omitempty" doc:"if true, turns alarms off"`

@@ -26,7 +26,7 @@ type SearchQuery struct {
 }
 
 // Search finds the objects that a text identifies completely or in part: accounts, rules, batches, codes, serial numbers,
-// activities and calls. The search of rules ends after two seconds.
+// activities and calls. The server searches the rules for at most two seconds.
 func (c *Client) Search(ctx context.Context, q SearchQuery) (SearchResult, error) {
 	return get[SearchResult](ctx, c.transport, withQuery("search", paramsOf(q)))
 }

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// SharedChart is a link to one chart of statistics that is readable without signing in until the link expires. The chart shows the
-// data that the person who shared it may see at the time of viewing.
+// SharedChart is a link to one chart of statistics. Until the link expires, anyone with the link can see the chart without signing
+// in. The chart shows the data that the person in SharedBy may see at the time of viewing.
 type SharedChart struct {
 	ID        string    `json:"id"`
 	Title     string    `json:"title,omitempty"`

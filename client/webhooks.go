@@ -63,13 +63,13 @@ func (c *transport) webhooks(ctx context.Context, method, path string) ([]Webhoo
 	return reply.Webhooks, err
 }
 
-// Create adds a webhook, which receives scans and alarms from now on. The webhook's secret is shown only in this response. The
-// *Problem with status 422 for an invalid webhook describes the error.
+// Create adds a webhook, which receives scans and alarms from now on. The webhook's secret is shown only in this response. If w is
+// invalid, the result is a *Problem with status 422 that describes the error.
 func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded, error) {
 	return post[WebhookAdded](ctx, c.transport, "webhooks", w)
 }
 
-// Update changes the events and the address of a webhook; a nil enabled leaves the webhook enabled or disabled as before. Pending
+// Update changes the events and the address of a webhook. It also enables or disables the webhook, unless enabled is nil. Pending
 // events of the webhook are kept. If the webhook does not exist, the result is a *Problem with status 404.
 func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
 	return put[Webhook](ctx, c.transport, webhookPath(id), struct {

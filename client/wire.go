@@ -85,7 +85,7 @@ func (c *transport) stableToken(ctx context.Context, force bool) (Token, error) 
 	return t, err
 }
 
-// OpenVersion is the version that a rule's test links open, and determines the users who may open them.
+// OpenVersion is the version that a rule's test links open; it also determines which users may open the test links.
 type OpenVersion int
 
 // The values of OpenVersion.
@@ -336,8 +336,8 @@ func (c *transport) forget(token string) {
 	}
 }
 
-// wire makes a call and decodes the response into reply; the error is a *WireError if the errcode is not 0. A successful response
-// must contain an errcode if reply is nil, else the fields of reply; responses with a token have no errcode.
+// wire makes a call and decodes the response into reply; the error is a *WireError if the errcode is not 0. If reply is nil, a
+// successful response must contain an errcode; otherwise, it must contain the fields of reply.
 func (c *transport) wire(ctx context.Context, r request, limit int64, reply any) error {
 	a, err := c.send(ctx, r, limit)
 	if err != nil {
@@ -366,7 +366,7 @@ func (c *transport) wire(ctx context.Context, r request, limit int64, reply any)
 	return nil
 }
 
-// notTheWire returns the error for a response with a status other than 200, because every wire API response has status 200.
+// notTheWire returns the error for a response whose status is not 200. All responses of the wire API have status 200.
 func (c *transport) notTheWire(r request, a answer) error {
 	err := c.refused(r.method, r.path, a)
 	if p, ok := errors.AsType[*Problem](err); ok {

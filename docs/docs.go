@@ -3,7 +3,7 @@ package docs
 
 import "embed"
 
-// Pages holds the Markdown pages, below "en" and "zh" under the same names.
+// Pages contains the Markdown pages of the guide; the folders "en" and "zh" contain files of the same names.
 //
 //go:embed en zh
 var Pages embed.FS

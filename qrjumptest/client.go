@@ -8,12 +8,11 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// patience is the timeout of one call of a test. The timeout is long enough for a busy CI machine, and says nothing about the usual
-// duration of a call.
+// patience is the timeout of one call of a test. The timeout is this long because of busy CI machines; calls are usually much faster.
 const patience = 5 * time.Minute
 
-// As returns a client that calls the wire API for an account. The client's errors are typed: *client.WireError for an errcode other
-// than 0, *client.Problem for the scan API and the admin API, *client.Unreachable if no server responds.
+// As returns a client that calls the wire API for an account. Errors have the type *client.WireError (an errcode other than 0),
+// *client.Problem (scan API and admin API), or *client.Unreachable (no server responds).
 func (s *Server) As(appid, secret string) *client.Client {
 	s.t.Helper()
 	c, err := client.New(s.URL, client.Options{AppID: appid, Secret: secret})
@@ -59,8 +58,8 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	return list
 }
 
-// Explain returns the result of a user's scan and, for each rule whose prefix is similar to the link, the reason why the rule
-// matches or not. An explanation is not recorded as a scan. An empty user means an anonymous scan.
+// Explain returns the result that a user's scan would have. For each rule with a prefix similar to the link, it also returns the reason why
+// the rule matches or does not match. An explanation is not recorded as a scan. An empty user means an anonymous scan.
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {
@@ -70,7 +69,7 @@ func (s *Server) Explain(user, text string) (e client.Explanation) {
 	return e
 }
 
-// Codes is the codes of one application.
+// Codes represents the codes of one application.
 type Codes struct {
 	ID    int64 // application_id
 	Count int64
@@ -79,8 +78,8 @@ type Codes struct {
 	owner *client.Client
 }
 
-// Apply applies for codes of an account, in a multiple of 10,000, and waits until the codes are produced. The account needs the feature
-// marketcode; without a seed file, the account wxc0ffee0000000002 with the secret c0ffee00000000000000000000000002 has the feature.
+// Apply applies for codes as an account, and waits until the codes are produced; count is a multiple of 10,000. The account needs the
+// feature marketcode; without a seed file, the account wxc0ffee0000000002 with the secret c0ffee00000000000000000000000002 has the feature.
 func (s *Server) Apply(appid, secret string, count int64) Codes {
 	s.t.Helper()
 	codes := Codes{Count: count, s: s, owner: s.As(appid, secret)}

@@ -1,4 +1,4 @@
-// Package qrjumptest starts a real qrjump server inside a Go test: the same server as the binary, with access to the emulator's controls.
+// Package qrjumptest starts a qrjump server inside a Go test. It is the server of the qrjump program, with the emulator's controls.
 //
 //	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 //	accounts:
@@ -49,8 +49,8 @@ func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 // Database stores the state in PostgreSQL (a postgres:// URL) instead of the embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
 
-// Strict makes the test fail at its end for each deviation that the platform is known or inferred to reject. Deviations with the
-// evidence level assumed do not fail the test; Server.Deviations also lists them.
+// Strict makes the test fail at its end for each deviation with the evidence level observed, documented or inferred. Deviations with the
+// evidence level assumed do not fail the test, but Server.Deviations lists them too.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
 // Start starts a server that stops at the end of the test. Rules may use private hosts, and neither a scan key nor an admin token
@@ -90,7 +90,7 @@ func Start(t testing.TB, opts ...Option) *Server {
 // Deviation is a caller's action that this server accepted but the platform may reject.
 type Deviation struct {
 	Behaviour     string    `json:"behaviour"`      // ID of the behaviour in docs/en/behaviours.md.
-	EvidenceLevel string    `json:"evidence_level"` // The certainty that the platform rejects the action, from observed to assumed.
+	EvidenceLevel string    `json:"evidence_level"` // How certain it is that the platform rejects the action.
 	Account       string    `json:"account"`        // Account is "" if the caller sent neither a token nor a secret.
 	Endpoint      string    `json:"endpoint"`
 	Count         int       `json:"count"`     // Number of calls with the deviation.
@@ -98,7 +98,7 @@ type Deviation struct {
 	FirstAt       time.Time `json:"first_at"`
 	LastRID       string    `json:"last_rid"` // Request ID of the last call with the deviation.
 	LastAt        time.Time `json:"last_at"`
-	Advice        string    `json:"advice"` // The necessary change in the caller.
+	Advice        string    `json:"advice"` // The change that the caller needs.
 }
 
 // Deviations lists the deviations of all callers since the start or the last Reset.
@@ -160,7 +160,7 @@ func (s *Server) Reset() {
 	s.call(http.MethodPost, "/admin/v1/emulator/reset", nil, nil)
 }
 
-// ResetAccounts restores some accounts to the seed file: their rules, codes, tokens, quotas and calls. Other accounts remain
+// ResetAccounts restores accounts, with their rules, codes, tokens, quotas and calls, to the state of the seed file. Other accounts remain
 // unchanged, so that tests that share a server do not interfere with each other.
 func (s *Server) ResetAccounts(appids ...string) {
 	s.t.Helper()

@@ -22,7 +22,7 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 		next: tr("account.see_qrjump_account_list")}
 }
 
-// nearAccount returns a suggestion for the first of some AppIDs that does not exist; "" if no AppID is similar, or all exist.
+// nearAccount suggests an AppID similar to the first given AppID that does not exist; "" if all of them exist or no AppID is similar.
 func nearAccount(s *session, operator *client.Client, given ...string) string {
 	list, err := operator.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
@@ -37,7 +37,7 @@ func nearAccount(s *session, operator *client.Client, given ...string) string {
 	return ""
 }
 
-// emptyFor returns the error for an empty list of an account's objects if the AppID belongs to no account and no platform.
+// emptyFor returns an error if no objects of an account were found and the AppID belongs to neither an account nor a platform.
 func emptyFor(s *session, operator *client.Client, did, appid string, found int) error {
 	if found > 0 || appid == "" {
 		return nil
@@ -114,7 +114,7 @@ type accountShow struct {
 	Namespace string `placeholder:"NAME"`
 }
 
-// accountSections holds an account, and its data from other resources.
+// accountSections holds an account, and the account's data from other resources of the admin API.
 type accountSections struct {
 	client.Account
 	PublishesLeft  int                   `json:"publishes_left"`
@@ -199,8 +199,8 @@ func (a *accountSections) printSections(w io.Writer) {
 	section("account.notices", []string{"TIME", "WHAT", "PREFIX", "REASON"}, told)
 }
 
-// printAbilities prints for each ability whether the account has it, and for a missing ability the unfulfilled requirements and the
-// commands that fulfil them.
+// printAbilities prints each ability and whether the account has it. For the missing abilities, printAbilities also prints the unfulfilled
+// requirements and the commands that fulfil them.
 func printAbilities(w io.Writer, appid string, list []client.Ability) {
 	var rows, mends [][2]string
 	for _, ability := range list {
@@ -273,8 +273,8 @@ type accountSet struct {
 // features lists the features that can be granted.
 var features = []string{codes.Feature}
 
-// changedFeatures returns the features after adding and removing some of them. Features that are not named are kept, including
-// features that this program does not know.
+// changedFeatures returns the features in have after the changes: "NAME" or "+NAME" adds a feature, and "-NAME" removes it. All other
+// features stay, including features that this program does not know.
 func changedFeatures(have, changes []string) ([]string, error) {
 	have = slices.Clone(have)
 	did := map[string]bool{}
@@ -298,7 +298,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run merges the flags into the stored account: each flag changes one field, and the update fails if the account changed since it was read.
+// Run creates an account, or changes the fields that the flags name; a change fails if the account changed after this command read it.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := tr("account.created", c.AppID), client.IfNone(s.ctx)
@@ -358,7 +358,7 @@ func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	return c.showChanged(s, qrjump, c.AppID, err, did)
 }
 
-// changedMembers returns the members after assigning roles; an empty role removes the member.
+// changedMembers returns the members in have with the roles from changes; an empty role removes the member.
 func changedMembers(have, changes map[string]string) (map[string]string, error) {
 	have = maps.Clone(have)
 	for user, role := range changes {
@@ -376,7 +376,7 @@ func changedMembers(have, changes map[string]string) (map[string]string, error) 
 	return have, nil
 }
 
-// ends describes what a change of an account removes; "" = nothing.
+// ends describes the loss if a change of an account removes a role or versions, or disables the rules; "" = no loss.
 func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
@@ -393,7 +393,7 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	return ""
 }
 
-// showChanged prints an account after a change: one line for people, all fields for programs; or it returns why the change failed.
+// showChanged prints a changed account: the line did for people, or all fields for programs; err is returned if the change failed.
 func (o operator) showChanged(s *session, qrjump *client.Client, appid string, err error, did string) error {
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ type accountAppearance struct {
 	CodeZh    *string `placeholder:"TEXT"`
 }
 
-// changed returns the appearance with the changes of the flags; false = no flags are set.
+// changed returns the appearance with the values of the flags; found is false if no flags are set.
 func (c *accountAppearance) changed(have client.Appearance) (want client.AppearancePut, found bool, err error) {
 	want = have.Put()
 	if c.Accent != nil && *c.Accent != "" { // the "#" of the colour is optional, because shells treat "#" as the start of a comment
@@ -77,7 +77,7 @@ func logoOf(name string) ([]byte, error) {
 	return logo, nil
 }
 
-// Run shows the appearance of an account for customers, after applying the flags.
+// Run shows how customers see an account; if flags are set, Run first changes the appearance.
 func (c *accountAppearance) Run(s *session, qrjump *client.Client) error {
 	look, err := qrjump.Accounts.GetAppearance(s.ctx, c.AppID)
 	if err != nil {

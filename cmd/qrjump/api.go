@@ -52,7 +52,7 @@ type apiSchema struct {
 	Required    []string
 }
 
-// is reports whether the schema allows values of the JSON type name.
+// is reports whether the schema allows values of the named JSON type, such as "string".
 func (t apiSchema) is(name string) bool {
 	list, _ := t.Type.([]any)
 	return t.Type == name || slices.Contains(list, any(name))
@@ -143,7 +143,7 @@ func (t apiTable) resolve(schema apiSchema) apiSchema {
 	return schema
 }
 
-// fieldNames returns the names of fields for a sentence, required fields first and marked with a star.
+// fieldNames lists the names of fields for use in a message: required fields first, each marked with a star.
 func fieldNames(fields []apiField) string {
 	var words []string
 	for _, required := range []bool{true, false} {
@@ -242,8 +242,8 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 	return call, nil
 }
 
-// value converts a command line value to JSON: it stays a string if the field accepts strings; v is the current value of the field,
-// and a list gets another element.
+// value converts text from the command line to a JSON value; the text stays a string if the field accepts strings. If the field is a list,
+// value appends the new value to v, the current list.
 func (t apiSchema) value(v any, text string) any {
 	var typed any
 	if json.Unmarshal([]byte(text), &typed) != nil || t.is("string") && typed != nil {
@@ -294,7 +294,7 @@ func (c *apiCommand) show(s *session, o apiOperation, answer *http.Response) err
 // lists reports whether the output of the command is a list, which CSV prints with a row per element.
 func (c *apiCommand) lists() bool { return c.Operation == "" || strings.HasPrefix(c.Operation, "list") }
 
-// printAnswer prints any response of the admin API: its only list as a table, or its fields.
+// printAnswer prints a response of the admin API: a response with a single list as a table, any other response as fields.
 func printAnswer(w io.Writer, answer json.RawMessage) error {
 	rows, err := (&converter{list: true}).onlyList(answer)
 	if err != nil || len(rows) == 0 {
@@ -348,7 +348,7 @@ func cellForPeople(value json.RawMessage) string {
 	return cellOf(value)
 }
 
-// apiWords returns the completions at the cursor: operations, or fields of an operation.
+// apiWords returns the completions after the words in given: the operations, or the fields of the given operation.
 func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
 	table, err := readAPI(ctx, qrjump)
 	if err != nil {

@@ -81,7 +81,7 @@ func typed(ctx context.Context, terminal int) ([]byte, error) {
 	select {
 	case a := <-answered:
 		return a.word, a.err
-	case <-ctx.Done(): // do not wait for the pending read, which ends with the program
+	case <-ctx.Done(): // the pending read is abandoned; it ends when the program exits
 		_ = term.Restore(terminal, oldState)
 		return nil, fault("ask.interrupted_nothing_was_done")
 	}
@@ -94,7 +94,7 @@ type exportCommand struct {
 	File string `arg:"" file:"out"`
 }
 
-// Run writes a temporary file beside the target, verifies it, and renames it.
+// Run exports an archive to a temporary file in the target's folder, verifies the archive, and then gives the file its final name.
 func (c *exportCommand) Run(s *session) error {
 	cl, err := c.asOperator(c.adminFlags)
 	if err != nil {

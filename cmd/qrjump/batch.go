@@ -16,17 +16,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// aboutBatch adds the id of an application for codes to an error.
+// aboutBatch adds to an error the failed action and the id of the batch of codes (on the wire API: the application).
 func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(doing(did, number(id)), err)
 }
 
-// aboutStored adds the id of an application to an operator's error; if the application does not exist, the error suggests a similar id.
+// aboutStored does the same as aboutBatch for an operator's command; if the batch does not exist, the error also suggests a similar id.
 func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
 	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
 
-// aboutStoredCodes adds advice to an operator's error about codes of an application; id 0 = no application was named.
+// aboutStoredCodes adds advice to the error of an operator's command about the codes of a batch; id is 0 if the command names no batch.
 func aboutStoredCodes(s *session, operator *client.Client, did string, id int64, err error) error {
 	if id == 0 || !isNotFound(err) {
 		return aboutCodes(did, err)
@@ -42,7 +42,7 @@ func aboutStoredCodes(s *session, operator *client.Client, did string, id int64,
 	return hintError{error: fault("batch.of", did, err, nearNumber(id, storedNumbers)), next: tr("batch.see_qrjump_batch_list")}
 }
 
-// codeAdvice maps error numbers about codes to plain explanations and next steps.
+// codeAdvice maps errcodes of calls about codes to message keys; the messages explain the error and the next step.
 var codeAdvice = map[int]string{
 	errcode.ActivationOverlaps.Number: "batch.the_range_overlaps_codes_that",
 	errcode.CodeMalformed.Number:      "batch.no_such_code",
@@ -55,7 +55,7 @@ var codeAdvice = map[int]string{
 	errcode.NoPackageKey.Number:       "batch.the_account_has_no_package",
 }
 
-// aboutCodes adds advice to an error about codes; for rules, an error number can have different advice.
+// aboutCodes adds advice to the error of a call about codes; in a call about rules, the same errcode can have other advice.
 func aboutCodes(did string, err error) error {
 	if err == nil {
 		return nil
@@ -82,7 +82,7 @@ func aboutCodes(did string, err error) error {
 	return happened
 }
 
-// unauthorized adds to error 48001 the condition that the account lacks, if the operator's API is available.
+// unauthorized adds to an error 48001 the condition that the account does not meet, if the operator's API is available.
 func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.Unauthorized.Number || w.RID == "" {
@@ -101,7 +101,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	return err
 }
 
-// wxaTypes maps the versions that an activation can open to their numbers in the wire API.
+// wxaTypes maps each version of a Mini Program that codes can open to its number in the wire API.
 var wxaTypes = map[string]int{"release": 0, "development": 1, "trial": 2}
 
 func wxaTypeName(number int) string {
@@ -124,7 +124,7 @@ type batchApply struct {
 	templateFlags
 }
 
-// templateFlags define the form of code texts.
+// templateFlags holds the flags for the template from which the server makes the code texts of an order.
 type templateFlags struct {
 	Text           string `placeholder:"TEMPLATE"`
 	GTIN           string `name:"gtin" placeholder:"GTIN"`
@@ -160,7 +160,7 @@ func (c *batchApply) order(s *session) error {
 	return c.place(s, c.outputFlags, operator, c.AppID, client.OrderPut{Count: c.Count, ISV: c.ISV})
 }
 
-// place orders codes whose texts have the form that the flags define.
+// place orders codes with the text template from the flags; with --dry-run, place only prints a sample text.
 func (f templateFlags) place(s *session, o outputFlags, operator *client.Client, appid string, put client.OrderPut) error {
 	put.Text, put.GTIN, put.FixedDigits, put.AllowGuessable, put.DryRun = f.Text, f.GTIN, f.FixedDigits, f.AllowGuessable, f.DryRun
 	order, err := operator.Orders.Create(s.ctx, appid, put)
@@ -227,8 +227,8 @@ func (c *batchShow) Run(s *session) error {
 	})
 }
 
-// textOf reads the form of an application's code texts from the operator's API; if the API is unavailable, known is false and the
-// caller prints all fields except this form.
+// textOf reads the batch, which contains the template of the code texts, from the operator's API; known is false if the API is unavailable
+// or the codes are imported. The caller then omits the template.
 func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
 	if isPlatform(c.Server) && c.AdminServer == "" {
 		return b, false
@@ -324,7 +324,7 @@ type closedCodes struct{ void, frozen, recalled int64 }
 
 func (c closedCodes) all() int64 { return c.void + c.frozen + c.recalled }
 
-// closed counts, with the operator's API, the void and frozen codes of a range, and the codes frozen by the recall of a package.
+// closed asks the operator's API for the numbers of codes that open nothing: void codes, frozen codes, and codes of recalled packages.
 func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, err error) {
 	operator, err := c.asOperator(c.adminFlags)
 	if err != nil {
@@ -357,7 +357,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			// cuts the run at the end of the range, because for a range of only the first code the server returns all runs
+			// the run is cut at the end of r: if r contains only the first code, the server returns all runs of the batch
 			from, run.To = run.To+1, min(run.To, r.To)
 			switch {
 			case run.Void:

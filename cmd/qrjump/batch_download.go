@@ -250,7 +250,7 @@ func (l *lineCounter) Write(b []byte) (int, error) {
 	return l.to.Write(b)
 }
 
-// replaceFile writes a file atomically, readable only by its owner. Errors of fill are returned unchanged.
+// replaceFile writes a file atomically, readable only by its owner. An error of the function fill is returned unchanged.
 func replaceFile(path string, fill func(io.Writer) error) (size int64, err error) {
 	var failed error
 	size, err = atomicfile.Write(path, 0o600, func(f *os.File) error {
@@ -266,7 +266,7 @@ func replaceFile(path string, fill func(io.Writer) error) (size int64, err error
 	return size, err
 }
 
-// bar shows the progress of a command in codes; it is silent unless the output is a terminal.
+// bar is a progress bar that counts codes; it is hidden unless standard error is a terminal.
 type bar struct {
 	shown *progressbar.ProgressBar // nil = hidden
 	done  int64                    // number of codes in completed packages
@@ -282,7 +282,7 @@ func newBar(s *session, codes int64, doing string) *bar {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
 }
 
-// follow returns a reader that counts the bytes of a package of about size bytes.
+// follow returns a reader of a package of about size bytes; while the package is read, the bar advances by its number of codes.
 func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	if b.shown == nil {
 		return in

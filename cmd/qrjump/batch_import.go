@@ -33,7 +33,7 @@ type batchImport struct {
 	confirmFlag
 }
 
-// importAtOnce is the number of lines per call: other writers wait for the transaction of a call.
+// importAtOnce is the number of lines per call; it is limited because other writers wait until the transaction of a call ends.
 const importAtOnce = 10_000
 
 // importPart is a file of an import.
@@ -111,7 +111,7 @@ func undoImport(s *session, qrjump *client.Client, b client.Batch, actor string,
 	}
 }
 
-// readColumns reads the files once, and determines the parameters of the import.
+// readColumns reads and checks all files before the import, and sets the parameters of the import that follow from the files.
 func (c *batchImport) readColumns(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
 	for _, name := range c.Files {
 		part := importPart{name: name, codes: client.CodeRange{From: -1}}
@@ -185,7 +185,7 @@ func (c *batchImport) sendPart(s *session, api *client.Client, id int64, part im
 	return nil
 }
 
-// readLines reads up to limit lines; an empty text at the end of the file.
+// readLines reads up to limit lines; text is empty at the end of the file.
 func readLines(in *bufio.Reader, limit int) (text []byte, err error) {
 	for range limit {
 		line, err := in.ReadBytes('\n')

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// takesTexts reports whether the files are lists of texts, and checks the flags for the format of the lists.
+// takesTexts reports whether the files are lists of texts, and returns an error if the format flags contradict the kind of file.
 func (c *batchImport) takesTexts() (bool, error) {
 	token := strings.Contains(c.Text, "{token:")
 	switch {
@@ -58,7 +58,7 @@ func (c *batchImport) readTexts(s *session, begin *client.NewImport) (parts []im
 	return parts, lines, nil
 }
 
-// texts yields the texts of a list.
+// texts returns an iterator over the texts in a list file.
 func (c *batchImport) texts(name string) func(yield func(codes.ImportText, error) bool) {
 	return func(yield func(codes.ImportText, error) bool) {
 		f, err := os.Open(name)
@@ -71,7 +71,7 @@ func (c *batchImport) texts(name string) func(yield func(codes.ImportText, error
 	}
 }
 
-// lineOf returns the file and the line of the text with an index.
+// lineOf returns the file name and the line number of the text for a code index.
 func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line int64) {
 	for _, part := range parts {
 		if index > part.codes.To {
@@ -87,8 +87,8 @@ func (c *batchImport) lineOf(parts []importPart, index int64) (name string, line
 	return "", 0
 }
 
-// bringTexts uploads the texts of a list. Each call sends consecutive lines only, because the server numbers all lines of a call
-// from the first line.
+// bringTexts uploads the texts of a list. Each call sends consecutive lines only, because the server receives only the number of the first
+// line of a call.
 func (c *batchImport) bringTexts(s *session, qrjump *client.Client, id int64, part importPart, done *client.CodesImported,
 	progress *bar) error {
 	var piece bytes.Buffer

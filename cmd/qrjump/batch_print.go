@@ -13,13 +13,13 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// readBack holds the texts that were read back from the labels of a job; Draw rejects a label whose symbols have the wrong text.
+// readBack counts the labels of a job that were drawn and read back, and holds the texts of the label with the lowest index.
 type readBack struct {
 	mu      sync.Mutex
 	Labels  int64    `json:"labels"`
 	Unread  int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
 	Index   int64    `json:"index"`   // lowest code index of the labels
-	Content []string `json:"content"` // by its symbols
+	Content []string `json:"content"` // the texts of that label, one per symbol
 }
 
 // note records a label that was drawn.
@@ -35,7 +35,7 @@ func (b *readBack) note(r labels.Row, d symbol.Drawing) {
 	}
 }
 
-// tr prints what a job wrote, and for labels the texts that were read back.
+// tr prints the files that a job wrote and, for labels, the texts that were read back.
 func (f *rangeFlags) tr(s *session, total int64, files []printedFile, read *readBack) error {
 	if f.Out == "-" {
 		return nil
@@ -82,10 +82,10 @@ type batchListCodes struct {
 // matrixColumn is the name of the column with the dot matrix.
 const matrixColumn = "matrix"
 
-// maxLanes limits the codes in a line of a list.
+// maxLanes is the maximum number of codes in one line of a list (--lanes).
 const maxLanes = 1000
 
-// table returns the columns and lanes of the list.
+// table returns the layout of the list: its columns, and the number of codes per line (lanes).
 func (c *batchListCodes) table() (labels.Table, error) {
 	t := labels.Table{List: labels.List(c.Format), Columns: c.Columns, Lanes: int(c.Lanes), Mark: c.MarkEvery}
 	switch isTable := c.Format == "csv" || c.Format == "ndjson"; {
@@ -166,7 +166,7 @@ type labelFlags struct {
 	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
 }
 
-// labelPrint holds the content and the medium of the labels to print.
+// labelPrint holds the flags for the labels to print: the codes, the content, and the layout or file format.
 type labelPrint struct {
 	rangeFlags
 	labelFlags
@@ -178,7 +178,7 @@ type labelPrint struct {
 	Proofs    int64  `placeholder:"N"`
 }
 
-// format returns the output format: pages, or the format of single labels; without --format it follows the file extension.
+// format returns the output format: pages, or a format of single labels; without --format, the extension of the output file decides.
 func (c *labelPrint) format() string {
 	switch confirmFlag := filepath.Ext(c.Out); {
 	case c.Format != "":
@@ -276,7 +276,7 @@ func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error)
 	return sheet, nil
 }
 
-// parts writes a job that consists of several files, with a progress bar on the terminal.
+// parts writes the files of a job and shows a progress bar on the terminal.
 func (f *rangeFlags) parts(s *session, src *rowSource, job *printJob, size, lead int64, read *readBack,
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64, done func(int)) error) error {
 	progress := newBar(s, src.count(), "drawing")

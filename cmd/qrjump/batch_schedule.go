@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// bindingFlags define the purpose of active codes, and the page that they open.
+// bindingFlags holds the flags for the binding of codes: the activity, the product, and the page that the codes open.
 type bindingFlags struct {
 	Activity    string `required:"" placeholder:"NAME"`
 	Brand       string `required:"" placeholder:"NAME"`
@@ -41,7 +41,7 @@ func (c *batchSchedule) Run(s *session) error {
 		return err
 	}
 	from := formatTime(t)
-	if c.At == "now" { // zero = the server's current time, because a time computed here would already be in the past
+	if c.At == "now" { // the zero time stands for the server's current time: a time computed here would be past on arrival
 		t = time.Time{}
 	}
 	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "schedule")

@@ -63,8 +63,8 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	return c.lines(s, page.Calls, true)
 }
 
-// printStored lists calls of the call log, newest last, and reports the range that was searched, so that a search without matches can
-// continue with older calls.
+// printStored lists calls, or with --errors a summary of failed calls, from the call log. printStored also prints the searched time range,
+// so that the user can search further in older calls.
 func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	if c.Follow && (c.Errors || c.Before != 0) {
 		return misused("calls.follow_prints_what_comes_leave")
@@ -119,7 +119,7 @@ func printSearched(w io.Writer, looked client.Searched) {
 	}
 }
 
-// recorded converts calls of the log, which does not store the HTTP method, to the type for printing.
+// recorded converts calls from the call log to the type for printing; the HTTP method stays empty, because the log does not store it.
 func recorded(kept []client.Call) []client.RecordedCall {
 	list := make([]client.RecordedCall, len(kept))
 	for i, call := range kept {
@@ -165,7 +165,7 @@ func (c *callsCommand) follow(s *session, qrjump *client.Client, query client.Ca
 	}
 }
 
-// followKept prints new calls of the log, of all nodes; calls of other nodes arrive up to a second late.
+// followKept prints new calls from the call log of all nodes; calls of other nodes appear up to a second late.
 func (c *callsCommand) followKept(s *session, qrjump *client.Client) error {
 	query := client.KeptCallQuery{RID: c.RID, Failed: c.Failed, Limit: 1,
 		CallSearch: client.CallSearch{Account: c.Account, Path: c.Path, ErrCode: c.ErrCode}}

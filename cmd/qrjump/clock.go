@@ -18,7 +18,7 @@ func (c *clockShow) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, tr("clock.show_the_clock"), nil)
 }
 
-// clock runs a move of the clock, if any, and shows the clock.
+// clock shows the emulator's clock, after changing it with the function move if move is not nil.
 func (o operator) clock(s *session, qrjump *client.Client, did string, move func() error) error {
 	if move != nil {
 		err := move()

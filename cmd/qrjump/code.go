@@ -162,7 +162,7 @@ func boundFields(b *client.CodeBinding) [][2]string {
 		{"brand", b.ProductBrand}, {"title", b.ProductTitle}, {"product", b.ProductCode}}
 }
 
-// selectedCodes holds the selected codes of an application, the actor of the change and its reason.
+// selectedCodes holds the arguments that select codes of an application and that name the actor and the reason of the change.
 type selectedCodes struct {
 	ID        int64    `arg:"" name:"id"`
 	Ranges    []string `arg:"" optional:"" name:"range"`
@@ -171,8 +171,8 @@ type selectedCodes struct {
 	Actor     string   `placeholder:"WHO"`
 }
 
-// selections returns the selected codes, split into requests within the size limit. Contract of the admin API: a request body has
-// at most 1 MiB.
+// selections returns the selected codes, split into requests that are below the size limit of the admin API: a request body has at most 1
+// MiB.
 func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	const most = 8000 // maximum number of codes per request if each code text has 128 characters
 	var list []client.CodeSelection
@@ -232,14 +232,14 @@ func (c *selectedCodes) codes(s *session) ([]string, error) {
 	return list, nil
 }
 
-// prerequisites maps each change to a text about codes that the change left unchanged.
+// prerequisites maps each kind of change to the message that explains why some codes stayed unchanged.
 var prerequisites = map[string]string{
 	client.Freeze: "code.were_frozen_before", client.Void: "code.were_void_before", client.Redeem: "code.had_been_redeemed_before",
 	"deactivate":    "code.were_not_active",
 	client.Unfreeze: "code.were_not_frozen_or_stay",
 }
 
-// change applies a change to the selected codes; a change that ends something must be confirmed first.
+// change applies a change to the selected codes; if end is not nil, the user must confirm the change first.
 func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did string,
 	do func(*client.Client, client.CodeChange) (client.CodesChanged, error)) error {
 	parts, err := c.selections(s)
@@ -280,7 +280,7 @@ func (c *selectedCodes) change(s *session, o operator, end *confirmFlag, did str
 	if err != nil || did != client.Redeem {
 		return err
 	}
-	// A point of sale that gives one item per code must not treat a partial redemption as a success.
+	// A partial redemption is an error, so that a point of sale does not give an item for a code that was redeemed before.
 	if done.Changed < done.Codes {
 		return fault("code.not_all_were_redeemed_by", done.Codes-done.Changed, countedCodes(done.Codes), c.ID, tr(prerequisites[did]))
 	}
@@ -294,7 +294,7 @@ func (s *session) warn(done client.CodesChanged) {
 	}
 }
 
-// describeSelection describes the number of selected codes, as far as it is known to the client.
+// describeSelection returns the number of selected codes in words: a count, or "all codes" if the client does not know the count.
 func describeSelection(parts []client.CodeSelection) string {
 	var n int64
 	for _, part := range parts {
@@ -309,7 +309,7 @@ func describeSelection(parts []client.CodeSelection) string {
 	return countedCodes(n)
 }
 
-// changeState makes one of the four state changes.
+// changeState makes a change of the state of the selected codes: did is freeze, unfreeze, redeem or void.
 func (c *selectedCodes) changeState(s *session, o operator, end *confirmFlag, did string) error {
 	return c.change(s, o, end, did, func(qrjump *client.Client, change client.CodeChange) (client.CodesChanged, error) {
 		return qrjump.Codes.Update(s.ctx, c.ID, did, change)

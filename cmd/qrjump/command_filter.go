@@ -7,8 +7,8 @@ import (
 	"unicode"
 )
 
-// tableFor returns a table of commands with only the command that the arguments begin with, or the full table if the arguments begin with
-// no command. A partial table is faster, because parsing the flags of all commands takes longer than most commands take to run.
+// tableFor returns the table of commands; if the arguments begin with a command, the table contains only that command and the global flags.
+// A partial table is faster, because parsing the flags of all commands takes longer than most commands take to run.
 func tableFor(args []string) any {
 	table := reflect.TypeFor[commands]()
 	if typ := singleCommand(table, args); typ != nil {
@@ -43,8 +43,8 @@ func singleCommand(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// defaultCommand returns a table with the default command of a noun, such as symbol draw, or nil if the noun has no default command or
-// help is requested.
+// defaultCommand returns a table with the default command of a noun, such as draw for the noun symbol. The result is nil if the noun has no
+// default command, if no arguments follow the noun, or if help is requested.
 func defaultCommand(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {

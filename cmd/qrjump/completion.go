@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// The completion scripts of each shell call qrjump __complete at every key press, so that they need no update when commands change.
+// The completion script of each shell; the scripts call qrjump __complete for every completion, so they fit any set of commands.
 var (
 	//go:embed completion.bash
 	completionBash string
@@ -50,8 +50,8 @@ const (
 	anyFolder = ":folders"
 )
 
-// Run prints the candidates for the last word, one per line, each followed by a tab and its description. The words are the words of
-// the command line after "--", without "qrjump", up to the cursor.
+// Run prints the candidates for the last word, one per line, each followed by a tab and its description. The arguments are "--" and then
+// the words of the command line up to the cursor, without "qrjump".
 func (c *completeCommand) Run(s *session) error {
 	words := c.Words
 	if len(words) > 0 && words[0] == "--" {
@@ -76,8 +76,8 @@ type partialLine struct {
 	flags []*kong.Flag
 	given []string // flags with their values
 	args  int      // number of arguments after the command
-	words []string // these arguments
-	plain bool     // after "--" no word is a flag
+	words []string // the arguments after the command
+	plain bool     // "--" was typed, so no later word is a flag
 	value *kong.Flag
 }
 
@@ -126,7 +126,7 @@ func completions(s *session, model *kong.Application, words []string) []candidat
 	return startingWith(last, list)
 }
 
-// read matches the words before the cursor with the commands.
+// read finds the command, the flags and the arguments in the words before the cursor.
 func read(model *kong.Application, words []string) partialLine {
 	t := partialLine{node: model.Node}
 	t.flags = t.allowed()
@@ -148,7 +148,7 @@ func read(model *kong.Application, words []string) partialLine {
 				t.value = f
 			}
 		case t.node.Path() == "help":
-			// The words after help are the start of the command line to explain.
+			// The words after help name the command that help explains.
 			t.node = read(model, words[i:]).node
 			return t
 		default:
@@ -197,7 +197,7 @@ func (t *partialLine) flag(name string) *kong.Flag {
 	return nil
 }
 
-// positional returns the next positional argument; a list argument takes all that follow.
+// positional returns the argument at the cursor: the next positional argument, or the last one if it is a list; nil if there is none.
 func (t *partialLine) positional() *kong.Value {
 	node := t.node
 	if node.DefaultCmd != nil {
@@ -245,14 +245,14 @@ func (t *partialLine) values(s *session, v *kong.Value, begun string) (list []ca
 	return list
 }
 
-// patience is the timeout for a server during completion.
+// patience is the time that completion waits for responses of a server.
 var patience = 500 * time.Millisecond
 
 // maxCandidates is the maximum number of a server's objects that completion offers.
 const maxCandidates = 200
 
-// operator returns a client for the server that the words select; nil if the operator's token is unavailable or only a helper
-// program could supply it.
+// operator returns a client for the server that the typed flags and the context select. The result is nil if the client cannot be created,
+// or if the operator's token comes from a helper program, which completion does not run.
 func (t *partialLine) operator() *client.Client {
 	args := []string{"account", "list"}
 	named := ""
@@ -283,8 +283,7 @@ func (t *partialLine) operator() *client.Client {
 	return qrjump
 }
 
-// kept returns objects on a server that an argument or a flag can name and that start with the typed text. Errors are not shown
-// during completion.
+// kept returns the names of a server's objects of a kind that start with the typed text. Errors are not shown during completion.
 func (t *partialLine) kept(s *session, kind, begun string) []candidate {
 	if kind == "" {
 		return nil
@@ -304,8 +303,8 @@ func (t *partialLine) kept(s *session, kind, begun string) []candidate {
 	return list[:min(len(list), maxCandidates)]
 }
 
-// onServer returns the names of objects of a kind; of a long list, only names at or after the typed text, or names that a search
-// for the text finds.
+// onServer returns the names of a server's objects of a kind. If there are many objects, onServer returns only names at or after the typed
+// text, or names that the server finds by the text.
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":
@@ -339,7 +338,7 @@ func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun 
 		rules, _ := qrjump.Rules.List(ctx, client.StoredRuleQuery{Limit: maxCandidates})
 		list := candidates(rules, func(r client.StoredRule) candidate { return candidate{r.Prefix, r.Path} })
 		if len(list) < maxCandidates || begun == "" {
-			return list // the list is complete, or the typed text is empty
+			return list // no search is needed: the list is complete, or no text was typed
 		}
 		found, _ := qrjump.Search(ctx, client.SearchQuery{Text: begun, Quick: true})
 		for _, hit := range found.Hits {

@@ -17,7 +17,7 @@ func atTerminal(s *session) bool {
 	return ok && term.IsTerminal(int(terminal.Fd()))
 }
 
-// fileOf returns the input as a file, or nil if it is no file.
+// fileOf returns the file behind the input; the second result is false if the input is no file.
 func fileOf(in io.Reader) (*os.File, bool) {
 	if standard, is := in.(standardInput); is {
 		return standard.file, true
@@ -30,30 +30,30 @@ func fileOf(in io.Reader) (*os.File, bool) {
 func readTerminalLine(s *session) (string, error) {
 	line := make(chan string, 1)
 	go func() {
-		text, _ := bufio.NewReader(s.in).ReadString('\n') // after a read error the line is empty
+		text, _ := bufio.NewReader(s.in).ReadString('\n') // a read error is ignored, because an incomplete line confirms nothing
 		line <- text
 	}()
 	select {
 	case text := <-line:
 		return strings.TrimSpace(text), nil
-	case <-s.ctx.Done(): // do not wait for the pending read, which ends with the program
+	case <-s.ctx.Done(): // the pending read is abandoned; it ends when the program exits
 		fmt.Fprintln(s.err)
 		return "", fault("ask.interrupted_nothing_was_done")
 	}
 }
 
-// confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, agreed does not ask, and returns an
-// error that names the flag to confirm in advance.
+// confirm asks the user at the terminal for confirmation; nil = confirmed. Without a terminal, confirm does not ask, but returns an error
+// that names the flag for confirming in advance.
 func confirm(s *session, kind, fallback string) error {
 	return confirmed(s, kind, fallback, tr("ask.go_on_y_n", plain(kind)), "y", "Y", "yes", "Yes", "YES")
 }
 
-// confirmByName asks the user at the terminal for confirmation by typing the name of the context; nil = confirmed.
+// confirmByName asks the user at the terminal to confirm by typing a name, such as the name of the context; nil = confirmed.
 func confirmByName(s *session, kind, name, fallback string) error {
 	return confirmed(s, kind, fallback, tr("ask.type_the_name", plain(kind), name), name)
 }
 
-// confirmed returns nil if the user types one of the confirming texts.
+// confirmed asks the question, and returns nil if the user types one of the texts in agree.
 func confirmed(s *session, kind, fallback, question string, agree ...string) error {
 	if !atTerminal(s) {
 		return misused("ask.nothing_was_done", plain(kind), fallback)

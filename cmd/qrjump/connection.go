@@ -57,8 +57,8 @@ func (f serverFlags) scan(given string) (place, error) {
 	return f.find("scan-server", given, func(a server.Addresses) string { return a.Scan })
 }
 
-// admin returns the address of the admin API and the operator's token; the token is "" if none is known, because a server with
-// --dev needs no token.
+// admin returns the address of the admin API and the operator's token. If no token is known, the token is "", because a server with --dev
+// needs none.
 func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
 	loc, err = f.find("admin-server", a.AdminServer, func(a server.Addresses) string { return a.Admin })
 	if err != nil {
@@ -71,8 +71,8 @@ func (f serverFlags) admin(a adminFlags) (loc place, token string, err error) {
 	return loc, token, err
 }
 
-// find returns the address of an API: the value of the API's own flag, the value of --server, or the address that the server of the data
-// folder recorded there. If --server names the server of the data folder, find reads the addresses of its other listeners from the folder.
+// find returns the address of an API: the value of the API's own flag, else the value of --server, else the recorded address in the data
+// folder. If --server is an address of the server that uses the data folder, find takes the API's address from the folder instead.
 func (f serverFlags) find(flag, given string, lookup func(server.Addresses) string) (place, error) {
 	if given != "" {
 		return place{given, flag}, nil
@@ -165,8 +165,8 @@ type operator struct {
 
 func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
-// ProvideClient passes a client to each Run method that has a client parameter, before Run starts; a Run method that validates
-// flags first calls client itself.
+// ProvideClient makes the client for the Run methods with a client parameter, before Run starts. A Run method without this parameter calls
+// the method client, after validating its flags.
 func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
 
 // member holds the flags of commands that call the wire API for one account.
@@ -181,7 +181,7 @@ type member struct {
 // rateRetries is the number of times that a rate-limited call is retried.
 const rateRetries = 5
 
-// ProvideClient passes a client to each Run method that has a client parameter, as operator.ProvideClient does.
+// ProvideClient makes the client of the wire API for the Run methods with a client parameter, before Run starts.
 func (m member) ProvideClient(s *session) (*client.Client, error) { return m.client(s) }
 
 func (m member) client(s *session) (*client.Client, error) {
@@ -221,7 +221,7 @@ func (m member) command(args ...string) string {
 	return line.String()
 }
 
-// mistaken adds a similar AppID to the error about an unknown AppID, if the admin token of a data folder lets the client query the server.
+// mistaken adds a similar AppID to an error about an unknown AppID if the admin API is accessible with the token of a data folder.
 func (m member) mistaken(s *session, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); !ok || w.Code != errcode.InvalidAppID.Number || m.AppID == "" {
 		return err
@@ -239,9 +239,9 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions holds the client options of commands that need only an address and no credentials.
 var noOptions client.Options
 
-// authority returns the certificate authority file to trust for an address in addition to the system's certificate authorities: the
-// value of --ca-file, else the file of serve --tls-dev in the data folder of the server at that address, else "". A data folder
-// that the user did not name is used only for addresses on this machine.
+// authority returns the file with the certificate authority that the client trusts at an address, in addition to the system's: the value of
+// --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The default data folder,
+// which the user did not name, is used only for addresses on this machine.
 func (f serverFlags) authority(address string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)
@@ -260,7 +260,7 @@ func (f serverFlags) authority(address string) string {
 	return file
 }
 
-// connect returns a client for a server; the client trusts the certificate authority from the flags.
+// connect returns a client for a server; the client also trusts the certificate authority that the method authority returns.
 func (f serverFlags) connect(loc place, o client.Options) (*client.Client, error) {
 	tripper := http.DefaultTransport
 	if file := f.authority(loc.url); file != "" {

@@ -24,15 +24,15 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-// contextFile is the content of the file of named contexts. The file of named contexts holds no secret, only the place where each
-// secret is found.
+// contextFile is the content of the file of named contexts. The file contains no secrets; for each secret it names a source: an environment
+// variable, a file or a command.
 type contextFile struct {
 	Current  string                   `yaml:"current,omitempty" json:"current"`
 	Contexts map[string]serverContext `yaml:"contexts" json:"contexts"`
 }
 
-// serverContext is a server address with the credentials of the account that calls the server. The YAML fields have the names of
-// the flags that they set; a flag or an environment variable overrides a field.
+// serverContext is the address of a server with the sources of the caller's credentials. Each YAML field has the name of the flag that it
+// sets; a typed flag or an environment variable overrides the field.
 type serverContext struct {
 	Server      string `yaml:"server,omitempty" json:"server,omitempty" placeholder:"URL"`
 	AdminServer string `yaml:"admin-server,omitempty" json:"admin_server,omitempty" placeholder:"URL"`
@@ -47,7 +47,7 @@ type serverContext struct {
 	Production bool `yaml:"production,omitempty" json:"production" kong:"-"`
 }
 
-// addressFlags lists the flags that locate a server; secretFlags lists the flags whose values come from a source that a context names.
+// addressFlags lists the flags that locate a server; secretFlags lists the secret flags, for which a context names a source.
 var (
 	addressFlags = []string{"server", "admin-server", "scan-server", "data"}
 	secretFlags  = []string{"secret", "admin-token", "key"}
@@ -108,7 +108,7 @@ func readContexts() (file contextFile, path string, err error) {
 	return file, path, err
 }
 
-// check returns an error if the context file contains a secret itself instead of its source.
+// check returns an error if a secret field of a context names no source; the field may contain the secret itself.
 func (c serverContext) check(subject string) error {
 	values := c.values()
 	for _, name := range secretFlags {
@@ -141,8 +141,8 @@ func (f contextFile) write(path string) error {
 	return atomicfile.Replace(path, text, 0o600)
 }
 
-// contextResolver sets flags from the context in use: the context that --context names, else the current context. A context's
-// secrets belong to its addresses, so the current context is ignored if a command names a server address itself.
+// contextResolver sets flags from the context in use: the context that --context names, else the current context. A context's secrets are
+// only for the context's addresses, so the current context is ignored if the user gives a server address.
 type contextResolver struct {
 	asked bool
 	name  string
@@ -162,7 +162,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if !r.asked {
 		r.asked = true
 		if err := r.choose(chosen, parent.Flags); err != nil {
-			return nil, exitError{err, exitOf(err)} // exitError keeps the exit code of an error that is not about the value of the flag.
+			return nil, exitError{err, exitOf(err)} // exitError keeps the exit code of err, which concerns the context and not the flag
 		}
 	}
 	if r.used == nil || isSet(chosen, flag) {
@@ -344,8 +344,8 @@ type contextSet struct {
 	Current    *bool `negatable:""`
 }
 
-// Run creates a context, or changes the fields of an existing context that the flags name. The first context that is created
-// becomes the current one, as does a context that is set with --current.
+// Run creates a context, or changes the fields of an existing context that the flags name. The first context becomes the current context; a
+// later context becomes the current context with --current.
 func (c *contextSet) Run(s *session) error {
 	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)

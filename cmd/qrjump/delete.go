@@ -33,7 +33,7 @@ func (c *componentDelete) Run(s *session, qrjump *client.Client) error {
 	return c.remove(s, qrjump.Components.Delete, func(err error) error { return aboutComponent(s, qrjump, "delete", c.AppID, err) })
 }
 
-// remove asks the server for the dependencies before it asks the user at the terminal.
+// remove asks the server which dependencies exist, then asks the user at the terminal, and then deletes the object.
 func (c *deletion) remove(s *session, remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error),
 	fn func(error) error) error {
 	would, err := remove(s.ctx, c.AppID, true)
@@ -55,7 +55,7 @@ func (c *deletion) remove(s *session, remove func(ctx context.Context, appid str
 	}
 	did, err := remove(s.ctx, c.AppID, false)
 	if p, is := errors.AsType[*client.Problem](err); is && p.Status == http.StatusConflict {
-		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.BlockedBy) > 0 { // it came meanwhile
+		if would, asked := remove(s.ctx, c.AppID, true); asked == nil && len(would.BlockedBy) > 0 { // a new dependency
 			return keptObjects(would)
 		}
 	}

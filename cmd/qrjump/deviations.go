@@ -13,7 +13,7 @@ type deviationsCommand struct {
 	Account string `placeholder:"APPID"`
 	FailOn  string `placeholder:"LEVEL" enum:",observed,documented,inferred,assumed" default:""`
 	Clear   bool
-	// Coverage replaces the list of deviations by the platform behaviours that the program under test has not met yet.
+	// Coverage prints, instead of deviations, the platform behaviours that the program under test has or has not triggered yet.
 	Coverage bool
 }
 
@@ -57,7 +57,7 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// isAtLeastAsCertain reports whether an evidence level is at least as certain as another.
+// isAtLeastAsCertain reports whether the evidence level mark is at least as certain as the level peer.
 func isAtLeastAsCertain(mark, peer string) bool {
 	i := slices.Index(evidenceLevels, mark)
 	return i >= 0 && i <= slices.Index(evidenceLevels, peer)
@@ -83,8 +83,8 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	}
 }
 
-// coverage lists the behaviours that the platform shows to every program, and explains how to trigger the behaviours that have not
-// occurred on this server.
+// coverage lists the platform behaviours that every program can meet, and prints a command for each behaviour that has not occurred on this
+// server; the command triggers the behaviour.
 func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if c.Clear || c.FailOn != "" {
 		return misused("deviations.coverage_combined")

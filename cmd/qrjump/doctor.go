@@ -44,7 +44,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
-	// The default data folder is checked only if it belongs to the server that was asked.
+	// Without --data, the default folder is checked, unless the checked server is not the one that uses this folder.
 	config.Data = cmp.Or(c.Data, config.Data)
 	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
@@ -87,7 +87,7 @@ func (v *walk) fail(topic string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: topic, Detail: detail, Next: next})
 }
 
-// steps returns the findings in the form that responses of the server use.
+// steps converts the findings to the type that the server uses for steps of a check in its responses.
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
@@ -170,7 +170,7 @@ func (v *walk) variables(s *session) {
 	}
 }
 
-// isOtherServer reports whether the requested server differs from the server of the local data folder.
+// isOtherServer reports whether the checked server is not the server that uses the data folder ./qrjump-data.
 func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
 	addrs, err := server.ReadAddresses("qrjump-data")
@@ -240,7 +240,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	return true, loc.url
 }
 
-// nodes checks each node that --node names for facts that only the node knows, such as its lag.
+// nodes checks each node in the flag --node itself, because only the node knows facts such as its replication lag.
 func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
 		w := walk{}
@@ -276,7 +276,7 @@ func (c *doctorCommand) node(s *session, v *walk, url string) {
 	v.credentials(d)
 }
 
-// probe returns a dialogue for the server at an address.
+// probe returns a serverProbe for the server at an address.
 func (c *doctorCommand) probe(s *session, url, token string) (serverProbe, error) {
 	d := serverProbe{s: s, base: strings.TrimSuffix(url, "/"), token: token, http: &http.Client{Timeout: 10 * time.Second}}
 	if file := c.authority(url); file != "" {
@@ -324,8 +324,8 @@ func (d serverProbe) get(path string) (statement, error) {
 	return a, err
 }
 
-// operator checks whether the admin API is reachable, because half of the checks need the admin API. If neither an admin address
-// nor a token was given, operator reports nothing, and each dependent check reports the missing access.
+// operator checks whether the admin API is reachable, because half of the checks need the admin API. If the user gave neither an admin
+// address nor a token, operator reports no missing access; the check of the metrics then reports it.
 func (v *walk) operator(d serverProbe, named bool) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList
@@ -401,7 +401,7 @@ func (v *walk) version(d serverProbe) {
 	v.pass("version", msg("doctor.version", version.Number()))
 }
 
-// gauge is a metric whose value should be small.
+// gauge is a metric with the largest value that is acceptable.
 type gauge struct {
 	name, about string
 	most        float64
@@ -482,7 +482,7 @@ func measured(text []byte) map[string]float64 {
 	return values
 }
 
-// refusedOften is the number of rejections from which a credential is reported; a single typing error is not reported.
+// refusedOften is the number of rejections after which a credential is reported, so that a single typing error is not reported.
 const refusedOften = 3
 
 // wrongCredential returns a message about a credential that is rejected repeatedly, with its probable owner if known, and the next step.
@@ -533,7 +533,7 @@ func (v *walk) credentials(d serverProbe) {
 	}
 }
 
-// nodes reports nodes whose scans have not arrived.
+// nodes reports the cluster's nodes whose scans have not arrived in the common log, and silent nodes.
 func (v *walk) nodes(d serverProbe) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list struct {
@@ -589,7 +589,7 @@ func (v *walk) drills(d serverProbe) {
 	v.pass("backups", msg("doctor.drill.done", formatTime(last.OccurredAt), last.Actor))
 }
 
-// orders reports code orders that a server approved long ago and has not produced.
+// orders reports orders that were approved more than a minute ago and whose codes are still not produced.
 func (v *walk) orders(d serverProbe) {
 	a, err := d.get("/admin/v1/orders?making=true")
 	var list client.OrderList

@@ -77,7 +77,7 @@ func (r *diagnosticReport) collect(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// failedOf counts failed calls by endpoint and errcode, newest first.
+// failedOf groups failed calls, which are sorted newest first, by endpoint and errcode, and counts each group.
 func failedOf(calls []client.RecordedCall) (list []client.CallError) {
 	for _, call := range calls {
 		endpoint, _, _ := strings.Cut(call.URL, "?")

@@ -15,8 +15,8 @@ type conflictError struct {
 func (o conflictError) Error() string { return o.text }
 func (o conflictError) Unwrap() error { return o.Problem }
 
-// describeConflict returns an error unchanged, unless the object changed meanwhile: the returned error then names the author of that
-// change, says that nothing was changed, and shows the command that prints the current state.
+// describeConflict explains an error if it means that the object changed after this command had read it: the returned error names the
+// author of that change, and shows see, the command that prints the current state. Any other error is returned unchanged.
 func describeConflict(see string, err error) error {
 	p := client.ChangedMeanwhile(err)
 	if p == nil {

@@ -23,12 +23,12 @@ import (
 type hintError struct {
 	error
 	next    string   // If next is "", there is no advice.
-	details []string // Lines below the first line.
+	details []string // details are printed below the error, one per line.
 }
 
 func (a hintError) Unwrap() error { return a.error }
 
-// report returns an error as lines of text: the error, the affected object and the next step; nearly always there is one line.
+// report returns the lines of text for an error: a line with the error and the next step, and a line for each detail.
 func report(err error) []string {
 	next, details := remedy(err)
 	lines := []string{plain(join(inReader(err).Error(), outputLanguage.msg(next)))}
@@ -57,7 +57,7 @@ func join(happened, next string) string {
 	return happened + tr("report.colon") + next
 }
 
-// advice returns the remedy for a kind of error.
+// advice returns the next step for an error that has no advice of its own; the message is empty if no step is known.
 func advice(err error) i18n.Message {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok {
 		if wantsTLS(w.Flaw) {
@@ -112,7 +112,7 @@ func advice(err error) i18n.Message {
 // wantsTLS reports whether a response is the error that a TLS listener sends to a plain HTTP request.
 func wantsTLS(answer string) bool { return strings.Contains(answer, "HTTP request to an HTTPS server") }
 
-// nextSteps maps errcodes to the next step, if the meaning of the errcode does not imply the step.
+// nextSteps maps errcodes to messages with the next step; an errcode whose meaning already implies the next step has no entry.
 var nextSteps = map[int]string{
 	errcode.InvalidURL.Number:         "report.no_such_call",
 	errcode.InvalidCredential.Number:  "report.check_access_token",

@@ -31,14 +31,14 @@ const (
 	exitInterrupted = 130 // 128 plus the signal number, the shell convention.
 	exitTerminated  = 143
 
-	// exitChanges is the exit code of rule plan --detailed-exitcode if there are changes, following the convention of other planning tools.
+	// exitChanges is the exit code of plan --detailed-exitcode if a plan has changes; other planning tools use the same code.
 	exitChanges = 2
 )
 
-// errReported ends a command with an exit code after all output has been printed already.
+// errReported marks the error of a command that has already printed its result, so that no further message is printed.
 var errReported = errors.New("")
 
-// exitKind maps each exit code to the name of its kind. The message catalogue explains each kind under exit.<kind>, such as exit.done.
+// exitKind maps each exit code to the name of its kind. The message catalogue explains each kind under a key such as exit.done.
 var exitKind = map[int]string{exitDone: "done", exitFailed: "failed", exitMisused: "usage", exitRefused: "refused", exitAbsent: "not_found",
 	exitUnreachable: "unreachable", exitDifferent: "differences", exitInterrupted: "interrupted", exitTerminated: "terminated"}
 
@@ -102,10 +102,10 @@ func exitOf(err error) int {
 
 // failure is the JSON form of an error, which a command with --output json prints on standard error.
 type failure struct {
-	Kind    string   `json:"kind"`              // The name of the exit code, as in exits.
+	Kind    string   `json:"kind"`              // The name of the exit code in exitKind.
 	Exit    int      `json:"exit"`              //
 	Message string   `json:"message"`           // The failed operation and its object.
-	Next    string   `json:"next,omitempty"`    // what to do
+	Next    string   `json:"next,omitempty"`    // The next step.
 	Details []string `json:"details,omitempty"` // Additional facts about the error.
 	Errcode int      `json:"errcode,omitempty"` // The errcode of a wire API response.
 	RID     string   `json:"rid,omitempty"`     // for qrjump why
@@ -113,8 +113,8 @@ type failure struct {
 	URL     string   `json:"url"`               // The page with more information.
 }
 
-// pageOf returns the address of the page about an error: the section about its errcode, or the section about exit codes if the
-// errcode is not documented.
+// pageOf returns the address of the documentation of an error: the section about the errcode, or the section about exit codes if the error
+// has no documented errcode.
 func pageOf(f failure) string {
 	page := "commands.md#exit-codes"
 	if _, described := errcode.ByNumber(f.Errcode); described && f.Errcode != 0 {
@@ -175,8 +175,7 @@ func printError(s session, err error, asJSON bool) {
 	}
 }
 
-// verbFirst moves flags from before the command to the position after it, where the parser expects them, as in qrjump --server URL
-// rule list.
+// verbFirst moves flags in front of the command, as in "qrjump --server URL rule list", behind the command, where the parser expects them.
 func verbFirst(model *kong.Application, args []string) []string {
 	takesValue := map[string]bool{}
 	for _, node := range append(model.Leaves(false), model.Node) {

@@ -16,20 +16,19 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written.
-// With the tag "in" or "out", - means standard input or output, which the command receives as a temporary file; with the suffix
-// ",self", the command streams standard input or output itself. For folders, the tag is "dir" for a folder that must exist, and
-// "new" for a folder that the command creates.
+// Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written. The file
+// name "-" then means standard input or output, which the command receives as a temporary file; with the suffix ",self", the command itself
+// reads or writes the stream. Folders have the tag "dir" if they must exist, and "new" if the command creates them.
 const (
 	fileTag = "file"
 	dash    = "-"
 )
 
-// configFlags replaces each file argument "-" of the command with a temporary file. The caller must call the returned done with the
-// error of the command: done copies the output file to standard output, unless the command failed, and removes the temporary files.
+// configFlags replaces each file argument "-" of the command with a temporary file. The caller must call the returned function done with
+// the command's error: done removes the temporary files and, if the command succeeded, first copies the output file to standard output.
 func (s *session) configFlags(node *kong.Node) (done func(error) error, err error) {
 	dir, in := "", ""
-	names := map[string]string{} // Names of the temporary files that replace standard input and output.
+	names := map[string]string{} // maps paths of temporary files to the words that replace the paths in messages
 	clean := func() {
 		if dir != "" {
 			_ = os.RemoveAll(dir)
@@ -78,7 +77,7 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 	}
 	to := s.out
 	if out != "" {
-		s.out = renaming{s.err, names} // Messages of the command are not part of the output file.
+		s.out = renaming{s.err, names} // messages of the command go to standard error, because standard output receives the file
 	}
 	return func(err error) error {
 		defer clean()
@@ -94,12 +93,12 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 	}, nil
 }
 
-// absentTag is the tag of a file value that may name something other than an existing file.
+// absentTag is the tag of a value that need not be the name of an existing file.
 const absentTag = "absent"
 
-// checkNames returns an error for an empty value, which a script passes by mistake and which would select all objects or none, and
-// for a missing input file or a missing folder of an output file. A flag that accepts an empty value is a pointer. A command that
-// waits for a server also waits for its --data folder.
+// checkNames returns an error for an empty value, a missing input file, or a missing folder of an output file. A script may pass an empty
+// value by mistake, and it would select all objects or none; flags that accept "" are pointers. The --data folder may be missing if the
+// command waits for the server.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -135,7 +134,7 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// missingFile returns the missing file or folder of a value and the key of its error text; both are "" if nothing is missing.
+// missingFile returns the key of an error text and the file or folder that a value needs but that is missing; "" = nothing is missing.
 func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"
@@ -155,8 +154,8 @@ func missingFile(v *kong.Value, path string) (key, missing string) {
 	return "", ""
 }
 
-// spoolStdin copies standard input to a temporary file, which can be read repeatedly and at any offset. The temporary file is unlinked
-// where the operating system allows this, because keys and passphrases also arrive on standard input.
+// spoolStdin copies standard input to a temporary file, which can be read repeatedly and at any offset. On Linux, the file is deleted while
+// it is open, because standard input may contain keys and passphrases.
 func spoolStdin(dir string, in io.Reader) (*os.File, string, error) {
 	f, err := os.Create(filepath.Join(dir, "in"))
 	if err != nil {

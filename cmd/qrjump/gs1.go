@@ -45,7 +45,7 @@ func (c *gs1List) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "GS1 keys", err))
 }
 
-// defaultOf returns the default target of a GS1 key.
+// defaultOf returns the address of the default link of a GS1 key, or the word "archived".
 func defaultOf(e client.GS1Entry) string {
 	if e.Archived {
 		return "archived"
@@ -106,8 +106,8 @@ type gs1Set struct {
 	Archived *bool    `negatable:""`
 }
 
-// Run changes the entry of a GS1 key: a new link replaces the link with the same type, languages, media type and context; fields
-// without a flag remain unchanged.
+// Run creates or changes the entry of a GS1 key; fields without a flag remain unchanged. A new link replaces an existing link if both have
+// the same type, languages, media type and context.
 func (c *gs1Set) Run(s *session, qrjump *client.Client) error {
 	e, err := qrjump.GS1.Get(s.ctx, c.Key)
 	fresh := false

@@ -23,8 +23,8 @@ import (
 var gs1Columns = []string{"key", "owner", "wxa_appid", "wxa_path", "archived", "linktype", "href", "title", "hreflang", "type", "context",
 	"default", "from", "until"}
 
-// readGS1 parses a file of links: CSV if the file name ends in .csv, otherwise JSON lines, or YAML in the format of a seed file.
-// Errors give the number of the line in JSON lines, of the key in CSV, or of the entry in YAML.
+// readGS1 parses a file of links: CSV if the file name ends in .csv, otherwise JSON lines, or YAML in the format of a seed file. An error
+// gives the number of the line (JSON lines), of the key (CSV) or of the entry (YAML).
 func readGS1(file string, text []byte) (list []digitallink.Entry, err error) {
 	var rows []map[string]any
 	location := "line"
@@ -189,7 +189,7 @@ func (c *gs1Planned) read() ([]digitallink.Entry, error) {
 	return readGS1(c.File, text)
 }
 
-// loadGS1 imports a list of entries to the server atomically.
+// loadGS1 imports a list of entries into the server in one transaction.
 func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error {
 	var lines bytes.Buffer
 	out := json.NewEncoder(&lines)
@@ -202,7 +202,7 @@ func loadGS1(s *session, qrjump *client.Client, list []digitallink.Entry) error 
 	return err
 }
 
-// gs1Step is one change that brings the server closer to the file.
+// gs1Step is one of the changes that make the server's entries match the file.
 type gs1Step struct {
 	Do     string `json:"action"` // add, edit, delete
 	Key    string `json:"key"`
@@ -222,8 +222,8 @@ type gs1Planned struct {
 	Prune bool
 }
 
-// plan compares the file with the server. With --prune, it also deletes each entry of the server that the file lacks and whose primary
-// key occurs in the file.
+// plan returns the changes that make the server match the file. With --prune, the plan also deletes an entry that is not in the file if the
+// file has another entry with the same primary key.
 func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err error) {
 	list, err := c.read()
 	if err == nil {
@@ -264,13 +264,13 @@ func (c *gs1Planned) plan(s *session) (made gs1Steps, qrjump *client.Client, err
 	return made, qrjump, nil
 }
 
-// rootOf returns the primary key of a GS1 key.
+// rootOf returns the primary key, which is the first two parts of a GS1 key.
 func rootOf(key string) string {
 	parts := strings.SplitN(key, "/", 3)
 	return strings.Join(parts[:min(2, len(parts))], "/")
 }
 
-// differing returns the names of the fields whose JSON values differ between an entry and the server.
+// differing returns the names of the fields that differ between an entry of the file and the stored entry.
 func differing(e digitallink.Entry, storedEntry client.GS1Entry) (names []string) {
 	form := func(v any) map[string]any {
 		text, _ := json.Marshal(v) // Strings, lists and times always marshal without an error.

@@ -19,7 +19,7 @@ type healthCommand struct {
 	PID     int           `name:"pid" placeholder:"PID"`
 }
 
-// waits reports whether the server's data folder may be created while the command runs.
+// waits reports whether the command waits for a server, whose data folder may then not exist yet.
 func (c *healthCommand) waits() bool { return c.Wait > 0 }
 
 // healthPoll is the interval between two requests while the command waits for a server.
@@ -33,7 +33,7 @@ type notReadyReason struct {
 
 func (n notReadyReason) Unwrap() error { return n.error }
 
-// Run polls until the server is ready, --wait has elapsed, or the server process has ended.
+// Run sends requests until the server is ready, the time of --wait is over, or the server has ended.
 func (c *healthCommand) Run(s *session) error {
 	done := time.After(c.Wait)
 	answered := false
@@ -64,7 +64,7 @@ func (c *healthCommand) Run(s *session) error {
 func (c *healthCommand) probe(s *session) error {
 	loc, err := c.wire()
 	if _, wrong := errors.AsType[usageError](err); err != nil && !wrong {
-		return notReadyReason{err, false} // The data folder contains the server's address as soon as the server has started.
+		return notReadyReason{err, false} // A server writes its address into the data folder only when it has started.
 	} else if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ type helpCommand struct {
 // topics lists the help topics that are not commands.
 var topics = []string{"exit-codes", "time", "ranges", "environment", "files"}
 
-// Run explains a topic or a command. For a command, --help prints the help and ends the program.
+// Run explains a topic or a command. For a command, Run parses "COMMAND --help", which prints the help and ends the program.
 func (c *helpCommand) Run(s *session) error {
 	if c.Man != "" {
 		return writeManPages(s, c.Man)
@@ -100,7 +100,7 @@ func (m manual) lookup(key string) string {
 	return text
 }
 
-// explain sets the help texts of a node and of all nodes below. words holds the typed words of the command, such as rule, add.
+// explain sets the help texts of a node and of all nodes below it; words is the command's name in words, such as "rule", "add".
 func (m manual) explain(node *kong.Node, words []string) {
 	if len(words) > 0 {
 		node.Help = m.lookup(helpKey(words))
@@ -122,7 +122,7 @@ func (m manual) explain(node *kong.Node, words []string) {
 // helpKey returns the message key of the help text of a command or a flag.
 func helpKey(words []string) string { return "help." + strings.Join(words, ".") }
 
-// meaning returns the help text of a flag or an argument: the text for this command, for all commands of its noun, or for all.
+// meaning returns the help text of a flag or an argument: the text for this command, else the text for its noun, else the general text.
 func (m manual) meaning(words []string, name string, v *kong.Value) string {
 	for n := len(words); n >= 0; n-- {
 		if text := m.lookup(helpKey(append(words[:n:n], name))); text != "" {
@@ -158,8 +158,8 @@ const screen = 80
 // unbreakableSpace replaces each space in a text, so that the parser, which wraps lines only at spaces, leaves the text unwrapped.
 const unbreakableSpace = "\ue000"
 
-// folded wraps text to lines of at most width columns, where word boundaries allow it. The rest of a wrapped line is indented to
-// the start of the line's last column.
+// folded wraps text to lines of at most width columns, if words are short enough. If a line is a table row, its continuation lines are
+// indented to the row's last cell.
 func folded(text string, width int) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
@@ -182,8 +182,8 @@ func folded(text string, width int) string {
 	return b.String()
 }
 
-// wrapOffset returns the byte offset at which a line is wrapped: at a space or next to a wide character, but neither before closing nor
-// after opening punctuation; 0 means that no offset fits.
+// wrapOffset returns the byte offset at which a line is wrapped: at a space or next to a wide character, but not before closing punctuation
+// and not after opening punctuation; 0 means that no offset fits.
 func wrapOffset(line string, width int) (pos int) {
 	columns, wide, open := 0, false, false
 	for i, r := range line {
@@ -226,7 +226,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	case !node.Leaf():
 		return m.printVerbs(ctx.Stdout, node)
 	}
-	if m.Chinese() { // In Chinese, the flag's environment variable is put into the sentence, before its full stop.
+	if m.Chinese() { // In Chinese, the name of the environment variable stands before the full stop.
 		options.ValueFormatter = func(v *kong.Value) string {
 			text := v.Help
 			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {

@@ -96,7 +96,7 @@ func (c *linesImport) load(s *session, noun string, importerOf func(*client.Clie
 	})
 }
 
-// withInvalidLines lists the invalid lines of a rejected import in the error's details, one below the other.
+// withInvalidLines adds the invalid lines to the error of a rejected import, as details.
 func withInvalidLines(err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	if !ok || len(p.Errors) == 0 {

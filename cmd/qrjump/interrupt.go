@@ -35,7 +35,7 @@ func untilSignal() context.Context {
 	return ctx
 }
 
-// during returns the error of an interrupted command, with a list of its partial results.
+// during returns the error of an interrupted command, with a list of the changes and output files that the command leaves behind.
 func (s signalError) during(chosen *kong.Context, err error) error {
 	key, code := "stopped.interrupted", exitInterrupted
 	if s.Signal == syscall.SIGTERM {
@@ -58,7 +58,7 @@ func (s signalError) during(chosen *kong.Context, err error) error {
 // began is the time at which the program was started.
 var began = time.Now()
 
-// outputFilesLeft lists the output files of a command that exist, complete or partial.
+// outputFilesLeft lists the complete and partial output files that the command has written so far.
 func outputFilesLeft(node *kong.Node) (left []string) {
 	for _, v := range fileValues(node) {
 		if kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ","); kind != "out" {
@@ -75,14 +75,14 @@ func outputFilesLeft(node *kong.Node) (left []string) {
 	return left
 }
 
-// sent holds the changes that the command has requested from servers. The process runs a single command, so sent is global.
+// sent records the changes that the command requests from servers. It is global because a process runs a single command.
 var sent changesSent
 
 // changesSent is an HTTP transport that records requests that may change something.
 type changesSent struct {
 	mu        sync.Mutex
 	responses int
-	open      map[*http.Request]bool // without an answer
+	open      map[*http.Request]bool // requests without a response yet
 }
 
 // reading matches the paths of read-only requests that have a body.
@@ -116,7 +116,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// unsent describes the changes that were requested from servers.
+// unsent describes the requested changes: the number with a response, and each one without a response yet.
 func (c *changesSent) unsent() (unsent []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +129,7 @@ func (c *changesSent) unsent() (unsent []string) {
 	return unsent
 }
 
-// standardInput is a file whose reads are cancelled with the context.
+// standardInput is standard input whose reads return an error when ctx ends.
 type standardInput struct {
 	ctx  context.Context
 	file *os.File
@@ -148,7 +148,7 @@ func (s standardInput) Read(b []byte) (int, error) {
 	select {
 	case r := <-done:
 		return copy(b, data[:r.n]), r.err
-	case <-s.ctx.Done(): // The pending read ends with the program.
+	case <-s.ctx.Done(): // The pending read is abandoned; it ends when the program exits.
 		return 0, context.Cause(s.ctx)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// labelCommand prints labels for the codes of a batch, or runs a job file; the keys of a job file are flags of this command, so
-// that a job can be kept in git and reproduces the same bytes. Decision 72.
+// labelCommand prints labels for the codes of a batch, or runs a job file. The keys of a job file are flags of this command; a job file can
+// be kept in git, and each run with it writes the same bytes. Decision 72.
 type labelCommand struct {
 	labelPrint
 	DryRun     bool
@@ -28,7 +28,7 @@ type labelCommand struct {
 	Codes      []string `arg:"" optional:"" name:"range"`
 }
 
-// Run prints the labels, or only plans the job with --dry-run. A job that comes from a file or has proofs is planned before printing.
+// Run prints the labels, or with --dry-run only the plan of the job. For a job from a file or with proofs, the plan is printed first.
 func (c *labelCommand) Run(s *session) error {
 	var err error
 	if c.Secret, err = secret(s, c.Secret); err != nil { // The secret is read once for the plan, the proofs and the job.
@@ -67,7 +67,7 @@ func (c *labelCommand) Run(s *session) error {
 	return c.printLabels(s)
 }
 
-// firstLabels returns a job for the first n labels only, with a separate output file for proofs.
+// firstLabels returns a job that prints only the first n labels, as proofs, into a separate file.
 func (c *labelPrint) firstLabels(n int64) *labelPrint {
 	first := *c
 	confirmFlag := filepath.Ext(first.Out)
@@ -160,7 +160,7 @@ func (c *labelCommand) readFile(s *session) error {
 	return nil
 }
 
-// jobFlags returns the keys that a job file may have: the flags of label, except the flags for access to codes and for the mode of the run.
+// jobFlags returns the flags that a job file may set: all flags of label except those for access, --resume, --dry-run and --proofs-only.
 func jobFlags(model *kong.Application) map[string]*kong.Flag {
 	skipped := map[string]bool{"resume": true, "help": true, "dry-run": true, "proofs-only": true}
 	access, err := kong.New(&struct {
@@ -198,8 +198,8 @@ type labelPlan struct {
 	Proofs  int64    `json:"proofs,omitempty"`
 }
 
-// plan computes the output of the job. plan draws the first label in its place on the page, so that a size that does not fit is
-// detected before printing.
+// plan computes the size of the job's output. plan draws the first label in its place on the page, because this shows whether the labels
+// fit.
 func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 	design, err := c.design(c.Kind, c.pageFlags)
 	if err != nil {
@@ -250,7 +250,7 @@ func (p *labelPlan) printMsg(w io.Writer) {
 	}
 }
 
-// tellLook prints the size of the labels and the number of pages, if labels are drawn.
+// tellLook prints the number of pages and the size of a label, as far as the plan has them.
 func (p *labelPlan) tellLook(w io.Writer) {
 	if p.Pages > 0 {
 		printMsg(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)

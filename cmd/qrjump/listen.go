@@ -34,7 +34,7 @@ const maxSubscriptions = 1000
 // maxForwardedSize is the maximum size in bytes of a message and of its receiver's response.
 const maxForwardedSize = 1 << 20
 
-// Run receives webhooks until the command is interrupted: it adds a webhook that sends to this process, and deletes the webhook at the end.
+// Run creates a webhook that sends to this process, forwards the received messages until it is interrupted, and then deletes the webhook.
 func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
@@ -168,7 +168,7 @@ type forwarder struct {
 	asJSON   bool
 	to       *url.URL
 	resign   string        // The secret that signs forwarded webhooks; "" keeps the original signature.
-	envelope *envelope     // If envelope is nil, no pushes are directed to this process.
+	envelope *envelope     // decrypts the pushes to a third-party platform; nil = no pushes are received.
 	begun    chan struct{} // begun is closed as soon as secret is set.
 	secret   string
 	http     *http.Client
@@ -220,7 +220,7 @@ func (f *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text) // The server retries if it does not receive this response.
 }
 
-// forward sends a message to the receiver unchanged, and returns the receiver's response.
+// forward sends a message to the receiver and returns the response; only the signature may be replaced (--secret).
 func (f *forwarder) forward(r *http.Request, body []byte) (int, []byte, error) {
 	to := *f.to
 	if r.URL.RawQuery != "" {

@@ -17,15 +17,15 @@ import (
 	"strings"
 )
 
-// isValidSignature reports whether a webhook has a valid signature with the secret (Standard Webhooks 1.0). The timestamp of the
-// webhook is ignored, because the server's clock may have been moved for a test.
+// isValidSignature reports whether a message of a webhook was signed with the secret (Standard Webhooks 1.0). The timestamp is ignored,
+// because the server's clock may have been moved for a test.
 func isValidSignature(header http.Header, body []byte, secret string) bool {
 	want, ok := webhookSignature(header, body, secret)
 	return ok && slices.ContainsFunc(strings.Fields(header.Get("Webhook-Signature")),
 		func(name string) bool { return hmac.Equal([]byte(name), []byte(want)) })
 }
 
-// webhookSignature returns the signature of a webhook with secret. ok is false if secret is not a valid webhook secret.
+// webhookSignature returns the signature of a message with a secret; ok is false if the secret is not a valid webhook secret.
 func webhookSignature(header http.Header, body []byte, secret string) (signature string, ok bool) {
 	text, prefixed := strings.CutPrefix(secret, "whsec_")
 	key, err := base64.StdEncoding.DecodeString(text)
@@ -44,7 +44,7 @@ type envelope struct {
 	key          []byte
 }
 
-// newEnvelope returns nil if no platform is named.
+// newEnvelope returns the envelope of a platform, or nil if appid is "".
 func newEnvelope(appid, token, aesKey string) (*envelope, error) {
 	if appid == "" {
 		return nil, nil

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// listing is a list that a command prints: as JSON under its name, as a table, or as a sentence if the list is empty.
+// listing describes how a command prints a list: as JSON under the key name, as a table, or as the sentence none if it is empty.
 type listing[T any] struct {
 	name, none string
 	heads      []string
@@ -16,7 +16,7 @@ type listing[T any] struct {
 	newestFirst bool
 }
 
-// print prints the list, or returns the error of reading the list.
+// print prints the list, or returns err, the error of reading the list.
 func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error {
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 	})
 }
 
-// everyPage reads a list page by page; read returns the page after its item, or the first page for the zero T.
+// everyPage reads a list page by page; read returns the page after a given item, or the first page if the item is the zero value.
 func everyPage[T any](size int, read func(item T) ([]T, error)) (all []T, err error) {
 	for {
 		var item T

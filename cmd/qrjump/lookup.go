@@ -37,7 +37,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
-// withListCommand adds the command that lists all objects to the error about an object that does not exist.
+// withListCommand adds the action and the object to an error; if the object does not exist, the error also shows the command see.
 func withListCommand(did, thing, see string, err error) error {
 	if isNotFound(err) {
 		return hintError{error: failed(did, thing, err), next: tr("report.see", see)}
@@ -80,12 +80,12 @@ func nearNumber(given int64, storedNumbers []int64) string {
 	return tr("named.the_nearest_is", slices.MinFunc(storedNumbers, func(a, b int64) int { return cmp.Compare(fn(a), fn(b)) }))
 }
 
-// confirmFlag is the --yes flag of commands that delete or stop something: without the flag, they ask for confirmation on a terminal,
-// and return an error elsewhere.
+// confirmFlag is the --yes flag of commands that delete or stop something. Without the flag, these commands ask for confirmation on a
+// terminal; elsewhere they return an error.
 type confirmFlag struct{ Yes bool }
 
-// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
-// name, and --yes is valid only together with --context, so that a command meant for another server deletes nothing on this one.
+// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type its name, and
+// --yes counts only together with --context: a command that is meant for another server must not delete anything here.
 func (e confirmFlag) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production
@@ -98,7 +98,7 @@ func (e confirmFlag) confirmed(s *session, kind string) error {
 	return confirm(s, kind, tr("named.add_yes"))
 }
 
-// emulated explains that the server has no emulator, if a call of the emulator API failed for this reason.
+// emulated adds the action to an error of the emulator API; if the server has no emulator, the error says so.
 func emulated(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", did, w.URL),

@@ -1,5 +1,5 @@
-// Command qrjump runs the qrjump server and calls the APIs of a running server. The command handles flags, messages and exit codes;
-// the servers that it calls make all decisions.
+// Command qrjump runs the qrjump server and calls the APIs of a running server. The command itself only handles flags, messages and exit
+// codes; the logic is in the server.
 //
 // The exit codes of the command are defined in exit.go.
 package main

@@ -15,14 +15,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// outputLanguage is the language of the text output; JSON output is always in English. The process runs a single command, which sets speaks
-// once. Decision 71.
+// outputLanguage is the language of the text output; JSON output is always in English. A process runs a single command, which sets the
+// variable at its start. Decision 71.
 var outputLanguage reader
 
 // tr returns a text of the message catalogue in the reader's language.
 func tr(key string, values ...any) string { return outputLanguage.msg(msg(key, values...)) }
 
-// localizeOr returns a text of the message catalogue, or peer if the key does not exist, for words that come from a server.
+// localizeOr translates a word from a server: it returns the text of the message catalogue, or peer if the key does not exist.
 func localizeOr(key, peer string) string {
 	if !catalog.Has(key) {
 		return peer
@@ -48,12 +48,12 @@ func fault(key string, values ...any) error {
 // misused returns an error in the command line, with exit code 2.
 func misused(key string, values ...any) error { return usageError(fault(key, values...).Error()) }
 
-// constant is an error with a constant identity and message key.
+// constant is an error that can be a package-level variable: a message key, whose text is looked up when the error is printed.
 type constant string
 
 func (c constant) Error() string { return tr(string(c)) }
 
-// refused is an error from a server or a package with its text in the reader's language.
+// refused wraps an error of a server or a package, with its text translated to the reader's language.
 type refused struct {
 	error
 	text string
@@ -137,10 +137,10 @@ func printTable(w io.Writer, heads []string, rows [][]string) {
 		}
 		all = append(all, names)
 	}
-	_, _ = io.WriteString(w, columns(all)) // session.out keeps the write error.
+	_, _ = io.WriteString(w, columns(all)) // the writer keeps the error, and the command reports it at the end
 }
 
-// printFields writes names and values, without pairs whose value is empty. The message catalogue contains the names under field.NAME.
+// printFields writes pairs of name and value; it omits empty values. The message catalogue contains the names under field.NAME.
 func printFields(w io.Writer, pairs ...[2]string) {
 	var rows [][]string
 	for _, p := range pairs {

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// errWriter keeps the first error of a writer, so that a table that did not fit on the disk is reported as an error.
+// errWriter keeps the first write error, so that the command reports incomplete output, for example on a full disk.
 type errWriter struct {
 	to  io.Writer
 	err error
@@ -35,7 +35,7 @@ type outputFlags struct {
 	NoHeaders bool
 	UTC       bool `name:"utc" env:"QRJUMP_UTC"`
 
-	ownCSV bool // ownCSV means that the command writes CSV itself.
+	ownCSV bool // true = the command itself writes CSV
 }
 
 // isTable reports whether the output is a table for people.
@@ -47,7 +47,7 @@ func (o outputFlags) isJSON() bool { return !o.isTable() && !(o.ownCSV && o.Outp
 // isCSV reports whether the command writes CSV itself.
 func (o outputFlags) isCSV() bool { return o.ownCSV && o.Output == "csv" }
 
-// zone is the time zone of printed times. The process runs a single command, which sets zone once.
+// zone is the time zone of printed times. A process runs a single command, which sets zone at its start.
 var zone = time.Local
 
 // formatTime returns a time in RFC 3339 in the configured time zone.
@@ -58,7 +58,7 @@ var locale embed.FS
 
 var catalog = i18n.Open(locale)
 
-// msg returns a message of the command line with its arguments, not yet in any language.
+// msg returns a text of the message catalogue with its values; the language is chosen later.
 func msg(key string, values ...any) i18n.Message { return catalog.Text(key, values...) }
 
 // reader is the language of a command's output: "zh" or "en"; "" means English.
@@ -94,7 +94,7 @@ func (r reader) language() i18n.Language {
 // msg returns a message in the reader's language.
 func (r reader) msg(t i18n.Message) string { return t.In(r.language()) }
 
-// inLanguage returns the one of two texts that is in the reader's language.
+// inLanguage returns the English or the Chinese text, in the reader's language.
 func (r reader) inLanguage(english, chinese string) string {
 	if r.language() == i18n.Chinese && chinese != "" {
 		return chinese
@@ -114,7 +114,7 @@ func (o outputFlags) print(s *session, v any, readable func(io.Writer)) error {
 	return e.Encode(complete(v))
 }
 
-// complete returns v with all optional response fields present, so that a program finds them empty instead of absent.
+// complete returns v in a form whose JSON contains all optional fields, so that an empty field is printed instead of omitted.
 func complete(v any) any {
 	if object, ok := v.(map[string]any); ok {
 		for name, value := range object {
@@ -134,7 +134,7 @@ func complete(v any) any {
 	return dst.Elem().Interface()
 }
 
-// withoutOmitEmpty returns a type in which fields with the tag answer:"optional" are marshalled even if they are empty.
+// withoutOmitEmpty returns a copy of a type without omitempty in the fields with the tag answer:"optional".
 func withoutOmitEmpty(t reflect.Type) reflect.Type {
 	switch {
 	case t.Kind() == reflect.Pointer:

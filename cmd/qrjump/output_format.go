@@ -13,14 +13,14 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// shape returns the flags themselves. YAML and CSV output is converted from the JSON output, so that every command with JSON output
-// supports YAML and CSV.
+// shape gives the function run access to the output flags of any command. The converter makes YAML and CSV from the JSON output, so every
+// command with JSON output also supports YAML and CSV.
 func (o *outputFlags) shape() *outputFlags { return o }
 
-// withoutHeads means that tables are printed without a header row. The process runs a single command, which sets withoutHeads once.
+// withoutHeads means that tables are printed without a header row (--no-headers); the single command of a process sets it.
 var withoutHeads bool
 
-// A shaper converts the JSON output of a command to YAML or CSV.
+// converter is a writer that converts the JSON output of a command to YAML or CSV.
 type converter struct {
 	to     io.Writer
 	form   string
@@ -52,11 +52,11 @@ func (p *converter) Write(b []byte) (int, error) {
 	return len(b), p.err
 }
 
-// isRenderer reports whether the output must be converted.
+// isRenderer reports whether the output is converted, to YAML or CSV.
 func (p *converter) isRenderer() bool { return p.form == "yaml" || p.form == "csv" }
 
-// end returns an error if the output ended in the middle of a JSON value. Write has already written all complete values, even if
-// the command fails later.
+// end returns the converter's error, or an error if the output ended in the middle of a JSON value. Complete values are already written at
+// this point, even if end returns an error.
 func (p *converter) end() error {
 	if p.err == nil && len(bytes.TrimSpace(p.text)) > 0 {
 		p.err = misused("output.no_other_form", p.form)
@@ -85,8 +85,8 @@ func (p *converter) value(raw json.RawMessage) error {
 	return p.rows(rows)
 }
 
-// onlyList returns the rows of a response: the elements of its list, or the response itself as a single row if it has no list and
-// is not the empty response of a list command.
+// onlyList returns the rows of a response: the elements of its only list of objects. A response without such a list is a single row, except
+// that the empty list of a list command has no rows.
 func (p *converter) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	fields, err := fieldsOf(answer)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p *converter) onlyList(answer json.RawMessage) ([]json.RawMessage, error) 
 	return []json.RawMessage{answer}, nil
 }
 
-// A jsonField is a field of a JSON object, with the names of its parent objects as a prefix.
+// jsonField is a field of a JSON object; the name of a nested field begins with the names of its parent fields.
 type jsonField struct {
 	name  string
 	value json.RawMessage
@@ -157,7 +157,7 @@ func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 	return list, nil
 }
 
-// rows writes JSON rows as lines of CSV. The first call determines the header; a later row with other fields is an error.
+// rows writes JSON rows as lines of CSV. The header is the fields of the first call; a row of a later call with another field is an error.
 func (p *converter) rows(rows []json.RawMessage) error {
 	cells := make([][]jsonField, len(rows))
 	known := p.heads != nil
@@ -215,7 +215,7 @@ func cellOf(value json.RawMessage) string {
 		return strings.Join(texts, ";")
 	}
 	if _, err := strconv.ParseFloat(string(value), 64); err == nil {
-		return string(value) // A number such as -1 needs no protection as a formula.
+		return string(value) // a number such as -1 is no formula, so no apostrophe is added
 	}
 	var short bytes.Buffer
 	_ = json.Compact(&short, value) // The value has been decoded before, so it is valid JSON.

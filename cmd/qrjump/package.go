@@ -114,7 +114,7 @@ func packagesText(ids []int64) string {
 	return noun + strings.Join(texts, ", ")
 }
 
-// printer reads --for and returns the keys and the name of the printer.
+// printer returns the printer's public keys and name from --for, which is a key, a file of keys or, with a passphrase, only a name.
 func (c *packageCreate) printer() (keys []string, name string, err error) {
 	if c.ByPassphrase {
 		if isPublicKey(c.For) {

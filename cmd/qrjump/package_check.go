@@ -67,7 +67,7 @@ func (c *packageCheck) Run(s *session) error {
 	return nil
 }
 
-// openJob reads the job file of the printing line; a checksum at the end of the file proves that the file is complete.
+// openJob reads the line file of a package, by which a printing line recognises the codes; path is the file or its folder.
 func openJob(path string) (*printpackage.Job, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -142,7 +142,7 @@ func (c *packageCheck) read(s *session, run *printpackage.Run, log string) error
 // asUTF8 converts a text to UTF-8 from UTF-8 or UTF-16, with or without a byte order mark.
 func asUTF8(in io.Reader) io.Reader {
 	b := bufio.NewReader(in)
-	head, _ := b.Peek(3) // A text of fewer than 3 bytes is valid, and a read error occurs again at the next read.
+	head, _ := b.Peek(3) // the error is ignored: a text may have fewer than 3 bytes, and a read error occurs again later
 	switch {
 	case string(head) == "\ufeff":
 		_, _ = b.Discard(3)
@@ -177,7 +177,7 @@ func (f *fromUTF16) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// columnHint returns a hint about the likely cause if no line of a log is a code of the package, such as a wrong column; otherwise
+// columnHint returns a hint if no scanned text is a code of the package, which usually means that the wrong column was read; otherwise
 // columnHint returns "".
 func columnHint(r printpackage.Report, column string) string {
 	if r.Read > 0 || r.Count[printpackage.Proof] > 0 || len(r.Found.Foreign) == 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// A printing company opens and verifies packages with the commands of this file, without a server.
+// With the commands in this file, a printing company opens and verifies packages; no server is needed.
 
 // packageReader holds the flags for the decryption and verification of a package.
 type packageReader struct {
@@ -76,7 +76,7 @@ func (c packageReader) read(s *session, file string, part func(p printpackage.Pa
 	return m, aboutFile(err)
 }
 
-// interruptibleReader is a reader that returns an error after the program is interrupted, so that partial output is removed.
+// interruptibleReader returns a read error once the program is interrupted; the command then removes its partial output.
 type interruptibleReader struct {
 	ctx context.Context
 	io.Reader
@@ -89,7 +89,7 @@ func (u interruptibleReader) Read(b []byte) (int, error) {
 	return u.Reader.Read(b)
 }
 
-// aboutFile adds the printing company's next step to the error about a package that cannot be opened.
+// aboutFile adds to an error about a package the next step for the printing company.
 func aboutFile(err error) error {
 	switch {
 	case err == nil:
@@ -186,8 +186,8 @@ func (c *packageVerify) Run(s *session) error {
 	})
 }
 
-// verifyFolder verifies the folder of an opened package, and that the folder contains no extra files, because a printing company
-// would print them too.
+// verifyFolder verifies the folder of an opened package. An extra file is an error too, because a printing company might print its
+// contents.
 func verifyFolder(dir string, signers printpackage.Signers) (m printpackage.Manifest, err error) {
 	var head [2][]byte
 	for i, name := range []string{printpackage.ManifestName, printpackage.SignatureName} {

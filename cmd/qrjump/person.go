@@ -17,7 +17,7 @@ func lastSeen(t *time.Time) string {
 	return formatTime(*t)
 }
 
-// forAccounts returns the accounts for which a role is granted, as text.
+// forAccounts returns the accounts to which a role is restricted, as text; an empty list means all accounts.
 func forAccounts(list []string) string {
 	return cmp.Or(strings.Join(list, ","), tr("person.all_accounts"))
 }

@@ -48,7 +48,7 @@ type pageFlags struct {
 	Copies    *int   `placeholder:"N"`
 }
 
-// check rejects numbers below 1, which the admin API would treat as absent.
+// check returns an error for a number below 1; for the admin API, 0 would mean that the number is not set.
 func (p pageFlags) check() error {
 	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt, "--copies": p.Copies} {
 		if n != nil && *n < 1 {
@@ -73,7 +73,7 @@ func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
 		Copies: number(p.Copies)}
 }
 
-// unprintable returns the error of a symbol that cannot be printed with the given settings, with settings that work.
+// unprintable adds advice to the error of a symbol that does not fit: print settings that would work.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Reason), next: size.Advice()}
@@ -106,7 +106,7 @@ func (f printFlags) design(kind string, p pageFlags) (labels.Design, error) {
 	return d, nil
 }
 
-// withFlagName adds the name of the wrong flag to an error about print settings.
+// withFlagName adds to an error about print settings the name of the flag that has the wrong value.
 func withFlagName(err error) error {
 	if word, ok := errors.AsType[*labels.WordError](err); ok {
 		return misused("health.of", strings.ReplaceAll(word.Word, "_", "-"), word.Err)

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// printJob is a print job that a later run can resume; FILE.job stores the job's settings and progress.
+// printJob is a job that writes labels or lists and that a later run can resume; FILE.job stores the settings and the progress.
 type printJob struct {
 	Settings json.RawMessage `json:"settings"` // All settings that determine the output, and the version of this program.
 	Labels   int64           `json:"labels"`   // Labels is the number of labels that are safely on disk.
@@ -78,7 +78,7 @@ func (j *printJob) end() error {
 	return nil
 }
 
-// broken adds the command that resumes the job to an error.
+// broken adds to an error how to resume the job, if some labels are already written.
 func (j *printJob) broken(err error) error {
 	if j.Labels == 0 || j.out == "-" {
 		return err
@@ -89,7 +89,7 @@ func (j *printJob) broken(err error) error {
 // saveEvery is the number of bytes of a stream between two checkpoints.
 const saveEvery = 8 << 20
 
-// stream writes a file label by label; fill begins at the label number that it receives.
+// stream writes a file label by label; fill must put the labels from the number from onwards.
 func (j *printJob) stream(s *session, header string, fill func(from int64, put func(label []byte) error) error) (size int64, err error) {
 	if j.out == "-" {
 		w := bufio.NewWriterSize(s.out, 256<<10)
@@ -180,8 +180,8 @@ type printedFile struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// parts writes files with value labels each, or a single file if value is 0; the first file holds lead fewer labels. An existing
-// part is complete. rows begins at the label number that it receives.
+// parts writes files with value labels each, or a single file if value is 0. The first file has value minus lead labels, because its first
+// page begins with lead empty places. The function rows returns the rows of the labels from a number onwards.
 func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
 	if value == 0 || value > total+lead {

@@ -52,19 +52,19 @@ type rangeFlags struct {
 // rowSource is the source of rows: a server, or a file.
 type rowSource struct {
 	wire *client.Client
-	// operator reads the rows of codes that another system produced, which have no dot matrix; nil if the rows come from the wire
-	// API or the file.
+	// operator reads the rows of codes that another system produced; such codes have no dot matrix. If operator is nil, the rows come from
+	// the wire API or the file.
 	operator *client.Client
 	id       int64
 	key      string
 	file     string // If file is "", the rows come from the server.
-	// pieces lists the parts of segments that together form the whole range, in order.
+	// pieces lists the parts of the range in order; a part lies within one segment of the application.
 	pieces []client.CodeRange
 	every  int64
 	most   int64 // The maximum number of rows; 0 means the whole range.
 }
 
-// source returns the source of the selected rows with its range resolved.
+// source returns the source of the rows for the selected codes.
 func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	if f.Out == "" {
 		return src, misused("print_rows.out")
@@ -95,7 +95,7 @@ func (f *rangeFlags) source(s *session) (src rowSource, err error) {
 	return src, src.bound(s, want)
 }
 
-// bound looks up the segments that contain a range.
+// bound splits the wanted range at the boundaries of the application's segments.
 func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	src.every = max(src.every, 1)
 	a, err := src.wire.Wire.GetApplication(s.ctx, client.ApplicationKey{ID: src.id})
@@ -106,19 +106,19 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
-// isImported reports whether another system produced the codes; only an operator can read this fact, and the rows of such codes
-// come from the code list.
+// isImported reports whether another system produced the codes; only an operator can find out. If so, src is set to read the rows of these
+// codes from the operator's list of codes.
 func (src *rowSource) isImported(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
 	if isPlatform(m.Server) && admin.AdminServer == "" {
 		return false, nil
 	}
 	operator, err := m.asOperator(admin)
 	if err != nil {
-		return false, nil // Without an operator token, the rows of the codes come from the account's own wire API call.
+		return false, nil // without access as an operator, the rows come from the wire API
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
 	if err != nil || !b.Imported {
-		return false, nil // The subsequent wire API call reports the error.
+		return false, nil // the call of the wire API that follows reports the error, if any
 	}
 	if want.To == math.MaxInt64 {
 		want.To = b.Count - 1
@@ -133,7 +133,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 	return true, nil
 }
 
-// needMatrix returns an error if the output format needs a dot matrix and the rows have none.
+// needMatrix returns an error if the rows have no dot matrix, which the output kind needs.
 func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
@@ -152,7 +152,7 @@ func (src *rowSource) needKind(kind string) error {
 // listAtOnce is the number of rows per request for codes that another system produced.
 const listAtOnce = 10_000
 
-// listed passes the rows of codes that another system produced to take.
+// listed calls take with each row of the codes that another system produced.
 func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	for from := r.From; from <= r.To; from += listAtOnce {
 		var list bytes.Buffer
@@ -169,7 +169,7 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 			if err != nil || len(record) != 3 {
 				return fault("print_rows.the_list_of_codes_has", record[0])
 			}
-			// The export puts an apostrophe, which no code contains, before texts that a spreadsheet would treat as formulas.
+			// The export writes an apostrophe before texts that look like formulas; no code begins with an apostrophe.
 			row := labels.Row{Index: index, Code: strings.TrimPrefix(record[1], "'"), Text: strings.TrimPrefix(record[2], "'")}
 			if !take(row) {
 				return errEnough
@@ -182,8 +182,8 @@ func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(
 // checkedAtOnce is the number of file rows per validation request to the server.
 const checkedAtOnce = 1000
 
-// boundByFile determines the part of a range that a file contains; the rows of the file are sorted by index. boundByFile also
-// validates the text of each row.
+// boundByFile checks that the file contains the wanted range, without gaps and sorted by index, and that each row has a valid text; src
+// then reads the range from the file.
 func (src *rowSource) boundByFile(want client.CodeRange, check *codeCheck) error {
 	first, last, line := int64(-1), int64(-1), 0
 	var page []labels.Row
@@ -258,7 +258,7 @@ func (src *rowSource) count() int64 {
 	return src.inRange()
 }
 
-// rows returns the rows from an index on, with a step of every rows.
+// rows returns the selected rows (every n-th row of the range) that have at least the index from.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
 	begin := src.fullRange().From
 	return func(yield func(labels.Row, error) bool) {
@@ -301,8 +301,8 @@ func (src *rowSource) fetchRange(ctx context.Context, r client.CodeRange) iter.S
 			}
 			return
 		}
-		// An interrupted download is repeated from the next row on, provided that each attempt yields rows, because drawing may be
-		// slower than the server's write timeout.
+		// The server may close the connection while drawing is slow. The download then continues at the next row, provided that the last
+		// attempt returned at least one row.
 		for next := r.From; next <= r.To; {
 			began := next
 			err := src.download(ctx, client.CodeRange{From: next, To: r.To}, func(row labels.Row) bool {
@@ -313,7 +313,7 @@ func (src *rowSource) fetchRange(ctx context.Context, r client.CodeRange) iter.S
 			case errors.Is(err, errEnough):
 				return
 			case err == nil && next == began:
-				return // The caller decides at which row to stop.
+				return // the caller notices missing rows
 			case err == nil || next > began && ctx.Err() == nil:
 				continue
 			case errors.Is(err, client.ErrPackageKey):
@@ -353,7 +353,7 @@ func (src *rowSource) download(ctx context.Context, r client.CodeRange, take fun
 	return nil
 }
 
-// ordered returns the printed rows from the n-th on, in the order that the flags select. The caller calls clean after reading the rows.
+// ordered returns the rows in print order (--shuffle), beginning with the n-th. The caller calls clean after reading the rows.
 func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows iter.Seq2[labels.Row, error], clean func(), err error) {
 	if f.Shuffle == "" {
 		return src.limitRows(src.rows(ctx, src.fullRange().From+n*src.every)), func() {}, nil
@@ -370,7 +370,7 @@ func (f *rangeFlags) ordered(ctx context.Context, src *rowSource, n int64) (rows
 	}, nil
 }
 
-// limitRows returns only the first rows if the number of printed rows is limited.
+// limitRows returns the rows to print: all, or the first src.most if src.most is not 0.
 func (src *rowSource) limitRows(all iter.Seq2[labels.Row, error]) iter.Seq2[labels.Row, error] {
 	if src.most == 0 {
 		return all

@@ -47,7 +47,7 @@ type requirement string
 const (
 	requireSecond  requirement = "second"  // another Mini Program
 	requireService requirement = "service" // A service account that is linked with the Mini Program.
-	// Consent to a token refresh, which invalidates a token that other programs of the account may hold.
+	// The user's consent to a token refresh, which invalidates the token of other programs of the account.
 	requireRefresh requirement = "refresh"
 	requireChanges requirement = "changes" // A run without --read-only.
 )
@@ -65,8 +65,8 @@ func (c *probeCommand) missing(p probe) requirement {
 	return ""
 }
 
-// costs returns the maximum number of calls and publishes of a run. In addition to its probes, each account fetches a token, and an
-// account that adds rules lists them before and after.
+// costs returns the maximum numbers of calls and publishes in a run. Besides the probes' own calls, a run makes one call per account to
+// fetch a token, and two list calls per account that adds rules.
 func costs(list []probe) (calls, publishes int) {
 	accounts, lists := map[requirement]bool{"": true}, map[requirement]bool{}
 	for _, p := range list {
@@ -90,10 +90,10 @@ type probeRun struct {
 	url      string          // of the recorder
 	limit    int             // The maximum number of calls, as announced at the start of the run.
 	names    []string        // The prefixes that must not exist in any account before the run.
-	accounts []*probeAccount // The account itself and the further accounts that probes require.
+	accounts []*probeAccount // The accounts that make the calls, in the order of their first use.
 	current  *probeAccount
 	calls    int
-	err      error // The error of the current probe; after an error, the probe makes no further calls.
+	err      error // The error of the current probe; most methods do nothing after an error.
 }
 
 // probeAccount is an account that takes part in a run.
@@ -102,7 +102,7 @@ type probeAccount struct {
 	added                []addedRule // rules to delete
 }
 
-// addedRule is a rule that the run added, or may have added, with extra fields for the call that deletes the rule.
+// addedRule is a rule that the run added or may have added; more holds further JSON fields for the call that deletes the rule.
 type addedRule struct{ prefix, more string }
 
 // reply is the response to a call. If err is nil, body is valid JSON.
@@ -119,8 +119,8 @@ const (
 	jsonType    = "application/json"
 )
 
-// become selects the account that makes the next calls. For a new account that may add rules, become checks that all prefixes of
-// the run are free.
+// become selects the account that makes the next calls. At the first use of an account, become fetches its token and, except for the
+// service account, checks that the account has no rule with a prefix of the run.
 func (r *probeRun) become(appid, secret string) {
 	if r.err != nil {
 		return
@@ -166,7 +166,7 @@ func joinPrefixes(rules []probedRule) string {
 	return strings.Join(prefixes, ", ")
 }
 
-// existing returns the rules of the current account that have one of the prefixes.
+// existing returns the rules of the current account with one of the prefixes; rest holds further JSON fields of the call.
 func (r *probeRun) existing(prefixes []string, rest string) ([]probedRule, error) {
 	asked, err := json.Marshal(prefixes)
 	if err != nil {
@@ -213,8 +213,8 @@ func (r *probeRun) body(prefix string, edit int, rest string) string {
 	return fmt.Sprintf(`{"prefix":%q,"path":%q,"is_edit":%d,"permit_sub_rule":1,"open_version":3%s}`, prefix, r.Page, edit, rest)
 }
 
-// call makes one call through the recorder. An interrupted run makes no new call, but waits for the response to the last call,
-// because the response shows which rule must still be deleted.
+// call makes one call through the recorder. After an interrupt, the run waits for the response of the current call, which shows whether a
+// rule must be deleted, and makes no new call.
 func (r *probeRun) call(path, contentType, body string) (answer reply) {
 	answer.path, _, _ = strings.Cut(path, "?")
 	if r.calls >= r.limit {
@@ -305,7 +305,7 @@ func (r *probeRun) add(prefix, rest, body string) {
 	}
 }
 
-// publishesLeft returns the remaining publishes of the account from its rule list; rest holds extra fields of the call.
+// publishesLeft returns the account's remaining publishes, which are part of a rule list; rest holds further JSON fields of the call.
 func (r *probeRun) publishesLeft(rest string) int {
 	var list struct {
 		Remaining *int `json:"qrcodejump_pub_quota"`
@@ -322,7 +322,7 @@ func (r *probeRun) publishesLeft(rest string) int {
 	return *list.Remaining
 }
 
-// refused reports whether the platform rejected a call with the errcode of a behaviour row; it returns any other error.
+// refused reports whether the platform rejected a call with the errcode in a behaviour row; a response with another errcode is an error.
 func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 	d, _ := row.Deviation()
 	if answer.err == nil && answer.code == d.Refusal {
@@ -334,7 +334,7 @@ func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 // callerNumbers lists errcodes that depend on the caller or on the time and not on the request, so they prove nothing.
 var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
 
-// differs reports whether the response's errcode differs from the errcode in the behaviour table.
+// differs reports whether the response has another errcode than number, which qrjump returns; an errcode in callerNumbers is an error.
 func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
 		answer.err = fault("probe.answered", answer.path, answer.body)
@@ -342,7 +342,7 @@ func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	return answer.err == nil && answer.code != number, answer.err
 }
 
-// anyDiffers makes calls, given as pairs of name and body, until a response's errcode differs from the errcode in the behaviour table.
+// anyDiffers makes calls, given as pairs of name and body, until a response has another errcode than number.
 func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	for pair := range slices.Chunk(calls, 2) {
 		if fallback, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || fallback {
@@ -355,8 +355,8 @@ func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 // maxDeletes is the maximum number of attempts to delete one rule.
 const maxDeletes = 5
 
-// undo deletes the rules that the run added, or may have added, and returns an error with the rules that could not be deleted. An
-// interrupt does not stop undo.
+// undo deletes the rules that the run added or may have added, even after an interrupt. The error names the rules that could not be
+// deleted.
 func (r *probeRun) undo() (deleted int, err error) {
 	left := 0
 	for _, account := range r.accounts {
@@ -394,7 +394,7 @@ func (r *probeRun) deleteAdded() (deleted int, err error) {
 	var prefixes []string
 	rest := ""
 	for _, rule := range r.current.added {
-		prefixes, rest = append(prefixes, rule.prefix), rule.more // To list its rules, a service account must name the Mini Program.
+		prefixes, rest = append(prefixes, rule.prefix), rule.more // rest names the Mini Program, as a service account must
 		answer := r.retryCall(func() reply {
 			return r.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q%s}`, rule.prefix, rule.more))
 		})
@@ -442,8 +442,8 @@ func (c *probeCommand) plan() (list, left []probe, err error) {
 	return list, left, nil
 }
 
-// question returns a description of the question that a probe answers and, for a partial probe, of the part of the row that the probe
-// leaves open.
+// question describes the question that a probe answers; for a partial probe, it also describes the part of the behaviour row that stays
+// open.
 func (p probe) question() (text string) {
 	text = tr("probe.tested", tr("probe.asks."+p.row.String()))
 	if p.partial {
@@ -452,7 +452,7 @@ func (p probe) question() (text string) {
 	return text
 }
 
-// Run probes the real platform's behaviour, records the calls and deletes the rules that it added.
+// Run tests the behaviour of the real platform with recorded calls, and then deletes the rules that these calls added.
 func (c *probeCommand) Run(s *session) (err error) {
 	list, left, err := c.plan()
 	if err != nil {
@@ -507,7 +507,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	return c.printSeen(s.out)
 }
 
-// begin fetches the token of every participating account, and checks that the names of the rules are free.
+// begin prepares every account that the probes need (see become).
 func (r *probeRun) begin(list []probe) error {
 	second, service := false, false
 	for _, p := range list {

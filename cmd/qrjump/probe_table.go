@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// probe is a behaviour row with the calls that determine the platform's behaviour. The messages probe.asks.ROW and, for a partial
-// probe, probe.leaves.ROW describe the covered and the open part of the row.
+// probe is a behaviour row with the calls that determine the platform's behaviour. The message probe.asks.ROW describes the tested part of
+// the row; for a partial probe, probe.leaves.ROW describes the rest.
 type probe struct {
 	row       behaviour.Row
 	calls     int      // The maximum number of calls, excluding deletions.
@@ -121,7 +121,7 @@ var probes = []probe{
 		return r.differs(0, r.sendAdd(r.fill("{below}path"), "",
 			r.fill(`{"prefix":"{below}path","path":"pages/probe/none",`+openLatest+`}`)))
 	}},
-	// The account lacks the permission, and the body is invalid JSON.
+	// The request has two errors: the account has no permission, and the body is invalid JSON.
 	{row: behaviour.CodesGate, calls: 1, partial: true, ask: func(r *probeRun) (bool, error) {
 		return r.differs(48001, r.call("/intp/marketcode/applycode?access_token="+r.current.token, jsonType, `{"code_count":`))
 	}},
@@ -164,13 +164,13 @@ var probes = []probe{
 	}},
 }
 
-// probeList tests whether the platform rejects a list request in a lenient form.
+// probeList returns a test whether the platform rejects a list call with a body that deviates from the documented form.
 func probeList(row behaviour.Row, body string) func(*probeRun) (bool, error) {
 	return func(r *probeRun) (bool, error) { return r.refused(row, r.rule("qrcodejumpget", r.fill(body))) }
 }
 
-// addedAs tests whether the platform rejects an add call, and whether get_type 1 then finds an unexpected number of rules under
-// other spellings.
+// addedAs tests whether the platform rejects an add call. If not, addedAs tests whether a call with get_type 1 finds a number other than
+// want of rules under the given spellings.
 func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings ...string) (bool, error) {
 	var sent struct{ Prefix string }
 	body = r.fill(body)
@@ -196,7 +196,7 @@ func (r *probeRun) secondAdds(prefix string) (bool, error) {
 	return r.differs(85072, r.sendAdd(prefix, "", r.body(prefix, 0, "")))
 }
 
-// probeEdit tests what happens to a rule's test links after an edit without debug_url and after an edit with an empty debug_url.
+// probeEdit tests whether an edit without debug_url keeps a rule's test links, and whether an edit with an empty debug_url removes them.
 func probeEdit(r *probeRun) (bool, error) {
 	prefix := r.fill("{below}links/")
 	links := func() int {
@@ -218,8 +218,8 @@ func probeEdit(r *probeRun) (bool, error) {
 	return links() != 0, r.err
 }
 
-// probePublishAs tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code
-// that expires within a minute.
+// probePublishAs tests whether publishing a rule of a service account counts against the quota. The rule is for a temporary code that
+// expires within a minute.
 func probePublishAs(r *probeRun) (bool, error) {
 	r.become(r.ServiceAppID, r.ServiceSecret)
 	if r.err != nil {
@@ -244,7 +244,7 @@ func probePublishAs(r *probeRun) (bool, error) {
 	return r.publishesLeft(target) != prev, r.err
 }
 
-// probeDoubled tests which of two equal fields in a body takes effect, and which of two tokens in a query.
+// probeDoubled tests which one takes effect if a field occurs twice in a body, or a token twice in a query.
 func probeDoubled(r *probeRun) (bool, error) {
 	d, _ := behaviour.WireFieldDoubled.Deviation()
 	refused, err := r.differs(0, r.rule("qrcodejumpget", `{"get_type":9,`+listedOnce+`,"get_type":2}`))

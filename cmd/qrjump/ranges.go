@@ -17,7 +17,7 @@ var (
 	bareNumber = regexp.MustCompile(`^[0-9]{1,18}$`)
 )
 
-// parseRanges parses a selection of codes. Two bare numbers are rejected, because many users mean the two ends of a range by them.
+// parseRanges parses a selection of codes. Two bare numbers are an error, because many users mean the first and the last index of a range.
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
 		return nil, false, twoNumbers(texts[0], texts[1], tr("ranges.for_the_two_codes_alone", texts[0], texts[0], texts[1], texts[1]))
@@ -78,7 +78,7 @@ func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client
 	return client.CodeRange{From: 0, To: batch.Count - 1}, nil
 }
 
-// twoNumbers returns an error with the probable meaning of two bare numbers.
+// twoNumbers returns the error for two bare numbers, with the selections that the user may have meant.
 func twoNumbers(first, second, fallback string) error {
 	from, _ := strconv.ParseInt(first, 10, 64)
 	to, _ := strconv.ParseInt(second, 10, 64)

@@ -22,7 +22,7 @@ type restoreDrill struct {
 	Note     bool
 }
 
-// Run restores an archive into a temporary folder, tests the restored data, and removes the folder; or it tests a restored database.
+// Run tests a backup: it restores an archive into a temporary folder and tests the data there, or it tests a database (--database).
 func (c *restoreDrill) Run(s *session) error {
 	if (c.File == "") == (c.Database == "") {
 		return misused("drill.file_or_database")
@@ -60,7 +60,7 @@ func (c *restoreDrill) drillDatabase(s *session) (server.DrillReport, error) {
 	return server.DrillDatabase(s.ctx, c.Database, key)
 }
 
-// note reports the drill's result to the server. An interrupted drill, or a drill with a missing file, has no result to report.
+// note reports the drill's result to the server. Nothing is reported if the drill was interrupted or could not begin.
 func (c *restoreDrill) note(s *session, r server.DrillReport, found error) error {
 	if s.ctx.Err() != nil || errors.Is(found, fs.ErrNotExist) {
 		return nil

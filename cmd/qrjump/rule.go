@@ -24,7 +24,7 @@ type ruleList struct {
 	Limit  int    `default:"100" placeholder:"N"`
 }
 
-// Run lists rules, oldest first: the rules of the calling account, or the rules of all accounts for the operator.
+// Run lists rules, oldest first: the calling account lists its own rules, and an operator lists the rules of all accounts.
 func (c *ruleList) Run(s *session) error {
 	if c.Limit < 0 {
 		return misused("rule.limit_want_a_number_from", c.Limit)
@@ -50,7 +50,7 @@ func (c *ruleList) Run(s *session) error {
 		}
 		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: start, Limit: limit})
 		if err != nil && token == "" && c.Owner == "" {
-			return c.ofAccount(s) // The wire API client reports that the caller's credentials are missing.
+			return c.ofAccount(s) // ofAccount then reports the missing credentials of an account
 		}
 		if err != nil {
 			return fault("rule.list_rules", err)
@@ -168,7 +168,7 @@ func (m member) done(s *session, prefix, did, next string) error {
 	})
 }
 
-// confirmFailed adds the reason why the verification file was not found to error 85069, if the admin API is accessible.
+// confirmFailed adds to an error 85069 the reason why the check of the verification file failed, if the admin API is accessible.
 func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" {
@@ -207,7 +207,7 @@ type ruleEdit struct {
 	Target      string   `placeholder:"APPID"`
 }
 
-// Run changes the fields that the flags name, and resends the other fields, which the wire API requires.
+// Run changes the fields that the flags name; the wire API requires all fields, so Run sends the other fields with their old values.
 func (c *ruleEdit) Run(s *session, wire *client.Client) error {
 	list, err := wire.Wire.ListRules(s.ctx, client.ListRequest{AppID: c.Target, Prefixes: []string{c.Prefix}})
 	if err != nil {
@@ -255,7 +255,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	return c.done(s, c.Prefix, "published", left)
 }
 
-// unknown returns the error of a call whose only argument is a prefix; invalid arguments then mean that no rule has the prefix.
+// unknown explains an error of a call whose only argument is a prefix: the errcode for invalid arguments means that no rule has it.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
 		return absent(hintError{error: failed(did, prefix, err), next: tr("rule.this_account_has_no_such")})
@@ -292,7 +292,7 @@ type ruleFile struct {
 
 // Run shows the account's verification file. Contract: rules 1.6, 2.7.
 func (c *ruleFile) Run(s *session) error {
-	// The kind of account is unknown at this point; prefixes of both kinds of account are valid links.
+	// Mini Programs and service accounts have different prefixes, but both kinds of prefix are valid links.
 	prefix, ok := rules.ParseLink(c.Prefix)
 	if c.Prefix != "" && !ok {
 		return misused("rule.prefix_want_http_or_https", c.Prefix)
@@ -325,7 +325,7 @@ func (c *ruleFile) Run(s *session) error {
 	})
 }
 
-// write writes the verification file inside the folder, and never outside it, whatever the file's name is.
+// write writes the verification file into the folder; the file name comes from the server and must not lead out of the folder.
 func write(dir string, file client.ConfirmFile) (path string, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -361,7 +361,7 @@ type ruleConflicts struct {
 	Prefix string `arg:""`
 }
 
-// Run shows the rules that prevent other accounts from adding a prefix.
+// Run shows the rules that prevent an account from adding a prefix.
 func (c *ruleConflicts) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Rules.ListConflicts(s.ctx, c.Prefix)
 	return listing[client.StoredRule]{name: "rules", none: tr("rule.no_conflicts") + plain(c.Prefix),

@@ -28,10 +28,10 @@ type lintFinding struct {
 	Position    string            `json:"position"` // in the file
 	Owner       string            `json:"owner"`
 	Prefix      string            `json:"prefix"`
-	OtherPrefix string            `json:"other_prefix"` // The prefix of another rule that conflicts with the prefix of the checked rule.
+	OtherPrefix string            `json:"other_prefix"` // The prefix of the other rule, if the finding is about two rules.
 	OtherOwner  string            `json:"other_owner"`  //
 	Link        string            `json:"link"`         // An example link that shows the problem.
-	Prefixes    []string          `json:"prefixes"`     // The prefixes that would express the intended meaning.
+	Prefixes    []string          `json:"prefixes"`     // The prefixes that the author probably wants instead.
 	Message     i18n.Message      `json:"message"`
 	Next        i18n.Message      `json:"hint"`
 }

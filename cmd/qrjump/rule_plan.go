@@ -57,8 +57,8 @@ func faultsOf(file string, f ruleplan.FileErrors) error {
 	return hintError{error: misused("ask.nothing_was_done", file, counted(len(f), "mistake")), details: f}
 }
 
-// stored returns the rules of the account, keyed by prefix. A list of the wire API omits the Mini Program of a service account's
-// rules, so each Mini Program in the file is listed separately.
+// stored returns the rules of the account, keyed by prefix. The wire API does not tell which Mini Program a service account's rule opens,
+// so stored requests one list for each Mini Program in the file.
 func (p *planFlags) stored(s *session, wire *client.Client, wanted []ruleplan.Desired) (have []ruleplan.Stored, left int, err error) {
 	index := map[string]int{}
 	take := func(target string) error {
@@ -117,8 +117,7 @@ func (p *planFlags) make(s *session) (plan, *client.Client, error) {
 			made.Publishes++
 		}
 		if link, ok := rules.ParseLink(step.Prefix); step.Action == "delete" && ok && link.IsService() && step.Target == "" {
-			// For a service account's rule, the wire API neither lists the Mini Program nor deletes the rule without the Mini
-			// Program's AppID.
+			// The deletion of a service account's rule needs the AppID of the Mini Program, which the wire API does not list.
 			return plan{}, nil, hintError{error: fault("rule_plan.target_unknown", step.Prefix),
 				next: tr("rule_plan.delete_it_with_qrjump_rule") + shellWord(step.Prefix) + tr("rule_plan.target_appid")}
 		}
@@ -172,8 +171,8 @@ func (p plan) show(w io.Writer, all bool) {
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
-// checkQuota returns an error if the steps need more publishes than are left this month. A service account may have unlimited
-// publishes although the list shows a number.
+// checkQuota returns an error if the steps need more publishes than are left this month. Plans of a service account are not checked,
+// because its publishes may be unlimited although the list shows a number.
 func (p plan) checkQuota(file string) error {
 	ordinary := !slices.ContainsFunc(p.Steps, func(step ruleplan.Step) bool { return step.Draft.AppID != "" || step.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {
@@ -203,7 +202,7 @@ type rulePlan struct {
 	DetailedExitcode bool
 }
 
-// Run shows the changes that apply would make; Run returns an error if apply would fail because of the monthly publish quota.
+// Run shows the changes that the command apply would make; it returns an error if the publishes left this month are too few.
 func (c *rulePlan) Run(s *session) error {
 	made, _, err := c.make(s)
 	if err == nil {
@@ -234,8 +233,8 @@ type ruleApply struct {
 	confirmFlag
 }
 
-// Run shows the plan and executes its steps, up to the first error. A repeated run continues where the previous run stopped; if a
-// rule was deleted in order to be added again, the error explains what the file must contain for the second run.
+// Run shows the plan and executes its steps, up to the first error. The next run continues at the failed step. If a rule was deleted and
+// could not be added again, the error explains how to change the file for the next run.
 func (c *ruleApply) Run(s *session) error {
 	made, wire, err := c.make(s)
 	if err != nil {

@@ -18,7 +18,7 @@ type ruleReplay struct {
 // replayMost is the maximum number of changes in one replay.
 const replayMost = 1000
 
-// Run prints what the scans of the last days would have opened under a plan.
+// Run prints how a plan would have changed the results of the scans in the last days.
 func (c *ruleReplay) Run(s *session) error {
 	if c.Days < 1 || c.Days > 3660 {
 		return misused("rule_replay.days_want_1_to_3660", c.Days)
@@ -62,7 +62,7 @@ func (c *ruleReplay) owner(made plan) (string, error) {
 	return c.AppID, nil
 }
 
-// showReplay prints the results that scans would have had under the plan.
+// showReplay prints the changed results: the number of scans, the old result and the new result.
 func showReplay(w io.Writer, file string, days int, done client.Replayed) {
 	printMsg(w, "rule_replay.scanned_in_the_last_of",
 		counted(int(done.Scans), "link"), counted(days, "day"), done.Examined, plain(file), done.Changed)

@@ -21,8 +21,8 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// exitNoProgram is the shell's exit code for a program that cannot be started; for a program killed by a signal, the exit code is
-// exitSignal plus the signal number.
+// exitNoProgram is the exit code if the program cannot be started. If a signal kills the program, the exit code is exitSignal plus the
+// number of the signal. Shells use the same codes.
 const (
 	exitNoProgram = 127
 	exitSignal    = 128
@@ -35,7 +35,7 @@ type runCommand struct {
 	Command      []string `arg:"" passthrough:"" name:"cmd"`
 }
 
-// Run starts a local server, and a program that treats the server as the platform. Decision 66.
+// Run starts a local server, and a program whose calls to the platform go to this server. Decision 66.
 func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if len(c.Command) > 0 && c.Command[0] == "--" {
 		c.Command = c.Command[1:]
@@ -56,7 +56,7 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	if err != nil {
 		return err
 	}
-	// Signals to this program are forwarded to the child program, and the child program decides when both end.
+	// The child program receives all signals that this program receives; this program ends when the child program ends.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, forwardedSignals...)
 	defer signal.Stop(signals)
@@ -87,8 +87,8 @@ func (c *runCommand) Run(s *session, chosen *kong.Context) error {
 	return nil
 }
 
-// serverConfig returns the configuration of the server: data in dir and free ports, unless the command line sets other values.
-// Environment variables for a server elsewhere are ignored.
+// serverConfig returns the configuration of the server: data in dir and a free port, unless the command line sets other values. Environment
+// variables that locate other servers or contain their secrets are ignored.
 func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Config, error) {
 	typed := func(name string) bool {
 		return slices.ContainsFunc(chosen.Path, func(p *kong.Path) bool { return p.Flag != nil && p.Flag.Name == name })
@@ -149,7 +149,7 @@ func (c *runCommand) play(s *session, srv *server.Server, dir, program string, e
 		cmd.Args[0] = c.Command[0]
 		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, s.in, s.out, s.err
 		if f, ok := s.out.(*errWriter); ok {
-			cmd.Stdout = f.to // A terminal is passed as a file, so that the program still sees a terminal.
+			cmd.Stdout = f.to // without errWriter, so that a program on a terminal detects the terminal
 		}
 		if f, ok := fileOf(s.in); ok {
 			cmd.Stdin = f
@@ -176,7 +176,7 @@ func (c *runCommand) play(s *session, srv *server.Server, dir, program string, e
 		for {
 			select {
 			case sent := <-signals:
-				// A signal from a key on the terminal reaches the program directly.
+				// If the user types Ctrl-C, the terminal itself sends the signal to the program.
 				if sent != os.Interrupt || !fromTerminal(s.in) {
 					_ = cmd.Process.Signal(sent) // The process may have exited already.
 				}
@@ -205,7 +205,7 @@ func fromTerminal(in io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-// sayDeviations prints the calls that the platform would have rejected; the result is 1 if one is at least as certain as --fail-on.
+// sayDeviations prints the program's deviations from the platform; it returns 1 if one is at least as certain as --fail-on.
 func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) int {
 	qrjump, err := client.New(url, client.Options{HTTP: directly()})
 	if err != nil {
@@ -227,8 +227,8 @@ func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) 
 	return 0
 }
 
-// printArrived prints the number of calls that the server received and the other hosts that were requested through the proxy.
-// printArrived returns false if no call arrived under --fail-on, because the program then tested nothing.
+// printArrived prints the number of calls that the server received, and the hosts that the proxy rejected. With --fail-on, printArrived
+// returns false if no call arrived, because a run without calls tests nothing.
 func (c *runCommand) printArrived(w io.Writer, got server.Arrived) bool {
 	printMsg(w, "run.arrived", counted(int(got.Calls), "call"))
 	if len(got.Rejected) > 0 {
@@ -265,8 +265,8 @@ func makeRunDir() (dir string, remove func(), err error) {
 	}, nil
 }
 
-// removeAbandoned removes a directory of qrjump run if its lock is free. A directory that contains at most the lock file is kept,
-// because another process may just have created it.
+// removeAbandoned removes a directory of qrjump run if no process holds its lock. A directory with at most the lock file stays, because
+// another process may just be creating it.
 func removeAbandoned(dir string) {
 	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 		return

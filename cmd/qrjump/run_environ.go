@@ -26,7 +26,7 @@ import (
 // storePassword is the password of the trust store, which contains no secrets; Java's own trust store has the same password.
 const storePassword = "changeit"
 
-// nodeProxy is a script that makes older versions of Node.js use the proxy; the host names are inserted at run time.
+// nodeProxy is a script that makes older versions of Node.js use the proxy; leadNode inserts the platform's host names.
 //
 //go:embed run_node.cjs
 var nodeProxy string
@@ -45,12 +45,12 @@ var rootFiles = []string{
 	"/etc/ssl/cert.pem",      // macOS, FreeBSD
 }
 
-// outputVariables lists the qrjump variables that are passed to the program unchanged, because they only control how commands
-// print. All other qrjump variables configure servers elsewhere, and some contain secrets.
+// outputVariables lists the QRJUMP_ variables that the program keeps, because they only control the output of commands. The program does
+// not get the other QRJUMP_ variables: they are about other servers, and some contain secrets.
 var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
-// environOf returns the environment of a program that is to treat the local server as the platform: proxy, trusted authorities and
-// credentials. environOf writes the files that the variables name into dir.
+// environOf returns the program's environment: with it, calls to the platform go to the local server, which is the proxy, and the program
+// has the credentials of seed accounts. environOf writes files that the variables name into dir.
 func environOf(ctx context.Context, srv *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {
@@ -65,7 +65,7 @@ func environOf(ctx context.Context, srv *server.Server, dir string, environ []st
 		"component": "QRJUMP_COMPONENT_"} {
 		set[name+"APPID"], set[name+"SECRET"] = srv.DemoAccount(ctx, kind)
 	}
-	// Many SDKs cache their token in the temporary directory by AppID, and a token of an earlier server is invalid on this one.
+	// The program gets its own temporary directory: many SDKs cache tokens there, and tokens of an earlier server are invalid here.
 	temporary := filepath.Join(dir, "tmp")
 	if err := os.Mkdir(temporary, 0o700); err != nil {
 		return nil, err
@@ -160,8 +160,8 @@ func (v variables) leadNode(dir string, environ []string) error {
 	return os.WriteFile(file, []byte(strings.Replace(nodeProxy, "PLATFORM_NAMES", string(names), 1)), 0o600)
 }
 
-// systemRoots returns the certificate authorities that this machine trusts: from a file that a variable names, else from the
-// system's file; nil if no file is found.
+// systemRoots returns the certificate authorities that the program would trust otherwise: those in a file that an environment variable
+// names, else those of the system; nil if no file is found.
 func systemRoots(environ []string) []byte {
 	for _, name := range append([]string{variable(environ, "SSL_CERT_FILE"), variable(environ, "CURL_CA_BUNDLE"),
 		variable(environ, "REQUESTS_CA_BUNDLE")}, rootFiles...) {
@@ -187,7 +187,7 @@ func trustStore(text []byte) ([]byte, error) {
 // variables maps names of environment variables to new values; "" unsets a variable.
 type variables map[string]string
 
-// merge returns an environment in which the variables replace existing entries.
+// merge returns an environment with the variables set or unset; they replace existing entries.
 func (v variables) merge(environ []string) []string {
 	var list []string
 	for _, entry := range environ {

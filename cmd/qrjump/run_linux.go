@@ -20,11 +20,11 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// For clients that use no proxy, the program runs in a mount namespace whose hosts file maps the platform's host names to an
-// address in 127.0.0.0/8, and the server listens on port 443 of this address. Decision 66.
+// Some clients use no proxy. For these, the program runs in a mount namespace whose hosts file maps the platform's host names to an address
+// in 127.0.0.0/8; the server listens on port 443 of this address. Decision 66.
 
-// helperName is the first argument of this executable in the role of the helper, which sets up the namespaces and then executes the
-// program. The helper's other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its arguments.
+// helperName is the name (argument 0) of this executable as the helper, which sets up the namespaces and then executes the program. The
+// other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its arguments.
 const helperName = "qrjump-run-namespaces"
 
 // If a step fails, the helper sends a message over its socket that begins with one of the following bytes.
@@ -67,8 +67,8 @@ func becomeProgram(hosts, port, program string, args []string) (kind byte, err e
 
 const hostsFile = "/etc/hosts"
 
-// passListeners opens listeners in this process's network namespace, where all ports of 127.0.0.1 are free, and passes the sockets
-// to the server: the server's own port, 443 and 80.
+// passListeners listens on the server's own port, 443 and 80 in this process's network namespace, where all ports of 127.0.0.1 are free,
+// and passes the three sockets to the server.
 func passListeners(port string) error {
 	if err := startLoopback(); err != nil {
 		return os.NewSyscallError("ioctl", err)
@@ -103,8 +103,8 @@ func startLoopback() error {
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo)
 }
 
-// startLed starts cmd in an environment where the platform's host names resolve to the server even without a proxy. If namespaces
-// are not permitted, startLed returns noNamespace and has not started cmd.
+// startLed starts cmd in namespaces in which the platform's host names resolve to the server, even without a proxy. If cmd cannot run in
+// namespaces, startLed returns a noNamespace error, and cmd is not running.
 func (c *runCommand) startLed(cmd *exec.Cmd, srv *server.Server, dir string) (err error) {
 	address, port := "127.0.0.1", ""
 	if c.Isolate {
@@ -160,7 +160,7 @@ func (c *runCommand) startLed(cmd *exec.Cmd, srv *server.Server, dir string) (er
 	return nil
 }
 
-// awaitHelper takes the listeners that the helper passes, if any, and returns after the helper has executed the program.
+// awaitHelper serves the listeners that the helper passes, if any, and waits until the helper executes the program or fails.
 func (c *runCommand) awaitHelper(from *os.File, srv *server.Server) error {
 	message, rights := make([]byte, 1), make([]byte, unix.CmsgSpace(3*4))
 	n, m, _, _, err := unix.Recvmsg(int(from.Fd()), message, rights, unix.MSG_CMSG_CLOEXEC)

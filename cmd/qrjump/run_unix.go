@@ -19,6 +19,6 @@ func isProcessRunning(pid int) bool {
 		return false
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	// In /proc/PID/stat, the program name is in parentheses before the state, and may contain parentheses itself.
+	// In /proc/PID/stat, the state follows the program name in parentheses; the name itself may contain parentheses.
 	return err != nil || !bytes.HasPrefix(text[bytes.LastIndexByte(text, ')')+1:], []byte(" Z"))
 }

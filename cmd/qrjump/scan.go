@@ -86,7 +86,7 @@ func (c *scanCommand) Run(s *session) error {
 	return c.show(s, d, nil)
 }
 
-// hasNoKey adds the source of scan keys to the error of a scan without a valid key.
+// hasNoKey adds to the error of a scan without a valid key the advice how to get a scan key.
 func (c *scanCommand) hasNoKey(err error) error {
 	if isProblem(err, http.StatusUnauthorized) {
 		return hintError{error: err, next: tr("scan.lacks_key", shellWord(c.Link))}
@@ -113,7 +113,7 @@ func (c *scanCommand) explain(s *session, scanner *client.Client, request client
 	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: request, AssumePublished: c.AssumePublished})
 }
 
-// show prints a decision; the text output includes the steps, or the command that explains them.
+// show prints a decision. The text output includes the steps; if steps is nil and no rule matched, it names the command that prints them.
 func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer)) error {
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)
@@ -185,7 +185,7 @@ func (c *scanCommand) resolveAll(s *session, scanner *client.Client) error {
 	return lines.err
 }
 
-// explainAll explains the lines of standard input, with one call per line.
+// explainAll explains the scans of the lines of standard input, with one call per line.
 func (c *scanCommand) explainAll(s *session, scanner *client.Client) error {
 	lines := &lineReader{in: s.in}
 	for line := range lines.all() {
@@ -212,7 +212,7 @@ const maxLink = 64 << 10
 // lineReader reads one link per line and skips empty lines.
 type lineReader struct {
 	in  io.Reader
-	err error // The read error after the last line.
+	err error // the error that ended the reading; nil at the end of the input
 }
 
 func (l *lineReader) all() iter.Seq[string] {

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// fromSnapshot scans links with the rules of a snapshot file, without a server. The snapshot file contains accounts, links between
-// them and rules, but neither codes nor users, so test links open nothing.
+// fromSnapshot scans links with the rules of a snapshot file, without a server. The file contains rules, accounts and the links between
+// accounts. It contains no codes and no users; test links open nothing, because they need a user.
 func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
 		return misused("scan_snapshot.snapshot_knows_rules_and_accounts")
@@ -54,7 +54,7 @@ func (c *scanCommand) fromSnapshot(s *session) error {
 	return lines.err
 }
 
-// resolveFrom returns a decision in the format of the scan API.
+// resolveFrom scans a link with the snapshot's rules, and returns the decision in the format of the scan API.
 func (c *scanCommand) resolveFrom(r scan.Resolver, link string) (client.Decision, error) {
 	d := r.Resolve(scan.Request{Text: link, Source: scan.Source(c.Source), At: time.Now()})
 	shown := client.Decision{Action: string(d.Action), AppID: d.AppID, Version: string(d.Version), Path: d.Path, Scene: d.Scene, URL: d.URL,

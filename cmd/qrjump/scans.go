@@ -37,7 +37,7 @@ func (c *scansCommand) filters() bool {
 	return c.Since != "" || c.From != "" || c.To != "" || c.User != "" || c.Code != "" || c.Rule != ""
 }
 
-// filter returns the scan filter from the flags; nil means all scans.
+// filter returns the scan filter that the flags define; nil if no filter flag is set.
 func (c *scansCommand) filter(s *session, operator *client.Client) (*client.ScanFilter, error) {
 	if !c.filters() && c.Owner == "" {
 		return nil, nil
@@ -102,7 +102,7 @@ func (c *scansCommand) shape() *outputFlags {
 	return &c.outputFlags
 }
 
-// file exports the matching scans to a file in a format that the server produces.
+// file exports the matching scans to the file of --out, as CSV or Parquet from the server.
 func (c *scansCommand) file(s *session) error {
 	if !c.isTable() || c.Follow || c.Limit != nil || c.After != "" {
 		return misused("scans.out_is_all_scans_that", plain(c.Out))
@@ -127,8 +127,8 @@ func (c *scansCommand) file(s *session) error {
 	return err
 }
 
-// Run prints scans in the order of their recording, newest last; JSON output has one scan per line, so that the last line contains
-// the cursor for the next run.
+// Run prints scans in the order in which they were recorded. JSON output has one scan per line; the ID in the last line is the value of
+// --after for the next run.
 func (c *scansCommand) Run(s *session) error {
 	if c.Namespace != "" && c.User == "" {
 		return misused("scans.namespace_is_that_of_user")
@@ -164,11 +164,11 @@ func (c *scansCommand) Run(s *session) error {
 	return c.list(s, operator, wanted, limit)
 }
 
-// maxNewestScans is the maximum number of newest scans that the server can return without a cursor.
+// maxNewestScans is the maximum of --limit if neither --after nor a filter is set: the server returns at most this many newest scans.
 const maxNewestScans = 100_000
 
-// list prints at most limit scans, or all if limit is 0: the scans after --after, else the newest scans, else all. With a filter,
-// list prints the first matching scans instead of the newest.
+// list prints at most limit scans; 0 = no limit. With --after, it prints the scans after this ID; with a filter, the first matching scans;
+// otherwise the newest scans, or all without a limit.
 func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
 	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
 	page, err := r.first(s.ctx)
@@ -198,7 +198,7 @@ func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.
 	return r.failed(err)
 }
 
-// A scanReading reads scans page by page.
+// scanReading is the state of a command that reads scans page by page.
 type scanReading struct {
 	*scansCommand
 	operator *client.Client
@@ -206,14 +206,14 @@ type scanReading struct {
 	limit    int    // The maximum number of printed scans; 0 means no limit.
 	after    string // The cursor of the last scan that was read.
 	printed  int
-	older    bool // There are scans older than the first scan that was read.
+	older    bool // true = there are scans before the first one that was read
 }
 
 // first returns the first page of a listing.
 func (r *scanReading) first(ctx context.Context) (client.ScanPage, error) {
 	switch {
 	case r.after == "" && r.Follow && r.Since == "" && r.From == "":
-		// New scans begin after the newest existing scan; if there is none yet, all scans are new.
+		// --follow prints only new scans: those after the newest existing scan, or all if there is none yet.
 		page, err := r.operator.Scans.ListNewest(ctx, 1)
 		return client.ScanPage{Next: page.Next, More: true}, err
 	case r.after == "" && r.limit > 0 && !r.filters():
@@ -239,7 +239,7 @@ func (r *scanReading) failed(err error) error {
 	return failed(tr("scans.list_scans_after"), r.after, err)
 }
 
-// printMsg prints a remark after the end of a listing.
+// printMsg prints a note after the last scan: that nothing was found, or how to print the other scans.
 func (r *scanReading) printMsg(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):
@@ -343,7 +343,7 @@ func numberOrNone(n int64) string {
 	return number(n)
 }
 
-// scanTable prints table rows with fixed column widths, so that rows can be printed as they arrive.
+// scanTable prints a table with fixed column widths, so that each row is printed without waiting for later rows.
 type scanTable struct {
 	w     io.Writer
 	began bool

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// maxSeedSize is the maximum size in bytes of a seed file for a running server.
+// maxSeedSize is the maximum size in bytes of a seed file that the command sends to a running server.
 const maxSeedSize = 1 << 20
 
 type seedCommand struct {

@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// serveCommand holds the server's flags, which are also environment variables and keys of the configuration file. A flag overrides
-// the environment, and the environment overrides the configuration file.
+// serveCommand holds the server's flags; each can also be set by an environment variable or in the configuration file. A flag overrides the
+// environment variable, and both override the configuration file.
 type serveCommand struct {
 	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
 	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`
@@ -49,15 +49,15 @@ type serveCommand struct {
 	OIDCClient     string     `name:"oidc-client-id" env:"QRJUMP_OIDC_CLIENT_ID" placeholder:"ID"`
 	OIDCSecret     string     `name:"oidc-client-secret" env:"QRJUMP_OIDC_CLIENT_SECRET" placeholder:"SECRET"`
 	OIDCRoles      string     `name:"oidc-roles-claim" env:"QRJUMP_OIDC_ROLES_CLAIM" default:"roles" placeholder:"CLAIM"`
-	// The flag has no default value here, because the default depends on --dev and --emulator, which have no delay.
+	// The tag has no default, because the default depends on other flags: no delay with --dev or --emulator.
 	ShutdownDelay *time.Duration `env:"QRJUMP_SHUTDOWN_DELAY" placeholder:"TIME"`
 	OTLPEndpoint  string         `name:"otlp-endpoint" env:"QRJUMP_OTLP_ENDPOINT" placeholder:"URL"`
 	LogFormat     string         `env:"QRJUMP_LOG_FORMAT" default:"text" enum:"text,json" placeholder:"text|json"`
 	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
-// strictness is the lowest evidence level at which deviations are rejected. strictness is a flag with an optional value after "=":
-// --strict without a value means --strict=inferred.
+// strictness is the value of --strict: the lowest evidence level of deviations that the server rejects. The value is optional: --strict
+// alone means --strict=inferred.
 type strictness behaviour.Evidence
 
 func (strictness) IsBool() bool { return true }
@@ -130,7 +130,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	}, nil
 }
 
-// readConfig sets the flags that the configuration file contains and that neither the command line nor the environment sets.
+// readConfig reads the configuration file and sets its flags, except flags that the command line or the environment already sets.
 func readConfig(file string, chosen *kong.Context) error {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -17,7 +17,7 @@ type settingList struct {
 	Changed bool
 }
 
-// inWords returns a setting with its description in the reader's language, if this program knows the setting.
+// inWords returns a setting with its texts in the reader's language; a setting that this program does not know stays unchanged.
 func inWords(item client.Setting) client.Setting {
 	if i := slices.IndexFunc(settings.Table, func(f settings.Field) bool { return f.Name == item.Name }); i >= 0 &&
 		outputLanguage.language() != i18n.English {
@@ -47,7 +47,7 @@ func (c *settingList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, failed("list", "settings", err))
 }
 
-// stripMarkdown removes the Markdown marks from a text of the reference.
+// stripMarkdown removes the Markdown quotes (backticks) from a description.
 func stripMarkdown(text string) string { return strings.ReplaceAll(text, "`", "") }
 
 // setting finds a setting by its name.

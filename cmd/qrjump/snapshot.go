@@ -21,7 +21,7 @@ func (c *snapshotList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, list, noSnapshots("list", err))
 }
 
-// noSnapshots explains, for a server that is not an emulator, which command to use instead of a snapshot.
+// noSnapshots explains the error of a snapshot command; if the server has no emulator, the error names the flag that the server needs.
 func noSnapshots(did string, err error) error {
 	if w, ok := errors.AsType[*client.WrongServer](err); ok && w.NoSuchCall {
 		return exitError{hintError{error: fault("named.the_server_at_has_no", localizeOr("did."+did, did), w.URL),
@@ -68,8 +68,8 @@ type snapshotEnd struct {
 	confirmFlag
 }
 
-// confirm finds the snapshot and asks for confirmation; sure is true if the action may proceed. would and lost are the messages
-// about the planned action and about the data that the action discards.
+// confirm finds the snapshot and asks for confirmation. sure is true if the user confirmed; with --dry-run, confirm only prints the message
+// would. lost is the message about the data that the action deletes.
 func (c *snapshotEnd) confirm(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {

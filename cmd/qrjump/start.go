@@ -20,15 +20,15 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// starting is the common part of the commands that lead a new user from a running server to the first scan. starting creates the
-// missing objects with other commands and prints each command in its typed form, so that the user learns it. Existing objects are
-// left unchanged, so that the command can be repeated after an interruption.
+// starting is the common part of the start commands, which lead a new user from a running server to the first scan. They create missing
+// objects by running other commands, and print these commands, so that the user learns them. Existing objects stay unchanged, so an
+// interrupted start command can be repeated.
 type starting struct {
 	operator
 	ran []string
 }
 
-// serverFlags returns the flags that locate the server as they were given; shown has them quoted for a shell, without the token.
+// serverFlags returns the flags that locate the server; shown has the same flags quoted for a shell, without the value of the token.
 func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
@@ -57,7 +57,7 @@ func (c *starting) line(admin bool, args ...string) string {
 	return strings.Join(append([]string{"qrjump", shellWords(args...)}, shown...), " ")
 }
 
-// do runs an operator command, or an account command if admin is false.
+// do prints and runs another command of this program; if admin is true, the command gets the flags of the admin API too.
 func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
 	flags, _ := c.serverFlags(admin)
 	line := c.line(admin, args...)
@@ -87,14 +87,13 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// promptedFlag is a missing flag; key selects the question for the user, and offered is the default answer.
+// promptedFlag is a flag that prompt sets if it is empty; key selects the question, and offered is the default answer.
 type promptedFlag struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// prompt fills in missing flags: it asks the user on a terminal, and uses the offered values elsewhere. Without an offered value, the
-// flag is required.
+// prompt sets the empty flags: on a terminal it asks the user, elsewhere it uses the default answer. A flag without an answer is an error.
 func prompt(s *session, flags ...promptedFlag) error {
 	for _, choice := range flags {
 		if *choice.to != "" {
@@ -132,15 +131,15 @@ func onlyAccount(list []client.Account, kind string) (appid string) {
 	return appid
 }
 
-// accountPlan is an account that a start needs: its kind, the ability that it must have, and how it is created.
+// accountPlan describes an account that a start command needs: its kind, the required ability, and the flags that create it.
 type accountPlan struct {
 	appid, kind, ability string
 	flags                []string // of account set
 	secretFile           string   // standard input of account set; "" = none
 }
 
-// account returns the account of a plan and creates the account if it does not exist; missingNames lists the missing preconditions
-// for the ability and for access tokens.
+// account returns the account of a plan, and creates it if it does not exist; missingNames lists the unfulfilled requirements of the plan's
+// ability and of the ability to get access tokens.
 func (c *starting) account(s *session, qrjump *client.Client, p accountPlan) (a client.Account, missingNames []string, err error) {
 	appid := p.appid
 	a, err = qrjump.Accounts.Get(s.ctx, appid)
@@ -218,7 +217,7 @@ type startCodes struct {
 	Proof       string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
-// Run creates everything that is needed between a new server and the first printable codes.
+// Run creates everything that a new server needs before the first codes can be printed.
 func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	format, err := pictureOf(c.Proof)
 	if err != nil {
@@ -264,7 +263,7 @@ func (c *startCodes) Run(s *session, qrjump *client.Client) error {
 	if err != nil {
 		return err
 	}
-	// If the account already had a key and a secret, only its owner knows where they are stored.
+	// If the files do not exist, the account already had a key and a secret, and only its owner has them.
 	key, stdin := orPlaceholder(c.KeyFile, "KEYFILE"), orPlaceholder(c.SecretFile, "SECRETFILE")
 	next := c.line(false, "label", c.Job, "--appid", c.AppID, "--secret", "-", "--key-file", key) + " < " + shellWord(stdin)
 	if key == "KEYFILE" || stdin == "SECRETFILE" {
@@ -404,7 +403,7 @@ type startRules struct {
 	Proof      string `default:"proof.svg" placeholder:"FILE" file:"out"`
 }
 
-// Run creates everything that is needed between a new server and the first published rule.
+// Run creates everything that a new server needs for a first published rule.
 func (c *startRules) Run(s *session, qrjump *client.Client) error {
 	format, err := pictureOf(c.Proof)
 	if err != nil {
@@ -454,7 +453,7 @@ func (c *startRules) Run(s *session, qrjump *client.Client) error {
 		c.line(true, "scan", "--explain", c.Prefix))
 }
 
-// ready prepares the account so that the account can have rules that open the account. The account's secret is stored in a file.
+// ready prepares a Mini Program that can add rules and that its own rules can open. The account's secret is stored in a file.
 func (c *startRules) ready(s *session, qrjump *client.Client, file string) error {
 	_, err := qrjump.Accounts.Get(s.ctx, c.AppID)
 	if isNotFound(err) {
@@ -478,7 +477,7 @@ func (c *startRules) ready(s *session, qrjump *client.Client, file string) error
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(file); err != nil { // The account existed before, so its secret is unknown.
+	if _, err := os.Stat(file); err != nil { // The account existed before with a secret that this command does not know.
 		return misused("start.secret", file, c.AppID)
 	}
 	return nil

@@ -31,7 +31,7 @@ func (t statsTime) bounds(utc bool) (from, to string, err error) {
 	begin := func(text string, lasts int) string {
 		day, err := time.Parse(time.DateOnly, text)
 		if err != nil {
-			return text // The text is a point in time.
+			return text // The text is no day: it is empty or a point in time.
 		}
 		return day.AddDate(0, 0, lasts).Format(time.RFC3339)
 	}
@@ -51,8 +51,8 @@ func (f tableFlags) format() string {
 	return "csv"
 }
 
-// write writes the file that fill requests from the server, and reports whether --out is set; fallback is true if another flag
-// conflicts with --out.
+// write writes the file of --out with fill, which requests the table from the server; wanted reports whether --out is set. fallback is true
+// if another flag contradicts --out.
 func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Out == "":
@@ -123,7 +123,7 @@ func (c *statsShow) Run(s *session) error {
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
 }
 
-// in converts a time to the time zone of the output: the server's zone, which determines its days, or UTC.
+// in converts a time to the zone of the output: UTC with --utc, else the server's zone, in which the server counts days.
 func (c *statsShow) in(t time.Time) time.Time {
 	if c.UTC {
 		return t.UTC()
@@ -131,13 +131,13 @@ func (c *statsShow) in(t time.Time) time.Time {
 	return t
 }
 
-// cells returns the cells of a row that precede its number.
+// cells returns the first cells of a row: the time and the group, without the number.
 func (c *statsShow) cells(r client.StatisticsRow) (cells []string) {
 	if r.StartsAt != nil {
 		t := c.in(*r.StartsAt)
 		form := "2006-01-02"
 		switch {
-		case c.By == "hour" || t.Hour() != 0: // With --utc, days of the server begin at an hour other than 0.
+		case c.By == "hour" || t.Hour() != 0: // With --utc, a day of the server may begin at another hour than 0.
 			form = "2006-01-02 15:04"
 		case c.By == "month":
 			form = "2006-01"
@@ -242,7 +242,7 @@ func rightAligned(rows [][]string, column int) [][]string {
 // barWidth is the width in characters of the longest bar.
 const barWidth = 32
 
-// barOf returns a number as a bar; every number above zero is visible.
+// barOf draws a number as a bar of block characters; every number above zero has a visible bar.
 func barOf(n, largest int64) string {
 	if n <= 0 || largest <= 0 {
 		return ""
@@ -351,7 +351,7 @@ func (c *statsAlarms) Run(s *session) error {
 	})
 }
 
-// dismissal returns who dismissed an alarm and why, or "" if the alarm is not dismissed.
+// dismissal returns the name of the person that dismissed an alarm, with their note; "" if the alarm is not dismissed.
 func dismissal(a client.Alarm) string {
 	if a.DismissedAt == nil {
 		return ""

@@ -27,13 +27,13 @@ type symbolFlags struct {
 // drawnSymbol is the JSON result of a drawn symbol.
 type drawnSymbol struct {
 	File   string  `json:"file"`
-	Module float64 `json:"module_mm"` // The actual module size of the drawing.
+	Module float64 `json:"module_mm"` // The module size after rounding to whole dots.
 	Dots   int     `json:"module_dots"`
 	Width  float64 `json:"width_mm"`
 	Height float64 `json:"height_mm"`
 	DPI    int     `json:"dpi"`
-	// Content holds the text that was read back from each symbol; "" for a dot matrix that another system produced and whose text is
-	// unknown here.
+	// Content holds, for each symbol, the text that was read back; "" for a dot matrix from another system, whose text this program cannot
+	// read.
 	Content []string `json:"content"`
 }
 
@@ -151,11 +151,11 @@ func (c *symbolCommand) Run(s *session) error {
 	return fault("symbol.no_rows", c.What)
 }
 
-// likeCodes matches a text that probably means codes of a batch instead of itself: a number, a colon and indexes; or a number as
-// long as an application ID, a separator and indexes.
+// likeCodes matches a text that is probably a selection of codes of a batch and not the content of a symbol: a number, a colon and indexes;
+// or a number of at least 9 digits, a separator and indexes.
 var likeCodes = regexp.MustCompile(`^\s*(?:([0-9]{1,18})\s*[:：]|([0-9]{9,18})\s*[/,;#@.\s])\s*(all|[0-9]*\s*(?:-\s*[0-9]*)?)\s*$`)
 
-// notOneCode rejects a text that was probably meant as a selection of codes: its symbol would open nothing.
+// notOneCode returns an error if the text is probably meant as a selection of codes, because a symbol with this text would open nothing.
 func (c *symbolCommand) notOneCode() error {
 	m := likeCodes.FindStringSubmatch(c.What)
 	switch {

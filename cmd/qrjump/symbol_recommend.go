@@ -18,7 +18,7 @@ type symbolRecommend struct {
 	Surface  string `default:"flat" placeholder:"flat|curved:DIAMETER"`
 }
 
-// Run prints the smallest size at which a symbol with the given text is readable.
+// Run prints the smallest size at which scanners can read a symbol with the given text.
 func (c *symbolRecommend) Run(s *session) error {
 	spot := symbol.Spot{DPI: c.DPI}
 	var err error

@@ -39,8 +39,8 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	return nil
 }
 
-// parseTime parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span is relative to now: in the
-// past, or in the future if isAhead is true. kind names the text in the error message.
+// parseTime parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span such as 2h means 2 hours ago, or in
+// 2 hours if isAhead is true. kind is the name of the flag for an error.
 func parseTime(kind, text string, isAhead bool) (time.Time, error) {
 	now := time.Now().In(zone).Truncate(time.Second)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)
@@ -69,8 +69,8 @@ func parseTime(kind, text string, isAhead bool) (time.Time, error) {
 	return t, nil
 }
 
-// parseDay returns a time bound in the form that the server accepts: a day stays a day in the server's time zone, and any other text
-// becomes a point in time.
+// parseDay returns a bound of a time range in the form that the server accepts: a day stays a day, which the server interprets in its own
+// time zone; any other text becomes a point in time.
 func parseDay(kind, text string) (string, error) {
 	if text == "" {
 		return "", nil

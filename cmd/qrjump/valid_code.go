@@ -10,15 +10,15 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// probeWithin is the timeout of a request that asks the server whether a text is one of its codes.
+// probeWithin is the timeout of a request by which the server checks texts.
 const probeWithin = 5 * time.Second
 
-// codeCheck rejects texts that look like codes of a server but are not valid: they would be printed but would open nothing.
+// codeCheck finds texts that look like codes of a server but are no valid codes, so that no labels are printed that open nothing.
 type codeCheck struct {
 	s        *session
 	scanner  *client.Client // If scanner is nil, no server can be queried, and only the form of a text is checked.
-	operator *client.Client // operator lists the codes of an application; if operator is nil, each text is checked with its own request.
-	prefix   string         // The prefix of the server's codes, as far as the prefix is known.
+	operator *client.Client // operator lists the codes of an application; without operator, each text needs its own request.
+	prefix   string         // The prefix of the server's codes; the default prefix until a response contains the server's own.
 }
 
 // codeCheck returns a check that queries the server from the flags.
@@ -35,8 +35,8 @@ func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	return c
 }
 
-// rows returns the position of the first row, in a page of consecutive indexes, whose text is not a code of the server, and the
-// reason. The server receives a request about a single text only if the text differs from the application's code list.
+// rows checks a page of rows with consecutive indexes; it returns the position of the first row with an invalid text, and the error. A text
+// that is in the application's code list needs no request of its own.
 func (c *codeCheck) rows(id int64, page []labels.Row) (n int, err error) {
 	listed := map[int64]string{}
 	if c.operator != nil && len(page) > 0 {
@@ -69,7 +69,7 @@ func (c *codeCheck) form(text string) error {
 	return nil
 }
 
-// text returns an error for a text that the server would interpret as a code but that is not valid; a text that a rule opens is accepted.
+// text returns an error if a server would treat the text as a code but the code is not valid; a text that a rule opens is no error.
 func (c *codeCheck) text(text string) error {
 	if c.scanner == nil {
 		return c.form(text)
@@ -86,7 +86,7 @@ func (c *codeCheck) text(text string) error {
 	}
 	opensNone := e.CodePrefix != "" && (e.Action == client.OpenURL || e.Action == client.ShowText)
 	if _, err := gs1.Parse(text); opensNone && err == nil {
-		return nil // The GS1 key of the text is looked up, and not a code.
+		return nil // The server looks up the GS1 key in the text, so the text is no code.
 	}
 	if opensNone || e.Reason == string(codes.UnknownCode) {
 		return misused("symbol.no_code", text, c.prefix)

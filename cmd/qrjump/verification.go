@@ -21,7 +21,7 @@ type verificationList struct {
 
 // verificationCheck is a check of a verification file.
 type verificationCheck struct {
-	Kind string `json:"kind"` // Kind is add for the check when a rule was added, or nightly for the latest check of a directory.
+	Kind string `json:"kind"` // "add": the check when a rule was added; "nightly": the latest nightly check of a directory
 	client.DomainVerification
 	Since  *time.Time `json:"failing_since,omitempty"`
 	NextAt *time.Time `json:"next_at,omitempty"`
@@ -53,7 +53,7 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	return all, err
 }
 
-// Run lists checks of verification files, both when rules were added and at night; with a request ID, Run prints each step of the check.
+// Run lists checks of verification files: those of added rules and the nightly ones. With --rid, Run prints the steps of one check.
 func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	all, err := c.read(s, qrjump)
 	switch {

@@ -22,8 +22,8 @@ type verificationCheckURL struct {
 	HostCAFile   string `name:"host-ca-file" placeholder:"FILE" file:"in"`
 }
 
-// Run fetches the verification file under the same restrictions as the server, and checks the file as the server does when a rule
-// is added. Contract: rules 2.7.
+// Run fetches and checks the verification file in the same way, and with the same restrictions, as the server does when an account adds a
+// rule. Contract: rules 2.7.
 func (c *verificationCheckURL) Run(s *session) error {
 	name, content := c.Name, c.Content
 	switch {

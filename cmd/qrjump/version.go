@@ -8,8 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/version"
 )
 
-// licences holds the licence texts of all code in the program. TestLicences_CoverEveryModule updates the file of licence
-// texts when run with -update.
+// licences holds the licence texts of all code in the program. To update the file, run TestLicences_CoverEveryModule with -update.
 //
 //go:embed licences.txt
 var licences string

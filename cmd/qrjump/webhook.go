@@ -57,7 +57,7 @@ type webhookChanges struct {
 
 var webhookCodesForm = regexp.MustCompile(`^([1-9][0-9]{0,17})(?::(.*))?$`)
 
-// apply applies the flags to the requested state of a webhook; fields without a flag remain unchanged.
+// apply sets the fields of w for which a flag is given; fields without a flag remain unchanged.
 func (c webhookChanges) apply(w *client.WebhookPut) error {
 	if c.Codes != nil {
 		w.Codes = nil
@@ -229,7 +229,7 @@ func (c *webhookTest) Run(s *session, qrjump *client.Client) error {
 	return err
 }
 
-// sendTest waits until a message has been sent once.
+// sendTest waits until the server has tried to send the test message, at most for the time of --wait.
 func (c *webhookTest) sendTest(ctx context.Context, qrjump *client.Client, event string) (client.Delivery, error) {
 	until := time.After(c.Wait)
 	for {

@@ -14,7 +14,7 @@ type whyCommand struct {
 	RID string `arg:"" placeholder:"RID"`
 }
 
-// Run explains the response to a call and the certainty of the explanation.
+// Run explains why the server responded to a call as it did, and how certain it is that the platform behaves in the same way.
 func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	call, err := qrjump.Calls.Get(s.ctx, c.RID)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// printNotOffered describes, for a path that qrjump does not offer, the platform's API at this path and an alternative.
+// printNotOffered explains a call of an unknown path: if the platform has an API there, it describes this API and an alternative.
 func printNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return

@@ -3,8 +3,8 @@
 //
 //	go run ./docs/print
 //
-// With -size, the command only writes docs/size.md, which is not written without this flag. With -evidence, the command writes the
-// behaviours that have a date, sorted by the age of their evidence, with search terms, to standard output.
+// With -size, the command writes only docs/size.md; no other run writes this file. With -evidence, the command writes to standard output
+// the behaviours whose evidence has a date, with search terms, sorted by the age of the evidence.
 package main
 
 import (

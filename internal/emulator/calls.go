@@ -8,7 +8,7 @@ import (
 
 // Calls is a ring buffer of the latest calls, in order of arrival.
 type Calls[T any] struct {
-	// Run identifies the process, so that positions of different processes can be told apart.
+	// Run identifies the process and is part of each position, so that ListAfter recognizes the positions of another process.
 	Run string
 
 	mu   sync.Mutex
@@ -34,7 +34,7 @@ func (c *Calls[T]) Add(item T) {
 	c.next = (c.next + 1) % remembered
 }
 
-// Clear forgets all.
+// Clear deletes all calls.
 func (c *Calls[T]) Clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,10 +53,10 @@ func (c *Calls[T]) Forget(lookup func(T) bool) {
 	}
 }
 
-// item returns the i-th stored call, the oldest first.
+// item returns the i-th stored call; call 0 is the oldest.
 func (c *Calls[T]) item(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
 
-// Last returns at most n calls that keep accepts, newest first, and the position of the newest call of all.
+// Last returns at most n calls for which keep returns true, newest first. place is the position of the newest of all calls.
 func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,8 +69,8 @@ func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	return list, c.place(c.added)
 }
 
-// ListAfter returns at most n calls after a position that keep accepts, oldest first, and the position to continue from; missed is the
-// number of later calls that were already evicted. For a position of another process, ListAfter starts with the oldest stored call.
+// ListAfter returns the calls after place for which keep returns true: at most n, oldest first. next is the position to continue
+// from; missed counts evicted calls after place. If place is from another process, ListAfter starts with the oldest stored call.
 func (c *Calls[T]) ListAfter(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,11 +12,11 @@ import (
 // Clock provides the time for the whole server. The clock runs at real speed from the time that was set, or is frozen.
 type Clock struct {
 	Real func() time.Time
-	// Save persists the state of the clock across restarts, before the state takes effect. Save may wait for transactions that read
-	// the clock, so Now never waits for Save.
+	// Save persists the state of the clock across restarts, before the state takes effect. Save may wait for transactions that call
+	// Now; therefore, Now never waits for Save.
 	Save func(state string) error
-	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d does not include real time
-	// that passes.
+	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d contains only the change,
+	// not the passing of real time.
 	OnAdvance func(d time.Duration) error
 
 	moving sync.Mutex // serializes changes of the clock, including Save
@@ -37,7 +37,7 @@ func (c *Clock) Restore(state string) error {
 	return json.Unmarshal([]byte(state), &c.state)
 }
 
-// Follow adopts the time that was set on another node: read returns the last text passed to Save; "" is real time.
+// Follow adopts the clock state that another node has saved. read returns that state as a text; "" means real time.
 func (c *Clock) Follow(read func() (state string, err error)) error {
 	c.moving.Lock() // waits until a local change is saved and active
 	defer c.moving.Unlock()
@@ -80,16 +80,16 @@ func (c *Clock) Frozen() bool {
 
 // Move is a change of the clock.
 type Move struct {
-	Now     *time.Time    // set to
+	Now     *time.Time    // time to set; nil = the current time of the clock
 	Advance time.Duration // duration by which the clock moves forward, in addition to Now
 	Freeze  *bool         // whether the clock is frozen after the move; nil = unchanged
 	Real    bool          // the clock follows real time again; the other fields are ignored
 }
 
-// latest is the last time that the clock can show, because a request id holds the second in 32 bits.
+// latest is the last time that the clock can show, because a request id contains the Unix time in 32 bits.
 var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Apply moves the clock. Apply rejects a move back, because issued tokens would become valid longer; Reset returns to real time instead.
+// Apply moves the clock. Apply rejects a move back, which would keep issued tokens valid for longer. Use Reset to return to real time.
 func (c *Clock) Apply(m Move) error {
 	c.moving.Lock()
 	defer c.moving.Unlock()
@@ -121,7 +121,7 @@ func (c *Clock) Apply(m Move) error {
 	return c.advance(s, moment.Sub(now))
 }
 
-// advance activates a state that is ahead of the current time by d.
+// advance activates a state whose time is d later than the current time of the clock.
 func (c *Clock) advance(s clockState, d time.Duration) error {
 	if err := c.set(s, true); err != nil || c.OnAdvance == nil {
 		return err
@@ -142,7 +142,7 @@ func (c *Clock) Reset() error {
 	return c.set(clockState{}, false)
 }
 
-// set saves a state and then activates it. If forward is true, a frozen clock never shows a time before the time shown during the save.
+// set saves and then activates a state. If forward is true, a frozen clock never shows an earlier time than at the end of the save.
 func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)

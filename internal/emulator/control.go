@@ -46,7 +46,7 @@ type clockView struct {
 	RealTime time.Time `json:"real_time" doc:"time of an unmodified clock"`
 }
 
-// moveInput is a requested change of the clock: now or advance are applied first, then freeze.
+// moveInput is a requested change of the clock: first now, then advance, and last freeze.
 type moveInput struct {
 	Now            *time.Time `json:"now,omitempty" doc:"time to set, in RFC 3339"`
 	Advance        string     `json:"advance,omitempty" doc:"duration by which to move the clock, for example 36h"`
@@ -160,7 +160,7 @@ func (c *Control[Call]) addSeed(ctx context.Context, in *struct {
 		Seed string `json:"seed" doc:"text of a seed file, YAML"`
 	}
 }) (SeedResult, error) {
-	// The seed is stored and loaded even if the client disconnects in between.
+	// The server stores and loads the seed even if the client disconnects meanwhile.
 	done, err := c.AddSeed(context.WithoutCancel(ctx), in.Body.Seed)
 	if err != nil && c.Wrong(err) {
 		return SeedResult{}, huma.Error422UnprocessableEntity("nothing was applied: " + err.Error())

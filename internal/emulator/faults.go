@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Fault is one entry of the fault plan: an error that calls to an endpoint get, or a fixed response to calls of a path.
+// Fault is one entry of the fault plan: an error, a delay or a lost connection at an endpoint, or a fixed response at a path.
 type Fault struct {
 	ID           int            `json:"id"`
 	Method       string         `json:"method,omitempty"` // "" = any
@@ -89,7 +89,7 @@ type Plan struct {
 	faults []*Fault
 }
 
-// NewPlan is empty.
+// NewPlan returns an empty plan with this random seed.
 func NewPlan(seed uint64) *Plan {
 	p := &Plan{seed: seed}
 	p.Clear()
@@ -175,13 +175,13 @@ func (p *Plan) List() []Fault {
 	return list
 }
 
-// Next returns the fault for a call: the first fault of the path and account that has triggers left and whose random draw succeeds.
-// A fault with Count > 0 fires at most Count times.
+// Next returns the fault for a call: the first fault for the path and the account that is not used up and whose random draw
+// succeeds. A fault with Count > 0 is used up after Count calls.
 func (p *Plan) Next(path, appid string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
 }
 
-// NextResponse returns the first fault with a response for the method and path that has triggers left and whose random draw succeeds.
+// NextResponse is like Next, but considers only the faults with a fixed response for the method and the path.
 func (p *Plan) NextResponse(method, path string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response != nil && (f.Method == "" || f.Method == method) })
 }

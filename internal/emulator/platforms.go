@@ -6,7 +6,7 @@ import (
 	o "github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// Agreement is an account owner's consent, given by the API instead of a page.
+// Agreement is an account owner's consent, given through the API instead of a browser page.
 type Agreement struct {
 	Component      string `json:"component" doc:"AppID of the requesting platform"`
 	PreAuthCode    string `json:"pre_auth_code"`

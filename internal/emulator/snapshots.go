@@ -33,7 +33,7 @@ type Snapshots struct {
 // ErrNoSnapshot is returned if no snapshot has the name.
 var ErrNoSnapshot = errors.New("there is no snapshot with this name")
 
-// SnapshotRefused is the reason why a state cannot be saved or loaded, and the next step.
+// SnapshotRefused is an error text: the reason why a state cannot be saved or loaded, and the next step for the operator.
 type SnapshotRefused string
 
 func (r SnapshotRefused) Error() string { return string(r) }

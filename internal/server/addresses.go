@@ -12,11 +12,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/atomicfile"
 )
 
-// addressesFile is the file in the data folder to which a running server writes the addresses of its listeners. A server that is
-// killed leaves its addresses file behind.
+// addressesFile is the file in the data folder to which a running server writes the addresses of its listeners. A server that is killed
+// leaves its addresses file behind.
 const addressesFile = "addresses.json"
 
-// Addresses holds the base URLs of a server's APIs, as reachable from the server's own machine.
+// Addresses holds the base URLs at which clients on the server's own machine reach its APIs.
 type Addresses struct {
 	Wire  string `json:"wire"`
 	Scan  string `json:"scan"`
@@ -52,7 +52,7 @@ func (s *Server) keepAddresses() {
 	}
 }
 
-// forgetAddresses removes the addresses file unless a server that started later has replaced the file.
+// forgetAddresses removes the addresses file, unless another server has written its own addresses into it.
 func (s *Server) forgetAddresses() {
 	if s.serving.addresses == (Addresses{}) {
 		return
@@ -74,6 +74,6 @@ func reachable(base string) string {
 	if ip := net.ParseIP(u.Hostname()); ip == nil || !ip.IsUnspecified() {
 		return base
 	}
-	u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // a listener on "::" accepts IPv4 and IPv6
+	u.Host = net.JoinHostPort("127.0.0.1", u.Port()) // also right for "::", which accepts IPv4 too
 	return u.String()
 }

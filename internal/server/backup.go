@@ -29,7 +29,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 			return err
 		}
 	}
-	// If CatchUpAndSave fails, scans that are not yet counted are counted after the archive is restored.
+	// CatchUpAndSave may fail: a server that is restored from the archive counts the uncounted scans.
 	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "export continues with uncounted scans", "error", err)
 	}
@@ -47,8 +47,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
 }
 
-// pack packs all data as of a single moment. The database snapshot is open only while pack runs, however slowly a client downloads
-// the archive.
+// pack packs all data as of a single moment. The database snapshot is closed when pack returns, so a slow download does not keep it open.
 func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		keys := map[string][]byte{}
@@ -69,8 +68,8 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 	return packed, err
 }
 
-// Import loads an archive file into an empty database. The archive's keys are sealed with the master key of c, which is created if
-// it does not exist. Import is atomic: after an error nothing is stored. Import calls passphrase only if the archive is valid.
+// Import loads an archive file into an empty database, in one transaction. The archive's keys are sealed with the master key of c, which
+// Import creates if it does not exist. Import calls passphrase only if the archive is readable and its schema is supported.
 func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -117,7 +116,7 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 		s.ScansDestination(scanlog.RestoreInto(c.scansDir(), rand.Reader))
 	}
 	err = s.Load(ctx, func(l *store.Restore) error {
-		// Only inside Load is it certain that the database has no keys of its own.
+		// Load checks first that the database is empty, so a new master key replaces no key that is in use.
 		master, _, err := masterKey(c, rand.Reader, true)
 		if err != nil {
 			return err
@@ -142,6 +141,6 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 	return m, s.Migrate(ctx)
 }
 
-// MinCodeCounterAt returns a number below the counter of every code that a server with a correct clock issues from the given time on,
-// for the --min-code-counter flag of a restored server.
+// MinCodeCounterAt returns a value for the flag --min-code-counter of a restored server. The value is less than the counter of every code
+// that a server with a correct clock issues at or after the time now.
 func MinCodeCounterAt(now time.Time) uint64 { return codes.FloorAt(now) }

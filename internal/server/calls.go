@@ -14,8 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// exact maps the paths of some interfaces to their daily limits: the calls of these interfaces are counted in the transactions that
-// execute the calls.
+// exact maps paths to daily limits that hold exactly: a call of such a path is counted in the same transaction that executes the call.
 var exact = map[string]func(settings.Settings) int{
 	"/cgi-bin/token":                         func(s settings.Settings) int { return s.TokenDailyLimit },
 	"/cgi-bin/component/api_component_token": func(s settings.Settings) int { return s.TokenDailyLimit },
@@ -40,7 +39,7 @@ func (s *Server) openUsage() {
 func (s *Server) countsComponent() component {
 	return component{name: "counts of calls", run: func(ctx context.Context) { s.domain.usage.Run(ctx) },
 		stop: func(ctx context.Context) error {
-			// Lost call counts do not fail the shutdown, because a kill of the process would lose them too.
+			// A failure is only logged: call counts may be lost, as they are if the process is killed.
 			if err := s.domain.usage.Flush(ctx); err != nil {
 				s.log.WarnContext(ctx, "call statistics not saved", "error", err)
 			}
@@ -48,7 +47,7 @@ func (s *Server) countsComponent() component {
 		}}
 }
 
-// checkLimits returns an error for a path in daily_limits that cannot have a limit.
+// checkLimits returns an error if daily_limits contains a path that cannot have a limit there.
 func checkLimits(object []byte) error {
 	var given struct {
 		DailyLimits settings.Limits `json:"daily_limits"`

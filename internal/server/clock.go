@@ -52,7 +52,7 @@ func (s *Server) openClock(ctx context.Context) error {
 	return nil
 }
 
-// advanceLimits ages the counters of limits by d, the duration by which the emulator's clock was moved.
+// advanceLimits makes the counters of rate limits older by d, after the emulator's clock was moved ahead by d.
 func (s *Server) advanceLimits(d time.Duration) error {
 	if s.emulation.wire != nil {
 		s.emulation.wire.Advance(d)
@@ -76,8 +76,8 @@ func (s *Server) wallClockComponent() component {
 	}
 }
 
-// countNow returns the time that assigns calls to a day or month for limits. If the machine's clock jumps ahead, countNow starts no new day
-// or month; if the emulator's clock is moved ahead, countNow does start a new day or month, as callers of the emulator expect.
+// countNow returns the time that decides to which day and month a call belongs for limits. A jump of the machine's clock does not begin a
+// new day or month, but a move of the emulator's clock does, because its callers expect this.
 func (s *Server) countNow() time.Time {
 	now := s.now()
 	if s.config.emulates() {

@@ -7,8 +7,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/printpackage"
 )
 
-// openCodeService prepares the service that makes codes. If the operator has no prefix, no codes are issued, except with --dev, where
-// codes have the platform's prefix.
+// openCodeService prepares the service that makes codes. Without --code-prefix, the service issues no codes; with --dev it does, with the
+// platform's prefix.
 func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 	keys, err := ring.codes(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// NodeSilence is the time without a report after which a running node counts as unreachable; nodes report once a minute.
+// NodeSilence is the time after which a node without a new report counts as unreachable; a running node reports once a minute.
 const NodeSilence = 5 * time.Minute
 
 // watch registers the metrics about readiness, database queries and other nodes.
@@ -96,7 +96,7 @@ func (w watcher) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// unreachable counts the nodes that have not reported for NodeSilence and were not stopped regularly.
+// unreachable counts the nodes without a report in the last NodeSilence, except the nodes that were shut down.
 func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	all, _, err := s.store.ScanNodes(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (s *Server) unreachable(ctx context.Context) (n float64, err error) {
 	return n, nil
 }
 
-// warnOfNoReplica logs a warning at the start if --database names several servers but commits wait for only one of them.
+// warnOfNoReplica logs a warning at the start if --database names several servers and no synchronous replica is connected.
 func (s *Server) warnOfNoReplica(ctx context.Context) {
 	r, err := s.store.Replication(ctx)
 	switch {
@@ -123,7 +123,7 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	}
 }
 
-// primariesEvery is the interval at which the database servers are checked for accepting writes.
+// primariesEvery is the interval between two checks of which database servers accept writes.
 const primariesEvery = 10 * time.Second
 
 // primariesComponent returns the component that checks which of the servers in --database accept writes. Decision 58.
@@ -159,8 +159,8 @@ func (s *Server) primariesComponent() component {
 	}}
 }
 
-// logPrimaries logs when two database servers accept writes, and when only one accepts writes again; said is the message that was
-// logged last.
+// logPrimaries logs an error if several database servers accept writes, and a message when only one does again; said is the list of servers
+// in the last message, and the result is the list for the next call.
 func (s *Server) logPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {

@@ -1,7 +1,7 @@
 package server
 
-// Each type in this file contains pointers to the groups of Server fields that its methods use. The values have no state of their
-// own and are created whenever a method of the type is called.
+// Each type in this file gives its methods access to only those groups of Server fields that they use. A value of such a type contains only
+// pointers, so a new value is created for each use.
 
 // settingsService sets, stores and loads the operator's settings.
 type settingsService struct {
@@ -13,7 +13,7 @@ func (s *Server) settings() settingsService {
 	return settingsService{&s.deps, &s.chosen}
 }
 
-// seeder fills the store from a seed file, empties the store, and saves and loads snapshots of its state.
+// seeder fills the store from a seed file, empties it, and saves and loads snapshots of it.
 type seeder struct {
 	*deps
 	chosen    *chosen

@@ -27,29 +27,29 @@ type Config struct {
 	ScanListen     string           // address of the scan API; "" = same as Listen
 	AdminListen    string           // address of the admin API and metrics; "" = same as Listen
 	Seed           string           // path of the seed file in YAML; "" = none
-	SeedAllow      []string         // networks that may call accounts and platforms of Seed without an ip_allowlist; nil = any
+	SeedAllow      []string         // networks that may call those accounts and platforms of Seed that have no ip_allowlist; nil = any
 	Set            []string         // settings as NAME=VALUE that override the seed; they survive a reset
 	Language       i18n.Language    // language of the texts that serve prints on its terminal
 	Dev            bool             // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs
 	DevPublic      bool             // allows Dev or Emulator even if other machines can reach a listener
 	DevHost        []string         // additional host names under which a Dev server accepts requests
-	Emulator       bool             // turns on the emulator's controls without the other effects of Dev
+	Emulator       bool             // turns on the emulator's controls; implied by Dev, which has further effects
 	TLSCert        string           // TLS certificate file of every listener; "" = plain HTTP
 	TLSKey         string           // its key
 	TLSDev         bool             // use a local certificate authority in Data/tls and a certificate from this authority
 	TrustedProxy   []string         // CIDR ranges of proxies whose X-Forwarded-For header is trusted
 	AdminToken     string           // "" = the token in Data/admin-token, generated at the first start
-	OIDC           OIDC             // OpenID Connect provider for people without a password on this server; zero = none
+	OIDC           OIDC             // OpenID Connect provider at which people can sign in; zero = none
 	CodePrefix     string           // prefix of every new code text; "" = the operator has no prefix
 	MinCodeCounter uint64           // lower bound for the counters of new codes
 	Regions        string           // region database in the MaxMind DB format; "" = regions are unknown
 	LogFormat      string           // text or json
 	MasterKey      string           // 64 hexadecimal digits; "" = the key in Data/master.key
 	Tracing        tracing.Recorder // recorder of spans, for --otlp-endpoint; nil = none
-	// Strict is the lowest evidence level of behaviours whose deviations from the platform are rejected, unless a setting overrides
-	// it; "" = none are rejected.
+	// Strict is the lowest evidence level of the deviations from the platform that the server rejects; "" = it rejects none. A setting
+	// overrides Strict.
 	Strict behaviour.Evidence
-	AsOf   string // day in the format 2006-01-02 whose platform responses the server reproduces; "" = today
+	AsOf   string // day (2006-01-02); the server responds as the platform did on this day; "" = today
 	// ShutdownDelay is the time for which /readyz responds with 503 before the listeners close.
 	ShutdownDelay time.Duration
 }
@@ -81,8 +81,8 @@ func (o OIDC) check() error {
 // longestDelay bounds ShutdownDelay.
 const longestDelay = 10 * time.Minute
 
-// ErrUsage marks errors that the person who started the program caused: a wrong flag, an unreadable seed file, a busy port. The
-// program exits with code 2 on such an error.
+// ErrUsage marks errors that are caused by the start of the program: a wrong flag, an unreadable seed file, a busy port. The program exits
+// with code 2 on such an error.
 var ErrUsage = errors.New("usage")
 
 type usageError struct{ err error }
@@ -166,7 +166,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// emulates reports whether emulator controls are on: moving the clock and injecting faults.
+// emulates reports whether the emulator is on, which can move the clock and inject faults.
 func (c Config) emulates() bool { return c.Dev || c.Emulator }
 
 // loopback reports whether a listen host is reachable from this machine only.

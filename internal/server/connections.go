@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// openConnectionLimits distributes the maximum number of connections between the public and the admin listeners.
+// openConnectionLimits sets the maximum numbers of connections of the public listeners and of the admin listener.
 func (s *Server) openConnectionLimits() {
 	separate := false
 	for _, on := range s.config.listeners() {
@@ -34,7 +34,7 @@ func (s *Server) openConnectionLimits() {
 	}
 }
 
-// bound wraps a listener with the connection limit of its kind, public or admin.
+// bound wraps a listener with a connection limit: the one of the admin listener, or the one that all public listeners share.
 func (s *Server) bound(l net.Listener, role listenerRole) net.Listener {
 	return s.serving.rooms[role == admin].Listener(l, s.seams.RefusedTime)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/emulator"
 )
 
-// consentPage returns the authorisation page; without --dev, the admin token is needed to approve.
+// consentPage returns the page on which a person approves an authorisation; without --dev, the approval needs the admin token.
 func (s *Server) consentPage() http.Handler {
 	p := &consent.Page{Accounts: s.domain.accounts, Log: s.log, HandOver: func(reference string) string {
 		return s.AdminURL + console.AgreePage(reference)

@@ -28,7 +28,7 @@ import (
 func (s *Server) console(operationsOf http.Handler) *console.Console {
 	scanMux := http.NewServeMux()
 	explain := s.scanAPI()
-	explain.Key = nil // no scan key: the visitor's role is checked instead
+	explain.Key = nil // needs no scan key, because the console checks the role of its user
 	explain.Register(scanMux, humago.New(http.NewServeMux(), huma.DefaultConfig("", "")))
 	// Callers that are restricted to certain accounts get results for these accounts only.
 	scans := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -80,15 +80,15 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	return h
 }
 
-// tlsOnly reports whether responses may tell a browser to use TLS only (HSTS). Only console pages send the HSTS header: a wire
-// client would ignore the header, and a customer's browser may use the host for other services. The HSTS header is never sent on a
-// developer's machine, where "localhost" is also the name of every other program.
+// tlsOnly reports whether the console may send the HSTS header, which makes a browser use only TLS for a host. Other surfaces never send
+// it: wire clients ignore it, and customers' browsers may use the host for other services. A developer's server does not send it either,
+// because all programs on the machine have the host name "localhost".
 func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
-// isAdminToken reports whether a typed text is the admin token; after too many wrong texts, it returns iam.ErrTooMany for
-// another wrong text.
+// isAdminToken reports whether a text that a person typed is the admin token. After too many wrong texts, each further wrong text returns
+// iam.ErrTooMany.
 func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
@@ -99,7 +99,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	return false, nil
 }
 
-// callAgain repeats a wire call in the name of an account, with a token that the account never receives, and returns the request id.
+// callAgain repeats a wire call as the account, with an operator token that the account never receives, and returns the request id.
 func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {

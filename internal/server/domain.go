@@ -35,7 +35,7 @@ type domain struct {
 	contact       contact
 }
 
-// domainComponent returns the component that prepares accounts, rules and codes with the server's clock.
+// domainComponent returns the component that selects the server's clock and creates the services for accounts, rules and codes.
 func (s *Server) domainComponent() component {
 	return component{name: "accounts, rules and codes", start: s.openDomain}
 }
@@ -86,7 +86,7 @@ func (s *Server) openDomain(ctx context.Context) error {
 	return nil
 }
 
-// memoryComponent returns the component that loads the in-memory copy of rules, accounts and codes, and retries failed database reads.
+// memoryComponent returns the component that loads rules, accounts and codes into memory, and repeats failed reads of changes.
 func (s *Server) memoryComponent() component {
 	return component{
 		name: "memory of scans",

@@ -41,9 +41,9 @@ type DrillReport struct {
 	Rules     int           `json:"rules"`
 	Published int           `json:"published"`
 	Opened    int           `json:"opened"`    // published rules whose text opened a Mini Program in a scan
-	Explained int           `json:"explained"` // published rules that open nothing, with a reason in the explanation
+	Explained int           `json:"explained"` // published rules that opened nothing, for a reason that the explanation names
 	Batches   int           `json:"batches"`
-	Codes     int           `json:"codes"` // codes that were made, read back and found
+	Codes     int           `json:"codes"` // codes that were made again and found by their texts
 }
 
 // Compared describes how the restored tables were compared with the archive.
@@ -57,9 +57,9 @@ func (r DrillReport) Compared() string {
 // drillScans is the maximum number of published rules that a drill scans.
 const drillScans = 10_000
 
-// Drill proves that an archive can be restored: it imports the archive into an embedded database in a temporary folder, compares
-// the data, starts a server on a free loopback port, scans the published rules and finds codes of every batch. The server of the
-// drill sends no outbound requests. The temporary folder is deleted before Drill returns.
+// Drill proves that an archive can be restored. It imports the archive into an embedded database in a temporary folder and compares the
+// data. Then it starts a server, which sends no outbound requests, scans published rules, and finds codes of every batch. The temporary
+// folder is deleted before Drill returns.
 func Drill(ctx context.Context, file string, passphrase func() (string, error)) (r DrillReport, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-drill-")
 	if err != nil {
@@ -81,9 +81,9 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 	return r, startAndTest(ctx, c, &r)
 }
 
-// DrillDatabase proves that a restored copy of a PostgreSQL database works, as Drill does for an archive. masterKey is the key of the
-// copied server. DrillDatabase changes the copy: it migrates the schema, and adds a scan key and scans. DrillDatabase returns an
-// error, and changes nothing, if another program is connected to the database.
+// DrillDatabase proves that a restored copy of a PostgreSQL database works, as Drill does for an archive. masterKey is the original key.
+// DrillDatabase changes the copy: it migrates the schema, and adds a scan key and scans. DrillDatabase returns an error, and changes
+// nothing, if another program is connected to the database.
 func DrillDatabase(ctx context.Context, database, masterKey string) (r DrillReport, err error) {
 	if err := store.CheckUnused(ctx, database); err != nil {
 		return r, err
@@ -137,8 +137,8 @@ func silent() *safehttp.Client {
 	}}
 }
 
-// compareRestored reads every restored table back and returns the number of tables that equal the archive. compareRestored returns
-// an error if a stored counter of rules is wrong, or if the archive has this program's schema and a table differs from the archive.
+// compareRestored compares every restored table with the archive, and returns the number of equal tables. A different table or a wrong
+// stored counter is an error. If the archive has an older schema, only the counters are checked.
 func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal int, err error) {
 	s, err := store.Open(ctx, store.Target{Dir: c.Data})
 	if err != nil {
@@ -149,7 +149,7 @@ func compareRestored(ctx context.Context, c Config, m archive.Manifest) (equal i
 		return 0, err
 	}
 	if m.Schema != store.NewestSchema() {
-		return 0, nil // no table is compared: migrations may have changed the rows, and Import has already checked the row counts
+		return 0, nil // tables are not comparable: migrations may have changed rows; Import has checked the row counts
 	}
 	journal, err := scanlog.OpenJournal(c.scansDir(), scanlog.JournalOptions{})
 	if err != nil {
@@ -212,8 +212,8 @@ func (d *drill) do(ctx context.Context, method, path string, body, dst any) erro
 	return json.Unmarshal(answer, dst)
 }
 
-// scanRules scans published rules as a scanning app does. If a rule opens nothing, the explanation of the scan must contain the
-// rule, with a verdict about the state of the rule.
+// scanRules scans the published rules as a scanning app does. A rule may open nothing, but then the explanation of the scan must contain
+// the rule with a verdict that justifies this, such as no_release.
 func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	var key struct{ Key string }
 	if err := d.do(ctx, http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "drill-" + strings.ToLower(rand.Text())[:8]},
@@ -281,7 +281,7 @@ func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 	return false, fmt.Errorf("a scan of it does not find it: %s", got.Action)
 }
 
-// findCodes makes codes of every batch, and finds these codes again by their texts.
+// findCodes makes some codes of every batch again, and checks that the server finds these codes by their texts.
 func (d *drill) findCodes(ctx context.Context, r *DrillReport) error {
 	service := d.server.domain.codes
 	for _, b := range service.Memory.Batches() {

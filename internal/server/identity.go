@@ -14,12 +14,12 @@ import (
 // identityFile returns the path of the file that identifies the database of a data folder.
 func identityFile(data string) string { return filepath.Join(data, "database") }
 
-// identity derives an identifier from the permanent key of a database: the database and all restored copies have the same
-// identifier, and every other database has another.
+// identity derives an identifier from the permanent key of a database. A database and its restored copies have the same identifier; all
+// other databases have different identifiers.
 func identity(key *sealer.Key) string { return key.Hash("identity of the database", "") }
 
-// checkDatabaseExists returns an error if the embedded database file is missing from a data folder that was in use. Opening the database
-// would create a new file, and would destroy the data of the old file in qrjump.db-wal.
+// checkDatabaseExists returns an error if the data folder was in use but the file of the embedded database is missing. Opening the database
+// would create a new file, and would destroy the data that the file qrjump.db-wal still has of the old one.
 func checkDatabaseExists(c Config) error {
 	if c.Database != "" {
 		return nil
@@ -32,8 +32,8 @@ func checkDatabaseExists(c Config) error {
 	return nil
 }
 
-// refuseEmpty returns an error if a database has no keys but the data folder worked with a non-empty database: the address is wrong
-// or the database is lost, and a new database would start without any data and with other keys for codes and openids.
+// refuseEmpty returns an error if a database is empty although the data folder was used with a database before. Either the address is wrong
+// or the database is lost; a new database would have no data, and other keys for codes and openids.
 func refuseEmpty(c Config, empty bool) error {
 	if !empty {
 		return nil
@@ -54,11 +54,11 @@ func refuseEmpty(c Config, empty bool) error {
 		c.Data, identityFile(c.Data))
 }
 
-// traceOf returns the path of a file that proves that the data folder has worked with a database; "" = none. The master key and the
-// admin token prove nothing, since an operator may put them into a new folder.
+// traceOf returns the path of a file or folder that only a used data folder contains; "" = none. The files of the master key and the admin
+// token do not count, because an operator may put them into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
-	if c.Database == "" { // other files prove it too, because a partial copy of a folder may lack the identity file
+	if c.Database == "" { // further files count, because a partial copy of a folder may lack the identity file
 		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
 	for _, path := range traces {
@@ -78,7 +78,7 @@ func traceOf(c Config) (string, error) {
 	return "", nil
 }
 
-// checkIdentity returns an error if the database differs from the database that this folder works with.
+// checkIdentity returns an error if the database is not the one that is recorded in the data folder.
 func checkIdentity(c Config, key *sealer.Key) error {
 	text, err := os.ReadFile(identityFile(c.Data))
 	switch {
@@ -94,7 +94,7 @@ func checkIdentity(c Config, key *sealer.Key) error {
 	return nil
 }
 
-// keepIdentity records the database that this folder works with, and returns an error for a different database.
+// keepIdentity records the database in the data folder, and returns an error if another database is recorded there.
 func keepIdentity(c Config, key *sealer.Key) error {
 	if err := checkIdentity(c, key); err != nil {
 		return err

@@ -18,29 +18,29 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// KeyRotation replaces the master key of a database that no server uses: all keys are resealed with the new master key, and all
-// other secrets with a new sealing key. The hash keys stay, so issued credentials remain valid; the keys of codes and openids stay,
-// so printed codes remain readable.
+// KeyRotation replaces the master key of a database while no server uses the database. It seals all keys with the new master key, and all
+// other secrets with a new sealing key. The keys for hashes, codes and openids do not change, so credentials remain valid and printed codes
+// remain readable.
 type KeyRotation struct {
 	Config     Config // only the fields Data, Database and MasterKey are used
 	NewKeyFile string // file that contains the new master key; "" = generate a random key
 	Random     io.Reader
 	Now        func() time.Time // clock for the audit log entry of the rotation
-	// Reached is called at every step; an error of Reached ends the rotation at that step, as a crash would.
+	// Reached is called at every step, for tests; if Reached returns an error, the rotation ends at that step as in a crash.
 	Reached func(step string) error
 }
 
 // KeyRotationResult is the result of a rotation.
 type KeyRotationResult struct {
 	Keys, Secrets int
-	// Finished reports that an earlier rotation was interrupted and is now completed.
+	// Finished reports whether this run only completed an earlier rotation that was interrupted.
 	Finished bool
 	// File is the file that contains the new master key; "" = the operator must set it in the environment.
 	File string
 }
 
-// The steps of a rotation. Until the commit, the old master key opens all keys; after the commit, the new master key does, which is
-// already on disk.
+// The steps of a rotation. Before the commit, all keys are sealed with the old master key; after the commit, with the new one. The new
+// master key is on disk before the commit.
 const (
 	stepKeyWritten = "the new key is written"
 	stepSealing    = "a key is sealed anew"
@@ -116,7 +116,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	}
 	if !inEnvironment {
 		err := atomicfile.Move(newMasterFile(t.Config.Data), masterFile(t.Config.Data))
-		// A server that started in the meantime may have moved the file with the new master key.
+		// A server that started after the commit may already have moved the file.
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return done, fmt.Errorf("putting the new master key into its place (the next start does it): %w", err)
 		}
@@ -159,7 +159,7 @@ func (t KeyRotation) open(ctx context.Context, check func(context.Context, *stor
 
 var errNoKeys = usage("the database has no keys yet: the first start of a server makes them")
 
-// check opens the keys of a database before any change; finished = the rotation is already complete.
+// check opens the keys before any change; finished reports that the database is already sealed with the new master key.
 func (t KeyRotation) check(ctx context.Context, db *store.Store, fresh *sealer.Key) (ring *keyring, finished bool, err error) {
 	sealed, err := db.SealedKey(ctx, dataKey)
 	if err != nil {
@@ -220,8 +220,8 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	return len(names), secrets, err
 }
 
-// finishTurn moves a new master key file into place if the database is already sealed with this key, because the process ended during the
-// rotation. A new key whose rotation was never committed is useless but stays in its file, because programs must not delete keys.
+// finishTurn completes an interrupted rotation: if the database is already sealed with the key in the file for the new master key,
+// finishTurn moves this file to its final name. If the rotation was not committed, the file stays, because programs must not delete keys.
 func finishTurn(c Config, sealed string) (bool, error) {
 	text, err := os.ReadFile(newMasterFile(c.Data))
 	if errors.Is(err, fs.ErrNotExist) {

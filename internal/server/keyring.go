@@ -22,14 +22,14 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// keyring opens the keys that are stored in the database, each sealed with the master key, which is outside the database: a copy of
-// the database alone grants no access, and hashes and codes stay valid when the master key is rotated.
+// keyring opens the keys in the database, which are sealed with the master key. The master key is outside the database, so a copy of the
+// database alone grants no access. The keys survive a rotation of the master key, so hashes and codes stay valid.
 type keyring struct {
 	store  *store.Store
 	random io.Reader
 	master *sealer.Key
 	source string // source of the master key, for log messages
-	// finished reports that a rotation of the master key was interrupted, and was completed at this start.
+	// finished reports that this start has completed an interrupted rotation of the master key.
 	finished bool
 	// fresh reports that the database has no keys yet.
 	fresh bool
@@ -53,7 +53,7 @@ func openKeyring(ctx context.Context, c Config, s *store.Store, random io.Reader
 	return k, err
 }
 
-// secrets holds the keys of this database and the credentials and people that may administer the server.
+// secrets holds the keys of this database, the admin token, and the state for counting wrong credentials.
 type secrets struct {
 	ring       *keyring
 	vault      *sealer.Key
@@ -65,7 +65,7 @@ type secrets struct {
 	oidcSecret string // client secret of this server at the OpenID Connect provider
 }
 
-// keysComponent returns the component that opens the keys of the database, records the database that the folder works with, and starts
+// keysComponent returns the component that opens the keys of the database, records the database's identity in the data folder, and starts
 // the audit log.
 func (s *Server) keysComponent() component {
 	return component{name: "keys", start: func(ctx context.Context) (err error) {
@@ -109,7 +109,7 @@ const (
 
 func place(name string) string { return "sealing_keys/" + name }
 
-// hashing returns the key for keyed hashes of an existing database.
+// hashing returns the key with which an existing database makes keyed hashes.
 func (k *keyring) hashing(ctx context.Context) (*sealer.Key, error) {
 	secret, err := k.secret(ctx, dataKey)
 	if err != nil {
@@ -178,8 +178,8 @@ func (k *keyring) anyBatch(ctx context.Context) (int64, error) {
 	return 0, nil
 }
 
-// codes returns the keys that derive codes. codes returns an error for a database that has batches but lacks their keys: new keys
-// would produce different codes.
+// codes returns the keys that derive codes. If the database has batches but not their keys, codes returns an error instead of making new
+// keys, which would derive different codes.
 func (k *keyring) codes(ctx context.Context) (codes.Keys, error) {
 	batch, err := k.anyBatch(ctx)
 	if err != nil {
@@ -257,8 +257,8 @@ func parseKey(text, location string) (*sealer.Key, error) {
 	return sealer.NewKey(secret)
 }
 
-// writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The secret file gets its final
-// name when it is complete, so a process that dies before that leaves no empty key file that would block the next start.
+// writeSecret creates a file that only its owner can read, and syncs it to disk before it returns. The file has a temporary name until it
+// is complete; otherwise a crash could leave an empty key file, which would block the next start.
 func writeSecret(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // 0600
 	if err != nil {
@@ -276,8 +276,7 @@ func writeSecret(path, text string) error {
 	return atomicfile.Named(path)
 }
 
-// minSecret returns the minimum length in bytes of a secret that a person chooses: 16 if other machines can guess it, any length
-// with --dev.
+// minSecret returns the minimum length in bytes of an account's secret that a person chooses: 16, or 0 with --dev.
 func (c Config) minSecret() int {
 	if c.Dev {
 		return 0
@@ -285,11 +284,11 @@ func (c Config) minSecret() int {
 	return 16
 }
 
-// minAdminToken is the minimum number of characters of an admin token that a person chose: callers with a wrong token are never
-// delayed, so the token must be too long to guess.
+// minAdminToken is the minimum number of characters of an admin token that a person chose. The server does not delay callers with a wrong
+// token, so the token must be long.
 const minAdminToken = 20
 
-// checkAdminToken returns an error if a token is too short; "" = no token yet. With --dev no admin token is needed.
+// checkAdminToken returns an error if a token is too short. It accepts "" (no token yet) and, with --dev, any token.
 func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= minAdminToken {

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. When the scan log
-// closes, its last scans are written to the lake, which is the folder of Parquet files.
+// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. These files are the lake.
+// When the scan log closes, its last scans are written to the lake.
 func (s *Server) lakeComponent() component {
 	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {
@@ -41,8 +41,8 @@ func (s scanRecords) openLake(context.Context) error {
 		OffsetHours: func() int { return s.chosen.settings.Get().UTCOffsetHours }, Now: s.realNow, Log: s.log,
 		Every: s.seams.LakeEvery}
 	if shipper := s.scanning.ledger.shipper; shipper != nil {
-		// The lake names this node as the shipper does and writes only shipped scans; the journal keeps the scans that the lake
-		// still needs.
+		// The lake uses the shipper's ID for this node, and writes only shipped scans. The shipper keeps in the journal the scans that the
+		// lake has not written yet.
 		l.Name, l.UpTo, shipper.NeededFrom = shipper.ID, shipper.Reached, l.NeededFrom
 	} else {
 		s.scanning.counter.Announce = s.announceErasure
@@ -61,7 +61,7 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure records in the database that a user was erased, so that the lake erases the user too.
+// announceErasure records the erasure of a user in the database, from which the lake learns to erase the user too.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
 	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 }
@@ -69,7 +69,7 @@ func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash)
 // lakeRows converts scans to rows of the lake.
 func (s scanRecords) lakeRows(ctx context.Context, scans []scanlog.Entry) ([]lake.Row, error) {
 	rows := make([]lake.Row, 0, len(scans))
-	for entries := range slices.Chunk(scans, 1000) { // the serial numbers of a chunk are read together
+	for entries := range slices.Chunk(scans, 1000) { // the serial numbers of all scans in a chunk are read with one query per batch
 		indexes := map[int64][]int64{}
 		for _, e := range entries {
 			counted, err := s.scanning.counter.Bind(ctx, e)

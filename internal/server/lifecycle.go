@@ -16,21 +16,21 @@ type component struct {
 	start func(ctx context.Context) error
 	// run runs in its own goroutine after start until ctx ends; nil = no goroutine.
 	run func(ctx context.Context)
-	// stop releases the resources of start after run has returned; nil = nothing to release. stop is called even if start failed,
-	// and releases whatever start had opened.
+	// stop releases the resources of start after run has returned; nil = nothing to release. stop is called even if start failed, and then
+	// releases the resources that start had opened before the failure.
 	stop func(ctx context.Context) error
 }
 
 const (
-	// patience is the timeout for the end of one component; afterwards the shutdown continues without it, so that the other
-	// components can save their data.
+	// patience is the time that the shutdown waits for the end of one component. After this time, the shutdown continues with the next
+	// component, so that the other components can save their data.
 	patience = 30 * time.Second
-	// lastWrite limits the time in which a component may still write during stop.
+	// lastWrite is the timeout of the context of a component's stop function.
 	lastWrite = DrainTimeout
 )
 
-// lifecycle starts components in order and stops them one by one in reverse order: a component depends only on earlier components.
-// The zero value has no components.
+// lifecycle starts components in order and stops them in reverse order, because a component may need the components before it. The zero
+// value has no components.
 type lifecycle struct {
 	ending  sync.Mutex
 	started []*startedComponent // in start order
@@ -43,7 +43,7 @@ type startedComponent struct {
 	running sync.WaitGroup
 }
 
-// start starts parts. If a component fails or ctx ends, all started components are stopped.
+// start starts the components in list. If a component fails or ctx ends, all started components are stopped.
 func (r *lifecycle) start(ctx context.Context, list []component) error {
 	for _, p := range list {
 		if err := r.begin(ctx, p); err != nil {
@@ -71,8 +71,8 @@ func (r *lifecycle) begin(ctx context.Context, p component) error {
 	return nil
 }
 
-// stop stops all started components; its error names the components that failed or did not end in time. A second concurrent call
-// waits for the first and then does nothing.
+// stop stops all started components; the error names the components that failed or did not end in time. If stop is called twice at the same
+// time, the second call waits for the first and does nothing.
 func (r *lifecycle) stop() error {
 	r.ending.Lock()
 	defer r.ending.Unlock()

@@ -14,14 +14,14 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// apiPaths returns the paths that belong to this server's APIs under every host name.
+// apiPaths returns the paths that belong to this server's APIs, whatever host name a request has.
 func apiPaths() []string {
 	return append(api.Paths(), "/cgi-bin/", "/scan/", "/admin/", "/qrjump/", "/metrics", "/healthz", "/readyz", "/openapi.json",
 		"/openapi-wire.json")
 }
 
-// maxFollowed is the maximum number of redirects per minute and network that are written to the scan log: further clients are
-// still redirected, but cannot fill the disk.
+// maxFollowed is the maximum number of redirects per minute and client network that are written to the scan log. Further redirects are not
+// written, so that clients cannot fill the disk.
 const maxFollowed = 300
 
 // links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.

@@ -48,13 +48,13 @@ type serving struct {
 	draining    atomic.Bool
 	drainTime   time.Duration
 	accepting   sync.WaitGroup     // the servers
-	requests    sync.RWMutex       // read-locked by each request; locked permanently when no further requests may start
+	requests    sync.RWMutex       // each request holds a read lock; drain takes the write lock forever, so that no request can start
 	cutRequests context.CancelFunc // cancels the operations for which running requests wait
-	startEnds   func() bool        // stops the context function that aborts the store when the start is cancelled; nil = none
-	endWaiting  *time.Timer        // timer that aborts waits for the database; nil = not started
+	startEnds   func() bool        // ends the link between the start's context and store.Abort; nil = no link
+	endWaiting  *time.Timer        // timer by which drain calls store.Abort; nil = not started
 }
 
-// listenersComponent returns the component that serves requests; at the end it drains the running requests or cuts them.
+// listenersComponent returns the component that serves requests. Its stop function waits for running requests, and then cuts them.
 func (s *Server) listenersComponent() component {
 	return component{name: "listeners", start: s.listen, stop: s.drain}
 }
@@ -103,7 +103,7 @@ func (s *Server) listen(ctx context.Context) error {
 		var lane *fastpath.Listener
 		if role == scans && !s.seams.NoLane && s.config.Tracing == nil { // the fast path records no spans
 			lane = s.lane(l)
-			h.TLSConfig = lane.TLS // the fast-path listener does the TLS handshakes, net/http does HTTP/2
+			h.TLSConfig = lane.TLS // lane makes the TLS handshakes itself; net/http needs the configuration for HTTP/2
 			s.serving.lanes[h] = lane
 			if lane.TLS != nil {
 				h.Handler = overTLS(h.Handler)
@@ -138,8 +138,8 @@ func overTLS(next http.Handler) http.Handler {
 	})
 }
 
-// tryListeners returns an error if the server cannot listen on one of its addresses. tryListeners closes the listeners again,
-// because otherwise clients would wait on them during a long migration.
+// tryListeners returns an error if the server cannot listen on one of its addresses. tryListeners closes the listeners again, because
+// clients that connect to them would wait until a long migration has ended.
 func (s *Server) tryListeners(ctx context.Context) error {
 	for _, on := range s.config.listeners() {
 		l, err := listenOn(ctx, on.address)
@@ -173,8 +173,8 @@ type listener struct {
 	serves  listenerRole
 }
 
-// listeners returns the listener of the wire API, and the listeners of surfaces with their own addresses. Equal addresses share one
-// listener, but each port 0 is a separate port.
+// listeners returns the listener of the wire API and the listeners of the surfaces that have their own address. Surfaces with the same
+// address share one listener, unless the port is 0, which stands for any free port.
 func (c Config) listeners() []listener {
 	list := []listener{{c.Listen, wire}}
 	for _, item := range []listener{{c.ScanListen, scans}, {c.AdminListen, admin}} {
@@ -191,15 +191,15 @@ func (c Config) listeners() []listener {
 	return list
 }
 
-// plainAdmin reports whether a listener exposes the admin API to other machines over plain HTTP together with public surfaces.
-// plainAdmin is false if the admin API has an address of its own, because the operator chose that address, and with --dev, because
-// only --dev-public exposes a --dev server to other machines.
+// plainAdmin reports whether the operator should be warned of a listener: it serves the admin API together with public surfaces, over plain
+// HTTP and to other machines. An admin API with its own address causes no warning, because the operator chose the address. --dev causes
+// none, because other machines can reach such a server only with --dev-public.
 func (c Config) plainAdmin(on listener) bool {
 	host, _, _ := net.SplitHostPort(on.address)
 	return on.serves&admin != 0 && on.serves != admin && !c.Dev && !c.TLSDev && c.TLSCert == "" && !loopback(host)
 }
 
-// counted is a middleware that accepts requests until the server ends, and tracks the running requests.
+// counted is a middleware that tracks the running requests, and closes the connections of requests that come after the drain.
 func (s *Server) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.serving.requests.TryRLock() {
@@ -210,8 +210,8 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is the time before the end of the drain at which calls stop waiting for the database: a commit whose replica is
-// unreachable would wait forever, and block all later writes.
+// lastWaits is how long before the end of the drain calls stop waiting for the database. Otherwise, a commit that waits for an unreachable
+// replica would never end, and would block all later writes.
 const lastWaits = 2 * time.Second
 
 // drain accepts no new connections and waits for running requests, then cuts them. The listeners drain in parallel, so a slow
@@ -225,7 +225,7 @@ func (s *Server) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.serving.drainTime)
 	defer cancel()
 	for _, h := range s.serving.servers {
-		h.SetKeepAlivesEnabled(false) // a connection that the fast path handed over closes after its response
+		h.SetKeepAlivesEnabled(false) // makes net/http close each connection after its response
 	}
 	done := make(chan error, len(s.serving.servers))
 	for _, h := range s.serving.servers {

@@ -29,7 +29,7 @@ func newLogger(w io.Writer, format string) *slog.Logger {
 type bufferedWriter struct {
 	to io.Writer
 
-	mu      sync.Mutex // also held during the write to the underlying writer, so that lines keep their order and fast callers wait
+	mu      sync.Mutex // also locked during each write, so that lines keep their order and fast callers have to wait
 	waiting []byte
 	timer   *time.Timer // set while lines are buffered
 	closed  bool
@@ -108,8 +108,8 @@ func (h flushOnErrorWriter) WithGroup(name string) slog.Handler {
 	return flushOnErrorWriter{h.Handler.WithGroup(name), h.lines}
 }
 
-// downgradeHandler lowers the level of a logged context.Canceled error to info: the error only means that a client disconnected or
-// the process ends. downgradeHandler also adds the trace id of the request to each log line.
+// downgradeHandler is a log handler that lowers the level of a context.Canceled error to info, because such an error only means that a
+// client disconnected or the process ends. downgradeHandler also adds the trace id of the request to each log line.
 type downgradeHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
@@ -126,8 +126,8 @@ func (h downgradeHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// traced stores the trace context of a request in the context, for log lines and for outbound requests; with --otlp-endpoint, traced
-// also records a span for each request.
+// traced puts the trace context of a request into the request's Go context, for log lines and outbound requests; with --otlp-endpoint,
+// traced also records a span for each request.
 func (s *Server) traced(next http.Handler) http.Handler {
 	recorder := s.config.Tracing
 	stored := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -154,8 +154,8 @@ func (s *Server) tracingComponent() component {
 	return component{name: "tracing", stop: recorder.Close}
 }
 
-// calledOff reports whether the only error in a log line is a cancelled context. calledOff returns false if the error also reports
-// an unavailable database, so that the log line keeps its level.
+// calledOff reports whether the error in a log line is a cancelled context. calledOff returns false if the error also says that the
+// database is unavailable, so that the line keeps its level.
 func calledOff(r slog.Record) (off bool) {
 	r.Attrs(func(a slog.Attr) bool {
 		err, is := a.Value.Any().(error)

@@ -17,8 +17,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// metrics holds the Prometheus metrics of a server. Label values are endpoints, codes and actions, never an account or a link, so
-// their number is limited by the program.
+// metrics holds the Prometheus metrics of a server. Label values are endpoints, errcodes and actions, of which the program has a fixed
+// number; accounts and links are never label values.
 type metrics struct {
 	registry *prometheus.Registry
 	calls    *prometheus.CounterVec
@@ -95,7 +95,7 @@ func (m *metrics) countAttempt(kind outbox.Kind, taken bool) {
 	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
-// watchUsage registers the metrics of the call log's backlog.
+// watchUsage registers the metrics of the calls that wait to be written to the call log or were dropped.
 func (m *metrics) watchUsage(l *apiusage.Service) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),
@@ -108,13 +108,13 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// outcome is an endpoint and its result code, as metric labels.
+// outcome is an endpoint and the errcode of a response, as metric labels.
 type outcome struct {
 	endpoint string
 	errcode  int
 }
 
-// counted is the counter of calls of one outcome.
+// counted holds the metrics of the calls with one outcome: their number and their durations.
 type counted struct {
 	calls   prometheus.Counter
 	seconds prometheus.Observer
@@ -143,7 +143,7 @@ func (m *metrics) observeScan(action scan.Action) { m.opened[action].Inc() }
 
 func (m *metrics) observeUnrecorded(cause string) { m.lost.WithLabelValues(cause).Inc() }
 
-// watchAge registers the metric of the staleness of the in-memory copy for scans.
+// watchAge registers the metric of the age of the in-memory copy that scans use.
 func (m *metrics) watchAge(age func() time.Duration) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_replica_staleness_seconds")),
 		func() float64 { return age().Seconds() }))

@@ -46,16 +46,16 @@ func (s access) logPanics(next http.Handler) http.Handler {
 	})
 }
 
-// answerTime is the maximum time from the request headers to the last byte of the response, including an injected delay (at most
-// one minute).
+// answerTime is the maximum time from the request headers to the last byte of the response. It includes a delay that the emulator injects,
+// which is at most one minute.
 const answerTime = 2 * time.Minute
 
 // idleTime is the maximum time that a connection may stay open without a request.
 const idleTime = 2 * time.Minute
 
-// cleanPath rewrites a path such as "//cgi-bin/x" to the intended path before routing: net/http would redirect with 307, and not
-// every client library sends its body again. An escaped slash belongs to a name: a user may be called "x/" or "..", which is
-// different from the user "x".
+// cleanPath rewrites a path such as "//cgi-bin/x" to the intended path before routing. net/http would redirect the client with 307, and
+// some client libraries then omit the body. An escaped slash stays as it is, because it belongs to a name: "x/" and "x" are different
+// users.
 func cleanPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
@@ -77,8 +77,8 @@ func cleanPath(next http.Handler) http.Handler {
 	})
 }
 
-// knownHost rejects requests for a foreign host name while no credential is required: otherwise a web page could point its own
-// domain at this machine and read the responses (DNS rebinding).
+// knownHost rejects requests for unknown host names with --dev, which needs no credentials. Otherwise, a web page could make its own domain
+// resolve to this machine and read the responses (DNS rebinding).
 func (s access) knownHost(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
@@ -98,7 +98,7 @@ func (s access) knownHost(next http.Handler) http.Handler {
 	})
 }
 
-// knownName reports whether a Host header names this machine or a name in --dev-host.
+// knownName reports whether a Host header has a name of this machine, of the platform, or from the operator (--dev-host, GS1 hosts).
 func (s access) knownName(text string) bool {
 	host, _, err := net.SplitHostPort(text)
 	if err != nil {
@@ -122,8 +122,8 @@ func (s access) knownName(text string) bool {
 	return slices.ContainsFunc(s.config.DevHost, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// ownOrigin rejects requests that a browser sends from a page of another origin: with --dev the secrets of the demo accounts are
-// public. Navigation by links and requests for public images are allowed.
+// ownOrigin rejects requests that a browser sends from a page of another origin: with --dev, such a page knows the public secrets of the
+// demo accounts. Following a link and loading a QR code image are allowed.
 func (s access) ownOrigin(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next
@@ -158,14 +158,14 @@ func refuseOrigin(w http.ResponseWriter, _ *http.Request) {
 		"a browser sends this from a page of another origin: calls come from programs, or from a page of this server")
 }
 
-// asCaller returns a copy of the request for a caller: with the caller's role for the table of operations, and the caller's name
-// for the audit log.
+// asCaller returns a copy of the request with the caller's role and accounts, which the operations check, and with the caller's name for
+// the audit log.
 func asCaller(r *http.Request, c iam.Caller) *http.Request {
 	ctx := adminroute.WithCaller(r.Context(), adminroute.Caller{Role: adminroute.Role(c.Role), Accounts: c.Accounts})
 	return r.WithContext(accounts.WithActor(ctx, accounts.Actor{ActorID: c.Actor}))
 }
 
-// rootCaller is the caller with the admin token, and with --dev every caller of the admin API.
+// rootCaller is the caller with the admin token. With --dev, a caller without a credential is rootCaller too.
 var rootCaller = iam.Caller{Actor: "admin", Role: string(adminroute.Admin)}
 
 // adminOnly allows only requests with the admin token or an admin key. With --dev no credential is needed, but a wrong credential is still
@@ -213,8 +213,8 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 	})
 }
 
-// callerOf returns the caller that a token identifies; for an unknown or expired admin key it returns iam.ErrNoKey, for an expired
-// key together with the name of the key.
+// callerOf returns the caller that a token identifies. For an unknown or expired admin key, callerOf returns iam.ErrNoKey; for an expired
+// key, the caller still contains the name of the key.
 func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) {
 	if sameSecret(token, s.secrets.adminToken) {
 		return rootCaller, nil
@@ -222,7 +222,7 @@ func (s access) callerOf(ctx context.Context, token string) (iam.Caller, error) 
 	return s.domain.people.ByKey(ctx, token)
 }
 
-// mayExplain returns the accounts whose rules the holder of a token may see; it returns accounts.ErrNoScanKey for an invalid token.
+// mayExplain returns the accounts whose rules the caller with a token may see (empty = all), or accounts.ErrNoScanKey for a wrong token.
 func (s access) mayExplain(ctx context.Context, token string) (appids []string, err error) {
 	caller, err := s.callerOf(ctx, token)
 	switch {
@@ -260,8 +260,8 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 	if !s.trusted(ip) {
 		return ip
 	}
-	// The client's address is the rightmost address that belongs to no trusted proxy: a client can forge all addresses left of it.
-	// If an entry of X-Forwarded-For cannot be parsed, the client's address is that of the proxy that sent the entry.
+	// The rightmost address that belongs to no trusted proxy is the client's; the client can forge the addresses to its left. If an entry
+	// is no address, the address of the proxy that sent the entry counts as the client's.
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])
@@ -273,7 +273,7 @@ func (s access) clientIP(r *http.Request) netip.Addr {
 			}
 			hop = storedPort.Addr()
 		}
-		if hop.Zone() != "" { // the zone of an IPv6 address names a network interface of the proxy, so it is meaningless here
+		if hop.Zone() != "" { // an address with a zone is valid only on the proxy's own machine
 			break
 		}
 		if ip = hop.Unmap(); !s.trusted(ip) {

@@ -13,7 +13,7 @@ import (
 // ordersMeta is the prefix of the keys under which Store.PutMeta stores orders for codes.
 const ordersMeta = "order/"
 
-// orders returns the store of orders for codes; each order is stored under a separate key, so that the audit log has each change.
+// orders returns the service for code orders. Each order has its own key in the store, so the audit log has an entry for each change.
 func (s *Server) orders() *codes.Orders {
 	return &codes.Orders{Codes: s.domain.codes, Change: s.changeOrder, Newest: func(ctx context.Context, appids []string, offset,
 		limit int) (
@@ -37,7 +37,7 @@ func (s *Server) orders() *codes.Orders {
 	}}
 }
 
-// ordersComponent returns the component that resumes, after a start, the orders whose codes were being made when a node ended.
+// ordersComponent returns the component that, after a start, completes the orders whose production was interrupted when a node ended.
 func (s *Server) ordersComponent() component {
 	return component{name: "orders", run: func(ctx context.Context) {
 		if err := s.orders().CompleteInterrupted(ctx, s.domain.accounts.Get); err != nil && ctx.Err() == nil {

@@ -38,8 +38,8 @@ func (s *Server) pushesComponent() component {
 	})
 }
 
-// outboxComponent returns the component that sends the outbox rows of one kind; open returns the sending policy and a pointer to the
-// variable for the function that wakes the sender.
+// outboxComponent returns the component that sends the outbox rows of one kind. open returns the policy for sending, and a pointer to a
+// variable; start stores in this variable the function that wakes the sender.
 func (s *Server) outboxComponent(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
 	return component{
@@ -63,8 +63,8 @@ func (s *Server) outboxComponent(name string, open func(context.Context) (outbox
 	}
 }
 
-// recordSlow records that a receiver took longer to respond than the platform waits. The record is a call with a new request id, because
-// no API call caused the delivery.
+// recordSlow records a deviation: a receiver did not respond within the time that the platform waits. It records a call with a new request
+// id, because the delivery belongs to no call of the API.
 func (s requests) recordSlow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,

@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/landing"
 )
 
-// pages wraps the API of the public listener with the pages for browsers.
+// pages returns a handler that serves the pages for browsers, and passes requests for the APIs to next.
 func (s *Server) pages(next http.Handler) http.Handler {
 	views := prometheus.NewCounterVec(prometheus.CounterOpts(metric("qrjump_page_views_total")), []string{"page"})
 	s.metrics.registry.MustRegister(views)
@@ -59,7 +59,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return handler
 	}
-	// TryPath hides no link of a rule: with --dev only this machine's own host names are allowed, and no rule can have such a host.
+	// No link of a rule can have the path TryPath on this server: with --dev, requests need a host name that rules cannot have.
 	mux := http.NewServeMux()
 	mux.Handle(landing.TryPath+"{$}", g.Preview())
 	mux.Handle("/", handler)
@@ -69,7 +69,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		handler.ServeHTTP(w, r) // for this path the mux would call the same handler
+		handler.ServeHTTP(w, r) // as the mux would do, but faster
 	})
 }
 

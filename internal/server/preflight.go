@@ -21,7 +21,7 @@ import (
 type Finding struct {
 	About  string // area of the check: configuration, folder, keys, store, disk or certificate
 	OK     bool
-	Warns  bool // true = the checked part works now, but maybe not for long
+	Warns  bool // true = OK now, but the operator should act soon
 	Detail i18n.Message
 	Next   i18n.Message
 }
@@ -37,14 +37,14 @@ func localized(key string, values ...any) i18n.Message { return catalog.Text(key
 const (
 	// enoughDisk is the free disk space in bytes that suffices for some days of operation.
 	enoughDisk = 1 << 30
-	// CertificateDays is the number of days for which a certificate must remain valid to cause no warning.
+	// CertificateDays is the number of days before the expiry of a certificate in which the certificate causes a warning.
 	CertificateDays = 14
 	// integrityTimeout is the timeout for reading a database file to check its integrity.
 	integrityTimeout = 30 * time.Second
 )
 
-// Preflight checks, without changing anything, what a server would start from: the data folder with its keys, the database and the
-// certificate. If a server is running on the data folder, Preflight leaves the database check to that server.
+// Preflight checks, without changing anything, whether a server could start with the data folder, its keys, the database and the
+// certificate. If a server is running with the data folder, Preflight does not check the database.
 func Preflight(ctx context.Context, c Config, running bool) []Finding {
 	e := examination{config: c}
 	if info, err := os.Stat(c.Data); err != nil || !info.IsDir() {
@@ -138,7 +138,7 @@ func CertificateFinding(until time.Time, owner string) Finding {
 	return f
 }
 
-// errSeen makes store.Open fail after the database was examined, so that store.Open changes nothing.
+// errSeen is the error by which inspectDatabase makes store.Open return before store.Open changes the database.
 var errSeen = errors.New("seen")
 
 // store checks the database without changing it.
@@ -159,14 +159,14 @@ func (e *examination) store(ctx context.Context) {
 		}
 	}
 	switch err := inspectDatabase(ctx, c, e.database); {
-	case errors.Is(err, store.ErrFolderInUse): // a running server that could not be reached has the database open
+	case errors.Is(err, store.ErrFolderInUse): // a server has the database open, although it did not respond before
 		e.pass("store", localized("database.used"))
 	case !errors.Is(err, errSeen):
 		e.fail("store", i18n.Literal(err.Error()), i18n.Message{})
 	}
 }
 
-// inspectDatabase opens a database, passes it to look and closes it unchanged.
+// inspectDatabase opens a database, calls look with it, and closes the database unchanged; the error after look is errSeen.
 func inspectDatabase(ctx context.Context, c Config, look func(ctx context.Context, db *store.Store, schema int64)) error {
 	check := func(ctx context.Context, db *store.Store, schema int64) error {
 		look(ctx, db, schema)
@@ -196,7 +196,7 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 		e.pass("keys", localized("keys.open"))
 	}
 	if db.Engine() != "sqlite" {
-		return // PostgreSQL checks its own files
+		return // only the file of the embedded database is checked
 	}
 	ctx, cancel := context.WithTimeout(ctx, integrityTimeout)
 	defer cancel()

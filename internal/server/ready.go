@@ -16,18 +16,18 @@ import (
 // readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
-// The valid values of the query parameter "for" of GET /readyz: the kind of requests, scans or changes, that the server must be
-// ready for. Without the query parameter, GET /readyz checks both kinds.
+// The values of the query parameter "for" of GET /readyz, which name a kind of requests. GET /readyz then checks only whether the server is
+// ready for this kind; without the parameter, it checks both kinds.
 const (
 	forScan   = "scan"
 	forChange = "change"
 )
 
-// ReadingImport begins the line of GET /readyz about a bulk import whose rules this node is still reading; the node is ready meanwhile.
+// ReadingImport is the beginning of a line of GET /readyz: this node, which is ready, is still reading the rules of a bulk import.
 const ReadingImport = "reading import:"
 
-// Unreadable begins the line of GET /readyz about committed changes that cannot be decoded although the database is reachable; the
-// node is still ready, because new changes succeed and every other node has the same problem.
+// Unreadable is the beginning of a line of GET /readyz: this node cannot decode some committed changes, although the database responds. The
+// node still counts as ready, because new changes succeed and all other nodes have the same problem.
 const Unreadable = "unreadable:"
 
 // ready serves GET /readyz: 200, or 503 with the reason in one line.
@@ -56,8 +56,8 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
 
-// unready returns the reason why the server is not ready for a kind of requests, or for both kinds if kind is ""; "" = ready. The
-// result err is the cause of the fault, for the log.
+// unready returns the reason why the server is not ready; "" = ready. It checks one kind of requests, or both if kind is "". The result err
+// is the cause, for the log.
 func (s health) unready(ctx context.Context, kind string) (unready string, err error) {
 	if s.serving.draining.Load() {
 		return "stopping", nil
@@ -73,7 +73,7 @@ func (s health) unready(ctx context.Context, kind string) (unready string, err e
 	return "", nil
 }
 
-// changeFault returns the reason why changes cannot be committed on this node, or why a later scan might miss them; "" = none.
+// changeFault returns the reason why this node cannot commit changes, or why scans on it might not see committed changes; "" = none.
 func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	if err := s.store.Ping(ctx); err != nil {
 		if out, ok := errors.AsType[*errcode.Unavailable](err); ok {
@@ -87,8 +87,8 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	return "", nil
 }
 
-// scanFault returns the reason for which scans cannot be resolved from memory or recorded; "" = none. scanFault ignores an
-// unreachable database, because scans that need the database return their own error.
+// scanFault returns the reason why scans cannot be resolved from memory or cannot be recorded; "" = none. An unreachable database is no
+// such reason: the few scans that need the database return an error of their own.
 func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil

@@ -14,10 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/adminapi"
 )
 
-// credentialKind describes a kind of credential that this server checks. A check accepts a valid credential, however many invalid attempts
-// came from the same address. Invalid attempts are counted and logged; after twenty invalid attempts from an address within a
-// minute, the response to an invalid credential only reports too many attempts. Passwords differ: after too many failed attempts a
-// password is not compared, because comparing passwords is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
+// credentialKind describes a kind of credential that this server checks. A valid credential is always accepted, even after many invalid
+// attempts from the same address. Invalid attempts are counted and logged; after twenty of them from an address within a minute, the
+// response to the next one only reports too many attempts. Passwords are an exception: after too many failed attempts they are not
+// compared, because the comparison is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
 type credentialKind struct {
 	name    string // metric label, and the name in the admin API
 	message string // log message for an invalid credential
@@ -34,8 +34,8 @@ var (
 	credentialKinds = []credentialKind{adminTokenKind, secretKind, scanKeyKind, passwordKind, loginLinkKind, providerKind}
 )
 
-// refuse records an invalid credential, with the name that it claims, if known. With tooMany, refuse counts the attempt but does
-// not log it.
+// refuse records an attempt with an invalid credential; name is the account, person or key that it claims to be, if known. If tooMany is
+// true, the attempt is counted but not logged.
 func (s access) refuse(ctx context.Context, d credentialKind, name string, ip netip.Addr, tooMany bool) {
 	s.secrets.refusals.note(refusal{kind: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {
@@ -51,8 +51,8 @@ func (s access) refuse(ctx context.Context, d credentialKind, name string, ip ne
 	s.log.WarnContext(ctx, d.message, append(values, "ip", ip.String())...)
 }
 
-// refuseAt calls refuse for a kind of credential that this package checks itself; tooMany reports whether the response must report
-// too many attempts.
+// refuseAt calls refuse for a credential that this package checks itself. tooMany reports whether there were too many attempts, which the
+// response must then say.
 func (s access) refuseAt(r *http.Request, d credentialKind, name string) (tooMany bool) {
 	ip := s.clientIP(r)
 	tooMany = s.secrets.guesses.RecordFailure(ip, d.name, s.realNow())
@@ -60,8 +60,8 @@ func (s access) refuseAt(r *http.Request, d credentialKind, name string) (tooMan
 	return tooMany
 }
 
-// keyMark returns the first characters of an invalid key, which are useless to an attacker. For a text that does not look like a
-// key, keyMark returns "": the text may be a password.
+// keyMark returns the first characters of an invalid key, by which an operator can recognise it. For a text that does not look like a key,
+// keyMark returns "", because the text may be a password.
 func keyMark(text string) string {
 	const shown = 8
 	for _, kind := range []string{"qra_", iam.KeyPrefix, "qrs_"} {
@@ -72,7 +72,7 @@ func keyMark(text string) string {
 	return ""
 }
 
-// refusal identifies a credential that is repeatedly rejected, and its source address.
+// refusal identifies a rejected credential, with the address that the attempts come from.
 type refusal struct {
 	kind, name string
 	ip         netip.Addr
@@ -88,7 +88,7 @@ func (s access) refusedCredentials() []adminapi.RefusedCredential {
 	return list
 }
 
-// refused counts the rejections of a credential.
+// refused holds the number of rejections of a credential, with the times of the first and the last.
 type refused struct {
 	refusal
 	times       int64
@@ -96,14 +96,14 @@ type refused struct {
 }
 
 // refusals holds the credentials that were rejected in the last 24 hours, so that an operator can find a program with an old credential.
-// The list of rejected credentials exists only in the memory of this node, so untrusted requests cause no database writes.
+// The list is kept only in this node's memory, so that requests without a valid credential cause no database writes.
 type refusals struct {
 	mu    sync.Mutex
 	byKey map[refusal]*refused
 }
 
 const (
-	// maxRefusals is the maximum number of remembered credentials, and refusalTime is their retention.
+	// maxRefusals is the maximum number of credentials in the list; refusalTime is the time for which a credential stays in it.
 	maxRefusals = 1000
 	refusalTime = 24 * time.Hour
 )
@@ -126,8 +126,8 @@ func (l *refusals) note(r refusal, now time.Time) {
 	item.last = now
 }
 
-// dropOne evicts the least frequent of a few sampled entries, so a program that fails often stays in the list of rejected
-// credentials, even during an attack from many addresses.
+// dropOne removes, of up to 8 random entries, the one with the fewest rejections. A program that fails often therefore stays in the list,
+// even during an attack from many addresses.
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0

@@ -16,14 +16,14 @@ const changePurpose = "changes"
 // erasures is the kind of change records that report erased users of the scan log.
 const erasures = "scans"
 
-// keepChanges makes the store write its audit log with the server's clock and with a hash chain whose key is outside the database.
+// keepChanges makes the store write its audit log with the server's clock and a hash chain; the chain's key is sealed with the master key.
 func (s *Server) keepChanges() {
 	hash := s.secrets.vault
 	s.store.ConfigureChangeLog(func() time.Time { return s.now() }, func(text string) string { return hash.Hash(changePurpose, text) })
 }
 
-// followed makes the in-memory copy follow the changes of other nodes. The replica reads rules, accounts and codes itself; all
-// other data is reloaded here.
+// followed prepares the in-memory copy for following the changes of other nodes. The replica itself reads changed rules, accounts and
+// codes; the handlers here reload all other data.
 func (s *Server) followed() {
 	s.domain.current.Now = s.realNow
 	s.domain.current.Products = s.domain.products.Read
@@ -39,7 +39,7 @@ func (s *Server) followed() {
 			}
 			return nil
 		},
-		// After the erasure of a user or of all data, this node may still have tickets of erased users in memory.
+		// This node may have tickets of the erased users in memory, so the tickets are deleted.
 		erasures: func(context.Context, string) error {
 			if s.domain.codes != nil {
 				s.domain.codes.ClearTicketCache()
@@ -67,7 +67,7 @@ func (s *Server) followComponent() component {
 	}}
 }
 
-// minuteComponent returns the component that, in a cluster, stores the status of this node once a minute, even if the node is idle.
+// minuteComponent returns the component that stores the status of this node every minute, if several nodes share the database.
 func (s *Server) minuteComponent() component {
 	return component{name: "report of this node", run: func(ctx context.Context) {
 		for s.scanning.ledger.nodes != nil {
@@ -83,7 +83,7 @@ func (s *Server) minuteComponent() component {
 	}}
 }
 
-// eachMinute stores this node's status and deletes expired rows of the shared call limits.
+// eachMinute stores this node's status, and deletes expired rows of the rate limits that the nodes share.
 func (s scanRecords) eachMinute(ctx context.Context) error {
 	if err := s.scanning.ledger.nodes.Report(ctx); err != nil {
 		return err
@@ -91,7 +91,7 @@ func (s scanRecords) eachMinute(ctx context.Context) error {
 	return s.store.RateLimits().Forget(ctx)
 }
 
-// followClock sets the emulator's clock to the time that another node set.
+// followClock sets the emulator's clock of this node to the stored state, which another node has changed.
 func (s seeder) followClock(ctx context.Context) error {
 	if s.emulation.clock == nil {
 		return nil

@@ -12,21 +12,21 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// maxDrained is the maximum number of bytes of a request body that are read and dropped if no handler reads the body; it equals the
-// longest valid body of the wire API.
+// maxDrained is the maximum number of bytes of a request body that are read and dropped if no handler reads the body. It equals the size of
+// the longest valid body in the wire API.
 const maxDrained = api.MaxBody
 
-// maxDrainedHTTP2 is the value of unread for HTTP/2, where curl 7.88 (Debian 12) loses a response with a status below 400 that arrives
-// before curl has sent the whole request body: an upload of a rules file with a wrong token must get its response, too. curl stops
-// sending the body once it has a complete error response; so if the body exceeds maxDrainedHTTP2, an error response is sent in one
-// piece with a Content-Length, and any other response is replaced by a 413. Over HTTP/1.1 curl always reads the response.
+// maxDrainedHTTP2 replaces maxDrained for HTTP/2, for example for an upload of a large rules file with a wrong token. Over HTTP/2, curl
+// 7.88 (Debian 12) loses a response with a status below 400 that arrives before curl has sent the whole body. A complete error response
+// makes curl stop sending. If a body exceeds maxDrainedHTTP2, an error response is therefore sent in one piece with a Content-Length, and
+// any other response is replaced by a 413. Over HTTP/1.1, curl always reads the response.
 const maxDrainedHTTP2 = 64 << 20
 
 // longestHeld is the maximum size in bytes of a response that is buffered until it is complete.
 const longestHeld = 64 << 10
 
-// limitBodyTime reads the request body, within a limited time and length, before the response is sent: a client that is still sending
-// may miss the response, as curl 7.88 (Debian 12) does over HTTP/2. Handlers that read the body extend the read deadline.
+// limitBodyTime reads the rest of the request body before the response is sent, because a client that is still sending may miss the
+// response (see maxDrainedHTTP2). Time and length are limited. Handlers that read the body extend the read deadline.
 func (s access) limitBodyTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
@@ -38,7 +38,7 @@ func (s access) limitBodyTime(next http.Handler) http.Handler {
 		}
 		_ = control.SetReadDeadline(now.Add(s.seams.BodyTimeout))
 		if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoMajor == 1 {
-			next.ServeHTTP(w, r) // a client that sends "Expect: 100-continue" sends its body only after a handler starts to read
+			next.ServeHTTP(w, r) // the client sends the body only when a handler reads it
 			return
 		}
 		a := &drainingBody{ResponseWriter: w, control: control, body: r.Body, patience: s.seams.BodyTimeout, maxDrained: maxDrained}
@@ -65,23 +65,23 @@ func (s access) limitBodyTime(next http.Handler) http.Handler {
 	})
 }
 
-// drainingBody is a request body and its response writer; if no handler reads the body, the body is drained before the response is sent.
+// drainingBody is a request body and its response writer. It drains (reads and drops) an unread body before the response is sent.
 type drainingBody struct {
 	http.ResponseWriter
 	control    *http.ResponseController
 	body       io.ReadCloser
-	patience   time.Duration // read timeout for the rest of the body
+	patience   time.Duration // timeout for draining the rest of the body
 	maxDrained int64         // maximum number of body bytes that are read and dropped
 
 	remaining atomic.Int64 // remaining bytes of the request's Content-Length; negative without a Content-Length
 	started   atomic.Bool  // a handler has started to read the body
 	finished  atomic.Bool  // the body is complete, or no more bytes will arrive
-	missed    atomic.Int32 // HTTP status for the reason why the rest of the body was not read; 0 = all was read
+	missed    atomic.Int32 // status 408 or 413 if the rest of the body was not read; 0 = it was read
 	answered  atomic.Bool
 
-	mayHold  bool         // true over HTTP/2: the response is buffered until the request body was read
+	mayHold  bool         // true over HTTP/2: the response is buffered until the body is read
 	status   int          // status code of the buffered response; 0 = none is buffered
-	buffered bytes.Buffer // its body
+	buffered bytes.Buffer // body of the buffered response
 }
 
 // Read implements io.Reader.
@@ -134,7 +134,7 @@ func (a *drainingBody) send() {
 	_, _ = a.ResponseWriter.Write(a.buffered.Bytes())
 }
 
-// release sends the buffered part of a response that is too long to buffer or is flushed in pieces.
+// release ends the buffering of a response that is too long or that a handler flushes: it sends the buffered part.
 func (a *drainingBody) release() {
 	if a.status != 0 {
 		if a.status >= 400 || !a.started.Load() {
@@ -147,8 +147,8 @@ func (a *drainingBody) release() {
 // Unwrap returns the underlying writer, for http.ResponseController.
 func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// beforeAnswer drains the rest of the request body before the first byte of a response is sent, or marks the response as buffered.
-// If a handler writes its response while it reads the body line by line, beforeAnswer leaves the body to the handler.
+// beforeAnswer is called before the first byte of a response. It drains the rest of the request body, or marks the response as buffered. A
+// handler that writes its response while it reads the body keeps the body.
 func (a *drainingBody) beforeAnswer(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return
@@ -161,13 +161,13 @@ func (a *drainingBody) beforeAnswer(status int) {
 	}
 }
 
-// drain reads and drops the remaining request body. If the body is too long or does not arrive in time, rest sets missed to an HTTP
-// status, and the connection is closed after the response.
+// drain reads and drops the remaining request body. If the body is too long or does not arrive in time, drain sets missed; over HTTP/1.1,
+// the connection is then closed after the response.
 func (a *drainingBody) drain() {
 	if !a.finished.Load() && a.remaining.Load() <= a.maxDrained {
 		_ = a.control.SetReadDeadline(time.Now().Add(a.patience))
 		if _, err := io.CopyN(io.Discard, a, a.maxDrained+1); err == io.EOF {
-			_ = a.control.SetReadDeadline(time.Time{}) // no read deadline, for a response that takes long
+			_ = a.control.SetReadDeadline(time.Time{}) // a long response must not end at the read deadline
 			return
 		}
 	}

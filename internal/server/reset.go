@@ -53,7 +53,7 @@ func (s seeder) anew(ctx context.Context, f func() error) error {
 	return errors.Join(err, s.settings.loadSettings(ctx))
 }
 
-// forgetAll clears injected faults and all remembered caller state, and reloads the in-memory copy.
+// forgetAll deletes the injected faults and the state about callers in memory, and loads the in-memory copy again.
 func (s seeder) forgetAll(ctx context.Context) error {
 	s.emulation.plan.Clear()
 	s.emulation.calls.Clear()
@@ -69,8 +69,8 @@ func (s seeder) forgetAll(ctx context.Context) error {
 	return errors.Join(s.store.RateLimits().Clear(ctx), s.domain.current.Load(ctx))
 }
 
-// resetAccounts restores the given accounts to the state of the seed and leaves all other accounts unchanged. If the seed does not
-// contain a given account, only the data that belongs to the account is deleted.
+// resetAccounts restores the given accounts to the state of the seed and leaves all other accounts unchanged. For an account that is not in
+// the seed, resetAccounts deletes the data that belongs to the account, but not the account.
 func (s seeder) resetAccounts(ctx context.Context, appids []string) error {
 	seed, err := readSeed(s.config)
 	if err != nil {

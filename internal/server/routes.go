@@ -58,7 +58,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 	scanMux := http.NewServeMux()
 	s.scanAPI().Register(scanMux, humaAPI)
 	s.adminAPI(humaAPI)
-	// The document is public and takes milliseconds to generate, so it is generated once.
+	// The document needs no credentials and takes milliseconds to generate, so it is generated only once.
 	written := sync.OnceValues(humaAPI.OpenAPI().MarshalJSON)
 	mux.HandleFunc("GET /openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
@@ -128,8 +128,8 @@ func profiles() http.Handler {
 	return mux
 }
 
-// asJSON accepts a JSON body that curl -d sends with the content type of a form, since no operation behind asJSON accepts forms.
-// Form posts from pages of another origin are rejected before asJSON runs.
+// asJSON treats a body with the content type of a form as JSON, because curl -d sends this content type, and no operation accepts forms.
+// Other middleware rejects forms from pages of another origin before asJSON runs.
 func asJSON(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind == "application/x-www-form-urlencoded" {
@@ -158,7 +158,7 @@ func (s *Server) mountGuide(mux *http.ServeMux) {
 	}
 }
 
-// direct routes wire calls, which are most calls, around the mux, which would choose the same handler.
+// direct calls the handler of the wire API without the mux, which would choose the same handler but is slower; most calls are wire calls.
 func direct(calls http.Handler, mux *http.ServeMux) http.Handler {
 	paths := map[string]bool{}
 	for _, path := range api.Paths() {
@@ -178,7 +178,7 @@ func orProblem(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h, pattern := mux.Handler(r)
 		if pattern != "" {
-			mux.ServeHTTP(w, r) // h is not called directly, because ServeHTTP of the mux also sets the path values of the request
+			mux.ServeHTTP(w, r) // the mux also sets the path values, which a direct call of h would not do
 			return
 		}
 		// The mux's handler for an unmatched request responds with 405 if only the method is wrong.

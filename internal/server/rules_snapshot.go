@@ -4,7 +4,7 @@ import (
 	"context"
 )
 
-// snapshotFile is the name of the file in the data folder that holds the rules for a fast next start.
+// snapshotFile is the name of the file in the data folder with a copy of the rules, which makes the next start fast.
 const snapshotFile = "rules.snapshot"
 
 // snapshotsComponent returns the component that writes the rules to the snapshot file, periodically and at shutdown.

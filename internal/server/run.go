@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sdnotify"
 )
 
-// Run serves until ctx ends, reports the shutdown on /readyz for ShutdownDelay, then drains. When the server is ready, Run prints
-// exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
+// Run serves until ctx ends. Then it reports the shutdown on /readyz for ShutdownDelay, and drains the server. When the server is ready,
+// Run prints exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
 func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Writer) error {
 	logs := &bufferedWriter{to: stderr}
 	defer logs.Close()
@@ -57,7 +57,7 @@ func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Write
 	return err
 }
 
-// logSupervisorError logs that the supervisor could not be notified, because systemd then ends a service of Type=notify.
+// logSupervisorError logs a failed notification of the supervisor; without notifications, systemd ends a service of Type=notify.
 func (s *Server) logSupervisorError(err error) {
 	if err != nil {
 		s.log.Warn("supervisor notification failed", "error", err)
@@ -86,7 +86,7 @@ func (s *Server) alive(ctx context.Context) error {
 	return nil
 }
 
-// logDeviations logs, when a developer's server ends, how many calls the platform might have rejected.
+// logDeviations logs, at the end of a server with --dev, the number of calls that the platform might have rejected.
 func (s *Server) logDeviations() {
 	if times, kinds := s.domain.usage.Deviated(); s.config.Dev && times > 0 {
 		s.log.Info("calls deviated from the platform; to list them, with what to change, start again with this database, then: "+
@@ -94,8 +94,8 @@ func (s *Server) logDeviations() {
 	}
 }
 
-// announce makes /readyz report the shutdown while all calls are still served, so that a load balancer sends no new calls by the
-// time the listeners close.
+// announce makes /readyz report the shutdown while all calls are still served, so that a load balancer sends no new calls by the time the
+// listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.serving.draining.Store(true)
 	s.log.Info("stopping", "hint", "a second signal ends at once", "delay", s.config.ShutdownDelay)
@@ -138,7 +138,7 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// trust prints how a client with a fixed platform address can trust and reach this server.
+// trust prints how to make a client that always calls the platform's host names reach and trust this server.
 func (s *Server) trust(w io.Writer) {
 	ca := certificates.AuthorityFile(s.config.Data)
 	if full, err := filepath.Abs(ca); err == nil {
@@ -163,7 +163,7 @@ func (s *Server) curl() string {
 	return "curl -s"
 }
 
-// tour prints commands that can be pasted into a shell.
+// tour prints commands that a new user can try by pasting them into a shell.
 func (s *Server) tour(ctx context.Context, w io.Writer) {
 	page, err := s.domain.accounts.List(ctx, "", 100)
 	if err != nil {

@@ -24,13 +24,13 @@ import (
 // scansDir returns the folder of this node's journal.
 func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
-// openScanLog opens the log that collects the scans of all nodes: with an embedded database this is the journal itself, otherwise a
-// table of the database.
+// openScanLog opens the log that collects the scans of all nodes. It is the stream of --scan-stream, otherwise the journal with an embedded
+// database, or a table in PostgreSQL.
 func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
 	if s.config.Database == "" {
-		// Even with --scan-stream, the journal of a single node has all scans that the node ever shipped.
+		// With an embedded database there is only this node, so its journal has all scans, even with --scan-stream.
 		if err := s.store.SetLocalScanLog(ctx, l.journal); err != nil {
 			return err
 		}
@@ -59,9 +59,9 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	return nil
 }
 
-// leaveStream detaches this node from a stream, if it used one: scans that were not counted or delivered to webhooks from the
-// stream are counted and delivered from the journal; then skip records the journal position for the stream. Each step of
-// leaveStream is idempotent, so leaveStream can be repeated after a kill. Decision 54.
+// leaveStream detaches this node from a stream that it used before. Scans that were not counted from the stream, or not delivered to
+// webhooks, are counted and delivered from the journal; then skip records the position of the last such scan. Every step is idempotent, so
+// leaveStream can run again after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Unshipped) error {
@@ -80,7 +80,7 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 			if err != nil {
 				return err
 			}
-			// an earlier program version may have been killed before it stored the offset of the last shipped scan
+			// a killed program of an earlier version may not have stored the offset of the last shipped scan
 			if last := counted.Last(); last > to.Position {
 				for e, err := range journal.Read(ctx, last-1) {
 					if err != nil {
@@ -110,8 +110,8 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRemaining counts the scans of the journal that were meant for a stream, from begin up to upTo, and delivers these scans to
-// webhooks, unless this was already done.
+// settleRemaining processes the journal's scans from begin to upTo, which were meant for a stream. It counts the scans that were not yet
+// counted, and queues for webhooks the scans that were not yet queued.
 func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
@@ -120,7 +120,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 	}
 	erased := int64(0)
 	rest := func(start int64) iter.Seq2[scanlog.Entry, error] {
-		// Users who were erased while this node was down are excluded.
+		// This also erases users in the journal that were erased while this node was down.
 		list, err := s.store.Erasures(ctx, erased)
 		if err == nil {
 			erased, err = journal.EraseSince(ctx, erased, list)
@@ -142,7 +142,7 @@ func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, up
 		return err
 	}
 	if state == journal.ID() || state == "" && s.config.Database == "" {
-		return nil // the journal itself is counted and delivered to webhooks
+		return nil // the counter and the webhooks read the journal itself
 	}
 	missing := counted.Missing(upTo) - counted.Missing(start)
 	s.log.InfoContext(ctx, "scan stream detaching; pending scans are processed from the journal",
@@ -187,8 +187,8 @@ func (s scanRecords) openNodes(ctx context.Context) error {
 	return nil
 }
 
-// openStream connects to the NATS stream of --scan-stream. openStream returns an error if the NATS server responds but does not sync to
-// disk; if the server is unreachable, scans are processed and wait in the journal.
+// openStream connects to the NATS stream of --scan-stream. An unreachable NATS server is no error: scans are processed and then wait in the
+// journal. A server that does not sync its data to disk is an error.
 func (s scanRecords) openStream(ctx context.Context) error {
 	o, err := stream.Parse(s.config.ScanStream)
 	if err != nil {
@@ -216,7 +216,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 		Now: s.realNow, ClockBelieved: s.wall.Believed, Log: s.log}
 	var scans *store.Scans
 	if s.config.Database == "" {
-		// Scans made before --scan-stream was used exist only in the journal, which therefore keeps scans for scan_retention_days.
+		// Scans from before --scan-stream are only in the journal, so the journal must keep scans for scan_retention_days.
 		s.scanning.ledger.shipper.Keep = time.Duration(min(s.chosen.settings.Get().ScanRetentionDays, 36_500)) * 24 * time.Hour
 		s.scanning.ledger.earlier = s.scanning.ledger.journal
 	} else {
@@ -256,7 +256,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	return nil
 }
 
-// beginOrigin records the position up to which this node's scans are counted, if the database has no record of this position.
+// beginOrigin records in the database from which position on this node's scans come from the stream, unless this is already recorded.
 func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
@@ -268,8 +268,8 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	return nil
 }
 
-// countRemaining counts the remaining scans of a scan log before another log is counted, and queues these scans for webhooks; shared =
-// all nodes use the log, and this node may have added scans after other nodes had left the log.
+// countRemaining counts the last scans of a log before the counter changes to another log, and queues these scans for webhooks. If shared
+// is true, all nodes use the log; this node may then have added scans after other nodes changed to the other log.
 func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
@@ -281,7 +281,7 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 			return err
 		}
 	}
-	// Another node may switch the counting to a different scan log during this loop, so the loop retries.
+	// The steps are repeated, because another node may change the counter to another log during this loop.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
@@ -300,8 +300,8 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 		left.WebhookOffset, left.Position)
 }
 
-// leftAt returns the counting state, and the positions up to which a log is counted and delivered to webhooks; the delivered
-// position equals the counted position if no webhook wants scans, or if the delivered position is unknown.
+// leftAt returns the counting state, the position up to which a log is counted, and the position up to which it is queued for webhooks. The
+// two positions are equal if no webhook wants scans, or if the second one is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {
@@ -333,7 +333,7 @@ func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, 
 	return state, left, err
 }
 
-// flush ships the scans that are durable in the journal to the log of all nodes.
+// flush ships all durable scans of the journal to the log that collects the scans of all nodes.
 func (l *scanLedger) flush(ctx context.Context) error {
 	if l.shipper == nil {
 		return nil
@@ -341,8 +341,8 @@ func (l *scanLedger) flush(ctx context.Context) error {
 	return l.shipper.Flush(ctx)
 }
 
-// shipperComponent returns the component that ships this node's scans to the log of all nodes. The shipper ends before the counter: the
-// shipper may wait for an unreachable stream or database, and the last count waits for the shipper.
+// shipperComponent returns the component that ships this node's scans to the log of all nodes. It must stop before the counter, because the
+// last count waits for a running shipper, which may itself wait for an unreachable stream or database.
 func (s *Server) shipperComponent() component {
 	return component{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.scanning.ledger.shipper != nil {
@@ -351,7 +351,7 @@ func (s *Server) shipperComponent() component {
 	}}
 }
 
-// nodesComponent returns the component that serves this node's scans to other nodes.
+// nodesComponent returns the component that ships this node's scans when another node requests this.
 func (s *Server) nodesComponent() component {
 	return component{name: "answers to other nodes", run: func(ctx context.Context) {
 		if s.scanning.ledger.nodes != nil {
@@ -385,7 +385,7 @@ func (s scanRecords) forgetScans(ctx context.Context) {
 	}
 }
 
-// pruneCounts rolls up past months, and deletes expired hourly and daily counts.
+// pruneCounts adds up the counts of past months, and deletes expired hourly and daily counts.
 func (s scanRecords) pruneCounts(ctx context.Context) {
 	now, wanted := s.now(), s.chosen.settings.Get()
 	if !s.wall.Believed() {

@@ -33,7 +33,7 @@ func (s *Server) urlOf(l net.Listener) string {
 	return reachable("http://" + l.Addr().String())
 }
 
-// lane returns the fast-path listener for scans, which hands all other requests to net/http.
+// lane returns a listener that serves scans itself (the fast path) and hands connections with other requests to net/http.
 func (s *Server) lane(l net.Listener) *fastpath.Listener {
 	lane := s.scanAPI().FastPath(cmp.Or(s.seams.LanePatience, time.Second))
 	lane.AnswerTime, lane.IdleTime, lane.OnResponse, lane.OnHandoff = answerTime, idleTime, s.metrics.lane.Inc, s.metrics.handed.Inc
@@ -67,7 +67,7 @@ type scanLedger struct {
 	nodes    *scanlog.Nodes                    // connections to the other nodes; nil = single node
 	earlier  scanlog.Log                       // log with the scans from before --scan-stream; nil = log has all scans
 	lake     *lake.Lake                        // lake of --lake; nil = none
-	mended   atomic.Int64                      // number of lost scans at the time of the last successful test write
+	mended   atomic.Int64                      // recorder.Lost() when a test write last succeeded
 }
 
 // ledgerComponent returns the component that makes scans durable.
@@ -132,17 +132,17 @@ func (l *scanLedger) close(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-// isAsync reports whether the response to a scan that matched no code is sent before the scan is durable.
+// isAsync reports whether the server responds to a scan before the scan is durable; scans of codes are never async.
 func (s *Server) isAsync() bool { return s.chosen.settings.Get().ScanCommit == settings.Async }
 
-// userHash returns the hash that identifies a user in the scan log. A namespace contains no byte 0, so two different pairs of
-// namespace and user never have the same hash input.
+// userHash returns the hash that identifies a user in the scan log. The separator is a byte 0, which no namespace contains, so different
+// pairs of namespace and user have different hash inputs.
 func (s *Server) userHash(namespace, user string) scanlog.UserHash {
 	sum := s.scanning.users.Sum(namespace, "\x00", user)
 	return scanlog.UserHash(sum[:len(scanlog.UserHash{})])
 }
 
-// watchLedger registers the metrics of the scan log's disk writes.
+// watchLedger registers the metrics of the recorder, which writes scans to the journal.
 func (m *metrics) watchLedger(r *scanlog.Recorder) {
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts(metric("qrjump_scan_queue_length")), func() float64 { return float64(r.Waiting()) }),
@@ -163,8 +163,8 @@ func (s *Server) contactComponent() component {
 	return component{name: "contact with the store", run: func(ctx context.Context) { s.reloadScanKeys(ctx, time.Second) }}
 }
 
-// reloadScanKeys reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload
-// also shows whether the store responds.
+// reloadScanKeys reloads the scan keys at every interval, so that keys that other nodes created or revoked apply here too. The reload also
+// shows whether the store responds.
 func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {
 	s.domain.contact.last.Store(s.realNow().UnixMilli())
 	tick := time.NewTicker(interval)
@@ -190,7 +190,7 @@ func (s *Server) reloadScanKeys(ctx context.Context, interval time.Duration) {
 	}
 }
 
-// age returns the staleness of the in-memory copy for scans: 0 while the store responds and no change is missing.
+// age returns the age of the in-memory copy that scans use; 0 while the store responds and the copy has all changes.
 func (s *Server) age() time.Duration {
 	if !s.domain.contact.lost.Load() && !s.domain.current.Stale() {
 		return 0

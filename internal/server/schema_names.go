@@ -6,8 +6,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// schemaNames maps schema names that are unclear without their Go package, or that collide with types in generated code: Request
-// breaks ogen, Record is a global type of TypeScript.
+// schemaNames maps names of Go types to better schema names. The Go names are unclear without their package, or break generated code: the
+// code generator ogen fails with Request, and Record is a global type of TypeScript.
 var schemaNames = map[string]string{
 	"Agreed": "AuthorizationAnswer", "Amount": "DeletionCount", "Assumed": "AssumedRule", "CallListRecord": "CallRecordList",
 	"Checked": "AuditVerification", "Difference": "RecountDifference", "Drill": "BackupDrill", "Entry": "AuditEntry",

@@ -82,7 +82,7 @@ func (f *seedFile) settingsOnly() bool {
 	return len(f.Settings) > 0 && len(f.Accounts)+len(f.Components)+len(f.Rules)+len(f.GS1) == 0
 }
 
-// overDemo returns the demo seed, whose settings are overridden by the settings of f.
+// overDemo returns the demo seed with the settings of f; the demo seed's settings apply only where f has none.
 func (f *seedFile) overDemo() (*seedFile, error) {
 	demo := &seedFile{name: "the demo seed", data: demoSeed}
 	if err := demo.parse(); err != nil {
@@ -129,7 +129,7 @@ func (f *seedFile) atLine(section string, i int, err error) error {
 	return usage("seed %s, line %d: %v", f.name, f.line(fmt.Sprintf("$.%s[%d]", section, i)), err)
 }
 
-// planted adds the line of a seed entry to an error that occurs while the seed is stored, because errors of the store name no line.
+// planted adds the line of a seed entry to an error of storing this entry.
 func (f *seedFile) planted(section string, i int, err error) error {
 	_, invalid := errors.AsType[accounts.Invalid](err)
 	_, taken := errors.AsType[accounts.ExclusiveConflict](err)
@@ -202,7 +202,7 @@ func (f *seedFile) draft(i int) rules.Draft {
 	return draft
 }
 
-// check returns an error for a seed that is invalid, as far as this can be checked without the database.
+// check returns an error for a seed that is invalid, whatever the database contains.
 func (f *seedFile) check() error {
 	if _, _, err := f.settingsOn(settings.Defaults()); err != nil {
 		return err
@@ -236,8 +236,8 @@ func (f *seedFile) check() error {
 	return nil
 }
 
-// applySeed stores a seed in one transaction, unless the same content was applied before: data of the seed that was deleted in the
-// meantime stays deleted.
+// applySeed stores a seed in one transaction, unless a seed with the same content was applied before. Data of the seed that was deleted
+// since then therefore stays deleted.
 func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	if f == nil {
 		return nil
@@ -246,8 +246,8 @@ func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time
 	return err
 }
 
-// addSeed applies a seed that an operator sent, on top of the existing data; a reset does not restore this seed. An error about the
-// seed's content names the line.
+// addSeed adds a seed from an operator to the existing data; a reset does not apply this seed again. An error about the seed's content
+// names the line.
 func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, error) {
 	f := &seedFile{name: "that was sent", data: []byte(text)}
 	err := f.parse()
@@ -264,7 +264,7 @@ func (s seeder) addSeed(ctx context.Context, text string) (emulator.SeedResult, 
 	return done, s.domain.current.Load(ctx)
 }
 
-// plant stores a seed and loads its settings; ctx names the author for the audit log. The caller then reloads the in-memory copy.
+// plant stores a seed and loads its settings; the audit log names the actor in ctx. The caller must reload the in-memory copy afterwards.
 // planted is false if a seed with the same content was applied before.
 func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (planted bool, err error) {
 	err = s.inTx(ctx, func(s seeder) (err error) {
@@ -277,7 +277,7 @@ func (s seeder) plant(ctx context.Context, f *seedFile, now func() time.Time) (p
 	return planted, s.settings.loadSettings(ctx)
 }
 
-// inTx runs f in one transaction, which all store calls of the seeder passed to f join.
+// inTx runs f in a transaction: all store calls of the seeder that f receives are part of the transaction.
 func (s seeder) inTx(ctx context.Context, f func(seeder) error) error {
 	return s.store.InTx(ctx, func(tx *store.Store) error {
 		joined := s
@@ -364,7 +364,7 @@ func (s seeder) plantSeed(ctx context.Context, f *seedFile, now func() time.Time
 // demoMeta marks a database that contains the demo accounts, whose secrets are public.
 const demoMeta = "demo"
 
-// refuseDemo returns an error if a server without emulator controls opens a database with the demo accounts.
+// refuseDemo returns an error if the database has the demo accounts but the server has no emulator, as in production.
 func (s seeder) refuseDemo(ctx context.Context, db *store.Store) error {
 	if s.config.emulates() || s.seams.Demo {
 		return nil
@@ -390,7 +390,7 @@ func (s settingsService) applySettings(ctx context.Context, f *seedFile) (settin
 	return next, s.saveSettings(ctx, object)
 }
 
-// settingsOn returns the settings in a seed (nil = none), and the current settings with the seed's settings applied.
+// settingsOn returns the settings in a seed as JSON (nil = none), and the settings that result if they are applied to current.
 func (f *seedFile) settingsOn(current settings.Settings) (object []byte, next settings.Settings, err error) {
 	if len(f.Settings) == 0 {
 		return nil, current, nil

@@ -1,5 +1,5 @@
-// Package server wires the packages into one process: configuration, keys, store, listeners, metrics, health, start and stop. The
-// logic of rules, codes and scans is in other packages.
+// Package server connects the other packages to one process. It contains the configuration, keys, listeners, metrics, health, start and
+// stop. Rules, codes and scans are in other packages.
 package server
 
 import (
@@ -34,7 +34,7 @@ type TestHooks struct {
 	Outbound *safehttp.Client
 	// BodyTimeout is the timeout for reading a request body; 0 = 10 seconds.
 	BodyTimeout time.Duration
-	// LanePatience is the timeout for the rest of a scan request before the fast path hands the connection to net/http; 0 = the default.
+	// LanePatience is the time that the fast path waits for the rest of a request before net/http gets the connection; 0 = the default.
 	LanePatience time.Duration
 	// Connections is the maximum number of connections of all listeners except the admin listener; 0 = derived from the process's
 	// limit of open files.
@@ -47,13 +47,13 @@ type TestHooks struct {
 	LakeEvery time.Duration
 	// PrimariesEvery is the interval at which the database servers are checked for accepting writes; 0 = the default.
 	PrimariesEvery time.Duration
-	// PassphraseWork lowers the cost of deriving a key from the passphrase of an export or a package; 0 = the normal cost.
+	// PassphraseWork is a lower cost for deriving a key from the passphrase of an export or a package; 0 = the normal cost.
 	PassphraseWork int
-	// Demo allows a database with the demo accounts without --dev, for a server that other machines cannot reach.
+	// Demo allows a server without --dev to use a database with the demo accounts; other machines must not reach the server.
 	Demo bool
 }
 
-// Server is a running server. Groups of fields that components share, such as serving, are declared in the files of the components.
+// Server is a running server. The types of its fields, such as serving, are declared in the files of the components that use them.
 type Server struct {
 	deps
 	parts     lifecycle
@@ -130,9 +130,9 @@ func newServer(c Config, logs io.Writer, seams TestHooks) *Server {
 	return s
 }
 
-// order returns the components of a server in start order. Components stop in reverse order, so that their dependencies still
-// exist: listeners stop first, webhooks and the shipper stop before the counter, the counter before the scan log, and the store
-// after all its users.
+// order returns the components of a server in start order. Components stop in reverse order, so that a component can use the components
+// before it until it has stopped. The listeners stop first. Webhooks and the shipper stop before the counter, the counter before the scan
+// log, and the store after its users.
 func (s *Server) order() []component {
 	return []component{
 		s.tracingComponent(), s.regionsComponent(), s.storeComponent(), s.primariesComponent(), s.keysComponent(), s.wallClockComponent(),
@@ -146,6 +146,6 @@ func (s *Server) order() []component {
 // Failed returns a channel that receives the error of a failed listener.
 func (s *Server) Failed() <-chan error { return s.serving.failed }
 
-// Close drains the server: it accepts no new connections, gives running requests DrainTimeout less the time that Run already used,
-// then stops all components. A second call of Close does nothing.
+// Close accepts no new connections, waits for running requests, and stops all components. Requests get DrainTimeout to finish, less the
+// time that Run has already waited. A second call of Close does nothing.
 func (s *Server) Close() error { return s.parts.stop() }

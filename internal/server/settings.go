@@ -86,13 +86,13 @@ func (s settingsService) changeSettings(ctx context.Context, object []byte) erro
 	return s.loadSettings(ctx)
 }
 
-// inTx runs f in one transaction, which all store calls of the service passed to f join.
+// inTx runs f in a transaction: all store calls of the service that f receives are part of the transaction.
 func (s settingsService) inTx(ctx context.Context, f func(settingsService) error) error {
 	return s.store.InTx(ctx, func(tx *store.Store) error { return f(settingsService{s.withStore(tx), s.chosen}) })
 }
 
-// saveSettings stores the fields that a JSON object contains, so that they survive a restart. Fields that were never set use the
-// defaults of the program version that reads them.
+// saveSettings stores the fields that a JSON object contains; they survive a restart. The defaults of other fields are not stored, so these
+// fields always have the defaults of the running program version.
 func (s settingsService) saveSettings(ctx context.Context, object []byte) error {
 	if err := checkLimits(object); err != nil {
 		return err
@@ -121,7 +121,7 @@ func (s settingsService) mergeSettings(ctx context.Context, object []byte) error
 		}) { // it changes nothing
 			continue
 		}
-		kept[strings.ToLower(name)] = value // encoding/json also accepts RATE_LIMIT for rule_rate_limit
+		kept[strings.ToLower(name)] = value // stored names are in lower case, because encoding/json ignores the case of names
 	}
 	return s.keepSettings(ctx, kept)
 }
@@ -148,7 +148,7 @@ func (s settingsService) resetSetting(ctx context.Context, name string) error {
 	return s.loadSettings(ctx)
 }
 
-// keptSettings returns the stored fields.
+// keptSettings returns the stored settings as JSON values, keyed by name.
 func (s settingsService) keptSettings(ctx context.Context) (map[string]json.RawMessage, error) {
 	kept := map[string]json.RawMessage{}
 	text, err := s.store.Meta(ctx, settingsMeta)

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/welcome"
 )
 
-// mountFirstPage serves a welcome page to a browser that opens a listener's root; pastHandler serves all other requests.
+// mountFirstPage serves a welcome page to a browser at the path / of a listener; pastHandler serves other requests for this path.
 func (s *Server) mountFirstPage(mux *http.ServeMux, role listenerRole, pastHandler http.Handler) {
 	for _, asset := range []*assets.Asset{assets.Sheet, assets.Script} {
 		mux.Handle("GET "+asset.Path(), asset)
@@ -40,7 +40,7 @@ func (s *Server) base(r *http.Request) string {
 	return s.access().scheme(r) + "://" + r.Host
 }
 
-// firstPage returns the data of a listener's welcome page for a visitor that used the base URL base; isNear allows the page to show
+// firstPage returns the data of a listener's welcome page; base is the base URL that the browser used. If isNear is true, the page may show
 // the addresses of the other listeners.
 func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, isNear bool) welcome.Server {
 	fault, _ := s.readiness().unready(ctx, "") // the error is ignored here, because GET /readyz logs it
@@ -72,7 +72,7 @@ func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, 
 	return page
 }
 
-// flagOf returns the flag of the listener that serves a surface.
+// flagOf returns the flag that sets the address at which a surface is served.
 func (s *Server) flagOf(role listenerRole) string {
 	if role == scans && s.config.ScanListen == "" || role == admin && s.config.AdminListen == "" {
 		role = wire
@@ -88,7 +88,7 @@ var plainText = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 })
 
-// demoAccounts returns the accounts of the seed file that still have the secrets of the seed file.
+// demoAccounts returns the seed file's accounts and platforms whose secrets were not changed since.
 func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	if s.chosen.seed == nil {
 		return nil
@@ -115,8 +115,8 @@ func (s *Server) demoAccounts(ctx context.Context) (list []welcome.Account) {
 	return list
 }
 
-// DemoAccount returns the first account of a kind in the seed file, or its first third-party platform (kind "component"), so that
-// programs can call the server as this account; "" if the seed file has none.
+// DemoAccount returns the credentials of an account with which programs can call the server: the first account of a kind in the seed file,
+// or the first third-party platform (kind "component"); "" if the seed file has none.
 func (s *Server) DemoAccount(ctx context.Context, kind string) (appid, secret string) {
 	for _, a := range s.demoAccounts(ctx) {
 		if a.Kind == kind {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// StartTemp starts a server from a seed in a temporary folder, on a free port of the loopback address. The server has the emulator,
-// requires no operator credentials, and sends no outbound requests; now replaces the real time of the server, and end stops the
+// StartTemp starts a server from a seed in a temporary folder, on a free port of the loopback address. The server has the emulator, needs
+// no operator credentials, and sends no outbound requests. The function now replaces the real time; the returned function end stops the
 // server and deletes the folder.
 func StartTemp(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-rehearsal-")

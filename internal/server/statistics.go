@@ -39,7 +39,7 @@ func (s scanRecords) region() func(netip.Addr) string {
 	return s.scanning.regions.Lookup
 }
 
-// openAlarms prepares the alarms, which track the scans of each code.
+// openAlarms prepares the service that raises alarms if the scans of a code are suspicious.
 func (s scanRecords) openAlarms() {
 	s.scanning.alarms = &alarms.Service{Store: s.store, Settings: s.chosen.settings, Now: s.now, Logger: s.log}
 	if s.scanning.regions != nil {
@@ -47,8 +47,8 @@ func (s scanRecords) openAlarms() {
 	}
 }
 
-// openCounter prepares the counting of scans; with an embedded database it also checks, before the first scan is written, that the
-// journal is the one that was counted so far.
+// openCounter prepares the counting of scans. If the journal is the scan log, openCounter also checks, before the first scan is written,
+// that it is the journal that was counted before.
 func (s scanRecords) openCounter(ctx context.Context) error {
 	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
 	if s.scanning.ledger.earlier != nil {
@@ -62,7 +62,7 @@ func (s scanRecords) openCounter(ctx context.Context) error {
 	return s.scanning.counter.Begin(ctx)
 }
 
-// missingScans returns a line for the readiness report about counted scans that the scan log lacks; "" = none.
+// missingScans returns a line for GET /readyz if the scan log lacks scans that were counted before; "" = it lacks none.
 func (s scanRecords) missingScans(ctx context.Context) string {
 	n, err := s.scanning.counter.MissingScans(ctx)
 	if err != nil || n == 0 {
@@ -90,7 +90,7 @@ func (s *Server) counterComponent() component {
 			if s.scanning.counter == nil {
 				return nil
 			}
-			// A scan log that this server uses now may be unavailable at the next start, so the remaining scans are counted now.
+			// The remaining scans are counted now, because the next start may use another scan log.
 			parent, cancel := context.WithTimeout(ctx, lastCount)
 			defer cancel()
 			if err := s.scanning.counter.CatchUpAndSave(parent); err != nil {

@@ -30,7 +30,7 @@ func (s *Server) storeComponent() component {
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}
-			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // cancelling the start also aborts a commit waiting for a replica
+			s.serving.startEnds = context.AfterFunc(ctx, s.store.Abort) // if the start is cancelled, a commit must not wait for a replica
 			s.warnOfNoReplica(ctx)
 			return nil
 		},
@@ -46,11 +46,11 @@ func (s *Server) storeComponent() component {
 	}
 }
 
-// check returns an error for a database that this server cannot work with. check runs before any change, so that a program that
-// could use the database still can. schema is the schema version of the database, 0 for an empty database; the tables that check
-// reads must be unchanged since that version.
+// check returns an error if this server cannot start with the database. check runs before the database is changed, so that the program that
+// used it before can still use it. schema is the schema version of the database, 0 if it is empty; check may read only tables that every
+// version has in the same form.
 func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
-	// Unreadable TLS files, too, must make the start fail before the database is changed.
+	// Unreadable TLS files are found here, before the database is changed.
 	if err := s.openTLS(); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *Server) checkSeed(ctx context.Context, db *store.Store, schema int64) e
 	return f.check()
 }
 
-// checkKeys returns an error unless the keys of a database can be opened and are the keys that created the database and its codes.
+// checkKeys returns an error if the keys of a database cannot be opened, or if its data or codes were made with other keys.
 func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) error {
 	key, err := ring.hashing(ctx)
 	if err != nil {
@@ -99,7 +99,7 @@ func (s *Server) checkKeys(ctx context.Context, db *store.Store, ring *keyring) 
 	if batch, err := ring.anyBatch(ctx); err != nil || batch == 0 {
 		return err
 	}
-	keys, err := ring.codes(ctx) // if batches exist, codes generates no new keys
+	keys, err := ring.codes(ctx) // makes no new keys, because a batch exists
 	if err != nil {
 		return err
 	}

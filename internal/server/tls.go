@@ -10,8 +10,8 @@ import (
 // devNames lists the host names in the certificate of --tls-dev.
 var devNames = append(slices.Clone(landing.PlatformNames), "localhost")
 
-// openTLS loads or generates the TLS certificate. The certificate's dates use real time: clients check them by their own clocks,
-// not by the emulator's clock.
+// openTLS loads or generates the TLS certificate. The certificate's dates use real time: clients check them by their own clocks, not by the
+// emulator's clock.
 func (s *Server) openTLS() (err error) {
 	switch {
 	case s.config.TLSDev:

@@ -25,16 +25,16 @@ import (
 // PlatformNames lists the host names for which a server with --dev acts as a proxy.
 var PlatformNames = landing.PlatformNames
 
-// Arrived reports the calls and the proxied hosts that clients requested from a server with --dev since the start.
+// Arrived is a report of requests to a server with --dev since its start: the number of calls, and the hosts that its proxy rejected.
 type Arrived struct {
 	Calls    int64    // of the wire
-	Rejected []string // other hosts that clients requested from the proxy, in order of arrival, at most maxRejected
+	Rejected []string // first maxRejected hosts that clients requested from the proxy and that are not the platform's
 }
 
 // maxRejected bounds Arrived.Rejected.
 const maxRejected = 20
 
-// arrivals counts the client requests that Arrived reports. The zero value is ready to use.
+// arrivals collects the data that Arrived reports. The zero value is ready to use.
 type arrivals struct {
 	calls    atomic.Int64
 	mu       sync.Mutex
@@ -49,8 +49,8 @@ func (a *arrivals) reject(host string) {
 	}
 }
 
-// Arrived returns the number of calls since the start of the server and the other hosts that clients requested through the proxy. A
-// reset of the emulator changes neither.
+// Arrived returns the number of calls and the rejected proxy hosts since the start of the server. A reset of the emulator does not change
+// them.
 func (s *Server) Arrived() Arrived {
 	a := &s.serving.arrivals
 	a.mu.Lock()
@@ -58,8 +58,8 @@ func (s *Server) Arrived() Arrived {
 	return Arrived{Calls: a.calls.Load(), Rejected: slices.Clone(a.rejected)}
 }
 
-// tunnel is the local end of CONNECT connections: a server with --dev is a proxy to the platform's names, and plays the platform
-// itself. The traffic of the tunnel stays on this machine. Decision 66.
+// tunnel is a listener that accepts the connections of CONNECT requests. A server with --dev is a proxy for the platform's names, but it
+// serves the proxied requests itself; no request leaves this machine. Decision 66.
 type tunnel struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -103,7 +103,7 @@ type lookahead struct {
 
 func (a *lookahead) Read(b []byte) (int, error) { return a.from.Read(b) }
 
-// openTunnel makes the HTTP server h of a listener a proxy to the platform's names, with the same handler behind the proxy.
+// openTunnel makes the HTTP server h of a listener also a proxy for the platform's names; the handler of h serves the proxied requests.
 func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Context) {
 	t := &tunnel{conns: make(chan net.Conn), closed: make(chan struct{}), addr: l.Addr()}
 	trailingServer := &http.Server{
@@ -113,7 +113,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    h.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// net/http sets up HTTP/2 from this configuration; the method connect does the TLS handshakes.
+		// net/http needs this configuration for HTTP/2 only; connect makes the TLS handshakes with its own.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	s.serving.servers = append(s.serving.servers, trailingServer)
@@ -136,8 +136,8 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 	})
 }
 
-// ServeAlso serves further listeners until Close: the wire API on wire, the platform over TLS on secure and over plain HTTP on
-// plain; nil = skip. ServeAlso works only on a server with --dev.
+// ServeAlso serves further listeners until Close: wire as the wire API's listener, secure and plain as the platform, over TLS and over
+// plain HTTP. A listener may be nil. ServeAlso works only on a server with --dev.
 func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 	shown, err := s.platformCertificate()
 	if err != nil {
@@ -173,8 +173,8 @@ func platformName(authority string) bool {
 	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
-// isOwnAddress reports whether a request in absolute form names the address of this listener, which is not a proxy request: this
-// machine, with the listener's port or without a port.
+// isOwnAddress reports whether a request with an absolute URL is no proxy request, because its URL names this listener: a loopback host,
+// with the listener's port or without a port.
 func isOwnAddress(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.URL.Host)
 	if err != nil {
@@ -199,7 +199,7 @@ func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is not one of them: add it to NO_PROXY")
 }
 
-// connect serves CONNECT: after the response to CONNECT, the client speaks TLS to the platform's name, or plain HTTP to port 80.
+// connect serves CONNECT. After its response, the client uses the connection like one to the platform: with TLS, or on port 80 without.
 func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	if !platformName(r.Host) {
 		s.rejectProxy(w, r.Host)
@@ -233,7 +233,7 @@ func bufferedReader(read *bufio.Reader, conn net.Conn) io.Reader {
 	return io.MultiReader(strings.NewReader(string(buffered)), conn)
 }
 
-// platformShown holds the certificate for the platform's names on a server without --tls-dev.
+// platformShown holds the certificate for the platform's names that a server without --tls-dev creates when it needs one.
 type platformShown struct {
 	once  sync.Once
 	shown *certificates.Authority

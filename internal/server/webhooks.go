@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// openWebhooks prepares the webhooks for scans and alarms.
+// openWebhooks prepares the service that sends scans and alarms to webhooks.
 func (s *Server) openWebhooks() {
 	s.webhooks = &webhooks.Service{Store: s.store, Vault: s.secrets.vault, Now: s.now, Random: s.random, Log: currentLog{s},
 		Origins: s.scanning.ledger.stream != nil, LastAlarm: s.store.LastAlarm,
@@ -60,7 +60,7 @@ type dismissalData struct {
 	Note        string    `json:"note"`
 }
 
-// currentLog is the log that the counter currently reads; it is looked up at every call.
+// currentLog is the scan log that the counter reads at the time of each call, because the counter may change to another log.
 type currentLog struct{ s *Server }
 
 func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }

@@ -23,8 +23,8 @@ const (
 var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// wrongListener responds with 404 to calls for a surface that another listener of this server serves. The caller may be untrusted,
-// so the response names the flag and not the address of the right listener; an operator finds the address in the data folder.
+// wrongListener responds with 404 to calls for a surface that another listener of this server serves. The response names the flag of this
+// other listener and not its address, because the caller may be untrusted; an operator finds the address in the data folder.
 func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[role][0], s.flagOf(role)
 	detail := fmt.Sprintf("%s is served by another listener of this server (flag %s), whose address is in the file %s of "+
@@ -33,8 +33,8 @@ func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
 }
 
-// mountElsewhere registers, on a listener, the paths of other surfaces, with a response that names the right listener. The wire
-// listener responds to unknown paths as the platform does.
+// mountElsewhere makes a listener respond to the paths of surfaces that it does not serve with the name of the right listener. To unknown
+// paths, the wire listener responds as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}

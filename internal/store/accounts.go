@@ -75,7 +75,7 @@ func (t accountQueries) PutAccount(ctx context.Context, a accounts.Account) erro
 	if did == "edit" || !t.engine.sharesRows {
 		return accountRows.put(ctx, t.Tx, a)
 	}
-	// The INSERT would wait for an uncommitted bulk import that has written the AppID: so the lock timeout is short.
+	// If an uncommitted bulk import has written the same AppID, the INSERT waits for the import, so the lock timeout is short.
 	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
 		return err
 	}
@@ -176,8 +176,8 @@ func (t accountQueries) LockOwnedObjects(ctx context.Context, appid string) erro
 	return err
 }
 
-// ownedObjects lists the kinds of objects that an account may have: objects that block the deletion of the account, and objects that
-// are deleted with it; $1 is the AppID, $2 the time.
+// ownedObjects lists the kinds of objects that an account may have, with a query that counts them ($1 is the AppID, $2 the time). Objects
+// with blocks = true block the deletion of the account; all other objects are deleted with the account.
 var ownedObjects = []struct {
 	kind, query string
 	blocks      bool
@@ -398,7 +398,7 @@ func (t accountQueries) Bearer(ctx context.Context, hash, appid string, r *accou
 }
 
 func (t accountQueries) LatestToken(ctx context.Context, appid string, series accounts.TokenKind) (accounts.Token, error) {
-	// The token that no later token superseded is the latest token, even if the clock was set back after it was issued.
+	// A token that no later token has superseded comes first, even if the clock was set back after this token was issued.
 	return tokenRows.find(ctx, t.Tx, `appid = $1 AND kind = $2 ORDER BY CASE WHEN superseded_at = 0 THEN 0 ELSE 1 END, issued_at DESC LIMIT 1`,
 		appid, string(series))
 }

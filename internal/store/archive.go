@@ -26,8 +26,8 @@ type Snapshot struct {
 
 // Snapshot runs f on one consistent state, while other transactions continue to write.
 func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
-	// The position prev of the scan log is read before the snapshot starts: because a first scan is stored in the database before
-	// it is appended to the log, the snapshot contains the first scan of every code in the log up to prev.
+	// prev, the end of the scan log, is read before the snapshot starts. The server stores the first scan of a code in the database before
+	// it appends the scan to the log, so the snapshot contains the first scan of every code that the log has up to prev.
 	prev := int64(0)
 	if s.embedded != nil {
 		var err error
@@ -135,8 +135,8 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// countedLocally selects the rows of table scan_logs as if the scans of the archive had been counted from the scan log of this
-// installation, even if a stream was counted.
+// countedLocally selects the rows of table scan_logs for an archive. Even if a stream was counted, these rows state that the scans of the
+// archive were counted from the local scan log.
 const countedLocally = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
 	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 
@@ -187,12 +187,12 @@ type Restore struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*scanlog.Restoring, error) // opens the scan log for the scans of an archive; nil = table scan_events
+	scansInto func(id string) (*scanlog.Restoring, error) // opens a scan log for the archive's scans; nil = they go to scan_events
 	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that already have a partition
 }
 
-// Load runs f on an empty database in one transaction. ErrNotEmpty, ErrInUse. f may run again after a serialization conflict.
+// Load runs f on an empty database in one transaction, or returns ErrNotEmpty or ErrInUse. f may run again after a conflict.
 func (s *Store) Load(ctx context.Context, f func(*Restore) error) error {
 	// Read timeouts are off, because the database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {

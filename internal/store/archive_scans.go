@@ -19,11 +19,11 @@ type externalScans struct {
 	log     scanlog.Log
 	base    int64 // last sequence number in the scan table
 	upTo    int64 // position of the last scan in log
-	counted int64 // last position whose scan was counted from another log; 0 = all from this log
+	counted int64 // counted_offset that the archive has for the local scan log; 0 = as stored
 }
 
-// SetLocalScanLog sets the scan log in files beside the embedded database, in which the scans are stored. An archive contains the
-// scans of the local scan log as rows of scan_events, like the archive of a PostgreSQL database.
+// SetLocalScanLog sets the local scan log, which stores the scans in files beside the embedded database. An archive contains the scans of
+// the local scan log as rows of scan_events, like the archive of a PostgreSQL database.
 func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error {
 	err := s.update(ctx, func(tx *Tx) error {
 		// This database may have been used with a different local scan log before.
@@ -46,9 +46,9 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 // shared scan log as rows of scan_events, after the older scans that are stored in table scan_events.
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.external = log }
 
-// findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a
-// scan log beside the database an archive contains the scans up to position prev and up to the last position that is counted or
-// delivered to webhooks; from a shared scan log it contains the counted scans.
+// findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a local
+// scan log, an archive contains the scans up to prev or up to the last position that is counted or delivered to webhooks, whichever is
+// later; from a shared scan log, an archive contains the counted scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {

@@ -23,8 +23,8 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		args = append(args, arg)
 		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	// The query selects a range of an index on (kind, seq) or (actor, seq): for kind = $1, PostgreSQL assumes that matches are
-	// evenly distributed, and read the whole log when all of them were at its other end.
+	// The query selects a range of the index on (kind, seq) or (actor, seq). With the condition kind = $1, PostgreSQL would expect matches
+	// all over the log, and would read the whole log if all matches were at its far end.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":
@@ -38,7 +38,7 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 	}
 	if stretch != "" {
 		args = append(args, cmp.Or(q.Kind, q.Actor))
-		// PostgreSQL estimates the row count of a comparison (kind, seq) >= ($1, $2), but not of one with > or <.
+		// PostgreSQL can estimate how many rows match (kind, seq) >= ($1, $2), but not how many match a comparison with > or <.
 		filter("("+stretch+", seq) >= ($1, ?)", q.After+1)
 		filter("("+stretch+", seq) <= ($1, ?)", cmp.Or(q.Before, math.MaxInt64)-1)
 		order += stretch + direction + ", "
@@ -111,7 +111,7 @@ type verification struct {
 // stretch is a reserved range of the audit log, which a bulk import wrote.
 type stretch struct {
 	first, last int64
-	hash        string // hash of the entry that reserved the range, then of the last verified entry in it
+	hash        string // first the hash of the entry that reserved the range, later the hash of the last verified entry in the range
 	read, shown bool
 }
 
@@ -178,8 +178,8 @@ func (v *verification) findReservedRanges(ctx context.Context) error {
 	return err
 }
 
-// checkHidden verifies a change in a reserved range: its hash covers the hash of the previous change in the range, or for the first
-// change the hash of the entry that reserved the range; is = false for a change outside all ranges.
+// checkHidden verifies a change in a reserved range. The change's hash must cover the hash of the previous change in the range; for the
+// first change, it must cover the hash of the entry that reserved the range. is = false means that the change is outside all ranges.
 func (v *verification) checkHidden(c *change) (is bool, err error) {
 	s := v.stretches[v.Seq+1]
 	switch {
@@ -247,7 +247,7 @@ func (v *verification) link(c *change) error {
 	return nil
 }
 
-// codes compares the code events with the changes of a page that describe them. Events and changes have numbers in commit order.
+// codes compares each change of a page that describes a code event with this event. Events and changes are numbered in commit order.
 func (v *verification) codes(ctx context.Context, page []change) error {
 	for i := range page {
 		c := &page[i]
@@ -292,7 +292,7 @@ func lastOf(kind, table, key string) string {
 		` AND c.seq = (SELECT MAX(seq) FROM changes WHERE kind = '` + kind + `' AND key = x.` + key + `)`
 }
 
-// checkRemoved returns a fault if a row is missing from the table although the last change of the row in the audit log does not delete it.
+// checkRemoved returns a fault if a row is missing from the table but the last audit log entry for this row is not a deletion.
 func (v *verification) checkRemoved(ctx context.Context, kind, table, key string) error {
 	var seq int64
 	var name string

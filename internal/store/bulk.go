@@ -24,7 +24,7 @@ func (t *Tx) marks(first, n int) string {
 	return placeholders(first, n)
 }
 
-// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns, numbered from $1.
+// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns; the first one is $1, or "?" on SQLite.
 func (t *Tx) rowMarks(rows, columns int) string {
 	if t.engine.name != "sqlite" {
 		return values(rows, columns)
@@ -66,8 +66,8 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
-// addMany inserts rows like insertMany, but for repeated calls with some hundred rows in one transaction: its statements stay
-// prepared between calls if the transaction is in bulk mode. addMany returns the number of stored rows.
+// addMany inserts rows like insertMany, for transactions that insert some hundred rows in each of many calls: a transaction in bulk mode
+// keeps the statements of addMany prepared between the calls. addMany returns the number of stored rows.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
 	limit := t.engine.rowsAtOnce
 	var args []any
@@ -90,8 +90,8 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, 
 // keptMost is the maximum number of statements that a transaction keeps prepared.
 const keptMost = 100
 
-// preparedFor returns a prepared statement for repeated bulk work; nil = run the query unprepared, because it is not bulk work, the driver
-// caches statements itself, or keptMost statements are already kept.
+// preparedFor returns a prepared statement for a query of bulk work. It returns nil if the query must run unprepared: outside of bulk work,
+// if the driver caches statements itself, or if keptMost statements are already prepared.
 func (t *Tx) preparedFor(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil

@@ -53,7 +53,7 @@ func (t usageQueries) NewestCalls(ctx context.Context, prev int64, limit int) ([
 	if err := t.row(ctx, `SELECT value FROM sequences WHERE name = $1`, callDeleted).Scan(&gone); err != nil {
 		return nil, err
 	}
-	// The query includes the block that contains call number upTo, whose last call may have a greater number.
+	// The query includes the block with call number upTo, although the last call of this block may have a greater number.
 	return list(ctx, t.Tx, func(scan func(...any) error) (b apiusage.Block, err error) {
 		err = scan(&b.Last, &b.Second, &b.Calls, &b.Text)
 		b.Deleted = int(max(0, gone-b.Last+int64(b.Calls)))

@@ -47,7 +47,7 @@ const (
 	ofImport     = replica.ImportChange
 )
 
-// keeping holds the dependencies with which a Store writes its audit log.
+// keeping contains the clock and the hash function with which a Store writes its audit log.
 type keeping struct {
 	now  func() time.Time
 	sign func(text string) string
@@ -136,9 +136,9 @@ func (t *Tx) noteAt(ctx context.Context, instant time.Time, kind, key, did strin
 	return nil
 }
 
-// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. A transaction
-// calls lockHead after it has taken all its other locks, so that other writers wait for a moment only. An added rule's id is the sequence
-// number of its change, so a transaction that adds a rule locks the end of the audit log before it inserts the rule (nextChange).
+// lockHead locks the end of the audit log, so that all other writers of changes wait until this transaction ends. A transaction calls
+// lockHead after it has taken all its other locks, so that other writers wait for a moment only. The id of a rule is the sequence number of
+// the change that added it, so a transaction that adds a rule locks the end of the audit log before it inserts the rule (nextChange).
 func (t *Tx) lockHead(ctx context.Context) error {
 	if t.head != nil || t.groupChange != nil {
 		return nil
@@ -159,8 +159,8 @@ func (t *Tx) lockHead(ctx context.Context) error {
 	return nil
 }
 
-// unmoved returns auditlog.ErrMoved if data changed that the precondition in ctx requires to be unchanged. The caller has locked
-// the end of the audit log, so no other transaction commits a change before this transaction ends.
+// unmoved returns auditlog.ErrMoved if the precondition in ctx requires that some data is unchanged, but this data was changed. The caller
+// has locked the end of the audit log, so no other transaction commits a change before this transaction ends.
 func (t *Tx) unmoved(ctx context.Context, h head) error {
 	expected := auditlog.PreconditionFromContext(ctx)
 	if expected == nil {
@@ -179,7 +179,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	// A bulk import publishes entries whose sequence numbers may be lower than the number up to which the client has read.
+	// A bulk import may publish entries below the number up to which the client has read, so every import counts as a change.
 	if len(firstNames) == most || slices.ContainsFunc(firstNames,
 		func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return auditlog.ErrMoved
@@ -221,7 +221,7 @@ func (t *Tx) chainQueued(ctx context.Context) ([]change, error) {
 	return rows, nil
 }
 
-// insertsBut inserts all rows except the last few, at most rowsAtOnce, for which it returns the INSERT statement and its arguments.
+// insertsBut inserts rows with several INSERT statements. It does not run the last statement, but returns this statement and its arguments.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
 	limit := t.engine.rowsAtOnce
@@ -253,12 +253,12 @@ func (t *Tx) writeQueued(ctx context.Context) error {
 	return nil
 }
 
-// writeRemaining writes the remaining queued changes as the last step before the commit, which notifies the nodes that follow the log.
+// writeRemaining writes the remaining queued changes as the last step before the commit; the commit notifies the nodes that follow the log.
 func (t *Tx) writeRemaining(ctx context.Context) error {
 	rows, err := t.chainQueued(ctx)
 	if err == nil && !t.moved && !t.readOnly && auditlog.PreconditionFromContext(ctx) != nil {
-		err = t.lockHead(ctx) // checks the precondition of calls without log entries, such as a webhook test
-		t.expected = nil      // later changes of the same call are not guarded by the precondition
+		err = t.lockHead(ctx) // checks the precondition of a call that adds no log entry, such as a webhook test
+		t.expected = nil      // the precondition does not count as met, because later changes of this call are not guarded
 	}
 	if err != nil || !t.moved {
 		return err
@@ -286,7 +286,7 @@ func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err err
 	return seq, hash, err
 }
 
-// nowRule is the SQL that selects the current version of a change's rule; zeros if the rule does not exist.
+// nowRule is the SQL column list for the current version of a change's rule; the columns are zero or empty if the rule does not exist.
 var nowRule = func() string {
 	var b strings.Builder
 	for i, name := range strings.Split(ruleColumns, ",") {

@@ -47,7 +47,7 @@ func scanBatch(scan func(...any) error) (b codes.Batch, err error) {
 	}
 	if err == nil {
 		b.Version, b.CreatedAt = version[0], fromMillis(created)
-		// A batch of imported codes uses no code counters: AddBatch stores its negative id as start.
+		// A batch of imported codes uses no code counters, so AddBatch stores the negative id of the batch as start.
 		if b.Imported = start < 0; !b.Imported {
 			b.Start = uint64(start)
 		}
@@ -105,7 +105,7 @@ func (t codeQueries) PutImport(ctx context.Context, b codes.Batch, did string) e
 	return t.noteBatch(ctx, b, -b.ID, did)
 }
 
-// batchID returns the next free application_id, or the wanted id.
+// batchID returns the wanted id, or the next free application_id if wanted is 0.
 func (t codeQueries) batchID(ctx context.Context, wanted int64) (int64, error) {
 	if wanted != 0 {
 		// The update locks the sequence: another transaction that takes the next application_id waits until this transaction ends.
@@ -150,8 +150,8 @@ func (s *Store) Batches(ctx context.Context) iter.Seq2[codes.Batch, error] {
 	return stream(ctx, s, scanBatch, `SELECT `+batchColumns+` FROM batches ORDER BY id`)
 }
 
-// streamFirst is the number of rows that stream reads before it yields the first row: until it yields a row, stream can repeat the
-// query in another session if its session is lost.
+// streamFirst is the number of rows that stream reads before it yields the first row. If the session is lost before stream has yielded a
+// row, stream can repeat the query in another session.
 const streamFirst = 1000
 
 // stream runs a query and yields the result of scan for each row; it stops after it has yielded an error.
@@ -204,13 +204,13 @@ type bindingRecord struct {
 	WxaType      int    `json:"wxa_type,omitempty"`
 }
 
-// activationRecord is the JSON content of the bindings column. Older programs ignore fields that they do not know.
+// activationRecord is the JSON content of the column binding. Older programs ignore fields that they do not know.
 type activationRecord struct {
 	bindingRecord
 	Renews *renewed `json:"renews,omitempty"`
 }
 
-// renewed is the JSON form of a range of code indexes in the bindings column.
+// renewed is the JSON form of a range of code indexes in the column binding.
 type renewed struct {
 	From int64 `json:"from"`
 	To   int64 `json:"to"`
@@ -322,8 +322,8 @@ func (t codeQueries) EventsAt(ctx context.Context, batch, index, prev int64, lim
 // eventLevels is the number of block sizes in eventBlocks: blocks of 1, 16, 256, … codes, and one block for all codes of a batch.
 const eventLevels = 9
 
-// eventBlocks is the SQL expression for the smallest block that contains all codes of an event, as indexed by the schema. At most
-// 15 disjoint ranges have the same smallest block.
+// eventBlocks is the SQL expression for the smallest block that contains all codes of an event; the schema has an index on it. Of ranges
+// that do not overlap, at most 15 have the same smallest block.
 const eventBlocks = `CASE
 	WHEN first_idx = last_idx THEN first_idx * 16
 	WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1
@@ -335,7 +335,7 @@ const eventBlocks = `CASE
 	WHEN first_idx >> 28 = last_idx >> 28 THEN (first_idx >> 28) * 16 + 7
 	ELSE 8 END`
 
-// eventBlock returns the value that eventBlocks has for the block of 16^level codes around the code with the given index.
+// eventBlock returns the value of eventBlocks for the block of 16^level codes that contains the code with the given index.
 func eventBlock(index int64, level int) int64 {
 	if level == eventLevels-1 {
 		return int64(level)

@@ -51,7 +51,7 @@ func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account str
 	return nil
 }
 
-// eraseOpenIDs deletes the rows of a table that contain the user's openid of one of the accounts in held.
+// eraseOpenIDs deletes the rows of a table in which column contains one of the user's openids; held lists the accounts of these openids.
 func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column userColumn, held []string,
 	openIDOf func(account string) string,
 ) error {
@@ -64,7 +64,7 @@ func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column user
 		}
 		return nil
 	}
-	// One statement deletes the rows of many accounts, because it scans the whole table: tickets are many and have no index on the openid.
+	// One statement deletes rows for many accounts, because each statement scans the whole table: tickets have no index on the openid.
 	for names := range slices.Chunk(held, chunk) {
 		var args []any
 		for _, account := range names {

@@ -13,9 +13,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which only PostgreSQL has: rows are sent in the text format, for which a server error contains the
-// line number. During a COPY, the connection cannot run another statement. If the partition for a row must be created first, the
-// COPY ends before this row, and a new COPY starts with this row.
+// copyRows stores rows by COPY, which only PostgreSQL has. It sends the rows in the text format, because a server error then contains the
+// line number. During a COPY, the connection cannot run another statement. If the partition for a row must be created first, the COPY ends
+// before this row, and a new COPY starts with this row.
 func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
@@ -89,8 +89,8 @@ func (t *Tx) kinds(ctx context.Context, table string, columns []string) ([]strin
 	return kinds, rows.Err()
 }
 
-// copyFault returns the error of a failed COPY with the row that made it fail: an unreadable row, or an earlier row that the server
-// rejected.
+// copyFault returns the error of a failed COPY with the number of the row that caused it: the row that could not be read, or an earlier row
+// that the server rejected.
 func copyFault(err, broken error, rows *rowReader, prev int64) error {
 	e, refused := errors.AsType[*pgconn.PgError](err)
 	if broken != nil && (!refused || e.Code == copyFailed) {
@@ -107,8 +107,8 @@ func copyFault(err, broken error, rows *rowReader, prev int64) error {
 // copyFailed is the SQLSTATE for a COPY that the client cancelled.
 const copyFailed = "57014"
 
-// copyLine returns the line number in the context of a server error, in any language: the first number, because the names of copied
-// tables contain no digits; 0 = none.
+// copyLine returns the line number from the context of a server error in any language, or 0. The line number is the first number after the
+// name of the table, which may contain digits, has been removed.
 func copyLine(location, table string) int64 {
 	location = strings.Replace(location, table, "", 1)
 	from := strings.IndexFunc(location, isDigit)
@@ -125,15 +125,15 @@ func copyLine(location, table string) int64 {
 
 func isDigit(r rune) bool { return r >= '0' && r <= '9' }
 
-// copySource provides rows in the text format of COPY. A goroutine reads the rows and runs until end, even if the connection of a
-// COPY is lost.
+// copySource provides rows in the text format of COPY. The goroutine of CopyFrom that reads the rows may still run after the connection of
+// a COPY is lost; the method end stops it.
 type copySource struct {
 	next func() ([]any, error)
 
 	mu    sync.Mutex
 	text  []byte // remaining text of the current chunk
 	space []byte
-	err   error // to return after text was read
+	err   error // why no row follows: io.EOF, or the error of the row that could not be read
 	ended bool
 }
 

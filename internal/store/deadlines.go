@@ -35,11 +35,11 @@ type deadlines struct {
 	lines map[*deadlineConn]struct{} // open connections
 }
 
-// While the process stops, stopReadTimeout is the read timeout of all connections; after a read has timed out, it is nextReadTimeout,
-// because the other reads wait for the same server.
+// stopReadTimeout is the read timeout of all connections while the process stops. After one read has timed out, the read timeout of all
+// connections becomes nextReadTimeout, because the other reads wait for the same server.
 const stopReadTimeout, nextReadTimeout = time.Second, 100 * time.Millisecond
 
-// errStopping is returned to callers that need a new connection after the process has run out of time.
+// errStopping is returned to callers that need a new connection after Abort was called because the process ends.
 var errStopping = errors.New("the process ends: it makes no connection any more")
 
 // end sets the read timeout of all connections to stopReadTimeout, also for running reads, and makes dial reject new connections.
@@ -61,7 +61,7 @@ func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limi
 // listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx calls dial again to cancel a
 // running statement. While a COMMIT runs, dial fails: PostgreSQL would make a cancelled commit visible before its replica has it.
 //
-// The returned function stands stores on the connection the status that its server has reported.
+// The second function that listening returns, stands, stores in the deadlineConn the status that the server has reported.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {
@@ -92,7 +92,7 @@ func (p *deadlines) listening() (dial func(ctx context.Context, network, address
 	}, stands
 }
 
-// closeTo closes the connections to servers for which old is true. A statement that waits on a closed connection fails.
+// closeTo closes the connections to servers for which old returns true. A statement that waits on a closed connection fails.
 func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -109,8 +109,8 @@ type deadlineConn struct {
 	patience *deadlines
 	stand    atomic.Pointer[serverStatus] // status reported by the server; nil = not queried
 	waits    atomic.Bool                  // the statement that was sent last has no read timeout
-	// A COMMIT was sent, and its outcome is unknown. The response to a COMMIT, which may wait for a replica, has no timeout: an
-	// abandoned COMMIT would keep waiting in the server, and further COMMITs after it, until no connection is free.
+	// A COMMIT was sent, and its outcome is unknown. A COMMIT may wait for a replica, so its response has no timeout: a COMMIT that the
+	// client abandons keeps waiting in the server, and so do all later COMMITs, until no connection is free.
 	commits atomic.Bool
 
 	mu sync.Mutex
@@ -168,16 +168,16 @@ func (c *deadlineConn) begin() error {
 	return c.bound()
 }
 
-// end sets the deadline of a waiting read again, from the current read timeout.
+// end sets the deadline of a waiting read again after the read timeout has changed.
 func (c *deadlineConn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.since.IsZero() {
-		_ = c.bound() // a closed connection has no waiting read
+		_ = c.bound() // an error means that the connection is closed and no read waits
 	}
 }
 
-// bound sets the deadline of a read to the user's deadline or to the end of the silence timeout, counted from since.
+// bound sets the deadline of a read to since plus the current read timeout, or to until if that is earlier or no read timeout applies.
 func (c *deadlineConn) bound() error {
 	end := c.since.Add(c.patience.current())
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {

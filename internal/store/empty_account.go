@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the
-// account's batches. Scans and their statistics are kept, and cannot be confused with later batches and rules, which get new ids.
+// ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the account's
+// batches. Scans and their statistics are kept; they cannot be confused with those of later batches and rules, which get new ids.
 var ofAccountAlone = []string{
 	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
 	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
@@ -35,8 +35,8 @@ var ofAccountAlone = []string{
 	`DELETE FROM deviations WHERE account = $1`,
 }
 
-// EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. After EmptyAccount, with which
-// the emulator resets an account, nodes that follow the audit log reload all data.
+// EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. The emulator calls EmptyAccount to reset
+// an account. After the commit, nodes that follow the audit log reload all data.
 func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 	return s.update(ctx, func(tx *Tx) error {
 		if err := tx.LockRules(ctx); err != nil {

@@ -26,14 +26,14 @@ const (
 	decidingTime = 3 * time.Second
 )
 
-// groupWait is the time for which a change waits for a group; then the change runs in a separate transaction, unless maxImpatient
-// changes already do so. If all waiting changes ran in separate transactions, they would block each other while new changes arrive.
+// groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient changes run
+// separately for this reason: if all waiting changes did, they would block each other while new changes arrive.
 var groupWait = time.Second
 
 const maxImpatient = 4
 
-// ungroupedTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because in a
-// group the conflict would make the transaction of all changes fail.
+// ungroupedTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because a
+// conflict of one change would make the transaction of a whole group fail.
 const ungroupedTime = 10 * time.Second
 
 // errUngrouped reports that a group did not make a change, which must now run in a separate transaction.
@@ -191,7 +191,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 	return i >= 0
 }
 
-// decide runs f, which decides the pending change, on the goroutine of the caller of ChangeRules, so that a panic reaches this caller.
+// decide runs f, which determines the statements of a change, on the goroutine of ChangeRules, so that a panic in f reaches its caller.
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
@@ -241,7 +241,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 	var begun []*pendingChange
 	gathering, stopGathering := context.WithTimeout(ctx, cmp.Or(s.committer.deciding, decidingTime))
 	defer stopGathering()
-	var locked error // lock timeout for the newest entry of the audit log, which the changes would also get in separate transactions
+	var locked error // lock timeout for the newest audit log entry; the changes would also time out in separate transactions
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
 			begun = all
@@ -288,7 +288,7 @@ func runUngrouped(all []*pendingChange) {
 	}
 }
 
-// safely runs f and returns a panic of f as an error, so that it ends neither the process nor the goroutine that runs the groups.
+// safely runs f and returns a panic of f as an error, so that the panic ends neither the process nor the goroutine that runs the groups.
 func safely(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -298,8 +298,8 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// freeLocks returns a query that tries, without waiting, to lock the owner and the origin of each pending change, so that no change
-// waits for another owner. The result has one row for each change: whether its locks were acquired.
+// freeLocks returns a query that tries to lock the owner and the origin of each pending change. The query does not wait for locks, so that
+// no change delays its group. The result has one row per change: true if the locks of the change were acquired.
 func freeLocks(all []*pendingChange) *question {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
@@ -310,9 +310,9 @@ func freeLocks(all []*pendingChange) *question {
 	return &question{statement: statement{query: query, args: []any{lockNumber(allRules), owners, origins}}}
 }
 
-// gather runs the pending changes until each of them is decided. The queries of a change that does not get its locks fail with
-// errUngrouped. When each pending change waits for results or is decided, the collected queries are sent in one round trip, which
-// begins with freeLocks for the first queries. Each waiting change receives the results of its queries or an error.
+// gather runs the pending changes until all of them have ended. Whenever each change either waits for query results or has ended, gather
+// sends the collected queries in one round trip; the first round trip begins with the query freeLocks. Each waiting change then receives
+// the results of its queries or an error, which is errUngrouped if the change did not get its locks.
 func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	in := &queryBatch{events: make(chan event)}
 	for _, m := range all {
@@ -346,7 +346,7 @@ func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 	return err
 }
 
-// writeAll queues the statements of a group's changes and notes their audit log entries. The newest entry of the log must be locked.
+// writeAll queues the statements and the audit log entries of a group's changes. The caller must have locked the newest entry of the log.
 func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	var rows [][]any
 	for _, m := range begun {

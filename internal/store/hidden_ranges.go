@@ -19,9 +19,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// A bulk import writes a reserved range of the audit log, while other transactions append entries after the range. Before a bulk
-// import writes, it reserves a range of sequence numbers in the audit log; each entry in the range has a hash over the previous
-// entry, and the entry that publishes the range contains the hash of the range's last entry. Decision 55.
+// Before a bulk import writes, it reserves a range of sequence numbers in the audit log. It then writes the entries of this range, while
+// other transactions append entries after the range. The hash of each entry in the range covers the hash of the previous entry, and the
+// entry that publishes the range contains the hash of the range's last entry. Decision 55.
 
 // seqRangeRecord is the JSON detail of two audit entries of a bulk import: the entry that reserves a range of sequence numbers, and
 // the entry that publishes the range. JSON field names must never change, because old audit log entries keep them.
@@ -36,12 +36,12 @@ type bulkRange struct {
 	next    int64
 	counted map[[2]string][]countBucket // rule counts keyed by owner and target, as in the table rule_page_buckets
 	edits   int64
-	// moved maps owner and target to the ids of edited rules that gained this target, and, as negative numbers, of edited rules
-	// that lost this target.
+	// moved maps owner and target to ids of edited rules: a positive id for a rule that gained the target, a negative id for a rule that
+	// lost the target.
 	moved map[[2]string][]int64
 }
 
-// countBucket is the number n of rules with ids from first up to the next bucket: one row of table rule_page_buckets.
+// countBucket is a row of table rule_page_buckets: n rules have ids from first up to, but not including, the first id of the next bucket.
 type countBucket struct{ first, n int64 }
 
 // maxBucketRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
@@ -50,8 +50,8 @@ const maxBucketRows = 1024
 // importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// lockHeld returns an SQL condition: the row of pg_locks with the alias table shows that a session holds the advisory lock with the id
-// lock.
+// lockHeld returns an SQL condition that is true for a row of pg_locks if a session holds the advisory lock with the id lock; table is the
+// alias of pg_locks.
 func lockHeld(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -65,7 +65,7 @@ var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg
 // defaultLockTimeout undoes shortLockTimeout, so that statements at the commit may wait longer for a lock.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
-// An import whose session is lost waits in a new session for the lock that PostgreSQL releases within 15 s, with the lost session.
+// After a lost session, an import waits in a new session for the lock importing, which the lost session releases within 15 s.
 const (
 	importLockTries = 60
 	importLockPause = 300 * time.Millisecond
@@ -377,7 +377,7 @@ type counter struct {
 	first         int64
 }
 
-// countMoved adds to counts and pieces the changes of rule counts that result from edited targets, as the triggers would.
+// countMoved adds to counts and pieces the amounts by which edited targets change the rule counts, as the triggers would do.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
 	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.reservedRange.moved)), chunk) {
 		args := make([]any, 0, 2*len(pairs))

@@ -60,8 +60,8 @@ func (s *Store) RulesAsOf(ctx context.Context, keys []string, t time.Time) ([]ru
 	return found, err
 }
 
-// rulesAsOf returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query
-// reads the changes of each key in descending order, and stops at the first change that is not after the point in time.
+// rulesAsOf returns a query for the last change of each of n keys up to a point in time, which is the last argument. The query reads the
+// changes of each key from the newest to the oldest, and stops at the first change at or before the point in time.
 func rulesAsOf(n int) string {
 	return `SELECT ` + ruleChangeColumns + ` FROM changes WHERE seq IN (SELECT (SELECT c.seq FROM changes c WHERE c.kind = '` + ofRule +
 		`' AND c.key = asked.column1 AND c.occurred_at <= $` + strconv.Itoa(n+1) +
@@ -74,7 +74,7 @@ func (t *Tx) lastChange(ctx context.Context, kind, key string, instant time.Time
 	c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 		` FROM changes WHERE kind = $1 AND key = $2 AND occurred_at <= $3 ORDER BY seq DESC LIMIT 1`, kind, key, millis(instant)).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
-		// Objects that are older than the audit log have an entry with action 'found' from the start of the log.
+		// For an object that is older than the audit log, the log begins with an entry that has the action 'found'.
 		c, err = scanChange(t.row(ctx, `SELECT `+changeColumns+
 			` FROM changes WHERE kind = $1 AND key = $2 AND action = 'found' ORDER BY seq LIMIT 1`, kind, key).Scan)
 	}

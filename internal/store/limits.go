@@ -28,8 +28,8 @@ func (s RateLimits) Allow(ctx context.Context, key string, limit int) (bool, err
 }
 
 const (
-	// Calls of the same key wait for the row lock, and the clock is read after that, so the timestamps in a row are in order.
-	// Timestamps up to one second in the future count as recent, and later ones, from before the clock was set back, do not count.
+	// A call reads the clock after it has waited for the row lock, so the timestamps in a row are in order. Timestamps up to one second in
+	// the future count as recent. Later timestamps, which were stored before the clock was set back, do not count.
 	allow = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (call_times, last_call_at, allowed) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
@@ -39,8 +39,8 @@ const (
 		RETURNING allowed`
 )
 
-// AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key
-// contains the limited period, which is at most a minute: see Forget. Rejected calls are not counted. AllowTimes works only
+// AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key contains
+// the limited period, which is at most a minute, because Forget deletes older rows. Rejected calls are not counted. AllowTimes works only
 // on a shared store (PostgreSQL).
 func (s RateLimits) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)
@@ -87,7 +87,7 @@ func (s RateLimits) Clear(ctx context.Context, appids ...string) error {
 	})
 }
 
-// Advance moves the recorded timestamps of calls, which the per-second limits count, back by d.
+// Advance moves the recorded timestamps, which only the per-second limits store, back by d.
 func (s RateLimits) Advance(ctx context.Context, d time.Duration) error {
 	if !s.Shared() || d <= 0 {
 		return nil

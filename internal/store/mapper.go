@@ -31,7 +31,7 @@ func (n mapper[T]) args(v *T) []any {
 	return all
 }
 
-// stored converts a variable to its column value.
+// stored returns the column value for a variable, which is an element of the result of targets.
 func stored(value any) any {
 	switch at := value.(type) {
 	case moment:
@@ -74,7 +74,7 @@ func (n mapper[T]) all(ctx context.Context, t *Tx, rest string, args ...any) ([]
 // add inserts a new row.
 func (n mapper[T]) add(ctx context.Context, t *Tx, v T) error { return n.insert(ctx, t, v, ``) }
 
-// put inserts a row, or replaces the row with the same key except for the columns in kept.
+// put inserts a row; if a row with the same key exists, put replaces its values in all columns that are not in kept.
 func (n mapper[T]) put(ctx context.Context, t *Tx, v T, kept ...string) error {
 	return n.insert(ctx, t, v, n.replacing(kept...))
 }

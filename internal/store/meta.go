@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Lock blocks other transactions that lock the same name, until the transaction ends in which InTx runs the caller.
+// Lock blocks other transactions that lock the same name, until the transaction of s ends; InTx must have created s.
 func (s *Store) Lock(ctx context.Context, name string) error {
 	return s.update(ctx, func(tx *Tx) error { return tx.lock(ctx, "server "+name, "") })
 }
@@ -26,8 +26,8 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 	return value, err
 }
 
-// NewestMeta returns a page of the values whose names start with one of the given prefixes, each of which ends in a slash, and
-// their total number. The values are JSON, sorted by a field that holds a UTC time, newest first.
+// NewestMeta returns a page of the values whose names start with a prefix in begins, and the total number of these values. Each prefix ends
+// in a slash. The values are JSON, sorted by their field with the name actor, a UTC time, newest first.
 func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, offset, limit int) (values []string, total int, err error) {
 	var names []string
 	var args []any
@@ -74,7 +74,7 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 	return sealed, err
 }
 
-// FirstSealedKey returns a sealed key, and stores first as this key if the key does not exist. Processes that start at the same
+// FirstSealedKey returns a sealed key; if the key does not exist, FirstSealedKey stores first as this key. Processes that start at the same
 // time get the same key.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {

@@ -184,10 +184,10 @@ func (s *Store) longest(ctx context.Context) string {
 		since.UTC().Format(time.RFC3339))
 }
 
-// withLinesFor is a file system in which migrations show the lines for the current database, such as "-- postgres: …", and hide the
-// lines for the other database. Lines marked inUse run only on a schema with existing tables, to which other nodes may write; a
-// migration that contains such lines runs on this schema without a transaction. Lines marked strongest run only on a schema with
-// existing tables: they take the strongest lock that the migration needs before its other statements take weaker locks.
+// withLinesFor is a file system of migrations that shows the lines for the current database, such as "-- postgres: …", and hides the lines
+// for the other database. Lines marked inUse run only if the schema already has tables, to which other nodes may write; a migration with
+// such lines then runs without a transaction. Lines marked strongest also run only if the schema already has tables. They take the
+// strongest lock that the migration needs, before its other statements take weaker locks.
 type withLinesFor struct {
 	fs.FS
 	lines []string

@@ -6,8 +6,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// RequestShipping implements scanlog.NodeStore. The NOTIFY channel informs the nodes of a request for their scans; without the channel the
-// nodes poll once a second.
+// RequestShipping implements scanlog.NodeStore. A notification informs the nodes of the request for their scans; without the notification,
+// the nodes notice the request by polling once a second.
 func (s *Store) RequestShipping(ctx context.Context) (ask int64, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if err := tx.row(ctx, `UPDATE sequences SET value = value + 1 WHERE name = 'scan_sync' RETURNING value`).Scan(&ask); err != nil ||
@@ -23,7 +23,7 @@ func (s *Store) RequestShipping(ctx context.Context) (ask int64, err error) {
 // shipRequest is the NOTIFY payload that requests the scans of all nodes.
 const shipRequest = "scans"
 
-// ShipRequests returns a channel that receives a value when a node requests the scans of all nodes, unless the LISTEN connection is lost.
+// ShipRequests returns a channel that receives a value when a node requests the scans of all nodes while the LISTEN connection is open.
 func (s *Store) ShipRequests() <-chan struct{} { return s.shipRequests }
 
 var scanNodeRows = mapper[scanlog.Node]{table: "scan_nodes", key: "node",

@@ -21,8 +21,8 @@ func (s *Store) ViewOutbox(ctx context.Context, f func(outbox.Tx) error) error {
 	return s.view(ctx, func(tx *Tx) error { return f(tx.webhooks()) })
 }
 
-// rowTable describes one of the outbox tables. All outbox tables have the same structure: SQL statements contain placeholders such
-// as {rows} for the names of the table and its columns.
+// rowTable describes one of the outbox tables. All outbox tables have the same structure; SQL statements contain placeholders such as
+// {rows}, because the names of the tables and columns differ.
 type rowTable struct {
 	words    *strings.Replacer
 	sequence string
@@ -74,8 +74,8 @@ func scanOutboxRow(scan func(...any) error) (r outbox.Row, err error) {
 // reads returns the columns that a query reads from a row.
 func (k rowTable) reads() string { return strings.Replace(rowColumns, "{delivered}", k.took, 1) }
 
-// A waiting row is due unless its next_attempt_at is after now and at most now plus outbox.Farthest. anyDue compares only the
-// earliest and the latest next_attempt_at of a receiver's waiting rows, which suffices to know whether any row is due.
+// A waiting row is due if its next_attempt_at is not after now, or is after now plus outbox.Farthest. anyDue compares only the earliest and
+// the latest next_attempt_at of a receiver's waiting rows, which suffices to know whether any row is due.
 const anyDue = `((SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at LIMIT 1) < $1
 	OR (SELECT next_attempt_at FROM {rows} WHERE {receiver} = r.receiver AND next_attempt_at > 0 ORDER BY next_attempt_at DESC LIMIT 1) > $2)`
 
@@ -144,8 +144,8 @@ func (t outboxQueries) Rows(ctx context.Context, kind outbox.Kind, q outbox.Quer
 		args...)
 }
 
-// Receivers implements outbox.Tx. The recursive query finds each receiver with waiting rows by one index lookup after the previous
-// receiver, so that neither sent rows nor the number of waiting rows affect its cost.
+// Receivers implements outbox.Tx. The recursive query finds the next receiver with waiting rows by one index lookup, so its cost does not
+// depend on the numbers of sent and waiting rows.
 func (t outboxQueries) Receivers(ctx context.Context, kind outbox.Kind, now time.Time, limit int) ([]string, error) {
 	from, to := monthRange(now)
 	return list(ctx, t.Tx, scanText, receiversQuery(kind), from, to, limit)
@@ -159,8 +159,8 @@ func receiversQuery(kind outbox.Kind) string {
 		SELECT receiver FROM r WHERE receiver IS NOT NULL AND ` + k.due + ` LIMIT $3`)
 }
 
-// ClaimRows implements outbox.Tx. If another node claims a row at the same time, PostgreSQL rechecks the condition of the UPDATE
-// after that node's commit, when the row is no longer due.
+// ClaimRows implements outbox.Tx. If two nodes claim a row at the same time, PostgreSQL checks the condition of the second UPDATE again
+// after the first node's commit; the row is then no longer due.
 func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver string, now, until time.Time,
 	limit int,
 ) ([]outbox.Row, error) {
@@ -180,8 +180,8 @@ func (t outboxQueries) ClaimRows(ctx context.Context, kind outbox.Kind, receiver
 }
 
 func claimQuery(k rowTable) string {
-	// The condition on id, and the plus, which disables an index, make SQLite read in id order. By the index on next_attempt_at,
-	// SQLite would read and sort all waiting rows.
+	// SQLite reads the rows in id order, because of the condition id > 0 and because the plus disables the index on next_attempt_at. With
+	// this index, SQLite would read and sort all waiting rows.
 	turn := ` AND +next_attempt_at NOT BETWEEN $3 AND $4` + k.isNext
 	if k.inOrder {
 		turn = ""
@@ -211,7 +211,7 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND next_attempt_at > 0 ORDER BY id`
-	// Usually the difference of the first and last id proves cheaply that a receiver has no more than keep waiting rows.
+	// The first and the last id cost little to read, and usually their difference already proves that at most keep rows wait.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {

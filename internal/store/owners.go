@@ -37,7 +37,7 @@ func (t statisticsQueries) loggedOwner() string {
 	return `COALESCE(json_extract(h.detail, '$.owner'), '')`
 }
 
-// countOwner returns SQL for the owner of the scans in a row c of statistics_counts: of the row's rule, or without a rule, of the batch.
+// countOwner returns SQL for the owner of the scans in a row c of statistics_counts: the owner of its rule or, if rule is 0, of its batch.
 func (t statisticsQueries) countOwner() string {
 	return `COALESCE(CASE WHEN c.rule <> 0 THEN ` + t.ruleOwner(`c.rule`) + `
 		ELSE (SELECT b.account FROM statistics_tuples w JOIN batches b ON b.id = w.batch WHERE w.id = c.tuple) END, '')`

@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipe is the PostgreSQL connection of one transaction, with a queue of statements whose results are not needed yet, starting with
-// BEGIN. The queued statements are sent together with the first statement whose result is needed, in one round trip. The server
+// pipe is the PostgreSQL connection of one transaction, with a queue of statements; the first queued statement is BEGIN. The queued
+// statements wait until the result of a statement is needed, and are then sent together with this statement in one round trip. The server
 // executes the statements in the order in which they were queued.
 type pipe struct {
 	conn    *sql.Conn // nil = the transaction has ended
@@ -43,7 +43,7 @@ type statement struct {
 // maxQueued is the maximum number of queued statements.
 const maxQueued = 500
 
-// newPipe takes a connection from the pool db, or uses the connection db, and queues the statement begin; it sends nothing.
+// newPipe uses the connection db, or a connection from the pool db, and queues the statement begin without sending it.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
 	var err error
@@ -193,7 +193,7 @@ func (p *pipe) Commit() error {
 		p.waiting = append(p.waiting, statement{query: "COMMIT"})
 		return committing(p.pg, func() error { return p.push(p.life) })
 	}
-	// COMMIT is sent in a separate round trip, after all results were read and checked: a lost response is then the response to COMMIT.
+	// COMMIT is sent in a separate round trip, after all results were read and checked: only the response to COMMIT can then be lost.
 	if err := p.push(p.life); err != nil {
 		return &unsentError{err}
 	}
@@ -403,7 +403,7 @@ func (t *Tx) queue(ctx context.Context, query string, args ...any) func() row {
 	return func() row { return q.first(t.pipe.push(ctx)) }
 }
 
-// queryOutside runs queries on PostgreSQL in one round trip, outside of the transaction of t, whose BEGIN must not have been sent.
+// queryOutside runs queries on PostgreSQL in one round trip, outside of the transaction t. The BEGIN of t must not have been sent yet.
 func (t *Tx) queryOutside(ctx context.Context, asked ...*question) error {
 	begin := t.pipe.waiting
 	t.pipe.waiting = nil
@@ -411,8 +411,8 @@ func (t *Tx) queryOutside(ctx context.Context, asked ...*question) error {
 	return t.pipe.answer(ctx, asked...)
 }
 
-// rowOutside queries a single row like the method row; if BEGIN was not sent yet, the query runs outside of the transaction and does
-// not see its snapshot.
+// rowOutside queries a single row like the method row. If BEGIN was not sent yet, the query runs outside of the transaction and does not
+// use the transaction's snapshot.
 func (t *Tx) rowOutside(ctx context.Context, query string, args ...any) row {
 	if t.pipe != nil && t.pipe.unbegun() && t.pipe.errLate() == nil {
 		return t.sql.QueryRowContext(ctx, query, sanitizeText(args)...)
@@ -489,8 +489,8 @@ func (t *Tx) found(ctx context.Context, query string, args []any) (*sql.Rows, er
 	return t.sql.QueryContext(ctx, query, args...)
 }
 
-// prepare sends the queued statements, and then prepares a statement. Statements that are queued after prepare are not sent when
-// the prepared statement runs.
+// prepare sends the queued statements, and then prepares a statement. Running the prepared statement does not send the statements that were
+// queued after the call of prepare.
 func (t *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if t.groupChange != nil {
 		return nil, t.groupChange.rejectGrouping()

@@ -80,13 +80,13 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) {
-			db.SetMaxIdleConns(0) // each idle connection holds the lock users, with which lockOut returns ErrInUse
+			db.SetMaxIdleConns(0) // an idle connection keeps the advisory lock users, so lockOut would return ErrInUse
 			return db, func() { db.SetMaxIdleConns(limit) }, nil
 		}}}, nil
 }
 
-// unreadURL returns the reason why a database URL is invalid. The error of the URL parser may quote the password, so unreadURL
-// drops it, except for the name of an unreadable certificate file.
+// unreadURL returns the reason why a database URL is invalid. unreadURL drops the error of the URL parser, which may quote the password,
+// but keeps an error about an unreadable certificate file.
 func unreadURL(text string, err error) error {
 	file, is := errors.AsType[*fs.PathError](err)
 	u, _ := url.Parse(text)
@@ -115,8 +115,8 @@ func checkDirect(ctx context.Context, c *pgx.Conn) error {
 	return err
 }
 
-// pooled reports whether a connection failed because the URL leads to a connection pooler. PgBouncer rejects unknown startup
-// parameters as a protocol violation, which PostgreSQL never does.
+// pooled reports whether a connection failed because the URL leads to a connection pooler. PgBouncer reports unknown startup parameters as
+// a protocol violation (SQLSTATE 08P01); PostgreSQL never does so.
 func pooled(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
@@ -152,7 +152,7 @@ func CheckUnused(ctx context.Context, address string) error {
 // limitSessions sets the session timeouts in config, and returns the statements that lengthen (lasting) or shorten (holding) the
 // idle timeout of one transaction.
 func limitSessions(config *pgx.ConnConfig, exclusive bool) (lasting, holding string) {
-	// PostgreSQL acknowledges a commit only after it is flushed to disk, on synchronous replicas too.
+	// With this setting, PostgreSQL acknowledges a commit only after the commit is flushed to disk, also on synchronous replicas.
 	config.RuntimeParams["synchronous_commit"] = "on"
 	config.RuntimeParams["application_name"] = cmp.Or(config.RuntimeParams["application_name"], "qrjump")
 	// There is no statement timeout, because it would interrupt a commit that waits for a replica, and PostgreSQL would report the commit
@@ -204,7 +204,7 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 				err = enter(ctx, c, w.fence.Load())
 			}
 			if err != nil {
-				closeAbruptly(c) // pgx does not close the connection, whose session would keep the advisory lock users
+				closeAbruptly(c) // pgx would leave the connection open, so its session would keep the advisory lock users
 			}
 			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
@@ -251,8 +251,8 @@ const (
 	holdingIdle       = "5s"
 )
 
-// The maximum number of connections per node, unless the URL sets pool_max_conns, not counting the LISTEN connection. minConns is
-// 4, because some operations need several connections at once.
+// defaultConns is the maximum number of connections per node, without the LISTEN connection; pool_max_conns in the URL replaces it.
+// minConns and maxConns limit pool_max_conns. Some operations need several connections at once, so minConns is 4.
 const (
 	defaultConns, minConns, maxConns = 32, 4, 1000
 	connsParameter                   = "pool_max_conns"
@@ -347,7 +347,7 @@ func usable(c *pgx.Conn, all *servers) error {
 	if c.PgConn().ParameterStatus("default_transaction_read_only") == "on" || all.checkPrimary(c) != nil {
 		return driver.ErrBadConn
 	}
-	// A server that was a standby when the connection was made was promoted meanwhile: a new connection must check its timeline.
+	// The server was a standby when the connection was made, and was promoted since: a new connection must check its timeline.
 	if st, _ := c.PgConn().CustomData()[statusKey].(serverStatus); st.system != "" && st.timeline == 0 &&
 		c.PgConn().ParameterStatus("in_hot_standby") == "off" {
 		return driver.ErrBadConn
@@ -408,7 +408,7 @@ func postgresDialect(server postgresEngine, hosts int) *dialect {
 			UPDATE audit_log_head SET seq = seq WHERE id IN (SELECT id FROM head)`}
 }
 
-// postgresEngine implements engine; where is the servers and the database of the URL, for error messages.
+// postgresEngine implements engine; path contains the servers and the database of the URL, for error messages.
 type postgresEngine struct{ path string }
 
 func lockNumber(text string) int64 {
@@ -423,8 +423,8 @@ func (postgresEngine) unindex(context.Context, *Tx) (func() error, error) {
 }
 
 // lock returns a statement that takes advisory locks until the transaction ends. A transaction that locks a part of a set of rows, such as
-// the rules of one owner, also takes a shared lock on the whole set. Two names with the same hash share a lock, so that their
-// transactions merely wait for each other.
+// the rules of one owner, also takes a shared lock on the whole set. If two names have the same hash, they share a lock; the only effect is
+// that their transactions wait for each other.
 func (postgresEngine) lock(full, part string) (query string, args []any) {
 	if part == "" {
 		return "SELECT pg_advisory_xact_lock($1)", []any{lockNumber(full)}

@@ -23,7 +23,7 @@ func (s Rechecks) Add(ctx context.Context, list []rules.Reverification) error {
 	if len(list) == 0 {
 		return nil
 	}
-	// Add reads first and writes only missing rechecks: usually none is missing, and the call needs no write lock.
+	// Add reads first and writes only missing rechecks: usually none is missing, so the call needs no write lock.
 	var fresh []rules.Reverification
 	err := s.view(ctx, func(tx *Tx) error {
 		fresh = fresh[:0]

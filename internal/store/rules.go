@@ -80,7 +80,7 @@ func (t ruleQueries) RulesBelow(ctx context.Context, key string, limit int) ([]r
 	return list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`, key, end, limit)
 }
 
-// ruleDirectory is the SQL expression, indexed by the schema, for the directory of a rule's path; link_path contains "%23" for a "#".
+// ruleDirectory is the SQL expression (with an index) for the directory of a rule's path; link_path contains "%23" instead of "#".
 const ruleDirectory = `REPLACE(RTRIM(link_path, REPLACE(link_path, '/', '')), '%23', '#')`
 
 func (t ruleQueries) RuleIn(ctx context.Context, owner, directory string) (rules.Rule, error) {
@@ -216,7 +216,7 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 	}
 }
 
-// ruleCount reads the number of rules of an owner and target, which triggers maintain (00109_first.sql).
+// ruleCount is SQL for the number of rules of an owner and target in rule_counts; triggers update this table (00109_first.sql).
 const ruleCount = `SELECT rules FROM rule_counts WHERE owner = $1 AND target = $2`
 
 // opened returns the value of column target in rule_counts and rule_page_buckets for the rules of q: "" = all rules of the owner.
@@ -241,8 +241,8 @@ func (t ruleQueries) CountTargeted(ctx context.Context, target string) (int, err
 	return t.counted(ctx, "", target)
 }
 
-// bucketAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first rule id of the bucket, and
-// the number of rules before the bucket. bucketAt reads one row per bucket, which has at most 1,024 rules when it is new.
+// bucketAt finds the bucket that contains the rule at an offset of an owner's list: it returns the first rule id of the bucket, and the
+// number of rules before the bucket. bucketAt reads one row per bucket; a new bucket has at most 1,024 rules.
 func (t ruleQueries) bucketAt(ctx context.Context, q rules.Query) (first int64, prev int, err error) {
 	pieces, err := t.query(ctx, `SELECT first_id, rules FROM rule_page_buckets WHERE owner = $1 AND target = $2 ORDER BY first_id`, q.Owner, opened(q))
 	if err != nil {
@@ -257,12 +257,12 @@ func (t ruleQueries) bucketAt(ctx context.Context, q rules.Query) (first int64, 
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The queries with which Neighbours finds rules that are similar to a link. However many rules exist, nearbyAbove and nearbyBelow read at
-// most the number of rows that they may return, and nearbyOnOtherHosts reads at most maxNearbyRules rows.
+// The queries with which NearestRules finds rules that are similar to a link. Their cost does not depend on the number of rules:
+// nearbyAbove and nearbyBelow read no more rows than they return, and nearbyOnOtherHosts reads at most maxNearbyRules rows.
 const (
 	nearbyAbove = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearbyBelow = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// If one host has more than maxNearbyRules rules with the same path, rules on other hosts may be missed, which are less similar.
+	// If one host has more than maxNearbyRules rules with the same path, rules on other hosts may be missed; these are less similar.
 	maxNearbyRules     = 1000
 	nearbyOnOtherHosts = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
 		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
@@ -304,9 +304,9 @@ func (t ruleQueries) NearestRules(ctx context.Context, link rules.Link, size int
 	return append(nearRules, thisRules...), err
 }
 
-// segmentParts returns the key ranges under an origin whose first path segment matches, in key order: the segment itself, the paths
-// below it, and the segment with parameters. There are three ranges because keys with other first segments are sorted between them,
-// such as "/a-b" between "/a" and "/a/b". The bound "\x01" works because no key contains a control character.
+// segmentParts returns, in key order, the three key ranges of an origin and a first path segment: the segment itself, the paths below it,
+// and the segment with parameters. Keys with other first segments are sorted between these ranges, such as "/a-b" between "/a" and "/a/b".
+// The bound "\x01" works because no key contains a control character.
 func segmentParts(origin, segment string) [3][2]string {
 	location := origin + segment
 	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
@@ -476,9 +476,9 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 	return t.noteRule(ctx, r, d)
 }
 
-// changeRule queues an UPDATE or DELETE of the rule whose id is the first argument; ErrNoRule if the rule does not exist. The
-// caller has locked the rule's owner, so only a bulk import can have locked the row; then changeRule returns errBeingImported
-// without waiting, because all other writers may be waiting for the end of the audit log, which this transaction has locked.
+// changeRule queues an UPDATE or DELETE of the rule whose id is the first argument; ErrNoRule if the rule does not exist. The caller has
+// locked the rule's owner, so only a bulk import can have locked the row. If the row is locked, changeRule returns errBeingImported at
+// once, because this transaction may have locked the end of the audit log, for which all writers wait.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	location := ` WHERE id = $1`
@@ -577,9 +577,9 @@ func scanRuleChange(scan func(...any) error) (c rules.Change, err error) {
 	return c, err
 }
 
-// spentSince is SQL that counts the publishes of the owner $2 since the time $3. From the hour $4 on, the first full hour that
-// starts at or after $3, hourly counts are added up; between $3 and $4, publishes are counted one by one. For the publishes since
-// the start of a month, which is a full hour, no publishes are counted one by one.
+// spentSince is SQL that counts the publishes of the owner $2 since the time $3. $4 is the first full hour that starts at or after $3. From
+// $4 on, hourly counts are added up; between $3 and $4, publishes are counted one by one. If $3 is the start of a month, which is a full
+// hour, no publishes are counted one by one.
 const spentSince = `(SELECT CAST(COALESCE(SUM(publishes), 0) AS BIGINT) FROM publish_counts WHERE owner = $2 AND hour >= $4)
 	+ (SELECT COUNT(*) FROM publishes WHERE owner = $2 AND created_at >= $3 AND created_at < $4 * 3600000)`
 

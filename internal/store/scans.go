@@ -220,7 +220,7 @@ func (l *Scans) insert(ctx context.Context, events []scanlog.Event, fn func(pgx.
 	}
 }
 
-// raw runs f on a connection, and closes the connection if f may have left it in an undefined state.
+// raw runs f on a connection of the pool; if f panics, database/sql closes the connection.
 func (l *Scans) raw(ctx context.Context, f func(*pgx.Conn) error) error {
 	conn, err := l.s.write.Conn(ctx)
 	if err != nil {
@@ -366,7 +366,7 @@ func (t *Tx) scansEnd(ctx context.Context) (int64, error) {
 	return scalar[int64](ctx, t, `SELECT value FROM sequences WHERE name = 'scan'`)
 }
 
-// PositionBefore implements scanlog.Log. An event's time differs by at most a day from the day in its id.
+// PositionBefore implements scanlog.Log. An event's time differs by at most a day from the time in its id.
 func (l *Scans) PositionBefore(ctx context.Context, moment time.Time) (position int64, err error) {
 	end, err := l.End(ctx)
 	if err != nil {
@@ -601,7 +601,7 @@ func (s *Store) AddErasure(ctx context.Context, e scanlog.Erasure) error {
 	return nil
 }
 
-// Erasures lists the erased users since a time in Unix milliseconds.
+// Erasures lists the erasures of users after a time in Unix milliseconds.
 func (s *Store) Erasures(ctx context.Context, start int64) (all []scanlog.Erasure, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
 		all, err = list(ctx, tx, func(scan func(...any) error) (e scanlog.Erasure, err error) {

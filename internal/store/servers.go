@@ -79,7 +79,7 @@ type oldPrimaryError struct {
 	own, highest int64
 }
 
-// advice says which server the operator must stop; it is part of the error text, which rejected clients and the log get.
+// advice says which server the operator must stop, as part of the error text that rejected clients and the log get.
 func (e *oldPrimaryError) advice() string {
 	if e.own == e.highest {
 		return fmt.Sprintf("%s on timeline %d, one of which is to be stopped", tiedDatabase, e.own)
@@ -91,7 +91,7 @@ func (e *oldPrimaryError) Error() string {
 	return fmt.Sprintf("timeline %d, the latest seen is %d", e.own, e.highest)
 }
 
-// compare returns an oldPrimaryError if a later timeline is known than the server's, or if two servers accept writes on its timeline.
+// compare returns an oldPrimaryError if a timeline after the server's is known, or if two servers accept writes on the server's timeline.
 func (v *servers) compare(st serverStatus) error {
 	if v == nil || st.system == "" || st.timeline == 0 {
 		return nil
@@ -117,8 +117,8 @@ func (v *servers) raise(system string, timeline int64) {
 // statusKey is the key of the serverStatus in the CustomData of a connection.
 const statusKey = "standing"
 
-// enter returns a validation function for new connections that runs after the target checks of the URL; if it fails, pgx tries the
-// next server.
+// enter returns a function that validates a new connection after wanted, the check that the URL requires, has accepted the connection; if
+// the validation fails, pgx tries the next server.
 func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, c *pgconn.PgConn) error {
 		if wanted != nil {
@@ -155,7 +155,7 @@ type Server struct {
 type Servers struct {
 	Writing []Server // servers that accept writes, sorted by timeline, latest first
 	Silent  []string // names of the servers that did not respond
-	// Missing is a timeline that was seen but is later than the timelines of all responding servers.
+	// Missing is a known timeline that is later than the timelines of all servers that responded.
 	Missing int64 // 0 = none
 }
 
@@ -167,15 +167,15 @@ func (s Servers) Primaries() int {
 	return len(s.Writing)
 }
 
-// askTime is the timeout for querying whether a server accepts writes. At its start, a node waits for the other servers for
-// startGrace after the first response; while it runs, it queries them every ten seconds.
+// askTime is the timeout for querying whether a server accepts writes. When a node starts, it waits for further responses until startGrace
+// after the first response; while the node runs, it queries the servers every ten seconds.
 const (
 	askTime    = 3 * time.Second
 	startGrace = 500 * time.Millisecond
 )
 
-// AskServers queries each PostgreSQL server in the URL for whether it accepts writes, and records the latest timeline on each writable
-// server, so that a node that reaches only the old primary reads the latest timeline there. An embedded database needs no query.
+// AskServers asks each PostgreSQL server in the URL whether it accepts writes. It records the latest timeline on each writable server, so
+// that a node that reaches only the old primary learns of this timeline. An embedded database needs no query.
 func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}
@@ -191,7 +191,7 @@ func (v *servers) poll(ctx context.Context, grace time.Duration) (found Servers)
 	heard := v.hearAll(ctx, configs, grace)
 	writing, highest, tied := primaries(heard)
 	if len(tied) > 0 {
-		// A server with two names may have restarted between its two responses: the first of them is dropped.
+		// A server with two names may have restarted between its two responses; poll then drops the earlier response.
 		for i, h := range heard {
 			if h != nil && !h.isRunning(ctx) {
 				h.end()
@@ -334,7 +334,7 @@ func (h *polled) isRunning(ctx context.Context) bool {
 }
 
 // recordTimeline records the latest timeline on a server whose own timeline is older, and closes the connection. If recording fails, the
-// next call of ask tries again.
+// next call of poll tries again.
 func (h *polled) recordTimeline(ctx context.Context, highest int64) {
 	// The timeout of ctx may have been used up by waiting for a silent server.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

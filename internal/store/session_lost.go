@@ -16,13 +16,13 @@ type sessionLostError struct {
 
 func (c *sessionLostError) Unwrap() error { return c.error }
 
-// unsentError is the error of a statement that should have been sent before the commit.
+// unsentError is the error of queued statements that failed before COMMIT was sent.
 type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// isIdleTimeout reports whether the server ended the session because it was idle in a transaction. isIdleTimeout also implies that the
-// transaction is not committed, because an idle session has not received COMMIT.
+// isIdleTimeout reports whether the server ended the session because it was idle in a transaction. If so, the transaction is not committed,
+// because an idle session has not received COMMIT.
 func isIdleTimeout(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
@@ -35,7 +35,7 @@ func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error
 	if !is {
 		return try() // a single connection: there is no alternative
 	}
-	// Each failed attempt removes one lost session from the pool, which may contain only lost sessions.
+	// Each failed attempt removes one lost session from the pool; all sessions in the pool may be lost.
 	limit := pool.Stats().MaxOpenConnections + attempts
 	for n := 1; ; n++ {
 		err := try()

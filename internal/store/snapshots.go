@@ -166,8 +166,8 @@ func (t *Tx) checkSaved(ctx context.Context, data string) error {
 	})
 }
 
-// becomes replaces all data by the saved state data. becomes returns ErrDamaged if the database rejects a row, or a row has an
-// invalid value.
+// becomes replaces all data by the saved state in the argument data. becomes returns ErrDamaged if the database rejects a row, or a row has
+// an invalid value.
 func (t *Tx) becomes(ctx context.Context, name, data string) error {
 	if err := t.empty(ctx); err != nil {
 		return err
@@ -204,7 +204,7 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 	return t.noteFound(ctx)
 }
 
-// noteFound adds an entry per existing object to a new audit log, so that the log has each object's complete history since then.
+// noteFound adds an entry for each existing object to a new audit log, so that each object's history in this log is complete.
 func (t *Tx) noteFound(ctx context.Context) error {
 	instant, did := t.keeping.clockNow(), "found"
 	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
@@ -236,7 +236,7 @@ func (t *Tx) noteFound(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The entry of a GS1 key has the action "put" instead of "found", because the sequence number of a key's first "put" is its number.
+	// The entry of a GS1 key has the action "put" instead of "found": the number of a key is the sequence number of its first "put" entry.
 	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+` FROM gs1_links ORDER BY key`, func(r gs1Row) error {
 		return t.note(ctx, ofGS1, r.Key, "put", r.Entry)
 	})

@@ -123,8 +123,8 @@ func lockFolder(dir string) (*flock.Flock, error) {
 func sqliteDialect(dir string) *dialect {
 	return &dialect{engine: sqliteEngine{dir}, name: "sqlite",
 		rowsAtOnce: 8, // more rows per statement are not faster
-		// No timeout ends an idle transaction, so lasting only enlarges the page cache. Rows stored in an order different from their
-		// keys change the same pages many times, so 64 MiB of pages stay in memory instead of 2.
+		// No timeout ends an idle transaction, so lasting only enlarges the page cache. If rows are not stored in key order, the same pages
+		// change many times, so the cache has 64 MiB instead of 2 MiB.
 		lasting:       "PRAGMA cache_size = -65536",
 		lasted:        "PRAGMA cache_size = -2000; PRAGMA shrink_memory",
 		readOnlyQuery: `SELECT 0`,
@@ -147,7 +147,7 @@ func (sqliteEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	return err
 }
 
-// unindex drops all indexes; the returned function builds each index from sorted entries, which writes its pages only once.
+// unindex drops all indexes; the returned function builds each index from sorted entries, so that each page is written only once.
 func (sqliteEngine) unindex(ctx context.Context, t *Tx) (func() error, error) {
 	type index struct{ name, made string }
 	all, err := list(ctx, t, func(scan func(...any) error) (i index, err error) {
@@ -186,7 +186,7 @@ func (e sqliteEngine) room(context.Context, *Tx) error { return scanlog.CheckFre
 // lockOut does nothing: only one process uses the data folder.
 func (sqliteEngine) lockOut(context.Context, *Tx) error { return nil }
 
-// overwrite makes SQLite overwrite freed space in the file. The write-ahead log keeps old texts until SQLite deletes it on closing.
+// overwrite makes SQLite overwrite freed space in the file. The write-ahead log keeps old texts until SQLite deletes this log on closing.
 func (sqliteEngine) overwrite(ctx context.Context, db *sql.DB) error {
 	_, err := db.ExecContext(ctx, "PRAGMA secure_delete = ON")
 	return err

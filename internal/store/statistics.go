@@ -254,7 +254,7 @@ func (t statisticsQueries) RecallLedger(ctx context.Context, ledger string) (l s
 	return l, err
 }
 
-// rememberLedger records the positions up to which the scans and the users of a scan log were counted before another log was.
+// rememberLedger records the positions up to which the scans and the users of a scan log were counted, before another log is counted.
 func (t statisticsQueries) rememberLedger(ctx context.Context, ledger string, position, users int64) error {
 	_, err := t.exec(ctx, `INSERT INTO scan_logs (id, is_local, counted_offset, last_scan_id, sketch_offset) VALUES ($1, 0, $2, '', $3)
 		ON CONFLICT (id) DO UPDATE SET counted_offset = excluded.counted_offset, sketch_offset = excluded.sketch_offset`, ledger, position, users)
@@ -297,8 +297,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 	return err
 }
 
-// LeaveStream records last, the offset of the last scan that this server shipped to the stream whose scans were counted until now.
-// The scans of the journal up to last are considered counted and delivered to webhooks.
+// LeaveStream records last, the offset of the last scan that this server shipped to a stream; until now, the scans of this stream were
+// counted. From now on, the scans of the journal up to last are considered counted and delivered to webhooks.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -323,8 +323,8 @@ func (t statisticsQueries) Origins(ctx context.Context) (map[string]*scanlog.Off
 	return t.offsetSets(ctx, `aggregation_offsets`)
 }
 
-// everyJournal is the key of a marker row in webhook_offsets that belongs to no node. If the marker exists, no scan was delivered
-// to webhooks from a journal that has no row in webhook_offsets.
+// everyJournal is the key of a marker row in webhook_offsets that belongs to no node. If the marker exists, a journal without a row in
+// webhook_offsets has no scan that was delivered to webhooks.
 const everyJournal = ""
 
 func (t webhookQueries) ReportedSets(ctx context.Context) (sets map[string]*scanlog.OffsetSet, all bool, err error) {
@@ -334,7 +334,7 @@ func (t webhookQueries) ReportedSets(ctx context.Context) (sets map[string]*scan
 	return sets, all, err
 }
 
-// offsetSets reads from aggregation_offsets which events of each journal were counted, or from webhook_offsets which were delivered.
+// offsetSets reads the counted events of each journal from aggregation_offsets, or the delivered events from webhook_offsets.
 func (t statisticsQueries) offsetSets(ctx context.Context, table string) (map[string]*scanlog.OffsetSet, error) {
 	all := map[string]*scanlog.OffsetSet{}
 	_, err := list(ctx, t.Tx, func(scan func(...any) error) (n struct{}, err error) {
@@ -510,7 +510,7 @@ func (t statisticsQueries) AllSums(ctx context.Context, spans []stats.Span, yiel
 }
 
 func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield func(stats.UsersRow) error) error {
-	for _, dim := range stats.AllDims() { // one query per dimension, the first column of the primary key
+	for _, dim := range stats.AllDims() { // one query per dimension, because dimension is the first column of the primary key
 		if err := t.usersOf(ctx, dim, days, "", nil, yield); err != nil {
 			return err
 		}
@@ -518,7 +518,7 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 	return nil
 }
 
-// usersOf calls yield with the delta rows of some days, which contain sketches of later users, and then with the main sketches.
+// usersOf calls yield with the delta rows of some days and then with the main rows; a delta row is a sketch of users that were added later.
 func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
 	location := ` WHERE dimension = $1 AND day >= $2 AND day < $3` + text

@@ -133,7 +133,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 type counting struct {
 	stats.Query
 	args, matched []any
-	where         []string // SQL conditions on dimension values, with args; match: the same with matched
+	where         []string // SQL conditions on dimension values for args; match has the same conditions for matched
 	match         []string
 	rule          int64             // rule number; 0 = all rules
 	granularity   stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner
@@ -163,7 +163,7 @@ func (c *counting) filter() bool {
 	return true
 }
 
-// choose sets the fields of, value, joined and rules: the granularity of the rows to read, and the expression to group by.
+// choose sets the fields granularity, rules, value and joined: the rows to read, and the expression to group by.
 func (c *counting) choose(ownerOfRule string) {
 	_, ofRule := c.Filter[stats.Rule]
 	c.granularity, c.value, c.joined, c.rules = stats.PerHourOfAll, `''`, len(c.where) > 0, []any{c.rule}

@@ -91,8 +91,8 @@ type dialect struct {
 
 // engine is the code that differs between the two databases.
 type engine interface {
-	// lock returns the statement that serialises transactions that lock the same part of a set of rows; part "" = the whole set.
-	// The statement is "" if transactions are serialised anyway.
+	// lock returns the statement with which a transaction locks a part of a set of rows; part "" = the whole set. The statement is "" if
+	// only one transaction writes at a time.
 	lock(whole, part string) (query string, args []any)
 	// begin starts a transaction on db and stores it in t.
 	begin(ctx context.Context, db beginner, t *Tx) error
@@ -176,8 +176,8 @@ func (s *Store) Engine() string { return s.engine.name }
 // Shared reports whether other processes may write to the database.
 func (s *Store) Shared() bool { return s.listen != nil }
 
-// Abort sets the read timeout of all PostgreSQL connections to a second or less and rejects new connections, because the process
-// ends. The outcome of a commit that times out is unknown; PostgreSQL completes it when its replica has it.
+// Abort sets the read timeout of all PostgreSQL connections to a second or less and rejects new connections, because the process ends. The
+// outcome of a commit that times out is unknown; PostgreSQL completes such a commit when the replica has stored it.
 func (s *Store) Abort() {
 	if s.patient != nil {
 		s.patient.end()
@@ -215,14 +215,14 @@ type Tx struct {
 	head   *head    // newest entry of the audit log, once this transaction has locked it
 	moved  bool     // this transaction has added entries to the audit log
 
-	prepared map[string]*sql.Stmt // prepared statements of the method kept, keyed by their SQL text
+	prepared map[string]*sql.Stmt // prepared statements of the method preparedFor, keyed by their SQL text
 
 	expected      *auditlog.Precondition // precondition that was checked after locking the newest audit log entry; nil = none
 	touched       accounts.ChangeSet     // accounts whose identity or rules this transaction changes
 	partlyRead    bool                   // a caller may have received part of the results, so the transaction must not run again
 	idempotent    bool                   // the transaction is idempotent: it may run again even if it was committed
 	readOnly      bool                   // the transaction is read-only
-	ended         bool                   // the connection was returned, or a goroutine returns it
+	ended         bool                   // a goroutine ends the transaction and returns the connection
 	reservedRange *bulkRange             // reserved range of the audit log that a bulk import fills; nil = none
 	lasts         bool                   // the method lasting was called
 	known         []*question            // queries that Prefetch has sent or collects, with their results
@@ -265,8 +265,8 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	}
 }
 
-// InTx runs f in one transaction: all calls of the store passed to f are committed together or rolled back. f must not use that store
-// after it returns, and may run again after a serialization conflict.
+// InTx runs f in one transaction: all calls of the store passed to f are committed together or rolled back. That store must not be used
+// after f has returned. f may run again after a serialization conflict.
 func (s *Store) InTx(ctx context.Context, f func(*Store) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(&Store{s.database, tx}) })
 }
@@ -477,7 +477,7 @@ func replaceNoRows(err, missing error) error {
 	return err
 }
 
-// remove runs a statement that deletes an object, and notes the change. remove returns missing if the object does not exist.
+// remove runs a statement that deletes an object, and queues an audit log entry. remove returns missing if the object does not exist.
 func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
 	if err != nil {
@@ -520,7 +520,7 @@ func (t *Tx) LockAccounts(ctx context.Context) error {
 	return t.lock(ctx, allAccounts, "")
 }
 
-// lock serialises transactions that lock the same part of a set of rows; part "" excludes the transactions that lock any part.
+// lock locks a part of a set of rows until the transaction ends; with part "", lock locks the whole set.
 func (t *Tx) lock(ctx context.Context, full, part string) error {
 	if t.groupChange != nil {
 		if full != allRules || !slices.Contains(t.groupChange.parts[:], part) {
@@ -535,7 +535,7 @@ func (t *Tx) lock(ctx context.Context, full, part string) error {
 	return nil
 }
 
-// The names of the sets of rows, such as all rules, of which a transaction can lock a part.
+// The names of the sets of rows that a transaction can lock, as a whole or in part.
 const (
 	allRules    = "all rules"
 	allAccounts = "all accounts"

@@ -8,11 +8,11 @@ type table struct {
 	name string
 	// order lists the columns that define the order of rows in an export; "" = not exported.
 	order string
-	// keptOnReset reports that a reset of the emulator keeps the rows. A reset of the emulator empties all tables whose kept is false.
+	// keptOnReset reports whether a reset of the emulator keeps the rows; a reset empties all other tables.
 	keptOnReset bool
-	// prefilled reports that a new database already has rows in the table, which an import replaces.
+	// prefilled reports whether a new database already has rows in the table; an import replaces these rows.
 	prefilled bool
-	// log reports that the rows record events: snapshots of the emulator omit them.
+	// log reports whether the rows record events; snapshots of the emulator omit such tables.
 	log bool
 	// users lists the columns that can contain data about a user.
 	users []userColumn
@@ -115,7 +115,7 @@ var schema = []table{
 		{name: "sketch", is: noUser}}},
 	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
 	{name: "timelines", keptOnReset: true}, // timelines of this installation's PostgreSQL servers
-	// delivered journal offsets of the nodes of this installation; rows are added again with the first webhook
+	// which journal offsets of this installation's nodes were delivered to webhooks; the first webhook creates the rows again
 	{name: "webhook_offsets"},
 	{name: "webhook_readers", order: "name"},
 	{name: "webhooks", order: "id"},

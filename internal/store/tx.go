@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// A separate type for each entity wraps Tx, which has statements, locks and queued changes, and adds the queries of the entity. The
+// Tx has the statements, locks and queued changes; for each entity, a separate type wraps Tx and adds the queries of the entity. The
 // transaction type of a domain embeds these types and implements the interface Tx of the domain package, which documents the methods.
 var (
 	_ accounts.Tx    = accountsTx{}

@@ -148,7 +148,7 @@ func (t webhookQueries) Counting(ctx context.Context) (ledger string, err error)
 	return state.LogID, err
 }
 
-// StartReader implements webhooks.Tx. Scans that are counted between the statements of StartReader were made before the webhook existed.
+// StartReader implements webhooks.Tx. Scans that are counted while StartReader runs are older than the webhook and need not be delivered.
 func (t webhookQueries) StartReader(ctx context.Context) error {
 	for _, statement := range [...]string{
 		`UPDATE webhook_readers SET checkpoint = '', read_offset = COALESCE((SELECT counted_offset FROM statistics_state WHERE id = 1), 0)
@@ -165,7 +165,7 @@ func (t webhookQueries) StartReader(ctx context.Context) error {
 	return nil
 }
 
-// AdoptCountedOffsets implements webhooks.Tx. A single statement reads and stores the position, so that no scan is counted in between.
+// AdoptCountedOffsets implements webhooks.Tx. One statement reads and stores the offsets, so no scan is counted between the two steps.
 func (t webhookQueries) AdoptCountedOffsets(ctx context.Context, from, to int64) error {
 	const reached = ` WHERE EXISTS (SELECT 1 FROM statistics_state WHERE id = 1 AND counted_offset BETWEEN $1 AND $2) `
 	_, err := t.exec(ctx, `INSERT INTO webhook_offsets (node, contiguous_to, extra) SELECT node, contiguous_to, extra FROM aggregation_offsets`+reached+
@@ -173,8 +173,8 @@ func (t webhookQueries) AdoptCountedOffsets(ctx context.Context, from, to int64)
 	return err
 }
 
-// CountForgettable implements webhooks.Tx. Without ORDER BY, PostgreSQL would read all deliveries to find the first old one when it
-// switches to a generic plan.
+// CountForgettable implements webhooks.Tx. ORDER BY makes PostgreSQL use an index: otherwise a generic plan would read all deliveries to
+// find an old one.
 func (t webhookQueries) CountForgettable(ctx context.Context, before time.Time) (int, error) {
 	return scalar[int](ctx, t.Tx, `SELECT COUNT(*) FROM (SELECT 1 AS one FROM deliveries WHERE next_attempt_at = 0 AND created_at < $1
 		ORDER BY created_at LIMIT 1) AS found`, millis(before))

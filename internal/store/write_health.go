@@ -17,7 +17,7 @@ type writeHealth struct {
 	refused func(cause string)                  // called for each change that fails because of an outage; nil = no call
 
 	mu      sync.Mutex
-	running *attempt // the attempt of tried that is running; nil = none
+	running *attempt // the attempt of share that is running; nil = none
 }
 
 // attempt is one attempt to make a change that has no effect. Concurrent callers share the result of the attempt.
@@ -27,8 +27,8 @@ type attempt struct {
 	cut  bool // the context of the caller that made the attempt ended
 }
 
-// share returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, tried
-// waits for the next attempt or makes it.
+// share returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, share waits for
+// the next attempt or makes it.
 func (t *writeHealth) share(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
@@ -60,7 +60,7 @@ func (t *writeHealth) share(ctx context.Context, try func() error) error {
 	return own.err
 }
 
-// record stores err if it is an outage other than a lock timeout, which does not mean that the next change will fail, and returns err.
+// record returns err, and stores err if it is an outage; it does not store a lock timeout, after which the next change may succeed.
 func (t *writeHealth) record(err error) error {
 	out, is := errors.AsType[*errcode.Unavailable](err)
 	if is && t.refused != nil {

@@ -32,7 +32,7 @@ const (
 // EvidenceLevels lists all levels, the strongest first.
 var EvidenceLevels = []Evidence{Observed, Documented, Inferred, Assumed}
 
-// Surer reports whether m is at least as strong a level of evidence as otherEvidence.
+// Surer reports whether the level m is at least as strong as the level other.
 func (m Evidence) Surer(other Evidence) bool { return m.rank() <= other.rank() }
 
 func (m Evidence) rank() int {
@@ -80,8 +80,8 @@ func (b Behaviour) Known(t time.Time) i18n.Message {
 	return known
 }
 
-// IsFormer reports whether the platform still had the former behaviour r on the given day; day "" means today, when no former
-// behaviour applies.
+// IsFormer reports whether the platform still had the former behaviour r on the given day. If day is "", it returns false: "" means today,
+// and the platform has no former behaviour today.
 func (r Row) IsFormer(day string) bool { return day != "" && day < table[r].Until }
 
 // Row is the index of a behaviour in the table. The index is valid only within this process: stored and displayed data contain the
@@ -196,7 +196,7 @@ func (n *Notes) Rows() Rows {
 
 type notesKey struct{}
 
-// Noting returns a context whose calls of Note add to n.
+// Noting returns a context with which calls of Note add their row to n.
 func Noting(ctx context.Context, n *Notes) context.Context {
 	return context.WithValue(ctx, notesKey{}, n)
 }
@@ -214,8 +214,8 @@ func observed(id, section, source, date string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: source, Date: date})
 }
 
-// former returns a row for a behaviour that was observed on the platform from date until the day end, when the platform was found
-// to behave differently.
+// former returns a row for a former behaviour of the platform. date is the date of its newest evidence, and end is the first day on which
+// the platform was observed to behave differently.
 func former(id, section, date, end string) Row {
 	return define(Behaviour{ID: id, Evidence: Observed, Section: section, Source: live, Date: date, Until: end})
 }

@@ -30,16 +30,16 @@ var closed = map[Row]bool{
 // delayed lists the deviations that strict mode delays instead of rejecting.
 var delayed = map[Row]bool{LinkAtOnce: true, LinkEndAtOnce: true}
 
-// rejections lists the behaviours that only an explicit operator override changes, with the error code that an override to reject
-// then returns; 0 = the override selects the alternative behaviour and returns no error. Strict mode ignores the rows in
-// rejections, because none is a deviation with an error code that strict mode returns.
+// rejections lists the behaviours that only an operator override can change. The value is the error code that the server returns if the
+// override rejects the behaviour; 0 = the override selects the alternative behaviour, without an error. Strict mode does not change these
+// behaviours, because none of them is a deviation for which strict mode has an error code.
 var rejections = map[Row]int{
 	RulesPublishAgain: 0, RulesEditKeeps: 0, RulesEditUnchecked: 0, TokenStableSoon: 0, CodesGate: 0,
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
-// Rejection reports whether only an operator override changes the behaviour, and the error code that the override then returns; 0 =
-// the alternative behaviour applies without an error.
+// Rejection reports whether only an operator override can change the behaviour (turns), and which error code the server then returns; 0 =
+// the alternative behaviour applies, without an error.
 func (r Row) Rejection() (number int, turns bool) {
 	number, turns = rejections[r]
 	return number, turns

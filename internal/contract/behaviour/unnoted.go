@@ -1,7 +1,7 @@
 package behaviour
 
-// unnoted maps each behaviour that no call can note to the reason. A test verifies that the code notes every behaviour that is
-// absent from unnoted.
+// unnoted contains the behaviours that no call can record in its Notes, each with the reason. A test verifies that the code records every
+// behaviour that is absent from unnoted.
 var unnoted = map[Row]string{
 	WireAnswerType:     answers,
 	WireAnswerPlain:    answers,
@@ -63,7 +63,7 @@ var unnoted = map[Row]string{
 	ScanCodeVersion:   scans,
 }
 
-// Reasons why no call can note a behaviour, each shared by many behaviours.
+// Reasons why no call can record a behaviour; each reason applies to many behaviours.
 const (
 	answers   = "the form of every answer of its kind: nothing that a caller did"
 	fetches   = "the file is missing then, and rules.confirm.failed says so"
@@ -73,5 +73,5 @@ const (
 	scans     = "of a scan, which an app makes and no caller of the wire; explain says it"
 )
 
-// Unnoted returns the reason why no call can note the row; "" = calls can note it.
+// Unnoted returns the reason why no call can record the row; "" = calls can record it.
 func (r Row) Unnoted() string { return unnoted[r] }

@@ -29,7 +29,7 @@ func (l Limits) validate(name string) error {
 	return nil
 }
 
-// Prefixes maps a GS1 Company Prefix to the AppID of the account that holds it.
+// Prefixes maps a GS1 Company Prefix to the AppID of the account that owns it.
 type Prefixes map[string]string
 
 // UnmarshalJSON replaces the map with a newly allocated map.
@@ -57,8 +57,8 @@ func IsPrefix(text string) bool {
 	return len(text) >= 4 && len(text) <= 30 && strings.Trim(text, "0123456789") == ""
 }
 
-// Holder returns the account with the longest prefix of digits in the map, and that prefix. An empty appid means that no account
-// holds a prefix of digits.
+// Holder returns the longest company prefix in the map with which digits begins, and its account. An empty appid means that the map
+// contains no such prefix.
 func (p Prefixes) Holder(digits string) (prefix, appid string) {
 	for n := min(len(digits), 30); n >= 4; n-- {
 		if appid := p[digits[:n]]; appid != "" {

@@ -86,7 +86,7 @@ func (v Verification) MarshalJSON() ([]byte, error) {
 	return json.Marshal(string(v.Mode))
 }
 
-// Settings holds the current settings; Table describes each setting.
+// Settings contains the current settings; Table describes each setting.
 type Settings struct {
 	Strict                    bool         `json:"strict"`
 	Behaviours                Overrides    `json:"behaviours"`
@@ -147,7 +147,7 @@ type Settings struct {
 	AsOf string `json:"-"`
 }
 
-// Limit is a number that may be Unlimited, which is null in JSON; 0 = none.
+// Limit is a number that may be Unlimited, which is null in JSON; 0 does not mean unlimited.
 type Limit int
 
 // Unlimited is above the maximum of every Limit in Table.
@@ -190,16 +190,16 @@ type CommitMode string
 const (
 	// Sync: the server responds after the scan is written to disk.
 	Sync CommitMode = "sync"
-	// Async: the server responds to a scan that matches no unique code before the scan is on disk; a power failure loses at most
-	// the last second of such scans. Codes always wait.
+	// Async: if a scan matches no unique code, the server responds before the scan is on disk. A power failure loses at most the last
+	// second of such scans. Codes always wait.
 	Async CommitMode = "async"
 )
 
-// Platform holds the limits of the Weixin platform.
+// Platform contains the limits of the Weixin platform.
 var Platform = Defaults()
 
-// Exceeds returns the behaviour that rejects the nth object of a kind: row above the operator's limit, WireLimitAbove above the
-// platform's limit if the settings reject objects above the platform's limit; NoRow = not rejected.
+// Exceeds returns the behaviour that rejects the nth object of a kind. If n exceeds the operator's limit, this is row. If n exceeds only
+// the platform's limit and the settings reject such objects, it is WireLimitAbove. NoRow = the object is not rejected.
 func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row behaviour.Row) behaviour.Row {
 	switch {
 	case n > limit:
@@ -282,8 +282,8 @@ func Merge(s Settings, object []byte) (Settings, error) {
 // unlimited is the word that people type and read for null.
 const unlimited = "unlimited"
 
-// Typed converts a value that a user typed to JSON: unlimited becomes null, text that is no JSON becomes a string, and so does text
-// that looks like a number if the current value of the setting is a string.
+// Typed converts a value that a user typed to JSON. The word "unlimited" becomes null, and text that is not JSON becomes a string. Text
+// that looks like a number becomes a string too if the current value of the setting is a string.
 func Typed(typed string, currentRaw json.RawMessage) json.RawMessage {
 	if typed == unlimited {
 		return json.RawMessage("null")
@@ -336,7 +336,7 @@ func (s *Settings) Refuses(row behaviour.Row) bool {
 	return d.Closed() || s.Strict && d.Minds.Surer(cmp.Or(s.StrictFrom, behaviour.Inferred))
 }
 
-// Live holds the current settings; a change never blocks readers.
+// Live contains the current settings; a change never blocks readers.
 type Live struct{ p atomic.Pointer[Settings] }
 
 // NewLive returns a Live with the given settings.

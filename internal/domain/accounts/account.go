@@ -106,8 +106,8 @@ func invalidf(format string, args ...any) error { return Invalid(fmt.Sprintf(for
 // Has reports whether the Mini Program has the version v.
 func (a Account) Has(v Version) bool { return slices.Contains(a.Versions, v) }
 
-// HasPage reports whether Pages has the page of a path, which may start with a slash and end with a query string. If Pages is empty,
-// the pages of the Mini Program are unknown.
+// HasPage reports whether Pages contains the page of a path; the path may start with a slash and end with a query string. HasPage returns
+// false if Pages is empty, that is, if the pages are unknown.
 func (a Account) HasPage(path string) bool {
 	page, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "?")
 	return slices.Contains(a.Pages, page)
@@ -133,8 +133,8 @@ func (a Account) validPages() error {
 	return nil
 }
 
-// JumpRules returns nil if the account may have jump rules: it returns 85075 for a personal Mini Program, and 48001 for an account
-// of the wrong kind or a service account that is not certified. Contract: rules 1, 1.8.
+// JumpRules returns nil if the account may have jump rules. Otherwise it returns 85075 for a personal Mini Program, and 48001 for an
+// uncertified service account or an account of another kind. Contract: rules 1, 1.8.
 func (a Account) JumpRules() error {
 	switch a.Kind {
 	case MiniProgram:
@@ -235,7 +235,7 @@ func ValidCallback(address string) error {
 	return nil
 }
 
-// plain reports whether s is valid UTF-8 with min to max characters and without control characters. PostgreSQL rejects NUL in text,
+// plain reports whether s is valid UTF-8 with minimum to maximum characters and without control characters. PostgreSQL rejects NUL in text,
 // and other control characters are invisible to users.
 func plain(s string, minimum, maximum int) bool {
 	n := utf8.RuneCountInString(s)

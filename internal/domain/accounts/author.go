@@ -11,13 +11,13 @@ type Actor struct {
 
 type authorKey struct{}
 
-// WithActor returns a context that records a as the author of all changes made with the context.
+// WithActor returns a context that makes the given actor the author of all changes made with the context.
 func WithActor(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, authorKey{}, a)
 }
 
-// ActorFromContext returns the actor that WithActor set last. A context without an actor belongs to the server's own background
-// work; the HTTP handlers set an actor for every request.
+// ActorFromContext returns the actor that WithActor set last. Without an actor, it returns the actor "server": only the server's background
+// work has no actor, because HTTP handlers set one for every request.
 func ActorFromContext(ctx context.Context) Actor {
 	if a, ok := ctx.Value(authorKey{}).(Actor); ok {
 		return a

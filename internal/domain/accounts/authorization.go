@@ -55,9 +55,9 @@ type GrantCode struct {
 // live reports whether the code is unused and has not expired.
 func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.expired(now) }
 
-// expired reports whether the code has expired, or was issued by a node whose clock was ahead.
+// expired reports whether the code has expired, or was issued by a node whose clock was far ahead.
 func (c GrantCode) expired(now time.Time) bool {
-	// PreAuthLife, the longer lifetime of the two kinds of codes, gives the earliest time at which the code can have been issued
+	// PreAuthLife is the longer lifetime of the two kinds of codes: no code is issued earlier than PreAuthLife before its expiry
 	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now)
 }
 
@@ -79,7 +79,7 @@ func (d *Service) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) 
 	return text, tx.PutGrantCode(ctx, c)
 }
 
-// code returns the stored code of a component and kind, or ErrNoCode.
+// code returns the stored code with the given text if it has the given component and kind, otherwise ErrNoCode.
 func (d *Service) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
 	c, err := tx.GrantCode(ctx, d.Key.Hash(string(kind)+"_code", text))
 	if err == nil && (c.Kind != kind || c.Component != component) {
@@ -104,7 +104,7 @@ func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issu
 	return Issued{Text: text, ExpiresIn: int(PreAuthLife / time.Second)}, err
 }
 
-// CheckPreAuthCode returns an Invalid error unless the component's pre_auth_code exists, is unused and has not expired.
+// CheckPreAuthCode returns an Invalid error if the component has no such pre_auth_code, or if it was used or has expired.
 func (d *Service) CheckPreAuthCode(ctx context.Context, component, text string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		_, err := d.preAuthCode(ctx, tx, component, text, d.Now())
@@ -133,7 +133,7 @@ type Agreement struct {
 	PreAuthCode string
 	AppID       string
 	Sets        []int
-	// ForceExclusive transfers exclusive permission sets from the component that holds them.
+	// ForceExclusive reports that the user agreed to transfer exclusive permission sets from another component.
 	ForceExclusive bool
 }
 
@@ -217,8 +217,8 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once, or, if an
-// operator override allows the behaviour ComponentReauthorized, after the same overlap as after a refresh. Contract: rules 3.2.
+// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once. If an
+// operator override allows the behaviour ComponentReauthorized, they end after the same overlap as after a refresh. Contract: rules 3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -249,8 +249,8 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 	return tx.Holders(ctx, appid)
 }
 
-// makeRoom resolves conflicts about exclusive permission sets that other components hold. If the user agreed to the transfer,
-// makeRoom removes the exclusive set from the other component; otherwise it returns ExclusiveConflict.
+// makeRoom resolves conflicts about exclusive permission sets of the account that other components hold. If the user agreed to the
+// transfer, it removes such a set from the other component; otherwise it returns ExclusiveConflict.
 func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []GrantedComponent, now time.Time) error {
 	for _, h := range holders {
 		left := excluding(h.Grant.PermissionSets, a.Sets)
@@ -322,7 +322,7 @@ func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, e grantEven
 		CreatedAt: e.occurredAt}, elements)
 }
 
-// Withdraw deletes everything that an account granted a component; the component's tokens for the account end at once. ErrNoGrant.
+// Withdraw deletes the grant of an account to a component; the component's tokens for the account end at once. ErrNoGrant.
 func (d *Service) Withdraw(ctx context.Context, component, appid string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		if _, err := lockGrants(ctx, tx, appid, component); err != nil {
@@ -364,7 +364,7 @@ type Authorization struct {
 }
 
 // TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns 61009
-// for an unknown code, 61010 for a used or expired code, and 61003 if the account has withdrawn the grant. Contract: rules 3.2.
+// for an unknown code, 61010 for a used or expired code, or 61003 if the account has withdrawn the grant. Contract: rules 3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
@@ -391,8 +391,8 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 	}, func(Authorization) error { return nil })
 }
 
-// RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013 if the account does not exist, 61003
-// if the account granted the component nothing, and 61023 for a text that is not the current refresh token. Contract: rules 3.2.
+// RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013 if the account does not exist, 61003 if the
+// account did not authorise the component, and 61023 for a text that is not the current refresh token. Contract: rules 3.2.
 func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	// Observed(component.refresh.same): the response contains the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
@@ -403,8 +403,8 @@ func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, 
 	})
 }
 
-// authorize issues an authorizer_access_token if first and check return no error. The previous authorizer_access_token stays valid
-// for five more minutes.
+// authorize issues an authorizer_access_token. It calls the function "first", reads the grant, passes the grant to the function "check",
+// and returns their errors. The previous authorizer_access_token stays valid for five more minutes.
 func (d *Service) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
@@ -434,8 +434,8 @@ func (d *Service) authorize(ctx context.Context, component, appid string, first 
 	return a, nil
 }
 
-// authorization reads the grant of an account to a component: it returns 40013 if the account does not exist, and 61003 if the
-// account granted the component nothing.
+// authorization reads the grant of an account to a component: it returns 40013 if the account does not exist, and 61003 if the account did
+// not authorise the component.
 func (d *Service) authorization(ctx context.Context, tx Tx, component, appid string) (Authorization, error) {
 	account, err := tx.Account(ctx, appid)
 	if errors.Is(err, ErrNoAccount) {
@@ -494,13 +494,13 @@ func (d *Service) Authorizations(ctx context.Context, component string, offset, 
 	return total, page, err
 }
 
-// Authorizations is a page of the accounts that authorised a component, and the number of all of them.
+// Authorizations is one page of the accounts that authorised a component, and the total number of these accounts.
 type Authorizations struct {
 	Total int
 	Page  []Authorization
 }
 
-// AuthorizationsOf returns the first page of each component. The accounts have only the AppID set.
+// AuthorizationsOf returns, for each component, the first page of the accounts that authorised it. The accounts have only the AppID set.
 func (d *Service) AuthorizationsOf(ctx context.Context, components []string) (all []Authorizations, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		all = nil
@@ -557,7 +557,7 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 			}
 			for _, c := range page {
 				cursor = c.AppID
-				// Grants are sorted by the time of authorisation; grants without a time come first.
+				// Grants are sorted by GrantedAt, so a grant without a refresh token, which has no GrantedAt either, comes first.
 				for {
 					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
 					if err != nil {

@@ -38,7 +38,7 @@ func (d *Service) Reached(ctx context.Context, c Caller, ip netip.Addr) error {
 	return nil
 }
 
-// allowlist holds the IP allowlist of an account or a component, and the error code for calls from other addresses.
+// allowlist contains the IP allowlist of an account or a component, and the error code for calls from other addresses.
 type allowlist struct {
 	of     string
 	addrs  []string
@@ -46,8 +46,8 @@ type allowlist struct {
 	decide behaviour.Row
 }
 
-// checkAllowlist returns the error code of an allowlist that does not contain the address. If the account has no allowlist,
-// checkAllowlist accepts every address; strict mode rejects every address.
+// checkAllowlist returns the error of l if l does not contain the address. An empty allowlist accepts every address; in strict mode it
+// rejects every address.
 func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
@@ -78,7 +78,7 @@ func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 
 // Rate is a limit of calls per second of an account, counted over all nodes.
 type Rate struct {
-	Path  string // calls of an account to a path count together
+	Path  string // API path; the calls of an account are counted per path
 	Limit int
 	// Counted reports that the call was counted, and Allowed that it is within the limit.
 	Counted, Allowed bool
@@ -87,8 +87,8 @@ type Rate struct {
 // Key returns the key under which the calls of an account are counted.
 func (r *Rate) Key(appid string) string { return appid + " " + r.Path }
 
-// SetPassing stores that a call with a token of an account was counted, so that IdentifyWithin counts the next call with the token in
-// the same round trip. appid "" = the call was rejected, and the next call is not counted before it is checked.
+// SetPassing records that a call with a token of the account appid was counted. IdentifyWithin then counts the next call with the token in
+// the round trip that reads the token. appid "" = the call was rejected, so the next call is checked before it is counted.
 func (d *Service) SetPassing(text, appid string) {
 	if d.Epochs != nil || !tokenShaped(text) {
 		return
@@ -108,8 +108,8 @@ func (d *Service) tokenHash(text string) [sha256.Size]byte {
 	return d.hasher.Sum(text)
 }
 
-// IdentifyWithin returns the owner of a token like Identify, and counts the call if the last call with the token was counted; rate
-// nil = never.
+// IdentifyWithin returns the owner of a token like Identify. It also counts the call in rate if SetPassing recorded the last call with the
+// token; a nil rate counts nothing.
 func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text does not have the form of a token")
@@ -133,7 +133,7 @@ func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (
 	return i.caller, nil
 }
 
-// identify reads the owner of the token with the given hash from the store, and counts the call if rate is not nil and the token is in use.
+// identify reads the owner of the token with the given hash from the store, and counts the call like IdentifyWithin.
 func (d *Service) identify(ctx context.Context, hash [sha256.Size]byte, rate *Rate) (identity, error) {
 	var i identity
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) error {
@@ -200,7 +200,7 @@ func Keep(ctx context.Context, tx interface {
 	return a, err
 }
 
-// platform reads the data of the component on which the validity of its token t depends.
+// platform checks token t of a component: it returns an error if the component was deleted, or if the account has withdrawn its grant.
 func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) error {
 	c, err := tx.ComponentWithoutGrants(ctx, caller.Component)
 	if errors.Is(err, ErrNoComponent) {
@@ -215,7 +215,7 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	}
 	g, err := tx.Grant(ctx, t.Component, t.AppID)
 	if errors.Is(err, ErrNoGrant) {
-		// A new token would not help the caller, so the error code is not that of an invalid token.
+		// The error code is not that of an invalid token, because a new token would not help the caller.
 		return errcode.NotAuthorizing.WithDetail(behaviour.CallerWithdrawn, "%s revoked its authorization of %s", t.AppID, t.Component)
 	}
 	caller.sets = g.PermissionSets
@@ -223,12 +223,12 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	return err
 }
 
-// Authenticate identifies the caller of an endpoint of accounts: it returns 48001 for a component's own token.
+// Authenticate identifies the caller of an API call for accounts; it returns 48001 for a component's own token.
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	return d.AuthenticateWithin(ctx, text, nil)
 }
 
-// AuthenticateWithin identifies the caller of an endpoint of accounts, and counts the call like IdentifyWithin.
+// AuthenticateWithin identifies the caller of an API call for accounts, and counts the call like IdentifyWithin.
 func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	caller, err := d.IdentifyWithin(ctx, text, rate)
 	if err == nil && caller.AppID == "" {
@@ -239,7 +239,7 @@ func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rat
 	return caller, err
 }
 
-// AuthenticatePlatform identifies the caller of an endpoint of components: it returns 61014 for an account's token.
+// AuthenticatePlatform identifies the caller of an API call for components; it returns 61014 for a token of an account.
 func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {
@@ -249,8 +249,8 @@ func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller
 	return caller, err
 }
 
-// OwnComponent returns nil if the request names the component that owns the token; otherwise it returns 41018 (none named), 61011
-// (another component) or 40013 (unknown component).
+// OwnComponent returns nil if the request names the component that owns the token. Otherwise it returns 41018 if the request names no
+// component, 61011 for another component, and the error of noPlatform for an unknown AppID.
 func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string) error {
 	switch named {
 	case caller.Component:

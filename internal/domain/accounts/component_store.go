@@ -15,7 +15,7 @@ var (
 
 // ComponentTx is the part of a transaction that stores components (third-party platforms).
 type ComponentTx interface {
-	// ComponentWithoutGrants returns a component without its grants, of which a component can have very many.
+	// ComponentWithoutGrants returns a component without its grants, because a component can have very many grants.
 	ComponentWithoutGrants(ctx context.Context, appid string) (Component, error)
 	// PutComponentWithoutGrants stores a component and leaves its grants unchanged.
 	PutComponentWithoutGrants(ctx context.Context, c Component) error
@@ -35,7 +35,7 @@ type ComponentTx interface {
 	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// ShortenAuthorizerTokens does the same as ShortenTokens for the tokens with which a component calls on behalf of an account.
+	// ShortenAuthorizerTokens is ShortenTokens for the tokens with which a component calls on behalf of an account.
 	ShortenAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
 	// VerifyTicket returns the verify ticket with the given hash, or ErrNoTicket.
@@ -44,7 +44,7 @@ type ComponentTx interface {
 	// LatestVerifyTicket returns the issue time of the component's newest verify ticket; zero = the component has none.
 	LatestVerifyTicket(ctx context.Context, component string) (time.Time, error)
 	ForgetVerifyTickets(ctx context.Context, component string, before time.Time) error
-	// TicketsDue lists components that have an event URL but no verify ticket issued after the time after and up to the time until.
+	// TicketsDue lists components that have an event URL but no verify ticket issued in the period from "after" (exclusive) to "until".
 	TicketsDue(ctx context.Context, after, until time.Time, limit int) ([]string, error)
 
 	// GrantCode returns the code with the given hash, or ErrNoCode.
@@ -53,6 +53,6 @@ type ComponentTx interface {
 	// ForgetGrantCodes deletes codes that expired before the given time.
 	ForgetGrantCodes(ctx context.Context, before time.Time) error
 
-	// ForgetPushes deletes the finished pushes of a component, except the newest keep pushes.
+	// ForgetPushes deletes the finished pushes of a component except the newest; the parameter "keep" is the number that stays.
 	ForgetPushes(ctx context.Context, component string, keep int) error
 }

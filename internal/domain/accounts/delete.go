@@ -12,13 +12,13 @@ type Count struct {
 	Count int
 }
 
-// Dependencies lists the objects that are deleted with an account or a component, and the objects that prevent the deletion:
-// printed codes must resolve for ever, and rules and GS1 keys must be deleted separately.
+// Dependencies lists the objects that are deleted with an account or a component, and the objects that prevent the deletion. Printed codes
+// prevent it because they must resolve for ever; rules and GS1 keys prevent it until they are deleted separately.
 type Dependencies struct {
 	Deleted, Blocking []Count
 }
 
-// InUse is the error for deleting an account that still has objects which prevent its deletion.
+// InUse is the error of Delete for an account with objects that prevent its deletion.
 type InUse struct {
 	AppID    string
 	Blocking []Count
@@ -32,10 +32,9 @@ func (e InUse) Error() string {
 	return fmt.Sprintf("account %s cannot be deleted, because it has: %s", e.AppID, strings.Join(blocking, ", "))
 }
 
-// Delete deletes an account unless objects prevent the deletion; dry only returns the objects that would be deleted and the objects
-// that prevent the deletion. Active codes that open the account prevent the deletion too. A concurrent transaction that adds an
-// object which prevents the deletion either commits first or fails. Delete notifies the account's components that the authorisation
-// has ended. ErrNoAccount, InUse.
+// Delete deletes an account unless objects prevent the deletion, such as active codes that open the account. With dry = true, Delete only
+// returns the objects that would be deleted and those that prevent the deletion. If a concurrent transaction adds such an object, it either
+// commits before the deletion or fails. Delete notifies the account's components that the authorisation has ended. ErrNoAccount, InUse.
 func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	var linked []string
@@ -85,7 +84,7 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependenc
 	return deps, err
 }
 
-// DeleteComponent deletes a component and all grants to the component; dry only returns the objects that would be deleted. ErrNoComponent.
+// DeleteComponent deletes a component and all grants to the component; with dry = true, it only returns these objects. ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {

@@ -35,8 +35,8 @@ type Sealed struct {
 // messageBlock is the padding block size of the Weixin platform; AES itself needs 16.
 const messageBlock = 32
 
-// spare returns the number of bytes to add to a message of n bytes, so that its padding is 1 to 16 bytes long. Padding of 1 to 16
-// bytes is valid for receivers that expect PKCS#7 blocks of 32 bytes and for receivers that expect 16. Contract: clients.
+// spare returns the number of bytes to add to a message of n bytes so that the padding of the longer message has 1 to 16 bytes. Padding of
+// 1 to 16 bytes is valid for receivers that expect PKCS#7 blocks of 32 bytes and for receivers that expect 16. Contract: clients.
 func (e Envelope) spare(n int) int {
 	return max(0, messageBlock/2-(16+4+n+len(e.AppID))%messageBlock)
 }

@@ -9,14 +9,13 @@ import (
 	"sync/atomic"
 )
 
-// Epochs reports whether the rows from which a cached identity was read may have changed: the rows of an account, its tokens and
-// grants, and of a component. The store of the process increments an epoch before and after every commit that changes rows of which
-// a cached identity may consist. All AppIDs share 256 epochs, which limits the memory; an unchanged account that shares an epoch
-// with a changed account is read again unnecessarily. Epochs of other cached data are looked up by a name in place of an AppID:
-// rules.Epoch returns the name for an account's rules. The zero value of Epochs is ready to use.
+// Epochs shows whether the rows from which a cached identity was read may have changed: the rows of an account, of its tokens and grants,
+// and of a component. The store changes an epoch before and after every commit that changes such rows. All AppIDs share 256 epochs, which
+// limits the memory; an unchanged account that shares an epoch with a changed account is read again unnecessarily. For other cached data, a
+// name takes the place of the AppID: rules.Epoch returns the name for an account's rules. The zero value of Epochs is ready to use.
 type Epochs struct {
-	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits, so that two different states of the
-	// rows never have the same number.
+	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits. An epoch therefore never returns to an
+	// earlier value.
 	byEpoch [256]atomic.Uint64
 }
 
@@ -42,21 +41,21 @@ func (t *ChangeSet) visit(f func(epoch int)) {
 	}
 }
 
-// BeginCommit must be called before a commit, and EndCommit after it, even if the commit failed. Between BeginCommit and EndCommit,
-// data read for the names in the ChangeSet are not cached.
+// BeginCommit marks the start of a commit; the store must call EndCommit after the commit, even if it failed. Between the two calls, data
+// read for the names in the ChangeSet are not cached.
 func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1) }) }
 
 // EndCommit marks the end of a commit. EndCommit must be called before the operation returns to its caller.
 func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1<<32 - 1) }) }
 
-// Lookup returns the epoch of a name; ok is false while a commit is in progress, when nothing may be cached. Data read from the
-// store after Lookup are at least as new as the returned epoch.
+// Lookup returns the epoch of a name; ok is false while a commit is in progress: then data of this name must not be cached. Data read from
+// the store after Lookup are at least as new as the returned epoch.
 func (e *Epochs) Lookup(name string) (epoch uint64, ok bool) {
 	epoch = e.byEpoch[epochOf(name)].Load()
 	return epoch, uint32(epoch) == 0
 }
 
-// all returns all current epochs; data read from the store afterwards are at least as new.
+// all returns all current epochs; data that are read from the store after the call are at least as new.
 func (e *Epochs) all() (all [256]uint64) {
 	for i := range e.byEpoch {
 		all[i] = e.byEpoch[i].Load()
@@ -75,8 +74,8 @@ type identity struct {
 // remembered is the capacity of the token cache and of the stable token cache, in entries of about 2 KiB each.
 const remembered = 1 << 13
 
-// cache holds values by name. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is
-// read from the store again when needed. The zero value of cache is an empty cache.
+// cache maps names to values. A full cache evicts an arbitrary entry to make room for a new entry; the evicted value is read from the store
+// again when needed. The zero value of cache is an empty cache.
 type cache[K comparable, V any] struct {
 	mu       sync.RWMutex
 	entries  map[K]V
@@ -124,7 +123,7 @@ func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	return i, known && e.byEpoch[epochOf(i.account)].Load() == i.accountAt && e.byEpoch[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// putRead caches an identity that was read from the store; began holds the epochs from before the read.
+// putRead caches an identity that was read from the store; the argument began contains the epochs from before the read.
 func (r *identities) putRead(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
 	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // no commit was in progress when the epochs were read

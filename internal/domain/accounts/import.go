@@ -15,7 +15,7 @@ import (
 const (
 	// MaxImport is the maximum number of accounts in one import.
 	MaxImport = 100_000
-	// MaxFaults is the number of invalid lines that an import reports before it stops.
+	// MaxFaults is the number of invalid lines after which an import stops.
 	MaxFaults = 20
 	// lockedSingly is the maximum number of accounts that an import locks one by one; a larger import locks all accounts together.
 	// The lock table of PostgreSQL has room for a few thousand locks.
@@ -32,8 +32,8 @@ type ImportRow struct {
 	Err error
 }
 
-// ImportRows yields the lines of an import; every call must yield the same lines. A yielded error means that the rest of the file
-// cannot be read.
+// ImportRows yields the lines of an import; every call must yield the same lines. It yields an error if the rest of the file cannot be
+// read.
 type ImportRows func() iter.Seq2[ImportRow, error]
 
 // RowError is an error in one line of an import.
@@ -58,7 +58,7 @@ func (f RowErrors) First() RowErrors {
 	return f[:min(len(f), MaxFaults)]
 }
 
-// Imported counts the lines that an import added, changed or left unchanged, or would do so in a dry run.
+// Imported counts the lines of an import and the accounts that were added, changed or left unchanged; in a dry run, those that would be.
 type Imported struct {
 	Lines     int // non-empty lines
 	Added     int
@@ -69,13 +69,13 @@ type Imported struct {
 // ErrImporting is returned while another node runs a large import.
 var ErrImporting = errors.New("another import is running: wait for its end")
 
-// ErrConflict is returned if data that an import depends on changed after the import checked them.
+// ErrConflict is returned if data on which an import depends have changed since the import checked them.
 var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
 // ImportTries is the number of attempts of an import that conflicts with concurrent changes.
 const ImportTries = 5
 
-// Revalidate returns ErrConflict if data that a check depends on changed after change number n, and sets n to the last change.
+// Revalidate returns ErrConflict if concerns is true for a change after change number n; otherwise it sets n to the last change.
 func Revalidate(ctx context.Context, tx interface {
 	ChangedSince(ctx context.Context, start int64, limit int) ([]ChangeRef, error)
 }, n *int64, concerns func(ChangeRef) bool) error {
@@ -97,9 +97,9 @@ func Revalidate(ctx context.Context, tx interface {
 	}
 }
 
-// Import stores accounts from the operator, all or none; each line is stored like a call of Put, and its links may name accounts on
-// later lines. The error RowErrors names the invalid lines; with dry = true, Import checks the lines and stores nothing. As with an
-// import of rules, other transactions continue during the check, and the whole import becomes visible at one moment. Decision 55.
+// Import stores accounts from the operator, all or none; each line is stored like a call of Put, and its links may name accounts on later
+// lines. The error RowErrors names the invalid lines; with dry = true, Import checks the lines and stores nothing. Other transactions
+// continue during the check, and the whole import becomes visible at one moment, as in an import of rules. Decision 55.
 func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Imported, error) {
 	for try := 1; ; try++ {
 		var i importing
@@ -122,11 +122,11 @@ func (d *Service) Import(ctx context.Context, plan ImportRows, dry bool) (Import
 // importing is the state of one import.
 type importing struct {
 	done      Imported
-	lines     map[string]int  // of an AppID
+	lines     map[string]int  // by AppID: number of the account's line
 	kinds     map[string]Kind // by AppID: kinds of the accounts in the file
 	added     map[string]bool // by AppID: accounts that did not exist before the import
 	touched   map[string]bool
-	linked    map[string]bool // by AppID: accounts that are not in the file, but are linked by lines of the file
+	linked    map[string]bool // by AppID: Mini Programs that lines of the file link but that are not in the file
 	rowErrors RowErrors
 
 	since    int64 // number of the last change that the check has seen
@@ -135,10 +135,10 @@ type importing struct {
 	links    []Link // the links of new accounts come first
 }
 
-// edit holds an account before and after the import.
+// edit contains an account before and after the import.
 type edit struct{ now, old Account }
 
-// store writes the result of the check. exclusive locks all accounts against other changes, and repeats the check.
+// store writes the result of the check. If exclusive is true, it locks all accounts against other changes and repeats the check.
 func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, exclusive bool) error {
 	ofNew := len(i.links)
 	for n, l := range i.links {
@@ -199,8 +199,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 	return nil
 }
 
-// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. After the hidden rows,
-// writeHidden changes visible rows; other transactions wait only while visible rows change.
+// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. Then it locks all accounts,
+// changes visible rows and makes the hidden rows visible; other transactions wait only for this second part.
 func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
 	for accounts := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
@@ -263,7 +263,7 @@ func storeLinks(ctx context.Context, tx Tx, all []Link, next func() error) error
 	return nil
 }
 
-// checkUnchanged returns ErrConflict if stored data on which a line of the file may depend have changed.
+// checkUnchanged returns ErrConflict if stored data on which a line of the file may depend have changed since the change number *start.
 func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
 	return Revalidate(ctx, tx, start, func(ref ChangeRef) bool {
 		return ref.All || i.lines[ref.Account] > 0 || i.linked[ref.Account]
@@ -275,7 +275,7 @@ func (i *importing) addError(line int, err error) (hasMore bool) {
 	return len(i.rowErrors) < MaxFaults
 }
 
-// check compares every line with the stored data: it returns RowErrors, or fills in the changes that the import will make.
+// check compares every line with the stored data. It returns RowErrors, or fills i with the changes to make.
 func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRows) (err error) {
 	*i = importing{lines: map[string]int{}, kinds: map[string]Kind{}, added: map[string]bool{}, touched: map[string]bool{},
 		linked: map[string]bool{}}
@@ -353,7 +353,7 @@ func (plan ImportRows) inBatches() iter.Seq2[[]ImportRow, error] {
 	}
 }
 
-// storedRows holds the stored rows with the AppIDs of a batch of lines.
+// storedRows contains the stored accounts and components that have the AppIDs of a batch of lines.
 type storedRows struct {
 	accounts   map[string]Account
 	components map[string]bool
@@ -363,7 +363,7 @@ func (i *importing) loadStored(ctx context.Context, tx Tx, batch []ImportRow) (t
 	var appids []string
 	for _, p := range batch {
 		if p.Err != nil || i.lines[p.AppID] > 0 {
-			continue // checkLine rejects an invalid or duplicate line without the account's stored row
+			continue // checkLine does not need the stored account to reject an invalid or duplicate line
 		}
 		appids = append(appids, p.AppID)
 	}
@@ -438,7 +438,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 	return nil, nil
 }
 
-// link finds the links that a line names and that its account does not have yet.
+// link adds the links of a line that its account does not have yet to i.links; fault is the error in the line.
 func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]

@@ -12,8 +12,7 @@ const maxURLScheme = 512
 
 var (
 	urlScheme = regexp.MustCompile(`^([a-z][a-z0-9+.-]{1,31}):[!-~]+$`)
-	// A URL with one of the schemes in notApps opens no app: the browser runs it, fetches it, shows an internal page or redirects
-	// to another URL.
+	// notApps lists schemes of URLs that open no app of a brand: the browser or a system app handles such a URL itself.
 	notApps = []string{"http", "https", "javascript", "vbscript", "data", "file", "blob", "filesystem", "about", "view-source",
 		"ftp", "ws", "wss", "intent", "content", "chrome", "jar", "mailto", "tel", "sms"}
 	placeholder = regexp.MustCompile(`\{[^{}]*\}`)
@@ -50,9 +49,8 @@ func (a Account) ValidURLScheme() error {
 	return nil
 }
 
-// LaunchAddress returns the URL that opens a page of the Mini Program from a browser; ok is false if the operator has set no
-// template. The page and the scanned link are percent-encoded and the scheme comes from the template, so a scanned link cannot
-// redirect a visitor to another site.
+// LaunchAddress returns the URL that opens a page of the Mini Program from a browser; ok is false if the operator has set no template. A
+// scanned link cannot redirect a visitor to another site: the scheme comes from the template, and LaunchAddress percent-encodes the page.
 func (a Account) LaunchAddress(page string) (address string, ok bool) {
 	if a.URLScheme == "" || a.ValidURLScheme() != nil {
 		return "", false

@@ -28,10 +28,10 @@ type Link struct {
 	Service     string
 	MiniProgram string
 	Status      LinkStatus
-	// Unlinking reports that the request to end the link waits for the approval of the account's administrator.
+	// Unlinking reports that a request to end the link waits for the approval of the service account's administrator.
 	Unlinking   bool
-	NotifyUsers bool // notify the account's followers
-	ShowProfile bool // show the Mini Program on the account's profile page
+	NotifyUsers bool // notify the service account's followers
+	ShowProfile bool // show the Mini Program on the service account's profile page
 	CreatedAt   time.Time
 	// ApprovalSkipped reports that an API call created the link without the approval of an administrator.
 	ApprovalSkipped bool
@@ -43,7 +43,7 @@ type LinkedProgram struct {
 	Program Account
 }
 
-// Side is the party of a link whose administrator approves or rejects a change of the link.
+// Side is one of the two accounts of a link; the administrator of a side approves or rejects a change of the link.
 type Side string
 
 // The sides of a link.
@@ -52,7 +52,7 @@ const (
 	MiniProgramSide Side = "mini_program"
 )
 
-// ErrNoLink is returned by the store if a link does not exist; clients of the platform API never see it.
+// ErrNoLink is returned by the store if a link does not exist; clients of the platform API never see this error.
 var ErrNoLink = errors.New("accounts: no such link")
 
 // LinkTx is the part of a transaction that stores links.
@@ -73,12 +73,12 @@ type LinkTx interface {
 	// LinksOf lists the links of a service account in any state, oldest first.
 	LinksOf(ctx context.Context, service string) ([]Link, error)
 	SaveLink(ctx context.Context, l Link) error
-	// CountLinks counts the links of an account of either kind that are done or pending.
+	// CountLinks counts the links of a service account or a Mini Program that are in state LinkDone or await an approval.
 	CountLinks(ctx context.Context, appid string) (int, error)
 }
 
-// Request returns the link after a link request: it returns 89015 if the link exists, and 89010 if the link is already requested. A
-// rejected link may be requested again. Contract: rules 3.4.
+// Request returns the link as it is after a link request. It returns 89015 if the link exists, and 89010 if the link is already requested.
+// A rejected link may be requested again. Contract: rules 3.4.
 func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
@@ -93,8 +93,8 @@ func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	return l, nil
 }
 
-// End returns the link after a request to end it: it returns 89018 if the end is already requested. Status 0 means that the link is
-// to be removed now; any other status means that the end waits for an administrator. A pending or rejected link is removed at once.
+// End returns the link as it is after a request to end the link. It returns 89018 if the end is already requested. Status 0 means that the
+// link is to be removed now; any other status means that the end waits for an administrator. A pending or rejected link is removed at once.
 // Contract: rules 3.4.
 func (l Link) End(hold bool) (Link, error) {
 	switch {
@@ -109,8 +109,8 @@ func (l Link) End(hold bool) (Link, error) {
 	return l, nil
 }
 
-// Confirm returns the link after one side's administrator has approved or rejected; Status 0 means that the link is to be
-// removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the
+// Confirm returns the link as it is after the approval or rejection of one side's administrator. Status 0 means that the link is to be
+// removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the service
 // account's own administrator has rejected it.
 func (l Link) Confirm(side Side, agree bool) (Link, error) {
 	switch {
@@ -185,7 +185,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 	return err
 }
 
-// limitLinks returns 89007 if one more link would exceed the limit of the service account, and 89009 for the limit of the Mini Program.
+// limitLinks returns 89007 if link l would exceed the limit of the service account, and 89009 for the limit of the Mini Program.
 func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram settings.Limit) error {
 	if counted {
 		return nil
@@ -213,8 +213,8 @@ func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofP
 	return nil
 }
 
-// linkToChange locks the service account and the Mini Program and returns their link. If the link does not exist, linkToChange
-// returns ErrNoLink and the link to create. linkToChange returns 40013 for an AppID that belongs to no Mini Program.
+// linkToChange locks the service account and the Mini Program and returns their link. If the link does not exist, linkToChange returns
+// ErrNoLink and a new Link with Status 0. linkToChange returns 40013 for an AppID that belongs to no Mini Program.
 func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram string) (Link, error) {
 	l := Link{Service: service, MiniProgram: miniProgram}
 	// All transactions lock the AppIDs in sorted order, which prevents deadlocks.
@@ -271,7 +271,7 @@ func (d *Service) ConfirmLink(ctx context.Context, service, miniProgram string, 
 	return d.changeLink(ctx, service, miniProgram, func(l Link) (Link, error) { return l.Confirm(side, agree) })
 }
 
-// changeLink saves the link that decide returns, or deletes it if its Status is 0.
+// changeLink saves the link that the argument decide returns, or deletes the link if its Status is 0.
 func (d *Service) changeLink(ctx context.Context, service, miniProgram string, decide func(Link) (Link, error)) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		l, err := d.linkToChange(ctx, tx, service, miniProgram)

@@ -27,16 +27,16 @@ type MessageTx interface {
 	AddFollower(ctx context.Context, account, openid string, since time.Time) (added bool, err error)
 }
 
-// CodeOf returns the parametric code in a scanned text; ok is false for a text in another format. The code may not exist.
+// CodeOf returns the parametric code in a scanned text, whether or not the code exists; ok is false for a text in another format.
 func CodeOf(text string) (code string, ok bool) {
 	code, ok = strings.CutPrefix(text, QRStart)
 	return code, ok && len(code) == 22
 }
 
-// ScannedCode records that a user scanned a text that opened no Mini Program. If the text is the content of a valid parametric
-// code, the user becomes a follower of its account; the account's message URL, if set, receives a subscribe event for a new
-// follower and a SCAN event for an existing follower. The follower and the event are durable when ScannedCode returns. openID
-// returns the openid of the user for an account. Contract: rules 3.5.
+// ScannedCode records that a user scanned a text that opened no Mini Program. If the text is the content of a valid parametric code, the
+// user becomes a follower of its account. If the account has a message URL, it receives an event: "subscribe" for a new follower, "SCAN"
+// for an existing follower. The follower and the event are durable when ScannedCode returns. openID returns the openid of the user for an
+// account. Contract: rules 3.5.
 func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, t time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
@@ -85,7 +85,7 @@ func (d *Service) ScannedCode(ctx context.Context, text string, openID func(acco
 	return err
 }
 
-// scanEvent returns the event for the owner of a scanned parametric code.
+// scanEvent returns the event that account a receives after a user scanned its parametric code q.
 func scanEvent(a Account, q QRCode, openid string, isNew bool, t time.Time) string {
 	event, key := "SCAN", q.Scene
 	if isNew {
@@ -98,7 +98,7 @@ func scanEvent(a Account, q QRCode, openid string, isNew bool, t time.Time) stri
 	}, false)
 }
 
-// QueueMessage stores an event for an account, to be sent at or after the time due.
+// QueueMessage stores an event for an account; the event is sent at the time "due" or later.
 func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, t, due time.Time) error {
 	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: t, NextAt: due}})
 }
@@ -122,8 +122,8 @@ func (d *Service) MessagePolicy() outbox.Policy {
 				return postXML(a.MessageURL, query, []byte(r.Body)), err
 			}, err
 		},
-		// Any response with status 200 acknowledges the event. On the Weixin platform the response body is a reply to the user;
-		// this server has no chat and discards it.
+		// Any response with status 200 acknowledges the event. On the Weixin platform the response body is a reply to the user; this server
+		// has no chat and ignores the body.
 		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
 			switch {
 			case err != nil:

@@ -19,7 +19,7 @@ type Notice struct {
 // NoticeKind is the type of event that a notice reports. The values of NoticeKind are stored and never change.
 type NoticeKind string
 
-// PrefixReleased: the operator removed a rule, because its domain changed owners.
+// PrefixReleased is the kind for a rule that the operator removed because the domain of the rule has a new owner.
 const PrefixReleased NoticeKind = "prefix_released"
 
 // NoticeTx is the part of a transaction that stores notices.

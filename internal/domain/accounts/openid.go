@@ -10,7 +10,7 @@ import (
 // OpenIDs derives the openid of a user for an account. A user's openid never changes and differs between accounts, so the key is permanent.
 type OpenIDs struct{ secret []byte }
 
-// NewOpenIDs returns an OpenIDs that uses the permanent key secret.
+// NewOpenIDs returns an OpenIDs that uses the given permanent key.
 func NewOpenIDs(secret []byte) *OpenIDs { return &OpenIDs{secret: secret} }
 
 // OpenID returns 28 characters that begin with "o", as on the Weixin platform. The openid is an HMAC-SHA-256 over namespace,
@@ -19,7 +19,7 @@ func (o *OpenIDs) OpenID(namespace, appid, user string) string {
 	return o.derive("openid v1", namespace, appid, user)
 }
 
-// UnionID returns the same ID for a user in all accounts of one open-platform account; "" if openPlatform is empty.
+// UnionID returns the ID of a user, which is the same in all accounts of one open-platform account; "" if openPlatform is empty.
 func (o *OpenIDs) UnionID(namespace, openPlatform, user string) string {
 	if openPlatform == "" {
 		return ""

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// PutComponent creates or replaces a component (third-party platform). PutComponent receives the three secrets in plain text. An
-// empty secret keeps the stored secret, and nil Grants keep the stored grants. Given Grants replace all stored grants, without an
-// event to the component.
+// PutComponent creates or replaces a component (third-party platform). PutComponent receives the three secrets in plain text. An empty
+// secret keeps the stored secret, and nil Grants keep the stored grants. Given Grants replace all stored grants; only an account that
+// Grants omit causes an event to the component.
 func (d *Service) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
@@ -17,8 +17,8 @@ func (d *Service) PutComponent(ctx context.Context, c Component, secret, message
 	return d.putComponent(ctx, c, nil, secret, messageToken, aesKey)
 }
 
-// ChangeComponent reads a component, lets change modify it, and stores it like PutComponent, in one transaction. Its grants stay.
-// For a component that does not exist yet, change receives a Component with only its AppID.
+// ChangeComponent reads a component, lets change modify it, and stores it like PutComponent, in one transaction. The grants of the
+// component stay. If the component does not exist yet, change receives a Component with only the AppID.
 func (d *Service) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
 	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
 }
@@ -68,8 +68,8 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 	return err
 }
 
-// lockComponent locks a component, the accounts that granted it something, and the accounts named in the grants of c. lockComponent
-// returns the accounts that currently grant the component something.
+// lockComponent locks a component, the accounts that granted it permissions, and the accounts in c.Grants. If c.Grants is not nil, it
+// returns the accounts that currently grant the component permissions.
 func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, err error) {
 	if oldNames, err = grantedTo(ctx, tx, c); err != nil {
 		return nil, err
@@ -90,8 +90,8 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// From this point, no other transaction changes the grants of the component. A grant that was created while lockComponent
-	// waited for the locks ends like the other grants of the component.
+	// From this point, no other transaction changes the grants of the component. The second call of grantedTo also returns accounts that
+	// authorised the component while lockComponent waited for the locks.
 	return grantedTo(ctx, tx, c)
 }
 
@@ -115,8 +115,8 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 	return nil
 }
 
-// replaceGrants replaces the stored grants of a component with the grants of c. A permission set that is no longer granted ends at
-// once, and the component receives a push.
+// replaceGrants replaces the stored grants of a component with the grants of c. The grant of an account that c omits ends at once, and the
+// component receives a push.
 func (d *Service) replaceGrants(ctx context.Context, tx Tx, c Component, oldNames []string, now time.Time) (granted []Grant, err error) {
 	for _, appid := range oldNames {
 		if slices.ContainsFunc(c.Grants, func(g Grant) bool { return g.AppID == appid }) {
@@ -144,7 +144,7 @@ func (d *Service) CheckComponent(c Component, secret, aesKey string) error {
 	return checkSecret("component", c.AppID, secret)
 }
 
-// grantedTo lists the accounts whose grant ends if the grants of c omit them; the list is empty if c.Grants is nil or the component is new.
+// grantedTo lists the accounts that authorised the component c; the list is empty if c.Grants is nil or the component is new.
 func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	if c.Grants == nil {
 		return nil, nil
@@ -160,7 +160,7 @@ func grantedTo(ctx context.Context, tx Tx, c Component) ([]string, error) {
 	return appids, err
 }
 
-// plantGrant returns the grant to store for a grant that the operator entered.
+// plantGrant returns the grant to store for a grant g that the operator entered: it keeps the refresh token of an existing grant.
 func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Grant, now time.Time) (Grant, error) {
 	if _, err := tx.Account(ctx, g.AppID); errors.Is(err, ErrNoAccount) {
 		return g, invalidf("component %s: authorizations: there is no account %s", component, g.AppID)

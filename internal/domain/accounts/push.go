@@ -31,7 +31,7 @@ type element struct {
 	secret     bool
 }
 
-// message returns a push message as XML; hide masks its secret elements.
+// message returns a push message as XML; hide = true masks its secret elements.
 func message(elements []element, hide bool) string {
 	var b strings.Builder
 	b.WriteString("<xml>")
@@ -147,11 +147,11 @@ func (d *Service) openEventURL(ctx context.Context, component string) (func(*out
 	}, nil
 }
 
-// sendLease is the duration for which a row that is being sent is leased to one node.
+// sendLease is the time for which one node has the exclusive right to send a row.
 const sendLease = time.Minute
 
-// backOff returns a function that computes the time of the next attempt, for at most limit attempts. MessagePolicy and PushPolicy
-// use the same pauses. A failed ticket never reaches the long pauses, because a new ticket replaces it after about ten minutes.
+// backOff returns a function that computes the time of the next attempt, for at most limit attempts. MessagePolicy and PushPolicy use the
+// same pauses. For verify tickets the long pauses never occur, because a new ticket replaces an undelivered ticket after about ten minutes.
 func backOff(limit int) func(r outbox.Row, began, ended time.Time) time.Time {
 	return func(r outbox.Row, began, _ time.Time) time.Time {
 		if r.Attempts >= limit {
@@ -173,7 +173,7 @@ func postXML(address string, query url.Values, body []byte) safehttp.Request {
 		Header: http.Header{"Content-Type": {"text/xml"}}, Timeout: 5 * time.Second}
 }
 
-// marks lists the prefixes of secret texts that prove a caller's identity.
+// marks lists the prefixes of the secret texts that keptAnswer masks: tickets, codes and refresh tokens.
 var marks = []string{"ticket@@@", preAuthMark, authMark, refreshMark}
 
 // keptAnswer returns the part of a response that is stored: printable, of limited length, and without secrets that the receiver echoed.

@@ -48,7 +48,7 @@ const QRStart = "http://weixin.qq.com/q/"
 
 // QRCode is a parametric code of a service account.
 type QRCode struct {
-	Code      string // what follows QRStart
+	Code      string // the part of the URL after QRStart
 	Ticket    string
 	Account   string
 	Action    QRAction
@@ -81,7 +81,7 @@ type QRCodeTx interface {
 	ForgetQRCodes(ctx context.Context, account string, before time.Time) error
 }
 
-// QRDraft holds the parameters of a request to create a parametric code.
+// QRDraft contains the parameters of a request to create a parametric code.
 type QRDraft struct {
 	Action QRAction
 	// ID and Text are the scene; nil = absent from the request.
@@ -91,8 +91,8 @@ type QRDraft struct {
 	Life *int
 }
 
-// code validates the draft: it returns 40052 for an unknown action, 40053 for a scene that does not fit the action, and 40097 for a
-// lifetime out of range.
+// code returns the parametric code for the parameters in d. It returns 40052 for an unknown action, 40053 for a scene that does not fit the
+// action, and 40097 for a lifetime out of range.
 func (d QRDraft) code(now time.Time) (QRCode, error) {
 	q := QRCode{Action: d.Action, CreatedAt: now}
 	limit := 0
@@ -181,10 +181,9 @@ func (a Account) MayMakeQRCodes() error {
 	return nil
 }
 
-// CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code.
-// CreateQRCode returns 40052 for an unknown action, 40053 for an invalid scene, 40097 for a lifetime out of range, 48001 unless the
-// caller is a certified service account, and 45029 above the limit of permanent codes. Contract: rules 3.5. Inferred(qrcode.limit):
-// CreateQRCode returns 45029 above the limit of permanent codes.
+// CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code. CreateQRCode
+// returns 40052 for an unknown action, 40053 for an invalid scene, 40097 for a lifetime out of range, and 48001 if the caller is not a
+// certified service account. Contract: rules 3.5. Inferred(qrcode.limit): CreateQRCode returns 45029 above the limit of permanent codes.
 func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {
@@ -216,7 +215,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
 		return err
 	}
-	// The read-only transaction finds an existing code without waiting for the single writer of SQLite.
+	// This read-only transaction finds an existing code. Unlike a write transaction, it does not wait for the single writer of SQLite.
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}
@@ -244,7 +243,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 	return made, err
 }
 
-// QRCodeByTicket returns the code of a ticket, or ErrNoQRCode if the code does not exist or has expired.
+// QRCodeByTicket returns the code with the given ticket, or ErrNoQRCode if there is no such code or the code has expired.
 func (d *Service) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
 	var q QRCode
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {

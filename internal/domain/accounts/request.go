@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Request holds the parameters of a link to the authorisation page. Contract: rules 3.2.
+// Request contains the parameters of a link to the authorisation page. Contract: rules 3.2.
 type Request struct {
 	Component   Component
 	PreAuthCode string
-	Back        *url.URL // URL to which the user returns
+	Back        *url.URL // return URL: the page to which the user is redirected
 	Kinds       []Kind
 	Only        string // the only account that may authorise; "" = the user chooses
 	Sets        []int
@@ -35,7 +35,7 @@ func (d *Service) ReadRequest(ctx context.Context, q url.Values) (asked Request,
 	if err != nil {
 		return asked, err
 	}
-	// The return URL is checked before the code, so that a response to a wrong URL does not reveal whether a code is valid.
+	// The return URL is checked before the pre_auth_code: the response to a wrong URL must not reveal whether the code is valid.
 	var ok bool
 	if asked.Back, ok = backTo(asked.Component.RedirectHosts, q.Get("redirect_uri")); !ok {
 		return asked, BadRequest{catalog.Text("request.redirect_uri")}
@@ -80,8 +80,8 @@ func setsAsked(list string) (asked []int, ok bool) {
 	return ordered(asked), true
 }
 
-// backTo parses the return URL of a user: an http or https URL whose host, including the port, is exactly one of the component's
-// hosts. A URL that two programs could parse differently is rejected.
+// backTo parses a return URL. A valid return URL has the scheme http or https, and its host with the port is one of the component's hosts.
+// A URL that two programs could parse differently is rejected.
 func backTo(hosts []string, address string) (*url.URL, bool) {
 	odd := func(r rune) bool { return r <= ' ' || r == '\\' || r >= 0x7f }
 	if len(address) > 2048 || strings.ContainsFunc(address, odd) {
@@ -110,7 +110,7 @@ func (r Request) Suits(a Account) bool {
 // Origin returns scheme and host of the return URL.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
-// Return returns the URL to which a user who agreed is redirected; the URL's own query parameters stay unchanged.
+// Return returns the return URL with the authorization_code added; a user is redirected to it after agreeing. Other query parameters stay.
 func (r Request) Return(code Issued) string {
 	to := *r.Back
 	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
@@ -129,8 +129,8 @@ func (r Request) Return(code Issued) string {
 	return to.String()
 }
 
-// Candidates returns at most limit accounts from which the user may choose, sorted by AppID: accounts of the requested kinds whose
-// AppID or name contains part; hasMore reports further matches. sees reports whether the user may see an account.
+// Candidates returns at most limit accounts from which the user may choose, sorted by AppID; hasMore reports further matches. The accounts
+// suit the request, their AppID or name contains part, and the user may see them according to sees.
 func (d *Service) Candidates(ctx context.Context, r Request, part string, limit int, sees func(appid string) bool) (list []Account,
 	hasMore bool, err error) {
 	part = strings.ToLower(part)
@@ -152,14 +152,14 @@ func (d *Service) Candidates(ctx context.Context, r Request, part string, limit 
 	}
 }
 
-// referencePlace is the encryption context of references to a request.
+// referencePlace is the encryption context of the references that SealRequest returns.
 const referencePlace = "consent/reference"
 
 // maxQuery is the maximum length in bytes of a query that SealRequest encrypts.
 const maxQuery = 4096
 
-// SealRequest encrypts the query of a link, including the pre_auth_code, into a reference that another listener of this server can open.
-// The reference works once, because the pre_auth_code in the query works once. SealRequest returns "" if the query is too long.
+// SealRequest encrypts the query of a link into a reference, which another listener of this server can open. The reference contains the
+// pre_auth_code and works only once, like the pre_auth_code. SealRequest returns "" if the query is too long.
 func (d *Service) SealRequest(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{"component_appid", "pre_auth_code", "redirect_uri", "auth_type", "biz_appid", "category_id_list"} {

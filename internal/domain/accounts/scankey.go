@@ -15,10 +15,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 )
 
-// DefaultNamespace is the namespace of users without a namespace of their own.
+// DefaultNamespace is the namespace of users if no other namespace is given.
 const DefaultNamespace = "default"
 
-// ScanKey is the API key with which one app reports scans. The same user ID in two namespaces denotes two different users.
+// ScanKey is the API key with which one app reports scans. Namespace separates user IDs: the same ID in two namespaces means two users.
 type ScanKey struct {
 	Hash      string
 	Name      string
@@ -39,15 +39,15 @@ type ScanKeyStore interface {
 	DeleteScanKey(ctx context.Context, name string) error
 }
 
-// ScanKeys issues and checks scan keys. Keys are checked in memory: Load fills the memory, a change on this node is in memory
-// before the change is acknowledged, and changes on other nodes become visible at the next Load.
+// ScanKeys issues and checks scan keys. Keys are checked in memory. A change on this node is in memory before it is acknowledged; a change
+// on another node becomes visible at the next Load.
 type ScanKeys struct {
 	Store  ScanKeyStore
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
 
-	reading sync.Mutex // ensures that reads run one after another, so that the last read sees the last commit
+	reading sync.Mutex // at most one read at a time, so that the last read sees the last commit
 	known   atomic.Pointer[knownScanKeys]
 }
 
@@ -56,8 +56,8 @@ const scanKeyPurpose = "scan_key"
 // knownScanKeys is a snapshot of the scan keys.
 type knownScanKeys struct {
 	byHash map[string]ScanKey // by hash
-	// seen caches texts that were checked before, by a hash with a per-process salt: a cached check needs no HMAC, and its duration
-	// reveals nothing about the text.
+	// verified caches the keys of texts that were checked before, by a salted hash of the text: a repeated check needs no HMAC, and its
+	// duration reveals nothing about the text.
 	salt     [16]byte
 	verified sync.Map // [32]byte -> *ScanKey
 }
@@ -132,7 +132,7 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	return nil
 }
 
-// Check returns the key with the given text, or ErrNoScanKey. Check reads the store only before the first Load.
+// Check returns the key with the given text, or ErrNoScanKey. Check reads the store only if Load has not succeeded yet.
 func (k *ScanKeys) Check(ctx context.Context, text string) (ScanKey, error) {
 	if len(text) > 256 {
 		return ScanKey{}, ErrNoScanKey

@@ -18,7 +18,7 @@ type Search struct {
 	Limit     int
 }
 
-// SearchState selects accounts with a certain problem; "" = any.
+// SearchState selects accounts with a certain problem; "" = all accounts.
 type SearchState string
 
 const (
@@ -55,7 +55,7 @@ func (s *Search) wants(a *Account) bool {
 		(s.Substring == "" || strings.Contains(strings.ToLower(a.AppID+"\x00"+a.Name), s.Substring))
 }
 
-// compare compares two accounts in the order of the search. The account whose AppID equals the search text comes first.
+// compare compares two accounts in the order of the search, in which an account whose AppID equals the search text comes first.
 func (s *Search) compare(a, b *Account) int {
 	is := func(a *Account) int {
 		if s.Substring != "" && strings.EqualFold(a.AppID, s.Substring) {
@@ -73,8 +73,8 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
 }
 
-// Find searches all accounts in memory and returns one page of results and the total number of matches. Find keeps at most twice as
-// many accounts as are needed up to the end of the page: most accounts are compared only with the last account of the page.
+// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find stores at most about twice as
+// many accounts as there are up to the end of the page, and compares most accounts only with the last account of the page.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 	s.Substring = strings.ToLower(strings.TrimSpace(s.Substring))
 	end := s.Offset + s.Limit

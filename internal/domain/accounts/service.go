@@ -42,29 +42,29 @@ type Service struct {
 	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
-	// Epochs holds the change counters that the Store increments with each commit. The owner of a valid token is cached until
-	// Epochs reports a possible change. nil = every call reads the Store.
+	// Epochs holds the change counters that the Store increments with each commit. The owner of a valid token is cached until Epochs shows
+	// a possible change. nil = every call reads the Store.
 	Epochs *Epochs
 
 	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
 	ClockBelieved func() bool
-	// CountNow returns the time whose day a call is counted in; nil = Now.
+	// CountNow returns the time used for the daily limits of calls; nil = Now.
 	CountNow func() time.Time
-	// RealNow returns the time used to count wrong secrets. An emulated clock has no influence on RealNow. nil = Now.
+	// RealNow returns the time used to count wrong secrets and to sign messages, which an emulated clock does not change; nil = Now.
 	RealNow func() time.Time
 
 	// MinSecret is the minimum length in bytes of a new AppSecret of an account or a component; 0 = any length. A stored secret
 	// that is shorter than MinSecret stays valid and may be set again.
 	MinSecret int
 
-	// Guessed is called for every wrong secret; refused reports that the limit of wrong secrets was already exceeded. May be nil.
+	// Guessed is called for every wrong secret, unless it is nil; refused reports that the limit of wrong secrets was already exceeded.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses         Throttle
 	identities      identities
 	stableTokens    cache[string, stable]
 	countedTokens   cache[[sha256.Size]byte, string] // by hash of a token: the AppID whose last call with the token was counted
-	verifiedSecrets cache[string, string]            // by AppID: hash of the last correct AppSecret, which may have changed since
+	verifiedSecrets cache[string, string]            // by AppID: hash of the AppSecret at the last valid call; may be outdated
 	hasherOnce      sync.Once
 	hasher          *sealer.Hasher // of tokens
 }
@@ -94,8 +94,8 @@ type Registration struct {
 	Linked        []string
 }
 
-// Put creates or replaces an account. Put keeps the permanent fields (verification file, creation date), and secrets that are not
-// given. Put returns one-line error texts, never error codes of the platform API.
+// Put creates or replaces an account. Put does not change the verification file, the creation date, or secrets that the registration does
+// not contain. The errors of Put are one-line texts, never error codes of the platform API.
 func (d *Service) Put(ctx context.Context, r Registration) error {
 	r, err := d.registration(r)
 	if err != nil {
@@ -179,8 +179,8 @@ func checkSecret(subject, appid, secret string) error {
 	return nil
 }
 
-// newSecret returns the hash of the new AppSecret of an account or a component. An empty secret or the stored secret keeps the
-// stored hash, even if the secret is shorter than MinSecret.
+// newSecret returns the hash of the new AppSecret of an account or a component. For an empty secret and for the stored secret, it returns
+// the stored hash, even if the secret is shorter than MinSecret.
 func (d *Service) newSecret(subject, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
@@ -193,8 +193,8 @@ func (d *Service) newSecret(subject, appid, secret, stored string) (hash string,
 		d.MinSecret)
 }
 
-// merged returns the account that results from a registration. Fields that a registration cannot change are copied from old, if
-// existed is true. component reports that a component has the same AppID.
+// merged returns the account that results from a registration. If existed is true, the fields that a registration cannot change are copied
+// from old. If a component has the AppID, merged returns Invalid.
 func (d *Service) merged(r Registration, old Account, existed, component bool) (a Account, err error) {
 	a = r.Account
 	switch {
@@ -206,7 +206,7 @@ func (d *Service) merged(r Registration, old Account, existed, component bool) (
 		return a, invalidf("account %s is a %s: the kind of an account cannot be changed", a.AppID, old.Kind)
 	default:
 		a.Confirm, a.CreatedAt = old.Confirm, old.CreatedAt
-		if a.Options == nil { // options absent from the registration: the options set by components stay
+		if a.Options == nil { // if the registration has no options, the options that components set stay
 			a.Options = old.Options
 		}
 		a.SecretHash, a.MarketcodeKey = old.SecretHash, old.MarketcodeKey
@@ -294,7 +294,7 @@ func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account
 // Link links a service account with a Mini Program at once.
 func (d *Service) Link(ctx context.Context, service, miniProgram string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// A concurrent call that requests or ends the same link waits for the lock, so the calls do not overwrite each other.
+		// A concurrent call for the same link waits for the lock, so the two calls do not overwrite each other's change.
 		if err := tx.LockAccount(ctx, service); err != nil {
 			return err
 		}
@@ -417,7 +417,7 @@ func (d *Service) checkGrant(ctx context.Context, tx Tx, c Credentials, grant st
 // loginGrant is the grant_type of jscode2session, which ignores the IP allowlist of a Mini Program.
 const loginGrant = "authorization_code"
 
-// checkWith validates the credentials against an existing account.
+// checkWith validates the credentials against the account a.
 func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant string) error {
 	switch {
 	case c.GrantType != grant:
@@ -452,7 +452,7 @@ func allowed(ip netip.Addr, list []string) bool {
 	return len(list) == 0
 }
 
-// knownAccount is a Tx in which an account has been read.
+// knownAccount is a Tx whose method Account returns an account that was already read, or the error of reading it.
 type knownAccount struct {
 	Tx
 	account Account
@@ -466,8 +466,8 @@ func (k knownAccount) Account(context.Context, string) (Account, error) { return
 // IssueToken returns 45009 above the daily limit. Contract: rules 3.1.
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
-	// The read-only transaction rejects a wrong secret without locks and without waiting for the single writer of SQLite. If the
-	// same secret was right in an earlier call, the additional transaction would only cost round trips.
+	// This read-only transaction rejects a wrong secret without locks, and does not wait for the single writer of SQLite. On a shared store
+	// it is skipped if the same secret was right in the last call, because it costs additional round trips.
 	if hash, ok := d.verifiedSecrets.get(c.AppID); d.Epochs != nil || !ok || !d.HasSecret(c.AppID, c.Secret, hash) {
 		if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
 			return Issued{}, err
@@ -493,7 +493,7 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 	return issued, err
 }
 
-// issue creates a token, lets the earlier tokens of its series end at cut, and deletes long-expired tokens.
+// issue creates a token, makes the earlier tokens of its series end at the time "cut", and deletes long-expired tokens.
 func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
 	text, err := newTokenText(d.Random, now)
 	if err != nil {
@@ -521,8 +521,8 @@ func (d *Service) ForgetGuesses() { d.guesses.Clear() }
 // ForgetGuessesOf resets the counts of wrong secrets of one account.
 func (d *Service) ForgetGuessesOf(appid string) { d.guesses.ClearOf(appid) }
 
-// changed is also called after an error of the transaction: the commit may have succeeded although the response was lost, and
-// re-reading unchanged rows is harmless.
+// changed calls Changed. Callers call changed even after a failed transaction, because its commit may have succeeded and only the response
+// may have been lost.
 func (d *Service) changed(ctx context.Context, appids ...string) {
 	if d.Changed != nil && len(appids) > 0 {
 		// The change must become visible even if the client has closed the connection.

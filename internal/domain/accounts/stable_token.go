@@ -18,9 +18,9 @@ type stable struct {
 	text    string
 }
 
-// StableToken implements /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its
-// expiry. force ends the token at once and issues a new token, at most 20 times a day. StableToken returns 45009 above the daily
-// limit of calls or of forced refreshes, and 45011 above the limit of calls per minute. Contract: rules 3.1.
+// StableToken implements /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its expiry.
+// With force, it ends the token at once and issues a new token, at most ForcedPerDay times a day. StableToken returns 45009 above the daily
+// limits of calls and of forced refreshes, and 45011 above the limit per minute. Contract: rules 3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
@@ -42,7 +42,7 @@ func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (I
 	})
 }
 
-// OperatorToken returns an account's stable token to the operator, who needs no AppSecret.
+// OperatorToken returns an account's stable token to the operator, without a check of the AppSecret.
 func (d *Service) OperatorToken(ctx context.Context, appid string) (Issued, error) {
 	check := func(tx Tx) error {
 		_, err := tx.Account(ctx, appid)
@@ -117,8 +117,8 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	return issued, err
 }
 
-// readStable reads an account's stable token. The zero stable means that the stored token cannot be returned again. A call that
-// replaces the token does not need to decrypt the old token.
+// readStable reads an account's stable token. It returns the zero stable, and does not decrypt the token, if the call must issue a new
+// token.
 func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
@@ -134,7 +134,7 @@ func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force boo
 	return stable{token: t, text: string(text)}, nil
 }
 
-// rememberedStable returns the cached stable token of an account, unless the token may have changed since.
+// rememberedStable returns the cached stable token of an account; the second result is false if none is cached or if it may have changed.
 func (d *Service) rememberedStable(appid string) (stable, bool) {
 	s, known := d.stableTokens.get(appid)
 	if !known {
@@ -144,7 +144,7 @@ func (d *Service) rememberedStable(appid string) (stable, bool) {
 	return s, epoch == s.epoch
 }
 
-// rememberStable reads an account's stable token, and caches token and account if this process is the only writer of the store.
+// rememberStable reads an account's stable token. It caches the token and the account if Epochs is set and no commit is in progress.
 func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
 	var s stable
 	var epoch uint64
@@ -165,7 +165,7 @@ func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx
 	return err
 }
 
-// mayKeepStable reports whether a valid stable token is returned again instead of a new token.
+// mayKeepStable reports whether the call may return the valid stable token t again instead of a new token.
 func (d *Service) mayKeepStable(t Token, now time.Time, force bool) bool {
 	if force {
 		return t.ForceRefreshed && now.Sub(t.IssuedAt) < ForceInterval && !d.Settings.Refuses(behaviour.TokenStableSoon)

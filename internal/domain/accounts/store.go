@@ -18,14 +18,14 @@ type Store interface {
 	Reserve(ctx context.Context, n int) (SeqRange, error)
 }
 
-// SeqRange is a range of reserved change log numbers for a bulk import: the imported rows are hidden, and readers do not wait for
-// them, until they are published. Decision 55.
+// SeqRange is a range of change log numbers that is reserved for a bulk import. The imported rows stay hidden until ShowHidden, and readers
+// do not wait for them. Decision 55.
 type SeqRange struct {
 	First, Last int64  // 0 = none
 	Hash        string // hash of the change log entry before number First
 }
 
-// ChangeRef identifies the rule or account that a change concerned, for an import that may depend on the rule or account.
+// ChangeRef identifies the rule or account that a change concerned. Imports use it to find out whether data that they depend on changed.
 type ChangeRef struct {
 	Seq      int64
 	Rule     string // key of the rule; "" = the change concerned no rule
@@ -45,8 +45,8 @@ type Tx interface {
 	DisableTimeout(ctx context.Context) error
 	// Account returns the account with the AppID, or ErrNoAccount.
 	Account(ctx context.Context, appid string) (Account, error)
-	// KeepAccount returns an account like Account, and also blocks a deletion of the account until the transaction ends.
-	// KeepAccount must be called after the locks of owners and before NextChange.
+	// KeepAccount returns an account like Account, and also blocks a deletion of the account until the transaction ends. A transaction must
+	// call KeepAccount after it locked the owners of rules and before it calls NextChange.
 	KeepAccount(ctx context.Context, appid string) (Account, error)
 	// Accounts lists at most limit accounts, sorted by AppID, starting after the given AppID.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
@@ -69,8 +69,8 @@ type Tx interface {
 	ChangedSince(ctx context.Context, after int64, limit int) ([]ChangeRef, error)
 	// DeleteAccount deletes the account with its members, links and tokens.
 	DeleteAccount(ctx context.Context, appid string) error
-	// LockOwnedObjects blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. After LockOwnedObjects,
-	// Belongings returns the objects of the account.
+	// LockOwnedObjects blocks changes of the account's rules, changes of all GS1 keys and calls of KeepAccount. OwnedObjects returns the
+	// objects of the account; it must be called after LockOwnedObjects.
 	LockOwnedObjects(ctx context.Context, appid string) error
 	OwnedObjects(ctx context.Context, appid string, now time.Time) (Dependencies, error)
 
@@ -87,17 +87,16 @@ type Tx interface {
 
 	// Token returns the token with the hash, or ErrNoToken.
 	Token(ctx context.Context, hash string) (Token, error)
-	// Bearer returns a token and its account in one query; it returns ErrNoToken also for tokens of components. Bearer may see a
-	// later state than other calls of the same transaction. If appid is not "", Bearer also counts a call of the account, in the same
-	// round trip; it must then be the first call in its transaction, on a shared store (PostgreSQL).
+	// Bearer returns a token and its account in one query; it returns ErrNoToken for tokens of components too. Bearer may see a later state
+	// than other calls of its transaction. If appid is not "", Bearer also counts a call of the account in the same round trip. This
+	// requires a shared store (PostgreSQL), and Bearer must be the first call in its transaction.
 	Bearer(ctx context.Context, hash, appid string, rate *Rate) (Token, Account, error)
 	// LatestToken returns the newest token of a series, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// ShortenTokens makes every token of the series end at the time at, unless the token ends earlier.
+	// ShortenTokens makes every token of the series end at the time "at", unless the token ends earlier.
 	ShortenTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
-	// ExpireTokens makes every token of an account end at the time at, including the tokens with which components call on behalf of
-	// the account.
+	// ExpireTokens makes every token of an account end at the time "at", including the tokens with which components call on its behalf.
 	ExpireTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens deletes the tokens of an account that expired before the given time.
 	ForgetTokens(ctx context.Context, appid string, before time.Time) error
@@ -110,6 +109,6 @@ type Tx interface {
 	LockAndCount(ctx context.Context, appid, what string, day int64) (Account, int, error)
 	// Prefetch is described in rules.Tx.
 	Prefetch(ctx context.Context, f func()) error
-	// MarkIdempotent declares that the transaction may run again although its commit may have succeeded.
+	// MarkIdempotent declares that the transaction may run again, even if its first commit may have succeeded.
 	MarkIdempotent()
 }

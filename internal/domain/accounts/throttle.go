@@ -25,8 +25,8 @@ type guesser struct {
 	whom string
 }
 
-// Blocked reports whether an IP address has exceeded the limit of wrong secrets for a name in the current minute. Callers check
-// Blocked before they compare a secret only if the comparison is expensive, as for a password hash.
+// Blocked reports whether an IP address has exceeded the limit of wrong secrets for an account name in the current minute. Callers check
+// Blocked before an expensive comparison, such as that of a password hash; other callers compare the secret first.
 func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
 	return g.failures.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }
@@ -39,13 +39,13 @@ func (g *Throttle) RecordFailure(ip netip.Addr, text string, now time.Time) (too
 // Clear forgets everything.
 func (g *Throttle) Clear() { g.failures.Forget() }
 
-// ClearOf resets the counts for one name.
+// ClearOf resets the counts of one account name.
 func (g *Throttle) ClearOf(text string) {
 	g.failures.DeleteFunc(func(item guesser) bool { return item.whom == text })
 }
 
-// Guessing is the error (45011) for a caller that sent too many wrong secrets. A caller that sent too many wrong secrets is not
-// treated as the account that the request names.
+// Guessing is the error (45011) for a caller that sent too many wrong secrets. The call is not attributed to the account that the request
+// names.
 type Guessing struct{ error }
 
 // Unwrap supports errors.As.
@@ -78,8 +78,7 @@ func IsGuessing(err error) bool {
 	return ok
 }
 
-// HasSecret reports whether hash is the keyed hash of secret. HasSecret is for secrets from the configuration of this process, so a
-// mismatch does not count as a guess.
+// HasSecret reports whether hash is the keyed hash of secret. A mismatch does not count as a wrong secret.
 func (d *Service) HasSecret(appid, secret, hash string) bool {
 	return hash != "" && d.Key.Matches(secretPurpose(appid), secret, hash)
 }

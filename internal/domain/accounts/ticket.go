@@ -44,7 +44,7 @@ func (t VerifyTicket) Check(now time.Time) error {
 
 func ticketPurpose(component string) string { return "component_verify_ticket/" + component }
 
-// newTicketText generates a ticket of n random characters after its prefix.
+// newTicketText returns a new ticket: the prefix "ticket@@@" and n random characters.
 func newTicketText(random io.Reader, n int) (string, error) {
 	raw := make([]byte, n)
 	if _, err := io.ReadFull(random, raw); err != nil {
@@ -56,8 +56,8 @@ func newTicketText(random io.Reader, n int) (string, error) {
 // ticketLength is the minimum length of a ticket, without its prefix.
 const ticketLength = 80
 
-// newTicket creates a verify ticket for a component. The length of the ticket is chosen so that the padding of its message is at
-// most 16 bytes. Contract: clients.
+// newTicket creates a verify ticket for a component. The length of the ticket is chosen so that the padding of the message that contains it
+// is at most 16 bytes. Contract: clients.
 func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Time) (string, error) {
 	r := outbox.Row{Receiver: c.AppID, Event: TicketPush, URL: c.EventURL, CreatedAt: now}
 	body := func(ticket string) []element {
@@ -99,7 +99,7 @@ func (d *Service) newTicket(ctx context.Context, tx Tx, c Component, now time.Ti
 	return text, d.addPush(ctx, tx, r, body(text))
 }
 
-// PushTickets creates a ticket for every component whose last ticket is ten minutes old by the server's clock, and queues its push.
+// PushTickets creates and queues a ticket for every component that has an event URL and whose last ticket is at least ten minutes old.
 func (d *Service) PushTickets(ctx context.Context) error {
 	for {
 		var due []string
@@ -116,7 +116,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 				if err := tx.LockAccount(ctx, appid); err != nil {
 					return err
 				}
-				// Another node may have created the ticket before this transaction locked the component.
+				// The age is checked again: another node may have created a ticket before this transaction got the lock.
 				now := d.Now()
 				latest, err := tx.LatestVerifyTicket(ctx, appid)
 				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {
@@ -139,8 +139,8 @@ func (d *Service) PushTickets(ctx context.Context) error {
 	}
 }
 
-// StartPushingTickets implements api_start_push_ticket: a ticket is pushed at once; a component without an event URL receives no
-// ticket. Contract: rules 3.2.
+// StartPushingTickets implements api_start_push_ticket: it pushes a ticket at once, unless the component has no event URL. Contract: rules
+// 3.2.
 func (d *Service) StartPushingTickets(ctx context.Context, c PlatformCredentials) error {
 	if err := d.CheckPlatform(ctx, c, c.AppID); err != nil {
 		return err
@@ -176,7 +176,7 @@ type PlatformCredentials struct {
 	IP     netip.Addr
 }
 
-// checkPlatform validates requests with a component's secret, in the order of the Weixin platform. Contract: rules 3.2.
+// checkPlatform validates the credentials of a request with a component's secret, in the order of the Weixin platform. Contract: rules 3.2.
 func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
 		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)

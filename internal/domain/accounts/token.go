@@ -25,32 +25,32 @@ const (
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is the tolerated difference between two nodes' clocks, or the tolerated backward step of a clock, for tokens and codes.
+// clockSpread is how far the issue time of a token or code may lie in the future: nodes' clocks differ, and a clock may be set back.
 const clockSpread = time.Hour
 
-// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. A token issued by a clock that was far
-// ahead would stay valid until a distant day, so the token is invalid after the clock is corrected.
+// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. Such a token is invalid once the clock is right,
+// because it would otherwise stay valid for too long.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// TokenKind separates the tokens of /cgi-bin/token from the tokens of /cgi-bin/stable_token: neither call affects the other's
-// token. Contract: rules 3.1.
+// TokenKind is the series of a token. A call of /cgi-bin/token does not affect the token of /cgi-bin/stable_token, and vice versa.
+// Contract: rules 3.1.
 type TokenKind string
 
 // The series of tokens; a new token replaces only earlier tokens of the same series.
 const (
 	Plain  TokenKind = "plain"
 	Stable TokenKind = "stable"
-	// Platform is the series of component_access_tokens; the AppID is that of the component.
+	// Platform is the series of component_access_tokens; the AppID of such a token is that of the component.
 	Platform TokenKind = "component"
 	// Authorizer is the series of the tokens with which a component calls on behalf of an account, one series per component.
 	Authorizer TokenKind = "authorizer"
 )
 
-// Token is an access token as stored: its text only as a keyed hash and, if the text must be returned again, in encrypted form.
+// Token is an access token as stored. Its text is stored as a keyed hash, and for stable tokens also in encrypted form.
 type Token struct {
 	Hash           string
 	AppID          string
-	Component      string // Authorizer only: the component that calls
+	Component      string // Authorizer only: the component that uses the token
 	Kind           TokenKind
 	Sealed         string // Stable only
 	ForceRefreshed bool
@@ -59,9 +59,9 @@ type Token struct {
 	SupersededAt   time.Time // zero = not replaced; otherwise the time at which the token stops working
 }
 
-// Check returns nil while the token is valid; it returns 40001 after the token was replaced and its overlap has ended, and 42001
-// after two hours or if the issuing clock was far ahead. A token that expired before its replacement keeps returning 42001.
-// Contract: rules 3.1, 3.6.
+// Check returns nil while the token is valid. It returns 40001 if the token was replaced and the overlap has ended, and 42001 after two
+// hours or if the issuing clock was far ahead. For a token that expired before its replacement, Check keeps returning 42001. Contract:
+// rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
 	replaced := !t.SupersededAt.IsZero() && t.SupersededAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {

@@ -32,7 +32,7 @@ type Alarm struct {
 	Kind string
 	CodeName
 	CreatedAt      time.Time // time of the scan that raised the alarm
-	Scan           string    // its id
+	Scan           string    // id of the scan that raised the alarm
 	Score          int64
 	Details        Details
 	AcknowledgedAt time.Time // zero = not acknowledged
@@ -57,7 +57,7 @@ type Query struct {
 	Limit        int
 }
 
-// StateChange is an event: an alarm was raised or dismissed.
+// StateChange is the event that an alarm was raised or dismissed.
 type StateChange struct {
 	Number    int64
 	Dismissed bool

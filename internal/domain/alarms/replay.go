@@ -16,12 +16,11 @@ type Replay struct {
 	Scanned   int64     // number of codes of the batch that were scanned in the period
 	Alarms    int64     // number of alarms that the threshold would have raised in the period
 	First     []Crossed // the first alarms that the threshold would have raised in the period
-	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed the number of dismissed alarms
-	// among the alarms in Raised. StillDismissed is the number of codes with a dismissed alarm for which the threshold would also
-	// have raised an alarm.
+	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed is the number of them that were
+	// dismissed. StillDismissed is the number of codes with a dismissed alarm for which the threshold would have raised an alarm too.
 	Raised, Dismissed, StillDismissed int64
-	// Since is the time before which scans were deleted from the scan log, so the replay computes too low a score for codes scanned
-	// before Since; zero = no scans were deleted.
+	// Since is the time before which scans were deleted from the scan log, so that the computed score of a code scanned before Since is too
+	// low; zero = no scans were deleted.
 	Since time.Time
 }
 
@@ -37,7 +36,7 @@ type Counted struct {
 type Crossed struct {
 	Index int64
 	At    time.Time // time of the scan that reached the threshold
-	Score int64     // then
+	Score int64     // when that scan was counted
 }
 
 const (
@@ -45,12 +44,12 @@ const (
 	ReplayDays = 90
 	// maxCrossed is the maximum number of codes that a replay lists.
 	maxCrossed = 100
-	// replayChunk is the number of codes that are replayed in one pass over the scan log, which needs at most about 100 MB of memory.
+	// replayChunk is the number of codes that are replayed in one pass over the scan log; a pass needs at most about 100 MB of memory.
 	replayChunk = 50_000
 )
 
-// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Only codes whose current
-// score reaches the threshold can have raised an alarm; all scans of these codes are read again from the scan log. It changes nothing.
+// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. It reads all scans of the
+// codes whose current score reaches the threshold again from the scan log; other codes cannot have raised an alarm. It changes nothing.
 func (s *Service) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: s.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)

@@ -24,27 +24,27 @@ type Scans struct {
 	CodeName
 	Scans   int64
 	FirstAt time.Time // time of the first scan in the scan log
-	LastAt  time.Time // the latest
+	LastAt  time.Time // latest time of a scan
 	Users   hyperloglog.Users
 	// Networks and Regions count the distinct networks and regions; they stop counting at manyNetworks and manyRegions.
 	Networks int
 	Regions  int
-	// Trips counts the cases in which two users scanned the code in two places with too little time to travel between them.
+	// Trips counts how often two users scanned the code in two places, with too little time between the scans for the item to travel.
 	Trips int
-	// MobileTrips is the number of trips in which a scan came from a mobile network, whose location is less certain.
+	// MobileTrips is the number of trips with a scan from a mobile network, where the location is less certain.
 	MobileTrips int
 	Hours       int // distinct hours of the day with scans, 0 to 24
 	Days        int // distinct days with scans; stops counting at manyDays
 	// Erased is the number of users of the code whose data was erased.
 	Erased int
-	// Locations lists the known scan locations, at most manyRegions; scans from before locations were recorded are missing.
+	// Locations lists at most manyRegions known locations; scans made before this program recorded locations are missing.
 	Locations []Location
 	// DismissedAt is the time of the last dismissal of an alarm of the code; zero = never.
 	DismissedAt time.Time
 	// sinceDismissal holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
 	sinceDismissal *Scans
 
-	networks, regions, days []uint32 // sorted
+	networks, regions, days []uint32 // sorted numbers of the distinct networks, regions and days
 	hours                   uint32
 	lastPlace               place // place of the last scan with a known place
 	lastPlaceAt             int64
@@ -61,7 +61,7 @@ const (
 // place is the location of a scan, as precise as it is known.
 type place struct {
 	Region   string
-	Known    bool // the coordinates are
+	Known    bool // true = the coordinates are known
 	Lat, Lon float64
 }
 
@@ -193,7 +193,7 @@ func (c *Scans) setState(state codeState) (err error) {
 	return err
 }
 
-// alarmStatistics returns the statistics from which alarms are raised: those of all scans, or those after the last dismissal.
+// alarmStatistics returns the statistics that can raise alarms: those of all scans, or of the scans after the last dismissal.
 func (c *Scans) alarmStatistics() *Scans {
 	if c.sinceDismissal != nil {
 		return c.sinceDismissal
@@ -201,15 +201,15 @@ func (c *Scans) alarmStatistics() *Scans {
 	return c
 }
 
-// AlarmScore returns the score from which alarms are raised: that of all scans, or of the scans after the last dismissal.
+// AlarmScore returns the score that is compared with the threshold: that of all scans, or of the scans after the last dismissal.
 func (c *Scans) AlarmScore() int { return c.alarmStatistics().Score() }
 
-// isAfterDismissal reports whether a scan is later than every dismissal, so that it can raise an alarm.
+// isAfterDismissal reports whether a scan is later than the last dismissal; only such a scan can raise an alarm.
 func (c *Scans) isAfterDismissal(e *scanlog.Event) bool {
 	return c.sinceDismissal == nil || e.OccurredAt.After(c.DismissedAt)
 }
 
-// replaceUser replaces the hash of a user by number, in the statistics of all scans and of the scans since a dismissal.
+// replaceUser replaces the hash of a user by number, both in the statistics of all scans and in the statistics since the last dismissal.
 func (c *Scans) replaceUser(user scanlog.UserHash, number uint64) (changed bool) {
 	if c.Users.Replace(user, number) {
 		c.Erased++
@@ -231,7 +231,7 @@ type Places interface {
 	Mobile(netip.Addr) bool
 }
 
-// mobileClient matches the user agent of a scanning app on a mobile network, which names the connection type as Weixin does: NetType/5G.
+// mobileClient matches the user agent of an app on a mobile network, if the app states its connection type as Weixin does: NetType/5G.
 var mobileClient = regexp.MustCompile(`\bNetType/[2-6]G`)
 
 // Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in

@@ -16,7 +16,7 @@ import (
 // Service stores the scan statistics of each code, and the alarms that result from them.
 type Service struct {
 	Store    Store
-	Settings *settings.Live // source of the score from which a code raises an alarm
+	Settings *settings.Live // contains the server's alarm threshold
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Places   Places // nil = the locations of networks are unknown
@@ -36,12 +36,11 @@ type Row struct {
 	Scans          int64
 	Users          int64     // distinct, see Scans
 	FirstAt        time.Time // time of the first scan in the scan log
-	LastAt         time.Time // the latest
+	LastAt         time.Time // latest time of a scan
 	Score          int64
-	State          string // JSON of the statistics without a column (codeState)
+	State          string // JSON of the statistics that have no column (codeState)
 	SinceDismissal string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
-	// Dismissed is the time of the last dismissal of an alarm of the code. Dismissed is read together with the row, but stored with
-	// the alarm.
+	// Dismissed is the time of the last dismissal of an alarm of the code. It is stored with the alarm, and read together with the row.
 	Dismissed time.Time
 }
 
@@ -65,10 +64,10 @@ type Tx interface {
 	AddAlarm(ctx context.Context, a Alarm) (Alarm, bool, error)
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
-	// UnacknowledgedAlarms returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of
-	// owners (empty = all); counting stops at the limit most.
+	// UnacknowledgedAlarms returns the number of alarms of the owners' applications (empty = all) that are neither acknowledged nor
+	// dismissed; counting stops at the number most.
 	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
-	// StateChanges returns the alarms raised or dismissed with an event number above after, oldest first.
+	// StateChanges returns the state changes of alarms whose event numbers are greater than after, oldest first.
 	StateChanges(ctx context.Context, after int64, limit int) ([]StateChange, error)
 	// Alarm returns the open alarm of a kind for a code, or ErrNoAlarm.
 	Alarm(ctx context.Context, kind string, name CodeName) (Alarm, error)
@@ -83,8 +82,8 @@ type Tx interface {
 	Thresholds(ctx context.Context, batches []int64) (map[int64]int64, error)
 	// PutThreshold stores the alarm threshold of a batch; nil removes the stored threshold.
 	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
-	// CodesScoring returns the codes of a batch that were scanned since the given time and whose score over all scans is at least
-	// score. CodesScoring also returns the number of codes scanned since the given time.
+	// CodesScoring returns the codes of a batch that were scanned since the given time and have a score of at least score over all scans.
+	// It also returns the number of all codes of the batch that were scanned since that time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
 	// IsSpoiled reports whether a printer reported the code as destroyed.
 	IsSpoiled(ctx context.Context, name CodeName) (bool, error)
@@ -116,13 +115,13 @@ func (s *Service) Alarms(ctx context.Context, q Query) ([]Alarm, error) {
 // maxCounted is the number of alarms at which counting stops.
 const maxCounted = 1000
 
-// Unacknowledged returns the number of alarms that are neither acknowledged nor dismissed, limited to applications of owners (empty = all);
+// Unacknowledged returns the number of alarms of the owners' applications (empty = all) that are neither acknowledged nor dismissed;
 // counting stops at maxCounted.
 func (s *Service) Unacknowledged(ctx context.Context, owners []string) (int64, error) {
 	return view(ctx, s, func(tx Tx) (int64, error) { return tx.UnacknowledgedAlarms(ctx, owners, maxCounted) })
 }
 
-// StateChanges returns the alarms raised or dismissed with an event number above start, oldest first.
+// StateChanges returns the state changes of alarms whose event numbers are greater than start, oldest first.
 func (s *Service) StateChanges(ctx context.Context, start int64, limit int) ([]StateChange, error) {
 	return view(ctx, s, func(tx Tx) ([]StateChange, error) { return tx.StateChanges(ctx, start, limit) })
 }
@@ -147,9 +146,9 @@ func (s *Service) Acknowledge(ctx context.Context, id int64, actor string) (a Al
 	return a, err
 }
 
-// Dismiss stores that an operator declared the code of an alarm genuine, with the operator and the reason. An earlier dismissal
-// stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a
-// dismissal only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
+// Dismiss records that an operator has declared the code of an alarm genuine, with the operator's name and reason. An earlier dismissal
+// stays unchanged. The product pages read the open alarms from the store, so a dismissal is visible on all nodes at once. After a dismissal
+// only later scans can raise an alarm for the code. Dismiss returns ErrNoAlarm if the alarm does not exist.
 func (s *Service) Dismiss(ctx context.Context, id int64, actor, note string) (a Alarm, err error) {
 	err = s.Store.UpdateAlarms(ctx, func(tx Tx) error {
 		a, err = tx.Dismiss(ctx, id, actor, note, s.Now())
@@ -195,7 +194,7 @@ func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[
 	for e := range scans {
 		item.Add(e, offset, s.Places)
 		if !raised && threshold != NoAlarm && item.isAfterDismissal(e) && int64(item.AlarmScore()) >= threshold {
-			raised = true // the code now has an open alarm, so its further scans raise none of this kind
+			raised = true // the code now has an open alarm, so further scans raise no second alarm of this kind
 			if err := s.raise(ctx, tx, Copied, item, e); err != nil {
 				return err
 			}
@@ -258,13 +257,13 @@ func (s *Service) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e
 // NoAlarm is the threshold of a batch whose codes never raise alarms.
 const NoAlarm = 0
 
-// Threshold is the score from which codes of a batch raise alarms.
+// Threshold is the minimum score at which codes of a batch raise alarms.
 type Threshold struct {
 	Score           int64 // NoAlarm = no score raises an alarm
 	HasOwnThreshold bool  // true = the batch has its own threshold; false = the server's threshold applies
 }
 
-// Threshold returns the score from which codes of a batch raise alarms.
+// Threshold returns the minimum score at which codes of a batch raise alarms.
 func (s *Service) Threshold(ctx context.Context, batch int64) (Threshold, error) {
 	thresholds, err := view(ctx, s, func(tx Tx) (map[int64]int64, error) { return tx.Thresholds(ctx, []int64{batch}) })
 	if score, chosen := thresholds[batch]; chosen {
@@ -280,7 +279,7 @@ func (s *Service) serverThreshold() int64 {
 	return NoAlarm
 }
 
-// SetThreshold sets the score from which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to
+// SetThreshold sets the minimum score at which codes of a batch raise alarms; nil = the server's threshold. The new threshold applies to
 // every scan that any node counts after the change.
 func (s *Service) SetThreshold(ctx context.Context, batch int64, score *int64) error {
 	return s.Store.UpdateAlarms(ctx, func(tx Tx) error { return tx.PutThreshold(ctx, batch, score) })

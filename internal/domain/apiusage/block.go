@@ -11,13 +11,13 @@ import (
 // Block is a row of the call log: calls whose request IDs contain the same second.
 type Block struct {
 	Second  int64  // the second in the request IDs
-	Calls   int    // how many
+	Calls   int    // number of calls in the block
 	Text    string // one JSON object and a newline per call, oldest first
 	Deleted int    // number of the oldest calls that are deleted logically
 	Last    int64  // number of the newest call; 0 before the block is written
 }
 
-// blockMost is the length in bytes at which the text of a block is complete and a new block begins.
+// blockMost is the length in bytes of a block's text at which a new block begins.
 const blockMost = 256 << 10
 
 // usual is the typical length in bytes of a call in a block.
@@ -26,7 +26,7 @@ const usual = 768
 // blocksOf groups calls into blocks: one per second, and more if the texts are long.
 func blocksOf(list []Call) []Block {
 	var blocks []Block
-	var texts [][]byte      // of each
+	var texts [][]byte      // texts of the blocks
 	open := map[int64]int{} // index of the block of a second that has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
@@ -46,8 +46,8 @@ func blocksOf(list []Call) []Block {
 	return blocks
 }
 
-// appendJSON appends the JSON of a call in the format of encoding/json at a third of the cost of encoding/json, which took half of
-// the time of the call log.
+// appendJSON appends the JSON of a call in the format of encoding/json. It costs a third of encoding/json, which took half of the time
+// spent on the call log.
 func (c *Call) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"rid":`...), c.RID)
 	b = appendText(append(b, `,"account":`...), c.Account)

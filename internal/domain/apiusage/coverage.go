@@ -12,13 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers it here.
+// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers it on this server.
 type Trial struct {
 	Code *errcode.Code // the error code that the call returns; OK = the call succeeds normally
 	Row  behaviour.Row // behaviour that identifies the condition; NoRow = only the error code identifies the condition
 	// calls lists the calls in which the condition can occur: paths, or prefixes that end in *.
 	calls string
-	// spared lists the paths, among the paths in calls, to which the condition does not apply.
+	// spared lists the exceptions from calls: paths to which the condition does not apply.
 	spared string
 	// command is the command that triggers the condition; {path} is the path of a call in which the condition can occur, and
 	// {appid} the account that makes the call.
@@ -76,10 +76,9 @@ func matchesPath(paths, path string) bool {
 	})
 }
 
-// met reports whether the condition that t describes occurred in a call. For the behaviour
-// LinkAtOnce the condition is a successful call that is not recorded as LinkAtOnce: its link request waits for approval. Several
-// ticket errors have the error code of CodesTicketState, so a call with this code counts only if CodesTicketState or an injected
-// fault is recorded with it.
+// met reports whether the condition that t describes occurred in a call. For the behaviour LinkAtOnce, the condition is that a link request
+// waits for approval: the call succeeded, and LinkAtOnce is not recorded with it. Several ticket errors share the error code of
+// CodesTicketState, so a call with this code counts only if CodesTicketState or an injected fault is recorded with it.
 func (t Trial) met(c Call) bool {
 	noted := slices.Contains(c.Behaviours, t.Row.String())
 	switch t.Row {
@@ -91,20 +90,20 @@ func (t Trial) met(c Call) bool {
 	return c.ErrCode == t.Code.Number
 }
 
-// Covered reports whether the condition that a Trial describes occurred in the calls of a client.
+// Covered contains how often the condition of a Trial occurred in the calls of a client.
 type Covered struct {
 	Trial
 	Calls   int    // number of calls in which the condition of the Trial can occur
-	Times   int    // number of calls in which the trial occurred
-	Last    string // request ID of the newest call in which the trial occurred
-	Command string // command that triggers the trial
+	Times   int    // number of calls in which the condition occurred
+	Last    string // request ID of the newest call in which the condition occurred
+	Command string // command that triggers the condition
 }
 
 // Met reports whether the condition of the Trial occurred in at least one call.
 func (c Covered) Met() bool { return c.Times > 0 }
 
-// anonymous counts the calls of this process that were rejected before the caller was identified: such calls are absent from the
-// call log. The zero value of anonymous is ready to use.
+// anonymous counts the calls of this process that were rejected before the caller was identified. The call log does not contain these
+// calls. The zero value of anonymous is ready to use.
 type anonymous struct {
 	mu     sync.Mutex
 	counts map[rejectionKey]*rejectionCount
@@ -147,12 +146,12 @@ func (s *Service) RefuseToken(path string, code *errcode.Code, rid string) {
 	count.times, count.last = count.times+1, rid
 }
 
-// Coverage reports, for the condition of each Trial, the calls of an account in which the condition occurred; account "" = all
-// accounts. Coverage examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown.
-// Conditions that apply to none of the examined calls are omitted.
+// Coverage counts, for each Trial, the calls of an account in which the condition of the Trial occurred; account "" = all accounts.
+// Coverage examines a limited number of logged calls, and includes calls with a rejected token, whose account is unknown. Conditions that
+// apply to none of the examined calls are omitted.
 func (s *Service) Coverage(ctx context.Context, account string) ([]Covered, Searched, error) {
 	all, callsByPath := make([]Covered, len(trials)), make([]map[string]int, len(trials))
-	callers := map[string]string{} // by path
+	callers := map[string]string{} // by path: an account that called the path
 	looked, err := s.search(ctx, Search{Account: account}, func(c Call) bool {
 		callers[c.Path] = cmp.Or(callers[c.Path], c.Account)
 		for i, t := range trials {

@@ -12,12 +12,12 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Deviation counts an action of an account at an endpoint that the Weixin platform may reject: a row of package behaviour, its
-// count, and its first and last call.
+// Deviation counts the calls of an account to an endpoint that the Weixin platform may reject for the same reason, which is a row of
+// package behaviour. It includes the first and the last of these calls.
 type Deviation struct {
 	Account   string // "" = a caller without a token or secret
 	Endpoint  string
-	Behaviour string // the row's id
+	Behaviour string // ID of the row of package behaviour
 	Times     int64
 	FirstRID  string
 	FirstAt   time.Time
@@ -50,8 +50,8 @@ type deviations struct {
 	reported map[string]struct{} // accounts whose missing allowlist was already reported
 }
 
-// FirstNotice reports whether FirstNotice is called for the account for the first time; the caller uses the result to limit
-// warnings, such as a missing IP allowlist, to one per account.
+// FirstNotice returns true only at its first call for an account. Callers use it to log a warning, such as that an IP allowlist is missing,
+// only once for each account.
 func (s *Service) FirstNotice(account string) bool {
 	d := &s.deviations
 	d.mu.Lock()
@@ -120,8 +120,8 @@ func (s *Service) Deviated() (times int64, behaviours int) {
 	return s.deviations.noted, len(s.deviations.kinds)
 }
 
-// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: the deviations of
-// this process up to now, and the deviations of other processes as of their last write. At most ListedDeviations.
+// Deviations lists the deviations of an account ("" = all accounts), sorted by account, endpoint and behaviour: all deviations of this
+// process, and the deviations that other processes have written. At most ListedDeviations.
 func (s *Service) Deviations(ctx context.Context, account string) (list []Deviation, err error) {
 	if err := s.flushDeviations(ctx); err != nil {
 		return nil, err

@@ -20,9 +20,9 @@ import (
 // never changes its name or meaning.
 type Call struct {
 	RID        string        `json:"rid"`
-	Account    string        `json:"account"`     // who made it
+	Account    string        `json:"account"`     // account that made the call
 	OccurredAt time.Time     `json:"occurred_at"` // stored in whole milliseconds
-	Duration   time.Duration `json:"duration_ns"` // likewise
+	Duration   time.Duration `json:"duration_ns"` // stored in whole milliseconds
 	Path       string        `json:"path"`
 	Query      string        `json:"query,omitempty"`
 	Request    string        `json:"request,omitempty"`
@@ -30,7 +30,7 @@ type Call struct {
 	ClientIP   string        `json:"ip,omitempty"`
 	ErrCode    int           `json:"errcode,omitempty"`
 	Detail     string        `json:"detail,omitempty"` // detail text of the error
-	// Behaviours lists the IDs of the behaviours that decided the call, see package behaviour.
+	// Behaviours lists the IDs of the behaviours on which the result of the call depends, see package behaviour.
 	Behaviours []string `json:"behaviours,omitempty"`
 }
 
@@ -99,7 +99,7 @@ func (s *Service) Record(c Call) {
 	}
 }
 
-// storable truncates a text and removes characters that a database rejects, so that one call cannot prevent the writing of other calls.
+// storable truncates a text and removes characters that a database rejects, which would prevent the writing of all waiting calls.
 func storable(s string) string {
 	if len(s) > MaxText {
 		s = s[:MaxText] + "…"
@@ -151,8 +151,8 @@ func (s *Service) flushCalls(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More blocks are deleted than were added, so that a reduced limit is reached eventually, but so few that other
-		// transactions do not wait long.
+		// More blocks are deleted than were added, so that the log shrinks to a reduced limit, but so few more that other transactions do
+		// not wait long.
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
 	if err != nil {
@@ -169,7 +169,7 @@ func (s *Service) flushCalls(ctx context.Context) error {
 	return nil
 }
 
-// Get returns a call to the operator, or ErrNoCall.
+// Get returns the call of any account for the operator, or ErrNoCall.
 func (s *Service) Get(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
 
 // Find returns a call to the account that made it: it returns 76002 for a malformed request ID, 76004 for a request ID older than

@@ -14,7 +14,7 @@ import (
 // PerDay is the default daily limit of calls of an account to one API path. Contract: rules 3.1 (a sample of a real response).
 const PerDay = 500_000
 
-// remembered is the retention of a count in days: more than a month, because the quota resets of a month are stored under its first day.
+// remembered is the retention of a count in days. It is longer than a month, because a month's quota resets are stored under its first day.
 const remembered = 62
 
 // batch is the number of rows written in one transaction.
@@ -22,8 +22,8 @@ const batch = 1000
 
 // meter holds the call counts that are not written to the store yet.
 type meter struct {
-	// writing is locked to move counts from memory to the store, and read-locked to add the counts in memory to the counts in the
-	// store, so that each call is counted exactly once.
+	// writing is locked while counts move from memory to the store, and read-locked while a count in memory and a count in the store are
+	// added. A sum thus contains each call exactly once.
 	writing sync.RWMutex
 
 	mu     sync.Mutex // guards the following fields; never held during a store operation
@@ -55,8 +55,8 @@ func (m *meter) counter(k key) *count {
 	return c
 }
 
-// doubt discards the cached store values of counts after a failed write, because the failed transaction may have committed. A count
-// with unwritten calls is kept, because the calls exist only in memory; the next write returns the store value of the count.
+// doubt is called after a failed write, which may have changed the store nevertheless: it discards the counts read from the store. A count
+// with unwritten calls, which exist only in memory, is kept; the next write returns its value in the store.
 func (m *meter) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,8 +88,8 @@ func (s *Service) Limit(path string) int {
 	return PerDay
 }
 
-// Spend counts one call of an account to an API path; above the daily limit Spend returns 45009 and does not count the call. Spend
-// reads the store at the first call of a day and before it rejects a call, because another process may have reset the count.
+// Spend counts one call of an account to an API path; above the daily limit Spend returns 45009 and does not count the call. Spend reads
+// the store at the first call of a day. It also reads the store before it rejects a call, because another process may have reset the count.
 func (s *Service) Spend(ctx context.Context, appid, path string) error {
 	if _, ok := s.Exact[path]; ok {
 		return nil
@@ -144,8 +144,8 @@ type Quota struct {
 	Limit, Used int
 }
 
-// Quota counts the calls of all processes; calls of other processes are included as of their last write. A process that is alone on
-// its store has counted all calls itself.
+// Quota counts the calls of all processes; calls of other processes are included as of their last write. A process that uses its store
+// alone has counted all calls itself.
 func (s *Service) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
 	k := key{appid, path, s.Settings.Get().Day(s.Now())}
 	q.Limit = s.Limit(path)
@@ -225,8 +225,8 @@ func (s *Service) flushSome(ctx context.Context) (hasMore bool, err error) {
 	return len(deltas) == batch, nil
 }
 
-// deltas returns the counts to write, in the same order in all processes, which prevents deadlocks; tidy is the current day if old
-// counts have not been deleted on this day yet.
+// deltas returns the counts to write; their order is the same in all processes, which prevents deadlocks. tidy is the current day if old
+// counts must still be deleted on this day.
 func (s *Service) deltas() (deltas []delta, tidy int64) {
 	m := &s.meter
 	today := s.Settings.Get().Day(s.Now())
@@ -253,8 +253,8 @@ const ClearsPerMonth = 10
 // clears is the counter name for the quota resets of a month, stored under the month's first day.
 const clears = "clears of the month"
 
-// Clear resets today's counts of an account, for one API path or, if path is "", for all paths. Clear returns 48006 above ten
-// resets per calendar month; only successful resets count.
+// Clear resets today's counts of an account, for one API path or, if path is "", for all paths. After ten successful resets in a calendar
+// month, Clear returns 48006.
 func (s *Service) Clear(ctx context.Context, appid, path string) error {
 	paths := s.Interfaces
 	if path != "" {
@@ -266,7 +266,7 @@ func (s *Service) Clear(ctx context.Context, appid, path string) error {
 	m.writing.Lock()
 	defer m.writing.Unlock()
 	err := s.Store.UpdateCalls(ctx, func(tx Tx) error {
-		n, err := tx.AddCounts(ctx, appid, clears, month, 1) // others wait here
+		n, err := tx.AddCounts(ctx, appid, clears, month, 1) // concurrent resets of the account wait here
 		if err != nil {
 			return err
 		}

@@ -16,8 +16,8 @@ type Minutes struct {
 	local ratelimit.FixedWindow[string] // of this node
 }
 
-// Allow counts a call and reports whether the number of calls in the minute of now is within limit. A rejected call is not counted,
-// and after a key has used up its minute on this node, the other nodes are not contacted.
+// Allow counts a call and reports whether the number of calls in the minute of now is within limit. A rejected call is not counted. If the
+// calls on this node alone exceed the limit, Shared is not called.
 func (m *Minutes) Allow(ctx context.Context, key string, limit int, now time.Time) (bool, error) {
 	if !m.local.Allow(key, limit, now) {
 		return false, nil

@@ -25,14 +25,14 @@ type Search struct {
 type Searched struct {
 	Calls int       // number of searched calls
 	Since time.Time // the second of the oldest searched call; zero = no call was searched
-	Until time.Time // likewise the newest
+	Until time.Time // the second of the newest searched call; zero = no call was searched
 	Next  int64     // the Before value that continues the search with older calls; 0 = no older calls
-	// Newest is the number of the newest searched call, to be used as After to find later calls; 0 = no call was searched. Numbers
-	// are assigned in commit order, so a call with a smaller number cannot appear later.
+	// Newest is the number of the newest searched call, to be used as After to find later calls; 0 = no call was searched. Numbers are
+	// assigned in the order of commits, so all later calls have greater numbers.
 	Newest int64
 }
 
-// One search reads a limited number of blocks and bytes, because a search without results must not read seven days of calls at once.
+// One search reads a limited number of blocks and bytes: otherwise a search without results would read the calls of seven days at once.
 const (
 	searchedBlocks = 2000
 	searchedBytes  = 8 << 20 // limit in bytes of one search; the last step may exceed the limit
@@ -40,9 +40,9 @@ const (
 	searchedStep = 32
 )
 
-// List returns at most limit calls of the log, newest first, in the order in which nodes wrote them, which can differ from the
-// order of their times by up to a Window. List may return fewer calls, or none, if Searched.Next shows that older calls were not
-// searched. List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
+// List returns at most limit calls of the log. The call that was written last is the first; the order of their times can differ from this
+// by up to a Window. If Searched.Next is not 0, older calls were not searched, and List may return fewer calls or none. List first writes
+// the waiting calls of this process; calls of other nodes may be missing for up to a Window.
 func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Searched, error) {
 	if q.RID != "" {
 		return s.listOne(ctx, q)
@@ -55,7 +55,7 @@ func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Search
 	return found, looked, err
 }
 
-// listOne returns the list for a search by request ID, which contains the second to search.
+// listOne returns the list for a search by request ID. It reads only the blocks of the second that the request ID contains.
 func (s *Service) listOne(ctx context.Context, q Search) ([]Call, Searched, error) {
 	c, err := s.find(ctx, q.RID)
 	switch {

@@ -1,6 +1,6 @@
 // Package apiusage records the use of the platform API by accounts: the number of calls per day and API path and the remaining
-// quota, the resets of these counts, the deviations, and the call log, which is searched by request ID. Package apiusage is
-// independent of the meaning of a call and of the parsing of requests.
+// quota, the resets of these counts, the deviations, and the call log, which is searched by request ID. The package depends neither on the
+// meaning of a call nor on the format of requests.
 //
 // Counts and log entries are buffered in memory and written in groups, so that no response waits for a write; Window describes the
 // possible loss in a crash.
@@ -73,11 +73,11 @@ type Service struct {
 	// ClockBelieved reports whether Now is reliable enough to delete old rows; nil = always.
 	ClockBelieved func() bool
 	Log           *slog.Logger
-	// Exact maps each API path whose calls are counted by their own transactions to the limit of the path.
+	// Exact contains the API paths whose calls are counted in the transactions of the calls themselves, each with its limit.
 	Exact map[string]func(settings.Settings) int
 	// Interfaces lists the API paths whose counts a quota reset sets to 0.
 	Interfaces []string
-	// SingleNode reports that no other process counts calls in the same store.
+	// SingleNode reports whether this is the only process that counts calls in the store.
 	SingleNode bool
 	// Minutes counts calls per minute.
 	Minutes Minutes
@@ -107,7 +107,7 @@ func (s *Service) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if (err != nil) != failing { // one log line when a failure begins, one when it ends
+		if (err != nil) != failing { // logs once when writes begin to fail, and once when they succeed again
 			failing = err != nil
 			if failing {
 				s.Log.WarnContext(ctx, "counts of calls and the log of calls cannot be written; they wait in memory", "error", err)
@@ -140,7 +140,7 @@ func (s *Service) Flush(ctx context.Context) error {
 	return s.flushDeviations(ctx)
 }
 
-// pauseWrites waits for running writes and holds back new ones until the caller calls resume.
+// pauseWrites waits until the running writes end, and blocks new writes until the caller calls resume.
 func (s *Service) pauseWrites() (resume func()) {
 	s.meter.writing.Lock()
 	s.calls.writing.Lock()
@@ -152,8 +152,8 @@ func (s *Service) pauseWrites() (resume func()) {
 	}
 }
 
-// ResetAccounts runs f, which deletes the data of accounts in the store, while writes are paused, and discards the buffered data of
-// the accounts. Calls made before ResetAccounts are in the store when f runs.
+// ResetAccounts pauses writes, runs f, which deletes the data of accounts in the store, and discards the buffered data of the accounts.
+// Calls made before ResetAccounts are in the store when f runs.
 func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
 	if err := s.Flush(ctx); err != nil {
 		return err
@@ -172,7 +172,7 @@ func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() e
 	return nil
 }
 
-// Reset runs f, which empties the store, while writes are paused, and discards all buffered data (used by the emulator's reset).
+// Reset pauses writes, runs f, which empties the store, and discards all buffered data (used by the emulator's reset).
 func (s *Service) Reset(f func() error) error {
 	defer s.pauseWrites()()
 	if err := f(); err != nil {

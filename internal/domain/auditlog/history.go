@@ -52,7 +52,7 @@ type Checked struct {
 	Orphans []Orphan `json:"orphans" doc:"objects of accounts that do not exist, at most 1000; empty = none"`
 }
 
-// Orphan is a group of objects whose account does not exist; orphans still reserve the account's prefixes and codes.
+// Orphan describes the objects of one kind whose account does not exist. These objects still reserve prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
 	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
@@ -78,7 +78,7 @@ type Name struct{ Kind, Key string }
 // AsOf is the state of an account at a past time.
 type AsOf struct {
 	Account accounts.Account // without its secrets
-	Known   bool             // it existed
+	Known   bool             // true = the account existed
 	Seq     int64            // number of the change that led to this state; 0 = no change is logged
 }
 
@@ -87,14 +87,14 @@ type Store interface {
 	Entries(ctx context.Context, q Query) ([]Entry, error)
 	// Note adds an entry for an action that changes no stored object, such as an export. The detail must not contain secrets.
 	Note(ctx context.Context, kind, key, did string, detail any) error
-	// VerifyChanges reads the whole audit log; a Fault is part of the result, not an error.
+	// VerifyChanges reads the whole audit log. An Inconsistency is returned in the result, not as an error.
 	VerifyChanges(ctx context.Context) (Checked, error)
-	// Orphans lists rules, links, GS1 keys and applications whose account does not exist, and the active codes (given in active by
-	// the Mini Program that they open) whose Mini Program does not exist.
+	// Orphans lists rules, links, GS1 keys and applications whose account does not exist, and active codes whose Mini Program does not
+	// exist; active maps each Mini Program to the number of active codes that open it.
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
 	// RulesAsOf returns the last change of each key up to a point in time.
 	RulesAsOf(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
-	// AccountAsOf returns an account at a point in time; LinkedAsOf does the same for a link.
+	// AccountAsOf returns the state of an account at a point in time. LinkedAsOf reports whether two accounts were linked at that time.
 	AccountAsOf(ctx context.Context, appid string, at time.Time) (AsOf, error)
 	LinkedAsOf(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
 	// ChangesAfter lists at most limit changes of the named objects after a point in time, oldest first.

@@ -14,7 +14,7 @@ var ErrMoved = errors.New("auditlog: what was looked at changed meanwhile")
 // Precondition is a condition that a transaction checks before it commits a change.
 type Precondition struct {
 	Since int64  // number of the last change that the caller has seen
-	Of    []Name // Key "" = all objects of the Kind; Kind "" = objects of any kind with the Key
+	Of    []Name // with Key "": all objects of the Kind; with Kind "": objects of any kind with the Key
 	met   atomic.Bool
 }
 
@@ -25,14 +25,14 @@ func (e *Precondition) Names(changed Name) bool {
 	})
 }
 
-// Met marks the precondition as checked by a committed transaction; further changes by the same request are not checked against the
-// precondition, since they follow from the request's own change.
+// Met records that a transaction has checked the precondition and committed. Later changes by the same request are not checked, because
+// they follow from the request's first change.
 func (e *Precondition) Met() { e.met.Store(true) }
 
 type preconditionKey struct{}
 
-// WithPrecondition returns a context in which the first change fails with ErrMoved if any of the named objects changed after change
-// number start.
+// WithPrecondition returns a context for a request. The first change with this context fails with ErrMoved if any of the named objects
+// changed after change number start.
 func WithPrecondition(ctx context.Context, start int64, names ...Name) context.Context {
 	return context.WithValue(ctx, preconditionKey{}, &Precondition{Since: start, Of: names})
 }

@@ -24,7 +24,7 @@ func outcomeOf(d scan.Decision) outcome {
 	return outcome(fmt.Sprintf("%s %s %s %s", d.Action, d.AppID, d.Matched.Prefix, pageOf(d.Path)))
 }
 
-// pageOf returns a path as written in the rule, without the query parameters for link and time that a scan appends.
+// pageOf returns a path as it is in the rule: without the parameters that a scan appends for the link and the time.
 func pageOf(path string) string {
 	if i := max(strings.LastIndex(path, "?q="), strings.LastIndex(path, "&q=")); i >= 0 {
 		return path[:i]
@@ -73,9 +73,9 @@ type ReplayQuery struct {
 	Owners []string
 }
 
-// outcomes returns the page that a link opens now and the page that the link would open under the plan, limited to what the owners of
-// the request may see. The owner of a scan is that of the current rule or, without a current rule, of the planned rule. outcomes returns
-// the zero outcomePair for a scan of another owner's rules.
+// outcomes returns the page that a link opens now, and the page that it would open under the plan. If q.Owners is set, only scans of these
+// owners are shown, and pages of other owners are hidden. A scan belongs to the owner of the current rule or, without a current rule, of
+// the planned rule. For other owners' scans, the result is the zero outcomePair.
 func (q ReplayQuery) outcomes(oldDecision, newDecision scan.Decision) outcomePair {
 	pair := outcomePair{outcomeOf(oldDecision), outcomeOf(newDecision)}
 	if len(q.Owners) == 0 {
@@ -102,7 +102,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 	planned := live
 	planned.Finder = finder
 	changes := map[outcomePair]*OutcomeChange{}
-	// Without a user the outcome depends only on the link, and most scans are of few links, so outcomes are cached by link.
+	// Outcomes are cached by link: without a user the outcome depends only on the link, and most scans are of few links.
 	cache := map[string]outcomePair{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {
@@ -128,7 +128,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 			}
 			cache[e.Text] = pair
 		}
-		if pair == (outcomePair{}) { // no planned rule can match the link, or its rule belongs to another owner
+		if pair == (outcomePair{}) { // no planned rule can match the link, or the scan belongs to another owner
 			continue
 		}
 		done.Examined++

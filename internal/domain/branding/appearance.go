@@ -20,7 +20,7 @@ type Appearance struct {
 	AppID  string
 	Accent Colour // background of the button on the page
 	Help   string // https URL of the help page; "" = none
-	// OpenAtOnce redirects a browser to the account's url_scheme without a page; otherwise the landing page of a link shows a
+	// If OpenAtOnce is true, a browser is redirected to the account's url_scheme at once. Otherwise the landing page of a link shows a
 	// button that opens the url_scheme.
 	OpenAtOnce bool
 	Texts      map[Language]Texts
@@ -90,8 +90,7 @@ func (a Appearance) Validate() error {
 	return nil
 }
 
-// validHelp accepts only https URLs: a page that warns of forgeries must not link to a page that can be tampered with, nor execute
-// anything.
+// validHelp accepts only https URLs: a page that warns of forgeries must not link to a page that can be tampered with, or to a script.
 func validHelp(address string) error {
 	if address == "" {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"image/png"
 
 	"golang.org/x/image/draw"
-	_ "golang.org/x/image/webp" // likewise
+	_ "golang.org/x/image/webp" // decoder for WebP logos
 )
 
 const (
@@ -19,12 +19,12 @@ const (
 	MaxPixels = 4 << 20
 	// boxWidth and boxHeight are the maximum dimensions of a stored logo: the page shows it at half this size, for high-density screens.
 	boxWidth, boxHeight = 384, 192
-	// maxLogoBytes is the maximum size in bytes of a stored logo, which keeps a page far below 150 KiB.
+	// maxLogoBytes is the maximum size in bytes of a stored logo. With such a logo a page is far below 150 KiB.
 	maxLogoBytes = 48 << 10
 )
 
-// takeLogo re-encodes an uploaded picture: only its pixels are kept, in one format and limited size, so that other contents of the
-// file (scripts, locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
+// encodeLogo re-encodes an uploaded picture as a PNG of limited size that contains only the pixels. Other contents of the file (scripts,
+// locations, camera names) never reach a browser. An SVG is rejected, because it can contain scripts.
 func (s *Service) encodeLogo(ctx context.Context, file []byte) (Logo, []byte, error) {
 	if len(file) > MaxUpload {
 		return Logo{}, nil, invalidf("logo: %d bytes: want %d at most", len(file), MaxUpload)

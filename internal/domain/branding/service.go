@@ -14,13 +14,13 @@ import (
 type Service struct {
 	Store Store
 	Log   *slog.Logger
-	// RealNow returns the time that limits the caching of store errors.
+	// RealNow returns the real time, which determines when the cached error of the store expires.
 	RealNow func() time.Time
 
 	decoding semaphore.Semaphore
 
 	mu          sync.Mutex
-	generation  uint64 // generation of the cache: results read in an earlier generation are not cached
+	generation  uint64 // number of invalidations: a result is not cached if this number has changed during the read
 	appearances map[string]cachedAppearance
 	logos       map[string][]byte
 }
@@ -121,7 +121,7 @@ func (s *Service) Invalidate(appid string) {
 	delete(s.appearances, appid)
 }
 
-// Lookup returns the appearance of an account for a page: from the cache if possible, and without branding during an outage.
+// Lookup returns the appearance of an account for a page, from the cache if possible; without branding if the store fails.
 func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
 	now := s.RealNow()
 	s.mu.Lock()
@@ -177,7 +177,7 @@ func (s *Service) LoadLogo(ctx context.Context, hash string) (file []byte, err e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The content for a hash never changes, so an outdated cache entry is harmless.
+	// The content for a hash never changes, so cached logos need no invalidation.
 	if s.logos == nil || len(s.logos) >= maxLogos {
 		s.logos = map[string][]byte{}
 	}

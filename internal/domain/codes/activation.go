@@ -19,7 +19,7 @@ const (
 	WxaTrial       = 2
 )
 
-// Binding is the page that a scan of an active code opens, with the activity and the product that the activation names.
+// Binding is the content of an activation: the page that a scan of the code opens, the activity and the product.
 type Binding struct {
 	ActivityName string
 	ProductBrand string
@@ -32,7 +32,7 @@ type Binding struct {
 
 var wxaAppID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
 
-// check returns 40097 for an invalid field, 40013 for a malformed AppID. Contract: marketcode 3.4.
+// check returns 40013 for a malformed AppID, and 40097 for any other invalid field. Contract: marketcode 3.4.
 func (b Binding) check() error {
 	for _, f := range []struct{ name, value string }{
 		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},
@@ -44,7 +44,7 @@ func (b Binding) check() error {
 	}
 	switch {
 	case strings.TrimSpace(b.WxaPath) == "":
-		// a blank path names no page: docs/contract, rules, section 6, item 28
+		// a blank path names no page: see docs/contract/rules.md, section 6, item 28
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivatePage, "wxa_path invalid: it is blank, and names no page")
 	case b.WxaAppID == "":
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesActivateAppIDMissing, "wxa_appid is missing")
@@ -68,16 +68,16 @@ func (b Binding) Version(role accounts.Role) (v accounts.Version, allowed bool) 
 	return accounts.Release, true
 }
 
-// Event is one event of the codes of a batch: an activation, a withdrawal, or a change of state. Event numbers increase in commit
-// order. A stored event never changes. The newest event that has taken effect for a code determines the code's state.
+// Event is one change of codes of a batch, such as an activation, a withdrawal or a freeze. Event numbers increase in commit order. A
+// stored event never changes. The events that have taken effect for a code determine its state; events are applied in the order of From.
 type Event struct {
 	Seq     int64
 	Batch   int64
 	Action  EventType
 	Codes   Set     // the affected codes; an activation has exactly one range
 	Binding Binding // activations only
-	// Renews is set by a re-target to the range of the original activation to which the codes of the event belong; nil = the event is
-	// no re-target.
+	// Renews is set by Retarget if an event renews only a part of the original activation: it is the whole range of that activation. nil =
+	// Codes is the whole range.
 	Renews     *Range
 	OccurredAt time.Time // time of the call that stored the event
 	From       time.Time // time at which the event takes effect: OccurredAt, or later if it was scheduled
@@ -86,8 +86,8 @@ type Event struct {
 	Note       string
 }
 
-// Activated returns the range of the call that activated the codes. The range of the activating call decides whether a further
-// activation overlaps, and query responses return it as code_start and code_end.
+// Activated returns the range of the call that activated the codes. Query responses return this range as code_start and code_end, and
+// checkOverlap compares it with the range of a further activation.
 func (e *Event) Activated() Range {
 	if e.Renews != nil {
 		return *e.Renews
@@ -123,7 +123,7 @@ type span struct {
 
 // cover makes an event apply to a range.
 func (c *coverage) cover(r Range, event *Event) {
-	// A span that overlaps the start of the range keeps its part before the range and, if it extends past the range, its part after it.
+	// If a span overlaps the start of the range, its part before the range stays, and so does a part after the end of the range.
 	c.spans.Descend(r.From, func(from int64, s span) bool {
 		if s.to < r.From {
 			return false

@@ -22,7 +22,7 @@ const (
 	AppliesPerDay = 1000
 )
 
-// Batch is one application for codes; its codes are numbered from 0. The printed form of the codes is fixed at the application.
+// Batch is one application for codes; its codes are numbered from 0. The print format of the codes is fixed when the batch is created.
 type Batch struct {
 	ID      int64  // application_id, below 2^31
 	Account string // the service account that applied
@@ -34,8 +34,8 @@ type Batch struct {
 	Segment int64 // number of codes in one download
 	// Template is the completed template of the texts; "" = each text consists of the prefix and the secret.
 	Template string
-	// FirstCode and FirstText are keyed hashes of the first code and its text, which verify that the current keys are the keys of
-	// the batch.
+	// FirstCode and FirstText are keyed hashes of the first code and of its text. CheckKeys uses them to verify that the batch was made
+	// with the current keys.
 	FirstCode string
 	FirstText string
 	CreatedAt time.Time
@@ -65,7 +65,7 @@ const (
 )
 
 // Status is computed, not stored. Codes need no preparation, so an application is finished at once, unless a setting simulates a delay as
-// on the Weixin platform. After the application has finished, a clock that is set back to before its creation does not change the status.
+// on the Weixin platform. Without a simulated delay, the status is Finish even if the clock is set back to before CreatedAt.
 func (b Batch) Status(now time.Time, finishDelay time.Duration) Status {
 	switch passed := now.Sub(b.CreatedAt); {
 	case finishDelay <= 0 || passed >= finishDelay:
@@ -116,8 +116,8 @@ func (b Batch) Ready(now time.Time, finishDelay time.Duration) []Range {
 	return all
 }
 
-// InSegment returns the errors 40097 and 80306 of CheckRange, and 80310 unless the range lies within one segment; the range may be
-// a part of the segment.
+// InSegment returns the errors of CheckRange, or 80310 if the range extends over more than one segment. A range that is only a part of a
+// segment is valid.
 func (b Batch) InSegment(r Range) error {
 	if err := b.CheckRange(r); err != nil {
 		return err
@@ -183,11 +183,11 @@ func plain(s string, minimum, limit int) bool {
 	return true
 }
 
-// epoch is the time from which the time-based minimum of the counter is computed.
+// epoch is the time at which the time-based minimum of counters is 0 (see FloorAt).
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// blockStart returns the first counter of a new block: at least the stored counter, and higher than all counters that a server
-// could have issued until now at 10,000 per second, so that a restored older backup does not issue a code twice.
+// blockStart returns the first counter of a new block. It is at least the stored counter and floor. With byTime it is also at least
+// FloorAt(now), so that a server that was restored from an older backup issues no code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
 	start := max(counter, floor)
 	if byTime {
@@ -196,7 +196,7 @@ func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64
 	return start
 }
 
-// FloorAt returns a lower bound of all counters that are issued from time now on, if byTime is set in blockStart.
+// FloorAt returns the time-based minimum of counters: more than all counters that a server can issue before now at 10,000 per second.
 func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// ScanAsOf is Scan at a past time: with the codes that existed then, and the events that had been recorded and had taken effect by then.
+// ScanAsOf is Scan at the past time t: it uses only codes created until t, and only events that were recorded and took effect until t.
 func (s *Service) ScanAsOf(ctx context.Context, text, user string, t time.Time,
 	account func(appid string) (accounts.Account, bool)) (scanned Scanned, ok bool, err error) {
 	prefixes := s.prefixes()
@@ -64,7 +64,7 @@ func (s *Service) StateAsOf(ctx context.Context, b Batch, index int64, t time.Ti
 	return pastMemory.state(index), nil
 }
 
-// EventsAfter lists the events of a code after a point in time, newest first.
+// EventsAfter lists the events of a code that were recorded or took effect after time t, newest first.
 func (s *Service) EventsAfter(ctx context.Context, batch, index int64, t time.Time) ([]Event, error) {
 	list, err := s.History(ctx, batch, index)
 	return slices.DeleteFunc(list, func(e Event) bool { return !e.OccurredAt.After(t) && !e.From.After(t) }), err

@@ -17,7 +17,7 @@ type templateIndex struct {
 	shapes               []shape
 	links                []Link // distinct link patterns of the templates that are links
 	groups               []*templateGroup
-	byKey                map[string][]Template // of GS1 texts; the lists contain only templates of imported batches
+	byKey                map[string][]Template // by GS1 primary key; only templates of imported batches
 	known                map[knownTemplate]bool
 	tokensByHost         map[string][]Template // templates with a token
 	tokenTemplates       []Template
@@ -29,8 +29,8 @@ type knownTemplate struct {
 	imported bool
 }
 
-// templateGroup groups templates whose parts have equal lengths and that differ only in their literal text, so that a look-up among
-// templates for a thousand GTINs costs as much as among templates for one.
+// templateGroup contains templates that differ only in their literal text, with parts of equal lengths. A look-up among the templates for a
+// thousand GTINs therefore costs as much as among the templates for one GTIN.
 type templateGroup struct {
 	parts     []templatePart // parts of the texts without URL scheme
 	size      int
@@ -125,7 +125,7 @@ func (g *templateGroup) find(bare string) (t Template, ok bool) {
 	return t, ok
 }
 
-// template returns the template that matches a text without URL scheme, among imported batches or among the server's own batches.
+// template returns the template that matches a text without URL scheme: of imported batches if imported is true, otherwise of own batches.
 func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -184,17 +184,17 @@ func (s *Service) byTemplate(text string) (f Found, ok bool) {
 	return s.byElements(text, index)
 }
 
-// printedByTemplate returns the code with a counter, if its batch has a template and the given version.
+// printedByTemplate returns the code of a counter; ok is true only if the batch of the code has a template and the given version.
 func (s *Service) printedByTemplate(counter uint64, version byte) (f Found, ok bool) {
 	f.Batch, f.Index, ok = s.Memory.Find(counter)
 	return f, ok && f.Batch.Template != "" && f.Batch.Version == version
 }
 
-// elements parses a GS1 element string (raw or with brackets) with a secret and with a primary key that occurs in a template.
+// elements parses a GS1 element string, raw or with brackets; ok is true only if it contains a secret and the primary key of a template.
 func (m *Memory) elements(text string) (data gs1.Data, secret string, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	// A URL is not accepted as a GS1 text: it is valid only as printed, because the same path on another host belongs to another party.
+	// URLs are not parsed as GS1 texts. A URL is valid only as printed: the same path on another host may belong to another company.
 	if len(m.templates.byKey) == 0 || !strings.Contains(text, internalAI) || len(text) > 4*MaxText || len(cutScheme(text)) != len(text) {
 		return data, "", false
 	}
@@ -236,7 +236,7 @@ func (s *Service) byElements(text string, index templateIndex) (f Found, ok bool
 	return f, false
 }
 
-// matchesTemplate reports whether a text matches a template, possibly with an invented secret.
+// matchesTemplate reports whether a text matches a template, whether or not its secret is genuine.
 func (s *Service) matchesTemplate(text string) bool {
 	if s.Memory.templateCount.Load() == 0 {
 		return false

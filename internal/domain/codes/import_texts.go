@@ -19,7 +19,7 @@ type ImportText struct {
 	Text   string
 }
 
-// FaultOfLine returns the error of a line of a list as accounts.RowErrors; nil = no error.
+// FaultOfLine returns err, the error in one line of a list, as accounts.RowErrors; for a nil err it returns nil.
 func FaultOfLine(line int64, err error) error {
 	if err == nil {
 		return nil
@@ -31,9 +31,9 @@ func FaultOfLine(line int64, err error) error {
 // end of the file.
 const maxImportRow = 64 << 10
 
-// ImportTexts yields the texts of a list: one a line if column is "", otherwise the column with that name in the first row of a CSV
-// file. first is the number of the first line. Lines end with LF or CRLF; the file may begin with the byte order mark of UTF-8.
-// ImportTexts stops after an error, which is accounts.RowErrors or the error of the reader.
+// ImportTexts yields the texts of a list. If column is "", each line is a text; otherwise the list is a CSV file whose first row names the
+// columns, and the texts are in the given column. first is the number of the first line. Lines end with LF or CRLF; the file may begin with
+// the byte order mark of UTF-8. ImportTexts stops after an error, which is accounts.RowErrors or the error of the reader.
 func ImportTexts(r io.Reader, column string, first int64) func(yield func(ImportText, error) bool) {
 	return func(yield func(ImportText, error) bool) {
 		in := bufio.NewReaderSize(r, maxImportLine)
@@ -74,7 +74,7 @@ func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bo
 	}
 }
 
-// rowLimit returns an error when a row has more than maxImportRow bytes; the caller resets the field left before each row.
+// rowLimit is a reader that fails after maxImportRow bytes of a row; its user resets the field remaining before each row.
 type rowLimit struct {
 	r         io.Reader
 	remaining int
@@ -163,7 +163,7 @@ func (c *TextChecker) Add(text string) error {
 	return c.CheckText(text)
 }
 
-// Duplicate returns the positions, from 0 on, of two equal texts among those that were added. Add must not be called after Duplicate.
+// Duplicate returns the positions of two equal texts; the text that was added first has position 0. Add must not be called after Duplicate.
 func (c *TextChecker) Duplicate() (first, second int64, found bool) {
 	slices.SortFunc(c.list, func(a, b checkedText) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pos, b.pos)) })
 	for i := 1; i < len(c.list); i++ {

@@ -22,8 +22,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// Imported codes, which were made elsewhere, are stored as rows, because this server cannot compute their indexes from their texts.
-// As with the server's own codes, the events of the batch record their activations and state changes.
+// Imported codes, which were made elsewhere, are stored as rows, because this server cannot compute their indexes from their texts. The
+// events of the batch record activations and state changes of imported codes, as they do for the server's own codes.
 
 var (
 	// ErrNoImported is returned if an imported code does not exist.
@@ -44,7 +44,7 @@ const (
 	ImportedMatrix = fieldLength
 	// importKey is the label from which the encryption key of imported texts is derived. This label never changes.
 	importKey = "texts of imported codes"
-	// importMark is hashed in place of the first code for the key check of an imported batch.
+	// importMark is the text whose hash verifies the keys of an imported batch, in place of the first code.
 	importMark = "a batch made elsewhere"
 	// importedTime is the timeout of a scan's store query for imported codes.
 	importedTime = 5 * time.Second
@@ -164,8 +164,8 @@ func parsePlatformTail(text string) (t tail, ok bool) {
 	return t, true
 }
 
-// possibleTails returns the possible tails of a text under a prefix: its symbols as they are and, because "%" is a symbol, also
-// percent-decoded.
+// possibleTails returns the tails that a text with the prefix may contain. Because "%" is a symbol too, the rest of the text is parsed both
+// as it is and percent-decoded.
 func possibleTails(prefix, text string) (tails []tail) {
 	bare, known := cutScheme(text), cutScheme(prefix)
 	if len(bare) < len(known) || !equalFold(bare[:len(known)], known) {
@@ -185,7 +185,7 @@ func possibleTails(prefix, text string) (tails []tail) {
 	return tails
 }
 
-// TextsUnder returns the printed texts, including those of imported codes, that a camera may have read as the given text.
+// TextsUnder returns the possible printed texts, of own or imported codes, for a text that a camera read.
 func TextsUnder(prefix, text string) (texts []string) {
 	for _, t := range possibleTails(prefix, text) {
 		texts = append(texts, prefix+string(t[:]))
@@ -241,7 +241,7 @@ func (s *Service) importedWithoutToken(ctx context.Context, text string) (f Foun
 	return f, false, nil
 }
 
-// importedByTail finds the imported code with the given text.
+// importedByTail finds the imported code whose text consists of the given prefix and tail.
 func (s *Service) importedByTail(ctx context.Context, prefix string, t tail) (f Found, ok bool, err error) {
 	hi, lo := s.encryptTail(t)
 	if f, ok, err = s.importedRow(ctx, hi, lo); !ok || err != nil {
@@ -271,8 +271,8 @@ func (s *Service) importedRow(ctx context.Context, hi, lo int64) (f Found, ok bo
 	return f, true, nil
 }
 
-// allByCode finds the codes with an original code of up to nine characters: at most one of the server's own codes, and any number of
-// imported codes. ErrUnread.
+// allByCode finds the codes whose original code is the given text: at most one of the server's own codes, and any number of imported codes.
+// ErrUnread.
 func (s *Service) allByCode(ctx context.Context, text string) (all []Found, err error) {
 	if f, ok := s.ownByCode(text); ok {
 		all = append(all, f)
@@ -414,7 +414,8 @@ type NewImport struct {
 }
 
 // BeginImport creates a batch for codes made elsewhere. A repeated call of BeginImport returns the same batch. BeginImport returns 40097
-// for an invalid batch, 48001 for an account without codes, and a Conflict if the account's ISV or the ID belongs to another application.
+// for an invalid batch, 48001 for an account without codes, or a Conflict if a different application has the ID, or has the ISV in the same
+// account.
 func (s *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err error) {
 	fault := ""
 	switch {
@@ -477,7 +478,7 @@ func (s *Service) BeginImport(ctx context.Context, n NewImport) (b Batch, err er
 	return b, err
 }
 
-// restartImport replaces the stored batch with the same ID if its import was undone.
+// restartImport replaces the stored batch that has the ID of newBatch, if the import of the stored batch was undone.
 func (s *Service) restartImport(ctx context.Context, tx Tx, newBatch Batch) (bool, error) {
 	if newBatch.ID == 0 {
 		return false, nil
@@ -522,15 +523,15 @@ type ImportResult struct {
 	Stored int64 // number of codes of the batch that are stored after the call
 }
 
-// ImportCodes stores codes of an imported batch from lines with the four columns of the wire format, in index order: all lines or none,
-// at most MaxImportLines. A line whose code is already stored with equal content changes nothing. first is the number of the first
-// line, used by accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
+// ImportCodes stores codes of an imported batch: all or none. It reads at most MaxImportLines lines, in index order, with the four columns
+// of the wire format. A line whose code is already stored with equal content changes nothing. first is the number of the first line, used
+// by accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
 func (s *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readImport(ctx, b, first, lines) })
 }
 
-// ImportTexts implements ImportCodes for a batch whose texts have a token: it stores a list with one text a line; start is the index of
-// the first text. A text that a jump rule matches or that another code has is rejected.
+// ImportTexts is the variant of ImportCodes for a batch whose texts have a token: it reads one text per line; start is the index of the
+// first text. ImportTexts rejects a text that a jump rule matches and a text of another code.
 func (s *Service) ImportTexts(ctx context.Context, batch, first, start int64, lines io.Reader) (done ImportResult, err error) {
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readTexts(ctx, b, first, start, lines) })
 }
@@ -574,7 +575,7 @@ func (s *Service) importRows(ctx context.Context, batch, first int64, read func(
 		}
 		added := NewSet(ranges...)
 		if s.Memory.importState(batch, Range{}, 0, t).codesRemoved {
-			// A scan that was resolved before an undo removed its code may have stored a first scan of the index after the undo.
+			// A scan may have found its code before an undo removed the code, and been stored as the first scan of the index later.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
 					return err
@@ -600,9 +601,8 @@ type ImportUndone struct {
 	More    bool  // true = codes of the range are still stored
 }
 
-// UndoImport removes imported codes of a range, at most maxRemoved per call: the caller repeats the call while More is true. If
-// the range is the whole batch, the last call also removes the application. UndoImport returns ErrNoBatch, or a Conflict if the
-// batch has events other than imports.
+// UndoImport removes imported codes of a range, at most maxRemoved per call: the caller repeats the call while More is true. If the range
+// is the whole batch, the last call also removes the application. UndoImport returns ErrNoBatch, or the Conflict of requireUnused.
 func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note string) (done ImportUndone, err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {
@@ -650,7 +650,7 @@ func (s *Service) UndoImport(ctx context.Context, batch int64, r Range, note str
 	return done, err
 }
 
-// requireUnused returns a Conflict if an imported batch has events other than imports. The transaction must hold the lock of the batch.
+// requireUnused returns a Conflict if imported codes were changed, scanned or put into a package. The transaction must hold the batch lock.
 func (s *Service) requireUnused(ctx context.Context, tx Tx, b Batch, t time.Time) error {
 	conflict := func(kind string) error {
 		return Conflict(fmt.Sprintf("%s of application %d: its import cannot be undone; freeze the wrong codes, or deactivate them",
@@ -698,8 +698,8 @@ func (s *Service) unstoredRows(ctx context.Context, tx Tx, rows []ImportedCode, 
 	return newRows, nil
 }
 
-// duplicateError names the rows that could not be stored because another code has the same text or, in the same batch, the same original
-// code.
+// duplicateError returns the error for the first row that could not be stored because another code has the same text, or another code of
+// the same batch has the same original code.
 func (s *Service) duplicateError(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) error {
 	for _, row := range rows {
 		otherCode, err := tx.ImportedByText(ctx, row.TextHi, row.TextLo)
@@ -768,7 +768,7 @@ func (s *Service) readImport(ctx context.Context, b Batch, first int64, lines io
 	return rows, nil
 }
 
-// readWithPrefix converts a line whose text consists of a prefix and 19 symbols to a row.
+// readWithPrefix converts an imported line to a row; the text of the line must consist of the prefix and 19 symbols.
 func (s *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err error) {
 	prefix, rest, err := l.Cut()
 	switch {

@@ -11,11 +11,11 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Imported codes with a template are stored as rows like other imported codes: only the secret is stored, encrypted. The serial
-// number in the text is the original code, and the rest of the text is in the template.
+// Imported codes with a template are stored as rows like other imported codes. Of the text, a row contains only the encrypted secret: the
+// serial number in the text is the original code, and the template contains the other parts.
 
-// encryptSecret returns the encrypted form of a secret: symbols are encoded as for other imported codes; digits are marked by the first
-// bit and stored with their count.
+// encryptSecret returns the encrypted form of a secret. A secret of symbols is encrypted like a tail. For a secret of digits, the first bit
+// of the plain block is 1, and the block also contains the number of digits.
 func (s *Service) encryptSecret(secret string, f field) (hi, lo int64) {
 	if f != digitsField {
 		return s.encryptTail(tail([]byte(secret)))
@@ -23,7 +23,7 @@ func (s *Service) encryptSecret(secret string, f field) (hi, lo int64) {
 	n := uint64(len(secret))
 	pair, _ := readDigits(secret)
 	var b [aes.BlockSize]byte
-	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // each half has at most 18 digits, which need less than 60 bits
+	binary.BigEndian.PutUint64(b[:8], 1<<63|n&7<<60|pair.a) // each half has at most 18 digits, which fit into 60 bits
 	binary.BigEndian.PutUint64(b[8:], n>>3<<60|pair.b)
 	s.importedBlock().Encrypt(b[:], b[:])
 	return int64(binary.BigEndian.Uint64(b[:8])), int64(binary.BigEndian.Uint64(b[8:]))
@@ -144,14 +144,14 @@ func (s *Service) importedByTemplate(ctx context.Context, text string) (f Found,
 	return f, false, nil
 }
 
-// importedPrinted finds the imported code whose printed text, as written by template t, equals printed. ErrUnread.
+// importedPrinted finds the imported code with the given printed text, which matches template t. ErrUnread.
 func (s *Service) importedPrinted(ctx context.Context, t Template, printed string) (f Found, ok bool, err error) {
 	v := cutVariables(t.parts, printed)
 	hi, lo := s.encryptSecret(v.secret, t.parts[t.secret].field)
 	if f, ok, err = s.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
-	// The same secret in a different text is a different code; http and https, and upper and lower case, are equivalent.
+	// The same secret in a different text is a different code. Texts that differ only in the scheme or in upper and lower case are equal.
 	template, err := ParseTemplate(f.Batch.Template)
 	if err != nil {
 		return f, false, nil
@@ -194,7 +194,7 @@ func (s *Service) mayContainImported(text string) bool {
 }
 
 // redactImportedTemplates truncates a text before the first secret of an imported code with a template. If the store is unavailable, or
-// after too many candidates, everything that may be a secret is removed.
+// after maxCandidates candidates, a candidate counts as an imported code without a check.
 func (s *Service) redactImportedTemplates(text string) string {
 	if s.Memory.importedTemplateCount.Load() == 0 {
 		return text
@@ -218,7 +218,7 @@ func (s *Service) redactImportedTemplates(text string) string {
 	return text[:ends[first-1]]
 }
 
-// readByTemplate converts a line whose text is made from a template to a row.
+// readByTemplate converts an imported line to a row; the text of the line must match the template.
 func (s *Service) readByTemplate(b Batch, t Template, l ImportLine) (row ImportedCode, err error) {
 	printed, similar := t.asPrinted(cutScheme(rowUnescaper.Replace(l.Text)))
 	if !similar {

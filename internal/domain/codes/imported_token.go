@@ -23,14 +23,14 @@ import (
 )
 
 // Codes from any other system are imported with a template that contains {token:N} or {token:MIN-MAX}: a URL whose token may have any
-// characters. The row of such a code stores the keyed hash of the whole text, which scans look up, and the token, encrypted with the
-// hash as synthetic IV (SIV, RFC 5297).
+// characters. The row of such a code contains two values: the keyed hash of the whole text, by which scans find the code, and the encrypted
+// token. The hash is the synthetic IV of the encryption (SIV, RFC 5297).
 
 const (
 	// maxToken is the maximum number of characters of a token.
 	maxToken = 64
-	// tokenBits is the assumed cost of guessing one character of a token, since the other system's alphabet is unknown: a digit or
-	// a letter of one case.
+	// tokenBits is the assumed cost, in bits, of guessing one character of a token. The other system's alphabet is unknown, so 36
+	// characters are assumed: the digits, and letters of one case.
 	tokenBits = 5.17
 	// tokenHashKey, tokenKey and tokenCodeKey are the labels from which the keys for tokens are derived. These labels never change.
 	tokenHashKey, tokenKey, tokenCodeKey = "texts of other systems", "tokens of other systems", "original codes of other systems"
@@ -56,7 +56,7 @@ func parseToken(length string) (part templatePart, err error) {
 	return part, nil
 }
 
-// checkToken completes a template with a token; it returns an error unless the template is a URL with one token after its host.
+// checkToken sets printed and canonical of a template; it returns an error unless the template is a URL with one token after its host.
 func (t *Template) checkToken() error {
 	literals := []string{""}
 	for _, part := range t.parts {
@@ -81,13 +81,13 @@ func (t *Template) checkToken() error {
 	return nil
 }
 
-// TakesTexts reports whether the codes of an imported batch come as texts, one a line, because they have a token.
+// TakesTexts reports whether the codes of an imported batch are imported as a list of texts, one per line: their texts have a token.
 func (b Batch) TakesTexts() bool { return b.Imported && strings.Contains(b.Template, "{token:") }
 
 // HasToken reports whether the texts of the template have a token.
 func (t Template) HasToken() bool { return t.secret >= 0 && t.parts[t.secret].field == tokenField }
 
-// checkURL returns an error with the reason if a URL cannot contain a text, as it is or percent-encoded. The error never quotes the text.
+// checkURL returns an error with the reason if a URL cannot contain the text as it is. The error never quotes the text.
 func checkURL(text string) error {
 	if !utf8.ValidString(text) {
 		return errors.New("it is not UTF-8")
@@ -105,8 +105,8 @@ func checkURL(text string) error {
 	return nil
 }
 
-// canonicalURL returns the form in which texts of a URL are compared: without http:// or https://, the host in lower case, and
-// percent-escapes as in canonicalRest.
+// canonicalURL returns the form in which URLs are compared: without http:// or https://, with the host in lower case, and with
+// canonicalRest applied to the part after the host.
 func canonicalURL(text string) string {
 	host, rest := cutHost(cutScheme(text))
 	return strings.ToLower(host) + canonicalRest(rest)
@@ -121,8 +121,8 @@ func cutHost(bare string) (host, rest string) {
 	return bare[:end], bare[end:]
 }
 
-// canonicalRest decodes the percent-escapes of all characters that a URL may hold with and without an escape: letters, digits,
-// "-._~!'()*", and all beyond ASCII. canonicalRest keeps all other percent-escapes, in upper case (RFC 3986, section 6.2.2).
+// canonicalRest decodes the percent-escapes of characters that need no escape in a URL: letters, digits, "-._~!'()*", and characters beyond
+// ASCII. All other percent-escapes stay and are converted to upper case (RFC 3986, section 6.2.2).
 func canonicalRest(text string) string {
 	if !strings.Contains(text, "%") {
 		return text
@@ -228,9 +228,9 @@ func (s *Service) tokenBlock() cipher.Block {
 	return s.tokenCipher
 }
 
-// tokenCode returns an original code for an index of a batch with tokens, whose codes were made without original codes. The counters of
-// a batch are consecutive and start at a keyed hash of the batch ID, so that original codes are distinct within a batch and rarely
-// equal in two batches.
+// tokenCode returns the original code for an index of a batch with tokens: the other system made these codes without original codes. The
+// counters of a batch are consecutive and start at a keyed hash of the batch ID, so that original codes are distinct within a batch and
+// rarely equal in two batches.
 func (s *Service) tokenCode(batch, index int64) int64 {
 	sum := s.Vault.Hasher(tokenCodeKey).Sum(strconv.FormatInt(batch, 10))
 	first := binary.BigEndian.Uint64(sum[:8]) % (Space - maxImported)
@@ -303,9 +303,9 @@ func (s *Service) unknownToken(text string) bool {
 	return ok
 }
 
-// redactTokens truncates a text before the token of an imported code in the text, whether the text ends with the token or goes on
-// with a character that is neither a letter nor a digit ("?from=scan", a final slash). If the store is unavailable, or after too many
-// candidates, everything that may be a token is removed.
+// redactTokens truncates a text before the token of an imported code. The token may be the end of the text, or be followed by a character
+// that is neither a letter nor a digit, as in "?from=scan" or a final slash. If the store is unavailable, or after maxCandidates
+// candidates, a candidate counts as a token without a check.
 func (s *Service) redactTokens(text string) string {
 	if s.Memory.tokenTemplateCount.Load() == 0 {
 		return text

@@ -22,15 +22,15 @@ const (
 	symbolTop = 1
 )
 
-// modules holds the modules of a symbol, row by row, four rows per uint64, the first module in the highest bit; 1 = black.
+// modules contains the modules of a symbol row by row, four rows per uint64. The first module is the highest bit; 1 = black.
 type modules [symbolSide * symbolSide / 64]uint64
 
-// placed holds, for each position in a code and each character at that position, the modules to XOR into the symbol. The Reed-Solomon code
-// of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the characters, provided that each
+// placed contains, for each position in a code and each character at that position, the modules to XOR into the symbol. The Reed-Solomon
+// code of ECC 200 is linear and its module placement is fixed, so every module is an affine function of the characters, provided that each
 // character is one ASCII codeword. The entries of placed for the first position include the constant part of the affine function.
 //
-// Standard encoders pair adjacent digits to save a codeword. Without pairing, all codes have the same shape and size; readers
-// accept both encodings.
+// Standard encoders pair adjacent digits to save a codeword. This package never pairs digits, so the symbols of all codes have the same
+// size; readers accept both encodings.
 var placed = sync.OnceValue(func() *[CodeLength][36]modules {
 	base := [CodeLength]byte{'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A'}
 	constant := drawn(base)

@@ -22,8 +22,8 @@ type State struct {
 	Redeemed   bool
 }
 
-// Memory holds the state that scans and look-ups need: the batches by their counters, and the events that apply to each index. The
-// size of Memory grows with the number of calls, not of codes.
+// Memory contains the state that scans and look-ups need: the batches by their counters, and the events that apply to each index. The size
+// of Memory grows with the number of calls, not of codes.
 type Memory struct {
 	Store Store
 
@@ -37,8 +37,8 @@ type Memory struct {
 	imported []string
 	// templates indexes the templates of all batches.
 	templates templateIndex
-	// templateCount and importedTemplateCount count the templates of all batches and those of imported batches, so that a server
-	// without templates skips the look-up; tokenTemplateCount counts those of imported batches that have a token.
+	// templateCount counts the templates of all batches, importedTemplateCount the templates of imported batches, and tokenTemplateCount
+	// the templates with a token. If a counter is 0, the look-up among these templates is skipped.
 	templateCount, importedTemplateCount, tokenTemplateCount atomic.Int64
 	// seqAtRebuild maps batch IDs to the number of the last event that the Memory in use had read when this rebuild started.
 	seqAtRebuild map[int64]int64
@@ -58,8 +58,8 @@ type batchState struct {
 	active       coverage
 	waiting      []Event   // scheduled events that were read and have not taken effect yet, ordered by From
 	appliedUntil time.Time // time at which the latest applied event took effect
-	// lastCallAt is the time of the latest call that was read. A clock behind the time in lastCallAt, because the clock was set back or
-	// belongs to another node, does not undo applied events.
+	// lastCallAt is the time of the latest call that was read. Applied events stay applied even if this node's clock shows an earlier time,
+	// because it was set back or another node's clock is ahead.
 	lastCallAt        time.Time
 	waitingAfterApply int  // length of waiting after applyUntil last ran
 	rereading         bool // true = all events are being read again, and none is applied until all are read
@@ -70,7 +70,7 @@ type batchState struct {
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// codesRemoved reports that imported codes were removed; hasOtherEvents reports events other than imports, including scheduled events.
+	// codesRemoved reports an event TakeBack; hasOtherEvents reports an event other than Import and TakeBack, even a scheduled one.
 	codesRemoved, hasOtherEvents bool
 }
 
@@ -79,7 +79,7 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Rebuild returns an empty Memory, to be filled while m stays in use and follows changes, and then passed to Swap.
+// Rebuild returns an empty Memory. The caller fills it while m stays in use and follows changes, and then passes it to Swap.
 func (m *Memory) Rebuild() *Memory {
 	fresh := NewMemory(m.Store)
 	fresh.seqAtRebuild = map[int64]int64{}
@@ -128,9 +128,9 @@ func (m *Memory) Load(ctx context.Context) error {
 	return nil
 }
 
-// Swap takes over the content of a rebuilt Memory, each batch atomically: a transaction that has updated its batch in m also finds
-// the batch up to date afterwards. Swap returns false if m has applied a change that fresh has not: the caller must update fresh
-// and call Swap again.
+// Swap replaces the content of m by that of the rebuilt Memory fresh. Each batch is replaced atomically and never by an older state, so a
+// batch that a transaction updated in m stays up to date. Swap returns false if m has read an event that fresh has not read: the caller
+// must update fresh and call Swap again.
 func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,7 +187,7 @@ func (m *Memory) ImportedPrefixes() []string {
 	return m.imported
 }
 
-// adopt takes over the content of f and returns true, unless b has read events after the event seqAtRebuild and is ahead of f.
+// adopt replaces the state of b by that of f. It returns false if b is ahead of f because it has read events since the rebuild started.
 func (b *batchMemory) adopt(f *batchMemory, seqAtRebuild int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -289,8 +289,8 @@ func (m *Memory) catchUp(ctx context.Context, b *batchMemory) error {
 	})
 }
 
-// BatchOrLoad is Batch for API calls: it reads a batch that is not in memory from the store, because another node may have just
-// created it. ErrNoBatch.
+// BatchOrLoad is the variant of Batch for API calls: if the batch is not in memory, it reads the batch from the store, because another node
+// may have just created it. ErrNoBatch.
 func (m *Memory) BatchOrLoad(ctx context.Context, id int64) (Batch, error) {
 	if b, ok := m.Batch(id); ok {
 		return b, nil
@@ -329,8 +329,8 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll queues events until they take effect. enqueueAll returns false if all events have to be read again, because an event takes
-// effect before an event that is already applied: a scheduled event became due while it was committed, or the clocks of two nodes differ.
+// enqueueAll queues events until they take effect. enqueueAll returns false if all events must be read again: a new event takes effect
+// before an applied event, because it became due during its commit or two nodes' clocks differ.
 func (b *batchMemory) enqueueAll(list []Event, fromStart bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -552,7 +552,7 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 type importState struct {
 	lowest         Set  // the lowest imported codes of a range, up to the limit
 	codesRemoved   bool // imported codes of the batch were deleted
-	hasOtherEvents bool // the batch has events other than imports
+	hasOtherEvents bool // the batch has events other than Import and TakeBack
 }
 
 // importState returns the state of an imported batch, with at most limit codes of a range.

@@ -34,8 +34,8 @@ type Change struct {
 // maxCodesNote is the maximum length of notes and actor names.
 const maxCodesNote = 256
 
-// Change executes a Change: activate (now or later), withdraw, freeze, unfreeze, void, redeem. Void is permanent, and a single code can be
-// redeemed only once. Change returns the number of changed codes; codes that were already in the requested state are not counted.
+// Change activates or withdraws codes, at once or later, or freezes, unfreezes, voids or redeems codes at once. Voiding is permanent.
+// Redeeming a single code a second time fails. Change returns the number of codes that were not yet in the requested state.
 func (s *Service) Change(ctx context.Context, c Change) (changed int64, err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, c.Batch)
 	switch {
@@ -68,8 +68,8 @@ func (s *Service) Change(ctx context.Context, c Change) (changed int64, err erro
 	return s.addEvent(ctx, Event{Batch: c.Batch, Action: c.Action, Codes: c.Codes, Binding: c.Binding, From: c.From, Note: c.Note}, lenient)
 }
 
-// checkRedeem returns a Conflict if a single code is already redeemed, or if any code is frozen or void. The Memory is up to date
-// within the transaction: see inBatch.
+// checkRedeem returns a Conflict if e redeems only one code and the code is already redeemed, or if any code of e is frozen or void. The
+// Memory is up to date within the transaction: see inBatch.
 func (s *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
@@ -138,8 +138,8 @@ func eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) 
 	return noLimits.eventsOf(ctx, tx, batch, index, yield)
 }
 
-// eventsOf yields the events of one code within the limits of how. The store returns events whose bounds contain the index; a
-// scattered set has wide bounds and few members, so events are read page by page.
+// eventsOf yields the events of one code within the limits l. The store returns every event whose bounds contain the index, even if the set
+// of the event does not contain it; eventsOf therefore reads page by page and skips such events.
 func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yield func(Event) bool) error {
 	read := 0
 	for prev := int64(0); ; {
@@ -165,7 +165,7 @@ func (l readLimits) eventsOf(ctx context.Context, tx Tx, batch, index int64, yie
 
 // Retargeted is the result of Retarget.
 type Retargeted struct {
-	Activations int   // that were renewed
+	Activations int   // number of renewed activations
 	Codes       int64 // number of codes that open the new page, now or when their schedule takes effect
 }
 
@@ -200,7 +200,7 @@ func (s *Service) Retarget(ctx context.Context, batch int64, r Range, appid, pat
 			if active.Activation.From.After(t) {
 				e.From = active.Activation.From
 			}
-			// A caller that repeats its activation names the range that it activated originally.
+			// The event keeps the originally activated range, because a caller that repeats its activation names that range.
 			if fullRange := active.Activation.Activated(); fullRange != active.Range {
 				e.Renews = &fullRange
 			}
@@ -239,8 +239,8 @@ func (m *Memory) Active(batch int64, r Range, now time.Time) []ActiveRange {
 	return b.active.activeIn(r)
 }
 
-// ActiveFrom lists the activations that apply to a range at time t according to the events known now, followed by the parts of the
-// range with an activation scheduled after t.
+// ActiveFrom lists the parts of a range that will be active at time t according to the events known at time now, followed by the parts with
+// an activation scheduled after t.
 func (m *Memory) ActiveFrom(batch int64, r Range, now, t time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {
@@ -317,7 +317,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	return all // an activation changes every code
 }
 
-// CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation, including the latest commits.
+// CountOpening returns the number of codes that open a Mini Program now or by a scheduled activation; it first reads the latest events.
 func (s *Service) CountOpening(ctx context.Context, tx Tx, appid string) (int, error) {
 	last, err := tx.LastEvents(ctx)
 	for id, seq := range last {
@@ -361,8 +361,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	}
 }
 
-// Waiting lists the scheduled activations of a range in the order in which they take effect: an event later in the order overrides
-// an event with the same time.
+// Waiting lists the scheduled activations of a range in the order in which they take effect. Of the events with the same time, a later
+// stored event overrides the earlier stored events.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {

@@ -44,14 +44,14 @@ func (o Order) Revision() string {
 	return hex.EncodeToString(sum[:16]) // never begins with "-", which the command line would parse as a flag
 }
 
-// OrderDecision approves an order or rejects it.
+// OrderDecision is the approval or rejection of an order.
 type OrderDecision struct {
 	ISV      string
 	Approve  bool
 	Revision string // revision of the order that the approver has read; "" = not compared, which is allowed only for a rejection
 }
 
-// decide returns the order after a decision. two reports that the requester must not approve the order. Conflict.
+// decide returns the order after a decision. If requireSecondPerson is true, the requester must not approve the order. Conflict.
 func (o Order) decide(d OrderDecision, actor string, requireSecondPerson bool, now time.Time) (Order, error) {
 	switch {
 	case !o.IsUndecided() && !(d.Approve && o.Interrupted()):
@@ -108,8 +108,8 @@ func (o *Orders) Create(ctx context.Context, caller accounts.Account, a Applicat
 	return o.complete(ctx, caller, created)
 }
 
-// Decide rejects an order, or approves it and creates its codes. Decide returns ErrNoBatch if the order does not exist, a Conflict,
-// or an error of Apply, after which the order is still undecided.
+// Decide rejects an order, or approves it and creates its codes. Decide returns ErrNoBatch if the order does not exist, a Conflict, or an
+// error of Apply; see complete for the order after an error of Apply.
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, requireSecondPerson bool) (Order, error) {
 	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Codes.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {
@@ -124,9 +124,9 @@ func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDec
 	return o.complete(ctx, caller, decided)
 }
 
-// complete creates the codes of an approved order. complete may run twice, even on two nodes at once: an application with the same
-// ISV, count and text is the same application. If the application is rejected, the order becomes undecided again; after any other
-// error it stays interrupted.
+// complete creates the codes of an approved order. complete may run twice, even on two nodes at once: for the same ISV, count and text,
+// Apply returns the same application. If Apply rejects the application, the order becomes undecided again; after a system error the order
+// stays interrupted.
 func (o *Orders) complete(ctx context.Context, caller accounts.Account, order Order) (Order, error) {
 	ctx = context.WithoutCancel(ctx) // the order is approved, whether or not the client is still connected
 	batch, failed := o.Codes.Apply(ctx, caller, Application{Count: order.Count, ISV: order.ISV, Template: order.Template, Approved: true})

@@ -128,11 +128,11 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	return err
 }
 
-// WritePackage writes the rows of a range as a package in the wire format: AES-128 in CBC mode with the account's key, which is
-// also the initialisation vector, PKCS#7 padding, Base64. PackageSize returns the exact length of the output. WritePackage writes
-// pieces of at most 32 KiB, the first one as soon as the first 24 KiB of rows exist, and needs less than 192 KiB of memory; the
-// creation of rows runs concurrently with the encryption. WritePackage returns the errors of WriteRows; after an error the output
-// is not a valid package. Contract: marketcode 3.3, 4.1.
+// WritePackage writes the rows of a range as a package in the wire format: PKCS#7 padding, AES-128 in CBC mode, Base64. The account's key
+// is both the AES key and the initialisation vector. PackageSize returns the exact length of the output. WritePackage writes pieces of at
+// most 32 KiB; it writes the first piece as soon as 24 KiB of rows exist. It needs less than 192 KiB of memory and creates rows
+// concurrently with the encryption. WritePackage returns the errors of WriteRows; after an error the output is not a valid package.
+// Contract: marketcode 3.3, 4.1.
 func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.BlockSize]byte) error {
 	if err := p.check(); err != nil {
 		return err

@@ -46,9 +46,9 @@ var values = func() (v [256]uint8) {
 
 const absent = 0xff
 
-// ff1 caches the parts of FF1 (NIST SP 800-38G) that depend only on the key, radix, length and tweak length: the cipher, and the
-// encryption of the first block of the PRF. For the lengths in this package the PRF has only one further block, which contains the
-// tweak, the round and one half: b = 4 or 6 bytes.
+// ff1 caches the parts of FF1 (NIST SP 800-38G) that depend only on the key, radix, length and tweak length: the cipher, and the encryption
+// of the first block of the PRF. For the lengths in this package the PRF has only one further block, which contains the tweak, the round
+// number and one half of the number in 4 to 8 bytes.
 type ff1 struct {
 	aes    cipher.Block
 	hi, lo uint64
@@ -83,8 +83,8 @@ func (f *ff1) fill(b *block, hi, lo uint64) {
 	binary.BigEndian.PutUint64(b[8:], f.lo^lo)
 }
 
-// block is one AES block. A block is allocated on the heap, because a call through cipher.Block makes it escape: single calls take
-// a block from a pool.
+// block is one AES block. A call through the interface cipher.Block makes a block escape to the heap, so functions for a single code take a
+// block from a pool.
 type block [16]byte
 
 var blocks = sync.Pool{New: func() any { return new(block) }}
@@ -107,7 +107,7 @@ func (k *CodeKey) fill(b *block, round int, half uint64) {
 	k.ff1.fill(b, 0, uint64(round)<<32^half)
 }
 
-// even and odd return the result of a round: 8 bytes, modulo 36⁴ in even rounds and 36⁵ in odd rounds.
+// even and odd return the result of a round: the first 8 bytes of the block, modulo 36⁴ in even rounds and modulo 36⁵ in odd rounds.
 func (b *block) even() uint64 { return binary.BigEndian.Uint64(b[:8]) % pow36x4 }
 func (b *block) odd() uint64  { return binary.BigEndian.Uint64(b[:8]) % pow36x5 }
 
@@ -169,7 +169,7 @@ func (k *TextKey) fill(b *block, version byte, round int, half uint64) {
 	k.ff1.fill(b, uint64(version)<<56, uint64(round)<<48^half)
 }
 
-// wide returns the result of a round: 12 bytes modulo 38⁹.
+// wide returns the result of a round: the first 12 bytes of the block, modulo 38⁹.
 func (b *block) wide() uint64 {
 	hi, lo := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
 	return bits.Rem64(hi>>32, hi<<32|lo>>32, pow38x9)
@@ -224,8 +224,8 @@ func mustFit(c uint64) {
 	}
 }
 
-// lanes is the number of counters that a burst processes at once. AES returns one block after about 50 cycles but accepts a new one
-// every few cycles; with 16 independent blocks in flight, code and text together cost a third of two single calls.
+// lanes is the number of counters that a burst processes at once. The processor needs about 50 cycles for an AES block but can start
+// another block every few cycles. With 16 independent blocks at once, a code and its text cost a third of two single calls.
 const lanes = 8
 
 // burst computes the original codes and the symbols of consecutive counters, round by round for all counters at once. A burst

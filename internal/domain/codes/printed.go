@@ -55,8 +55,8 @@ func isHost(s string) bool {
 // allOf reports whether s contains only characters of set.
 func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 
-// CheckPrefix returns an error if prefix is invalid: it must be a host and a path, with or without a scheme, of the QR alphanumeric
-// set without the space, with at most MaxPrefix characters. A single lower-case letter would make the QR code two versions larger.
+// CheckPrefix returns an error if prefix is invalid: a valid prefix is a host and a path, with or without a scheme. It has at most
+// MaxPrefix characters of the QR alphanumeric set, and no space. A single lower-case letter would make the QR code two versions larger.
 // Contract: marketcode 5.2, 5.3, 5.4.
 //
 // Assumed(codes.text): a prefix contains no "%", which could form an unintended percent-escape; no "//", "/./" or "/../", which a
@@ -89,8 +89,8 @@ func CheckPrefix(prefix string) error {
 // marketcode 5.3; ISO/IEC 18004, table 7.
 var alphanumericQ = [...]int{16, 29, 47, 67, 87, 108, 125, 157, 189, 221}
 
-// QRVersion returns the smallest QR code version (version 1 has 21×21 modules, each further version 4 more per side) that holds the
-// texts of a prefix at level Q in alphanumeric mode; 0 = version 10 is too small.
+// QRVersion returns the smallest QR code version that has room for the texts of a prefix at level Q in alphanumeric mode; 0 = even version
+// 10 is too small. Version 1 has 21×21 modules; each further version has 4 more modules per side.
 func QRVersion(prefix string) int {
 	for i, capacity := range alphanumericQ {
 		if len(prefix)+TailLength <= capacity {
@@ -100,7 +100,7 @@ func QRVersion(prefix string) int {
 	return 0
 }
 
-// CodeText is a code text split into its parts. A well-formed CodeText is not necessarily produced by a key.
+// CodeText is a code text split into its parts. Its symbols may be invented: only the key shows whether they belong to a code.
 type CodeText struct {
 	Printed
 	Symbols [symbolsLength]byte
@@ -117,7 +117,7 @@ func (t CodeText) String() string {
 var (
 	// errNoPrefix is returned by ParseText for a text without a known prefix.
 	errNoPrefix = errors.New("codes: the text has no known prefix")
-	// errNoText is returned by ParseText for a text with a known prefix that does not have the format of a code text.
+	// errNoText is returned by ParseText for a text that begins with a known prefix but does not have the format of a code text.
 	errNoText = errors.New("codes: the text is under a known prefix but is no code text")
 )
 
@@ -133,17 +133,17 @@ func HasForm(text, prefix string) bool {
 	return err == nil || platformText(text, []string{prefix})
 }
 
-// ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or
-// https://, symbols as they are or percent-encoded ("%24" for "$"). Nothing else is normalised: a text with "/../" is
-// rejected. prefixes must be valid for CheckPrefix: the current prefix, earlier prefixes, and the prefixes of batches.
-// ParseText returns errNoPrefix or errNoText. Contract: marketcode 3.5, 11.1.
+// ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or https://,
+// symbols as they are or percent-encoded ("%24" for "$"). Nothing else is normalised: a text with "/../" is rejected. The prefixes (the
+// current one, earlier ones and those of batches) must be valid for CheckPrefix. ParseText returns errNoPrefix or errNoText. Contract:
+// marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix
 	for _, prefix := range prefixes {
 		if !HasPrefix(text, prefix) {
 			continue
 		}
-		// The length of the text after the prefix distinguishes a prefix from a longer prefix that begins with it.
+		// If a longer known prefix begins with this prefix, the length of the rest of the text shows which one is right.
 		if t, ok := parseTail(cutScheme(text)[len(cutScheme(prefix)):]); ok {
 			t.Prefix = prefix
 			return t, nil

@@ -102,9 +102,9 @@ func (w PackageRequest) check(b Batch) error {
 	return nil
 }
 
-// checkOverlap returns a Conflict if existing packages with some of the requested codes do not permit a new package. A code must not be
-// handed to two printers unless the first package is recalled; limit is the number of packages with requested codes from which a
-// further package needs a reason.
+// checkOverlap returns a Conflict if an earlier package with some of the requested codes marks requested codes as spoiled, or went to
+// another printer and is not recalled. It also returns a Conflict if there are limit or more earlier packages and the request gives no
+// reason.
 func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	var ids []string
 	for _, o := range earlier {
@@ -129,8 +129,8 @@ func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	return nil
 }
 
-// matches reports whether package o matches the request and was never sent: probably the response to the first request was lost. A
-// repeated request returns the existing package and does not create a second one.
+// matches reports whether package o was never sent and equals the request. Then the response to an equal earlier request was probably lost,
+// and MakePackage returns o instead of a second package.
 func (w PackageRequest) matches(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
@@ -144,9 +144,9 @@ func (w PackageRequest) matches(ctx context.Context, tx Tx, o PrintPackage) (boo
 	return proofs.Count == w.Proofs, err
 }
 
-// MakePackage records that codes are handed over to a printer. A request equal to that of a package that was never sent returns the
-// existing package. MakePackage returns 40097 or 80306 for an invalid request; a Conflict if another printer has the codes, if too
-// many packages contain the codes, or if codes are frozen or void.
+// MakePackage records that codes are handed over to a printer. If an equal request already created a package that was never sent,
+// MakePackage returns that package. MakePackage returns 40097 or 80306 for an invalid request; a Conflict if another printer has the codes,
+// if too many packages contain the codes, or if codes are frozen or void.
 func (s *Service) MakePackage(ctx context.Context, w PackageRequest) (made PrintPackage, err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, w.Batch)
 	if err != nil {
@@ -238,8 +238,8 @@ func (s *Service) SendPackage(ctx context.Context, id int64) (PrintPackage, erro
 	})
 }
 
-// RecallPackage marks a package as recalled and, in the same transaction, freezes its codes that are not void. RecallPackage
-// returns ErrNoPackage, or a Conflict for a package that is already recalled.
+// RecallPackage marks a package as recalled and freezes its codes in the same transaction. RecallPackage returns ErrNoPackage, or a
+// Conflict for a package that is already recalled.
 func (s *Service) RecallPackage(ctx context.Context, id int64, note string) (PrintPackage, error) {
 	if !plain(note, 0, maxCodesNote) {
 		return PrintPackage{}, errcode.InvalidArgs.WithDetail(behaviour.NoRow, "note: want at most %d characters, none of them a control character",
@@ -253,8 +253,8 @@ func (s *Service) RecallPackage(ctx context.Context, id int64, note string) (Pri
 	})
 }
 
-// SpoilCodes records that the printer destroyed codes of a package; these codes become permanently void. SpoilCodes returns
-// ErrNoPackage, or a Conflict for codes that are not in the package.
+// SpoilCodes records that the printer destroyed codes of a package; these codes become permanently void. SpoilCodes returns ErrNoPackage,
+// or a Conflict for a recalled package or for codes that are not in the package.
 func (s *Service) SpoilCodes(ctx context.Context, id int64, spoiled Set, note string) (PrintPackage, error) {
 	switch {
 	case len(spoiled) == 0:
@@ -299,7 +299,7 @@ func (s *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (l
 	}), err
 }
 
-// errUnchanged is returned by a change function of changePackage if the package needs no change.
+// errUnchanged is returned by the function change of changePackage if the package needs no change.
 var errUnchanged = errors.New("codes: the package is so already")
 
 // changePackage changes a package that is not recalled, under the lock of its batch.

@@ -10,7 +10,7 @@ import (
 // maxCandidates limits how many positions of a text are tested as a code.
 const maxCandidates = 64
 
-// redactImported truncates a text after the first prefix of imported codes that is followed by an imported code. Percent-escapes are
+// redactImported truncates a text after a prefix of imported codes if the prefix is followed by an imported code. Percent-escapes are
 // decoded for the comparison. If the store is unavailable, redactImported removes everything that may be a code.
 func (s *Service) redactImported(prefixes []string, text string) string {
 	if len(prefixes) == 0 || len(text) < TailLength {
@@ -104,8 +104,8 @@ func containsPrefix(prefixes []string, text string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
-// Redact truncates a text before the first code in it: a suffix added by an app or a camera ("?from=scan", a final slash) prevents
-// recognition as a code text, but a person who sees the whole text could print the code. A text without a code is returned unchanged.
+// Redact truncates a text before the first code in it. With a suffix that an app or a camera added ("?from=scan", a final slash), a text is
+// not recognised as a code text, but a reader could print the code. A text without a code is returned unchanged.
 func (s *Service) Redact(text string) string {
 	text = s.redactTokens(s.redactImportedTemplates(s.redactTemplates(text)))
 	if len(text) < TailLength {
@@ -115,7 +115,7 @@ func (s *Service) Redact(text string) string {
 	if len(text) < TailLength || len(s.Keys.Text) == 0 {
 		return text
 	}
-	// tail holds the last characters that can belong to a code; pair holds the start position of each character in tail.
+	// tail contains the last characters that can belong to a code; starts contains the start position of each of these characters in text.
 	var tail [TailLength]byte
 	var starts [TailLength]int
 	n, tried := 0, 0

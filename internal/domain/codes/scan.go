@@ -35,8 +35,8 @@ type Scanned struct {
 	Path    string // path of the page, without a leading slash
 }
 
-// Scan resolves a scanned text as a code; ok is false if the whole text is not a code text. Scan has no side effects and creates no
-// ticket. account returns the account with an AppID. Contract: marketcode 6.
+// Scan resolves a scanned text as a code; ok is false if the text as a whole is neither a code text nor an original code. Scan has no side
+// effects and creates no ticket. account returns the account with an AppID. Contract: marketcode 6.
 func (s *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (scanned Scanned, ok bool) {
 	prefixes := s.prefixes()
 	if len(prefixes) == 0 && s.Memory.templateCount.Load() == 0 {

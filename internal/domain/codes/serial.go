@@ -21,9 +21,9 @@ const MaxSerials = 10_000
 // maxSerial is the maximum number of characters of a serial number.
 const maxSerial = 128
 
-// BindSerials assigns serial numbers to codes of a batch. Repeating a call changes nothing. BindSerials returns the number of
-// changed codes. BindSerials returns 40097 or 80306 for invalid parameters; a Conflict if a code already has a different number and
-// replace is false, or if another code has the number.
+// BindSerials assigns serial numbers to codes of a batch. Repeating a call changes nothing. BindSerials returns the number of changed
+// codes. BindSerials returns 40097 or 80306 for invalid parameters, or a Conflict. A Conflict means that another code has the serial
+// number, or that the code has a different serial number and replace is false.
 func (s *Service) BindSerials(ctx context.Context, batch int64, serials []Serial, replace bool) (changed int64, err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, batch)
 	if err != nil {

@@ -34,7 +34,7 @@ type Service struct {
 	OpenIDs  *accounts.OpenIDs
 	Settings *settings.Live
 	Now      func() time.Time
-	// CountNow returns the time that decides to which day's quota an application counts; nil = Now.
+	// CountNow returns the time used for the daily limit of applications; nil = Now.
 	CountNow func() time.Time
 	// ClockBelieved reports whether Now is reliable enough to delete long-expired rows; nil = always.
 	ClockBelieved func() bool
@@ -90,9 +90,9 @@ func (s *Service) canDeleteExpired() bool { return s.ClockBelieved == nil || s.C
 // maxBatchID keeps IDs below 2^31, because some clients read them as 32-bit numbers.
 const maxBatchID = 1<<31 - 1
 
-// Apply creates an application for codes. A call with the same isv_application_id and the same count returns the existing application.
-// Apply returns 40097 for invalid parameters, 45009 above the daily limit, 48001 without permission or approval, or 80307 for an
-// isv_application_id of an application with another count or text. Contract: marketcode 3.1.
+// Apply creates an application for codes. A call with the isv_application_id, count and text of an existing application returns this
+// application. Apply returns 40097 for invalid parameters, 45009 above the daily limit, 48001 without permission or approval, or 80307 if
+// the isv_application_id belongs to an application with another count or text. Contract: marketcode 3.1.
 func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
 	if err := CheckPermission(caller); err != nil {
 		return Batch{}, err
@@ -381,10 +381,10 @@ type Activation struct {
 	Binding Binding
 }
 
-// Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range.
-// Activate returns 80302 for a range that overlaps another range, unless a setting lets the last call win for each index. Activate also
-// returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past the end, 80308 for an
-// unfinished application, or the errors of ownBatch. Contract: marketcode 3.4.
+// Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range. Activate
+// returns 80302 for a range that overlaps another activated range; with a setting, the new activation replaces the earlier one in the
+// overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past the end,
+// 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode 3.4.
 func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := CheckPermission(caller); err != nil {
 		return err
@@ -413,8 +413,8 @@ func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activ
 // deviationPolicy accepts (nil) or rejects (an error) a deviation from the Weixin platform, identified by its behaviour row.
 type deviationPolicy func(row behaviour.Row, format string, args ...any) error
 
-// noteOrRefuse is the deviationPolicy of platform API calls: it notes the behaviour row, and returns an error if the settings reject the
-// deviation.
+// noteOrRefuse is the deviationPolicy of platform API calls: it adds the behaviour row to the notes of the call, and returns an error if
+// the settings reject the deviation.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
@@ -482,7 +482,7 @@ func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 		if t.Before(last) {
 			t = last
 		}
-		// All earlier events are committed, since the lock is held: after this call the Memory is up to date for the batch.
+		// This transaction holds the lock of the batch, so all earlier events are committed, and this call brings the Memory up to date.
 		if err := s.Memory.catchUpTx(ctx, tx, b); err != nil {
 			return err
 		}
@@ -493,9 +493,9 @@ func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 	return err
 }
 
-// checkOverlap returns 80302 if an activation would cover a code that will be active through another range when the activation
-// takes effect, or that is scheduled to be activated later. An activation of exactly the same range is replaced, even if parts of
-// the range were re-targeted or withdrawn. Contract: marketcode 3.4.
+// checkOverlap returns 80302 if the range of an activation overlaps another activated range: one that is active when the activation takes
+// effect, or one with an activation scheduled for later. An activation of exactly the same range is replaced, even if parts of the range
+// were re-targeted or withdrawn. Contract: marketcode 3.4.
 func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) error {
 	r := e.Codes.Bounds()
 	active := s.Memory.ActiveFrom(e.Batch, r, e.OccurredAt, e.From)
@@ -557,7 +557,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 			continue
 		}
 		if entry.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, entry.row) // LinkAtOnce is only noted: the settings cannot reject an activation for it
+			behaviour.Note(ctx, entry.row) // the settings cannot reject an activation because of LinkAtOnce
 		} else if err := policy(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.detail); err != nil {
 			return err
 		}
@@ -571,7 +571,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 	return nil
 }
 
-// CodeName identifies one code in one of three ways; the first given one of URL, Code and ID is used.
+// CodeName identifies one code by URL, by Code, or by ID and Index; find uses the first of these three that is given.
 type CodeName struct {
 	URL   string // the code text
 	Code  string // the original code
@@ -608,8 +608,8 @@ func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 	return s.LookupConsistent(ctx, f)
 }
 
-// noteOrRefuseName notes or rejects a request that gives code_url in addition to code, or a code_url that differs from the printed
-// text. Scanning apps may prepend http:// to a text, so this prefix is ignored.
+// noteOrRefuseName applies noteOrRefuse to a request that gives code_url in addition to code, or a code_url that differs from the printed
+// text. It ignores a leading http://, which scanning apps may prepend to a text.
 func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
 		return nil
@@ -727,8 +727,7 @@ func chooseFound(all []Found, id int64, visible func(Batch) bool) (Found, error)
 	return all[0], nil
 }
 
-// prefixes returns all prefixes of code texts: those of all batches, and that of the next batch. A server that accepts no
-// applications returns only the prefixes of existing batches.
+// prefixes returns the prefixes of the code texts of all batches and, if the server accepts applications, the prefix of new batches.
 func (s *Service) prefixes() []string {
 	if s.Closed {
 		return s.Memory.Prefixes("")
@@ -785,9 +784,9 @@ func (s *Service) ownByCode(text string) (f Found, ok bool) {
 	return f, ok
 }
 
-// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the texts of the
-// Weixin platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone
-// identifies the account.
+// Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the Weixin
+// platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
+// account.
 func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anyAccount := caller.AppID == ""
 	if err := CheckPermission(caller); err != nil && !anyAccount {
@@ -829,15 +828,15 @@ const (
 	loginPurpose  = "js_code"
 )
 
-// Retention of a ticket and a js_code after their expiry: after that, an expired ticket and an invented ticket receive the same
-// error. The clock may be up to a day ahead: even then no ticket is deleted before its expiry.
+// ticketGrace and loginGrace are the times for which an expired ticket and an expired js_code stay stored. Even if the clock is up to a day
+// ahead, no ticket is deleted before its expiry. A call with a deleted ticket receives the same error as one with an invented ticket.
 const (
 	ticketGrace = 24 * time.Hour
 	loginGrace  = 24 * time.Hour
 )
 
-// newTicket creates a ticket for a user's scan of a code, and its text. TicketWriter stores the ticket before the text is returned
-// to the client.
+// newTicket returns a new ticket for a user's scan of a code, and the text of the ticket. TicketWriter stores the ticket before the text is
+// returned to the client.
 func (s *Service) newTicket(f Found, namespace, user string) (t Ticket, text string, err error) {
 	if text, err = newTicketText(s.Random); err != nil {
 		return t, "", err

@@ -12,7 +12,7 @@ type StateRun struct {
 	State State
 }
 
-// StateRuns returns the states of the codes in a range at time now, in order, as at most limit runs; hasMore reports more runs.
+// StateRuns returns the states of the codes of a range at time now: at most limit runs, in index order. hasMore reports further runs.
 func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs []StateRun, hasMore bool) {
 	b := m.batch(batch)
 	if b == nil {
@@ -23,7 +23,7 @@ func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs
 	b.applyUntil(now)
 	for pos := r.From; pos <= r.To; {
 		state := b.state(pos)
-		// While the whole batch is frozen, individually frozen codes have the same state as all other codes of the batch.
+		// While the whole batch is frozen, b.frozen is skipped: individually frozen codes have the same state as all other codes.
 		next := b.active.nextChange(pos)
 		for _, bits := range []*roaring.Bitmap{b.frozen, b.void, b.redeemed} {
 			if b.allFrozen && bits == b.frozen {

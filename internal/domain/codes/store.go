@@ -32,7 +32,7 @@ type Store interface {
 
 // Tx is one transaction on codes.
 type Tx interface {
-	// MarkIdempotent declares that the transaction may run twice: then it is also retried after a commit with an unknown outcome.
+	// MarkIdempotent declares that the transaction may run twice. The store then also repeats it after a commit with an unknown outcome.
 	MarkIdempotent()
 	LockAccount(ctx context.Context, appid string) error
 	// LockBatch blocks other transactions that lock the same batch.
@@ -47,10 +47,10 @@ type Tx interface {
 	// Batch and BatchByISV return ErrNoBatch if the batch does not exist.
 	Batch(ctx context.Context, id int64) (Batch, error)
 	BatchByISV(ctx context.Context, account, isv string) (Batch, error)
-	// AddBatch stores a batch and assigns the next free ID. A batch with a given ID keeps its ID; AddBatch returns ErrBatchTaken if
-	// another batch has the ID.
+	// AddBatch stores a batch and, if its ID is 0, assigns the next free ID. AddBatch returns ErrBatchTaken if another batch has the given
+	// ID.
 	AddBatch(ctx context.Context, b Batch) (Batch, error)
-	// PutImport stores the changed state of an imported batch; did is the action for the audit log.
+	// PutImport stores the changed state of an imported batch; the parameter "did" is the action in the audit log.
 	PutImport(ctx context.Context, b Batch, did string) error
 	// LockCounter returns the stored counter, which is the first counter that was never issued, and locks it until the transaction
 	// ends; SetCounter changes the stored counter.
@@ -61,9 +61,9 @@ type Tx interface {
 	LastEvents(ctx context.Context) (map[int64]int64, error)
 	// LastEventAt returns the time of the newest event of a batch; zero = the batch has no events.
 	LastEventAt(ctx context.Context, batch int64) (time.Time, error)
-	// AddEvent stores an event and assigns its number and its author, which is taken from the context.
+	// AddEvent stores an event with the next number and with the actor of the context as its author.
 	AddEvent(ctx context.Context, e Event) (Event, error)
-	// EventsAt returns the events before the event number before (0 = all) whose bounds contain an index, newest first.
+	// EventsAt returns the events whose bounds contain an index and whose number is below the parameter "before" (0 = all), newest first.
 	EventsAt(ctx context.Context, batch, index, before int64, limit int) ([]Event, error)
 	// EventsAfter returns the events of a batch after the given event, oldest first.
 	EventsAfter(ctx context.Context, batch, after int64) ([]Event, error)
@@ -93,8 +93,8 @@ type Tx interface {
 	// PutPackage stores a package; action is recorded in the audit log.
 	PutPackage(ctx context.Context, p PrintPackage, action string) error
 
-	// Serials returns the serial numbers of codes of a batch by index, without codes that have no serial number; SerialsByNumber
-	// returns the indexes by serial number.
+	// Serials maps the given indexes of a batch to their serial numbers; codes without a serial number are absent. SerialsByNumber maps the
+	// given serial numbers to the indexes of their codes.
 	Serials(ctx context.Context, batch int64, indexes []int64) (map[int64]string, error)
 	SerialsByNumber(ctx context.Context, batch int64, numbers []string) (map[string]int64, error)
 	// SerialsBeginning returns serial numbers of the given batches that begin with part.
@@ -105,8 +105,8 @@ type Tx interface {
 	PutTickets(ctx context.Context, all []Ticket) error
 	// Ticket returns the ticket with the hash, or ErrNoTicket.
 	Ticket(ctx context.Context, hash string) (Ticket, error)
-	// ForgetTickets deletes tickets that expired before the given time, up to the limit most, and returns their number;
-	// ForgetLogins deletes expired logins in the same way.
+	// ForgetTickets deletes tickets that expired before the given time and returns their number, which is at most the parameter "most".
+	// ForgetLogins does the same for logins.
 	ForgetTickets(ctx context.Context, before time.Time, most int) (n int64, err error)
 	// AddFirstScans stores first scans of distinct codes. A stored first scan is never overwritten.
 	AddFirstScans(ctx context.Context, all []FirstScan) error

@@ -26,7 +26,7 @@ const (
 	MaxText = 512
 	// defaultTemplate is the template of texts whose application names no template.
 	defaultTemplate = "{prefix}{secret}"
-	// minDigits digits can hold every counter; maxDigits is the maximum number of digits that two uint64 halves can hold.
+	// minDigits is the number of digits that every counter fits into; maxDigits is the number of digits that fit into a digitPair.
 	minDigits, maxDigits = 15, 36
 	// maxNumberDigits is the maximum number of digits of the brand's own serial number.
 	maxNumberDigits = 15
@@ -62,7 +62,7 @@ type Template struct {
 	size          int
 	secret        int // index in parts of the secret; -1 = none
 	weak          bool
-	// printed and canonical are the literal texts before and after a token: as printed, and as normalised by canonicalURL.
+	// printed contains the literal texts before and after a token; canonical contains the same texts as normalised by canonicalURL.
 	printed, canonical [2]string
 }
 
@@ -73,8 +73,8 @@ type TemplateValues struct {
 	Digits string // digits
 }
 
-// FillTemplate replaces prefix, GTIN and given digits in a template, and validates the result. FillTemplate returns "" for the
-// default format (prefix and secret).
+// FillTemplate replaces {prefix}, {gtin} and {given:N} in a template, and validates the result. FillTemplate returns "" for the default
+// format (prefix and secret).
 func FillTemplate(text string, templateValues TemplateValues) (string, error) {
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	if text == "" || text == defaultTemplate {
@@ -125,8 +125,8 @@ func paddedGTIN(text string) (string, error) {
 	return "", fmt.Errorf("GTIN %.20q: want 8, 12, 13 or 14 digits", text)
 }
 
-// ParseTemplate parses a template in which prefix, GTIN and given digits are already replaced; it contains {serial}, and either
-// {secret} or {digits:N}.
+// ParseTemplate parses a template in which {prefix}, {gtin} and {given:N} are already replaced. The template must contain exactly one of
+// {secret}, {digits:N} and {token:N}.
 func ParseTemplate(text string) (t Template, err error) {
 	fault := func(format string, args ...any) (Template, error) {
 		return Template{}, fmt.Errorf("text %.80q: %s", text, fmt.Sprintf(format, args...))
@@ -230,8 +230,8 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 // String returns the template text that ParseTemplate parsed.
 func (t Template) String() string { return t.text }
 
-// Bits returns the cost of guessing a text, in bits rounded down, for an attacker who knows all serial numbers of an application:
-// the number of attempts needed to hit one of the texts.
+// Bits returns the cost of guessing, in bits rounded down: the binary logarithm of the number of attempts needed to hit one of count texts.
+// It assumes an attacker that knows all serial numbers of the application.
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
@@ -276,7 +276,7 @@ type Link struct{ Host, Path, Query string }
 // numbers matches digits that differ between applications, such as a GTIN.
 var numbers = regexp.MustCompile(`[0-9]{5,}`)
 
-// link returns the pattern of the texts; ok is false if the texts are not links that a browser sends completely to the server.
+// link returns the pattern of the texts; ok is false if the texts are no links, or links that a browser truncates before it sends them.
 func (t Template) link() (l Link, ok bool) {
 	bare := cutScheme(t.text)
 	host, _, slash := strings.Cut(bare, "/")
@@ -384,8 +384,8 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	return digitPair{}
 }
 
-// shape is the position and kind of the secret in a text, which suffice to read the secret before the template of the text is
-// known. The field size is the length of the text without http:// or https://.
+// shape describes the position and the kind of the secret in a text. With a shape, the secret can be read before the template of the text
+// is known. The field size is the length of the text without http:// or https://.
 type shape struct {
 	size, offset, length int
 	field                field
@@ -474,9 +474,9 @@ func upperASCII(s string) string {
 	return string(b)
 }
 
-// PrintedForm converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, with any
-// line endings, escaped as a column of a row, or a GS1 element string. PrintedForm does not check that a key produced the text; ok is
-// false if the text does not match the literal parts of the template.
+// PrintedForm converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, and with any
+// line endings. It may be escaped as a column of a row, or be a GS1 element string. PrintedForm does not check that a key produced the
+// text; ok is false if the text does not match the literal parts of the template.
 func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	if t.HasToken() {
 		return t.printedFormWithToken(read)
@@ -488,8 +488,8 @@ func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	return t.fromElements(read)
 }
 
-// TrimRead returns the last characters of a text read by a camera, as many as a text of the template has; ok is false if the text
-// is not longer than a text of the template.
+// TrimRead returns the end of a text read by a camera, with as many characters as a text of the template has; ok is false if the text that
+// was read is not longer.
 func (t Template) TrimRead(read string) (end string, ok bool) {
 	if t.HasToken() {
 		from := strings.LastIndex(read, t.printed[0])
@@ -512,7 +512,7 @@ func (t Template) fromElements(read string) (printed string, ok bool) {
 	if err != nil || sample.Key.IsZero() {
 		return "", false
 	}
-	// A URL is not accepted as a GS1 text: it is valid only as printed, because the same path on another host belongs to another party.
+	// URLs are not accepted as GS1 texts. A URL is valid only as printed: the same path on another host may belong to another company.
 	data, err := gs1.Parse(read)
 	if err != nil || data.Stem != "" {
 		return "", false
@@ -554,7 +554,7 @@ func allDigits(s string) bool {
 	return true
 }
 
-// digitPair holds the two halves of a number of up to 36 digits.
+// digitPair contains the two halves of a number of up to 36 digits.
 type digitPair struct{ a, b uint64 }
 
 func (p digitPair) append(b []byte, n int) []byte {
@@ -666,7 +666,7 @@ func (s *Service) FillTemplate(o TemplateOrder) (string, error) {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "%s", err)
 	}
 	if token {
-		return filled, nil // texts with a token are already printed, even those below StrongBits; see Batch.Weak
+		return filled, nil // texts with a token are already printed, so StrongBits is not required; see Batch.Weak
 	}
 	if n := TextBits(filled, o.Count); n < StrongBits && !o.Weak {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow,

@@ -62,8 +62,8 @@ func checkExchange(openid, ticket string) error {
 	return nil
 }
 
-// CheckUser returns 40097 unless the ticket has not expired and openid is that of the user who scanned, for the service account or
-// the Mini Program; a ticket can be used any number of times until it expires. Contract: marketcode 3.6.
+// CheckUser returns 40097 if the ticket has expired, or if openid is not the scanning user's openid for the service account or for the Mini
+// Program. A ticket can be used any number of times until it expires. Contract: marketcode 3.6.
 func (t Ticket) CheckUser(openid string, now time.Time) error {
 	if !now.Before(t.ExpiresAt) || accounts.IssuedInFuture(t.ScannedAt, now) {
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOver, badTicket)
@@ -109,7 +109,7 @@ type ticketCache struct {
 	ring      []ticketRow
 	next      int
 	apps      []string         // the AppIDs that rows refer to
-	appIndex  map[string]int32 // where in apps
+	appIndex  map[string]int32 // index in apps
 }
 
 // ticketRow is a Ticket in compact form.

@@ -21,7 +21,7 @@ type CodeScan struct {
 	Namespace, User string
 }
 
-// FirstScan records the first scan of a code by an app; it is written once and never changes.
+// FirstScan records the first scan of a code by an app; it is written once, and only Erase changes it.
 type FirstScan struct {
 	Batch int64
 	Index int64
@@ -42,7 +42,7 @@ var (
 const (
 	// maxGroup is the maximum number of scans in one transaction: a group commit with one fsync.
 	maxGroup = 256
-	// queueSize is the capacity of the queue of scans; a scan that finds the queue full blocks until there is room.
+	// queueSize is the capacity of the queue of scans; while the queue is full, Enqueue blocks.
 	queueSize = 4096
 	// writeTimeout is the timeout of one transaction.
 	writeTimeout = 10 * time.Second
@@ -66,7 +66,7 @@ type TicketWriter struct {
 	deletedAt time.Time
 }
 
-// NewTicketWriter returns a TicketWriter for the Service p.
+// NewTicketWriter returns a TicketWriter for the Service s.
 func NewTicketWriter(s *Service) *TicketWriter {
 	return &TicketWriter{service: s, slots: make(chan struct{}, queueSize)}
 }
@@ -176,7 +176,7 @@ func (w *TicketWriter) commit(group []*Pending) (err error) {
 	deleteExpired := len(tickets) > 0 && due && w.service.canDeleteExpired()
 	var deleted int64
 	err = w.service.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		tx.MarkIdempotent() // already stored first scans and tickets stay unchanged, so the transaction can be repeated
+		tx.MarkIdempotent() // the transaction may run twice: first scans and tickets that are stored stay unchanged
 		if deleteExpired {
 			if deleted, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), maxDeleted); err != nil {
 				return err
@@ -191,8 +191,8 @@ func (w *TicketWriter) commit(group []*Pending) (err error) {
 		return fmt.Errorf("%w: %w", ErrScanNotWritten, err)
 	}
 	if deleteExpired {
-		// Only write accesses deletedAt, and at most one write runs at a time. If more tickets may have expired, the next transaction
-		// continues the deletion.
+		// Only the method write uses deletedAt, through commit, and at most one call of the method runs at a time. The zero time makes the
+		// next transaction continue the deletion.
 		w.deletedAt = now
 		if deleted == maxDeleted {
 			w.deletedAt = time.Time{}

@@ -23,7 +23,7 @@ type preference struct {
 	q    float64
 }
 
-// maxPreferences limits how many header entries and contexts of a request are compared with each link, because an anonymous request may
+// maxPreferences is the maximum number of entries of a header, and of contexts, that are compared with each link: an anonymous request may
 // contain thousands.
 const maxPreferences = 32
 
@@ -55,8 +55,8 @@ type candidate struct {
 	address string
 }
 
-// Ranks of a link for one criterion of a request: unfit = does not match, neutral = the link or the request sets no value; a match
-// ranks higher.
+// Ranks of a link for one criterion of a request. unfit: the link does not match. neutral: the link or the request sets no value. The rank
+// of a match is higher.
 const (
 	unfit   = -1.0
 	neutral = 0.0
@@ -123,8 +123,8 @@ func (a *criteria) rankMedia(l *Link) float64 {
 	return best
 }
 
-// choose returns the best links for a request: a single link, several equally ranked links, or none. The slice levels is ordered
-// from the requested key up to its primary key.
+// choose returns the best links for a request: a single link, several equally ranked links, or none. levels contains the entries of the
+// requested key and of the keys above it, up to the primary key.
 func (a *criteria) choose(levels []*Entry, value func(string) (string, bool)) []candidate {
 	for _, e := range levels {
 		candidates := e.activeLinks(a.at, value)
@@ -132,7 +132,7 @@ func (a *criteria) choose(levels []*Entry, value func(string) (string, bool)) []
 		if kind == "" {
 			defaultIndex = slices.IndexFunc(candidates, func(h candidate) bool { return h.Default })
 			if defaultIndex < 0 {
-				continue // the entry has no active default link: the default of the nearest key above applies
+				continue // without an active default link in this entry, the default of the nearest key above applies
 			}
 			kind = candidates[defaultIndex].Type
 		}

@@ -25,11 +25,11 @@ const (
 	MaxLinks = 100
 	maxHref  = 2048
 	maxTitle = 200
-	maxWords = 20 // maximum number of languages of one link, and of its contexts
+	maxWords = 20 // maximum number of languages of one link, and maximum number of its contexts
 )
 
-// Entry holds the links that the operator or the owner sets for a key; they also apply to all keys below it that have no entry of
-// their own.
+// Entry contains the links that the operator or the owner of a key sets for the key. They also apply to those keys below it that have no
+// entry.
 type Entry struct {
 	Key      string    `json:"key"` // such as "01/09506000134352/10/LOT", with values escaped as in a URL path
 	Owner    string    `json:"owner,omitempty"`
@@ -38,8 +38,8 @@ type Entry struct {
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
 	At       time.Time `json:"-"` // time of the last change
-	// Number is the number of the first change of the key's entry by its current owner; scans of the key are counted under this
-	// number, as scans of a rule are counted under the rule's number.
+	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. It is the number of the current owner's
+	// first change of the entry.
 	Number int64 `json:"-"`
 }
 
@@ -82,7 +82,7 @@ const Voc = "https://ref.gs1.org/voc/"
 
 const curie = "gs1:"
 
-// HandledBy is the link type of a link to another resolver that serves the key in place of this server.
+// HandledBy is the type of a link to another resolver, which serves the key in place of this server.
 const HandledBy = curie + "handledBy"
 
 // shortType returns the stored form of a link type: gs1:name for a link type of GS1, unchanged otherwise.
@@ -245,8 +245,8 @@ func (l Link) normalize() (Link, error) {
 	return l, nil
 }
 
-// validAddress checks that an address is an http or https URL with a host. Placeholders may occur only after the host, because their
-// values come from the request: written is the address with placeholders, filled is the same address with values in their place.
+// validAddress checks that an address is an http or https URL with a host. written is the address with placeholders, filled is the same
+// address with values in their place. Placeholders may occur only after the host, because their values come from requests.
 func validAddress(written, filled string) error {
 	u, err := url.Parse(filled)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || len(written) > maxHref {

@@ -20,8 +20,8 @@ type Resolver struct {
 	Scheme func(*http.Request) string
 	// Reserved reports whether a path is reserved for this server on every host.
 	Reserved func(path string) bool
-	// Opens reports whether an address opens something other than a link of a GS1 key, such as a rule or a code. Requests for
-	// addresses that open a rule or a code, and requests for keys without an entry, are passed to the handler of the browser pages.
+	// Opens reports whether a rule or a code opens at an address. If a key has no entry, a request for such an address is passed to the
+	// handler of the browser pages.
 	Opens func(text string) bool
 	// Followed is called for each redirected request; may be nil.
 	Followed func(*http.Request, Followed)
@@ -35,7 +35,7 @@ type Resolver struct {
 type Followed struct {
 	Key, Address string // as in Found
 	Number       int64
-	Type         string // of the link
+	Type         string // type of the link
 	Language     string // language of the link, or the client's first choice; "" = unknown
 }
 
@@ -61,8 +61,8 @@ func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// Orphan responds 404 to a Digital Link on a host that is not in the book, and passes all other requests to next, so that a phone
-// does not take a 200 response of another API for the product's page.
+// Orphan is for hosts that are not among Hosts. It responds 404 to a Digital Link, since a phone would take a 200 response of another API
+// for the page of the product. It passes all other requests to next.
 func (r *Resolver) Orphan(next http.Handler) http.Handler {
 	keys := gs1.PrimaryKeys()
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -76,8 +76,8 @@ func (r *Resolver) Orphan(next http.Handler) http.Handler {
 	})
 }
 
-// host returns the host of a request as it appears in links, without the default port of its scheme. host returns "" if the
-// request's host is not in the book. A host that is listed in the book without a port matches every port.
+// host returns the host of a request as it appears in links, without the default port of its scheme. host returns "" if the request's host
+// is not among Hosts. A host that Hosts contains without a port matches every port.
 func (s *Service) host(header, scheme string) string {
 	name := strings.ToLower(header)
 	switch scheme {
@@ -99,7 +99,7 @@ func (s *Service) host(header, scheme string) string {
 	return ""
 }
 
-// parseOwn reports whether an address is on a host of the book, and returns the path and query of the address.
+// parseOwn reports whether the host of an address is among Hosts, and returns the path and query of the address.
 func (s *Service) parseOwn(text string) (path, query string, ok bool) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	end := strings.IndexAny(rest, "/?#")
@@ -176,7 +176,7 @@ func rawPath(q *http.Request) string {
 // opens reports whether a rule or code, rather than a link of a GS1 key, opens at this address.
 func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
 
-// resolve serves a request for a key; false = the key has no entry, but a rule or code opens at the address.
+// resolve serves a request for a key. It returns false if the key has no entry and a rule or code opens at the address.
 func (a *answer) resolve() bool {
 	levels, archived := a.Service.levels(a.id.keys())
 	if len(levels) == 0 {
@@ -230,7 +230,7 @@ func (a *answer) addLinksetHeader(id identifier) {
 	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
 }
 
-// wantsLinkset reports whether the Accept header ranks a linkset at least as high as any other named type.
+// wantsLinkset reports whether the Accept header gives a linkset at least the priority of every other type that it contains.
 func wantsLinkset(media []preference) bool {
 	limit, local := 0.0, 0.0
 	for _, choice := range media {
@@ -334,8 +334,8 @@ type target struct {
 	Context  []string `json:"context,omitempty"`
 }
 
-// linkset sends the links of all levels; if hits is not nil, linkset sends only the links in hits. GS1's schema requires an item
-// description for each level.
+// linkset sends the links of all levels; if hits is not nil, it sends only the links in hits. Each level has an item description, because
+// GS1's schema requires it.
 func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []candidate) {
 	a.w.Header().Add("Link", "<"+linksetTerms+`>; rel="`+jsonldRel+`"; type="application/ld+json"`)
 	sets := []map[string]any{}
@@ -358,8 +358,8 @@ func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []candid
 	a.write(status, linksetType, map[string]any{"linkset": sets})
 }
 
-// addLinks adds links by type, and adds the default link again as defaultLink, with required fields only; links of the same type as
-// the default are also added as defaultLinkMulti, with the fields that distinguish them.
+// addLinks adds each link under its type. It adds the default link also as defaultLink, with the required fields only. If several links
+// have the type of the default link, it adds them also as defaultLinkMulti, with all fields.
 func addLinks(set map[string]any, candidates []candidate) {
 	add := func(kind string, t target) {
 		list, _ := set[kind].([]target)
@@ -395,7 +395,7 @@ func (h candidate) target() target {
 }
 
 // shortLanguage returns a language tag in the form of GS1's schema: a two-letter language, optionally with a two-letter region. A linkset
-// cannot represent a language without a two-letter code, for which inTwo returns "".
+// cannot contain a language that has no two-letter code; for such a language, shortLanguage returns "".
 func shortLanguage(tag string) string {
 	parts := strings.Split(tag, "-")
 	if len(parts[0]) != 2 {

@@ -38,7 +38,7 @@ type Tx interface {
 	GS1At(ctx context.Context, keys []string) ([]Entry, error)
 	// GS1Find returns the entries that a query selects, ordered by key.
 	GS1Find(ctx context.Context, q Query) ([]Entry, error)
-	// GS1Owners returns the number of keys per owner at and below each primary key, as a map from primary key to owner to count.
+	// GS1Owners returns, for each primary key and owner, the number of the owner's keys at and below the primary key.
 	GS1Owners(ctx context.Context, roots []string) (map[string]map[string]int, error)
 	PutGS1(ctx context.Context, list ...Entry) error
 	DeleteGS1(ctx context.Context, e Entry) error
@@ -62,11 +62,11 @@ type Service struct {
 	Now   func() time.Time
 	// Hosts returns the host names under which keys are resolved, with a port if the port is not the default of the scheme.
 	Hosts func() []string
-	// Holder returns the account that a GS1 Company Prefix is assigned to, and the longest matching prefix; "" = not assigned. If
-	// Holder is nil, no prefix is assigned.
+	// Holder returns the longest assigned GS1 Company Prefix that digits begin with, and its owner; "" = none. If Holder is nil, no prefix
+	// is assigned.
 	Holder func(digits string) (prefix, owner string)
-	// Changed is called with the changed keys after each commit and before the caller gets its result; the callback must lead to a
-	// call of Read. If Changed is nil, Read is called directly.
+	// Changed is called with the changed keys after each commit, before a result is returned to the caller. It must cause a call of Read.
+	// If Changed is nil, Read is called directly.
 	Changed func(ctx context.Context, keys ...string)
 
 	reading sync.Mutex // serializes reads, so that the last read sees the last commit
@@ -138,7 +138,7 @@ func (s *Service) Len() int {
 	return len(s.entries)
 }
 
-// levels returns the entries of a key and of the keys above it, nearest first; archived reports that one of these entries is archived.
+// levels returns the entries of a key and of the keys above it, nearest first. archived is true if one of these entries is archived.
 func (s *Service) levels(keys []string) (found []*Entry, archived bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -228,7 +228,7 @@ func (s *Service) Put(ctx context.Context, e Entry, create bool, allowed func(ow
 // OwnershipError reports that a key, or a key above or below it, belongs to another account.
 type OwnershipError struct {
 	Key, Holder string // Holder is the owning account; "" = the operator
-	Prefix      string // company prefix through which Holder owns the key; "" = Holder owns entries of the same primary key
+	Prefix      string // company prefix that is assigned to Holder; "" = Holder owns entries of the same primary key
 }
 
 func (f OwnershipError) Error() string {
@@ -518,9 +518,9 @@ func (s *Service) Import(ctx context.Context, read iter.Seq2[Planned, error], dr
 	return done, err
 }
 
-// Transfer transfers entries to another account: the entries at and below a primary key or, if subject is digits, the entries of
-// all keys that holder assigns by exactly these digits. With dry = true, Transfer counts the keys and changes nothing. Transfer
-// returns the number of keys whose owner changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
+// Transfer transfers entries to another account: if subject is a key, the entries at and below its primary key; if subject consists of
+// digits, the entries of all keys for which holder returns exactly these digits as the prefix. With dry = true, Transfer counts the keys
+// and changes nothing. Transfer returns the number of keys whose owner changes; the errors are accounts.Invalid and accounts.ErrNoAccount.
 func (s *Service) Transfer(
 	ctx context.Context, subject, to string, holder func(digits string) (prefix, owner string), dry bool,
 ) (int, error) {
@@ -577,7 +577,7 @@ func (s *Service) Transfer(
 	return len(keys), err
 }
 
-// isTransferred reports whether the owner of the entry changes when a key or a company prefix (digits) is transferred to the account to.
+// isTransferred reports whether Transfer changes the owner of the entry. digits is the company prefix; "" = a key is transferred.
 func (e Entry) isTransferred(to, digits string, holder func(string) (string, string)) bool {
 	if e.Owner == to || digits == "" {
 		return e.Owner != to
@@ -597,15 +597,15 @@ func Company(key string) (string, error) {
 type Found struct {
 	Key     string
 	Owner   string
-	Number  int64  // number under which the scan is counted: Entry.Number of the nearest key with an entry
+	Number  int64  // Entry.Number of the nearest key with an entry; the scan is counted under this number
 	Address string // web link equivalent to the scanned text, without any secret part
 	App     string // AppID of the Mini Program to open; "" = none
 	Page    string
 	URL     string // default link, used if no Mini Program opens
 }
 
-// Scan returns the target of a scanned text: a Digital Link on a host of the book, an element string, or AIs in brackets. opens reports
-// whether a Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
+// Scan returns the target of a scanned text: a Digital Link on one of Hosts, an element string, or AIs in brackets. opens reports whether a
+// Mini Program can be opened. Scan returns false if the text contains no GS1 key or the key has no entry.
 func (s *Service) Scan(text string, t time.Time, opens func(appid string) bool) (Found, bool) {
 	var id identifier
 	query := ""

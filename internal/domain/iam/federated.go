@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// FederatedUser is a person as described by an OpenID Connect provider. Issuer and subject identify the person, because the provider never
-// assigns the pair to another person. Names and mail addresses do not identify a person, because a provider may reassign them.
+// FederatedUser is a person as described by an OpenID Connect provider. A person is identified by issuer and subject, because the provider
+// never assigns this pair to another person; it may reassign names and mail addresses.
 type FederatedUser struct {
 	Issuer, Subject string
 	Names           []string // candidate names for the person, best first
@@ -20,11 +20,11 @@ type FederatedUser struct {
 	Accounts        []string // AppIDs that the role is limited to; empty = all
 }
 
-// OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider only at sign-in, so a
-// role that the provider withdraws ends on this server within OutsideTime.
+// OutsideTime is the maximum duration of a session of a federated person. The role is read from the provider only at sign-in: when the
+// provider withdraws a role, the person loses it on this server within OutsideTime.
 const OutsideTime = time.Hour
 
-// errFederated returns the error for a local change of a person who is managed by an identity provider.
+// errFederated returns the error for an attempt to change, on this server, a person managed by an identity provider.
 func errFederated(p Person) error {
 	return accounts.Invalid(p.Name + " signs in at " + p.Issuer + ", which assigns the role: change the role there")
 }
@@ -67,8 +67,8 @@ func (d *Service) SignInFederated(ctx context.Context, user FederatedUser, b Bro
 	})
 }
 
-// freeName returns an unused name for a new person of a provider, because the provider's name may already belong to another person
-// on this server.
+// freeName returns an unused name for a new person of a provider: the names from the provider may already belong to other persons on this
+// server.
 func freeName(ctx context.Context, tx Tx, user FederatedUser) (string, error) {
 	sum := sha256.Sum256([]byte(user.Issuer + "\x00" + user.Subject))
 	mark := hex.EncodeToString(sum[:8])

@@ -17,9 +17,9 @@ func (d *Service) PersonOf(ctx context.Context, c Caller) (p Person, err error) 
 	return p, err
 }
 
-// prove checks that callers may change their own sign-in: they must repeat password and code or, if they have no password, must
-// have signed in within the last ten minutes. prove returns ErrRefused, ErrSecondFactor, ErrTooMany or ErrBusy, and
-// accounts.Invalid for a person managed by an identity provider.
+// prove checks that a caller may change the caller's own sign-in. The caller must repeat password and code; a caller without a password
+// must have signed in within the last ten minutes. prove returns ErrRefused, ErrSecondFactor, ErrTooMany or ErrBusy, and accounts.Invalid
+// for a person managed by an identity provider.
 func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
 	p, err := d.PersonOf(ctx, c)
 	switch {
@@ -60,7 +60,7 @@ func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change
 // factor, and the server stores nothing.
 type pending struct {
 	Secret   string
-	Recovery []string // hashes
+	Recovery []string // hashes of the recovery codes
 	Until    time.Time
 }
 

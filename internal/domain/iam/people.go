@@ -30,7 +30,7 @@ type Person struct {
 	TOTPStep   int64    // time step of the last accepted code, because each code works once
 	Recovery   []string // hashes of the unused recovery codes
 	Issuer     string   // issuer URL of the identity provider that manages the person; "" = managed by this server
-	Subject    string   // there
+	Subject    string   // identifies the person at the identity provider
 	CreatedAt  time.Time
 	LastSeenAt time.Time // the last sign-in
 }
@@ -84,8 +84,7 @@ var (
 	// ErrNoSession reports that a session does not exist or has ended.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
-	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell whether the name, the password
-	// or the code is wrong.
+	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which of them is wrong.
 	ErrRefused = errors.New("the name, the password or the code is not right")
 	// ErrSecondFactor reports that name and password are correct and that a code of the second factor is required.
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
@@ -119,17 +118,17 @@ type Store interface {
 // Tx is one database transaction on people, keys, sessions and links. The methods of Tx return ErrNoPerson, ErrNoKey, ErrNoSession
 // or ErrNoLink for rows that do not exist.
 type Tx interface {
-	// LockPeople serializes changes of people until the transaction ends. The lock of LockPeople prevents two people from taking
-	// the same name, and prevents a change from restoring a right that a concurrent change removed.
+	// LockPeople serializes changes of people until the transaction ends. Otherwise two people could take the same name, or a change could
+	// restore a right that a concurrent change has removed.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
 	// PersonOf returns the person with this issuer and subject at an identity provider.
 	PersonOf(ctx context.Context, issuer, subject string) (Person, error)
 	People(ctx context.Context) ([]Person, error)
-	// PutPerson stores a person and writes action to the audit log; "" writes no audit entry.
+	// PutPerson stores a person and writes action to the audit log; if action is "", it writes no audit entry.
 	PutPerson(ctx context.Context, p Person, action string) error
-	// UseCode stores the step and the recovery codes of p if the stored values still equal those in before. UseCode returns
-	// ErrRefused if another request used a code after the caller had read the person that it passes as before.
+	// UseCode stores the step and the recovery codes of p if the stored values still equal those of the argument before, which the caller
+	// has read. Otherwise another request has used a code meanwhile, and UseCode returns ErrRefused.
 	UseCode(ctx context.Context, before, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
@@ -141,7 +140,7 @@ type Tx interface {
 	PutSession(ctx context.Context, s Session) error
 	DeleteSession(ctx context.Context, id string) error
 	DeleteSessionsOf(ctx context.Context, person, exceptID string) error
-	// DropSessions deletes sessions that expired before expiredBefore, and sessions last used before usedBefore.
+	// DropSessions deletes the sessions that expired before expiredBefore, and those that were last used before usedBefore.
 	DropSessions(ctx context.Context, expiredBefore, usedBefore time.Time) error
 	// TakeLoginLink deletes a login link and returns it.
 	TakeLoginLink(ctx context.Context, hash string) (Link, error)
@@ -160,7 +159,7 @@ type Service struct {
 	Random io.Reader
 	// Guesses counts failed attempts by address and name, so that a client cannot lock out another person.
 	Guesses accounts.Throttle
-	// Guessed, unless nil, is called for each failed attempt; tooMany reports that the limit of attempts was already exceeded.
+	// Guessed is called for each failed attempt; nil = no callback. tooMany is true if the limit of attempts was already exceeded.
 	Guessed func(at LoginMethod, name string, ip netip.Addr, tooMany bool)
 
 	hashing semaphore.Semaphore
@@ -211,7 +210,7 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-// namePattern does not limit the length, because compiling a pattern limited to forty letters takes 27 ms at each start.
+// namePattern does not limit the length of a name (CheckName does), because compiling such a pattern would take 27 ms at each start.
 var namePattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
 // CheckName returns accounts.Invalid for an invalid name.
@@ -233,8 +232,8 @@ type Change struct {
 	Invite int
 }
 
-// Created holds the new secrets of a change, which are shown only once: the otpauth URI of a second factor, its recovery codes, and
-// the text of an invitation with its expiry.
+// Created contains the new secrets of a change: the otpauth URI of a second factor, its recovery codes, and the text of an invitation with
+// its expiry. They are shown only once.
 type Created struct {
 	Factor
 	Invitation string
@@ -433,7 +432,7 @@ func (d *Service) ByKey(ctx context.Context, text string) (Caller, error) {
 		k.LastSeenAt = now
 		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 			if _, err := tx.AdminKeyByHash(ctx, hash); err != nil {
-				return err // it ended meanwhile
+				return err // the key expired or was deleted meanwhile
 			}
 			return tx.PutAdminKey(ctx, k, "")
 		})
@@ -491,8 +490,7 @@ func (d *Service) authenticate(ctx context.Context, a Credentials, b Browser) (p
 	if err != nil {
 		return p, err
 	}
-	// Concurrent attempts waited for each other while the passwords were checked, so the attempts are counted as if they had
-	// arrived one after the other.
+	// The limit is checked again: concurrent attempts wait for each other while passwords are checked, and may have failed since.
 	if tooMany() {
 		return p, ErrTooMany
 	}
@@ -626,7 +624,7 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 		s.LastSeenAt = now
 		err = d.Store.UpdatePeople(ctx, func(tx Tx) error {
 			if _, err := tx.Session(ctx, s.Hash); err != nil {
-				return err // it ended meanwhile
+				return err // the session ended meanwhile
 			}
 			return tx.PutSession(ctx, s)
 		})
@@ -635,8 +633,8 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	return c, err
 }
 
-// sessionEndError returns err if a session or key ended while its last use was being recorded. A use that cannot be recorded, for example
-// on a full disk, does not reject the request: the session or key only counts as unused for longer.
+// sessionEndError returns err if a session or key ended while its last use was being recorded. Other errors are ignored: if a use cannot be
+// recorded, for example on a full disk, the session or key only counts as unused for longer.
 func sessionEndError(err error) error {
 	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
 		return err
@@ -644,8 +642,7 @@ func sessionEndError(err error) error {
 	return nil
 }
 
-// ValidateSession returns the caller of a session like BySession, but does not record a use: a page that is merely open counts as
-// idle. ErrNoSession.
+// ValidateSession is like BySession, but records no use of the session: a page that is merely open counts as unused. ErrNoSession.
 func (d *Service) ValidateSession(ctx context.Context, text string) (Caller, error) {
 	c, _, err := d.session(ctx, text)
 	return c, err

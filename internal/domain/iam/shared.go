@@ -13,17 +13,17 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// SharedLink is a chart that can be read through a link until it expires, with the permissions of the person who shared it.
+// SharedLink is a link to a chart. Until the link expires, it shows the chart with the permissions of the person or key that shared it.
 type SharedLink struct {
 	ID        string    `json:"id"`
 	Hash      string    `json:"hash"` // hash of the link's secret
 	Title     string    `json:"title,omitempty"`
 	Question  string    `json:"question"`           // query string of the statistics page
-	CreatedBy string    `json:"created_by"`         // the actor
+	CreatedBy string    `json:"created_by"`         // Caller.Actor of the person or key that shared the chart
 	Accounts  []string  `json:"accounts,omitempty"` // AppIDs that the sharing actor was limited to; empty = all
 	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at"`
-	Revoked   bool      `json:"revoked,omitempty"` // before its time
+	Revoked   bool      `json:"revoked,omitempty"` // true = the link was ended before it expired
 }
 
 // ErrNoShared reports that a shared chart does not exist or has ended.
@@ -40,7 +40,7 @@ type SharedCharts struct {
 	// Get returns the value that Put stored; "" = none.
 	Get func(ctx context.Context, id string) (string, error)
 	Put func(ctx context.Context, id, value string) error
-	// Newest returns the most recently stored values, at most limit of them.
+	// Newest returns at most limit values, those that were stored most recently.
 	Newest func(ctx context.Context, limit int) ([]string, error)
 }
 
@@ -142,10 +142,10 @@ func (d *SharedCharts) Open(ctx context.Context, text string) (SharedLink, Calle
 	return link, caller, err
 }
 
-// actor returns the current permissions of the person who shared a chart, limited to their permissions at the time of sharing; the
-// error is ErrNoShared if the person was removed.
+// actor returns the current permissions of the person or key that shared a chart, limited to the accounts allowed when it was shared; the
+// error is ErrNoShared if the person or key was removed.
 func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, err error) {
-	c = Caller{Actor: link.CreatedBy, Role: "admin"} // the admin token's
+	c = Caller{Actor: link.CreatedBy, Role: "admin"} // rights of the admin token
 	kind, name, named := strings.Cut(link.CreatedBy, ":")
 	since := time.Time{}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) error {
@@ -168,7 +168,7 @@ func (d *SharedCharts) actor(ctx context.Context, link SharedLink) (c Caller, er
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPerson) || err == nil && since.After(link.CreatedAt): // the name now belongs to a different person
+	case errors.Is(err, ErrNoPerson) || err == nil && since.After(link.CreatedAt): // the name now belongs to a different person or key
 		return Caller{}, ErrNoShared
 	case err != nil:
 		return Caller{}, err

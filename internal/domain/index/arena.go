@@ -19,7 +19,7 @@ import (
 const (
 	chunkBits = 16
 	chunkSize = 1 << chunkBits
-	// pageBits is the number of address bits of a chunk within one page of the directory.
+	// pageBits is the number of bits of a chunk number that select the chunk within a page of the directory.
 	pageBits = 12
 	dirBits  = 12
 	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so maxChunks also limits how much can be appended between
@@ -151,7 +151,7 @@ func (a *arena) append(record []byte) address {
 	return addr
 }
 
-// bury notes that size bytes at an address are dead, because nothing points to the record at the address any more.
+// bury counts size bytes at an address as dead, because nothing points to the record at this address any more.
 func (a *arena) bury(addr address, size int32) {
 	use := &a.chunks[addr>>chunkBits]
 	use.dead += size
@@ -162,7 +162,7 @@ func (a *arena) bury(addr address, size int32) {
 	}
 }
 
-// leave returns the chunk to empty next; it belongs to a slab that is more than half dead, so that the slab can be freed.
+// leave returns the next chunk to empty. The slab of this chunk is more than half dead, and is freed when all its chunks are empty.
 func (a *arena) leave() (n int, ok bool) {
 	if a.leaving == 0 {
 		return 0, false
@@ -209,11 +209,11 @@ func (a *arena) bytesAt(addr address) []byte {
 	return c[addr&(chunkSize-1):]
 }
 
-// view returns bytes of an arena as a string without copying. They never change.
+// view returns bytes of an arena, which never change, as a string without copying.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// textOf returns the text at an address using its known length, so that the length need not be read from memory; 255 means that the
-// length must be read.
+// textOf returns the text at an address. The caller passes the length of the text, so that textOf need not read it from memory; 255 means
+// that textOf must read the length.
 func (a *arena) textOf(addr address, length byte) string {
 	b := a.bytesAt(addr)
 	if length == 255 || len(b) < 2+int(length) {
@@ -241,14 +241,14 @@ func (a *arena) text(addr address) string {
 //	 0  5  host
 //	 5  1  flags
 //	 6  2  length of the tail (12 bits), length of the id less one (3)
-//	 8  6  owner: where its text lies, and its length (255 = more)
-//	14  6  page: the same
-//	20     tail: the key from the path on
+//	 8  6  owner: address of its text, length of the text (255 = 255 or more)
+//	14  6  page: address of its text, length of the text (255 = 255 or more)
+//	20     tail: the part of the key from the path on
 //	       id, little endian
-//	       the target's text address (5), with flagTarget
-//	       extra, with flagExtra: the prefix as it was added, unless it is the
-//	       key, then the test links, each a length of two bytes and the text,
-//	       then the length ffff
+//	       with flagTarget: address of the target's text (5)
+//	       with flagExtra: the prefix as it was added, or ffff if it is equal
+//	       to the key; then the test links; then ffff. The prefix and each
+//	       test link consist of a length of two bytes and the text
 const (
 	ruleHead = 20
 	maxTail  = 1<<12 - 1

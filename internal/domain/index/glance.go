@@ -14,8 +14,8 @@ import (
 // and host, a path, a host of at most 31 bytes and at most four places where a rule can end, and is not a code of a service
 // account. Links that are not ordinary are handled by core.search; tests check that glance and core.search return the same results.
 //
-// While a processor waits for memory, it continues with independent instructions and predicts branches. So that the processor need not wait
-// for the host entry, the table positions that a glance reads depend only on the link; the host entry affects only branches.
+// While a processor waits for memory, it continues with independent instructions and predicts branches. The table positions that a glance
+// reads therefore depend only on the link, and the host entry affects only branches: the processor need not wait for the host entry.
 
 const (
 	ones    = 0x0101010101010101
@@ -144,7 +144,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) glanced {
 	var found spots
 	depth, pathLen := uint(0), 0
 	state = c.seed
-	prev, back := uint64(0), state // the last block and the hash state before that block
+	prev, back := uint64(0), state // prev is the last block, and back the hash state before prev
 	for {
 		// loadIn may read bytes before p, because more than eight bytes of the text precede p.
 		w := loadIn(p, pos, n)
@@ -300,8 +300,8 @@ func equalBytes(a, b unsafe.Pointer, n int) bool {
 	return d|(load(a, n-8)^load(b, n-8))>>(uint(8*(pos+8-n))&63) == 0
 }
 
-// recordAt returns the record at an address if a record whose tail has n bytes fits into the rest of its chunk; otherwise nil. The
-// caller must still check that the record's tail has n bytes.
+// recordAt returns the record at an address, or nil if a record with a tail of n bytes does not fit between the address and the end of its
+// chunk. The caller must still check that the record's tail has n bytes.
 func (a *arena) recordAt(addr address, n int) unsafe.Pointer {
 	c := a.chunk(addr)
 	from := int(addr & (chunkSize - 1))

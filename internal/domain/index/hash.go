@@ -14,7 +14,7 @@ type place struct {
 	end  int
 }
 
-// Constants of the hash mixing: odd numbers without a pattern. Of the inputs of the hash, only the seed is secret.
+// Constants of the hash mixing: odd numbers without a pattern. They are not secret; the seed of the hash is.
 const (
 	mixBlock  = 0xa0761d6478bd642f
 	mixEnd    = 0xe7037ed1a0b428db
@@ -28,8 +28,8 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// prefixHash returns the hash of the first end bytes; block holds the last one to eight of these bytes, and state is the hash state of the
-// blocks before. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in parallel.
+// prefixHash returns the hash of the first end bytes; block contains the last of these bytes (one to eight), and state is the hash state of
+// the earlier blocks. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in parallel.
 func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }
@@ -45,7 +45,7 @@ func hashText(seed, host uint64, s string) uint64 {
 	return prefixHash(state, block(s, pos), len(s), host)
 }
 
-// hashOrigin returns the hash of a scheme and host; the hash is never 0, and is odd exactly for https.
+// hashOrigin returns the hash of a scheme and host. The hash is never 0; it is odd for https and even for http.
 func hashOrigin(seed uint64, origin string) uint64 {
 	secure := uint64(0)
 	name := origin[len("http://"):]
@@ -136,7 +136,7 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 	}
 	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
 		// A link without "?" also matches a rule that ends with a bare "?".
-		if from != len(tail) { // the last block was not full, so it is read again
+		if from != len(tail) { // the last block was not full, so hashAsked reads it again
 			found = append(found, place{hashAsked(seed, lower, tail), len(tail) + 1})
 		} else {
 			found = append(found, place{prefixHash(state, '?', len(tail)+1, lower), len(tail) + 1})

@@ -7,17 +7,17 @@ import (
 	"unsafe"
 )
 
-// A host holds the scheme and host of rules in one cache line, with masks of the places where rules of the host can end, so that a
-// look-up probes only these places and stops at once if the host has no rule:
+// A host stores a scheme and host in one cache line, together with masks of the places where rules of the host can end. A look-up probes
+// only these places, and stops at once if the host has no rule:
 //
-//	word 0  hash of "https://host", odd under https; 0 = a free line
+//	word 0  hash of the scheme and host, odd for https; 0 = a free line
 //	     1  low half: bit d = a rule without "?" ends after the d-th "/" of the
 //	        path; high half: bit d = a rule's whole path has d "/" and does not
-//	        end with one
-//	     2  low half: bit n = a rule has n bytes of parameters; high half: the
-//	        first two of them are among these (a filter: see askBit)
-//	     3  where the text lies (40 bits), its length without the scheme (8),
-//	        the length of the longest rule from the path on (16)
+//	        end with "/"
+//	     2  low half: bit n = a rule has n bytes of parameters; high half: a
+//	        filter for the first two of these bytes (see askBit)
+//	     3  address of the text (40 bits), length of the host (8), length of
+//	        the longest rule of the host from the path on (16)
 //	     4  up to 31 bytes of the host
 //
 // The highest bit of a mask of depths or lengths also stands for all greater depths or lengths. Words 1, 2 and 3 of a host only
@@ -29,7 +29,7 @@ const (
 	hostFill = 600
 )
 
-// hostTable finds hosts by hash; like table, it is divided into segments.
+// hostTable finds hosts by hash; it is divided into segments, as the type table is.
 type hostTable struct {
 	segments [1 << hostBits]hostSegment
 

@@ -35,7 +35,7 @@ type Index struct {
 	careless bool
 }
 
-// New is empty.
+// New returns an empty index.
 func New() *Index {
 	x := &Index{}
 	x.replace(newCore(0))
@@ -126,7 +126,7 @@ func (x *Index) change(c *core, key string, oldNames, currentNames []string, do 
 	}
 }
 
-// buried cleans up after a change that left a dead record: it empties at most one chunk, however many rules the index has.
+// buried cleans up after a change that left a dead record: it empties at most one chunk, so its cost is independent of the number of rules.
 func (x *Index) buried(c *core, oldAddress address) {
 	defer func() { x.measure(x.state.Load()) }()
 	if oldAddress == 0 {
@@ -156,7 +156,7 @@ func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
 func (x *Index) renew(c *core) *core {
 	fresh, err := build(c.all())
 	if err != nil {
-		panic("index: " + err.Error()) // they fitted before
+		panic("index: " + err.Error()) // the rules were in an index before
 	}
 	x.replace(fresh)
 	return fresh

@@ -28,12 +28,12 @@ import (
 //
 //	8 bytes  "qrjrules"
 //	4        version of the format
-//	4        length of what follows
-//	4        CRC-32C of what follows
+//	4        length of the JSON text
+//	4        CRC-32C of the JSON text
 //	JSON     of type snapshotHead
 //
-// The header is followed by the parts that it lists, each with the listed length and CRC-32C, and nothing else. Numbers are stored
-// in little-endian order.
+// The parts that the header lists follow the header, each with the listed length and CRC-32C; the file has no other content. Numbers are
+// stored in little-endian order.
 const (
 	snapshotMagic  = "qrjrules"
 	snapshotFormat = 2
@@ -46,14 +46,14 @@ const (
 var (
 	// ErrSnapshotFormat reports that the snapshot file was written by another version of the program.
 	ErrSnapshotFormat = errors.New("written by another version of this program")
-	// ErrSnapshotDamaged reports that the content of the snapshot file differs from what was written.
+	// ErrSnapshotDamaged reports that the content of the snapshot file differs from the content that was written.
 	ErrSnapshotDamaged = errors.New("damaged")
 )
 
-// Checkpoint identifies a state of the store. A snapshot with a mark contains all changes up to the mark, and possibly later changes.
+// Checkpoint identifies a state of the store. A snapshot with a Checkpoint contains all changes up to Seq, and possibly later changes.
 type Checkpoint struct {
-	// Seq is the number of the last change; Identity distinguishes the history up to that change from any other history, for
-	// example by the value of its hash chain.
+	// Seq is the number of the last change. Identity distinguishes the history up to this change from all other histories, for example as
+	// the hash of the last change.
 	Seq      int64  `json:"seq"`
 	Identity string `json:"identity"`
 }
@@ -103,8 +103,8 @@ type segmentImage struct {
 	Spent int32  `json:"spent,omitempty"`
 }
 
-// possible reports whether the description of a segment in the snapshot file is plausible. A segment is plausible if its index lies
-// between start and count, and its N buckets or hosts, of 64 bytes and room entries each, fit into the left bytes of its part.
+// possible reports whether the description of a segment in the snapshot file is plausible. The segment's index must lie between start and
+// count, its N buckets or hosts of 64 bytes must fit into the left bytes of its part, and each of them has room for at most room entries.
 func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
 	return s.At > start && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
@@ -128,9 +128,9 @@ type fileRule struct {
 	Published   bool       `json:"published"`
 }
 
-// WriteSnapshot writes the index as of one moment during the call to a new file, which replaces the file at path once it is on
-// disk. Rules may change during the call to WriteSnapshot. The caller must take mark before the call to WriteSnapshot; a node that
-// loads the snapshot file then reads all changes after the mark.
+// WriteSnapshot writes the state that the index has at one moment during the call. It writes a new file, which replaces the file at path
+// after it is on disk. Rules may change during the call. The caller must determine mark before the call: a node that loads the file then
+// reads all changes after mark.
 func (x *Index) WriteSnapshot(path string, mark Checkpoint, list []SnapshotAccount) error {
 	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {
@@ -247,7 +247,7 @@ func (x *Index) writeSnapshot(f io.WriteSeeker, mark Checkpoint, list []Snapshot
 	return w.head.write(f)
 }
 
-// write fills the first block of a file, whose rest stays zero.
+// write writes the header to the first block of a file; the rest of the block stays zero.
 func (h snapshotHead) write(f io.WriteSeeker) error {
 	head, err := json.Marshal(h)
 	if err != nil {
@@ -446,7 +446,7 @@ func (s *partSequence) next(read func(*partReader) error) error {
 	return nil
 }
 
-// nextJSON parses the next part, a small one, after its checksum is verified.
+// nextJSON reads the next part, which must be small, verifies its checksum and then parses it.
 func (s *partSequence) nextJSON(v any) error {
 	var text []byte
 	err := s.next(func(r *partReader) error {
@@ -520,7 +520,7 @@ func readSnapshot(in io.Reader, size int64) (*Snapshot, error) {
 	return s, nil
 }
 
-// apply repeats a change that was made after the image of the index.
+// apply repeats a change that was made while the snapshot file was being written.
 func (c changedRule) apply(x *Index) error {
 	r := c.Rule
 	if r == nil {

@@ -28,23 +28,23 @@ type bucket [8]uint64
 
 const slots = 7
 
-// segment holds the location and the number of its buckets. A writer stores buckets before n, and n never shrinks; a reader loads n
-// before buckets, so all its reads are inside the array, and Index.version tells whether the two values belong together.
+// segment holds the location and the number of its buckets. A writer stores buckets before n, and n never shrinks. A reader loads n before
+// buckets, so it reads only inside the array; Index.version shows whether the two values belong together.
 type segment struct {
 	n       atomic.Uint64
 	buckets atomic.Pointer[bucket]
 }
 
-// segmentUse counts the taken slots, and the slots freed since the segment was built: a freed slot keeps the overflow mark that
-// sends look-ups to the next bucket.
+// segmentUse counts the used slots, and as spent the slots that were freed since the segment was built: the overflow mark of a freed slot
+// still sends look-ups to the next bucket.
 type segmentUse struct{ used, spent int32 }
 
 const (
 	lowBits  = 0x7f7f7f7f7f7f7f7f
 	tagBytes = 0x0080808080808080
 
-	// fillNew is the load of a new segment, and fillMost is the maximum load, both in taken slots per thousand. A lower load of a
-	// segment costs more memory; a higher load makes look-ups read more buckets.
+	// fillNew is the load of a new segment, and fillMost is the maximum load, both in used slots per thousand. A lower load of a segment
+	// costs more memory; a higher load makes look-ups read more buckets.
 	fillNew  = 640
 	fillMost = 800
 
@@ -64,7 +64,7 @@ func bucketAt(first *bucket, i uint64) *bucket {
 	return (*bucket)(unsafe.Add(unsafe.Pointer(first), i*uint64(unsafe.Sizeof(bucket{}))))
 }
 
-// partOf returns the 24 bits of a hash that a slot stores; home returns the first of n buckets to search.
+// partOf returns the 24 bits of a hash that a slot stores; firstBucket returns the first of n buckets to search.
 func partOf(hash uint64) uint64         { return hash >> 7 & 0xffffff }
 func firstBucket(part, n uint64) uint64 { return part * n >> 24 }
 func tagOf(hash uint64) uint64          { return hash&0x7f | 0x80 }
@@ -135,7 +135,7 @@ func (t *table) live(s *segment) func(yield func(*bucket) bool) {
 	}
 }
 
-// tags iterates over the number and tag of each taken slot.
+// tags iterates over the number and tag of each used slot.
 func (b *bucket) tags() func(yield func(int, uint64) bool) {
 	return func(yield func(int, uint64) bool) {
 		for i := range slots {
@@ -207,12 +207,12 @@ func insertSlot(first *bucket, n, tag, slot uint64) {
 	}
 }
 
-// swap replaces the address in a slot returned by find by the address of another record with the same key.
+// swap stores the address of another record with the same key in a slot that find has returned.
 func (b *bucket) swap(slot int, a address) {
 	atomic.StoreUint64(&b[slot], b[slot]&0xffffff|uint64(a)<<24)
 }
 
-// remove frees a slot returned by find.
+// remove frees a slot that find has returned.
 func (t *table) remove(hash uint64, b *bucket, slot int) {
 	atomic.StoreUint64(&b[0], b[0]&^(0xff<<(8*(slot-1))))
 	use := &t.use[hash>>(64-t.bits)]

@@ -44,7 +44,7 @@ func (a *Accounts) find(appid string) *accountLinks {
 	return (*m)[appid]
 }
 
-// change replaces a small map by a modified copy.
+// change replaces the small map in which an account belongs by a modified copy.
 func (a *Accounts) change(appid string, f func(map[string]*accountLinks)) {
 	a.writing.Lock()
 	defer a.writing.Unlock()
@@ -62,15 +62,15 @@ func (a *Accounts) Set(account accounts.Account, links []string) {
 	a.change(account.AppID, func(m map[string]*accountLinks) { m[account.AppID] = &accountLinks{account, links} })
 }
 
-// Remove deletes an account from the directory.
+// Remove deletes an account.
 func (a *Accounts) Remove(appid string) {
 	a.change(appid, func(m map[string]*accountLinks) { delete(m, appid) })
 }
 
-// newEmpty returns an empty directory with the same seed, so that d can later adopt its accounts.
+// newEmpty returns an empty set of accounts with the same seed, so that the receiver can adopt this set later.
 func (a *Accounts) newEmpty() *Accounts { return &Accounts{seed: a.seed} }
 
-// adopt takes over the accounts of another directory, which must have no other user.
+// adopt replaces all accounts by the accounts in other; other must have no other user.
 func (a *Accounts) adopt(other *Accounts) {
 	a.writing.Lock()
 	defer a.writing.Unlock()

@@ -34,7 +34,7 @@ type Replica struct {
 	AccountStore accounts.Store
 	Log          *slog.Logger
 
-	// Changes is the log that Follow follows; nil if no other process writes to the store, in which case History is set.
+	// Changes is the log that Follow follows; nil = no other process writes to the store, and History is set instead.
 	Changes ChangeLog
 	// History is the change log of a store without other writers; snapshots are checked against it.
 	History ChangeLog
@@ -59,10 +59,10 @@ type Replica struct {
 	followed         position
 	checked          time.Time // last time at which the memory contained every change up to followed
 	lastResponse     time.Time // last time at which the store responded with a page of the log or with rules of a reload
-	silent           bool      // reports that the log cannot be read and that this was logged
-	restored         bool      // reports that loading the snapshot file was attempted
-	snapshotPosition position  // log position up to which the snapshot file contains every rule; 0 = no file for this log
-	ruled            position  // log position up to which the memory contains at least every rule; guarded by reading
+	silent           bool      // reports whether an error was logged because the log cannot be read
+	restored         bool      // reports whether loading the snapshot file was attempted
+	snapshotPosition position  // log position up to which the snapshot file contains every rule change; 0 = no file for this log
+	ruled            position  // log position up to which the memory contains every rule change; guarded by reading
 	// midway is a test hook, called before a reload locks the mutex reading, to force interleavings.
 	midway func(context.Context)
 }
@@ -71,7 +71,7 @@ type Replica struct {
 type missed struct {
 	retry func(context.Context) error
 	since time.Time
-	// unreadable is the error of a read that failed although the store responded; nil = not retried since the store recovered.
+	// unreadable is the error of a read that failed although the store responded; nil = the store may not have responded.
 	unreadable error
 }
 
@@ -114,7 +114,7 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 
 var errUnread = errors.New("reading it broke off")
 
-// changedRules is a group of changed rules that wait to be reloaded.
+// changedRules is a list of changed rules that wait to be reloaded.
 type changedRules struct {
 	keys []string
 	read chan struct{} // closed after the rules have been read
@@ -207,7 +207,7 @@ func (c *Replica) readThese(ctx context.Context, dst *Accounts, appids []string)
 	})
 }
 
-// setAccounts stores accounts in dst, together with their links, which it reads from the database.
+// setAccounts reads the links of accounts from the database, and stores the accounts and their links in dst.
 func setAccounts(ctx context.Context, tx accounts.Tx, dst *Accounts, all []accounts.Account) error {
 	var services []string
 	for _, a := range all {
@@ -258,9 +258,9 @@ func (c *Replica) recordFailure(kind string, retry func(context.Context) error, 
 	c.missed[kind] = m
 }
 
-// setAside calls read, and calls it a second time if the read failed although the store responds. If the second call fails too,
-// kind is recorded as missed and unreadable, Retry repeats the read, and following the log continues without it. setAside returns
-// an error if the store does not respond.
+// setAside calls read, and calls it a second time if the read failed although the store responds. If the second call fails too, setAside
+// records kind as missed and unreadable, and returns nil: the replica follows the rest of the log, and Retry repeats the read. If the store
+// does not respond, setAside returns an error.
 func (c *Replica) setAside(ctx context.Context, kind string, read, retry func(context.Context) error) error {
 	for tries := 1; ; tries++ {
 		err := read(ctx)
@@ -314,8 +314,8 @@ func (c *Replica) Loaded() bool {
 }
 
 // Ready returns nil if the memory is loaded, every read of this node's own changes succeeded, and a page of the log was read within
-// FollowLimit. Ready also returns nil while a long import is being read, and if an object cannot be read although the store
-// responds, because no node could read the object: see Stale, Reading and Unreadable.
+// FollowLimit. Ready also returns nil while a long import is being read (see Reading and Stale). Ready ignores objects that cannot be read
+// although the store responds, because no node could read them (see Unreadable).
 func (c *Replica) Ready() error {
 	c.mu.Lock()
 	loaded := c.loaded
@@ -376,7 +376,7 @@ func (c *Replica) hear() {
 	c.lastResponse = now
 }
 
-// hearing wraps a stream of rules and records, while rules arrive, that the store responds.
+// hearing wraps a stream of rules. While rules arrive, it records that the store responds.
 func (c *Replica) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		n := 0

@@ -14,14 +14,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// The kinds of changes that affect the memory. The comment of each kind states what the field Key of the change holds.
+// The kinds of changes that affect the memory. The comment of each kind describes the field Key of the change.
 const (
-	RuleChange       = "rule"       // key: the rule's
+	RuleChange       = "rule"       // key: the key of the rule
 	AccountChange    = "account"    // key: the AppID
-	AppearanceChange = "appearance" // the same
+	AppearanceChange = "appearance" // key: the AppID
 	LinkChange       = "link"       // key: the AppID of the service account, a space, the AppID of the Mini Program
 	BatchChange      = "batch"      // key: the number of the batch
-	CodesChange      = "codes"      // the same
+	CodesChange      = "codes"      // key: the number of the batch
 	MetaChange       = "meta"       // key: the name of the value
 	ScanKeyChange    = "scan_key"   // key: the name of the scan key
 	GS1Change        = "gs1"        // key: the GS1 key
@@ -57,7 +57,7 @@ type ChangeLog interface {
 	// ChangesFrom returns at most limit entries with numbers from the given one on, together with the current versions of the rules
 	// that the entries name.
 	ChangesFrom(ctx context.Context, from int64, limit int) ([]Change, error)
-	// Listen opens a connection that notifies of commits by any node.
+	// Listen opens a connection that receives notifications of the commits of all nodes.
 	Listen(ctx context.Context) (Notifier, error)
 }
 
@@ -89,11 +89,11 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// Range of changes that the next log entry makes visible, of which the changes up to shown have been read; 0 = none.
+	// The next log entry makes the changes from first to last visible; the changes up to shown have been read. 0 = none.
 	first, last, shown int64
 }
 
-// Follow keeps the memory in sync with the commits of all nodes until ctx ends. Load comes first.
+// Follow keeps the memory in sync with the commits of all nodes until ctx ends. Load must be called before Follow.
 func (c *Replica) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
@@ -197,7 +197,7 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 // errOtherLog is returned if the log was replaced by another log, so that everything must be reloaded.
 var errOtherLog = errors.New("replica: the log of changes is another one")
 
-// page applies the page of the log after a position to a memory. page returns errOtherLog if the log was replaced.
+// page applies one page of the log, which begins after a position, to the memory dst. page returns errOtherLog if the log was replaced.
 func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore bool, err error) {
 	defer func() {
 		if err == nil || errors.Is(err, errOtherLog) {
@@ -298,7 +298,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 			return fmt.Errorf("following change %d of %s %.120s: %w", change.Seq, change.Kind, change.Key, err)
 		}
 	}
-	if dst.accounts == nil { // of rules alone
+	if dst.accounts == nil { // dst contains only rules
 		return nil
 	}
 	// If reading all objects fails, each object is read by itself, so that one unreadable object does not block the others.
@@ -332,7 +332,7 @@ func (c *Replica) apply(ctx context.Context, dst memory, kind string, change Cha
 	case kind == RuleChange:
 		setRule(dst.rules, change.Key, change.Rule)
 	case dst.accounts == nil:
-		// Of rules alone.
+		// dst contains only rules.
 	case kind == BatchChange:
 		id, err := strconv.ParseInt(change.Key, 10, 64)
 		if err != nil || dst.codes == nil {

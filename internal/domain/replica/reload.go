@@ -45,7 +45,7 @@ func (c *Replica) Reload(ctx context.Context) error {
 	return c.reload(ctx, func() bool { return true })
 }
 
-// reload reloads everything, unless wanted returns false once the reload lock is held.
+// reload waits for the reload lock, and then reloads everything unless wanted returns false.
 func (c *Replica) reload(ctx context.Context, wanted func() bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
@@ -59,16 +59,16 @@ func (c *Replica) reload(ctx context.Context, wanted func() bool) error {
 	return err
 }
 
-// readBeside calls rebuild once the reload lock is held.
+// readBeside waits for the reload lock and then calls rebuild.
 func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	c.reloading.Lock()
 	defer c.reloading.Unlock()
 	return c.rebuild(ctx, all)
 }
 
-// rebuild loads everything, or all rules, into a new memory. During the rebuild the current memory serves scans and follows
-// changes, which are also in the change log. The new memory follows the log to its end before it replaces the current memory, and
-// at that moment neither memory is being written.
+// rebuild loads everything, or all rules, into a new memory. During the rebuild, the current memory serves scans and follows the changes.
+// The new memory then applies these changes from the change log. It replaces the current memory when it has reached the end of the log; at
+// this moment neither memory is being written.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.followOnce(ctx, all)
@@ -82,7 +82,7 @@ func (c *Replica) rebuild(ctx context.Context, all bool) error {
 // attempt to replace the memory fails if new changes arrive at the same moment.
 const swapTries = 100
 
-// followOnce returns done = false if everything must be loaded again, because the log was replaced in the meantime.
+// followOnce returns done = false if everything must be loaded again: the log was replaced, or swapTries attempts have failed.
 func (c *Replica) followOnce(ctx context.Context, all bool) (done bool, err error) {
 	var pos position
 	// All changes after this log position are applied later, even those that the reads below already include.

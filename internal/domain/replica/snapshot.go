@@ -20,12 +20,12 @@ const (
 	// snapshotPause is the minimum interval between two snapshots; after a large snapshot, the interval is twenty times the
 	// duration of the write.
 	snapshotPause = 30 * time.Second
-	// changeShare is the number of bytes of file writes that each change justifies: a new file is due when the changes since the
-	// last file justify its size.
+	// changeShare is the number of bytes that may be written for each change: a new file is due when the number of changes since the last
+	// file, times changeShare, reaches the size of the last file.
 	changeShare = 8192
 	// smallSnapshot is the size in bytes below which every change justifies a new file.
 	smallSnapshot = 64 << 10
-	// At a start, applying one change takes as long as loading changeCost rules in bulk; up to fewChanges changes are always acceptable.
+	// A start applies at most fewChanges changes, plus one per changeCost rules, since a change takes as long as loading changeCost rules.
 	changeCost, fewChanges = 4, 10_000
 )
 
@@ -67,8 +67,8 @@ func (c *Replica) restore(ctx context.Context, dst *memory) (pos position, ok bo
 	return pos, true
 }
 
-// fits returns an error unless a position belongs to the store's history and is so recent that applying the later changes is faster
-// than loading all rules.
+// fits returns an error if a position does not belong to the store's history, or is so old that loading all rules is faster than applying
+// the later changes.
 func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 	head, _, err := c.log().ChangeHead(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 }
 
 // followRules applies the changes after a position to dst until the end of the log, and advances the position. For each page, followRules
-// locks line, the lock of all readers that write to dst. followRules returns errOtherLog if the rules must be reloaded instead.
+// locks line; all functions that write to dst lock line. followRules returns errOtherLog if the rules must be reloaded instead.
 func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) error {
 	page := func() (hasMore bool, err error) {
 		line.Lock()
@@ -138,7 +138,7 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	return nil
 }
 
-// rulesToTheEnd applies changes up to the current end of the log, and returns the position up to which the memory has every rule.
+// rulesToTheEnd applies the changes up to the end of the log, and returns the position up to which the memory has every rule change.
 func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 	err = c.followRules(ctx, c.Rules, &c.reading, &c.ruled)
 	if errors.Is(err, errOtherLog) {
@@ -150,7 +150,7 @@ func (c *Replica) rulesToTheEnd(ctx context.Context) (pos position, err error) {
 	return c.ruled, err
 }
 
-// keep records the position up to which the snapshot file has every rule; 0 = there is no file for this log.
+// keep records the position up to which the snapshot file has every rule change; 0 = there is no file for this log.
 func (c *Replica) keep(to position) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

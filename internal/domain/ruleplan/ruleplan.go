@@ -46,17 +46,17 @@ type Step struct {
 	Prefix string `json:"prefix"`
 	Reason string `json:"reason"`
 	Done   bool   `json:"done"`
-	// TakesOffline reports that the step takes a published rule offline.
+	// TakesOffline reports whether the step takes a published rule offline.
 	TakesOffline bool `json:"takes_offline,omitempty"`
 
 	Draft      client.RuleDraft `json:"-"` // add, edit
 	Target     string           `json:"-"` // delete: the Mini Program of a service account's rule
 	AddedAgain bool             `json:"-"` // delete: the rule is added again
-	Lost       string           `json:"-"` // delete, if the rule is added again: settings that only the server had
+	Lost       string           `json:"-"` // delete, with AddedAgain: settings that are lost, because the rules file does not contain them
 }
 
-// Read parses the rules of a file that belong to an owner ("" = any owner), and returns the errors of invalid rules; target is the
-// Mini Program of service account rules that name none. The error reports that the rules file as a whole cannot be read.
+// Read parses the rules of a file that belong to an owner ("" = any owner). wrong contains the errors of invalid rules; err is set if the
+// rules file as a whole cannot be read. target is the Mini Program of service account rules that state no Mini Program.
 func Read(file string, text []byte, owner, target string) (wanted []Desired, wrong FileErrors, err error) {
 	return read(file, text, owner, target, func(*Desired, *FileErrors) bool { return true })
 }
@@ -122,7 +122,7 @@ type ruleNode struct {
 	exported       bool // the entry is from an export with one object per line
 }
 
-// The keys that a file may contain, and the keys that only lists from a server contain and that are ignored.
+// ruleKeys lists the keys that a rule may have. serverKeys lists keys of lists from a server; they are ignored.
 var (
 	ruleKeys   = []string{"owner", "prefix", "path", "appid", "occupy", "open_version", "test_links", "published"}
 	serverKeys = []string{"total", "open", "publishes_left"}
@@ -149,8 +149,8 @@ func (f *FileErrors) rule(node ruleNode) (w Desired, ok bool) {
 	return w, len(*f) == prev
 }
 
-// eachRule calls visit for each entry under the file's only key, rules, or for each object of a file with one object per line; exported
-// reports the latter format, in which each entry names its owner. eachRule parses the rules file entry by entry, never as a whole.
+// eachRule calls visit for each rule of a file. Either the file has the single key "rules", or each line contains one object, which
+// includes the owner; exported is true for the latter. The file is parsed entry by entry, never as a whole.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {
@@ -411,7 +411,7 @@ func (w *Desired) changed(h Stored) []Step {
 	return steps
 }
 
-// silent returns the fields of a rule that the rules file does not mention: deleting the rule loses them.
+// silent returns the fields of a stored rule that are absent from the rules file, so that a deletion of the rule would lose them.
 func (w *Desired) silent(h Stored) string {
 	var list []string
 	if w.Published == nil && h.Published {

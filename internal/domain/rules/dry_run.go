@@ -6,16 +6,16 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// DryRunResult is the result of DryRun, apart from the error.
+// DryRunResult is the result of DryRun, without the error.
 type DryRunResult struct {
 	// File is the URL of the verification file; "" if the prefix is invalid or the rule needs no file.
 	File string
-	// Vouched reports that the operator trusts the host, so that the verification file is not fetched.
+	// Vouched reports whether the operator trusts the host. If so, the verification file is not fetched.
 	Vouched bool
 }
 
-// DryRun returns the error that Add would return before it fetches the verification file; nil = none. DryRun changes no data and
-// sends no request to any host.
+// DryRun checks a draft like Add before it fetches the verification file, and returns the same error; nil = no error. DryRun changes no
+// data and sends no request to any host.
 func (s *Service) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
 	conf := s.Settings.Get()
 	if kindFor(owner) == Ordinary {
@@ -40,7 +40,7 @@ func (s *Service) DryRun(ctx context.Context, owner accounts.Account, d Draft) (
 	})
 }
 
-// RuleOf returns the rule of an account with a prefix, or ErrNoRule.
+// RuleOf returns the rule that an account has for a prefix, or ErrNoRule.
 func (s *Service) RuleOf(ctx context.Context, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {

@@ -27,7 +27,7 @@ const (
 	// singlyUpTo is the maximum number of changed rules for which Changed is called for each rule; larger imports write their rules
 	// as hidden rows.
 	singlyUpTo = 1000
-	// editsInMemory is the maximum number of edited rules that an import keeps in memory in case it does not write hidden rows.
+	// editsInMemory is the maximum number of edited rules that an import keeps in memory, for the case that it writes no hidden rows.
 	editsInMemory = 100_000
 )
 
@@ -46,13 +46,13 @@ type Planned struct {
 type Plan func() iter.Seq2[Planned, error]
 
 // Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the number
-// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Rules of the same import are not checked
-// for occupation of each other's prefixes: a server may hold a rule below another owner's occupied prefix, and an export of such rules must
-// be importable. The returned Faults lists the lines that cannot be stored. With dry = true, Import only checks.
+// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Import ignores that a rule of the import
+// occupies the prefix of another: a server may have a rule below another owner's occupied prefix, and an export of its rules must be
+// importable. The error lists the lines that cannot be stored (accounts.RowErrors). With dry = true, Import only checks.
 //
-// An import delays other callers no longer than any other change does. Lines are checked while other transactions change rules;
-// many rules are written as hidden rows, and all of them become visible at one moment, provided that nothing the check depends on
-// has changed since. Decision 55.
+// An import delays other callers no longer than any other change does. While lines are checked, other transactions can change rules. A
+// large import writes hidden rows, which all become visible at one moment; if a change since the check affects its result, the import is
+// repeated. Decision 55.
 func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
 	// Errors within the lines themselves are found without a transaction.
 	faults, marks, last, err := checkLines(plan)
@@ -74,7 +74,7 @@ func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imp
 		default:
 			return accounts.Imported{}, err
 		}
-		// As in awaitMemory, an error may hide a commit.
+		// The changes may be committed even if there is an error (awaitMemory).
 		ctx = context.WithoutCancel(ctx)
 		switch {
 		case i.first == 0:
@@ -112,7 +112,7 @@ type importing struct {
 // Edit is a stored rule (Old) and its new version (Now).
 type Edit struct{ Now, Old Rule }
 
-// inMemory reports whether all changes are held in memory.
+// inMemory reports whether all changes are in memory.
 func (i *importing) inMemory() bool { return i.added != nil && i.edits != nil }
 
 // store writes the changes that the check found. With exclusive = true, other transactions cannot change rules in the meantime, and
@@ -193,7 +193,7 @@ func (i *importing) writeHidden(ctx context.Context, tx Tx, numbers accounts.Seq
 	return i.checkUnchanged(ctx, tx, &start)
 }
 
-// changesOf returns the rules of a batch that are not stored yet, and the stored rules that change.
+// changesOf returns the new rules of a batch, and the edits of stored rules.
 func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Planned, now time.Time) (added []Rule, edits []Edit, err error) {
 	var cached map[string]Rule
 	if i.done.Added < i.done.Lines { // if all lines are new rules, no stored rule needs to be read
@@ -239,7 +239,7 @@ func (e Edit) storedRule(now time.Time) Rule {
 	return r
 }
 
-// storeHeld writes all changes from memory; all of them must be held in memory.
+// storeHeld stores the changes in memory; inMemory must be true.
 func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	now := i.service.Now()
 	for _, e := range i.edits {
@@ -366,7 +366,7 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 				break
 			}
 			if _, fault := p.key(); fault != nil {
-				continue // checkLines has already reported this error
+				continue // checkLines has already returned this error
 			}
 			if batch = append(batch, p); len(batch) == importBatch {
 				if !yield(batch, nil) {
@@ -381,8 +381,8 @@ func (plan Plan) inBatches(last int) iter.Seq2[[]Planned, error] {
 	}
 }
 
-// check compares every line with the stored rules. check returns Faults, including the known ones, or records the changes that the
-// import will make.
+// check compares every line with the stored rules. It records the changes that the import will make, or returns accounts.RowErrors, which
+// include the known errors.
 func (i *importing) check(ctx context.Context, tx Tx, known accounts.RowErrors) error {
 	i.done, i.added, i.edits = accounts.Imported{}, []Rule{}, []Edit{}
 	i.accounts, i.hosts = map[string]bool{}, map[string]bool{}
@@ -448,7 +448,7 @@ func keepUpTo[T any](limit int, list []T, item T) []T {
 	return append(list, item)
 }
 
-// load stores all lines while the lock on all rules is held.
+// load stores the changes of all lines. The caller must hold the lock on all rules.
 func (i *importing) load(ctx context.Context, tx Tx) error {
 	return i.eachBatch(ctx, tx, func(added []Rule, edits []Edit, now time.Time) error {
 		for _, e := range edits {
@@ -503,12 +503,12 @@ func newImportCheck(ctx context.Context, tx Tx) (*importCheck, error) {
 	return &importCheck{tx: tx, domains: len(domains) > 0, accounts: map[string]accounts.Account{}, linked: map[[2]string]error{}}, err
 }
 
-// loadEnds returns the stored rules whose prefixes are prefixes of a line of the batch, by key.
+// loadEnds returns, by key, the stored rules that may match a prefix in the batch (Link.Ends).
 func (c *importCheck) loadEnds(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, Link.Ends)
 }
 
-// loadStored returns the stored rules that have the keys of a batch.
+// loadStored returns the stored rules that have the same keys as rules in the batch.
 func (c *importCheck) loadStored(ctx context.Context, batch []Planned) (map[string]Rule, error) {
 	return c.stored(ctx, batch, func(l Link) []string { return []string{l.Key} })
 }
@@ -534,7 +534,7 @@ func (c *importCheck) stored(ctx context.Context, batch []Planned, lookup func(L
 	return found, err
 }
 
-// rule returns the new rule of a line, and the stored rule that it replaces. An error with an error code means that the line is invalid.
+// rule returns the new rule of a line, and the stored rule that it replaces. If the error has an error code, the line is invalid.
 func (c *importCheck) rule(ctx context.Context, p *Planned, ending map[string]Rule) (rule Rule, stored *Rule, err error) {
 	if rule, err = c.draft(ctx, p); err != nil {
 		return rule, nil, err
@@ -571,7 +571,7 @@ func (c *importCheck) rule(ctx context.Context, p *Planned, ending map[string]Ru
 	return rule, nil, nil
 }
 
-// draft returns the rule of a line. The rule is checked by itself and against accounts, but not against other rules.
+// draft returns the rule of a line. draft checks the rule itself and its accounts, but compares it with no other rules.
 func (c *importCheck) draft(ctx context.Context, p *Planned) (Rule, error) {
 	owner, err := c.account(ctx, p.Owner)
 	if errors.Is(err, accounts.ErrNoAccount) {

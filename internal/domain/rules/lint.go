@@ -21,7 +21,7 @@ const (
 	OthersTake FindingKind = "others_take"
 	// Shadowed marks a rule that governs no link, because a longer rule matches all of its links.
 	Shadowed FindingKind = "shadowed"
-	// Redundant marks a rule without which the same page would open.
+	// Redundant marks a rule that can be removed, because its links would open the same page through a shorter rule.
 	Redundant FindingKind = "redundant"
 	// NoFinalSlash marks a rule that matches only its own path and nothing below that path.
 	NoFinalSlash FindingKind = "no_final_slash"
@@ -42,13 +42,13 @@ type Finding struct {
 	OtherIndex int // index of another rule that is involved in the finding; -1 = none
 	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
-	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches: the smallest set of rules that, if added and left
-	// unpublished, exclude longer numbers. For NoFinalSlash: the prefix with a final slash.
+	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches, rules with these prefixes must be added and left
+	// unpublished: they exclude the longer numbers. For NoFinalSlash, it is the prefix with a final slash.
 	Prefixes []string
 }
 
-// Lint returns the probable mistakes in a set of rules, in the order of the set. Lint uses Matches and the order in which rules
-// govern (contract: rules 2.9), and assumes that every account can open its rules.
+// Lint returns the probable mistakes in a set of rules, in the order of the set. Lint uses Matches and the priority of rules (Contract:
+// rules 2.9), and assumes that every account can open its rules.
 func Lint(set []Rule) []Finding {
 	l := newLinter(set)
 	for i := range set {
@@ -124,8 +124,8 @@ func (l *linter) governing(matching []int) int {
 	return -1
 }
 
-// checkNumber reports a rule whose last parameter is a number, because the rule also matches longer numbers. Ten rules exclude the
-// longer numbers, one for each digit that may follow; a shorter rule would also match the number itself.
+// checkNumber adds a finding if the last parameter of a rule is a number, because the rule also matches longer numbers. Ten longer rules,
+// one for each digit that may follow, exclude the longer numbers; a shorter rule would also match the number itself.
 func (l *linter) checkNumber(i int) {
 	r := l.set[i]
 	if !r.Published || !endsInNumber(r.Prefix) {
@@ -178,8 +178,8 @@ func (l *linter) checkShorter(i int, matching []int) {
 	}
 }
 
-// isExclusion reports whether the rule longer was added to exclude longer numbers, as AlsoCatches suggests: the owner of the rule
-// shorter has a rule for each of the ten digits that may follow its prefix.
+// isExclusion reports whether the rule with the index longer was added to exclude longer numbers, as AlsoCatches suggests: the owner of the
+// rule with the index shorter has a rule for each of the ten digits that may follow that rule's prefix.
 func (l *linter) isExclusion(shorter, longer int) bool {
 	short, prefix := l.set[shorter].Prefix, l.set[longer].Prefix
 	if !endsInNumber(short) || !endsInNumber(prefix) || len(prefix.Key) != len(short.Key)+1 {
@@ -193,7 +193,7 @@ func (l *linter) isExclusion(shorter, longer int) bool {
 	return true
 }
 
-// checkSlash reports a rule that matches nothing below its path although the path does not look like a file name.
+// checkSlash adds a finding if a rule matches nothing below its path although the path does not look like a file name.
 func (l *linter) checkSlash(i int) {
 	p := l.set[i].Prefix
 	last := p.Path()[strings.LastIndexByte(p.Path(), '/')+1:]

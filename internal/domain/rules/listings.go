@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Epoch returns the name in accounts.Epochs under which changes of an account's rules and publishes are counted.
+// Epoch returns the name of the counter in accounts.Epochs that counts an account's publishes and the changes of its rules.
 func Epoch(owner string) string { return "rules of " + owner }
 
-// listingMost is the maximum number of rules in a cached list, and listingsMost the maximum in all cached lists together, which is
-// some tens of MiB.
+// listingMost is the maximum number of rules in one cached list. listingsMost is the maximum number in all cached lists together, which
+// take some tens of MiB.
 const (
 	listingMost  = 1 << 10
 	listingsMost = 1 << 15
@@ -24,10 +24,10 @@ type listed struct {
 	prefixes      string // prefixes joined by asOne; "" = any
 }
 
-// prefixesMost is the maximum size in bytes of the prefixes in a cache key; each prefixesAre bytes of prefixes count like one rule.
+// prefixesMost is the maximum size in bytes of the prefixes in a cache key; every prefixesAre bytes of prefixes count as much as one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
-// asOne joins prefixes into one text. exclusive reports that no other list of prefixes gives the same text.
+// asOne joins prefixes into one text. exclusive is true if no other list of prefixes results in the same text.
 func asOne(prefixes []string) (text string, exclusive bool) {
 	text = "\n" + strings.Join(prefixes, "\n")
 	return text, strings.Count(text, "\n") == len(prefixes)

@@ -51,17 +51,17 @@ func (s *Service) History(ctx context.Context, prefix string, limit int) ([]Chan
 	return changes, err
 }
 
-// ErrBusy reports that too many concurrent calls of Neighbours are waiting.
+// ErrBusy reports that NearestRules waited too long for other calls of NearestRules.
 var ErrBusy = errors.New("too many ask for the rules near a link at once")
 
 const (
-	// nearAtOnce is the maximum number of concurrent calls of Neighbours, so that explanations leave database connections for other work.
+	// nearAtOnce is the maximum number of concurrent reads of NearestRules: explanations must leave database connections for other work.
 	nearAtOnce = 2
 	nearTime   = 10 * time.Second // how long a call waits for a free slot
 )
 
-// Neighbours returns the stored rules near a link, for an explanation of the link. Neighbours returns ErrBusy if no slot becomes
-// free within ten seconds.
+// NearestRules returns the stored rules near a link, for an explanation of the link. It returns ErrBusy if no slot becomes free within
+// nearTime.
 func (s *Service) NearestRules(ctx context.Context, link Link) ([]Rule, error) {
 	const looked = 100
 	s.nearOnce.Do(func() { s.nearing = make(chan struct{}, nearAtOnce) })
@@ -103,7 +103,7 @@ func (s *Service) Domains(ctx context.Context) ([]Domain, error) {
 	return list, err
 }
 
-// DomainsAfter lists at most limit hosts with a status, beginning after the host cursor.
+// DomainsAfter lists, in order, at most limit hosts with a status, beginning after a given host (cursor).
 func (s *Service) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
 	var list []Domain
 	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {

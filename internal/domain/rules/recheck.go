@@ -137,13 +137,13 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	}
 	hands.Wait()
 	if n == 0 && len(due) > 0 {
-		n = 1 // the claimed row was the search for directories, so more files may be due now
+		n = 1 // the only claimed row was the search for directories, which may have added due files
 	}
 	return n, errors.Join(faults...)
 }
 
-// RunAll makes all verification files due, including those of new rules, and checks the first limit files. RunAll returns the
-// number of files checked.
+// RunAll makes all verification files due, including those of new rules, and checks at most limit of them. RunAll returns the number of
+// files checked.
 func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	now := r.Service.Now()
 	if err := r.Store.Add(ctx, []Reverification{{NextAt: now}}); err != nil {
@@ -158,11 +158,11 @@ func (r *Verifier) RunAll(ctx context.Context, limit int) (n int, err error) {
 	return r.RunDue(ctx, limit)
 }
 
-// plan adds the directories of all rules, each with its own time of day for the check. Rules are read in pages, because there may
-// be ten million, with pauses between the pages unless a caller waits (hurry).
+// plan adds the directories of all rules, each with its own time of day for the check. There may be ten million rules, so they are read in
+// pages. After each page plan pauses, unless a caller waits (hurry).
 func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Time, hurry bool) error {
-	// The authors of rules choose the names of the directories, so the hash must be unpredictable: if two directories have the same
-	// hash, the second directory is not added.
+	// If two directories have the same hash, the second one is not added. The hash must be unpredictable, because owners of rules choose
+	// the names of the directories.
 	seed := maphash.MakeSeed()
 	seen := map[uint64]bool{}
 	var fresh []Reverification
@@ -219,8 +219,8 @@ func (r *Verifier) plan(ctx context.Context, planned Reverification, now time.Ti
 	return r.Store.Save(ctx, planned)
 }
 
-// ruleThere returns the prefix of a rule of the owner in the directory: the prefix of the last check if its rule still exists,
-// otherwise the prefix of another rule. ruleThere returns ErrNoRule if the directory has no rule of the owner.
+// ruleThere returns the prefix of a rule that the owner has in the directory: p, the prefix of the last check, if the rule still exists,
+// otherwise the prefix of another rule. If the owner has no rule in the directory, it returns ErrNoRule.
 func ruleThere(ctx context.Context, tx Tx, reverification Reverification, p Prefix) (Prefix, error) {
 	rule, err := tx.Rule(ctx, p.Key)
 	if err == nil && rule.Owner == reverification.Owner {

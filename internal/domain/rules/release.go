@@ -21,7 +21,7 @@ const (
 // ReleaseRequest selects the rules that an operator takes away from their owners.
 type ReleaseRequest struct {
 	Prefix string
-	// Below also selects every rule whose prefix begins with Prefix, which must then end in "/".
+	// If Below is true, all rules whose prefix begins with Prefix are selected, and Prefix must end in "/".
 	Below  bool
 	Reason string // for the audit log and the previous owners
 	DryRun bool   // only return the rules, delete nothing
@@ -30,8 +30,8 @@ type ReleaseRequest struct {
 // Release deletes rules without the consent of their owners, because the domain has a new owner: the prefixes become free at once.
 // Each rule is deleted in its own transaction, which writes the reason to the audit log, a notice to the previous owner and, if the
 // owner has a message URL, an event. Publishes that were already counted stay counted. Release returns the rules as they were
-// before the deletion; hasMore reports that rules are left for another call. A rule that its owner deleted in the meantime is not
-// an error; ErrNoRule is returned if no rule existed at all.
+// before the deletion; hasMore is true if another call must delete the remaining rules. A rule that its owner deleted in the meantime is
+// not an error; ErrNoRule is returned if no rule existed at all.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {
 	link, ok := ParseLink(req.Prefix)
 	switch {

@@ -62,8 +62,8 @@ type Draft struct {
 	Occupy      bool
 	OpenVersion int
 	TestLinks   []string
-	KeepLinks   bool // an edit without the field of test links keeps the stored test links
-	EmptyLinks  bool // with KeepLinks: the client sent an empty list, but a setting keeps the links
+	KeepLinks   bool // an edit keeps the stored test links, for example if the client sent none
+	EmptyLinks  bool // the client sent an empty list, and KeepLinks is true because of a setting
 }
 
 // kindFor returns the kind of rule that an account can create.

@@ -19,13 +19,13 @@ type Search struct {
 	Limit     int
 }
 
-// Filters reports whether some examined rules may not match the search.
+// Filters reports whether the search may exclude rules that it examines.
 func (s Search) Filters() bool { return s.Substring != "" || s.Published != nil }
 
 // PageScanLimit is the number of rules that one page of a list examines.
 const PageScanLimit = 2000
 
-// After the newest PageScanLimit rules, a search continues in steps of searchedAtOnce rules, until searchedFor has passed.
+// Search first examines the newest PageScanLimit rules, and then searchedAtOnce rules at a time, until searchedFor has passed.
 const (
 	searchedAtOnce = 20_000
 	searchedFor    = 2 * time.Second
@@ -64,7 +64,7 @@ func (s *Service) walk(ctx context.Context, q Search, look int) (list []Rule, ne
 		return nil
 	})
 	slices.SortFunc(list, func(a, b Rule) int { return q.compare(a.ID, b.ID) })
-	// Rules beyond the point up to which every owner's rules were examined are left for the next page.
+	// Not all owners' rules after next were examined, so the rules found there are left for the next page.
 	if next != 0 {
 		list = slices.DeleteFunc(list, func(r Rule) bool { return q.compare(r.ID, next) > 0 })
 	}
@@ -76,7 +76,7 @@ func (s *Service) walk(ctx context.Context, q Search, look int) (list []Rule, ne
 }
 
 // Search finds rules whose prefix contains a text: first the rules whose link or path begins with the text, then the newest rules.
-// A text with a scheme is a link and must be at the beginning of the prefix. complete reports that every rule was examined.
+// A text with a scheme is a link, so a prefix matches only if it begins with the text. complete is true if all rules were examined.
 func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete bool, err error) {
 	q.Newest = true
 	err = s.Store.ViewRules(ctx, func(tx Tx) error {

@@ -32,8 +32,7 @@ type Service struct {
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead of Changed when about n rules changed at once. The n changes are in the change log from entry
-	// number first on.
+	// ManyChanged is called instead of Changed when about n rules changed at once. Their changes begin at number first in the change log.
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is called when an event is waiting to be sent to an account.
 	Queued func()
@@ -45,7 +44,7 @@ type Service struct {
 	listings listings
 	forgot   atomic.Int64 // time of the last deletion of expired checks of verification files, in Unix seconds
 	nearOnce sync.Once
-	nearing  chan struct{} // semaphore that limits the concurrent reads of Near
+	nearing  chan struct{} // semaphore that limits the concurrent reads of NearestRules
 }
 
 func (s *Service) countNow() time.Time {
@@ -55,10 +54,10 @@ func (s *Service) countNow() time.Time {
 	return s.CountNow()
 }
 
-// checkDraft runs the checks of an add or edit that need no database, in the order of the contract: ranges (40097), kind of account
-// (85075, 48001). Contract: rules 1.8.
+// checkDraft checks the part of an add or edit that needs no database, in the order of the contract: ranges of values (40097), then the
+// kind of account (85075, 48001). Contract: rules 1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
-	// Contract: rules 6, number 28: a page must not be blank.
+	// A page must not be blank. Contract: rules 6, number 28.
 	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
@@ -105,7 +104,7 @@ func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid strin
 	return target, link, target.JumpRules()
 }
 
-// checkLink returns 40166 unless the service account is linked to appid; row is the behaviour that the error names.
+// checkLink returns 40166 unless the service account is linked to the Mini Program appid; row is the behaviour named in the error.
 func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string, row behaviour.Row) (accounts.Link, error) {
 	link, err := tx.Link(ctx, owner.AppID, appid)
 	if errors.Is(err, accounts.ErrNoLink) || err == nil && link.Status != accounts.LinkDone {
@@ -114,8 +113,8 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string,
 	return link, err
 }
 
-// Add adds an unpublished rule. Add checks for errors in the order of contract rules 1.8, from an invalid value (40097) to a
-// missing or wrong verification file (85069).
+// Add adds an unpublished rule. Add checks for errors in the order of the contract, from an invalid value (40097) to a missing or wrong
+// verification file (85069). Contract: rules 1.8.
 func (s *Service) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	conf := s.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -127,8 +126,8 @@ func (s *Service) Add(ctx context.Context, owner accounts.Account, d Draft) erro
 	}
 	var rule Rule
 	var status DomainStatus
-	// Everything except the verification file is checked twice: before the request to an external host, and again in the
-	// transaction that writes, because other transactions write in the meantime.
+	// admit runs twice: before the request to an external host, and again in the transaction that writes, because other transactions may
+	// write in the meantime.
 	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
 		rule, status, err = s.admit(ctx, tx, owner, d, conf)
 		return err
@@ -191,7 +190,7 @@ func (s *Service) add(ctx context.Context, owner accounts.Account, d Draft, conf
 	return s.awaitMemory(ctx, p.Key, err)
 }
 
-// limitHolder returns the account to whose limit of rules the new rule counts.
+// limitHolder returns the account whose limit of rules applies to the new rule.
 func limitHolder(owner accounts.Account, d Draft) string {
 	if kindFor(owner) == KindService {
 		return d.AppID
@@ -199,7 +198,7 @@ func limitHolder(owner accounts.Account, d Draft) string {
 	return owner.AppID
 }
 
-// readAdmission makes the store calls of Keep and admit for a new rule, so that Prefetch reads all results in one round trip.
+// readAdmission makes the store calls that Keep and admit will make for a new rule: Prefetch then reads all results in one round trip.
 func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, p Prefix) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Prefix: p}
 	_, _ = accounts.Keep(ctx, tx, owner.AppID)
@@ -287,8 +286,8 @@ func (s *Service) admit(ctx context.Context, tx Tx, owner accounts.Account, d Dr
 	return rule, status, nil
 }
 
-// noteOrRefuse records that a call depends on a row of behaviours. If the operator disallows the behaviour, noteOrRefuse returns
-// the error for it. Decision 37.
+// noteOrRefuse records that the result of a call depends on a behaviour of the platform. If the operator disallows the behaviour,
+// noteOrRefuse returns an error. Decision 37.
 func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, format string, args ...any) error {
 	behaviour.Note(ctx, row)
 	if s.Refuses(row) {
@@ -297,8 +296,8 @@ func noteOrRefuse(ctx context.Context, s settings.Settings, row behaviour.Row, f
 	return nil
 }
 
-// admitTest returns 85068 for a test link that does not match the prefix, and records or rejects a test link that is not a URL or a
-// release that does not exist.
+// admitTest returns 85068 for a test link that does not match the prefix. A test link that is not a URL, and OpenRelease without a release,
+// are recorded or rejected (noteOrRefuse).
 func admitTest(ctx context.Context, s settings.Settings, owner accounts.Account, p Prefix, d Draft) error {
 	if err := checkTestLinks(p, d.TestLinks); err != nil {
 		return err
@@ -332,7 +331,7 @@ func noteOrRefusePage(ctx context.Context, s settings.Settings, target accounts.
 	return nil
 }
 
-// noteOrRefuseText records that the platform may compare a prefix in another form, or returns 85066.
+// noteOrRefuseText records that the platform may compare another form of the prefix (encoding, capitals), or returns 85066.
 func noteOrRefuseText(ctx context.Context, s settings.Settings, p Prefix) error {
 	if strings.Contains(p.Text, "%") {
 		if err := noteOrRefuse(ctx, s, behaviour.RulesPrefixEncoded, "prefix %.120q has a %%", p.Text); err != nil {
@@ -458,7 +457,7 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 			return err
 		}
 		if rule.Kind == Ordinary {
-			// The stored form of the prefix determines which links match.
+			// The test links are compared with the prefix as it was added, not as the edit spells it.
 			if err := admitTest(ctx, conf, owner, rule.Prefix, d); err != nil {
 				return err
 			}
@@ -491,7 +490,7 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 				return err
 			}
 		}
-		// with the strict behaviour, editing a published rule counts as a publish
+		// if the operator disallows edits without a check, an edit of a published rule counts as a publish
 		if rule.Published && conf.Refuses(behaviour.RulesEditUnchecked) {
 			if err := tx.AddPublish(ctx, owner.AppID, rule.Prefix.Key, s.countNow()); err != nil {
 				return err
@@ -513,7 +512,7 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 	return ownedBy(owner, prefix, rule, err)
 }
 
-// ownedBy checks the result of a read: it returns the rule if the caller owns it, otherwise 40097.
+// ownedBy receives the result of reading a rule, and returns the rule if the caller owns it, otherwise 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
 		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown,
@@ -590,7 +589,7 @@ func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix st
 		if p.Target.AppID == "" {
 			return errcode.NotReleased.WithDetail(behaviour.RulesPublishUnreleased, "%s was deleted", rule.Target)
 		}
-		// Waiting for the locks may have lasted into the next month.
+		// A new month may have begun while this call waited for the locks.
 		now, counted, spent := s.Now(), s.countNow(), p.Spent
 		if month := conf.MonthStart(counted); !month.Equal(since) {
 			if spent, err = tx.PublishesSince(ctx, owner.AppID, month); err != nil {
@@ -697,7 +696,7 @@ type Listing struct {
 	Rules         []Rule
 	Total         int // number of rules on all pages together
 	Open          bool
-	PublishesLeft int // of this month
+	PublishesLeft int // publishes left this month
 }
 
 // List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
@@ -784,8 +783,8 @@ func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
 	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.publishesLeft(owner, l.spent)}
 }
 
-// publishesLeft returns the number of publishes that an account may still make this month, given that it has already made spent publishes.
-// The result is never negative, because some clients read it as unsigned.
+// publishesLeft returns the number of publishes that an account has left this month; spent is the number that it has already made. The
+// result is never negative, because some clients read it as unsigned.
 func (s *Service) publishesLeft(owner accounts.Account, spent int) int {
 	conf := s.Settings.Get()
 	quota := conf.PublishQuota
@@ -812,7 +811,7 @@ func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (in
 	return n, err
 }
 
-// ConfirmFile returns the caller's verification file, which is the same for every call. Contract: rules 1.6.
+// ConfirmFile returns the caller's verification file, which never changes. Contract: rules 1.6.
 func (s *Service) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
 	return owner.Confirm, owner.JumpRules()
 }
@@ -883,7 +882,7 @@ func (s *Service) Seed(ctx context.Context, owner accounts.Account, d Draft, pub
 	return nil
 }
 
-// Occupiers returns the rules of all owners that prevent other accounts from adding a prefix: a rule with the prefix itself, and
+// Occupiers returns the rules, of any owner, that prevent other accounts from adding a prefix: the rule with the prefix itself, and the
 // shorter rules that occupy it. For the operator.
 func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) {
 	link, ok := ParseLink(prefix)
@@ -905,10 +904,10 @@ func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) 
 }
 
 // awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed.
-// awaitMemory also waits after an error without an errcode.Code, because a lost connection may hide a commit.
+// After an error other than errcode.Code it waits too, because the transaction may have committed before its connection was lost.
 func (s *Service) awaitMemory(ctx context.Context, key string, err error) error {
 	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && s.Changed != nil {
-		// The change is committed, so it must become visible even if the client has disconnected.
+		// The change may be committed, so it must become visible even if the client has disconnected.
 		s.Changed(context.WithoutCancel(ctx), key)
 	}
 	return err

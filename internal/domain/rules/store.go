@@ -13,8 +13,8 @@ import (
 type Store interface {
 	// UpdateRules runs f in one transaction. UpdateRules may run f again after a conflict, so f must not keep state between runs.
 	UpdateRules(ctx context.Context, f func(Tx) error) error
-	// ChangeRules does the same as UpdateRules, for a function f that locks this owner and this origin. Waiting changes share one
-	// transaction if possible; a failed change does not affect the others.
+	// ChangeRules is like UpdateRules, for a function f that locks only the given owner and origin. Several waiting calls may share one
+	// transaction; if f of one call fails, the other calls are not affected.
 	ChangeRules(ctx context.Context, owner, origin string, f func(Tx) error) error
 	// ViewRules runs the read-only function f on a consistent snapshot.
 	ViewRules(ctx context.Context, f func(Tx) error) error
@@ -45,7 +45,7 @@ type Tx interface {
 	// Rule returns the rule with a key, or ErrNoRule.
 	Rule(ctx context.Context, key string) (Rule, error)
 	// Prefetch runs f, in which every call of a Tx method is a read, and fetches the results of all these reads in one round trip.
-	// The calls in f return no results; the same calls after Prefetch do.
+	// The calls in f return zero values; their results are returned when the same calls are made after Prefetch.
 	Prefetch(ctx context.Context, f func()) error
 	// RulesAt returns the rules that have one of the keys, in any order.
 	RulesAt(ctx context.Context, keys []string) ([]Rule, error)
@@ -58,7 +58,7 @@ type Tx interface {
 	// Listing returns the results of List for an owner's rules and of PublishesSince, in one round trip.
 	Listing(ctx context.Context, q Query, since time.Time) (found []Rule, total, spent int, err error)
 	// Walk examines at most look rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 = end of
-	// the list. Beginning returns rules whose path begins with the searched part, or whose link does, with or without its scheme.
+	// the list. Beginning returns the rules whose path, or whose link with or without its scheme, begins with the searched text.
 	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
 	Beginning(ctx context.Context, s Search) ([]Rule, error)
 	// Named returns the owners and prefixes of rules by their IDs, including deleted rules.
@@ -66,30 +66,30 @@ type Tx interface {
 	// CountOwned counts an owner's rules; CountTargeted counts the service-account rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// Neighbours returns the rules with the same host and first path segment whose keys are closest to the link's key under either
-	// scheme, and rules with the same path on another host. The parameter each limits the number of rules before the link and of
-	// rules after it (for each scheme), and of rules on other hosts.
+	// NearestRules returns, for http and for https, the rules with the link's host and first path segment whose keys are closest to the
+	// link's key, before and after it. It also returns rules with the link's path on other hosts. Each of these five lists has at most the
+	// number each of rules.
 	NearestRules(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and assigns its ID; ErrPrefixTaken if another rule already has the key. The author of every change
 	// is taken from the context.
 	AddRule(ctx context.Context, r Rule, d ChangeMeta) (Rule, error)
-	// AddRules stores many new rules at once; ErrPrefixTaken if another rule already has one of the keys. NextChange returns the
-	// number of the next change; until this transaction commits, no other transaction can write a change.
+	// AddRules stores many new rules at once; ErrPrefixTaken if another rule already has one of the keys. NextChange returns the number of
+	// the next change, and blocks changes by other transactions until this transaction commits.
 	AddRules(ctx context.Context, list []Rule, d ChangeMeta) error
 	NextChange(ctx context.Context) (int64, error)
 	// AddHidden stores many new rules as hidden rows, under reserved change numbers; EditHidden stores new versions of existing rules
-	// in the same way. ShowHidden makes all hidden rows visible with the commit; LockForShow must be called before, and by then every
-	// reserved number must have its change. LockForShow stores the hidden edits and then locks like LockRules, but waits for at most
-	// a second at a time and yields between attempts, so that other transactions do not queue behind LockForShow for long. The
-	// errors are ErrPrefixTaken, also if there are more rules than numbers, accounts.ErrConflict, also if there are fewer rules
-	// than numbers, and accounts.ErrImporting.
+	// in the same way. ShowHidden makes all hidden rows visible when the transaction commits. LockForShow must be called before ShowHidden,
+	// when every reserved number has its change. LockForShow stores the hidden edits and then locks like LockRules, but waits for at most a
+	// second at a time and yields between attempts, so that other transactions do not queue behind LockForShow for long. The errors are
+	// ErrPrefixTaken (also for more rules than numbers), accounts.ErrConflict (also for fewer rules than numbers) and
+	// accounts.ErrImporting.
 	AddHidden(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
 	EditHidden(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockForShow(ctx context.Context) error
 	ShowHidden(ctx context.Context) error
-	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at most limit changes after a
-	// number, without the hidden changes of the transaction itself.
+	// LastChange returns the number of the last change that the transaction sees. ChangedSince lists at most limit changes after a number,
+	// except the transaction's own hidden changes.
 	LastChange(ctx context.Context) (int64, error)
 	ChangedSince(ctx context.Context, after int64, limit int) ([]accounts.ChangeRef, error)
 	PutRule(ctx context.Context, r Rule, d ChangeMeta) error
@@ -108,7 +108,7 @@ type Tx interface {
 	// Domain returns the operator's status of a host, or of a parent domain if that status covers subdomains; "" = no status.
 	Domain(ctx context.Context, host string) (DomainStatus, error)
 	Domains(ctx context.Context) ([]Domain, error)
-	// DomainsAfter lists at most limit hosts with a status, beginning with the host that follows the host after.
+	// DomainsAfter lists, in order, at most limit hosts with a status, beginning after a given host.
 	DomainsAfter(ctx context.Context, after string, limit int) ([]Domain, error)
 	PutDomain(ctx context.Context, d Domain) error
 	DeleteDomain(ctx context.Context, host string) error
@@ -146,7 +146,7 @@ type Change struct {
 	Rule Rule // the rule after the change; for a delete or release, the rule before it
 }
 
-// Named is the owner and prefix of a rule, for displaying counts that identify the rule by its ID.
+// Named is the owner and prefix of a rule. It is used to display counts, which contain only the ID of a rule.
 type Named struct {
 	ID            int64
 	Owner, Prefix string
@@ -159,7 +159,7 @@ type Query struct {
 	Target  string   // "" = any
 	Keys    []string // nil = any
 	Newest  bool     // true = newest first, false = oldest first
-	AfterID int64    // only with oldest first: rules after this ID
+	AfterID int64    // only rules with a greater ID; for Newest = false
 	Offset  int
 	Limit   int
 	NoTotal bool // do not compute the total
@@ -200,8 +200,8 @@ type Confirmation struct {
 type ConfirmationQuery struct {
 	RID    string // "" = any
 	Owner  string // "" = any
-	Prefix string // the prefix as the client sent it; "" = any. Without an owner, every stored check is read
-	// Failed selects only checks that did not find the verification file, Found only those that found it.
+	Prefix string // the prefix as the client sent it; "" = any. If Owner is "", all stored checks are searched
+	// Failed selects only failed checks, and Found only successful checks.
 	Failed, Found bool
 	Limit         int
 }

@@ -22,9 +22,9 @@ func (s ErrConflict) Error() string {
 // ErrNoChange is returned for a number that is not a change of a rule.
 var ErrNoChange = errors.New("rules: no such change")
 
-// Undo restores the state before a change of a rule. The errors are ErrConflict if a later change exists, and the errors of Add if
-// a deleted rule cannot be added again. Assumed(rules.undo): an undo is an action of the operator, so it neither uses a publish nor
-// refunds one. Undo returns the change that it made.
+// Undo restores the state before a change of a rule. It returns ErrConflict if a later change exists, and an error of Add if a deleted rule
+// cannot be added again. Assumed(rules.undo): an undo is an action of the operator, so it neither uses a publish nor refunds one. Undo
+// returns the change that it made.
 func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 	actor := accounts.Actor{ActorID: accounts.ActorFromContext(ctx).ActorID, RID: fmt.Sprintf("undo-%d", seq)}
 	ctx = accounts.WithActor(ctx, actor)
@@ -42,7 +42,7 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 		if err := tx.LockOrigin(ctx, prefix.Origin()); err != nil {
 			return err
 		}
-		// While the locks are held the rule cannot change, so the change is read again.
+		// The change is read again, because the rule can no longer change while the locks are held.
 		change, oldChange, err := tx.RuleChange(ctx, seq)
 		if err != nil {
 			return err
@@ -77,7 +77,7 @@ func (s *Service) Undo(ctx context.Context, seq int64) (Change, error) {
 	return done, s.awaitMemory(ctx, done.Rule.Prefix.Key, err)
 }
 
-// limited returns the account to whose limit of rules this rule counts.
+// limited returns the account whose limit of rules applies to this rule.
 func limited(r Rule) string {
 	if r.Kind == KindService {
 		return r.Target
@@ -114,8 +114,8 @@ func (s *Service) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) 
 }
 
 // Preview returns the rule that would result from an add, an edit, a publish or a delete, without changing anything; nil = no rule.
-// Preview applies the same checks as Seed. An edit also stands for a delete followed by an add, so it may change every field of a
-// rule. published = nil means true for an add and unchanged for an edit.
+// Preview applies the same checks as Seed. An edit may change every field of a rule, because it may also be made as a delete followed by an
+// add. If published is nil, an added rule is published, and an edited rule keeps its state.
 func (s *Service) Preview(
 	ctx context.Context, owner accounts.Account, do string, d Draft, published *bool,
 ) (key string, r *Rule, err error) {

@@ -18,7 +18,7 @@ var catalog = i18n.Open(locale)
 // Verdict is the result of comparing a link with a nearby rule.
 type Verdict string
 
-// The verdicts. Scheme, host, path and parameters are compared in this order; only a matching rule gets a verdict about its state.
+// The verdicts. Scheme, host, path and parameters are compared in this order. The state of a rule is judged only if it matches.
 const (
 	Opens             Verdict = "opens"
 	MatchesButShorter Verdict = "matches_but_shorter"
@@ -81,7 +81,7 @@ func (r Resolver) Explain(req Request, nearRules []rules.Rule) Explanation {
 	if !ok || !rules.PlainText(req.Text) {
 		return Explanation{Decision: r.Resolve(req)}
 	}
-	// The decision and its reasons are based on a single read of the rules.
+	// The rules are read once, so that the decision and its explanation are based on the same rules.
 	matching := r.Finder.Matching(link)
 	r.Finder = singleRead{Finder: r.Finder, matching: matching}
 	d := r.Resolve(req)
@@ -124,7 +124,7 @@ func (s singleRead) Governing(string) (rules.Match, bool) {
 	return rule.Hit(), ok
 }
 
-// distance orders rules that do not match: the later the text differs, the nearer the rule.
+// distance orders rules that do not match: the later a rule's text differs from the link, the smaller the distance.
 func distance(v Verdict) int {
 	return slices.Index([]Verdict{ParametersDiffer, NotSubPath, PathDiffers, SchemeDiffers, HostDiffers}, v)
 }

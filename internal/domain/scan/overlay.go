@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Overlay is a Finder that returns results as if some rules were different. Overlay is used for explanations with assumed rules,
-// for plans that are tested against past scans, and for the state at a time in the past.
+// Overlay is a Finder in which assumed rules replace some actual rules. It is used to explain the effect of assumed rules, to test plans
+// against past scans, and to resolve a text with the rules of a past time.
 type Overlay struct {
 	Base Finder // the actual rules; nil = none
 	// Rules maps the keys of rules to the assumed rules; nil = the key has no rule.
@@ -55,8 +55,8 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 	return o.published(list)
 }
 
-// Neighbours removes the rules with an assumed version from the stored neighbours, and adds the assumed rules that are near: with
-// the same host and first path segment under any scheme, or with the same path on another host.
+// NearestRules replaces rules in stored, the stored rules near a link, by their assumed versions, and adds the assumed rules near the link:
+// those with its host and first path segment, with any scheme, or with its path on another host.
 func (o Overlay) NearestRules(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.unchangedRules(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {

@@ -40,7 +40,7 @@ func (s Source) CodeScene() int {
 	return scene - 1011 + 1124
 }
 
-// Scene returns the number that tells a Mini Program how it was opened: 1011, 1012 or 1013; ok is false for an unknown source.
+// Scene returns the scene number (1011, 1012 or 1013) from which a Mini Program knows how it was opened; ok is false for an unknown source.
 // Documented(scan.scene). Contract: rules 2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
@@ -83,7 +83,7 @@ type Decision struct {
 	Scene   int
 	Kind    MatchKind
 	Matched rules.RuleInfo // the rule or GS1 key that matched; zero if nothing opens
-	Code    codes.Scanned  // of Kind ByCode
+	Code    codes.Scanned  // the code; set only for the Kind ByCode
 	Reason  codes.Reason   // reason why a code opens nothing
 	URL     string
 	Text    string
@@ -92,8 +92,8 @@ type Decision struct {
 
 // Finder finds the rules that match a scan. Finder hides how the rules are stored in memory.
 type Finder interface {
-	// Governing returns the rule that governs a scanned text: of the matching rules, only the longest of each owner counts,
-	// unpublished rules are dropped, and the longest remaining rule governs. Contract: rules 2.9.
+	// Governing returns the rule that governs a scanned text. Only the longest matching rule of each owner counts; of these rules, the
+	// longest published one governs. Contract: rules 2.9.
 	Governing(text string) (hit rules.Match, ok bool)
 	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that code.
 	Matching(link rules.Link) []rules.Rule
@@ -111,14 +111,14 @@ type Accounts interface {
 
 // Codes resolves texts that are codes.
 type Codes interface {
-	// Scan returns what a code text opens; ok is false if the text is not a code.
+	// Scan returns the target of a code text; ok is false if the text is not a code.
 	Scan(text, user string, account func(string) (accounts.Account, bool)) (s codes.Scanned, ok bool)
 }
 
 // Products resolves texts that contain a GS1 key.
 type Products interface {
-	// Scan returns what the GS1 key in a text opens, either a Mini Program that can be opened or a link; ok is false if the text
-	// has no key or the key has no entry.
+	// Scan returns the target of the GS1 key in a text: a Mini Program for which opens returns true, or a link. ok is false if the text has
+	// no key, or the key has no entry.
 	Scan(text string, at time.Time, opens func(appid string) bool) (found digitallink.Found, ok bool)
 }
 
@@ -130,7 +130,7 @@ type Resolver struct {
 	Products Products // nil = this server has no GS1 links
 }
 
-// Resolve returns what one scan opens. Resolve has no side effects. Contract: rules 2.9.
+// Resolve returns the decision for a scan. Resolve has no side effects. Contract: rules 2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Assumed(scan.plain)
 		// A code text may have several lines, and a GS1 element string contains separators, so such texts are not plain links.
@@ -170,8 +170,7 @@ func (r Resolver) Resolve(req Request) Decision {
 	return Decision{Action: OpenURL, URL: req.Text}
 }
 
-// product resolves a text by its GS1 key: the decision opens the Mini Program of the key if that Mini Program can be opened,
-// otherwise the default link.
+// product resolves a text by its GS1 key. The decision opens the key's Mini Program or, if this cannot be opened, the key's default link.
 func (r Resolver) product(req Request) (Decision, bool) {
 	if r.Products == nil {
 		return Decision{}, false
@@ -213,10 +212,10 @@ func (d Decision) WithTicket(ticket string) Decision {
 	return d
 }
 
-// testLink resolves a link that a rule lists as a test link, whether or not the rule is published, if the user is a member of the
-// owner with a role that the rule's OpenVersion includes. If several rules list the link, the longest prefix wins, then the oldest
-// rule. If the version to open does not exist, the link is matched like any other link. Contract: rules 2.6 (test links and roles)
-// and 2.10 (a test link in several rules).
+// testLink resolves a link that a rule lists as a test link; the rule need not be published. The user must be a member of the owner, with a
+// role that the rule's OpenVersion includes. If several rules list the link, the longest prefix wins, then the oldest rule. If the version
+// to open does not exist, the link is matched like any other link. Contract: rules 2.6 (test links and roles) and 2.10 (a test link in
+// several rules).
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)
 		return Decision{}, false
@@ -242,8 +241,8 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 	return Decision{}, false
 }
 
-// governing implements step 4 of the contract: of the matching rules (longest first), keep only the longest of each owner, drop
-// unpublished rules, and take the longest remaining rule. Contract: rules 2.9.
+// governing selects from the matching rules (longest first) the rule that governs: only the longest rule of each owner counts, and of these
+// rules the longest published one governs. Contract: rules 2.9.
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
 		// Documented(scan.order): a longer unpublished rule of the same owner hides this rule. Assumed(scan.order.others): a longer
@@ -290,8 +289,8 @@ func (r Resolver) open(req Request, hit rules.Match, kind MatchKind, version acc
 	}
 }
 
-// launchPath returns the page path with the scanned text, encoded once, in the parameter q, and the scan time in seconds. Contract:
-// rules 2.8.
+// launchPath appends two parameters to a page path: q, the scanned text, percent-encoded once, and scancode_time, the scan time in seconds.
+// Contract: rules 2.8.
 func launchPath(page, text string, t time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)

@@ -26,14 +26,14 @@ type Aggregator struct {
 	Log      scanlog.Log
 	Store    Store
 	Alarms   *alarms.Service // alarms of the same store
-	Settings *settings.Live  // where days begin
+	Settings *settings.Live  // contains the time zone of the days
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Random   io.Reader // source of random bytes; nil = crypto/rand
 	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them too.
 	Earlier []scanlog.Log
-	// SingleNode reports that the log is the journal of the only node. The journal then contains every scan that this store ever
-	// counted, in whatever log.
+	// SingleNode reports whether Log is the journal of the only node. If so, the journal contains every scan that this store ever counted,
+	// even if the scan was counted in another log.
 	SingleNode bool
 	// Flush moves durable events into the log; nil = the log already contains every durable event.
 	Flush func(context.Context) error
@@ -49,14 +49,14 @@ type Aggregator struct {
 
 	mu          sync.Mutex                    // held while counting
 	loaded      bool                          // the fields below hold the stored state plus the changes since that state was stored
-	state       State                         // as stored
-	pending     *pending                      // what came since
+	state       State                         // state in the store
+	pending     *pending                      // events counted since state was stored
 	countedSets map[string]*scanlog.OffsetSet // counted offsets in each node's journal
 	groups      map[groupKey]*group
 	byID        map[int64]*group
 	places      map[int64]map[string]bool
-	tail        *tail                 // users since state.UsersPosition
-	large       map[UsersKey]tailSize // sizes of the data stored beside large sketches of distinct users
+	tail        *tail                 // users since state.SketchOffset
+	large       map[UsersKey]tailSize // sizes of the additions to large sketches of distinct users
 	foldedAt    time.Time
 
 	counted  atomic.Int64
@@ -101,8 +101,8 @@ const (
 // errMoved reports that another node counted in the meantime.
 var errMoved = errors.New("stats: another node counts")
 
-// Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. The counts are stored at once while few
-// events arrive, and once a minute on a busy process, because the cost of a transaction depends on the number of rows and not of scans.
+// Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. While few events arrive, the counts are
+// stored at once; otherwise once a minute, because a transaction that stores many scans in the same rows costs no more.
 func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -230,8 +230,8 @@ func (c *Aggregator) CatchUp(ctx context.Context) error {
 	}
 }
 
-// CatchUpAll counts all events that any node acknowledged before the call. CatchUpAll returns UnreachableError if a node may have
-// events that it has not shipped.
+// CatchUpAll counts all events that any node acknowledged before the call. CatchUpAll returns UnreachableError if a node may still have
+// unshipped events.
 func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 	if c.Nodes == nil {
 		return c.CatchUp(ctx)
@@ -245,8 +245,8 @@ func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 	return c.Nodes.Counted(ctx)
 }
 
-// CatchUpAndSave counts and stores all events that were durable when it was called, including the users: a copy of the store then
-// contains everything that a restart would show.
+// CatchUpAndSave counts all events that were durable when it was called, and stores the counts and the users, so that a copy of the store
+// contains everything that is shown after a restart.
 func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
@@ -347,7 +347,7 @@ func (c *Aggregator) isFull() bool {
 	return p.size() >= limit || len(p.counts) >= maxCells || len(p.codes) >= maxCodeScans || len(c.groups) >= maxKnown || c.tail.isFull()
 }
 
-// OtherPlaces is the name under which a day's link prefixes of unmatched scans beyond MaxPlaces are counted.
+// OtherPlaces is the name under which unmatched scans are counted if their link prefix is not among the first MaxPlaces of the day.
 const OtherPlaces = "*"
 
 // maxValue is the maximum length of a dimension's value in bytes.

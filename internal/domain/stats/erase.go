@@ -35,7 +35,7 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 	return w.semaphore
 }
 
-// takeWaiting empties the queue and returns its erasures, except the given erasure, whose caller has given up.
+// takeWaiting empties the queue and returns its erasures, except bareErasing, whose caller has given up (nil = none).
 func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,9 +52,9 @@ func (w *erasures) putBack(list []*erasing) {
 }
 
 // Erase makes all scans of a user that were acknowledged before the call anonymous, and returns the number of scans. Counts do not
-// change: if a user was stored as a hash, a meaningless number replaces the hash. Erasures that queue up behind another one are
-// executed together by the next caller. Counting and queries about users are blocked only while Erase processes the events that
-// arrived during its pass over the scan log.
+// change: if a user was stored as a hash, a meaningless number replaces the hash. Erasures that arrive during another erasure are executed
+// together after it. Counting and queries about users are blocked only while Erase processes the events that arrived during its pass over
+// the scan log.
 func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
@@ -74,7 +74,7 @@ func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, e
 		var remaining []*erasing
 		for _, x := range all {
 			if err != nil && ctx.Err() != nil && x != request {
-				remaining = append(remaining, x) // only the holder of the semaphore was cancelled: the others go back to the queue
+				remaining = append(remaining, x) // only this call was cancelled: the erasures of other callers go back to the queue
 				continue
 			}
 			x.done, x.err = true, err
@@ -92,7 +92,7 @@ type erasing struct {
 	err   error
 }
 
-// counted lists the aggregates in which a user may have been counted.
+// counted lists the sketches and codes in which a user may have been counted.
 type counted struct {
 	keys  map[UsersKey]bool
 	names map[alarms.CodeName]bool
@@ -200,8 +200,8 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 	return nil
 }
 
-// forgetUsers removes users from all aggregates while counting is paused, and returns the position up to which they are removed.
-// Scans after the position start are read first.
+// forgetUsers pauses counting, reads the scans after the position start, and removes the users from all sketches and codes. It returns the
+// position up to which the users are removed.
 func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, start int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// ErrForgotten is returned for a scan that is older than the scans in the scan log, whether or not it ever existed.
+// ErrForgotten is returned for a scan ID that is older than all scans in the scan log; such a scan may or may not have existed.
 var ErrForgotten = errors.New("stats: the scan is older than what the ledger keeps")
 
 // Counted is a scan of the feed, with the activity, brand and product of its code.
@@ -46,8 +46,8 @@ func (c *Aggregator) Feed(ctx context.Context, lastScanID scanlog.ScanID, limit 
 	return list, nil
 }
 
-// Newest returns at most limit scans in recording order, beginning with the n-th newest. older reports that more scans precede the
-// returned scans.
+// Newest returns at most limit scans in recording order, beginning with the n-th newest scan. older is true if there are scans before the
+// returned ones.
 func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) (list []Counted, older bool, err error) {
 	if err := c.CatchUp(ctx); err != nil {
 		return nil, false, err
@@ -68,8 +68,8 @@ func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) 
 	return list, older, nil
 }
 
-// beforeNewest returns the log position before the newest n scans. Some positions have no matching scan, so beforeNewest doubles
-// the distance until it has found n scans.
+// beforeNewest returns the log position before the newest n scans. Not every position has a matching scan, so beforeNewest reads twice as
+// many positions until it has found n scans.
 func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
 	state, err := c.stored(ctx)
 	if err != nil {
@@ -134,8 +134,8 @@ func (c *Aggregator) wants(ctx context.Context, f *Filter, e *scanlog.Entry) (bo
 	return slices.Contains(f.Owners, owner), err
 }
 
-// Matching returns scans like Feed, limited to the scans that match a filter. Matching examines at most MaxLooked scans: next is the last
-// examined scan, or lastScanID if none was examined, and hasMore reports that more scans follow. Matching returns the same errors as Feed.
+// Matching returns scans like Feed, limited to the scans that match a filter. Matching examines at most MaxLooked scans. next is the last
+// examined scan, or lastScanID if none was examined; hasMore is true if more scans follow. Matching returns the same errors as Feed.
 func (c *Aggregator) Matching(ctx context.Context, lastScanID scanlog.ScanID, f Filter, limit int) (list []Counted,
 	next scanlog.ScanID, looked int,
 	hasMore bool, err error) {

@@ -37,17 +37,17 @@ var errChanged = errors.New("stats: somebody else counted meanwhile")
 // because no transaction may wait for the log.
 type comparison struct {
 	ledger   string
-	state    State // as it was
+	state    State // state when it was compared
 	otherLog bool  // another scan log was counted until now
-	cut      int64 // end of the same scan log, or the point from which its content differs; -1 = neither
+	cut      int64 // position at which counting must continue if the same log was truncated or replaced by an older copy; -1 = neither
 	differs  bool  // the scan at the stored position differs from the scan that was counted there
-	origins  bool  // the events name the journals that they came from, which determines where to continue
+	origins  bool  // the events contain the names of their journals, from which cut was determined
 	position int64 // position up to which the other scan log is counted
 	users    int64 // position up to which the users of the other scan log are in the sketches
 }
 
-// loadState reads the state and the set of counted scans of each node. end is an earlier end of the log: other processes may have counted
-// beyond end since. A log is therefore considered truncated only if a second read of its end is still before the counted position.
+// loadState reads the state and each node's counted scans. end is the end of the log at an earlier time, and other processes may have
+// counted scans after it. The log is therefore considered truncated only if its end, read again, is still before the counted position.
 func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
@@ -89,7 +89,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 	}
 }
 
-// compareWithLog determines in which way a state does not match the log.
+// compareWithLog determines how the stored state differs from the log.
 func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t comparison, err error) {
 	if t.ledger, t.cut = c.Log.ID(), -1; t.ledger == "" {
 		return t, errors.New("the ledger was not seen yet")
@@ -117,7 +117,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 	case end < t.state.CountedOffset:
 		t.cut = end
 	case t.state.Checkpoint != "" && t.state.Checkpoint == t.state.LastScanID:
-		// If Mark differs from Scan, the last writer was a version that does not set Mark.
+		// If Checkpoint differs from LastScanID, the last writer was a version of this program that does not set Checkpoint.
 		if t.differs, err = c.lastScanDiffers(ctx, t.state); t.differs {
 			t.cut = end
 		}
@@ -125,8 +125,8 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 	return t, err
 }
 
-// lastScanDiffers reports whether the position of the last counted scan holds a different scan: then the scan log is an older copy that
-// continued.
+// lastScanDiffers reports whether another scan is at the position of the last counted scan: then the scan log was restored from an older
+// copy.
 func (c *Aggregator) lastScanDiffers(ctx context.Context, state State) (bool, error) {
 	for e, err := range c.Log.Read(ctx, state.CountedOffset-1) {
 		if err != nil {
@@ -137,8 +137,8 @@ func (c *Aggregator) lastScanDiffers(ctx context.Context, state State) (bool, er
 	return false, nil
 }
 
-// uncounted returns the position up to which all events of a scan log are counted, judged by the journals that the events came
-// from; if the events do not name a journal, it returns the end.
+// uncounted returns the position up to which all events of a scan log are counted, according to the counted offsets of their journals. If
+// the events contain no names of journals, it returns end.
 func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, origins bool, err error) {
 	taken, err := view(ctx, c, func(tx Tx) (map[string]*scanlog.OffsetSet, error) { return tx.Origins(ctx) })
 	if err != nil || len(taken) == 0 {
@@ -152,7 +152,7 @@ func (c *Aggregator) uncounted(ctx context.Context, end int64) (upTo int64, orig
 			break
 		}
 		if e.From.Node == "" {
-			continue // the event names no journal, because the log is the journal itself
+			continue // the event contains no name of a journal, because the log is the journal itself
 		}
 		origins = true
 		if !taken[e.From.Node].Has(e.From.Position) {
@@ -216,7 +216,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 // has are not counted again.
 func (c *Aggregator) resumeAt(ctx context.Context, tx Tx, s *State, t comparison) error {
 	lost := max(s.CountedOffset-t.cut, 1)
-	if t.origins { // if the events name their journals, possibly no scan is lost
+	if t.origins { // if the events contain the names of their journals, possibly no scan is lost
 		lost = max(s.CountedOffset-t.cut, 0)
 	}
 	s.CountedOffset, s.SketchOffset, s.Checkpoint = t.cut, min(s.SketchOffset, t.cut), ""
@@ -235,8 +235,8 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 		s.MissingCount += left.KeptCount
 	}
 	if c.SingleNode {
-		// The scans whose users are not in the sketches are also in the new scan log, and at least as close together. Adding a user
-		// twice is harmless.
+		// The new scan log also has the scans whose users are not in the sketches, and no more scans between them, so the same distance
+		// covers all of them. Adding a user twice is harmless.
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {
@@ -245,7 +245,7 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 	return nil
 }
 
-// tellOfTurn logs the number of scans that are missing in the scan log.
+// tellOfTurn logs that the scan log was truncated or replaced, with the number of missing scans.
 func (c *Aggregator) tellOfTurn(ctx context.Context, t comparison) {
 	switch {
 	case t.differs:
@@ -261,8 +261,8 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t comparison) {
 	}
 }
 
-// countedBefore returns the position up to which the new scan log is already counted: 0 after an import without scans, a later
-// position if the scan log was counted before or if the counted scans came from it, as the scans of a stream come from the journal.
+// countedBefore returns the position up to which the new scan log is already counted. It is above 0 if the scan log was counted before, or
+// if counted scans came from it (the scans of a stream come from the journal); it is 0 after an import without scans.
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.SingleNode {
@@ -279,8 +279,8 @@ func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoin
 	return position, nil
 }
 
-// Begin compares the state with the scan log before new events are appended, so that an older or truncated scan log is recognized
-// by its length.
+// Begin compares the state with the scan log. It must be called before new events are appended: an older or truncated scan log is then
+// recognized because it is shorter.
 func (c *Aggregator) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,14 +13,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// MonthSketches is added to the number of a month to store the month's sketches in the same table as those of days, after all days.
-// MonthSketches is stored in the database, so it must never change.
+// MonthSketches is added to the number of a month, so that the sketches of months are in the same table as the sketches of days, after all
+// days. MonthSketches is stored in the database, so it must never change.
 const MonthSketches = 1 << 41
 
 // rollAfter is the delay after the end of a month before the month is rolled up. Scans of a month may arrive after its end.
 const rollAfter = 3 * 24 * time.Hour
 
-// The numbers of rows that one transaction rolls up per day, or removes.
+// The maximum numbers of rows that one transaction rolls up for each day of a month, or removes.
 const (
 	rolledRows     = 600
 	rolledSketches = 30
@@ -45,7 +45,7 @@ func (s *State) rolledDays() int64 {
 	return timebucket.FirstDay(s.RollupMonth)
 }
 
-// keeps reports whether a row is stored under its hour or day, which is not removed yet.
+// keeps reports whether the hour or day of a row is still retained.
 func (s *State) keeps(per Granularity, pos int64) bool {
 	if per.Hours() {
 		return pos >= s.OldestHour
@@ -53,7 +53,7 @@ func (s *State) keeps(per Granularity, pos int64) bool {
 	return pos >= s.OldestDay
 }
 
-// rolledMonth returns the month in which the row of a day is also stored; ok is false for hours, and from the day rolled on.
+// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, for the day rolled and for later days.
 func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
 	return timebucket.Month(pos), !per.Hours() && pos < rolled
 }
@@ -109,7 +109,7 @@ func (s *State) placeUsers(days map[UsersKey]*hyperloglog.Users) map[UsersKey]*h
 	return all
 }
 
-// counting is a row type that contains a Count.
+// counting is implemented by row types that contain a Count.
 type counting interface {
 	CountRow | SumRow
 }
@@ -141,8 +141,8 @@ func addedUp[R counting](rows []R, equal func(a, b *R) bool) []R {
 // RollKey is a position within the roll-up of a month. A roll-up processes the tables one after the other, each in key order.
 type RollKey struct {
 	Table     rollTable
-	Dimension Dimension `json:",omitempty"` // for sums and users; for counts of all rules, Owner selects the counts of owners
-	Rule      int64     `json:",omitempty"` // of counts
+	Dimension Dimension `json:",omitempty"` // for sums and users; in rollCountsOfAll, Owner selects the counts of owners
+	Rule      int64     `json:",omitempty"` // for counts
 	Tuple     int64     `json:",omitempty"`
 	Value     string    `json:",omitempty"`
 }
@@ -186,8 +186,8 @@ func (k RollKey) text() (string, error) {
 	return string(b), err
 }
 
-// Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. From the
-// first part on, new counts for days of the month are also added to the month; the parts add the counts from before.
+// Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. As soon as the
+// first part is rolled up, new counts for days of the month are also added to the month; the parts themselves contain the earlier counts.
 func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(tx Tx, s *State) (err error) {
 		hasMore = false
@@ -285,7 +285,7 @@ func daysOfMonth(per Granularity, month int64) Span {
 	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
 }
 
-// per returns the granularity of the day rows that a part rolls up.
+// per returns the granularity of the rows of days that are rolled up at k.
 func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
@@ -296,8 +296,8 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in key order. ofAllDays stops at the first key for which a day may have unread
-// rows; rest is the first row left out.
+// ofAllDays merges the first rows of several days in key order. A day with limit rows may have further, unread rows: ofAllDays stops at the
+// last key read from such a day, and rest is the first row with this key.
 func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b R) int) (items []R, rest *R) {
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
@@ -384,9 +384,9 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	return rows, next, nil
 }
 
-// PruneRollups removes a part of the counts of hours and of days from before two times; the zero time removes none. hasMore reports
-// whether more rows are left to remove. Days are removed in whole months that are rolled up; counts of hours are removed at most
-// two days after the counts of their days.
+// PruneRollups removes a part of the counts of hours from before the time hours, and of days from before the time days; a zero time removes
+// none. hasMore reports whether more rows are left to remove. Days are removed only in whole months that are rolled up. With them, the
+// hours of the next two days are removed too.
 func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(tx Tx, s *State) error {
 		hasMore = false
@@ -444,7 +444,7 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 			from = 0
 		}
 	}
-	if s.OldestDay > 0 { // hours are retained from two days after DaysFrom on, so that their days are retained in any time zone
+	if s.OldestDay > 0 { // hours begin two days after OldestDay, so that their days are retained in any time zone
 		from = max(from, (s.OldestDay+2)*24-s.Offset)
 	}
 	s.OldestHour = max(s.OldestHour, from)
@@ -463,8 +463,8 @@ func (s *State) MissesFrom() int64 {
 // eastmost is the time zone in which a day begins first, in hours east of UTC.
 const eastmost = 14
 
-// missesKept returns the first hour for which scans without a result are retained: the start of the first retained day in any time
-// zone, so that after a change of the time zone its first day is complete.
+// missesKept returns the first hour for which scans without a result are retained: the earliest start of the first retained day in any time
+// zone, so that the day is complete even after a change of the time zone.
 func (s *State) missesKept() int64 {
 	if s.OldestDay == 0 {
 		return 0

@@ -24,7 +24,7 @@ type owner struct {
 	name   string
 }
 
-// rulesTogether is the number of rules with consecutive IDs whose owners are read in one query.
+// rulesTogether is the number of consecutive rule IDs whose owners are read in one query.
 const rulesTogether = 1024
 
 // maxRuleBlocks is the maximum number of cached blocks of rule owners, which take 64 MiB.

@@ -16,11 +16,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
-// group is the part of a count's key that does not depend on the rule and the time.
+// group is a combination of dimension values: the part of a count's key other than the rule and the time.
 type group struct {
 	Tuple        // Rule is 0
-	id    int64  // of Tuple
-	named bool   // in the store
+	id    int64  // Tuple.ID()
+	named bool   // true = the store has the Tuple
 	owner string // owner of the application; "" = none, or not looked up
 }
 
@@ -56,17 +56,17 @@ type pending struct {
 	to        int64 // log position of the last event
 	scan      scanlog.ScanID
 	scanAt    time.Time
-	age       int              // in seconds
-	events    int              // that count
+	age       int              // age of the counts in seconds
+	events    int              // not counted before
 	recounted int              // number of events that were already counted in a scan log that was lost
-	uncounted []scanlog.Origin // origins of events that are in no counted scan log
+	uncounted []scanlog.Origin // origins of the events that BackfillJournal counts, whose stream is no longer counted
 	nodes     map[string]bool  // nodes that the events come from
-	cells     map[cell]int32   // where in counts
+	cells     map[cell]int32   // index in counts
 	counts    []cellCount
 	codes     []codeScan
-	byCode    map[alarms.CodeName][]int32 // where in codes
+	byCode    map[alarms.CodeName][]int32 // index in codes, for each scan
 	unmatched map[missOf]int64
-	owners    map[int64]string // by their numbers
+	owners    map[int64]string // by OwnerNumber
 }
 
 // cell is the key of a stored count: an hour, a rule and a group.
@@ -77,7 +77,7 @@ type cell struct {
 
 type cellCount struct {
 	cell
-	owner int64 // its number
+	owner int64 // OwnerNumber of the owner
 	Count
 }
 
@@ -100,7 +100,7 @@ func newPending(position int64) *pending {
 // size returns the number of pending events.
 func (p *pending) size() int { return p.events + p.recounted }
 
-// origins returns the offset sets of the nodes with pending events.
+// origins selects from a map of all nodes the offset sets of the nodes with pending events.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
 	sets := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
@@ -162,7 +162,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	if c.countedSets[e.From.Node].Has(e.From.Position) {
-		// The event was already counted in a scan log that was lost. The event is not counted again, and only becomes the last scan.
+		// The event was already counted in a scan log that was lost. It is not counted again, but becomes the last scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
 		p.recounted++
 		c.countedFrom(e.From)

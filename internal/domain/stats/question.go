@@ -17,8 +17,8 @@ import (
 
 // Question is a query on the counts. A query reads only the counts, so its duration does not depend on the number of scans.
 type Question struct {
-	// From and To limit the time of the scans: from the hour, day, week or month that contains From to the end of the one that
-	// contains the last moment before To.
+	// From and To limit the time of the scans, extended to whole intervals: the first hour, day, week or month is the one that contains
+	// From, and the last is the one that contains the last moment before To.
 	From, To time.Time
 	Interval Interval
 	Group    Dimension            // dimension to group by, one row per value; Total = a single row
@@ -32,7 +32,7 @@ type Question struct {
 // Interval is the time unit by which a query divides its time range.
 type Interval string
 
-// The cuts.
+// The intervals.
 const (
 	AllTime Interval = ""
 	ByHour  Interval = "hour"
@@ -61,7 +61,7 @@ type Metric string
 const (
 	Scans      Metric = "scans"
 	FirstScans Metric = "first" // scans that were the first scan of their code
-	Users      Metric = "users" // distinct users per day or over all days
+	Users      Metric = "users" // distinct users in each day, week or month, or in the whole time range; not by hour
 )
 
 // MaxAnswers is the maximum number of rows in one result.
@@ -77,7 +77,7 @@ func (b BadQuestion) Error() string { return string(b) }
 
 // Answer is one row of a result.
 type Answer struct {
-	Bucket int64 // number of the hour, day, week or month; 0 without By
+	Bucket int64 // number of the hour, day, week or month; 0 for AllTime
 	Value  string
 	Count
 	Users int64
@@ -87,7 +87,7 @@ type Answer struct {
 type QueryResult struct {
 	// From and To are the queried time range, extended to whole hours, days, weeks or months.
 	From, To time.Time
-	// Rows are sorted by time, and within the same time or without By from the largest to the smallest.
+	// Rows are sorted by time, and rows of the same time by their count, the largest first.
 	Rows []Answer
 	More bool // more rows follow
 	// Scan is the last counted scan and ScanAt is its time; Position is its position in the scan log, and Scans is the number of
@@ -221,8 +221,8 @@ func (s *State) moment(per Granularity, pos int64) string {
 	return per.Start(pos, s.Offset).In(time.FixedZone("", int(s.Offset)*3600)).Format(time.RFC3339)
 }
 
-// inHours splits a range of hours into spans to read: whole days from the tables of days and months, and the rest at both ends from
-// hours. If the hours were already removed, the range is extended to whole days.
+// inHours splits a range of hours into spans to read. Whole days are read from the counts of days and months, and the other hours at both
+// ends from the counts of hours. If these hours were already removed, the range is extended to whole days.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.OldestHour {
 		first = timebucket.Day(first, s.Offset)*24 - s.Offset
@@ -323,8 +323,8 @@ func (c *Aggregator) Execute(ctx context.Context, q Question) (a QueryResult, er
 	return a, nil
 }
 
-// narrow removes the owners from a query about a single rule or application, because its owner is unique, and returns the owner.
-// isOwned is false if this owner is not among the queried owners.
+// narrow removes the owners from a query about a single rule or application, and returns the owner of this rule or application. isOwned is
+// false if the owner is not among the queried owners.
 func (c *Aggregator) narrow(ctx context.Context, q *Question) (text string, isOwned bool, err error) {
 	rule, ofRule := q.Filter[Rule]
 	batch, ofBatch := q.Filter[Batch]
@@ -356,13 +356,13 @@ const tooManyUsers = BadQuestion("distinct users of too many days and values wer
 type usersAsked struct {
 	Query
 	dim      Dimension
-	filtered bool // only some values are selected, among them wanted
+	filtered bool // only some values are selected: value, and possibly others
 	value    string
-	several  bool // further ones are
+	several  bool // q.Owners selects more than one value
 
 	rows   int
 	bytes  int
-	counts map[UsersKey]int64 // counts of stored rows that are rows of the result by themselves
+	counts map[UsersKey]int64 // numbers of users in stored rows that are complete rows of the result (isComplete)
 	users  map[UsersKey]*hyperloglog.Users
 }
 
@@ -376,7 +376,7 @@ func newUsersAsked(q Query) *usersAsked {
 	return u
 }
 
-// key returns the result row to which the users of a day and value belong; its Day is the time unit of the result.
+// key returns the key of the result row to which the users of a day and value belong; its Day is the day, week or month of the row.
 func (u *usersAsked) key(day int64, value string) UsersKey {
 	k := UsersKey{Dimension: u.dim, Value: u.value}
 	switch u.Interval {
@@ -404,13 +404,13 @@ func (u *usersAsked) includes(day int64, value string) bool {
 	return !u.filtered || value == u.value || u.several && slices.Contains(u.Owners, value)
 }
 
-// isComplete reports whether a stored row is a row of the result by itself.
+// isComplete reports whether a stored row is a complete row of the result, so that it need not be merged with other stored rows.
 func (u *usersAsked) isComplete(row *UsersRow) bool {
 	return row.Since == nil && (!u.several || u.Group != Total) &&
 		(u.Interval == ByDay || u.Interval == ByMonth && row.Day >= MonthSketches)
 }
 
-// row adds one stored row. If the row is a result row by itself, its sketch is needed only if more users came later.
+// row adds one stored row. The sketch of a complete row is not needed here; join reads it if later scans add users.
 func (u *usersAsked) row(row UsersRow) error {
 	if row.Since == nil {
 		u.rows++
@@ -525,7 +525,7 @@ func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	return nil
 }
 
-// visitTail calls visit with the users that came after the stored sketches, if this process holds them in memory: the users of
+// visitTail calls visit with the users that are not in the stored sketches yet, if this process has them in memory. They are the users of
 // counted scans, and of a few later scans. visitTail returns false on other nodes and shortly after the start.
 func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64, value string, s *hyperloglog.Users)) bool {
 	c.mu.Lock()
@@ -538,7 +538,7 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 }
 
 // UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
-// to; owners limits the result to hosts of the owners' rules, and parent to links below a prefix.
+// to. Owners limit the result to hosts on which they have rules, and parent limits it to links below a prefix.
 func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) (
 	[]UnmatchedRow, error) {
 	if !from.Before(to) {
@@ -571,12 +571,12 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 	})
 }
 
-// MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported: those of several days, of
-// which each day has at most 2,000.
+// MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. It suffices for several days, because
+// each day has at most MaxPlaces of them.
 const MaxMisses = 100_000
 
-// missesBelow returns the link prefixes under which unmatched links below a prefix are counted: host and first path segment of the
-// prefix, or the whole host.
+// missesBelow returns the rows that count links below a prefix: those with the prefix's host and first path segment, or all rows of its
+// host if the prefix has no path.
 func missesBelow(prefix string, list []UnmatchedRow) []UnmatchedRow {
 	place := placeOfLink(prefix)
 	host, segment, _ := strings.Cut(place, "/")

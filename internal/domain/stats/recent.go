@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// The number of days for which a list shows the scans of each row, and the number of days that are searched for the last scan.
+// RecentDays is the number of days whose scans a list shows; lastDays is the number of days in which the last scan is searched.
 const (
 	RecentDays = 7
 	lastDays   = 30

@@ -44,7 +44,7 @@ func OpenRegions(path string) (*Regions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s is no MaxMind DB file: %w", path, err)
 	}
-	// Every entry of the region file is read once, so that damage is detected now and not during a scan. A field with an unexpected
+	// Every entry of the region file is read once here, so that damage is detected now and not during a scan. A field with an unexpected
 	// type is not treated as damage.
 	for entry := range db.Networks() {
 		var found regionRecord

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows returns the pending counts and the sums derived from them, by day, over all rules and by each single dimension, sorted by key.
+// rows returns, sorted by key, the pending counts (also by day, over all rules, and by owner), and their sums by dimension.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
 	for i, n := range firsts {
@@ -32,7 +32,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
 }
 
-// ofOwners returns the cells with the numbers of owners in place of rule IDs.
+// ofOwners returns the cells with the owners' numbers in place of rule IDs, summed.
 func ofOwners(cells []cellCount) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {
@@ -54,7 +54,7 @@ func (p *pending) appendOwners(all []SumRow, per Granularity, cells []cellCount)
 	return all
 }
 
-// ofAll returns the cells without rule IDs.
+// ofAll returns the cells without rule IDs, summed over all rules.
 func ofAll(cells []cellCount) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {
@@ -99,7 +99,7 @@ func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 		}
 		thisNumbers[i] = n
 	}
-	places := make([]int, len(groups)) // of their values
+	places := make([]int, len(groups)) // by group: index of the value among the sorted values
 	for d := range Dims {
 		if !d.Combined() {
 			continue

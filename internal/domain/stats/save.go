@@ -26,7 +26,7 @@ func (c *Aggregator) stored(ctx context.Context) (State, error) {
 	return view(ctx, c, func(tx Tx) (State, error) { return tx.StatisticsState(ctx) })
 }
 
-// change lets f modify the state in one transaction with f's other writes, while counting is paused, and returns the stored state.
+// change calls f in a transaction that locks the counts, stores the state as modified by f, and returns it.
 func (c *Aggregator) change(ctx context.Context, f func(Tx, *State) error) (state State, err error) {
 	err = c.Store.UpdateStatistics(ctx, func(tx Tx) error {
 		if err := tx.LockStatistics(ctx); err != nil {
@@ -50,8 +50,8 @@ func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(tx Tx, s *State) error {
-		// A position is only meaningful together with its scan log, because another scan log may have the same position. A node
-		// that leaves a stream counts scans of the stream without a position.
+		// A position is only meaningful together with its scan log, because another scan log may have the same position. The state has no
+		// position for the scans that a node counts when it leaves a stream (p.uncounted).
 		if s.Offset != c.state.Offset ||
 			p.uncounted == nil && (s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.Scans != c.state.Scans) {
 			return errMoved
@@ -62,7 +62,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.recounted))
 		} else {
-			// In the journal, the pending events follow the events whose users are not in the sketches yet.
+			// In the journal, the pending events come after the events whose users are not in the sketches yet.
 			s.SketchOffset = max(0, s.SketchOffset-int64(p.events))
 			s.RetentionFloor = c.Now() // a recount of the shared scan log cannot find the pending events
 			currentSets, err := tx.Origins(ctx)

@@ -141,8 +141,8 @@ func ResultOf(e *scanlog.Event) string {
 // Granularity is the period of a row: an hour, a day or a calendar month. The numeric values are stored in the database.
 type Granularity int64
 
-// The lengths. Sums over all rules are stored next to the counts of each rule, in rows with rule 0. Sums per owner are stored with
-// the number of the owner in place of the rule.
+// The granularities: without a suffix, each rule has its own rows. OfAll: the rows are sums over all rules, and their rule is 0. OfOwner:
+// the rows are sums over all scans of an owner, and contain the number of the owner in place of the rule.
 const (
 	PerHour         Granularity = 0
 	PerDay          Granularity = 1
@@ -155,13 +155,13 @@ const (
 	PerMonthOfOwner Granularity = 11
 )
 
-// OfOwner returns the granularity of owner rows that sum the rule rows of the granularity p.
+// OfOwner returns the per-owner granularity with the same period as the per-rule granularity p.
 func (p Granularity) OfOwner() Granularity { return p + PerHourOfOwner }
 
-// month returns the granularity of month rows that sum the day rows of the granularity p.
+// month returns the granularity p with a month as the period; the period of p must be a day.
 func (p Granularity) month() Granularity { return p + PerMonth - PerDay }
 
-// Hours reports whether rows of this granularity count hours.
+// Hours reports whether the period of the granularity is an hour.
 func (p Granularity) Hours() bool { return p == PerHour || p == PerHourOfAll || p == PerHourOfOwner }
 
 // Count holds a number of scans, and the number of scans that were the first scan of their code.
@@ -192,8 +192,8 @@ func (r *CountRow) compare(o *CountRow) int {
 		cmp.Compare(r.Tuple, o.Tuple))
 }
 
-// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. Rules have no sum rows, because their
-// sums would need as many rows as the counts.
+// SumRow counts the scans of an hour, a day or a month with the same value of one dimension. The dimension Rule has no sum rows, because
+// they would be as many as the counts of the rules.
 type SumRow struct {
 	Granularity Granularity
 	Dimension   Dimension
@@ -222,10 +222,10 @@ func (k UsersKey) Compare(o UsersKey) int {
 // UsersRow is a stored sketch of distinct users.
 type UsersRow struct {
 	UsersKey
-	Users  int64 // of the sketch
+	Users  int64 // number of users in Sketch
 	Sketch string
 	Erased int64 // number of counted users whose data were erased
-	// Since holds sketches of later users, so that a large sketch need not be rewritten for each new user.
+	// Since contains sketches of the users that were added later, so that a large sketch need not be rewritten for each new user.
 	Since []string
 }
 
@@ -253,7 +253,7 @@ type UsersSince struct {
 	Sketch string
 }
 
-// MissRow counts the scans of an hour without a result, by place.
+// UnmatchedRow counts the scans of an hour that had no result and whose link has the prefix Location.
 type UnmatchedRow struct {
 	Hour     int64
 	Location string
@@ -265,32 +265,32 @@ var ErrNoActivation = errors.New("stats: no such activation")
 
 // State is the progress of counting.
 type State struct {
-	// Ledger is the ID of the log to which all positions refer; "" if the log has none.
+	// LogID is the ID of the log to which all positions refer; "" if the log has none.
 	LogID         string
 	CountedOffset int64  // position of the last counted event
-	Checkpoint    string // ID of the scan at Position; unknown if "" or different from Scan
+	Checkpoint    string // ID of the scan at CountedOffset; unknown if "" or different from LastScanID
 	LastScanID    string // ID of the last counted scan, in any scan log
 	LastScanAt    time.Time
-	Scans         int64 // counted
-	// Held is the number of counted scans that are in the current scan log. Lacking is an upper bound for the counted scans that are in no
-	// scan log any more although this program did not remove them; some of these scans may have been old enough for retention.
+	Scans         int64 // number of counted scans
+	// KeptCount is the number of counted scans that came from the current scan log. MissingCount is an upper bound for the counted scans
+	// that disappeared from the scan logs although this program did not remove them; retention would have removed some of them.
 	KeptCount, MissingCount int64
-	// UsersPosition is the log position up to which the sketches of distinct users are complete. Sketches are written less often
-	// than counts; a query reads the remaining scans from the log.
+	// SketchOffset is the log position up to which the sketches of distinct users are complete. Sketches are written less often than
+	// counts; a query reads the remaining scans from the log.
 	SketchOffset int64
 	// Offset is the time zone of the days, in hours east of UTC.
 	Offset int64
-	// Forgotten is the time before which scans may be missing in the log.
+	// RetentionFloor is the time before which scans may be missing in the log.
 	RetentionFloor time.Time
-	// Turned is the time at which the time zone was changed after scans had been removed: users of earlier days are counted by the
-	// days of the previous time zone.
+	// ZoneChangedAt is the time at which the time zone was changed, if scans had been removed before: the users of earlier days are still
+	// counted by the days of the previous time zone.
 	ZoneChangedAt time.Time
-	// All months before Months are rolled up; Rolling is the progress within the month Months, "" = not begun. See Roll.
+	// All months before RollupMonth are rolled up; RollupCursor is the progress within the month RollupMonth, "" = not begun. See Roll.
 	RollupMonth  int64
 	RollupCursor string
-	// HoursFrom and DaysFrom are the first retained hour and day, 0 = all are retained; DaysFrom is the first day of a month.
+	// OldestHour and OldestDay are the first retained hour and day, 0 = all are retained; OldestDay is the first day of a month.
 	OldestHour, OldestDay int64
-	// Seam is the first day that was counted entirely in the current time zone, if the time zone was changed after hours had been removed.
+	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = no hours were removed before the zone changed.
 	ZoneChangeDay int64
 }
 
@@ -303,10 +303,10 @@ type OwnedRow struct {
 
 // LogCheckpoint is the progress in a scan log at the time when counting switched to another scan log.
 type LogCheckpoint struct {
-	Position      int64  // position up to which the scan log is counted; 0 = counting never switched away
+	Position      int64  // position up to which the scan log is counted; 0 = counting never left this scan log
 	Users         int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
 	WebhookOffset int64  // position of the webhook reader; -1 = unknown
-	Last          string // last scan of the scan log that was counted from another scan log; "" = none
+	Last          string // the last of its scans that were counted from another scan log; "" = none
 }
 
 // Store is the database of the counts.
@@ -329,29 +329,29 @@ type Tx interface {
 	StatisticsState(ctx context.Context) (State, error)
 	PutStatisticsState(ctx context.Context, s State) error
 
-	// RuleOwners returns the owners of rules, including deleted rules, in a half-open range of IDs; the result may contain numbers
-	// that are not rule IDs. RuleOwner returns the owner of a rule, including deleted rules; BatchOwner returns the applicant of a
-	// batch of codes; "" = unknown.
+	// RuleOwners returns the owners of the rules in a half-open range of IDs; the result may contain numbers that are not rule IDs.
+	// RuleOwner returns the owner of one rule. RuleOwners and RuleOwner include deleted rules. BatchOwner returns the applicant of a batch
+	// of codes. "" = unknown.
 	RuleOwners(ctx context.Context, from, to int64) (map[int64]string, error)
 	RuleOwner(ctx context.Context, rule int64) (string, error)
 	BatchOwner(ctx context.Context, batch int64) (string, error)
-	// DaysOfRules and DaysOfOwners return the number of scans per day of some rules or owners, without days that have no scans.
+	// DaysOfRules and DaysOfOwners return the numbers of scans of some rules or owners on some days; days without scans are left out.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
 	// HostsOf returns the hosts of a list on which some of the owners have a rule.
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores the names of owners; names that are already stored stay unchanged.
 	NameOwners(ctx context.Context, names []string) error
-	// CountsByOwner returns the counts of an hour, day or month, summed by the owners of the rules.
+	// CountsByOwner returns the counts of an hour, day or month, summed for each owner of rules.
 	CountsByOwner(ctx context.Context, per Granularity, at int64) ([]OwnedRow, error)
 	// NameTuples stores combinations of values, without rules; combinations that are already stored stay unchanged.
 	NameTuples(ctx context.Context, list []Tuple) error
-	// AddScanCounts and AddSums add increments to the stored counts. Both methods are faster if the rows are sorted by key.
+	// AddScanCounts and AddSums add increments to the stored counts; they are faster if the rows are sorted by key.
 	AddScanCounts(ctx context.Context, rows []CountRow) error
 	AddSums(ctx context.Context, rows []SumRow) error
-	// UsersRows returns the sketches for the keys, each with the additions that AddUsers stored after it.
+	// UsersRows returns the sketches with the given keys, each with the additions that AddUsers has stored for it.
 	UsersRows(ctx context.Context, keys []UsersKey) (map[UsersKey]UsersRow, error)
-	// PutUsers stores sketches into which the additions of AddUsers were merged, and removes these additions.
+	// PutUsers stores sketches, and removes their additions (AddUsers), which the caller has merged into them.
 	PutUsers(ctx context.Context, rows []UsersRow) error
 	// AddUsers stores additions to large sketches.
 	AddUsers(ctx context.Context, rows []UsersSince) error
@@ -365,36 +365,36 @@ type Tx interface {
 	RewindReaders(ctx context.Context, end int64) error
 	// RecallLedger returns the checkpoint of a scan log that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
-	// TurnReaders stores a checkpoint of the current scan log and moves its readers to another scan log, which is counted up to a
-	// position: to their old position there if that scan log was counted before, otherwise to the counted position. If nodes do not
-	// share the scan logs, the other scan log has all scans, and each reader keeps its distance to the counted position.
+	// TurnReaders stores a checkpoint of the current scan log, and moves its readers to a new scan log, whose ID is to and which is counted
+	// up to position. A reader continues at its old position in the new log if this log was counted before, otherwise at position. If
+	// shared is false, the new log has all scans, and each reader keeps its distance to the counted position.
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// ShiftDays recomputes the days of another time zone from the hours from hour on, where was is the previous offset; it deletes
-	// the months from month on.
+	// ShiftDays recomputes the days for a new time zone (offset) from the stored hours at or after hour; was is the offset of the previous
+	// time zone. It also deletes the months at or after month.
 	ShiftDays(ctx context.Context, hour, was, offset, month int64) error
 
 	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
 	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, found bool, err error)
-	// CountsFrom returns, for each day of a span of at most about forty days, the first rows from a rule and a combination on, in
-	// unspecified order.
+	// CountsFrom returns, for each day of a span, at most limit rows in unspecified order: the first ones at or after the key (rule,
+	// tuple). The span has at most about forty days.
 	CountsFrom(ctx context.Context, of Span, rule, tuple int64, limit int) ([]CountRow, error)
-	// SumsFrom does the same as CountsFrom for sums of a dimension, from a value on; UsersFrom does the same for sketches.
+	// SumsFrom is like CountsFrom for the sums of a dimension, at or after a value. UsersFrom is like SumsFrom for sketches.
 	SumsFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]SumRow, error)
 	UsersFrom(ctx context.Context, of Span, dim Dimension, value string, limit int) ([]UsersKey, error)
 	// PutScanCounts and PutSums store rows, replacing rows with the same key.
 	PutScanCounts(ctx context.Context, rows []CountRow) error
 	PutSums(ctx context.Context, rows []SumRow) error
-	// RemoveCounted deletes at most limit rows of hours, or of days and their users, from before a given hour or day, and returns
-	// the number of deleted rows.
+	// RemoveCounted deletes at most limit rows of the hours before a given hour, or of the days before a given day with their users, and
+	// returns the number of deleted rows.
 	RemoveCounted(ctx context.Context, per Granularity, before int64, limit int) (int, error)
 	// RemoveMisses deletes the counts of scans without a result from before an hour.
 	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 
-	// Sums returns the rows of a query on one dimension other than rules: by At and value, or by value alone, largest first.
+	// Sums returns the rows of a query on one dimension other than Rule, by time and value or only by value, largest first.
 	Sums(ctx context.Context, q Query) ([]Answer, error)
-	// Tuples does the same as Sums for a query on several dimensions.
+	// Tuples is like Sums for all other queries.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
 	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// readUsers reads the users that are missing in the stored sketches from the log. If there are many users, readUsers stores
-// sketches in between.
+// readUsers reads from the log the users that are missing in the stored sketches. If the users are too many for the memory, readUsers
+// stores them repeatedly.
 func (c *Aggregator) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
@@ -68,7 +68,7 @@ func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.
 type tail struct {
 	rules  map[ruleDay]*hyperloglog.Users
 	groups map[groupDay]*hyperloglog.Users
-	owners map[int64]string // of the rules
+	owners map[int64]string // by rule ID
 	events int64
 	bytes  int
 }
@@ -151,8 +151,8 @@ func (t *tail) sketches() map[UsersKey]*hyperloglog.Users {
 	return all
 }
 
-// fold adds users to the stored sketches, up to the stored position. fold may be called only when no counts are pending. Without
-// need, fold writes the sketches at most once a minute.
+// fold adds the users in c.tail to the stored sketches, up to the stored position. It may be called only when no counts are pending. If
+// need is false, fold writes the sketches at most once a minute.
 func (c *Aggregator) fold(ctx context.Context, need bool) error {
 	if c.tail.events == 0 {
 		return nil
@@ -197,7 +197,7 @@ const (
 	maxLarge = 20_000
 )
 
-// settleLarge schedules the large sketches of past days to be rewritten once, including their additions.
+// settleLarge ensures that each large sketch of a past day is rewritten once, together with its additions.
 func (c *Aggregator) settleLarge(sketches map[UsersKey]*hyperloglog.Users) {
 	newest := int64(math.MinInt64)
 	for key := range sketches {

@@ -28,8 +28,8 @@ type Step struct {
 	Warning bool         `json:"warning"` // the step works on this server but may fail on the platform
 	Detail  i18n.Message `json:"detail"`
 	Hint    i18n.Message `json:"hint"`
-	// Remedy is a code for the advice in Hint that is independent of the language: "not_resolved" and the other reasons of package
-	// safehttp, or codes such as "status_404" and "content".
+	// Remedy identifies the advice in Hint independently of the language: it is a reason of package safehttp, such as "not_resolved", or a
+	// code such as "status_404" or "content".
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -54,8 +54,8 @@ func (v *fetchChain) fail(did, detail, cure string, next i18n.Message) {
 	v.steps = append(v.steps, Step{Action: catalog.Text("did." + did), Detail: i18n.Literal(detail), Hint: next, Remedy: cure})
 }
 
-// Walk fetches a verification file under the same rules as the server itself, and judges every step as adding a rule does; the last
-// step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules 2.7.
+// Walk fetches a verification file with the same restrictions as the server, and judges every step as the server does when a rule is added.
+// The last step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules 2.7.
 func Walk(ctx context.Context, fetch safehttp.Client, address, content string) ([]Step, error) {
 	link, _ := rules.ParseLink(address)
 	v := &fetchChain{host: link.Host}
@@ -72,7 +72,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			return v.steps, nil
 		case step.Action == "answer":
 			if i+1 < len(did) && did[i+1].Failed && did[i+1].Action == "answer" {
-				continue // the next step describes the error
+				continue // the step after this one describes the error
 			}
 			v.pass("answer", catalog.Text("none"))
 			if answer.Status != http.StatusOK {
@@ -82,7 +82,7 @@ func Walk(ctx context.Context, fetch safehttp.Client, address, content string) (
 			}
 			v.pass("status", i18n.Literal("200"))
 			v.kind(answer.Header)
-		case step.Action != "send": // "send" is not listed: the steps of the response show that the request was sent
+		case step.Action != "send": // no step is added for "send": the steps of the response show that the request was sent
 			v.pass(step.Action, i18n.Literal(step.Detail))
 		}
 		switch {

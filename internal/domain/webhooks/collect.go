@@ -39,7 +39,7 @@ func (s *Service) Collect(ctx context.Context) (hasMore bool, err error) {
 	return scans || alarms, errors.Join(outbox.WrapTask("scans", err), outbox.WrapTask("alarms", err2))
 }
 
-// pendingEvent is an event with a filter for the webhooks that receive it.
+// pendingEvent is an event for the webhooks for which wants returns true.
 type pendingEvent struct {
 	event, body string
 	wants       func(Webhook) bool
@@ -51,20 +51,20 @@ var errMoved = errors.New("webhooks: the position was moved meanwhile")
 // cursor is the position of a webhook reader in an event source.
 type cursor struct {
 	position   int64
-	checkpoint string                        // identifies the scan at the position, see marked
-	logID      string                        // scan log to which the position belongs, as known to the counting; only for scans
+	checkpoint string                        // identifies the scan at the position, see markOf
+	logID      string                        // scan log to which the position belongs (Tx.Counting); only for scans
 	queued     map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
-	all        bool                          // reports that queued contains every journal from which any event was queued for webhooks
-	learn      bool                          // the field read contains every event between the previous position and this position
+	all        bool                          // true = queued contains every journal from which any event was queued
+	learn      bool                          // true = read contains every event after the previous position, up to this position
 	read       []scanlog.Origin
 }
 
-// Unmarked is the mark of a position after the server switched to another scan log or a scan log was truncated: the reader then
-// searches for the first event that was not queued.
+// Unmarked is the mark of the position after a scan log was truncated, or after the server switched to another scan log. A reader that
+// finds this mark searches for the first event that was not queued.
 const Unmarked = "?"
 
-// markOf returns the mark for an event at a position. A program version without marks changes only the position, so the mark
-// includes the position.
+// markOf returns the mark for an event at a position. The mark includes the position, because older program versions change only the
+// position: the mark is then seen to be outdated.
 func markOf(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
 // queue adds events to the outbox and moves the reader's position, in one transaction. queue selects the webhooks that exist in
@@ -114,7 +114,7 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	if err != nil || source != ScanSource {
 		return err
 	}
-	// From here on, the scan log in use cannot change until the transaction ends.
+	// After Advance, the counted scan log cannot change until the transaction ends.
 	if counting, err := tx.Counting(ctx); err != nil {
 		return err
 	} else if counting != from.logID {
@@ -123,8 +123,8 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	if err := tx.PutMark(ctx, source, to.checkpoint); err != nil {
 		return err
 	}
-	// A program version that does not record the queued events ran before. If the counted position is between the reader's old and
-	// new positions, then the counted events were queued, and so were the events read in this step.
+	// The queued events of some journals are unknown, because an older program version ran before. If the counted position is between the
+	// reader's old and new positions, all counted events are queued, as are the events read in this step.
 	if to.learn && !from.all {
 		if err := tx.AdoptCountedOffsets(ctx, from.position, to.position); err != nil {
 			return err
@@ -133,9 +133,8 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	return recordQueued(ctx, tx, to.read, nil)
 }
 
-// recordQueued records events as queued for webhooks, by journal. recordQueued does this only for journals whose queued events are known,
-// or for which begin supplies the events queued before. The lock of the transaction protects the record of queued events against
-// concurrent changes.
+// recordQueued records, for each journal, that events were queued. It skips journals whose queued events are unknown, unless initial
+// contains the events that were queued before. The lock of the transaction protects the record of queued events against concurrent changes.
 func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
@@ -180,8 +179,8 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 	return hooks, loc, err
 }
 
-// restart moves positions beyond the end of a source back to its end. Positions beyond the end of a source belong to another log,
-// as after an import or a restored backup.
+// restart moves positions that are beyond the end of a source back to its end. Such positions belong to another log, as happens after an
+// import or a restored backup.
 func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
 	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := s.move(ctx, tx, source, from, cursor{position: end, checkpoint: Unmarked}); err != nil {
@@ -227,7 +226,7 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 	if s.Log == nil {
 		return false, nil
 	}
-	// If no webhook wants scans, the log may be unavailable indefinitely.
+	// Without a webhook that wants scans, the log is not read: it may be unavailable without consequences.
 	hooks, from, err := s.resumePosition(ctx, ScanSource)
 	if err != nil || len(hooks) == 0 {
 		return false, err
@@ -294,8 +293,8 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, s.queue(ctx, ScanSource, from, to, events)
 }
 
-// rewindToUnqueued moves the reader's position before the first event that was not queued. If an event names no journal, or the queued
-// events of its journal are unknown, the event counts as queued if it is at or before the reader's position.
+// rewindToUnqueued moves the reader's position before the first event that was not queued. An event whose journal is not stated, or whose
+// journal has unknown queued events, counts as queued if it is at or before the reader's position.
 func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	to := cursor{}
 	for e, err := range s.Log.Read(ctx, 0) {
@@ -314,10 +313,10 @@ func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	return s.queue(ctx, ScanSource, from, to, nil)
 }
 
-// QueueRest queues the remaining events of a node that no longer uses a stream. QueueRest queues the events of the node's journal
-// after the position start that were meant for the stream and were not queued for any webhook, and returns their number. journal
-// returns an iterator over the events after a position. If the queued events of the journal are unknown, the counted events are
-// assumed to be queued. The position of the webhook reader does not change.
+// QueueRest is called for a node that no longer uses a stream. It queues the events of the node's journal after the position start that
+// were meant for the stream and are not queued yet, and returns their number. journal returns an iterator over the events after a position.
+// If the queued events of the journal are unknown, the counted events are assumed to be queued. The position of the webhook reader does not
+// change.
 func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := s.resumePosition(ctx, ScanSource)

@@ -21,7 +21,7 @@ import (
 const (
 	// parallel is the maximum number of concurrent deliveries of one webhook.
 	parallel = 8
-	// retention is the retention of finished deliveries, after the time for which deliveries are retried.
+	// retention is the time for which deliveries are kept, in addition to the time for which they are retried.
 	retention = 7 * 24 * time.Hour
 	// forgetStep is the number of deliveries that one transaction deletes.
 	forgetStep = 1000
@@ -38,8 +38,7 @@ func (s *Service) Policy() outbox.Policy {
 			forgot, err2 := s.deleteOld(ctx)
 			return collected || forgot, errors.Join(err, outbox.WrapTask("old deliveries", err2))
 		},
-		// Only the status decides whether the delivery succeeded. A response body that is too long, compressed or truncated does
-		// not matter.
+		// Only the status decides whether the delivery succeeded, even if the response body is too long, compressed or truncated.
 		Refusal: func(_ *outbox.Row, a safehttp.Answer, err error) string {
 			switch {
 			case a.Status/100 == 2:
@@ -52,7 +51,7 @@ func (s *Service) Policy() outbox.Policy {
 	}
 }
 
-// orderKey returns the code that a delivery's body is about; "" for deliveries that are about no code.
+// orderKey returns the application and index of the code in a delivery's body; "" if the body contains no code.
 func orderKey(body string) string {
 	var told struct {
 		Data struct {
@@ -85,8 +84,7 @@ func (s *Service) deleteOld(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, err
 }
 
-// life returns Life() if the clock is reliable. If the clock is not reliable, life returns a duration so long that a clock that is
-// ahead gives up no delivery.
+// life returns Life() if the clock is reliable. Otherwise it returns 200 years, so that no delivery is given up because the clock is ahead.
 func (s *Service) life() time.Duration {
 	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour

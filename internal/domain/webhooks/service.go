@@ -23,7 +23,7 @@ type Scans interface {
 	End(ctx context.Context) (int64, error)
 }
 
-// Alarm is an event that tells receivers that an alarm was raised or dismissed.
+// Alarm is the event that an alarm was raised or dismissed.
 type Alarm struct {
 	Number    int64 // sequence number of the event
 	Dismissed bool
@@ -40,7 +40,7 @@ type Service struct {
 	Random io.Reader
 	// Log is the scan log to read; nil = no scans.
 	Log Scans
-	// Origins reports that the events of Log name the journals that they came from.
+	// Origins is true if the events of Log contain the names of the journals that they came from.
 	Origins bool
 	// Alarms returns the alarm events after a number, oldest first; LastAlarm returns the number of the last alarm event; nil = no alarms.
 	Alarms    func(ctx context.Context, after int64, limit int) ([]Alarm, error)
@@ -126,7 +126,7 @@ func (s *Service) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 	if err := tx.LockReader(ctx, ScanSource); err != nil {
 		return err
 	}
-	// If nodes with and without --scan-stream run together, the reader may start at a position of the other nodes' scan log.
+	// If only some nodes run with --scan-stream, the reader may start at a position of the scan log that the other nodes use.
 	switch counting, err := tx.Counting(ctx); {
 	case err != nil:
 		return err
@@ -141,7 +141,7 @@ func (s *Service) startReader(ctx context.Context, tx Tx, w *Webhook) error {
 }
 
 // checkExists returns an error for a rule or an application that does not exist, because the webhook would never receive an event for it.
-// Rules and applications that the webhook already had may have been deleted since, and are not checked.
+// The rules and applications of the old filter are not checked, because they may have been deleted since.
 func (s *Service) checkExists(ctx context.Context, w, old Filter) error {
 	if s.Unknown == nil {
 		return nil
@@ -217,8 +217,8 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 			return w, err
 		}
 	}
-	// The webhook does not receive scans from the time during which it wanted none. If the end of the scan log is unknown, the
-	// webhook also receives the last scans from before the change.
+	// A webhook that wanted no scans until now receives only later scans. If the end of the scan log is unknown, it also receives the last
+	// scans from before the change.
 	end, unknown := int64(0), error(nil)
 	if !wantedScans && w.WantsScans() {
 		end, unknown = s.scansEnd(ctx)

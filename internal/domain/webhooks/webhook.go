@@ -19,9 +19,9 @@ import (
 type Webhook struct {
 	ID     int64
 	URL    string
-	Secret string // sealed
+	Secret string // encrypted
 	Filter Filter
-	// Enabled is false if the webhook receives nothing, because the operator disabled it or the receiver responded 410.
+	// Enabled is false if the operator disabled the webhook or its receiver responded 410; the webhook then receives nothing.
 	Enabled bool
 	// AfterScanOffset and AfterAlarmID are positions: only events after these positions are sent to the webhook.
 	AfterScanOffset int64
@@ -125,17 +125,17 @@ type Tx interface {
 	Advance(ctx context.Context, source string, from, to int64) (bool, error)
 	// LockReader prevents other transactions from moving the position of a source until this transaction ends.
 	LockReader(ctx context.Context, source string) error
-	// Checkpoint returns the mark of the scan at the position, see marked; PutMark stores the mark.
+	// Checkpoint returns the mark of the scan at the position, see markOf; PutMark stores the mark.
 	Checkpoint(ctx context.Context, source string) (string, error)
 	PutMark(ctx context.Context, source, mark string) error
 	// Counting returns the ID of the scan log to which the position of scans refers; "" = nothing was counted yet.
 	Counting(ctx context.Context) (ledger string, err error)
-	// ReportedSets returns which events of each node's journal were queued for webhooks; PutQueuedOffsets stores the queued events of some
-	// journals. all reports that no event was queued from journals that are not in the map.
+	// ReportedSets returns the events of each node's journal that were queued for webhooks; all is true if no event was queued from any
+	// other journal. PutQueuedOffsets stores the queued events of some journals.
 	ReportedSets(ctx context.Context) (of map[string]*scanlog.OffsetSet, all bool, err error)
 	PutQueuedOffsets(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// AdoptCountedOffsets handles journals that ReportedSets does not know: it records their counted events as queued, and that
-	// ReportedSets now knows every journal. AdoptCountedOffsets does nothing unless the counted position lies between from and to.
+	// AdoptCountedOffsets records as queued the counted events of all journals that ReportedSets does not return; from then on,
+	// ReportedSets returns all = true. AdoptCountedOffsets does nothing unless the counted position lies between from and to.
 	AdoptCountedOffsets(ctx context.Context, from, to int64) error
 	// StartReader starts the reader of scans at the counted position, because no webhook wanted scans until now.
 	StartReader(ctx context.Context) error

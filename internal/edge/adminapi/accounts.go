@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/suggest"
 )
 
-// accountInput holds the fields of an account that an operator may set. accountInput differs from client.AccountPut, in which
-// jump_open cannot be omitted.
+// accountInput contains the fields of an account that an operator may set. accountInput differs from client.AccountPut, in which jump_open
+// cannot be omitted.
 type accountInput struct {
 	Kind          accounts.Kind            `json:"kind" enum:"mini_program,service_account,subscription_account"`
 	Name          string                   `json:"name,omitempty"`
@@ -60,7 +60,7 @@ func (a accountAPI) showAccount(ctx context.Context, account accounts.Account) (
 	return showLinked(ctx, account, linked), err
 }
 
-// showLinked is showAccount for an account with known links.
+// showLinked does the same as showAccount for a caller that has already read the links.
 func showLinked(ctx context.Context, account accounts.Account, linked []string) client.Account {
 	members := map[string]string{}
 	for user, role := range account.Members {

@@ -58,9 +58,9 @@ type Admin struct {
 	Keys           *accounts.ScanKeys
 	People         *iam.Service
 	Shared         *iam.SharedCharts
-	// Appearances holds the branding of accounts for buyers.
+	// Appearances provides the branding of accounts for buyers.
 	Appearances *branding.Service
-	// Products holds the links of GS1 keys.
+	// Products provides the links of GS1 keys.
 	Products *digitallink.Service
 	// ConsoleURL returns the URL of the console.
 	ConsoleURL func() string
@@ -212,7 +212,7 @@ func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }
 
-// Page holds the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded fields.
+// Page contains the limit of a list request. Page is exported, like other embedded inputs, because huma ignores unexported embedded fields.
 type Page struct {
 	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000"`
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// accountState holds the state that determines the abilities of an account.
+// accountState contains the state that determines the abilities of an account.
 type accountState struct {
 	accounts.Account
 	linked        int // number of linked Mini Programs

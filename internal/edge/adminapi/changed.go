@@ -142,7 +142,7 @@ func (s settingsNow) ETag() string {
 	return strings.Join(mapped(settings.Table, func(f settings.Field) string { return settingRevision(f, settings.Settings(s)) }), ".")
 }
 
-// matching is the maximum number of attempts at a change whose object changes concurrently.
+// matching is the maximum number of attempts to apply a change while other callers change the same object.
 const matching = 20
 
 // Guard returns the guard that applies a change only if the object still has the revision that the caller saw. The guard reads the
@@ -200,7 +200,7 @@ func matchesSeen(t adminroute.Object, saw adminroute.Seen, tags []string) bool {
 	return !slices.ContainsFunc(tags, func(tag string) bool { return !slices.Contains(seen, tag) })
 }
 
-// touching returns the names in the change log under which changes of an object, or of data shown with it, are recorded.
+// touching returns names in the change log: entries with these names record changes of the object, or of data that is shown with it.
 func touching(t adminroute.Object) []auditlog.Name {
 	switch t.Kind {
 	case accountThing:
@@ -372,7 +372,7 @@ func nameOf(t adminroute.Object) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges returns the last changes of an object, newest first, limited to the details that a caller who may change the object may see.
+// lastChanges returns the last changes of an object, newest first, with the details that every caller with the right to change it may see.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {

@@ -18,8 +18,8 @@ import (
 // maxMarked is the maximum number of changes of each kind that are examined for chart marks.
 const maxMarked = 100
 
-// marks returns the changes between from and to of the rules and codes that a query covers, in order of time; since is the time
-// from which the list is complete, zero = complete for the whole period.
+// marks returns the changes of the rules and codes that a query covers, in order of time, for the period between from and to. The list is
+// complete from the time since on; if since is zero, it is complete for the whole period.
 func (a scanAPI) marks(ctx context.Context, q stats.Question, from, to time.Time) (list []client.ScanPosition, since time.Time, err error) {
 	add := func(t time.Time, kind, subject string) {
 		if !t.Before(from) && t.Before(to) {

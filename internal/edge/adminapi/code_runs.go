@@ -66,8 +66,8 @@ func (a codeAPI) listCodes(ctx context.Context, in *struct {
 		out := bufio.NewWriterSize(w, 64<<10)
 		fmt.Fprint(out, "index,code,code_text\r\n")
 		err := a.Codes.EachPrint(ctx, b, r, func(i int64, code, text string) error {
-			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with
-			// a character that a spreadsheet takes for a formula.
+			// Neither the code nor its text contains a comma or a quote, so no CSV quoting is needed. Imported codes may begin with a
+			// character that starts a formula in a spreadsheet.
 			_, err := fmt.Fprintf(out, "%d,%s,%s\r\n", i, adminroute.EscapeCSVFormula(code), adminroute.EscapeCSVFormula(text))
 			return err
 		})

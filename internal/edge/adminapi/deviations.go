@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// ofAccount holds the query parameter that selects the account whose deviations are listed.
+// ofAccount contains the query parameter that selects the account whose deviations are listed.
 type ofAccount struct {
 	Account string `query:"account" maxLength:"64" doc:"AppID; default: all accounts"`
 }
@@ -49,7 +49,7 @@ func showTrial(c apiusage.Covered) client.Trial {
 func showDeviation(d apiusage.Deviation) client.Deviation {
 	shown := client.Deviation{Behaviour: d.Behaviour, Account: d.Account, Endpoint: d.Endpoint, Count: d.Times,
 		FirstRID: d.FirstRID, FirstAt: d.FirstAt, LastRID: d.LastRID, LastAt: d.LastAt}
-	if row, known := behaviour.ByID(d.Behaviour); known { // a behaviour is unknown if a node of another version noted the deviation
+	if row, known := behaviour.ByID(d.Behaviour); known { // a behaviour is unknown if a node of another version recorded the deviation
 		deviation, _ := row.Deviation()
 		shown.EvidenceLevel, shown.Advice, shown.Chinese = string(deviation.Minds), deviation.Advice().English(),
 			deviation.Advice().Chinese()

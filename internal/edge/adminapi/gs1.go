@@ -31,7 +31,7 @@ func showGS1(e digitallink.Entry) client.GS1Entry {
 	return shown
 }
 
-// KeyPath holds a GS1 key from a URL path, in which a slash inside a value is written as %2F.
+// KeyPath contains a GS1 key from a URL path, in which a slash inside a value is written as %2F.
 type KeyPath struct {
 	Key string `path:"key" maxLength:"1024" doc:"key as in a Digital Link without the host: 01/09506000134352/10/LOT, with its slashes"`
 }
@@ -60,7 +60,7 @@ func (Words) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{OneOf: []*huma.Schema{text, {Type: huma.TypeArray, Items: text}}}
 }
 
-// UnmarshalJSON takes both.
+// UnmarshalJSON accepts both JSON forms of Words.
 func (w *Words) UnmarshalJSON(b []byte) error { return (*digitallink.Words)(w).UnmarshalJSON(b) }
 
 // GS1Wanted is the request body form of client.GS1Put; its language and context lists also accept a single string.
@@ -192,7 +192,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 }
 
 // transferGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is reassigned before
-// the keys, so that no new links are written for the previous account meanwhile; an interrupted call is completed by repeating the call.
+// the keys, so that the previous account gets no new links during the transfer; a repeated call completes an interrupted one.
 func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1TransferResult, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()
@@ -204,7 +204,7 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 			return done, err
 		}
 		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
-			named = "" // the setting needs no change: the prefix has no account, or already that of the receiver
+			named = "" // the setting needs no change: the prefix belongs to no account, or already to the receiver
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)

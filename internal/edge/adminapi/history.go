@@ -62,7 +62,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	if len(accountIDs) > 0 {
 		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
-	// The changes of the accounts that the text concerns now, the rule's owner and the Mini Program, are included as well.
+	// The changes also include those of the accounts that the text concerns now: the owner of the rule and the Mini Program.
 	names := pastAnswer.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (auditlog.Name{Kind: replica.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {
@@ -128,7 +128,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	for i, c := range in.Body.Changes {
 		switch {
 		case !caller.CanAccess(c.Owner):
-		// A caller limited to some accounts cannot replay an added rule: an account sees unmatched scans only of hosts of its rules.
+		// A caller limited to some accounts cannot replay an added rule: it may see unmatched scans only of the hosts of its own rules.
 		case caller.Scoped() && c.Action == "add":
 			return auditlog.Replayed{}, huma.Error403Forbidden("replaying an add needs access to all accounts")
 		}

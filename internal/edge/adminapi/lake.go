@@ -44,7 +44,7 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 			break
 		}
 		if day.Before(forgotten) {
-			continue // the lake may hold older scans than the scan log retains
+			continue // the lake may contain older scans than the scan log
 		}
 		c, err := l.Compare(ctx, day.Format(time.DateOnly), func() iter.Seq2[*scanlog.Event, error] { return a.scansOf(ctx, day) })
 		if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// OwnedBy holds the query parameter that selects the owner of the scans.
+// OwnedBy contains the query parameter that selects the owner of the scans.
 type OwnedBy struct {
 	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of rules of this account and of codes for which it applied; default: all accounts visible to the caller"`
 }

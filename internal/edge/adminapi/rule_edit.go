@@ -10,8 +10,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Through the operations in this file an operator edits the rules of an account with the same checks, quota and verification file
-// as a call of the wire API.
+// The operations in this file edit the rules of an account for an operator. The checks, the quota and the verification file are the same as
+// for calls of the wire API.
 
 type RuleInput struct {
 	AppIDPath
@@ -31,7 +31,7 @@ func (in *RuleInput) draft() rules.Draft {
 	return d
 }
 
-// ownRule applies do to the account that owns a rule and returns the rule afterwards.
+// ownRule calls the function do with the account that owns a rule, and then returns the rule.
 func (a ruleAPI) ownRule(ctx context.Context, appid, prefix string, do func(accounts.Account) error) (client.StoredRule, error) {
 	owner, err := a.Accounts.Get(ctx, appid)
 	if err == nil {

@@ -110,7 +110,7 @@ func (a scanAPI) listScans(ctx context.Context, in *struct {
 	return page, err
 }
 
-// ScanFilter holds the query parameters that select scans of the scan feed.
+// ScanFilter contains the query parameters that select scans of the scan feed.
 type ScanFilter struct {
 	OwnedBy
 	From          string  `query:"from" maxLength:"40" doc:"RFC 3339 time or date of the earliest scan"`

@@ -24,7 +24,7 @@ const (
 	maxBatches = 1000 // maximum number of newest batches that are searched for serial numbers and activities
 )
 
-// searching holds the state of one running search.
+// searching contains the state of one running search.
 type searching struct {
 	*Admin
 	text, part string // the search text as typed, and in lower case

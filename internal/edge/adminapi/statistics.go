@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 )
 
-// StatisticsFilter holds the query parameters that restrict statistics to scans with given values of dimensions.
+// StatisticsFilter contains the query parameters that restrict statistics to scans with given values of dimensions.
 type StatisticsFilter struct {
 	Activity string `query:"activity" doc:"only scans of this activity; - = scans without one, also in the filters below"`
 	Brand    string `query:"brand"`
@@ -38,7 +38,7 @@ func (f StatisticsFilter) dims() map[stats.Dimension]string {
 	return all
 }
 
-// statisticsRow differs from client.StatisticsRow in that an absent number can be told apart from 0.
+// statisticsRow is like client.StatisticsRow, but distinguishes an absent number from 0.
 type statisticsRow struct {
 	StartsAt   *time.Time `json:"starts_at,omitempty" doc:"start of the hour, day, week or month"`
 	Value      string     `json:"value" doc:"value of the group; empty for scans without one"`
@@ -64,7 +64,7 @@ type countedUpTo struct {
 	Scans      int64      `json:"scans"`
 }
 
-// Period holds the query parameters for a period of time.
+// Period contains the query parameters for a period of time.
 type Period struct {
 	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date; default: 30 days before to"`
 	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date, which includes the whole day; default: now"`
@@ -80,7 +80,7 @@ func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err
 	return from, to, err
 }
 
-// StatisticsQuestion holds the query parameters of a statistics request.
+// StatisticsQuestion contains the query parameters of a statistics request.
 type StatisticsQuestion struct {
 	StatisticsFilter
 	OwnedBy
@@ -130,7 +130,7 @@ func (a scanAPI) askStatistics(ctx context.Context, in *struct {
 	return shown, err
 }
 
-// MissFilter holds the query parameters that select misses, which are scans that matched nothing.
+// MissFilter contains the query parameters that select misses, which are scans that matched nothing.
 type MissFilter struct {
 	OwnedBy
 	Period

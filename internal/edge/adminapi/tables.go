@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// TableFormat holds the query parameter for the file format of a table.
+// TableFormat contains the query parameter for the file format of a table.
 type TableFormat struct {
 	Format string `query:"format" enum:"csv,parquet" default:"csv"`
 }

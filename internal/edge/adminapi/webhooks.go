@@ -23,7 +23,7 @@ func wanted(in client.WebhookPut) webhooks.Filter {
 		})}
 }
 
-// shownURL returns a webhook URL as the caller may see it: only operators see more than the host, because the rest may contain a secret.
+// shownURL returns a webhook URL, or only its scheme and host for callers below operator, because the rest of a URL may contain a secret.
 func shownURL(ctx context.Context, address string) string {
 	if adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Operator) {
 		return address

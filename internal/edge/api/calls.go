@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// account returns the AppID to which the call is attributed: the account of the token, even if a platform calls for this account;
-// else the platform of the token; else the account that sent its valid secret.
+// account returns the AppID to which the call is attributed. That is the account of the token, even if a platform calls for this account;
+// for a token of a platform alone, the platform; without a token, the account that sent its valid secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.secretOwner) }
 
 // actor returns the actor that the audit log names for changes of this call.

@@ -76,7 +76,7 @@ func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (
 	return nil, fault, fault.finalError(err)
 }
 
-// checkPathForm notes or rejects a path in a non-canonical escaping, which net/url leaves in RawPath.
+// checkPathForm accepts and records, or rejects, a path with non-canonical escaping. net/url stores such a path in RawPath.
 func (a *API) checkPathForm(_ context.Context, r *http.Request, e endpoint, c *call, _ settings.Settings) error {
 	if r.URL.RawPath == "" {
 		return nil

@@ -9,11 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// permissionSets holds the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none. Contract:
-// rules 3.3.
+// permissionSets contains the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none.
+// Contract: rules 3.3.
 type permissionSets struct{ miniProgram, official int }
 
-// ruleSets holds the permission sets for jump rules: one for Mini Programs, one for service accounts.
+// ruleSets contains the permission sets for jump rules: one for Mini Programs, one for service accounts.
 var ruleSets = permissionSets{miniProgram: accounts.MiniProgramDev, official: accounts.AccountService}
 
 // samePermissionSet returns a permissionSets value with the same permission set for all kinds of accounts.
@@ -26,14 +26,14 @@ func (s permissionSets) forKind(kind accounts.Kind) int {
 	return s.official
 }
 
-// requireSets makes an endpoint require a permission set of calling platforms.
+// requireSets returns e with the permission sets that a platform needs to call the endpoint.
 func (e endpoint) requireSets(s permissionSets) endpoint {
 	e.permissionSets = s
 	return e
 }
 
-// accountTokenErrors lists the error codes of every endpoint that takes an account's token: the caller may be a platform, and a setting
-// limits service accounts.
+// accountTokenErrors lists error codes of every endpoint that requires an account's token: errors of platforms that call for an account,
+// and MinuteLimit, which a setting causes for service accounts.
 var accountTokenErrors = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP,
 	errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
 
@@ -81,7 +81,7 @@ func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.
 	return err
 }
 
-// checkAccessAfterBody checks whether the account may use the endpoint's family, if a setting moved that check behind the body.
+// checkAccessAfterBody checks whether the account may use the endpoint's family, if a setting delays this check until the body was read.
 func (a *API) checkAccessAfterBody(e endpoint, c *call) error {
 	if e.checkAccess == nil || c.needs&token == 0 || !a.Settings.Refuses(behaviour.CodesGate) {
 		return nil
@@ -107,7 +107,7 @@ func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 	return a.Accounts.Reached(ctx, caller, c.ip)
 }
 
-// checkOwnComponent checks that the AppID in the call is that of the platform whose token the call carries.
+// checkOwnComponent checks that component_appid is the AppID of the platform that owns the token of the call.
 func (a *API) checkOwnComponent(ctx context.Context, c *call, f *fields) error {
 	appid := f.text("component_appid")
 	if f.err != nil {

@@ -12,7 +12,7 @@ type typeID struct {
 	ID int `json:"id"`
 }
 
-// authorizerInfo omits basic_config, because its keys have two spellings and clients need both or none. Contract: rules 3.2, clients.
+// authorizerInfo omits basic_config, because its keys have two spellings and clients need both spellings. Contract: rules 3.2, clients.
 type authorizerInfo struct {
 	NickName        string           `json:"nick_name"`
 	HeadImg         string           `json:"head_img"`

@@ -23,7 +23,7 @@ func (a *API) noteOrRefuse(c *call, row behaviour.Row, format string, args ...an
 	return errcode.Strict(row, format, args...)
 }
 
-// isAllowed is noteOrRefuse without a message, for places where an accepted call must not cost an allocation.
+// isAllowed does the same as noteOrRefuse but returns a bool, so that an accepted call needs no memory for a message.
 func (a *API) isAllowed(c *call, row behaviour.Row) bool {
 	c.notes.Add(row)
 	return !a.Settings.Refuses(row)
@@ -49,10 +49,10 @@ func (e *endpoint) documentsField(field []byte) bool {
 	return slices.Contains(e.fields, string(field))
 }
 
-// isToken reports whether a query parameter name is that of an access token.
+// isToken reports whether a query parameter with this name contains an access token.
 func isToken(name string) bool { return name == "access_token" || name == "component_access_token" }
 
-// checkFields notes or rejects a body of a wrong content type, undocumented fields, and fields in a place where they are ignored.
+// checkFields records or rejects bodies with a wrong content type, undocumented fields, and fields in a place where they are ignored.
 func (a *API) checkFields(r *http.Request, e endpoint, c *call, f *fields) error {
 	inQuery := e.needs&anyMethod != 0
 	if !inQuery && len(c.body) > 0 && !isJSON(r.Header.Get("Content-Type")) && !a.isAllowed(c, behaviour.WireBodyType) {
@@ -98,11 +98,11 @@ func isJSON(contentType string) bool {
 	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
 }
 
-// platformRate is the number of calls per second that the platform allows for a jump-rule interface, whatever limit the settings
-// allow. Contract: rules 0.
+// platformRate is the number of calls per second that the platform allows for a jump-rule interface; the settings do not change it.
+// Contract: rules 0.
 const platformRate = 5
 
-// limitPlatformRate notes or rejects calls that exceed the platform's rate limit per second.
+// limitPlatformRate records or rejects calls that exceed the platform's rate limit per second.
 func (a *API) limitPlatformRate(c *call, e endpoint, s settings.Settings) error {
 	if limit := e.perSecond(s); e.permissionSets != ruleSets || limit <= platformRate ||
 		a.platformLimiter.allow(c.account()+" "+e.path, platformRate, a.RealNow()) || a.isAllowed(c, behaviour.WireRateAbove) {
@@ -111,7 +111,7 @@ func (a *API) limitPlatformRate(c *call, e endpoint, s settings.Settings) error 
 	return errcode.Strict(behaviour.WireRateAbove, "%s called %s more than %d times within a second", c.account(), e.path, platformRate)
 }
 
-// recentCalls holds recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to use.
+// recentCalls contains recent calls, to detect deviations that a single call cannot show. The zero value of recentCalls is ready to use.
 type recentCalls struct {
 	logPolicy  sync.Once
 	seed       maphash.Seed
@@ -163,8 +163,8 @@ func (a *API) ForgetCallers() {
 	}
 }
 
-// slidingCounter counts events by key over the last one to two windows, for at most 2 × maxCountedKeys keys. Keys are hashes: a
-// collision of two callers is rare and costs only a wrong deviation note.
+// slidingCounter counts events by key over the last one to two windows, for at most 2 × maxCountedKeys keys. Keys are hashes: a collision
+// of two callers is rare, and its only effect is that a wrong deviation is recorded.
 type slidingCounter struct {
 	mu                sync.Mutex
 	current, previous map[uint64]int
@@ -204,10 +204,10 @@ func (h *recentCalls) key(parts ...string) uint64 {
 	return sum.Sum64()
 }
 
-// repeatWindow is the window for detecting repeated calls and tokens that a caller fails to cache.
+// repeatWindow is the window in which repeated calls, and repeated token requests, count as deviations.
 const repeatWindow = time.Minute
 
-// permanentErrors is the set of error codes that every retry of the same call gets again, regardless of waiting time and other callers.
+// permanentErrors is the set of error codes that every retry of the same call gets too, because time and other callers do not change them.
 var permanentErrors = map[*errcode.Code]bool{
 	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
 	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
@@ -240,15 +240,15 @@ func (a *API) isRepeatedRejection(r *http.Request, e endpoint, c *call, code *er
 	return a.recent.rejections.add(key, a.RealNow(), repeatWindow) > 1
 }
 
-// noteTokenRequest notes a token that was requested soon after the previous tokens; names identifies the account if a platform fetches
-// tokens of many accounts.
+// noteTokenRequest records a deviation if a token is requested soon after the previous tokens. If a platform fetches tokens of many
+// accounts, names identifies the account.
 func (a *API) noteTokenRequest(c *call, err error, names ...string) {
 	if err == nil && a.recent.tokens.add(a.recent.key(append(names, a.recent.callerKey(c.account()))...), a.RealNow(), repeatWindow) > 2 {
 		c.notes.Add(behaviour.TokenAgain)
 	}
 }
 
-// noteTicketExchange notes a ticket that is exchanged a second time, as far as this process knows.
+// noteTicketExchange records a deviation if this process has seen an exchange of the same ticket before.
 func (a *API) noteTicketExchange(c *call, openid, ticket string) {
 	if a.recent.tickets.add(a.recent.key(openid, ticket), a.RealNow(), 30*repeatWindow) > 1 {
 		c.notes.Add(behaviour.CodesTicketAgain)

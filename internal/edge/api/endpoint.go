@@ -51,17 +51,17 @@ type API struct {
 	Stub func(method, path string) (Stub, bool)
 	// Record is called for every call, with secrets masked; may be nil.
 	Record func(Record)
-	// TracePathPrefix is the path prefix under which the record of a call is available by request id; the server of a developer sends the
-	// address in a header of every response. An empty TracePathPrefix disables the header.
+	// TracePathPrefix, followed by a request id, is the path of the record of a call; a header of every response contains this path. An
+	// empty TracePathPrefix disables the header.
 	TracePathPrefix string
 	// PageOf returns the address of the page that shows a call; the log line of a failed call ends with this address; nil = no such page.
 	PageOf func(rid string) string
-	// Shared counts calls per second over all nodes, up to a limit of SharedMost; nil = there is only one node.
+	// Shared counts calls per second over all nodes, for limits up to MaxSharedLimit; nil = there is only one node.
 	Shared func(ctx context.Context, key string, limit int) (bool, error)
 	// Observe records a call for metrics; path is the path of an endpoint, or "" for an unknown endpoint.
 	Observe func(path string, code int, d time.Duration)
 	// OnAuthenticated is called, with the request's context, for a call with a valid token or secret, and OnRejected for a failed call
-	// without one; nil = no callback.
+	// without a valid token or secret; nil = no callback.
 	OnAuthenticated, OnRejected func(context.Context)
 
 	limiter         limiter
@@ -172,7 +172,7 @@ type streamed interface {
 	write(ctx context.Context, w http.ResponseWriter) error
 }
 
-// call holds the state of one call while it is served.
+// call contains the state of one call while it is served.
 type call struct {
 	rid string
 	ip  netip.Addr
@@ -182,7 +182,7 @@ type call struct {
 	body    []byte
 	caller  accounts.Account // zero if the endpoint requires no token
 	needs   needs            // flags of the endpoint, as modified by the settings
-	// granted returns error 61007 unless the calling platform has a permission set; nil = the call carried no account token.
+	// granted returns error 61007 unless the calling platform has the given permission set; nil = the call has no account token.
 	granted func(set int) error
 	// component is the platform that calls for itself or for caller; "" if an account calls with its own token.
 	component string
@@ -287,7 +287,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// noteResult completes the behaviours on which the result of a call depends.
+// noteResult completes c.notes, the behaviours on which the result of the call depends.
 func (a *API) noteResult(r *http.Request, e endpoint, c *call, err error, code *errcode.Code) {
 	if code != errcode.OK && !c.done {
 		c.notes.Clear() // notes recorded before the rejection did not affect the result
@@ -321,7 +321,7 @@ func (a *API) do(ctx context.Context, e endpoint, c *call, f *fields) (any, erro
 		}
 	}
 	reply, err := e.serve(accounts.WithActor(ctx, c.actor()), c, f)
-	// A field of a wrong type is reported in preference to the result of the endpoint function.
+	// If a field has a wrong type, the error of this field replaces the result of the endpoint function.
 	if f.err != nil {
 		err = f.err
 	}
@@ -334,8 +334,8 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	if e.needs&anyMethod != 0 {
 		return queryFields(c.query), nil
 	}
-	// The deadline belongs to the connection, so real time applies whatever the server's clock shows. A response recorder in a test
-	// has no deadline.
+	// The deadline belongs to the connection, so it is set in real time, not in the time of the server's clock. A response recorder in a
+	// test has no deadline.
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(a.BodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return nil, err
@@ -367,7 +367,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// A token that is not a platform's identifies no platform. Contract: rules 3.2.
+		// If the body is not a JSON object, the component_appid is missing. Contract: rules 3.2.
 		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryAllowed != 0 {
@@ -426,7 +426,7 @@ func (a *API) log(r *http.Request, e endpoint, c *call, o outcome) {
 	if a.PageOf != nil && o.code.Number != 0 {
 		attrs = append(attrs, slog.String("page", a.PageOf(c.rid)))
 	}
-	// This is Log.LogAttrs without the lookup of the source line, which is always this line.
+	// These lines replace Log.LogAttrs, which would also look up the source line; the source line would always be this one.
 	if h := a.Log.Handler(); h.Enabled(r.Context(), level) {
 		line := slog.NewRecord(time.Now(), level, "call", 0)
 		line.AddAttrs(attrs...)

@@ -18,9 +18,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// fields holds the fields of a call, parsed as leniently as on the platform: numbers may be strings, a list may be a single string,
-// null and "" count as absent, and unknown fields are ignored. The first field of a type that no leniency covers fails the call
-// with error 40097. Contract: rules 0, clients 3, 4.
+// fields contains the fields of a call, parsed as leniently as on the platform: numbers may be strings, a list may be a single string, null
+// and "" count as absent, and unknown fields are ignored. The first field of a type that no leniency covers fails the call with error
+// 40097. Contract: rules 0, clients 3, 4.
 //
 // Observed(wire.field.unknown): a recorded live edit contained undocumented fields.
 type fields struct {
@@ -137,7 +137,7 @@ func parsePlainFields(body []byte) (*fields, bool) {
 }
 
 // scanPlainStrings calls visit with each string, without quotes, of a list of plain strings and returns the position after the list; -1 =
-// anything else is at pos.
+// there is no such list at pos.
 func scanPlainStrings(b []byte, pos int, visit func(text []byte)) int {
 	if pos == len(b) || b[pos] != '[' {
 		return -1
@@ -212,7 +212,7 @@ func (f *fields) setError(row behaviour.Row, name, want string) {
 	f.err = errcode.InvalidArgs.WithDetail(row, "%s: want %s, got %s", name, want, got)
 }
 
-// peek returns a string field without recording a note if the field is not a string.
+// peek returns a string field; ok is false if the field is not a string, but peek records no deviation.
 func (f *fields) peek(name string) (s string, ok bool) { return unquote(f.raw(name)) }
 
 // isAbsent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null and "" for fields that they do not use.
@@ -227,7 +227,7 @@ func (f *fields) isAbsent(name string) bool {
 	return false
 }
 
-// stringValue returns the string that a JSON value holds; ok is false for other values.
+// stringValue returns the content of a JSON string; ok is false for other JSON values.
 func stringValue(raw json.RawMessage) (s string, ok bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
@@ -259,8 +259,8 @@ func (f *fields) text(name string) string {
 	return s
 }
 
-// targetAppID returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with
-// the AppID is ignored and may hold any value. Contract: clients 3.
+// targetAppID returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with the
+// AppID is ignored and may have any value. Contract: clients 3.
 func (f *fields) targetAppID(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""
@@ -330,8 +330,8 @@ func (f *fields) flag(name string) bool {
 	return false
 }
 
-// numericFlag returns a field that the platform documents as the number 1 or 0, also accepted as true or false; false if the field is
-// absent. Contract: rules 3.4.
+// numericFlag returns a field that the platform documents as the number 1 or 0; true and false are accepted too. An absent field counts as
+// false. Contract: rules 3.4.
 func (f *fields) numericFlag(name string) bool {
 	if f.isAbsent(name) {
 		return false
@@ -354,7 +354,7 @@ func (f *fields) numericFlag(name string) bool {
 	return false
 }
 
-// texts returns a list of strings, also accepted as a single string; given is false if the field is absent.
+// texts returns a list of strings; a single string counts as a list of one. given is false if the field is absent.
 func (f *fields) texts(name string) (list []string, given bool) {
 	if f.isAbsent(name) {
 		return nil, false
@@ -384,7 +384,7 @@ func (f *fields) texts(name string) (list []string, given bool) {
 	return list, true
 }
 
-// textOrNumber returns a string that some callers send as a number, with the digits unchanged.
+// textOrNumber returns a string field that some callers send as a number; it returns the digits of a number unchanged.
 func (f *fields) textOrNumber(name string) string {
 	if f.isAbsent(name) {
 		return ""

@@ -16,7 +16,7 @@ import (
 // MaxSharedLimit is the highest limit that is counted across all nodes; above this limit each node counts separately.
 const MaxSharedLimit = 1000
 
-// limit returns error 44990 for a call above the limit of calls per second of an account and an interface. Contract: rules 0.
+// limit returns error 44990 if the account exceeds its limit of calls per second to the interface. Contract: rules 0.
 func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Settings) error {
 	perSecond, account := e.perSecond(s), c.account()
 	rate := cmp.Or(c.rate, &accounts.Rate{Path: e.path})
@@ -58,9 +58,9 @@ func (e endpoint) perSecond(s settings.Settings) settings.Limit {
 	return s.DefaultRateLimit
 }
 
-// limitMinute returns error 45011 for a call above the limit of calls per minute of a service account and an interface, if a
-// setting defines such a limit. Contract: rules 1.9, marketcode 1. Assumed(wire.rate.minute): the limit is a quota, so the server's
-// clock applies instead of real time.
+// limitMinute returns error 45011 if a service account exceeds its limit of calls per minute to the interface; a setting can define such a
+// limit. Contract: rules 1.9, marketcode 1. Assumed(wire.rate.minute): the limit is a quota, so the server's clock applies instead of real
+// time.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
 	if s.ServiceRateLimitPerMinute == settings.Unlimited || caller.Kind != accounts.ServiceAccount {
 		return nil
@@ -73,8 +73,8 @@ func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path str
 	return err
 }
 
-// limiter allows at most n calls per key within any second. limiter stores the times of the last n calls, so every one-second
-// window, wherever it begins, holds at most n calls.
+// limiter allows at most n calls per key within any second. limiter stores the times of the last n calls, so every one-second window,
+// wherever it begins, contains at most n calls.
 type limiter struct {
 	mu          sync.Mutex
 	calls       map[string]*callTimes
@@ -96,7 +96,7 @@ func (l *limiter) removeMatching(match func(key string) bool) {
 	maps.DeleteFunc(l.calls, func(key string, _ *callTimes) bool { return match(key) })
 }
 
-// callTimes holds the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
+// callTimes contains the times of the latest allowed calls in a ring buffer that grows on demand up to limit, which may be a million.
 type callTimes struct {
 	limit settings.Limit
 	times []time.Time
@@ -141,8 +141,8 @@ func (l *limiter) allow(key string, limit settings.Limit, now time.Time) bool {
 // maxKeys is the maximum number of keys in memory, because a client may use very many addresses.
 const maxKeys = 100_000
 
-// sweep deletes idle keys, so that memory is bounded by the accounts or addresses of the last minute, or of the last second if
-// there are many keys.
+// sweep deletes idle keys once per minute, or once per second if there are many keys. Memory therefore grows only with the accounts or
+// addresses of this period.
 func (l *limiter) sweep(now time.Time) {
 	if elapsed := now.Sub(l.lastSweep); elapsed < time.Second || elapsed < time.Minute && len(l.calls) < maxKeys {
 		return

@@ -17,7 +17,7 @@ type createQRCodeReply struct {
 	URL           string `json:"url"`
 }
 
-// object returns an object field of which the documentation lists some names; nil if the field is absent or not an object.
+// object returns an object field; names lists its documented fields. It returns nil if the field is absent or not an object.
 func (f *fields) object(name string, names ...string) *fields {
 	object, err := parseFields(f.raw(name))
 	if err != nil {
@@ -51,7 +51,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	if scene == nil {
 		return d, errcode.InvalidActionInfo.WithDetail(behaviour.QRCodeInfo, "action_info.scene is not an object")
 	}
-	// Only the scene field that matches the action is read; the other scene field may hold any value.
+	// Only the scene field that matches the action is read; the other scene field may have any value.
 	switch d.Action {
 	case accounts.QRNumber, accounts.QRNumberForEver:
 		if id, given := scene.number("scene_id"); given {

@@ -100,7 +100,6 @@ func (a *API) checkQuotaAccess(c *call, e endpoint) error {
 	if e.checkAccess == nil {
 		return nil
 	}
-	// Whether the account may use the family is checked with a hypothetical call, so that the notes of the check are recorded in a
-	// separate call value.
+	// This check uses a separate call value, so that it does not add behaviours to the notes of c.
 	return e.checkAccess(a, &call{caller: c.caller, component: c.component})
 }

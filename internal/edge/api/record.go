@@ -48,7 +48,7 @@ var secretNames = []string{
 
 const masked = "[masked]"
 
-// isSecretName also masks fields whose names merely resemble those of secrets, to be safe.
+// isSecretName reports whether to mask a field with this name; to be safe, this includes names that resemble the names of secrets.
 func isSecretName(name string) bool {
 	switch name { // the names in most bodies; a map lookup would take several times as long
 	case "errcode", "errmsg", "openid", "appid", "application_id", "isv_application_id", "path", "prefix", "rid",
@@ -145,7 +145,7 @@ func LoggedPath(path string) string {
 	return out.String()
 }
 
-// maskPath returns a path in the form in which it may be shown. A client that mistypes "&" for "?" sends its query inside the path.
+// maskPath returns a path in the form in which it may be shown. A client that types "&" instead of "?" sends its query inside the path.
 func maskPath(path string) string {
 	if !strings.Contains(path, "=") {
 		return truncate(path, 256)

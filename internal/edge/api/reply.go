@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// envelope holds the fields at the start of every response except token responses. Contract: rules 0.
+// envelope contains the fields at the start of every response except token responses. Contract: rules 0.
 type envelope struct {
 	ErrCode int    `json:"errcode"`
 	ErrMsg  string `json:"errmsg"`
@@ -103,9 +103,9 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advisesStableToken reports whether an error message recommends stable_token: errors about invalid tokens or too many token requests, on
-// calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the calls with a
-// secret instead of a token, only /cgi-bin/token recommends stable_token, because the recommendation would not help in any other call.
+// advisesStableToken reports whether the message of an error recommends stable_token: if the token is invalid or the daily limit is
+// reached, in a call that uses or issues a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
+// calls with a secret instead of a token, only /cgi-bin/token recommends stable_token; other calls would not benefit.
 func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
@@ -114,7 +114,7 @@ func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 // includesHint reports whether errors of the endpoint include a detail and a hint. Contract: marketcode 1.1.
 func (e endpoint) includesHint() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
-// hint returns the text that errors of the endpoints for codes carry before the request id: random letters and the time in China.
+// hint returns the text before the request id in error messages of the endpoints for codes: random letters and the time in China.
 // Observed(wire.answer.hint). Contract: marketcode 1.1.
 func (a *API) hint() string {
 	var raw [8]byte
@@ -125,7 +125,7 @@ func (a *API) hint() string {
 	return fmt.Sprintf("hint: [%s][%s]", token, a.Now().In(time.FixedZone("", 8*3600)).Format(time.DateTime))
 }
 
-// formerHint returns the text that older error messages carry instead of the request id: random letters and digits.
+// formerHint returns the text that former error messages contain instead of the request id: random letters and digits.
 func (a *API) formerHint() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	var raw [10]byte

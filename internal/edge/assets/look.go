@@ -1,8 +1,8 @@
 // Package assets provides the style sheet and scripts that all HTML pages share.
 //
-// A page links [Sheet].Path() and uses plain elements and the few classes listed at the head of look.css. Additional styles or
-// scripts of a page are separate [Asset] values instead of inline code, so that the page's Content-Security-Policy can be style-src
-// 'self' and script-src 'self'.
+// A page links [Sheet].Path() and uses plain elements and the few classes listed at the start of look.css. Additional styles or scripts of
+// a page are separate [Asset] values instead of inline code, so that the page's Content-Security-Policy can be style-src 'self' and
+// script-src 'self'.
 package assets
 
 import (

@@ -81,7 +81,7 @@ type choice struct {
 	Checked     bool
 }
 
-// view holds the data of the page; a view with only a Fault renders an error page.
+// view contains the data of the page; a view with only a Fault renders an error page.
 type view struct {
 	i18n.Localizer
 	Look, OtherURL string // the address of the style sheet; the address of this page in the other language

@@ -56,7 +56,7 @@ type accountsView struct {
 
 func accountPage(appid string) string { return Root + "/accounts/" + url.PathEscape(appid) }
 
-// accountForm holds the account form with the submitted values.
+// accountForm contains the account form with the submitted values.
 type accountForm struct {
 	New   bool
 	AppID string `json:"appid"`
@@ -115,7 +115,7 @@ func (pages accountPages) replaceAccount(v *request) {
 	}
 }
 
-// accountView holds the data of an account's page.
+// accountView contains the data of an account's page.
 type accountView struct {
 	client.Account
 	Abilities     []client.Ability
@@ -124,9 +124,9 @@ type accountView struct {
 	Notices       []client.Notification
 	PublishesLeft *int // remaining publishes of this month
 	Users         []string
-	More          string     // the last user on this page; "" = the list is complete
+	More          string     // the user ID after which the next page of Users starts; "" = last page
 	Published     *time.Time // the last publish of the newest rules; nil = never
-	Activated     string     // the active share of the account's ordered codes; "" = no orders
+	Activated     string     // the share of the account's ordered codes that are active; "" = no orders
 }
 
 func (accountView) AllVersions() []string { return accountVersions }
@@ -232,8 +232,8 @@ func (pages accountPages) changeAccount(v *request) {
 	})
 }
 
-// deleted deletes an account or a platform after the visitor typed its AppID below the list of what will be deleted; if something
-// prevents the deletion, an error page lists the reasons.
+// deleted deletes an account or a platform. First it shows all data that will be deleted, and the visitor must type the AppID. If other
+// objects prevent the deletion, an error page lists these objects.
 func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
 	asked, err := remove(v.ctx(), appid, true)
 	if v.failed(err) {

@@ -14,7 +14,7 @@ import (
 // alarmPage is the page of one alarm: reason, time, number and places of scans, and what a buyer sees.
 type alarmPage struct {
 	alarmView
-	Statistics []fact // the numbers known of the code when the alarm was raised
+	Statistics []fact // the numbers recorded about the code when the alarm was raised
 	Code       client.StoredCode
 	Scans      client.CodeScans
 	Places     []boxRow
@@ -119,7 +119,7 @@ func buyerSees(code client.StoredCode) string {
 	return "active"
 }
 
-// placesMap shows the places of a code's scans by longitude and latitude, without borders, which need official approval.
+// placesMap shows the places of a code's scans by longitude and latitude. Borders are not drawn: maps with borders need official approval.
 type placesMap struct {
 	Wide, High      float64
 	Meridians, Rows []written // lines of the grid with their labels

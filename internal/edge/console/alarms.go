@@ -14,11 +14,11 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// alarmsView holds the data of the page of alarms.
+// alarmsView contains the data of the page of alarms.
 type alarmsView struct {
 	State    string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
 	Batch    string // only alarms of codes of this application; "" = all applications
-	Group    string // "" = by application and day; "application", "account" or "day"
+	Group    string // grouping of the list: "" = by application and day; "application", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
 	batch    int64  // its number
 	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
@@ -27,10 +27,10 @@ type alarmsView struct {
 	More     int64 // the alarm number before which the next page starts; 0 = last page
 }
 
-// alarmGroup holds the alarms of one application, account or day.
+// alarmGroup contains the alarms of one application, account or day.
 type alarmGroup struct {
 	Title   string
-	Account string // AppID shown beside the title; "" = alarms of several accounts
+	Account string // AppID shown next to the title; "" = alarms of several accounts
 	Alarms  []alarmView
 }
 
@@ -39,7 +39,7 @@ type alarmView struct {
 	client.Alarm
 	Reasons []string
 	Brief   string       // the reasons in one line
-	Query   template.URL // the query string of the list to which the forms return, including "?"
+	Query   template.URL // query string, with "?", of the list that is shown after a form
 }
 
 // Name returns the name of the alarm's code as people type it.
@@ -238,7 +238,7 @@ func (pages alarmPages) actOnAlarm(v *request) {
 	}
 }
 
-// batchAlarmView holds the alarm settings of an application on its page.
+// batchAlarmView contains the alarm settings of an application on its page.
 type batchAlarmView struct {
 	client.BatchAlarm
 	Asked  string // the threshold that the visitor typed

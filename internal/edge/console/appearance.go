@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// maxAppearance is the maximum size in bytes of a submitted appearance form. Most of the maximum size of the form is for the logo,
-// whose length the admin API limits.
+// maxAppearance is the maximum size in bytes of a submitted appearance form. The logo needs most of these bytes; the admin API limits the
+// length of the logo.
 const maxAppearance = 800 << 10
 
 type appearanceView struct {
@@ -57,7 +57,7 @@ func (pages accountPages) changeAppearance(v *request) {
 			want.Texts[language] = texts
 		}
 	}
-	// The file of a form that conflicted with another change is carried in the next form, because a page cannot preset a file input.
+	// After an edit conflict, a hidden field of the next form contains the uploaded logo, because a page cannot preset a file input.
 	if kept := v.r.PostFormValue("logo_kept"); kept != "" && len(want.Logo) == 0 {
 		want.Logo, _ = base64.RawURLEncoding.DecodeString(kept) // the admin API rejects bytes that are not an image
 	} else if v.r.PostForm != nil && len(want.Logo) > 0 {

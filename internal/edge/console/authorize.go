@@ -123,7 +123,7 @@ func (pages accountPages) decideAgreement(v *request) {
 		case strings.HasPrefix(said.Detail, "appid: "):
 			data.Faults["appid"], data.AppID = v.say("agree.choose.account"), ""
 		}
-		pages.showAgreement(v, data, said.Status, false) // if the reference was used meanwhile, the page shows the error of the API
+		pages.showAgreement(v, data, said.Status, false) // if the reference has already been used, the page shows the error of the API
 		return
 	}
 	if !v.failed(err) {

@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// maxBulk is the maximum size in bytes of an uploaded file of accounts or rules. Longer files are imported with the command line.
+// maxBulk is the maximum size in bytes of an uploaded file of accounts or rules. Larger files are imported with the command line.
 const maxBulk = 16 << 20
 
 type bulkView struct {

@@ -37,7 +37,7 @@ func (pages callPages) callQuery(v *request) (q client.CallQuery, ok bool) {
 		Failed: wanted.Get("failed") == "true"}, ok
 }
 
-// grouped holds the failed calls to one endpoint with the same error number.
+// grouped contains the failed calls to one endpoint with the same error number.
 type grouped struct {
 	Path    string
 	ErrCode int
@@ -52,7 +52,7 @@ type callsView struct {
 	Groups []grouped
 	Wire   string
 	Clock  client.Clock
-	// Kept holds, for calls from the stored log, how much of the log was searched.
+	// Kept describes how much of the stored log was searched; it is empty if the calls do not come from the stored log.
 	Kept     client.Searched
 	Accounts []string // choices for a visitor who is limited to several accounts and must choose an account
 }
@@ -213,7 +213,7 @@ func (pages callPages) live(v *request) {
 		wanted.After = page.Next
 		text := ""
 		if len(page.Calls) > 0 {
-			// A busy stream sends no keep-alives, so the session is checked before every piece, and the current caller's permissions apply.
+			// A busy stream sends no keep-alives, so streamEnded checks the session and the current permissions before every event.
 			if pages.streamEnded(v) {
 				return
 			}

@@ -23,8 +23,8 @@ type timeline struct {
 // maxPeriods is the maximum number of periods in one chart: the hours of 13 months.
 const maxPeriods = 9600
 
-// timelineOf assigns the rows of a result to their periods; the timeline ends where the result was truncated, and at the current
-// time at the latest. The timeline is empty if the period of time is too long to draw.
+// timelineOf assigns the rows of a result to their periods; the timeline ends at the current time, or earlier if the result was truncated.
+// The timeline is empty if the period of time is too long to draw.
 func timelineOf(found client.Statistics, interval string) (t timeline) {
 	_, offset := found.From.Zone()
 	zone := time.FixedZone("", offset)
@@ -116,8 +116,8 @@ func (v *request) label(t time.Time, interval string) string {
 	return t.Format(v.say("chart.day"))
 }
 
-// gridLines returns the spacing of at most five grid lines, 1, 2 or 5 times a power of ten, and their number: the highest grid line is
-// the first line that reaches limit.
+// gridLines returns the spacing of the grid lines and their number, at most five. The spacing is 1, 2 or 5 times a power of ten, and only
+// the highest grid line reaches limit.
 func gridLines(limit int64) (step, lines int64) {
 	for unit := int64(1); ; unit *= 10 {
 		for _, n := range [...]int64{1, 2, 5} {
@@ -134,7 +134,7 @@ type drawing struct {
 	Wide, High, Left, Top, Floor float64
 	Lines, Labels                []written
 	Bars                         []bar
-	All, First, Before           string // SVG paths of all scans, first scans and the preceding periods; with bars only Before
+	All, First, Before           string // SVG paths of all scans, first scans and preceding periods; if Bars is set, only Before
 	Signs                        []sign
 	About                        string // a sentence that describes the drawing
 }
@@ -166,7 +166,7 @@ type sign struct {
 // tenth rounds a length to a tenth of a pixel.
 func tenth(x float64) float64 { return math.Round(10*x) / 10 }
 
-// size holds the dimensions of a drawing and the spacing of its labels.
+// size contains the dimensions of a drawing and the spacing of its labels.
 type size struct {
 	class      string
 	wide, high float64
@@ -188,7 +188,7 @@ const maxBars = 100
 // maxPlotted is the maximum number of periods of a chart that a script draws again.
 const maxPlotted = 400
 
-// draw renders a timeline, with the preceding periods as an outline, on a vertical scale that reaches scale.
+// draw renders a timeline with the preceding periods as an outline. The vertical axis shows at least the counts up to scale.
 func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []happened) drawing {
 	d := drawing{Class: s.class, Wide: s.wide, High: s.high, Left: s.left, Top: 10, Floor: s.high - 26}
 	if len(signs) > 0 {
@@ -300,7 +300,7 @@ type chart struct {
 	Since  *time.Time // the event markers before this time are incomplete
 }
 
-// multiple is the timeline of one group value as a separate drawing, with the same scale as the drawings of the other group values.
+// multiple is the timeline of one value of a dimension as a separate drawing. The drawings of all values have the same scale.
 type multiple struct {
 	Name, To string
 	Sum      int64
@@ -393,7 +393,7 @@ func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
 	return sum
 }
 
-// compare sets the value of a metric and its change from an earlier value; beside is the key of a text that describes the earlier value.
+// compare sets the value of n and its change relative to before, the earlier value; beside is the key of a text about before.
 func (n *number) compare(v *request, beside string, value, before int64) {
 	n.Value, n.Beside = separated(value), v.say(beside, separated(before))
 	if before > 0 {
@@ -401,7 +401,7 @@ func (n *number) compare(v *request, beside string, value, before int64) {
 	}
 }
 
-// plot holds the numbers of a chart for static/chart.js.
+// plot contains the numbers of a chart for static/chart.js.
 type plot struct {
 	Period string       `json:"period"`
 	Labels []string     `json:"labels"`
@@ -412,7 +412,7 @@ type plot struct {
 
 type plotSeries struct {
 	Name   string  `json:"name"`
-	Kind   string  `json:"kind"` // "all" (scans or users), "first" (first scans), or "before" (the same as all, of the previous period)
+	Kind   string  `json:"kind"` // "all" (scans or users), "first" (first scans), or "before" ("all" of the preceding periods)
 	Values []int64 `json:"values"`
 }
 
@@ -464,13 +464,13 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 }
 
 const (
-	// maxBarGroups is the maximum number of group values drawn without a time dimension, and maxTimeGroups the one over time; the
-	// table lists all group values.
+	// maxBarGroups is the maximum number of values of a dimension in a chart without a time axis, and maxTimeGroups the maximum number in a
+	// chart with one. The table lists all values.
 	maxBarGroups  = 20
 	maxTimeGroups = 9
 )
 
-// frequent returns group values with their counts and their shares of total, the most frequent first.
+// frequent returns the values of a dimension with their counts and their shares of total, the most frequent first.
 func (v *request) frequent(group string, rows []client.StatisticsRow, total int64) (list []boxRow) {
 	v.knowRows(group, rows)
 	for _, r := range rows {
@@ -483,7 +483,7 @@ func (v *request) frequent(group string, rows []client.StatisticsRow, total int6
 	return list
 }
 
-// multiples renders one timeline for each of the most frequent group values.
+// multiples renders one timeline for each of the most frequent values of a dimension.
 func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	asked := s.query()
 	asked.By, asked.Limit = "", maxTimeGroups

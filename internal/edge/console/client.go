@@ -73,7 +73,7 @@ func (v *request) serve(w http.ResponseWriter, r *http.Request) {
 
 // bufferedResponse buffers the response of a handler in memory.
 type bufferedResponse struct {
-	visitors http.ResponseWriter // the visitor's connection, which takes over the handler's deadlines
+	visitors http.ResponseWriter // the connection to the visitor, to which the handler's deadlines apply
 	header   http.Header
 	status   int
 	body     bytes.Buffer
@@ -100,7 +100,7 @@ func (a *bufferedResponse) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// refused returns the API error of a call as a problem; is = false for other errors, or for statuses that are not listed.
+// refused returns the API error of a call as a problem; is reports whether err is such an error and its status is listed.
 func refused(err error, statuses ...int) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && slices.Contains(statuses, said.Status)
@@ -155,7 +155,7 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 	}
 }
 
-// passing is a response writer that passes a successful response to the visitor and holds back an error response.
+// passing is a response writer that passes a successful response to the visitor and withholds an error response.
 type passing struct {
 	http.ResponseWriter
 	refused *bufferedResponse
@@ -192,7 +192,7 @@ func (p *passing) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// unfit reports whether an API rejected the content of a call, rather than its sender or an outdated revision.
+// unfit reports whether an API rejected a call because of its content; missing permissions and outdated revisions do not count.
 func unfit(err error) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && said.Status/100 == 4 && said.Status != http.StatusForbidden && client.ChangedMeanwhile(err) == nil

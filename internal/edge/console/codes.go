@@ -88,7 +88,7 @@ func (pages codePages) codePicture(v *request) {
 	}
 }
 
-// batchView holds the data of the page of one application.
+// batchView contains the data of the page of one application.
 type batchView struct {
 	Batch    client.Batch
 	From     int64 // index of the first code in the map of code states

@@ -9,13 +9,13 @@ import (
 	"sync"
 )
 
-// components holds the page components that templates/parts/components.html defines. Pages call a view method with data for each
+// components contains the page components that templates/parts/components.html defines. Pages call a view method with data for each
 // component and contain no component markup of their own.
 var components = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("components").Funcs(functions).ParseFS(files, "templates/parts/components.html"))
 })
 
-// part is the data of a component.
+// part contains the data that the template of a component receives.
 type part map[string]any
 
 // render executes the template of a component. render panics if the data does not fit the template; tests render every page.
@@ -34,7 +34,7 @@ type formField struct {
 	Kind                  string // the type of an <input>; "area" = multi-line, "choice" = select from Choices, "check" = check box
 	Value, On             any
 	Choices               []choice
-	Described             []string // ids of describing elements
+	Described             []string // ids of the elements that describe the field
 	Wrong                 string   // error message for a value in the URL; "" = valid
 	Attributes            template.HTMLAttr
 }
@@ -48,11 +48,11 @@ var attributes = map[string]string{"max": "maxlength", "rows": "rows", "mode": "
 	"step": "step", "required": "required", "readonly": "readonly", "autofocus": "autofocus", "plain": `spellcheck="false"`,
 	"off":     `autocomplete="off"`,
 	"account": `list="account-options" autocomplete="off" spellcheck="false" maxlength="128"`,
-	// This entry is for fields that hold several AppIDs.
+	// This entry is for fields that contain several AppIDs.
 	"accounts": `list="account-options" data-several="yes" autocomplete="off" spellcheck="false" maxlength="4096"`}
 
-// newField returns a form field; options are words: id=ID, hint=KEY (a text key), by=ID (of a describing element), type=TYPE, said
-// (the label is a text instead of a key), and the names in attributes.
+// newField returns a form field; options are words: id=ID, hint=KEY (a text key), by=ID (of an element that describes the field),
+// type=TYPE, "said" (label is a text, not a text key), and the names in attributes.
 func (v view) newField(kind, name, label string, value any, options []string) formField {
 	f := formField{view: v, ID: name, Name: name, Label: label, Kind: kind, Value: value}
 	var b strings.Builder
@@ -120,7 +120,7 @@ func (v view) Check(name, label string, value, on any, options ...string) templa
 	return render("check", f)
 }
 
-// Choose renders a select field. Values are choice structs, or words VALUE=KEY with the text key of the label.
+// Choose renders a select field. values is a list of choice structs or of words VALUE=KEY, in which KEY is the text key of the label.
 func (v view) Choose(name, label string, chosen any, values any, options ...string) template.HTML {
 	f := v.newField("choice", name, label, fmt.Sprint(chosen), options)
 	var list []string
@@ -139,7 +139,7 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns words for Choose whose text keys begin with prefix; with first, an empty option with this key is listed before the values.
+// keyed returns words VALUE=KEY for Choose; KEY is prefix and the value. If first contains a key, the first word is "=" and this key.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
@@ -159,7 +159,7 @@ func texts(values []string) (list []choice) {
 	return list
 }
 
-// wordIf returns word if on is true as templates define truth, else "".
+// wordIf returns word if a template would treat on as true, else "".
 func wordIf(on any, word string) string {
 	if is, _ := template.IsTrue(on); is {
 		return word
@@ -184,8 +184,8 @@ func (f formField) Start() template.HTMLAttr {
 	return start
 }
 
-// Post starts a form that changes something, like Form, with the revision of the changed object and a hidden field for each name
-// and value except did, which the button sends.
+// Post starts a form that changes an object of this revision. fields contains pairs of a name and a value, as for Form; each pair becomes a
+// hidden field, except "did", which the button sends.
 func (v view) Post(path, class string, revision any, fields ...any) template.HTML {
 	var hidden []keptField
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -219,7 +219,7 @@ func (v view) FiltersEnd(path string, ownNames ...string) template.HTML {
 // KeptField renders a hidden field that preserves the account filter in a GET form.
 func (v view) KeptField() template.HTML { return render("kept-field", v.AccountFilter()) }
 
-// table holds the head of a list. In a template the rows of the list follow the head, and the component "end" follows the rows.
+// table contains the header of a list. In a template the rows of the list follow the header, and the component "end" follows the rows.
 type table struct {
 	view
 	Label, ID string
@@ -232,8 +232,8 @@ type column struct {
 	Number, Select bool
 }
 
-// Table starts a list whose label has this text key. Each column is given by the text key of its head: "#KEY" marks a column of numbers,
-// and "" is skipped; "@ID" sets the id of the table.
+// Table starts a list; label is its text key. Each word in columns is the text key of a column header; "#KEY" marks a column of numbers.
+// The word "" is skipped, and "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {

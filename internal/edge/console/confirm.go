@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field sure.
+// sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field "sure".
 type sureView struct {
 	Text, Name, Token, Action, Back string
-	Did, Button                     string // value and text key of the button; if Did is "", the form has a field did
+	Did, Button                     string // value and text key of the button; if Did is "", the form itself has a field "did"
 	Warning                         string
 	Harmless, Wrong                 bool
 	Foreseen                        *impact // effect on past scans; nil = not requested
@@ -30,14 +30,14 @@ func (v *request) confirm(status int, data sureView) {
 	v.show(status, "confirm", data)
 }
 
-// confirmed reports whether the visitor typed the name of the object that a form destroys. If the name was not typed, sure shows a page
-// that explains the effect and asks for the name.
+// confirmed reports whether the visitor typed the name of the object that a form destroys. If the visitor has not typed the name, confirmed
+// shows a page that explains the effect and asks for the name.
 func (v *request) confirmed(text, name string) bool { return v.confirmedText(v.say(text, name), name) }
 
-// confirmedText is like sure, with a complete text instead of a text key.
+// confirmedText is like confirmed, but text is a complete text instead of a text key.
 func (v *request) confirmedText(text, name string) bool { return v.confirmedImpact(text, name, nil) }
 
-// confirmedImpact is like agreed and also shows the effect that the action would have had on scans.
+// confirmedImpact is like confirmedText and also shows f, the effect that the action would have had on past scans.
 func (v *request) confirmedImpact(text, name string, f *impact) bool {
 	typed := strings.TrimSpace(v.r.FormValue("sure"))
 	if typed == name && name != "" {
@@ -51,8 +51,8 @@ func (v *request) confirmedImpact(text, name string, f *impact) bool {
 	return false
 }
 
-// action holds an API call that a form requests. question is the key of the text that asks the visitor to type name before the call;
-// "" = the call is made at once.
+// action contains an API call that a form requests. question is the key of the text that asks the visitor to type name before the call; if
+// question is "", the call needs no confirmation.
 type action struct {
 	question, name string
 	call           func() error
@@ -61,7 +61,7 @@ type action struct {
 // errAnswered is returned by a call that has written the response.
 var errAnswered = errors.New("console: the response has been written")
 
-// perform executes the action that the field did names, and then redirects to a page. A form that names no known action is rejected.
+// perform executes the action whose key is the form field "did", and then redirects to a page. An unknown action is an error.
 func (v *request) perform(to string, actions map[string]action) {
 	a, known := actions[v.r.FormValue("did")]
 	if !known {
@@ -76,7 +76,7 @@ func (v *request) perform(to string, actions map[string]action) {
 	}
 }
 
-// reject shows why the submitted form is invalid, for a call of an action.
+// reject shows why the submitted form is invalid and returns errAnswered; the call of an action uses it.
 func (v *request) reject(key string) error {
 	v.fail(http.StatusUnprocessableEntity, v.say(key))
 	return errAnswered

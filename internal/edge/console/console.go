@@ -63,9 +63,9 @@ var (
 	script  = asset("console.js")
 	camera  = asset("camera.js")
 	charts  = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
-	// templates holds the parsed pages: each file is the content of the shared layout, and may define a title other than the text with the
-	// page's name as key. Like the translations, the templates are parsed on first use, so that commands that serve no pages do not wait
-	// for parsing.
+	// templates contains the parsed pages. Each file is the content of the shared layout. The title of a page is the text with the page's
+	// name as key, unless the file defines another title. Like the translations, the templates are parsed on first use, so that commands
+	// that serve no pages do not wait for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
@@ -96,9 +96,9 @@ func permitting(camera string) string {
 	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
 }
 
-// Console holds the pages and their dependencies.
+// Console contains the pages and their dependencies.
 type Console struct {
-	// API is the handler of the admin API and Scan that of the scan API, for requests to which As attaches a caller.
+	// API handles requests to the admin API, and Scan handles requests to the scan API; As adds the caller to a request.
 	API, Scan http.Handler
 	As        func(*http.Request, iam.Caller) *http.Request
 	People    *iam.Service
@@ -215,8 +215,8 @@ type request struct {
 	wantedNames map[string]bool
 	names       map[string]string
 	shared      bool              // the page is a shared chart without links to other pages
-	known       map[string]string // display names of group values in statistics, by group and value
-	// sections is the navigation, nil until built.
+	known       map[string]string // display names in statistics, by dimension and value
+	// sections is the navigation; nil = not built yet.
 	sections []section
 }
 
@@ -391,7 +391,7 @@ func (v *request) refuse(status int, field, text string) {
 	}
 }
 
-// showInvalid shows the submitted form again if fields are invalid, and reports whether any are.
+// showInvalid shows the submitted form again if there are faults, and reports whether there are any.
 func (v *request) showInvalid(faults map[string]string) bool {
 	if len(faults) > 0 && !v.showForm(http.StatusUnprocessableEntity, faults) {
 		v.show(http.StatusUnprocessableEntity, "error", strings.Join(slices.Sorted(maps.Values(faults)), " "))
@@ -480,7 +480,7 @@ func (v view) UserName() string {
 	return v.caller.Name
 }
 
-// OtherLanguage returns the code of the language, English or Chinese, in which the page is not shown.
+// OtherLanguage returns the language to which the visitor can switch: "zh" on an English page, "en" on a Chinese page.
 func (v view) OtherLanguage() string {
 	if v.Chinese() {
 		return "en"
@@ -534,7 +534,7 @@ func nice(text string) string {
 	return b.String()
 }
 
-// prefer stores a reader's language or theme in a cookie; the server stores neither.
+// prefer stores the preferences of a reader in cookies; the server does not store the preferences.
 func (c *Console) prefer(v *request) {
 	if v.r.PathValue("of") == "theme" {
 		http.SetCookie(v.w, &http.Cookie{Name: "qrjump_theme", Value: v.r.FormValue("theme"), Path: Root, MaxAge: 365 * 24 * 3600,
@@ -546,8 +546,8 @@ func (c *Console) prefer(v *request) {
 	v.redirect(localPath(v.r.FormValue("back")))
 }
 
-// localPath returns to if it is the path of a console page, else the path of the first page, so that a redirect never leads to
-// another site.
+// localPath returns the path in its argument if this is the path of a console page, else the path of the first page: a redirect must never
+// lead to another site.
 func localPath(to string) string {
 	u, err := url.Parse(to)
 	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, Root+"/") || strings.ContainsAny(to, "\\\r\n") ||

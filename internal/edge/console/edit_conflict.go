@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// revisionField is the form field that holds the revision of the object shown in the form.
+// revisionField is the form field with the revision of the object shown in the form.
 const revisionField = "revision"
 
 // changedView is a form that conflicts with a concurrent change, together with the current state of the object.
@@ -41,8 +41,8 @@ var versions = specsOf([]string{"name subject certified versions jump_open secre
 	"appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
 	"url alarms enabled threshold batch.alarm.turn.off=off role accounts second_factor"})
 
-// ticked lists check boxes, which browsers omit from a submission when unchecked. Each value of ticked names another field that is
-// present in every form that contains the check box.
+// ticked maps each check box to another field of the same form. Browsers do not submit an unchecked box: if only the other field was
+// submitted, the visitor left the check box unchecked.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 
@@ -99,7 +99,7 @@ func (v *request) typed(form url.Values, field string) (text string, has bool) {
 		return strconv.FormatBool(has), has
 	case "versions":
 		has = form.Get("did") == "versions"
-	// without the field subject, the fields of this case select the object to change or describe a new person or webhook
+	// in forms without the field "subject", these fields select the object to change, or describe a new person or webhook
 	case "accounts", "role", "name", "url", "alarms":
 		has = has && form.Has("subject")
 	case "jump_open":

@@ -69,8 +69,8 @@ func (k keptForm) text() string {
 	return string(text)
 }
 
-// goOn redirects after a sign-in to the requested page, or shows the form that was submitted without a session, which the visitor
-// submits again with a button.
+// goOn redirects after a sign-in to the requested page. If a form was submitted without a session, goOn shows the form instead, and the
+// visitor submits it again with a button.
 func (c *Console) goOn(v *request, form signingIn) {
 	var k keptForm
 	if form.Kept == "" || json.Unmarshal([]byte(form.Kept), &k) != nil || localPath(k.To) != k.To {

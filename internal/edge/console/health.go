@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/errortext"
 )
 
-// Health holds the health data of this node.
+// Health contains the health data of this node.
 type Health struct {
 	NotReady  string // the error that GET /readyz reports; "" = ready
 	DiskFree  int64  // free bytes on the volume of the data folder; -1 = unknown
@@ -19,7 +19,7 @@ type Health struct {
 	StartedAt time.Time
 }
 
-// healthView holds the checks of the health page, failures first.
+// healthView contains the checks of the health page, failures first.
 type healthView struct {
 	Checks  []check
 	Recount *client.Recount

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// homeView holds the data of the home page: next steps, today's numbers, and unmatched scans.
+// homeView contains the data of the home page: next steps, today's numbers, and unmatched scans.
 type homeView struct {
 	NotReady string // the error that GET /readyz reports; "" = ready
 	Tasks    []task // most severe first
@@ -26,7 +26,7 @@ type task struct{ Kind, Title, Explanation, To string }
 // number is a prominent count with a comparison value and its recent history.
 type number struct {
 	Kind, Name, Value, Beside string
-	Change                    string // from the previous value, in percent; "" = unknown
+	Change                    string // relative to the previous value, in percent; "" = unknown
 	Trend                     []int64
 }
 
@@ -89,8 +89,8 @@ func (v *request) homeAlarms(data *homeView) error {
 	return nil
 }
 
-// homeScans counts the scans of the last seven days in the time zone of the statistics, compared with the seven days before, and
-// today's scans up to now, compared with the same hours of the day a week ago.
+// homeScans compares the scans of the last seven days with the seven days before. It also compares today's scans up to now with the same
+// hours of the day a week ago, in the time zone of the statistics.
 func (v *request) homeScans(data *homeView) error {
 	shown, err := v.scansOf(7, "owner", v.account())
 	if err != nil {
@@ -186,7 +186,7 @@ func (v *request) homeCalls(data *homeView) error {
 func (v *request) homeHealth(data *homeView) error {
 	if (view{request: v}).HasRole("operator") && (view{request: v}).All() {
 		for _, c := range v.checks() {
-			if c.Kind != "good" && c.Name != "health.ready" { // the page begins with the fault of a node that is not ready
+			if c.Kind != "good" && c.Name != "health.ready" { // the top of the page already shows why a node is not ready
 				data.Tasks = append(data.Tasks, c.task)
 			}
 		}

@@ -20,7 +20,7 @@ const (
 	fewPublishes = 5
 )
 
-// homePackages adds a task about packages that were not downloaded in time, for codes ordered in the console or by the wire API.
+// homePackages adds a task about packages that were not downloaded in time; their codes were ordered in the console or by the wire API.
 func (v *request) homePackages(data *homeView) error {
 	owners := []string{v.account()}
 	if owners[0] == "" && len(v.caller.Accounts) > 0 {
@@ -55,7 +55,7 @@ func (v *request) homeOrders(data *homeView) error {
 	return err
 }
 
-// homeIdle adds a task about applications, from the wire API or the console, without an activated code in time.
+// homeIdle adds a task about applications, from the wire API or the console, that have had no activated code for too long.
 func (v *request) homeIdle(data *homeView) error {
 	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: maxOrders})
 	var idle []string

@@ -9,11 +9,11 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// seenAsCookie is the name of the cookie that holds the role and account limit with which an admin views the console. A forged
-// cookie can only reduce the permissions.
+// seenAsCookie is the name of the cookie with the role and the accounts with which an admin views the console. A forged cookie can only
+// reduce the permissions.
 const seenAsCookie = "qrjump_seen_as"
 
-// seenAs returns an admin's caller restricted as the cookie requests, and whether there is such a cookie.
+// seenAs restricts an admin to the role and the accounts in the cookie, and reports whether the cookie applies.
 func seenAs(r *http.Request, caller iam.Caller) (iam.Caller, bool) {
 	cookie, err := r.Cookie(seenAsCookie)
 	if err != nil || !admin(caller) {
@@ -76,7 +76,7 @@ func (c *Console) seeAs(v *request) {
 // stays lists the forms that also work while an admin views the console as another role, because they change no server data.
 var stays = []string{Root + "/see-as", Root + "/preferences/theme", Root + "/scan"}
 
-// rejectImpersonated reports whether a form comes from an admin who views the console as another role; if so, looks rejects the form.
+// rejectImpersonated reports whether a form comes from an admin with the view of another role; if so, it rejects the form.
 func (v *request) rejectImpersonated() bool {
 	if !v.impersonating || v.r.Method == http.MethodGet || v.r.Method == http.MethodHead || slices.Contains(stays, v.r.URL.Path) {
 		return false
@@ -85,7 +85,7 @@ func (v *request) rejectImpersonated() bool {
 	return true
 }
 
-// SeenAs returns the role as which an admin views the console; "" = as admin.
+// SeenAs describes the role that an admin uses to view the console, and its accounts; "" = the admin's own role.
 func (v view) SeenAs() string {
 	switch {
 	case !v.impersonating:

@@ -25,7 +25,7 @@ const (
 	maxStored = 20_000
 )
 
-// importView holds an uploaded file of rules and the changes that the file would make.
+// importView contains an uploaded file of rules and the changes that the file would make.
 type importView struct {
 	Owner, Text   string
 	Prune         bool
@@ -102,7 +102,7 @@ func (pages rulePages) importRules(v *request) {
 		pages.replay(v, &data)
 		return
 	}
-	// Only the plan that the visitor saw is applied. If the plan has changed meanwhile, the new plan is shown first.
+	// Only the plan that the visitor saw is applied. If the plan has changed since then, the new plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		pages.apply(v, &data, stored)
 		if data.Stopped == "" {

@@ -40,7 +40,7 @@ func lastKey[T, K any](list []T, key func(T) K) (last K) {
 	return last
 }
 
-// pager holds the links to the previous and next page of a list.
+// pager contains the links to the previous and next page of a list.
 type pager struct {
 	From, To, All int64  // the numbers of the first and last shown row, counted from 1, and the total; All 0 = unknown
 	Earlier       string // address of the previous page; "" = this page is the first

@@ -21,7 +21,7 @@ func (c *Console) setCookie(v *request, text string, age int) {
 		SameSite: http.SameSiteStrictMode})
 }
 
-// signingIn holds the data of the sign-in page.
+// signingIn contains the data of the sign-in page.
 type signingIn struct {
 	Next, Once, Name string
 	Provider         string // the host of the identity provider on offer
@@ -52,7 +52,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	v := c.visit(w, r, iam.Caller{})
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
-	if form.Kept != "" && r.FormValue("did") == "on" { // the person has meanwhile signed in at the provider in another tab
+	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor reports a sign-in at the provider in another tab
 		if _, err := c.callerOf(r); err == nil {
 			c.goOn(v, form)
 			return

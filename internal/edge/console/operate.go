@@ -17,7 +17,7 @@ import (
 // maxFailedCredentials is the maximum number of rejected credentials that are shown.
 const maxFailedCredentials = 50
 
-// operateView holds the data of the server page.
+// operateView contains the data of the server page.
 type operateView struct {
 	NotReady string // the error that GET /readyz reports; "" = ready
 	Nodes    []client.ScanNode
@@ -95,7 +95,7 @@ func (pages operatePages) verifyAudit(v *request) {
 	}
 }
 
-// settingView holds a setting and its edit form.
+// settingView contains a setting and its edit form.
 type settingView struct {
 	client.Setting
 	Chinese        string
@@ -104,7 +104,7 @@ type settingView struct {
 	Group          string   // heading of a group that begins with this setting; "" = none
 }
 
-// settingsView holds the settings that match a search.
+// settingsView contains the settings that match a search.
 type settingsView struct {
 	Asked    string
 	Settings []settingView
@@ -163,7 +163,7 @@ func (pages operatePages) changeSettings(v *request) {
 		}}
 	}
 	v.perform(Root+"/operate/settings?done=operate#"+url.PathEscape(name), map[string]action{
-		// A value that is not valid JSON is taken as a string.
+		// A value that is not valid JSON counts as a string.
 		"set":   changed(text, func() error { return v.api.Settings.Update(v.ctx(), map[string]any{name: settings.Typed(text, nil)}) }),
 		"reset": changed("", func() error { return v.api.Settings.Reset(v.ctx(), name) }),
 	})

@@ -24,7 +24,7 @@ var (
 	drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "epl", "tspl"}
 )
 
-// labelFields lists the layout fields of all labels, and pageFields those of labels on sheets, by their names in the admin API.
+// labelFields lists layout fields of all labels; pageFields lists the fields for labels on sheets. The names are those of the admin API.
 const (
 	labelFields = "module dpi quiet line_height colour background"
 	pageFields  = "sheet start_at offset page columns rows label pitch margin gap footer"
@@ -37,10 +37,10 @@ type packagesView struct {
 	Signer          client.PackageSigner
 	Form            packageForm
 	Plan            *client.LabelPlan // the plan for the form's values; nil = no preview was requested
-	UnsupportedKeys []string          // words of a job file that have no field in the form
+	UnsupportedKeys []string          // keys of a job file that have no field in the form
 }
 
-// packageForm holds the initial values of the package form.
+// packageForm contains the initial values of the package form.
 type packageForm struct {
 	Batch  int64  `json:"batch"`
 	From   *int64 `json:"from"`
@@ -237,7 +237,7 @@ func (pages codePages) drawing(v *request, sheets bool, faults map[string]string
 	return &d
 }
 
-// jobFile returns a job file for qrjump label: one YAML line per word, with the value in JSON.
+// jobFile returns a job file for the command "qrjump label": one YAML line per key, with the value in JSON.
 func jobFile(batch int64, wish client.PackageWish) []byte {
 	var b bytes.Buffer
 	format := wish.Formats[0]
@@ -265,8 +265,8 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 	return b.Bytes()
 }
 
-// fillJob stores a word of a job file in the matching form field and reports whether the form has such a field. For the range
-// "all", the form fields stay empty.
+// fillJob stores an entry of a job file in the matching form field and reports whether the form has such a field. For the range "all", the
+// form fields stay empty.
 func fillJob(form url.Values, w labels.Field) bool {
 	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
 	switch {

@@ -2,8 +2,8 @@ package console
 
 import "net/http"
 
-// The groups of console pages. Each type holds the handlers of its pages and their private helpers; a handler receives its state as
-// a *request.
+// The groups of console pages. The methods of each type are the handlers of its pages and their private helpers; a handler receives its
+// state as a *request.
 type (
 	accountPages struct{}
 	alarmPages   struct{}

@@ -15,13 +15,13 @@ type peopleView struct {
 	Link                 string            // a new sign-in link, shown only once
 	MorePeople, MoreKeys string            // the entries after which the next pages of the lists of people and of API keys start
 	Made                 client.PersonMade // a new second factor and an invitation, shown only once
-	// The role and limits with which an admin wants to view the console, and the error in this choice.
+	// SeenAs and SeenFor are the role and accounts with which an admin wants to view the console; SeenFault is their error.
 	SeenAs, SeenFor, SeenFault string
 	New                        client.PersonPut
 	NewKey                     newKey
 }
 
-// newKey is the form of an API key, which expires after some days; 0 = never.
+// newKey is the form of a new API key. The key expires after Days days; 0 = never.
 type newKey struct {
 	client.AdminKeyPut
 	Days int `json:"days"`
@@ -30,7 +30,7 @@ type newKey struct {
 // roles lists the roles, the least powerful first.
 var roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 
-// SeenRoles returns the roles as which an admin can view the console.
+// SeenRoles returns the roles that an admin can choose for viewing the console.
 func (peopleView) SeenRoles() []string { return roles[:len(roles)-1] }
 
 func (pages peoplePages) showPeople(v *request, data peopleView) {
@@ -57,7 +57,7 @@ func (pages peoplePages) changePeople(v *request) {
 		data.Made, err = v.api.People.Update(ctx, name, change)
 		return err
 	}
-	// shown calls the API and then shows the page if it has a new secret.
+	// shown calls the API and then shows the page at once if the response contains a new secret.
 	shown := func(call func() error) action {
 		return action{call: func() error {
 			if err := call(); err != nil || data.Key+data.Link+data.Made.FactorURI == "" && data.Made.Invitation == nil {

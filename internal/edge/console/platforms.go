@@ -62,7 +62,7 @@ func (pages accountPages) makePlatform(v *request) {
 	pages.putPlatform(v, appid)
 }
 
-// platformView holds the data of a platform's page. The verify ticket is shown only once.
+// platformView contains the data of a platform's page. The verify ticket is shown only once.
 type platformView struct {
 	client.Component
 	Pushes       []client.Push

@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// selfView holds the data of the page of the signed-in person.
+// selfView contains the data of the page of the signed-in person.
 type selfView struct {
 	Person  iam.Person
 	Named   bool // false for the admin token, which belongs to no person

@@ -15,9 +15,9 @@ import (
 )
 
 // spec describes how a page shows or asks for one field of a value whose type is an operation's input or output. Templates write
-// [KEY=]NAME[?][:KIND][,OPTION…]: the name of the field in JSON and, where they differ from what fieldLabels and the type of the field say,
-// the text key of the label and the kind. In a list of facts a field with "?" is omitted if its value is empty; the options are those of
-// newField.
+// [KEY=]NAME[?][:KIND][,OPTION…]. NAME is the name of the field in JSON. KEY is the text key of the label (default: see fieldLabels). KIND
+// is the kind of the cell or input (default: see kinds, else the type of the field). In a list of facts a field with "?" is omitted if its
+// value is empty. OPTION is an option of newField.
 type spec struct {
 	Key, Name, Kind string
 	Optional        bool
@@ -68,14 +68,14 @@ var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects
 	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"},
 	"invite_days": {"3", "7", "30", "0"}}
 
-// states maps values of states to the kind of their badge.
+// states maps the name of a state to the kind of its badge.
 var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
 	"making": "warn", "active": "good", "void": "bad", "frozen": "warn", "redeemed": "info"}
 
 var fieldIndexes sync.Map // maps a reflect.Type to the indexes of its fields by name, a map[string][]int
 
-// fieldOf returns the field of a value with this name in JSON or Go, or the result of the method with this name; "." is the value, and
-// "OUTER.INNER" a field of a field.
+// fieldOf returns the field of value with this name in JSON or Go, or the result of the method with this name. The name "." means the value
+// itself, and "OUTER.INNER" means the field INNER of the field OUTER.
 func fieldOf(value reflect.Value, name string) (field reflect.Value, tag reflect.StructTag) {
 	if name == "." {
 		return value, ""
@@ -110,9 +110,9 @@ type cell struct {
 	Content               template.HTML
 }
 
-// cell shows a field. The kind in s is the name of a template of the page, whose Data is the field; "code" or "copy"; "GOOD.BAD" for a
-// badge that says whether the field is true; "/PATH" for a link to the page of the field; "PREFIX." for a text key and "PREFIX*" for a
-// badge. If s has no kind, the type of the field determines the form of the cell.
+// cell shows a field. The kind in s is the name of a template of the page; "code" or "copy"; "GOOD.BAD" for a badge of a true or false
+// field; "/PATH" for a link to the page of the field; "PREFIX." for a text key; or "PREFIX*" for a badge. Such a template gets the field as
+// its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
@@ -186,8 +186,8 @@ func textOf(value reflect.Value) string {
 	return fmt.Sprint(value)
 }
 
-// List renders a list of values: a column for each word and, if the list is empty, the text LABEL.none, or the second text key of
-// label. A word with the key "+" is a column of check boxes.
+// List renders a list of values with a column for each word. label contains the text key of the label and optionally a second text key for
+// an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes.
 func (v view) List(label string, rows any, words ...string) template.HTML {
 	label, empty, _ := strings.Cut(label, " ")
 	t, list, specs := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words)
@@ -213,7 +213,7 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 	return render("list", data)
 }
 
-// Cell shows one field of a value, for templates of cells.
+// Cell shows the field of value that word describes; templates of cells call it.
 func (v view) Cell(value any, word string) template.HTML {
 	return v.cell(specsOf([]string{word})[0], reflect.ValueOf(value)).Content
 }
@@ -232,9 +232,9 @@ func (v view) Facts(value any, words ...string) template.HTML {
 	return render("facts", list)
 }
 
-// Fields renders an input for each word with the value of its field. The field's schema tags determine the maximum length and whether the
-// input is required; the text KEY.hint, if it exists, becomes the hint of an input whose label has the text key KEY. The kind in a word is
-// the prefix of the text keys of choices, or "area" for a multi-line input.
+// Fields renders an input for each word; the word names the field with the value. The field's schema tags determine the maximum length and
+// whether the input is required; the text KEY.hint, if it exists, becomes the hint of an input whose label has the text key KEY. The kind
+// in a word is the prefix of the text keys of choices, or "area" for a multi-line input.
 func (v view) Fields(form any, words ...string) template.HTML {
 	var b strings.Builder
 	for _, s := range specsOf(words) {

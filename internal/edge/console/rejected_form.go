@@ -104,8 +104,8 @@ func (v view) Form(path string, fields ...any) template.HTML {
 	return template.HTML(`<p class="notice bad" role="alert" id="refused">` + template.HTMLEscapeString(strings.Join(said, " ")) + `</p>`)
 }
 
-// Mark returns the name attribute of a field, with the attributes that mark an invalid field; described lists the ids of describing
-// elements.
+// Mark returns the name attribute of a field, with the attributes that mark an invalid field; described lists the ids of the elements that
+// describe the field.
 func (v view) Mark(name string, described ...string) template.HTMLAttr {
 	text := `name="` + template.HTMLEscapeString(name) + `"`
 	f := v.sent()

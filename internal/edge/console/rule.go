@@ -17,7 +17,7 @@ import (
 
 // The page of a rule shows its settings, its printable code, its scans and its history.
 
-// ruleView holds the data of the page of a prefix.
+// ruleView contains the data of the page of a prefix.
 type ruleView struct {
 	Owner, Prefix string
 	Rule          *client.StoredRule
@@ -32,7 +32,7 @@ type ruleView struct {
 	Released      *client.Released
 }
 
-// ruleScans holds the scans of a rule by day, and the address of the unmatched scans near its prefix.
+// ruleScans contains the scans of a rule by day, and the address of the unmatched scans near its prefix.
 type ruleScans struct {
 	Shown        *statisticsView
 	UnmatchedURL string

@@ -62,7 +62,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 		q.Set(name, strconv.FormatInt(id, 10))
 		return v.r.URL.Path + "?" + q.Encode()
 	}
-	first, last := from[on]+step, from[back]-step // positions of the neighbouring pages if no rule on this page matches
+	first, last := from[on]+step, from[back]-step // start of the neighbouring pages if this page is empty
 	if from[back] > 0 {
 		slices.Reverse(data.Rules)
 	}
@@ -220,7 +220,7 @@ func (v *request) attach(kind, name string) {
 	v.w.Header().Set("Content-Disposition", `attachment; filename="`+plain+`"`)
 }
 
-// ruleForm holds the form for adding or changing a rule.
+// ruleForm contains the form for adding or changing a rule.
 type ruleForm struct {
 	Owner, Prefix, Path, Target string
 	TestLinks                   string // one a line
@@ -244,7 +244,7 @@ func (f ruleForm) ownRule() client.OwnRule {
 		}
 	}
 	r := client.OwnRule{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
-	if f.Target == "" { // without a target the rule is a service account's, which has none of these fields
+	if f.Target == "" { // only rules without a target have these fields
 		r.Occupy, r.OpenVersion, r.TestLinks = f.Occupy, f.OpenVersion, &links
 	}
 	return r

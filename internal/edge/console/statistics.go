@@ -30,7 +30,7 @@ type statisticsView struct {
 	Numbers                    client.Statistics
 	Chart                      chart
 	Shared                     []client.SharedChart
-	All                        string // the address of the statistics page with the same scans
+	All                        string // the address of the statistics page for the same scans
 	Link                       string // the link of a chart that was just shared
 	params                     url.Values
 }
@@ -41,7 +41,7 @@ var spans = []struct {
 	By   string
 }{{1, "hour"}, {7, "day"}, {30, "day"}, {90, "day"}}
 
-// box holds the most frequent values of a dimension.
+// box contains the most frequent values of a dimension.
 type box struct {
 	Group string
 	Rows  []boxRow
@@ -193,7 +193,7 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
-// scansOf returns the scans of the last days by day, of one value of a group; value "" = all scans that the reader may see.
+// scansOf returns the daily scans of the last days: of one value of a dimension, or of all that the reader may see if value is "".
 func (v *request) scansOf(days int, group, value string) (*statisticsView, error) {
 	address := url.Values{"days": {strconv.Itoa(days)}, "by": {"day"}}
 	if value != "" {
@@ -220,8 +220,8 @@ func (pages numberPages) recent(v *request) {
 	}
 }
 
-// topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page
-// is shown, because computing the values scans all rows of the period.
+// topValues shows the most frequent values of several dimensions. The statistics page loads the most frequent values after the page is
+// shown, because their computation reads all rows of the period.
 func (pages numberPages) topValues(v *request) {
 	data, err := v.dated()
 	if v.failed(err) {
@@ -247,10 +247,10 @@ func (pages numberPages) unmatched(v *request) {
 	}
 }
 
-// Link reports whether a group of unmatched scans is a link; other groups are named by a reason in parentheses.
+// Link reports whether m stands for the scans below a link; otherwise the location of m is a reason in parentheses.
 func (view) Link(m client.UnmatchedPrefix) bool { return !strings.HasPrefix(m.Location, "(") }
 
-// Place returns the label of a group of unmatched scans: host and path, or the reason in the reader's language.
+// Place returns the label of a location of unmatched scans: host and path, or the reason in the reader's language.
 func (v view) Place(place string) string {
 	if text, err := v.Say("result." + strings.Trim(place, "()")); err == nil && strings.HasPrefix(place, "(") {
 		return text
@@ -305,7 +305,7 @@ func (pages numberPages) actOnStatistics(v *request) {
 	}
 }
 
-// named returns the display name of a group value, such as a rule's prefix or an account's name, as far as the reader may see the name.
+// named returns the display name of a value of a dimension, such as a rule's prefix or an account's name, if the reader may see it.
 func (v *request) named(group, value string) string {
 	if name := v.known[group+" "+value]; name != "" {
 		return name
@@ -330,7 +330,7 @@ func (v *request) resultName(value string) string {
 	return strings.Join(parts, " · ")
 }
 
-// know loads the display names of group values with one API call. A value whose name cannot be loaded is shown by its number.
+// know loads the display names of values with one API call. A value whose name cannot be loaded is shown by its number.
 func (v *request) know(group string, values ...string) {
 	if v.known == nil {
 		v.known = map[string]string{}
@@ -385,7 +385,7 @@ func day(t time.Time, interval string) string {
 	return t.Format("2006-01-02")
 }
 
-// narrowTo returns the address of this page restricted to one value of a group.
+// narrowTo returns the address of this page restricted to one value of a dimension.
 func (v *request) narrowTo(group, value string) string {
 	if v.shared {
 		return ""
@@ -403,7 +403,7 @@ func (v *request) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy returns the address of this page for one day, week or month, counted by the next shorter interval; "" for an hour.
+// narrowBy returns the address of this page for the day, week or month from t on: a day by hour, a week or month by day. "" = an hour.
 func (v *request) narrowBy(t time.Time, interval string) string {
 	if v.shared {
 		return ""
@@ -427,7 +427,7 @@ func (v *request) narrowBy(t time.Time, interval string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Value returns the display name of a group value.
+// Value returns the display name of a value of a dimension.
 func (v view) Value(group, value string) string {
 	if value == "-" { // the URL uses "-" for scans without a value
 		value = ""
@@ -442,7 +442,7 @@ func (v view) RuleName(id int64) string {
 	return v.named("rule", value)
 }
 
-// Narrow returns the address of this page restricted to one value of a group.
+// Narrow returns the address of this page restricted to one value of a dimension.
 func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
 
 // NarrowBy returns the address of the statistics of one period; "" for an hour.

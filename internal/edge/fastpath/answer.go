@@ -22,7 +22,7 @@ func (c *conn) reply(a Response, last bool) error {
 	return err
 }
 
-// sendLater arranges that the goroutine that completes the response also sends it, so that the connection's own goroutine need not wake up.
+// sendLater lets the goroutine that completes the response also send the response; the connection's own goroutine need not wake up.
 // sendLater returns false if the caller must wait for the response: the response has no draft, or the next request has already arrived and
 // the responses must keep the order of the requests.
 func (c *conn) sendLater(a Response) bool {
@@ -39,8 +39,8 @@ func (c *conn) sendLater(a Response) bool {
 	return a.OnDurable(c.sendFunc)
 }
 
-// sendPending sends the pending response once its result is known. known does not block: a separate goroutine handles a failure, and the
-// rest of a response that the client does not accept at once.
+// sendPending sends the pending response once its result is known. sendPending does not block: a separate goroutine handles a failure, and
+// the rest of a response that the client does not accept at once.
 func (c *conn) sendPending(err error) {
 	n := 0
 	if err == nil {
@@ -53,7 +53,7 @@ func (c *conn) sendPending(err error) {
 	}
 }
 
-// finish completes the response of which known sent n bytes, and frees the connection for the next response.
+// finish completes the response of which sendPending has sent n bytes, and frees the connection for the next response.
 func (c *conn) finish(err error, n int) {
 	defer func() {
 		if fault := recover(); fault != nil || err != nil {

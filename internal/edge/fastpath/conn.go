@@ -48,12 +48,12 @@ type conn struct {
 	in   []byte // the bytes in[r:w] were received but are not yet processed
 	r, w int
 
-	// free holds a token while no response is in progress. The goroutine that takes the token owns the fields below: the
-	// connection's own goroutine, or the goroutine that sends a response later.
+	// free contains a token while no response is in progress. The goroutine that takes the token owns the fields below: the connection's
+	// own goroutine, or the goroutine that sends a response later.
 	free     chan struct{}
 	out, doc []byte
 	pending  Response    // the response that is sent once its result is known
-	sendFunc func(error) // the method value c.known, created once
+	sendFunc func(error) // the method value c.sendPending, created once
 	direct   *direct     // nil if the connection is read and written through package net
 	second   int64       // the second that date represents, for the Date header
 	date     []byte
@@ -177,7 +177,7 @@ func (c *conn) answerNext(first bool) state {
 	select {
 	case <-c.free: // the previous response has been sent
 	default:
-		select { // all connections share this Done channel, so most requests avoid touching it
+		select { // all connections share this Done channel; most requests need no access to it
 		case <-c.free:
 		case <-c.listener.ctx.Done():
 			return ended
@@ -235,7 +235,7 @@ func (c *conn) begin(h *head, begin func(ctx context.Context, namespace string, 
 	return a
 }
 
-// readProgress holds the state of reading one request.
+// readProgress contains the state of reading one request.
 type readProgress struct {
 	first bool // the request is the first of its connection
 	timed bool // the timeout of the request is running

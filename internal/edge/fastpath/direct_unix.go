@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// direct reads and writes a connection's file descriptor without notifying the Go scheduler, which prepares for blocking calls; the
-// system calls of direct never block, and the notification costs as much as the rest of a small request.
+// direct reads and writes a connection's file descriptor without notifying the Go scheduler. The scheduler needs notice only of calls that
+// may block; these calls never block, and the notice would cost as much as all other work for a small request.
 type direct struct {
 	raw syscall.RawConn
 

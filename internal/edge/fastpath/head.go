@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// head holds the relevant parts of the head of a plain request.
+// head contains the relevant parts of the head of a plain request.
 type head struct {
 	host   []byte
 	key    []byte // the token after "Bearer "; nil = none

@@ -1,8 +1,8 @@
-// Package fastpath answers plain HTTP/1.1 requests on a listener whose other requests net/http serves.
+// Package fastpath answers plain HTTP/1.1 requests on a listener; net/http answers all other requests on the same listener.
 //
-// A request is plain if it requests the fast path's only URL path with a head in a small, strict subset of HTTP/1.1 (head.go). After the
-// first request that is not plain, net/http keeps the connection for the rest of its life, including all bytes read of that request; so
-// only net/http defines how requests that are not plain are handled. The caller provides the content of responses (Begin, Response).
+// A request is plain if its URL path is that of the fast path and its head uses only a small, strict subset of HTTP/1.1 (head.go). The
+// first request that is not plain goes to net/http, with all bytes read so far; net/http then keeps the connection for the rest of its
+// life. So only net/http defines the handling of such requests. The caller provides the content of responses (Begin, Response).
 //
 // An idle connection has no goroutine: the connection is parked with a loop (park.go), which answers requests that need no waiting
 // (Try), and starts a goroutine for all other requests.
@@ -69,7 +69,7 @@ type Listener struct {
 	inner         net.Listener
 	handoffs      chan net.Conn
 	acceptErrors  chan error
-	closed, ended chan struct{} // closed: net/http accepts no more connections; ended: the listener accepts none
+	closed, ended chan struct{} // net/http accepts nothing after closed is closed, the listener nothing after ended is closed
 	once          sync.Once
 
 	mu           sync.Mutex
@@ -140,8 +140,8 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Drain stops accepting, finishes running requests and closes their connections; slow requests still go to net/http, whose
-// keep-alives must be off and which must be shut down after the fast path. When ctx ends, the remaining connections are closed.
+// Drain stops accepting, finishes running requests and closes their connections. Slow requests still go to net/http, so the caller must
+// turn its keep-alives off before Drain and shut it down after Drain. When ctx ends, the remaining connections are closed.
 func (l *Listener) Drain(ctx context.Context) error {
 	l.draining.Store(true)
 	_ = l.inner.Close()

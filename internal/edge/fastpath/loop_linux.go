@@ -39,7 +39,7 @@ func (l *Listener) startLoops() {
 	}
 }
 
-// stop ends a loop after the connections that it is handling.
+// stop ends a loop once it has handled the connections of its current poll.
 func (p *loop) stop() { _ = p.file.Close() }
 
 // add starts polling a connection; bytes that arrived before the call are reported too.

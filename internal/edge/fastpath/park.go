@@ -10,8 +10,8 @@ import (
 // the client accepts at once. For any other request, a parked connection gets a goroutine that starts from the bytes read so far, so that
 // only conn.go handles errors of requests.
 
-// maxMisses is the number of consecutive requests that needed a goroutine after which a connection keeps its goroutine, because its
-// client sends requests in pieces or its responses need waiting.
+// maxMisses limits how often a parked connection may need a goroutine in a row. A connection above this limit keeps its goroutine, because
+// its client sends requests in pieces or its responses need waiting.
 const maxMisses = 8
 
 // park hands an idle connection to a loop. If park returns true, the caller must not touch the connection any more.

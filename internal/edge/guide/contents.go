@@ -4,7 +4,7 @@ package guide
 var contents = []struct {
 	title string // text key of the section's title
 	names []string
-	calls []Call // the calls of which the section lists a page each, after the pages in names
+	calls []Call // the calls whose pages the section lists after the pages in names
 }{
 	{"contents.start", []string{"", "tour", "how/install", "matching", "questions"}, nil},
 	{"contents.how", []string{"how/sdk", "how/clients", "how/ci", "how/rules-in-git", "how/gs1", "how/platform", "how/production",

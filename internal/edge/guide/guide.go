@@ -252,7 +252,7 @@ func preferredLanguage(r *http.Request) Language {
 	return Languages[slices.IndexFunc(Languages, func(l Language) bool { return l.Tag == tag })]
 }
 
-// view holds the data of the page layout.
+// view contains the data of the page layout.
 type view struct {
 	Language
 	Title, Name, Path, Home, Query string

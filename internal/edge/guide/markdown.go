@@ -26,7 +26,7 @@ func markdown(moreExtenders ...goldmark.Extender) goldmark.Markdown {
 	)
 }
 
-// readers holds the Markdown parsers by language: consecutive lines of Chinese are joined without a space.
+// readers contains the Markdown parsers by language: consecutive lines of Chinese are joined without a space.
 var readers = sync.OnceValue(func() map[string]goldmark.Markdown {
 	return map[string]goldmark.Markdown{"en": markdown(),
 		"zh": markdown(extension.NewCJK(extension.WithEastAsianLineBreaks(extension.EastAsianLineBreaksCSS3Draft)))}

@@ -21,14 +21,14 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In the app link files
-// the first matching line decides, while in the rule book the longest prefix decides and an unpublished rule hides shorter rules of its
-// owner; therefore every rule becomes one line, longest first, with the result for links that match no longer rule.
+// The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In an app link file
+// the first matching line decides. Among rules the longest prefix decides, and an unpublished rule hides shorter rules of its owner. So
+// every rule becomes one line, longest first; the line contains the result for links that match this rule but no longer one.
 //
-// The format of app link files cannot express schemes (the files apply to https, so only https rules count), fragments (rules with
-// "#" are omitted, and a fragment after a path is ignored), and a "?" or "$(" in a rule, which becomes "any single character".
-// Android matches query parameters only individually and in any order. A rule that neither iOS nor Android can express opens the
-// app rather than the browser; the app then asks what the link opens, which may be nothing.
+// The format of app link files cannot express schemes, fragments, "?" and "$(". The files apply to https, so only https rules count. Rules
+// with "#" are omitted, and a fragment after a path is ignored. A "?" or "$(" in a rule becomes "any single character". Android matches
+// query parameters only individually and in any order. A rule that neither iOS nor Android can express opens the app rather than the
+// browser; the app then asks what the link opens, which may be nothing.
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
@@ -48,8 +48,8 @@ type component struct {
 	CaseSensitive *bool  `json:"caseSensitive,omitempty"`
 }
 
-// serveLinks serves one of the two app link files; 404 if the operator has no app or no link of the host would open in the app; 503
-// if the rules cannot be read, so that phones do not mistake an outage for an empty file.
+// serveLinks serves one of the two app link files. The status is 404 if the operator has no app or no link of the host would open in the
+// app. It is 503 if the rules cannot be read: phones must not mistake an outage for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
 	if !g.withinLimit(w, r, "landing", 1, landingsPerCode) {
 		return
@@ -237,7 +237,7 @@ func sample(p rules.Prefix) string {
 	return p.Key
 }
 
-// parentRule returns the key of the longest shorter rule that matches every link that p matches.
+// parentRule finds the rules that are shorter than p and match every link that p matches, and returns the key of the longest of them.
 func parentRule(byKey map[string]rules.Prefix, p rules.Prefix) (key string, ok bool) {
 	for n := len(p.Key) - 1; n > len(p.Origin()); n-- {
 		if shorter, found := byKey[p.Key[:n]]; found && shorter.Matches(p.Link) {

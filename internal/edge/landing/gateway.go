@@ -44,7 +44,7 @@ type Gateway struct {
 	// APIPages lists single pages of the API. Like APIPaths, the paths in APIPages belong to the API under every host, but paths
 	// next to or below these pages do not.
 	APIPages []string
-	// Looks holds the branding of accounts; nil = none.
+	// Looks provides the branding of accounts; nil = none.
 	Looks    *branding.Service
 	Settings *settings.Live
 	Now      func() time.Time
@@ -221,16 +221,16 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is the number of Mini Program pages that cost a client address as many rate limit tokens as one code page, because they
-// reveal less and many phones share an address.
+// landingsPerCode is the ratio of two rate limits per client address: of Mini Program pages and of code pages. The limit of Mini Program
+// pages is higher, because they reveal less and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is the number of bytes of a link whose page costs the rate limit tokens of one Mini Program page; the page of a link of twice
-// the length costs the tokens of two.
+// lengthOfOne is the length in bytes up to which the page of a link counts as one Mini Program page for the rate limit; the page of a link
+// of twice this length counts as two pages.
 const lengthOfOne = 100
 
-// withinLimit charges the given number of pages to the rate limit of the client's address, which is factor times the setting. If
-// the limit is exceeded, withinLimit shows the rate limit page and returns false.
+// withinLimit counts pages against the rate limit of the client's address; this limit is factor times the setting. If the limit is
+// exceeded, withinLimit shows the rate limit page and returns false.
 func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, factor int) bool {
 	limit := g.Settings.Get().LandingPageRateLimit
 	if limit == settings.Unlimited {
@@ -310,7 +310,7 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 // the code.
 const shownSymbols = 4
 
-// checked holds the number of checks, the alarm state and the redemption of a code.
+// checked contains the number of checks, the alarm state and the redemption of a code.
 type checked struct {
 	Known  bool // false: the number of checks is unavailable at the moment
 	First  time.Time

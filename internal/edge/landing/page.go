@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// view holds the language-independent data of a page.
+// view contains the language-independent data of a page.
 type view struct {
 	Kind string // kind of page: landing, code or notice
 	// Key is the verdict on a code (active, not_active, frozen, void, copied, redeemed, unsure) or the kind of notice (missing,
@@ -32,7 +32,7 @@ type view struct {
 	Checked checked
 
 	Look  branding.Appearance
-	Maker string // the account whose branding is shown, if the page does not name the account already
+	Maker string // the account whose branding is shown; "" if the page already names this account
 
 	// First is the page in the reader's preferred language; Second is the page in the other language.
 	First, Second side
@@ -40,7 +40,7 @@ type view struct {
 	Script        template.JS
 }
 
-// side holds a page in one language.
+// side contains a page in one language.
 type side struct {
 	*view
 	i18n.Localizer

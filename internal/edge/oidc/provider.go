@@ -53,7 +53,7 @@ type found struct {
 	more   metadata
 }
 
-// metadata holds the fields of the discovery document that go-oidc does not expose.
+// metadata contains the fields of the discovery document that go-oidc does not expose.
 type metadata struct {
 	Scopes      []string `json:"scopes_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
@@ -201,7 +201,7 @@ func (p *Provider) fetchDocument(ctx context.Context) (*found, error) {
 	return f, nil
 }
 
-// flow holds the state of a started sign-in. The browser stores the state in encrypted form.
+// flow contains the state of a started sign-in. The browser stores the state in encrypted form.
 type flow struct {
 	State, Nonce, Verifier string
 	Redirect, Next         string
@@ -216,8 +216,8 @@ func (p *Provider) text() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
 
-// Begin returns the provider's sign-in address and the value that the browser must store until the provider redirects the browser
-// to redirect; next is the page to show afterwards. ErrDown.
+// Begin returns the provider's sign-in address and a value. The browser stores this value until the provider sends the browser back to the
+// URL in redirect; next is the page to show afterwards. ErrDown.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, kept string, err error) {
 	found, err := p.discover(ctx)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// accountScope holds the AppIDs to which the caller is limited; empty = all accounts.
+// accountScope contains the AppIDs to which the caller is limited; empty = all accounts.
 type accountScope []string
 
 type scopeKey struct{}
@@ -37,8 +37,8 @@ func (w accountScope) filter(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(list, func(r rules.Rule) bool { return !w.includes(r.Owner) })
 }
 
-// restrict limits an explain request to all rules of the caller's accounts, and to those rules of other accounts that any scan can
-// match. A caller can assume rules only for its own accounts.
+// restrict limits the rules that an explain request uses: all rules of the caller's accounts, and of other accounts only rules that any
+// scan can match. A caller can assume rules only for its own accounts.
 func (w accountScope) restrict(o *scan.Overlay) error {
 	for _, r := range o.Rules {
 		if r != nil && !w.includes(r.Owner) {

@@ -41,7 +41,7 @@ const (
 	UnrecordedFailed = "failed"
 )
 
-// pendingScan holds the state of one scan while it is served: decided, passed to the ticket writer, recorded.
+// pendingScan contains the state of one scan while it is served: decided, passed to the ticket writer, recorded.
 type pendingScan struct {
 	parsedRequest
 	api          *API
@@ -53,7 +53,7 @@ type pendingScan struct {
 	receipt      *codes.Pending
 	group        Durable
 	respondEarly bool  // the response is sent before the scan is durable, even if the scan log rejects the scan
-	nonBlocking  bool  // the scan must not wait for a database, a disk or the ticket writer, see try
+	nonBlocking  bool  // the scan must not wait for a database, a disk or the ticket writer, see processNonBlocking
 	err          error // the error that is returned instead of a decision
 }
 
@@ -84,7 +84,7 @@ func (a *API) decide(s *pendingScan, namespace string, body []byte) error {
 	return nil
 }
 
-// errWouldBlock aborts a try: the scan must be served through begin.
+// errWouldBlock ends processNonBlocking without a response: begin must serve the scan.
 var errWouldBlock = errors.New("this scan waits for something")
 
 // mayBlock reports whether a scan of a text may have to wait: for the database (Codes.Scan, Codes.Withhold, Accounts.ScannedCode), for
@@ -96,8 +96,8 @@ func (a *API) mayBlock(text string) bool {
 	return a.Codes != nil && a.Codes.MayBeCode(text) || a.RespondEarly != nil && a.IsDiskSlow != nil && a.RespondEarly() && a.IsDiskSlow()
 }
 
-// isCode reports whether a scan matched an issued code. A text of only nine characters that are those of a code does not count as a match,
-// because anyone can invent nine characters.
+// isCode reports whether a scan matched an issued code. A text that consists of the nine characters of a code alone does not count as a
+// match, because anyone can invent nine characters.
 func (s *pendingScan) isCode() bool {
 	d := &s.decision
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
@@ -224,8 +224,8 @@ func (a *API) begin(ctx context.Context, namespace string, body []byte) *pending
 	return a.process(ctx, s, namespace, body)
 }
 
-// processNonBlocking is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan, try returns
-// nil and has no effect.
+// processNonBlocking is like begin for a scan that needs no waiting, neither now nor before its response. For any other scan,
+// processNonBlocking returns nil and has no effect.
 func (a *API) processNonBlocking(ctx context.Context, namespace string, body []byte) *pendingScan {
 	s := scanPool.Get().(*pendingScan)
 	s.api, s.nonBlocking = a, true

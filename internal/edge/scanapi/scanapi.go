@@ -83,8 +83,8 @@ type API struct {
 	BodyTimeout time.Duration
 	Log         *slog.Logger
 	Observe     func(scan.Action)
-	// OnAuthenticated is called, with the request's context, for a request with a valid key, and OnRejected for a request without one; nil
-	// = no callback.
+	// OnAuthenticated is called, with the request's context, for a request with a valid key, and OnRejected for a request without a valid
+	// key; nil = no callback.
 	OnAuthenticated, OnRejected func(context.Context)
 }
 
@@ -386,8 +386,8 @@ func readRequest(body []byte) (parsedRequest, error) {
 	return q, nil
 }
 
-// userReplaced reports whether encoding/json replaced invalid Unicode in the user of a request with U+FFFD. Different invalid users
-// would become the same user, so unlike replaced this check is exact: U+FFFD elsewhere in the request does not affect the result.
+// userReplaced reports whether encoding/json replaced invalid Unicode in the user of a request with U+FFFD. Different invalid users would
+// become the same user, so this check is exact, unlike the function replaced: U+FFFD elsewhere in the request does not affect the result.
 func userReplaced(body []byte, user string) bool {
 	if !strings.ContainsRune(user, utf8.RuneError) {
 		return false

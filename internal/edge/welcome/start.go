@@ -37,7 +37,7 @@ type Address struct {
 // Account is a demo account that a reader may try.
 type Account struct{ AppID, Name, Kind, Secret string }
 
-// Server holds the data of the welcome page.
+// Server contains the data of the welcome page.
 type Server struct {
 	Fault     string // the reason why the server is not ready; "" = ready
 	Addresses []Address

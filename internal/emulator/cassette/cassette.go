@@ -1,4 +1,4 @@
-// Package cassette reads and compares recorded calls of the platform from which all secrets were removed.
+// Package cassette records, replays and compares calls to the platform. Placeholders replace all secrets in a recording.
 package cassette
 
 import (
@@ -22,7 +22,7 @@ type Line struct {
 	OccurredAt time.Time         `json:"occurred_at"`
 	Method     string            `json:"method"`
 	Path       string            `json:"path"`
-	Query      json.RawMessage   `json:"query,omitempty"`   // a JSON object whose names keep their order
+	Query      json.RawMessage   `json:"query,omitempty"`   // JSON object with the parameters in their original order
 	Type       string            `json:"type,omitempty"`    // Content-Type header of the request
 	Request    json.RawMessage   `json:"request,omitempty"` // JSON body of the request; absent = no body
 	Status     int               `json:"status,omitempty"`
@@ -30,8 +30,8 @@ type Line struct {
 	Response   json.RawMessage   `json:"response,omitempty"` // JSON body of the response; absent = no body
 	// Error is the reason why the response is missing or incomplete; "" = complete.
 	Error string `json:"error,omitempty"`
-	// Escaped is the number of strings in the response whose slashes are written as \/; a JSON tool that rewrites the line removes
-	// this escaping.
+	// Escaped is the number of strings in the response that write slashes as \/. If fewer strings of the line do so, a JSON tool
+	// has rewritten the line.
 	Escaped int `json:"escaped,omitempty"`
 	// Accepted lists the behaviours whose differences a person has accepted.
 	Accepted []string `json:"accepted,omitempty"`
@@ -62,7 +62,7 @@ func ReadFile(file string) ([]Recorded, error) {
 	return read(file, f)
 }
 
-// Placeholders are expanded again when a cassette is compared or replayed. The expanded placeholders may have standInsPerByte
+// A comparison or replay expands the placeholders. read rejects a cassette whose placeholders expand to more than standInsPerByte
 // characters per byte of the cassette, plus standInsBefore characters.
 const (
 	standInsPerByte = 512
@@ -221,7 +221,7 @@ func checkMarks(v value) error {
 	return nil
 }
 
-// CheckRow returns an error for an unknown behaviour id, with the most similar known id.
+// CheckRow returns an error if no behaviour has this id. The error suggests the most similar known id.
 func CheckRow(id string) error {
 	if _, ok := behaviour.ByID(id); ok {
 		return nil

@@ -27,18 +27,18 @@ const (
 	Header Kind = "header"
 	Number Kind = "number" // the errcode
 	Text   Kind = "text"   // the errmsg
-	Field  Kind = "field"  // there or not
+	Field  Kind = "field"  // present in only one response
 	Type   Kind = "type"
 	Order  Kind = "order"
 	Value  Kind = "value"
-	// Slashes marks strings whose slashes only one of the two compared responses writes as \/.
+	// Slashes means that only one of the two compared responses writes slashes as \/.
 	Slashes Kind = "slashes"
 )
 
 // Difference is a part of a response in which this server differs from the platform.
 type Difference struct {
-	Line          int                `json:"line"`  // the first
-	Count         int                `json:"count"` // how many lines
+	Line          int                `json:"line"`  // number of the first line with the difference
+	Count         int                `json:"count"` // number of lines with the difference
 	Endpoint      string             `json:"endpoint"`
 	Kind          Kind               `json:"kind"`
 	Location      string             `json:"location"`
@@ -48,7 +48,7 @@ type Difference struct {
 	EvidenceLevel behaviour.Evidence `json:"evidence_level,omitempty"`
 	Accepted      bool               `json:"accepted,omitempty"`
 
-	causes []string // the X-Qrjump-Trace ids of earlier calls that caused the difference
+	causes []string // X-Qrjump-Trace headers of earlier calls that may have caused the difference
 }
 
 // Skipped is a line that was not compared, with the reason.
@@ -64,7 +64,7 @@ type Report struct {
 	Compared    int          `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Skipped     []Skipped    `json:"skipped"`
-	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes, so that the escaping is not compared in these lines.
+	// Rewritten lists the lines in which a JSON tool changed the escaping of slashes; Compare ignores the escaping in these lines.
 	Rewritten []int `json:"rewritten,omitempty"`
 }
 
@@ -83,16 +83,16 @@ func (r *Report) Filter(row string) {
 	r.Differences = slices.DeleteFunc(r.Differences, func(d Difference) bool { return !slices.Contains(d.Behaviours, row) })
 }
 
-// Server is a fresh instance of this server with the accounts of a fixture. If Token is "", the instance requires no admin token.
+// Server is a newly started instance of this server with the accounts of a Fixture. If Token is "", the instance requires no admin token.
 type Server struct {
 	URL   string
 	Admin string // base URL of the admin API; "" = the same as URL
 	Token string
-	// Reach moves the server's real-time clock forward to the time at which a line was recorded, never backward.
+	// Reach moves the server's real-time clock forward to the given time, but never backward.
 	Reach func(time.Time)
 }
 
-// emulate sets the server's clock and faults to those of the recorded server, if the recorded server was an emulator too.
+// emulate repeats a recorded emulator call that changes the clock or the faults. Only recordings of another emulator contain such calls.
 func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	var body any
 	if r.request.kind == object {
@@ -106,14 +106,14 @@ func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	return p.skip(r, "no call of the platform")
 }
 
-// browserPages lists the pages on which a person authorises a platform's request.
+// browserPages lists the pages on which an account owner authorizes a third-party platform.
 var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
-// noEndpoint is the reason why a call of an unsupported family is not compared.
+// noEndpoint is the reason for skipping a call to an endpoint that this server does not have.
 const noEndpoint = "no endpoint of this server"
 
-// externalErrors maps error codes that depend on the outside world, or on calls before the recording began, to the reason why they
-// are not compared.
+// externalErrors maps each error code that is not compared to the reason: the error depends on the outside world, or on calls
+// before the recording.
 var externalErrors = func() map[int]string {
 	names := map[int]string{}
 	for _, entry := range []struct {
@@ -145,21 +145,21 @@ const contentTypeRow = "wire.answer.type"
 type player struct {
 	stage  *Fixture
 	server Server
-	bound  map[int]string // by placeholder number: the value on this server
+	bound  map[int]string // maps a placeholder number to the value on this server
 	back   map[string]int // the inverse map of bound
-	madeUp map[int]bool   // placeholders whose value was invented instead of issued by this server
+	madeUp map[int]bool   // placeholders whose value the player invented
 	counting
 	granting
 	report Report
-	found  map[string]int // index in report.Differences by a key that identifies the difference
-	faulty bool           // faults were set to reproduce errors in the recording that had external causes
-	// limited is the name of the per-second limit setting that is active for the current call, or "".
+	found  map[string]int // maps the key of a difference to its index in report.Differences
+	faulty bool           // the recording has set faults, so errors with external causes are compared, too
+	// limited is the name of the rate limit setting that prepareRate has changed for the current call; "" = none.
 	limited string
-	// applied is the set of placeholders for callers' application ids that were used in successful applications.
+	// applied contains the placeholder of each isv_application_id for which a replayed applycode call had succeeded.
 	applied map[int]bool
 }
 
-// Compare replays the lines of a fixture on a server and reports the differences. An error means that the server did not respond.
+// Compare replays the cassette lines of stage on server and reports the differences. An error means that the server did not respond.
 func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error) {
 	p := &player{stage: stage, server: server, bound: map[int]string{}, back: map[string]int{}, madeUp: map[int]bool{},
 		counting: newCounting(),
@@ -273,7 +273,7 @@ func (p *player) valueOf(m mark, t time.Time) string {
 	return value
 }
 
-// bind sets the value of a placeholder on this server, and returns false if the placeholder or the value is already bound differently.
+// bind binds a placeholder to its value on this server. It returns false if one of the two is already bound to something else.
 func (p *player) bind(n int, value string) bool {
 	if previous, known := p.bound[n]; known {
 		return previous == value
@@ -303,7 +303,7 @@ func (p *player) text(masked string, t time.Time) string {
 	return b.String()
 }
 
-// real returns a masked value with its placeholders replaced for this server.
+// real returns a masked value in which the values on this server replace the placeholders.
 func (p *player) real(v value, t time.Time) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok && m.number {
@@ -321,7 +321,7 @@ func (p *player) real(v value, t time.Time) value {
 	return fullVal
 }
 
-// quotable returns the request values that the local response may quote, chosen by the same rules as when a recording is masked.
+// quotable returns the request values that the local response may quote. callMask.quotable selects them, as for a recording.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
 	var visit func(v value)
@@ -338,7 +338,7 @@ func (p *player) quotable(r *Recorded) []string {
 	return c.said
 }
 
-// address returns the path and the query of a line, adapted for this server.
+// address returns the path and the query of a line, with the values on this server.
 func (p *player) address(r *Recorded) string {
 	var address strings.Builder
 	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())
@@ -410,7 +410,7 @@ func (p *player) ask(ctx context.Context, method, path string, body any) (value,
 	return a.value, nil
 }
 
-// refusedError is the error for a call of the player itself that this server rejected.
+// refusedError is the error if this server rejects a call that the player makes outside the comparison.
 type refusedError struct{ text string }
 
 func (e refusedError) Error() string { return e.text }
@@ -435,14 +435,14 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		// Behaviours about the counter come first: the others affect only calls between two reads of it, so they are less likely.
+		// The behaviours about counters come first: they cause a difference between counters more likely than other behaviours.
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
 		}
 		d.Line, d.Count, d.Endpoint, d.Behaviours = r.Number, 1, r.Path, append([]string{}, rows...)
 		if d.Kind == Header {
-			d.Endpoint, d.Behaviours = "", []string{} // of every call
+			d.Endpoint, d.Behaviours = "", []string{} // a difference in a header applies to all endpoints
 			if d.Location == "Content-Type" {
 				d.Behaviours = []string{contentTypeRow}
 			}

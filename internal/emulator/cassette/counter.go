@@ -30,8 +30,8 @@ type reading struct {
 	at           time.Time
 }
 
-// spending identifies the calls of one account to one endpoint, which change a counter. For the quota of publishes, all calls that
-// change rules share the path rulePath.
+// spending identifies the calls of one account or platform to one path. Calls that may use up the publish quota are also recorded
+// under the path rulePath.
 type spending struct {
 	who  int
 	path string
@@ -39,8 +39,8 @@ type spending struct {
 
 // counting holds the counter readings of a player and the calls since each reading.
 type counting struct {
-	read  map[string]map[counter]reading // counter readings by the path whose calls the counter counts
-	spent map[spending][]string          // the X-Qrjump-Trace headers of the calls since the last reading
+	read  map[string]map[counter]reading // by path: the readings of the counters for calls to the path
+	spent map[spending][]string          // X-Qrjump-Trace headers of the calls since the last reading
 }
 
 func newCounting() counting {
@@ -68,13 +68,13 @@ func changesRules(path string) bool {
 // ofQuotas is the time zone in which quota periods (days and months) begin.
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
-// counter compares the change of a counter since its last reading on the platform with its change on the local server.
+// counter compares how much a counter has changed since its last reading: on the platform (remote) and on the local server (local).
 func (c *comparison) counter(location, name string, remote, local int) {
 	path, period := rulePath, "2006-01"
 	switch name {
 	case "qrcodejump_pub_quota":
 	case "total_count":
-		period = "" // of no period
+		period = "" // total_count does not start again in a new period
 	default:
 		path, period = c.line.request.field("cgi_path").text, "2006-01-02"
 	}
@@ -103,10 +103,10 @@ func moved(step int) string {
 	return "no other"
 }
 
-// maxCauses is the maximum number of calls between two readings of a counter that are kept as possible causes of a difference.
+// maxCauses limits the calls that are stored as possible causes of a difference between two counter readings.
 const maxCauses = 16
 
-// spend records a call that the local server has processed as a possible cause of counter changes.
+// spend records a replayed call as a possible cause of later differences between counters.
 func (p *player) spend(r *Recorded, got answered) {
 	index := p.callerOf(r)
 	paths := []string{r.Path}
@@ -129,7 +129,7 @@ func (p *player) spend(r *Recorded, got answered) {
 	}
 }
 
-// forget deletes the counter readings that a skipped call changed on the platform but not on the local server.
+// forget deletes the readings of the counters that a skipped call may have changed on the platform only.
 func (p *player) forget(r *Recorded) {
 	switch {
 	case strings.HasPrefix(r.Path, "/scan/"), slices.Contains(browserPages, r.Path):

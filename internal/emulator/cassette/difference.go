@@ -76,10 +76,10 @@ func (c *comparison) slashes(platform, local value) {
 	}
 }
 
-// slashes holds the forms in which the texts of a value contain slashes.
+// slashes reports whether a value contains escaped slashes (\/), and whether it contains plain slashes (/).
 type slashes struct{ escaped, plain bool }
 
-// slashes returns the forms of the slashes in a value. For a placeholder, only escaped slashes are recorded.
+// slashes returns which forms of slashes a value contains. A placeholder shows only whether its value contained escaped slashes.
 func (v value) slashes() (all slashes) {
 	if v.kind == text && strings.Contains(v.text, "/") {
 		m, _ := wholeMark(v.text)
@@ -189,7 +189,7 @@ func orEmpty(s string) string {
 	return s
 }
 
-// previousOf describes whether a placeholder appeared before or is new.
+// previousOf describes the platform's value in a report: the same value as before, or a new one.
 func (c *comparison) previousOf(m mark) string {
 	if c.isBound(m) {
 		return "the same as before: " + m.String()
@@ -214,7 +214,7 @@ func (c *comparison) number(location, name, remote, local string) {
 }
 
 func (c *comparison) list(location, name string, platform, local value) {
-	if name == "ip_list" { // an operator's own
+	if name == "ip_list" { // each operator of a server has other addresses
 		if len(platform.items) > 0 && len(local.items) > 0 && platform.items[0].kind != local.items[0].kind {
 			c.differ(Type, location, platform.items[0].kind.String(), local.items[0].kind.String())
 		}
@@ -231,8 +231,8 @@ func (c *comparison) list(location, name string, platform, local value) {
 	}
 }
 
-// inOrderOf sorts the local list of accounts in the order of the recorded list, as far as both contain the same accounts, because
-// the platform's order is undocumented.
+// inOrderOf sorts the local list of accounts in the order of the recorded list, because the platform's order is undocumented.
+// Accounts that the recorded list lacks come last.
 func (c *comparison) inOrderOf(platform, local value) value {
 	rank := func(val value) int {
 		i := slices.IndexFunc(platform.items, func(item value) bool {
@@ -277,7 +277,7 @@ func (c *comparison) object(location string, platform, local value) {
 	}
 }
 
-// isNameOf reports whether a field name in the recorded response is the placeholder that stands for name on the local server.
+// isNameOf reports whether the recorded response has a field whose name is the placeholder for the local name.
 func (c *comparison) isNameOf(platform value, name string) bool {
 	n, known := c.back[name]
 	return known && slices.ContainsFunc(platform.names, func(masked string) bool {

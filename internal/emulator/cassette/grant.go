@@ -12,7 +12,7 @@ import (
 )
 
 // Account owners grant permissions to platforms in a browser, so a cassette contains no call that grants permissions. Before each
-// call, the player makes the grants that the recorded response shows on the local server.
+// call, the player therefore makes, on the local server, the grants that the recorded response shows.
 
 // grant is the set of permissions that an account has granted to a platform.
 type grant struct {
@@ -26,8 +26,8 @@ type grant struct {
 
 // granting holds the grants that the player has made on the local server.
 type granting struct {
-	grants map[int]map[int]*grant // by platform and account
-	holder map[int]int            // by account: the platform that has the account's exclusive set
+	grants map[int]map[int]*grant // maps a platform and an account to the grant
+	holder map[int]int            // maps an account to the platform that has the account's exclusive set
 }
 
 // granting returns the grants that the seed contains.
@@ -52,7 +52,7 @@ func (s *Fixture) granting() granting {
 
 const listPath = componentPath + "api_get_authorizer_list"
 
-// prepareInfo makes an account grant the permission sets that the response shows.
+// prepareInfo makes an account grant the platform the permission sets that the recorded response shows.
 func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	account := p.stage.parties[asStandIn(r.recorded("authorizer_appid")).n]
@@ -63,7 +63,7 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList makes the accounts in the recorded list authorize the platform; if the list is complete, all other authorizations end.
+// prepareList makes the accounts in the recorded list authorize the platform. If the list is complete, other accounts withdraw.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	if !r.worked() || component == nil {
@@ -93,7 +93,7 @@ func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// allow makes an account grant the platform the permission sets (nil = any) if the current grant or its refresh token differs.
+// allow makes the account grant sets (nil = any sets) to the platform, unless such a grant with this refresh token exists.
 func (p *player) allow(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) error {
 	has := p.grants[component.n][account.n]
 	switch {
@@ -170,7 +170,7 @@ func (p *player) end(ctx context.Context, component, account *party) error {
 	_, err := p.ask(ctx, http.MethodDelete, "/admin/v1/components/"+url.PathEscape(p.appID(component))+"/authorizations/"+
 		url.PathEscape(p.appID(account)), nil)
 	if _, refused := errors.AsType[refusedError](err); refused {
-		return nil // there was none
+		return nil // there was no authorization
 	}
 	return err
 }
@@ -186,8 +186,8 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	return offset, total, max(0, min(count, total-offset))
 }
 
-// authorizers compares two lists of authorized accounts. The platform's order is unknown and a page may begin anywhere in the list:
-// accounts are therefore matched by AppID, and each page length is checked against its own total_count.
+// authorizers compares two lists of authorized accounts. The order of the platform is unknown, so authorizers matches the accounts
+// by AppID. It checks the length of each page against the total_count of the same response.
 func (c *comparison) authorizers(platform, local value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)

@@ -30,7 +30,7 @@ type seenDifference struct {
 }
 
 // Keep appends the cassette's responses that the folder (such as docs/contract/seen) does not contain yet, and returns their
-// number. Keep also adds each new response to differences.ndjson, because no test sends the request of a new response yet.
+// number. Keep also lists each new response in differences.ndjson, because no test reproduces the response yet.
 func Keep(lines []Recorded, report Report, folder, source string) (added int, err error) {
 	answers, differences := filepath.Join(folder, "answers.ndjson"), filepath.Join(folder, "differences.ndjson")
 	have, next, err := readSeen(answers)
@@ -88,7 +88,7 @@ func appendTo(name string, text []byte) error {
 	return f.Close()
 }
 
-// readSeen returns the responses that the file called name already contains, and the next free number for the ids of added lines.
+// readSeen returns the responses that a file already contains, and the next free number for an id.
 func readSeen(name string) (have map[string]bool, next int, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -113,7 +113,7 @@ func readSeen(name string) (have map[string]bool, next int, err error) {
 	return have, next, nil
 }
 
-// starred returns a response with asterisks for its placeholders, and a request id of zeros.
+// starred returns a response without placeholders: zeros replace request ids and numbers, and asterisks replace other values.
 func starred(v value) value {
 	if v.kind == text {
 		var b strings.Builder

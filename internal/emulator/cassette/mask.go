@@ -15,7 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// wordsText contains every word of docs/contract, one a line; TestCassetteMask_VocabularyFromContract prints the list.
+// wordsText contains every word of docs/contract, one per line; TestCassetteMask_VocabularyFromContract prints the list.
 //
 //go:embed words.txt
 var wordsText string
@@ -46,7 +46,7 @@ var vocabulary = sync.OnceValue(func() map[string]bool {
 var (
 	wordRun    = regexp.MustCompile(`(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{2})+`)
 	foreignRun = regexp.MustCompile(`[^\x00-\x7f]+`)
-	// runs matches the parts of a text that need masking; each kind is one group.
+	// runs matches the parts of a text that need masking; each capturing group matches one of runKinds.
 	runs = regexp.MustCompile(`([0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8})` + // a request id
 		`|hint: (\[[^\]]*\](?:\[[^\]]*\])?)` +
 		`|(\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b)` + // an address
@@ -80,7 +80,7 @@ func isPublic(word string) bool {
 var formed = []string{"errmsg", "prefix", "prefix_list", "debug_url", "path", "wxa_path", "cgi_path", "url", "grant_type", "action_name",
 	"status", "lang"}
 
-// numbered lists the fields whose numbers stay unmasked up to ten digits.
+// numbered lists the fields whose numbers stay unmasked if they have at most ten digits.
 var numbered = []string{"errcode", "expires_in", "expire_seconds", "is_edit", "permit_sub_rule", "open_version", "state", "get_type",
 	"page_num", "page_size", "total_count", "list_size", "qrcodejump_open", "qrcodejump_pub_quota", "code_count", "code_start", "code_end",
 	"code_index", "wxa_type", "offset", "count", "daily_limit", "used", "remain", "call_count", "refresh_second", "create_time",
@@ -106,7 +106,7 @@ func kindOf(name string) string {
 // Mask for each cassette. Mask is safe for concurrent use.
 type Mask struct {
 	mu   sync.Mutex
-	seen map[string]mark // placeholders by value, or by the hash of the value if the hash is shorter
+	seen map[string]mark // maps the result of keyOf to the placeholder
 	base int             // offset added to the number of each new placeholder; 0 except in a Player
 }
 
@@ -116,9 +116,9 @@ type mark struct {
 	n      int
 	length int // in characters
 	number bool
-	// slashes is true if the value contains slashes that were escaped.
+	// slashes reports whether the value contained escaped slashes.
 	slashes bool
-	// capitals is true if a word of a host name was not in lower case; the placeholder stands for the lower-case word.
+	// capitals reports whether the value is a host name word with capitals. The placeholder stands for the word in lower case.
 	capitals bool
 }
 
@@ -334,7 +334,7 @@ func (c *callMask) numberMark(name string, v value) value {
 	return value{kind: text, text: m.String()}
 }
 
-// value masks the value of the field name.
+// value masks v, the value of the field called name.
 func (m *callMask) value(name string, v value) value {
 	switch v.kind {
 	case text:

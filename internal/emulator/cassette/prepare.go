@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// prepare creates the state on the local server that a call requires and that no earlier call of the cassette has created: a ticket
-// push of the platform, an owner's consent, or a scan. missing names the values that cannot be known.
+// prepare creates, on the local server, the state that a call requires and that no earlier cassette call has created: a verify
+// ticket, an owner's consent or a scan. missing is the reason if this is impossible.
 func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err error) {
 	defer func() {
 		if refused, ok := errors.AsType[refusedError](err); ok {
@@ -64,8 +64,8 @@ func (p *player) prepare(ctx context.Context, r *Recorded) (missing string, err 
 	return "", nil
 }
 
-// fromBefore names the token or application that a call needs, that is older than the recording and that cannot be created again;
-// "" = none.
+// fromBefore returns an error text if a call needs a token or an application that is older than the recording and cannot be created
+// again.
 func (p *player) fromBefore(r *Recorded) (missing string) {
 	token := asStandIn(r.query.field("access_token"))
 	if token.n == 0 {
@@ -129,8 +129,8 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// prepareRate sets the rate limit per second that a recorded quota/get response shows; endRate removes the limit. Calls are played
-// without a rate limit, because they arrive faster than they were recorded.
+// prepareRate sets the rate limit per second that a recorded quota/get response shows; endRate removes the limit. The player
+// replays all other calls without a rate limit, because it sends calls faster than they were recorded.
 func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 	limit := r.answer.field("rate_limit")
 	calls, _ := limit.field("call_count").int()
@@ -209,7 +209,7 @@ func (p *player) appID(item *party) string {
 	return id
 }
 
-// wire makes an API call on the local server that the recording does not contain, and returns the text field at names from the response.
+// wire makes an unrecorded API call to the local server. It returns the text at names, a path of nested fields in the response.
 func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
 	p.forgetPath(path)
 	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})
@@ -393,7 +393,7 @@ func (p *player) prepareScan(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// prepareQuery looks up the text of a code that the recorded call identifies by its printed text.
+// prepareQuery looks up the text of a code on the local server if the recorded call identifies the code by its text.
 func (p *player) prepareQuery(ctx context.Context, r *Recorded) (missing string, err error) {
 	for _, name := range []string{"code_url", "code"} {
 		m := asStandIn(r.recorded(name))

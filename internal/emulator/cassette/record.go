@@ -34,7 +34,7 @@ type Recorder struct {
 	err     error // the first error of writing a line
 }
 
-// NewTransport returns a transport that sends each call once: on a reused connection, Go may retry some calls.
+// NewTransport returns a transport that never reuses a connection, because Go may repeat a call on a reused connection.
 func NewTransport() *http.Transport {
 	return &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, DisableCompression: true,
 		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSHandshakeTimeout: 10 * time.Second}
@@ -109,9 +109,9 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// passOn streams the response body to the client. keep receives each part of the body; ended is called once, before the client can
-// see the end of the response, so that the line of a call precedes the lines of later calls that depend on it. Recording continues
-// if the client disconnects.
+// passOn streams the response body to the client. passOn calls keep for each part of the body. It calls ended once, before the
+// client can see the end of the response: thus, the line of this call precedes the lines of later calls that depend on it.
+// Recording continues if the client disconnects.
 func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
 	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
 	for {

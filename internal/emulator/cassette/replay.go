@@ -12,8 +12,8 @@ import (
 
 // Player responds to calls from a cassette, without a network.
 type Player struct {
-	// ByContent makes the player respond with the first unused line whose request matches, or with the last matching line if all
-	// are used; if false, calls must come in the order of the lines.
+	// ByContent makes the player select a line by its request: the first unused line that matches, or the last line that matches if
+	// all of these are used. If false, calls must arrive in the order of the lines.
 	ByContent bool
 
 	lines     []Recorded
@@ -22,8 +22,8 @@ type Player struct {
 	next      int
 	used      []bool
 	failures  []string
-	lastKnown int         // placeholder numbers above given are values that the caller made up
-	means     map[int]int // maps the placeholder number of a value that the caller made up to the number in the cassette
+	lastKnown int         // larger placeholder numbers stand for values that the caller made up
+	means     map[int]int // maps a number above lastKnown to the matching number in the cassette
 }
 
 // NewPlayer returns a player that responds with lines.
@@ -40,8 +40,8 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 	return p
 }
 
-// know records the value that the caller receives for each placeholder, so that the value maps to the same placeholder when the
-// caller sends it.
+// know records the value that the caller receives for each placeholder. If the caller later sends the value, the player replaces it
+// with the same placeholder.
 func (p *Player) know(r *Recorded, v value) {
 	for _, parseMark := range parseMarks(v.text) {
 		if parseMark.mark.n > 0 && v.kind == text {
@@ -67,7 +67,7 @@ func shownFor(m mark, r *Recorded) string {
 	return m.standIn(r.OccurredAt)
 }
 
-// Unreplayed returns the calls that the cassette does not contain, and the number of unused lines.
+// Unreplayed returns the received calls that matched no line, and the number of unused lines.
 func (p *Player) Unreplayed() (wrong []string, unused int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -196,8 +196,8 @@ func (p *Player) refuse(in *http.Request, said string) string {
 }
 
 // equalRequest reports whether a recorded part of a request equals the masked part of the sent request. A value that the player has
-// issued must be the same; a value of the caller's own must map to the same placeholder as at its first use. The placeholder
-// mappings of the sent request are stored in met.
+// sent must be equal. A value that the caller made up must match the same recorded placeholder as at its first use; met receives
+// these matches.
 func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)

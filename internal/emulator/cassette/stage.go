@@ -23,7 +23,7 @@ type party struct {
 	platform     bool
 	service      bool
 	follower     bool // a subscription account
-	uncertain    bool // 48001 was answered
+	uncertain    bool // a response shows that the account may be unverified, such as errcode 48001
 	verified     bool // a response shows that the account is verified
 	codes        bool // the account may use one-code-per-item codes
 	personal     bool
@@ -31,8 +31,8 @@ type party struct {
 	released     bool
 	linked       []int
 	name         string
-	openPlatform string            // the platform returns a unionid for users
-	options      map[string]string // options from before the recording, as platforms read them
+	openPlatform string            // "open" if the platform returns a unionid for users
+	options      map[string]string // options from before the recording that a platform has read
 	grants       map[int]*grant    // grants to this platform, by account
 }
 
@@ -40,19 +40,19 @@ type party struct {
 type Fixture struct {
 	lines   []Recorded
 	parties map[int]*party
-	owner   map[int]int // from the number of a token to the number of the account or platform that owns it
-	agent   map[int]int // from the number of an authorizer token to the number of the platform that holds the token
+	owner   map[int]int // maps a token number to the number of the account or platform that owns the token
+	agent   map[int]int // maps the number of an authorizer token to the number of the platform that received it
 	rules   []seedfile.Rule
-	keys    []string          // keys of rules, in the order of the field rules
-	busy    map[string]int    // keys of rules whose add or delete returned a system error: the line number
-	done    map[int]bool      // lines of add and delete calls that took effect although they returned a system error
+	keys    []string          // keys of the entries of rules, in the same order
+	busy    map[string]int    // maps the key of a rule to the line of an "add" or "delete" call that returned a system error
+	done    map[int]bool      // lines of the "add" and "delete" calls that took effect despite a system error
 	early   []earlyToken      // stable tokens that were fetched before the recording
 	vague   map[string]bool   // keys of rules of which only the prefix is known so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // by line of a list of linked accounts: links from before the recording that a seed file cannot express
+	odd     map[int][]oddLink // maps the line of a link list to older links that a seed file cannot express
 	foreign map[string]bool   // prefixes that belong to another account
 	owners  map[string]int    // maps the prefix of a rule that opens its owner's pages to the number of the last owner; -1 = deleted
-	sets    map[int][]int     // from the number of a refresh token to the permission sets that the account grants
+	sets    map[int][]int     // maps the number of a refresh token to the permission sets that the account grants
 	touched map[string]bool   // keys of rules, links and options whose state before the recording is known
 	ownLink bool              // an account called the link endpoints with its own token
 	private bool              // the platform accepted a prefix with a port or an IP address
@@ -75,7 +75,7 @@ func NewStage(lines []Recorded) *Fixture {
 	return s
 }
 
-// foreignOwner is a token number that no recording uses; foreignOwner identifies the account that owns foreign rules.
+// foreignOwner is a token number that no recording uses. It identifies the account that owns the rules of addForeignRules.
 const foreignOwner = 89_999_999
 
 // addForeignRules adds a rule for each prefix that the platform rejected because another account owns the prefix, unless that
@@ -89,7 +89,7 @@ func (s *Fixture) addForeignRules() {
 	}
 }
 
-// plainText replaces the placeholders of a masked text by generated values.
+// plainText returns a masked text in which generated values replace the placeholders.
 func plainText(masked string, t time.Time) string {
 	var b strings.Builder
 	for _, p := range parseMarks(masked) {
@@ -129,7 +129,7 @@ func (r *Recorded) number() int {
 // worked reports whether the platform processed the call successfully.
 func (r *Recorded) worked() bool { return r.Error == "" && r.answer.kind == object && r.number() == 0 }
 
-// asStandIn returns the placeholder that a field consists of; n = 0 if the field is not a placeholder.
+// asStandIn returns the placeholder if v consists of one placeholder only; otherwise, its n is 0.
 func asStandIn(v value) mark {
 	if v.kind != text {
 		return mark{}
@@ -138,7 +138,7 @@ func asStandIn(v value) mark {
 	return m
 }
 
-// party returns the owner of an AppID, and creates the party at the first use of the AppID.
+// party returns the account or platform with an AppID, and creates the party at the first use of the AppID.
 func (s *Fixture) party(v value) *party {
 	id := asStandIn(v)
 	if id.n == 0 {
@@ -152,7 +152,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// unknownParty returns the party that owns a token from before the recording and whose AppID is unknown.
+// unknownParty returns the party with an unknown AppID that owns a token from before the recording.
 func (s *Fixture) unknownParty(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
@@ -214,7 +214,7 @@ func (s *Fixture) issued(r *Recorded) {
 	}
 }
 
-// noSuchParty lists the errcodes from which the existence of an AppID cannot be concluded.
+// noSuchParty lists the errcodes that do not prove that the AppID in the request exists.
 var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
 	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
 
@@ -234,8 +234,8 @@ func (s *Fixture) caller(r *Recorded) *party {
 	return s.unknownParty(token)
 }
 
-// fetchedBefore assigns the tokens from before the recording to the account that fetched a new token, if there is exactly one such account:
-// a client that refreshes its token stops using the old token. A token that is still used after the refresh belongs to another caller.
+// fetchedBefore assigns tokens from before the recording to the account that fetched a new token, if exactly one account did. A
+// client stops using its old token at the refresh: a token that is still used after the refresh belongs to another client.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
 	last := map[int]int{} // from a token to the last line that used the token
@@ -385,11 +385,11 @@ func (p *party) authorised(to *party, sets []int, line int) {
 // usualSets lists the permission sets assumed for an account whose sets no response shows.
 var usualSets = []int{3, 18, 33, 46}
 
-// exclusiveSet is the permission set that only one platform at a time may hold.
+// exclusiveSet is the permission set that an account can grant to only one platform at a time.
 const exclusiveSet = 18
 
-// assignExclusiveSet leaves the exclusive set of an account to the platform that the lines first show with the set; if the sets of
-// all platforms are guesses, only one platform keeps the exclusive set.
+// assignExclusiveSet ensures that only one platform has an account's exclusive set: the first platform that the lines show with the
+// set, or any platform if no line shows the set.
 func (s *Fixture) assignExclusiveSet() {
 	type storedGrant struct {
 		to int
@@ -477,7 +477,7 @@ type oddLink struct {
 	status, show int
 }
 
-// learnLinks records the links of a list that existed before the recording, and the data of their Mini Programs in the list.
+// learnLinks records the links in a response that existed before the recording, and the states of the linked Mini Programs.
 func (s *Fixture) learnLinks(p *party, r *Recorded) {
 	for _, item := range r.answer.lookup("wxopens", "items").items {
 		to := s.party(item.field("appid"))
@@ -609,7 +609,7 @@ type ruleCall struct {
 	p, target *party
 }
 
-// key returns the key in the maps of the Fixture for this account's rule with a masked prefix.
+// key returns the key of this account's rule with a masked prefix; the maps of Fixture use such keys.
 func (c ruleCall) key(masked string) string { return fmt.Sprint(c.p.n, " ", sameHost(masked)) }
 
 // isKnown reports whether an earlier call showed that the rule exists, and records that this call shows it.
@@ -627,7 +627,7 @@ func (c ruleCall) isKnown(masked string) bool {
 	return known
 }
 
-// learnList stores the rules in the answer of a call that lists them; had has the fields that a list does not show.
+// learnList stores the rules that a response lists; had supplies the fields that a list does not show.
 func (c ruleCall) learnList(had seedfile.Rule) {
 	items := slices.Clone(c.r.answer.field("rule_list").items)
 	kind, _ := c.r.recorded("get_type").int()
@@ -840,7 +840,7 @@ func (s *Fixture) Seed() []byte {
 	}
 	text, err := json.Marshal(seed)
 	if err != nil {
-		panic(err) // texts and numbers
+		panic(err) // impossible: the seed contains only texts and numbers
 	}
 	return text
 }

@@ -9,8 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// longestStandIn is the maximum length, in characters, of a generated value; the limit does not apply to non-JSON bodies. A body
-// that is not JSON keeps its recorded length.
+// longestStandIn is the maximum length, in characters, of a generated value; the limit does not apply to bodies that are not JSON.
+// Such a body keeps its recorded length, up to longestBody.
 const longestStandIn = 64 << 10
 
 // standIn returns a value of the mark's kind and length that is different for each mark number. The value is longer if the length

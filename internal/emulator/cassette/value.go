@@ -169,7 +169,7 @@ func writeText(b *bytes.Buffer, s string) {
 	}
 }
 
-// field returns the value of a field; if the name is repeated, the last value, as JSON decoders do.
+// field returns the value of a field. If the name is repeated, field returns the last value, as JSON decoders do.
 func (v value) field(name string) value {
 	for i := len(v.names) - 1; i >= 0; i-- {
 		if v.names[i] == name {
@@ -187,7 +187,7 @@ func (v value) lookup(names ...string) value {
 	return v
 }
 
-// int returns a number, also if the number is written as a text; ok is false for other values.
+// int returns the integer in v, which is a number or a text; ok is false for other values.
 func (v value) int() (n int, ok bool) {
 	if v.kind != number && v.kind != text {
 		return 0, false

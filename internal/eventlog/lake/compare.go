@@ -19,10 +19,10 @@ import (
 // Compared holds the differences between the scan log and the lake for one day.
 type Compared struct {
 	Day          string
-	Ledger, Lake int64 // scans
+	Ledger, Lake int64 // number of scans in the scan log and in the lake
 	Missing      int64 // scans that only the scan log contains
 	OnTheWay     int64 // scans counted in Missing that are too recent to be required in the lake
-	Twice        int64 // duplicate rows: rows beyond the first for the same scan
+	Twice        int64 // surplus rows: if a scan has several rows, all but one of them
 	Unknown      int64 // scans that only the lake contains
 	Named        int64 // scans whose user is erased in the scan log but not in the lake
 }

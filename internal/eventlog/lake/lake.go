@@ -23,11 +23,11 @@ import (
 type Lake struct {
 	Place   Place
 	Journal *scanlog.Journal
-	// Name returns the name of this node in the lake, which no other process uses.
+	// Name returns this node's name in the lake. No other process uses the same name.
 	Name func() string
 	// UpTo returns the position up to which the journal may be written to the lake; nil = up to the last durable scan.
 	UpTo func() int64
-	// Rows converts scans to rows, which include what each scan opened and the owner of the matched rule or code.
+	// Rows converts scans to rows. A row also contains the target that the scan opened, and the owner of the matched rule or code.
 	Rows func(ctx context.Context, scans []scanlog.Entry) ([]Row, error)
 	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
@@ -40,7 +40,7 @@ type Lake struct {
 	// Every is the interval at which scans are written; 0 = 15 s.
 	Every time.Duration
 
-	full, atOnce int // maximum numbers of scans in a file and in a step; 0 = fullPart and stepScans
+	full, atOnce int // maximum number of scans in a file (0 = fullPart), and in a step (0 = stepScans)
 
 	writing  sync.Mutex // held by Flush; guards the fields up to the next empty line
 	base     string     // the result of Name when the fields below were loaded
@@ -60,7 +60,7 @@ type Lake struct {
 	last     error        // the error of the last Flush
 }
 
-// Manifest records up to which position a node has written its journal to the lake.
+// Manifest records the position up to which a node has written its journal to the lake.
 type Manifest struct {
 	Format int    `json:"format"`
 	Node   string `json:"node"`
@@ -96,7 +96,7 @@ const (
 	// eraseOverlap is the tolerated clock difference between two nodes: erasures up to eraseOverlap older than the last known
 	// erasure are read again.
 	eraseOverlap = 10 * time.Minute
-	// keptDays is the number of days for which the file that still grows is kept in memory.
+	// keptDays is the number of days whose latest file, to which scans are still added, is kept in memory.
 	keptDays = 2
 	// maxHeldScans is the maximum number of scans that a journal keeps while the lake is unavailable: about 6 GB of journal files.
 	maxHeldScans = 50_000_000
@@ -203,7 +203,7 @@ func (l *Lake) verifyManifest(ctx context.Context) error {
 }
 
 func (l *Lake) end(ctx context.Context) int64 {
-	end, _ := l.Journal.End(ctx) // End of a journal never fails
+	end, _ := l.Journal.End(ctx) // Journal.End never returns an error
 	if l.UpTo != nil {
 		end = min(end, l.UpTo())
 	}
@@ -251,7 +251,7 @@ func (l *Lake) step(ctx context.Context, end int64) (hasMore bool, err error) {
 	return hasMore, nil
 }
 
-// add writes rows of a day into the day's file that still grows, and into new files when this file is full.
+// add writes rows into the latest file of their day, and into new files once this file is full.
 func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	p := l.open[day]
 	if p == nil {
@@ -259,8 +259,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 		if err != nil {
 			return err
 		}
-		// The listed names also include files that this node wrote under its other names, which have a number appended; only files
-		// under the node's present name are kept.
+		// List also returns files that this node wrote under an earlier name, which is the same name with a number appended. Only the files
+		// under the present name are of interest here.
 		names = slices.DeleteFunc(names, func(name string) bool { _, node, ok := readPartName(name); return !ok || node != l.stored.Node })
 		if n := len(names); n > 0 {
 			if p, err = loadPart(ctx, l.Place, names[n-1]); err != nil {
@@ -273,7 +273,7 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	}
 	for full := cmp.Or(l.full, fullPart); len(rows) > 0; {
 		if p == nil || p.rows >= full || l.Others != nil && !l.created[p.name] {
-			// Other nodes may erase users in files that this node wrote before its restart, so the node creates new files.
+			// Files that this node wrote before its restart may be rewritten by other nodes (erase), so this node does not add to them.
 			p = &scanFile{name: partName(day, l.stored.Node, rows[0].Position)}
 			l.created[p.name] = true
 		}
@@ -291,8 +291,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	return nil
 }
 
-// note writes the manifest, after the Parquet files are written. After a crash between the two writes, scans that the files already
-// contain are skipped.
+// note writes the manifest. It is called after the Parquet files are written: if a crash prevents the manifest, scans that are already in
+// the files are skipped later.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
 	m.Format, m.Position, m.WrittenAt = format, l.offset.Position, l.Now().UTC()
 	m.CompleteUntil = m.CompleteUntil.UTC()

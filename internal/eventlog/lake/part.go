@@ -44,9 +44,9 @@ type Placed struct {
 	Row
 }
 
-// scanFile is a Parquet file of scans that only one node writes. A part grows until it is full: each longer file replaces the shorter
-// one atomically, so that a program that lists the folder finds each scan once. The file's metadata contains the last journal
-// position that the part includes.
+// scanFile is one Parquet file of scans, also called a part. Only one node writes it. Until a part is full, a longer file atomically
+// replaces it under the same name, so a program that lists the folder finds each scan once. The metadata of the file contains the journal
+// position of its last scan.
 type scanFile struct {
 	name    string
 	content []byte

@@ -1,5 +1,5 @@
-// Package outbox sends queued rows to their receivers until a row is delivered or given up; only one node at a time sends a row.
-// Decision 26.
+// Package outbox sends each queued row to its receiver, repeatedly until the row is delivered or given up. Only one node at a time sends a
+// row. Decision 26.
 package outbox
 
 import (
@@ -31,7 +31,7 @@ type Row struct {
 	CreatedAt time.Time
 	Attempts  int
 	NextAt    time.Time // zero = no further attempt
-	SentAt    time.Time // the last attempt
+	SentAt    time.Time // time of the last attempt
 	Status    int       // the HTTP status of the last response; 0 = no response
 	Error     string    // why the last attempt failed
 	// DeliveredAt is the time at which the receiver accepted the row; if DeliveredAt and NextAt are zero, the row was given up.
@@ -97,13 +97,13 @@ type Tx interface {
 	// Receivers lists the receivers that have a due row.
 	Receivers(ctx context.Context, kind Kind, now time.Time, limit int) ([]string, error)
 	// ClaimRows returns the oldest due rows of a receiver, oldest first, and leases them until the given time. Rows of the kind
-	// Messages keep their order: only the oldest waiting row may be returned, once it is due. A delivery is skipped while an older
-	// row with the same OrderKey waits and is not returned in the same call.
+	// Messages keep their order: only the oldest waiting row may be returned, once it is due. A row of the kind Deliveries is returned only
+	// if all older waiting rows with its OrderKey are returned in the same call.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
-	// SaveRow stores the result of an attempt if the row's stored NextAt still equals was. SaveRow returns false if NextAt has
-	// changed, because another node has claimed the row. A delivered result is stored even if the row was given up in the meantime.
+	// SaveRow stores the result of an attempt. If NextAt of the stored row differs from the argument (was), another node has claimed the
+	// row, and SaveRow returns false. The result of a delivered row is stored even if the row was given up meanwhile.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// DeadLetterRows gives up the oldest waiting rows of a receiver, leaves keep of them, and returns the number of rows given up.
+	// DeadLetterRows gives up all waiting rows of a receiver except the newest ones (keep), and returns the number of rows given up.
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
@@ -165,14 +165,14 @@ type Policy struct {
 	Parallel int
 	// MaxWaiting is the maximum number of waiting rows of one receiver: when it is exceeded, the oldest rows are given up; 0 = unlimited.
 	MaxWaiting int
-	// Before is called before each poll for due rows, and reports whether more work of Before is due immediately; nil = no call.
-	// The error of Before may join several TaskErrors.
+	// Before is called before each poll for due rows; if it returns more = true, the next poll starts immediately. nil = no call. The
+	// returned error may join several errors of type TaskError.
 	Before func(ctx context.Context) (more bool, err error)
 	// Open prepares sending to a receiver. The function that Open returns builds the request of a row at the time of sending; a row
 	// for which the function returns ErrSkip is given up. If Open returns a nil function, the claimed rows stay queued and nothing
 	// is sent to the receiver in this poll.
 	Open func(ctx context.Context, receiver string) (seal func(*Row) (safehttp.Request, error), err error)
-	// Refusal returns the reason why a response means that the receiver did not accept a row; "" = the row was accepted.
+	// Refusal returns the reason for which the receiver did not accept a row, according to the response; "" = the row was accepted.
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)
 	// NextAttempt returns the time of the next attempt after a failed attempt; zero = the row is given up.
 	NextAttempt func(r Row, began, ended time.Time) time.Time

@@ -29,8 +29,8 @@ const (
 	logInterval = time.Minute
 )
 
-// Sender sends the rows of one kind. A Sender holds no state that a restart could lose, since the rows are in the store: a crash,
-// another node or a clock change affects only the time at which a row is sent.
+// Sender sends the rows of one kind. All rows are in the store, so a restart of a Sender loses none of them: a crash, another node or a
+// clock change affects only the time at which a row is sent.
 type Sender struct {
 	Policy
 	Options
@@ -40,12 +40,12 @@ type Sender struct {
 	failing map[string]error // by task of Policy.Before: the last logged failure
 	wait    sync.WaitGroup
 	mu      sync.Mutex
-	busy    map[string]bool // receivers
+	busy    map[string]bool // receivers for which a goroutine is running
 	last    string          // the receiver for which a goroutine was started last
 	givenUp map[string]givenUpCount
 }
 
-// Options holds the environment of a Sender. All fields are required, except the two callbacks.
+// Options holds the environment of a Sender. All fields except OnTimeout and OnAttempt are required.
 type Options struct {
 	// Post sends one HTTP request.
 	Post func(context.Context, safehttp.Request) (safehttp.Answer, error)
@@ -238,12 +238,12 @@ func (s *Sender) batch(ctx context.Context, receiver string, seen *health) (n in
 
 // health records how a receiver responded to recent attempts.
 type health struct {
-	failures int  // in a row
+	failures int  // number of consecutive failures
 	accepted bool // the receiver accepted a row
 }
 
 // sendAll sends rows sequentially until the receiver accepts one, then up to Parallel rows concurrently. When sending to the receiver must
-// pause, or isLate returns true, sendAll calls the function back for each row that is not sent yet, and returns hasMore = false.
+// pause, or isLate returns true, sendAll calls back(r) for each unsent row r, and returns hasMore = false.
 func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safehttp.Request, error), seen *health, back func(*Row),
 	isLate func() bool) (hasMore bool) {
 	var mu sync.Mutex // guards hasMore, seen and waits
@@ -290,7 +290,7 @@ func (s *Sender) sendAll(ctx context.Context, rows []Row, seal func(*Row) (safeh
 			return nil
 		})
 	}
-	_ = sending.Wait() // nil
+	_ = sending.Wait() // always nil
 	return hasMore
 }
 

@@ -75,7 +75,7 @@ type Entry struct {
 	// Position is the event's position in the log: later events have greater positions. Positions are never reused.
 	Position int64
 	Event
-	// From is the origin of the event, set if journals are shipped to a log that may be lost.
+	// From is the origin of the event; it is set only if the journals are shipped to a log that may be lost.
 	From Origin
 	// Trace is the traceparent header of the message that published the event; "" = none.
 	Trace string
@@ -87,7 +87,7 @@ type Log interface {
 	// ID returns the id of the log: positions are valid only within one log. ID returns "" while the id is not known yet. ID does
 	// no input or output.
 	ID() string
-	// Lost reports whether the log with the given id, which this log has replaced, no longer exists anywhere.
+	// Lost reports whether a log that this log has replaced no longer exists anywhere; id is the id of the replaced log.
 	Lost(id string) bool
 	// Missing returns the number of events up to a position that are gone although this program did not remove them, for example
 	// because a file was deleted.
@@ -104,8 +104,8 @@ type Log interface {
 	Find(ctx context.Context, id ScanID) (int64, error)
 	// End returns the position of the last durable event, 0 = none.
 	End(ctx context.Context) (int64, error)
-	// PositionBefore returns a position such that every event up to this position has an At before the given moment: a reader of
-	// younger events can start there. The position that PositionBefore returns may be less than the greatest possible position.
+	// PositionBefore returns a position up to which every event has an OccurredAt before the given moment, so that a reader of later events
+	// can start there. The returned position need not be the greatest position for which this holds.
 	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events older than the given time, as far as they can be removed in bulk. Forget implements retention.
 	Forget(ctx context.Context, before time.Time) error

@@ -36,11 +36,11 @@ type Journal struct {
 	// maintenance is held while files are removed or rewritten; an erasure holds it for one file at a time.
 	maintenance sync.Mutex
 
-	mu            sync.Mutex // the rest
+	mu            sync.Mutex // guards the fields up to the next empty line
 	segments      []*segment // in order; while active is not nil, writes go to the last segment
 	next          int64      // position of the next event
-	removedBefore int64      // this program has removed no event from this position on
-	skip          int64      // positions before next that are never assigned
+	removedBefore int64      // no event at or after this position was removed by this program
+	skip          int64      // number of positions directly before next that are never assigned
 	closed        bool
 	grown         chan struct{} // closed when there is more to read; nil if no reader waits
 	reported      map[damageAt]bool
@@ -136,12 +136,12 @@ func (j *Journal) Damaged() int64 { return j.damaged.Load() }
 // ID returns the scan log's random id, which was created with the folder: positions are valid only within one scan log.
 func (j *Journal) ID() string { return hex.EncodeToString(j.id[:]) }
 
-// start creates the next file to write to. The caller must hold the lock writing.
+// start creates the next file to write to. The caller must hold j.writing.
 func (j *Journal) start() error {
 	j.mu.Lock()
 	next, skip := j.next, j.skip
 	if n := len(j.segments); n > 0 && j.segments[n-1].first == next {
-		skip += j.segments[n-1].skip // it is replaced
+		skip += j.segments[n-1].skip // the last segment has no acknowledged events; it is replaced
 	}
 	j.mu.Unlock()
 	name := segmentName(next)
@@ -170,14 +170,14 @@ func (j *Journal) start() error {
 	s := &segment{name: name, first: next, skip: skip, end: next, size: headerSize, span: noSpan}
 	if n := len(j.segments); n > 0 && j.segments[n-1].first == next {
 		j.segments = slices.Clone(j.segments)
-		j.segments[n-1] = s // no event in the old segment was acknowledged
+		j.segments[n-1] = s // the replaced segment has no acknowledged events
 	} else {
 		j.segments = append(j.segments, s)
 	}
 	return nil
 }
 
-// abandon stops using the current file, whose end is in an unknown state. The caller must hold the lock writing.
+// abandon stops using the current file, whose end is in an unknown state. The caller must hold j.writing.
 func (j *Journal) abandon() {
 	s := j.last()
 	// Truncating the file helps a person who inspects the damaged file. The error is ignored, because nothing depends on the truncation.
@@ -195,7 +195,7 @@ func (j *Journal) last() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// seal completes the current file. The caller must hold the lock writing.
+// seal completes the current file. The caller must hold j.writing.
 func (j *Journal) seal() error {
 	s := j.last()
 	if _, err := j.active.WriteAt(s.footer(), s.size); err != nil {
@@ -278,8 +278,8 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Lost implements Log. The former log is lost if it was a journal, because its folder was replaced. A former log that was a
-// JetStream stream still exists on its server; only the id of a stream contains a space.
+// Lost implements Log. If the former log was a journal, it is lost, because its folder was replaced. If it was a JetStream stream, it still
+// exists on its server; only the id of a stream contains a space.
 func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
 
 // Append makes events durable without using a Recorder.

@@ -94,7 +94,7 @@ func (j *Journal) renew() (int64, error) {
 	return next, j.beginFile()
 }
 
-// beginFile seals the current file and begins the next file, unless the current file has no events. The caller must hold the lock writing.
+// beginFile seals the current file and begins the next file, unless the current file has no events. The caller must hold j.writing.
 func (j *Journal) beginFile() error {
 	if j.active != nil {
 		if last := j.last(); last.end == last.first {
@@ -119,9 +119,9 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 	return j.eraseAll(ctx, lastCounts, upTo)
 }
 
-// eraseAll makes the events of users anonymous: for each user, the events up to a time in Unix milliseconds, and for all users,
-// only events up to a position. A file with events of the erased users is rewritten at the same length, and the new file replaces
-// the old file atomically. eraseAll releases the lock after each file, so that other goroutines can remove or rewrite files.
+// eraseAll makes events of users anonymous: users maps each user to the time of the last event to change (Unix ms), and events after
+// position stay as they are. A file with events of the erased users is rewritten at the same length, and the new file replaces the old file
+// atomically. eraseAll releases j.maintenance after each file, so that other goroutines can remove or rewrite files.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	delete(users, UserHash{})
 	if len(users) == 0 {
@@ -139,7 +139,7 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	if err != nil {
 		return 0, fmt.Errorf("beginning a file of scans in %s: %w", j.dir, err)
 	}
-	// New events of the erased users go into another file from here on.
+	// From here on, new events of the erased users are written to a file that the loop below skips.
 	list, _ := j.views(0)
 	total := int64(0)
 	for i := range list {
@@ -162,8 +162,8 @@ func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, positi
 	return total, nil
 }
 
-// leave ensures that the current file contains no event of the given users: it seals the file if they have events in it. leave
-// returns the position before which all existing events of the users are.
+// leave ensures that the current file contains no event of the given users: if they may have events in the file, leave seals it. All
+// existing events of the users are before the returned position.
 func (j *Journal) leave(users Users) (int64, error) {
 	j.writing.Lock()
 	defer j.writing.Unlock()
@@ -179,8 +179,8 @@ func (j *Journal) leave(users Users) (int64, error) {
 	return next, j.beginFile()
 }
 
-// eraseSegment erases the users' events in one file, while holding the lock on the files. If note is true, the filter of the file's
-// users is written even if nothing was erased.
+// eraseSegment erases the users' events in one file, while it holds j.maintenance. If note is true, the filter file of the segment is
+// written even if nothing was erased.
 func (j *Journal) eraseSegment(ctx context.Context, v *view, users map[UserHash]int64, position int64, note bool) (int64, error) {
 	j.maintenance.Lock()
 	defer j.maintenance.Unlock()
@@ -283,8 +283,8 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	return n, complete, nil
 }
 
-// eraseInGroup appends a copy of a group without the erased users, with room for its header, and returns the number of changed
-// records; if no record changes, nothing is appended.
+// eraseInGroup makes the erased users anonymous in a copy of a group, appends the copy after room for its header, and returns the number of
+// changed records; if no record changes, nothing is appended.
 func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
 	for pos, current := 0, g.first; pos < len(g.records) && current <= position; current++ {
 		b, rest, err := record(g.records[pos:])

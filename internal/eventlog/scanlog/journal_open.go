@@ -68,7 +68,7 @@ func (j *Journal) load(names []string) error {
 		}
 		var first int64
 		if n, err := fmt.Sscanf(name, "%d"+segmentSuffix, &first); n != 1 || err != nil || segmentName(first) != name {
-			continue // not ours
+			continue // not a file of this journal
 		}
 		j.segments = append(j.segments, &segment{name: name, first: first, end: first, size: headerSize, span: noSpan})
 	}

@@ -11,7 +11,7 @@ import (
 
 // Node is a process whose journal may contain scans that are not in the shared log yet.
 type Node struct {
-	ID             string // of its journal
+	ID             string // Shipper.ID of the node's journal
 	Name           string // the name shown to operators: host and data folder
 	AckedRequest   int64  // number of the last request after which the node shipped all its scans
 	LastOffset     int64  // position of the node's last scan at its last report
@@ -28,7 +28,7 @@ type Lag struct {
 	ReportedAt time.Time // time of the report; zero = no report yet
 }
 
-// NodeStore lets nodes discover each other and request each other's scans. Requests are numbered in ascending order.
+// NodeStore lets nodes discover each other and request each other's scans. Each request has a higher number than the requests before it.
 type NodeStore interface {
 	// RequestShipping requests that all nodes ship their scans, and returns the number of the request.
 	RequestShipping(ctx context.Context) (ask int64, err error)
@@ -41,11 +41,11 @@ type NodeStore interface {
 	ReportNode(ctx context.Context, n Node, followed int64) error
 	// ForgetNode removes a node that has no unshipped scans.
 	ForgetNode(ctx context.Context, node string) error
-	// ForgetStopped removes a stopped node, unless the node has reported since the caller read its state as the argument read.
+	// ForgetStopped removes a stopped node, unless it has reported since the caller read its state; the argument (read) is that state.
 	ForgetStopped(ctx context.Context, read Node) error
-	// GiveUpNode removes a node that is lost for good; there reports whether the node existed.
+	// GiveUpNode removes a node that is lost for good, and reports whether the node existed.
 	GiveUpNode(ctx context.Context, node string) (there bool, err error)
-	// Origin returns the set of events of a node's journal that are counted.
+	// Origin returns the journal positions of a node's counted events.
 	Origin(ctx context.Context, node string) (*OffsetSet, error)
 }
 
@@ -76,7 +76,7 @@ func (u UnreachableError) Error() string {
 		". Start it or wait for it; if it never comes back, its scans are lost: DELETE /admin/v1/scan-nodes/{node}"
 }
 
-// Join registers this node, before the node acknowledges its first scan.
+// Join registers this node; it must be called before the node acknowledges its first scan.
 func (n *Nodes) Join(ctx context.Context) error {
 	err := n.put(ctx, 0, false)
 	if err != nil {
@@ -197,8 +197,8 @@ func (n *Nodes) peers(ctx context.Context) (others []Node, err error) {
 }
 
 // Counted returns an error if scans of stopped nodes are not counted, and removes the stopped nodes whose scans are all counted;
-// call it after everything in the log is counted. If a stream that held the scans of stopped nodes was lost, only the journals of
-// the stopped nodes still contain the scans. The returned UnreachableError names the nodes whose scans are missing.
+// call it after everything in the log is counted. After the loss of a stream, only the journals of stopped nodes still contain the scans of
+// these nodes. The returned UnreachableError names the nodes whose scans are missing.
 func (n *Nodes) Counted(ctx context.Context) error {
 	others, err := n.peers(ctx)
 	if err != nil {

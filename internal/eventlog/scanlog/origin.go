@@ -17,14 +17,14 @@ type Origin struct {
 	Reshipped bool
 }
 
-// OffsetSet is the set of a node's journal positions whose events are counted, or reported to webhooks, regardless of the log they
-// were read from: all positions up to ContiguousTo, and some greater positions.
+// OffsetSet is a set of positions in a node's journal: those of the counted events, or those of the events reported to webhooks, from
+// whichever log they were read. It consists of all positions up to ContiguousTo, and some greater positions.
 type OffsetSet struct {
 	ContiguousTo int64
 	beyond       roaring64.Bitmap
 }
 
-// Has reports whether the event at a journal position is counted.
+// Has reports whether a journal position is in the set.
 func (t *OffsetSet) Has(position int64) bool {
 	return t != nil && (position <= t.ContiguousTo || t.beyond.Contains(uint64(position)))
 }
@@ -60,7 +60,7 @@ func (t *OffsetSet) Last() int64 {
 	return max(t.ContiguousTo, int64(t.beyond.Maximum()))
 }
 
-// From returns the position up to which every event is counted; uncounted events come after it.
+// From returns ContiguousTo, the position up to which every event is counted; 0 if t is nil.
 func (t *OffsetSet) From() int64 {
 	if t == nil {
 		return 0

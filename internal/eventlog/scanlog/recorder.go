@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Window limits the loss in a power failure: only scans of this period that were acknowledged before they were durable. A caller
-// that acknowledges scans before they are durable must call IsLate first.
+// Window limits the loss in a power failure: only scans of the last second can be lost, if they were acknowledged before they were durable.
+// A caller that acknowledges scans before they are durable must call IsLate first.
 const Window = time.Second
 
 // ErrFull is returned by Enqueue if too many events wait for the disk.
 var ErrFull = errors.New("scanlog: too many scans wait for the disk")
 
-// Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. Fewer fsyncs for larger groups
-// are therefore better, provided that callers wait hardly longer than for the fsync alone.
+// Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. A pause makes groups larger and fsyncs
+// fewer, and it is so short that callers hardly wait longer than for the fsync alone.
 const (
-	// gather is the time for which a group waits for as many scans as arrived recently. On a slow disk a group waits for half the
-	// duration of the last fsync, at most slowGather.
+	// gather is the maximum time for which a group waits until it has as many scans as the last group. On a slow disk a group waits for
+	// half the duration of the last fsync, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
 	// unhurried is the time for which a group stays open while no caller waits.
@@ -47,7 +47,7 @@ type Recorder struct {
 	expect   int       // number of scans to expect for the next group
 	closed   bool
 	last     error // error of the last fsync
-	// unreported counts the events of failed groups without a waiting caller, since the last successful fsync: these events were
+	// unreported counts the events that were lost since the last successful fsync and for which no caller waited: these events were
 	// acknowledged before they were durable.
 	unreported int64
 
@@ -240,7 +240,7 @@ func (r *Recorder) run() {
 			close(g.done)
 			callAll(callbacks, g.err)
 			if n > 1 {
-				// Callers that waited have their next scans ready; yielding lets the callers enqueue their next scans first.
+				// Callers that waited may have further scans ready: Gosched lets them enqueue these scans for the next group.
 				runtime.Gosched()
 			}
 		}

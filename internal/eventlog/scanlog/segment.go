@@ -14,13 +14,13 @@ import (
 // A segment is a file of groups. A group is the unit that one fsync makes durable:
 //
 //	header   8 bytes magic, 4 version, 4 checksum of the 32 bytes after it,
-//	         16 ledger, 8 first position, 8 how many positions before it were
-//	         never given out, 8 edition: how often it was written anew for an
-//	         erasure; zeros up to 64 bytes
-//	groups   4 bytes mark, 4 checksum of all that follows in it,
-//	         4 length of the records, 4 how many, 8 first position, 8 as above;
-//	         records, each with its length as a varint before it
-//	footer   of a sealed segment: blocks, then the summary of all
+//	         16 id of the scan log, 8 first position, 8 number of positions
+//	         directly before it that are never assigned, 8 edition: number of
+//	         rewrites of the file by erasures; zeros up to 64 bytes
+//	groups   4 bytes mark, 4 checksum of the rest of the group,
+//	         4 length of the records, 4 number of records, 8 first position, 8 number of positions
+//	         directly before it that are never assigned; then the records, each after its length (a varint)
+//	footer   only in a sealed segment: the list of blocks, then the summary of the segment
 //
 // Numbers are little-endian; checksums are CRC-32C.
 const (
@@ -47,8 +47,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // span is the time range of a sequence of events.
 type span struct {
-	minAt, maxAt int64 // of the events
-	minID, maxID int64 // in their ids
+	minAt, maxAt int64 // range of the times of the events
+	minID, maxID int64 // range of the times in the ids of the events
 }
 
 var noSpan = span{minAt: math.MaxInt64, maxAt: math.MinInt64, minID: math.MaxInt64, maxID: math.MinInt64}
@@ -67,7 +67,7 @@ func (s *span) join(o span) {
 type batch struct {
 	buf  []byte
 	n    int
-	skip int64 // positions before the group that are never assigned
+	skip int64 // number of positions directly before the group that are never assigned
 	span
 }
 
@@ -147,15 +147,15 @@ type block struct {
 type segment struct {
 	name   string // file name within the folder
 	first  int64  // position of the first event
-	skip   int64  // positions before the first event that were never assigned
+	skip   int64  // number of positions directly before the first event that are never assigned
 	end    int64  // position after the last event
 	size   int64  // offset after the last group
 	sealed bool   // the file has a footer
 	// edition counts the rewrites of the file by erasures.
 	edition int64
 	span
-	// A sealed file stores its blocks in the footer. Blocks in this list never change, so that readers may share them; the growing
-	// last block is in tail.
+	// A sealed file stores its blocks in the footer. Readers may share the blocks in this list, because they never change; the last block,
+	// which still changes, is in tail.
 	blocks []block
 	tail   block
 }

@@ -44,9 +44,9 @@ type Rewinder interface {
 	CountedSet(ctx context.Context, node string) (*OffsetSet, error)
 	// ReportedSet returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
 	ReportedSet(ctx context.Context, node string) (*OffsetSet, error)
-	// Rewind determines the offset from which a journal that was shipped up to mark must be shipped next. Rewind goes back to an
-	// earlier offset if shipped events are gone. settled is the position up to which all events are counted and reported to
-	// webhooks; -1 = unknown. The next Ship starts from the offset that Rewind returned.
+	// Rewind returns the offset at which shipping must continue, for a journal that was shipped up to mark. This is an earlier offset if
+	// shipped events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown. The next
+	// Ship starts from the offset that Rewind returned.
 	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
 	// Restart records that a journal is shipped again from an offset that Rewind returned, so that a loss is reported once.
 	Restart(ctx context.Context, from Offset, back Rewound) error
@@ -56,7 +56,7 @@ type Rewinder interface {
 type Rewound struct {
 	From   int64
 	Reason string // the reason for going back to an earlier offset; "" = shipping continues from the old offset
-	// LeaveOut is the position up to which events that are counted and reported to webhooks need not be shipped again.
+	// Events up to position LeaveOut need not be shipped again if they are counted and reported to webhooks.
 	LeaveOut int64
 }
 
@@ -81,7 +81,7 @@ type Shipper struct {
 	Log    *slog.Logger
 	// Keep is the time for which events stay in the journal after shipping; 0 = an hour.
 	Keep time.Duration
-	// ClockBelieved reports whether old events may be removed by Now; nil = always.
+	// ClockBelieved reports whether Now is reliable enough to decide which events are old and can be removed; nil = always.
 	ClockBelieved func() bool
 	// Batch is the number of events shipped at once; 0 = 5,000.
 	Batch int
@@ -93,12 +93,12 @@ type Shipper struct {
 	init       sync.Once
 	shipping   chan struct{} // semaphore: one goroutine ships at a time
 	shipped    Offset
-	known      bool       // true if mark equals the offset recorded in the shared log
+	known      bool       // true if shipped equals the offset recorded in the shared log
 	through    int64      // every readable event up to this position was shipped
 	erased     int64      // erasures up to this time are applied to the journal
 	countedSet *OffsetSet // counted events at the last query of the shared log; nil = unknown
 	reported   *OffsetSet // events reported to webhooks at the last query of the shared log; nil = no webhook waits for events
-	leaveOut   int64      // up to this position, events that are counted and reported to webhooks are not shipped
+	leaveOut   int64      // events up to this position are not shipped if they are counted and reported to webhooks
 
 	position atomic.Int64
 	id       atomic.Pointer[string] // the value of Node after a renaming
@@ -156,7 +156,7 @@ func (j *Journal) Last(ctx context.Context) (m Offset, err error) {
 	return m, nil
 }
 
-// Is reports whether an offset belongs to this journal: its scan is at its position, or retention has removed that position.
+// Is reports whether an offset belongs to this journal: the event at mark.Position has the id mark.ID, or was removed by retention.
 func (j *Journal) Is(ctx context.Context, mark Offset) (bool, error) {
 	if mark.Position == 0 {
 		return true, nil
@@ -266,7 +266,7 @@ func (s *Shipper) verifyShipped(ctx context.Context) error {
 		if s.shipped.Position < s.Journal.end() {
 			return nil // there are events to ship: the next call of Ship will detect a loss
 		}
-		// A database that was restored to an earlier state, or that lost its last commits, needs the lost events again.
+		// If the database was restored to an earlier state, or lost its last commits, the lost events must be shipped again.
 		storedOffset, err := s.To.Shipped(ctx, s.Node)
 		if err != nil {
 			return fmt.Errorf("asking how far scans were shipped: %w", err)
@@ -368,8 +368,8 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	return emptyOffset, nil
 }
 
-// needed returns the counted events of this node, the events reported to webhooks, and the position up to which all events are
-// counted and reported; -1 = unknown.
+// needed returns this node's counted events, the events reported to webhooks, and in settled the position up to which all events are
+// counted and reported (-1 = unknown).
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
 	if taken, err = r.CountedSet(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err
@@ -431,8 +431,8 @@ func (s *Shipper) rewind(ctx context.Context, r Rewinder, mark Offset, former st
 	return mark, nil
 }
 
-// skipFormer advances the offset of a renamed journal past the events that are certainly counted under the former name, which must
-// not be shipped again.
+// skipFormer advances the offset of a renamed journal past the events that are certainly counted under the former name, because these
+// events must not be shipped again.
 func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back Rewound, former string) (Offset, error) {
 	if former == "" || back.From <= mark.Position {
 		return mark, nil
@@ -451,8 +451,8 @@ func (s *Shipper) skipFormer(ctx context.Context, r Rewinder, mark Offset, back 
 	return skipped, r.Restart(ctx, skipped, back)
 }
 
-// markAt returns the offset at a position, or the zero Offset if retention has removed the event, and the oldest later position in
-// the journal or prev, whichever is smaller.
+// markAt returns the offset at a position. If retention has removed the event there, mark is zero, and oldest is prev or the position of
+// the next event in the journal, whichever is smaller.
 func (s *Shipper) markAt(ctx context.Context, position, prev int64) (mark Offset, oldest int64, err error) {
 	oldest = prev
 	for e, err := range s.Journal.Read(ctx, max(0, position-1)) {

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 )
 
-// sync flushes the content and the length of a file (fdatasync), which is sufficient for reading.
+// sync flushes the content and the length of a file (fdatasync): reading the file later needs no other metadata.
 func (f realFile) sync() error {
 	if k := kernelFlushes(); k != nil && k.mu.TryLock() {
 		defer k.mu.Unlock()
@@ -25,13 +25,13 @@ func (f realFile) sync() error {
 	}
 }
 
-// kernelFlush requests an asynchronous fsync (io_submit with IOCB_CMD_FDSYNC) and waits for it as for network input. A blocking
-// system call of a millisecond would cost more than the flush, because the Go runtime starts another thread and polls every 20 µs.
+// kernelFlush requests an asynchronous fsync (io_submit with IOCB_CMD_FDSYNC) and waits for it as for network input. A blocking system call
+// of a millisecond would cost more than the flush, because during the call the Go runtime starts another thread and polls every 20 µs.
 type kernelFlush struct {
 	mu      sync.Mutex // serializes flushes
 	context uintptr    // aio_context_t
 	fd      int
-	event   *os.File // eventfd of fd, which counts completed flushes
+	event   *os.File // the eventfd with descriptor fd; it counts completed flushes
 	last    uint64   // number of the last flush
 	broken  bool     // set if it is unknown which flushes have completed
 }

@@ -20,10 +20,10 @@ type Users map[UserHash]bool
 // Each sealed segment has a filter file with its users, so that a user's events are searched only in segments that may contain
 // them. The filter is a Bloom filter in blocks, each of which can be read separately.
 //
-//	header  8 bytes magic, 4 version, 4 checksum of the rest of the header, 16 ledger,
-//	        8 first position, 8 position after the last, 8 edition of the segment,
-//	        8 how many blocks
-//	blocks  60 bytes of bits, 4 checksum of them, of the header's and of the number
+//	header  8 bytes magic, 4 version, 4 checksum of the rest of the header, 16 id of the scan log,
+//	        8 first position of the segment, 8 position after its last event, 8 edition of the segment,
+//	        8 number of blocks
+//	blocks  60 bytes of bits, 4 checksum of the bits, of the header's checksum and of the block number
 //
 // A filter matches every user of its segment, and less than one percent of other users. A filter has 12 to 20 bits per user, and
 // about 2 % of the segment's size. If a filter is absent, damaged, or belongs to another edition of the segment, the segment itself
@@ -176,8 +176,7 @@ const usersAtOnce = 32
 // errNoFilter means that a segment has no valid filter.
 var errNoFilter = errors.New("scanlog: no valid filter of users")
 
-// mayHold reports whether a segment may contain events of the users. An error means that there is no valid filter, so that the
-// segment may contain them.
+// mayHold reports whether a segment may contain events of the users. Without a valid filter, it returns true and an error.
 func (j *Journal) mayHold(s *segment, users Users) (allowed bool, err error) {
 	if !s.sealed {
 		return true, errNoFilter

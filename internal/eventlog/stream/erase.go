@@ -16,8 +16,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// copies holds the anonymous copies that replace erased events of the stream, sorted by the position of the erased event;
-// readCopies loads them when a reader needs them.
+// copies holds the anonymous copies that replace erased events of the stream, sorted by the position of the erased event. readCopies loads
+// the copies when a reader needs them.
 type copies struct {
 	stream string // id of the stream that contains the copies; "" = any
 	upTo   int64  // stream sequence up to which copies were read
@@ -39,8 +39,8 @@ func (c *copies) slice(from, to int64) []scanlog.Entry {
 	return c.list[i:k]
 }
 
-// missing returns the anonymous copies for positions in [from, to), whose messages are deleted from the stream. A copy is published
-// before its event is deleted.
+// missing returns the anonymous copies for positions in [from, to); the messages at these positions are deleted from the stream. The copies
+// exist, because Erase publishes a copy before it deletes the message.
 func (l *Log) missing(ctx context.Context, c *copies, from, to int64) ([]scanlog.Entry, error) {
 	if int64(len(c.slice(from, to))) < to-from {
 		end, err := l.End(ctx)
@@ -174,7 +174,7 @@ func (l *Log) checkID(ctx context.Context, id string) error {
 	return err
 }
 
-// eraseAt replaces an event by an anonymous copy, in the stream whose id is dst.
+// eraseAt replaces an event by an anonymous copy; dst is the id of the stream.
 func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, e *scanlog.Entry) error {
 	// The message is read first, because in a recreated stream another scan may have the sequence of the event.
 	stands, err := stream.GetMsg(ctx, uint64(e.Position))

@@ -86,10 +86,10 @@ func (l *Log) IsComplete(ctx context.Context) (bool, error) {
 	return l.holds(ctx, last)
 }
 
-// holds reports whether the last event that this node published is still at its sequence. The last event that this node published
-// is gone if an older copy of the stream was restored, even if other nodes have since filled the sequence.
+// holds reports whether the last event that this node published is still at its sequence. After a restore of an older copy of the stream
+// the event is gone, even if an event of another node has its sequence.
 func (l *Log) holds(ctx context.Context, last brought) (bool, error) {
-	if last.id == (scanlog.ScanID{}) { // this node has published nothing
+	if last.id == (scanlog.ScanID{}) { // this node has published no event
 		return true, nil
 	}
 	stream, err := l.ready(ctx)
@@ -146,7 +146,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	}
 	r.From = mark.Position
 	switch {
-	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all its events after begin belong in the stream
+	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all events after begin are shipped
 		r.From = oldTo.begin
 	case oldTo.stream == "": // this node ships to a stream for the first time
 		oldTo.stream, oldTo.address = l.target, l.address()
@@ -176,7 +176,7 @@ type brought struct {
 	id       scanlog.ScanID // zero = unknown
 }
 
-// shippedTo is the content of the file in which a node stores the offset up to which its journal was shipped, and the stream.
+// shippedTo is the content of the file in which a node stores its stream, and the offset up to which its journal was shipped to it.
 type shippedTo struct {
 	scanlog.Offset
 	upTo    scanlog.Offset // events up to this offset may have been published, perhaps without an acknowledgement
@@ -225,8 +225,8 @@ func (l *Log) write(s shippedTo) error {
 	return nil
 }
 
-// Begin stores, before this node ships to a stream for the first time, the offset that from returns: journal events after it belong
-// in the stream. Events up to the returned offset were counted from another scan log, and would be counted twice if they were published.
+// Begin must be called before this node ships to a stream for the first time. It stores the offset returned by from(): only journal events
+// after this offset belong in the stream. Earlier events were counted from another scan log, and would be counted twice in the stream.
 func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err

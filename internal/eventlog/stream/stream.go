@@ -65,14 +65,14 @@ type Options struct {
 	Emulated bool
 	// Marks is the folder in which this node stores the offset up to which its journal was shipped.
 	Marks string
-	// Erased lists users that were erased after a time in Unix milliseconds, and Erase records an erased user: events of an erased
-	// user that are published later are anonymous. nil = users are never erased.
+	// Erased lists users that were erased after a time in Unix milliseconds, and Erase records an erased user: events of this user that are
+	// published later are anonymous. nil = users are never erased.
 	Erased func(ctx context.Context, after int64) ([]scanlog.Erasure, error)
 	Erase  func(ctx context.Context, user scanlog.UserHash) error
-	// CountedSet returns which events of a node's journal are counted; nil = unknown.
+	// CountedSet returns the counted events of a node's journal; nil = unknown.
 	CountedSet func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
-	// ReportedSet returns which events of a node's journal were reported to webhooks; a nil result means that no webhook receives scans,
-	// or that the events are unknown. ReportedSet may be nil.
+	// ReportedSet returns the events of a node's journal that were reported to webhooks. The result is nil if no webhook receives scans, or
+	// if the events are unknown. ReportedSet may be nil.
 	ReportedSet func(ctx context.Context, node string) (*scanlog.OffsetSet, error)
 	// Counted returns the position of the last counted scan in the scan log that is currently counted; nil = unknown.
 	Counted func(ctx context.Context) (int64, error)
@@ -257,7 +257,7 @@ func (l *Log) ready(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// generation divides the first sequence of a stream that replaces an earlier stream.
+// The first sequence of a stream that replaces an earlier stream is a multiple of generation.
 const generation = 1 << 32
 
 // create creates the stream, or opens the stream that another node has created. Sequences of the new stream begin above all known
@@ -295,8 +295,8 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	return stream, err
 }
 
-// noStore reports whether the server could not create the folder of a stream, as happens while it is still removing a former stream
-// of the same name. With a full disk, create retries until its timeout ends, and returns the error.
+// noStore reports whether the server failed to create the folder of a stream. This happens while the server still removes a former stream
+// of the same name, and if its disk is full: in this case create retries until its context ends.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)

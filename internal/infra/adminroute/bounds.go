@@ -19,8 +19,8 @@ const (
 	maxDetail  = 2000
 )
 
-// Bound limits the cost of a rejected body: an object with more than 1,000 keys is rejected before validation, and the error
-// response lists at most ten faults, without objects, long values and secrets.
+// Bound limits the cost of rejected bodies: a body with more than 1,000 keys in one object is rejected before validation. An error
+// response lists at most ten errors and contains no objects, long values or secrets.
 func Bound(config *huma.Config) {
 	unmarshal := func(body []byte, v any) error {
 		if _, validates := v.(*any); validates {

@@ -20,8 +20,8 @@ type File struct {
 	Write func(context.Context, io.Writer) error
 }
 
-// EscapeCSVFormula prefixes a CSV cell with an apostrophe if a spreadsheet might treat the text as a formula, including the
-// full-width signs of some locales.
+// EscapeCSVFormula puts an apostrophe before the text of a CSV cell if a spreadsheet might treat the text as a formula. In some
+// locales, full-width signs start a formula, too.
 func EscapeCSVFormula(text string) string {
 	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + text

@@ -11,19 +11,19 @@ import (
 // Object identifies an object that a caller may have read before requesting a change.
 type Object struct {
 	Kind  string   // the object kind as named in the change log: account, rule, …
-	Key   string   // which one
+	Key   string   // identifier of the object within its kind
 	Owner string   // for a rule: the account that must own it
 	Parts []string // for objects whose parts have separate revisions: the parts that the call changes
 }
 
-// Changing is an input that identifies the object of a call: an operation with such an input accepts If-Match, unless it is a GET.
-// An operation whose input does not implement Changing rejects the If-Match header, unless it is a GET.
+// Changing is an operation input that identifies the object of the call. Operations with such an input accept If-Match, and other
+// operations reject it; GET operations always ignore it.
 type Changing interface{ Object() Object }
 
-// Tagged is a response that shows one object whose revision is not a field of the response.
+// Tagged is a response with one object whose revision is not in a field Revision of the response.
 type Tagged interface{ ETag() string }
 
-// TagOf returns the revision of the object in a response, which changes with the object; "" = the response has no revision.
+// TagOf returns the revision of the object in a response; "" = the response has no revision.
 func TagOf(answer any) string {
 	if item, is := answer.(Tagged); is {
 		return item.ETag()
@@ -60,7 +60,7 @@ type Seen struct {
 
 // Guard checks the preconditions of operations; the zero Guard checks nothing.
 type Guard struct {
-	// Run applies a change only if the object still has the revision in saw, checked atomically with the change; otherwise Run
+	// Run calls change only if the object fulfils the preconditions in saw; the check and the change are atomic. Otherwise, Run
 	// returns an error that describes the current object.
 	Run func(ctx context.Context, thing Object, saw Seen, change func(context.Context) (any, error)) (any, error)
 	// Problem is the type of the error response for a failed precondition.

@@ -24,7 +24,7 @@ const Base = "/admin/v1"
 // Route is one operation of the admin API.
 type Route struct {
 	Method, Path, ID, Summary string
-	Least                     Role   // the least role that may call the operation
+	Least                     Role   // the least privileged role that may call the operation
 	Matches                   string // the kind of object whose revision the operation accepts in If-Match; "" = none
 
 	described huma.Operation // optional parts of the operation's description
@@ -72,8 +72,8 @@ func Delete[In, Out any](path, id string, role Role, f func(context.Context, *In
 	return line(http.MethodDelete, path, id, role, f, summary)
 }
 
-// line returns a Route. line has little generic code, because huma.Register is compiled separately for every operation, which takes
-// most of this program's build time.
+// line returns a Route. line contains little generic code, because the compiler compiles generic code separately for every
+// operation; huma.Register alone takes most of the build time.
 func line[In, Out any](method, path, id string, role Role, f func(context.Context, *In) (Out, error), summary string) Route {
 	o := Route{Method: method, Path: path, ID: id, Summary: summary, Least: role}
 	if in, names := any(new(In)).(Changing); names && method != http.MethodGet {
@@ -153,7 +153,7 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 }
 
-// begin reports whether an operation may run now; the caller must call end afterwards.
+// begin reports whether an operation may run now. If so, the caller must call end after the operation.
 func (e edge) begin() bool { return e.busy == "" || e.running.TryLock() }
 
 func (e edge) end() {
@@ -165,17 +165,17 @@ func (e edge) end() {
 // Exclusive allows only one call of an operation at a time; concurrent calls get HTTP 409.
 func (o Route) Exclusive(busy string) Route { o.busy = busy; return o }
 
-// AnyAccount allows callers restricted to some accounts: the function filters by account, or its data belongs to no account.
+// AnyAccount allows restricted callers, because the operation filters its data by account or its data belongs to no account.
 func (o Route) AnyAccount() Route { o.everyone = true; return o }
 
 // Concerns sets a function that returns the account of a call from the call's parameters. Callers restricted to other accounts are
-// rejected; all restricted callers are rejected unless the operation has {appid} in its path or uses Concerns or AnyAccount.
+// rejected. Without Concerns, AnyAccount and an {appid} or {mini_program} in the path, an operation rejects all restricted callers.
 func (o Route) Concerns(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
 	o.of = account
 	return o
 }
 
-// OfQuery declares that the account of a call is in the query parameter name.
+// OfQuery declares that the account of a call is in the query parameter with this name.
 func (o Route) OfQuery(name string) Route {
 	return o.Concerns(func(_ context.Context, parameter func(string) string) (string, error) { return parameter(name), nil })
 }
@@ -249,8 +249,8 @@ func binary(kinds ...string) map[string]*huma.MediaType {
 	return content
 }
 
-// Mount registers the operations of a table and adds them to the OpenAPI document. Errors of the functions are converted to
-// responses by problem; guard checks If-Match preconditions.
+// Mount registers the operations of a table and adds them to the OpenAPI document. problem converts the errors of the functions to
+// responses; guard checks the preconditions of If-Match.
 func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Route) {
 	for _, o := range table {
 		h := o.described
@@ -298,8 +298,8 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 // Spelled returns the path as written in the OpenAPI document.
 func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
 
-// nameWhole renames a path in the OpenAPI document whose last parameter is {key...} for the router, because the document has no
-// such syntax.
+// nameWhole renames path to plain in the OpenAPI document. Only the router knows the syntax {key...} for the last parameter of
+// path.
 func nameWhole(document *huma.OpenAPI, path, plain string) {
 	item := document.Paths[path]
 	if plain == path || item == nil {

@@ -10,8 +10,8 @@ const (
 	// pieceTimeout is the timeout for sending one part of an export to the client, because the database keeps a snapshot until the
 	// export ends.
 	pieceTimeout = time.Minute
-	// minPace is the minimum transfer rate of an export in bytes per second, after a total allowance of one pieceTimeout:
-	// otherwise a slow client could hold the database snapshot forever.
+	// minPace is the minimum transfer rate of an export in bytes per second; a client may be late by one pieceTimeout in total.
+	// Without a minimum, a slow client could hold the database snapshot forever.
 	minPace = 16 << 10
 )
 

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// Lead is the tolerated advance of the clock since its last observation, and the time for which a larger advance must last
-	// before the clock is trusted.
+	// Lead is the largest advance of the clock that is trusted immediately. After a larger advance, the server must run for Lead
+	// before it trusts the clock.
 	Lead = 24 * time.Hour
 	// keptEvery is the interval at which the observed time is stored.
 	keptEvery = 10 * time.Minute
@@ -23,9 +23,9 @@ const (
 
 // Clock decides whether the machine's clock is trusted for deletions by age (scan retention, webhook retries, expired codes, tickets,
 // logins and tokens, the call log) and for daily and monthly quotas. Without a Clock, a system clock that jumps ahead by years would cause
-// all data with a maximum age to be deleted within the hour, on all nodes. After a jump, the clock is trusted again after the server has
-// run for a day, accumulated over several runs, so that a machine that is switched off each night still deletes old data. A server that was
-// off for more than a day also runs for a day before it trusts the clock, because it cannot distinguish a pause from a jump.
+// all data with a maximum age to be deleted within the hour, on all nodes. After a jump, the server trusts the clock when it has run for a
+// day. Several runs add up to this day, so that a machine that is switched off each night still deletes old data. A server that was off for
+// more than a day also runs for a day before it trusts the clock, because it cannot distinguish a pause from a jump.
 type Clock struct {
 	file    string
 	now     func() time.Time
@@ -34,11 +34,11 @@ type Clock struct {
 
 	mu        sync.Mutex
 	trusted   time.Time     // the last trusted time
-	trustedAt time.Duration // when that was
-	storedAt  time.Duration // when seen was last stored
+	trustedAt time.Duration // running time (see elapsed) at which trusted was set
+	storedAt  time.Duration // running time at which trusted was last stored
 	ahead     bool
-	since     time.Duration // when the clock was first found ahead
-	spent     time.Duration // how long earlier runs have found the clock ahead
+	since     time.Duration // running time at which the clock was first ahead, minus spent
+	spent     time.Duration // total running time of earlier runs with the clock ahead
 }
 
 // Open reads the time stored by an earlier run. If the stored time is absent or unreadable, the clock is trusted. elapsed returns
@@ -59,8 +59,8 @@ func Open(folder string, now func() time.Time, elapsed func() time.Duration, log
 	return c
 }
 
-// Believed reports whether the clock is trusted, so that data may be deleted by age. A caller that deletes must read the time first
-// and call Believed afterwards, so that a jump in between is harmless.
+// Believed reports whether the clock is trusted, so that data may be deleted by age. A caller that deletes must read the time
+// before it calls Believed: a later jump then does not affect the time.
 func (c *Clock) Believed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

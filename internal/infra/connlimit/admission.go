@@ -24,8 +24,8 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
-// Budget returns the number of connections to accept for a limit of open files: on the public listeners, and on the admin listener
-// if it has a separate address. Budget reserves the rest of the open files for databases, the scan log and outgoing calls.
+// Budget returns the numbers of connections that the public listeners and a separate admin listener accept if the process may open
+// this many files. Budget reserves the other files for databases, the scan log and outgoing calls.
 func Budget(files int, separate bool) (public, admin int) {
 	total := max(files-min(max(64, files/8), 1024), minConnections)
 	if !separate {

@@ -1,5 +1,5 @@
 // Package errortext translates the error messages of this server for people. Programs, logs and call records use the English
-// messages; for display, a message is looked up in this package's catalog, whose English texts equal those in the code.
+// messages. In looks up an English message in the catalog of this package, which contains the same English texts as the code.
 package errortext
 
 import (
@@ -49,7 +49,7 @@ var texts = sync.OnceValue(func() (list []known) {
 // In translates an English error message into a language. A message that is not in the catalog is returned unchanged.
 func In(l i18n.Language, english string) string { return in(l, english, 3) }
 
-// in translates a message, and also messages nested in it up to the given depth.
+// in translates a message and the messages nested in it, up to the depth deep.
 func in(l i18n.Language, english string, deep int) string {
 	if l == i18n.English || deep == 0 {
 		return english

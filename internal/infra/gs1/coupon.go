@@ -2,7 +2,7 @@ package gs1
 
 import "strings"
 
-// fields parses the digits of a coupon, field by field. After the first invalid field, wrong stays true and all later fields are empty.
+// fields parses the digits of a coupon, field by field. After the first invalid field, invalid stays true and all later fields are empty.
 type fields struct {
 	digits  string
 	invalid bool
@@ -65,7 +65,7 @@ func coupon(ai, value string) error {
 	f := fields{digits: value, invalid: strings.Trim(value, anyDigit) != ""}
 	f.sized("0123456", 6) // company
 	f.take(6)             // offer
-	f.sized("12345", 0)   // what is saved
+	f.sized("12345", 0)   // save value
 	f.purchase()
 	if f.begins("1") {
 		f.digitOf("0123")

@@ -22,7 +22,7 @@ type application struct {
 	primary    bool
 	qualifiers [][]string // for a primary key: the allowed sequences of qualifiers
 	excludes   []string
-	requires   [][][]string // from each list, one group of AIs must be present completely
+	requires   [][][]string // each list contains groups of AIs; all AIs of one group must be present
 	parts      []part
 	min        int // characters
 	max        int

@@ -225,8 +225,8 @@ func Parse(text string) (Data, error) {
 	return ParseElementString(text)
 }
 
-// dataOf splits elements into a key and attributes: the key is the first primary key with its qualifiers, which are chosen so that,
-// if possible, all attributes are allowed in a URI. dataOf returns an error if elements must not be combined.
+// dataOf splits elements into a key and attributes. The key is the first primary key with its qualifiers. If possible, dataOf
+// selects the qualifiers so that all attributes are allowed in a URI. dataOf returns an error if elements must not be combined.
 func dataOf(list []Element) (Data, error) {
 	if len(list) == 0 {
 		return Data{}, invalidf("not GS1 data: want AIs with values, such as (01)09506000134352")

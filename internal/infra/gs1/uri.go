@@ -77,8 +77,8 @@ func ParseKey(path string) (k Key, padded bool, err error) {
 }
 
 // keyBegins returns the index of the segment at which the key begins: the last primary key after which only pairs of AI and value
-// follow. If every primary key is followed by something else, keyBegins returns the first segment that is the AI of a primary key,
-// so that the error after this segment is reported.
+// follow. If there is no such key, keyBegins returns the first segment that is the AI of a primary key, so that the caller reports
+// the error in the segments after the AI.
 func keyBegins(segments []string) int {
 	for i := len(segments) - 2; i >= 0; i -= 2 {
 		a := lookup(segments[i])

@@ -22,7 +22,7 @@ const (
 	Chinese Language = "zh-CN"
 )
 
-// Languages lists all languages, each with the suffix of the files that contain its texts: en.json, and also rules.en.json.
+// Languages maps each language to the suffix of its files: "en.json" and "rules.en.json" end in en.json.
 var Languages = map[Language]string{English: "en.json", Chinese: "zh.json"}
 
 // Folder is the name of the folder with a package's texts.
@@ -33,9 +33,9 @@ type Catalog struct {
 	texts map[Language]func() map[string]string
 }
 
-// Open returns the catalog of a package, whose file system contains the folder "locale". The files of a language are read on first
-// use of a text in it, so that commands start faster. Malformed files panic on first use, and texts are not compared between the
-// languages: TestTranslations_KeysAndArgumentsMatch calls Read for every catalog.
+// Open returns the catalog of a package, whose file system contains the folder "locale". The first use of a text reads the files of
+// its language, so that commands start faster; malformed files cause a panic. Only the test TestTranslations_KeysAndArgumentsMatch
+// compares the languages: it calls Read for every catalog.
 func Open(files fs.FS) *Catalog {
 	b := &Catalog{texts: map[Language]func() map[string]string{}}
 	for language := range Languages {
@@ -112,7 +112,7 @@ func compared(all map[Language]map[string]string) (faults []string) {
 	return faults
 }
 
-// silent is the verb for an argument of any type that is not shown in a language.
+// silent is the verb for an argument that the text of a language does not show; the argument may have any type.
 const silent = "%.0s"
 
 // places returns the verbs of a text by argument index, starting at 0; "" for an argument that is not shown.
@@ -174,7 +174,7 @@ func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, 
 // oneSuffix ends the key of a singular text, if the singular differs from the plural.
 const oneSuffix = ".one"
 
-// Errorf returns a text as an error; an error formatted with %w can be found with errors.Is. Errorf panics if the key does not
+// Errorf returns a text as an error; errors.Is finds an argument that the text formats with %w. Errorf panics if the key does not
 // exist or the number of arguments is wrong.
 func (s Localizer) Errorf(key string, values ...any) error {
 	if err := s.catalog.checkArgs(key, len(values)); err != nil {
@@ -247,7 +247,7 @@ type Message struct {
 }
 
 // Text returns a Message for a key and its arguments. An argument may be a Message too. Text panics if the key does not exist or
-// the number of arguments is wrong: TestTranslations_KeysAndArgumentsMatch finds such calls in the code.
+// the number of arguments is wrong: the test TestTranslations_KeysAndArgumentsMatch finds such calls in the code.
 func (b *Catalog) Text(key string, values ...any) Message {
 	if err := b.checkArgs(key, len(values)); err != nil {
 		panic(err)
@@ -307,8 +307,8 @@ func Preferred(r *http.Request) Language {
 	return ParseAcceptLanguage(r.Header.Get("Accept-Language"))
 }
 
-// ParseAcceptLanguage returns the supported language with the highest weight in an Accept-Language header, the first of equal ones;
-// English if the header contains none.
+// ParseAcceptLanguage returns the supported language with the highest weight in an Accept-Language header. Among equal weights, the
+// first language counts; without a supported language, the result is English.
 func ParseAcceptLanguage(header string) Language {
 	best, chosen := 0.0, English
 	for name := range strings.SplitSeq(header[:min(len(header), 1024)], ",") {

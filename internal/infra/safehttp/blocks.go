@@ -91,7 +91,7 @@ var blocks = []block{
 	{cidr("3ffe::/16"), "6bone, returned", "RFC 3701", closed},
 	{cidr("fec0::/10"), "Site-Local Unicast, deprecated", "RFC 3879", closed},
 	{cidr("ff00::/8"), "Multicast", "RFC 4291", closed},
-	// The whole range is blocked, because AWS serves time, DNS and pod credentials at its addresses besides the metadata.
+	// The whole range is blocked, because AWS serves not only metadata there, but also time, DNS and pod credentials.
 	{cidr("fd00:ec2::/32"), "Cloud services", "AWS", closed},
 	{cidr("fd00:c1::/32"), "Cloud services", "Oracle Cloud", closed},
 	{cidr("fd20:ce::254/128"), "Cloud metadata", "Google Cloud", closed},

@@ -67,15 +67,15 @@ type Request struct {
 	MaxBody int           // maximum response body in bytes; a longer response is an error; default 64 KiB
 }
 
-// Answer is the server's response with any status; a redirect is an error instead.
+// Answer is the server's response. Its status is any status except a redirect, for which Do returns an error.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// Step is one line of a request's progress, for diagnosis by an operator. Did is the step: url, resolve, address, connect, tls,
-// send, answer or body. Detail is a printable line of limited length; it never contains the URL's query.
+// Step is one line of a request's progress, for diagnosis by an operator. Action is url, resolve, address, connect, tls, send,
+// answer or body. Detail is a printable line of limited length; it never contains the URL's query.
 type Step struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Action     string    `json:"action"`

@@ -27,7 +27,7 @@ func Check(text []byte) error {
 	if line := crowded(text); line > 0 {
 		return fmt.Errorf("line %d: a map has more than %d keys: write a list", line, maxKeys)
 	}
-	var columns, keys []int // for the block lists and maps around the current token: their columns and their numbers of keys
+	var columns, keys []int // columns and numbers of keys of the block lists and maps around the current token
 	flow, documents := 0, 0
 	var last *token.Token
 	for _, t := range lexer.Tokenize(string(text)) {

@@ -57,7 +57,7 @@ func (s Supervisor) Watch(ctx context.Context, alive func(context.Context) error
 	}
 }
 
-// notify sends lines in one datagram; without a supervisor, say does nothing.
+// notify sends lines in one datagram; without a supervisor, notify does nothing.
 func (s Supervisor) notify(lines ...string) error {
 	if s.socket == "" {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Hasher computes keyed hashes for one purpose, efficiently for large numbers. Hasher is safe for concurrent use.
+// Hasher computes keyed hashes for one purpose, and is efficient for large numbers of hashes. Hasher is safe for concurrent use.
 type Hasher struct {
 	prefix string
 	states sync.Pool

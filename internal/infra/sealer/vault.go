@@ -73,7 +73,7 @@ func (k *Key) Hash(purpose, secret string) string {
 	return hex.EncodeToString(m.Sum(nil))
 }
 
-// SealingWith returns a key that hashes like k and seals like otherKey, so that the sealing key can be replaced while hashes stay valid.
+// SealingWith returns a key that hashes like k and seals like key, so that the sealing key can be replaced while hashes stay valid.
 func (k *Key) SealingWith(key *Key) *Key { return &Key{aead: key.aead, mac: k.mac} }
 
 // Matches compares a secret with a stored hash in constant time.

@@ -13,7 +13,7 @@ import (
 type Semaphore struct {
 	once     sync.Once
 	places   chan struct{}
-	inFlight atomic.Int32 // number of callers that hold a slot or wait for one
+	inFlight atomic.Int32 // number of callers that have a slot or wait for a slot
 }
 
 // ErrQueueFull is returned to a caller if too many other callers wait.

@@ -22,8 +22,8 @@ func Nearest(wrong string, right ...string) string {
 	return nearest
 }
 
-// distance returns the number of bytes to insert, delete or change between two names (Levenshtein distance). Only the first 200
-// bytes of the caller's name are compared.
+// distance returns the number of bytes to insert, delete or change between two names (Levenshtein distance). distance compares only
+// the first 200 bytes of a, the name from the caller.
 func distance(a, b string) int {
 	a = a[:min(len(a), 200)]
 	row := make([]int, len(b)+1)

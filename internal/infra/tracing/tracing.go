@@ -26,8 +26,8 @@ type Recorder interface {
 	Handler(next http.Handler) http.Handler
 	// Describe sets the name and the attributes of the span in ctx.
 	Describe(ctx context.Context, name string, attrs ...slog.Attr)
-	// Start begins a span below the span in ctx, and returns a context with the new span and the function that ends the span with
-	// the error of its operation.
+	// Start begins a child span of the span in ctx. It returns a context with the new span, and a function that ends the new span
+	// and records the error of its operation.
 	Start(ctx context.Context, kind Kind, name string, attrs ...slog.Attr) (context.Context, func(error))
 	// Header returns the traceparent header of the span in ctx; "" = none.
 	Header(ctx context.Context) string
@@ -42,7 +42,7 @@ type Recorder interface {
 // traceParent is the form of a traceparent header: version, trace id, parent id, flags. https://www.w3.org/TR/trace-context/
 var traceParent = regexp.MustCompile(`\A([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?\z`)
 
-// headerKey is the context key of the traceparent header of a request, recorderKey that of the Recorder.
+// headerKey is the context key of the traceparent header of a request, and recorderKey is the context key of the Recorder.
 type (
 	headerKey   struct{}
 	recorderKey struct{}
@@ -76,7 +76,7 @@ func Start(ctx context.Context, kind Kind, name string, attrs ...slog.Attr) (con
 	return ctx, func(error) {}
 }
 
-// Describe sets the name of the request's span, which is the same for all requests of one operation, and its attributes.
+// Describe sets the name and the attributes of the request's span. All requests of one operation have the same name.
 func Describe(ctx context.Context, name string, attrs ...slog.Attr) {
 	if r := recorder(ctx); r != nil {
 		r.Describe(ctx, name, attrs...)
@@ -111,9 +111,9 @@ func traceID(header string) string {
 // maxMessages is the maximum number of messages whose trace context waits in Messages.
 const maxMessages = 4096
 
-// Messages maps messages that wait in a log on disk to the trace contexts of the requests that caused them. Messages is in memory:
-// after a restart, waiting messages are published without trace context. The zero value is ready, its methods are safe for
-// concurrent use, and a nil *Messages holds nothing.
+// Messages maps messages that wait in a log on disk to the trace contexts of the requests that caused them. Messages exists only in
+// memory: after a restart, waiting messages are published without trace context. The zero value is ready for use, a nil *Messages
+// stays empty, and the methods are safe for concurrent use.
 type Messages[K comparable] struct {
 	mu      sync.Mutex
 	headers map[K]string

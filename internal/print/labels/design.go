@@ -33,7 +33,7 @@ type Design struct {
 	Kind  Kind
 	Level symbol.Level // of QR codes
 	Style symbol.Style
-	// Lines are printed below or beside the symbol; {serial}, {text}, {index} and {batch} in them are replaced.
+	// Lines are printed below the symbol or to its right; {serial}, {text}, {index} and {batch} in them are replaced.
 	Lines []string
 	// Processors is the number of labels drawn concurrently; 0 = the number of processors.
 	Processors int

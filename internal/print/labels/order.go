@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inOrder calls do for each value of in, concurrently on the given number of workers (0 = all processors), and calls take for the
-// results in the order of the values. inOrder keeps only a few values in memory, and stops at the first error of in, do or take.
+// inOrder calls the function do for each value of in, concurrently with the given number of workers (0 = one per processor). It then calls
+// the function take with each result, in the order of the values. It keeps only a few values in memory, and stops at the first error.
 func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
 	type job struct {
 		in   In

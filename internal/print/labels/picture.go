@@ -24,14 +24,14 @@ func (f Format) ForPrinters() bool { return f == "zpl" || f == "epl" || f == "ts
 // batchSize is the number of labels that a worker draws at once.
 const batchSize = 32
 
-// drawn holds encoded labels with their rows.
+// drawn contains encoded labels with their rows.
 type drawn struct {
 	rows   []Row
 	labels [][]byte
 }
 
-// Labels calls take for each row with its encoded label, in the order of the rows. The error comes from rows or take, or explains
-// why a label cannot be drawn.
+// Labels calls the function take for each row with its encoded label, in the order of the rows. The error comes from rows or take, or
+// explains why a label cannot be drawn.
 func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, take func(Row, []byte) error) error {
 	write := Formats[format]
 	return inOrder(d.Processors, groups(rows, batchSize, batchSize), func(group []Row) (drawn, error) {

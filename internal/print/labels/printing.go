@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
-// Printing holds the print settings as people write them: lengths with a unit, colours as #RRGGBB.
+// Printing contains the print settings as people write them: lengths with a unit, colours as #RRGGBB.
 type Printing struct {
 	Kind         string
 	Module       string

@@ -306,7 +306,7 @@ func (s Segment) points() [][2]float64 {
 	return s.Points[:1]
 }
 
-// packers holds reusable compressors, because one compressor takes more memory than many pages.
+// packers contains reusable compressors, because one compressor takes more memory than many pages.
 var packers = sync.Pool{New: func() any {
 	z, _ := zlib.NewWriterLevel(io.Discard, zlib.BestSpeed) // the compression level is valid, so there is no error
 	return z

@@ -19,9 +19,9 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// The line file lets a verification machine at the printing line recognize the codes of a job without containing them: a JSON header on one
-// line, then 16 bytes per code (first the codes by index, then the proof codes), then the SHA-256 of the header and the codes. The 16 bytes
-// of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
+// With the line file a verification machine at the printing line recognizes the codes of a job. The file contains no codes: it is a JSON
+// header on one line, then 16 bytes per code (first the codes by index, then the proof codes), then the SHA-256 of the header and the
+// codes. The 16 bytes of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
 
 // LineFormat is the format name in the header of a line file. A line file whose code texts follow a template has the second format,
 // so that a program that supports only the first format rejects the line file instead of reporting every code as foreign.
@@ -111,7 +111,7 @@ func (s *hasher) sum(kind byte, text []byte) uint64 {
 	return binary.BigEndian.Uint64(s.out)
 }
 
-// Job holds the hashes of a package's codes.
+// Job contains the hashes of a package's codes.
 type Job struct {
 	LineHead
 	template *codes.Template

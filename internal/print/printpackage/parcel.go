@@ -261,7 +261,7 @@ func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 	return m, nil
 }
 
-// Check passes the content of a part to use, and returns ErrChanged if the content differs from the manifest.
+// Check calls the function use with the content of a part, and returns ErrChanged if the content differs from the manifest.
 func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
 	sum, n := sha256.New(), counter{}
 	src := io.TeeReader(in, io.MultiWriter(sum, &n))

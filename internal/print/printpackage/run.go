@@ -24,7 +24,7 @@ const (
 // Run checks the codes that cameras read during a print run. Run is not safe for concurrent use.
 type Run struct {
 	Job *Job
-	// Spoiled holds the indexes of destroyed labels; Reprinted holds the indexes of labels printed again on purpose.
+	// Spoiled contains the indexes of destroyed labels; Reprinted contains the indexes of labels printed again on purpose.
 	Spoiled, Reprinted codes.Set
 	// NoRead is the text that the camera sends when it recognizes no code.
 	NoRead string

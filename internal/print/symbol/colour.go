@@ -40,8 +40,8 @@ func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, 
 // that a slightly worse print still reaches grade C.
 const minContrast = 0.55
 
-// red and grey return the share of light that a colour reflects: red of the red light of industrial cameras, and grey of all light,
-// which phone cameras use. From IEC 61966-2-1.
+// red returns the share of red light that a colour reflects, as industrial cameras see it; grey returns the share of all light, as phone
+// cameras see it. From IEC 61966-2-1.
 func (c Colour) red() float64 { return linear(c.R) }
 func (c Colour) grey() float64 {
 	return 0.2126*linear(c.R) + 0.7152*linear(c.G) + 0.0722*linear(c.B)

@@ -9,7 +9,7 @@ import (
 	"github.com/makiuchi-d/gozxing/datamatrix/encoder"
 )
 
-// dmLongest is the maximum number of characters of the largest symbol: digits, with two digits per codeword.
+// dmLongest is the number of characters in the longest text, which has only digits: the largest symbol encodes two digits per codeword.
 const dmLongest = 2608
 
 // dmLargest is the side length, in modules, of the largest symbol that is drawn. The standard also defines a symbol of 144 modules,
@@ -99,7 +99,7 @@ type dmStep struct {
 	mode       byte
 }
 
-// encodeDataMatrix returns the codewords of a text, padded to the smallest square symbol that holds them; nil if the text is too
+// encodeDataMatrix returns the codewords of a text, padded to the smallest square symbol that has room for them; nil if the text is too
 // long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character

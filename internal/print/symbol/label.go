@@ -31,8 +31,8 @@ const (
 	lineHeight = 120
 )
 
-// Drawing is a label that is laid out and ready for output; its unit is a dot, counted from the top left corner. The symbols, with
-// their quiet zones, are placed from left to right; the text lines are below or beside the symbols.
+// Drawing is a label that is laid out and ready for output; its unit is a dot, counted from the top left corner. The symbols, with their
+// quiet zones, are placed from left to right; the text lines are below the symbols or to their right.
 type Drawing struct {
 	Width, Height, DPI int
 	Module             int // side of a module in printer dots
@@ -43,8 +43,8 @@ type Drawing struct {
 	font               *Font
 	media              Media
 	dots               func() *bitmap // the dots of the label, rendered once, at the first use
-	// Content holds the texts that were read back from the symbols, from left to right; "" for a dot matrix that was drawn as given
-	// and that no reader in this program can read.
+	// Content contains the texts that were read back from the symbols, from left to right. It contains "" for a dot matrix that was drawn
+	// as given if no reader in this program can read it.
 	Content []string
 }
 
@@ -136,7 +136,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller returns the module size at which a label that currently needs needed dots fits into room dots.
+// smaller returns the module size at which a label fits into room dots; at the current module size it needs as many dots as needed says.
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {
@@ -149,7 +149,7 @@ func (s Style) smaller(room, needed int) Length {
 	return can
 }
 
-// place puts the text lines beside the symbols if ok is true, else centred below the symbols.
+// place puts the text lines to the right of the symbols if ok is true, else centred below the symbols.
 func (d *Drawing) place(lines []string, ok bool) error {
 	if len(lines) == 0 {
 		return nil

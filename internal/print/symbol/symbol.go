@@ -26,7 +26,7 @@ const (
 // FieldSide is the side, in modules, of the dot matrix in a row of a batch. Contract: marketcode 4.2.
 const FieldSide = 19
 
-// Grid holds the modules of a symbol without its quiet zone.
+// Grid contains the modules of a symbol without its quiet zone.
 type Grid struct {
 	Width, Height int
 	family        family

@@ -27,8 +27,8 @@ type Archive struct {
 // maximum because one byte of an untrusted gzip file can expand to a thousand bytes.
 const maxHead = 1 << 20
 
-// Open opens an archive and checks the checksum of the whole file. EachTable and Check compare the members with the manifest, which
-// Open does not do. ErrNewer, ErrDamaged.
+// Open opens an archive and checks the checksum of the whole file. Open does not compare the tables with the manifest; EachTable and Check
+// do. ErrNewer, ErrDamaged.
 func Open(file io.ReaderAt, size int64) (*Archive, error) {
 	a := &Archive{file: file, size: size - trailerSize}
 	if a.size <= 0 {

@@ -222,8 +222,8 @@ type sealing struct {
 	ready  chan struct{}
 }
 
-// beginSealing starts to derive a key from the passphrase in the background. The derivation of the key runs in the background,
-// because it takes a second and does not need the text to encrypt.
+// beginSealing starts to derive a key from the passphrase. The derivation runs in the background, because it takes a second and does not
+// depend on the text that is to be encrypted.
 func beginSealing(c Contents) *sealing {
 	s := &sealing{ready: make(chan struct{})}
 	go func() {

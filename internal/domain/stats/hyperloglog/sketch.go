@@ -18,8 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Users counts distinct users: exactly up to a limit, above it with an error of at most 1 % (three standard errors are 0.9 %). The
-// content of a sketch depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields
+// Users counts distinct users. Up to the limit Exact the count is exact; above, its error is at most 1 % (three standard errors are 0.9 %).
+// The content of a sketch depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields
 // identical bytes. The zero value is an empty sketch.
 type Users struct {
 	exact     []uint64 // sorted; used while registers is nil
@@ -222,8 +222,8 @@ func tau(x float64) float64 {
 	}
 }
 
-// Changes encodes the sketch as a text whose length grows with the number of users and that contains no user numbers, only the
-// registers that the users raise.
+// Changes encodes the sketch as a text that contains only the registers raised by the users, and no user numbers. The fewer users, the
+// shorter the text.
 func (s *Users) Changes() string {
 	var b []byte
 	put := func(pos uint64, rank byte) {

@@ -95,7 +95,7 @@ func (n *recounting) compareCode(row alarms.Row, codes map[alarms.CodeName]*alar
 	n.r.compare(row.LastAt.UnixMilli(), scans.LastAt.UnixMilli(), lookup("last scan"))
 	networks := int64(scans.Networks)
 	if counted.Erased > 0 {
-		// The networks of an erased user are no longer in the log, but stay counted.
+		// The networks of an erased user are no longer in the scan log, but are still counted.
 		networks = max(networks, int64(counted.Networks))
 	}
 	n.r.compare(int64(counted.Networks), networks, lookup("networks"))

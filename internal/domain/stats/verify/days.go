@@ -19,11 +19,11 @@ import (
 
 // dayTuples caches the combinations of values of a day, so that each combination is written only once between two flushes to the file.
 type dayTuples struct {
-	last   int64 // position
+	last   int64 // position of the last record
 	tuples map[stats.Tuple]uint64
 }
 
-// Bits of a record on one scan of a day, in addition to the hour.
+// The bits of the byte marks in a record: the hour of the day, and two flags.
 const (
 	hourOfRecord = 1<<5 - 1
 	firstOfOne   = 1 << 5 // the scan is the first scan of its code
@@ -148,7 +148,7 @@ func readDay(part []byte, day, offset int64, visit func(*dayRecord)) error {
 	return nil
 }
 
-// spans returns the retained hours and the days of a range of days, first per rule and then over all rules.
+// spans returns the spans to read for a range of days: its retained hours and its days, first for each rule and then over all rules.
 func spans(from, to int64, state stats.State) []stats.Span {
 	hours := stats.Span{Granularity: stats.PerHour, From: max(from*24-state.Offset, state.OldestHour), To: to*24 - state.Offset}
 	return []stats.Span{hours, {Granularity: stats.PerDay, From: from, To: to},
@@ -165,12 +165,12 @@ func daysOf(from, to partition, start int64) (int64, int64) {
 
 // daysCount holds the counts recomputed for a range of days.
 type daysCount struct {
-	hoursFrom int64 // that are kept
+	hoursFrom int64 // first retained hour
 	numbers   map[stats.Tuple]int32
 	counts    map[daysKey]stats.Count
 	users     map[stats.UsersKey]*hyperloglog.Users
-	groups    map[groupOf]*[stats.Dims]*hyperloglog.Users // the same sketches
-	rules     map[ruleDay]*hyperloglog.Users              // the same sketches
+	groups    map[groupOf]*[stats.Dims]*hyperloglog.Users // sketches in users, by combination
+	rules     map[ruleDay]*hyperloglog.Users              // sketches in users, by rule
 }
 
 type daysKey struct {
@@ -209,7 +209,7 @@ func (d *daysCount) sketch(k stats.UsersKey) *hyperloglog.Users {
 	return d.users[k]
 }
 
-// add counts one scan, and also its user if user is true.
+// add counts one scan; if user is true, it also adds the scan's user to the sketches.
 func (d *daysCount) add(day int64, record *dayRecord, user bool) {
 	pos := d.number(record.Tuple, true)
 	count := stats.Count{Scans: 1}
@@ -289,7 +289,7 @@ func (n *recounting) compareDays(ctx context.Context) error {
 	})
 }
 
-// compareTuples compares the stored combinations of a range of days with the scan log, and the stored sums with these combinations.
+// compareTuples compares the stored counts of combinations in a range of days with the scan log, and the stored sums with these counts.
 func (n *recounting) compareTuples(ctx context.Context, tx stats.Tx, state stats.State, d *daysCount, from, to int64) error {
 	compare := func(per stats.Granularity, pos int64, t stats.Tuple, counted, recounted stats.Count) {
 		describe := func(kind string) func() string {

@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// compareMonths compares rolled-up months with the sum of their days, if all of these days are retained, one part at a time; the
-// days were already compared with the scan log.
+// compareMonths compares each rolled-up month with the sum of its days, one part at a time, if all of its days are retained. The days
+// themselves have already been compared with the scan log.
 func (n *recounting) compareMonths(ctx context.Context) error {
 	month := int64(0)
 	err := n.c.Store.ViewStatistics(ctx, func(tx stats.Tx) error {
@@ -110,7 +110,7 @@ func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe 
 		}
 		counted, sum := users.Count(), added[row.UsersKey]
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
-			sum = counted // one sketch may contain an erased user in registers while the other has the replacement number
+			sum = counted // one sketch may contain an erased user in registers, and the other the replacement number
 		}
 		n.r.compare(counted, sum, describe("users of "+row.Dimension.String(), row.Value))
 		delete(added, row.UsersKey)

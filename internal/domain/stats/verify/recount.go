@@ -23,14 +23,14 @@ type Result struct {
 	Position int64 // position up to which the recount and the stored counts extend
 	Scans    int64
 	Compared int64 // number of values that were compared
-	// Missing is the number of counted scans that are missing in the log although they were not removed; if there are any, they
-	// count as one difference.
+	// Missing is the number of counted scans that are missing in the log although they were not removed; any positive number counts as one
+	// difference.
 	Missing int64
 	// Differences is the number of differing values; Shown holds the first of them.
 	Differences int64
 	Shown       []Difference
-	// Since is the start of the compared days: older data may be missing in the scan log or in the counts, and codes are then not
-	// compared either. Zero = everything.
+	// Since is the start of the compared days: earlier data may be missing in the scan log or in the counts. Zero = all days and codes were
+	// compared; otherwise codes were not compared.
 	Since time.Time
 }
 
@@ -59,23 +59,23 @@ type Recounter struct {
 	Counter *stats.Aggregator
 	// Scratch is the directory for records that do not fit in memory; "" = the system's directory for temporary files.
 	Scratch string
-	// Compared is the maximum number of bytes of records in memory, and the approximate number of bytes that are compared at once; 0 = 32
-	// MiB and 2 MiB, respectively. The counts of a part of the comparison take up to twenty times as much memory; a part consists
-	// of at least one day, or one block of codes.
+	// Compared is the maximum number of bytes of records in memory (0 = 32 MiB), and the approximate number of bytes of records that are
+	// compared at once, as one part (0 = 2 MiB). The counts of a part take up to twenty times as much memory. A part has at least the
+	// records of one day or of one block of codes.
 	Compared int
 }
 
-// errBehind reports that more events were counted than the recount has read from the scan log.
+// errBehind reports that events were counted which the recount has not read from the scan log yet.
 var errBehind = errors.New("stats: more is counted meanwhile")
 
 // errTurned reports that the scan log or the time zone changed since the recount began.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
 // Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads
-// the scan log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in
-// its own transaction: it reads the events that arrived in the meantime, and compares with the counts of that moment. Events are
-// compared only with counts that are at least as recent; an erasure, which first removes a user from the counts, therefore causes
-// no difference. Run changes no stored data, so an interrupted recount leaves nothing behind.
+// the scan log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in its own
+// transaction, after it has read the events that arrived in the meantime. Counts are thus never older than the events that they are
+// compared with. An erasure first removes the user from the counts, so it causes no difference. Run changes no stored data, so an
+// interrupted recount leaves nothing behind.
 func (o Recounter) Run(ctx context.Context) (Result, error) {
 	for {
 		r, err := o.run(ctx)
@@ -144,7 +144,7 @@ type recounting struct {
 	startState stats.State
 	records    scratch
 	reached    int64                       // position up to which the scan log was read
-	scans      int64                       // up to there
+	scans      int64                       // number of scans up to the position reached
 	scanned    map[int64]*roaring64.Bitmap // the scanned codes of each batch
 	fresh      map[int64]*dayTuples        // by day: the combinations of values in records that are not in the file yet
 	maxBytes   int64                       // maximum bytes of records that are compared at once
@@ -161,8 +161,8 @@ const (
 // codesInPartition is the number of codes of a batch that share a partition.
 const codesInPartition = 1 << 16
 
-// firstCompleteDay returns the first day whose scans are all in the scan log, whose counts are retained, and which no earlier time
-// zone cuts.
+// firstCompleteDay returns the first day whose scans are all in the scan log, whose counts are retained, and which was counted entirely in
+// the current time zone.
 func (n *recounting) firstCompleteDay(state stats.State) int64 {
 	start := max(state.OldestDay, state.ZoneChangeDay)
 	if start == 0 {
@@ -251,9 +251,9 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 	}
 }
 
-// inParts calls f for consecutive ranges of partitions of a kind, each as large as fits in memory; the upper bound of a range is
-// excluded. The first range begins before all partitions, and the last range ends after all partitions. Partitions that are created
-// during the comparison belong to the range that contains them.
+// inParts calls f for consecutive ranges of the partitions of a kind. A range includes the bound from and excludes the bound to. It
+// consists of a single partition, or has at most maxBytes. The first range begins before all partitions, and the last range ends after all
+// partitions. Partitions that are created during the comparison belong to the range that contains them.
 func (n *recounting) inParts(total int, f func(from, to partition) error) error {
 	list := n.records.list(total)
 	from := partition{total, math.MinInt64, math.MinInt64}
@@ -282,7 +282,7 @@ func (n *recounting) partitionsBetween(from, to partition) iter.Seq2[partition, 
 	}
 }
 
-// usersKnown reports whether the users of a day were counted by days of the current time zone.
+// usersKnown reports whether the users of a day were counted in the current time zone.
 func usersKnown(state stats.State, day int64) bool {
 	return state.ZoneChangedAt.IsZero() || day > timebucket.Day(timebucket.Hour(state.ZoneChangedAt)+24, state.Offset)
 }

@@ -9,20 +9,20 @@ import (
 	"slices"
 )
 
-// scratch sorts many small records into partitions, in memory while they are few and in a file when they are many. The scratch file
-// is unlinked right after it is created, so that a killed process leaves no file behind.
+// scratch sorts many small records into partitions. Few records stay in memory, and many records are moved to a file. The scratch file is
+// unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
 	dir        string // directory of the scratch file; "" = the system's directory for temporary files
-	maxBytes   int    // bytes in memory
+	maxBytes   int    // maximum number of bytes in memory
 	bytesHeld  int
 	file       *os.File
-	end        int64  // of the file
+	end        int64  // length of the file
 	moved      func() // called after all records in memory were moved to the file
 	partitions map[partition]*block
 	written    int64 // total bytes in all partitions
 }
 
-// partition identifies a partition: first its kind, then its number within the kind.
+// partition identifies a partition by its kind (of) and its number within the kind (a, b).
 type partition struct {
 	of   int
 	a, b int64
@@ -69,7 +69,7 @@ func (s *scratch) added(to *block, n int) error {
 	return s.move()
 }
 
-// flush moves the remaining records from memory to the file, if there is a file; if all records fit in memory, they stay there.
+// flush moves the remaining records from memory to the file. If all records fit in memory, there is no file, and they stay in memory.
 func (s *scratch) flush() error {
 	if s.file == nil {
 		return nil
@@ -106,8 +106,8 @@ func (s *scratch) move() error {
 	return nil
 }
 
-// read iterates over the records of a partition in order, in parts as they were written between two moves to the file. A part of the
-// records is valid only until the next part is read.
+// read iterates over the records of a partition in order. Each part contains the records that were moved to the file at once, and is valid
+// only until the next part is read.
 func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		blk := s.partitions[d]
@@ -131,7 +131,7 @@ func (s *scratch) read(d partition) iter.Seq2[[]byte, error] {
 	}
 }
 
-// list returns the partitions of the kind total, in the order of partition.compare.
+// list returns the partitions whose kind is total, in the order of partition.compare.
 func (s *scratch) list(total int) (list []partition) {
 	for d := range s.partitions {
 		if d.of == total {

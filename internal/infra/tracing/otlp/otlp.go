@@ -55,8 +55,8 @@ func (e *loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadO
 // ErrEndpoint is returned for an endpoint that is not an http or https URL.
 var ErrEndpoint = errors.New("want an http or https address of a collector, such as http://127.0.0.1:4318")
 
-// New returns a Recorder that exports to an http or https URL; without a path in the URL, to /v1/traces. New does not connect: a
-// failed export is logged.
+// New returns a Recorder that exports to an http or https URL. If the URL has no path, the Recorder adds /v1/traces. New does not
+// connect: a failed export is logged.
 func New(endpoint, version string) (*Recorder, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
