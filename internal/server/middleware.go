@@ -209,7 +209,7 @@ func (s access) adminOnly(next http.Handler) http.Handler {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 		scanapi.WriteProblem(w, http.StatusUnauthorized,
 			wrong+"send the admin token or an admin key: Authorization: Bearer …; the token is in the file admin-token of the data folder "+
-				"unless --admin-token gives another file")
+				"unless --admin-token sets another token")
 	})
 }
 
