@@ -5,12 +5,12 @@ import "testing"
 
 // A change raises a ceiling in a commit of its own, with the reason; those of commands and methods only go down.
 var ceilings = map[string]ceiling{
-	"product lines":     {135_200, 1},
+	"product lines":     {135_360, 1},
 	"test lines":        {89_400, 1},
 	"packages":          {72, 0},
 	"operations":        {159, 0},
 	"commands":          {140, 0},
-	"flags":             {1752, 1},
+	"flags":             {1753, 1},
 	"settings":          {44, 0},
 	"metrics":           {44, 0},
 	"tables":            {69, 0},
