@@ -155,6 +155,7 @@ type node struct {
 	number int
 	delay  time.Duration // between SIGTERM and the drain
 	url    string        // of its database; "" = that of the cluster
+	read   string        // of its read replica; "" = none
 	// running is nil while the node is down.
 	running atomic.Pointer[process]
 }
@@ -190,7 +191,7 @@ func (n *node) config() childConfig {
 	if n.database != "" {
 		child.Database += fmt.Sprintf("&application_name=node%d", n.number)
 	}
-	child.Later = n.later
+	child.Later, child.DatabaseRead = n.later, n.read
 	child.Emulator, child.ShutdownDelay, child.ScanStream, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
 	if n.clocks {
 		child.Clock = n.clock()

@@ -114,7 +114,8 @@ func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Conf
 		field *string
 		value string
 	}{"data": {&config.Data, filepath.Join(dir, "data")}, "listen": {&config.Listen, "127.0.0.1:0"}, "database": {&config.Database, ""},
-		"scan-stream": {&config.ScanStream, ""}, "lake": {&config.Lake, ""}, "scan-listen": {&config.ScanListen, ""},
+		"database-read": {&config.DatabaseRead, ""},
+		"scan-stream":   {&config.ScanStream, ""}, "lake": {&config.Lake, ""}, "scan-listen": {&config.ScanListen, ""},
 		"admin-listen": {&config.AdminListen, ""}, "admin-token": {&config.AdminToken, ""}, "oidc-issuer": {&config.OIDC.Issuer, ""},
 		"oidc-client-id": {&config.OIDC.ClientID, ""}, "oidc-client-secret": {&config.OIDC.ClientSecret, ""}} {
 		if !typed(name) {

@@ -21,14 +21,15 @@ import (
 // serveCommand holds the server's flags; each can also be set by an environment variable or in the configuration file. A flag overrides the
 // environment variable, and both override the configuration file.
 type serveCommand struct {
-	Data        string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
-	Database    string `env:"QRJUMP_DATABASE" placeholder:"URL"`
-	ScanStream  string `env:"QRJUMP_SCAN_STREAM" placeholder:"URL"`
-	Lake        string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
-	Listen      string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
-	ScanListen  string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
-	AdminListen string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
-	Seed        string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
+	Data         string `env:"QRJUMP_DATA" default:"./qrjump-data" placeholder:"DIR"`
+	Database     string `env:"QRJUMP_DATABASE" placeholder:"URL"`
+	DatabaseRead string `env:"QRJUMP_DATABASE_READ" placeholder:"URL"`
+	ScanStream   string `env:"QRJUMP_SCAN_STREAM" placeholder:"URL"`
+	Lake         string `env:"QRJUMP_LAKE" placeholder:"PLACE"`
+	Listen       string `env:"QRJUMP_LISTEN" default:"127.0.0.1:8080" placeholder:"ADDR"`
+	ScanListen   string `env:"QRJUMP_SCAN_LISTEN" placeholder:"ADDR"`
+	AdminListen  string `env:"QRJUMP_ADMIN_LISTEN" placeholder:"ADDR"`
+	Seed         string `env:"QRJUMP_SEED" placeholder:"FILE" file:"in"`
 	// A value may contain commas, so line breaks separate the settings in the environment variable.
 	Set            []string   `env:"QRJUMP_SET" sep:"\n" placeholder:"NAME=VALUE"`
 	Dev            bool       `env:"QRJUMP_DEV"`
@@ -117,7 +118,7 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	}
 	return server.Config{
 		ShutdownDelay: delay, Tracing: recorder,
-		Data: c.Data, Database: c.Database, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
+		Data: c.Data, Database: c.Database, DatabaseRead: c.DatabaseRead, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
 		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,

@@ -21,6 +21,7 @@ import (
 type Config struct {
 	Data           string           // folder that holds the embedded database and the keys
 	Database       string           // postgres:// URL; "" = embedded database in Data
+	DatabaseRead   string           // postgres:// URL of a read replica of Database; "" = none
 	ScanStream     string           // nats:// URL of the stream to which scans are shipped; "" = shipped to the database
 	Lake           string           // folder or s3://BUCKET/PREFIX to which scans are written as Parquet files; "" = none
 	Listen         string           // address of all APIs; port 0 selects a free port
@@ -114,6 +115,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.setObject(); err != nil {
 		return err
+	}
+	if c.DatabaseRead != "" && c.Database == "" {
+		return usage("--database-read is a replica of the PostgreSQL server in --database: give both, or neither")
 	}
 	if c.ScanStream != "" {
 		if _, err := stream.Parse(c.ScanStream); err != nil {

@@ -28,6 +28,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 	"github.com/qrjump/qrjump/internal/infra/version"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // handler returns the routes of one listener.
@@ -291,7 +292,11 @@ func (s *Server) adminAPI(h huma.API) {
 		Resolver: scan.Resolver{Finder: s.domain.current.Rules, Accounts: s.domain.current.Accounts, Codes: s.domain.codes,
 			Products: s.domain.products},
 		ScanLog: func() scanlog.Log { return s.scanning.counter.Log }, Now: s.now}
-	adminroute.Mount(h, "admin", s.log, a.Problem, a.Guard(), a.Operations())
+	guard := a.Guard()
+	if s.config.DatabaseRead != "" {
+		guard.Stale, guard.AsOf = store.WithReplica, store.AsOf
+	}
+	adminroute.Mount(h, "admin", s.log, a.Problem, guard, a.Operations())
 	if s.config.emulates() {
 		control := &emulator.Control[api.Record]{Clock: s.emulation.clock, Plan: s.emulation.plan, Calls: s.emulation.calls,
 			About: func(r api.Record) emulator.Properties {

@@ -26,7 +26,10 @@ func (s *Server) storeComponent() component {
 			waits := func(kind string, until time.Time) {
 				s.log.WarnContext(ctx, "migration is waiting for a lock", "what", kind, "until", until)
 			}
-			target := store.Target{URL: s.config.Database, Dir: s.config.Data, Check: s.check, Waits: waits}
+			target := store.Target{URL: s.config.Database, ReadURL: s.config.DatabaseRead, Dir: s.config.Data, Check: s.check, Waits: waits}
+			target.ReplicaFailed = func(err error) {
+				s.log.WarnContext(ctx, "the read replica failed; reads use the primary for ten seconds", "error", err)
+			}
 			if s.store, err = store.Open(ctx, target); err != nil {
 				return usageError{err}
 			}

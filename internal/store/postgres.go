@@ -67,8 +67,15 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	if err := server.fit(ctx, db); err != nil {
 		return nil, errors.Join(err, shut(closing))
 	}
+	var reads *readReplica
+	if t.ReadURL != "" {
+		if reads, err = way.openReplica(t.ReadURL, limit, t.ReplicaFailed); err != nil {
+			return nil, errors.Join(err, shut(closing))
+		}
+		closing = append([]func() error{reads.db.Close}, closing...)
+	}
 	asked := make(chan struct{}, 1)
-	return &Store{database: &database{shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing,
+	return &Store{database: &database{replica: reads, shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing,
 		patient: way.patient, servers: way.servers,
 		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)

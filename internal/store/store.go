@@ -59,6 +59,8 @@ type database struct {
 	epochs    *accounts.Epochs
 	health    writeHealth
 	slow      slowStatements
+	replica   *readReplica // for reads that may be stale; nil = none
+	committed atomic.Int64 // newest audit log entry that this node committed
 	committer groupCommitter
 	ending    sync.WaitGroup // goroutines that end read-only transactions
 	migration struct {
@@ -120,6 +122,10 @@ type engine interface {
 type Target struct {
 	// URL is a postgres:// URL; "" = the embedded database in Dir.
 	URL string
+	// ReadURL is a postgres:// URL of a read replica of URL, for the reads of WithReplica; "" = none.
+	ReadURL string
+	// ReplicaFailed is called when the read replica fails, after which reads use the primary for ten seconds; nil = no call.
+	ReplicaFailed func(error)
 	// Dir is the data folder, which must exist.
 	Dir string
 	// Open calls Check before it migrates the schema, with the current schema version; 0 = no schema yet. If Check returns an
@@ -276,6 +282,11 @@ func (s *Store) view(ctx context.Context, f func(*Tx) error) error {
 	if s.tx != nil {
 		return f(s.tx)
 	}
+	if s.replica != nil {
+		if done, err := s.replica.view(ctx, s, f); done {
+			return s.outage(err)
+		}
+	}
 	return s.outage(s.onLive(ctx, s.read, func() error { return s.run(ctx, s.read, true, f) }))
 }
 
@@ -346,6 +357,12 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	}
 	if t.expected != nil {
 		t.expected.Met()
+	}
+	for t.moved {
+		last := s.committed.Load()
+		if last >= t.head.seq || s.committed.CompareAndSwap(last, t.head.seq) {
+			break
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -63,6 +64,10 @@ type Guard struct {
 	// Run calls change only if the object fulfils the preconditions in saw; the check and the change are atomic. Otherwise, Run
 	// returns an error that describes the current object.
 	Run func(ctx context.Context, thing Object, saw Seen, change func(context.Context) (any, error)) (any, error)
+	// Stale returns a context whose reads may be stale, and AsOf the time up to which these reads contain all changes, zero = they are not
+	// stale; nil = no read is stale.
+	Stale func(context.Context) context.Context
+	AsOf  func(context.Context) time.Time
 	// Problem is the type of the error response for a failed precondition.
 	Problem reflect.Type
 }

@@ -2,9 +2,11 @@
 package adminroute
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"reflect"
@@ -148,9 +150,27 @@ func (e edge) write(hctx huma.Context, out any) {
 		hctx.SetHeader("ETag", `"`+tag+`"`)
 	}
 	hctx.SetStatus(http.StatusOK)
-	if err := e.api.Marshal(hctx.BodyWriter(), kind, body); err != nil && hctx.Context().Err() == nil {
+	if err := e.marshal(hctx, kind, body); err != nil && hctx.Context().Err() == nil {
 		e.log.ErrorContext(hctx.Context(), "an answer could not be written", "operation", hctx.Operation().OperationID, "error", err)
 	}
+}
+
+// marshal writes a JSON response; a response from stale reads has the field as_of.
+func (e edge) marshal(hctx huma.Context, kind string, body any) error {
+	if e.guard.AsOf == nil || e.guard.AsOf(hctx.Context()).IsZero() {
+		return e.api.Marshal(hctx.BodyWriter(), kind, body)
+	}
+	var text bytes.Buffer
+	if err := e.api.Marshal(&text, kind, body); err != nil {
+		return err
+	}
+	object := bytes.TrimPrefix(text.Bytes(), []byte("{"))
+	separator := ","
+	if bytes.HasPrefix(object, []byte("}")) {
+		separator = ""
+	}
+	_, err := fmt.Fprintf(hctx.BodyWriter(), `{"as_of":%q%s%s`, e.guard.AsOf(hctx.Context()).Format(time.RFC3339Nano), separator, object)
+	return err
 }
 
 // begin reports whether an operation may run now. If so, the caller must call end after the operation.
@@ -277,6 +297,9 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 				_, w := humago.Unwrap(hctx)
 				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 			}
+			if guard.Stale != nil && o.mayBeStale() && hctx.Query("wait") != "true" {
+				hctx = huma.WithContext(hctx, guard.Stale(hctx.Context()))
+			}
 			if o.Method != http.MethodGet {
 				var err error
 				if hctx, err = withSeen(hctx, o.Matches != "" && guard.Run != nil); err != nil {
@@ -293,6 +316,18 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 			api.OpenAPI().Paths[h.Path].Put.RequestBody.Content["application/json"].Schema = o.wants(api.OpenAPI().Components.Schemas)
 		}
 	}
+}
+
+// mayBeStale reports whether the operation returns a list, statistics or history, which a read replica may serve. The feed of scans and
+// the list of nodes show the present.
+func (o Route) mayBeStale() bool {
+	switch o.ID {
+	case "listScans", "listScanNodes":
+		return false
+	case "getStatistics", "getRuleHistory", "resolveAsOf":
+		return true
+	}
+	return o.Method == http.MethodGet && strings.HasPrefix(o.ID, "list")
 }
 
 // Spelled returns the path as written in the OpenAPI document.
