@@ -129,6 +129,8 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			assert.True(t, ok, "%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
 		}
 	}
+	calls[adminroute.Operator]("POST", "/rules/plan/replay", `{"days":1,"changes":[{"action":"delete","owner":"other","prefix":"https://o.example/"}]}`).
+		WantStatus(t, http.StatusForbidden, "a replay of another account's rule")
 }
 
 // Issues 28 and 31: the key of some accounts is told why a link opens what it opens, by the rules of these accounts and by what anybody

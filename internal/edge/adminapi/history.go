@@ -128,6 +128,7 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 	for i, c := range in.Body.Changes {
 		switch {
 		case !caller.CanAccess(c.Owner):
+			return auditlog.Replayed{}, notTheirs(caller)
 		// A caller limited to some accounts cannot replay an added rule: it may see unmatched scans only of the hosts of its own rules.
 		case caller.Scoped() && c.Action == "add":
 			return auditlog.Replayed{}, huma.Error403Forbidden("replaying an add needs access to all accounts")

@@ -420,11 +420,12 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	if len(list) == 0 {
 		return nil
 	}
-	rows, err := p.rows(ctx, got.header.Get("X-Qrjump-Trace"))
+	ofCall, err := p.rows(ctx, got.header.Get("X-Qrjump-Trace"))
 	if err != nil {
 		return err
 	}
 	for _, d := range list {
+		rows := slices.Clone(ofCall)
 		for _, reason := range d.causes {
 			moreNames, err := p.rows(ctx, reason)
 			if err != nil {
