@@ -97,9 +97,9 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	return nil
 }
 
-// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Every field must be present, so that the
-// JSON of another program is never mistaken for an empty response. Only pointers, fields with omitempty or omitzero, and fields with the
-// tag `answer:"optional"` may be absent. An errcode in the object is an error, unless reply has this field or wire is true.
+// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Pointers, fields with omitempty or
+// omitzero, and fields with the tag `answer:"optional"` may be absent; all other fields must be present, so that the JSON of another
+// program is never mistaken for an empty response. An errcode in the object is an error, unless reply has this field or wire is true.
 func decode(body []byte, reply any, wire bool) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {

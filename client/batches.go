@@ -208,7 +208,7 @@ type OpenID struct {
 	OpenID string `json:"openid"`
 }
 
-// GetOpenID returns the openid of a user under an account. namespace is that of the scan key for the user's scans; "" = default.
+// GetOpenID returns the openid of a user under an account. namespace is the namespace of the user's scan key; "" = default.
 func (c AccountsService) GetOpenID(ctx context.Context, appid, user, namespace string) (string, error) {
 	reply, err := get[OpenID](ctx, c.transport, withQuery("users/"+url.PathEscape(user)+"/openid",
 		params{"appid": appid, "namespace": namespace}))
@@ -273,8 +273,8 @@ type CodesImported struct {
 const MaxImportLines = 50_000
 
 // ImportCodes imports codes that another system produced, either all lines or none. The lines are in index order and have the four
-// columns of a wire API download. Lines that have been imported already change nothing. first is the line number of the first line
-// in the source file; a *Problem with status 422 names the invalid line.
+// columns of a wire API download. Lines that an earlier call imported change nothing. first is the line number of the first line in
+// the source file; a *Problem with status 422 names the invalid line.
 func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
 	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",

@@ -51,8 +51,8 @@ type CallQuery struct {
 	Path    string `query:"path"`
 	ErrCode int    `query:"errcode"` // 0 = any
 	Failed  bool   `query:"failed"`  // Failed selects only calls with an errcode other than 0.
-	// After is the Next of an earlier page and selects only calls after that page, oldest first. If After is "", the newest calls
-	// are returned, newest first.
+	// After is the field Next of an earlier page; After selects only calls after that page, oldest first. If After is "", the newest
+	// calls are returned, newest first.
 	After string `query:"after"`
 	Limit int    `query:"limit"` // 0 = 100
 }
@@ -61,7 +61,7 @@ type CallQuery struct {
 type CallPage struct {
 	Calls  []RecordedCall `json:"calls"`
 	Next   string         `json:"next"`
-	Missed int64          `json:"missed"` // Missed counts calls after the cursor that the server has already evicted.
+	Missed int64          `json:"missed"` // Missed counts calls that the server evicted before this page could return them.
 }
 
 // List lists the latest calls of the wire API; the server keeps the last 1,000 calls in memory. Only a server with --dev or
@@ -76,12 +76,12 @@ func (c CallsService) Get(ctx context.Context, rid string) (Call, error) {
 	return get[Call](ctx, c.transport, "calls/"+url.PathEscape(rid))
 }
 
-// Searched describes the part of the call log that was searched for a response.
+// Searched describes which part of the call log the server searched to produce a response.
 type Searched struct {
-	Examined int `json:"examined"` // how many calls
+	Examined int `json:"examined"` // number of searched calls
 	// Time of the oldest searched call, to the second; nil if no call was searched.
 	Since *time.Time `json:"since,omitempty" answer:"optional"`
-	Until *time.Time `json:"until,omitempty" answer:"optional"` // likewise the newest
+	Until *time.Time `json:"until,omitempty" answer:"optional"` // time of the newest searched call
 	// The value of Before for a query that continues with older calls; 0 if there are no older calls.
 	Next int64 `json:"next"`
 	// The value of After for a query of later calls; 0 if no call was searched.
@@ -117,7 +117,7 @@ func (c CallsService) ListPersisted(ctx context.Context, q KeptCallQuery) (KeptC
 	return get[KeptCallPage](ctx, c.transport, withQuery("calls", paramsOf(q)))
 }
 
-// CallError is an errcode of failed calls of an endpoint.
+// CallError counts the failed calls of one endpoint with one errcode.
 type CallError struct {
 	Endpoint string    `json:"endpoint"`
 	ErrCode  int       `json:"errcode"`

@@ -18,7 +18,7 @@ type CodeRun struct {
 	OpenAlarms []int64      `json:"open_alarms,omitempty" answer:"optional" doc:"indexes of the codes with an open alarm, that is, not dismissed"`
 }
 
-// CodeRuns holds the states of the codes in a range.
+// CodeRuns contains the states of the codes in a range.
 type CodeRuns struct {
 	Runs []CodeRun `json:"runs" doc:"runs in index order, without gaps"`
 	More bool      `json:"more" doc:"whether the range has more runs; continue after the last index"`

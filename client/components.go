@@ -130,7 +130,7 @@ func (c ComponentsService) RevokeAuthorization(ctx context.Context, component, a
 	return err
 }
 
-// RevokeAuthorization works like ComponentsService.RevokeAuthorization, but IfMatch compares the revision of the account instead of
+// RevokeAuthorization works like ComponentsService.RevokeAuthorization, but IfMatch compares the revision of the account, not that of
 // the platform.
 func (c AccountsService) RevokeAuthorization(ctx context.Context, appid, component string) error {
 	_, err := remove[Revoked](ctx, c.transport, accountPath(appid, "authorizations", component))

@@ -43,8 +43,8 @@ type Trial struct {
 	Behaviour string `json:"behaviour,omitempty"` // ID of the platform behaviour; "" if only an errcode identifies the behaviour.
 	ErrCode   int    `json:"errcode"`             // The errcode of the response in which the platform behaviour occurs.
 	English   string `json:"en"`                  // description of the platform behaviour
-	Chinese   string `json:"zh"`                  // the same
-	Occurred  bool   `json:"occurred"`            // whether it happened
+	Chinese   string `json:"zh"`                  // description in Chinese
+	Occurred  bool   `json:"occurred"`            // whether the behaviour occurred
 	Calls     int    `json:"calls"`               // Number of calls in which the behaviour could have occurred.
 	Count     int    `json:"count"`               // Number of calls in which the behaviour occurred.
 	LastRID   string `json:"last_rid,omitempty"`  // Request ID of the newest call in which the behaviour occurred.
@@ -54,12 +54,12 @@ type Trial struct {
 // Coverage reports which of the listed platform behaviours a program has met.
 type Coverage struct {
 	Covered int     `json:"covered"` // Number of platform behaviours in the list that have occurred for the program.
-	Total   int     `json:"total"`   // of how many
+	Total   int     `json:"total"`   // number of platform behaviours in the list
 	Trials  []Trial `json:"trials"`
 	Searched
 }
 
-// GetCoverage reports which of the platform behaviours that every program meets sooner or later have occurred in the calls of an
+// GetCoverage reports, for each platform behaviour that every program meets sooner or later, whether it occurred in the calls of an
 // account, or of all accounts if account is "".
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
 	return get[Coverage](ctx, c.transport, withQuery("deviations/coverage", params{"account": account}))

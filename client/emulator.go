@@ -119,7 +119,7 @@ func (c EmulatorService) ReseedFaults(ctx context.Context, seed uint64) error {
 
 // Planted is the result of Seed: the numbers of entries in the seed file, and whether the server applied the file.
 type Planted struct {
-	Applied    bool `json:"applied"` // Applied is false if the identical text was applied before, and nothing changed.
+	Applied    bool `json:"applied"` // false = the identical text was applied before, so nothing changed
 	Accounts   int  `json:"accounts"`
 	Components int  `json:"components"` // third-party platforms
 	Rules      int  `json:"rules"`

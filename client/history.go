@@ -46,7 +46,7 @@ type Verified struct {
 	Changes  int64  `json:"changes"`
 	FirstSeq int64  `json:"first_seq"`
 	Seq      int64  `json:"seq"`
-	Hash     string `json:"hash"` // Hash of the last change; store a copy elsewhere to prove later that no change before it was altered.
+	Hash     string `json:"hash"` // Hash of the last change; a copy stored elsewhere proves later that no earlier change was altered.
 	// FirstError is the first inconsistency in the log; nil means that the log is consistent.
 	FirstError *struct {
 		Seq   int64  `json:"seq" answer:"optional"`

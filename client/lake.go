@@ -32,8 +32,8 @@ type LakeNode struct {
 	CompleteUntil time.Time `json:"complete_until" doc:"time before which the data lake has every scan that the node recorded"`
 }
 
-// Verify compares the lake with the scan log for the days from "from" to "to"; if these are "", for the last seven days. If the
-// server writes no lake, the result is a *Problem with status 404.
+// Verify compares the lake with the scan log for the days from "from" to "to"; if both are "", for the last seven days. If the server
+// writes no lake, the result is a *Problem with status 404.
 func (c LakeService) Verify(ctx context.Context, from, to string) (LakeVerification, error) {
 	return get[LakeVerification](ctx, c.transport, withQuery("lake/verification", params{"from": from, "to": to}))
 }

@@ -233,7 +233,7 @@ func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 	return post[RechecksDone](ctx, c.patient(), "reverifications", nil)
 }
 
-// The values of PlannedRule.Do.
+// The values of PlannedRule.Action.
 const (
 	PlanAdd     = "add"
 	PlanEdit    = "edit" // PlanEdit also stands for an edit that requires a delete and an add.
@@ -272,7 +272,7 @@ type OutcomeChange struct {
 	Before   string   `json:"before"` // The actual result of the scans: the action, the Mini Program and the rule.
 	After    string   `json:"after"`
 	Scans    int64    `json:"scans"`
-	Examples []string `json:"examples"` // links of them
+	Examples []string `json:"examples"` // links of some of these scans
 }
 
 // PreviewPlan is like ReplayPlan, but reads at most limit scans, oldest first.

@@ -61,8 +61,8 @@ func (c RulesService) Delete(ctx context.Context, appid, prefix string) (StoredR
 	return remove[StoredRule](ctx, c.transport, withQuery(ownRules(appid), params{"prefix": prefix}))
 }
 
-// Check returns the expected result of Create and the required address of the verification file; with fetch, the server fetches the
-// file. It changes nothing.
+// Check returns the expected result of Create and the required address of the verification file; if fetch is true, the server also
+// fetches the file. It changes nothing.
 func (c RulesService) Check(ctx context.Context, appid string, r OwnRule, fetch bool) (RuleCheck, error) {
 	return post[RuleCheck](ctx, c.patient(), ownRules(appid)+"/check", struct {
 		OwnRule

@@ -173,7 +173,7 @@ func (c ScansService) ResolveStream(ctx context.Context, requests iter.Seq[ScanR
 		}
 		err = answers.Err()
 		if err == nil && (!finished.Load() || received < sent.Load()) {
-			// The server ends the stream if no request arrives for a limited time.
+			// The server ends the stream if no request arrives for some time.
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {

@@ -89,8 +89,8 @@ func (c ScansService) ListPage(ctx context.Context, cursor string, limit int) (S
 	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"after": cursor, "limit": limit}))
 }
 
-// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is
-// the first page; ListPage continues with its Next.
+// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is the
+// first page of these scans; its Next is the cursor of the following page for ListPage.
 func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 	return c.ListNewestOf(ctx, "", n)
 }
@@ -204,7 +204,7 @@ type StatisticsQuery struct {
 	Marks    bool // Marks adds the events in the period of the query to the result.
 }
 
-// The kinds of Mark. A later server may return further kinds.
+// The values of ScanPosition.Kind. A later server may return further kinds.
 const (
 	MarkPublished = "published" // The Target of a mark of this kind is the prefix of the published rule.
 	MarkFrozen    = "frozen"    // The Target of a mark of this kind is the application_id of the frozen codes.
@@ -239,7 +239,7 @@ type Statistics struct {
 // StatisticsRow is one row of a statistics result.
 type StatisticsRow struct {
 	StartsAt   *time.Time `json:"starts_at,omitempty"` // nil without By
-	Value      string     `json:"value"`               // of the group
+	Value      string     `json:"value"`               // value of the dimension Group
 	Scans      int64      `json:"scans,omitempty"`
 	FirstScans int64      `json:"first_scans,omitempty"`
 	Users      int64      `json:"users,omitempty"`
@@ -419,7 +419,7 @@ type BatchAlarm struct {
 	Revised
 }
 
-// BatchAlarmPut sets the alarm threshold of an application. Without Threshold and Off, the server's default applies.
+// BatchAlarmPut sets the alarm threshold of an application. If Threshold is 0 and Off is false, the server's default applies.
 type BatchAlarmPut struct {
 	Threshold int64 `json:"threshold,omitempty" minimum:"1" maximum:"100000" doc:"score from which a code raises an alarm"`
 	Off       bool  `json:"off,omitempty" doc:"if true, turns alarms off"`
@@ -457,8 +457,8 @@ type ReplayedAlarm struct {
 	Score      int64     `json:"score"`
 }
 
-// ReplayAlarms returns the alarms that a threshold would have raised for an application in the last 90 days; 0 means the current
-// threshold. It changes nothing. The server reads its scan log for this call; limit the duration with ctx.
+// ReplayAlarms returns the alarms that a threshold would have raised for an application in the last 90 days; a threshold of 0 means
+// the current threshold. It changes nothing. The server reads its scan log for this call; limit the duration with ctx.
 func (c BatchesService) ReplayAlarms(ctx context.Context, id, threshold int64) (AlarmReplay, error) {
 	return get[AlarmReplay](ctx, c.patient(), withQuery(batchPath(id, "alarm/replay"), params{"threshold": threshold}))
 }

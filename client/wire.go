@@ -56,8 +56,8 @@ type Token struct {
 	ExpiresIn   int    `json:"expires_in"` // seconds
 }
 
-// GetToken issues a new access token for Options.AppID. The previous token remains valid for five more minutes; use GetStableToken
-// if other programs call for the same account.
+// GetToken issues a new access token for Options.AppID. The previous token remains valid for five more minutes; use GetStableToken if
+// other programs make calls for the same account.
 func (c WireService) GetToken(ctx context.Context) (Token, error) {
 	query := url.Values{"grant_type": {"client_credential"}, "appid": {c.options.AppID}, "secret": {c.options.Secret}}
 	var t Token
@@ -224,8 +224,8 @@ func (c WireService) ListAllRules(ctx context.Context, appid string) (RuleList, 
 	}
 }
 
-// PublishRule publishes a rule, so that the rule works for all users. PublishRule uses one of the month's publishes, unless the
-// rule is published already.
+// PublishRule publishes a rule, so that the rule works for all users. PublishRule uses up one publish of this month's quota, unless
+// the rule is published already.
 func (c WireService) PublishRule(ctx context.Context, prefix string) error {
 	return c.call(ctx, "/cgi-bin/wxopen/qrcodejumppublish", map[string]any{"prefix": prefix}, nil)
 }

@@ -49,8 +49,8 @@ func Seed(yaml string) Option { return func(o *options) { o.seed = yaml } }
 // Database stores the state in PostgreSQL (a postgres:// URL) instead of the embedded database.
 func Database(url string) Option { return func(o *options) { o.database = url } }
 
-// Strict makes the test fail at its end for each deviation with the evidence level observed, documented or inferred. Deviations with the
-// evidence level assumed do not fail the test, but Server.Deviations lists them too.
+// Strict makes the test fail at its end for each deviation with the evidence level "observed", "documented" or "inferred". A deviation
+// whose level is "assumed" does not fail the test, but Server.Deviations lists it too.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
 // Start starts a server that stops at the end of the test. Rules may use private hosts, and neither a scan key nor an admin token

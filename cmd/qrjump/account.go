@@ -76,7 +76,7 @@ func (c *accountList) Run(s *session, qrjump *client.Client) error {
 		}}.print(s, c.outputFlags, all, failed("list", "accounts", err))
 }
 
-// withWaitingLinks returns the accounts that have a link, or the removal of a link, that an administrator must approve or reject.
+// withWaitingLinks returns the accounts for which an administrator must still approve or reject a link or the removal of a link.
 func withWaitingLinks(s *session, qrjump *client.Client, all []client.Account) (list []client.Account, err error) {
 	for _, a := range all {
 		if a.Kind == "mini_program" {
@@ -298,7 +298,7 @@ func changedFeatures(have, changes []string) ([]string, error) {
 	return have, nil
 }
 
-// Run creates an account, or changes the fields that the flags name; a change fails if the account changed after this command read it.
+// Run creates an account, or changes the fields whose flags are set; a change fails if the account changed after this command read it.
 func (c *accountSet) Run(s *session, qrjump *client.Client) error {
 	want := client.AccountPut{JumpOpen: true}
 	did, ctx := tr("account.created", c.AppID), client.IfNone(s.ctx)
@@ -376,7 +376,7 @@ func changedMembers(have, changes map[string]string) (map[string]string, error) 
 	return have, nil
 }
 
-// ends describes the loss if a change of an account removes a role or versions, or disables the rules; "" = no loss.
+// ends describes the loss that a change of an account causes: a removed role, removed versions, or disabled rules; "" = no loss.
 func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
@@ -393,7 +393,7 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	return ""
 }
 
-// showChanged prints a changed account: the line did for people, or all fields for programs; err is returned if the change failed.
+// showChanged prints a changed account: the sentence in did for people, all fields for programs. If the change failed, it returns err.
 func (o operator) showChanged(s *session, qrjump *client.Client, appid string, err error, did string) error {
 	if err != nil {
 		return err

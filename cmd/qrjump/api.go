@@ -348,7 +348,7 @@ func cellForPeople(value json.RawMessage) string {
 	return cellOf(value)
 }
 
-// apiWords returns the completions after the words in given: the operations, or the fields of the given operation.
+// apiWords returns the completions for the word that follows given: the ids of operations, or the fields of the operation in given[0].
 func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
 	table, err := readAPI(ctx, qrjump)
 	if err != nil {

@@ -82,7 +82,7 @@ func aboutCodes(did string, err error) error {
 	return happened
 }
 
-// unauthorized adds to an error 48001 the condition that the account does not meet, if the operator's API is available.
+// unauthorized adds to an error with errcode 48001 the condition that the account does not meet, if the operator's API is available.
 func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.Unauthorized.Number || w.RID == "" {
@@ -92,7 +92,7 @@ func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	if opErr != nil {
 		return err
 	}
-	// This call is optional; if it fails, the error is returned unchanged.
+	// This call only adds detail to the error; if the call fails, the original error is returned unchanged.
 	ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 	defer cancel()
 	if call, callErr := operator.Calls.Get(ctx, w.RID); callErr == nil && call.Detail != "" {
@@ -357,7 +357,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			// the run is cut at the end of r: if r contains only the first code, the server returns all runs of the batch
+			// the run may extend beyond r: if r contains only the index 0, To is 0, which selects the whole batch
 			from, run.To = run.To+1, min(run.To, r.To)
 			switch {
 			case run.Void:

@@ -17,7 +17,7 @@ type batchAlarm struct {
 	Replay    int64 `xor:"alarm" placeholder:"N"`
 }
 
-// Run shows or sets the score from which codes of an application raise an alarm.
+// Run shows or sets the score at which a code of an application raises an alarm.
 func (c *batchAlarm) Run(s *session) error {
 	if c.Threshold < 0 || c.Replay < 0 {
 		return misused("batch_alarm.threshold_and_replay_take_a")

@@ -211,7 +211,7 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 	return nil
 }
 
-// writeRange writes one package as downloaded, or its decrypted rows.
+// writeRange writes one package: without a key the encrypted package as downloaded, with a key its decrypted rows.
 func (d download) writeRange(f io.Writer, r client.CodeRange) error {
 	pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
 	if err != nil {
@@ -282,7 +282,7 @@ func newBar(s *session, codes int64, doing string) *bar {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
 }
 
-// follow returns a reader of a package of about size bytes; while the package is read, the bar advances by its number of codes.
+// follow returns a reader of a package of about size bytes; while it is read, the bar advances by the package's number of codes.
 func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	if b.shown == nil {
 		return in

@@ -111,7 +111,7 @@ func undoImport(s *session, qrjump *client.Client, b client.Batch, actor string,
 	}
 }
 
-// readColumns reads and checks all files before the import, and sets the parameters of the import that follow from the files.
+// readColumns reads and checks all files before the import, and sets those parameters of the import that the files determine.
 func (c *batchImport) readColumns(s *session, begin *client.NewImport) (parts []importPart, lines int64, err error) {
 	for _, name := range c.Files {
 		part := importPart{name: name, codes: client.CodeRange{From: -1}}

@@ -19,7 +19,7 @@ type readBack struct {
 	Labels  int64    `json:"labels"`
 	Unread  int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
 	Index   int64    `json:"index"`   // lowest code index of the labels
-	Content []string `json:"content"` // the texts of that label, one per symbol
+	Content []string `json:"content"` // the texts of the label with this index, one per symbol
 }
 
 // note records a label that was drawn.

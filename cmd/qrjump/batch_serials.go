@@ -61,7 +61,7 @@ func (c *batchSerials) Run(s *session) error {
 	})
 }
 
-// serialsAtOnce is the number of serial numbers per call, which keeps a body below the admin API's limit of 1 MiB.
+// serialsAtOnce is the number of serial numbers per call; it keeps each request body below the admin API's limit of 1 MiB.
 const serialsAtOnce = 3000
 
 // serialRows reads the header of a CSV file, and returns a function that reads the next rows.

@@ -58,7 +58,7 @@ func clockText(c client.Clock) string {
 	return text + ", " + longTime(leadingWait) + tr("clock.ahead_of_real_time")
 }
 
-// longTime formats a duration, in days from three days on.
+// longTime formats a duration; three days or more are formatted as a number of days and a remainder.
 func longTime(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d < 3*day {

@@ -43,8 +43,8 @@ func singleCommand(table reflect.Type, args []string) reflect.Type {
 	return nil
 }
 
-// defaultCommand returns a table with the default command of a noun, such as draw for the noun symbol. The result is nil if the noun has no
-// default command, if no arguments follow the noun, or if help is requested.
+// defaultCommand returns a table with the default command of a noun, such as "draw" for the noun "symbol". The result is nil if the noun
+// has no default command, if no arguments follow the noun, or if help is requested.
 func defaultCommand(table reflect.Type, args []string) reflect.Type {
 	for f := range table.Fields() {
 		if len(args) > 0 && !slices.Contains(args, "--help") && f.Tag.Get("default") == "withargs" {

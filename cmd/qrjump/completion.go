@@ -148,7 +148,7 @@ func read(model *kong.Application, words []string) partialLine {
 				t.value = f
 			}
 		case t.node.Path() == "help":
-			// The words after help name the command that help explains.
+			// The words after "help" are the name of the command that is explained.
 			t.node = read(model, words[i:]).node
 			return t
 		default:
@@ -303,8 +303,8 @@ func (t *partialLine) kept(s *session, kind, begun string) []candidate {
 	return list[:min(len(list), maxCandidates)]
 }
 
-// onServer returns the names of a server's objects of a kind. If there are many objects, onServer returns only names at or after the typed
-// text, or names that the server finds by the text.
+// onServer returns the names of a server's objects of a kind. If there are many objects, onServer returns only names that sort at or after
+// the typed text, or names that a search for the text finds.
 func onServer(ctx context.Context, r reader, qrjump *client.Client, kind, begun string) []candidate {
 	switch kind {
 	case "account":

@@ -99,7 +99,7 @@ type componentSet struct {
 	RedirectHost   []string `sep:"none" placeholder:"HOST"`
 }
 
-// Run creates a platform, or changes the fields of an existing platform that the flags name.
+// Run creates a platform, or changes those fields of an existing platform whose flags are set.
 func (c *componentSet) Run(s *session) error {
 	if c.AnyIP && c.IP != nil {
 		return misused("component.ip_and_any_ip_choose")

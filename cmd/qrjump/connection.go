@@ -165,8 +165,8 @@ type operator struct {
 
 func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
-// ProvideClient makes the client for the Run methods with a client parameter, before Run starts. A Run method without this parameter calls
-// the method client, after validating its flags.
+// ProvideClient makes the client that a Run method with a client parameter receives. A Run method without this parameter validates its
+// flags first and then calls the method client.
 func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
 
 // member holds the flags of commands that call the wire API for one account.
@@ -181,7 +181,7 @@ type member struct {
 // rateRetries is the number of times that a rate-limited call is retried.
 const rateRetries = 5
 
-// ProvideClient makes the client of the wire API for the Run methods with a client parameter, before Run starts.
+// ProvideClient makes the client of the wire API that a Run method with a client parameter receives.
 func (m member) ProvideClient(s *session) (*client.Client, error) { return m.client(s) }
 
 func (m member) client(s *session) (*client.Client, error) {
@@ -239,9 +239,9 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions holds the client options of commands that need only an address and no credentials.
 var noOptions client.Options
 
-// authority returns the file with the certificate authority that the client trusts at an address, in addition to the system's: the value of
-// --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The default data folder,
-// which the user did not name, is used only for addresses on this machine.
+// authority returns the file with a certificate authority that the client trusts at an address in addition to the system's authorities. It
+// is the value of --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The
+// default data folder, which the user did not name, is used only for addresses on this machine.
 func (f serverFlags) authority(address string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")
 	file := certificates.AuthorityFile(dir)

@@ -108,7 +108,7 @@ func readContexts() (file contextFile, path string, err error) {
 	return file, path, err
 }
 
-// check returns an error if a secret field of a context names no source; the field may contain the secret itself.
+// check returns an error if a secret field of a context names no source, because the field may then contain the secret itself.
 func (c serverContext) check(subject string) error {
 	values := c.values()
 	for _, name := range secretFlags {
@@ -162,7 +162,7 @@ func (r *contextResolver) Resolve(chosen *kong.Context, parent *kong.Path, flag 
 	if !r.asked {
 		r.asked = true
 		if err := r.choose(chosen, parent.Flags); err != nil {
-			return nil, exitError{err, exitOf(err)} // exitError keeps the exit code of err, which concerns the context and not the flag
+			return nil, exitError{err, exitOf(err)} // err is about the context, not about the flag, so its exit code is kept
 		}
 	}
 	if r.used == nil || isSet(chosen, flag) {
@@ -344,8 +344,8 @@ type contextSet struct {
 	Current    *bool `negatable:""`
 }
 
-// Run creates a context, or changes the fields of an existing context that the flags name. The first context becomes the current context; a
-// later context becomes the current context with --current.
+// Run creates a context, or changes those fields of an existing context whose flags are set. The first context becomes the current context;
+// a later context becomes the current context with --current.
 func (c *contextSet) Run(s *session) error {
 	if c.Name == "-" || strings.ContainsFunc(c.Name, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", r)

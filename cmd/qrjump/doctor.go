@@ -44,7 +44,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
-	// Without --data, the default folder is checked, unless the checked server is not the one that uses this folder.
+	// Without --data, the default folder is checked; it is skipped if the checked server uses another folder.
 	config.Data = cmp.Or(c.Data, config.Data)
 	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
@@ -170,7 +170,7 @@ func (v *walk) variables(s *session) {
 	}
 }
 
-// isOtherServer reports whether the checked server is not the server that uses the data folder ./qrjump-data.
+// isOtherServer reports whether the checked server uses another data folder than ./qrjump-data.
 func (c *doctorCommand) isOtherServer(reached string) bool {
 	asked := cmp.Or(c.AdminServer, c.Server, reached)
 	addrs, err := server.ReadAddresses("qrjump-data")
@@ -325,7 +325,7 @@ func (d serverProbe) get(path string) (statement, error) {
 }
 
 // operator checks whether the admin API is reachable, because half of the checks need the admin API. If the user gave neither an admin
-// address nor a token, operator reports no missing access; the check of the metrics then reports it.
+// address nor a token, operator does not report missing access, because the check of the metrics does.
 func (v *walk) operator(d serverProbe, named bool) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList

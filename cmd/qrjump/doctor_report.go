@@ -26,7 +26,7 @@ type diagnosticReport struct {
 	Settings   []client.Setting    `json:"settings"`        // Only settings that differ from their defaults are listed.
 	Failed     []client.CallError  `json:"failed_calls"`    // Failed calls of the last days, grouped by endpoint and errcode.
 	Goroutines []string            `json:"goroutines"`      // Stacks of the server's goroutines, grouped; empty without an admin's token.
-	Slow       json.RawMessage     `json:"slow_statements"` // Statements of the database that took 100 ms or longer; null without an admin's token.
+	Slow       json.RawMessage     `json:"slow_statements"` // SQL statements that took 100 ms or longer; null without an admin's token.
 	Unknown    []string            `json:"not_known"`       // The information that could not be read, and the reason.
 }
 

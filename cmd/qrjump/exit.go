@@ -175,7 +175,7 @@ func printError(s session, err error, asJSON bool) {
 	}
 }
 
-// verbFirst moves flags in front of the command, as in "qrjump --server URL rule list", behind the command, where the parser expects them.
+// verbFirst moves flags that precede the command ("qrjump --server URL rule list") to the place after it, where the parser expects them.
 func verbFirst(model *kong.Application, args []string) []string {
 	takesValue := map[string]bool{}
 	for _, node := range append(model.Leaves(false), model.Node) {

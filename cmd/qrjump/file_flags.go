@@ -16,9 +16,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Flags and arguments that name a file have the struct tag file: "in" for a file that is read, "out" for a file that is written. The file
-// name "-" then means standard input or output, which the command receives as a temporary file; with the suffix ",self", the command itself
-// reads or writes the stream. Folders have the tag "dir" if they must exist, and "new" if the command creates them.
+// Flags and arguments that name a file have the struct tag "file". Its value is "in" for a file that is read, and "out" for a file that is
+// written. The file name "-" means standard input or output: the command receives a temporary file, or, with the suffix ",self", uses the
+// stream itself. For a folder, the value of the tag is "dir" if the folder must exist, and "new" if the command creates it.
 const (
 	fileTag = "file"
 	dash    = "-"
@@ -96,9 +96,9 @@ func (s *session) configFlags(node *kong.Node) (done func(error) error, err erro
 // absentTag is the tag of a value that need not be the name of an existing file.
 const absentTag = "absent"
 
-// checkNames returns an error for an empty value, a missing input file, or a missing folder of an output file. A script may pass an empty
-// value by mistake, and it would select all objects or none; flags that accept "" are pointers. The --data folder may be missing if the
-// command waits for the server.
+// checkNames returns an error for an empty value, a missing input file, or a missing folder of an output file. An empty value, which a
+// script may pass by mistake, would select all objects or none. A flag for which "" is valid has a pointer type. The --data folder may be
+// missing if the command waits for the server.
 func checkNames(chosen *kong.Context) error {
 	for _, p := range chosen.Path {
 		v := p.Positional
@@ -134,7 +134,7 @@ func checkNames(chosen *kong.Context) error {
 	return nil
 }
 
-// missingFile returns the key of an error text and the file or folder that a value needs but that is missing; "" = nothing is missing.
+// missingFile returns the key of an error text, and the path of the missing file or folder; both are "" if nothing is missing.
 func missingFile(v *kong.Value, path string) (key, missing string) {
 	kind, _, _ := strings.Cut(v.Tag.Get(fileTag), ",")
 	key = "parse.no_folder"

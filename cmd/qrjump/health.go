@@ -19,7 +19,7 @@ type healthCommand struct {
 	PID     int           `name:"pid" placeholder:"PID"`
 }
 
-// waits reports whether the command waits for a server, whose data folder may then not exist yet.
+// waits reports whether the command waits for a server that may not have created its data folder yet.
 func (c *healthCommand) waits() bool { return c.Wait > 0 }
 
 // healthPoll is the interval between two requests while the command waits for a server.

@@ -256,7 +256,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// inGroups returns the commands below a node keyed by group title, and the titles in the order of their first commands.
+// inGroups returns the titles of the groups of commands below a node, and the commands of each group, keyed by title.
 func inGroups(node *kong.Node) (groups []string, verbs map[string][]*kong.Node) {
 	verbs = map[string][]*kong.Node{}
 	for _, leaf := range node.Leaves(true) {

@@ -116,7 +116,7 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// unsent describes the requested changes: the number with a response, and each one without a response yet.
+// unsent describes the requested changes: the number of requests with a response, and each request without a response.
 func (c *changesSent) unsent() (unsent []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -250,7 +250,7 @@ func (p *labelPlan) printMsg(w io.Writer) {
 	}
 }
 
-// tellLook prints the number of pages and the size of a label, as far as the plan has them.
+// tellLook prints the number of pages and the size of a label; it omits values that the plan does not contain.
 func (p *labelPlan) tellLook(w io.Writer) {
 	if p.Pages > 0 {
 		printMsg(w, "label.plan_pages", counted(int(p.Pages), "page"), p.Page)

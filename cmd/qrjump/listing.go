@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// listing describes how a command prints a list: as JSON under the key name, as a table, or as the sentence none if it is empty.
+// listing describes how a command prints a list: as JSON under the key in name, or as a table; an empty table is the sentence in none.
 type listing[T any] struct {
 	name, none string
 	heads      []string

@@ -37,7 +37,7 @@ func named[T any](list []T, nameOf func(T) string, did, name, kind, see string) 
 	return value, unknown(did, name, kind, see, namesOf(list, nameOf)...)
 }
 
-// withListCommand adds the action and the object to an error; if the object does not exist, the error also shows the command see.
+// withListCommand adds the action and the object to an error; if the object does not exist, the error also shows the command in see.
 func withListCommand(did, thing, see string, err error) error {
 	if isNotFound(err) {
 		return hintError{error: failed(did, thing, err), next: tr("report.see", see)}
@@ -84,8 +84,8 @@ func nearNumber(given int64, storedNumbers []int64) string {
 // terminal; elsewhere they return an error.
 type confirmFlag struct{ Yes bool }
 
-// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type its name, and
-// --yes counts only together with --context: a command that is meant for another server must not delete anything here.
+// confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
+// name, and --yes counts only if --context is typed too, so that a command for another server deletes nothing here.
 func (e confirmFlag) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production

@@ -17,7 +17,7 @@ import (
 // command with JSON output also supports YAML and CSV.
 func (o *outputFlags) shape() *outputFlags { return o }
 
-// withoutHeads means that tables are printed without a header row (--no-headers); the single command of a process sets it.
+// withoutHeads means that tables are printed without a header row (--no-headers); it is global because a process runs a single command.
 var withoutHeads bool
 
 // converter is a writer that converts the JSON output of a command to YAML or CSV.

@@ -67,7 +67,7 @@ func (c *packageCheck) Run(s *session) error {
 	return nil
 }
 
-// openJob reads the line file of a package, by which a printing line recognises the codes; path is the file or its folder.
+// openJob reads a package's line file, with which a printing line recognises the codes; path is the line file or its folder.
 func openJob(path string) (*printpackage.Job, error) {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -99,7 +99,7 @@ type personUpdate struct {
 	Invite       int     `placeholder:"DAYS"`
 }
 
-// Run changes the fields of a person that the flags name.
+// Run changes those fields of a person whose flags are set.
 func (c *personUpdate) Run(s *session) error {
 	if c.AllAccounts && len(c.Account) > 0 {
 		return misused("person.missing_accounts")

@@ -73,7 +73,7 @@ func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
 		Copies: number(p.Copies)}
 }
 
-// unprintable adds advice to the error of a symbol that does not fit: print settings that would work.
+// unprintable adds advice to the error of a symbol that does not fit: the advice names print settings with which it fits.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Reason), next: size.Advice()}

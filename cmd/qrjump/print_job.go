@@ -89,7 +89,7 @@ func (j *printJob) broken(err error) error {
 // saveEvery is the number of bytes of a stream between two checkpoints.
 const saveEvery = 8 << 20
 
-// stream writes a file label by label; fill must put the labels from the number from onwards.
+// stream writes a file label by label; fill must call put for each label, beginning with the label number in its parameter from.
 func (j *printJob) stream(s *session, header string, fill func(from int64, put func(label []byte) error) error) (size int64, err error) {
 	if j.out == "-" {
 		w := bufio.NewWriterSize(s.out, 256<<10)
@@ -180,8 +180,8 @@ type printedFile struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// parts writes files with value labels each, or a single file if value is 0. The first file has value minus lead labels, because its first
-// page begins with lead empty places. The function rows returns the rows of the labels from a number onwards.
+// parts divides the labels among several files. The number of labels per file is value; 0 = a single file. In the first file, the number is
+// smaller by lead, because its first page begins with lead empty places. The function rows returns the rows from a label number on.
 func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
 	if value == 0 || value > total+lead {

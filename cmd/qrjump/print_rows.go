@@ -118,7 +118,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 	}
 	b, err := operator.Batches.Get(s.ctx, src.id)
 	if err != nil || !b.Imported {
-		return false, nil // the call of the wire API that follows reports the error, if any
+		return false, nil // if there is an error, the later call of the wire API reports it
 	}
 	if want.To == math.MaxInt64 {
 		want.To = b.Count - 1
@@ -141,7 +141,7 @@ func (src *rowSource) needMatrix(kind string) error {
 	return hintError{error: fault("print_rows.imported_without_matrix", kind, src.id), next: tr("print_rows.take_another_form_or_print")}
 }
 
-// needKind calls needMatrix if a kind of label includes the dot matrix.
+// needKind calls needMatrix if labels of this kind contain the dot matrix.
 func (src *rowSource) needKind(kind string) error {
 	if kind != "matrix" && kind != "both" {
 		return nil
@@ -152,7 +152,7 @@ func (src *rowSource) needKind(kind string) error {
 // listAtOnce is the number of rows per request for codes that another system produced.
 const listAtOnce = 10_000
 
-// listed calls take with each row of the codes that another system produced.
+// listed calls the function take for each row of the codes that another system produced.
 func (src *rowSource) listed(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	for from := r.From; from <= r.To; from += listAtOnce {
 		var list bytes.Buffer
@@ -258,7 +258,7 @@ func (src *rowSource) count() int64 {
 	return src.inRange()
 }
 
-// rows returns the selected rows (every n-th row of the range) that have at least the index from.
+// rows returns the selected rows (every n-th row of the range) whose index is at least from.
 func (src *rowSource) rows(ctx context.Context, from int64) iter.Seq2[labels.Row, error] {
 	begin := src.fullRange().From
 	return func(yield func(labels.Row, error) bool) {
@@ -328,7 +328,7 @@ func (src *rowSource) fetchRange(ctx context.Context, r client.CodeRange) iter.S
 // errEnough stops a download when no further rows are needed.
 var errEnough = errors.New("enough")
 
-// download passes the rows of a part of a segment to take until take returns false.
+// download calls the function take for each row of a part of a segment, until take returns false.
 func (src *rowSource) download(ctx context.Context, r client.CodeRange, take func(labels.Row) bool) error {
 	if src.operator != nil {
 		return src.listed(ctx, r, take)

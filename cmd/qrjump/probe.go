@@ -334,7 +334,7 @@ func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 // callerNumbers lists errcodes that depend on the caller or on the time and not on the request, so they prove nothing.
 var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
 
-// differs reports whether the response has another errcode than number, which qrjump returns; an errcode in callerNumbers is an error.
+// differs reports whether the errcode of a response differs from number, qrjump's errcode; an errcode in callerNumbers is an error.
 func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
 		answer.err = fault("probe.answered", answer.path, answer.body)
@@ -342,7 +342,7 @@ func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	return answer.err == nil && answer.code != number, answer.err
 }
 
-// anyDiffers makes calls, given as pairs of name and body, until a response has another errcode than number.
+// anyDiffers makes calls, given as pairs of name and body, until the errcode of a response differs from number.
 func (r *probeRun) anyDiffers(number int, calls ...string) (bool, error) {
 	for pair := range slices.Chunk(calls, 2) {
 		if fallback, err := r.differs(number, r.rule(pair[0], pair[1])); err != nil || fallback {
@@ -394,7 +394,7 @@ func (r *probeRun) deleteAdded() (deleted int, err error) {
 	var prefixes []string
 	rest := ""
 	for _, rule := range r.current.added {
-		prefixes, rest = append(prefixes, rule.prefix), rule.more // rest names the Mini Program, as a service account must
+		prefixes, rest = append(prefixes, rule.prefix), rule.more // rest contains the Mini Program, which service accounts must name
 		answer := r.retryCall(func() reply {
 			return r.rule("qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q%s}`, rule.prefix, rule.more))
 		})

@@ -164,13 +164,13 @@ var probes = []probe{
 	}},
 }
 
-// probeList returns a test whether the platform rejects a list call with a body that deviates from the documented form.
+// probeList returns a function that tests whether the platform rejects a list call with a body that deviates from the documented form.
 func probeList(row behaviour.Row, body string) func(*probeRun) (bool, error) {
 	return func(r *probeRun) (bool, error) { return r.refused(row, r.rule("qrcodejumpget", r.fill(body))) }
 }
 
-// addedAs tests whether the platform rejects an add call. If not, addedAs tests whether a call with get_type 1 finds a number other than
-// want of rules under the given spellings.
+// addedAs tests whether the platform rejects an add call. If the platform accepts the call, addedAs tests whether the number of rules that
+// get_type 1 finds under the given spellings differs from want.
 func (r *probeRun) addedAs(row behaviour.Row, body string, want int, spellings ...string) (bool, error) {
 	var sent struct{ Prefix string }
 	body = r.fill(body)
@@ -244,7 +244,7 @@ func probePublishAs(r *probeRun) (bool, error) {
 	return r.publishesLeft(target) != prev, r.err
 }
 
-// probeDoubled tests which one takes effect if a field occurs twice in a body, or a token twice in a query.
+// probeDoubled tests which value the platform uses if a field occurs twice in a body, or a token twice in a query.
 func probeDoubled(r *probeRun) (bool, error) {
 	d, _ := behaviour.WireFieldDoubled.Deviation()
 	refused, err := r.differs(0, r.rule("qrcodejumpget", `{"get_type":9,`+listedOnce+`,"get_type":2}`))

@@ -168,7 +168,7 @@ func (m member) done(s *session, prefix, did, next string) error {
 	})
 }
 
-// confirmFailed adds to an error 85069 the reason why the check of the verification file failed, if the admin API is accessible.
+// confirmFailed adds to an error with errcode 85069 the reason why the verification file failed the check, if the admin API is accessible.
 func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.ConfirmFileFailed.Number || w.RID == "" {
@@ -182,7 +182,7 @@ func confirmFailed(ctx context.Context, server serverFlags, admin adminFlags, er
 	if newErr != nil {
 		return err
 	}
-	// The response of this call is optional; if the call fails, the original error is returned unchanged.
+	// This call only adds detail to the error; if the call fails, the original error is returned unchanged.
 	list, listErr := operator.Verifications.ListChecks(ctx, client.ConfirmationQuery{RID: w.RID, Limit: 1})
 	if listErr != nil || len(list) == 0 {
 		return err
@@ -255,7 +255,7 @@ func (c *rulePublish) Run(s *session, wire *client.Client) error {
 	return c.done(s, c.Prefix, "published", left)
 }
 
-// unknown explains an error of a call whose only argument is a prefix: the errcode for invalid arguments means that no rule has it.
+// unknown explains an error of a call whose only argument is a prefix: errcode InvalidArgs means that no rule has this prefix.
 func (m member) unknown(did, prefix string, err error) error {
 	if w, ok := errors.AsType[*client.WireError](err); ok && w.Code == errcode.InvalidArgs.Number {
 		return absent(hintError{error: failed(did, prefix, err), next: tr("rule.this_account_has_no_such")})

@@ -266,8 +266,8 @@ func makeRunDir() (dir string, remove func(), err error) {
 	}, nil
 }
 
-// removeAbandoned removes a directory of qrjump run if no process holds its lock. A directory with at most the lock file stays, because
-// another process may just be creating it.
+// removeAbandoned removes a directory of qrjump run if no process holds its lock. A directory that contains at most the lock file stays,
+// because another process may be creating the directory at this moment.
 func removeAbandoned(dir string) {
 	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
 		return

@@ -49,8 +49,8 @@ var rootFiles = []string{
 // not get the other QRJUMP_ variables: they are about other servers, and some contain secrets.
 var outputVariables = []string{"QRJUMP_LANG", "QRJUMP_OUTPUT", "QRJUMP_UTC"}
 
-// environOf returns the program's environment: with it, calls to the platform go to the local server, which is the proxy, and the program
-// has the credentials of seed accounts. environOf writes files that the variables name into dir.
+// environOf returns the program's environment, which makes the program use the local server as a proxy for the platform, and contains the
+// credentials of seed accounts. environOf writes the files that the variables name into dir.
 func environOf(ctx context.Context, srv *server.Server, dir string, environ []string, says io.Writer) ([]string, error) {
 	set := variables{}
 	for _, entry := range environ {

@@ -67,8 +67,8 @@ func becomeProgram(hosts, port, program string, args []string) (kind byte, err e
 
 const hostsFile = "/etc/hosts"
 
-// passListeners listens on the server's own port, 443 and 80 in this process's network namespace, where all ports of 127.0.0.1 are free,
-// and passes the three sockets to the server.
+// passListeners listens on three ports of this process's network namespace: the server's own port, 443 and 80. It passes the three sockets
+// to the server. In the namespace, all ports of 127.0.0.1 are free.
 func passListeners(port string) error {
 	if err := startLoopback(); err != nil {
 		return os.NewSyscallError("ioctl", err)

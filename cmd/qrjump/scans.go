@@ -167,8 +167,8 @@ func (c *scansCommand) Run(s *session) error {
 // maxNewestScans is the maximum of --limit if neither --after nor a filter is set: the server returns at most this many newest scans.
 const maxNewestScans = 100_000
 
-// list prints at most limit scans; 0 = no limit. With --after, it prints the scans after this ID; with a filter, the first matching scans;
-// otherwise the newest scans, or all without a limit.
+// list prints at most limit scans; 0 = no limit. With --after, list prints scans after the given ID; with a filter, the first matching
+// scans; otherwise the newest scans, or all scans if limit is 0.
 func (c *scansCommand) list(s *session, operator *client.Client, wanted *client.ScanFilter, limit int) error {
 	r := scanReading{scansCommand: c, operator: operator, wanted: wanted, limit: limit, after: c.After}
 	page, err := r.first(s.ctx)

@@ -69,7 +69,7 @@ type snapshotEnd struct {
 }
 
 // confirm finds the snapshot and asks for confirmation. sure is true if the user confirmed; with --dry-run, confirm only prints the message
-// would. lost is the message about the data that the action deletes.
+// with the key would. lost is the key of the message about the data that the action deletes.
 func (c *snapshotEnd) confirm(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {

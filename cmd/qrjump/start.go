@@ -28,7 +28,7 @@ type starting struct {
 	ran []string
 }
 
-// serverFlags returns the flags that locate the server; shown has the same flags quoted for a shell, without the value of the token.
+// serverFlags returns the flags that locate the server; shown has the same flags quoted for a shell, with a variable for the token.
 func (c *starting) serverFlags(admin bool) (flags, shown []string) {
 	type flag struct{ name, value, env string }
 	list := []flag{{"context", c.Context, "QRJUMP_CONTEXT"}, {"server", c.Server, "QRJUMP_SERVER"}, {"data", c.Data, "QRJUMP_DATA"},
@@ -138,8 +138,8 @@ type accountPlan struct {
 	secretFile           string   // standard input of account set; "" = none
 }
 
-// account returns the account of a plan, and creates it if it does not exist; missingNames lists the unfulfilled requirements of the plan's
-// ability and of the ability to get access tokens.
+// account returns the account of a plan, and creates it if it does not exist. missingNames lists the unfulfilled requirements of two
+// abilities: the plan's ability, and the ability to get access tokens.
 func (c *starting) account(s *session, qrjump *client.Client, p accountPlan) (a client.Account, missingNames []string, err error) {
 	appid := p.appid
 	a, err = qrjump.Accounts.Get(s.ctx, appid)

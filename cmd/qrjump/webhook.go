@@ -144,7 +144,7 @@ type webhookUpdate struct {
 	webhookChanges
 }
 
-// Run changes the fields of a webhook that the flags name.
+// Run changes those fields of a webhook whose flags are set.
 func (c *webhookUpdate) Run(s *session) error {
 	if c.URL == nil && c.Enabled == nil && c.Codes == nil && c.Rule == nil && c.Alarms == nil {
 		return misused("webhook.nothing_to_change")

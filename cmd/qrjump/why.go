@@ -39,7 +39,7 @@ func (c *whyCommand) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// printNotOffered explains a call of an unknown path: if the platform has an API there, it describes this API and an alternative.
+// printNotOffered explains a call of an unknown path. For a path of a platform API, printNotOffered describes the API and an alternative.
 func printNotOffered(w io.Writer, r reader, call client.Call) {
 	if call.ErrCode != errcode.InvalidURL.Number {
 		return

@@ -69,8 +69,8 @@ func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	return list, c.place(c.added)
 }
 
-// ListAfter returns the calls after place for which keep returns true: at most n, oldest first. next is the position to continue
-// from; missed counts evicted calls after place. If place is from another process, ListAfter starts with the oldest stored call.
+// ListAfter returns the calls after place for which keep returns true: at most n, oldest first. next is the position to continue from;
+// missed counts calls after place that were evicted. If place is from another process, ListAfter starts with the oldest stored call.
 func (c *Calls[T]) ListAfter(place string, n int, keep func(T) bool) (list []T, next string, missed int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 // Clock provides the time for the whole server. The clock runs at real speed from the time that was set, or is frozen.
 type Clock struct {
 	Real func() time.Time
-	// Save persists the state of the clock across restarts, before the state takes effect. Save may wait for transactions that call
-	// Now; therefore, Now never waits for Save.
+	// Save stores a new state of the clock for the next start, before the state takes effect. Save may wait for transactions that
+	// call Now; therefore, Now never waits for Save.
 	Save func(state string) error
 	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d contains only the change,
 	// not the passing of real time.
@@ -142,7 +142,7 @@ func (c *Clock) Reset() error {
 	return c.set(clockState{}, false)
 }
 
-// set saves and then activates a state. If forward is true, a frozen clock never shows an earlier time than at the end of the save.
+// set saves and then activates a state. If forward is true and s freezes the clock, the frozen time is not before the end of the save.
 func (c *Clock) set(s clockState, forward bool) error {
 	if c.Save != nil {
 		text, err := json.Marshal(s)

@@ -46,7 +46,7 @@ type clockView struct {
 	RealTime time.Time `json:"real_time" doc:"time of an unmodified clock"`
 }
 
-// moveInput is a requested change of the clock: first now, then advance, and last freeze.
+// moveInput is a requested change of the clock; the server applies Now first, then Advance, then Freeze.
 type moveInput struct {
 	Now            *time.Time `json:"now,omitempty" doc:"time to set, in RFC 3339"`
 	Advance        string     `json:"advance,omitempty" doc:"duration by which to move the clock, for example 36h"`

@@ -80,7 +80,7 @@ const MaxDelay = time.Minute
 // maxFaults limits the number of faults in the plan.
 const maxFaults = 1000
 
-// Plan holds the active faults. The same random seed and the same calls produce the same faults.
+// Plan contains the active faults. The same random seed and the same calls produce the same faults.
 type Plan struct {
 	mu     sync.Mutex
 	seed   uint64

@@ -47,7 +47,7 @@ func (s *Server) countsComponent() component {
 		}}
 }
 
-// checkLimits returns an error if daily_limits contains a path that cannot have a limit there.
+// checkLimits returns an error if daily_limits contains an unknown path, or a path whose limit is fixed or is another setting.
 func checkLimits(object []byte) error {
 	var given struct {
 		DailyLimits settings.Limits `json:"daily_limits"`

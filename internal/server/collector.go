@@ -123,7 +123,7 @@ func (s *Server) warnOfNoReplica(ctx context.Context) {
 	}
 }
 
-// primariesEvery is the interval between two checks of which database servers accept writes.
+// primariesEvery is the interval at which a node checks which database servers accept writes.
 const primariesEvery = 10 * time.Second
 
 // primariesComponent returns the component that checks which of the servers in --database accept writes. Decision 58.
@@ -159,8 +159,8 @@ func (s *Server) primariesComponent() component {
 	}}
 }
 
-// logPrimaries logs an error if several database servers accept writes, and a message when only one does again; said is the list of servers
-// in the last message, and the result is the list for the next call.
+// logPrimaries logs an error if several database servers accept writes, and a message when only one server accepts them again. said lists
+// the servers in the last message; the result is the next value of said.
 func (s *Server) logPrimaries(ctx context.Context, found store.Servers, said string) string {
 	current := ""
 	if found.Primaries() > 1 {

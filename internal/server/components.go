@@ -1,7 +1,7 @@
 package server
 
-// Each type in this file gives its methods access to only those groups of Server fields that they use. A value of such a type contains only
-// pointers, so a new value is created for each use.
+// Each type in this file gives its methods access to only those groups of Server fields that they use. Values of these types contain only
+// pointers and are cheap, so each use creates a new value.
 
 // settingsService sets, stores and loads the operator's settings.
 type settingsService struct {

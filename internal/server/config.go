@@ -28,7 +28,7 @@ type Config struct {
 	ScanListen     string           // address of the scan API; "" = same as Listen
 	AdminListen    string           // address of the admin API and metrics; "" = same as Listen
 	Seed           string           // path of the seed file in YAML; "" = none
-	SeedAllow      []string         // networks that may call those accounts and platforms of Seed that have no ip_allowlist; nil = any
+	SeedAllow      []string         // networks that may use those accounts and platforms of Seed that have no ip_allowlist; nil = any
 	Set            []string         // settings as NAME=VALUE that override the seed; they survive a reset
 	Language       i18n.Language    // language of the texts that serve prints on its terminal
 	Dev            bool             // developer mode: demo accounts, emulator, no credentials for the scan and admin APIs

@@ -87,8 +87,8 @@ func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }
 
-// isAdminToken reports whether a text that a person typed is the admin token. After too many wrong texts, each further wrong text returns
-// iam.ErrTooMany.
+// isAdminToken reports whether a text that a person typed is the admin token. After too many wrong texts, isAdminToken returns
+// iam.ErrTooMany for each further wrong text.
 func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	if sameSecret(text, s.secrets.adminToken) {
 		return true, nil
@@ -99,7 +99,7 @@ func (s access) isAdminToken(r *http.Request, text string) (bool, error) {
 	return false, nil
 }
 
-// callAgain repeats a wire call as the account, with an operator token that the account never receives, and returns the request id.
+// callAgain repeats an account's wire call and returns the request id; it uses an operator token, which the account never receives.
 func (s *Server) callAgain(ctx context.Context, account, path, query, body string) (rid string, err error) {
 	values, err := url.ParseQuery(query)
 	if err != nil {

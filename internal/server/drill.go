@@ -40,7 +40,7 @@ type DrillReport struct {
 	Started   time.Duration `json:"started_ns"`
 	Rules     int           `json:"rules"`
 	Published int           `json:"published"`
-	Opened    int           `json:"opened"`    // published rules whose text opened a Mini Program in a scan
+	Opened    int           `json:"opened"`    // published rules whose prefix opened a Mini Program when it was scanned
 	Explained int           `json:"explained"` // published rules that opened nothing, for a reason that the explanation names
 	Batches   int           `json:"batches"`
 	Codes     int           `json:"codes"` // codes that were made again and found by their texts
@@ -252,7 +252,7 @@ func (d *drill) scanRules(ctx context.Context, r *DrillReport) error {
 	}
 }
 
-// opens scans the text of a rule and reports whether a Mini Program opens.
+// opens scans the prefix of a rule as a link, and reports whether the scan opens a Mini Program.
 func (d *drill) opens(ctx context.Context, rule rules.Rule) (bool, error) {
 	var got struct {
 		Action string

@@ -19,7 +19,7 @@ func identityFile(data string) string { return filepath.Join(data, "database") }
 func identity(key *sealer.Key) string { return key.Hash("identity of the database", "") }
 
 // checkDatabaseExists returns an error if the data folder was in use but the file of the embedded database is missing. Opening the database
-// would create a new file, and would destroy the data that the file qrjump.db-wal still has of the old one.
+// would create a new file, and would destroy the old data that the file qrjump.db-wal still contains.
 func checkDatabaseExists(c Config) error {
 	if c.Database != "" {
 		return nil
@@ -33,7 +33,7 @@ func checkDatabaseExists(c Config) error {
 }
 
 // refuseEmpty returns an error if a database is empty although the data folder was used with a database before. Either the address is wrong
-// or the database is lost; a new database would have no data, and other keys for codes and openids.
+// or the database is lost; a new database would have no data and would use different keys for codes and openids.
 func refuseEmpty(c Config, empty bool) error {
 	if !empty {
 		return nil
@@ -58,7 +58,7 @@ func refuseEmpty(c Config, empty bool) error {
 // token do not count, because an operator may put them into a new folder.
 func traceOf(c Config) (string, error) {
 	traces := []string{identityFile(c.Data)}
-	if c.Database == "" { // further files count, because a partial copy of a folder may lack the identity file
+	if c.Database == "" { // other files also show that a folder was used: a partial copy of it may lack the identity file
 		traces = append(traces, filepath.Join(c.Data, "clock"), filepath.Join(c.Data, "rules.snapshot"), c.scansDir())
 	}
 	for _, path := range traces {

@@ -192,7 +192,7 @@ func (t KeyRotation) reseal(ctx context.Context, s *store.Store, oldMaster, newM
 	if err != nil {
 		return 0, 0, err
 	}
-	names := map[string]bool{} // a set of names, because the transaction may be retried
+	names := map[string]bool{} // a set counts each name once, even if the transaction is retried
 	secrets, err = s.Reseal(ctx, func(name, sealed string) (string, error) {
 		secret, err := oldMaster.Open(place(name), sealed)
 		if err != nil {

@@ -61,7 +61,7 @@ func (s scanRecords) openLake(context.Context) error {
 	return nil
 }
 
-// announceErasure records the erasure of a user in the database, from which the lake learns to erase the user too.
+// announceErasure records the erasure of a user in the database; the lake reads this record and then erases the user too.
 func (s scanRecords) announceErasure(ctx context.Context, user scanlog.UserHash) error {
 	return s.store.AddErasure(ctx, scanlog.Erasure{User: user, ErasedAt: s.now().UnixMilli()})
 }

@@ -38,7 +38,7 @@ type serving struct {
 	proxies     []netip.Prefix              // that are trusted
 	rooms       map[bool]*connlimit.Limiter // connection limits by kind of listener: true = admin, false = public
 	servers     []*http.Server
-	front       *http.Server // HTTP server that is a proxy to the platform's names; nil = none
+	front       *http.Server // HTTP server that is a proxy for the platform's host names; nil = none
 	behind      *http.Server // HTTP server that handles the proxied requests
 	wireCalls   http.Handler // handler of the wire API, for calls that the console repeats
 	lanes       map[*http.Server]*fastpath.Listener
@@ -50,7 +50,7 @@ type serving struct {
 	accepting   sync.WaitGroup     // the servers
 	requests    sync.RWMutex       // each request holds a read lock; drain takes the write lock forever, so that no request can start
 	cutRequests context.CancelFunc // cancels the operations for which running requests wait
-	startEnds   func() bool        // ends the link between the start's context and store.Abort; nil = no link
+	startEnds   func() bool        // stops the AfterFunc that calls store.Abort when the start's context ends; nil = none
 	endWaiting  *time.Timer        // timer by which drain calls store.Abort; nil = not started
 }
 
@@ -210,8 +210,8 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is how long before the end of the drain calls stop waiting for the database. Otherwise, a commit that waits for an unreachable
-// replica would never end, and would block all later writes.
+// lastWaits is the last part of the drain, in which calls no longer wait for the database. Otherwise, a commit that waits for an
+// unreachable replica would never end, and would block all later writes.
 const lastWaits = 2 * time.Second
 
 // drain accepts no new connections and waits for running requests, then cuts them. The listeners drain in parallel, so a slow

@@ -95,7 +95,7 @@ func (m *metrics) countAttempt(kind outbox.Kind, taken bool) {
 	m.sends.WithLabelValues(string(kind), result).Inc()
 }
 
-// watchUsage registers the metrics of the calls that wait to be written to the call log or were dropped.
+// watchUsage registers the metrics of the call log: the number of calls that wait to be written, and the number of dropped calls.
 func (m *metrics) watchUsage(l *apiusage.Service) {
 	m.registry.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts(metric("qrjump_call_log_dropped_total")),

@@ -38,8 +38,8 @@ func (s *Server) pushesComponent() component {
 	})
 }
 
-// outboxComponent returns the component that sends the outbox rows of one kind. open returns the policy for sending, and a pointer to a
-// variable; start stores in this variable the function that wakes the sender.
+// outboxComponent returns the component that sends the outbox rows of one kind. open returns the policy for sending, and a pointer to the
+// variable in which start stores the function that wakes the sender.
 func (s *Server) outboxComponent(name string, open func(context.Context) (outbox.Policy, *func(), error)) component {
 	var o *outbox.Sender
 	return component{

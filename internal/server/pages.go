@@ -59,7 +59,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return handler
 	}
-	// No link of a rule can have the path TryPath on this server: with --dev, requests need a host name that rules cannot have.
+	// TryPath cannot hide the link of a rule: with --dev, this server accepts only requests for host names that rules cannot have.
 	mux := http.NewServeMux()
 	mux.Handle(landing.TryPath+"{$}", g.Preview())
 	mux.Handle("/", handler)

@@ -166,7 +166,7 @@ func (e *examination) store(ctx context.Context) {
 	}
 }
 
-// inspectDatabase opens a database, calls look with it, and closes the database unchanged; the error after look is errSeen.
+// inspectDatabase opens a database, calls the function look with it, and closes it unchanged; it returns errSeen if look was called.
 func inspectDatabase(ctx context.Context, c Config, look func(ctx context.Context, db *store.Store, schema int64)) error {
 	check := func(ctx context.Context, db *store.Store, schema int64) error {
 		look(ctx, db, schema)

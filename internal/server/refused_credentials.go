@@ -15,8 +15,8 @@ import (
 )
 
 // credentialKind describes a kind of credential that this server checks. A valid credential is always accepted, even after many invalid
-// attempts from the same address. Invalid attempts are counted and logged; after twenty of them from an address within a minute, the
-// response to the next one only reports too many attempts. Passwords are an exception: after too many failed attempts they are not
+// attempts from the same address. Invalid attempts are counted and logged; after twenty invalid attempts from an address within a minute,
+// the response to a further one only says that there were too many. Passwords are an exception: after too many failed attempts they are not
 // compared, because the comparison is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
 type credentialKind struct {
 	name    string // metric label, and the name in the admin API
@@ -34,8 +34,8 @@ var (
 	credentialKinds = []credentialKind{adminTokenKind, secretKind, scanKeyKind, passwordKind, loginLinkKind, providerKind}
 )
 
-// refuse records an attempt with an invalid credential; name is the account, person or key that it claims to be, if known. If tooMany is
-// true, the attempt is counted but not logged.
+// refuse records an attempt with an invalid credential; name is the account, person or key that the credential is for, if known. If tooMany
+// is true, the attempt is counted but not logged.
 func (s access) refuse(ctx context.Context, d credentialKind, name string, ip netip.Addr, tooMany bool) {
 	s.secrets.refusals.note(refusal{kind: d.name, name: name, ip: ip.Unmap().WithZone("")}, s.realNow())
 	if tooMany {

@@ -30,7 +30,7 @@ const longestHeld = 64 << 10
 func (s access) limitBodyTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
-		// A client that stops reading must not keep a response in memory. A streaming handler sets a new write deadline with every chunk.
+		// Otherwise, a client that stops reading would keep a response in memory. A streaming handler sets a new deadline per chunk.
 		_ = control.SetWriteDeadline(now.Add(answerTime))
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
@@ -147,8 +147,8 @@ func (a *drainingBody) release() {
 // Unwrap returns the underlying writer, for http.ResponseController.
 func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// beforeAnswer is called before the first byte of a response. It drains the rest of the request body, or marks the response as buffered. A
-// handler that writes its response while it reads the body keeps the body.
+// beforeAnswer is called before the first byte of a response. It drains the rest of the request body, or marks the response as buffered. If
+// a handler writes its response while it reads the body, the rest of the body is left to the handler.
 func (a *drainingBody) beforeAnswer(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return

@@ -94,7 +94,7 @@ func (s *Server) logDeviations() {
 	}
 }
 
-// announce makes /readyz report the shutdown while all calls are still served, so that a load balancer sends no new calls by the time the
+// announce makes /readyz report the shutdown while all calls are still served, so that a load balancer has stopped sending calls when the
 // listeners close.
 func (s *Server) announce(end <-chan time.Time) (err error) {
 	s.serving.draining.Store(true)
@@ -138,7 +138,7 @@ func (s *Server) welcome(ctx context.Context, w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-// trust prints how to make a client that always calls the platform's host names reach and trust this server.
+// trust prints instructions for a client that always calls the platform's host names: how it can reach and trust this server.
 func (s *Server) trust(w io.Writer) {
 	ca := certificates.AuthorityFile(s.config.Data)
 	if full, err := filepath.Abs(ca); err == nil {

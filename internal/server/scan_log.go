@@ -24,8 +24,8 @@ import (
 // scansDir returns the folder of this node's journal.
 func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
-// openScanLog opens the log that collects the scans of all nodes. It is the stream of --scan-stream, otherwise the journal with an embedded
-// database, or a table in PostgreSQL.
+// openScanLog opens the log that collects the scans of all nodes. With --scan-stream, the log is this stream; otherwise it is the journal
+// (embedded database) or a table (PostgreSQL).
 func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
@@ -59,8 +59,8 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 	return nil
 }
 
-// leaveStream detaches this node from a stream that it used before. Scans that were not counted from the stream, or not delivered to
-// webhooks, are counted and delivered from the journal; then skip records the position of the last such scan. Every step is idempotent, so
+// leaveStream detaches this node from a stream that it used before. The scans of the stream that are not yet counted or not yet delivered
+// to webhooks are then taken from the journal. Last, skip records the position up to which this is done. Every step is idempotent, so
 // leaveStream can run again after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
@@ -256,7 +256,7 @@ func (s scanRecords) openStream(ctx context.Context) error {
 	return nil
 }
 
-// beginOrigin records in the database from which position on this node's scans come from the stream, unless this is already recorded.
+// beginOrigin records in the database the journal position after which this node's scans go to the stream, unless one is recorded.
 func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	mark, err := s.scanning.ledger.stream.Shipped(ctx, node)
 	if err == nil {
@@ -268,8 +268,8 @@ func (s scanRecords) beginOrigin(ctx context.Context, node string) error {
 	return nil
 }
 
-// countRemaining counts the last scans of a log before the counter changes to another log, and queues these scans for webhooks. If shared
-// is true, all nodes use the log; this node may then have added scans after other nodes changed to the other log.
+// countRemaining counts the last scans of a log and queues them for webhooks, before the counter starts to read another log. If shared is
+// true, all nodes use the old log, and this node may have added scans to it after other nodes started to use the new log.
 func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id string, shared bool) error {
 	state, left, err := s.leftAt(ctx, id)
 	if err != nil {
@@ -281,7 +281,7 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 			return err
 		}
 	}
-	// The steps are repeated, because another node may change the counter to another log during this loop.
+	// The steps are repeated, because another node may count scans, or make the counter read another log, during this loop.
 	for range 20 {
 		if err := s.newCounter(log, nil).CatchUpAndSave(ctx); err != nil {
 			return fmt.Errorf("counting the scans that no stream has: %w", err)
@@ -300,8 +300,8 @@ func (s scanRecords) countRemaining(ctx context.Context, log scanlog.Log, id str
 		left.WebhookOffset, left.Position)
 }
 
-// leftAt returns the counting state, the position up to which a log is counted, and the position up to which it is queued for webhooks. The
-// two positions are equal if no webhook wants scans, or if the second one is unknown.
+// leftAt returns the counting state and two positions of a log: scans up to the first are counted, scans up to the second are queued for
+// webhooks. The positions are equal if no webhook wants scans, or if the second position is unknown.
 func (s scanRecords) leftAt(ctx context.Context, id string) (state stats.State, left stats.LogCheckpoint, err error) {
 	hears, told := false, int64(0)
 	err = s.store.ViewWebhooks(ctx, func(tx webhooks.Tx) error {

@@ -67,7 +67,7 @@ type scanLedger struct {
 	nodes    *scanlog.Nodes                    // connections to the other nodes; nil = single node
 	earlier  scanlog.Log                       // log with the scans from before --scan-stream; nil = log has all scans
 	lake     *lake.Lake                        // lake of --lake; nil = none
-	mended   atomic.Int64                      // recorder.Lost() when a test write last succeeded
+	mended   atomic.Int64                      // value of recorder.Lost() at the last successful test write
 }
 
 // ledgerComponent returns the component that makes scans durable.

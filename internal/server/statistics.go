@@ -48,7 +48,7 @@ func (s scanRecords) openAlarms() {
 }
 
 // openCounter prepares the counting of scans. If the journal is the scan log, openCounter also checks, before the first scan is written,
-// that it is the journal that was counted before.
+// that earlier scans were counted from the same journal.
 func (s scanRecords) openCounter(ctx context.Context) error {
 	s.scanning.counter = s.newCounter(s.scanning.ledger.log, s.scanning.ledger.flush)
 	if s.scanning.ledger.earlier != nil {
@@ -77,7 +77,7 @@ func (s scanRecords) newCounter(log scanlog.Log, flush func(context.Context) err
 		Tracing: s.config.Tracing}
 }
 
-// lastCount is the time that the shutdown waits for uncounted scans.
+// lastCount is the maximum time for which the shutdown counts remaining scans.
 const lastCount = 2 * time.Second
 
 // counterComponent returns the component that counts the scans in the scan log.

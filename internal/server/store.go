@@ -49,9 +49,9 @@ func (s *Server) storeComponent() component {
 	}
 }
 
-// check returns an error if this server cannot start with the database. check runs before the database is changed, so that the program that
-// used it before can still use it. schema is the schema version of the database, 0 if it is empty; check may read only tables that every
-// version has in the same form.
+// check returns an error if this server cannot start with the database. check runs before the database is changed, so that the previous
+// version of the program can still use the database after an error. schema is the schema version of the database, 0 if it is empty; check
+// may read only tables that every version has in the same form.
 func (s *Server) check(ctx context.Context, db *store.Store, schema int64) error {
 	// Unreadable TLS files are found here, before the database is changed.
 	if err := s.openTLS(); err != nil {

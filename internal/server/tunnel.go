@@ -136,8 +136,8 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 	})
 }
 
-// ServeAlso serves further listeners until Close: wire as the wire API's listener, secure and plain as the platform, over TLS and over
-// plain HTTP. A listener may be nil. ServeAlso works only on a server with --dev.
+// ServeAlso serves three further listeners until Close: wire is served like the wire API's listener, secure (TLS) and plain (no TLS) like
+// the platform. A listener may be nil. ServeAlso works only on a server with --dev.
 func (s *Server) ServeAlso(wire, secure, plain net.Listener) error {
 	shown, err := s.platformCertificate()
 	if err != nil {
@@ -173,8 +173,8 @@ func platformName(authority string) bool {
 	return slices.Contains(PlatformNames, strings.ToLower(strings.TrimSuffix(host, ".")))
 }
 
-// isOwnAddress reports whether a request with an absolute URL is no proxy request, because its URL names this listener: a loopback host,
-// with the listener's port or without a port.
+// isOwnAddress reports whether the absolute URL in a request names this listener (a loopback host, with the listener's port or without a
+// port); such a request is no proxy request.
 func isOwnAddress(r *http.Request) bool {
 	host, port, err := net.SplitHostPort(r.URL.Host)
 	if err != nil {
@@ -199,7 +199,7 @@ func (s *Server) rejectProxy(w http.ResponseWriter, authority string) {
 		strings.Join(PlatformNames, ", ")+"), and "+fmt.Sprintf("%.100q", authority)+" is not one of them: add it to NO_PROXY")
 }
 
-// connect serves CONNECT. After its response, the client uses the connection like one to the platform: with TLS, or on port 80 without.
+// connect serves CONNECT. Afterwards, the client uses the connection as if it led to the platform: with TLS, or without TLS on port 80.
 func (s *Server) connect(t *tunnel, w http.ResponseWriter, r *http.Request) {
 	if !platformName(r.Host) {
 		s.rejectProxy(w, r.Host)

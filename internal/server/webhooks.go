@@ -60,7 +60,7 @@ type dismissalData struct {
 	Note        string    `json:"note"`
 }
 
-// currentLog is the scan log that the counter reads at the time of each call, because the counter may change to another log.
+// currentLog is the scan log that the counter reads at the time of each call, because the counter may start to read another log.
 type currentLog struct{ s *Server }
 
 func (l currentLog) ID() string { return l.s.scanning.counter.Log.ID() }

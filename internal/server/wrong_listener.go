@@ -33,8 +33,8 @@ func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
 }
 
-// mountElsewhere makes a listener respond to the paths of surfaces that it does not serve with the name of the right listener. To unknown
-// paths, the wire listener responds as the platform does.
+// mountElsewhere makes a listener respond to requests for surfaces that it does not serve; the response names the right listener. To
+// unknown paths, the wire listener responds as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}

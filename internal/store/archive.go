@@ -135,8 +135,8 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// countedLocally selects the rows of table scan_logs for an archive. Even if a stream was counted, these rows state that the scans of the
-// archive were counted from the local scan log.
+// countedLocally selects the rows of table scan_logs for an archive. Even if the server counted scans from a stream, these rows state that
+// the archive's scans were counted from the local scan log.
 const countedLocally = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
 	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 

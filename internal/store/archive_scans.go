@@ -19,7 +19,7 @@ type externalScans struct {
 	log     scanlog.Log
 	base    int64 // last sequence number in the scan table
 	upTo    int64 // position of the last scan in log
-	counted int64 // counted_offset that the archive has for the local scan log; 0 = as stored
+	counted int64 // counted_offset to write to the archive for the local scan log; 0 = the stored value
 }
 
 // SetLocalScanLog sets the local scan log, which stores the scans in files beside the embedded database. An archive contains the scans of
@@ -47,8 +47,8 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.external = log }
 
 // findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a local
-// scan log, an archive contains the scans up to prev or up to the last position that is counted or delivered to webhooks, whichever is
-// later; from a shared scan log, an archive contains the counted scans.
+// scan log, these are the scans up to prev or, if it is later, up to the last position that is counted or delivered to webhooks. From a
+// shared scan log, these are the counted scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {

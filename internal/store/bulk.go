@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// argumentsAtOnce returns the maximum number of arguments in a multi-row INSERT: less than the limit of the database.
+// argumentsAtOnce returns the maximum number of arguments in a multi-row INSERT, which is below the limit of the database.
 func (t *Tx) argumentsAtOnce() int {
 	if t.engine.name == "sqlite" {
 		return 800
@@ -66,8 +66,8 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
-// addMany inserts rows like insertMany, for transactions that insert some hundred rows in each of many calls: a transaction in bulk mode
-// keeps the statements of addMany prepared between the calls. addMany returns the number of stored rows.
+// addMany inserts rows like insertMany, and returns the number of stored rows. It is for transactions that call it many times with some
+// hundred rows each: in bulk mode, its statements stay prepared between the calls.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
 	limit := t.engine.rowsAtOnce
 	var args []any

@@ -258,7 +258,7 @@ func (t *Tx) writeRemaining(ctx context.Context) error {
 	rows, err := t.chainQueued(ctx)
 	if err == nil && !t.moved && !t.readOnly && auditlog.PreconditionFromContext(ctx) != nil {
 		err = t.lockHead(ctx) // checks the precondition of a call that adds no log entry, such as a webhook test
-		t.expected = nil      // the precondition does not count as met, because later changes of this call are not guarded
+		t.expected = nil      // the client is not told that the precondition was met: it does not guard later changes of the call
 	}
 	if err != nil || !t.moved {
 		return err

@@ -19,8 +19,8 @@ const (
 	countedPublishes = `SELECT owner, CAST(created_at / 3600000 AS TEXT) AS hour, COUNT(*) AS publishes FROM publishes GROUP BY owner, created_at / 3600000`
 )
 
-// wrongPieces returns SQL that selects the rows of rule_page_buckets with a wrong rule count. The condition pieces selects the buckets to
-// check, and subject, which begins with AND, restricts the rules that a bucket counts.
+// wrongPieces returns SQL that selects the rows of rule_page_buckets with a wrong rule count. The SQL condition in "pieces" selects the
+// buckets to check. The SQL in "subject", which begins with AND, restricts the rules that a bucket counts.
 func wrongPieces(pieces, subject string) string {
 	return `SELECT owner, target, rules FROM (SELECT owner, target, first_id, rules,
 			LEAD(first_id, 1, CAST(9223372036854775807 AS BIGINT)) OVER (PARTITION BY owner, target ORDER BY first_id) AS next

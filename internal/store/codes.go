@@ -322,8 +322,8 @@ func (t codeQueries) EventsAt(ctx context.Context, batch, index, prev int64, lim
 // eventLevels is the number of block sizes in eventBlocks: blocks of 1, 16, 256, … codes, and one block for all codes of a batch.
 const eventLevels = 9
 
-// eventBlocks is the SQL expression for the smallest block that contains all codes of an event; the schema has an index on it. Of ranges
-// that do not overlap, at most 15 have the same smallest block.
+// eventBlocks is the SQL expression for the smallest block that contains all codes of an event; the schema has an index on it. At most 15
+// ranges that do not overlap one another have the same smallest block.
 const eventBlocks = `CASE
 	WHEN first_idx = last_idx THEN first_idx * 16
 	WHEN first_idx >> 4 = last_idx >> 4 THEN (first_idx >> 4) * 16 + 1

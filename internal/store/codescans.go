@@ -51,7 +51,7 @@ func (t codeQueries) EraseOpenIDs(ctx context.Context, openIDOf func(account str
 	return nil
 }
 
-// eraseOpenIDs deletes the rows of a table in which column contains one of the user's openids; held lists the accounts of these openids.
+// eraseOpenIDs deletes the rows of a table in which column contains one of the user's openids; "held" lists the accounts of these openids.
 func (t codeQueries) eraseOpenIDs(ctx context.Context, table string, column userColumn, held []string,
 	openIDOf func(account string) string,
 ) error {

@@ -107,8 +107,8 @@ func copyFault(err, broken error, rows *rowReader, prev int64) error {
 // copyFailed is the SQLSTATE for a COPY that the client cancelled.
 const copyFailed = "57014"
 
-// copyLine returns the line number from the context of a server error in any language, or 0. The line number is the first number after the
-// name of the table, which may contain digits, has been removed.
+// copyLine returns the line number from the context of a server error in any language, or 0. copyLine first removes the name of the table,
+// which may contain digits; the first number in the rest is the line number.
 func copyLine(location, table string) int64 {
 	location = strings.Replace(location, table, "", 1)
 	from := strings.IndexFunc(location, isDigit)

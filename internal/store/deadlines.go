@@ -35,8 +35,8 @@ type deadlines struct {
 	lines map[*deadlineConn]struct{} // open connections
 }
 
-// stopReadTimeout is the read timeout of all connections while the process stops. After one read has timed out, the read timeout of all
-// connections becomes nextReadTimeout, because the other reads wait for the same server.
+// stopReadTimeout is the read timeout of all connections while the process stops. After the first read has timed out, it becomes
+// nextReadTimeout, because the reads of all connections wait for the same server.
 const stopReadTimeout, nextReadTimeout = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after Abort was called because the process ends.
@@ -58,8 +58,8 @@ func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 // current returns the current read timeout.
 func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
-// listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx calls dial again to cancel a
-// running statement. While a COMMIT runs, dial fails: PostgreSQL would make a cancelled commit visible before its replica has it.
+// listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx also calls dial to cancel a running
+// statement. dial fails while a COMMIT runs: if the COMMIT were cancelled, PostgreSQL would show its changes before the replica has them.
 //
 // The second function that listening returns, stands, stores in the deadlineConn the status that the server has reported.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
@@ -103,7 +103,7 @@ func (p *deadlines) closeTo(old func(serverStatus) bool) {
 	}
 }
 
-// deadlineConn is a network connection whose reads time out if the server sends nothing for a time.
+// deadlineConn is a network connection whose reads time out if the server sends nothing for too long.
 type deadlineConn struct {
 	net.Conn
 	patience *deadlines
@@ -177,7 +177,7 @@ func (c *deadlineConn) end() {
 	}
 }
 
-// bound sets the deadline of a read to since plus the current read timeout, or to until if that is earlier or no read timeout applies.
+// bound sets the deadline of a read to c.since plus the read timeout, or to c.until if c.until is earlier or if no read timeout applies.
 func (c *deadlineConn) bound() error {
 	end := c.since.Add(c.patience.current())
 	if !c.patience.ending() && (c.patience.Load() || c.waits.Load() || c.commits.Load()) || !c.until.IsZero() && c.until.Before(end) {

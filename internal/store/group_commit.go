@@ -27,7 +27,7 @@ const (
 )
 
 // groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient changes run
-// separately for this reason: if all waiting changes did, they would block each other while new changes arrive.
+// separately for this reason: if all waiting changes ran separately, they would block each other while new changes arrive.
 var groupWait = time.Second
 
 const maxImpatient = 4

@@ -71,7 +71,7 @@ const (
 	importLockPause = 300 * time.Millisecond
 )
 
-// lockImports locks out other bulk imports until the transaction ends; accounts.ErrImporting if all attempts find a running import.
+// lockImports locks out other bulk imports until the transaction ends. It returns ErrImporting if all attempts find a running import.
 func (t bulkQueries) lockImports(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool

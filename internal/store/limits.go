@@ -40,8 +40,8 @@ const (
 )
 
 // AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key contains
-// the limited period, which is at most a minute, because Forget deletes older rows. Rejected calls are not counted. AllowTimes works only
-// on a shared store (PostgreSQL).
+// the limited period. The period must be at most a minute, because Forget deletes rows without a call in the last minute. Rejected calls
+// are not counted. AllowTimes works only on a shared store (PostgreSQL).
 func (s RateLimits) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (last_call_at, allowed) = (excluded.last_call_at, l.allowed + 1) WHERE l.allowed < $2 RETURNING allowed`

@@ -61,7 +61,7 @@ func (n mapper[T]) query(rest string) string {
 	return `SELECT ` + n.columns + ` FROM ` + n.table + ` ` + rest
 }
 
-// find reads the row that the WHERE condition location selects.
+// find reads the row for which the WHERE condition in "location" is true.
 func (n mapper[T]) find(ctx context.Context, t *Tx, location string, args ...any) (T, error) {
 	return n.scan(t.row(ctx, n.query(`WHERE `+location), args...).Scan)
 }

@@ -27,7 +27,7 @@ func (s *Store) Meta(ctx context.Context, name string) (string, error) {
 }
 
 // NewestMeta returns a page of the values whose names start with a prefix in begins, and the total number of these values. Each prefix ends
-// in a slash. The values are JSON, sorted by their field with the name actor, a UTC time, newest first.
+// in a slash. The values are JSON; they are sorted by the UTC time in the JSON field whose name is in "actor", newest first.
 func (s *Store) NewestMeta(ctx context.Context, begins []string, actor string, offset, limit int) (values []string, total int, err error) {
 	var names []string
 	var args []any

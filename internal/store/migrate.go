@@ -185,9 +185,9 @@ func (s *Store) longest(ctx context.Context) string {
 }
 
 // withLinesFor is a file system of migrations that shows the lines for the current database, such as "-- postgres: …", and hides the lines
-// for the other database. Lines marked inUse run only if the schema already has tables, to which other nodes may write; a migration with
-// such lines then runs without a transaction. Lines marked strongest also run only if the schema already has tables. They take the
-// strongest lock that the migration needs, before its other statements take weaker locks.
+// for the other database. Lines marked inUse or strongest run only if the schema already has tables, to which other nodes may write. A
+// migration with lines marked inUse then runs without a transaction. Lines marked strongest take the strongest lock that the migration
+// needs, before other statements take weaker locks.
 type withLinesFor struct {
 	fs.FS
 	lines []string

@@ -32,7 +32,7 @@ type rowTable struct {
 	emptied  string // columns that are cleared if the row is not deleted
 	took     string // SQL for the delivery time in Unix milliseconds
 	due      string // SQL condition: the receiver r.receiver has a row that may be sent now
-	isNext   string // SQL condition for a due row, beginning with AND: no older row must be sent first
+	isNext   string // SQL condition, beginning with AND: there is no older row that must be sent before this row
 }
 
 var rowTables = map[outbox.Kind]rowTable{
@@ -211,7 +211,7 @@ func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.R
 func (t outboxQueries) DeadLetterRows(ctx context.Context, kind outbox.Kind, receiver string, keep int, fault string) (int, error) {
 	k := rowTables[kind]
 	const waiting = `SELECT id FROM {rows} WHERE {receiver} = $1 AND next_attempt_at > 0 ORDER BY id`
-	// The first and the last id cost little to read, and usually their difference already proves that at most keep rows wait.
+	// The first and the last id cost little to read, and usually their difference already proves that no more than "keep" rows wait.
 	var span int64
 	err := t.row(ctx, k.words.Replace(`SELECT COALESCE((`+waiting+` DESC LIMIT 1) - (`+waiting+` LIMIT 1) + 1, 0)`), receiver).Scan(&span)
 	if err != nil || span <= int64(keep) {

@@ -43,7 +43,7 @@ type statement struct {
 // maxQueued is the maximum number of queued statements.
 const maxQueued = 500
 
-// newPipe uses the connection db, or a connection from the pool db, and queues the statement begin without sending it.
+// newPipe queues the statement "begin" without sending it. Its connection is db or, if db is a pool, a connection from db.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
 	var err error

@@ -219,7 +219,7 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 // ruleCount is SQL for the number of rules of an owner and target in rule_counts; triggers update this table (00109_first.sql).
 const ruleCount = `SELECT rules FROM rule_counts WHERE owner = $1 AND target = $2`
 
-// opened returns the value of column target in rule_counts and rule_page_buckets for the rules of q: "" = all rules of the owner.
+// opened returns the value of column target that stands for the rules of q in rule_counts and rule_page_buckets: "" = all of the owner.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -227,7 +227,7 @@ func opened(q rules.Query) string {
 	return q.Target
 }
 
-// counted returns the number of rules of an owner (target ""), of a target (owner ""), or of an owner with a target.
+// counted returns the number of rules that have the given owner and target; owner "" = any owner, target "" = any target.
 func (t ruleQueries) counted(ctx context.Context, owner, target string) (n int, err error) {
 	err = t.row(ctx, ruleCount, owner, target).Scan(&n)
 	return n, replaceNoRows(err, nil)
@@ -406,8 +406,8 @@ const (
 // errBeingImported is the error for a rule whose prefix an unfinished import has written but not yet published.
 var errBeingImported = errors.New("one of the prefixes is being written by an import that is not at its end; try again")
 
-// insertRules inserts new rules. If an uncommitted import has written one of the prefixes, insertRules waits for at most 200 ms,
-// because this transaction may have locked the end of the audit log, for which all writers wait.
+// insertRules inserts new rules. If an uncommitted import has written one of the prefixes, insertRules waits for at most 200 ms: this
+// transaction may have locked the end of the audit log, and all other writers wait for this lock.
 func (t ruleQueries) insertRules(ctx context.Context, all []rules.Rule) error {
 	for i := range all {
 		if i == 0 || all[i].Owner != all[i-1].Owner {
@@ -478,7 +478,7 @@ func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMe
 
 // changeRule queues an UPDATE or DELETE of the rule whose id is the first argument; ErrNoRule if the rule does not exist. The caller has
 // locked the rule's owner, so only a bulk import can have locked the row. If the row is locked, changeRule returns errBeingImported at
-// once, because this transaction may have locked the end of the audit log, for which all writers wait.
+// once: this transaction may have locked the end of the audit log, and all other writers wait for this lock.
 func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...any) error {
 	missed := false
 	location := ` WHERE id = $1`

@@ -28,7 +28,7 @@ type Scans struct {
 	now  func() time.Time
 	log  *slog.Logger
 	mu   sync.Mutex
-	days map[int64]time.Time // for each day, the time before which its partition is not created again
+	days map[int64]time.Time // for each day, the time before which no further attempt is made to create its partition
 }
 
 // ScansOptions holds the dependencies of Scans other than the database.
@@ -287,7 +287,7 @@ const (
 	lastDay  = 60_000 // 2134
 )
 
-// partitionRetryDelay is the delay before the next attempt to create a partition, after a long transaction such as an export blocked it.
+// partitionRetryDelay is the delay between attempts to create a partition while a long transaction, such as an export, blocks its creation.
 const partitionRetryDelay = 10 * time.Minute
 
 // prepare creates the partitions for the days of events and for tomorrow. If a partition cannot be created now, its events go to
@@ -323,7 +323,7 @@ func (l *Scans) prepare(ctx context.Context, events []scanlog.Event) {
 			refused, is := errors.AsType[*pgconn.PgError](err)
 			switch {
 			case !is || strings.HasPrefix(refused.Code, "57"):
-				delete(l.days, day) // the INSERT of the events reports an unreachable database
+				delete(l.days, day) // no error here: if the database is unreachable, the INSERT of the events reports it
 				continue
 			case refused.Code != "23514": // 23514 = the default partition already has scans of the day
 				l.days[day] = now.Add(partitionRetryDelay)

@@ -23,8 +23,8 @@ import (
 type servers struct {
 	configs []*pgx.ConnConfig
 	bell    atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
-	// closeTo closes the connections to servers for which old returns true, because a commit on an old primary whose replica
-	// follows the new primary would wait forever; nil = no connections yet.
+	// closeTo closes the connections to servers for which "old" returns true; nil = no connections yet. On an old primary, a commit would
+	// wait forever if the replica follows the new primary.
 	closeTo func(old func(serverStatus) bool)
 
 	mu      sync.Mutex
@@ -117,8 +117,8 @@ func (v *servers) raise(system string, timeline int64) {
 // statusKey is the key of the serverStatus in the CustomData of a connection.
 const statusKey = "standing"
 
-// enter returns a function that validates a new connection after wanted, the check that the URL requires, has accepted the connection; if
-// the validation fails, pgx tries the next server.
+// enter returns a function that validates a new connection: it first calls "wanted", the check that the URL requires, and then compares the
+// server's timeline. If the validation fails, pgx tries the next server.
 func (v *servers) enter(wanted pgconn.ValidateConnectFunc) pgconn.ValidateConnectFunc {
 	return func(ctx context.Context, c *pgconn.PgConn) error {
 		if wanted != nil {
@@ -358,7 +358,7 @@ func eachServer(config *pgx.ConnConfig) (all []*pgx.ConnConfig) {
 	for _, host := range hostsOf(config) {
 		connConfig := config.Copy()
 		connConfig.ValidateConnect, connConfig.DialFunc = nil, dialer.DialContext
-		// Recording the latest timeline on an old primary must not block because its replica is missing.
+		// Recording the latest timeline on an old primary must not wait for its replica, which may be missing.
 		connConfig.RuntimeParams["synchronous_commit"] = "local"
 		connConfig.Host, connConfig.Fallbacks = "", nil
 		for _, way := range ways {

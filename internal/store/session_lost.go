@@ -21,14 +21,14 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// isIdleTimeout reports whether the server ended the session because it was idle in a transaction. If so, the transaction is not committed,
-// because an idle session has not received COMMIT.
+// isIdleTimeout reports whether the server ended the session because the session was idle in a transaction. If so, the transaction is not
+// committed, because an idle session has not received COMMIT.
 func isIdleTimeout(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
 }
 
-// onLive runs try, and repeats it while its database session is lost and no COMMIT was sent, until ctx ends. An operator, a server
+// onLive calls try, and calls it again if the database session was lost before COMMIT was sent, until ctx ends. An operator, a server
 // restart or a timeout may end sessions in the pool; work that had no effect in a lost session can be repeated in another session.
 func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error {
 	pool, is := db.(*sql.DB)

@@ -22,7 +22,7 @@ type SlowStatement struct {
 	LastAt       time.Time `json:"last_at"`
 }
 
-// slowStatements collects the slow statements of a node. Of more than maxSlowStatements statements, those with the longest run are kept.
+// slowStatements collects the slow statements of a node. It keeps the maxSlowStatements statements with the slowest single run.
 type slowStatements struct {
 	after time.Duration // 0 = slowAfter
 	mu    sync.Mutex

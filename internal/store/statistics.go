@@ -297,8 +297,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 	return err
 }
 
-// LeaveStream records last, the offset of the last scan that this server shipped to a stream; until now, the scans of this stream were
-// counted. From now on, the scans of the journal up to last are considered counted and delivered to webhooks.
+// LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The scans of the journal up to
+// "last", the last scan that this server shipped to the stream, are then considered counted and delivered to webhooks.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -518,7 +518,7 @@ func (t statisticsQueries) AllUsers(ctx context.Context, days stats.Span, yield 
 	return nil
 }
 
-// usersOf calls yield with the delta rows of some days and then with the main rows; a delta row is a sketch of users that were added later.
+// usersOf calls yield with the delta rows of the days and then with the main rows; a delta row contains users added after its main row.
 func (t statisticsQueries) usersOf(ctx context.Context, dim stats.Dimension, days stats.Span, text string, value []any,
 	yield func(stats.UsersRow) error) error {
 	location := ` WHERE dimension = $1 AND day >= $2 AND day < $3` + text

@@ -139,7 +139,7 @@ func (t statisticsQueries) PutSums(ctx context.Context, list []stats.SumRow) err
 	return t.putSums(ctx, ` scans = excluded.scans, first_scans = excluded.first_scans`, list)
 }
 
-// remove deletes, in key order, at most *left rows of a table that meet the condition location, and subtracts their number from *left.
+// remove deletes, in key order, at most *left rows of a table for which "location" is true, and subtracts their number from *left.
 func (t statisticsQueries) remove(ctx context.Context, table, key, location string, left *int, args ...any) error {
 	if *left <= 0 {
 		return nil

@@ -133,7 +133,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 type counting struct {
 	stats.Query
 	args, matched []any
-	where         []string // SQL conditions on dimension values for args; match has the same conditions for matched
+	where         []string // SQL conditions on dimension values (in args); match and matched contain the same conditions and values
 	match         []string
 	rule          int64             // rule number; 0 = all rules
 	granularity   stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner

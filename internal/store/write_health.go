@@ -24,11 +24,11 @@ type writeHealth struct {
 type attempt struct {
 	done chan struct{} // closed when the result is known
 	err  error
-	cut  bool // the context of the caller that made the attempt ended
+	cut  bool // the attempt was cut short: the context of its caller ended
 }
 
-// share returns the result of try, or of an attempt that is already running; if the context of the running attempt ends, share waits for
-// the next attempt or makes it.
+// share returns the result of the attempt that is already running, or otherwise of a call of try. If the context of the running attempt
+// ends, share waits for the next attempt or makes the next attempt itself.
 func (t *writeHealth) share(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()

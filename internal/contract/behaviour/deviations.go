@@ -38,8 +38,8 @@ var rejections = map[Row]int{
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
-// Rejection reports whether only an operator override can change the behaviour (turns), and which error code the server then returns; 0 =
-// the alternative behaviour applies, without an error.
+// Rejection returns turns = true if only an operator override can change the behaviour. number is the error code that the server then
+// returns; 0 = the alternative behaviour applies, without an error.
 func (r Row) Rejection() (number int, turns bool) {
 	number, turns = rejections[r]
 	return number, turns

@@ -57,7 +57,7 @@ func (c GrantCode) live(now time.Time) bool { return c.UsedAt.IsZero() && !c.exp
 
 // expired reports whether the code has expired, or was issued by a node whose clock was far ahead.
 func (c GrantCode) expired(now time.Time) bool {
-	// PreAuthLife is the longer lifetime of the two kinds of codes: no code is issued earlier than PreAuthLife before its expiry
+	// Codes of both kinds live for at most PreAuthLife, so the code was issued at ExpiresAt minus PreAuthLife or later
 	return !now.Before(c.ExpiresAt) || IssuedInFuture(c.ExpiresAt.Add(-PreAuthLife), now)
 }
 
@@ -104,7 +104,7 @@ func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issu
 	return Issued{Text: text, ExpiresIn: int(PreAuthLife / time.Second)}, err
 }
 
-// CheckPreAuthCode returns an Invalid error if the component has no such pre_auth_code, or if it was used or has expired.
+// CheckPreAuthCode returns an Invalid error if the component has no such pre_auth_code, or if the code was used or has expired.
 func (d *Service) CheckPreAuthCode(ctx context.Context, component, text string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		_, err := d.preAuthCode(ctx, tx, component, text, d.Now())
@@ -217,8 +217,8 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once. If an
-// operator override allows the behaviour ComponentReauthorized, they end after the same overlap as after a refresh. Contract: rules 3.2.
+// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once or, if an
+// operator override allows the behaviour ComponentReauthorized, after TokenOverlap, as they do after a refresh. Contract: rules 3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -300,7 +300,7 @@ func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (
 		GrantedAt: now}, nil
 }
 
-// grantEvent is a change of an account's authorisation of a component; UnauthorizedPush has no codes.
+// grantEvent is a change of an account's authorisation of a component; an event of type UnauthorizedPush has no codes.
 type grantEvent struct {
 	infoType, appid   string
 	occurredAt        time.Time

@@ -15,7 +15,7 @@ import (
 
 // Caller is the identity behind a valid access token.
 type Caller struct {
-	Account // zero for a token of the component itself
+	Account // zero if the token is a component's own token
 	// Component is the component that calls on behalf of the account or of itself; "" for an account that calls with its own token.
 	Component string
 
@@ -61,7 +61,7 @@ func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr
 	return nil
 }
 
-// Granted returns 61007 if a component calls for the account and the account did not grant it the permission set. Contract: rules 3.3.
+// Granted returns 61007 if a component calls on behalf of an account that did not grant it the permission set. Contract: rules 3.3.
 func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil
@@ -223,12 +223,12 @@ func (d *Service) platform(ctx context.Context, tx Tx, t Token, caller *Caller) 
 	return err
 }
 
-// Authenticate identifies the caller of an API call for accounts; it returns 48001 for a component's own token.
+// Authenticate identifies the caller of an API call by or on behalf of an account; it returns 48001 for a component's own token.
 func (d *Service) Authenticate(ctx context.Context, text string) (Caller, error) {
 	return d.AuthenticateWithin(ctx, text, nil)
 }
 
-// AuthenticateWithin identifies the caller of an API call for accounts, and counts the call like IdentifyWithin.
+// AuthenticateWithin identifies the caller like Authenticate, and counts the call like IdentifyWithin.
 func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	caller, err := d.IdentifyWithin(ctx, text, rate)
 	if err == nil && caller.AppID == "" {
@@ -239,7 +239,7 @@ func (d *Service) AuthenticateWithin(ctx context.Context, text string, rate *Rat
 	return caller, err
 }
 
-// AuthenticatePlatform identifies the caller of an API call for components; it returns 61014 for a token of an account.
+// AuthenticatePlatform identifies the caller of an API call that only components may make; it returns 61014 for a token of an account.
 func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller, error) {
 	caller, err := d.Identify(ctx, text)
 	if err == nil && caller.AppID != "" {

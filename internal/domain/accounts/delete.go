@@ -13,7 +13,7 @@ type Count struct {
 }
 
 // Dependencies lists the objects that are deleted with an account or a component, and the objects that prevent the deletion. Printed codes
-// prevent it because they must resolve for ever; rules and GS1 keys prevent it until they are deleted separately.
+// prevent the deletion because they must resolve for ever; rules and GS1 keys prevent it until they are deleted separately.
 type Dependencies struct {
 	Deleted, Blocking []Count
 }

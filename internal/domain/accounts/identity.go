@@ -123,7 +123,7 @@ func (r *identities) get(e *Epochs, hash [sha256.Size]byte) (*identity, bool) {
 	return i, known && e.byEpoch[epochOf(i.account)].Load() == i.accountAt && e.byEpoch[epochOf(i.platform)].Load() == i.platformAt
 }
 
-// putRead caches an identity that was read from the store; the argument began contains the epochs from before the read.
+// putRead caches an identity that was read from the store; the argument "began" contains the epochs from before the read.
 func (r *identities) putRead(began *[256]uint64, hash [sha256.Size]byte, i *identity) {
 	i.accountAt, i.platformAt = began[epochOf(i.account)], began[epochOf(i.platform)]
 	if uint32(i.accountAt) == 0 && uint32(i.platformAt) == 0 { // no commit was in progress when the epochs were read

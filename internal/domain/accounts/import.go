@@ -58,7 +58,7 @@ func (f RowErrors) First() RowErrors {
 	return f[:min(len(f), MaxFaults)]
 }
 
-// Imported counts the lines of an import and the accounts that were added, changed or left unchanged; in a dry run, those that would be.
+// Imported counts the lines of an import and the accounts that it added, changed or left unchanged (in a dry run: would add, and so on).
 type Imported struct {
 	Lines     int // non-empty lines
 	Added     int
@@ -75,7 +75,7 @@ var ErrConflict = errors.New("what an import depends on changed while it was wri
 // ImportTries is the number of attempts of an import that conflicts with concurrent changes.
 const ImportTries = 5
 
-// Revalidate returns ErrConflict if concerns is true for a change after change number n; otherwise it sets n to the last change.
+// Revalidate returns ErrConflict if "concerns" returns true for a change after number *n; otherwise it sets *n to the last number.
 func Revalidate(ctx context.Context, tx interface {
 	ChangedSince(ctx context.Context, start int64, limit int) ([]ChangeRef, error)
 }, n *int64, concerns func(ChangeRef) bool) error {
@@ -126,7 +126,7 @@ type importing struct {
 	kinds     map[string]Kind // by AppID: kinds of the accounts in the file
 	added     map[string]bool // by AppID: accounts that did not exist before the import
 	touched   map[string]bool
-	linked    map[string]bool // by AppID: Mini Programs that lines of the file link but that are not in the file
+	linked    map[string]bool // by AppID: Mini Programs that are not in the file, but are linked by one of its lines
 	rowErrors RowErrors
 
 	since    int64 // number of the last change that the check has seen
@@ -438,7 +438,7 @@ func (i *importing) checkLine(d *Service, p ImportRow, t storedRows) (fault, err
 	return nil, nil
 }
 
-// link adds the links of a line that its account does not have yet to i.links; fault is the error in the line.
+// link adds to i.links those links of a line that the account of the line does not have yet; fault is the error in the line.
 func (i *importing) link(ctx context.Context, d *Service, tx Tx, p ImportRow) (fault, err error) {
 	for n, mini := range p.Linked {
 		kind, ok := i.kinds[mini]

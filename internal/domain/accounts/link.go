@@ -185,7 +185,7 @@ func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) e
 	return err
 }
 
-// limitLinks returns 89007 if link l would exceed the limit of the service account, and 89009 for the limit of the Mini Program.
+// limitLinks returns 89007 if link l would exceed the limit of the service account, and 89009 if it would exceed that of the Mini Program.
 func limitLinks(ctx context.Context, tx Tx, l Link, counted bool, ofAccount, ofProgram settings.Limit) error {
 	if counted {
 		return nil

@@ -54,7 +54,7 @@ func ordered(sets []int) []int {
 	return slices.Compact(sets)
 }
 
-// excluding returns sets without the exclusive permission sets that are also in taken.
+// excluding returns the permission sets in "sets", without the exclusive ones that are also in "taken".
 func excluding(sets, taken []int) []int {
 	return slices.DeleteFunc(slices.Clone(sets), func(id int) bool { return Exclusive(id) && slices.Contains(taken, id) })
 }

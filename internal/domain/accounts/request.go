@@ -130,7 +130,7 @@ func (r Request) Return(code Issued) string {
 }
 
 // Candidates returns at most limit accounts from which the user may choose, sorted by AppID; hasMore reports further matches. The accounts
-// suit the request, their AppID or name contains part, and the user may see them according to sees.
+// suit the request, their AppID or name contains part, and the user may see them (sees returns true).
 func (d *Service) Candidates(ctx context.Context, r Request, part string, limit int, sees func(appid string) bool) (list []Account,
 	hasMore bool, err error) {
 	part = strings.ToLower(part)

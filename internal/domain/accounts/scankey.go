@@ -119,7 +119,7 @@ func (k *ScanKeys) change(ctx context.Context, name string, change func(context.
 	if err := change(ctx); err != nil {
 		return err // the next Load shows whether the change was committed
 	}
-	// The change is committed, even if the client has disconnected.
+	// The change is committed, so it must become visible even if the client has disconnected.
 	if err := k.load(context.WithoutCancel(ctx)); err != nil {
 		// If the keys cannot be read now, the next Load reads them. Until the next Load, a deleted key must not be accepted.
 		if oldKeys := k.known.Load(); oldKeys != nil {

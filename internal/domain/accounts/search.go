@@ -73,8 +73,8 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
 }
 
-// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find stores at most about twice as
-// many accounts as there are up to the end of the page, and compares most accounts only with the last account of the page.
+// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find keeps in memory at most about
+// twice as many accounts as the result has up to the end of the page, and compares most accounts only with the last account of the page.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 	s.Substring = strings.ToLower(strings.TrimSpace(s.Substring))
 	end := s.Offset + s.Limit

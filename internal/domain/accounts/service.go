@@ -57,13 +57,13 @@ type Service struct {
 	// that is shorter than MinSecret stays valid and may be set again.
 	MinSecret int
 
-	// Guessed is called for every wrong secret, unless it is nil; refused reports that the limit of wrong secrets was already exceeded.
+	// Guessed, if it is not nil, is called for every wrong secret; refused reports that the limit of wrong secrets was already exceeded.
 	Guessed func(appid string, ip netip.Addr, refused bool)
 
 	guesses         Throttle
 	identities      identities
 	stableTokens    cache[string, stable]
-	countedTokens   cache[[sha256.Size]byte, string] // by hash of a token: the AppID whose last call with the token was counted
+	countedTokens   cache[[sha256.Size]byte, string] // by hash of a token: the account's AppID, if the last call with the token was counted
 	verifiedSecrets cache[string, string]            // by AppID: hash of the AppSecret at the last valid call; may be outdated
 	hasherOnce      sync.Once
 	hasher          *sealer.Hasher // of tokens

@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// stable is an account and its valid stable token, as stored at an epoch of the account.
+// stable is an account and its valid stable token, as they were stored at the given epoch of the account.
 type stable struct {
 	epoch   uint64
 	account Account

@@ -25,18 +25,18 @@ const (
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is how far the issue time of a token or code may lie in the future: nodes' clocks differ, and a clock may be set back.
+// clockSpread is how far in the future the issue time of a token or code may be: nodes' clocks differ, and a clock may be set back.
 const clockSpread = time.Hour
 
-// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. Such a token is invalid once the clock is right,
-// because it would otherwise stay valid for too long.
+// IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. Such a token or code is invalid once the clock
+// is right again, because it would otherwise stay valid for too long.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// TokenKind is the series of a token. A call of /cgi-bin/token does not affect the token of /cgi-bin/stable_token, and vice versa.
-// Contract: rules 3.1.
+// TokenKind says to which series a token belongs. A new token replaces only earlier tokens of the same series, so a call of /cgi-bin/token
+// does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules 3.1.
 type TokenKind string
 
-// The series of tokens; a new token replaces only earlier tokens of the same series.
+// The series of tokens.
 const (
 	Plain  TokenKind = "plain"
 	Stable TokenKind = "stable"

@@ -36,7 +36,7 @@ type Counted struct {
 type Crossed struct {
 	Index int64
 	At    time.Time // time of the scan that reached the threshold
-	Score int64     // when that scan was counted
+	Score int64     // score of the code, including this scan
 }
 
 const (

@@ -209,7 +209,7 @@ func (c *Scans) isAfterDismissal(e *scanlog.Event) bool {
 	return c.sinceDismissal == nil || e.OccurredAt.After(c.DismissedAt)
 }
 
-// replaceUser replaces the hash of a user by number, both in the statistics of all scans and in the statistics since the last dismissal.
+// replaceUser replaces the hash of a user by the given number, in the statistics of all scans and of the scans since the last dismissal.
 func (c *Scans) replaceUser(user scanlog.UserHash, number uint64) (changed bool) {
 	if c.Users.Replace(user, number) {
 		c.Erased++

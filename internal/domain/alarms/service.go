@@ -65,7 +65,7 @@ type Tx interface {
 	// Alarms returns the alarms that match the query, oldest first unless the query sets Newest.
 	Alarms(ctx context.Context, q Query) ([]Alarm, error)
 	// UnacknowledgedAlarms returns the number of alarms of the owners' applications (empty = all) that are neither acknowledged nor
-	// dismissed; counting stops at the number most.
+	// dismissed; the argument most is the number at which counting stops.
 	UnacknowledgedAlarms(ctx context.Context, owners []string, most int) (int64, error)
 	// StateChanges returns the state changes of alarms whose event numbers are greater than after, oldest first.
 	StateChanges(ctx context.Context, after int64, limit int) ([]StateChange, error)
@@ -215,7 +215,7 @@ func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[
 	return nil
 }
 
-// Erase replaces the hash of a user by number in the scan statistics of the given codes.
+// Erase replaces the hash of a user by the given number in the scan statistics of the given codes.
 func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, number uint64) error {
 	for chunk := range slices.Chunk(names, eraseChunk) {
 		have, err := tx.Codes(ctx, chunk)

@@ -10,11 +10,11 @@ import (
 
 // Block is a row of the call log: calls whose request IDs contain the same second.
 type Block struct {
-	Second  int64  // the second in the request IDs
+	Second  int64  // Unix time, in seconds, that the request IDs contain
 	Calls   int    // number of calls in the block
 	Text    string // one JSON object and a newline per call, oldest first
-	Deleted int    // number of the oldest calls that are deleted logically
-	Last    int64  // number of the newest call; 0 before the block is written
+	Deleted int    // how many of the oldest calls are deleted logically
+	Last    int64  // call number of the newest call; 0 before the block is written
 }
 
 // blockMost is the length in bytes of a block's text at which a new block begins.
@@ -27,7 +27,7 @@ const usual = 768
 func blocksOf(list []Call) []Block {
 	var blocks []Block
 	var texts [][]byte      // texts of the blocks
-	open := map[int64]int{} // index of the block of a second that has room
+	open := map[int64]int{} // for each second: index of its block that still has room
 	for i := range list {
 		second := ridSecond(list[i].RID)
 		pos, ok := open[second]

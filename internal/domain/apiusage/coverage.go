@@ -125,7 +125,7 @@ func (s *anonymous) reset() {
 	s.counts = nil
 }
 
-// beforeKnown lists the error codes of rejected unidentified calls; an injected fault can return the last two before the secret is checked.
+// beforeKnown lists the error codes of calls rejected before the caller is identified; an injected fault can cause the last two.
 var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
 
 // RefuseToken counts a call of path whose token or IP address was rejected with the error code.

@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 )
 
-// Deviation counts the calls of an account to an endpoint that the Weixin platform may reject for the same reason, which is a row of
-// package behaviour. It includes the first and the last of these calls.
+// Deviation counts calls of one account to one endpoint that the Weixin platform may reject for one reason; the reason is a row of package
+// behaviour. It includes the first and the last of these calls.
 type Deviation struct {
 	Account   string // "" = a caller without a token or secret
 	Endpoint  string
@@ -84,8 +84,8 @@ func (d *deviations) forgetOf(appids []string) {
 	maps.DeleteFunc(d.reported, func(account string, _ struct{}) bool { return slices.Contains(appids, account) })
 }
 
-// Deviate counts the deviations in the notes of a call. A call without deviations costs one check of its notes, and repeated
-// deviations since the last write allocate no memory.
+// Deviate counts the deviations in the notes of a call. A call without deviations costs one check of its notes. A deviation that was
+// already counted since the last write allocates no memory.
 func (s *Service) Deviate(account, endpoint, rid string, t time.Time, notes *behaviour.Notes) {
 	if !notes.Deviates() {
 		return

@@ -151,8 +151,8 @@ func (s *Service) flushCalls(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More blocks are deleted than were added, so that the log shrinks to a reduced limit, but so few more that other transactions do
-		// not wait long.
+		// More blocks are deleted than were added, so that the log shrinks after its limit was reduced. The difference is small, so that
+		// other transactions do not wait long.
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
 	if err != nil {
@@ -172,8 +172,8 @@ func (s *Service) flushCalls(ctx context.Context) error {
 // Get returns the call of any account for the operator, or ErrNoCall.
 func (s *Service) Get(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
 
-// Find returns a call to the account that made it: it returns 76002 for a malformed request ID, 76004 for a request ID older than
-// seven days, 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
+// Find returns a logged call of an account. The errors are 76002 for a malformed request ID, 76004 for a request ID older than seven days,
+// 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
 func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	t, ok := ridTime(rid)
 	if !ok {

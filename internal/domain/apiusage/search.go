@@ -24,8 +24,8 @@ type Search struct {
 // Searched describes the part of the log that was searched.
 type Searched struct {
 	Calls int       // number of searched calls
-	Since time.Time // the second of the oldest searched call; zero = no call was searched
-	Until time.Time // the second of the newest searched call; zero = no call was searched
+	Since time.Time // time of the oldest searched call, in whole seconds; zero = no call was searched
+	Until time.Time // time of the newest searched call, in whole seconds; zero = no call was searched
 	Next  int64     // the Before value that continues the search with older calls; 0 = no older calls
 	// Newest is the number of the newest searched call, to be used as After to find later calls; 0 = no call was searched. Numbers are
 	// assigned in the order of commits, so all later calls have greater numbers.
@@ -40,9 +40,9 @@ const (
 	searchedStep = 32
 )
 
-// List returns at most limit calls of the log. The call that was written last is the first; the order of their times can differ from this
-// by up to a Window. If Searched.Next is not 0, older calls were not searched, and List may return fewer calls or none. List first writes
-// the waiting calls of this process; calls of other nodes may be missing for up to a Window.
+// List returns at most limit calls of the log. The calls are in the order in which they were written, newest first; the order of their
+// times can differ by up to a Window. If Searched.Next is not 0, older calls were not searched, and List may return fewer calls or none.
+// List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
 func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Searched, error) {
 	if q.RID != "" {
 		return s.listOne(ctx, q)

@@ -47,7 +47,7 @@ type Tx interface {
 
 	// Calls returns the blocks of a second, except blocks whose calls are all deleted.
 	Calls(ctx context.Context, second int64) ([]Block, error)
-	// NewestCalls returns at most limit blocks that contain calls with a number below before (0 = any), newest first.
+	// NewestCalls returns at most limit blocks that contain calls with a number below the argument before (0 = any), newest first.
 	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
 	// AddCalls appends blocks to the call log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
@@ -73,7 +73,7 @@ type Service struct {
 	// ClockBelieved reports whether Now is reliable enough to delete old rows; nil = always.
 	ClockBelieved func() bool
 	Log           *slog.Logger
-	// Exact contains the API paths whose calls are counted in the transactions of the calls themselves, each with its limit.
+	// Exact contains the limits of the API paths for which the transaction of a call also counts the call.
 	Exact map[string]func(settings.Settings) int
 	// Interfaces lists the API paths whose counts a quota reset sets to 0.
 	Interfaces []string
@@ -152,7 +152,7 @@ func (s *Service) pauseWrites() (resume func()) {
 	}
 }
 
-// ResetAccounts pauses writes, runs f, which deletes the data of accounts in the store, and discards the buffered data of the accounts.
+// ResetAccounts pauses writes, runs f to delete the data of accounts in the store, and then discards the buffered data of the accounts.
 // Calls made before ResetAccounts are in the store when f runs.
 func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() error) error {
 	if err := s.Flush(ctx); err != nil {
@@ -172,7 +172,7 @@ func (s *Service) ResetAccounts(ctx context.Context, appids []string, f func() e
 	return nil
 }
 
-// Reset pauses writes, runs f, which empties the store, and discards all buffered data (used by the emulator's reset).
+// Reset pauses writes, runs f to empty the store, and then discards all buffered data (used by the emulator's reset).
 func (s *Service) Reset(f func() error) error {
 	defer s.pauseWrites()()
 	if err := f(); err != nil {

@@ -102,7 +102,7 @@ func Replay(ctx context.Context, log scanlog.Log, live scan.Resolver, q ReplayQu
 	planned := live
 	planned.Finder = finder
 	changes := map[outcomePair]*OutcomeChange{}
-	// Outcomes are cached by link: without a user the outcome depends only on the link, and most scans are of few links.
+	// Outcomes are cached by link: without a user the outcome depends only on the link, and a few links account for most scans.
 	cache := map[string]outcomePair{}
 	for e, err := range log.ListRange(ctx, 0, since, endOfTime) {
 		if err != nil {

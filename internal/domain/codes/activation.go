@@ -76,8 +76,8 @@ type Event struct {
 	Action  EventType
 	Codes   Set     // the affected codes; an activation has exactly one range
 	Binding Binding // activations only
-	// Renews is set by Retarget if an event renews only a part of the original activation: it is the whole range of that activation. nil =
-	// Codes is the whole range.
+	// Renews is the whole range of the original activation, if the event renews only a part of that activation (see Retarget); nil = Codes
+	// is the whole range.
 	Renews     *Range
 	OccurredAt time.Time // time of the call that stored the event
 	From       time.Time // time at which the event takes effect: OccurredAt, or later if it was scheduled

@@ -196,7 +196,7 @@ func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64
 	return start
 }
 
-// FloorAt returns the time-based minimum of counters: more than all counters that a server can issue before now at 10,000 per second.
+// FloorAt returns the time-based minimum of counters: above all counters that a server can have issued by "now" at 10,000 per second.
 func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }

@@ -29,8 +29,8 @@ type knownTemplate struct {
 	imported bool
 }
 
-// templateGroup contains templates that differ only in their literal text, with parts of equal lengths. A look-up among the templates for a
-// thousand GTINs therefore costs as much as among the templates for one GTIN.
+// templateGroup contains templates that differ only in their literal text: their parts have the same kinds and lengths. A look-up among the
+// templates for a thousand GTINs therefore costs as much as among the templates for one GTIN.
 type templateGroup struct {
 	parts     []templatePart // parts of the texts without URL scheme
 	size      int

@@ -74,7 +74,7 @@ func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bo
 	}
 }
 
-// rowLimit is a reader that fails after maxImportRow bytes of a row; its user resets the field remaining before each row.
+// rowLimit is a reader that fails after maxImportRow bytes of a row; importColumn resets the field remaining before each row.
 type rowLimit struct {
 	r         io.Reader
 	remaining int
@@ -163,7 +163,7 @@ func (c *TextChecker) Add(text string) error {
 	return c.CheckText(text)
 }
 
-// Duplicate returns the positions of two equal texts; the text that was added first has position 0. Add must not be called after Duplicate.
+// Duplicate returns the positions of two equal texts; positions count all added texts, from 0. Add must not be called after Duplicate.
 func (c *TextChecker) Duplicate() (first, second int64, found bool) {
 	slices.SortFunc(c.list, func(a, b checkedText) int { return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.pos, b.pos)) })
 	for i := 1; i < len(c.list); i++ {

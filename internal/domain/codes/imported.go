@@ -62,8 +62,8 @@ type ImportedCode struct {
 // tail is the part of a code text after its prefix.
 type tail = [TailLength]byte
 
-// symbolIndex maps each of the 44 characters in platformSymbols to its index; other characters map to the marker absent. The indexes
-// are stored, so they must never change. Contract: marketcode 5.2.
+// symbolIndex maps each of the 44 characters in platformSymbols to its index; other characters map to the marker "absent". The indexes are
+// stored, so they must never change. Contract: marketcode 5.2.
 var symbolIndex = func() (index [256]byte) {
 	for i := range index {
 		index[i] = absent
@@ -536,7 +536,7 @@ func (s *Service) ImportTexts(ctx context.Context, batch, first, start int64, li
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readTexts(ctx, b, first, start, lines) })
 }
 
-// importRows stores the rows that read returns, in index order: all or none.
+// importRows stores the rows that the function "read" returns in index order: all or none.
 func (s *Service) importRows(ctx context.Context, batch, first int64, read func(Batch) ([]ImportedCode, error)) (done ImportResult,
 	err error) {
 	b, err := s.Memory.BatchOrLoad(ctx, batch)
@@ -575,7 +575,7 @@ func (s *Service) importRows(ctx context.Context, batch, first int64, read func(
 		}
 		added := NewSet(ranges...)
 		if s.Memory.importState(batch, Range{}, 0, t).codesRemoved {
-			// A scan may have found its code before an undo removed the code, and been stored as the first scan of the index later.
+			// A scan that found its code before an undo removed the code may have been stored as the first scan after the undo.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
 					return err
@@ -678,7 +678,7 @@ func faultAt(line int64, format string, args ...any) error {
 	return accounts.RowErrors{{Line: int(line), Reason: fmt.Sprintf(format, args...)}}
 }
 
-// unstoredRows returns the rows that are not stored yet; it returns an error if a different code is stored at an index.
+// unstoredRows returns the rows that are not stored yet; it returns an error if a different code is stored at the index of a row.
 func (s *Service) unstoredRows(ctx context.Context, tx Tx, rows []ImportedCode, line func(ImportedCode) int64) ([]ImportedCode, error) {
 	have, err := tx.ImportedCodes(ctx, rows[0].Batch, Range{rows[0].Index, rows[len(rows)-1].Index})
 	if err != nil || len(have) == 0 {

@@ -11,8 +11,8 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Imported codes with a template are stored as rows like other imported codes. Of the text, a row contains only the encrypted secret: the
-// serial number in the text is the original code, and the template contains the other parts.
+// Imported codes with a template are stored as rows like other imported codes. A row contains only the encrypted secret instead of the
+// text: the serial number in the text is the original code, and the template contains the other parts.
 
 // encryptSecret returns the encrypted form of a secret. A secret of symbols is encrypted like a tail. For a secret of digits, the first bit
 // of the plain block is 1, and the block also contains the number of digits.
@@ -252,7 +252,7 @@ func (n NewImport) template(p *Service) (string, error) {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "text and prefix cannot be combined: write {prefix} into the template, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
-		filled += "{weak}" // only the importer knows whether the digits are random or come from a counter
+		filled += "{weak}" // stored, because only the importer knows whether the digits are random or from a counter
 	}
 	return filled, nil
 }

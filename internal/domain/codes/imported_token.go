@@ -56,7 +56,7 @@ func parseToken(length string) (part templatePart, err error) {
 	return part, nil
 }
 
-// checkToken sets printed and canonical of a template; it returns an error unless the template is a URL with one token after its host.
+// checkToken sets the fields printed and canonical; it returns an error unless the template is a URL with one token after its host.
 func (t *Template) checkToken() error {
 	literals := []string{""}
 	for _, part := range t.parts {

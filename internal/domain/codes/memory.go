@@ -128,8 +128,8 @@ func (m *Memory) Load(ctx context.Context) error {
 	return nil
 }
 
-// Swap replaces the content of m by that of the rebuilt Memory fresh. Each batch is replaced atomically and never by an older state, so a
-// batch that a transaction updated in m stays up to date. Swap returns false if m has read an event that fresh has not read: the caller
+// Swap replaces the content of m by that of "fresh", the rebuilt Memory. Each batch is replaced atomically and never by an older state, so
+// a batch that a transaction updated in m stays up to date. Swap returns false if m has read an event that fresh has not read: the caller
 // must update fresh and call Swap again.
 func (m *Memory) Swap(fresh *Memory) bool {
 	m.mu.Lock()
@@ -329,8 +329,8 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll queues events until they take effect. enqueueAll returns false if all events must be read again: a new event takes effect
-// before an applied event, because it became due during its commit or two nodes' clocks differ.
+// enqueueAll queues events until they take effect. It returns false if all events must be read again: a new event takes effect before an
+// applied event, because the new event became due during its commit or because the clocks of two nodes differ.
 func (b *batchMemory) enqueueAll(list []Event, fromStart bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -350,7 +350,7 @@ func (b *batchMemory) enqueueAll(list []Event, fromStart bool) bool {
 	return true
 }
 
-// maxWaiting is the number of queued events from which due events are applied even without a query of the batch.
+// maxWaiting is the number of queued events at which due events are applied, even if the batch is neither scanned nor queried.
 const maxWaiting = 1000
 
 func (b *batchMemory) clear() {

@@ -361,8 +361,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	}
 }
 
-// Waiting lists the scheduled activations of a range in the order in which they take effect. Of the events with the same time, a later
-// stored event overrides the earlier stored events.
+// Waiting lists the scheduled activations of a range in the order in which they take effect. If several events take effect at the same
+// time, the event that was stored last overrides the others.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {

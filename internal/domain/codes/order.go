@@ -109,7 +109,7 @@ func (o *Orders) Create(ctx context.Context, caller accounts.Account, a Applicat
 }
 
 // Decide rejects an order, or approves it and creates its codes. Decide returns ErrNoBatch if the order does not exist, a Conflict, or an
-// error of Apply; see complete for the order after an error of Apply.
+// error of Apply; the comment of the function complete describes the order after an error of Apply.
 func (o *Orders) Decide(ctx context.Context, caller accounts.Account, d OrderDecision, requireSecondPerson bool) (Order, error) {
 	actor, now := accounts.ActorFromContext(ctx).ActorID, o.Codes.Now().UTC()
 	decided, err := o.Change(ctx, caller.AppID, d.ISV, func(old Order) (Order, error) {

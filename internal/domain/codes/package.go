@@ -227,7 +227,7 @@ func seal(ctx context.Context, w io.Writer, r io.Reader, key [aes.BlockSize]byte
 			return err
 		}
 		if last {
-			// n is less than pieceSize, a multiple of the block size, so the padding fits.
+			// n is less than pieceSize, and pieceSize is a multiple of the block size, so the padding fits.
 			padding := aes.BlockSize - n%aes.BlockSize
 			for range padding {
 				plain[n], n = byte(padding), n+1

@@ -33,7 +33,7 @@ const (
 	rounds = 10
 )
 
-// values maps a byte to the value of its symbol; other bytes map to the marker absent.
+// values maps a byte to the value of its symbol; other bytes map to the marker "absent".
 var values = func() (v [256]uint8) {
 	for i := range v {
 		v[i] = absent
@@ -48,7 +48,7 @@ const absent = 0xff
 
 // ff1 caches the parts of FF1 (NIST SP 800-38G) that depend only on the key, radix, length and tweak length: the cipher, and the encryption
 // of the first block of the PRF. For the lengths in this package the PRF has only one further block, which contains the tweak, the round
-// number and one half of the number in 4 to 8 bytes.
+// number and, in 4 to 8 bytes, one half of the number to convert.
 type ff1 struct {
 	aes    cipher.Block
 	hi, lo uint64
@@ -225,7 +225,7 @@ func mustFit(c uint64) {
 }
 
 // lanes is the number of counters that a burst processes at once. The processor needs about 50 cycles for an AES block but can start
-// another block every few cycles. With 16 independent blocks at once, a code and its text cost a third of two single calls.
+// another block every few cycles. With 16 independent blocks at once, a code and its text take a third of the time of two single calls.
 const lanes = 8
 
 // burst computes the original codes and the symbols of consecutive counters, round by round for all counters at once. A burst

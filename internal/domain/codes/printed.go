@@ -143,7 +143,7 @@ func ParseText(text string, prefixes []string) (CodeText, error) {
 		if !HasPrefix(text, prefix) {
 			continue
 		}
-		// If a longer known prefix begins with this prefix, the length of the rest of the text shows which one is right.
+		// If a longer known prefix begins with this prefix, the length of the rest of the text shows which of the two is right.
 		if t, ok := parseTail(cutScheme(text)[len(cutScheme(prefix)):]); ok {
 			t.Prefix = prefix
 			return t, nil
@@ -221,7 +221,7 @@ func upperByte(c byte) byte {
 	return c
 }
 
-// hexDigit returns the value of a hexadecimal digit in any case; other bytes return the marker absent.
+// hexDigit returns the value of a hexadecimal digit in any case; other bytes return the marker "absent".
 func hexDigit(c byte) byte {
 	if v := values[upperByte(c)]; v < 16 {
 		return v

@@ -102,9 +102,9 @@ func (w PackageRequest) check(b Batch) error {
 	return nil
 }
 
-// checkOverlap returns a Conflict if an earlier package with some of the requested codes marks requested codes as spoiled, or went to
-// another printer and is not recalled. It also returns a Conflict if there are limit or more earlier packages and the request gives no
-// reason.
+// checkOverlap compares the request with the earlier packages that contain requested codes. It returns a Conflict if one of these packages
+// marks requested codes as spoiled, or went to another printer and is not recalled. It also returns a Conflict if their number has reached
+// the limit and the request gives no reason.
 func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	var ids []string
 	for _, o := range earlier {

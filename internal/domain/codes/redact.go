@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// maxCandidates limits how many positions of a text are tested as a code.
+// maxCandidates is the maximum number of positions of a text at which a code is looked for.
 const maxCandidates = 64
 
 // redactImported truncates a text after a prefix of imported codes if the prefix is followed by an imported code. Percent-escapes are
@@ -59,7 +59,7 @@ func (s *Service) redactTemplates(text string) string {
 				continue
 			}
 			if counter, ok := sh.secretCounter(string(plain[from:from+sh.length]), key); ok {
-				// A text with very many candidates is truncated at the candidate after the limit.
+				// A text with more than maxCandidates candidates is truncated at the first candidate after this number.
 				if _, issued := s.printedByTemplate(counter, sh.version); issued || tried >= maxCandidates {
 					first = from
 					break
@@ -104,8 +104,8 @@ func containsPrefix(prefixes []string, text string) bool {
 	return slices.ContainsFunc(prefixes, func(prefix string) bool { return bytes.Contains(plain, []byte(cutScheme(prefix))) })
 }
 
-// Redact truncates a text before the first code in it. With a suffix that an app or a camera added ("?from=scan", a final slash), a text is
-// not recognised as a code text, but a reader could print the code. A text without a code is returned unchanged.
+// Redact truncates a text before the first code in it. A code text with a suffix that an app or a camera added ("?from=scan", a final
+// slash) is not recognised as a code text, but would reveal the code. A text without a code is returned unchanged.
 func (s *Service) Redact(text string) string {
 	text = s.redactTokens(s.redactImportedTemplates(s.redactTemplates(text)))
 	if len(text) < TailLength {
@@ -147,7 +147,7 @@ func (s *Service) Redact(text string) string {
 		if key == nil {
 			continue
 		}
-		// A text with very many candidates is truncated at the candidate after the limit.
+		// A text with more than maxCandidates candidates is truncated at the first candidate after this number.
 		tried++
 		if tried > maxCandidates {
 			return text[:starts[0]]

@@ -45,7 +45,7 @@ type Service struct {
 	// Closed rejects applications until the operator has set a prefix: codes with the Weixin platform's own prefix could be scanned
 	// only with Weixin.
 	Closed bool
-	// Floor and ByTime keep new counters above counters that may be missing in a restored older backup.
+	// Floor and ByTime keep new counters above those that a server issued after the backup from which it was restored.
 	Floor  uint64
 	ByTime bool
 	// Shared reports that other processes write to the store: then an API call reads their changes before it returns the state of a code.
@@ -557,7 +557,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 			continue
 		}
 		if entry.row == behaviour.LinkAtOnce {
-			behaviour.Note(ctx, entry.row) // the settings cannot reject an activation because of LinkAtOnce
+			behaviour.Note(ctx, entry.row) // only a note: LinkAtOnce is no reason to reject an activation, whatever the settings are
 		} else if err := policy(entry.row, "wxa_appid %q: %s", bind.WxaAppID, entry.detail); err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ const (
 	MaxText = 512
 	// defaultTemplate is the template of texts whose application names no template.
 	defaultTemplate = "{prefix}{secret}"
-	// minDigits is the number of digits that every counter fits into; maxDigits is the number of digits that fit into a digitPair.
+	// minDigits is the number of digits that suffices for every counter; maxDigits is the number of digits that a digitPair can contain.
 	minDigits, maxDigits = 15, 36
 	// maxNumberDigits is the maximum number of digits of the brand's own serial number.
 	maxNumberDigits = 15
@@ -230,7 +230,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 // String returns the template text that ParseTemplate parsed.
 func (t Template) String() string { return t.text }
 
-// Bits returns the cost of guessing, in bits rounded down: the binary logarithm of the number of attempts needed to hit one of count texts.
+// Bits returns the binary logarithm, rounded down, of the average number of attempts that an attacker needs to guess one of "count" texts.
 // It assumes an attacker that knows all serial numbers of the application.
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
@@ -488,8 +488,8 @@ func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	return t.fromElements(read)
 }
 
-// TrimRead returns the end of a text read by a camera, with as many characters as a text of the template has; ok is false if the text that
-// was read is not longer.
+// TrimRead returns the end of a text read by a camera: as many characters as a text of the template has or, with a token, the part from the
+// template's literal text on. ok is false if no characters precede this end.
 func (t Template) TrimRead(read string) (end string, ok bool) {
 	if t.HasToken() {
 		from := strings.LastIndex(read, t.printed[0])

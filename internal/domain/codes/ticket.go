@@ -139,7 +139,7 @@ func (r *ticketCache) add(t Ticket) {
 	row := ticketRow{batch: t.Batch, index: t.Index, scanned: t.ScannedAt.UnixMilli(), expires: t.ExpiresAt.UnixMilli()}
 	n, err := hex.Decode(row.hash[:], []byte(t.Hash)[:min(len(t.Hash), 2*len(row.hash))])
 	if err != nil || n != len(row.hash) || len(t.OwnerID) != openIDLength || len(t.AppUserID) != openIDLength {
-		return // the ticket is not in the current format, so only the store has the ticket
+		return // a ticket that does not fit into a row of the cache is only in the store
 	}
 	copy(row.owner[:], t.OwnerID)
 	copy(row.user[:], t.AppUserID)

@@ -176,7 +176,7 @@ func (w *TicketWriter) commit(group []*Pending) (err error) {
 	deleteExpired := len(tickets) > 0 && due && w.service.canDeleteExpired()
 	var deleted int64
 	err = w.service.Store.UpdateCodes(ctx, func(tx Tx) (err error) {
-		tx.MarkIdempotent() // the transaction may run twice: first scans and tickets that are stored stay unchanged
+		tx.MarkIdempotent() // the transaction can be repeated: it does not change a first scan or a ticket that is already stored
 		if deleteExpired {
 			if deleted, err = tx.ForgetTickets(ctx, now.Add(-ticketGrace), maxDeleted); err != nil {
 				return err
@@ -191,8 +191,8 @@ func (w *TicketWriter) commit(group []*Pending) (err error) {
 		return fmt.Errorf("%w: %w", ErrScanNotWritten, err)
 	}
 	if deleteExpired {
-		// Only the method write uses deletedAt, through commit, and at most one call of the method runs at a time. The zero time makes the
-		// next transaction continue the deletion.
+		// Only the method write uses deletedAt, through commit, and at most one call of write runs at a time. The zero time makes the next
+		// transaction continue the deletion.
 		w.deletedAt = now
 		if deleted == maxDeleted {
 			w.deletedAt = time.Time{}

@@ -55,8 +55,8 @@ type candidate struct {
 	address string
 }
 
-// Ranks of a link for one criterion of a request. unfit: the link does not match. neutral: the link or the request sets no value. The rank
-// of a match is higher.
+// Ranks of a link for one criterion of a request. unfit: the link does not match. neutral: the link or the request sets no value. A link
+// that matches has a higher rank.
 const (
 	unfit   = -1.0
 	neutral = 0.0

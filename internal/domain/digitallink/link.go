@@ -28,7 +28,7 @@ const (
 	maxWords = 20 // maximum number of languages of one link, and maximum number of its contexts
 )
 
-// Entry contains the links that the operator or the owner of a key sets for the key. They also apply to those keys below it that have no
+// Entry contains the links that the operator or the owner of a key sets for the key. The links also apply to the keys below it that have no
 // entry.
 type Entry struct {
 	Key      string    `json:"key"` // such as "01/09506000134352/10/LOT", with values escaped as in a URL path

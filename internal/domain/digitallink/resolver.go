@@ -61,8 +61,8 @@ func (r *Resolver) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-// Orphan is for hosts that are not among Hosts. It responds 404 to a Digital Link, since a phone would take a 200 response of another API
-// for the page of the product. It passes all other requests to next.
+// Orphan is for hosts that are not among Hosts. Orphan responds 404 to a Digital Link, because a phone would show a 200 response of another
+// API as the page of the product, and passes all other requests to next.
 func (r *Resolver) Orphan(next http.Handler) http.Handler {
 	keys := gs1.PrimaryKeys()
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -230,7 +230,7 @@ func (a *answer) addLinksetHeader(id identifier) {
 	a.w.Header().Add("Link", "<"+a.base+"/"+id.key()+`?linkType=linkset>; rel="linkset"; type="`+linksetType+`"; title="All links"`)
 }
 
-// wantsLinkset reports whether the Accept header gives a linkset at least the priority of every other type that it contains.
+// wantsLinkset reports whether the Accept header contains the linkset type and no type with a higher priority.
 func wantsLinkset(media []preference) bool {
 	limit, local := 0.0, 0.0
 	for _, choice := range media {
@@ -242,7 +242,7 @@ func wantsLinkset(media []preference) bool {
 	return local > 0 && local >= limit
 }
 
-// isBrowser reports whether the Accept header names HTML first, as browsers send it.
+// isBrowser reports whether the Accept header contains HTML with the highest priority (q=1), as browsers send it.
 func isBrowser(media []preference) bool {
 	for _, choice := range media {
 		if choice.name == "text/html" && choice.q == 1 {

@@ -587,7 +587,7 @@ func (e Entry) isTransferred(to, digits string, holder func(string) (string, str
 	return prefix == digits
 }
 
-// Company returns the GS1 Company Prefix of a key, followed by the item reference.
+// Company returns the part of a key that begins with the GS1 Company Prefix.
 func Company(key string) (string, error) {
 	id, err := parseKey(key)
 	return id.Key.Company(), err

@@ -17,9 +17,9 @@ func (d *Service) PersonOf(ctx context.Context, c Caller) (p Person, err error) 
 	return p, err
 }
 
-// prove checks that a caller may change the caller's own sign-in. The caller must repeat password and code; a caller without a password
-// must have signed in within the last ten minutes. prove returns ErrRefused, ErrSecondFactor, ErrTooMany or ErrBusy, and accounts.Invalid
-// for a person managed by an identity provider.
+// prove checks that a caller may change the caller's own password and second factor. The caller must repeat password and code; a caller
+// without a password must have signed in within the last ten minutes. prove returns ErrRefused, ErrSecondFactor, ErrTooMany or ErrBusy, and
+// accounts.Invalid for a person managed by an identity provider.
 func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser) (Person, error) {
 	p, err := d.PersonOf(ctx, c)
 	switch {
@@ -43,8 +43,8 @@ func (d *Service) prove(ctx context.Context, c Caller, a Credentials, b Browser)
 	return p, ErrRefused
 }
 
-// ChangeOwn changes the caller's own password or removes the caller's second factor, after verifying the credentials. All existing sessions
-// of the caller end, and ChangeOwn returns the text of a new session. ChangeOwn returns the same errors as Change and SignIn.
+// ChangeOwn changes the caller's own password or removes the caller's second factor, after verifying the credentials. The caller's existing
+// sessions end; ChangeOwn starts a new session and returns its token. The errors are those of Change and SignIn.
 func (d *Service) ChangeOwn(ctx context.Context, c Caller, a Credentials, change Change, b Browser) (string, error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -66,8 +66,8 @@ type pending struct {
 
 func pendingPlace(name string) string { return "people/pending/" + name }
 
-// EnrollTOTP creates a second factor for a caller, after verifying the credentials. The factor becomes active only when ConfirmTOTP
-// receives waits and a valid code of the factor. EnrollTOTP returns the same errors as SignIn.
+// EnrollTOTP creates a second factor for a caller, after verifying the credentials. The factor becomes active when ConfirmTOTP receives the
+// returned text "waits" and a valid code of the factor. EnrollTOTP returns the same errors as SignIn.
 func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Browser) (f Factor, waits string, err error) {
 	p, err := d.prove(ctx, c, a, b)
 	if err != nil {
@@ -85,8 +85,8 @@ func (d *Service) EnrollTOTP(ctx context.Context, c Caller, a Credentials, b Bro
 	return f, d.Vault.Seal(pendingPlace(p.Name), text), err
 }
 
-// ConfirmTOTP activates a new second factor if the code proves that the caller's app has its secret. All existing sessions of the
-// caller end, and ConfirmTOTP returns the text of a new session. ErrPending.
+// ConfirmTOTP activates a new second factor if the code proves that the caller's app has the secret of this factor. The caller's existing
+// sessions end; ConfirmTOTP starts a new session and returns its token. ErrPending.
 func (d *Service) ConfirmTOTP(ctx context.Context, c Caller, waits, code string, b Browser) (string, error) {
 	now, item := d.Now(), pending{}
 	text, err := d.Vault.Open(pendingPlace(c.Name), waits)

@@ -138,7 +138,7 @@ func listed(password string) bool {
 
 func noLetter(r rune) bool { return !unicode.IsLetter(r) }
 
-// spellings returns a password in lower case, and the same with look-alike digits and signs replaced by letters.
+// spellings returns a password in lower case, and a copy in which look-alike digits and signs are replaced by letters.
 func spellings(password string) []string {
 	text := strings.ToLower(password)
 	return []string{text, letters.Replace(text)}

@@ -452,8 +452,8 @@ type Credentials struct {
 	Code           string // code of the second factor, or a recovery code; "" = not entered yet
 }
 
-// SignIn begins a session by name and password and returns its text; the errors are ErrRefused, ErrSecondFactor, ErrTooMany and
-// ErrBusy. previous is the text of a session that the new session replaces; "" = none.
+// SignIn begins a session by name and password and returns its token; the errors are ErrRefused, ErrSecondFactor, ErrTooMany and ErrBusy.
+// previous is the token of a session that the new session replaces; "" = none.
 func (d *Service) SignIn(ctx context.Context, a Credentials, b Browser, previous string) (string, error) {
 	p, err := d.authenticate(ctx, a, b)
 	if err != nil {
@@ -568,7 +568,7 @@ func (d *Service) startSession(ctx context.Context, person string, longest time.
 	})
 }
 
-// newSession returns a new session without a person, and the text of the session.
+// newSession returns a new session without a person, and the token of the session.
 func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text string, err error) {
 	if text, err = d.newSecret(""); err != nil {
 		return s, "", err
@@ -580,8 +580,8 @@ func (d *Service) newSession(longest time.Duration, b Browser) (s Session, text 
 	return s, text, err
 }
 
-// putSession stores a new session; previous is the text of the session that it replaces. The caller of putSession must have called
-// LockPeople.
+// putSession stores a new session; previous is the token of the session that the new session replaces. The caller of putSession must have
+// called LockPeople.
 func (d *Service) putSession(ctx context.Context, tx Tx, s Session, previous string) error {
 	if err := tx.DropSessions(ctx, s.CreatedAt, s.CreatedAt.Add(-Idle)); err != nil {
 		return err

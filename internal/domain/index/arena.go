@@ -162,7 +162,7 @@ func (a *arena) bury(addr address, size int32) {
 	}
 }
 
-// leave returns the next chunk to empty. The slab of this chunk is more than half dead, and is freed when all its chunks are empty.
+// leave returns the number of a chunk to be emptied; its slab is more than half dead, and is freed when all chunks of the slab are empty.
 func (a *arena) leave() (n int, ok bool) {
 	if a.leaving == 0 {
 		return 0, false

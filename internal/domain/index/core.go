@@ -30,7 +30,7 @@ type core struct {
 
 	testBytes int64 // approximate memory of tests
 	scratch   []byte
-	unseen    atomic.Uint64 // a version counter that no reader checks
+	unseen    atomic.Uint64 // passed as the version counter for changes of data that no reader accesses
 	grownAt   int64         // size of texts in bytes after the last Load
 }
 

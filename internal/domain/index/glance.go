@@ -14,8 +14,8 @@ import (
 // and host, a path, a host of at most 31 bytes and at most four places where a rule can end, and is not a code of a service
 // account. Links that are not ordinary are handled by core.search; tests check that glance and core.search return the same results.
 //
-// While a processor waits for memory, it continues with independent instructions and predicts branches. The table positions that a glance
-// reads therefore depend only on the link, and the host entry affects only branches: the processor need not wait for the host entry.
+// While a processor waits for memory, it continues with independent instructions and predicts branches. For this reason a glance computes
+// the table positions from the link alone, and uses the host entry only in branches: the processor need not wait for it.
 
 const (
 	ones    = 0x0101010101010101
@@ -144,7 +144,7 @@ func (c *core) glance(text string, x *Index, hit *rules.Match) glanced {
 	var found spots
 	depth, pathLen := uint(0), 0
 	state = c.seed
-	prev, back := uint64(0), state // prev is the last block, and back the hash state before prev
+	prev, back := uint64(0), state // prev is the previous block of eight bytes, and back is the hash state before this block
 	for {
 		// loadIn may read bytes before p, because more than eight bytes of the text precede p.
 		w := loadIn(p, pos, n)

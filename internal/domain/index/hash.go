@@ -14,7 +14,7 @@ type place struct {
 	end  int
 }
 
-// Constants of the hash mixing: odd numbers without a pattern. They are not secret; the seed of the hash is.
+// Constants of the hash mixing: odd numbers without a pattern. The constants are public; only the seed of the hash is secret.
 const (
 	mixBlock  = 0xa0761d6478bd642f
 	mixEnd    = 0xe7037ed1a0b428db

@@ -47,7 +47,7 @@ func gather(pieces [][]byte) {
 		for i++; i < len(list) && list[i].from == item.from+item.length; i++ {
 			item.length += list[i].length
 		}
-		// The range is extended to whole huge pages, so it may include memory beside the blocks.
+		// The range is extended to whole huge pages, so it may include memory outside the blocks.
 		from := item.from &^ (hugePage - 1)
 		to := (item.from + item.length + hugePage - 1) &^ (hugePage - 1)
 		advise(from, to, adviseGather)

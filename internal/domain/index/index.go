@@ -26,7 +26,7 @@ type Index struct {
 
 	snapshots sync.Mutex // serializes the writing of snapshots
 
-	// keys changed since a snapshot began; nil = no snapshot is being written. While changed is set, no chunk of records is dropped
+	// keys of the rules that changed since a snapshot began; nil = no snapshot is being written. Unless changed is nil, no chunk is dropped
 	changed map[string]struct{}
 
 	// midway is a test hook, called between the steps of a look-up and of a change to force interleavings.
@@ -156,7 +156,7 @@ func (c *core) wasteful() bool { return c.texts.bytes > 2*c.grownAt+64<<20 }
 func (x *Index) renew(c *core) *core {
 	fresh, err := build(c.all())
 	if err != nil {
-		panic("index: " + err.Error()) // the rules were in an index before
+		panic("index: " + err.Error()) // cannot happen: an index has accepted these rules before
 	}
 	x.replace(fresh)
 	return fresh

@@ -52,8 +52,8 @@ var (
 
 // Checkpoint identifies a state of the store. A snapshot with a Checkpoint contains all changes up to Seq, and possibly later changes.
 type Checkpoint struct {
-	// Seq is the number of the last change. Identity distinguishes the history up to this change from all other histories, for example as
-	// the hash of the last change.
+	// Seq is the number of the last change. Identity identifies the history of changes up to Seq, for example by the hash of the last
+	// change.
 	Seq      int64  `json:"seq"`
 	Identity string `json:"identity"`
 }
@@ -103,8 +103,8 @@ type segmentImage struct {
 	Spent int32  `json:"spent,omitempty"`
 }
 
-// possible reports whether the description of a segment in the snapshot file is plausible. The segment's index must lie between start and
-// count, its N buckets or hosts of 64 bytes must fit into the left bytes of its part, and each of them has room for at most room entries.
+// possible reports whether the description of a segment in the snapshot file is plausible. The index s.At must lie between start and count.
+// The s.N buckets or hosts of 64 bytes must fit into "left" bytes; "room" is the number of entries per bucket or host.
 func (s segmentImage) possible(start, count int, room uint64, left int64) bool {
 	return s.At > start && s.At < count && s.N > 0 && s.N <= uint64(left)/64 && s.Used >= 0 && s.Spent >= 0 && uint64(s.Used) <= s.N*room
 }
@@ -432,7 +432,7 @@ type partSequence struct {
 	parts []snapshotPart // the parts that are not read yet
 }
 
-// next calls read with the next part, and returns an error if read leaves bytes or the checksum is wrong.
+// next calls "read" with the next part, and returns an error if bytes of the part stay unread or if the checksum is wrong.
 func (s *partSequence) next(read func(*partReader) error) error {
 	p := s.parts[0]
 	s.parts = s.parts[1:]

@@ -35,8 +35,8 @@ type segment struct {
 	buckets atomic.Pointer[bucket]
 }
 
-// segmentUse counts the used slots, and as spent the slots that were freed since the segment was built: the overflow mark of a freed slot
-// still sends look-ups to the next bucket.
+// segmentUse counts the slots of a segment: "used" are in use, and "spent" were freed since the segment was built. The overflow mark of a
+// freed slot still sends look-ups to the next bucket.
 type segmentUse struct{ used, spent int32 }
 
 const (

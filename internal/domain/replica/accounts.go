@@ -44,7 +44,7 @@ func (a *Accounts) find(appid string) *accountLinks {
 	return (*m)[appid]
 }
 
-// change replaces the small map in which an account belongs by a modified copy.
+// change replaces the small map to which an account belongs by a modified copy.
 func (a *Accounts) change(appid string, f func(map[string]*accountLinks)) {
 	a.writing.Lock()
 	defer a.writing.Unlock()

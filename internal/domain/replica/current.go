@@ -50,7 +50,7 @@ type Replica struct {
 	Now func() time.Time
 
 	reading          sync.Mutex // held while data is being read into memory
-	reloading        sync.Mutex // serializes full reloads; locked before reading
+	reloading        sync.Mutex // serializes full reloads; locked before the mutex "reading"
 	mu               sync.Mutex
 	missed           map[string]missed // reads that failed and must be repeated, by name
 	next             *changedRules     // the rules that wait for the next read; nil = none
@@ -62,8 +62,8 @@ type Replica struct {
 	silent           bool      // reports whether an error was logged because the log cannot be read
 	restored         bool      // reports whether loading the snapshot file was attempted
 	snapshotPosition position  // log position up to which the snapshot file contains every rule change; 0 = no file for this log
-	ruled            position  // log position up to which the memory contains every rule change; guarded by reading
-	// midway is a test hook, called before a reload locks the mutex reading, to force interleavings.
+	ruled            position  // log position up to which the memory contains every rule change; guarded by the mutex "reading"
+	// midway is a test hook that forces interleavings; a reload calls it before it locks the mutex "reading".
 	midway func(context.Context)
 }
 
@@ -376,7 +376,7 @@ func (c *Replica) hear() {
 	c.lastResponse = now
 }
 
-// hearing wraps a stream of rules. While rules arrive, it records that the store responds.
+// hearing wraps a stream of rules: while rules arrive, the wrapper records that the store responds.
 func (c *Replica) hearing(all iter.Seq2[rules.Rule, error]) iter.Seq2[rules.Rule, error] {
 	return func(yield func(rules.Rule, error) bool) {
 		n := 0

@@ -89,7 +89,7 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// The next log entry makes the changes from first to last visible; the changes up to shown have been read. 0 = none.
+	// If not 0: the next log entry, an import, makes the changes from first to last visible; the changes up to shown have been read.
 	first, last, shown int64
 }
 

@@ -66,9 +66,9 @@ func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	return c.rebuild(ctx, all)
 }
 
-// rebuild loads everything, or all rules, into a new memory. During the rebuild, the current memory serves scans and follows the changes.
-// The new memory then applies these changes from the change log. It replaces the current memory when it has reached the end of the log; at
-// this moment neither memory is being written.
+// rebuild loads everything, or only the rules if "all" is false, into a new memory. Meanwhile the current memory serves scans and follows
+// the changes. Then the new memory applies these changes from the change log, and replaces the current memory at the end of the log; at
+// this moment no goroutine writes to either memory.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.followOnce(ctx, all)

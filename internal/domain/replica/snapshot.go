@@ -25,7 +25,7 @@ const (
 	changeShare = 8192
 	// smallSnapshot is the size in bytes below which every change justifies a new file.
 	smallSnapshot = 64 << 10
-	// A start applies at most fewChanges changes, plus one per changeCost rules, since a change takes as long as loading changeCost rules.
+	// A starting node applies at most fewChanges changes plus one per changeCost rules: a change takes as long as loading changeCost rules.
 	changeCost, fewChanges = 4, 10_000
 )
 
@@ -87,7 +87,7 @@ func (c *Replica) fits(ctx context.Context, pos position, rules int) error {
 }
 
 // followRules applies the changes after a position to dst until the end of the log, and advances the position. For each page, followRules
-// locks line; all functions that write to dst lock line. followRules returns errOtherLog if the rules must be reloaded instead.
+// locks "line", which every function that writes to dst locks. followRules returns errOtherLog if the rules must be reloaded instead.
 func (c *Replica) followRules(ctx context.Context, dst *index.Index, line sync.Locker, pos *position) error {
 	page := func() (hasMore bool, err error) {
 		line.Lock()

@@ -50,9 +50,9 @@ type Step struct {
 	TakesOffline bool `json:"takes_offline,omitempty"`
 
 	Draft      client.RuleDraft `json:"-"` // add, edit
-	Target     string           `json:"-"` // delete: the Mini Program of a service account's rule
-	AddedAgain bool             `json:"-"` // delete: the rule is added again
-	Lost       string           `json:"-"` // delete, with AddedAgain: settings that are lost, because the rules file does not contain them
+	Target     string           `json:"-"` // for a delete: the Mini Program of a service account's rule
+	AddedAgain bool             `json:"-"` // for a delete: the rule is added again
+	Lost       string           `json:"-"` // if AddedAgain is true: settings that are lost, because the rules file does not contain them
 }
 
 // Read parses the rules of a file that belong to an owner ("" = any owner). wrong contains the errors of invalid rules; err is set if the
@@ -77,7 +77,7 @@ func ReadToApply(file string, text []byte, owner, target string) (wanted []Desir
 	})
 }
 
-// read parses a file like Read, and returns only the rules that keep accepts.
+// read parses a file like Read, and returns only the rules for which the function keep returns true.
 func read(file string, text []byte, owner, target string, keep func(*Desired, *FileErrors) bool) (wanted []Desired, wrong FileErrors,
 	err error) {
 	n := 0
@@ -122,7 +122,7 @@ type ruleNode struct {
 	exported       bool // the entry is from an export with one object per line
 }
 
-// ruleKeys lists the keys that a rule may have. serverKeys lists keys of lists from a server; they are ignored.
+// ruleKeys lists the keys that a rule may have. serverKeys contains the other keys in a list from a server, which are ignored.
 var (
 	ruleKeys   = []string{"owner", "prefix", "path", "appid", "occupy", "open_version", "test_links", "published"}
 	serverKeys = []string{"total", "open", "publishes_left"}
@@ -150,7 +150,7 @@ func (f *FileErrors) rule(node ruleNode) (w Desired, ok bool) {
 }
 
 // eachRule calls visit for each rule of a file. Either the file has the single key "rules", or each line contains one object, which
-// includes the owner; exported is true for the latter. The file is parsed entry by entry, never as a whole.
+// includes the owner; in this case exported is true. The file is parsed entry by entry, never as a whole.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {

@@ -14,8 +14,8 @@ type DryRunResult struct {
 	Vouched bool
 }
 
-// DryRun checks a draft like Add before it fetches the verification file, and returns the same error; nil = no error. DryRun changes no
-// data and sends no request to any host.
+// DryRun makes the checks that Add makes before Add fetches the verification file, and returns the error that Add would return. DryRun
+// changes no data and sends no request to any host.
 func (s *Service) DryRun(ctx context.Context, owner accounts.Account, d Draft) (t DryRunResult, err error) {
 	conf := s.Settings.Get()
 	if kindFor(owner) == Ordinary {

@@ -46,9 +46,9 @@ type Planned struct {
 type Plan func() iter.Seq2[Planned, error]
 
 // Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the number
-// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Import ignores that a rule of the import
-// occupies the prefix of another: a server may have a rule below another owner's occupied prefix, and an export of its rules must be
-// importable. The error lists the lines that cannot be stored (accounts.RowErrors). With dry = true, Import only checks.
+// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Import accepts a rule below a prefix that
+// another rule of the import occupies: a server may have such rules of different owners, and an export of its rules must be importable. The
+// error lists the lines that cannot be stored (accounts.RowErrors). With dry = true, Import only checks.
 //
 // An import delays other callers no longer than any other change does. While lines are checked, other transactions can change rules. A
 // large import writes hidden rows, which all become visible at one moment; if a change since the check affects its result, the import is

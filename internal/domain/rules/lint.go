@@ -178,8 +178,8 @@ func (l *linter) checkShorter(i int, matching []int) {
 	}
 }
 
-// isExclusion reports whether the rule with the index longer was added to exclude longer numbers, as AlsoCatches suggests: the owner of the
-// rule with the index shorter has a rule for each of the ten digits that may follow that rule's prefix.
+// isExclusion reports whether the rule longer was added to exclude longer numbers, as AlsoCatches suggests: its prefix is that of the rule
+// shorter plus one digit, and the owner of the rule shorter has such a rule for each of the ten digits.
 func (l *linter) isExclusion(shorter, longer int) bool {
 	short, prefix := l.set[shorter].Prefix, l.set[longer].Prefix
 	if !endsInNumber(short) || !endsInNumber(prefix) || len(prefix.Key) != len(short.Key)+1 {

@@ -12,7 +12,7 @@ import (
 type Search struct {
 	Owners    []string // empty = all owners
 	Substring string   // text that the prefix must contain, ignoring case; "" = any
-	Published *bool    // nil = both
+	Published *bool    // nil = published and unpublished rules
 	Newest    bool     // true = newest first, false = oldest first
 	Quick     bool     // examine at most PageScanLimit rules
 	From      int64    // ID of the rule after which to start, in the order of Newest; 0 = from the start
@@ -25,7 +25,7 @@ func (s Search) Filters() bool { return s.Substring != "" || s.Published != nil 
 // PageScanLimit is the number of rules that one page of a list examines.
 const PageScanLimit = 2000
 
-// Search first examines the newest PageScanLimit rules, and then searchedAtOnce rules at a time, until searchedFor has passed.
+// Search first examines the newest PageScanLimit rules, and then searchedAtOnce rules at a time, until the time searchedFor has passed.
 const (
 	searchedAtOnce = 20_000
 	searchedFor    = 2 * time.Second
@@ -64,7 +64,7 @@ func (s *Service) walk(ctx context.Context, q Search, look int) (list []Rule, ne
 		return nil
 	})
 	slices.SortFunc(list, func(a, b Rule) int { return q.compare(a.ID, b.ID) })
-	// Not all owners' rules after next were examined, so the rules found there are left for the next page.
+	// For some owners, the rules after next were not examined, so all rules after next are left for the next page.
 	if next != 0 {
 		list = slices.DeleteFunc(list, func(r Rule) bool { return q.compare(r.ID, next) > 0 })
 	}

@@ -198,7 +198,7 @@ func limitHolder(owner accounts.Account, d Draft) string {
 	return owner.AppID
 }
 
-// readAdmission makes the store calls that Keep and admit will make for a new rule: Prefetch then reads all results in one round trip.
+// readAdmission makes the store calls of accounts.Keep and admit for a new rule, so that Prefetch reads all results in one round trip.
 func readAdmission(ctx context.Context, tx Tx, owner accounts.Account, d Draft, p Prefix) {
 	rule := Rule{Kind: kindFor(owner), Owner: owner.AppID, Target: owner.AppID, Prefix: p}
 	_, _ = accounts.Keep(ctx, tx, owner.AppID)

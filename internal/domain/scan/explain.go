@@ -18,7 +18,7 @@ var catalog = i18n.Open(locale)
 // Verdict is the result of comparing a link with a nearby rule.
 type Verdict string
 
-// The verdicts. Scheme, host, path and parameters are compared in this order. The state of a rule is judged only if it matches.
+// The verdicts. Scheme, host, path and parameters are compared in this order. The state of a rule is judged only if the rule matches.
 const (
 	Opens             Verdict = "opens"
 	MatchesButShorter Verdict = "matches_but_shorter"

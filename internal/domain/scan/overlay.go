@@ -55,8 +55,8 @@ func (o Overlay) Testing(text string) (list []rules.Rule) {
 	return o.published(list)
 }
 
-// NearestRules replaces rules in stored, the stored rules near a link, by their assumed versions, and adds the assumed rules near the link:
-// those with its host and first path segment, with any scheme, or with its path on another host.
+// NearestRules returns the stored rules near a link without those that Rules replaces, and the assumed rules near the link. An assumed rule
+// is near if it has the link's host and first path segment, with any scheme, or the link's path.
 func (o Overlay) NearestRules(link rules.Link, stored []rules.Rule) []rules.Rule {
 	list := o.unchangedRules(stored)
 	for _, key := range slices.Sorted(maps.Keys(o.Rules)) {

@@ -41,8 +41,8 @@ type Aggregator struct {
 	Tracing tracing.Recorder
 	// Nodes requests other nodes to ship their events; nil = there are no other nodes.
 	Nodes *scanlog.Nodes
-	// Announce is called with a user who is about to be erased, if the logs do not announce the erasure themselves; nil = no other
-	// copies of scans exist.
+	// Announce announces to other copies of the scans that a user is about to be erased, if the logs do not do so themselves; nil = there
+	// are no other copies.
 	Announce func(ctx context.Context, user scanlog.UserHash) error
 	// Events is the maximum number of events that one transaction counts; 0 = 2,000,000.
 	Events int
@@ -102,7 +102,7 @@ const (
 var errMoved = errors.New("stats: another node counts")
 
 // Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. While few events arrive, the counts are
-// stored at once; otherwise once a minute, because a transaction that stores many scans in the same rows costs no more.
+// stored at once; otherwise they are stored once a minute, because adding many scans to a row costs no more than adding one.
 func (c *Aggregator) Run(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -246,7 +246,7 @@ func (c *Aggregator) CatchUpAll(ctx context.Context) error {
 }
 
 // CatchUpAndSave counts all events that were durable when it was called, and stores the counts and the users, so that a copy of the store
-// contains everything that is shown after a restart.
+// contains all of these events.
 func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
@@ -259,9 +259,9 @@ func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// BackfillJournal counts the events of a node's journal that were meant for a stream that is no longer counted, and returns the
-// number of newly counted events. BackfillJournal processes the events after the position start; journal returns an iterator over
-// the events after a position. BackfillJournal reads no log other than this journal.
+// BackfillJournal is called when a node stops using a stream: it counts the events that belonged in the stream from the node's journal, and
+// returns the number of newly counted events. BackfillJournal processes the events after the position start; journal returns an iterator
+// over the events after a position. BackfillJournal reads no log other than this journal.
 func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {
@@ -276,8 +276,8 @@ func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int
 	return n, err
 }
 
-// countRest counts a part of a journal, and returns the position up to which the events are counted. If another node counts events
-// of the stream at the same time, countRest starts again with the remaining events.
+// countRest counts a part of a journal, and returns the position up to which the events are counted. If another node counts some of the
+// events at the same time, countRest counts nothing and returns start, so that the caller tries again.
 func (c *Aggregator) countRest(ctx context.Context, node string, start int64, journal iter.Seq2[scanlog.Entry, error]) (
 	n, reached int64, hasMore bool, err error) {
 	err = c.Store.ViewStatistics(ctx, func(tx Tx) error {
@@ -313,7 +313,7 @@ func (c *Aggregator) countRest(ctx context.Context, node string, start int64, jo
 	if n == 0 {
 		return 0, reached, hasMore, nil
 	}
-	// Users are stored first, because adding a user twice is harmless.
+	// Users are stored before the counts: if storing the counts fails, the users are added again later, which is harmless.
 	sketches := c.tail.sketches()
 	if _, err := c.change(ctx, func(tx Tx, s *State) error {
 		sketches := s.placeUsers(sketches)

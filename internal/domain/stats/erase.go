@@ -35,7 +35,7 @@ func (w *erasures) wait(x *erasing) chan<- struct{} {
 	return w.semaphore
 }
 
-// takeWaiting empties the queue and returns its erasures, except bareErasing, whose caller has given up (nil = none).
+// takeWaiting empties the queue and returns its erasures. It leaves out bareErasing, whose caller has given up; nil = leave out none.
 func (w *erasures) takeWaiting(bareErasing *erasing) []*erasing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,10 +51,10 @@ func (w *erasures) putBack(list []*erasing) {
 	w.waiting = append(list, w.waiting...)
 }
 
-// Erase makes all scans of a user that were acknowledged before the call anonymous, and returns the number of scans. Counts do not
-// change: if a user was stored as a hash, a meaningless number replaces the hash. Erasures that arrive during another erasure are executed
-// together after it. Counting and queries about users are blocked only while Erase processes the events that arrived during its pass over
-// the scan log.
+// Erase anonymizes the scans of a user that were acknowledged before the call, and returns the number of these scans. Counts do not change:
+// if a user was stored as a hash, a meaningless number replaces the hash. Erasures that arrive during another erasure are executed together
+// after it. Counting and queries about users are blocked only while Erase processes the events that arrived during its pass over the scan
+// log.
 func (c *Aggregator) Erase(ctx context.Context, user scanlog.UserHash) (int64, error) {
 	if user == (scanlog.UserHash{}) {
 		return 0, nil
@@ -114,7 +114,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 		r.byUser[x.user] = &counted{map[UsersKey]bool{}, map[alarms.CodeName]bool{}, map[scanlog.ScanID]bool{}}
 	}
 	logs := append([]scanlog.Log{c.Log}, c.Earlier...)
-	// The erasure is announced first: later events arrive anonymous, and all earlier events are in the logs.
+	// The erasure is announced first: events that arrive later are anonymous, so all events to erase are in the logs already.
 	for _, log := range logs {
 		for user := range r.users {
 			if err := log.Announce(ctx, user); err != nil {
@@ -200,8 +200,8 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 	return nil
 }
 
-// forgetUsers pauses counting, reads the scans after the position start, and removes the users from all sketches and codes. It returns the
-// position up to which the users are removed.
+// forgetUsers pauses counting, reads the scans after the position start, and removes the users from all sketches and codes. forgetUsers
+// returns the position up to which the users are removed.
 func (c *Aggregator) forgetUsers(ctx context.Context, r *round, log string, start int64) (int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -68,8 +68,8 @@ func (c *Aggregator) Newest(ctx context.Context, owners []string, n, limit int) 
 	return list, older, nil
 }
 
-// beforeNewest returns the log position before the newest n scans. Not every position has a matching scan, so beforeNewest reads twice as
-// many positions until it has found n scans.
+// beforeNewest returns the log position before the newest n scans. Not every position has a matching scan, so beforeNewest doubles the
+// number of positions that it reads until it has found n scans.
 func (c *Aggregator) beforeNewest(ctx context.Context, f Filter, n int) (position int64, older bool, err error) {
 	state, err := c.stored(ctx)
 	if err != nil {
@@ -319,7 +319,7 @@ func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted,
 	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
 }
 
-// Forget removes scans from before a time from the scan log, as far as they can be removed in bulk. Their counts stay.
+// Forget removes from the scan log the scans before a time, as far as they can be removed in bulk. Their counts stay.
 func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	// Scans that are not counted yet must be counted before they are removed.
 	if err := c.CatchUp(ctx); err != nil {

@@ -39,11 +39,11 @@ type comparison struct {
 	ledger   string
 	state    State // state when it was compared
 	otherLog bool  // another scan log was counted until now
-	cut      int64 // position at which counting must continue if the same log was truncated or replaced by an older copy; -1 = neither
+	cut      int64 // position at which counting continues if the log was truncated or replaced by an older copy; -1 = it was not
 	differs  bool  // the scan at the stored position differs from the scan that was counted there
 	origins  bool  // the events contain the names of their journals, from which cut was determined
-	position int64 // position up to which the other scan log is counted
-	users    int64 // position up to which the users of the other scan log are in the sketches
+	position int64 // if otherLog: position up to which the current scan log is already counted
+	users    int64 // if otherLog: position up to which the users of the current scan log are in the sketches
 }
 
 // loadState reads the state and each node's counted scans. end is the end of the log at an earlier time, and other processes may have
@@ -81,7 +81,7 @@ func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string
 		if err == nil {
 			c.state = state
 			c.tellOfTurn(ctx, t)
-			if t.otherLog { // the new scan log may be an older copy, because another scan log was counted in the meantime
+			if t.otherLog { // compare again: the current log may have become an older copy while another log was counted
 				continue
 			}
 		}
@@ -207,7 +207,7 @@ func (c *Aggregator) turnDays(ctx context.Context, tx Tx, state *State) error {
 		state.ZoneChangedAt = c.Now()
 		return nil
 	}
-	// Users are counted again if the scan log still has their scans.
+	// The scan log still has all scans, so the users are counted again from them.
 	state.SketchOffset = 0
 	return tx.ForgetUsers(ctx)
 }
@@ -235,8 +235,8 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 		s.MissingCount += left.KeptCount
 	}
 	if c.SingleNode {
-		// The new scan log also has the scans whose users are not in the sketches, and no more scans between them, so the same distance
-		// covers all of them. Adding a user twice is harmless.
+		// The new scan log also has the scans whose users are not in the sketches yet, and no other scans between them, so that
+		// SketchOffset can stay as far before CountedOffset as in the old log. Adding a user twice is harmless.
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {
@@ -261,8 +261,8 @@ func (c *Aggregator) tellOfTurn(ctx context.Context, t comparison) {
 	}
 }
 
-// countedBefore returns the position up to which the new scan log is already counted. It is above 0 if the scan log was counted before, or
-// if counted scans came from it (the scans of a stream come from the journal); it is 0 after an import without scans.
+// countedBefore returns the position up to which the new scan log is already counted. The position is above 0 if the log was counted
+// before, or if it contains the last counted scan (a journal also has the scans of its stream); it is 0 after an import without scans.
 func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoint LogCheckpoint) (int64, error) {
 	position, last := oldCheckpoint.Position, oldCheckpoint.Last
 	if c.SingleNode {
@@ -279,8 +279,8 @@ func (c *Aggregator) countedBefore(ctx context.Context, left State, oldCheckpoin
 	return position, nil
 }
 
-// Begin compares the state with the scan log. It must be called before new events are appended: an older or truncated scan log is then
-// recognized because it is shorter.
+// Begin compares the state with the scan log. Begin must be called before new events are appended, because an older or truncated scan log
+// is recognized by its shorter length.
 func (c *Aggregator) Begin(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

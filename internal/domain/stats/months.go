@@ -20,7 +20,7 @@ const MonthSketches = 1 << 41
 // rollAfter is the delay after the end of a month before the month is rolled up. Scans of a month may arrive after its end.
 const rollAfter = 3 * 24 * time.Hour
 
-// The maximum numbers of rows that one transaction rolls up for each day of a month, or removes.
+// Limits for one transaction: rolledRows and rolledSketches per day that it rolls up, and removedRows that it removes.
 const (
 	rolledRows     = 600
 	rolledSketches = 30
@@ -53,7 +53,7 @@ func (s *State) keeps(per Granularity, pos int64) bool {
 	return pos >= s.OldestDay
 }
 
-// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, for the day rolled and for later days.
+// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, and for days from the day rolled on.
 func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
 	return timebucket.Month(pos), !per.Hours() && pos < rolled
 }
@@ -385,8 +385,8 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 }
 
 // PruneRollups removes a part of the counts of hours from before the time hours, and of days from before the time days; a zero time removes
-// none. hasMore reports whether more rows are left to remove. Days are removed only in whole months that are rolled up. With them, the
-// hours of the next two days are removed too.
+// none. hasMore reports whether more rows are left to remove. Days are removed only in whole months that are rolled up. Together with these
+// months, PruneRollups removes the hours of the two days after them.
 func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(tx Tx, s *State) error {
 		hasMore = false
@@ -444,7 +444,7 @@ func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 			from = 0
 		}
 	}
-	if s.OldestDay > 0 { // hours begin two days after OldestDay, so that their days are retained in any time zone
+	if s.OldestDay > 0 { // retained hours begin two days after OldestDay, so that their days are retained in any time zone
 		from = max(from, (s.OldestDay+2)*24-s.Offset)
 	}
 	s.OldestHour = max(s.OldestHour, from)

@@ -59,7 +59,7 @@ type pending struct {
 	age       int              // age of the counts in seconds
 	events    int              // not counted before
 	recounted int              // number of events that were already counted in a scan log that was lost
-	uncounted []scanlog.Origin // origins of the events that BackfillJournal counts, whose stream is no longer counted
+	uncounted []scanlog.Origin // set by BackfillJournal only: origins of the events
 	nodes     map[string]bool  // nodes that the events come from
 	cells     map[cell]int32   // index in counts
 	counts    []cellCount
@@ -100,7 +100,7 @@ func newPending(position int64) *pending {
 // size returns the number of pending events.
 func (p *pending) size() int { return p.events + p.recounted }
 
-// origins selects from a map of all nodes the offset sets of the nodes with pending events.
+// origins returns those entries of the map all (the offset sets by node) that belong to nodes with pending events.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
 	sets := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
@@ -128,8 +128,8 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 		}
 	}
 	if id := c.Log.ID(); id != c.state.LogID {
-		// The stream was recreated: the events that were read may be from the new stream at positions of the old stream, even if
-		// the read failed halfway.
+		// The stream was recreated: even if the read failed halfway, the events that were read may come from the new stream, and their
+		// positions do not apply to the old stream.
 		c.loaded = false
 		return 0, errors.Join(fmt.Errorf("%w: reading %s, it is %s", errOtherLedger, c.state.LogID, id), err)
 	}
@@ -139,7 +139,7 @@ func (c *Aggregator) collect(ctx context.Context, limit int) (n int, err error) 
 // errOtherLedger is returned when the scan log was replaced by another scan log during a read.
 var errOtherLedger = errors.New("stats: the ledger became another one")
 
-// countTraced counts an event in a span of the trace of the scan, if the event has one.
+// countTraced counts an event; if the scan has a trace, countTraced records a span in this trace.
 func (c *Aggregator) countTraced(ctx context.Context, e *scanlog.Entry) error {
 	if c.Tracing == nil || e.Trace == "" {
 		return c.count(ctx, e)

@@ -356,7 +356,7 @@ const tooManyUsers = BadQuestion("distinct users of too many days and values wer
 type usersAsked struct {
 	Query
 	dim      Dimension
-	filtered bool // only some values are selected: value, and possibly others
+	filtered bool // the query selects only the value in the field value or, if several is true, the values in q.Owners
 	value    string
 	several  bool // q.Owners selects more than one value
 
@@ -537,8 +537,8 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first, from the hour of from to the last hour before
-// to. Owners limit the result to hosts on which they have rules, and parent limits it to links below a prefix.
+// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first. The first hour contains the time from, the last
+// hour the last moment before to. owners limits the result to hosts with rules of these owners, and parent to links below a prefix.
 func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) (
 	[]UnmatchedRow, error) {
 	if !from.Before(to) {

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows returns, sorted by key, the pending counts (also by day, over all rules, and by owner), and their sums by dimension.
+// rows returns, sorted by key, the pending counts by hour and day (by rule, over all rules and by owner), and their sums by dimension.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
 	for i, n := range firsts {
@@ -99,7 +99,7 @@ func appendSums(all []SumRow, per Granularity, cells []cellCount) []SumRow {
 		}
 		thisNumbers[i] = n
 	}
-	places := make([]int, len(groups)) // by group: index of the value among the sorted values
+	places := make([]int, len(groups)) // for each group: index of its value in the sorted values
 	for d := range Dims {
 		if !d.Combined() {
 			continue

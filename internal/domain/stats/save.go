@@ -50,8 +50,8 @@ func (c *Aggregator) save(ctx context.Context) error {
 	p := c.pending
 	names, tuples, misses := slices.SortedFunc(maps.Keys(p.byCode), alarms.CodeName.Compare), p.unnamed(), p.missRows()
 	state, err := c.change(ctx, func(tx Tx, s *State) error {
-		// A position is only meaningful together with its scan log, because another scan log may have the same position. The state has no
-		// position for the scans that a node counts when it leaves a stream (p.uncounted).
+		// A position is only meaningful together with its scan log, because another scan log may have the same position. The scans of
+		// p.uncounted come from a journal, for which the state has no position.
 		if s.Offset != c.state.Offset ||
 			p.uncounted == nil && (s.LogID != c.state.LogID || s.CountedOffset != c.state.CountedOffset || s.Scans != c.state.Scans) {
 			return errMoved
@@ -62,7 +62,7 @@ func (c *Aggregator) save(ctx context.Context) error {
 			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.recounted))
 		} else {
-			// In the journal, the pending events come after the events whose users are not in the sketches yet.
+			// switchLog keeps the distance from SketchOffset to CountedOffset; in the journal, the pending events add to this distance.
 			s.SketchOffset = max(0, s.SketchOffset-int64(p.events))
 			s.RetentionFloor = c.Now() // a recount of the shared scan log cannot find the pending events
 			currentSets, err := tx.Origins(ctx)
@@ -145,7 +145,7 @@ func (p *pending) missRows() []UnmatchedRow {
 	return rows
 }
 
-// saveCodes adds the scans to the counters of their codes, and returns the number of first scans of a code by cell.
+// saveCodes adds the scans to the counters of their codes, and returns for each cell the number of first scans of a code.
 func (c *Aggregator) saveCodes(ctx context.Context, tx Tx, names []alarms.CodeName) (map[int32]int64, error) {
 	p := c.pending
 	scans := func(name alarms.CodeName) iter.Seq[*scanlog.Event] {

@@ -141,8 +141,8 @@ func ResultOf(e *scanlog.Event) string {
 // Granularity is the period of a row: an hour, a day or a calendar month. The numeric values are stored in the database.
 type Granularity int64
 
-// The granularities: without a suffix, each rule has its own rows. OfAll: the rows are sums over all rules, and their rule is 0. OfOwner:
-// the rows are sums over all scans of an owner, and contain the number of the owner in place of the rule.
+// Granularities without a suffix have separate rows for each rule. The rows of granularities with OfAll are sums over all rules, with rule
+// 0; those with OfOwner are sums over all scans of an owner, with the number of the owner in place of the rule.
 const (
 	PerHour         Granularity = 0
 	PerDay          Granularity = 1
@@ -306,7 +306,7 @@ type LogCheckpoint struct {
 	Position      int64  // position up to which the scan log is counted; 0 = counting never left this scan log
 	Users         int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
 	WebhookOffset int64  // position of the webhook reader; -1 = unknown
-	Last          string // the last of its scans that were counted from another scan log; "" = none
+	Last          string // ID of the last scan of this log that was counted from another log; "" = none
 }
 
 // Store is the database of the counts.
@@ -338,7 +338,7 @@ type Tx interface {
 	// DaysOfRules and DaysOfOwners return the numbers of scans of some rules or owners on some days; days without scans are left out.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
-	// HostsOf returns the hosts of a list on which some of the owners have a rule.
+	// HostsOf returns those of the given hosts on which at least one of the owners has a rule.
 	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
 	// NameOwners stores the names of owners; names that are already stored stay unchanged.
 	NameOwners(ctx context.Context, names []string) error
@@ -361,18 +361,18 @@ type Tx interface {
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// RewindReaders moves readers of scans that are past end back to end.
+	// RewindReaders moves each reader of scans whose position is greater than end back to the position end.
 	RewindReaders(ctx context.Context, end int64) error
 	// RecallLedger returns the checkpoint of a scan log that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
-	// TurnReaders stores a checkpoint of the current scan log, and moves its readers to a new scan log, whose ID is to and which is counted
-	// up to position. A reader continues at its old position in the new log if this log was counted before, otherwise at position. If
-	// shared is false, the new log has all scans, and each reader keeps its distance to the counted position.
+	// TurnReaders stores a checkpoint of the current scan log, and moves its readers to a new scan log, which has the ID "to" and is
+	// counted up to position. If shared is false, the new log has all scans, and each reader stays as many positions before the counted
+	// position as in the old log. Otherwise a reader continues at its earlier position in the new log, or at position if there is none.
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
 	// ShiftDays recomputes the days for a new time zone (offset) from the stored hours at or after hour; was is the offset of the previous
-	// time zone. It also deletes the months at or after month.
+	// time zone. ShiftDays also deletes the months at or after month.
 	ShiftDays(ctx context.Context, hour, was, offset, month int64) error
 
 	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
@@ -386,17 +386,17 @@ type Tx interface {
 	// PutScanCounts and PutSums store rows, replacing rows with the same key.
 	PutScanCounts(ctx context.Context, rows []CountRow) error
 	PutSums(ctx context.Context, rows []SumRow) error
-	// RemoveCounted deletes at most limit rows of the hours before a given hour, or of the days before a given day with their users, and
-	// returns the number of deleted rows.
+	// RemoveCounted deletes at most limit rows and returns their number: rows of the hours before a given hour, or rows and users of the
+	// days before a given day.
 	RemoveCounted(ctx context.Context, per Granularity, before int64, limit int) (int, error)
 	// RemoveMisses deletes the counts of scans without a result from before an hour.
 	RemoveMisses(ctx context.Context, before int64, limit int) (int, error)
 
-	// Sums returns the rows of a query on one dimension other than Rule, by time and value or only by value, largest first.
+	// Sums returns the rows of a query on one dimension other than Rule, summed by time and value or only by value, largest first.
 	Sums(ctx context.Context, q Query) ([]Answer, error)
 	// Tuples is like Sums for all other queries.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf calls yield with the sketches for a query, in unspecified order; later additions are passed in separate calls.
+	// UsersOf calls yield with each stored sketch for a query, and separately with each addition to it (AddUsers), in unspecified order.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// UnmatchedRows returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
 	UnmatchedRows(ctx context.Context, from, to int64, limit int) ([]UnmatchedRow, error)
@@ -404,10 +404,10 @@ type Tx interface {
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
 
-	// AllTuples, AllSums, … call yield with every row of some hours and days, in unspecified order, for a recount.
+	// AllTuples, AllSums, AllUsers and AllMisses call yield with every row of some hours or days, in unspecified order.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
-	// AllUsers passes later additions before the sketch itself; every addition belongs to a stored sketch.
+	// AllUsers passes the additions to a sketch (AddUsers) before the sketch itself; every addition belongs to a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(UnmatchedRow) error) error
 }

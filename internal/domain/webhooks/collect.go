@@ -55,7 +55,7 @@ type cursor struct {
 	logID      string                        // scan log to which the position belongs (Tx.Counting); only for scans
 	queued     map[string]*scanlog.OffsetSet // events of each node's journal that were queued for webhooks; only for scans
 	all        bool                          // true = queued contains every journal from which any event was queued
-	learn      bool                          // true = read contains every event after the previous position, up to this position
+	learn      bool                          // true = the field read contains every event after the previous position, up to this position
 	read       []scanlog.Origin
 }
 
@@ -63,8 +63,8 @@ type cursor struct {
 // finds this mark searches for the first event that was not queued.
 const Unmarked = "?"
 
-// markOf returns the mark for an event at a position. The mark includes the position, because older program versions change only the
-// position: the mark is then seen to be outdated.
+// markOf returns the mark for an event at a position. The mark includes the position, so that it is recognized as outdated if an older
+// program version has changed only the position.
 func markOf(position int64, id scanlog.ScanID) string { return fmt.Sprintf("%d %s", position, id) }
 
 // queue adds events to the outbox and moves the reader's position, in one transaction. queue selects the webhooks that exist in
@@ -313,10 +313,9 @@ func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	return s.queue(ctx, ScanSource, from, to, nil)
 }
 
-// QueueRest is called for a node that no longer uses a stream. It queues the events of the node's journal after the position start that
-// were meant for the stream and are not queued yet, and returns their number. journal returns an iterator over the events after a position.
-// If the queued events of the journal are unknown, the counted events are assumed to be queued. The position of the webhook reader does not
-// change.
+// QueueRest is called for a node that no longer uses a stream. It queues the events after the position start in the node's journal, except
+// those that were already queued, and returns their number. journal returns an iterator over the events after a position. If the queued
+// events of the journal are unknown, the counted events are assumed to be queued. The position of the webhook reader does not change.
 func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := s.resumePosition(ctx, ScanSource)

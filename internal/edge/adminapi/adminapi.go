@@ -109,7 +109,7 @@ type Admin struct {
 	ScanLog func() scanlog.Log
 	Now     func() time.Time
 
-	changing sync.Mutex          // held while settings change
+	changing sync.Mutex          // locked while settings change
 	drawing  semaphore.Semaphore // limits concurrent drawing of symbols for packages
 }
 
@@ -220,7 +220,7 @@ type Page struct {
 // noInput is the input of an operation without parameters.
 type noInput struct{}
 
-// mapped converts every entry of a list with show; nil becomes [].
+// mapped converts every entry of a list with the function show; nil becomes [].
 func mapped[T, U any](list []T, show func(T) U) []U {
 	shown := make([]U, 0, len(list))
 	for _, item := range list {

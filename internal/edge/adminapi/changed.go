@@ -372,7 +372,7 @@ func nameOf(t adminroute.Object) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges returns the last changes of an object, newest first, with the details that every caller with the right to change it may see.
+// lastChanges returns the last changes of an object, newest first; every caller that may change the object may see their details.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {

@@ -63,7 +63,7 @@ func (Words) Schema(huma.Registry) *huma.Schema {
 // UnmarshalJSON accepts both JSON forms of Words.
 func (w *Words) UnmarshalJSON(b []byte) error { return (*digitallink.Words)(w).UnmarshalJSON(b) }
 
-// GS1Wanted is the request body form of client.GS1Put; its language and context lists also accept a single string.
+// GS1Wanted is a request body: a client.GS1Put whose language and context lists may also be given as a single string.
 type GS1Wanted struct {
 	client.GS1Put
 	Links []struct {

@@ -62,7 +62,7 @@ func (a serverAPI) resolveThen(ctx context.Context, in *struct {
 	if len(accountIDs) > 0 {
 		return a.theirPast(ctx, accountIDs, in.At, pastAnswer, today)
 	}
-	// The changes also include those of the accounts that the text concerns now: the owner of the rule and the Mini Program.
+	// The result also contains changes of the accounts that the text concerns now: the rule's owner and the Mini Program.
 	names := pastAnswer.Names
 	for _, appid := range []string{today.Matched.Owner, today.Matched.Target, today.AppID} {
 		if name := (auditlog.Name{Kind: replica.AccountChange, Key: appid}); appid != "" && !slices.Contains(names, name) {

@@ -60,7 +60,7 @@ func (a scanAPI) verifyLake(ctx context.Context, in *struct {
 	return v, err
 }
 
-// scansOf returns the scans in the scan log of the calendar day that starts at day.
+// scansOf returns the scans that the scan log contains for the calendar day that starts at day.
 func (a scanAPI) scansOf(ctx context.Context, day time.Time) iter.Seq2[*scanlog.Event, error] {
 	return func(yield func(*scanlog.Event, error) bool) {
 		if err := a.Scans.CatchUpAll(ctx); err != nil {

@@ -32,7 +32,7 @@ const (
 
 const ndjson = "application/x-ndjson"
 
-// linesStored and linesTaken describe the response and the request of an import in the API document.
+// linesStored and linesTaken are texts of the API document: they describe the response and the request body of an import.
 const linesStored = "everything is stored, or with dry_run could be"
 
 var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)

@@ -85,7 +85,7 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
 }
 
-// checkRule returns what adding the rule would return, and the address at which the verification file must be served. With fetch,
+// checkRule returns the result that adding the rule would have, and the address at which the verification file must be served. With fetch,
 // checkRule also downloads the verification file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
 	AppID string `path:"appid" maxLength:"128"` // not AppIDPath: a check changes nothing, so If-Match is not accepted

@@ -29,7 +29,7 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 // rowsAtOnce is the maximum number of rows of a Parquet row group; the limit bounds the memory of an export.
 const rowsAtOnce = 20_000
 
-// tableFile returns a file that is written row by row while rows yields. The columns are the fields of a row, named by their Parquet tags.
+// tableFile returns a file to which rows are written as they are read. The columns are the fields of a row, named by their Parquet tags.
 func tableFile[Row any](name string, format TableFormat, rows func(context.Context) iter.Seq2[Row, error]) adminroute.File {
 	return adminroute.File{Name: name + "." + format.Format, Type: tableKinds[format.Format],
 		Write: func(ctx context.Context, w io.Writer) error {

@@ -31,7 +31,7 @@ var checks = []check{
 // has error code -1 and nothing is changed.
 const storeTimeout = 20 * time.Second
 
-// run performs the steps that all endpoints share: checks, body, injected fault, endpoint function.
+// run performs the steps of every call: it runs the checks, reads the body, injects a fault if any, and calls the endpoint function.
 func (a *API) run(w http.ResponseWriter, r *http.Request, e endpoint, c *call) (any, Fault, error) {
 	// The database may hang, so every call has a timeout. The delay of an injected fault does not count toward the timeout.
 	notesCtx := behaviour.Noting(r.Context(), &c.notes)

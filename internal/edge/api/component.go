@@ -9,7 +9,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// permissionSets contains the permission set that a platform needs to call an endpoint for an account, by kind of account; 0 = none.
+// permissionSets contains, for each kind of account, the permission set that a platform needs for calls in the account's name; 0 = none.
 // Contract: rules 3.3.
 type permissionSets struct{ miniProgram, official int }
 
@@ -32,13 +32,13 @@ func (e endpoint) requireSets(s permissionSets) endpoint {
 	return e
 }
 
-// accountTokenErrors lists error codes of every endpoint that requires an account's token: errors of platforms that call for an account,
-// and MinuteLimit, which a setting causes for service accounts.
+// accountTokenErrors lists error codes of every endpoint that requires an account's token: errors of calls that platforms make in an
+// account's name, and MinuteLimit, which service accounts get if a setting limits calls per minute.
 var accountTokenErrors = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP,
 	errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
 
-// authenticate finds the account or platform that owns the token in the query. If a platform calls for the account, authenticate
-// checks the permissions of the platform. Contract: rules 1.8, the order of checks.
+// authenticate finds the account or platform that owns the token in the query. If a platform makes the call in the account's name,
+// authenticate checks the permissions of the platform. Contract: rules 1.8, the order of checks.
 func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.Settings) (err error) {
 	text := c.query.Get("access_token")
 	if text == "" && e.needs&eitherToken != 0 {

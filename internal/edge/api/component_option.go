@@ -14,8 +14,8 @@ type authorizerOptionReply struct {
 	Value string `json:"option_value"`
 }
 
-// readOption returns the option and the account that a call names. On the newest documentation pages, whose paths lack api_, the
-// authorizer_access_token identifies the account, and option_name is the only field. Contract: rules 3.2.
+// readOption returns the option and the account that a call names. In the newest documentation, where paths lack api_, option_name is the
+// only field; the authorizer_access_token identifies the account. Contract: rules 3.2.
 func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name string, err error) {
 	appid, name = f.text("authorizer_appid"), f.text("option_name")
 	local := c.caller.AppID

@@ -134,8 +134,8 @@ func (a *API) limiters() []*limiter {
 	return []*limiter{&a.limiter, &a.pictureLimiter, &a.platformLimiter}
 }
 
-// Advance makes all counted calls older by d, when an emulated clock is moved forward. Calls also age by the machine's own clock,
-// so that a stopped emulated clock locks no caller out.
+// Advance makes all counted calls older by d, when an emulated clock is moved forward. Calls also age by the machine's own clock, so that a
+// stopped emulated clock does not lock callers out.
 func (a *API) Advance(d time.Duration) {
 	for _, l := range a.limiters() {
 		l.advance(d)
@@ -204,10 +204,10 @@ func (h *recentCalls) key(parts ...string) uint64 {
 	return sum.Sum64()
 }
 
-// repeatWindow is the window in which repeated calls, and repeated token requests, count as deviations.
+// repeatWindow is the time within which a repeated call, or a repeated token request, counts as a deviation.
 const repeatWindow = time.Minute
 
-// permanentErrors is the set of error codes that every retry of the same call gets too, because time and other callers do not change them.
+// permanentErrors is the set of error codes that a retry of the same call gets again: neither time nor other callers change the cause.
 var permanentErrors = map[*errcode.Code]bool{
 	errcode.InvalidArgs: true, errcode.DataFormat: true, errcode.EmptyPostData: true, errcode.RequirePost: true,
 	errcode.InvalidGrantType: true, errcode.AppIDMissing: true, errcode.SecretMissing: true, errcode.InvalidAppID: true,
@@ -240,8 +240,8 @@ func (a *API) isRepeatedRejection(r *http.Request, e endpoint, c *call, code *er
 	return a.recent.rejections.add(key, a.RealNow(), repeatWindow) > 1
 }
 
-// noteTokenRequest records a deviation if a token is requested soon after the previous tokens. If a platform fetches tokens of many
-// accounts, names identifies the account.
+// noteTokenRequest records a deviation if a token is requested soon after the previous tokens. A platform fetches tokens of many accounts;
+// for its calls, names contains the account.
 func (a *API) noteTokenRequest(c *call, err error, names ...string) {
 	if err == nil && a.recent.tokens.add(a.recent.key(append(names, a.recent.callerKey(c.account()))...), a.RealNow(), repeatWindow) > 2 {
 		c.notes.Add(behaviour.TokenAgain)

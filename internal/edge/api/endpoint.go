@@ -100,11 +100,11 @@ const (
 	emptyBody                        // an empty body counts as {}, although the platform was observed to reject an empty body
 	withoutBody                      // the documentation page has no body: an empty body counts as {}
 	anyMethod                        // any HTTP method is accepted, and the fields are in the query
-	mutates                          // with anyMethod: the call creates or consumes something, so only GET and POST are accepted
+	mutates                          // restricts anyMethod to GET and POST: the call creates or consumes something
 	ticketOnly                       // the call is accepted without a token, unless the operator disabled this leniency
 	getAllowed                       // the call is accepted by GET, unless the operator disabled this leniency
 	platform                         // a third-party platform's own token, and the platform's AppID in component_appid
-	platformLast                     // a platform's own token, which the endpoint function checks after the account
+	platformLast                     // a platform's own token; the endpoint function checks the account first and then the token
 	eitherToken                      // a platform's own token is accepted as well as an account's token
 	queryAllowed                     // fields may be given in the query, and the body may be empty
 	escapedSlashes                   // the platform writes / as \/ in the response
@@ -136,7 +136,7 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 }
 
 // requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules 1.8, 3.4, 3.5,
-// marketcode 1. Inferred(codes.gate): error 48001 carries no hint of the code service, so the platform checks access before that service.
+// marketcode 1. Inferred(codes.gate): error 48001 lacks the code service's hint, so the platform checks access before that service.
 func (e endpoint) requireAccess(check func(*API, *call) error) endpoint {
 	e.checkAccess = check
 	return e
@@ -184,7 +184,7 @@ type call struct {
 	needs   needs            // flags of the endpoint, as modified by the settings
 	// granted returns error 61007 unless the calling platform has the given permission set; nil = the call has no account token.
 	granted func(set int) error
-	// component is the platform that calls for itself or for caller; "" if an account calls with its own token.
+	// component is the platform that makes the call, for itself or in the name of caller; "" if an account calls with its own token.
 	component string
 	rate      *accounts.Rate // limit of calls per second; nil = not counted in the database
 	bearer    string         // text of the token with which rate is counted

@@ -154,7 +154,7 @@ type Description struct {
 	Codes  []*errcode.Code // excluding the codes that every endpoint can return
 	Fields []Field
 	Reads  bool // the call leaves no entry in the audit log
-	// Sets are the permission sets that a platform needs to call for a Mini Program and for a service account; 0 = none.
+	// Sets are the permission sets that a platform needs for calls in the name of a Mini Program and of a service account; 0 = none.
 	Sets [2]int
 }
 

@@ -19,8 +19,8 @@ import (
 )
 
 // fields contains the fields of a call, parsed as leniently as on the platform: numbers may be strings, a list may be a single string, null
-// and "" count as absent, and unknown fields are ignored. The first field of a type that no leniency covers fails the call with error
-// 40097. Contract: rules 0, clients 3, 4.
+// and "" count as absent, and unknown fields are ignored. If a field has a type that no leniency covers, the call fails with error 40097.
+// Contract: rules 0, clients 3, 4.
 //
 // Observed(wire.field.unknown): a recorded live edit contained undocumented fields.
 type fields struct {
@@ -136,8 +136,8 @@ func parsePlainFields(body []byte) (*fields, bool) {
 	return f, pos < len(body) && skipSpace(body, pos+1) == len(body)
 }
 
-// scanPlainStrings calls visit with each string, without quotes, of a list of plain strings and returns the position after the list; -1 =
-// there is no such list at pos.
+// scanPlainStrings calls the function visit for each string (without quotes) in a list of plain strings and returns the position after the
+// list; -1 = there is no such list at pos.
 func scanPlainStrings(b []byte, pos int, visit func(text []byte)) int {
 	if pos == len(b) || b[pos] != '[' {
 		return -1
@@ -212,7 +212,7 @@ func (f *fields) setError(row behaviour.Row, name, want string) {
 	f.err = errcode.InvalidArgs.WithDetail(row, "%s: want %s, got %s", name, want, got)
 }
 
-// peek returns a string field; ok is false if the field is not a string, but peek records no deviation.
+// peek returns a string field; ok is false if the field is not a string. peek never records a deviation.
 func (f *fields) peek(name string) (s string, ok bool) { return unquote(f.raw(name)) }
 
 // isAbsent reports whether a field is missing or empty. Assumed(wire.field.null): clients send null and "" for fields that they do not use.

@@ -138,11 +138,11 @@ func (l *limiter) allow(key string, limit settings.Limit, now time.Time) bool {
 	return true
 }
 
-// maxKeys is the maximum number of keys in memory, because a client may use very many addresses.
+// maxKeys is the maximum number of keys in memory. It is needed because a client may use very many addresses.
 const maxKeys = 100_000
 
-// sweep deletes idle keys once per minute, or once per second if there are many keys. Memory therefore grows only with the accounts or
-// addresses of this period.
+// sweep deletes idle keys once per minute, or once per second if there are many keys. So only the accounts or addresses of the last minute
+// or second need memory.
 func (l *limiter) sweep(now time.Time) {
 	if elapsed := now.Sub(l.lastSweep); elapsed < time.Second || elapsed < time.Minute && len(l.calls) < maxKeys {
 		return

@@ -14,8 +14,8 @@ const (
 	maxPlainDepth  = 5
 )
 
-// maskPlain is a fast path of maskBody for most calls: objects with few fields, and lists. Their values must be plain strings, integers,
-// true, false or null; ok is false for other bodies.
+// maskPlain is a fast path of maskBody for most calls: objects with few fields, and lists. The values in them must be plain strings,
+// integers, true, false or null; ok is false for other bodies.
 func maskPlain(body []byte) (dst string, ok bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {

@@ -40,7 +40,7 @@ func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	reply := quotaReply{envelope: success}
 	reply.Quota.Limit, reply.Quota.Used, reply.Quota.Remain = quota.Limit, quota.Used, max(0, quota.Limit-quota.Used)
 	reply.Rate = a.rateFor(e, quota.Limit)
-	// On this server a platform's calls for an account have the same limit as the account's own calls.
+	// On this server, calls that a platform makes in an account's name have the same limit as the account's own calls.
 	reply.Component = reply.Rate
 	return reply, nil
 }

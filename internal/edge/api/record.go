@@ -48,7 +48,7 @@ var secretNames = []string{
 
 const masked = "[masked]"
 
-// isSecretName reports whether to mask a field with this name; to be safe, this includes names that resemble the names of secrets.
+// isSecretName reports whether to mask a field with this name; to be safe, it is also true for names that resemble names of secrets.
 func isSecretName(name string) bool {
 	switch name { // the names in most bodies; a map lookup would take several times as long
 	case "errcode", "errmsg", "openid", "appid", "application_id", "isv_application_id", "path", "prefix", "rid",

@@ -103,8 +103,8 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advisesStableToken reports whether the message of an error recommends stable_token: if the token is invalid or the daily limit is
-// reached, in a call that uses or issues a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
+// advisesStableToken reports whether the message of an error recommends stable_token. The errors for an invalid token and for the daily
+// limit do, in calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
 // calls with a secret instead of a token, only /cgi-bin/token recommends stable_token; other calls would not benefit.
 func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&

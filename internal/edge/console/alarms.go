@@ -39,7 +39,7 @@ type alarmView struct {
 	client.Alarm
 	Reasons []string
 	Brief   string       // the reasons in one line
-	Query   template.URL // query string, with "?", of the list that is shown after a form
+	Query   template.URL // query string, with "?", of the list to which a submitted form leads back
 }
 
 // Name returns the name of the alarm's code as people type it.
@@ -131,7 +131,7 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 // alarmRows is the maximum number of alarms on a page.
 const alarmRows = 200
 
-// alarmGroup returns the group of an alarm, without its alarms.
+// alarmGroup returns the group to which an alarm belongs; the group's list of alarms is still empty.
 func (v *request) alarmGroup(group string, a client.Alarm) alarmGroup {
 	_, zone := view{request: v}.pageTime()
 	application, day := v.say("batch", a.ApplicationID), a.OccurredAt.In(zone).Format(time.DateOnly)

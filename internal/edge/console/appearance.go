@@ -18,7 +18,7 @@ type appearanceView struct {
 	Logo  template.URL // safe, because the server generated this URL
 }
 
-// Languages returns the languages of the form, in the order of the form.
+// Languages returns the languages for which the form has fields, in the order of the fields.
 func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 
 // appearance shows the form for how an account appears to buyers.

@@ -13,12 +13,12 @@ import (
 
 const agreePath = Root + "/agree"
 
-// AgreePage returns the address of the console page for a request that the authorisation page hands over.
+// AgreePage returns the address of the console page on which a signed-in person decides the authorisation request with this reference.
 func AgreePage(reference string) string {
 	return agreePath + "?" + url.Values{"ref": {reference}}.Encode()
 }
 
-// searchFrom is the number of accounts from which the page offers a search field.
+// searchFrom is the smallest number of accounts for which the page offers a search field.
 const searchFrom = 10
 
 type agreeView struct {
@@ -27,7 +27,7 @@ type agreeView struct {
 	Sets                   []int // the checked permission sets
 	Search                 bool
 	Faults                 map[string]string // errors by field: appid, sets
-	Taken                  bool              // another platform holds an exclusive permission set
+	Taken                  bool              // true if another platform already has an exclusive permission set of the account
 	Done                   bool
 }
 
@@ -131,9 +131,9 @@ func (pages accountPages) decideAgreement(v *request) {
 	}
 }
 
-// arrives shows an intermediate page that reloads the same address, because browsers omit the session's SameSite=Strict cookie when
-// a link of another site is followed. arrives returns false if the request already came from the intermediate page or from another
-// page of this origin.
+// arrives shows an intermediate page that reloads the same address: browsers send the session's SameSite=Strict cookie with this reload,
+// but not when a visitor follows a link of another site. arrives returns false if the request already came from the intermediate page or
+// from another page of this origin.
 func (c *Console) arrives(w http.ResponseWriter, r *http.Request) bool {
 	q := r.URL.Query()
 	if r.URL.Path != agreePath || q.Has("here") {

@@ -349,8 +349,8 @@ func (c *Console) address(call client.Call) string {
 	return to
 }
 
-// curl returns a curl command line that repeats a call. A masked token is replaced with a shell variable. The command does not use
-// -d, because a body from a client that begins with @ would make curl read a local file.
+// curl returns a curl command line that repeats a call. A masked token is replaced with a shell variable. The command does not use -d,
+// because curl would read a local file if a client's body begins with @.
 func (c *Console) curl(call client.Call) string {
 	to := strings.ReplaceAll(quoted(c.address(call)), "%5Bmasked%5D", `'"$TOKEN"'`)
 	if call.Request == "" {

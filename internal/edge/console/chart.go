@@ -116,8 +116,8 @@ func (v *request) label(t time.Time, interval string) string {
 	return t.Format(v.say("chart.day"))
 }
 
-// gridLines returns the spacing of the grid lines and their number, at most five. The spacing is 1, 2 or 5 times a power of ten, and only
-// the highest grid line reaches limit.
+// gridLines returns the spacing of the grid lines and their number, at most five. The spacing is 1, 2 or 5 times a power of ten, and no
+// grid line except the highest is at or above limit.
 func gridLines(limit int64) (step, lines int64) {
 	for unit := int64(1); ; unit *= 10 {
 		for _, n := range [...]int64{1, 2, 5} {
@@ -134,7 +134,7 @@ type drawing struct {
 	Wide, High, Left, Top, Floor float64
 	Lines, Labels                []written
 	Bars                         []bar
-	All, First, Before           string // SVG paths of all scans, first scans and preceding periods; if Bars is set, only Before
+	All, First, Before           string // SVG paths of all scans, first scans and preceding periods; with Bars, only Before is set
 	Signs                        []sign
 	About                        string // a sentence that describes the drawing
 }
@@ -185,7 +185,7 @@ var (
 // maxBars is the maximum number of periods that are drawn as separate bars.
 const maxBars = 100
 
-// maxPlotted is the maximum number of periods of a chart that a script draws again.
+// maxPlotted is the maximum number of periods of a chart that the browser's script redraws; longer charts stay as the server drew them.
 const maxPlotted = 400
 
 // draw renders a timeline with the preceding periods as an outline. The vertical axis shows at least the counts up to scale.
@@ -291,7 +291,7 @@ func (v *request) describeTimeline(t timeline) string {
 type chart struct {
 	Totals []number // the sum of the rows, and its change from the preceding periods
 	Zone   string
-	Plot   *plot     // the numbers for the script that draws the chart again; nil = more than maxPlotted periods
+	Plot   *plot     // the numbers for the script that redraws the chart; nil = more than maxPlotted periods
 	Drawn  []drawing // the timeline of the total in two sizes: wide, and small for phones
 	Before bool      // the preceding periods are drawn as an outline
 	Small  []multiple
@@ -317,7 +317,7 @@ type happened struct {
 // signKinds lists the kinds of event markers, from top to bottom of a chart.
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
-// happenings returns the events of a result that fall into the period of a chart.
+// happenings returns the events of a result that occurred in the time that a chart shows.
 func (v *request) happenings(marks []client.ScanPosition, t timeline) (list []happened) {
 	for _, m := range marks {
 		h := happened{ScanPosition: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}
@@ -393,7 +393,7 @@ func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
 	return sum
 }
 
-// compare sets the value of n and its change relative to before, the earlier value; beside is the key of a text about before.
+// compare sets the value of n and its change relative to the earlier value before; beside is the key of the text that shows before.
 func (n *number) compare(v *request, beside string, value, before int64) {
 	n.Value, n.Beside = separated(value), v.say(beside, separated(before))
 	if before > 0 {
@@ -444,7 +444,7 @@ func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *p
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
 
-// periodsBefore returns the same number of periods before the chart, or an empty timeline if their counts are no longer retained.
+// periodsBefore returns as many periods as the chart has, from before its start; the timeline is empty if their counts were deleted.
 func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) {
 	begin := t.starts[0]
 	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))
@@ -464,8 +464,8 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 }
 
 const (
-	// maxBarGroups is the maximum number of values of a dimension in a chart without a time axis, and maxTimeGroups the maximum number in a
-	// chart with one. The table lists all values.
+	// maxBarGroups is the maximum number of values of a dimension in a chart without a time axis; maxTimeGroups is the maximum in a chart
+	// with a time axis. The table lists all values.
 	maxBarGroups  = 20
 	maxTimeGroups = 9
 )

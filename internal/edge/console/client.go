@@ -18,8 +18,8 @@ import (
 
 type visitKey struct{}
 
-// newClient returns the client with which pages call the admin API and the scan API through the handlers of this process. The
-// timeout is long, because the request of the page bounds each call.
+// newClient returns the client with which pages call the admin API and the scan API through the handlers of this process. The timeout is
+// long, because each call ends at the latest with the page request that makes the call.
 func newClient() *client.Client {
 	api, err := client.New("http://inside", client.Options{HTTP: &http.Client{Transport: transport{}}, Inside: true,
 		Timeout: 24 * time.Hour})
@@ -159,7 +159,7 @@ func (v *request) forward(method, path, kind string, body io.Reader) {
 type passing struct {
 	http.ResponseWriter
 	refused *bufferedResponse
-	prefix  string // written before the response body
+	prefix  string // bytes that are sent before the response body
 }
 
 // byteOrderMark marks a list as UTF-8 for spreadsheets; without the mark, Excel in China assumes GBK. Programs use the admin API,

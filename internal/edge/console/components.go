@@ -139,7 +139,7 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns words VALUE=KEY for Choose; KEY is prefix and the value. If first contains a key, the first word is "=" and this key.
+// keyed returns words VALUE=KEY for Choose; KEY is prefix followed by the value. A key in first adds the word =KEY at the start.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
@@ -159,7 +159,7 @@ func texts(values []string) (list []choice) {
 	return list
 }
 
-// wordIf returns word if a template would treat on as true, else "".
+// wordIf returns word if a template would treat the value of the parameter on as true, else "".
 func wordIf(on any, word string) string {
 	if is, _ := template.IsTrue(on); is {
 		return word

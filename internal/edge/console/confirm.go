@@ -11,10 +11,10 @@ import (
 // sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field "sure".
 type sureView struct {
 	Text, Name, Token, Action, Back string
-	Did, Button                     string // value and text key of the button; if Did is "", the form itself has a field "did"
+	Did, Button                     string // value and text key of the button; with Did "", the form itself has a field "did"
 	Warning                         string
 	Harmless, Wrong                 bool
-	Foreseen                        *impact // effect on past scans; nil = not requested
+	Foreseen                        *impact // the effect that the change would have had on past scans; nil = not requested
 	Fields                          url.Values
 }
 
@@ -85,7 +85,7 @@ func (v *request) reject(key string) error {
 // onlyError drops the result of a call.
 func onlyError[T any](_ T, err error) error { return err }
 
-// afterwards shows the result of a call instead of a redirect, unless the call failed.
+// afterwards returns err; if err is nil, it calls the function show to show a result in place of a redirect, and returns errAnswered.
 func afterwards(err error, show func()) error {
 	if err == nil {
 		show()

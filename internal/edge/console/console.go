@@ -63,9 +63,9 @@ var (
 	script  = asset("console.js")
 	camera  = asset("camera.js")
 	charts  = []*assets.Asset{asset("uplot.css"), asset("uplot.js"), asset("chart.js")}
-	// templates contains the parsed pages. Each file is the content of the shared layout. The title of a page is the text with the page's
-	// name as key, unless the file defines another title. Like the translations, the templates are parsed on first use, so that commands
-	// that serve no pages do not wait for parsing.
+	// templates contains the parsed pages. Each file fills the content area of the shared layout. The title of a page is the text with the
+	// page's name as key, unless the file defines another title. Like the translations, the templates are parsed on first use, so that
+	// commands that serve no pages do not wait for parsing.
 	templates = sync.OnceValue(func() map[string]*template.Template {
 		layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(files, "templates/layout.html",
 			"templates/parts/*.html"))
@@ -91,7 +91,7 @@ var (
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types qrjump"
 
-// permitting returns a Permissions-Policy: only the page that scans codes may use the camera, and all other features are disabled.
+// permitting returns a Permissions-Policy. camera is "(self)" on the page that scans codes, else "()"; all other features are disabled.
 func permitting(camera string) string {
 	return "camera=" + camera + ", microphone=(), geolocation=(), display-capture=(), usb=()"
 }
@@ -103,7 +103,7 @@ type Console struct {
 	As        func(*http.Request, iam.Caller) *http.Request
 	People    *iam.Service
 	Provider  *oidc.Provider // signs in people without a local password; nil = no provider
-	// Open is the caller assumed for every visitor with --dev; nil = people sign in.
+	// Open is set with --dev: every visitor then acts as this caller, without signing in; nil = people must sign in.
 	Open *iam.Caller
 	// AdminToken reports whether text is the admin token, or returns iam.ErrTooMany after too many wrong tokens.
 	AdminToken func(r *http.Request, text string) (bool, error)
@@ -235,7 +235,7 @@ func (v *request) say(key string, values ...any) string {
 	return text
 }
 
-// signedIn calls serve for signed-in people and redirects others to the sign-in page.
+// signedIn returns a handler that calls the function serve for signed-in people and redirects other visitors to the sign-in page.
 func (c *Console) signedIn(serve func(*request)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := r.Header.Get("Accept") == "text/event-stream"
@@ -318,7 +318,7 @@ type view struct {
 	*request
 	Name string // of the page
 	Data any
-	Page any    // the data of the page, also in templates of its parts
+	Page any    // the data of the whole page, while Data may be that of a part
 	Note string // a message about the action that just succeeded
 	Look, Style, Script, Copies,
 	Docs, Version, Self, Theme string
@@ -381,7 +381,7 @@ func (v *request) write(status int, page string) {
 	}
 }
 
-// fail shows an error message: on the page of the submitted form if there is one, else on an error page.
+// fail shows an error message: on the page of the form if a form was submitted, else on an error page.
 func (v *request) fail(status int, text string) { v.refuse(status, "", text) }
 
 // refuse shows an error message for a field of the submitted form.
@@ -415,7 +415,7 @@ func (v *request) failed(err error) bool {
 		if !v.showForm(said.Status, v.faultsOf(said)) {
 			v.show(said.Status, "error", v.problemText(said))
 		}
-	case wrong && otherServer.NoSuchCall: // an empty name in the path leads to another route
+	case wrong && otherServer.NoSuchCall: // an empty name in the API path reached another route
 		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
 	default:
 		v.c.Log.ErrorContext(v.r.Context(), "a page failed", "path", v.r.URL.Path, "error", err)

@@ -15,7 +15,7 @@ const maxDeviations = 100
 type deviationsView struct {
 	Account    string
 	Deviations []client.Deviation
-	More       int // number of further deviations
+	More       int // number of deviations that the page leaves out
 	Coverage   client.Coverage
 }
 

@@ -80,7 +80,7 @@ func (c *Console) goOn(v *request, form signingIn) {
 	v.show(http.StatusOK, "expired-session", k)
 }
 
-// expired responds to a form that was submitted without a valid session with a sign-in page that carries the form.
+// expired shows a sign-in page that carries the submitted form; it is called if the form came without a valid session.
 func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	k, ok := keep(w, r)

@@ -61,7 +61,7 @@ type gs1KeyView struct {
 	client.GS1Entry
 	Fresh bool
 	Rows  []gs1Row
-	Last  *client.Change // the change that undo reverts; nil = none, or not allowed for this reader
+	Last  *client.Change // the change that undo reverts; nil = no change, or this reader may not undo
 	// Below lists the entries of lots and serials under the key; More reports that the list is truncated.
 	Below []client.GS1Entry
 	More  bool
@@ -73,7 +73,7 @@ type gs1KeyView struct {
 	Modules     []string
 }
 
-// gs1Row is a link in the form.
+// gs1Row is a row of the form with one link of the key.
 type gs1Row struct {
 	client.GS1Link
 	N                   int

@@ -52,7 +52,7 @@ func (v *request) notReady() string {
 	return errortext.In(v.Language, v.c.Health(v.r.Context()).NotReady)
 }
 
-// checks returns the results of the health checks of this server, failures first. A check whose data the database cannot deliver fails.
+// checks returns the results of the health checks of this server, failures first. A check fails if the database cannot deliver its data.
 func (v *request) checks() (list []check) {
 	node := v.c.Health(v.r.Context())
 	add := func(name, kind, what, why, to string) {
@@ -83,7 +83,7 @@ func (v *request) checks() (list []check) {
 			stopped, behind = stopped+b2i(n.StoppedCleanly), behind+n.Backlog
 		}
 		add("nodes", wordIf(stopped, "warn"), v.say("health.running", max(1, len(nodes)-stopped), stopped), v.say("health.nodes.why"),
-			"/operate#nodes") // with an embedded database the list of nodes is empty
+			"/operate#nodes") // with an embedded database the list of nodes is empty, but this node runs
 		add("streams", wordIf(behind > maxBacklog, "warn"), v.say("health.behind", behind), v.say("health.streams.why"), "/operate#nodes")
 	}
 	if hooks, err := v.api.Webhooks.List(v.ctx()); !failed("webhooks", err) {

@@ -26,7 +26,7 @@ type task struct{ Kind, Title, Explanation, To string }
 // number is a prominent count with a comparison value and its recent history.
 type number struct {
 	Kind, Name, Value, Beside string
-	Change                    string // relative to the previous value, in percent; "" = unknown
+	Change                    string // change from the previous value, in percent; "" = unknown
 	Trend                     []int64
 }
 

@@ -193,7 +193,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		case "publish":
 			currentRule, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":
-			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a rule that was added again has no earlier revision to check
+			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a later add of the same rule then has no revision to check
 		}
 		if err != nil {
 			reason := err.Error()

@@ -52,7 +52,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	v := c.visit(w, r, iam.Caller{})
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
-	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor reports a sign-in at the provider in another tab
+	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor says that another tab was used to sign in
 		if _, err := c.callerOf(r); err == nil {
 			c.goOn(v, form)
 			return

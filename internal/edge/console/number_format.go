@@ -38,7 +38,7 @@ func figureOf(n any) any {
 	return n
 }
 
-// named lists keys of texts whose numbers identify objects and get no separators. Most texts with a key that ends in ".of" get none.
+// named lists keys of texts whose numbers identify objects, so Say adds no separators. The same applies to most keys that end in ".of".
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
 // Say returns a localised text in which counts have thousands separators.

@@ -191,7 +191,7 @@ func (pages operatePages) loses(v *request, name, text string) bool {
 		if text == "" {
 			text = string(setting.Default)
 		}
-		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // older data was already deleted under the current setting
+		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // the current setting has already deleted older data
 			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
 		}
 	}

@@ -58,7 +58,7 @@ func (packageForm) Kinds() []string {
 }
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
-// LabelWords describes the fields for the drawing of labels, and PageWords the fields for the positions of labels on sheets.
+// LabelWords returns words for view.Fields: the fields of the label layout. PageWords returns the words for positions on sheets.
 func (packageForm) LabelWords() string { return drawn(labelFields) }
 func (packageForm) PageWords() string  { return drawn(pageFields) }
 
@@ -93,7 +93,7 @@ func (pages codePages) showPackages(v *request, data packagesView) {
 	v.show(http.StatusOK, "packages", data)
 }
 
-// makePackage creates a package of codes for a printer, or sends a job file for printing the labels elsewhere.
+// makePackage creates a package of codes for a printer, shows a preview, or sends a job file with which "qrjump label" prints the labels.
 func (pages codePages) makePackage(v *request) {
 	switch did := v.r.FormValue("did"); did {
 	case "job", "plan":
@@ -119,8 +119,8 @@ func (pages codePages) makePackage(v *request) {
 	}
 }
 
-// packageWish parses the form; for a job without a label format, labels on sheets are assumed. If the form is invalid, packageWish
-// writes an error page and returns ok = false.
+// packageWish parses the form; if a job file or a preview is requested without a label format, the format is labels on sheets. If the form
+// is invalid, packageWish writes an error page and returns ok = false.
 func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, wish client.PackageWish, ok bool) {
 	faults := map[string]string{}
 	for _, name := range wanted {
@@ -200,7 +200,7 @@ func (pages codePages) readJob(v *request) {
 		}
 	}
 	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
-	v.r.URL.Path = Root + "/packages" // the target of the form that the job file fills
+	v.r.URL.Path = Root + "/packages" // the path to which the form that is prefilled from the job file is submitted
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
 		fullBatch, err := v.api.Batches.Get(v.ctx(), id)
 		if v.failed(err) {
@@ -265,8 +265,8 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 	return b.Bytes()
 }
 
-// fillJob stores an entry of a job file in the matching form field and reports whether the form has such a field. For the range "all", the
-// form fields stay empty.
+// fillJob stores an entry of a job file in the matching form field and reports whether the form can express the entry. For the range "all",
+// the fields "from" and "to" stay empty.
 func fillJob(form url.Values, w labels.Field) bool {
 	value, name := strings.Join(w.Values, "\n"), strings.ReplaceAll(w.Name, "-", "_")
 	switch {

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// spec describes how a page shows or asks for one field of a value whose type is an operation's input or output. Templates write
+// spec describes how a page shows or asks for one field of an operation's input or output. Templates write
 // [KEY=]NAME[?][:KIND][,OPTION…]. NAME is the name of the field in JSON. KEY is the text key of the label (default: see fieldLabels). KIND
-// is the kind of the cell or input (default: see kinds, else the type of the field). In a list of facts a field with "?" is omitted if its
-// value is empty. OPTION is an option of newField.
+// is the kind of the cell or input (default: see kinds, else the type of the field). Facts omits a field with "?" if its value is empty.
+// OPTION is an option of newField.
 type spec struct {
 	Key, Name, Kind string
 	Optional        bool
@@ -111,8 +111,8 @@ type cell struct {
 }
 
 // cell shows a field. The kind in s is the name of a template of the page; "code" or "copy"; "GOOD.BAD" for a badge of a true or false
-// field; "/PATH" for a link to the page of the field; "PREFIX." for a text key; or "PREFIX*" for a badge. Such a template gets the field as
-// its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
+// field; "/PATH" for a link to the page of the field; "PREFIX." for a text key; or "PREFIX*" for a badge. A template of the page gets the
+// field's value as its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
@@ -232,9 +232,9 @@ func (v view) Facts(value any, words ...string) template.HTML {
 	return render("facts", list)
 }
 
-// Fields renders an input for each word; the word names the field with the value. The field's schema tags determine the maximum length and
-// whether the input is required; the text KEY.hint, if it exists, becomes the hint of an input whose label has the text key KEY. The kind
-// in a word is the prefix of the text keys of choices, or "area" for a multi-line input.
+// Fields renders an input for each of words; each word names the field of form that contains the initial value. The schema tags of that
+// field determine the maximum length and whether the input is required; the text KEY.hint, if it exists, becomes the hint of an input whose
+// label has the text key KEY. The kind in a word is "area" for a multi-line input, else the prefix of the text keys of choices.
 func (v view) Fields(form any, words ...string) template.HTML {
 	var b strings.Builder
 	for _, s := range specsOf(words) {
@@ -292,7 +292,7 @@ func (v view) input(form reflect.Value, s spec) template.HTML {
 	return v.Field(s.Name, s.Key, text, options...)
 }
 
-// AddForm renders a form that adds a value: a heading, an input for each word, and a button that sends did.
+// AddForm renders a form that adds a value: a heading, an input for each word, and a button that submits the value of the parameter did.
 func (v view) AddForm(path, did, key string, form any, words ...string) template.HTML {
 	return render("ask", part{"Did": did, "Label": v.say(key), "Post": v.Post(path, "", "", "did", did),
 		"Fields": v.Fields(form, words...)})

@@ -70,9 +70,9 @@ func (v view) sent() *rejectedForm {
 // Sent reports whether the form being rendered was rejected, so that the fold-out around the form is shown open.
 func (v view) Sent() bool { return v.sent() != nil }
 
-// Form starts rendering a form that is submitted to path. The form counts as the rejected form if the paths are equal and, for each
-// name in fields, the submission has one of the given values or lacks the name. Form returns the error messages that belong to no
-// field of the form.
+// Form starts rendering a form that is submitted to path. The form is the rejected form if the paths are equal and, for each name in
+// fields, the submission has one of the given values; it may lack "did". Form returns the error messages that belong to no field of the
+// form.
 func (v view) Form(path string, fields ...any) template.HTML {
 	f := v.rejected
 	if f == nil {

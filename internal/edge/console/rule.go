@@ -28,7 +28,7 @@ type ruleView struct {
 	History       []client.RuleChange
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
-	Link, Wrong   string // the link in the form for a code, and its error
+	Link, Wrong   string // the link typed in the form for a code, and its error message
 	Released      *client.Released
 }
 
@@ -74,7 +74,7 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 type impact struct {
 	client.Replayed
 	Days    int
-	Unknown bool // this server stores no log of scans
+	Unknown bool // the effect is unknown: this server stores no log of scans
 }
 
 // Limits for the preview of a change: scans of one week, within the time that a page can wait.

@@ -62,7 +62,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 		q.Set(name, strconv.FormatInt(id, 10))
 		return v.r.URL.Path + "?" + q.Encode()
 	}
-	first, last := from[on]+step, from[back]-step // start of the neighbouring pages if this page is empty
+	first, last := from[on]+step, from[back]-step // where the neighbouring pages start if this page is empty
 	if from[back] > 0 {
 		slices.Reverse(data.Rules)
 	}
@@ -260,7 +260,7 @@ func (pages rulePages) readRuleForm(v *request) ruleForm {
 	return f
 }
 
-// ruleForm shows the form of a rule with a preview of the rule's effect; with part=tried, only the preview.
+// ruleForm shows the form of a rule with a preview of the rule's effect, or only the preview if the query parameter "part" is "tried".
 func (pages rulePages) ruleForm(v *request) {
 	f := pages.readRuleForm(v)
 	if f.Edit && !v.r.URL.Query().Has("path") {
@@ -304,7 +304,7 @@ func (pages rulePages) showRuleForm(v *request, status int, f ruleForm) {
 	v.show(status, "rule_form", f)
 }
 
-// preview stores in the form what adding the rule would return, and how the rule would handle a test link.
+// preview stores in the form the result that adding the rule would have, and how the rule would handle a test link.
 func (pages rulePages) preview(v *request, f *ruleForm, look bool) error {
 	if f.Owner == "" || f.Prefix == "" {
 		return nil

@@ -36,8 +36,8 @@ type searchView struct {
 	Rest    string // the address that repeats the search over all rules; "" = all rules were already searched
 }
 
-// search shows the search results for a text. A single exact match redirects to its page at once. A search of older rules for the
-// text runs after the page is shown.
+// search shows the search results for a text. If the only result matches exactly, search redirects to its page. Older rules are searched by
+// a second request after the page is shown.
 func (pages homePages) search(v *request) {
 	data := searchView{Text: strings.TrimSpace(v.r.URL.Query().Get("q"))}
 	if data.Text == "" {

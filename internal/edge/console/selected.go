@@ -63,7 +63,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 		reason := v.say("fault.inside")
 		if said, is := errors.AsType[*client.Problem](err); is {
 			if reason, status = v.problemText(said), said.Status; status == http.StatusForbidden {
-				v.failed(err) // a visitor without the permission for one row has it for no row
+				v.failed(err) // no other row can succeed: the same permission is needed for every row
 				return
 			}
 		} else {

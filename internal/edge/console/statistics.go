@@ -53,7 +53,7 @@ type boxRow struct {
 	Part     float64 // share of the total, in percent
 }
 
-// boxed lists the dimensions whose most frequent values the page shows, and maxBoxed how many values of each.
+// boxed lists the dimensions whose most frequent values the page shows, at most maxBoxed values for each.
 var boxed = []string{"rule", "app", "batch", "activity", "region", "result"}
 
 const maxBoxed = 5
@@ -109,7 +109,7 @@ func (v *request) question() (view statisticsView) {
 	return view
 }
 
-// fields returns the parameters of the query that an operation accepts.
+// fields returns those of the page's query parameters that have one of the given names and a value.
 func (s statisticsView) fields(names ...string) url.Values {
 	kept := url.Values{}
 	for _, name := range names {
@@ -181,7 +181,7 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	return err
 }
 
-// dated returns the parameters with the first day of the last Days days, by the server's clock and time zone.
+// dated returns the parameters of the page; if Days is set, From is the first of the last Days days, by the server's clock and time zone.
 func (v *request) dated() (statisticsView, error) {
 	data := v.question()
 	if data.Days == 0 {
@@ -232,7 +232,7 @@ func (pages numberPages) topValues(v *request) {
 	}
 }
 
-// TopValuesURL returns the address of the most frequent values for the same scans.
+// TopValuesURL returns the address from which the page loads the most frequent values for the same scans.
 func (s statisticsView) TopValuesURL() string { return Root + "/statistics/most?" + s.params.Encode() }
 
 const maxMissRows = 20
@@ -247,7 +247,7 @@ func (pages numberPages) unmatched(v *request) {
 	}
 }
 
-// Link reports whether m stands for the scans below a link; otherwise the location of m is a reason in parentheses.
+// Link reports whether the location of m is a link prefix; otherwise the location is a reason in parentheses.
 func (view) Link(m client.UnmatchedPrefix) bool { return !strings.HasPrefix(m.Location, "(") }
 
 // Place returns the label of a location of unmatched scans: host and path, or the reason in the reader's language.
@@ -330,7 +330,7 @@ func (v *request) resultName(value string) string {
 	return strings.Join(parts, " · ")
 }
 
-// know loads the display names of values with one API call. A value whose name cannot be loaded is shown by its number.
+// know loads the display names of values with one API call. A value whose name cannot be loaded is shown as its number.
 func (v *request) know(group string, values ...string) {
 	if v.known == nil {
 		v.known = map[string]string{}
@@ -361,7 +361,7 @@ func (v *request) know(group string, values ...string) {
 	}
 }
 
-// knowRows calls know for the values of rows.
+// knowRows loads the display names of the values in rows.
 func (v *request) knowRows(group string, rows []client.StatisticsRow) {
 	values := make([]string, len(rows))
 	for i, r := range rows {
@@ -403,7 +403,7 @@ func (v *request) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy returns the address of this page for the day, week or month from t on: a day by hour, a week or month by day. "" = an hour.
+// narrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
 func (v *request) narrowBy(t time.Time, interval string) string {
 	if v.shared {
 		return ""

@@ -25,7 +25,7 @@ type scanView struct {
 	Then                           *client.StateAsOf
 	Error                          string
 	Code                           template.URL // a picture drawn by the server; "" = the text is too long for a camera
-	Link                           string       // the text without its query if it is a link: a prefix for a new rule
+	Link                           string       // if the text is a link: the link without its query, as the prefix of a new rule
 }
 
 // Camera returns the path of the script that reads codes with a camera.

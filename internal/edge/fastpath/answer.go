@@ -23,8 +23,8 @@ func (c *conn) reply(a Response, last bool) error {
 }
 
 // sendLater lets the goroutine that completes the response also send the response; the connection's own goroutine need not wake up.
-// sendLater returns false if the caller must wait for the response: the response has no draft, or the next request has already arrived and
-// the responses must keep the order of the requests.
+// sendLater returns false if the caller must wait for the response: Draft cannot provide the response, or the next request has already
+// arrived and must be answered after this one.
 func (c *conn) sendLater(a Response) bool {
 	if c.direct == nil || c.r < c.w {
 		return false
@@ -40,7 +40,7 @@ func (c *conn) sendLater(a Response) bool {
 }
 
 // sendPending sends the pending response once its result is known. sendPending does not block: a separate goroutine handles a failure, and
-// the rest of a response that the client does not accept at once.
+// sends the rest of a response that the client does not accept at once.
 func (c *conn) sendPending(err error) {
 	n := 0
 	if err == nil {

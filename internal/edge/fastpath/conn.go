@@ -29,7 +29,7 @@ const (
 	maxHead = 4 << 10
 	// maxBlank is the maximum number of bytes of empty lines before a request.
 	maxBlank = 4
-	// deadlineTolerance is the precision of long deadlines, because changing a deadline costs as much as reading a request.
+	// deadlineTolerance is how imprecise long deadlines may be. A set deadline is kept while it is precise enough: a change is expensive.
 	deadlineTolerance = 10 * time.Second
 )
 
@@ -38,7 +38,7 @@ type conn struct {
 	listener      *Listener
 	conn          net.Conn
 	state         ConnState
-	authenticated bool   // a request carried an accepted key, of which ConnState was notified
+	authenticated bool   // a request had an accepted key, and state.Authenticated was called
 	key           string // bearer key of the last request; most requests of a connection have the same key
 	handedOff     bool   // net/http owns the connection
 	// answered reports whether the connection's goroutine has answered a request, so that the connection may be parked.
@@ -120,7 +120,7 @@ func (c *conn) serve() {
 	}
 }
 
-// end removes the connection from the listener, and closes the connection unless net/http has it.
+// end removes the connection from the listener, and closes the connection unless it was handed to net/http.
 func (c *conn) end() {
 	c.listener.mu.Lock()
 	delete(c.listener.conns, c)
@@ -177,7 +177,7 @@ func (c *conn) answerNext(first bool) state {
 	select {
 	case <-c.free: // the previous response has been sent
 	default:
-		select { // all connections share this Done channel; most requests need no access to it
+		select { // most requests avoid this Done channel, which all connections share
 		case <-c.free:
 		case <-c.listener.ctx.Done():
 			return ended
@@ -204,7 +204,7 @@ func (c *conn) answerNext(first bool) state {
 	return plain
 }
 
-// begin starts the response to the request that was read; nil if net/http must handle the request or nothing was started.
+// begin starts the response to the request that was read; it returns nil if net/http must handle the request, or Try would have to wait.
 func (c *conn) begin(h *head, begin func(ctx context.Context, namespace string, body []byte) Response) Response {
 	l, namespace := c.listener, ""
 	if l.KnownHost != nil && !l.KnownHost(string(h.host)) {

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// direct reads and writes a connection's file descriptor without notifying the Go scheduler. The scheduler needs notice only of calls that
-// may block; these calls never block, and the notice would cost as much as all other work for a small request.
+// direct reads and writes a connection's file descriptor without notifying the Go scheduler. The scheduler must be notified only of calls
+// that may block, but these calls never block; notifying it would cost as much as all other work for a small request.
 type direct struct {
 	raw syscall.RawConn
 
@@ -18,7 +18,7 @@ type direct struct {
 	readBytes  int
 	errno      syscall.Errno
 	wouldBlock bool                  // no data is available yet
-	readFunc   func(fd uintptr) bool // reports whether a read result is available
+	readFunc   func(fd uintptr) bool // reads; returns false if no data is available yet
 	tryFunc    func(fd uintptr)
 
 	out       []byte

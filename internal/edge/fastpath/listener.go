@@ -13,7 +13,7 @@
 //     and bodies (TestLane_RequestInPieces, TestLane_PartialRequestHandedOver).
 //   - If a head or body is too long, a head is not plain, or a host or key is refused, net/http writes the error response
 //     (TestFastPath_HandsOverNonPlainRequests).
-//   - Pipelined requests are answered in order, each before the next one begins (TestLane_AnswersOrderedAndDurable).
+//   - Pipelined requests are answered in order: a request begins after the previous response (TestLane_AnswersOrderedAndDurable).
 //   - The connection of a client that sends nothing is closed after IdleTime, a new connection after firstByteTimeout
 //     (TestLane_RequestInPieces, TestParkedConnection_Close).
 //   - If a client does not read its response, other clients do not wait for it, and its connection is closed after AnswerTime
@@ -69,7 +69,7 @@ type Listener struct {
 	inner         net.Listener
 	handoffs      chan net.Conn
 	acceptErrors  chan error
-	closed, ended chan struct{} // net/http accepts nothing after closed is closed, the listener nothing after ended is closed
+	closed, ended chan struct{} // closed and ended are closed when net/http and the listener, respectively, stop accepting
 	once          sync.Once
 
 	mu           sync.Mutex
@@ -195,7 +195,7 @@ func (l *Listener) accept() {
 		case l.draining.Load() && errors.Is(err, net.ErrClosed):
 			return // net/http still accepts handed-over connections until it is shut down
 		}
-		// net/http decides on an accept error: it stops, or calls Accept again after a pause.
+		// An accept error is passed to net/http, which then stops, or calls Accept again after a pause.
 		select {
 		case l.acceptErrors <- err:
 		case <-l.closed:

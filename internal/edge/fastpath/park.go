@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// A connection that has sent a plain request is parked while idle: it has no goroutine, and a loop polls it. The loop of a parked
-// connection answers requests that need no waiting: one complete plain request that arrived in one read, for which Try has a response that
-// the client accepts at once. For any other request, a parked connection gets a goroutine that starts from the bytes read so far, so that
-// only conn.go handles errors of requests.
+// A connection that has sent a plain request is parked while idle: it has no goroutine, and a loop polls it. Its loop answers requests that
+// need no waiting: a plain request that arrived in one read, if Try returns a response and the client accepts all of it at once. For any
+// other request, a parked connection gets a goroutine that starts from the bytes read so far, so that only conn.go handles errors of
+// requests.
 
 // maxMisses limits how often a parked connection may need a goroutine in a row. A connection above this limit keeps its goroutine, because
 // its client sends requests in pieces or its responses need waiting.
@@ -70,7 +70,7 @@ func (c *conn) unpark() {
 	}
 }
 
-// resume starts a goroutine for the connection, which first writes the rest of a response.
+// resume starts a goroutine for the connection; the goroutine first writes rest, the unsent end of a response.
 func (c *conn) resume(rest []byte) {
 	c.loop.remove(c)
 	c.answered = false

@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// Call is the documentation page of a wire API call, in addition to the table of endpoints. Translated texts are stored in tables/locale.
+// Call contains the data of a call's documentation page that the table of endpoints lacks. Translated texts are stored in tables/locale.
 type Call struct {
 	Page, Path string
 	Answer     string // names of the response fields
 	Token      string // owner of the token: mini, service, component or authorizer; "" = no token
-	Tokenless  bool   // the token is used by the commands before the call, instead of by the call itself
-	Before     string // the shell commands with which the example begins, or a name for them
+	Tokenless  bool   // only the commands before the call use the token; the call itself sends none
+	Before     string // the shell commands with which the example begins, or a name that stands for these commands
 	Body       string
 	Query      string
 	Save       string // the file in which the response is saved
-	SDK        string // name of the SDK setup that makes the call; "" = the setup for Token
+	SDK        string // name of the SDK setup code shown before the call; "" = the setup named by the field Token
 }
 
 // Calls returns the calls of all sections, in the order of the contents.
@@ -189,7 +189,7 @@ var fieldTypes = sync.OnceValue(func() map[string]string {
 	return types
 })
 
-// fieldsOf lists field names by type; a key "page.field" applies to a call in which the field has another type.
+// fieldsOf lists the names of fields by their type; a name "page.field" is for the call of that page, where the type differs.
 var fieldsOf = map[string]string{
 	"number": `errcode expires_in quota.daily_limit quota.used quota.remain rate_limit.call_count rate_limit.refresh_second
 		component_rate_limit.call_count component_rate_limit.refresh_second request.invoke_time request.cost_in_ms

@@ -186,7 +186,7 @@ func Translates(source []byte) string {
 	return ""
 }
 
-// Hash returns the hash of a page, which its translation refers to.
+// Hash returns the hash of an English page, by which a translation names the version that it translates.
 func Hash(source []byte) string {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:8])

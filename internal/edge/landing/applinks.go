@@ -23,7 +23,7 @@ import (
 
 // The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In an app link file
 // the first matching line decides. Among rules the longest prefix decides, and an unpublished rule hides shorter rules of its owner. So
-// every rule becomes one line, longest first; the line contains the result for links that match this rule but no longer one.
+// every rule becomes one line, longest first; the line contains the result for links that match this rule but none with a longer prefix.
 //
 // The format of app link files cannot express schemes, fragments, "?" and "$(". The files apply to https, so only https rules count. Rules
 // with "#" are omitted, and a fragment after a path is ignored. A "?" or "$(" in a rule becomes "any single character". Android matches
@@ -36,7 +36,7 @@ const (
 	maxLinks = 128 << 10
 	// maxHostRules is the maximum number of rules of a host in an app link file.
 	maxHostRules = 20_000
-	// linksFresh is the time for which this server caches an app link file, and linksAge the time for which clients may cache the file.
+	// linksFresh is the time for which this server caches an app link file; linksAge is the time for which clients may cache it.
 	linksFresh, linksAge = 10 * time.Second, 5 * time.Minute
 )
 
@@ -228,8 +228,8 @@ func (g *Gateway) components(host string, list []rules.Rule) []component {
 	return lines
 }
 
-// sample returns a link that matches a rule and no longer rule, if such a link exists: the function appends to the path a name that
-// is too long for any rule.
+// sample returns a link that matches the rule p but no rule with a longer prefix, if such a link exists: sample appends to the path a name
+// that is too long for any rule.
 func sample(p rules.Prefix) string {
 	if p.Sub {
 		return p.Key + strings.Repeat("-", rules.MaxPrefix)
@@ -267,7 +267,7 @@ func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 // and the app reports invalid codes.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
-		// A prefix may have a scheme or none; printed prefixes are in upper case.
+		// A prefix may lack a scheme; printed prefixes are in upper case.
 		_, rest, found := strings.Cut(prefix, "://")
 		if !found {
 			rest = prefix
@@ -292,8 +292,8 @@ func (g *Gateway) codeLines(host string) (lines []component) {
 	return lines
 }
 
-// forAndroid splits a query pattern into single parameters where possible. A line that cannot be split opens the app for any query,
-// and a line that excludes a query is omitted.
+// forAndroid splits a query pattern into single parameters where possible. A line whose pattern cannot be split opens the app for any
+// query; a line that excludes links with a query is omitted.
 func forAndroid(lines []component) (list []component) {
 	for _, c := range lines {
 		c.CaseSensitive = nil

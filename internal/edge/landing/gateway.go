@@ -1,6 +1,6 @@
-// Package landing serves the pages that a browser shows for a printed code: the page of a Mini Program, the authenticity page of a
-// code, and the two files by which an operator's own app opens links. The package handles HTML and redirects; package scan decides
-// what a text opens. A page view in a browser does not count as a scan: it is counted separately and changes nothing.
+// Package landing serves the pages that a browser shows for a printed code: the page of a Mini Program, the authenticity page of a code,
+// and the two app link files, with which phones open links in the operator's own app. The package handles HTML and redirects; package scan
+// decides what a text opens. A page view in a browser does not count as a scan: it is counted separately and changes nothing.
 package landing
 
 import (
@@ -136,7 +136,7 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve responds to a request for a host; unknown handles requests for a host without rules and printed codes; nil = an error page.
+// serve responds to a request for a host; unknown handles requests for a host that has neither rules nor codes; nil = an error page.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -221,16 +221,16 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is the ratio of two rate limits per client address: of Mini Program pages and of code pages. The limit of Mini Program
-// pages is higher, because they reveal less and many phones share an address.
+// landingsPerCode is the factor by which the rate limit of Mini Program pages, per client address, exceeds that of code pages: Mini Program
+// pages reveal less, and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is the length in bytes up to which the page of a link counts as one Mini Program page for the rate limit; the page of a link
-// of twice this length counts as two pages.
+// lengthOfOne is the number of bytes of a link for which the rate limit counts one page: the page of a link of twice this length counts as
+// two Mini Program pages.
 const lengthOfOne = 100
 
-// withinLimit counts pages against the rate limit of the client's address; this limit is factor times the setting. If the limit is
-// exceeded, withinLimit shows the rate limit page and returns false.
+// withinLimit counts pages against the rate limit of the client's address; the limit is the setting LandingPageRateLimit times factor. If
+// the limit is exceeded, withinLimit shows the rate limit page and returns false.
 func (g *Gateway) withinLimit(w http.ResponseWriter, r *http.Request, kind string, pages, factor int) bool {
 	limit := g.Settings.Get().LandingPageRateLimit
 	if limit == settings.Unlimited {
@@ -316,7 +316,7 @@ type checked struct {
 	First  time.Time
 	Times  int64
 	Copied bool // the code raised an alarm as a suspected copy
-	// Redeemed reports whether the code was redeemed, at time RedeemedAt; zero time = currently unavailable.
+	// Redeemed reports whether the code was redeemed. RedeemedAt is the time; it is zero if the database could not be read.
 	Redeemed   bool
 	RedeemedAt time.Time
 }
@@ -344,7 +344,7 @@ func (g *Gateway) checked(ctx context.Context, s codes.Scanned) checked {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	batch, index, zone := s.Batch.ID, s.Index, g.Settings.Get().Zone()
-	// Queries that may warn a buyer run first, and the slowest query last.
+	// The queries whose results may warn a buyer run first; the slowest query runs last.
 	if g.First != nil && g.Checks != nil && g.Copied != nil {
 		if err := g.count(ctx, &c, batch, index, zone); err != nil {
 			g.Log.WarnContext(ctx, "a page could not tell how often a code was checked; it says so", "batch", batch, "index", index,

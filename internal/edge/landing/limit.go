@@ -9,8 +9,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/ratelimit"
 )
 
-// limits contains token buckets by address: each contains at most the tokens of one minute and is refilled evenly. The zero value of limits
-// is ready to use.
+// limits contains token buckets by address; a bucket contains at most the tokens of one minute and is refilled evenly. The zero value of
+// limits is ready to use.
 type limits struct {
 	mu sync.Mutex
 	// Two generations bound the memory: when the young generation is full, the old generation is discarded. A bucket in use moves

@@ -32,7 +32,7 @@ type view struct {
 	Checked checked
 
 	Look  branding.Appearance
-	Maker string // the account whose branding is shown; "" if the page already names this account
+	Maker string // name of the account whose branding is shown; "" if the page already shows it
 
 	// First is the page in the reader's preferred language; Second is the page in the other language.
 	First, Second side

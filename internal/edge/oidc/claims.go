@@ -69,8 +69,8 @@ func valuesOf(claim any) (list []string) {
 const rolePrefix = "qrjump:"
 
 // role returns the role and accounts from a claim with values ROLE or ROLE:APPID, optionally prefixed with "qrjump:"; if any value has this
-// prefix, only prefixed values count. Of several roles, the role that includes all others counts. It applies to the AppIDs named with this
-// role, or to all accounts if one value names this role without an AppID.
+// prefix, only prefixed values count. Of several roles, the role that includes all others counts. The role applies to the AppIDs that are
+// named with it, or to all accounts if a value names the role without an AppID.
 func (p *Provider) role(all map[string]any) (adminroute.Role, []string, error) {
 	claim, exists := p.claim(all)
 	if !exists {

@@ -65,8 +65,8 @@ type metadata struct {
 const (
 	// FlowTime is the maximum time for a sign-in at the provider.
 	FlowTime = 10 * time.Minute
-	// foundTime is the cache lifetime of the discovery document, after which an outage of the provider is noticed; failedTime is
-	// the lifetime of a failed discovery, so that clients cannot trigger frequent requests.
+	// foundTime is how long the discovery document is cached, so also the time after which an outage of the provider is noticed. failedTime
+	// is how long a failed discovery is cached, so that clients cannot trigger frequent requests.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
 	// askedAtOnce is the maximum number of concurrent code exchanges with the provider.
@@ -184,7 +184,7 @@ func (p *Provider) fetchDocument(ctx context.Context) (*found, error) {
 	for name, text := range map[string]string{"authorization_endpoint": f.config.Endpoint.AuthURL,
 		"token_endpoint": f.config.Endpoint.TokenURL, "jwks_uri": f.more.JWKS, "userinfo_endpoint": provider.UserInfoEndpoint()} {
 		if text == "" && name == "userinfo_endpoint" {
-			continue // without a userinfo endpoint, the ID token contains the same claims
+			continue // this endpoint is optional: without it, the ID token contains all claims
 		}
 		if u, err := url.Parse(text); err != nil || u.Host == "" || !private(u) {
 			return nil, fmt.Errorf("its %s is not https", name)
@@ -239,7 +239,7 @@ func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, k
 }
 
 // Finish verifies the stored value of a browser and the parameters of the provider's redirect, and returns the person and the next
-// page. Finish returns ErrNotBegun, ErrDown, or a Denial together with the person if the identity is proven.
+// page. The error is ErrNotBegun, ErrDown or a Denial; with a Denial, user is the person if the identity is proven.
 func (p *Provider) Finish(ctx context.Context, kept string, came url.Values) (user iam.FederatedUser, next string, err error) {
 	var f flow
 	text, err := p.Vault.Open(flowPlace, kept)

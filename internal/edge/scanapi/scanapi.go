@@ -387,7 +387,7 @@ func readRequest(body []byte) (parsedRequest, error) {
 }
 
 // userReplaced reports whether encoding/json replaced invalid Unicode in the user of a request with U+FFFD. Different invalid users would
-// become the same user, so this check is exact, unlike the function replaced: U+FFFD elsewhere in the request does not affect the result.
+// become the same user, so this check is exact, unlike replaced(): U+FFFD elsewhere in the request does not affect the result.
 func userReplaced(body []byte, user string) bool {
 	if !strings.ContainsRune(user, utf8.RuneError) {
 		return false

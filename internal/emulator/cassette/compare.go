@@ -27,7 +27,7 @@ const (
 	Header Kind = "header"
 	Number Kind = "number" // the errcode
 	Text   Kind = "text"   // the errmsg
-	Field  Kind = "field"  // present in only one response
+	Field  Kind = "field"  // a field that only one of the two responses contains
 	Type   Kind = "type"
 	Order  Kind = "order"
 	Value  Kind = "value"
@@ -35,7 +35,7 @@ const (
 	Slashes Kind = "slashes"
 )
 
-// Difference is a part of a response in which this server differs from the platform.
+// Difference is a part of a response that differs between this server and the platform.
 type Difference struct {
 	Line          int                `json:"line"`  // number of the first line with the difference
 	Count         int                `json:"count"` // number of lines with the difference
@@ -112,8 +112,8 @@ var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent"
 // noEndpoint is the reason for skipping a call to an endpoint that this server does not have.
 const noEndpoint = "no endpoint of this server"
 
-// externalErrors maps each error code that is not compared to the reason: the error depends on the outside world, or on calls
-// before the recording.
+// externalErrors contains the errcodes that are not compared, because they depend on the outside world or on calls before the
+// recording. Each errcode is mapped to the reason.
 var externalErrors = func() map[int]string {
 	names := map[int]string{}
 	for _, entry := range []struct {
@@ -152,10 +152,10 @@ type player struct {
 	granting
 	report Report
 	found  map[string]int // maps the key of a difference to its index in report.Differences
-	faulty bool           // the recording has set faults, so errors with external causes are compared, too
+	faulty bool           // the recording contains a call that sets faults, so externalErrors are compared, too
 	// limited is the name of the rate limit setting that prepareRate has changed for the current call; "" = none.
 	limited string
-	// applied contains the placeholder of each isv_application_id for which a replayed applycode call had succeeded.
+	// applied contains the isv_application_id placeholders of replayed applycode calls that had succeeded on the platform.
 	applied map[int]bool
 }
 
@@ -180,7 +180,7 @@ func Compare(ctx context.Context, stage *Fixture, server Server) (Report, error)
 	return p.report, nil
 }
 
-// skip records that a line's call is not sent to this server.
+// skip adds a line to the report as not compared, with the reason.
 func (p *player) skip(r *Recorded, reason string) error {
 	p.forget(r)
 	p.report.Skipped = append(p.report.Skipped, Skipped{r.Number, r.Path, reason})
@@ -273,7 +273,7 @@ func (p *player) valueOf(m mark, t time.Time) string {
 	return value
 }
 
-// bind binds a placeholder to its value on this server. It returns false if one of the two is already bound to something else.
+// bind binds a placeholder to its value on this server. It returns false if the number or the value is already bound otherwise.
 func (p *player) bind(n int, value string) bool {
 	if previous, known := p.bound[n]; known {
 		return previous == value
@@ -436,7 +436,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 		slices.Sort(rows)
 		rows = slices.Compact(rows)
 		names := rows
-		// The behaviours about counters come first: they cause a difference between counters more likely than other behaviours.
+		// The behaviours about counters come first: they are the most likely causes of a difference between counters.
 		if d.causes != nil && slices.ContainsFunc(rows, aboutCounter) {
 			names = slices.DeleteFunc(slices.Clone(rows), func(id string) bool { return !aboutCounter(id) })
 			rows = append(slices.Clone(names), slices.DeleteFunc(slices.Clone(rows), aboutCounter)...)
@@ -464,7 +464,7 @@ func (p *player) add(ctx context.Context, r *Recorded, got answered, list []Diff
 	return nil
 }
 
-// rows returns the behaviours that decided a response of this server.
+// rows returns the behaviours that decided a response of this server; reason is the X-Qrjump-Trace header of the response.
 func (p *player) rows(ctx context.Context, reason string) (rows []string, err error) {
 	if reason == "" {
 		return nil, nil

@@ -39,7 +39,7 @@ type spending struct {
 
 // counting holds the counter readings of a player and the calls since each reading.
 type counting struct {
-	read  map[string]map[counter]reading // by path: the readings of the counters for calls to the path
+	read  map[string]map[counter]reading // maps a path to the last readings of the counters that calls to the path change
 	spent map[spending][]string          // X-Qrjump-Trace headers of the calls since the last reading
 }
 
@@ -68,13 +68,13 @@ func changesRules(path string) bool {
 // ofQuotas is the time zone in which quota periods (days and months) begin.
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
-// counter compares how much a counter has changed since its last reading: on the platform (remote) and on the local server (local).
+// counter compares by how much a counter has changed on the platform (new reading: remote) and on the local server (local).
 func (c *comparison) counter(location, name string, remote, local int) {
 	path, period := rulePath, "2006-01"
 	switch name {
 	case "qrcodejump_pub_quota":
 	case "total_count":
-		period = "" // total_count does not start again in a new period
+		period = "" // total_count is not reset when a new period begins
 	default:
 		path, period = c.line.request.field("cgi_path").text, "2006-01-02"
 	}
@@ -129,7 +129,7 @@ func (p *player) spend(r *Recorded, got answered) {
 	}
 }
 
-// forget deletes the readings of the counters that a skipped call may have changed on the platform only.
+// forget deletes the readings of the counters that a skipped call may have changed on the platform but not on the local server.
 func (p *player) forget(r *Recorded) {
 	switch {
 	case strings.HasPrefix(r.Path, "/scan/"), slices.Contains(browserPages, r.Path):

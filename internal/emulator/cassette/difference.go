@@ -153,7 +153,7 @@ func (c *comparison) value(location, name string, platform, local value) {
 		c.bind(m.n, local.text)
 	case isMark && !slices.Contains(formed, name):
 		isToken := m.kind == "token" || m.kind == "refresh"
-		if isToken && c.madeUp[m.n] { // a request contained the token before any response did, so the player made up its value
+		if isToken && c.madeUp[m.n] { // a request contained the token before any response contained it, so the player made up its value
 			delete(c.back, c.bound[m.n])
 			delete(c.bound, m.n)
 			delete(c.madeUp, m.n)
@@ -214,7 +214,7 @@ func (c *comparison) number(location, name, remote, local string) {
 }
 
 func (c *comparison) list(location, name string, platform, local value) {
-	if name == "ip_list" { // each operator of a server has other addresses
+	if name == "ip_list" { // each server has its own addresses, so only the types are compared
 		if len(platform.items) > 0 && len(local.items) > 0 && platform.items[0].kind != local.items[0].kind {
 			c.differ(Type, location, platform.items[0].kind.String(), local.items[0].kind.String())
 		}

@@ -63,7 +63,7 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList makes the accounts in the recorded list authorize the platform. If the list is complete, other accounts withdraw.
+// prepareList makes the accounts in the recorded list authorize the platform. All other accounts withdraw if the list is complete.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	if !r.worked() || component == nil {
@@ -93,7 +93,7 @@ func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// allow makes the account grant sets (nil = any sets) to the platform, unless such a grant with this refresh token exists.
+// allow makes the account grant the permission sets (nil = any) to the platform, unless such a grant with this refresh token exists.
 func (p *player) allow(ctx context.Context, r *Recorded, component, account *party, sets []int, refresh mark) error {
 	has := p.grants[component.n][account.n]
 	switch {
@@ -186,8 +186,8 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 	return offset, total, max(0, min(count, total-offset))
 }
 
-// authorizers compares two lists of authorized accounts. The order of the platform is unknown, so authorizers matches the accounts
-// by AppID. It checks the length of each page against the total_count of the same response.
+// authorizers compares two lists of authorized accounts. The order of the platform's list is unknown, so authorizers matches the
+// accounts by AppID. It also checks the length of each page against the total_count of the same response.
 func (c *comparison) authorizers(platform, local value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)

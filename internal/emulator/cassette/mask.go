@@ -102,8 +102,8 @@ func kindOf(name string) string {
 	return "text"
 }
 
-// Mask replaces every value that is not on a list of public values by a placeholder; equal values get the same placeholder. Use one
-// Mask for each cassette. Mask is safe for concurrent use.
+// Mask replaces each value with a placeholder, unless the value is on a list of public values. Equal values get the same placeholder.
+// Use one Mask for each cassette. Mask is safe for concurrent use.
 type Mask struct {
 	mu   sync.Mutex
 	seen map[string]mark // maps the result of keyOf to the placeholder
@@ -118,7 +118,7 @@ type mark struct {
 	number bool
 	// slashes reports whether the value contained escaped slashes.
 	slashes bool
-	// capitals reports whether the value is a host name word with capitals. The placeholder stands for the word in lower case.
+	// capitals reports whether the value is a word of a host name that was not in lower case; the placeholder stands for its lower case.
 	capitals bool
 }
 
@@ -320,7 +320,7 @@ func (c *callMask) quotable(raw string) {
 	}
 }
 
-// maxPlainNumbers is the maximum length of a list whose numbers stay unmasked: a longer list may hold the bytes of a text.
+// maxPlainNumbers is the maximum length of a list whose numbers stay unmasked: a longer list may contain the bytes of a text.
 const maxPlainNumbers = 6
 
 // numberMark returns the placeholder of a number.

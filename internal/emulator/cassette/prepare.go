@@ -75,7 +75,7 @@ func (p *player) fromBefore(r *Recorded) (missing string) {
 		return "the token was fetched before the recording began"
 	}
 	if strings.HasPrefix(r.Path, componentPath) && token.n != 0 && !p.isBound(token) && r.platformToken().n == 0 {
-		// the token is from before the recording, and no field shows the platform of the token
+		// the token is from before the recording, and no field shows to which platform the token belongs
 		return "the token was fetched before the recording began"
 	}
 	if !strings.HasPrefix(r.Path, marketcodePath) {
@@ -186,7 +186,7 @@ func (p *player) prepareTokens(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// withdraw ends the authorization that the account had withdrawn when the platform returned the recorded error.
+// withdraw ends, on the local server, the authorization that the account withdrew on the platform before the recorded call.
 func (p *player) withdraw(ctx context.Context, r *Recorded) error {
 	token := asStandIn(r.query.field("access_token")).n
 	component, account := p.stage.parties[p.stage.agent[token]], p.stage.parties[p.stage.owner[token]]
@@ -268,7 +268,7 @@ func (p *player) prepareTicket(ctx context.Context, r *Recorded) (missing string
 	return "", nil
 }
 
-// prepareCode gives the consent that the recorded response shows and binds the authorization_code.
+// prepareCode gives the owner's consent that the recorded response shows, and binds the resulting authorization_code.
 func (p *player) prepareCode(ctx context.Context, r *Recorded) (missing string, err error) {
 	m := asStandIn(r.recorded("authorization_code"))
 	if m.n == 0 || p.isBound(m) {

@@ -105,13 +105,13 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	})
 	if err != nil {
 		http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // the client sees an aborted connection, as the recorder did
+		panic(http.ErrAbortHandler) // the client sees an aborted connection, as the recorder saw one
 	}
 }
 
-// passOn streams the response body to the client. passOn calls keep for each part of the body. It calls ended once, before the
-// client can see the end of the response: thus, the line of this call precedes the lines of later calls that depend on it.
-// Recording continues if the client disconnects.
+// passOn streams the response body to the client. passOn passes each part of the body to the function keep. It runs the function
+// ended once, before the client can see the end of the response, so the line of this call precedes the lines of later calls that
+// depend on this call. Recording continues if the client disconnects.
 func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
 	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
 	for {

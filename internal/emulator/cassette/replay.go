@@ -12,8 +12,8 @@ import (
 
 // Player responds to calls from a cassette, without a network.
 type Player struct {
-	// ByContent makes the player select a line by its request: the first unused line that matches, or the last line that matches if
-	// all of these are used. If false, calls must arrive in the order of the lines.
+	// ByContent makes the player select a line by its request: the first unused line that matches or, if all matching lines are used,
+	// the last of them. If false, calls must arrive in the order of the lines.
 	ByContent bool
 
 	lines     []Recorded
@@ -22,7 +22,7 @@ type Player struct {
 	next      int
 	used      []bool
 	failures  []string
-	lastKnown int         // larger placeholder numbers stand for values that the caller made up
+	lastKnown int         // largest placeholder number of the cassette; larger numbers stand for values that the caller made up
 	means     map[int]int // maps a number above lastKnown to the matching number in the cassette
 }
 
@@ -196,8 +196,8 @@ func (p *Player) refuse(in *http.Request, said string) string {
 }
 
 // equalRequest reports whether a recorded part of a request equals the masked part of the sent request. A value that the player has
-// sent must be equal. A value that the caller made up must match the same recorded placeholder as at its first use; met receives
-// these matches.
+// sent must have the recorded placeholder. A value that the caller made up must match the same recorded placeholder at each use; met
+// receives the matches.
 func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)

@@ -23,7 +23,7 @@ type party struct {
 	platform     bool
 	service      bool
 	follower     bool // a subscription account
-	uncertain    bool // a response shows that the account may be unverified, such as errcode 48001
+	uncertain    bool // a response, such as errcode 48001, shows that the account may be unverified
 	verified     bool // a response shows that the account is verified
 	codes        bool // the account may use one-code-per-item codes
 	personal     bool
@@ -32,8 +32,8 @@ type party struct {
 	linked       []int
 	name         string
 	openPlatform string            // "open" if the platform returns a unionid for users
-	options      map[string]string // options from before the recording that a platform has read
-	grants       map[int]*grant    // grants to this platform, by account
+	options      map[string]string // the account's options from before the recording; known if a platform read them
+	grants       map[int]*grant    // maps an account's number to its grant to this platform
 }
 
 // Fixture is the initial state that the local server needs to play a cassette.
@@ -43,15 +43,15 @@ type Fixture struct {
 	owner   map[int]int // maps a token number to the number of the account or platform that owns the token
 	agent   map[int]int // maps the number of an authorizer token to the number of the platform that received it
 	rules   []seedfile.Rule
-	keys    []string          // keys of the entries of rules, in the same order
+	keys    []string          // keys of the rules in the field rules, in the same order
 	busy    map[string]int    // maps the key of a rule to the line of an "add" or "delete" call that returned a system error
 	done    map[int]bool      // lines of the "add" and "delete" calls that took effect despite a system error
 	early   []earlyToken      // stable tokens that were fetched before the recording
 	vague   map[string]bool   // keys of rules of which only the prefix is known so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // maps the line of a link list to older links that a seed file cannot express
+	odd     map[int][]oddLink // maps the number of a link list's line to the links from before the recording that a seed file lacks
 	foreign map[string]bool   // prefixes that belong to another account
-	owners  map[string]int    // maps the prefix of a rule that opens its owner's pages to the number of the last owner; -1 = deleted
+	owners  map[string]int    // for rules that open their owner's pages: maps the prefix to the last owner's number; -1 = deleted
 	sets    map[int][]int     // maps the number of a refresh token to the permission sets that the account grants
 	touched map[string]bool   // keys of rules, links and options whose state before the recording is known
 	ownLink bool              // an account called the link endpoints with its own token
@@ -75,7 +75,7 @@ func NewStage(lines []Recorded) *Fixture {
 	return s
 }
 
-// foreignOwner is a token number that no recording uses. It identifies the account that owns the rules of addForeignRules.
+// foreignOwner is a token number that no recording uses. It identifies the account that owns the rules added by addForeignRules.
 const foreignOwner = 89_999_999
 
 // addForeignRules adds a rule for each prefix that the platform rejected because another account owns the prefix, unless that
@@ -152,7 +152,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// unknownParty returns the party with an unknown AppID that owns a token from before the recording.
+// unknownParty returns the party that owns a token from before the recording and whose AppID is unknown.
 func (s *Fixture) unknownParty(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {
@@ -175,7 +175,7 @@ func (r *Recorded) authorizer() value {
 	return r.recorded("authorizer_appid")
 }
 
-// platformToken returns the platform's token in a request; the newest API pages call the parameter access_token.
+// platformToken returns the platform's token in a request; the newest API documentation calls the parameter access_token.
 func (r *Recorded) platformToken() mark {
 	token := asStandIn(r.query.field("component_access_token"))
 	if token.n == 0 && asStandIn(r.recorded("component_appid")).n != 0 {
@@ -214,7 +214,7 @@ func (s *Fixture) issued(r *Recorded) {
 	}
 }
 
-// noSuchParty lists the errcodes that do not prove that the AppID in the request exists.
+// noSuchParty lists the errcodes that the platform may also return if the AppID in the request does not exist.
 var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
 	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
 
@@ -234,15 +234,15 @@ func (s *Fixture) caller(r *Recorded) *party {
 	return s.unknownParty(token)
 }
 
-// fetchedBefore assigns tokens from before the recording to the account that fetched a new token, if exactly one account did. A
-// client stops using its old token at the refresh: a token that is still used after the refresh belongs to another client.
+// If only one account fetched tokens, fetchedBefore assigns the tokens from before the recording to this account. A client stops
+// using its old token when it fetches a new token: a token that is used later belongs to another client.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
-	last := map[int]int{} // from a token to the last line that used the token
+	last := map[int]int{} // maps a token number to the index of the last line that used the token
 	for i := range s.lines {
 		r := &s.lines[i]
 		if strings.HasPrefix(r.Path, componentPath) {
-			return // a platform holds tokens of many accounts, so the old token cannot be assigned to one
+			return // a platform holds tokens of many accounts, so the old token cannot be assigned to one of them
 		}
 		if r.Path == "/cgi-bin/token" || r.Path == "/cgi-bin/stable_token" {
 			if n := asStandIn(r.recorded("appid")).n; r.worked() && n != 0 {
@@ -298,7 +298,7 @@ var afterSecret = []int{errcode.InvalidLoginCode.Number, errcode.LoginCodeUsed.N
 func (s *Fixture) learnComponent(r *Recorded) {
 	if slices.Contains(noSuchParty, r.number()) || slices.Contains(badToken, r.number()) {
 		if r.number() == errcode.InvalidComponent.Number {
-			s.party(r.recorded("component_appid")) // the platform returns this errcode for the AppID of an account
+			s.party(r.recorded("component_appid")) // the platform returns this errcode if component_appid belongs to an account
 		}
 		return
 	}
@@ -382,7 +382,7 @@ func (p *party) authorised(to *party, sets []int, line int) {
 	}
 }
 
-// usualSets lists the permission sets assumed for an account whose sets no response shows.
+// usualSets lists the permission sets that are assumed if no response shows the permission sets of an account.
 var usualSets = []int{3, 18, 33, 46}
 
 // exclusiveSet is the permission set that an account can grant to only one platform at a time.
@@ -477,7 +477,7 @@ type oddLink struct {
 	status, show int
 }
 
-// learnLinks records the links in a response that existed before the recording, and the states of the linked Mini Programs.
+// learnLinks finds, in a response, the links from before the recording, and records them with the states of the linked Mini Programs.
 func (s *Fixture) learnLinks(p *party, r *Recorded) {
 	for _, item := range r.answer.lookup("wxopens", "items").items {
 		to := s.party(item.field("appid"))
@@ -594,7 +594,7 @@ func (s *Fixture) learnRule(r *Recorded, p *party, call string) {
 		if call == "publish" {
 			s.touched["published "+key] = true
 		} else {
-			delete(s.vague, key) // a later list shows the rule after this call, not the rule from before the recording
+			delete(s.vague, key) // later lists show the rule as this call left it, not as it was before the recording
 		}
 		if call == "delete" {
 			s.owners[sameHost(prefix.text)] = -1
@@ -609,7 +609,7 @@ type ruleCall struct {
 	p, target *party
 }
 
-// key returns the key of this account's rule with a masked prefix; the maps of Fixture use such keys.
+// key returns the key that the maps of Fixture use for this account's rule with a masked prefix.
 func (c ruleCall) key(masked string) string { return fmt.Sprint(c.p.n, " ", sameHost(masked)) }
 
 // isKnown reports whether an earlier call showed that the rule exists, and records that this call shows it.
@@ -619,7 +619,7 @@ func (c ruleCall) isKnown(masked string) bool {
 	}
 	key := c.key(masked)
 	known, line := c.touched[key], c.busy[key]
-	if !known && line > 0 { // the rule did not exist before: the failed add took effect
+	if !known && line > 0 { // the "add" call that returned a system error took effect: it created the rule
 		c.done[line] = true
 		known = true
 	}
@@ -627,7 +627,7 @@ func (c ruleCall) isKnown(masked string) bool {
 	return known
 }
 
-// learnList stores the rules that a response lists; had supplies the fields that a list does not show.
+// learnList stores the rules that a response lists; the parameter had contains the values of fields that a list does not show.
 func (c ruleCall) learnList(had seedfile.Rule) {
 	items := slices.Clone(c.r.answer.field("rule_list").items)
 	kind, _ := c.r.recorded("get_type").int()
@@ -706,7 +706,7 @@ func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	return p
 }
 
-// merge replaces a party known only by its token with the party dst.
+// merge replaces stranger, a party of which only a token is known, with the party dst.
 func (s *Fixture) merge(stranger, dst *party) {
 	s.owner[-stranger.n] = dst.n
 	for token, n := range s.owner {
@@ -756,7 +756,7 @@ func (s *Fixture) secretOf(p *party, t time.Time) string {
 	return p.secret.standIn(t)
 }
 
-// Began returns the time of the first call, or the earlier time at which a recorded stable token was first fetched.
+// Began returns the time of the first call or, if earlier, the time at which a recorded stable token was first fetched.
 func (s *Fixture) Began() time.Time {
 	began := s.lines[0].OccurredAt
 	for _, token := range s.early {

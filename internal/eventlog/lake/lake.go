@@ -291,8 +291,8 @@ func (l *Lake) add(ctx context.Context, day string, rows []Placed) error {
 	return nil
 }
 
-// note writes the manifest. It is called after the Parquet files are written: if a crash prevents the manifest, scans that are already in
-// the files are skipped later.
+// note writes the manifest. note is called after the Parquet files are written: if a crash prevents writing the manifest, the scans in the
+// files are skipped later.
 func (l *Lake) note(ctx context.Context, m Manifest) error {
 	m.Format, m.Position, m.WrittenAt = format, l.offset.Position, l.Now().UTC()
 	m.CompleteUntil = m.CompleteUntil.UTC()

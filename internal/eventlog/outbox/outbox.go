@@ -103,7 +103,7 @@ type Tx interface {
 	// SaveRow stores the result of an attempt. If NextAt of the stored row differs from the argument (was), another node has claimed the
 	// row, and SaveRow returns false. The result of a delivered row is stored even if the row was given up meanwhile.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// DeadLetterRows gives up all waiting rows of a receiver except the newest ones (keep), and returns the number of rows given up.
+	// DeadLetterRows gives up the waiting rows of a receiver except the newest rows, whose number is keep, and returns how many it gave up.
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 
@@ -176,6 +176,6 @@ type Policy struct {
 	Refusal func(r *Row, a safehttp.Answer, err error) (fault string)
 	// NextAttempt returns the time of the next attempt after a failed attempt; zero = the row is given up.
 	NextAttempt func(r Row, began, ended time.Time) time.Time
-	// OnGone is called when a receiver responds with HTTP 410; nil = 410 is an ordinary failure.
+	// OnGone is called when a receiver responds with HTTP 410; if OnGone is nil, status 410 is treated as an ordinary failure.
 	OnGone func(ctx context.Context, r Row) error
 }

@@ -63,7 +63,7 @@ var wordNumbers = func() map[string]uint64 {
 	return m
 }()
 
-// appendText appends a number and, if needed, a text: an odd number stands for a text in words, and an even number is twice the
+// appendText appends a number and, if needed, a text: an odd number stands for an entry of the list words, and an even number is twice the
 // length of the text that follows.
 func appendText(b []byte, s string, limit int) []byte {
 	if s == "" {

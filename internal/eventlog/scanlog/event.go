@@ -81,8 +81,8 @@ type Entry struct {
 	Trace string
 }
 
-// Log stores events durably, in one order, each event once. Implementations: a journal of files beside the embedded database, a
-// partitioned table of PostgreSQL, a JetStream stream.
+// Log stores events durably, in one order, each event once. Implementations: a journal of files (with the embedded database), a partitioned
+// table of PostgreSQL, a JetStream stream.
 type Log interface {
 	// ID returns the id of the log: positions are valid only within one log. ID returns "" while the id is not known yet. ID does
 	// no input or output.
@@ -109,7 +109,7 @@ type Log interface {
 	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
 	// Forget removes events older than the given time, as far as they can be removed in bulk. Forget implements retention.
 	Forget(ctx context.Context, before time.Time) error
-	// Announce records that a user is erased, so that older events of the user that arrive later are made anonymous too.
+	// Announce records that a user is erased: older events of the user that arrive later are then made anonymous too.
 	Announce(ctx context.Context, user UserHash) error
 	// Erase makes all events of the given users up to a position anonymous, and returns their number.
 	Erase(ctx context.Context, users Users, upTo int64) (int64, error)

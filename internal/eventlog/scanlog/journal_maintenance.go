@@ -283,7 +283,7 @@ func (j *Journal) eraseIn(ctx context.Context, v *view, users map[UserHash]int64
 	return n, complete, nil
 }
 
-// eraseInGroup makes the erased users anonymous in a copy of a group, appends the copy after room for its header, and returns the number of
+// eraseInGroup appends to group the space for a header and a copy of g in which the erased users are anonymous, and returns the number of
 // changed records; if no record changes, nothing is appended.
 func eraseInGroup(group []byte, g *groupReader, users map[UserHash]int64, position int64) (_ []byte, n int64, err error) {
 	for pos, current := 0, g.first; pos < len(g.records) && current <= position; current++ {
@@ -314,7 +314,7 @@ func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	}
 	var in Texts
 	e, err := DecodeRecord(record, &in)
-	return err != nil || e.OccurredAt.UnixMilli() <= upTo // eraseRecord reports a record that cannot be read
+	return err != nil || e.OccurredAt.UnixMilli() <= upTo // a record that cannot be read counts too: eraseRecord then returns the error
 }
 
 // copyOf copies a file within its folder.

@@ -54,7 +54,7 @@ func RestoreJournal(dir, ledger string, o JournalOptions) (*Restoring, error) {
 	return r, nil
 }
 
-// RestoreInto returns a function that calls RestoreJournal for the folder with a journal id.
+// RestoreInto returns a function that takes a journal id and calls RestoreJournal for dir and this id.
 func RestoreInto(dir string, random io.Reader) func(id string) (*Restoring, error) {
 	return func(id string) (*Restoring, error) { return RestoreJournal(dir, id, JournalOptions{Random: random}) }
 }

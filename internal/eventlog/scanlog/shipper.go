@@ -28,8 +28,8 @@ type Offset struct {
 type SharedLog interface {
 	// Shipped returns the offset up to which a node's events were stored; the zero Offset = none.
 	Shipped(ctx context.Context, node string) (Offset, error)
-	// Ship stores a node's events between the offsets from and to, and records to as the node's offset, in one transaction. Ship
-	// skips events that the shared log already contains. Ship returns ErrNotThere if the node's recorded offset is not from.
+	// Ship stores a node's events between the offsets "from" and "to", and records "to" as the node's offset, in one transaction. Ship
+	// skips events that the shared log already contains. Ship returns ErrNotThere if the node's recorded offset is not "from".
 	Ship(ctx context.Context, node string, from, to Offset, events []Entry) error
 	// Erased lists the users that were erased after a time in Unix milliseconds.
 	Erased(ctx context.Context, after int64) ([]Erasure, error)
@@ -48,7 +48,7 @@ type Rewinder interface {
 	// shipped events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown. The next
 	// Ship starts from the offset that Rewind returned.
 	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
-	// Restart records that a journal is shipped again from an offset that Rewind returned, so that a loss is reported once.
+	// Restart records that shipping continues at the earlier offset from Rewind, so that a loss is reported only once.
 	Restart(ctx context.Context, from Offset, back Rewound) error
 }
 

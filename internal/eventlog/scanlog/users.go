@@ -104,7 +104,7 @@ func mayContain(blocks []byte, user *UserHash) (allowed bool) {
 	return allowed
 }
 
-// fit halves the filter repeatedly, as far as at most half of its bits are set afterwards. Halving works because the number of
+// fit halves the filter as often as possible; after each halving, at most half of its bits may be set. Halving works because the number of
 // blocks is a power of two, and the lowest bits of a user's hash select the block.
 func (f *userFilter) fit() {
 	for len(f.blocks) > usersBlock {

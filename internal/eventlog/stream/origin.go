@@ -48,8 +48,8 @@ func headers(e *scanlog.Entry, dst string) nats.Header {
 // madeOf returns the creation time contained in a stream id.
 func madeOf(id string) string { return id[strings.LastIndexByte(id, ' ')+1:] }
 
-// originOf reads the origin of an event from the headers of its message; the result is zero without a valid originHeader. The field
-// Before is 0 if intoHeader names another stream than in.
+// originOf reads the origin of an event from the headers of its message; the result is zero without a valid originHeader. The field Before
+// is 0 if intoHeader identifies a stream other than the one with the id "in".
 func originOf(m jetstream.Msg, in string) (o scanlog.Origin) {
 	parts := strings.Fields(m.Headers().Get(originHeader))
 	if len(parts) < 3 {

@@ -11,10 +11,10 @@ import (
 
 // repeats stores which scans a reader has found in the stream, to detect messages that repeat an earlier message.
 //
-// If a node stops after a message was acknowledged and before the node stored the shipped offset, the node publishes the message
-// again. Within the stream's deduplication window, the NATS server drops the repeated message. A message that is repeated after the
-// deduplication window arrives much later than its scan was made. The subject of a message contains the minute of its scan, so a
-// reader of a late message looks for an earlier message of the scan with the same subject, without any durable state.
+// If a node stops after a message was acknowledged and before the node stored the shipped offset, the node publishes the message again.
+// Within the stream's deduplication window, the NATS server drops the repeated message. A message that is repeated after the deduplication
+// window arrives much later than its scan was made. The subject of a message contains the minute of its scan, so a reader of a late message
+// finds an earlier message of the scan by its subject, and needs no durable state for this.
 type repeats struct {
 	minutes map[string]map[scanlog.ScanID]int64 // first position of each scan, by subject and scan id
 	scans   int

@@ -176,7 +176,7 @@ type brought struct {
 	id       scanlog.ScanID // zero = unknown
 }
 
-// shippedTo is the content of the file in which a node stores its stream, and the offset up to which its journal was shipped to it.
+// shippedTo is the content of a file of the node: its stream, and the offset up to which the node's journal was shipped to the stream.
 type shippedTo struct {
 	scanlog.Offset
 	upTo    scanlog.Offset // events up to this offset may have been published, perhaps without an acknowledgement

@@ -29,8 +29,8 @@ import (
 // message, and the id of a scan is the message id. A scan that is published again after the deduplication window is in the stream
 // twice, but Read yields it once (repeats).
 //
-// A NATS server acknowledges a message before the server syncs it to disk, unless its setting sync_interval is "always". Log
-// publishes nothing until it has verified the setting sync_interval of each server, unless the operator vouches for it.
+// A NATS server acknowledges a message before the server syncs it to disk, unless its setting sync_interval is "always". Log publishes
+// nothing until it has verified the setting sync_interval of each server, unless the operator vouches for the setting.
 type Log struct {
 	options Options
 	conn    *nats.Conn
@@ -296,7 +296,7 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 }
 
 // noStore reports whether the server failed to create the folder of a stream. This happens while the server still removes a former stream
-// of the same name, and if its disk is full: in this case create retries until its context ends.
+// of the same name, and if its disk is full; create retries in both cases, until its context ends.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -539,8 +539,8 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 // fetchAtOnce is the maximum number of messages per fetch request.
 const fetchAtOnce = 1000
 
-// visit creates a consumer with the configuration c and calls f for its messages up to sequence upTo, in order, until f returns
-// false. in is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id, unless in is "".
+// visit creates a consumer with the configuration c and calls f for its messages up to sequence upTo, in order, until f returns false. The
+// argument "in" is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id, unless in is "".
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -557,7 +557,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if the deletion fails, the server removes the consumer after a timeout
 	}()
-	if in != "" { // consumers end with their stream, so if the current stream is in, the consumer belongs to it
+	if in != "" { // a consumer ends with its stream: if the current stream has the id in, it has the consumer
 		info, err := l.info(ctx)
 		if err == nil && l.named(createdAt(info)) != in {
 			err = errAnew
@@ -680,7 +680,7 @@ func (l *Log) PositionBefore(ctx context.Context, moment time.Time) (position in
 	if err != nil {
 		return 0, err
 	}
-	// Messages of erased users are deleted, and their anonymous copies arrived later, so the copies are compared by the time of the event.
+	// Messages of erased users are deleted, and their anonymous copies arrived later, so for copies the time of the event is decisive.
 	erased := copies{stream: in}
 	if err := l.readCopies(ctx, &erased, end); err != nil {
 		return 0, err

@@ -61,8 +61,8 @@ type Seen struct {
 
 // Guard checks the preconditions of operations; the zero Guard checks nothing.
 type Guard struct {
-	// Run calls change only if the object fulfils the preconditions in saw; the check and the change are atomic. Otherwise, Run
-	// returns an error that describes the current object.
+	// Run calls the function change only if the object fulfils the preconditions in saw; the check and the change are atomic.
+	// Otherwise, Run returns an error that describes the current object.
 	Run func(ctx context.Context, thing Object, saw Seen, change func(context.Context) (any, error)) (any, error)
 	// Stale returns a context whose reads may be stale, and AsOf the time up to which these reads contain all changes, zero = they are not
 	// stale; nil = no read is stale.

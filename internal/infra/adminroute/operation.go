@@ -185,11 +185,11 @@ func (e edge) end() {
 // Exclusive allows only one call of an operation at a time; concurrent calls get HTTP 409.
 func (o Route) Exclusive(busy string) Route { o.busy = busy; return o }
 
-// AnyAccount allows restricted callers, because the operation filters its data by account or its data belongs to no account.
+// AnyAccount admits restricted callers to an operation that filters its data by account, or whose data belongs to no account.
 func (o Route) AnyAccount() Route { o.everyone = true; return o }
 
 // Concerns sets a function that returns the account of a call from the call's parameters. Callers restricted to other accounts are
-// rejected. Without Concerns, AnyAccount and an {appid} or {mini_program} in the path, an operation rejects all restricted callers.
+// rejected. An operation with no Concerns, no AnyAccount, and no {appid} or {mini_program} in its path rejects all restricted callers.
 func (o Route) Concerns(account func(ctx context.Context, parameter func(string) string) (string, error)) Route {
 	o.of = account
 	return o

@@ -81,7 +81,7 @@ func (c *Clock) LeadTime() time.Duration {
 
 // check returns the results of Believed and LeadTime at the given running time.
 func (c *Clock) check(running time.Duration) (believed bool, leadingWait time.Duration) {
-	// Round drops the monotonic reading: with it, the difference of two times would ignore changes of the clock.
+	// Round drops the monotonic reading, because a difference of two monotonic readings ignores changes of the clock.
 	now := c.now().Round(0)
 	lead := now.Sub(c.trusted.Add(running - c.trustedAt))
 	switch {
@@ -122,7 +122,7 @@ func (c *Clock) keep(running time.Duration) {
 	}
 }
 
-// Watch checks the clock once a minute until ctx ends, so that a jump of the clock is measured from shortly before the jump.
+// Watch checks the clock once a minute until ctx ends, so that the last trusted time is at most a minute old when the clock jumps.
 func (c *Clock) Watch(ctx context.Context) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()

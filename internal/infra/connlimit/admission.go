@@ -151,7 +151,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 type connection struct {
 	*net.TCPConn
 	limiter             *Limiter
-	list                *list.List // the list of the Limiter that contains the connection, guarded like element by the Limiter's lock
+	list                *list.List // the list of the Limiter that contains the connection; the Limiter's lock guards list and element
 	element             *list.Element
 	busy                atomic.Bool // a request is being served
 	authenticated       atomic.Bool // the client has sent a valid key or token

@@ -11,7 +11,7 @@ import (
 //go:embed lists.txt
 var listsText string
 
-// lists holds the allowed values of some checks, by the name of the list.
+// lists maps the name of a list to the values that a check with this list allows.
 var lists = sync.OnceValue(func() map[string]map[string]bool {
 	all := map[string]map[string]bool{}
 	for line := range strings.Lines(listsText) {
@@ -29,7 +29,7 @@ var lists = sync.OnceValue(func() map[string]map[string]bool {
 	return all
 })
 
-// checks maps the check names of the dictionary to functions that check a part of a value whose characters are already valid.
+// checks maps the check names of the dictionary to functions that check a part of a value, after its characters have been checked.
 var checks = map[string]func(ai, value string) error{
 	"csum":          checkDigit,
 	"csumalpha":     checkPair,

@@ -89,7 +89,7 @@ func read(files fs.FS, language Language) (texts map[string]string, faults []str
 // verb matches a formatting verb of package fmt.
 var verb = regexp.MustCompile(`%[-+#0-9.]*(?:\[(\d+)\])?([a-zA-Z])|%%`)
 
-// compared reports texts that are absent in one language, empty, or have different formatting verbs.
+// compared reports texts that are absent or empty in a language, or whose formatting verbs differ between languages.
 func compared(all map[Language]map[string]string) (faults []string) {
 	for language, texts := range all {
 		for key, text := range texts {
@@ -171,7 +171,7 @@ func (s Localizer) Has(key string) bool { return s.catalog.Has(key) }
 // Count formats a text with the number n.
 func (s Localizer) Count(key string, n int) (string, error) { return s.Say(key, n) }
 
-// oneSuffix ends the key of a singular text, if the singular differs from the plural.
+// oneSuffix is the end of the key of a singular text, which exists if the singular differs from the plural.
 const oneSuffix = ".one"
 
 // Errorf returns a text as an error; errors.Is finds an argument that the text formats with %w. Errorf panics if the key does not
@@ -187,7 +187,7 @@ func (s Localizer) Errorf(key string, values ...any) error {
 	return fmt.Errorf(text, said...)
 }
 
-// fill formats a text that exists.
+// fill formats the text of a key that exists.
 func (s Localizer) fill(key string, values []any) string {
 	text, said := s.form(key, values)
 	if len(said) == 0 {
@@ -196,8 +196,8 @@ func (s Localizer) fill(key string, values []any) string {
 	return fmt.Sprintf(text, said...)
 }
 
-// form returns a text that exists and its arguments in the language of the Localizer. If the first argument is 1 and the language
-// has a text for key.one, form returns that text.
+// form returns the text of a key that exists, and its arguments, in the language of the Localizer. If the first argument is 1 and the
+// language has a text for key.one, form returns that text.
 func (s Localizer) form(key string, values []any) (text string, said []any) {
 	text = s.catalog.texts[s.Language]()[key]
 	if len(values) == 0 {

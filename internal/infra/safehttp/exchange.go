@@ -15,8 +15,8 @@ import (
 )
 
 // exchange sends the request and reads the response on its own connection. exchange implements HTTP/1.1 without http.Transport,
-// because retries, connection pools, proxies and protocol upgrades are unwanted here. exchange returns SendFailed, or any reason
-// that concerns the response.
+// because retries, connection pools, proxies and protocol upgrades are unwanted here. The reason of an error is SendFailed, or
+// concerns the response.
 func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Request) (Answer, error) {
 	out, err := http.NewRequestWithContext(ctx, req.Method, to.url.String(), bytes.NewReader(req.Body))
 	if err != nil {
@@ -90,7 +90,7 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 	}
 }
 
-// checkHead decides by status and header whether the body should be read. checkHead returns Redirected or Encoded.
+// checkHead decides by status and header whether the body should be read. The reason of an error is Redirected or Encoded.
 func (t *trip) checkHead(resp *http.Response) error {
 	t.pass("answer", "status %d", resp.StatusCode)
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {

@@ -20,7 +20,7 @@ type target struct {
 	port    uint16
 }
 
-// aim parses and checks the URL of a request. aim returns BadRequest, BadURL, PortRefused or AddressRefused.
+// aim parses and checks the URL of a request. The reason of an error is BadRequest, BadURL, PortRefused or AddressRefused.
 func (t *trip) aim(req Request) (target, error) {
 	switch req.Method {
 	case http.MethodGet, http.MethodHead, http.MethodPost:

@@ -128,7 +128,7 @@ const maxWhole = 1 << 20
 // pieceEntries is the number of list entries in one text that Pieces returns.
 const pieceEntries = 500
 
-// Pieces splits a YAML text that consists of one list under a key. Each piece is such a text with some of the entries, and every entry
+// Pieces splits a YAML text that consists of one list under a key. Each piece contains the key and some of the entries, and every entry
 // keeps its line number. A text that is not one list under the key is returned whole; ok is false if such a text is longer than maxWhole.
 func Pieces(text []byte, key string) (pieces func(yield func([]byte) bool), ok bool) {
 	starts := entryStarts(text, key)

@@ -108,11 +108,11 @@ func parseTwo(text string) (x, y symbol.Length, err error) {
 	return 0, 0, fmt.Errorf("%.60q: want one length, or two separated by a comma, as in 2.5mm,0mm", text)
 }
 
-// countSlack is the tolerance when labels per page are counted from their size, because the sizes printed on boxes of labels are rounded.
+// countSlack is the tolerance when the number of labels per page is computed from their size: the sizes printed on boxes are rounded.
 const countSlack = symbol.Length(500)
 
-// layout computes the positions of the labels on a page. Absent measures are derived: the label size from the number of labels and
-// the paper, or the number from the size; the pitch from label size and gap.
+// layout computes the positions of the labels on a page. Absent measures are derived: the label size from the number of labels and the
+// paper size, or the number of labels from their size; the pitch from label size and gap.
 func (p Printing) layout(s *Sheet) (err error) {
 	if p.Sheet != "" {
 		named, err := boughtAs(p.Sheet)

@@ -122,8 +122,8 @@ var (
 type Table struct {
 	List    List
 	Columns []string // columns of csv and ndjson, a subset of ListColumns
-	Lanes   int      // rows in a line, side by side; 0 means 1
-	Mark    int64    // the column mark is 1 in every Mark-th line, else 0
+	Lanes   int      // number of labels side by side, whose rows share one line of csv or ndjson; 0 means 1
+	Mark    int64    // the column "mark" is 1 in every Mark-th line, else 0
 }
 
 // name returns the name of a column in a lane; lanes are numbered from 0.
@@ -148,8 +148,8 @@ func (t Table) Header() string {
 	return strings.Join(names, ",") + "\n"
 }
 
-// Lines calls put for each line, which is valid until the next call; first is the number of the first line, from 0. In the last line
-// of csv, lanes without a row are empty. The error comes from rows or put.
+// Lines calls the function put for each line, which is valid until the next call; first is the number of the first line, from 0. In the
+// last line of csv, lanes without a row are empty. The error comes from rows or put.
 func (t Table) Lines(first int64, rows iter.Seq2[Row, error], put func(line []byte, rows int) error) error {
 	var line []byte
 	for group, err := range groups(rows, max(t.Lanes, 1), max(t.Lanes, 1)) {

@@ -21,7 +21,7 @@ import (
 
 // With the line file a verification machine at the printing line recognizes the codes of a job. The file contains no codes: it is a JSON
 // header on one line, then 16 bytes per code (first the codes by index, then the proof codes), then the SHA-256 of the header and the
-// codes. The 16 bytes of a code are the first eight bytes each of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
+// codes. The 16 bytes of a code are the first eight of SHA-256(salt, "t", code text), then those of SHA-256(salt, "s", nine characters).
 
 // LineFormat is the format name in the header of a line file. A line file whose code texts follow a template has the second format,
 // so that a program that supports only the first format rejects the line file instead of reporting every code as foreign.
@@ -216,8 +216,8 @@ func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	return 0, kind, false
 }
 
-// trimRead returns the end of a camera reading that may be a code text, if something precedes it, such as an address that the
-// camera adds. The end must be the whole code text with its secret, so that other text is not mistaken for a code.
+// trimRead returns the end of a reading that may be a code text after other text, such as an address that the camera adds. The end must
+// be the whole code text with its secret, so that other text is not mistaken for a code.
 func (j *Job) trimRead(read string) (end string, ok bool) {
 	if j.template != nil {
 		return j.template.TrimRead(read)

@@ -159,9 +159,9 @@ var (
 	ErrChanged  = errors.New("a part is not what the manifest says")
 )
 
-// Open decrypts, verifies and reads a package. Open verifies the manifest before it calls part for each member, in the order of the
-// manifest. The error is ErrWrongKey, ErrCut, ErrSignature, ErrChanged, or an error of part. Data passed to part must not be
-// trusted until Open returns nil.
+// Open decrypts, verifies and reads a package. Open first verifies the manifest, then calls the function part for each file, in the order
+// of the manifest. The error is ErrWrongKey, ErrCut, ErrSignature, ErrChanged, or an error of part. Data passed to part must not be trusted
+// until Open returns nil.
 func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p Part, r io.Reader) error) (m Manifest, err error) {
 	plain, err := age.Decrypt(r, identities...)
 	if _, wrong := errors.AsType[*age.NoIdentityMatchError](err); wrong {
@@ -229,7 +229,7 @@ func Open(r io.Reader, identities []age.Identity, signers Signers, part func(p P
 	return m, nil
 }
 
-// damageReader converts every read error to ErrCut, because age returns only authenticated data.
+// damageReader converts every read error to ErrCut: age returns only authenticated data, so a read error means a damaged file.
 type damageReader struct{ io.Reader }
 
 func (w damageReader) Read(b []byte) (int, error) {

@@ -136,7 +136,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller returns the module size at which a label fits into room dots; at the current module size it needs as many dots as needed says.
+// smaller returns the module size at which a label fits into room dots; needed is its number of dots at the current module size.
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {

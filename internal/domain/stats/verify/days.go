@@ -23,14 +23,14 @@ type dayTuples struct {
 	tuples map[stats.Tuple]uint64
 }
 
-// The bits of the byte marks in a record: the hour of the day, and two flags.
+// In a record, the byte "marks" contains the hour of the day and two flags.
 const (
 	hourOfRecord = 1<<5 - 1
 	firstOfOne   = 1 << 5 // the scan is the first scan of its code
 	userOfRecord = 1 << 6 // a user follows
 )
 
-// recordScan adds the values by which a scan is counted to the records of its day.
+// recordScan adds to the records of a day the values by which a scan of the day is counted.
 func (n *recounting) recordScan(ctx context.Context, e *scanlog.Entry, first bool) error {
 	t, err := n.c.Tuple(ctx, &e.Event)
 	if err != nil {
@@ -169,8 +169,8 @@ type daysCount struct {
 	numbers   map[stats.Tuple]int32
 	counts    map[daysKey]stats.Count
 	users     map[stats.UsersKey]*hyperloglog.Users
-	groups    map[groupOf]*[stats.Dims]*hyperloglog.Users // sketches in users, by combination
-	rules     map[ruleDay]*hyperloglog.Users              // sketches in users, by rule
+	groups    map[groupOf]*[stats.Dims]*hyperloglog.Users // the sketches of the map users, by combination
+	rules     map[ruleDay]*hyperloglog.Users              // the sketches of the map users, by rule
 }
 
 type daysKey struct {
@@ -341,7 +341,7 @@ type span struct {
 	at  int64
 }
 
-// compareOwners compares the stored counts of owners with the sums over their rules and applications, and adds these sums to sums.
+// compareOwners compares the stored counts of owners with the sums over their rules and applications, and adds these sums to the map sums.
 func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats.State, s span, sums sumsCount) error {
 	rows, err := tx.CountsByOwner(ctx, s.per, s.at)
 	if err != nil {
@@ -375,7 +375,7 @@ func (n *recounting) compareOwners(ctx context.Context, tx stats.Tx, state stats
 	return err
 }
 
-// ownSketches adds to users the sketches of owners, merged from the sketches of their rules and applications.
+// ownSketches adds the sketches of owners to the map users; it merges them from the sketches of the owners' rules and applications.
 func (n *recounting) ownSketches(ctx context.Context, users map[stats.UsersKey]*hyperloglog.Users) error {
 	owned := map[stats.UsersKey]*hyperloglog.Users{}
 	for key, user := range users {

@@ -110,7 +110,7 @@ func (n *recounting) compareUsersOfMonth(days, month []stats.UsersRow, describe 
 		}
 		counted, sum := users.Count(), added[row.UsersKey]
 		if row.Erased > 0 && max(counted, sum) > hyperloglog.Exact {
-			sum = counted // one sketch may contain an erased user in registers, and the other the replacement number
+			sum = counted // registers of one sketch may still contain an erased user, whose number was replaced in the other sketch
 		}
 		n.r.compare(counted, sum, describe("users of "+row.Dimension.String(), row.Value))
 		delete(added, row.UsersKey)

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// scratch sorts many small records into partitions. Few records stay in memory, and many records are moved to a file. The scratch file is
-// unlinked right after it is created, so that a killed process leaves no file behind.
+// scratch sorts many small records into partitions. The records stay in memory until they reach a limit; then they are moved to a file. The
+// scratch file is unlinked right after it is created, so that a killed process leaves no file behind.
 type scratch struct {
 	dir        string // directory of the scratch file; "" = the system's directory for temporary files
 	maxBytes   int    // maximum number of bytes in memory

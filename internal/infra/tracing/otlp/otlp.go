@@ -32,7 +32,7 @@ type Recorder struct {
 	exporter *loggedExporter
 }
 
-// loggedExporter logs the first failure of a series of exports, and the success that ends the series.
+// loggedExporter logs the first of consecutive failed exports, and the first successful export after them.
 type loggedExporter struct {
 	sdktrace.SpanExporter
 	log     atomic.Pointer[slog.Logger]
