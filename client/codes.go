@@ -95,7 +95,7 @@ func (c WireService) GetApplication(ctx context.Context, key ApplicationKey) (Ap
 		body["isv_application_id"] = key.ISV
 	}
 	var reply struct {
-		// Contract: marketcode 2: the documented samples contain only status and segments.
+		// Contract: marketcode §2: the documented samples contain only status and segments.
 		Status   string `json:"status"`
 		ID       int64  `json:"application_id" answer:"optional"`
 		ISV      string `json:"isv_application_id" answer:"optional"`
@@ -140,7 +140,7 @@ func (c WireService) ExchangeTicket(ctx context.Context, openid, ticket string) 
 
 func (c *transport) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
-		// Contract: marketcode 2: one variant of the tickettocode response lacks the two IDs.
+		// Contract: marketcode §2: one variant of the tickettocode response lacks the two IDs.
 		Code          string `json:"code"`
 		ApplicationID int64  `json:"application_id" answer:"optional"`
 		ISV           string `json:"isv_application_id" answer:"optional"`

@@ -185,7 +185,7 @@ func (c WireService) ListRules(ctx context.Context, q ListRequest) (RuleList, er
 		} `json:"rule_list"`
 		Open  int `json:"qrcodejump_open"`
 		Quota int `json:"qrcodejump_pub_quota"`
-		Total int `json:"total_count" answer:"optional"` // Contract: rules 1.3: some documented samples lack this field.
+		Total int `json:"total_count" answer:"optional"` // Contract: rules §1.3: some documented samples lack this field.
 	}
 	if err := c.call(ctx, "/cgi-bin/wxopen/qrcodejumpget", body, &reply); err != nil {
 		return RuleList{}, err

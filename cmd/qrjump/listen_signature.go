@@ -38,7 +38,7 @@ func webhookSignature(header http.Header, body []byte, secret string) (signature
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)), true
 }
 
-// envelope decrypts the messages that are pushed to a platform. Contract: rules 3.2.
+// envelope decrypts the messages that are pushed to a platform. Contract: rules §3.2.
 type envelope struct {
 	appid, token string
 	key          []byte

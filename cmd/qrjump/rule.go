@@ -290,7 +290,7 @@ type ruleFile struct {
 	Write  string `placeholder:"DIR" file:"dir"`
 }
 
-// Run shows the account's verification file. Contract: rules 1.6, 2.7.
+// Run shows the account's verification file. Contract: rules §1.6, §2.7.
 func (c *ruleFile) Run(s *session) error {
 	// Mini Programs and service accounts have different prefixes, but both kinds of prefix are valid links.
 	prefix, ok := rules.ParseLink(c.Prefix)

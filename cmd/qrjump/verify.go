@@ -23,7 +23,7 @@ type verificationCheckURL struct {
 }
 
 // Run fetches and checks the verification file in the same way, and with the same restrictions, as the server does when an account adds a
-// rule. Contract: rules 2.7.
+// rule. Contract: rules §2.7.
 func (c *verificationCheckURL) Run(s *session) error {
 	name, content := c.Name, c.Content
 	switch {

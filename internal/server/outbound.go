@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// fetch downloads a verification file through the guarded HTTP client. Contract: rules 2.7.
+// fetch downloads a verification file through the guarded HTTP client. Contract: rules §2.7.
 func (s requests) fetch(ctx context.Context, url string, allowPrivate bool) ([]byte, []rules.FetchStep, error) {
 	client := s.outbound
 	client.AllowPrivate = allowPrivate

@@ -1,10 +1,10 @@
 package errcode
 
 // StableTokenAdvice is the text that the platform appends to errors 40001 and 45009 on calls that use or issue an ordinary access
-// token. Contract: rules 3.6.
+// token. Contract: rules §3.6.
 const StableTokenAdvice = ", could get access_token by getStableAccessToken, more details at https://mmbizurl.cn/s/JtxxFh33r"
 
-// The codes. Contract: rules 1.8, 3.1, 3.6.
+// The codes. Contract: rules §1.8, §3.1, §3.6.
 var (
 	OK          = define(0, "ok", Observed)
 	SystemError = define(-1, "system error", Observed)
@@ -63,7 +63,7 @@ var (
 	PathNotFound     = define(76021, "cgi_path not found, please check", Documented)
 	PathNotPermitted = define(76022, "could not use this cgi_path, no permission", Documented)
 
-	// Contract: marketcode 7. Error codes that this server never returns by itself are defined so that fault injection can return them.
+	// Contract: marketcode §7. Error codes that this server never returns by itself are defined so that fault injection can return them.
 	NoApplication      = define(80300, "申请单不存在", Observed)
 	NotOwnApplication  = define(80301, "申请单不属于该账号", Observed)
 	ActivationOverlaps = define(80302, "激活号段有重叠", Documented)
@@ -91,7 +91,7 @@ var (
 	ICPFailed         = define(85076, "check ICP fail", Documented)
 	RuleDamaged       = define(85095, "data exception", Inferred)
 
-	// Contract: rules 3.4. Error codes that this server never returns by itself are defined so that fault injection can return them.
+	// Contract: rules §3.4. Error codes that this server never returns by itself are defined so that fault injection can return them.
 	BindLimit     = define(1003, "bind limit", Inferred)
 	BindLimitToo  = define(1005, "", Observed)
 	LinkQuota     = define(89007, "wxa quota limit", Documented)
@@ -106,7 +106,7 @@ var (
 	OtherRealname = define(89017, "reach different realname quota", Documented)
 	UnlinkSent    = define(89018, "unlink message has sent", Documented)
 
-	// Contract: rules 3.1. The error texts are copied from the documentation page, including its typing error.
+	// Contract: rules §3.1. The error texts are copied from the documentation page, including its typing error.
 	AddressWaits     = define(89503, "此次调用需要管理员确认，请耐心等候", Documented)
 	AddressOutADay   = define(89506, "该IP调用求请求已被公众号管理员拒绝，请24小时后再试，建议调用前与管理员沟通确认", Documented)
 	AddressOutAnHour = define(89507, "该IP调用求请求已被公众号管理员拒绝，请1小时后再试，建议调用前与管理员沟通确认", Documented)
@@ -116,7 +116,7 @@ var (
 )
 
 // OfCodes lists the error codes of the marketcode calls (one unique code per item). In responses of the wire API, a comma, three
-// dots and a hint follow the text of each error code in OfCodes. Contract: marketcode 1.1.
+// dots and a hint follow the text of each error code in OfCodes. Contract: marketcode §1.1.
 var OfCodes = []*Code{
 	NoApplication, NotOwnApplication, ActivationOverlaps, CodeMalformed, CodeNotActive, ActivationFailed, IndexBeyond, ApplicationExists,
 	NotFinished, SegmentExpired, NoSegment, FileFailed, EncryptionFailed, NoPackageKey,

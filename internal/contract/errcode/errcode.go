@@ -80,7 +80,7 @@ func (c *Code) Reworded(format string, args ...any) *Code {
 }
 
 // Addressed returns the code with the caller's IP address in its text, as the platform formats it for 40090, 40164 and 61004.
-// Contract: rules 3.1, 3.2.
+// Contract: rules §3.1, §3.2.
 func (c *Code) Addressed(ip netip.Addr) *Code {
 	ip = ip.Unmap()
 	switch c {

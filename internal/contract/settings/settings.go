@@ -213,7 +213,7 @@ func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row beha
 	return behaviour.NoRow
 }
 
-// Defaults returns the default settings, which are the limits of the platform. Contract: rules 1, 3.1.
+// Defaults returns the default settings, which are the limits of the platform. Contract: rules §1, §3.1.
 func Defaults() Settings {
 	return Settings{
 		Behaviours:                Overrides{},
@@ -229,7 +229,7 @@ func Defaults() Settings {
 		// China has had no daylight saving time since 1991, so a fixed offset is exact and no time zone database is needed.
 		UTCOffsetHours: 8,
 
-		QRCodeLimit:               100_000, // Contract: rules 3.5
+		QRCodeLimit:               100_000, // Contract: rules §3.5
 		QRCodeImageRateLimit:      20,
 		MaxLinksPerServiceAccount: Unlimited,
 		MaxLinksPerMiniProgram:    Unlimited,
@@ -247,7 +247,7 @@ func Defaults() Settings {
 		APIIPs:         Addresses{},
 		CallbackIPs:    Addresses{},
 
-		// Contract: marketcode 3.1, 3.2, 3.4, 3.6.
+		// Contract: marketcode §3.1, §3.2, §3.4, §3.6.
 		MaxCodesPerApplication: 20_000_000,
 		CodeSegmentSize:        50_000,
 		TicketTTLMinutes:       30,

@@ -20,7 +20,7 @@ import (
 // Kind is the type of an account.
 type Kind string
 
-// The kinds of account. Contract: rules 1, 3.2.
+// The kinds of account. Contract: rules §1, §3.2.
 const (
 	MiniProgram         Kind = "mini_program"
 	ServiceAccount      Kind = "service_account"
@@ -30,7 +30,7 @@ const (
 // Subject is the kind of legal entity behind an account.
 type Subject string
 
-// The subjects. Contract: rules 1 (accounts of a personal subject cannot have rules).
+// The subjects. Contract: rules §1 (accounts of a personal subject cannot have rules).
 const (
 	Company      Subject = "company"
 	Personal     Subject = "personal"
@@ -59,7 +59,7 @@ const (
 	TrialUser Role = "trial"
 )
 
-// ConfirmFile is the domain verification file of an account; its name and content never change. Contract: rules 1.6.
+// ConfirmFile is the domain verification file of an account; its name and content never change. Contract: rules §1.6.
 type ConfirmFile struct {
 	Name    string // ten letters or digits and ".txt"
 	Content string // 32 lower-case hexadecimal digits, no newline
@@ -134,7 +134,7 @@ func (a Account) validPages() error {
 }
 
 // JumpRules returns nil if the account may have jump rules. Otherwise it returns 85075 for a personal Mini Program, and 48001 for an
-// uncertified service account or an account of another kind. Contract: rules 1, 1.8.
+// uncertified service account or an account of another kind. Contract: rules §1, §1.8.
 func (a Account) JumpRules() error {
 	switch a.Kind {
 	case MiniProgram:

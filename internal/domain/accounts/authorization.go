@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Contract: rules 3.2.
+// Contract: rules §3.2.
 const (
 	// PreAuthLife is the lifetime of a pre_auth_code.
 	PreAuthLife = 30 * time.Minute
@@ -88,7 +88,7 @@ func (d *Service) code(ctx context.Context, tx Tx, component string, kind CodeKi
 	return c, err
 }
 
-// CreatePreAuthCode is api_create_preauthcode. Contract: rules 3.2.
+// CreatePreAuthCode is api_create_preauthcode. Contract: rules §3.2.
 func (d *Service) CreatePreAuthCode(ctx context.Context, component string) (Issued, error) {
 	var text string
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) (err error) {
@@ -218,7 +218,7 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 }
 
 // endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once or, if an
-// operator override allows the behaviour ComponentReauthorized, after TokenOverlap, as they do after a refresh. Contract: rules 3.2.
+// operator override allows the behaviour ComponentReauthorized, after TokenOverlap, as they do after a refresh. Contract: rules §3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -307,7 +307,7 @@ type grantEvent struct {
 	code, preAuthCode string
 }
 
-// pushGrant queues a push of an authorisation event to the component. Contract: rules 3.2.
+// pushGrant queues a push of an authorisation event to the component. Contract: rules §3.2.
 func (d *Service) pushGrant(ctx context.Context, tx Tx, c Component, e grantEvent) error {
 	if c.EventURL == "" {
 		return nil
@@ -364,7 +364,7 @@ type Authorization struct {
 }
 
 // TradeAuthCode implements api_query_auth: it exchanges an authorization_code for the tokens of the account. TradeAuthCode returns 61009
-// for an unknown code, 61010 for a used or expired code, or 61003 if the account has withdrawn the grant. Contract: rules 3.2.
+// for an unknown code, 61010 for a used or expired code, or 61003 if the account has withdrawn the grant. Contract: rules §3.2.
 func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Authorization, error) {
 	var code GrantCode
 	find := func(tx Tx) (err error) {
@@ -392,7 +392,7 @@ func (d *Service) TradeAuthCode(ctx context.Context, component, text string) (Au
 }
 
 // RefreshAuthorizerToken implements api_authorizer_token. RefreshAuthorizerToken returns 40013 if the account does not exist, 61003 if the
-// account did not authorise the component, and 61023 for a text that is not the current refresh token. Contract: rules 3.2.
+// account did not authorise the component, and 61023 for a text that is not the current refresh token. Contract: rules §3.2.
 func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, refresh string) (Authorization, error) {
 	// Observed(component.refresh.same): the response contains the same refresh token as before.
 	return d.authorize(ctx, component, appid, func(Tx, time.Time) error { return nil }, func(a Authorization) error {
@@ -464,7 +464,7 @@ func (d *Service) refreshToken(component string, g Grant) (string, error) {
 	return string(text), nil
 }
 
-// Authorization implements api_get_authorizer_info. Contract: rules 3.2.
+// Authorization implements api_get_authorizer_info. Contract: rules §3.2.
 func (d *Service) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
 	var a Authorization
 	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
@@ -475,7 +475,7 @@ func (d *Service) Authorization(ctx context.Context, component, appid string) (A
 }
 
 // Authorizations implements api_get_authorizer_list: it returns 40170 if count is above 500. The returned accounts have only the
-// AppID set. Contract: rules 3.2.
+// AppID set. Contract: rules §3.2.
 func (d *Service) Authorizations(ctx context.Context, component string, offset, count int) (total int, page []Authorization, err error) {
 	switch {
 	case count > ListLimit:

@@ -61,7 +61,7 @@ func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr
 	return nil
 }
 
-// Granted returns 61007 if a component calls on behalf of an account that did not grant it the permission set. Contract: rules 3.3.
+// Granted returns 61007 if a component calls on behalf of an account that did not grant it the permission set. Contract: rules §3.3.
 func (c Caller) Granted(set int) error {
 	if c.Component == "" || set == 0 || slices.Contains(c.sets, set) {
 		return nil
@@ -71,7 +71,7 @@ func (c Caller) Granted(set int) error {
 }
 
 // Identify returns the owner of an access token: it returns 40001 for a replaced or unknown token, 42001 for an expired token, and
-// 61003 for a token of a component whose grant the account has withdrawn. Contract: rules 3.6.
+// 61003 for a token of a component whose grant the account has withdrawn. Contract: rules §3.6.
 func (d *Service) Identify(ctx context.Context, text string) (Caller, error) {
 	return d.IdentifyWithin(ctx, text, nil)
 }

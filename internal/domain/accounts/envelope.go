@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Envelope encrypts and signs messages to a component. Contract: rules 3.2, clients "The ticket push".
+// Envelope encrypts and signs messages to a component. Contract: rules §3.2, clients "The ticket push".
 type Envelope struct {
 	AppID  string // of the platform
 	Token  string // its message token

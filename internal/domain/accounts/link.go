@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// LinkStatus is the state of a link, with the numeric values of the Weixin platform. Contract: rules 3.4.
+// LinkStatus is the state of a link, with the numeric values of the Weixin platform. Contract: rules §3.4.
 type LinkStatus int
 
 // The states of a link between a service account and a Mini Program. Rules and scans consider only links in state LinkDone.
@@ -78,7 +78,7 @@ type LinkTx interface {
 }
 
 // Request returns the link as it is after a link request. It returns 89015 if the link exists, and 89010 if the link is already requested.
-// A rejected link may be requested again. Contract: rules 3.4.
+// A rejected link may be requested again. Contract: rules §3.4.
 func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
@@ -95,7 +95,7 @@ func (l Link) Request(hold bool, now time.Time) (Link, error) {
 
 // End returns the link as it is after a request to end the link. It returns 89018 if the end is already requested. Status 0 means that the
 // link is to be removed now; any other status means that the end waits for an administrator. A pending or rejected link is removed at once.
-// Contract: rules 3.4.
+// Contract: rules §3.4.
 func (l Link) End(hold bool) (Link, error) {
 	switch {
 	case l.Unlinking:
@@ -155,7 +155,7 @@ type LinkRequest struct {
 // AskLink links a service account with a Mini Program, at once or, depending on a setting, after both administrators have approved.
 // AskLink returns 48001 for an account that cannot link Mini Programs, 40013 for an AppID that belongs to no Mini Program, 89015
 // for an existing link, 89010 for a link that is already requested, and 89007 or 89009 above the limit of the service account or
-// the Mini Program. Contract: rules 3.4.
+// the Mini Program. Contract: rules §3.4.
 func (d *Service) AskLink(ctx context.Context, service Account, r LinkRequest) error {
 	if err := service.MayLink(); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (d *Service) linkToChange(ctx context.Context, tx Tx, service, miniProgram 
 // EndLink ends the link of a service account with a Mini Program, at once or, depending on a setting, after the account's
 // administrator has approved. EndLink returns 48001 for an account that cannot link Mini Programs, 40013 for an AppID that belongs
 // to no Mini Program, and 89018 if the end is already requested. Ending an absent link succeeds, so that a repeated call does not
-// fail. Contract: rules 3.4, clients 12.
+// fail. Contract: rules §3.4, clients §12.
 func (d *Service) EndLink(ctx context.Context, service Account, miniProgram string) error {
 	if err := service.MayLink(); err != nil {
 		return err

@@ -36,7 +36,7 @@ func CodeOf(text string) (code string, ok bool) {
 // ScannedCode records that a user scanned a text that opened no Mini Program. If the text is the content of a valid parametric code, the
 // user becomes a follower of its account. If the account has a message URL, it receives an event: "subscribe" for a new follower, "SCAN"
 // for an existing follower. The follower and the event are durable when ScannedCode returns. openID returns the openid of the user for an
-// account. Contract: rules 3.5.
+// account. Contract: rules §3.5.
 func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, t time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {

@@ -10,14 +10,14 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// optionValues lists the allowed values of each account option. Contract: rules 3.2.
+// optionValues lists the allowed values of each account option. Contract: rules §3.2.
 var optionValues = map[string][]string{
 	"location_report":  {"0", "1", "2"},
 	"voice_recognize":  {"0", "1"},
 	"customer_service": {"0", "1"},
 }
 
-// optionSets maps each option to its permission set; Mini Programs have no options. Contract: rules 3.2.
+// optionSets maps each option to its permission set; Mini Programs have no options. Contract: rules §3.2.
 var optionSets = map[string]int{"location_report": 2, "voice_recognize": 1, "customer_service": 6}
 
 // OptionSet returns the permission set of an option; 0 = the option does not exist.

@@ -14,7 +14,7 @@ var locale embed.FS
 
 var catalog = i18n.Open(locale)
 
-// The permission sets that this server uses. Contract: rules 3.3.
+// The permission sets that this server uses. Contract: rules §3.3.
 const (
 	AccountService  = 3  // parametric codes of a service account, and their jump rules
 	MiniProgramCode = 17 // getwxacode and related calls, which this server does not offer

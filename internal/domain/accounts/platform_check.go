@@ -9,7 +9,7 @@ import (
 )
 
 // CheckPlatform checks the secret and the address of a component that calls without a token, for itself or for an account. CheckPlatform
-// returns 40013 if the account "target" did not authorise the component. Contract: rules 3.2.
+// returns 40013 if the account "target" did not authorise the component. Contract: rules §3.2.
 func (d *Service) CheckPlatform(ctx context.Context, c PlatformCredentials, target string) error {
 	return d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		if _, err := d.checkPlatform(ctx, tx, c); err != nil || target == c.AppID {

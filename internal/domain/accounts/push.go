@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
 
-// The types of messages to a component. Contract: rules 3.2.
+// The types of messages to a component. Contract: rules §3.2.
 const (
 	TicketPush       = "component_verify_ticket"
 	AuthorizedPush   = "authorized"
@@ -97,7 +97,7 @@ func (d *Service) PushPolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Pushes, Batch: 1, Lease: sendLease, NextAttempt: backOff(13),
 		Before: func(ctx context.Context) (bool, error) { return false, d.PushTickets(ctx) },
 		Open:   d.openEventURL,
-		// Contract: rules 3.2: a message is delivered if the response body is the word success.
+		// Contract: rules §3.2: a message is delivered if the response body is the word success.
 		Refusal: func(r *outbox.Row, a safehttp.Answer, err error) string {
 			r.Response = keptAnswer(a.Body)
 			switch {

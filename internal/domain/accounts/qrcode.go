@@ -18,7 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/settings"
 )
 
-// QRAction defines whether a parametric code is temporary or permanent, and whether its scene is a number or a string. Contract: rules 3.5.
+// QRAction says whether a parametric code is temporary or permanent, and whether its scene is a number or a string. Contract: rules §3.5.
 type QRAction string
 
 // The actions.
@@ -35,7 +35,7 @@ const (
 // Permanent reports whether codes of this action never expire.
 func (a QRAction) Permanent() bool { return a == QRNumberForEver || a == QRTextForEver }
 
-// The lifetimes of a temporary code. Contract: rules 3.5.
+// The lifetimes of a temporary code. Contract: rules §3.5.
 const (
 	DefaultQRLife = 30 * time.Second
 	MaxQRLife     = 30 * 24 * time.Hour
@@ -183,7 +183,7 @@ func (a Account) MayMakeQRCodes() error {
 
 // CreateQRCode creates a parametric code. If the same permanent code already exists, CreateQRCode returns the existing code. CreateQRCode
 // returns 40052 for an unknown action, 40053 for an invalid scene, 40097 for a lifetime out of range, and 48001 if the caller is not a
-// certified service account. Contract: rules 3.5. Inferred(qrcode.limit): CreateQRCode returns 45029 above the limit of permanent codes.
+// certified service account. Contract: rules §3.5. Inferred(qrcode.limit): CreateQRCode returns 45029 above the limit of permanent codes.
 func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraft) (QRCode, error) {
 	fresh, err := draft.code(d.Now())
 	if err != nil {

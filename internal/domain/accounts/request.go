@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Request contains the parameters of a link to the authorisation page. Contract: rules 3.2.
+// Request contains the parameters of a link to the authorisation page. Contract: rules §3.2.
 type Request struct {
 	Component   Component
 	PreAuthCode string

@@ -387,7 +387,7 @@ func (d *Service) CheckSecret(ctx context.Context, c Credentials, grant string) 
 // tokenGrant is the grant_type of the two calls that issue a token, /cgi-bin/token and /cgi-bin/stable_token.
 const tokenGrant = "client_credential"
 
-// check validates the credentials for /cgi-bin/token and /cgi-bin/stable_token, in the order of the Weixin platform. Contract: rules 3.1.
+// check validates the credentials for /cgi-bin/token and /cgi-bin/stable_token, in the order of the Weixin platform. Contract: rules §3.1.
 func (d *Service) check(ctx context.Context, tx Tx, c Credentials) error {
 	if c.AppID == "" && behaviour.TokenAppIDFormer.IsFormer(d.Settings.Get().AsOf) {
 		return errcode.InvalidGrantType.WithRow(behaviour.TokenAppIDFormer)
@@ -425,7 +425,7 @@ func (d *Service) checkWith(ctx context.Context, a Account, c Credentials, grant
 	case c.Secret == "":
 		return errcode.SecretMissing.WithRow(behaviour.TokenSecretMissing)
 	}
-	// Error 40001 for a wrong secret would make clients fetch new tokens in an endless loop. Contract: rules 3.1.
+	// Error 40001 for a wrong secret would make clients fetch new tokens in an endless loop. Contract: rules §3.1.
 	if err := d.secretOf(c.AppID, c.Secret, a.SecretHash, c.IP); err != nil {
 		return err
 	}
@@ -463,7 +463,7 @@ type knownAccount struct {
 func (k knownAccount) Account(context.Context, string) (Account, error) { return k.account, k.err }
 
 // IssueToken implements /cgi-bin/token: it issues a new token on each call. The previous token stays valid for five more minutes.
-// IssueToken returns 45009 above the daily limit. Contract: rules 3.1.
+// IssueToken returns 45009 above the daily limit. Contract: rules §3.1.
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
 	// This read-only transaction rejects a wrong secret without locks, and does not wait for the single writer of SQLite. On a shared store

@@ -20,7 +20,7 @@ type stable struct {
 
 // StableToken implements /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its expiry.
 // With force, it ends the token at once and issues a new token, at most ForcedPerDay times a day. StableToken returns 45009 above the daily
-// limits of calls and of forced refreshes, and 45011 above the limit per minute. Contract: rules 3.1.
+// limits of calls and of forced refreshes, and 45011 above the limit per minute. Contract: rules §3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 )
 
-// Contract: rules 3.2.
+// Contract: rules §3.2.
 const (
 	// TicketEvery is the interval at which a component receives a new verify ticket.
 	TicketEvery = 10 * time.Minute
@@ -176,7 +176,7 @@ type PlatformCredentials struct {
 	IP     netip.Addr
 }
 
-// checkPlatform validates the credentials of a request with a component's secret, in the order of the Weixin platform. Contract: rules 3.2.
+// checkPlatform validates the credentials of a request with a component's secret, in the order of the platform. Contract: rules §3.2.
 func (d *Service) checkPlatform(ctx context.Context, tx Tx, c PlatformCredentials) (Component, error) {
 	if c.AppID == "" {
 		return Component{}, errcode.ComponentMissing.WithRow(behaviour.CallerPlatformMissing)
@@ -208,7 +208,7 @@ func noPlatform(ctx context.Context, tx Tx, appid string) error {
 }
 
 // PlatformToken implements api_component_token: it exchanges a verify ticket for a component_access_token; the previous token stays
-// valid for five more minutes. Contract: rules 3.2.
+// valid for five more minutes. Contract: rules §3.2.
 func (d *Service) PlatformToken(ctx context.Context, c PlatformCredentials, ticket string) (Issued, error) {
 	var issued Issued
 	check := func(tx Tx) error {

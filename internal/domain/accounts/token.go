@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// The lifetimes of access tokens. Contract: rules 3.1.
+// The lifetimes of access tokens. Contract: rules §3.1.
 const (
 	TokenLife    = 2 * time.Hour
 	TokenOverlap = 5 * time.Minute // time for which a replaced token stays valid alongside the new token
@@ -33,7 +33,7 @@ const clockSpread = time.Hour
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
 // TokenKind says to which series a token belongs. A new token replaces only earlier tokens of the same series, so a call of /cgi-bin/token
-// does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules 3.1.
+// does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules §3.1.
 type TokenKind string
 
 // The series of tokens.

@@ -35,7 +35,7 @@ type Call struct {
 }
 
 const (
-	// Retention is the retention period of logged calls. Contract: rules 3.1.
+	// Retention is the retention period of logged calls. Contract: rules §3.1.
 	Retention = 7 * 24 * time.Hour
 	// MaxText is the number of bytes of a body that are stored.
 	MaxText = 4 << 10
@@ -173,7 +173,7 @@ func (s *Service) flushCalls(ctx context.Context) error {
 func (s *Service) Get(ctx context.Context, rid string) (Call, error) { return s.find(ctx, rid) }
 
 // Find returns a logged call of an account. The errors are 76002 for a malformed request ID, 76004 for a request ID older than seven days,
-// 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules 3.1.
+// 76001 for a call that is not in the log, and 76003 for another account's call. Contract: rules §3.1.
 func (s *Service) Find(ctx context.Context, account, rid string) (Call, error) {
 	t, ok := ridTime(rid)
 	if !ok {
@@ -222,7 +222,7 @@ func (s *Service) find(ctx context.Context, rid string) (Call, error) {
 	return c, err
 }
 
-// ridSecond returns the second that a request ID starts with, 0 for any other text. Contract: rules 0.
+// ridSecond returns the second that a request ID starts with, 0 for any other text. Contract: rules §0.
 func ridSecond(rid string) int64 {
 	t, ok := ridTime(rid)
 	if !ok {

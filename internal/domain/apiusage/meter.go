@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// PerDay is the default daily limit of calls of an account to one API path. Contract: rules 3.1 (a sample of a real response).
+// PerDay is the default daily limit of calls of an account to one API path. Contract: rules §3.1 (a sample of a real response).
 const PerDay = 500_000
 
 // remembered is the retention of a count in days. It is longer than a month, because a month's quota resets are stored under its first day.
@@ -247,7 +247,7 @@ func (s *Service) deltas() (deltas []delta, tidy int64) {
 	return deltas, tidy
 }
 
-// ClearsPerMonth is the maximum number of quota resets of an account per calendar month, over all kinds of reset. Contract: rules 3.1.
+// ClearsPerMonth is the maximum number of quota resets of an account per calendar month, over all kinds of reset. Contract: rules §3.1.
 const ClearsPerMonth = 10
 
 // clears is the counter name for the quota resets of a month, stored under the month's first day.

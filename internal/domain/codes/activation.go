@@ -12,7 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// The versions of a Mini Program that an activation can open. Contract: marketcode 3.4.
+// The versions of a Mini Program that an activation can open. Contract: marketcode §3.4.
 const (
 	WxaRelease     = 0
 	WxaDevelopment = 1
@@ -32,7 +32,7 @@ type Binding struct {
 
 var wxaAppID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,32}$`)
 
-// check returns 40013 for a malformed AppID, and 40097 for any other invalid field. Contract: marketcode 3.4.
+// check returns 40013 for a malformed AppID, and 40097 for any other invalid field. Contract: marketcode §3.4.
 func (b Binding) check() error {
 	for _, f := range []struct{ name, value string }{
 		{"activity_name", b.ActivityName}, {"product_brand", b.ProductBrand}, {"product_title", b.ProductTitle},

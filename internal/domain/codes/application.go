@@ -14,7 +14,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Limits of an application for codes. Contract: marketcode 3.1.
+// Limits of an application for codes. Contract: marketcode §3.1.
 const (
 	CountStep = 10_000 // code_count must be a positive multiple of CountStep
 	maxISV    = 128    // characters of isv_application_id
@@ -57,7 +57,7 @@ func (b Batch) TakenBack() bool { return b.Imported && strings.HasPrefix(b.ISV, 
 // Status is the progress of an application.
 type Status string
 
-// The states of an application. Contract: marketcode 3.2.
+// The states of an application. Contract: marketcode §3.2.
 const (
 	Init       Status = "INIT"
 	Processing Status = "PROCESSING"
@@ -102,7 +102,7 @@ func (b Batch) Segments() []Range {
 	return list
 }
 
-// Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode 3.1.
+// Ready lists the segments that are ready at time now; their number grows while the application is processed. Contract: marketcode §3.1.
 func (b Batch) Ready(now time.Time, finishDelay time.Duration) []Range {
 	all := b.Segments()
 	switch b.Status(now, finishDelay) {
@@ -153,7 +153,7 @@ type Application struct {
 	Approved bool
 }
 
-// check returns 40097 for an invalid application. Contract: marketcode 3.1.
+// check returns 40097 for an invalid application. Contract: marketcode §3.1.
 func (a Application) check(limit int64) error {
 	switch {
 	case a.Count < CountStep || a.Count > limit || a.Count%CountStep != 0:

@@ -33,14 +33,14 @@ var (
 )
 
 const (
-	// maxImported is the maximum number of codes in an imported batch. Contract: marketcode 2, the largest count in the
+	// maxImported is the maximum number of codes in an imported batch. Contract: marketcode §2, the largest count in the
 	// documentation of the Weixin platform.
 	maxImported = 200_000_000
 	// MaxImportLines is the maximum number of lines in one call; a call stores all lines or none.
 	MaxImportLines = 50_000
 	// maxImportLine is the maximum length in bytes of a line, including its line ending.
 	maxImportLine = 2048
-	// ImportedMatrix is the length in characters of the first column of an imported line, the dot matrix. Contract: marketcode 4.2.
+	// ImportedMatrix is the length in characters of the first column of an imported line, the dot matrix. Contract: marketcode §4.2.
 	ImportedMatrix = fieldLength
 	// importKey is the label from which the encryption key of imported texts is derived. This label never changes.
 	importKey = "texts of imported codes"
@@ -63,7 +63,7 @@ type ImportedCode struct {
 type tail = [TailLength]byte
 
 // symbolIndex maps each of the 44 characters in platformSymbols to its index; other characters map to the marker "absent". The indexes are
-// stored, so they must never change. Contract: marketcode 5.2.
+// stored, so they must never change. Contract: marketcode §5.2.
 var symbolIndex = func() (index [256]byte) {
 	for i := range index {
 		index[i] = absent
@@ -525,7 +525,7 @@ type ImportResult struct {
 
 // ImportCodes stores codes of an imported batch: all or none. It reads at most MaxImportLines lines, in index order, with the four columns
 // of the wire format. A line whose code is already stored with equal content changes nothing. first is the number of the first line, used
-// by accounts.RowErrors to name invalid lines. Contract: marketcode 4.2.
+// by accounts.RowErrors to name invalid lines. Contract: marketcode §4.2.
 func (s *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readImport(ctx, b, first, lines) })
 }
@@ -795,7 +795,7 @@ func (s *Service) canGenerate(text string) bool {
 	return isOurs
 }
 
-// ImportLine is one line with the four columns of the wire format. Contract: marketcode 4.2.
+// ImportLine is one line with the four columns of the wire format. Contract: marketcode §4.2.
 type ImportLine struct {
 	Number int64
 	Code   string // the original code, one to nine symbols

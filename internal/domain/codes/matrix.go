@@ -10,7 +10,7 @@ import (
 
 const (
 	// fieldSide is the side of the dot matrix field in modules.
-	// Contract: marketcode 4.2.
+	// Contract: marketcode §4.2.
 	fieldSide = 19
 	// fieldLength is the number of characters of a dot matrix.
 	fieldLength = fieldSide * fieldSide
@@ -92,7 +92,7 @@ func blank(field *[fieldLength]byte) {
 }
 
 // draw writes the symbol of a code into a field: an ECC 200 Data Matrix of 16×16 modules with its top left module at row 1, column
-// 1; the quiet zone is unchanged. draw panics for a text that ParseCode rejects. Contract: marketcode 4.2, 5.4; design 8, 9.
+// 1; the quiet zone is unchanged. draw panics for a text that ParseCode rejects. Contract: marketcode §4.2, §5.4; design 8, 9.
 func draw(field *[fieldLength]byte, code *[CodeLength]byte) {
 	table := placed()
 	var m modules

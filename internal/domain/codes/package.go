@@ -77,7 +77,7 @@ func PackageSize(p PackageRange) int64 {
 
 // WriteRows writes the rows of a range in index order: dot matrix, original code, index, code text, separated by single spaces,
 // with LF after each row. WriteRows writes pieces of at most 24 KiB and keeps little more than one piece in memory. WriteRows
-// returns the error of the writer or of ctx, or an error for an invalid range. Contract: marketcode 4.2.
+// returns the error of the writer or of ctx, or an error for an invalid range. Contract: marketcode §4.2.
 func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 	if err := p.check(); err != nil {
 		return err
@@ -132,7 +132,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 // is both the AES key and the initialisation vector. PackageSize returns the exact length of the output. WritePackage writes pieces of at
 // most 32 KiB; it writes the first piece as soon as 24 KiB of rows exist. It needs less than 192 KiB of memory and creates rows
 // concurrently with the encryption. WritePackage returns the errors of WriteRows; after an error the output is not a valid package.
-// Contract: marketcode 3.3, 4.1.
+// Contract: marketcode §3.3, §4.1.
 func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.BlockSize]byte) error {
 	if err := p.check(); err != nil {
 		return err

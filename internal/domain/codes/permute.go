@@ -90,7 +90,7 @@ type block [16]byte
 var blocks = sync.Pool{New: func() any { return new(block) }}
 
 // CodeKey converts counters to original codes and back: FF1 with radix 36, length 9 and no tweak. There is one CodeKey for all codes, for
-// ever: two keys would produce collisions. A CodeKey prints as [secret] and is safe for concurrent use. Contract: marketcode 5.1; design 9.
+// ever: two keys would produce collisions. A CodeKey prints as [secret] and is safe for concurrent use. Contract: marketcode §5.1.
 type CodeKey struct{ ff1 }
 
 // NewCodeKey returns a CodeKey made from KeySize random bytes. NewCodeKey returns an error if the length of the secret is not KeySize.
@@ -151,7 +151,7 @@ func (k *CodeKey) Counter(code [CodeLength]byte) (c uint64, ok bool) {
 
 // TextKey converts counters to the 18 symbols of a code text and back: FF1 with radix 38, length 18 and the version character as
 // tweak, applied to nine zero symbols followed by the counter in nine symbols. Each version character identifies one TextKey. A
-// TextKey prints as [secret] and is safe for concurrent use. Contract: marketcode 5.4; design 9.
+// TextKey prints as [secret] and is safe for concurrent use. Contract: marketcode §5.4; design 9.
 type TextKey struct{ ff1 }
 
 // NewTextKey returns a TextKey made from KeySize random bytes, which must differ from those of a CodeKey. NewTextKey returns an error

@@ -8,12 +8,12 @@ import (
 
 const (
 	// DefaultPrefix is the prefix that the Weixin platform uses. Texts with the prefix P.URL.CN/ can be scanned only with the
-	// Weixin app. Contract: marketcode 5.4.
+	// Weixin app. Contract: marketcode §5.4.
 	DefaultPrefix = "P.URL.CN/"
 	// TailLength is the number of characters of a code text after its prefix: the version character and the symbols.
 	TailLength = 1 + symbolsLength
 	// MaxPrefix is the maximum length of a prefix in characters, so that a code text has at most the 128 characters that the
-	// code_url parameter of codeactivequery accepts. Contract: marketcode 3.5.
+	// code_url parameter of codeactivequery accepts. Contract: marketcode §3.5.
 	MaxPrefix = 128 - TailLength
 )
 
@@ -57,7 +57,7 @@ func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 
 // CheckPrefix returns an error if prefix is invalid: a valid prefix is a host and a path, with or without a scheme. It has at most
 // MaxPrefix characters of the QR alphanumeric set, and no space. A single lower-case letter would make the QR code two versions larger.
-// Contract: marketcode 5.2, 5.3, 5.4.
+// Contract: marketcode §5.2, §5.3, §5.4.
 //
 // Assumed(codes.text): a prefix contains no "%", which could form an unintended percent-escape; no "//", "/./" or "/../", which a
 // proxy could normalise; and at least one "/", so that the code does not become part of the host name.

@@ -36,7 +36,7 @@ type Scanned struct {
 }
 
 // Scan resolves a scanned text as a code; ok is false if the text as a whole is neither a code text nor an original code. Scan has no side
-// effects and creates no ticket. account returns the account with an AppID. Contract: marketcode 6.
+// effects and creates no ticket. account returns the account with an AppID. Contract: marketcode §6.
 func (s *Service) Scan(text, user string, account func(appid string) (accounts.Account, bool)) (scanned Scanned, ok bool) {
 	prefixes := s.prefixes()
 	if len(prefixes) == 0 && s.Memory.templateCount.Load() == 0 {
@@ -99,7 +99,7 @@ func (s *Service) classifyUnknown(ctx context.Context, text string, prefixes []s
 	return scanned, false
 }
 
-// platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract: marketcode 5.2.
+// platformSymbols lists the symbols in code texts of the Weixin platform; this server's own texts use a subset. Contract: marketcode §5.2.
 const platformSymbols = Alphabet + "%*+./:"
 
 // platformText reports whether a text with one of the prefixes has the format of the Weixin platform's code texts, with symbols as

@@ -64,7 +64,7 @@ type Service struct {
 	tokenHasher    *sealer.Hasher
 }
 
-// CheckPermission returns 48001 unless the account is allowed to use codes. Contract: marketcode 1.
+// CheckPermission returns 48001 unless the account is allowed to use codes. Contract: marketcode §1.
 func CheckPermission(a accounts.Account) error {
 	switch {
 	case a.Kind != accounts.ServiceAccount:
@@ -92,7 +92,7 @@ const maxBatchID = 1<<31 - 1
 
 // Apply creates an application for codes. A call with the isv_application_id, count and text of an existing application returns this
 // application. Apply returns 40097 for invalid parameters, 45009 above the daily limit, 48001 without permission or approval, or 80307 if
-// the isv_application_id belongs to an application with another count or text. Contract: marketcode 3.1.
+// the isv_application_id belongs to an application with another count or text. Contract: marketcode §3.1.
 func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Application) (Batch, error) {
 	if err := CheckPermission(caller); err != nil {
 		return Batch{}, err
@@ -119,7 +119,7 @@ func (s *Service) Apply(ctx context.Context, caller accounts.Account, a Applicat
 			return err
 		}
 		now := s.Now()
-		// Every call is counted, including a repeated call. Contract: marketcode 1.
+		// Every call is counted, including a repeated call. Contract: marketcode §1.
 		used, err := tx.AddCount(ctx, caller.AppID, "/intp/marketcode/applycode", cfg.Day(s.countNow()))
 		if err != nil {
 			return err
@@ -267,7 +267,7 @@ type BatchKey struct {
 }
 
 // Query returns an application of the caller: it returns 40097 without an ID or for two IDs of different applications, 80300 for an
-// unknown application, and 80301 for another account's application. Contract: marketcode 3.2.
+// unknown application, and 80301 for another account's application. Contract: marketcode §3.2.
 func (s *Service) Query(ctx context.Context, caller accounts.Account, key BatchKey) (Batch, error) {
 	if err := CheckPermission(caller); err != nil {
 		return Batch{}, err
@@ -336,7 +336,7 @@ func (s *Service) requireFinished(ctx context.Context, b Batch) error {
 }
 
 // Package returns the data for a download of a range within one segment, and the account's package key. Package returns 48001, the
-// errors of ownBatch, InSegment and requireFinished, 80309 for imported codes, or 80313 without a package key. Contract: marketcode 3.3.
+// errors of ownBatch, InSegment and requireFinished, 80309 for imported codes, or 80313 without a package key. Contract: marketcode §3.3.
 func (s *Service) Package(ctx context.Context, caller accounts.Account, id int64, r Range) (PackageRange, [16]byte, error) {
 	var key [16]byte
 	if err := CheckPermission(caller); err != nil {
@@ -384,7 +384,7 @@ type Activation struct {
 // Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range. Activate
 // returns 80302 for a range that overlaps another activated range; with a setting, the new activation replaces the earlier one in the
 // overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past the end,
-// 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode 3.4.
+// 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode §3.4.
 func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := CheckPermission(caller); err != nil {
 		return err
@@ -495,7 +495,7 @@ func (s *Service) inBatch(ctx context.Context, id int64, f func(tx Tx, b Batch, 
 
 // checkOverlap returns 80302 if the range of an activation overlaps another activated range: one that is active when the activation takes
 // effect, or one with an activation scheduled for later. An activation of exactly the same range is replaced, even if parts of the range
-// were re-targeted or withdrawn. Contract: marketcode 3.4.
+// were re-targeted or withdrawn. Contract: marketcode §3.4.
 func (s *Service) checkOverlap(e Event, replace bool, policy deviationPolicy) error {
 	r := e.Codes.Bounds()
 	active := s.Memory.ActiveFrom(e.Batch, r, e.OccurredAt, e.From)
@@ -590,7 +590,7 @@ type Found struct {
 }
 
 // Get returns a code of the caller and its binding. Get returns 40097 if no code is named, 80303 for a text that is not a code, and
-// 80300, 80301 or 80306 for an invalid application or index. Contract: marketcode 3.5.
+// 80300, 80301 or 80306 for an invalid application or index. Contract: marketcode §3.5.
 func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeName) (Found, error) {
 	if err := CheckPermission(caller); err != nil {
 		return Found{}, err
@@ -785,7 +785,7 @@ func (s *Service) ownByCode(text string) (f Found, ok bool) {
 }
 
 // Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the Weixin
-// platform. Contract: marketcode 3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
+// platform. Contract: marketcode §3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
 // account.
 func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anyAccount := caller.AppID == ""

@@ -17,7 +17,7 @@ import (
 // loginLife is the lifetime of a js_code.
 const loginLife = 5 * time.Minute
 
-// maxTicket is the maximum length in bytes of a code_ticket. Contract: marketcode 3.6.
+// maxTicket is the maximum length in bytes of a code_ticket. Contract: marketcode §3.6.
 const maxTicket = 256
 
 // Ticket is the proof that a user scanned a code, as stored: its text is stored only as a keyed hash.
@@ -32,7 +32,7 @@ type Ticket struct {
 	ExpiresAt time.Time
 }
 
-// The error texts for an invalid openid and an invalid ticket, as observed on the Weixin platform. Contract: marketcode 1.1.
+// The error texts for an invalid openid and an invalid ticket, as observed on the Weixin platform. Contract: marketcode §1.1.
 const (
 	badOpenID = "openid invalid"
 	badTicket = "无效的code_ticket或与openid不对应"
@@ -63,7 +63,7 @@ func checkExchange(openid, ticket string) error {
 }
 
 // CheckUser returns 40097 if the ticket has expired, or if openid is not the scanning user's openid for the service account or for the Mini
-// Program. A ticket can be used any number of times until it expires. Contract: marketcode 3.6.
+// Program. A ticket can be used any number of times until it expires. Contract: marketcode §3.6.
 func (t Ticket) CheckUser(openid string, now time.Time) error {
 	if !now.Before(t.ExpiresAt) || accounts.IssuedInFuture(t.ScannedAt, now) {
 		return errcode.InvalidArgs.WithDetail(behaviour.CodesTicketOver, badTicket)

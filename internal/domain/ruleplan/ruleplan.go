@@ -423,7 +423,7 @@ func (w *Desired) silent(h Stored) string {
 	return strings.Join(list, ", ")
 }
 
-// replaced returns the reason why an edit is not possible and the rule must be replaced; "" = an edit is possible. Contract: rules 1.2.
+// replaced returns the reason why an edit is not possible and the rule must be replaced; "" = an edit is possible. Contract: rules §1.2.
 func (w *Desired) replaced(h Stored) string {
 	switch {
 	case w.Parsed.Sub != h.Parsed.Sub:

@@ -32,7 +32,7 @@ type FetchStep struct {
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
 // confirm checks that the owner controls the directory of a prefix, and returns a record of the check of the verification file; the error
-// is 85069 with the reason. Contract: rules 2.7.
+// is 85069 with the reason. Contract: rules §2.7.
 func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, conf settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}
@@ -81,7 +81,7 @@ func named(p Prefix, status DomainStatus, s settings.Settings) bool {
 	return status == Trusted || slices.Contains(s.Verification.Hosts, p.Host) || slices.Contains(s.Verification.Hosts, name)
 }
 
-// CheckFile returns an error if a response body differs from the content of a verification file. Contract: rules 2.7.
+// CheckFile returns an error if a response body differs from the content of a verification file. Contract: rules §2.7.
 func CheckFile(body []byte, content string) error {
 	if got := strings.TrimSpace(string(body)); got != content { // Assumed(rules.confirm.trim)
 		return fmt.Errorf("the answer is %.40q, want exactly %q", got, content)

@@ -113,7 +113,7 @@ func (l *linter) matching(link Link) (list []int) {
 	return list
 }
 
-// governing returns the rule that opens a link, given the matching rules, longest first; -1 = none. Contract: rules 2.9.
+// governing returns the rule that opens a link, given the matching rules, longest first; -1 = none. Contract: rules §2.9.
 func (l *linter) governing(matching []int) int {
 	for pos, i := range matching {
 		isOwn := func(longer int) bool { return l.set[longer].Owner == l.set[i].Owner }

@@ -18,7 +18,7 @@ const MaxPrefix = 1024
 // MaxLink is the maximum length in bytes of a scanned text that is parsed as a link.
 const MaxLink = 4096
 
-// serviceStart is the prefix of every service-account rule. Contract: rules 1.
+// serviceStart is the prefix of every service-account rule. Contract: rules §1.
 const serviceStart = "http://weixin.qq.com/q/"
 
 // Link is a scanned text or a prefix, split into the parts that matching compares.
@@ -26,7 +26,7 @@ type Link struct {
 	// Text is the original text of the link.
 	Text string
 	// Key is the normalized text for comparison: scheme and host in lower case, an empty path replaced by "/", the rest unchanged.
-	// Contract: rules 2.5, 2.10.
+	// Contract: rules §2.5, §2.10.
 	Key string
 	// Scheme and Host are in lower case. Host is the whole authority, with its port and user information.
 	Scheme, Host string
@@ -147,7 +147,7 @@ func (l Link) Segment() string {
 }
 
 // IsService reports whether the link is a service account's code. An ordinary rule never matches a service account's code.
-// Contract: rules 2.9, 2.10.
+// Contract: rules §2.9, §2.10.
 func (l Link) IsService() bool { return strings.HasPrefix(l.Key, serviceStart) }
 
 // Ends lists the keys that a rule matching the link can have, longest first: ends within the query, the whole path, and the path up
@@ -206,7 +206,7 @@ var localHost = sync.OnceValue(func() *regexp.Regexp {
 })
 
 // ParsePrefix validates a prefix of either kind; the error is 85066 with the reason. allowPrivate permits ports, IP addresses and
-// one-label hosts. Contract: rules 2.5.
+// one-label hosts. Contract: rules §2.5.
 func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	fault := func(row behaviour.Row, reason string) (Prefix, error) {
 		return Prefix{}, errcode.IllegalPrefix.WithDetail(row, "prefix %.120q: %s", text, reason)
@@ -297,7 +297,7 @@ func notURL(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune("*\"<>\\^`{|}", r)
 }
 
-// Matches is the reference definition of matching; all faster implementations are tested against it. Contract: rules 2.1, 2.10.
+// Matches is the reference definition of matching; all faster implementations are tested against it. Contract: rules §2.1, §2.10.
 func (p Prefix) Matches(l Link) bool {
 	switch {
 	case p.IsService() || l.IsService(): // Inferred(scan.match.service)
@@ -313,7 +313,7 @@ func (p Prefix) Matches(l Link) bool {
 	return p.Sub && strings.HasPrefix(l.Path(), p.Path())
 }
 
-// ConfirmAddress returns the URL of the verification file: the file lies in the last directory of the prefix. Contract: rules 2.7.
+// ConfirmAddress returns the URL of the verification file: the file lies in the last directory of the prefix. Contract: rules §2.7.
 func (p Prefix) ConfirmAddress(fileName string) string {
 	dir := p.Path()
 	dir = dir[:strings.LastIndexByte(dir, '/')+1]

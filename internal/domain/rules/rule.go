@@ -21,7 +21,7 @@ const (
 	KindService Kind = "service_rule"
 )
 
-// The values of OpenVersion: which version opens for which test users. Contract: rules 1.1.
+// The values of OpenVersion: which version opens for which test users. Contract: rules §1.1.
 const (
 	OpenDevelopment = 1 // developers open the development version
 	OpenTrial       = 2 // administrators and trial users open the trial version
@@ -74,7 +74,7 @@ func kindFor(owner accounts.Account) Kind {
 	return Ordinary
 }
 
-// checkTestLinks returns 85068 for the first test link that does not match the prefix. Contract: rules 2.6.
+// checkTestLinks returns 85068 for the first test link that does not match the prefix. Contract: rules §2.6.
 func checkTestLinks(p Prefix, links []string) error {
 	for _, text := range links {
 		link, ok := ParseLink(text)
@@ -86,7 +86,7 @@ func checkTestLinks(p Prefix, links []string) error {
 	return nil
 }
 
-// Edit returns the rule as changed by an edit; the error is 40097 if a field may not change. The state stays. Contract: rules 1.2.
+// Edit returns the rule as changed by an edit; the error is 40097 if a field may not change. The state stays. Contract: rules §1.2.
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == KindService {
@@ -112,7 +112,7 @@ func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 }
 
 // Publish returns the rule as published; the errors are 85074 if the Mini Program to open has no release, and 886000 if the monthly
-// quota is used up. Contract: rules 1.4.
+// quota is used up. Contract: rules §1.4.
 func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) (Rule, error) {
 	switch {
 	case !target.Has(accounts.Release):
@@ -125,7 +125,7 @@ func (r Rule) Publish(target accounts.Account, spent, quota int, now time.Time) 
 }
 
 // TestVersion returns the version that a member with a role opens through a test link; ok is false for a role that the rule's
-// OpenVersion excludes. Contract: rules 1.1, 2.6.
+// OpenVersion excludes. Contract: rules §1.1, §2.6.
 func (r Rule) TestVersion(role accounts.Role) (v accounts.Version, ok bool) {
 	switch r.OpenVersion {
 	case OpenDevelopment:

@@ -55,9 +55,9 @@ func (s *Service) countNow() time.Time {
 }
 
 // checkDraft checks the part of an add or edit that needs no database, in the order of the contract: ranges of values (40097), then the
-// kind of account (85075, 48001). Contract: rules 1.8.
+// kind of account (85075, 48001). Contract: rules §1.8.
 func checkDraft(owner accounts.Account, d Draft) error {
-	// A page must not be blank. Contract: rules 6, number 28.
+	// A page must not be blank. Contract: rules §6, number 28.
 	if strings.TrimSpace(d.Path) == "" || len(d.Path) > MaxPath || !utf8.ValidString(d.Path) || containsControl(d.Path) {
 		return errcode.InvalidArgs.WithDetail(behaviour.RulesPath, "path: want a page of 1 to %d bytes, not blank, without control characters",
 			MaxPath)
@@ -88,7 +88,7 @@ func containsControl(s string) bool {
 }
 
 // checkTarget returns 40166 unless the service account is linked to the Mini Program, and 85075 if the Mini Program is personal.
-// Contract: rules 1.8, 6.
+// Contract: rules §1.8, §6.
 func checkTarget(ctx context.Context, tx Tx, owner accounts.Account, appid string) (target accounts.Account,
 	link accounts.Link, err error) {
 	target, err = tx.Account(ctx, appid)
@@ -114,7 +114,7 @@ func checkLink(ctx context.Context, tx Tx, owner accounts.Account, appid string,
 }
 
 // Add adds an unpublished rule. Add checks for errors in the order of the contract, from an invalid value (40097) to a missing or wrong
-// verification file (85069). Contract: rules 1.8.
+// verification file (85069). Contract: rules §1.8.
 func (s *Service) Add(ctx context.Context, owner accounts.Account, d Draft) error {
 	conf := s.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -363,7 +363,7 @@ func noteOrRefuseHost(ctx context.Context, p Prefix, s settings.Settings) error 
 }
 
 // checkOwners returns 85071 if the caller already has the prefix, and 85072 if another account has the prefix or occupies a shorter
-// one. Contract: rules 2.4, 2.10.
+// one. Contract: rules §2.4, §2.10.
 func checkOwners(ctx context.Context, tx Tx, rule Rule) error {
 	ending, err := tx.RulesAt(ctx, rule.Prefix.Ends())
 	if err != nil {
@@ -401,7 +401,7 @@ func checkMaker(ctx context.Context, tx Tx, rule Rule) (made bool, err error) {
 	return err == nil, err
 }
 
-// The platform's own limits, independent of the settings. Contract: rules 1.
+// The platform's own limits, independent of the settings. Contract: rules §1.
 const (
 	platformRules        = 100
 	platformServiceRules = 100_000
@@ -424,7 +424,7 @@ func checkCount(ctx context.Context, tx Tx, rule Rule, s settings.Settings) (isA
 }
 
 // Edit changes a rule of the caller. The error is 40097 if the caller has no rule with the prefix or if a field may not change.
-// Contract: rules 1.2.
+// Contract: rules §1.2.
 func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) error {
 	conf := s.Settings.Get()
 	if err := checkDraft(owner, d); err != nil {
@@ -545,12 +545,12 @@ func (s *Service) deleteExpired(ctx context.Context) {
 }
 
 // platformQuota is the number of publishes per month that the platform allows a Mini Program, independent of the settings.
-// Contract: rules 1.
+// Contract: rules §1.
 const platformQuota = 100
 
 // Publish publishes a rule, which takes effect at once. Publishing a published rule again is free. The errors are 40097 for an
 // unknown prefix, 40166 if the service account is no longer linked to the Mini Program, 85074 without a release, and 886000 if the
-// monthly quota is used up. Contract: rules 1.4.
+// monthly quota is used up. Contract: rules §1.4.
 func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
@@ -628,7 +628,7 @@ func (s *Service) Publish(ctx context.Context, owner accounts.Account, prefix st
 }
 
 // Delete deletes a rule, which takes effect at once and frees its prefix. The error is 40097 for an unknown prefix and, for a
-// service account, if appid is missing or differs from the rule's Mini Program. Contract: rules 1.5.
+// service account, if appid is missing or differs from the rule's Mini Program. Contract: rules §1.5.
 func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, appid string) error {
 	if err := owner.JumpRules(); err != nil {
 		return err
@@ -668,14 +668,14 @@ func (s *Service) Delete(ctx context.Context, owner accounts.Account, prefix, ap
 	return s.awaitMemory(ctx, key, err)
 }
 
-// The modes of listing rules. Contract: rules 1.3.
+// The modes of listing rules. Contract: rules §1.3.
 const (
 	ListNewest   = 0 // the most recently added rules, at most 10,000
 	ListPrefixes = 1
 	ListPage     = 2
 )
 
-// Size limits of a list. Contract: rules 1.3.
+// Size limits of a list. Contract: rules §1.3.
 const (
 	maxNewest   = 10_000
 	maxPrefixes = 200
@@ -700,7 +700,7 @@ type Listing struct {
 }
 
 // List returns rules of the caller. The error is 40097 for an invalid request, and 40166 for a Mini Program that the service
-// account is not linked to. Contract: rules 1.3.
+// account is not linked to. Contract: rules §1.3.
 func (s *Service) List(ctx context.Context, owner accounts.Account, req ListRequest) (Listing, error) {
 	// Inferred(rules.get.own): only the caller's own rules, not rules that other accounts created for the caller
 	q := Query{Owner: owner.AppID}
@@ -811,7 +811,7 @@ func (s *Service) PublishesLeft(ctx context.Context, owner accounts.Account) (in
 	return n, err
 }
 
-// ConfirmFile returns the caller's verification file, which never changes. Contract: rules 1.6.
+// ConfirmFile returns the caller's verification file, which never changes. Contract: rules §1.6.
 func (s *Service) ConfirmFile(owner accounts.Account) (accounts.ConfirmFile, error) {
 	return owner.Confirm, owner.JumpRules()
 }

@@ -34,14 +34,14 @@ const (
 	Album Source = "album"
 )
 
-// CodeScene returns the scene number of a code: 1124, 1125 or 1126. Observed(scan.code.scene). Contract: marketcode 6.1.
+// CodeScene returns the scene number of a code: 1124, 1125 or 1126. Observed(scan.code.scene). Contract: marketcode §6.1.
 func (s Source) CodeScene() int {
 	scene, _ := s.Scene()
 	return scene - 1011 + 1124
 }
 
 // Scene returns the scene number (1011, 1012 or 1013) from which a Mini Program knows how it was opened; ok is false for an unknown source.
-// Documented(scan.scene). Contract: rules 2.8.
+// Documented(scan.scene). Contract: rules §2.8.
 func (s Source) Scene() (scene int, ok bool) {
 	switch s {
 	case Scan, "":
@@ -93,7 +93,7 @@ type Decision struct {
 // Finder finds the rules that match a scan. Finder hides how the rules are stored in memory.
 type Finder interface {
 	// Governing returns the rule that governs a scanned text. Only the longest matching rule of each owner counts; of these rules, the
-	// longest published one governs. Contract: rules 2.9.
+	// longest published one governs. Contract: rules §2.9.
 	Governing(text string) (hit rules.Match, ok bool)
 	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that code.
 	Matching(link rules.Link) []rules.Rule
@@ -130,7 +130,7 @@ type Resolver struct {
 	Products Products // nil = this server has no GS1 links
 }
 
-// Resolve returns the decision for a scan. Resolve has no side effects. Contract: rules 2.9.
+// Resolve returns the decision for a scan. Resolve has no side effects. Contract: rules §2.9.
 func (r Resolver) Resolve(req Request) Decision {
 	if !rules.PlainText(req.Text) { // Assumed(scan.plain)
 		// A code text may have several lines, and a GS1 element string contains separators, so such texts are not plain links.
@@ -144,7 +144,7 @@ func (r Resolver) Resolve(req Request) Decision {
 		}
 		return Decision{Action: ShowText, Text: req.Text}
 	}
-	// Assumed(scan.code.first): a complete code text takes precedence over a rule, even if the code is invalid. Contract: rules 2.10.
+	// Assumed(scan.code.first): a complete code text takes precedence over a rule, even if the code is invalid. Contract: rules §2.10.
 	if r.Codes != nil {
 		if s, ok := r.Codes.Scan(req.Text, req.User, r.Accounts.Account); ok {
 			return openCode(req, s)
@@ -202,7 +202,7 @@ func openCode(req Request, s codes.Scanned) Decision {
 		Code: s}
 }
 
-// WithTicket adds a ticket to the page path of a code. Contract: marketcode 6.1.
+// WithTicket adds a ticket to the page path of a code. Contract: marketcode §6.1.
 func (d Decision) WithTicket(ticket string) Decision {
 	join := "?"
 	if strings.Contains(d.Path, "?") {
@@ -214,7 +214,7 @@ func (d Decision) WithTicket(ticket string) Decision {
 
 // testLink resolves a link that a rule lists as a test link; the rule need not be published. The user must be a member of the owner, with a
 // role that the rule's OpenVersion includes. If several rules list the link, the longest prefix wins, then the oldest rule. If the version
-// to open does not exist, the link is matched like any other link. Contract: rules 2.6 (test links and roles) and 2.10 (a test link in
+// to open does not exist, the link is matched like any other link. Contract: rules §2.6 (test links and roles) and 2.10 (a test link in
 // several rules).
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)
@@ -242,7 +242,7 @@ func (r Resolver) testLink(req Request) (Decision, bool) {
 }
 
 // governing selects from the matching rules (longest first) the rule that governs: only the longest rule of each owner counts, and of these
-// rules the longest published one governs. Contract: rules 2.9.
+// rules the longest published one governs. Contract: rules §2.9.
 func governing(matching []rules.Rule) (rules.Rule, bool) {
 	for i, rule := range matching {
 		// Documented(scan.order): a longer unpublished rule of the same owner hides this rule. Assumed(scan.order.others): a longer
@@ -256,7 +256,7 @@ func governing(matching []rules.Rule) (rules.Rule, bool) {
 
 // blocked returns the reason why the rule that governs a link opens nothing; "" = the rule opens a page. Assumed(scan.blocked): a
 // shorter rule of another owner does not open in place of a blocked rule. Assumed(qrcode.outlived): the expiry of temporary codes is
-// not checked here. Contract: rules 2.10.
+// not checked here. Contract: rules §2.10.
 func (r Resolver) blocked(rule rules.RuleInfo) Verdict {
 	target, ok := r.Accounts.Account(rule.Target)
 	if !ok || !target.JumpOpen {
@@ -290,7 +290,7 @@ func (r Resolver) open(req Request, hit rules.Match, kind MatchKind, version acc
 }
 
 // launchPath appends two parameters to a page path: q, the scanned text, percent-encoded once, and scancode_time, the scan time in seconds.
-// Contract: rules 2.8.
+// Contract: rules §2.8.
 func launchPath(page, text string, t time.Time) string {
 	var b strings.Builder
 	b.Grow(len(page) + 3*len(text) + 32)

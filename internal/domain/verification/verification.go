@@ -55,7 +55,7 @@ func (v *fetchChain) fail(did, detail, cure string, next i18n.Message) {
 }
 
 // Walk fetches a verification file with the same restrictions as the server, and judges every step as the server does when a rule is added.
-// The last step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules 2.7.
+// The last step shows whether the file is in place. Walk returns an error only if the context ended. Contract: rules §2.7.
 func Walk(ctx context.Context, fetch safehttp.Client, address, content string) ([]Step, error) {
 	link, _ := rules.ParseLink(address)
 	v := &fetchChain{host: link.Host}
@@ -121,7 +121,7 @@ func (v *fetchChain) address(ctx context.Context, allowPrivate bool, address str
 }
 
 // kind checks the Content-Type of the response with the verification file. This server ignores the Content-Type; a reply of the
-// platform's staff suggests that the platform may check it. Contract: rules 2.7.
+// platform's staff suggests that the platform may check it. Contract: rules §2.7.
 func (v *fetchChain) kind(h http.Header) {
 	kind := h.Get("Content-Type")
 	switch media, _, _ := strings.Cut(kind, ";"); {

@@ -14,7 +14,7 @@ func readActivation(f *fields) (codes.Activation, error) {
 	}}, f.err
 }
 
-// activateCodes activates a range of codes and binds the codes to a Mini Program page. Contract: marketcode 3.4.
+// activateCodes activates a range of codes and binds the codes to a Mini Program page. Contract: marketcode §3.4.
 func (a *API) activateCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	activation, err := readActivation(f)
 	if err != nil {

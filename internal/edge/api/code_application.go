@@ -37,7 +37,7 @@ func readBatchKey(f *fields) (codes.BatchKey, error) {
 	return codes.BatchKey{ID: f.batchID(), ISV: f.textOrNumber("isv_application_id")}, f.err
 }
 
-// queryApplication returns the state of an application for codes. Contract: marketcode 3.2.
+// queryApplication returns the state of an application for codes. Contract: marketcode §3.2.
 func (a *API) queryApplication(ctx context.Context, c *call, f *fields) (any, error) {
 	key, err := readBatchKey(f)
 	if err != nil {

@@ -22,7 +22,7 @@ func readApplyCode(f *fields) (codes.Application, error) {
 	return a, f.err
 }
 
-// applyCode applies for a batch of codes. Contract: marketcode 3.1.
+// applyCode applies for a batch of codes. Contract: marketcode §3.1.
 func (a *API) applyCode(ctx context.Context, c *call, f *fields) (any, error) {
 	application, err := readApplyCode(f)
 	if err != nil {

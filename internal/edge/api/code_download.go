@@ -80,7 +80,7 @@ func readDownload(f *fields) (id int64, r codes.Range, err error) {
 	return id, r, f.err
 }
 
-// downloadCodes streams a segment of codes or part of a segment. Contract: marketcode 3.3.
+// downloadCodes streams a segment of codes or part of a segment. Contract: marketcode §3.3.
 func (a *API) downloadCodes(ctx context.Context, c *call, f *fields) (any, error) {
 	id, r, err := readDownload(f)
 	if err != nil {

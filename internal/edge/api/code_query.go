@@ -8,7 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// codeReply is a code with its binding; the binding is omitted if the code is not active. Contract: marketcode 3.5, 3.6.
+// codeReply is a code with its binding; the binding is omitted if the code is not active. Contract: marketcode §3.5, §3.6.
 type codeReply struct {
 	envelope
 	Code             string `json:"code"`
@@ -50,7 +50,7 @@ func readCodeName(f *fields) (codes.CodeName, error) {
 	return name, f.err
 }
 
-// queryCode returns the page to which a code is bound. Contract: marketcode 3.5.
+// queryCode returns the page to which a code is bound. Contract: marketcode §3.5.
 func (a *API) queryCode(ctx context.Context, c *call, f *fields) (any, error) {
 	name, err := readCodeName(f)
 	if err != nil {

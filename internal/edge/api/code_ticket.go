@@ -2,7 +2,7 @@ package api
 
 import "context"
 
-// tradeTicket exchanges the ticket of a scan for the code. Contract: marketcode 3.6.
+// tradeTicket exchanges the ticket of a scan for the code. Contract: marketcode §3.6.
 func (a *API) tradeTicket(ctx context.Context, c *call, f *fields) (any, error) {
 	openid, ticket := f.text("openid"), f.text("code_ticket")
 	if f.err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // permissionSets contains, for each kind of account, the permission set that a platform needs for calls in the account's name; 0 = none.
-// Contract: rules 3.3.
+// Contract: rules §3.3.
 type permissionSets struct{ miniProgram, official int }
 
 // ruleSets contains the permission sets for jump rules: one for Mini Programs, one for service accounts.
@@ -38,7 +38,7 @@ var accountTokenErrors = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthoriz
 	errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
 
 // authenticate finds the account or platform that owns the token in the query. If a platform makes the call in the account's name,
-// authenticate checks the permissions of the platform. Contract: rules 1.8, the order of checks.
+// authenticate checks the permissions of the platform. Contract: rules §1.8, the order of checks.
 func (a *API) authenticate(ctx context.Context, e endpoint, c *call, s settings.Settings) (err error) {
 	text := c.query.Get("access_token")
 	if text == "" && e.needs&eitherToken != 0 {
@@ -89,7 +89,7 @@ func (a *API) checkAccessAfterBody(e endpoint, c *call) error {
 	return e.checkAccess(a, c)
 }
 
-// authenticatePlatform finds the platform that owns the token in the query. Contract: rules 3.2: the token is accepted under two
+// authenticatePlatform finds the platform that owns the token in the query. Contract: rules §3.2: the token is accepted under two
 // parameter names.
 func (a *API) authenticatePlatform(ctx context.Context, c *call) error {
 	text := c.query.Get("access_token")
@@ -132,7 +132,7 @@ func funcInfos(sets []int) []funcInfo {
 }
 
 // platformCredentials returns the AppID and secret of a platform that calls without a token. The secret has two possible field
-// names. Contract: rules 3.2, clients.
+// names. Contract: rules §3.2, clients.
 func platformCredentials(c *call, f *fields, secret string) accounts.PlatformCredentials {
 	return accounts.PlatformCredentials{AppID: f.text("component_appid"), Secret: f.text(secret), IP: c.ip}
 }

@@ -12,7 +12,7 @@ type typeID struct {
 	ID int `json:"id"`
 }
 
-// authorizerInfo omits basic_config, because its keys have two spellings and clients need both spellings. Contract: rules 3.2, clients.
+// authorizerInfo omits basic_config, because its keys have two spellings and clients need both spellings. Contract: rules §3.2, clients.
 type authorizerInfo struct {
 	NickName        string           `json:"nick_name"`
 	HeadImg         string           `json:"head_img"`
@@ -62,7 +62,7 @@ type authorizerInfoReply struct {
 	} `json:"authorization_info"`
 }
 
-// authorizerInfo returns the description of an account to a platform. Contract: rules 3.2.
+// authorizerInfo returns the description of an account to a platform. Contract: rules §3.2.
 func (a *API) authorizerInfo(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("authorizer_appid")
 	if f.err == nil && appid == "" {

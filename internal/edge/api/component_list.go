@@ -18,7 +18,7 @@ type authorizerListReply struct {
 	List  []authorizer `json:"list"`
 }
 
-// authorizerList returns the accounts that authorised a platform. Contract: rules 3.2.
+// authorizerList returns the accounts that authorised a platform. Contract: rules §3.2.
 func (a *API) authorizerList(ctx context.Context, c *call, f *fields) (any, error) {
 	offset, _ := f.number("offset")
 	count, given := f.number("count")

@@ -15,7 +15,7 @@ type authorizerOptionReply struct {
 }
 
 // readOption returns the option and the account that a call names. In the newest documentation, where paths lack api_, option_name is the
-// only field; the authorizer_access_token identifies the account. Contract: rules 3.2.
+// only field; the authorizer_access_token identifies the account. Contract: rules §3.2.
 func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name string, err error) {
 	appid, name = f.text("authorizer_appid"), f.text("option_name")
 	local := c.caller.AppID
@@ -34,7 +34,7 @@ func (a *API) readOption(ctx context.Context, c *call, f *fields) (appid, name s
 	return appid, name, err
 }
 
-// authorizerOption returns an option of an account to a platform. Contract: rules 3.2.
+// authorizerOption returns an option of an account to a platform. Contract: rules §3.2.
 func (a *API) authorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, name, err := a.readOption(ctx, c, f)
 	if err != nil {
@@ -48,7 +48,7 @@ func (a *API) authorizerOption(ctx context.Context, c *call, f *fields) (any, er
 	return reply, err
 }
 
-// setAuthorizerOption sets an option of an account for a platform. Contract: rules 3.2.
+// setAuthorizerOption sets an option of an account for a platform. Contract: rules §3.2.
 func (a *API) setAuthorizerOption(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, name, err := a.readOption(ctx, c, f)
 	if err != nil {

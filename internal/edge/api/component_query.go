@@ -17,7 +17,7 @@ type queryAuthReply struct {
 	} `json:"authorization_info"`
 }
 
-// queryAuth exchanges an authorization_code for the tokens of the account. Contract: rules 3.2.
+// queryAuth exchanges an authorization_code for the tokens of the account. Contract: rules §3.2.
 func (a *API) queryAuth(ctx context.Context, c *call, f *fields) (any, error) {
 	code := f.text("authorization_code")
 	if f.err == nil && code == "" {

@@ -13,10 +13,10 @@ type authorizerTokenReply struct {
 	RefreshToken string `json:"authorizer_refresh_token"`
 }
 
-// authorizerToken issues a new token of an account to a platform. Contract: rules 3.2.
+// authorizerToken issues a new token of an account to a platform. Contract: rules §3.2.
 func (a *API) authorizerToken(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, refresh := f.text("authorizer_appid"), f.text("authorizer_refresh_token")
-	// A missing refresh token gets the same error as a wrong refresh token, so only the AppID is required here. Contract: rules 3.2.
+	// A missing refresh token gets the same error as a wrong refresh token, so only the AppID is required here. Contract: rules §3.2.
 	if f.err == nil && appid == "" {
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.ComponentAccountMissing, "authorizer_appid is missing")
 	}

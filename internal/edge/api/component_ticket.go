@@ -2,7 +2,7 @@ package api
 
 import "context"
 
-// startPushTicket pushes a verify ticket to the calling platform immediately. Contract: rules 3.2.
+// startPushTicket pushes a verify ticket to the calling platform immediately. Contract: rules §3.2.
 func (a *API) startPushTicket(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "component_secret")
 	if f.err != nil {

@@ -99,7 +99,7 @@ func isJSON(contentType string) bool {
 }
 
 // platformRate is the number of calls per second that the platform allows for a jump-rule interface; the settings do not change it.
-// Contract: rules 0.
+// Contract: rules §0.
 const platformRate = 5
 
 // limitPlatformRate records or rejects calls that exceed the platform's rate limit per second.

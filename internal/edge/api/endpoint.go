@@ -135,7 +135,7 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 	return post(path, n|anyMethod, page, f, codes...)
 }
 
-// requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules 1.8, 3.4, 3.5,
+// requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules §1.8, §3.4, §3.5,
 // marketcode 1. Inferred(codes.gate): error 48001 lacks the code service's hint, so the platform checks access before that service.
 func (e endpoint) requireAccess(check func(*API, *call) error) endpoint {
 	e.checkAccess = check
@@ -367,7 +367,7 @@ func (a *API) readFields(w http.ResponseWriter, r *http.Request, e endpoint, c *
 	}
 	f, err := parseFields(body)
 	if err != nil && strings.HasPrefix(e.path, "/cgi-bin/component/") {
-		// If the body is not a JSON object, the component_appid is missing. Contract: rules 3.2.
+		// If the body is not a JSON object, the component_appid is missing. Contract: rules §3.2.
 		return nil, errcode.ComponentMissing.WithDetail(behaviour.WireBodyComponent, "%v", err)
 	}
 	if err == nil && e.needs&queryAllowed != 0 {

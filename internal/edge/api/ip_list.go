@@ -12,12 +12,12 @@ type ipReply struct {
 	List []string `json:"ip_list"`
 }
 
-// apiIPs returns the addresses at which the server receives calls. Contract: rules 3.1.
+// apiIPs returns the addresses at which the server receives calls. Contract: rules §3.1.
 func (a *API) apiIPs(ctx context.Context, _ *call, _ *fields) (any, error) {
 	return ipReply{addresses(ctx, a.Settings.Get().APIIPs)}, nil
 }
 
-// callbackIPs returns the addresses from which the server sends pushes. Contract: rules 3.1.
+// callbackIPs returns the addresses from which the server sends pushes. Contract: rules §3.1.
 func (a *API) callbackIPs(ctx context.Context, _ *call, _ *fields) (any, error) {
 	return ipReply{addresses(ctx, a.Settings.Get().CallbackIPs)}, nil
 }

@@ -20,7 +20,7 @@ import (
 
 // fields contains the fields of a call, parsed as leniently as on the platform: numbers may be strings, a list may be a single string, null
 // and "" count as absent, and unknown fields are ignored. If a field has a type that no leniency covers, the call fails with error 40097.
-// Contract: rules 0, clients 3, 4.
+// Contract: rules §0, clients §3, §4.
 //
 // Observed(wire.field.unknown): a recorded live edit contained undocumented fields.
 type fields struct {
@@ -260,7 +260,7 @@ func (f *fields) text(name string) string {
 }
 
 // targetAppID returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with the
-// AppID is ignored and may have any value. Contract: clients 3.
+// AppID is ignored and may have any value. Contract: clients §3.
 func (f *fields) targetAppID(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""
@@ -297,7 +297,7 @@ func (f *fields) number(name string) (n int, ok bool) {
 }
 
 // isDecimal reports whether a text is a decimal number: digits with an optional sign and decimal point; ParseFloat accepts many other
-// forms. Contract: rules 0.
+// forms. Contract: rules §0.
 func isDecimal(s string) bool {
 	if s != "" && (s[0] == '+' || s[0] == '-') {
 		s = s[1:]
@@ -331,7 +331,7 @@ func (f *fields) flag(name string) bool {
 }
 
 // numericFlag returns a field that the platform documents as the number 1 or 0; true and false are accepted too. An absent field counts as
-// false. Contract: rules 3.4.
+// false. Contract: rules §3.4.
 func (f *fields) numericFlag(name string) bool {
 	if f.isAbsent(name) {
 		return false

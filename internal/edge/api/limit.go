@@ -16,7 +16,7 @@ import (
 // MaxSharedLimit is the highest limit that is counted across all nodes; above this limit each node counts separately.
 const MaxSharedLimit = 1000
 
-// limit returns error 44990 if the account exceeds its limit of calls per second to the interface. Contract: rules 0.
+// limit returns error 44990 if the account exceeds its limit of calls per second to the interface. Contract: rules §0.
 func (a *API) limit(ctx context.Context, c *call, e endpoint, s settings.Settings) error {
 	perSecond, account := e.perSecond(s), c.account()
 	rate := cmp.Or(c.rate, &accounts.Rate{Path: e.path})
@@ -59,7 +59,7 @@ func (e endpoint) perSecond(s settings.Settings) settings.Limit {
 }
 
 // limitMinute returns error 45011 if a service account exceeds its limit of calls per minute to the interface; a setting can define such a
-// limit. Contract: rules 1.9, marketcode 1. Assumed(wire.rate.minute): the limit is a quota, so the server's clock applies instead of real
+// limit. Contract: rules §1.9, marketcode §1. Assumed(wire.rate.minute): the limit is a quota, so the server's clock applies, not real
 // time.
 func (a *API) limitMinute(ctx context.Context, caller accounts.Account, path string, s settings.Settings) error {
 	if s.ServiceRateLimitPerMinute == settings.Unlimited || caller.Kind != accounts.ServiceAccount {

@@ -9,7 +9,7 @@ import (
 )
 
 // checkLinks returns error 48001 for kinds of accounts that have no links, and for accounts that call with their own token unless the
-// operator allows such calls. Contract: rules 3.4.
+// operator allows such calls. Contract: rules §3.4.
 func (a *API) checkLinks(c *call) error {
 	if c.component == "" && a.Settings.Refuses(behaviour.LinkOwnTaken) {
 		return errcode.Unauthorized.WithDetail(behaviour.LinkOwnToken,
@@ -29,13 +29,13 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	case r.MiniProgram == "":
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
 	case f.isAbsent("notify_users") && f.isAbsent("show_profile"):
-		// Contract: clients 17: two clients disagree on the meaning of a call without both fields.
+		// Contract: clients §17: two clients disagree on the meaning of a call without both fields.
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}
 	return r, f.err
 }
 
-// askLink requests a link between the calling service account and a Mini Program. Contract: rules 3.4.
+// askLink requests a link between the calling service account and a Mini Program. Contract: rules §3.4.
 func (a *API) askLink(ctx context.Context, c *call, f *fields) (any, error) {
 	r, err := readLinkRequest(f)
 	if err != nil {

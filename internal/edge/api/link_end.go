@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// endLink removes the link between the calling service account and a Mini Program. Contract: rules 3.4.
+// endLink removes the link between the calling service account and a Mini Program. Contract: rules §3.4.
 func (a *API) endLink(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.text("appid")
 	if f.err == nil && appid == "" {

@@ -43,7 +43,7 @@ func bit(b bool) int {
 }
 
 // listLinks returns the Mini Programs that are linked with the calling service account, including pending links. Fields for
-// features that this server lacks (pictures, mail addresses, payment, a nearby list) are empty or 0. Contract: rules 3.4.
+// features that this server lacks (pictures, mail addresses, payment, a nearby list) are empty or 0. Contract: rules §3.4.
 func (a *API) listLinks(ctx context.Context, c *call, _ *fields) (any, error) {
 	list, err := a.Accounts.LinkedPrograms(ctx, c.caller.AppID)
 	if err != nil {

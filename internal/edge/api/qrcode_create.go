@@ -10,7 +10,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// createQRCodeReply has no errcode or errmsg, because one client treats any errmsg as a failure. Contract: clients 6.
+// createQRCodeReply has no errcode or errmsg, because one client treats any errmsg as a failure. Contract: clients §6.
 type createQRCodeReply struct {
 	Ticket        string `json:"ticket"`
 	ExpireSeconds int    `json:"expire_seconds,omitempty"`
@@ -73,7 +73,7 @@ func readQRDraft(f *fields) (accounts.QRDraft, error) {
 	return d, nil
 }
 
-// createQRCode creates a parametric QR code. Contract: rules 3.5.
+// createQRCode creates a parametric QR code. Contract: rules §3.5.
 func (a *API) createQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	draft, err := readQRDraft(f)
 	if err != nil {

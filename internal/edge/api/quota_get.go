@@ -27,7 +27,7 @@ type rate struct {
 	Seconds int `json:"refresh_second"`
 }
 
-// getQuota returns today's quota of the caller for an interface. Contract: rules 3.1.
+// getQuota returns today's quota of the caller for an interface. Contract: rules §3.1.
 func (a *API) getQuota(ctx context.Context, c *call, f *fields) (any, error) {
 	e, err := a.quotaEndpoint(c, f)
 	if err != nil {
@@ -80,7 +80,7 @@ func (a *API) quotaEndpoint(c *call, f *fields) (endpoint, error) {
 }
 
 // checkQuotaAccess returns an error if a caller has no quota for an interface: wrong kind of account, missing permission set of a platform,
-// or an account that may not use the interface's family. Contract: rules 3.1.
+// or an account that may not use the interface's family. Contract: rules §3.1.
 func (a *API) checkQuotaAccess(c *call, e endpoint) error {
 	isPlatformPath := strings.HasPrefix(e.path, "/cgi-bin/component/")
 	switch {

@@ -22,7 +22,7 @@ func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error
 }
 
 // clearByPlatform implements clearBySecret for a platform: with appid, the call resets the counts of an account that authorised the
-// platform and uses one of that account's monthly resets; without appid, it resets the platform's own counts. Contract: rules 3.1.
+// platform and uses one of that account's monthly resets; without appid, it resets the platform's own counts. Contract: rules §3.1.
 func (a *API) clearByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := platformCredentials(c, f, "appsecret")
 	target := f.text("appid")

@@ -16,7 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// envelope contains the fields at the start of every response except token responses. Contract: rules 0.
+// envelope contains the fields at the start of every response except token responses. Contract: rules §0.
 type envelope struct {
 	ErrCode int    `json:"errcode"`
 	ErrMsg  string `json:"errmsg"`
@@ -86,7 +86,7 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 }
 
 // newRID returns the request id of a call at time t: the second in hexadecimal and 64 random bits. Inferred(wire.answer.rid_time):
-// eight recorded live request ids match this format. Contract: rules 0.
+// eight recorded live request ids match this format. Contract: rules §0.
 func (a *API) newRID(t time.Time) string { return NewRID(a.Random, t) }
 
 // NewRID returns a request id for a call at time now.
@@ -104,18 +104,18 @@ func NewRID(random io.Reader, now time.Time) string {
 }
 
 // advisesStableToken reports whether the message of an error recommends stable_token. The errors for an invalid token and for the daily
-// limit do, in calls that use or issue a token. Contract: rules 3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
+// limit do, in calls that use or issue a token. Contract: rules §3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
 // calls with a secret instead of a token, only /cgi-bin/token recommends stable_token; other calls would not benefit.
 func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")
 }
 
-// includesHint reports whether errors of the endpoint include a detail and a hint. Contract: marketcode 1.1.
+// includesHint reports whether errors of the endpoint include a detail and a hint. Contract: marketcode §1.1.
 func (e endpoint) includesHint() bool { return strings.HasPrefix(e.path, "/intp/marketcode/") }
 
 // hint returns the text before the request id in error messages of the endpoints for codes: random letters and the time in China.
-// Observed(wire.answer.hint). Contract: marketcode 1.1.
+// Observed(wire.answer.hint). Contract: marketcode §1.1.
 func (a *API) hint() string {
 	var raw [8]byte
 	if _, err := io.ReadFull(a.Random, raw[:]); err != nil {

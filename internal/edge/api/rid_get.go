@@ -16,7 +16,7 @@ type ridRequest struct {
 	IP       string `json:"client_ip"`
 }
 
-// getRID returns the record of a call, without credentials, to the account that made the call. Contract: rules 3.1.
+// getRID returns the record of a call, without credentials, to the account that made the call. Contract: rules §3.1.
 func (a *API) getRID(ctx context.Context, c *call, f *fields) (any, error) {
 	rid := f.text("rid")
 	if f.err != nil {

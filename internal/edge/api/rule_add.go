@@ -15,7 +15,7 @@ type addRuleRequest struct {
 	isEdit bool
 }
 
-// readAddRule parses the request and checks the required fields for the kind of account. Contract: rules 1.1.
+// readAddRule parses the request and checks the required fields for the kind of account. Contract: rules §1.1.
 func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	var req addRuleRequest
 	req.draft.Prefix, req.draft.Path, req.draft.AppID = f.text("prefix"), f.text("path"), f.targetAppID(kind)
@@ -41,7 +41,7 @@ func readAddRule(f *fields, kind accounts.Kind) (addRuleRequest, error) {
 	return req, f.err
 }
 
-// addRule adds or edits a rule. Contract: rules 1.1, 1.2.
+// addRule adds or edits a rule. Contract: rules §1.1, §1.2.
 func (a *API) addRule(ctx context.Context, c *call, f *fields) (any, error) {
 	req, err := readAddRule(f, c.caller.Kind)
 	if err != nil {

@@ -8,7 +8,7 @@ type downloadRuleFileReply struct {
 	FileContent string `json:"file_content"`
 }
 
-// downloadRuleFile returns the caller's verification file. Contract: rules 1.6.
+// downloadRuleFile returns the caller's verification file. Contract: rules §1.6.
 func (a *API) downloadRuleFile(_ context.Context, c *call, _ *fields) (any, error) {
 	file, err := a.Rules.ConfirmFile(c.caller)
 	if err != nil {

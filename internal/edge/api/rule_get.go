@@ -7,7 +7,7 @@ import (
 )
 
 // ruleReply is one rule in a response; the last three fields are present only for ordinary rules, not for a service account's rules.
-// Contract: rules 1.3.
+// Contract: rules §1.3.
 type ruleReply struct {
 	Prefix        string    `json:"prefix"`
 	Path          string    `json:"path"`
@@ -39,7 +39,7 @@ func readListRules(f *fields) (rules.ListRequest, error) {
 	return req, f.err
 }
 
-// listRules returns the caller's rules. Contract: rules 1.3.
+// listRules returns the caller's rules. Contract: rules §1.3.
 func (a *API) listRules(ctx context.Context, c *call, f *fields) (any, error) {
 	appid := f.targetAppID(c.caller.Kind)
 	req, err := readListRules(f)

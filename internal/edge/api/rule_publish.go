@@ -15,7 +15,7 @@ func readPrefix(f *fields) (string, error) {
 	return prefix, f.err
 }
 
-// publishRule publishes a rule. Contract: rules 1.4.
+// publishRule publishes a rule. Contract: rules §1.4.
 func (a *API) publishRule(ctx context.Context, c *call, f *fields) (any, error) {
 	prefix, err := readPrefix(f)
 	if err != nil {

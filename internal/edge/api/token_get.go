@@ -7,13 +7,13 @@ import (
 )
 
 // tokenReply has neither errcode nor errmsg, because some clients treat any errmsg as an error. Documented(wire.answer.bare).
-// Contract: rules 3.1, clients 6.
+// Contract: rules §3.1, clients §6.
 type tokenReply struct {
 	AccessToken string `json:"access_token"`
 	ExpiresIn   int    `json:"expires_in"`
 }
 
-// token issues an access token; the previous token stays valid for five more minutes. Contract: rules 3.1.
+// token issues an access token; the previous token stays valid for five more minutes. Contract: rules §3.1.
 func (a *API) token(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := accounts.Credentials{
 		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,

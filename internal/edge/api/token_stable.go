@@ -6,7 +6,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
-// stableToken returns the same token until five minutes before its expiry, unless a refresh is forced. Contract: rules 3.1.
+// stableToken returns the same token until five minutes before its expiry, unless a refresh is forced. Contract: rules §3.1.
 func (a *API) stableToken(ctx context.Context, c *call, f *fields) (any, error) {
 	credentials := accounts.Credentials{
 		GrantType: f.text("grant_type"), AppID: f.text("appid"), Secret: f.text("secret"), IP: c.ip,

@@ -21,7 +21,7 @@ import (
 )
 
 // Paths lists the platform's paths of the authorisation page: the path for computers, and the two paths for phones that client
-// libraries build. Contract: rules 3.2.
+// libraries build. Contract: rules §3.2.
 var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // Page serves the authorisation page.

@@ -94,7 +94,7 @@ func readAnswer(r *bufio.Reader, out *http.Request) (*http.Response, error) {
 func (t *trip) checkHead(resp *http.Response) error {
 	t.pass("answer", "status %d", resp.StatusCode)
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		// Contract: rules 2.7, a redirect is a failure, including from http to https.
+		// Contract: rules §2.7, a redirect is a failure, including from http to https.
 		to := "nowhere"
 		if u, err := resp.Location(); err == nil {
 			to = u.Scheme + "://" + u.Host

@@ -19,13 +19,13 @@ import (
 const (
 	// longestText is the maximum length of a code text after its escape sequences for blanks and line breaks are replaced.
 	longestText = 1024
-	// longestCode is the maximum length of an original code. Contract: marketcode 4.2.
+	// longestCode is the maximum length of an original code. Contract: marketcode §4.2.
 	longestCode = 9
 	// matrixLength is the number of characters of a dot matrix.
 	matrixLength = symbol.FieldSide * symbol.FieldSide
 )
 
-// Row is one code, as in the platform's code download. Contract: marketcode 4.2.
+// Row is one code, as in the platform's code download. Contract: marketcode §4.2.
 type Row struct {
 	Matrix string // 361 characters, each 0 or 1
 	Code   string // the original code

@@ -23,7 +23,7 @@ const (
 	dataMatrixQuiet = 1
 )
 
-// FieldSide is the side, in modules, of the dot matrix in a row of a batch. Contract: marketcode 4.2.
+// FieldSide is the side, in modules, of the dot matrix in a row of a batch. Contract: marketcode §4.2.
 const FieldSide = 19
 
 // Grid contains the modules of a symbol without its quiet zone.
@@ -81,7 +81,7 @@ func gridOf(m image.Image) Grid {
 }
 
 // Field returns the symbol in the dot matrix of a batch row: 19×19 characters row by row, 0 = white, 1 = black. White edges are cut
-// off, since a quiet zone is added around the symbol later. Contract: marketcode 4.2.
+// off, since a quiet zone is added around the symbol later. Contract: marketcode §4.2.
 func Field(dots string) (Grid, error) {
 	if len(dots) != FieldSide*FieldSide || strings.Trim(dots, "01") != "" {
 		return Grid{}, fmt.Errorf("a dot matrix is %d characters 0 and 1, not these %d", FieldSide*FieldSide, len(dots))
