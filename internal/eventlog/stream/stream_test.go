@@ -401,7 +401,7 @@ func TestStream_RestoredOlderFilledByOtherNode(t *testing.T) {
 		o, err := Parse("nats://127.0.0.1:4222?flush=vouched")
 		require.NoError(t, err)
 		o.dialer, o.Marks = &moored, t.TempDir()
-		o.Patience = time.Hour
+		o.Patience = time.Minute // a request that is lost with the server is sent again
 		l, err := Open(o)
 		require.NoError(t, err)
 		t.Cleanup(func() { l.Close() })
