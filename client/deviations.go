@@ -51,7 +51,7 @@ type Trial struct {
 	Command   string `json:"command"`             // The command that makes the behaviour occur.
 }
 
-// Coverage reports which of the listed platform behaviours a program has met.
+// Coverage reports which of the listed platform behaviours the calls of a program have triggered.
 type Coverage struct {
 	Covered int     `json:"covered"` // Number of platform behaviours in the list that have occurred for the program.
 	Total   int     `json:"total"`   // number of platform behaviours in the list

@@ -334,7 +334,7 @@ func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 // callerNumbers lists errcodes that depend on the caller or on the time and not on the request, so they prove nothing.
 var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
 
-// differs reports whether the errcode of a response differs from number, qrjump's errcode; an errcode in callerNumbers is an error.
+// differs reports whether a response has another errcode than number, which qrjump returns. An errcode in callerNumbers gives an error.
 func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
 		answer.err = fault("probe.answered", answer.path, answer.body)

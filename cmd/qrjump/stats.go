@@ -51,8 +51,8 @@ func (f tableFlags) format() string {
 	return "csv"
 }
 
-// write writes the file of --out; fill requests the table from the server. wanted reports whether --out is set. If fallback is true,
-// another flag contradicts --out, and write returns an error.
+// write writes the file of --out; fill requests the table from the server. wanted reports whether --out is set. fallback = true means
+// that another flag excludes --out; if --out is set too, write returns an error.
 func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Out == "":

@@ -47,8 +47,8 @@ type Config struct {
 	LogFormat      string           // text or json
 	MasterKey      string           // 64 hexadecimal digits; "" = the key in Data/master.key
 	Tracing        tracing.Recorder // recorder of spans, for --otlp-endpoint; nil = none
-	// Strict is the lowest evidence level of the deviations from the platform that the server rejects; "" = it rejects none. A setting
-	// overrides Strict.
+	// Strict makes the server reject a call that the platform would reject, if the evidence for this has at least this level; "" = no such
+	// call is rejected. A setting overrides Strict.
 	Strict behaviour.Evidence
 	AsOf   string // day (2006-01-02); the server responds as the platform did on this day; "" = today
 	// ShutdownDelay is the time for which /readyz responds with 503 before the listeners close.

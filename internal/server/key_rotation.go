@@ -95,7 +95,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if done.Finished {
 		return done, nil
 	}
-	old, err := ring.vault(ctx) // opening this key checks the old master key too
+	old, err := ring.vault(ctx) // fails if the old master key is wrong, because it decrypts a key with the old master key
 	if err != nil {
 		return done, err
 	}

@@ -72,7 +72,7 @@ func (s *Server) firstPage(ctx context.Context, base string, role listenerRole, 
 	return page
 }
 
-// flagOf returns the flag that sets the address at which a surface is served.
+// flagOf returns the flag that sets the listen address of a role (wire API, scan API or admin API).
 func (s *Server) flagOf(role listenerRole) string {
 	if role == scans && s.config.ScanListen == "" || role == admin && s.config.AdminListen == "" {
 		role = wire

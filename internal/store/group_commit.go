@@ -26,8 +26,8 @@ const (
 	decidingTime = 3 * time.Second
 )
 
-// groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient changes run
-// separately for this reason: if all waiting changes ran separately, they would block each other while new changes arrive.
+// groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient changes that
+// waited too long run separately at once: if all did, they would block each other while new changes arrive.
 var groupWait = time.Second
 
 const maxImpatient = 4

@@ -87,7 +87,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 			return way.open(config), nil
 		},
 		loading: func(context.Context) (*sql.DB, func(), error) {
-			db.SetMaxIdleConns(0) // an idle connection keeps the advisory lock users, so lockOut would return ErrInUse
+			db.SetMaxIdleConns(0) // an idle connection would keep the advisory lock "users", and lockOut would return ErrInUse
 			return db, func() { db.SetMaxIdleConns(limit) }, nil
 		}}}, nil
 }

@@ -117,8 +117,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	return issued, err
 }
 
-// readStable reads an account's stable token. It returns the zero stable, and does not decrypt the token, if the call must issue a new
-// token.
+// readStable reads an account's stable token. It returns a zero value, without decrypting the token, if the call must issue a new token.
 func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {

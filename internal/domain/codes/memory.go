@@ -382,8 +382,8 @@ func (b *batchMemory) enqueue(e Event) bool {
 		return cmp.Or(a.From.Compare(c.From), cmp.Compare(a.Seq, c.Seq))
 	})
 	b.waiting = slices.Insert(b.waiting, i, e)
-	// Scans and queries apply queued events, but a batch may never be scanned or queried again. To limit the number of events in
-	// memory, events that no later event can precede are applied here.
+	// Scans and queries apply queued events, but it is possible that no scan or query of a batch follows. To limit the number of
+	// events in memory, events that no later event can precede are applied here.
 	if !b.rereading && len(b.waiting) >= max(maxWaiting, 2*b.waitingAfterApply) {
 		b.applyUntil(b.lastCallAt)
 	}

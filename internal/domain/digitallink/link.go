@@ -38,8 +38,8 @@ type Entry struct {
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
 	At       time.Time `json:"-"` // time of the last change
-	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. It is the number of the current owner's
-	// first change of the entry.
+	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. Its value is the sequence number of
+	// the change with which the current owner created the entry.
 	Number int64 `json:"-"`
 }
 

@@ -43,7 +43,7 @@ type Finding struct {
 	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
 	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches, rules with these prefixes must be added and left
-	// unpublished: they exclude the longer numbers. For NoFinalSlash, it is the prefix with a final slash.
+	// unpublished: they exclude the longer numbers. For NoFinalSlash, the list has one element: the prefix with a final slash.
 	Prefixes []string
 }
 

@@ -137,7 +137,7 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	}
 	hands.Wait()
 	if n == 0 && len(due) > 0 {
-		n = 1 // the only claimed row was the search for directories, which may have added due files
+		n = 1 // the only claimed row stands for the search for directories, which may have added files that are due
 	}
 	return n, errors.Join(faults...)
 }

@@ -53,7 +53,7 @@ func (s *State) keeps(per Granularity, pos int64) bool {
 	return pos >= s.OldestDay
 }
 
-// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, and for days from the day rolled on.
+// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, and for a day that is not before rolled.
 func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
 	return timebucket.Month(pos), !per.Hours() && pos < rolled
 }
@@ -238,7 +238,7 @@ type MonthPart struct {
 	Users  []UsersRow
 }
 
-// OfDays returns a part of a month, computed from its days starting at a key, and the key that follows the part.
+// OfDays sums the days of a month for some keys, from the given key on, and returns the sums and the key that follows.
 func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey) (part MonthPart, next RollKey, err error) {
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:

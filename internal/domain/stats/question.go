@@ -356,7 +356,7 @@ const tooManyUsers = BadQuestion("distinct users of too many days and values wer
 type usersAsked struct {
 	Query
 	dim      Dimension
-	filtered bool // the query selects only the value in the field value or, if several is true, the values in q.Owners
+	filtered bool // the query selects only the text in value or, if several is true, the values in q.Owners
 	value    string
 	several  bool // q.Owners selects more than one value
 

@@ -178,7 +178,7 @@ type TupleRow struct {
 	Count
 }
 
-// CountRow is an increment to the count of one combination and one rule in an hour, day or month.
+// CountRow is an increment to the count of one rule and one combination of values (Tuple) in an hour, day or month.
 type CountRow struct {
 	Granularity Granularity
 	Bucket      int64 // number of the hour, day or month
@@ -273,7 +273,7 @@ type State struct {
 	LastScanAt    time.Time
 	Scans         int64 // number of counted scans
 	// KeptCount is the number of counted scans that came from the current scan log. MissingCount is an upper bound for the counted scans
-	// that disappeared from the scan logs although this program did not remove them; retention would have removed some of them.
+	// that disappeared from the scan logs without being removed by this program; it includes scans that are old enough for removal by now.
 	KeptCount, MissingCount int64
 	// SketchOffset is the log position up to which the sketches of distinct users are complete. Sketches are written less often than
 	// counts; a query reads the remaining scans from the log.
@@ -290,7 +290,7 @@ type State struct {
 	RollupCursor string
 	// OldestHour and OldestDay are the first retained hour and day, 0 = all are retained; OldestDay is the first day of a month.
 	OldestHour, OldestDay int64
-	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = no hours were removed before the zone changed.
+	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = all days are, because all hours were still there.
 	ZoneChangeDay int64
 }
 
@@ -407,7 +407,7 @@ type Tx interface {
 	// AllTuples, AllSums, AllUsers and AllMisses call yield with every row of some hours or days, in unspecified order.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
-	// AllUsers passes the additions to a sketch (AddUsers) before the sketch itself; every addition belongs to a stored sketch.
+	// AllUsers calls yield with the additions of a sketch (AddUsers) first, then with the sketch; each addition has a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(UnmatchedRow) error) error
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// maxCounted is the maximum number of runs of codes, and of packages, that are counted for an order.
+// maxCounted limits the counts of an order: at most this many ranges of codes and this many packages are counted.
 const maxCounted = 1000
 
 // showOrder returns an order together with the progress of its codes.

@@ -7,7 +7,7 @@ import (
 )
 
 // clearBySecret implements clearQuota with the account's secret, for an account that has no calls left to fetch a token. Contract:
-// rules 3.1, clients (both fields are in the query).
+// rules §3.1; clients send appid and appsecret in the query.
 func (a *API) clearBySecret(ctx context.Context, c *call, f *fields) (any, error) {
 	const grant = "client_credential" // fixed value, because the call has no grant_type field
 	credentials := accounts.Credentials{GrantType: grant, AppID: f.text("appid"), Secret: f.text("appsecret"), IP: c.ip}

@@ -200,7 +200,7 @@ func (pages codePages) readJob(v *request) {
 		}
 	}
 	v.r.Form, v.r.PostForm, v.r.MultipartForm = form, form, nil
-	v.r.URL.Path = Root + "/packages" // the path to which the form that is prefilled from the job file is submitted
+	v.r.URL.Path = Root + "/packages" // the form, prefilled from the job file, is submitted to this path
 	if id, err := strconv.ParseInt(form.Get("batch"), 10, 64); err == nil && form.Get("from") == "" {
 		fullBatch, err := v.api.Batches.Get(v.ctx(), id)
 		if v.failed(err) {

@@ -110,9 +110,9 @@ type cell struct {
 	Content               template.HTML
 }
 
-// cell shows a field. The kind in s is the name of a template of the page; "code" or "copy"; "GOOD.BAD" for a badge of a true or false
-// field; "/PATH" for a link to the page of the field; "PREFIX." for a text key; or "PREFIX*" for a badge. A template of the page gets the
-// field's value as its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
+// cell shows a field. The kind in s is "code", "copy", "GOOD.BAD" (a badge of a bool), "/PATH" (a link to the page of the field),
+// "PREFIX." (the text whose key is PREFIX. and the value), "PREFIX*" (the same as a badge), or the name of a template of the page. The
+// template gets the field's value as its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])

@@ -263,11 +263,11 @@ func line(p rules.Prefix, exclude bool) component {
 // link files has no escape for "$(", so the "$" is replaced with "any single character", a close match.
 func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 
-// codeLines returns the app link file's lines for code texts, if the host has any: code links open the app in upper or lower case,
-// and the app reports invalid codes.
+// codeLines returns the lines of the app link file for the code texts of a host; nil = the host has no code texts. The lines match code
+// links in upper or lower case, valid or not, because the app itself reports an invalid code.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
-		// A prefix may lack a scheme; printed prefixes are in upper case.
+		// A prefix may have no scheme, and its letters may be upper case, as in QR codes on products.
 		_, rest, found := strings.Cut(prefix, "://")
 		if !found {
 			rest = prefix

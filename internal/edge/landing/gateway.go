@@ -225,8 +225,8 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 // pages reveal less, and many phones share an address.
 const landingsPerCode = 10
 
-// lengthOfOne is the number of bytes of a link for which the rate limit counts one page: the page of a link of twice this length counts as
-// two Mini Program pages.
+// lengthOfOne is the length in bytes up to which the page of a link counts as one Mini Program page in the rate limit: the page of a link
+// of twice this length counts as two.
 const lengthOfOne = 100
 
 // withinLimit counts pages against the rate limit of the client's address; the limit is the setting LandingPageRateLimit times factor. If

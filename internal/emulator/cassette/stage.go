@@ -152,7 +152,7 @@ func (s *Fixture) party(v value) *party {
 	return p
 }
 
-// unknownParty returns the party that owns a token from before the recording and whose AppID is unknown.
+// unknownParty returns the party, with an unknown AppID, that owns a token issued before the recording began.
 func (s *Fixture) unknownParty(token mark) *party {
 	p := s.parties[-token.n]
 	if p == nil {

@@ -15,8 +15,8 @@ import (
 )
 
 // exchange sends the request and reads the response on its own connection. exchange implements HTTP/1.1 without http.Transport,
-// because retries, connection pools, proxies and protocol upgrades are unwanted here. The reason of an error is SendFailed, or
-// concerns the response.
+// because retries, connection pools, proxies and protocol upgrades are unwanted here. An error has the reason SendFailed,
+// or one of the reasons for a response that cannot be read or is not accepted.
 func (t *trip) exchange(ctx context.Context, conn net.Conn, to target, req Request) (Answer, error) {
 	out, err := http.NewRequestWithContext(ctx, req.Method, to.url.String(), bytes.NewReader(req.Body))
 	if err != nil {

@@ -144,7 +144,7 @@ func spellsAddress(host string) bool {
 	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
-// checkHostName returns an error for an invalid lower-case host name.
+// checkHostName returns an error if host is not a valid host name; host must be in lower case.
 func checkHostName(host string) error {
 	if len(host) > 253 {
 		return errors.New("longer than 253 characters")

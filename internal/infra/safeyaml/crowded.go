@@ -82,7 +82,7 @@ func keyEnd(body string) int {
 
 // flowScan counts the keys of flow maps (in braces).
 type flowScan struct {
-	counts []int // one entry for each open brace; -1 = a square bracket
+	counts []int // for each open brace the number of its keys so far; -1 for each open square bracket
 	quote  byte  // the quote of an unfinished string; 0 = none
 }
 

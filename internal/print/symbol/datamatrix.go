@@ -103,7 +103,7 @@ type dmStep struct {
 // long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character
-	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text at the end of the symbol, without the ending codeword
+	open := dmStep{cost: -1}            // the best encoding that fills the symbol while still in C40 or Text, so it has no unlatch codeword
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
 	}
