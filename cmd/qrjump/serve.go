@@ -118,8 +118,8 @@ func (c *serveCommand) config(chosen *kong.Context) (server.Config, error) {
 	}
 	return server.Config{
 		ShutdownDelay: delay, Tracing: recorder,
-		Data: c.Data, Database: c.Database, DatabaseRead: c.DatabaseRead, Listen: c.Listen, ScanListen: c.ScanListen, AdminListen: c.AdminListen,
-		Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
+		Data: c.Data, Database: c.Database, DatabaseRead: c.DatabaseRead, Listen: c.Listen, ScanListen: c.ScanListen,
+		AdminListen: c.AdminListen, Seed: c.Seed, Set: c.Set, Dev: c.Dev, DevPublic: c.DevPublic, DevHost: c.DevHost, Emulator: c.Emulator,
 		Strict: behaviour.Evidence(c.Strict), AsOf: asOf,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, TLSDev: c.TLSDev, TrustedProxy: c.TrustedProxy,
 		CodePrefix: c.CodePrefix, MinCodeCounter: c.MinCodeCounter, Regions: c.Regions, ScanStream: c.ScanStream, Lake: c.Lake,

@@ -60,7 +60,8 @@ func TestServer_UnauthenticatedAccess(t *testing.T) {
 		}
 	}
 	token := "Authorization: Bearer " + servertest.AdminToken
-	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/goroutine", "/debug/slow-statements", "/admin/v1/accounts", "/admin/v1/emulator/clock"} {
+	for _, path := range []string{"/metrics", "/debug/pprof/", "/debug/pprof/goroutine", "/debug/slow-statements",
+		"/admin/v1/accounts", "/admin/v1/emulator/clock"} {
 		s.Do("GET", path, "", token).WantStatus(t, 200, "%s with the token", path)
 	}
 	var operator struct{ Key string }

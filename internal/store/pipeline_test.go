@@ -276,12 +276,12 @@ func TestSlowStatements_LongestKept(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
 		s.slow.after = 1
 		_, err := s.ScanKeys(t.Context())
-		recorded := slices.ContainsFunc(s.SlowStatements(), func(row SlowStatement) bool { return strings.Contains(row.Query, "FROM scan_keys") })
+		recorded := slices.ContainsFunc(s.SlowStatements(), func(r SlowStatement) bool { return strings.Contains(r.Query, " scan_keys") })
 		assert.True(t, err == nil && recorded, "SlowStatements() = %v, %v, want the query of scan_keys", s.SlowStatements(), err)
 		for n := range 150 {
 			s.slow.record(fmt.Sprint("query ", n), time.Duration(n+1)*time.Hour, at)
 		}
 		list := s.SlowStatements()
-		assert.True(t, len(list) == 100 && list[0].Query == "query 149" && list[99].Query == "query 50", "%d statements, %v", len(list), list)
+		assert.True(t, len(list) == 100 && list[0].Query == "query 149" && list[99].Query == "query 50", "SlowStatements() = %v", list)
 	})
 }

@@ -75,8 +75,8 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 		closing = append([]func() error{reads.db.Close}, closing...)
 	}
 	asked := make(chan struct{}, 1)
-	return &Store{database: &database{replica: reads, shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence, close: closing,
-		patient: way.patient, servers: way.servers,
+	return &Store{database: &database{replica: reads, shipRequests: asked, write: db, read: db, engine: engine, fence: way.fence,
+		close: closing, patient: way.patient, servers: way.servers,
 		listen: func(ctx context.Context) (replica.Notifier, error) {
 			bell, err := listen(ctx, bells, way.servers, asked)
 			return bell, outageOf(server, err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -18,9 +19,7 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		full := rules.Reverification{Owner: "shop", Directory: "https://h.example/" + spice, Prefix: "p" + spice, CheckedAt: at, OK: true,
 			Reason: spice, FailingSince: at.Add(time.Hour), NextAt: at.Add(2 * time.Hour)}
 		list := []rules.Reverification{{NextAt: at}, full, {Owner: "a", Directory: "z", NextAt: at, CheckedAt: at}}
-		for range 2 {
-			require.NoError(t, Rechecks{s}.Add(ctx, list))
-		}
+		require.NoError(t, errors.Join(Rechecks{s}.Add(ctx, list), Rechecks{s}.Add(ctx, list)))
 		other := full
 		other.Prefix = "of a plan that came later"
 		require.NoError(t, Rechecks{nodes[1]}.Add(ctx, []rules.Reverification{other}))
