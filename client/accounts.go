@@ -79,7 +79,7 @@ type AccountList struct {
 	Total    int       `json:"total" doc:"number of matching accounts on all pages"`
 }
 
-// RecentScans is the number of recent scans of an object.
+// RecentScans contains the numbers of scans of an object in the last seven days, and the date of its last scan.
 type RecentScans struct {
 	Days   []int64    `json:"days" doc:"scans on each of the last seven days; the last element is today"`
 	LastAt *time.Time `json:"last_at,omitempty" doc:"date of the last scan; omitted if none in 30 days"`

@@ -29,7 +29,7 @@ func apiOf(path string) string {
 	return apiWire
 }
 
-// WrongServer is the error for a response that does not come from the called API. The address belongs to another program, to another
+// WrongServer is the error for a response that does not come from the called API. The called address belongs to another program, to another
 // listener of the server or to a server of another qrjump version. The call may have taken effect; check before you repeat the call.
 type WrongServer struct {
 	URL  string // Base URL of the call.
@@ -97,9 +97,9 @@ func (c *transport) readAnswer(method, path string, a answer, reply any) error {
 	return nil
 }
 
-// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Pointers, fields with omitempty or
-// omitzero, and fields with the tag `answer:"optional"` may be absent; all other fields must be present, so that the JSON of another
-// program is never mistaken for an empty response. An errcode in the object is an error, unless reply has this field or wire is true.
+// decode decodes a JSON object into reply, a pointer to a struct, and returns the first error. Pointers, fields with omitempty or omitzero,
+// and fields with the tag `answer:"optional"` may be absent; all other fields must be present, so that the JSON of another program is never
+// mistaken for an empty response. An object with an errcode is an error, unless wire is true or reply has a field for it.
 func decode(body []byte, reply any, wire bool) error {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(body, &object); err != nil || object == nil {
@@ -203,7 +203,7 @@ func holdsStructs(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && t != timeType
 }
 
-// nullable reports whether null is a valid value of a type, such as an empty list.
+// nullable reports whether JSON null is a valid value of a type: for example, null can stand for an empty list.
 func nullable(t reflect.Type) bool {
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface:

@@ -17,14 +17,14 @@ type Appearance struct {
 	Revised
 }
 
-// BuyerTexts holds an account's texts in one language.
+// BuyerTexts holds an account's texts for the pages that buyers see, in one language.
 type BuyerTexts struct {
 	App     string `json:"app,omitempty" doc:"name of the scanning app as users know it, at most 40 characters"`
 	Landing string `json:"landing,omitempty" doc:"text on the page of a link, at most 300 characters"`
 	Code    string `json:"code,omitempty" doc:"text below the verdict on a code, at most 300 characters"`
 }
 
-// Logo is an image in the form that the pages for buyers show.
+// Logo is the logo of an account, as it is shown on the pages for buyers.
 type Logo struct {
 	Path   string `json:"path" doc:"path of the image on every host that serves pages"`
 	Width  int    `json:"width" doc:"width in pixels"`

@@ -122,8 +122,8 @@ type Activation struct {
 	Note        string      `json:"note,omitempty"`
 }
 
-// Schedule activates codes of a batch. If the range overlaps codes that another range has activated, the result is a *Problem with
-// status 409.
+// Schedule activates codes of a batch. If the range overlaps a different range that has been activated, the result is a *Problem
+// with status 409.
 func (c CodesService) Schedule(ctx context.Context, id int64, a Activation) (CodesChanged, error) {
 	return post[CodesChanged](ctx, c.transport, batchPath(id, "activations"), a)
 }
@@ -133,7 +133,7 @@ type CodeEventList struct {
 	Events []CodeEvent `json:"events"`
 }
 
-// ListEvents lists at most limit events of a batch's codes after the event start, oldest first; limit 0 selects the server's
+// ListEvents lists at most limit events of a batch's codes, oldest first, after the event whose Seq is start; limit 0 selects the server's
 // default page size. The list includes scheduled events. If the batch does not exist, the result is a *Problem with status 404.
 func (c CodesService) ListEvents(ctx context.Context, id, start int64, limit int) ([]CodeEvent, error) {
 	reply, err := get[CodeEventList](ctx, c.transport, withQuery(batchPath(id, "events"), params{"after": start, "limit": limit}))
@@ -186,7 +186,7 @@ type OpenAlarm struct {
 // CodeEvent is an event in the history of codes.
 type CodeEvent struct {
 	Seq         int64        `json:"seq"`
-	Action      string       `json:"action"` // Action is activate, withdraw, or one of the four state changes.
+	Action      string       `json:"action"` // Action is activate, withdraw, freeze, unfreeze, void, redeem, import or take-back.
 	Ranges      []CodeRange  `json:"ranges" doc:"index ranges, at most 100"`
 	Codes       int64        `json:"codes" doc:"number of codes"`
 	Binding     *CodeBinding `json:"binding,omitempty"`
@@ -283,8 +283,8 @@ func (c BatchesService) ImportCodes(ctx context.Context, batch, first int64, act
 	return done, err
 }
 
-// ImportTexts is ImportCodes for a batch whose text template contains {token:N}. Each line is the printed text of one code; start
-// is the code index of the first line.
+// ImportTexts is like ImportCodes, for a batch whose text template contains {token:N}. Each line is the printed text of one code;
+// start is the code index of the first line.
 func (c BatchesService) ImportTexts(ctx context.Context, batch, first, start int64, actor string, lines io.Reader) (done CodesImported,
 	err error) {
 	r := request{method: http.MethodPut, path: "/admin/v1/" + batchPath(batch, "imported-codes"), contentType: "text/plain",

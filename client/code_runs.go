@@ -25,7 +25,7 @@ type CodeRuns struct {
 }
 
 // ListRuns returns the current states of the codes in a range; a To of 0 means the end of the application. ListRuns returns at most
-// limit runs, and sets More if there are further runs; limit 0 selects the server's default page size.
+// limit ranges (CodeRun), and sets More if ranges are left over; limit 0 selects the server's default page size.
 func (c CodesService) ListRuns(ctx context.Context, id int64, r CodeRange, limit int) (CodeRuns, error) {
 	return get[CodeRuns](ctx, c.transport, withQuery(batchPath(id, "runs"), params{"from": r.From, "to": r.To, "limit": limit}))
 }

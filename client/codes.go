@@ -140,7 +140,7 @@ func (c WireService) ExchangeTicket(ctx context.Context, openid, ticket string) 
 
 func (c *transport) boundCode(ctx context.Context, path string, body map[string]any) (BoundCode, error) {
 	var reply struct {
-		// Contract: marketcode §2: one variant of the tickettocode response lacks the two IDs.
+		// Contract: marketcode §2: one variant of the tickettocode response lacks application_id and isv_application_id.
 		Code          string `json:"code"`
 		ApplicationID int64  `json:"application_id" answer:"optional"`
 		ISV           string `json:"isv_application_id" answer:"optional"`

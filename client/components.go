@@ -112,7 +112,7 @@ type HoldingList struct {
 	Authorizations []Holding `json:"authorizations"`
 }
 
-// ListAuthorizations lists the platforms that an account authorised. For an unknown account it returns a *Problem with status 404.
+// ListAuthorizations lists the platforms that an account authorised. For an unknown account, the result is a *Problem with status 404.
 func (c AccountsService) ListAuthorizations(ctx context.Context, appid string) ([]Holding, error) {
 	reply, err := get[HoldingList](ctx, c.transport, accountPath(appid, "authorizations"))
 	return reply.Authorizations, err

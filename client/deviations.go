@@ -11,14 +11,14 @@ type Deviation struct {
 	// The certainty that the platform rejects the action: observed, documented, inferred or assumed.
 	EvidenceLevel string    `json:"evidence_level"`
 	Account       string    `json:"account"`   // Account is "" if the caller sent neither a token nor a secret.
-	Endpoint      string    `json:"endpoint"`  // where
+	Endpoint      string    `json:"endpoint"`  // path of the calls
 	Count         int64     `json:"count"`     // Number of calls with the deviation.
 	FirstRID      string    `json:"first_rid"` // Request ID of the first call with the deviation.
-	FirstAt       time.Time `json:"first_at"`  // its time
+	FirstAt       time.Time `json:"first_at"`  // time of the first call with the deviation
 	LastRID       string    `json:"last_rid"`  // Request ID of the last call with the deviation.
-	LastAt        time.Time `json:"last_at"`   // its time
+	LastAt        time.Time `json:"last_at"`   // time of the last call with the deviation
 	Advice        string    `json:"advice"`    // The necessary change in the caller.
-	Chinese       string    `json:"advice_zh"` // the same
+	Chinese       string    `json:"advice_zh"` // Advice in Chinese
 }
 
 // DeviationList is a list of callers' deviations.
@@ -38,7 +38,7 @@ func (c DeviationsService) Reset(ctx context.Context, account string) ([]Deviati
 	return reply.Deviations, err
 }
 
-// Trial is a platform behaviour that every program meets sooner or later.
+// Trial is a platform behaviour that every program encounters sooner or later.
 type Trial struct {
 	Behaviour string `json:"behaviour,omitempty"` // ID of the platform behaviour; "" if only an errcode identifies the behaviour.
 	ErrCode   int    `json:"errcode"`             // The errcode of the response in which the platform behaviour occurs.
@@ -59,8 +59,8 @@ type Coverage struct {
 	Searched
 }
 
-// GetCoverage reports, for each platform behaviour that every program meets sooner or later, whether it occurred in the calls of an
-// account, or of all accounts if account is "".
+// GetCoverage reports, for each platform behaviour that every program encounters sooner or later, whether it occurred in the calls
+// of an account, or of all accounts if account is "".
 func (c DeviationsService) GetCoverage(ctx context.Context, account string) (Coverage, error) {
 	return get[Coverage](ctx, c.transport, withQuery("deviations/coverage", params{"account": account}))
 }

@@ -17,7 +17,7 @@ type Drill struct {
 	Codes int64 `json:"codes,omitempty" answer:"optional" minimum:"0"`
 }
 
-// RecordDrill records the result of a drill in the audit log, so that the console and doctor can show the date of the last drill.
+// RecordDrill records the result of a drill in the audit log, so that the console and the command doctor can show the last drill.
 func (c ArchiveService) RecordDrill(ctx context.Context, d Drill) error {
 	return c.admin(ctx, http.MethodPost, "drills", d, &d)
 }

@@ -54,7 +54,7 @@ func (c *transport) moveClock(ctx context.Context, move map[string]any) error {
 
 // Fault makes calls of an endpoint fail for test purposes.
 type Fault struct {
-	Method string `json:"method,omitempty"` // With Response, the HTTP method to match; "" matches any method.
+	Method string `json:"method,omitempty"` // HTTP method of the calls that get Response; "" = any method
 	// Path of the calls that fail, such as /cgi-bin/wxopen/qrcodejumppublish; with Response, any path is valid.
 	Path        string   `json:"path"`
 	ErrCode     int      `json:"errcode,omitempty"`     // The errcode that the server returns instead of executing the call.

@@ -31,7 +31,7 @@ type GS1Put struct {
 	Archived bool      `json:"archived,omitempty" doc:"if true, requests for the key and keys below it are answered with 410"`
 }
 
-// GS1Entry is the entry of a GS1 key, which also applies to all keys below it that have no entry of their own.
+// GS1Entry is the entry of a GS1 key; the entry also applies to the keys below this key, unless they have entries of their own.
 type GS1Entry struct {
 	Key string `json:"key" doc:"key as in a Digital Link without the host: 01/09506000134352/10/LOT"`
 	// ID is the number under which scans of the key are counted, like the ID of a rule; the owner of the key is the owner of these scans.

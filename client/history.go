@@ -46,7 +46,7 @@ type Verified struct {
 	Changes  int64  `json:"changes"`
 	FirstSeq int64  `json:"first_seq"`
 	Seq      int64  `json:"seq"`
-	Hash     string `json:"hash"` // Hash of the last change; a copy stored elsewhere proves later that no earlier change was altered.
+	Hash     string `json:"hash"` // Hash of the last change; a copy of this hash, stored elsewhere, reveals later alterations of the log.
 	// FirstError is the first inconsistency in the log; nil means that the log is consistent.
 	FirstError *struct {
 		Seq   int64  `json:"seq" answer:"optional"`
@@ -56,7 +56,7 @@ type Verified struct {
 	Orphans []Orphan `json:"orphans"`
 }
 
-// Orphan counts objects of an account that does not exist. Kind: rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
+// Orphan counts objects whose account does not exist. Kind is rules, rules_that_open_it, links, gs1_keys, applications or active_codes.
 type Orphan struct {
 	Account string `json:"account"`
 	Kind    string `json:"kind"`

@@ -60,7 +60,7 @@ func (c SettingsService) Get(ctx context.Context) (Settings, error) {
 
 // settings makes a call whose response contains all settings.
 func (c *transport) settings(ctx context.Context, method, rest string, body any) (Settings, error) {
-	// The server determines the names of the settings; every server has a setting called "verification".
+	// The names of the settings depend on the server; reply checks only for "verification", which every server has.
 	var reply struct {
 		Verification json.RawMessage `json:"verification"`
 	}

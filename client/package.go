@@ -78,8 +78,8 @@ func (c *transport) openPackage(ctx context.Context, r request) (*CodePackage, e
 	return p, nil
 }
 
-// attended is a response body that cancels its call if a Read receives no bytes within patience. Time between two calls of Read
-// does not count.
+// attended is a response body that cancels its call if one Read receives no bytes for the duration in the field patience. The time
+// between two calls of Read does not count towards this duration.
 type attended struct {
 	in       io.Reader
 	quiet    *time.Timer
@@ -184,7 +184,7 @@ func (p *CodePackage) Read(b []byte) (int, error) {
 			text = text[:i]
 		}
 		if n := copy(b, text); n > 0 {
-			_, _ = p.in.Discard(n) // The bytes are already in the buffer.
+			_, _ = p.in.Discard(n) // Discard cannot fail: the n bytes are already in the buffer.
 			return n, nil
 		}
 		char, ok, err := p.special()
@@ -273,7 +273,7 @@ type rows struct {
 	in     io.Reader
 	cbc    cipher.BlockMode
 	sealed []byte
-	kept   int    // Number of bytes at the end of the buffer "sealed" that the next read decrypts.
+	kept   int    // Number of bytes at the end of the field sealed; the next read decrypts these bytes.
 	ready  []byte // Decrypted bytes that have not been read yet.
 	first  bool
 	err    error // the error to return after the bytes in ready

@@ -88,9 +88,9 @@ type Package struct {
 	Plan                *LabelPlan    `json:"plan,omitempty" doc:"plan of the labels, for a dry run, in which the package ID is 0"`
 }
 
-// Create records the hand-off of codes to a printer; Download then writes the file. A *Problem with status 409 means that another
-// printer has the codes, that too many packages contain the codes and no reason is given, or that some codes are frozen or void.
-// With w.DryRun, Create stores nothing, and Plan in the response describes the labels.
+// Create records the hand-off of codes to a printer; Download then writes the file. A *Problem with status 409 means: another
+// printer has the codes, some codes are frozen or void, or w has no Reason although too many packages contain the codes. With
+// w.DryRun, Create stores nothing, and Plan in the response describes the labels.
 func (c PackagesService) Create(ctx context.Context, batch int64, w PackageWish) (Package, error) {
 	return post[Package](ctx, c.transport, batchPath(batch, "packages"), w)
 }

@@ -19,7 +19,7 @@ type Person struct {
 	Revised
 }
 
-// PersonList is the list of all people who may sign in.
+// PersonList is the list of all users of the console.
 type PersonList struct {
 	People []Person `json:"people"`
 }
@@ -89,7 +89,7 @@ type LoginLink struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// List lists the people who may sign in to the console, sorted by name.
+// List lists the users of the console, sorted by name.
 func (c PeopleService) List(ctx context.Context) ([]Person, error) {
 	reply, err := get[PersonList](ctx, c.transport, "people")
 	return reply.People, err

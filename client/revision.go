@@ -81,6 +81,6 @@ func ChangedMeanwhile(err error) *Problem {
 // Revision returns the current revision of the object; "" means that the object does not exist.
 func (p *Problem) Revision() string {
 	var currentRevised Revised
-	_ = json.Unmarshal(p.Current, &currentRevised) // An object that does not exist has no revision.
+	_ = json.Unmarshal(p.Current, &currentRevised) // If the object does not exist, the revision stays empty.
 	return currentRevised.Revision
 }

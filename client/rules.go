@@ -90,7 +90,7 @@ type RuleChange struct {
 	RID        string     `json:"rid,omitempty" answer:"optional"` // Request ID of the call; "" if the change was not made by a call.
 	Action     string     `json:"action" doc:"add, edit, publish, delete or release"`
 	Rule       StoredRule `json:"rule" doc:"rule after the change; before it, for a delete or release"`
-	// Reason is the operator's reason for releasing the rule.
+	// Reason is the operator's reason for a change with the action release (see Release).
 	Reason string `json:"reason,omitempty" answer:"optional" doc:"reason, for a release"`
 }
 
@@ -236,7 +236,7 @@ func (c VerificationsService) Run(ctx context.Context) (RechecksDone, error) {
 // The values of PlannedRule.Action.
 const (
 	PlanAdd     = "add"
-	PlanEdit    = "edit" // PlanEdit also stands for an edit that requires a delete and an add.
+	PlanEdit    = "edit" // PlanEdit is also used for a rule that is deleted and then added again.
 	PlanPublish = "publish"
 	PlanDelete  = "delete"
 )

@@ -89,8 +89,8 @@ func (c ScansService) ListPage(ctx context.Context, cursor string, limit int) (S
 	return get[ScanPage](ctx, c.transport, withQuery("scans", params{"after": cursor, "limit": limit}))
 }
 
-// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is the
-// first page of these scans; its Next is the cursor of the following page for ListPage.
+// ListNewest returns the newest n scans, at most 100,000, in the order of their recording. If n is more than 1,000, the result is
+// the first page of these scans; pass the Next of this page to ListPage as the cursor.
 func (c ScansService) ListNewest(ctx context.Context, n int) (ScanPage, error) {
 	return c.ListNewestOf(ctx, "", n)
 }
@@ -204,7 +204,7 @@ type StatisticsQuery struct {
 	Marks    bool // Marks adds the events in the period of the query to the result.
 }
 
-// The values of ScanPosition.Kind. A later server may return further kinds.
+// The values of ScanPosition.Kind. A newer server version may return further kinds.
 const (
 	MarkPublished = "published" // The Target of a mark of this kind is the prefix of the published rule.
 	MarkFrozen    = "frozen"    // The Target of a mark of this kind is the application_id of the frozen codes.
@@ -222,7 +222,7 @@ type ScanPosition struct {
 type Statistics struct {
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// The server's time, in the time zone of the server's days; zero if an older server does not send this field.
+	// The server's time, in the time zone in which the server counts days; zero if an older server does not send this field.
 	Now   time.Time       `json:"now" answer:"optional"`
 	Rows  []StatisticsRow `json:"rows"`
 	More  bool            `json:"more"`
@@ -282,7 +282,7 @@ type UnmatchedList struct {
 type UnmatchedQuery struct {
 	From  string `query:"from"`
 	To    string `query:"to"`
-	Owner string `query:"owner"` // AppID of an account with rules on the hosts; "" means all accounts that the caller may see.
+	Owner string `query:"owner"` // AppID; selects hosts on which this account has rules; "" = all accounts that the caller may see
 	Below string `query:"below"` // Prefix of a rule; selects the link prefixes of links below it; "" means all.
 	Limit int    `query:"limit"` // Maximum number of link prefixes, at most 1,000; 0 means 100.
 	Wait  bool   `query:"wait"`
@@ -325,7 +325,7 @@ func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
 	return post[Recount](ctx, c.patient(), "statistics/recount", nil)
 }
 
-// The kinds of alarms. A later server may return further kinds.
+// The kinds of alarms. A newer server version may return further kinds.
 const (
 	CopiedCode  = "copied_code"  // The scans suggest that copies of the code are on several items.
 	SpoiledCode = "spoiled_code" // A printer reported the code as spoiled, but the code was scanned.

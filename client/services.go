@@ -35,7 +35,7 @@ type (
 	ScanKeysService struct{ *transport }
 	// AdminKeysService manages the keys of programs that call the admin API.
 	AdminKeysService struct{ *transport }
-	// PeopleService manages the people who may sign in to the console.
+	// PeopleService manages the users of the console.
 	PeopleService struct{ *transport }
 	// ScansService resolves links and codes and reads the recorded scans.
 	ScansService struct{ *transport }

@@ -69,8 +69,8 @@ func (c WebhooksService) Create(ctx context.Context, w WebhookPut) (WebhookAdded
 	return post[WebhookAdded](ctx, c.transport, "webhooks", w)
 }
 
-// Update changes the events and the address of a webhook. It also enables or disables the webhook, unless enabled is nil. Pending
-// events of the webhook are kept. If the webhook does not exist, the result is a *Problem with status 404.
+// Update changes the events and the address of a webhook. Update also enables or disables the webhook, unless enabled is nil.
+// Pending events of the webhook are kept. If the webhook does not exist, the result is a *Problem with status 404.
 func (c WebhooksService) Update(ctx context.Context, id int64, w WebhookPut, enabled *bool) (Webhook, error) {
 	return put[Webhook](ctx, c.transport, webhookPath(id), struct {
 		WebhookPut

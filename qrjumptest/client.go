@@ -58,8 +58,8 @@ func (s *Server) Calls(q client.CallQuery) (list []client.RecordedCall) {
 	return list
 }
 
-// Explain returns the result that a user's scan would have. For each rule with a prefix similar to the link, it also returns the reason why
-// the rule matches or does not match. An explanation is not recorded as a scan. An empty user means an anonymous scan.
+// Explain returns the result that a user's scan would have. For each rule with a prefix similar to the link, Explain also returns why the
+// rule matches or does not match. An explanation is not recorded as a scan. An empty user means an anonymous scan.
 func (s *Server) Explain(user, text string) (e client.Explanation) {
 	s.t.Helper()
 	s.operate("explaining "+text, func(ctx context.Context, c *client.Client) (err error) {

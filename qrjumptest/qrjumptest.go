@@ -1,4 +1,4 @@
-// Package qrjumptest starts a qrjump server inside a Go test. It is the server of the qrjump program, with the emulator's controls.
+// Package qrjumptest starts a qrjump server inside a Go test. The server is that of the qrjump program, with the emulator's controls.
 //
 //	srv := qrjumptest.Start(t, qrjumptest.Seed(`
 //	accounts:

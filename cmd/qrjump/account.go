@@ -26,7 +26,7 @@ func aboutAccount(s *session, operator *client.Client, did, appid string, err er
 func nearAccount(s *session, operator *client.Client, given ...string) string {
 	list, err := operator.Accounts.List(s.ctx, "", 1000)
 	if err != nil {
-		return "" // the error is returned without a suggestion
+		return "" // without a list of accounts, no AppID can be suggested
 	}
 	appids := namesOf(list, func(a client.Account) string { return a.AppID })
 	for _, appid := range given {
@@ -376,7 +376,7 @@ func changedMembers(have, changes map[string]string) (map[string]string, error) 
 	return have, nil
 }
 
-// ends describes the loss that a change of an account causes: a removed role, removed versions, or disabled rules; "" = no loss.
+// ends describes the loss that a change of an account causes: a removed member role, removed versions, or disabled rules; "" = none.
 func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	gone := slices.DeleteFunc(slices.Clone(old.Versions), func(v string) bool { return slices.Contains(want.Versions, v) })
 	for user := range old.Members {
@@ -393,7 +393,7 @@ func (c *accountSet) ends(old client.Account, want client.AccountPut) string {
 	return ""
 }
 
-// showChanged prints a changed account: the sentence in did for people, all fields for programs. If the change failed, it returns err.
+// showChanged prints did as text, or all fields of the changed account as JSON. If the change failed, showChanged returns err.
 func (o operator) showChanged(s *session, qrjump *client.Client, appid string, err error, did string) error {
 	if err != nil {
 		return err

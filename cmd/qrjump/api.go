@@ -45,14 +45,14 @@ type apiParameter struct {
 
 type apiSchema struct {
 	Ref         string `json:"$ref"`
-	Type        any    // a type name, or a list of names
+	Type        any    // the name of a JSON type, or a list of such names
 	Description string
 	Enum        []any
 	Properties  map[string]apiSchema
 	Required    []string
 }
 
-// is reports whether the schema allows values of the named JSON type, such as "string".
+// The method "is" reports whether the schema allows values of the named JSON type, such as "string".
 func (t apiSchema) is(name string) bool {
 	list, _ := t.Type.([]any)
 	return t.Type == name || slices.Contains(list, any(name))
@@ -348,7 +348,7 @@ func cellForPeople(value json.RawMessage) string {
 	return cellOf(value)
 }
 
-// apiWords returns the completions for the word that follows given: the ids of operations, or the fields of the operation in given[0].
+// apiWords returns completions for the word after the words in given: the ids of operations, or the fields of the operation in given[0].
 func apiWords(ctx context.Context, qrjump *client.Client, given []string) (list []candidate) {
 	table, err := readAPI(ctx, qrjump)
 	if err != nil {

@@ -91,7 +91,7 @@ func (c *scanCommand) resolveThen(s *session) error {
 	})
 }
 
-// opened describes what a past scan decision opened.
+// opened describes the page, address, text or message that a past scan opened.
 func opened(d client.PastDecision) string {
 	switch d.Action {
 	case client.OpenMiniProgram:

@@ -23,7 +23,7 @@ type passphraseFlags struct {
 	PassphraseFile string `env:"QRJUMP_PASSPHRASE_FILE" placeholder:"FILE" file:"in"`
 }
 
-// passphrase returns the passphrase; repeat makes the user type it twice.
+// passphrase returns the passphrase; if repeat is true, the user must type the passphrase twice.
 func (p passphraseFlags) passphrase(s *session, repeat bool) (string, error) {
 	if p.PassphraseFile != "" {
 		f, err := os.Open(p.PassphraseFile)

@@ -21,7 +21,7 @@ func aboutBatch(did string, id int64, err error) error {
 	return aboutCodes(doing(did, number(id)), err)
 }
 
-// aboutStored does the same as aboutBatch for an operator's command; if the batch does not exist, the error also suggests a similar id.
+// aboutStored adds to the error of an operator's command the action, the batch id and, if the batch does not exist, a similar id.
 func aboutStored(s *session, operator *client.Client, did string, id int64, err error) error {
 	return aboutStoredCodes(s, operator, doing(did, number(id)), id, err)
 }
@@ -82,7 +82,7 @@ func aboutCodes(did string, err error) error {
 	return happened
 }
 
-// unauthorized adds to an error with errcode 48001 the condition that the account does not meet, if the operator's API is available.
+// If the operator's API is available, unauthorized adds to an error with errcode 48001 the condition that the account does not meet.
 func (m member) unauthorized(s *session, admin adminFlags, err error) error {
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok || w.Code != errcode.Unauthorized.Number || w.RID == "" {
@@ -227,8 +227,8 @@ func (c *batchShow) Run(s *session) error {
 	})
 }
 
-// textOf reads the batch, which contains the template of the code texts, from the operator's API; known is false if the API is unavailable
-// or the codes are imported. The caller then omits the template.
+// textOf reads the batch, which contains the template of the code texts, from the operator's API. If the API is unavailable or the codes
+// are imported, known is false, and the caller omits the template.
 func (c *batchShow) textOf(s *session, id int64) (b client.Batch, known bool) {
 	if isPlatform(c.Server) && c.AdminServer == "" {
 		return b, false
@@ -357,7 +357,7 @@ func (c *batchActivate) closed(s *session, r client.CodeRange) (n closedCodes, e
 			return n, err
 		}
 		for _, run := range runs.Runs {
-			// the run may extend beyond r: if r contains only the index 0, To is 0, which selects the whole batch
+			// a run can end after r.To: the server takes the range 0-0 for the whole batch
 			from, run.To = run.To+1, min(run.To, r.To)
 			switch {
 			case run.Void:

@@ -163,7 +163,7 @@ func (c *batchDownload) folder() (bool, error) {
 	return false, nil
 }
 
-// piecesOf returns the parts of the segments in the requested range.
+// piecesOf returns, for each segment that overlaps the requested range, the part that is in this range.
 func piecesOf(a client.Application, want client.CodeRange) ([]client.CodeRange, error) {
 	if a.Status != client.ApplicationFinished || len(a.Segments) == 0 {
 		return nil, fault("batch_download.batch_the_application_is_not", a.ID, plain(a.Status), client.ApplicationFinished, a.ID)
@@ -204,7 +204,7 @@ func (d download) file(done *[]downloadedFile, path string, pieces ...client.Cod
 		return nil
 	})
 	if err != nil {
-		d.bar.end() // removes the progress bar before the error is printed
+		d.bar.end() // the progress bar must be removed before the error is printed
 		return err
 	}
 	*done = append(*done, downloadedFile{File: path, From: pieces[0].From, To: pieces[len(pieces)-1].To, Bytes: size})
@@ -282,7 +282,7 @@ func newBar(s *session, codes int64, doing string) *bar {
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())}
 }
 
-// follow returns a reader of a package of about size bytes; while it is read, the bar advances by the package's number of codes.
+// follow returns a reader of a package of about size bytes; as the package is read, the bar advances by the package's number of codes.
 func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	if b.shown == nil {
 		return in
@@ -290,7 +290,7 @@ func (b *bar) follow(in io.Reader, size, codes int64) io.Reader {
 	return &followed{in: in, bar: b, size: size, codes: codes}
 }
 
-// add adds completed codes.
+// add advances the bar by a number of completed codes.
 func (b *bar) add(codes int) {
 	if b.shown != nil {
 		_ = b.shown.Add(codes) // errors are ignored: the terminal may be gone
@@ -318,7 +318,7 @@ func (f *followed) Read(b []byte) (int, error) {
 	if err == nil && f.size > 0 {
 		part = min(f.codes, int64(float64(f.codes)*float64(f.read)/float64(f.size)))
 	} else if err == nil {
-		part = 0 // if the size of a package is unknown, the package counts only when complete
+		part = 0 // if its size is unknown, a package counts only after it is complete
 	}
 	if f.bar.shown != nil {
 		_ = f.bar.shown.Set64(f.bar.done + part)

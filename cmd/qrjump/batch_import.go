@@ -43,8 +43,8 @@ type importPart struct {
 	texts bool // true = the file is a list of texts
 }
 
-// Run checks the files, starts the import batch, and uploads some thousand codes per call. The import is idempotent, so an
-// interrupted run can be repeated with the same files.
+// Run checks the files, starts the import batch, and uploads several thousand codes per call. The import is idempotent, so an interrupted
+// run can be repeated with the same files.
 func (c *batchImport) Run(s *session) error {
 	if c.Undo != 0 {
 		return c.undo(s)
@@ -200,7 +200,7 @@ func readLines(in *bufio.Reader, limit int) (text []byte, err error) {
 	return text, nil
 }
 
-// undo deletes imported codes, some thousand per call.
+// undo deletes imported codes, several thousand per call.
 func (c *batchImport) undo(s *session) error {
 	want, all, err := parseRange(c.Files)
 	if err != nil {

@@ -17,9 +17,9 @@ import (
 type readBack struct {
 	mu      sync.Mutex
 	Labels  int64    `json:"labels"`
-	Unread  int64    `json:"unread"`  // number of labels with an imported dot matrix of an unknown kind
+	Unread  int64    `json:"unread"`  // number of labels with an imported dot matrix that cannot be read
 	Index   int64    `json:"index"`   // lowest code index of the labels
-	Content []string `json:"content"` // the texts of the label with this index, one per symbol
+	Content []string `json:"content"` // the texts of the label with the index in Index, one per symbol
 }
 
 // note records a label that was drawn.

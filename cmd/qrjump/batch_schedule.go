@@ -41,7 +41,7 @@ func (c *batchSchedule) Run(s *session) error {
 		return err
 	}
 	from := formatTime(t)
-	if c.At == "now" { // the zero time means the server's current time; a time from this machine would be past when it arrives
+	if c.At == "now" { // zero = the server's current time; a time from this machine would be in the past when the server receives it
 		t = time.Time{}
 	}
 	qrjump, r, err := c.clientAndRange(s, c.ID, c.Range, "schedule")

@@ -20,7 +20,7 @@ type batchSerials struct {
 	Actor   string `placeholder:"WHO"`
 }
 
-// Run binds serial numbers to codes, some thousand per call. Binding is idempotent, so an interrupted run can be repeated.
+// Run binds serial numbers to codes, several thousand per call. Binding is idempotent, so an interrupted run can be repeated.
 func (c *batchSerials) Run(s *session) error {
 	in := s.in
 	if c.File != "-" {

@@ -30,7 +30,7 @@ type callsCommand struct {
 	Every     time.Duration `default:"500ms" hidden:""`
 }
 
-// Run lists the latest calls, newest last; for programs, one call per line.
+// Run lists the latest calls, newest last; JSON output has one call per line.
 func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 	if c.Persisted || c.Errors || c.Before != 0 {
 		return c.printStored(s, qrjump)
@@ -109,7 +109,7 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	return nil
 }
 
-// printSearched prints which part of the log was searched, and how to continue.
+// printSearched prints which part of the log was searched, and how to search further.
 func printSearched(w io.Writer, looked client.Searched) {
 	if looked.Since != nil {
 		printMsg(w, "calls.searched", counted(looked.Examined, "call"), formatTime(*looked.Since), formatTime(*looked.Until))

@@ -18,7 +18,7 @@ func (c *clockShow) Run(s *session, qrjump *client.Client) error {
 	return c.clock(s, qrjump, tr("clock.show_the_clock"), nil)
 }
 
-// clock shows the emulator's clock, after changing it with the function move if move is not nil.
+// clock shows the emulator's clock; if the function move is not nil, clock first calls move, which changes the clock.
 func (o operator) clock(s *session, qrjump *client.Client, did string, move func() error) error {
 	if move != nil {
 		err := move()
@@ -122,7 +122,7 @@ type resetCommand struct {
 	confirmFlag
 }
 
-// Run resets the server, or some of its accounts, to its seed and to real time.
+// Run resets the accounts of --account to the seed; without --account, it resets the whole server to the seed and the clock to real time.
 func (c *resetCommand) Run(s *session, qrjump *client.Client) error {
 	// checks that the server has an emulator before the user is asked for confirmation
 	if _, err := qrjump.Emulator.GetClock(s.ctx); err != nil {

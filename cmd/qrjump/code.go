@@ -42,7 +42,7 @@ type codeShow struct {
 	Text bool
 }
 
-// Run shows a code with the operator's API, or with the account's API.
+// Run shows a code, which it reads from the operator's API or from the account's API.
 func (c *codeShow) Run(s *session) error {
 	name, err := codeName(c.Code)
 	if err != nil {
@@ -109,7 +109,7 @@ func printCode(w io.Writer, c client.StoredCode) {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
 		fields = append(fields, [2]string{"warning", c.Activation.Warning})
 	}
-	if c.Void { // the void state is printed before all other fields
+	if c.Void { // the state void is printed before all other fields
 		printMsg(w, "code.this_code_is_void_it")
 	}
 	printFields(w, fields...)
@@ -195,7 +195,7 @@ func (c *selectedCodes) selections(s *session) ([]client.CodeSelection, error) {
 	for part := range slices.Chunk(codes, most) {
 		list = append(list, client.CodeSelection{Codes: part})
 	}
-	if len(ranges)+len(codes) <= most { // a single call, so that the change is atomic
+	if len(ranges)+len(codes) <= most { // a single request, so that the change is atomic
 		return []client.CodeSelection{{Ranges: ranges, Codes: codes}}, nil
 	}
 	return list, nil

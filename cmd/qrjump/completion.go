@@ -44,7 +44,7 @@ type completeCommand struct {
 	Words []string `arg:"" optional:"" passthrough:""`
 }
 
-// The special lines that make the shell complete file or folder names itself.
+// If the completion command prints one of these lines, the shell itself completes file or folder names.
 const (
 	anyFile   = ":files"
 	anyFolder = ":folders"
@@ -197,7 +197,7 @@ func (t *partialLine) flag(name string) *kong.Flag {
 	return nil
 }
 
-// positional returns the argument at the cursor: the next positional argument, or the last one if it is a list; nil if there is none.
+// positional returns the argument at the cursor: the next positional argument, or a last argument that is a list; nil if there is none.
 func (t *partialLine) positional() *kong.Value {
 	node := t.node
 	if node.DefaultCmd != nil {
@@ -283,7 +283,7 @@ func (t *partialLine) operator() *client.Client {
 	return qrjump
 }
 
-// kept returns the names of a server's objects of a kind that start with the typed text. Errors are not shown during completion.
+// kept returns those names of a server's objects of one kind that start with the typed text. Errors are not shown during completion.
 func (t *partialLine) kept(s *session, kind, begun string) []candidate {
 	if kind == "" {
 		return nil

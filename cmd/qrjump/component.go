@@ -78,7 +78,7 @@ func (c *componentShow) Run(s *session, qrjump *client.Client) error {
 	})
 }
 
-// sets formats the numbers of permission sets for a table cell.
+// The function "sets" returns the numbers of permission sets as the text of a table cell.
 func sets(list []int) string {
 	var parts []string
 	for _, n := range list {

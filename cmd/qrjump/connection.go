@@ -165,7 +165,7 @@ type operator struct {
 
 func (o operator) client() (*client.Client, error) { return o.asOperator(o.adminFlags) }
 
-// ProvideClient makes the client that a Run method with a client parameter receives. A Run method without this parameter validates its
+// ProvideClient makes the client that a Run method with a client parameter receives. A Run method without a client parameter validates its
 // flags first and then calls the method client.
 func (o operator) ProvideClient() (*client.Client, error) { return o.client() }
 
@@ -239,8 +239,8 @@ func (m member) mistaken(s *session, err error) error {
 // noOptions holds the client options of commands that need only an address and no credentials.
 var noOptions client.Options
 
-// authority returns the file with a certificate authority that the client trusts at an address in addition to the system's authorities. It
-// is the value of --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The
+// authority returns the file with a certificate authority that the client trusts at an address in addition to the system's authorities. The
+// file is the value of --ca-file, else the file of serve --tls-dev in the data folder if the folder's server has this address, else "". The
 // default data folder, which the user did not name, is used only for addresses on this machine.
 func (f serverFlags) authority(address string) string {
 	dir := cmp.Or(f.Data, "qrjump-data")

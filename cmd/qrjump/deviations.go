@@ -83,8 +83,8 @@ func printDeviations(w io.Writer, r reader, list []client.Deviation) {
 	}
 }
 
-// coverage lists the platform behaviours that every program can meet. For each behaviour that has not occurred on this server, coverage
-// prints a command that triggers the behaviour.
+// coverage lists the platform behaviours that calls of any program can trigger. For each behaviour that has not occurred on this server,
+// coverage prints a command that triggers the behaviour.
 func (c *deviationsCommand) coverage(s *session, qrjump *client.Client) error {
 	if c.Clear || c.FailOn != "" {
 		return misused("deviations.coverage_combined")

@@ -44,7 +44,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	v.variables(s)
 	running, reached := c.server(s, &v)
-	// Without --data, the default folder is checked; it is skipped if the checked server uses another folder.
+	// Without --data, the default folder is checked, unless the checked server uses another folder.
 	config.Data = cmp.Or(c.Data, config.Data)
 	if config.Data == "" && isFolder("qrjump-data") && !c.isOtherServer(reached) {
 		config.Data = "qrjump-data"
@@ -54,7 +54,7 @@ func (c *doctorCommand) Run(s *session) error {
 	}
 	c.nodes(s, &v)
 	if err := s.ctx.Err(); err != nil {
-		return err // A check that was interrupted proves nothing.
+		return err // no diagnosis is printed, because interrupted checks prove nothing
 	}
 	c.backups(&v)
 	if c.Deep {
@@ -87,7 +87,7 @@ func (v *walk) fail(topic string, detail, next i18n.Message) {
 	v.found = append(v.found, server.Finding{About: topic, Detail: detail, Next: next})
 }
 
-// steps converts the findings to the type that the server uses for steps of a check in its responses.
+// steps converts the findings to steps of a check, which is the type that the server's responses contain.
 func (v *walk) steps() []verification.Step {
 	steps := []verification.Step{}
 	for _, f := range v.found {
@@ -240,7 +240,7 @@ func (c *doctorCommand) server(s *session, v *walk) (running bool, reached strin
 	return true, loc.url
 }
 
-// nodes checks each node in the flag --node itself, because only the node knows facts such as its replication lag.
+// nodes sends requests to each node of the flag --node, because only the node itself knows facts such as its replication lag.
 func (c *doctorCommand) nodes(s *session, v *walk) {
 	for _, url := range c.Node {
 		w := walk{}
@@ -325,7 +325,7 @@ func (d serverProbe) get(path string) (statement, error) {
 }
 
 // operator checks whether the admin API is reachable, because half of the checks need the admin API. If the user gave neither an admin
-// address nor a token, operator does not report missing access, because the check of the metrics does.
+// address nor a token, operator does not report missing access, because the check of the metrics reports it.
 func (v *walk) operator(d serverProbe, named bool) {
 	a, err := d.get("/admin/v1/scan-nodes")
 	var list client.ScanNodeList

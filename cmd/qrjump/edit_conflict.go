@@ -15,8 +15,8 @@ type conflictError struct {
 func (o conflictError) Error() string { return o.text }
 func (o conflictError) Unwrap() error { return o.Problem }
 
-// describeConflict explains an error if it means that the object changed after this command had read it: the returned error names the
-// author of that change, and the command in see, which prints the current state. Any other error is returned unchanged.
+// If an error means that the object changed after this command had read it, describeConflict adds to the error the author of that change
+// and the command in see, which prints the current state. Any other error is returned unchanged.
 func describeConflict(see string, err error) error {
 	p := client.ChangedMeanwhile(err)
 	if p == nil {

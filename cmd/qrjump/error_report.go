@@ -166,7 +166,7 @@ func failed(did, thing string, err error) error {
 	return fault("batch.of_2", doing(did, thing), err)
 }
 
-// doing describes a failed action on an object, such as "list accounts" and "activate 0-9 of 500000001", in the language of its reader.
+// doing describes a failed action on an object, such as "list accounts" and "activate 0-9 of 500000001", in the reader's language.
 func doing(did, thing string) string {
 	words := strings.Fields(did)
 	verb, last := "did."+words[0], len(words)-1

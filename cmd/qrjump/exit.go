@@ -19,7 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// The exit codes of all commands. An error without its own exit code exits with exitFailed.
+// The exit codes of all commands. If its error has no exit code of its own, a command exits with exitFailed.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -35,7 +35,7 @@ const (
 	exitChanges = 2
 )
 
-// errReported marks the error of a command that has already printed its result, so that no further message is printed.
+// errReported is the error of a command that has already printed its result; for this error, no message is printed.
 var errReported = errors.New("")
 
 // exitKind maps each exit code to the name of its kind. The message catalogue explains each kind under a key such as exit.done.

@@ -125,7 +125,7 @@ func (c *faultAdd) addFile(s *session) error {
 		Faults []struct {
 			client.Fault `yaml:",inline"`
 			ID           int `yaml:"id"`            // The ID comes from an exported list and has no effect.
-			TriggerCount int `yaml:"trigger_count"` // The count, too, has no effect.
+			TriggerCount int `yaml:"trigger_count"` // The count comes from an exported list and has no effect.
 		} `yaml:"faults"`
 	}
 	if err := safeyaml.Check(text); err != nil {

@@ -16,9 +16,9 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Flags and arguments that name a file have the struct tag "file". Its value is "in" for a file that is read, and "out" for a file that is
-// written. The file name "-" means standard input or output: the command receives a temporary file, or, with the suffix ",self", uses the
-// stream itself. For a folder, the value of the tag is "dir" if the folder must exist, and "new" if the command creates it.
+// Flags and arguments that name a file have the struct tag "file"; its value is "in" for a file that is read, and "out" for a file that is
+// written. The file name "-" means standard input or output: the command receives a temporary file, or, if the tag has the suffix ",self",
+// uses the stream itself. For a folder, the value of the tag is "dir" if the folder must exist, and "new" if the command creates it.
 const (
 	fileTag = "file"
 	dash    = "-"

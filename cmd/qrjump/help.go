@@ -226,7 +226,7 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	case !node.Leaf():
 		return m.printVerbs(ctx.Stdout, node)
 	}
-	if m.Chinese() { // In Chinese, the name of the environment variable stands before the full stop.
+	if m.Chinese() { // In Chinese, the environment variable of a flag stands before the full stop of its help text.
 		options.ValueFormatter = func(v *kong.Value) string {
 			text := v.Help
 			if says, variable, ok := strings.Cut(kong.DefaultHelpValueFormatter(v), "。 ("); ok {

@@ -75,7 +75,7 @@ func outputFilesLeft(node *kong.Node) (left []string) {
 	return left
 }
 
-// sent records the changes that the command requests from servers. It is global because a process runs a single command.
+// sent records the changes that the command requests from servers. The variable is global because a process runs a single command.
 var sent changesSent
 
 // changesSent is an HTTP transport that records requests that may change something.

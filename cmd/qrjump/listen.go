@@ -28,13 +28,13 @@ type listenCommand struct {
 	EncodingAESKey string `name:"encoding-aes-key" env:"QRJUMP_ENCODING_AES_KEY" placeholder:"KEY"`
 }
 
-// maxSubscriptions is the maximum number of rules and of batches to which listen subscribes one webhook.
+// maxSubscriptions is the maximum number of rules, and the maximum number of batches, to which listen subscribes one webhook.
 const maxSubscriptions = 1000
 
-// maxForwardedSize is the maximum size in bytes of a message and of its receiver's response.
+// maxForwardedSize is the maximum size in bytes of a message, and the maximum size of the receiver's response.
 const maxForwardedSize = 1 << 20
 
-// Run creates a webhook that sends to this process, forwards the received messages until it is interrupted, and then deletes the webhook.
+// Run creates a webhook that sends to this process, forwards the messages until a signal arrives, and then deletes the webhook.
 func (c *listenCommand) Run(s *session) error {
 	to, err := url.Parse(c.ForwardTo)
 	if err != nil || to.Scheme != "http" && to.Scheme != "https" || to.Hostname() == "" || to.User != nil {
@@ -169,7 +169,7 @@ type forwarder struct {
 	to       *url.URL
 	resign   string        // The secret that signs forwarded webhooks; "" keeps the original signature.
 	envelope *envelope     // decrypts the pushes to a third-party platform; nil = no pushes are received.
-	begun    chan struct{} // begun is closed as soon as secret is set.
+	begun    chan struct{} // begun is closed as soon as the field secret is set.
 	secret   string
 	http     *http.Client
 	printing sync.Mutex
@@ -253,7 +253,7 @@ func (f *forwarder) print(m forwarded) {
 	f.printing.Lock()
 	defer f.printing.Unlock()
 	if f.asJSON {
-		_ = json.NewEncoder(f.s.out).Encode(m) // The run function reports the write error of the output.
+		_ = json.NewEncoder(f.s.out).Encode(m) // A write error is reported by the function run.
 		return
 	}
 	signature := "listen.signature_valid"

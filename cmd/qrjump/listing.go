@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// listing describes how a command prints a list: as JSON under the key in name, or as a table; an empty table is the sentence in none.
+// listing describes how to print a list: as JSON under the key in name, or as a table; if the list is empty, as the sentence in none.
 type listing[T any] struct {
 	name, none string
 	heads      []string
 	row        func(T) []string
-	more       string // more is a line below the table.
+	more       string // A line that is printed below the table.
 	// newestFirst means that the list has the newest row first; the table prints the newest row last, just above the prompt.
 	newestFirst bool
 }

@@ -85,7 +85,7 @@ func nearNumber(given int64, storedNumbers []int64) string {
 type confirmFlag struct{ Yes bool }
 
 // confirmed asks for confirmation of a destructive action unless --yes is set. For a production context, the user must type the context's
-// name, and --yes counts only if --context is typed too, so that a command for another server deletes nothing here.
+// name, and --yes counts only with a typed --context, so that a command that was meant for another server deletes nothing.
 func (e confirmFlag) confirmed(s *session, kind string) error {
 	resolver := s.named
 	production := resolver != nil && resolver.used != nil && resolver.used.Production

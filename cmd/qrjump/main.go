@@ -373,7 +373,7 @@ func run(s session, args []string) int {
 	}
 	code := exitOf(err)
 	if code == exitMisused && err != nil && !errors.Is(err, errReported) && slices.Contains(args, "--detailed-exitcode") {
-		return exitFailed // 1 instead of 2, because with --detailed-exitcode, exit code 2 means that there are changes to apply.
+		return exitFailed // not exit code 2: with --detailed-exitcode, 2 means that there are changes to apply
 	}
 	return code
 }

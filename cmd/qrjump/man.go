@@ -67,13 +67,13 @@ func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", p.lookup("man.
 // text writes a paragraph.
 func (p *page) text(text string) { fmt.Fprintf(p, "%s\n", roff(text)) }
 
-// typed returns the placeholder for words that a user types, in italics.
+// typed returns, in italics, the placeholder for words that a user types.
 func (p *page) typed(kind string) string { return `\fI` + roff(p.lookup("man."+kind)) + `\fR` }
 
 // item writes a term with its description.
 func (p *page) item(term, means string) { fmt.Fprintf(p, ".TP\n%s\n%s\n", term, roff(means)) }
 
-// literal writes lines without reformatting, indented.
+// literal writes indented lines, which the formatter does not reflow.
 func (p *page) literal(lines ...string) {
 	p.WriteString(".nf\n.RS 4\n")
 	for _, line := range lines {

@@ -85,8 +85,8 @@ func (p *converter) value(raw json.RawMessage) error {
 	return p.rows(rows)
 }
 
-// onlyList returns the rows of a response: the elements of its only list of objects. A response without such a list is a single row, except
-// that the empty list of a list command has no rows.
+// onlyList returns the rows of a response: the elements of its only list of objects. Without such a list, a response of a list command has
+// no rows, and any other response is a single row.
 func (p *converter) onlyList(answer json.RawMessage) ([]json.RawMessage, error) {
 	fields, err := fieldsOf(answer)
 	if err != nil {
@@ -157,7 +157,7 @@ func cellsOf(row json.RawMessage, parent string) (list []jsonField, err error) {
 	return list, nil
 }
 
-// rows writes JSON rows as lines of CSV. The header is the fields of the first call; a row of a later call with another field is an error.
+// rows writes JSON rows as lines of CSV. The first call determines the fields of the header; later, a row with another field is an error.
 func (p *converter) rows(rows []json.RawMessage) error {
 	cells := make([][]jsonField, len(rows))
 	known := p.heads != nil

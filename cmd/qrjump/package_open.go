@@ -120,7 +120,7 @@ func (c *packageOpen) Run(s *session) error {
 	if err != nil {
 		return misused("batch_download.out", err)
 	}
-	defer os.RemoveAll(dir) // After the rename, the temporary folder no longer exists.
+	defer os.RemoveAll(dir) // Has no effect after the rename, because dir no longer exists.
 	m, err := c.read(s, c.File, func(p printpackage.Part, r io.Reader) error {
 		f, err := os.OpenFile(filepath.Join(dir, p.Name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {

@@ -48,7 +48,7 @@ type pageFlags struct {
 	Copies    *int   `placeholder:"N"`
 }
 
-// check returns an error for a number below 1; for the admin API, 0 would mean that the number is not set.
+// check returns an error for a flag whose number is below 1; in a call of the admin API, 0 would mean that the number is not set.
 func (p pageFlags) check() error {
 	for flag, n := range map[string]*int{"--columns": p.Columns, "--rows": p.PageRows, "--start-at": p.StartAt, "--copies": p.Copies} {
 		if n != nil && *n < 1 {
@@ -73,7 +73,7 @@ func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
 		Copies: number(p.Copies)}
 }
 
-// unprintable adds advice to the error of a symbol that does not fit: the advice names print settings with which it fits.
+// unprintable adds advice to the error of a symbol that does not fit: the advice names print settings with which the symbol fits.
 func unprintable(err error) error {
 	if size, ok := errors.AsType[*symbol.SizeError](err); ok {
 		return hintError{error: errors.New(size.Reason), next: size.Advice()}

@@ -180,8 +180,8 @@ type printedFile struct {
 	Bytes  int64  `json:"bytes"`
 }
 
-// parts divides the labels among several files. The number of labels per file is value; 0 = a single file. In the first file, the number is
-// smaller by lead, because its first page begins with lead empty places. The function rows returns the rows from a label number on.
+// parts divides the labels among several files. The number of labels per file is value; 0 = a single file. The first file has only value -
+// lead labels, because its first page begins with lead empty places. The function rows returns the rows from a label number on.
 func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
 	if value == 0 || value > total+lead {

@@ -106,8 +106,8 @@ func (src *rowSource) bound(s *session, want client.CodeRange) error {
 	return err
 }
 
-// isImported reports whether another system produced the codes; only an operator can find out. If so, src is set to read the rows of these
-// codes from the operator's list of codes.
+// isImported reports whether another system produced the codes; only an operator can find out. If another system produced them, isImported
+// makes src read the rows from the operator's list of codes.
 func (src *rowSource) isImported(s *session, m member, admin adminFlags, want client.CodeRange) (bool, error) {
 	if isPlatform(m.Server) && admin.AdminServer == "" {
 		return false, nil
@@ -133,7 +133,7 @@ func (src *rowSource) isImported(s *session, m member, admin adminFlags, want cl
 	return true, nil
 }
 
-// needMatrix returns an error if the rows have no dot matrix, which the output kind needs.
+// needMatrix returns an error if the rows have no dot matrix; it is called for a kind of output that needs the dot matrix.
 func (src *rowSource) needMatrix(kind string) error {
 	if src.operator == nil {
 		return nil
@@ -242,7 +242,7 @@ func (src *rowSource) fileRows() iter.Seq2[labels.Row, error] {
 	}
 }
 
-// fullRange returns the range of all pieces.
+// fullRange returns the range from the first index of the first piece to the last index of the last piece.
 func (src *rowSource) fullRange() client.CodeRange {
 	return client.CodeRange{From: src.pieces[0].From, To: src.pieces[len(src.pieces)-1].To}
 }
@@ -301,8 +301,8 @@ func (src *rowSource) fetchRange(ctx context.Context, r client.CodeRange) iter.S
 			}
 			return
 		}
-		// The server may close the connection while drawing is slow. The download then continues at the next row, provided that the last
-		// attempt returned at least one row.
+		// The server may close the connection while drawing is slow. After a closed connection, the download continues at the next row,
+		// unless the last attempt returned no rows.
 		for next := r.From; next <= r.To; {
 			began := next
 			err := src.download(ctx, client.CodeRange{From: next, To: r.To}, func(row labels.Row) bool {

@@ -166,7 +166,7 @@ func joinPrefixes(rules []probedRule) string {
 	return strings.Join(prefixes, ", ")
 }
 
-// existing returns the rules of the current account with one of the prefixes; rest holds further JSON fields of the call.
+// existing returns those rules of the current account that have one of the prefixes; rest holds further JSON fields of the call.
 func (r *probeRun) existing(prefixes []string, rest string) ([]probedRule, error) {
 	asked, err := json.Marshal(prefixes)
 	if err != nil {
@@ -185,7 +185,7 @@ func (r *probeRun) existing(prefixes []string, rest string) ([]probedRule, error
 	return list.Rules, answer.err
 }
 
-// stable fetches the stable token of an account.
+// The method "stable" fetches the stable token of an account.
 func (r *probeRun) stable(account *probeAccount, force bool) (string, error) {
 	answer := r.call("/cgi-bin/stable_token", jsonType,
 		fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":%q,"force_refresh":%t}`, account.appid, account.secret, force))
@@ -305,7 +305,7 @@ func (r *probeRun) add(prefix, rest, body string) {
 	}
 }
 
-// publishesLeft returns the account's remaining publishes, which are part of a rule list; rest holds further JSON fields of the call.
+// publishesLeft reads the number of the account's remaining publishes from a rule list; rest holds further JSON fields of the call.
 func (r *probeRun) publishesLeft(rest string) int {
 	var list struct {
 		Remaining *int `json:"qrcodejump_pub_quota"`
@@ -334,7 +334,7 @@ func (r *probeRun) refused(row behaviour.Row, answer reply) (bool, error) {
 // callerNumbers lists errcodes that depend on the caller or on the time and not on the request, so they prove nothing.
 var callerNumbers = []int{-1, 40001, 40014, 40164, 42001, 44990, 45009, 45011, 48001, 61007, 886001}
 
-// differs reports whether a response has another errcode than number, which qrjump returns. An errcode in callerNumbers gives an error.
+// differs reports whether an errcode is not number, the errcode that qrjump returns. For an errcode in callerNumbers, it returns an error.
 func (r *probeRun) differs(number int, answer reply) (bool, error) {
 	if answer.err == nil && answer.code != number && slices.Contains(callerNumbers, answer.code) {
 		answer.err = fault("probe.answered", answer.path, answer.body)
@@ -507,7 +507,7 @@ func (c *probeCommand) Run(s *session) (err error) {
 	return c.printSeen(s.out)
 }
 
-// begin prepares every account that the probes need (see become).
+// begin prepares every account that the probes need (see the method become).
 func (r *probeRun) begin(list []probe) error {
 	second, service := false, false
 	for _, p := range list {

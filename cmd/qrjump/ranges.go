@@ -17,7 +17,7 @@ var (
 	bareNumber = regexp.MustCompile(`^[0-9]{1,18}$`)
 )
 
-// parseRanges parses a selection of codes. Two bare numbers are an error, because many users mean the first and the last index of a range.
+// parseRanges parses a selection of codes. Exactly two numbers, such as 0 99, are an error, because many users mean the range 0-99.
 func parseRanges(texts []string) (ranges []client.CodeRange, all bool, err error) {
 	if len(texts) == 2 && bareNumber.MatchString(texts[0]) && bareNumber.MatchString(texts[1]) {
 		return nil, false, twoNumbers(texts[0], texts[1], tr("ranges.for_the_two_codes_alone", texts[0], texts[0], texts[1], texts[1]))
@@ -56,7 +56,7 @@ func parseRange(texts []string) (r client.CodeRange, all bool, err error) {
 	return r, all, err
 }
 
-// clientAndRange returns a client of the server and the selected range of a batch; did names the action in an error.
+// clientAndRange returns a client of the server and the selected range of a batch; did is the name of the action for an error.
 func (o operator) clientAndRange(s *session, id int64, texts []string, did string) (*client.Client, client.CodeRange, error) {
 	r, all, err := parseRange(texts)
 	if err != nil {
@@ -69,7 +69,7 @@ func (o operator) clientAndRange(s *session, id int64, texts []string, did strin
 	return qrjump, r, err
 }
 
-// wholeBatch returns the range of all codes of a batch; did names the action in the error about a missing batch.
+// wholeBatch returns the range of all codes of a batch; did is the name of the action for the error about a missing batch.
 func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client.CodeRange, error) {
 	batch, err := qrjump.Batches.Get(s.ctx, id)
 	if err != nil {
@@ -78,7 +78,7 @@ func wholeBatch(s *session, qrjump *client.Client, id int64, did string) (client
 	return client.CodeRange{From: 0, To: batch.Count - 1}, nil
 }
 
-// twoNumbers returns the error for two bare numbers, with the selections that the user may have meant.
+// twoNumbers returns the error for a selection such as 0 99, with the selections that the user may have meant.
 func twoNumbers(first, second, fallback string) error {
 	from, _ := strconv.ParseInt(first, 10, 64)
 	to, _ := strconv.ParseInt(second, 10, 64)

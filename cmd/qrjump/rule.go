@@ -50,7 +50,7 @@ func (c *ruleList) Run(s *session) error {
 		}
 		list, err := qrjump.Rules.List(s.ctx, client.StoredRuleQuery{Owner: c.Owner, Target: c.Target, After: start, Limit: limit})
 		if err != nil && token == "" && c.Owner == "" {
-			return c.ofAccount(s) // ofAccount then reports the missing credentials of an account
+			return c.ofAccount(s) // if the credentials of an account are missing too, ofAccount reports that
 		}
 		if err != nil {
 			return fault("rule.list_rules", err)

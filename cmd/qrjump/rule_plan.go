@@ -26,7 +26,7 @@ type planFlags struct {
 type plan struct {
 	Steps         []ruleplan.Step `json:"steps"`
 	Publishes     int             `json:"publishes"`      // The number of publishes that the steps need.
-	PublishesLeft int             `json:"publishes_left"` // The number of publishes left this month before the steps.
+	PublishesLeft int             `json:"publishes_left"` // The number of publishes that are left this month before the steps are executed.
 	Rules         int             `json:"rules"`          // in the file
 }
 
@@ -171,8 +171,8 @@ func (p plan) show(w io.Writer, all bool) {
 	fmt.Fprintln(w, strings.Join(parts, ", "))
 }
 
-// checkQuota returns an error if the steps need more publishes than are left this month. Plans of a service account are not checked,
-// because its publishes may be unlimited although the list shows a number.
+// checkQuota returns an error if the steps need more publishes than are left this month. Plans of a service account are not checked: its
+// publishes may be unlimited even if the rule list shows a number.
 func (p plan) checkQuota(file string) error {
 	ordinary := !slices.ContainsFunc(p.Steps, func(step ruleplan.Step) bool { return step.Draft.AppID != "" || step.Target != "" })
 	if ordinary && p.Publishes > p.PublishesLeft {

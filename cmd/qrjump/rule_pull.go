@@ -13,7 +13,7 @@ type rulePull struct {
 	Target []string `placeholder:"APPID"`
 }
 
-// Run writes the account's rules to a file in the format of rule plan. It uses only the wire API, so it works with the platform too.
+// Run writes the account's rules to a file in the format of rule plan. Run uses only the wire API, so it works with the platform too.
 func (c *rulePull) Run(s *session, wire *client.Client) error {
 	all, err := everyRule(s, wire, "")
 	if err != nil {

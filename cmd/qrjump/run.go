@@ -130,7 +130,7 @@ func (c *runCommand) serverConfig(dir string, chosen *kong.Context) (server.Conf
 	return config, nil
 }
 
-// noProgram returns the error about a program that cannot be started, with the shell's exit code.
+// noProgram returns the error about a program that cannot be started, with the exit code that shells use for this.
 func noProgram(name string, err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		err = e.Err
@@ -206,7 +206,7 @@ func fromTerminal(in io.Reader) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && f.Name() != os.DevNull
 }
 
-// sayDeviations prints the program's deviations from the platform; it returns 1 if one is at least as certain as --fail-on.
+// sayDeviations prints the program's deviations from the platform; it returns 1 if a deviation is at least as certain as --fail-on.
 func (c *runCommand) sayDeviations(ctx context.Context, s *session, url string) int {
 	qrjump, err := client.New(url, client.Options{HTTP: directly()})
 	if err != nil {

@@ -187,7 +187,7 @@ func trustStore(text []byte) ([]byte, error) {
 // variables maps names of environment variables to new values; "" unsets a variable.
 type variables map[string]string
 
-// merge returns an environment with the variables set or unset; they replace existing entries.
+// merge returns a copy of environ with the values of v; variables whose value in v is "" are removed.
 func (v variables) merge(environ []string) []string {
 	var list []string
 	for _, entry := range environ {

@@ -20,14 +20,14 @@ import (
 	"github.com/qrjump/qrjump/internal/server"
 )
 
-// Some clients use no proxy. For these, the program runs in a mount namespace whose hosts file maps the platform's host names to an address
-// in 127.0.0.0/8; the server listens on port 443 of this address. Decision 66.
+// For clients that use no proxy, the program runs in a mount namespace whose hosts file maps the platform's host names to an address in
+// 127.0.0.0/8; the server listens on port 443 of this address. Decision 66.
 
 // helperName is the name (argument 0) of this executable as the helper, which sets up the namespaces and then executes the program. The
 // other arguments are the hosts file, the server's port (with --isolate) or "", and the program with its arguments.
 const helperName = "qrjump-run-namespaces"
 
-// If a step fails, the helper sends a message over its socket that begins with one of the following bytes.
+// If a step fails, the helper sends over its socket a message that begins with one of the following bytes.
 const (
 	failedNamespace = 'n'
 	failedProgram   = 'p'
@@ -67,8 +67,8 @@ func becomeProgram(hosts, port, program string, args []string) (kind byte, err e
 
 const hostsFile = "/etc/hosts"
 
-// passListeners listens on three ports of this process's network namespace: the server's own port, 443 and 80. It passes the three sockets
-// to the server. In the namespace, all ports of 127.0.0.1 are free.
+// passListeners listens on three ports of this process's network namespace (the server's own port, 443 and 80), and passes the three
+// sockets to the server. In the namespace, all ports of 127.0.0.1 are free.
 func passListeners(port string) error {
 	if err := startLoopback(); err != nil {
 		return os.NewSyscallError("ioctl", err)

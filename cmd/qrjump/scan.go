@@ -113,7 +113,7 @@ func (c *scanCommand) explain(s *session, scanner *client.Client, request client
 	return scanner.Scans.Explain(s.ctx, client.ExplainRequest{ScanRequest: request, AssumePublished: c.AssumePublished})
 }
 
-// show prints a decision. The text output contains the steps; if steps is nil and no rule matched, it names a command that prints steps.
+// show prints a decision and, in text output, the steps. If steps is nil and no rule matched, show names a command that prints steps.
 func (c *scanCommand) show(s *session, d client.Decision, steps func(io.Writer)) error {
 	return c.print(s, d.Raw, func(w io.Writer) {
 		fields := opens(d)

@@ -15,7 +15,7 @@ import (
 )
 
 // fromSnapshot scans links with the rules of a snapshot file, without a server. The file contains rules, accounts and the links between
-// accounts. It contains no codes and no users; test links open nothing, because they need a user.
+// accounts. The file contains no codes and no users, so test links, which need a user, open nothing.
 func (c *scanCommand) fromSnapshot(s *session) error {
 	if c.explains() || c.User != "" || c.At != "" {
 		return misused("scan_snapshot.snapshot_knows_rules_and_accounts")

@@ -239,7 +239,7 @@ func (r *scanReading) failed(err error) error {
 	return failed(tr("scans.list_scans_after"), r.after, err)
 }
 
-// printMsg prints a note after the last scan: that nothing was found, or how to print the other scans.
+// printMsg prints a note after the last scan: that no scan was found, or how to print the scans that were not printed.
 func (r *scanReading) printMsg(to io.Writer, hasMore bool) {
 	switch {
 	case r.printed == 0 && (r.wanted != nil || r.After != ""):

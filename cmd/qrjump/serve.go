@@ -57,8 +57,8 @@ type serveCommand struct {
 	Config        string         `env:"QRJUMP_CONFIG" placeholder:"FILE" file:"in"`
 }
 
-// strictness is the value of --strict: the lowest evidence level of deviations that the server rejects. The value is optional: --strict
-// alone means --strict=inferred.
+// strictness is the value of --strict: the server rejects deviations whose evidence has at least this level. The value is optional:
+// --strict alone means --strict=inferred.
 type strictness behaviour.Evidence
 
 func (strictness) IsBool() bool { return true }

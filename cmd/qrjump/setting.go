@@ -113,7 +113,7 @@ func (c *settingSet) Run(s *session) error {
 	return c.changed(s, qrjump, oldSetting, "")
 }
 
-// changed prints the result of a changed setting.
+// changed prints the new value and the old value of a setting that was changed.
 func (o operator) changed(s *session, qrjump *client.Client, oldSetting client.Setting, text string) error {
 	newSetting, err := setting(s, qrjump, tr("setting.it_was_changed_but_get"), oldSetting.Name)
 	if err != nil {

@@ -68,8 +68,8 @@ type snapshotEnd struct {
 	confirmFlag
 }
 
-// confirm finds the snapshot and asks for confirmation. sure is true if the user confirmed; with --dry-run, confirm only prints the message
-// with the key would. lost is the key of the message about the data that the action deletes.
+// confirm finds the snapshot and asks for confirmation. sure is true if the user confirmed; with --dry-run, confirm does not ask, but
+// prints the message whose key is in would. lost is the key of the question that names the lost data.
 func (c *snapshotEnd) confirm(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
 	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// starting is the common part of the start commands, which lead a new user from a running server to the first scan. They create missing
-// objects by running other commands, and print these commands, so that the user learns them. Existing objects stay unchanged, so an
+// starting is the common part of the start commands, which lead a new user from a running server to the first scan. Start commands create
+// missing objects by running other commands, and print these commands, so that the user learns them. Existing objects stay unchanged, so an
 // interrupted start command can be repeated.
 type starting struct {
 	operator
@@ -57,7 +57,7 @@ func (c *starting) line(admin bool, args ...string) string {
 	return strings.Join(append([]string{"qrjump", shellWords(args...)}, shown...), " ")
 }
 
-// do prints and runs another command of this program; if admin is true, the command gets the flags of the admin API too.
+// The method "do" prints and runs another command of this program; if admin is true, the command gets the flags of the admin API too.
 func (c *starting) do(s *session, admin bool, stdin string, args ...string) error {
 	flags, _ := c.serverFlags(admin)
 	line := c.line(admin, args...)
@@ -87,13 +87,13 @@ func (c *starting) do(s *session, admin bool, stdin string, args ...string) erro
 	return nil
 }
 
-// promptedFlag is a flag that prompt sets if it is empty; key selects the question, and offered is the default answer.
+// promptedFlag is a flag that the function prompt sets if the flag is empty; key selects the question, and offered is the default answer.
 type promptedFlag struct {
 	to                 *string
 	flag, key, offered string
 }
 
-// prompt sets the empty flags: on a terminal it asks the user, elsewhere it uses the default answer. A flag without an answer is an error.
+// prompt sets the empty flags: on a terminal it asks the user, elsewhere it uses the default answers. A flag that stays empty is an error.
 func prompt(s *session, flags ...promptedFlag) error {
 	for _, choice := range flags {
 		if *choice.to != "" {

@@ -20,7 +20,7 @@ type statsTime struct {
 	To   string `placeholder:"TIME"`
 }
 
-// bounds returns the flags from and to in the format of the server.
+// bounds returns the values of --from and --to in the format of the server.
 func (t statsTime) bounds(utc bool) (from, to string, err error) {
 	if from, err = parseDay("--from", t.From); err != nil {
 		return "", "", err
@@ -51,8 +51,8 @@ func (f tableFlags) format() string {
 	return "csv"
 }
 
-// write writes the file of --out; fill requests the table from the server. wanted reports whether --out is set. fallback = true means
-// that another flag excludes --out; if --out is set too, write returns an error.
+// write writes the file of --out; fill requests the table from the server. wanted reports whether --out is set. fallback = true means that
+// a flag is set that cannot be combined with --out; if --out is set too, write returns an error.
 func (f tableFlags) write(s *session, fallback bool, fill func(io.Writer) error) (wanted bool, err error) {
 	switch {
 	case f.Out == "":
@@ -123,7 +123,7 @@ func (c *statsShow) Run(s *session) error {
 	return c.print(s, found, func(w io.Writer) { c.table(w, found) })
 }
 
-// in converts a time to the zone of the output: UTC with --utc, else the server's zone, in which the server counts days.
+// The method "in" converts a time to the zone of the output: UTC with --utc, else the server's zone, in which the server counts days.
 func (c *statsShow) in(t time.Time) time.Time {
 	if c.UTC {
 		return t.UTC()

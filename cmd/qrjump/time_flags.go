@@ -15,7 +15,7 @@ var span = regexp.MustCompile(`^(\d{1,6})(s|m|h|d|w)$`)
 // units maps each unit to its duration.
 var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}
 
-// parseSpan parses a span or a Go duration such as 1h30m.
+// parseSpan parses a duration with a single unit, such as 7d or 2w, or a Go duration such as 1h30m.
 func parseSpan(text string) (time.Duration, bool) {
 	if found := span.FindStringSubmatch(text); found != nil {
 		n, _ := strconv.Atoi(found[1]) // six digits
@@ -39,8 +39,8 @@ func readSpan(in *kong.DecodeContext, flag reflect.Value) error {
 	return nil
 }
 
-// parseTime parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a span. A span such as 2h means 2 hours ago, or in
-// 2 hours if isAhead is true. kind is the name of the flag for an error.
+// parseTime parses a point in time: RFC 3339, a day, now, today, yesterday, tomorrow, or a duration. The duration 2h means 2 hours ago, or
+// in 2 hours if isAhead is true. kind is the name of the flag for an error.
 func parseTime(kind, text string, isAhead bool) (time.Time, error) {
 	now := time.Now().In(zone).Truncate(time.Second)
 	today := time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, zone)

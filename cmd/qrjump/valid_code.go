@@ -10,18 +10,18 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// probeWithin is the timeout of a request by which the server checks texts.
+// probeWithin is the timeout of a request that asks the server to check texts.
 const probeWithin = 5 * time.Second
 
-// codeCheck finds texts that look like codes of a server but are no valid codes, so that no labels are printed that open nothing.
+// codeCheck finds texts that look like codes of a server but are no valid codes; labels with such texts would open nothing.
 type codeCheck struct {
 	s        *session
 	scanner  *client.Client // If scanner is nil, no server can be queried, and only the form of a text is checked.
 	operator *client.Client // operator lists the codes of an application; without operator, each text needs its own request.
-	prefix   string         // The prefix of the server's codes; the default prefix until a response contains the server's own.
+	prefix   string         // The prefix of the server's codes; the default prefix until a response contains the server's prefix.
 }
 
-// codeCheck returns a check that queries the server from the flags.
+// The method codeCheck returns a check of texts that queries the server that the flags select.
 func (f serverFlags) codeCheck(s *session, a adminFlags) *codeCheck {
 	c := &codeCheck{s: s, prefix: codes.DefaultPrefix}
 	loc, err := f.scan("")

@@ -53,7 +53,7 @@ func (c *verificationList) read(s *session, qrjump *client.Client) (all []verifi
 	return all, err
 }
 
-// Run lists checks of verification files: those of added rules and the nightly ones. With --rid, Run prints the steps of one check.
+// Run lists checks of verification files: nightly checks, and checks of added rules. With --rid, Run prints the steps of one check.
 func (c *verificationList) Run(s *session, qrjump *client.Client) error {
 	all, err := c.read(s, qrjump)
 	switch {

@@ -56,7 +56,7 @@ func (c *Calls[T]) Forget(lookup func(T) bool) {
 // item returns the i-th stored call; call 0 is the oldest.
 func (c *Calls[T]) item(i int) T { return c.ring[(c.next+i)%len(c.ring)] }
 
-// Last returns at most n calls for which keep returns true, newest first. place is the position of the newest of all calls.
+// Last returns at most n calls for which keep returns true, newest first. place is the position of the newest stored call.
 func (c *Calls[T]) Last(n int, keep func(T) bool) (list []T, place string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -175,8 +175,8 @@ func (p *Plan) List() []Fault {
 	return list
 }
 
-// Next returns the fault for a call: the first fault for the path and the account that is not used up and whose random draw
-// succeeds. A fault with Count > 0 is used up after Count calls.
+// Next returns the fault for a call: the first fault that matches the path and the account, is not used up, and wins its random
+// draw. A fault with Count > 0 is used up after Count calls.
 func (p *Plan) Next(path, appid string) (Fault, bool) {
 	return p.first(path, func(f *Fault) bool { return f.Response == nil && (f.AppID == "" || f.AppID == appid) })
 }

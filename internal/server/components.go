@@ -1,7 +1,7 @@
 package server
 
-// Each type in this file gives its methods access to only those groups of Server fields that they use. Values of these types contain only
-// pointers and are cheap, so each use creates a new value.
+// Each type in this file gives its methods access to only those groups of Server fields that they use. Values of the types in this file
+// contain only pointers and are cheap, so each use creates a new value.
 
 // settingsService sets, stores and loads the operator's settings.
 type settingsService struct {

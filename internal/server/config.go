@@ -83,7 +83,7 @@ func (o OIDC) check() error {
 const longestDelay = 10 * time.Minute
 
 // ErrUsage marks errors that are caused by the start of the program: a wrong flag, an unreadable seed file, a busy port. The program exits
-// with code 2 on such an error.
+// with code 2 on an error that is marked with ErrUsage.
 var ErrUsage = errors.New("usage")
 
 type usageError struct{ err error }

@@ -80,9 +80,9 @@ func (s health) health(ctx context.Context, started time.Time) console.Health {
 	return h
 }
 
-// tlsOnly reports whether the console may send the HSTS header, which makes a browser use only TLS for a host. Other surfaces never send
-// it: wire clients ignore it, and customers' browsers may use the host for other services. A developer's server does not send it either,
-// because all programs on the machine have the host name "localhost".
+// tlsOnly reports whether the console may send the HSTS header, which makes a browser use only TLS for a host. Only the console sends HSTS:
+// API clients ignore HSTS, and customers' browsers may use the host for other services. With --dev or --tls-dev, HSTS is not sent, because
+// all programs on the machine have the host name "localhost".
 func (s access) tlsOnly(r *http.Request) bool {
 	return s.scheme(r) == "https" && !s.config.Dev && !s.config.TLSDev
 }

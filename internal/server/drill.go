@@ -57,9 +57,9 @@ func (r DrillReport) Compared() string {
 // drillScans is the maximum number of published rules that a drill scans.
 const drillScans = 10_000
 
-// Drill proves that an archive can be restored. It imports the archive into an embedded database in a temporary folder and compares the
-// data. Then it starts a server, which sends no outbound requests, scans published rules, and finds codes of every batch. The temporary
-// folder is deleted before Drill returns.
+// Drill proves that an archive can be restored. Drill imports the archive into an embedded database in a temporary folder and compares the
+// data. Drill then starts a server without outbound requests, scans published rules, and finds codes of every batch. The temporary folder
+// is deleted before Drill returns.
 func Drill(ctx context.Context, file string, passphrase func() (string, error)) (r DrillReport, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-drill-")
 	if err != nil {

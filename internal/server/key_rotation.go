@@ -18,9 +18,9 @@ import (
 	"github.com/qrjump/qrjump/internal/store"
 )
 
-// KeyRotation replaces the master key of a database while no server uses the database. It seals all keys with the new master key, and all
-// other secrets with a new sealing key. The keys for hashes, codes and openids do not change, so credentials remain valid and printed codes
-// remain readable.
+// KeyRotation replaces the master key of a database while no server uses the database. A rotation seals all keys with the new master key,
+// and all other secrets with a new sealing key. The keys for hashes, codes and openids do not change, so credentials remain valid and
+// printed codes remain readable.
 type KeyRotation struct {
 	Config     Config // only the fields Data, Database and MasterKey are used
 	NewKeyFile string // file that contains the new master key; "" = generate a random key
@@ -95,7 +95,7 @@ func (t KeyRotation) Run(ctx context.Context) (KeyRotationResult, error) {
 	if done.Finished {
 		return done, nil
 	}
-	old, err := ring.vault(ctx) // fails if the old master key is wrong, because it decrypts a key with the old master key
+	old, err := ring.vault(ctx) // ring.vault decrypts a key with the old master key, so ring.vault fails if that key is wrong
 	if err != nil {
 		return done, err
 	}

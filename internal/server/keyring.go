@@ -288,7 +288,7 @@ func (c Config) minSecret() int {
 // token, so the token must be long.
 const minAdminToken = 20
 
-// checkAdminToken returns an error if a token is too short. It accepts "" (no token yet) and, with --dev, any token.
+// checkAdminToken returns an error if a token is too short. Accepted are "" (no token yet) and, with --dev, any token.
 func (c Config) checkAdminToken(token, location string) error {
 	n := utf8.RuneCountInString(token)
 	if token == "" || c.Dev || n >= minAdminToken {

@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. These files are the lake.
-// When the scan log closes, its last scans are written to the lake.
+// lakeComponent returns the component that writes this node's scans as Parquet files for external query engines. The Parquet files are the
+// lake. When the scan log closes, its last scans are written to the lake.
 func (s *Server) lakeComponent() component {
 	return component{name: "lake", start: s.scans().openLake, run: func(ctx context.Context) {
 		if s.scanning.ledger.lake != nil {

@@ -20,8 +20,8 @@ func apiPaths() []string {
 		"/openapi-wire.json")
 }
 
-// maxFollowed is the maximum number of redirects per minute and client network that are written to the scan log. Further redirects are not
-// written, so that clients cannot fill the disk.
+// maxFollowed is the maximum number of redirects per minute and client network that are written to the scan log. Redirects beyond this
+// number are not written, so that clients cannot fill the disk.
 const maxFollowed = 300
 
 // links returns the handler for GS1 Digital Link requests, which runs before all other handlers of a public listener.

@@ -21,7 +21,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/connlimit"
 )
 
-// listenerRole is the set of surfaces that a listener serves.
+// listenerRole is the set of APIs (wire API, scan API, admin API) that a listener serves.
 type listenerRole int
 
 const (
@@ -54,7 +54,7 @@ type serving struct {
 	endWaiting  *time.Timer        // timer by which drain calls store.Abort; nil = not started
 }
 
-// listenersComponent returns the component that serves requests. Its stop function waits for running requests, and then cuts them.
+// listenersComponent returns the component that serves requests. The stop function waits for running requests, and then cuts them.
 func (s *Server) listenersComponent() component {
 	return component{name: "listeners", start: s.listen, stop: s.drain}
 }
@@ -167,13 +167,13 @@ func listenOn(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// listener is an address and the surfaces that are served on it.
+// listener is an address with the APIs that are served on this address.
 type listener struct {
 	address string
 	serves  listenerRole
 }
 
-// listeners returns the listener of the wire API and the listeners of the surfaces that have their own address. Surfaces with the same
+// listeners returns the listener of the wire API and the listeners of the other APIs that have their own address. APIs with the same
 // address share one listener, unless the port is 0, which stands for any free port.
 func (c Config) listeners() []listener {
 	list := []listener{{c.Listen, wire}}
@@ -191,7 +191,7 @@ func (c Config) listeners() []listener {
 	return list
 }
 
-// plainAdmin reports whether the operator should be warned of a listener: it serves the admin API together with public surfaces, over plain
+// plainAdmin reports whether the operator should be warned of a listener: it serves the admin API together with a public API, over plain
 // HTTP and to other machines. An admin API with its own address causes no warning, because the operator chose the address. --dev causes
 // none, because other machines can reach such a server only with --dev-public.
 func (c Config) plainAdmin(on listener) bool {
@@ -210,7 +210,7 @@ func (s *Server) counted(next http.Handler) http.Handler {
 	})
 }
 
-// lastWaits is the last part of the drain, in which calls no longer wait for the database. Otherwise, a commit that waits for an
+// lastWaits is the last part of the drain, in which calls no longer wait for the database. Without this limit, a commit that waits for an
 // unreachable replica would never end, and would block all later writes.
 const lastWaits = 2 * time.Second
 

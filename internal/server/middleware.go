@@ -46,8 +46,8 @@ func (s access) logPanics(next http.Handler) http.Handler {
 	})
 }
 
-// answerTime is the maximum time from the request headers to the last byte of the response. It includes a delay that the emulator injects,
-// which is at most one minute.
+// answerTime is the maximum time from the request headers to the last byte of the response. The time includes a delay that the emulator
+// injects (at most one minute).
 const answerTime = 2 * time.Minute
 
 // idleTime is the maximum time that a connection may stay open without a request.
@@ -77,8 +77,8 @@ func cleanPath(next http.Handler) http.Handler {
 	})
 }
 
-// knownHost rejects requests for unknown host names with --dev, which needs no credentials. Otherwise, a web page could make its own domain
-// resolve to this machine and read the responses (DNS rebinding).
+// knownHost rejects requests for unknown host names with --dev, which needs no credentials. Without this check, a web page could make its
+// own domain resolve to this machine and read the responses (DNS rebinding).
 func (s access) knownHost(next http.Handler) http.Handler {
 	if !s.config.Dev {
 		return next

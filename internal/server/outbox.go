@@ -63,8 +63,8 @@ func (s *Server) outboxComponent(name string, open func(context.Context) (outbox
 	}
 }
 
-// recordSlow records a deviation: a receiver did not respond within the time that the platform waits. It records a call with a new request
-// id, because the delivery belongs to no call of the API.
+// recordSlow records a deviation: a receiver did not respond within the time that the platform waits. recordSlow records a call with a new
+// request id, because the delivery belongs to no API call.
 func (s requests) recordSlow(kind outbox.Kind, r outbox.Row) {
 	t, row := s.now(), behaviour.MessageSlow
 	record := api.Record{RID: api.NewRID(s.random, t), At: t, Account: r.Receiver, Method: http.MethodPost,

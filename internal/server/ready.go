@@ -16,8 +16,8 @@ import (
 // readyTime is the timeout of GET /readyz.
 const readyTime = 2 * time.Second
 
-// The values of the query parameter "for" of GET /readyz, which name a kind of requests. GET /readyz then checks only whether the server is
-// ready for this kind; without the parameter, it checks both kinds.
+// The values of the query parameter "for" of GET /readyz, which name a kind of requests. With "for", GET /readyz checks only whether the
+// server is ready for this kind; without "for", it checks both kinds.
 const (
 	forScan   = "scan"
 	forChange = "change"
@@ -56,7 +56,7 @@ func (s health) ready(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, text+s.scans.missingScans(ctx))
 }
 
-// unready returns the reason why the server is not ready; "" = ready. It checks one kind of requests, or both if kind is "". The result err
+// unready returns the reason why the server is not ready; "" = ready. If kind is "", unready checks both kinds of requests. The result err
 // is the cause, for the log.
 func (s health) unready(ctx context.Context, kind string) (unready string, err error) {
 	if s.serving.draining.Load() {
@@ -87,8 +87,8 @@ func (s health) changeFault(ctx context.Context) (fault string, err error) {
 	return "", nil
 }
 
-// scanFault returns the reason why scans cannot be resolved from memory or cannot be recorded; "" = none. An unreachable database is no
-// such reason: the few scans that need the database return an error of their own.
+// scanFault returns the reason why scans cannot be resolved from memory or cannot be recorded; "" = none. scanFault ignores an unreachable
+// database: the few scans that need the database return an error of their own.
 func (s health) scanFault() (fault string, err error) {
 	if !s.domain.current.Loaded() {
 		return "rules are being loaded", nil

@@ -17,7 +17,7 @@ import (
 // credentialKind describes a kind of credential that this server checks. A valid credential is always accepted, even after many invalid
 // attempts from the same address. Invalid attempts are counted and logged; after twenty invalid attempts from an address within a minute,
 // the response to a further one only says that there were too many. Passwords are an exception: after too many failed attempts they are not
-// compared, because the comparison is expensive. TestThrottle_ValidCredentialPasses tests all kinds.
+// compared, because the comparison is expensive. TestThrottle_ValidCredentialPasses tests all kinds of credentials.
 type credentialKind struct {
 	name    string // metric label, and the name in the admin API
 	message string // log message for an invalid credential
@@ -126,8 +126,8 @@ func (l *refusals) note(r refusal, now time.Time) {
 	item.last = now
 }
 
-// dropOne removes, of up to 8 random entries, the one with the fewest rejections. A program that fails often therefore stays in the list,
-// even during an attack from many addresses.
+// dropOne removes, of up to 8 random entries, the one with the fewest rejections. So a program that fails often stays in the list, even
+// during an attack from many addresses.
 func (l *refusals) dropOne() {
 	var rarest *refused
 	looked := 0

@@ -12,25 +12,25 @@ import (
 	"github.com/qrjump/qrjump/internal/edge/api"
 )
 
-// maxDrained is the maximum number of bytes of a request body that are read and dropped if no handler reads the body. It equals the size of
-// the longest valid body in the wire API.
+// maxDrained is the maximum number of bytes of a request body that are read and dropped if no handler reads the body. maxDrained equals the
+// size of the longest valid body in the wire API.
 const maxDrained = api.MaxBody
 
 // maxDrainedHTTP2 replaces maxDrained for HTTP/2, for example for an upload of a large rules file with a wrong token. Over HTTP/2, curl
 // 7.88 (Debian 12) loses a response with a status below 400 that arrives before curl has sent the whole body. A complete error response
-// makes curl stop sending. If a body exceeds maxDrainedHTTP2, an error response is therefore sent in one piece with a Content-Length, and
-// any other response is replaced by a 413. Over HTTP/1.1, curl always reads the response.
+// makes curl stop sending. So if a body exceeds maxDrainedHTTP2, an error response is sent in one piece with a Content-Length, and any
+// other response is replaced by a 413. Over HTTP/1.1, curl always reads the response.
 const maxDrainedHTTP2 = 64 << 20
 
 // longestHeld is the maximum size in bytes of a response that is buffered until it is complete.
 const longestHeld = 64 << 10
 
 // limitBodyTime reads the rest of the request body before the response is sent, because a client that is still sending may miss the
-// response (see maxDrainedHTTP2). Time and length are limited. Handlers that read the body extend the read deadline.
+// response (see maxDrainedHTTP2). The time for reading and the length are limited. Handlers that read the body extend the read deadline.
 func (s access) limitBodyTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		control, now := http.NewResponseController(w), time.Now()
-		// Otherwise, a client that stops reading would keep a response in memory. A streaming handler sets a new deadline per chunk.
+		// Without this deadline, a client that stops reading keeps a response in memory. A streaming handler sets a new deadline per chunk.
 		_ = control.SetWriteDeadline(now.Add(answerTime))
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
@@ -65,7 +65,7 @@ func (s access) limitBodyTime(next http.Handler) http.Handler {
 	})
 }
 
-// drainingBody is a request body and its response writer. It drains (reads and drops) an unread body before the response is sent.
+// drainingBody is a request body and its response writer; an unread body is drained (read and dropped) before the response is sent.
 type drainingBody struct {
 	http.ResponseWriter
 	control    *http.ResponseController
@@ -147,8 +147,8 @@ func (a *drainingBody) release() {
 // Unwrap returns the underlying writer, for http.ResponseController.
 func (a *drainingBody) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// beforeAnswer is called before the first byte of a response. It drains the rest of the request body, or marks the response as buffered. If
-// a handler writes its response while it reads the body, the rest of the body is left to the handler.
+// beforeAnswer is called before the first byte of a response. beforeAnswer drains the rest of the request body, or marks the response as
+// buffered. If a handler writes its response while it reads the body, the rest of the body is left to the handler.
 func (a *drainingBody) beforeAnswer(status int) {
 	if status < 200 || a.answered.Swap(true) {
 		return

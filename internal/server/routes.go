@@ -53,7 +53,7 @@ func (s *Server) handler(role listenerRole) http.Handler {
 		"admin": {Type: "http", Scheme: "bearer", Description: "the admin token"},
 		"scan":  {Type: "http", Scheme: "bearer", Description: "a scan key"},
 	}
-	// The OpenAPI document describes all surfaces, even those that this listener does not serve.
+	// The OpenAPI document describes all APIs, even those that this listener does not serve.
 	adminMux := http.NewServeMux()
 	humaAPI := humago.New(adminMux, document)
 	scanMux := http.NewServeMux()

@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sdnotify"
 )
 
-// Run serves until ctx ends. Then it reports the shutdown on /readyz for ShutdownDelay, and drains the server. When the server is ready,
-// Run prints exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
+// Run serves until ctx ends. After that, Run reports the shutdown on /readyz for ShutdownDelay, and drains the server. When the server is
+// ready, Run prints exactly one line on stdout; logs and, on a terminal, a short welcome text go to stderr.
 func Run(ctx context.Context, c Config, seams TestHooks, stdout, stderr io.Writer) error {
 	logs := &bufferedWriter{to: stderr}
 	defer logs.Close()

@@ -24,8 +24,8 @@ import (
 // scansDir returns the folder of this node's journal.
 func (c Config) scansDir() string { return filepath.Join(c.Data, "scans") }
 
-// openScanLog opens the log that collects the scans of all nodes. With --scan-stream, the log is this stream; otherwise it is the journal
-// (embedded database) or a table (PostgreSQL).
+// openScanLog opens the log that collects the scans of all nodes. With --scan-stream, the log is a NATS stream; without it, the log is the
+// journal (embedded database) or a table (PostgreSQL).
 func (s scanRecords) openScanLog(ctx context.Context) error {
 	l := s.scanning.ledger
 	s.metrics.watchJournal(l)
@@ -60,8 +60,8 @@ func (s scanRecords) openScanLog(ctx context.Context) error {
 }
 
 // leaveStream detaches this node from a stream that it used before. The scans of the stream that are not yet counted or not yet delivered
-// to webhooks are then taken from the journal. Last, skip records the position up to which this is done. Every step is idempotent, so
-// leaveStream can run again after a kill. Decision 54.
+// to webhooks are then taken from the journal. At the end, the function skip records the journal position up to which scans were processed.
+// Every step is idempotent, so leaveStream can run again after a kill. Decision 54.
 func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to scanlog.Offset) error) error {
 	journal := s.scanning.ledger.journal
 	err := stream.Leave(s.config.scansDir(), func(left stream.Unshipped) error {
@@ -110,8 +110,8 @@ func (s scanRecords) leaveStream(ctx context.Context, skip func(node string, to 
 	return nil
 }
 
-// settleRemaining processes the journal's scans from begin to upTo, which were meant for a stream. It counts the scans that were not yet
-// counted, and queues for webhooks the scans that were not yet queued.
+// settleRemaining processes the journal's scans from begin to upTo, which were meant for a stream. settleRemaining counts the scans that
+// were not yet counted, and queues for webhooks the scans that were not yet queued.
 func (s scanRecords) settleRemaining(ctx context.Context, node string, begin, upTo int64, counted *scanlog.OffsetSet) error {
 	journal := s.scanning.ledger.journal
 	start := max(begin, min(journal.NamedAt(), upTo))
@@ -341,8 +341,8 @@ func (l *scanLedger) flush(ctx context.Context) error {
 	return l.shipper.Flush(ctx)
 }
 
-// shipperComponent returns the component that ships this node's scans to the log of all nodes. It must stop before the counter, because the
-// last count waits for a running shipper, which may itself wait for an unreachable stream or database.
+// shipperComponent returns the component that ships this node's scans to the log of all nodes. The shipper must stop before the counter,
+// because the last count waits for a running shipper, which may wait for an unreachable stream or database.
 func (s *Server) shipperComponent() component {
 	return component{name: "shipper of scans", run: func(ctx context.Context) {
 		if s.scanning.ledger.shipper != nil {

@@ -61,11 +61,11 @@ type scanLedger struct {
 	journal  *scanlog.Journal
 	recorder *scanlog.Recorder
 	log      scanlog.Log                       // log that collects the scans of all nodes
-	shipper  *scanlog.Shipper                  // ships scans to log; nil = the journal is the log
+	shipper  *scanlog.Shipper                  // ships scans to the log of all nodes; nil = the journal is that log
 	traces   *tracing.Messages[scanlog.ScanID] // trace contexts of scans that wait for the stream; nil = spans are not recorded
 	stream   *stream.Log                       // stream of --scan-stream; nil = none
 	nodes    *scanlog.Nodes                    // connections to the other nodes; nil = single node
-	earlier  scanlog.Log                       // log with the scans from before --scan-stream; nil = log has all scans
+	earlier  scanlog.Log                       // log with the scans from before --scan-stream; nil = the field log has all scans
 	lake     *lake.Lake                        // lake of --lake; nil = none
 	mended   atomic.Int64                      // value of recorder.Lost() at the last successful test write
 }

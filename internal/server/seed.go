@@ -236,8 +236,8 @@ func (f *seedFile) check() error {
 	return nil
 }
 
-// applySeed stores a seed in one transaction, unless a seed with the same content was applied before. Data of the seed that was deleted
-// since then therefore stays deleted.
+// applySeed stores a seed in one transaction, unless a seed with the same content was applied before. If an operator deletes data of a
+// seed, the data therefore stays deleted at later starts.
 func (s seeder) applySeed(ctx context.Context, f *seedFile, now func() time.Time) error {
 	if f == nil {
 		return nil

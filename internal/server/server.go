@@ -1,5 +1,5 @@
-// Package server connects the other packages to one process. It contains the configuration, keys, listeners, metrics, health, start and
-// stop. Rules, codes and scans are in other packages.
+// Package server connects the other packages to one process. Package server contains the configuration, keys, listeners, metrics, health,
+// start and stop. Rules, codes and scans are in other packages.
 package server
 
 import (
@@ -53,7 +53,7 @@ type TestHooks struct {
 	Demo bool
 }
 
-// Server is a running server. The types of its fields, such as serving, are declared in the files of the components that use them.
+// Server is a running server. The types of the fields, such as serving, are declared in the files of the components that use them.
 type Server struct {
 	deps
 	parts     lifecycle

@@ -10,8 +10,8 @@ import (
 )
 
 // StartTemp starts a server from a seed in a temporary folder, on a free port of the loopback address. The server has the emulator, needs
-// no operator credentials, and sends no outbound requests. The parameter now replaces the real time. The result end is a function that
-// stops the server and deletes the folder.
+// no operator credentials, and sends no outbound requests. The function in the parameter "now" replaces the real time. The result end is a
+// function that stops the server and deletes the folder.
 func StartTemp(ctx context.Context, seed []byte, now func() time.Time, logs io.Writer) (s *Server, end func() error, err error) {
 	dir, err := os.MkdirTemp("", "qrjump-rehearsal-")
 	if err != nil {

@@ -49,8 +49,7 @@ func (a *arrivals) reject(host string) {
 	}
 }
 
-// Arrived returns the number of calls and the rejected proxy hosts since the start of the server. A reset of the emulator does not change
-// them.
+// Arrived returns the number of calls and the rejected proxy hosts since the start of the server. A reset of the emulator changes neither.
 func (s *Server) Arrived() Arrived {
 	a := &s.serving.arrivals
 	a.mu.Lock()
@@ -113,7 +112,7 @@ func (s *Server) openTunnel(l net.Listener, h *http.Server, requests context.Con
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    h.MaxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-		// net/http needs this configuration for HTTP/2 only; connect makes the TLS handshakes with its own.
+		// net/http needs this configuration for HTTP/2 only; the method connect makes the TLS handshakes with another configuration.
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
 	}
 	s.serving.servers = append(s.serving.servers, trailingServer)

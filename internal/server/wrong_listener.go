@@ -19,12 +19,12 @@ const (
 	noPathType    = "urn:qrjump:problem:no-such-path"
 )
 
-// surfaceFlags maps each API surface to its name and to the flag that sets its address.
+// surfaceFlags maps each API to its name and to the flag that sets its address.
 var surfaceFlags = map[listenerRole][2]string{
 	wire: {"the wire", "--listen"}, scans: {"the scan API", "--scan-listen"}, admin: {"the admin API", "--admin-listen"}}
 
-// wrongListener responds with 404 to calls for a surface that another listener of this server serves. The response names the flag of this
-// other listener and not its address, because the caller may be untrusted; an operator finds the address in the data folder.
+// wrongListener responds with 404 to calls for an API that another listener of this server serves. The response names the flag of the right
+// listener and not its address, because the caller may be untrusted; an operator finds the address in the data folder.
 func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	name, flag := surfaceFlags[role][0], s.flagOf(role)
 	detail := fmt.Sprintf("%s is served by another listener of this server (flag %s), whose address is in the file %s of "+
@@ -33,8 +33,8 @@ func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { writeNotFound(w, elsewhereType, detail) }
 }
 
-// mountElsewhere makes a listener respond to requests for surfaces that it does not serve; the response names the right listener. To
-// unknown paths, the wire listener responds as the platform does.
+// mountElsewhere makes a listener respond to requests for APIs that it does not serve; the response names the right listener. To unknown
+// paths, the wire listener responds as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
 		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}

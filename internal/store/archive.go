@@ -135,8 +135,8 @@ func (t *Tx) writeRows(ctx context.Context, w io.Writer, table string, columns [
 	return lines.n, nil
 }
 
-// countedLocally selects the rows of table scan_logs for an archive. Even if the server counted scans from a stream, these rows state that
-// the archive's scans were counted from the local scan log.
+// countedLocally selects the rows of table scan_logs for an archive. Even if the server counted scans from a stream, the selected rows
+// state that the archive's scans were counted from the local scan log.
 const countedLocally = `(SELECT id, is_local, last_scan_id, checkpoint, CASE WHEN is_local = 1 THEN CAST($1 AS BIGINT) ELSE counted_offset END AS counted_offset,
 	CASE WHEN is_local = 1 THEN -1 ELSE sketch_offset END AS sketch_offset, CASE WHEN is_local = 1 THEN -1 ELSE webhook_offset END AS webhook_offset FROM scan_logs) AS l`
 
@@ -187,7 +187,7 @@ type Restore struct {
 	tables []string
 	loaded map[string]bool
 
-	scansInto func(id string) (*scanlog.Restoring, error) // opens a scan log for the archive's scans; nil = they go to scan_events
+	scansInto func(id string) (*scanlog.Restoring, error) // opens a scan log for the archive's scans; nil = the scans go to scan_events
 	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that already have a partition
 }

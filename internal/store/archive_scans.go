@@ -47,8 +47,8 @@ func (s *Store) SetLocalScanLog(ctx context.Context, extraLog scanlog.Log) error
 func (s *Store) SetSharedScanLog(log scanlog.Log) { s.external = log }
 
 // findOutside determines which scans of the scan log outside the database belong in an archive of the database snapshot t. From a local
-// scan log, these are the scans up to prev or, if it is later, up to the last position that is counted or delivered to webhooks. From a
-// shared scan log, these are the counted scans.
+// scan log, the archive contains the scans up to prev, or up to the last scan counted or delivered to webhooks if this scan is later; from
+// a shared scan log, it contains the counted scans.
 func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalScans, error) {
 	state, err := t.statistics().StatisticsState(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func (t *Tx) findOutside(ctx context.Context, s *Store, prev int64) (*externalSc
 }
 
 func (t *Tx) besideUpTo(ctx context.Context, log scanlog.Log, state stats.State, prev int64) (*externalScans, error) {
-	end, err := log.End(ctx) // a stored position after the end belongs to another log
+	end, err := log.End(ctx) // o.upTo must not exceed end: a stored position may belong to another log
 	if err != nil {
 		return nil, err
 	}

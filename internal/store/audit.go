@@ -23,8 +23,8 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 		args = append(args, arg)
 		names = append(names, strings.ReplaceAll(condition, "?", fmt.Sprintf("$%d", len(args))))
 	}
-	// The query selects a range of the index on (kind, seq) or (actor, seq). With the condition kind = $1, PostgreSQL would expect matches
-	// all over the log, and would read the whole log if all matches were at its far end.
+	// The query selects a range of the index on (kind, seq) or (actor, seq). With only the condition kind = $1, PostgreSQL would search the
+	// log in order of seq, and read almost the whole log if all matches were at its end.
 	stretch := ""
 	switch {
 	case q.Key == "" && q.Actor == "" && q.Kind != "":

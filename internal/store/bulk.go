@@ -15,8 +15,8 @@ func (t *Tx) argumentsAtOnce() int {
 	return 8000
 }
 
-// marks returns n placeholders, numbered from first. On SQLite the placeholders have no numbers, because its driver would search
-// all arguments for each number, which takes longer than the rest of the statement.
+// marks returns n placeholders, numbered from first. On SQLite the placeholders have no numbers: the SQLite driver would search all
+// arguments for each number, which takes longer than the execution of the statement.
 func (t *Tx) marks(first, n int) string {
 	if t.engine.name == "sqlite" {
 		return strings.Repeat("?, ", n-1) + "?"
@@ -24,7 +24,7 @@ func (t *Tx) marks(first, n int) string {
 	return placeholders(first, n)
 }
 
-// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns; the first one is $1, or "?" on SQLite.
+// rowMarks returns the placeholders of a VALUES list with the given numbers of rows and columns: $1, $2, …, or "?" on SQLite.
 func (t *Tx) rowMarks(rows, columns int) string {
 	if t.engine.name != "sqlite" {
 		return values(rows, columns)
@@ -66,8 +66,8 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 	return nil
 }
 
-// addMany inserts rows like insertMany, and returns the number of stored rows. It is for transactions that call it many times with some
-// hundred rows each: in bulk mode, its statements stay prepared between the calls.
+// addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows
+// each: in bulk mode, the statements of addMany stay prepared between the calls.
 func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, row func(i int) []any) (stored int64, err error) {
 	limit := t.engine.rowsAtOnce
 	var args []any
@@ -90,8 +90,8 @@ func (t *Tx) addMany(ctx context.Context, head, tail string, columns, rows int, 
 // keptMost is the maximum number of statements that a transaction keeps prepared.
 const keptMost = 100
 
-// preparedFor returns a prepared statement for a query of bulk work. It returns nil if the query must run unprepared: outside of bulk work,
-// if the driver caches statements itself, or if keptMost statements are already prepared.
+// preparedFor returns a prepared statement for a query of bulk work. preparedFor returns nil if the query must run unprepared: outside of
+// bulk work, with a driver that caches statements, or if keptMost statements are prepared.
 func (t *Tx) preparedFor(ctx context.Context, query string) (*sql.Stmt, error) {
 	if !t.lasts || t.pipe != nil {
 		return nil, nil

@@ -17,7 +17,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/replica"
 )
 
-// The kinds of subjects of changes in the audit log. These names must never change, because old entries keep them.
+// The kinds of subjects of changes in the audit log. The values of the constants must never change: old entries contain them.
 const (
 	ofRule       = replica.RuleChange
 	ofAccount    = replica.AccountChange
@@ -179,7 +179,7 @@ func (t *Tx) unmoved(ctx context.Context, h head) error {
 	if err != nil {
 		return fmt.Errorf("looking for what changed meanwhile: %w", err)
 	}
-	// A bulk import may publish entries below the number up to which the client has read, so every import counts as a change.
+	// An import publishes entries whose numbers may be below expected.Since, so every import counts as a change of the data.
 	if len(firstNames) == most || slices.ContainsFunc(firstNames,
 		func(n auditlog.Name) bool { return n.Kind == ofImport || expected.Names(n) }) {
 		return auditlog.ErrMoved
@@ -221,7 +221,7 @@ func (t *Tx) chainQueued(ctx context.Context) ([]change, error) {
 	return rows, nil
 }
 
-// insertsBut inserts rows with several INSERT statements. It does not run the last statement, but returns this statement and its arguments.
+// insertsBut inserts rows with several INSERT statements; the last of these statements is not run, but returned with its arguments.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
 	const columns = 10
 	limit := t.engine.rowsAtOnce
@@ -258,7 +258,7 @@ func (t *Tx) writeRemaining(ctx context.Context) error {
 	rows, err := t.chainQueued(ctx)
 	if err == nil && !t.moved && !t.readOnly && auditlog.PreconditionFromContext(ctx) != nil {
 		err = t.lockHead(ctx) // checks the precondition of a call that adds no log entry, such as a webhook test
-		t.expected = nil      // the client is not told that the precondition was met: it does not guard later changes of the call
+		t.expected = nil      // the client is not told that the precondition was met: changes after this point are not checked
 	}
 	if err != nil || !t.moved {
 		return err

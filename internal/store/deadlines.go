@@ -35,8 +35,8 @@ type deadlines struct {
 	lines map[*deadlineConn]struct{} // open connections
 }
 
-// stopReadTimeout is the read timeout of all connections while the process stops. After the first read has timed out, it becomes
-// nextReadTimeout, because the reads of all connections wait for the same server.
+// stopReadTimeout is the read timeout of all connections while the process stops. After the first read has timed out, the read timeout
+// becomes nextReadTimeout, because the reads of all connections wait for the same server.
 const stopReadTimeout, nextReadTimeout = time.Second, 100 * time.Millisecond
 
 // errStopping is returned to callers that need a new connection after Abort was called because the process ends.
@@ -59,9 +59,9 @@ func (p *deadlines) ending() bool { return p.limit.Load() != 0 }
 func (p *deadlines) current() time.Duration { return cmp.Or(time.Duration(p.limit.Load()), silence) }
 
 // listening returns the dial function for one PostgreSQL connection with the silence timeout. pgx also calls dial to cancel a running
-// statement. dial fails while a COMMIT runs: if the COMMIT were cancelled, PostgreSQL would show its changes before the replica has them.
+// statement. While a COMMIT runs, dial fails, because PostgreSQL shows the changes of a cancelled COMMIT before the replica has them.
 //
-// The second function that listening returns, stands, stores in the deadlineConn the status that the server has reported.
+// The second result, the function "stands", stores, in the deadlineConn, the status that the server has reported.
 func (p *deadlines) listening() (dial func(ctx context.Context, network, address string) (net.Conn, error), stands func(*pgconn.PgConn)) {
 	var line atomic.Pointer[deadlineConn]
 	stands = func(c *pgconn.PgConn) {

@@ -9,7 +9,7 @@ import (
 )
 
 // ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the account's
-// batches. Scans and their statistics are kept; they cannot be confused with those of later batches and rules, which get new ids.
+// batches. Scans and their statistics are kept: later batches and rules get new ids, so the kept data does not count for them.
 var ofAccountAlone = []string{
 	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
 	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,

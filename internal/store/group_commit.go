@@ -17,17 +17,17 @@ import (
 // Rule changes that callers make on this node at the same time share one transaction (group commit), so that the newest entry of
 // the audit log is locked once for the whole group; each change is acknowledged after the commit of the group. Decision 57.
 
-// maxGroupSize is the maximum number of changes in a group, and groupTimeout is the timeout of the group's transaction.
-// decidingTime is the timeout of the queries that the changes make before the group locks the newest entry of the audit log: these
-// queries wait for no lock, so a longer wait means a dead connection.
+// maxGroupSize is the maximum number of changes in a group, and groupTimeout is the timeout of the group's transaction. decidingTime is the
+// timeout of the queries that the changes make before the group locks the newest entry of the audit log: these queries wait for no lock, so
+// a query that takes longer means that the connection is dead.
 const (
 	maxGroupSize = 64
 	groupTimeout = 20 * time.Second
 	decidingTime = 3 * time.Second
 )
 
-// groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient changes that
-// waited too long run separately at once: if all did, they would block each other while new changes arrive.
+// groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient such separate
+// transactions run at the same time, because a larger number would block each other while new changes arrive.
 var groupWait = time.Second
 
 const maxImpatient = 4
@@ -66,7 +66,7 @@ type groupCommitter struct {
 	impatient int                  // number of changes that run in separate transactions because they waited too long
 	separate  map[string]time.Time // owners whose changes run in separate transactions until the given time
 
-	wait, deciding time.Duration // set by tests; 0 = groupWait, decidingTime
+	wait, deciding time.Duration // set by tests in place of groupWait and decidingTime; 0 = not set
 }
 
 // ungroupOwner makes the changes of an owner run in separate transactions for ungroupedTime.
@@ -119,7 +119,7 @@ type queryBatch struct{ events chan event }
 type event struct {
 	change    *pendingChange
 	questions []*question
-	results   chan error // receives the error of the queries, or nil; a nil channel = the change has ended
+	results   chan error // receives nil or the error of the queries; if the channel is nil, the event is the end of the change
 }
 
 // join runs a change in a group, or returns errUngrouped if the caller must run it in a separate transaction.

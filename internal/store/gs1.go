@@ -47,8 +47,8 @@ func (t gs1Queries) gs1Entries(ctx context.Context, rest string, args ...any) ([
 }
 
 // gs1Number returns SQL for the number of the GS1 key in row g: the sequence number of the first change in the audit log in which the key's
-// current owner stored the key. The number does not depend on the key's links, and changes when another owner stores the key. It is not
-// stored in a column, because older programs would leave the column empty.
+// current owner stored the key. The number does not depend on the key's links, and changes when another owner stores the key. The number is
+// not stored in a column: older programs would leave the column empty.
 func (t gs1Queries) gs1Number() string {
 	return `COALESCE((SELECT MIN(h.seq) FROM changes h WHERE h.kind = '` + ofGS1 + `' AND h.key = g.key AND h.action = 'put' AND ` +
 		t.statistics().loggedOwner() + ` = g.owner), 0)`

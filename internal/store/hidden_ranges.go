@@ -19,7 +19,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Before a bulk import writes, it reserves a range of sequence numbers in the audit log. It then writes the entries of this range, while
+// Before a bulk import writes, it reserves a range of sequence numbers in the audit log. The import writes the entries of its range while
 // other transactions append entries after the range. The hash of each entry in the range covers the hash of the previous entry, and the
 // entry that publishes the range contains the hash of the range's last entry. Decision 55.
 
@@ -47,11 +47,11 @@ type countBucket struct{ first, n int64 }
 // maxBucketRows is the maximum number of rules in a new bucket, as in migrations/00109_first.sql.
 const maxBucketRows = 1024
 
-// importing is the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
+// importing is the id of the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// lockHeld returns an SQL condition that is true for a row of pg_locks if a session holds the advisory lock with the id lock; table is the
-// alias of pg_locks.
+// lockHeld returns an SQL condition that is true for a row of pg_locks if a session holds the advisory lock whose id is in the parameter
+// lock; table is the alias of pg_locks.
 func lockHeld(table, lock string) string {
 	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
 		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -65,13 +65,13 @@ var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg
 // defaultLockTimeout undoes shortLockTimeout, so that statements at the commit may wait longer for a lock.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`
 
-// After a lost session, an import waits in a new session for the lock importing, which the lost session releases within 15 s.
+// After a lost session, an import waits in a new session for the advisory lock "importing", which the lost session releases within 15 s.
 const (
 	importLockTries = 60
 	importLockPause = 300 * time.Millisecond
 )
 
-// lockImports locks out other bulk imports until the transaction ends. It returns ErrImporting if all attempts find a running import.
+// lockImports locks out other bulk imports until the transaction ends. lockImports returns ErrImporting if every attempt fails.
 func (t bulkQueries) lockImports(ctx context.Context, tries int) error {
 	for n := 1; ; n++ {
 		var free bool
@@ -196,8 +196,8 @@ func (t bulkQueries) EditHidden(ctx context.Context, all []rules.Edit, d rules.C
 	return t.writeApart(ctx)
 }
 
-// storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for
-// the rows of edited rules: a transaction that changes such a row meanwhile gets an error to retry (changeRule).
+// storeEdits updates the rules from the audit entries of the reserved range, in one statement. Other transactions do not wait for the rows
+// of edited rules: a transaction that changes such a row gets an error instead (see changeRule).
 func (t bulkQueries) storeEdits(ctx context.Context) error {
 	a := t.reservedRange
 	if a == nil || a.edits == 0 {
@@ -276,7 +276,7 @@ const (
 	showPause = 300 * time.Millisecond
 )
 
-// LockForShow implements rules.Tx. LockForShow waits for the lock of all rules for only one second at a time and then pauses, because
+// LockForShow implements rules.Tx. LockForShow waits for the lock of all rules in attempts of one second with pauses between them, because
 // all transactions that change a rule queue behind a transaction that waits for this lock.
 func (t bulkQueries) LockForShow(ctx context.Context) error {
 	if err := t.storeEdits(ctx); err != nil {
@@ -371,13 +371,13 @@ func (t bulkQueries) countHidden(ctx context.Context) error {
 	return t.addCounts(ctx, `rule_page_buckets`, pieces)
 }
 
-// counter identifies a row of rule_page_buckets, or, with first = 0, of rule_counts.
+// counter identifies a row of table rule_page_buckets; with first = 0, a row of table rule_counts.
 type counter struct {
 	owner, target string
 	first         int64
 }
 
-// countMoved adds to counts and pieces the amounts by which edited targets change the rule counts, as the triggers would do.
+// countMoved adds to counts and pieces the changes of the rule counts that follow from edited targets.
 func (t bulkQueries) countMoved(ctx context.Context, counts, pieces map[counter]int64) error {
 	for pairs := range slices.Chunk(slices.Collect(maps.Keys(t.reservedRange.moved)), chunk) {
 		args := make([]any, 0, 2*len(pairs))

@@ -29,7 +29,7 @@ func (s RateLimits) Allow(ctx context.Context, key string, limit int) (bool, err
 
 const (
 	// A call reads the clock after it has waited for the row lock, so the timestamps in a row are in order. Timestamps up to one second in
-	// the future count as recent. Later timestamps, which were stored before the clock was set back, do not count.
+	// the future count as recent. Timestamps further in the future, stored before the clock was set back, do not count.
 	allow = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, ARRAY[` + microseconds + `]::text, ` + microseconds + `, 1)
 		ON CONFLICT (key) DO UPDATE SET (call_times, last_call_at, allowed) = (
 			SELECT CASE WHEN cardinality(r.recent) < $2 THEN (r.recent || r.now)::text ELSE r.recent::text END, r.now,
@@ -40,7 +40,7 @@ const (
 )
 
 // AllowTimes records a call for a key and reports whether the number of calls is within the limit, counted over all nodes. The key contains
-// the limited period. The period must be at most a minute, because Forget deletes rows without a call in the last minute. Rejected calls
+// the period for which the limit applies, at most a minute, because Forget deletes rows without a call in the last minute. Rejected calls
 // are not counted. AllowTimes works only on a shared store (PostgreSQL).
 func (s RateLimits) AllowTimes(ctx context.Context, key string, limit int) (bool, error) {
 	const query = `INSERT INTO rate_limits AS l (key, call_times, last_call_at, allowed) VALUES ($1, '{}', ` + microseconds + `, 1)

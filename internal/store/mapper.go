@@ -31,7 +31,7 @@ func (n mapper[T]) args(v *T) []any {
 	return all
 }
 
-// stored returns the column value for a variable, which is an element of the result of targets.
+// stored returns the column value for an element of the list that the function targets returns.
 func stored(value any) any {
 	switch at := value.(type) {
 	case moment:

@@ -74,8 +74,8 @@ func (s *Store) SealedKey(ctx context.Context, name string) (sealed string, err 
 	return sealed, err
 }
 
-// FirstSealedKey returns a sealed key; if the key does not exist, FirstSealedKey stores first as this key. Processes that start at the same
-// time get the same key.
+// FirstSealedKey returns a sealed key; if the key does not exist, FirstSealedKey stores its argument "first" as the key. Processes that
+// start at the same time get the same key.
 func (s *Store) FirstSealedKey(ctx context.Context, name, first string) (sealed string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		if _, err := tx.exec(ctx, `INSERT INTO sealing_keys (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`, name,

@@ -139,16 +139,16 @@ func (s *Store) migrateTo(ctx context.Context, want int64) error {
 	return nil
 }
 
-// A migration that changes whole tables waits migrationPatience for a lock. Transactions that need the same tables queue behind the
-// migration and wait as long as the migration waits. After a lock timeout the migration lets the queued transactions run, and then
-// tries again, until migrationBudget has passed since its start.
+// A migration that changes whole tables waits migrationPatience for a lock. Other transactions that need the same tables queue behind the
+// waiting migration. After a lock timeout the migration lets these transactions run, and tries again until migrationBudget has passed since
+// the first attempt.
 const (
 	migrationPatience = 2 * time.Second
 	migrationBudget   = 5 * time.Minute
 )
 
-// migrateBeside runs migrations while other nodes write to the database. migrateBeside retries a migration that failed because of a
-// lock of another node: such a migration had no effect or can be repeated.
+// migrateBeside runs migrations while other nodes write to the database. migrateBeside repeats a migration that failed because of another
+// node's lock; this is safe even if a part of the migration took effect.
 func (s *Store) migrateBeside(ctx context.Context, p *goose.Provider, want int64) error {
 	until := time.Now().Add(migrationBudget)
 	for {
@@ -185,9 +185,9 @@ func (s *Store) longest(ctx context.Context) string {
 }
 
 // withLinesFor is a file system of migrations that shows the lines for the current database, such as "-- postgres: …", and hides the lines
-// for the other database. Lines marked inUse or strongest run only if the schema already has tables, to which other nodes may write. A
-// migration with lines marked inUse then runs without a transaction. Lines marked strongest take the strongest lock that the migration
-// needs, before other statements take weaker locks.
+// for the other database. Lines marked inUse or strongest run only if the schema already has tables, to which other nodes may write. If the
+// schema has tables, a migration that contains lines marked inUse runs without a transaction. Lines marked strongest take the strongest
+// lock that the migration needs, before other statements take weaker locks.
 type withLinesFor struct {
 	fs.FS
 	lines []string

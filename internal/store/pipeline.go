@@ -22,7 +22,7 @@ import (
 // executes the statements in the order in which they were queued.
 type pipe struct {
 	conn    *sql.Conn // nil = the transaction has ended
-	pooled  bool      // conn came from the pool, to which release returns it
+	pooled  bool      // true if conn came from the pool; release returns conn to the pool
 	pg      *pgx.Conn // the underlying connection of conn
 	line    *deadlineConn
 	life    context.Context // ends with the transaction
@@ -43,7 +43,7 @@ type statement struct {
 // maxQueued is the maximum number of queued statements.
 const maxQueued = 500
 
-// newPipe queues the statement "begin" without sending it. Its connection is db or, if db is a pool, a connection from db.
+// newPipe queues the statement "begin" without sending it. The pipe uses the connection db or, if db is a pool, a connection from it.
 func newPipe(ctx context.Context, db beginner, begin string) (*pipe, error) {
 	p := &pipe{life: ctx, waiting: []statement{{query: begin}}}
 	var err error
@@ -514,7 +514,7 @@ func (t *Tx) patiently(f func() error) error {
 	return f()
 }
 
-// fewValues is a row of a pipelined result, with the values that database/sql would return for it.
+// fewValues is a row of a pipelined result, with each value in the form that database/sql would return.
 type fewValues []any
 
 // plain converts a column value that pgx returns to the value that database/sql would return.
@@ -528,7 +528,7 @@ func plain(v any) (any, error) {
 		return int64(v), nil
 	case float32:
 		return float64(v), nil
-	case driver.Valuer: // such as a SUM, whose type is numeric
+	case driver.Valuer: // for example the result of SUM, which has the SQL type numeric
 		return v.Value()
 	}
 	return v, nil

@@ -211,7 +211,7 @@ func (w connecting) open(config *pgx.ConnConfig) *sql.DB {
 				err = enter(ctx, c, w.fence.Load())
 			}
 			if err != nil {
-				closeAbruptly(c) // pgx would leave the connection open, so its session would keep the advisory lock users
+				closeAbruptly(c) // pgx would leave the connection open, so its session would keep the advisory lock "users"
 			}
 			return err
 		}), stdlib.OptionResetSession(func(_ context.Context, c *pgx.Conn) error { return usable(c, w.servers) })))
@@ -344,7 +344,7 @@ func closeAbruptly(c *pgx.Conn) {
 	_ = c.Close(ctx)
 }
 
-// users is the id of the advisory lock that all connections of running servers share; each schema of a database has its own lock.
+// users is SQL for the id of the advisory lock that all connections of running servers share; each schema of a database has its own lock.
 const users = `hashtextextended('qrjump uses ' || coalesce(current_schema(), ''), 0)`
 
 // usable returns an error if a pooled connection must not be reused. A connection with default_transaction_read_only = on is
@@ -400,7 +400,7 @@ func makeBinary(ctx context.Context, t *Tx) error {
 	return err
 }
 
-// postgresDialect returns the dialect of a server; the caller sets lasting and holding, which depend on the timeouts in the URL.
+// postgresDialect returns the dialect of a server; the caller sets the fields lasting and holding: they depend on the URL.
 func postgresDialect(server postgresEngine, hosts int) *dialect {
 	return &dialect{engine: server, name: "postgres", sharesRows: true, rowsAtOnce: 200, hosts: hosts,
 		// sync_state is NULL for a role without the privilege to read replication details; then every replica is counted.
@@ -453,8 +453,8 @@ func (postgresEngine) lockOut(ctx context.Context, t *Tx) error {
 // overwrite does nothing: PostgreSQL removes old row versions when VACUUM runs.
 func (postgresEngine) overwrite(context.Context, *sql.DB) error { return nil }
 
-// begin queues BEGIN with the isolation level: repeatable read for a read-only transaction; read committed for a change, which must
-// lock the rows that must not change between two of its statements.
+// begin queues BEGIN with the isolation level: repeatable read for a read-only transaction; read committed for a change, so a change must
+// lock rows that must stay the same between two of its statements.
 func (postgresEngine) begin(ctx context.Context, db beginner, t *Tx) error {
 	begin := "begin isolation level read committed"
 	if t.readOnly {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// sealed lists every column with sealed texts, the columns that identify its rows, and a prefix. The argument place of sealer.Key.Seal
-// consists of the prefix and the values of the identifying columns, joined by "/". After a rotation of the master key, the texts of a
-// column that is missing here would be unreadable; a test compares this list with the code.
+// sealed lists every column with sealed texts, the columns that identify its rows, and a prefix. The argument "place" of sealer.Key.Seal is
+// the prefix followed by the values of the identifying columns, joined by "/". After a rotation of the master key, the texts of a column
+// that is missing here would be unreadable; a test compares this list with the code.
 var sealed = []sealedColumn{
 	{"access_tokens", "sealed", []string{"hash"}, "access_tokens/"},
 	{"accounts", "marketcode_key", []string{"appid"}, "accounts/marketcode_key/"},
@@ -65,9 +65,9 @@ func retryWhileInUse(ctx context.Context, f func() error) error {
 	}
 }
 
-// Reseal replaces every sealed text in one transaction with exclusive use of the database: texts in sealing_keys by the result of key, all
-// other texts by the result of column. Reseal returns the number of texts that column has replaced. ErrInUse. Reseal may call key and
-// column again after a conflict.
+// Reseal replaces every sealed text in one transaction with exclusive use of the database: texts in table sealing_keys by the result of
+// key(), all other texts by the result of column(). Reseal returns the number of these other texts. ErrInUse. Reseal may call key() and
+// column() again after a conflict.
 func (s *Store) Reseal(ctx context.Context, key func(name, sealed string) (string, error),
 	column func(place, sealed string) (string, error)) (n int, err error) {
 	if err := s.engine.overwrite(ctx, s.write); err != nil {

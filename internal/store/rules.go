@@ -219,7 +219,7 @@ func (t ruleQueries) total(ctx context.Context, names []string, args []any, q ru
 // ruleCount is SQL for the number of rules of an owner and target in rule_counts; triggers update this table (00109_first.sql).
 const ruleCount = `SELECT rules FROM rule_counts WHERE owner = $1 AND target = $2`
 
-// opened returns the value of column target that stands for the rules of q in rule_counts and rule_page_buckets: "" = all of the owner.
+// opened returns the value of column target in rule_counts and rule_page_buckets for the rules of q; "" = all rules of the owner.
 func opened(q rules.Query) string {
 	if q.Target == q.Owner {
 		return ""
@@ -257,12 +257,12 @@ func (t ruleQueries) bucketAt(ctx context.Context, q rules.Query) (first int64, 
 	return math.MaxInt64, q.Offset, pieces.Err()
 }
 
-// The queries with which NearestRules finds rules that are similar to a link. Their cost does not depend on the number of rules:
-// nearbyAbove and nearbyBelow read no more rows than they return, and nearbyOnOtherHosts reads at most maxNearbyRules rows.
+// The queries with which NearestRules finds rules that are similar to a link. The cost of the queries does not depend on the number of
+// rules: nearbyAbove and nearbyBelow read no more rows than they return, and nearbyOnOtherHosts reads at most maxNearbyRules rows.
 const (
 	nearbyAbove = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key LIMIT $3`
 	nearbyBelow = `SELECT ` + ruleColumns + ` FROM rules WHERE key >= $1 AND key < $2 ORDER BY key DESC LIMIT $3`
-	// If one host has more than maxNearbyRules rules with the same path, rules on other hosts may be missed; these are less similar.
+	// If one host has more than maxNearbyRules rules with the same path, less similar rules on other hosts may be missed.
 	maxNearbyRules     = 1000
 	nearbyOnOtherHosts = `SELECT ` + ruleColumns + ` FROM (SELECT ` + ruleColumns +
 		` FROM rules WHERE link_path = $1 ORDER BY id LIMIT $4) AS on_path
@@ -305,8 +305,8 @@ func (t ruleQueries) NearestRules(ctx context.Context, link rules.Link, size int
 }
 
 // segmentParts returns, in key order, the three key ranges of an origin and a first path segment: the segment itself, the paths below it,
-// and the segment with parameters. Keys with other first segments are sorted between these ranges, such as "/a-b" between "/a" and "/a/b".
-// The bound "\x01" works because no key contains a control character.
+// and the segment with parameters. There are three ranges, because keys with another first segment are sorted between them: "/a-b" between
+// "/a" and "/a/b". The bound "\x01" works because no key contains a control character.
 func segmentParts(origin, segment string) [3][2]string {
 	location := origin + segment
 	return [3][2]string{{location, location + "\x01"}, {location + "/", location + "0"}, {location + "?", location + "@"}}
@@ -328,8 +328,8 @@ func (s *Store) AllRules(ctx context.Context) iter.Seq2[rules.Rule, error] {
 	}
 }
 
-// allRules passes all rules to yield and reports whether yield stopped the iteration. A slow yield may keep the transaction idle
-// for minutes while it handles rows that the server has already sent.
+// allRules passes all rules to yield and reports whether yield stopped the iteration. A slow yield may keep the transaction idle for
+// minutes while yield handles rows that the server has already sent.
 func (t ruleQueries) allRules(ctx context.Context, yield func(rules.Rule, error) bool) (stopped bool, err error) {
 	if err := t.lasting(ctx); err != nil {
 		return false, err
@@ -460,7 +460,7 @@ func (t ruleQueries) AddRules(ctx context.Context, all []rules.Rule, d rules.Cha
 func (t bulkQueries) NextChange(ctx context.Context) (int64, error) { return t.nextChange(ctx) }
 
 func (t ruleQueries) PutRule(ctx context.Context, r rules.Rule, d rules.ChangeMeta) error {
-	if r.Kind == rules.KindService && !r.Published { // a new target changes rule counts, which are locked after the end of the audit log
+	if r.Kind == rules.KindService && !r.Published { // a new target changes rule counts: lock the end of the audit log first
 		if err := t.lockHead(ctx); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (s *Store) OpenScans(ctx context.Context, o ScansOptions) (*Scans, error) {
 	return l, nil
 }
 
-// firstLedger returns the id of the scan log in the database; if there is none, it stores the given id as this id.
+// firstLedger returns the id of the scan log in the database; if there is none, firstLedger stores and returns the given id.
 func (s *Store) firstLedger(ctx context.Context, id string) (first string, err error) {
 	err = s.update(ctx, func(tx *Tx) error {
 		// Without this lock, two nodes that store an id at the same time would create two scan logs.
@@ -281,7 +281,7 @@ func (s *Store) insertScans(ctx context.Context, c *pgx.Conn, events []scanlog.E
 	return nil
 }
 
-// Days from firstDay to lastDay, in days since 1970, get their own partition. Scans of all other days share one default partition.
+// Days from firstDay to lastDay, in days since 1970, get their own partition. Earlier and later days share one default partition.
 const (
 	firstDay = 10_000 // 1997
 	lastDay  = 60_000 // 2134

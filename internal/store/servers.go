@@ -17,9 +17,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// servers holds the state of the PostgreSQL servers in a URL. A promotion starts a timeline with a higher number. An old primary
-// that keeps running after the promotion of a standby continues the old timeline, and the changes that it accepts are lost for the
-// new timeline. A connection is therefore used only if no later timeline of the same system is known. Decision 58.
+// servers holds the state of the PostgreSQL servers in a URL. A promotion starts a timeline with a higher number. An old primary that keeps
+// running after the promotion of a standby continues the old timeline, and the changes that it accepts are lost for the new timeline. A
+// connection is used only if no timeline of the same system is known that is later than the server's. Decision 58.
 type servers struct {
 	configs []*pgx.ConnConfig
 	bell    atomic.Pointer[pgx.Conn] // LISTEN connection; nil = none
@@ -174,8 +174,8 @@ const (
 	startGrace = 500 * time.Millisecond
 )
 
-// AskServers asks each PostgreSQL server in the URL whether it accepts writes. It records the latest timeline on each writable server, so
-// that a node that reaches only the old primary learns of this timeline. An embedded database needs no query.
+// AskServers asks each PostgreSQL server in the URL whether it accepts writes. AskServers records the latest timeline on each writable
+// server, so that a node that reaches only the old primary learns of this timeline. An embedded database needs no query.
 func (s *Store) AskServers(ctx context.Context) Servers {
 	if s.servers == nil {
 		return Servers{}

@@ -21,8 +21,8 @@ type unsentError struct{ error }
 
 func (u *unsentError) Unwrap() error { return u.error }
 
-// isIdleTimeout reports whether the server ended the session because the session was idle in a transaction. If so, the transaction is not
-// committed, because an idle session has not received COMMIT.
+// isIdleTimeout reports whether the server ended the session because the session was idle in a transaction. A session that is idle in a
+// transaction has not received COMMIT, so the transaction is not committed.
 func isIdleTimeout(err error) bool {
 	refused, is := errors.AsType[*pgconn.PgError](err)
 	return is && refused.Code == "25P03"
@@ -33,7 +33,7 @@ func isIdleTimeout(err error) bool {
 func (s *Store) onLive(ctx context.Context, db beginner, try func() error) error {
 	pool, is := db.(*sql.DB)
 	if !is {
-		return try() // a single connection: there is no alternative
+		return try() // db is one connection, so there is no other session
 	}
 	// Each failed attempt removes one lost session from the pool; all sessions in the pool may be lost.
 	limit := pool.Stats().MaxOpenConnections + attempts

@@ -15,14 +15,14 @@ const (
 
 // SlowStatement counts the runs of an SQL statement that took 100 ms or longer on this node since its start.
 type SlowStatement struct {
-	Query        string    `json:"query"` // without the values of its parameters
+	Query        string    `json:"query"` // SQL text, without the values of the parameters
 	Count        int64     `json:"count"`
 	TotalSeconds float64   `json:"total_seconds"`
 	MaxSeconds   float64   `json:"max_seconds"`
 	LastAt       time.Time `json:"last_at"`
 }
 
-// slowStatements collects the slow statements of a node. It keeps the maxSlowStatements statements with the slowest single run.
+// slowStatements collects the slow statements of a node. Only the maxSlowStatements statements with the slowest single run are kept.
 type slowStatements struct {
 	after time.Duration // 0 = slowAfter
 	mu    sync.Mutex

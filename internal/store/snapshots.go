@@ -166,8 +166,8 @@ func (t *Tx) checkSaved(ctx context.Context, data string) error {
 	})
 }
 
-// becomes replaces all data by the saved state in the argument data. becomes returns ErrDamaged if the database rejects a row, or a row has
-// an invalid value.
+// The method "becomes" replaces all data by the saved state in the argument data; it returns ErrDamaged if the database rejects a row, or a
+// row has an invalid value.
 func (t *Tx) becomes(ctx context.Context, name, data string) error {
 	if err := t.empty(ctx); err != nil {
 		return err

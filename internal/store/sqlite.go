@@ -123,8 +123,8 @@ func lockFolder(dir string) (*flock.Flock, error) {
 func sqliteDialect(dir string) *dialect {
 	return &dialect{engine: sqliteEngine{dir}, name: "sqlite",
 		rowsAtOnce: 8, // more rows per statement are not faster
-		// No timeout ends an idle transaction, so lasting only enlarges the page cache. If rows are not stored in key order, the same pages
-		// change many times, so the cache has 64 MiB instead of 2 MiB.
+		// No timeout ends an idle transaction, so the statement in the field lasting only enlarges the page cache. If rows are not stored
+		// in key order, the same pages change many times, so the cache has 64 MiB instead of 2 MiB.
 		lasting:       "PRAGMA cache_size = -65536",
 		lasted:        "PRAGMA cache_size = -2000; PRAGMA shrink_memory",
 		readOnlyQuery: `SELECT 0`,

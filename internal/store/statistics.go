@@ -297,8 +297,8 @@ func (t statisticsQueries) TurnReaders(ctx context.Context, left stats.State, to
 	return err
 }
 
-// LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The scans of the journal up to
-// "last", the last scan that this server shipped to the stream, are then considered counted and delivered to webhooks.
+// LeaveStream prepares the change from a stream, whose scans were counted until now, to the given journal. The parameter last is the last
+// scan that this server shipped to the stream; the journal's scans up to it are considered counted and delivered to webhooks.
 func (s *Store) LeaveStream(ctx context.Context, journal string, last scanlog.Offset) error {
 	return s.update(ctx, func(tx *Tx) error {
 		state, err := tx.statistics().StatisticsState(ctx)
@@ -370,7 +370,7 @@ func (t statisticsQueries) putOffsetSets(ctx context.Context, table string, sets
 	return nil
 }
 
-// BeginOrigin records that a journal's events up to upTo are counted and delivered to webhooks, unless the journal has a record.
+// BeginOrigin records that a journal's events up to upTo are counted and delivered to webhooks, unless the journal already has a row.
 func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error {
 	return s.update(ctx, func(tx *Tx) error {
 		n, err := tx.exec(ctx, `INSERT INTO aggregation_offsets (node, contiguous_to, extra) VALUES ($1, $2, '') ON CONFLICT (node) DO NOTHING`, node,

@@ -133,7 +133,7 @@ func (t statisticsQueries) Tuples(ctx context.Context, q stats.Query) ([]stats.A
 type counting struct {
 	stats.Query
 	args, matched []any
-	where         []string // SQL conditions on dimension values (in args); match and matched contain the same conditions and values
+	where         []string // SQL conditions on dimension values, with arguments in args; for another query, match and matched have the same
 	match         []string
 	rule          int64             // rule number; 0 = all rules
 	granularity   stats.Granularity // granularity of the rows that are read: PerHourOfAll, PerHour (per rule) or PerHourOfOwner
@@ -275,7 +275,7 @@ func (t statisticsQueries) sums(ctx context.Context, q stats.Query, names, parts
 	} else {
 		query += ` HAVING COUNT(*) > 0`
 	}
-	// A query for the metric first scans omits values without first scans.
+	// A query for the metric stats.FirstScans omits values that have no first scan.
 	query = `SELECT bucket, value, scans, first_scans FROM (` + query + `) AS found`
 	if q.Metric == stats.FirstScans {
 		query += ` WHERE first_scans > 0`

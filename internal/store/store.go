@@ -78,7 +78,7 @@ type dialect struct {
 	rowsAtOnce int    // optimal number of rows for one INSERT statement
 	// lasting allows a transaction to be idle for minutes between two statements, and configures it for bulk work; "" = not needed.
 	lasting string
-	lasted  string // undoes lasting after the transaction; "" = not needed, the settings end with the transaction
+	lasted  string // undoes the effect of lasting; "" = not needed, because the settings end with the transaction
 	// holding shortens the idle timeout of a transaction that is about to lock the end of the audit log, for which all writers
 	// wait; "" = transactions never wait for this lock, or the URL sets the timeout.
 	holding       string
@@ -110,8 +110,8 @@ type engine interface {
 	lockOut(ctx context.Context, t *Tx) error
 	// overwrite makes the database overwrite the old bytes of texts that are replaced later, if the database supports this.
 	overwrite(ctx context.Context, db *sql.DB) error
-	// unindex drops the indexes of an empty database that are faster to build after its rows are stored; the returned function
-	// index builds these indexes.
+	// unindex drops the indexes of an empty database that are faster to build after its rows are stored; the function that unindex returns
+	// builds these indexes.
 	unindex(ctx context.Context, t *Tx) (index func() error, err error)
 	// writeLast runs the last INSERT of audit log entries ("" = none), stores h as the newest entry in audit_log_head, and makes
 	// the commit notify the other nodes.
@@ -271,8 +271,8 @@ func (s *Store) updateOn(ctx context.Context, db beginner, f func(*Tx) error) er
 	}
 }
 
-// InTx runs f in one transaction: all calls of the store passed to f are committed together or rolled back. That store must not be used
-// after f has returned. f may run again after a serialization conflict.
+// InTx runs f in one transaction: all calls of the store passed to f are committed together or rolled back. f must not keep this store: it
+// is invalid after f has returned. f may run again after a serialization conflict.
 func (s *Store) InTx(ctx context.Context, f func(*Store) error) error {
 	return s.update(ctx, func(tx *Tx) error { return f(&Store{s.database, tx}) })
 }
@@ -367,10 +367,10 @@ func (s *Store) run(ctx context.Context, db beginner, looks bool, f func(*Tx) er
 	return nil
 }
 
-// lasted undoes the settings of lasting.
+// lasted undoes, on the connection db, the settings that the method Tx.lasting has made.
 func (s *Store) lasted(ctx context.Context, db beginner) {
 	if query := s.engine.lasted; query != "" {
-		// If the statement fails, the connection uses more memory than necessary.
+		// An error is ignored: the connection then only uses more memory than necessary.
 		_, _ = db.ExecContext(context.WithoutCancel(ctx), query)
 	}
 }
@@ -486,7 +486,7 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 	return value, err
 }
 
-// replaceNoRows returns missing in place of sql.ErrNoRows, and all other errors unchanged.
+// replaceNoRows returns the error missing if err is sql.ErrNoRows, and otherwise err.
 func replaceNoRows(err, missing error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return missing
@@ -494,7 +494,7 @@ func replaceNoRows(err, missing error) error {
 	return err
 }
 
-// remove runs a statement that deletes an object, and queues an audit log entry. remove returns missing if the object does not exist.
+// remove runs a statement that deletes an object, and queues an audit log entry. If there is no such object, it returns the error missing.
 func (t *Tx) remove(ctx context.Context, missing error, kind, key, query string, args ...any) error {
 	n, err := t.exec(ctx, query, args...)
 	if err != nil {

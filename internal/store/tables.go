@@ -102,7 +102,7 @@ var schema = []table{
 	{name: "seeds", order: "hash"},
 	{name: "sequences", order: "name", keptOnReset: true, prefilled: true},
 	{name: "sessions", keptOnReset: true}, // login sessions are valid only on this server
-	// not exported, like sessions
+	// not exported, like the rows of table sessions
 	{name: "snapshots", keptOnReset: true, users: []userColumn{{name: "data", is: saved}}},
 	{name: "statistics_counts", order: "granularity, bucket, rule, tuple", log: true},
 	{name: "statistics_owners", order: "number", log: true},

@@ -15,7 +15,7 @@ import (
 )
 
 // Tx has the statements, locks and queued changes; for each entity, a separate type wraps Tx and adds the queries of the entity. The
-// transaction type of a domain embeds these types and implements the interface Tx of the domain package, which documents the methods.
+// transaction type of a domain embeds the types of its entities and implements the domain package's Tx, which documents the methods.
 var (
 	_ accounts.Tx    = accountsTx{}
 	_ rules.Tx       = rulesTx{}

@@ -17,7 +17,7 @@ type writeHealth struct {
 	refused func(cause string)                  // called for each change that fails because of an outage; nil = no call
 
 	mu      sync.Mutex
-	running *attempt // the attempt of share that is running; nil = none
+	running *attempt // the attempt that a call of share is making; nil = none
 }
 
 // attempt is one attempt to make a change that has no effect. Concurrent callers share the result of the attempt.
@@ -27,8 +27,8 @@ type attempt struct {
 	cut  bool // the attempt was cut short: the context of its caller ended
 }
 
-// share returns the result of the attempt that is already running, or otherwise of a call of try. If the context of the running attempt
-// ends, share waits for the next attempt or makes the next attempt itself.
+// share calls try and returns its result; if an attempt of another caller is already running, share returns the result of that attempt. If
+// the context of the running attempt ends, share waits for the next attempt or makes the next attempt itself.
 func (t *writeHealth) share(ctx context.Context, try func() error) error {
 	for {
 		t.mu.Lock()
@@ -92,7 +92,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	}
 	switch err := s.health.share(ctx, func() error { return s.tryChange(ctx, last) }); {
 	case isLocked(err):
-		return nil // whether changes succeed is unknown, and a lock is no fault of the database
+		return nil // the lock of another transaction is no fault of the database
 	case err != nil:
 		return last
 	}
@@ -100,7 +100,7 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// tryChange makes a change without effect. After an outage of the disk, tryChange first requires more free space than the change needs.
+// tryChange makes a change without effect. If the last error concerned the disk, tryChange first tests whether the disk has free space.
 func (s *Store) tryChange(ctx context.Context, last *errcode.Unavailable) error {
 	if slices.Contains([]string{fullDatabase, unwritableDatabase, brokenDatabase}, last.Condition) {
 		cause := errors.New("there is room")

@@ -80,15 +80,15 @@ func (b Behaviour) Known(t time.Time) i18n.Message {
 	return known
 }
 
-// IsFormer reports whether the platform still had the former behaviour r on the given day. If day is "", it returns false: "" means today,
-// and the platform has no former behaviour today.
+// IsFormer reports whether the platform still had the former behaviour r on the given day. IsFormer returns false for the day "", which
+// means today: a former behaviour has ended before today.
 func (r Row) IsFormer(day string) bool { return day != "" && day < table[r].Until }
 
 // Row is the index of a behaviour in the table. The index is valid only within this process: stored and displayed data contain the
 // ID of the behaviour.
 type Row uint16
 
-// NoRow is the row of everything that has no counterpart on the platform, such as the operator's own API.
+// NoRow is the row for all behaviour that has no counterpart on the platform, such as that of the operator's own API.
 const NoRow Row = 0
 
 // maxRows limits the number of rows in the table, so that the Notes of a call have a fixed size.
@@ -196,12 +196,12 @@ func (n *Notes) Rows() Rows {
 
 type notesKey struct{}
 
-// Noting returns a context with which calls of Note add their row to n.
+// Noting returns a copy of ctx; every call of Note with this copy adds its row to n.
 func Noting(ctx context.Context, n *Notes) context.Context {
 	return context.WithValue(ctx, notesKey{}, n)
 }
 
-// Note adds a row to the Notes of the context; without Notes in the context it does nothing.
+// Note adds a row to the Notes in ctx; if ctx contains no Notes, Note does nothing.
 func Note(ctx context.Context, row Row) {
 	n, _ := ctx.Value(notesKey{}).(*Notes)
 	n.Add(row)

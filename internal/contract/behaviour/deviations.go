@@ -13,7 +13,7 @@ type Deviation struct {
 	Refusal int      // error code that strict mode returns; 0 = strict mode does not change this behaviour
 }
 
-// Advice returns the recommended change in the calling program; it is empty for a deviation without a row.
+// Advice returns the recommended change in the calling program; the text is empty if the field Row is NoRow.
 func (d Deviation) Advice() i18n.Message {
 	if d.Row == NoRow {
 		return i18n.Message{}
@@ -38,8 +38,8 @@ var rejections = map[Row]int{
 	WireBodyNone: 44002, RulesPrefixUnknown: 47001, RulesPath: 47001, RulesAddOwned: 85071, RulesAddOccupied: 85071, WireNumberForm: 47001,
 }
 
-// Rejection returns turns = true if only an operator override can change the behaviour. number is the error code that the server then
-// returns; 0 = the alternative behaviour applies, without an error.
+// Rejection returns turns = true if only an operator override can change the behaviour. number is the error code that the server returns if
+// the override rejects the behaviour; 0 = the server uses the alternative behaviour, without an error.
 func (r Row) Rejection() (number int, turns bool) {
 	number, turns = rejections[r]
 	return number, turns

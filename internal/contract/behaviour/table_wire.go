@@ -1,6 +1,6 @@
 package behaviour
 
-// live is the source of behaviours that were observed on the platform and recorded in docs/contract/seen.
+// live is the value of Source for behaviours that were observed on the platform and recorded in docs/contract/seen.
 const live = "docs/contract/seen"
 
 // Behaviours of every call: path, method, body, fields, responses, rate limits.

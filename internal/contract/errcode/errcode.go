@@ -52,9 +52,9 @@ func known(key string) i18n.Message {
 	return book.Text(key)
 }
 
-// WithDetail returns an error with this code, the behaviour that decided the result, and a detail text that names the object and
-// the reason. The behaviour and the detail go to the log and to the record of the call; whether the response also contains the
-// detail is a property of the endpoint's family.
+// WithDetail returns an error with this code, the behaviour that decided the result, and a detail text that names the object and the
+// reason. The behaviour and the detail go to the log and to the record of the call; only endpoints of some families also put the detail
+// into the response.
 func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 	return &Detailed{Code: c, Row: row, Detail: fmt.Sprintf(format, args...)}
 }
@@ -62,7 +62,7 @@ func (c *Code) WithDetail(row behaviour.Row, format string, args ...any) error {
 // WithRow returns an error with this code and a behaviour that explains the error completely, without a detail text.
 func (c *Code) WithRow(row behaviour.Row) error { return &Detailed{Code: c, Row: row} }
 
-// Strict returns the error that strict mode returns for a deviation; the caller has checked that the operator wants the deviation rejected.
+// Strict returns the error of strict mode for a deviation; the caller must first check that the settings reject the deviation.
 func Strict(row behaviour.Row, format string, args ...any) error {
 	d, _ := row.Deviation()
 	code, known := ByNumber(d.Refusal)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// maxApps is the maximum number of apps per platform (Apple, Android), and of hosts.
+// maxApps is the maximum number of Apple apps, of Android apps, and of hosts in the settings.
 const maxApps = 64
 
 // Hosts is a list of host names of this server, each with a port if the port is not the default.

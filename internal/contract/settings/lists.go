@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Limits maps an API path to its limit.
+// Limits maps an API path to the maximum number of calls per day.
 type Limits map[string]int
 
 // UnmarshalJSON replaces the map, so that a path absent from the JSON has no limit.
@@ -57,8 +57,8 @@ func IsPrefix(text string) bool {
 	return len(text) >= 4 && len(text) <= 30 && strings.Trim(text, "0123456789") == ""
 }
 
-// Holder returns the longest company prefix in the map with which digits begins, and its account. An empty appid means that the map
-// contains no such prefix.
+// Holder returns the longest company prefix in the map with which the text in digits begins, and the account of this prefix. An empty appid
+// means that the map contains no such prefix.
 func (p Prefixes) Holder(digits string) (prefix, appid string) {
 	for n := min(len(digits), 30); n >= 4; n-- {
 		if appid := p[digits[:n]]; appid != "" {

@@ -39,8 +39,8 @@ const (
 // unsaid reports whether b is the JSON value null, which leaves a setting unchanged, as encoding/json does for types without UnmarshalJSON.
 func unsaid(b []byte) bool { return string(b) == "null" }
 
-// renew decodes b into a new value, because the old value may be in use, and assigns the new value to dst. JSON null changes
-// nothing; want is the text of the error for JSON of a wrong type.
+// renew decodes b into a new value, because the old value may be in use, and assigns the new value to dst. JSON null changes nothing; the
+// parameter want is the text of the error for JSON of a wrong type.
 func renew[T any](b []byte, dst *T, want string) error {
 	if unsaid(b) {
 		return nil
@@ -190,16 +190,16 @@ type CommitMode string
 const (
 	// Sync: the server responds after the scan is written to disk.
 	Sync CommitMode = "sync"
-	// Async: if a scan matches no unique code, the server responds before the scan is on disk. A power failure loses at most the last
-	// second of such scans. Codes always wait.
+	// Async: if a scan matches no unique code, the server responds before the scan is on disk, so a power failure may lose at most the last
+	// second of such scans. For a scan of a unique code, the server always waits for the disk.
 	Async CommitMode = "async"
 )
 
 // Platform contains the limits of the Weixin platform.
 var Platform = Defaults()
 
-// Exceeds returns the behaviour that rejects the nth object of a kind. If n exceeds the operator's limit, this is row. If n exceeds only
-// the platform's limit and the settings reject such objects, it is WireLimitAbove. NoRow = the object is not rejected.
+// Exceeds returns the behaviour that rejects the nth object of a kind. Exceeds returns row if n exceeds the operator's limit,
+// WireLimitAbove if n exceeds only the platform's limit and the settings reject such objects, and NoRow if the object is accepted.
 func (s *Settings) Exceeds(ctx context.Context, n, limit, platform int, row behaviour.Row) behaviour.Row {
 	switch {
 	case n > limit:
@@ -234,7 +234,7 @@ func Defaults() Settings {
 		MaxLinksPerServiceAccount: Unlimited,
 		MaxLinksPerMiniProgram:    Unlimited,
 
-		AlarmThreshold:    100, // points; docs/alarms.md: at most one genuine code in a thousand reaches 100 points
+		AlarmThreshold:    100, // points; at most one genuine code in a thousand reaches 100 points, see docs/alarms.md
 		ScanCommit:        Sync,
 		SecondFactor:      Optional,
 		ScanRetentionDays: 400, // a year and a month, so that a month can be compared with the same month of last year

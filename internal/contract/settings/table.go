@@ -20,7 +20,7 @@ type Field struct {
 	Name     string
 	Min, Max int64    // of a number
 	Words    []string // allowed values of a text setting
-	Limits   string   // translation key of the text that describes the allowed values of other types
+	Limits   string   // translation key of a text about the allowed values; "" = Min, Max and Words describe them completely
 	Effect   string   // translation key of the text that says when a change takes effect; "" = at once
 	Group    string   // translation key of the group that starts with this setting; "" = no group starts here
 }

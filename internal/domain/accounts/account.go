@@ -1,5 +1,5 @@
 // Package accounts manages Mini Programs, service accounts and third-party platforms: their identity, permissions, links and access
-// tokens. Package accounts is independent of rules and of SQL.
+// tokens. Package accounts imports no package of jump rules and contains no SQL.
 package accounts
 
 import (
@@ -79,12 +79,12 @@ type Account struct {
 	MessageURL    string            // URL to which events of the account are pushed; "" = no pushes
 	URLScheme     string            // template of the URL that opens the Mini Program from a browser; "" = none
 	Pages         []string          // page paths of the Mini Program, for example pages/index/index; empty = the list is unknown
-	Options       map[string]string // options that a component has set, see Option
+	Options       map[string]string // options that a component has set (see Service.SetOption)
 	OpenPlatform  string            // the open-platform account to which the account is bound; "" = none
 	IPAllowlist   []string          // CIDR ranges; empty = tokens can be fetched from any address
 	SecretHash    string            // keyed hash of the AppSecret; "" = the account cannot fetch tokens
 	SecretFrozen  bool
-	MarketcodeKey string // encrypted; "" = none
+	MarketcodeKey string // encrypted key of the account's code packages; "" = none
 	Confirm       ConfirmFile
 	CreatedAt     time.Time
 }
@@ -133,7 +133,7 @@ func (a Account) validPages() error {
 	return nil
 }
 
-// JumpRules returns nil if the account may have jump rules. Otherwise it returns 85075 for a personal Mini Program, and 48001 for an
+// JumpRules returns nil if the account may have jump rules. JumpRules returns 85075 for a personal Mini Program, and 48001 for an
 // uncertified service account or an account of another kind. Contract: rules §1, §1.8.
 func (a Account) JumpRules() error {
 	switch a.Kind {

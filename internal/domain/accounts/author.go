@@ -16,8 +16,8 @@ func WithActor(ctx context.Context, a Actor) context.Context {
 	return context.WithValue(ctx, authorKey{}, a)
 }
 
-// ActorFromContext returns the actor that WithActor set last. Without an actor, it returns the actor "server": only the server's background
-// work has no actor, because HTTP handlers set one for every request.
+// ActorFromContext returns the actor that WithActor set last. If the context has no actor, ActorFromContext returns the actor "server":
+// HTTP handlers set an actor for every request, so only the server's background work has none.
 func ActorFromContext(ctx context.Context) Actor {
 	if a, ok := ctx.Value(authorKey{}).(Actor); ok {
 		return a

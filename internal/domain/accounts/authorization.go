@@ -79,7 +79,7 @@ func (d *Service) newCode(ctx context.Context, tx Tx, c GrantCode, mark string) 
 	return text, tx.PutGrantCode(ctx, c)
 }
 
-// code returns the stored code with the given text if it has the given component and kind, otherwise ErrNoCode.
+// code returns the stored code with the given text, or ErrNoCode if this code does not exist or has another component or kind.
 func (d *Service) code(ctx context.Context, tx Tx, component string, kind CodeKind, text string) (GrantCode, error) {
 	c, err := tx.GrantCode(ctx, d.Key.Hash(string(kind)+"_code", text))
 	if err == nil && (c.Kind != kind || c.Component != component) {
@@ -217,8 +217,8 @@ func (d *Service) Agree(ctx context.Context, a Agreement) (Issued, error) {
 	return Issued{Text: text, ExpiresIn: int(AuthCodeLife / time.Second)}, err
 }
 
-// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once or, if an
-// operator override allows the behaviour ComponentReauthorized, after TokenOverlap, as they do after a refresh. Contract: rules §3.2.
+// endAuthorized ends the tokens that a component received before a user authorised the component again. The tokens end at once. If an
+// operator override allows the behaviour ComponentReauthorized, they end after TokenOverlap, as after a refresh. Contract: rules §3.2.
 func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now time.Time) error {
 	cut := now
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
@@ -249,8 +249,8 @@ func lockGrants(ctx context.Context, tx Tx, appid string, components ...string) 
 	return tx.Holders(ctx, appid)
 }
 
-// makeRoom resolves conflicts about exclusive permission sets of the account that other components hold. If the user agreed to the
-// transfer, it removes such a set from the other component; otherwise it returns ExclusiveConflict.
+// makeRoom resolves the conflicts that arise if other components hold exclusive permission sets of the account. If the user agreed to
+// transfer an exclusive permission set, makeRoom removes the set from the other component; otherwise makeRoom returns ExclusiveConflict.
 func (d *Service) makeRoom(ctx context.Context, tx Tx, a Agreement, holders []GrantedComponent, now time.Time) error {
 	for _, h := range holders {
 		left := excluding(h.Grant.PermissionSets, a.Sets)
@@ -300,7 +300,7 @@ func (d *Service) newGrant(component, appid string, sets []int, now time.Time) (
 		GrantedAt: now}, nil
 }
 
-// grantEvent is a change of an account's authorisation of a component; an event of type UnauthorizedPush has no codes.
+// grantEvent is a change of an account's authorisation of a component; code and preAuthCode are empty for the type UnauthorizedPush.
 type grantEvent struct {
 	infoType, appid   string
 	occurredAt        time.Time
@@ -403,8 +403,8 @@ func (d *Service) RefreshAuthorizerToken(ctx context.Context, component, appid, 
 	})
 }
 
-// authorize issues an authorizer_access_token. It calls the function "first", reads the grant, passes the grant to the function "check",
-// and returns their errors. The previous authorizer_access_token stays valid for five more minutes.
+// authorize issues an authorizer_access_token. Before that, it calls the function "first", reads the grant, and passes the grant to the
+// function "check"; it returns an error of any of these steps. The previous token stays valid for five more minutes.
 func (d *Service) authorize(ctx context.Context, component, appid string, first func(Tx, time.Time) error,
 	check func(Authorization) error) (Authorization, error) {
 	var a Authorization
@@ -500,7 +500,7 @@ type Authorizations struct {
 	Page  []Authorization
 }
 
-// AuthorizationsOf returns, for each component, the first page of the accounts that authorised it. The accounts have only the AppID set.
+// AuthorizationsOf returns, for each component, the first page of the accounts that authorised it. These accounts have only the AppID set.
 func (d *Service) AuthorizationsOf(ctx context.Context, components []string) (all []Authorizations, err error) {
 	err = d.Store.ViewAccounts(ctx, func(tx Tx) error {
 		all = nil
@@ -557,7 +557,7 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 			}
 			for _, c := range page {
 				cursor = c.AppID
-				// Grants are sorted by GrantedAt, so a grant without a refresh token, which has no GrantedAt either, comes first.
+				// Grants are sorted by GrantedAt. A grant without a refresh token has no GrantedAt either, so it comes first.
 				for {
 					grants, err := tx.Grants(ctx, c.AppID, 0, 1)
 					if err != nil {

@@ -46,8 +46,8 @@ type allowlist struct {
 	decide behaviour.Row
 }
 
-// checkAllowlist returns the error of l if l does not contain the address. An empty allowlist accepts every address; in strict mode it
-// rejects every address.
+// checkAllowlist returns an error with the code in l if l does not contain the address. An empty allowlist accepts every address; in strict
+// mode it rejects every address.
 func (d *Service) checkAllowlist(ctx context.Context, l allowlist, ip netip.Addr) error {
 	switch {
 	case !allowed(ip, l.addrs):
@@ -88,7 +88,7 @@ type Rate struct {
 func (r *Rate) Key(appid string) string { return appid + " " + r.Path }
 
 // SetPassing records that a call with a token of the account appid was counted. IdentifyWithin then counts the next call with the token in
-// the round trip that reads the token. appid "" = the call was rejected, so the next call is checked before it is counted.
+// the same round trip that reads the token. appid "" = the call was rejected, so the next call is checked before being counted.
 func (d *Service) SetPassing(text, appid string) {
 	if d.Epochs != nil || !tokenShaped(text) {
 		return
@@ -108,8 +108,8 @@ func (d *Service) tokenHash(text string) [sha256.Size]byte {
 	return d.hasher.Sum(text)
 }
 
-// IdentifyWithin returns the owner of a token like Identify. It also counts the call in rate if SetPassing recorded the last call with the
-// token; a nil rate counts nothing.
+// IdentifyWithin returns the owner of a token like Identify. IdentifyWithin also counts the call against the limit in rate if SetPassing
+// recorded the last call with the token; rate = nil counts nothing.
 func (d *Service) IdentifyWithin(ctx context.Context, text string, rate *Rate) (Caller, error) {
 	if !tokenShaped(text) {
 		return Caller{}, errcode.InvalidCredential.WithDetail(behaviour.CallerTokenText, "the text does not have the form of a token")
@@ -249,8 +249,8 @@ func (d *Service) AuthenticatePlatform(ctx context.Context, text string) (Caller
 	return caller, err
 }
 
-// OwnComponent returns nil if the request names the component that owns the token. Otherwise it returns 41018 if the request names no
-// component, 61011 for another component, and the error of noPlatform for an unknown AppID.
+// OwnComponent returns nil if the request names the component that owns the token. OwnComponent returns 41018 if the request names no
+// component, 61011 if it names another component, and the error of noPlatform if it names an unknown AppID.
 func (d *Service) OwnComponent(ctx context.Context, caller Caller, named string) error {
 	switch named {
 	case caller.Component:

@@ -40,8 +40,8 @@ func (c Component) Validate(aesKey string) error {
 	if err := ValidAppID(c.AppID); err != nil {
 		return err
 	}
-	// Contract: rules §3.2: 43 characters, the Base64 of 32 bytes without its "=". The sample keys of the Weixin platform leave the
-	// last bits set, so strict Base64 decoding would reject them.
+	// Contract: rules §3.2: an EncodingAESKey has 43 characters, the Base64 of 32 bytes without the final "=". In the sample keys of the
+	// Weixin platform, the unused last bits are not zero, so strict Base64 decoding would reject these keys.
 	if raw, err := base64.StdEncoding.DecodeString(aesKey + "="); aesKey != "" && (err != nil || len(aesKey) != 43 || len(raw) != 32) {
 		return invalidf("component %s: encoding_aes_key must be 43 characters of Base64", c.AppID)
 	}

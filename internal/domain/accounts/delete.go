@@ -33,8 +33,8 @@ func (e InUse) Error() string {
 }
 
 // Delete deletes an account unless objects prevent the deletion, such as active codes that open the account. With dry = true, Delete only
-// returns the objects that would be deleted and those that prevent the deletion. If a concurrent transaction adds such an object, it either
-// commits before the deletion or fails. Delete notifies the account's components that the authorisation has ended. ErrNoAccount, InUse.
+// lists the objects to delete and the objects that prevent the deletion. A concurrent transaction that adds such a preventing object
+// commits before the deletion or fails. Delete notifies the account's components of the end of the authorisation. ErrNoAccount, InUse.
 func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	var linked []string
@@ -84,11 +84,11 @@ func (d *Service) Delete(ctx context.Context, appid string, dry bool) (Dependenc
 	return deps, err
 }
 
-// DeleteComponent deletes a component and all grants to the component; with dry = true, it only returns these objects. ErrNoComponent.
+// DeleteComponent deletes a component and all grants to the component; with dry = true, it only counts the grants. ErrNoComponent.
 func (d *Service) DeleteComponent(ctx context.Context, appid string, dry bool) (Dependencies, error) {
 	var deps Dependencies
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
-		// An empty list of grants makes lockComponent lock all accounts that granted the component something, and then the component.
+		// Because Grants is not nil, lockComponent locks all accounts that granted the component permissions, and then the component.
 		granted, err := lockComponent(ctx, tx, Component{AppID: appid, Grants: []Grant{}})
 		if err != nil {
 			return err

@@ -21,8 +21,8 @@ import (
 
 // Envelope encrypts and signs messages to a component. Contract: rules §3.2, clients "The ticket push".
 type Envelope struct {
-	AppID  string // of the platform
-	Token  string // its message token
+	AppID  string // AppID of the component
+	Token  string // message token of the component
 	AESKey string // EncodingAESKey of the component, 43 characters
 }
 
@@ -32,7 +32,7 @@ type Sealed struct {
 	Body  []byte
 }
 
-// messageBlock is the padding block size of the Weixin platform; AES itself needs 16.
+// messageBlock is the block size in bytes to which the Weixin platform pads messages; AES itself needs blocks of 16 bytes.
 const messageBlock = 32
 
 // spare returns the number of bytes to add to a message of n bytes so that the padding of the longer message has 1 to 16 bytes. Padding of

@@ -11,11 +11,11 @@ import (
 
 // Epochs shows whether the rows from which a cached identity was read may have changed: the rows of an account, of its tokens and grants,
 // and of a component. The store changes an epoch before and after every commit that changes such rows. All AppIDs share 256 epochs, which
-// limits the memory; an unchanged account that shares an epoch with a changed account is read again unnecessarily. For other cached data, a
-// name takes the place of the AppID: rules.Epoch returns the name for an account's rules. The zero value of Epochs is ready to use.
+// limits the memory; an unchanged account that shares an epoch with a changed account is read again unnecessarily. Other cached data has a
+// name in place of the AppID: for the rules of an account, rules.Epoch returns the name. The zero value of Epochs is ready to use.
 type Epochs struct {
-	// The lower 32 bits count the commits in progress, the upper 32 bits the finished commits. An epoch therefore never returns to an
-	// earlier value.
+	// The lower 32 bits of an epoch count the commits in progress, the upper 32 bits the finished commits. The number of finished commits
+	// only increases, so an epoch never returns to an earlier value.
 	byEpoch [256]atomic.Uint64
 }
 
@@ -41,11 +41,11 @@ func (t *ChangeSet) visit(f func(epoch int)) {
 	}
 }
 
-// BeginCommit marks the start of a commit; the store must call EndCommit after the commit, even if it failed. Between the two calls, data
-// read for the names in the ChangeSet are not cached.
+// BeginCommit marks the start of a commit; the store must call EndCommit after the commit, even if it failed. Between BeginCommit and
+// EndCommit, data read for the names in the ChangeSet are not cached.
 func (e *Epochs) BeginCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1) }) }
 
-// EndCommit marks the end of a commit. EndCommit must be called before the operation returns to its caller.
+// EndCommit marks the end of a commit. EndCommit must be called before the operation that made the commit returns to its caller.
 func (e *Epochs) EndCommit(t *ChangeSet) { t.visit(func(i int) { e.byEpoch[i].Add(1<<32 - 1) }) }
 
 // Lookup returns the epoch of a name; ok is false while a commit is in progress: then data of this name must not be cached. Data read from

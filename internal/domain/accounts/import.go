@@ -32,8 +32,8 @@ type ImportRow struct {
 	Err error
 }
 
-// ImportRows yields the lines of an import; every call must yield the same lines. It yields an error if the rest of the file cannot be
-// read.
+// ImportRows yields the lines of an import; every call must yield the same lines. An ImportRows yields an error if the rest of the file
+// cannot be read.
 type ImportRows func() iter.Seq2[ImportRow, error]
 
 // RowError is an error in one line of an import.
@@ -72,10 +72,10 @@ var ErrImporting = errors.New("another import is running: wait for its end")
 // ErrConflict is returned if data on which an import depends have changed since the import checked them.
 var ErrConflict = errors.New("what an import depends on changed while it was written, again and again: try again later")
 
-// ImportTries is the number of attempts of an import that conflicts with concurrent changes.
+// ImportTries is the number of attempts after which an import that conflicts with concurrent changes locks out such changes.
 const ImportTries = 5
 
-// Revalidate returns ErrConflict if "concerns" returns true for a change after number *n; otherwise it sets *n to the last number.
+// Revalidate returns ErrConflict if concerns(c) is true for a change c after number *n; otherwise it sets *n to the last change's number.
 func Revalidate(ctx context.Context, tx interface {
 	ChangedSince(ctx context.Context, start int64, limit int) ([]ChangeRef, error)
 }, n *int64, concerns func(ChangeRef) bool) error {
@@ -138,7 +138,7 @@ type importing struct {
 // edit contains an account before and after the import.
 type edit struct{ now, old Account }
 
-// store writes the result of the check. If exclusive is true, it locks all accounts against other changes and repeats the check.
+// store writes the result of the check. If exclusive is true, store locks all accounts against other changes and repeats the check.
 func (i *importing) store(ctx context.Context, d *Service, plan ImportRows, exclusive bool) error {
 	ofNew := len(i.links)
 	for n, l := range i.links {
@@ -199,8 +199,8 @@ func (i *importing) lock(ctx context.Context, tx Tx, exclusive bool) error {
 	return nil
 }
 
-// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. Then it locks all accounts,
-// changes visible rows and makes the hidden rows visible; other transactions wait only for this second part.
+// writeHidden first writes new accounts and their links as hidden rows, which other transactions do not see. writeHidden then locks all
+// accounts, changes visible rows and makes the hidden rows visible; other transactions wait only for these last three steps.
 func (i *importing) writeHidden(ctx context.Context, d *Service, tx Tx, numbers SeqRange, ofNew, otherLinks []Link) error {
 	for accounts := range slices.Chunk(i.accounts, importBatch) {
 		if err := tx.AddAccounts(ctx, accounts); err != nil {
@@ -275,7 +275,7 @@ func (i *importing) addError(line int, err error) (hasMore bool) {
 	return len(i.rowErrors) < MaxFaults
 }
 
-// check compares every line with the stored data. It returns RowErrors, or fills i with the changes to make.
+// check compares every line with the stored data. check returns RowErrors, or fills i with the changes to make.
 func (i *importing) check(ctx context.Context, d *Service, tx Tx, plan ImportRows) (err error) {
 	*i = importing{lines: map[string]int{}, kinds: map[string]Kind{}, added: map[string]bool{}, touched: map[string]bool{},
 		linked: map[string]bool{}}

@@ -77,8 +77,8 @@ type LinkTx interface {
 	CountLinks(ctx context.Context, appid string) (int, error)
 }
 
-// Request returns the link as it is after a link request. It returns 89015 if the link exists, and 89010 if the link is already requested.
-// A rejected link may be requested again. Contract: rules §3.4.
+// Request returns the link as it is after a link request. Request returns 89015 if the link exists, and 89010 if the link is already
+// requested. A rejected link may be requested again. Contract: rules §3.4.
 func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	switch l.Status {
 	case LinkDone:
@@ -93,9 +93,9 @@ func (l Link) Request(hold bool, now time.Time) (Link, error) {
 	return l, nil
 }
 
-// End returns the link as it is after a request to end the link. It returns 89018 if the end is already requested. Status 0 means that the
-// link is to be removed now; any other status means that the end waits for an administrator. A pending or rejected link is removed at once.
-// Contract: rules §3.4.
+// End returns the link as it is after a request to end the link. End returns 89018 if the end is already requested. If the returned Status
+// is 0, the link is to be removed now; otherwise the end waits for the approval of an administrator. A pending or rejected link is removed
+// at once. Contract: rules §3.4.
 func (l Link) End(hold bool) (Link, error) {
 	switch {
 	case l.Unlinking:
@@ -109,9 +109,9 @@ func (l Link) End(hold bool) (Link, error) {
 	return l, nil
 }
 
-// Confirm returns the link as it is after the approval or rejection of one side's administrator. Status 0 means that the link is to be
-// removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the service
-// account's own administrator has rejected it.
+// Confirm returns the link as it is after the approval or rejection of one side's administrator. A returned Status of 0 means that the link
+// is to be removed. Confirm returns Invalid if no request waits for this side. Assumed(link.refused): a link also has state 3 after the
+// service account's own administrator has rejected it.
 func (l Link) Confirm(side Side, agree bool) (Link, error) {
 	switch {
 	case l.Unlinking && side == AccountSide:

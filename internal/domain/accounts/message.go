@@ -34,9 +34,9 @@ func CodeOf(text string) (code string, ok bool) {
 }
 
 // ScannedCode records that a user scanned a text that opened no Mini Program. If the text is the content of a valid parametric code, the
-// user becomes a follower of its account. If the account has a message URL, it receives an event: "subscribe" for a new follower, "SCAN"
-// for an existing follower. The follower and the event are durable when ScannedCode returns. openID returns the openid of the user for an
-// account. Contract: rules §3.5.
+// user becomes a follower of the account of the code. If the account has a message URL, it receives an event: "subscribe" for a new
+// follower, "SCAN" for an existing follower. The follower and the event are durable when ScannedCode returns. openID returns the openid of
+// the user for an account. Contract: rules §3.5.
 func (d *Service) ScannedCode(ctx context.Context, text string, openID func(account string) string, t time.Time) error {
 	code, ok := CodeOf(text)
 	if !ok {
@@ -103,7 +103,7 @@ func QueueMessage(ctx context.Context, tx outbox.Adder, account, event string, t
 	return tx.AddRows(ctx, outbox.Messages, []outbox.Row{{Receiver: account, Body: event, CreatedAt: t, NextAt: due}})
 }
 
-// MessagePolicy returns the delivery policy for events to accounts: in order, at most five attempts each.
+// MessagePolicy returns the delivery policy for events to accounts: events are sent in order, each with at most five attempts.
 func (d *Service) MessagePolicy() outbox.Policy {
 	return outbox.Policy{Kind: outbox.Messages, Batch: 1, Lease: sendLease, MaxWaiting: MaxMessages, NextAttempt: backOff(5),
 		Open: func(ctx context.Context, account string) (func(*outbox.Row) (safehttp.Request, error), error) {

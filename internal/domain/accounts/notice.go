@@ -30,8 +30,8 @@ type NoticeTx interface {
 	Notices(ctx context.Context, account string, limit int) ([]Notice, error)
 }
 
-// Event returns the notice in the form that the account's message URL receives. Assumed(message.released): the Weixin platform
-// sends no event for a released rule; the event has the format of other events.
+// Event returns the notice in the form that the account's message URL receives. Assumed(message.released): the Weixin platform has no event
+// for a released rule, so Event uses the format of its other events.
 func (n Notice) Event(a Account) string {
 	return message([]element{
 		{name: "ToUserName", text: a.UserName()}, {name: "FromUserName", text: "qrjump"},

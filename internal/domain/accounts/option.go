@@ -46,8 +46,8 @@ func (a Account) validOptions() error {
 	return nil
 }
 
-// Option returns the value of an account option to a component that the account authorised. Option returns 40097 for an unknown option,
-// 40013 if the account does not exist, 61003 if the account did not authorise the component, and 61007 without the option's permission set.
+// Option returns the value of an account option to an authorised component. Option returns 40097 for an unknown option, 40013 if the
+// account does not exist, 61003 if the account did not authorise the component, and 61007 if the grant lacks the option's permission set.
 func (d *Service) Option(ctx context.Context, component, appid, name string) (string, error) {
 	if optionValues[name] == nil {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q", name)
@@ -67,7 +67,7 @@ func (d *Service) Option(ctx context.Context, component, appid, name string) (st
 	return value, nil
 }
 
-// SetOption sets an option of an account. It returns 40097 for an unknown option or an invalid value, and otherwise the errors of Option.
+// SetOption sets an option of an account. SetOption returns 40097 for an unknown option or an invalid value, and the errors of Option.
 func (d *Service) SetOption(ctx context.Context, component, appid, name, value string) error {
 	if !slices.Contains(optionValues[name], value) {
 		return errcode.InvalidArgs.WithDetail(behaviour.ComponentOption, "option_name is %.40q, option_value is %.40q", name, value)

@@ -8,8 +8,8 @@ import (
 )
 
 // PutComponent creates or replaces a component (third-party platform). PutComponent receives the three secrets in plain text. An empty
-// secret keeps the stored secret, and nil Grants keep the stored grants. Given Grants replace all stored grants; only an account that
-// Grants omit causes an event to the component.
+// secret keeps the stored secret, and nil Grants keep the stored grants. If c.Grants is not nil, it replaces all stored grants; the
+// component receives an event only for an account that c.Grants omits.
 func (d *Service) PutComponent(ctx context.Context, c Component, secret, messageToken, aesKey string) error {
 	if err := d.CheckComponent(c, secret, aesKey); err != nil {
 		return err
@@ -17,13 +17,13 @@ func (d *Service) PutComponent(ctx context.Context, c Component, secret, message
 	return d.putComponent(ctx, c, nil, secret, messageToken, aesKey)
 }
 
-// ChangeComponent reads a component, lets change modify it, and stores it like PutComponent, in one transaction. The grants of the
-// component stay. If the component does not exist yet, change receives a Component with only the AppID.
+// ChangeComponent reads a component, lets the function "change" modify it, and stores it like PutComponent, in one transaction. The
+// component's grants do not change. If the component does not exist yet, "change" receives a Component with only the AppID.
 func (d *Service) ChangeComponent(ctx context.Context, appid string, change func(*Component), secret, messageToken, aesKey string) error {
 	return d.putComponent(ctx, Component{AppID: appid}, change, secret, messageToken, aesKey)
 }
 
-// putComponent stores c or, if change is not nil, the stored component as modified by change.
+// putComponent stores c. If the function "change" is not nil, putComponent instead applies it to the stored component.
 func (d *Service) putComponent(ctx context.Context, c Component, change func(*Component), secret, messageToken, aesKey string) error {
 	err := d.Store.UpdateAccounts(ctx, func(tx Tx) error {
 		oldNames, err := lockComponent(ctx, tx, c)
@@ -68,8 +68,8 @@ func (d *Service) putComponent(ctx context.Context, c Component, change func(*Co
 	return err
 }
 
-// lockComponent locks a component, the accounts that granted it permissions, and the accounts in c.Grants. If c.Grants is not nil, it
-// returns the accounts that currently grant the component permissions.
+// lockComponent locks a component, the accounts that granted it permissions, and the accounts in c.Grants. If c.Grants is not nil,
+// lockComponent returns the accounts that currently grant the component permissions.
 func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, err error) {
 	if oldNames, err = grantedTo(ctx, tx, c); err != nil {
 		return nil, err
@@ -90,8 +90,8 @@ func lockComponent(ctx context.Context, tx Tx, c Component) (oldNames []string, 
 	} else if !errors.Is(err, ErrNoAccount) {
 		return nil, err
 	}
-	// From this point, no other transaction changes the grants of the component. The second call of grantedTo also returns accounts that
-	// authorised the component while lockComponent waited for the locks.
+	// While the locks are held, no other transaction can change the grants of the component. The second call of grantedTo also returns
+	// accounts that authorised the component while lockComponent waited for the locks.
 	return grantedTo(ctx, tx, c)
 }
 
@@ -188,7 +188,7 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 	return planted, nil
 }
 
-// cutEarlier makes the earlier tokens of the same series end at the given time.
+// cutEarlier makes the tokens that t replaces end at the given time: the tokens of the same kind, account and component.
 func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
 	if t.Kind == Authorizer {
 		return tx.ShortenAuthorizerTokens(ctx, t.Component, t.AppID, moment)

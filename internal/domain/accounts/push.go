@@ -54,13 +54,13 @@ func header(r outbox.Row) []element {
 		{name: "InfoType", text: r.Event}}
 }
 
-// addPush queues a push message. Contract: clients: the server chooses the message length, and every receiver can read padding of
-// at most 16 bytes.
+// addPush queues a push message. Contract: clients: the server lengthens the message so that its padding has at most 16 bytes, which every
+// receiver can read.
 func (d *Service) addPush(ctx context.Context, tx Tx, r outbox.Row, elements []element) (err error) {
 	elements = append(header(r), elements...)
 	text := message(elements, false)
 	if spare := (Envelope{AppID: r.Receiver}).spare(len(text)); spare > 0 {
-		// White space between XML elements has no meaning.
+		// The message is lengthened by line feeds, because white space between XML elements has no meaning.
 		text = strings.TrimSuffix(text, "</xml>") + strings.Repeat("\n", spare) + "</xml>"
 	}
 	if r.ID, err = tx.NewRowID(ctx, outbox.Pushes); err != nil {

@@ -91,8 +91,8 @@ type QRDraft struct {
 	Life *int
 }
 
-// code returns the parametric code for the parameters in d. It returns 40052 for an unknown action, 40053 for a scene that does not fit the
-// action, and 40097 for a lifetime out of range.
+// code returns the parametric code for the parameters in d. code returns 40052 for an unknown action, 40053 for a scene that does not fit
+// the action, and 40097 for a lifetime out of range.
 func (d QRDraft) code(now time.Time) (QRCode, error) {
 	q := QRCode{Action: d.Action, CreatedAt: now}
 	limit := 0
@@ -156,7 +156,7 @@ func (q *QRCode) draw(random io.Reader) error {
 }
 
 // ticket returns a ticket in the format of the Weixin platform: a header, the URL, the time of creation and the time of expiry.
-// Assumed(qrcode.ticket): URL-safe Base64 without padding, so that the ticket survives clients that do not percent-encode it
+// Assumed(qrcode.ticket): the ticket is URL-safe Base64 without padding, so that it survives clients that do not percent-encode it
 // (clients, showqrcode).
 func (q QRCode) ticket(nonce [4]byte) string {
 	b := append([]byte{0x81, 0x01}, nonce[:]...)
@@ -215,7 +215,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 		made, err = tx.PermanentQRCode(ctx, caller.AppID, fresh.Action, fresh.Scene)
 		return err
 	}
-	// This read-only transaction finds an existing code. Unlike a write transaction, it does not wait for the single writer of SQLite.
+	// A read-only transaction finds an existing code, because it does not wait for the single writer of SQLite, unlike a write transaction.
 	if err := d.Store.ViewAccounts(ctx, have); !errors.Is(err, ErrNoQRCode) {
 		return made, err
 	}

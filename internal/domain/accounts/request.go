@@ -110,7 +110,7 @@ func (r Request) Suits(a Account) bool {
 // Origin returns scheme and host of the return URL.
 func (r Request) Origin() string { return r.Back.Scheme + "://" + r.Back.Host }
 
-// Return returns the return URL with the authorization_code added; a user is redirected to it after agreeing. Other query parameters stay.
+// Return adds the authorization_code to the return URL and keeps other query parameters; after agreeing, a user is redirected to this URL.
 func (r Request) Return(code Issued) string {
 	to := *r.Back
 	added := url.Values{"auth_code": {code.Text}, "expires_in": {strconv.Itoa(code.ExpiresIn)}}.Encode()
@@ -129,8 +129,8 @@ func (r Request) Return(code Issued) string {
 	return to.String()
 }
 
-// Candidates returns at most limit accounts from which the user may choose, sorted by AppID; hasMore reports further matches. The accounts
-// suit the request, their AppID or name contains part, and the user may see them (sees returns true).
+// Candidates returns at most limit accounts from which the user may choose, sorted by AppID; hasMore reports further matches. Each returned
+// account suits the request, has part in its AppID or name, and is visible to the user (sees returns true).
 func (d *Service) Candidates(ctx context.Context, r Request, part string, limit int, sees func(appid string) bool) (list []Account,
 	hasMore bool, err error) {
 	part = strings.ToLower(part)

@@ -34,20 +34,20 @@ type ScanKeyStore interface {
 	// ScanKey returns the key with the given hash, or ErrNoScanKey.
 	ScanKey(ctx context.Context, hash string) (ScanKey, error)
 	ScanKeys(ctx context.Context) ([]ScanKey, error)
-	// PutScanKey replaces the key of the same name.
+	// PutScanKey stores a key and replaces an existing key of the same name.
 	PutScanKey(ctx context.Context, k ScanKey) error
 	DeleteScanKey(ctx context.Context, name string) error
 }
 
-// ScanKeys issues and checks scan keys. Keys are checked in memory. A change on this node is in memory before it is acknowledged; a change
-// on another node becomes visible at the next Load.
+// ScanKeys issues and checks scan keys. ScanKeys checks a key against a copy of the keys in memory. A change that this node makes is in the
+// copy before the change is acknowledged; a change on another node becomes visible at the next Load.
 type ScanKeys struct {
 	Store  ScanKeyStore
 	Vault  *sealer.Key
 	Now    func() time.Time
 	Random io.Reader
 
-	reading sync.Mutex // at most one read at a time, so that the last read sees the last commit
+	reading sync.Mutex // held while keys are read: if reads overlapped, an older read could overwrite a newer one
 	known   atomic.Pointer[knownScanKeys]
 }
 

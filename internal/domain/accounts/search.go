@@ -73,12 +73,12 @@ func (s *Search) compare(a, b *Account) int {
 	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
 }
 
-// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find keeps in memory at most about
-// twice as many accounts as the result has up to the end of the page, and compares most accounts only with the last account of the page.
+// Find searches the accounts in "all" and returns one page of results and the total number of matches. Find keeps at most about 2·(s.Offset
+// + s.Limit) accounts in memory, and compares most accounts only with the last account of the page.
 func Find(all iter.Seq[*Account], s Search) (page []*Account, total int) {
 	s.Substring = strings.ToLower(strings.TrimSpace(s.Substring))
 	end := s.Offset + s.Limit
-	sorted := false // true = page is sorted and truncated at the end of the requested page
+	sorted := false // true = the slice "page" is sorted and has at most "end" accounts
 	first := func() {
 		slices.SortFunc(page, s.compare)
 		page, sorted = page[:min(end, len(page))], true

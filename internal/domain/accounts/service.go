@@ -39,7 +39,7 @@ type Service struct {
 
 	// Spend counts a call with a correct secret and returns 45009 above the daily limit of the API path. nil = calls are not counted.
 	Spend func(ctx context.Context, appid, path string) error
-	// Minutes counts a call for key in the minute of now and reports whether the count is within limit. nil = calls are not counted.
+	// Minutes counts a call for key in the current minute and reports whether the count is within limit. nil = calls are not counted.
 	Minutes func(ctx context.Context, key string, limit int, now time.Time) (bool, error)
 
 	// Epochs holds the change counters that the Store increments with each commit. The owner of a valid token is cached until Epochs shows
@@ -50,7 +50,7 @@ type Service struct {
 	ClockBelieved func() bool
 	// CountNow returns the time used for the daily limits of calls; nil = Now.
 	CountNow func() time.Time
-	// RealNow returns the time used to count wrong secrets and to sign messages, which an emulated clock does not change; nil = Now.
+	// RealNow returns the real time even if Now is emulated; it is used to count wrong secrets and to sign messages. nil = Now.
 	RealNow func() time.Time
 
 	// MinSecret is the minimum length in bytes of a new AppSecret of an account or a component; 0 = any length. A stored secret
@@ -179,8 +179,8 @@ func checkSecret(subject, appid, secret string) error {
 	return nil
 }
 
-// newSecret returns the hash of the new AppSecret of an account or a component. For an empty secret and for the stored secret, it returns
-// the stored hash, even if the secret is shorter than MinSecret.
+// newSecret returns the hash of the new AppSecret of an account or a component. If the secret is empty or is the stored secret, newSecret
+// returns the stored hash, even if the secret is shorter than MinSecret.
 func (d *Service) newSecret(subject, appid, secret, stored string) (hash string, err error) {
 	n := len(secret)
 	if n == 0 {
@@ -467,7 +467,7 @@ func (k knownAccount) Account(context.Context, string) (Account, error) { return
 func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error) {
 	var issued Issued
 	// This read-only transaction rejects a wrong secret without locks, and does not wait for the single writer of SQLite. On a shared store
-	// it is skipped if the same secret was right in the last call, because it costs additional round trips.
+	// this transaction is skipped if the same secret was right in the last call, because the transaction costs round trips.
 	if hash, ok := d.verifiedSecrets.get(c.AppID); d.Epochs != nil || !ok || !d.HasSecret(c.AppID, c.Secret, hash) {
 		if err := d.Store.ViewAccounts(ctx, func(tx Tx) error { return d.check(ctx, tx, c) }); err != nil {
 			return Issued{}, err
@@ -493,7 +493,7 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 	return issued, err
 }
 
-// issue creates a token, makes the earlier tokens of its series end at the time "cut", and deletes long-expired tokens.
+// issue creates a token, makes the tokens that it replaces end at the time "cut", and deletes long-expired tokens.
 func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
 	text, err := newTokenText(d.Random, now)
 	if err != nil {

@@ -19,8 +19,8 @@ type stable struct {
 }
 
 // StableToken implements /cgi-bin/stable_token. Without force, StableToken returns the same token until five minutes before its expiry.
-// With force, it ends the token at once and issues a new token, at most ForcedPerDay times a day. StableToken returns 45009 above the daily
-// limits of calls and of forced refreshes, and 45011 above the limit per minute. Contract: rules §3.1.
+// With force, StableToken ends this token at once and issues a new token, at most ForcedPerDay times a day. StableToken returns 45009 above
+// the daily limits of calls and of forced refreshes, and 45011 above the limit per minute. Contract: rules §3.1.
 func (d *Service) StableToken(ctx context.Context, c Credentials, force bool) (Issued, error) {
 	check := func(tx Tx) error { return d.check(ctx, tx, c) }
 	retry := func(a Account) error { return d.checkWith(ctx, a, c, tokenGrant) }
@@ -117,7 +117,7 @@ func (d *Service) stableToken(ctx context.Context, appid string, force bool, che
 	return issued, err
 }
 
-// readStable reads an account's stable token. It returns a zero value, without decrypting the token, if the call must issue a new token.
+// readStable reads an account's stable token. It returns the zero value of the type stable if the call must issue a new token.
 func (d *Service) readStable(ctx context.Context, tx Tx, appid string, force bool, now time.Time) (stable, error) {
 	t, err := tx.LatestToken(ctx, appid, Stable)
 	if errors.Is(err, ErrNoToken) || err == nil && (t.Check(now) != nil || !d.mayKeepStable(t, now, force)) {
@@ -143,7 +143,7 @@ func (d *Service) rememberedStable(appid string) (stable, bool) {
 	return s, epoch == s.epoch
 }
 
-// rememberStable reads an account's stable token. It caches the token and the account if Epochs is set and no commit is in progress.
+// rememberStable reads an account's stable token. If Epochs is set and no commit is in progress, the token and the account are cached.
 func (d *Service) rememberStable(ctx context.Context, appid string, read func(Tx) (stable, error)) error {
 	var s stable
 	var epoch uint64

@@ -25,7 +25,7 @@ type SeqRange struct {
 	Hash        string // hash of the change log entry before number First
 }
 
-// ChangeRef identifies the rule or account that a change concerned. Imports use it to find out whether data that they depend on changed.
+// ChangeRef identifies the rule or account that a change concerned, so that an import can detect changes of data that it depends on.
 type ChangeRef struct {
 	Seq      int64
 	Rule     string // key of the rule; "" = the change concerned no rule
@@ -88,13 +88,13 @@ type Tx interface {
 	// Token returns the token with the hash, or ErrNoToken.
 	Token(ctx context.Context, hash string) (Token, error)
 	// Bearer returns a token and its account in one query; it returns ErrNoToken for tokens of components too. Bearer may see a later state
-	// than other calls of its transaction. If appid is not "", Bearer also counts a call of the account in the same round trip. This
-	// requires a shared store (PostgreSQL), and Bearer must be the first call in its transaction.
+	// than other calls of its transaction. If appid is not "", Bearer also counts a call of the account in the same round trip. To count a
+	// call, Bearer needs a shared store (PostgreSQL) and must be the first call in its transaction.
 	Bearer(ctx context.Context, hash, appid string, rate *Rate) (Token, Account, error)
-	// LatestToken returns the newest token of a series, or ErrNoToken.
+	// LatestToken returns the newest of an account's tokens of one kind, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// ShortenTokens makes every token of the series end at the time "at", unless the token ends earlier.
+	// ShortenTokens makes an account's tokens of one kind end at the time "at"; a token that ends earlier stays unchanged.
 	ShortenTokens(ctx context.Context, appid string, series TokenKind, at time.Time) error
 	// ExpireTokens makes every token of an account end at the time "at", including the tokens with which components call on its behalf.
 	ExpireTokens(ctx context.Context, appid string, at time.Time) error

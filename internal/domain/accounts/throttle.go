@@ -25,8 +25,8 @@ type guesser struct {
 	whom string
 }
 
-// Blocked reports whether an IP address has exceeded the limit of wrong secrets for an account name in the current minute. Callers check
-// Blocked before an expensive comparison, such as that of a password hash; other callers compare the secret first.
+// Blocked reports whether an IP address has exceeded the limit of wrong secrets for an account name in the current minute. A caller whose
+// comparison is expensive, as for a password hash, checks Blocked first; other callers compare the secret first.
 func (g *Throttle) Blocked(ip netip.Addr, text string, now time.Time) bool {
 	return g.failures.Exceeded(guesser{ratelimit.KeyForIP(ip), text}, GuessesPerMinute, now)
 }

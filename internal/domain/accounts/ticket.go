@@ -116,7 +116,7 @@ func (d *Service) PushTickets(ctx context.Context) error {
 				if err := tx.LockAccount(ctx, appid); err != nil {
 					return err
 				}
-				// The age is checked again: another node may have created a ticket before this transaction got the lock.
+				// The age of the last ticket is checked again: another node may have created a ticket before this transaction got the lock.
 				now := d.Now()
 				latest, err := tx.LatestVerifyTicket(ctx, appid)
 				if err != nil || latest.After(now.Add(-TicketEvery)) && !latest.After(now) {

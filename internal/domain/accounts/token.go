@@ -32,21 +32,21 @@ const clockSpread = time.Hour
 // is right again, because it would otherwise stay valid for too long.
 func IssuedInFuture(issued, now time.Time) bool { return issued.Sub(now) > clockSpread }
 
-// TokenKind is the kind of a token. A new token replaces only earlier tokens of the same kind, so a call of /cgi-bin/token
-// does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules §3.1.
+// TokenKind says which call of the platform API issues a token. A new token replaces only earlier tokens of the same kind, so a call of
+// /cgi-bin/token does not affect the token of /cgi-bin/stable_token, and vice versa. Contract: rules §3.1.
 type TokenKind string
 
-// The series of tokens.
+// The kinds of tokens.
 const (
 	Plain  TokenKind = "plain"
 	Stable TokenKind = "stable"
-	// Platform is the series of component_access_tokens; the AppID of such a token is that of the component.
+	// Platform is the kind of a component_access_token; the AppID of such a token is that of the component.
 	Platform TokenKind = "component"
-	// Authorizer is the series of the tokens with which a component calls on behalf of an account, one series per component.
+	// Authorizer is the kind of a token with which one component calls on behalf of an account; it replaces no other component's tokens.
 	Authorizer TokenKind = "authorizer"
 )
 
-// Token is an access token as stored. Its text is stored as a keyed hash, and for stable tokens also in encrypted form.
+// Token is an access token as stored. The text of a token is stored as a keyed hash, and for stable tokens also in encrypted form.
 type Token struct {
 	Hash           string
 	AppID          string
@@ -59,9 +59,9 @@ type Token struct {
 	SupersededAt   time.Time // zero = not replaced; otherwise the time at which the token stops working
 }
 
-// Check returns nil while the token is valid. It returns 40001 if the token was replaced and the overlap has ended, and 42001 after two
-// hours or if the issuing clock was far ahead. For a token that expired before its replacement, Check keeps returning 42001. Contract:
-// rules 3.1, 3.6.
+// Check returns nil while the token is valid. Check returns 40001 if the token was replaced and the overlap has ended, and 42001 if two
+// hours have passed or if the clock that issued the token was far ahead. For a token that expired before its replacement, Check keeps
+// returning 42001. Contract: rules 3.1, 3.6.
 func (t Token) Check(now time.Time) error {
 	replaced := !t.SupersededAt.IsZero() && t.SupersededAt.Add(-TokenOverlap).Before(t.ExpiresAt)
 	switch {

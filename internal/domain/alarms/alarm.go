@@ -14,8 +14,8 @@ var ErrNoAlarm = errors.New("alarms: no such alarm")
 const (
 	// Copied: the code appears to be on more than one item.
 	Copied = "copied_code"
-	// Spoiled: a printer reported the code as destroyed, but the code was scanned. A spoiled code that is scanned was printed a
-	// second time or was not destroyed.
+	// Spoiled: a printer reported the code as destroyed, but the code was scanned. If a spoiled code is scanned, it was printed a second
+	// time or was not destroyed.
 	Spoiled = "spoiled_code"
 )
 

@@ -17,10 +17,10 @@ type Replay struct {
 	Alarms    int64     // number of alarms that the threshold would have raised in the period
 	First     []Crossed // the first alarms that the threshold would have raised in the period
 	// Raised is the number of alarms of kind Copied that were raised in the period, and Dismissed is the number of them that were
-	// dismissed. StillDismissed is the number of codes with a dismissed alarm for which the threshold would have raised an alarm too.
+	// dismissed. StillDismissed is the number of codes that have a dismissed alarm and would also raise an alarm with the threshold.
 	Raised, Dismissed, StillDismissed int64
-	// Since is the time before which scans were deleted from the scan log, so that the computed score of a code scanned before Since is too
-	// low; zero = no scans were deleted.
+	// Scans before Since were deleted from the scan log, so the computed score of a code that was scanned before Since is too low; zero =
+	// no scans were deleted.
 	Since time.Time
 }
 
@@ -48,8 +48,8 @@ const (
 	replayChunk = 50_000
 )
 
-// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. It reads all scans of the
-// codes whose current score reaches the threshold again from the scan log; other codes cannot have raised an alarm. It changes nothing.
+// Replay reports the codes of a batch for which a threshold would have raised alarms in the last ReplayDays days. Replay reads all scans of
+// codes whose current score reaches the threshold from the scan log again; other codes cannot have raised an alarm. Replay changes nothing.
 func (s *Service) Replay(ctx context.Context, counted Counted, batch, threshold int64) (r Replay, err error) {
 	r = Replay{Threshold: threshold, To: s.Now()}
 	r.From = r.To.AddDate(0, 0, -ReplayDays)

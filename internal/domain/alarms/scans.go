@@ -33,8 +33,8 @@ type Scans struct {
 	Trips int
 	// MobileTrips is the number of trips with a scan from a mobile network, where the location is less certain.
 	MobileTrips int
-	Hours       int // distinct hours of the day with scans, 0 to 24
-	Days        int // distinct days with scans; stops counting at manyDays
+	Hours       int // number of distinct hours of the day with scans, 0 to 24
+	Days        int // number of distinct days with scans; stops counting at manyDays
 	// Erased is the number of users of the code whose data was erased.
 	Erased int
 	// Locations lists at most manyRegions known locations; scans made before this program recorded locations are missing.
@@ -90,7 +90,7 @@ func (c *Scans) addLocation(loc place, newNetworks int) {
 	c.Locations[i].Networks += int64(newNetworks)
 }
 
-// codeState is the JSON part of a stored Scans, for the values without a column. The JSON names are stored and must never change.
+// codeState is the JSON in Row.State: the statistics that have no column. The JSON names are stored and must never change.
 type codeState struct {
 	Users     string     `json:"u,omitempty"`
 	Networks  string     `json:"n,omitempty"`
@@ -110,7 +110,7 @@ type codeState struct {
 	Locations []Location `json:"w,omitempty"`
 }
 
-// sinceState is the JSON part of a row that describes the scans since an alarm was dismissed.
+// sinceState is the JSON in Row.SinceDismissal: the statistics of the scans since an alarm was dismissed.
 type sinceState struct {
 	From  int64 `json:"f"` // time of the dismissal in milliseconds; another dismissal resets the statistics
 	Scans int64 `json:"s"`

@@ -40,7 +40,7 @@ type Row struct {
 	Score          int64
 	State          string // JSON of the statistics that have no column (codeState)
 	SinceDismissal string // statistics of the scans since the last dismissal of an alarm; "" = no dismissal
-	// Dismissed is the time of the last dismissal of an alarm of the code. It is stored with the alarm, and read together with the row.
+	// Dismissed is the last time an alarm of the code was dismissed. Dismissed is stored with the alarm, and read together with the row.
 	Dismissed time.Time
 }
 
@@ -83,7 +83,7 @@ type Tx interface {
 	// PutThreshold stores the alarm threshold of a batch; nil removes the stored threshold.
 	PutThreshold(ctx context.Context, batch int64, threshold *int64) error
 	// CodesScoring returns the codes of a batch that were scanned since the given time and have a score of at least score over all scans.
-	// It also returns the number of all codes of the batch that were scanned since that time.
+	// The result "scanned" is the number of all codes of the batch that were scanned since the given time.
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
 	// IsSpoiled reports whether a printer reported the code as destroyed.
 	IsSpoiled(ctx context.Context, name CodeName) (bool, error)

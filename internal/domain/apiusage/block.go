@@ -13,7 +13,7 @@ type Block struct {
 	Second  int64  // Unix time, in seconds, that the request IDs contain
 	Calls   int    // number of calls in the block
 	Text    string // one JSON object and a newline per call, oldest first
-	Deleted int    // how many of the oldest calls are deleted logically
+	Deleted int    // number of the oldest calls that are marked as deleted
 	Last    int64  // call number of the newest call; 0 before the block is written
 }
 
@@ -46,8 +46,8 @@ func blocksOf(list []Call) []Block {
 	return blocks
 }
 
-// appendJSON appends the JSON of a call in the format of encoding/json. It costs a third of encoding/json, which took half of the time
-// spent on the call log.
+// appendJSON appends the JSON of a call in the format of encoding/json. appendJSON needs a third of the time of encoding/json, which took
+// half of the time spent on the call log.
 func (c *Call) appendJSON(b []byte) []byte {
 	b = appendText(append(b, `{"rid":`...), c.RID)
 	b = appendText(append(b, `,"account":`...), c.Account)

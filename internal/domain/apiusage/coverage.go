@@ -12,13 +12,13 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 )
 
-// Trial is a condition that every client of the platform meets sooner or later, with the command that triggers it on this server.
+// Trial is a condition that every client of the platform encounters sooner or later, with the command that triggers it on this server.
 type Trial struct {
 	Code *errcode.Code // the error code that the call returns; OK = the call succeeds normally
 	Row  behaviour.Row // behaviour that identifies the condition; NoRow = only the error code identifies the condition
 	// calls lists the calls in which the condition can occur: paths, or prefixes that end in *.
 	calls string
-	// spared lists the exceptions from calls: paths to which the condition does not apply.
+	// spared lists the exceptions from the field calls: paths to which the condition does not apply.
 	spared string
 	// command is the command that triggers the condition; {path} is the path of a call in which the condition can occur, and
 	// {appid} the account that makes the call.
@@ -102,8 +102,8 @@ type Covered struct {
 // Met reports whether the condition of the Trial occurred in at least one call.
 func (c Covered) Met() bool { return c.Times > 0 }
 
-// anonymous counts the calls of this process that were rejected before the caller was identified. The call log does not contain these
-// calls. The zero value of anonymous is ready to use.
+// anonymous counts the calls of this process that were rejected before the caller was identified. Calls that were rejected so early are not
+// in the call log. The zero value of anonymous is ready to use.
 type anonymous struct {
 	mu     sync.Mutex
 	counts map[rejectionKey]*rejectionCount
@@ -125,7 +125,7 @@ func (s *anonymous) reset() {
 	s.counts = nil
 }
 
-// beforeKnown lists the error codes of calls rejected before the caller is identified; an injected fault can cause the last two.
+// beforeKnown lists the error codes of calls rejected before the caller is identified; an injected fault can cause the last two codes.
 var beforeKnown = []int{errcode.InvalidCredential.Number, errcode.TokenExpired.Number, errcode.InvalidIP.Number, errcode.ComponentIP.Number}
 
 // RefuseToken counts a call of path whose token or IP address was rejected with the error code.

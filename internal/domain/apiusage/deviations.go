@@ -13,7 +13,7 @@ import (
 )
 
 // Deviation counts calls of one account to one endpoint that the Weixin platform may reject for one reason; the reason is a row of package
-// behaviour. It includes the first and the last of these calls.
+// behaviour. A Deviation contains the request IDs and times of the first and the last call.
 type Deviation struct {
 	Account   string // "" = a caller without a token or secret
 	Endpoint  string

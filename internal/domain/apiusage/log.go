@@ -37,7 +37,7 @@ type Call struct {
 const (
 	// Retention is the retention period of logged calls. Contract: rules §3.1.
 	Retention = 7 * 24 * time.Hour
-	// MaxText is the number of bytes of a body that are stored.
+	// MaxText is the maximum number of bytes that are stored of a body.
 	MaxText = 4 << 10
 	// waitingMax is the capacity of the queue of calls; waitingMany is the length at which the queue is written before the end of
 	// the Window.
@@ -124,7 +124,7 @@ func (s *Service) Waiting() int {
 	return len(s.calls.waiting)
 }
 
-// forgetMore is the number of blocks that are deleted in addition to the number of new blocks.
+// For n new blocks, at most n + forgetMore old blocks are deleted.
 const forgetMore = 100
 
 // flushCalls writes all waiting calls in one transaction.
@@ -151,8 +151,8 @@ func (s *Service) flushCalls(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// More blocks are deleted than were added, so that the log shrinks after its limit was reduced. The difference is small, so that
-		// other transactions do not wait long.
+		// More blocks are deleted than were added, so that the log shrinks after its limit was reduced. Only a few (forgetMore) additional
+		// blocks are deleted, so that other transactions do not wait long.
 		return tx.ForgetCalls(ctx, newest-int64(rows), oldest, len(blocks)+forgetMore)
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // PerDay is the default daily limit of calls of an account to one API path. Contract: rules §3.1 (a sample of a real response).
 const PerDay = 500_000
 
-// remembered is the retention of a count in days. It is longer than a month, because a month's quota resets are stored under its first day.
+// remembered is the retention of a count in days. The retention exceeds a month: a month's quota resets are stored under its first day.
 const remembered = 62
 
 // batch is the number of rows written in one transaction.
@@ -23,7 +23,7 @@ const batch = 1000
 // meter holds the call counts that are not written to the store yet.
 type meter struct {
 	// writing is locked while counts move from memory to the store, and read-locked while a count in memory and a count in the store are
-	// added. A sum thus contains each call exactly once.
+	// added. The sum of the two counts thus contains each call exactly once.
 	writing sync.RWMutex
 
 	mu     sync.Mutex // guards the following fields; never held during a store operation
@@ -56,7 +56,7 @@ func (m *meter) counter(k key) *count {
 }
 
 // doubt is called after a failed write, which may have changed the store nevertheless: it discards the counts read from the store. A count
-// with unwritten calls, which exist only in memory, is kept; the next write returns its value in the store.
+// that includes unwritten calls is kept, because these calls exist only in memory; the next write returns the stored count.
 func (m *meter) doubt() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -89,7 +89,7 @@ func (s *Service) Limit(path string) int {
 }
 
 // Spend counts one call of an account to an API path; above the daily limit Spend returns 45009 and does not count the call. Spend reads
-// the store at the first call of a day. It also reads the store before it rejects a call, because another process may have reset the count.
+// the store at the first call of a day. Spend also reads the store before it rejects a call: another process may have reset the count.
 func (s *Service) Spend(ctx context.Context, appid, path string) error {
 	if _, ok := s.Exact[path]; ok {
 		return nil
@@ -144,8 +144,8 @@ type Quota struct {
 	Limit, Used int
 }
 
-// Quota counts the calls of all processes; calls of other processes are included as of their last write. A process that uses its store
-// alone has counted all calls itself.
+// Quota counts the calls of all processes; calls of other processes are included as of their last write. If only one process uses the
+// store, this process has counted all calls itself.
 func (s *Service) Quota(ctx context.Context, appid, path string) (q Quota, err error) {
 	k := key{appid, path, s.Settings.Get().Day(s.Now())}
 	q.Limit = s.Limit(path)

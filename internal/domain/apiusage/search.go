@@ -41,8 +41,8 @@ const (
 )
 
 // List returns at most limit calls of the log. The calls are in the order in which they were written, newest first; the order of their
-// times can differ by up to a Window. If Searched.Next is not 0, older calls were not searched, and List may return fewer calls or none.
-// List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
+// times can differ by up to a Window. If Searched.Next is not 0, older calls were not searched, and List may return fewer calls than limit,
+// or none. List first writes the waiting calls of this process; calls of other nodes may be missing for up to a Window.
 func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Searched, error) {
 	if q.RID != "" {
 		return s.listOne(ctx, q)
@@ -55,7 +55,7 @@ func (s *Service) List(ctx context.Context, q Search, limit int) ([]Call, Search
 	return found, looked, err
 }
 
-// listOne returns the list for a search by request ID. It reads only the blocks of the second that the request ID contains.
+// listOne returns the list for a search by request ID. listOne reads only the blocks of the second that the request ID contains.
 func (s *Service) listOne(ctx context.Context, q Search) ([]Call, Searched, error) {
 	c, err := s.find(ctx, q.RID)
 	switch {

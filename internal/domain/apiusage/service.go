@@ -51,8 +51,8 @@ type Tx interface {
 	NewestCalls(ctx context.Context, before int64, limit int) ([]Block, error)
 	// AddCalls appends blocks to the call log and returns the number of the newest call.
 	AddCalls(ctx context.Context, blocks []Block) (newest int64, err error)
-	// ForgetCalls deletes calls with a number up to upTo, and blocks from before a second. ForgetCalls deletes at most limit blocks
-	// by number and at most limit blocks by age, oldest first.
+	// ForgetCalls deletes calls with a number up to upTo, and blocks that are older than the given second. ForgetCalls deletes at most
+	// limit blocks by number and at most limit blocks by age, oldest first.
 	ForgetCalls(ctx context.Context, upTo, second int64, limit int) error
 
 	// AddDeviations increments the counts of deviations, in the order of the list.
@@ -73,7 +73,7 @@ type Service struct {
 	// ClockBelieved reports whether Now is reliable enough to delete old rows; nil = always.
 	ClockBelieved func() bool
 	Log           *slog.Logger
-	// Exact contains the limits of the API paths for which the transaction of a call also counts the call.
+	// Exact maps API paths to daily limits; a call of such a path is counted in the transaction that executes the call.
 	Exact map[string]func(settings.Settings) int
 	// Interfaces lists the API paths whose counts a quota reset sets to 0.
 	Interfaces []string

@@ -52,7 +52,7 @@ type Checked struct {
 	Orphans []Orphan `json:"orphans" doc:"objects of accounts that do not exist, at most 1000; empty = none"`
 }
 
-// Orphan describes the objects of one kind whose account does not exist. These objects still reserve prefixes and codes.
+// Orphan describes the objects of one kind whose account does not exist. Orphans still reserve prefixes and codes.
 type Orphan struct {
 	Account string `json:"account"`
 	Kind    string `json:"kind" doc:"rules, rules_that_open_it, links, gs1_keys, applications or active_codes"`
@@ -94,7 +94,7 @@ type Store interface {
 	Orphans(ctx context.Context, active map[string]int) ([]Orphan, error)
 	// RulesAsOf returns the last change of each key up to a point in time.
 	RulesAsOf(ctx context.Context, keys []string, at time.Time) ([]rules.Change, error)
-	// AccountAsOf returns the state of an account at a point in time. LinkedAsOf reports whether two accounts were linked at that time.
+	// AccountAsOf returns the state of an account at a time. LinkedAsOf reports whether two accounts were linked at a time.
 	AccountAsOf(ctx context.Context, appid string, at time.Time) (AsOf, error)
 	LinkedAsOf(ctx context.Context, service, miniProgram string, at time.Time) (bool, error)
 	// ChangesAfter lists at most limit changes of the named objects after a point in time, oldest first.

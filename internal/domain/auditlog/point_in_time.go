@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/scan"
 )
 
-// PointInTime resolves a scanned text as of a past time. It reconstructs only the state that is needed: the rules that can match the text,
-// their accounts, and one code.
+// PointInTime resolves a scanned text as of a past time. PointInTime reconstructs only the state that is needed: the rules that can match
+// the text, their accounts, and one code.
 type PointInTime struct {
 	Store Store
 	Codes *codes.Service // nil = this server has no unique codes
@@ -25,7 +25,7 @@ type Answer struct {
 	Names []Name // objects whose changes can change the result
 }
 
-// Resolve resolves a scan with the state at req.At: it reads the last change of each object up to then. Resolve has no side effects.
+// Resolve resolves a scan with the state at req.At: it reads the last change of each object up to that time. Resolve has no side effects.
 func (t PointInTime) Resolve(ctx context.Context, req scan.Request) (Answer, error) {
 	p := &pastState{ctx: ctx, store: t.Store, at: req.At, found: map[string]*rules.Rule{}, accounts: map[string]AsOf{},
 		links: map[string]bool{}}
@@ -57,8 +57,8 @@ type pastState struct {
 	err      error // first error
 }
 
-// rules loads the rules with the given keys. The keys of a text (Link.Ends) include those of the rules that list it as a test link, because
-// a test link begins with its rule's prefix.
+// rules loads the rules with the given keys. The keys of a text (Link.Ends) include the keys of rules that list the text as a test link,
+// because a test link begins with its rule's prefix.
 func (p *pastState) rules(keys []string) error {
 	changes, err := p.store.RulesAsOf(p.ctx, keys, p.at)
 	if err != nil {

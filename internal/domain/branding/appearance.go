@@ -20,8 +20,8 @@ type Appearance struct {
 	AppID  string
 	Accent Colour // background of the button on the page
 	Help   string // https URL of the help page; "" = none
-	// If OpenAtOnce is true, a browser is redirected to the account's url_scheme at once. Otherwise the landing page of a link shows a
-	// button that opens the url_scheme.
+	// If OpenAtOnce is true, a browser is redirected to the account's url_scheme at once. If OpenAtOnce is false, the landing page of a
+	// link shows a button that opens the url_scheme.
 	OpenAtOnce bool
 	Texts      map[Language]Texts
 	Logo       Logo

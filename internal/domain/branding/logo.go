@@ -19,7 +19,7 @@ const (
 	MaxPixels = 4 << 20
 	// boxWidth and boxHeight are the maximum dimensions of a stored logo: the page shows it at half this size, for high-density screens.
 	boxWidth, boxHeight = 384, 192
-	// maxLogoBytes is the maximum size in bytes of a stored logo. With such a logo a page is far below 150 KiB.
+	// maxLogoBytes is the maximum size in bytes of a stored logo. With a logo of this size, a page is far below 150 KiB.
 	maxLogoBytes = 48 << 10
 )
 

@@ -121,7 +121,7 @@ func (s *Service) Invalidate(appid string) {
 	delete(s.appearances, appid)
 }
 
-// Lookup returns the appearance of an account for a page, from the cache if possible; without branding if the store fails.
+// Lookup returns the appearance of an account for a page, from the cache if possible; if the store fails, the result has no branding.
 func (s *Service) Lookup(ctx context.Context, appid string) Appearance {
 	now := s.RealNow()
 	s.mu.Lock()

@@ -46,7 +46,7 @@ type Batch struct {
 	Imported bool
 }
 
-// takenBack is the prefix of the isv_application_id of an application whose import was undone. No caller can choose it, because an
+// takenBack is the prefix of the isv_application_id of an application whose import was undone. No caller can choose this prefix, because an
 // isv_application_id from a caller cannot contain a control character.
 const takenBack = "\x01taken back "
 
@@ -186,8 +186,8 @@ func plain(s string, minimum, limit int) bool {
 // epoch is the time at which the time-based minimum of counters is 0 (see FloorAt).
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// blockStart returns the first counter of a new block. It is at least the stored counter and floor. With byTime it is also at least
-// FloorAt(now), so that a server that was restored from an older backup issues no code twice.
+// blockStart returns the first counter of a new block. This counter is not below the stored counter or floor. If byTime is true, it is also
+// not below FloorAt(now), so that a server restored from an older backup issues no code twice.
 func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64 {
 	start := max(counter, floor)
 	if byTime {
@@ -196,7 +196,7 @@ func blockStart(counter uint64, now time.Time, floor uint64, byTime bool) uint64
 	return start
 }
 
-// FloorAt returns the time-based minimum of counters: above all counters that a server can have issued by "now" at 10,000 per second.
+// FloorAt returns the time-based minimum of counters: 10,000 per second since epoch, the most that a server can have issued.
 func FloorAt(now time.Time) uint64 {
 	return uint64(max(0, now.Sub(epoch)/time.Second)) * 10_000
 }

@@ -15,7 +15,7 @@ import (
 type templateIndex struct {
 	count, importedCount int // number of templates, and number of templates of imported batches
 	shapes               []shape
-	links                []Link // distinct link patterns of the templates that are links
+	links                []Link // distinct patterns of the templates whose texts are links
 	groups               []*templateGroup
 	byKey                map[string][]Template // by GS1 primary key; only templates of imported batches
 	known                map[knownTemplate]bool
@@ -125,7 +125,7 @@ func (g *templateGroup) find(bare string) (t Template, ok bool) {
 	return t, ok
 }
 
-// template returns the template that matches a text without URL scheme: of imported batches if imported is true, otherwise of own batches.
+// template finds the template, of imported batches if imported is true and of own batches otherwise, that a text without scheme matches.
 func (m *Memory) template(bare string, imported bool) (t Template, ok bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

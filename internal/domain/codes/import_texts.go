@@ -74,7 +74,7 @@ func importLines(in *bufio.Reader, first int64, yield func(ImportText, error) bo
 	}
 }
 
-// rowLimit is a reader that fails after maxImportRow bytes of a row; importColumn resets the field remaining before each row.
+// rowLimit is a reader that fails after maxImportRow bytes of a row; importColumn resets the field "remaining" before each row.
 type rowLimit struct {
 	r         io.Reader
 	remaining int

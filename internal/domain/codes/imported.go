@@ -319,7 +319,7 @@ func (s *Service) viewImported(ctx context.Context, f func(context.Context, Tx) 
 	return s.Store.ViewCodes(ctx, func(tx Tx) error { return f(ctx, tx) })
 }
 
-// Print returns the original code and the code text of an index. Print returns 80308 for an imported code that has not been imported yet.
+// Print returns the original code and the code text of an index. Print returns 80308 if the code of an imported batch is not stored yet.
 func (s *Service) Print(ctx context.Context, b Batch, index int64) (code, text string, err error) {
 	err = s.EachPrint(ctx, b, Range{index, index}, func(_ int64, c, t string) error {
 		code, text = c, t
@@ -523,15 +523,15 @@ type ImportResult struct {
 	Stored int64 // number of codes of the batch that are stored after the call
 }
 
-// ImportCodes stores codes of an imported batch: all or none. It reads at most MaxImportLines lines, in index order, with the four columns
-// of the wire format. A line whose code is already stored with equal content changes nothing. first is the number of the first line, used
-// by accounts.RowErrors to name invalid lines. Contract: marketcode §4.2.
+// ImportCodes stores codes of an imported batch: all or none. The lines, at most MaxImportLines, are in index order and have the four
+// columns of the wire format. A line whose code is already stored with equal content changes nothing. first is the number of the first
+// line, used by accounts.RowErrors to name invalid lines. Contract: marketcode §4.2.
 func (s *Service) ImportCodes(ctx context.Context, batch, first int64, lines io.Reader) (done ImportResult, err error) {
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readImport(ctx, b, first, lines) })
 }
 
 // ImportTexts is the variant of ImportCodes for a batch whose texts have a token: it reads one text per line; start is the index of the
-// first text. ImportTexts rejects a text that a jump rule matches and a text of another code.
+// first text. ImportTexts rejects a text that a jump rule matches, and a text that belongs to another code.
 func (s *Service) ImportTexts(ctx context.Context, batch, first, start int64, lines io.Reader) (done ImportResult, err error) {
 	return s.importRows(ctx, batch, first, func(b Batch) ([]ImportedCode, error) { return s.readTexts(ctx, b, first, start, lines) })
 }
@@ -575,7 +575,7 @@ func (s *Service) importRows(ctx context.Context, batch, first int64, read func(
 		}
 		added := NewSet(ranges...)
 		if s.Memory.importState(batch, Range{}, 0, t).codesRemoved {
-			// A scan that found its code before an undo removed the code may have been stored as the first scan after the undo.
+			// A first scan may have been stored after UndoImport removed its code, because the scan had found the code before.
 			for _, r := range added {
 				if err := tx.ForgetFirstScans(ctx, batch, r); err != nil {
 					return err
@@ -785,7 +785,7 @@ func (s *Service) readWithPrefix(b Batch, l ImportLine) (row ImportedCode, err e
 	return row, nil
 }
 
-// canGenerate reports whether one of the server's own keys can produce the text, whether or not that code was issued.
+// canGenerate reports whether one of the server's own keys can produce the text, even if the code of the text was never issued.
 func (s *Service) canGenerate(text string) bool {
 	key := s.Keys.Text[text[0]]
 	if key == nil || !allOf(text, Alphabet) {

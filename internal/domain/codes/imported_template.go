@@ -151,7 +151,7 @@ func (s *Service) importedPrinted(ctx context.Context, t Template, printed strin
 	if f, ok, err = s.importedRow(ctx, hi, lo); !ok || err != nil {
 		return f, false, err
 	}
-	// The same secret in a different text is a different code. Texts that differ only in the scheme or in upper and lower case are equal.
+	// A different text with the same secret belongs to a different code. Texts that differ only in scheme or letter case are equal.
 	template, err := ParseTemplate(f.Batch.Template)
 	if err != nil {
 		return f, false, nil
@@ -252,7 +252,7 @@ func (n NewImport) template(p *Service) (string, error) {
 		return "", errcode.InvalidArgs.WithDetail(behaviour.NoRow, "text and prefix cannot be combined: write {prefix} into the template, or leave text out")
 	}
 	if filled != "" && n.Text.Weak && !strings.Contains(filled, "{weak}") {
-		filled += "{weak}" // stored, because only the importer knows whether the digits are random or from a counter
+		filled += "{weak}" // {weak} is stored, because only the importer knows whether the digits are random or from a counter
 	}
 	return filled, nil
 }

@@ -56,7 +56,7 @@ func parseToken(length string) (part templatePart, err error) {
 	return part, nil
 }
 
-// checkToken sets the fields printed and canonical; it returns an error unless the template is a URL with one token after its host.
+// checkToken sets the fields "printed" and "canonical"; it returns an error unless the template is a URL with one token after its host.
 func (t *Template) checkToken() error {
 	literals := []string{""}
 	for _, part := range t.parts {
@@ -228,9 +228,9 @@ func (s *Service) tokenBlock() cipher.Block {
 	return s.tokenCipher
 }
 
-// tokenCode returns the original code for an index of a batch with tokens: the other system made these codes without original codes. The
-// counters of a batch are consecutive and start at a keyed hash of the batch ID, so that original codes are distinct within a batch and
-// rarely equal in two batches.
+// tokenCode returns the original code for an index of a batch with tokens: another system made these codes, and they have no original code
+// of their own. The counters of a batch are consecutive and start at a keyed hash of the batch ID, so that original codes are distinct
+// within a batch and rarely equal in two batches.
 func (s *Service) tokenCode(batch, index int64) int64 {
 	sum := s.Vault.Hasher(tokenCodeKey).Sum(strconv.FormatInt(batch, 10))
 	first := binary.BigEndian.Uint64(sum[:8]) % (Space - maxImported)

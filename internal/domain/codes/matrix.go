@@ -51,7 +51,7 @@ var placed = sync.OnceValue(func() *[CodeLength][36]modules {
 	return table
 })
 
-// drawn returns the library's symbol for a code without adjacent digits.
+// drawn returns the symbol that the Data Matrix library draws for a code without adjacent digits.
 func drawn(code [CodeLength]byte) (m modules) {
 	image, err := datamatrix.Encode(string(code[:]))
 	if err != nil || image.Bounds().Dx() != symbolSide || image.Bounds().Dy() != symbolSide {

@@ -38,7 +38,7 @@ type Memory struct {
 	// templates indexes the templates of all batches.
 	templates templateIndex
 	// templateCount counts the templates of all batches, importedTemplateCount the templates of imported batches, and tokenTemplateCount
-	// the templates with a token. If a counter is 0, the look-up among these templates is skipped.
+	// the templates with a token. If one of these counters is 0, the look-up among the templates that it counts is skipped.
 	templateCount, importedTemplateCount, tokenTemplateCount atomic.Int64
 	// seqAtRebuild maps batch IDs to the number of the last event that the Memory in use had read when this rebuild started.
 	seqAtRebuild map[int64]int64
@@ -58,8 +58,8 @@ type batchState struct {
 	active       coverage
 	waiting      []Event   // scheduled events that were read and have not taken effect yet, ordered by From
 	appliedUntil time.Time // time at which the latest applied event took effect
-	// lastCallAt is the time of the latest call that was read. Applied events stay applied even if this node's clock shows an earlier time,
-	// because it was set back or another node's clock is ahead.
+	// lastCallAt is the time of the latest call that was read. Applied events stay applied even if this node's clock shows an earlier time:
+	// it may have been set back, or another node's clock may be ahead.
 	lastCallAt        time.Time
 	waitingAfterApply int  // length of waiting after applyUntil last ran
 	rereading         bool // true = all events are being read again, and none is applied until all are read
@@ -70,7 +70,7 @@ type batchState struct {
 	void      *roaring.Bitmap
 	redeemed  *roaring.Bitmap
 	arrived   *roaring.Bitmap // imported batches only
-	// codesRemoved reports an event TakeBack; hasOtherEvents reports an event other than Import and TakeBack, even a scheduled one.
+	// codesRemoved reports that a TakeBack event was read; hasOtherEvents, that an event of another type than Import and TakeBack was read.
 	codesRemoved, hasOtherEvents bool
 }
 
@@ -79,7 +79,7 @@ func NewMemory(s Store) *Memory {
 	return &Memory{Store: s, batches: map[int64]*batchMemory{}}
 }
 
-// Rebuild returns an empty Memory. The caller fills it while m stays in use and follows changes, and then passes it to Swap.
+// Rebuild returns an empty Memory. The caller fills the new Memory and passes it to Swap; meanwhile m stays in use and reads new events.
 func (m *Memory) Rebuild() *Memory {
 	fresh := NewMemory(m.Store)
 	fresh.seqAtRebuild = map[int64]int64{}
@@ -160,7 +160,7 @@ func (m *Memory) Swap(fresh *Memory) bool {
 	return complete
 }
 
-// addPrefix adds the prefix of a batch. Readers may still use the old slice, so addPrefix copies it.
+// addPrefix adds the prefix of a batch. addPrefix copies the slice m.prefixes, because readers may still use the old one.
 func (m *Memory) addPrefix(b Batch) {
 	if b.TakenBack() {
 		return
@@ -187,7 +187,7 @@ func (m *Memory) ImportedPrefixes() []string {
 	return m.imported
 }
 
-// adopt replaces the state of b by that of f. It returns false if b is ahead of f because it has read events since the rebuild started.
+// adopt replaces the state of b by that of f. adopt returns false if b has, since the rebuild started, read events that f lacks.
 func (b *batchMemory) adopt(f *batchMemory, seqAtRebuild int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -329,8 +329,8 @@ func (b *batchMemory) catchUp(eventsAfter func(int64) ([]Event, error)) error {
 	}
 }
 
-// enqueueAll queues events until they take effect. It returns false if all events must be read again: a new event takes effect before an
-// applied event, because the new event became due during its commit or because the clocks of two nodes differ.
+// enqueueAll queues events until they take effect. enqueueAll returns false if all events must be read again, because a new event takes
+// effect before one that is already applied: the new event became due during its commit, or the clocks of two nodes differ.
 func (b *batchMemory) enqueueAll(list []Event, fromStart bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -524,7 +524,7 @@ func (m *Memory) Activities(batch int64, now time.Time) (names []string) {
 	return names
 }
 
-// State returns the state of a code at time now, or at the OccurredAt of the latest event that was read, if now is earlier.
+// State returns the state of a code at time now, or at the OccurredAt of the latest event that was read, if that time is later.
 func (m *Memory) State(batch, index int64, now time.Time) State {
 	b := m.batch(batch)
 	if b == nil {
@@ -550,7 +550,7 @@ func (m *Memory) Arrived(batch int64, now time.Time) int64 {
 
 // importState is the state of an imported batch.
 type importState struct {
-	lowest         Set  // the lowest imported codes of a range, up to the limit
+	lowest         Set  // the imported codes with the lowest indexes of a range, at most "limit"
 	codesRemoved   bool // imported codes of the batch were deleted
 	hasOtherEvents bool // the batch has events other than Import and TakeBack
 }

@@ -307,7 +307,7 @@ func (m *Memory) Affected(e Event, now time.Time) int64 {
 	case e.Action == Redeem:
 		return all - countIn(b.redeemed)
 	case e.Action == Freeze && b.allFrozen, e.Action == Unfreeze && entireBatch != b.allFrozen:
-		// Freezing the batch does not freeze individual codes: see allFrozen.
+		// A frozen batch is separate from frozen codes (see allFrozen), so this event changes the state of no code.
 		return 0
 	case e.Action == Freeze, e.Action == Unfreeze && entireBatch:
 		return all - countIn(b.frozen)
@@ -361,8 +361,8 @@ func (b *batchMemory) countTargets(now time.Time, n map[string]int) {
 	}
 }
 
-// Waiting lists the scheduled activations of a range in the order in which they take effect. If several events take effect at the same
-// time, the event that was stored last overrides the others.
+// Waiting lists the scheduled activations of a range in the order in which they take effect. Of several events that take effect at the same
+// time, the one that was stored last applies.
 func (m *Memory) Waiting(batch int64, r Range, now time.Time) []ActiveRange {
 	b := m.batch(batch)
 	if b == nil {

@@ -28,7 +28,7 @@ type Order struct {
 	Batch       int64     `json:"application_id,omitempty"` // 0 = the codes have not been created
 }
 
-// IsUndecided reports whether the order is undecided.
+// IsUndecided reports whether the order is neither approved nor rejected.
 func (o Order) IsUndecided() bool { return o.DecidedBy == "" }
 
 // Interrupted reports whether the order is approved but its codes have not been created.
@@ -71,8 +71,8 @@ func (o Order) decide(d OrderDecision, actor string, requireSecondPerson bool, n
 // Orders manages orders of codes and their approval.
 type Orders struct {
 	Codes *Service
-	// Change changes the order with an account's isv_application_id in one transaction; f receives a zero Order if the order does
-	// not exist.
+	// Change lets f change the order of an account with the given isv_application_id, in one transaction; f receives a zero Order if there
+	// is none.
 	Change func(ctx context.Context, account, isv string, f func(Order) (Order, error)) (Order, error)
 	// Newest returns one page of the orders of the given accounts (empty = all), newest first, and the total number.
 	Newest func(ctx context.Context, appids []string, offset, limit int) (page []Order, total int, err error)

@@ -30,7 +30,7 @@ type PackageRange struct {
 	// From and To are the first and the last index, both inclusive.
 	From, To uint64
 	Code     *CodeKey
-	Text     *TextKey // the key of Printed.Version
+	Text     *TextKey // the text key that Printed.Version identifies
 	Printed  Printed
 	// Template is the template of the texts; "" = the texts have the format in Printed.
 	Template string
@@ -130,7 +130,7 @@ func WriteRows(ctx context.Context, w io.Writer, p PackageRange) error {
 
 // WritePackage writes the rows of a range as a package in the wire format: PKCS#7 padding, AES-128 in CBC mode, Base64. The account's key
 // is both the AES key and the initialisation vector. PackageSize returns the exact length of the output. WritePackage writes pieces of at
-// most 32 KiB; it writes the first piece as soon as 24 KiB of rows exist. It needs less than 192 KiB of memory and creates rows
+// most 32 KiB; it writes the first piece as soon as 24 KiB of rows exist. WritePackage needs less than 192 KiB of memory and creates rows
 // concurrently with the encryption. WritePackage returns the errors of WriteRows; after an error the output is not a valid package.
 // Contract: marketcode §3.3, §4.1.
 func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.BlockSize]byte) error {
@@ -150,7 +150,7 @@ func WritePackage(ctx context.Context, w io.Writer, p PackageRange, key [aes.Blo
 type relay struct {
 	free, full chan []byte
 	stopped    chan struct{} // closed when the reader has stopped
-	err        error         // error of the goroutine that writes, set before full is closed
+	err        error         // error of the goroutine that writes, set before the channel "full" is closed
 	chunk      []byte        // being read
 	unread     []byte        // the unread rest of the current piece
 }

@@ -224,8 +224,8 @@ func mustFit(c uint64) {
 	}
 }
 
-// lanes is the number of counters that a burst processes at once. The processor needs about 50 cycles for an AES block but can start
-// another block every few cycles. With 16 independent blocks at once, a code and its text take a third of the time of two single calls.
+// lanes is the number of counters that a burst processes at once. The processor needs about 50 cycles for an AES block but can start one
+// every few cycles. With 16 independent blocks at once (two per lane), a code and its text take a third of the time of two calls.
 const lanes = 8
 
 // burst computes the original codes and the symbols of consecutive counters, round by round for all counters at once. A burst

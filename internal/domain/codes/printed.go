@@ -55,9 +55,9 @@ func isHost(s string) bool {
 // allOf reports whether s contains only characters of set.
 func allOf(s, set string) bool { return strings.Trim(s, set) == "" }
 
-// CheckPrefix returns an error if prefix is invalid: a valid prefix is a host and a path, with or without a scheme. It has at most
-// MaxPrefix characters of the QR alphanumeric set, and no space. A single lower-case letter would make the QR code two versions larger.
-// Contract: marketcode §5.2, §5.3, §5.4.
+// CheckPrefix returns an error if prefix is invalid: a valid prefix is a host and a path, with or without a scheme. A valid prefix has at
+// most MaxPrefix characters of the QR alphanumeric set, and no space. A single lower-case letter would make the QR code two versions
+// larger. Contract: marketcode §5.2, §5.3, §5.4.
 //
 // Assumed(codes.text): a prefix contains no "%", which could form an unintended percent-escape; no "//", "/./" or "/../", which a
 // proxy could normalise; and at least one "/", so that the code does not become part of the host name.
@@ -100,7 +100,7 @@ func QRVersion(prefix string) int {
 	return 0
 }
 
-// CodeText is a code text split into its parts. Its symbols may be invented: only the key shows whether they belong to a code.
+// CodeText is a code text split into its parts. Its symbols may be invented: only the key shows if a code has these symbols.
 type CodeText struct {
 	Printed
 	Symbols [symbolsLength]byte
@@ -134,8 +134,8 @@ func HasForm(text, prefix string) bool {
 }
 
 // ParseText parses a text from a camera, a browser or a client in any of its spellings: any case, with or without http:// or https://,
-// symbols as they are or percent-encoded ("%24" for "$"). Nothing else is normalised: a text with "/../" is rejected. The prefixes (the
-// current one, earlier ones and those of batches) must be valid for CheckPrefix. ParseText returns errNoPrefix or errNoText. Contract:
+// symbols as they are or percent-encoded ("%24" for "$"). ParseText normalises nothing else: it rejects a text with "/../". The prefixes
+// (the current one, earlier ones and those of batches) must be valid for CheckPrefix. ParseText returns errNoPrefix or errNoText. Contract:
 // marketcode 3.5, 11.1.
 func ParseText(text string, prefixes []string) (CodeText, error) {
 	err := errNoPrefix

@@ -102,9 +102,9 @@ func (w PackageRequest) check(b Batch) error {
 	return nil
 }
 
-// checkOverlap compares the request with the earlier packages that contain requested codes. It returns a Conflict if one of these packages
-// marks requested codes as spoiled, or went to another printer and is not recalled. It also returns a Conflict if their number has reached
-// the limit and the request gives no reason.
+// checkOverlap compares the request with the earlier packages that contain requested codes. checkOverlap returns a Conflict if an earlier
+// package marks requested codes as spoiled, or went to another printer and is not recalled; or if limit earlier packages exist and the
+// request gives no reason.
 func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	var ids []string
 	for _, o := range earlier {
@@ -129,8 +129,8 @@ func (w PackageRequest) checkOverlap(earlier []PrintPackage, limit int) error {
 	return nil
 }
 
-// matches reports whether package o was never sent and equals the request. Then the response to an equal earlier request was probably lost,
-// and MakePackage returns o instead of a second package.
+// matches reports whether package o was never sent and equals the request. If so, the response to an equal earlier request was probably
+// lost, and MakePackage returns o instead of a second package.
 func (w PackageRequest) matches(ctx context.Context, tx Tx, o PrintPackage) (bool, error) {
 	if o.Sent > 0 || !o.RecalledAt.IsZero() || len(o.Spoiled) > 0 || o.Codes != w.Codes || o.Spare != w.Spare || o.Printer != w.Printer ||
 		!slices.Equal(o.Recipients, w.Recipients) || !slices.Equal(o.Formats, w.Formats) || o.Drawing != w.Drawing ||
@@ -299,7 +299,7 @@ func (s *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (l
 	}), err
 }
 
-// errUnchanged is returned by the function change of changePackage if the package needs no change.
+// errUnchanged is returned by the parameter "change" of changePackage if the package needs no change.
 var errUnchanged = errors.New("codes: the package is so already")
 
 // changePackage changes a package that is not recalled, under the lock of its batch.

@@ -43,8 +43,8 @@ func (s *Service) redactImported(prefixes []string, text string) string {
 	return text
 }
 
-// redactTemplates truncates a text before the first secret of a code from a template. The secret is digits, or the nine symbols of a
-// code with "." in place of "$".
+// redactTemplates truncates a text before the first secret of a code from a template. The secret consists of digits, or of the version
+// character and the symbols of a code text, with "." in place of "$".
 func (s *Service) redactTemplates(text string) string {
 	if s.Memory.templateCount.Load() == 0 {
 		return text

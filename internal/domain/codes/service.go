@@ -45,7 +45,7 @@ type Service struct {
 	// Closed rejects applications until the operator has set a prefix: codes with the Weixin platform's own prefix could be scanned
 	// only with Weixin.
 	Closed bool
-	// Floor and ByTime keep new counters above those that a server issued after the backup from which it was restored.
+	// Floor and ByTime keep new counters above all counters that the server issued after the backup from which it was restored.
 	Floor  uint64
 	ByTime bool
 	// Shared reports that other processes write to the store: then an API call reads their changes before it returns the state of a code.
@@ -382,9 +382,9 @@ type Activation struct {
 }
 
 // Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range. Activate
-// returns 80302 for a range that overlaps another activated range; with a setting, the new activation replaces the earlier one in the
-// overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past the end,
-// 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode §3.4.
+// returns 80302 for a range that overlaps another activated range; if a setting allows it, the new activation instead replaces the earlier
+// one in the overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past
+// the end, 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode §3.4.
 func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := CheckPermission(caller); err != nil {
 		return err
@@ -550,7 +550,7 @@ func checkBinding(ctx context.Context, tx Tx, b Batch, bind Binding, s settings.
 		{target.Subject == accounts.Personal, behaviour.CodesActivatePersonal, "it is a personal Mini Program"},
 		{strings.HasPrefix(bind.WxaPath, "/"), behaviour.CodesActivatePathSlash, "wxa_path begins with /"},
 		{bind.WxaType == WxaRelease && !target.Has(accounts.Release), behaviour.RulesAddUnreleased, "it has no release"},
-		// The sample in the Weixin documentation uses test_code.
+		// The sample in the Weixin documentation has the product_code "test_code".
 		{!gs1.ValidGTIN(bind.ProductCode) && bind.ProductCode != "test_code", behaviour.CodesActivateProductCode, "product_code is no EAN"},
 	} {
 		if !entry.is {
@@ -609,7 +609,7 @@ func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 }
 
 // noteOrRefuseName applies noteOrRefuse to a request that gives code_url in addition to code, or a code_url that differs from the printed
-// text. It ignores a leading http://, which scanning apps may prepend to a text.
+// text. noteOrRefuseName ignores a leading http://, which scanning apps may prepend to a text.
 func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
 	if name.URL == "" {
 		return nil
@@ -785,8 +785,8 @@ func (s *Service) ownByCode(text string) (f Found, ok bool) {
 }
 
 // Exchange returns the code that a user scanned, identified by the user's ticket. Exchange returns 40097 with the error texts of the Weixin
-// platform. Contract: marketcode §3.6. If a setting allows calls without a token, caller is zero and the ticket alone identifies the
-// account.
+// platform. Contract: marketcode §3.6. In a call without a token, which a setting can allow, caller is zero and the ticket alone identifies
+// the account.
 func (s *Service) Exchange(ctx context.Context, caller accounts.Account, openid, ticket string) (Found, error) {
 	anyAccount := caller.AppID == ""
 	if err := CheckPermission(caller); err != nil && !anyAccount {

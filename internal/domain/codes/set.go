@@ -128,7 +128,7 @@ func DecodeSet(text string) (Set, error) {
 	return s, nil
 }
 
-// first returns the first limit indexes, and whether the set has more.
+// first returns the lowest indexes of the set, at most "limit", and whether the set has more indexes.
 func (s Set) first(limit int64) (head Set, hasMore bool) {
 	for _, r := range s {
 		if limit == 0 {

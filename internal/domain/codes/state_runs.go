@@ -47,7 +47,7 @@ func (m *Memory) StateRuns(batch int64, r Range, now time.Time, limit int) (runs
 // neverIndex is larger than the index of any code.
 const neverIndex = int64(1) << 40
 
-// nextChange returns the first index after pos at which membership in the set changes.
+// nextChange returns the first index after pos that is in bits if pos is not, or is not in bits if pos is; otherwise neverIndex.
 func nextChange(bits *roaring.Bitmap, pos int64) int64 {
 	i := uint32(pos)
 	next := bits.NextValue(i)

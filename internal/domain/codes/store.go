@@ -32,7 +32,7 @@ type Store interface {
 
 // Tx is one transaction on codes.
 type Tx interface {
-	// MarkIdempotent declares that the transaction may run twice. The store then also repeats it after a commit with an unknown outcome.
+	// MarkIdempotent declares that the transaction may run twice. The store then repeats it even if a commit's outcome is unknown.
 	MarkIdempotent()
 	LockAccount(ctx context.Context, appid string) error
 	// LockBatch blocks other transactions that lock the same batch.

@@ -60,7 +60,7 @@ type Template struct {
 	parts         []templatePart
 	withoutScheme []templatePart // parts of the texts without URL scheme
 	size          int
-	secret        int // index in parts of the secret; -1 = none
+	secret        int // index of the secret in the field "parts"; -1 = none
 	weak          bool
 	// printed contains the literal texts before and after a token; canonical contains the same texts as normalised by canonicalURL.
 	printed, canonical [2]string
@@ -231,7 +231,7 @@ func nextPart(text string) (part templatePart, rest string, err error) {
 func (t Template) String() string { return t.text }
 
 // Bits returns the binary logarithm, rounded down, of the average number of attempts that an attacker needs to guess one of "count" texts.
-// It assumes an attacker that knows all serial numbers of the application.
+// Bits assumes that the attacker knows all serial numbers of the application.
 func (t Template) Bits(count int64) int {
 	part := t.parts[t.secret]
 	space := symbolsLength * math.Log2(38)
@@ -249,7 +249,7 @@ func (t Template) Bits(count int64) int {
 	return int(space - math.Log2(float64(max(count, 1))))
 }
 
-// TextBits returns the Bits of a filled template; "" = the default format.
+// TextBits returns the result of Bits for a filled template; template "" = the default format.
 func TextBits(template string, count int64) int {
 	if template == "" {
 		template = "{secret}"
@@ -276,7 +276,7 @@ type Link struct{ Host, Path, Query string }
 // numbers matches digits that differ between applications, such as a GTIN.
 var numbers = regexp.MustCompile(`[0-9]{5,}`)
 
-// link returns the pattern of the texts; ok is false if the texts are no links, or links that a browser truncates before it sends them.
+// link returns the pattern of the texts; ok is false if the texts are no links, or if a browser truncates the links before it sends them.
 func (t Template) link() (l Link, ok bool) {
 	bare := cutScheme(t.text)
 	host, _, slash := strings.Cut(bare, "/")
@@ -376,7 +376,7 @@ func (t Template) render(keys Keys, version byte, c, index uint64) string {
 	return string(t.append(make([]byte, 0, t.size), &code, version, &symbols, t.digits(keys.Text[version], version, c), index))
 }
 
-// digits returns the counter after the digit permutation, if the template contains it.
+// digits returns the counter after the digit permutation if the template contains {digits:N}, otherwise zero.
 func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 	if part := t.parts[t.secret]; part.field == digitsField {
 		return newDigits(key, part.size).permute(c, version)
@@ -385,7 +385,7 @@ func (t Template) digits(key *TextKey, version byte, c uint64) digitPair {
 }
 
 // shape describes the position and the kind of the secret in a text. With a shape, the secret can be read before the template of the text
-// is known. The field size is the length of the text without http:// or https://.
+// is known. The field "size" is the length of the text without http:// or https://.
 type shape struct {
 	size, offset, length int
 	field                field
@@ -440,7 +440,7 @@ func (t Template) matchesLiterals(bare string) bool {
 	return true
 }
 
-// accepts reports whether a part of a text is a valid value of the field.
+// accepts reports whether a part of a text is valid for a template part of the kind f.
 func (f field) accepts(piece string) bool {
 	switch f {
 	case digitsField, numberField:
@@ -475,8 +475,8 @@ func upperASCII(s string) string {
 }
 
 // PrintedForm converts a text read by a camera to its printed form: the text may be in any case, with or without a scheme, and with any
-// line endings. It may be escaped as a column of a row, or be a GS1 element string. PrintedForm does not check that a key produced the
-// text; ok is false if the text does not match the literal parts of the template.
+// line endings. The text may also be escaped as a column of a row, or be a GS1 element string. PrintedForm does not check that a key
+// produced the text; ok is false if the text does not match the literal parts of the template.
 func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	if t.HasToken() {
 		return t.printedFormWithToken(read)
@@ -488,8 +488,8 @@ func (t Template) PrintedForm(read string) (printed string, ok bool) {
 	return t.fromElements(read)
 }
 
-// TrimRead returns the end of a text read by a camera: as many characters as a text of the template has or, with a token, the part from the
-// template's literal text on. ok is false if no characters precede this end.
+// TrimRead returns the end of a text read by a camera: as many characters as a text of the template has. If the template has a token, the
+// end starts at the literal text before the token. ok is false if no characters precede the end.
 func (t Template) TrimRead(read string) (end string, ok bool) {
 	if t.HasToken() {
 		from := strings.LastIndex(read, t.printed[0])

@@ -49,8 +49,8 @@ const (
 	// deleteInterval is the interval at which expired tickets are deleted.
 	deleteInterval = time.Minute
 	// maxDeleted is the number of tickets that one transaction deletes. maxDeleted is larger than the number of tickets created by
-	// one transaction, so that deletion keeps up. If no ticket was created for a long time, millions of tickets may have expired; the
-	// limit keeps scans from waiting until all are deleted.
+	// one transaction, so that deletion keeps up. If no ticket was created for a long time, millions of tickets may have expired; the limit
+	// prevents scans from waiting until all are deleted.
 	maxDeleted = 4 * maxGroup
 )
 
@@ -191,7 +191,7 @@ func (w *TicketWriter) commit(group []*Pending) (err error) {
 		return fmt.Errorf("%w: %w", ErrScanNotWritten, err)
 	}
 	if deleteExpired {
-		// Only the method write uses deletedAt, through commit, and at most one call of write runs at a time. The zero time makes the next
+		// deletedAt needs no lock: only commit uses it, and only one goroutine at a time calls commit. The zero time makes the next
 		// transaction continue the deletion.
 		w.deletedAt = now
 		if deleted == maxDeleted {

@@ -45,7 +45,7 @@ func parseKey(text string) (identifier, error) {
 	return identifier{gs1.Data{Key: key}}, nil
 }
 
-// KeyOf returns a key in its stored form, and returns a text that is not a key unchanged.
+// KeyOf returns a key in its stored form; any text that is not a key is returned unchanged.
 func KeyOf(text string) string {
 	id, err := parseKey(text)
 	if err != nil {

@@ -28,8 +28,8 @@ const (
 	maxWords = 20 // maximum number of languages of one link, and maximum number of its contexts
 )
 
-// Entry contains the links that the operator or the owner of a key sets for the key. The links also apply to the keys below it that have no
-// entry.
+// Entry contains the links that the operator or the owner of a key sets for the key. The links also apply to the keys below this key that
+// have no entry.
 type Entry struct {
 	Key      string    `json:"key"` // such as "01/09506000134352/10/LOT", with values escaped as in a URL path
 	Owner    string    `json:"owner,omitempty"`
@@ -38,8 +38,8 @@ type Entry struct {
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
 	At       time.Time `json:"-"` // time of the last change
-	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. Its value is the sequence number of
-	// the change with which the current owner created the entry.
+	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. Number is the sequence number of the change
+	// with which the current owner created the entry.
 	Number int64 `json:"-"`
 }
 

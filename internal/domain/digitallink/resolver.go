@@ -20,8 +20,8 @@ type Resolver struct {
 	Scheme func(*http.Request) string
 	// Reserved reports whether a path is reserved for this server on every host.
 	Reserved func(path string) bool
-	// Opens reports whether a rule or a code opens at an address. If a key has no entry, a request for such an address is passed to the
-	// handler of the browser pages.
+	// Opens reports whether a rule or a code opens at an address. If Opens returns true and the key has no entry, the request is passed to
+	// the handler of the browser pages.
 	Opens func(text string) bool
 	// Followed is called for each redirected request; may be nil.
 	Followed func(*http.Request, Followed)
@@ -173,10 +173,10 @@ func rawPath(q *http.Request) string {
 	return q.URL.EscapedPath()
 }
 
-// opens reports whether a rule or code, rather than a link of a GS1 key, opens at this address.
+// opens reports whether a rule or code, rather than a link of a GS1 key, opens at the request's address.
 func (a *answer) opens() bool { return a.Opens(a.base + a.q.URL.RequestURI()) }
 
-// resolve serves a request for a key. It returns false if the key has no entry and a rule or code opens at the address.
+// resolve serves a request for a key. resolve returns false if the key has no entry and a rule or code opens at the address.
 func (a *answer) resolve() bool {
 	levels, archived := a.Service.levels(a.id.keys())
 	if len(levels) == 0 {
@@ -358,8 +358,8 @@ func (a *answer) linkset(status int, levels []*Entry, t time.Time, hits []candid
 	a.write(status, linksetType, map[string]any{"linkset": sets})
 }
 
-// addLinks adds each link under its type. It adds the default link also as defaultLink, with the required fields only. If several links
-// have the type of the default link, it adds them also as defaultLinkMulti, with all fields.
+// addLinks adds each link under its type. The default link is also added as defaultLink, with the required fields only. If several links
+// have the type of the default link, these links are also added as defaultLinkMulti, with all fields.
 func addLinks(set map[string]any, candidates []candidate) {
 	add := func(kind string, t target) {
 		list, _ := set[kind].([]target)

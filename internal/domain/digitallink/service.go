@@ -65,8 +65,8 @@ type Service struct {
 	// Holder returns the longest assigned GS1 Company Prefix that digits begin with, and its owner; "" = none. If Holder is nil, no prefix
 	// is assigned.
 	Holder func(digits string) (prefix, owner string)
-	// Changed is called with the changed keys after each commit, before a result is returned to the caller. It must cause a call of Read.
-	// If Changed is nil, Read is called directly.
+	// Changed is called with the changed keys after each commit, before a result is returned to the caller. Changed must cause a call of
+	// Read. If Changed is nil, Read is called directly.
 	Changed func(ctx context.Context, keys ...string)
 
 	reading sync.Mutex // serializes reads, so that the last read sees the last commit

@@ -148,8 +148,8 @@ func spellings(password string) []string {
 var letters = strings.NewReplacer("0", "o", "1", "i", "3", "e", "4", "a", "5", "s", "7", "t", "@", "a", "$", "s", "!", "i")
 
 // CheckPassword returns accounts.Invalid with the reason if a password is not acceptable for a person. There is no rule about which
-// characters a password must contain. It rejects passwords that consist of a common word, a keyboard sequence or an alphabet sequence with
-// digits and signs around it, or of a repeated group of characters, and the most common passwords.
+// characters a password must contain. Rejected are the most common passwords, also with digits and signs around them, and passwords with
+// too few different parts (see the function common).
 func CheckPassword(password, name string) error {
 	switch {
 	case utf8.RuneCountInString(password) < MinPassword:
@@ -188,8 +188,8 @@ var walks = func() (list []string) {
 	return list
 }()
 
-// common reports whether a password has fewer than six characters, or fewer than three different ones, if each word, sequence and
-// repetition in it counts as one character.
+// common reports whether a password has fewer than six different parts; a part is a word, a sequence of keys or letters, or a single
+// character that belongs to neither.
 func common(password, name string) bool {
 	return slices.ContainsFunc(spellings(password), func(text string) bool { return minimumLength(text, name) < 6 })
 }

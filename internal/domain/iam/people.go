@@ -84,7 +84,7 @@ var (
 	// ErrNoSession reports that a session does not exist or has ended.
 	ErrNoSession = errors.New("there is no such session")
 	ErrNoLink    = errors.New("this link was used, or is older than ten minutes: ask for another one")
-	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which of them is wrong.
+	// ErrRefused reports that the name, the password or the code is wrong. The message does not tell which one.
 	ErrRefused = errors.New("the name, the password or the code is not right")
 	// ErrSecondFactor reports that name and password are correct and that a code of the second factor is required.
 	ErrSecondFactor = errors.New("a code of the second factor is wanted")
@@ -118,8 +118,8 @@ type Store interface {
 // Tx is one database transaction on people, keys, sessions and links. The methods of Tx return ErrNoPerson, ErrNoKey, ErrNoSession
 // or ErrNoLink for rows that do not exist.
 type Tx interface {
-	// LockPeople serializes changes of people until the transaction ends. Otherwise two people could take the same name, or a change could
-	// restore a right that a concurrent change has removed.
+	// LockPeople serializes changes of people until the transaction ends. Without LockPeople, two people could take the same name, or a
+	// change could restore a right that a concurrent change has removed.
 	LockPeople(ctx context.Context) error
 	Person(ctx context.Context, name string) (Person, error)
 	// PersonOf returns the person with this issuer and subject at an identity provider.
@@ -128,7 +128,7 @@ type Tx interface {
 	// PutPerson stores a person and writes action to the audit log; if action is "", it writes no audit entry.
 	PutPerson(ctx context.Context, p Person, action string) error
 	// UseCode stores the step and the recovery codes of p if the stored values still equal those of the argument before, which the caller
-	// has read. Otherwise another request has used a code meanwhile, and UseCode returns ErrRefused.
+	// has read. If another request has used a code of the person meanwhile, UseCode returns ErrRefused.
 	UseCode(ctx context.Context, before, p Person) error
 	DeletePerson(ctx context.Context, name string) error
 	AdminKeyByHash(ctx context.Context, hash string) (Key, error)
@@ -210,7 +210,7 @@ const (
 	recoveryPurpose = "recovery/"
 )
 
-// namePattern does not limit the length of a name (CheckName does), because compiling such a pattern would take 27 ms at each start.
+// namePattern does not limit the length of a name (CheckName does), because a pattern with a limit takes 27 ms to compile at each start.
 var namePattern = regexp.MustCompile(`^[\p{L}\p{N}][\p{L}\p{N}._@-]*$`)
 
 // CheckName returns accounts.Invalid for an invalid name.
@@ -233,7 +233,7 @@ type Change struct {
 }
 
 // Created contains the new secrets of a change: the otpauth URI of a second factor, its recovery codes, and the text of an invitation with
-// its expiry. They are shown only once.
+// its expiry. The secrets are shown only once.
 type Created struct {
 	Factor
 	Invitation string
@@ -478,7 +478,7 @@ func (d *Service) authenticate(ctx context.Context, a Credentials, b Browser) (p
 	}
 	err = d.Store.ViewPeople(ctx, func(tx Tx) (err error) {
 		if CheckName(a.Name) != nil {
-			return ErrNoPerson // the name may also contain bytes that the database rejects
+			return ErrNoPerson // not looked up: an invalid name may contain bytes that the database rejects
 		}
 		p, err = tx.Person(ctx, a.Name)
 		return err
@@ -633,8 +633,8 @@ func (d *Service) BySession(ctx context.Context, text string) (Caller, error) {
 	return c, err
 }
 
-// sessionEndError returns err if a session or key ended while its last use was being recorded. Other errors are ignored: if a use cannot be
-// recorded, for example on a full disk, the session or key only counts as unused for longer.
+// sessionEndError returns err if a session or key ended while its last use was being recorded. sessionEndError ignores other errors: if a
+// use cannot be recorded, for example on a full disk, the session or key only counts as unused for longer.
 func sessionEndError(err error) error {
 	if errors.Is(err, ErrNoSession) || errors.Is(err, ErrNoKey) {
 		return err

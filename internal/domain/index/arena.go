@@ -19,11 +19,11 @@ import (
 const (
 	chunkBits = 16
 	chunkSize = 1 << chunkBits
-	// pageBits is the number of bits of a chunk number that select the chunk within a page of the directory.
+	// pageBits is the number of low bits of a chunk number; these bits are the index of the chunk in a page of the directory.
 	pageBits = 12
 	dirBits  = 12
-	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so maxChunks also limits how much can be appended between
-	// two Loads.
+	// maxChunks limits an arena to 1 TiB. Chunk numbers are never reused, so maxChunks also limits how much can be appended between two
+	// calls of Load.
 	maxChunks = 1 << (pageBits + dirBits)
 )
 
@@ -41,7 +41,7 @@ type arena struct {
 	// The following fields are used only by the writer:
 	chunks  []chunkUse // by number
 	slabs   []slab
-	leaving int   // number plus one of the slab that is being emptied; 0 = none
+	leaving int   // 1 + the number of the slab that is being emptied; 0 = none
 	free    int   // offset of the next record in the last chunk
 	bytes   int64 // memory held
 }
@@ -56,7 +56,7 @@ type slab struct {
 	all   []byte  // memory of all chunks; nil = the slab was freed
 
 	chunksInUse int   // number of chunks in use
-	used, dead  int64 // in bytes; a dropped chunk counts as dead
+	used, dead  int64 // used and dead bytes; all bytes of a dropped chunk are dead
 }
 
 // slabMost is the maximum number of chunks in a slab.
@@ -162,7 +162,7 @@ func (a *arena) bury(addr address, size int32) {
 	}
 }
 
-// leave returns the number of a chunk to be emptied; its slab is more than half dead, and is freed when all chunks of the slab are empty.
+// leave returns the number of a chunk to be emptied, so that its mostly dead slab can be freed; ok = false: no slab must be emptied.
 func (a *arena) leave() (n int, ok bool) {
 	if a.leaving == 0 {
 		return 0, false
@@ -261,7 +261,7 @@ const (
 	flagService
 	flagTarget // the record has a target that differs from its owner
 	flagExtra
-	versionShift = iota // position of two flag bits: the version that a test link opens
+	versionShift = iota // position of the two flag bits with the version that a test link opens
 )
 
 const noText = math.MaxUint16
@@ -311,7 +311,7 @@ func (r record) trailer() (id int64, target address, extra []byte) {
 	return id, target, extra
 }
 
-// extraText returns the first text of an extra part and the bytes that follow it; ok is false if the part has no more texts.
+// extraText returns the first text in b, the extra texts of a record, and the bytes after this text; ok is false if b has no more texts.
 func extraText(b []byte) (text string, rest []byte, ok bool) {
 	n := int(binary.LittleEndian.Uint16(b))
 	if n == noText {
@@ -345,7 +345,7 @@ func (r record) textSize() int {
 	return len(extra) - len(rest)
 }
 
-// encodeRule appends the record of a rule to b. The addresses host, owner, target and page belong to the host and the texts of the rule.
+// encodeRule appends the record of a rule to b. The last four parameters are addresses of texts.
 func encodeRule(b []byte, r *rules.Rule, tail string, host, owner, target, page address) []byte {
 	flags := byte(r.OpenVersion&3) << versionShift
 	set := func(bit byte, on bool) {

@@ -23,14 +23,14 @@ type core struct {
 	textTable table // used only by the writer
 	ruleTable table
 
-	// Few rules have test links: the rules of an app's developer may have some test links, the rules for printed codes have none.
+	// testCount is the number of different test links; most rules have none, in particular the rules for printed codes.
 	testCount atomic.Int64
 	testMu    sync.RWMutex
 	tests     map[string][]string // maps a test link to the keys of the rules that list it
 
 	testBytes int64 // approximate memory of tests
 	scratch   []byte
-	unseen    atomic.Uint64 // passed as the version counter for changes of data that no reader accesses
+	unseen    atomic.Uint64 // version counter for changes of data that no reader accesses, in place of Index.version
 	grownAt   int64         // size of texts in bytes after the last Load
 }
 
@@ -48,7 +48,7 @@ func (c *core) bytes() int64 {
 		c.testBytes
 }
 
-// window is the number of slots that are compared in parallel.
+// window is the number of places whose buckets are loaded together, before judge examines the first of these places.
 const window = 8
 
 // lookup is the state of one look-up.
@@ -173,7 +173,7 @@ func (c *core) matched(r record, key string, end int) rules.Match {
 			return h
 		}
 	}
-	if end > len(key) { // the rule ends with a bare "?" that the link does not have
+	if end > len(key) { // the rule ends with "?", which the link does not contain
 		h.Prefix = key + "?"
 		return h
 	}

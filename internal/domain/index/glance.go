@@ -14,8 +14,8 @@ import (
 // and host, a path, a host of at most 31 bytes and at most four places where a rule can end, and is not a code of a service
 // account. Links that are not ordinary are handled by core.search; tests check that glance and core.search return the same results.
 //
-// While a processor waits for memory, it continues with independent instructions and predicts branches. For this reason a glance computes
-// the table positions from the link alone, and uses the host entry only in branches: the processor need not wait for it.
+// While a processor waits for memory, it continues with independent instructions and predicts branches. A glance computes the table
+// positions from the link alone, and uses the host entry only in branches, so that the processor need not wait for the host entry.
 
 const (
 	ones    = 0x0101010101010101

@@ -22,7 +22,7 @@ const (
 	mixHost   = 0x589965cc75374cc3
 )
 
-// mix returns the XOR of the high and low halves of a product.
+// mix returns the XOR of the high and low halves of the 128-bit product of a and b.
 func mix(a, b uint64) uint64 {
 	hi, lo := bits.Mul64(a, b)
 	return hi ^ lo
@@ -135,7 +135,7 @@ func places(found []place, seed uint64, h *host, tail string, pathLen int) []pla
 		state = mix(state^w, mixBlock)
 	}
 	if asks&1 != 0 && pathLen == len(tail) && len(tail) < longest {
-		// A link without "?" also matches a rule that ends with a bare "?".
+		// A link without "?" also matches a rule that equals the link plus a final "?".
 		if from != len(tail) { // the last block was not full, so hashAsked reads it again
 			found = append(found, place{hashAsked(seed, lower, tail), len(tail) + 1})
 		} else {

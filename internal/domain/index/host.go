@@ -8,7 +8,7 @@ import (
 )
 
 // A host stores a scheme and host in one cache line, together with masks of the places where rules of the host can end. A look-up probes
-// only these places, and stops at once if the host has no rule:
+// only the places in the masks, and stops at once if the host has no rule. The words of the type host:
 //
 //	word 0  hash of the scheme and host, odd for https; 0 = a free line
 //	     1  low half: bit d = a rule without "?" ends after the d-th "/" of the
@@ -29,7 +29,7 @@ const (
 	hostFill = 600
 )
 
-// hostTable finds hosts by hash; it is divided into segments, as the type table is.
+// hostTable finds hosts by hash; the table is divided into segments, like a value of the type table.
 type hostTable struct {
 	segments [1 << hostBits]hostSegment
 

@@ -128,9 +128,9 @@ type fileRule struct {
 	Published   bool       `json:"published"`
 }
 
-// WriteSnapshot writes the state that the index has at one moment during the call. It writes a new file, which replaces the file at path
-// after it is on disk. Rules may change during the call. The caller must determine mark before the call: a node that loads the file then
-// reads all changes after mark.
+// WriteSnapshot writes the state that the index has at one moment during the call. WriteSnapshot first writes a new file to disk; the new
+// file then replaces the file at path. Rules may change during the call. The caller must determine mark before the call, because a node
+// that loads the file reads only the changes after mark.
 func (x *Index) WriteSnapshot(path string, mark Checkpoint, list []SnapshotAccount) error {
 	_, err := atomicfile.Write(path, 0o600, func(f *os.File) error { return x.writeSnapshot(f, mark, list) })
 	if err != nil {

@@ -77,7 +77,7 @@ func sameTags(tags, tag uint64) uint64 {
 	return ^((x&lowBits + lowBits) | x | lowBits) & tagBytes
 }
 
-// find returns the bucket and slot whose address eq accepts; nil if eq accepts no address.
+// find returns the bucket and slot with an address for which the function eq returns true; nil if there is no such address.
 func (t *table) find(hash uint64, eq func(address) bool) (b *bucket, slot int) {
 	s := t.segment(hash)
 	n, first := s.n.Load(), s.buckets.Load()

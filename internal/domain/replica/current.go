@@ -57,10 +57,10 @@ type Replica struct {
 	loaded           bool
 	swaps            uint64 // number of times that a full reload replaced the memory
 	followed         position
-	checked          time.Time // last time at which the memory contained every change up to followed
+	checked          time.Time // last time at which the memory contained every change that was committed
 	lastResponse     time.Time // last time at which the store responded with a page of the log or with rules of a reload
-	silent           bool      // reports whether an error was logged because the log cannot be read
-	restored         bool      // reports whether loading the snapshot file was attempted
+	silent           bool      // true if the program has logged that the change log cannot be read
+	restored         bool      // true if loading the snapshot file was attempted
 	snapshotPosition position  // log position up to which the snapshot file contains every rule change; 0 = no file for this log
 	ruled            position  // log position up to which the memory contains every rule change; guarded by the mutex "reading"
 	// midway is a test hook that forces interleavings; a reload calls it before it locks the mutex "reading".
@@ -96,7 +96,7 @@ func (c *Replica) RefreshRule(ctx context.Context, key string) {
 		c.next = nil
 	}
 	c.mu.Unlock()
-	err := errUnread // stays set after a panic, so that the rules count as unread and are read again later
+	err := errUnread // after a panic, err is still errUnread, and the rules are read again later
 	defer func() {
 		for _, key := range batch.keys {
 			kind, err := "rule "+key, err

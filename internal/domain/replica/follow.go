@@ -89,7 +89,7 @@ const (
 type position struct {
 	seq  int64
 	hash string
-	// If not 0: the next log entry, an import, makes the changes from first to last visible; the changes up to shown have been read.
+	// While an import is being read: the first and last change that its log entry makes visible, and the last change read; otherwise 0.
 	first, last, shown int64
 }
 
@@ -98,7 +98,7 @@ func (c *Replica) Follow(ctx context.Context) {
 	rung := make(chan struct{}, 1)
 	var listening sync.WaitGroup
 	listening.Go(func() { c.listen(ctx, rung) })
-	defer listening.Wait() // the notification connection must be closed before the store is
+	defer listening.Wait() // the notification connection must be closed before the store is closed
 	for ctx.Err() == nil {
 		err := c.CatchUp(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -197,7 +197,7 @@ func (c *Replica) catchUp(ctx context.Context) (hasMore bool, err error) {
 // errOtherLog is returned if the log was replaced by another log, so that everything must be reloaded.
 var errOtherLog = errors.New("replica: the log of changes is another one")
 
-// page applies one page of the log, which begins after a position, to the memory dst. page returns errOtherLog if the log was replaced.
+// page applies the log entries after pos, at most one page, to the memory dst. page returns errOtherLog if the log was replaced.
 func (c *Replica) page(ctx context.Context, dst memory, pos *position) (hasMore bool, err error) {
 	defer func() {
 		if err == nil || errors.Is(err, errOtherLog) {
@@ -301,7 +301,7 @@ func (c *Replica) applyAll(ctx context.Context, dst memory, list []Change) error
 	if dst.accounts == nil { // dst contains only rules
 		return nil
 	}
-	// If reading all objects fails, each object is read by itself, so that one unreadable object does not block the others.
+	// If reading all objects fails, each object is read by itself, so that one unreadable object does not block the other objects.
 	reloadAll := func(kind string, keys []string, f func(ctx context.Context, keys ...string) error) error {
 		if len(keys) == 0 || f(ctx, keys...) == nil {
 			return nil

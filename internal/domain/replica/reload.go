@@ -66,9 +66,9 @@ func (c *Replica) readBeside(ctx context.Context, all bool) error {
 	return c.rebuild(ctx, all)
 }
 
-// rebuild loads everything, or only the rules if "all" is false, into a new memory. Meanwhile the current memory serves scans and follows
-// the changes. Then the new memory applies these changes from the change log, and replaces the current memory at the end of the log; at
-// this moment no goroutine writes to either memory.
+// rebuild loads everything, or only the rules if "all" is false, into a new memory. During the load, the current memory serves scans and
+// follows the change log. After the load, rebuild applies the log to the new memory; at the end of the log the new memory replaces the
+// current one, while no goroutine writes to either memory.
 func (c *Replica) rebuild(ctx context.Context, all bool) error {
 	for {
 		done, err := c.followOnce(ctx, all)

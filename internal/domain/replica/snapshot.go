@@ -128,7 +128,7 @@ func (c *Replica) SaveSnapshot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing the snapshot of the rules: %w", err)
 	}
-	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // the next start would not know which changes were unreadable
+	if n, _, _ := c.Unreadable(); n > 0 || !c.due(pos) { // a snapshot does not store which changes were unreadable
 		return nil
 	}
 	if err := c.Rules.WriteSnapshot(c.SnapshotFile, index.Checkpoint{Seq: pos.seq, Identity: pos.hash}, c.Accounts.snapshot()); err != nil {

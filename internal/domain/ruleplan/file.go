@@ -12,7 +12,7 @@ type File struct {
 	Rules []Written `yaml:"rules" json:"rules"`
 }
 
-// Written is a rule in the format of a rules file. It contains all fields, so that the plan for an unchanged file has no steps.
+// Written is a rule in the format of a rules file. Written contains all fields, so that the plan for an unchanged file has no steps.
 type Written struct {
 	Prefix      string    `yaml:"prefix" json:"prefix"`
 	Path        string    `yaml:"path" json:"path"`

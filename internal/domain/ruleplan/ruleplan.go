@@ -149,8 +149,8 @@ func (f *FileErrors) rule(node ruleNode) (w Desired, ok bool) {
 	return w, len(*f) == prev
 }
 
-// eachRule calls visit for each rule of a file. Either the file has the single key "rules", or each line contains one object, which
-// includes the owner; in this case exported is true. The file is parsed entry by entry, never as a whole.
+// eachRule calls visit for each rule of a file. Either the file has the single key "rules", or each line is one object with an owner; in
+// the second case exported is true. The file is parsed entry by entry, never as a whole.
 func eachRule(file string, text []byte, visit func(ruleNode)) (exported bool, err error) {
 	trimmed := bytes.TrimSpace(text)
 	if len(trimmed) > 0 && trimmed[0] == '{' {

@@ -31,8 +31,8 @@ type FetchStep struct {
 // error with a reason of one line. The steps of the download are returned on success and on error.
 type Fetch func(ctx context.Context, url string, allowPrivate bool) (body []byte, steps []FetchStep, err error)
 
-// confirm checks that the owner controls the directory of a prefix, and returns a record of the check of the verification file; the error
-// is 85069 with the reason. Contract: rules §2.7.
+// confirm checks that the owner controls the directory of a prefix, and returns a record of the check of the verification file; if the
+// check fails, confirm returns the error 85069 with the reason. Contract: rules §2.7.
 func (s *Service) confirm(ctx context.Context, owner accounts.Account, p Prefix, status DomainStatus, conf settings.Settings) (Confirmation,
 	error) {
 	c := Confirmation{Owner: owner.AppID, Prefix: p.Text, URL: p.ConfirmAddress(owner.Confirm.Name)}

@@ -10,7 +10,7 @@ import (
 type DryRunResult struct {
 	// File is the URL of the verification file; "" if the prefix is invalid or the rule needs no file.
 	File string
-	// Vouched reports whether the operator trusts the host. If so, the verification file is not fetched.
+	// Vouched reports whether the operator trusts the host. If the operator does, the verification file is not fetched.
 	Vouched bool
 }
 

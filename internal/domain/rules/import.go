@@ -24,10 +24,9 @@ const (
 	importBatch = 500
 	// importCache limits the number of accounts and links that are cached while lines are checked.
 	importCache = 10_000
-	// singlyUpTo is the maximum number of changed rules for which Changed is called for each rule; larger imports write their rules
-	// as hidden rows.
+	// If an import changes at most singlyUpTo rules, Service.Changed is called for each of these rules; a larger import writes hidden rows.
 	singlyUpTo = 1000
-	// editsInMemory is the maximum number of edited rules that an import keeps in memory, for the case that it writes no hidden rows.
+	// editsInMemory is the maximum number of edited rules that an import without hidden rows keeps in memory until it stores them.
 	editsInMemory = 100_000
 )
 
@@ -46,13 +45,13 @@ type Planned struct {
 type Plan func() iter.Seq2[Planned, error]
 
 // Import stores the operator's rules, either all of them or none. Import checks the same as Add, except the verification file, the number
-// of rules and the quota. If the owner already has a rule, Import updates it to match its line. Import accepts a rule below a prefix that
-// another rule of the import occupies: a server may have such rules of different owners, and an export of its rules must be importable. The
-// error lists the lines that cannot be stored (accounts.RowErrors). With dry = true, Import only checks.
+// of rules and the quota. If the owner of a line already has a rule with the same prefix, Import updates this rule. Import accepts a rule
+// below a prefix that another rule of the import occupies: a server may have such rules of different owners, and an export of these rules
+// must be importable. The error lists the lines that cannot be stored (accounts.RowErrors). With dry = true, Import stores nothing.
 //
-// An import delays other callers no longer than any other change does. While lines are checked, other transactions can change rules. A
-// large import writes hidden rows, which all become visible at one moment; if a change since the check affects its result, the import is
-// repeated. Decision 55.
+// An import delays other callers no longer than any other change does. While lines are checked, other transactions can change rules; if
+// such a change affects the result of the check, the import is repeated. A large import writes hidden rows, which all become visible at one
+// moment. Decision 55.
 func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imported, error) {
 	// Errors within the lines themselves are found without a transaction.
 	faults, marks, last, err := checkLines(plan)
@@ -74,7 +73,7 @@ func (s *Service) Import(ctx context.Context, plan Plan, dry bool) (accounts.Imp
 		default:
 			return accounts.Imported{}, err
 		}
-		// The changes may be committed even if there is an error (awaitMemory).
+		// Even if err is not nil, the changes may be committed, so the in-memory index must reload the rules (see awaitMemory).
 		ctx = context.WithoutCancel(ctx)
 		switch {
 		case i.first == 0:
@@ -115,8 +114,8 @@ type Edit struct{ Now, Old Rule }
 // inMemory reports whether all changes are in memory.
 func (i *importing) inMemory() bool { return i.added != nil && i.edits != nil }
 
-// store writes the changes that the check found. With exclusive = true, other transactions cannot change rules in the meantime, and
-// the lines are checked again while the lock is held.
+// store writes the changes that the check found. With exclusive = true, the lines are checked again while a lock prevents other
+// transactions from changing rules.
 func (i *importing) store(ctx context.Context, exclusive bool) error {
 	i.first, i.keys = 0, nil
 	if i.done.Added+i.done.Changed == 0 {
@@ -205,7 +204,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 		rule, err := c.draft(ctx, &batch[n])
 		if err != nil {
 			if code, _ := errcode.FromError(err); code != errcode.SystemError {
-				return nil, nil, accounts.ErrConflict // the line was valid when it was checked, so something changed since
+				return nil, nil, accounts.ErrConflict // the line was valid when it was checked, so the stored data has changed
 			}
 			return nil, nil, err
 		}
@@ -219,7 +218,7 @@ func (i *importing) changesOf(ctx context.Context, c *importCheck, batch []Plann
 	return added, edits, nil
 }
 
-// madeAt returns the rule with its times set as for a new rule.
+// madeAt returns the rule with its times set to now, as for a new rule.
 func (r Rule) madeAt(now time.Time) Rule {
 	r.CreatedAt, r.UpdatedAt = now, now
 	if r.Published {
@@ -262,8 +261,8 @@ func (i *importing) storeHeld(ctx context.Context, tx Tx) error {
 	return tx.AddRules(ctx, added, ChangeMeta{At: now, Action: "add"})
 }
 
-// checkUnchanged returns accounts.ErrConflict if a change after the number start affects the check; otherwise it advances start to
-// the last change.
+// checkUnchanged returns accounts.ErrConflict if a change with a number above *start affects the check; otherwise it sets *start to the
+// number of the last change.
 func (i *importing) checkUnchanged(ctx context.Context, tx Tx, start *int64) error {
 	return accounts.Revalidate(ctx, tx, start, i.concerns)
 }
@@ -285,7 +284,7 @@ func (i *importing) concerns(ref accounts.ChangeRef) bool {
 	return !ok || i.hosts[link.Host]
 }
 
-// lineMark identifies a key by a truncated hash in 16 bytes: a collision among ten million keys is practically impossible.
+// lineMark holds the number of a line and a truncated hash of its key, in 16 bytes: equal hashes of two keys are practically impossible.
 type lineMark struct {
 	sum  [12]byte
 	line uint32

@@ -43,7 +43,7 @@ type Finding struct {
 	// Link is an example link that shows the problem; "" if no example is needed.
 	Link string
 	// Prefixes lists the prefixes that would fix the problem. For AlsoCatches, rules with these prefixes must be added and left
-	// unpublished: they exclude the longer numbers. For NoFinalSlash, the list has one element: the prefix with a final slash.
+	// unpublished: they exclude the longer numbers. For NoFinalSlash, the only element is the rule's prefix plus a final slash.
 	Prefixes []string
 }
 
@@ -124,8 +124,8 @@ func (l *linter) governing(matching []int) int {
 	return -1
 }
 
-// checkNumber adds a finding if the last parameter of a rule is a number, because the rule also matches longer numbers. Ten longer rules,
-// one for each digit that may follow, exclude the longer numbers; a shorter rule would also match the number itself.
+// checkNumber adds a finding if the last parameter of a rule is a number, because the rule also matches longer numbers. The finding
+// suggests up to ten longer rules, one for each digit that may follow; a shorter rule would also exclude the number itself.
 func (l *linter) checkNumber(i int) {
 	r := l.set[i]
 	if !r.Published || !endsInNumber(r.Prefix) {

@@ -16,7 +16,7 @@ const (
 	listingsMost = 1 << 15
 )
 
-// listed is the cache key of a list request: a page, the newest rules, or the rules with certain prefixes.
+// listed is the cache key of a request for a list: a request for a page, for the newest rules, or for the rules with certain prefixes.
 type listed struct {
 	owner         string
 	newest        bool
@@ -24,7 +24,7 @@ type listed struct {
 	prefixes      string // prefixes joined by asOne; "" = any
 }
 
-// prefixesMost is the maximum size in bytes of the prefixes in a cache key; every prefixesAre bytes of prefixes count as much as one rule.
+// prefixesMost is the maximum size in bytes of the prefixes in a cache key; prefixesAre bytes of prefixes have the weight of one rule.
 const prefixesMost, prefixesAre = 4 << 10, 256
 
 // asOne joins prefixes into one text. exclusive is true if no other list of prefixes results in the same text.

@@ -150,8 +150,8 @@ func (l Link) Segment() string {
 // Contract: rules §2.9, §2.10.
 func (l Link) IsService() bool { return strings.HasPrefix(l.Key, serviceStart) }
 
-// Ends lists the keys that a rule matching the link can have, longest first: ends within the query, the whole path, and the path up
-// to each "/".
+// Ends lists the keys that a rule matching the link can have, longest first: the link cut off at each character of its query, the link
+// without its query, and the link cut off after each "/" of its path.
 func (l Link) Ends() []string {
 	var ends []string
 	for i := len(l.Key); i > l.query; i-- {
@@ -200,13 +200,13 @@ var publicHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 })
 
-// localHost matches a host that is valid if private hosts are allowed: also a single label (localhost) and a port.
+// localHost matches a host that is valid if private hosts are allowed: it may also be a single label (localhost), and may have a port.
 var localHost = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`^([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(:[0-9]{1,5})?$`)
 })
 
-// ParsePrefix validates a prefix of either kind; the error is 85066 with the reason. allowPrivate permits ports, IP addresses and
-// one-label hosts. Contract: rules §2.5.
+// ParsePrefix validates the prefix of a rule; for an invalid prefix it returns error 85066 with the reason. allowPrivate permits ports, IP
+// addresses and one-label hosts. Contract: rules §2.5.
 func ParsePrefix(text string, kind Kind, allowPrivate bool) (Prefix, error) {
 	fault := func(row behaviour.Row, reason string) (Prefix, error) {
 		return Prefix{}, errcode.IllegalPrefix.WithDetail(row, "prefix %.120q: %s", text, reason)

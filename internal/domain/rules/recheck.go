@@ -71,8 +71,8 @@ const (
 	// recheckLease is the duration for which a claimed directory is reserved for one node.
 	recheckLease = time.Hour
 	// plannedPage is the number of rules that are read at once to find their directories, and plannedSeen is the maximum number of
-	// remembered directories. After each page, the search for directories pauses for plannedRest times the duration of the page, so
-	// that it uses at most a fifth of a core.
+	// remembered directories. After each page, the search for directories pauses for plannedRest times the time that the page took, so that
+	// it uses at most a fifth of a core.
 	plannedPage, plannedSeen, plannedRest = 1000, 1 << 18, 4
 )
 
@@ -137,7 +137,7 @@ func (r *Verifier) RunDue(ctx context.Context, limit int) (n int, err error) {
 	}
 	hands.Wait()
 	if n == 0 && len(due) > 0 {
-		n = 1 // the only claimed row stands for the search for directories, which may have added files that are due
+		n = 1 // only the search for directories was due; it may have added due files, so the caller must continue
 	}
 	return n, errors.Join(faults...)
 }

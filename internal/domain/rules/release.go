@@ -27,9 +27,9 @@ type ReleaseRequest struct {
 	DryRun bool   // only return the rules, delete nothing
 }
 
-// Release deletes rules without the consent of their owners, because the domain has a new owner: the prefixes become free at once.
-// Each rule is deleted in its own transaction, which writes the reason to the audit log, a notice to the previous owner and, if the
-// owner has a message URL, an event. Publishes that were already counted stay counted. Release returns the rules as they were
+// Release deletes rules without the consent of their owners, because the domain has a new owner: the prefixes become free at once. Each
+// rule is deleted in its own transaction, which writes the reason to the audit log, a notice to the previous owner and, if the owner has a
+// message URL, an event. Publishes of a deleted rule still count for the monthly quota of its owner. Release returns the rules as they were
 // before the deletion; hasMore is true if another call must delete the remaining rules. A rule that its owner deleted in the meantime is
 // not an error; ErrNoRule is returned if no rule existed at all.
 func (s *Service) Release(ctx context.Context, req ReleaseRequest) (released []Rule, hasMore bool, err error) {

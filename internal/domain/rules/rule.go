@@ -21,7 +21,7 @@ const (
 	KindService Kind = "service_rule"
 )
 
-// The values of OpenVersion: which version opens for which test users. Contract: rules §1.1.
+// OpenVersion selects the version that a test link opens, and the users for which the link opens it. Contract: rules §1.1.
 const (
 	OpenDevelopment = 1 // developers open the development version
 	OpenTrial       = 2 // administrators and trial users open the trial version
@@ -86,7 +86,7 @@ func checkTestLinks(p Prefix, links []string) error {
 	return nil
 }
 
-// Edit returns the rule as changed by an edit; the error is 40097 if a field may not change. The state stays. Contract: rules §1.2.
+// Edit returns the edited rule, or error 40097 if the edit changes a field that must not change. The state stays. Contract: rules §1.2.
 func (r Rule) Edit(d Draft, now time.Time) (Rule, error) {
 	if r.Published {
 		if r.Kind == KindService {

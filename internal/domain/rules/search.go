@@ -15,7 +15,7 @@ type Search struct {
 	Published *bool    // nil = published and unpublished rules
 	Newest    bool     // true = newest first, false = oldest first
 	Quick     bool     // examine at most PageScanLimit rules
-	From      int64    // ID of the rule after which to start, in the order of Newest; 0 = from the start
+	From      int64    // ID of the rule after which to start, in the order that Newest selects; 0 = from the start
 	Limit     int
 }
 
@@ -86,7 +86,7 @@ func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete b
 	if err != nil {
 		return nil, false, err
 	}
-	if strings.Contains(q.Substring, "://") && len(q.Owners) == 0 { // a link can only match at the beginning, which was already searched
+	if strings.Contains(q.Substring, "://") && len(q.Owners) == 0 { // prefixes that begin with the link were already searched
 		return list, len(list) < q.Limit, nil
 	}
 	bound, end := context.WithTimeout(ctx, searchedFor)

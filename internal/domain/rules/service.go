@@ -32,7 +32,7 @@ type Service struct {
 	Fetch         Fetch
 	// Changed is called after a rule changed, before the change is acknowledged.
 	Changed func(ctx context.Context, key string)
-	// ManyChanged is called instead of Changed when about n rules changed at once. Their changes begin at number first in the change log.
+	// ManyChanged is called instead of Changed when about n rules changed at once; "first" is the number of the first of their changes.
 	ManyChanged func(ctx context.Context, first int64, n int)
 	// Queued is called when an event is waiting to be sent to an account.
 	Queued func()
@@ -501,8 +501,8 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 	return s.awaitMemory(ctx, key, err)
 }
 
-// ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no rule with the prefix, whether or not
-// another account has a rule with the prefix.
+// ownRule returns the caller's rule with a prefix. The error is 40097 if the caller has no rule with the prefix, even if another account
+// has such a rule.
 func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) (Rule, error) {
 	link, ok := ParseLink(prefix)
 	if !ok {
@@ -512,7 +512,7 @@ func ownRule(ctx context.Context, tx Tx, owner accounts.Account, prefix string) 
 	return ownedBy(owner, prefix, rule, err)
 }
 
-// ownedBy receives the result of reading a rule, and returns the rule if the caller owns it, otherwise 40097.
+// ownedBy receives the result of reading a rule, and returns the rule if the caller owns it, otherwise the error 40097.
 func ownedBy(owner accounts.Account, prefix string, rule Rule, err error) (Rule, error) {
 	if errors.Is(err, ErrNoRule) || err == nil && rule.Owner != owner.AppID {
 		return Rule{}, errcode.InvalidArgs.WithDetail(behaviour.RulesPrefixUnknown,
@@ -783,8 +783,8 @@ func (s *Service) listing(owner accounts.Account, l *remembered) Listing {
 	return Listing{Rules: l.rules, Total: l.total, Open: owner.JumpOpen, PublishesLeft: s.publishesLeft(owner, l.spent)}
 }
 
-// publishesLeft returns the number of publishes that an account has left this month; spent is the number that it has already made. The
-// result is never negative, because some clients read it as unsigned.
+// publishesLeft returns the number of publishes that an account has left this month; spent is the number of publishes that the account has
+// already made. The result is never negative, because some clients read it as unsigned.
 func (s *Service) publishesLeft(owner accounts.Account, spent int) int {
 	conf := s.Settings.Get()
 	quota := conf.PublishQuota
@@ -903,8 +903,8 @@ func (s *Service) Occupiers(ctx context.Context, prefix string) ([]Rule, error) 
 	return list, err
 }
 
-// awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed.
-// After an error other than errcode.Code it waits too, because the transaction may have committed before its connection was lost.
+// awaitMemory waits until the in-memory index has reloaded the rule that a transaction changed; key "" = no rule changed. awaitMemory also
+// waits after an error other than errcode.Code, because the transaction may have committed before its connection was lost.
 func (s *Service) awaitMemory(ctx context.Context, key string, err error) error {
 	if _, decided := errors.AsType[*errcode.Code](err); key != "" && !decided && s.Changed != nil {
 		// The change may be committed, so it must become visible even if the client has disconnected.

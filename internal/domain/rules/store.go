@@ -57,8 +57,8 @@ type Tx interface {
 	List(ctx context.Context, q Query) (list []Rule, total int, err error)
 	// Listing returns the results of List for an owner's rules and of PublishesSince, in one round trip.
 	Listing(ctx context.Context, q Query, since time.Time) (found []Rule, total, spent int, err error)
-	// Walk examines rules of an owner ("" = all owners) in the order of a search, look rules at most; next is the ID to continue from, 0 =
-	// end of the list. Beginning returns the rules whose path, or whose link with or without its scheme, begins with the searched text.
+	// Walk examines at most "look" rules of an owner ("" = all owners) in the order of a search; next is the ID to continue from, 0 = end
+	// of the list. Beginning returns the rules whose path, or whose link with or without its scheme, begins with the searched text.
 	Walk(ctx context.Context, s Search, owner string, look int) (list []Rule, next int64, err error)
 	Beginning(ctx context.Context, s Search) ([]Rule, error)
 	// Named returns the owners and prefixes of rules by their IDs, including deleted rules.
@@ -66,9 +66,9 @@ type Tx interface {
 	// CountOwned counts an owner's rules; CountTargeted counts the service-account rules that open a Mini Program.
 	CountOwned(ctx context.Context, owner string) (int, error)
 	CountTargeted(ctx context.Context, target string) (int, error)
-	// NearestRules returns, for http and for https, the rules with the link's host and first path segment whose keys are closest to the
-	// link's key, before and after it. It also returns rules with the link's path on other hosts. The argument "each" is the maximum length
-	// of each of these five lists.
+	// NearestRules returns five lists of at most "each" rules, joined into one list. Four lists have the rules with the link's host and
+	// first path segment whose keys are closest to the link's key: before and after it, for http and for https. The fifth list has rules
+	// with the link's path on other hosts.
 	NearestRules(ctx context.Context, link Link, each int) ([]Rule, error)
 
 	// AddRule stores a new rule and assigns its ID; ErrPrefixTaken if another rule already has the key. The author of every change
@@ -82,8 +82,8 @@ type Tx interface {
 	// the same way. ShowHidden makes all hidden rows visible when the transaction commits. LockForShow must be called before ShowHidden,
 	// and after a change was stored under every reserved number. LockForShow stores the hidden edits and then locks like LockRules, but
 	// waits for at most a second at a time and yields between attempts, so that other transactions do not queue behind LockForShow for
-	// long. The errors are ErrPrefixTaken (also if there are more rules than numbers), accounts.ErrConflict (also if there are fewer) and
-	// accounts.ErrImporting.
+	// long. The errors are ErrPrefixTaken (also if there are more rules than reserved numbers), accounts.ErrConflict (also if there are
+	// fewer rules than reserved numbers) and accounts.ErrImporting.
 	AddHidden(ctx context.Context, list []Rule, d ChangeMeta, under accounts.SeqRange) error
 	EditHidden(ctx context.Context, list []Edit, d ChangeMeta, under accounts.SeqRange) error
 	LockForShow(ctx context.Context) error
@@ -159,7 +159,7 @@ type Query struct {
 	Target  string   // "" = any
 	Keys    []string // nil = any
 	Newest  bool     // true = newest first, false = oldest first
-	AfterID int64    // only rules with a greater ID; for Newest = false
+	AfterID int64    // only rules with an ID above AfterID; used only if Newest = false
 	Offset  int
 	Limit   int
 	NoTotal bool // do not compute the total

@@ -113,9 +113,9 @@ func (s *Service) bringBack(ctx context.Context, tx Tx, r Rule, did ChangeMeta) 
 	return tx.AddRule(ctx, r, did)
 }
 
-// Preview returns the rule that would result from an add, an edit, a publish or a delete, without changing anything; nil = no rule.
-// Preview applies the same checks as Seed. An edit may change every field of a rule, because it may also be made as a delete followed by an
-// add. If published is nil, an added rule is published, and an edited rule keeps its state.
+// Preview returns the rule that would result from an add, an edit, a publish or a delete, without changing anything; nil = no rule. Preview
+// applies the same checks as Seed. An edit may change every field of a rule, because a caller can replace the rule by a delete and an add.
+// If published is nil, an added rule is published, and an edited rule keeps its state.
 func (s *Service) Preview(
 	ctx context.Context, owner accounts.Account, do string, d Draft, published *bool,
 ) (key string, r *Rule, err error) {

@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// Overlay is a Finder in which assumed rules replace some actual rules. It is used to explain the effect of assumed rules, to test plans
-// against past scans, and to resolve a text with the rules of a past time.
+// Overlay is a Finder in which assumed rules replace some actual rules. Overlay is used to explain the effect of assumed rules, to test
+// plans against past scans, and to resolve a text with the rules of a past time.
 type Overlay struct {
 	Base Finder // the actual rules; nil = none
 	// Rules maps the keys of rules to the assumed rules; nil = the key has no rule.
@@ -76,7 +76,7 @@ func (o Overlay) Touches(link rules.Link) bool {
 	})
 }
 
-// unchangedRules returns the rules of a list whose keys are absent from o.Rules, the assumed rules.
+// unchangedRules returns those rules of a list that no assumed rule in o.Rules replaces.
 func (o Overlay) unchangedRules(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(slices.Clone(list), func(r rules.Rule) bool {
 		_, changed := o.Rules[r.Prefix.Key]

@@ -95,7 +95,7 @@ type Finder interface {
 	// Governing returns the rule that governs a scanned text. Only the longest matching rule of each owner counts; of these rules, the
 	// longest published one governs. Contract: rules §2.9.
 	Governing(text string) (hit rules.Match, ok bool)
-	// Matching returns the rules that match a link, longest prefix first; for a code of a service account, at most the rule of that code.
+	// Matching returns the rules that match a link, longest prefix first; for a link of a service account's QR code, at most one rule.
 	Matching(link rules.Link) []rules.Rule
 	// Testing returns the rules that list a text as a test link, longest prefix first, then oldest first.
 	Testing(text string) []rules.Rule
@@ -214,7 +214,7 @@ func (d Decision) WithTicket(ticket string) Decision {
 
 // testLink resolves a link that a rule lists as a test link; the rule need not be published. The user must be a member of the owner, with a
 // role that the rule's OpenVersion includes. If several rules list the link, the longest prefix wins, then the oldest rule. If the version
-// to open does not exist, the link is matched like any other link. Contract: rules §2.6 (test links and roles) and 2.10 (a test link in
+// to open does not exist, the link is matched like any other link. Contract: rules §2.6 (test links and roles) and §2.10 (a test link in
 // several rules).
 func (r Resolver) testLink(req Request) (Decision, bool) {
 	if req.User == "" { // Assumed(scan.test.anonymous)

@@ -32,8 +32,8 @@ type Aggregator struct {
 	Random   io.Reader // source of random bytes; nil = crypto/rand
 	// Earlier lists the logs that this store used before Log. Earlier logs are no longer counted, but users are erased from them too.
 	Earlier []scanlog.Log
-	// SingleNode reports whether Log is the journal of the only node. If so, the journal contains every scan that this store ever counted,
-	// even if the scan was counted in another log.
+	// SingleNode is true if Log is the journal of the only node: such a journal contains every scan that this store ever counted, even if
+	// the scan was counted in another log.
 	SingleNode bool
 	// Flush moves durable events into the log; nil = the log already contains every durable event.
 	Flush func(context.Context) error
@@ -48,7 +48,7 @@ type Aggregator struct {
 	Events int
 
 	mu          sync.Mutex                    // held while counting
-	loaded      bool                          // the fields below hold the stored state plus the changes since that state was stored
+	loaded      bool                          // true if the fields below hold the stored state plus the changes since that state was stored
 	state       State                         // state in the store
 	pending     *pending                      // events counted since state was stored
 	countedSets map[string]*scanlog.OffsetSet // counted offsets in each node's journal
@@ -98,7 +98,7 @@ const (
 	maxAge     = 60 // seconds
 )
 
-// errMoved reports that another node counted in the meantime.
+// errMoved reports that another node has counted since this node read the state.
 var errMoved = errors.New("stats: another node counts")
 
 // Run counts scans until ctx ends. Every second, Run adds the new events to the counts in memory. While few events arrive, the counts are
@@ -259,9 +259,9 @@ func (c *Aggregator) CatchUpAndSave(ctx context.Context) error {
 	return c.saveAll(ctx, true)
 }
 
-// BackfillJournal is called when a node stops using a stream: it counts the events that belonged in the stream from the node's journal, and
-// returns the number of newly counted events. BackfillJournal processes the events after the position start; journal returns an iterator
-// over the events after a position. BackfillJournal reads no log other than this journal.
+// BackfillJournal is called when a node stops using a stream: from the node's journal, it counts the events that belonged in the stream,
+// and returns the number of newly counted events. BackfillJournal processes the events after the position start; journal returns an
+// iterator over the events after a position. BackfillJournal reads no log other than this journal.
 func (c *Aggregator) BackfillJournal(ctx context.Context, node string, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (
 	n int64, err error) {

@@ -239,7 +239,7 @@ func (c *Aggregator) random() io.Reader {
 	return rand.Reader
 }
 
-// replace replaces a user by a meaningless number.
+// replace replaces a user by a meaningless number in the sketches with the given keys, and erases the user in the data of the given codes.
 func (c *Aggregator) replace(ctx context.Context, keys map[UsersKey]bool, names map[alarms.CodeName]bool, user scanlog.UserHash,
 	step uint64) error {
 	_, err := c.change(ctx, func(tx Tx, _ *State) error {

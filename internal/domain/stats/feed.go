@@ -319,7 +319,7 @@ func (c *Aggregator) ListRange(ctx context.Context, f Filter) iter.Seq2[Counted,
 	return c.bound(ctx, f, func() iter.Seq2[scanlog.Entry, error] { return c.Log.ListRange(ctx, 0, f.From, to) })
 }
 
-// Forget removes from the scan log the scans before a time, as far as they can be removed in bulk. Their counts stay.
+// Forget removes scans before a time from the scan log, except those in a file or partition with later scans. The counts stay.
 func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	// Scans that are not counted yet must be counted before they are removed.
 	if err := c.CatchUp(ctx); err != nil {

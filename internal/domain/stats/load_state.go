@@ -39,15 +39,15 @@ type comparison struct {
 	ledger   string
 	state    State // state when it was compared
 	otherLog bool  // another scan log was counted until now
-	cut      int64 // position at which counting continues if the log was truncated or replaced by an older copy; -1 = it was not
+	cut      int64 // position at which counting continues if the log was truncated or replaced by an older copy; -1 = neither happened
 	differs  bool  // the scan at the stored position differs from the scan that was counted there
-	origins  bool  // the events contain the names of their journals, from which cut was determined
+	origins  bool  // the events contain the names of their journals; the field cut was determined from these names
 	position int64 // if otherLog: position up to which the current scan log is already counted
 	users    int64 // if otherLog: position up to which the users of the current scan log are in the sketches
 }
 
-// loadState reads the state and each node's counted scans. end is the end of the log at an earlier time, and other processes may have
-// counted scans after it. The log is therefore considered truncated only if its end, read again, is still before the counted position.
+// loadState reads the state and each node's counted scans. end is the end of the log at an earlier time; because other processes may have
+// counted later scans, the log is considered truncated only if its end, read again, is still before the counted position.
 func (c *Aggregator) loadState(ctx context.Context, end int64) (taken map[string]*scanlog.OffsetSet, err error) {
 	for passed := int64(-1); ; {
 		t, err := c.compareWithLog(ctx, end)
@@ -235,8 +235,8 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 		s.MissingCount += left.KeptCount
 	}
 	if c.SingleNode {
-		// The new scan log also has the scans whose users are not in the sketches yet, and no other scans between them, so that
-		// SketchOffset can stay as far before CountedOffset as in the old log. Adding a user twice is harmless.
+		// The new scan log also has the scans whose users are not in the sketches yet, without other scans in between, so that SketchOffset
+		// can stay as far before CountedOffset as in the old log. Adding a user twice is harmless.
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {

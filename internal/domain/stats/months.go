@@ -20,7 +20,7 @@ const MonthSketches = 1 << 41
 // rollAfter is the delay after the end of a month before the month is rolled up. Scans of a month may arrive after its end.
 const rollAfter = 3 * 24 * time.Hour
 
-// Limits for one transaction: rolledRows and rolledSketches per day that it rolls up, and removedRows that it removes.
+// One transaction rolls up at most rolledRows rows or rolledSketches sketches of each day, or removes at most removedRows rows.
 const (
 	rolledRows     = 600
 	rolledSketches = 30
@@ -53,7 +53,7 @@ func (s *State) keeps(per Granularity, pos int64) bool {
 	return pos >= s.OldestDay
 }
 
-// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, and for a day that is not before rolled.
+// rolledMonth returns the month to which the row of a day is also added; ok is false for an hour, and for the day "rolled" and later days.
 func rolledMonth(per Granularity, pos, rolled int64) (month int64, ok bool) {
 	return timebucket.Month(pos), !per.Hours() && pos < rolled
 }
@@ -141,7 +141,7 @@ func addedUp[R counting](rows []R, equal func(a, b *R) bool) []R {
 // RollKey is a position within the roll-up of a month. A roll-up processes the tables one after the other, each in key order.
 type RollKey struct {
 	Table     rollTable
-	Dimension Dimension `json:",omitempty"` // for sums and users; in rollCountsOfAll, Owner selects the counts of owners
+	Dimension Dimension `json:",omitempty"` // of sums and users; for rollCountsOfAll: Owner = counts by owner, Total = sums over all rules
 	Rule      int64     `json:",omitempty"` // for counts
 	Tuple     int64     `json:",omitempty"`
 	Value     string    `json:",omitempty"`
@@ -187,7 +187,7 @@ func (k RollKey) text() (string, error) {
 }
 
 // Roll rolls up a part of the first complete month that is not rolled up yet; hasMore reports whether more work is left. As soon as the
-// first part is rolled up, new counts for days of the month are also added to the month; the parts themselves contain the earlier counts.
+// first part is rolled up, new counts for days of the month are also added to the month; rolling up a part adds its earlier counts.
 func (c *Aggregator) Roll(ctx context.Context, now time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(tx Tx, s *State) (err error) {
 		hasMore = false
@@ -238,7 +238,7 @@ type MonthPart struct {
 	Users  []UsersRow
 }
 
-// OfDays sums the days of a month for some keys, from the given key on, and returns the sums and the key that follows.
+// OfDays sums the days of a month for a limited number of keys from the given key on; the next call must continue with the key "next".
 func (c *Aggregator) OfDays(ctx context.Context, tx Tx, month int64, key RollKey) (part MonthPart, next RollKey, err error) {
 	switch key.Table {
 	case rollCounts, rollCountsOfAll:
@@ -285,7 +285,7 @@ func daysOfMonth(per Granularity, month int64) Span {
 	return Span{per, timebucket.FirstDay(month), timebucket.FirstDay(month + 1)}
 }
 
-// per returns the granularity of the rows of days that are rolled up at k.
+// per returns the granularity of the daily rows that are rolled up at the key k.
 func (k RollKey) per() Granularity {
 	switch {
 	case k.Table != rollCountsOfAll:
@@ -296,8 +296,8 @@ func (k RollKey) per() Granularity {
 	return PerDayOfAll
 }
 
-// ofAllDays merges the first rows of several days in key order. A day with limit rows may have further, unread rows: ofAllDays stops at the
-// last key read from such a day, and rest is the first row with this key.
+// ofAllDays merges the first rows of several days in key order. A day of which "limit" rows were read may have more rows: ofAllDays stops
+// at the last key read from such a day, and rest is the first row with this key.
 func ofAllDays[R any](rows []R, limit int, day func(*R) int64, compare func(a, b R) int) (items []R, rest *R) {
 	slices.SortFunc(rows, compare)
 	read := map[int64]int{}
@@ -384,9 +384,9 @@ func (c *Aggregator) usersOfDays(ctx context.Context, tx Tx, month int64, key Ro
 	return rows, next, nil
 }
 
-// PruneRollups removes a part of the counts of hours from before the time hours, and of days from before the time days; a zero time removes
-// none. hasMore reports whether more rows are left to remove. Days are removed only in whole months that are rolled up. Together with these
-// months, PruneRollups removes the hours of the two days after them.
+// PruneRollups removes a part of the hourly counts from before the argument "hours", and of the daily counts from before the argument
+// "days"; a zero time removes none. hasMore reports whether more rows are left to remove. Days are removed only in whole rolled-up months;
+// together with these months, PruneRollups removes the hours of the two days that follow.
 func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (hasMore bool, err error) {
 	_, err = c.change(ctx, func(tx Tx, s *State) error {
 		hasMore = false

@@ -33,7 +33,7 @@ const maxRuleBlocks = 16_384
 // owners caches the owners of rules and of applications, which never change.
 type owners struct {
 	mu      sync.Mutex
-	rules   map[int64]*[rulesTogether]uint32 // indexes into all; 0 = unknown
+	rules   map[int64]*[rulesTogether]uint32 // indexes into the field all; 0 = unknown
 	batches map[int64]uint32
 	numbers map[string]uint32
 	all     []owner

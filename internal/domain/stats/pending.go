@@ -64,7 +64,7 @@ type pending struct {
 	cells     map[cell]int32   // index in counts
 	counts    []cellCount
 	codes     []codeScan
-	byCode    map[alarms.CodeName][]int32 // index in codes, for each scan
+	byCode    map[alarms.CodeName][]int32 // the indexes of the code's scans in the field codes
 	unmatched map[missOf]int64
 	owners    map[int64]string // by OwnerNumber
 }
@@ -100,7 +100,7 @@ func newPending(position int64) *pending {
 // size returns the number of pending events.
 func (p *pending) size() int { return p.events + p.recounted }
 
-// origins returns those entries of the map all (the offset sets by node) that belong to nodes with pending events.
+// origins returns those entries of the map "all" (the offset sets by node) that belong to nodes with pending events.
 func (p *pending) origins(all map[string]*scanlog.OffsetSet) map[string]*scanlog.OffsetSet {
 	sets := make(map[string]*scanlog.OffsetSet, len(p.nodes))
 	for node := range p.nodes {
@@ -162,7 +162,7 @@ func (c *Aggregator) count(ctx context.Context, e *scanlog.Entry) error {
 		return err
 	}
 	if c.countedSets[e.From.Node].Has(e.From.Position) {
-		// The event was already counted in a scan log that was lost. It is not counted again, but becomes the last scan.
+		// The event was already counted in a scan log that was lost: it is not counted again, but becomes the last scan.
 		p.to, p.scan, p.scanAt = e.Position, e.ID, e.OccurredAt
 		p.recounted++
 		c.countedFrom(e.From)

@@ -144,7 +144,7 @@ func (p Granularity) Start(pos, offset int64) time.Time {
 	return time.Unix(pos*3600, 0).UTC()
 }
 
-// day returns the first day of a day or month.
+// day returns the first day of a month, and returns a day unchanged.
 func (p Granularity) day(pos int64) int64 {
 	if p == PerMonth || p == PerMonthOfAll || p == PerMonthOfOwner {
 		return timebucket.FirstDay(pos)
@@ -222,7 +222,7 @@ func (s *State) moment(per Granularity, pos int64) string {
 }
 
 // inHours splits a range of hours into spans to read. Whole days are read from the counts of days and months, and the other hours at both
-// ends from the counts of hours. If these hours were already removed, the range is extended to whole days.
+// ends from the counts of hours. If hours at an end were already removed, the range is extended to whole days.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.OldestHour {
 		first = timebucket.Day(first, s.Offset)*24 - s.Offset
@@ -244,7 +244,7 @@ func (s *State) inHours(first, last int64) (list []Span) {
 	return list
 }
 
-// inDays splits a range of days into spans to read: whole months are read from rolled-up months. If the days were already removed,
+// inDays splits a range of days into spans to read: whole months are read from rolled-up months. If days at an end were already removed,
 // the range is extended to whole months.
 func (s *State) inDays(day, end int64) (list []Span) {
 	if day < s.OldestDay {
@@ -356,9 +356,9 @@ const tooManyUsers = BadQuestion("distinct users of too many days and values wer
 type usersAsked struct {
 	Query
 	dim      Dimension
-	filtered bool // the query selects only the text in value or, if several is true, the values in q.Owners
+	filtered bool // only one value is selected (the field "value") or, if several is true, the values in Owners
 	value    string
-	several  bool // q.Owners selects more than one value
+	several  bool // Owners selects more than one value
 
 	rows   int
 	bytes  int
@@ -525,8 +525,8 @@ func (c *Aggregator) join(ctx context.Context, u *usersAsked) error {
 	return nil
 }
 
-// visitTail calls visit with the users that are not in the stored sketches yet, if this process has them in memory. They are the users of
-// counted scans, and of a few later scans. visitTail returns false on other nodes and shortly after the start.
+// visitTail calls visit with the users of counted scans, and of a few later scans, that are not in the stored sketches yet. visitTail
+// returns false if this process does not have these users in memory: if another node counts, and shortly after the program start.
 func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64, value string, s *hyperloglog.Users)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -537,8 +537,8 @@ func (c *Aggregator) visitTail(state State, dim Dimension, visit func(day int64,
 	return true
 }
 
-// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first. The first hour contains the time from, the last
-// hour the last moment before to. owners limits the result to hosts with rules of these owners, and parent to links below a prefix.
+// UnmatchedRows returns the link prefixes of scans that opened nothing, most scanned first. The time range from "from" to "to" is extended
+// to whole hours. "owners" limits the result to hosts with rules of these owners, and "parent" to links below this prefix.
 func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent string, from, to time.Time, limit int) (
 	[]UnmatchedRow, error) {
 	if !from.Before(to) {
@@ -571,8 +571,8 @@ func (c *Aggregator) UnmatchedRows(ctx context.Context, owners []string, parent 
 	})
 }
 
-// MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. It suffices for several days, because
-// each day has at most MaxPlaces of them.
+// MaxMisses is the maximum number of link prefixes of unmatched scans that are examined or exported. MaxMisses suffices for several days,
+// because at most MaxPlaces link prefixes are counted per day.
 const MaxMisses = 100_000
 
 // missesBelow returns the rows that count links below a prefix: those with the prefix's host and first path segment, or all rows of its

@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 )
 
-// rows returns, sorted by key, the pending counts by hour and day (by rule, over all rules and by owner), and their sums by dimension.
+// rows returns the pending counts by hour and by day, for each rule, each owner and all rules, and their sums by dimension, sorted by key.
 func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumRow) {
 	hours := slices.Clone(p.counts)
 	for i, n := range firsts {

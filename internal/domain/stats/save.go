@@ -62,9 +62,9 @@ func (c *Aggregator) save(ctx context.Context) error {
 			s.CountedOffset, s.Checkpoint, s.LastScanID, s.LastScanAt = p.to, p.scan.String(), p.scan.String(), p.scanAt
 			s.KeptCount, s.MissingCount = s.KeptCount+int64(p.size()), max(0, s.MissingCount-int64(p.recounted))
 		} else {
-			// switchLog keeps the distance from SketchOffset to CountedOffset; in the journal, the pending events add to this distance.
+			// switchLog keeps the distance from SketchOffset to CountedOffset, which in the journal must also cover the pending events.
 			s.SketchOffset = max(0, s.SketchOffset-int64(p.events))
-			s.RetentionFloor = c.Now() // a recount of the shared scan log cannot find the pending events
+			s.RetentionFloor = c.Now() // the pending events are not in the shared scan log, so a recount cannot find them
 			currentSets, err := tx.Origins(ctx)
 			if err != nil {
 				return err

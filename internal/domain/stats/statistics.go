@@ -225,14 +225,14 @@ type UsersRow struct {
 	Users  int64 // number of users in Sketch
 	Sketch string
 	Erased int64 // number of counted users whose data were erased
-	// Since contains sketches of the users that were added later, so that a large sketch need not be rewritten for each new user.
+	// Since contains sketches of users that were added after Sketch was stored, so that a large Sketch is not rewritten for each user.
 	Since []string
 }
 
 // Large reports whether the row may have entries in Since: its sketch uses registers and stores no individual users.
 func (r *UsersRow) Large() bool { return strings.HasPrefix(r.Sketch, "r") }
 
-// Merged returns the union of the sketch and its later additions.
+// Merged returns the union of Sketch and the sketches in Since.
 func (r *UsersRow) Merged() (hyperloglog.Users, error) {
 	s, err := hyperloglog.Decode(r.Sketch)
 	for _, text := range r.Since {
@@ -290,7 +290,7 @@ type State struct {
 	RollupCursor string
 	// OldestHour and OldestDay are the first retained hour and day, 0 = all are retained; OldestDay is the first day of a month.
 	OldestHour, OldestDay int64
-	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = all days are, because all hours were still there.
+	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = all days are, because no hours had been removed.
 	ZoneChangeDay int64
 }
 
@@ -306,7 +306,7 @@ type LogCheckpoint struct {
 	Position      int64  // position up to which the scan log is counted; 0 = counting never left this scan log
 	Users         int64  // position up to which the users of the scan log are in the sketches; -1 = unknown
 	WebhookOffset int64  // position of the webhook reader; -1 = unknown
-	Last          string // ID of the last scan of this log that was counted from another log; "" = none
+	Last          string // all scans of this log up to the scan with this ID were counted, some from another log; "" = unknown
 }
 
 // Store is the database of the counts.
@@ -361,21 +361,21 @@ type Tx interface {
 	// Origins returns the counted events of each node's journal; PutOrigins stores the counted events of some journals.
 	Origins(ctx context.Context) (map[string]*scanlog.OffsetSet, error)
 	PutOrigins(ctx context.Context, of map[string]*scanlog.OffsetSet) error
-	// RewindReaders moves each reader of scans whose position is greater than end back to the position end.
+	// RewindReaders moves each reader of scans that is beyond the position "end" back to this position.
 	RewindReaders(ctx context.Context, end int64) error
 	// RecallLedger returns the checkpoint of a scan log that was counted before.
 	RecallLedger(ctx context.Context, ledger string) (LogCheckpoint, error)
 	// TurnReaders stores a checkpoint of the current scan log, and moves its readers to a new scan log, which has the ID "to" and is
-	// counted up to position. If shared is false, the new log has all scans, and each reader stays as many positions before the counted
-	// position as in the old log. Otherwise a reader continues at its earlier position in the new log, or at position if there is none.
+	// counted up to position. If shared is false, the new log has all scans: a reader that was n positions before the counted position
+	// stays n positions before it. If shared is true, a reader continues at its former position in the new log, or else at "position".
 	TurnReaders(ctx context.Context, left State, to string, position int64, shared bool) error
 	// ForgetUsers deletes all sketches.
 	ForgetUsers(ctx context.Context) error
-	// ShiftDays recomputes the days for a new time zone (offset) from the stored hours at or after hour; was is the offset of the previous
-	// time zone. ShiftDays also deletes the months at or after month.
+	// ShiftDays recomputes the days for a new time zone (offset) from the stored hours that are not before "hour", and deletes the months
+	// that are not before "month". The argument "was" is the offset of the previous time zone.
 	ShiftDays(ctx context.Context, hour, was, offset, month int64) error
 
-	// FirstCounted returns the first hour or day at or after from that has a count; false = none.
+	// FirstCounted returns the first hour or day that has a count and is not before "from"; found is false if there is none.
 	FirstCounted(ctx context.Context, per Granularity, from int64) (at int64, found bool, err error)
 	// CountsFrom returns, for each day of a span, at most limit rows in unspecified order: the first ones at or after the key (rule,
 	// tuple). The span has at most about forty days.
@@ -396,7 +396,7 @@ type Tx interface {
 	Sums(ctx context.Context, q Query) ([]Answer, error)
 	// Tuples is like Sums for all other queries.
 	Tuples(ctx context.Context, q Query) ([]Answer, error)
-	// UsersOf calls yield with each stored sketch for a query, and separately with each addition to it (AddUsers), in unspecified order.
+	// UsersOf calls yield with each stored sketch that q selects, and separately with each of its additions (AddUsers), in any order.
 	UsersOf(ctx context.Context, q Query, yield func(UsersRow) error) error
 	// UnmatchedRows returns the counts of unmatched scans by link prefix in a half-open range of hours, largest first.
 	UnmatchedRows(ctx context.Context, from, to int64, limit int) ([]UnmatchedRow, error)
@@ -404,10 +404,10 @@ type Tx interface {
 	// Binding returns the binding of an activation, or ErrNoActivation if the activation does not exist.
 	Binding(ctx context.Context, activation int64) (codes.Binding, error)
 
-	// AllTuples, AllSums, AllUsers and AllMisses call yield with every row of some hours or days, in unspecified order.
+	// AllTuples, AllSums, AllUsers and AllMisses call yield with every row of the given hours or days, in unspecified order.
 	AllTuples(ctx context.Context, of []Span, yield func(TupleRow) error) error
 	AllSums(ctx context.Context, of []Span, yield func(SumRow) error) error
-	// AllUsers calls yield with the additions of a sketch (AddUsers) first, then with the sketch; each addition has a stored sketch.
+	// AllUsers calls yield with the additions (AddUsers) to a sketch before the sketch itself; every addition belongs to a stored sketch.
 	AllUsers(ctx context.Context, days Span, yield func(UsersRow) error) error
 	AllMisses(ctx context.Context, hours Span, yield func(UnmatchedRow) error) error
 }

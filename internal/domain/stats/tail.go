@@ -14,8 +14,8 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// readUsers reads from the log the users that are missing in the stored sketches. Whenever the users fill the memory, readUsers stores them
-// and continues.
+// readUsers reads from the log the users that are missing in the stored sketches. Whenever the users in memory reach their limit, readUsers
+// stores them and continues.
 func (c *Aggregator) readUsers(ctx context.Context) error {
 	for {
 		c.tail = newTail()
@@ -44,7 +44,7 @@ func (c *Aggregator) readUsers(ctx context.Context) error {
 	}
 }
 
-// readTail passes the counted events whose users are not in the sketches yet to visit, some twice, until visit returns false.
+// readTail calls visit with the counted events whose users may be missing in the sketches, until visit returns false.
 func (c *Aggregator) readTail(ctx context.Context, s State, visit func(*scanlog.Entry) (bool, error)) error {
 	if s.SketchOffset >= s.CountedOffset {
 		return nil

@@ -133,8 +133,8 @@ func (s *Service) move(ctx context.Context, tx Tx, source string, from, to curso
 	return recordQueued(ctx, tx, to.read, nil)
 }
 
-// recordQueued records, for each journal, that events were queued. It skips journals whose queued events are unknown, unless initial
-// contains the events that were queued before. The lock of the transaction protects the record of queued events against concurrent changes.
+// recordQueued records, for each journal, that events were queued. recordQueued skips journals whose queued events are unknown, unless
+// initial contains the events that were queued before. The transaction's lock prevents concurrent changes of the record.
 func recordQueued(ctx context.Context, tx Tx, read []scanlog.Origin, initial *scanlog.OffsetSet) error {
 	if len(read) == 0 {
 		return nil
@@ -179,8 +179,8 @@ func (s *Service) resumePosition(ctx context.Context, source string) (hooks []We
 	return hooks, loc, err
 }
 
-// restart moves positions that are beyond the end of a source back to its end. Such positions belong to another log, as happens after an
-// import or a restored backup.
+// restart moves positions that are beyond the end of a source back to its end. A position beyond the end belongs to another log, as after
+// an import or a restored backup.
 func (s *Service) restart(ctx context.Context, source string, from cursor, end int64) error {
 	return s.Store.UpdateWebhooks(ctx, func(tx Tx) error {
 		if err := s.move(ctx, tx, source, from, cursor{position: end, checkpoint: Unmarked}); err != nil {
@@ -235,7 +235,7 @@ func (s *Service) collectScans(ctx context.Context) (hasMore bool, err error) {
 	switch {
 	case err != nil:
 		return false, err
-	case from.logID != s.Log.ID(): // right after a start with another scan log, the two log IDs still differ
+	case from.logID != s.Log.ID(): // right after a start with another scan log, the stored log ID is still that of the old log
 		return false, nil
 	case from.position == end && (from.all || !s.Origins):
 		return false, nil
@@ -313,9 +313,9 @@ func (s *Service) rewindToUnqueued(ctx context.Context, from cursor) error {
 	return s.queue(ctx, ScanSource, from, to, nil)
 }
 
-// QueueRest is called for a node that no longer uses a stream. It queues the events after the position start in the node's journal, except
-// those that were already queued, and returns their number. journal returns an iterator over the events after a position. If the queued
-// events of the journal are unknown, the counted events are assumed to be queued. The position of the webhook reader does not change.
+// QueueRest is called for a node that no longer uses a stream. QueueRest queues the node's journal events after the position start that
+// were not queued before, and returns their number. journal returns an iterator over the events after a position. If the queued events of
+// the journal are unknown, the counted events are assumed to be queued. The position of the webhook reader does not change.
 func (s *Service) QueueRest(ctx context.Context, node string, counted *scanlog.OffsetSet, start int64,
 	journal func(start int64) iter.Seq2[scanlog.Entry, error]) (n int, err error) {
 	hooks, from, err := s.resumePosition(ctx, ScanSource)

@@ -84,7 +84,7 @@ func (s *Service) deleteOld(ctx context.Context) (hasMore bool, err error) {
 	return hasMore, err
 }
 
-// life returns Life() if the clock is reliable. Otherwise it returns 200 years, so that no delivery is given up because the clock is ahead.
+// life returns Life(), or 200 years if the clock is not reliable, so that no delivery is given up because the clock is ahead.
 func (s *Service) life() time.Duration {
 	if s.ClockBelieved != nil && !s.ClockBelieved() {
 		return 200 * 365 * 24 * time.Hour

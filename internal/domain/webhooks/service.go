@@ -217,8 +217,8 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 			return w, err
 		}
 	}
-	// A webhook that wanted no scans until now receives only later scans. If the end of the scan log is unknown, it also receives the last
-	// scans from before the change.
+	// A webhook that wanted no scans until now receives only later scans. If the end of the scan log is unknown, the webhook also receives
+	// the last scans from before the change.
 	end, unknown := int64(0), error(nil)
 	if !wantedScans && w.WantsScans() {
 		end, unknown = s.scansEnd(ctx)

@@ -77,7 +77,7 @@ func showLinked(ctx context.Context, account accounts.Account, linked []string) 
 	return shown
 }
 
-// account returns an account for the response to a change.
+// account reads an account for the response to a change; err is the error of the change, which account returns unchanged.
 func (a *Admin) account(ctx context.Context, appid string, err error) (client.Account, error) {
 	if err != nil {
 		return client.Account{}, err
@@ -252,7 +252,7 @@ func (a accountAPI) endTokens(ctx context.Context, in *AppIDPath) (client.Accoun
 	return a.account(ctx, in.AppID, a.Accounts.ExpireTokens(ctx, in.AppID))
 }
 
-// DryRun requests only a list of what would be deleted.
+// DryRun is the parameter with which a delete only lists the objects that it would delete.
 type DryRun struct {
 	DryRun bool `query:"dry_run" doc:"if true, deletes nothing and lists what would be deleted and what prevents deletion"`
 }

@@ -101,7 +101,7 @@ type Admin struct {
 
 	// ChangeHead returns the number of the last change in the change log.
 	ChangeHead func(ctx context.Context) (int64, error)
-	// History is the audit log, Times answers queries about a past moment, and Resolver decides what a scanned text opens.
+	// History is the audit log, Times answers queries about a past moment, and Resolver returns the decision for a scanned text.
 	History  auditlog.Store
 	Times    auditlog.PointInTime
 	Resolver scan.Resolver
@@ -207,7 +207,7 @@ func (a *Admin) Problem(ctx context.Context, err error) error {
 	return huma.Error500InternalServerError("the call failed inside the server: its log says why")
 }
 
-// refused returns a 422 error for an input that no domain type validates.
+// refused returns a 422 error for an invalid input; it is used for inputs that no domain package checks.
 func refused(format string, args ...any) error {
 	return huma.Error422UnprocessableEntity(fmt.Sprintf(format, args...))
 }

@@ -50,7 +50,7 @@ func (a scanAPI) showAlarm(ctx context.Context, item alarms.Alarm) (alarm, error
 		DismissedAt: optional(item.DismissedAt), DismissedBy: item.DismissedBy, Note: item.Note}, err
 }
 
-// AlarmFilter selects alarms.
+// AlarmFilter contains the query parameters that select alarms.
 type AlarmFilter struct {
 	OwnedBy
 	After         int64  `query:"after" minimum:"0" doc:"only alarms with a greater ID"`
@@ -193,7 +193,7 @@ func (a scanAPI) replayAlarms(ctx context.Context, in *struct {
 		})}, err
 }
 
-// addAlarms adds to each run of codes the indexes of its codes with an undismissed alarm; the runs must be sorted by index.
+// addAlarms adds, to each CodeRun, the indexes of the codes in its range that have an undismissed alarm; runs must be sorted by index.
 func (a scanAPI) addAlarms(ctx context.Context, batch int64, runs []client.CodeRun) error {
 	if len(runs) == 0 {
 		return nil

@@ -216,8 +216,8 @@ func touching(t adminroute.Object) []auditlog.Name {
 	return []auditlog.Name{{Key: t.Key}, {Kind: "reset"}}
 }
 
-// current returns an object as it would currently be shown, with its tags; no tags if the object does not exist. The object is read
-// from the store, because the memory of this node may lag.
+// current returns an object in its current form for a response, with its tags; tags is empty if the object does not exist. The object is
+// read from the store, because the memory of this node may lag.
 func (a *Admin) current(ctx context.Context, t adminroute.Object) (shown any, tags []string, err error) {
 	switch t.Kind {
 	case accountThing:
@@ -302,8 +302,8 @@ type changedMeanwhile struct {
 	Changes []client.ThingChange `json:"changes" doc:"recent changes of the object, newest first; at least the first is newer than the revision sent"`
 }
 
-// Schema returns the JSON schema of the fields of a changedMeanwhile problem. The format of the object is described at the
-// operation that returns the object.
+// Schema returns the JSON schema of the fields of a changedMeanwhile problem. The schema does not describe the fields of the object in
+// "current", because the operation that returns the object describes them.
 func (changedMeanwhile) Schema(r huma.Registry) *huma.Schema {
 	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[huma.ErrorModel](), true, "").Ref)
 	s.Properties = mapWith(s.Properties, map[string]*huma.Schema{
@@ -372,7 +372,7 @@ func nameOf(t adminroute.Object) string {
 	return fmt.Sprintf("%s %.200s", t.Kind, t.Key)
 }
 
-// lastChanges returns the last changes of an object, newest first; every caller that may change the object may see their details.
+// lastChanges returns the last changes of an object, newest first; every caller that may change the object may also see these changes.
 func (a *Admin) lastChanges(ctx context.Context, t adminroute.Object) (found []client.ThingChange, err error) {
 	for _, name := range touching(t) {
 		if name.Kind == "reset" {

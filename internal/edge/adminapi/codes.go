@@ -23,8 +23,8 @@ import (
 
 const noGTIN = "product_code is no EAN or GTIN with a right check digit"
 
-// acting returns a context in which changes are attributed to name. Persons and API keys keep their own name in the audit log, and
-// the admin token cannot take the name of a person or key.
+// acting returns a context in which changes are attributed to name. If the caller is a person or an API key, or name is that of a person or
+// key, the audit log shows name only in addition to the caller.
 func acting(ctx context.Context, name string) context.Context {
 	author := accounts.ActorFromContext(ctx)
 	kind, _, _ := strings.Cut(name, ":")
@@ -102,7 +102,7 @@ func (a codeAPI) showBatch(ctx context.Context, b codes.Batch) (client.Batch, er
 		shown.Text, shown.TextBits, shown.Guessable = b.Template, codes.TextBits(b.Template, b.Count), b.Weak()
 	}
 	if b.Template != "" {
-		shown.QRVersion = 0 // the QR version depends on the letters of each text; qrjump symbol computes the version
+		shown.QRVersion = 0 // unknown: the QR version depends on the letters of each text; the command qrjump symbol computes it
 	}
 	shown.Revised = revisionOf(shown)
 	// The progress of the batch and the states of its codes are counted on each request.
@@ -313,7 +313,7 @@ func (a codeAPI) lookupCode(ctx context.Context, in *struct {
 	shown := client.StoredCode{ApplicationID: f.Batch.ID, CodeIndex: f.Index, Code: f.Code, CodeURL: text,
 		Active: f.State.Activation != nil, Frozen: f.State.Frozen, Void: f.State.Void, Redeemed: f.State.Redeemed,
 		History: mapped(history, showEvent)}
-	// a caller who can read the text of a code can print a copy of the code
+	// a caller that can read the text of a code can print a copy of the code
 	if !adminroute.CallerFromContext(ctx).Role.AtLeast(adminroute.Marketer) {
 		shown.Code, shown.CodeURL = "", ""
 	}

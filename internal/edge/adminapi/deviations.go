@@ -21,8 +21,8 @@ func (a serverAPI) listDeviations(ctx context.Context, in *ofAccount) (client.De
 	return client.DeviationList{Deviations: mapped(list, showDeviation)}, nil
 }
 
-// coverDeviations lists the behaviours that every client program meets sooner or later, and reports which of them occurred in the
-// calls of an account.
+// coverDeviations lists the behaviours that every client program triggers sooner or later, and reports which of them the calls of an
+// account have triggered.
 func (a serverAPI) coverDeviations(ctx context.Context, in *ofAccount) (client.Coverage, error) {
 	list, looked, err := a.Calls.Coverage(ctx, in.Account)
 	if err != nil {

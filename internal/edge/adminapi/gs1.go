@@ -151,7 +151,7 @@ func (a ruleAPI) deleteGS1(ctx context.Context, in *KeyPath) (client.GS1Entry, e
 	return showGS1(e), err
 }
 
-// undoGS1 restores the entry as it was before a change, if the change is the last one of its key.
+// undoGS1 undoes the change with the given number: it restores the previous entry of the key; only the last change of a key can be undone.
 func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	Seq int64 `path:"seq" minimum:"1"`
 }) (client.GS1Entry, error) {
@@ -177,7 +177,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 	}
 	ctx = auditlog.WithPrecondition(ctx, head, auditlog.Name{Kind: replica.GS1Change, Key: last.Key},
 		auditlog.Name{Kind: replica.ResetChange})
-	oldEntry := last // a delete records the entry that it deleted
+	oldEntry := last // for a delete, Detail contains the deleted entry
 	if last.Action != "delete" {
 		if len(list) < 2 || list[1].Action == "delete" {
 			return a.deleteGS1(ctx, &KeyPath{last.Key})
@@ -192,7 +192,7 @@ func (a ruleAPI) undoGS1(ctx context.Context, in *struct {
 }
 
 // transferGS1 transfers a key, or all keys of a company prefix, to another account. The company prefix in the settings is reassigned before
-// the keys, so that the previous account gets no new links during the transfer; a repeated call completes an interrupted one.
+// the keys, so that the previous account gets no new links during the transfer; if a transfer was interrupted, the same call completes it.
 func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Transfer }) (done client.GS1TransferResult, err error) {
 	a.changing.Lock()
 	defer a.changing.Unlock()

@@ -154,8 +154,8 @@ func (a serverAPI) replayPlan(ctx context.Context, in *struct {
 		MaxScans: cmp.Or(in.Body.MaxScans, auditlog.MaxReplayed), Owners: caller.Accounts})
 }
 
-// theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and
-// codes. Anyone who scans a code sees its current effect, but the past of an account is hidden from other accounts.
+// theirPast returns the part of the past result of a text that the given accounts may see: decisions about their own rules and codes. Every
+// scan of a code shows its current effect, but the past of an account is hidden from other accounts.
 func (a serverAPI) theirPast(ctx context.Context, accountIDs []string, t time.Time, pastAnswer auditlog.Answer, today scan.Decision) (
 	client.StateAsOf, error) {
 	ownerOf := func(d scan.Decision) string { return cmp.Or(d.Code.Batch.Account, d.Matched.Owner) }

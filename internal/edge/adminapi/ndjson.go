@@ -125,7 +125,7 @@ func lines(r io.Reader) iter.Seq2[line, error] {
 	}
 }
 
-// plan returns a function that re-reads all lines of text from the start on each call.
+// plan returns a function that reads all lines of the import in text, from its start on each call, and yields the plan of each line.
 func plan[L, P any](text io.ReadSeeker, planned func(*L, int) P, faulty func(int, error) P) func() iter.Seq2[P, error] {
 	return func() iter.Seq2[P, error] {
 		return func(yield func(P, error) bool) {

@@ -85,10 +85,10 @@ func (a ruleAPI) deleteRule(ctx context.Context, in *RulePath) (client.StoredRul
 	return showRule(rule), a.Rules.Delete(ctx, owner, in.Prefix, rule.Target)
 }
 
-// checkRule returns the result that adding the rule would have, and the address at which the verification file must be served. With fetch,
-// checkRule also downloads the verification file.
+// checkRule returns the result that adding the rule would have, and the address at which the verification file must be served. If fetch is
+// set, checkRule also downloads the verification file.
 func (a ruleAPI) checkRule(ctx context.Context, in *struct {
-	AppID string `path:"appid" maxLength:"128"` // not AppIDPath: a check changes nothing, so If-Match is not accepted
+	AppID string `path:"appid" maxLength:"128"` // not an embedded AppIDPath: a check changes nothing, so it has no If-Match
 	Body  struct {
 		client.OwnRule
 		Fetch bool `json:"fetch,omitempty" doc:"if true, fetches the verification file now, with one attempt"`

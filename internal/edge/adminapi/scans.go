@@ -296,7 +296,7 @@ func (r scanRow) tidy(line []string) {
 }
 
 func scanRowOf(r client.RecordedScan) scanRow {
-	var index int64 // 0 if the scan has no code; the application number is 0 as well then
+	var index int64 // 0 if the scan has no code; ApplicationID is then 0 too
 	if r.CodeIndex != nil {
 		index = *r.CodeIndex
 	}

@@ -103,7 +103,7 @@ func (s *searching) rules(ctx context.Context) error {
 	return nil
 }
 
-// batches finds the batches whose number or isv_application_id contains the text, and the activities of the newest batches.
+// batches finds batches by number or by a part of isv_application_id, and, in the newest batches, activities by a part of the name.
 func (s *searching) batches(context.Context) error {
 	now, n, looked := s.Codes.Now(), 0, 0
 	var activities []client.SearchHit

@@ -59,8 +59,8 @@ func showShared(link iam.SharedLink) client.SharedChart {
 		ExpiresAt: link.ExpiresAt}
 }
 
-// theirShared returns a function that reports whether the caller may list and end the sharing of a chart: callers may if they shared it, or
-// are operators of all accounts.
+// theirShared returns a function that reports whether the caller may list and end the sharing of a chart: the caller may if it shared the
+// chart itself, or is an operator of all accounts.
 func theirShared(ctx context.Context) func(iam.SharedLink) bool {
 	caller, actor := adminroute.CallerFromContext(ctx), accounts.ActorFromContext(ctx).ActorID
 	all := caller.Role.AtLeast(adminroute.Operator) && !caller.Scoped()

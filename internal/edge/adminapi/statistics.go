@@ -71,7 +71,7 @@ type Period struct {
 	Wait bool   `query:"wait" doc:"if true, waits until every scan before the request is counted"`
 }
 
-// counted parses the period of a request. With wait, counted blocks until all scans so far are counted.
+// counted parses the period of a request. If p.Wait is set, counted blocks until all scans so far are counted.
 func (a scanAPI) counted(ctx context.Context, p Period) (from, to time.Time, err error) {
 	from, to, err = a.period(p.From, p.To, 30)
 	if err == nil && p.Wait {
@@ -90,7 +90,7 @@ type StatisticsQuestion struct {
 	Count string `query:"count" enum:"scans,first,users" default:"scans"`
 }
 
-// question converts the query parameters to a stats.Question. With wait, question blocks until all scans so far are counted.
+// question converts the query parameters to a stats.Question. If in.Wait is set, question blocks until all scans so far are counted.
 func (a scanAPI) question(ctx context.Context, in *StatisticsQuestion) (stats.Question, error) {
 	accountIDs, err := owners(ctx, in.Owner)
 	if err != nil {

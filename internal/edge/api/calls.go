@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/apiusage"
 )
 
-// account returns the AppID to which the call is attributed. For an account's token it is the account, even if a platform makes the call;
-// for a platform's own token it is the platform; without a token it is the account that sent its valid secret.
+// account returns the AppID to which the call is attributed. The result is the account of the token, even if a platform makes the call; the
+// platform, if the token is a platform's own; or, without a token, the account that sent its valid secret.
 func (c *call) account() string { return cmp.Or(c.caller.AppID, c.component, c.secretOwner) }
 
 // actor returns the actor that the audit log names for changes of this call.
@@ -25,8 +25,8 @@ func (c *call) actor() accounts.Actor {
 	return actor
 }
 
-// attributeBySecret sets the account of a call that authenticates with a secret instead of a token; err is the result of that check. A
-// caller with a wrong secret stays anonymous: its calls are neither counted nor logged for an account.
+// attributeBySecret sets the account of a call that authenticates with a secret instead of a token; err is the result of the check of the
+// secret. A caller with a wrong secret stays anonymous: its calls are neither counted nor logged for an account.
 func (c *call) attributeBySecret(appid string, err error) {
 	if accounts.IsGuessing(err) {
 		return

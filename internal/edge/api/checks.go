@@ -109,8 +109,8 @@ func (a *API) checkMethod(_ context.Context, r *http.Request, _ endpoint, c *cal
 	return nil
 }
 
-// checkToken identifies the caller from the token. Unless the operator disabled this leniency, some calls pass without a token, and no
-// account's rate limit applies to a call without a token.
+// checkToken identifies the caller from the token. Calls of ticketOnly endpoints pass without a token, unless the operator disabled this
+// leniency; a call without a token has no rate limit.
 func (a *API) checkToken(ctx context.Context, _ *http.Request, e endpoint, c *call, s settings.Settings) error {
 	switch {
 	case e.needs&ticketOnly != 0 && c.query.Get("access_token") == "" && !s.Refuses(behaviour.CodesTicketToken):
@@ -197,7 +197,7 @@ func (f *Fault) finalError(err error) error {
 	case err == nil:
 		return f.Code.WithDetail(behaviour.WireFault, injectedDetail+" after the call was done")
 	case code == errcode.SystemError && detail == "":
-		return err // a server fault, which log writes to the log
+		return err // a server fault, which the method log writes to the server's log
 	}
 	return f.Code.WithDetail(behaviour.WireFault, injectedDetail+"; without the fault the call was rejected: %d %s, %s",
 		code.Number, code.Text, detail)

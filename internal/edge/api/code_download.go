@@ -12,8 +12,8 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// packageReply is a response that is generated while it is sent, so that a segment of codes is never held in memory. Contract:
-// marketcode 3.3, 4.
+// packageReply is a response that is generated while it is sent, so that a segment of codes is never held in memory. Contract: marketcode
+// §3.3, §4.
 type packageReply struct {
 	codes codes.PackageRange
 	key   [16]byte

@@ -32,8 +32,8 @@ func (e endpoint) requireSets(s permissionSets) endpoint {
 	return e
 }
 
-// accountTokenErrors lists error codes of every endpoint that requires an account's token: errors of calls that platforms make in an
-// account's name, and MinuteLimit, which service accounts get if a setting limits calls per minute.
+// accountTokenErrors lists the error codes that every endpoint with an account's token can return: MinuteLimit if a setting limits the
+// calls of service accounts per minute, and errors of calls that platforms make in an account's name.
 var accountTokenErrors = []*errcode.Code{errcode.MinuteLimit, errcode.Unauthorized, errcode.NotAuthorizing, errcode.InvalidIP,
 	errcode.ComponentIP, errcode.InvalidComponent, errcode.NotComponentSet}
 

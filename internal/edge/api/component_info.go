@@ -12,7 +12,7 @@ type typeID struct {
 	ID int `json:"id"`
 }
 
-// authorizerInfo omits basic_config, because its keys have two spellings and clients need both spellings. Contract: rules §3.2, clients.
+// authorizerInfo omits basic_config, because clients expect different spellings of its keys. Contract: rules §3.2, clients.
 type authorizerInfo struct {
 	NickName        string           `json:"nick_name"`
 	HeadImg         string           `json:"head_img"`
@@ -30,7 +30,7 @@ type authorizerInfo struct {
 	AccountStatus   int              `json:"account_status"`
 }
 
-// businessInfo names abilities that this server does not offer.
+// businessInfo lists abilities of an account that this server does not offer.
 type businessInfo struct {
 	OpenPay   int `json:"open_pay"`
 	OpenShake int `json:"open_shake"`

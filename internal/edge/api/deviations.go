@@ -29,7 +29,7 @@ func (a *API) isAllowed(c *call, row behaviour.Row) bool {
 	return !a.Settings.Refuses(row)
 }
 
-// renumber returns err with another error number if the operator configured another number for its behaviour.
+// If the operator changed the behaviour behind err to one with another error number, renumber returns err with this other number.
 func (a *API) renumber(err error) error {
 	row := errcode.RowOf(err)
 	number, _ := row.Rejection()
@@ -240,8 +240,8 @@ func (a *API) isRepeatedRejection(r *http.Request, e endpoint, c *call, code *er
 	return a.recent.rejections.add(key, a.RealNow(), repeatWindow) > 1
 }
 
-// noteTokenRequest records a deviation if a token is requested soon after the previous tokens. A platform fetches tokens of many accounts;
-// for its calls, names contains the account.
+// noteTokenRequest records a deviation if a caller gets more than two tokens within repeatWindow. A platform fetches tokens of many
+// accounts, so for a platform's call the parameter names contains the account.
 func (a *API) noteTokenRequest(c *call, err error, names ...string) {
 	if err == nil && a.recent.tokens.add(a.recent.key(append(names, a.recent.callerKey(c.account()))...), a.RealNow(), repeatWindow) > 2 {
 		c.notes.Add(behaviour.TokenAgain)

@@ -51,8 +51,8 @@ type API struct {
 	Stub func(method, path string) (Stub, bool)
 	// Record is called for every call, with secrets masked; may be nil.
 	Record func(Record)
-	// TracePathPrefix, followed by a request id, is the path of the record of a call; a header of every response contains this path. An
-	// empty TracePathPrefix disables the header.
+	// TracePathPrefix, followed by a request id, is the path of the record of a call; a header of every response contains this path. If
+	// TracePathPrefix is empty, responses contain no path of a record.
 	TracePathPrefix string
 	// PageOf returns the address of the page that shows a call; the log line of a failed call ends with this address; nil = no such page.
 	PageOf func(rid string) string
@@ -98,7 +98,7 @@ const (
 	open           needs = 0
 	token          needs = 1 << iota // an access token in the query
 	emptyBody                        // an empty body counts as {}, although the platform was observed to reject an empty body
-	withoutBody                      // the documentation page has no body: an empty body counts as {}
+	withoutBody                      // the endpoint's documentation page shows no body: an empty body counts as {}
 	anyMethod                        // any HTTP method is accepted, and the fields are in the query
 	mutates                          // restricts anyMethod to GET and POST: the call creates or consumes something
 	ticketOnly                       // the call is accepted without a token, unless the operator disabled this leniency
@@ -136,7 +136,7 @@ func get(path string, n needs, page string, f func(context.Context, *call, *fiel
 }
 
 // requireAccess makes an endpoint reject accounts that may not use its family, before the body is read. Contract: rules §1.8, §3.4, §3.5,
-// marketcode 1. Inferred(codes.gate): error 48001 lacks the code service's hint, so the platform checks access before that service.
+// marketcode §1. Inferred(codes.gate): error 48001 lacks the code service's hint, so access is checked before the code service is called.
 func (e endpoint) requireAccess(check func(*API, *call) error) endpoint {
 	e.checkAccess = check
 	return e
@@ -186,8 +186,8 @@ type call struct {
 	granted func(set int) error
 	// component is the platform that makes the call, for itself or in the name of caller; "" if an account calls with its own token.
 	component string
-	rate      *accounts.Rate // limit of calls per second; nil = not counted in the database
-	bearer    string         // text of the token with which rate is counted
+	rate      *accounts.Rate // limit of calls per second over all nodes; nil = no limit over all nodes
+	bearer    string         // the token of the call; "" if the field rate is nil
 	// secretOwner is the account that sent its valid secret to an endpoint that requires no token.
 	secretOwner string
 	// notes are the behaviours on which a successful call depends: leniencies of the server, and undocumented cases.

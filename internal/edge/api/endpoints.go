@@ -9,7 +9,7 @@ import (
 )
 
 // endpoints returns the table of all wire endpoints. Each entry lists the fields of the platform's documentation page in the page's order,
-// with ! after each required field. It also lists the error codes specific to the endpoint; every endpoint can return the codes in
+// with ! after each required field. Each entry also lists the error codes specific to the endpoint; every endpoint can return the codes in
 // commonErrors too.
 func (a *API) endpoints() []endpoint {
 	return []endpoint{
@@ -125,7 +125,7 @@ var credentialErrors = []*errcode.Code{
 	errcode.InvalidIP, errcode.SecretFrozen, errcode.ComponentToken, errcode.DailyLimit, errcode.MinuteLimit,
 }
 
-// platformSecretErrors lists the error codes of calls with a platform's secret, and platformTokenErrors those of calls with its token.
+// platformSecretErrors lists the error codes of calls with a platform's secret; platformTokenErrors, of calls with a platform's token.
 var (
 	platformSecretErrors = []*errcode.Code{errcode.ComponentMissing, errcode.SecretMissing, errcode.InvalidAppID, errcode.InvalidSecret,
 		errcode.InvalidComponent, errcode.ComponentIP, errcode.MinuteLimit}

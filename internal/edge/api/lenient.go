@@ -26,7 +26,7 @@ import (
 type fields struct {
 	list  []field
 	err   error
-	notes *behaviour.Notes // notes of the call; may be nil
+	notes *behaviour.Notes // the behaviours on which the call depends; may be nil
 	// settings determine which leniencies the operator disabled; nil = none.
 	settings       *settings.Live
 	duplicate      string // a field name that occurs twice
@@ -259,8 +259,8 @@ func (f *fields) text(name string) string {
 	return s
 }
 
-// targetAppID returns the AppID of the Mini Program that a service account's call concerns. For other kinds of accounts the field with the
-// AppID is ignored and may have any value. Contract: clients §3.
+// targetAppID returns the AppID of the Mini Program that a service account's call concerns. If the caller is not a service account, the
+// field appid is ignored and may have any value. Contract: clients §3.
 func (f *fields) targetAppID(caller accounts.Kind) string {
 	if caller != accounts.ServiceAccount || strings.TrimSpace(string(f.raw("appid"))) == "0" {
 		return ""

@@ -138,11 +138,11 @@ func (l *limiter) allow(key string, limit settings.Limit, now time.Time) bool {
 	return true
 }
 
-// maxKeys is the maximum number of keys in memory. It is needed because a client may use very many addresses.
+// maxKeys is the maximum number of keys in memory. The limit protects memory from a client with very many addresses.
 const maxKeys = 100_000
 
-// sweep deletes idle keys once per minute, or once per second if there are many keys. So only the accounts or addresses of the last minute
-// or second need memory.
+// sweep deletes idle keys once per minute, or once per second if there are many keys, so that memory is needed only for accounts and
+// addresses with recent calls.
 func (l *limiter) sweep(now time.Time) {
 	if elapsed := now.Sub(l.lastSweep); elapsed < time.Second || elapsed < time.Minute && len(l.calls) < maxKeys {
 		return

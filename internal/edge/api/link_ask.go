@@ -29,7 +29,7 @@ func readLinkRequest(f *fields) (accounts.LinkRequest, error) {
 	case r.MiniProgram == "":
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkAppIDMissing, "appid is missing")
 	case f.isAbsent("notify_users") && f.isAbsent("show_profile"):
-		// Contract: clients §17: two clients disagree on the meaning of a call without both fields.
+		// Contract: clients §17: two clients disagree on the meaning of a call that has neither field.
 		f.err = errcode.InvalidArgs.WithDetail(behaviour.LinkFlagsMissing, "neither notify_users nor show_profile is given")
 	}
 	return r, f.err

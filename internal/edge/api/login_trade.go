@@ -34,7 +34,7 @@ func (a *API) tradeLogin(ctx context.Context, c *call, f *fields) (any, error) {
 }
 
 // tradeLoginByPlatform implements jscode2session for a platform that an account authorised: the platform's token replaces the account's
-// secret. It checks for errors in the same order as tradeLogin. Contract: rules §3.2.
+// secret. tradeLoginByPlatform checks for errors in the same order as tradeLogin. Contract: rules §3.2.
 func (a *API) tradeLoginByPlatform(ctx context.Context, c *call, f *fields) (any, error) {
 	appid, grant, code := f.text("appid"), f.text("grant_type"), f.text("js_code")
 	switch {

@@ -14,8 +14,8 @@ const (
 	maxPlainDepth  = 5
 )
 
-// maskPlain is a fast path of maskBody for most calls: objects with few fields, and lists. The values in them must be plain strings,
-// integers, true, false or null; ok is false for other bodies.
+// maskPlain is a fast path of maskBody for most calls: objects with few fields, whose values are plain strings, integers, true, false,
+// null, or such objects or lists. For other bodies ok is false.
 func maskPlain(body []byte) (dst string, ok bool) {
 	pos := skipSpace(body, 0)
 	if pos == len(body) || body[pos] != '{' {
@@ -80,7 +80,7 @@ func appendMaskedList(dst, body []byte, pos, depth int) ([]byte, int) {
 type maskedField struct {
 	name       []byte // the raw name without its quotes
 	sortKey    uint64 // the first bytes of name as a number that sorts like name
-	start, end int    // the position of the field, name and value, in dst
+	start, end int    // the range of bytes in dst that contains the name and the value
 }
 
 func (f *maskedField) compare(other *maskedField) int {
@@ -142,7 +142,7 @@ func appendMaskedObject(dst, body []byte, pos, depth int) ([]byte, int) {
 		for i, f := range fields {
 			if i > 0 {
 				if bytes.Equal(f.name, fields[i-1].name) {
-					return dst, -1 // duplicate names: the last value counts, which the slow path handles
+					return dst, -1 // for duplicate names the last value counts; the slow path handles this case
 				}
 				dst = append(dst, ',')
 			}
@@ -184,7 +184,7 @@ func scanPlainString(b []byte, pos int) ([]byte, int) {
 	return nil, pos
 }
 
-// scanPlainValue returns a string, an integer of at most 15 digits, true, false or null.
+// scanPlainValue returns the value at pos (a plain string, an integer of at most 15 digits, true, false or null) and the position after it.
 func scanPlainValue(b []byte, pos int) ([]byte, int) {
 	if pos < len(b) && b[pos] == '"' {
 		return scanPlainString(b, pos)

@@ -17,7 +17,7 @@ type createQRCodeReply struct {
 	URL           string `json:"url"`
 }
 
-// object returns an object field; names lists its documented fields. It returns nil if the field is absent or not an object.
+// object returns an object field; names lists its documented fields. If the field is absent or not an object, the function returns nil.
 func (f *fields) object(name string, names ...string) *fields {
 	object, err := parseFields(f.raw(name))
 	if err != nil {

@@ -31,7 +31,7 @@ type picture struct {
 	maxAge time.Duration
 }
 
-// masked returns the form for the call log: the size of the picture instead of the picture.
+// masked returns the text that the call log stores in place of the picture: its status and size.
 func (p picture) masked() []byte {
 	return fmt.Appendf(nil, "[status %d, %d bytes]", p.status, len(p.jpeg))
 }
@@ -60,8 +60,8 @@ func (p picture) write(_ context.Context, w http.ResponseWriter) error {
 	return err
 }
 
-// showQRCode requires no token: a request with a valid ticket gets the picture of its code, any other request gets 404. Contract:
-// rules 3.5. Assumed(qrcode.show.rate): status 429 above a number of pictures per second from one client address.
+// showQRCode requires no token: a request with a valid ticket gets the picture of its code, any other request gets 404. Contract: rules
+// §3.5. Assumed(qrcode.show.rate): a client address that requests too many pictures per second gets status 429.
 func (a *API) showQRCode(ctx context.Context, c *call, f *fields) (any, error) {
 	if !a.pictureLimiter.allow(ratelimit.KeyForIP(c.ip).String(), a.Settings.Get().QRCodeImageRateLimit, a.RealNow()) {
 		return picture{status: http.StatusTooManyRequests}, nil

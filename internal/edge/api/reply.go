@@ -85,8 +85,8 @@ func (a *API) errorText(e endpoint, c *call, code *errcode.Code, detail string) 
 	return text + hint + " rid: " + c.rid // Observed(wire.answer.rid): "rid:" follows a single space.
 }
 
-// newRID returns the request id of a call at time t: the second in hexadecimal and 64 random bits. Inferred(wire.answer.rid_time):
-// eight recorded live request ids match this format. Contract: rules §0.
+// newRID returns the request id of a call at time t: the Unix time in seconds and 64 random bits, in hexadecimal.
+// Inferred(wire.answer.rid_time): eight recorded live request ids match this format. Contract: rules §0.
 func (a *API) newRID(t time.Time) string { return NewRID(a.Random, t) }
 
 // NewRID returns a request id for a call at time now.
@@ -103,9 +103,9 @@ func NewRID(random io.Reader, now time.Time) string {
 	return string(hex.AppendEncode(rid, raw[4:]))
 }
 
-// advisesStableToken reports whether the message of an error recommends stable_token. The errors for an invalid token and for the daily
-// limit do, in calls that use or issue a token. Contract: rules §3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of the
-// calls with a secret instead of a token, only /cgi-bin/token recommends stable_token; other calls would not benefit.
+// advisesStableToken reports whether the message of an error recommends stable_token. Only errors for an invalid token or the daily limit
+// recommend it, in calls that use or issue a token. Contract: rules §3.6. Observed(wire.answer.advice). Assumed(wire.answer.no_advice): of
+// the calls with a secret instead of a token, only /cgi-bin/token recommends stable_token.
 func (e endpoint) advisesStableToken(code *errcode.Code) bool {
 	return (code == errcode.InvalidCredential || code == errcode.DailyLimit) &&
 		(e.needs&(token|platform) != 0 || e.path == "/cgi-bin/token")

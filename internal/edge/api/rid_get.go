@@ -10,7 +10,7 @@ type ridReply struct {
 type ridRequest struct {
 	At       int64  `json:"invoke_time"`
 	Took     int64  `json:"cost_in_ms"`
-	Query    string `json:"request_url"` // the documented sample shows only the part after the "?"
+	Query    string `json:"request_url"` // only the query string without "?", as in the documented sample
 	Request  string `json:"request_body"`
 	Response string `json:"response_body"`
 	IP       string `json:"client_ip"`

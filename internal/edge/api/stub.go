@@ -18,7 +18,7 @@ type Stub struct {
 	Delay       time.Duration
 }
 
-// serveStub responds to a call with a stub and records the call like any other. The call needs no token and uses no quota.
+// serveStub responds to a call with a stub and records the call like any other. A call with a stub needs no token and uses no quota.
 func (a *API) serveStub(w http.ResponseWriter, r *http.Request, stub Stub) {
 	start, now := a.RealNow(), a.Now()
 	e := a.table[r.URL.Path]

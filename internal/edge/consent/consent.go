@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 )
 
-// Paths lists the platform's paths of the authorisation page: the path for computers, and the two paths for phones that client
-// libraries build. Contract: rules §3.2.
+// Paths lists the paths of the authorisation page, which are those of the platform: one path for computers, and the two paths that client
+// libraries use for phones. Contract: rules §3.2.
 var Paths = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent", "/wxaopen/safe/bindcomponent"}
 
 // Page serves the authorisation page.
@@ -84,7 +84,7 @@ type choice struct {
 // view contains the data of the page; a view with only a Fault renders an error page.
 type view struct {
 	i18n.Localizer
-	Look, OtherURL string // the address of the style sheet; the address of this page in the other language
+	Look, OtherURL string // Look is the address of the style sheet, OtherURL that of this page in the other language
 	Fault          i18n.Message
 	Done           i18n.Message
 	Platform       string
@@ -93,7 +93,7 @@ type view struct {
 	Choices        []choice
 	Substring      string // the search text that filters the offered accounts
 	Search, More   bool
-	Guarded        bool // accounts are hidden: the holder of the admin token types the AppID
+	Guarded        bool // the page lists no accounts: the holder of the admin token types the AppID
 	HandOver       string
 	AppID          string
 	Notice         i18n.Message

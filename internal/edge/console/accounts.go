@@ -125,7 +125,7 @@ type accountView struct {
 	PublishesLeft *int // remaining publishes of this month
 	Users         []string
 	More          string     // the user ID after which the next page of Users starts; "" = last page
-	Published     *time.Time // the last publish of the newest rules; nil = never
+	Published     *time.Time // time of the latest publish among the newest rules; nil = none is published
 	Activated     string     // the share of the account's ordered codes that are active; "" = no orders
 }
 
@@ -232,8 +232,8 @@ func (pages accountPages) changeAccount(v *request) {
 	})
 }
 
-// deleted deletes an account or a platform. First it shows all data that will be deleted, and the visitor must type the AppID. If other
-// objects prevent the deletion, an error page lists these objects.
+// deleted deletes an account or a platform. Before the deletion, the page shows all data that will be deleted, and the visitor must type
+// the AppID. If other objects prevent the deletion, an error page lists these objects.
 func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
 	asked, err := remove(v.ctx(), appid, true)
 	if v.failed(err) {

@@ -20,11 +20,11 @@ type alarmsView struct {
 	Batch    string // only alarms of codes of this application; "" = all applications
 	Group    string // grouping of the list: "" = by application and day; "application", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
-	batch    int64  // its number
+	batch    int64  // number of the application Batch
 	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
 	Timeline *drawing
 	Groups   []alarmGroup
-	More     int64 // the alarm number before which the next page starts; 0 = last page
+	More     int64 // the next page lists alarms with numbers below More; 0 = last page
 }
 
 // alarmGroup contains the alarms of one application, account or day.

@@ -8,8 +8,8 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// maxAppearance is the maximum size in bytes of a submitted appearance form. The logo needs most of these bytes; the admin API limits the
-// length of the logo.
+// maxAppearance is the maximum size in bytes of a submitted appearance form. Most of the bytes of a form are the logo, whose length the
+// admin API limits.
 const maxAppearance = 800 << 10
 
 type appearanceView struct {

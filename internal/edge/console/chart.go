@@ -134,7 +134,7 @@ type drawing struct {
 	Wide, High, Left, Top, Floor float64
 	Lines, Labels                []written
 	Bars                         []bar
-	All, First, Before           string // SVG paths of all scans, first scans and preceding periods; with Bars, only Before is set
+	All, First, Before           string // SVG paths of all scans, first scans and preceding periods; if Bars is set, only Before is
 	Signs                        []sign
 	About                        string // a sentence that describes the drawing
 }
@@ -172,7 +172,7 @@ type size struct {
 	wide, high float64
 	left       float64
 	labels     int
-	bars       bool // each period is a bar if there is enough space
+	bars       bool // if there is enough space, each period is drawn as a bar
 }
 
 var (
@@ -291,13 +291,13 @@ func (v *request) describeTimeline(t timeline) string {
 type chart struct {
 	Totals []number // the sum of the rows, and its change from the preceding periods
 	Zone   string
-	Plot   *plot     // the numbers for the script that redraws the chart; nil = more than maxPlotted periods
+	Plot   *plot     // the numbers for the script that redraws the chart; nil if there are more than maxPlotted periods
 	Drawn  []drawing // the timeline of the total in two sizes: wide, and small for phones
 	Before bool      // the preceding periods are drawn as an outline
 	Small  []multiple
 	Lying  []boxRow // horizontal bars of a result without a time dimension
 	Signs  []happened
-	Since  *time.Time // the event markers before this time are incomplete
+	Since  *time.Time // some event markers before this time are missing
 }
 
 // multiple is the timeline of one value of a dimension as a separate drawing. The drawings of all values have the same scale.
@@ -367,7 +367,7 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 	return ch, nil
 }
 
-// totals returns the sums of a timeline with their changes from the preceding periods, the average and the highest period.
+// totals returns the sums of t, with their changes from the preceding periods, and the average and the highest period of t.
 func (v *request) totals(t, oldTimeline timeline) []number {
 	scans, first, best := number{Name: "stats.scans"}, number{Name: "stats.first"}, 0
 	for _, counted := range []struct {
@@ -393,7 +393,7 @@ func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
 	return sum
 }
 
-// compare sets the value of n and its change relative to the earlier value before; beside is the key of the text that shows before.
+// compare stores value in n with its change from the earlier value "before"; beside is the key of the text that shows the earlier value.
 func (n *number) compare(v *request, beside string, value, before int64) {
 	n.Value, n.Beside = separated(value), v.say(beside, separated(before))
 	if before > 0 {
@@ -444,7 +444,7 @@ func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *p
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
 
-// periodsBefore returns as many periods as the chart has, from before its start; the timeline is empty if their counts were deleted.
+// periodsBefore returns as many periods as t has, from before the start of t; it returns none if the counts of these periods were deleted.
 func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) {
 	begin := t.starts[0]
 	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))

@@ -100,7 +100,7 @@ func (a *bufferedResponse) Write(b []byte) (int, error) {
 	return a.body.Write(b)
 }
 
-// refused returns the API error of a call as a problem; is reports whether err is such an error and its status is listed.
+// refused returns the API error of a call as a problem; the result "is" reports whether err is an API error whose status is in statuses.
 func refused(err error, statuses ...int) (said *client.Problem, is bool) {
 	said, is = errors.AsType[*client.Problem](err)
 	return said, is && slices.Contains(statuses, said.Status)
@@ -111,7 +111,7 @@ func mendable(err error) (said *client.Problem, is bool) {
 	return refused(err, http.StatusUnprocessableEntity, http.StatusConflict)
 }
 
-// storeResult returns a function that stores a call's result in *to and returns its error.
+// storeResult returns a function that stores the result of a call in *to and returns the error of the call.
 func storeResult[T any](to *T) func(T, error) error {
 	return func(answer T, err error) error {
 		*to = answer

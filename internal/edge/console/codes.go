@@ -24,7 +24,7 @@ type codesView struct {
 	Error   string
 }
 
-// nameOf parses a code name typed by a person: APPLICATION:INDEX, nine characters, or the code text.
+// nameOf parses a code name typed by a person: APPLICATION:INDEX, the nine characters of the code, or the code text.
 func nameOf(asked string) client.CodeName {
 	if batch, index, ok := strings.Cut(asked, ":"); ok {
 		b, err1 := strconv.ParseInt(batch, 10, 64)
@@ -62,7 +62,7 @@ func (pages codePages) codes(v *request) {
 					Score:      a.Score, Reasons: a.Reasons, AcknowledgedAt: a.AcknowledgedAt, AcknowledgedBy: a.AcknowledgedBy})
 			}
 			data.Alarms = v.withReasons(standing)
-			// the page is shown without scans on an error, because the visitor searched for the code
+			// the visitor searched for the code, so an error of GetScans only omits the scans from the page
 			if scans, err := v.api.Codes.GetScans(v.ctx(), found.ApplicationID, found.CodeIndex); err == nil {
 				data.Scans = &scans
 			}
@@ -101,7 +101,7 @@ type batchView struct {
 	Alarm    *batchAlarmView // nil if the visitor may not see the alarm settings
 }
 
-// numbersOf returns the numbers of an application; active -1 = unknown.
+// numbersOf returns the numbers of an application; active = -1 means that the number of active codes is unknown.
 func (v *request) numbersOf(b client.Batch, active int64) (list []number) {
 	for _, n := range []struct {
 		kind, name string
@@ -126,7 +126,7 @@ func (d batchView) Ticks() (list []int64) {
 	return list
 }
 
-// runView is a run of codes in the map of code states.
+// runView is a run, that is, a range of consecutive codes with the same state, in the map of code states.
 type runView struct {
 	client.CodeRun
 	State string // the strongest state that applies: void, frozen, redeemed, active or free
@@ -136,7 +136,7 @@ type runView struct {
 // FirstOf returns the first ten indexes, which fit in a row.
 func (v view) FirstOf(indexes []int64) []int64 { return indexes[:min(len(indexes), 10)] }
 
-// stateOf returns the name of the strongest state of the codes in a run.
+// stateOf returns the name of the strongest state of the codes in r, which all have the same states.
 func stateOf(r client.CodeRun) string {
 	switch {
 	case r.Void:
@@ -152,7 +152,7 @@ func stateOf(r client.CodeRun) string {
 }
 
 const (
-	// maxRuns is the maximum number of runs in a map of code states, maxEventRows the maximum number of events on a page.
+	// maxRuns is the maximum number of runs (runView) in a map of code states; maxEventRows is the maximum number of events on a page.
 	maxRuns      = 200
 	maxEventRows = 100
 	// maxSegments is the maximum number of downloads that a page offers, enough for 2,500,000 codes.
@@ -206,8 +206,8 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 // States returns the states of codes in the order of the legend below their map.
 func (batchView) States() []string { return []string{"free", "active", "redeemed", "frozen", "void"} }
 
-// Bars returns the runs as bars of the map of code states, which measures 900 by 60 SVG units. Each state has a different bar height, so
-// that the picture is readable without colours.
+// Bars returns a bar for each run of codes with the same state, for the map of code states, which measures 900 by 60 SVG units. Each state
+// has a different bar height, so that the picture is readable without colours.
 func (d batchView) Bars() (list []bar) {
 	high := map[string]float64{"free": 12, "active": 60, "redeemed": 48, "frozen": 36, "void": 24}
 	for _, r := range d.Runs {

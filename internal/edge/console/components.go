@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// components contains the page components that templates/parts/components.html defines. Pages call a view method with data for each
-// component and contain no component markup of their own.
+// components contains the page components that templates/parts/components.html defines. Pages pass the data of a component to a method of
+// view, which renders the component; pages contain no component markup of their own.
 var components = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("components").Funcs(functions).ParseFS(files, "templates/parts/components.html"))
 })
@@ -31,7 +31,7 @@ func render(name string, data any) template.HTML {
 type formField struct {
 	view
 	ID, Name, Label, Hint string
-	Kind                  string // the type of an <input>; "area" = multi-line, "choice" = select from Choices, "check" = check box
+	Kind                  string // "area" = multi-line, "choice" = select from Choices, "check" = check box, else type of an <input>
 	Value, On             any
 	Choices               []choice
 	Described             []string // ids of the elements that describe the field
@@ -42,7 +42,7 @@ type formField struct {
 // choice is an option of a select field.
 type choice struct{ Value, Label string }
 
-// attributes maps the short names that templates use to HTML attributes of a field.
+// attributes maps short names, which are used in templates, to HTML attributes of a form field.
 var attributes = map[string]string{"max": "maxlength", "rows": "rows", "mode": "inputmode", "complete": "autocomplete", "accept": "accept",
 	"placeholder": "placeholder", "capture": "capture", "min": "min",
 	"step": "step", "required": "required", "readonly": "readonly", "autofocus": "autofocus", "plain": `spellcheck="false"`,
@@ -92,12 +92,12 @@ func (v view) newField(kind, name, label string, value any, options []string) fo
 	return f
 }
 
-// Field renders a single-line input with the key of its label and its initial value.
+// Field renders a single-line input; label is the text key of its label, and value is its initial value.
 func (v view) Field(name, label string, value any, options ...string) template.HTML {
 	return render("field", v.newField("text", name, label, value, options))
 }
 
-// FieldWrong renders a Field of a GET form with an error message for its value; "" = valid.
+// FieldWrong renders a Field of a GET form; wrong is the error message for the value of the field, "" = the value is valid.
 func (v view) FieldWrong(name, label string, value any, wrong string, options ...string) template.HTML {
 	f := v.newField("text", name, label, value, options)
 	f.Wrong = wrong
@@ -113,7 +113,7 @@ func (v view) Area(name, label string, value any, options ...string) template.HT
 	return render("field", v.newField("area", name, label, value, options))
 }
 
-// Check renders a check box that submits value when checked.
+// Check renders a check box, which submits value if it is checked; the parameter on determines whether it is checked at first.
 func (v view) Check(name, label string, value, on any, options ...string) template.HTML {
 	f := v.newField("check", name, label, value, options)
 	f.On = on
@@ -139,7 +139,7 @@ func (v view) Choose(name, label string, chosen any, values any, options ...stri
 	return render("field", f)
 }
 
-// keyed returns words VALUE=KEY for Choose; KEY is prefix followed by the value. A key in first adds the word =KEY at the start.
+// keyed returns words VALUE=KEY for Choose; KEY is prefix followed by the value. A text key KEY in first adds a word "=KEY" at the start.
 func keyed(prefix string, values any, first ...string) (list []string) {
 	for _, key := range first {
 		list = append(list, "="+key)
@@ -184,8 +184,8 @@ func (f formField) Start() template.HTMLAttr {
 	return start
 }
 
-// Post starts a form that changes an object of this revision. fields contains pairs of a name and a value, as for Form; each pair becomes a
-// hidden field, except "did", which the button sends.
+// Post starts a form that changes an object; revision is the revision of the object that the page shows. fields contains pairs of a name
+// and a value, as for Form; each pair becomes a hidden field, except "did", which the button sends.
 func (v view) Post(path, class string, revision any, fields ...any) template.HTML {
 	var hidden []keptField
 	for i := 0; i+1 < len(fields); i += 2 {
@@ -232,8 +232,8 @@ type column struct {
 	Number, Select bool
 }
 
-// Table starts a list; label is its text key. Each word in columns is the text key of a column header; "#KEY" marks a column of numbers.
-// The word "" is skipped, and "@ID" sets the id of the table.
+// Table starts a list; label is the text key of the list's label. Each word in columns is the text key of a column header; "#KEY" marks a
+// column of numbers. The word "" is skipped, and "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {

@@ -11,7 +11,7 @@ import (
 // sureView asks for confirmation of a form: the visitor types Name, or presses a button, which sends Token in the field "sure".
 type sureView struct {
 	Text, Name, Token, Action, Back string
-	Did, Button                     string // value and text key of the button; with Did "", the form itself has a field "did"
+	Did, Button                     string // value and text key of the button; Did is "" if the form itself has a field "did"
 	Warning                         string
 	Harmless, Wrong                 bool
 	Foreseen                        *impact // the effect that the change would have had on past scans; nil = not requested
@@ -76,7 +76,7 @@ func (v *request) perform(to string, actions map[string]action) {
 	}
 }
 
-// reject shows why the submitted form is invalid and returns errAnswered; the call of an action uses it.
+// reject shows why the submitted form is invalid and returns errAnswered; functions in the field call of an action return this error.
 func (v *request) reject(key string) error {
 	v.fail(http.StatusUnprocessableEntity, v.say(key))
 	return errAnswered

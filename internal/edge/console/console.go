@@ -111,7 +111,7 @@ type Console struct {
 	Demanded func(role string) bool
 	// Emulates reports whether the server is an emulator, which holds calls in memory and can move its clock.
 	Emulates bool
-	// Again repeats a wire API call in the name of an account and returns the request id of its record; nil = unsupported by this server.
+	// Again repeats a wire API call in the name of an account and returns the request id of the new call; nil = unsupported by this server.
 	Again func(ctx context.Context, account, endpoint, query, body string) (rid string, err error)
 	// Secure reports whether a request arrived over TLS. TLSOnly reports whether to send an HSTS header, which makes browsers use
 	// only TLS for this host, all its ports and its subdomains for a year.
@@ -206,7 +206,7 @@ type request struct {
 	caller iam.Caller
 	api    *client.Client // client of the admin API and the scan API
 	i18n.Localizer
-	fresh bool   // the call must create a new object instead of replacing an existing object
+	fresh bool   // the visitor wants to create an object, so a call must not replace an existing object
 	saw   string // the revision of the object that a call changes; "" = the revision in the form
 	// impersonating reports whether an admin views the console as another role, which forbids changes.
 	impersonating bool

@@ -41,8 +41,8 @@ var versions = specsOf([]string{"name subject certified versions jump_open secre
 	"appearance.landing=texts.zh.landing appearance.code=texts.zh.code",
 	"url alarms enabled threshold batch.alarm.turn.off=off role accounts second_factor"})
 
-// ticked maps each check box to another field of the same form. Browsers do not submit an unchecked box: if only the other field was
-// submitted, the visitor left the check box unchecked.
+// ticked maps each check box to another field of the same form. Browsers do not submit an unchecked box: if the mapped field was submitted
+// but the check box was not, the visitor left the check box unchecked.
 var ticked = map[string]string{"certified": "subject", "secret_frozen": "subject", "features": "subject", "occupy": "open_version",
 	"open_at_once": "help"}
 

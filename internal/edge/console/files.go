@@ -61,7 +61,7 @@ func (numberPages) download(v *request) {
 }
 
 // upload returns the file uploaded in field or, without a file, the content of the form field whose name is in typed. If the result is
-// longer than limit bytes, upload shows the error text in large and returns false.
+// longer than limit bytes, upload shows the text of the parameter large as an error and returns false.
 func (v *request) upload(field, typed string, limit int64, large string) (text string, ok bool) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 2*limit)
 	err := errors.Join(v.r.ParseForm(), v.r.ParseMultipartForm(1<<20)) // a form without a file may have another content type

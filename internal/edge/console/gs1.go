@@ -18,7 +18,7 @@ import (
 type gs1View struct {
 	Entries     []client.GS1Entry
 	Under, More string
-	HandsOver   bool // whether the reader may transfer keys to another account
+	HandsOver   bool // the reader may transfer keys to another account
 }
 
 func (pages rulePages) gs1(v *request) {
@@ -65,7 +65,7 @@ type gs1KeyView struct {
 	// Below lists the entries of lots and serials under the key; More reports that the list is truncated.
 	Below []client.GS1Entry
 	More  bool
-	// Text is the content of the key's symbol: a Digital Link on a host of this server, or AIs in brackets without such a host.
+	// Text is the content of the key's symbol: a Digital Link or, if this server has no host for the link, AIs in brackets.
 	Text, Wrong string
 	Link        bool
 	Picture     template.URL

@@ -52,7 +52,7 @@ func (v *request) notReady() string {
 	return errortext.In(v.Language, v.c.Health(v.r.Context()).NotReady)
 }
 
-// checks returns the results of the health checks of this server, failures first. A check fails if the database cannot deliver its data.
+// checks returns the results of the health checks, failures first. If the database cannot deliver the data of a check, the check fails.
 func (v *request) checks() (list []check) {
 	node := v.c.Health(v.r.Context())
 	add := func(name, kind, what, why, to string) {

@@ -89,8 +89,8 @@ func (v *request) homeAlarms(data *homeView) error {
 	return nil
 }
 
-// homeScans compares the scans of the last seven days with the seven days before. It also compares today's scans up to now with the same
-// hours of the day a week ago, in the time zone of the statistics.
+// homeScans compares the scans of the last seven days with the seven days before. homeScans also compares today's scans up to now with the
+// same hours of the day a week ago, in the time zone of the statistics.
 func (v *request) homeScans(data *homeView) error {
 	shown, err := v.scansOf(7, "owner", v.account())
 	if err != nil {
@@ -124,7 +124,7 @@ func (v *request) homeScans(data *homeView) error {
 	return v.homeMisses(data, data.now.Add(-week))
 }
 
-// owned returns a filter that limits statistics to the account filter of the pages.
+// owned returns a filter that limits statistics to the account that filters all pages; nil = no account filters the pages.
 func (v *request) owned() map[string]string {
 	if account := v.account(); account != "" {
 		return map[string]string{"owner": account}

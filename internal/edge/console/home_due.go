@@ -13,14 +13,14 @@ import (
 // Limits for tasks about things that expire soon or wait too long.
 const (
 	endsSoon     = 14 * 24 * time.Hour
-	fetchedIn    = 3 * 24 * time.Hour // maximum age of a package without a download
-	activeInDays = 14                 // maximum age in days of an application without active codes
+	fetchedIn    = 3 * 24 * time.Hour // a package not downloaded within this time is a task
+	activeInDays = 14                 // an application without active codes after this number of days is a task
 	maxOrders    = 50
 	maxAccounts  = 5
 	fewPublishes = 5
 )
 
-// homePackages adds a task about packages that were not downloaded in time; their codes were ordered in the console or by the wire API.
+// homePackages adds a task about packages that were not downloaded in time.
 func (v *request) homePackages(data *homeView) error {
 	owners := []string{v.account()}
 	if owners[0] == "" && len(v.caller.Accounts) > 0 {

@@ -102,7 +102,7 @@ func (pages rulePages) importRules(v *request) {
 		pages.replay(v, &data)
 		return
 	}
-	// Only the plan that the visitor saw is applied. If the plan has changed since then, the new plan is shown first.
+	// Only the plan that the visitor saw is applied. If the plan has changed since the visitor saw it, the new plan is shown first.
 	if sure := v.r.FormValue("sure"); sure != "" && sure == data.Sum && !data.Many {
 		pages.apply(v, &data, stored)
 		if data.Stopped == "" {
@@ -193,7 +193,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 		case "publish":
 			currentRule, err = v.api.Rules.Publish(ctx, data.Owner, step.Prefix)
 		case "delete":
-			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // a later add of the same rule then has no revision to check
+			_, err = v.api.Rules.Delete(ctx, data.Owner, step.Prefix) // if a later step adds the rule again, no revision is checked
 		}
 		if err != nil {
 			reason := err.Error()
@@ -207,7 +207,7 @@ func (pages rulePages) apply(v *request, data *importView, stored []client.Store
 	}
 }
 
-// exportRules sends the rules of an account as a file that import and rule apply can read.
+// exportRules sends the rules of an account as a file that importRules and the command "qrjump rule apply" can read.
 func (pages rulePages) exportRules(v *request) {
 	owner := v.narrowed("owner")
 	if owner == "" {

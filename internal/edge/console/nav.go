@@ -13,7 +13,7 @@ type entry struct {
 	least      adminroute.Role
 	all        bool // only for callers who may see all accounts
 	emulates   bool // only on an emulator
-	kept       bool // on an emulator only for callers who may see all accounts, because an emulator stores no account with a call
+	kept       bool // an emulator stores calls without accounts, so it shows the page only to callers with access to all accounts
 }
 
 // group is a group of navigation entries. The group's name is a text key; the last group is shown behind a gear icon.

@@ -38,7 +38,7 @@ func figureOf(n any) any {
 	return n
 }
 
-// named lists keys of texts whose numbers identify objects, so Say adds no separators. The same applies to most keys that end in ".of".
+// named lists keys of texts whose numbers identify objects, so Say adds no separators; Say treats most keys "*.of" in the same way.
 var named = []string{"batch", "package", "audit.fault", "codes.end", "serials.form"}
 
 // Say returns a localised text in which counts have thousands separators.

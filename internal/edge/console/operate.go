@@ -148,7 +148,7 @@ func (pages operatePages) settings(v *request) {
 // changeSettings changes one setting or resets it to its default.
 func (pages operatePages) changeSettings(v *request) {
 	name, text := v.r.FormValue("name"), v.word("value")
-	// changed stores the value, unless data would be lost and the visitor has not confirmed that.
+	// changed stores the value; if data would be lost, the visitor must confirm the loss first.
 	changed := func(text string, call func() error) action {
 		return action{call: func() error {
 			if pages.loses(v, name, text) {

@@ -95,7 +95,7 @@ func (pages codePages) agreedOnText(v *request, account string, put client.Order
 	return v.confirmedText(v.say(key, strings.ReplaceAll(tried.Sample, "\n", " ⏎ "), tried.TextBits), put.ISV)
 }
 
-// noAccount shows an error if the account of an order does not exist, and reports whether that is the case.
+// noAccount reports whether err means that the account of an order does not exist; if so, noAccount shows an error.
 func (pages codePages) noAccount(v *request, err error) bool {
 	_, is := refused(err, http.StatusNotFound)
 	if is {

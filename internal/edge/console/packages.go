@@ -58,7 +58,7 @@ func (packageForm) Kinds() []string {
 }
 func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
 
-// LabelWords returns words for view.Fields: the fields of the label layout. PageWords returns the words for positions on sheets.
+// LabelWords returns words for view.Fields: the layout fields of all labels. PageWords returns words for labels on sheets.
 func (packageForm) LabelWords() string { return drawn(labelFields) }
 func (packageForm) PageWords() string  { return drawn(pageFields) }
 
@@ -260,7 +260,7 @@ func jobFile(batch int64, wish client.PackageWish) []byte {
 		fmt.Fprintf(&b, "%s: ", word)
 		e := json.NewEncoder(&b)
 		e.SetEscapeHTML(false)
-		_ = e.Encode(value.Interface()) // strings, numbers and booleans, which always encode
+		_ = e.Encode(value.Interface()) // encoding strings, numbers and booleans cannot fail
 	}
 	return b.Bytes()
 }
@@ -313,7 +313,7 @@ func (pages codePages) onePackage(v *request) {
 	}
 }
 
-// changePackage recalls a package, or records codes of the package that the printer destroyed.
+// changePackage recalls a package, or records which codes of the package the printer destroyed.
 func (pages codePages) changePackage(v *request) {
 	id, ok := v.pathNumber("package")
 	if !ok {

@@ -82,8 +82,8 @@ func (c *Console) unreached(v *request, next string, err error) {
 // cameBack lists the parameters of a provider's redirect.
 var cameBack = []string{"state", "code", "iss", "error"}
 
-// callbackPage copies the provider's redirect parameters into a form of this origin. The GET request from the provider's site therefore
-// changes nothing, and the browser sends the SameSite=Strict session cookie only with the form.
+// callbackPage copies the provider's redirect parameters into a form of this origin. The GET request, which comes from the provider's site,
+// changes nothing; the browser sends the SameSite=Strict session cookie only with the form.
 func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	if c.Provider == nil {
@@ -120,7 +120,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	}
 	user, next, err := c.Provider.Finish(r.Context(), kept, came)
 	if errors.Is(err, oidc.ErrNotBegun) {
-		// Any site can contain a link to the address of the provider's redirect. Such a link must not abort a sign-in that the person has
+		// Any site can contain a link to the address of the provider's redirect; such a link must not abort a sign-in that the person has
 		// started.
 		c.turnAway(v, c.People.RecordOIDCFailure(browser), http.StatusForbidden,
 			signingIn{Next: localPath(next), Provider: c.offered(), Error: v.say("provider.begun")})

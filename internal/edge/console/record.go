@@ -14,10 +14,9 @@ import (
 	"time"
 )
 
-// spec describes how a page shows or asks for one field of an operation's input or output. Templates write
-// [KEY=]NAME[?][:KIND][,OPTION…]. NAME is the name of the field in JSON. KEY is the text key of the label (default: see fieldLabels). KIND
-// is the kind of the cell or input (default: see kinds, else the type of the field). Facts omits a field with "?" if its value is empty.
-// OPTION is an option of newField.
+// spec describes how a page shows or asks for a field of an operation. Templates write a spec as [KEY=]NAME[?][:KIND][,OPTION…]. NAME is
+// the field's name in JSON. KEY is the text key of the label (default: see fieldLabels). KIND is the kind of the cell or input (default:
+// see kinds, else the type of the field). "?" means that Facts omits the field if its value is empty. OPTION is an option of newField.
 type spec struct {
 	Key, Name, Kind string
 	Optional        bool
@@ -110,9 +109,10 @@ type cell struct {
 	Content               template.HTML
 }
 
-// cell shows a field. The kind in s is "code", "copy", "GOOD.BAD" (a badge of a bool), "/PATH" (a link to the page of the field),
-// "PREFIX." (the text whose key is PREFIX. and the value), "PREFIX*" (the same as a badge), or the name of a template of the page. The
-// template gets the field's value as its data. Without a kind in s or in kinds, the type of the field determines the form of the cell.
+// cell shows a field. The kind in s is the name of a template of the page, to which cell passes the value, or one of: "code", "copy" (code
+// to copy), "GOOD.BAD" (a badge for a bool, with these text keys), "/PATH" (a link to PATH followed by the value), "PREFIX." (the text with
+// the key PREFIX.VALUE), "PREFIX*" (a badge with the text key PREFIXVALUE). Without a kind in s or in kinds, the type of the field
+// determines the form of the cell.
 func (v view) cell(s spec, row reflect.Value) cell {
 	value, _ := fieldOf(row, s.Name)
 	kind := cmp.Or(s.Kind, kinds[s.Name])
@@ -213,7 +213,7 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 	return render("list", data)
 }
 
-// Cell shows the field of value that word describes; templates of cells call it.
+// Cell renders the field of value that word describes; page templates call Cell.
 func (v view) Cell(value any, word string) template.HTML {
 	return v.cell(specsOf([]string{word})[0], reflect.ValueOf(value)).Content
 }
@@ -232,9 +232,9 @@ func (v view) Facts(value any, words ...string) template.HTML {
 	return render("facts", list)
 }
 
-// Fields renders an input for each of words; each word names the field of form that contains the initial value. The schema tags of that
-// field determine the maximum length and whether the input is required; the text KEY.hint, if it exists, becomes the hint of an input whose
-// label has the text key KEY. The kind in a word is "area" for a multi-line input, else the prefix of the text keys of choices.
+// Fields renders one input for each name in words; the field of form with this name contains the initial value, and its schema tags
+// determine the maximum length and whether the input is required. If the text LABEL.hint exists, it is the hint of the input whose label
+// has the text key LABEL. The kind in a word is "area" for a multi-line input, or the prefix of the text keys of choices.
 func (v view) Fields(form any, words ...string) template.HTML {
 	var b strings.Builder
 	for _, s := range specsOf(words) {
@@ -292,13 +292,13 @@ func (v view) input(form reflect.Value, s spec) template.HTML {
 	return v.Field(s.Name, s.Key, text, options...)
 }
 
-// AddForm renders a form that adds a value: a heading, an input for each word, and a button that submits the value of the parameter did.
+// AddForm renders a form that adds a value: a heading, an input for each name in words, and a button that submits the value in did.
 func (v view) AddForm(path, did, key string, form any, words ...string) template.HTML {
 	return render("ask", part{"Did": did, "Label": v.say(key), "Post": v.Post(path, "", "", "did", did),
 		"Fields": v.Fields(form, words...)})
 }
 
-// ShownOnce renders secrets that are shown only once, or nothing if the first of them is "".
+// ShownOnce renders secrets that are shown only once, or nothing if the first secret is "".
 func (v view) ShownOnce(text string, secrets ...string) template.HTML {
 	if secrets[0] == "" {
 		return ""

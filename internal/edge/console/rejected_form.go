@@ -71,8 +71,8 @@ func (v view) sent() *rejectedForm {
 func (v view) Sent() bool { return v.sent() != nil }
 
 // Form starts rendering a form that is submitted to path. The form is the rejected form if the paths are equal and, for each name in
-// fields, the submission has one of the given values; it may lack "did". Form returns the error messages that belong to no field of the
-// form.
+// fields, the submission has one of the given values; a submission without a field "did" matches any value of "did". Form returns the error
+// messages that belong to no field of the form.
 func (v view) Form(path string, fields ...any) template.HTML {
 	f := v.rejected
 	if f == nil {

@@ -103,8 +103,8 @@ func ofRule(done, owner, prefix string) string {
 	return Root + "/rules?" + url.Values{"done": {done}, "owner": {owner}, "prefix": {prefix}}.Encode()
 }
 
-// changeRule publishes a rule, deletes a rule after confirmation, removes a rule from an owner who lost the domain, or checks its
-// verification file.
+// changeRule publishes a rule, deletes a rule after confirmation, removes a rule from a former owner of the domain, or checks the
+// verification file of a rule.
 func (pages rulePages) changeRule(v *request) {
 	data := ruleView{Owner: v.r.FormValue("owner"), Prefix: v.r.FormValue("prefix")}
 	if data.Owner == "" || data.Prefix == "" {

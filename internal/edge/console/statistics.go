@@ -35,7 +35,7 @@ type statisticsView struct {
 	params                     url.Values
 }
 
-// spans lists the periods that one click selects, with their time interval.
+// spans lists the periods that one click selects: the last Days days, with one row for each interval By.
 var spans = []struct {
 	Days int
 	By   string
@@ -145,7 +145,7 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	v.show(http.StatusOK, "statistics", data)
 }
 
-// everyPeriod returns the rows with zero rows added for periods without counts.
+// everyPeriod returns the rows of found, and a row of zeros for each period without counts.
 func everyPeriod(found client.Statistics, interval string) []client.StatisticsRow {
 	if interval == "" {
 		return found.Rows
@@ -193,7 +193,7 @@ func (v *request) dated() (statisticsView, error) {
 	return data, err
 }
 
-// scansOf returns the daily scans of the last days: of one value of a dimension, or of all that the reader may see if value is "".
+// scansOf returns the daily scans of the last days: of one value of a dimension or, if value is "", all scans that the reader may see.
 func (v *request) scansOf(days int, group, value string) (*statisticsView, error) {
 	address := url.Values{"days": {strconv.Itoa(days)}, "by": {"day"}}
 	if value != "" {
@@ -459,7 +459,7 @@ func (v view) Last(days int, interval string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// Spans returns the periods that one click selects.
+// Spans returns the periods that the visitor can select with one click.
 func (s statisticsView) Spans() any { return spans }
 
 // Percent formats part as a percentage of total.

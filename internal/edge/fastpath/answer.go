@@ -39,8 +39,8 @@ func (c *conn) sendLater(a Response) bool {
 	return a.OnDurable(c.sendFunc)
 }
 
-// sendPending sends the pending response once its result is known. sendPending does not block: a separate goroutine handles a failure, and
-// sends the rest of a response that the client does not accept at once.
+// sendPending sends the pending response once its result is known. sendPending does not block: if the result is an error, or the client
+// does not accept all bytes at once, a separate goroutine completes the response.
 func (c *conn) sendPending(err error) {
 	n := 0
 	if err == nil {
@@ -74,7 +74,7 @@ func (c *conn) finish(err error, n int) {
 	}
 }
 
-// compose appends the response document to the same header that net/http would send.
+// compose writes the response into c.out: the header that net/http would send, followed by the document in c.doc.
 func (c *conn) compose(status int, contentType string, last bool) {
 	now := time.Now()
 	if second := now.Unix(); second != c.second {

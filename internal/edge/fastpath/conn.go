@@ -29,7 +29,7 @@ const (
 	maxHead = 4 << 10
 	// maxBlank is the maximum number of bytes of empty lines before a request.
 	maxBlank = 4
-	// deadlineTolerance is how imprecise long deadlines may be. A set deadline is kept while it is precise enough: a change is expensive.
+	// deadlineTolerance is the tolerated error of long deadlines. Within it, the deadline is not set again, because setting is expensive.
 	deadlineTolerance = 10 * time.Second
 )
 
@@ -48,14 +48,14 @@ type conn struct {
 	in   []byte // the bytes in[r:w] were received but are not yet processed
 	r, w int
 
-	// free contains a token while no response is in progress. The goroutine that takes the token owns the fields below: the connection's
-	// own goroutine, or the goroutine that sends a response later.
+	// free contains a token while no response is in progress. The goroutine that has taken the token (the connection's own goroutine, or
+	// the goroutine that sends a response later) owns the fields from out to date.
 	free     chan struct{}
 	out, doc []byte
 	pending  Response    // the response that is sent once its result is known
 	sendFunc func(error) // the method value c.sendPending, created once
 	direct   *direct     // nil if the connection is read and written through package net
-	second   int64       // the second that date represents, for the Date header
+	second   int64       // Unix time of the text in the field date, which is the Date header
 	date     []byte
 
 	readUntil, writeUntil time.Time // the currently set deadlines
@@ -64,7 +64,7 @@ type conn struct {
 	loop       *loop
 	fd         int32        // file descriptor that the loop polls
 	misses     int          // see maxMisses
-	idleSweeps atomic.Int32 // number of sweeps since the last request
+	idleSweeps atomic.Int32 // number of calls of Listener.sweep since the last request
 }
 
 func newConn(l *Listener, inner net.Conn) *conn {
@@ -177,7 +177,7 @@ func (c *conn) answerNext(first bool) state {
 	select {
 	case <-c.free: // the previous response has been sent
 	default:
-		select { // most requests avoid this Done channel, which all connections share
+		select { // nested, because most requests need not access the Done channel, which all connections share
 		case <-c.free:
 		case <-c.listener.ctx.Done():
 			return ended
@@ -280,7 +280,7 @@ func (c *conn) classify(w *readProgress) (head, state) {
 	h, ok := c.listener.readHead(c.in[c.r:c.w])
 	switch {
 	case !ok && !w.first && w.blank+current < maxBlank:
-		// As in net/http, fewer than maxBlank bytes before the end of a connection do not count as a request.
+		// Wait for more bytes: if the connection ends now, the fewer than maxBlank bytes do not count as a request, as in net/http.
 	case !ok || h.size == 0 && current > maxHead:
 		return h, notPlain
 	case h.size > 0 && current >= h.size+h.length:
@@ -321,7 +321,7 @@ func (c *conn) prepareIdle(w *readProgress) state {
 	return waiting
 }
 
-// readOnce reads once.
+// readOnce makes one read call, and returns the state of the connection: waiting if more bytes may follow.
 func (c *conn) readOnce(w *readProgress) state {
 	n, err := c.read(c.in[c.w:])
 	c.idle.Store(false)

@@ -56,7 +56,7 @@ func newDirect(conn net.Conn) *direct {
 		n, errno := rawSyscall(syscall.SYS_WRITE, fd, d.out)
 		d.written = int(n)
 		if errno != 0 {
-			d.written = 0 // the write is repeated in the fallback, which blocks and reports the error
+			d.written = 0 // the caller then writes all bytes through package net, which blocks and reports errors
 		}
 		return true
 	}

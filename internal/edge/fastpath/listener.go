@@ -51,7 +51,7 @@ type Listener struct {
 	// net/http must check the key; nil allows all requests.
 	KnownHost func(host string) bool
 	Key       func(ctx context.Context, key string) (owner string, ok bool)
-	// Begin starts the response to a body; it must not use body after it returns.
+	// Begin starts the response to a request with this body; Begin must not use body after it has returned.
 	Begin func(ctx context.Context, owner string, body []byte) Response
 	// Try does the same as Begin if no waiting is needed and the response is complete or will be signalled through OnDurable;
 	// otherwise it returns nil without any effect. Without Try, idle connections keep their goroutines.
@@ -69,7 +69,7 @@ type Listener struct {
 	inner         net.Listener
 	handoffs      chan net.Conn
 	acceptErrors  chan error
-	closed, ended chan struct{} // closed and ended are closed when net/http and the listener, respectively, stop accepting
+	closed, ended chan struct{} // the channel closed is closed when net/http stops accepting, ended when l does
 	once          sync.Once
 
 	mu           sync.Mutex
@@ -86,12 +86,12 @@ type Listener struct {
 
 // Response is the response to one request. The last call on a Response is Sent or Wait.
 type Response interface {
-	// Draft appends the response for the case of success; ok is false if only Wait can provide the response.
+	// Draft appends the response that is sent in case of success; ok is false if only Wait can provide the response.
 	Draft(dst []byte) (doc []byte, contentType string, ok bool)
-	// OnDurable registers f, which must not block, to be called when the result for the draft is known; it returns false if f will
-	// not be called.
+	// OnDurable registers f, which must not block. After Draft, f is called once it is known whether the request succeeded. OnDurable
+	// returns false if f will not be called.
 	OnDurable(f func(error)) bool
-	// Sent reports to the Response that its draft was confirmed and is being sent.
+	// Sent is called when the request has succeeded and the response from Draft is being sent.
 	Sent()
 	// Wait blocks until the result is known and appends the response.
 	Wait(ctx context.Context, dst []byte) (doc []byte, contentType string, status int)
@@ -140,8 +140,8 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Drain stops accepting, finishes running requests and closes their connections. Slow requests still go to net/http, so the caller must
-// turn its keep-alives off before Drain and shut it down after Drain. When ctx ends, the remaining connections are closed.
+// Drain stops accepting, finishes running requests and closes their connections. net/http still gets slow requests: the caller must turn
+// off keep-alives of net/http before, and shut it down after Drain. When ctx ends, the remaining connections are closed.
 func (l *Listener) Drain(ctx context.Context) error {
 	l.draining.Store(true)
 	_ = l.inner.Close()
@@ -158,7 +158,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	l.mu.Unlock()
 	served, done := make(chan struct{}), make(chan struct{})
 	go func() {
-		<-l.ended // after ended is closed no connection is accepted any more, so running is complete
+		<-l.ended // once l.ended is closed, no connection is accepted and nothing is added to l.running
 		l.running.Wait()
 		close(served)
 		l.lateHandoffs.Wait()
@@ -172,7 +172,7 @@ func (l *Listener) Drain(ctx context.Context) error {
 	}
 	l.cancel()
 	l.visit(func(c *conn) { _ = c.conn.Close() })
-	<-served // net/http closes its own connections
+	<-served // wait for the fast path only: net/http closes the connections that it owns
 	return ctx.Err()
 }
 

@@ -21,7 +21,7 @@ type loop struct {
 // maxEvents is the maximum number of connections that a loop handles per poll.
 const maxEvents = 128
 
-// startLoops starts one loop per processor; fewer or none if the system does not allow more; mu must be held.
+// startLoops starts one loop per processor, or as many as the system allows, possibly none. The caller must hold l.mu.
 func (l *Listener) startLoops() {
 	for range runtime.GOMAXPROCS(0) {
 		fd, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
@@ -60,8 +60,8 @@ func (p *loop) add(c *conn) (ok bool) {
 	return ok
 }
 
-// remove ends that. If the connection was closed elsewhere, the system has removed its descriptor, which may already belong to
-// another connection.
+// remove stops polling a connection. If the connection is already closed, its descriptor may belong to another connection, whose entry in
+// p.conns stays unchanged.
 func (p *loop) remove(c *conn) {
 	p.withDescriptors(c, func(poll, fd int) { _ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, fd, nil) })
 	p.mu.Lock()
@@ -71,7 +71,7 @@ func (p *loop) remove(c *conn) {
 	}
 }
 
-// withDescriptors calls f with both file descriptors, unless one of them is closed.
+// withDescriptors calls f with the file descriptors of the loop and of the connection, unless one of the two is closed.
 func (p *loop) withDescriptors(c *conn, f func(poll, fd int)) {
 	_ = p.raw.Control(func(poll uintptr) {
 		_ = c.direct.raw.Control(func(fd uintptr) { f(int(poll), int(fd)) })
@@ -85,7 +85,7 @@ func (p *loop) run() {
 	}
 	events, ready, n := make([]syscall.EpollEvent, maxEvents), make([]readyConn, 0, maxEvents), 0
 	poll := func(poll uintptr) bool {
-		// The system call returns immediately, because the runtime does the waiting.
+		// The system call does not wait: the Go runtime has already waited for an event.
 		got, _, fault := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, poll, uintptr(unsafe.Pointer(unsafe.SliceData(events))), maxEvents,
 			0, 0, 0)
 		n = int(got)

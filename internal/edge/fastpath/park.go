@@ -34,7 +34,7 @@ func (c *conn) park() bool {
 	return !c.reclaim()
 }
 
-// nextLoop returns the loops in round-robin order; nil = there are no loops.
+// nextLoop returns, on each call, the next loop in round-robin order; nil = there are no loops.
 func (l *Listener) nextLoop() *loop {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,7 +17,7 @@ type Call struct {
 	Body       string
 	Query      string
 	Save       string // the file in which the response is saved
-	SDK        string // name of the SDK setup code shown before the call; "" = the setup named by the field Token
+	SDK        string // name of the SDK setup code shown before the call; "" = the setup code for a token of the kind in the field Token
 }
 
 // Calls returns the calls of all sections, in the order of the contents.

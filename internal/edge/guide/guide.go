@@ -76,7 +76,7 @@ func (l Language) Say(key string, values ...any) string {
 // Word returns the name of the language in the language itself.
 func (l Language) Word() string { return l.Say("language") }
 
-// Guide serves the documentation pages. New makes one.
+// Guide serves the documentation pages. New creates a Guide.
 type Guide struct {
 	pages    map[string]*page // pages by language and name: "en/start"
 	order    map[string][]*page
@@ -175,10 +175,10 @@ func (g *Guide) arrange(l Language) error {
 
 var translates = regexp.MustCompile(`\A<!-- translates ([0-9a-f]{16}) -->\n\n?`)
 
-// Body returns a page without the line that names the English version of the page.
+// Body returns a page without the line that contains the hash of the English page; see Translates.
 func Body(source []byte) []byte { return translates.ReplaceAll(source, nil) }
 
-// Translates returns the hash of the English page that a page translates; "" if the page names none.
+// Translates returns the hash of an English page that the first line of its translation contains; "" if the page contains no such line.
 func Translates(source []byte) string {
 	if found := translates.FindSubmatch(source); found != nil {
 		return string(found[1])
@@ -186,7 +186,7 @@ func Translates(source []byte) string {
 	return ""
 }
 
-// Hash returns the hash of an English page, by which a translation names the version that it translates.
+// Hash returns the hash of an English page; a translation contains the hash of the English version from which it was made.
 func Hash(source []byte) string {
 	sum := sha256.Sum256(source)
 	return hex.EncodeToString(sum[:8])

@@ -16,7 +16,7 @@ import (
 	"github.com/yuin/goldmark/util"
 )
 
-// markdown reads tables. Raw HTML in a text is dropped. Table cells carry no alignment, because alignment would be an inline style.
+// markdown returns a converter with tables. It drops raw HTML, and the alignment of table cells, which would be an inline style.
 func markdown(moreExtenders ...goldmark.Extender) goldmark.Markdown {
 	return goldmark.New(
 		goldmark.WithExtensions(append(moreExtenders,

@@ -53,11 +53,11 @@ const (
 	titleWorth   = 8 // weight of a term in the title of a page, relative to 1 in its text
 	headingWorth = 4
 
-	// looked is the weight of a section in a reference page with tables, compared with 1 for a section of an explanatory page.
+	// looked is the weight of a section of a reference page (lookups); a section of any other page has the weight 1.
 	looked = 0.5
 )
 
-// lookups lists the long reference pages with tables. These pages contain nearly every word; so do the example programs of the SDKs.
+// lookups lists the long reference pages with tables. Each of these pages contains nearly every word.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#database-tables", "handbook#growth-of-costs-with-data"}
 
 // rank returns the weight of a section relative to other sections with the same words.
@@ -72,7 +72,7 @@ func (p place) rank() float64 {
 
 var programs = []string{"go", "java", "js", "python"}
 
-// newIndex indexes pages; first contains the same pages in the first language, whose anchors are used.
+// newIndex indexes pages. The parameter first contains the same pages in the first language: search results use the anchors of those pages.
 func newIndex(pages, first []*page) *index {
 	x := &index{terms: map[string][]posting{}}
 	for i, p := range pages {

@@ -22,13 +22,13 @@ import (
 )
 
 // The two app link files, one for iOS and one for Android, tell a phone which links of a host an app opens directly. In an app link file
-// the first matching line decides. Among rules the longest prefix decides, and an unpublished rule hides shorter rules of its owner. So
-// every rule becomes one line, longest first; the line contains the result for links that match this rule but none with a longer prefix.
+// the first matching line decides. Of several rules the longest prefix decides, and an unpublished rule hides shorter rules of its owner.
+// So every rule becomes one line, longest first; the line contains the result for links that match this rule but none with a longer prefix.
 //
 // The format of app link files cannot express schemes, fragments, "?" and "$(". The files apply to https, so only https rules count. Rules
 // with "#" are omitted, and a fragment after a path is ignored. A "?" or "$(" in a rule becomes "any single character". Android matches
 // query parameters only individually and in any order. A rule that neither iOS nor Android can express opens the app rather than the
-// browser; the app then asks what the link opens, which may be nothing.
+// browser; the app then asks the server for the target, which may not exist.
 const (
 	applePath   = "/.well-known/apple-app-site-association"
 	androidPath = "/.well-known/assetlinks.json"
@@ -49,7 +49,7 @@ type component struct {
 }
 
 // serveLinks serves one of the two app link files. The status is 404 if the operator has no app or no link of the host would open in the
-// app. It is 503 if the rules cannot be read: phones must not mistake an outage for an empty file.
+// app, and 503 if the rules cannot be read: phones must not mistake an outage for an empty file.
 func (g *Gateway) serveLinks(w http.ResponseWriter, r *http.Request, host, file string) {
 	if !g.withinLimit(w, r, "landing", 1, landingsPerCode) {
 		return
@@ -110,8 +110,8 @@ func (c *linksCache) get(key [2]string, now time.Time) (have madeFile, fresh boo
 	return have, ok && age >= 0 && age < linksFresh
 }
 
-// linksFile returns an app link file for a host, from the cache if fresh. An error is returned once, for logging; the file returned
-// with the error is served until the rules are read again. While the rules are unreadable, the previous file stays in use.
+// linksFile returns an app link file for a host, from the cache if it is fresh. While the rules cannot be read, linksFile returns the
+// previous file; a call that tried to read the rules also returns the error, for the log.
 func (g *Gateway) linksFile(ctx context.Context, host, file string) (madeFile, error) {
 	key := [2]string{host, file}
 	if have, fresh := g.links.get(key, g.RealNow()); fresh {

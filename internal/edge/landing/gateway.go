@@ -1,6 +1,6 @@
 // Package landing serves the pages that a browser shows for a printed code: the page of a Mini Program, the authenticity page of a code,
 // and the two app link files, with which phones open links in the operator's own app. The package handles HTML and redirects; package scan
-// decides what a text opens. A page view in a browser does not count as a scan: it is counted separately and changes nothing.
+// decides the target of a text. A page view in a browser does not count as a scan: page views are counted separately and change nothing.
 package landing
 
 import (
@@ -34,7 +34,7 @@ type Gateway struct {
 	Account func(appid string) (accounts.Account, bool)
 	// Prefixes returns the prefixes of all code texts printed so far.
 	Prefixes func() []string
-	// Links returns the patterns of template texts that are links; nil = there are none.
+	// Links returns the patterns of the code texts that are links made from a template; nil = there are none.
 	Links func() []codes.Link
 	// Rules returns the rules of a host, given in lower case with its port if any.
 	Rules Hosts
@@ -136,7 +136,7 @@ func (g *Gateway) scheme(r *http.Request) string {
 	return "http"
 }
 
-// serve responds to a request for a host; unknown handles requests for a host that has neither rules nor codes; nil = an error page.
+// serve responds to a request for a host; for a host without rules and codes it calls the handler unknown; nil = an error page.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, host string, unknown http.Handler) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
@@ -195,7 +195,7 @@ func isCode(d scan.Decision) bool {
 	return d.Kind == scan.ByCode || d.Reason != "" || d.Code.Err != nil
 }
 
-// answer shows the page for what a text opens.
+// answer shows the page of a text, according to the decision d.
 func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d scan.Decision) {
 	if opens(d) {
 		// The page of a link is public, but drawing its QR code takes time, which grows with the length of the link.
@@ -221,8 +221,8 @@ func (g *Gateway) answer(w http.ResponseWriter, r *http.Request, text string, d 
 	g.show(w, r, MissingPage, http.StatusNotFound, notice("missing"))
 }
 
-// landingsPerCode is the factor by which the rate limit of Mini Program pages, per client address, exceeds that of code pages: Mini Program
-// pages reveal less, and many phones share an address.
+// landingsPerCode is the rate limit of Mini Program pages divided by that of code pages, both per client address: Mini Program pages reveal
+// less, and many phones share an address.
 const landingsPerCode = 10
 
 // lengthOfOne is the length in bytes up to which the page of a link counts as one Mini Program page in the rate limit: the page of a link
@@ -301,7 +301,7 @@ func (g *Gateway) code(w http.ResponseWriter, r *http.Request, text string, s co
 	// A withdrawn code may have been copied, so its page shows the number of checks in every state.
 	v.Checked = g.checked(r.Context(), s)
 	if v.Key = v.Checked.doubt(v.Key); v.Key == "active" && s.Batch.Weak() {
-		v.Key = "weak" // a person who guesses the text of a weak code must not see a page that calls the code genuine
+		v.Key = "weak" // the text of a weak code can be guessed, so the page must not call the code genuine
 	}
 	g.show(w, r, CodePage, http.StatusOK, v)
 }
@@ -316,7 +316,7 @@ type checked struct {
 	First  time.Time
 	Times  int64
 	Copied bool // the code raised an alarm as a suspected copy
-	// Redeemed reports whether the code was redeemed. RedeemedAt is the time; it is zero if the database could not be read.
+	// Redeemed reports whether the code was redeemed. RedeemedAt is the time of the redemption, or zero if the database could not be read.
 	Redeemed   bool
 	RedeemedAt time.Time
 }

@@ -67,8 +67,8 @@ type hostCache struct {
 }
 
 const (
-	// hostFresh is the lifetime of a cached result. The cache delays only the page for unknown hosts; a link that matches a rule is
-	// shown at once.
+	// hostFresh is the lifetime of a cached result. Links that match a rule do not need the cache, so the first rule of a host is effective
+	// at once.
 	hostFresh = 5 * time.Second
 	// maxHosts is the maximum number of cached hosts with rules, and of cached hosts without rules.
 	maxHosts = 4096

@@ -25,7 +25,7 @@ func (c claims) names() (list []string) {
 	return list
 }
 
-// claim finds the claim with the roles: by its full name, which may contain dots, else as a path into nested objects.
+// claim finds the claim with the roles: RolesClaim is first used as a name, which may contain dots, then as a path into nested objects.
 func (p *Provider) claim(all map[string]any) (any, bool) {
 	if value, ok := all[p.RolesClaim]; ok {
 		return value, true
@@ -43,8 +43,8 @@ func (p *Provider) claim(all map[string]any) (any, bool) {
 	return v, true
 }
 
-// valuesOf returns the strings of a claim: a list, one string separated by spaces or commas, or the keys of an object whose value
-// is neither false nor null.
+// valuesOf returns the strings of a claim: a list, one string separated by spaces or commas, or, for an object, its keys except those with
+// the value false or null.
 func valuesOf(claim any) (list []string) {
 	switch claim := claim.(type) {
 	case string:

@@ -65,8 +65,8 @@ type metadata struct {
 const (
 	// FlowTime is the maximum time for a sign-in at the provider.
 	FlowTime = 10 * time.Minute
-	// foundTime is how long the discovery document is cached, so also the time after which an outage of the provider is noticed. failedTime
-	// is how long a failed discovery is cached, so that clients cannot trigger frequent requests.
+	// foundTime is how long the discovery document is cached; an outage of the provider may stay unnoticed for this time. failedTime is how
+	// long a failed discovery is cached, so that clients cannot trigger frequent requests.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
 	// askedAtOnce is the maximum number of concurrent code exchanges with the provider.
@@ -152,7 +152,7 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w, err
 }
 
-// discover returns the provider's current discovery document. ErrDown.
+// discover returns the provider's current discovery document, or ErrDown.
 func (p *Provider) discover(ctx context.Context) (*found, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -216,8 +216,8 @@ func (p *Provider) text() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(raw[:]), err
 }
 
-// Begin returns the provider's sign-in address and a value. The browser stores this value until the provider sends the browser back to the
-// URL in redirect; next is the page to show afterwards. ErrDown.
+// Begin returns the provider's sign-in address and, in kept, the encrypted flow. The browser stores kept until the provider sends the
+// browser back to the URL in redirect; next is the page to show afterwards. The error may be ErrDown.
 func (p *Provider) Begin(ctx context.Context, redirect, next string) (address, kept string, err error) {
 	found, err := p.discover(ctx)
 	if err != nil {
@@ -281,7 +281,7 @@ func (p *Provider) exchange(ctx context.Context, found *found, f flow, code stri
 	config := found.config
 	config.RedirectURL = f.Redirect
 	token, err := config.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
-	// An overloaded provider may return an error code as well.
+	// Only a 4xx response rejects the sign-in: an overloaded provider may return an error code with a 5xx status.
 	if said, ok := errors.AsType[*oauth2.RetrieveError](err); ok && said.ErrorCode != "" && said.Response.StatusCode/100 == 4 {
 		return c, &Denial{Rejected, plain(said.ErrorCode)}
 	} else if err != nil {
@@ -347,7 +347,7 @@ var signingAlgs = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.
 	oidc.EdDSA}
 
 const (
-	// minRSABits is the minimum size of an RSA key according to RFC 7518 3.3.
+	// minRSABits is the minimum size of an RSA key according to section 3.3 of RFC 7518.
 	minRSABits = 2048
 	// clockSkew is how far the provider's clock may be ahead of this machine's clock.
 	clockSkew = time.Minute
@@ -373,7 +373,7 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	for _, text := range set.Keys {
 		var jsonWebKey jose.JSONWebKey
 		if jsonWebKey.UnmarshalJSON(text) != nil {
-			continue // RFC 7517 5: ignore keys of types that are not understood
+			continue // RFC 7517, section 5: ignore keys of unknown types
 		}
 		switch key := jsonWebKey.Key.(type) {
 		case *rsa.PublicKey:
@@ -389,7 +389,7 @@ func (f *found) publicKeys(ctx context.Context) (keys []crypto.PublicKey, weak i
 	return keys, weak, nil
 }
 
-// maxSubject is the maximum length of a subject according to OpenID Connect Core 2.
+// maxSubject is the maximum length of a subject according to section 2 of OpenID Connect Core.
 const maxSubject = 255
 
 // EndSession returns the provider's sign-out address; "" = the provider has none, or its discovery document is not loaded yet.

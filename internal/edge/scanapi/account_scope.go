@@ -37,8 +37,8 @@ func (w accountScope) filter(list []rules.Rule) []rules.Rule {
 	return slices.DeleteFunc(list, func(r rules.Rule) bool { return !w.includes(r.Owner) })
 }
 
-// restrict limits the rules that an explain request uses: all rules of the caller's accounts, and of other accounts only rules that any
-// scan can match. A caller can assume rules only for its own accounts.
+// restrict limits the rules that an explain request uses. For the caller's accounts these are all rules; for other accounts only the rules
+// that any scan can match. A caller can assume rules only for its own accounts.
 func (w accountScope) restrict(o *scan.Overlay) error {
 	for _, r := range o.Rules {
 		if r != nil && !w.includes(r.Owner) {
@@ -49,14 +49,14 @@ func (w accountScope) restrict(o *scan.Overlay) error {
 	return nil
 }
 
-// scopedFinder is a Finder that returns all rules of the caller's accounts, and of other accounts only rules that a scan reveals. The type
-// does not override the method Governing, because scan.Overlay decides with the method Matching.
+// scopedFinder is a Finder that returns all rules of the caller's accounts; for other accounts, only the rules that a scan reveals. The
+// type does not override the method Governing, because scan.Overlay decides with the method Matching.
 type scopedFinder struct {
 	scan.Finder
 	scope accountScope
 }
 
-// Matching omits unpublished rules of other owners and the rules that they hide: for each owner only the longest prefix counts.
+// Matching omits rules of other owners that are unpublished, or that are hidden by a rule of the same owner with a longer prefix.
 func (m scopedFinder) Matching(link rules.Link) (list []rules.Rule) {
 	seen := map[string]bool{}
 	for _, r := range m.Finder.Matching(link) {

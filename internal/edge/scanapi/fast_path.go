@@ -38,7 +38,7 @@ func (a *API) FastPath(readTimeout time.Duration) *fastpath.Listener {
 	return l
 }
 
-// Draft implements fastpath.Response: it returns the decision before the scan is durable.
+// Draft implements fastpath.Response: Draft appends the decision before the scan is durable.
 func (s *pendingScan) Draft(dst []byte) (doc []byte, contentType string, ok bool) {
 	if s.err != nil || s.group == nil || s.respondEarly {
 		return dst, "", false

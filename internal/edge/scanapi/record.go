@@ -103,8 +103,8 @@ func (s *pendingScan) isCode() bool {
 	return d.Code.Batch.ID != 0 && d.Reason != codes.SerialOnly
 }
 
-// visit passes the scan of a code to the ticket writer, and a scan of a parametric code to its service account; record waits for
-// the ticket writer.
+// visit passes the scan of a code to the ticket writer, and a scan of a parametric code to its service account; the method record then
+// waits for the ticket writer.
 func (a *API) visit(ctx context.Context, s *pendingScan) {
 	d := &s.decision
 	switch {
@@ -315,7 +315,7 @@ func (a *API) newEvent(s *pendingScan) scanlog.Event {
 			e.Activation = found.State.Activation.Seq
 		}
 	}
-	// A code text must not be stored, because anyone who reads the text has the code; a text that is not a link may contain anything.
+	// A code text must not be stored, because each reader of the text has the code; a text that is not a link may contain anything.
 	if d.Kind == scan.ByGS1 {
 		e.Text = scanlog.Fit(d.Link, scanlog.MaxText)
 	} else if d.Action == scan.OpenURL || d.Kind != "" && d.Kind != scan.ByCode {

@@ -1,5 +1,5 @@
-// Package scanapi implements the API for scanning apps under /scan/v1: it parses requests and writes responses, and package scan
-// decides what opens.
+// Package scanapi implements the API for scanning apps under /scan/v1: it parses requests and writes responses, and package scan makes the
+// decisions.
 package scanapi
 
 import (
@@ -50,7 +50,7 @@ type API struct {
 	Resolver scan.Resolver
 	Near     func(context.Context, rules.Link) ([]rules.Rule, error)
 	Codes    *codes.Service
-	// TicketWriter records scans of codes before they are answered.
+	// TicketWriter records each scan of a code before the response is sent.
 	TicketWriter *codes.TicketWriter
 	// Record puts a scan into the queue of the scan log; nil = scans are not recorded.
 	Record EnqueueFunc
@@ -64,7 +64,7 @@ type API struct {
 	Region func(netip.Addr) string
 	// Unrecorded counts scans that the scan log lost or rejected, by cause.
 	Unrecorded func(cause string)
-	// Accounts is notified of scans of parametric codes, by openid.
+	// Accounts is notified of each scan of a parametric code, with the openid of the user.
 	Accounts *accounts.Service
 	OpenIDs  *accounts.OpenIDs
 	// Key checks a scan key; nil allows all callers (with --dev).
@@ -200,7 +200,7 @@ const (
 
 func (p problem) document() []byte {
 	var b bytes.Buffer
-	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // the detail may repeat text from the request
+	detail := strings.ToValidUTF8(p.detail[:min(len(p.detail), maxDetail)], "") // the detail may quote invalid UTF-8
 	_ = json.NewEncoder(&b).Encode(huma.ErrorModel{Title: http.StatusText(p.status), Status: p.status, Detail: detail})
 	return b.Bytes()
 }
@@ -399,12 +399,12 @@ func userReplaced(body []byte, user string) bool {
 	return bool(request.User)
 }
 
-// rawUser is set to true by decoding a JSON string with invalid Unicode.
+// rawUser becomes true when a JSON string with invalid Unicode is decoded into it.
 type rawUser bool
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (u *rawUser) UnmarshalJSON(raw []byte) error {
-	if string(raw) == "null" { // null leaves the user unchanged
+	if string(raw) == "null" { // encoding/json ignores null: an earlier value of user remains
 		return nil
 	}
 	*u = rawUser(!utf8.Valid(raw))

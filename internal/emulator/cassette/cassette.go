@@ -30,8 +30,8 @@ type Line struct {
 	Response   json.RawMessage   `json:"response,omitempty"` // JSON body of the response; absent = no body
 	// Error is the reason why the response is missing or incomplete; "" = complete.
 	Error string `json:"error,omitempty"`
-	// Escaped is the number of strings in the response that write slashes as \/. If the stored response has another number of such
-	// strings, a JSON tool has rewritten the line.
+	// Escaped is the number of response strings whose slashes are written as \/. If the stored response contains more or fewer
+	// strings with \/, a JSON tool has rewritten the line.
 	Escaped int `json:"escaped,omitempty"`
 	// Accepted lists the behaviours whose differences a person has accepted.
 	Accepted []string `json:"accepted,omitempty"`

@@ -92,7 +92,7 @@ type Server struct {
 	Reach func(time.Time)
 }
 
-// emulate repeats a recorded emulator call that changes the clock or the faults. Only recordings of another emulator contain such calls.
+// emulate repeats a recorded call that changes an emulator's clock or faults; only a recording of another emulator has such a call.
 func (p *player) emulate(ctx context.Context, r *Recorded) error {
 	var body any
 	if r.request.kind == object {
@@ -112,8 +112,8 @@ var browserPages = []string{"/cgi-bin/componentloginpage", "/safe/bindcomponent"
 // noEndpoint is the reason for skipping a call to an endpoint that this server does not have.
 const noEndpoint = "no endpoint of this server"
 
-// externalErrors contains the errcodes that are not compared, because they depend on the outside world or on calls before the
-// recording. Each errcode is mapped to the reason.
+// externalErrors maps each errcode that is not compared to the reason: the errcode depends on the outside world or on calls before
+// the recording.
 var externalErrors = func() map[int]string {
 	names := map[int]string{}
 	for _, entry := range []struct {
@@ -137,8 +137,8 @@ var externalErrors = func() map[int]string {
 	return names
 }()
 
-// contentTypeRow is the id of the behaviour for the Content-Type header of responses. The constant is an id, not a behaviour.Row,
-// because no code in this package depends on the setting of the behaviour.
+// contentTypeRow is the id of the behaviour for the Content-Type header of responses. An id is sufficient (no behaviour.Row is
+// needed), because this package does not read the setting of the behaviour.
 const contentTypeRow = "wire.answer.type"
 
 // player replays a cassette on an instance of this server.
@@ -273,7 +273,7 @@ func (p *player) valueOf(m mark, t time.Time) string {
 	return value
 }
 
-// bind binds a placeholder to its value on this server. It returns false if the number or the value is already bound otherwise.
+// bind binds placeholder n to its value on this server; false = n already has another value, or another placeholder has this value.
 func (p *player) bind(n int, value string) bool {
 	if previous, known := p.bound[n]; known {
 		return previous == value
@@ -303,7 +303,7 @@ func (p *player) text(masked string, t time.Time) string {
 	return b.String()
 }
 
-// real returns a masked value in which the values on this server replace the placeholders.
+// real replaces the placeholders in a masked value with their values on this server.
 func (p *player) real(v value, t time.Time) value {
 	if v.kind == text {
 		if m, ok := wholeMark(v.text); ok && m.number {
@@ -321,7 +321,7 @@ func (p *player) real(v value, t time.Time) value {
 	return fullVal
 }
 
-// quotable returns the request values that the local response may quote. callMask.quotable selects them, as for a recording.
+// quotable returns the request values that the local response may quote; callMask.quotable selects the values, as in a recording.
 func (p *player) quotable(r *Recorded) []string {
 	c := &callMask{Mask: &Mask{}}
 	var visit func(v value)
@@ -338,7 +338,7 @@ func (p *player) quotable(r *Recorded) []string {
 	return c.said
 }
 
-// address returns the path and the query of a line, with the values on this server.
+// address returns the path and the query of a line; the values on this server replace the placeholders.
 func (p *player) address(r *Recorded) string {
 	var address strings.Builder
 	address.WriteString((&url.URL{Path: p.text(r.Path, r.OccurredAt)}).EscapedPath())

@@ -39,7 +39,7 @@ type spending struct {
 
 // counting holds the counter readings of a player and the calls since each reading.
 type counting struct {
-	read  map[string]map[counter]reading // maps a path to the last readings of the counters that calls to the path change
+	read  map[string]map[counter]reading // for each path: the last readings of the counters that are changed by calls to the path
 	spent map[spending][]string          // X-Qrjump-Trace headers of the calls since the last reading
 }
 
@@ -68,7 +68,7 @@ func changesRules(path string) bool {
 // ofQuotas is the time zone in which quota periods (days and months) begin.
 var ofQuotas = time.FixedZone("UTC+8", 8*60*60)
 
-// counter compares by how much a counter has changed on the platform (new reading: remote) and on the local server (local).
+// counter compares the changes of a counter since its last reading on the platform (now: remote) and on the local server (now: local).
 func (c *comparison) counter(location, name string, remote, local int) {
 	path, period := rulePath, "2006-01"
 	switch name {

@@ -27,7 +27,7 @@ type grant struct {
 // granting holds the grants that the player has made on the local server.
 type granting struct {
 	grants map[int]map[int]*grant // maps a platform and an account to the grant
-	holder map[int]int            // maps an account to the platform that has the account's exclusive set
+	holder map[int]int            // maps an account to the platform that has the account's exclusiveSet
 }
 
 // granting returns the grants that the seed contains.
@@ -63,7 +63,7 @@ func (p *player) prepareInfo(ctx context.Context, r *Recorded) error {
 	return p.allow(ctx, r, component, account, setsOf(info), asStandIn(info.field("authorizer_refresh_token")))
 }
 
-// prepareList makes the accounts in the recorded list authorize the platform. All other accounts withdraw if the list is complete.
+// prepareList makes the accounts in the recorded list authorize the platform. If the list is complete, all other accounts withdraw.
 func (p *player) prepareList(ctx context.Context, r *Recorded) error {
 	component := p.stage.parties[asStandIn(r.recorded("component_appid")).n]
 	if !r.worked() || component == nil {
@@ -187,7 +187,7 @@ func pageOf(r *Recorded, answer value) (offset, total, want int) {
 }
 
 // authorizers compares two lists of authorized accounts. The order of the platform's list is unknown, so authorizers matches the
-// accounts by AppID. It also checks the length of each page against the total_count of the same response.
+// accounts by AppID. authorizers also checks the length of each page against the total_count of the same response.
 func (c *comparison) authorizers(platform, local value) {
 	form := func(v value) value {
 		v.names, v.items = slices.Clone(v.names), slices.Clone(v.items)

@@ -30,7 +30,7 @@ type seenDifference struct {
 }
 
 // Keep appends the cassette's responses that the folder (such as docs/contract/seen) does not contain yet, and returns their
-// number. Keep also lists each new response in differences.ndjson, because no test reproduces the response yet.
+// number. Keep also adds each new response to differences.ndjson, the list of responses that no test reproduces.
 func Keep(lines []Recorded, report Report, folder, source string) (added int, err error) {
 	answers, differences := filepath.Join(folder, "answers.ndjson"), filepath.Join(folder, "differences.ndjson")
 	have, next, err := readSeen(answers)

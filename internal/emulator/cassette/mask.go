@@ -118,7 +118,7 @@ type mark struct {
 	number bool
 	// slashes reports whether the value contained escaped slashes.
 	slashes bool
-	// capitals reports whether the value is a word of a host name that was not in lower case; the placeholder stands for its lower case.
+	// capitals is true if the value is a host name word that was not in lower case; n is then the number of the lower-case word.
 	capitals bool
 }
 

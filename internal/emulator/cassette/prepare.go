@@ -129,8 +129,8 @@ func (p *player) prepareLinks(ctx context.Context, r *Recorded) error {
 	return nil
 }
 
-// prepareRate sets the rate limit per second that a recorded quota/get response shows; endRate removes the limit. The player
-// replays all other calls without a rate limit, because it sends calls faster than they were recorded.
+// prepareRate sets the rate limit per second that a recorded quota/get response shows; endRate removes the limit. Calls other than
+// quota/get are replayed without a rate limit, because the player sends calls faster than they were recorded.
 func (p *player) prepareRate(ctx context.Context, r *Recorded) error {
 	limit := r.answer.field("rate_limit")
 	calls, _ := limit.field("call_count").int()
@@ -209,7 +209,7 @@ func (p *player) appID(item *party) string {
 	return id
 }
 
-// wire makes an unrecorded API call to the local server. It returns the text at names, a path of nested fields in the response.
+// wire makes an unrecorded API call to the local server, and returns the text at names, a path of nested fields in the response.
 func (p *player) wire(ctx context.Context, method, path string, body []byte, names ...string) (string, error) {
 	p.forgetPath(path)
 	a, err := exchange(ctx, method, p.server.URL+path, body, http.Header{})

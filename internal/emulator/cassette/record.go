@@ -109,9 +109,9 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 }
 
-// passOn streams the response body to the client. passOn passes each part of the body to the function keep. It runs the function
-// ended once, before the client can see the end of the response, so the line of this call precedes the lines of later calls that
-// depend on this call. Recording continues if the client disconnects.
+// passOn streams the response body to the client, and passes each part of the body to the function keep. passOn calls the function
+// ended once, before the client can see the end of the response, so that this call is recorded before later calls that depend on
+// it. Recording continues if the client disconnects.
 func passOn(w http.ResponseWriter, resp *http.Response, keep func([]byte), ended func(length int64, err error)) error {
 	control, piece, length := http.NewResponseController(w), make([]byte, 32<<10), int64(0)
 	for {
@@ -170,8 +170,8 @@ func (r *Recorder) onward(ctx context.Context, in *http.Request, body []byte) *h
 	return out
 }
 
-// noAnswer returns the status and the reason when the upstream sends no response. The text of err is not used, because it may quote
-// data that the upstream sent.
+// noAnswer returns the status and the reason (said) to record when the upstream sends no response. The reason does not quote err,
+// because the text of err may contain data that the upstream sent.
 func (r *Recorder) noAnswer(ctx context.Context, err error) (status int, said string) {
 	if ctx.Err() != nil {
 		return http.StatusGatewayTimeout, fmt.Sprintf("the upstream did not answer within %s", r.Timeout)

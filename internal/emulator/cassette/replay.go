@@ -12,8 +12,8 @@ import (
 
 // Player responds to calls from a cassette, without a network.
 type Player struct {
-	// ByContent makes the player select a line by its request: the first unused line that matches or, if all matching lines are used,
-	// the last of them. If false, calls must arrive in the order of the lines.
+	// ByContent makes the player select a line by its request: the first unused line that matches or, if all matching lines are
+	// used, the last of them. If ByContent is false, calls must arrive in the order of the lines.
 	ByContent bool
 
 	lines     []Recorded
@@ -23,7 +23,7 @@ type Player struct {
 	used      []bool
 	failures  []string
 	lastKnown int         // largest placeholder number of the cassette; larger numbers stand for values that the caller made up
-	means     map[int]int // maps a number above lastKnown to the matching number in the cassette
+	means     map[int]int // maps a placeholder number above lastKnown to the matching placeholder number in the cassette
 }
 
 // NewPlayer returns a player that responds with lines.
@@ -40,8 +40,8 @@ func NewPlayer(lines []Recorded, byContent bool) *Player {
 	return p
 }
 
-// know records the value that the caller receives for each placeholder. If the caller later sends the value, the player replaces it
-// with the same placeholder.
+// know records the value that the caller receives for each placeholder. If the caller later sends this value, the player masks the
+// value with the same placeholder.
 func (p *Player) know(r *Recorded, v value) {
 	for _, parseMark := range parseMarks(v.text) {
 		if parseMark.mark.n > 0 && v.kind == text {
@@ -195,9 +195,9 @@ func (p *Player) refuse(in *http.Request, said string) string {
 	return said
 }
 
-// equalRequest reports whether a recorded part of a request equals the masked part of the sent request. A value that the player has
-// sent must have the recorded placeholder. A value that the caller made up must match the same recorded placeholder at each use; met
-// receives the matches.
+// equalRequest reports whether a recorded part of a request equals the masked part of the sent request. A value that the caller
+// received from the player must have the recorded placeholder. A value that the caller made up must match the same recorded
+// placeholder at each use; equalRequest adds the matches to met.
 func (p *Player) equalRequest(a value, sent []byte, met map[int]int) bool {
 	if a.kind == absent || len(sent) == 0 {
 		return (a.kind == absent) == (len(sent) == 0)

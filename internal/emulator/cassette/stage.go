@@ -32,7 +32,7 @@ type party struct {
 	linked       []int
 	name         string
 	openPlatform string            // "open" if the platform returns a unionid for users
-	options      map[string]string // the account's options from before the recording; known if a platform read them
+	options      map[string]string // options that the account had before the recording, if recorded calls show them
 	grants       map[int]*grant    // maps an account's number to its grant to this platform
 }
 
@@ -49,7 +49,7 @@ type Fixture struct {
 	early   []earlyToken      // stable tokens that were fetched before the recording
 	vague   map[string]bool   // keys of rules of which only the prefix is known so far
 	links   map[[2]int]bool   // pairs of linked accounts
-	odd     map[int][]oddLink // maps the number of a link list's line to the links from before the recording that a seed file lacks
+	odd     map[int][]oddLink // maps the line number of a recorded link list to the links in the list that a seed file cannot express
 	foreign map[string]bool   // prefixes that belong to another account
 	owners  map[string]int    // for rules that open their owner's pages: maps the prefix to the last owner's number; -1 = deleted
 	sets    map[int][]int     // maps the number of a refresh token to the permission sets that the account grants
@@ -75,7 +75,7 @@ func NewStage(lines []Recorded) *Fixture {
 	return s
 }
 
-// foreignOwner is a token number that no recording uses. It identifies the account that owns the rules added by addForeignRules.
+// foreignOwner is a token number that no recording uses; it identifies the account that owns the rules added by addForeignRules.
 const foreignOwner = 89_999_999
 
 // addForeignRules adds a rule for each prefix that the platform rejected because another account owns the prefix, unless that
@@ -89,7 +89,7 @@ func (s *Fixture) addForeignRules() {
 	}
 }
 
-// plainText returns a masked text in which generated values replace the placeholders.
+// plainText replaces the placeholders in a masked text with generated values.
 func plainText(masked string, t time.Time) string {
 	var b strings.Builder
 	for _, p := range parseMarks(masked) {
@@ -214,7 +214,7 @@ func (s *Fixture) issued(r *Recorded) {
 	}
 }
 
-// noSuchParty lists the errcodes that the platform may also return if the AppID in the request does not exist.
+// noSuchParty lists the errcodes that can mean, among other things, that the AppID in the request does not exist.
 var noSuchParty = []int{errcode.InvalidAppID.Number, errcode.AppIDMissing.Number, errcode.ComponentMissing.Number,
 	errcode.InvalidWeappAppID.Number, errcode.InvalidComponent.Number}
 
@@ -234,8 +234,8 @@ func (s *Fixture) caller(r *Recorded) *party {
 	return s.unknownParty(token)
 }
 
-// If only one account fetched tokens, fetchedBefore assigns the tokens from before the recording to this account. A client stops
-// using its old token when it fetches a new token: a token that is used later belongs to another client.
+// If only one account fetched tokens, fetchedBefore assigns to this account the tokens last used before the first fetch. A token
+// that was issued earlier but is used later may belong to another client: a client stops using a token when it fetches a new one.
 func (s *Fixture) fetchedBefore() {
 	account, fetched := 0, -1
 	last := map[int]int{} // maps a token number to the index of the last line that used the token
@@ -267,7 +267,7 @@ func (s *Fixture) fetchedBefore() {
 	}
 }
 
-// learn records what a call reveals about accounts, platforms and rules.
+// learn records the facts that a call reveals about accounts, platforms and rules.
 func (s *Fixture) learn(r *Recorded) {
 	if r.Error != "" || r.answer.kind != object {
 		return
@@ -435,7 +435,7 @@ func setsOf(info value) (sets []int) {
 
 const rulePath = "/cgi-bin/wxopen/qrcodejump"
 
-// learnCall records what a call with a token reveals about the token's owner.
+// learnCall records the facts that a call with a token reveals about the token's owner.
 func (s *Fixture) learnCall(r *Recorded, p *party) {
 	refused := r.number() == errcode.Unauthorized.Number
 	call, ofRules := strings.CutPrefix(r.Path, rulePath)
@@ -674,7 +674,7 @@ func (s *Fixture) plant(key string, rule seedfile.Rule) {
 	s.rules, s.keys = append(s.rules, rule), append(s.keys, key)
 }
 
-// orderRules sorts the rules from before the recording in the order of a list, oldest first.
+// orderRules sorts s.rules in the order of listed (keys of rules, oldest first); unlisted rules keep their positions.
 func (s *Fixture) orderRules(listed []string) {
 	listed = slices.DeleteFunc(listed, func(key string) bool { return !slices.Contains(s.keys, key) })
 	rules, keys, next := slices.Clone(s.rules), slices.Clone(s.keys), 0

@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// longestStandIn is the maximum length, in characters, of a generated value; the limit does not apply to bodies that are not JSON.
-// Such a body keeps its recorded length, up to longestBody.
+// longestStandIn is the maximum length, in characters, of a generated value. A generated body that is not JSON may be longer: it
+// has its recorded length, up to longestBody.
 const longestStandIn = 64 << 10
 
-// standIn returns a value of the mark's kind and length that is different for each mark number. The value is longer if the length
-// is too short for a unique value, and shorter if the length exceeds longestStandIn.
+// standIn returns a value of the mark's kind and length; marks with different numbers get different values. The value is longer
+// than m.length if that is too short for a unique value, and shorter if m.length exceeds longestStandIn.
 func (m mark) standIn(t time.Time) string {
 	m.length = min(m.length, longestStandIn)
 	fill := func(begin, thisText string) string {

@@ -28,7 +28,7 @@ func (k kind) String() string {
 type value struct {
 	kind kind
 	text string // the text, the number as written, or true or false
-	// escaped is true if the slashes of a text were written as \/, which some JSON encoders do and some clients depend on.
+	// escaped is true if the slashes of a text were written as \/: some JSON encoders do so, and some clients depend on this form.
 	escaped bool
 	names   []string
 	items   []value
@@ -96,7 +96,7 @@ func readValue(d *json.Decoder, from []byte, deep int) (value, error) {
 	return value{}, errors.New("no JSON")
 }
 
-// escapedTexts counts the texts of a value whose slashes are written as \/.
+// escapedTexts returns the number of texts in v that contain slashes written as \/.
 func (v value) escapedTexts() (n int) {
 	if v.kind == text && v.escaped {
 		n++

@@ -44,9 +44,9 @@ type Placed struct {
 	Row
 }
 
-// scanFile is one Parquet file of scans, also called a part. Only one node writes it. Until a part is full, a longer file atomically
-// replaces it under the same name, so a program that lists the folder finds each scan once. The metadata of the file contains the journal
-// position of its last scan.
+// scanFile is one Parquet file of scans, also called a part. Only one node adds scans to a part. Until a part is full, a longer file
+// atomically replaces it under the same name, so a program that lists the folder finds each scan once. The metadata of the file contains
+// the journal position of its last scan.
 type scanFile struct {
 	name    string
 	content []byte
@@ -103,7 +103,7 @@ func loadPart(ctx context.Context, from Place, name string) (*scanFile, error) {
 	return &scanFile{name, content, int(file.NumRows()), upTo}, nil
 }
 
-// merged returns the part with additional rows; change may modify each existing row.
+// merged returns the part with additional rows; the function change may modify each existing row.
 func (p *scanFile) merged(rows []Placed, change func(*Row) bool) (next *scanFile, changed bool, err error) {
 	next = &scanFile{name: p.name, rows: p.rows + len(rows), upTo: p.upTo}
 	if n := len(rows); n > 0 {

@@ -100,10 +100,10 @@ type Tx interface {
 	// Messages keep their order: only the oldest waiting row may be returned, once it is due. A row of the kind Deliveries is returned only
 	// if all older waiting rows with its OrderKey are returned in the same call.
 	ClaimRows(ctx context.Context, kind Kind, receiver string, now, until time.Time, limit int) ([]Row, error)
-	// SaveRow stores the result of an attempt. If NextAt of the stored row differs from the argument (was), another node has claimed the
+	// SaveRow stores the result of an attempt. If NextAt of the stored row differs from the argument "was", another node has claimed the
 	// row, and SaveRow returns false. The result of a delivered row is stored even if the row was given up meanwhile.
 	SaveRow(ctx context.Context, kind Kind, r Row, was time.Time) (bool, error)
-	// DeadLetterRows gives up the waiting rows of a receiver except the newest rows, whose number is keep, and returns how many it gave up.
+	// DeadLetterRows gives up the waiting rows of a receiver except the newest "keep" rows, and returns the number of rows given up.
 	DeadLetterRows(ctx context.Context, kind Kind, receiver string, keep int, fault string) (int, error)
 }
 

@@ -120,7 +120,7 @@ func (s *Sender) round(ctx context.Context) {
 		return err
 	})
 	s.logTaskErrors(ctx, taskErrors(errors.Join(taskErrs, WrapTask("what is due", err))))
-	// The round continues after the receiver that was started last, so that slow receivers cannot starve the others.
+	// The round continues after the receiver that was started last, so that slow receivers cannot starve other receivers.
 	slices.Sort(due)
 	first, _ := slices.BinarySearch(due, s.last+"\x00")
 	for i := range due {

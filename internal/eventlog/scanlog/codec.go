@@ -14,8 +14,8 @@ import (
 //
 //	version  1 byte
 //	id       16 bytes
-//	flags    1 byte: has a user, has a network, its network is of IPv6
-//	user     16 bytes, if it has one
+//	flags    1 byte: has a user, has a network, the network is of IPv6
+//	user     16 bytes, if the event has a user
 //	at       signed varint: milliseconds after the time in the id
 //	words    source, action, kind, reason, version, as appendText encodes them
 //	texts    client, region, app, text, as appendFree encodes them
@@ -46,8 +46,8 @@ const (
 // errRecord is returned for bytes that are not a valid record.
 var errRecord = errors.New("scanlog: not a record of a scan")
 
-// words lists frequent texts, which records store as their index in this list. New words may only be appended to words, because
-// files contain the indexes of words.
+// words lists frequent texts, which records store as their index in this list. New entries may only be appended at the end, because files
+// contain indexes into this list.
 var words = [...]string{"",
 	"scan", "press", "album",
 	"open_mini_program", "open_url", "show_text", "show_message",
@@ -78,7 +78,7 @@ func appendText(b []byte, s string, limit int) []byte {
 	return append(b, s...)
 }
 
-// appendFree appends a text without looking it up in words.
+// appendFree appends a text without looking it up in the list words.
 func appendFree(b []byte, s string, limit int) []byte {
 	s = Fit(s, limit)
 	b = binary.AppendUvarint(b, uint64(len(s))<<1)

@@ -33,7 +33,7 @@ type file interface {
 	sync() error
 }
 
-// realDisk is the disk of the operating system.
+// realDisk implements disk with the files of the operating system.
 type realDisk struct{}
 
 type realFile struct{ *os.File }

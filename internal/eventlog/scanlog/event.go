@@ -107,7 +107,7 @@ type Log interface {
 	// PositionBefore returns a position up to which every event has an OccurredAt before the given moment, so that a reader of later events
 	// can start there. The returned position need not be the greatest position for which this holds.
 	PositionBefore(ctx context.Context, moment time.Time) (int64, error)
-	// Forget removes events older than the given time, as far as they can be removed in bulk. Forget implements retention.
+	// Forget implements retention: it removes events older than the given time, except those in a file or partition with newer events.
 	Forget(ctx context.Context, before time.Time) error
 	// Announce records that a user is erased: older events of the user that arrive later are then made anonymous too.
 	Announce(ctx context.Context, user UserHash) error

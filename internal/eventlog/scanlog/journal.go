@@ -40,7 +40,7 @@ type Journal struct {
 	segments      []*segment // in order; while active is not nil, writes go to the last segment
 	next          int64      // position of the next event
 	removedBefore int64      // no event at or after this position was removed by this program
-	skip          int64      // number of positions directly before next that are never assigned
+	skip          int64      // number of never assigned positions directly before the position next
 	closed        bool
 	grown         chan struct{} // closed when there is more to read; nil if no reader waits
 	reported      map[damageAt]bool
@@ -278,8 +278,8 @@ func (j *Journal) write(groups ...*batch) error {
 	return nil
 }
 
-// Lost implements Log. If the former log was a journal, it is lost, because its folder was replaced. If it was a JetStream stream, it still
-// exists on its server; only the id of a stream contains a space.
+// Lost implements Log. If the former log was a journal, it is lost, because its folder was replaced. A former JetStream stream still exists
+// on its server; only the id of a stream contains a space.
 func (j *Journal) Lost(id string) bool { return id != "" && !strings.Contains(id, " ") }
 
 // Append makes events durable without using a Recorder.

@@ -119,9 +119,9 @@ func (j *Journal) Erase(ctx context.Context, users Users, upTo int64) (int64, er
 	return j.eraseAll(ctx, lastCounts, upTo)
 }
 
-// eraseAll makes events of users anonymous: users maps each user to the time of the last event to change (Unix ms), and events after
-// position stay as they are. A file with events of the erased users is rewritten at the same length, and the new file replaces the old file
-// atomically. eraseAll releases j.maintenance after each file, so that other goroutines can remove or rewrite files.
+// eraseAll makes events of users anonymous: the map users contains the time (Unix ms) of each user's last event to change, and events after
+// the given position stay unchanged. A file with events of the erased users is rewritten at the same length, and the new file replaces the
+// old file atomically. eraseAll releases j.maintenance after each file, so that other goroutines can remove or rewrite files.
 func (j *Journal) eraseAll(ctx context.Context, users map[UserHash]int64, position int64) (int64, error) {
 	delete(users, UserHash{})
 	if len(users) == 0 {
@@ -314,7 +314,7 @@ func erasedBy(users map[UserHash]int64, user UserHash, record []byte) bool {
 	}
 	var in Texts
 	e, err := DecodeRecord(record, &in)
-	return err != nil || e.OccurredAt.UnixMilli() <= upTo // a record that cannot be read counts too: eraseRecord then returns the error
+	return err != nil || e.OccurredAt.UnixMilli() <= upTo // true for an unreadable record, so that eraseRecord returns the error
 }
 
 // copyOf copies a file within its folder.

@@ -139,8 +139,8 @@ func (j *Journal) Missing(upTo int64) (n int64) {
 	return n
 }
 
-// loadSegment reads the state of a file; events from the position bound on are ignored. A file that was not sealed is rewritten and
-// synced, so that all events returned by later reads are durable.
+// loadSegment reads the state of a file; events at or after the position bound are ignored (0 = no bound). A file that was not sealed is
+// rewritten and synced, so that all events returned by later reads are durable.
 func (j *Journal) loadSegment(s *segment, bound int64) error {
 	f, err := j.disk.open(j.path(s.name))
 	if err != nil {

@@ -95,8 +95,8 @@ func (j *Journal) read(ctx context.Context, r reading) iter.Seq2[Entry, error] {
 // overlaps reports whether the time range s overlaps the requested time range.
 func (s *span) overlaps(r *reading) bool { return s.maxAt >= r.from && s.minAt < r.to }
 
-// stretches returns the parts of a segment to read. In each part, next is a lower bound for the position of the first group, and end is the
-// position after the last event (0 = unknown).
+// stretches returns the parts of a segment to read. In each part, the field next is a lower bound for the position of the first group, and
+// the field end is the position after the last event (0 = unknown).
 func (v *view) stretches(r *reading) (list []groupReader) {
 	blocks := v.all()
 	for i, b := range blocks {

@@ -18,7 +18,7 @@ type Origin struct {
 }
 
 // OffsetSet is a set of positions in a node's journal: those of the counted events, or those of the events reported to webhooks, from
-// whichever log they were read. It consists of all positions up to ContiguousTo, and some greater positions.
+// whichever log they were read. The set consists of all positions up to ContiguousTo, and some greater positions.
 type OffsetSet struct {
 	ContiguousTo int64
 	beyond       roaring64.Bitmap

@@ -20,8 +20,8 @@ var ErrFull = errors.New("scanlog: too many scans wait for the disk")
 // Pauses before an fsync. An fsync costs about as much processor time for one scan as for a hundred. A pause makes groups larger and fsyncs
 // fewer, and it is so short that callers hardly wait longer than for the fsync alone.
 const (
-	// gather is the maximum time for which a group waits until it has as many scans as the last group. On a slow disk a group waits for
-	// half the duration of the last fsync, at most slowGather.
+	// gather is the maximum time for which a group waits for as many scans as the last group had. On a slow disk a group waits for half the
+	// duration of the last fsync, at most slowGather.
 	gather     = 500 * time.Microsecond
 	slowGather = 5 * time.Millisecond
 	// unhurried is the time for which a group stays open while no caller waits.

@@ -14,12 +14,12 @@ import (
 // A segment is a file of groups. A group is the unit that one fsync makes durable:
 //
 //	header   8 bytes magic, 4 version, 4 checksum of the 32 bytes after it,
-//	         16 id of the scan log, 8 first position, 8 number of positions
-//	         directly before it that are never assigned, 8 edition: number of
+//	         16 id of the scan log, 8 first position, 8 number of never assigned
+//	         positions directly before the first position, 8 edition: number of
 //	         rewrites of the file by erasures; zeros up to 64 bytes
 //	groups   4 bytes mark, 4 checksum of the rest of the group,
-//	         4 length of the records, 4 number of records, 8 first position, 8 number of positions
-//	         directly before it that are never assigned; then the records, each after its length (a varint)
+//	         4 length of the records, 4 number of records, 8 first position, 8 number of never assigned
+//	         positions directly before the first position; then the records, each after its length (a varint)
 //	footer   only in a sealed segment: the list of blocks, then the summary of the segment
 //
 // Numbers are little-endian; checksums are CRC-32C.
@@ -36,7 +36,7 @@ const (
 	footerMark  = 0x5c9d317a
 	summarySize = 72
 	footerMagic = "qrjseal\n"
-	// maxFooter limits the length in a footer that a reader accepts.
+	// maxFooter is the maximum length, in bytes, that a reader accepts for the list of blocks in a footer.
 	maxFooter = 64 << 20
 
 	// blockSize is the approximate number of bytes that one index block covers.
@@ -155,7 +155,7 @@ type segment struct {
 	edition int64
 	span
 	// A sealed file stores its blocks in the footer. Readers may share the blocks in this list, because they never change; the last block,
-	// which still changes, is in tail.
+	// which still changes, is in the field tail.
 	blocks []block
 	tail   block
 }
@@ -274,7 +274,7 @@ type groupReader struct {
 	buf []byte // read-ahead buffer
 	off int64  // file offset of buf
 
-	// file offset of the group that scan found
+	// file offset of the group that the method scan found
 	offset  int64
 	first   int64
 	skip    int64

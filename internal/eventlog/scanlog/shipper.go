@@ -44,11 +44,11 @@ type Rewinder interface {
 	CountedSet(ctx context.Context, node string) (*OffsetSet, error)
 	// ReportedSet returns the subset of counted events that were reported to webhooks; nil = no webhook waits for events.
 	ReportedSet(ctx context.Context, node string) (*OffsetSet, error)
-	// Rewind returns the offset at which shipping must continue, for a journal that was shipped up to mark. This is an earlier offset if
-	// shipped events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown. The next
-	// Ship starts from the offset that Rewind returned.
+	// Rewind returns the offset at which shipping must continue, for a journal that was shipped up to the offset mark: an offset before
+	// mark if shipped events are gone. settled is the position up to which all events are counted and reported to webhooks; -1 = unknown.
+	// The next Ship starts from the offset that Rewind returned.
 	Rewind(ctx context.Context, mark Offset, settled int64) (Rewound, error)
-	// Restart records that shipping continues at the earlier offset from Rewind, so that a loss is reported only once.
+	// Restart records that shipping continues at the earlier offset that Rewind returned, so that a loss is reported only once.
 	Restart(ctx context.Context, from Offset, back Rewound) error
 }
 
@@ -227,7 +227,7 @@ func (j *Journal) isClosed() bool {
 
 // Flush ships all events that were durable when Flush was called.
 func (s *Shipper) Flush(ctx context.Context) error {
-	// A waiting caller gives up when its context ends, because a commit may wait for a database replica.
+	// Waiting for another call of Flush ends with ctx, because the commit of that call may wait for a database replica.
 	s.init.Do(func() { s.shipping = make(chan struct{}, 1) })
 	select {
 	case s.shipping <- struct{}{}:
@@ -239,7 +239,7 @@ func (s *Shipper) Flush(ctx context.Context) error {
 	err := s.verifyShipped(ctx)
 	for err == nil && (!s.known || max(s.shipped.Position, s.through) < end) {
 		if err = s.step(ctx, end); errors.Is(err, ErrNotThere) {
-			err = s.step(ctx, end) // the first attempt may have changed the start offset
+			err = s.step(ctx, end) // try again, because the first attempt may have changed the start offset
 		}
 	}
 	s.mu.Lock()
@@ -368,8 +368,8 @@ func (s *Shipper) rename(ctx context.Context) (emptyOffset Offset, err error) {
 	return emptyOffset, nil
 }
 
-// needed returns this node's counted events, the events reported to webhooks, and in settled the position up to which all events are
-// counted and reported (-1 = unknown).
+// needed returns this node's counted events, the events reported to webhooks, and the position up to which all events are counted and
+// reported (settled; -1 = unknown).
 func (s *Shipper) needed(ctx context.Context, r Rewinder) (taken, told *OffsetSet, settled int64, err error) {
 	if taken, err = r.CountedSet(ctx, s.Node); err != nil || taken == nil {
 		return nil, nil, -1, err

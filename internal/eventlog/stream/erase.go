@@ -153,7 +153,7 @@ func (l *Log) Erase(ctx context.Context, users scanlog.Users, upTo int64) (n int
 			found = append(found, e)
 		}
 	}
-	if err := l.checkID(ctx, in); err != nil { // if the id has changed, found may contain events of another stream
+	if err := l.checkID(ctx, in); err != nil { // if the id has changed, the list found may contain events of another stream
 		return 0, err
 	}
 	for _, e := range found {
@@ -210,7 +210,7 @@ func (l *Log) eraseAt(ctx context.Context, stream jetstream.Stream, dst string, 
 	return nil
 }
 
-// anonymise makes the events of erased users in entries anonymous, and returns the changed events.
+// anonymise makes the events of erased users anonymous in the list entries, and returns the changed events.
 func (l *Log) anonymise(ctx context.Context, entries []scanlog.Entry) (changed []*scanlog.Entry, err error) {
 	if l.options.Erased == nil {
 		return nil, nil

@@ -57,7 +57,7 @@ func (l *Log) Ship(ctx context.Context, _ string, from, to scanlog.Offset, entri
 	return errors.Join(broken, l.keepMark(to, last))
 }
 
-// holdsUpTo reports whether the stream is still the stream to which this node ships, and its last sequence is last or later.
+// holdsUpTo reports whether the current stream is still the one to which this node ships and has a last sequence of at least "last".
 func (l *Log) holdsUpTo(ctx context.Context, last uint64) (bool, error) {
 	info, err := l.currentInfo(ctx)
 	if err != nil {
@@ -146,7 +146,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	}
 	r.From = mark.Position
 	switch {
-	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all events after begin are shipped
+	case mark != oldTo.Offset: // the journal was replaced or restored from a copy: all events after the position begin are shipped
 		r.From = oldTo.begin
 	case oldTo.stream == "": // this node ships to a stream for the first time
 		oldTo.stream, oldTo.address = l.target, l.address()
@@ -156,7 +156,7 @@ func (l *Log) Rewind(ctx context.Context, mark scanlog.Offset, settled int64) (r
 	case oldTo.address == l.address():
 		r.From, r.Reason = min(oldTo.begin, mark.Position), "the stream lost what was in it"
 	case settled >= 0:
-		// The former stream is at another address, and its events up to settled were counted and reported to webhooks.
+		// The former stream is at another address, and its events up to the position settled were counted and reported to webhooks.
 		r.From, r.LeaveOut, r.Reason = min(max(settled, oldTo.begin), mark.Position), mark.Position, "the stream is another one"
 	}
 	return r, nil
@@ -225,8 +225,8 @@ func (l *Log) write(s shippedTo) error {
 	return nil
 }
 
-// Begin must be called before this node ships to a stream for the first time. It stores the offset returned by from(): only journal events
-// after this offset belong in the stream. Earlier events were counted from another scan log, and would be counted twice in the stream.
+// Begin must be called before this node ships to a stream for the first time. Begin stores the offset that from() returns: only journal
+// events after this offset belong in the stream. Earlier events were counted from another scan log, and would be counted twice.
 func (l *Log) Begin(from func() (scanlog.Offset, error)) error {
 	if _, err := os.Stat(l.markFile()); !errors.Is(err, fs.ErrNotExist) {
 		return err

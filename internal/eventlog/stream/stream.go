@@ -29,8 +29,8 @@ import (
 // message, and the id of a scan is the message id. A scan that is published again after the deduplication window is in the stream
 // twice, but Read yields it once (repeats).
 //
-// A NATS server acknowledges a message before the server syncs it to disk, unless its setting sync_interval is "always". Log publishes
-// nothing until it has verified the setting sync_interval of each server, unless the operator vouches for the setting.
+// A NATS server acknowledges a message before the server syncs it to disk, unless the server's setting sync_interval is "always". Log
+// publishes nothing until it has verified the setting sync_interval of each server, unless the operator vouches for the setting.
 type Log struct {
 	options Options
 	conn    *nats.Conn
@@ -295,8 +295,8 @@ func (l *Log) create(ctx context.Context, brought int64) (jetstream.Stream, erro
 	return stream, err
 }
 
-// noStore reports whether the server failed to create the folder of a stream. This happens while the server still removes a former stream
-// of the same name, and if its disk is full; create retries in both cases, until its context ends.
+// noStore reports whether the server failed to create the folder of a stream, because the server still removes a former stream of the same
+// name or because the server's disk is full; in both cases create retries until its context ends.
 func noStore(err error) bool {
 	const storeFailed = 10049
 	api, ok := errors.AsType[*jetstream.APIError](err)
@@ -540,7 +540,7 @@ func (l *Log) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 const fetchAtOnce = 1000
 
 // visit creates a consumer with the configuration c and calls f for its messages up to sequence upTo, in order, until f returns false. The
-// argument "in" is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id, unless in is "".
+// argument "in" is the id of the stream to which upTo belongs; visit returns errAnew if the current stream has another id; "" = any stream.
 func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, upTo uint64,
 	f func(jetstream.Msg, *jetstream.MsgMetadata) (bool, error)) error {
 	stream, err := l.ready(ctx)
@@ -557,7 +557,7 @@ func (l *Log) visit(ctx context.Context, in string, c jetstream.ConsumerConfig, 
 		defer cancel()
 		_ = stream.DeleteConsumer(ctx, consumer.CachedInfo().Name) // if the deletion fails, the server removes the consumer after a timeout
 	}()
-	if in != "" { // a consumer ends with its stream: if the current stream has the id in, it has the consumer
+	if in != "" { // a consumer ends with its stream: if the current stream has this id, the consumer belongs to it
 		info, err := l.info(ctx)
 		if err == nil && l.named(createdAt(info)) != in {
 			err = errAnew
@@ -612,7 +612,7 @@ func (l *Log) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, er
 	return l.read(ctx, start, true)
 }
 
-// read yields the events after position start, up to the stream's end when read was called; if single is true, each scan once.
+// read yields the events after position start, up to the stream's end when read was called; if single is true, each scan only once.
 func (l *Log) read(ctx context.Context, start int64, single bool) iter.Seq2[scanlog.Entry, error] {
 	end, in, err := l.end(ctx)
 	return func(yield func(scanlog.Entry, error) bool) {

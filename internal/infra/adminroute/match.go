@@ -61,11 +61,11 @@ type Seen struct {
 
 // Guard checks the preconditions of operations; the zero Guard checks nothing.
 type Guard struct {
-	// Run calls the function change only if the object fulfils the preconditions in saw; the check and the change are atomic.
-	// Otherwise, Run returns an error that describes the current object.
+	// Run calls the function change only if the object fulfils the preconditions in saw; the check and the change are atomic. If a
+	// precondition is false, Run returns an error that describes the current object.
 	Run func(ctx context.Context, thing Object, saw Seen, change func(context.Context) (any, error)) (any, error)
-	// Stale returns a context whose reads may be stale, and AsOf the time up to which these reads contain all changes, zero = they are not
-	// stale; nil = no read is stale.
+	// Stale returns a context whose reads may be stale (Stale = nil: no read is stale). AsOf returns the time up to which reads with a
+	// context contain all changes; zero = not stale.
 	Stale func(context.Context) context.Context
 	AsOf  func(context.Context) time.Time
 	// Problem is the type of the error response for a failed precondition.

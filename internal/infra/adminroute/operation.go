@@ -173,7 +173,7 @@ func (e edge) marshal(hctx huma.Context, kind string, body any) error {
 	return err
 }
 
-// begin reports whether an operation may run now. If so, the caller must call end after the operation.
+// begin reports whether an operation may run now. If begin returns true, the caller must call end after the operation.
 func (e edge) begin() bool { return e.busy == "" || e.running.TryLock() }
 
 func (e edge) end() {
@@ -318,8 +318,8 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 	}
 }
 
-// mayBeStale reports whether the operation returns a list, statistics or history, which a read replica may serve. The feed of scans and
-// the list of nodes show the present.
+// mayBeStale reports whether the operation returns a list, statistics or history, which a read replica may serve. The feed of scans and the
+// list of nodes must show the current state.
 func (o Route) mayBeStale() bool {
 	switch o.ID {
 	case "listScans", "listScanNodes":
@@ -333,8 +333,8 @@ func (o Route) mayBeStale() bool {
 // Spelled returns the path as written in the OpenAPI document.
 func (o Route) Spelled() string { return Base + strings.ReplaceAll(o.Path, "...}", "}") }
 
-// nameWhole renames path to plain in the OpenAPI document. Only the router knows the syntax {key...} for the last parameter of
-// path.
+// nameWhole replaces the path in the argument "path" by the argument "plain" in the OpenAPI document. Only the router knows the syntax
+// {key...} for the last parameter of path.
 func nameWhole(document *huma.OpenAPI, path, plain string) {
 	item := document.Paths[path]
 	if plain == path || item == nil {

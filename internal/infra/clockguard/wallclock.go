@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// Lead is the largest advance of the clock that is trusted immediately. After a larger advance, the server must run for Lead
-	// before it trusts the clock.
+	// A clock that is ahead by at most Lead is trusted at once. If the clock is further ahead, the server must run for Lead before it
+	// trusts the clock.
 	Lead = 24 * time.Hour
 	// keptEvery is the interval at which the observed time is stored.
 	keptEvery = 10 * time.Minute
@@ -23,9 +23,9 @@ const (
 
 // Clock decides whether the machine's clock is trusted for deletions by age (scan retention, webhook retries, expired codes, tickets,
 // logins and tokens, the call log) and for daily and monthly quotas. Without a Clock, a system clock that jumps ahead by years would cause
-// all data with a maximum age to be deleted within the hour, on all nodes. After a jump, the server trusts the clock when it has run for a
-// day. Several runs add up to this day, so that a machine that is switched off each night still deletes old data. A server that was off for
-// more than a day also runs for a day before it trusts the clock, because it cannot distinguish a pause from a jump.
+// all data with a maximum age to be deleted within the hour, on all nodes. After a jump, the server must run for a day before it trusts the
+// clock. The times of several runs are added up, so that a machine that is switched off each night still deletes old data. A server that
+// was off for more than a day also runs for a day before it trusts the clock, because it cannot distinguish a pause from a jump.
 type Clock struct {
 	file    string
 	now     func() time.Time
@@ -34,10 +34,10 @@ type Clock struct {
 
 	mu        sync.Mutex
 	trusted   time.Time     // the last trusted time
-	trustedAt time.Duration // running time (see elapsed) at which trusted was set
-	storedAt  time.Duration // running time at which trusted was last stored
+	trustedAt time.Duration // running time (see the field elapsed) at which the field trusted was set
+	storedAt  time.Duration // running time at which the field trusted was last stored
 	ahead     bool
-	since     time.Duration // running time at which the clock was first ahead, minus spent
+	since     time.Duration // running time at which the clock was first ahead, minus the field spent
 	spent     time.Duration // total running time of earlier runs with the clock ahead
 }
 

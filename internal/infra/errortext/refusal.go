@@ -1,5 +1,5 @@
-// Package errortext translates the error messages of this server for people. Programs, logs and call records use the English
-// messages. In looks up an English message in the catalog of this package, which contains the same English texts as the code.
+// Package errortext translates the error messages of this server for people. Programs, logs and call records use the English messages. The
+// function In looks up an English message in the catalog of this package, which contains the same English texts as the code.
 package errortext
 
 import (

@@ -22,7 +22,7 @@ type application struct {
 	primary    bool
 	qualifiers [][]string // for a primary key: the allowed sequences of qualifiers
 	excludes   []string
-	requires   [][][]string // groups of AIs: from each list, all AIs of at least one group must be present
+	requires   [][][]string // conditions: for each one, all AIs of at least one of its groups must be present
 	parts      []part
 	min        int // characters
 	max        int

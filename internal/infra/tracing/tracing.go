@@ -20,14 +20,14 @@ const (
 	Consumer
 )
 
-// Recorder records spans. Its methods are safe for concurrent use.
+// Recorder records spans. The methods of a Recorder are safe for concurrent use.
 type Recorder interface {
 	// Handler returns a handler that records a span for each request to next. The span continues the trace of the header traceparent.
 	Handler(next http.Handler) http.Handler
 	// Describe sets the name and the attributes of the span in ctx.
 	Describe(ctx context.Context, name string, attrs ...slog.Attr)
-	// Start begins a child span of the span in ctx. It returns a context with the new span, and a function that ends the new span
-	// and records the error of its operation.
+	// Start begins a child span of the span in ctx. Start returns a context with the new span, and a function that ends the new span and
+	// records the error of its operation.
 	Start(ctx context.Context, kind Kind, name string, attrs ...slog.Attr) (context.Context, func(error))
 	// Header returns the traceparent header of the span in ctx; "" = none.
 	Header(ctx context.Context) string
@@ -76,7 +76,7 @@ func Start(ctx context.Context, kind Kind, name string, attrs ...slog.Attr) (con
 	return ctx, func(error) {}
 }
 
-// Describe sets the name and the attributes of the request's span. All requests of one operation have the same name.
+// Describe sets the name and the attributes of the request's span. All requests of one API operation have the same span name.
 func Describe(ctx context.Context, name string, attrs ...slog.Attr) {
 	if r := recorder(ctx); r != nil {
 		r.Describe(ctx, name, attrs...)

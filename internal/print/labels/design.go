@@ -86,7 +86,7 @@ func (d Design) Draw(batch int64, r Row) (symbol.Drawing, error) {
 			return symbol.Drawing{}, fmt.Errorf("what was drawn says %.60q, and should say %.60q: do not print it", says, want)
 		}
 		if isGS1 && says != r.Text {
-			says = data.Bracketed() // shown with brackets, because an element string contains invisible characters
+			says = data.Bracketed() // the form with brackets, because an element string contains invisible characters
 		}
 		label.Content = append(label.Content, says)
 	}

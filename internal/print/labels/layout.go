@@ -35,7 +35,7 @@ func parseSize(text string) (width, height symbol.Length, err error) {
 	return lengths[0], lengths[1], nil
 }
 
-// parseLengths reads lengths. A length without a unit has the unit of the last length; the unit of 0 is optional.
+// parseLengths parses a list of lengths. A length without a unit has the unit of the last length; the unit of 0 is optional.
 func parseLengths(parts []string) (lengths []symbol.Length, err error) {
 	unit := ""
 	for i := range parts {

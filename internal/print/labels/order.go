@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// inOrder calls the function do for each value of in, concurrently with the given number of workers (0 = one per processor). It then calls
-// the function take with each result, in the order of the values. It keeps only a few values in memory, and stops at the first error.
+// inOrder calls the function do for each value of in, concurrently with the given number of workers (0 = one per processor). inOrder calls
+// the function take with each result, in the order of the values. Only a few values are in memory; the first error ends inOrder.
 func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out, error), take func(Out) error) error {
 	type job struct {
 		in   In
@@ -67,7 +67,7 @@ func inOrder[In, Out any](workers int, in iter.Seq2[In, error], do func(In) (Out
 	return nil
 }
 
-// groups collects rows into groups: the first group has first rows, each further group has size rows, and the last group may be smaller.
+// groups splits rows into groups; first is the size of the first group, size the size of every further group; the last may be smaller.
 func groups(rows iter.Seq2[Row, error], first, size int) iter.Seq2[[]Row, error] {
 	return func(yield func([]Row, error) bool) {
 		var group []Row

@@ -58,8 +58,8 @@ func (d Design) Labels(batch int64, rows iter.Seq2[Row, error], format Format, t
 	})
 }
 
-// Zip writes each label as a file of a ZIP archive, named by its index in twelve digits, so that names sort by index. The writer
-// keeps about 300 bytes in memory per file until the end.
+// Zip writes each label as a file of a ZIP archive, named by its index in twelve digits, so that names sort by index. Until the archive is
+// complete, Zip keeps about 300 bytes per file in memory.
 func (d Design) Zip(w io.Writer, batch int64, rows iter.Seq2[Row, error], format Format, done func(labels int)) error {
 	z := zip.NewWriter(w)
 	err := d.Labels(batch, rows, format, func(r Row, label []byte) error {

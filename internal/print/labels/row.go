@@ -126,7 +126,7 @@ type Table struct {
 	Mark    int64    // the column "mark" is 1 in every Mark-th line, else 0
 }
 
-// name returns the name of a column in a lane; lanes are numbered from 0.
+// name returns the name of a column for one of the labels that are side by side (lanes); lane is the number of this label, from 0.
 func (t Table) name(column string, lane int) string {
 	if t.Lanes > 1 {
 		return column + "_" + strconv.Itoa(lane+1)
@@ -148,8 +148,8 @@ func (t Table) Header() string {
 	return strings.Join(names, ",") + "\n"
 }
 
-// Lines calls the function put for each line, which is valid until the next call; first is the number of the first line, from 0. In the
-// last line of csv, lanes without a row are empty. The error comes from rows or put.
+// Lines calls the function put for each line, which is valid until the next call; first is the number of the first line, from 0. If there
+// are too few rows for the last line, its remaining columns are empty in csv. The error comes from rows or put.
 func (t Table) Lines(first int64, rows iter.Seq2[Row, error], put func(line []byte, rows int) error) error {
 	var line []byte
 	for group, err := range groups(rows, max(t.Lanes, 1), max(t.Lanes, 1)) {
@@ -212,7 +212,7 @@ func (t Table) append(to []byte, mark bool, rows []Row) []byte {
 	return append(to, '\n')
 }
 
-// bare reports whether both csv and ndjson write a text without quoting or escaping. All codes made by this server are bare, but
+// bare reports whether both csv and ndjson write a text without quoting or escaping. This is true for all codes made by this server, but
 // texts from a file of rows may need quoting.
 func bare(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool {

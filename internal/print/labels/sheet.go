@@ -111,7 +111,7 @@ func (s Sheet) cell() (width, height int) {
 	return pixels(s.Width), pixels(s.Height)
 }
 
-// cellOrigin returns the top left corner of a cell, in dots. Each cell is rounded separately, so that rounding errors do not accumulate.
+// cellOrigin returns the top left corner of a cell, in dots. Each corner is rounded separately, so that errors do not add up.
 func (s Sheet) cellOrigin(i int) (x, y int) {
 	return s.dots(s.Left + s.OffsetX + symbol.Length(i%s.Columns)*s.PitchX), s.dots(s.Top + s.OffsetY + symbol.Length(i/s.Columns)*s.PitchY)
 }

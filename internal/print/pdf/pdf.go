@@ -227,7 +227,7 @@ func (w *Writer) shared() {
 	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>>>", &fonts, &pictures)
 }
 
-// blocks returns the used blocks of 256 characters, because a simple PDF font has at most 256 characters.
+// blocks returns the blocks of 256 characters that contain a used character: each block becomes a PDF font, which is limited to this size.
 func blocks(used map[rune]bool) []rune {
 	seen := map[rune]bool{}
 	for r := range used {

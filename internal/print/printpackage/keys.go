@@ -29,7 +29,7 @@ func Recipients(keys []string) ([]age.Recipient, error) {
 	if len(all) == 0 {
 		return nil, errors.New("there is no recipient")
 	}
-	// Some keys cannot be combined; the test encryption reports such keys now instead of at every download.
+	// Some kinds of keys cannot be used together; the test encryption reports this now, before a download fails.
 	if _, err := age.Encrypt(io.Discard, all...); err != nil {
 		return nil, err
 	}

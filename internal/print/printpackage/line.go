@@ -21,7 +21,7 @@ import (
 
 // With the line file a verification machine at the printing line recognizes the codes of a job. The file contains no codes: it is a JSON
 // header on one line, then 16 bytes per code (first the codes by index, then the proof codes), then the SHA-256 of the header and the
-// codes. The 16 bytes of a code are the first eight of SHA-256(salt, "t", code text), then those of SHA-256(salt, "s", nine characters).
+// codes. The 16 bytes of a code are the first 8 bytes of SHA-256(salt, "t", code text) and of SHA-256(salt, "s", nine characters).
 
 // LineFormat is the format name in the header of a line file. A line file whose code texts follow a template has the second format,
 // so that a program that supports only the first format rejects the line file instead of reporting every code as foreign.
@@ -125,7 +125,7 @@ type place struct {
 	at   uint32
 }
 
-// Salt and prefix are limited, because they are hashed and compared with each code that is read.
+// Maximum lengths: for each code that is read, the salt is hashed and the prefix is compared.
 const (
 	maxSalt       = 64 // bytes
 	maxLinePrefix = 256
@@ -187,13 +187,13 @@ func ReadLine(r io.Reader) (*Job, error) {
 	return j, nil
 }
 
-// Kinds of text that a camera may read from a code.
+// Kinds of text that a camera may read: the whole code text, or only the nine characters of the code.
 const (
 	readText   = 0
 	readSerial = 1
 )
 
-// find returns the position of a code that was read; ok is false for a code of another job.
+// find returns the position, in the job, of a code that a camera has read; ok is false for a code of another job.
 func (j *Job) find(read string) (pos uint32, kind int, ok bool) {
 	if j.template != nil {
 		if text, similar := j.template.PrintedForm(read); similar {

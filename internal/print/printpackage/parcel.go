@@ -247,7 +247,7 @@ func asDamage(err error) error {
 	return fmt.Errorf("%w: %w", ErrCut, err)
 }
 
-// Verify checks the signature of a manifest text and returns the manifest; the error is ErrSignature if no signer matches. ErrSignature.
+// Verify checks the signature of a manifest text and returns the manifest; the error is ErrSignature if no signer matches.
 func Verify(text, signature []byte, signers Signers) (m Manifest, err error) {
 	if err := signers.Verify(text, signature); err != nil {
 		return m, err
@@ -267,7 +267,7 @@ func (p Part) Check(in io.Reader, use func(io.Reader) error) error {
 	src := io.TeeReader(in, io.MultiWriter(sum, &n))
 	err := use(src)
 	if err == nil {
-		_, err = io.Copy(io.Discard, src) // what use left
+		_, err = io.Copy(io.Discard, src) // the bytes that the function use did not read
 	}
 	switch {
 	case err != nil:

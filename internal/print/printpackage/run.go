@@ -7,7 +7,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/codes"
 )
 
-// Verdict is the result of checking a code that a camera has read against a job.
+// Verdict is the result for one reading of a camera at the printing line, compared with the codes of a job.
 type Verdict string
 
 // The verdicts.
@@ -110,7 +110,7 @@ func (r *Run) verdictOn(read string) (Verdict, int64) {
 // ISO/IEC 15424.
 var identifier = regexp.MustCompile(`^\][A-Za-z][0-9A-Za-z]`)
 
-// unwrapped removes what cameras and spreadsheets put around a code text: blanks, a byte order mark, quotes, a symbology identifier.
+// unwrapped removes additions of cameras and spreadsheets around a code text: blanks, a byte order mark, quotes, a symbology identifier.
 func unwrapped(read string) string {
 	for {
 		bare := strings.TrimSpace(strings.TrimPrefix(read, "\ufeff"))

@@ -91,8 +91,8 @@ func (s *Signer) Sign(message []byte) ([]byte, error) {
 // Signers lists the public keys whose signatures are accepted.
 type Signers []ssh.PublicKey
 
-// ParseSigners parses public keys, one per line, either bare or in the format of allowed_signers. A line for another principal or
-// purpose is an error, because ssh-keygen would not accept it either.
+// ParseSigners parses public keys, one per line, either the key alone or in the format of allowed_signers. A line for another principal or
+// purpose is an error, because ssh-keygen would reject such a line too.
 func ParseSigners(text []byte) (Signers, error) {
 	var all Signers
 	for line := range bytes.Lines(text) {

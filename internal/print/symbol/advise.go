@@ -50,8 +50,8 @@ type Advice struct {
 // other errors report an invalid Spot.
 //
 // On a cylinder, the curvature limits the width of a symbol. A reader assumes a flat grid between the corners. If the symbol extends to the
-// angle b on each side, the position error of a module is at most (b³/9√3) times the cylinder's radius. An error of a quarter of a module
-// is tolerated, so b² is at most 4.5·√3 divided by the number of modules. For 25 modules, b is at most 32 degrees.
+// angle b on each side, the position error of a module is at most (b³/9√3) times the cylinder's radius. A position error of a quarter of a
+// module is tolerated, so b² is at most 4.5·√3 divided by the modules per side. For 25 modules, b is at most 32 degrees.
 func (g Grid) Advise(spot Spot) (Advice, error) {
 	switch {
 	case spot.Distance < minDistance || spot.Distance > maxDistance:

@@ -103,7 +103,7 @@ type dmStep struct {
 // long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
 func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character
-	open := dmStep{cost: -1}            // the best encoding that fills the symbol while still in C40 or Text, so it has no unlatch codeword
+	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text, without the codeword for the return to ASCII
 	for i := 1; i < len(best); i++ {
 		best[i].cost = -1
 	}
@@ -152,7 +152,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	size := squareFor(best[len(text)].cost)
 	if exact := squareFor(max(open.cost, 0)); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
 		(size == nil || open.cost < size.GetDataCapacity()) {
-		// An encodation that fills the symbol completely needs no ending codeword.
+		// C40 and Text need no codeword for the return to ASCII if the symbol is full.
 		best[len(text)], size = open, exact
 	}
 	if size == nil {
@@ -166,7 +166,7 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 	for _, to := range slices.Backward(steps) {
 		out = appendDataMatrix(out, best[to].mode, text[best[to].from:to])
 	}
-	out = out[:min(len(out), size.GetDataCapacity())] // removes the codeword that ends C40 or Text if it is not needed
+	out = out[:min(len(out), size.GetDataCapacity())] // if the symbol is full, removes the codeword that ends C40 or Text
 	for pad := false; len(out) < size.GetDataCapacity(); pad = true {
 		if pad {
 			out = append(out, dm253(len(out)+1))

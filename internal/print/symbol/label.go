@@ -43,8 +43,8 @@ type Drawing struct {
 	font               *Font
 	media              Media
 	dots               func() *bitmap // the dots of the label, rendered once, at the first use
-	// Content contains the texts that were read back from the symbols, from left to right. It contains "" for a dot matrix that was drawn
-	// as given if no reader in this program can read it.
+	// Content contains the texts that were read back from the symbols, from left to right. For a given dot matrix that this program cannot
+	// read, the text is "".
 	Content []string
 }
 
@@ -136,7 +136,7 @@ func modules(n int) string {
 	return fmt.Sprintf("%d modules", n)
 }
 
-// smaller returns the module size at which a label fits into room dots; needed is its number of dots at the current module size.
+// smaller returns the module size at which a side of a label has at most the given number of dots (room) instead of the current (needed).
 func (s Style) smaller(room, needed int) Length {
 	dots, err := ModuleDots(s.Module, s.DPI)
 	if err != nil || needed == 0 {
@@ -149,7 +149,7 @@ func (s Style) smaller(room, needed int) Length {
 	return can
 }
 
-// place puts the text lines to the right of the symbols if ok is true, else centred below the symbols.
+// place positions the text lines: ok = true means to the right of the symbols, false means centred below the symbols.
 func (d *Drawing) place(lines []string, ok bool) error {
 	if len(lines) == 0 {
 		return nil

@@ -160,8 +160,8 @@ func EPL(w io.Writer, d Drawing) error {
 	return out.Flush()
 }
 
-// TSPL writes a drawing as a TSPL label, for TSC printers and compatible ones with the drawing's dots per inch: a single bitmap, in
-// which 0 is black. Without a gap in the media the printer keeps its own setting.
+// TSPL writes a drawing as a TSPL label, for TSC printers and compatible ones with the drawing's dots per inch: a single bitmap, in which 0
+// is black. If Media.Gap is 0, the printer keeps its own gap setting.
 func TSPL(w io.Writer, d Drawing) error {
 	b, copies, err := d.onMedia()
 	if err != nil {

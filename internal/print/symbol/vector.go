@@ -12,8 +12,8 @@ import (
 // SVG writes a drawing as an SVG picture. Text lines are written as outlines, so that no viewer needs the font.
 func SVG(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
-	// Viewers round the size in millimetres up to whole dots, some with 24-bit floats. So the size is slightly too small: a row that a
-	// viewer adds would be a black line in a picture without transparency.
+	// Viewers round a size in millimetres up to whole dots, some with 24-bit floats. If rounding added a row of dots, the row would be
+	// black in a picture without transparency, so the written size is slightly too small.
 	mm := func(dots int) string {
 		return strconv.FormatFloat((float64(dots)-0.0005)*inch/1000/float64(d.DPI), 'f', 6, 64)
 	}

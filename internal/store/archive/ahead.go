@@ -62,7 +62,7 @@ type lookahead struct {
 type aheadPiece struct {
 	b   []byte
 	n   int   // number of bytes read into b
-	err error // error of the reader after these bytes
+	err error // error that the reader returned after the bytes in b
 }
 
 // Read implements io.Reader.

@@ -33,7 +33,7 @@ type plain struct {
 	sum  []byte // SHA-256
 }
 
-// append returns the length and the CRC-32 of the text p followed by the text next; the SHA-256 sum of the result is empty.
+// append returns the length and the CRC-32 of two joined texts, which p and next describe; the SHA-256 sum of the result is empty.
 func (p plain) append(next plain) plain {
 	return plain{size: p.size + next.size, crc: crcOfBoth(p.crc, next.crc, next.size)}
 }
@@ -145,7 +145,7 @@ func (c *counting) Write(b []byte) (int, error) {
 // crcOfBoth returns the CRC-32 of two concatenated texts, from their CRC-32s and the length of the second text. Each byte of the
 // second text multiplies the CRC of the first text, as a polynomial, by x^8.
 func crcOfBoth(first, second uint32, length int64) uint32 {
-	for power := uint32(1) << 23; length > 0; length >>= 1 { // x^8 with the highest term in the lowest bit
+	for power := uint32(1) << 23; length > 0; length >>= 1 { // the polynomial x^8; the lowest bit is the coefficient of the highest power
 		if length&1 != 0 {
 			first = crcTimes(first, power)
 		}

@@ -47,11 +47,11 @@ type Packed struct {
 	keys   []byte
 	tables []packed // byte ranges of the compressed tables in rows
 	rows   *os.File
-	named  bool // the temporary file of rows still has a name, and Close removes the file
+	named  bool // true if the temporary file of rows still has a name; Close removes the file
 }
 
-// Pack reads each table of the source c.Tables once. Pack stores the compressed rows in an unnamed file in dir until they are written: an
-// archive starts with the manifest, which contains the checksums of all rows. Memory use is independent of the number of rows.
+// Pack reads each table of the source c.Tables once. Pack stores the compressed rows in an unnamed file in dir, because they follow the
+// manifest in the archive, and the manifest contains the checksums of all rows. Memory use is independent of the number of rows.
 func Pack(ctx context.Context, dir string, c Contents) (*Packed, error) {
 	if err := CheckPassphrase(c.Passphrase); err != nil {
 		return nil, err

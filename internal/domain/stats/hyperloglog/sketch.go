@@ -18,9 +18,9 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 )
 
-// Users counts distinct users. Up to the limit Exact the count is exact; above, its error is at most 1 % (three standard errors are 0.9 %).
-// The content of a sketch depends only on the set of users, not on their order or on how sketches were merged, so that a recount yields
-// identical bytes. The zero value is an empty sketch.
+// Users counts distinct users. Up to the limit Exact the count is exact; above this limit, the error of the count is at most 1 % (three
+// standard errors are 0.9 %). The content of a sketch depends only on the set of users, not on their order or on how sketches were merged,
+// so that a recount yields identical bytes. The zero value is an empty sketch.
 type Users struct {
 	exact     []uint64 // sorted; used while registers is nil
 	registers []byte
@@ -71,7 +71,7 @@ func (s *Users) compact() {
 	s.exact = nil
 }
 
-// raise records a user's number in its register.
+// raise records the number of a user in the register that belongs to this number.
 func (s *Users) raise(n uint64) bool {
 	pos, rank := register(n)
 	if s.registers[pos] >= rank {
@@ -287,7 +287,7 @@ func (s *Users) Encode() string {
 	var b bytes.Buffer
 	w, err := flate.NewWriter(&b, flate.HuffmanOnly)
 	if err != nil {
-		panic(err) // the compression level is valid
+		panic(err) // impossible: the compression level is valid
 	}
 	w.Write(s.registers) // writing to memory never fails
 	w.Close()

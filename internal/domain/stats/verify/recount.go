@@ -71,11 +71,11 @@ var errBehind = errors.New("stats: more is counted meanwhile")
 // errTurned reports that the scan log or the time zone changed since the recount began.
 var errTurned = errors.New("stats: the ledger or the zone of days was changed meanwhile")
 
-// Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads
-// the scan log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in its own
-// transaction, after it has read the events that arrived in the meantime. Counts are thus never older than the events that they are
-// compared with. An erasure first removes the user from the counts, so it causes no difference. Run changes no stored data, so an
-// interrupted recount leaves nothing behind.
+// Run recounts the whole scan log scan by scan and compares the result with the stored counts, while counting continues. Run reads the scan
+// log once, from start to end, and writes records by day and by code. Run then compares one part after the other, each in its own
+// transaction, after it has read the events that arrived in the meantime: counts are compared with exactly the events that they contain. An
+// erasure first removes the user from the counts, so it causes no difference. Run changes no stored data, so an interrupted recount leaves
+// nothing behind.
 func (o Recounter) Run(ctx context.Context) (Result, error) {
 	for {
 		r, err := o.run(ctx)
@@ -144,7 +144,7 @@ type recounting struct {
 	startState stats.State
 	records    scratch
 	reached    int64                       // position up to which the scan log was read
-	scans      int64                       // number of scans up to the position reached
+	scans      int64                       // number of scans up to the position in the field reached
 	scanned    map[int64]*roaring64.Bitmap // the scanned codes of each batch
 	fresh      map[int64]*dayTuples        // by day: the combinations of values in records that are not in the file yet
 	maxBytes   int64                       // maximum bytes of records that are compared at once
@@ -203,7 +203,7 @@ func (n *recounting) read(ctx context.Context, e *scanlog.Entry) error {
 			n.scanned[e.Batch] = roaring64.New()
 		}
 		first = n.scanned[e.Batch].CheckedAdd(uint64(e.Index))
-		if n.startState.RetentionFloor.IsZero() { // missing scans of the log may include the first scans of a code
+		if n.startState.RetentionFloor.IsZero() { // otherwise scans are missing in the log, possibly the first scans of a code
 			if err := n.recordCode(e); err != nil {
 				return err
 			}
@@ -251,9 +251,9 @@ func (n *recounting) compareWith(ctx context.Context, f func(stats.Tx, stats.Sta
 	}
 }
 
-// inParts calls f for consecutive ranges of the partitions of a kind. A range includes the bound from and excludes the bound to. It
-// consists of a single partition, or has at most maxBytes. The first range begins before all partitions, and the last range ends after all
-// partitions. Partitions that are created during the comparison belong to the range that contains them.
+// inParts calls f for consecutive ranges of the partitions of a kind. A range includes its bound "from" and excludes its bound "to". A
+// range consists of a single partition, or has at most maxBytes. The first range begins before all partitions, and the last range ends
+// after all partitions. Partitions that are created during the comparison belong to the range that contains them.
 func (n *recounting) inParts(total int, f func(from, to partition) error) error {
 	list := n.records.list(total)
 	from := partition{total, math.MinInt64, math.MinInt64}

@@ -22,7 +22,7 @@ type scratch struct {
 	written    int64 // total bytes in all partitions
 }
 
-// partition identifies a partition by its kind (of) and its number within the kind (a, b).
+// partition identifies a partition by its kind (field "of") and its number within the kind (fields "a" and "b").
 type partition struct {
 	of   int
 	a, b int64
