@@ -21,7 +21,7 @@ type DomainList struct {
 	Domains []Domain `json:"domains"`
 }
 
-// List lists the hosts with a decision of the operator.
+// List lists the hosts that the operator trusts or denies.
 func (c DomainsService) List(ctx context.Context) ([]Domain, error) {
 	return c.domains(ctx, http.MethodGet, "domains", nil)
 }

@@ -211,7 +211,7 @@ const (
 	MarkAlarm     = "alarm"     // The Target of a mark of this kind is APPLICATION:INDEX of the code.
 )
 
-// ScanPosition is an event that may explain a change in the statistics.
+// ScanPosition marks the time of an event that may explain a change in the statistics, such as the publishing of a rule.
 type ScanPosition struct {
 	OccurredAt time.Time `json:"occurred_at"`
 	Kind       string    `json:"kind" doc:"published: a rule was published; frozen: codes were frozen; alarm: an alarm was raised"`

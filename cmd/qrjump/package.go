@@ -183,7 +183,7 @@ type packageSend struct {
 	Out          string `placeholder:"FILE" file:"out"`
 }
 
-// Run downloads the file of a package again.
+// Run downloads the encrypted file of an existing package, to be sent to the printer again.
 func (c *packageSend) Run(s *session) error {
 	word := ""
 	if c.ByPassphrase {

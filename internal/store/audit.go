@@ -247,7 +247,7 @@ func (v *verification) link(c *change) error {
 	return nil
 }
 
-// codes compares each change of a page that describes a code event with this event. Events and changes are numbered in commit order.
+// codes compares the changes of a page that describe code events with the events stored in the batches; both are in commit order.
 func (v *verification) codes(ctx context.Context, page []change) error {
 	for i := range page {
 		c := &page[i]

@@ -26,7 +26,7 @@ func (t codeQueries) ImportedByText(ctx context.Context, hi, lo int64) (codes.Im
 	return scanImported(t.row(ctx, `SELECT `+importedColumns+` FROM imported_codes WHERE text_hi = $1 AND text_lo = $2`, hi, lo).Scan)
 }
 
-// maxSameCharacters is the maximum number of imported codes with the same nine characters that a lookup reads.
+// maxSameCharacters is the maximum number of imported codes that a lookup reads if their nine-character codes are equal.
 const maxSameCharacters = 16
 
 func (t codeQueries) ImportedByCode(ctx context.Context, code int64) ([]codes.ImportedCode, error) {

@@ -39,8 +39,8 @@ func (t qrcodeQueries) AddQRCode(ctx context.Context, q accounts.QRCode) error {
 }
 
 func (t qrcodeQueries) ForgetQRCodes(ctx context.Context, account string, before time.Time) error {
-	// A request deletes at most 100 expired codes, so that the request stays fast. A request adds only one code, so no backlog of expired
-	// codes builds up.
+	// Each request deletes up to 100 expired codes and adds only one, so no backlog of expired codes builds up, and each request stays
+	// fast.
 	_,
 		err := t.exec(ctx,
 		`DELETE FROM qrcodes WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,

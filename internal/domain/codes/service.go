@@ -383,8 +383,8 @@ type Activation struct {
 
 // Activate activates a range of codes at once. Repeating the call with exactly the same range replaces the binding of the range. Activate
 // returns 80302 for a range that overlaps another activated range; if a setting allows it, the new activation instead replaces the earlier
-// one in the overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or binding, 80306 for a range past
-// the end, 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode §3.4.
+// one in the overlap. Activate also returns 48001 (CheckPermission), 40097 or 40013 for an invalid range or an invalid binding, 80306 for a
+// range past the end, 80308 for an unfinished application, or the errors of ownBatch. Contract: marketcode §3.4.
 func (s *Service) Activate(ctx context.Context, caller accounts.Account, a Activation) error {
 	if err := CheckPermission(caller); err != nil {
 		return err

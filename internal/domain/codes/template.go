@@ -353,7 +353,7 @@ func (t Template) append(b []byte, code *[CodeLength]byte, version byte, symbols
 // number returns the brand's own serial number for an index.
 func (p templatePart) number(index uint64) string { return fmt.Sprintf("%0*d", p.size, p.first+index) }
 
-// checkNumberCapacity returns an error if the brand's own serial numbers have too few digits for count codes.
+// checkNumberCapacity returns an error if the brand's own serial numbers have too few digits to number that many codes.
 func (t Template) checkNumberCapacity(count int64) error {
 	for _, p := range t.parts {
 		if p.field == numberField && p.first+uint64(max(count, 1))-1 >= pow10(p.size) {

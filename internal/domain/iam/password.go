@@ -108,8 +108,8 @@ func (d *Service) checkPassword(ctx context.Context, phc, password string) (bool
 //go:embed common.txt.gz
 var commonZipped []byte
 
-// commonest contains the most common passwords without the digits and signs at their ends, and the long ones also complete
-// (common_generate.go).
+// commonest contains the most common passwords without the digits and signs at their ends; it also contains the long passwords with their
+// ends (common_generate.go).
 var commonest = sync.OnceValue(func() map[string]bool {
 	r, err := gzip.NewReader(bytes.NewReader(commonZipped))
 	if err != nil {

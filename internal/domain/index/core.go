@@ -28,7 +28,7 @@ type core struct {
 	testMu    sync.RWMutex
 	tests     map[string][]string // maps a test link to the keys of the rules that list it
 
-	testBytes int64 // approximate memory of tests
+	testBytes int64 // approximate number of bytes of the map tests
 	scratch   []byte
 	unseen    atomic.Uint64 // version counter for changes of data that no reader accesses, in place of Index.version
 	grownAt   int64         // size of texts in bytes after the last Load

@@ -28,8 +28,9 @@ func mix(a, b uint64) uint64 {
 	return hi ^ lo
 }
 
-// prefixHash returns the hash of the first end bytes; block contains the last of these bytes (one to eight), and state is the hash state of
-// the earlier blocks. The host hash is mixed in last, so that the hash of the host and the hash of the path can be computed in parallel.
+// prefixHash returns the hash of the first n = end bytes of a link; block contains the bytes after the last full block (one to eight), and
+// state is the hash state of all blocks before. The host hash is mixed in last, so that the hash of the host and the hash of the path can
+// be computed in parallel.
 func prefixHash(state, block uint64, end int, host uint64) uint64 {
 	return mix(state^block&(^uint64(0)>>(uint(-8*end)&56))^uint64(end)*mixLength^host, mixEnd)
 }

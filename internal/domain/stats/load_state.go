@@ -107,7 +107,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 	}
 	switch {
 	case t.state.LogID != t.ledger:
-		// Even if the previous scan log has no counted scans, the current scan log may have been counted before.
+		// Also if no scan of the previous scan log was counted: the current scan log may have been counted at an earlier time.
 		if t.otherLog = t.state.CountedOffset > 0 || t.state.LogID != "" || t.state.Scans > 0; t.otherLog {
 			t.position, err = c.countedBefore(ctx, t.state, oldCheckpoint)
 			if t.users = oldCheckpoint.Users; t.users < 0 || c.SingleNode {
@@ -235,8 +235,8 @@ func (c *Aggregator) switchLog(ctx context.Context, tx Tx, s *State, t compariso
 		s.MissingCount += left.KeptCount
 	}
 	if c.SingleNode {
-		// The new scan log also has the scans whose users are not in the sketches yet, without other scans in between, so that SketchOffset
-		// can stay as far before CountedOffset as in the old log. Adding a user twice is harmless.
+		// The scans from SketchOffset to CountedOffset, whose users are not in the sketches yet, are also in the new scan log, next to each
+		// other, so the distance between the two offsets stays the same. Adding a user twice is harmless.
 		s.SketchOffset = max(0, s.CountedOffset-(left.CountedOffset-left.SketchOffset))
 	}
 	if err := tx.TurnReaders(ctx, left, t.ledger, s.CountedOffset, !c.SingleNode); err != nil {

@@ -417,7 +417,7 @@ func (c *Aggregator) PruneRollups(ctx context.Context, hours, days time.Time) (h
 	return hasMore, err
 }
 
-// end records the start of the retained hours and days, if older hours or days exist.
+// end stores the first hour and the first day to be retained, if the counts have older hours or days to remove.
 func (s *State) end(ctx context.Context, tx Tx, hours, days time.Time) error {
 	older := func(per Granularity, than int64) (bool, error) {
 		first, found, err := tx.FirstCounted(ctx, per, 0)

@@ -222,7 +222,7 @@ func (s *State) moment(per Granularity, pos int64) string {
 }
 
 // inHours splits a range of hours into spans to read. Whole days are read from the counts of days and months, and the other hours at both
-// ends from the counts of hours. If hours at an end were already removed, the range is extended to whole days.
+// ends from the counts of hours. If the hours at the start or the end were already removed, the range is extended to whole days.
 func (s *State) inHours(first, last int64) (list []Span) {
 	if first < s.OldestHour {
 		first = timebucket.Day(first, s.Offset)*24 - s.Offset

@@ -32,7 +32,7 @@ func (p *pending) rows(firsts map[int32]int64, offset int64) ([]CountRow, []SumR
 	return counts, p.appendOwners(appendSums(sums, PerDay, daysOfAll), PerDay, daysOfOwners)
 }
 
-// ofOwners returns the cells with the owners' numbers in place of rule IDs, summed.
+// ofOwners replaces the rule ID of each cell with the number of the rule's owner, and adds up cells that become equal.
 func ofOwners(cells []cellCount) []cellCount {
 	cells = slices.Clone(cells)
 	for i := range cells {

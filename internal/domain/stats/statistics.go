@@ -290,7 +290,7 @@ type State struct {
 	RollupCursor string
 	// OldestHour and OldestDay are the first retained hour and day, 0 = all are retained; OldestDay is the first day of a month.
 	OldestHour, OldestDay int64
-	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = all days are, because no hours had been removed.
+	// ZoneChangeDay is the first day counted entirely in the current time zone; 0 = all days are: no hours were removed before that.
 	ZoneChangeDay int64
 }
 

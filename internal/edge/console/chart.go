@@ -317,7 +317,7 @@ type happened struct {
 // signKinds lists the kinds of event markers, from top to bottom of a chart.
 var signKinds = []string{client.MarkPublished, client.MarkFrozen, client.MarkAlarm}
 
-// happenings returns the events of a result that occurred in the time that a chart shows.
+// happenings returns the marks of the statistics (events such as a publish) whose time is in the period that a chart shows.
 func (v *request) happenings(marks []client.ScanPosition, t timeline) (list []happened) {
 	for _, m := range marks {
 		h := happened{ScanPosition: m, period: t.period(m.OccurredAt), Text: v.say("chart.mark."+m.Kind, m.Target)}

@@ -15,8 +15,9 @@ import (
 )
 
 // spec describes how a page shows or asks for a field of an operation. Templates write a spec as [KEY=]NAME[?][:KIND][,OPTION…]. NAME is
-// the field's name in JSON. KEY is the text key of the label (default: see fieldLabels). KIND is the kind of the cell or input (default:
-// see kinds, else the type of the field). "?" means that Facts omits the field if its value is empty. OPTION is an option of newField.
+// the field's name in JSON. KEY is the text key of the label (default: see fieldLabels). KIND selects the form of the cell or input;
+// without KIND, the entry of the field in kinds does, else the type of the field. "?" means that Facts omits the field if its value is
+// empty. OPTION is an option of newField.
 type spec struct {
 	Key, Name, Kind string
 	Optional        bool

@@ -30,7 +30,7 @@ type statisticsView struct {
 	Numbers                    client.Statistics
 	Chart                      chart
 	Shared                     []client.SharedChart
-	All                        string // the address of the statistics page for the same scans
+	All                        string // the address of the full statistics page, with the filters of this page
 	Link                       string // the link of a chart that was just shared
 	params                     url.Values
 }

@@ -135,7 +135,7 @@ func (c *conn) handOff() {
 	_ = c.conn.SetDeadline(time.Time{})
 	replay := &replayConn{Conn: c.conn, reader: io.MultiReader(bytes.NewReader(c.in[c.r:c.w]), c.conn), closed: func() {}}
 	if c.listener.draining.Load() {
-		// Drain waits for this connection, because net/http serves no request that arrives after Shutdown.
+		// After Shutdown, net/http does not wait for requests that arrive on this connection, so Drain waits for them.
 		c.listener.lateHandoffs.Add(1)
 		replay.closed = sync.OnceFunc(c.listener.lateHandoffs.Done)
 	}

@@ -56,7 +56,7 @@ type scopedFinder struct {
 	scope accountScope
 }
 
-// Matching omits rules of other owners that are unpublished, or that are hidden by a rule of the same owner with a longer prefix.
+// Matching omits a rule of another owner if it is unpublished, or if that owner also has a matching rule with a longer prefix.
 func (m scopedFinder) Matching(link rules.Link) (list []rules.Rule) {
 	seen := map[string]bool{}
 	for _, r := range m.Finder.Matching(link) {

@@ -277,7 +277,7 @@ func (c *comparison) object(location string, platform, local value) {
 	}
 }
 
-// isNameOf reports whether platform, a recorded object, has a field whose masked name is the placeholder of name, a local field name.
+// isNameOf reports whether the recorded object platform has a field whose name was masked with the placeholder for the local name.
 func (c *comparison) isNameOf(platform value, name string) bool {
 	n, known := c.back[name]
 	return known && slices.ContainsFunc(platform.names, func(masked string) bool {

@@ -686,8 +686,8 @@ func (s *Fixture) orderRules(listed []string) {
 	}
 }
 
-// sameAccount returns the account that requested a list of rules. A token from before the recording belongs to the account that
-// owns a rule of the list, because two accounts never share a prefix.
+// sameAccount returns the account that requested a list of rules. If its token was issued before the recording, the account is the owner
+// of any rule in the list, because two accounts never share a prefix.
 func (s *Fixture) sameAccount(r *Recorded, p *party) *party {
 	if r.Path != rulePath+"get" || !r.worked() || r.recorded("appid").kind != absent {
 		return p

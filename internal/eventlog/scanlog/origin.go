@@ -11,7 +11,7 @@ import (
 type Origin struct {
 	Node     string
 	Position int64 // position in the node's journal
-	// Before is the journal position up to which the shared log had every required event when this event arrived.
+	// Before is a journal position: when this event arrived, the shared log had all earlier events of the journal that belong there.
 	Before int64
 	// Reshipped is true if the event was already counted in a log that was lost.
 	Reshipped bool

@@ -98,7 +98,7 @@ func (p Printing) Design() (d Design, err error) {
 	return d, d.Style.Check()
 }
 
-// media returns the measures and copies of labels in a label printer. The error is a *WordError.
+// media returns the size of the labels in a label printer and the number of copies of each label. The error is a *WordError.
 func (p Printing) media() (m symbol.Media, err error) {
 	if m.Copies = p.Copies; m.Copies < 0 || m.Copies > maxCopies {
 		return m, &WordError{"copies", fmt.Errorf("%d: want 1 to %d", m.Copies, maxCopies)}

@@ -16,8 +16,8 @@ type Media struct {
 // errColour is returned by the label printer formats if a style has colours other than black on white.
 var errColour = errors.New("a label printer has one ribbon: its formats are black on white, and the ribbon makes the colour")
 
-// onMedia returns the dots of a whole label, and the number of its copies. onMedia returns errColour, a *SizeError if the drawing is
-// larger than the label, or an error if the offset moves ink beyond the label.
+// onMedia returns the dots of a whole label, and the number of its copies. The error is errColour if the drawing has colours, a *SizeError
+// if the drawing is larger than the label, and another error if the offset moves ink beyond the label.
 func (d Drawing) onMedia() (*bitmap, int, error) {
 	if d.ink != Black || d.paper != White {
 		return nil, 0, errColour

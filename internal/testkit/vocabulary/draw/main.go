@@ -2,7 +2,7 @@
 //
 //	go run ./internal/testkit/vocabulary/draw -seed 46 -comments 200 -documents 100
 //
-// The same seed and the same tree give the same sentences.
+// The same seed and the same tree give the same sentences. Readers last marked the seeds 4231, 4232 and 4233.
 package main
 
 import (
