@@ -158,7 +158,7 @@ func (m *machine) kill() {
 	until(m.t, "PostgreSQL of "+m.name+" to end", func() bool { return exec.Command("pgrep", "-P", line).Run() != nil })
 }
 
-// member is what Patroni reports of a server.
+// member describes a server of the cluster, as Patroni reports it.
 type member struct{ Name, Role, State string }
 
 // members asks the Patroni of a machine for the servers of the cluster; nil if it does not answer.
@@ -213,8 +213,8 @@ func (p *patroni) url(user, database string) string {
 	for _, m := range p.machines {
 		hosts = append(hosts, m.address+":5432")
 	}
-	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&target_session_attrs=read-write&connect_timeout=2", user, strings.Join(hosts, ","),
-		database)
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable&target_session_attrs=read-write&connect_timeout=2", user,
+		strings.Join(hosts, ","), database)
 }
 
 // switchover asks Patroni for a planned change of the primary.
@@ -235,7 +235,7 @@ func (p *patroni) switchover() {
 // Issue 48, 5: Patroni promotes a replica after the machine of the primary died, after Patroni alone stopped on it, and when the
 // operator asks. Six clients change rules through two nodes throughout: no acknowledged change is lost. Scans of rules always open.
 func TestPatroni_FailoverLosesNoChange(t *testing.T) {
-	testscope.WholeOnly(t, "failovers of two PostgreSQL servers without Patroni (TestChaos_NodesOnPostgres); Patroni takes twenty seconds for each")
+	testscope.WholeOnly(t, "TestChaos_NodesOnPostgres fails over two PostgreSQL servers; Patroni takes twenty seconds for each failover")
 	p := newPatroni(t)
 	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE ROLE qrjump LOGIN PASSWORD 'qrjump'`)
 	dbtest.Exec(t, p.url("postgres:replace-2", "postgres"), `CREATE DATABASE qrjump OWNER qrjump`)

@@ -66,6 +66,16 @@ func TestDatabaseRead_StaleListsReportAsOf(t *testing.T) {
 	})
 	near.admin().check(near.admin().do(http.MethodGet, "/admin/v1/statistics", nil, &statistics))
 	assert.True(t, statistics["as_of"] != nil, "statistics without wait are %v", statistics)
+	var document struct {
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]any }
+		}
+	}
+	near.admin().check(near.admin().do(http.MethodGet, "/openapi.json", nil, &document))
+	for schema, has := range map[string]bool{"StoredRuleList": true, "StatisticsAnswer": true, "Account": false} {
+		_, is := document.Components.Schemas[schema].Properties["as_of"]
+		assert.True(t, is == has, "as_of in the schema %s: %v, want %v", schema, is, has)
+	}
 	var rule map[string]any
 	near.admin().check(near.admin().do(http.MethodGet, "/admin/v1/accounts/shop", nil, &rule))
 	assert.True(t, rule["as_of"] == nil, "one account is %v", rule)

@@ -129,7 +129,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			assert.True(t, ok, "%s %s (%s) by %s of shop: %d %.200s", o.Method, o.Path, o.ID, role, a.Status, a.Body)
 		}
 	}
-	calls[adminroute.Operator]("POST", "/rules/plan/replay", `{"days":1,"changes":[{"action":"delete","owner":"other","prefix":"https://o.example/"}]}`).
+	calls[adminroute.Operator]("POST", "/rules/plan/replay", `{"days":1,"changes":[{"action":"delete","owner":"other","prefix":"https://o.x/"}]}`).
 		WantStatus(t, http.StatusForbidden, "a replay of another account's rule")
 }
 

@@ -46,6 +46,15 @@ type replicaReads struct {
 	asOf time.Time
 }
 
+// add records a read of data that is complete up to asOf.
+func (r *replicaReads) add(asOf time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asOf.IsZero() || asOf.Before(r.asOf) {
+		r.asOf = asOf
+	}
+}
+
 type replicaKey struct{}
 
 // WithReplica returns a context whose read transactions may run on the read replica. A read transaction runs on the primary if there is no
@@ -82,19 +91,17 @@ func (r *readReplica) view(ctx context.Context, s *Store, f func(*Tx) error) (do
 		if seq < s.committed.Load() {
 			return errBehind
 		}
-		reads.mu.Lock()
-		if reads.asOf.IsZero() || replayed.Before(reads.asOf) {
-			reads.asOf = replayed.UTC()
-		}
-		reads.mu.Unlock()
+		reads.add(replayed.UTC())
 		began = true
 		err := f(tx)
 		partly = tx.partlyRead
 		return err
 	})
 	switch {
-	case errors.Is(err, errBehind), err != nil && ctx.Err() != nil:
-		return ctx.Err() != nil, err
+	case ctx.Err() != nil:
+		return true, err
+	case errors.Is(err, errBehind):
+		return false, nil
 	case err != nil && !partly && (!began || s.engine.retryable(err) || s.engine.lost(err)):
 		r.skip.Store(time.Now().Add(replicaRetry).UnixNano())
 		if r.failed != nil {

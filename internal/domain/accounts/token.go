@@ -25,7 +25,7 @@ const (
 	tokenMemory = 7 * 24 * time.Hour
 )
 
-// clockSpread is how far in the future the issue time of a token or code may be: nodes' clocks differ, and a clock may be set back.
+// clockSpread limits how far in the future the issue time of a token or code may be: clocks of nodes differ, and may be set back.
 const clockSpread = time.Hour
 
 // IssuedInFuture reports whether a token or code was issued by a clock that was far ahead. Such a token or code is invalid once the clock

@@ -65,8 +65,8 @@ type metadata struct {
 const (
 	// FlowTime is the maximum time for a sign-in at the provider.
 	FlowTime = 10 * time.Minute
-	// foundTime is how long the discovery document is cached; an outage of the provider may stay unnoticed for this time. failedTime is how
-	// long a failed discovery is cached, so that clients cannot trigger frequent requests.
+	// foundTime is the time for which the discovery document is cached; an outage of the provider may stay unnoticed for this time.
+	// failedTime is the time for which a failed discovery is cached, so that clients cannot trigger frequent requests.
 	foundTime  = time.Minute
 	failedTime = 5 * time.Second
 	// askedAtOnce is the maximum number of concurrent code exchanges with the provider.

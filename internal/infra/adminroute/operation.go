@@ -46,6 +46,7 @@ type edge struct {
 	busy    string
 	running *sync.Mutex
 	file    bool // the response is a File
+	stale   bool // the response may come from stale reads
 	guard   Guard
 }
 
@@ -99,7 +100,12 @@ func (e *edge) describe(h *huma.Operation, out reflect.Type, matches string) {
 	case reflect.TypeFor[File]():
 		e.file = true
 	default:
-		schema := e.api.OpenAPI().Components.Schemas.Schema(out, true, h.OperationID+"Response")
+		schemas := e.api.OpenAPI().Components.Schemas
+		schema := schemas.Schema(out, true, h.OperationID+"Response")
+		if e.stale {
+			schemas.SchemaFromRef(schema.Ref).Properties["as_of"] = &huma.Schema{Type: huma.TypeString, Format: "date-time",
+				Description: "The response was read from a replica and has all changes up to this time; absent = it is current."}
+		}
 		described := h.Responses["200"]
 		if described == nil {
 			described = &huma.Response{}
@@ -155,21 +161,24 @@ func (e edge) write(hctx huma.Context, out any) {
 	}
 }
 
-// marshal writes a JSON response; a response from stale reads has the field as_of.
+// marshal writes a JSON object; the object of a response from stale reads has the field as_of as well.
 func (e edge) marshal(hctx huma.Context, kind string, body any) error {
-	if e.guard.AsOf == nil || e.guard.AsOf(hctx.Context()).IsZero() {
+	var asOf time.Time
+	if e.stale {
+		asOf = e.guard.AsOf(hctx.Context())
+	}
+	if asOf.IsZero() {
 		return e.api.Marshal(hctx.BodyWriter(), kind, body)
 	}
 	var text bytes.Buffer
 	if err := e.api.Marshal(&text, kind, body); err != nil {
 		return err
 	}
-	object := bytes.TrimPrefix(text.Bytes(), []byte("{"))
-	separator := ","
-	if bytes.HasPrefix(object, []byte("}")) {
+	fields, separator := bytes.TrimPrefix(text.Bytes(), []byte("{")), ","
+	if bytes.HasPrefix(fields, []byte("}")) {
 		separator = ""
 	}
-	_, err := fmt.Fprintf(hctx.BodyWriter(), `{"as_of":%q%s%s`, e.guard.AsOf(hctx.Context()).Format(time.RFC3339Nano), separator, object)
+	_, err := fmt.Fprintf(hctx.BodyWriter(), `{"as_of":%q%s%s`, asOf.Format(time.RFC3339Nano), separator, fields)
 	return err
 }
 
@@ -273,6 +282,8 @@ func binary(kinds ...string) map[string]*huma.MediaType {
 // responses; guard checks the preconditions of If-Match.
 func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Context, error) error, guard Guard, table []Route) {
 	for _, o := range table {
+		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, stale: guard.Stale != nil && o.mayBeStale(),
+			guard: guard}
 		h := o.described
 		h.Method, h.Path, h.OperationID, h.Summary, h.Tags = o.Method, Base+o.Path, o.ID, o.Summary, []string{tag}
 		h.Description = strings.TrimSpace(h.Description + " It wants the role " + string(o.Least) + ", or one that may do what it may.")
@@ -297,7 +308,7 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 				_, w := humago.Unwrap(hctx)
 				_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 			}
-			if guard.Stale != nil && o.mayBeStale() && hctx.Query("wait") != "true" {
+			if e.stale && hctx.Query("wait") != "true" {
 				hctx = huma.WithContext(hctx, guard.Stale(hctx.Context()))
 			}
 			if o.Method != http.MethodGet {
@@ -309,7 +320,6 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 			}
 			next(hctx)
 		}}
-		e := edge{api: api, log: log, problem: problem, busy: o.busy, running: &sync.Mutex{}, guard: guard}
 		o.mount(e, h)
 		nameWhole(api.OpenAPI(), h.Path, o.Spelled())
 		if o.wants != nil {
@@ -318,13 +328,13 @@ func Mount(api huma.API, tag string, log *slog.Logger, problem func(context.Cont
 	}
 }
 
-// mayBeStale reports whether the operation returns a list, statistics or history, which a read replica may serve. The feed of scans and the
-// list of nodes must show the current state.
+// mayBeStale reports whether a read replica may serve the operation: lists, statistics and history. Clients expect the present from the
+// feed of scans and the list of nodes, and a list of codes is a file, which cannot have the field as_of.
 func (o Route) mayBeStale() bool {
 	switch o.ID {
-	case "listScans", "listScanNodes":
+	case "listScans", "listScanNodes", "listCodes":
 		return false
-	case "getStatistics", "getRuleHistory", "resolveAsOf":
+	case "getStatistics", "getRuleHistory":
 		return true
 	}
 	return o.Method == http.MethodGet && strings.HasPrefix(o.ID, "list")

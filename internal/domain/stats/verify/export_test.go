@@ -4,8 +4,8 @@ import (
 	"context"
 )
 
-// Held is what a recount holds in memory of what it read: bytes of records, and
-// combinations of values that it knows a number of.
+// Held counts the data that a recount has in memory: bytes of records, and combinations
+// of values that have a number.
 type Held struct{ Bytes, Combinations int }
 
 // Read reads the ledger as Run does. It calls each after each scan, and returns what is
