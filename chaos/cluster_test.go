@@ -117,11 +117,11 @@ func quiet(t testing.TB, database string) {
 	})
 }
 
-// until polls for what happens in other processes, as long as the test itself
-// may last, so that what is missing is named: a busy machine takes its time.
+// until polls for what happens in other processes, for ten minutes at most, so that a failure names what is missing and the tests
+// that follow still run.
 func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
-	end := time.Now().Add(time.Hour)
+	end := time.Now().Add(10 * time.Minute)
 	if t, is := t.(interface{ Deadline() (time.Time, bool) }); is {
 		if last, bounded := t.Deadline(); bounded && last.Before(end) {
 			end = last.Add(-10 * time.Second)
