@@ -217,19 +217,26 @@ func (p *patroni) url(user, database string) string {
 		strings.Join(hosts, ","), database)
 }
 
-// switchover asks Patroni for a planned change of the primary.
+// switchover asks Patroni for a planned change of the primary, until Patroni accepts: a replica that still catches up is no candidate.
 func (p *patroni) switchover() {
 	p.t.Helper()
-	leader := p.in("leader")
-	req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+leader.address+":8008/switchover",
-		strings.NewReader(fmt.Sprintf(`{"leader":%q}`, leader.name)))
-	require.NoError(p.t, err)
-	req.SetBasicAuth("patroni", "replace-1")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(p.t, err)
-	defer resp.Body.Close()
-	text, _ := io.ReadAll(resp.Body)
-	require.True(p.t, resp.StatusCode == http.StatusOK, "a switchover is answered %s: %s", resp.Status, text)
+	until(p.t, "Patroni to accept a switchover", func() bool {
+		leader := p.in("leader")
+		if leader == nil {
+			return false
+		}
+		req, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, "http://"+leader.address+":8008/switchover",
+			strings.NewReader(fmt.Sprintf(`{"leader":%q}`, leader.name)))
+		require.NoError(p.t, err)
+		req.SetBasicAuth("patroni", "replace-1")
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(p.t, err)
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		require.True(p.t, resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPreconditionFailed,
+			"a switchover is answered %s: %s", resp.Status, text)
+		return resp.StatusCode == http.StatusOK
+	})
 }
 
 // Issue 48, 5: Patroni promotes a replica after the machine of the primary died, after Patroni alone stopped on it, and when the
