@@ -43,10 +43,9 @@ var sections = []section{
 	{"tickets", "Ticket exchange", (*bench).tickets},
 	{"bulk", "Imports, exports and restores", (*bench).bulk},
 	{"wire", "API calls of the platform", (*bench).wire},
-	{"changes", "Concurrent changes", (*bench).changes},
 	{"analysis", "Analysis of scans", (*bench).analysis},
 	{"propagation", "Propagation between nodes", (*bench).propagation},
-	{"nodes", "Ten nodes on one database", (*bench).nodes},
+	{"cluster", "Concurrent changes through several nodes", (*bench).cluster},
 	{"console", "Console pages", (*bench).console},
 	{"grown", "Data of one year of a large brand", (*bench).grown},
 }

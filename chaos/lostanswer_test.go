@@ -184,7 +184,7 @@ func (p *pgProxy) serve(client net.Conn) {
 			switch {
 			case strings.HasPrefix(query, "begin"):
 				writes, rules = !strings.Contains(query, "read only"), false
-			case strings.HasPrefix(query, "update rules "), strings.HasPrefix(query, "delete from rules "):
+			case strings.Contains(query, "update rules "), strings.Contains(query, "delete from rules "):
 				rules = true
 			case strings.HasPrefix(query, "commit") && rules && p.lose.CompareAndSwap(true, false):
 				lost.Store(true)

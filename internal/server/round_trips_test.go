@@ -115,17 +115,17 @@ func TestCalls_RoundTrips(t *testing.T) {
 		{"/cgi-bin/stable_token", 3, func(int) func() servertest.Answer {
 			return post("", "/cgi-bin/stable_token", `{"grant_type":"client_credential","appid":"m1","secret":"the-secret-of-m1"}`)
 		}},
-		{"/cgi-bin/wxopen/qrcodejumpadd", 7, func(n int) func() servertest.Answer {
+		{"/cgi-bin/wxopen/qrcodejumpadd", 4, func(n int) func() servertest.Answer {
 			return post(shop, "/cgi-bin/wxopen/qrcodejumpadd", add(n))
 		}},
 		{"/cgi-bin/wxopen/qrcodejumpget", 2, func(int) func() servertest.Answer {
 			return post(shop, "/cgi-bin/wxopen/qrcodejumpget", `{"get_type":2,"page_num":1,"page_size":20}`)
 		}},
-		{"/cgi-bin/wxopen/qrcodejumppublish", 7, func(n int) func() servertest.Answer {
+		{"/cgi-bin/wxopen/qrcodejumppublish", 4, func(n int) func() servertest.Answer {
 			s.OK("shop", "add", add(1000+n))
 			return post(shop, "/cgi-bin/wxopen/qrcodejumppublish", fmt.Sprintf(`{"prefix":%q}`, rule(1000+n)))
 		}},
-		{"/cgi-bin/wxopen/qrcodejumpdelete", 7, func(n int) func() servertest.Answer {
+		{"/cgi-bin/wxopen/qrcodejumpdelete", 4, func(n int) func() servertest.Answer {
 			s.OK("shop", "add", add(2000+n))
 			return post(shop, "/cgi-bin/wxopen/qrcodejumpdelete", fmt.Sprintf(`{"prefix":%q}`, rule(2000+n)))
 		}},

@@ -45,7 +45,15 @@ func (t accountsTx) LockAndCount(ctx context.Context, appid, kind string, day in
 // KeepAccount implements accounts.Tx. On PostgreSQL, KeepAccount takes a shared lock on the row of the account; a transaction that
 // calls LockOwnedObjects for this account waits for this lock.
 func (t accountQueries) KeepAccount(ctx context.Context, appid string) (accounts.Account, error) {
-	if t.engine.sharesRows {
+	switch {
+	case t.groupChange != nil:
+		// A deletion that has locked the row waits for the newest entry of the audit log, which the group has locked.
+		a, err := accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE SKIP LOCKED`, appid)
+		if errors.Is(err, accounts.ErrNoAccount) && !t.recording {
+			err = t.groupChange.rejectGrouping()
+		}
+		return a, err
+	case t.engine.sharesRows:
 		return accountRows.find(ctx, t.Tx, `appid = $1 FOR KEY SHARE`, appid)
 	}
 	return t.Account(ctx, appid)

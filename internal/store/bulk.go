@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -64,6 +67,33 @@ func (t *Tx) insertMany(ctx context.Context, head, tail string, columns, rows in
 		}
 	}
 	return nil
+}
+
+// insertRows returns the statement that inserts rows of texts and integers; insert is INSERT INTO … (columns). On PostgreSQL each column is
+// one array, so that the text of the statement does not depend on the number of rows and each connection prepares the statement once.
+func (t *Tx) insertRows(insert string, rows [][]any) (query string, args []any) {
+	if t.pipe == nil {
+		return insert + ` VALUES ` + t.rowMarks(len(rows), len(rows[0])), slices.Concat(rows...)
+	}
+	types := make([]string, len(rows[0]))
+	for i, first := range rows[0] {
+		if _, is := first.(string); is {
+			column := make([]*string, len(rows)) // nil = a text that PostgreSQL cannot store
+			for n, row := range rows {
+				if text, is := sanitizeText(row[i : i+1])[0].(string); is {
+					column[n] = &text
+				}
+			}
+			types[i], args = fmt.Sprintf("$%d::text[]", i+1), append(args, column)
+			continue
+		}
+		column := make([]int64, len(rows))
+		for n, row := range rows {
+			column[n] = reflect.ValueOf(row[i]).Int()
+		}
+		types[i], args = fmt.Sprintf("$%d::bigint[]", i+1), append(args, column)
+	}
+	return insert + ` SELECT * FROM unnest(` + strings.Join(types, ", ") + `)`, args
 }
 
 // addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows

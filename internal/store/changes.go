@@ -223,20 +223,17 @@ func (t *Tx) chainQueued(ctx context.Context) ([]change, error) {
 
 // insertsBut inserts rows with several INSERT statements; the last of these statements is not run, but returned with its arguments.
 func (t *Tx) insertsBut(ctx context.Context, rows []change) (query string, args []any, err error) {
-	const columns = 10
-	limit := t.engine.rowsAtOnce
-	for len(rows) > 0 {
+	for chunk := range slices.Chunk(rows, t.engine.rowsAtOnce) {
 		if query != "" {
 			if _, err := t.exec(ctx, query, args...); err != nil {
 				return "", nil, fmt.Errorf("writing down the changes: %w", err)
 			}
 		}
-		n := min(limit, len(rows))
-		query, args = `INSERT INTO changes (`+changeColumns+`) VALUES `+t.rowMarks(n, columns), make([]any, 0, n*columns)
-		for i := range n {
-			args = append(args, rows[i].args()...)
+		all := make([][]any, len(chunk))
+		for i := range chunk {
+			all[i] = chunk[i].args()
 		}
-		rows = rows[n:]
+		query, args = t.insertRows(`INSERT INTO changes (`+changeColumns+`)`, all)
 	}
 	return query, args, nil
 }

@@ -17,20 +17,22 @@ import (
 // Rule changes that callers make on this node at the same time share one transaction (group commit), so that the newest entry of
 // the audit log is locked once for the whole group; each change is acknowledged after the commit of the group. Decision 57.
 
-// maxGroupSize is the maximum number of changes in a group, and groupTimeout is the timeout of the group's transaction. decidingTime is the
-// timeout of the queries that the changes make before the group locks the newest entry of the audit log: these queries wait for no lock, so
-// a query that takes longer means that the connection is dead.
+// maxGroupSize is the maximum number of changes in a group, and groupTimeout is the timeout of the group's transaction. A group locks
+// the newest entry of the audit log first, and then waits for a lock for at most groupLockTimeout: all other changes wait for the group.
 const (
-	maxGroupSize = 64
-	groupTimeout = 20 * time.Second
-	decidingTime = 3 * time.Second
+	maxGroupSize     = 64
+	groupTimeout     = 20 * time.Second
+	groupLockTimeout = 3 * time.Second
 )
 
 // groupWait is the time for which a change waits for a group before it runs in a separate transaction. At most maxImpatient such separate
 // transactions run at the same time, because a larger number would block each other while new changes arrive.
-var groupWait = time.Second
+var groupWait = 5 * time.Second
 
 const maxImpatient = 4
+
+// maxBlocking is the maximum number of groups of a node that wait for locks of other transactions.
+const maxBlocking = 8
 
 // ungroupedTime is the time for which an owner's changes run in separate transactions after a conflict with a bulk import, because a
 // conflict of one change would make the transaction of a whole group fail.
@@ -44,12 +46,17 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 	// On SQLite there are no groups, because only one transaction writes at a time. A change with a precondition runs in a separate
 	// transaction, because it must lock the newest entry of the audit log to check the precondition.
 	if s.tx == nil && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
-		m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, begins: make(chan *queryBatch, 1),
-			ends: make(chan error, 1)}
-		if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {
-			return s.health.record(s.outage(err))
+		for blocks := false; ; blocks = true {
+			m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, blocks: blocks, begins: make(chan *queryBatch, 1),
+				ends: make(chan error, 1)}
+			if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {
+				return s.health.record(s.outage(err))
+			}
+			if !m.locked {
+				defer s.committer.finishSeparate(m)
+				break
+			}
 		}
-		defer s.committer.finishSeparate(m)
 	}
 	err := s.UpdateRules(ctx, f)
 	if errors.Is(err, errBeingImported) {
@@ -63,10 +70,11 @@ type groupCommitter struct {
 	mu        sync.Mutex
 	waiting   []*pendingChange
 	running   bool
+	blocking  map[[2]string]bool   // owners and origins for whose locks a group waits
 	impatient int                  // number of changes that run in separate transactions because they waited too long
 	separate  map[string]time.Time // owners whose changes run in separate transactions until the given time
 
-	wait, deciding time.Duration // set by tests in place of groupWait and decidingTime; 0 = not set
+	wait, lockTimeout time.Duration // set by tests in place of groupWait and groupLockTimeout; 0 = not set
 }
 
 // ungroupOwner makes the changes of an owner run in separate transactions for ungroupedTime.
@@ -93,13 +101,15 @@ func (g *groupCommitter) finishSeparate(m *pendingChange) {
 // pendingChange is a rule change that waits for a group or runs in a group.
 type pendingChange struct {
 	parts  [2]string        // names of the owner and the origin that this change locks
-	begins chan *queryBatch // receives the query batch when the group starts; nil if the change must run separately
+	begins chan *queryBatch // receives the query batch when the change may start; nil if the change must run separately
 	ends   chan error       // receives the result of the transaction
 
 	in          *queryBatch
 	unsupported bool // the change used an operation that a group does not support
 	impatient   bool // the change runs in a separate transaction because it waited too long
 	locked      bool // another transaction has locked the owner or the origin of the change
+	blocks      bool // the group of the change waits for the locks of the owner and the origin
+	dependent   bool // the queries of the change see uncommitted writes of earlier changes in the group
 	author      context.Context
 	adds        []added
 	writes      []statement
@@ -112,8 +122,11 @@ type added struct {
 	deed rules.ChangeMeta
 }
 
-// queryBatch collects the queries of the changes in a group, which are sent in one round trip.
-type queryBatch struct{ events chan event }
+// queryBatch collects the queries of independent changes in a group, which are sent in one round trip.
+type queryBatch struct {
+	events chan event
+	err    error // the group failed before the change began
+}
 
 // event is sent by a running change of a group when it needs the results of queries, and when it has ended.
 type event struct {
@@ -155,13 +168,18 @@ func (g *groupCommitter) join(ctx context.Context, s *Store, m *pendingChange, f
 	if m.in == nil {
 		return errUngrouped
 	}
-	if err := m.decide(ctx, s, f); err != nil || m.unsupported {
-		if m.unsupported {
-			err = errUngrouped
-		}
-		return err // the group writes nothing of this change
+	if m.in.err != nil {
+		return m.in.err
 	}
-	return <-m.ends
+	refusal := m.decide(ctx, s, f) // the group writes nothing of a refused change
+	switch {
+	case m.unsupported:
+		return errUngrouped
+	case refusal != nil && !m.dependent:
+		return refusal
+	}
+	// A refusal that depends on writes of earlier changes is valid only if these writes are committed.
+	return cmp.Or(<-m.ends, refusal)
 }
 
 // leavesQueue takes a change that waited too long out of the queue, unless maxImpatient such changes already run in separate
@@ -200,6 +218,9 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 		}
 		m.in.events <- event{}
 	}()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	m.author = context.WithoutCancel(ctx)
 	tx := &Tx{engine: s.engine, keeping: s.keeping, groupChange: m}
 	err := f(tx.rules())
@@ -209,82 +230,136 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	return err
 }
 
-// run makes the queued changes in groups, until the queue is empty.
+// run makes the queued changes in groups, until the queue is empty or its changes wait for groups that wait for locks.
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
-		var group, later []*pendingChange
-		locked := map[string]bool{}
-		for _, m := range g.waiting {
-			// Two changes that lock the same owner or origin run in different groups, one after the other.
-			if len(group) == maxGroupSize || locked[m.parts[0]] || locked[m.parts[1]] {
-				later = append(later, m)
-				continue
+		group := g.take(func(m *pendingChange) bool { return !m.blocks && !g.blocking[m.parts] })
+		for _, m := range slices.Clone(g.waiting) {
+			if m.blocks && !g.blocking[m.parts] && len(g.blocking) < maxBlocking {
+				g.block(s, m.parts)
 			}
-			locked[m.parts[0]], locked[m.parts[1]] = true, true
-			group = append(group, m)
 		}
-		g.waiting = later
-		if g.running = len(group) > 0; !g.running {
-			g.mu.Unlock()
+		g.running = len(group) > 0
+		g.mu.Unlock()
+		if len(group) == 0 {
 			return
 		}
-		g.mu.Unlock()
 		s.runGroup(group)
 	}
 }
 
-// runGroup runs pending changes in one transaction. After a failure before COMMIT, each change gets errUngrouped or a lock timeout.
+// take removes the first pending changes that match, at most maxGroupSize, from the queue. The caller must hold g.mu.
+func (g *groupCommitter) take(matches func(*pendingChange) bool) (group []*pendingChange) {
+	g.waiting = slices.DeleteFunc(g.waiting, func(m *pendingChange) bool {
+		ok := len(group) < maxGroupSize && matches(m)
+		if ok {
+			group = append(group, m)
+		}
+		return ok
+	})
+	return group
+}
+
+// block runs the pending changes of an owner and an origin in a group that waits for their locks. The caller must hold g.mu.
+func (g *groupCommitter) block(s *Store, parts [2]string) {
+	group := g.take(func(m *pendingChange) bool { return m.parts == parts })
+	for _, m := range group {
+		m.blocks = true
+	}
+	if g.blocking == nil {
+		g.blocking = map[[2]string]bool{}
+	}
+	g.blocking[parts] = true
+	go func() {
+		s.runGroup(group)
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.blocking, parts)
+		if !g.running {
+			g.running = true
+			go g.run(s)
+		}
+	}()
+}
+
+// steps divides changes into steps of independent changes. A change is in a later step than all earlier changes with the same owner or
+// origin.
+func steps(all []*pendingChange) (steps [][]*pendingChange) {
+	next := map[string]int{}
+	for _, m := range all {
+		n := max(next[m.parts[0]], next[m.parts[1]])
+		if n == len(steps) {
+			steps = append(steps, nil)
+		}
+		m.dependent = n > 0
+		steps[n] = append(steps[n], m)
+		next[m.parts[0]], next[m.parts[1]] = n+1, n+1
+	}
+	return steps
+}
+
+// errUnchanged ends a transaction that wrote nothing with a rollback, which needs no flush of the disk.
+var errUnchanged = errors.New("no change of the group wrote anything")
+
+// runGroup runs pending changes in one transaction. The queries of a step are sent together with the writes of the step before, and see
+// these writes. After a failure before COMMIT, each change gets errUngrouped or a lock timeout.
 func (s *Store) runGroup(all []*pendingChange) {
 	ctx, cancel := context.WithTimeout(context.Background(), groupTimeout)
 	defer cancel()
+	later := steps(all)
 	var begun []*pendingChange
-	gathering, stopGathering := context.WithTimeout(ctx, cmp.Or(s.committer.deciding, decidingTime))
-	defer stopGathering()
 	var locked error // lock timeout for the newest audit log entry; the changes would also time out in separate transactions
 	err := safely(func() error {
 		return s.run(ctx, s.write, false, func(tx *Tx) error {
-			begun = all
-			all = nil
-			err := tx.gather(gathering, begun)
-			for _, m := range begun {
-				if m.locked {
-					m.ends <- errUngrouped
+			tx.pipe.lastWithCommit = true
+			wrote, opening := false, tx.openGroup(all, cmp.Or(s.committer.lockTimeout, groupLockTimeout))
+			for len(later) > 0 {
+				step := slices.DeleteFunc(later[0], func(m *pendingChange) bool {
+					if m.locked {
+						m.begins <- nil
+					}
+					return m.locked
+				})
+				later, begun = later[1:], append(begun, step...)
+				if err := tx.gather(ctx, step, opening); err != nil {
+					if tx.head == nil && isLocked(err) && !tx.pipe.idle() {
+						locked = err
+					}
+					return err
+				}
+				opening = nil
+				for _, m := range step {
+					wrote = wrote || len(m.adds)+len(m.writes)+len(m.queued) > 0
+				}
+				if err := tx.writeAll(ctx, step); err != nil {
+					return err
 				}
 			}
-			begun = slices.DeleteFunc(begun, func(m *pendingChange) bool { return m.locked })
-			if err != nil {
-				return err
+			if !wrote {
+				return errUnchanged
 			}
-			if !slices.ContainsFunc(begun, func(m *pendingChange) bool { return len(m.adds)+len(m.writes)+len(m.queued) > 0 }) {
-				return nil
-			}
-			if err := tx.lockHead(ctx); err != nil {
-				if isLocked(s.outage(err)) {
-					locked = err
-				}
-				return err
-			}
-			return tx.writeAll(ctx, begun)
+			return tx.execQueued(ctx, nil, defaultLockTimeout)
 		})
 	})
-	runUngrouped(all)
 	c, is := err.(*sessionLostError)
 	switch {
-	case err == nil: // all changes are committed
+	case err == nil, errors.Is(err, errUnchanged): // all changes are committed, or there is nothing to commit
+		err = nil
 	case locked != nil:
 		err = locked
 	case !is || !c.sent:
 		err = errUngrouped
 	}
-	for _, m := range begun {
-		m.ends <- err
+	for _, m := range slices.Concat(later...) {
+		m.begins <- &queryBatch{err: cmp.Or(locked, errUngrouped)}
 	}
-}
-
-func runUngrouped(all []*pendingChange) {
-	for _, m := range all {
-		m.begins <- nil
+	for _, m := range begun {
+		if m.locked {
+			m.ends <- errUngrouped
+		} else {
+			m.ends <- err
+		}
 	}
 }
 
@@ -298,29 +373,69 @@ func safely(f func() error) (err error) {
 	return f()
 }
 
-// freeLocks returns a query that tries to lock the owner and the origin of each pending change. The query does not wait for locks, so that
-// no change delays its group. The result has one row per change: true if the locks of the change were acquired.
-func freeLocks(all []*pendingChange) *question {
+// groupOpening is the first statements of a group. They lock the newest entry of the audit log, and then take the locks of the changes
+// that are free. So a group with the newest entry locked waits for no lock of an owner or an origin, and no deadlock occurs. A group that
+// blocks, whose changes have the same owner and origin, first waits for their locks.
+type groupOpening struct {
+	all         []*pendingChange
+	head, locks *question
+	statements  []*question
+}
+
+func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOpening {
 	owners, origins := make([]int64, len(all)), make([]int64, len(all))
 	for i, m := range all {
 		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
 	}
-	const query = `SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
-		AND pg_try_advisory_xact_lock(origin) FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`
-	return &question{statement: statement{query: query, args: []any{lockNumber(allRules), owners, origins}}}
+	ask := func(query string, args ...any) *question {
+		return &question{statement: statement{query: query, args: args}}
+	}
+	o := &groupOpening{all: all, head: ask(t.engine.headQuery)}
+	if all[0].blocks {
+		o.locks = ask(`SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)`,
+			lockNumber(allRules), owners[0], origins[0])
+		o.statements = append(o.statements, o.locks)
+	}
+	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true)`, fmt.Sprint(lockTimeout.Milliseconds())),
+		ask(shortLockTimeout))
+	if t.engine.holding != "" {
+		o.statements = append(o.statements, ask(t.engine.holding))
+	}
+	if o.locks == nil {
+		o.locks = ask(`SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
+			AND pg_try_advisory_xact_lock(origin)
+			FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`,
+			lockNumber(allRules), owners, origins)
+		o.statements = append(o.statements, o.locks)
+	}
+	return o
 }
 
-// gather runs the pending changes until all of them have ended. Whenever each change either waits for query results or has ended, gather
-// sends the collected queries in one round trip; the first round trip begins with the query freeLocks. Each waiting change then receives
-// the results of its queries or an error, which is errUngrouped if the change did not get its locks.
-func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
+// opened stores the newest entry of the audit log in t, and marks the changes whose locks another transaction holds.
+func (t *Tx) opened(o *groupOpening) error {
+	if len(o.head.rows) == 0 {
+		return nil // the statements failed
+	}
+	for i, row := range o.locks.rows {
+		o.all[i].locked = !o.all[i].blocks && row[0] != true
+	}
+	t.head = &head{}
+	return o.head.rows[0].Scan(&t.head.seq, &t.head.hash)
+}
+
+// gather runs the changes of a step until all of them have ended. Whenever each change either waits for query results or has ended, gather
+// sends the collected queries in one round trip; the first round trip begins with the opening (nil = none). Each waiting change then
+// receives the results of its queries or an error, which is errUngrouped if the change did not get its locks.
+func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOpening) (err error) {
 	in := &queryBatch{events: make(chan event)}
-	for _, m := range all {
+	for _, m := range step {
 		m.begins <- in
 	}
-	locks := freeLocks(all)
-	asked := []*question{locks}
-	for running := len(all); running > 0; asked = nil {
+	var asked []*question
+	if opening != nil {
+		asked = opening.statements
+	}
+	for running := len(step); running > 0; asked = nil {
 		waiting := map[*pendingChange]chan error{}
 		for range running {
 			if e := <-in.events; e.results != nil {
@@ -330,11 +445,14 @@ func (t *Tx) gather(ctx context.Context, all []*pendingChange) (err error) {
 		running = len(waiting)
 		if err == nil && len(asked) > 0 {
 			err = outageOf(t.engine, safely(func() error { return t.pipe.answer(ctx, asked...) }))
+			if opening != nil {
+				err = errors.Join(err, t.opened(opening))
+				opening = nil
+			}
+			if t.head != nil && isLocked(err) {
+				err = fmt.Errorf("%w: %v", errUngrouped, err) // a row or a table is locked
+			}
 		}
-		for i, row := range locks.rows {
-			all[i].locked = row[0] != true
-		}
-		locks.rows = nil
 		for m, answered := range waiting {
 			if m.locked {
 				answered <- errUngrouped
@@ -367,20 +485,9 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	if err := t.execQueued(ctx, nil, shortLockTimeout); err != nil {
-		return err
-	}
-	all := func(n int64) error {
-		if n != int64(len(rows)) {
-			return rules.ErrPrefixTaken
-		}
-		return nil
-	}
-	if err := t.execQueued(ctx, all, insertRule+` VALUES `+t.rowMarks(len(rows), len(rows[0]))+freeKey,
-		slices.Concat(rows...)...); err != nil {
-		return err
-	}
-	return t.execQueued(ctx, nil, defaultLockTimeout)
+	// If a prefix is taken, because an import is writing it, this statement fails and each change runs in a separate transaction.
+	query, args := t.insertRows(insertRule, rows)
+	return t.execQueued(ctx, nil, query, args...)
 }
 
 // askAll passes queries of a pending change to the group and waits for the results.

@@ -222,27 +222,6 @@ func TestGroupCommit_FaultIsolated(t *testing.T) {
 	}
 }
 
-func TestGroupCommit_SameOwnerVisibility(t *testing.T) {
-	whileWaiting(t, func(t *testing.T, w *waiting) {
-		var all []<-chan error
-		for i := range 5 {
-			all = append(all, w.adds(t.Context(), "owner", i))
-		}
-		w.free()
-		stored := 0
-		for _, err := range all {
-			switch err := <-err; {
-			case err == nil:
-				stored++
-			case !errors.Is(err, errcode.PrefixLimit):
-				t.Error(err)
-			}
-		}
-		assert.Equal(t, stored, 2, "rules of an owner that may have 2")
-		w.verified(3)
-	})
-}
-
 func TestGroupCommit_NoWaitForOtherOwner(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
 		held := make(chan struct{})
@@ -335,38 +314,118 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 	})
 }
 
-// Nothing answers before the end of the log is wanted: a table is locked here, a connection says nothing elsewhere. Each of the
-// changes goes alone after a while.
+// A query of a change waits for a lock while the group has locked the end of the log: the changes run alone after a while.
 func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	s := open(t, newPostgres(t))
-	makeOwners(t, s)
-	s.committer.deciding = 100 * time.Millisecond
-	w := &waiting{t: t, s: s, service: books([2]*Store{s, s}, nil)[0]}
-	locked, err := s.write.BeginTx(t.Context(), nil)
+	s.committer.lockTimeout = 100 * time.Millisecond
+	held, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	defer locked.Rollback()
-	if _, err := locked.ExecContext(t.Context(), `LOCK TABLE rule_counts`); err != nil {
-		t.Fatal(err)
-	}
+	defer held.Rollback()
+	_, err = held.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(48)`)
+	require.NoError(t, err)
 	errs := make(chan error, 3)
 	for i := range cap(errs) {
-		name := fmt.Sprint("owner", i)
-		w.all.Go(func() {
-			errs <- add(t.Context(), w.service, w.owner(name), "rid of "+name, "https://"+name+".example/", false)
-		})
+		go func() {
+			errs <- s.ChangeRules(t.Context(), fmt.Sprint("owner", i), fmt.Sprint("origin", i), func(tx rules.Tx) error {
+				return tx.(rulesTx).row(t.Context(), `SELECT 1 FROM pg_advisory_xact_lock_shared(48)`).Scan(new(int))
+			})
+		}()
 	}
-	waitFor(w.t, "three changes to wait for the table, each on a session of its own", func() bool { return sessionsThatWait(w.t, w.s) == 3 })
-	require.NoError(t, locked.Rollback())
-	w.all.Wait()
+	waitFor(t, "three changes to wait for the lock, each on a session of its own", func() bool { return sessionsThatWait(t, s) == 3 })
+	require.NoError(t, held.Rollback())
 	for range cap(errs) {
 		if err := <-errs; err != nil {
-			t.Error(err)
+			t.Errorf("a change that waited for a lock = %v, want nil", err)
 		}
 	}
-	if n := w.transactions(); n != 3 {
-		t.Errorf("3 changes were made by %d transactions", n)
-	}
-	w.verified(3)
+}
+
+// Twenty changes of three owners on shared hosts are one transaction, in their order: each sees the rules of those before it.
+func TestGroupCommit_SharedOwnersMerged(t *testing.T) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
+		add := func(owner string, path int) <-chan error {
+			return w.does(func() error {
+				return add(t.Context(), w.service, w.owner(owner), "rid of "+owner, fmt.Sprintf("https://shared.example/%d/", path), false)
+			})
+		}
+		var stored, taken, full []<-chan error
+		stored = append(stored, add("owner1", 1), add("owner2", 2), add("owner1", 3), add("owner2", 4))
+		taken = append(taken, add("owner3", 2), add("owner3", 3))   // the prefixes of other owners
+		full = append(full, add("owner1", 5), add("owner2", 6))     // the limit is 2
+		stored = append(stored, add("owner3", 5), add("owner3", 6)) // not taken by the changes before
+		w.free()
+		for want, all := range map[error][]<-chan error{nil: stored, errcode.PrefixOwned: taken, errcode.PrefixLimit: full} {
+			for i, err := range all {
+				if err := <-err; !errors.Is(err, want) {
+					t.Errorf("change %d = %v, want %v", i, err, want)
+				}
+			}
+		}
+		w.all.Wait()
+		assert.Equal(t, w.transactions(), 1, "transactions of the changes of three owners")
+		w.verified(1 + len(stored))
+	})
+}
+
+// A change is refused because of a rule that an earlier change of its group adds. If the group fails and the earlier change is not made,
+// the refusal does not hold: the change runs again, and succeeds.
+func TestGroupCommit_RefusalOnlyAfterCommit(t *testing.T) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
+		ctx, away := context.WithCancelCause(t.Context())
+		add := func(ctx context.Context, owner string) <-chan error {
+			return w.does(func() error {
+				return add(ctx, w.service, w.owner(owner), "rid of "+owner, "https://shared.example/1/", false)
+			})
+		}
+		lost, refused := add(ctx, "owner1"), add(t.Context(), "owner2")
+		failed := w.does(func() error {
+			return w.s.ChangeRules(t.Context(), "owner3", "https://shared.example", func(tx rules.Tx) error {
+				away(errors.New("the caller is gone"))
+				return tx.(rulesTx).Tx.execQueued(t.Context(), nil, `INSERT INTO rules (id) VALUES (1)`)
+			})
+		})
+		w.free()
+		if err := <-refused; err != nil {
+			t.Errorf("the change that was refused in a group that failed = %v, want nil", err)
+		}
+		if err := <-lost; err == nil || err.Error() != "the caller is gone" {
+			t.Errorf("the earlier change of a caller that disconnected = %v, want its cause", err)
+		}
+		if err := <-failed; err == nil || errors.Is(err, errUngrouped) {
+			t.Errorf("the change that fails = %v, want the error of its statement", err)
+		}
+		w.all.Wait()
+		w.verified(2)
+	})
+}
+
+// A caller that disconnects while its change waits for the changes before it in the same group makes no change.
+func TestGroupCommit_CancelledWithinGroup(t *testing.T) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
+		ctx, away := context.WithCancelCause(t.Context())
+		began, proceed := make(chan struct{}), make(chan struct{})
+		holds := w.does(func() error {
+			return w.s.ChangeRules(t.Context(), "owner1", "origin", func(rules.Tx) error {
+				close(began)
+				<-proceed
+				return nil
+			})
+		})
+		gone := w.adds(ctx, "owner1", 1)
+		tail := w.adds(t.Context(), "owner1", 2)
+		w.free()
+		<-began
+		away(errors.New("the caller is gone"))
+		close(proceed)
+		if err := <-gone; err == nil || err.Error() != "the caller is gone" {
+			t.Errorf("the change of a caller that disconnected = %v, want its cause", err)
+		}
+		if err := errors.Join(<-holds, <-tail); err != nil {
+			t.Errorf("the changes beside it = %v, want nil", err)
+		}
+		w.all.Wait()
+		w.verified(2)
+	})
 }
 
 // An owner that added what an import is writing (TestImportRules_DoesNotBlockOthers) goes alone for a while, and breaks up no other

@@ -21,14 +21,14 @@ import (
 // statements wait until the result of a statement is needed, and are then sent together with this statement in one round trip. The server
 // executes the statements in the order in which they were queued.
 type pipe struct {
-	conn    *sql.Conn // nil = the transaction has ended
-	pooled  bool      // true if conn came from the pool; release returns conn to the pool
-	pg      *pgx.Conn // the underlying connection of conn
-	line    *deadlineConn
-	life    context.Context // ends with the transaction
-	waiting []statement
-	twice   bool // the transaction is idempotent: it may run again even if it was committed
-	slow    *slowStatements
+	conn           *sql.Conn // nil = the transaction has ended
+	pooled         bool      // true if conn came from the pool; release returns conn to the pool
+	pg             *pgx.Conn // the underlying connection of conn
+	line           *deadlineConn
+	life           context.Context // ends with the transaction
+	waiting        []statement
+	lastWithCommit bool // the last statements are sent together with COMMIT, unless one of them has a check
+	slow           *slowStatements
 }
 
 // statement is a queued statement.
@@ -188,8 +188,7 @@ func (p *pipe) Commit() error {
 		p.waiting = nil // nothing was sent to the server, so no COMMIT is needed
 		return nil
 	}
-	// An idempotent transaction sends its queued statements and COMMIT in one round trip, if no queued statement has a check.
-	if p.twice && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
+	if p.lastWithCommit && len(p.waiting) > 0 && !slices.ContainsFunc(p.waiting, func(s statement) bool { return s.check != nil }) {
 		p.waiting = append(p.waiting, statement{query: "COMMIT"})
 		return committing(p.pg, func() error { return p.push(p.life) })
 	}

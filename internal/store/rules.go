@@ -485,6 +485,9 @@ func (t ruleQueries) changeRule(ctx context.Context, statement string, args ...a
 	if t.engine.sharesRows {
 		location = ` WHERE id = (SELECT id FROM rules WHERE id = $1 FOR UPDATE SKIP LOCKED)`
 	}
+	if t.groupChange != nil { // a division by zero ends the transaction of the group, and each change runs in a separate transaction
+		return t.execQueued(ctx, nil, `WITH written AS (`+statement+location+` RETURNING 1) SELECT 1 / COUNT(*) FROM written`, args...)
+	}
 	err := t.execQueued(ctx, func(n int64) error {
 		if missed = n == 0; missed && !t.engine.sharesRows {
 			return rules.ErrNoRule

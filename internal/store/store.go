@@ -611,7 +611,7 @@ func (t *Tx) DisableTimeout(ctx context.Context) error {
 func (t *Tx) MarkIdempotent() {
 	t.idempotent = true
 	if t.pipe != nil {
-		t.pipe.twice = true
+		t.pipe.lastWithCommit = true
 	}
 }
 

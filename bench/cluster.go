@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,11 +13,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	_ "modernc.org/sqlite"
 )
 
-// changeClients are how many add rules at once, each for an owner of its own.
-var changeClients = []int{1, 8, 24, 96}
+// clusterClients is the number of clients that add rules at the same time, and clusterOwners the numbers of accounts that they share:
+// the clients of an account add rules on one host.
+const clusterClients = 24
+
+var clusterOwners = []int{24, 6, 1}
 
 // changing is a cluster that rules are added to.
 type changing struct {
@@ -30,18 +31,16 @@ type changing struct {
 
 func changeOwner(i int) string { return fmt.Sprintf("wxchanges%08d", i) }
 
-// changes measures adds of many owners, by one node and by three, against plain
-// inserts of the same rows that are committed one by one by as many sessions.
-func (b *bench) changes(ctx context.Context) error {
-	b.peer("modernc.org/sqlite")
+// cluster measures adds through one node and through three, against plain inserts of the same rows that are committed one by one by as
+// many sessions, and then the nodes at rest.
+func (b *bench) cluster(ctx context.Context) error {
 	address, stop, err := b.postgres(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	most := changeClients[len(changeClients)-1]
 	seed := "settings: {rule_rate_limit: null, default_rate_limit: null, verification: trust, rule_limit: 1000000}\naccounts:\n"
-	for i := range most {
+	for i := range clusterClients {
 		seed += fmt.Sprintf("  - {appid: %s, kind: mini_program, secret: bench-secret%08d, certified: true, versions: [release]}\n",
 			changeOwner(i), i)
 	}
@@ -57,25 +56,24 @@ func (b *bench) changes(ctx context.Context) error {
 			}
 		}
 	}()
-	databases := map[string]string{}
+	var databases []string
 	for _, kind := range []struct {
 		name  string
 		nodes int
-		on    string // PostgreSQL's database; "" = SQLite
-	}{{"one node, PostgreSQL", 1, "alone"}, {"three nodes, PostgreSQL", 3, "shared"}, {"SQLite", 1, ""}} {
+	}{{"one node", 1}, {"three nodes", 3}} {
 		c := &changing{name: kind.name}
 		clusters = append(clusters, c)
-		if kind.on != "" {
-			if databases[kind.on], err = newDatabase(ctx, address, kind.on); err != nil {
-				return err
-			}
+		database, err := newDatabase(ctx, address, fmt.Sprint("of", kind.nodes))
+		if err != nil {
+			return err
 		}
+		databases = append(databases, database)
 		for i := range kind.nodes {
-			if err := c.start(ctx, b, file, databases[kind.on], i); err != nil {
+			if err := c.start(ctx, b, file, database, i); err != nil {
 				return err
 			}
 		}
-		for i := range most {
+		for i := range clusterClients {
 			var got struct {
 				AccessToken string `json:"access_token"`
 			}
@@ -86,56 +84,14 @@ func (b *bench) changes(ctx context.Context) error {
 			c.tokens = append(c.tokens, got.AccessToken)
 		}
 	}
-	plain, err := newPlainChanges(ctx, databases["alone"], filepath.Join(clusters[2].nodes[0].data, "qrjump.db"), b.work, most)
+	plain, err := newPlainChanges(ctx, databases[0], clusterClients)
 	if err != nil {
 		return err
 	}
 	defer plain.close()
-
-	duration := 2 * time.Second
-	for _, clients := range changeClients {
-		ours, inserts, embedded := make([][]float64, len(clusters)), []float64(nil), []float64(nil)
-		for round := range b.rounds + 1 { // the first warms up
-			rates := make([]float64, len(clusters))
-			var bare, bareEmbedded float64
-			for i := range len(clusters) + 2 {
-				var failed atomic.Pointer[error]
-				each, into := plain.insert, &bare
-				switch at := (i + round) % (len(clusters) + 2); at {
-				case len(clusters):
-				case len(clusters) + 1:
-					each, into = plain.insertEmbedded, &bareEmbedded
-				default:
-					each, into = clusters[at].add, &rates[at]
-				}
-				*into = rate(clients, duration, func(client int) {
-					if err := each(ctx, client); err != nil {
-						failed.CompareAndSwap(nil, &err)
-					}
-				})
-				if err := failed.Load(); err != nil {
-					return *err
-				}
-			}
-			if round == 0 {
-				continue
-			}
-			for i, value := range rates {
-				ours[i] = append(ours[i], value)
-			}
-			inserts, embedded = append(inserts, bare), append(embedded, bareEmbedded)
-		}
-		for i, c := range clusters {
-			anchor, of := inserts, "PostgreSQL"
-			if c.name == "SQLite" {
-				anchor, of = embedded, "SQLite"
-			}
-			wanted := clients == 24 && len(c.nodes) > 1
-			b.row(Row{What: fmt.Sprintf("rules added a second, %d clients, %s", clients, c.name),
-				Anchor: fmt.Sprintf("the same rows inserted and committed one by one, %d sessions, %s", clients, of),
-				Target: target(wanted, 0.3), AtLeast: wanted, Values: ratios(ours[i], anchor), Main: wanted,
-				Note: fmt.Sprintf("median %.0f a second, the inserts %.0f", quantile(ours[i], 0.5), quantile(anchor, 0.5))})
-			b.point("changes", c.name, "clients", "rules added / rows inserted", float64(clients), quantile(ratios(ours[i], anchor), 0.5))
+	for _, owners := range clusterOwners {
+		if err := b.changesOf(ctx, owners, clusters, plain, databases); err != nil {
+			return err
 		}
 	}
 	for _, c := range clusters {
@@ -144,14 +100,67 @@ func (b *bench) changes(ctx context.Context) error {
 		}
 	}
 	b.note("Each rule is added by a call of qrcodejumpadd with an access token, which is answered after its commit. " +
-		"Each client has an account and a host of its own, and the clients are spread evenly over the nodes. " +
+		"The clients of an account add rules on one host, and the clients are spread evenly over the nodes. " +
 		"The plain inserts write a row of the table of rules and a row of the change log, with the same indexes but without triggers. " +
 		"All servers, the database (fsync on) and the clients share all cores.")
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
-		b.note("The load average of the machine was %s at the end of the run; it includes the load of the "+
+		b.note("The load average of the machine was %s after the changes; it includes the load of the "+
 			"benchmark itself.", strings.Join(strings.Fields(string(load))[:3], ", "))
 	}
+	return clusters[1].atRest(ctx, b, databases[1])
+}
+
+// changesOf measures the adds of so many owners.
+func (b *bench) changesOf(ctx context.Context, owners int, clusters []*changing, plain *plainChanges, databases []string) error {
+	const duration = 2 * time.Second
+	adders := []func(context.Context, int) error{plain.insert}
+	for _, c := range clusters {
+		// The clients of an account are spread over the nodes.
+		adders = append(adders, func(ctx context.Context, client int) error { return c.add(ctx, client+client/owners, client%owners) })
+	}
+	rates := make([][]float64, len(adders))
+	for round := range b.rounds + 1 { // the first warms up
+		for _, database := range databases { // autovacuum would do it a minute later
+			if err := analyze(ctx, database); err != nil {
+				return err
+			}
+		}
+		for i := range adders {
+			i = (i + round) % len(adders)
+			var failed atomic.Pointer[error]
+			value := rate(clusterClients, duration, func(client int) {
+				if err := adders[i](ctx, client); err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+			})
+			if err := failed.Load(); err != nil {
+				return *err
+			}
+			if round > 0 {
+				rates[i] = append(rates[i], value)
+			}
+		}
+	}
+	goals := map[int]float64{24: 0.3, 6: 0.2}
+	for i, c := range clusters {
+		ours, inserts := rates[i+1], rates[0]
+		b.row(Row{What: fmt.Sprintf("rules added a second, %d clients of %d accounts, %s", clusterClients, owners, c.name),
+			Anchor: fmt.Sprintf("the same rows inserted and committed one by one, %d sessions", clusterClients),
+			Target: target(goals[owners] > 0, goals[owners]), AtLeast: goals[owners] > 0, Values: ratios(ours, inserts), Main: true,
+			Note: fmt.Sprintf("median %.0f a second, the inserts %.0f", quantile(ours, 0.5), quantile(inserts, 0.5))})
+	}
 	return nil
+}
+
+// analyze updates the statistics of the planner.
+func analyze(ctx context.Context, database string) error {
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "ANALYZE")
+	return err
 }
 
 // newDatabase makes a database of the server at an address.
@@ -175,10 +184,7 @@ func newDatabase(ctx context.Context, address, name string) (string, error) {
 // start starts a node of the cluster.
 func (c *changing) start(ctx context.Context, b *bench, seed, database string, i int) error {
 	data := filepath.Join(b.work, fmt.Sprintf("changes %s %d", c.name, i))
-	args := []string{"--seed", seed}
-	if database != "" {
-		args = append(args, "--database", database)
-	}
+	args := []string{"--database", database, "--seed", seed}
 	if i > 0 {
 		master, err := os.ReadFile(filepath.Join(c.nodes[0].data, "master.key"))
 		if err == nil {
@@ -190,7 +196,7 @@ func (c *changing) start(ctx context.Context, b *bench, seed, database string, i
 		if err != nil {
 			return err
 		}
-		args = args[2:]
+		args = args[:2]
 	}
 	q, err := b.serve(ctx, serve{data: data, core: -1, args: args})
 	if err == nil {
@@ -199,15 +205,15 @@ func (c *changing) start(ctx context.Context, b *bench, seed, database string, i
 	return err
 }
 
-// add adds a rule of a client.
-func (c *changing) add(ctx context.Context, client int) error {
+// add adds a rule of an owner through a node.
+func (c *changing) add(ctx context.Context, node, owner int) error {
 	body := fmt.Sprintf(`{"prefix":"https://h%d.changes.example/%d/","permit_sub_rule":1,"path":"pages/i/i","open_version":3,"is_edit":0}`,
-		client, c.added.Add(1))
+		owner, c.added.Add(1))
 	var told struct {
 		ErrCode int
 		ErrMsg  string
 	}
-	address := c.nodes[client%len(c.nodes)].url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + c.tokens[client]
+	address := c.nodes[node%len(c.nodes)].url + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + c.tokens[owner]
 	if err := call(ctx, http.MethodPost, address, "", body, &told); err != nil {
 		return err
 	}
@@ -247,21 +253,19 @@ func (c *changing) check(ctx context.Context, b *bench) error {
 // plainChanges inserts what an add stores.
 type plainChanges struct {
 	sessions []*pgx.Conn
-	lite     *sql.DB
 	n        atomic.Int64
 }
 
 const (
 	plainRule = `INSERT INTO plain_rules (id, key, kind, owner, target, prefix, path, occupy, open_version, test_links, published,
-		created_at, changed_at, published_at, host, segment, link_path)
+		created_at, updated_at, published_at, host, segment, link_path)
 		VALUES ($1, $2, 'rule', $3, $3, $2, 'pages/i/i', 1, 3, 'null', 0, 1, 1, 0, $4, '', $5)`
-	plainChange = `INSERT INTO plain_changes (seq, occurred_at, kind, key, actor, via, rid, action, detail, hash)
+	plainChange = `INSERT INTO plain_changes (seq, occurred_at, kind, key, actor, via_component, rid, action, detail, hash)
 		VALUES ($1, 1, 'rule', $2, $3, 'wire', $4, 'add', $6, $5)`
 )
 
-// newPlainChanges makes empty copies of the two tables: in the database at an address,
-// and in a copy of an embedded one.
-func newPlainChanges(ctx context.Context, address, embedded, work string, sessions int) (*plainChanges, error) {
+// newPlainChanges makes empty copies of the two tables in the database at an address.
+func newPlainChanges(ctx context.Context, address string, sessions int) (*plainChanges, error) {
 	p := &plainChanges{}
 	for range sessions {
 		conn, err := pgx.Connect(ctx, address)
@@ -276,58 +280,13 @@ func newPlainChanges(ctx context.Context, address, embedded, work string, sessio
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
-	if p.lite, err = plainEmbedded(ctx, embedded, filepath.Join(work, "plainchanges.db")); err != nil {
-		return nil, errors.Join(err, p.close())
-	}
 	return p, nil
-}
-
-func plainEmbedded(ctx context.Context, from, to string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:"+to+"?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL")
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
-	old, err := sql.Open("sqlite", "file:"+from+"?_query_only=1")
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	defer old.Close()
-	rows, err := old.QueryContext(ctx, `SELECT sql FROM sqlite_schema WHERE tbl_name IN ('rules', 'changes') AND type IN ('table', 'index')
-		AND sql IS NOT NULL ORDER BY type DESC`)
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var made string
-		err := rows.Scan(&made)
-		if err == nil {
-			_, err = db.ExecContext(ctx, made)
-		}
-		if err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
-	}
-	err = rows.Err()
-	for _, table := range []string{"rules", "changes"} {
-		if err == nil {
-			_, err = db.ExecContext(ctx, "ALTER TABLE "+table+" RENAME TO plain_"+table)
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 func (p *plainChanges) close() error {
 	var errs []error
 	for _, conn := range p.sessions {
 		errs = append(errs, conn.Close(context.Background()))
-	}
-	if p.lite != nil {
-		errs = append(errs, p.lite.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -339,7 +298,7 @@ func (p *plainChanges) rows(client int) (rule, change []any) {
 	path := fmt.Sprintf("/%d/", n)
 	owner, key := changeOwner(client), "https://"+host+path
 	detail := fmt.Sprintf(`{"id":%d,"kind":"rule","owner":%q,"target":%q,"prefix":%q,"path":"pages/i/i","occupy":true,"open_version":3,`+
-		`"test_links":null,"published":false,"created_at":1785000000000,"updated_at":1785000000000,"published_at":0}`, n, owner, owner, key)
+		`"test_links":null,"published":false,"created_at":1785000000000,"changed_at":1785000000000,"published_at":0}`, n, owner, owner, key)
 	return []any{n, key, owner, host, path}, []any{n, key, owner, fmt.Sprintf("rid%029d", n), fmt.Sprintf("%064x", n), detail}
 }
 
@@ -351,18 +310,61 @@ func (p *plainChanges) insert(ctx context.Context, client int) error {
 	return p.sessions[client].SendBatch(ctx, &both).Close()
 }
 
-func (p *plainChanges) insertEmbedded(ctx context.Context, client int) error {
-	rule, change := p.rows(client)
-	tx, err := p.lite.BeginTx(ctx, nil)
+// atRest is what the nodes ask the database for while nothing happens.
+func (c *changing) atRest(ctx context.Context, b *bench, database string) error {
+	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	if _, err := tx.ExecContext(ctx, plainRule, rule...); err != nil {
+	defer conn.Close(ctx)
+	transactions := func() (n int64, err error) {
+		// What a session did is seen a second later at most.
+		err = conn.QueryRow(ctx, `SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
+		return n, err
+	}
+	used := func() (sum time.Duration, err error) {
+		for _, q := range c.nodes {
+			one, err := cpu(q.pid())
+			if err != nil {
+				return 0, err
+			}
+			sum += one
+		}
+		return sum, nil
+	}
+	time.Sleep(10 * time.Second) // what began with the start has ended
+	var asked, busy []float64
+	for range b.rounds {
+		before, err := transactions()
+		if err != nil {
+			return err
+		}
+		spent, err := used()
+		if err != nil {
+			return err
+		}
+		began := time.Now()
+		time.Sleep(10 * time.Second)
+		after, err := transactions()
+		if err != nil {
+			return err
+		}
+		more, err := used()
+		if err != nil {
+			return err
+		}
+		whole := time.Since(began).Seconds() * float64(len(c.nodes))
+		asked, busy = append(asked, float64(after-before)/whole), append(busy, (more-spent).Seconds()*1000/whole)
+	}
+	var connections int64
+	err = conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(
+		&connections)
+	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, plainChange, change...); err != nil {
-		return err
-	}
-	return tx.Commit()
+	b.row(Row{What: "transactions of a node at rest", Unit: "a second", Values: asked, Main: true})
+	b.row(Row{What: "processor of a node at rest", Unit: "ms a second", Values: busy})
+	b.row(Row{What: "connections of a node to the database, at rest", Unit: "connections",
+		Values: []float64{float64(connections) / float64(len(c.nodes))}})
+	return nil
 }
