@@ -48,15 +48,6 @@ func TestApplyCode_NoPrefixConfigured(t *testing.T) {
 	decidedBy(t, s, "codes.prefix")
 }
 
-// Turned, the gate of the family stands behind the body. Behaviour(codes.gate).
-func TestCodesGate_AfterBody(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: factory})
-	s.Admin("PUT", "/settings", `{"behaviours":{"codes.gate":"reject"}}`)
-	refused(t, "a body that is none", codeCall(s, "nofeature", "applycode", "{"), 47001, "")
-	refused(t, "a whole body", codeCall(s, "nofeature", "applycode", `{"code_count":10000,"isv_application_id":"y"}`), 48001, "")
-}
-
 // A caller that closes in the middle of its body is answered 47001.
 func TestWireBody_Truncated(t *testing.T) {
 	t.Parallel()

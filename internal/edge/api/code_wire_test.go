@@ -15,25 +15,8 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// factory is who lives on the server of the tests of codes: brand has the
-// feature, and so has its rival; the others lack something.
-const factory = `
-accounts:
-  - {appid: brand, kind: service_account, secret: secret-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-  - {appid: rival, kind: service_account, secret: secret-rival, certified: true, features: [marketcode], marketcode_key: fedcba9876543210}
-  - {appid: keyless, kind: service_account, secret: secret-keyless, certified: true, features: [marketcode]}
-  - {appid: nofeature, kind: service_account, secret: secret-nofeature, certified: true}
-  - {appid: uncertified, kind: service_account, secret: secret-uncertified, features: [marketcode]}
-  - {appid: sub, kind: subscription_account, secret: secret-sub, certified: true}
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin}}
-  - {appid: far, kind: mini_program, secret: secret-far, versions: [release]}
-  - {appid: bare, kind: mini_program, secret: secret-bare}
-settings: {verification: trust, rule_rate_limit: null}
-`
-
 const (
 	codeFamily  = "/intp/marketcode/"
-	applyPath   = codeFamily + "applycode"
 	tradePath   = codeFamily + "tickettocode"
 	sessionPath = "/sns/jscode2session"
 )

@@ -18,24 +18,6 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// town is who lives on the server of these tests.
-const town = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin}}
-  - {appid: rival, kind: mini_program, secret: secret-rival, versions: [release]}
-  - {appid: third, kind: mini_program, secret: secret-third, versions: [release]}
-  - {appid: draft, kind: mini_program, secret: secret-draft, versions: [trial]}
-  - {appid: person, kind: mini_program, subject: personal, secret: secret-person, versions: [release]}
-  - {appid: svc, kind: service_account, secret: secret-svc, certified: true, linked: [shop, rival, draft, person]}
-  - {appid: svc2, kind: service_account, secret: secret-svc2, certified: true, linked: [shop]}
-  - {appid: plain, kind: service_account, secret: secret-plain, linked: [shop]}
-  - {appid: sub, kind: subscription_account, secret: secret-sub, certified: true}
-  - {appid: fenced, kind: mini_program, secret: secret-fenced, ip_allowlist: [203.0.113.0/24]}
-components:
-  - {appid: isv, secret: secret-isv, message_token: tok, encoding_aes_key: abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE}
-settings: {verification: trust, rule_rate_limit: null}
-`
-
 const (
 	addPath      = "/cgi-bin/wxopen/qrcodejumpadd"
 	getPath      = "/cgi-bin/wxopen/qrcodejumpget"
@@ -105,13 +87,6 @@ func set(path, body string) how {
 	return func(s *servertest.Server) servertest.Answer { return s.Admin("PUT", path, body) }
 }
 
-// unlink ends a link through the admin API.
-func unlink(service, mini string) how {
-	return func(s *servertest.Server) servertest.Answer {
-		return s.Admin("DELETE", "/accounts/"+service+"/links/"+mini, "")
-	}
-}
-
 // fault makes the next call of an endpoint answer a code.
 func fault(path string, number int) how {
 	return func(s *servertest.Server) servertest.Answer {
@@ -145,9 +120,6 @@ func many(n int, call how) how {
 	}
 }
 
-// have is a rule of shop that exists.
-var have = as("shop", addPath, rule("https://shop.example/have/"))
-
 type errorRow struct {
 	code int
 	text string // errmsg before the request id
@@ -166,15 +138,25 @@ func stories(t *testing.T, file, preamble string) map[string]how {
 	return list
 }
 
-// errorRows are those of testdata/stories/errors.txt.
-func errorRows(t *testing.T) (rows []errorRow) {
+// errorFiles are the files of testdata/stories whose rows are error numbers, each with its seed and the lines before each story.
+var errorFiles = map[string]struct{ seed, preamble string }{
+	"errors": {town, ""},
+	"component_errors": {agency, `ticket = ticket isv
+component = component isv
+component2 = component isv2
+access = access <component> isv shop
+`},
+}
+
+// errorRows are those of a file of testdata/stories.
+func errorRows(t *testing.T, file string) (rows []errorRow) {
 	t.Helper()
-	for head, how := range stories(t, "errors", "") {
+	for head, how := range stories(t, file, errorFiles[file].preamble) {
 		number, rest, _ := strings.Cut(head, " ")
 		path, rest, _ := strings.Cut(rest, ": ")
 		name, text, ok := strings.Cut(rest, " | ")
 		code, err := strconv.Atoi(number)
-		require.True(t, err == nil && ok, "errors.txt: %q, %v", head, err)
+		require.True(t, err == nil && ok, "%s.txt: %q, %v", file, head, err)
 		rows = append(rows, errorRow{code, text, path, name, how})
 	}
 	return rows
@@ -184,8 +166,14 @@ var ridText = regexp.MustCompile(`^(.*) rid: ([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-
 
 func TestErrorCodes_EachProduced(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	for _, r := range errorRows(t) {
+	for file, of := range errorFiles {
+		testErrorRows(t, servertest.Start(t, servertest.Options{Seed: of.seed}), errorRows(t, file))
+	}
+}
+
+func testErrorRows(t *testing.T, s *servertest.Server, rows []errorRow) {
+	t.Helper()
+	for _, r := range rows {
 		t.Run(fmt.Sprintf("%d %s %s", r.code, r.path[strings.LastIndex(r.path, "/")+1:], r.name), func(t *testing.T) {
 			s.Renew(t)
 			s.Advance(36 * time.Hour) // the time of a request id is the server's, not the world's
@@ -213,26 +201,15 @@ func TestErrorCodes_EachProduced(t *testing.T) {
 	}
 }
 
-const ofCodes = "its text has a hint: TestApplyCodeQuery_Cases and others of the code family, TestCodeCalls_CommonErrors where it is injected"
+const ofCodes = "its text has a hint: the transcripts of the code family, TestCodeCalls_CommonErrors where it is injected"
 
-// elsewhere are the codes that the table above cannot produce.
+// elsewhere are the codes that no row of a story can produce.
 var elsewhere = map[int]string{
-	40090: "TestAddressesOffTheList_EachCall",
-	40170: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	41018: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	40014: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
-	42007: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
-	40226: "only as an injected fault: TestErrorCodes_ByFaultInjectionOnly",
-	61003: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61004: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61005: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61006: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61007: "TestPermissionSets_OpenFamilies",
-	61009: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61010: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61011: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61014: "of third-party platforms: TestComponentAPI_EveryErrorCode",
-	61023: "of third-party platforms: TestComponentAPI_EveryErrorCode",
+	40090: "address_off_the_list.txt",
+	40014: "only as an injected fault: faults_only.txt",
+	42007: "only as an injected fault: faults_only.txt",
+	40226: "only as an injected fault: faults_only.txt",
+	61007: "component_sets.txt",
 	45011: "TestRateLimit_PerMinute makes the 10,001 calls",
 	80300: ofCodes,
 	80301: ofCodes,
@@ -251,7 +228,7 @@ var elsewhere = map[int]string{
 }
 
 func TestErrorCodes_TableComplete(t *testing.T) {
-	rows := errorRows(t)
+	rows := append(errorRows(t, "errors"), errorRows(t, "component_errors")...)
 	for _, c := range errcode.All() {
 		if _, named := elsewhere[c.Number]; !named && !slices.ContainsFunc(rows, func(r errorRow) bool { return r.code == c.Number }) {
 			t.Errorf("no row produces %d %s", c.Number, c.Text)
@@ -267,267 +244,6 @@ func TestErrorCodes_NeverReturned(t *testing.T) {
 	for _, e := range api.Describe() {
 		assert.True(t, !strings.HasPrefix(e.Path, codeFamily) || !slices.Contains(e.Codes, errcode.InvalidGrantType),
 			"%s may answer 40002, want never", e.Path)
-	}
-}
-
-// Contract: rules 1.8, the order of checks. Every request has two faults, or
-// more; the earlier one wins.
-func TestRuleCalls_ErrorPrecedence(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	bad := rule("https://shop.example/have/", `"debug_url":["https://x.example/"]`)
-	occupied := as("rival", addPath, rule("https://shop.example/", `"permit_sub_rule":2`))
-	full, denied, noICP := set("/settings", `{"rule_limit":0}`), set("/domains/shop.example", `{"status":"denied"}`),
-		set("/domains/shop.example", `{"status":"no_icp"}`)
-	check := set("/settings", `{"verification":"fetch"}`)
-	for _, c := range []struct {
-		name string
-		want int
-		how  how
-	}{
-		{"the method before the token", 43002, get(addPath)},
-		{"the token before the body", 41001, post(addPath, "{'")},
-		{"the token's form before the body", 40001, post(addPath+"?access_token=T", "{'")},
-		{"the limit of calls before the body", 44990, after(many(2, as("shop", getPath, "{'")), set("/settings", `{"rule_rate_limit":1}`))},
-		{"JSON before required fields", 47001, as("shop", addPath, `{"path":"p"`)},
-		{"an empty body before required fields", 44002, as("shop", addPath, "")},
-		{"the kind of account before the body: subscription", 48001, as("sub", addPath, "{'")},
-		{"the kind of account before an empty body", 48001, as("sub", getPath, "")},
-		{"required fields before the kind of account: personal", 40097,
-			as("person", addPath, rule("https://shop.example/", `"open_version":9`))},
-		{"certification before the body", 48001, as("plain", addPath, "{'")},
-		{"certification before the body of a parametric code", 48001, as("plain", "/cgi-bin/qrcode/create", "{'")},
-		{"a token of its own before the body of a link", 48001, as("svc", "/cgi-bin/wxopen/wxamplink", "{'")},
-		{"the feature before the body of a code call", 48001, as("svc", "/intp/marketcode/applycode", "{'")},
-		{"a wrong type before the kind of account", 40097, as("person", publishPath, `{"prefix":[]}`)},
-		{"ranges of a list before the kind of account", 40097, as("person", getPath, `{"get_type":9}`)},
-		{"certification before appid", 48001, as("plain", addPath, code(q+"a", "nobody"))},
-		{"personal before the prefix", 85075, as("person", addPath, rule("ftp://x"))},
-		{"subscription account before the prefix", 48001, as("sub", addPath, rule("ftp://x"))},
-		{"appid before the prefix", 40166, as("svc", addPath, code("ftp://x", "nobody"))},
-		{"a personal target before the prefix", 85075, as("svc", addPath, code("ftp://x", "person"))},
-		{"the prefix before test links", 85066, as("shop", addPath, rule("ftp://x", `"debug_url":["https://x.example/"]`))},
-		{"test links before a duplicate", 85068, after(as("shop", addPath, bad), have)},
-		{"test links before another owner", 85068, after(as("shop", addPath, bad), occupied)},
-		{"an own duplicate before another's occupation", 85071, after(have, have, occupied)},
-		{"a duplicate before the limit", 85071, after(have, have, full)},
-		{"another owner before the limit", 85072, after(have, occupied, full)},
-		{"another owner before a denied host", 85072, after(have, occupied, denied)},
-		{"the limit before a denied host", 85073, after(have, full, denied)},
-		{"the limit before ICP", 85073, after(have, full, noICP)},
-		{"a denied host before the file", 85070, after(have, check, denied)},
-		{"ICP before the file", 85076, after(have, check, noICP)},
-		{"an unknown rule before the release", 40097, as("draft", publishPath, prefix("https://draft.example/"))},
-		{"the release before the quota", 85074, after(as("shop", publishPath, prefix("https://shop.example/2")), have,
-			as("shop", addPath, rule("https://shop.example/2")),
-			set("/settings", `{"publish_quota":1}`), as("shop", publishPath, prefix("https://shop.example/have/")),
-			set("/accounts/shop/versions", `{"versions":["trial"]}`))},
-		{"an edit: the prefix before the rule", 85066, as("shop", addPath, rule("ftp://x", `"is_edit":1`))},
-		{"an edit: the rule before its test links", 40097,
-			as("shop", addPath, rule("https://shop.example/none/", `"is_edit":1,"debug_url":["https://x.example/"]`))},
-		{"an edit: test links before what may not change", 85068,
-			after(as("shop", addPath, rule("https://shop.example/have/", `"is_edit":1,"path":"pages/other","debug_url":["https://x.example/"]`)),
-				have, as("shop", publishPath, prefix("https://shop.example/have/")))},
-		{"a missing appid before grant_type", 41002, fetch("x", "", "")},
-		{"an unknown appid before grant_type", 40013, get(tokenPath + "?appid=nobody&secret=s")},
-		{"a component's appid before grant_type", 61024, fetch("x", "isv", "")},
-		{"grant_type before a missing secret", 40002, fetch("x", "shop", "")},
-		{"grant_type before a wrong secret", 40002, fetch("x", "shop", "wrong")},
-		{"appid before secret", 41002, fetch("client_credential", "", "")},
-		{"an unknown appid before a missing secret", 40013, fetch("client_credential", "nobody", "")},
-		{"the secret before the address", 40125, fetch("client_credential", "fenced", "wrong")},
-		{"login: a missing appid before grant_type", 41002, get(sessionPath + "?secret=s&js_code=x")},
-		{"login: an unknown appid before grant_type", 40013, get(sessionPath + "?appid=nobody&secret=s&js_code=x")},
-		{"login: grant_type before the secret", 40002, get(sessionPath + "?appid=shop&secret=wrong&js_code=x")},
-		{"login: the secret before the code", 40125, get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=wrong")},
-		{"the link before the release, and before what is published already", 40166, after(as("svc", publishPath, prefix(q+"a")),
-			as("svc", addPath, code(q+"a", "draft")), unlink("svc", "draft"))},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			s.Renew(t)
-			if a := c.how(s); a.Code(t) != c.want {
-				t.Errorf("got %s, want %d", a.Body, c.want)
-			}
-		})
-	}
-}
-
-// Contract: rules 0: digits, with a sign or a point.
-func TestNumberField_NumericString(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	for i, number := range []string{`"1"`, `" 1 "`, `"+1"`, `"01"`, `"1.0"`, `"+1.00"`, `1`, `1.0`, `1e0`, `10e-1`} {
-		as("shop", addPath, rule(fmt.Sprintf("https://shop.example/%d/", i), `"open_version":`+number))(s).WantCode(t, 0, "%s", number)
-	}
-}
-
-// A monitor that probes an address must neither end a token nor use a login up.
-// Contract: rules 3.1.
-func TestMonitorProbe_NoTokenIssued(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	var first, again struct {
-		Token  string `json:"access_token"`
-		JSCode string `json:"js_code"`
-	}
-	s.Do("POST", stablePath, stable("shop")).JSON(t, &first)
-	s.Hide(first.Token)
-	plain := s.NewToken("shop")
-	s.Do("POST", "/scan/v1/login", `{"user":"u","appid":"shop"}`).JSON(t, &first)
-	paths := map[string]string{
-		tokenPath:   tokenPath + "?grant_type=client_credential&appid=shop&secret=secret-shop",
-		stablePath:  stablePath + "?grant_type=client_credential&appid=shop&secret=secret-shop",
-		sessionPath: sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=" + first.JSCode,
-	}
-	for name, path := range paths {
-		for _, method := range []string{"HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "PROBE"} {
-			body := ""
-			if name == stablePath {
-				body = strings.Replace(stable("shop"), "{", `{"force_refresh":true,`, 1)
-			}
-			a := s.Do(method, path, body)
-			if method == "HEAD" && a.Body == "" && a.Status == http.StatusOK {
-				continue // what it did shows below
-			}
-			text := "require POST method"
-			if name == sessionPath {
-				text += ","
-			}
-			t.Run(method+" "+name, func(t *testing.T) { checkText(t, a, 43002, text) })
-		}
-	}
-	if a := s.Do("GET", paths[sessionPath], ""); !strings.Contains(a.Body, `"openid"`) {
-		t.Errorf("the login was used up: %s", a.Body)
-	}
-	s.Advance(5 * time.Minute) // a token that was replaced has ended
-	s.Do("POST", getPath+"?access_token="+plain, "{}").WantCode(t, 0, "the token of before")
-	if s.Do("POST", stablePath, stable("shop")).JSON(t, &again); again.Token != first.Token {
-		t.Error("the stable token is another one")
-	}
-}
-
-// Contract: rules 3.2, 3.6: 40014 and 42007 do not happen by themselves.
-func TestErrorCodes_ByFaultInjectionOnly(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency})
-	shop := s.Token("shop")
-	for _, text := range []string{"2", "undefined", strings.Repeat("0", 40), "ACCESS_TOKEN", shop[:60], shop + "x", shop + "%20", "109_" +
-		strings.Repeat("x", 128)} {
-		for _, path := range []string{addPath, tradePath, "/cgi-bin/get_api_domain_ip", "/cgi-bin/clear_quota", family +
-			"api_create_preauthcode"} {
-			checkText(t, s.Do("POST", path+"?access_token="+text, "{}"), 40001, badToken)
-		}
-	}
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40014,"count":1}`, getPath))
-	checkText(t, s.Do("POST", getPath+"?access_token="+shop, "{}"), 40014, "invalid access_token")
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":40226,"count":1}`, sessionPath))
-	blocked := s.Do("GET", sessionPath+"?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x", "")
-	checkText(t, blocked, 40226, "code blocked,")
-	s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":42007,"count":1}`, family+"api_authorizer_token"))
-	refresh := `{"component_appid":"isv","authorizer_appid":"shop","authorizer_refresh_token":"x"}`
-	token := s.ComponentToken("isv")
-	checkText(t, s.Component(token, "api_authorizer_token", refresh), 42007, "access_token and refresh_token exception")
-	checkText(t, s.Component(token, "api_authorizer_token", refresh), 61023, "refresh_token is invalid")
-}
-
-// The advice to use stable_token stands behind 40001 and 45009 on the calls
-// that take or make an ordinary token, and nowhere else. Contract: rules 3.6.
-// Behaviour(wire.answer.advice) Behaviour(wire.answer.no_advice).
-func TestErrmsg_StableTokenAdvice(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency})
-	const dead, spent = "invalid credential, access_token is invalid or not latest", "reach max api daily quota limit"
-	secret := `{"component_appid":"isv","component_secret":"secret-isv"}`
-	for _, c := range []struct {
-		path, behind string
-		call         how
-	}{
-		{tokenPath, errcode.StableTokenAdvice, fetch("client_credential", "shop", "secret-shop")},
-		{getPath, errcode.StableTokenAdvice, as("shop", getPath, "{}")},
-		{"/intp/marketcode/applycodequery", errcode.StableTokenAdvice,
-			as("svc", "/intp/marketcode/applycodequery", `{"application_id":1}`)},
-		{stablePath, "", post(stablePath, stable("shop"))},
-		{family + "api_start_push_ticket", "", post(family+"api_start_push_ticket", secret)},
-		{sessionPath, ",", get(sessionPath + "?grant_type=authorization_code&appid=shop&secret=secret-shop&js_code=x")},
-	} {
-		checkText(t, after(c.call, fault(c.path, 40001))(s), 40001, dead+c.behind)
-		checkText(t, after(c.call, fault(c.path, 45009))(s), 45009, spent+c.behind)
-	}
-	assert.True(t, errcode.InvalidCredential.Text+errcode.StableTokenAdvice == badToken && errcode.DailyLimit.Text+
-		errcode.StableTokenAdvice == dayQuota, "the texts are not those that were met live")
-}
-
-// Contract: rules 0: five calls a second per account per interface.
-func TestRateLimit_FivePerSecond(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":5}`)
-	call := func(want int, appid, path, body string) {
-		t.Helper()
-		if a := as(appid, path, body)(s); a.Code(t) != want {
-			t.Fatalf("%s as %s: got %s, want %d", path, appid, a.Body, want)
-		}
-	}
-	for range 5 {
-		call(0, "shop", getPath, "{}")
-	}
-	call(44990, "shop", getPath, "{}")
-	call(44990, "shop", getPath, "not even JSON")
-	call(0, "rival", getPath, "{}")
-	call(0, "shop", downloadPath, "{}")
-	// A refused call counts for nothing, and the window is no calendar second.
-	s.Clock.Step(time.Second - 1)
-	call(44990, "shop", getPath, "{}")
-	s.Clock.Step(1)
-	for range 5 {
-		call(0, "shop", getPath, "{}")
-	}
-	call(44990, "shop", getPath, "{}")
-	// The emulator's clock counts as well as the machine's.
-	s.Advance(time.Hour)
-	for range 5 {
-		call(0, "shop", getPath, "{}")
-	}
-	call(44990, "shop", getPath, "{}")
-	// Another limit holds at once; 0 is none.
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":null}`)
-	for range 12 {
-		call(0, "shop", getPath, "{}")
-	}
-	// No limit of calls to the token endpoints but their own.
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
-	for range 3 {
-		s.NewToken("shop")
-	}
-}
-
-// Issue 11, 2: the platform refused them from 2021 to 2023, and its console took them.
-func TestPrefix_NewTLDSetting(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town + `rules: [{owner: shop, prefix: "https://seed.ink/", path: p}]` + "\n"})
-	wants := func(link string, want int) {
-		t.Helper()
-		as("shop", addPath, rule(link))(s).WantCode(t, want, "%s", link)
-	}
-	newer := []string{"https://jg.ink/nutcards/8", "http://a.b.PLUS/", "https://x.media?a=b", "https://x.run"}
-	for _, link := range newer {
-		wants(link, 0)
-		as("shop", deletePath, prefix(link))(s)
-	}
-	s.Admin("PUT", "/settings", `{"behaviours":{"rules.prefix.newer_taken":"reject"}}`)
-	for _, link := range newer {
-		wants(link, 85066)
-	}
-	wants("https://x.ink:8443/", 85066)
-	for _, link := range []string{"https://ink.example/", "https://x.inks/", "https://x.trunk/", "https://x.example/a.ink",
-		"https://x.ink.example/"} {
-		wants(link, 0)
-	}
-	// Rules that exist stay, and can be published and edited.
-	wants("https://seed.ink/", 85066)
-	for _, call := range []how{as("shop", addPath, rule("https://seed.ink/", `"is_edit":1`)),
-		as("shop", publishPath, prefix("https://seed.ink/"))} {
-		call(s).WantCode(t, 0, "a rule from before")
 	}
 }
 

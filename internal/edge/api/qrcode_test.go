@@ -313,24 +313,3 @@ func TestQRCodeEvent_AfterRestart(t *testing.T) {
 	s.Advance(time.Hour)
 	wantEvent(t, s, r, "u-1", "subscribe", "qrscene_1", made.Ticket)
 }
-
-// Contract: rules 3.5: url is what prefix must be. Behaviour(qrcode.outlived): a rule outlives its
-// temporary code.
-func TestAddRule_OnParametricCode(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	made := create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"x"`, ""))
-	as("svc2", addPath, code(made.URL, "shop"))(s).WantCode(t, 85072, "another account's code")
-	mustLink(t, s, as("svc", addPath, code(made.URL, "shop")))
-	assert.True(t, !opens(t, s, made.URL), "an unpublished rule opens")
-	mustLink(t, s, as("svc", publishPath, prefix(made.URL)))
-	s.Advance(48 * time.Hour)
-	s.NewToken("svc")
-	create(t, s, "svc", wanted("QR_STR_SCENE", `"scene_str":"y"`, "")) // forgets what expired long ago
-	var d struct{ Action, AppID, Path string }
-	scanBy(s, "u-1", made.URL).JSON(t, &d)
-	if want := "pages/index/index?q=" + url.QueryEscape(made.URL); d.Action != "open_mini_program" || d.AppID != "shop" ||
-		!strings.HasPrefix(d.Path, want) {
-		t.Errorf("got %+v, want %s…", d, want)
-	}
-}

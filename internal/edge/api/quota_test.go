@@ -51,48 +51,6 @@ func wantUsed(t *testing.T, s *servertest.Server, appid, path string, want int) 
 	}
 }
 
-// Contract: rules 3.1: what quota/get shows is what was called, each account
-// and interface for itself, whatever the call answered; who is not let in
-// counts for nothing.
-func TestQuotaGet_CountsEveryCall(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	for range 3 {
-		as("shop", getPath, "{}")(s)
-	}
-	as("shop", getPath, "not JSON")(s)
-	as("shop", getPath, `{"get_type":9}`)(s)
-	as("rival", getPath, "{}")(s)
-	as("person", getPath, "{}")(s)
-	post(getPath, "{}")(s)
-	post(getPath+"?access_token=109_"+strings.Repeat("x", 128), "{}")(s)
-	wantUsed(t, s, "shop", getPath, 5)
-	wantUsed(t, s, "rival", getPath, 1)
-	wantUsed(t, s, "third", getPath, 0)
-
-	// With a secret: a right one counts.
-	for range 2 {
-		s.Hide(tokenOf(t, post(stablePath, stable("shop"))(s)))
-	}
-	post(stablePath, `{"grant_type":"client_credential","appid":"shop","secret":"wrong"}`)(s)
-	wantUsed(t, s, "shop", stablePath, 2)
-	before := used(t, s, "shop", tokenPath)
-	fetch("client_credential", "shop", "wrong")(s)
-	wantUsed(t, s, "shop", tokenPath, before)
-	s.NewToken("shop")
-	wantUsed(t, s, "shop", tokenPath, before+1)
-	// The operator's look at the token is no call of the account.
-	post(clearBySecret+"?appid=shop&appsecret=wrong", "")(s)
-	wantUsed(t, s, "shop", clearBySecret, 0)
-	// A call that is refused for its rate counts for nothing.
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":1}`)
-	for range 3 {
-		as("third", getPath, "{}")(s)
-	}
-	s.Admin("PUT", "/settings", `{"rule_rate_limit":null}`)
-	wantUsed(t, s, "third", getPath, 1)
-}
-
 func tokenOf(t *testing.T, a servertest.Answer) string {
 	t.Helper()
 	var issued struct {
@@ -130,63 +88,6 @@ func TestDailyQuota_ConcurrentExact(t *testing.T) {
 	s.Admin("PUT", "/settings", `{"daily_limits":{}}`)
 	as("shop", getPath, "{}")(s).WantCode(t, 0, "without a limit of its own")
 	wantUsed(t, s, "shop", getPath, 102)
-}
-
-// The limit of an account's day ends with the day of the settings' zone.
-func TestDailyQuota_ResetAtMidnight(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	for _, zone := range []int{8, 0} {
-		s.Renew(t)
-		s.Admin("PUT", "/settings", fmt.Sprintf(`{"utc_offset_hours":%d,"daily_limits":{%q:1}}`, zone, getPath))
-		midnight := time.Date(2026, 1, 16, 0, 0, 0, 0, time.FixedZone("", zone*3600))
-		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, midnight.Add(-time.Second).Format(time.RFC3339)))
-		for n, want := range []int{0, 45009} {
-			as("shop", getPath, "{}")(s).WantCode(t, want, "zone %d, call %d before midnight", zone, n+1)
-		}
-		s.Advance(time.Second)
-		wantUsed(t, s, "shop", getPath, 0)
-		as("shop", getPath, "{}")(s).WantCode(t, 0, "zone %d, after midnight", zone)
-	}
-}
-
-// Contract: rules 3.1: the account's own limit opens again with a clear.
-func TestClearQuota_ReopensDay(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	s.Admin("PUT", "/settings", fmt.Sprintf(`{"token_daily_limit":2,"daily_limits":{%q:1,%q:1}}`, getPath, downloadPath))
-	for _, clear := range []struct {
-		name  string
-		how   how
-		opens bool // the other interface as well
-	}{
-		{"all, by token", as("shop", clearQuota, `{"appid":"shop"}`), true},
-		{"all, by secret", post(clearBySecret+"?appid=shop&appsecret=secret-shop", ""), true},
-		{"one", as("shop", clearOne, fmt.Sprintf(`{"cgi_path":%q}`, getPath)), false},
-	} {
-		as("shop", getPath, "{}")(s)
-		as("shop", downloadPath, "{}")(s)
-		if a := as("shop", getPath, "{}")(s); a.Code(t) != 45009 {
-			t.Fatalf("%s: before: %s", clear.name, a.Body)
-		}
-		require.Equal(t, clear.how(s).Body, `{"errcode":0,"errmsg":"ok"}`, "%s", clear.name)
-		as("shop", getPath, "{}")(s).WantCode(t, 0, "%s: after", clear.name)
-		want := 45009
-		if clear.opens {
-			want = 0
-		}
-		as("shop", downloadPath, "{}")(s).WantCode(t, want, "%s: the other interface", clear.name)
-	}
-	// The limit of tokens, which is counted elsewhere, opens too: without it
-	// nobody could come back.
-	for range 3 {
-		fetch("client_credential", "rival", "secret-rival")(s)
-	}
-	if a := fetch("client_credential", "rival", "secret-rival")(s); a.Code(t) != 45009 {
-		t.Fatalf("before: %s", a.Body)
-	}
-	post(clearBySecret+"?appid=rival&appsecret=secret-rival", "")(s)
-	s.NewToken("rival")
 }
 
 // Contract: rules 3.1: ten a calendar month for all ways together. Of many at
@@ -301,79 +202,10 @@ func TestCountsAndCallLog_AfterRestart(t *testing.T) {
 	}
 }
 
-// Settings of the quotas that cannot be are refused with one line that names
-// what is wrong, and change nothing.
-func TestQuotaSettings_Invalid(t *testing.T) {
+func TestSeed_InvalidQuotaSetting(t *testing.T) {
 	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: town})
-	put := func(body string) servertest.Answer {
-		return s.Do("PUT", "/admin/v1/settings", body, "Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json")
-	}
-	before := s.Admin("GET", "/settings", "").Body
-	for body, want := range map[string]string{
-		`{"daily_limits":{"/cgi-bin/nothing":5}}`:              "no endpoint has the path /cgi-bin/nothing",
-		`{"daily_limits":{"cgi-bin/stable_token":5}}`:          "want the path of an interface",
-		`{"daily_limits":{"/cgi-bin/stable_token":0}}`:         "is 0: want 1 to",
-		`{"daily_limits":{"/cgi-bin/stable_token":-1}}`:        "is -1: want 1 to",
-		`{"daily_limits":{"/cgi-bin/stable_token":"5"}}`:       "want an object of numbers",
-		`{"daily_limits":[]}`:                                  "want an object of numbers",
-		`{"daily_limits":{"/cgi-bin/token":5}}`:                "token_daily_limit",
-		`{"daily_limits":{"/intp/marketcode/applycode":5}}`:    "1000 a day",
-		`{"DAILY_LIMITS":{"/cgi-bin/nothing":5}}`:              "no endpoint has the path",
-		`{"call_log_max_rows":-1}`:                             "call_log_max_rows is -1",
-		`{"api_ips":["nowhere"]}`:                              `api_ips has \"nowhere\"`,
-		`{"api_ips":"127.0.0.1"}`:                              "want a list of addresses",
-		`{"callback_ips":["10.0.0.0/33"]}`:                     "callback_ips has",
-		`{"callback_ips":["` + strings.Repeat("1", 99) + `"]}`: "callback_ips has",
-	} {
-		if a := put(body); a.Status != http.StatusUnprocessableEntity || !strings.Contains(a.Body, want) {
-			t.Errorf("%s: %d %s, want 422 with %s", body, a.Status, a.Body, want)
-		}
-	}
-	if after := s.Admin("GET", "/settings", "").Body; after != before {
-		t.Errorf("before %s\nafter %s", before, after)
-	}
-	// A map is replaced, not mixed; null changes nothing.
-	put(fmt.Sprintf(`{"daily_limits":{%q:5}}`, getPath))
-	if a := put(fmt.Sprintf(`{"daily_limits":{%q:6}}`, addPath)); strings.Contains(a.Body, getPath) ||
-		!strings.Contains(a.Body, `"`+addPath+`":6`) {
-		t.Errorf("%s", a.Body)
-	}
-	if a := put(`{"daily_limits":null,"api_ips":null}`); !strings.Contains(a.Body, `"`+addPath+`":6`) ||
-		!strings.Contains(a.Body, `"api_ips":[]`) {
-		t.Errorf("%s", a.Body)
-	}
 	bad := strings.Replace(town, "rule_rate_limit: null", `rule_rate_limit: null, daily_limits: {"/cgi-bin/nothing": 5}`, 1)
-	if _, err := servertest.Try(t, servertest.Options{Seed: bad}); err == nil || !strings.Contains(err.Error(), "line ") ||
-		!strings.Contains(err.Error(), "/cgi-bin/nothing") {
-		t.Errorf("a seed: %v", err)
-	}
-}
-
-// Contract: rules 1.9, marketcode 1: 45011 only where a setting limits the
-// minute of service accounts.
-func TestRateLimit_ServiceAccountMinute(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: agency})
-	s.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
-	call := func(name, appid, path string, want int) {
-		t.Helper()
-		as(appid, path, "{}")(s).WantCode(t, want, "%s", name)
-	}
-	for range 5 {
-		call("without the setting", "svc", getPath, 0)
-	}
-	s.Admin("PUT", "/settings", `{"service_rate_limit_per_minute":2}`)
-	call("the first", "svc", getPath, 0)
-	call("the second", "svc", getPath, 0)
-	checkText(t, as("svc", getPath, "{}")(s), 45011, "api minute-quota reach limit, must slower, retry next minute")
-	call("another interface", "svc", "/cgi-bin/wxopen/qrcodejumpdownload", 0)
-	for range 5 {
-		call("a Mini Program", "shop", getPath, 0)
-	}
-	token, _ := s.AuthorizerToken(s.ComponentToken("isv"), "isv", "svc")
-	s.Do("POST", getPath+"?access_token="+token, "{}").WantCode(t, 45011, "a platform for it")
-	s.Advance(time.Minute)
-	call("the next minute", "svc", getPath, 0)
-	assert.True(t, !strings.Contains(s.Log(), "undeclared"), "45011 is not declared")
+	_, err := servertest.Try(t, servertest.Options{Seed: bad})
+	assert.True(t, err != nil && strings.Contains(err.Error(), "line ") && strings.Contains(err.Error(), "/cgi-bin/nothing"),
+		"a seed: %v", err)
 }

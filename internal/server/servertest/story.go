@@ -73,29 +73,44 @@ func (s *Server) tellAll(text string, taken map[string]string, verbs Verbs) (las
 		if line == "" || strings.HasPrefix(line, "# ") {
 			continue
 		}
-		for name, value := range taken {
-			line = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(line)
+		if i == len(lines)-1 && !strings.HasPrefix(line, "try ") {
+			line = "try " + line
 		}
-		line, try := strings.CutPrefix(line, "try ")
-		times, separateWait := 1, time.Duration(0)
-		if found := repetition.FindStringSubmatch(line); found != nil {
-			times, _ = strconv.Atoi(found[1])
-			line = line[len(found[0]):]
-			if found[2] == "seconds" {
-				separateWait = time.Second
-			}
-		}
-		for n := range times {
-			s.Clock.Step(separateWait)
-			last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
-		}
-		call := methods[strings.SplitN(line, " ", 2)[0]]
-		refused := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
-		if call && refused && !try && i < len(lines)-1 {
-			s.t.Fatalf("%s: refused by %s", line, last.Body)
-		}
+		last = s.TellLine(line, last, taken, verbs)
 	}
 	return last
+}
+
+// TellLine does what one line of a story says, after a call with the last answer, and returns the answer.
+func (s *Server) TellLine(line string, last Answer, taken map[string]string, verbs Verbs) Answer {
+	s.t.Helper()
+	line, try := strings.CutPrefix(Fill(line, taken), "try ")
+	times, separateWait := 1, time.Duration(0)
+	if found := repetition.FindStringSubmatch(line); found != nil {
+		times, _ = strconv.Atoi(found[1])
+		line = line[len(found[0]):]
+		if found[2] == "seconds" {
+			separateWait = time.Second
+		}
+	}
+	for n := range times {
+		s.Clock.Step(separateWait)
+		last = s.tell(strings.ReplaceAll(line, "%d", strconv.Itoa(n)), last, taken, verbs)
+	}
+	call := methods[strings.SplitN(line, " ", 2)[0]]
+	refused := strings.HasPrefix(last.Body, `{"errcode":`) && !strings.HasPrefix(last.Body, `{"errcode":0,`)
+	if call && refused && !try {
+		s.t.Fatalf("%s: refused by %s", line, last.Body)
+	}
+	return last
+}
+
+// Fill puts what was taken into a text: <NAME>, or <?NAME> as a query has it.
+func Fill(text string, taken map[string]string) string {
+	for name, value := range taken {
+		text = strings.NewReplacer("<"+name+">", value, "<?"+name+">", url.QueryEscape(value)).Replace(text)
+	}
+	return text
 }
 
 var (
@@ -104,8 +119,8 @@ var (
 	repeated   = regexp.MustCompile(`<<(.*?)\*(\d+)>>`)
 )
 
-// unfold returns a text of a story as it is sent.
-func unfold(text string) string {
+// Unfold returns a text of a story as it is sent.
+func Unfold(text string) string {
 	text = repeated.ReplaceAllStringFunc(text, func(found string) string {
 		part := repeated.FindStringSubmatch(found)
 		n, _ := strconv.Atoi(part[2])
@@ -122,7 +137,7 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 	s.t.Helper()
 	word, rest, _ := strings.Cut(line, " ")
 	if verbs[word] != nil {
-		return verbs[word](unfold(rest))
+		return verbs[word](Unfold(rest))
 	}
 	first, second, _ := strings.Cut(rest, " ")
 	switch word {
@@ -191,7 +206,7 @@ func (s *Server) call(method, path, body string) Answer {
 	if rest, found := strings.CutPrefix(body+" ", "typed "); found {
 		body, header = strings.TrimSuffix(rest, " "), []string{"Content-Type: application/json"}
 	}
-	return s.Do(method, unfold(path), unfold(body), header...)
+	return s.Do(method, Unfold(path), Unfold(body), header...)
 }
 
 // issue returns what a word of a story makes, and its arguments.

@@ -37,21 +37,58 @@ func Read(root string) (Named, error) {
 		return n, err
 	}
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() && !strings.HasSuffix(path, ".go") {
+		if err != nil || !d.IsDir() && !strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, ".txt") {
 			return err
 		}
 		if d.IsDir() {
 			_, module := os.Stat(filepath.Join(path, "go.mod"))
-			skip := path != root && module == nil || d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && path != root ||
+			skip := path != root && module == nil || strings.HasPrefix(d.Name(), ".") && path != root ||
 				strings.HasSuffix(path, "internal/contract/behaviour") || strings.HasSuffix(path, "testkit/behaviourrefs")
 			if skip {
 				return fs.SkipDir
 			}
 			return nil
 		}
+		if strings.HasSuffix(path, ".txt") {
+			return n.transcript(path)
+		}
 		return n.file(path, ids)
 	})
 	return n, err
+}
+
+// transcript reads the comments of a data file of tests.
+func (n *Named) transcript(path string) error {
+	text, err := os.ReadFile(path)
+	for i, line := range strings.Split(string(text), "\n") {
+		if strings.Contains(path, "/testdata/") && strings.HasPrefix(line, "#") {
+			n.comment(fmt.Sprintf("%s:%d", path, i+1), line, true)
+		}
+	}
+	return err
+}
+
+// comment reads a comment of the product or of a test.
+func (n *Named) comment(location, text string, test bool) {
+	if bare.MatchString(text) {
+		n.Faults = append(n.Faults, location+": a choice or an inference without a row: "+text)
+	}
+	for _, found := range saying.FindAllStringSubmatch(text, -1) {
+		word, id := found[1], found[2]
+		row, known := behaviour.ByID(id)
+		switch {
+		case !known:
+			n.Faults = append(n.Faults, location+": there is no row "+id)
+		case test != (word == "Behaviour"):
+			n.Faults = append(n.Faults, location+": a comment of the product says the mark, one of a test Behaviour("+id+")")
+		case test:
+			n.Tested[id] = location
+		case strings.ToLower(word) != string(row.Get().Evidence):
+			n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", location, id, row.Get().Evidence))
+		default:
+			n.Said[id] = location
+		}
+	}
 }
 
 func (n *Named) file(path string, ids map[string]string) error {
@@ -63,26 +100,7 @@ func (n *Named) file(path string, ids map[string]string) error {
 	test := strings.HasSuffix(path, "_test.go")
 	for _, group := range f.Comments {
 		for _, c := range group.List {
-			location := fmt.Sprintf("%s:%d", path, files.Position(c.Pos()).Line)
-			if bare.MatchString(c.Text) {
-				n.Faults = append(n.Faults, location+": a choice or an inference without a row: "+c.Text)
-			}
-			for _, found := range saying.FindAllStringSubmatch(c.Text, -1) {
-				word, id := found[1], found[2]
-				row, known := behaviour.ByID(id)
-				switch {
-				case !known:
-					n.Faults = append(n.Faults, location+": there is no row "+id)
-				case test != (word == "Behaviour"):
-					n.Faults = append(n.Faults, location+": a comment of the product says the mark, one of a test Behaviour("+id+")")
-				case test:
-					n.Tested[id] = location
-				case strings.ToLower(word) != string(row.Get().Evidence):
-					n.Faults = append(n.Faults, fmt.Sprintf("%s: %s is %s", location, id, row.Get().Evidence))
-				default:
-					n.Said[id] = location
-				}
-			}
+			n.comment(fmt.Sprintf("%s:%d", path, files.Position(c.Pos()).Line), c.Text, test)
 		}
 	}
 	if test {
