@@ -43,7 +43,8 @@ type DrillReport struct {
 	Opened    int           `json:"opened"`    // published rules whose prefix opened a Mini Program when it was scanned
 	Explained int           `json:"explained"` // published rules that opened nothing, for a reason that the explanation names
 	Batches   int           `json:"batches"`
-	Codes     int           `json:"codes"` // codes that were made again and found by their texts
+	Codes     int           `json:"codes"`             // codes that were made again and found by their texts
+	Changes   int64         `json:"changes,omitempty"` // entries of a restored database's audit log that were verified
 }
 
 // Compared describes how the restored tables were compared with the archive.
@@ -82,6 +83,7 @@ func Drill(ctx context.Context, file string, passphrase func() (string, error)) 
 }
 
 // DrillDatabase proves that a restored copy of a PostgreSQL database works, as Drill does for an archive. masterKey is the original key.
+// Instead of comparing tables with an archive, DrillDatabase verifies the audit log and compares rules, accounts and codes with it.
 // DrillDatabase changes the copy: it migrates the schema, and adds a scan key and scans. DrillDatabase returns an error, and changes
 // nothing, if another program is connected to the database.
 func DrillDatabase(ctx context.Context, database, masterKey string) (r DrillReport, err error) {
@@ -123,6 +125,16 @@ func startAndTest(ctx context.Context, c Config, r *DrillReport) (err error) {
 	d := drill{server: s, token: c.AdminToken}
 	if err := d.do(ctx, http.MethodGet, "/readyz", nil, nil); err != nil {
 		return fmt.Errorf("the restored server is not ready: %w", err)
+	}
+	if c.Database != "" {
+		log, err := s.store.VerifyChanges(ctx)
+		if err == nil && log.FirstError != nil {
+			err = log.FirstError
+		}
+		if err != nil {
+			return fmt.Errorf("the restored rows do not match the audit log, restore another backup: %w", err)
+		}
+		r.Changes = log.Changes
 	}
 	if err := d.scanRules(ctx, r); err != nil {
 		return err
