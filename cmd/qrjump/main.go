@@ -37,6 +37,8 @@ type commands struct {
 	Doctor doctorCommand `cmd:"" group:"run"`
 	Health healthCommand `cmd:"" group:"run"`
 
+	Cells cellsCommand `cmd:"" group:"run"`
+
 	MasterKey struct {
 		Rotate masterKeyRotate `cmd:""`
 	} `cmd:"" group:"run"`
@@ -127,9 +129,8 @@ type commands struct {
 	} `cmd:"" group:"emulator"`
 
 	Fault struct {
-		List  faultList  `cmd:""`
-		Add   faultAdd   `cmd:""`
-		Clear faultClear `cmd:""`
+		List faultList `cmd:""`
+		Add  faultAdd  `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Reset resetCommand `cmd:"" group:"emulator"`

@@ -342,10 +342,10 @@ var everyVerb = []verb{
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
 		says: `^every call for /cgi-bin/token from now on, 2 times: returns -1$`},
 	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +returns -1 +0 of 2 +0$`},
-	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
-	{path: "fault clear", api: adminAPI, says: `^there was no fault to remove$`},
+	{path: "fault list", api: adminAPI, words: "--clear 1", says: `^1 fault ended$`},
+	{path: "fault list", api: adminAPI, words: "--clear", says: `^there was no fault to remove$`},
 	{path: "fault add", api: adminAPI, words: "--from-file $FAULTS", says: `^1 fault in force from now on$`},
-	{path: "fault clear", api: adminAPI, says: `^1 fault ended$`},
+	{path: "fault list", api: adminAPI, words: "--clear", says: `^1 fault ended$`},
 
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]

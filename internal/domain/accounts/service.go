@@ -495,7 +495,7 @@ func (d *Service) IssueToken(ctx context.Context, c Credentials) (Issued, error)
 
 // issue creates a token, makes the tokens that it replaces end at the time "cut", and deletes long-expired tokens.
 func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time) (Issued, error) {
-	text, err := newTokenText(d.Random, now)
+	text, err := newTokenText(d.Random, t.AppID, now)
 	if err != nil {
 		return Issued{}, err
 	}
