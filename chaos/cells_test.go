@@ -1,0 +1,431 @@
+package chaos_test
+
+import (
+	"bytes"
+	"cmp"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	api "github.com/qrjump/qrjump/client"
+	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/dbtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testdiag"
+)
+
+// cellSeed has two businesses: x is moved, s stays.
+var cellSeed = func() string {
+	text := "settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}\naccounts:\n"
+	rules := "rules:\n"
+	for _, name := range []string{"x", "s"} {
+		text += fmt.Sprintf("  - {appid: shop%s, kind: mini_program, secret: %q, versions: [release]}\n", name, secretOf("shop"+name))
+		text += fmt.Sprintf("  - {appid: brand%s, kind: service_account, certified: true, features: [marketcode], "+
+			"marketcode_key: 0123456789abcdef, secret: %q, linked: [shop%s]}\n", name, secretOf("brand"+name), name)
+		rules += fmt.Sprintf("  - {owner: shop%s, prefix: %q, path: pages/open, published: true}\n", name, "https://"+name+".example/open/")
+	}
+	return text + rules
+}()
+
+// cells are two cells behind the HAProxy of deploy/cells, which this test moves an account between.
+type cells struct {
+	t       *testing.T
+	dir     string
+	program string // qrjump
+	ports   map[string]string
+	config  string
+	balance *exec.Cmd // HAProxy
+	log     *os.File
+
+	ended atomic.Bool
+	all   sync.WaitGroup
+	mu    sync.Mutex
+	acked map[string]bool           // prefixes of x whose rule was acknowledged
+	scans map[string]bool           // ids of acknowledged scans of x
+	codes map[int64]map[string]bool // the same by code of x
+	count struct{ scans, changes, codes, held, unanswered, others atomic.Int64 }
+}
+
+// at returns the address here for an address of haproxy.cfg.
+func (c *cells) at(address string) string {
+	c.t.Helper()
+	if c.ports[address] == "" {
+		l, err := net.Listen("tcp", anyPort)
+		require.NoError(c.t, err)
+		c.ports[address] = l.Addr().String()
+		l.Close()
+	}
+	return c.ports[address]
+}
+
+// route has HAProxy use another map, and waits until the process with the map before it has answered its last request.
+func (c *cells) route(content string) {
+	c.t.Helper()
+	file := filepath.Join(c.dir, "cells.yaml")
+	require.NoError(c.t, os.WriteFile(file, []byte("default: a\ncells:\n  a: {}\n"+content), 0o600))
+	text := c.run("cells", "--map", file)
+	require.NoError(c.t, os.WriteFile(filepath.Join(c.dir, "cells.map"), text, 0o600))
+	args := []string{"-db", "-f", c.config}
+	before := c.balance
+	if before != nil {
+		args = append(args, "-sf", fmt.Sprint(before.Process.Pid))
+	}
+	c.balance = exec.Command("haproxy", args...)
+	c.balance.Stdout, c.balance.Stderr = c.log, c.log
+	// It ends with this process.
+	c.balance.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(c.t, c.balance.Start())
+	if before != nil {
+		_ = before.Wait()
+		return
+	}
+	until(c.t, "HAProxy to listen", func() bool {
+		conn, err := net.Dial("tcp", c.at("10.77.0.10:8080"))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// run is a command of qrjump.
+func (c *cells) run(args ...string) []byte {
+	c.t.Helper()
+	cmd := exec.Command(c.program, args...)
+	cmd.Env = append(os.Environ(), "QRJUMP_ADMIN_TOKEN="+adminToken, "QRJUMP_PASSPHRASE=the passphrase of a move")
+	var said strings.Builder
+	cmd.Stderr = &said
+	text, err := cmd.Output()
+	require.True(c.t, err == nil, "qrjump %q: %v\n%s", args, err, said.String())
+	return text
+}
+
+// answer is what a client gets.
+type answer struct {
+	status int
+	retry  string // Retry-After
+	body   []byte
+}
+
+func ask(client *http.Client, method, address, bearer string, body any) (a answer, err error) {
+	send, err := json.Marshal(body)
+	if err != nil {
+		return a, err
+	}
+	req, err := http.NewRequest(method, "http://"+address, bytes.NewReader(send))
+	if err != nil {
+		return a, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return a, err
+	}
+	defer resp.Body.Close()
+	a.status, a.retry = resp.StatusCode, resp.Header.Get("Retry-After")
+	a.body, err = io.ReadAll(resp.Body)
+	return a, err
+}
+
+// client runs f again and again until the end. f reports whether the answer was the right one; business x may be held.
+func (c *cells) client(may string, f func(*http.Client) (answer, error, bool)) {
+	c.all.Go(func() {
+		transport := &http.Transport{}
+		defer transport.CloseIdleConnections()
+		client := &http.Client{Transport: transport}
+		for !c.ended.Load() {
+			switch a, err, right := f(client); {
+			case err != nil: // a connection that HAProxy closed for the next process
+				c.count.unanswered.Add(1)
+			case right:
+			case may == "x" && a.status == http.StatusServiceUnavailable && a.retry != "":
+				c.count.held.Add(1)
+			default:
+				c.t.Errorf("business %s is answered %d (Retry-After %q) %.300s", may, a.status, a.retry, a.body)
+				return
+			}
+			time.Sleep(2 * time.Millisecond) // a client's own pace, so that the machine has time for the others
+		}
+	})
+}
+
+// changes adds rules one after the other, with one token.
+func (c *cells) changes(name, token string, writer int) {
+	n, unsure := 0, false
+	c.client(name, func(client *http.Client) (answer, error, bool) {
+		prefix := fmt.Sprintf("https://%s.example/w%d/%d/", name, writer, n)
+		a, err := ask(client, http.MethodPost, c.at("10.77.0.10:8080")+"/cgi-bin/wxopen/qrcodejumpadd?access_token="+url.QueryEscape(token), "",
+			add(prefix, "pages/w"))
+		var r reply
+		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &r) == nil && (r.ErrCode == 0 || unsure && r.ErrCode == 85066)
+		unsure = err != nil
+		if !right {
+			return a, err, false
+		}
+		n++
+		if name != "x" {
+			c.count.others.Add(1)
+			return a, err, true
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.acked[prefix] = true
+		c.count.changes.Add(1)
+		return a, err, true
+	})
+}
+
+// scanning scans texts; index is the number of a code, -1 for a link.
+func (c *cells) scanning(name, key string, text func() (text string, index int64)) {
+	c.client(name, func(client *http.Client) (answer, error, bool) {
+		scanned, index := text()
+		a, err := ask(client, http.MethodPost, c.at("10.77.0.10:8081")+"/scan/v1/resolve", key,
+			map[string]any{"user": fmt.Sprint("u", rand.IntN(50)), "text": scanned})
+		var d decision
+		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &d) == nil && d.opens() && d.AppID == "shop"+name &&
+			(d.Matched.Kind == "code") == (index >= 0)
+		if !right {
+			return a, err, false
+		}
+		if name != "x" {
+			c.count.others.Add(1)
+			return a, err, true
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.scans[d.ScanID] = true
+		c.count.scans.Add(1)
+		if index >= 0 {
+			if c.codes[index] == nil {
+				c.codes[index] = map[string]bool{}
+			}
+			c.codes[index][d.ScanID] = true
+			c.count.codes.Add(1)
+		}
+		return a, err, true
+	})
+}
+
+// more waits until each kind of work of both businesses went on.
+func (c *cells) more() {
+	c.t.Helper()
+	n := &c.count
+	scans, changes, codes, others := n.scans.Load()+100, n.changes.Load()+20, n.codes.Load()+50, n.others.Load()+100
+	until(c.t, "clients to get on", func() bool {
+		return c.t.Failed() || n.scans.Load() >= scans && n.changes.Load() >= changes && n.codes.Load() >= codes && n.others.Load() >= others
+	})
+	require.True(c.t, !c.t.Failed(), "a client was answered wrongly")
+}
+
+// TestCells_MoveAccountUnderLoad moves a business, its accounts, rules and codes, into a cell of its own while clients change rules and
+// scan through HAProxy: no acknowledged change and no acknowledged scan is lost, each code keeps its first scan, scans of the business
+// are answered correctly or with 503 and Retry-After, and the other business notices nothing.
+func TestCells_MoveAccountUnderLoad(t *testing.T) {
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		t.Skip("haproxy is not here")
+	}
+	eachBackend(t, func(t *testing.T, database string) {
+		c := &cells{t: t, dir: t.TempDir(), ports: map[string]string{}, acked: map[string]bool{}, scans: map[string]bool{},
+			codes: map[int64]map[string]bool{}}
+		c.program, c.config = filepath.Join(c.dir, "qrjump"), filepath.Join(c.dir, "haproxy.cfg")
+		if said, err := exec.Command("go", "build", "-o", c.program, "../cmd/qrjump").CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, said)
+		}
+		var err error
+		c.log, err = os.Create(filepath.Join(c.dir, "haproxy.log"))
+		require.NoError(t, err)
+		defer c.log.Close()
+		testdiag.Log(t, "haproxy", func() string { text, _ := os.ReadFile(c.log.Name()); return string(text) })
+
+		// The first cell; each cell has one node with one listener here.
+		child := newChild(t, database, cellSeed)
+		child.Emulator, child.CodePrefix = false, "C.EXAMPLE/"
+		a := start(t, child)
+		second := child
+		second.Data, second.Seed, second.MinCodeCounter = filepath.Join(t.TempDir(), "data"), "", 10_000_000_000_000
+		if database != "" {
+			second.Database = ownDatabase(t)
+		}
+		second.Listen = c.at("10.77.1.11:8080")
+		text, err := os.ReadFile("../deploy/cells/haproxy.cfg")
+		require.NoError(t, err)
+		config := regexp.MustCompile(`(?m)^  server node2 .*\n`).ReplaceAllString(string(text), "")
+		config = regexp.MustCompile(`10\.77\.0\.11:\d+`).ReplaceAllString(config, strings.TrimPrefix(a.URL, "http://"))
+		config = regexp.MustCompile(`10\.77\.1\.11:\d+`).ReplaceAllString(config, second.Listen)
+		config = regexp.MustCompile(`10\.77\.0\.10:\d+`).ReplaceAllStringFunc(config, c.at)
+		config = strings.ReplaceAll(config, "/etc/qrjump", c.dir)
+		require.NoError(t, os.WriteFile(c.config, []byte(config), 0o600))
+		c.route("")
+		defer func() { _, _ = c.balance.Process.Kill(), c.balance.Wait() }()
+
+		// Codes of both businesses, whose texts begin with the business's own host.
+		operator := func(address string) *api.Client {
+			client, err := api.New(address, api.Options{AdminToken: adminToken})
+			require.NoError(t, err)
+			return client
+		}
+		key, err := operator(a.URL).ScanKeys.Create(t.Context(), api.ScanKey{Name: "till"})
+		require.NoError(t, err)
+		through := must{connect(t, "http://"+c.at("10.77.0.10:8080"), ""), t}
+		texts, tokens, batch := map[string][]string{}, map[string]string{}, int64(0)
+		for _, name := range []string{"x", "s"} {
+			order, err := operator(a.URL).Orders.Create(t.Context(), "brand"+name,
+				api.OrderPut{Count: 10_000, ISV: "one", Text: "https://" + name + ".example/c/{secret}"})
+			require.NoError(t, err)
+			tokens[name] = through.token("shop" + name)
+			through.check(through.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(through.token("brand"+name)),
+				map[string]any{"application_id": order.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a",
+					"product_brand": "b", "product_title": "c", "product_code": "d", "wxa_appid": "shop" + name, "wxa_path": "pages/index"}, nil))
+			admin := must{connect(t, a.URL, adminToken), t}
+			for index := range 60 {
+				var found struct {
+					CodeURL string `json:"code_url"`
+				}
+				admin.check(admin.do(http.MethodPost, "/admin/v1/codes/lookup",
+					map[string]any{"application_id": order.ApplicationID, "code_index": index}, &found))
+				texts[name] = append(texts[name], found.CodeURL)
+			}
+			if name == "x" {
+				batch = order.ApplicationID
+			}
+		}
+
+		var codesTo atomic.Int64 // some codes are scanned first before, during and after the move
+		codesTo.Store(20)
+		for _, name := range []string{"x", "s"} {
+			for writer := range 2 {
+				c.changes(name, tokens[name], writer)
+				c.scanning(name, key, func() (string, int64) { return fmt.Sprintf("https://%s.example/open/%d", name, rand.IntN(9)), -1 })
+				c.scanning(name, key, func() (string, int64) {
+					index := rand.Int64N(codesTo.Load())
+					return texts[name][index], index
+				})
+			}
+		}
+		defer c.all.Wait()
+		defer c.ended.Store(true)
+		c.more()
+
+		// The move, as docs/en/how/cells.md has it.
+		began := time.Now()
+		const moved = "    accounts: [shopx, brandx]\n    links: [x.example]\n"
+		c.route("  moving:\n" + moved)
+		codesTo.Store(40)
+		held := c.count.held.Load()
+		client := &http.Client{}
+		for address, want := range map[string]int{
+			c.at("10.77.0.10:8082") + "/admin/v1/accounts/shopx":     http.StatusServiceUnavailable,
+			c.at("10.77.0.10:8082") + "/admin/v1/rules?owner=brandx": http.StatusServiceUnavailable,
+			c.at("10.77.0.10:8082") + "/admin/v1/accounts/shops":     http.StatusOK,
+			c.at("10.77.0.10:8082") + "/admin/v1/settings":           http.StatusMisdirectedRequest,
+			c.at("10.77.0.10:8083") + "/admin/v1/settings":           http.StatusOK,
+			c.at("10.77.0.10:8080") + "/cgi-bin/token?appid=shopx":   http.StatusServiceUnavailable,
+		} {
+			got, err := ask(client, http.MethodGet, address, adminToken, nil)
+			assert.True(t, err == nil && got.status == want, "GET %s = %d, %v, want %d: %.200s", address, got.status, err, want, got.body)
+		}
+		got, err := ask(client, http.MethodPut, c.at("10.77.0.10:8083")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
+		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "", "a change of the cell = %d, %v", got.status, err)
+		archive := filepath.Join(c.dir, "a.qrjump")
+		c.run("export", archive, "--server", a.URL)
+		args := []string{"import", archive, "--data", second.Data}
+		if second.Database != "" {
+			args = append(args, "--database", second.Database)
+		}
+		c.run(args...)
+		b := start(t, second)
+		// What still reached the first cell would now be answered wrongly.
+		require.NoError(t, operator(a.URL).Accounts.SetRulesEnabled(t.Context(), "shopx", false))
+		until(t, "clients to be held, and the others to go on", func() bool { return c.count.held.Load() >= held+100 || t.Failed() })
+		c.route("  b:\n" + moved)
+		took := time.Since(began)
+		codesTo.Store(60)
+		c.more()
+		c.more()
+		c.ended.Store(true)
+		c.all.Wait()
+		require.True(t, !t.Failed(), "a client was answered wrongly")
+
+		// Everything that was acknowledged is in the second cell; the first one got nothing after the export.
+		lists := func(client *api.Client) (prefixes, scans map[string]bool) {
+			prefixes, scans = map[string]bool{}, map[string]bool{}
+			var lines bytes.Buffer
+			require.NoError(t, client.Rules.Export(t.Context(), &lines))
+			for line := range strings.Lines(lines.String()) {
+				var rule struct{ Owner, Prefix string }
+				require.NoError(t, json.Unmarshal([]byte(line), &rule))
+				if rule.Owner == "shopx" {
+					prefixes[rule.Prefix] = true
+				}
+			}
+			for scan, err := range client.Scans.List(t.Context(), "") {
+				require.NoError(t, err)
+				if scan.AppID == "shopx" {
+					assert.True(t, !scans[scan.ScanID], "the scan %s is recorded twice", scan.ScanID)
+					scans[scan.ScanID] = true
+				}
+			}
+			return prefixes, scans
+		}
+		prefixes, scans := lists(operator(b.URL))
+		oldPrefixes, oldScans := lists(operator(a.URL))
+		missing := func(have, want map[string]bool) (n int) {
+			for name := range want {
+				if !have[name] {
+					n++
+				}
+			}
+			return n
+		}
+		assert.True(t, missing(prefixes, c.acked) == 0, "%d of %d acknowledged changes are lost", missing(prefixes, c.acked), len(c.acked))
+		assert.True(t, missing(scans, c.scans) == 0, "%d of %d acknowledged scans are lost", missing(scans, c.scans), len(c.scans))
+		assert.True(t, missing(prefixes, oldPrefixes) == 0 && missing(scans, oldScans) == 0, "%d rules and %d scans are in the first cell alone",
+			missing(prefixes, oldPrefixes), missing(scans, oldScans))
+		firsts := func(child childConfig) map[int64]string {
+			first := map[int64]string{}
+			address := cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
+			dbtest.Rows(t, address, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, batch), func(rows *sql.Rows) error {
+				var index int64
+				var id string
+				err := rows.Scan(&index, &id)
+				first[index] = id
+				return err
+			})
+			return first
+		}
+		before, after := firsts(child), firsts(second)
+		for _, index := range slices.Sorted(maps.Keys(c.codes)) {
+			first := after[index]
+			assert.True(t, before[index] == "" || before[index] == first, "the first scan of code %d was %s and is %s", index, before[index], first)
+			// A scan whose answer was lost with its connection may be the first.
+			assert.True(t, c.codes[index][first] || first != "" && scans[first], "the first scan of code %d is %q", index, first)
+		}
+		assert.True(t, len(before) > 10 && len(after) > len(before), "%d codes were scanned before the move, %d afterwards", len(before), len(after))
+		n := &c.count
+		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan (%d before the "+
+			"move), %d held by 503, %d unanswered; %d requests of the other business, none held", took.Round(time.Millisecond), n.changes.Load(),
+			n.scans.Load(), n.codes.Load(), len(after), len(before), n.held.Load(), n.unanswered.Load(), n.others.Load())
+		a.stop()
+		b.stop()
+	})
+}
