@@ -421,6 +421,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			assert.True(t, c.codes[index][first] || first != "" && scans[first], "the first scan of code %d is %q", index, first)
 		}
 		assert.True(t, len(before) > 10 && len(after) > len(before), "%d codes were scanned before the move, %d afterwards", len(before), len(after))
+		require.True(t, !t.Failed(), "the move lost something")
 		n := &c.count
 		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan (%d before the "+
 			"move), %d held by 503, %d unanswered; %d requests of the other business, none held", took.Round(time.Millisecond), n.changes.Load(),

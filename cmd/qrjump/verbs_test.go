@@ -57,6 +57,7 @@ var everyVerb = []verb{
 	{path: "serve", api: otherTest},
 	{path: "run", api: otherTest},
 	{path: "doctor", api: otherTest},
+	{path: "cells", api: otherTest},
 	{path: "health", says: `^http\S+ is ready$`},
 	{path: "cassette record", api: otherTest},
 	{path: "cassette replay", api: otherTest},
