@@ -430,3 +430,29 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		b.stop()
 	})
 }
+
+// TestCells_ExampleConsistent wants the map of deploy/cells to be what qrjump cells prints, and HAProxy to take the configuration with it.
+func TestCells_ExampleConsistent(t *testing.T) {
+	if _, err := exec.LookPath("haproxy"); err != nil {
+		t.Skip("haproxy is not here")
+	}
+	dir := t.TempDir()
+	printed, err := exec.Command("go", "run", "../cmd/qrjump", "cells", "--map", "../deploy/cells/cells.yaml").Output()
+	require.NoError(t, err)
+	stored, err := os.ReadFile("../deploy/cells/cells.map")
+	require.NoError(t, err)
+	assert.Equal(t, string(stored), string(printed), "cells.map, and what qrjump cells prints")
+	config, err := os.ReadFile("../deploy/cells/haproxy.cfg")
+	require.NoError(t, err)
+	for _, name := range []string{"a", "b"} {
+		for _, backend := range []string{"calls-", "scans-", "admin-"} {
+			assert.True(t, bytes.Contains(config, []byte("\nbackend "+backend+name+"\n")), "haproxy.cfg has no backend %s%s", backend, name)
+		}
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "cells.map"), stored, 0o600))
+	file := filepath.Join(dir, "haproxy.cfg")
+	require.NoError(t, os.WriteFile(file, bytes.ReplaceAll(config, []byte("/etc/qrjump"), []byte(dir)), 0o600))
+	if said, err := exec.Command("haproxy", "-c", "-f", file).CombinedOutput(); err != nil || bytes.Contains(said, []byte("WARNING")) {
+		t.Errorf("%v\n%s", err, said)
+	}
+}
