@@ -174,10 +174,11 @@ func (c *cells) changes(name, token string, writer int) {
 	n, unsure := 0, false
 	c.client(name, func(client *http.Client) (answer, error, bool) {
 		prefix := fmt.Sprintf("https://%s.example/w%d/%d/", name, writer, n)
-		a, err := ask(client, http.MethodPost, c.at("10.77.0.10:8080")+"/cgi-bin/wxopen/qrcodejumpadd?access_token="+url.QueryEscape(token), "",
-			add(prefix, "pages/w"))
+		address := c.at("10.77.0.10:8080") + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + url.QueryEscape(token)
+		a, err := ask(client, http.MethodPost, address, "", add(prefix, "pages/w"))
 		var r reply
-		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &r) == nil && (r.ErrCode == 0 || unsure && r.ErrCode == 85066)
+		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &r) == nil &&
+			(r.ErrCode == 0 || unsure && r.ErrCode == 85066)
 		unsure = err != nil
 		if !right {
 			return a, err, false
@@ -232,7 +233,8 @@ func (c *cells) more() {
 	n := &c.count
 	scans, changes, codes, others := n.scans.Load()+100, n.changes.Load()+20, n.codes.Load()+50, n.others.Load()+100
 	until(c.t, "clients to get on", func() bool {
-		return c.t.Failed() || n.scans.Load() >= scans && n.changes.Load() >= changes && n.codes.Load() >= codes && n.others.Load() >= others
+		return c.t.Failed() || n.scans.Load() >= scans && n.changes.Load() >= changes && n.codes.Load() >= codes &&
+			n.others.Load() >= others
 	})
 	require.True(c.t, !c.t.Failed(), "a client was answered wrongly")
 }
@@ -293,9 +295,11 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 				api.OrderPut{Count: 10_000, ISV: "one", Text: "https://" + name + ".example/c/{secret}"})
 			require.NoError(t, err)
 			tokens[name] = through.token("shop" + name)
-			through.check(through.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+url.QueryEscape(through.token("brand"+name)),
+			activate := "/intp/marketcode/codeactive?access_token=" + url.QueryEscape(through.token("brand"+name))
+			through.check(through.do(http.MethodPost, activate,
 				map[string]any{"application_id": order.ApplicationID, "code_start": 0, "code_end": 9999, "activity_name": "a",
-					"product_brand": "b", "product_title": "c", "product_code": "d", "wxa_appid": "shop" + name, "wxa_path": "pages/index"}, nil))
+					"product_brand": "b", "product_title": "c", "product_code": "d",
+					"wxa_appid": "shop" + name, "wxa_path": "pages/index"}, nil))
 			admin := must{connect(t, a.URL, adminToken), t}
 			for index := range 60 {
 				var found struct {
@@ -338,14 +342,15 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			c.at("10.77.0.10:8082") + "/admin/v1/rules?owner=brandx": http.StatusServiceUnavailable,
 			c.at("10.77.0.10:8082") + "/admin/v1/accounts/shops":     http.StatusOK,
 			c.at("10.77.0.10:8082") + "/admin/v1/settings":           http.StatusMisdirectedRequest,
-			c.at("10.77.0.10:8083") + "/admin/v1/settings":           http.StatusOK,
+			c.at("10.77.0.10:8092") + "/admin/v1/settings":           http.StatusOK,
 			c.at("10.77.0.10:8080") + "/cgi-bin/token?appid=shopx":   http.StatusServiceUnavailable,
 		} {
 			got, err := ask(client, http.MethodGet, address, adminToken, nil)
 			assert.True(t, err == nil && got.status == want, "GET %s = %d, %v, want %d: %.200s", address, got.status, err, want, got.body)
 		}
-		got, err := ask(client, http.MethodPut, c.at("10.77.0.10:8083")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
-		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "", "a change of the cell = %d, %v", got.status, err)
+		got, err := ask(client, http.MethodPut, c.at("10.77.0.10:8092")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
+		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "",
+			"a change of the cell = %d, %v", got.status, err)
 		archive := filepath.Join(c.dir, "a.qrjump")
 		c.run("export", archive, "--server", a.URL)
 		args := []string{"import", archive, "--data", second.Data}
@@ -399,12 +404,14 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		}
 		assert.True(t, missing(prefixes, c.acked) == 0, "%d of %d acknowledged changes are lost", missing(prefixes, c.acked), len(c.acked))
 		assert.True(t, missing(scans, c.scans) == 0, "%d of %d acknowledged scans are lost", missing(scans, c.scans), len(c.scans))
-		assert.True(t, missing(prefixes, oldPrefixes) == 0 && missing(scans, oldScans) == 0, "%d rules and %d scans are in the first cell alone",
+		assert.True(t, missing(prefixes, oldPrefixes) == 0 && missing(scans, oldScans) == 0,
+			"%d rules and %d scans are in the first cell alone",
 			missing(prefixes, oldPrefixes), missing(scans, oldScans))
 		firsts := func(child childConfig) map[int64]string {
 			first := map[int64]string{}
 			address := cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
-			dbtest.Rows(t, address, fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, batch), func(rows *sql.Rows) error {
+			query := fmt.Sprintf(`SELECT idx, first_scan FROM code_scans WHERE batch = %d`, batch)
+			dbtest.Rows(t, address, query, func(rows *sql.Rows) error {
 				var index int64
 				var id string
 				err := rows.Scan(&index, &id)
@@ -416,11 +423,13 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		before, after := firsts(child), firsts(second)
 		for _, index := range slices.Sorted(maps.Keys(c.codes)) {
 			first := after[index]
-			assert.True(t, before[index] == "" || before[index] == first, "the first scan of code %d was %s and is %s", index, before[index], first)
+			assert.True(t, before[index] == "" || before[index] == first,
+				"the first scan of code %d was %s and is %s", index, before[index], first)
 			// A scan whose answer was lost with its connection may be the first.
 			assert.True(t, c.codes[index][first] || first != "" && scans[first], "the first scan of code %d is %q", index, first)
 		}
-		assert.True(t, len(before) > 10 && len(after) > len(before), "%d codes were scanned before the move, %d afterwards", len(before), len(after))
+		assert.True(t, len(before) > 10 && len(after) > len(before),
+			"%d codes were scanned before the move, %d afterwards", len(before), len(after))
 		require.True(t, !t.Failed(), "the move lost something")
 		n := &c.count
 		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan (%d before the "+
