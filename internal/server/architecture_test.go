@@ -182,10 +182,10 @@ var mayImport = map[string][]string{
 	"qrjumptest": {"client", "internal/server"},
 	"cmd/qrjump": {
 		"client", "internal/contract/behaviour", "internal/contract/errcode", "internal/contract/settings",
-		"internal/contract/unsupported", "internal/domain/accounts", "internal/domain/codes", "internal/domain/digitallink", "internal/domain/index",
+		"internal/contract/unsupported", "internal/domain/codes", "internal/domain/digitallink", "internal/domain/index",
 		"internal/domain/replica", "internal/domain/ruleplan", "internal/domain/rules", "internal/domain/scan",
 		"internal/domain/verification", "internal/emulator/cassette", "internal/infra/atomicfile", "internal/infra/certificates",
-		"internal/infra/errortext",
+		"internal/domain/accounts", "internal/infra/errortext",
 		"internal/infra/gs1", "internal/infra/i18n", "internal/infra/safehttp", "internal/infra/safeyaml", "internal/infra/suggest",
 		"internal/infra/version", "internal/print/labels", "internal/print/printpackage", "internal/print/symbol", "internal/server",
 		"internal/store/archive",
