@@ -41,6 +41,7 @@ type LabelPlan struct {
 // LabelDrawing holds the settings for drawing labels. An omitted field has its default value.
 type LabelDrawing struct {
 	Kind         string   `json:"kind,omitempty" doc:"qr, datamatrix, matrix, both, gs1-qr, gs1-datamatrix or gs1-digital-link; default: qr"`
+	Rectangular  bool     `json:"rectangular,omitempty" doc:"if true, a Data Matrix (datamatrix, gs1-datamatrix) is a rectangle, not a square"`
 	Module       string   `json:"module,omitempty" doc:"side of a module, rounded to whole printer dots; default: 0.4mm"`
 	DPI          int      `json:"dpi,omitempty" doc:"resolution of the printer in dots per inch; default: 300"`
 	Level        string   `json:"level,omitempty" doc:"error correction level of a QR code: L, M, Q or H; default: Q"`
@@ -48,7 +49,7 @@ type LabelDrawing struct {
 	Lines        []string `json:"lines,omitempty" maxItems:"10" doc:"text lines; {serial}, {text}, {index} and {batch} are replaced"`
 	LineHeight   string   `json:"line_height,omitempty" doc:"height of a text line; default: 2mm"`
 	TextPosition string   `json:"text_position,omitempty" enum:"below,right" doc:"position of the text lines, below the symbol or right of it; default: below"`
-	Colour       string   `json:"colour,omitempty" doc:"ink colour, #RRGGBB; default: black"`
+	Colour       string   `json:"colour,omitempty" doc:"ink colour, #RRGGBB; k or spot:NAME for a press, with sheet, pdf and eps; default: black"`
 	Background   string   `json:"background,omitempty" doc:"background colour, #RRGGBB; default: white"`
 	Sheet        string   `json:"sheet,omitempty" doc:"commercial sheet of labels, l7160 or a4-24; other fields override its sizes"`
 	Page         string   `json:"page,omitempty" doc:"paper of sheets: a4, or a size such as 100x150mm; default: a4"`

@@ -163,7 +163,7 @@ func (c *batchListCodes) Run(s *session) error {
 // labelFlags define the content of each label of a job.
 type labelFlags struct {
 	printFlags
-	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
+	kindFlags
 }
 
 // labelPrint holds the flags for the labels to print: the codes, the content, and the layout or file format.
@@ -198,7 +198,7 @@ func (c *labelPrint) printLabels(s *session) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	design, err := c.design(c.Kind, c.pageFlags)
+	design, err := c.design(c.kindFlags, c.pageFlags)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (c *labelPrint) pages(s *session, design labels.Design, read *readBack) err
 
 // sheet returns the page layout that the flags define.
 func (c *labelPrint) sheet(design labels.Design) (sheet labels.Sheet, err error) {
-	if sheet, err = c.printing(c.Kind, c.pageFlags).OnSheets(design); err != nil {
+	if sheet, err = c.printing(c.kindFlags, c.pageFlags).OnSheets(design); err != nil {
 		return sheet, withFlagName(err)
 	}
 	if c.Logo != "" {

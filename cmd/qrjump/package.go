@@ -23,7 +23,7 @@ type packageCreate struct {
 	Out          string   `placeholder:"FILE" file:"out"`
 	Format       []string `enum:"csv,ndjson,lines,text" default:"csv" placeholder:"csv|ndjson|lines|text"`
 	With         []string `enum:"sheet,png,svg,pdf,eps,zpl,epl,tspl" placeholder:"sheet|png|svg|pdf|eps|zpl|epl|tspl"`
-	Kind         string   `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
+	kindFlags
 	symbolStyleFlags
 	pageFlags
 	Spare  int64  `placeholder:"N"`
@@ -67,7 +67,7 @@ func (c *packageCreate) Run(s *session) error {
 		return err
 	}
 	if len(c.With) > 0 {
-		drawing := client.LabelDrawing(c.printing(c.Kind, c.pageFlags))
+		drawing := client.LabelDrawing(c.printing(c.kindFlags, c.pageFlags))
 		wish.Drawing = &drawing
 	}
 	made, err := qrjump.Packages.Create(s.ctx, c.ID, wish)

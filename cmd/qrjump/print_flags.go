@@ -12,6 +12,12 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 )
 
+// kindFlags selects the kind of a symbol.
+type kindFlags struct {
+	Kind        string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
+	Rectangular bool
+}
+
 // symbolStyleFlags holds the flags for the appearance of a symbol, for printing on this machine or on a server.
 type symbolStyleFlags struct {
 	Module       string   `default:"0.4mm" placeholder:"LENGTH"`
@@ -21,7 +27,7 @@ type symbolStyleFlags struct {
 	Line         []string `sep:"none" placeholder:"TEXT"`
 	LineHeight   string   `default:"2mm" placeholder:"LENGTH"`
 	TextPosition string   `enum:"below,right" default:"below" placeholder:"below|right"`
-	Colour       string   `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB"`
+	Colour       string   `name:"colour" aliases:"color" default:"black" placeholder:"#RRGGBB|k|spot:NAME"`
 	Background   string   `default:"white" placeholder:"#RRGGBB"`
 }
 
@@ -59,15 +65,15 @@ func (p pageFlags) check() error {
 }
 
 // printing returns the print settings from the flags, for use on this machine or on a server.
-func (f symbolStyleFlags) printing(kind string, p pageFlags) labels.Printing {
+func (f symbolStyleFlags) printing(k kindFlags, p pageFlags) labels.Printing {
 	number := func(n *int) int {
 		if n == nil {
 			return 0
 		}
 		return *n
 	}
-	return labels.Printing{Kind: kind, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet, Lines: f.Line,
-		LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
+	return labels.Printing{Kind: k.Kind, Rectangular: k.Rectangular, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet,
+		Lines: f.Line, LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
 		Columns: number(p.Columns), Rows: number(p.PageRows), Label: p.Label, Pitch: p.Pitch, Margin: p.Margin, Gap: p.Gap,
 		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer,
 		Copies: number(p.Copies)}
@@ -91,8 +97,8 @@ func length(flag, text string) (symbol.Length, error) {
 }
 
 // design returns the label layout for a kind of symbol from the flags.
-func (f printFlags) design(kind string, p pageFlags) (labels.Design, error) {
-	d, err := f.printing(kind, p).Design()
+func (f printFlags) design(k kindFlags, p pageFlags) (labels.Design, error) {
+	d, err := f.printing(k, p).Design()
 	if err != nil || f.Font == "" {
 		return d, withFlagName(err)
 	}

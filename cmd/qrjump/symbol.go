@@ -94,14 +94,14 @@ type symbolCommand struct {
 	member
 	adminFlags
 	packageKeyFlags
-	Kind string `enum:"qr,datamatrix,matrix,both,gs1-qr,gs1-datamatrix,gs1-digital-link" default:"qr" placeholder:"KIND"`
+	kindFlags
 	symbolFlags
 	What string `arg:"" name:"what"`
 }
 
 // Run draws one symbol.
 func (c *symbolCommand) Run(s *session) error {
-	design, err := c.design(c.Kind, pageFlags{})
+	design, err := c.design(c.kindFlags, pageFlags{})
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ type ruleQR struct {
 
 // Run draws the QR code of a link if a rule opens the link.
 func (c *ruleQR) Run(s *session) error {
-	design, err := c.design("qr", pageFlags{})
+	design, err := c.design(kindFlags{Kind: "qr"}, pageFlags{})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (c *symbolRecommend) Run(s *session) error {
 	} else if c.Surface != "flat" {
 		return misused("symbol_advise.surface", c.Surface)
 	}
-	grid, err := symbol.DataMatrix(c.Text)
+	grid, err := symbol.DataMatrix(c.Text, false)
 	if c.Kind == "qr" {
 		grid, err = symbol.QR(c.Text, symbol.Level(c.Level[0]))
 	}

@@ -220,7 +220,7 @@ func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormVa
 // drawing returns the label layout of the form, including positions on sheets if sheets is true.
 func (pages codePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
 	var d client.LabelDrawing
-	names := labelFields + " kind level text_position"
+	names := labelFields + " kind rectangular level text_position"
 	switch {
 	case !sheets:
 	case v.word("sheet") != "": // a named commercial sheet itself defines the page, the columns, the rows and the label size
@@ -289,7 +289,7 @@ func fillJob(form url.Values, w labels.Field) bool {
 		form.Set("from", from)
 		form.Set("to", to)
 	case name == "text_position" && value == "below":
-	case name == "crop_marks":
+	case name == "crop_marks" || name == "rectangular":
 		if value == "true" {
 			form.Set(name, "1")
 		}

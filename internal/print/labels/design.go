@@ -30,9 +30,10 @@ var Kinds = []Kind{QR, DataMatrix, Matrix, QRAndMatrix, GS1QR, GS1DataMatrix, GS
 
 // Design is the layout of each label of a job.
 type Design struct {
-	Kind  Kind
-	Level symbol.Level // of QR codes
-	Style symbol.Style
+	Kind        Kind
+	Rectangular bool         // of a Data Matrix
+	Level       symbol.Level // of QR codes
+	Style       symbol.Style
 	// Lines are printed below the symbol or to its right; {serial}, {text}, {index} and {batch} in them are replaced.
 	Lines []string
 	// Processors is the number of labels drawn concurrently; 0 = the number of processors.
@@ -105,14 +106,14 @@ func (d Design) grid(kind Kind, r Row) (symbol.Grid, error) {
 	case GS1QR:
 		return symbol.GS1QR(data.ElementString(), d.Level)
 	case GS1DataMatrix:
-		return symbol.GS1DataMatrix(data.ElementString())
+		return symbol.GS1DataMatrix(data.ElementString(), d.Rectangular)
 	case QR, GS1DigitalLink:
 		return symbol.QR(r.Text, d.Level)
 	case DataMatrix:
-		return symbol.DataMatrix(r.Text)
+		return symbol.DataMatrix(r.Text, d.Rectangular)
 	case Matrix:
 		if r.Matrix == "" { // a row without a dot matrix gets a Data Matrix of its text
-			return symbol.DataMatrix(r.Text)
+			return symbol.DataMatrix(r.Text, false)
 		}
 		return symbol.Field(r.Matrix)
 	}

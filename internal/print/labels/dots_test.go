@@ -44,7 +44,7 @@ func drawnPlainly(t *testing.T, d labels.Design, r labels.Row, module int) (*ima
 		case labels.QR:
 			p.grid, err = symbol.QR(r.Text, d.Level)
 		case labels.DataMatrix:
-			p.grid, err = symbol.DataMatrix(r.Text)
+			p.grid, err = symbol.DataMatrix(r.Text, false)
 		case labels.Matrix:
 			p.text = r.Code
 			p.grid, err = symbol.Field(r.Matrix)

@@ -11,6 +11,7 @@ import (
 // Printing contains the print settings as people write them: lengths with a unit, colours as #RRGGBB.
 type Printing struct {
 	Kind         string
+	Rectangular  bool
 	Module       string
 	DPI          int
 	Level        string
@@ -67,12 +68,16 @@ func (e *WordError) Unwrap() error { return e.Err }
 
 // Design returns the layout of each label, with the style's default font. The error is a *WordError or a *symbol.SizeError.
 func (p Printing) Design() (d Design, err error) {
-	d = Design{Kind: Kind(p.Kind), Lines: p.Lines, Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
+	d = Design{Kind: Kind(p.Kind), Rectangular: p.Rectangular, Lines: p.Lines,
+		Style: symbol.Style{DPI: p.DPI, Quiet: p.Quiet, Beside: p.TextPosition == "right"}}
 	if !slices.Contains([]string{"", "below", "right"}, p.TextPosition) {
 		return d, &WordError{"text_position", fmt.Errorf("%.40q is none: want below or right", p.TextPosition)}
 	}
 	if !slices.Contains(Kinds, d.Kind) {
 		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
+	}
+	if p.Rectangular && d.Kind != DataMatrix && d.Kind != GS1DataMatrix {
+		return d, &WordError{"rectangular", fmt.Errorf("a symbol of the kind %s is square: take %s or %s", d.Kind, DataMatrix, GS1DataMatrix)}
 	}
 	switch p.Level {
 	case "L", "M", "Q", "H":

@@ -143,7 +143,7 @@ func (s Sheet) Write(w io.Writer, batch int64, rows iter.Seq2[Row, error], first
 	if err := s.Check(); err != nil {
 		return err
 	}
-	file := pdf.NewWriter(w, pdf.Info{Title: fmt.Sprintf("Labels of batch %d", batch)})
+	file := pdf.NewWriter(w, pdf.Info{Title: fmt.Sprintf("Labels of batch %d", batch), Ink: s.Design.Style.Ink.Ink})
 	face := s.Design.Style.Face()
 	p := pages{Sheet: s, batch: batch, font: file.Use(face), face: face}
 	if s.Logo != nil {
@@ -221,8 +221,10 @@ func (p pages) draw(n numberedRows) (drawnPage, error) {
 		}
 		d.On(page, p.font, x, y)
 	}
-	page.Colour(0, 0, 0)
+	symbol.Colour{Ink: p.Design.Style.Ink.Ink}.On(page) // black, or the only ink of a press
 	if p.CropMarks {
+		cells := p.Cells()
+		page.Trim(cells[0].Union(cells[len(cells)-1]))
 		p.marks(page)
 	}
 	p.footer(page, n)

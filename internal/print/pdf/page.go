@@ -1,6 +1,7 @@
 package pdf
 
 import (
+	"image"
 	"math"
 	"strconv"
 )
@@ -9,6 +10,8 @@ import (
 // fractions of a dot.
 type Page struct {
 	width, height float64 // in points
+	scale         float64 // points per dot
+	trim          string  // the finished page: left, bottom, right and top in points
 	content       []byte
 	used          map[use]bool
 	done          []byte // content, compressed
@@ -22,8 +25,9 @@ type use struct {
 // NewPage returns an empty page of the given size in millimetres. Drawing methods take positions in dots, at dpi dots per inch.
 func NewPage(width, height float64, dpi int) *Page {
 	const inch = 25.4
-	p := &Page{width: width / inch * 72, height: height / inch * 72, used: map[use]bool{}}
-	scale := strconv.FormatFloat(72/float64(dpi), 'f', 8, 64)
+	p := &Page{width: width / inch * 72, height: height / inch * 72, scale: 72 / float64(dpi), used: map[use]bool{}}
+	p.trim = "0 0 " + number(p.width) + " " + number(p.height)
+	scale := strconv.FormatFloat(p.scale, 'f', 8, 64)
 	p.content = append(p.content, scale+" 0 0 -"+scale+" 0 "+number(p.height)+" cm\n"...)
 	return p
 }
@@ -38,6 +42,24 @@ func (p *Page) Colour(r, g, b uint8) {
 	}
 	v := share(r) + " " + share(g) + " " + share(b)
 	p.content = append(p.content, v+" rg "+v+" RG\n"...)
+}
+
+// Ink selects the ink of a file for a press for subsequent fills, lines and texts. The parameter ink is the Ink of the file's Info.
+func (p *Page) Ink(ink string) {
+	if ink == K {
+		p.content = append(p.content, "0 0 0 1 k 0 0 0 1 K\n"...)
+		return
+	}
+	p.content = append(p.content, "/Ink cs /Ink CS 1 scn 1 SCN\n"...)
+}
+
+// Trim sets the part of a page that remains after cutting, in a file for a press; without Trim the full page remains.
+func (p *Page) Trim(r image.Rectangle) {
+	p.trim = ""
+	for _, v := range [...]float64{max(0, float64(r.Min.X)*p.scale), max(0, p.height-float64(r.Max.Y)*p.scale),
+		min(p.width, float64(r.Max.X)*p.scale), min(p.height, p.height-float64(r.Min.Y)*p.scale)} {
+		p.trim += number(v) + " "
+	}
 }
 
 func share(v uint8) string { return number(float64(v) / 255) }

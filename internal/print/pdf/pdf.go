@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"cmp"
 	"compress/zlib"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"image"
 	"io"
 	"maps"
@@ -26,6 +28,7 @@ type Writer struct {
 	at     int64
 	places []int64 // file offset of each object; 0 = not written yet
 	err    error
+	sum    hash.Hash // of a file for a press
 
 	resources int
 	levels    []node // open nodes of the page tree, leaves first
@@ -46,8 +49,17 @@ type node struct {
 
 // Info is the metadata of a PDF file. Info contains no time, so that the same pages with the same info produce identical files.
 type Info struct {
-	Title, Subject string
+	Title string
+	// Ink is the only ink of a file for a press, which conforms to PDF/X-4: K for black, or Spot and the name of a spot colour; "" = the
+	// file is not for a press.
+	Ink string
 }
+
+// K is the black ink of a press; Spot precedes the name of a spot colour.
+const (
+	K    = "k"
+	Spot = "spot:"
+)
 
 // Face provides the glyph outlines of a font. The methods of a Face must be safe for concurrent use.
 type Face interface {
@@ -64,8 +76,11 @@ type Segment struct {
 
 // NewWriter starts a PDF file.
 func NewWriter(to io.Writer, info Info) *Writer {
-	w := &Writer{to: to, info: info}
-	w.write("%%PDF-1.5\n%%\xe2\xe3\xcf\xd3\n")
+	w := &Writer{to: to, info: info, sum: sha256.New()}
+	if info.Ink != "" {
+		w.to = io.MultiWriter(to, w.sum)
+	}
+	w.write("%%PDF-1.6\n%%\xe2\xe3\xcf\xd3\n")
 	w.resources = w.reserve()
 	return w
 }
@@ -111,31 +126,46 @@ type Font struct {
 // Picture is a picture registered in a file.
 type Picture struct{ index int }
 
-// Picture writes a picture once, for use on any number of pages. Transparent areas become white.
+// Picture writes a picture once, for use on any number of pages. Transparent areas become white. In a file for a press, the picture is
+// printed as greys of the ink.
 func (w *Writer) Picture(m image.Image) Picture {
-	b := m.Bounds()
-	rgb := make([]byte, 0, 3*b.Dx()*b.Dy())
+	b, space := m.Bounds(), "/DeviceRGB"
+	if w.info.Ink != "" {
+		space = "/DeviceGray"
+	}
+	if separation, ok := w.separation(); ok {
+		space = separation + "/Decode[1 0]"
+	}
+	values := make([]byte, 0, 3*b.Dx()*b.Dy())
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
 			r, g, b, a := m.At(x, y).RGBA()
+			if w.info.Ink != "" {
+				grey := (299*r + 587*g + 114*b) / 1000
+				values = append(values, byte((grey+0xffff-a)>>8))
+				continue
+			}
 			for _, v := range [...]uint32{r, g, b} {
-				rgb = append(rgb, byte((v+0xffff-a)>>8))
+				values = append(values, byte((v+0xffff-a)>>8))
 			}
 		}
 	}
 	number := w.reserve()
-	w.stream(number, fmt.Sprintf("/Type/XObject/Subtype/Image/Width %d/Height %d/ColorSpace/DeviceRGB/BitsPerComponent 8", b.Dx(), b.Dy()),
-		deflate(rgb))
+	w.stream(number, fmt.Sprintf("/Type/XObject/Subtype/Image/Width %d/Height %d/BitsPerComponent 8/ColorSpace%s", b.Dx(), b.Dy(), space),
+		deflate(values))
 	w.pictures = append(w.pictures, number)
 	return Picture{len(w.pictures) - 1}
 }
 
 // Add writes a page to the file.
 func (w *Writer) Add(p *Page) error {
-	content, page := w.reserve(), w.reserve()
+	content, page, trim := w.reserve(), w.reserve(), ""
+	if w.info.Ink != "" {
+		trim = fmt.Sprintf("/TrimBox[%[1]s]/BleedBox[%[1]s]", p.trim)
+	}
 	w.stream(content, "", p.packed())
-	w.object(page, "<</Type/Page/Parent %d 0 R/MediaBox[0 0 %s %s]/Resources %d 0 R/Contents %d 0 R>>", w.parent(0), number(p.width),
-		number(p.height), w.resources, content)
+	w.object(page, "<</Type/Page/Parent %d 0 R/MediaBox[0 0 %s %s]%s/Resources %d 0 R/Contents %d 0 R>>", w.parent(0), number(p.width),
+		number(p.height), trim, w.resources, content)
 	for u := range p.used {
 		w.glyphs[u.font][u.char] = true
 	}
@@ -197,16 +227,20 @@ func (w *Writer) Close() error {
 	w.object(top.object, "<</Type/Pages/Count %d/Kids[%s]>>", top.pages, references(top.kids))
 	w.shared()
 	catalog, info := w.reserve(), w.reserve()
+	var inCatalog, inInfo, inTrailer string // entries of a file for a press
+	if w.info.Ink != "" {
+		inCatalog, inInfo, inTrailer = w.press()
+	}
 	// PrintScaling /None asks viewers not to scale the page to the paper, because the labels would no longer match the cells of a
 	// die-cut sheet.
-	w.object(catalog, "<</Type/Catalog/Pages %d 0 R /ViewerPreferences << /PrintScaling /None >> >>", top.object)
-	w.object(info, "<</Producer%s/Title%s/Subject%s>>", text("qrjump"), text(w.info.Title), text(w.info.Subject))
+	w.object(catalog, "<</Type/Catalog/Pages %d 0 R /ViewerPreferences << /PrintScaling /None >>%s>>", top.object, inCatalog)
+	w.object(info, "<</Producer%s/Title%s%s>>", text("qrjump"), text(w.info.Title), inInfo)
 	xref := w.at
 	w.write("xref\n0 %d\n0000000000 65535 f \n", len(w.places)+1)
 	for _, place := range w.places {
 		w.write("%010d 00000 n \n", place)
 	}
-	w.write("trailer\n<</Size %d/Root %d 0 R/Info %d 0 R>>\nstartxref\n%d\n%%%%EOF\n", len(w.places)+1, catalog, info, xref)
+	w.write("trailer\n<</Size %d/Root %d 0 R/Info %d 0 R%s>>\nstartxref\n%d\n%%%%EOF\n", len(w.places)+1, catalog, info, inTrailer, xref)
 	if w.err == nil && w.at > 9_999_999_999 {
 		w.err = errors.New("pdf: the file is larger than 10 GB: write several")
 	}
@@ -224,7 +258,11 @@ func (w *Writer) shared() {
 	for i, object := range w.pictures {
 		fmt.Fprintf(&pictures, "/P%d %d 0 R", i, object)
 	}
-	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>>>", &fonts, &pictures)
+	inks := ""
+	if separation, ok := w.separation(); ok {
+		inks = "/ColorSpace<</Ink" + separation + ">>"
+	}
+	w.object(w.resources, "<</Font<<%s>>/XObject<<%s>>%s>>", &fonts, &pictures, inks)
 }
 
 // blocks returns the blocks of 256 characters that contain a used character: each block becomes a PDF font, which is limited to this size.

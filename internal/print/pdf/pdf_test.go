@@ -21,7 +21,7 @@ import (
 func file(t *testing.T, pages int) *bytes.Buffer {
 	t.Helper()
 	var b bytes.Buffer
-	w := pdf.NewWriter(&b, pdf.Info{Title: "码 (1)", Subject: "none"})
+	w := pdf.NewWriter(&b, pdf.Info{Title: "码 (1)"})
 	for i := range pages {
 		p := pdf.NewPage(25.4, 25.4, 72)
 		p.Colour(0, 0, 0)

@@ -1,25 +1,51 @@
 package symbol
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/print/pdf"
 )
 
-// Colour is an RGB colour.
-type Colour struct{ R, G, B uint8 }
+// Colour is an RGB colour, or black with an Ink of a press.
+type Colour struct {
+	R, G, B uint8
+	Ink     string // pdf.K, or pdf.Spot and the name of a spot colour; "" = RGB
+}
 
 // Black and White are the best colours for symbols.
 var (
 	Black = Colour{}
-	White = Colour{255, 255, 255}
+	White = Colour{R: 255, G: 255, B: 255}
 )
 
 var colourForm = regexp.MustCompile(`^#?([0-9A-Fa-f]{6})$`)
 
-// ParseColour parses a colour such as #1a3c6e, black or white.
+// spotForm matches a spot colour, whose name has at most 127 bytes in a PDF. Of the noSpots, All and None are no inks, and the others
+// are the inks of every four-colour press.
+var (
+	spotForm = regexp.MustCompile(`^` + pdf.Spot + `[\pL\pN][\pL\pN .+*&#_/-]{0,30}$`)
+	noSpots  = []string{"All", "None", "Cyan", "Magenta", "Yellow", "Black"}
+)
+
+// errInk is returned by the picture formats for screens if a style has an ink of a press.
+var errInk = errors.New("only pdf, eps and sheets have the inks of a press: take one of these, or a colour as in #1a3c6e")
+
+// ParseColour parses a colour such as #1a3c6e, black or white, or an ink of a press: k or spot:NAME.
 func ParseColour(text string) (Colour, error) {
+	name, spot := strings.CutPrefix(text, pdf.Spot)
+	switch {
+	case spot && (!spotForm.MatchString(text) || slices.Contains(noSpots, name)):
+		return Colour{}, fmt.Errorf("%.80q is no spot colour: want spot: and a name of up to 31 letters, digits, spaces and .+*&#_/-, except %s",
+			text, strings.Join(noSpots, ", "))
+	case spot || text == pdf.K:
+		return Colour{Ink: text}, nil
+	}
 	switch text {
 	case "black":
 		return Black, nil
@@ -28,10 +54,19 @@ func ParseColour(text string) (Colour, error) {
 	}
 	m := colourForm.FindStringSubmatch(text)
 	if m == nil {
-		return Colour{}, fmt.Errorf("%q is no colour: want black, white or six digits, as in #1a3c6e", text)
+		return Colour{}, fmt.Errorf("%q is no colour: want black, white or six digits, as in #1a3c6e, or for a press k or spot:NAME", text)
 	}
 	v, _ := strconv.ParseUint(m[1], 16, 32) // six digits
-	return Colour{uint8(v >> 16), uint8(v >> 8), uint8(v)}, nil
+	return Colour{R: uint8(v >> 16), G: uint8(v >> 8), B: uint8(v)}, nil
+}
+
+// On selects the colour for what is drawn next on a page.
+func (c Colour) On(page *pdf.Page) {
+	if c.Ink != "" {
+		page.Ink(c.Ink)
+		return
+	}
+	page.Colour(c.R, c.G, c.B)
 }
 
 func (c Colour) String() string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
@@ -57,6 +92,9 @@ func linear(v uint8) float64 {
 
 // CheckContrast returns an error if cameras cannot read a symbol printed in the ink colour on the paper colour.
 func CheckContrast(ink, paper Colour) error {
+	if ink.Ink != "" && paper != White {
+		return errors.New("a press with one ink prints no background: leave the background away")
+	}
 	advice := "take a darker ink or a lighter paper; black on white is best"
 	if ink.grey() > paper.grey() {
 		return fmt.Errorf("%v on %v is light on dark, which many cameras do not read: exchange the two", ink, paper)

@@ -16,13 +16,17 @@ const dmLongest = 2608
 // but readers disagree on the order of its blocks.
 const dmLargest = 132
 
-// squareFor returns the smallest square symbol for a number of codewords; nil if no symbol is large enough.
-func squareFor(codewords int) *encoder.SymbolInfo {
+// smallest returns the smallest square or rectangular symbol for a number of codewords; nil if no symbol is large enough.
+func smallest(codewords int, rectangular bool) *encoder.SymbolInfo {
+	shape := encoder.SymbolShapeHint(encoder.SymbolShapeHint_FORCE_SQUARE)
+	if rectangular {
+		shape = encoder.SymbolShapeHint_FORCE_RECTANGLE
+	}
 	largest, err := gozxing.NewDimension(dmLargest, dmLargest)
 	if err != nil {
 		return nil
 	}
-	size, err := encoder.SymbolInfo_Lookup(codewords, encoder.SymbolShapeHint_FORCE_SQUARE, nil, largest, true)
+	size, err := encoder.SymbolInfo_Lookup(codewords, shape, nil, largest, true)
 	if err != nil {
 		return nil
 	}
@@ -40,9 +44,9 @@ const (
 	dmASCII      = 254 // ends C40 and Text encodation
 )
 
-// DataMatrix returns the smallest square ECC 200 Data Matrix for a text. The text may contain the characters of ISO/IEC 8859-1,
-// which is the default encoding of bytes. Readers of Data Matrix disagree on characters outside ISO/IEC 8859-1.
-func DataMatrix(text string) (Grid, error) {
+// DataMatrix returns the smallest square or rectangular ECC 200 Data Matrix for a text. The text may contain the characters of
+// ISO/IEC 8859-1, which is the default encoding of bytes. Readers of Data Matrix disagree on characters outside ISO/IEC 8859-1.
+func DataMatrix(text string, rectangular bool) (Grid, error) {
 	if err := checkText(text); err != nil {
 		return Grid{}, err
 	}
@@ -53,17 +57,20 @@ func DataMatrix(text string) (Grid, error) {
 		}
 		bytes = append(bytes, byte(r))
 	}
-	return dataMatrixOf(bytes)
+	return dataMatrixOf(bytes, rectangular)
 }
 
 // dataMatrixOf returns the symbol for validated characters; the character fnc1 becomes the function character FNC1.
-func dataMatrixOf(bytes []byte) (Grid, error) {
+func dataMatrixOf(bytes []byte, rectangular bool) (Grid, error) {
 	var codewords []byte
 	var size *encoder.SymbolInfo
 	if len(bytes) <= dmLongest {
-		codewords, size = encodeDataMatrix(bytes)
+		codewords, size = encodeDataMatrix(bytes, rectangular)
 	}
-	if size == nil {
+	switch {
+	case size == nil && rectangular:
+		return Grid{}, fmt.Errorf("a text of %d characters is too long for a rectangular Data Matrix: take a square one", len(bytes))
+	case size == nil:
 		return Grid{}, fmt.Errorf("a text of %d characters is too long for a Data Matrix: shorten it", len(bytes))
 	}
 	all, err := encoder.ErrorCorrection_EncodeECC200(codewords, size)
@@ -99,9 +106,9 @@ type dmStep struct {
 	mode       byte
 }
 
-// encodeDataMatrix returns the codewords of a text, padded to the smallest square symbol that has room for them; nil if the text is too
-// long. Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
-func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
+// encodeDataMatrix returns the codewords of a text, padded to the smallest symbol that has room for them; nil if the text is too long.
+// Of all encodings of the text in ASCII, C40, Text and base 256, encodeDataMatrix chooses the one with the fewest codewords.
+func encodeDataMatrix(text []byte, rectangular bool) ([]byte, *encoder.SymbolInfo) {
 	best := make([]dmStep, len(text)+1) // the best encodings so far, indexed by the offset of the next character
 	open := dmStep{cost: -1}            // the best encoding that ends in C40 or Text, without the codeword for the return to ASCII
 	for i := 1; i < len(best); i++ {
@@ -149,8 +156,8 @@ func encodeDataMatrix(text []byte) ([]byte, *encoder.SymbolInfo) {
 			better(to, dmStep{from, cost + 1 + dmLengthSize(to-from) + to - from, dmBase256})
 		}
 	}
-	size := squareFor(best[len(text)].cost)
-	if exact := squareFor(max(open.cost, 0)); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
+	size := smallest(best[len(text)].cost, rectangular)
+	if exact := smallest(max(open.cost, 0), rectangular); open.cost > 0 && exact != nil && exact.GetDataCapacity() == open.cost &&
 		(size == nil || open.cost < size.GetDataCapacity()) {
 		// C40 and Text need no codeword for the return to ASCII if the symbol is full.
 		best[len(text)], size = open, exact

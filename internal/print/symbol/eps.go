@@ -6,6 +6,9 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/print/pdf"
 )
 
 // epsOperators are the procedures of an EPS picture: r adds a rectangle to the path, and m, l and c draw outlines.
@@ -13,14 +16,18 @@ const epsOperators = "5 dict begin\n/r{4 2 roll moveto 1 index 0 rlineto 0 exch 
 	"/m{moveto}bind def/l{lineto}bind def/c{curveto}bind def\n"
 
 // EPS writes a drawing as an EPS picture for the layout program of a press: symbols and text lines are outlines, and black is the black
-// ink only.
+// ink or the spot colour only.
 func EPS(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	points := func(dots int) float64 { return float64(dots) * 72 / float64(d.DPI) }
 	width, height := points(d.Width), points(d.Height)
-	fmt.Fprintf(b, "%%!PS-Adobe-3.0 EPSF-3.0\n%%%%BoundingBox: 0 0 %.0f %.0f\n%%%%HiResBoundingBox: 0 0 %.4f %.4f\n%%%%LanguageLevel: 2\n"+
-		"%%%%EndComments\ngsave\n%s", math.Ceil(width), math.Ceil(height), width, height, epsOperators)
+	fmt.Fprintf(b, "%%!PS-Adobe-3.0 EPSF-3.0\n%%%%BoundingBox: 0 0 %.0f %.0f\n%%%%HiResBoundingBox: 0 0 %.4f %.4f\n%%%%LanguageLevel: 2\n",
+		math.Ceil(width), math.Ceil(height), width, height)
+	if name, ok := strings.CutPrefix(d.ink.Ink, pdf.Spot); ok {
+		fmt.Fprintf(b, "%%%%DocumentCustomColors: (%[1]s)\n%%%%CMYKCustomColor: 0 0 0 1 (%[1]s)\n", name)
+	}
+	fmt.Fprintf(b, "%%%%EndComments\ngsave\n%s", epsOperators)
 	fmt.Fprintf(b, "%[1]s %[1]s neg scale 0 %[2]d neg translate\n", number(72/float64(d.DPI)), d.Height)
 	if d.paper != White {
 		fmt.Fprintf(b, "%s newpath 0 0 %d %d r fill\n", d.paper.postScript(), d.Width, d.Height)
@@ -58,6 +65,9 @@ func EPS(w io.Writer, d Drawing) error {
 
 // postScript returns the operators that select the colour; a grey has only the black ink.
 func (c Colour) postScript() string {
+	if name, ok := strings.CutPrefix(c.Ink, pdf.Spot); ok {
+		return fmt.Sprintf("[/Separation <%x> cvn /DeviceCMYK {0 0 0 4 -1 roll}] setcolorspace 1 setcolor", name)
+	}
 	share := func(v uint8) string { return strconv.FormatFloat(float64(v)/255, 'f', 4, 64) }
 	if c.R == c.G && c.G == c.B {
 		return "0 0 0 " + share(255-c.R) + " setcmykcolor"

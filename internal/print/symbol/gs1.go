@@ -55,10 +55,10 @@ func GS1QR(elements string, level Level) (Grid, error) {
 	return g, nil
 }
 
-// GS1DataMatrix returns the Data Matrix of a GS1 element string; the symbol begins with FNC1.
-func GS1DataMatrix(elements string) (Grid, error) {
+// GS1DataMatrix returns the square or rectangular Data Matrix of a GS1 element string; the symbol begins with FNC1.
+func GS1DataMatrix(elements string, rectangular bool) (Grid, error) {
 	if err := checkText(elements); err != nil {
 		return Grid{}, err
 	}
-	return dataMatrixOf([]byte(fnc1 + elements))
+	return dataMatrixOf([]byte(fnc1+elements), rectangular)
 }

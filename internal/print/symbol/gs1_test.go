@@ -27,7 +27,7 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 		if says, err := qr.Read(); says != "]Q3"+c.elements || err != nil {
 			t.Errorf("%s: the QR code says %q: %v", c.of, says, err)
 		}
-		dm := must[symbol.Grid](t)(symbol.GS1DataMatrix(c.elements))
+		dm := must[symbol.Grid](t)(symbol.GS1DataMatrix(c.elements, false))
 		if says, err := dm.Read(); says != "]d2"+c.elements || err != nil {
 			t.Errorf("%s: the Data Matrix says %q: %v", c.of, says, err)
 		}

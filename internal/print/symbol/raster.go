@@ -61,6 +61,9 @@ func (d Drawing) raster() *bitmap {
 
 // PNG writes a drawing as a PNG file with one bit per dot and with the drawing's dot density.
 func PNG(w io.Writer, d Drawing) error {
+	if d.ink.Ink != "" {
+		return errInk
+	}
 	b := d.dots()
 	m := image.NewPaletted(image.Rect(0, 0, b.width, b.height),
 		color.Palette{color.RGBA{d.paper.R, d.paper.G, d.paper.B, 255}, color.RGBA{d.ink.R, d.ink.G, d.ink.B, 255}})

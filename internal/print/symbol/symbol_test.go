@@ -50,6 +50,8 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
+func square(text string) (symbol.Grid, error) { return symbol.DataMatrix(text, false) }
+
 func TestSymbol_DrawingReadable(t *testing.T) {
 	t.Parallel()
 	readtest.Need(t, "pdftoppm")
@@ -59,7 +61,7 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 		read func(testing.TB, ...image.Image) []string
 	}{
 		{"QR", func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, readtest.QR},
-		{"Data Matrix", symbol.DataMatrix, readtest.DataMatrix},
+		{"Data Matrix", square, readtest.DataMatrix},
 	} {
 		for _, dpi := range testscope.Choose([]int{203, 300}, []int{203}) {
 			for i, text := range texts {
@@ -87,7 +89,7 @@ func TestSymbol_SVGMatchesPrinterDots(t *testing.T) {
 	for _, dpi := range testscope.Choose([]int{203, 254, 300, 600}, []int{254}) {
 		for _, text := range testscope.Choose(texts, texts[:1]) {
 			for _, draw := range []func(string) (symbol.Grid, error){
-				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, symbol.DataMatrix,
+				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, square,
 			} {
 				d := must[symbol.Drawing](t)(style(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
 				var file bytes.Buffer
@@ -137,7 +139,7 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		{strings.Repeat("äöü", 100), 0, "base 256 with a long length"},
 		{strings.Repeat("A1b", 300), 0, "several blocks"},
 	} {
-		grid := must[symbol.Grid](t)(symbol.DataMatrix(c.text))
+		grid := must[symbol.Grid](t)(square(c.text))
 		assert.True(t, (c.side <= 0 || grid.Width == c.side) && grid.Width == grid.Height,
 			"%s: %d×%d modules, not %d a side", c.of, grid.Width, grid.Height, c.side)
 		if says, err := grid.Read(); says != c.text || err != nil {
@@ -149,10 +151,36 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc") { // each size of what is left over
 		for n := range testscope.Choose(40, 8) {
 			text := strings.Repeat(text, n+1)
-			if says, err := must[symbol.Grid](t)(symbol.DataMatrix(text)).Read(); says != text || err != nil {
+			if says, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read(); says != text || err != nil {
 				t.Errorf("%q is read as %q: %v", text, says, err)
 			}
 		}
+	}
+}
+
+// Each of the six rectangular symbols is read by two readers at the resolutions of label printers, and no codeword is wrong.
+func TestDataMatrix_Rectangular(t *testing.T) {
+	t.Parallel()
+	for n, size := range map[int]image.Point{4: {18, 8}, 9: {32, 8}, 15: {26, 12}, 21: {36, 12}, 31: {36, 16}, 48: {48, 16}} {
+		text := strings.Repeat("a,1B;", 10)[:n] // characters of ASCII, one a codeword
+		grid := must[symbol.Grid](t)(symbol.DataMatrix(text, true))
+		assert.Equal(t, image.Pt(grid.Width, grid.Height), size, "%d characters", n)
+		for _, dpi := range []int{203, 300, 600} {
+			m := picture(t, must[symbol.Drawing](t)(style(dpi).Draw(nil, grid)))
+			assert.Equal(t, readtest.Dmtxread(t, m), text, "%v at %d by dmtxread", size, dpi)
+			assert.Equal(t, readtest.DataMatrix(t, m)[0], text, "%v at %d", size, dpi)
+		}
+		var rows [][]bool
+		for y := range grid.Height {
+			rows = append(rows, nil)
+			for x := range grid.Width {
+				rows[y] = append(rows[y], grid.Dark(x, y))
+			}
+		}
+		assert.Equal(t, readtest.WrongDataMatrix(t, rows), 0, "wrong blocks of %v", size)
+	}
+	if _, err := symbol.DataMatrix(strings.Repeat("a,", 25), true); err == nil || !strings.Contains(err.Error(), "take a square one") {
+		t.Errorf("50 characters: %v", err)
 	}
 }
 
@@ -246,6 +274,7 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 		{"no such printer", func(s *symbol.Style) { s.DPI = 10 }, "10 dots an inch: want 72 to 4800"},
 		{"light ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 200, G: 200, B: 200} }, "#c8c8c8 on #ffffff has a contrast of 42 %"},
 		{"light on dark", func(s *symbol.Style) { s.Ink, s.Paper = s.Paper, s.Ink }, "light on dark"},
+		{"a background on a press", func(s *symbol.Style) { s.Ink.Ink, s.Paper = "k", symbol.Colour{R: 255} }, "leave the background away"},
 		{"red ink", func(s *symbol.Style) { s.Ink = symbol.Colour{R: 220} }, "under the red light of industrial cameras"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -279,7 +308,7 @@ func TestSymbol_ColorContrast(t *testing.T) {
 }
 
 func TestSymbolField_DrawnUnchanged(t *testing.T) {
-	grid := must[symbol.Grid](t)(symbol.DataMatrix("A1B2C3D4E"))
+	grid := must[symbol.Grid](t)(symbol.DataMatrix("A1B2C3D4E", false))
 	var row strings.Builder
 	for i := range symbol.FieldSide * symbol.FieldSide {
 		if grid.Dark(i%symbol.FieldSide-2, i/symbol.FieldSide-1) {
@@ -328,9 +357,9 @@ func TestSymbol_RejectsUnencodableText(t *testing.T) {
 		"too long":              func() (symbol.Grid, error) { return symbol.QR(strings.Repeat("a", 3000), 'M') },
 		"no UTF-8":              func() (symbol.Grid, error) { return symbol.QR("\xff", 'M') },
 		"no level":              func() (symbol.Grid, error) { return symbol.QR("a", 'X') },
-		"a matrix of Chinese":   func() (symbol.Grid, error) { return symbol.DataMatrix("码") },
-		"a matrix too long":     func() (symbol.Grid, error) { return symbol.DataMatrix(strings.Repeat("a", 3000)) },
-		"a matrix with a break": func() (symbol.Grid, error) { return symbol.DataMatrix("a\nb") },
+		"a matrix of Chinese":   func() (symbol.Grid, error) { return symbol.DataMatrix("码", false) },
+		"a matrix too long":     func() (symbol.Grid, error) { return symbol.DataMatrix(strings.Repeat("a", 3000), false) },
+		"a matrix with a break": func() (symbol.Grid, error) { return symbol.DataMatrix("a\nb", false) },
 	} {
 		if _, err := draw(); err == nil {
 			t.Errorf("%s: there is a symbol", name)

@@ -11,6 +11,9 @@ import (
 
 // SVG writes a drawing as an SVG picture. Text lines are written as outlines, so that no viewer needs the font.
 func SVG(w io.Writer, d Drawing) error {
+	if d.ink.Ink != "" {
+		return errInk
+	}
 	b := bufio.NewWriter(w)
 	// Viewers round a size in millimetres up to whole dots, some with 24-bit floats. If rounding added a row of dots, the row would be
 	// black in a picture without transparency, so the written size is slightly too small.
@@ -65,7 +68,7 @@ func svgOutline(b *bufio.Writer, outline []pdf.Segment, pos float64) {
 // PDF writes a drawing as a PDF page of the drawing's size.
 func PDF(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
-	file := pdf.NewWriter(b, pdf.Info{})
+	file := pdf.NewWriter(b, pdf.Info{Title: "Label", Ink: d.ink.Ink})
 	mm := func(dots int) float64 { return float64(dots) * inch / 1000 / float64(d.DPI) }
 	page := pdf.NewPage(mm(d.Width), mm(d.Height), d.DPI)
 	d.On(page, file.Use(d.font), 0, 0)
@@ -82,11 +85,11 @@ func PDF(w io.Writer, d Drawing) error {
 // is the font of the drawing's style.
 func (d Drawing) On(page *pdf.Page, font pdf.Font, x, y int) {
 	if d.paper != White {
-		page.Colour(d.paper.R, d.paper.G, d.paper.B)
+		d.paper.On(page)
 		page.Rect(x, y, d.Width, d.Height)
 		page.Fill()
 	}
-	page.Colour(d.ink.R, d.ink.G, d.ink.B)
+	d.ink.On(page)
 	for _, p := range d.symbols {
 		for r := range p.rects() {
 			page.Rect(x+p.x+r.Min.X*d.Module, y+p.y+r.Min.Y*d.Module, r.Dx()*d.Module, r.Dy()*d.Module)

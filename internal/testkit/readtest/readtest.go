@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/makiuchi-d/gozxing/datamatrix/encoder"
 	"github.com/makiuchi-d/gozxing/qrcode"
 	"github.com/makiuchi-d/gozxing/qrcode/decoder"
+	"golang.org/x/image/tiff"
 
 	"github.com/qrjump/qrjump/internal/testkit/require"
 	"github.com/qrjump/qrjump/internal/testkit/testscope"
@@ -145,9 +147,9 @@ func WrongQR(t testing.TB, modules [][]bool) int {
 // WrongDataMatrix is WrongQR for a Data Matrix.
 func WrongDataMatrix(t testing.TB, modules [][]bool) int {
 	t.Helper()
-	side, err := gozxing.NewDimension(len(modules), len(modules))
+	side, err := gozxing.NewDimension(len(modules[0]), len(modules))
 	require.NoError(t, err)
-	size, err := encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_SQUARE, side, side, true)
+	size, err := encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_NONE, side, side, true)
 	require.NoError(t, err)
 	// Where each bit of each codeword stands is asked of the placement: it places the numbers of the codewords, a bit of them at a time.
 	wide, high := size.GetSymbolDataWidth(), size.GetSymbolDataHeight()
@@ -348,6 +350,32 @@ func PostScript(t testing.TB, file []byte, dpi int) image.Image {
 	m, err := png.Decode(&drawn)
 	require.NoError(t, err)
 	return m
+}
+
+// Plates returns the printing plates with ink, by the name of the ink, into which Ghostscript separates the page of a PDF or EPS file.
+func Plates(t testing.TB, file []byte, dpi int) map[string]image.Image {
+	t.Helper()
+	Need(t, "gs")
+	dir := t.TempDir()
+	render := exec.CommandContext(t.Context(), "gs", "-q", "-dSAFER", "-dBATCH", "-dNOPAUSE", "-dEPSCrop", "-sDEVICE=tiffsep",
+		fmt.Sprintf("-r%d", dpi), "-sOutputFile="+filepath.Join(dir, "page"), "-")
+	render.Stdin = bytes.NewReader(file)
+	if said, err := render.CombinedOutput(); err != nil || len(said) > 0 {
+		t.Fatalf("gs: %v: %s", err, said)
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "page(*).tif")) // a pattern that is well formed
+	plates := map[string]image.Image{}
+	for _, name := range names {
+		f, err := os.Open(name)
+		require.NoError(t, err)
+		m, err := tiff.Decode(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		if slices.Min(m.(*image.Gray).Pix) < 255 {
+			plates[strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), "page("), ").tif")] = m
+		}
+	}
+	return plates
 }
 
 func decode(t testing.TB, name string) image.Image {
