@@ -172,11 +172,16 @@ var seenAs = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) i
 		_, data, _ := strings.Cut(field, fmt.Sprintf("%d,%d,%d,\n", all, same, stride))
 		return inked(unpackedZPL(t, data[:strings.Index(data, "^FS")], stride), stride, width)
 	},
+	// No program was found that draws graphics of EPL2, so what the printer's manual says is read here: GW x, y, bytes a row, rows, and the
+	// rows, in which 0 is black.
 	"epl": func(t *testing.T, file []byte, _, width int) image.Image {
-		var stride, rows int
-		_, rest, found := strings.Cut(string(file), "GW0,0,")
+		var stride, rows, dots, length, gap int
+		head, rest, found := strings.Cut(string(file), "GW0,0,")
 		if _, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows); !found || err != nil {
 			t.Fatalf("no graphic: %.80q", file)
+		}
+		if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &dots, &length, &gap); err != nil || dots != 8*stride || length != rows {
+			t.Fatalf("a label of %d by %d dots for %d rows of %d bytes: %v", dots, length, rows, stride, err)
 		}
 		bits := []byte(rest[len(fmt.Sprintf("%d,%d,", stride, rows)):][:stride*rows])
 		for i := range bits {

@@ -130,19 +130,18 @@ type Picture struct{ index int }
 // printed as greys of the ink.
 func (w *Writer) Picture(m image.Image) Picture {
 	b, space := m.Bounds(), "/DeviceRGB"
-	if w.info.Ink != "" {
-		space = "/DeviceGray"
-	}
-	if separation, ok := w.separation(); ok {
+	switch separation, ok := w.separation(); {
+	case ok:
 		space = separation + "/Decode[1 0]"
+	case w.info.Ink != "":
+		space = "/DeviceGray"
 	}
 	values := make([]byte, 0, 3*b.Dx()*b.Dy())
 	for y := b.Min.Y; y < b.Max.Y; y++ {
 		for x := b.Min.X; x < b.Max.X; x++ {
 			r, g, b, a := m.At(x, y).RGBA()
 			if w.info.Ink != "" {
-				grey := (299*r + 587*g + 114*b) / 1000
-				values = append(values, byte((grey+0xffff-a)>>8))
+				values = append(values, byte(((299*r+587*g+114*b)/1000+0xffff-a)>>8))
 				continue
 			}
 			for _, v := range [...]uint32{r, g, b} {

@@ -31,8 +31,8 @@ func (w *Writer) press() (catalog, info, trailer string) {
 	w.object(metadata, "<</Type/Metadata/Subtype/XML/Length %d>>stream\n%s\nendstream", len(xmp), xmp)
 	catalog = fmt.Sprintf("/Metadata %d 0 R/OutputIntents[<</Type/OutputIntent/S/GTS_PDFX/OutputConditionIdentifier(FOGRA39)"+
 		"/RegistryName(http://www.color.org)/Info(Offset, coated paper: ISO 12647-2)/DestOutputProfile %d 0 R>>]", metadata, profile)
-	info = "/GTS_PDFXVersion(PDF/X-4)/Trapped/False/CreationDate(D:19800101000000Z)/ModDate(D:19800101000000Z)"
-	return catalog, info, fmt.Sprintf("/ID[<%[1]s><%[1]s>]", id)
+	return catalog, "/GTS_PDFXVersion(PDF/X-4)/Trapped/False/CreationDate(D:19800101000000Z)/ModDate(D:19800101000000Z)",
+		fmt.Sprintf("/ID[<%[1]s><%[1]s>]", id)
 }
 
 // separation returns the colour space of the spot colour of the file, which viewers show as black; ok is false if the ink is none.

@@ -15,8 +15,7 @@ import (
 const epsOperators = "5 dict begin\n/r{4 2 roll moveto 1 index 0 rlineto 0 exch rlineto neg 0 rlineto closepath}bind def\n" +
 	"/m{moveto}bind def/l{lineto}bind def/c{curveto}bind def\n"
 
-// EPS writes a drawing as an EPS picture for the layout program of a press: symbols and text lines are outlines, and black is the black
-// ink or the spot colour only.
+// EPS writes a drawing as an EPS picture for a press: symbols and text lines are outlines, and black is only the black ink or a spot ink.
 func EPS(w io.Writer, d Drawing) error {
 	b := bufio.NewWriter(w)
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }

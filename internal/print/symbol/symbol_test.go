@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"image"
 	"image/color"
 	"image/png"
@@ -325,30 +324,6 @@ func TestSymbolField_DrawnUnchanged(t *testing.T) {
 			t.Errorf("%.20q... was drawn", bad)
 		}
 	}
-}
-
-// No program was found that draws graphics of EPL2, so what the printer's manual says is read
-// here: GW x, y, bytes a row, rows, and the rows, in which 0 is black.
-func TestSymbol_EPLGraphics(t *testing.T) {
-	d := must[symbol.Drawing](t)(style(203).Draw([]string{"AB12CD34E"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-	var label bytes.Buffer
-	require.NoError(t, symbol.EPL(&label, d))
-	var width, length, gap, stride, rows int
-	head, rest, found := strings.Cut(label.String(), "GW0,0,")
-	if _, err := fmt.Sscanf(head, "\nN\nq%d\nQ%d,%d\n", &width, &length, &gap); !found || err != nil {
-		t.Fatalf("%q: %v", head, err)
-	}
-	if _, err := fmt.Sscanf(rest, "%d,%d,", &stride, &rows); err != nil {
-		t.Fatal(err)
-	}
-	bits := rest[len(fmt.Sprintf("%d,%d,", stride, rows)):]
-	require.True(t, width == 8*stride && length == rows && len(bits) == stride*rows+len("\nP1\n") && strings.HasSuffix(bits, "\nP1\n"),
-		"a label of %d by %d dots has %d bytes for %d rows of %d", width, length, len(bits), rows, stride)
-	drawn := image.NewGray(image.Rect(0, 0, width, rows))
-	for i := range drawn.Pix {
-		drawn.Pix[i] = 255 * (bits[i/8] >> (7 - i%8) & 1)
-	}
-	assert.Equal(t, readtest.QR(t, drawn)[0], code, "found")
 }
 
 func TestSymbol_RejectsUnencodableText(t *testing.T) {
