@@ -75,9 +75,12 @@ compat: ## other people's client libraries against a running server
 pages: ## the scan pages and the console in a real Chromium, as pictures in PAGES_DIR (default: pages)
 	PAGES_DIR=$(PAGES_DIR) QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPages_InChromium$$' ./internal/edge/landing ./internal/edge/console
 
-pictures: ## the pages that README and documents show, in both languages, into docs/pictures
+pictures: ## the pages and the trace that README and documents show, into docs/pictures
 	mkdir -p docs/pictures
 	PICTURES_DIR=$(CURDIR)/docs/pictures QRJUMP_REQUIRE_CHROMIUM=1 go test -count=1 -run 'TestPictures_OfTheDocuments$$' ./internal/edge/console
+	dir=$$(mktemp -d /tmp/qrjump-pictures.XXXXXX) && chmod 711 $$dir && url=$$(scripts/postgres.sh start $$dir/postgres) && \
+	PICTURES_DIR=$(CURDIR)/docs/pictures TEST_POSTGRES=$$url go test -count=1 -run 'TestTracing_ScanAcrossNodes$$' ./chaos; \
+	status=$$?; scripts/postgres.sh stop $$dir/postgres; rmdir $$dir; exit $$status
 
 release: ## what people install, of this commit, into dist (RELEASE_PLATFORMS)
 	cd release && go run . -platforms $(RELEASE_PLATFORMS)

@@ -145,6 +145,7 @@ type cluster struct {
 	later    bool          // nodes that start are a later version
 	clocks   bool          // the nodes' clocks can be moved
 	events   string        // --scan-stream
+	spans    string        // --otlp-endpoint
 	looks    time.Duration // how often nodes look for two primaries; 0 = as it is
 	nodes    []*node
 }
@@ -193,6 +194,7 @@ func (n *node) config() childConfig {
 	}
 	child.Later, child.DatabaseRead = n.later, n.read
 	child.Emulator, child.ShutdownDelay, child.ScanStream, child.PrimariesEvery = n.emulator, n.delay, n.events, n.looks
+	child.Collector, child.Instance = n.spans, fmt.Sprintf("node%d", n.number+1)
 	if n.clocks {
 		child.Clock = n.clock()
 	}

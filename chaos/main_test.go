@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/infra/tracing/otlp"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/testkit/proctest"
@@ -37,6 +38,8 @@ type childConfig struct {
 	PrimariesEvery time.Duration
 	// Later makes the process a later version, with one schema more.
 	Later bool
+	// Collector is where the process exports spans; "" = nowhere. Instance is its name there.
+	Collector, Instance string
 }
 
 // later is the migration of a version that is to come: it changes a table that every node writes to.
@@ -70,6 +73,16 @@ func serve(ctx context.Context, c childConfig) error {
 		if store.Migrations, err = upgraded(); err != nil {
 			return err
 		}
+	}
+	if c.Collector != "" {
+		if err := os.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id="+c.Instance); err != nil {
+			return err
+		}
+		recorder, err := otlp.New(c.Collector, "test")
+		if err != nil {
+			return err
+		}
+		c.Tracing = recorder
 	}
 	if c.NoFiles {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{}); err != nil {

@@ -78,6 +78,7 @@ func (l Language) Word() string { return l.Say("language") }
 
 // Guide serves the documentation pages. New creates a Guide.
 type Guide struct {
+	files    fs.FS
 	pages    map[string]*page // pages by language and name: "en/start"
 	order    map[string][]*page
 	sections map[string][]section
@@ -106,7 +107,7 @@ type rendered struct {
 // New loads the pages in both languages. If url is not "", New replaces Example in the pages with url. New returns an error if a
 // language lacks a page, or a page belongs to no section of the contents.
 func New(pages fs.FS, url, version string) (*Guide, error) {
-	g := &Guide{pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
+	g := &Guide{files: pages, pages: map[string]*page{}, order: map[string][]*page{}, sections: map[string][]section{}, version: version,
 		index: map[string]func() *index{}}
 	for _, language := range Languages {
 		err := fs.WalkDir(pages, language.Code, func(path string, d fs.DirEntry, err error) error {
@@ -203,7 +204,7 @@ func title(source []byte) string {
 
 func (p *page) path() string { return Root + p.language.Code + "/" + p.name }
 
-// ServeHTTP responds with a page, with search results, or with a redirect to a page.
+// ServeHTTP responds with a page, with a picture, with search results, or with a redirect to a page.
 func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -211,6 +212,11 @@ func (g *Guide) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", Policy)
 	h.Set("Cache-Control", "no-cache")
 	rest := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, strings.TrimSuffix(Root, "/")), "/")
+	if strings.HasSuffix(rest, ".svg") {
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		http.ServeFileFS(w, r, g.files, rest)
+		return
+	}
 	code, name, isInside := strings.Cut(rest, "/")
 	language := slices.IndexFunc(Languages, func(l Language) bool { return l.Code == code })
 	if language < 0 || !isInside {

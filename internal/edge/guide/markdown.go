@@ -58,6 +58,8 @@ func toHTML(p, english *page) []byte {
 			pos++
 		case *ast.Link:
 			n.Destination = []byte(target(p, string(n.Destination)))
+		case *ast.Image:
+			n.Destination = []byte(target(p, string(n.Destination)))
 		case *tables.Table:
 			n.SetAttributeString("label", []byte(p.title))
 		case *ast.FencedCodeBlock:

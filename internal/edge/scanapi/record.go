@@ -18,6 +18,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/domain/scan"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
 // EnqueueFunc is a function that copies a scan into the queue of the scan log (package scanlog, Recorder.Enqueue) and never blocks. The
@@ -129,7 +130,9 @@ func (a *API) visit(ctx context.Context, s *pendingScan) {
 // record waits for the ticket writer, then puts the scan into the queue of the scan log.
 func (a *API) record(ctx context.Context, s *pendingScan) {
 	if s.receipt != nil {
+		_, ended := tracing.Start(ctx, tracing.Client, "store code scan")
 		ticket, err := s.receipt.Wait(ctx)
+		ended(err)
 		if err != nil {
 			s.err = err
 			return
