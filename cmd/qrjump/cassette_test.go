@@ -27,9 +27,9 @@ func command(ctx context.Context, args ...string) (code int, out, errs string) {
 	return code, stdout.String(), stderr.String()
 }
 
-// serving runs a command that serves until it is told to stop, which returns its
-// exit code and what it said.
-func serving(t *testing.T, args ...string) (url string, stop func() (int, string)) {
+// serving runs a command that serves until it is told to stop. It returns the command's URL, what the command says next, and the end,
+// which returns its exit code and standard error.
+func serving(t *testing.T, args ...string) (url string, out *bufio.Reader, stop func() (int, string)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	read, write := io.Pipe()
@@ -39,13 +39,14 @@ func serving(t *testing.T, args ...string) (url string, stop func() (int, string
 		ended <- run(session{ctx: ctx, in: strings.NewReader(""), out: write, err: &stderr}, args)
 		write.Close()
 	}()
-	line, err := bufio.NewReader(read).ReadString('\n')
+	out = bufio.NewReader(read)
+	line, err := out.ReadString('\n')
 	url, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
 	if err != nil || !ready {
 		cancel()
 		t.Fatalf("got %q, %v, exit %d: %s", line, err, <-ended, stderr.String())
 	}
-	return url, func() (int, string) {
+	return url, out, func() (int, string) {
 		cancel()
 		code := <-ended
 		return code, stderr.String()
@@ -77,7 +78,7 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	t.Cleanup(upstream.Close)
 	record := func(file string) {
 		t.Helper()
-		url, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
+		url, _, stop := serving(t, "cassette", "record", "--upstream", upstream.URL, "--listen", "127.0.0.1:0", "--out", file)
 		assert.Equal(t, get(t, url+"/cgi-bin/token"), answer, "through the recorder")
 		if code, tr := stop(); code != 0 || tr != "1 call recorded in "+file+"; review it before you share it\n" {
 			t.Errorf("record: exit %d, %s", code, tr)
@@ -89,14 +90,14 @@ func TestCassette_RecordCompareReplay(t *testing.T) {
 	}
 	code, out, errs := command(t.Context(), "cassette", "compare", "same.ndjson")
 	assert.True(t, code == 0 && out == "1 of 1 call compared: 0 differences\n" && errs == "", "compare: exit %d\n%s%s", code, out, errs)
-	url, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	url, _, stop := serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	if got := get(t, url+"/cgi-bin/token"); !strings.HasPrefix(got, `{"errcode":41002,"errmsg":"appid missing rid: `) {
 		t.Errorf("replayed: %s", got)
 	}
 	if code, tr := stop(); code != 0 || tr != "" {
 		t.Errorf("replay: exit %d, %s", code, tr)
 	}
-	url, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
+	url, _, stop = serving(t, "cassette", "replay", "same.ndjson", "--listen", "127.0.0.1:0")
 	get(t, url+"/cgi-bin/other")
 	if code, tr := stop(); code != 1 ||
 		tr != "1 line of the cassette not requested\nqrjump: replay same.ndjson: 1 call not in the cassette, "+

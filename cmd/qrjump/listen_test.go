@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -32,31 +30,6 @@ rules:
 settings: {verification: trust, allow_private_hosts: true}
 `
 
-// listening runs listen and returns where it receives, what it says next, and what ends it.
-func listening(t *testing.T, args ...string) (here string, tr *json.Decoder, stop func() (int, string)) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	read, write := io.Pipe()
-	var stderr bytes.Buffer
-	ended := make(chan int, 1)
-	go func() {
-		ended <- run(session{ctx: ctx, in: strings.NewReader(""), out: write, err: &stderr}, append([]string{"listen"}, args...))
-		write.Close()
-	}()
-	out := bufio.NewReader(read)
-	line, err := out.ReadString('\n')
-	here, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
-	if err != nil || !ready {
-		cancel()
-		t.Fatalf("got %q, %v, exit %d: %s", line, err, <-ended, stderr.String())
-	}
-	return here, json.NewDecoder(out), func() (int, string) {
-		cancel()
-		code := <-ended
-		return code, stderr.String()
-	}
-}
-
 // TestListen_Secret: a receiver written to the guide answers 200 with the secret that is printed, or with the one that it has.
 func TestListen_Secret(t *testing.T) {
 	t.Parallel()
@@ -75,7 +48,7 @@ func TestListen_Secret(t *testing.T) {
 				received <- came{r.Header, body}
 			}))
 			defer target.Close()
-			_, _, stop := listening(t, append([]string{"--forward-to", target.URL, "--server", s.URL, "--admin-token",
+			_, _, stop := serving(t, append([]string{"listen", "--forward-to", target.URL, "--server", s.URL, "--admin-token",
 				servertest.AdminToken,
 				"--output=json"}, args...)...)
 			if a := s.Do("POST", "/scan/v1/resolve", `{"text":"https://shop.example/1","user":"alice"}`); a.Status != http.StatusOK {
@@ -120,15 +93,16 @@ func TestListen_ForwardsSignedDeliveries(t *testing.T) {
 		_, _ = io.WriteString(w, "success")
 	}))
 	defer target.Close()
-	here, tr, stop := listening(t, "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
+	here, out, stop := serving(t, "listen", "--forward-to", target.URL+"/hook?mine=1", "--server", s.URL,
 		"--admin-token", servertest.AdminToken, "--output=json", "--component", "isv", "--message-token", "tok",
 		"--encoding-aes-key", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE")
+	decoder := json.NewDecoder(out)
 	// next is what is said next of a kind, and what the program got then; the server may push other things by itself.
 	next := func(kind string) (m forwarded, r got) {
 		t.Helper()
 		for {
 			m, r = forwarded{}, got{}
-			require.NoError(t, tr.Decode(&m))
+			require.NoError(t, decoder.Decode(&m))
 			if m.Signature {
 				r = <-received
 			}

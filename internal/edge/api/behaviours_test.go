@@ -35,7 +35,7 @@ func TestCallLog_NamesBehaviourRows(t *testing.T) {
 	as("shop", getPath, `{"get_type":"2","page_num":"1","page_size":"10"}`)(s)
 	decidedBy(t, s, "wire.number.text")
 	before := strings.Count(s.Log(), " behaviours=")
-	typed("shop", getPath, `{"get_type":0}`)(s)
+	s.Rule("shop", "get", `{"get_type":0}`)
 	assert.Equal(t, strings.Count(s.Log(), " behaviours="), before, "a plain call met a row")
 }
 
@@ -70,11 +70,12 @@ func TestWireBody_Truncated(t *testing.T) {
 func TestSecretGuessing_Throttled(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
+	const guess = tokenPath + "?grant_type=client_credential&appid=shop&secret=wrong"
 	for range accounts.GuessesPerMinute {
-		if a := fetch("client_credential", "shop", "wrong")(s); a.Code(t) != 40125 {
+		if a := s.Do("GET", guess, ""); a.Code(t) != 40125 {
 			t.Fatal(a.Body)
 		}
 	}
-	checkText(t, fetch("client_credential", "shop", "wrong")(s), 45011, "api minute-quota reach limit, must slower, retry next minute")
+	checkText(t, s.Do("GET", guess, ""), 45011, "api minute-quota reach limit, must slower, retry next minute")
 	decidedBy(t, s, "token.secret.guessing")
 }

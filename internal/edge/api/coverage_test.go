@@ -29,21 +29,22 @@ func TestCoverage_DistinguishesSameNumber(t *testing.T) {
 		return list
 	}
 	assert.Equal(t, len(met()), 0, "before any call")
-	trade := as("svc", "/intp/marketcode/tickettocode", `{"openid":"x","code_ticket":"0123456789abcdef0123456789abcdef"}`)
-	ask := func(program string) how {
-		return after(as("svc", "/cgi-bin/wxopen/wxamplink", `{"appid":"`+program+`","notify_users":1,"show_profile":1}`), byThemselves)
+	trade := as("svc", tradePath, `{"openid":"x","code_ticket":"0123456789abcdef0123456789abcdef"}`)
+	ask := func(program string) servertest.Answer {
+		return s.Tell(`admin PUT /settings {"behaviours":{"link.own_token_taken":"allow"}}
+POST /cgi-bin/wxopen/wxamplink as=svc {"appid":"`+program+`","notify_users":1,"show_profile":1}`, nil)
 	}
 	trade(s)
-	ask("rival")(s)
+	ask("rival")
 	first := met()
 	if _, listed := first["rules.publish.quota"]; listed || len(first) != 7 || first["link.at_once"] || first["codes.ticket.state"] {
 		t.Errorf("a link that took effect at once, and an unknown ticket: %v", first)
 	}
-	set("/settings", `{"link_approval_required":true}`)(s)
-	if a := ask("person")(s); a.Code(t) != 0 {
+	s.Admin("PUT", "/settings", `{"link_approval_required":true}`)
+	if a := ask("person"); a.Code(t) != 0 {
 		t.Fatal(a.Body)
 	}
-	fault("/intp/marketcode/tickettocode", 40097)(s)
+	s.Tell("fault "+tradePath+" 40097", nil)
 	trade(s)
 	if then := met(); !then["link.at_once"] || !then["codes.ticket.state"] || then["caller.token.replaced"] {
 		t.Errorf("a link that waits, and a refused ticket: %v", then)

@@ -42,7 +42,12 @@ func nobody() *safehttp.Client {
 // deviations are, by the row, a story in which a caller deviates so.
 func deviations(t *testing.T) map[string]how {
 	t.Helper()
-	stories := stories(t, "deviations", "")
+	stories := map[string]how{}
+	for id, text := range servertest.ReadStories(t, "testdata/stories/deviations.txt") {
+		stories[id] = func(s *servertest.Server) servertest.Answer {
+			return s.Tell(text, servertest.Verbs{"import": func(line string) servertest.Answer { return importHundred(t, s, line) }})
+		}
+	}
 	for id, long := range longDeviations {
 		stories[id] = func(s *servertest.Server) servertest.Answer { return long(t, s) }
 	}
@@ -50,19 +55,6 @@ func deviations(t *testing.T) map[string]how {
 }
 
 var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.Answer{
-	"codes.query.two": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		return named(t, `{"code_url":"%s","code":"%s"}`, same)(s)
-	},
-	"codes.query.form": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		return named(t, `{"code_url":"https://%s"}`, same)(s)
-	},
-	"codes.ticket.token": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		s.Tell("allow codes.ticket.token", nil)
-		return s.Do("POST", tradePath, scannedCode(t, s))
-	},
-	"codes.ticket.again": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		return many(2, post(tradePath+"?access_token="+s.Token("svc"), scannedCode(t, s)))(s)
-	},
 	"message.slow": func(t *testing.T, s *servertest.Server) servertest.Answer {
 		s.Admin("PUT", "/components/isv", `{"event_url":"http://127.0.0.1:9/"}`)
 		a := s.Do("POST", family+"api_start_push_ticket", `{"component_appid":"isv","component_secret":"secret-isv"}`)
@@ -86,65 +78,19 @@ var longDeviations = map[string]func(*testing.T, *servertest.Server) servertest.
 		}
 		return a
 	},
-	"rules.add.above": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		s.Admin("PUT", "/settings", `{"rule_limit":200}`)
-		importHundred(t, s, `{"owner":"shop","prefix":"https://shop.example/%d/","path":"p"}`)
-		return typed("shop", addPath, rule("https://shop.example/d/"))(s)
-	},
-	"rules.publish.service": func(t *testing.T, s *servertest.Server) servertest.Answer {
-		importHundred(t, s, `{"owner":"svc","appid":"shop","prefix":"`+q+`%d","path":"p"}`)
-		return s.Tell(`100 seconds POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/%d"}
-try POST /cgi-bin/wxopen/qrcodejumpadd as=svc typed {"prefix":"http://weixin.qq.com/q/a","appid":"shop","path":"p","is_edit":0}
-POST /cgi-bin/wxopen/qrcodejumppublish as=svc typed {"prefix":"http://weixin.qq.com/q/a"}`, nil)
-	},
 }
 
-// importHundred imports a hundred rules; %d in the line is their number.
-func importHundred(t *testing.T, s *servertest.Server, line string) {
+// importHundred imports a hundred rules; %n in the line is their number.
+func importHundred(t *testing.T, s *servertest.Server, line string) servertest.Answer {
 	t.Helper()
 	var lines strings.Builder
 	for n := range 100 {
-		fmt.Fprintf(&lines, line+"\n", n)
+		lines.WriteString(strings.ReplaceAll(line, "%n", strconv.Itoa(n)) + "\n")
 	}
-	s.Send(s.Request("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
-		"Authorization: Bearer "+servertest.AdminToken)).WantStatus(t, 200, "an import of a hundred rules")
-}
-
-// named activates codes of svc, and asks for the first by its text and its nine characters, written into a body.
-func named(t *testing.T, body string, spelled func(string) string) how {
-	return func(s *servertest.Server) servertest.Answer {
-		scannedCode(t, s)
-		var made told
-		codeCall(s, "svc", "applycodequery", `{"isv_application_id":"scanned"}`).JSON(t, &made)
-		text, code := printed(t, s, made.ApplicationID, 0)
-		body := strings.Replace(strings.Replace(body, "%s", spelled(text), 1), "%s", code, 1)
-		return codeCall(s, "svc", "codeactivequery", body)
-	}
-}
-
-func same(text string) string { return text }
-
-// typed is a call as a client library makes it.
-func typed(appid, path, body string) how {
-	mark := "?"
-	if strings.Contains(path, "?") {
-		mark = "&"
-	}
-	return func(s *servertest.Server) servertest.Answer {
-		return s.Do("POST", path+mark+"access_token="+s.Token(appid), body, "Content-Type: application/json")
-	}
-}
-
-// scannedCode applies for codes of svc, activates them and has one scanned: the body of
-// a trade of its ticket.
-func scannedCode(t *testing.T, s *servertest.Server) string {
-	t.Helper()
-	var made told
-	codeCall(s, "svc", "applycode", `{"code_count":10000,"isv_application_id":"scanned"}`).JSON(t, &made)
-	codeCall(s, "svc", "codeactive", fmt.Sprintf(`{"application_id":%d,"code_start":0,"code_end":9,"activity_name":"a","product_brand":"b",
-		"product_title":"c","product_code":"6901234567892","wxa_appid":"shop","wxa_path":"p","wxa_type":0}`, made.ApplicationID))
-	text, _ := printed(t, s, made.ApplicationID, 0)
-	return trade(openid(t, s, "u", "svc"), ticketOf(t, s, "u", text))
+	a := s.Do("POST", "/admin/v1/import/rules", lines.String(), "Content-Type: application/x-ndjson",
+		"Authorization: Bearer "+servertest.AdminToken)
+	a.WantStatus(t, 200, "an import of a hundred rules")
+	return a
 }
 
 // Each deviation is produced through HTTP and found in the report, with what to change
@@ -304,7 +250,7 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 func TestDeviationReport_RefusedCall(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	a := typed("shop", addPath, rule("ftp://shop.example/", `"open_version":"3","colour":"red"`))(s)
+	a := s.Rule("shop", "add", rule("ftp://shop.example/", `"open_version":"3","colour":"red"`))
 	var call client.Call
 	s.Admin("GET", "/calls/"+a.RID(t), "").JSON(t, &call)
 	if len(call.Behaviours) != 1 || call.Behaviours[0] != "rules.prefix.scheme" || len(call.Deviations) != 0 || len(reported(t, s)) != 0 {

@@ -82,42 +82,8 @@ func after(last how, first ...how) how {
 	}
 }
 
-// set changes settings or domains through the admin API.
-func set(path, body string) how {
-	return func(s *servertest.Server) servertest.Answer { return s.Admin("PUT", path, body) }
-}
-
-// fault makes the next call of an endpoint answer a code.
-func fault(path string, number int) how {
-	return func(s *servertest.Server) servertest.Answer {
-		return s.Admin("POST", "/emulator/faults", fmt.Sprintf(`{"path":%q,"errcode":%d,"count":1}`, path, number))
-	}
-}
-
-func get(path string) how {
-	return func(s *servertest.Server) servertest.Answer { return s.Do("GET", path, "") }
-}
-
-func post(path, body string) how {
-	return func(s *servertest.Server) servertest.Answer { return s.Do("POST", path, body) }
-}
-
-func fetch(grant, appid, secret string) how {
-	return get(tokenPath + "?grant_type=" + grant + "&appid=" + appid + "&secret=" + secret)
-}
-
 func stable(appid string) string {
 	return fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid)
-}
-
-// many makes one call n times and answers what the last one got.
-func many(n int, call how) how {
-	return func(s *servertest.Server) (a servertest.Answer) {
-		for range n {
-			a = call(s)
-		}
-		return a
-	}
 }
 
 type errorRow struct {

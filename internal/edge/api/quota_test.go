@@ -73,7 +73,7 @@ func TestDailyQuota_ConcurrentExact(t *testing.T) {
 	wantUsed(t, s, "shop", getPath, 100)
 	as("rival", getPath, "{}")(s).WantCode(t, 0, "another account")
 	for n, want := range []int{0, 0, 0, 45009, 45009} {
-		a := post(stablePath, stable("shop"))(s)
+		a := s.Do("POST", stablePath, stable("shop"))
 		if a.Code(t) != want {
 			t.Errorf("stable_token call %d: %s", n+1, a.Body)
 		} else if want == 0 {
@@ -122,7 +122,7 @@ func TestClearQuota_TenPerMonth(t *testing.T) {
 	for range 12 {
 		as("rival", clearQuota, `{"appid":"shop"}`)(s)
 		as("rival", clearOne, `{"cgi_path":"/cgi-bin/nothing"}`)(s)
-		post(clearBySecret+"?appid=rival&appsecret=wrong", "")(s)
+		s.Do("POST", clearBySecret+"?appid=rival&appsecret=wrong", "")
 	}
 	for n := range 11 {
 		if a, want := as("rival", clearQuota, `{"appid":"rival"}`)(s), map[bool]int{true: 0, false: 48006}[n < 10]; a.Code(t) != want {
@@ -136,7 +136,7 @@ func TestClearQuota_TenPerMonth(t *testing.T) {
 		want int
 	}{{end.Add(-time.Second), 48006}, {end, 0}} {
 		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, c.at.Format(time.RFC3339)))
-		post(clearBySecret+"?appid=shop&appsecret=secret-shop", "")(s).WantCode(t, c.want, "at %s", c.at)
+		s.Do("POST", clearBySecret+"?appid=shop&appsecret=secret-shop", "").WantCode(t, c.want, "at %s", c.at)
 	}
 }
 
