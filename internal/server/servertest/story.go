@@ -47,7 +47,7 @@ func ReadStories(t testing.TB, file string) map[string]string {
 //	step DURATION             the server's
 //	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer, or else in its header
 //	hide NAME                 and the log may not have it
-//	localized TEXT                 the last answer or its header has the text
+//	says TEXT                 the last answer or its header has the text
 //	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
 //
 // <?NAME> is <NAME> as a query has it. <<x*9>> stands for nine times x.
