@@ -73,10 +73,9 @@ func (f symbolStyleFlags) printing(k kindFlags, p pageFlags) labels.Printing {
 		return *n
 	}
 	return labels.Printing{Kind: k.Kind, Rectangular: k.Rectangular, Module: f.Module, DPI: f.DPI, Level: f.Level, Quiet: f.Quiet,
-		Lines: f.Line, LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet, Page: p.Page,
-		Columns: number(p.Columns), Rows: number(p.PageRows), Label: p.Label, Pitch: p.Pitch, Margin: p.Margin, Gap: p.Gap,
-		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer,
-		Copies: number(p.Copies)}
+		Lines: f.Line, LineHeight: f.LineHeight, TextPosition: f.TextPosition, Colour: f.Colour, Background: f.Background, Sheet: p.Sheet,
+		Page: p.Page, Columns: number(p.Columns), Rows: number(p.PageRows), Label: p.Label, Pitch: p.Pitch, Margin: p.Margin, Gap: p.Gap,
+		StartAt: number(p.StartAt), Offset: p.Offset, CropMarks: p.CropMarks, Footer: p.Footer, Copies: number(p.Copies)}
 }
 
 // unprintable adds advice to the error of a symbol that does not fit: the advice names print settings with which the symbol fits.

@@ -41,7 +41,8 @@ func TestSheet_PDFX4(t *testing.T) {
 	t.Parallel()
 	r := made(t, 1)[0]
 	for colour, plate := range map[string]string{"k": "Black", "spot:PANTONE 186 C": "PANTONE 186 C"} {
-		p := labels.Printing{Colour: colour, Page: "120x70mm", Columns: 3, Rows: 1, Footer: "{page}", CropMarks: true, Lines: []string{"{serial}"}}
+		p := labels.Printing{Colour: colour, Page: "120x70mm", Columns: 3, Rows: 1, Footer: "{page}", CropMarks: true,
+			Lines: []string{"{serial}"}}
 		d, err := p.OrUsual().Design()
 		require.NoError(t, err)
 		s := sheet(t, p.OrUsual(), d)
@@ -72,8 +73,9 @@ func TestSheet_PDFX4(t *testing.T) {
 			assert.True(t, strings.Contains(line, "Type 3 "), "%s: the font %s, want outlines only", colour, line)
 		}
 		meta := run(t, "pdfinfo", "-meta", name)
-		for _, want := range []string{`pdfxid:GTS_PDFXVersion="PDF/X-4"`, `pdf:Trapped="False"`, `xmpMM:DocumentID="uuid:`, `xmpMM:VersionID="1"`,
-			`xmpMM:RenditionClass="default"`, `xmp:CreateDate="`, `xmp:ModifyDate="`, `xmp:MetadataDate="`, `<dc:title>`} {
+		for _, want := range []string{`pdfxid:GTS_PDFXVersion="PDF/X-4"`, `pdf:Trapped="False"`, `xmpMM:DocumentID="uuid:`,
+			`xmpMM:VersionID="1"`, `xmpMM:RenditionClass="default"`, `xmp:CreateDate="`, `xmp:ModifyDate="`, `xmp:MetadataDate="`,
+			`<dc:title>`} {
 			assert.True(t, strings.Contains(meta, want), "%s: no %s in %s", colour, want, meta)
 		}
 		run(t, "qpdf", "--check", name)
@@ -103,8 +105,8 @@ func TestSheet_PDFX4(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []labels.Printing{{Colour: "spot:"}, {Colour: "spot:All"}, {Colour: "spot:a(b"}, {Colour: "spot:" + strings.Repeat("a", 32)},
-		{Kind: "both", Rectangular: true}} {
+	for _, bad := range []labels.Printing{{Colour: "spot:"}, {Colour: "spot:All"}, {Colour: "spot:a(b"},
+		{Colour: "spot:" + strings.Repeat("a", 32)}, {Kind: "both", Rectangular: true}} {
 		if _, err := bad.OrUsual().Design(); err == nil {
 			t.Errorf("%+v was accepted", bad)
 		}

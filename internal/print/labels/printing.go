@@ -77,7 +77,7 @@ func (p Printing) Design() (d Design, err error) {
 		return d, &WordError{"kind", fmt.Errorf("%.40q is none: want one of %v", p.Kind, Kinds)}
 	}
 	if p.Rectangular && d.Kind != DataMatrix && d.Kind != GS1DataMatrix {
-		return d, &WordError{"rectangular", fmt.Errorf("a symbol of the kind %s is square: take %s or %s", d.Kind, DataMatrix, GS1DataMatrix)}
+		return d, &WordError{"rectangular", fmt.Errorf("a symbol of kind %s is square: take %s or %s", d.Kind, DataMatrix, GS1DataMatrix)}
 	}
 	switch p.Level {
 	case "L", "M", "Q", "H":
