@@ -14,20 +14,10 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/safeyaml"
 )
 
-type faultList struct {
-	operator
-	Clear bool
-	ID    int `arg:"" optional:""`
-}
+type faultList struct{ operator }
 
-// Run lists the active faults, or ends them.
+// Run lists the active faults.
 func (c *faultList) Run(s *session, qrjump *client.Client) error {
-	switch {
-	case c.Clear:
-		return c.clear(s, qrjump)
-	case c.ID != 0:
-		return misused("fault.id_without_clear", c.ID)
-	}
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	return listing[client.FaultInForce]{name: "faults", none: tr("fault.none"),
 		heads: []string{"ID", "PATH", "ACCOUNT", "EFFECT", "COUNT", "TRIGGERED"}, row: func(f client.FaultInForce) []string {
@@ -161,8 +151,13 @@ func (c *faultAdd) addFile(s *session) error {
 	return c.outcome(s, map[string]any{"faults": added}, nil, "fault.added_of_file", counted(len(added), "fault"))
 }
 
-// clear ends all faults, or the one with the given ID.
-func (c *faultList) clear(s *session, qrjump *client.Client) error {
+type faultClear struct {
+	operator
+	ID int `arg:"" optional:""`
+}
+
+// Run ends faults.
+func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 	list, err := qrjump.Emulator.ListFaults(s.ctx)
 	if err != nil {
 		return emulated(tr("fault.clear_faults"), err)

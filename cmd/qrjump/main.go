@@ -129,8 +129,9 @@ type commands struct {
 	} `cmd:"" group:"emulator"`
 
 	Fault struct {
-		List faultList `cmd:""`
-		Add  faultAdd  `cmd:""`
+		List  faultList  `cmd:""`
+		Add   faultAdd   `cmd:""`
+		Clear faultClear `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Reset resetCommand `cmd:"" group:"emulator"`
@@ -138,10 +139,9 @@ type commands struct {
 	Seed seedCommand `cmd:"" group:"emulator"`
 
 	Snapshot struct {
-		Save   snapshotSave   `cmd:""`
-		Load   snapshotLoad   `cmd:""`
-		List   snapshotList   `cmd:""`
-		Delete snapshotDelete `cmd:""`
+		Save snapshotSave `cmd:""`
+		Load snapshotLoad `cmd:""`
+		List snapshotList `cmd:""`
 	} `cmd:"" group:"emulator"`
 
 	Deviations deviationsCommand `cmd:"" group:"why"`

@@ -270,7 +270,7 @@ func (c *copyist) kit() {
 		"rules.yaml":   "rules:\n  - {prefix: 'https://tea.example/t/', path: pages/t/t}\n",
 		"links.yaml":   "links: {}\n", "shop.yaml": "accounts:\n  - {appid: wxseeded, kind: mini_program}\n",
 		"faults.yaml": "faults:\n  - {path: /x, response: {status: 200}}\n",
-		"labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
+		"cells.yaml":  "default: a\ncells: {a: {}}\n", "labels.yaml": "batch: 500000001\nrange: 0-39\nout: labels.pdf\n",
 		"serials.csv": "serial,index\nA1,0\n", "calls.ndjson": aCassette, "qrjump.yaml": "dev: true\n",
 		mini + ".secret": secretOf(mini) + "\n", service + ".secret": secretOf(service) + "\n"} {
 		c.writes(name, text)

@@ -60,54 +60,34 @@ func (c *snapshotSave) Run(s *session, qrjump *client.Client) error {
 	return c.outcome(s, snapshot, failed("save", c.Name, err), "snapshot.saved", plain(snapshot.Name), ofSnapshot(snapshot))
 }
 
-// snapshotEnd holds the flags of the commands that load or delete a snapshot.
-type snapshotEnd struct {
+type snapshotLoad struct {
 	operator
 	Name   string `arg:""`
 	DryRun bool
 	confirmFlag
 }
 
-// confirm finds the snapshot and asks for confirmation. sure is true if the user confirmed; with --dry-run, confirm does not ask, but
-// prints the message whose key is in would. lost is the key of the question that names the lost data.
-func (c *snapshotEnd) confirm(s *session, qrjump *client.Client, did, would, lost string) (snapshot client.Snapshot, sure bool, err error) {
-	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
-	if err != nil {
-		return snapshot, false, noSnapshots(did, err)
-	}
-	snapshot, err = named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, did, c.Name, "snapshot",
-		"qrjump snapshot list")
-	if err != nil {
-		return snapshot, false, err
-	}
-	if c.DryRun {
-		return snapshot, false, c.print(s, snapshot, func(w io.Writer) {
-			printMsg(w, would, plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
-		})
-	}
-	return snapshot, true, c.confirmed(s, tr(lost, plain(snapshot.Name), formatTime(snapshot.CreatedAt), plain(qrjump.URL())))
-}
-
-type snapshotLoad struct{ snapshotEnd }
-
 // Run restores the state of a snapshot on the server.
 func (c *snapshotLoad) Run(s *session, qrjump *client.Client) error {
-	_, sure, err := c.confirm(s, qrjump, "load", "snapshot.would_load", "snapshot.lost_by_load")
-	if err != nil || !sure {
+	list, err := qrjump.Emulator.ListSnapshots(s.ctx)
+	if err != nil {
+		return noSnapshots("load", err)
+	}
+	snapshot, err := named(list, func(snapshot client.Snapshot) string { return snapshot.Name }, "load", c.Name, "snapshot",
+		"qrjump snapshot list")
+	if err != nil {
 		return err
 	}
-	snapshot, err := qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
+	if c.DryRun {
+		return c.print(s, snapshot, func(w io.Writer) {
+			printMsg(w, "snapshot.would_load", plain(snapshot.Name), formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
+		})
+	}
+	err = c.confirmed(s, tr("snapshot.lost_by_load", plain(snapshot.Name), formatTime(snapshot.CreatedAt), plain(qrjump.URL())))
+	if err != nil {
+		return err
+	}
+	snapshot, err = qrjump.Emulator.LoadSnapshot(s.ctx, c.Name)
 	return c.outcome(s, snapshot, failed("load", c.Name, err), "snapshot.loaded", plain(snapshot.Name),
 		formatTime(snapshot.CreatedAt), ofSnapshot(snapshot))
-}
-
-type snapshotDelete struct{ snapshotEnd }
-
-// Run deletes a snapshot.
-func (c *snapshotDelete) Run(s *session, qrjump *client.Client) error {
-	snapshot, sure, err := c.confirm(s, qrjump, "delete", "snapshot.would_delete", "snapshot.lost_by_delete")
-	if err != nil || !sure {
-		return err
-	}
-	return c.outcome(s, snapshot, failed("delete", c.Name, qrjump.Emulator.DeleteSnapshot(s.ctx, c.Name)), "delete.did", plain(c.Name))
 }

@@ -343,9 +343,10 @@ var everyVerb = []verb{
 	{path: "fault add", api: adminAPI, words: "/cgi-bin/token --errcode=-1 --times 2",
 		says: `^every call for /cgi-bin/token from now on, 2 times: returns -1$`},
 	{path: "fault list", api: adminAPI, says: `(?m)^1 +/cgi-bin/token +any +returns -1 +0 of 2 +0$`},
-	{path: "fault list", api: adminAPI, words: "--clear 1", says: `^1 fault ended$`},
+	{path: "fault clear", api: adminAPI, words: "1", says: `^1 fault ended$`},
+	{path: "fault clear", api: adminAPI, says: `^there was no fault to remove$`},
 	{path: "fault add", api: adminAPI, words: "--from-file $FAULTS", says: `^1 fault in force from now on$`},
-	{path: "fault list", api: adminAPI, words: "--clear", says: `^1 fault ended$`},
+	{path: "fault clear", api: adminAPI, says: `^1 fault ended$`},
 
 	{path: "export", api: adminAPI, words: "$OUT --passphrase-file $PASSPHRASE", says: `^exported \d+ rows of `, after: func(w *world) {
 		w.found["ARCHIVE"] = w.found["OUT"]
@@ -366,7 +367,6 @@ var everyVerb = []verb{
 	{path: "snapshot save", api: adminAPI, words: "base --yes", says: `^saved base: \d+ accounts, `},
 	{path: "snapshot list", api: adminAPI, says: `(?m)^base +\S+Z `},
 	{path: "snapshot load", api: adminAPI, words: "base --yes", says: `^restored the server to base, saved `},
-	{path: "snapshot delete", api: adminAPI, words: "base --yes", says: `^deleted base$`},
 	{path: "reset", api: adminAPI, words: "--account nobody --yes", exit: exitRefused,
 		says: `there is no account nobody; nothing was reset`},
 	{path: "reset", api: adminAPI, words: "--account shop --yes", says: `^shop: reset to the seed file; other accounts are unchanged$`},
@@ -729,7 +729,6 @@ var meanings = []meaning{
 	{path: "webhook delete", words: "99 --yes", exit: exitAbsent},
 	{path: "person delete", words: "nobody --yes", exit: exitAbsent},
 	{path: "admin-key delete", words: "0123456789abcdef --yes", exit: exitAbsent},
-	{path: "snapshot delete", words: "nothing --yes", exit: exitAbsent},
 	{path: "context delete", words: "nothing --yes", exit: exitAbsent},
 }
 
@@ -776,7 +775,7 @@ var whatEnds = map[bool]string{
 	true: `delete load force-delete deactivate freeze void recall spoil revoke reset
 		--remove --end --prune --undo`,
 	false: `__complete acknowledge activate add alarm alarms api apply appearance approve audit
-		batch calls cells check codes compare completion conflicts consent deliveries deviations doctor download draw edit
+		batch calls cells check clear codes compare completion conflicts consent deliveries deviations doctor download draw edit
 		exchange export file health help history import label lint list list-codes listen log login-link lookup make
 		open orders plan probe publish pull qr record recommend redeem reject
 		replay restore-drill retarget rotate rules run save scan scans schedule search seed send serials serve set

@@ -41,6 +41,7 @@ var absent = map[Surface]map[string]string{
 		"putMember":                  "account set --member does, likewise",
 		"deleteMember":               "account set --member does, likewise",
 		"putLink":                    "account set --linked does, likewise",
+		"deleteSnapshot":             "qrjump api does",
 		"getSettings":                "setting list calls describeSettings",
 		"listFailedAuthentications":  "doctor asks for it, and names what keeps failing",
 		"listCodes":                  "batch download brings them, as the account",
