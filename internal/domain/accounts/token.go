@@ -108,20 +108,22 @@ func tokenShaped(text string) bool {
 	return true
 }
 
-// newTokenText generates 720 random bits in the format of a token of the Weixin platform, after the mark of the account.
+// newTokenText generates 768 random bits in the format of a token of the Weixin platform; the mark of the account replaces the first 48.
 func newTokenText(random io.Reader, appid string, now time.Time) (string, error) {
-	raw := make([]byte, 90)
+	raw := make([]byte, 96)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("drawing a token: %w", err)
 	}
+	copy(raw, tokenMark(appid))
 	// On the Weixin platform the number before the underscore grows slowly; on this server the number counts months.
-	number := (now.Year()-2017)*12 + int(now.Month())
-	return fmt.Sprintf("%d_%s%s", number, TokenMark(appid), base64.RawURLEncoding.EncodeToString(raw)), nil
+	return fmt.Sprintf("%d_%s", (now.Year()-2017)*12+int(now.Month()), base64.RawURLEncoding.EncodeToString(raw)), nil
+}
+
+func tokenMark(appid string) []byte {
+	sum := sha256.Sum256([]byte("token mark/" + appid))
+	return sum[:6]
 }
 
 // TokenMark returns the eight characters that follow the underscore in every token of an account or a platform. They are no secret:
 // a load balancer finds the cell of a call by them (decision 0089).
-func TokenMark(appid string) string {
-	sum := sha256.Sum256([]byte("token mark/" + appid))
-	return base64.RawURLEncoding.EncodeToString(sum[:6])
-}
+func TokenMark(appid string) string { return base64.RawURLEncoding.EncodeToString(tokenMark(appid)) }
