@@ -33,16 +33,16 @@ import (
 
 // cellSeed has two businesses: x is moved, s stays.
 var cellSeed = func() string {
-	var text strings.Builder
+	var text, rules strings.Builder
 	text.WriteString("settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}\naccounts:\n")
-	rules := "rules:\n"
+	rules.WriteString("rules:\n")
 	for _, name := range []string{"x", "s"} {
 		fmt.Fprintf(&text, "  - {appid: shop%s, kind: mini_program, secret: %q, versions: [release]}\n", name, secretOf("shop"+name))
 		fmt.Fprintf(&text, "  - {appid: brand%s, kind: service_account, certified: true, features: [marketcode], "+
 			"marketcode_key: 0123456789abcdef, secret: %q, linked: [shop%s]}\n", name, secretOf("brand"+name), name)
-		rules += fmt.Sprintf("  - {owner: shop%s, prefix: %q, path: pages/open, published: true}\n", name, "https://"+name+".example/open/")
+		fmt.Fprintf(&rules, "  - {owner: shop%s, prefix: %q, path: pages/open, published: true}\n", name, "https://"+name+".example/open/")
 	}
-	return text.String() + rules
+	return text.String() + rules.String()
 }()
 
 // cells are two cells behind the HAProxy of deploy/cells, which this test moves an account between.

@@ -93,7 +93,7 @@ func printDrill(w io.Writer, file string, r server.DrillReport) {
 		{"codes", tr("drill.codes_of_them_made_read", counted(r.Batches, "batch"), r.Codes)},
 	}
 	if file == "" {
-		rows = append(rows, []string{"audit log", tr("drill.log_and_rows_match", counted(int(r.Changes), "change"))})
+		rows = append(rows, []string{"changes", tr("drill.log_and_rows_match", counted(int(r.Changes), "change"))})
 		printTable(w, []string{"STEP", "FOUND"}, rows)
 		printMsg(w, "drill.database_works")
 		return
