@@ -310,7 +310,7 @@ func (p *plainChanges) insert(ctx context.Context, client int) error {
 	return p.sessions[client].SendBatch(ctx, &both).Close()
 }
 
-// atRest is what the nodes ask the database for while nothing happens.
+// atRest measures the transactions and the processor time of nodes without calls.
 func (c *changing) atRest(ctx context.Context, b *bench, database string) error {
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {
@@ -318,17 +318,17 @@ func (c *changing) atRest(ctx context.Context, b *bench, database string) error 
 	}
 	defer conn.Close(ctx)
 	transactions := func() (n int64, err error) {
-		// What a session did is seen a second later at most.
+		// PostgreSQL shows the statistics of a session after a second at most.
 		err = conn.QueryRow(ctx, `SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()`).Scan(&n)
 		return n, err
 	}
 	used := func() (sum time.Duration, err error) {
 		for _, q := range c.nodes {
-			one, err := cpu(q.pid())
+			used, err := cpu(q.pid())
 			if err != nil {
 				return 0, err
 			}
-			sum += one
+			sum += used
 		}
 		return sum, nil
 	}
@@ -353,8 +353,8 @@ func (c *changing) atRest(ctx context.Context, b *bench, database string) error 
 		if err != nil {
 			return err
 		}
-		whole := time.Since(began).Seconds() * float64(len(c.nodes))
-		asked, busy = append(asked, float64(after-before)/whole), append(busy, (more-spent).Seconds()*1000/whole)
+		nodeSeconds := time.Since(began).Seconds() * float64(len(c.nodes))
+		asked, busy = append(asked, float64(after-before)/nodeSeconds), append(busy, (more-spent).Seconds()*1000/nodeSeconds)
 	}
 	var connections int64
 	err = conn.QueryRow(ctx, `SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`).Scan(

@@ -65,7 +65,7 @@ type cells struct {
 }
 
 // at returns the address here for an address of haproxy.cfg.
-func (c *cells) at(address string) string {
+func (c *cells) local(address string) string {
 	c.t.Helper()
 	if c.ports[address] == "" {
 		l, err := net.Listen("tcp", anyPort)
@@ -98,7 +98,7 @@ func (c *cells) route(content string) {
 		return
 	}
 	until(c.t, "HAProxy to listen", func() bool {
-		conn, err := net.Dial("tcp", c.at("10.77.0.10:8080"))
+		conn, err := net.Dial("tcp", c.local("10.77.0.10:8080"))
 		if err == nil {
 			conn.Close()
 		}
@@ -118,7 +118,7 @@ func (c *cells) run(args ...string) []byte {
 	return text
 }
 
-// answer is what a client gets.
+// answer holds the status and the body of a response.
 type answer struct {
 	status int
 	retry  string // Retry-After
@@ -175,7 +175,7 @@ func (c *cells) changes(name, token string, writer int) {
 	n, unsure := 0, false
 	c.client(name, func(client *http.Client) (answer, error, bool) {
 		prefix := fmt.Sprintf("https://%s.example/w%d/%d/", name, writer, n)
-		address := c.at("10.77.0.10:8080") + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + url.QueryEscape(token)
+		address := c.local("10.77.0.10:8080") + "/cgi-bin/wxopen/qrcodejumpadd?access_token=" + url.QueryEscape(token)
 		a, err := ask(client, http.MethodPost, address, "", add(prefix, "pages/w"))
 		var r reply
 		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &r) == nil &&
@@ -201,7 +201,7 @@ func (c *cells) changes(name, token string, writer int) {
 func (c *cells) scanning(name, key string, text func() (text string, index int64)) {
 	c.client(name, func(client *http.Client) (answer, error, bool) {
 		scanned, index := text()
-		a, err := ask(client, http.MethodPost, c.at("10.77.0.10:8081")+"/scan/v1/resolve", key,
+		a, err := ask(client, http.MethodPost, c.local("10.77.0.10:8081")+"/scan/v1/resolve", key,
 			map[string]any{"user": fmt.Sprint("u", rand.IntN(50)), "text": scanned})
 		var d decision
 		right := err == nil && a.status == http.StatusOK && json.Unmarshal(a.body, &d) == nil && d.opens() && d.AppID == "shop"+name &&
@@ -245,7 +245,7 @@ func (c *cells) more() {
 // are answered correctly or with 503 and Retry-After, and the other business notices nothing.
 func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	if _, err := exec.LookPath("haproxy"); err != nil {
-		t.Skip("haproxy is not here")
+		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
 	}
 	eachBackend(t, func(t *testing.T, database string) {
 		c := &cells{t: t, dir: t.TempDir(), ports: map[string]string{}, acked: map[string]bool{}, scans: map[string]bool{},
@@ -269,13 +269,13 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		if database != "" {
 			second.Database = ownDatabase(t)
 		}
-		second.Listen = c.at("10.77.1.11:8080")
+		second.Listen = c.local("10.77.1.11:8080")
 		text, err := os.ReadFile("../deploy/cells/haproxy.cfg")
 		require.NoError(t, err)
 		config := regexp.MustCompile(`(?m)^  server node2 .*\n`).ReplaceAllString(string(text), "")
 		config = regexp.MustCompile(`10\.77\.0\.11:\d+`).ReplaceAllString(config, strings.TrimPrefix(a.URL, "http://"))
 		config = regexp.MustCompile(`10\.77\.1\.11:\d+`).ReplaceAllString(config, second.Listen)
-		config = regexp.MustCompile(`10\.77\.0\.10:\d+`).ReplaceAllStringFunc(config, c.at)
+		config = regexp.MustCompile(`10\.77\.0\.10:\d+`).ReplaceAllStringFunc(config, c.local)
 		config = strings.ReplaceAll(config, "/etc/qrjump", c.dir)
 		require.NoError(t, os.WriteFile(c.config, []byte(config), 0o600))
 		c.route("")
@@ -289,7 +289,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		}
 		key, err := operator(a.URL).ScanKeys.Create(t.Context(), api.ScanKey{Name: "till"})
 		require.NoError(t, err)
-		through := must{connect(t, "http://"+c.at("10.77.0.10:8080"), ""), t}
+		through := must{connect(t, "http://"+c.local("10.77.0.10:8080"), ""), t}
 		texts, tokens, batch := map[string][]string{}, map[string]string{}, int64(0)
 		for _, name := range []string{"x", "s"} {
 			order, err := operator(a.URL).Orders.Create(t.Context(), "brand"+name,
@@ -339,17 +339,17 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		held := c.count.held.Load()
 		client := &http.Client{}
 		for address, want := range map[string]int{
-			c.at("10.77.0.10:8082") + "/admin/v1/accounts/shopx":     http.StatusServiceUnavailable,
-			c.at("10.77.0.10:8082") + "/admin/v1/rules?owner=brandx": http.StatusServiceUnavailable,
-			c.at("10.77.0.10:8082") + "/admin/v1/accounts/shops":     http.StatusOK,
-			c.at("10.77.0.10:8082") + "/admin/v1/settings":           http.StatusMisdirectedRequest,
-			c.at("10.77.0.10:8092") + "/admin/v1/settings":           http.StatusOK,
-			c.at("10.77.0.10:8080") + "/cgi-bin/token?appid=shopx":   http.StatusServiceUnavailable,
+			c.local("10.77.0.10:8082") + "/admin/v1/accounts/shopx":     http.StatusServiceUnavailable,
+			c.local("10.77.0.10:8082") + "/admin/v1/rules?owner=brandx": http.StatusServiceUnavailable,
+			c.local("10.77.0.10:8082") + "/admin/v1/accounts/shops":     http.StatusOK,
+			c.local("10.77.0.10:8082") + "/admin/v1/settings":           http.StatusMisdirectedRequest,
+			c.local("10.77.0.10:8092") + "/admin/v1/settings":           http.StatusOK,
+			c.local("10.77.0.10:8080") + "/cgi-bin/token?appid=shopx":   http.StatusServiceUnavailable,
 		} {
 			got, err := ask(client, http.MethodGet, address, adminToken, nil)
 			assert.True(t, err == nil && got.status == want, "GET %s = %d, %v, want %d: %.200s", address, got.status, err, want, got.body)
 		}
-		got, err := ask(client, http.MethodPut, c.at("10.77.0.10:8092")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
+		got, err := ask(client, http.MethodPut, c.local("10.77.0.10:8092")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
 		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "",
 			"a change of the cell = %d, %v", got.status, err)
 		archive := filepath.Join(c.dir, "a.qrjump")
@@ -360,7 +360,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		}
 		c.run(args...)
 		b := start(t, second)
-		// What still reached the first cell would now be answered wrongly.
+		// From here on, the first cell would answer a request of the moved account wrongly.
 		require.NoError(t, operator(a.URL).Accounts.SetRulesEnabled(t.Context(), "shopx", false))
 		until(t, "clients to be held, and the others to go on", func() bool { return c.count.held.Load() >= held+100 || t.Failed() })
 		c.route("  b:\n" + moved)
@@ -444,7 +444,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 // TestCells_ExampleConsistent wants the map of deploy/cells to be what qrjump cells prints, and HAProxy to take the configuration with it.
 func TestCells_ExampleConsistent(t *testing.T) {
 	if _, err := exec.LookPath("haproxy"); err != nil {
-		t.Skip("haproxy is not here")
+		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
 	}
 	dir := t.TempDir()
 	printed, err := exec.Command("go", "run", "../cmd/qrjump", "cells", "--map", "../deploy/cells/cells.yaml").Output()

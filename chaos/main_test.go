@@ -38,7 +38,7 @@ type childConfig struct {
 	PrimariesEvery time.Duration
 	// Later makes the process a later version, with one schema more.
 	Later bool
-	// Collector is where the process exports spans; "" = nowhere. Instance is its name there.
+	// Collector receives the spans of the process, under the name Instance; "" = no export.
 	Collector, Instance string
 }
 

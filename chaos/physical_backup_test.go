@@ -197,7 +197,7 @@ func TestRestoreDrill_PhysicalBackup(t *testing.T) {
 		}
 	}
 	drill("this database can be used")
-	rule := w.there(restored, `SELECT prefix FROM rules WHERE published = 0 ORDER BY id LIMIT 1`)[0]
+	rule := w.values(restored, `SELECT prefix FROM rules WHERE published = 0 ORDER BY id LIMIT 1`)[0]
 	activation := dbtest.Number(t, restored, `SELECT min(seq) FROM changes WHERE kind = 'codes' AND action = 'activate'`)
 	dbtest.Exec(t, restored, `DELETE FROM rules WHERE prefix = '`+rule+`'`)
 	drill("the rule " + rule + " is gone, and nothing says that it was deleted")
@@ -271,11 +271,11 @@ func startWriters(t *testing.T, c *cluster) *writers {
 			}
 		})
 	}
-	other := connect(t, c.nodes[1].running.Load().URL, key.Key)
+	secondNode := connect(t, c.nodes[1].running.Load().URL, key.Key)
 	w.clients.Go(func() {
 		for index := 1; !w.ended.Load(); index++ {
 			sent := time.Now()
-			name, ok, err := activate(other, index)
+			name, ok, err := activate(secondNode, index)
 			assert.True(t, err == nil && ok, "the activation of code %d: %v, %v", index, ok, err)
 			w.log.add(name, sent, ok)
 		}
@@ -305,8 +305,8 @@ func (w *writers) stop() {
 	w.clients.Wait()
 }
 
-// there returns the texts that a query finds.
-func (w *writers) there(database, query string) []string {
+// values returns the texts that a query finds.
+func (w *writers) values(database, query string) []string {
 	w.t.Helper()
 	conn := operator(w.t, database)
 	defer conn.Close(context.Background())
@@ -321,8 +321,8 @@ func (w *writers) there(database, query string) []string {
 func (w *writers) compare(database string, before, after time.Time) {
 	w.t.Helper()
 	found := map[string]bool{}
-	for _, name := range append(w.there(database, `SELECT prefix FROM rules WHERE prefix NOT LIKE '%/open/'`),
-		w.there(database, `SELECT binding::json ->> 'activity_name' FROM code_events WHERE action = 'activate'`)...) {
+	for _, name := range append(w.values(database, `SELECT prefix FROM rules WHERE prefix NOT LIKE '%/open/'`),
+		w.values(database, `SELECT binding::json ->> 'activity_name' FROM code_events WHERE action = 'activate'`)...) {
 		_, sent := w.log.changes[name]
 		assert.True(w.t, sent, "the restored database has %q, which no client sent", name)
 		found[name] = true

@@ -52,7 +52,7 @@ func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(ru
 			if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {
 				return s.health.record(s.outage(err))
 			}
-			if !m.locked {
+			if m.unsupported || !m.locked { // an unsupported change does not wait for its group, which may still write m.locked
 				defer s.committer.finishSeparate(m)
 				break
 			}

@@ -215,8 +215,8 @@ func TestStrict_RejectsByBehaviour(t *testing.T) {
 func TestDeviationReport_EveryLeniency(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: agency})
-	beside := []string{"rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
-		"rules.confirm.vouched"} // what these stories do beside
+	always := []string{"rules.add.path_unasked", "codes.activate.path_unasked", "rules.edit.unchecked", "rules.add.icp_unasked",
+		"rules.confirm.vouched"} // reported by each of these stories
 	for head, story := range servertest.ReadStories(t, "testdata/stories/leniencies.txt") {
 		s.Renew(t)
 		row, name, _ := strings.Cut(head, ": ")
@@ -229,7 +229,7 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 		}
 		var got []string
 		for _, d := range reported(t, s) {
-			if !slices.Contains(beside, d.Behaviour) {
+			if !slices.Contains(always, d.Behaviour) {
 				got = append(got, d.Behaviour)
 			}
 		}
