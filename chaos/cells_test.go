@@ -349,7 +349,8 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			got, err := ask(client, http.MethodGet, address, adminToken, nil)
 			assert.True(t, err == nil && got.status == want, "GET %s = %d, %v, want %d: %.200s", address, got.status, err, want, got.body)
 		}
-		got, err := ask(client, http.MethodPut, c.local("10.77.0.10:8092")+"/admin/v1/settings", adminToken, map[string]any{"rule_limit": 7})
+		got, err := ask(client, http.MethodPut, c.local("10.77.0.10:8092")+"/admin/v1/settings", adminToken,
+			map[string]any{"rule_limit": 7})
 		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "",
 			"a change of the cell = %d, %v", got.status, err)
 		archive := filepath.Join(c.dir, "a.qrjump")

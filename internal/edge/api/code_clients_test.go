@@ -22,10 +22,6 @@ func login(t testing.TB, s *servertest.Server, user, appid string) string {
 	return made.JSCode
 }
 
-func session(s *servertest.Server, appid, secret, code string) servertest.Answer {
-	return s.Do("GET", sessionPath+"?grant_type=authorization_code&appid="+appid+"&secret="+secret+"&js_code="+code, "")
-}
-
 // Of 32 trades of one js_code at once, one wins.
 func TestJSCodeToSession_ConcurrentOneWins(t *testing.T) {
 	t.Parallel()

@@ -70,18 +70,6 @@ func as(appid, path, body string) how {
 	}
 }
 
-// after runs calls that must succeed, then the one that counts.
-func after(last how, first ...how) how {
-	return func(s *servertest.Server) servertest.Answer {
-		for _, call := range first {
-			if a := call(s); strings.HasPrefix(a.Body, `{"errcode":`) && !strings.HasPrefix(a.Body, `{"errcode":0,`) {
-				panic("a preparation failed: " + a.Body)
-			}
-		}
-		return last(s)
-	}
-}
-
 func stable(appid string) string {
 	return fmt.Sprintf(`{"grant_type":"client_credential","appid":%q,"secret":"secret-%s"}`, appid, appid)
 }
