@@ -31,6 +31,10 @@ var groupWait = 5 * time.Second
 
 const maxImpatient = 4
 
+// maxFreeTries is the number of groups that a change joins without waiting for the locks of its owner and origin. A transaction that holds
+// such a lock usually waits only for the newest entry of the audit log, and has ended when the next group gets this entry.
+const maxFreeTries = 3
+
 // maxBlocking is the maximum number of groups of a node that wait for locks of other transactions.
 const maxBlocking = 8
 
@@ -41,18 +45,21 @@ const ungroupedTime = 10 * time.Second
 // errUngrouped reports that a group did not make a change, which must now run in a separate transaction.
 var errUngrouped = errors.New("this change goes alone")
 
+// errLockedOut reports to a change of a group that another transaction holds a lock of the change.
+var errLockedOut = fmt.Errorf("%w: its owner or origin is locked", errUngrouped)
+
 // ChangeRules implements rules.Store.
 func (s *Store) ChangeRules(ctx context.Context, owner, origin string, f func(rules.Tx) error) error {
 	// On SQLite there are no groups, because only one transaction writes at a time. A change with a precondition runs in a separate
 	// transaction, because it must lock the newest entry of the audit log to check the precondition.
 	if s.tx == nil && s.engine.sharesRows && auditlog.PreconditionFromContext(ctx) == nil {
-		for blocks := false; ; blocks = true {
-			m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, blocks: blocks, begins: make(chan *queryBatch, 1),
-				ends: make(chan error, 1)}
+		for tries := 1; ; tries++ {
+			m := &pendingChange{parts: [2]string{ownerPart(owner), originPart(origin)}, blocks: tries > maxFreeTries,
+				begins: make(chan *queryBatch, 1), ends: make(chan error, 1)}
 			if err := s.committer.join(ctx, s, m, f); !errors.Is(err, errUngrouped) {
 				return s.health.record(s.outage(err))
 			}
-			if m.unsupported || !m.locked { // an unsupported change does not wait for its group, which may still write m.locked
+			if !m.lockedOut {
 				defer s.committer.finishSeparate(m)
 				break
 			}
@@ -107,7 +114,8 @@ type pendingChange struct {
 	in          *queryBatch
 	unsupported bool // the change used an operation that a group does not support
 	impatient   bool // the change runs in a separate transaction because it waited too long
-	locked      bool // another transaction has locked the owner or the origin of the change
+	locked      bool // another transaction has locked the owner or the origin of the change; only for the goroutine of the group
+	lockedOut   bool // the change did not begin, or was not answered, because it is locked; only for the goroutine of the change
 	blocks      bool // the group of the change waits for the locks of the owner and the origin
 	dependent   bool // the queries of the change see uncommitted writes of earlier changes in the group
 	author      context.Context
@@ -166,6 +174,7 @@ func (g *groupCommitter) join(ctx context.Context, s *Store, m *pendingChange, f
 		}
 	}
 	if m.in == nil {
+		m.lockedOut = true
 		return errUngrouped
 	}
 	if m.in.err != nil {
@@ -173,7 +182,7 @@ func (g *groupCommitter) join(ctx context.Context, s *Store, m *pendingChange, f
 	}
 	refusal := m.decide(ctx, s, f) // the group writes nothing of a refused change
 	switch {
-	case m.unsupported:
+	case m.unsupported, m.lockedOut:
 		return errUngrouped
 	case refusal != nil && !m.dependent:
 		return refusal
@@ -213,7 +222,7 @@ func (g *groupCommitter) takeBack(m *pendingChange) bool {
 func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) error) error {
 	decided := false
 	defer func() {
-		if !decided || m.unsupported {
+		if !decided || m.unsupported || m.lockedOut {
 			m.adds, m.writes, m.queued = nil, nil, nil
 		}
 		m.in.events <- event{}
@@ -425,7 +434,7 @@ func (t *Tx) opened(o *groupOpening) error {
 
 // gather runs the changes of a step until all of them have ended. Whenever each change either waits for query results or has ended, gather
 // sends the collected queries in one round trip; the first round trip begins with the opening (nil = none). Each waiting change then
-// receives the results of its queries or an error, which is errUngrouped if the change did not get its locks.
+// receives the results of its queries or an error, which is errLockedOut if the change did not get its locks.
 func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOpening) (err error) {
 	in := &queryBatch{events: make(chan event)}
 	for _, m := range step {
@@ -455,7 +464,7 @@ func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOp
 		}
 		for m, answered := range waiting {
 			if m.locked {
-				answered <- errUngrouped
+				answered <- errLockedOut
 			} else {
 				answered <- err
 			}
@@ -492,13 +501,16 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 
 // askAll passes queries of a pending change to the group and waits for the results.
 func (m *pendingChange) askAll(asked []*question) error {
-	if m.unsupported {
+	if m.unsupported || m.lockedOut {
 		return errUngrouped
 	}
 	e := event{change: m, questions: asked, results: make(chan error)}
 	m.in.events <- e
 	err := <-e.results
-	if err != nil && !isLocked(err) {
+	switch {
+	case errors.Is(err, errLockedOut):
+		m.lockedOut = true
+	case err != nil && !isLocked(err):
 		return m.rejectGrouping()
 	}
 	return err
