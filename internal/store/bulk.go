@@ -75,6 +75,12 @@ func (t *Tx) insertRows(insert string, rows [][]any) (query string, args []any) 
 	if t.pipe == nil {
 		return insert + ` VALUES ` + t.rowMarks(len(rows), len(rows[0])), slices.Concat(rows...)
 	}
+	source, args := unnest(rows)
+	return insert + ` SELECT * FROM ` + source, args
+}
+
+// unnest returns a table function for rows of texts and integers, and one array for each column as its arguments.
+func unnest(rows [][]any) (function string, args []any) {
 	types := make([]string, len(rows[0]))
 	for i, first := range rows[0] {
 		if _, is := first.(string); is {
@@ -93,7 +99,7 @@ func (t *Tx) insertRows(insert string, rows [][]any) (query string, args []any) 
 		}
 		types[i], args = fmt.Sprintf("$%d::bigint[]", i+1), append(args, column)
 	}
-	return insert + ` SELECT * FROM unnest(` + strings.Join(types, ", ") + `)`, args
+	return `unnest(` + strings.Join(types, ", ") + `)`, args
 }
 
 // addMany inserts rows like insertMany, and returns the number of stored rows. Transactions call addMany many times with some hundred rows

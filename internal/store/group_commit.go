@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -111,17 +113,18 @@ type pendingChange struct {
 	begins chan *queryBatch // receives the query batch when the change may start; nil if the change must run separately
 	ends   chan error       // receives the result of the transaction
 
-	in          *queryBatch
-	unsupported bool // the change used an operation that a group does not support
-	impatient   bool // the change runs in a separate transaction because it waited too long
-	locked      bool // another transaction has locked the owner or the origin of the change; only for the goroutine of the group
-	lockedOut   bool // the change did not begin, or was not answered, because it is locked; only for the goroutine of the change
-	blocks      bool // the group of the change waits for the locks of the owner and the origin
-	dependent   bool // the queries of the change see uncommitted writes of earlier changes in the group
-	author      context.Context
-	adds        []added
-	writes      []statement
-	queued      []change
+	in            *queryBatch
+	unsupported   bool // the change used an operation that a group does not support
+	impatient     bool // the change runs in a separate transaction because it waited too long
+	locked        bool // another transaction has locked the owner or the origin of the change; only for the goroutine of the group
+	lockedOut     bool // the change did not begin, or was not answered, because it is locked; only for the goroutine of the change
+	blocks        bool // the group of the change waits for the locks of the owner and the origin
+	dependent     bool // the queries of the change see uncommitted writes of earlier changes in the group
+	author        context.Context
+	adds          []added
+	confirmations [][]any // rows of table domain_verifications
+	writes        []statement
+	queued        []change
 }
 
 // added is a new rule whose id is assigned after the newest entry of the audit log is locked, because the id is a sequence number.
@@ -223,7 +226,7 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 	decided := false
 	defer func() {
 		if !decided || m.unsupported || m.lockedOut {
-			m.adds, m.writes, m.queued = nil, nil, nil
+			m.adds, m.confirmations, m.writes, m.queued = nil, nil, nil, nil
 		}
 		m.in.events <- event{}
 	}()
@@ -339,7 +342,7 @@ func (s *Store) runGroup(all []*pendingChange) {
 				}
 				opening = nil
 				for _, m := range step {
-					wrote = wrote || len(m.adds)+len(m.writes)+len(m.queued) > 0
+					wrote = wrote || len(m.adds)+len(m.confirmations)+len(m.writes)+len(m.queued) > 0
 				}
 				if err := tx.writeAll(ctx, step); err != nil {
 					return err
@@ -453,7 +456,11 @@ func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOp
 		}
 		running = len(waiting)
 		if err == nil && len(asked) > 0 {
-			err = outageOf(t.engine, safely(func() error { return t.pipe.answer(ctx, asked...) }))
+			merged, distribute := mergeQueries(asked)
+			err = outageOf(t.engine, safely(func() error { return t.pipe.answer(ctx, merged...) }))
+			if err == nil {
+				distribute()
+			}
 			if opening != nil {
 				err = errors.Join(err, t.opened(opening))
 				opening = nil
@@ -473,10 +480,65 @@ func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOp
 	return err
 }
 
+// mergeQueries returns fewer queries with the same results: queries of the same text become one query, because the server needs longer to
+// start a query than to read a few rows. The caller runs the merged queries and then calls distribute, which stores the rows in the
+// original queries.
+func mergeQueries(asked []*question) (merged []*question, distribute func()) {
+	byText := map[string][]*question{}
+	for _, q := range asked {
+		byText[q.query] = append(byText[q.query], q)
+	}
+	parts := map[*question][]*question{}
+	for _, q := range asked {
+		same := byText[q.query]
+		delete(byText, q.query)
+		if all := mergedQuery(same); all != nil {
+			merged, parts[all] = append(merged, all), same
+		} else {
+			merged = append(merged, same...)
+		}
+	}
+	return merged, func() {
+		for all, same := range parts {
+			for _, row := range all.rows {
+				part := same[row[0].(int64)-1]
+				part.rows = append(part.rows, row[1:])
+			}
+		}
+	}
+}
+
+// mergedQuery returns a query whose rows begin with the number of a query of the same text, counted from 1; nil = the queries cannot be
+// merged. OFFSET 0 keeps the planner from reading a whole table for the join.
+func mergedQuery(same []*question) *question {
+	if len(same) < 2 || !strings.HasPrefix(same[0].query, "SELECT ") || strings.Contains(same[0].query, "LIMIT") {
+		return nil
+	}
+	rows := make([][]any, len(same))
+	for i, q := range same {
+		rows[i] = q.args
+		for n, arg := range q.args {
+			kind, first := reflect.ValueOf(arg).Kind(), reflect.ValueOf(same[0].args[n]).Kind()
+			if kind != first || kind != reflect.String && kind != reflect.Int64 {
+				return nil
+			}
+		}
+	}
+	query, names := same[0].query, make([]string, len(rows[0]))
+	for i := len(names) - 1; i >= 0; i-- {
+		names[i] = fmt.Sprint("a", i)
+		query = strings.ReplaceAll(query, fmt.Sprint("$", i+1), "q."+names[i])
+	}
+	unnested, args := unnest(rows)
+	return &question{statement: statement{args: args, query: `SELECT q.i, r.* FROM ` + unnested + ` WITH ORDINALITY AS q(` +
+		strings.Join(append(names, "i"), ", ") + `), LATERAL (` + query + ` OFFSET 0) AS r`}}
+}
+
 // writeAll queues the statements and the audit log entries of a group's changes. The caller must have locked the newest entry of the log.
 func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
-	var rows [][]any
+	var rows, confirmations [][]any
 	for _, m := range begun {
+		confirmations = append(confirmations, m.confirmations...)
 		for _, a := range m.adds {
 			a.rule.ID = t.head.seq + int64(len(t.queued)) + 1
 			rows = append(rows, ruleArgs(&a.rule))
@@ -490,6 +552,11 @@ func (t *Tx) writeAll(ctx context.Context, begun []*pendingChange) error {
 			}
 		}
 		t.queued = append(t.queued, m.queued...)
+	}
+	if len(confirmations) > 0 {
+		if err := t.putConfirmations(ctx, confirmations); err != nil {
+			return err
+		}
 	}
 	if len(rows) == 0 {
 		return nil

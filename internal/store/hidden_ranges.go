@@ -59,8 +59,10 @@ func lockHeld(table, lock string) string {
 }
 
 // shortLockTimeout sets a short lock timeout while a bulk import is running: a transaction that has locked the end of the audit log
-// must not wait minutes for a row that the import has written and not committed.
-var shortLockTimeout = `SELECT set_config('lock_timeout', '200ms', true) FROM pg_locks i WHERE ` + lockHeld("i", importing) + ` LIMIT 1`
+// must not wait minutes for a row that the import has written and not committed. The statement tries the lock of an import, because a
+// search in pg_locks costs as much as ten inserts.
+const shortLockTimeout = `SELECT set_config('lock_timeout', CASE WHEN pg_try_advisory_lock_shared(` + importing + `)
+	THEN CASE WHEN pg_advisory_unlock_shared(` + importing + `) THEN current_setting('lock_timeout') END ELSE '200ms' END, true)`
 
 // defaultLockTimeout undoes shortLockTimeout, so that statements at the commit may wait longer for a lock.
 const defaultLockTimeout = `SET LOCAL lock_timeout TO DEFAULT`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -62,11 +63,11 @@ func (t ruleQueries) RulesAt(ctx context.Context, keys []string) ([]rules.Rule, 
 	var found []rules.Rule
 	for len(keys) > 0 {
 		n := min(chunk, len(keys))
-		args := make([]any, n)
-		for i, key := range keys[:n] {
-			args[i] = key
+		args := make([]any, min(chunk, 1<<bits.Len(uint(n-1)))) // few lengths, so that each connection prepares few statements
+		for i := range args {
+			args[i] = keys[min(i, n-1)]
 		}
-		items, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, n)+`)`, args...)
+		items, err := list(ctx, t.Tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE key IN (`+t.marks(1, len(args))+`)`, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -696,8 +697,17 @@ func (t ruleQueries) DeleteDomain(ctx context.Context, host string) error {
 }
 
 func (t ruleQueries) PutConfirmation(ctx context.Context, c rules.Confirmation) error {
-	return t.execQueued(ctx, nil, `INSERT INTO domain_verifications (rid, created_at, owner, prefix, url, ok, reason, steps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (rid) DO NOTHING`, c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text())
+	row := []any{c.RID, millis(c.At), c.Owner, c.Prefix, c.URL, flag(c.OK), c.Reason, inJSON(&c.Steps).text()}
+	if t.groupChange != nil {
+		t.groupChange.confirmations = append(t.groupChange.confirmations, row)
+		return nil
+	}
+	return t.putConfirmations(ctx, [][]any{row})
+}
+
+func (t *Tx) putConfirmations(ctx context.Context, rows [][]any) error {
+	query, args := t.insertRows(`INSERT INTO domain_verifications (rid, created_at, owner, prefix, url, ok, reason, steps)`, rows)
+	return t.execQueued(ctx, nil, query+` ON CONFLICT (rid) DO NOTHING`, args...)
 }
 
 func (t ruleQueries) ForgetConfirmations(ctx context.Context, before time.Time) error {
