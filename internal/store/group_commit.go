@@ -246,7 +246,7 @@ func (m *pendingChange) decide(ctx context.Context, s *Store, f func(rules.Tx) e
 func (g *groupCommitter) run(s *Store) {
 	for {
 		g.mu.Lock()
-		group := g.take(func(m *pendingChange) bool { return !m.blocks && !g.blocking[m.parts] })
+		group := g.takeFree(maxGroupSize)
 		for _, m := range slices.Clone(g.waiting) {
 			if m.blocks && !g.blocking[m.parts] && len(g.blocking) < maxBlocking {
 				g.block(s, m.parts)
@@ -261,10 +261,16 @@ func (g *groupCommitter) run(s *Store) {
 	}
 }
 
-// take removes the first pending changes that match, at most maxGroupSize, from the queue. The caller must hold g.mu.
-func (g *groupCommitter) take(matches func(*pendingChange) bool) (group []*pendingChange) {
+// takeFree removes the first pending changes, at most limit, that need not wait for the locks of their owner and origin. The caller must hold
+// g.mu.
+func (g *groupCommitter) takeFree(limit int) []*pendingChange {
+	return g.take(limit, func(m *pendingChange) bool { return !m.blocks && !g.blocking[m.parts] })
+}
+
+// take removes the first pending changes that match, at most limit, from the queue. The caller must hold g.mu.
+func (g *groupCommitter) take(limit int, matches func(*pendingChange) bool) (group []*pendingChange) {
 	g.waiting = slices.DeleteFunc(g.waiting, func(m *pendingChange) bool {
-		ok := len(group) < maxGroupSize && matches(m)
+		ok := len(group) < limit && matches(m)
 		if ok {
 			group = append(group, m)
 		}
@@ -275,7 +281,7 @@ func (g *groupCommitter) take(matches func(*pendingChange) bool) (group []*pendi
 
 // block runs the pending changes of an owner and an origin in a group that waits for their locks. The caller must hold g.mu.
 func (g *groupCommitter) block(s *Store, parts [2]string) {
-	group := g.take(func(m *pendingChange) bool { return m.parts == parts })
+	group := g.take(maxGroupSize, func(m *pendingChange) bool { return m.parts == parts })
 	for _, m := range group {
 		m.blocks = true
 	}
@@ -340,7 +346,11 @@ func (s *Store) runGroup(all []*pendingChange) {
 					}
 					return err
 				}
-				opening = nil
+				first := opening != nil && opening.head != nil
+				if opening = nil; first && !all[0].blocks {
+					opening = s.committer.openLate(len(all))
+					later = append(later, opening.steps()...)
+				}
 				for _, m := range step {
 					wrote = wrote || len(m.adds)+len(m.confirmations)+len(m.writes)+len(m.queued) > 0
 				}
@@ -390,22 +400,18 @@ func safely(f func() error) (err error) {
 // blocks, whose changes have the same owner and origin, first waits for their locks.
 type groupOpening struct {
 	all         []*pendingChange
-	head, locks *question
+	head, locks *question // head is nil for changes that join the group late
 	statements  []*question
 }
 
 func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOpening {
-	owners, origins := make([]int64, len(all)), make([]int64, len(all))
-	for i, m := range all {
-		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
-	}
 	ask := func(query string, args ...any) *question {
 		return &question{statement: statement{query: query, args: args}}
 	}
 	o := &groupOpening{all: all, head: ask(t.engine.headQuery)}
 	if all[0].blocks {
 		o.locks = ask(`SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2), pg_advisory_xact_lock($3)`,
-			lockNumber(allRules), owners[0], origins[0])
+			lockNumber(allRules), lockNumber(all[0].parts[0]), lockNumber(all[0].parts[1]))
 		o.statements = append(o.statements, o.locks)
 	}
 	o.statements = append(o.statements, o.head, ask(`SELECT set_config('lock_timeout', $1, true)`, fmt.Sprint(lockTimeout.Milliseconds())),
@@ -414,22 +420,56 @@ func (t *Tx) openGroup(all []*pendingChange, lockTimeout time.Duration) *groupOp
 		o.statements = append(o.statements, ask(t.engine.holding))
 	}
 	if o.locks == nil {
-		o.locks = ask(`SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
-			AND pg_try_advisory_xact_lock(origin)
-			FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`,
-			lockNumber(allRules), owners, origins)
+		o.locks = tryLocks(all)
 		o.statements = append(o.statements, o.locks)
 	}
 	return o
 }
 
+// tryLocks returns a query that takes the locks of the owners and origins of changes, and tells for each change whether both were free.
+func tryLocks(all []*pendingChange) *question {
+	owners, origins := make([]int64, len(all)), make([]int64, len(all))
+	for i, m := range all {
+		owners[i], origins[i] = lockNumber(m.parts[0]), lockNumber(m.parts[1])
+	}
+	return &question{statement: statement{query: `SELECT pg_try_advisory_xact_lock_shared($1) AND pg_try_advisory_xact_lock(owner)
+		AND pg_try_advisory_xact_lock(origin)
+		FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS m(owner, origin, i) ORDER BY i`,
+		args: []any{lockNumber(allRules), owners, origins}}}
+}
+
+// openLate takes the changes that began to wait while a group of so many changes waited for the newest entry of the audit log, and returns
+// the statements that take their locks; nil = no change waits.
+func (g *groupCommitter) openLate(size int) *groupOpening {
+	g.mu.Lock()
+	late := g.takeFree(maxGroupSize - size)
+	g.mu.Unlock()
+	if len(late) == 0 {
+		return nil
+	}
+	locks := tryLocks(late)
+	return &groupOpening{all: late, locks: locks, statements: []*question{locks}}
+}
+
+// steps returns the steps of late changes, which see the writes of the earlier changes of the group.
+func (o *groupOpening) steps() [][]*pendingChange {
+	if o == nil {
+		return nil
+	}
+	late := steps(o.all)
+	for _, m := range o.all {
+		m.dependent = true
+	}
+	return late
+}
+
 // opened stores the newest entry of the audit log in t, and marks the changes whose locks another transaction holds.
 func (t *Tx) opened(o *groupOpening) error {
-	if len(o.head.rows) == 0 {
-		return nil // the statements failed
-	}
-	for i, row := range o.locks.rows {
+	for i, row := range o.locks.rows { // none if the statements failed
 		o.all[i].locked = !o.all[i].blocks && row[0] != true
+	}
+	if t.head != nil || len(o.head.rows) == 0 {
+		return nil
 	}
 	t.head = &head{}
 	return o.head.rows[0].Scan(&t.head.seq, &t.head.hash)
@@ -447,7 +487,7 @@ func (t *Tx) gather(ctx context.Context, step []*pendingChange, opening *groupOp
 	if opening != nil {
 		asked = opening.statements
 	}
-	for running := len(step); running > 0; asked = nil {
+	for running := len(step); running > 0 || len(asked) > 0; asked = nil {
 		waiting := map[*pendingChange]chan error{}
 		for range running {
 			if e := <-in.events; e.results != nil {

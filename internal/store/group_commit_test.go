@@ -27,10 +27,11 @@ type waiting struct {
 	free    func() // gives the head back
 	all     sync.WaitGroup
 	asked   int
+	lost    bool // the commit of the first change fails
 }
 
-// whileWaiting runs f on PostgreSQL while the first change waits for the head of the audit log,
-// so that all later changes queue behind it. SQLite commits one change at a time.
+// whileWaiting runs f on PostgreSQL while the first change waits for the head of the audit log, so that all later changes queue behind it
+// and join its group late. SQLite commits one change at a time.
 func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 	t.Helper()
 	target := Target{URL: copies.Postgres(t), Dir: t.TempDir()}
@@ -53,13 +54,15 @@ func whileWaiting(t *testing.T, f func(t *testing.T, w *waiting)) {
 			t.Error(err)
 		}
 	}}
+	first := make(chan error, 1)
 	w.all.Go(func() {
-		if err := add(t.Context(), service, w.owner("first"), "rid of first", "https://first.example/", false); err != nil {
-			t.Error(err)
-		}
+		first <- add(t.Context(), service, w.owner("first"), "rid of first", "https://first.example/", false)
 	})
 	waitFor(t, "the first change to wait for the head", func() bool { return sessionsThatWait(t, nodes[1]) == 1 })
 	f(t, w)
+	if err := <-first; (err != nil) != w.lost {
+		t.Errorf("the first change ended with %v, lost: %v", err, w.lost)
+	}
 }
 
 // makeOwners makes the accounts whose rules the tests add.
@@ -287,6 +290,27 @@ func TestGroupCommit_LongWaitersSoloLimit(t *testing.T) {
 	})
 }
 
+// Changes that began to wait while a group waited for the head of the log are committed by the transaction of this group.
+func TestGroupCommit_LateChangesJoin(t *testing.T) {
+	whileWaiting(t, func(t *testing.T, w *waiting) {
+		var all []<-chan error
+		for i := range 4 {
+			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i/2), i))
+		}
+		w.free()
+		for i, err := range all {
+			if err := <-err; err != nil {
+				t.Errorf("change %d: %v", i, err)
+			}
+		}
+		w.all.Wait()
+		w.verified(1 + len(all))
+		var transactions int
+		require.NoError(t, w.s.read.QueryRowContext(t.Context(), `SELECT COUNT(DISTINCT xmin::text) FROM rules`).Scan(&transactions))
+		assert.Equal(t, transactions, 1, "transactions that wrote the rules")
+	})
+}
+
 // The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
 func TestGroupCommit_LostCommitResponse(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
@@ -299,6 +323,7 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		w.lost = true
 		var all []<-chan error
 		for i := range 3 {
 			all = append(all, w.adds(t.Context(), fmt.Sprint("owner", i), 0))
@@ -310,7 +335,7 @@ func TestGroupCommit_LostCommitResponse(t *testing.T) {
 			}
 		}
 		w.all.Wait()
-		w.verified(1)
+		w.verified(0)
 	})
 }
 
