@@ -261,8 +261,8 @@ func (g *groupCommitter) run(s *Store) {
 	}
 }
 
-// takeFree removes the first pending changes, at most limit, that need not wait for the locks of their owner and origin. The caller must hold
-// g.mu.
+// takeFree removes the first pending changes, at most limit, that need not wait for the locks of their owner and origin. The caller must
+// hold g.mu.
 func (g *groupCommitter) takeFree(limit int) []*pendingChange {
 	return g.take(limit, func(m *pendingChange) bool { return !m.blocks && !g.blocking[m.parts] })
 }

@@ -50,14 +50,6 @@ const maxBucketRows = 1024
 // importing is the id of the advisory lock of a bulk import that writes a reserved range: only one such import runs at a time.
 const importing = `hashtextextended('qrjump imports rules ' || coalesce(current_schema(), ''), 0)`
 
-// lockHeld returns an SQL condition that is true for a row of pg_locks if a session holds the advisory lock whose id is in the parameter
-// lock; table is the alias of pg_locks.
-func lockHeld(table, lock string) string {
-	return table + `.locktype = 'advisory' AND ` + table + `.objsubid = 1 AND ` + table + `.granted AND ` + table +
-		`.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND ((` + table + `.classid::bigint << 32) | ` + table + `.objid::bigint) = ` + lock
-}
-
 // shortLockTimeout sets a short lock timeout while a bulk import is running: a transaction that has locked the end of the audit log
 // must not wait minutes for a row that the import has written and not committed. The statement tries the lock of an import, because a
 // search in pg_locks costs as much as ten inserts.
