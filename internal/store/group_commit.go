@@ -37,6 +37,10 @@ const maxImpatient = 4
 // such a lock usually waits only for the newest entry of the audit log, and has ended when the next group gets this entry.
 const maxFreeTries = 3
 
+// maxSteps is the maximum number of steps of the changes that a group takes at once. Each step is a round trip for which all other changes
+// wait.
+const maxSteps = 16
+
 // maxBlocking is the maximum number of groups of a node that wait for locks of other transactions.
 const maxBlocking = 8
 
@@ -264,7 +268,15 @@ func (g *groupCommitter) run(s *Store) {
 // takeFree removes the first pending changes, at most limit, that need not wait for the locks of their owner and origin. The caller must
 // hold g.mu.
 func (g *groupCommitter) takeFree(limit int) []*pendingChange {
-	return g.take(limit, func(m *pendingChange) bool { return !m.blocks && !g.blocking[m.parts] })
+	depth := map[string]int{} // steps of the owner or the origin
+	return g.take(limit, func(m *pendingChange) bool {
+		n := 1 + max(depth[m.parts[0]], depth[m.parts[1]])
+		if m.blocks || g.blocking[m.parts] || n > maxSteps {
+			return false
+		}
+		depth[m.parts[0]], depth[m.parts[1]] = n, n
+		return true
+	})
 }
 
 // take removes the first pending changes that match, at most limit, from the queue. The caller must hold g.mu.

@@ -311,6 +311,24 @@ func TestGroupCommit_LateChangesJoin(t *testing.T) {
 	})
 }
 
+// A group takes at most maxSteps of the changes that share an owner or an origin, and the changes of others behind them.
+func TestGroupCommit_StepsLimited(t *testing.T) {
+	var g groupCommitter
+	for i := range maxSteps + 3 {
+		owner, origin := ownerPart("busy"), originPart(fmt.Sprint("https://", i))
+		if i%2 == 1 {
+			owner, origin = ownerPart(fmt.Sprint("owner", i)), originPart("https://busy.example")
+		}
+		g.waiting = append(g.waiting, &pendingChange{parts: [2]string{owner, origin}})
+		g.waiting = append(g.waiting, &pendingChange{parts: [2]string{owner, origin}})
+	}
+	g.waiting = append(g.waiting, &pendingChange{parts: [2]string{ownerPart("other"), originPart("https://other.example")}})
+	all := g.takeFree(maxGroupSize)
+	assert.Equal(t, len(all), 2*maxSteps+1, "changes of two busy parts and of another owner")
+	assert.Equal(t, len(steps(all)), maxSteps, "steps of the group")
+	assert.Equal(t, len(g.waiting), 6, "changes that wait for the next group")
+}
+
 // The session ends when the commit of several was sent: each is told that nobody knows, and none is made once more.
 func TestGroupCommit_LostCommitResponse(t *testing.T) {
 	whileWaiting(t, func(t *testing.T, w *waiting) {
