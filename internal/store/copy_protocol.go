@@ -5,17 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"unicode/utf8"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which only PostgreSQL has. copyRows uses the text format, because a server error then contains the line
-// number. During a COPY, the connection cannot run another statement. If the partition for a row must be created first, the COPY ends
-// before this row, and a new COPY starts with this row.
+// copyRows stores rows by COPY, which only PostgreSQL has. During a COPY, the connection cannot run another statement. If the partition for a
+// row must be created first, the COPY ends before this row, and a new COPY starts with this row.
 func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {
@@ -23,43 +22,40 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	}
 	// Only the table scan_events has partitions.
 	day := -1
-	for i, name := range rows.columns {
-		if rows.table == "scan_events" && name == "day" {
-			day = i
-		}
+	if rows.table == "scan_events" {
+		day = slices.Index(rows.columns, "day")
 	}
-	dst := `COPY ` + rows.table + ` (` + strings.Join(rows.columns, ", ") + `) FROM STDIN`
 	var waiting []any // first row of the next COPY; nil = none
 	for {
 		prev := rows.n
 		if waiting != nil {
 			prev--
 		}
-		source := &copySource{next: func() ([]any, error) {
-			row := waiting
-			waiting = nil
-			if row == nil {
-				var err error
-				if row, err = rows.next(); err != nil {
-					return nil, err
-				}
+		var broken error // why a row cannot be read
+		source := pgx.CopyFromFunc(func() (row []any, err error) {
+			if row, waiting = waiting, nil; row == nil {
+				row, err = rows.next()
 			}
-			if day >= 0 && l.lacksRoom(row[day]) {
+			switch {
+			case errors.Is(err, io.EOF):
+				return nil, nil
+			case err == nil && day >= 0 && l.lacksRoom(row[day]):
 				waiting = row
-				return nil, io.EOF
+				return nil, nil
+			case err == nil:
+				err = rows.fit(row, kinds)
 			}
-			for i, value := range row {
-				if _, number := value.(int64); number && kinds[i] == "TEXT" {
-					return nil, fmt.Errorf("row %d of %s: %s is not a text", rows.n, rows.table, rows.columns[i])
-				}
+			if err != nil {
+				broken = err
+				return nil, errBroken
 			}
-			return row, nil
-		}}
+			return sanitizeText(row), nil
+		})
 		err := l.conn.Raw(func(driver any) error {
-			_, err := pgxOf(driver).PgConn().CopyFrom(ctx, source, dst)
+			_, err := pgxOf(driver).CopyFrom(ctx, pgx.Identifier{rows.table}, rows.columns, source)
 			return err
 		})
-		if broken := source.end(); err != nil || broken != nil {
+		if err != nil {
 			return copyFault(err, broken, rows, prev)
 		}
 		if waiting == nil {
@@ -69,6 +65,19 @@ func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 			return fmt.Errorf("row %d of %s: %w", rows.n, rows.table, err)
 		}
 	}
+}
+
+// errBroken is the error with which the client aborts a COPY; it has no details, because it appears in the log of the database server.
+var errBroken = errors.New("a row cannot be read")
+
+// fit returns an error if a value of a row has another type than its column.
+func (r *rowReader) fit(row []any, kinds []string) error {
+	for i, value := range row {
+		if _, number := value.(int64); number != (kinds[i] == "INT8") {
+			return fmt.Errorf("row %d of %s: %s has the wrong type: want %s", r.n, r.table, r.columns[i], kinds[i])
+		}
+	}
+	return nil
 }
 
 // kinds returns the types of the columns, TEXT or INT8.
@@ -124,90 +133,3 @@ func copyLine(location, table string) int64 {
 }
 
 func isDigit(r rune) bool { return r >= '0' && r <= '9' }
-
-// copySource provides rows in the text format of COPY. The goroutine of CopyFrom that reads the rows may still run after the connection of
-// a COPY is lost; the method end stops it.
-type copySource struct {
-	next func() ([]any, error)
-
-	mu    sync.Mutex
-	text  []byte // remaining text of the current chunk
-	space []byte
-	err   error // why no row follows: io.EOF, or the error of the row that could not be read
-	ended bool
-}
-
-// copyText is the approximate size in bytes of a chunk of COPY text.
-const copyText = 32 << 10
-
-// errBroken is the error with which the client aborts a COPY; it has no details, because it appears in the log of the database server.
-var errBroken = errors.New("a row cannot be read")
-
-func (c *copySource) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended {
-		return 0, errBroken
-	}
-	if len(c.text) == 0 {
-		c.text = c.space[:0]
-		for c.err == nil && len(c.text) < copyText {
-			var row []any
-			if row, c.err = c.next(); c.err == nil {
-				c.text = appendCopy(c.text, row)
-			}
-		}
-		c.space = c.text
-	}
-	n := copy(p, c.text)
-	c.text = c.text[n:]
-	if n > 0 || c.err == nil || c.err == io.EOF {
-		if n == 0 {
-			return 0, c.err
-		}
-		return n, nil
-	}
-	return 0, errBroken
-}
-
-// end stops the reading of rows and returns the error of the row that could not be read; nil = no such row.
-func (c *copySource) end() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-	if c.err == io.EOF {
-		return nil
-	}
-	return c.err
-}
-
-// appendCopy appends a row in the COPY text format. A text that PostgreSQL cannot store becomes NULL, as in sanitizeText.
-func appendCopy(b []byte, row []any) []byte {
-	for i, value := range row {
-		if i > 0 {
-			b = append(b, '\t')
-		}
-		switch v := value.(type) {
-		case int64:
-			b = strconv.AppendInt(b, v, 10)
-		case string:
-			if !utf8.ValidString(v) || strings.IndexByte(v, 0) >= 0 {
-				b = append(b, `\N`...)
-				continue
-			}
-			for {
-				special := strings.IndexAny(v, "\\\t\n\r")
-				if special < 0 {
-					break
-				}
-				b = append(b, v[:special]...)
-				b = append(b, '\\', copyEscapes[v[special]])
-				v = v[special+1:]
-			}
-			b = append(b, v...)
-		}
-	}
-	return append(b, '\n')
-}
-
-var copyEscapes = map[byte]byte{'\\': '\\', '\t': 't', '\n': 'n', '\r': 'r'}
