@@ -466,12 +466,7 @@ func (d *Service) refreshToken(component string, g Grant) (string, error) {
 
 // Authorization implements api_get_authorizer_info. Contract: rules §3.2.
 func (d *Service) Authorization(ctx context.Context, component, appid string) (Authorization, error) {
-	var a Authorization
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		a, err = d.authorization(ctx, tx, component, appid)
-		return err
-	})
-	return a, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (Authorization, error) { return d.authorization(ctx, tx, component, appid) })
 }
 
 // Authorizations implements api_get_authorizer_list: it returns 40170 if count is above 500. The returned accounts have only the
@@ -581,22 +576,12 @@ func (d *Service) CompleteGrants(ctx context.Context) error {
 
 // GetComponent returns a component without its grants, or ErrNoComponent.
 func (d *Service) GetComponent(ctx context.Context, appid string) (Component, error) {
-	var c Component
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		c, err = tx.ComponentWithoutGrants(ctx, appid)
-		return err
-	})
-	return c, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (Component, error) { return tx.ComponentWithoutGrants(ctx, appid) })
 }
 
 // ListComponents lists components without their grants, sorted by AppID.
 func (d *Service) ListComponents(ctx context.Context, cursor string, limit int) ([]Component, error) {
-	var list []Component
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.Components(ctx, cursor, limit)
-		return err
-	})
-	return list, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]Component, error) { return tx.Components(ctx, cursor, limit) })
 }
 
 // GrantsBy lists the components to which an account granted permissions, with the permissions. ErrNoAccount.

@@ -114,11 +114,7 @@ func (d *Service) PushPolicy() outbox.Policy {
 }
 
 func (d *Service) openEventURL(ctx context.Context, component string) (func(*outbox.Row) (safehttp.Request, error), error) {
-	var c Component
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		c, err = tx.ComponentWithoutGrants(ctx, component)
-		return err
-	})
+	c, err := Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (Component, error) { return tx.ComponentWithoutGrants(ctx, component) })
 	if err != nil {
 		return nil, err
 	}

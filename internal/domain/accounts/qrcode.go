@@ -245,11 +245,7 @@ func (d *Service) CreateQRCode(ctx context.Context, caller Account, draft QRDraf
 
 // QRCodeByTicket returns the code with the given ticket, or ErrNoQRCode if there is no such code or the code has expired.
 func (d *Service) QRCodeByTicket(ctx context.Context, ticket string) (QRCode, error) {
-	var q QRCode
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		q, err = tx.QRCodeByTicket(ctx, ticket)
-		return err
-	})
+	q, err := Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (QRCode, error) { return tx.QRCodeByTicket(ctx, ticket) })
 	if err == nil && !q.Works(d.Now()) {
 		err = ErrNoQRCode
 	}

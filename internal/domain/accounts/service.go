@@ -273,22 +273,12 @@ func (d *Service) ExpireTokens(ctx context.Context, appid string) error {
 
 // Get returns an account, or ErrNoAccount.
 func (d *Service) Get(ctx context.Context, appid string) (Account, error) {
-	var a Account
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		a, err = tx.Account(ctx, appid)
-		return err
-	})
-	return a, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (Account, error) { return tx.Account(ctx, appid) })
 }
 
 // List returns at most limit accounts, sorted by AppID, starting after cursor.
 func (d *Service) List(ctx context.Context, cursor string, limit int) ([]Account, error) {
-	var list []Account
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.Accounts(ctx, cursor, limit)
-		return err
-	})
-	return list, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]Account, error) { return tx.Accounts(ctx, cursor, limit) })
 }
 
 // Link links a service account with a Mini Program at once.
@@ -338,29 +328,17 @@ func (d *Service) Unlink(ctx context.Context, service, miniProgram string) error
 
 // Links lists the Mini Programs that are linked with a service account.
 func (d *Service) Links(ctx context.Context, service string) ([]string, error) {
-	var list []string
-	err := d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.Links(ctx, service)
-		return err
-	})
-	return list, err
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]string, error) { return tx.Links(ctx, service) })
 }
 
 // LinksOf lists the linked Mini Programs of many service accounts; the map has no entry for accounts without links.
-func (d *Service) LinksOf(ctx context.Context, services []string) (linked map[string][]string, err error) {
-	err = d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		linked, err = tx.LinksAt(ctx, services)
-		return err
-	})
-	return linked, err
+func (d *Service) LinksOf(ctx context.Context, services []string) (map[string][]string, error) {
+	return Transact(ctx, d.Store.ViewAccounts, func(tx Tx) (map[string][]string, error) { return tx.LinksAt(ctx, services) })
 }
 
 // ListOf returns the existing accounts among appids, sorted by AppID.
 func (d *Service) ListOf(ctx context.Context, appids []string) (list []Account, err error) {
-	err = d.Store.ViewAccounts(ctx, func(tx Tx) (err error) {
-		list, err = tx.AccountsAt(ctx, appids)
-		return err
-	})
+	list, err = Transact(ctx, d.Store.ViewAccounts, func(tx Tx) ([]Account, error) { return tx.AccountsAt(ctx, appids) })
 	slices.SortFunc(list, func(a, b Account) int { return strings.Compare(a.AppID, b.AppID) })
 	return list, err
 }

@@ -112,3 +112,12 @@ type Tx interface {
 	// MarkIdempotent declares that the transaction may run again, even if its first commit may have succeeded.
 	MarkIdempotent()
 }
+
+// Transact returns the result of f, which it runs in a transaction; begin is the method of a store that begins the transaction.
+func Transact[Tx, T any](ctx context.Context, begin func(context.Context, func(Tx) error) error, f func(Tx) (T, error)) (result T, err error) {
+	err = begin(ctx, func(tx Tx) (err error) {
+		result, err = f(tx)
+		return err
+	})
+	return result, err
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/infra/semaphore"
 )
 
@@ -168,10 +169,7 @@ func (s *Service) CachedLogo(hash string) ([]byte, bool) {
 func (s *Service) LoadLogo(ctx context.Context, hash string) (file []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	err = s.Store.ViewAppearances(ctx, func(tx Tx) (err error) {
-		file, err = tx.Logo(ctx, hash)
-		return err
-	})
+	file, err = accounts.Transact(ctx, s.Store.ViewAppearances, func(tx Tx) ([]byte, error) { return tx.Logo(ctx, hash) })
 	if err != nil {
 		return nil, err
 	}

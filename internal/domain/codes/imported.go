@@ -344,10 +344,8 @@ func (s *Service) EachPrint(ctx context.Context, b Batch, r Range, f func(index 
 	}
 	for from := r.From; from <= r.To; {
 		to := min(from+printPageSize-1, r.To)
-		var rows []ImportedCode
-		err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-			rows, err = tx.ImportedCodes(ctx, b.ID, Range{from, to})
-			return err
+		rows, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) ([]ImportedCode, error) {
+			return tx.ImportedCodes(ctx, b.ID, Range{from, to})
 		})
 		if err != nil {
 			return err

@@ -104,10 +104,8 @@ var publicPageLimits = readLimits{page: 100, total: 2_000}
 // RedeemedAt returns the time at which a code was first redeemed; zero = never. RedeemedAt returns an error if it would have to
 // read more events than publicPageLimits allows.
 func (s *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
-	var first Event
-	err := s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		first, err = firstRedemption(ctx, tx, batch, index, publicPageLimits)
-		return err
+	first, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Event, error) {
+		return firstRedemption(ctx, tx, batch, index, publicPageLimits)
 	})
 	return first.OccurredAt, err
 }

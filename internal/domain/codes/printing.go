@@ -213,21 +213,13 @@ type PackageQuery struct {
 }
 
 // PrintPackages lists the packages that match the query.
-func (s *Service) PrintPackages(ctx context.Context, q PackageQuery) (list []PrintPackage, err error) {
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		list, err = tx.Packages(ctx, q)
-		return err
-	})
-	return list, err
+func (s *Service) PrintPackages(ctx context.Context, q PackageQuery) ([]PrintPackage, error) {
+	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) ([]PrintPackage, error) { return tx.Packages(ctx, q) })
 }
 
 // PrintPackage returns a package. ErrNoPackage.
-func (s *Service) PrintPackage(ctx context.Context, id int64) (printPackage PrintPackage, err error) {
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		printPackage, err = tx.PrintPackage(ctx, id)
-		return err
-	})
-	return printPackage, err
+func (s *Service) PrintPackage(ctx context.Context, id int64) (PrintPackage, error) {
+	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (PrintPackage, error) { return tx.PrintPackage(ctx, id) })
 }
 
 // SendPackage counts the start of a download. SendPackage returns ErrNoPackage, or a Conflict for a recalled package.
@@ -290,9 +282,8 @@ func joinNote(text, note string) string {
 
 // RecalledPackages lists the recalled packages that contain some of the codes in set.
 func (s *Service) RecalledPackages(ctx context.Context, batch int64, set Set) (list []PrintPackage, err error) {
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		list, err = tx.PackagesWithin(ctx, batch, set.Bounds())
-		return err
+	list, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) ([]PrintPackage, error) {
+		return tx.PackagesWithin(ctx, batch, set.Bounds())
 	})
 	return slices.DeleteFunc(list, func(printPackage PrintPackage) bool {
 		return printPackage.RecalledAt.IsZero() || NewSet(printPackage.Codes).Subtract(set).Len() == NewSet(printPackage.Codes).Len()

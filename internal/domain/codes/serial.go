@@ -7,6 +7,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
 	"github.com/qrjump/qrjump/internal/contract/errcode"
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Serial is the brand's own serial number for a code, such as the number printed on a bottle.
@@ -102,32 +103,24 @@ func numbersOf(serials []Serial) func(func(string) bool) {
 }
 
 // Serials returns the serial numbers of the given codes of a batch, by index; codes without a serial number are absent.
-func (s *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (found map[int64]string, err error) {
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		found, err = tx.Serials(ctx, batch, indexes)
-		return err
-	})
-	return found, err
+func (s *Service) Serials(ctx context.Context, batch int64, indexes ...int64) (map[int64]string, error) {
+	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (map[int64]string, error) { return tx.Serials(ctx, batch, indexes) })
 }
 
 // BySerial returns the index of the code with the given serial number; ok is false if no code has the serial number.
 func (s *Service) BySerial(ctx context.Context, batch int64, serial string) (index int64, ok bool, err error) {
-	var found map[string]int64
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		found, err = tx.SerialsByNumber(ctx, batch, []string{serial})
-		return err
+	found, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (map[string]int64, error) {
+		return tx.SerialsByNumber(ctx, batch, []string{serial})
 	})
 	index, ok = found[serial]
 	return index, ok, err
 }
 
 // SearchSerials returns at most limit codes of the given batches whose serial number begins with part.
-func (s *Service) SearchSerials(ctx context.Context, batches []int64, part string, limit int) (found []SerialOf, err error) {
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		found, err = tx.SerialsBeginning(ctx, batches, part, limit)
-		return err
+func (s *Service) SearchSerials(ctx context.Context, batches []int64, part string, limit int) ([]SerialOf, error) {
+	return accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) ([]SerialOf, error) {
+		return tx.SerialsBeginning(ctx, batches, part, limit)
 	})
-	return found, err
 }
 
 // SerialOf is a serial number with the batch and index of its code.

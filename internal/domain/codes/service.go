@@ -854,10 +854,7 @@ func (s *Service) ticket(ctx context.Context, hash [sha256.Size]byte) (t Ticket,
 	if t, ok := s.ticketCache.get(hash); ok {
 		return t, nil
 	}
-	err = s.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		t, err = tx.Ticket(ctx, hex.EncodeToString(hash[:]))
-		return err
-	})
+	t, err = accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Ticket, error) { return tx.Ticket(ctx, hex.EncodeToString(hash[:])) })
 	if err == nil {
 		s.ticketCache.add(t)
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // CodeScan is one scan of a code by an app, as passed to TicketWriter.
@@ -216,9 +218,8 @@ func (w *TicketWriter) Erase(ctx context.Context, userHash string, openID func(a
 
 // FirstScan returns the first scan of a code; ok is false if no app has scanned it. Views in a browser do not count as scans.
 func (w *TicketWriter) FirstScan(ctx context.Context, batch, index int64) (first FirstScan, ok bool, err error) {
-	err = w.service.Store.ViewCodes(ctx, func(tx Tx) (err error) {
-		first, err = tx.FirstScan(ctx, batch, index)
-		return err
+	first, err = accounts.Transact(ctx, w.service.Store.ViewCodes, func(tx Tx) (FirstScan, error) {
+		return tx.FirstScan(ctx, batch, index)
 	})
 	if errors.Is(err, ErrNoFirstScan) {
 		return FirstScan{}, false, nil

@@ -109,11 +109,7 @@ func (s *Service) Load(ctx context.Context) error {
 func (s *Service) Read(ctx context.Context, keys ...string) error {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	var list []Entry
-	err := s.Store.ViewGS1(ctx, func(tx Tx) (err error) {
-		list, err = tx.GS1At(ctx, keys)
-		return err
-	})
+	list, err := accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) ([]Entry, error) { return tx.GS1At(ctx, keys) })
 	if err != nil {
 		return err
 	}
@@ -190,11 +186,7 @@ func (s *Service) Find(ctx context.Context, q Query) (list []Entry, err error) {
 		}
 		q.Under = id.key()
 	}
-	err = s.Store.ViewGS1(ctx, func(tx Tx) (err error) {
-		list, err = tx.GS1Find(ctx, q)
-		return err
-	})
-	return list, err
+	return accounts.Transact(ctx, s.Store.ViewGS1, func(tx Tx) ([]Entry, error) { return tx.GS1Find(ctx, q) })
 }
 
 // Put stores the entry e; with create = true, Put returns ErrExists if the key already has an entry. allowed reports whether the caller

@@ -375,15 +375,13 @@ func signOut(ctx context.Context, tx Tx, name string) error {
 }
 
 // People lists all people by name.
-func (d *Service) People(ctx context.Context) (list []Person, err error) {
-	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.People(ctx); return err })
-	return list, err
+func (d *Service) People(ctx context.Context) ([]Person, error) {
+	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Person, error) { return tx.People(ctx) })
 }
 
 // Keys lists the admin keys, oldest first.
-func (d *Service) Keys(ctx context.Context) (list []Key, err error) {
-	err = d.Store.ViewPeople(ctx, func(tx Tx) error { list, err = tx.AdminKeys(ctx); return err })
-	return list, err
+func (d *Service) Keys(ctx context.Context) ([]Key, error) {
+	return accounts.Transact(ctx, d.Store.ViewPeople, func(tx Tx) ([]Key, error) { return tx.AdminKeys(ctx) })
 }
 
 // KeyPrefix is the prefix of the text of every admin key.
@@ -727,10 +725,8 @@ func (d *Service) NewLink(ctx context.Context, person string) (text string, ends
 // RedeemLoginLink consumes a login link and begins a session. RedeemLoginLink returns ErrNoLink, or ErrTooMany if the address sent
 // too many invalid links.
 func (d *Service) RedeemLoginLink(ctx context.Context, text string, b Browser, previous string) (string, error) {
-	var l Link
-	err := d.Store.UpdatePeople(ctx, func(tx Tx) (err error) {
-		l, err = tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
-		return err
+	l, err := accounts.Transact(ctx, d.Store.UpdatePeople, func(tx Tx) (Link, error) {
+		return tx.TakeLoginLink(ctx, d.Vault.Hash(linkPurpose, text))
 	})
 	if err == nil && !d.Now().Before(l.ExpiresAt) {
 		err = ErrNoLink

@@ -26,12 +26,8 @@ func (s *Service) Find(ctx context.Context, q Query) ([]Rule, error) {
 }
 
 // Named returns the owners and prefixes of rules by their IDs, including deleted rules.
-func (s *Service) Named(ctx context.Context, ids []int64) (list []Named, err error) {
-	err = s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.Named(ctx, ids)
-		return err
-	})
-	return list, err
+func (s *Service) Named(ctx context.Context, ids []int64) ([]Named, error) {
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Named, error) { return tx.Named(ctx, ids) })
 }
 
 // ErrNotLink is returned for a text that is not an http or https link.
@@ -43,12 +39,7 @@ func (s *Service) History(ctx context.Context, prefix string, limit int) ([]Chan
 	if !ok || !PlainText(prefix) {
 		return nil, fmt.Errorf("prefix %.120q: %w", prefix, ErrNotLink)
 	}
-	var changes []Change
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		changes, err = tx.Changes(ctx, link.Key, limit)
-		return err
-	})
-	return changes, err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Change, error) { return tx.Changes(ctx, link.Key, limit) })
 }
 
 // ErrBusy reports that NearestRules waited too long for other calls of NearestRules.
@@ -75,42 +66,22 @@ func (s *Service) NearestRules(ctx context.Context, link Link) ([]Rule, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	var list []Rule
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.NearestRules(ctx, link, looked)
-		return err
-	})
-	return list, err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) { return tx.NearestRules(ctx, link, looked) })
 }
 
 // Confirmations lists checks of verification files, newest first.
 func (s *Service) Confirmations(ctx context.Context, q ConfirmationQuery) ([]Confirmation, error) {
-	var list []Confirmation
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.Confirmations(ctx, q)
-		return err
-	})
-	return list, err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Confirmation, error) { return tx.Confirmations(ctx, q) })
 }
 
 // Domains lists the hosts that have a status set by the operator.
 func (s *Service) Domains(ctx context.Context) ([]Domain, error) {
-	var list []Domain
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.Domains(ctx)
-		return err
-	})
-	return list, err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Domain, error) { return tx.Domains(ctx) })
 }
 
 // DomainsAfter lists, in order, at most limit hosts with a status, beginning after a given host (cursor).
 func (s *Service) DomainsAfter(ctx context.Context, cursor string, limit int) ([]Domain, error) {
-	var list []Domain
-	err := s.Store.ViewRules(ctx, func(tx Tx) (err error) {
-		list, err = tx.DomainsAfter(ctx, cursor, limit)
-		return err
-	})
-	return list, err
+	return accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Domain, error) { return tx.DomainsAfter(ctx, cursor, limit) })
 }
 
 var domainHost = sync.OnceValue(func() *regexp.Regexp {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 )
 
 // Search is a query for rules.
@@ -79,10 +81,7 @@ func (s *Service) walk(ctx context.Context, q Search, look int) (list []Rule, ne
 // A text with a scheme is a link, so a prefix matches only if it begins with the text. complete is true if all rules were examined.
 func (s *Service) Search(ctx context.Context, q Search) (list []Rule, complete bool, err error) {
 	q.Newest = true
-	err = s.Store.ViewRules(ctx, func(tx Tx) error {
-		list, err = tx.Beginning(ctx, q)
-		return err
-	})
+	list, err = accounts.Transact(ctx, s.Store.ViewRules, func(tx Tx) ([]Rule, error) { return tx.Beginning(ctx, q) })
 	if err != nil {
 		return nil, false, err
 	}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/eventlog/outbox"
 	"github.com/qrjump/qrjump/internal/infra/safehttp"
 )
@@ -68,11 +69,8 @@ func orderKey(body string) string {
 // deleteOld deletes expired deliveries, a limited number at a time.
 func (s *Service) deleteOld(ctx context.Context) (hasMore bool, err error) {
 	// Expired deliveries are counted first, because a write transaction is more expensive than a count.
-	before, old := s.Now().Add(-retention-s.life()), 0
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		old, err = tx.CountForgettable(ctx, before)
-		return err
-	})
+	before := s.Now().Add(-retention - s.life())
+	old, err := accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (int, error) { return tx.CountForgettable(ctx, before) })
 	if err != nil || old == 0 {
 		return false, err
 	}
@@ -99,11 +97,7 @@ func (s *Service) open(ctx context.Context, receiver string) (func(*outbox.Row) 
 	if err != nil {
 		return nil, err
 	}
-	var w Webhook
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		w, err = tx.Webhook(ctx, id)
-		return err
-	})
+	w, err := accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
 	if errors.Is(err, ErrNoWebhook) || err == nil && !w.Enabled {
 		return nil, nil
 	}

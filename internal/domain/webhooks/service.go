@@ -195,10 +195,7 @@ func (s *Service) alarmsEnd(ctx context.Context) (int64, error) {
 
 // Change changes the URL of a webhook, its filter, and whether it is enabled. ErrNoWebhook.
 func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) (w Webhook, err error) {
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		w, err = tx.Webhook(ctx, id)
-		return err
-	})
+	w, err = accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) (Webhook, error) { return tx.Webhook(ctx, id) })
 	if err != nil {
 		return w, err
 	}
@@ -243,12 +240,8 @@ func (s *Service) Change(ctx context.Context, id int64, f func(*Webhook) error) 
 }
 
 // List returns all webhooks, oldest first.
-func (s *Service) List(ctx context.Context) (list []Webhook, err error) {
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		list, err = tx.Webhooks(ctx)
-		return err
-	})
-	return list, err
+func (s *Service) List(ctx context.Context) ([]Webhook, error) {
+	return accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) ([]Webhook, error) { return tx.Webhooks(ctx) })
 }
 
 // Delete deletes a webhook and its pending deliveries. ErrNoWebhook.
@@ -262,12 +255,8 @@ func (s *Service) Delete(ctx context.Context, id int64) error {
 }
 
 // Deliveries lists deliveries, newest first.
-func (s *Service) Deliveries(ctx context.Context, q outbox.Query) (list []outbox.Row, err error) {
-	err = s.Store.ViewWebhooks(ctx, func(tx Tx) (err error) {
-		list, err = tx.Rows(ctx, outbox.Deliveries, q)
-		return err
-	})
-	return list, err
+func (s *Service) Deliveries(ctx context.Context, q outbox.Query) ([]outbox.Row, error) {
+	return accounts.Transact(ctx, s.Store.ViewWebhooks, func(tx Tx) ([]outbox.Row, error) { return tx.Rows(ctx, outbox.Deliveries, q) })
 }
 
 // Replay queues a delivery again with the same event ID, whether it was delivered or given up. ErrNoDelivery.
