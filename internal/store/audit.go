@@ -61,11 +61,9 @@ func (s *Store) Entries(ctx context.Context, q auditlog.Query) ([]auditlog.Entry
 	}
 	order += "seq" + direction
 	args = append(args, q.Limit)
-	var found []change
-	err := s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(names)+order+
+	found, err := viewed(ctx, s, func(tx *Tx) ([]change, error) {
+		return list(ctx, tx, scanChange, `SELECT `+changeColumns+` FROM changes`+conditions(names)+order+
 			fmt.Sprintf(` LIMIT $%d`, len(args)), args...)
-		return err
 	})
 	return entries(found), err
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// copyRows stores rows by COPY, which only PostgreSQL has. During a COPY, the connection cannot run another statement. If the partition for a
-// row must be created first, the COPY ends before this row, and a new COPY starts with this row.
+// copyRows stores rows by COPY, which only PostgreSQL has. During a COPY, the connection cannot run another statement. If the partition
+// for a row must be created first, the COPY ends before this row, and a new COPY starts with this row.
 func (l *Restore) copyRows(ctx context.Context, rows *rowReader) error {
 	kinds, err := l.tx.kinds(ctx, rows.table, rows.columns)
 	if err != nil {

@@ -10,10 +10,9 @@ import (
 
 // RulesOfHost implements landing.Hosts.
 func (s *Store) RulesOfHost(ctx context.Context, host string, limit int) (found []rules.Rule, err error) {
-	err = s.view(ctx, func(tx *Tx) (err error) {
-		found, err = list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2 LIMIT $3`, host,
+	found, err = viewed(ctx, s, func(tx *Tx) ([]rules.Rule, error) {
+		return list(ctx, tx, scanRule, `SELECT `+ruleColumns+` FROM rules WHERE host = $1 AND kind = $2 LIMIT $3`, host,
 			string(rules.Ordinary), limit)
-		return err
 	})
 	slices.SortFunc(found, func(a, b rules.Rule) int {
 		return cmp.Or(cmp.Compare(len(b.Prefix.Key), len(a.Prefix.Key)), cmp.Compare(a.ID, b.ID))

@@ -60,10 +60,7 @@ const microseconds = `(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint`
 
 // Forget deletes expired rows of limits, so that idle accounts use no space.
 func (s RateLimits) Forget(ctx context.Context) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM rate_limits WHERE last_call_at < `+microseconds+` - $1`, time.Minute.Microseconds())
-		return err
-	})
+	return execute(ctx, s.Store, `DELETE FROM rate_limits WHERE last_call_at < `+microseconds+` - $1`, time.Minute.Microseconds())
 }
 
 // Clear deletes the recorded calls of the given accounts, or of all accounts if none is given. Keys have the form "wx1 /path"
@@ -92,11 +89,9 @@ func (s RateLimits) Advance(ctx context.Context, d time.Duration) error {
 	if !s.Shared() || d <= 0 {
 		return nil
 	}
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE rate_limits SET call_times = (SELECT ARRAY(SELECT t - $1::bigint FROM unnest(call_times::bigint[]) t)::text)`,
-			d.Microseconds())
-		return err
-	})
+	return execute(ctx, s.Store, `UPDATE rate_limits
+		SET call_times = (SELECT ARRAY(SELECT t - $1::bigint FROM unnest(call_times::bigint[]) t)::text)`,
+		d.Microseconds())
 }
 
 // unlog makes the table of limits unlogged, so that calls do not wait for the disk.

@@ -53,29 +53,21 @@ func (s *Store) PutNode(ctx context.Context, n scanlog.Node) error {
 
 // ReportNode implements scanlog.NodeStore. ReportNode changes nothing if the node has no row or has stopped cleanly.
 func (s *Store) ReportNode(ctx context.Context, n scanlog.Node, followed int64) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE scan_nodes SET last_offset = $2, shipped_offset = $3, last_seen_at = $4, in_sync_at = $5, reported_at = $6,
-			lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM audit_log_head WHERE id = 1)
-			WHERE node = $1 AND stopped_cleanly = 0`, n.ID, n.LastOffset, n.ShippedOffset, millis(n.LastSeenAt), millis(n.Lag.InSyncAt), millis(n.Lag.ReportedAt), followed)
-		return err
-	})
+	return execute(ctx, s, `UPDATE scan_nodes SET last_offset = $2, shipped_offset = $3, last_seen_at = $4, in_sync_at = $5,
+		reported_at = $6, lag_changes = (SELECT CASE WHEN seq > $7 THEN seq - $7 ELSE 0 END FROM audit_log_head WHERE id = 1)
+		WHERE node = $1 AND stopped_cleanly = 0`, n.ID, n.LastOffset, n.ShippedOffset, millis(n.LastSeenAt), millis(n.Lag.InSyncAt),
+		millis(n.Lag.ReportedAt), followed)
 }
 
 // ForgetNode implements scanlog.NodeStore.
 func (s *Store) ForgetNode(ctx context.Context, node string) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1`, node)
-		return err
-	})
+	return execute(ctx, s, `DELETE FROM scan_nodes WHERE node = $1`, node)
 }
 
 // ForgetStopped implements scanlog.NodeStore.
 func (s *Store) ForgetStopped(ctx context.Context, read scanlog.Node) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM scan_nodes WHERE node = $1 AND stopped_cleanly = 1 AND last_offset = $2 AND last_seen_at = $3`, read.ID,
-			read.LastOffset, millis(read.LastSeenAt))
-		return err
-	})
+	return execute(ctx, s, `DELETE FROM scan_nodes WHERE node = $1 AND stopped_cleanly = 1
+		AND last_offset = $2 AND last_seen_at = $3`, read.ID, read.LastOffset, millis(read.LastSeenAt))
 }
 
 // GiveUpNode implements scanlog.NodeStore.

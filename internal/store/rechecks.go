@@ -65,10 +65,8 @@ func (s Rechecks) Add(ctx context.Context, list []rules.Reverification) error {
 
 // Claim implements rules.RecheckStore.
 func (s Rechecks) Claim(ctx context.Context, now, secondMoment time.Time, limit int) (taken []rules.Reverification, err error) {
-	due := []rules.Reverification{}
-	err = s.view(ctx, func(tx *Tx) (err error) {
-		due, err = recheckRows.all(ctx, tx, `WHERE next_check_at <= $1 ORDER BY next_check_at, owner, directory LIMIT $2`, millis(now), limit)
-		return err
+	due, err := viewed(ctx, s.Store, func(tx *Tx) ([]rules.Reverification, error) {
+		return recheckRows.all(ctx, tx, `WHERE next_check_at <= $1 ORDER BY next_check_at, owner, directory LIMIT $2`, millis(now), limit)
 	})
 	if err != nil || len(due) == 0 {
 		return nil, err
@@ -102,18 +100,13 @@ func (s Rechecks) Save(ctx context.Context, r rules.Reverification) error {
 
 // Delete implements rules.RecheckStore.
 func (s Rechecks) Delete(ctx context.Context, owner, directory string) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `DELETE FROM domain_reverifications WHERE owner = $1 AND directory = $2`, owner, directory)
-		return err
-	})
+	return execute(ctx, s.Store, `DELETE FROM domain_reverifications WHERE owner = $1 AND directory = $2`, owner, directory)
 }
 
 // MakeDue implements rules.RecheckStore.
 func (s Rechecks) MakeDue(ctx context.Context, now time.Time) error {
-	return s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, `UPDATE domain_reverifications SET next_check_at = $1 WHERE next_check_at > $1 AND owner <> ''`, millis(now))
-		return err
-	})
+	return execute(ctx, s.Store, `UPDATE domain_reverifications SET next_check_at = $1 WHERE next_check_at > $1 AND owner <> ''`,
+		millis(now))
 }
 
 // List implements rules.RecheckStore.
@@ -127,11 +120,9 @@ func (s Rechecks) List(ctx context.Context, q rules.RecheckQuery) (found []rules
 	if q.Failing {
 		names = append(names, "failing_since > 0")
 	}
-	err = s.view(ctx, func(tx *Tx) (err error) {
-		found, err = recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
-		return err
+	return viewed(ctx, s.Store, func(tx *Tx) ([]rules.Reverification, error) {
+		return recheckRows.all(ctx, tx, conditions(names)+` ORDER BY owner, directory LIMIT $1`, args...)
 	})
-	return found, err
 }
 
 // CountFailing implements rules.RecheckStore.

@@ -174,10 +174,7 @@ func (l *Scans) Ship(ctx context.Context, node string, from, to scanlog.Offset, 
 // Skip records that the scans of a node's journal up to an offset need not be shipped to this scan log, because they were shipped
 // to a stream.
 func (l *Scans) Skip(ctx context.Context, node string, to scanlog.Offset) error {
-	return l.s.update(ctx, func(tx *Tx) error {
-		_, err := tx.exec(ctx, setNode+` WHERE scan_log_nodes.shipped_offset < excluded.shipped_offset`, node, to.Position, to.ID.String())
-		return err
-	})
+	return execute(ctx, l.s, setNode+` WHERE scan_log_nodes.shipped_offset < excluded.shipped_offset`, node, to.Position, to.ID.String())
 }
 
 const setNode = `INSERT INTO scan_log_nodes (node, shipped_offset, last_scan_id) VALUES ($1, $2, $3)
@@ -200,12 +197,8 @@ func shipped(scan func(...any) error) (m scanlog.Offset, err error) {
 }
 
 // Shipped implements scanlog.SharedLog.
-func (l *Scans) Shipped(ctx context.Context, node string) (m scanlog.Offset, err error) {
-	err = l.s.view(ctx, func(tx *Tx) error {
-		m, err = shipped(tx.row(ctx, shippedQuery, node).Scan)
-		return err
-	})
-	return m, err
+func (l *Scans) Shipped(ctx context.Context, node string) (scanlog.Offset, error) {
+	return viewed(ctx, l.s, func(tx *Tx) (scanlog.Offset, error) { return shipped(tx.row(ctx, shippedQuery, node).Scan) })
 }
 
 // insert stores events in one transaction and ignores events that are already stored; fn runs in the same transaction, while no
@@ -354,12 +347,8 @@ func dayName(day int64) string {
 }
 
 // End implements scanlog.Log.
-func (l *Scans) End(ctx context.Context) (end int64, err error) {
-	err = l.s.view(ctx, func(tx *Tx) error {
-		end, err = tx.scansEnd(ctx)
-		return err
-	})
-	return end, err
+func (l *Scans) End(ctx context.Context) (int64, error) {
+	return viewed(ctx, l.s, func(tx *Tx) (int64, error) { return tx.scansEnd(ctx) })
 }
 
 func (t *Tx) scansEnd(ctx context.Context) (int64, error) {
@@ -409,12 +398,8 @@ func (l *Scans) Read(ctx context.Context, start int64) iter.Seq2[scanlog.Entry, 
 	}
 }
 
-func (l *Scans) page(ctx context.Context, start, upTo int64) (page []scanlog.Entry, err error) {
-	err = l.s.view(ctx, func(tx *Tx) error {
-		page, err = tx.scansOf(ctx, nil, start, upTo)
-		return err
-	})
-	return page, err
+func (l *Scans) page(ctx context.Context, start, upTo int64) ([]scanlog.Entry, error) {
+	return viewed(ctx, l.s, func(tx *Tx) ([]scanlog.Entry, error) { return tx.scansOf(ctx, nil, start, upTo) })
 }
 
 // scansOf reads a page of events, restricted to users if any are given.
@@ -507,11 +492,9 @@ func (l *Scans) Find(ctx context.Context, id scanlog.ScanID) (position int64, er
 // Forget implements scanlog.Log: it drops the partitions of the days before a time.
 func (l *Scans) Forget(ctx context.Context, before time.Time) error {
 	first := before.UnixMilli() / millisOfDay
-	var names []string
-	err := l.s.view(ctx, func(tx *Tx) (err error) {
-		names, err = list(ctx, tx, scanText, `SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+	names, err := viewed(ctx, l.s, func(tx *Tx) ([]string, error) {
+		return list(ctx, tx, scanText, `SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 			WHERE i.inhparent = to_regclass('scan_events') AND c.relname <> 'scan_events_other' AND c.relname < $1 ORDER BY 1`, dayName(first))
-		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking for old scans: %w", err)

@@ -386,11 +386,7 @@ func (s *Store) BeginOrigin(ctx context.Context, node string, upTo int64) error 
 
 // Origin returns which events of a journal are counted; none if the journal is unknown.
 func (s *Store) Origin(ctx context.Context, node string) (*scanlog.OffsetSet, error) {
-	var all map[string]*scanlog.OffsetSet
-	err := s.view(ctx, func(tx *Tx) (err error) {
-		all, err = tx.statistics().Origins(ctx)
-		return err
-	})
+	all, err := viewed(ctx, s, func(tx *Tx) (map[string]*scanlog.OffsetSet, error) { return tx.statistics().Origins(ctx) })
 	if all[node] == nil {
 		return &scanlog.OffsetSet{}, err
 	}

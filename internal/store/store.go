@@ -486,6 +486,14 @@ func viewed[T any](ctx context.Context, s *Store, read func(*Tx) (T, error)) (va
 	return value, err
 }
 
+// execute runs one statement in a transaction of its own.
+func execute(ctx context.Context, s *Store, query string, args ...any) error {
+	return s.update(ctx, func(tx *Tx) error {
+		_, err := tx.exec(ctx, query, args...)
+		return err
+	})
+}
+
 // replaceNoRows returns the error missing if err is sql.ErrNoRows, and otherwise err.
 func replaceNoRows(err, missing error) error {
 	if errors.Is(err, sql.ErrNoRows) {

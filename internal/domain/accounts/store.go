@@ -114,8 +114,9 @@ type Tx interface {
 }
 
 // Transact returns the result of f, which it runs in a transaction; begin is the method of a store that begins the transaction.
-func Transact[Tx, T any](ctx context.Context, begin func(context.Context, func(Tx) error) error, f func(Tx) (T, error)) (result T, err error) {
-	err = begin(ctx, func(tx Tx) (err error) {
+func Transact[Tx, T any](ctx context.Context, begin func(context.Context, func(Tx) error) error, f func(Tx) (T, error)) (T, error) {
+	var result T
+	err := begin(ctx, func(tx Tx) (err error) {
 		result, err = f(tx)
 		return err
 	})
