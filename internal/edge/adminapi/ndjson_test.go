@@ -2,6 +2,7 @@ package adminapi_test
 
 import (
 	"bufio"
+	_ "embed"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,9 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
+
+//go:embed testdata/seeds/shop.yaml
+var shop string
 
 func bring(s *servertest.Server, path, text string) servertest.Answer {
 	return s.Send(s.Request("POST", "/admin/v1/import/"+path, text, "Content-Type: application/x-ndjson"))
@@ -30,63 +34,6 @@ func ruleOf(owner, prefix string) string {
 }
 
 func rulesNow(s *servertest.Server) string { return s.Admin("GET", "/export/rules", "").Body }
-
-// The number of a wrong line is named, and nothing is loaded.
-func TestRuleImport_InvalidLinesLoadNothing(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: shop})
-	s.Admin("PUT", "/domains/denied.example", `{"status":"denied"}`)
-	if a := bring(s, "rules", `{"owner":"shop","prefix":"https://held.example/","path":"p","occupy":true}`); a.Status != 200 {
-		t.Fatal(a.Body)
-	}
-	before := rulesNow(s)
-	first, last := ruleOf("shop", "https://first.example/"), ruleOf("shop", "https://last.example/")
-	for name, c := range map[string]struct{ line, want string }{
-		"no JSON":       {`shop,https://x.example/`, "want a JSON object"},
-		"cut":           {`{"owner":"shop","prefix":"https://x.exa`, "ends in the middle"},
-		"two objects":   {ruleOf("shop", "https://x.example/") + ruleOf("shop", "https://y.example/"), "more than one"},
-		"a list":        {"[" + ruleOf("shop", "https://x.example/") + "]", "want a JSON object"},
-		"unknown field": {`{"owner":"shop","prefix":"https://x.example/","page":"p"}`, `unknown field "page"`},
-		"another type": {`{"owner":"shop","prefix":"https://x.example/","path":"p","published":"yes"}`,
-			"published cannot be a JSON string"},
-		"1 MiB":                  {ruleOf("shop", "https://x.example/"+strings.Repeat("x", 1<<20)), "longer than 16 KiB"},
-		"invalid UTF-8":          {"{\"owner\":\"shop\",\"prefix\":\"https://x.example/\",\"path\":\"\xff\"}", "not UTF-8"},
-		"a control character":    {`{"owner":"shop","prefix":"https://x.example/","path":"a\u0000"}`, "path"},
-		"no owner":               {`{"prefix":"https://x.example/","path":"p"}`, "owner is missing"},
-		"no prefix":              {`{"owner":"shop","path":"p"}`, "prefix is missing"},
-		"no page":                {`{"owner":"shop","prefix":"https://x.example/"}`, "path: want a page of 1 to"},
-		"unknown owner":          {ruleOf("nobody", "https://x.example/"), `there is no account "nobody"`},
-		"no link":                {ruleOf("shop", "x.example/"), "want http:// or https://"},
-		"a wildcard":             {ruleOf("shop", "https://x.example/*"), "no *"},
-		"of a service account":   {ruleOf("shop", "http://weixin.qq.com/q/x"), "only a service account"},
-		"a version that is none": {`{"owner":"shop","prefix":"https://x.example/","path":"p","open_version":4}`, "open_version is 4"},
-		"a test link elsewhere": {`{"owner":"shop","prefix":"https://x.example/","path":"p","test_links":["https://y.example/"]}`,
-			"does not match"},
-		"another Mini Program": {`{"owner":"shop","prefix":"https://x.example/","path":"p","appid":"rival"}`,
-			"only a service account"},
-		"denied":                      {ruleOf("shop", "https://denied.example/"), "the operator denies"},
-		"another's":                   {ruleOf("rival", "https://held.example/"), "belongs to shop"},
-		"occupied by another":         {ruleOf("rival", "https://held.example/a/b"), "shop occupies"},
-		"the same as before":          {first, "also"},
-		"the same in other letters":   {ruleOf("rival", "HTTPS://First.Example"), "the same prefix is on line 1"},
-		"a service account, no appid": {ruleOf("svc", "http://weixin.qq.com/q/x"), "names the Mini Program"},
-	} {
-		if name == "the same as before" {
-			c.want = "the same prefix is on line 1"
-		}
-		// The line is the third: empty ones count, and ends of any system.
-		text := "\ufeff" + first + "\r\n\r\n" + c.line + "\r\n" + last
-		var got brought
-		a := bring(s, "rules", text)
-		a.JSON(t, &got)
-		assert.True(t, a.Status == 422 && len(got.Errors) == 1 && got.Errors[0].Location == "line 3" &&
-			strings.Contains(got.Errors[0].Message, c.want), "%s: %d %+v, want %q", name, a.Status, got, c.want)
-		if dry := bring(s, "rules?dry_run=true", text); dry.Status != a.Status || dry.Body != a.Body {
-			t.Errorf("%s: dry: %d %s, not %s", name, dry.Status, dry.Body, a.Body)
-		}
-		require.Equal(t, rulesNow(s), before, "%s", name)
-	}
-}
 
 // Of many wrong lines the first twenty are named, in their order, whatever is
 // wrong with them.
@@ -199,78 +146,5 @@ func TestRuleImport_TruncatedBody(t *testing.T) {
 		if strings.HasPrefix(e.Name(), ".import") {
 			t.Errorf("%s stayed behind", e.Name())
 		}
-	}
-}
-
-// Accounts go and come without their secrets; those that are there keep them.
-func TestAccountNDJSON_RoundTripWithoutSecrets(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: shop})
-	out := s.Admin("GET", "/export/accounts", "").Body
-	assert.True(t, !strings.Contains(out, "the-secret-of-"), "a secret: %s", out)
-	var got brought
-	if bring(s, "accounts", out).JSON(t, &got); got.Lines == 0 || got.Unchanged != got.Lines {
-		t.Errorf("again: %+v", got)
-	}
-	changed := strings.ReplaceAll(out, `"jump_open":true`, `"jump_open":false`)
-	if bring(s, "accounts?dry_run=true", changed).JSON(t, &got); got.Changed != got.Lines ||
-		s.Admin("GET", "/export/accounts", "").Body != out {
-		t.Errorf("dry: %+v", got)
-	}
-	if bring(s, "accounts", changed).JSON(t, &got); got.Changed != got.Lines || s.Admin("GET", "/export/accounts", "").Body != changed {
-		t.Errorf("changed: %+v", got)
-	}
-	s.NewToken("shop") // by the secret that it had
-	for _, c := range []struct{ line, want string }{
-		{`{"appid":"shop","kind":"service_account"}`, "the kind of an account cannot be changed"},
-		{`{"appid":"new","kind":"mini_program","linked":["shop"]}`, "only a service account is linked"},
-		{`{"appid":"new","kind":"service_account","linked":["nobody"]}`, "there is no account"},
-		{`{"appid":"new","kind":"service_account","linked":["brought"]}`, ""},
-		{`{"kind":"mini_program"}`, "appid"},
-		{`{"appid":"brought","kind":"mini_program"}`, "also on line 1"},
-		{`{"appid":"new","kind":"mini_program","members":{"u":"king"}}`, "the role"},
-	} {
-		var got brought
-		a := bring(s, "accounts", `{"appid":"brought","kind":"mini_program"}`+"\n"+c.line)
-		a.JSON(t, &got)
-		if c.want == "" {
-			assert.True(t, a.Status == 200 && got.Added == 2, "%s: %s", c.line, a.Body)
-			continue
-		}
-		assert.True(t, a.Status == 422 && len(got.Errors) == 1 && got.Errors[0].Location == "line 2" &&
-			strings.Contains(got.Errors[0].Message, c.want), "%s: %d %s", c.line, a.Status, a.Body)
-	}
-	s.Send(s.Request("POST", "/admin/v1/import/rules", "{}", "Content-Type: text/plain")).WantStatus(t, 415, "another type")
-}
-
-// Issue 28, 6: what platforms set of an account stood in no seed and in no export, so that it was lost on the way to another
-// server.
-func TestAccountOptions_SeedAndNDJSON(t *testing.T) {
-	t.Parallel()
-	one := servertest.Start(t, servertest.Options{Seed: `
-accounts:
-  - {appid: heard, kind: mini_program, secret: the-secret-of-heard, options: {voice_recognize: "1", location_report: "2"}}
-  - {appid: plain, kind: mini_program, secret: the-secret-of-plain}
-`})
-	const said = `"options":{"location_report":"2","voice_recognize":"1"}`
-	lines := one.Admin("GET", "/export/accounts", "").Body
-	require.True(t, strings.Count(lines, `"options"`) == 1 && strings.Contains(lines, said), "the lines: %s", lines)
-	two := servertest.Start(t, servertest.Options{Seed: "accounts: []\n"})
-	bring(two, "accounts", lines)
-	for at, s := range map[string]*servertest.Server{"seeded": one, "brought": two} {
-		if got := s.Admin("GET", "/accounts/heard", "").Body; !strings.Contains(got, said) {
-			t.Errorf("%s: %s", at, got)
-		}
-	}
-	// An option that a line does not name stays; a value that no option can have is named, and nothing is loaded.
-	bring(two, "accounts", `{"appid":"heard","kind":"mini_program","name":"Heard"}`+"\n")
-	if got := two.Admin("GET", "/accounts/heard", "").Body; !strings.Contains(got, said) || !strings.Contains(got, `"name":"Heard"`) {
-		t.Errorf("after a line without options: %s", got)
-	}
-	for option, want := range map[string]string{
-		`"voice":"1"`: `options has \"voice\"`, `"voice_recognize":"7"`: `voice_recognize is \"7\"`,
-	} {
-		a := bring(two, "accounts", `{"appid":"heard","kind":"mini_program","options":{`+option+`}}`+"\n")
-		assert.True(t, a.Status == 422 && strings.Contains(a.Body, want), "%s: %d %s", option, a.Status, a.Body)
 	}
 }

@@ -32,7 +32,8 @@ import (
 //	body TEXT       its body that does not begin with {; both may have more lines
 //	-> STATUS CONTENT-TYPE
 //	Name: value     the headers of show
-//	{…}             the answer, to the byte; an empty line is ¶, and the same id of 32 digits that chance drew the same <id N>
+//	{…}             the answer, to the byte; an empty line is ¶, the same revision the same <revision N>, and after a scan
+//	                the same id of 32 digits the same <id N>
 //
 // and each line of a story that has no answer of its own (Server.Tell).
 //
@@ -62,7 +63,7 @@ func (o Transcripts) Replay(t *testing.T) (paths []string) {
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
 			want := string(text)
-			p := &player{t: t, o: o, s: Start(t, o.options(t, want)), taken: map[string]string{}, ids: map[string]string{}}
+			p := &player{t: t, o: o, s: Start(t, o.options(t, want)), taken: map[string]string{}, names: map[string]string{}, named: map[string]int{}}
 			p.s.Reseed()
 			got := p.play(want)
 			paths = append(paths, p.paths...)
@@ -114,10 +115,12 @@ type player struct {
 	s        *Server
 	operator bool
 	shown    []string
+	scanned  bool // so that what is drawn is not the same in every run
 	paths    []string
 	last     Answer
 	taken    map[string]string
-	ids      map[string]string
+	names    map[string]string // of what is drawn
+	named    map[string]int    // by kind
 }
 
 var requestLine = regexp.MustCompile(`^[A-Z]+ /`)
@@ -168,30 +171,40 @@ func (p *player) play(text string) string {
 	return strings.Join(blocks, "\n\n") + "\n"
 }
 
-// drawn are the ids of scans and tickets, and drawnAfter the parts of the answers after a scan that are not the same in every run,
-// because the log of scans draws beside.
 var (
+	// drawn are the ids of scans and tickets, and drawnAfter the parts of the answers after a scan that are not the same in every
+	// run, because the log of scans draws beside.
 	drawn      = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	drawnAfter = regexp.MustCompile(`( rid: [0-9a-f]{8}-)[0-9a-f]{8}-[0-9a-f]{8}|( hint: \[)[0-9A-Za-z]+`)
+	// revisions hash secrets as they are sealed.
+	revisions = regexp.MustCompile(`("revision":"|^")[0-9A-Za-z_.-]{22,}"`)
 )
 
 // steady returns an answer without what differs from run to run.
 func (p *player) steady(answer string) string {
-	if !slices.Contains(p.paths, "/scan/v1/resolve") {
+	name := func(kind string) func(string) string {
+		return func(text string) string {
+			if p.names[text] == "" {
+				p.named[kind]++
+				p.names[text] = fmt.Sprintf("<%s %d>", kind, p.named[kind])
+			}
+			return p.names[text]
+		}
+	}
+	answer = revisions.ReplaceAllStringFunc(answer, func(text string) string {
+		end := strings.LastIndexByte(text[:len(text)-1], '"') + 1
+		return text[:end] + name("revision")(text[end:len(text)-1]) + `"`
+	})
+	if !p.scanned {
 		return answer
 	}
-	answer = drawn.ReplaceAllStringFunc(answer, func(id string) string {
-		if p.ids[id] == "" {
-			p.ids[id] = fmt.Sprintf("<id %d>", len(p.ids)+1)
-		}
-		return p.ids[id]
-	})
-	return drawnAfter.ReplaceAllString(answer, "$1$2…")
+	return drawnAfter.ReplaceAllString(drawn.ReplaceAllStringFunc(answer, name("id")), "$1$2…")
 }
 
 // say does what a line without an answer says, and returns the line as it is so.
 func (p *player) say(line string) string {
 	word, rest, _ := strings.Cut(line, " ")
+	p.scanned = p.scanned || strings.Contains(line, " /scan/v1/resolve ")
 	switch tells := p.o.Lines[word]; {
 	case tells != nil:
 		return strings.TrimRight(word+" "+tells(p.t, p.s), " ")
@@ -223,6 +236,7 @@ func (p *player) send(request, body string, header []string) {
 	method, path, _ := strings.Cut(request, " ")
 	admin := strings.HasPrefix(path, "/admin/")
 	wire := !admin && !strings.HasPrefix(path, "/scan/")
+	p.scanned = p.scanned || path == "/scan/v1/resolve"
 	p.paths = append(p.paths, "/"+strings.TrimLeft(strings.SplitN(path, "?", 2)[0], "/"))
 	switch {
 	case named && !wire:
