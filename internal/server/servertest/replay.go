@@ -21,6 +21,7 @@ import (
 //	# …             a comment
 //	seed NAME       in the first lines: the server's seed is testdata/seeds/NAME.yaml; without NAME, the lines below that begin with spaces
 //	guarded         in the first lines: the server is not --dev
+//	listener        in the first lines: the scan API has a listener of its own
 //	operator        from here on calls of the admin API have its token, and their bodies are JSON
 //	show NAME…      from here on answers are told with these headers, where they have them
 //	reset           the emulator returns to the seed
@@ -28,12 +29,15 @@ import (
 //	log TEXT        the server's log has the text; "no log TEXT", that it does not
 //	METHOD PATH [as=NAME]   with the token of an account; of the admin and scan APIs, with what was taken as NAME
 //	Name: value     a header of the request
+//	only PATTERN    of the answer only what matches is told, in lines
 //	{…}             its body; \n at the end is a line feed
 //	body TEXT       its body that does not begin with {; both may have more lines
 //	-> STATUS CONTENT-TYPE
 //	Name: value     the headers of show
 //	{…}             the answer, to the byte; an empty line is ¶, the same revision the same <revision N>, and after a scan
 //	                the same id of 32 digits the same <id N>
+//
+// <URL> stands for the address of the server, and in a request <admin> for the admin token,
 //
 // and each line of a story that has no answer of its own (Server.Tell).
 //
@@ -46,6 +50,8 @@ type Transcripts struct {
 	Seed string
 	// Wire makes every call of the wire that is not answered 200 a fault.
 	Wire bool
+	// ScanListener gives the scan API a listener of its own in every transcript.
+	ScanListener bool
 	// Lines are words of lines that tell something: what they return stands behind the word.
 	Lines map[string]func(*testing.T, *Server) string
 }
@@ -63,7 +69,8 @@ func (o Transcripts) Replay(t *testing.T) (paths []string) {
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
 			want := string(text)
-			p := &player{t: t, o: o, s: Start(t, o.options(t, want)), taken: map[string]string{}, names: map[string]string{}, named: map[string]int{}}
+			p := &player{t: t, o: o, s: Start(t, o.options(t, want)), names: map[string]string{}, named: map[string]int{}}
+			p.taken = map[string]string{"URL": p.s.URL, "admin": AdminToken}
 			p.s.Reseed()
 			got := p.play(want)
 			paths = append(paths, p.paths...)
@@ -90,6 +97,7 @@ func (o Transcripts) options(t *testing.T, text string) (options Options) {
 	t.Helper()
 	head, _, _ := strings.Cut(text, "\n\n")
 	name := o.Seed
+	options.ScanListener = o.ScanListener
 	for line := range strings.SplitSeq(head, "\n") {
 		word, rest, _ := strings.Cut(line, " ")
 		switch word {
@@ -99,6 +107,8 @@ func (o Transcripts) options(t *testing.T, text string) (options Options) {
 			options.Seed += line + "\n"
 		case "guarded":
 			options.Guarded = true
+		case "listener":
+			options.ScanListener = true
 		}
 	}
 	if name != "" {
@@ -131,6 +141,7 @@ func (p *player) play(text string) string {
 	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		var kept, header, body []string
 		var request string
+		var only *regexp.Regexp
 	lines:
 		for line := range strings.SplitSeq(block, "\n") {
 			text, isBody := strings.CutPrefix(line, "body ")
@@ -142,6 +153,8 @@ func (p *player) play(text string) string {
 				line = p.say(line)
 			case strings.HasPrefix(line, "->"):
 				break lines
+			case strings.HasPrefix(line, "only "):
+				only = regexp.MustCompile(line[5:])
 			case strings.HasPrefix(line, "{"):
 				if cut, ended := strings.CutSuffix(line, `\n`); ended {
 					text = cut + "\n"
@@ -162,7 +175,11 @@ func (p *player) play(text string) string {
 					kept = append(kept, name+": "+p.steady(value))
 				}
 			}
-			if answer := p.steady(strings.TrimSuffix(p.last.Body, "\n")); answer != "" {
+			answer := p.steady(strings.TrimSuffix(p.last.Body, "\n"))
+			if only != nil {
+				answer = strings.Join(only.FindAllString(answer, -1), "\n")
+			}
+			if answer != "" {
 				kept = append(kept, strings.ReplaceAll(answer, "\n\n", "\n¶\n"))
 			}
 		}
@@ -176,7 +193,8 @@ var (
 	// run, because the log of scans draws beside.
 	drawn      = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
 	drawnAfter = regexp.MustCompile(`( rid: [0-9a-f]{8}-)[0-9a-f]{8}-[0-9a-f]{8}|( hint: \[)[0-9A-Za-z]+`)
-	// revisions hash secrets as they are sealed.
+	// hashes and revisions are of texts with secrets as they are sealed.
+	hashes    = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 	revisions = regexp.MustCompile(`("revision":"|^")[0-9A-Za-z_.-]{22,}"`)
 )
 
@@ -191,6 +209,7 @@ func (p *player) steady(answer string) string {
 			return p.names[text]
 		}
 	}
+	answer = hashes.ReplaceAllStringFunc(strings.ReplaceAll(answer, p.s.URL, "<URL>"), name("hash"))
 	answer = revisions.ReplaceAllStringFunc(answer, func(text string) string {
 		end := strings.LastIndexByte(text[:len(text)-1], '"') + 1
 		return text[:end] + name("revision")(text[end:len(text)-1]) + `"`
@@ -208,7 +227,7 @@ func (p *player) say(line string) string {
 	switch tells := p.o.Lines[word]; {
 	case tells != nil:
 		return strings.TrimRight(word+" "+tells(p.t, p.s), " ")
-	case word == "seed" || line == "guarded":
+	case word == "seed" || line == "guarded" || line == "listener":
 	case line == "operator":
 		p.operator = true
 	case word == "show":
@@ -240,6 +259,7 @@ func (p *player) send(request, body string, header []string) {
 	p.paths = append(p.paths, "/"+strings.TrimLeft(strings.SplitN(path, "?", 2)[0], "/"))
 	switch {
 	case named && !wire:
+		require.True(p.t, p.taken[name] != "", "%s: nothing was taken as %s", request, name)
 		header = append(header, "Authorization: Bearer "+p.taken[name])
 	case named:
 		join := "?"
