@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,15 +19,9 @@ import (
 )
 
 // brewery makes bottles with codes.
-const brewery = `
-accounts:
-  - {appid: brand, kind: service_account, secret: the-secret-of-brand, certified: true, features: [marketcode], marketcode_key: 0123456789abcdef, linked: [shop]}
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release, trial, development], members: {dev: developer, tri: trial, adm: admin, beta/dev: trial}}
-  - {appid: bare, kind: mini_program, secret: the-secret-of-bare}
-rules:
-  - {owner: shop, prefix: "https://p.url.cn/", path: pages/rule, published: true}
-settings: {verification: trust, rule_rate_limit: null}
-`
+//
+//go:embed testdata/seeds/brewery.yaml
+var brewery string
 
 // works is a server with its codes, as brand sees it.
 type works struct {
@@ -239,39 +234,6 @@ func TestCodes_ScanVerdicts(t *testing.T) {
 	}
 }
 
-// Lines of a stream are scans as any other.
-func TestCodes_ScanStream(t *testing.T) {
-	t.Parallel()
-	w := brew(t, servertest.Options{})
-	id := w.apply("x", 10_000)
-	w.activate(id, 0, 9)
-	text, code := w.code(id, 3).CodeURL, w.code(id, 3)
-	lines := []string{
-		fmt.Sprintf(`{"text":%q,"user":"alice"}`, text), `nonsense`, fmt.Sprintf(`{"text":%q}`, text),
-		fmt.Sprintf(`{"text":%q,"user":"bob","source":"album"}`, text),
-		fmt.Sprintf(`{"text":%q,"user":"bob"}`, code.Code), `{"text":"https://example.com/"}`,
-		fmt.Sprintf(`{"text":%q,"user":"x"}`, w.code(id, 10).CodeURL),
-	}
-	a := w.Do("POST", "/scan/v1/resolve", strings.Join(lines, "\n"), "Content-Type: application/x-ndjson")
-	const opens = "shop release pages/index/index?code_ticket=T 1124 code"
-	want := []string{opens, "", strings.Replace(opens, "?code_ticket=T", "", 1), strings.Replace(opens, "1124", "1126", 1),
-		"show_message serial_only", "open_url", "show_message not_active"}
-	got := strings.Split(strings.TrimSpace(a.Body), "\n")
-	require.True(t, len(got) == len(want), "%d answers: %s", len(got), a.Body)
-	for i, line := range got {
-		var d decision
-		require.NoError(t, json.Unmarshal([]byte(line), &d))
-		if d.short() != want[i] || (d.Error != "") != (want[i] == "") {
-			t.Errorf("line %d: %s, want %s", i, line, want[i])
-		}
-		if i == 0 {
-			if a := w.trade(w.openid("default", "shop", "alice"), d.ticket()); a.Code(t) != 0 {
-				t.Errorf("%s", a.Body)
-			}
-		}
-	}
-}
-
 // Two users scan one code: each ticket works for its own user alone.
 func TestCodes_TicketPerUser(t *testing.T) {
 	t.Parallel()
@@ -362,92 +324,6 @@ func TestNamespaces_UserIDsDisjoint(t *testing.T) {
 	}
 }
 
-// Issue 3: freeze, unfreeze, void, redeem, for one code, a range, a whole batch,
-// and by texts.
-func TestCodes_StateTransitions(t *testing.T) {
-	t.Parallel()
-	w := brew(t, servertest.Options{})
-	id, other := w.apply("x", 10_000), w.apply("other", 10_000)
-	w.activate(id, 0, 9_999)
-	const opens, frozen, void = "shop release pages/index/index 1124 code", "show_message frozen", "show_message void"
-	check := func(when string, want map[int64]string) {
-		t.Helper()
-		for index, word := range want {
-			assert.Equal(t, w.ask("resolve", "", w.code(id, index).CodeURL).short(), word, "%s: code %d", when, index)
-		}
-	}
-	do := func(body string, n int64) {
-		t.Helper()
-		var done struct{ Codes int64 }
-		a := w.states(id, body)
-		if a.JSON(t, &done); a.Status != http.StatusOK || done.Codes != n {
-			t.Fatalf("%s: %d %s, want %d codes", body, a.Status, a.Body, n)
-		}
-	}
-	do(`{"action":"freeze","ranges":[{"from":5,"to":5}]}`, 1)
-	check("one frozen", map[int64]string{4: opens, 5: frozen, 6: opens})
-	do(`{"action":"freeze","ranges":[{"from":10,"to":19},{"from":15,"to":29},{"from":9999,"to":9999}]}`, 21)
-	check("ranges frozen", map[int64]string{9: opens, 10: frozen, 29: frozen, 30: opens, 9_999: frozen})
-	do(fmt.Sprintf(`{"action":"unfreeze","codes":[%q,%q,%q]}`, w.code(id, 5).Code, strings.ToLower(w.code(id, 10).CodeURL), "http://"+
-		w.code(id, 11).CodeURL), 3)
-	check("by their texts", map[int64]string{5: opens, 10: opens, 11: opens, 12: frozen})
-	do(`{"action":"freeze","all":true}`, 10_000)
-	check("all frozen", map[int64]string{0: frozen, 5: frozen, 9_999: frozen})
-	do(`{"action":"void","ranges":[{"from":7,"to":8}],"note":"stolen","actor":"Wang"}`, 2)
-	do(`{"action":"unfreeze","all":true}`, 10_000)
-	// A code that was frozen by itself stays so when the batch's own freeze ends.
-	check("void is for ever", map[int64]string{6: opens, 7: void, 8: void, 9: opens, 12: frozen, 9_999: frozen})
-	var batch struct{ Frozen, Void, Redeemed uint64 }
-	if w.Admin("GET", fmt.Sprintf("/batches/%d", id), "").JSON(t, &batch); batch.Frozen != 19 || batch.Void != 2 {
-		t.Errorf("%+v", batch)
-	}
-	var events struct {
-		Events []struct {
-			Seq    int64
-			Action string
-		}
-	}
-	w.Admin("GET", fmt.Sprintf("/batches/%d/events?limit=2", id), "").JSON(t, &events)
-	assert.True(t, len(events.Events) == 2 && events.Events[0].Action == "activate" && events.Events[1].Action == "freeze",
-		"what happened first: %+v", events)
-	w.Admin("GET", fmt.Sprintf("/batches/%d/events?after=%d", id, events.Events[1].Seq), "").JSON(t, &events)
-	if n := len(events.Events); n != 5 || events.Events[n-1].Action != "unfreeze" {
-		t.Errorf("what happened since: %+v", events)
-	}
-	for _, c := range []struct {
-		body   string
-		status int
-		want   string
-	}{
-		{`{"action":"freeze"}`, 422, "no codes are given"},
-		{`{"action":"freeze","ranges":[{"from":9,"to":8}]}`, 422, "code_start 9 is after code_end 8"},
-		{`{"action":"freeze","ranges":[{"from":0,"to":10000}]}`, 422, "code_end 10000"}, {`{"action":"activate","all":true}`, 422, ""},
-		{`{"action":"freeze","codes":["P.URL.CN/0AAAAAAAAAAAAAAAAAA"]}`, 422, "code_url invalid"},
-		{fmt.Sprintf(`{"action":"freeze","codes":[%q]}`, w.code(other, 0).Code), 422, "application"},
-		{`{"action":"freeze","codes":[""]}`, 422, ""},
-		{`{"action":"redeem","ranges":[{"from":7,"to":7}]}`, 409, "code 7 is void and cannot be redeemed"},
-	} {
-		if a := w.states(id, c.body); a.Status != c.status || !strings.Contains(a.Body, c.want) {
-			t.Errorf("%s: %d %s, want %d %s", c.body, a.Status, a.Body, c.status, c.want)
-		}
-	}
-	if a := w.states(7, `{"action":"freeze","all":true}`); a.Status != http.StatusNotFound {
-		t.Errorf("an unknown batch: %d %s", a.Status, a.Body)
-	}
-	check("refused calls change nothing", map[int64]string{0: opens, 8: void})
-
-	// The history says who and when.
-	c := w.code(id, 7)
-	require.True(t, len(c.History) == 4 && c.Void && !c.Frozen && c.Active, "%+v", c)
-	for i, want := range []oneEvent{{Action: "unfreeze", Actor: "admin", Codes: 10_000},
-		{Action: "void", Actor: "Wang", Note: "stolen", Codes: 2}, {Action: "freeze", Actor: "admin", Codes: 10_000},
-		{Action: "activate", Actor: "brand", Codes: 10_000}} {
-		got := c.History[i]
-		assert.True(t, got.Action == want.Action && got.Actor == want.Actor && got.Note == want.Note && got.Codes == want.Codes &&
-			got.OccurredAt.Equal(servertest.Began) && (got.RID == "") != (got.Actor == "brand"), "event %d: %+v, want %+v", i, got, want)
-	}
-}
-
 // One till wins; the others are told who was first, and when.
 func TestCodes_RedeemedOnceOverHTTP(t *testing.T) {
 	t.Parallel()
@@ -482,51 +358,6 @@ func TestCodes_RedeemedOnceOverHTTP(t *testing.T) {
 	if c := w.code(id, 3); !c.Redeemed || len(c.History) != 2 {
 		t.Errorf("%+v", c)
 	}
-}
-
-// Schedules take effect when their time comes, without anybody doing anything.
-func TestCodes_ScheduledActivation(t *testing.T) {
-	t.Parallel()
-	w := brew(t, servertest.Options{})
-	w.Admin("PUT", "/emulator/clock", `{"freeze":true}`)
-	w.Admin("PUT", "/settings", `{"behaviours":{"codes.activate.overlap_taken":"allow"}}`)
-	id := w.apply("x", 10_000)
-	path := fmt.Sprintf("/batches/%d/", id)
-	const binding = `"binding":{"activity_name":"a","product_brand":"b","product_title":"t","product_code":"test_code","wxa_appid":"shop","wxa_path":"pages/%s"}`
-	at := func(d time.Duration) string { return servertest.Began.Add(d).Format(time.RFC3339) }
-	a := w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(time.Hour),
-		"first"))
-	assert.True(t, strings.Contains(a.Body, "no EAN or GTIN") && strings.Contains(a.Body, `"codes":10`), "%s", a.Body)
-	w.Admin("POST", path+"activations", fmt.Sprintf(`{"code_start":5,"code_end":9,"effective_at":%q,`+binding+`}`, at(2*time.Hour),
-		"second"))
-	w.Admin("POST", path+"deactivations", fmt.Sprintf(`{"ranges":[{"from":9,"to":9}],"effective_at":%q}`, at(3*time.Hour)))
-	if a := w.Do("POST", "/admin/v1"+path+"activations",
-		fmt.Sprintf(`{"code_start":0,"code_end":9,"effective_at":%q,`+binding+`}`, at(-time.Second), "x"), "Authorization: Bearer "+
-			servertest.AdminToken, "Content-Type: application/json"); a.Status != 422 || !strings.Contains(a.Body, "is in the past") {
-		t.Errorf("%d %s", a.Status, a.Body)
-	}
-	texts := map[int64]string{}
-	for _, index := range []int64{0, 5, 9} {
-		texts[index] = w.code(id, index).CodeURL
-	}
-	check := func(d time.Duration, want map[int64]string) {
-		t.Helper()
-		w.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":%q}`, at(d)))
-		for index, page := range want {
-			got := w.ask("resolve", "", texts[index])
-			if page == "" && got.short() != "show_message not_active" || page != "" && got.Path != "pages/"+page {
-				t.Errorf("after %s: code %d: %s, want %q", d, index, got.short(), page)
-			}
-		}
-	}
-	check(0, map[int64]string{0: "", 5: "", 9: ""})
-	check(time.Hour-time.Second, map[int64]string{0: ""})
-	check(time.Hour, map[int64]string{0: "first", 5: "first", 9: "first"})
-	check(2*time.Hour-time.Second, map[int64]string{5: "first"})
-	check(2*time.Hour, map[int64]string{0: "first", 5: "second", 9: "second"})
-	w.Admin("POST", path+"retarget", `{"code_start":0,"code_end":9,"wxa_appid":"shop","wxa_path":"pages/third"}`)
-	check(2*time.Hour+time.Second, map[int64]string{0: "third", 5: "third", 9: "third"})
-	check(3*time.Hour, map[int64]string{0: "third", 5: "third", 9: ""})
 }
 
 // Former prefixes stay resolvable, codes and tickets survive a restart, and a
@@ -612,33 +443,4 @@ func TestCodes_RequirePrefix(t *testing.T) {
 	// The block begins where the time is, so that an older backup gives no code twice.
 	first := w.code(id, 0)
 	assert.True(t, strings.HasPrefix(first.CodeURL, "B.EXAMPLE/0"), "%+v", first)
-}
-
-// A reset of the emulator forgets codes, and what was printed before it is of
-// nobody for ever: counters go on, so that no code is issued twice.
-func TestEmulatorReset_ForgetsCodes(t *testing.T) {
-	t.Parallel()
-	w := brew(t, servertest.Options{})
-	id := w.apply("x", 10_000)
-	w.activate(id, 0, 9)
-	before := w.code(id, 3)
-	ticket := w.ask("resolve", "u", before.CodeURL).ticket()
-	w.Advance(100 * 24 * time.Hour)
-	w.Renew(t)
-	forgotten := func() {
-		t.Helper()
-		if got := w.ask("resolve", "u", before.CodeURL).short(); got != "show_message unknown_code" {
-			t.Errorf("%s", got)
-		}
-		if a := w.trade(w.openid("default", "shop", "u"), ticket); a.Code(t) != 40097 {
-			t.Errorf("%s", a.Body)
-		}
-	}
-	forgotten()
-	again := w.apply("x", 10_000)
-	w.activate(again, 0, 9_999)
-	if got := w.code(again, 3); again == id || got.CodeURL == before.CodeURL || got.Code == before.Code || len(got.History) != 1 {
-		t.Errorf("%+v after %+v", got, before)
-	}
-	forgotten()
 }

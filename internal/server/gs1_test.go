@@ -1,11 +1,11 @@
 package server_test
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,121 +21,14 @@ import (
 
 // gtins is a server on which id.example resolves GS1 keys. 09506000134352 has links by language, context and media type at
 // every level; 09506000134369 belongs to another brand.
-const gtins = `
-accounts:
-  - {appid: shop, kind: mini_program, secret: the-secret-of-shop, versions: [release]}
-  - {appid: svc, kind: service_account, secret: the-secret-of-svc, certified: true, linked: [shop]}
-  - {appid: rival, kind: mini_program, secret: the-secret-of-rival, versions: [release]}
-settings: {verification: trust, gs1_hosts: [id.example, "id.example:8443"]}
-rules:
-  - {owner: shop, prefix: "http://id.example/shop/", path: pages/shop/shop, published: true}
-  - {owner: shop, prefix: "http://id.example/01/00000000000017/", path: pages/old/old, published: true}
-gs1:
-  - key: 01/09506000134352
-    owner: shop
-    wxa_path: "pages/product/index?gtin={01}&serial={21}"
-    links:
-      - {linktype: "gs1:pip", href: "https://brand.example/p/{01}", title: Product, default: true}
-      - {linktype: "gs1:pip", href: "https://brand.example/zh", title: 产品, hreflang: zh-CN, type: text/html}
-      - {linktype: "gs1:pip", href: "https://brand.example/fr", title: Produit, hreflang: [fr, de, sr-Latn-RS], type: text/html}
-      - {linktype: "gs1:pip", href: "https://brand.example/data", title: Data, type: application/json}
-      - {linktype: "gs1:pip", href: "https://brand.example/eu", title: For Europe, context: EU}
-      - {linktype: "gs1:certificationInfo", href: "https://brand.example/c1", title: One certificate}
-      - {linktype: "gs1:certificationInfo", href: "https://brand.example/c2", title: Another certificate}
-      - {linktype: "https://types.example/own", href: "https://brand.example/own#part", title: A type of our own}
-      - {linktype: "gs1:recallStatus", href: "https://brand.example/recall?unit={21}", title: Recall of a unit}
-      - {linktype: "gs1:promotion", href: "https://brand.example/new-year", title: New year, from: 2026-02-01T00:00:00+08:00, until: 2026-03-01T00:00:00+08:00}
-  - {key: 01/09506000134352/10/ABC, owner: shop, links: [{linktype: "gs1:traceability", href: "https://brand.example/lot?l={10}", title: The lot}]}
-  - {key: 01/09506000134352/10/OUT, owner: shop, archived: true, links: []}
-  - {key: 01/09506000134352/21/9, owner: shop, links: [{linktype: "gs1:pip", href: "https://brand.example/nine", title: The ninth, default: true}]}
-  - {key: 01/09506000134369, owner: rival, links: [{linktype: "gs1:pip", href: "https://rival.example/", title: Rival, default: true}]}
-  - {key: 01/09506000134376, links: [{linktype: "gs1:handledBy", href: "https://other.example/base/", title: Another resolver}]}
-`
+//
+//go:embed testdata/seeds/gtins.yaml
+var gtins string
 
 type gs1Case struct {
-	name, path string
-	header     []string // "Name: value"
-	status     int
-	location   string
-}
-
-// TestGS1Resolver_Redirects holds what a resolver answers a request that is right: docs/en/how/gs1.md names its cases.
-func TestGS1Resolver_Redirects(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	const item = "/01/09506000134352"
-	for _, c := range []gs1Case{
-		{"the default link", item, nil, 307, "https://brand.example/p/09506000134352"},
-		{"a trailing slash", item + "/", nil, 307, "https://brand.example/p/09506000134352"},
-		{"a serial walks up", item + "/21/5", nil, 307, "https://brand.example/p/09506000134352"},
-		{"a lot walks up", item + "/10/ABC", nil, 307, "https://brand.example/p/09506000134352"},
-		{"lot and serial walk up", item + "/10/ABC/21/5", nil, 307, "https://brand.example/p/09506000134352"},
-		{"the nearest level wins", item + "/21/9", nil, 307, "https://brand.example/nine"},
-		{"a type of the level between", item + "/10/ABC/21/5?linkType=gs1:traceability", nil, 307,
-			"https://brand.example/lot?l=ABC&linkType=gs1:traceability"},
-		{"the query is handed on", item + "?a=1&b=%20x&17=271231", nil, 307, "https://brand.example/p/09506000134352?a=1&b=%20x&17=271231"},
-		{"before the fragment", item + "?linkType=https://types.example/own", nil, 307,
-			"https://brand.example/own?linkType=https://types.example/own#part"},
-		{"a language", item, []string{"Accept-Language: zh-CN,zh;q=0.9,en;q=0.1"}, 307, "https://brand.example/zh"},
-		{"a language without its region", item, []string{"Accept-Language: zh"}, 307, "https://brand.example/zh"},
-		{"a better language", item, []string{"Accept-Language: zh;q=0.4, de;q=0.8"}, 307, "https://brand.example/fr"},
-		{"a language that is not there", item, []string{"Accept-Language: ko"}, 307, "https://brand.example/p/09506000134352"},
-		{"a media type", item, []string{"Accept: application/json"}, 307, "https://brand.example/data"},
-		{"a browser's media types", item, []string{"Accept: text/html,*/*;q=0.8", "Accept-Language: fr"}, 307, "https://brand.example/fr"},
-		{"a context", item + "?context=EU", nil, 307, "https://brand.example/eu?context=EU"},
-		{"a type as an address", item + "?linkType=https://ref.gs1.org/voc/pip", nil, 307,
-			"https://brand.example/p/09506000134352?linkType=https://ref.gs1.org/voc/pip"},
-		{"a type without a language", item + "?linkType=gs1:pip", nil, 307, "https://brand.example/p/09506000134352?linkType=gs1:pip"},
-		{"the default by its type", item + "?linkType=gs1:defaultLink", []string{"Accept-Language: zh"}, 307,
-			"https://brand.example/p/09506000134352?linkType=gs1:defaultLink"},
-		{"or that of a language", item + "?linkType=gs1:defaultLinkMulti", []string{"Accept-Language: zh"}, 307,
-			"https://brand.example/zh?linkType=gs1:defaultLinkMulti"},
-		{"several that nothing tells apart", item + "?linkType=gs1:certificationInfo", nil, 300, ""},
-		{"a type that is not there", item + "?linkType=gs1:epil", nil, 404, ""},
-		{"a template that is filled", item + "/21/a%2Fb?linkType=gs1:recallStatus", nil, 307,
-			"https://brand.example/recall?unit=a%2Fb&linkType=gs1:recallStatus"},
-		{"a serial that is a dot", item + "/21/.", nil, 307, "https://brand.example/p/09506000134352"},
-		{"or two, which fill no template", item + "/21/%2e%2e?linkType=gs1:recallStatus", nil, 404, ""},
-		{"a template that is not", item + "?linkType=gs1:recallStatus", nil, 404, ""},
-		{"a link of later", item + "?linkType=gs1:promotion", nil, 404, ""},
-		{"13 digits", "/01/9506000134352?a=1", nil, 307, "/01/09506000134352?a=1"},
-		{"another brand", "/01/09506000134369", nil, 307, "https://rival.example/"},
-		{"handed over", "/01/09506000134376/21/5?a=1", nil, 307, "https://other.example/base/01/09506000134376/21/5?a=1"},
-		{"a key of which nothing is said", "/01/09506000134383", nil, 404, ""},
-		{"an archived lot", item + "/10/OUT", nil, 410, ""},
-		{"below an archived lot", item + "/10/OUT/21/5?linkType=linkset", nil, 410, ""},
-		{"a wrong check digit", "/01/09506000134353", nil, 400, ""},
-		{"no key at all", "/nothing", nil, 400, ""},
-		{"an AI that is none", "/01/09506000134352/88/1", nil, 400, ""},
-		{"qualifiers out of order", item + "/21/5/10/ABC", nil, 400, ""},
-		{"a space", item + "/10/A%20B", nil, 400, ""},
-		{"no text", item + "/10/%ff", nil, 400, ""},
-		{"a value of too many characters", item + "/10/" + strings.Repeat("A", 21), nil, 400, ""},
-		{"a rule of the same host", "/shop/7", nil, 200, ""},
-		{"a rule below a key of which nothing is said", "/01/00000000000017/", nil, 200, ""},
-		{"this server's own paths", "/healthz", nil, 200, ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			a := s.Do("GET", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
-			if a.Status != c.status || a.Header.Get("Location") != c.location {
-				t.Fatalf("%s: %d %q, want %d %q; %.300s", c.path, a.Status, a.Header.Get("Location"), c.status, c.location, a.Body)
-			}
-			if c.status == 200 {
-				return
-			}
-			assert.Equal(t, a.Header.Get("Access-Control-Allow-Origin"), "*", "CORS")
-			h := s.Do("HEAD", c.path, "", append([]string{"Host: id.example"}, c.header...)...)
-			if h.Status != a.Status || h.Header.Get("Location") != c.location || h.Body != "" {
-				t.Errorf("HEAD: %d %q", h.Status, h.Header.Get("Location"))
-			}
-			if strings.HasPrefix(c.location, "https://brand") && !strings.Contains(a.Header.Get("Link"), `rel="linkset"`) {
-				t.Errorf("no way to the linkset: %q", a.Header.Get("Link"))
-			}
-			if c.name == "handed over" && a.Header.Get("Link") != `<https://other.example/base/>; rel="https://ref.gs1.org/voc/handledBy"` {
-				t.Errorf("Link: %q", a.Header.Get("Link"))
-			}
-		})
-	}
+	path   string
+	header []string // "Name: value"
+	status int
 }
 
 // Every primary key leads somewhere, asked for with each of its qualifiers: the keys are those of recorded random texts.
@@ -189,133 +82,6 @@ func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 		if n := len(parts); n == 6 { // the other way round
 			wrong := strings.Join(append(slices.Clone(parts[:2]), parts[4], parts[5], parts[2], parts[3]), "/")
 			s.Do("GET", "/"+wrong, "", "Host: id.example").WantStatus(t, 400, "%s", wrong)
-		}
-	}
-}
-
-// TestGS1Resolver_Linkset holds the form of a linkset (RFC 9264, and what GS1 adds).
-func TestGS1Resolver_Linkset(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	const path = "/01/09506000134352/10/ABC/21/5"
-	for _, c := range [][]string{{path + "?linkType=linkset"}, {path + "?linkType=all"}, {path, "Accept: application/linkset+json"},
-		{path, "Accept: text/html;q=0.5, application/linkset+json"}} {
-		a := s.Do("GET", c[0], "", append([]string{"Host: ID.example:80"}, c[1:]...)...)
-		if a.Status != 200 || a.Header.Get("Content-Type") != "application/linkset+json" {
-			t.Fatalf("%v: %d %s %.200s", c, a.Status, a.Header.Get("Content-Type"), a.Body)
-		}
-		if links := strings.Join(a.Header.Values("Link"), ","); !strings.Contains(links, `rel="http://www.w3.org/ns/json-ld#context"`) {
-			t.Errorf("%v: no JSON-LD context: %s", c, links)
-		}
-		var set struct {
-			Linkset []map[string]json.RawMessage `json:"linkset"`
-		}
-		a.JSON(t, &set)
-		var anchors []string
-		conforms(t, a.Body)
-		for _, one := range set.Linkset {
-			var anchor string
-			require.NoError(t, json.Unmarshal(one["anchor"], &anchor))
-			anchors = append(anchors, anchor)
-			checkRelations(t, one)
-		}
-		want := []string{"http://id.example/01/09506000134352/10/ABC", "http://id.example/01/09506000134352"}
-		require.True(t, slices.Equal(anchors, want), "%v: anchors %v, want %v", c, anchors, want)
-		if text := a.Body; !strings.Contains(text, `"https://brand.example/recall?unit=5"`) || strings.Contains(text, "new-year") {
-			t.Errorf("%v: not the links of this moment and this serial: %s", c, text)
-		}
-	}
-	a := s.Do("GET", path+"?linkType=gs1:certificationInfo", "", "Host: id.example")
-	conforms(t, a.Body)
-	assert.True(t, strings.Contains(s.Do("GET", path+"?linkType=linkset", "", "Host: id.example").Body, `"sr-RS"`),
-		"a language of three parts is not told in two")
-	assert.True(t, strings.Count(a.Body, "brand.example/c") == 2 && !strings.Contains(a.Body, "/p/"), "300 with other links: %s", a.Body)
-}
-
-// What GS1's JSON schema of a linkset (1.2.0, normative) says of each member of a link; it takes no others. compat/gs1 asks the
-// schema itself.
-var linkMembers = map[string]func(any) bool{
-	"href":  matches(`^https?://[a-zA-z0-9./]+`),
-	"title": matches(``),
-	"type":  matches(`\w+/[-+.\w]+`),
-	"hreflang": func(v any) bool {
-		list, is := v.([]any)
-		return is && !slices.ContainsFunc(list, func(one any) bool { return !matches(`^\w{2}(-\w{2})?$`)(one) })
-	},
-	"context": func(v any) bool { _, is := v.([]any); return is },
-}
-
-func matches(pattern string) func(any) bool {
-	p := regexp.MustCompile(pattern)
-	return func(v any) bool { text, is := v.(string); return is && p.MatchString(text) }
-}
-
-// conforms checks a linkset by GS1's schema.
-func conforms(t *testing.T, body string) {
-	t.Helper()
-	var whole map[string][]map[string]any
-	if err := json.Unmarshal([]byte(body), &whole); err != nil || len(whole) != 1 || whole["linkset"] == nil {
-		t.Fatalf("no linkset alone: %v %s", err, body)
-	}
-	for _, one := range whole["linkset"] {
-		if !matches(`^https?://[a-zA-z0-9./]+`)(one["anchor"]) || !matches(`.`)(one["itemDescription"]) {
-			t.Errorf("anchor %v, itemDescription %v", one["anchor"], one["itemDescription"])
-		}
-		for kind, list := range one {
-			if kind == "anchor" || kind == "itemDescription" {
-				continue
-			}
-			links, is := list.([]any)
-			assert.True(t, is && matches(`^https?://[a-zA-z0-9./]+$`)(kind),
-				"%s is no list of links, or no relation that the schema knows", kind)
-			for _, one := range links {
-				link, _ := one.(map[string]any)
-				assert.True(t, link["href"] != nil && link["title"] != nil, "%s: %v has no href or no title", kind, link)
-				for name, value := range link {
-					if check := linkMembers[name]; check == nil || !check(value) {
-						t.Errorf("%s: %s %v is not in the schema", kind, name, value)
-					}
-				}
-			}
-		}
-	}
-}
-
-// checkRelations looks at the links of one anchor.
-func checkRelations(t *testing.T, one map[string]json.RawMessage) {
-	t.Helper()
-	described := map[string]bool{}
-	for kind, raw := range one {
-		if kind == "anchor" || kind == "itemDescription" {
-			continue
-		}
-		assert.True(t, strings.HasPrefix(kind, "https://"), "relation %q is no address", kind)
-		var list []map[string]any
-		if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
-			t.Fatalf("%s is no list of links: %v", kind, err)
-		}
-		for _, l := range list {
-			for _, name := range []string{"href", "title"} {
-				if text, _ := l[name].(string); text == "" {
-					t.Errorf("%s: a link without %s", kind, name)
-				}
-			}
-			if languages, has := l["hreflang"]; has {
-				if _, is := languages.([]any); !is {
-					t.Errorf("%s: hreflang is no list", kind)
-				}
-			}
-			assert.True(t, kind != "https://ref.gs1.org/voc/defaultLink" || len(list) == 1 && len(l) == 2, "default link: %v", list)
-			if !strings.Contains(kind, "/defaultLink") {
-				described[fmt.Sprint(l["href"])] = true
-			}
-		}
-	}
-	for _, kind := range []string{"defaultLink", "defaultLinkMulti"} {
-		var list []struct{ Href string }
-		_ = json.Unmarshal(one["https://ref.gs1.org/voc/"+kind], &list) // a level without a default has none
-		for _, l := range list {
-			assert.True(t, described[l.Href], "%s %s has no descriptive type", kind, l.Href)
 		}
 	}
 }
@@ -447,115 +213,6 @@ func TestGS1Resolver_HostileInput(t *testing.T) {
 			"Content-Type: application/json")
 		assert.True(t, a.Status == 422, "%s: %d %s", what, a.Status, a.Body)
 	}
-}
-
-// TestGS1Host_Port: a host of gs1_hosts without a port is that host at every port, and a Digital Link is never answered 200 by the wire.
-func TestGS1Host_Port(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: strings.Replace(gtins, `[id.example, "id.example:8443"]`,
-		`[id.example, "id2.example:8443"]`, 1)})
-	const item = "/01/09506000134352"
-	for _, c := range []struct {
-		name, host, path string
-		status           int
-		localized        string // in the body, or at the beginning of Link
-	}{
-		{"without a port", "id.example", item, 307, "<http://id.example/01/"},
-		{"usual port", "id.example:80", item, 307, "<http://id.example/01/"},
-		{"port that is not configured", "id.example:8080", item, 307, "<http://id.example:8080/01/"},
-		{"capitals and a port", "ID.example:8080", item, 307, "<http://id.example:8080/01/"},
-		{"configured port", "id2.example:8443", item, 307, "<http://id2.example:8443/01/"},
-		{"another port than the configured one", "id2.example:8080", item, 404, "gs1_hosts"},
-		{"host that is not configured", "other.example", item, 404, "gs1_hosts"},
-		{"wrong check digit there", "other.example", "/01/09506000134353", 404, "gs1_hosts"},
-		{"platform's name", "api.weixin.qq.com", item, 404, "gs1_hosts"},
-		{"no link", "other.example", "/nothing", 200, "40066"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			a := s.Do("GET", c.path, "", "Host: "+c.host)
-			if a.Status != c.status || !strings.HasPrefix(a.Header.Get("Link"), c.localized) && !strings.Contains(a.Body, c.localized) {
-				t.Errorf("GET http://%s%s = %d, Link %q, %.200s, want %d and %q", c.host, c.path, a.Status, a.Header.Get("Link"), a.Body,
-					c.status, c.localized)
-			}
-		})
-	}
-}
-
-// TestGS1Contexts_Bounded: of the contexts of a request, the first 32 are compared.
-func TestGS1Contexts_Bounded(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	for others, want := range map[int]string{31: "https://brand.example/eu?", 32: "https://brand.example/p/09506000134352?"} {
-		a := s.Do("GET", "/01/09506000134352?"+strings.Repeat("context=x&", others)+"context=EU", "", "Host: id.example")
-		if !strings.HasPrefix(a.Header.Get("Location"), want) {
-			t.Errorf("GET with EU after %d other contexts: Location = %.60q, want %q", others, a.Header.Get("Location"), want)
-		}
-	}
-}
-
-// TestGS1Admin_EntryLifecycle plays the life of an entry: who may, what is refused, what the log and the ledger have of it.
-func TestGS1Admin_EntryLifecycle(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: gtins, Guarded: true})
-	var key struct{ Key string }
-	s.Admin("POST", "/admin-keys", `{"name":"of-rival","role":"rules-editor","accounts":["rival"]}`).JSON(t, &key)
-	rival := func(method, path, body string) servertest.Answer {
-		return s.Do(method, "/admin/v1"+path, body, "Authorization: Bearer "+key.Key, "Content-Type: application/json")
-	}
-	const link = `{"linktype":"gs1:pip","href":"https://rival.example/x","title":"x","default":true}`
-	for _, c := range []struct {
-		method, path, body string
-		status             int
-	}{
-		{"PUT", "/gs1/links/01/09506000134352", `{"links":[` + link + `]}`, 403},          // shop's
-		{"PUT", "/gs1/links/01/09506000134352/21/77", `{"links":[` + link + `]}`, 409},    // below shop's
-		{"GET", "/gs1/links/01/09506000134352", ``, 403},                                  // likewise
-		{"DELETE", "/gs1/links/01/09506000134352", ``, 403},                               // likewise
-		{"PUT", "/gs1/links/01/09506000134369", `{"owner":"shop","links":[]}`, 403},       // to somebody else
-		{"PUT", "/gs1/links/01/09506000134369/10/L", `{"links":[` + link + `]}`, 200},     // its own
-		{"GET", "/gs1/links/01/09506000134999", ``, 422},                                  // no key
-		{"GET", "/gs1/links/01/09506000134406", ``, 404},                                  // nothing is said
-		{"POST", "/gs1/links", `{"key":"01/09506000134369","links":[` + link + `]}`, 409}, // something is said
-		{"POST", "/gs1/links", `{"key":"01/09506000134413","links":[` + link + `,` + link + `]}`, 422},
-		{"PUT", "/gs1/links/01/09506000134413", `{"links":[` + strings.Replace(link, `,"default":true`, ``, 1) + `]}`, 422}, // no default
-		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_appid":"shop","wxa_path":"p","links":[]}`, 422},                      // not linked
-		{"PUT", "/gs1/links/01/09506000134413", `{"wxa_path":"pages/x?g={01}","links":[]}`, 200},
-	} {
-		if a := rival(c.method, c.path, c.body); a.Status != c.status {
-			t.Errorf("%s %s: %d, want %d: %s", c.method, c.path, a.Status, c.status, a.Body)
-		}
-	}
-	var list client.GS1List
-	if rival("GET", "/gs1/links", "").JSON(t, &list); len(list.Entries) != 3 {
-		t.Errorf("the rival sees %d entries", len(list.Entries))
-	}
-	two := `{"key":"01/09506000134420","owner":"shop","links":[]}` + "\n" + `{"key":"01/09506000134420/10/L","owner":"rival","links":[]}`
-	if a := s.Do("POST", "/admin/v1/import/gs1", two, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/x-ndjson"); a.Status != 422 || !strings.Contains(a.Body, "shop owns this GTIN") {
-		t.Errorf("an import of one GTIN for two owners: %d %s", a.Status, a.Body)
-	}
-	s.Do("POST", "/admin/v1/import/gs1", `{"key":"01/09506000134352/21/78","links":[`+link+`]}`, "Authorization: Bearer "+key.Key,
-		"Content-Type: application/x-ndjson").WantStatus(t, 422, "an import below somebody else's GTIN")
-	s.Do("GET", "/01/09506000134420", "", "Host: id.example").WantStatus(t, 404, "a refused import left something")
-	var one client.GS1Entry
-	s.Admin("PUT", "/gs1/links/01/09506000134369/21/a%2Fb", `{"links":[`+link+`]}`).JSON(t, &one)
-	assert.True(t, one.Key == "01/09506000134369/21/a%2Fb" && one.Owner == "rival", "a slash in a serial: %+v", one)
-	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
-		t.Errorf("not at once: %d %s", a.Status, a.Header.Get("Location"))
-	}
-	s.Admin("DELETE", "/gs1/links/01/09506000134369/21/a%2Fb", "")
-	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/" {
-		t.Errorf("not gone: %d %s", a.Status, a.Header.Get("Location"))
-	}
-	log := changesAfter(t, s, 0)
-	last := log[len(log)-1]
-	require.True(t, last.Kind == "gs1" && last.Key == "01/09506000134369/21/a%2Fb" && last.Action == "delete", "the log: %+v", last)
-	s.Admin("POST", fmt.Sprintf("/gs1/changes/%d/undo", last.Seq), "")
-	if a := s.Do("GET", "/01/09506000134369/21/a%2Fb", "", "Host: id.example"); a.Header.Get("Location") != "https://rival.example/x" {
-		t.Errorf("not undone: %d %s", a.Status, a.Header.Get("Location"))
-	}
-	undone := fmt.Sprintf("/admin/v1/gs1/changes/%d/undo", last.Seq)
-	s.Do("POST", undone, "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 409, "undone twice")
 }
 
 // TestGS1Links_Scans holds what a scan in the app opens, and what the ledger has of it.

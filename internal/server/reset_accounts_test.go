@@ -3,7 +3,6 @@ package server_test
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 
@@ -102,18 +101,4 @@ func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 		})
 	}
 	both.Wait()
-}
-
-// An account that nobody has changes nothing, nor does a list without one: neither is a reset of everything.
-func TestResetAccounts_UnknownOrEmptyList(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
-	s.OK("suite0", "add",
-		`{"prefix":"https://suite0.example/kept/","path":"pages/index/index","is_edit":0,"permit_sub_rule":1,"open_version":3}`)
-	for _, body := range []string{`{"accounts":["suite0","nobody"]}`, `{"accounts":[]}`} {
-		s.Do("POST", "/admin/v1/emulator/reset", body).WantStatus(t, http.StatusUnprocessableEntity, "%s", body)
-	}
-	if a := s.Rule("suite0", "get", "{}"); !strings.Contains(a.Body, "https://suite0.example/kept/") {
-		t.Errorf("it is gone: %s", a.Body)
-	}
 }

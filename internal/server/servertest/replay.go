@@ -133,7 +133,10 @@ type player struct {
 	named    map[string]int    // by kind
 }
 
-var requestLine = regexp.MustCompile(`^[A-Z]+ /`)
+var (
+	requestLine = regexp.MustCompile(`^[A-Z]+ /`)
+	emptyLine   = regexp.MustCompile(`(?m)^$`)
+)
 
 // play sends what a transcript says and returns it with the answers that came.
 func (p *player) play(text string) string {
@@ -180,7 +183,7 @@ func (p *player) play(text string) string {
 				answer = strings.Join(only.FindAllString(answer, -1), "\n")
 			}
 			if answer != "" {
-				kept = append(kept, strings.ReplaceAll(answer, "\n\n", "\n¶\n"))
+				kept = append(kept, emptyLine.ReplaceAllString(answer, "¶"))
 			}
 		}
 		blocks = append(blocks, strings.Join(kept, "\n"))

@@ -1,6 +1,7 @@
 package servertest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -46,7 +47,7 @@ func ReadStories(t testing.TB, file string) map[string]string {
 //	advance DURATION          the emulator's clock
 //	step DURATION             the server's
 //	take NAME PATTERN         <NAME> stands for what the pattern's group finds in the last answer, or else in its header
-//	hide NAME                 and the log may not have it
+//	hide NAME                 and the log may not have it; or the text NAME itself
 //	says TEXT                 the last answer or its header has the text
 //	NAME = token|newtoken|component|ticket|preauth|authorize|access ARGUMENTS   of this package; access takes <refresh> as well
 //
@@ -173,7 +174,7 @@ func (s *Server) tell(line string, last Answer, taken map[string]string, verbs V
 		}
 		taken[first] = found[1]
 	case "hide":
-		s.Hide(taken[rest])
+		s.Hide(cmp.Or(taken[rest], rest))
 	case "says":
 		if !strings.Contains(last.Body, rest) && !strings.Contains(headerText(last), rest) {
 			s.t.Errorf("%s: %.2000s", line, last.Body)
