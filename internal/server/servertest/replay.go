@@ -35,7 +35,7 @@ import (
 //	-> STATUS CONTENT-TYPE
 //	Name: value     the headers of show
 //	{…}             the answer, to the byte; an empty line is ¶, the same revision the same <revision N>, and after a scan
-//	                the same id of 32 digits the same <id N>
+//	                the same drawn id or key the same <id N>
 //
 // <URL> stands for the address of the server, and in a request <admin> for the admin token,
 //
@@ -158,12 +158,10 @@ func (p *player) play(text string) string {
 				break lines
 			case strings.HasPrefix(line, "only "):
 				only = regexp.MustCompile(line[5:])
-			case strings.HasPrefix(line, "{"):
-				if cut, ended := strings.CutSuffix(line, `\n`); ended {
+			case isBody || strings.HasPrefix(line, "{"):
+				if cut, ended := strings.CutSuffix(text, `\n`); ended {
 					text = cut + "\n"
 				}
-				body = append(body, text)
-			case isBody:
 				body = append(body, text)
 			default:
 				header = append(header, Fill(line, p.taken))
@@ -192,10 +190,10 @@ func (p *player) play(text string) string {
 }
 
 var (
-	// drawn are the ids of scans and tickets, and drawnAfter the parts of the answers after a scan that are not the same in every
-	// run, because the log of scans draws beside.
-	drawn      = regexp.MustCompile(`\b[0-9a-f]{32}\b`)
-	drawnAfter = regexp.MustCompile(`( rid: [0-9a-f]{8}-)[0-9a-f]{8}-[0-9a-f]{8}|( hint: \[)[0-9A-Za-z]+`)
+	// drawn are the ids of scans, tickets and keys, and keys, and drawnAfter the parts of the answers after a scan that are not the
+	// same in every run, because the log of scans draws beside.
+	drawn      = regexp.MustCompile(`\b[0-9a-f]{32}\b|\b[0-9a-f]{16}\b|\bqr[a-z]_[0-9A-Za-z_-]{32,}`)
+	drawnAfter = regexp.MustCompile(`\b([0-9a-f]{8}-)[0-9a-f]{8}-[0-9a-f]{8}|( hint: \[)[0-9A-Za-z]+`)
 	// hashes and revisions are of texts with secrets as they are sealed.
 	hashes    = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
 	revisions = regexp.MustCompile(`("revision":"|^")[0-9A-Za-z_.-]{22,}"`)
