@@ -279,6 +279,7 @@ func (p *player) send(request, body string, header []string) {
 		r.Header.Set("User-Agent", "")
 	}
 	p.last = p.s.Send(r)
+	p.scanned = p.scanned || p.last.Status == http.StatusTemporaryRedirect // a browser that follows a link is a scan
 	assert.True(p.t, p.last.Status == http.StatusOK || !wire || !p.o.Wire, "%s answers %d, want 200", request, p.last.Status)
 	if strings.HasPrefix(p.last.Header.Get("Content-Type"), "image/") {
 		p.last.Body = "{a picture}"
