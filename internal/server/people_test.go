@@ -57,7 +57,7 @@ func TestScopedKey_RejectsOtherAccounts(t *testing.T) {
 			if slices.Contains(everyone, o.ID) {
 				ok = a.Status == http.StatusOK
 			}
-			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // TestScopedKey_OwnScans
+			if slices.Contains(owned, o.ID) && role.AtLeast(o.Least) { // scoped_key_scans.txt
 				ok = a.Status == http.StatusOK
 			}
 			asks := []string{"lookupCode", "resolveAsOf", "getScan", "acknowledgeAlarm", "dismissAlarm", "getRuleHistory",

@@ -142,7 +142,13 @@ func (x *caseIndex) missingInFile(file, text string) string {
 	switch {
 	case path != "":
 	case strings.HasSuffix(file, ".txt"):
-		path = "../api/testdata/wire/" + file
+		for _, folder := range []string{"../../server", "../adminapi", "../scanapi", "../api"} {
+			for _, found := range []string{folder + "/testdata/calls/" + file, folder + "/testdata/wire/" + file} {
+				if _, err := os.Stat(found); err == nil {
+					path = found
+				}
+			}
+		}
 	case file == "match-vectors.json":
 		path, text = "../../../docs/contract/"+file, strconv.Quote(text)
 	default:
