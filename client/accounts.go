@@ -29,7 +29,7 @@ type Account struct {
 	SecretFrozen bool              `json:"secret_frozen"`
 	CreatedAt    time.Time         `json:"created_at"`
 	ConfirmFile  ConfirmFile       `json:"confirm_file" doc:"verification file"`
-	Scans        *RecentScans      `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
+	Scans        *AccountActivity  `json:"scans,omitempty" answer:"optional"` // Scans is nil if the scan numbers were not requested.
 	Revised
 }
 
@@ -85,15 +85,24 @@ type RecentScans struct {
 	LastAt *time.Time `json:"last_at,omitempty" doc:"date of the last scan; omitted if none in 30 days"`
 }
 
+// AccountActivity contains the recent scans of an account, its unmatched scans in seven days, and the time of its last publish.
+type AccountActivity struct {
+	RecentScans
+	Unmatched   int64      `json:"unmatched" doc:"unmatched scans in the last seven days on hosts with rules of the account"`
+	PublishedAt *time.Time `json:"published_at,omitempty" doc:"hour of the last publish of a rule; omitted if none"`
+}
+
 // AccountQuery selects accounts.
 type AccountQuery struct {
-	Text   string `query:"text" maxLength:"128" doc:"text that must occur in the AppID or name"`
-	Kind   string `query:"kind" enum:"mini_program,service_account,subscription_account"`
-	State  string `query:"state" enum:"jump_off,not_released,secret_frozen"`
-	Order  string `query:"order" enum:"appid,name,newest" doc:"order of the list; default: by AppID"`
-	Offset int    `query:"offset" minimum:"0" doc:"number of accounts to skip; alternative to after"`
-	Limit  int    `query:"limit" default:"100" minimum:"1" maximum:"1000"`
-	Scans  bool   `query:"scans" doc:"include the scans of the last seven days; requires the right to read statistics"`
+	Text  string `query:"text" maxLength:"128" doc:"text that must occur in the AppID or name"`
+	Kind  string `query:"kind" enum:"mini_program,service_account,subscription_account"`
+	State string `query:"state" enum:"jump_off,not_released,secret_frozen"`
+	Order string `query:"order" enum:"appid,name,newest,scans,unmatched,published" doc:"order of the list; default: by AppID; scans, unmatched: most in seven days first; published: last publish first"`
+	// Reverse reverses the order of the whole list.
+	Reverse bool `query:"reverse" doc:"if true, reverses the order"`
+	Offset  int  `query:"offset" minimum:"0" doc:"number of accounts to skip; alternative to after"`
+	Limit   int  `query:"limit" default:"100" minimum:"1" maximum:"1000"`
+	Scans   bool `query:"scans" doc:"include the scans of the last seven days; requires the right to read statistics"`
 }
 
 // ListPage returns a page of matching accounts and their total number.

@@ -68,23 +68,54 @@ func (t statisticsQueries) CountsByOwner(ctx context.Context, per stats.Granular
 		GROUP BY owner, tuple`, int64(per), pos)
 }
 
-func (t statisticsQueries) HostsOf(ctx context.Context, owners, hosts []string) (found []string, err error) {
+// OwnersOfHosts implements stats.Tx. Each pair of a host and an owner is looked up by index, because a host may have a million rules.
+func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (found [][2]string, err error) {
 	for names := range slices.Chunk(hosts, t.argumentsAtOnce()/2) {
 		var args []any
 		for _, host := range names {
 			args = append(args, host)
 		}
-		for _, owner := range owners {
-			args = append(args, owner)
-		}
-		texts, err := list(ctx, t.Tx, scanText, `SELECT DISTINCT host FROM rules WHERE host IN (`+t.marks(1, len(names))+`) AND owner IN (`+
-			t.marks(1+len(names), len(owners))+`)`, args...)
+		pairs, err := list(ctx, t.Tx, func(scan func(...any) error) (pair [2]string, err error) {
+			err = scan(&pair[0], &pair[1])
+			return pair, err
+		}, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
+			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
+			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner) FROM found f WHERE f.owner IS NOT NULL)
+			SELECT host, owner FROM found WHERE owner IS NOT NULL`, args...)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, texts...)
+		found = append(found, pairs...)
 	}
 	return found, nil
+}
+
+func (t statisticsQueries) ScansOfOwners(ctx context.Context, since int64) (map[string]int64, error) {
+	return t.numbersByName(ctx, `SELECT value, CAST(SUM(scans) AS BIGINT) FROM statistics_sums
+		WHERE granularity = $1 AND dimension = $2 AND bucket >= $3 GROUP BY value`, int64(stats.PerDay), int64(stats.Owner), since)
+}
+
+func (t statisticsQueries) LastPublishes(ctx context.Context, owners []string) (map[string]int64, error) {
+	query := `SELECT appid, COALESCE((SELECT MAX(hour) FROM publish_counts WHERE owner = appid), 0) FROM accounts`
+	var args []any
+	for _, owner := range owners {
+		args = append(args, owner)
+	}
+	if len(owners) > 0 {
+		query += ` WHERE appid IN (` + t.marks(1, len(owners)) + `)`
+	}
+	return t.numbersByName(ctx, query, args...)
+}
+
+func (t statisticsQueries) numbersByName(ctx context.Context, query string, args ...any) (map[string]int64, error) {
+	numbers := map[string]int64{}
+	_, err := list(ctx, t.Tx, func(scan func(...any) error) (name string, err error) {
+		var n int64
+		err = scan(&name, &n)
+		numbers[name] = n
+		return name, err
+	}, query, args...)
+	return numbers, err
 }
 
 // DaysOfRules implements stats.Tx. Days and rules are passed as lists, so that each pair is looked up by index.

@@ -14,6 +14,8 @@ type Search struct {
 	State     SearchState
 	Sees      func(appid string) bool
 	Order     Order
+	Numbers   map[string]int64 // numbers by AppID; if set, the largest number comes first
+	Reverse   bool
 	Offset    int
 	Limit     int
 }
@@ -70,7 +72,11 @@ func (s *Search) compare(a, b *Account) int {
 	case ByNewest:
 		order = b.CreatedAt.Compare(a.CreatedAt)
 	}
-	return cmp.Or(is(a)-is(b), order, strings.Compare(a.AppID, b.AppID))
+	order = cmp.Or(order, cmp.Compare(s.Numbers[b.AppID], s.Numbers[a.AppID]), strings.Compare(a.AppID, b.AppID))
+	if s.Reverse {
+		order = -order
+	}
+	return cmp.Or(is(a)-is(b), order)
 }
 
 // Find searches the accounts in "all" and returns one page of results and the total number of matches. Find keeps at most about 2·(s.Offset

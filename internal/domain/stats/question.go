@@ -587,16 +587,21 @@ func missesBelow(prefix string, list []UnmatchedRow) []UnmatchedRow {
 
 // missesOf returns the link prefixes of unmatched scans on hosts on which the owners currently have rules.
 func missesOf(ctx context.Context, tx Tx, owners []string, list []UnmatchedRow, limit int) ([]UnmatchedRow, error) {
-	hostOf := func(place string) string { host, _, _ := strings.Cut(place, "/"); return host }
-	all := map[string]bool{}
-	for _, m := range list {
-		all[hostOf(m.Location)] = true
+	pairs, err := tx.OwnersOfHosts(ctx, slices.Sorted(maps.Keys(scansByHost(list))))
+	owned := map[string]bool{}
+	for _, pair := range pairs {
+		owned[pair[0]] = owned[pair[0]] || slices.Contains(owners, pair[1])
 	}
-	remoteNames, err := tx.HostsOf(ctx, owners, slices.Sorted(maps.Keys(all)))
-	clear(all)
-	for _, host := range remoteNames {
-		all[host] = true
-	}
-	list = slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !all[hostOf(m.Location)] })
+	list = slices.DeleteFunc(list, func(m UnmatchedRow) bool { return !owned[hostOf(m.Location)] })
 	return list[:min(len(list), limit)], err
 }
+
+func scansByHost(list []UnmatchedRow) map[string]int64 {
+	scans := map[string]int64{}
+	for _, m := range list {
+		scans[hostOf(m.Location)] += m.Scans
+	}
+	return scans
+}
+
+func hostOf(place string) string { host, _, _ := strings.Cut(place, "/"); return host }

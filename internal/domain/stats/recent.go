@@ -2,6 +2,8 @@ package stats
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
@@ -35,6 +37,45 @@ func (c *Aggregator) RecentOfRules(ctx context.Context, rules []int64) (map[int6
 // RecentOfOwners see RecentOfRules.
 func (c *Aggregator) RecentOfOwners(ctx context.Context, owners []string) (map[string]Recent, error) {
 	return recent(ctx, c, owners, Tx.DaysOfOwners)
+}
+
+// Measures by which owners are ranked.
+const (
+	ByScans     = "scans"     // scans in the last RecentDays
+	ByUnmatched = "unmatched" // unmatched scans in the last RecentDays on hosts with rules of the owner
+	ByPublished = "published" // hour since 1970 of the last publish of a rule
+)
+
+// Measure returns a measure of each owner, 0 if absent. If owners is not empty, other owners may be left out. An unknown measure is nil.
+func (c *Aggregator) Measure(ctx context.Context, measure string, owners []string) (map[string]int64, error) {
+	if !slices.Contains([]string{ByScans, ByUnmatched, ByPublished}, measure) {
+		return nil, nil
+	}
+	return view(ctx, c, func(tx Tx) (map[string]int64, error) {
+		if measure == ByPublished {
+			return tx.LastPublishes(ctx, owners)
+		}
+		state, err := tx.StatisticsState(ctx)
+		if err != nil {
+			return nil, err
+		}
+		hour := timebucket.Hour(c.Now())
+		since := timebucket.Day(hour, state.Offset) - RecentDays + 1
+		if measure == ByScans {
+			return tx.ScansOfOwners(ctx, since)
+		}
+		from := timebucket.Hour(PerDay.Start(since, state.Offset))
+		list, err := tx.UnmatchedRows(ctx, max(from, state.MissesFrom()), hour+1, MaxMisses)
+		if err != nil {
+			return nil, err
+		}
+		byHost, byOwner := scansByHost(list), map[string]int64{}
+		pairs, err := tx.OwnersOfHosts(ctx, slices.Sorted(maps.Keys(byHost)))
+		for _, pair := range pairs {
+			byOwner[pair[1]] += byHost[pair[0]]
+		}
+		return byOwner, err
+	})
 }
 
 func recent[T comparable](ctx context.Context, c *Aggregator, items []T, read func(Tx, context.Context, []int64,

@@ -338,8 +338,12 @@ type Tx interface {
 	// DaysOfRules and DaysOfOwners return the numbers of scans of some rules or owners on some days; days without scans are left out.
 	DaysOfRules(ctx context.Context, days, rules []int64) ([]DayCount[int64], error)
 	DaysOfOwners(ctx context.Context, days []int64, owners []string) ([]DayCount[string], error)
-	// HostsOf returns those of the given hosts on which at least one of the owners has a rule.
-	HostsOf(ctx context.Context, owners, hosts []string) ([]string, error)
+	// ScansOfOwners returns the scans of each owner from a day on.
+	ScansOfOwners(ctx context.Context, since int64) (map[string]int64, error)
+	// OwnersOfHosts returns a pair of host and owner for each owner with a rule on one of the hosts.
+	OwnersOfHosts(ctx context.Context, hosts []string) ([][2]string, error)
+	// LastPublishes returns the hour since 1970 of the last publish of each owner, 0 = none; without owners, it returns all owners.
+	LastPublishes(ctx context.Context, owners []string) (map[string]int64, error)
 	// NameOwners stores the names of owners; names that are already stored stay unchanged.
 	NameOwners(ctx context.Context, names []string) error
 	// CountsByOwner returns the counts of an hour, day or month, summed for each owner of rules.

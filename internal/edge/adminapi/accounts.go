@@ -1,11 +1,13 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -103,14 +105,18 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 	client.AccountQuery
 }) (client.AccountList, error) {
 	shown := client.AccountList{Accounts: []client.Account{}}
+	numbers, err := a.Scans.Measure(ctx, in.Order, nil)
+	if err != nil {
+		return shown, err
+	}
 	found, total, err := a.findAccounts(accounts.Search{Substring: in.Text, Kind: accounts.Kind(in.Kind),
-		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Offset: in.Offset, Limit: in.Limit,
-		Sees: adminroute.CallerFromContext(ctx).CanAccess})
+		State: accounts.SearchState(in.State), Order: accounts.Order(in.Order), Numbers: numbers, Reverse: in.Reverse, Offset: in.Offset,
+		Limit: in.Limit, Sees: adminroute.CallerFromContext(ctx).CanAccess})
 	if err != nil {
 		return shown, err
 	}
 	// An unfiltered list in AppID order is read from the store: memory may lack accounts that other nodes created just now.
-	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && (in.Order == "" || in.Order == string(accounts.ByAppID))
+	plain := in.Text+in.Kind+in.State == "" && in.Offset == 0 && !in.Reverse && (in.Order == "" || in.Order == string(accounts.ByAppID))
 	shown.Total = max(total, len(found))
 	var page []accounts.Account
 	if plain {
@@ -137,11 +143,18 @@ func (a accountAPI) listAccounts(ctx context.Context, in *struct {
 
 // withScansOf adds the recent scans to each account of a list.
 func (a accountAPI) withScansOf(ctx context.Context, list []client.Account) error {
-	recents, err := a.Scans.RecentOfOwners(ctx, mapped(list, func(account client.Account) string { return account.AppID }))
+	appids := mapped(list, func(account client.Account) string { return account.AppID })
+	recents, err := a.Scans.RecentOfOwners(ctx, appids)
+	unmatched, err2 := a.Scans.Measure(ctx, stats.ByUnmatched, appids)
+	published, err3 := a.Scans.Measure(ctx, stats.ByPublished, appids)
 	for i := range list {
-		list[i].Scans = showRecent(recents[list[i].AppID])
+		appid := list[i].AppID
+		list[i].Scans = &client.AccountActivity{RecentScans: *showRecent(recents[appid]), Unmatched: unmatched[appid]}
+		if hour := published[appid]; hour > 0 {
+			list[i].Scans.PublishedAt = new(time.Unix(hour*3600, 0).UTC())
+		}
 	}
-	return err
+	return cmp.Or(err, err2, err3)
 }
 
 func showRecent(r stats.Recent) *client.RecentScans {

@@ -41,7 +41,8 @@ func chartQuestion(ctx context.Context, text string) (string, error) {
 		case "days":
 			n, err := strconv.Atoi(value)
 			known = err == nil && n >= 1 && n <= 366
-		case "owner":
+		case "owner", "compare":
+			known = true
 			if _, err := owners(ctx, value); err != nil {
 				return "", err
 			}
