@@ -40,7 +40,7 @@ func (pages accountPages) accounts(v *request) {
 	}
 	offset, ok := v.number("offset")
 	data := accountsView{AccountQuery: client.AccountQuery{Offset: int(offset), Limit: pageRows, Scans: true}}
-	v.decode(&data.AccountQuery, "text kind state order")
+	v.decode(&data.AccountQuery, "text kind state order reverse")
 	if !ok || v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
 		return
 	}

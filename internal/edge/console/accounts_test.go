@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -183,4 +184,73 @@ func TestAccountPage_MissingSetup(t *testing.T) {
 		t.Error("what is met is to be mended")
 	}
 	v.get("/console/accounts/svc?lang=zh").wants(t, "申请码", "已认证", "去处理")
+}
+
+var accountOf = regexp.MustCompile(`<td><a href="/console/accounts/([^"?]+)`)
+
+// Accounts are sorted by a number across all pages, not on the visible page, and two of them are compared in one chart with its table.
+func TestAccounts_SortAndCompare(t *testing.T) {
+	t.Parallel()
+	var seed strings.Builder
+	seed.WriteString("accounts:\n")
+	for i := range 60 {
+		fmt.Fprintf(&seed, "  - {appid: wx%02d, kind: mini_program, name: Tea %[1]d, secret: the-secret-of-wx%[1]d, certified: true, "+
+			"versions: [release]}\n", i)
+	}
+	s := servertest.Start(t, servertest.Options{Guarded: true, Seed: seed.String() + "settings: {verification: trust}\n"})
+	for account, host := range map[string]string{"wx57": "never", "wx58": "old", "wx59": "tea"} {
+		s.Admin("POST", "/accounts/"+account+"/rules", fmt.Sprintf(`{"prefix":"https://%s.example/t/","path":"p"}`, host))
+	}
+	for account, host := range map[string]string{"wx58": "old", "wx59": "tea"} {
+		s.Admin("POST", "/accounts/"+account+"/rules/publish", fmt.Sprintf(`{"prefix":"https://%s.example/t/"}`, host))
+	}
+	key := scanKey(t, s)
+	for text, n := range map[string]int{"https://tea.example/t/1": 4, "https://old.example/t/1": 2, "https://old.example/gone/1": 7} {
+		for range n {
+			s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q}`, text), "Authorization: Bearer "+key)
+		}
+	}
+	s.Admin("GET", "/statistics?wait=true", "")
+	s.Admin("POST", "/people", `{"name":"mia","role":"marketer","accounts":["wx57","wx58","wx59"],"password":"`+password+`"}`)
+	person(s, "olga", adminroute.Operator)
+	v, mia := request(t, s), request(t, s)
+	v.signIn("olga", password, "")
+	mia.signIn("mia", password, "")
+	for query, want := range map[string]string{"": "wx00", "order=scans": "wx59", "order=unmatched": "wx58", "order=published": "wx58",
+		"order=name&reverse=yes": "wx09", "order=scans&reverse=yes&offset=50": "wx07", "order=scans&offset=50": "wx48"} {
+		found := accountOf.FindStringSubmatch(v.get("/console/accounts?" + query).Body)
+		if found == nil || found[1] != want {
+			t.Errorf("the first account of %q is %q, want %s", query, found, want)
+		}
+	}
+	p := v.get("/console/accounts?order=unmatched&text=tea")
+	p.wants(t, `aria-sort="descending"><a class="sorts" href="/console/accounts?order=unmatched&amp;reverse=yes&amp;text=tea"`,
+		`<a class="sorts" href="/console/accounts?order=published&amp;text=tea"`, `owner=wx58#misses">7</a>`)
+	v.get("/console/accounts?order=unmatched&reverse=yes").wants(t, `aria-sort="ascending"`)
+	if p := mia.get("/console/accounts?order=scans"); len(accountOf.FindAllString(p.Body, -1)) != 3 {
+		t.Errorf("an account that mia may not see: %s", p.Body)
+	}
+	if p := v.get("/console/statistics?selected=wx58"); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("comparing one account: status %d, want 422", p.Status)
+	}
+	p = mia.get("/console/statistics?selected=wx58&selected=wx59")
+	if p.Status != http.StatusSeeOther {
+		t.Fatalf("comparing two accounts: status %d, want 303", p.Status)
+	}
+	compared := p.Header.Get("Location")
+	for path, texts := range map[string][]string{compared: {"Compared with", `<bdi>Tea 59 wx59</bdi>`, `name="compare" value="wx59"`},
+		compared + "&lang=zh": {"对比"}} {
+		p := mia.get(path)
+		p.wants(t, append(texts, `<th scope="col" class="num">Tea 58 wx58</th><th scope="col" class="num">Tea 59 wx59</th>`,
+			`<td class="num">2</td><td class="num">4</td></tr>`, `<dt>`, `class="before"`)...)
+	}
+	if p := mia.get("/console/statistics?owner=wx58&compare=wx00"); p.Status != http.StatusForbidden {
+		t.Errorf("comparing with an account that mia may not see: status %d, want 403", p.Status)
+	}
+	p = mia.post(compared, url.Values{"did": {"share"}, "lasts": {"7"}})
+	found := linkOf.FindStringSubmatch(p.Body)
+	if found == nil {
+		t.Fatalf("%d without a link: %s", p.Status, p.Body)
+	}
+	request(t, s).get(found[1]).wants(t, `<td class="num">2</td><td class="num">4</td></tr>`, "Tea 59 wx59")
 }

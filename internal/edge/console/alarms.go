@@ -18,7 +18,7 @@ import (
 type alarmsView struct {
 	State    string // filter: "" = neither acknowledged nor dismissed; "open" = not dismissed; "all" = all alarms
 	Batch    string // only alarms of codes of this application; "" = all applications
-	Group    string // grouping of the list: "" = by application and day; "application", "account" or "day"
+	Group    string // grouping of the list: "" = by application and day; "application", "network", "account" or "day"
 	Order    string // "" = newest first, "score" = highest score first
 	batch    int64  // number of the application Batch
 	owner    string // only alarms of codes of this account; "" = all accounts that the visitor may see
@@ -27,7 +27,7 @@ type alarmsView struct {
 	More     int64 // the next page lists alarms with numbers below More; 0 = last page
 }
 
-// alarmGroup contains the alarms of one application, account or day.
+// alarmGroup contains the alarms of one application, network, account or day.
 type alarmGroup struct {
 	Title   string
 	Account string // AppID shown next to the title; "" = alarms of several accounts
@@ -80,7 +80,7 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 		}
 		var facts []string
 		for _, f := range factsOf(alarm.Details) {
-			if f.Value > 0 {
+			if f.Value > 0 && f.Name != "scans" && f.Name != "days" {
 				facts = append(facts, v.say("alarm.known."+f.Name)+" "+separated(f.Value))
 			}
 		}
@@ -117,7 +117,10 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 	}
 	indexes := map[string]int{} // of groups
 	for _, a := range v.withReasons(list) {
-		g := v.alarmGroup(data.Group, a.Alarm)
+		g, err := v.alarmGroup(data.Group, a.Alarm)
+		if v.failed(err) {
+			return
+		}
 		i, known := indexes[g.Title+" "+g.Account]
 		if !known {
 			i, indexes[g.Title+" "+g.Account] = len(data.Groups), len(data.Groups)
@@ -132,18 +135,24 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 const alarmRows = 200
 
 // alarmGroup returns the group to which an alarm belongs; the group's list of alarms is still empty.
-func (v *request) alarmGroup(group string, a client.Alarm) alarmGroup {
+func (v *request) alarmGroup(group string, a client.Alarm) (alarmGroup, error) {
 	_, zone := view{request: v}.pageTime()
 	application, day := v.say("batch", a.ApplicationID), a.OccurredAt.In(zone).Format(time.DateOnly)
 	switch group {
 	case "application":
-		return alarmGroup{Title: application, Account: a.Account}
+		return alarmGroup{Title: application, Account: a.Account}, nil
 	case "account":
-		return alarmGroup{Account: a.Account}
+		return alarmGroup{Account: a.Account}, nil
 	case "day":
-		return alarmGroup{Title: day}
+		return alarmGroup{Title: day}, nil
+	case "network": // of the scan that raised the alarm; it is not stored in the alarm, so that the erasure of a user deletes it
+		scan, err := v.api.Scans.Get(v.ctx(), a.ScanID)
+		if _, gone := refused(err, http.StatusNotFound); gone {
+			err = nil
+		}
+		return alarmGroup{Title: cmp.Or(scan.Network, v.say("alarms.network.none"))}, err
 	}
-	return alarmGroup{Title: day + " · " + application, Account: a.Account}
+	return alarmGroup{Title: application + " · " + day, Account: a.Account}, nil
 }
 
 // alarmTimeline draws the number of alarms of each day, from the first alarm of the page on.

@@ -293,7 +293,10 @@ type chart struct {
 	Zone   string
 	Plot   *plot     // the numbers for the script that redraws the chart; nil if there are more than maxPlotted periods
 	Drawn  []drawing // the timeline of the total in two sizes: wide, and small for phones
-	Before bool      // the preceding periods are drawn as an outline
+	// Before is the name of the series that is drawn as an outline: the preceding periods, or the compared account; "" = none.
+	Before string
+	Second []int64 // the counts of the compared account; nil = none
+	First  string  // name of the account that is compared; "" = none
 	Small  []multiple
 	Lying  []boxRow // horizontal bars of a result without a time dimension
 	Signs  []happened
@@ -350,16 +353,30 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 	if len(t.rows) == 0 {
 		return chart{}, nil
 	}
+	ch = chart{Zone: zoneOf(t), Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
 	oldTimeline, err := v.periodsBefore(s, t)
+	if s.Compare != "" {
+		oldTimeline, err = v.comparedTo(s, t)
+	}
 	if err != nil {
 		return chart{}, err
 	}
-	ch = chart{Zone: zoneOf(t), Before: len(oldTimeline.rows) > 0, Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
+	if len(oldTimeline.rows) > 0 {
+		ch.Before = v.say("chart.before")
+	}
+	if s.Compare != "" {
+		owner := s.query().Filter["owner"]
+		v.know("owner", owner, s.Compare)
+		ch.First, ch.Before = v.named("owner", owner), v.named("owner", s.Compare)
+		for i, r := range oldTimeline.rows {
+			ch.Second, t.rows[i].FirstScans = append(ch.Second, numberOf(r)), 0
+		}
+	}
 	if len(t.rows) <= maxPlotted {
-		ch.Plot = v.plot(t, oldTimeline, s.Users(), ch.Signs)
+		ch.Plot = v.plot(t, oldTimeline, s.Users(), ch)
 	}
 	if !s.Users() { // a sum over periods would count a user several times
-		ch.Totals = v.totals(t, oldTimeline)
+		ch.Totals = v.totals(t, oldTimeline, ch)
 	}
 	for _, item := range []size{wideChart, phoneChart} {
 		ch.Drawn = append(ch.Drawn, v.draw(item, t, oldTimeline, max(t.maximum(), oldTimeline.maximum()), ch.Signs))
@@ -368,7 +385,7 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 }
 
 // totals returns the sums of t, with their changes from the preceding periods, and the average and the highest period of t.
-func (v *request) totals(t, oldTimeline timeline) []number {
+func (v *request) totals(t, oldTimeline timeline, ch chart) []number {
 	scans, first, best := number{Name: "stats.scans"}, number{Name: "stats.first"}, 0
 	for _, counted := range []struct {
 		n     *number
@@ -381,6 +398,10 @@ func (v *request) totals(t, oldTimeline timeline) []number {
 		if numberOf(r) > numberOf(t.rows[best]) {
 			best = i
 		}
+	}
+	if ch.Second != nil {
+		other := number{Name: "stats.scans", Value: separated(oldTimeline.sum(numberOf)), Beside: ch.Before}
+		return []number{{Name: "stats.scans", Value: scans.Value, Beside: ch.First, Trend: scans.Trend}, other}
 	}
 	return []number{scans, first, {Name: "total.average." + t.by, Value: separated(t.sum(numberOf) / int64(len(t.rows)))},
 		{Name: "total.most", Value: separated(numberOf(t.rows[best])), Beside: day(t.starts[best], t.by)}}
@@ -416,10 +437,10 @@ type plotSeries struct {
 	Values []int64 `json:"values"`
 }
 
-func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *plot {
+func (v *request) plot(t, oldTimeline timeline, users bool, ch chart) *plot {
 	data := &plot{Period: v.say("calls.at")}
-	add := func(key, kind string, t timeline, count func(client.StatisticsRow) int64) {
-		series := plotSeries{Name: v.say(key), Kind: kind}
+	add := func(name, kind string, t timeline, count func(client.StatisticsRow) int64) {
+		series := plotSeries{Name: name, Kind: kind}
 		for _, r := range t.rows {
 			series.Values = append(series.Values, count(r))
 		}
@@ -427,14 +448,14 @@ func (v *request) plot(t, oldTimeline timeline, users bool, signs []happened) *p
 			data.Series = append(data.Series, series)
 		}
 	}
-	add(map[bool]string{true: "stats.users", false: "stats.scans"}[users], "all", t, numberOf)
-	add("stats.first", "first", t, func(r client.StatisticsRow) int64 { return r.FirstScans })
+	add(cmp.Or(ch.First, v.say(map[bool]string{true: "stats.users", false: "stats.scans"}[users])), "all", t, numberOf)
+	add(v.say("stats.first"), "first", t, func(r client.StatisticsRow) int64 { return r.FirstScans })
 	oldTimeline.rows = oldTimeline.rows[:min(len(oldTimeline.rows), len(t.rows))]
-	add("chart.before", "before", oldTimeline, numberOf)
+	add(ch.Before, "before", oldTimeline, numberOf)
 	for _, start := range t.starts[:len(t.rows)] {
 		data.Labels, data.Ticks = append(data.Labels, day(start, t.by)), append(data.Ticks, v.label(start, t.by))
 	}
-	for _, s := range signs {
+	for _, s := range ch.Signs {
 		if !slices.Contains(data.Marks, s.period) {
 			data.Marks = append(data.Marks, s.period)
 		}
@@ -461,6 +482,16 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 		return timeline{}, err
 	}
 	return timelineOf(found, s.By), nil
+}
+
+// comparedTo returns the timeline of the account to which a page compares an account, with the periods of t.
+func (v *request) comparedTo(s statisticsView, t timeline) (timeline, error) {
+	asked := s.query()
+	asked.Filter["owner"], asked.Limit = s.Compare, drawnRows
+	found, err := v.api.Statistics.Get(v.ctx(), asked)
+	other := timelineOf(found, s.By)
+	other.rows = append(other.rows, make([]client.StatisticsRow, len(t.rows))...)[:len(t.rows)]
+	return other, err
 }
 
 const (

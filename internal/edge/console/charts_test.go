@@ -298,7 +298,7 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 	s.Admin("GET", "/statistics?wait=true", "")
 	v.get("/console/alarms?order=score").wants(t, "Application "+batch, `<span class="tag">3</span>`,
 		`name="id"`, "People ", `<svg class="chart wide"`)
-	for _, group := range []string{"application", "account", "day"} {
+	for _, group := range []string{"application", "network", "account", "day"} {
 		p := v.get("/console/alarms?group=" + group)
 		if !strings.Contains(p.Body, "<summary>") || !strings.Contains(p.Body, batch+":9</a>") {
 			t.Errorf("alarms by %s: status %d, no group with the alarm of code 9", group, p.Status)
@@ -317,6 +317,40 @@ func TestAlarms_GroupsAndOneNoteForMany(t *testing.T) {
 		t.Errorf("%d alarms have the note, want 2", n)
 	}
 	v.get("/console/alarms/1").wants(t, "a fair", "Times of its scans", "<time ")
+}
+
+// 49 alarms of three days, a line each, take at most two screens of a phone and of a tablet.
+func TestAlarms_OfTwoScreensInChromium(t *testing.T) {
+	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
+	batch := applied(t, s)
+	for day := range 3 {
+		s.Admin("PUT", "/emulator/clock", fmt.Sprintf(`{"now":"2040-01-0%dT02:00:00Z"}`, day+1))
+		var lines strings.Builder
+		for index := 17 * day; index < min(49, 17*day+17); index++ {
+			var code struct {
+				Text string `json:"code_url"`
+			}
+			s.Admin("POST", "/codes/lookup", fmt.Sprintf(`{"application_id":%d,"code_index":%d}`, batch, index)).JSON(t, &code)
+			for i := range 40 {
+				fmt.Fprintf(&lines, `{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`+"\n", code.Text, i, i, i)
+			}
+		}
+		s.Do("POST", "/scan/v1/resolve", lines.String(), "Content-Type: application/x-ndjson")
+		s.Admin("GET", "/statistics?wait=true", "")
+	}
+	ctx := browsertest.Start(t, "")
+	for _, size := range [][2]int64{{390, 844}, {1024, 768}} {
+		browsertest.Run(t, ctx, chromedp.EmulateViewport(size[0], size[1]))
+		require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.AdminURL+"/console/alarms")))
+		browsertest.Await(t, ctx, `[...document.querySelectorAll('.lines li')].filter(li => li.checkVisibility()).length === 49`)
+		height := browsertest.Run(t, ctx, chromedp.Evaluate[int64](`document.documentElement.scrollHeight`))
+		if height > 2*size[1] {
+			t.Errorf("49 alarms at %d pixels wide are %d pixels high, want at most %d", size[0], height, 2*size[1])
+		}
+		if wide := browsertest.Run(t, ctx, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); wide > size[0] {
+			t.Errorf("the alarms are %d pixels wide, want %d", wide, size[0])
+		}
+	}
 }
 
 // In a browser, a chart has a cross-hair with the values of a day, and a click on the day opens its hours.

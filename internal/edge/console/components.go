@@ -230,16 +230,35 @@ type table struct {
 type column struct {
 	Label          string
 	Number, Select bool
+	To, Sorted     string // address of the list sorted by this column; the value of aria-sort
+}
+
+// sortBy links the header of c to the list in an order of the server, or to the reverse order if the list has this order.
+func (c *column) sortBy(v view, order string) {
+	q := v.r.URL.Query()
+	reversed := q.Has("reverse")
+	q.Del("offset")
+	q.Del("reverse")
+	if q.Get("order") == order {
+		c.Sorted = map[bool]string{true: "ascending", false: "descending"}[reversed != (order == "name")]
+		if !reversed {
+			q.Set("reverse", "yes")
+		}
+	}
+	q.Set("order", order)
+	c.To = v.r.URL.Path + "?" + q.Encode()
 }
 
 // Table starts a list; label is the text key of the list's label. Each word in columns is the text key of a column header; "#KEY" marks a
-// column of numbers. The word "" is skipped, and "@ID" sets the id of the table.
+// column of numbers, and "=TEXT" is a column of numbers with this label. The word "" is skipped, and "@ID" sets the id of the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	t := table{view: v, Label: v.say(label)}
 	for _, key := range columns {
 		switch {
 		case strings.HasPrefix(key, "@"):
 			t.ID = key[1:]
+		case strings.HasPrefix(key, "="):
+			t.Columns = append(t.Columns, column{Label: key[1:], Number: true})
 		case key != "":
 			name, number := strings.CutPrefix(key, "#")
 			t.Columns = append(t.Columns, column{Label: v.say(name), Number: number})
@@ -266,8 +285,7 @@ func (v view) Badge(kind, key string, values ...any) template.HTML {
 func (v view) Tabs(pairs ...string) template.HTML {
 	var list []part
 	for i := 0; i+1 < len(pairs); i += 2 {
-		to := v.Keep(pairs[i])
-		list = append(list, part{"To": to, "Text": v.say(pairs[i+1]), "Here": v.Keep(v.Self) == to})
+		list = append(list, part{"To": v.Keep(pairs[i]), "Text": v.say(pairs[i+1]), "Current": pairs[i] == v.r.URL.Path})
 	}
 	return render("tabs", list)
 }

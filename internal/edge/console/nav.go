@@ -10,6 +10,7 @@ import (
 // entry is a page in the navigation with the minimum role that may open the page.
 type entry struct {
 	name, path string
+	also       string // path of another page of the entry; tabs lead to it
 	least      adminroute.Role
 	all        bool // only for callers who may see all accounts
 	emulates   bool // only on an emulator
@@ -33,8 +34,7 @@ var navigation = []group{
 		{name: "gs1", path: "/gs1", least: adminroute.Viewer},
 		{name: "checks", path: "/operate/checks", least: adminroute.Viewer, all: true},
 	}}, {"codes", []entry{
-		{name: "codes", path: "/codes", least: adminroute.Viewer},
-		{name: "orders", path: "/orders", least: adminroute.Viewer},
+		{name: "codes", path: "/codes", also: "/orders", least: adminroute.Viewer},
 		{name: "packages", path: "/packages", least: adminroute.Viewer},
 	}}, {"scans", []entry{
 		{name: "statistics", path: "/statistics", least: adminroute.Viewer},
@@ -42,8 +42,7 @@ var navigation = []group{
 		{name: "alarms", path: "/alarms", least: adminroute.Viewer},
 	}}, {"developer", []entry{
 		{name: "calls", path: "/calls", least: adminroute.Viewer, kept: true},
-		{name: "deviations", path: "/calls/deviations", least: adminroute.Viewer},
-		{name: "behaviours", path: "/calls/behaviours", least: adminroute.Viewer},
+		{name: "deviations", path: "/calls/deviations", also: "/calls/behaviours", least: adminroute.Viewer},
 		{name: "emulator", path: "/emulator", least: adminroute.Viewer, all: true, emulates: true},
 	}}, {gear, []entry{
 		{name: "accounts", path: "/accounts", least: adminroute.Viewer},
@@ -94,11 +93,12 @@ func (v view) Sections() []section {
 			if !e.opens(v.caller, v.c.Emulates) {
 				continue
 			}
-			path := Root + e.path
-			if isBelowPage(v.r.URL.Path, path) && len(path) > longest {
-				values, longest = [2]int{len(list), len(s.Places)}, len(path)
+			for _, path := range []string{e.path, e.also} {
+				if path != "" && isBelowPage(v.r.URL.Path, Root+path) && len(path) > longest {
+					values, longest = [2]int{len(list), len(s.Places)}, len(path)
+				}
 			}
-			s.Places = append(s.Places, place{Name: e.name, Path: path, Count: v.waiting(e.name)})
+			s.Places = append(s.Places, place{Name: e.name, Path: Root + e.path, Count: v.waiting(e.name)})
 		}
 		if len(s.Places) > 0 {
 			list = append(list, s)

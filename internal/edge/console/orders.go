@@ -64,7 +64,11 @@ func (pages codePages) changeOrders(v *request) {
 		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
-	if !v.failed(err) {
+	switch {
+	case v.failed(err):
+	case v.r.FormValue("did") == "ask" && order.ApplicationID > 0:
+		v.redirect(fmt.Sprintf("%s/codes/%d?done=order.%s#activate", Root, order.ApplicationID, order.State))
+	default:
 		v.redirect(fmt.Sprintf("%s/orders?done=order.%s", Root, order.State))
 	}
 }

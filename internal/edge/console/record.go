@@ -188,7 +188,7 @@ func textOf(value reflect.Value) string {
 }
 
 // List renders a list of values with a column for each word. label contains the text key of the label and optionally a second text key for
-// an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes.
+// an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes. The option "sort=ORDER" makes the column's header a link that sorts all pages.
 func (v view) List(label string, rows any, words ...string) template.HTML {
 	label, empty, _ := strings.Cut(label, " ")
 	t, list, specs := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words)
@@ -204,6 +204,9 @@ func (v view) List(label string, rows any, words ...string) template.HTML {
 		c := column{Select: s.Key == "+", Number: len(cellRows) > 0 && cellRows[0][i].Number}
 		if !c.Select {
 			c.Label = v.say(s.Key)
+		}
+		if _, order, has := strings.Cut(s.Options[0], "sort="); has {
+			c.sortBy(v, order)
 		}
 		t.Columns = append(t.Columns, c)
 	}

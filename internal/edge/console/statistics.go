@@ -24,7 +24,8 @@ const drawnRows = 1000
 
 type statisticsView struct {
 	By, Group, Count, From, To string
-	Days                       int // number of days up to today; 0 = the period between From and To
+	Compare                    string // AppID of the account to which the account of the filter is compared; "" = none
+	Days                       int    // number of days up to today; 0 = the period between From and To
 	Groups                     []string
 	Only                       []onlyField
 	Numbers                    client.Statistics
@@ -92,7 +93,11 @@ func (v *request) question() (view statisticsView) {
 	if n, err := strconv.Atoi(q.Get("days")); err == nil && n >= 1 && n <= 366 && view.From == "" && view.To == "" {
 		view.Days = n
 	}
-	for name, value := range map[string]string{"by": view.By, "group": view.Group, "count": view.Count, "from": view.From, "to": view.To} {
+	if view.Compare = q.Get("compare"); view.Compare != "" { // the two series of a chart are over time
+		view.By, view.Group = cmp.Or(view.By, "day"), ""
+	}
+	for name, value := range map[string]string{"by": view.By, "group": view.Group, "count": view.Count, "from": view.From, "to": view.To,
+		"compare": view.Compare} {
 		if value != "" || name == "by" {
 			view.params.Set(name, value)
 		}
@@ -122,6 +127,13 @@ func (s statisticsView) fields(names ...string) url.Values {
 
 // showStatistics shows the statistics page with the result of the last action.
 func (pages numberPages) showStatistics(v *request, done statisticsView) {
+	if selected := v.r.URL.Query()["selected"]; len(selected) == 2 {
+		v.redirect(Root + "/statistics?" + url.Values{"owner": selected[:1], "compare": selected[1:], "days": {"30"}}.Encode())
+		return
+	} else if len(selected) > 0 {
+		v.fail(http.StatusUnprocessableEntity, v.say("accounts.compare.two"))
+		return
+	}
 	data, err := v.dated()
 	if v.failed(err) {
 		return
@@ -131,7 +143,6 @@ func (pages numberPages) showStatistics(v *request, done statisticsView) {
 	if v.failed(v.numbers(&data)) || shares && v.failed(storeResult(&data.Shared)(v.api.Charts.List(v.ctx()))) {
 		return
 	}
-	data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
 	if rows := data.Numbers.Rows; len(rows) > maxNumbers {
 		data.Numbers.Rows, data.Numbers.More = rows[:maxNumbers], true
 	}
@@ -177,6 +188,7 @@ func (v *request) numbers(data *statisticsView) (err error) {
 	asked.Limit, asked.Marks = drawnRows, data.By != "" && data.Group == ""
 	if data.Numbers, err = v.api.Statistics.Get(v.ctx(), asked); err == nil {
 		data.Chart, err = v.charted(*data)
+		data.Numbers.Rows = everyPeriod(data.Numbers, data.By)
 	}
 	return err
 }
@@ -206,7 +218,7 @@ func (v *request) scansOf(days int, group, value string) (*statisticsView, error
 	if err == nil {
 		err = copied.numbers(&shown)
 	}
-	shown.All, shown.Numbers.Rows = Root+"/statistics?"+address.Encode(), everyPeriod(shown.Numbers, "day")
+	shown.All = Root + "/statistics?" + address.Encode()
 	return &shown, err
 }
 

@@ -33,7 +33,7 @@ const ordered = new Intl.Collator(document.documentElement.lang, { numeric: true
 const compare = (a, b) => typeof a === 'number' && typeof b === 'number' ? a - b : ordered.compare(String(a), String(b));
 const sortable = table => {
   const heads = [...table.querySelectorAll('thead th')], body = table.tBodies[0];
-  if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.id === 'calls') return;
+  if (!body || body.rows.length < 2 || body.querySelector('[colspan], [rowspan]') || table.querySelector('a.sorts') || table.id === 'calls') return;
   heads.forEach((head, i) => {
     const name = head.textContent.trim();
     if (!name || head.querySelector('.hide')) return; // a column of boxes
