@@ -125,7 +125,7 @@ type accountView struct {
 	PublishesLeft *int // remaining publishes of this month
 	Users         []string
 	More          string     // the user ID after which the next page of Users starts; "" = last page
-	Published     *time.Time // time of the latest publish among the newest rules; nil = none is published
+	Published     *time.Time // hour of the last publish; nil = none
 	Activated     string     // the share of the account's ordered codes that are active; "" = no orders
 }
 
@@ -172,11 +172,9 @@ func (pages accountPages) account(v *request) {
 			return
 		}
 	}
-	rules, err := v.api.Rules.List(ctx, client.StoredRuleQuery{Owner: a.AppID, Newest: true, Limit: pageRows})
-	for _, r := range rules {
-		if r.PublishedAt != nil && (data.Published == nil || r.PublishedAt.After(*data.Published)) {
-			data.Published = r.PublishedAt
-		}
+	found, err := v.api.Accounts.ListPage(ctx, client.AccountQuery{Text: a.AppID, Limit: 1, Scans: true}) // the AppID comes first
+	if len(found.Accounts) > 0 {
+		data.Published = found.Accounts[0].Scans.PublishedAt
 	}
 	orders, failed := v.api.Orders.List(ctx, a.AppID, 0, pageRows)
 	if v.failed(cmp.Or(err, failed)) {

@@ -35,11 +35,7 @@ type fact struct {
 }
 
 // alarm shows the page of one alarm.
-func (pages alarmPages) alarm(v *request) {
-	id, ok := v.pathNumber("alarm")
-	if !ok {
-		return
-	}
+func (pages alarmPages) alarm(v *request, id int64) {
 	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{After: id - 1, Limit: 1})
 	if v.failed(err) {
 		return

@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -66,7 +67,7 @@ func (d alarmsView) query() client.AlarmQuery {
 func (v *request) alarmsAsked() (d alarmsView, ok bool) {
 	q := v.r.URL.Query()
 	d = alarmsView{State: q.Get("state"), Batch: strings.TrimSpace(q.Get("batch")), Group: q.Get("group"), Order: q.Get("order"),
-		owner: v.account()}
+		owner: v.Account()}
 	d.batch, ok = v.number("batch")
 	return d, ok
 }
@@ -202,49 +203,42 @@ func (pages alarmPages) actOnAlarm(v *request) {
 		v.refuse(http.StatusUnprocessableEntity, "", v.say("selected.none"))
 		return
 	}
-	ctx, err := v.ctx(), error(nil)
-	switch note := strings.TrimSpace(form("note")); form("did") {
-	case "acknowledge":
-		for i := 0; i < len(ids) && err == nil; i++ {
-			_, err = v.api.Alarms.Acknowledge(ctx, ids[i])
-		}
-	case "dismiss":
-		for i := 0; i < len(ids) && err == nil; i++ {
-			_, err = v.api.Alarms.Dismiss(ctx, ids[i], note)
-		}
-		if said, is := refused(err, http.StatusUnprocessableEntity); is {
+	to := v.r.URL.Query()
+	to.Set("done", "alarm")
+	each := func(call func(context.Context, int64) (client.Alarm, error)) action {
+		return action{call: func() (err error) {
+			for i := 0; i < len(ids) && err == nil; i++ {
+				_, err = call(v.ctx(), ids[i])
+			}
+			said, is := refused(err, http.StatusUnprocessableEntity)
+			if !is {
+				return err
+			}
 			data, ok := v.alarmsAsked()
 			if !ok {
-				return
+				return errAnswered
 			}
 			v.rejected = newRejectedForm(v.r, map[string]string{"note": v.say("alarms.note.wrong")})
 			if data.State == "" {
 				data.State = "open" // the default list would hide the alarm if it was acknowledged
 			}
 			pages.showAlarms(v, said.Status, data)
-			return
-		}
-	case "freeze":
-		first, second, _ := strings.Cut(form("code"), ":")
-		batch, wrong := strconv.ParseInt(first, 10, 64)
-		index, bad := strconv.ParseInt(second, 10, 64)
-		if wrong != nil || bad != nil {
-			v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-			return
-		}
-		if !v.confirmed("sure.freeze", form("code")) {
-			return
-		}
-		_, err = v.api.Codes.Update(ctx, batch, client.Freeze, codesOf(index, index))
-	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+			return errAnswered
+		}}
 	}
-	if !v.failed(err) {
-		to := v.r.URL.Query()
-		to.Set("done", "alarm")
-		v.redirect(Root + "/alarms?" + to.Encode())
-	}
+	v.perform(Root+"/alarms?"+to.Encode(), map[string]action{
+		"acknowledge": each(v.api.Alarms.Acknowledge),
+		"dismiss": each(func(ctx context.Context, id int64) (client.Alarm, error) {
+			return v.api.Alarms.Dismiss(ctx, id, v.word("note"))
+		}),
+		"freeze": {"sure.freeze", form("code"), func() error {
+			name := nameOf(form("code"))
+			if name.ID == 0 {
+				return v.reject("fault.form")
+			}
+			return onlyError(v.api.Codes.Update(v.ctx(), name.ID, client.Freeze, codesOf(name.Index, name.Index)))
+		}},
+	})
 }
 
 // batchAlarmView contains the alarm settings of an application on its page.
@@ -255,12 +249,8 @@ type batchAlarmView struct {
 }
 
 // setBatchAlarm sets the score from which codes of an application raise alarms, or shows which alarms a threshold would have raised.
-func (pages alarmPages) setBatchAlarm(v *request) {
-	batch, ok := v.pathNumber("batch")
-	if !ok {
-		return
-	}
-	data := batchView{Alarm: &batchAlarmView{Asked: strings.TrimSpace(v.r.FormValue("threshold"))}}
+func (pages alarmPages) setBatchAlarm(v *request, batch int64) {
+	data := batchView{Alarm: &batchAlarmView{Asked: v.word("threshold")}}
 	threshold, wrong := strconv.ParseInt(data.Alarm.Asked, 10, 64)
 	var put client.BatchAlarmPut
 	switch did := v.r.FormValue("did"); {

@@ -24,16 +24,13 @@ func (appearanceView) Languages() []string { return []string{"en", "zh"} }
 // appearance shows the form for how an account appears to buyers.
 func (pages accountPages) appearance(v *request) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
-	if !v.failed(storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
-		pages.showAppearance(v, http.StatusOK, data)
+	if v.failed(storeResult(&data.Look)(v.api.Accounts.GetAppearance(v.ctx(), data.AppID))) {
+		return
 	}
-}
-
-func (pages accountPages) showAppearance(v *request, status int, data appearanceView) {
 	if data.Look.Logo != nil {
 		data.Logo = template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(data.Look.Logo.PNG))
 	}
-	v.show(status, "appearance", data)
+	v.show(http.StatusOK, "appearance", data)
 }
 
 // changeAppearance stores the submitted appearance. If the API rejects the values, the form is shown again with the typed values

@@ -83,8 +83,7 @@ func (pages accountPages) showAgreement(v *request, data agreeView, status int, 
 
 // decideAgreement executes the decision that the person submitted.
 func (pages accountPages) decideAgreement(v *request) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	data := agreeView{Reference: text("ref"), Part: text("part"), AppID: text("appid"), Faults: map[string]string{}}
+	data := agreeView{Reference: v.word("ref"), Part: v.word("part"), AppID: v.word("appid"), Faults: map[string]string{}}
 	for _, item := range v.r.PostForm["set"] {
 		if id, err := strconv.Atoi(item); err == nil {
 			data.Sets = append(data.Sets, id)
@@ -113,7 +112,7 @@ func (pages accountPages) decideAgreement(v *request) {
 		return
 	}
 	location, err := v.api.Consents.Create(v.ctx(), client.AuthorizationAgreed{Reference: data.Reference, AppID: data.AppID,
-		PermissionSets: data.Sets, Move: text("force_exclusive") != ""})
+		PermissionSets: data.Sets, Move: v.word("force_exclusive") != ""})
 	if said, is := refused(err, http.StatusForbidden, http.StatusConflict, http.StatusUnprocessableEntity); is {
 		switch {
 		case said.Status == http.StatusConflict:

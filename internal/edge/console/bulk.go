@@ -1,6 +1,8 @@
 package console
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -35,20 +37,15 @@ func (pages operatePages) loadBulk(v *request) {
 	if !ok {
 		return
 	}
-	data, lines, err := bulkView{Content: v.r.FormValue("what")}, strings.NewReader(text), error(nil)
-	dry := v.r.FormValue("did") != "store"
-	data.Done = &client.Imported{}
-	switch data.Content {
-	case "accounts":
-		*data.Done, err = v.api.Accounts.Import(v.ctx(), lines, dry)
-	case "rules":
-		*data.Done, err = v.api.Rules.Import(v.ctx(), lines, dry)
-	case "gs1":
-		*data.Done, err = v.api.GS1.Import(v.ctx(), lines, dry)
-	default:
+	data, dry := bulkView{Content: v.r.FormValue("what")}, v.r.FormValue("did") != "store"
+	load, known := map[string]func(context.Context, io.Reader, bool) (client.Imported, error){"accounts": v.api.Accounts.Import,
+		"rules": v.api.Rules.Import, "gs1": v.api.GS1.Import}[data.Content]
+	if !known {
 		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	}
+	done, err := load(v.ctx(), strings.NewReader(text), dry)
+	data.Done = &done
 	if said, is := mendable(err); is {
 		v.fail(said.Status, v.problemText(said))
 	} else if !v.failed(err) {

@@ -171,10 +171,7 @@ const (
 
 // live streams new calls as server-sent events.
 func (pages callPages) live(v *request) {
-	switch v.r.Header.Get("Sec-Fetch-Site") {
-	case "", "same-origin", "none":
-	default:
-		v.fail(http.StatusForbidden, v.say("fault.origin"))
+	if !v.fromHere() {
 		return
 	}
 	wanted, ok := pages.callQuery(v)
@@ -182,11 +179,11 @@ func (pages callPages) live(v *request) {
 	if !ok {
 		return
 	}
-	if !v.c.openStream() {
+	defer v.c.streams.Add(-1)
+	if v.c.streams.Add(1) > maxStreams {
 		http.Error(v.w, "too many pages are live: close some", http.StatusServiceUnavailable)
 		return
 	}
-	defer v.c.closeStream()
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
 	h.Set("X-Accel-Buffering", "no")
@@ -211,46 +208,24 @@ func (pages callPages) live(v *request) {
 			return
 		}
 		wanted.After = page.Next
-		text := ""
+		if len(page.Calls) == 0 && time.Since(sent) < pingEvery {
+			continue
+		}
+		// A busy stream sends no keep-alives, so streamEnded checks the session and the current permissions before every event.
+		if pages.streamEnded(v) {
+			return
+		}
+		text := ": still here\n\n"
 		if len(page.Calls) > 0 {
-			// A busy stream sends no keep-alives, so streamEnded checks the session and the current permissions before every event.
-			if pages.streamEnded(v) {
-				return
-			}
 			if text, err = callsEvent(v, page); err != nil {
 				return
 			}
-		} else if time.Since(sent) >= pingEvery {
-			if pages.streamEnded(v) {
-				return
-			}
-			text = ": still here\n\n"
-		}
-		if text == "" {
-			continue
 		}
 		sent = time.Now()
 		if !pages.send(v, text) {
 			return
 		}
 	}
-}
-
-// openStream reserves a slot for one more live page and reports whether one was free; closeStream frees the slot.
-func (c *Console) openStream() bool {
-	c.streams.Lock()
-	defer c.streams.Unlock()
-	if c.open >= maxStreams {
-		return false
-	}
-	c.open++
-	return true
-}
-
-func (c *Console) closeStream() {
-	c.streams.Lock()
-	c.open--
-	c.streams.Unlock()
 }
 
 // streamEnded reports whether the session of a live page has ended, and notifies the page if so.
@@ -299,23 +274,13 @@ func (pages callPages) call(v *request) {
 		return
 	}
 	if har {
-		v.w.Header().Set("Content-Type", "application/json")
-		v.w.Header().Set("Content-Disposition", `attachment; filename="`+harName(data.RID)+`"`)
+		v.attach("application/json", data.RID+".har")
 		_ = json.NewEncoder(v.w).Encode(v.c.har(data.Call))
 		return
 	}
 	data.Curl = v.c.curl(data.Call)
 	data.Again, data.Fault = v.c.Again != nil && data.Account != "" && !strings.Contains(data.Request, "[masked]"), v.c.Emulates
 	v.show(http.StatusOK, "call", data)
-}
-
-func harName(rid string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r == '-' {
-			return r
-		}
-		return '_'
-	}, rid) + ".har"
 }
 
 // quoted returns a text as a single quoted shell word. Control characters are escaped, because a pasted control character could end

@@ -354,23 +354,20 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 		return chart{}, nil
 	}
 	ch = chart{Zone: zoneOf(t), Signs: v.happenings(s.Numbers.Marks, t), Since: s.Numbers.MarksSince}
-	oldTimeline, err := v.periodsBefore(s, t)
-	if s.Compare != "" {
-		oldTimeline, err = v.comparedTo(s, t)
-	}
+	oldTimeline, err := v.outline(s, t)
 	if err != nil {
 		return chart{}, err
 	}
-	if len(oldTimeline.rows) > 0 {
-		ch.Before = v.say("chart.before")
-	}
-	if s.Compare != "" {
+	switch {
+	case s.Compare != "":
 		owner := s.query().Filter["owner"]
 		v.know("owner", owner, s.Compare)
 		ch.First, ch.Before = v.named("owner", owner), v.named("owner", s.Compare)
 		for i, r := range oldTimeline.rows {
 			ch.Second, t.rows[i].FirstScans = append(ch.Second, numberOf(r)), 0
 		}
+	case len(oldTimeline.rows) > 0:
+		ch.Before = v.say("chart.before")
 	}
 	if len(t.rows) <= maxPlotted {
 		ch.Plot = v.plot(t, oldTimeline, s.Users(), ch)
@@ -465,16 +462,26 @@ func (v *request) plot(t, oldTimeline timeline, users bool, ch chart) *plot {
 
 func zoneOf(t timeline) string { return "UTC" + t.starts[0].Format("-07:00") }
 
-// periodsBefore returns as many periods as t has, from before the start of t; it returns none if the counts of these periods were deleted.
-func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) {
-	begin := t.starts[0]
+// outline returns the timeline that a chart shows as an outline: as many periods as t has, of the compared account, or from before the
+// start of t. outline returns no periods if the counts of the periods before t were deleted.
+func (v *request) outline(s statisticsView, t timeline) (timeline, error) {
+	asked, begin := s.query(), t.starts[0]
 	from := begin.Add(-t.starts[len(t.rows)].Sub(begin))
 	if s.By == "month" {
 		from = begin.AddDate(0, -len(t.rows), 0)
 	}
-	asked := s.query()
-	asked.From, asked.To, asked.Limit = from.Format(time.RFC3339), begin.Format(time.RFC3339), drawnRows
+	if s.Compare != "" {
+		asked.Filter["owner"] = s.Compare
+	} else {
+		asked.From, asked.To = from.Format(time.RFC3339), begin.Format(time.RFC3339)
+	}
+	asked.Limit = drawnRows
 	found, err := v.api.Statistics.Get(v.ctx(), asked)
+	if s.Compare != "" {
+		other := timelineOf(found, s.By)
+		other.rows = append(other.rows, make([]client.StatisticsRow, len(t.rows))...)[:len(t.rows)]
+		return other, err
+	}
 	if _, gone := mendable(err); gone {
 		return timeline{}, nil
 	}
@@ -482,16 +489,6 @@ func (v *request) periodsBefore(s statisticsView, t timeline) (timeline, error) 
 		return timeline{}, err
 	}
 	return timelineOf(found, s.By), nil
-}
-
-// comparedTo returns the timeline of the account to which a page compares an account, with the periods of t.
-func (v *request) comparedTo(s statisticsView, t timeline) (timeline, error) {
-	asked := s.query()
-	asked.Filter["owner"], asked.Limit = s.Compare, drawnRows
-	found, err := v.api.Statistics.Get(v.ctx(), asked)
-	other := timelineOf(found, s.By)
-	other.rows = append(other.rows, make([]client.StatisticsRow, len(t.rows))...)[:len(t.rows)]
-	return other, err
 }
 
 const (
@@ -507,7 +504,7 @@ func (v *request) frequent(group string, rows []client.StatisticsRow, total int6
 	for _, r := range rows {
 		row := boxRow{Name: v.named(group, r.Value), Scans: numberOf(r), Part: tenth(100 * float64(numberOf(r)) / float64(max(1, total)))}
 		if group != "" {
-			row.To = v.narrowTo(group, r.Value)
+			row.To = v.Narrow(group, r.Value)
 		}
 		list = append(list, row)
 	}
@@ -541,7 +538,7 @@ func (v *request) multiples(s statisticsView) (ch chart, err error) {
 	}
 	v.knowRows(s.Group, found.Rows)
 	for i, r := range found.Rows {
-		ch.Small = append(ch.Small, multiple{Name: v.named(s.Group, r.Value), To: v.narrowTo(s.Group, r.Value), Sum: numberOf(r),
+		ch.Small = append(ch.Small, multiple{Name: v.named(s.Group, r.Value), To: v.Narrow(s.Group, r.Value), Sum: numberOf(r),
 			Drawing: v.draw(smallChart, lines[i], timeline{}, scale, nil)})
 	}
 	return ch, nil

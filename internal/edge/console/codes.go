@@ -42,7 +42,7 @@ func nameOf(asked string) client.CodeName {
 // codes lists applications and shows the state of a code.
 func (pages codePages) codes(v *request) {
 	q := v.r.URL.Query()
-	data := codesView{Account: v.account(), Asked: strings.TrimSpace(q.Get("code"))}
+	data := codesView{Account: v.Account(), Asked: strings.TrimSpace(q.Get("code"))}
 	status := http.StatusOK
 	if key := q.Get("fault"); v.Has("scan.fault." + key) {
 		data.Error = v.say("scan.fault." + key)
@@ -159,10 +159,8 @@ const (
 	maxSegments = 50
 )
 
-func (pages codePages) batch(v *request) {
-	if id, ok := v.pathNumber("batch"); ok {
-		pages.showBatch(v, http.StatusOK, id, batchView{})
-	}
+func (pages codePages) batch(v *request, id int64) {
+	pages.showBatch(v, http.StatusOK, id, batchView{})
 }
 
 func (pages codePages) showBatch(v *request, status int, id int64, data batchView) {
@@ -300,11 +298,7 @@ func codesOf(from, to int64) client.CodeChange {
 const maxSerials = 4 << 20
 
 // bindSerials assigns the brand's serial numbers to codes from lines of INDEX,SERIAL; either all lines are stored or none.
-func (pages codePages) bindSerials(v *request) {
-	batch, ok := v.pathNumber("batch")
-	if !ok {
-		return
-	}
+func (pages codePages) bindSerials(v *request, batch int64) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, maxSerials)
 	var list []client.SerialBinding
 	for line := range strings.Lines(v.r.FormValue("serials")) {

@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qrjump/qrjump/client"
@@ -134,8 +135,7 @@ type Console struct {
 	pages    http.Handler
 	decoding sync.Map            // sessions whose uploaded picture is being decoded
 	reading  semaphore.Semaphore // limits concurrent decoding of pictures
-	streams  sync.Mutex
-	open     int
+	streams  atomic.Int64        // open streams
 }
 
 // Handler returns the handler for all paths below Root.
@@ -426,14 +426,11 @@ func (v *request) failed(err error) bool {
 
 // problemText returns the reason of an API error in the reader's language.
 func (v *request) problemText(problemText *client.Problem) string {
-	return v.reason(cmp.Or(problemText.Detail, problemText.Title, http.StatusText(problemText.Status)))
+	return v.Reason(cmp.Or(problemText.Detail, problemText.Title, http.StatusText(problemText.Status)))
 }
 
-// reason translates an API error text to the reader's language.
-func (v *request) reason(text string) string { return errortext.In(v.Language, text) }
-
-// Reason provides reason to templates.
-func (v view) Reason(text string) string { return v.reason(text) }
+// Reason translates an API error text to the reader's language.
+func (v *request) Reason(text string) string { return errortext.In(v.Language, text) }
 
 // PagePath returns the path of this page.
 func (v view) PagePath() string { return v.r.URL.EscapedPath() }

@@ -34,23 +34,13 @@ func (pages callPages) deviations(v *request) {
 	v.show(http.StatusOK, "deviations", data)
 }
 
-func ofAccount(appid string) string {
-	if appid == "" {
-		return ""
-	}
-	return "?account=" + url.QueryEscape(appid)
-}
-
 // forgetDeviations clears the list of deviations of one account or of all.
 func (pages callPages) forgetDeviations(v *request) {
-	appid := strings.TrimSpace(v.r.FormValue("account"))
-	if v.r.FormValue("did") != "forget" {
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
+	appid, to := v.word("account"), Root+"/calls/deviations"
+	if appid != "" {
+		to += "?account=" + url.QueryEscape(appid)
 	}
-	if _, err := v.api.Deviations.Reset(v.ctx(), appid); !v.failed(err) {
-		v.redirect(Root + "/calls/deviations" + ofAccount(appid))
-	}
+	v.perform(to, map[string]action{"forget": {call: func() error { return onlyError(v.api.Deviations.Reset(v.ctx(), appid)) }}})
 }
 
 type behavioursView struct {

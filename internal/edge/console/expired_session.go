@@ -60,15 +60,6 @@ func keep(w http.ResponseWriter, r *http.Request) (k keptForm, ok bool) {
 	return k, len(k.Fields) > 0
 }
 
-// text encodes the form for the hidden field of the sign-in page.
-func (k keptForm) text() string {
-	text, err := json.Marshal(k)
-	if err != nil {
-		return ""
-	}
-	return string(text)
-}
-
 // goOn redirects after a sign-in to the requested page. If a form was submitted without a session, goOn shows the form instead, and the
 // visitor submits it again with a button.
 func (c *Console) goOn(v *request, form signingIn) {
@@ -88,6 +79,7 @@ func (c *Console) expired(w http.ResponseWriter, r *http.Request) {
 		v.fail(http.StatusUnauthorized, v.say("fault.expired"))
 		return
 	}
-	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/", Kept: k.text(), Error: v.say("kept.waits"),
+	text, _ := json.Marshal(k) // encoding strings cannot fail
+	v.show(http.StatusUnauthorized, "login", signingIn{Next: Root + "/", Kept: string(text), Error: v.say("kept.waits"),
 		Provider: c.offered()})
 }

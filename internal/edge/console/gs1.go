@@ -41,8 +41,7 @@ func (pages rulePages) gs1(v *request) {
 
 // transferGS1 transfers a key or a company prefix to another account, after the visitor confirms the number of affected keys.
 func (pages rulePages) transferGS1(v *request) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	want := client.GS1Transfer{Key: strings.Trim(text("of"), "/"), To: text("to"), DryRun: true}
+	want := client.GS1Transfer{Key: strings.Trim(v.word("of"), "/"), To: v.word("to"), DryRun: true}
 	done, err := v.api.GS1.Transfer(v.ctx(), want)
 	if said, is := refused(err, http.StatusUnprocessableEntity, http.StatusNotFound); is {
 		v.refuse(http.StatusUnprocessableEntity, "of", said.Detail)
@@ -106,7 +105,7 @@ func (pages rulePages) showGS1(v *request, status int, key string, data gs1KeyVi
 			}
 		}
 	} else {
-		data.Owner = v.account()
+		data.Owner = v.Account()
 	}
 	const empty = 2 // number of empty rows for new links
 	for i := range len(data.Links) + empty {
@@ -131,7 +130,11 @@ func (pages rulePages) symbolOf(v *request, data *gs1KeyView) error {
 	}
 	data.Below, data.More = list[min(1, len(list)):min(len(list), most)], len(list) > most
 	data.Kinds, data.Modules = []labels.Kind{labels.GS1QR, labels.GS1DataMatrix}, moduleSizes
-	hosts, err := pages.gs1Hosts(v)
+	var hosts []string
+	all, err := v.api.Settings.Get(v.ctx())
+	if err == nil {
+		err = json.Unmarshal(all["gs1_hosts"], &hosts)
+	}
 	if err != nil {
 		return err
 	}
@@ -152,15 +155,6 @@ func (pages rulePages) symbolOf(v *request, data *gs1KeyView) error {
 		}
 	}
 	return nil
-}
-
-// gs1Hosts returns the hosts that serve links of GS1 keys.
-func (pages rulePages) gs1Hosts(v *request) (hosts []string, err error) {
-	all, err := v.api.Settings.Get(v.ctx())
-	if err == nil {
-		err = json.Unmarshal(all["gs1_hosts"], &hosts)
-	}
-	return hosts, err
 }
 
 // gs1Symbol sends the symbol of a key, lot or serial as a file, after decoding the symbol and comparing its content.
@@ -201,34 +195,33 @@ const maxGS1Rows = 110
 
 // changeGS1 stores the submitted entry of a key, deletes the entry, or undoes a change.
 func (pages rulePages) changeGS1(v *request) {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	key := strings.Trim(text("key"), "/")
+	key := strings.Trim(v.word("key"), "/")
 	var err error
-	switch text("did") {
+	switch v.word("did") {
 	case "delete":
 		if _, err = v.api.GS1.Delete(v.ctx(), key); !v.failed(err) {
 			v.redirect(Root + "/gs1?done=saved")
 		}
 		return
 	case "undo":
-		seq, _ := strconv.ParseInt(text("seq"), 10, 64) // a missing number becomes 0, which no change has
+		seq, _ := strconv.ParseInt(v.word("seq"), 10, 64) // a missing number becomes 0, which no change has
 		var e client.GS1Entry
 		if e, err = v.api.GS1.UndoChange(v.ctx(), seq); !v.failed(err) {
 			v.redirect(Root + "/gs1?done=saved&under=" + url.QueryEscape(e.Key))
 		}
 		return
 	}
-	want := client.GS1Put{Owner: text("owner"), WxaAppID: text("wxa_appid"), WxaPath: text("wxa_path"), Archived: text("archived") != "",
-		Links: []client.GS1Link{}}
+	want := client.GS1Put{Owner: v.word("owner"), WxaAppID: v.word("wxa_appid"), WxaPath: v.word("wxa_path"),
+		Archived: v.word("archived") != "", Links: []client.GS1Link{}}
 	faults := map[string]string{}
 	for i := range maxGS1Rows {
-		lookup := func(name string) string { return text(name + "_" + strconv.Itoa(i)) }
+		lookup := func(name string) string { return v.word(name + "_" + strconv.Itoa(i)) }
 		if lookup("href") == "" {
 			continue
 		}
 		l := client.GS1Link{LinkType: lookup("linktype"), Href: lookup("href"), Title: lookup("title"),
 			Hreflang: strings.Fields(lookup("hreflang")),
-			Type:     lookup("type"), Context: strings.Fields(lookup("context")), Default: text("default") == strconv.Itoa(i)}
+			Type:     lookup("type"), Context: strings.Fields(lookup("context")), Default: v.word("default") == strconv.Itoa(i)}
 		for name, t := range map[string]**time.Time{"from": &l.From, "until": &l.Until} {
 			if lookup(name) == "" {
 				continue
@@ -244,7 +237,7 @@ func (pages rulePages) changeGS1(v *request) {
 	if v.showInvalid(faults) {
 		return
 	}
-	v.fresh = text("fresh") != ""
+	v.fresh = v.word("fresh") != ""
 	e, err := v.api.GS1.Set(v.ctx(), key, want)
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))

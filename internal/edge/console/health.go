@@ -63,7 +63,7 @@ func (v *request) checks() (list []check) {
 	}
 	failed := func(name string, err error) bool {
 		if err != nil {
-			add(name, "bad", v.say("health.unknown"), v.reason(err.Error()), "/health")
+			add(name, "bad", v.say("health.unknown"), v.Reason(err.Error()), "/health")
 		}
 		return err != nil
 	}

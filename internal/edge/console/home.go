@@ -68,7 +68,7 @@ func (pages homePages) home(v *request) {
 }
 
 func (v *request) homeAlarms(data *homeView) error {
-	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.account(),
+	list, err := v.api.Alarms.List(v.ctx(), client.AlarmQuery{State: "open", Acknowledged: "false", Owner: v.Account(),
 		Limit: maxAlarmsHome})
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (v *request) homeAlarms(data *homeView) error {
 // homeScans compares the scans of the last seven days with the seven days before. homeScans also compares today's scans up to now with the
 // same hours of the day a week ago, in the time zone of the statistics.
 func (v *request) homeScans(data *homeView) error {
-	shown, err := v.scansOf(7, "owner", v.account())
+	shown, err := v.scansOf(7, "owner", v.Account())
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (v *request) homeScans(data *homeView) error {
 
 // owned returns a filter that limits statistics to the account that filters all pages; nil = no account filters the pages.
 func (v *request) owned() map[string]string {
-	if account := v.account(); account != "" {
+	if account := v.Account(); account != "" {
 		return map[string]string{"owner": account}
 	}
 	return nil
@@ -134,7 +134,7 @@ func (v *request) owned() map[string]string {
 
 func (v *request) homeMisses(data *homeView, since time.Time) error {
 	count := func(from, to string) (list []client.UnmatchedPrefix, sum int64, err error) {
-		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: from, To: to, Owner: v.account()})
+		list, err = v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: from, To: to, Owner: v.Account()})
 		for _, miss := range list {
 			sum += miss.Scans
 		}
@@ -165,7 +165,7 @@ func (v *request) homeCalls(data *homeView) error {
 	if v.c.Emulates {
 		return nil
 	}
-	list, err := v.api.Calls.ListErrors(v.ctx(), v.account(), "", 0, 0)
+	list, err := v.api.Calls.ListErrors(v.ctx(), v.Account(), "", 0, 0)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ const (
 
 // homePackages adds a task about packages that were not downloaded in time.
 func (v *request) homePackages(data *homeView) error {
-	owners := []string{v.account()}
+	owners := []string{v.Account()}
 	if owners[0] == "" && len(v.caller.Accounts) > 0 {
 		owners = v.caller.Accounts[:min(len(v.caller.Accounts), maxAccounts)]
 	}
@@ -44,7 +44,7 @@ func (v *request) homePackages(data *homeView) error {
 
 // homeOrders adds a task about orders that wait for a decision.
 func (v *request) homeOrders(data *homeView) error {
-	list, err := v.api.Orders.List(v.ctx(), v.account(), 0, maxOrders)
+	list, err := v.api.Orders.List(v.ctx(), v.Account(), 0, maxOrders)
 	var waiting []string
 	for _, o := range list.Orders {
 		if o.State == "waits" {
@@ -57,7 +57,7 @@ func (v *request) homeOrders(data *homeView) error {
 
 // homeIdle adds a task about applications, from the wire API or the console, that have had no activated code for too long.
 func (v *request) homeIdle(data *homeView) error {
-	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.account(), Idle: activeInDays, Limit: maxOrders})
+	list, err := v.api.Batches.List(v.ctx(), client.BatchQuery{Account: v.Account(), Idle: activeInDays, Limit: maxOrders})
 	var idle []string
 	for _, b := range list {
 		idle = append(idle, b.Account+" "+b.ISV)

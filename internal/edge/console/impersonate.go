@@ -55,15 +55,16 @@ func (c *Console) seeAs(v *request) {
 	case !role.Known() || role == adminroute.Admin:
 		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
-	case len(appids) > maxImpersonated:
-		peoplePages{}.showPeople(v,
-			peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.many", maxImpersonated)})
-		return
 	}
-	for _, appid := range appids {
-		if _, err := v.api.Accounts.Get(v.ctx(), appid); err != nil {
-			peoplePages{}.showPeople(v,
-				peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: v.say("seen_as.unknown", appid)})
+	fault := ""
+	for i, appid := range appids {
+		if i == maxImpersonated {
+			fault = v.say("seen_as.many", maxImpersonated)
+		} else if _, err := v.api.Accounts.Get(v.ctx(), appid); err != nil {
+			fault = v.say("seen_as.unknown", appid)
+		}
+		if fault != "" {
+			peoplePages{}.showPeople(v, peopleView{SeenAs: string(role), SeenFor: v.r.FormValue("accounts"), SeenFault: fault})
 			return
 		}
 	}

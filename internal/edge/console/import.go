@@ -61,10 +61,6 @@ func (pages rulePages) storedRules(v *request, owner string) (all []client.Store
 	}
 }
 
-func (pages rulePages) importPage(v *request) {
-	v.show(http.StatusOK, "import", importView{Owner: v.narrowed("owner")})
-}
-
 // importRules shows the changes that a file would make, and applies them after the visitor confirms.
 func (pages rulePages) importRules(v *request) {
 	text, ok := v.upload("file", "text", maxImportSize, v.say("import.large"))

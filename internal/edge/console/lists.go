@@ -11,7 +11,7 @@ import (
 
 // narrowed returns the AppID for a list of a single account: the AppID in the URL, or the first account that the visitor may see.
 func (v *request) narrowed(name string) string {
-	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.account())
+	asked := cmp.Or(strings.TrimSpace(v.r.URL.Query().Get(name)), v.Account())
 	if asked != "" || len(v.caller.Accounts) == 0 {
 		return asked
 	}
@@ -79,11 +79,13 @@ func spark(list []int64) string {
 	return strings.TrimSpace(b.String())
 }
 
-// pathNumber returns a number in the path of the page, or false after writing an error page.
-func (v *request) pathNumber(name string) (int64, bool) {
-	n, err := strconv.ParseInt(v.r.PathValue(name), 10, 64)
-	if err != nil || n < 1 {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
+// numbered returns a handler that passes a number in the path of the page to serve, or shows an error page without a number.
+func numbered(name string, serve func(*request, int64)) func(*request) {
+	return func(v *request) {
+		if n, err := strconv.ParseInt(v.r.PathValue(name), 10, 64); err == nil && n > 0 {
+			serve(v, n)
+		} else {
+			v.fail(http.StatusNotFound, v.say("fault.nowhere"))
+		}
 	}
-	return n, err == nil && n > 0
 }

@@ -35,16 +35,11 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 	v := c.visit(w, r, iam.Caller{})
 	q := r.URL.Query()
 	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the one-time link.
-	v.show(http.StatusOK, "login", signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered(),
-		Out: c.signedOut(q.Get("out"))})
-}
-
-// signedOut returns the address of the page on which a person can also sign out at the provider.
-func (c *Console) signedOut(mode string) string {
-	if c.Provider == nil || mode != "provider" {
-		return ""
+	form := signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered()}
+	if c.Provider != nil && q.Get("out") == "provider" {
+		form.Out = c.Provider.EndSession()
 	}
-	return c.Provider.EndSession()
+	v.show(http.StatusOK, "login", form)
 }
 
 // login starts a session with a one-time link, the admin token, or name and password.

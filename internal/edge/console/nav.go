@@ -117,7 +117,7 @@ func (v view) waiting(entry string) string {
 	if entry != "alarms" || v.Name == "error" {
 		return ""
 	}
-	open, err := v.api.Alarms.CountUnacknowledged(v.ctx(), v.account())
+	open, err := v.api.Alarms.CountUnacknowledged(v.ctx(), v.Account())
 	switch {
 	case err != nil || open == 0: // on an error the page is shown without the number of open alarms
 		return ""

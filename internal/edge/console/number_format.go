@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,15 +26,9 @@ func (n figure) Format(to fmt.State, _ rune) { _, _ = io.WriteString(to, separat
 
 // figureOf converts an integer to a figure.
 func figureOf(n any) any {
-	switch n := n.(type) {
-	case int:
-		return figure(n)
-	case int32:
-		return figure(n)
-	case int64:
-		return figure(n)
-	case *int: // optional numbers in admin API responses; templates use them only if set
-		return figure(*n)
+	// Optional numbers in admin API responses are pointers; a named type such as time.Duration is not a count.
+	if number := reflect.Indirect(reflect.ValueOf(n)); number.CanInt() && number.Type().PkgPath() == "" {
+		return figure(number.Int())
 	}
 	return n
 }

@@ -175,13 +175,10 @@ func (pages operatePages) loses(v *request, name, text string) bool {
 	if !slices.Contains([]string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}, name) {
 		return false
 	}
-	list, err := v.api.Settings.List(v.ctx())
-	if v.failed(err) {
-		return true
-	}
 	from := "1970-01-02"
-	now, err := v.clock()
-	if v.failed(err) {
+	list, err := v.api.Settings.List(v.ctx())
+	now, failed := v.clock()
+	if v.failed(cmp.Or(err, failed)) {
 		return true
 	}
 	for _, setting := range list {
@@ -222,10 +219,6 @@ type webhooksView struct {
 
 func (webhooksView) States() []string { return []string{"waiting", "delivered", "failed"} }
 
-func (pages operatePages) webhooks(v *request) {
-	pages.showWebhooks(v, webhooksView{New: client.WebhookPut{Alarms: true}})
-}
-
 func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 	total, ok := v.number("webhook")
 	if !ok {
@@ -241,6 +234,7 @@ func (pages operatePages) showWebhooks(v *request, data webhooksView) {
 		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(), wanted))) {
 		return
 	}
+	data.New.Alarms = true
 	data.Webhooks, data.MoreHooks = shown(v, "hooks", hooks)
 	data.More = lastKey(data.Deliveries, func(row client.Delivery) int64 { return row.ID })
 	v.show(http.StatusOK, "webhooks", data)

@@ -21,7 +21,7 @@ type orderForm struct {
 }
 
 func (pages codePages) orders(v *request) {
-	data := ordersView{New: orderForm{v.account(), client.OrderPut{Count: 10_000}}}
+	data := ordersView{New: orderForm{v.Account(), client.OrderPut{Count: 10_000}}}
 	offset, ok := v.number("offset")
 	if !ok || v.failed(storeResult(&data.OrderList)(v.api.Orders.List(v.ctx(), v.r.URL.Query().Get("account"), int(offset), pageRows))) {
 		return

@@ -78,11 +78,11 @@ func (pages codePages) showPackages(v *request, data packagesView) {
 	if !ok {
 		return
 	}
-	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: batch, Layout: usual}
 	start, ok := v.number("after")
 	if !ok {
 		return
 	}
+	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: batch, Layout: usual}
 	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: start, Limit: pageRows,
 		Waiting: v.r.URL.Query().Get("waiting") != ""}
 	if v.failed(storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
@@ -149,11 +149,7 @@ func (pages codePages) packageWish(v *request, wanted ...string) (batch int64, w
 	if len(drawn) > 0 {
 		wish.Drawing = pages.drawing(v, slices.Contains(drawn, "sheet"), faults)
 	}
-	for line := range strings.Lines(v.word("recipients")) { // split by line, because an SSH key contains spaces
-		if line = strings.TrimSpace(line); line != "" {
-			wish.Recipients = append(wish.Recipients, line)
-		}
-	}
+	wish.Recipients = linesOf(v.word("recipients")) // an SSH key contains spaces
 	return form.Batch, wish, !v.showInvalid(faults)
 }
 
@@ -217,6 +213,16 @@ func (pages codePages) readJob(v *request) {
 // word returns a form field without surrounding spaces.
 func (v *request) word(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 
+// linesOf returns the lines of a text without surrounding spaces and without empty lines.
+func linesOf(text string) (list []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
 // drawing returns the label layout of the form, including positions on sheets if sheets is true.
 func (pages codePages) drawing(v *request, sheets bool, faults map[string]string) *client.LabelDrawing {
 	var d client.LabelDrawing
@@ -229,11 +235,7 @@ func (pages codePages) drawing(v *request, sheets bool, faults map[string]string
 		names += " crop_marks " + pageFields
 	}
 	maps.Copy(faults, v.decode(&d, names))
-	for line := range strings.Lines(v.word("lines")) {
-		if line = strings.TrimSpace(line); line != "" {
-			d.Lines = append(d.Lines, line)
-		}
-	}
+	d.Lines = linesOf(v.word("lines"))
 	return &d
 }
 
@@ -303,60 +305,34 @@ func fillJob(form url.Values, w labels.Field) bool {
 
 func packagePage(id int64) string { return fmt.Sprintf("%s/packages/%d", Root, id) }
 
-func (pages codePages) onePackage(v *request) {
-	id, ok := v.pathNumber("package")
-	if !ok {
-		return
-	}
+func (pages codePages) onePackage(v *request, id int64) {
 	if item, err := v.api.Packages.Get(v.ctx(), id); !v.failed(err) {
 		v.show(http.StatusOK, "package", item)
 	}
 }
 
 // changePackage recalls a package, or records which codes of the package the printer destroyed.
-func (pages codePages) changePackage(v *request) {
-	id, ok := v.pathNumber("package")
-	if !ok {
+func (pages codePages) changePackage(v *request, id int64) {
+	name, note := v.r.PathValue("package"), v.word("note")
+	var ranges []client.CodeRange
+	invalid := false
+	for _, word := range listed(v.r.FormValue("ranges")) {
+		first, last, isRange := strings.Cut(word, "-")
+		if !isRange {
+			last = first
+		}
+		from, wrong := strconv.ParseInt(first, 10, 64)
+		to, bad := strconv.ParseInt(last, 10, 64)
+		invalid, ranges = invalid || wrong != nil || bad != nil, append(ranges, client.CodeRange{From: from, To: to})
+	}
+	if v.r.FormValue("did") == "spoil" && (invalid || len(ranges) == 0) {
+		v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
 		return
 	}
-	name, note := v.r.PathValue("package"), strings.TrimSpace(v.r.FormValue("note"))
-	var err error
-	switch v.r.FormValue("did") {
-	case "recall":
-		if !v.confirmed("sure.recall", name) {
-			return
-		}
-		_, err = v.api.Packages.Recall(v.ctx(), id, note, "")
-	case "spoil":
-		var ranges []client.CodeRange
-		for _, word := range listed(v.r.FormValue("ranges")) {
-			first, last, isRange := strings.Cut(word, "-")
-			if !isRange {
-				last = first
-			}
-			from, wrong := strconv.ParseInt(first, 10, 64)
-			to, bad := strconv.ParseInt(last, 10, 64)
-			if wrong != nil || bad != nil {
-				v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
-				return
-			}
-			ranges = append(ranges, client.CodeRange{From: from, To: to})
-		}
-		if len(ranges) == 0 {
-			v.refuse(http.StatusUnprocessableEntity, "ranges", v.say("packages.ranges.form"))
-			return
-		}
-		if !v.confirmed("sure.spoil", name) {
-			return
-		}
-		_, err = v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")
-	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-		return
-	}
-	if !v.failed(err) {
-		v.redirect(packagePage(id) + "?done=package")
-	}
+	v.perform(packagePage(id)+"?done=package", map[string]action{
+		"recall": {"sure.recall", name, func() error { return onlyError(v.api.Packages.Recall(v.ctx(), id, note, "")) }},
+		"spoil":  {"sure.spoil", name, func() error { return onlyError(v.api.Packages.VoidCodes(v.ctx(), id, ranges, note, "")) }},
+	})
 }
 
 // sendPackage sends the file of a package, also again after an interrupted download. The download is a form submission instead of a

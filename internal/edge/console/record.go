@@ -188,7 +188,7 @@ func textOf(value reflect.Value) string {
 }
 
 // List renders a list of values with a column for each word. label contains the text key of the label and optionally a second text key for
-// an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes. The option "sort=ORDER" makes the column's header a link that sorts all pages.
+// an empty list (default: LABEL.none). A word with the key "+" is a column of check boxes; the option "sort=ORDER" makes the header a link.
 func (v view) List(label string, rows any, words ...string) template.HTML {
 	label, empty, _ := strings.Cut(label, " ")
 	t, list, specs := table{view: v, Label: v.say(label)}, reflect.ValueOf(rows), specsOf(words)

@@ -202,7 +202,7 @@ func (v *request) faultsOf(said *client.Problem) map[string]string {
 		faults[""] = reason
 	}
 	for _, problemError := range said.Errors {
-		blame(strings.TrimPrefix(problemError.Location, "body."), v.reason(problemError.Message))
+		blame(strings.TrimPrefix(problemError.Location, "body."), v.Reason(problemError.Message))
 	}
 	if len(said.Errors) == 0 {
 		field := ""

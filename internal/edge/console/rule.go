@@ -24,18 +24,13 @@ type ruleView struct {
 	PublishesLeft string
 	Picture       template.URL // the QR code of the prefix; "" = the prefix is too long for a code on a screen
 	Codes         []ruleCode   // the sizes in which the code can be printed
-	Scans         *ruleScans   // nil = the visitor's role may not see scans
+	Scans         *statisticsView
+	UnmatchedURL  string // address of the unmatched scans near the prefix
 	History       []client.RuleChange
 	Occupiers     []client.StoredRule
 	Check         *client.RuleCheck
 	Link, Wrong   string // the link typed in the form for a code, and its error message
 	Released      *client.Released
-}
-
-// ruleScans contains the scans of a rule by day, and the address of the unmatched scans near its prefix.
-type ruleScans struct {
-	Shown        *statisticsView
-	UnmatchedURL string
 }
 
 // ruleDays is the number of days of scans on the pages of rules, accounts and applications.
@@ -59,9 +54,10 @@ func (pages rulePages) showRule(v *request, status int, data ruleView) {
 				data.Picture = template.URL(picture)
 			}
 		}
-		if v.failed(storeResult(&data.Scans)(pages.scansOf(v, *data.Rule))) {
+		if v.failed(storeResult(&data.Scans)(v.scansOf(ruleDays, "rule", fmt.Sprint(data.Rule.ID)))) {
 			return
 		}
+		data.UnmatchedURL = unmatchedURL(url.Values{"from": {data.Scans.From}, "below": {data.Rule.Prefix}})
 	}
 	if v.failed(storeResult(&data.History)(v.api.Rules.ListChanges(ctx, data.Prefix))) ||
 		v.failed(storeResult(&data.Occupiers)(v.api.Rules.ListConflicts(ctx, data.Prefix))) {
@@ -143,15 +139,6 @@ func (f ruleForm) change() client.PlannedRule {
 	rule := f.ownRule()
 	return client.PlannedRule{Action: "edit", Owner: f.Owner, Prefix: rule.Prefix, Path: rule.Path,
 		AppID: rule.AppID, Occupy: rule.Occupy, OpenVersion: rule.OpenVersion}
-}
-
-// scansOf returns the scans of a rule in the last days.
-func (pages rulePages) scansOf(v *request, r client.StoredRule) (*ruleScans, error) {
-	shown, err := v.scansOf(ruleDays, "rule", fmt.Sprint(r.ID))
-	if err != nil {
-		return nil, err
-	}
-	return &ruleScans{shown, unmatchedURL(url.Values{"from": {shown.From}, "below": {r.Prefix}})}, nil
 }
 
 // ruleCode is a size in which a rule's code can be printed.

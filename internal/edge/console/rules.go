@@ -23,7 +23,7 @@ type rulesView struct {
 // rules lists rules, or shows the page of one prefix.
 func (pages rulePages) rules(v *request) {
 	q := v.r.URL.Query()
-	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.account()), Prefix: strings.TrimSpace(q.Get("prefix")),
+	data := rulesView{Owner: cmp.Or(strings.TrimSpace(q.Get("owner")), v.Account()), Prefix: strings.TrimSpace(q.Get("prefix")),
 		Text: strings.TrimSpace(q.Get("text")), State: q.Get("state"), Order: q.Get("order")}
 	if data.Prefix != "" {
 		pages.showRule(v, http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
@@ -237,12 +237,7 @@ type ruleForm struct {
 
 // ownRule converts the form to the admin API's rule type.
 func (f ruleForm) ownRule() client.OwnRule {
-	links := []string{}
-	for line := range strings.Lines(f.TestLinks) {
-		if line = strings.TrimSpace(line); line != "" {
-			links = append(links, line)
-		}
-	}
+	links := append([]string{}, linesOf(f.TestLinks)...)
 	r := client.OwnRule{Prefix: f.Prefix, Path: f.Path, AppID: f.Target}
 	if f.Target == "" { // only rules without a target have these fields
 		r.Occupy, r.OpenVersion, r.TestLinks = f.Occupy, f.OpenVersion, &links
@@ -252,11 +247,10 @@ func (f ruleForm) ownRule() client.OwnRule {
 
 // readRuleForm returns the submitted form, or a form prefilled from the URL.
 func (pages rulePages) readRuleForm(v *request) ruleForm {
-	text := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
-	f := ruleForm{Owner: text("owner"), Prefix: text("prefix"), Path: text("path"), Target: text("target"), TestLinks: text("links"),
-		Link: text("link"), Revision: text(revisionField), Occupy: text("occupy") != "", Edit: strings.HasSuffix(v.r.URL.Path, "/edit")}
-	f.Owner = cmp.Or(f.Owner, v.narrowed("owner"))
-	f.OpenVersion, _ = strconv.Atoi(cmp.Or(text("open_version"), "3"))
+	f := ruleForm{Owner: v.word("owner"), Prefix: v.word("prefix"), Path: v.word("path"), Target: v.word("target"),
+		TestLinks: v.word("links"), Link: v.word("link"), Revision: v.word(revisionField), Occupy: v.word("occupy") != ""}
+	f.Owner, f.Edit = cmp.Or(f.Owner, v.narrowed("owner")), strings.HasSuffix(v.r.URL.Path, "/edit")
+	f.OpenVersion, _ = strconv.Atoi(cmp.Or(v.word("open_version"), "3"))
 	return f
 }
 

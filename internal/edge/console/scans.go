@@ -26,7 +26,7 @@ type scansView struct {
 func (pages scanPages) askedScans(v *request) (s scansView, asked client.ScanFilter, ok bool) {
 	text := func(name string) string { return strings.TrimSpace(v.r.URL.Query().Get(name)) }
 	s = scansView{From: text("from"), To: text("to"), User: text("user"), Namespace: text("namespace"), Rule: text("rule"),
-		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.account())}
+		Code: text("code"), AppID: text("appid"), Owner: cmp.Or(text("owner"), v.Account())}
 	asked = client.ScanFilter{From: s.From, To: s.To, User: s.User, Owner: s.Owner}
 	if s.User != "" {
 		asked.Namespace = s.Namespace

@@ -14,9 +14,9 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// account returns the AppID that filters all pages: the AppID in the URL, else the only account that the visitor may see. An empty
+// Account returns the AppID that filters all pages: the AppID in the URL, else the only account that the visitor may see. An empty
 // result means all accounts that the visitor may see.
-func (v *request) account() string {
+func (v *request) Account() string {
 	if asked := strings.TrimSpace(v.r.URL.Query().Get("account")); asked != "" || len(v.caller.Accounts) != 1 {
 		return asked
 	}
@@ -45,7 +45,7 @@ func (pages homePages) search(v *request) {
 		return
 	}
 	quick := !v.r.URL.Query().Has("all")
-	found, err := v.api.Search(v.ctx(), client.SearchQuery{Text: data.Text, Account: v.account(), Quick: quick})
+	found, err := v.api.Search(v.ctx(), client.SearchQuery{Text: data.Text, Account: v.Account(), Quick: quick})
 	if v.failed(err) {
 		return
 	}
@@ -54,29 +54,21 @@ func (pages homePages) search(v *request) {
 		v.redirect(pages.pageOf(v, hits[0]))
 		return
 	}
+	rules := 0
 	for i, hit := range found.Hits {
+		rules += b2i(hit.Kind == "rule")
 		if i == 0 || hit.Kind != found.Hits[i-1].Kind {
 			data.Groups = append(data.Groups, nil)
 		}
 		last := &data.Groups[len(data.Groups)-1]
 		*last = append(*last, hitView{hit, pages.pageOf(v, hit)})
 	}
-	if quick && slices.Contains(found.Partial, "rule") && data.hits("rule") < 10 {
+	if quick && slices.Contains(found.Partial, "rule") && rules < 10 {
 		data.Rest = Root + "/search?" + url.Values{"q": {data.Text}, "all": {"1"}}.Encode()
 		found.Partial = slices.DeleteFunc(found.Partial, func(kind string) bool { return kind == "rule" })
 	}
 	data.Partial = found.Partial
 	v.show(http.StatusOK, "search", data)
-}
-
-// hits returns the number of results of a kind.
-func (s searchView) hits(kind string) (n int) {
-	for _, group := range s.Groups {
-		if group[0].Kind == kind {
-			n += len(group)
-		}
-	}
-	return n
 }
 
 // pageOf returns the address of the page of a search result.
@@ -110,7 +102,7 @@ func (pages homePages) switchAccount(v *request) {
 			return
 		}
 		if n := len(list.Accounts); n == 0 || n > 1 && !strings.EqualFold(list.Accounts[0].AppID, text) {
-			pages.seek(v, "", text)
+			http.Redirect(v.w, v.r, Root+"/search?"+url.Values{"q": {text}}.Encode(), http.StatusSeeOther)
 			return
 		}
 		text = list.Accounts[0].AppID
@@ -124,15 +116,6 @@ func (pages homePages) switchAccount(v *request) {
 	}
 	to.RawQuery = fields.Encode()
 	http.Redirect(v.w, v.r, to.String(), http.StatusSeeOther)
-}
-
-// seek redirects to the search results for a text within one account, or within all.
-func (pages homePages) seek(v *request, account, text string) {
-	q := url.Values{"q": {text}}
-	if account != "" {
-		q.Set("account", account)
-	}
-	http.Redirect(v.w, v.r, Root+"/search?"+q.Encode(), http.StatusSeeOther)
 }
 
 const maxSuggested = 20
@@ -151,9 +134,6 @@ func (pages homePages) suggestAccounts(v *request) {
 	v.w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(v.w).Encode(choices)
 }
-
-// Account returns the AppID that filters all pages.
-func (v view) Account() string { return v.account() }
 
 // Chosen reports whether the URL contains an account filter.
 func (v view) Chosen() bool { return v.Q("account") != "" }
@@ -216,7 +196,7 @@ func (v view) Filter(suffix string) template.URL {
 	if !v.SignedIn || !v.Chosen() {
 		return ""
 	}
-	return template.URL(suffix + "account=" + url.QueryEscape(v.account()))
+	return template.URL(suffix + "account=" + url.QueryEscape(v.Account()))
 }
 
 // Keep adds the account filter of this page to an address.
@@ -241,5 +221,5 @@ func (v view) AccountFilter() string {
 	if !v.SignedIn || !v.Chosen() {
 		return ""
 	}
-	return v.account()
+	return v.Account()
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/qrjump/qrjump/client"
 )
 
-// maxSelected is the maximum number of selected rows in one form: one page of rows.
-const maxSelected = pageRows
-
 // selectedView asks for confirmation of an action on several rows, or shows the result for each row.
 type selectedView struct {
 	Text   string // the action and the number of rows
@@ -39,7 +36,7 @@ func (pages rulePages) actOnSelected(v *request, acts map[string]act, back strin
 	a, known := acts[did]
 	keys := slices.Compact(slices.Sorted(slices.Values(v.r.PostForm["selected"])))
 	switch {
-	case !known, len(keys) > maxSelected:
+	case !known, len(keys) > pageRows:
 		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
 		return
 	case len(keys) == 0:

@@ -108,7 +108,7 @@ func (v *request) question() (view statisticsView) {
 			view.Only = append(view.Only, onlyField{name, value})
 		}
 	}
-	if account := v.account(); account != "" && !view.params.Has("owner") {
+	if account := v.Account(); account != "" && !view.params.Has("owner") {
 		view.params.Set("owner", account)
 	}
 	return view
@@ -253,7 +253,7 @@ const maxMissRows = 20
 func (pages numberPages) unmatched(v *request) {
 	q := v.r.URL.Query()
 	list, err := v.api.Statistics.ListUnmatched(v.ctx(), client.UnmatchedQuery{From: q.Get("from"), To: q.Get("to"),
-		Owner: cmp.Or(q.Get("owner"), v.account()), Below: q.Get("below"), Limit: maxMissRows})
+		Owner: cmp.Or(q.Get("owner"), v.Account()), Below: q.Get("below"), Limit: maxMissRows})
 	if !v.failed(err) {
 		v.show(http.StatusOK, "unmatched", list)
 	}
@@ -305,16 +305,13 @@ func (pages numberPages) boxes(v *request, s statisticsView) (list []box, err er
 
 // actOnStatistics shares a chart, or ends the sharing of a chart.
 func (pages numberPages) actOnStatistics(v *request) {
-	switch v.r.FormValue("did") {
-	case "share":
-		pages.share(v)
-	case "end":
-		if _, err := v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id")); !v.failed(err) {
-			v.redirect(Root + "/statistics?done=chart.ended#shared")
-		}
-	default:
-		v.fail(http.StatusUnprocessableEntity, v.say("fault.form"))
-	}
+	v.perform(Root+"/statistics?done=chart.ended#shared", map[string]action{
+		"share": {call: func() error {
+			pages.share(v)
+			return errAnswered
+		}},
+		"end": {call: func() error { return onlyError(v.api.Charts.Revoke(v.ctx(), v.r.FormValue("id"))) }},
+	})
 }
 
 // named returns the display name of a value of a dimension, such as a rule's prefix or an account's name, if the reader may see it.
@@ -397,8 +394,8 @@ func day(t time.Time, interval string) string {
 	return t.Format("2006-01-02")
 }
 
-// narrowTo returns the address of this page restricted to one value of a dimension.
-func (v *request) narrowTo(group, value string) string {
+// Narrow returns the address of this page restricted to one value of a dimension.
+func (v *request) Narrow(group, value string) string {
 	if v.shared {
 		return ""
 	}
@@ -415,12 +412,12 @@ func (v *request) narrowTo(group, value string) string {
 	return Root + "/statistics?" + q.Encode()
 }
 
-// narrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
-func (v *request) narrowBy(t time.Time, interval string) string {
+// NarrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
+func (v *request) NarrowBy(t *time.Time, interval string) string {
 	if v.shared {
 		return ""
 	}
-	last := t
+	last := *t
 	scope := map[string]string{"day": "hour", "week": "day", "month": "day"}[interval]
 	switch interval {
 	case "week":
@@ -453,12 +450,6 @@ func (v view) RuleName(id int64) string {
 	v.know("rule", value)
 	return v.named("rule", value)
 }
-
-// Narrow returns the address of this page restricted to one value of a dimension.
-func (v view) Narrow(group, value string) string { return v.narrowTo(group, value) }
-
-// NarrowBy returns the address of the statistics of one period; "" for an hour.
-func (v view) NarrowBy(at *time.Time, interval string) string { return v.narrowBy(*at, interval) }
 
 // Last returns the address of this page for the period of the last days days.
 func (v view) Last(days int, interval string) string {
