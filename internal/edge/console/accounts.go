@@ -24,7 +24,6 @@ var (
 	accountKinds    = []string{"mini_program", "service_account", "subscription_account"}
 	accountSubjects = []string{"company", "personal", "media", "government", "other"}
 	accountVersions = []string{"release", "trial", "development"}
-	memberRoles     = []string{"admin", "developer", "trial"}
 	features        = []string{"marketcode"}
 )
 
@@ -38,13 +37,12 @@ func (pages accountPages) accounts(v *request) {
 		v.show(http.StatusOK, "account-form", accountForm{New: true, AccountPut: client.AccountPut{Kind: kind, JumpOpen: true}})
 		return
 	}
-	offset, ok := v.number("offset")
-	data := accountsView{AccountQuery: client.AccountQuery{Offset: int(offset), Limit: pageRows, Scans: true}}
-	v.decode(&data.AccountQuery, "text kind state order reverse")
-	if !ok || v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
+	data := accountsView{AccountQuery: client.AccountQuery{Limit: pageRows, Scans: true}}
+	if !v.query(&data.AccountQuery, "text kind state order reverse offset") ||
+		v.failed(storeResult(&data.AccountList)(v.api.Accounts.ListPage(v.ctx(), data.AccountQuery))) {
 		return
 	}
-	data.Pager = v.pages(offset, len(data.Accounts), data.Total)
+	data.Pager = v.pages(int64(data.Offset), len(data.Accounts), data.Total)
 	v.show(http.StatusOK, "accounts", data)
 }
 
@@ -129,9 +127,6 @@ type accountView struct {
 	Activated     string     // the share of the account's ordered codes that are active; "" = no orders
 }
 
-func (accountView) AllVersions() []string { return accountVersions }
-func (accountView) Roles() []string       { return memberRoles }
-
 // Mend returns the address of the page on which an unmet requirement of the account can be fixed.
 func (a accountView) Mend(need string) string {
 	switch current := accountPage(a.AppID); need {
@@ -209,12 +204,6 @@ func (pages accountPages) changeAccount(v *request) {
 	decide := func() error {
 		return onlyError(v.api.Links.Confirm(ctx, appid, mini, form("side"), form("did") == "approve"))
 	}
-	if form("did") == "delete" {
-		if v.deleted(v.api.Accounts.Delete, appid) {
-			v.redirect(Root + "/accounts?done=deleted")
-		}
-		return
-	}
 	v.perform(accountPage(appid)+"?done=account", map[string]action{
 		"versions":   {call: func() error { return v.api.Accounts.SetVersions(ctx, appid, v.r.Form["versions"]) }},
 		"jump-on":    {call: func() error { return v.api.Accounts.SetRulesEnabled(ctx, appid, true) }},
@@ -226,30 +215,27 @@ func (pages accountPages) changeAccount(v *request) {
 		"approve":    {call: decide},
 		"refuse":     {call: decide},
 		"withdraw":   {"sure.withdraw", component, func() error { return v.api.Accounts.RevokeAuthorization(ctx, appid, component) }},
+		"delete":     {call: func() error { return v.deletion(v.api.Accounts.Delete, appid, "/accounts") }},
 		"tokens":     {"sure.tokens", appid, func() error { return v.api.Accounts.RevokeTokens(ctx, appid) }},
 	})
 }
 
-// deleted deletes an account or a platform. Before the deletion, the page shows all data that will be deleted, and the visitor must type
-// the AppID. If other objects prevent the deletion, an error page lists these objects.
-func (v *request) deleted(remove func(ctx context.Context, appid string, dryRun bool) (client.Deletion, error), appid string) bool {
+// deletion deletes an account or a platform, and then redirects to its list. Before the deletion, the page shows all data that will be
+// deleted, and the visitor must type the AppID. If other objects prevent the deletion, an error page lists these objects.
+func (v *request) deletion(remove func(context.Context, string, bool) (client.Deletion, error), appid, list string) error {
 	asked, err := remove(v.ctx(), appid, true)
-	if v.failed(err) {
-		return false
+	if err != nil {
+		return err
 	}
 	if len(asked.BlockedBy) > 0 {
 		v.fail(http.StatusConflict, v.say("delete.kept", appid, v.amounts(asked.BlockedBy)))
-		return false
+		return errAnswered
 	}
-	goes := v.amounts(asked.Deletes)
-	if goes == "" {
-		goes = v.say("delete.alone")
-	}
-	if !v.confirmedText(v.say("sure.delete", appid, goes), appid) {
-		return false
+	if !v.confirmedText(v.say("sure.delete", appid, cmp.Or(v.amounts(asked.Deletes), v.say("delete.alone"))), appid) {
+		return errAnswered
 	}
 	_, err = remove(v.ctx(), appid, false)
-	return !v.failed(err)
+	return afterwards(err, func() { v.redirect(Root + list + "?done=deleted") })
 }
 
 func (v *request) amounts(list []client.Amount) string {

@@ -94,13 +94,11 @@ func (v *request) withReasons(list []client.Alarm) []alarmView {
 }
 
 func (pages alarmPages) alarms(v *request) {
-	if data, ok := v.alarmsAsked(); ok {
-		pages.showAlarms(v, http.StatusOK, data)
+	data, ok := v.alarmsAsked()
+	if !ok {
+		return
 	}
-}
-
-func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
-	query, ok := data.query(), true
+	query := data.query()
 	if query.Before, ok = v.number("before"); !ok {
 		return
 	}
@@ -129,7 +127,7 @@ func (pages alarmPages) showAlarms(v *request, status int, data alarmsView) {
 		}
 		data.Groups[i].Alarms = append(data.Groups[i].Alarms, a)
 	}
-	v.show(status, "alarms", data)
+	v.show(http.StatusOK, "alarms", data)
 }
 
 // alarmRows is the maximum number of alarms on a page.
@@ -210,20 +208,11 @@ func (pages alarmPages) actOnAlarm(v *request) {
 			for i := 0; i < len(ids) && err == nil; i++ {
 				_, err = call(v.ctx(), ids[i])
 			}
-			said, is := refused(err, http.StatusUnprocessableEntity)
-			if !is {
-				return err
-			}
-			data, ok := v.alarmsAsked()
-			if !ok {
+			if _, is := refused(err, http.StatusUnprocessableEntity); is {
+				v.refuse(http.StatusUnprocessableEntity, "note", v.say("alarms.note.wrong"))
 				return errAnswered
 			}
-			v.rejected = newRejectedForm(v.r, map[string]string{"note": v.say("alarms.note.wrong")})
-			if data.State == "" {
-				data.State = "open" // the default list would hide the alarm if it was acknowledged
-			}
-			pages.showAlarms(v, said.Status, data)
-			return errAnswered
+			return err
 		}}
 	}
 	v.perform(Root+"/alarms?"+to.Encode(), map[string]action{

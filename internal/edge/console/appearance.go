@@ -18,9 +18,6 @@ type appearanceView struct {
 	Logo  template.URL // safe, because the server generated this URL
 }
 
-// Languages returns the languages for which the form has fields, in the order of the fields.
-func (appearanceView) Languages() []string { return []string{"en", "zh"} }
-
 // appearance shows the form for how an account appears to buyers.
 func (pages accountPages) appearance(v *request) {
 	data := appearanceView{AppID: v.r.PathValue("appid")}
@@ -47,7 +44,7 @@ func (pages accountPages) changeAppearance(v *request) {
 	if v.r.PostFormValue("own_accent") == "" {
 		want.Accent = ""
 	}
-	for _, language := range (appearanceView{}).Languages() {
+	for _, language := range enums["language"] {
 		texts := client.BuyerTexts{App: v.r.PostFormValue("app_" + language), Landing: v.r.PostFormValue("landing_" + language),
 			Code: v.r.PostFormValue("code_" + language)}
 		if texts != (client.BuyerTexts{}) {

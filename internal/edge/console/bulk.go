@@ -46,9 +46,7 @@ func (pages operatePages) loadBulk(v *request) {
 	}
 	done, err := load(v.ctx(), strings.NewReader(text), dry)
 	data.Done = &done
-	if said, is := mendable(err); is {
-		v.fail(said.Status, v.problemText(said))
-	} else if !v.failed(err) {
+	if !v.failed(err) {
 		if dry { // a validated file can then be imported
 			v.rejected = newRejectedForm(v.r, nil)
 		}

@@ -61,12 +61,21 @@ func following(t time.Time, interval string) time.Time {
 }
 
 func numberOf(r client.StatisticsRow) int64 { return max(r.Scans, r.Users) }
+func firstOf(r client.StatisticsRow) int64  { return r.FirstScans }
+
+// highest returns the largest count in the timeline and the index of its period.
+func (t timeline) highest() (limit int64, best int) {
+	for i, r := range t.rows {
+		if n := numberOf(r); n > limit {
+			limit, best = n, i
+		}
+	}
+	return limit, best
+}
 
 // maximum returns the largest count in the timeline.
-func (t timeline) maximum() (limit int64) {
-	for _, r := range t.rows {
-		limit = max(limit, numberOf(r))
-	}
+func (t timeline) maximum() int64 {
+	limit, _ := t.highest()
 	return limit
 }
 
@@ -223,10 +232,9 @@ func (v *request) draw(s size, t, oldTimeline timeline, scale int64, signs []hap
 	if s.bars && len(t.rows) <= maxBars {
 		d.Bars = v.bars(t, x, y)
 	} else {
-		first := func(r client.StatisticsRow) int64 { return r.FirstScans }
 		d.All = closed(path(t.rows, numberOf))
-		if t.sum(first) > 0 {
-			d.First = closed(path(t.rows, first))
+		if t.sum(firstOf) > 0 {
+			d.First = closed(path(t.rows, firstOf))
 		}
 	}
 	for _, h := range signs {
@@ -274,17 +282,12 @@ func (v *request) countText(r client.StatisticsRow) string {
 
 // describeTimeline returns a sentence that describes a timeline.
 func (v *request) describeTimeline(t timeline) string {
-	sum, best := t.sum(numberOf), 0
-	for i, r := range t.rows {
-		if numberOf(r) > numberOf(t.rows[best]) {
-			best = i
-		}
-	}
+	limit, best := t.highest()
 	last := t.starts[len(t.rows)].Add(-time.Minute)
-	if sum == 0 {
+	if limit == 0 {
 		return v.say("chart.about.nothing", day(t.starts[0], ""), day(last, ""))
 	}
-	return v.say("chart.about", day(t.starts[0], ""), day(last, ""), separated(numberOf(t.rows[best])), day(t.starts[best], t.by))
+	return v.say("chart.about", day(t.starts[0], ""), day(last, ""), separated(limit), day(t.starts[best], t.by))
 }
 
 // chart is a rendered statistics result.
@@ -363,8 +366,9 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 		owner := s.query().Filter["owner"]
 		v.know("owner", owner, s.Compare)
 		ch.First, ch.Before = v.named("owner", owner), v.named("owner", s.Compare)
-		for i, r := range oldTimeline.rows {
-			ch.Second, t.rows[i].FirstScans = append(ch.Second, numberOf(r)), 0
+		ch.Second = oldTimeline.counts(numberOf)
+		for i := range t.rows {
+			t.rows[i].FirstScans = 0
 		}
 	case len(oldTimeline.rows) > 0:
 		ch.Before = v.say("chart.before")
@@ -383,33 +387,27 @@ func (v *request) charted(s statisticsView) (ch chart, err error) {
 
 // totals returns the sums of t, with their changes from the preceding periods, and the average and the highest period of t.
 func (v *request) totals(t, oldTimeline timeline, ch chart) []number {
-	scans, first, best := number{Name: "stats.scans"}, number{Name: "stats.first"}, 0
-	for _, counted := range []struct {
-		n     *number
-		count func(client.StatisticsRow) int64
-	}{{&scans, numberOf}, {&first, func(r client.StatisticsRow) int64 { return r.FirstScans }}} {
-		counted.n.compare(v, "total.before", t.sum(counted.count), oldTimeline.sum(counted.count))
-	}
-	for i, r := range t.rows {
-		scans.Trend = append(scans.Trend, numberOf(r))
-		if numberOf(r) > numberOf(t.rows[best]) {
-			best = i
-		}
-	}
+	scans, first := number{Name: "stats.scans", Trend: t.counts(numberOf)}, number{Name: "stats.first"}
+	scans.compare(v, "total.before", t.sum(numberOf), oldTimeline.sum(numberOf))
+	first.compare(v, "total.before", t.sum(firstOf), oldTimeline.sum(firstOf))
 	if ch.Second != nil {
 		other := number{Name: "stats.scans", Value: separated(oldTimeline.sum(numberOf)), Beside: ch.Before}
 		return []number{{Name: "stats.scans", Value: scans.Value, Beside: ch.First, Trend: scans.Trend}, other}
 	}
+	limit, best := t.highest()
 	return []number{scans, first, {Name: "total.average." + t.by, Value: separated(t.sum(numberOf) / int64(len(t.rows)))},
-		{Name: "total.most", Value: separated(numberOf(t.rows[best])), Beside: day(t.starts[best], t.by)}}
+		{Name: "total.most", Value: separated(limit), Beside: day(t.starts[best], t.by)}}
 }
 
-func (t timeline) sum(count func(client.StatisticsRow) int64) (sum int64) {
+// counts returns a count of each row, and sum their sum.
+func (t timeline) counts(count func(client.StatisticsRow) int64) (list []int64) {
 	for _, r := range t.rows {
-		sum += count(r)
+		list = append(list, count(r))
 	}
-	return sum
+	return list
 }
+
+func (t timeline) sum(count func(client.StatisticsRow) int64) int64 { return sum(t.counts(count)) }
 
 // compare stores value in n with its change from the earlier value "before"; beside is the key of the text that shows the earlier value.
 func (n *number) compare(v *request, beside string, value, before int64) {
@@ -437,16 +435,12 @@ type plotSeries struct {
 func (v *request) plot(t, oldTimeline timeline, users bool, ch chart) *plot {
 	data := &plot{Period: v.say("calls.at")}
 	add := func(name, kind string, t timeline, count func(client.StatisticsRow) int64) {
-		series := plotSeries{Name: name, Kind: kind}
-		for _, r := range t.rows {
-			series.Values = append(series.Values, count(r))
-		}
 		if t.sum(count) > 0 || kind == "all" {
-			data.Series = append(data.Series, series)
+			data.Series = append(data.Series, plotSeries{name, kind, t.counts(count)})
 		}
 	}
 	add(cmp.Or(ch.First, v.say(map[bool]string{true: "stats.users", false: "stats.scans"}[users])), "all", t, numberOf)
-	add(v.say("stats.first"), "first", t, func(r client.StatisticsRow) int64 { return r.FirstScans })
+	add(v.say("stats.first"), "first", t, firstOf)
 	oldTimeline.rows = oldTimeline.rows[:min(len(oldTimeline.rows), len(t.rows))]
 	add(ch.Before, "before", oldTimeline, numberOf)
 	for _, start := range t.starts[:len(t.rows)] {

@@ -119,6 +119,11 @@ func storeResult[T any](to *T) func(T, error) error {
 	}
 }
 
+// query sets the named fields of *to from the query of the URL, or returns false after writing an error page for an invalid number.
+func (v *request) query(to any, names string) bool {
+	return !v.showInvalid(v.decodeFrom(v.r.URL.Query(), to, names))
+}
+
 // number parses a numeric query parameter, or returns 0 if the parameter is absent. If the parameter is not a number, number writes
 // an error page and returns ok = false.
 func (v *request) number(name string) (n int64, ok bool) {

@@ -68,9 +68,8 @@ func (pages codePages) codes(v *request) {
 			}
 		}
 	}
-	start, ok := v.number("after")
-	wanted := client.BatchQuery{Account: data.Account, After: start, Limit: pageRows}
-	if !ok || v.failed(storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
+	wanted := client.BatchQuery{Account: data.Account, Limit: pageRows}
+	if !v.query(&wanted, "after") || v.failed(storeResult(&data.Batches)(v.api.Batches.List(v.ctx(), wanted))) {
 		return
 	}
 	data.More = lastKey(data.Batches, func(row client.Batch) int64 { return row.ID })
@@ -200,9 +199,6 @@ func (pages codePages) showBatch(v *request, status int, id int64, data batchVie
 	}
 	v.show(status, "batch", data)
 }
-
-// States returns the states of codes in the order of the legend below their map.
-func (batchView) States() []string { return []string{"free", "active", "redeemed", "frozen", "void"} }
 
 // Bars returns a bar for each run of codes with the same state, for the map of code states, which measures 900 by 60 SVG units. Each state
 // has a different bar height, so that the picture is readable without colours.

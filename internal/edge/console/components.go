@@ -235,18 +235,12 @@ type column struct {
 
 // sortBy links the header of c to the list in an order of the server, or to the reverse order if the list has this order.
 func (c *column) sortBy(v view, order string) {
-	q := v.r.URL.Query()
-	reversed := q.Has("reverse")
-	q.Del("offset")
-	q.Del("reverse")
-	if q.Get("order") == order {
-		c.Sorted = map[bool]string{true: "ascending", false: "descending"}[reversed != (order == "name")]
-		if !reversed {
-			q.Set("reverse", "yes")
-		}
+	reverse := ""
+	if v.Q("order") == order {
+		reverse = wordIf(v.Q("reverse") == "", "yes")
+		c.Sorted = map[bool]string{true: "ascending", false: "descending"}[(reverse == "") != (order == "name")]
 	}
-	q.Set("order", order)
-	c.To = v.r.URL.Path + "?" + q.Encode()
+	c.To = v.address(v.r.URL.Path, "offset", "", "order", order, "reverse", reverse)
 }
 
 // Table starts a list; label is the text key of the list's label. Each word in columns is the text key of a column header; "#KEY" marks a

@@ -145,13 +145,9 @@ func (c *Console) Handler() http.Handler {
 	for _, a := range append(charts, style, script, camera) {
 		mux.Handle("GET "+a.Path(), a)
 	}
-	mux.HandleFunc("GET /console/login", c.loginPage)
-	mux.HandleFunc("POST /console/login", c.login)
-	mux.HandleFunc("POST /console/logout", c.logout)
-	mux.HandleFunc("GET /console/login/provider", c.toProvider)
-	mux.HandleFunc("GET /console/login/callback", c.callbackPage)
-	mux.HandleFunc("POST /console/login/callback", c.callback)
-	mux.HandleFunc("GET /console/shared/{text}", c.sharedPage)
+	for pattern, serve := range c.waysIn() {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { serve(c.visit(w, r, iam.Caller{})) })
+	}
 	for pattern, serve := range routes() {
 		mux.HandleFunc(pattern, c.signedIn(serve))
 	}
@@ -168,12 +164,15 @@ func (c *Console) Handler() http.Handler {
 
 // Routes returns the patterns of all pages and forms, including the sign-in pages.
 func Routes() []string {
-	return append(slices.Sorted(maps.Keys(routes())), waysIn...)
+	return append(slices.Sorted(maps.Keys(routes())), slices.Sorted(maps.Keys((&Console{}).waysIn()))...)
 }
 
-// waysIn lists the patterns that need no session: sign-in pages and shared charts.
-var waysIn = []string{"GET /console/login", "POST /console/login", "POST /console/logout", "GET /console/login/provider",
-	"GET /console/login/callback", "POST /console/login/callback", "GET /console/shared/{text}"}
+// waysIn returns the handlers of the pages that need no session, by pattern: sign-in pages and shared charts.
+func (c *Console) waysIn() map[string]func(*request) {
+	return map[string]func(*request){"GET /console/login": c.loginPage, "POST /console/login": c.login, "POST /console/logout": c.logout,
+		"GET /console/login/provider": c.atProvider(c.toProvider), "GET /console/login/callback": c.atProvider(c.callbackPage),
+		"POST /console/login/callback": c.atProvider(c.callback), "GET /console/shared/{text}": c.sharedPage}
+}
 
 // guard adds security headers against attacks from other sites to every response.
 func (c *Console) guard(next http.Handler) http.Handler {
@@ -329,11 +328,10 @@ func (v *request) show(status int, name string, data any) {
 	s := view{request: v, Name: name, Data: data, Page: data, Look: assets.Sheet.Path(), Style: style.Path(), Script: script.Path(),
 		Copies: assets.Script.Path(), Docs: v.c.Docs, Version: v.c.Version,
 		Self: v.r.URL.RequestURI(), SignedIn: v.caller.Role != "", Emulates: v.c.Emulates}
-	if cookie, err := v.r.Cookie("qrjump_theme"); err == nil && (cookie.Value == "light" || cookie.Value == "dark") {
-		s.Theme = cookie.Value
-	}
-	if theme := v.r.URL.Query().Get("theme"); theme == "light" || theme == "dark" {
-		s.Theme = theme
+	for _, theme := range []string{cookieOf(v.r, "qrjump_theme"), v.r.URL.Query().Get("theme")} {
+		if theme == "light" || theme == "dark" {
+			s.Theme = theme
+		}
 	}
 	if done := v.r.URL.Query().Get("done"); done != "" && v.Has("done."+done) {
 		s.Note = v.say("done." + done)
@@ -436,14 +434,19 @@ func (v *request) Reason(text string) string { return errortext.In(v.Language, t
 func (v view) PagePath() string { return v.r.URL.EscapedPath() }
 
 // WithQuery returns the address of this page with one query parameter changed.
-func (v view) WithQuery(name, value string) string {
+func (v view) WithQuery(name, value string) string { return v.address(v.r.URL.Path, name, value) }
+
+// address returns the address of a page with the query of this page, changed by pairs of a name and a value; "" removes the parameter.
+func (v *request) address(path string, pairs ...string) string {
 	q := v.r.URL.Query()
 	q.Del("done")
-	q.Set(name, value)
-	if value == "" {
-		q.Del(name)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		q.Set(pairs[i], pairs[i+1])
+		if pairs[i+1] == "" {
+			q.Del(pairs[i])
+		}
 	}
-	return v.r.URL.Path + "?" + q.Encode()
+	return path + "?" + q.Encode()
 }
 
 // Query returns the query string of the page's address.
@@ -506,6 +509,7 @@ var functions = template.FuncMap{
 	"keyed": keyed,
 	"texts": texts,
 	"only":  wordIf,
+	"enum":  func(name string) []string { return enums[name] },
 	// platformFields returns the fields of a platform that can be changed.
 	"platformFields": func() string {
 		return "event_url,max=2048,mode=url,plain ip_allowlist,max=4096,plain redirect_hosts,max=4096,plain secret,max=256 " +
@@ -514,12 +518,14 @@ var functions = template.FuncMap{
 
 	"separated": func(n any) string { return fmt.Sprint(figureOf(n)) },
 	"spark":     spark,
-	"sum": func(list []int64) (all int64) {
-		for _, n := range list {
-			all += n
-		}
-		return all
-	},
+	"sum":       sum,
+}
+
+func sum(list []int64) (all int64) {
+	for _, n := range list {
+		all += n
+	}
+	return all
 }
 
 // nice indents a JSON text for reading; other texts are returned unchanged.

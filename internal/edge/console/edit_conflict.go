@@ -195,6 +195,8 @@ func (v *request) formPage() string {
 	switch path {
 	case Root + "/rules/do", Root + "/rules/undo":
 		path = Root + "/rules"
+	case Root + "/alarms": // the default list would hide an alarm that was acknowledged
+		return v.address(path, "state", cmp.Or(v.r.URL.Query().Get("state"), "open"))
 	case Root + "/codes":
 		return path + "/" + url.PathEscape(form.Get("batch"))
 	case Root + "/gs1/transfer":
@@ -214,9 +216,5 @@ func (v *request) formPage() string {
 	for _, end := range []string{"/serials", "/alarm", "/file", "/job"} {
 		path = strings.TrimSuffix(path, end)
 	}
-	if query := v.r.URL.Query(); len(query) > 0 {
-		query.Del("done")
-		path += "?" + query.Encode()
-	}
-	return path
+	return strings.TrimSuffix(v.address(path), "?")
 }

@@ -27,10 +27,6 @@ func (pages rulePages) gs1(v *request) {
 		HandsOver: (view{request: v}).HasRole("operator") && len(v.caller.Accounts) == 0}
 	list, err := v.api.GS1.List(v.ctx(), client.GS1Query{Under: data.Under, After: q.Get("after"),
 		Owner: q.Get("account"), Limit: pageRows})
-	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.fail(http.StatusUnprocessableEntity, said.Detail)
-		return
-	}
 	if v.failed(err) {
 		return
 	}
@@ -241,10 +237,6 @@ func (pages rulePages) changeGS1(v *request) {
 	e, err := v.api.GS1.Set(v.ctx(), key, want)
 	if v.fresh && client.ChangedMeanwhile(err) != nil {
 		v.refuse(http.StatusConflict, "key", v.say("gs1.exists", key))
-		return
-	}
-	if said, is := refused(err, http.StatusUnprocessableEntity); is {
-		v.refuse(http.StatusUnprocessableEntity, "key", said.Detail)
 		return
 	}
 	if !v.failed(err) {

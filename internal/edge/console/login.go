@@ -31,9 +31,8 @@ type signingIn struct {
 	Error            string
 }
 
-func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
-	v := c.visit(w, r, iam.Caller{})
-	q := r.URL.Query()
+func (c *Console) loginPage(v *request) {
+	q := v.r.URL.Query()
 	// The sign-in link needs a click on a button, because programs that follow links in messages would otherwise use up the one-time link.
 	form := signingIn{Next: localPath(q.Get("next")), Once: q.Get("once"), Provider: c.offered()}
 	if c.Provider != nil && q.Get("out") == "provider" {
@@ -43,9 +42,9 @@ func (c *Console) loginPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // login starts a session with a one-time link, the admin token, or name and password.
-func (c *Console) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
-	v := c.visit(w, r, iam.Caller{})
+func (c *Console) login(v *request) {
+	r := v.r
+	r.Body = http.MaxBytesReader(v.w, r.Body, 4*maxKeptSize) // the request may carry a form that was submitted without a session (keptForm)
 	form := signingIn{Next: localPath(r.FormValue("next")), Name: r.FormValue("name"), Kept: r.FormValue("kept"), Provider: c.offered()}
 	if form.Kept != "" && r.FormValue("did") == "on" { // the visitor says that another tab was used to sign in
 		if _, err := c.callerOf(r); err == nil {
@@ -56,11 +55,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		v.show(http.StatusUnauthorized, "login", form)
 		return
 	}
-	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
-	previous := ""
-	if old, err := r.Cookie(c.cookie(r)); err == nil {
-		previous = old.Value
-	}
+	browser, previous := v.browser(), cookieOf(r, c.cookie(r))
 	var text string
 	var err error
 	switch single := r.FormValue("once"); {
@@ -78,42 +73,72 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		text, err = c.People.SignIn(r.Context(), iam.Credentials{Name: form.Name, Password: r.FormValue("password"),
 			Code: r.FormValue("code")}, browser, previous)
 	}
-	status := http.StatusForbidden
-	switch {
-	case err == nil:
+	if err == nil {
 		c.setCookie(v, text, int(iam.Longest.Seconds()))
 		c.goOn(v, form)
 		return
-	case errors.Is(err, iam.ErrSecondFactor):
-		form.WantsCode, form.Error, status = true, v.say("login.code.wanted"), http.StatusUnauthorized
-	case errors.Is(err, iam.ErrRefused):
-		form.WantsCode, form.Error = r.FormValue("code") != "", v.say("login.wrong")
-	case errors.Is(err, iam.ErrNoLink):
-		form.Error = v.say("login.link.gone")
-	case errors.Is(err, iam.ErrNoPerson):
-		form.Error = v.say("login.wrong")
-	case errors.Is(err, iam.ErrTooMany):
-		form.Error, status = v.say("login.many"), http.StatusTooManyRequests
-		w.Header().Set("Retry-After", "60")
-	case errors.Is(err, iam.ErrBusy):
-		form.Error, status = v.say("login.busy"), http.StatusServiceUnavailable
-		w.Header().Set("Retry-After", "5")
-	default:
-		c.Log.ErrorContext(r.Context(), "a sign-in failed", "error", err)
-		form.Error, status = v.say("fault.store"), http.StatusServiceUnavailable
+	}
+	var status int
+	status, form.Error = v.signInFault(err, "login.")
+	form.WantsCode = errors.Is(err, iam.ErrRefused) && r.FormValue("code") != ""
+	if errors.Is(err, iam.ErrSecondFactor) {
+		form.WantsCode, status = true, http.StatusUnauthorized
 	}
 	v.show(status, "login", form)
 }
 
-func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
-	v := c.visit(w, r, iam.Caller{})
-	to := Root + "/login"
-	if caller, err := c.callerOf(r); err == nil && caller.Session != "" {
+// signInFaults maps errors of a sign-in to the status and the end of the text key of the response, and to the seconds until a retry.
+var signInFaults = []struct {
+	err    error
+	status int
+	key    string
+	wait   string
+}{{iam.ErrRefused, http.StatusForbidden, "wrong", ""}, {iam.ErrSecondFactor, http.StatusForbidden, "code.wanted", ""},
+	{iam.ErrNoLink, http.StatusForbidden, "link.gone", ""}, {iam.ErrNoPerson, http.StatusForbidden, "nobody", ""},
+	{iam.ErrPending, http.StatusForbidden, "pending", ""}, {iam.ErrTooMany, http.StatusTooManyRequests, "many", "60"},
+	{iam.ErrBusy, http.StatusServiceUnavailable, "busy", "5"}}
+
+// signInFault returns the status and the text of an error of a sign-in; prefix is the prefix of the text keys of the page.
+func (v *request) signInFault(err error, prefix string) (status int, text string) {
+	for _, f := range signInFaults {
+		if !errors.Is(err, f.err) {
+			continue
+		}
+		if f.wait != "" {
+			v.w.Header().Set("Retry-After", f.wait)
+			prefix = "login."
+		}
+		if !v.Has(prefix + f.key) { // the sign-in page does not say whether a person exists
+			f.key = "wrong"
+		}
+		return f.status, v.say(prefix + f.key)
+	}
+	v.c.Log.ErrorContext(v.r.Context(), "a sign-in failed", "path", v.r.URL.Path, "error", err)
+	return http.StatusServiceUnavailable, v.say("fault.store")
+}
+
+// browser describes the browser of the visitor for the list of sessions.
+func (v *request) browser() iam.Browser {
+	return iam.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
+}
+
+// cookieOf returns the value of a cookie, "" without the cookie.
+func cookieOf(r *http.Request, name string) string {
+	cookie, err := r.Cookie(name)
+	if err != nil {
+		return ""
+	}
+	return cookie.Value
+}
+
+func (c *Console) logout(v *request) {
+	to, ctx := Root+"/login", v.r.Context()
+	if caller, err := c.callerOf(v.r); err == nil && caller.Session != "" {
 		if caller.Issuer != "" {
 			to += "?out=provider"
 		}
-		if err := c.People.End(r.Context(), caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
-			c.Log.ErrorContext(r.Context(), "a session could not be ended", "error", err)
+		if err := c.People.End(ctx, caller.Name, caller.Session); err != nil && !errors.Is(err, iam.ErrNoSession) {
+			c.Log.ErrorContext(ctx, "a session could not be ended", "error", err)
 			v.fail(http.StatusServiceUnavailable, v.say("fault.store"))
 			return
 		}

@@ -79,7 +79,7 @@ type auditView struct {
 
 func (pages operatePages) showAudit(v *request, verified *client.Verified) {
 	data := auditView{Verified: verified, Query: client.ChangesQuery{Newest: true, Limit: pageRows}}
-	if verified == nil && v.showInvalid(v.decode(&data.Query, "kind actor key before")) ||
+	if verified == nil && !v.query(&data.Query, "kind actor key before") ||
 		v.failed(storeResult(&data.Changes)(v.api.AuditLog.List(v.ctx(), data.Query))) {
 		return
 	}
@@ -217,20 +217,9 @@ type webhooksView struct {
 	New        client.WebhookPut
 }
 
-func (webhooksView) States() []string { return []string{"waiting", "delivered", "failed"} }
-
 func (pages operatePages) showWebhooks(v *request, data webhooksView) {
-	total, ok := v.number("webhook")
-	if !ok {
-		return
-	}
-	prev, ok := v.number("before")
-	if !ok {
-		return
-	}
-	wanted := client.DeliveryQuery{Webhook: total, State: v.r.URL.Query().Get("state"), Before: prev, Limit: pageRows}
-	var hooks []client.Webhook
-	if v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) ||
+	wanted, hooks := client.DeliveryQuery{Limit: pageRows}, []client.Webhook(nil)
+	if !v.query(&wanted, "webhook state before") || v.failed(storeResult(&hooks)(v.api.Webhooks.List(v.ctx()))) ||
 		v.failed(storeResult(&data.Deliveries)(v.api.Webhooks.ListDeliveries(v.ctx(), wanted))) {
 		return
 	}

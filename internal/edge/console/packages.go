@@ -18,11 +18,8 @@ import (
 	"github.com/qrjump/qrjump/internal/print/labels"
 )
 
-// listFormats lists the list formats of a package, and drawnFormats the formats of drawn labels.
-var (
-	listFormats  = []string{"csv", "ndjson", "lines", "text"}
-	drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "epl", "tspl"}
-)
+// drawnFormats lists the formats of drawn labels.
+var drawnFormats = []string{"sheet", "png", "svg", "pdf", "eps", "zpl", "epl", "tspl"}
 
 // labelFields lists layout fields of all labels; pageFields lists the fields for labels on sheets. The names are those of the admin API.
 const (
@@ -51,13 +48,6 @@ type packageForm struct {
 	Layout client.LabelDrawing
 }
 
-func (packageForm) Lists() []string  { return listFormats }
-func (packageForm) Labels() []string { return drawnFormats }
-func (packageForm) Kinds() []string {
-	return []string{"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}
-}
-func (packageForm) Levels() []string { return []string{"L", "M", "Q", "H"} }
-
 // LabelWords returns words for view.Fields: the layout fields of all labels. PageWords returns words for labels on sheets.
 func (packageForm) LabelWords() string { return drawn(labelFields) }
 func (packageForm) PageWords() string  { return drawn(pageFields) }
@@ -74,17 +64,12 @@ var usual = client.LabelDrawing{DPI: 300, Module: "0.4mm", LineHeight: "2mm", Pa
 	Gap: "0mm", StartAt: 1}
 
 func (pages codePages) showPackages(v *request, data packagesView) {
-	batch, ok := v.number("batch")
-	if !ok {
+	data.Account, data.Form = v.narrowed("account"), packageForm{Layout: usual}
+	wanted := client.PackageQuery{Account: data.Account, Limit: pageRows}
+	if !v.query(&data.Form, "batch") || !v.query(&wanted, "after waiting") {
 		return
 	}
-	start, ok := v.number("after")
-	if !ok {
-		return
-	}
-	data.Account, data.Form = v.narrowed("account"), packageForm{Batch: batch, Layout: usual}
-	wanted := client.PackageQuery{Account: data.Account, ApplicationID: batch, After: start, Limit: pageRows,
-		Waiting: v.r.URL.Query().Get("waiting") != ""}
+	wanted.ApplicationID = data.Form.Batch
 	if v.failed(storeResult(&data.Packages)(v.api.Packages.List(v.ctx(), wanted))) ||
 		v.failed(storeResult(&data.Signer)(v.api.Packages.GetSigner(v.ctx()))) {
 		return

@@ -30,9 +30,6 @@ type newKey struct {
 // roles lists the roles, the least powerful first.
 var roles = []string{"viewer", "marketer", "rules-editor", "operator", "admin"}
 
-// SeenRoles returns the roles that an admin can choose for viewing the console.
-func (peopleView) SeenRoles() []string { return roles[:len(roles)-1] }
-
 func (pages peoplePages) showPeople(v *request, data peopleView) {
 	var people []client.Person
 	var keys []client.AdminKey

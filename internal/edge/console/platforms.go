@@ -84,17 +84,12 @@ func (pages accountPages) showPlatform(v *request, data platformView) {
 // changePlatform performs one action on a platform.
 func (pages accountPages) changePlatform(v *request) {
 	component, appid, ctx := v.r.PathValue("component"), v.word("appid"), v.ctx()
-	if v.r.FormValue("did") == "delete" {
-		if v.deleted(v.api.Components.Delete, component) {
-			v.redirect(Root + "/platforms?done=deleted")
-		}
-		return
-	}
 	v.perform(platformPage(component)+"?done=account", map[string]action{
 		"put": {call: func() error {
 			_, err := v.api.Components.Get(ctx, component) // a mistyped URL must not create a platform
 			return afterwards(err, func() { pages.putPlatform(v, component) })
 		}},
+		"delete":   {call: func() error { return v.deletion(v.api.Components.Delete, component, "/platforms") }},
 		"withdraw": {"sure.withdraw.account", appid, func() error { return v.api.Components.RevokeAuthorization(ctx, component, appid) }},
 		"ticket": {call: func() error {
 			ticket, err := v.api.Emulator.CreateTicket(ctx, component)

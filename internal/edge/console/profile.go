@@ -1,7 +1,6 @@
 package console
 
 import (
-	"context"
 	"errors"
 	"html/template"
 	"net/http"
@@ -37,7 +36,7 @@ func (pages peoplePages) showSelf(v *request, status int, data selfView) {
 func (pages peoplePages) changeSelf(v *request) {
 	v.r.Body = http.MaxBytesReader(v.w, v.r.Body, 32<<10)
 	ctx := accounts.WithActor(v.r.Context(), accounts.Actor{ActorID: v.caller.Actor})
-	browser := iam.Browser{IP: v.c.ClientIP(v.r), Agent: v.r.UserAgent()}
+	browser := v.browser()
 	proof := iam.Credentials{Password: v.r.PostFormValue("password"), Code: v.r.PostFormValue("code")}
 	var text string
 	var err error
@@ -61,7 +60,7 @@ func (pages peoplePages) changeSelf(v *request) {
 	}
 	switch {
 	case err != nil:
-		pages.selfRefused(ctx, v, err)
+		pages.selfRefused(v, err)
 	case text != "":
 		v.c.setCookie(v, text, int(iam.Longest.Seconds()))
 		v.redirect(Root + "/self?done=self")
@@ -70,30 +69,12 @@ func (pages peoplePages) changeSelf(v *request) {
 	}
 }
 
-func (pages peoplePages) selfRefused(ctx context.Context, v *request, err error) {
-	status, fault := http.StatusForbidden, ""
-	invalid, isInvalid := errors.AsType[accounts.Invalid](err)
-	switch {
-	case isInvalid:
-		status, fault = http.StatusUnprocessableEntity, string(invalid)
-	case errors.Is(err, iam.ErrNoPerson):
-		fault = v.say("self.nobody")
-	case errors.Is(err, iam.ErrRefused):
-		fault = v.say("self.wrong")
-	case errors.Is(err, iam.ErrSecondFactor):
-		fault = v.say("self.code.wanted")
-	case errors.Is(err, iam.ErrPending):
-		fault = v.say("self.pending")
-	case errors.Is(err, iam.ErrTooMany):
-		status, fault = http.StatusTooManyRequests, v.say("login.many")
-		v.w.Header().Set("Retry-After", "60")
-	case errors.Is(err, iam.ErrBusy):
-		status, fault = http.StatusServiceUnavailable, v.say("login.busy")
-		v.w.Header().Set("Retry-After", "5")
-	default:
-		v.c.Log.ErrorContext(ctx, "a change of one's own sign-in failed", "error", err)
-		status, fault = http.StatusServiceUnavailable, v.say("fault.store")
+func (pages peoplePages) selfRefused(v *request, err error) {
+	if invalid, is := errors.AsType[accounts.Invalid](err); is {
+		pages.showSelf(v, http.StatusUnprocessableEntity, selfView{Error: string(invalid)})
+		return
 	}
+	status, fault := v.signInFault(err, "self.")
 	pages.showSelf(v, status, selfView{Error: fault})
 }
 

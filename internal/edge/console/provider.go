@@ -37,15 +37,21 @@ func (c *Console) offered() string {
 // maxFlow is the maximum size of the sign-in cookie; browsers limit a cookie with name and attributes to 4,096 bytes.
 const maxFlow = 3500
 
+// atProvider returns a handler that calls the function serve if people can sign in at an identity provider.
+func (c *Console) atProvider(serve func(*request)) func(*request) {
+	return func(v *request) {
+		if c.Provider == nil {
+			v.fail(http.StatusNotFound, v.say("fault.nowhere"))
+			return
+		}
+		serve(v)
+	}
+}
+
 // toProvider redirects to the identity provider. The sign-in page uses a link, because the Content-Security-Policy forbids forms
 // that lead to another origin. Requests from pages of another origin are redirected to the sign-in page instead.
-func (c *Console) toProvider(w http.ResponseWriter, r *http.Request) {
-	v := c.visit(w, r, iam.Caller{})
-	next := localPath(r.URL.Query().Get("next"))
-	if c.Provider == nil {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
-	}
+func (c *Console) toProvider(v *request) {
+	r, next := v.r, localPath(v.r.URL.Query().Get("next"))
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
 	default:
@@ -84,15 +90,10 @@ var cameBack = []string{"state", "code", "iss", "error"}
 
 // callbackPage copies the provider's redirect parameters into a form of this origin. The GET request, which comes from the provider's site,
 // changes nothing; the browser sends the SameSite=Strict session cookie only with the form.
-func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
-	v := c.visit(w, r, iam.Caller{})
-	if c.Provider == nil {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
-	}
+func (c *Console) callbackPage(v *request) {
 	fields := map[string]string{}
 	for _, name := range cameBack {
-		if text := r.URL.Query().Get(name); text != "" && len(text) <= 4096 {
+		if text := v.r.URL.Query().Get(name); text != "" && len(text) <= 4096 {
 			fields[name] = text
 		}
 	}
@@ -100,25 +101,13 @@ func (c *Console) callbackPage(w http.ResponseWriter, r *http.Request) {
 }
 
 // callback starts a session for the person that the provider authenticated.
-func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 32<<10)
-	v := c.visit(w, r, iam.Caller{})
-	if c.Provider == nil {
-		v.fail(http.StatusNotFound, v.say("fault.nowhere"))
-		return
-	}
-	browser := iam.Browser{IP: c.ClientIP(r), Agent: r.UserAgent()}
-	kept, came, previous := "", url.Values{}, ""
-	if cookie, err := r.Cookie(c.flowCookie(r)); err == nil {
-		kept = cookie.Value
-	}
+func (c *Console) callback(v *request) {
+	r, browser, came := v.r, v.browser(), url.Values{}
+	r.Body = http.MaxBytesReader(v.w, r.Body, 32<<10)
 	for _, name := range cameBack {
 		came.Set(name, r.PostFormValue(name))
 	}
-	if old, err := r.Cookie(c.cookie(r)); err == nil {
-		previous = old.Value
-	}
-	user, next, err := c.Provider.Finish(r.Context(), kept, came)
+	user, next, err := c.Provider.Finish(r.Context(), cookieOf(r, c.flowCookie(r)), came)
 	if errors.Is(err, oidc.ErrNotBegun) {
 		// Any site can contain a link to the address of the provider's redirect; such a link must not abort a sign-in that the person has
 		// started.
@@ -130,7 +119,7 @@ func (c *Console) callback(w http.ResponseWriter, r *http.Request) {
 	ctx := accounts.WithActor(r.Context(), accounts.Actor{ActorID: "provider"})
 	if err == nil {
 		var text string
-		if text, err = c.People.SignInFederated(ctx, user, browser, previous); err == nil {
+		if text, err = c.People.SignInFederated(ctx, user, browser, cookieOf(r, c.cookie(r))); err == nil {
 			c.setCookie(v, text, int(iam.OutsideTime.Seconds()))
 			v.redirect(localPath(next))
 			return

@@ -66,7 +66,12 @@ var kinds = map[string]string{"account": "account", "owner": "account", "target"
 // enums maps field names of the admin API to their values, in the order of forms.
 var enums = map[string][]string{"kind": accountKinds, "subject": accountSubjects, "versions": accountVersions, "features": features,
 	"role": roles, "status": {"trusted", "denied", "no_icp"}, "permission_sets": {"3", "18", "33", "46"},
-	"invite_days": {"3", "7", "30", "0"}}
+	"invite_days": {"3", "7", "30", "0"}, "seen_as": roles[:len(roles)-1], "member": {"admin", "developer", "trial"},
+	"language": {"en", "zh"}, "lists": {"csv", "ndjson", "lines", "text"}, "labels": drawnFormats, "level": {"L", "M", "Q", "H"},
+	"symbol": {"qr", "datamatrix", "matrix", "both", "gs1-qr", "gs1-datamatrix", "gs1-digital-link"}, "picture": {"pdf", "png", "svg"},
+	"code": {"free", "active", "redeemed", "frozen", "void"}, "delivery": {"waiting", "delivered", "failed"},
+	"shared_days": {"7", "30", "90"}, "camera": strings.Fields("start stop asking looking found stopped unseen long gone denied none " +
+		"used failed lost ended insecure")}
 
 // states maps the name of a state to the kind of its badge.
 var states = map[string]string{"delivered": "good", "failed": "bad", "waiting": "warn", "made": "good", "refused": "bad", "waits": "warn",
@@ -312,10 +317,16 @@ func (v view) ShownOnce(text string, secrets ...string) template.HTML {
 
 // decode sets the named fields of *to from the form or the query of the URL, and returns an error message for each invalid number.
 func (v *request) decode(to any, names string) map[string]string {
+	_ = v.r.FormValue("") // parses the form
+	return v.decodeFrom(v.r.Form, to, names)
+}
+
+// decodeFrom is like decode with the values of form.
+func (v *request) decodeFrom(form url.Values, to any, names string) map[string]string {
 	faults := map[string]string{}
 	for name := range strings.FieldsSeq(names) {
 		field, _ := fieldOf(reflect.ValueOf(to), name)
-		text := v.r.FormValue(name)
+		text := form.Get(name)
 		if !(keptField{Name: name}).Secret() {
 			text = strings.TrimSpace(text)
 		}
@@ -327,7 +338,7 @@ func (v *request) decode(to any, names string) map[string]string {
 			field.Set(target)
 			field = target.Elem()
 		}
-		switch words := listed(strings.Join(v.r.Form[name], " ")); {
+		switch words := listed(strings.Join(form[name], " ")); {
 		case field.Kind() == reflect.Bool:
 			field.SetBool(text != "")
 		case field.Kind() == reflect.String:

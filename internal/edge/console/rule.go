@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -184,9 +183,6 @@ var pictureKinds = map[string]struct {
 	kind  string
 	write func(io.Writer, symbol.Drawing) error
 }{"svg": {"image/svg+xml", symbol.SVG}, "png": {"image/png", symbol.PNG}, "pdf": {"application/pdf", symbol.PDF}}
-
-// PictureKinds returns the picture formats in which a code can be downloaded.
-func (v view) PictureKinds() []string { return slices.Sorted(maps.Keys(pictureKinds)) }
 
 // CanUndo reports whether the visitor may undo changes of rules.
 func (v view) CanUndo() bool { return v.HasRole("rules-editor") && v.All() }

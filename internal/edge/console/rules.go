@@ -29,11 +29,8 @@ func (pages rulePages) rules(v *request) {
 		pages.showRule(v, http.StatusOK, ruleView{Owner: data.Owner, Prefix: data.Prefix})
 		return
 	}
-	wanted := client.StoredRuleQuery{Owner: data.Owner, Text: data.Text, State: data.State, Newest: data.Order != "oldest", Limit: pageRows,
-		Scans: true}
-	var ok, matched bool
-	wanted.After, ok = v.number("after")
-	if wanted.Before, matched = v.number("before"); !ok || !matched {
+	wanted := client.StoredRuleQuery{Owner: data.Owner, Newest: data.Order != "oldest", Limit: pageRows, Scans: true}
+	if !v.query(&wanted, "text state after before") {
 		return
 	}
 	if wanted.After > 0 {
@@ -55,12 +52,7 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 	}
 	from := map[string]int64{"after": asked.After, "before": asked.Before}
 	to := func(name string, id int64) string {
-		q := v.r.URL.Query()
-		for _, field := range []string{"after", "before", "done"} {
-			q.Del(field)
-		}
-		q.Set(name, strconv.FormatInt(id, 10))
-		return v.r.URL.Path + "?" + q.Encode()
+		return v.address(v.r.URL.Path, "after", "", "before", "", name, strconv.FormatInt(id, 10))
 	}
 	first, last := from[on]+step, from[back]-step // where the neighbouring pages start if this page is empty
 	if from[back] > 0 {
@@ -69,19 +61,13 @@ func (v *request) rulePages(asked client.StoredRuleQuery, data *rulesView) (p pa
 	if n := len(data.Rules); n > 0 {
 		first, last = data.Rules[0].ID, data.Rules[n-1].ID
 	}
-	switch {
-	case from[back] > 0:
-		p.Later = to(on, last)
-		if data.Next != 0 {
-			p.Earlier = to(back, data.Next)
-		}
-	default:
-		if from[on] > 0 {
-			p.Earlier = to(back, first)
-		}
-		if data.Next != 0 {
-			p.Later = to(on, data.Next)
-		}
+	if from[back] > 0 {
+		p.Later, first = to(on, last), data.Next
+	} else if data.Next != 0 {
+		p.Later = to(on, data.Next)
+	}
+	if from[on] > 0 || from[back] > 0 && data.Next != 0 {
+		p.Earlier = to(back, first)
 	}
 	return p
 }

@@ -12,12 +12,6 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 )
 
-// lasting lists the lifetimes in days of a link to a chart.
-var lasting = []int{7, 30, 90}
-
-// Lasting returns the lifetimes in days that a link to a chart can have.
-func (s statisticsView) Lasting() []int { return lasting }
-
 // share creates a link to the chart of this page.
 func (pages numberPages) share(v *request) {
 	asked := v.question()
@@ -44,8 +38,8 @@ type sharedView struct {
 }
 
 // sharedPage shows a shared chart without the rest of the console.
-func (c *Console) sharedPage(w http.ResponseWriter, r *http.Request) {
-	v := c.visit(w, r, iam.Caller{})
+func (c *Console) sharedPage(v *request) {
+	r := v.r
 	link, caller, err := c.Shared(r.Context(), r.PathValue("text"))
 	if err == nil && !adminroute.Role(caller.Role).AtLeast(adminroute.Marketer) {
 		err = iam.ErrNoShared // the person who shared the chart has lost the permission to see the numbers

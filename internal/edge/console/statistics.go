@@ -399,17 +399,7 @@ func (v *request) Narrow(group, value string) string {
 	if v.shared {
 		return ""
 	}
-	q := v.r.URL.Query()
-	q.Del("group")
-	q.Del("done")
-	q.Set(group, value)
-	if value == "" {
-		q.Set(group, "-")
-	}
-	if q.Get("by") == "" {
-		q.Set("by", "day")
-	}
-	return Root + "/statistics?" + q.Encode()
+	return v.address(Root+"/statistics", "group", "", group, cmp.Or(value, "-"), "by", cmp.Or(v.r.URL.Query().Get("by"), "day"))
 }
 
 // NarrowBy returns the address of this page for the day (by hour), week or month (by day) that starts at t; for an hour, it returns "".
@@ -427,13 +417,7 @@ func (v *request) NarrowBy(t *time.Time, interval string) string {
 	case "hour":
 		return ""
 	}
-	q := v.r.URL.Query()
-	q.Del("done")
-	q.Del("days")
-	q.Set("by", scope)
-	q.Set("from", t.Format(time.DateOnly))
-	q.Set("to", last.Format(time.DateOnly))
-	return Root + "/statistics?" + q.Encode()
+	return v.address(Root+"/statistics", "days", "", "by", scope, "from", t.Format(time.DateOnly), "to", last.Format(time.DateOnly))
 }
 
 // Value returns the display name of a value of a dimension.
@@ -453,13 +437,7 @@ func (v view) RuleName(id int64) string {
 
 // Last returns the address of this page for the period of the last days days.
 func (v view) Last(days int, interval string) string {
-	q := v.r.URL.Query()
-	for _, name := range []string{"done", "from", "to"} {
-		q.Del(name)
-	}
-	q.Set("days", strconv.Itoa(days))
-	q.Set("by", interval)
-	return Root + "/statistics?" + q.Encode()
+	return v.address(Root+"/statistics", "from", "", "to", "", "days", strconv.Itoa(days), "by", interval)
 }
 
 // Spans returns the periods that the visitor can select with one click.

@@ -77,11 +77,6 @@ func (pages scanPages) scan(v *request) {
 	v.show(status, "scan", data)
 }
 
-// CameraTexts returns the keys of the texts that the script of the camera shows.
-func (view) CameraTexts() []string {
-	return strings.Fields("start stop asking looking found stopped unseen long gone denied none used failed lost ended insecure")
-}
-
 // fieldTime is the time format of datetime fields in forms.
 const fieldTime = "2006-01-02T15:04:05"
 

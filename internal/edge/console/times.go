@@ -29,10 +29,8 @@ func (v view) Zones() []choice {
 }
 
 func (v view) Zone() string {
-	if cookie, err := v.r.Cookie(zoneCookie); err == nil && slices.Contains(zones(), cookie.Value) {
-		return cookie.Value
-	}
-	return ""
+	chosen := cookieOf(v.r, zoneCookie)
+	return wordIf(slices.Contains(zones(), chosen), chosen)
 }
 
 func (c *Console) setZone(v *request, name string) {
