@@ -196,9 +196,3 @@ func (p *passing) Write(b []byte) (int, error) {
 	}
 	return p.ResponseWriter.Write(b)
 }
-
-// unfit reports whether an API rejected a call because of its content; missing permissions and outdated revisions do not count.
-func unfit(err error) (said *client.Problem, is bool) {
-	said, is = errors.AsType[*client.Problem](err)
-	return said, is && said.Status/100 == 4 && said.Status != http.StatusForbidden && client.ChangedMeanwhile(err) == nil
-}

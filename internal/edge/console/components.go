@@ -243,10 +243,15 @@ func (c *column) sortBy(v view, order string) {
 	c.To = v.address(v.r.URL.Path, "offset", "", "order", order, "reverse", reverse)
 }
 
-// Table starts a list; label is the text key of the list's label. Each word in columns is the text key of a column header; "#KEY" marks a
-// column of numbers, and "=TEXT" is a column of numbers with this label. The word "" is skipped, and "@ID" sets the id of the table.
+// Table starts a list; label is the text key of the list's label, or "=TEXT". Each word in columns is the text key of a column header;
+// "#KEY" marks a column of numbers, and "=TEXT" is a column of numbers with this label. The word "" is skipped, and "@ID" sets the id of the
+// table.
 func (v view) Table(label string, columns ...string) template.HTML {
-	t := table{view: v, Label: v.say(label)}
+	text, said := strings.CutPrefix(label, "=")
+	if !said {
+		text = v.say(label)
+	}
+	t := table{view: v, Label: text}
 	for _, key := range columns {
 		switch {
 		case strings.HasPrefix(key, "@"):

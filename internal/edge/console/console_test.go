@@ -212,7 +212,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 	did := map[string]string{"/console/calls/" + rid: "fault", "/console/people": "delete-key", "/console/emulator": "fault",
 		"/console/codes": "freeze", "/console/rules/do": "publish-sure", "/console/accounts/shop": "jump-on",
 		"/console/statistics": "end", "/console/alarms": "acknowledge",
-		"/console/operate/settings": "reset", "/console/operate/webhooks": "test", "/console/operate/checks": "domain",
+		"/console/operate/webhooks": "test", "/console/operate/checks": "domain",
 		"/console/platforms/plat": "put"}
 	var scan struct {
 		ID string `json:"scan_id"`
@@ -240,6 +240,7 @@ func TestPages_RoleMatrix(t *testing.T) {
 		"/console/codes/BATCH/serials":   {"serials": {"7,TEA-0007"}},
 		"/console/codes/BATCH/alarm":     {"did": {"off"}},
 		"/console/operate/apps":          {"did": {"delete"}, "name": {"nobody"}, "sure": {"nobody"}},
+		"/console/operate/settings":      {"reset": {"rule_limit"}},
 		"/console/operate/bulk":          {"did": {"check"}, "what": {"accounts"}, "text": {`{"appid":"bulk","kind":"mini_program"}`}},
 		"/console/people":                {"name": {"nobody"}, "sure": {"nobody"}},
 		"/console/orders": {"did": {"ask"}, "account": {"press"}, "isv_application_id": {"wish"}, "code_count": {"10000"},

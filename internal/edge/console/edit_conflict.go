@@ -52,7 +52,10 @@ func (v *request) changed(said *client.Problem) {
 	form := url.Values{}
 	maps.Copy(form, v.r.PostForm)
 	data := changedView{Action: v.r.URL.RequestURI(), Back: v.formPage(), Changes: said.Changes, Deleted: len(said.Current) == 0}
-	currentNames := flat(said.Current)
+	currentNames, rows := flat(said.Current), versions
+	if v.r.URL.Path == Root+"/operate/settings" {
+		currentNames, rows = settingsOf(said.Current)
+	}
 	form.Set(revisionField, currentNames[revisionField])
 	for name, values := range form {
 		for _, value := range values {
@@ -60,14 +63,17 @@ func (v *request) changed(said *client.Problem) {
 		}
 	}
 	slices.SortStableFunc(data.Fields, func(a, b keptField) int { return strings.Compare(a.Name, b.Name) })
-	for _, item := range versions {
+	for _, item := range rows {
 		remote, exists := currentNames[item.Name]
 		field := cmp.Or(formNames[item.Name], item.Name)
 		local, typed := v.typed(form, field)
 		if !exists && !(typed && local != "") {
 			continue
 		}
-		row := version{Label: v.say(item.Key), Submitted: local, Stored: v.readable(remote), Typed: typed}
+		row := version{Label: item.Name, Submitted: local, Stored: v.readable(remote), Typed: typed}
+		if item.Key != "" {
+			row.Label = v.say(item.Key)
+		}
 		if strings.HasSuffix(field, "_en") || strings.HasSuffix(field, "_zh") {
 			row.Label += " · " + v.say("appearance.in."+field[len(field)-2:])
 		}
@@ -144,6 +150,23 @@ func (v *request) readable(value string) string {
 	return value
 }
 
+// settingsOf returns the values of one or several settings, their revisions, and the settings as rows to compare.
+func settingsOf(current json.RawMessage) (values map[string]string, rows []spec) {
+	var one client.Setting
+	var several client.SettingList
+	if json.Unmarshal(current, &one) == nil && json.Unmarshal(current, &several) == nil && one.Name != "" {
+		several.Settings = []client.Setting{one}
+	}
+	values = map[string]string{}
+	var revisions []string
+	for _, setting := range several.Settings {
+		values[setting.Name] = settingView{}.Text(setting.Value)
+		rows, revisions = append(rows, spec{Name: setting.Name}), append(revisions, setting.Revision)
+	}
+	values[revisionField] = strings.Join(revisions, ".")
+	return values, rows
+}
+
 // flat returns the fields of a JSON object as strings.
 func flat(current json.RawMessage) map[string]string {
 	all := map[string]string{}
@@ -207,8 +230,6 @@ func (v *request) formPage() string {
 		}
 	case Root + "/accounts":
 		return path + "?make=" + url.QueryEscape(form.Get("kind"))
-	case Root + "/operate/settings":
-		return path + "#" + url.PathEscape(form.Get("name"))
 	}
 	if strings.HasPrefix(path, Root+"/rules") {
 		return path + "?" + url.Values{"owner": {form.Get("owner")}, "prefix": {form.Get("prefix")}}.Encode()

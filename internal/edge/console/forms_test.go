@@ -32,7 +32,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 			"want 1 to 40 letters", "要 1 到 40 个字母"},
 		{"/console/people", "did=add&name=bob&role=viewer&password=q9zx", "password", []string{`value="bob"`},
 			"12 characters or more", "至少 12 个字符"},
-		{"/console/operate/settings", "did=set&name=publish_quota&value=-7", "value", []string{`value="-7"`},
+		{"/console/operate/settings", "group=rules&publish_quota=-7", "publish_quota", []string{`value="-7"`},
 			"publish_quota is -7: want", "设置 publish_quota 是 -7：要 0 到"},
 		{"/console/operate/webhooks", "did=add&url=https%3A%2F%2Fx.example%2F&rules=&codes=", "codes",
 			[]string{`value="https://x.example/"`},

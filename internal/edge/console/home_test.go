@@ -85,7 +85,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
 	root.signIn("root", password, "") // the session ended meanwhile
 	cut := func(name, days string) page {
-		return root.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {days}})
+		return root.post("/console/operate/settings", url.Values{name: {days}})
 	}
 	for _, name := range []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"} {
 		cut(name, "3").wants(t, "about 1 ", `id="sure"`)

@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -95,19 +96,25 @@ func (pages operatePages) verifyAudit(v *request) {
 	}
 }
 
-// settingView contains a setting and its edit form.
+// settingView contains a setting and its input.
 type settingView struct {
 	client.Setting
 	Chinese        string
 	AllowedChinese string
 	Words          []string // the values to choose from; nil = free text
-	Group          string   // heading of a group that begins with this setting; "" = none
 }
 
-// settingsView contains the settings that match a search.
+// settingGroup is a form that saves the changed settings of a group together.
+type settingGroup struct {
+	Name, Title string
+	Revision    string // revisions of the settings
+	Settings    []settingView
+}
+
+// settingsView contains the settings that match a search, by group.
 type settingsView struct {
-	Asked    string
-	Settings []settingView
+	Asked  string
+	Groups []settingGroup
 }
 
 // Text returns a value as typed in the form: a string without its quotes.
@@ -124,7 +131,7 @@ func (pages operatePages) settings(v *request) {
 	if v.failed(err) {
 		return
 	}
-	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, ""
+	data, group := settingsView{Asked: strings.TrimSpace(v.r.URL.Query().Get("q"))}, settingGroup{}
 	for _, item := range list {
 		setting := settingView{Setting: item}
 		if slices.Contains([]string{"true", "false"}, string(item.Value)) {
@@ -134,78 +141,83 @@ func (pages operatePages) settings(v *request) {
 			f := settings.Table[i]
 			setting.Words = append(setting.Words, f.Words...)
 			setting.Chinese, setting.AllowedChinese = strings.ReplaceAll(f.Meaning().Chinese(), "`", ""), f.Allowed().Chinese()
-			group = cmp.Or(f.Heading().In(v.Language), group)
+			if f.Group != "" {
+				group = settingGroup{Name: f.Group, Title: f.Heading().In(v.Language)}
+			}
 		}
 		if !strings.Contains(strings.ToLower(item.Name+" "+item.Meaning+" "+setting.Chinese), strings.ToLower(data.Asked)) {
 			continue
 		}
-		setting.Group, group = group, ""
-		data.Settings = append(data.Settings, setting)
+		if n := len(data.Groups); n == 0 || data.Groups[n-1].Name != group.Name {
+			data.Groups = append(data.Groups, group)
+		}
+		g := &data.Groups[len(data.Groups)-1]
+		g.Settings, g.Revision = append(g.Settings, setting), strings.TrimPrefix(g.Revision+"."+item.Revision, ".")
 	}
 	v.show(http.StatusOK, "settings", data)
 }
 
-// changeSettings changes one setting or resets it to its default.
+// changeSettings saves the changed settings of a group together, or resets one setting to its default.
 func (pages operatePages) changeSettings(v *request) {
-	name, text := v.r.FormValue("name"), v.word("value")
-	// changed stores the value; if data would be lost, the visitor must confirm the loss first.
-	changed := func(text string, call func() error) action {
-		return action{call: func() error {
-			if pages.loses(v, name, text) {
-				return errAnswered
-			}
-			err := call()
-			if said, is := unfit(err); is {
-				v.refuse(said.Status, "value", v.problemText(said))
-				err = errAnswered
-			}
-			return err
-		}}
+	reset := v.word("reset")
+	texts, values := map[string]string{}, map[string]any{}
+	for _, name := range settings.Names() {
+		// the field "was.NAME" contains the value that the page showed
+		if text := v.word(name); v.r.Form.Has(name) && (!v.r.Form.Has("was."+name) || text != v.word("was."+name)) {
+			texts[name], values[name] = text, settings.Typed(text, nil) // a value that is not valid JSON counts as a string
+		}
 	}
-	v.perform(Root+"/operate/settings?done=operate#"+url.PathEscape(name), map[string]action{
-		// A value that is not valid JSON counts as a string.
-		"set":   changed(text, func() error { return v.api.Settings.Update(v.ctx(), map[string]any{name: settings.Typed(text, nil)}) }),
-		"reset": changed("", func() error { return v.api.Settings.Reset(v.ctx(), name) }),
-	})
+	if reset != "" {
+		texts = map[string]string{reset: ""}
+	}
+	switch {
+	case len(texts) == 0:
+		v.redirect(Root + "/operate/settings")
+	case pages.loses(v, texts):
+	case reset != "" && v.failed(v.api.Settings.Reset(v.ctx(), reset)), reset == "" && v.failed(v.api.Settings.Update(v.ctx(), values)):
+	default:
+		v.redirect(Root + "/operate/settings?done=operate#" + url.PathEscape(slices.Min(slices.Collect(maps.Keys(texts)))))
+	}
 }
 
-// loses asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans;
-// text is the new value, "" = the default. loses returns false if no data is lost or the visitor confirmed.
-func (pages operatePages) loses(v *request, name, text string) bool {
-	if !slices.Contains([]string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}, name) {
+// retentions lists the settings whose change can delete scans or their statistics.
+var retentions = []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"}
+
+// loses asks for confirmation before scans or their hourly or daily statistics are deleted, and shows the number of affected scans; texts
+// contains the new values by setting, "" = the default. loses returns false if no data is lost or the visitor confirmed.
+func (pages operatePages) loses(v *request, texts map[string]string) bool {
+	if !slices.ContainsFunc(retentions, func(name string) bool { _, changed := texts[name]; return changed }) {
 		return false
 	}
-	from := "1970-01-02"
 	list, err := v.api.Settings.List(v.ctx())
 	now, failed := v.clock()
 	if v.failed(cmp.Or(err, failed)) {
 		return true
 	}
+	var names, questions []string
 	for _, setting := range list {
-		if setting.Name != name {
+		text, changed := texts[setting.Name]
+		if !changed || !slices.Contains(retentions, setting.Name) {
 			continue
 		}
-		if text == "" {
-			text = string(setting.Default)
-		}
+		from := "1970-01-02"
 		if days, _ := strconv.Atoi(string(setting.Value)); days > 0 { // the current setting has already deleted older data
 			from = now.AddDate(0, 0, -days).Format(time.RFC3339)
 		}
+		days, wrong := strconv.Atoi(cmp.Or(text, string(setting.Default)))
+		to := now.AddDate(0, 0, -days).Format(time.RFC3339)
+		if wrong != nil || days <= 0 || from != "1970-01-02" && to <= from {
+			continue
+		}
+		lost, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
+		if v.failed(err) {
+			return true
+		}
+		if scans := (timeline{rows: lost.Rows}).sum(numberOf); scans > 0 {
+			names, questions = append(names, setting.Name), append(questions, v.say("sure."+setting.Name, days, separated(scans)))
+		}
 	}
-	days, wrong := strconv.Atoi(text)
-	to := now.AddDate(0, 0, -days).Format(time.RFC3339)
-	if wrong != nil || days <= 0 || from != "1970-01-02" && to <= from {
-		return false
-	}
-	lost, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{Limit: 1, From: from, To: to})
-	if v.failed(err) {
-		return true
-	}
-	scans := int64(0)
-	for _, row := range lost.Rows {
-		scans += row.Scans
-	}
-	return scans > 0 && !v.confirmedText(v.say("sure."+name, days, separated(scans)), name)
+	return len(names) > 0 && !v.confirmedText(strings.Join(questions, " "), strings.Join(names, " "))
 }
 
 type webhooksView struct {

@@ -27,7 +27,7 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 	v := request(t, s)
 	v.signIn("ada", password, "")
 	set := func(name, value string) page {
-		return v.post("/console/operate/settings", url.Values{"did": {"set"}, "name": {name}, "value": {value}})
+		return v.post("/console/operate/settings", url.Values{name: {value}})
 	}
 	for name, value := range map[string]string{"publish_quota": "7", "strict": "false", "scan_commit": "async",
 		"verification": `["a.example"]`} {
@@ -35,13 +35,22 @@ func TestOperateForms_SettingsWebhooksHosts(t *testing.T) {
 			t.Errorf("%s: %d %s", name, p.Status, p.Body)
 		}
 	}
-	for name, value := range map[string]string{"publish_quota": "many", "nothing": "1"} {
-		if p := set(name, value); p.Status != http.StatusUnprocessableEntity {
-			t.Errorf("%s: %d", name, p.Status)
+	if p := set("publish_quota", "many"); p.Status != http.StatusUnprocessableEntity {
+		t.Errorf("publish_quota: %d", p.Status)
+	}
+	// A group is saved with one button: two of its settings change, and another person's change of a third one stays.
+	group := v.get("/console/operate/settings").filledIn(t, "/console/operate/settings", `name="rule_limit"`)
+	s.Admin("PUT", "/settings", `{"service_publish_quota":123}`)
+	group.Set("rule_limit", "77")
+	group.Set("service_rule_limit", "78")
+	v.did("/console/operate/settings", group)
+	for _, want := range []string{`"rule_limit":77`, `"service_rule_limit":78`, `"service_publish_quota":123`} {
+		if now := s.Admin("GET", "/settings", "").Body; !strings.Contains(now, want) {
+			t.Errorf("the settings are %s, want %s", now, want)
 		}
 	}
 	v.get("/console/operate/settings?lang=zh").wants(t, `value="7"`, "每个小程序每个自然月的发布次数", `value="async"`, "至多 1000 个接口路径", "0 至 1000000")
-	v.did("/console/operate/settings", url.Values{"did": {"reset"}, "name": {"publish_quota"}})
+	v.did("/console/operate/settings", url.Values{"reset": {"publish_quota"}})
 	if p := v.get("/console/operate/settings?lang=en"); strings.Contains(p.Body, `value="7"`) {
 		t.Error("the setting was not taken back")
 	}

@@ -177,7 +177,7 @@ func TestSecondFactor_Required(t *testing.T) {
 	demand("everyone")
 	held(vera, "a viewer, where everybody must", true)
 	held(token, "the admin token", false)
-	undo := url.Values{"did": {"reset"}, "name": {"second_factor"}}
+	undo := url.Values{"reset": {"second_factor"}}
 	if p := vera.post("/console/operate/settings", undo); p.Status != http.StatusForbidden {
 		t.Errorf("a form before the factor: %d", p.Status)
 	}

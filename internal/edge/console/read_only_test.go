@@ -76,7 +76,7 @@ func (v *visitor) changesNothing(s *servertest.Server, name string, fill *string
 		"/codes/{batch}/serials": "serials=7,TEA-7", "/orders": "did=ask&account={appid}&code_count=10000&isv_application_id=x",
 		"/packages": "batch={batch}&from=0&to=9&printer=x", "/accounts/{appid}": "did=delete&sure=1&revision=1",
 		"/rules": "did=delete&sure=1&selected={appid}+https://shop.example/", "/accounts": "appid=new&kind=mini_program&name=x",
-		"/people": "did=add&name=x&role=viewer", "/operate/settings": "did=set&name=publish_quota&value=1"}
+		"/people": "did=add&name=x&role=viewer", "/operate/settings": "publish_quota=1"}
 	sent := 0
 	for _, route := range console.Routes() {
 		path, accepts := strings.CutPrefix(route, "POST /console")
