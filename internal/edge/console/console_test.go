@@ -1,7 +1,6 @@
 package console_test
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -596,36 +595,6 @@ func TestTemplates_AllTextTranslated(t *testing.T) {
 			}
 		}
 	}
-}
-
-// Whoever is removed sees nothing more, also on a stream that has something to show all the time.
-func TestLiveList_EndsWithSession(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop})
-	person(s, "alice", adminroute.Viewer)
-	v := request(t, s)
-	v.signIn("alice", password, "")
-	r, err := http.NewRequestWithContext(t.Context(), "GET", s.AdminURL+"/console/calls/live", nil)
-	require.NoError(t, err)
-	w, err := v.http.Do(r)
-	require.NoError(t, err)
-	defer w.Body.Close()
-	lines := bufio.NewReader(w.Body)
-	event := func() string {
-		for {
-			line, err := lines.ReadString('\n')
-			require.NoError(t, err)
-			if name, is := strings.CutPrefix(line, "event: "); is {
-				return strings.TrimSpace(name)
-			}
-		}
-	}
-	call := func() { s.Do("POST", "/cgi-bin/wxopen/qrcodejumpget?access_token=none", "{}") }
-	call()
-	require.Equal(t, event(), "calls", "signed in")
-	s.Admin("DELETE", "/people/alice", "")
-	call()
-	assert.Equal(t, event(), "over", "removed")
 }
 
 // What a stranger sends becomes no file and no command of the one that copies the line.

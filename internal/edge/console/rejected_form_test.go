@@ -200,7 +200,7 @@ func TestEveryForm_RejectedKeepsEachField(t *testing.T) {
 			}
 		}
 	})
-	if !slices.Equal(accepted, acceptingForms) || len(rejected) < 65 {
+	if !slices.Equal(accepted, acceptingForms) || len(rejected) < 35 {
 		t.Errorf("%d forms were rejected; the others are %q, want %q", len(rejected), accepted, acceptingForms)
 	}
 }
@@ -290,6 +290,11 @@ func TestEveryPage_ShowsValuesAndKeepsTheAccount(t *testing.T) {
 					if account != "" && !strings.Contains(link, "account=") && !strings.HasSuffix(link, ".css") &&
 						!strings.HasPrefix(link, "/console/shared/") && !strings.HasPrefix(link, "/console/switch") {
 						t.Errorf("%s %s leads to %s, without the account", to, form, link)
+					}
+				}
+				for _, filter := range regexp.MustCompile(`(?s)<form method="get".*?</form>`).FindAllString(answer.Body, -1) {
+					if account != "" && !strings.Contains(filter, `name="account"`) {
+						t.Errorf("%s %s has a form that forgets the account: %.200s", to, form, filter)
 					}
 				}
 			}
