@@ -80,7 +80,8 @@ func (t statisticsQueries) OwnersOfHosts(ctx context.Context, hosts []string) (f
 			return pair, err
 		}, `WITH RECURSIVE hosts (host) AS (VALUES `+t.rowMarks(len(names), 1)+`), found (host, owner) AS (
 			SELECT h.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = h.host) FROM hosts h UNION ALL
-			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner) FROM found f WHERE f.owner IS NOT NULL)
+			SELECT f.host, (SELECT MIN(r.owner) FROM rules r WHERE r.host = f.host AND r.owner > f.owner)
+				FROM found f WHERE f.owner IS NOT NULL)
 			SELECT host, owner FROM found WHERE owner IS NOT NULL`, args...)
 		if err != nil {
 			return nil, err

@@ -238,7 +238,8 @@ func TestAccounts_SortAndCompare(t *testing.T) {
 		t.Fatalf("comparing two accounts: status %d, want 303", p.Status)
 	}
 	compared := p.Header.Get("Location")
-	for path, texts := range map[string][]string{compared + "&lang=en": {"Compared with", `<bdi>Tea 59 wx59</bdi>`, `name="compare" value="wx59"`},
+	for path, texts := range map[string][]string{compared + "&lang=en": {"Compared with", `<bdi>Tea 59 wx59</bdi>`,
+		`name="compare" value="wx59"`},
 		compared + "&lang=zh": {"对比"}} {
 		p := mia.get(path)
 		p.wants(t, append(texts, `<th scope="col" class="num">Tea 58 wx58</th><th scope="col" class="num">Tea 59 wx59</th>`,

@@ -244,8 +244,8 @@ func (c *column) sortBy(v view, order string) {
 }
 
 // Table starts a list; label is the text key of the list's label, or "=TEXT". Each word in columns is the text key of a column header;
-// "#KEY" marks a column of numbers, and "=TEXT" is a column of numbers with this label. The word "" is skipped, and "@ID" sets the id of the
-// table.
+// "#KEY" marks a column of numbers, and "=TEXT" is a column of numbers with this label. The word "" is skipped, and "@ID" sets the id of
+// the table.
 func (v view) Table(label string, columns ...string) template.HTML {
 	text, said := strings.CutPrefix(label, "=")
 	if !said {
