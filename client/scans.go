@@ -329,6 +329,9 @@ func (c StatisticsService) Verify(ctx context.Context) (Recount, error) {
 const (
 	CopiedCode  = "copied_code"  // The scans suggest that copies of the code are on several items.
 	SpoiledCode = "spoiled_code" // A printer reported the code as spoiled, but the code was scanned.
+
+	BeforeActivation = "before_activation" // Many users scanned the code although it was never activated.
+	AfterRedemption  = "after_redemption"  // Many users scanned the code after it was redeemed.
 )
 
 // AlarmReason is a reason for an alarm, in both languages.

@@ -132,10 +132,7 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 
 // standingAlarm describes an alarm that is not dismissed, in one line.
 func standingAlarm(a client.OpenAlarm) string {
-	kind := tr("code.suspected_copy") + number(a.Score)
-	if a.Kind == client.SpoiledCode {
-		kind = tr("code.it_was_spoiled_and_scanned")
-	}
+	kind := localizeOr("alarm.kind."+a.Kind, tr("code.suspected_copy")+number(a.Score))
 	seen := "open"
 	if a.AcknowledgedAt != nil {
 		seen = tr("code.acknowledged_by") + a.AcknowledgedBy

@@ -128,6 +128,11 @@ func (t alarmQueries) IsSpoiled(ctx context.Context, name alarms.CodeName) (bool
 	return slices.ContainsFunc(list, func(p codes.PrintPackage) bool { return p.Spoiled.Contains(name.Index) }), err
 }
 
+func (t alarmQueries) FirstEvent(ctx context.Context, name alarms.CodeName, action codes.EventType) (time.Time, error) {
+	first, err := codes.FirstEvent(ctx, t.codes(), name.Batch, name.Index, action)
+	return first.From, err
+}
+
 func (t alarmQueries) Acknowledge(ctx context.Context, id int64, actor string, instant time.Time) (alarms.Alarm, error) {
 	changed, err := t.exec(ctx, `UPDATE alarms SET acknowledged_at = $2, acknowledged_by = $3 WHERE id = $1 AND acknowledged_at = 0`, id, millis(instant), actor)
 	if err == nil && changed > 0 {

@@ -113,7 +113,7 @@ func scanCodeJudged(scan func(...any) error) (r alarms.Row, err error) {
 }
 
 const lastDismissed = `COALESCE((SELECT MAX(dismissed_at) FROM alarms WHERE alarms.batch = code_counts.batch
-	AND alarms.idx = code_counts.idx AND kind = '` + alarms.Copied + `'), 0)`
+	AND alarms.idx = code_counts.idx AND kind <> '` + alarms.Spoiled + `'), 0)`
 
 func (t alarmQueries) Codes(ctx context.Context, names []alarms.CodeName) (map[alarms.CodeName]alarms.Row, error) {
 	indexes := map[int64][]any{}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
 )
 
 // ErrNoAlarm is returned if the requested alarm does not exist.
@@ -17,7 +19,27 @@ const (
 	// Spoiled: a printer reported the code as destroyed, but the code was scanned. If a spoiled code is scanned, it was printed a second
 	// time or was not destroyed.
 	Spoiled = "spoiled_code"
+	// BeforeActivation: many users scanned the code although it was never activated.
+	BeforeActivation = "before_activation"
+	// AfterRedemption: many users scanned the code after it was redeemed.
+	AfterRedemption = "after_redemption"
 )
+
+// scoredKinds lists the kinds of alarms that are raised if their score reaches the threshold of the batch.
+var scoredKinds = [...]struct {
+	kind  string
+	score func(*Scans) int
+}{
+	{Copied, (*Scans).Score},
+	{BeforeActivation, func(c *Scans) int { return userPoints(&c.early) }},
+	{AfterRedemption, func(c *Scans) int { return userPoints(&c.late) }},
+}
+
+// userPoints returns the points for the users who scanned a code before its activation, or after its redemption. With 29 points for each
+// doubling, the thresholds that fit Score also fit these points, see docs/alarms.md.
+func userPoints(users *hyperloglog.Users) int {
+	return int(29 * math.Log2(max(1, float64(users.Count()))))
+}
 
 // The states of an alarm. An operator can acknowledge an open alarm.
 const (
@@ -72,6 +94,8 @@ type Details struct {
 	Regions               int   `json:"regions"`
 	ImpossibleTravelCount int   `json:"impossible_travel_count"`
 	Days                  int   `json:"days"`
+	UsersBeforeActivation int64 `json:"users_before_activation,omitempty"`
+	UsersAfterRedemption  int64 `json:"users_after_redemption,omitempty"`
 }
 
 // Score rates how likely the code is on more than one item; a score at or above the threshold of the batch raises an alarm.
@@ -96,7 +120,7 @@ func (c *Scans) Score() int {
 
 func (c *Scans) details() Details {
 	return Details{Scans: c.Scans, Users: c.Users.Count(), Networks: c.Networks, Regions: c.Regions, ImpossibleTravelCount: c.Trips,
-		Days: c.Days}
+		Days: c.Days, UsersBeforeActivation: c.early.Count(), UsersAfterRedemption: c.late.Count()}
 }
 
 const (

@@ -31,6 +31,7 @@ type market struct {
 	users uint64
 	// located: a region file with coordinates is there.
 	located bool
+	sold    int // the number of scans of the last item before its sale
 	world
 }
 
@@ -178,6 +179,7 @@ func (w *market) scansOf() (list []sight) {
 		home = w.city()
 	}
 	buyer := w.user()
+	w.sold = len(list)
 	if w.gifts > 0 && w.r.Float64() < w.gifts { // somebody buys it for others, and looks at it
 		list = append(list, sight{at - time.Hour, w.user(), shop, true})
 		home = w.city()

@@ -18,6 +18,7 @@ import (
 type journeys struct {
 	r      *rand.Rand
 	people uint64
+	sold   int // the number of scans of the last item before its sale
 	world
 }
 
@@ -138,6 +139,7 @@ func (j *journeys) item() (list []sight) {
 	}
 	instant += days(8)
 	buyer := j.someone()
+	j.sold = len(list)
 	if j.r.Float64() < j.gifts { // the giver tries it, and the family of another city opens it
 		see(instant, buyer, home, 0.5)
 		instant, home, buyer = instant+days(4), j.somewhere(), j.someone()

@@ -15,8 +15,13 @@ var catalog = i18n.Open(locale)
 func (a Alarm) Reasons() (list []i18n.Message) {
 	w := a.Details
 	say := func(key string, values ...any) { list = append(list, catalog.Text(key, values...)) }
-	if a.Kind == Spoiled {
+	switch a.Kind {
+	case Spoiled:
 		say("spoiled")
+	case BeforeActivation:
+		say("before_activation", w.UsersBeforeActivation)
+	case AfterRedemption:
+		say("after_redemption", w.UsersAfterRedemption)
 	}
 	say("scanned", catalog.Text("times", w.Scans), catalog.Text("days", max(w.Days, 1)))
 	if w.ImpossibleTravelCount > 0 {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
 	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
@@ -43,6 +44,9 @@ type Scans struct {
 	DismissedAt time.Time
 	// sinceDismissal holds the statistics of the scans after DismissedAt; nil = no alarm was dismissed.
 	sinceDismissal *Scans
+
+	early, late hyperloglog.Users // users who scanned the code while it was not active, and after it was redeemed
+	redeemedAt  time.Time         // zero = not redeemed, or not looked up
 
 	networks, regions, days []uint32 // sorted numbers of the distinct networks, regions and days
 	hours                   uint32
@@ -93,6 +97,8 @@ func (c *Scans) addLocation(loc place, newNetworks int) {
 // codeState is the JSON in Row.State: the statistics that have no column. The JSON names are stored and must never change.
 type codeState struct {
 	Users     string     `json:"u,omitempty"`
+	Early     string     `json:"q,omitempty"`
+	Late      string     `json:"l,omitempty"`
 	Networks  string     `json:"n,omitempty"`
 	Regions   string     `json:"r,omitempty"`
 	Days      string     `json:"d,omitempty"`
@@ -137,8 +143,8 @@ func encodeState(state any) string {
 }
 
 func (c *Scans) state() codeState {
-	return codeState{Users: textUnlessEmpty(&c.Users), Networks: encodeNumbers(c.networks),
-		Regions: encodeNumbers(c.regions), Days: encodeNumbers(c.days),
+	return codeState{Users: textUnlessEmpty(&c.Users), Early: textUnlessEmpty(&c.early), Late: textUnlessEmpty(&c.late),
+		Networks: encodeNumbers(c.networks), Regions: encodeNumbers(c.regions), Days: encodeNumbers(c.days),
 		Hours: c.hours, Trips: c.Trips, Mobile: c.MobileTrips, ByMobile: c.lastPlaceMobile,
 		Region: c.lastPlace.Region, Known: c.lastPlace.Known, Lat: c.lastPlace.Lat, Lon: c.lastPlace.Lon, At: c.lastPlaceAt,
 		By: c.lastPlaceUser, Erased: c.Erased, Locations: c.Locations}
@@ -177,7 +183,14 @@ func Read(r Row) (*Scans, error) {
 }
 
 func (c *Scans) setState(state codeState) (err error) {
-	c.Users, err = hyperloglog.Decode(state.Users)
+	for _, users := range []struct {
+		text   string
+		target *hyperloglog.Users
+	}{{state.Users, &c.Users}, {state.Early, &c.early}, {state.Late, &c.late}} {
+		if err == nil {
+			*users.target, err = hyperloglog.Decode(users.text)
+		}
+	}
 	for _, list := range []struct {
 		text   string
 		target *[]uint32
@@ -218,6 +231,8 @@ func (c *Scans) replaceUser(user scanlog.UserHash, number uint64) (changed bool)
 		}
 		changed = true
 	}
+	c.early.Replace(user, number)
+	c.late.Replace(user, number)
 	return c.sinceDismissal != nil && c.sinceDismissal.replaceUser(user, number) || changed
 }
 
@@ -249,6 +264,7 @@ func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
 
 func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobile bool) {
 	if c.sinceDismissal != nil && c.isAfterDismissal(e) {
+		c.sinceDismissal.redeemedAt = c.redeemedAt
 		c.sinceDismissal.add(e, day, hourOfDay, loc, mobile)
 	}
 	if c.Scans == 0 {
@@ -259,6 +275,12 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc place, mobil
 		c.LastAt = e.OccurredAt
 	}
 	c.Users.Add(e.User)
+	switch {
+	case e.Reason == string(codes.NotActive):
+		c.early.Add(e.User)
+	case !c.redeemedAt.IsZero() && e.OccurredAt.After(c.redeemedAt):
+		c.late.Add(e.User)
+	}
 	networks := len(c.networks)
 	if e.Network.IsValid() {
 		c.networks = addNumber(c.networks, networkNumber(e.Network), manyNetworks)

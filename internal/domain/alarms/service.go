@@ -20,6 +20,8 @@ type Service struct {
 	Now      func() time.Time
 	Logger   *slog.Logger
 	Places   Places // nil = the locations of networks are unknown
+	// Redeemed reports whether a code is redeemed, from memory; nil = no code is redeemed.
+	Redeemed func(CodeName) bool
 }
 
 // CodeName identifies a code by its batch and index.
@@ -87,6 +89,8 @@ type Tx interface {
 	CodesScoring(ctx context.Context, batch, score int64, since time.Time) (list []Row, scanned int64, err error)
 	// IsSpoiled reports whether a printer reported the code as destroyed.
 	IsSpoiled(ctx context.Context, name CodeName) (bool, error)
+	// FirstEvent returns the time at which the first event of a type on a code took effect; zero = there is none.
+	FirstEvent(ctx context.Context, name CodeName, action codes.EventType) (time.Time, error)
 }
 
 // view runs f on a consistent snapshot and returns its result.
@@ -190,12 +194,25 @@ func (s *Service) Count(ctx context.Context, tx Tx, names []CodeName, scans func
 
 // count adds scans to the statistics of one code.
 func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[*scanlog.Event], threshold, offset int64) error {
-	spoiledChecked, raised := false, false
+	if s.Redeemed != nil && s.Redeemed(item.CodeName) {
+		var err error
+		if item.redeemedAt, err = tx.FirstEvent(ctx, item.CodeName, codes.Redeem); err != nil {
+			return err
+		}
+	}
+	spoiledChecked, raised := false, [len(scoredKinds)]bool{}
 	for e := range scans {
 		item.Add(e, offset, s.Places)
-		if !raised && threshold != NoAlarm && item.isAfterDismissal(e) && int64(item.AlarmScore()) >= threshold {
-			raised = true // the code now has an open alarm, so further scans raise no second alarm of this kind
-			if err := s.raise(ctx, tx, Copied, item, e); err != nil {
+		for i, k := range scoredKinds {
+			if raised[i] || threshold == NoAlarm || !item.isAfterDismissal(e) {
+				continue
+			}
+			score := int64(k.score(item.alarmStatistics()))
+			if raised[i] = score >= threshold; !raised[i] {
+				continue
+			}
+			// The code now has an open alarm, so further scans raise no second alarm of this kind.
+			if err := s.raise(ctx, tx, k.kind, score, item, e); err != nil {
 				return err
 			}
 		}
@@ -208,7 +225,7 @@ func (s *Service) count(ctx context.Context, tx Tx, item *Scans, scans iter.Seq[
 		} else if !spoiled {
 			continue
 		}
-		if err := s.raise(ctx, tx, Spoiled, item, e); err != nil {
+		if err := s.raise(ctx, tx, Spoiled, int64(item.AlarmScore()), item, e); err != nil {
 			return err
 		}
 	}
@@ -243,11 +260,18 @@ func Erase(ctx context.Context, tx Tx, names []CodeName, user scanlog.UserHash, 
 const eraseChunk = 1000
 
 // logMessages maps each kind of alarm to its log message.
-var logMessages = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned"}
+var logMessages = map[string]string{Copied: "a code looks as if it was copied", Spoiled: "a code that a printer spoiled was scanned",
+	BeforeActivation: "a code was scanned before its activation", AfterRedemption: "a code was scanned after its redemption"}
 
-func (s *Service) raise(ctx context.Context, tx Tx, kind string, scans *Scans, e *scanlog.Event) error {
+func (s *Service) raise(ctx context.Context, tx Tx, kind string, score int64, scans *Scans, e *scanlog.Event) error {
+	if kind == BeforeActivation { // a code that was deactivated is not active either
+		first, err := tx.FirstEvent(ctx, scans.CodeName, codes.Activate)
+		if err != nil || !first.IsZero() && !first.After(e.OccurredAt) {
+			return err
+		}
+	}
 	a, added, err := tx.AddAlarm(ctx, Alarm{Kind: kind, CodeName: scans.CodeName, CreatedAt: e.OccurredAt, Scan: e.ID.String(),
-		Score: int64(scans.AlarmScore()), Details: scans.alarmStatistics().details()})
+		Score: score, Details: scans.alarmStatistics().details()})
 	if err == nil && added {
 		s.Logger.WarnContext(ctx, logMessages[kind], "application_id", a.Batch, "code_index", a.Index, "score", a.Score, "alarm", a.ID)
 	}

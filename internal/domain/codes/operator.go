@@ -74,7 +74,7 @@ func (s *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	if e.Codes.Len() == 1 {
 		index := e.Codes[0].From
 		if s.Memory.State(e.Batch, index, e.OccurredAt).Redeemed {
-			event, err := firstRedemption(ctx, tx, e.Batch, index, noLimits)
+			event, err := FirstEvent(ctx, tx, e.Batch, index, Redeem)
 			if err != nil {
 				return err
 			}
@@ -87,10 +87,14 @@ func (s *Service) checkRedeem(ctx context.Context, tx Tx, e Event) error {
 	return nil
 }
 
-// firstRedemption returns the first event that redeemed a code.
-func firstRedemption(ctx context.Context, tx Tx, batch, index int64, r readLimits) (first Event, err error) {
-	err = r.eventsOf(ctx, tx, batch, index, func(e Event) bool {
-		if e.Action == Redeem {
+// FirstEvent returns the first event of a type on a code; the zero Event = there is none.
+func FirstEvent(ctx context.Context, tx Tx, batch, index int64, action EventType) (Event, error) {
+	return noLimits.firstEvent(ctx, tx, batch, index, action)
+}
+
+func (l readLimits) firstEvent(ctx context.Context, tx Tx, batch, index int64, action EventType) (first Event, err error) {
+	err = l.eventsOf(ctx, tx, batch, index, func(e Event) bool {
+		if e.Action == action {
 			first = e
 		}
 		return true
@@ -105,7 +109,7 @@ var publicPageLimits = readLimits{page: 100, total: 2_000}
 // read more events than publicPageLimits allows.
 func (s *Service) RedeemedAt(ctx context.Context, batch, index int64) (time.Time, error) {
 	first, err := accounts.Transact(ctx, s.Store.ViewCodes, func(tx Tx) (Event, error) {
-		return firstRedemption(ctx, tx, batch, index, publicPageLimits)
+		return publicPageLimits.firstEvent(ctx, tx, batch, index, Redeem)
 	})
 	return first.OccurredAt, err
 }
