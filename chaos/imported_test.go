@@ -202,3 +202,98 @@ func TestCodeImportRevert_KillBetweenPieces(t *testing.T) {
 		s.stop()
 	})
 }
+
+// TestTextImport_KillWithinPieces kills a server while a list of texts is imported, at any time of a piece. A piece is there whole or not
+// at all, what was acknowledged stays, no code of a part opens anything, and the same list again adds the rest.
+func TestTextImport_KillWithinPieces(t *testing.T) {
+	seed := testdiag.Seed(t)
+	const piece = 200
+	count, kills := amount[int64](6000, 1600), amount(4, 3)
+	text := func(i int64) string { return fmt.Sprintf("https://old.example/c/aBcD-中文-%08d", i) }
+	var pieces []string
+	for i := int64(0); i < count; i += piece {
+		var b strings.Builder
+		for n := i; n < i+piece; n++ {
+			b.WriteString(text(n) + "\n")
+		}
+		pieces = append(pieces, b.String())
+	}
+	eachBackend(t, func(t *testing.T, database string) {
+		chance := rand.New(rand.NewPCG(seed, 1))
+		child := newChild(t, database, spaceSeed)
+		s := start(t, child)
+		connected := func() *api.Client {
+			c, err := api.New(s.URL, api.Options{AdminToken: adminToken})
+			require.NoError(t, err)
+			return c
+		}
+		var id int64
+		// bring imports the list from its first line until it is there or the server ends; before is called before each piece.
+		bring := func(before func()) (lines, added int64, err error) {
+			c := connected()
+			b, err := c.Batches.CreateImport(t.Context(), "brand", api.NewImport{ISV: "old", Count: count,
+				Text: "https://old.example/c/{token:8-64}"})
+			for i := 0; err == nil && i < len(pieces); i++ {
+				before()
+				var done api.CodesImported
+				done, err = c.Batches.ImportTexts(t.Context(), b.ID, lines+1, lines, "", strings.NewReader(pieces[i]))
+				lines, added = lines+done.Lines, added+done.Added
+			}
+			id = max(id, b.ID)
+			return lines, added, err
+		}
+		var key struct{ Key string }
+		admin := must{connect(t, s.URL, adminToken), t}
+		admin.check(admin.do(http.MethodPost, "/admin/v1/scan-keys", map[string]any{"name": "app"}, &key))
+		var available int64
+		for range kills {
+			left := len(pieces)/(kills+1)*(1+chance.IntN(kills)) + 1
+			var killed sync.WaitGroup
+			lines, _, err := bring(func() {
+				if left--; left == 0 {
+					killed.Go(s.kill) // before the next piece, within it, or after it
+				}
+			})
+			killed.Wait()
+			s.gone()
+			endSessions(t, database)
+			s = start(t, child)
+			if problem, refused := errors.AsType[*api.Problem](err); refused {
+				t.Fatalf("before the kill: %v", problem)
+			}
+			b, err := connected().Batches.Get(t.Context(), id)
+			require.NoError(t, err)
+			assert.True(t, b.Arrived%piece == 0 && b.Arrived >= max(lines, available) && b.Arrived <= max(lines+piece, available),
+				"after a kill %d codes are there, %d lines were acknowledged now and %d codes were there before", b.Arrived, lines, available)
+			if available = b.Arrived; available == count {
+				continue
+			}
+			assert.Equal(t, b.Status, "PROCESSING", "the status of a part of %d codes", available)
+			if d := (must{connect(t, s.URL, key.Key), t}).scan(text(0)); d.opens() {
+				t.Errorf("a code of a part opens %+v", d)
+			}
+		}
+		lines, added, err := bring(func() {})
+		require.True(t, err == nil && lines == count && added == count-available,
+			"the same list again: %d lines, %d codes are new, want %d and %d: %v", lines, added, count, count-available, err)
+		brand, err := (must{connect(t, s.URL, adminToken), t}).stableToken("brand")
+		require.NoError(t, err)
+		var active reply
+		admin = must{connect(t, s.URL, adminToken), t}
+		admin.check(admin.do(http.MethodPost, "/intp/marketcode/codeactive?access_token="+brand, map[string]any{
+			"application_id": id, "code_start": 0, "code_end": count - 1, "activity_name": "a", "product_brand": "b",
+			"product_title": "c", "product_code": "d", "wxa_appid": "shop", "wxa_path": "pages/index"}, &active))
+		require.Equal(t, active.ErrCode, 0, "the activation")
+		scans := must{connect(t, s.URL, key.Key), t}
+		for _, i := range []int64{0, chance.Int64N(count), count - 1} {
+			if d := scans.scan(text(i)); !d.opens() {
+				t.Errorf("code %d: %+v", i, d)
+			}
+		}
+		if d := scans.scan(text(count)); d.opens() {
+			t.Errorf("a text that is not in the list opens %+v", d)
+		}
+		t.Logf("%d codes were there after the last kill, %d were new after it", available, added)
+		s.stop()
+	})
+}
