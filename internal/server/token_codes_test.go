@@ -18,9 +18,10 @@ var tokenLists = []struct {
 	name, template, text string // text is the format of a text, from its index
 	gs1                  bool
 }{
-	{name: "a path of 14 letters", template: "https://old.example/c/{token:14}", text: "https://old.example/c/aBcDeFgHiJkL%02d"},
-	{name: "mixed lengths, with a mark", template: "https://old.example/m/{token:12-64}/x", text: "https://old.example/m/6f9619ff-8b86-%d/x"},
-	{name: "Chinese in a query", template: "https://old.example/q?n={token:12-20}&v=1", text: "https://old.example/q?n=中文编号第一批白茶第%d号&v=1"},
+	{name: "14 letters", template: "https://old.example/c/{token:14}", text: "https://old.example/c/aBcDeFgHiJkL%02d"},
+	{name: "tokens of mixed lengths", template: "https://old.example/m/{token:12-64}/x", text: "https://old.example/m/6f9619ff-8b86-%d/x"},
+	{name: "Chinese in a query", template: "https://old.example/q?n={token:12-20}&v=1",
+		text: "https://old.example/q?n=中文编号第一批白茶第%d号&v=1"},
 	{name: "a GS1 Digital Link", template: "https://id.brand.example/01/09506000134352/21/{token:14}", gs1: true,
 		text: "https://id.brand.example/01/09506000134352/21/aBcDeFgHiJkL%02d"},
 }
