@@ -31,12 +31,15 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/testdiag"
 )
 
-// cellSeed has two businesses: x is moved, s stays.
+// cellSettings are the settings of both cells.
+const cellSettings = "settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}\n"
+
+// cellSeed has three businesses: y is moved first, x is moved under load into the cell of y, s stays.
 var cellSeed = func() string {
 	var text, rules strings.Builder
-	text.WriteString("settings: {rule_rate_limit: null, verification: trust, rule_limit: 1000000}\naccounts:\n")
+	text.WriteString(cellSettings + "accounts:\n")
 	rules.WriteString("rules:\n")
-	for _, name := range []string{"x", "s"} {
+	for _, name := range businesses {
 		fmt.Fprintf(&text, "  - {appid: shop%s, kind: mini_program, secret: %q, versions: [release]}\n", name, secretOf("shop"+name))
 		fmt.Fprintf(&text, "  - {appid: brand%s, kind: service_account, certified: true, features: [marketcode], "+
 			"marketcode_key: 0123456789abcdef, secret: %q, linked: [shop%s]}\n", name, secretOf("brand"+name), name)
@@ -44,6 +47,8 @@ var cellSeed = func() string {
 	}
 	return text.String() + rules.String()
 }()
+
+var businesses = []string{"x", "s", "y"}
 
 // cells are two cells behind the HAProxy of deploy/cells, which this test moves an account between.
 type cells struct {
@@ -240,9 +245,9 @@ func (c *cells) more() {
 	require.True(c.t, !c.t.Failed(), "a client was answered wrongly")
 }
 
-// TestCells_MoveAccountUnderLoad moves a business, its accounts, rules and codes, into a cell of its own while clients change rules and
-// scan through HAProxy: no acknowledged change and no acknowledged scan is lost, each code keeps its first scan, scans of the business
-// are answered correctly or with 503 and Retry-After, and the other business notices nothing.
+// TestCells_MoveAccountUnderLoad moves a business, its accounts, rules and codes, into a cell that another business works in, while
+// clients change rules and scan through HAProxy: no acknowledged change and no acknowledged scan is lost, each code keeps its first scan,
+// scans of the business are answered correctly or with 503 and Retry-After, and the other businesses of both cells notice nothing.
 func TestCells_MoveAccountUnderLoad(t *testing.T) {
 	if _, err := exec.LookPath("haproxy"); err != nil {
 		t.Skip("haproxy is not installed: scripts/install-test-deps.sh installs it where it may")
@@ -265,7 +270,9 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		child.Emulator, child.CodePrefix = false, "C.EXAMPLE/"
 		a := start(t, child)
 		second := child
-		second.Data, second.Seed, second.MinCodeCounter = filepath.Join(t.TempDir(), "data"), "", 10_000_000_000_000
+		second.Data, second.MinCodeCounter = filepath.Join(t.TempDir(), "data"), 10_000_000_000_000
+		second.Seed = filepath.Join(t.TempDir(), "settings.yaml")
+		require.NoError(t, os.WriteFile(second.Seed, []byte(cellSettings), 0o600))
 		if database != "" {
 			second.Database = ownDatabase(t)
 		}
@@ -291,7 +298,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		require.NoError(t, err)
 		through := must{connect(t, "http://"+c.local("10.77.0.10:8080"), ""), t}
 		texts, tokens, batch := map[string][]string{}, map[string]string{}, int64(0)
-		for _, name := range []string{"x", "s"} {
+		for _, name := range businesses {
 			order, err := operator(a.URL).Orders.Create(t.Context(), "brand"+name,
 				api.OrderPut{Count: 10_000, ISV: "one", Text: "https://" + name + ".example/c/{secret}"})
 			require.NoError(t, err)
@@ -315,9 +322,30 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			}
 		}
 
+		// y moves into the second cell, which is new: it has the keys of the first one and no accounts.
+		move := func(archive string, appids ...string) {
+			args := []string{"export", archive, "--server", a.URL}
+			for _, appid := range appids {
+				args = append(args, "--account", appid)
+			}
+			c.run(args...)
+		}
+		archive := filepath.Join(c.dir, "y.qrjump")
+		move(archive, "shopy", "brandy")
+		args := []string{"import", archive, "--data", second.Data}
+		if second.Database != "" {
+			args = append(args, "--database", second.Database)
+		}
+		c.run(args...)
+		b := start(t, second)
+		c.run("account", "import", archive, "--server", b.URL)
+		require.NoError(t, operator(a.URL).Accounts.SetRulesEnabled(t.Context(), "shopy", false))
+		const inB = "  b:\n    accounts: [shopy, brandy%s]\n    links: [y.example%s]\n"
+		c.route(fmt.Sprintf(inB, "", ""))
+
 		var codesTo atomic.Int64 // some codes are scanned first before, during and after the move
 		codesTo.Store(20)
-		for _, name := range []string{"x", "s"} {
+		for _, name := range businesses {
 			for writer := range 2 {
 				c.changes(name, tokens[name], writer)
 				c.scanning(name, key, func() (string, int64) { return fmt.Sprintf("https://%s.example/open/%d", name, rand.IntN(9)), -1 })
@@ -333,8 +361,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 
 		// The move, as docs/en/how/cells.md has it.
 		began := time.Now()
-		const moved = "    accounts: [shopx, brandx]\n    links: [x.example]\n"
-		c.route("  moving:\n" + moved)
+		c.route(fmt.Sprintf(inB, "", "") + "  moving:\n    accounts: [shopx, brandx]\n    links: [x.example]\n")
 		codesTo.Store(40)
 		held := c.count.held.Load()
 		client := &http.Client{}
@@ -353,18 +380,13 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			map[string]any{"rule_limit": 7})
 		assert.True(t, err == nil && got.status == http.StatusServiceUnavailable && got.retry != "",
 			"a change of the cell = %d, %v", got.status, err)
-		archive := filepath.Join(c.dir, "a.qrjump")
-		c.run("export", archive, "--server", a.URL)
-		args := []string{"import", archive, "--data", second.Data}
-		if second.Database != "" {
-			args = append(args, "--database", second.Database)
-		}
-		c.run(args...)
-		b := start(t, second)
+		archive = filepath.Join(c.dir, "x.qrjump")
+		move(archive, "shopx", "brandx")
+		c.run("account", "import", archive, "--server", b.URL)
 		// From here on, the first cell would answer a request of the moved account wrongly.
 		require.NoError(t, operator(a.URL).Accounts.SetRulesEnabled(t.Context(), "shopx", false))
 		until(t, "clients to be held, and the others to go on", func() bool { return c.count.held.Load() >= held+100 || t.Failed() })
-		c.route("  b:\n" + moved)
+		c.route(fmt.Sprintf(inB, ", shopx, brandx", ", x.example"))
 		took := time.Since(began)
 		codesTo.Store(60)
 		c.more()
@@ -373,7 +395,8 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		c.all.Wait()
 		require.True(t, !t.Failed(), "a client was answered wrongly")
 
-		// Everything that was acknowledged is in the second cell; the first one got nothing after the export.
+		// Every acknowledged change is in the second cell, and every acknowledged scan in one of both; the first one got nothing after the
+		// export.
 		lists := func(client *api.Client) (prefixes, scans map[string]bool) {
 			prefixes, scans = map[string]bool{}, map[string]bool{}
 			var lines bytes.Buffer
@@ -405,10 +428,18 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 			return n
 		}
 		assert.True(t, missing(prefixes, c.acked) == 0, "%d of %d acknowledged changes are lost", missing(prefixes, c.acked), len(c.acked))
+		assert.Equal(t, missing(scans, oldScans), len(oldScans), "the scans of the first cell that are not in the second one")
+		maps.Copy(scans, oldScans)
 		assert.True(t, missing(scans, c.scans) == 0, "%d of %d acknowledged scans are lost", missing(scans, c.scans), len(c.scans))
-		assert.True(t, missing(prefixes, oldPrefixes) == 0 && missing(scans, oldScans) == 0,
-			"%d rules and %d scans are in the first cell alone",
-			missing(prefixes, oldPrefixes), missing(scans, oldScans))
+		assert.True(t, missing(prefixes, oldPrefixes) == 0, "%d rules are in the first cell alone", missing(prefixes, oldPrefixes))
+		// Both audit logs agree with the rows, and the cells number their applications differently.
+		for _, address := range []string{a.URL, b.URL} {
+			checked, err := operator(address).AuditLog.Verify(t.Context())
+			assert.True(t, err == nil && checked.FirstError == nil, "the audit log of %s: %+v, %v", address, checked.FirstError, err)
+		}
+		order, err := operator(b.URL).Orders.Create(t.Context(), "brandx", api.OrderPut{Count: 10_000, ISV: "two",
+			Text: "https://x.example/c/{secret}"})
+		assert.True(t, err == nil && order.ApplicationID > batch+100_000_000, "the next application is %d, %v", order.ApplicationID, err)
 		firsts := func(child childConfig) map[int64]string {
 			first := map[int64]string{}
 			address := cmp.Or(child.Database, "file:"+filepath.Join(child.Data, "qrjump.db")+"?mode=ro&_pragma=busy_timeout(600000)")
@@ -435,7 +466,7 @@ func TestCells_MoveAccountUnderLoad(t *testing.T) {
 		require.True(t, !t.Failed(), "the move lost something")
 		n := &c.count
 		t.Logf("moved in %v under %d changes and %d scans of the business, %d of them of codes: 0 lost, %d codes with one first scan (%d before the "+
-			"move), %d held by 503, %d unanswered; %d requests of the other business, none held", took.Round(time.Millisecond), n.changes.Load(),
+			"move), %d held by 503, %d unanswered; %d requests of the other businesses, none held", took.Round(time.Millisecond), n.changes.Load(),
 			n.scans.Load(), n.codes.Load(), len(after), len(before), n.held.Load(), n.unanswered.Load(), n.others.Load())
 		a.stop()
 		b.stop()

@@ -164,6 +164,7 @@ type request struct {
 	contentType  string
 	body         io.Reader
 	accept       string
+	passphrase   string
 }
 
 // open sends a request and returns the response with an unread body.
@@ -181,6 +182,9 @@ func (c *transport) open(ctx context.Context, r request) (*http.Response, error)
 	}
 	if r.accept != "" {
 		req.Header.Set("Accept", r.accept)
+	}
+	if r.passphrase != "" {
+		req.Header.Set("Archive-Passphrase", r.passphrase)
 	}
 	if r.bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+r.bearer)

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,6 +43,14 @@ func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) 
 // Import imports accounts like RulesService.Import. An existing account keeps its secret if the line contains no secret.
 func (c AccountsService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, "accounts", lines, dryRun)
+}
+
+// ImportArchive adds the accounts of an archive, with their rules, codes and tokens, to another cell of the server that exported it.
+func (c AccountsService) ImportArchive(ctx context.Context, passphrase string, archive io.Reader) (done Imported, err error) {
+	r := request{method: http.MethodPost, path: "/admin/v1/import/accounts", contentType: "application/gzip",
+		passphrase: base64.StdEncoding.EncodeToString([]byte(passphrase))}
+	err = c.sendLines(ctx, r, archive, &done)
+	return done, err
 }
 
 func (c *transport) importLines(ctx context.Context, kind string, lines io.Reader, dryRun bool) (done Imported, err error) {

@@ -91,7 +91,8 @@ type exportCommand struct {
 	serverFlags
 	adminFlags
 	passphraseFlags
-	File string `arg:"" file:"out"`
+	Account []string `placeholder:"APPID"`
+	File    string   `arg:"" file:"out"`
 }
 
 // Run exports an archive to a temporary file in the target's folder, verifies the archive, and then gives the file its final name.
@@ -109,7 +110,7 @@ func (c *exportCommand) Run(s *session) error {
 	}
 	var m archive.Manifest
 	size, err := atomicfile.Write(c.File, 0o600, func(f *os.File) error {
-		if err := cl.Archive.Export(s.ctx, word, f); err != nil {
+		if err := cl.Archive.Export(s.ctx, word, f, c.Account...); err != nil {
 			return err
 		}
 		m, err = checked(f)

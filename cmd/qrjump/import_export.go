@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -128,9 +129,27 @@ func (c *ruleImport) Run(s *session) error {
 	return c.load(s, "rule", func(c *client.Client) importer { return c.Rules.Import })
 }
 
-type accountImport struct{ linesImport }
+type accountImport struct {
+	linesImport
+	passphraseFlags
+}
 
-// Run loads accounts.
+// Run loads accounts: lines, or an archive of accounts.
 func (c *accountImport) Run(s *session) error {
-	return c.load(s, "account", func(c *client.Client) importer { return c.Accounts.Import })
+	return c.load(s, "account", func(cl *client.Client) importer {
+		return func(ctx context.Context, in io.Reader, dryRun bool) (client.Imported, error) {
+			lines := bufio.NewReader(in)
+			if begin, _ := lines.Peek(2); string(begin) != "\x1f\x8b" { // a gzip file
+				return cl.Accounts.Import(ctx, lines, dryRun)
+			}
+			word, err := c.passphrase(s, false)
+			if err == nil && dryRun {
+				err = misused("lines.archive_without_dry_run")
+			}
+			if err != nil {
+				return client.Imported{}, err
+			}
+			return cl.Accounts.ImportArchive(ctx, word, lines)
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -10,16 +11,18 @@ import (
 	"os"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
+	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/infra/version"
 	"github.com/qrjump/qrjump/internal/store"
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// export writes an archive of all data as of a single moment, while the server continues to run. The archive is packed completely
+// export writes an archive of all data, or of the given accounts and platforms, as of a single moment, while the server continues to run. The archive is packed completely
 // before the first byte is written to w.
-func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) error {
+func (s *Server) export(ctx context.Context, w io.Writer, passphrase string, appids []string) error {
 	if err := s.domain.usage.Flush(ctx); err != nil {
 		return err
 	}
@@ -33,7 +36,7 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	if err := s.scanning.counter.CatchUpAndSave(ctx); err != nil && ctx.Err() == nil {
 		s.log.WarnContext(ctx, "export continues with uncounted scans", "error", err)
 	}
-	packed, err := s.pack(ctx, passphrase)
+	packed, err := s.pack(ctx, passphrase, appids)
 	if err != nil {
 		return err
 	}
@@ -44,12 +47,21 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string) err
 	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
 	s.log.InfoContext(ctx, "export completed", "rows", rows, "schema", schema)
 	// The audit entry is written after the export, so the archive does not contain it.
-	return s.store.Note(ctx, "export", "", "export", map[string]int64{"rows": rows, "schema": schema})
+	detail := map[string]any{"rows": rows, "schema": schema}
+	if len(appids) > 0 {
+		detail["accounts"] = appids
+	}
+	return s.store.Note(ctx, "export", "", "export", detail)
 }
 
 // pack packs all data as of a single moment. The database snapshot is closed when pack returns, so a slow download does not keep it open.
-func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.Packed, err error) {
+func (s *Server) pack(ctx context.Context, passphrase string, appids []string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
+		if len(appids) > 0 {
+			if err := p.Only(ctx, appids); err != nil {
+				return err
+			}
+		}
 		keys := map[string][]byte{}
 		for name, sealed := range p.Keys {
 			secret, err := s.secrets.ring.master.Open(place(name), sealed)
@@ -59,7 +71,7 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 			keys[name] = secret
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Passphrase: passphrase, Work: s.seams.PassphraseWork})
+			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Accounts: appids, Passphrase: passphrase, Work: s.seams.PassphraseWork})
 		return err
 	})
 	if err != nil && packed != nil {
@@ -68,7 +80,44 @@ func (s *Server) pack(ctx context.Context, passphrase string) (packed *archive.P
 	return packed, err
 }
 
-// Import loads an archive file into an empty database, in one transaction. The archive's keys are sealed with the master key of c, which
+// importAccounts adds the accounts of an archive to this cell, which has the same keys except the one that seals texts.
+func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int64, passphrase string) (n int, err error) {
+	a, err := archive.Open(file, size)
+	if err != nil {
+		return 0, accounts.Invalid(err.Error())
+	}
+	if m := a.Manifest; len(m.Accounts) == 0 || m.Schema != store.NewestSchema() {
+		return 0, accounts.Invalid("the archive must be made by qrjump export --account, and by the version of this server")
+	}
+	keys, err := a.Keys(passphrase)
+	if err != nil {
+		return 0, accounts.Invalid(err.Error())
+	}
+	for _, name := range []string{dataKey, openidKey, codeKey, textKey} {
+		if have, err := s.secrets.ring.secret(ctx, name); err != nil || !bytes.Equal(have, keys[name]) {
+			return 0, errors.Join(err, accounts.Invalid("the cells have different keys: a cell begins with qrjump import of an archive of another cell"))
+		}
+	}
+	other, err := sealer.NewKey(keys[sealKey])
+	if err != nil {
+		return 0, err
+	}
+	cell := s.config.MinCodeCounter / cellCounters
+	err = s.store.LoadAccounts(ctx, store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: s.config.MinCodeCounter,
+		EndCounter: (cell + 1) * cellCounters, Reseal: func(place, sealed string) (string, error) {
+			secret, err := other.Open(place, sealed)
+			return s.secrets.vault.Seal(place, secret), err
+		}})
+	if err != nil {
+		return 0, err
+	}
+	return len(a.Manifest.Accounts), s.domain.current.CatchUp(ctx)
+}
+
+// cellCounters is the number of code counters of a cell (decision 0089).
+const cellCounters = 10_000_000_000_000
+
+// Import loads an archive file into an empty database, in one transaction; of an archive of accounts only the keys. The archive's keys are sealed with the master key of c, which
 // Import creates if it does not exist. Import calls passphrase only if the archive is readable and its schema is supported.
 func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
 	f, err := os.Open(file)
@@ -125,6 +174,9 @@ func Import(ctx context.Context, c Config, file string, passphrase func() (strin
 			if err := l.Key(ctx, name, master.Seal(place(name), secret)); err != nil {
 				return fmt.Errorf("storing the key %s: %w", name, err)
 			}
+		}
+		if l.KeysOnly = len(m.Accounts) > 0; l.KeysOnly {
+			return nil
 		}
 		return a.EachTable(func(table string, rows io.Reader) error {
 			_, err := l.LoadRows(ctx, table, rows)

@@ -25,6 +25,9 @@ func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 	if err != nil {
 		return err
 	}
+	if err := s.store.RaiseNumbers(ctx, int64(s.config.MinCodeCounter/cellCounters)); err != nil {
+		return err
+	}
 	prefix := s.config.CodePrefix
 	if prefix == "" {
 		prefix = codes.DefaultPrefix

@@ -21,6 +21,7 @@ type Snapshot struct {
 	Keys map[string]string
 
 	tx       *Tx
+	appids   []string       // accounts and platforms whose rows are exported; empty = all rows
 	external *externalScans // scans in a scan log outside of table scan_events; nil = all scans are in the table
 }
 
@@ -67,7 +68,7 @@ func (s *Store) Snapshot(ctx context.Context, f func(*Snapshot) error) error {
 // Tables lists the tables of an archive in the order of the archive.
 func (p *Snapshot) Tables() (names []string) {
 	for _, t := range schema {
-		if t.order != "" {
+		if t.order != "" && (len(p.appids) == 0 || t.owned != "") {
 			names = append(names, t.name)
 		}
 	}
@@ -87,6 +88,8 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	}
 	from, args := table, []any(nil)
 	switch {
+	case len(p.appids) > 0:
+		from, args = known.of(p.appids), anyOf(p.appids)
 	case table == "sequences" && p.external != nil:
 		from, args = sequencesUpTo, []any{p.external.base + p.external.upTo}
 	case table == "scan_logs" && p.external != nil && p.external.counted > 0:
@@ -186,10 +189,15 @@ type Restore struct {
 	conn   *sql.Conn // connection of tx if the database has COPY; otherwise nil
 	tables []string
 	loaded map[string]bool
+	// KeysOnly loads no tables: the cell is empty, and has the keys of another one.
+	KeysOnly bool
 
 	scansInto func(id string) (*scanlog.Restoring, error) // opens a scan log for the archive's scans; nil = the scans go to scan_events
 	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that already have a partition
+
+	// change changes a row before it is stored, and end follows the last row of a table; nil = nothing is changed.
+	change func(ctx context.Context, table string, columns []string) (change func([]any) error, end func() error, err error)
 }
 
 // Load runs f on an empty database in one transaction, or returns ErrNotEmpty or ErrInUse. f may run again after a conflict.
@@ -255,7 +263,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			return err
 		}
 		for _, name := range tables {
-			if !l.loaded[name] {
+			if !l.loaded[name] && !l.KeysOnly {
 				return fmt.Errorf("the archive has no table %s", name)
 			}
 		}
@@ -287,7 +295,20 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	}
 	rows := newRowReader(table, columns, r)
 	known, _ := tableOf(table)
-	if l.conn != nil && !known.prefilled {
+	if l.change != nil {
+		change, end, err := l.change(ctx, table, columns)
+		if err != nil {
+			return 0, err
+		}
+		rows.change = change
+		defer func() {
+			if err == nil {
+				err = end()
+			}
+		}()
+	}
+	shared := l.change != nil && table == "scan_keys" // cells have the same scan keys
+	if l.conn != nil && !known.prefilled && !shared {
 		err := l.copyRows(ctx, rows)
 		return rows.n, err
 	}
@@ -298,6 +319,9 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 			set = append(set, c+` = excluded.`+c)
 		}
 		query += ` ON CONFLICT (` + known.order + `) DO UPDATE SET ` + strings.Join(set, ", ")
+	}
+	if shared {
+		query += ` ON CONFLICT DO NOTHING`
 	}
 	insert, err := l.tx.prepare(ctx, query)
 	if err != nil {

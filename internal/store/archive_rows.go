@@ -121,6 +121,8 @@ type rowReader struct {
 	long  []byte   // the current line, if it is longer than the buffer of the field lines
 	heads []string // JSON text that WriteRows writes before each value
 	args  []any
+
+	change func([]any) error // changes the values of each row; nil = none
 }
 
 func newRowReader(table string, columns []string, r io.Reader) *rowReader {
@@ -144,6 +146,9 @@ func (r *rowReader) next() ([]any, error) {
 			if !writtenRow(line, r.heads, r.args) {
 				r.args, err = anyRow(line, r.columns)
 			}
+		}
+		if err == nil && r.change != nil {
+			err = r.change(r.args)
 		}
 		if err != nil {
 			return nil, r.wrap(err)

@@ -3,37 +3,15 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/qrjump/qrjump/internal/domain/rules"
 )
 
-// ofAccountAlone lists the statements that delete the rows of an account on reset, starting with the rows that depend on the account's
-// batches. Scans and their statistics are kept: later batches and rules get new ids, so the kept data does not count for them.
-var ofAccountAlone = []string{
-	`DELETE FROM code_events WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM tickets WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM code_serials WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM imported_codes WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM packages WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM alarms WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM alarm_thresholds WHERE batch IN (SELECT id FROM batches WHERE account = $1)`,
-	`DELETE FROM batches WHERE account = $1`,
-	`DELETE FROM access_tokens WHERE appid = $1`,
-	`DELETE FROM logins WHERE appid = $1`,
-	`DELETE FROM counters WHERE appid = $1`,
-	`DELETE FROM publishes WHERE owner = $1`,
-	`DELETE FROM publish_counts WHERE owner = $1`,
-	`DELETE FROM domain_verifications WHERE owner = $1`,
-	`DELETE FROM domain_reverifications WHERE owner = $1`,
-	`DELETE FROM links WHERE service = $1`,
-	`DELETE FROM qrcodes WHERE account = $1`,
-	`DELETE FROM followers WHERE account = $1`,
-	`DELETE FROM messages WHERE account = $1`,
-	`DELETE FROM notifications WHERE account = $1`,
-	`DELETE FROM appearances WHERE appid = $1`,
-	`DELETE FROM deviations WHERE account = $1`,
-}
+// keptOfAccount lists the tables whose rows an account keeps on reset. Its scans and their statistics are kept too: later batches and rules
+// get new ids, so the kept data does not count for them.
+var keptOfAccount = []string{"accounts", "code_counts", "code_scans", "gs1_links", "meta", "scan_keys"}
 
 // EmptyAccount deletes the data of an account and its recorded calls; the account itself is kept. The emulator calls EmptyAccount to reset
 // an account. After the commit, nodes that follow the audit log reload all data.
@@ -57,9 +35,15 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 			}
 		}
 		tx.touched.AddAll()
-		for _, text := range ofAccountAlone {
-			if _, err := tx.exec(ctx, text, appid); err != nil {
-				return err
+		// Other tables depend on the batches, which are deleted last.
+		for _, batches := range []bool{false, true} {
+			for _, table := range schema {
+				if table.owned == "" || (table.name == "batches") != batches || slices.Contains(keptOfAccount, table.name) {
+					continue
+				}
+				if _, err := tx.exec(ctx, `DELETE FROM `+table.of([]string{appid}), appid); err != nil {
+					return err
+				}
 			}
 		}
 		if err := tx.clearCallTexts(ctx, appid); err != nil {

@@ -173,11 +173,16 @@ func (t *Tx) becomes(ctx context.Context, name, data string) error {
 		return err
 	}
 	err := t.fill(ctx, name, data)
-	_, outage := errors.AsType[*errcode.Unavailable](outageOf(t.engine, err))
-	if err == nil || outage || ctx.Err() != nil || t.engine.retryable(err) || t.engine.lost(err) {
+	if err == nil || t.passing(ctx, err) {
 		return err
 	}
 	return fmt.Errorf("%w: %v", ErrDamaged, err)
+}
+
+// passing reports whether an error is not the fault of the rows: an outage, a conflict of transactions, or the end of ctx.
+func (t *Tx) passing(ctx context.Context, err error) bool {
+	_, outage := errors.AsType[*errcode.Unavailable](outageOf(t.engine, err))
+	return outage || ctx.Err() != nil || t.engine.retryable(err) || t.engine.lost(err)
 }
 
 func (t *Tx) fill(ctx context.Context, name, data string) error {
@@ -204,47 +209,55 @@ func (t *Tx) fill(ctx context.Context, name, data string) error {
 	return t.noteFound(ctx)
 }
 
-// noteFound adds an entry for each existing object to a new audit log, so that each object's history in this log is complete.
-func (t *Tx) noteFound(ctx context.Context) error {
-	instant, did := t.keeping.clockNow(), "found"
-	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+` FROM rules ORDER BY id`, func(r rules.Rule) error {
+// noteFound adds an entry for each existing object, or for each object of some accounts, to an audit log that has none about it, so that
+// each object's history in this log is complete.
+func (t *Tx) noteFound(ctx context.Context, appids ...string) error {
+	instant, did, args := t.keeping.clockNow(), "found", anyOf(appids)
+	from := func(name string) string {
+		if known, _ := tableOf(name); len(appids) > 0 {
+			name = known.of(appids)
+		}
+		return ` FROM ` + name + ` ORDER BY `
+	}
+	err := noteEach(ctx, t, scanRule, `SELECT `+ruleColumns+from("rules")+`id`, func(r rules.Rule) error {
 		return t.rules().noteRule(ctx, r, rules.ChangeMeta{At: instant, Action: did})
-	})
+	}, args...)
 	if err != nil {
 		return err
 	}
-	err = noteEach(ctx, t, accountRows.scan, `SELECT `+accountRows.columns+` FROM accounts ORDER BY appid`, func(a accounts.Account) error {
+	err = noteEach(ctx, t, accountRows.scan, `SELECT `+accountRows.columns+from("accounts")+`appid`, func(a accounts.Account) error {
 		return t.note(ctx, ofAccount, a.AppID, did, accountRecordOf(a, a))
-	})
+	}, args...)
 	if err != nil {
 		return err
 	}
-	err = noteEach(ctx, t, linkRows.scan, `SELECT `+linkRows.columns+` FROM links ORDER BY service, mini_program`,
+	err = noteEach(ctx, t, linkRows.scan, `SELECT `+linkRows.columns+from("links")+`service, mini_program`,
 		func(l accounts.Link) error {
 			return t.note(ctx, ofLink, linkKey(l.Service, l.MiniProgram), did, linkRecordOf(l))
-		})
+		}, args...)
 	if err != nil {
 		return err
 	}
-	err = noteEach(ctx, t, scanEventRow, `SELECT `+eventColumns+` FROM code_events ORDER BY seq`, func(r eventRow) error {
+	err = noteEach(ctx, t, scanEventRow, `SELECT `+eventColumns+from("code_events")+`seq`, func(r eventRow) error {
 		set, err := codes.DecodeSet(r.codes)
 		if err != nil {
 			return err
 		}
 		return t.note(ctx, ofCodes, strconv.FormatInt(r.batch, 10), did, codesRecord{Event: r.seq, Codes: set.Len(), Digest: r.digest()})
-	})
+	}, args...)
 	if err != nil {
 		return err
 	}
 	// The entry of a GS1 key has the action "put" instead of "found": the number of a key is the sequence number of its first "put" entry.
-	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+` FROM gs1_links ORDER BY key`, func(r gs1Row) error {
+	return noteEach(ctx, t, gs1Rows.scan, `SELECT `+gs1Rows.columns+from("gs1_links")+`key`, func(r gs1Row) error {
 		return t.note(ctx, ofGS1, r.Key, "put", r.Entry)
-	})
+	}, args...)
 }
 
 // noteEach records an audit entry for each row of a query.
-func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, note func(T) error) error {
-	rows, err := list(ctx, t, scan, query)
+func noteEach[T any](ctx context.Context, t *Tx, scan func(func(...any) error) (T, error), query string, note func(T) error,
+	args ...any) error {
+	rows, err := list(ctx, t, scan, query, args...)
 	for i := range rows {
 		if err == nil {
 			err = note(rows[i])

@@ -14,6 +14,8 @@ type table struct {
 	prefilled bool
 	// log reports whether the rows record events; snapshots of the emulator omit such tables.
 	log bool
+	// owned is the column with the account, the platform or the batch that a row belongs to; "" = exports of accounts omit the table.
+	owned string
 	// users lists the columns that can contain data about a user.
 	users []userColumn
 }
@@ -43,58 +45,58 @@ const (
 
 // schema lists all tables except goose's own, in export order.
 var schema = []table{
-	{name: "access_tokens", order: "hash"},
-	{name: "accounts", order: "appid", users: []userColumn{{name: "members", is: testers}}},
+	{name: "access_tokens", order: "hash", owned: "appid"},
+	{name: "accounts", order: "appid", owned: "appid", users: []userColumn{{name: "members", is: testers}}},
 	{name: "admin_keys", order: "id", keptOnReset: true},
 	{name: "aggregation_offsets", keptOnReset: true}, // journals of the nodes of this installation
-	{name: "alarm_thresholds", order: "batch"},
-	{name: "alarms", order: "id"},
-	{name: "appearances", order: "appid"},
+	{name: "alarm_thresholds", order: "batch", owned: "batch"},
+	{name: "alarms", order: "id", owned: "batch"},
+	{name: "appearances", order: "appid", owned: "appid"},
 	// a reset keeps the last sequence number, so that nodes that follow the log detect that all data is new
 	{name: "audit_log_head", order: "id", keptOnReset: true, prefilled: true},
-	{name: "batches", order: "id"},
+	{name: "batches", order: "id", owned: "account"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
 	{name: "changes", order: "seq", log: true},
-	{name: "code_counts", order: "batch, idx", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
+	{name: "code_counts", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
 		{name: "since_dismissal", is: noUser}}},
-	{name: "code_events", order: "seq"},
-	{name: "code_scans", order: "batch, idx", log: true, users: []userColumn{{name: "first_user", is: userHash}}},
-	{name: "code_serials", order: "batch, idx"},
-	{name: "component_codes", order: "hash"},
-	{name: "component_tickets", order: "component, hash"},
-	{name: "components", order: "appid"},
-	{name: "counters", order: "appid, counter, day"},
+	{name: "code_events", order: "seq", owned: "batch"},
+	{name: "code_scans", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "first_user", is: userHash}}},
+	{name: "code_serials", order: "batch, idx", owned: "batch"},
+	{name: "component_codes", order: "hash", owned: "component"},
+	{name: "component_tickets", order: "component, hash", owned: "component"},
+	{name: "components", order: "appid", owned: "appid"},
+	{name: "counters", order: "appid, counter, day", owned: "appid"},
 	{name: "deliveries", order: "id", users: []userColumn{{name: "body", is: noUser}, {name: "masked_body", is: noUser},
 		{name: "response", is: received}}},
-	{name: "deviations", order: "account, endpoint, behaviour"},
-	{name: "domain_reverifications", order: "owner, directory"},
-	{name: "domain_verifications", order: "rid"},
+	{name: "deviations", order: "account, endpoint, behaviour", owned: "account"},
+	{name: "domain_reverifications", order: "owner, directory", owned: "owner"},
+	{name: "domain_verifications", order: "rid", owned: "owner"},
 	{name: "domains", order: "host"},
-	{name: "followers", order: "account, openid", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
-	{name: "grants", order: "component, appid"},
-	{name: "gs1_links", order: "key"},
-	{name: "imported_codes", order: "batch, idx"},
-	{name: "links", order: "service, mini_program", users: []userColumn{{name: "notify_users", is: noUser}}},
+	{name: "followers", order: "account, openid", owned: "account", users: []userColumn{{name: "openid", is: openID, account: "account"}}},
+	{name: "grants", order: "component, appid", owned: "component"},
+	{name: "gs1_links", order: "key", owned: "owner"},
+	{name: "imported_codes", order: "batch, idx", owned: "batch"},
+	{name: "links", order: "service, mini_program", owned: "service", users: []userColumn{{name: "notify_users", is: noUser}}},
 	{name: "login_links", keptOnReset: true}, // rows expire after ten minutes
-	{name: "logins", order: "hash", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
-	{name: "messages", order: "id", users: []userColumn{{name: "body", is: openIDText, account: "account"},
+	{name: "logins", order: "hash", owned: "appid", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
+	{name: "messages", order: "id", owned: "account", users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
-	{name: "meta", order: "name"},
-	{name: "notifications", order: "id"},
-	{name: "packages", order: "id"},
+	{name: "meta", order: "name", owned: "name"},
+	{name: "notifications", order: "id", owned: "account"},
+	{name: "packages", order: "id", owned: "batch"},
 	{name: "people", order: "name", keptOnReset: true},
-	{name: "publish_counts"}, // recomputed by triggers
-	{name: "publishes", order: "owner, key, created_at"},
+	{name: "publish_counts", owned: "owner"}, // recomputed by triggers
+	{name: "publishes", order: "owner, key, created_at", owned: "owner"},
 	{name: "pushes", order: "id", users: []userColumn{{name: "masked_body", is: noUser}, {name: "response", is: received}}},
-	{name: "qrcodes", order: "code"},
+	{name: "qrcodes", order: "code", owned: "account"},
 	{name: "rate_limits"},       // rows expire within a minute
 	{name: "rule_counts"},       // as publish_counts
 	{name: "rule_page_buckets"}, // as publish_counts
-	{name: "rules", order: "id"},
+	{name: "rules", order: "id", owned: "owner"},
 	// loaded before scan_events, whose rows are written to the local scan log that scan_logs names
 	{name: "scan_logs", order: "id", keptOnReset: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
-	{name: "scan_keys", order: "hash", keptOnReset: true},
+	{name: "scan_keys", order: "hash", owned: "name", keptOnReset: true},
 	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
 	{name: "scan_log_nodes", order: "node", keptOnReset: true},                                        // a reset keeps the nodes' journals
 	{name: "scan_nodes", keptOnReset: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // nodes of this installation
@@ -113,7 +115,7 @@ var schema = []table{
 	{name: "statistics_user_deltas", order: "dimension, day, value, part", log: true, users: []userColumn{{name: "sketch", is: noUser}}},
 	{name: "statistics_users", order: "dimension, day, value", log: true, users: []userColumn{{name: "users", is: noUser},
 		{name: "sketch", is: noUser}}},
-	{name: "tickets", order: "hash", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
+	{name: "tickets", order: "hash", owned: "batch", users: []userColumn{{name: "app_user_id", is: openID, account: "appid"}}},
 	{name: "timelines", keptOnReset: true}, // timelines of this installation's PostgreSQL servers
 	// which journal offsets of this installation's nodes were delivered to webhooks; the first webhook creates the rows again
 	{name: "webhook_offsets"},

@@ -90,8 +90,10 @@ type Admin struct {
 	DefaultSettings func() settings.Settings
 	// StoredSettings returns the settings from the store, which every node follows; this node may not have applied them yet.
 	StoredSettings func(ctx context.Context) (settings.Settings, error)
-	// Export writes an archive of all data; if an error occurs before the first byte, nothing is written to w.
-	Export func(ctx context.Context, w io.Writer, passphrase string) error
+	// Export writes an archive of all data, or of some accounts; if an error occurs before the first byte, nothing is written to w.
+	Export func(ctx context.Context, w io.Writer, passphrase string, appids []string) error
+	// ImportAccounts adds the accounts of an archive, and returns their number.
+	ImportAccounts func(ctx context.Context, file io.ReaderAt, size int64, passphrase string) (int, error)
 	// Spool is the directory for temporary files of imports and recounts.
 	Spool string
 	Log   *slog.Logger

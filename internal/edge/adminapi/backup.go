@@ -13,14 +13,15 @@ import (
 func (a archiveAPI) exportEverything(_ context.Context, in *struct {
 	Body struct {
 		// The schema sets no length limits, because an error about a violated limit would quote the passphrase.
-		Passphrase string `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
+		Passphrase string   `json:"passphrase" doc:"at least 12 characters; with it, the archive reveals every secret of the server"`
+		Accounts   []string `json:"accounts,omitempty" maxItems:"1000" doc:"AppIDs of accounts and platforms: only their data, for importAccounts of another cell"`
 	}
 }) (adminroute.File, error) {
 	if err := archive.CheckPassphrase(in.Body.Passphrase); err != nil {
 		return adminroute.File{}, refused("%v", err)
 	}
 	return adminroute.File{Name: "qrjump-export.tar.gz", Type: "application/gzip", Write: func(ctx context.Context, w io.Writer) error {
-		if err := a.Export(ctx, w, in.Body.Passphrase); err != nil {
+		if err := a.Export(ctx, w, in.Body.Passphrase, in.Body.Accounts); err != nil {
 			return fmt.Errorf("exporting everything: %w", err)
 		}
 		return nil

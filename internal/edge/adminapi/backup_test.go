@@ -33,7 +33,7 @@ func served(a *Admin) http.Handler {
 // other call does.
 func TestBackupExport_DatabaseUnavailable(t *testing.T) {
 	t.Parallel()
-	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string) error {
+	mux := served(&Admin{Log: slog.New(slog.DiscardHandler), Export: func(context.Context, io.Writer, string, []string) error {
 		return fmt.Errorf("reading: %w", &errcode.Unavailable{Condition: "does not answer"})
 	}})
 	w := httptest.NewRecorder()
@@ -87,7 +87,7 @@ func TestBackupExport_SlowClientTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var logs strings.Builder
 				mux := served(&Admin{Log: slog.New(slog.NewTextHandler(&logs, nil)),
-					Export: func(_ context.Context, w io.Writer, _ string) error {
+					Export: func(_ context.Context, w io.Writer, _ string, _ []string) error {
 						for range all {
 							time.Sleep(10 * time.Second) // what the server itself takes is no fault of the client
 							if _, err := w.Write(make([]byte, piece)); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -232,16 +233,37 @@ func (a archiveAPI) importRules(ctx context.Context, in *importInput) (client.Im
 
 func (a archiveAPI) importAccounts(ctx context.Context, in *importInput) (client.Imported, error) {
 	return a.load(ctx, "accounts", in, func(text io.ReadSeeker) (accounts.Imported, error) {
+		if passphrase := in.Header().Get(archivePassphrase); passphrase != "" {
+			return a.importArchive(ctx, text.(*spooled), passphrase)
+		}
 		return a.Accounts.Import(ctx, plan(text, (*accountLine).planned,
 			func(n int, err error) accounts.ImportRow { return accounts.ImportRow{Line: n, Err: err} }), in.DryRun)
 	})
+}
+
+// archivePassphrase is the request header with the passphrase of an archive, in Base64.
+const archivePassphrase = "Archive-Passphrase"
+
+func (a archiveAPI) importArchive(ctx context.Context, file *spooled, passphrase string) (done accounts.Imported, err error) {
+	word, err := base64.StdEncoding.DecodeString(passphrase)
+	if err != nil {
+		return done, refused("Archive-Passphrase: want Base64")
+	}
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return done, err
+	}
+	done.Added, err = a.ImportAccounts(ctx, file, size, string(word))
+	done.Lines = done.Added
+	return done, err
 }
 
 // load spools a request body to disk before importing it, because its lines are read repeatedly and no transaction may wait for a client.
 func (a archiveAPI) load(ctx context.Context, subject string, in *importInput,
 	load func(io.ReadSeeker) (accounts.Imported, error)) (client.Imported, error) {
 	defer in.Answering()
-	if kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type")); kind != ndjson {
+	kind, _, _ := mime.ParseMediaType(in.Header().Get("Content-Type"))
+	if kind != ndjson && (kind != "application/gzip" || in.Header().Get(archivePassphrase) == "" || in.DryRun) {
 		return client.Imported{}, huma.Error415UnsupportedMediaType("want Content-Type: " + ndjson)
 	}
 	text, err := a.spool(in)

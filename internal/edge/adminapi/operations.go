@@ -361,7 +361,7 @@ func (a serverAPI) serverOperations() []o.Route {
 func (a archiveAPI) archiveOperations() []o.Route {
 	return []o.Route{
 		o.Post("/export", "exportAll", o.Admin, a.exportEverything,
-			"Export all data as an archive whose keys are encrypted with a passphrase").
+			"Export all data, or the data of some accounts, as an archive whose keys are encrypted with a passphrase").
 			Answers("the archive, for qrjump import", "application/gzip").Exclusive("another export is running; try again when it has " +
 			"ended"),
 		o.Post("/drills", "recordDrill", o.Operator, a.noteDrill,
@@ -379,6 +379,8 @@ func (a archiveAPI) archiveOperations() []o.Route {
 		o.Post("/import/accounts", "importAccounts", o.Operator, a.importAccounts,
 			"Import accounts from JSON Lines in the format of the seed file; if a line is wrong, nothing is imported and the "+
 				"response names it").Patient().
+			Description("To move accounts from another cell with all their data, send an archive of `exportAll` with `accounts`: Content-Type "+
+				"application/gzip, and its passphrase in Base64 in the header "+archivePassphrase+".").
 			Takes(ndjson, linesTaken).Answers(linesStored).Exclusive("another import of accounts is running; try again when it has ended"),
 	}
 }

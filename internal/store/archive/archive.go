@@ -36,6 +36,7 @@ type Manifest struct {
 	Schema    int64     `json:"schema"`
 	Engine    string    `json:"engine"`
 	CreatedAt time.Time `json:"created_at"`
+	Accounts  []string  `json:"accounts,omitempty"` // the accounts and platforms of an archive that contains only these; empty = everything
 	Members   []Member  `json:"members"`
 }
 

@@ -33,6 +33,7 @@ type Contents struct {
 	Engine     string
 	Program    string
 	CreatedAt  time.Time
+	Accounts   []string
 	Passphrase string
 	// Work is the base-2 logarithm of the cost of one guess at the passphrase; 0 = 18, about one second and 256 MiB.
 	Work int
@@ -76,7 +77,7 @@ func packRows(ctx context.Context, dir string, c Contents) (p *Packed, err error
 	// An unnamed file does not outlive the process; some operating systems cannot remove the name of an open file.
 	p = &Packed{rows: f, named: os.Remove(f.Name()) != nil}
 	p.Manifest = Manifest{Format: Format, Program: c.Program, Schema: c.Schema, Engine: c.Engine, CreatedAt: c.CreatedAt.UTC(),
-		Members: []Member{{Name: keysName}}}
+		Accounts: c.Accounts, Members: []Member{{Name: keysName}}}
 	packer := newPacker(f)
 	for _, table := range c.Tables.Tables() {
 		var rows int64

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/qrjump/qrjump/internal/domain/accounts"
+	"github.com/qrjump/qrjump/internal/domain/codes"
+)
+
+// renumbered lists the tables whose rows get new numbers in another cell: the columns with a number, and the sequence that it comes from.
+// Followers of these tables read "all numbers after n", so that a number of another cell would hide the rows that follow it. The numbers
+// of rules come from the audit log.
+var renumbered = map[string]struct {
+	columns  []string
+	sequence string
+}{
+	"alarms":        {[]string{"id", "dismissal"}, "alarm"},
+	"code_events":   {[]string{"seq"}, "code_event"},
+	"messages":      {[]string{"id"}, "message"},
+	"notifications": {[]string{"id"}, "notification"},
+	"rules":         {[]string{"id"}, ""},
+}
+
+// of returns the table with a condition that selects the rows of accounts and platforms; the arguments of the query are anyOf(appids).
+func (t table) of(appids []string) string {
+	marks := placeholders(1, len(appids))
+	switch {
+	case t.name == "scan_keys":
+		return t.name + ` WHERE 'all' NOT IN (` + marks + `)`
+	case t.name == "meta": // orders of codes, named order/ACCOUNT/NAME
+		var names []string
+		for i := range appids {
+			names = append(names, fmt.Sprintf(`SUBSTR(name, 1, LENGTH(CAST($%d AS TEXT)) + 7) = 'order/' || $%[1]d || '/'`, i+1))
+		}
+		return t.name + ` WHERE ` + strings.Join(names, ` OR `)
+	case t.owned == "batch":
+		return t.name + ` WHERE batch IN (SELECT id FROM batches WHERE account IN (` + marks + `))`
+	}
+	return t.name + ` WHERE ` + t.owned + ` IN (` + marks + `)`
+}
+
+func anyOf(texts []string) (args []any) {
+	for _, text := range texts {
+		args = append(args, text)
+	}
+	return args
+}
+
+// Only limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a permission of another account.
+func (p *Snapshot) Only(ctx context.Context, appids []string) error {
+	p.appids = appids
+	marks := placeholders(1, len(appids))
+	known, err := list(ctx, p.tx, scanText, `SELECT appid FROM accounts WHERE appid IN (`+marks+`) UNION SELECT appid FROM components WHERE
+		appid IN (`+marks+`)`, anyOf(appids)...)
+	for _, appid := range appids {
+		if err == nil && !slices.Contains(known, appid) {
+			err = fmt.Errorf("%w %s", accounts.ErrNoAccount, appid)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	tied, err := list(ctx, p.tx, scanText, `SELECT service || ' and ' || mini_program FROM links WHERE
+		(service IN (`+marks+`)) <> (mini_program IN (`+marks+`)) UNION SELECT component || ' and ' || appid FROM grants WHERE
+		(component IN (`+marks+`)) <> (appid IN (`+marks+`)) ORDER BY 1 LIMIT 1`, anyOf(appids)...)
+	if err == nil && len(tied) > 0 {
+		err = accounts.Invalid(fmt.Sprintf("%s are linked, so both must be in one cell: name both, or end the link", tied[0]))
+	}
+	return err
+}
+
+// Move describes accounts and platforms that come from another cell.
+type Move struct {
+	AppIDs []string
+	// Tables calls its argument for each table of the archive; it is called twice.
+	Tables func(func(table string, rows io.Reader) error) error
+	// Reseal seals a text of the other cell for this one.
+	Reseal func(place, sealed string) (string, error)
+	// FirstCounter and EndCounter limit the counters of the codes that this cell issues.
+	FirstCounter, EndCounter uint64
+}
+
+// LoadAccounts loads the rows that a snapshot of another cell contains, in one transaction. Other changes wait only while the rules are
+// loaded, which come last. The caller has checked that both cells hash with the same keys. accounts.Invalid if an account is in this
+// cell already, if a row cannot be stored, or if other accounts use the same host or the same codes.
+func (s *Store) LoadAccounts(ctx context.Context, m Move) error {
+	// Read timeouts are off, because the database server sends no data during a COPY.
+	if s.patient != nil && !s.patient.Swap(true) {
+		defer s.patient.Store(false)
+	}
+	return s.update(ctx, func(tx *Tx) error {
+		err := tx.loadAccounts(ctx, m)
+		if _, refused := errors.AsType[accounts.Invalid](err); err == nil || refused || tx.passing(ctx, err) {
+			return err
+		}
+		return accounts.Invalid(fmt.Sprintf("nothing was imported: %v", err))
+	})
+}
+
+func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
+	t.touched.AddAll()
+	marks, args := placeholders(1, len(m.AppIDs)), anyOf(m.AppIDs)
+	refuse := func(text, query string, more ...any) error {
+		names, err := list(ctx, t, scanText, strings.ReplaceAll(query, "@", marks), append(slices.Clone(args), more...)...)
+		if err == nil && len(names) > 0 {
+			err = accounts.Invalid(fmt.Sprintf(text, names[0]))
+		}
+		return err
+	}
+	if err := refuse("nothing was imported: %s is in this cell already", `SELECT appid FROM accounts WHERE appid IN (@)
+		UNION SELECT appid FROM components WHERE appid IN (@)`); err != nil {
+		return err
+	}
+	l := &Restore{tx: t, loaded: map[string]bool{}}
+	if t.pipe != nil {
+		l.conn = t.pipe.conn
+	}
+	for _, table := range schema {
+		if table.owned != "" && table.order != "" {
+			l.tables = append(l.tables, table.name)
+		}
+	}
+	l.change = func(ctx context.Context, table string, columns []string) (func([]any) error, func() error, error) {
+		return t.forThisCell(ctx, table, columns, m.Reseal)
+	}
+	for _, last := range []bool{false, true} {
+		if err := m.Tables(func(table string, rows io.Reader) error {
+			if _, numbered := renumbered[table]; numbered != last {
+				return nil
+			}
+			_, err := l.LoadRows(ctx, table, rows)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	if err := refuse("nothing was imported: other accounts of this cell have rules on the host %s", `SELECT host FROM rules WHERE
+		owner IN (@) AND host IN (SELECT host FROM rules WHERE owner NOT IN (@)) ORDER BY host LIMIT 1`); err != nil {
+		return err
+	}
+	n := len(args)
+	if err := refuse("nothing was imported: this cell issues the same codes as application %s: set --min-code-counter", fmt.Sprintf(
+		`SELECT CAST(b.id AS TEXT) FROM batches b WHERE account IN (@) AND b.start >= 0 AND (b.start < $%d AND b.start + b.codes > $%d AND
+		b.start + b.codes > (SELECT value FROM sequences WHERE name = 'code_counter') OR EXISTS (SELECT 1 FROM batches o WHERE o.id <> b.id
+		AND o.start >= 0 AND o.start < b.start + b.codes AND b.start < o.start + o.codes)) ORDER BY b.id LIMIT 1`, n+1, n+2),
+		int64(m.EndCounter), int64(m.FirstCounter)); err != nil {
+		return err
+	}
+	batches, _ := tableOf("batches")
+	err := noteEach(ctx, t, scanBatch, `SELECT `+batchColumns+` FROM `+batches.of(m.AppIDs), func(b codes.Batch) error {
+		return t.codes().noteBatch(ctx, b, int64(b.Start), "found")
+	}, args...)
+	for _, appid := range m.AppIDs {
+		err = errors.Join(err, t.note(ctx, ofAppearance, appid, "found", nil))
+	}
+	if err = errors.Join(err, t.note(ctx, ofScanKey, "", "found", nil)); err != nil {
+		return err
+	}
+	return t.noteFound(ctx, m.AppIDs...)
+}
+
+// forThisCell returns a function that seals the texts of a row for this cell and gives the row new numbers, and one that stores the last
+// number.
+func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, reseal func(place, sealed string) (string, error)) (
+	change func([]any) error, end func() error, err error) {
+	var last int64
+	numbers := renumbered[table]
+	switch {
+	case table == "rules":
+		last, err = t.nextChange(ctx)
+		last--
+	case numbers.sequence != "":
+		last, err = scalar[int64](ctx, t, `UPDATE sequences SET value = value WHERE name = $1 RETURNING value`, numbers.sequence)
+	}
+	change = func(row []any) error {
+		for _, column := range numbers.columns {
+			if i := slices.Index(columns, column); row[i] != int64(0) {
+				last++
+				row[i] = last
+			}
+		}
+		for _, c := range sealed {
+			i := slices.Index(columns, c.column)
+			if c.table != table || row[i] == "" {
+				continue
+			}
+			place := c.place
+			for n, key := range c.keys {
+				place += strings.Repeat("/", min(n, 1)) + fmt.Sprint(row[slices.Index(columns, key)])
+			}
+			text, err := reseal(place, fmt.Sprint(row[i]))
+			if err != nil {
+				return err
+			}
+			row[i] = text
+		}
+		return nil
+	}
+	return change, func() error {
+		_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = $2`, last, numbers.sequence)
+		return err
+	}, err
+}
+
+// RaiseNumbers makes the numbers of applications and packages of a cell differ from those of the cells before it; 0 = the first cell.
+func (s *Store) RaiseNumbers(ctx context.Context, cell int64) error {
+	return s.update(ctx, func(tx *Tx) error {
+		for name, first := range map[string]int64{"application": 500_000_000 + cell*150_000_000, "package": cell * 1_000_000_000} {
+			if _, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, first, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
