@@ -13,7 +13,7 @@ import (
 // Export writes an archive of the entire server state to w; the keys in the archive are encrypted with a passphrase of at least 12
 // characters. The duration grows with the size of the state; limit the duration with ctx. After an error, the written data is not a
 // valid archive. With AppIDs of accounts and platforms, the archive contains only their data, for AccountsService.ImportArchive.
-func (c ArchiveService) Export(ctx context.Context, passphrase string, w io.Writer, appids ...string) error {
+func (c ArchiveService) Export(ctx context.Context, passphrase string, appids []string, w io.Writer) error {
 	body, err := encode(struct {
 		Passphrase string   `json:"passphrase"`
 		Accounts   []string `json:"accounts,omitempty"`

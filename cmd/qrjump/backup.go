@@ -110,7 +110,7 @@ func (c *exportCommand) Run(s *session) error {
 	}
 	var m archive.Manifest
 	size, err := atomicfile.Write(c.File, 0o600, func(f *os.File) error {
-		if err := cl.Archive.Export(s.ctx, word, f, c.Account...); err != nil {
+		if err := cl.Archive.Export(s.ctx, word, c.Account, f); err != nil {
 			return err
 		}
 		m, err = checked(f)

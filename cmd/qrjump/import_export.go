@@ -142,10 +142,10 @@ func (c *accountImport) Run(s *session) error {
 			if begin, _ := lines.Peek(2); string(begin) != "\x1f\x8b" { // a gzip file
 				return cl.Accounts.Import(ctx, lines, dryRun)
 			}
-			word, err := c.passphrase(s, false)
-			if err == nil && dryRun {
-				err = misused("lines.archive_without_dry_run")
+			if dryRun {
+				return client.Imported{}, misused("lines.archive_without_dry_run")
 			}
+			word, err := c.passphrase(s, false)
 			if err != nil {
 				return client.Imported{}, err
 			}

@@ -20,8 +20,8 @@ import (
 	"github.com/qrjump/qrjump/internal/store/archive"
 )
 
-// export writes an archive of all data, or of the given accounts and platforms, as of a single moment, while the server continues to run. The archive is packed completely
-// before the first byte is written to w.
+// export writes an archive of all data, or of the given accounts and platforms, as of a single moment, while the server continues to run.
+// The archive is packed completely before the first byte is written to w.
 func (s *Server) export(ctx context.Context, w io.Writer, passphrase string, appids []string) error {
 	if err := s.domain.usage.Flush(ctx); err != nil {
 		return err
@@ -47,18 +47,14 @@ func (s *Server) export(ctx context.Context, w io.Writer, passphrase string, app
 	rows, schema := packed.Manifest.Rows(), packed.Manifest.Schema
 	s.log.InfoContext(ctx, "export completed", "rows", rows, "schema", schema)
 	// The audit entry is written after the export, so the archive does not contain it.
-	detail := map[string]any{"rows": rows, "schema": schema}
-	if len(appids) > 0 {
-		detail["accounts"] = appids
-	}
-	return s.store.Note(ctx, "export", "", "export", detail)
+	return s.store.Note(ctx, "export", "", "export", map[string]any{"rows": rows, "schema": schema, "accounts": appids})
 }
 
 // pack packs all data as of a single moment. The database snapshot is closed when pack returns, so a slow download does not keep it open.
 func (s *Server) pack(ctx context.Context, passphrase string, appids []string) (packed *archive.Packed, err error) {
 	err = s.store.Snapshot(ctx, func(p *store.Snapshot) error {
 		if len(appids) > 0 {
-			if err := p.Only(ctx, appids); err != nil {
+			if err := p.Select(ctx, appids); err != nil {
 				return err
 			}
 		}
@@ -71,7 +67,8 @@ func (s *Server) pack(ctx context.Context, passphrase string, appids []string) (
 			keys[name] = secret
 		}
 		packed, err = archive.Pack(ctx, s.config.Data, archive.Contents{Tables: p, Keys: keys, Schema: p.Schema, Engine: s.store.Engine(),
-			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Accounts: appids, Passphrase: passphrase, Work: s.seams.PassphraseWork})
+			Program: "qrjump " + version.Number(), CreatedAt: s.realNow(), Accounts: appids, Passphrase: passphrase,
+			Work: s.seams.PassphraseWork})
 		return err
 	})
 	if err != nil && packed != nil {
@@ -86,39 +83,40 @@ func (s *Server) importAccounts(ctx context.Context, file io.ReaderAt, size int6
 	if err != nil {
 		return 0, accounts.Invalid(err.Error())
 	}
-	if m := a.Manifest; len(m.Accounts) == 0 || m.Schema != store.NewestSchema() {
-		return 0, accounts.Invalid("the archive must be made by qrjump export --account, and by the version of this server")
-	}
 	keys, err := a.Keys(passphrase)
 	if err != nil {
 		return 0, accounts.Invalid(err.Error())
 	}
+	if len(a.Manifest.Accounts) == 0 || a.Manifest.Schema != store.NewestSchema() {
+		return 0, accounts.Invalid("the archive must be made by qrjump export --account, and by the version of this server")
+	}
 	for _, name := range []string{dataKey, openidKey, codeKey, textKey} {
 		if have, err := s.secrets.ring.secret(ctx, name); err != nil || !bytes.Equal(have, keys[name]) {
-			return 0, errors.Join(err, accounts.Invalid("the cells have different keys: a cell begins with qrjump import of an archive of another cell"))
+			return 0, errors.Join(err, accounts.Invalid("the cells have different keys: a new cell begins with qrjump import of this archive"))
 		}
 	}
 	other, err := sealer.NewKey(keys[sealKey])
 	if err != nil {
 		return 0, err
 	}
-	cell := s.config.MinCodeCounter / cellCounters
-	err = s.store.LoadAccounts(ctx, store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: s.config.MinCodeCounter,
-		EndCounter: (cell + 1) * cellCounters, Reseal: func(place, sealed string) (string, error) {
+	first := s.config.MinCodeCounter
+	m := store.Move{AppIDs: a.Manifest.Accounts, Tables: a.EachTable, FirstCounter: first,
+		EndCounter: first - first%cellCounters + cellCounters, Reseal: func(place, sealed string) (string, error) {
 			secret, err := other.Open(place, sealed)
 			return s.secrets.vault.Seal(place, secret), err
-		}})
-	if err != nil {
+		}}
+	if err := m.Load(ctx, s.store); err != nil {
 		return 0, err
 	}
-	return len(a.Manifest.Accounts), s.domain.current.CatchUp(ctx)
+	return len(m.AppIDs), s.domain.current.CatchUp(ctx)
 }
 
 // cellCounters is the number of code counters of a cell (decision 0089).
 const cellCounters = 10_000_000_000_000
 
-// Import loads an archive file into an empty database, in one transaction; of an archive of accounts only the keys. The archive's keys are sealed with the master key of c, which
-// Import creates if it does not exist. Import calls passphrase only if the archive is readable and its schema is supported.
+// Import loads an archive file into an empty database, in one transaction; of an archive of accounts only the keys. The archive's keys are
+// sealed with the master key of c, which Import creates if it does not exist. Import calls passphrase only if the archive is readable and
+// its schema is supported.
 func Import(ctx context.Context, c Config, file string, passphrase func() (string, error)) (archive.Manifest, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/qrjump/qrjump/internal/domain/codes"
 	"github.com/qrjump/qrjump/internal/print/printpackage"
+	"github.com/qrjump/qrjump/internal/store"
 )
 
 // openCodeService prepares the service that makes codes. Without --code-prefix, the service issues no codes; with --dev it does, with the
@@ -25,8 +26,10 @@ func (s *Server) openCodeService(ctx context.Context, ring *keyring) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.RaiseNumbers(ctx, int64(s.config.MinCodeCounter/cellCounters)); err != nil {
-		return err
+	if cell := s.config.MinCodeCounter / cellCounters; cell > 0 {
+		if err := store.RaiseNumbers(ctx, s.store, cell); err != nil {
+			return err
+		}
 	}
 	prefix := s.config.CodePrefix
 	if prefix == "" {

@@ -26,19 +26,10 @@ var renumbered = map[string]struct {
 	"rules":         {[]string{"id"}, ""},
 }
 
-// of returns the table with a condition that selects the rows of accounts and platforms; the arguments of the query are anyOf(appids).
-func (t table) of(appids []string) string {
+// ownedBy returns the table with a condition that selects the rows of accounts and platforms; the query has the arguments anyOf(appids).
+func (t table) ownedBy(appids []string) string {
 	marks := placeholders(1, len(appids))
-	switch {
-	case t.name == "scan_keys":
-		return t.name + ` WHERE 'all' NOT IN (` + marks + `)`
-	case t.name == "meta": // orders of codes, named order/ACCOUNT/NAME
-		var names []string
-		for i := range appids {
-			names = append(names, fmt.Sprintf(`SUBSTR(name, 1, LENGTH(CAST($%d AS TEXT)) + 7) = 'order/' || $%[1]d || '/'`, i+1))
-		}
-		return t.name + ` WHERE ` + strings.Join(names, ` OR `)
-	case t.owned == "batch":
+	if t.owned == "batch" {
 		return t.name + ` WHERE batch IN (SELECT id FROM batches WHERE account IN (` + marks + `))`
 	}
 	return t.name + ` WHERE ` + t.owned + ` IN (` + marks + `)`
@@ -51,8 +42,8 @@ func anyOf(texts []string) (args []any) {
 	return args
 }
 
-// Only limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a permission of another account.
-func (p *Snapshot) Only(ctx context.Context, appids []string) error {
+// Select limits a snapshot to accounts and platforms. accounts.ErrNoAccount; accounts.Invalid for a link or a permission of another account.
+func (p *Snapshot) Select(ctx context.Context, appids []string) error {
 	p.appids = appids
 	marks := placeholders(1, len(appids))
 	known, err := list(ctx, p.tx, scanText, `SELECT appid FROM accounts WHERE appid IN (`+marks+`) UNION SELECT appid FROM components WHERE
@@ -85,10 +76,10 @@ type Move struct {
 	FirstCounter, EndCounter uint64
 }
 
-// LoadAccounts loads the rows that a snapshot of another cell contains, in one transaction. Other changes wait only while the rules are
-// loaded, which come last. The caller has checked that both cells hash with the same keys. accounts.Invalid if an account is in this
-// cell already, if a row cannot be stored, or if other accounts use the same host or the same codes.
-func (s *Store) LoadAccounts(ctx context.Context, m Move) error {
+// Load loads the rows in one transaction. Other changes wait only while the rules are loaded, which come last. The caller has checked that
+// both cells hash with the same keys. accounts.Invalid if an account is in this cell already, if a row cannot be stored, or if other
+// accounts use the same host or the same codes.
+func (m Move) Load(ctx context.Context, s *Store) error {
 	// Read timeouts are off, because the database server sends no data during a COPY.
 	if s.patient != nil && !s.patient.Swap(true) {
 		defer s.patient.Store(false)
@@ -125,7 +116,7 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 			l.tables = append(l.tables, table.name)
 		}
 	}
-	l.change = func(ctx context.Context, table string, columns []string) (func([]any) error, func() error, error) {
+	l.change = func(ctx context.Context, table string, columns []string) (func([]any) error, error) {
 		return t.forThisCell(ctx, table, columns, m.Reseal)
 	}
 	for _, last := range []bool{false, true} {
@@ -137,6 +128,14 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 			return err
 		}); err != nil {
 			return err
+		}
+	}
+	for table, numbers := range renumbered {
+		for _, column := range numbers.columns {
+			if _, err := t.exec(ctx, `UPDATE sequences SET value = n FROM (SELECT MAX(`+column+`) AS n FROM `+table+`) AS last
+				WHERE name = $1 AND value < n`, numbers.sequence); err != nil {
+				return err
+			}
 		}
 	}
 	if err := refuse("nothing was imported: other accounts of this cell have rules on the host %s", `SELECT host FROM rules WHERE
@@ -152,7 +151,7 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 		return err
 	}
 	batches, _ := tableOf("batches")
-	err := noteEach(ctx, t, scanBatch, `SELECT `+batchColumns+` FROM `+batches.of(m.AppIDs), func(b codes.Batch) error {
+	err := noteEach(ctx, t, scanBatch, `SELECT `+batchColumns+` FROM `+batches.ownedBy(m.AppIDs), func(b codes.Batch) error {
 		return t.codes().noteBatch(ctx, b, int64(b.Start), "found")
 	}, args...)
 	for _, appid := range m.AppIDs {
@@ -164,24 +163,20 @@ func (t *Tx) loadAccounts(ctx context.Context, m Move) error {
 	return t.noteFound(ctx, m.AppIDs...)
 }
 
-// forThisCell returns a function that seals the texts of a row for this cell and gives the row new numbers, and one that stores the last
-// number.
+// forThisCell returns a function that seals the texts of a row for this cell, and gives the row new numbers.
 func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, reseal func(place, sealed string) (string, error)) (
-	change func([]any) error, end func() error, err error) {
-	var last int64
-	numbers := renumbered[table]
-	switch {
-	case table == "rules":
-		last, err = t.nextChange(ctx)
-		last--
-	case numbers.sequence != "":
-		last, err = scalar[int64](ctx, t, `UPDATE sequences SET value = value WHERE name = $1 RETURNING value`, numbers.sequence)
+	change func([]any) error, err error) {
+	next, numbers := int64(0), renumbered[table]
+	if table == "rules" {
+		next, err = t.nextChange(ctx)
+	} else if numbers.sequence != "" {
+		next, err = t.next(ctx, numbers.sequence)
 	}
-	change = func(row []any) error {
+	return func(row []any) error {
 		for _, column := range numbers.columns {
 			if i := slices.Index(columns, column); row[i] != int64(0) {
-				last++
-				row[i] = last
+				row[i] = next
+				next++
 			}
 		}
 		for _, c := range sealed {
@@ -189,32 +184,23 @@ func (t *Tx) forThisCell(ctx context.Context, table string, columns []string, re
 			if c.table != table || row[i] == "" {
 				continue
 			}
-			place := c.place
-			for n, key := range c.keys {
-				place += strings.Repeat("/", min(n, 1)) + fmt.Sprint(row[slices.Index(columns, key)])
+			place := c.place + fmt.Sprint(row[slices.Index(columns, c.keys[0])])
+			for _, key := range c.keys[1:] {
+				place += "/" + fmt.Sprint(row[slices.Index(columns, key)])
 			}
-			text, err := reseal(place, fmt.Sprint(row[i]))
-			if err != nil {
+			if row[i], err = reseal(place, fmt.Sprint(row[i])); err != nil {
 				return err
 			}
-			row[i] = text
 		}
 		return nil
-	}
-	return change, func() error {
-		_, err := t.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = $2`, last, numbers.sequence)
-		return err
 	}, err
 }
 
 // RaiseNumbers makes the numbers of applications and packages of a cell differ from those of the cells before it; 0 = the first cell.
-func (s *Store) RaiseNumbers(ctx context.Context, cell int64) error {
+func RaiseNumbers(ctx context.Context, s *Store, cell uint64) error {
 	return s.update(ctx, func(tx *Tx) error {
-		for name, first := range map[string]int64{"application": 500_000_000 + cell*150_000_000, "package": cell * 1_000_000_000} {
-			if _, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, first, name); err != nil {
-				return err
-			}
-		}
-		return nil
+		_, err := tx.exec(ctx, `UPDATE sequences SET value = $1 WHERE name IN ('application', 'package') AND value < $1`,
+			int64(500_000_000+cell*150_000_000))
+		return err
 	})
 }

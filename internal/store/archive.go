@@ -89,7 +89,7 @@ func (p *Snapshot) WriteRows(ctx context.Context, table string, w io.Writer) (n 
 	from, args := table, []any(nil)
 	switch {
 	case len(p.appids) > 0:
-		from, args = known.of(p.appids), anyOf(p.appids)
+		from, args = known.ownedBy(p.appids), anyOf(p.appids)
 	case table == "sequences" && p.external != nil:
 		from, args = sequencesUpTo, []any{p.external.base + p.external.upTo}
 	case table == "scan_logs" && p.external != nil && p.external.counted > 0:
@@ -196,8 +196,8 @@ type Restore struct {
 	restoring *scanlog.Restoring
 	days      map[int64]bool // days of scans that already have a partition
 
-	// change changes a row before it is stored, and end follows the last row of a table; nil = nothing is changed.
-	change func(ctx context.Context, table string, columns []string) (change func([]any) error, end func() error, err error)
+	// change returns a function that changes each row of a table before it is stored; nil = no row is changed.
+	change func(ctx context.Context, table string, columns []string) (func([]any) error, error)
 }
 
 // Load runs f on an empty database in one transaction, or returns ErrNotEmpty or ErrInUse. f may run again after a conflict.
@@ -296,16 +296,9 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 	rows := newRowReader(table, columns, r)
 	known, _ := tableOf(table)
 	if l.change != nil {
-		change, end, err := l.change(ctx, table, columns)
-		if err != nil {
+		if rows.change, err = l.change(ctx, table, columns); err != nil {
 			return 0, err
 		}
-		rows.change = change
-		defer func() {
-			if err == nil {
-				err = end()
-			}
-		}()
 	}
 	shared := l.change != nil && table == "scan_keys" // cells have the same scan keys
 	if l.conn != nil && !known.prefilled && !shared {

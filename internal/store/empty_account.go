@@ -41,7 +41,7 @@ func (s *Store) EmptyAccount(ctx context.Context, appid string) error {
 				if table.owned == "" || (table.name == "batches") != batches || slices.Contains(keptOfAccount, table.name) {
 					continue
 				}
-				if _, err := tx.exec(ctx, `DELETE FROM `+table.of([]string{appid}), appid); err != nil {
+				if _, err := tx.exec(ctx, `DELETE FROM `+table.ownedBy([]string{appid}), appid); err != nil {
 					return err
 				}
 			}

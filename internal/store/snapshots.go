@@ -215,7 +215,7 @@ func (t *Tx) noteFound(ctx context.Context, appids ...string) error {
 	instant, did, args := t.keeping.clockNow(), "found", anyOf(appids)
 	from := func(name string) string {
 		if known, _ := tableOf(name); len(appids) > 0 {
-			name = known.of(appids)
+			name = known.ownedBy(appids)
 		}
 		return ` FROM ` + name + ` ORDER BY `
 	}

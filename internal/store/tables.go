@@ -57,8 +57,8 @@ var schema = []table{
 	{name: "batches", order: "id", owned: "account"},
 	{name: "call_blocks", order: "seq", log: true, users: []userColumn{{name: "text", is: aged}}},
 	{name: "changes", order: "seq", log: true},
-	{name: "code_counts", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "users", is: noUser}, {name: "state", is: noUser},
-		{name: "since_dismissal", is: noUser}}},
+	{name: "code_counts", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "users", is: noUser},
+		{name: "state", is: noUser}, {name: "since_dismissal", is: noUser}}},
 	{name: "code_events", order: "seq", owned: "batch"},
 	{name: "code_scans", order: "batch, idx", owned: "batch", log: true, users: []userColumn{{name: "first_user", is: userHash}}},
 	{name: "code_serials", order: "batch, idx", owned: "batch"},
@@ -81,7 +81,8 @@ var schema = []table{
 	{name: "logins", order: "hash", owned: "appid", users: []userColumn{{name: "openid", is: openID, account: "appid"}}},
 	{name: "messages", order: "id", owned: "account", users: []userColumn{{name: "body", is: openIDText, account: "account"},
 		{name: "masked_body", is: noUser}, {name: "response", is: received}}},
-	{name: "meta", order: "name", owned: "name"},
+	{name: "meta", order: "name", // order/ACCOUNT/NAME
+		owned: "REPLACE(SUBSTR(RTRIM(name, REPLACE(name, '/', '')), 7), '/', '')"},
 	{name: "notifications", order: "id", owned: "account"},
 	{name: "packages", order: "id", owned: "batch"},
 	{name: "people", order: "name", keptOnReset: true},
@@ -96,7 +97,7 @@ var schema = []table{
 	// loaded before scan_events, whose rows are written to the local scan log that scan_logs names
 	{name: "scan_logs", order: "id", keptOnReset: true, users: []userColumn{{name: "sketch_offset", is: noUser}}}, // as scan_log_nodes
 	{name: "scan_events", order: "seq", log: true, users: []userColumn{{name: "user_hash", is: userHash}}},
-	{name: "scan_keys", order: "hash", owned: "name", keptOnReset: true},
+	{name: "scan_keys", order: "hash", owned: "CAST($1 AS TEXT)", keptOnReset: true},
 	{name: "scan_log_erasures", order: "user_hash", users: []userColumn{{name: "user_hash", is: erasedHash}}},
 	{name: "scan_log_nodes", order: "node", keptOnReset: true},                                        // a reset keeps the nodes' journals
 	{name: "scan_nodes", keptOnReset: true, users: []userColumn{{name: "acked_request", is: noUser}}}, // nodes of this installation
